@@ -1,0 +1,1 @@
+"""batchcore: the nightly P&L batch over PostgreSQL, native, exact and restartable."""

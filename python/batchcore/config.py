@@ -1,0 +1,106 @@
+"""Settings and the names of the host's tables: read once, then passed along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from batchcore.errors import ConfigError
+from batchcore.units import MAX_SCALE
+
+if TYPE_CHECKING:
+    import datetime
+
+POLICIES: Final = ("rollforward",)
+ON_EXISTING: Final = ("skip", "replace", "error")
+
+TABLES: Final = (
+    "portfolios",
+    "positions",
+    "market_data_cache",
+    "portfolio_snapshots",
+    "equity_changes",
+    "position_realized_events",
+)
+"""Tables of the host that a run reads or writes, by the names of docs/schema.md."""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Names of the host's tables and columns, where they differ from docs/schema.md.
+
+    Attributes:
+        namespace: The PostgreSQL schema that holds the tables.
+        tables: Name of docs/schema.md -> name in the database.
+        columns: ``table.column`` of docs/schema.md -> column name in the database.
+        scales: ``table.column`` of docs/schema.md -> decimals, for a NUMERIC without a declared
+            scale.
+    """
+
+    namespace: str = "public"
+    tables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    scales: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        for name in self.tables:
+            if name not in TABLES:
+                msg = f"schema.tables: unknown table `{name}`, expected one of {', '.join(TABLES)}"
+                raise ConfigError(msg, "schema")
+        for option in ("columns", "scales"):
+            for name in getattr(self, option):
+                table, dot, column = name.partition(".")
+                if table not in TABLES or not dot or not column:
+                    msg = f"schema.{option}: expected `table.column`, was `{name}`"
+                    raise ConfigError(msg, "schema")
+        for name, scale in self.scales.items():
+            if not 0 <= scale <= MAX_SCALE:
+                msg = f"schema.scales: `{name}` is {scale}, expected 0 to {MAX_SCALE}"
+                raise ConfigError(msg, "schema")
+
+    def table(self, table: str) -> str:
+        """Return the database's name of ``table``."""
+        return self.tables.get(table, table)
+
+    def column(self, table: str, column: str) -> str:
+        """Return the database's name of ``table.column``."""
+        return self.columns.get(f"{table}.{column}", column)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run needs beside its dates and portfolios; each is an option of the command line.
+
+    Attributes:
+        schema: Names of tables and columns.
+        lookback_days: Calendar days that a close may be old and still count as a hit (S4).
+        min_coverage: Share of symbols that a session needs prices of (S12), 0 to 1.
+        today: The date that "now" stands for where no dates are given; None asks the clock.
+        threads: Threads of native calls; None takes as many as there are cores.
+        chunk_size: Portfolios loaded, computed and committed together; None chooses by the
+            number of sessions.
+        dry_run: Whether to stop before anything is computed or written.
+    """
+
+    schema: Schema = field(default_factory=Schema)
+    lookback_days: int = 10
+    min_coverage: float = 0.5
+    today: datetime.date | None = None
+    threads: int | None = None
+    chunk_size: int | None = None
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if self.lookback_days < 0:
+            msg = f"lookback_days is {self.lookback_days}, expected 0 or more"
+            raise ConfigError(msg, "lookback_days")
+        if not 0 <= self.min_coverage <= 1:
+            msg = f"min_coverage is {self.min_coverage}, expected 0 to 1"
+            raise ConfigError(msg, "min_coverage")
+        for option in ("threads", "chunk_size"):
+            value = getattr(self, option)
+            if value is not None and value < 1:
+                msg = f"{option} is {value}, expected 1 or more"
+                raise ConfigError(msg, option)

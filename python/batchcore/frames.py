@@ -1,0 +1,466 @@
+"""Frozen columns and frames: what the rooms of batchcore hand each other.
+
+A *column* is a NumPy array with what its values need to be read: a scale, a table of texts, and a
+byte per row that says why a row has no value (`units.State`). A *frame* is a set of columns of the
+same length. Arrays in frames are read-only. Row order never matters: rows find each other by their
+keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from batchcore.errors import InputError
+from batchcore.units import CENTS, State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence, Sized
+
+    import numpy.typing as npt
+
+
+    Bytes = npt.NDArray[np.uint8]
+    Int32 = npt.NDArray[np.int32]
+    Int64 = npt.NDArray[np.int64]
+    UInt32 = npt.NDArray[np.uint32]
+
+def _frozen(array: npt.NDArray[np.generic]) -> None:
+    array.setflags(write=False)
+
+
+def _states(state: Bytes | None, rows: int) -> Bytes:
+    return np.zeros(rows, dtype=np.uint8) if state is None else state
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Decimals:
+    """Exact decimals: ``value = values * 10**-scale`` where ``state`` is 0.
+
+    Attributes:
+        values: (n,) int64 mantissas; meaningless where ``state`` is not 0.
+        scale: Decimals after the point, 0 to 18.
+        state: (n,) uint8 of `units.State`; None at construction means all 0.
+    """
+
+    values: Int64
+    scale: int
+    state: Bytes = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", _states(self.state, len(self.values)))
+        _frozen(self.values)
+        _frozen(self.state)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.values)
+
+    @classmethod
+    def nulls(cls, rows: int, scale: int = CENTS) -> Self:
+        """Return a column of NULLs."""
+        state = np.full(rows, State.NULL, dtype=np.uint8)
+        return cls(np.zeros(rows, dtype=np.int64), scale, state)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Days:
+    """Dates as days since 1970-01-01.
+
+    Attributes:
+        values: (n,) int32; meaningless where ``state`` is not 0.
+        state: (n,) uint8 of `units.State` (an infinite date is not finite); None means all 0.
+    """
+
+    values: Int32
+    state: Bytes = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", _states(self.state, len(self.values)))
+        _frozen(self.values)
+        _frozen(self.state)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.values)
+
+    @classmethod
+    def nulls(cls, rows: int) -> Self:
+        """Return a column of NULLs."""
+        state = np.full(rows, State.NULL, dtype=np.uint8)
+        return cls(np.zeros(rows, dtype=np.int32), state)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Text:
+    """Texts as codes into a table of distinct values.
+
+    Attributes:
+        codes: (n,) uint32 rows of the table; meaningless where ``state`` is not 0.
+        offsets: (m + 1,) int64; value ``i`` is ``data[offsets[i]:offsets[i + 1]]``, UTF-8.
+        data: (b,) uint8.
+        state: (n,) uint8 of `units.State`, 0 or NULL; None at construction means all 0.
+    """
+
+    codes: UInt32
+    offsets: Int64
+    data: Bytes
+    state: Bytes = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", _states(self.state, len(self.codes)))
+        for array in (self.codes, self.offsets, self.data, self.state):
+            _frozen(array)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.codes)
+
+    @classmethod
+    def of(cls, values: Sequence[str | None]) -> Self:
+        """Return the column of ``values``; None is NULL."""
+        table: dict[str, int] = {}
+        codes = np.zeros(len(values), dtype=np.uint32)
+        state = np.zeros(len(values), dtype=np.uint8)
+        for row, value in enumerate(values):
+            if value is None:
+                state[row] = State.NULL
+            else:
+                codes[row] = table.setdefault(value, len(table))
+        encoded = [value.encode() for value in table]
+        offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
+        np.cumsum([len(value) for value in encoded], out=offsets[1:])
+        data = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+        return cls(codes, offsets, data, state)
+
+    def table(self) -> list[str]:
+        """Return the distinct values, by code."""
+        raw = self.data.tobytes()
+        ends = self.offsets.tolist()
+        return [raw[a:b].decode() for a, b in zip(ends, ends[1:], strict=False)]
+
+
+def _check_lengths(frame: object) -> None:
+    """Raise `InputError` unless all columns of a frame have the same length."""
+    rows: int | None = None
+    for item in fields(frame):  # type: ignore[arg-type]
+        column: Sized | None = getattr(frame, item.name)
+        if column is None:
+            continue
+        rows = len(column) if rows is None else rows
+        if len(column) != rows:
+            name = f"{type(frame).__name__.lower()}.{item.name}"
+            msg = f"column `{name}` has {len(column)} rows, expected {rows}"
+            raise InputError(msg, name)
+        if isinstance(column, np.ndarray):
+            _frozen(column)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Positions:
+    """Rows of `positions`, soft-deleted ones too where a policy reads them.
+
+    Columns left out are NULL in every row (`deleted`: false).
+
+    Attributes:
+        id: (n, 16) uint8, unique.
+        portfolio_id: (n, 16) uint8; rows of portfolios that `Opening` lacks are not used.
+        symbol: As stored.
+        position_type: LC, LP, SC, SP, LONG or SHORT.
+        quantity: Signed shares or contracts.
+        entry_price: Dollars.
+        entry_day: First day held.
+        exit_price: Dollars.
+        exit_day: First day no longer held.
+        expiration_day: Expiry of an option.
+        investment_class: PUBLIC, OPTIONS, PRIVATE.
+        market_value: Dollars, signed as stored; read for PRIVATE positions only.
+        deleted: (n,) bool.
+    """
+
+    id: Bytes
+    portfolio_id: Bytes
+    symbol: Text
+    position_type: Text
+    quantity: Decimals
+    entry_price: Decimals
+    entry_day: Days
+    exit_price: Decimals = None  # type: ignore[assignment]
+    exit_day: Days = None  # type: ignore[assignment]
+    expiration_day: Days = None  # type: ignore[assignment]
+    investment_class: Text = None  # type: ignore[assignment]
+    market_value: Decimals = None  # type: ignore[assignment]
+    deleted: npt.NDArray[np.bool_] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        rows = len(self.id)
+        absent = {
+            "exit_price": lambda: Decimals.nulls(rows, self.entry_price.scale),
+            "exit_day": lambda: Days.nulls(rows),
+            "expiration_day": lambda: Days.nulls(rows),
+            "investment_class": lambda: Text.of([None] * rows),
+            "market_value": lambda: Decimals.nulls(rows),
+            "deleted": lambda: np.zeros(rows, dtype=np.bool_),
+        }
+        for name, make in absent.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, make())
+        _check_lengths(self)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.id)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Events:
+    """Rows of `position_realized_events`.
+
+    Attributes:
+        position_id: (n, 16) uint8; rows of positions that `Positions` lacks are not used.
+        portfolio_id: (n, 16) uint8.
+        day: Trade date.
+        quantity: Shares or contracts closed, above 0.
+        realized: Dollars.
+    """
+
+    position_id: Bytes
+    portfolio_id: Bytes
+    day: Days
+    quantity: Decimals
+    realized: Decimals
+
+    def __post_init__(self) -> None:
+        _check_lengths(self)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.position_id)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Flows:
+    """Rows of `equity_changes` that are not soft-deleted.
+
+    Attributes:
+        portfolio_id: (n, 16) uint8; rows of portfolios that `Opening` lacks are not used.
+        day: Date of the change.
+        amount: Dollars, as stored.
+        change_type: CONTRIBUTION or WITHDRAWAL.
+    """
+
+    portfolio_id: Bytes
+    day: Days
+    amount: Decimals
+    change_type: Text
+
+    def __post_init__(self) -> None:
+        _check_lengths(self)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.portfolio_id)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Prices:
+    """Closes as stored.
+
+    Attributes:
+        symbol: As stored; no symbol has two rows of one day.
+        day: Date of the close.
+        close: Dollars.
+    """
+
+    symbol: Text
+    day: Days
+    close: Decimals
+
+    def __post_init__(self) -> None:
+        _check_lengths(self)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.day)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Previous:
+    """Complete snapshots stored before the run (S5): any number for each portfolio, in any order.
+
+    The one with the latest day before a portfolio's first session counts.
+
+    Attributes:
+        portfolio_id: (n, 16) uint8.
+        day: (n,) int32 days since 1970-01-01.
+        equity: Dollars.
+        cumulative_pnl: Dollars.
+        cumulative_realized_pnl: Dollars.
+        cumulative_capital_flow: Dollars.
+    """
+
+    portfolio_id: Bytes
+    day: Int32
+    equity: Decimals
+    cumulative_pnl: Decimals
+    cumulative_realized_pnl: Decimals
+    cumulative_capital_flow: Decimals
+
+    def __post_init__(self) -> None:
+        _check_lengths(self)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.portfolio_id)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Opening:
+    """The portfolios of a run, in the order of its results, and where they open (S5).
+
+    Columns left out are NULL in every row; without `first_day` and `last_day` every portfolio runs
+    over all sessions.
+
+    Attributes:
+        portfolio_id: (n, 16) uint8, unique.
+        equity: `portfolios.equity_balance`, dollars; NULL is 0.
+        earliest_day: Day of the earliest complete snapshot on or after the first session; NULL
+            if there is none.
+        earliest_equity: Its equity, dollars.
+        earliest_pnl: Its daily P&L, dollars.
+        earliest_flow: Its daily capital flow, dollars.
+        first_day: (n,) int32; sessions before it are not run for this portfolio.
+        last_day: (n,) int32; sessions after it are not run for this portfolio.
+    """
+
+    portfolio_id: Bytes
+    equity: Decimals
+    earliest_day: Days = None  # type: ignore[assignment]
+    earliest_equity: Decimals = None  # type: ignore[assignment]
+    earliest_pnl: Decimals = None  # type: ignore[assignment]
+    earliest_flow: Decimals = None  # type: ignore[assignment]
+    first_day: Int32 = None  # type: ignore[assignment]
+    last_day: Int32 = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        rows = len(self.portfolio_id)
+        if self.earliest_day is None:
+            object.__setattr__(self, "earliest_day", Days.nulls(rows))
+        for name in ("earliest_equity", "earliest_pnl", "earliest_flow"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, Decimals.nulls(rows))
+        limits = np.iinfo(np.int32)
+        if self.first_day is None:
+            object.__setattr__(self, "first_day", np.full(rows, limits.min, dtype=np.int32))
+        if self.last_day is None:
+            object.__setattr__(self, "last_day", np.full(rows, limits.max, dtype=np.int32))
+        _check_lengths(self)
+
+    def __len__(self) -> int:
+        """Return the number of portfolios."""
+        return len(self.portfolio_id)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Inputs:
+    """All that `compute` reads.
+
+    Attributes:
+        positions: Holdings.
+        events: Partial closes.
+        flows: Cash in and out.
+        prices: Closes.
+        previous: Where portfolios stood before.
+        opening: Which portfolios, in which order, and where they open.
+    """
+
+    positions: Positions
+    events: Events
+    flows: Flows
+    prices: Prices
+    previous: Previous
+    opening: Opening
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Issues:
+    """What a run noticed, sorted by portfolio, name, symbol, day and detail.
+
+    Attributes:
+        name: As in docs/semantics.md, such as `sign_mismatch`.
+        portfolio: (n,) int32 row of `Opening`, -1 if the issue is not of one portfolio.
+        symbol: NULL if the issue is not of one symbol.
+        day: Session or date; NULL if it is not of one.
+        detail: Which column and value.
+    """
+
+    name: Text
+    portfolio: Int32
+    symbol: Text
+    day: Days
+    detail: Text
+
+    def __len__(self) -> int:
+        """Return the number of issues."""
+        return len(self.portfolio)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Rows:
+    """What was computed: a row for each portfolio and session, portfolios in input order.
+
+    Attributes:
+        portfolio: (n,) int32 row of `Opening`, ascending.
+        day: (n,) int32 session, ascending within a portfolio.
+        equity_cents: (n,) int64, S8.
+        daily_pnl_cents: (n,) int64, S6.
+        daily_realized_cents: (n,) int64, S6.
+        daily_flow_cents: (n,) int64, S7.
+        daily_return: Scale 6, NULL where it is out of range, S8 and S10.
+        cumulative_pnl_cents: (n,) int64, S8.
+        cumulative_realized_cents: (n,) int64, S8.
+        cumulative_flow_cents: (n,) int64, S8.
+        unrealized_cents: (n,) int64, ``r2(U)`` of S6; no column of the table.
+        long_cents: (n,) int64, S9.
+        short_cents: (n,) int64, not above 0, S9.
+        gross_cents: (n,) int64, S9.
+        net_cents: (n,) int64, S9.
+        cash_cents: (n,) int64, S9.
+        num_positions: (n,) int32 lots held, S9.
+        num_long: (n,) int32, S9.
+        num_short: (n,) int32, S9.
+        marks: (n, 4) int32 public lots held by `units.Mark`, S4.
+        written: (p,) int32 rows of each portfolio.
+        failed: (p,) bool, whether a value did not fit (S10) or a start was unusable (S5).
+        issues: What was noticed.
+    """
+
+    portfolio: Int32
+    day: Int32
+    equity_cents: Int64
+    daily_pnl_cents: Int64
+    daily_realized_cents: Int64
+    daily_flow_cents: Int64
+    daily_return: Decimals
+    cumulative_pnl_cents: Int64
+    cumulative_realized_cents: Int64
+    cumulative_flow_cents: Int64
+    unrealized_cents: Int64
+    long_cents: Int64
+    short_cents: Int64
+    gross_cents: Int64
+    net_cents: Int64
+    cash_cents: Int64
+    num_positions: Int32
+    num_long: Int32
+    num_short: Int32
+    marks: Int32
+    written: Int32
+    failed: npt.NDArray[np.bool_]
+    issues: Issues
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.portfolio)

@@ -1,0 +1,37 @@
+"""Epochs, scales and states: constants only, the same as in the core (`fixed.rs`, `ids.rs`)."""
+
+from enum import IntEnum
+from typing import Final
+
+POSTGRES_EPOCH_DAY: Final = 10957
+"""2000-01-01 in days since 1970-01-01."""
+
+MAX_SCALE: Final = 18
+"""The largest scale whose unit fits 64 bits."""
+
+CENTS: Final = 2
+"""Scale of money columns."""
+
+RETURN_SCALE: Final = 6
+"""Scale of `daily_return`."""
+
+OPTION_MULTIPLIER: Final = 100
+"""Shares that one contract of LC, LP, SC, SP stands for."""
+
+
+class State(IntEnum):
+    """Why a value has no mantissa; the byte beside a column."""
+
+    VALUE = 0
+    NULL = 1
+    NON_FINITE = 2
+    NOT_REPRESENTABLE = 3
+
+
+class Mark(IntEnum):
+    """Status of a mark (S4), best first; the order of the columns of `Rows.marks`."""
+
+    FRESH = 0
+    LOOKBACK = 1
+    STALE = 2
+    UNPRICED = 3

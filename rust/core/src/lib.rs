@@ -1,0 +1,12 @@
+//! The native core of batchcore: binary COPY, price and snapshot stores, lots and the roll-forward.
+//!
+//! Plain Rust: no Python, no I/O, no clock, no environment. Money is integers with a scale; the
+//! rules that the code names (`S4`, `S6`) are those of `docs/semantics.md`.
+
+pub mod error;
+pub mod fixed;
+pub mod ids;
+pub mod pgcopy;
+pub mod pnl;
+pub mod store;
+pub mod text;

@@ -1,0 +1,181 @@
+//! Text columns as codes into a table of distinct values, each value hashed once per row read.
+//!
+//! | type       | what it is                                              |
+//! |------------|---------------------------------------------------------|
+//! | [`Table`]  | the distinct values, in the order they were first seen  |
+//! | [`Intern`] | builds a table while rows arrive                        |
+
+use core::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::error::{Error, Result};
+
+/// The distinct values of a text column: value `i` is `bytes[offsets[i]..offsets[i + 1]]`, UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    offsets: Vec<i64>,
+    bytes: Vec<u8>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { offsets: vec![0], bytes: Vec::new() }
+    }
+}
+
+impl Table {
+    /// Returns the table of `offsets` (one more than values, from 0, ascending) into `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Value`] naming `column` if the offsets do not cut `bytes` into UTF-8 pieces.
+    pub fn from_parts(column: &'static str, offsets: Vec<i64>, bytes: Vec<u8>) -> Result<Self> {
+        let bad =
+            |row| Error::Value { column, row, expected: "offsets from 0 to the length, ascending" };
+        if offsets.first() != Some(&0) {
+            return Err(bad(0));
+        }
+        let end = offsets.last().and_then(|&last| usize::try_from(last).ok());
+        if end != Some(bytes.len()) {
+            return Err(bad(offsets.len()));
+        }
+        for (row, pair) in offsets.windows(2).enumerate() {
+            let &[from, to] = pair else { continue };
+            let piece = usize::try_from(from)
+                .ok()
+                .zip(usize::try_from(to).ok())
+                .and_then(|(from, to)| bytes.get(from..to))
+                .ok_or_else(|| bad(row))?;
+            if core::str::from_utf8(piece).is_err() {
+                return Err(Error::Value { column, row, expected: "UTF-8 text" });
+            }
+        }
+        Ok(Self { offsets, bytes })
+    }
+
+    /// Returns how many values there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.offsets.len().saturating_sub(1)
+    }
+
+    /// Returns whether there is no value.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the bytes of value `code`, or nothing beyond the end.
+    #[must_use]
+    pub fn bytes(&self, code: u32) -> Option<&[u8]> {
+        let at = usize::try_from(code).ok()?;
+        let from = usize::try_from(*self.offsets.get(at)?).ok()?;
+        let to = usize::try_from(*self.offsets.get(at.checked_add(1)?)?).ok()?;
+        self.bytes.get(from..to)
+    }
+
+    /// Returns value `code` as text, or nothing beyond the end.
+    #[must_use]
+    pub fn text(&self, code: u32) -> Option<&str> {
+        core::str::from_utf8(self.bytes(code)?).ok()
+    }
+
+    /// Returns the values in the order of their codes.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0u32..).map_while(|code| self.bytes(code))
+    }
+
+    /// Returns the offsets and the bytes.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<i64>, Vec<u8>) {
+        (self.offsets, self.bytes)
+    }
+}
+
+/// Builds a [`Table`]: each distinct value gets the next code.
+#[derive(Debug, Clone, Default)]
+pub struct Intern {
+    table: Table,
+    codes: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Intern {
+    /// Returns the code of `value`, a new one if it was not seen before; nothing if all of
+    /// `u32` is used up.
+    pub fn code(&mut self, value: &[u8]) -> Option<u32> {
+        let Self { table, codes, hasher } = self;
+        let hash = hasher.hash_one(value);
+        if let Some(&code) = codes.find(hash, |&code| table.bytes(code) == Some(value)) {
+            return Some(code);
+        }
+        let code = u32::try_from(table.len()).ok()?;
+        let end = i64::try_from(table.bytes.len().checked_add(value.len())?).ok()?;
+        table.bytes.extend_from_slice(value);
+        table.offsets.push(end);
+        let rehash = |&code: &u32| hasher.hash_one(table.bytes(code).unwrap_or_default());
+        codes.insert_unique(hash, code, rehash);
+        Some(code)
+    }
+
+    /// Returns the code of `value` if it was seen.
+    #[must_use]
+    pub fn find(&self, value: &[u8]) -> Option<u32> {
+        let hash = self.hasher.hash_one(value);
+        self.codes.find(hash, |&code| self.table.bytes(code) == Some(value)).copied()
+    }
+
+    /// Returns the table so far.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Returns the table.
+    #[must_use]
+    pub fn into_table(self) -> Table {
+        self.table
+    }
+}
+
+/// Returns `symbol` without ASCII blanks at its ends and with ASCII letters in upper case;
+/// inner blanks stay. Source: semantics.md, S2.
+#[must_use]
+pub fn normalised(symbol: &[u8]) -> Vec<u8> {
+    let from = symbol.iter().position(|&b| b != b' ').unwrap_or(symbol.len());
+    let to = symbol.iter().rposition(|&b| b != b' ').map_or(from, |last| last.saturating_add(1));
+    symbol.get(from..to).unwrap_or_default().to_ascii_uppercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_seen_again_keeps_its_code() {
+        let mut intern = Intern::default();
+        assert_eq!(intern.code(b"AAPL"), Some(0));
+        assert_eq!(intern.code(b""), Some(1));
+        assert_eq!(intern.code(b"AAPL"), Some(0));
+        assert_eq!(intern.find(b""), Some(1));
+        assert_eq!(intern.find(b"aapl"), None);
+        assert_eq!(intern.into_table().iter().collect::<Vec<_>>(), [b"AAPL".as_slice(), b""]);
+    }
+
+    #[test]
+    fn offsets_that_do_not_cut_the_bytes_are_refused() {
+        assert!(Table::from_parts("symbol", vec![0, 2, 1], b"ab".to_vec()).is_err());
+        assert!(Table::from_parts("symbol", vec![0, 3], b"ab".to_vec()).is_err());
+        assert!(Table::from_parts("symbol", vec![], b"".to_vec()).is_err());
+        assert!(Table::from_parts("symbol", vec![0, 1], vec![0xff]).is_err());
+        assert!(Table::from_parts("symbol", vec![0, 1, 2], b"ab".to_vec()).is_ok());
+    }
+
+    #[test]
+    fn blanks_go_only_at_the_ends() {
+        assert_eq!(normalised(b"  a aA "), b"A AA");
+        assert_eq!(normalised(b"   "), b"");
+        assert_eq!(normalised("ß ".as_bytes()), "ß".as_bytes());
+    }
+}
