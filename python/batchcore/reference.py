@@ -1,0 +1,1005 @@
+"""The executable specification of the policy `rollforward`: plain `decimal`, rule by rule.
+
+Written to be obviously right, not fast. Tests, `verify` and the benches hold the native core to
+it, digit by digit. The rules (S1 to S13) are those of docs/semantics.md; a docstring names the one
+that it carries out. Everything but `r2` and `r6` is exact: the decimal context has 60 digits and
+traps `Inexact`.
+
+Values are ``Decimal``, None for NULL; NaN and Infinity are Decimals like any other. Days are days
+since 1970-01-01, `INFINITE_DAY` for an infinite date of either sign, None for NULL. A blank is the
+space character (0x20) alone, and only the letters a to z have an upper case.
+
+What the rules leave open is decided here:
+
+- A position with several faults has one issue, the first of `missing_value`,
+  `unknown_position_type`, `non_finite`, `not_representable`, `missing_entry_price`,
+  `blank_symbol`; among columns the first in the order quantity, entry_price, entry_date,
+  exit_price, exit_date, expiration_date, market_value.
+- Only what a rule reads is judged: exit_price if exit_date is set, expiration_date for LC, LP, SC
+  and SP, market_value if PRIVATE; the opening equity if no snapshot takes its place; of a snapshot
+  what S5 takes from it.
+- An entry_price that is NULL is a `missing_entry_price`, NaN is `non_finite`.
+- Event lots that end before they start are `end_before_start`. `closed_twice` counts the events
+  that made a lot, no others.
+- `exit_unpriced` and `expired` are reported on the session whose P&L counts the lot, if its row
+  is written; an expired lot is only `expired`. All other issues of positions, events and flows
+  are reported in every run that has a session for the portfolio, failed or not.
+- On a PRIVATE lot a price counts only above 0, for options too; without one it is
+  `exit_unpriced`, or `expired`.
+- A session that fails (S10) has no other issue than `out_of_range`.
+- Marks are counted over the public lots held.
+
+Each issue, when it has a session, and its detail ("column" stands for the name of the column):
+
+=====================  ===========  ==============================================================
+name                   session      detail
+=====================  ===========  ==============================================================
+missing_value          none         column: symbol, position_type, quantity or entry_date
+unknown_position_type  none         position_type
+non_finite             none         column
+not_representable      none         column
+missing_entry_price    none         entry_price
+blank_symbol           none         symbol
+sign_mismatch          none         quantity
+closed_twice           none         exit_date
+end_before_start       none         column of the end: trade_date, exit_date or expiration_date
+bad_event              none         column: the first bad of trade_date, quantity_closed,
+                                    realized_pnl
+bad_flow               none         column: the first bad of change_type, amount, change_date
+exit_unpriced          that of P&L  exit_price
+expired                that of P&L  expiration_date
+return_out_of_range    its own      the rounded return, 6 decimals
+out_of_range           its own      ``<column> = <value>``, 2 decimals
+non_finite             the first    column of the snapshot or the opening equity; the portfolio
+                                    fails, symbol is None
+not_representable      the first    the same
+duplicate_price        see `market` ``<k> dates; <symbol as stored> counts on the first``
+=====================  ===========  ==============================================================
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from decimal import (
+    ROUND_HALF_UP,
+    Context,
+    Decimal,
+    DivisionByZero,
+    Inexact,
+    InvalidOperation,
+    Overflow,
+    localcontext,
+)
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+from batchcore.errors import InternalError
+from batchcore.units import CENTS, OPTION_MULTIPLIER, RETURN_SCALE, Mark, State
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+INFINITE_DAY: Final = 2**31
+"""Stands for an infinite date, of either sign; no day that PostgreSQL can store."""
+
+OPTION_TYPES: Final = ("LC", "LP", "SC", "SP")
+POSITION_TYPES: Final = (*OPTION_TYPES, "LONG", "SHORT")
+SHORT_TYPES: Final = ("SHORT", "SC", "SP")
+
+MONEY_LIMIT: Final = Decimal(10) ** 14
+"""Columns of money are numeric(16, 2): values below it fit (S10)."""
+
+RETURN_LIMIT: Final = Decimal(100)
+"""`daily_return` is numeric(8, 6): values below it fit (S10)."""
+
+MONEY_COLUMNS: Final = (
+    "daily_realized_pnl",
+    "daily_pnl",
+    "daily_capital_flow",
+    "equity_balance",
+    "cumulative_pnl",
+    "cumulative_realized_pnl",
+    "cumulative_capital_flow",
+    "long_value",
+    "short_value",
+    "gross_exposure",
+    "net_exposure",
+    "cash_value",
+)
+"""In the order in which S10 judges them; the first that does not fit is named."""
+
+_T = TypeVar("_T")
+
+_ZERO: Final = Decimal(0)
+_EXACT: Final = Context(prec=60, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """Decimals after the point of the columns read; more by value are `not_representable`."""
+
+    quantity: int = 4
+    price: int = 4
+    close: int = 4
+    money: int = CENTS
+
+
+DEFAULT_SCALES: Final = Scales()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A row of position_realized_events: part of a position, closed."""
+
+    day: int | None
+    quantity: Decimal | None
+    realized: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A row of positions with its events, as stored."""
+
+    symbol: str | None
+    position_type: str | None
+    quantity: Decimal | None
+    entry_price: Decimal | None
+    entry_day: int | None
+    exit_price: Decimal | None = None
+    exit_day: int | None = None
+    expiration_day: int | None = None
+    investment_class: str | None = None
+    market_value: Decimal | None = None
+    deleted: bool = False
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A row of equity_changes that is not soft-deleted."""
+
+    day: int | None
+    amount: Decimal | None
+    change_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A complete snapshot (S5) as stored before the run."""
+
+    day: int
+    equity: Decimal
+    cumulative_pnl: Decimal | None = None
+    cumulative_realized_pnl: Decimal | None = None
+    cumulative_capital_flow: Decimal | None = None
+    daily_pnl: Decimal | None = None
+    daily_capital_flow: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Portfolio:
+    """A portfolio with all that belongs to it; the order of rows plays no part.
+
+    Attributes:
+        id: Its name for the caller.
+        opening_equity: `portfolios.equity_balance`.
+        positions: All, soft-deleted ones too.
+        flows: All that are not soft-deleted.
+        snapshots: The complete ones, each on a day of its own.
+    """
+
+    id: str
+    opening_equity: Decimal | None = None
+    positions: tuple[Position, ...] = ()
+    flows: tuple[Flow, ...] = ()
+    snapshots: tuple[Snapshot, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """What a user should know about; the table of this module names each.
+
+    Attributes:
+        name: Of the issue.
+        symbol: As stored on the position, or None.
+        day: A session, or None.
+        detail: A column or a value.
+    """
+
+    name: str
+    symbol: str | None = None
+    day: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is written for a session: 2 decimals each, `daily_return` 6 or None.
+
+    Attributes:
+        day: The session.
+        unrealized_pnl: ``r2(U(t))``; no column of the table.
+        marks: Public lots held by status of their mark, in the order of `units.Mark`.
+    """
+
+    day: int
+    equity_balance: Decimal
+    daily_pnl: Decimal
+    daily_realized_pnl: Decimal
+    daily_capital_flow: Decimal
+    daily_return: Decimal | None
+    cumulative_pnl: Decimal
+    cumulative_realized_pnl: Decimal
+    cumulative_capital_flow: Decimal
+    unrealized_pnl: Decimal
+    long_value: Decimal
+    short_value: Decimal
+    gross_exposure: Decimal
+    net_exposure: Decimal
+    cash_value: Decimal
+    num_positions: int
+    num_long_positions: int
+    num_short_positions: int
+    marks: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The rows of one portfolio, by session; if it failed, those before the failure.
+
+    Attributes:
+        rows: Ascending by day.
+        issues: Sorted by name, symbol, day and detail.
+        failed: Whether rows are missing (S3, S10).
+    """
+
+    rows: tuple[Row, ...]
+    issues: tuple[Issue, ...]
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """The valid closes (S2), by normalised symbol; made by `market`.
+
+    Attributes:
+        days: Days with a valid close, ascending.
+        closes: The closes of these days.
+        issues: `duplicate_price`, by symbol.
+    """
+
+    days: Mapping[str, tuple[int, ...]]
+    closes: Mapping[str, tuple[Decimal, ...]]
+    issues: tuple[Issue, ...]
+
+    def latest(self, symbol: str, first: int, last: int) -> tuple[int, Decimal] | None:
+        """Return day and price of the latest close in ``[first, last]``, or None without one."""
+        days = self.days.get(symbol, ())
+        found = bisect_right(days, last) - 1
+        if found < 0 or days[found] < first:
+            return None
+        return days[found], self.closes[symbol][found]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lot:
+    """A signed quantity of one symbol, held from `start` (included) to `end` (excluded)."""
+
+    stored_symbol: str
+    symbol: str
+    private: bool
+    quantity: Decimal
+    multiplier: int
+    entry_price: Decimal
+    start: int
+    end: int | None = None
+    realized: Decimal | None = None
+    exit_price: Decimal | None = None
+    expires: bool = False
+    market_value: Decimal | None = None
+
+    def held(self, day: int) -> bool:
+        """Return whether it is held on `day` (S4)."""
+        return self.start <= day and (self.end is None or day < self.end)
+
+    def closed(self, after: int, until: int) -> bool:
+        """Return whether its end is in ``(after, until]`` (S6)."""
+        return self.end is not None and after < self.end <= until
+
+    def amount(self, price: Decimal) -> Decimal:
+        """Return what the lot is worth at `price`, or earns if it is a difference of prices."""
+        return price * self.quantity * self.multiplier
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """The marks of lots (S4)."""
+
+    prices: Market
+    lookback_days: int
+
+    def of(self, lot: _Lot, day: int) -> tuple[Decimal, Mark]:
+        """Return the mark of a lot on `day` and its status."""
+        found = self.prices.latest(lot.symbol, lot.start, day)
+        if found is None:
+            return lot.entry_price, Mark.UNPRICED
+        priced, close = found
+        if priced == day:
+            return close, Mark.FRESH
+        return close, Mark.LOOKBACK if day - priced <= self.lookback_days else Mark.STALE
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What a session goes on from: the row of `s`, or the opening equity (`day` None)."""
+
+    day: int | None
+    equity: Decimal
+    cumulative_pnl: Decimal = _ZERO
+    cumulative_realized_pnl: Decimal = _ZERO
+    cumulative_capital_flow: Decimal = _ZERO
+
+
+def r2(value: Decimal) -> Decimal:
+    """Return `value` in cents, half away from zero, never a negative zero."""
+    return _rounded(value, CENTS)
+
+
+def r6(numerator: Decimal, denominator: Decimal) -> Decimal:
+    """Return the quotient to 6 decimals, half away from zero, never a negative zero.
+
+    60 digits are enough not to round twice: a quotient of amounts in cents below 10^20 that is not
+    a tie is further from one than 10^-30.
+    """
+    with localcontext() as context:
+        context.traps[Inexact] = False
+        return _rounded(numerator / denominator, RETURN_SCALE)
+
+
+def _rounded(value: Decimal, scale: int) -> Decimal:
+    with localcontext() as context:
+        context.traps[Inexact] = False
+        # Adding 0 turns -0.00 into 0.00.
+        return value.quantize(Decimal(1).scaleb(-scale), rounding=ROUND_HALF_UP) + 0
+
+
+def normalized(text: str) -> str:
+    """Return `text` trimmed and upper-cased: ASCII blanks at the ends, ASCII letters.
+
+    Source:
+        S2.
+    """
+    return text.strip(" ").encode().upper().decode()
+
+
+def representable(value: Decimal, scale: int) -> bool:
+    """Return whether a finite `value` is a signed 64-bit number of units of ``10**-scale``.
+
+    Trailing zeros do not count as decimals.
+
+    Source:
+        S3.
+    """
+    units = Fraction(value) * Fraction(10**scale)
+    return units.denominator == 1 and -(2**63) <= units < 2**63
+
+
+def market(
+    prices: Iterable[tuple[str, int | None, Decimal | None]], scales: Scales = DEFAULT_SCALES
+) -> Market:
+    """Return the valid closes among `prices`, and the issues `duplicate_price`.
+
+    One issue for each normalised symbol with duplicates: `symbol` is the normalised one, `day` the
+    first date with two valid rows. Of such rows the highest symbol in byte order counts.
+
+    Args:
+        prices: Symbol as stored, day and close; symbol and day together are unique.
+        scales: `close` is the one used.
+
+    Source:
+        S2.
+    """
+    stored: dict[str, dict[int, dict[str, Decimal]]] = defaultdict(lambda: defaultdict(dict))
+    for symbol, day, close in prices:
+        if day is None or day == INFINITE_DAY:
+            continue
+        if close is None or not close.is_finite() or close <= 0:
+            continue
+        if representable(close, scales.close):
+            stored[normalized(symbol)][day][symbol] = close
+    days: dict[str, tuple[int, ...]] = {}
+    closes: dict[str, tuple[Decimal, ...]] = {}
+    issues: list[Issue] = []
+    for symbol, by_day in sorted(stored.items()):
+        winner = {day: max(rows, key=str.encode) for day, rows in by_day.items()}
+        days[symbol] = tuple(sorted(by_day))
+        closes[symbol] = tuple(by_day[day][winner[day]] for day in days[symbol])
+        duplicated = [day for day in days[symbol] if len(by_day[day]) > 1]
+        if duplicated:
+            first = duplicated[0]
+            detail = f"{len(duplicated)} dates; {winner[first]} counts on the first"
+            issues.append(Issue("duplicate_price", symbol, first, detail))
+    return Market(days, closes, tuple(issues))
+
+
+def roll_forward(
+    portfolio: Portfolio,
+    prices: Market,
+    sessions: Sequence[int],
+    lookback_days: int = 10,
+    scales: Scales = DEFAULT_SCALES,
+) -> Result:
+    """Return the rows of `portfolio` for `sessions`, and its issues.
+
+    Args:
+        portfolio: With all rows that belong to it.
+        prices: The valid closes, from `market`.
+        sessions: Those to write, ascending, without a gap in the calendar (S13). Without any,
+            nothing is judged and there are no issues.
+        lookback_days: Age in calendar days up to which a mark is a hit (S4).
+        scales: Of the columns read.
+
+    Source:
+        S3 to S10.
+    """
+    if not sessions:
+        return Result((), (), failed=False)
+    with localcontext(_EXACT):
+        issues: list[Issue] = []
+        lots = _lots(portfolio.positions, scales, issues)
+        flows = _flows(portfolio.flows, scales, issues)
+        state = _start(portfolio, flows, sessions[0], scales, issues)
+        marks = _Marks(prices, lookback_days)
+        rows: list[Row] = []
+        failed = state is None
+        for day in sessions:
+            if state is None:
+                break
+            found: list[Issue] = []
+            row = _row(state, day, lots, flows, marks, issues=found)
+            unfit = _out_of_range(row)
+            if unfit is not None:
+                issues.append(unfit)
+                failed = True
+                break
+            rows.append(row)
+            issues += found
+            state = _State(
+                day,
+                row.equity_balance,
+                row.cumulative_pnl,
+                row.cumulative_realized_pnl,
+                row.cumulative_capital_flow,
+            )
+    return Result(tuple(rows), tuple(sorted(issues, key=_issue_order)), failed)
+
+
+def _issue_order(issue: Issue) -> tuple[str, str, int, str]:
+    day = -INFINITE_DAY if issue.day is None else issue.day
+    return issue.name, issue.symbol or "", day, issue.detail
+
+
+def _decimal_state(value: Decimal | None, scale: int) -> State:
+    if value is None:
+        return State.NULL
+    if not value.is_finite():
+        return State.NON_FINITE
+    return State.VALUE if representable(value, scale) else State.NOT_REPRESENTABLE
+
+
+def _day_state(day: int | None) -> State:
+    if day is None:
+        return State.NULL
+    return State.NON_FINITE if day == INFINITE_DAY else State.VALUE
+
+
+def _first(columns: Iterable[tuple[str, State]], *wanted: State) -> str | None:
+    """Return the first column whose state is one of `wanted`."""
+    return next((name for name, state in columns if state in wanted), None)
+
+
+def _worst(columns: Sequence[tuple[str, State]]) -> tuple[str, str] | None:
+    """Return `non_finite` or `not_representable` and the column, or None."""
+    for name, state in (
+        ("non_finite", State.NON_FINITE),
+        ("not_representable", State.NOT_REPRESENTABLE),
+    ):
+        column = _first(columns, state)
+        if column is not None:
+            return name, column
+    return None
+
+
+def _present(value: _T | None) -> _T:
+    """Return a value that was judged before to be no NULL."""
+    if value is None:
+        raise InternalError("a NULL was taken for a value")
+    return value
+
+
+def _or_zero(value: Decimal | None) -> Decimal:
+    return _ZERO if value is None else value
+
+
+def _is_private(position: Position) -> bool:
+    """Return whether a position is PRIVATE; a NULL class counts as public (S3)."""
+    return normalized(position.investment_class or "") == "PRIVATE"
+
+
+def _is_option(position: Position) -> bool:
+    return position.position_type in OPTION_TYPES
+
+
+def _position_fault(position: Position, scales: Scales) -> tuple[str, str] | None:
+    """Return issue and column for which a whole position is left out, or None (S3)."""
+    quantity = ("quantity", _decimal_state(position.quantity, scales.quantity))
+    entry_date = ("entry_date", _day_state(position.entry_day))
+    missing = _first(
+        (
+            ("symbol", State.NULL if position.symbol is None else State.VALUE),
+            ("position_type", State.NULL if position.position_type is None else State.VALUE),
+            quantity,
+            entry_date,
+        ),
+        State.NULL,
+    )
+    if missing is not None:
+        return "missing_value", missing
+    if position.position_type not in POSITION_TYPES:
+        return "unknown_position_type", "position_type"
+    read = [quantity, ("entry_price", _decimal_state(position.entry_price, scales.price))]
+    read.append(entry_date)
+    if position.exit_day is not None:
+        read.append(("exit_price", _decimal_state(position.exit_price, scales.price)))
+        read.append(("exit_date", _day_state(position.exit_day)))
+    if _is_option(position):
+        read.append(("expiration_date", _day_state(position.expiration_day)))
+    if _is_private(position):
+        read.append(("market_value", _decimal_state(position.market_value, scales.money)))
+    unreadable = _worst(read)
+    if unreadable is not None:
+        return unreadable
+    if position.entry_price is None or position.entry_price < 0:
+        return "missing_entry_price", "entry_price"
+    if normalized(position.symbol or "") == "" and not _is_private(position):
+        return "blank_symbol", "symbol"
+    return None
+
+
+def _event_fault(event: Event, scales: Scales) -> str | None:
+    """Return the column that makes a `bad_event`, or None (S3)."""
+    not_a_value = (State.NULL, State.NON_FINITE, State.NOT_REPRESENTABLE)
+    if _day_state(event.day) in not_a_value:
+        return "trade_date"
+    if _decimal_state(event.quantity, scales.quantity) in not_a_value:
+        return "quantity_closed"
+    if _present(event.quantity) <= 0:
+        return "quantity_closed"
+    if _decimal_state(event.realized, scales.money) in not_a_value:
+        return "realized_pnl"
+    return None
+
+
+def _lots(positions: Iterable[Position], scales: Scales, issues: list[Issue]) -> list[_Lot]:
+    """Return the lots of all positions; what is left out or odd goes to `issues` (S3)."""
+    lots: list[_Lot] = []
+    for position in positions:
+        if position.deleted:
+            continue
+        fault = _position_fault(position, scales)
+        if fault is not None:
+            name, column = fault
+            issues.append(Issue(name, position.symbol, None, column))
+            continue
+        if _has_wrong_sign(position):
+            issues.append(Issue("sign_mismatch", position.symbol, None, "quantity"))
+        from_events = _event_lots(position, scales, issues)
+        lots += from_events
+        lots += _lots_left(position, from_events, issues)
+    return lots
+
+
+def _has_wrong_sign(position: Position) -> bool:
+    """Return whether it is a LONG below 0 or a SHORT above 0 (S3)."""
+    quantity = _present(position.quantity)
+    if position.position_type == "LONG":
+        return quantity < 0
+    return position.position_type == "SHORT" and quantity > 0
+
+
+def _sign(position: Position) -> int:
+    """Return the sign of the lots: that of the quantity, or of the type where it is 0 (S3)."""
+    quantity = _present(position.quantity)
+    if quantity == 0:
+        return -1 if position.position_type in SHORT_TYPES else 1
+    return -1 if quantity < 0 else 1
+
+
+def _lot(position: Position, quantity: Decimal) -> _Lot:
+    """Return the open lot of `quantity` of a position."""
+    symbol = _present(position.symbol)
+    return _Lot(
+        stored_symbol=symbol,
+        symbol=normalized(symbol),
+        private=_is_private(position),
+        quantity=quantity,
+        multiplier=OPTION_MULTIPLIER if _is_option(position) else 1,
+        entry_price=_present(position.entry_price),
+        start=_present(position.entry_day),
+    )
+
+
+def _event_lots(position: Position, scales: Scales, issues: list[Issue]) -> list[_Lot]:
+    """Return one lot for each sound event of a position (S3)."""
+    lots: list[_Lot] = []
+    for event in position.events:
+        bad = _event_fault(event, scales)
+        if bad is not None:
+            issues.append(Issue("bad_event", position.symbol, None, bad))
+            continue
+        lot = replace(
+            _lot(position, _sign(position) * _present(event.quantity)),
+            end=_present(event.day),
+            realized=_present(event.realized),
+        )
+        if _present(lot.end) < lot.start:
+            issues.append(Issue("end_before_start", position.symbol, None, "trade_date"))
+            continue
+        lots.append(lot)
+    return lots
+
+
+def _lots_left(position: Position, events: Iterable[_Lot], issues: list[Issue]) -> list[_Lot]:
+    """Return the lot of what events have left of a position, if any (S3).
+
+    Args:
+        position: A sound one.
+        events: Its lots from events.
+        issues: Takes `closed_twice` and `end_before_start`.
+    """
+    quantity = _present(position.quantity)
+    if quantity == 0:
+        return []
+    lot = _lot(position, quantity)
+    if lot.private and position.market_value is not None and position.market_value != 0:
+        lot = replace(lot, market_value=position.market_value)
+
+    if position.exit_day is not None:
+        closed = sum((abs(e.quantity) for e in events if e.end == position.exit_day), _ZERO)
+        if closed >= abs(quantity):
+            issues.append(Issue("closed_twice", position.symbol, None, "exit_date"))
+            return []
+        end_column = "exit_date"
+        lot = replace(lot, end=position.exit_day, exit_price=_counting_exit_price(position))
+    elif _is_option(position) and position.expiration_day is not None:
+        end_column = "expiration_date"
+        lot = replace(lot, end=position.expiration_day, expires=True)
+    else:
+        return [lot]
+    if _present(lot.end) < lot.start:
+        issues.append(Issue("end_before_start", position.symbol, None, end_column))
+        return []
+    return [lot]
+
+
+def _counting_exit_price(position: Position) -> Decimal | None:
+    """Return the exit price if it counts: above 0, or 0 for a public option (S3)."""
+    price = position.exit_price
+    if price is None:
+        return None
+    if price > 0 or (price == 0 and _is_option(position) and not _is_private(position)):
+        return price
+    return None
+
+
+def _flows(flows: Iterable[Flow], scales: Scales, issues: list[Issue]) -> list[tuple[int, Decimal]]:
+    """Return day and signed amount of each sound flow (S3, S7)."""
+    signed: list[tuple[int, Decimal]] = []
+    for flow in flows:
+        if flow.change_type not in ("CONTRIBUTION", "WITHDRAWAL"):
+            issues.append(Issue("bad_flow", None, None, "change_type"))
+        elif _decimal_state(flow.amount, scales.money) != State.VALUE:
+            issues.append(Issue("bad_flow", None, None, "amount"))
+        elif _day_state(flow.day) != State.VALUE:
+            issues.append(Issue("bad_flow", None, None, "change_date"))
+        else:
+            amount = _present(flow.amount)
+            signed.append(
+                (_present(flow.day), amount if flow.change_type == "CONTRIBUTION" else -amount)
+            )
+    return signed
+
+
+def _flow_between(flows: Iterable[tuple[int, Decimal]], first: int, last: int) -> Decimal:
+    """Return the sum of the flows dated in ``[first, last]`` (S7)."""
+    return sum((amount for day, amount in flows if first <= day <= last), _ZERO)
+
+
+def _start(
+    portfolio: Portfolio,
+    flows: Iterable[tuple[int, Decimal]],
+    first: int,
+    scales: Scales,
+    issues: list[Issue],
+) -> _State | None:
+    """Return what session `first` goes on from, or None if that fails the portfolio (S5)."""
+
+    def readable(**columns: Decimal | None) -> bool:
+        unreadable = _worst([(n, _decimal_state(v, scales.money)) for n, v in columns.items()])
+        if unreadable is not None:
+            name, column = unreadable
+            issues.append(Issue(name, None, first, column))
+        return unreadable is None
+
+    before = [snapshot for snapshot in portfolio.snapshots if snapshot.day < first]
+    if before:
+        previous = max(before, key=lambda snapshot: snapshot.day)
+        if not readable(
+            equity_balance=previous.equity,
+            cumulative_pnl=previous.cumulative_pnl,
+            cumulative_realized_pnl=previous.cumulative_realized_pnl,
+            cumulative_capital_flow=previous.cumulative_capital_flow,
+        ):
+            return None
+        return _State(
+            previous.day,
+            previous.equity,
+            _or_zero(previous.cumulative_pnl),
+            _or_zero(previous.cumulative_realized_pnl),
+            _or_zero(previous.cumulative_capital_flow),
+        )
+    if portfolio.snapshots:
+        earliest = min(portfolio.snapshots, key=lambda snapshot: snapshot.day)
+        if not readable(
+            equity_balance=earliest.equity,
+            daily_pnl=earliest.daily_pnl,
+            daily_capital_flow=earliest.daily_capital_flow,
+        ):
+            return None
+        opening = earliest.equity - _or_zero(earliest.daily_pnl)
+        opening -= _or_zero(earliest.daily_capital_flow)
+        return _State(None, opening - _flow_between(flows, first, earliest.day - 1))
+    if not readable(equity_balance=portfolio.opening_equity):
+        return None
+    return _State(None, _or_zero(portfolio.opening_equity))
+
+
+def _unrealized(lots: Iterable[_Lot], day: int, marks: _Marks) -> Decimal:
+    """Return ``U(day)``: what the public lots held have earned since entry (S6)."""
+    total = _ZERO
+    for lot in lots:
+        if lot.held(day) and not lot.private:
+            price, _ = marks.of(lot, day)
+            total += lot.amount(price - lot.entry_price)
+    return total
+
+
+def _realized(lot: _Lot, marks: _Marks) -> Decimal:
+    """Return what a closed lot adds to ``R`` (S6, S3)."""
+    if lot.realized is not None:
+        return lot.realized
+    if lot.exit_price is not None:
+        return lot.amount(lot.exit_price - lot.entry_price)
+    if lot.private:
+        return _ZERO
+    price, _ = marks.of(lot, _present(lot.end))
+    return lot.amount(price - lot.entry_price)
+
+
+def _closing_issue(lot: _Lot, day: int) -> Issue | None:
+    """Return what is odd about the end of a lot that counts on session `day` (S3)."""
+    if lot.expires:
+        return Issue("expired", lot.stored_symbol, day, "expiration_date")
+    if lot.realized is None and lot.exit_price is None:
+        return Issue("exit_unpriced", lot.stored_symbol, day, "exit_price")
+    return None
+
+
+def _value(lot: _Lot, mark: Decimal) -> Decimal:
+    """Return the signed value of a lot held (S9)."""
+    if not lot.private:
+        return lot.amount(mark)
+    if lot.market_value is not None:
+        return lot.market_value
+    return lot.amount(lot.entry_price)
+
+
+def _row(
+    state: _State,
+    day: int,
+    lots: Sequence[_Lot],
+    flows: Sequence[tuple[int, Decimal]],
+    marks: _Marks,
+    *,
+    issues: list[Issue],
+) -> Row:
+    """Return the row of session `day` (S5 to S9), its return judged by S10."""
+    unrealized = r2(_unrealized(lots, day, marks))
+    if state.day is None:
+        daily_pnl = realized = r2(_ZERO)
+        flow = _flow_between(flows, day, day)
+        daily_return: Decimal | None = r6(_ZERO, Decimal(1))
+    else:
+        closed = [lot for lot in lots if lot.closed(state.day, day)]
+        issues += filter(None, (_closing_issue(lot, day) for lot in closed))
+        realized = r2(sum((_realized(lot, marks) for lot in closed), _ZERO))
+        before = r2(_unrealized(lots, state.day, marks))
+        daily_pnl = unrealized - before + realized
+        flow = _flow_between(flows, state.day + 1, day)
+        has_base = state.equity > 0
+        daily_return = r6(daily_pnl, state.equity) if has_base else r6(_ZERO, Decimal(1))
+        if abs(daily_return) >= RETURN_LIMIT:
+            issues.append(Issue("return_out_of_range", None, day, f"{daily_return:f}"))
+            daily_return = None
+    equity = state.equity + daily_pnl + flow
+
+    held = [lot for lot in lots if lot.held(day)]
+    marked = [marks.of(lot, day) for lot in held]
+    values = [_value(lot, price) for lot, (price, _) in zip(held, marked, strict=True)]
+    statuses = [status for lot, (_, status) in zip(held, marked, strict=True) if not lot.private]
+    long_value = r2(sum((value for value in values if value > 0), _ZERO))
+    short_value = r2(sum((value for value in values if value < 0), _ZERO))
+    net = long_value + short_value
+    return Row(
+        day=day,
+        equity_balance=r2(equity),
+        daily_pnl=r2(daily_pnl),
+        daily_realized_pnl=realized,
+        daily_capital_flow=r2(flow),
+        daily_return=daily_return,
+        cumulative_pnl=r2(state.cumulative_pnl + daily_pnl),
+        cumulative_realized_pnl=r2(state.cumulative_realized_pnl + realized),
+        cumulative_capital_flow=r2(state.cumulative_capital_flow + flow),
+        unrealized_pnl=unrealized,
+        long_value=long_value,
+        short_value=short_value,
+        gross_exposure=r2(long_value - short_value),
+        net_exposure=r2(net),
+        cash_value=r2(equity - net),
+        num_positions=len(held),
+        num_long_positions=sum(lot.quantity > 0 for lot in held),
+        num_short_positions=sum(lot.quantity < 0 for lot in held),
+        marks=(
+            statuses.count(Mark.FRESH),
+            statuses.count(Mark.LOOKBACK),
+            statuses.count(Mark.STALE),
+            statuses.count(Mark.UNPRICED),
+        ),
+    )
+
+
+def _out_of_range(row: Row) -> Issue | None:
+    """Return the issue of the first column that does not fit, or None (S10)."""
+    for column in MONEY_COLUMNS:
+        value: Decimal = getattr(row, column)
+        if abs(value) >= MONEY_LIMIT:
+            return Issue("out_of_range", None, row.day, f"{column} = {value:f}")
+    return None
+
+
+def coverage(
+    prices: Market,
+    symbols: Iterable[str | None],
+    sessions: Iterable[int],
+    lookback_days: int = 10,
+    *,
+    daily: bool = False,
+) -> dict[int, Fraction]:
+    """Return the coverage of each session, 0 to 1.
+
+    Symbols with a valid close on the session, divided by those with one on it or in the
+    `lookback_days` days before; 1 if there are none of either.
+
+    Args:
+        prices: The valid closes.
+        symbols: Of the run's positions that are not soft-deleted, as stored; PRIVATE ones too,
+            NULLs and repetitions mean nothing.
+        sessions: To be judged.
+        lookback_days: As in S4.
+        daily: Under the calendar `daily` a session on which none of the symbols has a valid close
+            is not checked, and left out of the result.
+
+    Source:
+        S12.
+    """
+    wanted = {normalized(symbol) for symbol in symbols if symbol is not None}
+    result: dict[int, Fraction] = {}
+    for day in sessions:
+        on_it = sum(prices.latest(symbol, day, day) is not None for symbol in wanted)
+        known = sum(
+            prices.latest(symbol, day - lookback_days, day) is not None for symbol in wanted
+        )
+        if on_it == 0 and daily:
+            continue
+        result[day] = Fraction(on_it, known) if known else Fraction(1)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A row of portfolio_snapshots as far as S5 and S13 look at it; complete or not."""
+
+    day: int
+    is_complete: bool = True
+    equity: Decimal | None = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What a run does to the rows of one portfolio.
+
+    Attributes:
+        sessions: Those written, ascending.
+        previous: `s` of the first of them; None if that is the baseline, or if none is written.
+        in_place: Those of `sessions` that have a row already: it is taken over.
+        gaps: Sessions of the range, skipped, without a complete snapshot: issue `gap`.
+        off_session: Dates of rows that are no session: issue `off_session`.
+        exists: Under `error` the first session of the range with a complete snapshot, which stops
+            the whole run; otherwise None.
+    """
+
+    sessions: tuple[int, ...] = ()
+    previous: int | None = None
+    in_place: tuple[int, ...] = ()
+    gaps: tuple[int, ...] = ()
+    off_session: tuple[int, ...] = ()
+    exists: int | None = None
+
+
+def span(
+    rows: Collection[Stored],
+    calendar: Iterable[int],
+    start: int,
+    end: int,
+    on_existing: Literal["skip", "replace", "error"] = "skip",
+) -> Span:
+    """Return what a run over ``[start, end]`` does to the rows of one portfolio.
+
+    Rows off session are reported from `start` to `end` or the last session written, whichever is
+    later.
+
+    Args:
+        rows: All that the portfolio has, each on a day of its own.
+        calendar: Sessions, from the first row to `end` or the last row at least.
+        start: First day of the range.
+        end: Last day of the range, included.
+        on_existing: What becomes of complete snapshots.
+
+    Source:
+        S13, S5.
+    """
+    days = sorted(set(calendar))
+    in_range = [day for day in days if start <= day <= end]
+    complete = {
+        row.day
+        for row in rows
+        if row.day in days and row.is_complete and row.equity is not None and row.equity.is_finite()
+    }
+    latest = max(complete, default=None)
+    gaps: list[int] = []
+    exists = None
+    if on_existing == "skip" and latest is not None:
+        sessions = [day for day in in_range if day > latest]
+        gaps = [day for day in in_range if day <= latest and day not in complete]
+    elif on_existing == "replace" and latest is not None and in_range:
+        sessions = [day for day in days if in_range[0] <= day <= max(end, latest)]
+    else:
+        sessions = in_range
+    if on_existing == "error":
+        exists = min((day for day in in_range if day in complete), default=None)
+        sessions = in_range if exists is None else []
+    last = max([end, *sessions])
+    return Span(
+        sessions=tuple(sessions),
+        previous=max((day for day in complete if day < sessions[0]), default=None)
+        if sessions
+        else None,
+        in_place=tuple(day for day in sessions if day in {row.day for row in rows}),
+        gaps=tuple(gaps),
+        off_session=tuple(
+            sorted(row.day for row in rows if start <= row.day <= last and row.day not in days)
+        ),
+        exists=exists,
+    )
