@@ -58,6 +58,16 @@ pub enum Error {
         /// What is wrong and what would be right.
         what: String,
     },
+    /// A column that cannot be written as binary COPY.
+    #[error("column `{column}`{}: {what}", row.map(|r| format!(", row {r}")).unwrap_or_default())]
+    Encode {
+        /// Name of the column.
+        column: String,
+        /// Index of the row, from 0, if the fault is of one.
+        row: Option<usize>,
+        /// What is wrong and what would be right.
+        what: String,
+    },
     /// The caller's cancel flag was raised.
     #[error("cancelled")]
     Cancelled,

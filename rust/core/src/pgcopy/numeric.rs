@@ -1,0 +1,410 @@
+//! NUMERIC on the wire, from and to a mantissa with a scale; exact both ways.
+//!
+//! Four 16-bit words (count of digits, weight of the first, sign, decimals shown), then the digits
+//! in base 10000: digit `i` is worth `digit * 10000^(weight - i)`. Source: PostgreSQL,
+//! src/backend/utils/adt/numeric.c, `numeric_send` and `numeric_recv`.
+
+use thiserror::Error;
+
+use crate::fixed::State;
+
+const POSITIVE: u16 = 0x0000;
+const NEGATIVE: u16 = 0x4000;
+const NAN: u16 = 0xC000;
+const POSITIVE_INFINITY: u16 = 0xD000;
+const NEGATIVE_INFINITY: u16 = 0xF000;
+
+/// The most decimals that a NUMERIC can show: the wire has 14 bits for them.
+const MAX_SHOWN: u16 = 0x3FFF;
+
+/// Bytes before the digits.
+pub(super) const HEADER_BYTES: usize = 8;
+
+/// Bytes of a NUMERIC with as many digits as 16 bits can count.
+pub(super) const MAX_BYTES: usize = HEADER_BYTES + 2 * 0xFFFF;
+
+const POWERS_OF_TEN: [u64; 20] = {
+    let mut powers = [1; 20];
+    let mut rest: &mut [u64] = &mut powers;
+    let mut power: u64 = 1;
+    while let [first, tail @ ..] = rest {
+        *first = power;
+        power = power.saturating_mul(10);
+        rest = tail;
+    }
+    powers
+};
+
+/// A value, or the state of a field that has none.
+pub type Cell<T> = Result<T, State>;
+
+/// Why bytes are no NUMERIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Malformed {
+    /// Fewer bytes than the four words before the digits.
+    #[error("expected at least 8 bytes of numeric, was {0}")]
+    Short(usize),
+    /// The count of digits is not that of the bytes that follow.
+    #[error("expected {announced} numeric digits of 2 bytes, was {bytes} bytes")]
+    Length {
+        /// Digits that the header announces.
+        announced: u16,
+        /// Bytes after the header.
+        bytes: usize,
+    },
+    /// A sign that no server sends.
+    #[error("expected a numeric sign, was {0:#06x}")]
+    Sign(u16),
+    /// More decimals than a NUMERIC can show.
+    #[error("expected a numeric display scale up to 16383, was {0}")]
+    Shown(u16),
+    /// A digit that is none in base 10000.
+    #[error("expected a numeric digit up to 9999, was {0}")]
+    Digit(u16),
+}
+
+/// Returns a NUMERIC as a mantissa in units of `10^-scale`, exact for any count of digits and weight.
+///
+/// Without a mantissa: [`State::NonFinite`] for NaN and the infinities, [`State::NotRepresentable`]
+/// for a value that `scale` decimals or 64 bits do not hold. Decimals beyond the scale may be
+/// there as long as they are 0. There is no negative zero.
+///
+/// # Errors
+///
+/// [`Malformed`] for bytes that no server sends.
+pub fn try_from_numeric(bytes: &[u8], scale: u32) -> Result<Cell<i64>, Malformed> {
+    let Some((header, digits)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+        return Err(Malformed::Short(bytes.len()));
+    };
+    let &[n0, n1, w0, w1, s0, s1, d0, d1] = header;
+    let announced = u16::from_be_bytes([n0, n1]);
+    if digits.len() != usize::from(announced) * 2 {
+        return Err(Malformed::Length {
+            announced,
+            bytes: digits.len(),
+        });
+    }
+    let shown = u16::from_be_bytes([d0, d1]);
+    if shown > MAX_SHOWN {
+        return Err(Malformed::Shown(shown));
+    }
+    let weight = i16::from_be_bytes([w0, w1]);
+    let magnitude = magnitude(digits, i64::from(weight) * 4 + i64::from(scale))?;
+    let mantissa = match u16::from_be_bytes([s0, s1]) {
+        POSITIVE => magnitude.and_then(|m| i64::try_from(m).ok()),
+        NEGATIVE => magnitude.and_then(|m| 0_i64.checked_sub_unsigned(m)),
+        NAN | POSITIVE_INFINITY | NEGATIVE_INFINITY => return Ok(Err(State::NonFinite)),
+        sign => return Err(Malformed::Sign(sign)),
+    };
+    Ok(mantissa.ok_or(State::NotRepresentable))
+}
+
+/// Returns the sum of the digits, the first in units of `10^exponent` and each next of 10^-4 of
+/// that; nothing if it is no integer of 64 bits.
+fn magnitude(digits: &[u8], mut exponent: i64) -> Result<Option<u64>, Malformed> {
+    let mut sum = Some(0_u64);
+    for &digit in digits.as_chunks::<2>().0 {
+        let digit = u16::from_be_bytes(digit);
+        if digit > 9999 {
+            return Err(Malformed::Digit(digit));
+        }
+        let (factor, unit) = match exponent {
+            0.. => (10_000, 1),
+            -1 => (1_000, 10),
+            -2 => (100, 100),
+            -3 => (10, 1_000),
+            _ => (1, 10_000),
+        };
+        sum = sum
+            .filter(|_| digit % unit == 0)
+            .and_then(|s| s.checked_mul(factor)?.checked_add(u64::from(digit / unit)));
+        exponent -= 4;
+    }
+    // `exponent` is that of the digit after the last one.
+    let power = match usize::try_from(exponent.saturating_add(4)) {
+        Ok(zeros) => POWERS_OF_TEN.get(zeros),
+        Err(_) => Some(&1),
+    };
+    Ok(match (sum, power) {
+        (Some(0), _) => Some(0),
+        (Some(sum), Some(&power)) => sum.checked_mul(power),
+        _ => None,
+    })
+}
+
+/// Writes mantissas of one scale as the server itself does: without zero digits at either end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Writer {
+    shown: u16,
+    /// Weight of the digit that the last decimal is in.
+    lowest: i16,
+}
+
+impl Writer {
+    /// Returns the writer for mantissas in units of `10^-scale`; nothing beyond 16383.
+    pub(super) fn from_scale(scale: u32) -> Option<Self> {
+        let shown = u16::try_from(scale)
+            .ok()
+            .filter(|&shown| shown <= MAX_SHOWN)?;
+        let decimals = i16::try_from(shown.div_ceil(4)).ok()?;
+        Some(Self {
+            shown,
+            lowest: -decimals,
+        })
+    }
+
+    /// Appends the field, its length included.
+    pub(super) fn write(self, mantissa: i64, out: &mut Vec<u8>) {
+        let magnitude = mantissa.unsigned_abs();
+        // Decimals fill a digit from its left: the last digit of 0.5 is 5000. The divisors stand
+        // as literals so that each becomes a multiplication.
+        let (mut digit, mut rest) = match self.shown % 4 {
+            0 => (magnitude % 10_000, magnitude / 10_000),
+            1 => (magnitude % 10 * 1_000, magnitude / 10),
+            2 => (magnitude % 100 * 100, magnitude / 100),
+            _ => (magnitude % 1_000 * 10, magnitude / 1_000),
+        };
+        let mut weight = self.lowest;
+        while digit == 0 && rest != 0 {
+            (digit, rest) = (rest % 10_000, rest / 10_000);
+            weight += 1;
+        }
+        // A mantissa has 20 decimal digits at most, 6 in base 10000: the eight places suffice.
+        let mut digits = 0_u128;
+        let mut count = 0_u16;
+        loop {
+            digits = digits >> 16 | u128::from(digit) << 112;
+            count += 1;
+            if rest == 0 {
+                break;
+            }
+            (digit, rest) = (rest % 10_000, rest / 10_000);
+            weight += 1;
+        }
+        if magnitude == 0 {
+            (count, weight) = (0, 0);
+        }
+        let sign = if mantissa < 0 { NEGATIVE } else { POSITIVE };
+        let header = u128::from(8 + 2 * u32::from(count)) << 64
+            | u128::from(count) << 48
+            | u128::from(weight.cast_unsigned()) << 32
+            | u128::from(sign) << 16
+            | u128::from(self.shown);
+        let [_, _, _, _, header @ ..] = header.to_be_bytes();
+        out.extend_from_slice(&header);
+        // All places, then back: a copy of known size is faster than one that is not.
+        let end = out.len() + usize::from(count) * 2;
+        out.extend_from_slice(&digits.to_be_bytes());
+        out.truncate(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(weight: i16, sign: u16, shown: u16, digits: &[u16]) -> Vec<u8> {
+        let count = u16::try_from(digits.len()).unwrap();
+        let header = [count, weight.cast_unsigned(), sign, shown];
+        header
+            .iter()
+            .chain(digits)
+            .flat_map(|word| word.to_be_bytes())
+            .collect()
+    }
+
+    fn written(mantissa: i64, scale: u32) -> Vec<u8> {
+        let mut out = Vec::new();
+        Writer::from_scale(scale).unwrap().write(mantissa, &mut out);
+        out
+    }
+
+    fn field(weight: i16, sign: u16, shown: u16, digits: &[u16]) -> Vec<u8> {
+        let body = wire(weight, sign, shown, digits);
+        let mut field = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
+        field.extend(body);
+        field
+    }
+
+    #[test]
+    fn digits_are_read_at_the_decimal_point() {
+        // 12345.6789 = 1 * 10000 + 2345 + 6789 / 10000
+        let bytes = wire(1, POSITIVE, 4, &[1, 2345, 6789]);
+        assert_eq!(try_from_numeric(&bytes, 4), Ok(Ok(123_456_789)));
+        assert_eq!(try_from_numeric(&bytes, 6), Ok(Ok(12_345_678_900)));
+        assert_eq!(
+            try_from_numeric(&bytes, 3),
+            Ok(Err(State::NotRepresentable))
+        );
+    }
+
+    #[test]
+    fn zero_decimals_beyond_the_scale_are_nothing() {
+        // 1.5 with five decimals shown, and with digits of zero that the server would have left out
+        assert_eq!(
+            try_from_numeric(&wire(0, POSITIVE, 5, &[1, 5000]), 1),
+            Ok(Ok(15))
+        );
+        assert_eq!(
+            try_from_numeric(&wire(0, POSITIVE, 8, &[1, 5000, 0]), 4),
+            Ok(Ok(1_5000))
+        );
+        assert_eq!(
+            try_from_numeric(&wire(2, NEGATIVE, 0, &[0, 0, 7]), 0),
+            Ok(Ok(-7))
+        );
+    }
+
+    #[test]
+    fn digits_left_out_at_the_end_count_as_zeros() {
+        // 7 * 10000^2 at two decimals: 70_000_000_000 mantissa units
+        assert_eq!(
+            try_from_numeric(&wire(2, POSITIVE, 0, &[7]), 2),
+            Ok(Ok(70_000_000_000))
+        );
+        // 0.0003 = 3 * 10000^-1
+        assert_eq!(try_from_numeric(&wire(-1, POSITIVE, 4, &[3]), 4), Ok(Ok(3)));
+    }
+
+    #[test]
+    fn there_is_no_negative_zero() {
+        assert_eq!(try_from_numeric(&wire(0, NEGATIVE, 2, &[]), 2), Ok(Ok(0)));
+        assert_eq!(
+            try_from_numeric(&wire(-9, NEGATIVE, 40, &[0, 0]), 2),
+            Ok(Ok(0))
+        );
+        assert_eq!(
+            try_from_numeric(&wire(i16::MAX, POSITIVE, 0, &[0]), 2),
+            Ok(Ok(0))
+        );
+    }
+
+    #[test]
+    fn the_largest_mantissas_fit_and_the_next_ones_do_not() {
+        // 9223372036854775807 and 8 as digits 922 3372 0368 5477 580x
+        let most = |sign, last| wire(4, sign, 0, &[922, 3372, 368, 5477, last]);
+        assert_eq!(try_from_numeric(&most(POSITIVE, 5807), 0), Ok(Ok(i64::MAX)));
+        assert_eq!(
+            try_from_numeric(&most(POSITIVE, 5808), 0),
+            Ok(Err(State::NotRepresentable))
+        );
+        assert_eq!(try_from_numeric(&most(NEGATIVE, 5808), 0), Ok(Ok(i64::MIN)));
+        assert_eq!(
+            try_from_numeric(&most(NEGATIVE, 5809), 0),
+            Ok(Err(State::NotRepresentable))
+        );
+        assert_eq!(
+            try_from_numeric(&most(POSITIVE, 5807), 1),
+            Ok(Err(State::NotRepresentable))
+        );
+    }
+
+    #[test]
+    fn the_ends_of_the_range_of_numeric_have_no_mantissa() {
+        // 10^131068 and 10^-16383, which is 10 * 10000^-4096
+        let large = wire(i16::MAX, POSITIVE, 0, &[1]);
+        let small = wire(-4096, POSITIVE, 16383, &[10]);
+        assert_eq!(
+            try_from_numeric(&large, 0),
+            Ok(Err(State::NotRepresentable))
+        );
+        assert_eq!(
+            try_from_numeric(&small, 18),
+            Ok(Err(State::NotRepresentable))
+        );
+        assert_eq!(try_from_numeric(&small, 16383), Ok(Ok(1)));
+        assert_eq!(
+            try_from_numeric(&small, 16382),
+            Ok(Err(State::NotRepresentable))
+        );
+        assert_eq!(
+            try_from_numeric(&large, u32::MAX),
+            Ok(Err(State::NotRepresentable))
+        );
+    }
+
+    #[test]
+    fn what_is_not_finite_has_a_state() {
+        for sign in [NAN, POSITIVE_INFINITY, NEGATIVE_INFINITY] {
+            assert_eq!(
+                try_from_numeric(&wire(0, sign, 0, &[]), 4),
+                Ok(Err(State::NonFinite))
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_that_no_server_sends_are_refused() {
+        assert_eq!(try_from_numeric(&[0; 7], 4), Err(Malformed::Short(7)));
+        let mut bytes = wire(0, POSITIVE, 0, &[1]);
+        bytes.push(0);
+        assert_eq!(
+            try_from_numeric(&bytes, 4),
+            Err(Malformed::Length {
+                announced: 1,
+                bytes: 3
+            })
+        );
+        assert_eq!(
+            try_from_numeric(&wire(0, 0x8000, 0, &[]), 4),
+            Err(Malformed::Sign(0x8000))
+        );
+        assert_eq!(
+            try_from_numeric(&wire(0, POSITIVE, 16384, &[]), 4),
+            Err(Malformed::Shown(16384))
+        );
+        // A bad digit is found where the value is already known not to fit, too.
+        assert_eq!(
+            try_from_numeric(&wire(100, POSITIVE, 0, &[9999, 10000]), 4),
+            Err(Malformed::Digit(10000))
+        );
+    }
+
+    #[test]
+    fn zero_is_written_without_digits() {
+        assert_eq!(written(0, 4), field(0, POSITIVE, 4, &[]));
+        assert_eq!(written(0, 0), field(0, POSITIVE, 0, &[]));
+    }
+
+    #[test]
+    fn zero_digits_at_the_ends_are_not_written() {
+        assert_eq!(written(70_000_000_000, 2), field(2, POSITIVE, 2, &[7]));
+        assert_eq!(written(-3, 4), field(-1, NEGATIVE, 4, &[3]));
+        assert_eq!(written(1, 8), field(-2, POSITIVE, 8, &[1]));
+        // 1.0001 keeps nothing out; 10001.00 keeps its inner zero
+        assert_eq!(written(1_0001, 4), field(0, POSITIVE, 4, &[1, 1]));
+        assert_eq!(written(100_000_001, 8), field(0, POSITIVE, 8, &[1, 0, 1]));
+    }
+
+    #[test]
+    fn decimals_fill_a_digit_from_the_left() {
+        assert_eq!(written(5, 1), field(-1, POSITIVE, 1, &[5000]));
+        assert_eq!(written(1_25, 2), field(0, POSITIVE, 2, &[1, 2500]));
+        assert_eq!(written(1_125, 3), field(0, POSITIVE, 3, &[1, 1250]));
+        // 0.123456: digits 1234 and 56 hundredths of a digit
+        assert_eq!(written(-123_456, 6), field(-1, NEGATIVE, 6, &[1234, 5600]));
+    }
+
+    #[test]
+    fn the_smallest_mantissa_is_written() {
+        assert_eq!(
+            written(i64::MIN, 0),
+            field(4, NEGATIVE, 0, &[922, 3372, 368, 5477, 5808])
+        );
+        // 92233720368547758.08, and the scale that needs the most digits: 922337203685477580.8
+        assert_eq!(
+            written(i64::MIN, 2),
+            field(4, NEGATIVE, 2, &[9, 2233, 7203, 6854, 7758, 800])
+        );
+        assert_eq!(
+            written(i64::MIN, 1),
+            field(4, NEGATIVE, 1, &[92, 2337, 2036, 8547, 7580, 8000])
+        );
+    }
+
+    #[test]
+    fn a_scale_beyond_the_wire_has_no_writer() {
+        assert!(Writer::from_scale(16383).is_some());
+        assert!(Writer::from_scale(16384).is_none());
+    }
+}
