@@ -1,0 +1,295 @@
+"""Sessions: the shipped file against the library it was made from, limits and closing times."""
+
+import logging
+import pickle
+import subprocess
+import sys
+import zoneinfo
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import exchange_calendars
+import numpy as np
+import pytest
+
+from batchcore import calendar
+from batchcore.calendar import date_of, day_of
+from batchcore.errors import ConfigError
+
+
+def dates(days):
+    return [date_of(day).isoformat() for day in days]
+
+
+def day(text):
+    return day_of(date.fromisoformat(text))
+
+
+@pytest.fixture(scope="module")
+def xnys():
+    return calendar.load("XNYS")
+
+
+@pytest.fixture(scope="module")
+def library():
+    return exchange_calendars.get_calendar("XNYS", start="1990-01-01", end="2035-12-31")
+
+
+def test_day_zero_is_1970_and_the_postgres_epoch_is_10957():
+    assert day_of(date(1970, 1, 1)) == 0
+    assert day_of(date(2000, 1, 1)) == 10957
+
+
+def test_date_of_undoes_day_of():
+    for when in (date.min, date(1969, 12, 31), date(2016, 2, 29), date.max):
+        assert date_of(day_of(when)) == when
+
+
+def test_date_of_takes_numpy_integers():
+    assert date_of(np.int32(10957)) == date(2000, 1, 1)
+
+
+def test_day_of_a_datetime_is_its_date():
+    assert day_of(datetime(1970, 1, 2, 23, 59, tzinfo=UTC)) == 1
+
+
+def test_shipped_sessions_are_those_of_the_library(xnys, library):
+    expected = library.sessions.to_numpy().astype("datetime64[D]").astype(np.int32)
+    np.testing.assert_array_equal(xnys.sessions(day("1990-01-01"), day("2035-12-31")), expected)
+
+
+def test_shipped_closing_times_are_those_of_the_library(xnys, library):
+    local = library.closes.dt.tz_convert(xnys.timezone).dt.tz_localize(None).to_numpy()
+    expected = local.astype("datetime64[m]").astype(np.int64)
+    np.testing.assert_array_equal(xnys.closing, expected)
+
+
+def test_shipped_days_are_int32_sorted_and_read_only(xnys):
+    days = xnys.sessions(day("1990-01-01"), day("2035-12-31"))
+    assert days.dtype == np.int32
+    assert (np.diff(days) > 0).all()
+    assert not days.flags.writeable
+
+
+def test_shipped_calendar_does_not_import_the_library():
+    code = (
+        "import sys; from batchcore import calendar; calendar.load('XNYS').sessions(10957, 10970);"
+        "print('exchange_calendars' in sys.modules or 'pandas' in sys.modules)"
+    )
+    done = subprocess.run(  # noqa: S603  # our own code
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_week_of_thanksgiving_2015_has_four_sessions(xnys):
+    # Thursday the 26th is the holiday; Friday the 27th is a half day and a session.
+    found = xnys.sessions(day("2015-11-22"), day("2015-11-28"))
+    assert dates(found) == ["2015-11-23", "2015-11-24", "2015-11-25", "2015-11-27"]
+
+
+def test_closures_outside_the_holidays_are_known(xnys):
+    closed = ["2001-09-11", "2001-09-14", "2012-10-29", "2012-10-30", "2018-12-05", "2025-01-09"]
+    assert not xnys.is_session([day(text) for text in closed]).any()
+
+
+def test_range_includes_both_ends(xnys):
+    found = xnys.sessions(day("2016-06-30"), day("2016-07-01"))
+    assert dates(found) == ["2016-06-30", "2016-07-01"]
+
+
+def test_range_of_a_weekend_is_empty(xnys):
+    assert xnys.sessions(day("2016-07-02"), day("2016-07-04")).tolist() == []
+
+
+def test_left_out_lists_weekends_and_holidays(xnys):
+    # 2016-07-02 and -03 are a weekend, -04 is Independence Day.
+    found = xnys.left_out(day("2016-07-01"), day("2016-07-05"))
+    assert dates(found) == ["2016-07-02", "2016-07-03", "2016-07-04"]
+
+
+def test_sessions_and_left_out_make_up_the_range(xnys):
+    start, end = day("1999-12-20"), day("2000-01-20")
+    both = np.concatenate([xnys.sessions(start, end), xnys.left_out(start, end)])
+    np.testing.assert_array_equal(np.sort(both), np.arange(start, end + 1))
+
+
+def test_is_session_answers_in_the_order_asked(xnys):
+    asked = [day(text) for text in ("2016-07-04", "2016-07-01", "2016-07-05", "2016-07-02")]
+    assert xnys.is_session(asked).tolist() == [False, True, True, False]
+
+
+def test_is_session_beyond_the_file_is_false(xnys):
+    assert xnys.is_session([day("1989-12-29"), day("2036-01-02")]).tolist() == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "option", "text"),
+    [
+        ("2035-12-31", "2036-01-01", "end", "end 2036-01-01 is beyond calendar `XNYS`"),
+        ("1989-12-31", "1990-01-05", "start", "start 1989-12-31 is beyond calendar `XNYS`"),
+    ],
+)
+def test_range_beyond_the_file_is_an_error_that_names_the_limits(xnys, start, end, option, text):
+    with pytest.raises(ConfigError) as caught:
+        xnys.sessions(day(start), day(end))
+    assert str(caught.value) == f"{text}, which goes from 1990-01-01 to 2035-12-31"
+    assert caught.value.option == option
+
+
+def test_start_after_end_is_an_error(xnys):
+    with pytest.raises(ConfigError, match="start 2016-07-02 is after end 2016-07-01") as caught:
+        xnys.sessions(day("2016-07-02"), day("2016-07-01"))
+    assert caught.value.option == "start"
+
+
+def test_day_that_is_no_date_is_beyond_the_calendar(xnys):
+    with pytest.raises(ConfigError, match="end day 2147483647 is beyond"):
+        xnys.sessions(day("2016-07-01"), 2**31 - 1)
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        # 16:00 in New York is 21:00 UTC in winter and 20:00 UTC in summer.
+        (datetime(2016, 1, 5, 20, 59, tzinfo=UTC), "2016-01-04"),
+        (datetime(2016, 1, 5, 21, 0, tzinfo=UTC), "2016-01-05"),
+        (datetime(2016, 6, 30, 19, 59, tzinfo=UTC), "2016-06-29"),
+        (datetime(2016, 6, 30, 20, 0, tzinfo=UTC), "2016-06-30"),
+        # The day after Thanksgiving closes at 13:00, 18:00 UTC.
+        (datetime(2015, 11, 27, 17, 59, tzinfo=UTC), "2015-11-25"),
+        (datetime(2015, 11, 27, 18, 0, tzinfo=UTC), "2015-11-27"),
+        # Weekend, and the small hours of a Tuesday in Asia that are still Monday in New York.
+        (datetime(2016, 7, 3, 12, 0, tzinfo=UTC), "2016-07-01"),
+        (datetime(2016, 7, 12, 3, 0, tzinfo=timezone(timedelta(hours=9))), "2016-07-08"),
+        (datetime(2016, 7, 12, 6, 0, tzinfo=timezone(timedelta(hours=9))), "2016-07-11"),
+    ],
+)
+def test_last_closed_session_of_new_york(xnys, now, expected):
+    assert date_of(xnys.last_closed(now)).isoformat() == expected
+
+
+def test_last_closed_without_zone_is_an_error(xnys):
+    with pytest.raises(ConfigError, match="needs a time zone"):
+        xnys.last_closed(datetime(2016, 7, 1, 12, 0))  # noqa: DTZ001  # the case itself
+
+
+def test_last_closed_beyond_the_file_is_an_error(xnys):
+    with pytest.raises(ConfigError, match="2036-01-02 is beyond calendar `XNYS`"):
+        xnys.last_closed(datetime(2036, 1, 2, 12, 0, tzinfo=UTC))
+
+
+def test_last_closed_before_the_first_session_is_an_error(xnys):
+    with pytest.raises(ConfigError, match="no session closed"):
+        xnys.last_closed(datetime(1990, 1, 1, 12, 0, tzinfo=UTC))
+
+
+def test_without_zone_data_a_session_closes_later_not_earlier(xnys, monkeypatch, caplog):
+    def absent(key):
+        raise zoneinfo.ZoneInfoNotFoundError(key)
+
+    monkeypatch.setattr(zoneinfo, "ZoneInfo", absent)
+    with caplog.at_level(logging.WARNING, "batchcore"):
+        summer = xnys.last_closed(datetime(2016, 6, 30, 20, 30, tzinfo=UTC))
+        winter = xnys.last_closed(datetime(2016, 1, 5, 21, 0, tzinfo=UTC))
+    assert date_of(summer).isoformat() == "2016-06-29"
+    assert date_of(winter).isoformat() == "2016-01-05"
+    assert "pip install tzdata" in caplog.text
+
+
+def test_daily_has_every_date():
+    daily = calendar.load("daily")
+    assert dates(daily.sessions(day("2016-02-28"), day("2016-03-01"))) == [
+        "2016-02-28",
+        "2016-02-29",
+        "2016-03-01",
+    ]
+    assert daily.left_out(day("2016-02-28"), day("2016-03-01")).tolist() == []
+    assert daily.is_session([0, -1]).tolist() == [True, True]
+
+
+def test_daily_takes_any_date():
+    daily = calendar.load("daily")
+    assert daily.sessions(day("0001-01-01"), day("0001-01-01")).tolist() == [-719162]
+    assert daily.sessions(day("9999-12-31"), day("9999-12-31")).tolist() == [2932896]
+
+
+def test_day_of_daily_is_closed_when_it_is_over_in_utc():
+    daily = calendar.load("daily")
+    evening = datetime(2016, 7, 1, 23, 59, tzinfo=UTC)
+    in_tokyo = datetime(2016, 7, 2, 9, 0, tzinfo=timezone(timedelta(hours=9)))  # 00:00 UTC
+    assert date_of(daily.last_closed(evening)).isoformat() == "2016-06-30"
+    assert date_of(daily.last_closed(in_tokyo)).isoformat() == "2016-07-01"
+
+
+def test_calendar_of_prices_sorts_and_merges_its_dates():
+    prices = calendar.from_price_dates([30, 10, 20, 10])
+    assert prices.code == "prices"
+    assert prices.sessions(0, 100).tolist() == [10, 20, 30]
+    assert prices.left_out(10, 12).tolist() == [11, 12]
+
+
+def test_calendar_of_prices_closes_on_the_last_date_not_after_today():
+    prices = calendar.from_price_dates([day("2016-07-01"), day("2016-07-05")])
+    assert date_of(prices.last_closed(datetime(2016, 7, 4, 23, 0, tzinfo=UTC))).day == 1
+    assert date_of(prices.last_closed(datetime(2016, 7, 5, 0, 0, tzinfo=UTC))).day == 5
+
+
+def test_calendar_of_no_prices_has_no_session():
+    prices = calendar.from_price_dates([])
+    assert prices.sessions(0, 100).tolist() == []
+    assert prices.is_session([1]).tolist() == [False]
+    with pytest.raises(ConfigError, match="no session closed"):
+        prices.last_closed(datetime(2016, 7, 4, 23, 0, tzinfo=UTC))
+
+
+def test_other_exchange_comes_from_the_library():
+    # London: Good Friday and Easter Monday 2016 are 03-25 and 03-28.
+    london = calendar.load("XLON")
+    assert dates(london.sessions(day("2016-03-24"), day("2016-03-29"))) == [
+        "2016-03-24",
+        "2016-03-29",
+    ]
+    # 16:30 in London is 15:30 UTC in summer.
+    assert london.last_closed(datetime(2016, 7, 1, 15, 30, tzinfo=UTC)) == day("2016-07-01")
+    assert london.last_closed(datetime(2016, 7, 1, 15, 29, tzinfo=UTC)) == day("2016-06-30")
+
+
+def test_exchange_recorded_for_fewer_years_has_narrower_limits():
+    shanghai = calendar.load("XSHG")
+    assert date_of(shanghai.first_day).isoformat() == "1990-12-03"
+    with pytest.raises(ConfigError, match="which goes from 1990-12-03 to"):
+        shanghai.sessions(day("1990-11-01"), day("1991-01-31"))
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"), [("xnys", "`XNYS`"), ("Daily", "`daily`"), ("XLONN", "`XLON`")]
+)
+def test_unknown_code_lists_close_matches(code, hint):
+    with pytest.raises(ConfigError) as caught:
+        calendar.load(code)
+    assert str(caught.value).startswith(f"unknown calendar `{code}`; did you mean ")
+    assert hint in str(caught.value)
+    assert caught.value.option == "calendar"
+
+
+def test_unknown_code_unlike_any_has_no_hint():
+    with pytest.raises(ConfigError) as caught:
+        calendar.load("?????????????")
+    assert str(caught.value) == "unknown calendar `?????????????`"
+
+
+def test_other_exchange_without_the_library_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "exchange_calendars", None)
+    with pytest.raises(ConfigError, match=r"pip install 'batchcore\[calendars\]'"):
+        calendar.load("XPAR")
+
+
+def test_prices_cannot_be_loaded_by_name():
+    with pytest.raises(ConfigError, match="made from the dates of the price table"):
+        calendar.load("prices")
+
+
+def test_calendar_pickles(xnys):
+    again = pickle.loads(pickle.dumps(xnys))  # noqa: S301  # our own bytes
+    np.testing.assert_array_equal(again.days, xnys.days)
+    assert again.code == "XNYS"
