@@ -1,0 +1,516 @@
+"""What the database's tables are, in one query on the catalog, and whether a run can use them."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from batchcore.db.sql import quote_literal, table_name
+from batchcore.errors import SchemaError
+from batchcore.units import CENTS, MAX_SCALE, RETURN_SCALE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import asyncpg
+
+    from batchcore.config import Schema
+
+REVISION: Final = "0002"
+"""The newest revision of the migrations, known here without Alembic."""
+
+VERSION_TABLE: Final = "batchcore_alembic_version"
+"""Where Alembic keeps batchcore's revision, beside the host's own version table."""
+
+INDEXES: Final = (
+    "idx_positions_active_complete",
+    "idx_market_data_valid_prices",
+    "idx_positions_symbol_active",
+)
+"""The indexes of revision 0002, by name."""
+
+
+class Kind(enum.StrEnum):
+    """A type as binary COPY sends it; `OTHER` is one that batchcore cannot read."""
+
+    UUID = "uuid"
+    DATE = "date"
+    NUMERIC = "numeric"
+    TEXT = "text"
+    BOOL = "bool"
+    INT2 = "int2"
+    INT4 = "int4"
+    INT8 = "int8"
+    TIMESTAMPTZ = "timestamptz"
+    JSON = "json"
+    OTHER = "other"
+
+
+REQUIRED: Final[Mapping[str, Mapping[str, Kind]]] = MappingProxyType(
+    {
+        "portfolios": MappingProxyType(
+            {
+                "id": Kind.UUID,
+                "name": Kind.TEXT,
+                "currency": Kind.TEXT,
+                "equity_balance": Kind.NUMERIC,
+                "deleted_at": Kind.TIMESTAMPTZ,
+                "updated_at": Kind.TIMESTAMPTZ,
+            }
+        ),
+        "positions": MappingProxyType(
+            {
+                "id": Kind.UUID,
+                "portfolio_id": Kind.UUID,
+                "symbol": Kind.TEXT,
+                "position_type": Kind.TEXT,
+                "quantity": Kind.NUMERIC,
+                "entry_price": Kind.NUMERIC,
+                "entry_date": Kind.DATE,
+                "exit_price": Kind.NUMERIC,
+                "exit_date": Kind.DATE,
+                "expiration_date": Kind.DATE,
+                "investment_class": Kind.TEXT,
+                "market_value": Kind.NUMERIC,
+                "deleted_at": Kind.TIMESTAMPTZ,
+            }
+        ),
+        "market_data_cache": MappingProxyType(
+            {"symbol": Kind.TEXT, "date": Kind.DATE, "close": Kind.NUMERIC}
+        ),
+        "portfolio_snapshots": MappingProxyType(
+            {
+                "id": Kind.UUID,
+                "portfolio_id": Kind.UUID,
+                "snapshot_date": Kind.DATE,
+                "total_value": Kind.NUMERIC,
+                "cash_value": Kind.NUMERIC,
+                "long_value": Kind.NUMERIC,
+                "short_value": Kind.NUMERIC,
+                "gross_exposure": Kind.NUMERIC,
+                "net_exposure": Kind.NUMERIC,
+                "equity_balance": Kind.NUMERIC,
+                "daily_pnl": Kind.NUMERIC,
+                "cumulative_pnl": Kind.NUMERIC,
+                "daily_realized_pnl": Kind.NUMERIC,
+                "cumulative_realized_pnl": Kind.NUMERIC,
+                "daily_capital_flow": Kind.NUMERIC,
+                "cumulative_capital_flow": Kind.NUMERIC,
+                "daily_return": Kind.NUMERIC,
+                "num_positions": Kind.INT4,
+                "num_long_positions": Kind.INT4,
+                "num_short_positions": Kind.INT4,
+                "is_complete": Kind.BOOL,
+                "created_at": Kind.TIMESTAMPTZ,
+            }
+        ),
+        "equity_changes": MappingProxyType(
+            {
+                "portfolio_id": Kind.UUID,
+                "change_type": Kind.TEXT,
+                "amount": Kind.NUMERIC,
+                "change_date": Kind.DATE,
+                "deleted_at": Kind.TIMESTAMPTZ,
+            }
+        ),
+        "position_realized_events": MappingProxyType(
+            {
+                "position_id": Kind.UUID,
+                "portfolio_id": Kind.UUID,
+                "trade_date": Kind.DATE,
+                "quantity_closed": Kind.NUMERIC,
+                "realized_pnl": Kind.NUMERIC,
+            }
+        ),
+    }
+)
+"""Tables and columns of a run, by the names of docs/schema.md, with the type of each."""
+
+OPTIONAL: Final = frozenset({"equity_changes", "position_realized_events"})
+"""Tables of `REQUIRED` that may be absent; their columns may not, where the table is there."""
+
+_SNAPSHOTS: Final = "portfolio_snapshots"
+_KEY: Final = frozenset({"id", "portfolio_id", "snapshot_date", "created_at"})
+_WRITTEN: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        _SNAPSHOTS: frozenset(REQUIRED[_SNAPSHOTS]),
+        "portfolios": frozenset({"equity_balance"}),
+    }
+)
+_MONEY_DIGITS: Final = 14
+_RETURN_DIGITS: Final = 2
+_HEADER_BYTES: Final = 4
+
+_KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        "uuid": Kind.UUID,
+        "date": Kind.DATE,
+        "numeric": Kind.NUMERIC,
+        "text": Kind.TEXT,
+        "varchar": Kind.TEXT,
+        "bpchar": Kind.TEXT,
+        "name": Kind.TEXT,
+        "bool": Kind.BOOL,
+        "int2": Kind.INT2,
+        "int4": Kind.INT4,
+        "int8": Kind.INT8,
+        "timestamptz": Kind.TIMESTAMPTZ,
+        "json": Kind.JSON,
+    }
+)
+_WANTED: Final[Mapping[Kind, str]] = MappingProxyType(
+    {
+        Kind.TEXT: "text, varchar or an enum",
+        Kind.TIMESTAMPTZ: "timestamp with time zone",
+        Kind.INT4: "integer",
+        Kind.BOOL: "boolean",
+    }
+)
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """A column as the catalog has it.
+
+    Attributes:
+        name: Its name in the database.
+        kind: Its type; that of the base type for a domain, `TEXT` for an enum.
+        declared: Its type as PostgreSQL writes it, such as ``numeric(12,4)``.
+        precision: Digits of a NUMERIC, None without declared ones.
+        scale: Decimals of a NUMERIC, None without declared ones; may be negative.
+        length: Characters of a varchar or char, None without a limit.
+        not_null: Whether it refuses NULL.
+        has_default: Whether a row may leave it out: default, identity or generated.
+        generated: Whether it is computed by the server, so that nobody can write it.
+        can_select: Whether the present role may read it.
+        can_insert: Whether the present role may write it into new rows.
+        can_update: Whether the present role may change it.
+    """
+
+    name: str
+    kind: Kind
+    declared: str
+    precision: int | None = None
+    scale: int | None = None
+    length: int | None = None
+    not_null: bool = False
+    has_default: bool = False
+    generated: bool = False
+    can_select: bool = True
+    can_insert: bool = True
+    can_update: bool = True
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The host's tables as they are, seen through the names of docs/schema.md.
+
+    Attributes:
+        schema: The names that it was read by.
+        columns: Table of docs/schema.md -> name in the database -> column. An absent table has
+            no entry.
+        writable_tables: Those that are tables, not views.
+        has_version_table: Whether `batchcore_alembic_version` is there.
+        indexes: Name -> whether it is valid, of the indexes of batchcore that are there.
+    """
+
+    schema: Schema
+    columns: Mapping[str, Mapping[str, ColumnType]]
+    writable_tables: frozenset[str]
+    has_version_table: bool
+    indexes: Mapping[str, bool]
+
+    def has_table(self, table: str) -> bool:
+        """Return whether ``table`` of docs/schema.md is there."""
+        return table in self.columns
+
+    def column(self, table: str, column: str) -> ColumnType:
+        """Return ``table.column`` of docs/schema.md.
+
+        Raises:
+            SchemaError: it is not there.
+        """
+        found = self._find(table, column)
+        if found is None:
+            problem = f"{_label(self.schema, table, column)}: missing column"
+            raise SchemaError(problem, (problem,))
+        return found
+
+    def scale(self, table: str, column: str) -> int:
+        """Return the decimals that ``table.column`` of docs/schema.md is read with.
+
+        A declared scale counts before one of `Schema.scales`; a negative one is read as 0.
+
+        Raises:
+            SchemaError: it is not there, or has neither.
+        """
+        scale = self._scale(table, column, self.column(table, column))
+        if scale is None:
+            problem = _without_scale(self.schema, table, column)
+            raise SchemaError(problem, (problem,))
+        return scale
+
+    def _find(self, table: str, column: str) -> ColumnType | None:
+        return self.columns.get(table, {}).get(self.schema.column(table, column))
+
+    def _scale(self, table: str, column: str, found: ColumnType) -> int | None:
+        if found.scale is not None:
+            return max(found.scale, 0)
+        return self.schema.scales.get(f"{table}.{column}")
+
+
+async def inspect(connection: asyncpg.Connection, schema: Schema) -> Catalog:
+    """Return the catalog of the tables that a run needs, by one statement.
+
+    Only `pg_catalog` is read, so any role may; only text, int4 and bool come back, so the driver
+    asks for no types.
+    """
+    columns: dict[str, dict[str, ColumnType]] = {}
+    tables: set[str] = set()
+    indexes: dict[str, bool] = {}
+    has_version_table = False
+    for row in await connection.fetch(inspect_sql(schema)):
+        match row["item"]:
+            case "index":
+                indexes[row["relation"]] = row["is_valid"]
+            case "version":
+                has_version_table = True
+            case _:
+                of_table = columns.setdefault(row["relation"], {})
+                if row["is_table"]:
+                    tables.add(row["relation"])
+                if row["name"] is not None:
+                    of_table[row["name"]] = _column_type(row)
+    return Catalog(
+        schema=schema,
+        columns=MappingProxyType(
+            {table: MappingProxyType(columns[table]) for table in REQUIRED if table in columns}
+        ),
+        writable_tables=frozenset(tables),
+        has_version_table=has_version_table,
+        indexes=MappingProxyType({name: indexes[name] for name in INDEXES if name in indexes}),
+    )
+
+
+def inspect_sql(schema: Schema) -> str:
+    """Return the statement of `inspect`, without parameters."""
+    wanted = [("column", table, schema.table(table)) for table in REQUIRED]
+    wanted.append(("version", VERSION_TABLE, VERSION_TABLE))
+    wanted += [("index", name, name) for name in INDEXES]
+    values = ", ".join(f"({', '.join(quote_literal(part) for part in entry)})" for entry in wanted)
+    return _INSPECT.format(values=values, namespace=quote_literal(schema.namespace))
+
+
+# A domain travels as its base type and keeps the modifier itself, so both are looked up.
+_INSPECT: Final = """\
+SELECT w.item::text AS item, w.relation::text AS relation,
+    c.relkind IN ('r', 'p') AS is_table, COALESCE(i.indisvalid, true) AS is_valid,
+    a.attname::text AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS declared,
+    CASE WHEN base.typtype = 'e' THEN 'text'
+        WHEN base.typname = 'citext' THEN 'text'
+        WHEN base.typnamespace = 'pg_catalog'::pg_catalog.regnamespace
+        THEN base.typname::text ELSE '' END AS type_name,
+    CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS modifier,
+    a.attnotnull OR t.typnotnull AS not_null,
+    a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL AS has_default,
+    a.attgenerated <> '' AS is_generated,
+    pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') AS can_select,
+    pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT') AS can_insert,
+    pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE') AS can_update
+FROM (VALUES {values}) AS w (item, relation, relname)
+JOIN pg_catalog.pg_namespace AS n ON n.nspname = {namespace}
+JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.relname
+    AND CASE w.item WHEN 'index' THEN c.relkind IN ('i', 'I')
+        ELSE c.relkind IN ('r', 'p', 'v', 'm', 'f') END
+LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
+LEFT JOIN pg_catalog.pg_attribute AS a ON w.item = 'column' AND a.attrelid = c.oid
+    AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+LEFT JOIN pg_catalog.pg_type AS base
+    ON base.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+ORDER BY w.item, w.relation, a.attnum"""
+
+
+def problems_of(catalog: Catalog, *, writes: bool = True) -> tuple[str, ...]:
+    """Return one line for each thing that a run cannot work with, in the order of `REQUIRED`.
+
+    Args:
+        catalog: What `inspect` returned.
+        writes: Whether the run writes: without, what the role may write does not count.
+    """
+    return tuple(_problems(catalog, writes=writes))
+
+
+def check_run(catalog: Catalog, *, writes: bool = True) -> None:
+    """Refuse a database that a run cannot work with.
+
+    Args:
+        catalog: What `inspect` returned.
+        writes: Whether the run writes: without, what the role may write does not count.
+
+    Raises:
+        SchemaError: with every difference in ``problems``; the message has the first.
+    """
+    problems = problems_of(catalog, writes=writes)
+    if problems:
+        raise schema_error(problems)
+
+
+async def check_revision(connection: asyncpg.Connection, catalog: Catalog) -> None:
+    """Refuse a database that batchcore's migrations have not brought to `REVISION`.
+
+    It costs one statement, and none where the version table is absent.
+
+    Raises:
+        SchemaError: the database is older, newer or was never migrated.
+    """
+    found = None
+    if catalog.has_version_table:
+        found = await connection.fetchval(revision_sql(catalog.schema))
+    if found == REVISION:
+        return
+    if found is None:
+        msg = (
+            f"batchcore has not prepared the schema `{catalog.schema.namespace}`: "
+            "run `batchcore migrate`"
+        )
+    elif found < REVISION:
+        msg = f"the database is at revision {found}, expected {REVISION}: run `batchcore migrate`"
+    else:
+        msg = newer_revision(found)
+    raise SchemaError(msg, (msg,))
+
+
+def revision_sql(schema: Schema) -> str:
+    """Return the statement that reads the revision from the version table."""
+    version_table = table_name(schema, VERSION_TABLE)
+    return f"SELECT version_num::text FROM {version_table}"  # noqa: S608  # quoted
+
+
+def newer_revision(revision: str) -> str:
+    """Return what to say of a revision that this version of batchcore does not know."""
+    return (
+        f"the database is at revision {revision}, which this batchcore does not know "
+        f"(its newest is {REVISION}): install a newer one"
+    )
+
+
+def schema_error(problems: tuple[str, ...]) -> SchemaError:
+    """Return the error for ``problems``, at least one: the first, and how many more."""
+    more = len(problems) - 1
+    return SchemaError(problems[0] + (f" (and {more} more)" if more else ""), problems)
+
+
+def _problems(catalog: Catalog, *, writes: bool) -> Iterator[str]:
+    schema = catalog.schema
+    for table, columns in REQUIRED.items():
+        if not catalog.has_table(table):
+            if table not in OPTIONAL:
+                yield f"{_label(schema, table)}: missing table"
+            continue
+        if writes and table in _WRITTEN and table not in catalog.writable_tables:
+            yield f"{_label(schema, table)}: is a view, expected a table to write to"
+        for column, kind in columns.items():
+            found = catalog._find(table, column)  # noqa: SLF001  # one module
+            label = _label(schema, table, column)
+            if found is None:
+                yield f"{label}: missing column"
+            elif found.kind is not kind:
+                yield f"{label}: is {found.declared}, expected {_WANTED.get(kind, kind)}"
+            else:
+                if kind is Kind.NUMERIC:
+                    yield from _numeric_problems(catalog, table, column, found)
+                yield from _access_problems(label, table, column, found, writes=writes)
+    yield from _unfilled(catalog)
+
+
+def _numeric_problems(
+    catalog: Catalog, table: str, column: str, found: ColumnType
+) -> Iterator[str]:
+    label = _label(catalog.schema, table, column)
+    scale = catalog._scale(table, column, found)  # noqa: SLF001  # one module
+    if scale is None:
+        yield _without_scale(catalog.schema, table, column)
+    elif scale > MAX_SCALE:
+        yield f"{label}: is {found.declared}, expected at most {MAX_SCALE} decimals"
+    if column not in _WRITTEN.get(table, ()) or found.precision is None or found.scale is None:
+        return
+    digits, decimals = _MONEY_DIGITS, CENTS
+    if column == "daily_return":
+        digits, decimals = _RETURN_DIGITS, RETURN_SCALE
+    if found.precision - found.scale < digits or found.scale < decimals:
+        needed = f"numeric({digits + decimals},{decimals})"
+        yield f"{label}: is {found.declared}, expected room for {needed}"
+
+
+def _access_problems(
+    label: str, table: str, column: str, found: ColumnType, *, writes: bool
+) -> Iterator[str]:
+    if not found.can_select:
+        yield f"{label}: the role may not SELECT it"
+    if not writes or column not in _WRITTEN.get(table, ()):
+        return
+    if found.generated:
+        yield f"{label}: is generated by the server, expected a column to write to"
+    if table == _SNAPSHOTS and not found.can_insert:
+        yield f"{label}: the role may not INSERT it"
+    if not (table == _SNAPSHOTS and column in _KEY) and not found.can_update:
+        yield f"{label}: the role may not UPDATE it"
+
+
+def _unfilled(catalog: Catalog) -> Iterator[str]:
+    schema = catalog.schema
+    filled = {schema.column(_SNAPSHOTS, column) for column in REQUIRED[_SNAPSHOTS]}
+    for name, found in catalog.columns.get(_SNAPSHOTS, {}).items():
+        if found.not_null and not found.has_default and name not in filled:
+            yield (
+                f"{_label(schema, _SNAPSHOTS)}.{name}: is NOT NULL without a default, "
+                "and batchcore does not fill it"
+            )
+
+
+def _without_scale(schema: Schema, table: str, column: str) -> str:
+    return (
+        f"{_label(schema, table, column)}: is numeric without a declared scale, "
+        f"expected one in schema.scales under `{table}.{column}`"
+    )
+
+
+def _label(schema: Schema, table: str, column: str | None = None) -> str:
+    label = f"{schema.namespace}.{schema.table(table)}"
+    return label if column is None else f"{label}.{schema.column(table, column)}"
+
+
+def _column_type(row: Mapping[str, object]) -> ColumnType:
+    type_name, modifier = row["type_name"], row["modifier"]
+    kind = _KINDS.get(str(type_name), Kind.OTHER)
+    precision = scale = length = None
+    # A modifier counts from 4, the size of a varlena header; -1 is none.
+    if isinstance(modifier, int) and modifier >= _HEADER_BYTES:
+        if kind is Kind.NUMERIC:
+            precision, scale = _numeric_modifier(modifier)
+        elif type_name in ("varchar", "bpchar"):
+            length = modifier - _HEADER_BYTES
+    return ColumnType(
+        name=str(row["name"]),
+        kind=kind,
+        declared=str(row["declared"]),
+        precision=precision,
+        scale=scale,
+        length=length,
+        not_null=bool(row["not_null"]),
+        has_default=bool(row["has_default"]),
+        generated=bool(row["is_generated"]),
+        can_select=bool(row["can_select"]),
+        can_insert=bool(row["can_insert"]),
+        can_update=bool(row["can_update"]),
+    )
+
+
+def _numeric_modifier(modifier: int) -> tuple[int, int]:
+    # The low 11 bits are the scale in two's complement, since PostgreSQL 15; earlier scales,
+    # 0 to 1000, look the same.
+    packed = modifier - _HEADER_BYTES
+    return packed >> 16 & 0xFFFF, (packed & 0x7FF ^ 0x400) - 0x400

@@ -1,0 +1,405 @@
+"""Bring a database to the newest schema: an empty one, or a host's own with its tables in use.
+
+Alembic is imported when something is migrated, because a run needs none of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from batchcore.config import Schema
+from batchcore.db.catalog import (
+    VERSION_TABLE,
+    inspect,
+    newer_revision,
+    problems_of,
+    revision_sql,
+    schema_error,
+)
+from batchcore.db.sql import quote_literal, table_name
+from batchcore.errors import ConfigError, DatabaseError, LeaseHeldError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    import asyncpg
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+_HOST_REVISION: Final = "0001"
+_ADOPTED: Final = "batchcore: the tables of revision 0001 are the host's own"
+_LOCK_KEY: Final = 0x62_61_74_63_68_6D_69_67
+"""The bytes of ``batchmig``: one migration at a time for each database."""
+
+_logger = logging.getLogger("batchcore")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the revisions are told.
+
+    Attributes:
+        schema: Names of the host's tables and columns.
+        concurrently: Whether indexes are built and dropped CONCURRENTLY, outside a transaction.
+        adopted: Whether the host's tables were there before batchcore, so that no downgrade
+            may drop them.
+    """
+
+    schema: Schema = field(default_factory=Schema)
+    concurrently: bool = False
+    adopted: bool = False
+
+
+@dataclass(frozen=True)
+class MigrateStatus:
+    """Where a database stands, and what `migrate` would do.
+
+    Attributes:
+        revision: Its revision; None if batchcore never migrated it.
+        head: The newest revision.
+        adopted: Whether the tables are the host's own.
+        pending: Revisions to come, in order; the host's tables count as 0001.
+        steps: What `migrate` would do, a line for each.
+        problems: What stands in its way, a line for each.
+    """
+
+    revision: str | None
+    head: str
+    adopted: bool
+    pending: tuple[str, ...]
+    steps: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def is_current(self) -> bool:
+        """Return whether there is nothing to do and nothing in the way."""
+        return not self.pending and not self.problems
+
+
+@dataclass(frozen=True)
+class MigrateReport:
+    """What `migrate` did.
+
+    Attributes:
+        before: The revision before; None if there was none.
+        revision: The revision after.
+        adopted: Whether the tables are the host's own.
+        marked: Revisions noted as done without running them.
+        applied: Revisions that ran, in order.
+    """
+
+    before: str | None
+    revision: str | None
+    adopted: bool
+    marked: tuple[str, ...]
+    applied: tuple[str, ...]
+
+
+async def migrate(database: str | AsyncEngine, *, schema: Schema | None = None) -> MigrateReport:
+    """Bring ``database`` to the newest schema; nothing happens to one that is there already.
+
+    An empty database gets everything in one transaction. In one that has host tables, these are
+    compared with what a run needs, revision 0001 is marked as done, and the later ones run, with
+    indexes built CONCURRENTLY: such a build locks nobody out, but waits for every transaction
+    older than itself.
+
+    Args:
+        database: A URL, or an engine on asyncpg.
+        schema: Names of tables and columns; None takes those of docs/schema.md.
+
+    Raises:
+        ConfigError: Alembic is not installed, or the URL is none.
+        SchemaError: the host's tables are not as a run needs them, or the database is newer.
+        LeaseHeldError: another migration of this database is at work.
+        DatabaseError: the database refused or went away.
+    """
+    schema = schema or Schema()
+    _require_alembic()
+    async with _session(database) as (connection, raw):
+        status = await _status(raw, schema)
+        if status.problems:
+            raise schema_error(status.problems)
+        marked: tuple[str, ...] = ()
+        applied = status.pending
+        if status.adopted and status.revision is None:
+            await _adopt(connection, schema)
+            marked, applied = status.pending[:1], status.pending[1:]
+        if applied:
+            options = Options(
+                schema=schema,
+                concurrently=status.adopted or status.revision is not None,
+                adopted=status.adopted,
+            )
+            await connection.run_sync(_command("upgrade", options, "head"))
+        for revision in applied:
+            _logger.info("revision %s is done", revision)
+        return MigrateReport(
+            before=status.revision,
+            revision=status.head,
+            adopted=status.adopted,
+            marked=marked,
+            applied=applied,
+        )
+
+
+async def check(database: str | AsyncEngine, *, schema: Schema | None = None) -> MigrateStatus:
+    """Return where ``database`` stands and what `migrate` would do, without doing it.
+
+    Args:
+        database: A URL, or an engine on asyncpg.
+        schema: Names of tables and columns; None takes those of docs/schema.md.
+
+    Raises:
+        ConfigError: Alembic is not installed, or the URL is none.
+        DatabaseError: the database refused or went away.
+    """
+    _require_alembic()
+    with _driver_errors():
+        async with connect(database) as connection:
+            return await _status(await _driver_connection(connection), schema or Schema())
+
+
+async def downgrade(
+    database: str | AsyncEngine, revision: str = "base", *, schema: Schema | None = None
+) -> None:
+    """Take ``database`` back to ``revision``, by default to where batchcore was never there.
+
+    Tables that were the host's own stay, with all that is in them; those that `migrate` created
+    are dropped.
+
+    Args:
+        database: A URL, or an engine on asyncpg.
+        revision: An older revision, or ``base``.
+        schema: Names of tables and columns; None takes those of docs/schema.md.
+
+    Raises:
+        ConfigError: Alembic is not installed, the URL is none, or there is no such revision.
+        SchemaError: the database is newer than this version of batchcore.
+        LeaseHeldError: another migration of this database is at work.
+        DatabaseError: the database refused or went away.
+    """
+    schema = schema or Schema()
+    _require_alembic()
+    known = [script.revision for script in _scripts().walk_revisions()]
+    if revision not in ("base", *known):
+        msg = f"there is no revision `{revision}`, expected base or {', '.join(reversed(known))}"
+        raise ConfigError(msg, "revision")
+    async with _session(database) as (connection, raw):
+        found = await _revision(raw, schema)
+        if found is None:
+            return
+        if found not in known:
+            raise schema_error((newer_revision(found),))
+        options = Options(schema=schema, concurrently=True, adopted=await _is_adopted(raw, schema))
+        await connection.run_sync(_command("downgrade", options, revision))
+        if revision == "base":
+            await raw.execute(f"DROP TABLE {table_name(schema, VERSION_TABLE)}")
+
+
+def options() -> Options:
+    """Return what the running migration was told; the defaults under `alembic` itself."""
+    from alembic import context  # noqa: PLC0415  # an extra
+
+    chosen = context.config.attributes.get("options")
+    return chosen if isinstance(chosen, Options) else Options()
+
+
+@contextlib.asynccontextmanager
+async def connect(database: str | AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Give a connection to ``database``, of an engine for this once where it is a URL.
+
+    Raises:
+        ConfigError: the URL is no PostgreSQL URL.
+    """
+    if not isinstance(database, str):
+        async with database.connect() as connection:
+            yield connection
+        return
+    import asyncpg  # noqa: PLC0415  # not needed to import batchcore
+    from sqlalchemy import NullPool  # noqa: PLC0415  # not needed to import batchcore
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415  # likewise
+
+    scheme, colon, rest = database.partition("://")
+    if not colon or scheme not in ("postgresql", "postgres", "postgresql+asyncpg"):
+        msg = "expected a database URL that starts with `postgresql://`"
+        raise ConfigError(msg, "database_url")
+    # asyncpg reads the URL itself: sslmode and the PG* environment mean there what libpq says.
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=lambda: asyncpg.connect(f"postgresql://{rest}"),
+        poolclass=NullPool,
+    )
+    try:
+        async with engine.connect() as connection:
+            yield connection
+    finally:
+        await engine.dispose()
+
+
+@contextlib.asynccontextmanager
+async def _session(
+    database: str | AsyncEngine,
+) -> AsyncIterator[tuple[AsyncConnection, asyncpg.Connection]]:
+    """Give a connection that alone migrates; its settings are put back at the end.
+
+    The lock is tried, not waited for: who waits holds a snapshot, and an index built
+    CONCURRENTLY waits for that in turn.
+    """
+    with _driver_errors():
+        async with connect(database) as connection:
+            raw = await _driver_connection(connection)
+            if not await raw.fetchval("SELECT pg_catalog.pg_try_advisory_lock($1)", _LOCK_KEY):
+                msg = "another migration of this database is at work"
+                raise LeaseHeldError(msg)
+            timeout = await raw.fetchval("SELECT pg_catalog.current_setting('statement_timeout')")
+            await _set_timeout(raw, "0")
+            try:
+                yield connection, raw
+            finally:
+                await connection.rollback()
+                if not raw.is_closed():
+                    await _set_timeout(raw, timeout)
+                    await raw.fetchval("SELECT pg_catalog.pg_advisory_unlock($1)", _LOCK_KEY)
+
+
+async def _set_timeout(raw: asyncpg.Connection, value: str) -> None:
+    await raw.fetchval("SELECT pg_catalog.set_config('statement_timeout', $1, false)", value)
+
+
+async def _driver_connection(connection: AsyncConnection) -> asyncpg.Connection:
+    return (await connection.get_raw_connection()).driver_connection
+
+
+async def _adopt(connection: AsyncConnection, schema: Schema) -> None:
+    # In one transaction: marked but not noted as the host's, a downgrade would drop its tables.
+    async with connection.begin():
+        await connection.run_sync(_command("stamp", Options(schema=schema), _HOST_REVISION))
+        await connection.exec_driver_sql(
+            f"COMMENT ON TABLE {table_name(schema, VERSION_TABLE)} IS {quote_literal(_ADOPTED)}"
+        )
+
+
+async def _status(raw: asyncpg.Connection, schema: Schema) -> MigrateStatus:
+    scripts = _scripts()
+    head = scripts.get_current_head() or ""
+    known = {script.revision: script.doc for script in scripts.walk_revisions()}
+    pending = tuple(reversed(known))
+    revision = await _revision(raw, schema)
+    problems: tuple[str, ...] = ()
+    if revision is not None:
+        adopted = await _is_adopted(raw, schema)
+        if revision in known:
+            pending = pending[pending.index(revision) + 1 :]
+        else:
+            pending, problems = (), (newer_revision(revision),)
+    elif not await raw.fetchval(_HAS_NAMESPACE, schema.namespace):
+        adopted, problems = False, (f"there is no schema `{schema.namespace}`",)
+    else:
+        adopted = bool(schema.tables or schema.columns) or await _has_host_tables(raw, schema)
+    if adopted and not problems:
+        problems = problems_of(await inspect(raw, schema), writes=False)
+    steps = tuple(
+        f"{one}: marked as done, the tables are the host's"
+        if one == _HOST_REVISION and adopted
+        else f"{one}: {known[one]}"
+        for one in pending
+    )
+    return MigrateStatus(
+        revision=revision,
+        head=head,
+        adopted=adopted,
+        pending=pending,
+        steps=steps,
+        problems=problems,
+    )
+
+
+_HAS_NAMESPACE: Final = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)"
+_HAS_TABLES: Final = (
+    "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c"
+    " JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
+    " WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])"
+    " AND c.relkind IN ('r', 'p', 'v', 'm', 'f'))"
+)
+_COMMENT: Final = "SELECT pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class')"
+
+
+async def _has_host_tables(raw: asyncpg.Connection, schema: Schema) -> bool:
+    from batchcore.db.tables import metadata  # noqa: PLC0415  # brings SQLAlchemy
+
+    names = [schema.table(name) for name in metadata.tables]
+    return bool(await raw.fetchval(_HAS_TABLES, schema.namespace, names))
+
+
+async def _revision(raw: asyncpg.Connection, schema: Schema) -> str | None:
+    # An `alembic downgrade base` leaves the table behind, without a row.
+    if not await raw.fetchval(_HAS_TABLES, schema.namespace, [VERSION_TABLE]):
+        return None
+    found = await raw.fetchval(revision_sql(schema))
+    return None if found is None else str(found)
+
+
+async def _is_adopted(raw: asyncpg.Connection, schema: Schema) -> bool:
+    return bool(await raw.fetchval(_COMMENT, table_name(schema, VERSION_TABLE)) == _ADOPTED)
+
+
+def _command(name: str, options: Options, revision: str) -> Callable[[Connection], None]:
+    def run(connection: Connection) -> None:
+        from alembic import command  # noqa: PLC0415  # an extra
+
+        config = _config()
+        config.attributes["connection"] = connection
+        config.attributes["options"] = options
+        getattr(command, name)(config, revision)
+
+    return run
+
+
+def _config() -> Config:
+    from alembic.config import Config  # noqa: PLC0415  # an extra
+
+    config = Config()
+    config.set_main_option("script_location", "batchcore:migrations")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    from alembic.script import ScriptDirectory  # noqa: PLC0415  # an extra
+
+    return ScriptDirectory.from_config(_config())
+
+
+def _require_alembic() -> None:
+    try:
+        import alembic  # noqa: F401, PLC0415  # an extra
+    except ImportError as error:
+        msg = "migrations need Alembic: install `batchcore[migrate]`"
+        raise ConfigError(msg, "migrate") from error
+
+
+@contextlib.contextmanager
+def _driver_errors() -> Iterator[None]:
+    import asyncpg  # noqa: PLC0415  # not needed to import batchcore
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # likewise
+
+    try:
+        yield
+    except asyncpg.exceptions.ClientConfigurationError as error:
+        raise ConfigError(f"the database URL is not usable: {error}", "database_url") from error
+    except DBAPIError as error:
+        cause = error.orig.__cause__ if error.orig is not None else None
+        raise _database_error(cause or error) from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise _database_error(error) from error
+
+
+def _database_error(error: BaseException) -> DatabaseError:
+    sqlstate = getattr(error, "sqlstate", None)
+    text = " ".join(str(error).split()) or type(error).__name__
+    return DatabaseError(text, sqlstate if isinstance(sqlstate, str) else None)
