@@ -17,7 +17,6 @@ folder that root alone can write.
 import contextlib
 import fcntl
 import hashlib
-import importlib.util
 import os
 import pwd
 import re
@@ -33,6 +32,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -217,7 +217,7 @@ def start(
         DatabaseError: `initdb` or the server failed; with the last lines that it wrote.
     """
     settings = dict(settings or {})
-    if reserved := sorted(_RESERVED.intersection(name.lower() for name in settings)):
+    if reserved := [name for name in settings if name.lower() in _RESERVED]:
         msg = f"setting `{reserved[0]}` belongs to the embedded server"
         raise ConfigError(msg, "settings")
     account = _server_account()
@@ -245,7 +245,7 @@ def start(
             )
     except OSError as error:
         msg = f"cannot run the embedded server: {error}"
-        raise ConfigError(msg, "data_dir") from error
+        raise ConfigError(msg) from error
 
 
 def find_bin_dir(bin_dir: Path | None = None) -> Path:
@@ -277,7 +277,7 @@ def find_bin_dir(bin_dir: Path | None = None) -> Path:
 
 def _known_bin_dirs() -> Iterator[Path]:
     for package in _PACKAGES:
-        spec = importlib.util.find_spec(package)  # a top-level name: finds, does not import
+        spec = find_spec(package)  # a top-level name: finds, does not import
         for folder in (spec.submodule_search_locations or ()) if spec else ():
             yield Path(folder, "pginstall", "bin").absolute()
     installed = Path("/usr/lib/postgresql").glob("*/bin")
@@ -307,7 +307,8 @@ def _may_enter(folder: Path, account: _Account | None) -> bool:
     """Tell from the modes alone whether the account can get into a folder."""
     if account is None:
         return os.access(folder, os.X_OK)
-    for step in (folder, *folder.parents):
+    real = folder.resolve()
+    for step in (real, *real.parents):
         found = step.stat()
         if found.st_uid == account.uid:
             needed = stat.S_IXUSR
@@ -382,14 +383,14 @@ def _lock(lock_file: Path) -> int:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+                holder = os.pread(lock, 32, 0).decode("utf-8", "replace").strip()
                 if _is_alive(holder) or time.monotonic() > deadline:
                     msg = f"data folder {lock_file.parent} is in use by process {holder}"
                     raise ConfigError(msg, "data_dir") from None
                 time.sleep(_POLL_S)
             else:
                 os.ftruncate(lock, 0)
-                os.pwrite(lock, f"{os.getpid()}\n".encode("ascii"), 0)
+                os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
                 _held.add(lock)
                 return lock
     except BaseException:
@@ -585,7 +586,7 @@ class _Guard:
     def tell(self, word: str) -> None:
         """Send the pid of the server, or `stopped`."""
         with contextlib.suppress(BrokenPipeError):  # somebody killed the guard
-            os.write(self._writer, f"{word}\n".encode("ascii"))
+            os.write(self._writer, f"{word}\n".encode())
 
     def dismiss(self) -> None:
         """Let the guard go, as the server is stopped."""
@@ -656,8 +657,8 @@ def _make(cluster: _Cluster) -> None:
     _give(partial, cluster.account)
     cluster.password.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(cluster.password, flags, 0o600), "w", encoding="ascii") as file:
-        file.write(secrets.token_urlsafe(24))
+    with os.fdopen(os.open(cluster.password, flags, 0o600), "wb") as file:
+        file.write(secrets.token_urlsafe(24).encode())
     _give(cluster.password, cluster.account)
     options = [
         f"--pgdata={partial}",
@@ -688,25 +689,25 @@ def _launch(
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     log = os.open(cluster.log, flags, 0o600)
     try:
-        for attempt in range(_PORT_ATTEMPTS):
+        attempts_left = _PORT_ATTEMPTS if tcp else 1
+        while True:
+            attempts_left -= 1
             port = _free_port() if tcp else _DEFAULT_PORT
             own = _own_settings(cluster, port, tcp=tcp)
             options = {**_default_settings(cluster), **settings, **own}
             words = [word for item in options.items() for word in ("-c", "=".join(item))]
-            start_of_log = os.lseek(log, 0, os.SEEK_END)
             command: list[str | Path] = [cluster.programs / "postgres", "-D", cluster.data, *words]
+            start_of_log = os.lseek(log, 0, os.SEEK_END)
             process = _spawn(command, cluster.account, output=log)
             undo.callback(_shut_down, process, temporary=cluster.temporary)
             guard.tell(str(process.pid))
-            if problem := _wait_until_ready(process, cluster.data, timeout_s):
-                text = os.pread(log, os.fstat(log).st_size - start_of_log, start_of_log)
-                taken = b"Address already in use" in text
-                if taken and tcp and attempt + 1 < _PORT_ATTEMPTS:
-                    continue
+            problem = _wait_until_ready(process, cluster.data, timeout_s)
+            if problem is None:
+                return process.pid, port
+            text = os.pread(log, os.fstat(log).st_size - start_of_log, start_of_log)
+            if b"Address already in use" not in text or attempts_left == 0:
                 msg = f"the embedded server {problem}:\n{_last_lines(text)}"
                 raise DatabaseError(msg)
-            return process.pid, port
-        raise AssertionError
     finally:
         os.close(log)
 
@@ -771,7 +772,7 @@ def _free_port() -> int:
 def _address(cluster: _Cluster, port: int, *, tcp: bool) -> tuple[str, str]:
     """Return what stands before and after the name of the database in a URL."""
     if tcp:
-        password = quote(cluster.password.read_text("ascii"), safe="")
+        password = quote(cluster.password.read_text("utf-8"), safe="")
         return f"postgresql://{_USER}:{password}@127.0.0.1:{port}/", ""
     # The port is named, as the drivers would else take it from PGPORT.
     return f"postgresql://{_USER}@/", f"?host={quote(os.fspath(cluster.socket_dir))}&port={port}"

