@@ -12,6 +12,7 @@ RUST := Cargo.toml Cargo.lock $(shell find rust -name target -prune -o -print)
 
 # A wheel or sdist to test instead of one built here.
 WHEEL ?=
+WHEEL_OPTIONS ?=
 
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -97,7 +98,7 @@ test-python: $(BUILD)
 
 test-wheel: $(if $(WHEEL),,$(SETUP))
 	$(call step,wheel test)
-	$(if $(WHEEL),$(PYTHON),$(BIN)/python) scripts/check_wheel.py $(WHEEL)
+	$(if $(WHEEL),$(PYTHON),$(BIN)/python) scripts/check_wheel.py $(WHEEL_OPTIONS) $(WHEEL)
 
 .PHONY: bench
 bench: $(BUILD) ## time the benches

@@ -79,8 +79,8 @@ def main() -> int:
             _check_contents(wheel)
             _check_installed(wheel, folder, database=arguments.database)
         except subprocess.CalledProcessError as error:
-            command = " ".join(map(str, error.cmd[:4]))
-            print(f"wheel test: `{command} ..` ended with code {error.returncode}", file=sys.stderr)
+            program = Path(error.cmd[0]).name
+            print(f"wheel test: {program} ended with code {error.returncode}", file=sys.stderr)
             return 1
         except AssertionError as error:
             print(f"wheel test: {error}", file=sys.stderr)
