@@ -51,3 +51,252 @@ impl State {
         }
     }
 }
+
+/// Sums that no input can overflow: 2^32 products of two 64-bit mantissas and a 10^18 rescaling
+/// stay below 2^230.
+pub type Wide = bnum::types::I256;
+
+/// Returns `10^exponent`, or nothing beyond 10^38.
+#[must_use]
+pub fn power_of_ten(exponent: u32) -> Option<u128> {
+    10u128.checked_pow(exponent)
+}
+
+/// Returns the mantissa of the same value at scale `to`, or nothing if decimals would be lost or
+/// 64 bits do not hold it.
+#[must_use]
+pub fn rescaled(mantissa: i64, from: u32, to: u32) -> Option<i64> {
+    if let Some(more) = to.checked_sub(from) {
+        return mantissa.checked_mul(10i64.checked_pow(more)?);
+    }
+    let factor = 10i64.checked_pow(from.checked_sub(to)?)?;
+    let (quotient, rest) = (mantissa.checked_div(factor)?, mantissa.checked_rem(factor)?);
+    (rest == 0).then_some(quotient)
+}
+
+/// Returns `numerator / divisor` rounded half away from zero; nothing if the divisor is not above
+/// 0. Source: semantics.md, `r2` and `r6`.
+#[must_use]
+pub fn half_away(numerator: i128, divisor: i128) -> Option<i128> {
+    if divisor <= 0 {
+        return None;
+    }
+    let (quotient, rest) = (
+        numerator.checked_div(divisor)?,
+        numerator.checked_rem(divisor)?,
+    );
+    // rest >= divisor / 2, written so that it cannot overflow
+    if rest.checked_abs()? < divisor.checked_sub(rest.checked_abs()?)? {
+        Some(quotient)
+    } else {
+        quotient.checked_add(numerator.signum())
+    }
+}
+
+/// An integer wide enough for the sums of one portfolio.
+///
+/// Which one a portfolio needs is proved from its inputs before it is summed ([`Width::of`]), so
+/// that no operation here has to check: `i64` for almost all, `i128` and [`Wide`] for the rest.
+pub trait Sum: Copy + PartialOrd {
+    /// 0.
+    const ZERO: Self;
+    /// Returns an integer of 64 bits.
+    fn of(value: i64) -> Self;
+    /// Returns an integer of 128 bits.
+    fn of_factor(value: u128) -> Self;
+    /// Returns `self + other`.
+    #[must_use]
+    fn plus(self, other: Self) -> Self;
+    /// Returns `self - other`.
+    #[must_use]
+    fn minus(self, other: Self) -> Self;
+    /// Returns `self * other`.
+    #[must_use]
+    fn times(self, other: Self) -> Self;
+    /// Returns `self / divisor` rounded half away from zero, for a divisor above 0.
+    #[must_use]
+    fn rounded(self, divisor: Self) -> Self;
+    /// Returns the value if 64 bits hold it.
+    fn narrow(self) -> Option<i64>;
+    /// Returns the digits, with a sign if negative.
+    fn digits(self) -> String;
+}
+
+macro_rules! primitive_sum {
+    ($type:ty, $of:expr, $of_factor:expr) => {
+        impl Sum for $type {
+            const ZERO: Self = 0;
+            fn of(value: i64) -> Self {
+                $of(value)
+            }
+            fn of_factor(value: u128) -> Self {
+                $of_factor(value)
+            }
+            fn plus(self, other: Self) -> Self {
+                self.wrapping_add(other)
+            }
+            fn minus(self, other: Self) -> Self {
+                self.wrapping_sub(other)
+            }
+            fn times(self, other: Self) -> Self {
+                self.wrapping_mul(other)
+            }
+            fn rounded(self, divisor: Self) -> Self {
+                let quotient = self.checked_div(divisor).unwrap_or(0);
+                let rest = self
+                    .wrapping_sub(quotient.wrapping_mul(divisor))
+                    .wrapping_abs();
+                if rest < divisor.wrapping_sub(rest) {
+                    quotient
+                } else {
+                    quotient.wrapping_add(self.signum())
+                }
+            }
+            fn narrow(self) -> Option<i64> {
+                i64::try_from(self).ok()
+            }
+            fn digits(self) -> String {
+                self.to_string()
+            }
+        }
+    };
+}
+
+primitive_sum!(i64, core::convert::identity, |value| i64::try_from(value)
+    .unwrap_or(i64::MAX));
+primitive_sum!(i128, i128::from, |value| i128::try_from(value)
+    .unwrap_or(i128::MAX));
+
+impl Sum for Wide {
+    const ZERO: Self = bnum::n!(0);
+    fn of(value: i64) -> Self {
+        Self::try_from(value).unwrap_or(Self::MAX)
+    }
+    fn of_factor(value: u128) -> Self {
+        Self::try_from(value).unwrap_or(Self::MAX)
+    }
+    fn plus(self, other: Self) -> Self {
+        self.wrapping_add(other)
+    }
+    fn minus(self, other: Self) -> Self {
+        self.wrapping_sub(other)
+    }
+    fn times(self, other: Self) -> Self {
+        self.wrapping_mul(other)
+    }
+    fn rounded(self, divisor: Self) -> Self {
+        let quotient = self.checked_div(divisor).unwrap_or(<Self as Sum>::ZERO);
+        let rest = self
+            .wrapping_sub(quotient.wrapping_mul(divisor))
+            .wrapping_abs();
+        if rest < divisor.wrapping_sub(rest) {
+            quotient
+        } else {
+            quotient.wrapping_add(self.signum())
+        }
+    }
+    fn narrow(self) -> Option<i64> {
+        i64::try_from(self).ok()
+    }
+    fn digits(self) -> String {
+        self.to_string()
+    }
+}
+
+/// The narrowest [`Sum`] that holds every partial sum of a portfolio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Width {
+    /// `i64`.
+    Narrow,
+    /// `i128`.
+    Double,
+    /// [`Wide`].
+    Wide,
+}
+
+impl Width {
+    /// Returns the width for terms whose absolute values add up to at most `bound`, a saturated
+    /// sum. Three bits are left for differences of sums and for the doubling in [`Sum::rounded`].
+    #[must_use]
+    pub fn of(bound: u128) -> Self {
+        if bound < 1 << 60 {
+            Self::Narrow
+        } else if bound < 1 << 124 {
+            Self::Double
+        } else {
+            Self::Wide
+        }
+    }
+}
+
+/// Returns `mantissa` as decimal text with `scale` digits after the point.
+#[must_use]
+pub fn decimal_text(mantissa: &str, scale: usize) -> String {
+    let (sign, digits) = match mantissa.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", mantissa),
+    };
+    let padded = format!("{digits:0>width$}", width = scale.saturating_add(1));
+    let (whole, decimals) = padded.split_at(padded.len().saturating_sub(scale));
+    if scale == 0 {
+        format!("{sign}{whole}")
+    } else {
+        format!("{sign}{whole}.{decimals}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_go_away_from_zero() {
+        assert_eq!(
+            [5, 15, -5, -15, 4, -4].map(|n| half_away(n, 10)),
+            [1, 2, -1, -2, 0, 0].map(Some)
+        );
+        assert_eq!(half_away(i128::MAX, 2), Some(i128::MAX / 2 + 1));
+        assert_eq!(half_away(1, 0), None);
+        assert_eq!(half_away(2, 3), Some(1));
+        assert_eq!(half_away(1, 3), Some(0));
+    }
+
+    #[test]
+    fn every_width_rounds_alike() {
+        for n in -25i64..=25 {
+            let expected = half_away(i128::from(n), 10).and_then(|q| i64::try_from(q).ok());
+            assert_eq!(i64::of(n).rounded(10).narrow(), expected);
+            assert_eq!(i128::of(n).rounded(10).narrow(), expected);
+            assert_eq!(Wide::of(n).rounded(Wide::of(10)).narrow(), expected);
+        }
+        // by 1, as when the scale of a value is that of cents
+        assert_eq!(i64::of(7).rounded(1), 7);
+        assert_eq!(Wide::of(-7).rounded(Wide::of(1)).digits(), "-7");
+    }
+
+    #[test]
+    fn rescaling_is_exact_or_nothing() {
+        assert_eq!(rescaled(15, 1, 3), Some(1500));
+        assert_eq!(rescaled(1500, 3, 1), Some(15));
+        assert_eq!(rescaled(1501, 3, 1), None);
+        assert_eq!(rescaled(i64::MAX, 0, 1), None);
+        assert_eq!(rescaled(i64::MIN, 0, 0), Some(i64::MIN));
+        assert_eq!(rescaled(0, 18, 0), Some(0));
+    }
+
+    #[test]
+    fn text_has_the_point_where_the_scale_says() {
+        assert_eq!(decimal_text("5", 2), "0.05");
+        assert_eq!(decimal_text("-12345", 2), "-123.45");
+        assert_eq!(decimal_text("7", 0), "7");
+        assert_eq!(decimal_text("-100000000", 6), "-100.000000");
+    }
+
+    #[test]
+    fn the_width_follows_the_bound() {
+        assert_eq!(Width::of(0), Width::Narrow);
+        assert_eq!(Width::of(1 << 60), Width::Double);
+        assert_eq!(Width::of(1 << 124), Width::Wide);
+        assert_eq!(Width::of(u128::MAX), Width::Wide);
+    }
+}

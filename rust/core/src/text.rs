@@ -20,7 +20,10 @@ pub struct Table {
 
 impl Default for Table {
     fn default() -> Self {
-        Self { offsets: vec![0], bytes: Vec::new() }
+        Self {
+            offsets: vec![0],
+            bytes: Vec::new(),
+        }
     }
 }
 
@@ -31,8 +34,11 @@ impl Table {
     ///
     /// [`Error::Value`] naming `column` if the offsets do not cut `bytes` into UTF-8 pieces.
     pub fn from_parts(column: &'static str, offsets: Vec<i64>, bytes: Vec<u8>) -> Result<Self> {
-        let bad =
-            |row| Error::Value { column, row, expected: "offsets from 0 to the length, ascending" };
+        let bad = |row| Error::Value {
+            column,
+            row,
+            expected: "offsets from 0 to the length, ascending",
+        };
         if offsets.first() != Some(&0) {
             return Err(bad(0));
         }
@@ -48,7 +54,11 @@ impl Table {
                 .and_then(|(from, to)| bytes.get(from..to))
                 .ok_or_else(|| bad(row))?;
             if core::str::from_utf8(piece).is_err() {
-                return Err(Error::Value { column, row, expected: "UTF-8 text" });
+                return Err(Error::Value {
+                    column,
+                    row,
+                    expected: "UTF-8 text",
+                });
             }
         }
         Ok(Self { offsets, bytes })
@@ -105,7 +115,11 @@ impl Intern {
     /// Returns the code of `value`, a new one if it was not seen before; nothing if all of
     /// `u32` is used up.
     pub fn code(&mut self, value: &[u8]) -> Option<u32> {
-        let Self { table, codes, hasher } = self;
+        let Self {
+            table,
+            codes,
+            hasher,
+        } = self;
         let hash = hasher.hash_one(value);
         if let Some(&code) = codes.find(hash, |&code| table.bytes(code) == Some(value)) {
             return Some(code);
@@ -123,7 +137,9 @@ impl Intern {
     #[must_use]
     pub fn find(&self, value: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one(value);
-        self.codes.find(hash, |&code| self.table.bytes(code) == Some(value)).copied()
+        self.codes
+            .find(hash, |&code| self.table.bytes(code) == Some(value))
+            .copied()
     }
 
     /// Returns the table so far.
@@ -143,9 +159,18 @@ impl Intern {
 /// inner blanks stay. Source: semantics.md, S2.
 #[must_use]
 pub fn normalised(symbol: &[u8]) -> Vec<u8> {
-    let from = symbol.iter().position(|&b| b != b' ').unwrap_or(symbol.len());
-    let to = symbol.iter().rposition(|&b| b != b' ').map_or(from, |last| last.saturating_add(1));
-    symbol.get(from..to).unwrap_or_default().to_ascii_uppercase()
+    let from = symbol
+        .iter()
+        .position(|&b| b != b' ')
+        .unwrap_or(symbol.len());
+    let to = symbol
+        .iter()
+        .rposition(|&b| b != b' ')
+        .map_or(from, |last| last.saturating_add(1));
+    symbol
+        .get(from..to)
+        .unwrap_or_default()
+        .to_ascii_uppercase()
 }
 
 #[cfg(test)]
@@ -160,7 +185,10 @@ mod tests {
         assert_eq!(intern.code(b"AAPL"), Some(0));
         assert_eq!(intern.find(b""), Some(1));
         assert_eq!(intern.find(b"aapl"), None);
-        assert_eq!(intern.into_table().iter().collect::<Vec<_>>(), [b"AAPL".as_slice(), b""]);
+        assert_eq!(
+            intern.into_table().iter().collect::<Vec<_>>(),
+            [b"AAPL".as_slice(), b""]
+        );
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl Decoder {
             At::Row => self.row(bytes),
             At::Field(first) => self.fields(first, bytes),
             At::End if bytes.is_empty() => Ok(Step::Needs(1)),
-            At::End => Err(self.error(format!("expected the end, was {} bytes more", bytes.len()))),
+            At::End => Err(self.error("expected no bytes after the trailer".to_owned())),
         }
     }
 

@@ -1,0 +1,235 @@
+//! Borrowed columns, as Python hands them over: values, and a byte per row that says why a row
+//! has none.
+
+use crate::error::{Error, Result};
+use crate::fixed::{MAX_SCALE, State};
+use crate::ids::{Day, Uuid};
+use crate::text::Table;
+
+/// Exact decimals of one scale.
+#[derive(Debug, Clone, Copy)]
+pub struct Decimals<'a> {
+    values: &'a [i64],
+    state: &'a [u8],
+    scale: u32,
+}
+
+/// Dates.
+#[derive(Debug, Clone, Copy)]
+pub struct Days<'a> {
+    values: &'a [i32],
+    state: &'a [u8],
+}
+
+/// Texts as codes into a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Texts<'a> {
+    codes: &'a [u32],
+    table: &'a Table,
+    state: &'a [u8],
+}
+
+/// Returns an error unless `actual` is `expected`.
+///
+/// # Errors
+///
+/// [`Error::Length`] naming `column`.
+pub fn same_length(column: &'static str, expected: usize, actual: usize) -> Result<()> {
+    if actual == expected {
+        Ok(())
+    } else {
+        Err(Error::Length {
+            column,
+            expected,
+            actual,
+        })
+    }
+}
+
+fn checked_states(column: &'static str, rows: usize, state: &[u8]) -> Result<()> {
+    same_length(column, rows, state.len())?;
+    match state
+        .iter()
+        .position(|&byte| State::from_byte(byte).is_none())
+    {
+        Some(row) => Err(Error::Value {
+            column,
+            row,
+            expected: "a state from 0 to 3",
+        }),
+        None => Ok(()),
+    }
+}
+
+fn valued<T: Copy>(values: &[T], state: &[u8], row: usize) -> core::result::Result<T, State> {
+    match (
+        state.get(row).copied().and_then(State::from_byte),
+        values.get(row),
+    ) {
+        (Some(State::Value), Some(&value)) => Ok(value),
+        (Some(State::Value) | None, _) => Err(State::Null),
+        (Some(state), _) => Err(state),
+    }
+}
+
+impl<'a> Decimals<'a> {
+    /// Returns the column of `values` times `10^-scale`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`], [`Error::Value`] for a state beyond 3, [`Error::Scale`] beyond 18.
+    pub fn new(
+        column: &'static str,
+        values: &'a [i64],
+        state: &'a [u8],
+        scale: u32,
+    ) -> Result<Self> {
+        checked_states(column, values.len(), state)?;
+        if scale > MAX_SCALE {
+            return Err(Error::Scale {
+                column,
+                scale,
+                most: MAX_SCALE,
+            });
+        }
+        Ok(Self {
+            values,
+            state,
+            scale,
+        })
+    }
+
+    /// Returns the mantissa of a row, or why it has none.
+    ///
+    /// # Errors
+    ///
+    /// The row's [`State`].
+    pub fn get(&self, row: usize) -> core::result::Result<i64, State> {
+        valued(self.values, self.state, row)
+    }
+
+    /// Returns how many decimals the mantissas have.
+    #[must_use]
+    pub fn scale(&self) -> u32 {
+        self.scale
+    }
+
+    /// Returns the number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Returns whether there are no rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+}
+
+impl<'a> Days<'a> {
+    /// Returns the column of days since 1970-01-01.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`], [`Error::Value`] for a state beyond 3.
+    pub fn new(column: &'static str, values: &'a [i32], state: &'a [u8]) -> Result<Self> {
+        checked_states(column, values.len(), state)?;
+        Ok(Self { values, state })
+    }
+
+    /// Returns the day of a row, or why it has none.
+    ///
+    /// # Errors
+    ///
+    /// The row's [`State`].
+    pub fn get(&self, row: usize) -> core::result::Result<Day, State> {
+        valued(self.values, self.state, row).map(Day)
+    }
+
+    /// Returns the number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Returns whether there are no rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+}
+
+impl<'a> Texts<'a> {
+    /// Returns the column of `codes` into `table`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`], [`Error::Value`] for a state beyond 3 or a code beyond the table.
+    pub fn new(
+        column: &'static str,
+        codes: &'a [u32],
+        table: &'a Table,
+        state: &'a [u8],
+    ) -> Result<Self> {
+        checked_states(column, codes.len(), state)?;
+        let count = u32::try_from(table.len()).unwrap_or(u32::MAX);
+        let beyond = |(&code, &byte): (&u32, &u8)| code >= count && byte == State::Value.byte();
+        match codes.iter().zip(state).position(beyond) {
+            Some(row) => Err(Error::Value {
+                column,
+                row,
+                expected: "a code of the table",
+            }),
+            None => Ok(Self {
+                codes,
+                table,
+                state,
+            }),
+        }
+    }
+
+    /// Returns the code of a row, or why it has none.
+    ///
+    /// # Errors
+    ///
+    /// The row's [`State`].
+    pub fn get(&self, row: usize) -> core::result::Result<u32, State> {
+        valued(self.codes, self.state, row)
+    }
+
+    /// Returns the table of values.
+    #[must_use]
+    pub fn table(&self) -> &'a Table {
+        self.table
+    }
+
+    /// Returns the number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.codes.len()
+    }
+
+    /// Returns whether there are no rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.codes.is_empty()
+    }
+}
+
+/// Returns the uuids of a flat column of 16 bytes a row.
+///
+/// # Errors
+///
+/// [`Error::Length`] if the last row is cut off.
+pub fn uuids<'a>(column: &'static str, flat: &'a [u8]) -> Result<&'a [Uuid]> {
+    let (rows, rest) = flat.as_chunks::<16>();
+    same_length(column, 0, rest.len())?;
+    Ok(rows)
+}
+
+/// Returns the index of a 32-bit code; beyond every slice where `usize` cannot hold it.
+#[must_use]
+pub fn index(code: u32) -> usize {
+    usize::try_from(code).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,374 @@
+//! Positions and their events become lots (S3): signed quantities of one symbol, each held from a
+//! day to a day.
+
+use crate::fixed::State;
+use crate::frame::index;
+use crate::ids::Day;
+use crate::pnl::inputs::{Events, Positions};
+use crate::pnl::issue::IssueKind;
+use crate::pnl::marks::{Marks, SymbolMarks};
+use crate::text::{Table, normalised};
+
+/// Shares that one contract stands for (S3).
+const OPTION_MULTIPLIER: u32 = 100;
+
+/// What an exit is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// The realized amount of an event.
+    Given(i64),
+    /// The exit price.
+    Price(i64),
+    /// The mark on the end, as no exit price counts.
+    Unpriced,
+    /// The mark on the expiration date.
+    Expiry,
+}
+
+/// Whose value a lot has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// That of its marks.
+    Public,
+    /// A stored market value.
+    PrivateAt(i64),
+    /// That of its entry price.
+    PrivateAtEntry,
+}
+
+/// A signed quantity of one symbol, held from `start` (included) to `end` (excluded).
+#[derive(Debug, Clone, Copy)]
+pub struct Lot<'a> {
+    /// Row of the position.
+    pub position: usize,
+    /// The closes of its symbol; nothing if there are none.
+    pub marks: Option<&'a SymbolMarks>,
+    /// Signed mantissa.
+    pub quantity: i64,
+    /// Whether the mantissa has the scale of events, else that of positions.
+    pub of_event: bool,
+    /// 100 for options, else 1.
+    pub multiplier: u32,
+    /// Mantissa of the entry price.
+    pub entry_price: i64,
+    /// First day held.
+    pub start: Day,
+    /// First day no longer held; nothing if it is open.
+    pub end: Option<Day>,
+    /// What the end is worth.
+    pub closing: Closing,
+    /// Where its value comes from.
+    pub class: Class,
+}
+
+/// An issue of one position: name, row, and the column it is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Noted {
+    /// Name.
+    pub kind: IssueKind,
+    /// Row of the position.
+    pub position: usize,
+    /// Column.
+    pub column: &'static str,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    option: bool,
+    short: bool,
+    /// `Some(true)` for LONG, `Some(false)` for SHORT.
+    stock_long: Option<bool>,
+}
+
+/// What the distinct texts of a frame mean, looked up once for all rows.
+#[derive(Debug)]
+pub struct Meanings<'a> {
+    kinds: Vec<Option<Kind>>,
+    private: Vec<bool>,
+    marks: Vec<Option<&'a SymbolMarks>>,
+    blank: Vec<bool>,
+}
+
+fn meanings<T>(table: &Table, of: impl Fn(&[u8]) -> T) -> Vec<T> {
+    table.iter().map(of).collect()
+}
+
+impl<'a> Meanings<'a> {
+    /// Returns what the texts of `positions` mean.
+    #[must_use]
+    pub fn of(positions: &Positions<'_>, marks: &'a Marks) -> Self {
+        let kind = |text: &[u8]| {
+            let kind = |option, short, stock_long| {
+                Some(Kind {
+                    option,
+                    short,
+                    stock_long,
+                })
+            };
+            match text {
+                b"LC" | b"LP" => kind(true, false, None),
+                b"SC" | b"SP" => kind(true, true, None),
+                b"LONG" => kind(false, false, Some(true)),
+                b"SHORT" => kind(false, true, Some(false)),
+                _ => None,
+            }
+        };
+        Self {
+            kinds: meanings(positions.position_type.table(), kind),
+            private: meanings(positions.investment_class.table(), |text| {
+                normalised(text) == b"PRIVATE"
+            }),
+            marks: meanings(positions.symbol.table(), |symbol| marks.find(symbol)),
+            blank: meanings(positions.symbol.table(), |symbol| {
+                normalised(symbol).is_empty()
+            }),
+        }
+    }
+}
+
+/// Appends the lots of position `row`, and what is left out or odd about it to `noted`.
+///
+/// `event_rows` are the rows of its events. A position with several faults has one issue: the
+/// first of `missing_value`, `unknown_position_type`, `non_finite`, `not_representable`,
+/// `missing_entry_price`, `blank_symbol`. Source: semantics.md, S3.
+pub fn append_lots<'a>(
+    row: usize,
+    positions: &Positions<'_>,
+    event_rows: &[u32],
+    events: &Events<'_>,
+    meanings: &Meanings<'a>,
+    lots: &mut Vec<Lot<'a>>,
+    noted: &mut Vec<Noted>,
+) {
+    if positions.deleted.get(row).copied().unwrap_or(false) {
+        return;
+    }
+    let mut note = |kind, column| {
+        noted.push(Noted {
+            kind,
+            position: row,
+            column,
+        })
+    };
+    let sound = match sound(row, positions, meanings) {
+        Ok(sound) => sound,
+        Err((kind, column)) => return note(kind, column),
+    };
+    if sound.kind.stock_long.is_some_and(|long| {
+        if long {
+            sound.quantity < 0
+        } else {
+            sound.quantity > 0
+        }
+    }) {
+        note(IssueKind::SignMismatch, "quantity");
+    }
+    let open = Lot {
+        position: row,
+        marks: if sound.private { None } else { sound.marks },
+        quantity: sound.quantity,
+        of_event: false,
+        multiplier: if sound.kind.option {
+            OPTION_MULTIPLIER
+        } else {
+            1
+        },
+        entry_price: sound.entry_price,
+        start: sound.start,
+        end: None,
+        closing: Closing::Unpriced,
+        class: if sound.private {
+            Class::PrivateAtEntry
+        } else {
+            Class::Public
+        },
+    };
+    let negative = if sound.quantity == 0 {
+        sound.kind.short
+    } else {
+        sound.quantity < 0
+    };
+    let exit_day = positions.exit_day.get(row).ok();
+    let mut closed_on_exit = 0i128;
+    for &event in event_rows {
+        let (end, quantity, realized) = match sound_event(index(event), events) {
+            Ok(event) => event,
+            Err(column) => {
+                note(IssueKind::BadEvent, column);
+                continue;
+            }
+        };
+        if end < open.start {
+            note(IssueKind::EndBeforeStart, "trade_date");
+            continue;
+        }
+        if exit_day == Some(end) {
+            closed_on_exit = closed_on_exit.saturating_add(i128::from(quantity));
+        }
+        lots.push(Lot {
+            quantity: if negative {
+                quantity.saturating_neg()
+            } else {
+                quantity
+            },
+            of_event: true,
+            end: Some(end),
+            closing: Closing::Given(realized),
+            ..open
+        });
+    }
+    if sound.quantity == 0 {
+        return;
+    }
+    let mut left = open;
+    if sound.private
+        && let Ok(value) = positions.market_value.get(row)
+        && value != 0
+    {
+        left.class = Class::PrivateAt(value);
+    }
+    let column = if let Some(day) = exit_day {
+        let closed = at_scale(
+            closed_on_exit,
+            events.quantity.scale(),
+            positions.quantity.scale(),
+        );
+        let quantity = at_scale(
+            i128::from(sound.quantity),
+            positions.quantity.scale(),
+            events.quantity.scale(),
+        );
+        if closed >= quantity.saturating_abs() {
+            return note(IssueKind::ClosedTwice, "exit_date");
+        }
+        left.end = Some(day);
+        left.closing = match positions.exit_price.get(row) {
+            Ok(price) if price > 0 || (price == 0 && sound.kind.option && !sound.private) => {
+                Closing::Price(price)
+            }
+            _ => Closing::Unpriced,
+        };
+        "exit_date"
+    } else if sound.kind.option
+        && let Ok(day) = positions.expiration_day.get(row)
+    {
+        left.end = Some(day);
+        left.closing = Closing::Expiry;
+        "expiration_date"
+    } else {
+        lots.push(left);
+        return;
+    };
+    if left.end.is_some_and(|end| end < left.start) {
+        note(IssueKind::EndBeforeStart, column);
+    } else {
+        lots.push(left);
+    }
+}
+
+/// Returns `value` multiplied so that it compares with another of scale `other`.
+fn at_scale(value: i128, own: u32, other: u32) -> i128 {
+    let factor = 10i128.saturating_pow(other.saturating_sub(own));
+    value.saturating_mul(factor)
+}
+
+struct Sound<'a> {
+    kind: Kind,
+    private: bool,
+    marks: Option<&'a SymbolMarks>,
+    quantity: i64,
+    entry_price: i64,
+    start: Day,
+}
+
+fn sound<'a>(
+    row: usize,
+    positions: &Positions<'_>,
+    meanings: &Meanings<'a>,
+) -> Result<Sound<'a>, (IssueKind, &'static str)> {
+    let missing = |column| (IssueKind::MissingValue, column);
+    let symbol = positions.symbol.get(row).map_err(|_| missing("symbol"))?;
+    let position_type = positions
+        .position_type
+        .get(row)
+        .map_err(|_| missing("position_type"))?;
+    let quantity = positions.quantity.get(row);
+    if quantity == Err(State::Null) {
+        return Err(missing("quantity"));
+    }
+    let start = positions.entry_day.get(row);
+    if start == Err(State::Null) {
+        return Err(missing("entry_date"));
+    }
+    let kind = meanings
+        .kinds
+        .get(index(position_type))
+        .copied()
+        .flatten()
+        .ok_or((IssueKind::UnknownPositionType, "position_type"))?;
+    let class = positions.investment_class.get(row).ok();
+    let private = class
+        .and_then(|code| meanings.private.get(index(code)).copied())
+        .unwrap_or(false);
+
+    let entry_price = positions.entry_price.get(row);
+    let exit_day = positions.exit_day.get(row);
+    let exits = exit_day != Err(State::Null);
+    let read = [
+        ("quantity", quantity.err()),
+        ("entry_price", entry_price.err()),
+        ("entry_date", start.err()),
+        (
+            "exit_price",
+            positions.exit_price.get(row).err().filter(|_| exits),
+        ),
+        ("exit_date", exit_day.err()),
+        (
+            "expiration_date",
+            positions
+                .expiration_day
+                .get(row)
+                .err()
+                .filter(|_| kind.option),
+        ),
+        (
+            "market_value",
+            positions.market_value.get(row).err().filter(|_| private),
+        ),
+    ];
+    for state in [State::NonFinite, State::NotRepresentable] {
+        if let Some(&(column, _)) = read.iter().find(|(_, found)| *found == Some(state)) {
+            return Err((IssueKind::of_state(state), column));
+        }
+    }
+    let (Ok(quantity), Ok(start)) = (quantity, start) else {
+        return Err(missing("quantity"));
+    };
+    let entry_price = entry_price
+        .ok()
+        .filter(|&price| price >= 0)
+        .ok_or((IssueKind::MissingEntryPrice, "entry_price"))?;
+    if !private && meanings.blank.get(index(symbol)).copied().unwrap_or(true) {
+        return Err((IssueKind::BlankSymbol, "symbol"));
+    }
+    let marks = meanings.marks.get(index(symbol)).copied().flatten();
+    Ok(Sound {
+        kind,
+        private,
+        marks,
+        quantity,
+        entry_price,
+        start,
+    })
+}
+
+fn sound_event(row: usize, events: &Events<'_>) -> Result<(Day, i64, i64), &'static str> {
+    let end = events.day.get(row).map_err(|_| "trade_date")?;
+    let quantity = events
+        .quantity
+        .get(row)
+        .ok()
+        .filter(|&quantity| quantity > 0);
+    let realized = events.realized.get(row).map_err(|_| "realized_pnl");
+    Ok((end, quantity.ok_or("quantity_closed")?, realized?))
+}

@@ -1,0 +1,260 @@
+//! Marks of the roll-forward (S2, S4): valid closes by normalised symbol, and for each session the
+//! close that counts on it.
+
+use hashbrown::HashMap;
+
+use crate::error::{Error, Result};
+use crate::frame::index;
+use crate::ids::{Day, SymbolId};
+use crate::pnl::issue::{Issue, IssueKind};
+use crate::store::PriceStore;
+use crate::store::price::as_of;
+use crate::text::{Intern, Table, normalised};
+
+/// A session on which a symbol's mark is not fresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Aged {
+    /// Index of the session.
+    pub session: usize,
+    /// Whether the close is older than the lookback; else it is 1 to `lookback_days` days old.
+    pub stale: bool,
+}
+
+/// The valid closes of one normalised symbol and its marks on the sessions of a run.
+#[derive(Debug, Clone, Default)]
+pub struct SymbolMarks {
+    days: Vec<i32>,
+    closes: Vec<i64>,
+    most: i64,
+    /// Close as of each session; 0 before the first.
+    mark: Vec<i64>,
+    /// Day of that close; `i32::MIN` before the first.
+    close_day: Vec<i32>,
+    aged: Vec<Aged>,
+}
+
+/// Marks of all symbols on all sessions of a run, computed once and read by every portfolio.
+#[derive(Debug, Clone)]
+pub struct Marks {
+    sessions: Vec<i32>,
+    names: Intern,
+    symbols: Vec<SymbolMarks>,
+    scale: u32,
+    lookback_days: u32,
+    issues: Vec<Issue>,
+}
+
+impl SymbolMarks {
+    /// Returns the latest valid close on or before `day`, with its day.
+    #[must_use]
+    pub fn as_of(&self, day: Day) -> Option<(i64, Day)> {
+        as_of(&self.days, &self.closes, day)
+    }
+
+    /// Returns the mark of each session, 0 before the first close.
+    #[must_use]
+    pub fn mark(&self) -> &[i64] {
+        &self.mark
+    }
+
+    /// Returns the first session index of `from..` whose mark is a close of `day` or later.
+    #[must_use]
+    pub fn first_priced_since(&self, day: Day, from: usize) -> usize {
+        let days = self.close_day.get(from..).unwrap_or_default();
+        from.saturating_add(days.partition_point(|&d| d < day.0))
+    }
+
+    /// Returns the sessions of `from..to` whose mark is not fresh, in order.
+    #[must_use]
+    pub fn aged(&self, from: usize, to: usize) -> &[Aged] {
+        let first = self.aged.partition_point(|aged| aged.session < from);
+        let rest = self.aged.get(first..).unwrap_or_default();
+        rest.get(..rest.partition_point(|aged| aged.session < to))
+            .unwrap_or_default()
+    }
+
+    /// Returns the largest close.
+    #[must_use]
+    pub fn most(&self) -> i64 {
+        self.most
+    }
+
+    fn value(&mut self, sessions: &[i32], lookback_days: u32) {
+        let mut next = 0usize;
+        let mut last = (0i64, i32::MIN);
+        self.most = self.closes.iter().copied().max().unwrap_or(0);
+        for (session, &day) in sessions.iter().enumerate() {
+            while let (Some(&d), Some(&close)) = (self.days.get(next), self.closes.get(next)) {
+                if d > day {
+                    break;
+                }
+                last = (close, d);
+                next = next.saturating_add(1);
+            }
+            self.mark.push(last.0);
+            self.close_day.push(last.1);
+            if last.1 != day {
+                let stale = Day(day).since(Day(last.1)) > i64::from(lookback_days);
+                self.aged.push(Aged { session, stale });
+            }
+        }
+    }
+}
+
+impl Marks {
+    /// Returns the marks of every symbol of `prices` on `sessions`.
+    ///
+    /// Symbols that are the same trimmed and upper-cased become one; of two valid closes of one
+    /// day that of the symbol highest in byte order counts, and the symbol gets an issue.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Value`] unless the sessions ascend.
+    pub fn from_prices(prices: &PriceStore, sessions: &[i32], lookback_days: u32) -> Result<Self> {
+        let unsorted = sessions
+            .windows(2)
+            .position(|two| matches!(two, [a, b] if a >= b));
+        if let Some(row) = unsorted {
+            let row = row.saturating_add(1);
+            return Err(Error::Value {
+                column: "sessions",
+                row,
+                expected: "days in ascending order",
+            });
+        }
+        let mut names = Intern::default();
+        let mut spellings: Vec<Vec<(&[u8], SymbolId)>> = Vec::new();
+        for (code, symbol) in (0u32..).zip(prices.symbols().iter()) {
+            let Some(id) = names.code(&normalised(symbol)) else {
+                continue;
+            };
+            if index(id) >= spellings.len() {
+                spellings.resize_with(index(id).saturating_add(1), Vec::new);
+            }
+            if let Some(group) = spellings.get_mut(index(id)) {
+                group.push((symbol, SymbolId(code)));
+            }
+        }
+        let mut symbols = Vec::with_capacity(spellings.len());
+        let mut issues = Vec::new();
+        for (id, mut group) in (0u32..).zip(spellings) {
+            group.sort_unstable();
+            let (mut marks, duplicates) = merged(prices, &group);
+            if let Some((count, first, winner)) = duplicates {
+                issues.push(Issue {
+                    kind: IssueKind::DuplicatePrice,
+                    portfolio: None,
+                    symbol: names.table().text(id).map(str::to_owned),
+                    day: Some(first),
+                    detail: format!("{count} dates; {winner} counts on the first"),
+                });
+            }
+            marks.value(sessions, lookback_days);
+            symbols.push(marks);
+        }
+        Ok(Self {
+            sessions: sessions.to_vec(),
+            names,
+            symbols,
+            scale: prices.scale(),
+            lookback_days,
+            issues,
+        })
+    }
+
+    /// Returns the marks of a symbol as stored on a position; nothing if it has no valid close.
+    #[must_use]
+    pub fn find(&self, symbol: &[u8]) -> Option<&SymbolMarks> {
+        let id = self.names.find(&normalised(symbol))?;
+        self.symbols
+            .get(index(id))
+            .filter(|marks| !marks.days.is_empty())
+    }
+
+    /// Returns the sessions, ascending.
+    #[must_use]
+    pub fn sessions(&self) -> &[i32] {
+        &self.sessions
+    }
+
+    /// Returns the decimals of the closes.
+    #[must_use]
+    pub fn scale(&self) -> u32 {
+        self.scale
+    }
+
+    /// Returns how many days old a close may be and still count as a hit.
+    #[must_use]
+    pub fn lookback_days(&self) -> u32 {
+        self.lookback_days
+    }
+
+    /// Returns what was noticed about the prices.
+    #[must_use]
+    pub fn issues(&self) -> &[Issue] {
+        &self.issues
+    }
+
+    /// Returns for each session how many of `symbols` have a valid close on it, and how many on
+    /// it or in the `lookback_days` days before: the coverage of S12 is their quotient.
+    #[must_use]
+    pub fn coverage(&self, symbols: &Table) -> (Vec<u32>, Vec<u32>) {
+        let mut asked: HashMap<u32, ()> = HashMap::new();
+        for symbol in symbols.iter() {
+            if let Some(id) = self.names.find(&normalised(symbol)) {
+                asked.insert(id, ());
+            }
+        }
+        let mut fresh = vec![0u32; self.sessions.len()];
+        let mut recent = fresh.clone();
+        for marks in asked.keys().filter_map(|&id| self.symbols.get(index(id))) {
+            let counts = fresh.iter_mut().zip(recent.iter_mut());
+            for ((fresh, recent), (&day, &close)) in
+                counts.zip(self.sessions.iter().zip(&marks.close_day))
+            {
+                if Day(day).since(Day(close)) <= i64::from(self.lookback_days) {
+                    *recent = recent.saturating_add(1);
+                }
+                if day == close {
+                    *fresh = fresh.saturating_add(1);
+                }
+            }
+        }
+        (fresh, recent)
+    }
+}
+
+type Duplicates = Option<(usize, Day, String)>;
+
+/// Returns the valid closes of several spellings of one symbol, the later spelling first where
+/// two have one day; and on how many days that was so, the first of them and its winner.
+fn merged(prices: &PriceStore, spellings: &[(&[u8], SymbolId)]) -> (SymbolMarks, Duplicates) {
+    let mut rows: Vec<(i32, usize, i64)> = Vec::new();
+    for (rank, &(_, symbol)) in spellings.iter().enumerate() {
+        let (days, closes) = prices.closes(symbol);
+        let valid = days.iter().zip(closes).filter(|&(_, &close)| close > 0);
+        rows.extend(valid.map(|(&day, &close)| (day, rank, close)));
+    }
+    if spellings.len() > 1 {
+        rows.sort_unstable();
+    }
+    let mut marks = SymbolMarks::default();
+    let mut duplicates: Duplicates = None;
+    for (day, rank, close) in rows {
+        if marks.days.last() == Some(&day) {
+            marks.closes.pop();
+            marks.closes.push(close);
+            let name = spellings.get(rank).map_or(&[][..], |&(name, _)| name);
+            let winner = || String::from_utf8_lossy(name).into_owned();
+            match &mut duplicates {
+                None => duplicates = Some((1, Day(day), winner())),
+                Some((_, first, spelling)) if *first == Day(day) => *spelling = winner(),
+                Some((count, ..)) => *count = count.saturating_add(1),
+            }
+        } else {
+            marks.days.push(day);
+            marks.closes.push(close);
+        }
+    }
+    (marks, duplicates)
+}

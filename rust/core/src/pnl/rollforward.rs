@@ -1,0 +1,777 @@
+//! The `rollforward` policy: one portfolio, from where it stood to the last session (S4 to S10).
+//!
+//! For each public lot the inner loop is one gather and one multiply-add a session: marks are
+//! shared by all portfolios, and what is constant over sessions (entry values, PRIVATE values,
+//! counts) is added as differences at its first and last session. `long` and `short` sum values by
+//! the sign of the quantity, as every mark is above 0; `U = long + short - entry values`.
+#![warn(clippy::arithmetic_side_effects)]
+
+use crate::fixed::{CENTS, State, Sum, Wide, Width, decimal_text, half_away, power_of_ten};
+use crate::ids::Day;
+use crate::pnl::issue::IssueKind;
+use crate::pnl::lot::{Class, Closing, Lot};
+use crate::pnl::rows::{Miss, Row};
+use crate::store::Amount;
+
+/// Money columns are numeric(16, 2): values below it fit (S10).
+const MONEY_LIMIT: u64 = 10_000_000_000_000_000;
+/// `daily_return` is numeric(8, 6): values below it fit (S10).
+const RETURN_LIMIT: i128 = 100_000_000;
+/// Units of `daily_return`.
+const RETURN_UNIT: i128 = 1_000_000;
+
+/// Decimals of everything that is multiplied, and what brings each product to one scale.
+#[derive(Debug, Clone, Copy)]
+pub struct Units {
+    /// Factor of close times quantity, by whether the quantity is an event's.
+    close: [u128; 2],
+    /// Factor of entry price times quantity.
+    entry: [u128; 2],
+    /// Factor of exit price times quantity.
+    exit: [u128; 2],
+    /// Factor of a realized amount.
+    realized: u128,
+    /// Factor of a market value.
+    market_value: u128,
+    /// Units of a cent.
+    cent: u128,
+    /// Decimals of a flow.
+    flow_scale: u32,
+}
+
+/// Scales of the columns, as handed in.
+#[derive(Debug, Clone, Copy)]
+pub struct Scales {
+    /// Of closes.
+    pub close: u32,
+    /// Of entry prices.
+    pub entry: u32,
+    /// Of exit prices.
+    pub exit: u32,
+    /// Of positions' quantities.
+    pub quantity: u32,
+    /// Of events' quantities.
+    pub event_quantity: u32,
+    /// Of realized amounts.
+    pub realized: u32,
+    /// Of market values.
+    pub market_value: u32,
+    /// Of flows.
+    pub flow: u32,
+}
+
+impl Units {
+    /// Returns the factors; the common scale is at most 36, so each of them fits.
+    #[must_use]
+    pub fn of(scales: &Scales) -> Self {
+        let price = scales.close.max(scales.entry).max(scales.exit);
+        let quantity = scales.quantity.max(scales.event_quantity);
+        let common = price
+            .saturating_add(quantity)
+            .max(scales.realized)
+            .max(scales.market_value)
+            .max(CENTS);
+        let factor = |scale: u32| power_of_ten(common.saturating_sub(scale)).unwrap_or(u128::MAX);
+        let product = |price: u32| {
+            [scales.quantity, scales.event_quantity]
+                .map(|quantity| factor(price.saturating_add(quantity)))
+        };
+        Self {
+            close: product(scales.close),
+            entry: product(scales.entry),
+            exit: product(scales.exit),
+            realized: factor(scales.realized),
+            market_value: factor(scales.market_value),
+            cent: factor(CENTS),
+            flow_scale: scales.flow,
+        }
+    }
+
+    /// Returns the decimals of flows.
+    #[must_use]
+    pub fn flow_scale(&self) -> u32 {
+        self.flow_scale
+    }
+}
+
+fn pick(factors: [u128; 2], lot: &Lot<'_>) -> u128 {
+    let [position, event] = factors;
+    let factor = if lot.of_event { event } else { position };
+    factor.saturating_mul(u128::from(lot.multiplier))
+}
+
+/// Where a portfolio stands before its first session (S5).
+#[derive(Debug, Clone, Copy)]
+pub struct Start {
+    /// Date of its latest complete snapshot; nothing if the first session is the baseline.
+    pub previous: Option<Day>,
+    /// Its equity, or the opening equity; wider than the column until it has been judged.
+    pub equity: i128,
+    /// Its cumulative P&L.
+    pub cumulative_pnl: i64,
+    /// Its cumulative realized P&L.
+    pub cumulative_realized: i64,
+    /// Its cumulative capital flow.
+    pub cumulative_flow: i64,
+}
+
+/// What is needed of one portfolio.
+#[derive(Debug, Clone, Copy)]
+pub struct Portfolio<'a> {
+    /// Its lots.
+    pub lots: &'a [Lot<'a>],
+    /// Code of the symbol of each lot's position.
+    pub symbols: &'a [u32],
+    /// Date and signed amount of its flows.
+    pub flows: &'a [(Day, i128)],
+    /// Where it stands.
+    pub start: Start,
+    /// Sessions of the run.
+    pub sessions: &'a [i32],
+    /// The first of them that it runs over, as an index.
+    pub from: usize,
+    /// Behind the last.
+    pub to: usize,
+    /// Factors.
+    pub units: &'a Units,
+}
+
+/// What one portfolio came to.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// A row for each session, up to a failure.
+    pub rows: Vec<Row>,
+    /// The failure: session, column and value.
+    pub failure: Option<(Day, String)>,
+    /// Ends that counted: issue, lot and session.
+    pub closings: Vec<(IssueKind, usize, Day)>,
+    /// Returns out of range: session and value.
+    pub returns: Vec<(Day, String)>,
+    /// Lots that were not priced or whose price was stale.
+    pub misses: Vec<Miss>,
+}
+
+/// Returns the equity of the opening (S5) from the earliest complete snapshot on or after the
+/// baseline: `equity - daily_pnl - daily_capital_flow - flows before it`, in cents.
+///
+/// # Errors
+///
+/// Column and state of an amount that is not finite or not representable.
+pub fn opening_equity(
+    equity: Amount,
+    pnl: Amount,
+    flow: Amount,
+    flows_before: i128,
+) -> Result<i128, (&'static str, State)> {
+    let amount = |column, amount: Amount| match amount {
+        Ok(cents) => Ok(i128::from(cents)),
+        Err(State::Null | State::Value) => Ok(0),
+        Err(state) => Err((column, state)),
+    };
+    let amounts = [
+        amount("equity_balance", equity),
+        amount("daily_pnl", pnl),
+        amount("daily_capital_flow", flow),
+    ];
+    let failed = |wanted| {
+        amounts
+            .iter()
+            .find_map(move |a| a.err().filter(|&(_, s)| s == wanted))
+    };
+    if let Some(error) = failed(State::NonFinite).or_else(|| failed(State::NotRepresentable)) {
+        return Err(error);
+    }
+    let [equity, pnl, flow] = amounts.map(|amount| amount.unwrap_or(0));
+    Ok(equity
+        .saturating_sub(pnl)
+        .saturating_sub(flow)
+        .saturating_sub(flows_before))
+}
+
+/// Returns the sum of the flows dated in `[first, last]`, rounded to cents (S7).
+#[must_use]
+pub fn flow_between(flows: &[(Day, i128)], first: Day, last: Day, scale: u32) -> i128 {
+    let dated = flows
+        .iter()
+        .filter(|&&(day, _)| first <= day && day <= last);
+    let sum: i128 = dated.fold(0, |sum, &(_, amount)| sum.saturating_add(amount));
+    if sum == 0 {
+        return 0;
+    }
+    if let Some(more) = CENTS.checked_sub(scale) {
+        return sum.saturating_mul(10i128.saturating_pow(more));
+    }
+    half_away(sum, 10i128.saturating_pow(scale.saturating_sub(CENTS))).unwrap_or(sum)
+}
+
+/// Returns the rows of a portfolio; `scratch` is reused from one to the next.
+#[must_use]
+pub fn roll_forward(portfolio: &Portfolio<'_>, scratch: &mut Scratch) -> Outcome {
+    match Width::of(bound(portfolio)) {
+        Width::Narrow => rolled(portfolio, &mut scratch.narrow, &mut scratch.counts),
+        Width::Double => rolled(portfolio, &mut scratch.double, &mut scratch.counts),
+        Width::Wide => rolled(portfolio, &mut scratch.wide, &mut scratch.counts),
+    }
+}
+
+/// Returns what the absolute values of all terms add up to at most, saturated.
+fn bound(portfolio: &Portfolio<'_>) -> u128 {
+    let units = portfolio.units;
+    let product = |price: i64, lot: &Lot<'_>, factors| {
+        u128::from(price.unsigned_abs())
+            .saturating_mul(u128::from(lot.quantity.unsigned_abs()))
+            .saturating_mul(pick(factors, lot))
+    };
+    let term = |lot: &Lot<'_>| {
+        let close = lot
+            .marks
+            .map_or(0, |marks| product(marks.most(), lot, units.close));
+        let entry = product(lot.entry_price, lot, units.entry);
+        let end = match lot.closing {
+            Closing::Given(realized) => {
+                u128::from(realized.unsigned_abs()).saturating_mul(units.realized)
+            }
+            Closing::Price(price) => product(price, lot, units.exit),
+            Closing::Unpriced | Closing::Expiry => 0,
+        };
+        let value = match lot.class {
+            Class::PrivateAt(value) => {
+                u128::from(value.unsigned_abs()).saturating_mul(units.market_value)
+            }
+            Class::Public | Class::PrivateAtEntry => 0,
+        };
+        // units are formed even where the price is 0, so they count as well
+        let one = u128::from(lot.quantity.unsigned_abs()).saturating_mul(
+            pick(units.close, lot)
+                .max(pick(units.entry, lot))
+                .max(pick(units.exit, lot)),
+        );
+        close
+            .saturating_add(entry)
+            .saturating_add(end)
+            .saturating_add(value)
+            .saturating_add(one)
+    };
+    let lots = portfolio
+        .lots
+        .iter()
+        .fold(0u128, |sum, lot| sum.saturating_add(term(lot)));
+    lots.saturating_add(units.cent).saturating_mul(2)
+}
+
+/// Buffers of one thread.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    narrow: Sums<i64>,
+    double: Sums<i128>,
+    wide: Sums<Wide>,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Sums<T> {
+    /// Values of priced lots, by sign.
+    long: Vec<T>,
+    short: Vec<T>,
+    /// Differences of constant values, by sign.
+    constant_long: Vec<T>,
+    constant_short: Vec<T>,
+    /// Differences of the entry values of priced lots.
+    entry: Vec<T>,
+    realized: Vec<T>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Differences of lots held.
+    long: Vec<i32>,
+    short: Vec<i32>,
+    public: Vec<i32>,
+    unpriced: Vec<i32>,
+    lookback: Vec<i32>,
+    stale: Vec<i32>,
+}
+
+fn zeroed<T: Copy>(buffer: &mut Vec<T>, length: usize, zero: T) {
+    buffer.clear();
+    buffer.resize(length, zero);
+}
+
+impl<T: Sum> Sums<T> {
+    fn reset(&mut self, sessions: usize) {
+        for buffer in [
+            &mut self.long,
+            &mut self.short,
+            &mut self.constant_long,
+            &mut self.constant_short,
+            &mut self.entry,
+            &mut self.realized,
+        ] {
+            zeroed(buffer, sessions.saturating_add(1), T::ZERO);
+        }
+    }
+
+    fn hold(&mut self, value: T, from: usize, to: usize) {
+        let buffer = if value < T::ZERO {
+            &mut self.constant_short
+        } else {
+            &mut self.constant_long
+        };
+        between(buffer, value, from, to);
+    }
+}
+
+impl Counts {
+    fn reset(&mut self, sessions: usize) {
+        for buffer in [
+            &mut self.long,
+            &mut self.short,
+            &mut self.public,
+            &mut self.unpriced,
+            &mut self.lookback,
+            &mut self.stale,
+        ] {
+            zeroed(buffer, sessions.saturating_add(1), 0);
+        }
+    }
+}
+
+/// Adds `value` to the sessions of `from..to`, as differences.
+fn between<T: Sum>(differences: &mut [T], value: T, from: usize, to: usize) {
+    if let Some(first) = differences.get_mut(from) {
+        *first = first.plus(value);
+    }
+    if let Some(behind) = differences.get_mut(to) {
+        *behind = behind.minus(value);
+    }
+}
+
+fn count_between(differences: &mut [i32], from: usize, to: usize) {
+    if let Some(first) = differences.get_mut(from) {
+        *first = first.saturating_add(1);
+    }
+    if let Some(behind) = differences.get_mut(to) {
+        *behind = behind.saturating_sub(1);
+    }
+}
+
+fn amount<T: Sum>(price: i64, quantity: T, factor: u128) -> T {
+    T::of(price).times(quantity.times(T::of_factor(factor)))
+}
+
+/// Returns the mark of a lot on `day`, or nothing where its entry price counts (S4).
+fn mark(lot: &Lot<'_>, day: Day) -> Option<i64> {
+    let (close, found) = lot.marks?.as_of(day)?;
+    (found >= lot.start).then_some(close)
+}
+
+/// Returns what a public lot has earned by `day` at its mark (S6).
+fn earned<T: Sum>(lot: &Lot<'_>, day: Day, units: &Units) -> T {
+    let quantity = T::of(lot.quantity);
+    mark(lot, day).map_or(T::ZERO, |close| {
+        amount(close, quantity, pick(units.close, lot)).minus(amount(
+            lot.entry_price,
+            quantity,
+            pick(units.entry, lot),
+        ))
+    })
+}
+
+fn realized<T: Sum>(lot: &Lot<'_>, end: Day, units: &Units) -> T {
+    match lot.closing {
+        Closing::Given(realized) => T::of(realized).times(T::of_factor(units.realized)),
+        Closing::Price(price) => {
+            let quantity = T::of(lot.quantity);
+            amount(price, quantity, pick(units.exit, lot)).minus(amount(
+                lot.entry_price,
+                quantity,
+                pick(units.entry, lot),
+            ))
+        }
+        Closing::Unpriced | Closing::Expiry if lot.class == Class::Public => {
+            earned(lot, end, units)
+        }
+        Closing::Unpriced | Closing::Expiry => T::ZERO,
+    }
+}
+
+/// Adds the values of a public lot held over `from..to`, and counts its marks.
+fn hold_public<T: Sum>(
+    lot: &Lot<'_>,
+    portfolio: &Portfolio<'_>,
+    (from, to): (usize, usize),
+    sums: &mut Sums<T>,
+    counts: &mut Counts,
+    mut missed: impl FnMut(bool, usize, usize, u64),
+) {
+    let quantity = T::of(lot.quantity);
+    let entry = amount(lot.entry_price, quantity, pick(portfolio.units.entry, lot));
+    count_between(&mut counts.public, from, to);
+    let offset = portfolio.from;
+    let priced = lot.marks.map_or(to, |marks| {
+        let first = marks.first_priced_since(lot.start, from.saturating_add(offset));
+        first.saturating_sub(offset).min(to)
+    });
+    if from < priced {
+        sums.hold(entry, from, priced);
+        count_between(&mut counts.unpriced, from, priced);
+        let held = u64::try_from(priced.saturating_sub(from)).unwrap_or(u64::MAX);
+        missed(true, from, priced.saturating_sub(1), held);
+    }
+    let Some(marks) = lot.marks.filter(|_| priced < to) else {
+        return;
+    };
+    between(&mut sums.entry, entry, priced, to);
+    let row = marks
+        .mark()
+        .get(priced.saturating_add(offset)..to.saturating_add(offset));
+    let buffer = if lot.quantity < 0 {
+        &mut sums.short
+    } else {
+        &mut sums.long
+    };
+    let units = quantity.times(T::of_factor(pick(portfolio.units.close, lot)));
+    for (sum, &close) in buffer
+        .get_mut(priced..to)
+        .unwrap_or_default()
+        .iter_mut()
+        .zip(row.unwrap_or_default())
+    {
+        *sum = sum.plus(T::of(close).times(units));
+    }
+    let mut stale: Option<(usize, usize, u64)> = None;
+    for aged in marks.aged(priced.saturating_add(offset), to.saturating_add(offset)) {
+        let session = aged.session.saturating_sub(offset);
+        let buffer = if aged.stale {
+            &mut counts.stale
+        } else {
+            &mut counts.lookback
+        };
+        if let Some(count) = buffer.get_mut(session) {
+            *count = count.saturating_add(1);
+        }
+        if aged.stale {
+            let (first, _, held) = stale.unwrap_or((session, session, 0));
+            stale = Some((first, session, held.saturating_add(1)));
+        }
+    }
+    if let Some((first, last, held)) = stale {
+        missed(false, first, last, held);
+    }
+}
+
+fn rolled<T: Sum>(portfolio: &Portfolio<'_>, sums: &mut Sums<T>, counts: &mut Counts) -> Outcome {
+    let sessions = portfolio
+        .sessions
+        .get(portfolio.from..portfolio.to)
+        .unwrap_or_default();
+    let mut outcome = Outcome {
+        rows: Vec::with_capacity(sessions.len()),
+        ..Outcome::default()
+    };
+    sums.reset(sessions.len());
+    counts.reset(sessions.len());
+    let day_at = |session: usize| Day(sessions.get(session).copied().unwrap_or(i32::MAX));
+    let mut before = T::ZERO;
+
+    for (at, (lot, &symbol)) in portfolio.lots.iter().zip(portfolio.symbols).enumerate() {
+        let from = sessions.partition_point(|&day| day < lot.start.0);
+        // the session that counts the end in its P&L is the one behind the last on which it is held
+        let to = lot.end.map_or(sessions.len(), |end| {
+            sessions.partition_point(|&d| d < end.0)
+        });
+        if from < to {
+            let count = if lot.quantity < 0 {
+                &mut counts.short
+            } else {
+                &mut counts.long
+            };
+            count_between(count, from, to);
+            match lot.class {
+                Class::Public => {
+                    let missed = |unpriced, first, last, lot_sessions| {
+                        let (first, last) = (day_at(first), day_at(last));
+                        outcome.misses.push(Miss {
+                            symbol,
+                            unpriced,
+                            lot_sessions,
+                            first,
+                            last,
+                        });
+                    };
+                    hold_public(lot, portfolio, (from, to), sums, counts, missed);
+                }
+                Class::PrivateAt(value) => {
+                    let factor = T::of_factor(portfolio.units.market_value);
+                    sums.hold(T::of(value).times(factor), from, to);
+                }
+                Class::PrivateAtEntry => {
+                    let factor = pick(portfolio.units.entry, lot);
+                    sums.hold(
+                        amount(lot.entry_price, T::of(lot.quantity), factor),
+                        from,
+                        to,
+                    );
+                }
+            }
+        }
+        let Some(previous) = portfolio.start.previous else {
+            if to > 0 {
+                close(lot, at, to, sums, portfolio, day_at(to), &mut outcome);
+            }
+            continue;
+        };
+        if lot.end.is_none_or(|end| end > previous) {
+            if lot.start <= previous && lot.class == Class::Public {
+                before = before.plus(earned(lot, previous, portfolio.units));
+            }
+            close(lot, at, to, sums, portfolio, day_at(to), &mut outcome);
+        }
+    }
+    finish(portfolio, sessions, before, sums, counts, &mut outcome);
+    outcome
+}
+
+/// Adds what the end of a lot realizes to the session that counts it, if there is one.
+fn close<T: Sum>(
+    lot: &Lot<'_>,
+    at: usize,
+    session: usize,
+    sums: &mut Sums<T>,
+    portfolio: &Portfolio<'_>,
+    day: Day,
+    outcome: &mut Outcome,
+) {
+    let Some(end) = lot.end.filter(|&end| end <= day) else {
+        return;
+    };
+    let sessions = portfolio.to.saturating_sub(portfolio.from);
+    let Some(sum) = sums
+        .realized
+        .get_mut(session)
+        .filter(|_| session < sessions)
+    else {
+        return;
+    };
+    *sum = sum.plus(realized(lot, end, portfolio.units));
+    match lot.closing {
+        Closing::Expiry => outcome.closings.push((IssueKind::Expired, at, day)),
+        Closing::Unpriced => outcome.closings.push((IssueKind::ExitUnpriced, at, day)),
+        Closing::Given(_) | Closing::Price(_) => {}
+    }
+}
+
+/// Returns the value if it fits a money column, else column and value as S10 reports them.
+fn fitting<T: Sum>(column: &str, value: T) -> Result<i64, String> {
+    match value.narrow() {
+        Some(cents) if cents.unsigned_abs() < MONEY_LIMIT => Ok(cents),
+        _ => Err(format!("{column} = {}", decimal_text(&value.digits(), 2))),
+    }
+}
+
+fn finish<T: Sum>(
+    portfolio: &Portfolio<'_>,
+    sessions: &[i32],
+    before: T,
+    sums: &Sums<T>,
+    counts: &Counts,
+    outcome: &mut Outcome,
+) {
+    let cent = T::of_factor(portfolio.units.cent);
+    let mut state = portfolio.start;
+    let mut unrealized_before = before.rounded(cent);
+    let mut held = Held::default();
+    for (session, &day) in sessions.iter().enumerate() {
+        let day = Day(day);
+        let values = Values::at(session, sums, &mut held, cent);
+        let counted = held.count(session, counts);
+        let result = next_row(&state, day, &values, unrealized_before, counted, portfolio);
+        match result {
+            Ok((row, out_of_range)) => {
+                if let Some(value) = out_of_range {
+                    outcome.returns.push((day, value));
+                }
+                state = Start {
+                    previous: Some(day),
+                    equity: i128::from(row.equity),
+                    cumulative_pnl: row.cumulative_pnl,
+                    cumulative_realized: row.cumulative_realized,
+                    cumulative_flow: row.cumulative_flow,
+                };
+                outcome.rows.push(row);
+            }
+            Err(detail) => {
+                outcome.failure = Some((day, detail));
+                break;
+            }
+        }
+        unrealized_before = values.unrealized;
+    }
+    let written = outcome.rows.last().map(|row| row.day);
+    outcome
+        .closings
+        .retain(|&(_, _, day)| written.is_some_and(|last| day <= last));
+    outcome
+        .misses
+        .retain(|miss| written.is_some_and(|last| miss.first <= last));
+}
+
+/// Rounded sums of one session.
+struct Values<T> {
+    unrealized: T,
+    realized: T,
+    long: T,
+    short: T,
+}
+
+/// Running sums of the differences.
+#[derive(Debug)]
+struct Held<T> {
+    long: T,
+    short: T,
+    entry: T,
+    counts: [i32; 4],
+}
+
+impl<T: Sum> Default for Held<T> {
+    fn default() -> Self {
+        Self {
+            long: T::ZERO,
+            short: T::ZERO,
+            entry: T::ZERO,
+            counts: [0; 4],
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    long: i32,
+    short: i32,
+    marks: [i32; 4],
+}
+
+impl<T: Sum> Held<T> {
+    fn count(&mut self, session: usize, counts: &Counts) -> Counted {
+        let at = |buffer: &[i32]| buffer.get(session).copied().unwrap_or(0);
+        let [long, short, public, unpriced] = &mut self.counts;
+        *long = long.saturating_add(at(&counts.long));
+        *short = short.saturating_add(at(&counts.short));
+        *public = public.saturating_add(at(&counts.public));
+        *unpriced = unpriced.saturating_add(at(&counts.unpriced));
+        let (lookback, stale) = (at(&counts.lookback), at(&counts.stale));
+        let fresh = public
+            .saturating_sub(*unpriced)
+            .saturating_sub(lookback)
+            .saturating_sub(stale);
+        Counted {
+            long: *long,
+            short: *short,
+            marks: [fresh, lookback, stale, *unpriced],
+        }
+    }
+}
+
+impl<T: Sum> Values<T> {
+    fn at(session: usize, sums: &Sums<T>, held: &mut Held<T>, cent: T) -> Self {
+        let at = |buffer: &[T]| buffer.get(session).copied().unwrap_or(T::ZERO);
+        held.long = held.long.plus(at(&sums.constant_long));
+        held.short = held.short.plus(at(&sums.constant_short));
+        held.entry = held.entry.plus(at(&sums.entry));
+        let (long, short) = (at(&sums.long), at(&sums.short));
+        Self {
+            unrealized: long.plus(short).minus(held.entry).rounded(cent),
+            realized: at(&sums.realized).rounded(cent),
+            long: long.plus(held.long).rounded(cent),
+            short: short.plus(held.short).rounded(cent),
+        }
+    }
+}
+
+/// Returns the row of a session and its return if that is out of range, or the column and value
+/// that do not fit, judged in the order of docs/semantics.md (S10).
+fn next_row<T: Sum>(
+    state: &Start,
+    day: Day,
+    values: &Values<T>,
+    unrealized_before: T,
+    counted: Counted,
+    portfolio: &Portfolio<'_>,
+) -> Result<(Row, Option<String>), String> {
+    let scale = portfolio.units.flow_scale;
+    let (realized, pnl, flow) = match state.previous {
+        None => (
+            T::ZERO,
+            T::ZERO,
+            flow_between(portfolio.flows, day, day, scale),
+        ),
+        Some(previous) => {
+            let since = Day(previous.0.saturating_add(1));
+            let pnl = values
+                .unrealized
+                .minus(unrealized_before)
+                .plus(values.realized);
+            (
+                values.realized,
+                pnl,
+                flow_between(portfolio.flows, since, day, scale),
+            )
+        }
+    };
+    let daily_realized = fitting("daily_realized_pnl", realized)?;
+    let daily_pnl = fitting("daily_pnl", pnl)?;
+    let daily_flow = fitting("daily_capital_flow", flow)?;
+    let equity = state
+        .equity
+        .saturating_add(i128::from(daily_pnl))
+        .saturating_add(flow);
+    let equity = fitting("equity_balance", equity)?;
+    let sum = |a: i64, b: i64| i128::from(a).saturating_add(i128::from(b));
+    let cumulative_pnl = fitting("cumulative_pnl", sum(state.cumulative_pnl, daily_pnl))?;
+    let cumulative_realized = fitting(
+        "cumulative_realized_pnl",
+        sum(state.cumulative_realized, daily_realized),
+    )?;
+    let cumulative_flow = fitting(
+        "cumulative_capital_flow",
+        sum(state.cumulative_flow, daily_flow),
+    )?;
+    let long = fitting("long_value", values.long)?;
+    let short = fitting("short_value", values.short)?;
+    let gross = fitting(
+        "gross_exposure",
+        i128::from(long).saturating_sub(i128::from(short)),
+    )?;
+    let net = fitting("net_exposure", sum(long, short))?;
+    let cash = fitting(
+        "cash_value",
+        i128::from(equity).saturating_sub(i128::from(net)),
+    )?;
+
+    let numerator = i128::from(daily_pnl).saturating_mul(RETURN_UNIT);
+    let daily_return = half_away(numerator, state.equity).unwrap_or(0);
+    let too_large = daily_return.saturating_abs() >= RETURN_LIMIT;
+    let out_of_range = too_large.then(|| decimal_text(&daily_return.to_string(), 6));
+    let row = Row {
+        day,
+        equity,
+        daily_pnl,
+        daily_realized,
+        daily_flow,
+        daily_return: i64::try_from(daily_return).ok().filter(|_| !too_large),
+        cumulative_pnl,
+        cumulative_realized,
+        cumulative_flow,
+        unrealized: values.unrealized.narrow(),
+        long,
+        short,
+        gross,
+        net,
+        cash,
+        num_positions: counted.long.saturating_add(counted.short),
+        num_long: counted.long,
+        num_short: counted.short,
+        marks: counted.marks,
+    };
+    Ok((row, out_of_range))
+}

@@ -1,0 +1,250 @@
+//! Closes by symbol as stored and day, with as-of lookup.
+
+use crate::error::{Error, Result};
+use crate::frame::{Days, Decimals, Texts, index, same_length};
+use crate::ids::{Day, SymbolId};
+use crate::text::Table;
+
+/// Every close that is finite and representable, 0 and negative ones too: which of them is a
+/// price is for a policy to say.
+#[derive(Debug, Clone)]
+pub struct PriceStore {
+    symbols: Table,
+    /// Closes of symbol `i` are `starts[i]..starts[i + 1]`, ascending by day.
+    starts: Vec<usize>,
+    days: Vec<i32>,
+    closes: Vec<i64>,
+    scale: u32,
+    left_out: usize,
+}
+
+impl PriceStore {
+    /// Returns the store of all rows whose symbol, day and close have a value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if the columns differ in length; [`Error::Duplicate`] if a symbol has two
+    /// rows of one day.
+    pub fn from_columns(symbol: &Texts<'_>, day: &Days<'_>, close: &Decimals<'_>) -> Result<Self> {
+        let rows = symbol.len();
+        same_length("prices.day", rows, day.len())?;
+        same_length("prices.close", rows, close.len())?;
+        let valued = |row: usize| {
+            Some((
+                symbol.get(row).ok()?,
+                day.get(row).ok()?,
+                close.get(row).ok()?,
+            ))
+        };
+
+        let mut ends = vec![0usize; symbol.table().len()];
+        for (code, _, _) in (0..rows).filter_map(valued) {
+            if let Some(count) = ends.get_mut(index(code)) {
+                *count = count.saturating_add(1);
+            }
+        }
+        let mut starts = Vec::with_capacity(ends.len().saturating_add(1));
+        starts.push(0usize);
+        let mut total = 0usize;
+        for end in &mut ends {
+            let count = core::mem::replace(end, total);
+            total = total.saturating_add(count);
+            starts.push(total);
+        }
+        let mut pairs = vec![(0i32, 0i64); total];
+        for (code, day, close) in (0..rows).filter_map(valued) {
+            if let Some(end) = ends.get_mut(index(code)) {
+                if let Some(pair) = pairs.get_mut(*end) {
+                    *pair = (day.0, close);
+                }
+                *end = end.saturating_add(1);
+            }
+        }
+        for range in starts.windows(2) {
+            let &[from, to] = range else { continue };
+            let Some(group) = pairs.get_mut(from..to) else {
+                continue;
+            };
+            if !group.is_sorted_by_key(|&(day, _)| day) {
+                group.sort_unstable_by_key(|&(day, _)| day);
+            }
+            if group
+                .windows(2)
+                .any(|two| matches!(two, [(a, _), (b, _)] if a == b))
+            {
+                return Err(duplicate(symbol, day, close));
+            }
+        }
+        let (days, closes) = pairs.into_iter().unzip();
+        Ok(Self {
+            symbols: symbol.table().clone(),
+            starts,
+            days,
+            closes,
+            scale: close.scale(),
+            left_out: rows.saturating_sub(total),
+        })
+    }
+
+    /// Returns the symbols as stored.
+    #[must_use]
+    pub fn symbols(&self) -> &Table {
+        &self.symbols
+    }
+
+    /// Returns the days and closes of a symbol, ascending by day.
+    #[must_use]
+    pub fn closes(&self, symbol: SymbolId) -> (&[i32], &[i64]) {
+        let at = index(symbol.0);
+        let range = self
+            .starts
+            .get(at)
+            .copied()
+            .zip(self.starts.get(at.saturating_add(1)).copied());
+        let Some((from, to)) = range else {
+            return (&[], &[]);
+        };
+        (
+            self.days.get(from..to).unwrap_or_default(),
+            self.closes.get(from..to).unwrap_or_default(),
+        )
+    }
+
+    /// Returns the latest close of a symbol on a day of `[day - lookback_days, day]`, with its
+    /// own day; never a later one.
+    #[must_use]
+    pub fn as_of(&self, symbol: SymbolId, day: Day, lookback_days: u32) -> Option<(i64, Day)> {
+        let (days, closes) = self.closes(symbol);
+        let (close, found) = as_of(days, closes, day)?;
+        (day.since(found) <= i64::from(lookback_days)).then_some((close, found))
+    }
+
+    /// Returns the decimals of the closes.
+    #[must_use]
+    pub fn scale(&self) -> u32 {
+        self.scale
+    }
+
+    /// Returns the number of closes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.closes.len()
+    }
+
+    /// Returns whether there is no close.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.closes.is_empty()
+    }
+
+    /// Returns how many rows had no value to store: NULL, not finite or not representable.
+    #[must_use]
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// Returns the bytes that the store takes.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let symbols: usize = self.symbols.iter().map(<[u8]>::len).sum();
+        size_of_val(self.starts.as_slice())
+            .saturating_add(size_of_val(self.days.as_slice()))
+            .saturating_add(size_of_val(self.closes.as_slice()))
+            .saturating_add(symbols)
+            .saturating_add(self.symbols.len().saturating_mul(size_of::<i64>()))
+    }
+}
+
+/// Returns the last of `closes` whose day is not after `day`, with its day.
+#[must_use]
+pub fn as_of(days: &[i32], closes: &[i64], day: Day) -> Option<(i64, Day)> {
+    let last = days.partition_point(|&d| d <= day.0).checked_sub(1)?;
+    Some((*closes.get(last)?, Day(*days.get(last)?)))
+}
+
+fn duplicate(symbol: &Texts<'_>, day: &Days<'_>, close: &Decimals<'_>) -> Error {
+    let mut seen = hashbrown::HashMap::new();
+    for row in 0..symbol.len() {
+        if let (Ok(code), Ok(day), Ok(_)) = (symbol.get(row), day.get(row), close.get(row)) {
+            let name = symbol.table().bytes(code);
+            if let Some(first) = seen.insert((name, day), row) {
+                return Error::Duplicate {
+                    column: "prices.symbol",
+                    row,
+                    first,
+                };
+            }
+        }
+    }
+    Error::Duplicate {
+        column: "prices.symbol",
+        row: 0,
+        first: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(symbols: &[&str]) -> Table {
+        let mut intern = crate::text::Intern::default();
+        for symbol in symbols {
+            intern.code(symbol.as_bytes());
+        }
+        intern.into_table()
+    }
+
+    fn store(rows: &[(u32, i32, i64, u8)]) -> Result<PriceStore> {
+        let table = table(&["AAA", "BBB"]);
+        let codes: Vec<u32> = rows.iter().map(|r| r.0).collect();
+        let days: Vec<i32> = rows.iter().map(|r| r.1).collect();
+        let closes: Vec<i64> = rows.iter().map(|r| r.2).collect();
+        let states: Vec<u8> = rows.iter().map(|r| r.3).collect();
+        let zeros = vec![0; rows.len()];
+        PriceStore::from_columns(
+            &Texts::new("prices.symbol", &codes, &table, &zeros)?,
+            &Days::new("prices.day", &days, &zeros)?,
+            &Decimals::new("prices.close", &closes, &states, 4)?,
+        )
+    }
+
+    #[test]
+    fn rows_in_any_order_are_found_as_of_a_day() {
+        let store = store(&[(1, 7, 70, 0), (0, 5, 50, 0), (1, 3, 30, 0), (0, 6, 0, 0)]).unwrap();
+        assert_eq!(store.as_of(SymbolId(1), Day(6), 10), Some((30, Day(3))));
+        assert_eq!(store.as_of(SymbolId(1), Day(7), 0), Some((70, Day(7))));
+        assert_eq!(store.as_of(SymbolId(1), Day(6), 2), None);
+        assert_eq!(store.as_of(SymbolId(1), Day(6), 3), Some((30, Day(3))));
+        assert_eq!(store.as_of(SymbolId(1), Day(2), 10), None);
+        assert_eq!(store.as_of(SymbolId(0), Day(9), 10), Some((0, Day(6))));
+        assert_eq!(store.as_of(SymbolId(2), Day(9), 10), None);
+    }
+
+    #[test]
+    fn rows_without_value_are_left_out_and_counted() {
+        let store = store(&[(0, 1, 10, 0), (0, 2, 0, 1), (0, 3, 0, 2), (0, 4, 0, 3)]).unwrap();
+        assert_eq!((store.len(), store.left_out()), (1, 3));
+        assert_eq!(store.as_of(SymbolId(0), Day(4), 10), Some((10, Day(1))));
+    }
+
+    #[test]
+    fn two_rows_of_one_symbol_and_day_are_refused() {
+        let error = store(&[(0, 1, 10, 0), (1, 1, 10, 0), (0, 1, 11, 0)]).unwrap_err();
+        assert_eq!(
+            error,
+            Error::Duplicate {
+                column: "prices.symbol",
+                row: 2,
+                first: 0
+            }
+        );
+    }
+
+    #[test]
+    fn no_rows_is_an_empty_store() {
+        let store = store(&[]).unwrap();
+        assert!(store.is_empty());
+        assert_eq!(store.as_of(SymbolId(0), Day(0), 10), None);
+    }
+}

@@ -1,0 +1,199 @@
+//! Complete snapshots by portfolio and day: the last one before a day (S5).
+
+use hashbrown::HashMap;
+
+use crate::error::{Error, Result};
+use crate::fixed::{CENTS, State, rescaled};
+use crate::frame::{Decimals, same_length};
+use crate::ids::{Day, Uuid};
+
+/// Cents, or why there are none.
+pub type Amount = core::result::Result<i64, State>;
+
+/// What a stored snapshot says of where its portfolio stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its date.
+    pub day: Day,
+    /// `equity_balance`.
+    pub equity: Amount,
+    /// `cumulative_pnl`.
+    pub cumulative_pnl: Amount,
+    /// `cumulative_realized_pnl`.
+    pub cumulative_realized: Amount,
+    /// `cumulative_capital_flow`.
+    pub cumulative_flow: Amount,
+}
+
+/// The columns that a store is built from, all of the same length.
+#[derive(Debug, Clone, Copy)]
+pub struct SnapshotColumns<'a> {
+    /// Portfolio of each row.
+    pub portfolio_id: &'a [Uuid],
+    /// Date of each row, in days since 1970-01-01.
+    pub day: &'a [i32],
+    /// `equity_balance`.
+    pub equity: Decimals<'a>,
+    /// `cumulative_pnl`.
+    pub cumulative_pnl: Decimals<'a>,
+    /// `cumulative_realized_pnl`.
+    pub cumulative_realized: Decimals<'a>,
+    /// `cumulative_capital_flow`.
+    pub cumulative_flow: Decimals<'a>,
+}
+
+/// Snapshots of many portfolios.
+#[derive(Debug, Clone, Default)]
+pub struct SnapshotStore {
+    /// First row and number of rows of each portfolio.
+    ranges: HashMap<Uuid, (usize, usize)>,
+    rows: Vec<Snapshot>,
+}
+
+/// Returns the cents of a row.
+///
+/// # Errors
+///
+/// The row's [`State`]; an amount with more decimals than cents is not representable.
+pub fn cents(column: &Decimals<'_>, row: usize) -> Amount {
+    rescaled(column.get(row)?, column.scale(), CENTS).ok_or(State::NotRepresentable)
+}
+
+impl SnapshotStore {
+    /// Returns the store of all rows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if the columns differ in length; [`Error::Duplicate`] if a portfolio has
+    /// two rows of one day.
+    pub fn from_columns(columns: &SnapshotColumns<'_>) -> Result<Self> {
+        let count = columns.portfolio_id.len();
+        same_length("previous.day", count, columns.day.len())?;
+        for (name, column) in [
+            ("previous.equity", &columns.equity),
+            ("previous.cumulative_pnl", &columns.cumulative_pnl),
+            (
+                "previous.cumulative_realized_pnl",
+                &columns.cumulative_realized,
+            ),
+            ("previous.cumulative_capital_flow", &columns.cumulative_flow),
+        ] {
+            same_length(name, count, column.len())?;
+        }
+        let mut order: Vec<(&Uuid, i32, usize)> = columns
+            .portfolio_id
+            .iter()
+            .zip(columns.day)
+            .enumerate()
+            .map(|(row, (id, &day))| (id, day, row))
+            .collect();
+        order.sort_unstable();
+        let twice = |pair: &[(&Uuid, i32, usize)]| match pair {
+            [a, b] if (a.0, a.1) == (b.0, b.1) => Some(Error::Duplicate {
+                column: "previous.portfolio_id",
+                row: b.2,
+                first: a.2,
+            }),
+            _ => None,
+        };
+        if let Some(error) = order.windows(2).find_map(twice) {
+            return Err(error);
+        }
+        let mut store = Self {
+            ranges: HashMap::new(),
+            rows: Vec::with_capacity(count),
+        };
+        for (id, day, row) in order {
+            let next = store.rows.len();
+            let range = store.ranges.entry(*id).or_insert((next, 0));
+            range.1 = range.1.saturating_add(1);
+            store.rows.push(Snapshot {
+                day: Day(day),
+                equity: cents(&columns.equity, row),
+                cumulative_pnl: cents(&columns.cumulative_pnl, row),
+                cumulative_realized: cents(&columns.cumulative_realized, row),
+                cumulative_flow: cents(&columns.cumulative_flow, row),
+            });
+        }
+        Ok(store)
+    }
+
+    /// Returns the latest snapshot of a portfolio before `day`.
+    #[must_use]
+    pub fn before(&self, portfolio: &Uuid, day: Day) -> Option<&Snapshot> {
+        let &(from, count) = self.ranges.get(portfolio)?;
+        let rows = self.rows.get(from..from.checked_add(count)?)?;
+        rows.get(rows.partition_point(|row| row.day < day).checked_sub(1)?)
+    }
+
+    /// Returns the number of snapshots.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Returns whether there is no snapshot.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Uuid = [1; 16];
+    const B: Uuid = [2; 16];
+
+    fn store(rows: &[(Uuid, i32, i64, u8)]) -> Result<SnapshotStore> {
+        let ids: Vec<Uuid> = rows.iter().map(|r| r.0).collect();
+        let days: Vec<i32> = rows.iter().map(|r| r.1).collect();
+        let values: Vec<i64> = rows.iter().map(|r| r.2).collect();
+        let states: Vec<u8> = rows.iter().map(|r| r.3).collect();
+        let amount = Decimals::new("previous.equity", &values, &states, 3)?;
+        SnapshotStore::from_columns(&SnapshotColumns {
+            portfolio_id: &ids,
+            day: &days,
+            equity: amount,
+            cumulative_pnl: amount,
+            cumulative_realized: amount,
+            cumulative_flow: amount,
+        })
+    }
+
+    #[test]
+    fn the_latest_before_a_day_is_found_whatever_the_order() {
+        let store = store(&[(B, 9, 90, 0), (A, 5, 50, 0), (A, 3, 30, 0), (A, 7, 70, 0)]).unwrap();
+        assert_eq!(
+            store.before(&A, Day(7)).map(|s| (s.day, s.equity)),
+            Some((Day(5), Ok(5)))
+        );
+        assert_eq!(store.before(&A, Day(3)), None);
+        assert_eq!(store.before(&B, Day(100)).map(|s| s.day), Some(Day(9)));
+        assert_eq!(store.before(&[3; 16], Day(100)), None);
+    }
+
+    #[test]
+    fn an_amount_of_more_than_cents_is_not_representable() {
+        let store = store(&[(A, 1, 15, 0), (B, 1, 0, 1)]).unwrap();
+        assert_eq!(
+            store.before(&A, Day(2)).unwrap().equity,
+            Err(State::NotRepresentable)
+        );
+        assert_eq!(store.before(&B, Day(2)).unwrap().equity, Err(State::Null));
+    }
+
+    #[test]
+    fn two_rows_of_one_portfolio_and_day_are_refused() {
+        let error = store(&[(A, 1, 0, 0), (B, 1, 0, 0), (A, 1, 10, 0)]).unwrap_err();
+        assert_eq!(
+            error,
+            Error::Duplicate {
+                column: "previous.portfolio_id",
+                row: 2,
+                first: 0
+            }
+        );
+    }
+}
