@@ -78,7 +78,7 @@ lint-types: $(BUILD)
 
 lint-imports: $(BUILD)
 	$(call step,import-linter)
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 # Advisories are left out: their database is not in a package registry.
 lint-deny: $(SETUP)
