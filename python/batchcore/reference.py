@@ -54,6 +54,8 @@ non_finite             the first    column of the snapshot or the opening equity
                                     fails, symbol is None
 not_representable      the first    the same
 duplicate_price        see `market` ``<k> dates; <symbol as stored> counts on the first``
+gap                    the missing  none; from `span`
+off_session            its date     none; from `span`
 =====================  ===========  ==============================================================
 """
 
@@ -353,13 +355,13 @@ def r6(numerator: Decimal, denominator: Decimal) -> Decimal:
     60 digits are enough not to round twice: a quotient of amounts in cents below 10^20 that is not
     a tie is further from one than 10^-30.
     """
-    with localcontext() as context:
+    with localcontext(_EXACT) as context:
         context.traps[Inexact] = False
         return _rounded(numerator / denominator, RETURN_SCALE)
 
 
 def _rounded(value: Decimal, scale: int) -> Decimal:
-    with localcontext() as context:
+    with localcontext(_EXACT) as context:
         context.traps[Inexact] = False
         # Adding 0 turns -0.00 into 0.00.
         return value.quantize(Decimal(1).scaleb(-scale), rounding=ROUND_HALF_UP) + 0

@@ -1,7 +1,6 @@
 """Worked cases of the policy `rollforward`, for the reference and for the core.
 
-`vectors()` reads those of `tests/golden/rollforward.json`; `worked()` holds what they lack, each
-worked out by hand in its note.
+`vectors()` reads those of `tests/golden/rollforward.json`; `support.worked` holds what they lack.
 """
 
 from __future__ import annotations
@@ -37,8 +36,10 @@ class Case:
         prices: Symbol as stored, day, close.
         portfolios: One or more.
         sessions: To write, the same for all portfolios.
-        expected: One result for each portfolio; None as issues means that the case has no say.
+        expected: One for each portfolio.
         market_issues: `duplicate_price`.
+        lookback_days: Of S4.
+        scales: Of the columns read.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a portfolio must give; ``issues=None``: the case says nothing about them."""
+    """What a portfolio must give; `issues` in any order, None if the case does not tell them."""
 
     rows: tuple[ref.Row, ...]
     issues: tuple[ref.Issue, ...] | None = ()
