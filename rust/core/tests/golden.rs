@@ -1,7 +1,9 @@
 //! Bytes of a real server (`tests/golden`): decoded to what it says they are, and encoded to them.
 #![expect(
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
     reason = "helpers of tests stop at what is wrong"
 )]
 

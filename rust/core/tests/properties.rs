@@ -1,5 +1,9 @@
 //! What holds for any input: binary COPY against independent readings of it.
-#![expect(clippy::unwrap_used, reason = "helpers of tests stop at what is wrong")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "helpers of tests stop at what is wrong"
+)]
 
 use std::iter;
 
