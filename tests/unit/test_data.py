@@ -1,0 +1,88 @@
+"""The real closes of the package: which they are, that none is missing, and some by hand."""
+
+import gzip
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import batchcore.data
+from batchcore import calendar
+from batchcore.calendar import date_of, day_of
+from batchcore.data import real_closes
+
+
+@pytest.fixture(scope="module")
+def closes():
+    return real_closes()
+
+
+def test_symbols_are_the_stocks_and_the_etfs(closes):
+    stocks = "AAPL AMD BAC BBY CVX GE HD JNJ JPM KO LLY MRK MSFT PEP PFE PG RRC UNH WMT XOM"
+    etfs = "SPY TLT IEF LQD MTUM QUAL USMV"
+    assert closes.symbols == tuple(sorted([*stocks.split(), *etfs.split()]))
+
+
+def test_days_are_exactly_the_sessions_of_new_york(closes):
+    start, end = day_of(date(2015, 1, 2)), day_of(date(2016, 7, 1))
+    expected = calendar.load("XNYS").sessions(start, end)
+    np.testing.assert_array_equal(closes.days, expected)
+    # 252 sessions in 2015 and 126 in 2016 up to July 1.
+    assert len(closes.days) == 378
+
+
+def test_every_close_is_there_and_positive(closes):
+    assert closes.values.shape == (378, 27)
+    assert closes.values.dtype == np.int64
+    assert (closes.values > 0).all()
+
+
+def test_closes_are_read_only(closes):
+    assert not closes.values.flags.writeable
+    assert not closes.days.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("symbol", "when", "expected"),
+    [
+        # Rows of the sources: 24.532, 2.67, 130.293, 60.941, 54.21, 34.496 (3 decimals) ...
+        ("AAPL", "2015-01-02", 24_5320),
+        ("AMD", "2015-01-02", 2_6700),
+        ("GE", "2015-01-02", 130_2930),
+        ("MTUM", "2015-01-02", 60_9410),
+        ("QUAL", "2015-01-02", 54_2100),
+        ("USMV", "2015-01-02", 34_4960),
+        ("AAPL", "2015-08-24", 23_4320),
+        ("XOM", "2015-08-24", 47_9510),
+        ("XOM", "2016-07-01", 67_2100),
+        ("AAPL", "2016-07-01", 22_1350),
+        # ... and 205.42999267578125, 209.9199981689453, 140.57000732421875 (32-bit floats).
+        ("SPY", "2015-01-02", 205_4300),
+        ("SPY", "2016-07-01", 209_9200),
+        ("TLT", "2016-07-01", 140_5700),
+    ],
+)
+def test_close_is_that_of_the_source(closes, symbol, when, expected):
+    row = closes.days.tolist().index(day_of(date.fromisoformat(when)))
+    assert closes.values[row, closes.symbols.index(symbol)] == expected
+
+
+def test_file_has_four_decimals_everywhere_and_a_fixed_time_stamp():
+    packed = (Path(batchcore.data.__file__).parent / "closes.csv.gz").read_bytes()
+    assert packed[4:8] == bytes(4)  # MTIME of RFC 1952
+    header, *lines = gzip.decompress(packed).decode("ascii").splitlines()
+    fields = [line.split(",") for line in lines]
+    assert {len(row) for row in fields} == {len(header.split(","))}
+    assert {len(close.partition(".")[2]) for row in fields for close in row[1:]} == {4}
+
+
+def test_largest_moves_are_real_ones(closes):
+    # A wrong split or a shifted column would show as a jump: the largest move of a day in the
+    # source is AMD on 2016-04-22, +52.3 % (2.62 to 3.99) after its licence deal.
+    before, after = closes.values[:-1], closes.values[1:]
+    moves = np.abs(after - before) / before
+    row, column = np.unravel_index(moves.argmax(), moves.shape)
+    assert closes.symbols[column] == "AMD"
+    assert date_of(closes.days[row + 1]).isoformat() == "2016-04-22"
+    assert (before[row, column], after[row, column]) == (2_6200, 3_9900)
