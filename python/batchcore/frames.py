@@ -408,6 +408,29 @@ class Issues:
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Misses:
+    """Symbols of lots whose mark was stale, or the entry price (S4), sorted by symbol code.
+
+    Attributes:
+        symbol: As stored on positions.
+        unpriced: (n,) bool, whether the entry price counted, else a stale close.
+        lot_sessions: (n,) int64 lots times sessions.
+        first: (n,) int32 first such session.
+        last: (n,) int32 last such session.
+    """
+
+    symbol: Text
+    unpriced: npt.NDArray[np.bool_]
+    lot_sessions: Int64
+    first: Int32
+    last: Int32
+
+    def __len__(self) -> int:
+        """Return the number of symbols and reasons."""
+        return len(self.first)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Rows:
     """What was computed: a row for each portfolio and session, portfolios in input order.
 
@@ -422,7 +445,8 @@ class Rows:
         cumulative_pnl_cents: (n,) int64, S8.
         cumulative_realized_cents: (n,) int64, S8.
         cumulative_flow_cents: (n,) int64, S8.
-        unrealized_cents: (n,) int64, ``r2(U)`` of S6; no column of the table.
+        unrealized: ``r2(U)`` of S6 in cents, not representable beyond 64 bits; no column of the
+            table.
         long_cents: (n,) int64, S9.
         short_cents: (n,) int64, not above 0, S9.
         gross_cents: (n,) int64, S9.
@@ -435,6 +459,7 @@ class Rows:
         written: (p,) int32 rows of each portfolio.
         failed: (p,) bool, whether a value did not fit (S10) or a start was unusable (S5).
         issues: What was noticed.
+        misses: Which symbols had no fresh enough mark.
     """
 
     portfolio: Int32
@@ -447,7 +472,7 @@ class Rows:
     cumulative_pnl_cents: Int64
     cumulative_realized_cents: Int64
     cumulative_flow_cents: Int64
-    unrealized_cents: Int64
+    unrealized: Decimals
     long_cents: Int64
     short_cents: Int64
     gross_cents: Int64
@@ -460,6 +485,7 @@ class Rows:
     written: Int32
     failed: npt.NDArray[np.bool_]
     issues: Issues
+    misses: Misses
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pwd
+import shutil
 import signal
 import stat
 import subprocess
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
@@ -115,7 +116,7 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def hold(own: embedded.EmbeddedServer) -> Iterator[Callable[..., Holder]]:
+def hold(own: embedded.EmbeddedServer, folder: Path) -> Iterator[Callable[..., Holder]]:
     with contextlib.ExitStack() as undo:
 
         def launch(user: str, data_dir: Path | None = None, **order: object) -> Holder:
@@ -136,8 +137,7 @@ def hold(own: embedded.EmbeddedServer) -> Iterator[Callable[..., Holder]]:
                 text=True,
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
-            undo.enter_context(process)
-            undo.callback(process.kill)
+            undo.enter_context(process)  # the end of its input lets it go
             report = json.loads(process.stdout.readline())
             return Holder(
                 process=process,
@@ -151,13 +151,31 @@ def hold(own: embedded.EmbeddedServer) -> Iterator[Callable[..., Holder]]:
         yield launch
 
 
-def kept_folder(folder: Path, user: str) -> Path:
-    """A folder for a server of this user, with a name that a shell would stumble over."""
-    data_dir = folder / 'it\'s a "kept" server'
-    if user == "nobody":
-        data_dir.mkdir(mode=0o700)
-        os.chown(data_dir, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
-    return data_dir
+@pytest.fixture(scope="module")
+def blueprint() -> Iterator[Path]:
+    """A data folder that a server has left, to be copied: making one takes a second."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        with embedded.start(Path(made, "kept")) as server:
+            value(server.url, "CREATE TABLE kept AS SELECT 7 AS n")
+        yield Path(made, "kept")
+
+
+@pytest.fixture
+def kept(blueprint: Path, folder: Path) -> Callable[[str], Path]:
+    """Return a data folder of a user, with a name that a shell would stumble over."""
+
+    def copy(user: str = USERS[0]) -> Path:
+        target = folder / 'it\'s a "kept" server'
+        shutil.copytree(blueprint, target)
+        for path in (blueprint, *blueprint.rglob("*")):
+            owner = path.stat() if user != "nobody" else None
+            uid = owner.st_uid if owner else pwd.getpwnam(user).pw_uid
+            gid = owner.st_gid if owner else pwd.getpwnam(user).pw_gid
+            os.chown(target / path.relative_to(blueprint), uid, gid)
+        return target
+
+    return copy
 
 
 def processes() -> dict[int, tuple[int, str]]:
@@ -318,12 +336,11 @@ def test_kept_server_is_found_again(folder):
     with embedded.start(data_dir) as server:
         value(server.url, "CREATE TABLE kept AS SELECT 7 AS n")
         assert value(server.url, "SHOW fsync") == "on"
-        socket_dir = Path(urlsplit(server.url).query.removeprefix("host=").partition("&")[0])
-        assert socket_dir.is_dir()
-    assert not socket_dir.exists()
+        (socket_dir,) = parse_qs(urlsplit(server.url).query)["host"]
+        assert Path(socket_dir).is_dir()
+    assert not Path(socket_dir).exists()
     with embedded.start(data_dir) as server:
         assert value(server.url, "SELECT n FROM kept") == 7
-    assert (data_dir / "data" / "PG_VERSION").exists()
 
 
 def test_modes_of_parent_folders_stay(folder):
@@ -336,13 +353,13 @@ def test_modes_of_parent_folders_stay(folder):
     assert mode(parent / "kept") & 0o007 == 0
 
 
-@pytest.mark.parametrize("kept", [False, True], ids=["temporary", "kept"])
+@pytest.mark.parametrize("is_kept", [False, True], ids=["temporary", "kept"])
 @pytest.mark.parametrize("end", ["exit", "SIGTERM", "SIGKILL"])
 @pytest.mark.parametrize("user", USERS)
-def test_nothing_stays_when_the_parent_ends(hold, folder, user, end, kept):
-    data_dir = kept_folder(folder, user) if kept else None
+def test_nothing_stays_when_the_parent_ends(hold, kept, user, end, is_kept):
+    data_dir = kept(user) if is_kept else None
     holder = hold(user, data_dir)
-    value(holder.url, "CREATE TABLE kept AS SELECT 7 AS n")
+    value(holder.url, "CREATE TABLE later AS SELECT 8 AS n")
     family = holder.family()
     assert holder.pid in family
     assert len(family) > 2  # guard, server, and what the server starts
@@ -352,12 +369,30 @@ def test_nothing_stays_when_the_parent_ends(hold, folder, user, end, kept):
     else:
         holder.process.send_signal(signal.Signals[end])
         assert holder.process.wait(30) == -signal.Signals[end]
-    if kept:
+    if is_kept:
         again = hold(user, data_dir)  # at once: it waits for the guard of the first
         assert living(family) == set()
-        assert value(again.url, "SELECT n FROM kept") == 7
+        assert value(again.url, "SELECT n FROM later") == 8
     else:
         wait_until(lambda: not living(family) and not holder.data_dir.exists())
+
+
+def test_nothing_stays_when_the_folder_is_gone(hold):
+    holder = hold(USERS[0])
+    family = holder.family()
+    shutil.rmtree(holder.data_dir)
+    holder.process.kill()
+    wait_until(lambda: not living(family))
+
+
+def test_nothing_stays_when_the_binaries_are_gone(hold, own, folder):
+    for name in ("initdb", "postgres", "pg_ctl"):
+        (folder / name).symlink_to(own.bin_dir / name)
+    holder = hold(USERS[0], bin_dir=str(folder))
+    family = holder.family()
+    (folder / "pg_ctl").unlink()
+    holder.process.kill()
+    wait_until(lambda: not living(family) and not holder.data_dir.exists())
 
 
 def test_descriptors_of_the_parent_are_not_inherited(hold):
@@ -377,8 +412,8 @@ def test_forked_child_neither_stops_nor_keeps_the_server(hold):
         os.kill(child, signal.SIGKILL)
 
 
-def test_second_process_on_a_folder_is_told_who_holds_it(hold, folder):
-    data_dir = folder / "kept"
+def test_second_process_on_a_folder_is_told_who_holds_it(hold, kept):
+    data_dir = kept()
     holder = hold(USERS[0], data_dir)
     with pytest.raises(ConfigError) as caught:
         embedded.start(data_dir)
@@ -386,10 +421,8 @@ def test_second_process_on_a_folder_is_told_who_holds_it(hold, folder):
     assert value(holder.url, "SELECT 1") == 1
 
 
-def test_stale_pid_file_with_the_pid_of_a_stranger(folder):
-    data_dir = folder / "kept"
-    with embedded.start(data_dir):
-        pass
+def test_stale_pid_file_with_the_pid_of_a_stranger(kept, folder):
+    data_dir = kept()
     owner = (data_dir / "data").stat()
     stranger = subprocess.Popen(
         ["/bin/sleep", "600"], **({"user": owner.st_uid} if IS_ROOT else {})
@@ -407,10 +440,9 @@ def test_stale_pid_file_with_the_pid_of_a_stranger(folder):
         stranger.wait()
 
 
-def test_server_whose_guard_was_killed_too_is_stopped_by_the_next_start(hold, folder):
-    data_dir = folder / "kept"
+def test_server_whose_guard_was_killed_too_is_stopped_by_the_next_start(hold, kept):
+    data_dir = kept()
     holder = hold(USERS[0], data_dir)
-    value(holder.url, "CREATE TABLE kept AS SELECT 7 AS n")
     family = holder.family()
     guards = {pid for pid, (parent, _) in processes().items() if parent == holder.process.pid}
     for guard in guards - {holder.pid}:
@@ -423,10 +455,8 @@ def test_server_whose_guard_was_killed_too_is_stopped_by_the_next_start(hold, fo
         assert value(server.url, "SELECT n FROM kept") == 7
 
 
-def test_cluster_that_was_half_made_is_made_anew(folder):
-    data_dir = folder / "kept"
-    with embedded.start(data_dir):
-        pass
+def test_cluster_that_was_half_made_is_made_anew(kept):
+    data_dir = kept()
     (data_dir / "data").rename(data_dir / "data.partial")
     with embedded.start(data_dir) as server:
         assert value(server.url, "SELECT 1") == 1
@@ -453,15 +483,16 @@ def test_folder_that_the_account_cannot_enter_is_refused(folder):
         embedded.start(folder / "kept")
 
 
-def test_tcp_takes_the_password_of_its_url(folder):
-    with embedded.start(folder / "kept", tcp=True) as server:
+def test_tcp_takes_the_password_of_its_url(kept):
+    data_dir = kept()
+    with embedded.start(data_dir, tcp=True) as server:
         parts = urlsplit(server.url)
         assert parts.hostname == "127.0.0.1"
         assert value(server.url, "SELECT 1") == 1
         assert value(server.url, "SHOW password_encryption") == "scram-sha-256"
         with pytest.raises(asyncpg.InvalidPasswordError):
             value(server.url.replace(parts.password, "guess"), "SELECT 1")
-    with embedded.start(folder / "kept", tcp=True) as server:
+    with embedded.start(data_dir, tcp=True) as server:
         assert value(server.url, "SELECT 1") == 1
 
 

@@ -81,16 +81,21 @@ server=
 while read -r line; do server=$line; done
 [ "$server" = stopped ] && exit 0
 tries=0
-while [ ! -s "$data/postmaster.pid" ] && [ "$tries" -lt 20 ]; do
+while [ -z "$server" ] && [ ! -s "$data/postmaster.pid" ] && [ "$tries" -lt 20 ]; do
     sleep 0.1
     tries=$((tries + 1))
 done
-running=
+running=$server
 [ -s "$data/postmaster.pid" ] && read -r running <"$data/postmaster.pid"
 if [ -n "$running" ] && [ "$running" = "${server:-$running}" ]; then
-    "$pg_ctl" stop -D "$data" -m "$mode" -t 30 || "$pg_ctl" stop -D "$data" -m immediate -t 10
+    "$pg_ctl" stop -D "$data" -m "$mode" -t 30 || kill -QUIT "$running"
+    tries=0
+    while kill -0 "$running" && [ "$tries" -lt 100 ]; do
+        sleep 0.1
+        tries=$((tries + 1))
+    done
 fi
-[ "$#" -gt 0 ] && rm -rf -- "$@"
+rm -rf -- "$@"
 exit 0
 """
 

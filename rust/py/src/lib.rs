@@ -1,8 +1,47 @@
-//! The compiled module `batchcore._core`.
+//! The compiled module `batchcore._core`: converts, calls one core function, converts back.
+
+mod arrays;
+mod errors;
+mod guard;
+mod pgcopy;
+mod pnl;
+mod store;
+
 use pyo3::prelude::*;
 
 /// The compiled core of batchcore.
 #[pymodule]
-fn _core(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add(
+        "build_profile",
+        if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            "release"
+        },
+    )?;
+    module.add_class::<guard::CancelFlag>()?;
+    module.add_class::<pgcopy::Decoder>()?;
+    module.add_class::<store::PriceStore>()?;
+    module.add_class::<store::SnapshotStore>()?;
+    module.add_class::<pnl::Marks>()?;
+    module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
+    module.add_function(wrap_pyfunction!(pnl::run, module)?)?;
+    module.add_function(wrap_pyfunction!(store::locate, module)?)?;
+    module.add(
+        "__all__",
+        [
+            "CancelFlag",
+            "Decoder",
+            "Marks",
+            "PriceStore",
+            "SnapshotStore",
+            "__version__",
+            "build_profile",
+            "encode",
+            "locate",
+            "run",
+        ],
+    )
 }

@@ -106,8 +106,6 @@ def _drop(chosen: Options, name: str, table: str) -> None:
 
 
 def _is_invalid(chosen: Options, name: str) -> bool:
-    if op.get_context().as_sql:
-        return False
     namespace = chosen.schema.namespace
     found = op.get_bind().execute(_INVALID, {"namespace": namespace, "name": name})
     return bool(found.scalar_one())

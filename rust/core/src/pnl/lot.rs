@@ -144,11 +144,12 @@ pub fn append_lots<'a>(
         return;
     }
     let mut note = |kind, column| {
+        let position = row;
         noted.push(Noted {
             kind,
-            position: row,
+            position,
             column,
-        })
+        });
     };
     let sound = match sound(row, positions, meanings) {
         Ok(sound) => sound,
@@ -217,9 +218,26 @@ pub fn append_lots<'a>(
             ..open
         });
     }
-    if sound.quantity == 0 {
-        return;
+    if sound.quantity != 0 {
+        let exit = exit_day.map(|day| (day, closed_on_exit));
+        match lot_left(row, positions, events.quantity.scale(), &sound, open, exit) {
+            Ok(left) => lots.push(left),
+            Err((kind, column)) => note(kind, column),
+        }
     }
+}
+
+/// Returns the lot of what events have left of a position, or why there is none.
+///
+/// `exit` is the exit date and the quantity that events of that date closed.
+fn lot_left<'a>(
+    row: usize,
+    positions: &Positions<'_>,
+    event_scale: u32,
+    sound: &Sound<'_>,
+    open: Lot<'a>,
+    exit: Option<(Day, i128)>,
+) -> Result<Lot<'a>, (IssueKind, &'static str)> {
     let mut left = open;
     if sound.private
         && let Ok(value) = positions.market_value.get(row)
@@ -227,19 +245,11 @@ pub fn append_lots<'a>(
     {
         left.class = Class::PrivateAt(value);
     }
-    let column = if let Some(day) = exit_day {
-        let closed = at_scale(
-            closed_on_exit,
-            events.quantity.scale(),
-            positions.quantity.scale(),
-        );
-        let quantity = at_scale(
-            i128::from(sound.quantity),
-            positions.quantity.scale(),
-            events.quantity.scale(),
-        );
-        if closed >= quantity.saturating_abs() {
-            return note(IssueKind::ClosedTwice, "exit_date");
+    let column = if let Some((day, closed)) = exit {
+        let scale = positions.quantity.scale();
+        let quantity = at_scale(i128::from(sound.quantity), scale, event_scale);
+        if at_scale(closed, event_scale, scale) >= quantity.saturating_abs() {
+            return Err((IssueKind::ClosedTwice, "exit_date"));
         }
         left.end = Some(day);
         left.closing = match positions.exit_price.get(row) {
@@ -256,14 +266,12 @@ pub fn append_lots<'a>(
         left.closing = Closing::Expiry;
         "expiration_date"
     } else {
-        lots.push(left);
-        return;
+        return Ok(left);
     };
     if left.end.is_some_and(|end| end < left.start) {
-        note(IssueKind::EndBeforeStart, column);
-    } else {
-        lots.push(left);
+        return Err((IssueKind::EndBeforeStart, column));
     }
+    Ok(left)
 }
 
 /// Returns `value` multiplied so that it compares with another of scale `other`.

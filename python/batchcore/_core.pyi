@@ -1,0 +1,95 @@
+"""The compiled core: converts arrays, calls Rust, converts back. Use `batchcore.compute`."""
+
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+
+from batchcore.frames import Events, Flows, Opening, Positions, Previous, Prices, Text
+
+__all__ = [
+    "CancelFlag",
+    "Decoder",
+    "Marks",
+    "PriceStore",
+    "SnapshotStore",
+    "__version__",
+    "build_profile",
+    "encode",
+    "locate",
+    "run",
+]
+
+__version__: str
+build_profile: str
+
+TextColumn: TypeAlias = tuple[
+    npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.uint8]
+]
+
+@final
+class CancelFlag:
+    def __new__(cls) -> CancelFlag: ...
+    def set(self) -> None: ...
+    def is_set(self) -> bool: ...
+
+@final
+class Decoder:
+    def __new__(cls, columns: list[tuple[str, str, int]]) -> Decoder: ...
+    def push(self, data: bytes) -> None: ...
+    @property
+    def rows(self) -> int: ...
+    def finish(self) -> dict[str, Any]: ...
+
+@final
+class PriceStore:
+    @staticmethod
+    def from_frame(prices: Prices) -> PriceStore: ...
+    def as_of(self, symbol: int, day: int, lookback_days: int) -> tuple[int, int] | None: ...
+    def __len__(self) -> int: ...
+    @property
+    def scale(self) -> int: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def left_out(self) -> int: ...
+
+@final
+class SnapshotStore:
+    @staticmethod
+    def from_frame(previous: Previous) -> SnapshotStore: ...
+    def before(self, portfolio_id: bytes, day: int) -> int | None: ...
+    def __len__(self) -> int: ...
+
+@final
+class Marks:
+    @staticmethod
+    def from_prices(
+        prices: PriceStore, *, sessions: npt.NDArray[np.int32], lookback_days: int
+    ) -> Marks: ...
+    def coverage(
+        self, symbols: Text
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]: ...
+    def issues(self) -> dict[str, Any]: ...
+
+def encode(
+    *,
+    fields: list[tuple[str, str, tuple[Any, ...], npt.NDArray[np.uint8] | None]],
+    rows: int,
+    piece_bytes: int,
+) -> list[bytes]: ...
+def locate(
+    *, keys: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.int32]: ...
+def run(
+    *,
+    policy: str,
+    positions: Positions,
+    events: Events,
+    flows: Flows,
+    opening: Opening,
+    previous: SnapshotStore,
+    marks: Marks,
+    threads: int,
+    cancel: CancelFlag | None = None,
+) -> dict[str, Any]: ...

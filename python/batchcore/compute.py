@@ -1,0 +1,234 @@
+"""Frames to rows through the native core: no database, no files, no clock."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batchcore import _core
+from batchcore.config import POLICIES
+from batchcore.errors import ConfigError
+from batchcore.frames import Days, Decimals, Issues, Misses, Rows, Text
+from batchcore.units import CENTS, RETURN_SCALE, State
+
+if TYPE_CHECKING:
+    import datetime
+
+    import numpy.typing as npt
+
+    from batchcore.frames import Events, Flows, Inputs, Opening, Positions, Previous, Prices
+
+CancelFlag = _core.CancelFlag
+build_profile = _core.build_profile
+core_version = _core.__version__
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """Prices stored and marked on the sessions of a run, shared by all its chunks.
+
+    Attributes:
+        policy: The policy whose marks these are.
+        sessions: (s,) int32 days, ascending.
+        lookback_days: Calendar days that a close may be old and still be a hit (S4).
+        prices: The native store of closes.
+        marks: The native marks.
+        issues: What was noticed about the prices.
+    """
+
+    policy: str
+    sessions: npt.NDArray[np.int32]
+    lookback_days: int
+    prices: _core.PriceStore
+    marks: _core.Marks
+    issues: Issues
+
+    def coverage(self, symbols: Text) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+        """Return the two counts of S12 for each session; coverage is their quotient.
+
+        Args:
+            symbols: The run's symbols as stored; of the column only its table counts.
+
+        Returns:
+            (s,) uint32 symbols with a valid close on the session, and (s,) uint32 with one on it
+            or in the lookback before.
+        """
+        return self.marks.coverage(symbols)
+
+
+def build_market(
+    prices: Prices,
+    sessions: npt.NDArray[np.int32],
+    *,
+    policy: str = "rollforward",
+    lookback_days: int = 10,
+) -> Market:
+    """Return the market of a run: prices hashed and sorted once, marks of each session.
+
+    Args:
+        prices: Closes as stored, in any order.
+        sessions: (s,) int32 days since 1970-01-01, ascending.
+        policy: Whose marks.
+        lookback_days: See `Market`.
+
+    Raises:
+        ConfigError: an unknown policy, or a negative lookback.
+        InputError: a wrong column, two rows of one symbol and day, or sessions that do not ascend.
+    """
+    if policy not in POLICIES:
+        msg = f"unknown policy `{policy}`, expected one of {', '.join(POLICIES)}"
+        raise ConfigError(msg, "policy")
+    if lookback_days < 0:
+        msg = f"lookback_days is {lookback_days}, expected 0 or more"
+        raise ConfigError(msg, "lookback_days")
+    store = _core.PriceStore.from_frame(prices)
+    marks = _core.Marks.from_prices(store, sessions=sessions, lookback_days=lookback_days)
+    return Market(policy, sessions, lookback_days, store, marks, _issues(marks.issues()))
+
+
+def store_snapshots(previous: Previous) -> _core.SnapshotStore:
+    """Return the native store of the snapshots before a run (S5)."""
+    return _core.SnapshotStore.from_frame(previous)
+
+
+def roll_forward(  # the frames of one chunk
+    market: Market,
+    *,
+    positions: Positions,
+    events: Events,
+    flows: Flows,
+    previous: _core.SnapshotStore,
+    opening: Opening,
+    threads: int | None = None,
+    cancel: _core.CancelFlag | None = None,
+) -> Rows:
+    """Return the rows of one chunk of portfolios over the sessions of `market`.
+
+    A pure function of its arguments; it lets go of the GIL.
+
+    Args:
+        market: Shared by all chunks.
+        positions: Holdings, in any order.
+        events: Partial closes, in any order.
+        flows: Cash in and out, in any order.
+        previous: Where portfolios stood.
+        opening: Which portfolios, in the order of the result.
+        threads: How many; None takes as many as there are cores.
+        cancel: Raised from another thread, it stops the call.
+
+    Raises:
+        InputError: a wrong column; it names the column and what would be right.
+        CancelledError: `cancel` was raised.
+    """
+    columns = _core.run(
+        policy=market.policy,
+        positions=positions,
+        events=events,
+        flows=flows,
+        opening=opening,
+        previous=previous,
+        marks=market.marks,
+        threads=threads or _cores(),
+        cancel=cancel,
+    )
+    return _rows(columns, positions.symbol)
+
+
+def compute(
+    inputs: Inputs,
+    sessions: npt.NDArray[np.int32],
+    *,
+    policy: str = "rollforward",
+    lookback_days: int = 10,
+    today: datetime.date | None = None,  # noqa: ARG001  # read by policies with columns of "today"
+    threads: int | None = None,
+) -> Rows:
+    """Return a row for each portfolio of ``inputs.opening`` and each of its sessions.
+
+    The whole face of the core: a pure function of arrays, the same to the last digit for any order
+    of rows, any number of threads, and one session at a time or all at once.
+
+    Args:
+        inputs: Frames of columns; `inputs.prices` may hold more symbols and days than needed.
+        sessions: (s,) int32 days since 1970-01-01, ascending.
+        policy: What the figures mean: `rollforward`, docs/semantics.md.
+        lookback_days: Calendar days that a close may be old and still count as a hit (S4).
+        today: The current date; `rollforward` has no rule that reads it.
+        threads: How many; None takes as many as there are cores.
+
+    Raises:
+        ConfigError: an unknown policy, or a negative lookback.
+        InputError: a column of the wrong dtype, shape or length, or rows that contradict each
+            other; it names column and row.
+
+    Source:
+        docs/semantics.md, S3 to S10.
+    """
+    market = build_market(inputs.prices, sessions, policy=policy, lookback_days=lookback_days)
+    return roll_forward(
+        market,
+        positions=inputs.positions,
+        events=inputs.events,
+        flows=inputs.flows,
+        previous=store_snapshots(inputs.previous),
+        opening=inputs.opening,
+        threads=threads,
+    )
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _text(parts: _core.TextColumn) -> Text:
+    codes, offsets, data, state = parts
+    return Text(codes, offsets, data, state)
+
+
+def _issues(columns: dict[str, Any]) -> Issues:
+    return Issues(
+        name=_text(columns["name"]),
+        portfolio=columns["portfolio"],
+        symbol=_text(columns["symbol"]),
+        day=Days(*columns["day"]),
+        detail=_text(columns["detail"]),
+    )
+
+
+_PLAIN = {field.name for field in fields(Rows)} - {
+    "daily_return",
+    "unrealized",
+    "issues",
+    "misses",
+}
+
+
+def _rows(columns: dict[str, Any], symbols: Text) -> Rows:
+    misses = columns["misses"]
+    return Rows(
+        **{name: columns[name] for name in _PLAIN},
+        daily_return=Decimals(
+            columns["daily_return"], RETURN_SCALE, columns["daily_return_state"]
+        ),
+        unrealized=Decimals(columns["unrealized"], CENTS, columns["unrealized_state"]),
+        issues=_issues(columns["issues"]),
+        misses=Misses(
+            symbol=_coded(misses["symbol"], symbols),
+            unpriced=misses["unpriced"],
+            lot_sessions=misses["lot_sessions"],
+            first=misses["first"],
+            last=misses["last"],
+        ),
+    )
+
+
+def _coded(codes: npt.NDArray[np.uint32], table: Text) -> Text:
+    """Return codes into the table of another column as a column; codes beyond it are NULL."""
+    known = codes < len(table.offsets) - 1
+    state = np.where(known, State.VALUE, State.NULL).astype(np.uint8)
+    return Text(np.where(known, codes, 0).astype(np.uint32), table.offsets, table.data, state)

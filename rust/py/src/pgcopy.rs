@@ -1,0 +1,205 @@
+//! Binary COPY in and out.
+
+use batchcore_core::pgcopy as core;
+use batchcore_core::pgcopy::{Cells, Column, ColumnSpec, Field, Kind};
+use numpy::{IntoPyArray, PyReadonlyArray1};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+
+use crate::arrays::{column, text_out, uuids};
+use crate::errors::InputError;
+use crate::guard::guard;
+
+/// Takes the bytes of a binary COPY, split anywhere, and makes columns of them. One task alone
+/// uses it.
+#[pyclass(module = "batchcore._core")]
+pub(crate) struct Decoder {
+    decoder: Option<core::Decoder>,
+}
+
+fn kind(name: &str, kind: &str, scale: u32) -> PyResult<Kind> {
+    Ok(match kind {
+        "uuid" => Kind::Uuid,
+        "date" => Kind::Date,
+        "numeric" => Kind::Numeric { scale },
+        "text" => Kind::Text,
+        "bool" => Kind::Bool,
+        "int2" => Kind::Int2,
+        "int4" => Kind::Int4,
+        "int8" => Kind::Int8,
+        "timestamptz" => Kind::Timestamp,
+        _ => {
+            let message = format!("column `{name}`: no type `{kind}` can be decoded");
+            return Err(InputError::new_err((message, name.to_owned())));
+        }
+    })
+}
+
+fn spent() -> PyErr {
+    InputError::new_err(("the decoder is finished; make another one", None::<String>))
+}
+
+#[pymethods]
+impl Decoder {
+    /// Return a decoder of columns given as (name, type, scale); the scale is that of `numeric`.
+    #[new]
+    fn new(columns: Vec<(String, String, u32)>) -> PyResult<Self> {
+        let specs: PyResult<Vec<ColumnSpec>> = columns
+            .into_iter()
+            .map(|(name, type_name, scale)| {
+                let kind = kind(&name, &type_name, scale)?;
+                Ok(ColumnSpec { name, kind })
+            })
+            .collect();
+        Ok(Self {
+            decoder: Some(core::Decoder::new(specs?)),
+        })
+    }
+
+    /// Take the next bytes of the stream.
+    fn push(&mut self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
+        let decoder = self.decoder.as_mut().ok_or_else(spent)?;
+        guard(py, "Decoder.push", || decoder.push(data))
+    }
+
+    /// Rows that are complete so far.
+    #[getter]
+    fn rows(&self) -> u64 {
+        self.decoder.as_ref().map_or(0, core::Decoder::rows)
+    }
+
+    /// Return the columns by name, as tuples of arrays: `text` (codes, offsets, data, state),
+    /// `numeric` (values, scale, state), others (values, state).
+    fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let decoder = self.decoder.take().ok_or_else(spent)?;
+        let frame = guard(py, "Decoder.finish", || decoder.finish())?;
+        let columns = PyDict::new(py);
+        for (name, column) in frame.columns {
+            columns.set_item(name, column_out(py, column)?)?;
+        }
+        Ok(columns)
+    }
+}
+
+fn column_out(py: Python<'_>, column: Column) -> PyResult<Bound<'_, PyTuple>> {
+    match column {
+        Column::Uuid { values, state } | Column::Bool { values, state } => {
+            (values.into_pyarray(py), state.into_pyarray(py)).into_pyobject(py)
+        }
+        Column::Date { values, state } => {
+            (values.into_pyarray(py), state.into_pyarray(py)).into_pyobject(py)
+        }
+        Column::Decimal {
+            values,
+            state,
+            scale,
+        } => (values.into_pyarray(py), scale, state.into_pyarray(py)).into_pyobject(py),
+        Column::Text {
+            codes,
+            table,
+            state,
+        } => text_out(py, codes, table, state),
+        Column::Int { values, state } | Column::Timestamp { values, state } => {
+            (values.into_pyarray(py), state.into_pyarray(py)).into_pyobject(py)
+        }
+    }
+}
+
+/// The array behind a field, held while it is read.
+enum Held<'py> {
+    Bytes(PyReadonlyArray1<'py, u8>),
+    Int32(PyReadonlyArray1<'py, i32>),
+    Int64(PyReadonlyArray1<'py, i64>, u32),
+    Uuid7(u64, [u8; 16]),
+    Bool(bool),
+    Timestamp(i64),
+    Null,
+}
+
+fn held<'py>(name: &str, kind: &str, value: &Bound<'py, PyTuple>) -> PyResult<Held<'py>> {
+    let item = |at: usize| value.get_item(at);
+    Ok(match kind {
+        "uuid" => Held::Bytes(uuids(&item(0)?, name)?),
+        "uuid7" => Held::Uuid7(item(0)?.extract()?, item(1)?.extract()?),
+        "date" | "int4" => Held::Int32(column(&item(0)?, name)?),
+        "numeric" => Held::Int64(column(&item(0)?, name)?, item(1)?.extract()?),
+        "bool" => Held::Bool(item(0)?.extract()?),
+        "timestamptz" => Held::Timestamp(item(0)?.extract()?),
+        "null" => Held::Null,
+        _ => {
+            let message = format!("column `{name}`: no type `{kind}` can be encoded");
+            return Err(InputError::new_err((message, name.to_owned())));
+        }
+    })
+}
+
+fn cells<'a>(kind: &str, held: &'a Held<'_>) -> PyResult<Cells<'a>> {
+    Ok(match held {
+        Held::Bytes(array) => Cells::Uuid(array.as_slice()?),
+        Held::Int32(array) if kind == "date" => Cells::Date(array.as_slice()?),
+        Held::Int32(array) => Cells::Int4(array.as_slice()?),
+        Held::Int64(array, scale) => Cells::Decimal {
+            values: array.as_slice()?,
+            scale: *scale,
+        },
+        Held::Uuid7(unix_ms, random) => Cells::Uuid7 {
+            unix_ms: *unix_ms,
+            random: *random,
+        },
+        Held::Bool(value) => Cells::BoolConst(*value),
+        Held::Timestamp(microseconds) => Cells::TimestampConst(*microseconds),
+        Held::Null => Cells::NullConst,
+    })
+}
+
+type FieldArguments<'py> = (
+    String,
+    String,
+    Bound<'py, PyTuple>,
+    Option<Bound<'py, PyAny>>,
+);
+
+/// Return a binary COPY of `rows` rows as pieces of about `piece_bytes`.
+///
+/// Fields are (name, type, values, state): `uuid` ((n, 16) uint8,), `uuid7` (milliseconds, 16
+/// random bytes), `date` (int32 days,), `int4` (int32,), `numeric` (int64 mantissas, scale), `bool`
+/// (constant,), `timestamptz` (constant microseconds,), `null` (); state is None or uint8.
+#[pyfunction]
+#[pyo3(signature = (*, fields, rows, piece_bytes))]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "extracted from Python, so owned"
+)]
+pub(crate) fn encode<'py>(
+    py: Python<'py>,
+    fields: Vec<FieldArguments<'py>>,
+    rows: usize,
+    piece_bytes: usize,
+) -> PyResult<Bound<'py, PyList>> {
+    let mut arrays = Vec::with_capacity(fields.len());
+    for (name, kind, value, state) in &fields {
+        let state = state
+            .as_ref()
+            .map(|state| column::<u8>(state, &format!("{name}.state")))
+            .transpose()?;
+        arrays.push((name, kind, held(name, kind, value)?, state));
+    }
+    let mut columns = Vec::with_capacity(arrays.len());
+    for (name, kind, held, state) in &arrays {
+        let state = state.as_ref().map(|state| state.as_slice()).transpose()?;
+        columns.push(Field {
+            name: name.as_str(),
+            cells: cells(kind, held)?,
+            state,
+        });
+    }
+    let pieces = guard(py, "encode", || {
+        let mut encoder = core::Encoder::new(&columns, rows)?;
+        let mut pieces = Vec::new();
+        while let Some(piece) = encoder.next_piece(piece_bytes) {
+            pieces.push(piece);
+        }
+        Ok(pieces)
+    })?;
+    PyList::new(py, pieces.iter().map(|piece| PyBytes::new(py, piece)))
+}

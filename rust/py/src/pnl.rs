@@ -1,0 +1,308 @@
+//! Marks and the roll-forward.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicBool;
+
+use batchcore_core::fixed::State;
+use batchcore_core::frame;
+use batchcore_core::pnl::inputs::{Events, Flows, Opening, Positions};
+use batchcore_core::pnl::issue::Issue;
+use batchcore_core::pnl::rows::Rows;
+use batchcore_core::pnl::{self as core, Inputs, Policy};
+use batchcore_core::text::Intern;
+use numpy::{IntoPyArray, PyArray1, PyArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::arrays::{DayColumn, DecimalColumn, TextColumn, column, ids, plain, table, text_out};
+use crate::errors::{InputError, to_py};
+use crate::guard::{CancelFlag, guard};
+use crate::store::{PriceStore, SnapshotStore};
+
+/// Marks of all symbols on the sessions of a run.
+#[pyclass(frozen, module = "batchcore._core")]
+pub(crate) struct Marks {
+    marks: core::marks::Marks,
+}
+
+type Counts<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u32>>);
+
+#[pymethods]
+impl Marks {
+    /// Return the marks of every symbol of `prices` on `sessions`, (s,) int32 ascending.
+    #[staticmethod]
+    #[pyo3(signature = (prices, *, sessions, lookback_days))]
+    fn from_prices(
+        py: Python<'_>,
+        prices: &PriceStore,
+        sessions: &Bound<'_, PyAny>,
+        lookback_days: u32,
+    ) -> PyResult<Self> {
+        let sessions = column::<i32>(sessions, "sessions")?;
+        let sessions = sessions.as_slice()?;
+        let marks = guard(py, "Marks.from_prices", || {
+            core::marks::Marks::from_prices(&prices.store, sessions, lookback_days)
+        })?;
+        Ok(Self { marks })
+    }
+
+    /// Return for each session how many of the table of `symbols` have a valid close on it, and
+    /// how many on it or in the lookback before: two (s,) uint32.
+    fn coverage<'py>(&self, py: Python<'py>, symbols: &Bound<'py, PyAny>) -> PyResult<Counts<'py>> {
+        let symbols = table(symbols, "symbols")?;
+        let (fresh, recent) = guard(py, "Marks.coverage", || Ok(self.marks.coverage(&symbols)))?;
+        Ok((fresh.into_pyarray(py), recent.into_pyarray(py)))
+    }
+
+    /// Return what was noticed about the prices, as columns of `frames.Issues`.
+    fn issues<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        issues_out(py, self.marks.issues())
+    }
+}
+
+/// Return the rows of all portfolios of `opening` over the sessions of `marks`, as columns.
+#[pyfunction]
+#[pyo3(signature = (
+    *, policy, positions, events, flows, opening, previous, marks, threads, cancel=None
+))]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one for each frame, keyword-only"
+)]
+pub(crate) fn run<'py>(
+    py: Python<'py>,
+    policy: &str,
+    positions: &Bound<'py, PyAny>,
+    events: &Bound<'py, PyAny>,
+    flows: &Bound<'py, PyAny>,
+    opening: &Bound<'py, PyAny>,
+    previous: &SnapshotStore,
+    marks: &Marks,
+    threads: NonZeroUsize,
+    cancel: Option<&CancelFlag>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let Some(policy) = Policy::from_name(policy) else {
+        let message = format!("no policy `{policy}`, expected rollforward");
+        return Err(InputError::new_err((message, "policy")));
+    };
+    let positions = PositionArrays::of(positions)?;
+    let events = EventArrays::of(events)?;
+    let flows = FlowArrays::of(flows)?;
+    let opening = OpeningArrays::of(opening)?;
+    let inputs = Inputs {
+        positions: positions.borrow()?,
+        events: events.borrow()?,
+        flows: flows.borrow()?,
+        marks: &marks.marks,
+        previous: &previous.store,
+        opening: opening.borrow()?,
+    };
+    let never = AtomicBool::new(false);
+    let cancel = cancel.map_or(&never, CancelFlag::raised);
+    let rows = guard(py, "run", || core::run(policy, &inputs, threads, cancel))?;
+    rows_out(py, rows)
+}
+
+macro_rules! arrays {
+    ($(#[$doc:meta])* $name:ident => $frame:ident {
+        ids { $($id:ident: $id_path:literal),* }
+        plain { $($plain:ident: $plain_type:ty = $plain_path:literal),* }
+        columns { $($column:ident: $column_type:ident = $column_path:literal),* }
+    }) => {
+        $(#[$doc])*
+        struct $name<'py> {
+            $($id: numpy::PyReadonlyArray1<'py, u8>,)*
+            $($plain: numpy::PyReadonlyArray1<'py, $plain_type>,)*
+            $($column: $column_type<'py>,)*
+        }
+
+        impl<'py> $name<'py> {
+            fn of(frame: &Bound<'py, PyAny>) -> PyResult<Self> {
+                Ok(Self {
+                    $($id: ids(frame, $id_path)?,)*
+                    $($plain: plain::<$plain_type>(frame, $plain_path)?,)*
+                    $($column: $column_type::of(frame, $column_path)?,)*
+                })
+            }
+
+            fn borrow(&self) -> PyResult<$frame<'_>> {
+                Ok($frame {
+                    $($id: frame::uuids($id_path, self.$id.as_slice()?)
+                        .map_err(|error| to_py(&error))?,)*
+                    $($plain: self.$plain.as_slice()?,)*
+                    $($column: self.$column.borrow()?,)*
+                })
+            }
+        }
+    };
+}
+
+arrays! {
+    /// The arrays of `frames.Positions`.
+    PositionArrays => Positions {
+        ids { id: "positions.id", portfolio_id: "positions.portfolio_id" }
+        plain { deleted: bool = "positions.deleted" }
+        columns {
+            symbol: TextColumn = "positions.symbol",
+            position_type: TextColumn = "positions.position_type",
+            quantity: DecimalColumn = "positions.quantity",
+            entry_price: DecimalColumn = "positions.entry_price",
+            entry_day: DayColumn = "positions.entry_day",
+            exit_price: DecimalColumn = "positions.exit_price",
+            exit_day: DayColumn = "positions.exit_day",
+            expiration_day: DayColumn = "positions.expiration_day",
+            investment_class: TextColumn = "positions.investment_class",
+            market_value: DecimalColumn = "positions.market_value"
+        }
+    }
+}
+
+arrays! {
+    /// The arrays of `frames.Events`.
+    EventArrays => Events {
+        ids { position_id: "events.position_id" }
+        plain { }
+        columns {
+            day: DayColumn = "events.day",
+            quantity: DecimalColumn = "events.quantity",
+            realized: DecimalColumn = "events.realized"
+        }
+    }
+}
+
+arrays! {
+    /// The arrays of `frames.Flows`.
+    FlowArrays => Flows {
+        ids { portfolio_id: "flows.portfolio_id" }
+        plain { }
+        columns {
+            day: DayColumn = "flows.day",
+            amount: DecimalColumn = "flows.amount",
+            change_type: TextColumn = "flows.change_type"
+        }
+    }
+}
+
+arrays! {
+    /// The arrays of `frames.Opening`.
+    OpeningArrays => Opening {
+        ids { portfolio_id: "opening.portfolio_id" }
+        plain { first_day: i32 = "opening.first_day", last_day: i32 = "opening.last_day" }
+        columns {
+            equity: DecimalColumn = "opening.equity",
+            earliest_day: DayColumn = "opening.earliest_day",
+            earliest_equity: DecimalColumn = "opening.earliest_equity",
+            earliest_pnl: DecimalColumn = "opening.earliest_pnl",
+            earliest_flow: DecimalColumn = "opening.earliest_flow"
+        }
+    }
+}
+
+fn rows_out(py: Python<'_>, rows: Rows) -> PyResult<Bound<'_, PyDict>> {
+    let out = PyDict::new(py);
+    let count = rows.len();
+    out.set_item("portfolio", rows.portfolio.into_pyarray(py))?;
+    out.set_item("day", rows.day.into_pyarray(py))?;
+    for (name, cents) in [
+        ("equity_cents", rows.equity),
+        ("daily_pnl_cents", rows.daily_pnl),
+        ("daily_realized_cents", rows.daily_realized),
+        ("daily_flow_cents", rows.daily_flow),
+        ("daily_return", rows.daily_return),
+        ("cumulative_pnl_cents", rows.cumulative_pnl),
+        ("cumulative_realized_cents", rows.cumulative_realized),
+        ("cumulative_flow_cents", rows.cumulative_flow),
+        ("unrealized", rows.unrealized),
+        ("long_cents", rows.long),
+        ("short_cents", rows.short),
+        ("gross_cents", rows.gross),
+        ("net_cents", rows.net),
+        ("cash_cents", rows.cash),
+    ] {
+        out.set_item(name, cents.into_pyarray(py))?;
+    }
+    out.set_item(
+        "daily_return_state",
+        rows.daily_return_state.into_pyarray(py),
+    )?;
+    out.set_item("unrealized_state", rows.unrealized_state.into_pyarray(py))?;
+    out.set_item("num_positions", rows.num_positions.into_pyarray(py))?;
+    out.set_item("num_long", rows.num_long.into_pyarray(py))?;
+    out.set_item("num_short", rows.num_short.into_pyarray(py))?;
+    out.set_item("marks", rows.marks.into_pyarray(py).reshape([count, 4])?)?;
+    out.set_item("written", rows.written.into_pyarray(py))?;
+    out.set_item("failed", rows.failed.into_pyarray(py))?;
+    out.set_item("issues", issues_out(py, &rows.issues)?)?;
+
+    let misses = PyDict::new(py);
+    let symbols: Vec<u32> = rows.misses.iter().map(|miss| miss.symbol).collect();
+    let unpriced: Vec<bool> = rows.misses.iter().map(|miss| miss.unpriced).collect();
+    let held = |miss: &core::rows::Miss| i64::try_from(miss.lot_sessions).unwrap_or(i64::MAX);
+    let lot_sessions: Vec<i64> = rows.misses.iter().map(held).collect();
+    let first: Vec<i32> = rows.misses.iter().map(|miss| miss.first.0).collect();
+    let last: Vec<i32> = rows.misses.iter().map(|miss| miss.last.0).collect();
+    misses.set_item("symbol", symbols.into_pyarray(py))?;
+    misses.set_item("unpriced", unpriced.into_pyarray(py))?;
+    misses.set_item("lot_sessions", lot_sessions.into_pyarray(py))?;
+    misses.set_item("first", first.into_pyarray(py))?;
+    misses.set_item("last", last.into_pyarray(py))?;
+    out.set_item("misses", misses)?;
+    Ok(out)
+}
+
+/// A column of texts in the making.
+#[derive(Default)]
+struct TextOut {
+    codes: Vec<u32>,
+    state: Vec<u8>,
+    values: Intern,
+}
+
+impl TextOut {
+    fn push(&mut self, value: Option<&str>) {
+        let code = value.and_then(|value| self.values.code(value.as_bytes()));
+        self.codes.push(code.unwrap_or(0));
+        let state = if code.is_some() {
+            State::Value
+        } else {
+            State::Null
+        };
+        self.state.push(state.byte());
+    }
+
+    fn finish(self, py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyTuple>> {
+        text_out(py, self.codes, self.values.into_table(), self.state)
+    }
+}
+
+fn issues_out<'py>(py: Python<'py>, issues: &[Issue]) -> PyResult<Bound<'py, PyDict>> {
+    let (mut name, mut symbol, mut detail) =
+        (TextOut::default(), TextOut::default(), TextOut::default());
+    let mut portfolio = Vec::with_capacity(issues.len());
+    let mut day = Vec::with_capacity(issues.len());
+    let mut day_state = Vec::with_capacity(issues.len());
+    for issue in issues {
+        name.push(Some(issue.kind.name()));
+        symbol.push(issue.symbol.as_deref());
+        detail.push(Some(&issue.detail));
+        portfolio.push(
+            issue
+                .portfolio
+                .map_or(-1, |id| i32::try_from(id.0).unwrap_or(i32::MAX)),
+        );
+        day.push(issue.day.map_or(0, |day| day.0));
+        let state = if issue.day.is_some() {
+            State::Value
+        } else {
+            State::Null
+        };
+        day_state.push(state.byte());
+    }
+    let out = PyDict::new(py);
+    out.set_item("name", name.finish(py)?)?;
+    out.set_item("portfolio", portfolio.into_pyarray(py))?;
+    out.set_item("symbol", symbol.finish(py)?)?;
+    out.set_item("day", (day.into_pyarray(py), day_state.into_pyarray(py)))?;
+    out.set_item("detail", detail.finish(py)?)?;
+    Ok(out)
+}

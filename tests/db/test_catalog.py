@@ -1,0 +1,456 @@
+"""The check before a run: what it reads, and every fault that it names."""
+
+import asyncio
+import contextlib
+import pickle
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import asyncpg
+import pytest
+
+from batchcore.config import TABLES, Schema
+from batchcore.db.catalog import (
+    OPTIONAL,
+    REQUIRED,
+    Catalog,
+    ColumnType,
+    Kind,
+    check_revision,
+    check_run,
+    inspect,
+    problems_of,
+)
+from batchcore.db.migrate import downgrade, migrate
+from batchcore.errors import SchemaError
+
+pytestmark = [pytest.mark.db]
+
+
+@pytest.fixture(scope="module")
+def migrated(server) -> Iterator[str]:
+    """The URL of a migrated database, which every test leaves as it was."""
+    name = f"test_{uuid.uuid4().hex}"
+
+    async def run(statement: str) -> None:
+        connection = await asyncpg.connect(server.url)
+        await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(run(f'CREATE DATABASE "{name}" TEMPLATE template0'))
+    url = server.database_url(name)
+    asyncio.run(migrate(url))
+    yield url
+    asyncio.run(run(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@contextlib.asynccontextmanager
+async def changed(url: str, *statements: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that sees the database after ``statements``, which are undone."""
+    connection = await asyncpg.connect(url)
+    transaction = connection.transaction()
+    try:
+        await transaction.start()
+        for statement in statements:
+            await connection.execute(statement)
+        yield connection
+    finally:
+        await transaction.rollback()
+        await connection.close()
+
+
+async def inspected(url: str, *statements: str, schema: Schema | None = None) -> Catalog:
+    async with changed(url, *statements) as connection:
+        return await inspect(connection, schema or Schema())
+
+
+@pytest.mark.asyncio
+async def test_the_listed_tables_pass(migrated: str) -> None:
+    found = await inspected(migrated)
+
+    check_run(found)
+    assert found.has_version_table
+    assert found.indexes == {
+        "idx_positions_active_complete": True,
+        "idx_market_data_valid_prices": True,
+        "idx_positions_symbol_active": True,
+    }
+
+
+@pytest.mark.asyncio
+async def test_columns_come_with_type_scale_and_rules(migrated: str) -> None:
+    found = await inspected(migrated)
+
+    assert found.column("market_data_cache", "close") == ColumnType(
+        name="close",
+        kind=Kind.NUMERIC,
+        declared="numeric(12,4)",
+        precision=12,
+        scale=4,
+        not_null=True,
+    )
+    assert found.column("positions", "position_type").kind is Kind.TEXT
+    assert found.column("positions", "symbol").length == 20
+    assert found.column("portfolio_snapshots", "is_complete").has_default
+    assert not found.column("portfolio_snapshots", "equity_balance").not_null
+    assert found.scale("portfolio_snapshots", "daily_return") == 6
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("statement", "declared", "precision", "scale"),
+    [
+        ("ALTER TABLE positions ALTER quantity TYPE numeric(18)", "numeric(18,0)", 18, 0),
+        ("ALTER TABLE positions ALTER quantity TYPE numeric(30, 18)", "numeric(30,18)", 30, 18),
+        ("ALTER TABLE positions ALTER quantity TYPE numeric(1000, 4)", "numeric(1000,4)", 1000, 4),
+    ],
+)
+async def test_precision_and_scale_are_read_from_the_modifier(
+    migrated: str, statement: str, declared: str, precision: int, scale: int
+) -> None:
+    found = (await inspected(migrated, statement)).column("positions", "quantity")
+
+    assert (found.declared, found.precision, found.scale) == (declared, precision, scale)
+
+
+@pytest.mark.asyncio
+async def test_a_negative_scale_is_read_as_zero(migrated: str) -> None:
+    async with changed(migrated) as connection:
+        if connection.get_server_version().major < 15:
+            pytest.skip("a negative scale came with PostgreSQL 15")
+    found = await inspected(migrated, "ALTER TABLE positions ALTER quantity TYPE numeric(5, -2)")
+
+    assert found.column("positions", "quantity").scale == -2
+    assert found.scale("positions", "quantity") == 0
+    check_run(found)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("DROP TABLE market_data_cache", "public.market_data_cache: missing table"),
+        (
+            "ALTER TABLE positions RENAME entry_price TO cost_basis_per_share",
+            "public.positions.entry_price: missing column",
+        ),
+        (
+            "ALTER TABLE equity_changes DROP COLUMN amount",
+            "public.equity_changes.amount: missing column",
+        ),
+        (
+            "ALTER TABLE positions ALTER quantity TYPE double precision",
+            "public.positions.quantity: is double precision, expected numeric",
+        ),
+        (
+            "ALTER TABLE market_data_cache ALTER date TYPE timestamp",
+            "public.market_data_cache.date: is timestamp without time zone, expected date",
+        ),
+        (
+            "ALTER TABLE portfolio_snapshots ALTER num_positions TYPE bigint",
+            "public.portfolio_snapshots.num_positions: is bigint, expected integer",
+        ),
+        (
+            "ALTER TABLE position_realized_events ALTER trade_date TYPE text",
+            "public.position_realized_events.trade_date: is text, expected date",
+        ),
+        (
+            "ALTER TABLE positions ALTER investment_class TYPE bytea USING NULL",
+            "public.positions.investment_class: is bytea, expected text, varchar or an enum",
+        ),
+        (
+            "ALTER TABLE market_data_cache ALTER close TYPE numeric",
+            (
+                "public.market_data_cache.close: is numeric without a declared scale, expected one in"
+                " schema.scales under `market_data_cache.close`"
+            ),
+        ),
+        (
+            "ALTER TABLE market_data_cache ALTER close TYPE numeric(30, 19)",
+            "public.market_data_cache.close: is numeric(30,19), expected at most 18 decimals",
+        ),
+        (
+            "ALTER TABLE portfolio_snapshots ALTER total_value TYPE numeric(15, 2)",
+            (
+                "public.portfolio_snapshots.total_value: is numeric(15,2), expected room for"
+                " numeric(16,2)"
+            ),
+        ),
+        (
+            "ALTER TABLE portfolio_snapshots ALTER daily_pnl TYPE numeric(16, 1)",
+            (
+                "public.portfolio_snapshots.daily_pnl: is numeric(16,1), expected room for"
+                " numeric(16,2)"
+            ),
+        ),
+        (
+            "ALTER TABLE portfolios ALTER equity_balance TYPE numeric(12, 2)",
+            "public.portfolios.equity_balance: is numeric(12,2), expected room for numeric(16,2)",
+        ),
+        (
+            "ALTER TABLE portfolio_snapshots ALTER daily_return TYPE numeric(8, 4)",
+            (
+                "public.portfolio_snapshots.daily_return: is numeric(8,4), expected room for"
+                " numeric(8,6)"
+            ),
+        ),
+        (
+            "ALTER TABLE portfolio_snapshots ADD tenant text NOT NULL",
+            (
+                "public.portfolio_snapshots.tenant: is NOT NULL without a default, and batchcore does"
+                " not fill it"
+            ),
+        ),
+        (
+            (
+                "ALTER TABLE portfolio_snapshots DROP COLUMN net_exposure,"
+                " ADD net_exposure numeric(16,2) GENERATED ALWAYS AS (long_value + short_value) STORED"
+            ),
+            (
+                "public.portfolio_snapshots.net_exposure: is generated by the server, expected a"
+                " column to write to"
+            ),
+        ),
+    ],
+)
+async def test_a_fault_is_named_with_table_and_column(
+    migrated: str, statement: str, problem: str
+) -> None:
+    found = await inspected(migrated, statement)
+
+    with pytest.raises(SchemaError) as raised:
+        check_run(found)
+    assert raised.value.problems == (problem,)
+    assert str(raised.value) == problem
+
+
+@pytest.mark.asyncio
+async def test_all_faults_are_named_at_once(migrated: str) -> None:
+    found = await inspected(
+        migrated,
+        "DROP TABLE market_data_cache",
+        "ALTER TABLE positions DROP COLUMN exit_price, ALTER quantity TYPE double precision",
+    )
+
+    with pytest.raises(SchemaError) as raised:
+        check_run(found)
+    assert raised.value.problems == (
+        "public.positions.quantity: is double precision, expected numeric",
+        "public.positions.exit_price: missing column",
+        "public.market_data_cache: missing table",
+    )
+    assert str(raised.value) == raised.value.problems[0] + " (and 2 more)"
+    assert pickle.loads(pickle.dumps(raised.value)).problems == raised.value.problems  # noqa: S301
+
+
+@pytest.mark.asyncio
+async def test_a_view_in_place_of_the_snapshots_is_named(migrated: str) -> None:
+    found = await inspected(
+        migrated,
+        "ALTER TABLE portfolio_snapshots RENAME TO kept",
+        "CREATE VIEW portfolio_snapshots AS SELECT * FROM kept",
+    )
+
+    problem = "public.portfolio_snapshots: is a view, expected a table to write to"
+    assert problems_of(found) == (problem,)
+    assert problems_of(found, writes=False) == ()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE equity_changes, position_realized_events",
+        "ALTER TABLE portfolio_snapshots ADD tenant text NOT NULL DEFAULT 'one'",
+        "ALTER TABLE portfolio_snapshots ADD serial int GENERATED ALWAYS AS IDENTITY",
+        "ALTER TABLE portfolio_snapshots ADD tenant text",
+        "ALTER TABLE portfolio_snapshots ALTER total_value TYPE numeric(20, 4)",
+        "ALTER TABLE positions ALTER position_type TYPE varchar(10)",
+        "ALTER TABLE positions ALTER symbol TYPE text",
+        "ALTER TABLE portfolios ALTER currency TYPE char(3)",
+    ],
+)
+async def test_what_a_host_may_do_differently_passes(migrated: str, statement: str) -> None:
+    check_run(await inspected(migrated, statement))
+
+
+@pytest.mark.asyncio
+async def test_absent_optional_tables_are_known(migrated: str) -> None:
+    found = await inspected(migrated, "DROP TABLE equity_changes")
+
+    assert {table for table in OPTIONAL if not found.has_table(table)} == {"equity_changes"}
+    with pytest.raises(SchemaError, match=r"equity_changes\.amount: missing column"):
+        found.column("equity_changes", "amount")
+
+
+@pytest.mark.asyncio
+async def test_a_domain_counts_as_its_base_type(migrated: str) -> None:
+    found = await inspected(
+        migrated,
+        "CREATE DOMAIN money_amount AS numeric(16, 2) NOT NULL DEFAULT 0",
+        "ALTER TABLE portfolio_snapshots ALTER total_value TYPE money_amount, ADD fee money_amount",
+    )
+
+    check_run(found)
+    column = found.column("portfolio_snapshots", "total_value")
+    assert (column.kind, column.precision, column.scale) == (Kind.NUMERIC, 16, 2)
+    assert column.declared == "money_amount"
+    assert column.not_null
+    assert column.has_default
+
+
+@pytest.mark.asyncio
+async def test_a_type_of_the_host_with_a_known_name_is_not_taken_for_it(migrated: str) -> None:
+    found = await inspected(
+        migrated,
+        'CREATE TYPE public."numeric" AS (a int)',
+        'ALTER TABLE positions ALTER market_value TYPE public."numeric" USING NULL',
+    )
+
+    assert found.column("positions", "market_value").kind is Kind.OTHER
+    assert len(problems_of(found)) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_scale_of_the_schema_serves_a_numeric_without_one(migrated: str) -> None:
+    statement = "ALTER TABLE market_data_cache ALTER close TYPE numeric"
+    schema = Schema(scales={"market_data_cache.close": 6, "positions.quantity": 9})
+    found = await inspected(migrated, statement, schema=schema)
+
+    check_run(found)
+    assert found.scale("market_data_cache", "close") == 6
+    # A declared scale is a fact of the database: the one of the schema has no say.
+    assert found.scale("positions", "quantity") == 4
+
+    without = await inspected(migrated, statement)
+    with pytest.raises(SchemaError, match=r"market_data_cache\.close"):
+        without.scale("market_data_cache", "close")
+
+
+@pytest.mark.asyncio
+async def test_names_are_mapped_and_quoted(migrated: str) -> None:
+    table, column = 'My "Hold\'ings"', "cost \\ basis'"
+    quoted = table.replace('"', '""')
+    schema = Schema(
+        namespace="o'host",
+        tables={"positions": table},
+        columns={"positions.entry_price": column},
+    )
+    statements = [
+        'CREATE SCHEMA "o\'host"',
+        *(f'ALTER TABLE {name} SET SCHEMA "o\'host"' for name in REQUIRED),
+        f'ALTER TABLE "o\'host".positions RENAME TO "{quoted}"',
+        f'ALTER TABLE "o\'host"."{quoted}" RENAME entry_price TO "{column}"',
+    ]
+    found = await inspected(migrated, *statements, schema=schema)
+
+    check_run(found)
+    assert found.column("positions", "entry_price").name == column
+    assert not found.has_version_table
+    assert found.indexes.keys() == {
+        "idx_positions_active_complete",
+        "idx_market_data_valid_prices",
+        "idx_positions_symbol_active",
+    }
+
+
+@pytest.mark.asyncio
+async def test_a_fault_has_the_name_of_the_database(migrated: str) -> None:
+    schema = Schema(columns={"positions.entry_price": "cost_basis_per_share"})
+
+    assert problems_of(await inspected(migrated, schema=schema)) == (
+        "public.positions.cost_basis_per_share: missing column",
+    )
+
+
+@pytest.mark.asyncio
+async def test_a_table_of_another_schema_is_not_seen(migrated: str) -> None:
+    found = await inspected(
+        migrated, "CREATE SCHEMA elsewhere", "ALTER TABLE positions SET SCHEMA elsewhere"
+    )
+
+    assert problems_of(found) == ("public.positions: missing table",)
+
+
+@pytest.mark.asyncio
+async def test_a_role_with_few_grants_is_told_what_it_may_not_do(migrated: str) -> None:
+    role = f"reader_{uuid.uuid4().hex}"
+    found = await inspected(
+        migrated,
+        f"CREATE ROLE {role}",
+        f"GRANT SELECT ON portfolios, positions, portfolio_snapshots TO {role}",
+        "DROP TABLE equity_changes, position_realized_events",
+        f"GRANT INSERT ON portfolio_snapshots TO {role}",
+        f"GRANT SELECT (symbol, date) ON market_data_cache TO {role}",
+        f"SET LOCAL ROLE {role}",
+    )
+
+    assert problems_of(found, writes=False) == (
+        "public.market_data_cache.close: the role may not SELECT it",
+    )
+    problems = problems_of(found)
+    assert "public.portfolios.equity_balance: the role may not UPDATE it" in problems
+    assert "public.portfolio_snapshots.daily_pnl: the role may not UPDATE it" in problems
+    # Keys and creation times of rows that exist are never changed.
+    assert "public.portfolio_snapshots.snapshot_date: the role may not UPDATE it" not in problems
+    assert not any("INSERT" in problem for problem in problems)
+
+
+@pytest.mark.asyncio
+async def test_the_check_is_one_statement(migrated: str) -> None:
+    sent: list[str] = []
+    async with changed(migrated) as connection:
+        connection.add_query_logger(lambda record: sent.append(record.query))
+        await inspect(connection, Schema())
+        assert len(sent) == 1
+
+
+@pytest.mark.asyncio
+async def test_the_server_counts_one_statement_for_the_check(migrated: str) -> None:
+    async with changed(migrated) as connection:
+        preloaded = await connection.fetchval("SHOW shared_preload_libraries")
+        if "pg_stat_statements" not in preloaded:
+            pytest.skip("the server has no pg_stat_statements")
+        await connection.execute("CREATE EXTENSION pg_stat_statements")
+        count = (
+            "SELECT COALESCE(sum(calls), 0)::int FROM pg_stat_statements"
+            " WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            " AND query NOT LIKE '%pg_stat_statements%'"
+        )
+        before = await connection.fetchval(count)
+        await inspect(connection, Schema())
+        assert await connection.fetchval(count) == before + 1
+
+
+@pytest.mark.asyncio
+async def test_a_run_asks_for_the_newest_revision(database: str) -> None:
+    async def refusal() -> str:
+        connection = await asyncpg.connect(database)
+        try:
+            await check_revision(connection, await inspect(connection, Schema()))
+        except SchemaError as error:
+            return str(error)
+        finally:
+            await connection.close()
+        return ""
+
+    never = "batchcore has not prepared the schema `public`: run `batchcore migrate`"
+    assert await refusal() == never
+    await migrate(database)
+    assert await refusal() == ""
+    await downgrade(database, "0001")
+    assert await refusal() == (
+        "the database is at revision 0001, expected 0002: run `batchcore migrate`"
+    )
+    await downgrade(database)
+    assert await refusal() == never
+    await migrate(database)
+    connection = await asyncpg.connect(database)
+    await connection.execute("UPDATE batchcore_alembic_version SET version_num = '9999'")
+    await connection.close()
+    assert "revision 9999, which this batchcore does not know" in await refusal()
+
+
+def test_the_required_names_are_those_of_the_schema() -> None:
+    assert set(REQUIRED) == set(TABLES)
+    assert set(REQUIRED) >= OPTIONAL

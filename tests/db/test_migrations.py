@@ -1,0 +1,546 @@
+"""Upgrade, downgrade and check: an empty database and a host's own."""
+
+import asyncio
+import contextlib
+import io
+import re
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, MetaData, event
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from batchcore.config import Schema
+from batchcore.db import catalog, tables
+from batchcore.db.migrate import MigrateReport, check, connect, downgrade, migrate
+from batchcore.errors import ConfigError, DatabaseError, LeaseHeldError, SchemaError
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+THREE = {
+    "idx_positions_active_complete",
+    "idx_market_data_valid_prices",
+    "idx_positions_symbol_active",
+}
+REPLACED = "idx_positions_portfolio_deleted"
+VERSION_TABLE = "batchcore_alembic_version"
+DOCS = Path(__file__).parents[2] / "docs" / "schema.md"
+
+RELATIONS = """
+SELECT c.relname::text FROM pg_class AS c
+WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'i')"""
+COLUMNS = """
+SELECT c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+    pg_get_expr(d.adbin, d.adrelid)
+FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
+LEFT JOIN pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
+    AND a.attnum > 0 AND NOT a.attisdropped ORDER BY c.relname, a.attnum"""
+CONSTRAINTS = """
+SELECT conrelid::regclass::text, conname::text, pg_get_constraintdef(oid) FROM pg_constraint
+WHERE connamespace = 'public'::regnamespace AND contype <> 'n' ORDER BY 1, 2"""
+INDEXES = """
+SELECT indexname::text, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"""
+ENUMS = """
+SELECT t.typname::text, e.enumlabel::text FROM pg_type AS t JOIN pg_enum AS e ON e.enumtypid = t.oid
+WHERE t.typnamespace = 'public'::regnamespace ORDER BY t.typname, e.enumsortorder"""
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def described(url: str) -> list[list[tuple[object, ...]]]:
+    async with opened(url) as connection:
+        return [
+            [
+                tuple(row)
+                for row in await connection.fetch(query)
+                if VERSION_TABLE not in row[0] and VERSION_TABLE not in row[1]
+            ]
+            for query in (COLUMNS, CONSTRAINTS, INDEXES, ENUMS)
+        ]
+
+
+async def relations(url: str, namespace: str = "public") -> set[str]:
+    async with opened(url) as connection:
+        return {row[0] for row in await connection.fetch(RELATIONS, namespace)}
+
+
+async def indexes(url: str) -> dict[str, str]:
+    async with opened(url) as connection:
+        return dict(await connection.fetch(INDEXES))
+
+
+async def execute(url: str, *statements: str) -> None:
+    async with opened(url) as connection:
+        for statement in statements:
+            await connection.execute(statement)
+
+
+async def on_connection(url: str, work: Callable[[Connection], object]) -> object:
+    async with connect(url) as connection:
+        return await connection.run_sync(work)
+
+
+async def host_database(url: str) -> None:
+    """A host's own tables, without anything of batchcore."""
+    await migrate(url)
+    await execute(
+        url,
+        f"DROP TABLE {VERSION_TABLE}",
+        *(f"DROP INDEX {name}" for name in sorted(THREE)),
+        f"CREATE INDEX {REPLACED} ON positions (portfolio_id, deleted_at)",
+    )
+
+
+PORTFOLIO = """
+INSERT INTO portfolios (id, user_id, name, account_name, account_type, currency,
+    created_at, updated_at)
+VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000002',
+    'One', 'One', 'taxable', 'USD', now(), now())"""
+TWO_POSITIONS = """
+INSERT INTO positions (id, portfolio_id, symbol, position_type, quantity, entry_price, entry_date,
+    created_at, updated_at)
+SELECT gen_random_uuid(), '00000000-0000-0000-0000-000000000001', 'AAPL', 'LONG', 1, 10,
+    '2024-01-02', now(), now() FROM generate_series(1, 2)"""
+
+
+async def test_an_empty_database_gets_every_revision(database: str) -> None:
+    report = await migrate(database)
+
+    assert report == MigrateReport(
+        before=None, revision="0002", adopted=False, marked=(), applied=("0001", "0002")
+    )
+    assert await relations(database) >= {*tables.metadata.tables, *THREE, VERSION_TABLE}
+
+
+async def test_downgrade_leaves_nothing_and_upgrade_makes_the_same_again(database: str) -> None:
+    await migrate(database)
+    first = await described(database)
+    await downgrade(database)
+
+    assert await described(database) == [[], [], [], []]
+    assert await relations(database) == set()
+
+    await migrate(database)
+    assert await described(database) == first
+
+
+async def test_downgrade_drops_the_enum_types(database: str) -> None:
+    await migrate(database)
+    await downgrade(database)
+    async with opened(database) as connection:
+        left = await connection.fetch(
+            "SELECT typname FROM pg_type WHERE typname IN ('positiontype', 'equity_change_type')"
+        )
+
+    assert left == []
+
+
+async def test_downgrade_to_0001_brings_the_replaced_index_back(database: str) -> None:
+    await migrate(database)
+    await downgrade(database, "0001")
+    found = await indexes(database)
+
+    assert THREE.isdisjoint(found)
+    assert found[REPLACED].endswith("USING btree (portfolio_id, deleted_at)")
+
+    await migrate(database)
+    assert await relations(database) >= THREE
+    assert REPLACED not in await relations(database)
+
+
+async def test_migrating_twice_does_nothing(database: str) -> None:
+    await migrate(database)
+    before = await described(database)
+
+    assert await migrate(database) == MigrateReport(
+        before="0002", revision="0002", adopted=False, marked=(), applied=()
+    )
+    assert await described(database) == before
+
+
+async def test_alembic_check_is_clean(database: str) -> None:
+    await migrate(database)
+    said = await on_connection(database, alembic_check)
+
+    assert "No new upgrade operations detected" in str(said)
+
+
+async def test_alembic_check_sees_a_missing_index(database: str) -> None:
+    await migrate(database)
+    await execute(database, "DROP INDEX idx_positions_symbol_active")
+
+    with pytest.raises(CommandError, match="idx_positions_symbol_active"):
+        await on_connection(database, alembic_check)
+
+
+def alembic_check(connection: Connection) -> str:
+    config = Config(stdout=io.StringIO())
+    config.set_main_option("script_location", "batchcore:migrations")
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.check(config)
+    return str(config.stdout.getvalue())  # type: ignore[attr-defined]
+
+
+async def test_the_migrations_and_the_tables_make_the_same(make_database) -> None:
+    migrated, created = await make_database(), await make_database()
+    await migrate(migrated)
+    async with connect(created) as connection:
+        await connection.run_sync(tables.metadata.create_all)
+        await connection.commit()
+
+    # Predicates of partial indexes, enum labels and defaults too, which Alembic does not compare.
+    assert await described(migrated) == await described(created)
+
+
+async def test_the_migrations_make_what_the_docs_list(database: str) -> None:
+    await migrate(database)
+    columns, constraints, _, _ = await described(database)
+
+    documented_columns, documented_constraints = documented()
+    assert columns == documented_columns
+    assert {(row[0], row[2]) for row in constraints} == documented_constraints
+
+
+def documented() -> tuple[list[tuple[object, ...]], set[tuple[object, object]]]:
+    types = {"ts": "timestamp with time zone", "int": "integer", "bool": "boolean"}
+    listing = re.search(r"```text\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert listing is not None
+    columns: list[tuple[object, ...]] = []
+    constraints: set[tuple[object, object]] = set()
+    for block in sorted(listing[1].strip().split("\n\n"), key=lambda block: block.split("\n")[0]):
+        table, *lines = block.split("\n")
+        keys = [line.strip() for line in lines if re.match(r" *(unique|primary key) \(", line)]
+        body = " ".join(line.strip() for line in lines if line.strip() not in keys)
+        if not any(key.startswith("primary key") for key in keys):
+            columns.append((table, "id", "uuid", True, None))
+            keys.append("primary key (id)")
+        for entry in re.split(r", (?=[a-z_0-9]+ )", body.rstrip(",")):
+            found = re.fullmatch(
+                r"(\w+) (\w+(?:\([\d,]+\))?)(!?)(?: = (\S+))?(?: -> (\w+))?", entry
+            )
+            assert found is not None, entry
+            name, kind, required, default, referred = found.groups()
+            kind = types.get(kind, kind.replace("varchar", "character varying"))
+            if default is not None and kind.startswith("character varying"):
+                default += "::character varying"
+            columns.append((table, name, kind, required == "!", default))
+            if referred is not None:
+                constraints.add((table, f"FOREIGN KEY ({name}) REFERENCES {referred}(id)"))
+        for key in keys:
+            words, parenthesis, rest = key.partition("(")
+            constraints.add((table, words.upper() + parenthesis + rest))
+    return columns, constraints
+
+
+async def test_the_newest_revision_is_the_one_that_runs_expect() -> None:
+    config = Config()
+    config.set_main_option("script_location", "batchcore:migrations")
+    config.set_main_option("path_separator", "os")
+
+    assert ScriptDirectory.from_config(config).get_current_head() == catalog.REVISION
+
+
+async def test_a_failure_on_an_empty_database_leaves_nothing(database: str) -> None:
+    # A table makes a row type of its name, so the table `users` cannot be created.
+    await execute(database, "CREATE TYPE users AS ENUM ('a')")
+
+    with pytest.raises(DatabaseError, match="users"):
+        await migrate(database)
+    assert await relations(database) == set()
+
+
+async def test_a_host_keeps_its_tables_and_gets_the_indexes(database: str) -> None:
+    await host_database(database)
+    await execute(database, PORTFOLIO)
+
+    assert await migrate(database) == MigrateReport(
+        before=None, revision="0002", adopted=True, marked=("0001",), applied=("0002",)
+    )
+    found = await relations(database)
+    assert found >= THREE
+    assert REPLACED not in found
+
+    assert (await migrate(database)).applied == ()
+
+    await downgrade(database)
+    assert await relations(database) >= {"portfolios", "positions", REPLACED}
+    assert VERSION_TABLE not in await relations(database)
+    async with opened(database) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM portfolios") == 1
+
+
+async def test_a_host_gets_its_indexes_concurrently(database: str) -> None:
+    await host_database(database)
+    engine = create_async_engine(database.replace("postgresql://", "postgresql+asyncpg://", 1))
+    sent: list[str] = []
+
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    def _note(_connection, _cursor, statement: str, *_rest: object) -> None:
+        sent.append(" ".join(statement.split()))
+
+    try:
+        await migrate(engine)
+    finally:
+        await engine.dispose()
+
+    changes = [text for text in sent if text.startswith(("CREATE INDEX", "DROP INDEX"))]
+    assert len(changes) == 4
+    for text in changes[:3]:
+        assert text.startswith("CREATE INDEX CONCURRENTLY IF NOT EXISTS ")
+    assert changes[3] == f"DROP INDEX CONCURRENTLY IF EXISTS public.{REPLACED}"
+
+
+async def test_an_index_left_invalid_is_built_again(database: str) -> None:
+    await host_database(database)
+    await execute(database, PORTFOLIO, TWO_POSITIONS)
+    async with opened(database) as connection:
+        # What an interrupted build leaves: the duplicate symbol stops this one half-way.
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await connection.execute(
+                "CREATE UNIQUE INDEX CONCURRENTLY idx_positions_symbol_active ON positions (symbol)"
+            )
+        found = await catalog.inspect(connection, Schema())
+        assert found.indexes == {"idx_positions_symbol_active": False}
+
+        await migrate(database)
+        found = await catalog.inspect(connection, Schema())
+    assert found.indexes == dict.fromkeys(THREE, True)
+    assert (
+        "(deleted_at, symbol, exit_date, expiration_date)"
+        in (await indexes(database))["idx_positions_symbol_active"]
+    )
+
+
+async def test_a_host_with_other_names_gets_the_indexes_on_them(database: str) -> None:
+    await host_database(database)
+    await execute(
+        database,
+        'CREATE SCHEMA "my host"',
+        *(
+            f'ALTER TABLE {name} SET SCHEMA "my host"'
+            for name in ("portfolios", "positions", "market_data_cache", "portfolio_snapshots")
+        ),
+        'ALTER TABLE "my host".positions RENAME TO "hold:ings"',
+        'ALTER TABLE "my host"."hold:ings" RENAME deleted_at TO "gone ""at"":x"',
+        'ALTER TABLE "my host"."hold:ings" RENAME entry_price TO cost_basis_per_share',
+    )
+    schema = Schema(
+        namespace="my host",
+        tables={"positions": "hold:ings"},
+        columns={
+            "positions.deleted_at": 'gone "at":x',
+            "positions.entry_price": "cost_basis_per_share",
+        },
+    )
+
+    report = await migrate(database, schema=schema)
+
+    assert report.marked == ("0001",)
+    assert await relations(database, '"my host"') >= {*THREE, VERSION_TABLE}
+    async with opened(database) as connection:
+        predicate = await connection.fetchval(
+            "SELECT pg_get_expr(indpred, indrelid) FROM pg_index"
+            " WHERE indexrelid = '\"my host\".idx_positions_active_complete'::regclass"
+        )
+        assert predicate == '("gone ""at"":x" IS NULL)'
+        found = await catalog.inspect(connection, schema)
+        await catalog.check_revision(connection, found)
+    await downgrade(database, schema=schema)
+    assert THREE.isdisjoint(await relations(database, '"my host"'))
+
+
+async def test_an_empty_schema_of_another_name_gets_everything(database: str) -> None:
+    await execute(database, "CREATE SCHEMA books")
+    schema = Schema(namespace="books")
+    await migrate(database, schema=schema)
+
+    assert await relations(database) == set()
+    assert await relations(database, "books") >= {*tables.metadata.tables, *THREE, VERSION_TABLE}
+
+    await downgrade(database, schema=schema)
+    assert await relations(database, "books") == set()
+
+
+async def test_a_host_that_differs_is_left_as_it_is(database: str) -> None:
+    await host_database(database)
+    await execute(
+        database,
+        "ALTER TABLE positions DROP COLUMN exit_price",
+        "ALTER TABLE market_data_cache ALTER close TYPE double precision",
+    )
+    before = await described(database)
+
+    with pytest.raises(SchemaError) as raised:
+        await migrate(database)
+
+    assert raised.value.problems == (
+        "public.positions.exit_price: missing column",
+        "public.market_data_cache.close: is double precision, expected numeric",
+    )
+    assert await described(database) == before
+    assert VERSION_TABLE not in await relations(database)
+
+
+async def test_mapped_names_that_are_not_there_create_nothing(database: str) -> None:
+    with pytest.raises(SchemaError, match=r"public\.portfolios: missing table \(and 3 more\)"):
+        await migrate(database, schema=Schema(tables={"positions": "holdings"}))
+    assert await relations(database) == set()
+
+
+async def test_a_schema_that_is_not_there_is_named(database: str) -> None:
+    with pytest.raises(SchemaError, match="there is no schema `books`"):
+        await migrate(database, schema=Schema(namespace="books"))
+
+
+async def test_check_tells_and_changes_nothing(database: str) -> None:
+    status = await check(database)
+
+    assert (status.revision, status.head, status.pending) == (None, "0002", ("0001", "0002"))
+    assert not status.adopted
+    assert not status.is_current
+    assert [step.partition(":")[0] for step in status.steps] == ["0001", "0002"]
+    assert await relations(database) == set()
+
+    await migrate(database)
+    assert (await check(database)).is_current
+
+
+async def test_check_of_a_host_says_what_is_marked_and_what_is_in_the_way(database: str) -> None:
+    await host_database(database)
+    await execute(database, "ALTER TABLE positions DROP COLUMN exit_price")
+    status = await check(database)
+
+    assert status.adopted
+    assert status.steps[0] == "0001: marked as done, the tables are the host's"
+    assert status.problems == ("public.positions.exit_price: missing column",)
+
+
+async def test_a_database_from_the_future_is_refused(database: str) -> None:
+    await migrate(database)
+    await execute(database, "UPDATE batchcore_alembic_version SET version_num = '9999'")
+
+    with pytest.raises(SchemaError, match="revision 9999, which this batchcore does not know"):
+        await migrate(database)
+    with pytest.raises(SchemaError, match="revision 9999, which this batchcore does not know"):
+        await downgrade(database)
+    assert not (await check(database)).is_current
+
+
+async def test_a_second_migration_at_the_same_moment_is_refused(database: str) -> None:
+    async with opened(database) as connection:
+        key = int.from_bytes(b"batchmig")
+        await connection.fetchval("SELECT pg_advisory_lock($1)", key)
+
+        with pytest.raises(LeaseHeldError, match="another migration"):
+            await migrate(database)
+        await connection.fetchval("SELECT pg_advisory_unlock($1)", key)
+
+    assert (await migrate(database)).applied == ("0001", "0002")
+
+
+async def test_a_borrowed_connection_gets_its_settings_back(database: str) -> None:
+    engine = create_async_engine(
+        database.replace("postgresql://", "postgresql+asyncpg://", 1),
+        connect_args={"server_settings": {"statement_timeout": "54321"}},
+        pool_size=1,
+    )
+    try:
+        await migrate(engine)
+        async with engine.connect() as connection:
+            shown = await connection.exec_driver_sql("SHOW statement_timeout")
+            held = await connection.exec_driver_sql(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid ="
+                " pg_backend_pid()"
+            )
+            assert (shown.scalar_one(), held.scalar_one()) == ("54321ms", 0)
+    finally:
+        await engine.dispose()
+
+
+async def test_without_alembic_the_error_names_the_extra(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "alembic", None)
+
+    with pytest.raises(ConfigError, match=r"batchcore\[migrate\]"):
+        await migrate(database)
+    with pytest.raises(ConfigError, match=r"batchcore\[migrate\]"):
+        await check(database)
+
+
+async def test_a_url_of_another_database_is_refused() -> None:
+    with pytest.raises(ConfigError, match="postgresql://"):
+        await migrate("mysql://localhost/x")
+
+
+async def test_a_server_that_is_not_there_is_a_database_error(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseError):
+        await migrate(f"postgresql://nobody@/x?host={tmp_path}")
+
+
+async def test_an_unknown_revision_to_go_back_to_is_refused(database: str) -> None:
+    with pytest.raises(ConfigError, match="expected base or 0001, 0002"):
+        await downgrade(database, "0000")
+
+
+async def test_the_include_object_of_the_docs_keeps_what_is_ours(database: str) -> None:
+    await migrate(database)
+    text = DOCS.read_text()
+    snippet = text[text.index("BATCHCORE_INDEXES = {") : text.index("context.configure(...,")]
+    names: dict[str, object] = {}
+    exec(snippet, names)  # noqa: S102  # the docs' own lines
+
+    # The host's models know their tables, and nothing of batchcore.
+    models = MetaData()
+    for table in tables.metadata.sorted_tables:
+        copy = table.to_metadata(models)
+        for index in list(copy.indexes):
+            copy.indexes.discard(index)
+
+    def dropped(connection: Connection, include: object) -> set[str]:
+        context = MigrationContext.configure(connection, opts={"include_object": include})
+        found = compare_metadata(context, models)
+        return {change[1].name for change in found if change[0].startswith("remove_")}
+
+    assert await on_connection(
+        database, lambda connection: dropped(connection, lambda *_: True)
+    ) == {*THREE, VERSION_TABLE}
+    assert await on_connection(database, lambda one: dropped(one, names["include_object"])) == set()
+
+
+async def test_an_index_build_waits_for_an_older_transaction(database: str) -> None:
+    await host_database(database)
+    async with opened(database) as batch, opened(database) as watcher:
+        transaction = batch.transaction(isolation="repeatable_read")
+        await transaction.start()
+        await batch.fetchval("SELECT count(*) FROM positions")
+        migration = asyncio.create_task(migrate(database))
+        waiting = False
+        while not waiting:
+            assert not migration.done()
+            waiting = await watcher.fetchval(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
+                " AND wait_event_type = 'Lock' AND query LIKE 'CREATE INDEX CONCURRENTLY%')"
+            )
+        await transaction.rollback()
+        await migration
+
+    assert await relations(database) >= THREE
