@@ -116,7 +116,10 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def hold(own: embedded.EmbeddedServer, folder: Path) -> Iterator[Callable[..., Holder]]:
+def hold(
+    own: embedded.EmbeddedServer,
+    folder: Path,  # noqa: ARG001  # torn down after the servers that live in it
+) -> Iterator[Callable[..., Holder]]:
     with contextlib.ExitStack() as undo:
 
         def launch(user: str, data_dir: Path | None = None, **order: object) -> Holder:
