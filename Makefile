@@ -96,7 +96,7 @@ test-python: $(BUILD)
 	$(call step,pytest)
 	$(BIN)/python -m pytest
 
-test-wheel: $(if $(WHEEL),,$(SETUP))
+test-wheel: $(if $(WHEEL),,$(BUILD))
 	$(call step,wheel test)
 	$(if $(WHEEL),$(PYTHON),$(BIN)/python) scripts/check_wheel.py $(WHEEL_OPTIONS) $(WHEEL)
 
