@@ -1,0 +1,512 @@
+"""Generated markets and portfolios: the same by seed, fit for the tables, valid by the rules."""
+
+import hashlib
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from batchcore import calendar
+from batchcore import reference as ref
+from batchcore.calendar import date_of, day_of
+from batchcore.data import real_closes
+from batchcore.db.tables import metadata
+from batchcore.errors import ConfigError
+from batchcore.frames import Days, Decimals, Text
+from batchcore.market import (
+    Constant,
+    Moment,
+    demo_portfolios,
+    generated_market,
+    generated_portfolios,
+    price_table,
+    real_market,
+)
+
+DIGEST = """
+from batchcore.market import generated_market, generated_portfolios
+import hashlib
+market = generated_market(40, 30, seed=7)
+rows = generated_portfolios(20, market, seed=8).inputs.positions
+columns = (market.closes, market.known, rows.id, rows.quantity.values, rows.entry_price.values)
+print(hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest())
+"""
+
+
+def day(text):
+    return day_of(date.fromisoformat(text))
+
+
+def texts(column):
+    """Return the values of a text column, None for NULL."""
+    table = column.table()
+    pairs = zip(column.codes.tolist(), column.state.tolist(), strict=True)
+    return [None if state else table[code] for code, state in pairs]
+
+
+def days(column):
+    pairs = zip(column.values.tolist(), column.state.tolist(), strict=True)
+    return [None if state else value for value, state in pairs]
+
+
+def decimals(column):
+    pairs = zip(column.values.tolist(), column.state.tolist(), strict=True)
+    return [None if state else Decimal(value).scaleb(-column.scale) for value, state in pairs]
+
+
+def keys(column):
+    return [row.tobytes() for row in column]
+
+
+def reference_portfolios(inputs):
+    """Return the frames as what the reference reads."""
+    rows = inputs.events
+    events = defaultdict(list)
+    for key, *event in zip(
+        keys(rows.position_id),
+        days(rows.day),
+        decimals(rows.quantity),
+        decimals(rows.realized),
+        strict=True,
+    ):
+        events[key].append(ref.Event(*event))
+    rows = inputs.positions
+    positions = defaultdict(list)
+    for key, owner, *position in zip(
+        keys(rows.id),
+        keys(rows.portfolio_id),
+        texts(rows.symbol),
+        texts(rows.position_type),
+        decimals(rows.quantity),
+        decimals(rows.entry_price),
+        days(rows.entry_day),
+        decimals(rows.exit_price),
+        days(rows.exit_day),
+        days(rows.expiration_day),
+        texts(rows.investment_class),
+        decimals(rows.market_value),
+        rows.deleted.tolist(),
+        strict=True,
+    ):
+        positions[owner].append(ref.Position(*position, events=tuple(events.pop(key, ()))))
+    assert not events, "an event of no position"
+    rows = inputs.flows
+    flows = defaultdict(list)
+    for owner, *flow in zip(
+        keys(rows.portfolio_id),
+        days(rows.day),
+        decimals(rows.amount),
+        texts(rows.change_type),
+        strict=True,
+    ):
+        flows[owner].append(ref.Flow(*flow))
+    rows = inputs.opening
+    return [
+        ref.Portfolio(key.hex(), equity, tuple(positions[key]), tuple(flows[key]))
+        for key, equity in zip(keys(rows.portfolio_id), decimals(rows.equity), strict=True)
+    ]
+
+
+def reference_market(prices):
+    return ref.market(
+        zip(texts(prices.symbol), days(prices.day), decimals(prices.close), strict=True)
+    )
+
+
+@pytest.fixture(scope="module")
+def market():
+    return generated_market(400, 60, seed=1)
+
+
+@pytest.fixture(scope="module")
+def generated(market):
+    return generated_portfolios(2_000, market, seed=2)
+
+
+@pytest.fixture(scope="module")
+def real():
+    return real_market()
+
+
+@pytest.fixture(scope="module")
+def demo(real):
+    return demo_portfolios(real, count=300, seed=3)
+
+
+def test_market_has_history_before_its_sessions(market):
+    expected = calendar.load("XNYS").sessions(day("2025-01-02"), day("2025-06-30"))[-70:]
+    np.testing.assert_array_equal(market.days, expected)
+    assert market.first == 10
+    assert market.start == expected[10]
+    assert date_of(market.end).isoformat() == "2025-06-30"
+
+
+def test_market_that_ends_on_a_weekend_ends_on_the_friday():
+    market = generated_market(3, 5, seed=1, end_day=day("2016-07-03"))
+    assert date_of(market.end).isoformat() == "2016-07-01"
+
+
+def test_closes_are_positive_ticks_that_fit_the_column(market):
+    assert market.closes.shape == market.known.shape == (70, 400)
+    assert market.closes.dtype == np.int64
+    assert market.closes.min() > 0
+    assert market.closes.max() < 10**12  # numeric(12,4)
+
+
+def test_closes_walk_by_some_percent_a_day(market):
+    # Three uniforms on +-1.5 %: never beyond 4.5 %, deviation 1.5 %.
+    stocks = market.closes[:, :360].astype(np.float64)
+    moves = stocks[1:] / stocks[:-1] - 1
+    assert np.abs(moves).max() <= 0.0451
+    assert 0.0147 < moves.std() < 0.0153
+
+
+def test_one_close_in_two_hundred_is_missing(market):
+    # 70 * 360 closes of stocks: 126 missing are expected, deviation 11.
+    missing = (~market.known[:, :360]).sum()
+    assert 80 < missing < 172
+
+
+def test_market_without_gaps_has_every_close_of_a_stock():
+    market = generated_market(50, 20, seed=1, gap=0)
+    assert market.known[:, :45].all()
+
+
+def test_a_tenth_of_the_symbols_are_options(market):
+    assert len(market.options) == 40
+    assert market.options.column.tolist() == list(range(360, 400))
+    assert market.options.underlying.max() < 360
+
+
+def test_symbols_are_distinct_and_fit_the_columns(market, real):
+    for symbols, options in ((market.symbols, market.options), (real.symbols, real.options)):
+        assert len(set(symbols)) == len(symbols)
+        assert max(map(len, symbols)) <= 20
+        assert max(len(symbols[column]) for column in options.underlying) <= 10
+
+
+def test_option_has_no_close_after_it_expires():
+    market = generated_market(400, 250, seed=1)
+    column, expiration = market.options.column, market.options.expiration
+    assert (expiration < market.end).any()
+    for row, when in enumerate(market.days):
+        assert not market.known[row, column[expiration < when]].any()
+
+
+def test_options_expire_on_third_fridays(market):
+    found = {date_of(expiration) for expiration in market.options.expiration}
+    assert all(when.weekday() == 4 and 15 <= when.day <= 21 for when in found)
+
+
+def test_real_market_holds_the_real_closes(real):
+    closes = real_closes()
+    np.testing.assert_array_equal(real.closes[:, :27], closes.values)
+    np.testing.assert_array_equal(real.days, closes.days)
+    assert real.symbols[:27] == closes.symbols
+    assert real.known[:, :27].all()
+    # The last 120 sessions up to 2016-07-01 begin on 2016-01-12: 126 sessions of 2016, less six.
+    assert date_of(real.start).isoformat() == "2016-01-12"
+    assert len(real.days) - real.first == 120
+
+
+def test_option_near_the_money_costs_what_the_formula_says(real):
+    # AAPL closes at 22.8110 on 2016-01-12, so the strike is 23.0000; 38 days to 2016-02-19.
+    # v = 0.08 * 22.8110 * sqrt(38 / 365) = 1.824880 * 0.322660 = 0.588816
+    # call: v^2 / (v + 0.1890) = 0.346704 / 0.777816 = 0.4457; the put is worth 0.1890 more.
+    closes = dict(zip(real.symbols, real.closes[real.first].tolist(), strict=True))
+    assert closes["AAPL"] == 22_8110
+    assert closes["AAPL160219C00023000"] == 4457
+    assert closes["AAPL160219P00023000"] == 6347
+
+
+def test_option_is_worth_its_exercise_on_the_day_it_expires(real):
+    # AAPL closes at 22.0360 on 2016-02-19, strike 23: the put is worth 0.9640, the call a tick.
+    row = real.days.tolist().index(day("2016-02-19"))
+    closes = dict(zip(real.symbols, real.closes[row].tolist(), strict=True))
+    assert closes["AAPL"] == 22_0360
+    assert closes["AAPL160219P00023000"] == 9640
+    assert closes["AAPL160219C00023000"] == 1
+
+
+def test_option_of_the_demo_lacks_one_close_in_five(real):
+    # Of 378 sessions, all before this expiration, 378 / 5 = 75 or 76 have none.
+    far = real.options.column[real.options.expiration > real.end]
+    assert set((~real.known[:, far]).sum(axis=0).tolist()) <= {75, 76}
+
+
+def test_price_table_has_a_row_for_each_known_close(market):
+    table = price_table(market, seed=5)
+    assert table.rows == market.known.sum()
+    column = market.symbols.index("AAAB")
+    stored = {
+        when: close
+        for symbol, when, close in zip(
+            texts(table.columns["symbol"]),
+            days(table.columns["date"]),
+            table.columns["close"].values.tolist(),
+            strict=True,
+        )
+        if symbol == "AAAB"
+    }
+    known = market.known[:, column]
+    expected = zip(market.days[known].tolist(), market.closes[known, column].tolist(), strict=True)
+    assert stored == dict(expected)
+
+
+def test_seed_decides_everything():
+    one, again, other = (generated_market(50, 20, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.closes, again.closes)
+    np.testing.assert_array_equal(one.known, again.known)
+    assert one.symbols == again.symbols
+    assert (one.closes != other.closes).any()
+    first, second, third = (demo_portfolios(one, count=9, seed=seed) for seed in (1, 1, 2))
+    for left, right in zip(first.tables, second.tables, strict=True):
+        assert left.columns.keys() == right.columns.keys()
+        assert digest(left) == digest(right)
+    assert digest(first.positions) != digest(third.positions)
+
+
+def digest(table):
+    found = hashlib.sha256()
+    for name, column in table.columns.items():
+        found.update(name.encode())
+        if isinstance(column, Text):
+            found.update(repr(texts(column)).encode())
+        elif isinstance(column, Decimals | Days):
+            found.update(column.values.tobytes() + column.state.tobytes())
+        elif isinstance(column, np.ndarray):
+            found.update(column.tobytes())
+        elif isinstance(column, Moment):
+            found.update(repr(column.unix_us).encode())
+            found.update(b"" if column.state is None else column.state.tobytes())
+        else:
+            found.update(repr(column).encode())
+    return found.hexdigest()
+
+
+def test_seed_means_the_same_in_every_process():
+    found = {
+        subprocess.run(  # noqa: S603  # our own code
+            [sys.executable, "-c", DIGEST], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+        for _ in range(2)
+    }
+    assert len(found) == 1
+    assert len(found.pop().strip()) == 64
+
+
+def column_fits(column, values, rows):
+    """Assert that each of ``values`` fits an SQLAlchemy column."""
+    name = f"{column.table.name}.{column.name}"
+    kind = column.type
+    state = getattr(values, "state", None)
+    if not column.nullable:
+        assert state is None or not state.any(), name
+    if isinstance(values, Constant):
+        assert isinstance(values.value, kind.python_type), name
+        return
+    if isinstance(values, Moment):
+        assert kind.python_type is datetime, name
+        assert datetime.fromtimestamp(values.unix_us / 1_000_000, UTC).year > 1990
+        return
+    assert len(values) == rows, name
+    if isinstance(values, Decimals):
+        assert values.scale == kind.scale, name
+        assert np.abs(values.values).max(initial=0) < 10**kind.precision, name
+    elif isinstance(values, Text):
+        allowed = getattr(kind, "enums", None)
+        for text in values.table():
+            assert text in allowed if allowed else len(text) <= kind.length, name
+    elif isinstance(values, Days):
+        assert kind.python_type is date, name
+    else:
+        assert values.shape == (rows, 16), name
+        assert values.dtype == np.uint8, name
+
+
+@pytest.mark.parametrize("which", ["generated", "demo"])
+def test_tables_fit_the_schema(which, request):
+    portfolios = request.getfixturevalue(which)
+    prices = price_table(request.getfixturevalue("real"), seed=1)
+    for table in (*portfolios.tables, prices):
+        columns = metadata.tables[table.name].columns
+        for name, values in table.columns.items():
+            column_fits(columns[name], values, table.rows)
+        needed = {c.name for c in columns if not c.nullable and c.server_default is None}
+        assert needed <= table.columns.keys(), table.name
+
+
+def test_ids_are_unique_uuid7_in_ascending_order(generated):
+    for table in generated.tables:
+        found = keys(table.columns["id"])
+        assert found == sorted(set(found))
+        assert (table.columns["id"][:, 6] >> 4 == 7).all()
+        assert (table.columns["id"][:, 8] >> 6 == 2).all()
+
+
+def test_account_names_of_a_user_are_unique(generated):
+    table = generated.portfolios.columns
+    pairs = zip(keys(table["user_id"]), texts(table["account_name"]), strict=True)
+    assert max(Counter(pairs).values()) == 1
+
+
+def test_every_generated_portfolio_has_fifteen_positions(generated):
+    held = Counter(keys(generated.positions.columns["portfolio_id"]))
+    assert set(held.values()) == {15}
+    assert held.keys() == set(keys(generated.portfolios.columns["id"]))
+
+
+def test_shares_of_kinds_are_those_of_the_mix(generated, market):
+    # 30,000 positions; the deviation of a share p is sqrt(p * (1 - p) / 30000), at most 0.0026
+    # for p = 0.3: each limit is about five of them.
+    rows = generated.inputs.positions
+    kinds = texts(rows.position_type)
+    classes = Counter(texts(rows.investment_class))
+    total = len(rows)
+    assert abs(classes["PRIVATE"] / total - 0.03) < 0.005
+    assert abs(classes["OPTIONS"] / total - 0.08) < 0.008
+    # A tenth of the 89 % that are stocks.
+    assert abs(Counter(kinds)["SHORT"] / total - 0.089) < 0.008
+    assert abs(rows.deleted.mean() - 0.02) < 0.004
+    # 12 %; an exit needs a day after the entry, which the positions of the last days lack.
+    assert 0.11 < (rows.exit_day.state == 0).mean() < 0.128
+    before = rows.entry_day.values < market.start
+    assert 0.68 < before.mean() < 0.73
+
+
+def test_sign_follows_type(generated, demo):
+    for portfolios in (generated, demo):
+        rows = portfolios.inputs.positions
+        for kind, quantity in zip(
+            texts(rows.position_type), rows.quantity.values.tolist(), strict=True
+        ):
+            assert quantity == 0 or (quantity < 0) == (kind in {"SHORT", "SC", "SP"})
+
+
+def test_options_name_their_contract(demo, real):
+    table = demo.positions.columns
+    for symbol, kind, base, strike, expiration, entry in zip(
+        texts(table["symbol"]),
+        texts(table["position_type"]),
+        texts(table["underlying_symbol"]),
+        decimals(table["strike_price"]),
+        days(table["expiration_date"]),
+        days(table["entry_date"]),
+        strict=True,
+    ):
+        if kind in {"LONG", "SHORT"}:
+            assert base is strike is expiration is None
+        else:
+            letter = kind[1]
+            stamp = f"{date_of(expiration):%y%m%d}"
+            assert symbol == f"{base}{stamp}{letter}{int(strike * 1000):08}"
+            assert symbol in real.symbols
+            assert entry < expiration
+
+
+def test_demo_has_every_kind_that_makes_pnl_hard(demo, real):
+    rows = demo.inputs.positions
+    symbols, classes = texts(rows.symbol), texts(rows.investment_class)
+    exits, exit_prices = days(rows.exit_day), decimals(rows.exit_price)
+    values, expirations = decimals(rows.market_value), days(rows.expiration_day)
+    kinds = Counter(texts(rows.position_type))
+    assert min(kinds[kind] for kind in ("LONG", "SHORT", "LC", "LP", "SC", "SP")) > 20
+    found = Counter()
+    for row, entry in enumerate(rows.entry_day.values.tolist()):
+        private = classes[row] == "PRIVATE"
+        found["weekend entry"] += entry >= real.start and date_of(entry).weekday() >= 5
+        found["entry within"] += entry > real.start
+        found["entry before"] += entry < real.start
+        found["exit with a price"] += exits[row] is not None and bool(exit_prices[row])
+        found["exit without"] += exits[row] is not None and exit_prices[row] is None
+        found["worthless exit"] += exit_prices[row] == 0
+        found["expiry within"] += expirations[row] is not None and expirations[row] < real.end
+        found["private, valued"] += private and bool(values[row])
+        found["private, not valued"] += private and not values[row]
+        found["private, priced symbol"] += private and symbols[row] in real.symbols
+        found["emptied"] += rows.quantity.values[row] == 0
+    weekdays = [date_of(when).weekday() for when in demo.inputs.flows.day.values]
+    found["weekend flow"] = sum(weekday >= 5 for weekday in weekdays)
+    found["session flow"] = sum(weekday < 5 for weekday in weekdays)
+    found["deleted flow"] = demo.flows.rows - len(demo.inputs.flows)
+    found["partial close"] = len(demo.inputs.events)
+    assert {kind: number for kind, number in found.items() if number < 10} == {}
+
+
+def test_soft_deleted_rows_are_marked_in_the_tables(demo):
+    column = demo.positions.columns["deleted_at"]
+    np.testing.assert_array_equal(column.state == 0, demo.inputs.positions.deleted)
+
+
+@pytest.mark.parametrize("which", ["generated", "demo"])
+def test_reference_finds_only_the_oddities_intended(which, request):
+    if which == "demo":
+        market = request.getfixturevalue("real")
+        inputs = demo_portfolios(market, count=40, seed=11).inputs
+    else:
+        market = generated_market(100, 20, seed=11)
+        inputs = generated_portfolios(60, market, seed=12).inputs
+    prices = reference_market(inputs.prices)
+    assert prices.issues == ()
+    sessions = market.days[market.first :].tolist()
+    names = Counter()
+    for portfolio in reference_portfolios(inputs):
+        result = ref.roll_forward(portfolio, prices, sessions)
+        assert not result.failed
+        assert [row.day for row in result.rows] == sessions
+        assert all(row.equity_balance > 0 for row in result.rows)
+        names.update(issue.name for issue in result.issues)
+    assert names.keys() == {"exit_unpriced", "expired"}
+
+
+def test_coverage_of_the_demo_stays_above_the_gate(demo, real):
+    prices = reference_market(demo.inputs.prices)
+    symbols = texts(demo.inputs.positions.symbol)
+    coverage = ref.coverage(prices, symbols, real.days[real.first :].tolist())
+    assert min(coverage.values()) > 0.6  # the default of `min_coverage` is 0.5
+
+
+def test_smallest_market_and_portfolio_work():
+    market = generated_market(1, 1, seed=0, history=0)
+    assert market.closes.shape == (1, 1)
+    assert generated_portfolios(1, market, positions=1, seed=0).positions.rows == 1
+
+
+def test_many_portfolios_take_little_memory_a_position(market):
+    rows = generated_portfolios(200, market, positions=3, seed=4).inputs.positions
+    assert len(rows.symbol.table()) <= 400 + 200  # distinct symbols, not one for each row
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        ({"symbols": 0, "sessions": 5}, "symbols"),
+        ({"symbols": 5, "sessions": 0}, "sessions"),
+        ({"symbols": 5, "sessions": 20_000}, "sessions"),
+        ({"symbols": 5, "sessions": 5, "gap": 1.0}, "gap"),
+        ({"symbols": 5, "sessions": 5, "end_day": day("2036-01-02")}, "end"),
+    ],
+)
+def test_impossible_market_is_an_error(arguments, option):
+    with pytest.raises(ConfigError) as caught:
+        generated_market(**arguments, seed=1)
+    assert caught.value.option == option
+
+
+@pytest.mark.parametrize("sessions", [0, 379])
+def test_more_real_sessions_than_there_are_is_an_error(sessions):
+    with pytest.raises(ConfigError, match="expected 1 to 378"):
+        real_market(sessions)
+
+
+def test_impossible_portfolios_are_errors(market):
+    with pytest.raises(ConfigError, match="portfolios is 0"):
+        generated_portfolios(0, market, seed=1)
+    with pytest.raises(ConfigError, match="positions is 0"):
+        generated_portfolios(1, market, positions=0, seed=1)
+    with pytest.raises(ConfigError, match="portfolios is 0"):
+        demo_portfolios(market, count=0, seed=1)
