@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -168,7 +168,7 @@ def compute(
         docs/semantics.md, S3 to S10.
     """
     market = build_market(inputs.prices, sessions, policy=policy, lookback_days=lookback_days)
-    return roll_forward(
+    rows = roll_forward(
         market,
         positions=inputs.positions,
         events=inputs.events,
@@ -177,6 +177,7 @@ def compute(
         opening=inputs.opening,
         threads=threads,
     )
+    return replace(rows, issues=_joined(market.issues, rows.issues))
 
 
 def _cores() -> int:
@@ -197,6 +198,23 @@ def _issues(columns: dict[str, Any]) -> Issues:
         symbol=_text(columns["symbol"]),
         day=Days(*columns["day"]),
         detail=_text(columns["detail"]),
+    )
+
+
+def _joined(first: Issues, second: Issues) -> Issues:
+    """Return the issues of both, those of `first` before those of `second`."""
+    if len(first) == 0:
+        return second
+    day = Days(
+        np.concatenate([first.day.values, second.day.values]),
+        np.concatenate([first.day.state, second.day.state]),
+    )
+    return Issues(
+        name=Text.of([*first.name.texts(), *second.name.texts()]),
+        portfolio=np.concatenate([first.portfolio, second.portfolio]),
+        symbol=Text.of([*first.symbol.texts(), *second.symbol.texts()]),
+        day=day,
+        detail=Text.of([*first.detail.texts(), *second.detail.texts()]),
     )
 
 

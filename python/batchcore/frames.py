@@ -141,6 +141,12 @@ class Text:
         ends = self.offsets.tolist()
         return [raw[a:b].decode() for a, b in zip(ends, ends[1:], strict=False)]
 
+    def texts(self) -> list[str | None]:
+        """Return the value of each row; NULL is None."""
+        table = self.table()
+        rows = zip(self.codes.tolist(), self.state.tolist(), strict=True)
+        return [table[code] if state == State.VALUE else None for code, state in rows]
+
 
 def _check_lengths(frame: object) -> None:
     """Raise `InputError` unless all columns of a frame have the same length."""

@@ -152,6 +152,7 @@ impl Marks {
             marks.value(sessions, lookback_days);
             symbols.push(marks);
         }
+        issues.sort_by(|a, b| a.key().cmp(&b.key()));
         Ok(Self {
             sessions: sessions.to_vec(),
             names,

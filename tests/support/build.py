@@ -1,0 +1,297 @@
+"""Frames from what the reference reads, and results of the core as the reference gives them.
+
+The core and the reference are handed the same portfolios: `inputs` turns them into the columns that
+the decoder would have made of the rows, `results` turns result columns back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from decimal import Decimal
+from fractions import Fraction
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from batchcore import reference as ref
+from batchcore.frames import (
+    Days,
+    Decimals,
+    Events,
+    Flows,
+    Inputs,
+    Issues,
+    Opening,
+    Positions,
+    Previous,
+    Prices,
+    Rows,
+    Text,
+)
+from batchcore.units import CENTS, RETURN_SCALE, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from support.cases import Price
+
+Frame = TypeVar("Frame")
+
+INT64 = range(-(2**63), 2**63)
+NO_SCALES: Mapping[str, int] = {}
+
+
+def mantissa(value: Decimal | None, scale: int) -> tuple[int, State]:
+    """Return what stands for `value` in a column of `scale`: mantissa and state."""
+    if value is None:
+        return 0, State.NULL
+    if not value.is_finite():
+        return 0, State.NON_FINITE
+    units = Fraction(value) * 10**scale
+    if units.denominator != 1 or units.numerator not in INT64:
+        return 0, State.NOT_REPRESENTABLE
+    return units.numerator, State.VALUE
+
+
+def decimals(values: Iterable[Decimal | None], scale: int) -> Decimals:
+    cells = [mantissa(value, scale) for value in values]
+    return Decimals(
+        np.array([units for units, _ in cells], dtype=np.int64),
+        scale,
+        np.array([state for _, state in cells], dtype=np.uint8),
+    )
+
+
+def days(values: Iterable[int | None]) -> Days:
+    """Return the column of days; None is NULL, `INFINITE_DAY` not finite."""
+    states = {None: State.NULL, ref.INFINITE_DAY: State.NON_FINITE}
+    cells = [(value, states.get(value, State.VALUE)) for value in values]
+    return Days(
+        np.array([0 if state else value for value, state in cells], dtype=np.int32),
+        np.array([state for _, state in cells], dtype=np.uint8),
+    )
+
+
+def uuids(names: Iterable[str]) -> npt.NDArray[np.uint8]:
+    """Return a key of 16 bytes for each name: the same for the same name."""
+    keys = b"".join(blake2b(name.encode(), digest_size=16).digest() for name in names)
+    return np.frombuffer(keys, dtype=np.uint8).reshape(-1, 16)
+
+
+def session_days(values: Iterable[int]) -> npt.NDArray[np.int32]:
+    return np.array(list(values), dtype=np.int32)
+
+
+def prices(rows: Iterable[Price] = (), scale: int = 4) -> Prices:
+    rows = list(rows)
+    return Prices(
+        symbol=Text.of([symbol for symbol, _, _ in rows]),
+        day=days(day for _, day, _ in rows),
+        close=decimals((close for _, _, close in rows), scale),
+    )
+
+
+def inputs(
+    portfolios: Sequence[ref.Portfolio] = (),
+    prices_as_stored: Iterable[Price] = (),
+    sessions: Sequence[int] = (),
+    scales: ref.Scales = ref.DEFAULT_SCALES,
+    *,
+    column_scales: Mapping[str, int] = NO_SCALES,
+    spans: Sequence[tuple[int, int]] | None = None,
+) -> Inputs:
+    """Return the frames of `portfolios`, which need different ids.
+
+    Args:
+        portfolios: In the order of the results.
+        prices_as_stored: As `reference.market` takes them.
+        sessions: Those of the run; S5 looks at the first one.
+        scales: Of the columns.
+        column_scales: Other scales of single columns, such as ``exit_price``.
+        spans: First and last day of each portfolio, if they are not the same.
+    """
+
+    def scaled(name: str, default: int, values: Iterable[Decimal | None]) -> Decimals:
+        return decimals(values, column_scales.get(name, default))
+
+    held = [
+        (portfolio.id, f"{portfolio.id}/{number}", position)
+        for portfolio in portfolios
+        for number, position in enumerate(portfolio.positions)
+    ]
+    positions = [position for _, _, position in held]
+    events = [(owner, key, event) for owner, key, p in held for event in p.events]
+    flows = [(portfolio.id, flow) for portfolio in portfolios for flow in portfolio.flows]
+    snapshots = [(p.id, snapshot) for p in portfolios for snapshot in p.snapshots]
+    firsts = [sessions[0] if len(sessions) else 0] * len(portfolios)
+    if spans is not None:
+        firsts = [min((s for s in sessions if s >= a), default=0) for a, _ in spans]
+    earliest = [
+        min((s for s in p.snapshots if s.day >= first), key=lambda s: s.day, default=None)
+        for p, first in zip(portfolios, firsts, strict=True)
+    ]
+    return Inputs(
+        positions=Positions(
+            id=uuids(key for _, key, _ in held),
+            portfolio_id=uuids(owner for owner, _, _ in held),
+            symbol=Text.of([p.symbol for p in positions]),
+            position_type=Text.of([p.position_type for p in positions]),
+            quantity=scaled("quantity", scales.quantity, (p.quantity for p in positions)),
+            entry_price=scaled("entry_price", scales.price, (p.entry_price for p in positions)),
+            entry_day=days(p.entry_day for p in positions),
+            exit_price=scaled("exit_price", scales.price, (p.exit_price for p in positions)),
+            exit_day=days(p.exit_day for p in positions),
+            expiration_day=days(p.expiration_day for p in positions),
+            investment_class=Text.of([p.investment_class for p in positions]),
+            market_value=scaled("market_value", scales.money, (p.market_value for p in positions)),
+            deleted=np.array([p.deleted for p in positions], dtype=np.bool_),
+        ),
+        events=Events(
+            position_id=uuids(key for _, key, _ in events),
+            portfolio_id=uuids(owner for owner, _, _ in events),
+            day=days(event.day for _, _, event in events),
+            quantity=scaled(
+                "quantity_closed", scales.quantity, (event.quantity for _, _, event in events)
+            ),
+            realized=scaled("realized_pnl", scales.money, (e.realized for _, _, e in events)),
+        ),
+        flows=Flows(
+            portfolio_id=uuids(owner for owner, _ in flows),
+            day=days(flow.day for _, flow in flows),
+            amount=scaled("amount", scales.money, (flow.amount for _, flow in flows)),
+            change_type=Text.of([flow.change_type for _, flow in flows]),
+        ),
+        prices=prices(prices_as_stored, column_scales.get("close", scales.close)),
+        previous=Previous(
+            portfolio_id=uuids(owner for owner, _ in snapshots),
+            day=session_days(snapshot.day for _, snapshot in snapshots),
+            equity=scaled("snapshot", scales.money, (s.equity for _, s in snapshots)),
+            cumulative_pnl=scaled(
+                "snapshot", scales.money, (s.cumulative_pnl for _, s in snapshots)
+            ),
+            cumulative_realized_pnl=scaled(
+                "snapshot", scales.money, (s.cumulative_realized_pnl for _, s in snapshots)
+            ),
+            cumulative_capital_flow=scaled(
+                "snapshot", scales.money, (s.cumulative_capital_flow for _, s in snapshots)
+            ),
+        ),
+        opening=Opening(
+            portfolio_id=uuids(portfolio.id for portfolio in portfolios),
+            equity=scaled("snapshot", scales.money, (p.opening_equity for p in portfolios)),
+            earliest_day=days(s and s.day for s in earliest),
+            earliest_equity=scaled("snapshot", scales.money, (s and s.equity for s in earliest)),
+            earliest_pnl=scaled("snapshot", scales.money, (s and s.daily_pnl for s in earliest)),
+            earliest_flow=scaled(
+                "snapshot", scales.money, (s and s.daily_capital_flow for s in earliest)
+            ),
+            first_day=None if spans is None else session_days(first for first, _ in spans),
+            last_day=None if spans is None else session_days(last for _, last in spans),
+        ),
+    )
+
+
+def take(frame: Frame, rows: Sequence[int]) -> Frame:
+    """Return the rows of a frame with these numbers, in this order."""
+    index = np.array(rows, dtype=np.intp)
+
+    def taken(column: Any) -> Any:
+        if isinstance(column, Decimals):
+            return Decimals(column.values[index], column.scale, column.state[index])
+        if isinstance(column, Days):
+            return Days(column.values[index], column.state[index])
+        if isinstance(column, Text):
+            codes, state = column.codes[index], column.state[index]
+            return Text(codes, column.offsets, column.data, state)
+        return column[index]
+
+    columns = {item.name: taken(getattr(frame, item.name)) for item in fields(frame)}
+    return replace(frame, **columns)
+
+
+def issues(columns: Issues) -> list[tuple[int, ref.Issue]]:
+    """Return the number of the portfolio (-1 for none) and the issue, in the order of rows."""
+    days_and_states = zip(columns.day.values.tolist(), columns.day.state.tolist(), strict=True)
+    found = zip(
+        columns.portfolio.tolist(),
+        columns.name.texts(),
+        columns.symbol.texts(),
+        [None if state else day for day, state in days_and_states],
+        columns.detail.texts(),
+        strict=True,
+    )
+    return [(portfolio, ref.Issue(*columns)) for portfolio, *columns in found]
+
+
+def results(rows: Rows) -> list[ref.Result]:
+    """Return the result of each portfolio.
+
+    Where the unrealized P&L needs more than 64 bits, that of the row is None.
+    """
+    amounts = {
+        "equity_balance": rows.equity_cents,
+        "daily_pnl": rows.daily_pnl_cents,
+        "daily_realized_pnl": rows.daily_realized_cents,
+        "daily_capital_flow": rows.daily_flow_cents,
+        "cumulative_pnl": rows.cumulative_pnl_cents,
+        "cumulative_realized_pnl": rows.cumulative_realized_cents,
+        "cumulative_capital_flow": rows.cumulative_flow_cents,
+        "long_value": rows.long_cents,
+        "short_value": rows.short_cents,
+        "gross_exposure": rows.gross_cents,
+        "net_exposure": rows.net_cents,
+        "cash_value": rows.cash_cents,
+    }
+    columns: dict[str, list[Any]] = {
+        name: _decimals(cents.tolist(), CENTS) for name, cents in amounts.items()
+    }
+    columns["day"] = rows.day.tolist()
+    columns["daily_return"] = _or_none(rows.daily_return, RETURN_SCALE)
+    columns["unrealized_pnl"] = _or_none(rows.unrealized, CENTS)
+    columns["num_positions"] = rows.num_positions.tolist()
+    columns["num_long_positions"] = rows.num_long.tolist()
+    columns["num_short_positions"] = rows.num_short.tolist()
+    columns["marks"] = [tuple(counts) for counts in rows.marks.tolist()]
+
+    portfolios: list[list[ref.Row]] = [[] for _ in rows.written]
+    for row, portfolio in enumerate(rows.portfolio.tolist()):
+        cells = {name: column[row] for name, column in columns.items()}
+        portfolios[portfolio].append(ref.Row(**cells))
+    noticed: list[list[ref.Issue]] = [[] for _ in rows.written]
+    for portfolio, issue in issues(rows.issues):
+        if portfolio >= 0:
+            noticed[portfolio].append(issue)
+    assert [len(own) for own in portfolios] == rows.written.tolist()
+    return [
+        ref.Result(tuple(own), tuple(noticed[number]), failed)
+        for number, (own, failed) in enumerate(zip(portfolios, rows.failed.tolist(), strict=True))
+    ]
+
+
+def market_issues(rows: Rows) -> list[ref.Issue]:
+    """Return the issues that are of no portfolio."""
+    return [issue for portfolio, issue in issues(rows.issues) if portfolio < 0]
+
+
+def in_64_bits(result: ref.Result) -> ref.Result:
+    """Return a result of the reference as far as `results` can tell it."""
+    rows = [
+        row if int(row.unrealized_pnl.scaleb(CENTS)) in INT64 else replace(row, unrealized_pnl=None)
+        for row in result.rows
+    ]
+    return replace(result, rows=tuple(rows))
+
+
+def _decimals(units: Iterable[int], scale: int) -> list[Decimal]:
+    return [Decimal(value).scaleb(-scale) for value in units]
+
+
+def _or_none(column: Decimals, scale: int) -> list[Decimal | None]:
+    assert column.scale == scale
+    values = _decimals(column.values.tolist(), scale)
+    return [
+        None if state else value for value, state in zip(values, column.state.tolist(), strict=True)
+    ]
