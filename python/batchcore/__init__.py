@@ -1,1 +1,103 @@
-"""batchcore: the nightly P&L batch over PostgreSQL, native, exact and restartable."""
+"""batchcore: the nightly P&L batch over PostgreSQL, native, exact and restartable.
+
+Public names load when they are first used, so that importing batchcore imports neither
+SQLAlchemy nor asyncpg.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from batchcore.compute import compute as compute
+    from batchcore.config import Schema as Schema
+    from batchcore.config import Settings as Settings
+    from batchcore.errors import BatchcoreError as BatchcoreError
+    from batchcore.errors import CancelledError as CancelledError
+    from batchcore.errors import ConfigError as ConfigError
+    from batchcore.errors import CoverageError as CoverageError
+    from batchcore.errors import DatabaseError as DatabaseError
+    from batchcore.errors import DecodeError as DecodeError
+    from batchcore.errors import InputError as InputError
+    from batchcore.errors import InternalError as InternalError
+    from batchcore.errors import LeaseHeldError as LeaseHeldError
+    from batchcore.errors import NumericError as NumericError
+    from batchcore.errors import SchemaError as SchemaError
+    from batchcore.errors import SnapshotExistsError as SnapshotExistsError
+    from batchcore.frames import Days as Days
+    from batchcore.frames import Decimals as Decimals
+    from batchcore.frames import Events as Events
+    from batchcore.frames import Flows as Flows
+    from batchcore.frames import Inputs as Inputs
+    from batchcore.frames import Issues as Issues
+    from batchcore.frames import Misses as Misses
+    from batchcore.frames import Opening as Opening
+    from batchcore.frames import Positions as Positions
+    from batchcore.frames import Previous as Previous
+    from batchcore.frames import Prices as Prices
+    from batchcore.frames import Rows as Rows
+    from batchcore.frames import Text as Text
+    from batchcore.run.orchestrator import run_batch as run_batch
+    from batchcore.run.result import BatchResult as BatchResult
+
+_ROOMS: Final = {
+    "batchcore.compute": ("compute",),
+    "batchcore.config": ("Schema", "Settings"),
+    "batchcore.errors": (
+        "BatchcoreError",
+        "CancelledError",
+        "ConfigError",
+        "CoverageError",
+        "DatabaseError",
+        "DecodeError",
+        "InputError",
+        "InternalError",
+        "LeaseHeldError",
+        "NumericError",
+        "SchemaError",
+        "SnapshotExistsError",
+    ),
+    "batchcore.frames": (
+        "Days",
+        "Decimals",
+        "Events",
+        "Flows",
+        "Inputs",
+        "Issues",
+        "Misses",
+        "Opening",
+        "Positions",
+        "Previous",
+        "Prices",
+        "Rows",
+        "Text",
+    ),
+    "batchcore.run.orchestrator": ("run_batch",),
+    "batchcore.run.result": ("BatchResult",),
+}
+_HOMES: Final = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [  # noqa: PLE0604  # strings, from the table above
+    "__version__",
+    *sorted(_HOMES),
+]
+
+
+def __getattr__(name: str) -> object:
+    """Return a public name from the room that owns it."""
+    if name == "__version__":
+        from batchcore.compute import core_version  # noqa: PLC0415  # loads NumPy
+
+        return core_version
+    if name not in _HOMES:
+        msg = f"module `batchcore` has no attribute `{name}`"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

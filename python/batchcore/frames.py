@@ -148,6 +148,23 @@ class Text:
         return [table[code] if state == State.VALUE else None for code, state in rows]
 
 
+def joined(parts: Sequence[Text]) -> Text:
+    """Return text columns one after the other, their values in one table."""
+    table: dict[str, int] = {}
+    codes = []
+    for part in parts:
+        moved = [table.setdefault(value, len(table)) for value in part.table()]
+        mapped = np.array(moved, dtype=np.uint32)
+        codes.append(mapped[part.codes] if moved else part.codes)
+    values = Text.of(list(table))
+    return Text(
+        np.concatenate(codes),
+        values.offsets,
+        values.data,
+        np.concatenate([part.state for part in parts]),
+    )
+
+
 def _check_lengths(frame: object) -> None:
     """Raise `InputError` unless all columns of a frame have the same length."""
     rows: int | None = None

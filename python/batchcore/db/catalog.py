@@ -54,7 +54,6 @@ REQUIRED: Final[Mapping[str, Mapping[str, Kind]]] = MappingProxyType(
             {
                 "id": Kind.UUID,
                 "name": Kind.TEXT,
-                "currency": Kind.TEXT,
                 "equity_balance": Kind.NUMERIC,
                 "deleted_at": Kind.TIMESTAMPTZ,
                 "updated_at": Kind.TIMESTAMPTZ,
@@ -136,7 +135,7 @@ _KEY: Final = frozenset({"id", "portfolio_id", "snapshot_date", "created_at"})
 _WRITTEN: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         _SNAPSHOTS: frozenset(REQUIRED[_SNAPSHOTS]),
-        "portfolios": frozenset({"equity_balance"}),
+        "portfolios": frozenset({"equity_balance", "updated_at"}),
     }
 )
 _MONEY_DIGITS: Final = 14

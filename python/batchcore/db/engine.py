@@ -1,0 +1,316 @@
+"""Connections of a run, whatever the caller has, with every statement counted.
+
+A *statement* is a SELECT, COPY, INSERT, UPDATE or DELETE that batchcore causes, those that the
+driver sends to learn about types or to reset a pooled connection included; transaction control and
+settings are not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from batchcore.errors import ConfigError, DatabaseError, InternalError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from asyncpg.connection import LoggedQuery
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    Lend = Callable[
+        [Callable[[str], None]], contextlib.AbstractAsyncContextManager[asyncpg.Connection]
+    ]
+
+URL_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
+
+_COUNTED: Final = re.compile(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|COPY|MERGE|VALUES)\b", re.I)
+
+
+class Session:
+    """A connection inside one transaction, and what has been sent on it.
+
+    Attributes:
+        raw: The asyncpg connection.
+        statements: How many statements each phase has caused.
+        phase: The phase that statements are counted under.
+    """
+
+    def __init__(self, raw: asyncpg.Connection, statements: Counter[str], phase: str) -> None:
+        self.raw = raw
+        self.statements = statements
+        self.phase = phase
+
+    def count(self, statements: int = 1) -> None:
+        """Count statements that the driver does not report itself, such as COPY."""
+        self.statements[self.phase] += statements
+
+    async def copy_out(self, query: str, take: Callable[[bytes], None]) -> None:
+        """Run ``COPY (query) TO STDOUT`` and hand its bytes to ``take`` as they arrive."""
+
+        async def sink(data: bytes) -> None:
+            take(data)
+
+        self.count()
+        with driver_errors():
+            await self.raw.copy_from_query(query, output=sink, format="binary")
+
+    async def copy_in(
+        self, table: str, columns: list[str], pieces: list[bytes], *, namespace: str | None = None
+    ) -> int:
+        """Run ``COPY table FROM STDIN`` with the bytes of ``pieces``; return its rows."""
+
+        async def source() -> AsyncIterator[bytes]:
+            for piece in pieces:
+                yield piece
+
+        self.count()
+        with driver_errors():
+            status = await self.raw.copy_to_table(
+                table, source=source(), columns=columns, schema_name=namespace, format="binary"
+            )
+        return int(status.rpartition(" ")[2])
+
+    async def execute(self, sql: str) -> int:
+        """Run one statement without parameters; return the rows that it touched."""
+        with driver_errors():
+            status: str = await self.raw.execute(sql)
+        last = status.rpartition(" ")[2]
+        return int(last) if last.isdigit() else 0
+
+    def log(self, query: LoggedQuery) -> None:
+        """Count a query that the driver reports."""
+        if _COUNTED.match(query.query):
+            self.count()
+
+
+class Database:
+    """Where connections come from: a URL, an asyncpg pool or an SQLAlchemy engine on asyncpg.
+
+    Attributes:
+        statements: How many statements each phase has caused, over all connections.
+    """
+
+    def __init__(self, database: object) -> None:
+        """Take whatever a caller has.
+
+        Args:
+            database: A URL, an `asyncpg.Pool` or an SQLAlchemy `AsyncEngine` on asyncpg.
+
+        Raises:
+            ConfigError: anything else, or a URL that is not PostgreSQL's.
+        """
+        self.statements: Counter[str] = Counter()
+        if isinstance(database, str):
+            self._lend = _from_url(database)
+        elif isinstance(database, asyncpg.Pool):
+            self._lend = _from_pool(database)
+        else:
+            self._lend = _from_engine(_engine(database))
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self, phase: str) -> AsyncIterator[Session]:
+        """Give a session whose every statement sees the database as it is now.
+
+        REPEATABLE READ, READ ONLY; statements and idle times have no limit in it, as one of them
+        would end a long run half-way.
+
+        Raises:
+            DatabaseError: no connection, or the isolation level was not had.
+        """
+        async with self._session(phase) as session:
+            transaction = session.raw.transaction(isolation="repeatable_read", readonly=True)
+            async with _transaction(transaction):
+                await _without_limits(session)
+                level = await session.raw.fetchval("SHOW transaction_isolation")
+                if not session.raw.is_in_transaction() or level != "repeatable read":
+                    msg = f"expected a REPEATABLE READ transaction, was {level}"
+                    raise InternalError(msg)
+                yield session
+
+    @contextlib.asynccontextmanager
+    async def writing(self, phase: str) -> AsyncIterator[Session]:
+        """Give a session to write in, outside a transaction; `transaction` opens one."""
+        async with self._session(phase) as session:
+            yield session
+
+    @contextlib.asynccontextmanager
+    async def _session(self, phase: str) -> AsyncIterator[Session]:
+        def count(text: str) -> None:
+            if _COUNTED.match(text):
+                self.statements[phase] += 1
+
+        async with self._lend(count) as raw:
+            session = Session(raw, self.statements, phase)
+            raw.add_query_logger(session.log)
+            try:
+                yield session
+            finally:
+                raw.remove_query_logger(session.log)
+
+
+@contextlib.asynccontextmanager
+async def transaction(session: Session) -> AsyncIterator[None]:
+    """Run a READ COMMITTED transaction of a writing session: all of it, or nothing."""
+    async with _transaction(session.raw.transaction(isolation="read_committed")):
+        await _without_limits(session)
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _transaction(transaction: Any) -> AsyncIterator[None]:  # noqa: ANN401  # asyncpg has no types
+    with driver_errors():
+        await transaction.start()
+    try:
+        yield
+    except BaseException:
+        # A connection that is gone has rolled back already; its own error is the one to tell.
+        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await transaction.rollback()
+        raise
+    with driver_errors():
+        await transaction.commit()
+
+
+async def _without_limits(session: Session) -> None:
+    settings = ["statement_timeout", "idle_in_transaction_session_timeout"]
+    if session.raw.get_server_version() >= (17,):
+        settings.append("transaction_timeout")
+    await session.execute("; ".join(f"SET LOCAL {name} = 0" for name in settings))
+
+
+def _from_url(url: str) -> Lend:
+    scheme, colon, rest = url.partition("://")
+    if not colon or scheme not in URL_SCHEMES:
+        msg = "expected a database URL that starts with `postgresql://`"
+        raise ConfigError(msg, "database_url")
+
+    @contextlib.asynccontextmanager
+    async def lend(_count: Callable[[str], None]) -> AsyncIterator[asyncpg.Connection]:
+        with driver_errors():
+            # asyncpg reads the URL itself: sslmode and PG* mean there what libpq says.
+            raw = await asyncpg.connect(
+                f"postgresql://{rest}", statement_cache_size=0
+            )
+        try:
+            yield raw
+        finally:
+            await _closed(raw)
+
+    return lend
+
+
+async def _closed(raw: asyncpg.Connection) -> None:
+    try:
+        await raw.close(timeout=5)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        raw.terminate()
+
+
+def _from_pool(pool: asyncpg.Pool) -> Lend:
+    @contextlib.asynccontextmanager
+    async def lend(count: Callable[[str], None]) -> AsyncIterator[asyncpg.Connection]:
+        with driver_errors():
+            raw = await pool.acquire()
+        reset = raw.get_reset_query()
+        try:
+            yield raw
+        finally:
+            count(reset)
+            await pool.release(raw)
+
+    return lend
+
+
+def _engine(database: object) -> AsyncEngine:
+    try:
+        from sqlalchemy.ext.asyncio import AsyncEngine as Engine  # noqa: PLC0415  # 0.4 s to import
+    except ImportError:  # pragma: no cover  # a required dependency
+        Engine = None  # type: ignore[assignment,misc]  # noqa: N806
+    if Engine is not None and isinstance(database, Engine):
+        if database.dialect.driver != "asyncpg":
+            msg = f"the engine's driver is {database.dialect.driver}, expected asyncpg"
+            raise ConfigError(msg, "db")
+        return database
+    msg = (
+        "expected a database URL, an asyncpg.Pool or an SQLAlchemy AsyncEngine, was "
+        f"{type(database).__module__}.{type(database).__qualname__}"
+    )
+    raise ConfigError(msg, "db")
+
+
+def _from_engine(engine: AsyncEngine) -> Lend:
+    @contextlib.asynccontextmanager
+    async def lend(count: Callable[[str], None]) -> AsyncIterator[asyncpg.Connection]:
+        from sqlalchemy import event  # noqa: PLC0415  # the caller has it imported
+
+        logged: list[tuple[asyncpg.Connection, Callable[[LoggedQuery], None]]] = []
+
+        def connected(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401
+            raw = dbapi_connection.driver_connection
+
+            def log(query: LoggedQuery) -> None:
+                count(query.query)
+
+            raw.add_query_logger(log)
+            logged.append((raw, log))
+
+        # First in line, so that what SQLAlchemy asks a new connection for is counted too.
+        event.listen(engine.sync_engine, "connect", connected, insert=True)
+        try:
+            with driver_errors():
+                connection = await engine.connect()
+                raw = (await connection.get_raw_connection()).driver_connection
+        finally:
+            event.remove(engine.sync_engine, "connect", connected)
+            for new, log in logged:
+                new.remove_query_logger(log)
+        if raw is None:
+            msg = "SQLAlchemy gave no connection of the driver"
+            raise InternalError(msg)
+        try:
+            yield raw
+        finally:
+            await connection.close()
+
+    return lend
+
+
+@contextlib.contextmanager
+def driver_errors() -> Iterator[None]:
+    """Turn what the driver raises into `DatabaseError` or `ConfigError`, in one line.
+
+    Raises:
+        ConfigError: the URL cannot be used.
+        DatabaseError: the server refused, failed or cannot be reached.
+    """
+    try:
+        yield
+    except asyncpg.exceptions.ClientConfigurationError as error:
+        raise ConfigError(f"the database URL is not usable: {error}", "database_url") from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise database_error(error) from error
+    except Exception as error:
+        cause = _driver_cause(error)
+        if cause is None:
+            raise
+        raise database_error(cause) from error
+
+
+def _driver_cause(error: Exception) -> BaseException | None:
+    """Return what an SQLAlchemy error wraps; None if it is no error of the driver's."""
+    if not type(error).__module__.startswith("sqlalchemy."):
+        return None
+    wrapped = getattr(error, "orig", None)
+    return (wrapped.__cause__ or wrapped) if wrapped is not None else error
+
+
+def database_error(error: BaseException) -> DatabaseError:
+    """Return the error of one line for what the driver raised."""
+    sqlstate = getattr(error, "sqlstate", None)
+    text = " ".join(str(error).split()) or type(error).__name__
+    return DatabaseError(text, sqlstate if isinstance(sqlstate, str) else None)

@@ -1,0 +1,278 @@
+"""Queries to frames: binary COPY, decoded while it streams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batchcore import _core
+from batchcore.db.catalog import Kind
+from batchcore.db.queries import Queries, Query, Selection
+from batchcore.errors import DecodeError
+from batchcore.frames import Days, Decimals, Events, Flows, Positions, Prices, Text, joined
+from batchcore.units import CENTS
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from batchcore.calendar import Calendar
+    from batchcore.db.engine import Session
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SnapshotColumns:
+    """One snapshot for each portfolio, or none: then its day is NULL.
+
+    Attributes:
+        day: Its date.
+        equity: `equity_balance`.
+        cumulative_pnl: Dollars.
+        cumulative_realized_pnl: Dollars.
+        cumulative_capital_flow: Dollars.
+    """
+
+    day: Days
+    equity: Decimals
+    cumulative_pnl: Decimals
+    cumulative_realized_pnl: Decimals
+    cumulative_capital_flow: Decimals
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Portfolios:
+    """The portfolios of a run and the complete snapshots around its first day, sorted by id.
+
+    Attributes:
+        id: (n, 16) uint8, ascending.
+        equity: `portfolios.equity_balance`.
+        deleted: (n,) bool; True only for portfolios that were asked for by id.
+        before: The latest snapshot before the boundary.
+        first_day: Date of the earliest snapshot from the boundary on.
+        first_equity: Its equity.
+        first_pnl: Its daily P&L.
+        first_flow: Its daily capital flow.
+        last: The latest snapshot from the boundary on.
+    """
+
+    id: npt.NDArray[np.uint8]
+    equity: Decimals
+    deleted: npt.NDArray[np.bool_]
+    before: SnapshotColumns
+    first_day: Days
+    first_equity: Decimals
+    first_pnl: Decimals
+    first_flow: Decimals
+    last: SnapshotColumns
+
+    def __len__(self) -> int:
+        """Return the number of portfolios."""
+        return len(self.id)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Existing:
+    """Snapshots that stand already.
+
+    Attributes:
+        portfolio_id: (n, 16) uint8.
+        day: (n,) int32.
+        complete: (n,) bool, S5.
+    """
+
+    portfolio_id: npt.NDArray[np.uint8]
+    day: npt.NDArray[np.int32]
+    complete: npt.NDArray[np.bool_]
+
+
+async def load(session: Session, query: Query) -> dict[str, Any]:
+    """Return the columns of a query by name: `Decimals`, `Days`, `Text`, or an array.
+
+    Raises:
+        DatabaseError: the server refused the query.
+        DecodeError: its bytes are not what the query announces; it names query, column and row.
+    """
+    specs = [(column.name, column.kind.value, column.scale) for column in query.columns]
+    decoder = _core.Decoder(specs)
+    try:
+        await session.copy_out(query.sql, decoder.push)
+        parts = decoder.finish()
+    except DecodeError as error:
+        message = f"query `{query.name}`: {error}"
+        raise DecodeError(message, query.name, error.column, error.row) from error
+    return {column.name: _column(column.kind, parts[column.name]) for column in query.columns}
+
+
+def _column(kind: Kind, parts: Any) -> Any:  # noqa: ANN401  # one of four column types
+    if kind == Kind.NUMERIC:
+        return Decimals(*parts)
+    if kind == Kind.DATE:
+        return Days(*parts)
+    if kind == Kind.TEXT:
+        return Text(*parts)
+    values, _state = parts
+    return values.reshape(-1, 16) if kind == Kind.UUID else values
+
+
+async def load_portfolios(
+    session: Session, queries: Queries, calendar: Calendar, boundary: int, selection: Selection
+) -> Portfolios:
+    """Return the portfolios of a run, sorted by id."""
+    columns = await load(session, queries.portfolios(calendar, boundary, selection))
+    order = sorted_ids(columns["id"])
+
+    def take(name: str) -> Any:  # noqa: ANN401  # a column of the type of the query's
+        return taken(columns[name], order)
+
+    def snapshot(prefix: str) -> SnapshotColumns:
+        return SnapshotColumns(
+            take(f"{prefix}_day"),
+            take(f"{prefix}_equity_balance"),
+            take(f"{prefix}_cumulative_pnl"),
+            take(f"{prefix}_cumulative_realized_pnl"),
+            take(f"{prefix}_cumulative_capital_flow"),
+        )
+
+    return Portfolios(
+        id=take("id"),
+        equity=take("equity"),
+        deleted=take("deleted").astype(np.bool_),
+        before=snapshot("before"),
+        first_day=take("first_day"),
+        first_equity=take("first_equity_balance"),
+        first_pnl=take("first_daily_pnl"),
+        first_flow=take("first_daily_capital_flow"),
+        last=snapshot("last"),
+    )
+
+
+def sorted_ids(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Return the order in which PostgreSQL sorts uuids, that of their bytes."""
+    halves = np.ascontiguousarray(ids).view(">u8").reshape(-1, 2)
+    order: npt.NDArray[np.int64] = np.lexsort((halves[:, 1], halves[:, 0]))
+    return order
+
+
+def taken(column: Any, rows: npt.NDArray[Any]) -> Any:  # noqa: ANN401  # the type it was given
+    """Return the given rows of a column or array."""
+    if isinstance(column, Decimals):
+        return Decimals(column.values[rows], column.scale, column.state[rows])
+    if isinstance(column, Days):
+        return Days(column.values[rows], column.state[rows])
+    if isinstance(column, Text):
+        return Text(column.codes[rows], column.offsets, column.data, column.state[rows])
+    return np.ascontiguousarray(column[rows])
+
+
+async def load_symbols(session: Session, queries: Queries, selection: Selection) -> Text:
+    """Return the distinct symbols of the positions of a run, as spelt."""
+    columns = await load(session, queries.symbols(selection))
+    symbols: Text = columns["symbol"]
+    return symbols
+
+
+async def load_prices(
+    session: Session, queries: Queries, symbols: Text, first: int, last: int
+) -> Prices:
+    """Return every finite close of the symbols in a window, and of each the last before it.
+
+    Symbols are matched trimmed and upper-cased and returned as stored. Two statements.
+    """
+    wanted = sorted({normalised(symbol) for symbol in symbols.table()} - {""})
+    earlier = await load(session, queries.earlier_closes(wanted, first))
+    spellings = earlier["symbol"].table()
+    window = await load(session, queries.prices(spellings, first, last))
+    found = earlier["day"].state == 0
+    early = {name: taken(column, found) for name, column in earlier.items()}
+    return Prices(
+        symbol=joined([early["symbol"], window["symbol"]]),
+        day=Days(
+            np.concatenate((early["day"].values, window["day"].values)),
+            np.concatenate((early["day"].state, window["day"].state)),
+        ),
+        close=Decimals(
+            np.concatenate((early["close"].values, window["close"].values)),
+            window["close"].scale,
+            np.concatenate((early["close"].state, window["close"].state)),
+        ),
+    )
+
+
+def normalised(symbol: str) -> str:
+    """Return a symbol without blanks at its ends and with ASCII letters in upper case (S2)."""
+    return symbol.strip(" ").encode().upper().decode()
+
+
+async def load_price_dates(session: Session, queries: Queries) -> npt.NDArray[np.int32]:
+    """Return the dates with a valid close of any symbol, in any order."""
+    columns = await load(session, queries.price_dates())
+    days: Days = columns["day"]
+    return days.values
+
+
+async def load_positions(session: Session, queries: Queries, selection: Selection) -> Positions:
+    """Return the positions of a chunk that are not soft-deleted."""
+    columns = await load(session, queries.positions(selection))
+    return Positions(
+        id=columns["id"],
+        portfolio_id=columns["portfolio_id"],
+        symbol=columns["symbol"],
+        position_type=columns["position_type"],
+        quantity=columns["quantity"],
+        entry_price=columns["entry_price"],
+        entry_day=columns["entry_date"],
+        exit_price=columns["exit_price"],
+        exit_day=columns["exit_date"],
+        expiration_day=columns["expiration_date"],
+        investment_class=columns["investment_class"],
+        market_value=columns["market_value"],
+    )
+
+
+async def load_events(session: Session, queries: Queries, selection: Selection) -> Events:
+    """Return the events of the positions of a chunk; none where the host has no such table."""
+    if not queries.has_table("position_realized_events"):
+        no_ids = np.zeros((0, 16), dtype=np.uint8)
+        none = Decimals.nulls(0)
+        return Events(
+            position_id=no_ids,
+            portfolio_id=no_ids,
+            day=Days.nulls(0),
+            quantity=Decimals.nulls(0, 0),
+            realized=none,
+        )
+    return Events(**await load(session, queries.events(selection)))
+
+
+async def load_flows(
+    session: Session, queries: Queries, selection: Selection, first: int, last: int
+) -> Flows:
+    """Return the flows of a chunk dated in a window; none where the host has no such table."""
+    if not queries.has_table("equity_changes"):
+        return Flows(
+            portfolio_id=np.zeros((0, 16), dtype=np.uint8),
+            day=Days.nulls(0),
+            amount=Decimals.nulls(0, CENTS),
+            change_type=Text.of([]),
+        )
+    return Flows(**await load(session, queries.flows(selection, first, last)))
+
+
+async def load_existing(
+    session: Session,
+    queries: Queries,
+    calendar: Calendar,
+    selection: Selection,
+    first: int,
+    last: int,
+) -> Existing:
+    """Return which snapshots of a chunk stand in a window."""
+    columns = await load(session, queries.existing(calendar, selection, first, last))
+    days: Days = columns["day"]
+    return Existing(columns["portfolio_id"], days.values, columns["complete"].astype(np.bool_))
+
+
+def located(keys: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    """Return the row of each key in ``ids``, -1 for none; both (n, 16) uint8."""
+    return _core.locate(keys=np.ascontiguousarray(keys), ids=np.ascontiguousarray(ids))

@@ -1,0 +1,408 @@
+"""Each SELECT of a run, with the columns that its binary COPY brings.
+
+COPY takes no driver parameters: dates, uuids and texts stand in the statement as literals, made
+here from integers, 16 bytes each, and quoted text.
+"""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from batchcore.db.catalog import Catalog, Kind
+from batchcore.db.sql import column_name, quote_literal, table_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy.typing as npt
+
+    from batchcore.calendar import Calendar
+
+_EPOCH: Final = datetime.date(1970, 1, 1).toordinal()
+_INFINITY: Final = "'Infinity'::numeric"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a query's result.
+
+    Attributes:
+        name: Its name in the frame.
+        kind: How its bytes are read.
+        scale: Decimals of a NUMERIC.
+    """
+
+    name: str
+    kind: Kind
+    scale: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A SELECT and what it brings.
+
+    Attributes:
+        name: For errors and logs.
+        sql: Without parameters.
+        columns: In order.
+    """
+
+    name: str
+    sql: str
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which portfolios a query is about: an inclusive range of ids, or a list of them.
+
+    Attributes:
+        ids: (n, 16) uint8, sorted; None means all that are not soft-deleted.
+        as_range: Whether every portfolio between the first and the last is meant.
+    """
+
+    ids: npt.NDArray[np.uint8] | None = None
+    as_range: bool = False
+
+    def condition(self, column: str) -> str:
+        """Return the condition that ``column`` is one of them; `all` is no condition."""
+        if self.ids is None:
+            return "true"
+        if len(self.ids) == 0:
+            return "false"
+        if self.as_range:
+            return f"{column} BETWEEN {_uuid(self.ids[0])} AND {_uuid(self.ids[-1])}"
+        listed = ",".join(str(uuid.UUID(bytes=row.tobytes())) for row in self.ids)
+        return f"{column} = ANY('{{{listed}}}'::uuid[])"
+
+
+def _uuid(row: npt.NDArray[np.uint8]) -> str:
+    return f"'{uuid.UUID(bytes=row.tobytes())}'::uuid"
+
+
+def date_literal(day: int) -> str:
+    """Return a day since 1970-01-01 as a date literal."""
+    return f"'{datetime.date.fromordinal(day + _EPOCH).isoformat()}'::date"
+
+
+def text_array(texts: Iterable[str]) -> str:
+    """Return texts as an array literal that means the same under any server setting."""
+    quoted = ",".join(
+        '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts
+    )
+    return quote_literal("{" + quoted + "}") + "::text[]"
+
+
+class Queries:
+    """The queries of one run, on the tables that the catalog found."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        """Take the names, types and scales of the host's tables."""
+        self._catalog = catalog
+        self._schema = catalog.schema
+
+    def has_table(self, table: str) -> bool:
+        """Return whether an optional table is there."""
+        return self._catalog.has_table(table)
+
+    def _table(self, table: str) -> str:
+        return table_name(self._schema, table)
+
+    def _name(self, table: str, column: str) -> str:
+        return column_name(self._schema, table, column)
+
+    def _decimal(self, name: str, table: str, column: str) -> Column:
+        return Column(name, Kind.NUMERIC, self._catalog.scale(table, column))
+
+    def portfolios(self, calendar: Calendar, boundary: int, selection: Selection) -> Query:
+        """Return decision (a): each portfolio with the snapshots around ``boundary``.
+
+        Three LATERAL look-ups on the unique index: the latest complete snapshot before the
+        boundary, the earliest and the latest from it on. Of those asked for by id, soft-deleted
+        ones come too, marked.
+        """
+        p = {c: self._name("portfolios", c) for c in ("id", "equity_balance", "deleted_at")}
+        s = {
+            c: self._name("portfolio_snapshots", c)
+            for c in (
+                "portfolio_id",
+                "snapshot_date",
+                "equity_balance",
+                "cumulative_pnl",
+                "cumulative_realized_pnl",
+                "cumulative_capital_flow",
+                "daily_pnl",
+                "daily_capital_flow",
+            )
+        }
+        cumulative = [
+            s["equity_balance"],
+            s["cumulative_pnl"],
+            s["cumulative_realized_pnl"],
+            s["cumulative_capital_flow"],
+        ]
+        earliest = [s["equity_balance"], s["daily_pnl"], s["daily_capital_flow"]]
+        complete = self.complete(calendar)
+
+        def lateral(alias: str, names: list[str], order: str) -> str:
+            compare = "<" if alias == "before" else ">="
+            columns = ", ".join([s["snapshot_date"], *names])
+            return (
+                f" LEFT JOIN LATERAL (SELECT {columns} FROM {self._table('portfolio_snapshots')}"
+                f" WHERE {s['portfolio_id']} = p.{p['id']}"
+                f" AND {s['snapshot_date']} {compare} {date_literal(boundary)} AND {complete}"
+                f" ORDER BY {s['snapshot_date']} {order} LIMIT 1) AS {alias} ON true"
+            )
+
+        selected = [f"p.{p['id']}", f"p.{p['equity_balance']}", f"p.{p['deleted_at']} IS NOT NULL"]
+        for alias, names in (("before", cumulative), ("first", earliest), ("last", cumulative)):
+            selected += [f"{alias}.{name}" for name in (s["snapshot_date"], *names)]
+        wanted = f"p.{p['deleted_at']} IS NULL"
+        if selection.ids is not None:
+            wanted = selection.condition(f"p.{p['id']}")
+        sql = (
+            f"SELECT {', '.join(selected)} FROM {self._table('portfolios')} AS p"  # noqa: S608
+            + lateral("before", cumulative, "DESC")
+            + lateral("first", earliest, "ASC")
+            + lateral("last", cumulative, "DESC")
+            + f" WHERE {wanted}"
+        )
+
+        def snapshot(prefix: str, columns: tuple[str, ...]) -> list[Column]:
+            return [
+                Column(f"{prefix}_day", Kind.DATE),
+                *(
+                    self._decimal(f"{prefix}_{c}", "portfolio_snapshots", c)
+                    for c in columns
+                ),
+            ]
+
+        sums = (
+            "equity_balance",
+            "cumulative_pnl",
+            "cumulative_realized_pnl",
+            "cumulative_capital_flow",
+        )
+        return Query(
+            "portfolios",
+            sql,
+            (
+                Column("id", Kind.UUID),
+                self._decimal("equity", "portfolios", "equity_balance"),
+                Column("deleted", Kind.BOOL),
+                *snapshot("before", sums),
+                *snapshot("first", ("equity_balance", "daily_pnl", "daily_capital_flow")),
+                *snapshot("last", sums),
+            ),
+        )
+
+    def complete(self, calendar: Calendar) -> str:
+        """Return the condition that a snapshot is complete (S5), session of the calendar included.
+
+        Sessions travel as a string of bits: 4 KB for 46 years, and one look-up for each row.
+        """
+        day = self._name("portfolio_snapshots", "snapshot_date")
+        equity = self._name("portfolio_snapshots", "equity_balance")
+        flag = self._name("portfolio_snapshots", "is_complete")
+        # NaN sorts above Infinity, so the two comparisons leave it out.
+        condition = f"{flag} AND {equity} < {_INFINITY} AND {equity} > '-Infinity'::numeric"
+        if calendar.days is None:
+            return f"{condition} AND isfinite({day})"
+        if len(calendar.days) == 0:
+            return "false"
+        first, last = int(calendar.days[0]), int(calendar.days[-1])
+        bits = np.zeros(last - first + 1, dtype=np.bool_)
+        bits[calendar.days - first] = True
+        # get_bit counts from the lowest bit of each byte
+        packed = np.packbits(bits, bitorder="little").tobytes().hex()
+        return (
+            f"{condition} AND CASE WHEN {day} BETWEEN {date_literal(first)} AND"
+            f" {date_literal(last)} THEN get_bit('\\x{packed}'::bytea, {day} -"
+            f" {date_literal(first)}) = 1 ELSE false END"
+        )
+
+    def symbols(self, selection: Selection) -> Query:
+        """Return decision (b): the distinct symbols of the positions of the run, as spelt."""
+        symbol = self._name("positions", "symbol")
+        portfolio = self._name("positions", "portfolio_id")
+        if selection.ids is None:
+            alive = (
+                f"{portfolio} IN (SELECT {self._name('portfolios', 'id')} FROM"  # noqa: S608
+                f" {self._table('portfolios')} WHERE"
+                f" {self._name('portfolios', 'deleted_at')} IS NULL)"
+            )
+        else:
+            alive = selection.condition(portfolio)
+        sql = (
+            f"SELECT DISTINCT {symbol} FROM {self._table('positions')}"  # noqa: S608
+            f" WHERE {self._name('positions', 'deleted_at')} IS NULL"
+            f" AND {symbol} IS NOT NULL AND {symbol} <> '' AND {alive}"
+        )
+        return Query("symbols", sql, (Column("symbol", Kind.TEXT),))
+
+    def earlier_closes(self, normalised: Iterable[str], before: int) -> Query:
+        """Return decision (d): of each spelling of the run's symbols the last valid close before a
+        day, and the last finite one where it is newer; a row without close if there is neither.
+
+        The distinct spellings are found by stepping through the unique index, one probe each.
+        """  # noqa: D205
+        symbol, day, close = self._price_names()
+        prices = self._table("market_data_cache")
+        limit = f"{day} < {date_literal(before)} AND {self._finite(close)}"
+        sql = (
+            f"WITH RECURSIVE spelling(symbol) AS ("  # noqa: S608
+            f"(SELECT min({symbol}) FROM {prices}) UNION ALL"
+            f" SELECT (SELECT min({symbol}) FROM {prices} WHERE {symbol} > spelling.symbol)"
+            f" FROM spelling WHERE spelling.symbol IS NOT NULL)"
+            f" SELECT spelling.symbol, earlier.day, earlier.close FROM spelling"
+            f" LEFT JOIN LATERAL ("
+            f"(SELECT {day}, {close} FROM {prices} WHERE {symbol} = spelling.symbol AND {limit}"
+            f" AND {close} > 0 ORDER BY {day} DESC LIMIT 1) UNION ALL"
+            f" SELECT * FROM (SELECT {day}, {close} FROM {prices}"
+            f" WHERE {symbol} = spelling.symbol AND {limit}"
+            f" ORDER BY {day} DESC LIMIT 1) AS newest(day, close) WHERE newest.close <= 0"
+            f") AS earlier(day, close) ON true"
+            f" WHERE upper(btrim(spelling.symbol COLLATE \"C\", ' ')) = ANY({text_array(normalised)})"
+        )
+        return Query("earlier_closes", sql, self._price_columns())
+
+    def prices(self, spellings: Iterable[str], first: int, last: int) -> Query:
+        """Return decision (c): every finite close of these spellings in a window."""
+        symbol, day, close = self._price_names()
+        sql = (
+            f"SELECT {symbol}, {day}, {close} FROM {self._table('market_data_cache')}"  # noqa: S608
+            f" WHERE {symbol} = ANY({text_array(spellings)})"
+            f" AND {day} BETWEEN {date_literal(first)} AND {date_literal(last)}"
+            f" AND {self._finite(close)}"
+        )
+        return Query("prices", sql, self._price_columns())
+
+    def price_dates(self) -> Query:
+        """Return the dates with a valid close of any symbol (S1, S12)."""
+        _, day, close = self._price_names()
+        sql = (
+            f"SELECT DISTINCT {day} FROM {self._table('market_data_cache')}"  # noqa: S608
+            f" WHERE {close} > 0 AND {self._finite(close)} AND isfinite({day})"
+        )
+        return Query("price_dates", sql, (Column("day", Kind.DATE),))
+
+    def _price_names(self) -> tuple[str, str, str]:
+        symbol, day, close = (
+            self._name("market_data_cache", column) for column in ("symbol", "date", "close")
+        )
+        return symbol, day, close
+
+    def _price_columns(self) -> tuple[Column, ...]:
+        return (
+            Column("symbol", Kind.TEXT),
+            Column("day", Kind.DATE),
+            self._decimal("close", "market_data_cache", "close"),
+        )
+
+    @staticmethod
+    def _finite(close: str) -> str:
+        return f"{close} < {_INFINITY} AND {close} > '-Infinity'::numeric"
+
+    def positions(self, selection: Selection) -> Query:
+        """Return the positions of a chunk that are not soft-deleted."""
+        read = (
+            Column("id", Kind.UUID),
+            Column("portfolio_id", Kind.UUID),
+            Column("symbol", Kind.TEXT),
+            Column("position_type", Kind.TEXT),
+            self._decimal("quantity", "positions", "quantity"),
+            self._decimal("entry_price", "positions", "entry_price"),
+            Column("entry_date", Kind.DATE),
+            self._decimal("exit_price", "positions", "exit_price"),
+            Column("exit_date", Kind.DATE),
+            Column("expiration_date", Kind.DATE),
+            Column("investment_class", Kind.TEXT),
+            self._decimal("market_value", "positions", "market_value"),
+        )
+        names = ", ".join(self._name("positions", column.name) for column in read)
+        sql = (
+            f"SELECT {names} FROM {self._table('positions')}"  # noqa: S608
+            f" WHERE {self._name('positions', 'deleted_at')} IS NULL"
+            f" AND {selection.condition(self._name('positions', 'portfolio_id'))}"
+        )
+        return Query("positions", sql, read)
+
+    def events(self, selection: Selection) -> Query:
+        """Return the events of the positions of a chunk, found by the position's portfolio."""
+        table = "position_realized_events"
+        event = {
+            c: f"e.{self._name(table, c)}"
+            for c in ("position_id", "trade_date", "quantity_closed", "realized_pnl")
+        }
+        portfolio = f"p.{self._name('positions', 'portfolio_id')}"
+        sql = (
+            f"SELECT {event['position_id']}, {portfolio}, {event['trade_date']},"  # noqa: S608
+            f" {event['quantity_closed']}, {event['realized_pnl']} FROM {self._table(table)} AS e"
+            f" JOIN {self._table('positions')} AS p"
+            f" ON p.{self._name('positions', 'id')} = {event['position_id']}"
+            f" WHERE p.{self._name('positions', 'deleted_at')} IS NULL"
+            f" AND {selection.condition(portfolio)}"
+        )
+        return Query(
+            "events",
+            sql,
+            (
+                Column("position_id", Kind.UUID),
+                Column("portfolio_id", Kind.UUID),
+                Column("day", Kind.DATE),
+                self._decimal("quantity", table, "quantity_closed"),
+                self._decimal("realized", table, "realized_pnl"),
+            ),
+        )
+
+    def flows(self, selection: Selection, first: int, last: int) -> Query:
+        """Return the flows of a chunk dated in a window, and those with an unusable date."""
+        table = "equity_changes"
+        names = {
+            c: self._name(table, c)
+            for c in ("portfolio_id", "change_date", "amount", "change_type", "deleted_at")
+        }
+        day = names["change_date"]
+        sql = (
+            f"SELECT {names['portfolio_id']}, {day}, {names['amount']},"  # noqa: S608
+            f" {names['change_type']} FROM {self._table(table)}"
+            f" WHERE {names['deleted_at']} IS NULL"
+            f" AND {selection.condition(names['portfolio_id'])}"
+            f" AND ({day} BETWEEN {date_literal(first)} AND {date_literal(last)}"
+            f" OR {day} IS NULL OR NOT isfinite({day}))"
+        )
+        return Query(
+            "flows",
+            sql,
+            (
+                Column("portfolio_id", Kind.UUID),
+                Column("day", Kind.DATE),
+                self._decimal("amount", table, "amount"),
+                Column("change_type", Kind.TEXT),
+            ),
+        )
+
+    def existing(self, calendar: Calendar, selection: Selection, first: int, last: int) -> Query:
+        """Return the snapshots of a chunk that stand in a window, and which are complete."""
+        table = "portfolio_snapshots"
+        portfolio = self._name(table, "portfolio_id")
+        day = self._name(table, "snapshot_date")
+        sql = (
+            f"SELECT {portfolio}, {day}, ({self.complete(calendar)}) IS TRUE"  # noqa: S608
+            f" FROM {self._table(table)} WHERE {selection.condition(portfolio)}"
+            f" AND {day} BETWEEN {date_literal(first)} AND {date_literal(last)}"
+        )
+        return Query(
+            "existing",
+            sql,
+            (
+                Column("portfolio_id", Kind.UUID),
+                Column("day", Kind.DATE),
+                Column("complete", Kind.BOOL),
+            ),
+        )

@@ -1,0 +1,263 @@
+"""Result rows into the host's tables: COPY straight in, and in place where a row stands already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore import _core
+from batchcore.db.sql import column_name, quote_identifier, table_name
+from batchcore.errors import DatabaseError
+from batchcore.frames import Decimals
+from batchcore.units import CENTS
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from batchcore.config import Schema
+    from batchcore.db.engine import Session
+    from batchcore.frames import Rows
+
+PIECE_BYTES: Final = 1 << 20
+"""Bytes handed to the driver at a time."""
+
+_TABLE: Final = "portfolio_snapshots"
+_STAGED_ROWS: Final = "batchcore_staged_rows"
+_STAGED_EQUITY: Final = "batchcore_staged_equity"
+
+_CENTS: Final = {
+    "total_value": "equity_cents",
+    "cash_value": "cash_cents",
+    "long_value": "long_cents",
+    "short_value": "short_cents",
+    "gross_exposure": "gross_cents",
+    "net_exposure": "net_cents",
+    "equity_balance": "equity_cents",
+    "daily_pnl": "daily_pnl_cents",
+    "cumulative_pnl": "cumulative_pnl_cents",
+    "daily_realized_pnl": "daily_realized_cents",
+    "cumulative_realized_pnl": "cumulative_realized_cents",
+    "daily_capital_flow": "daily_flow_cents",
+    "cumulative_capital_flow": "cumulative_flow_cents",
+}
+_COUNTS: Final = {
+    "num_positions": "num_positions",
+    "num_long_positions": "num_long",
+    "num_short_positions": "num_short",
+}
+
+Field = tuple[str, str, tuple[Any, ...], "npt.NDArray[np.uint8] | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a chunk writes, encoded: nothing more is computed inside its transaction.
+
+    Attributes:
+        new: COPY bytes of the rows that do not stand yet.
+        new_rows: How many.
+        new_columns: Their columns, by the names of docs/schema.md.
+        replaced: COPY bytes of the rows that stand already.
+        replaced_rows: How many.
+        replaced_columns: Their columns, the key first.
+        equity: COPY bytes of portfolio and equity.
+        equity_rows: How many.
+    """
+
+    new: list[bytes]
+    new_rows: int
+    new_columns: tuple[str, ...]
+    replaced: list[bytes]
+    replaced_rows: int
+    replaced_columns: tuple[str, ...]
+    equity: list[bytes]
+    equity_rows: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that go to the server."""
+        pieces = (*self.new, *self.replaced, *self.equity)
+        return sum(len(piece) for piece in pieces)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Stamp:
+    """What new rows of a run share.
+
+    Attributes:
+        unix_us: The run's start, microseconds since 1970-01-01: `created_at`.
+        random: 16 random bytes, where the ids of this batch start.
+    """
+
+    unix_us: int
+    random: bytes
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Equities:
+    """What `portfolios.equity_balance` becomes.
+
+    Attributes:
+        portfolio_id: (n, 16) uint8.
+        cents: (n,) int64.
+    """
+
+    portfolio_id: npt.NDArray[np.uint8]
+    cents: npt.NDArray[np.int64]
+
+
+def encode_batch(
+    rows: Rows,
+    ids: npt.NDArray[np.uint8],
+    stands: npt.NDArray[np.bool_],
+    equities: Equities,
+    stamp: Stamp,
+) -> Batch:
+    """Return the bytes of a chunk.
+
+    Args:
+        rows: Sorted by portfolio and day.
+        ids: (p, 16) uint8, the portfolios that `rows.portfolio` counts.
+        stands: (n,) bool, whether a row stands already.
+        equities: What `portfolios.equity_balance` becomes.
+        stamp: What new rows share.
+    """
+    new, replaced = np.flatnonzero(~stands), np.flatnonzero(stands)
+    head: list[Field] = [
+        ("id", "uuid7", (stamp.unix_us // 1000, stamp.random), None),
+        ("created_at", "timestamptz", (stamp.unix_us,), None),
+    ]
+    new_fields = [*head, *_fields(rows, ids, new)]
+    replaced_fields = _fields(rows, ids, replaced)
+    equity_fields: list[Field] = [
+        ("id", "uuid", (equities.portfolio_id,), None),
+        ("equity_balance", "numeric", (equities.cents, CENTS), None),
+    ]
+    return Batch(
+        new=_encoded(new_fields, len(new)),
+        new_rows=len(new),
+        new_columns=tuple(field[0] for field in new_fields),
+        replaced=_encoded(replaced_fields, len(replaced)),
+        replaced_rows=len(replaced),
+        replaced_columns=tuple(field[0] for field in replaced_fields),
+        equity=_encoded(equity_fields, len(equities.cents)),
+        equity_rows=len(equities.cents),
+    )
+
+
+def _encoded(columns: list[Field], rows: int) -> list[bytes]:
+    return _core.encode(fields=columns, rows=rows, piece_bytes=PIECE_BYTES) if rows else []
+
+
+def _fields(rows: Rows, ids: npt.NDArray[np.uint8], taken: npt.NDArray[np.int64]) -> list[Field]:
+    every = len(taken) == len(rows)
+
+    def take(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return array if every else array[taken]
+
+    portfolio_id = np.ascontiguousarray(ids[take(rows.portfolio)])
+    returns: Decimals = rows.daily_return
+    return [
+        ("portfolio_id", "uuid", (portfolio_id,), None),
+        ("snapshot_date", "date", (take(rows.day),), None),
+        *(
+            (column, "numeric", (take(getattr(rows, name)), CENTS), None)
+            for column, name in _CENTS.items()
+        ),
+        ("daily_return", "numeric", (take(returns.values), returns.scale), take(returns.state)),
+        *((column, "int4", (take(getattr(rows, name)),), None) for column, name in _COUNTS.items()),
+        ("is_complete", "bool", (True,), None),
+    ]
+
+
+def stands_already(
+    rows: Rows,
+    ids: npt.NDArray[np.uint8],
+    existing_id: npt.NDArray[np.uint8],
+    existing_day: npt.NDArray[np.int32],
+) -> npt.NDArray[np.bool_]:
+    """Return for each row whether a snapshot of its portfolio and day stands already."""
+    if len(existing_day) == 0:
+        return np.zeros(len(rows), dtype=np.bool_)
+    portfolio = _core.locate(keys=existing_id, ids=ids)
+    keys = _keys(rows.portfolio, rows.day)
+    return np.isin(keys, _keys(portfolio, existing_day)[portfolio >= 0])
+
+
+def _keys(portfolio: npt.NDArray[np.int32], day: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    return portfolio.astype(np.int64) << 32 | (day.astype(np.int64) & 0xFFFF_FFFF)
+
+
+async def write_batch(session: Session, schema: Schema, batch: Batch, stamp: Stamp) -> None:
+    """Write a chunk inside the caller's transaction.
+
+    New rows go by COPY straight into the table. Rows that stand already are updated in place, so
+    that their `id`, foreign keys to it and the host's own columns live on.
+
+    Raises:
+        DatabaseError: the server refused it, or a row that stood at the load is gone.
+    """
+    if batch.new_rows:
+        names = [schema.column(_TABLE, column) for column in batch.new_columns]
+        await session.copy_in(
+            schema.table(_TABLE), names, batch.new, namespace=schema.namespace
+        )
+    if batch.replaced_rows:
+        await _replace(session, schema, batch)
+    if batch.equity_rows:
+        await _set_equity(session, schema, batch, stamp)
+
+
+async def _replace(session: Session, schema: Schema, batch: Batch) -> None:
+    columns = batch.replaced_columns
+    declared = ", ".join(f"{quote_identifier(c)} {_type_of(c)}" for c in columns)
+    await session.execute(f"CREATE TEMP TABLE {_STAGED_ROWS} ({declared}) ON COMMIT DROP")
+    await session.copy_in(_STAGED_ROWS, list(columns), batch.replaced)
+    key = ("portfolio_id", "snapshot_date")
+    changed = ", ".join(
+        f"{column_name(schema, _TABLE, c)} = staged.{quote_identifier(c)}"
+        for c in columns
+        if c not in key
+    )
+    same = " AND ".join(
+        f"snapshot.{column_name(schema, _TABLE, c)} = staged.{quote_identifier(c)}" for c in key
+    )
+    updated = await session.execute(
+        f"UPDATE {table_name(schema, _TABLE)} AS snapshot SET {changed}"  # noqa: S608  # quoted
+        f" FROM {_STAGED_ROWS} AS staged WHERE {same}"
+    )
+    if updated != batch.replaced_rows:
+        msg = (
+            f"{batch.replaced_rows} rows of {schema.table(_TABLE)} were to be replaced,"
+            f" {updated} are still there"
+        )
+        raise DatabaseError(msg)
+
+
+def _type_of(column: str) -> str:
+    if column == "portfolio_id":
+        return "uuid"
+    if column == "snapshot_date":
+        return "date"
+    if column in _COUNTS:
+        return "int4"
+    return "bool" if column == "is_complete" else "numeric"
+
+
+async def _set_equity(session: Session, schema: Schema, batch: Batch, stamp: Stamp) -> None:
+    await session.execute(
+        f"CREATE TEMP TABLE {_STAGED_EQUITY} (id uuid, equity_balance numeric) ON COMMIT DROP"
+    )
+    await session.copy_in(_STAGED_EQUITY, ["id", "equity_balance"], batch.equity)
+    equity = column_name(schema, "portfolios", "equity_balance")
+    updated_at = column_name(schema, "portfolios", "updated_at")
+    moment = f"to_timestamp({stamp.unix_us // 1_000_000}) + interval '{stamp.unix_us % 1_000_000} us'"
+    await session.execute(
+        f"UPDATE {table_name(schema, 'portfolios')} AS portfolio"  # noqa: S608  # quoted
+        f" SET {equity} = staged.equity_balance, {updated_at} = {moment}"
+        f" FROM {_STAGED_EQUITY} AS staged"
+        f" WHERE portfolio.{column_name(schema, 'portfolios', 'id')} = staged.id"
+        f" AND portfolio.{equity} IS DISTINCT FROM staged.equity_balance"
+    )

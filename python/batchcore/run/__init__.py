@@ -1,0 +1,1 @@
+"""A run: load, compute and persist, chunk by chunk."""

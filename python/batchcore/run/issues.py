@@ -1,0 +1,118 @@
+"""Issues of a run gathered from its chunks, as columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batchcore.calendar import date_of
+from batchcore.frames import Days, Issues, Text, joined
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    from batchcore.frames import Misses, Rows
+    from batchcore.run.plan import Noticed
+
+
+class IssueList:
+    """Columns that grow chunk by chunk, and the misses of each symbol added up."""
+
+    def __init__(self) -> None:
+        """Start without issues."""
+        self._parts: list[Issues] = []
+        self._misses: dict[tuple[bool, str], tuple[int, int, int]] = {}
+
+    def add(self, issues: Issues, first_portfolio: int = 0) -> None:
+        """Append issues whose portfolios count from ``first_portfolio``."""
+        portfolio = issues.portfolio
+        if first_portfolio:
+            portfolio = np.where(portfolio >= 0, portfolio + first_portfolio, portfolio)
+        self._parts.append(
+            Issues(
+                name=issues.name,
+                portfolio=portfolio.astype(np.int32),
+                symbol=issues.symbol,
+                day=issues.day,
+                detail=issues.detail,
+            )
+        )
+
+    def add_rows(self, rows: Rows, first_portfolio: int) -> None:
+        """Append what a chunk noticed, and count its misses."""
+        self.add(rows.issues, first_portfolio)
+        self._count(rows.misses)
+
+    def add_noticed(self, name: str, noticed: Noticed, first_portfolio: int, unit: str) -> None:
+        """Append one issue for each portfolio noticed: its first day, and how many days."""
+        counts, codes = np.unique(noticed.days, return_inverse=True)
+        details = Text.of([f"{count} {unit}" for count in counts.tolist()])
+        rows = len(noticed.portfolio)
+        self.add(
+            Issues(
+                name=_constant(name, rows),
+                portfolio=noticed.portfolio,
+                symbol=Text.of([None] * rows),
+                day=Days(noticed.first),
+                detail=Text(
+                    codes.reshape(-1).astype(np.uint32), details.offsets, details.data
+                ),
+            ),
+            first_portfolio,
+        )
+
+    def add_one(self, name: str, portfolio: int, detail: str) -> None:
+        """Append an issue of a portfolio as a whole."""
+        self.add(
+            Issues(
+                name=Text.of([name]),
+                portfolio=np.array([portfolio], dtype=np.int32),
+                symbol=Text.of([None]),
+                day=Days.nulls(1),
+                detail=Text.of([detail]),
+            )
+        )
+
+    def _count(self, misses: Misses) -> None:
+        names = misses.symbol.table()
+        for row in range(len(misses)):
+            known = misses.symbol.state[row] == State.VALUE
+            symbol = names[misses.symbol.codes[row]] if known else ""
+            key = (bool(misses.unpriced[row]), symbol)
+            count, first, last = self._misses.get(key, (0, 2**31, -(2**31)))
+            self._misses[key] = (
+                count + int(misses.lot_sessions[row]),
+                min(first, int(misses.first[row])),
+                max(last, int(misses.last[row])),
+            )
+
+    def finish(self) -> Issues:
+        """Return all issues: of the prices, then of each portfolio in order, then by symbol."""
+        keys = sorted(self._misses)
+        found = [self._misses[key] for key in keys]
+        by_symbol = Issues(
+            name=Text.of(["unpriced" if unpriced else "stale" for unpriced, _ in keys]),
+            portfolio=np.full(len(keys), -1, dtype=np.int32),
+            symbol=Text.of([symbol for _, symbol in keys]),
+            day=Days(np.array([first for _, first, _ in found], dtype=np.int32)),
+            detail=Text.of(
+                [f"{count} lot-sessions until {date_of(last)}" for count, _, last in found]
+            ),
+        )
+        parts = [*self._parts, by_symbol]
+        return Issues(
+            name=joined([part.name for part in parts]),
+            portfolio=np.concatenate([part.portfolio for part in parts]),
+            symbol=joined([part.symbol for part in parts]),
+            day=Days(
+                np.concatenate([part.day.values for part in parts]),
+                np.concatenate([part.day.state for part in parts]),
+            ),
+            detail=joined([part.detail for part in parts]),
+        )
+
+
+def _constant(value: str, rows: int) -> Text:
+    table = Text.of([value])
+    return Text(np.zeros(rows, dtype=np.uint32), table.offsets, table.data)
+

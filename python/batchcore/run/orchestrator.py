@@ -1,0 +1,594 @@
+"""Load, compute and persist a run, chunk by chunk; a failure stays in its portfolio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import logging
+import os
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore import calendar as calendars
+from batchcore.compute import CancelFlag, build_market, roll_forward, store_snapshots
+from batchcore.config import ON_EXISTING, POLICIES, Settings
+from batchcore.db import load as loads
+from batchcore.db.catalog import check_revision, check_run, inspect
+from batchcore.db.engine import Database
+from batchcore.db.ledger import commit_chunk
+from batchcore.db.queries import Queries, Selection
+from batchcore.db.save import Batch, Equities, Stamp, encode_batch, stands_already
+from batchcore.errors import ConfigError, CoverageError
+from batchcore.run import plan as plans
+from batchcore.run.issues import IssueList
+from batchcore.run.result import (
+    FAILED,
+    SKIPPED,
+    BatchResult,
+    Coverage,
+    PortfolioResults,
+    cache_stats,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from batchcore.calendar import Calendar
+    from batchcore.compute import Market
+    from batchcore.db.catalog import Catalog
+    from batchcore.db.engine import Session
+    from batchcore.db.load import Existing
+    from batchcore.frames import Events, Flows, Positions, Rows, Text
+    from batchcore.run.plan import Chunk, Plan, Range
+
+    Progress = Callable[[str, int, int], object]
+
+log = logging.getLogger("batchcore")
+
+QUEUED_CHUNKS: Final = 1
+"""Chunks that wait between two stages; more would only take memory."""
+
+TICK_S: Final = 0.5
+"""How often `progress` is called while work goes on."""
+
+
+async def run_batch(
+    db: object,
+    start_date: datetime.date | None = None,
+    end_date: datetime.date | None = None,
+    portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+    *,
+    policy: str = "rollforward",
+    calendar: str = "XNYS",
+    on_existing: str = "skip",
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> BatchResult:
+    """Roll portfolios forward over the sessions of a range and write their snapshots.
+
+    Without dates each portfolio goes on from the session after its latest complete snapshot
+    (without one: the last session only) to the last session closed by now in the calendar's time
+    zone. Everything is read from one snapshot of the database. A chunk of portfolios is one
+    transaction: killed anywhere, a run can simply be run again.
+
+    Args:
+        db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg. Two
+            connections are taken.
+        start_date: First day of the range, included; a session or not.
+        end_date: Last day of the range, included; a session or not.
+        portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
+        policy: What the figures mean: `rollforward`, docs/semantics.md.
+        calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars (S1).
+        on_existing: What becomes of complete snapshots in the range: `skip`, `replace`, `error`
+            (S13).
+        settings: Everything else.
+        progress: Called with phase, chunks done and chunks in all, at least once a second while
+            work goes on.
+
+    Returns:
+        The report.
+
+    Raises:
+        ConfigError: an argument is wrong, or names a portfolio that is not there.
+        SchemaError: the database is not one that batchcore can work on.
+        CoverageError: the prices of a session have not arrived (S12); nothing was written.
+        SnapshotExistsError: ``on_existing="error"`` and there is one; nothing was written.
+        DatabaseError: the database refused, failed or went away; chunks committed before stand.
+    """
+    settings = settings or Settings()
+    _check("policy", policy, POLICIES)
+    _check("on_existing", on_existing, ON_EXISTING)
+    if start_date is not None and end_date is not None and start_date > end_date:
+        msg = f"start {start_date.isoformat()} is after end {end_date.isoformat()}"
+        raise ConfigError(msg, "start")
+    run = _Run(
+        database=Database(db),
+        settings=settings,
+        policy=policy,
+        on_existing=on_existing,
+        wanted=None if portfolio_ids is None else _uuids(portfolio_ids),
+        calendar_code=calendar,
+        known_calendar=None if calendar == calendars.PRICES else calendars.load(calendar),
+        progress=progress,
+    )
+    async with run.ticking():
+        return await run.run(start_date, end_date)
+
+
+def _check(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        msg = f"unknown {option} `{value}`, expected one of {', '.join(known)}"
+        raise ConfigError(msg, option)
+
+
+def _uuids(ids: Sequence[uuid.UUID | str]) -> npt.NDArray[np.uint8]:
+    found: set[bytes] = set()
+    for given in ids:
+        try:
+            found.add((given if isinstance(given, uuid.UUID) else uuid.UUID(given)).bytes)
+        except (ValueError, AttributeError, TypeError) as error:
+            msg = f"portfolio id {given!r} is no UUID"
+            raise ConfigError(msg, "portfolio_ids") from error
+    return np.frombuffer(b"".join(sorted(found)), dtype=np.uint8).reshape(-1, 16)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Loaded:
+    """A chunk that waits to be computed."""
+
+    chunk: Chunk
+    existing: Existing
+    positions: Positions | None
+    events: Events | None
+    flows: Flows | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Computed:
+    """A chunk that waits to be written."""
+
+    chunk: Chunk
+    batch: Batch
+    rows: Rows
+    existing: Existing
+
+
+@dataclass(eq=False)
+class _Run:
+    """One run from its arguments to its report."""
+
+    database: Database
+    settings: Settings
+    policy: str
+    on_existing: str
+    wanted: npt.NDArray[np.uint8] | None
+    calendar_code: str
+    known_calendar: Calendar | None
+    progress: Progress | None
+    run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    issues: IssueList = field(default_factory=IssueList)
+    seconds: Counter[str] = field(default_factory=Counter)
+    rows_by_load: Counter[str] = field(default_factory=Counter)
+    marks: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(4, dtype=np.int64))
+    cancel: CancelFlag = field(default_factory=CancelFlag)
+    at: tuple[str, int, int] = ("load", 0, 0)
+    rows_written: int = 0
+    bytes_written: int = 0
+    committed: int = 0
+
+    async def run(
+        self, start: datetime.date | None, end: datetime.date | None
+    ) -> BatchResult:
+        began = time.perf_counter()
+        self.started_us = time.time_ns() // 1000
+        async with self.database.snapshot("check") as reader:
+            with self._phase("load"):
+                await self._prepare(reader, start, end)
+            if not self._has_work():
+                await self._only_notice(reader)
+            elif not self.settings.dry_run:
+                await self._stages(reader)
+        self.seconds["total"] = time.perf_counter() - began
+        return self._report()
+
+    async def _prepare(
+        self, reader: Session, start: datetime.date | None, end: datetime.date | None
+    ) -> None:
+        """Load what all chunks share, plan, and refuse what must not begin."""
+        catalog = await inspect(reader.raw, self.settings.schema)
+        check_run(catalog, writes=not self.settings.dry_run)
+        await check_revision(reader.raw, catalog)
+        self.queries = queries = Queries(catalog)
+        reader.phase = "load"
+        self.calendar = await self._calendar(reader)
+        self.days = self._range(start, end)
+        selection = Selection(self.wanted)
+        portfolios = await loads.load_portfolios(
+            reader, queries, self.calendar, self.days.boundary, selection
+        )
+        if self.wanted is not None:
+            plans.check_found(self.wanted, portfolios.id)
+        self.plan = plans.make_plan(portfolios, self.calendar, self.days, self.on_existing)
+        self.status = np.full(len(self.plan.id), SKIPPED, dtype=np.uint8)
+        self.written = np.zeros(len(self.plan.id), dtype=np.int32)
+        self.coverage = _no_coverage()
+        self.chunks = plans.chunks(self.plan, self.settings.chunk_size)
+        self.at = ("load", 0, len(self.chunks))
+        if self._has_work():
+            await self._load_market(reader, selection)
+
+    async def _calendar(self, reader: Session) -> Calendar:
+        if self.known_calendar is not None:
+            return self.known_calendar
+        return calendars.from_price_dates(await loads.load_price_dates(reader, self.queries))
+
+    def _range(self, start: datetime.date | None, end: datetime.date | None) -> Range:
+        if end is not None:
+            last = calendars.day_of(end)
+        else:
+            last = self.calendar.last_closed(self._now())
+        first = None if start is None else calendars.day_of(start)
+        if first is not None and first > last:
+            msg = (
+                f"start {calendars.date_of(first)} is after the last session closed,"
+                f" {calendars.date_of(last)}"
+            )
+            raise ConfigError(msg, "start")
+        sessions = self.calendar.sessions(last if first is None else first, last)
+        if first is None and len(sessions) == 0:
+            # an end that is no session stands for the session before it
+            earlier = self.calendar.sessions(max(last - 366, self.calendar.first_day), last)
+            last = int(earlier[-1]) if len(earlier) else last
+        return plans.Range(first, last)
+
+    def _now(self) -> datetime.datetime:
+        today = self.settings.today
+        if today is None:
+            return datetime.datetime.now(datetime.UTC)
+        # the last moment of that date, so that its own session counts
+        return datetime.datetime.combine(today, datetime.time(23, 59, 59), datetime.UTC)
+
+    def _has_work(self) -> bool:
+        return bool(self.plan.works().any())
+
+    async def _load_market(self, reader: Session, selection: Selection) -> None:
+        plan, lookback = self.plan, self.settings.lookback_days
+        symbols = await loads.load_symbols(reader, self.queries, selection)
+        prices = await loads.load_prices(
+            reader, self.queries, symbols, plan.price_first - lookback, plan.price_last
+        )
+        self.rows_by_load.update(
+            portfolios=len(plan.id), symbols=len(symbols), prices=len(prices)
+        )
+        self.market: Market = await asyncio.to_thread(
+            build_market,
+            prices,
+            plan.sessions,
+            policy=self.policy,
+            lookback_days=lookback,
+        )
+        self.issues.add(self.market.issues)
+        self.previous = store_snapshots(plan.previous)
+        await self._check_coverage(reader, symbols)
+
+    async def _check_coverage(self, reader: Session, symbols: Text) -> None:
+        """Refuse sessions whose prices have not arrived (S12)."""
+        fresh, recent = self.market.coverage(symbols)
+        checked = self.plan.sessions_run()
+        if self.calendar.code == calendars.DAILY:
+            priced = await loads.load_price_dates(reader, self.queries)
+            checked = checked & np.isin(self.plan.sessions, priced)
+        self.coverage = Coverage(self.plan.sessions[checked], fresh[checked], recent[checked])
+        share = self.coverage.share()
+        low = np.flatnonzero(share < self.settings.min_coverage)
+        if len(low) == 0 or self.settings.dry_run:
+            return
+        row = int(low[0])
+        session = calendars.date_of(int(self.coverage.session[row])).isoformat()
+        least = self.settings.min_coverage
+        msg = (
+            f"prices of {session} have not arrived: {int(self.coverage.fresh[row])} of"
+            f" {int(self.coverage.recent[row])} symbols have a close, {float(share[row]):.1%},"
+            f" expected {least:.1%} (min_coverage); {len(low)} sessions are below it"
+        )
+        raise CoverageError(msg, session, float(share[row]), least)
+
+    async def _only_notice(self, reader: Session) -> None:
+        """Report what was skipped, where there is nothing to write."""
+        for chunk in self.chunks:
+            existing = await self._load_existing(reader, chunk)
+            self._notice(chunk, existing)
+
+    async def _stages(self, reader: Session) -> None:
+        """Load, compute and persist at the same time, each chunk after the other."""
+        loaded: asyncio.Queue[_Loaded | None] = asyncio.Queue(QUEUED_CHUNKS)
+        computed: asyncio.Queue[_Computed | None] = asyncio.Queue(QUEUED_CHUNKS)
+        try:
+            async with asyncio.TaskGroup() as stages:
+                stages.create_task(self._load(reader, loaded))
+                stages.create_task(self._compute(loaded, computed))
+                stages.create_task(self._persist(computed))
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+        finally:
+            self.cancel.set()
+
+    async def _load(self, reader: Session, loaded: asyncio.Queue[_Loaded | None]) -> None:
+        for chunk in self.chunks:
+            with self._phase("load"):
+                item = await self._load_chunk(reader, chunk)
+            await loaded.put(item)
+        await loaded.put(None)
+
+    async def _load_existing(self, reader: Session, chunk: Chunk) -> Existing:
+        first, last = self._existing_window(chunk)
+        selection = self._selection(chunk, None)
+        return await loads.load_existing(
+            reader, self.queries, self.calendar, selection, first, last
+        )
+
+    def _existing_window(self, chunk: Chunk) -> tuple[int, int]:
+        rows, works = chunk.rows, chunk.works
+        first = self.days.end if self.days.start is None else self.days.start
+        last = self.days.end
+        if works.any():
+            first = min(first, int(self.plan.first_day[rows][works].min()))
+            last = max(last, int(self.plan.last_day[rows][works].max()))
+        return first, last
+
+    async def _load_chunk(self, reader: Session, chunk: Chunk) -> _Loaded:
+        existing = await self._load_existing(reader, chunk)
+        self.rows_by_load["existing"] += len(existing.day)
+        if not chunk.works.any():
+            return _Loaded(chunk, existing, None, None, None)
+        selection = self._selection(chunk, chunk.works)
+        positions = await loads.load_positions(reader, self.queries, selection)
+        events = await loads.load_events(reader, self.queries, selection)
+        flows = await loads.load_flows(
+            reader, self.queries, selection, *self._flow_window(chunk)
+        )
+        self.rows_by_load.update(positions=len(positions), events=len(events), flows=len(flows))
+        return _Loaded(chunk, existing, positions, events, flows)
+
+    def _flow_window(self, chunk: Chunk) -> tuple[int, int]:
+        """Return the days of all flows that S5 and S7 read."""
+        rows, works = chunk.rows, chunk.works
+        first = min(self.plan.price_first, int(self.plan.first_day[rows][works].min()))
+        last = int(self.plan.last_day[rows][works].max())
+        earliest = self.plan.opening.earliest_day
+        given = earliest.state[rows] == 0
+        if given.any():
+            last = max(last, int(earliest.values[rows][given].max()))
+        return first, last
+
+    def _selection(self, chunk: Chunk, works: npt.NDArray[np.bool_] | None) -> Selection:
+        """Return a range of ids where it brings little more than what is needed."""
+        ids = self.plan.id[chunk.rows]
+        if works is not None and works.sum() * 2 < len(works):
+            return Selection(np.ascontiguousarray(ids[works]))
+        return Selection(ids, as_range=self.wanted is None)
+
+    async def _compute(
+        self,
+        loaded: asyncio.Queue[_Loaded | None],
+        computed: asyncio.Queue[_Computed | None],
+    ) -> None:
+        while (item := await loaded.get()) is not None:
+            self._notice(item.chunk, item.existing)
+            if item.positions is None:
+                continue
+            with self._phase("compute"):
+                result = await self._in_thread(self._computed, item)
+            await computed.put(result)
+        await computed.put(None)
+
+    async def _in_thread(self, work: Callable[[_Loaded], _Computed], item: _Loaded) -> _Computed:
+        """Run native work beside the loop; a cancelled task waits for it to see the flag."""
+        task = asyncio.ensure_future(asyncio.to_thread(work, item))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self.cancel.set()
+            await asyncio.wait([task])
+            task.exception()
+            raise
+
+    def _computed(self, item: _Loaded) -> _Computed:
+        """Compute and encode one chunk: a pure function of its frames."""
+        plan, rows_of_plan = self.plan, item.chunk.rows
+        if item.positions is None or item.events is None or item.flows is None:
+            raise AssertionError
+        opening = plans.chunk_opening(plan.opening, rows_of_plan)
+        rows = roll_forward(
+            self.market,
+            positions=item.positions,
+            events=item.events,
+            flows=item.flows,
+            previous=self.previous,
+            opening=opening,
+            threads=self.settings.threads,
+            cancel=self.cancel,
+        )
+        ids = opening.portfolio_id
+        stands = stands_already(rows, ids, item.existing.portfolio_id, item.existing.day)
+        equities = _equities(rows, ids, plan, rows_of_plan)
+        batch = encode_batch(rows, ids, stands, equities, self._stamp())
+        return _Computed(item.chunk, batch, rows, item.existing)
+
+    def _stamp(self) -> Stamp:
+        return Stamp(self.started_us, os.urandom(16))
+
+    async def _persist(self, computed: asyncio.Queue[_Computed | None]) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            writer: Session | None = None
+            while (item := await computed.get()) is not None:
+                if writer is None:
+                    writer = await stack.enter_async_context(self.database.writing("persist"))
+                with self._phase("persist"):
+                    if item.batch.new_rows or item.batch.replaced_rows:
+                        await commit_chunk(
+                            writer, self.settings.schema, item.batch, self._stamp()
+                        )
+                self._count(item)
+
+    def _count(self, item: _Computed) -> None:
+        rows, first = item.rows, item.chunk.rows.start
+        self.rows_written += len(rows)
+        self.bytes_written += item.batch.size_bytes
+        self.marks += rows.marks.sum(axis=0, dtype=np.int64)
+        self.written[item.chunk.rows] = rows.written
+        self.status[item.chunk.rows] = _statuses(rows, item.chunk.works)
+        self.issues.add_rows(rows, first)
+        self.committed += 1
+        self.at = ("persist", self.committed, len(self.chunks))
+        self._tick()
+
+    def _notice(self, chunk: Chunk, existing: Existing) -> None:
+        first = chunk.rows.start
+        portfolio = loads.located(existing.portfolio_id, self.plan.id[chunk.rows])
+        noticed = plans.off_session(existing, portfolio, self.calendar)
+        self.issues.add_noticed("off_session", noticed, first, "dates")
+        if self.on_existing == "skip" and self.days.start is not None:
+            sessions = self.calendar.sessions(self.days.start, self.days.end)
+            latest = loads.taken(self.plan.latest_day, np.arange(len(self.plan.id))[chunk.rows])
+            missing = plans.gaps(existing, portfolio, latest, sessions)
+            self.issues.add_noticed("gap", missing, first, "sessions")
+
+    @contextlib.contextmanager
+    def _phase(self, phase: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] += time.perf_counter() - began
+
+    def _tick(self) -> None:
+        if self.progress is not None:
+            self.progress(*self.at)
+
+    @contextlib.asynccontextmanager
+    async def ticking(self) -> AsyncIterator[None]:
+        """Call `progress` at once, then again and again until the work is over."""
+        if self.progress is None:
+            yield
+            return
+
+        async def tick() -> None:
+            while True:
+                self._tick()
+                await asyncio.sleep(TICK_S)
+
+        task = asyncio.create_task(tick())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def _report(self) -> BatchResult:
+        for phase in ("load", "compute", "analytics", "persist"):
+            self.seconds.setdefault(phase, 0.0)
+        left_out = np.zeros(0, dtype=np.int32)
+        if self.days.start is not None:
+            left_out = self.calendar.left_out(self.days.start, self.days.end)
+        result = BatchResult(
+            run_id=self.run_id,
+            policy=self.policy,
+            dry_run=self.settings.dry_run,
+            portfolios=PortfolioResults(self.plan.id, self.status, self.written),
+            issues=self.issues.finish(),
+            sessions=self.plan.sessions[self.plan.sessions_run()],
+            sessions_left_out=left_out,
+            rows_written=self.rows_written,
+            statements_by_phase=dict(self.database.statements),
+            seconds_by_phase=dict(self.seconds),
+            rows_by_load=dict(self.rows_by_load),
+            bytes_written=self.bytes_written,
+            cache=cache_stats(self.marks),
+            coverage=self.coverage,
+            peak_memory_bytes=peak_memory_bytes(),
+            consistent=True,
+            chunks=self.committed,
+        )
+        _log(result)
+        return result
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    """Return the error that stopped the stages; the others are what it cancelled."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _no_coverage() -> Coverage:
+    none = np.zeros(0, dtype=np.uint32)
+    return Coverage(np.zeros(0, dtype=np.int32), none, none)
+
+
+def _statuses(rows: Rows, works: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Return the worst mark of each portfolio's rows, or that it was skipped or failed."""
+    status = np.zeros(len(works), dtype=np.uint8)
+    for mark in range(1, 4):
+        has = np.unique(rows.portfolio[rows.marks[:, mark] > 0])
+        status[has] = mark
+    status[~works] = SKIPPED
+    status[rows.failed] = FAILED
+    return status
+
+
+def _equities(
+    rows: Rows, ids: npt.NDArray[np.uint8], plan: Plan, rows_of_plan: slice
+) -> Equities:
+    """Return the equity of the latest complete snapshot of each portfolio written (S8)."""
+    wrote = np.flatnonzero(rows.written > 0)
+    last = np.cumsum(rows.written)[wrote] - 1
+    cents, day = rows.equity_cents[last], rows.day[last]
+    latest, stored = plan.latest_day, plan.latest_equity
+    stands = (latest.state[rows_of_plan] == 0)[wrote]
+    later = stands & (latest.values[rows_of_plan][wrote] > day)
+    later &= stored.state[rows_of_plan][wrote] == 0
+    kept = stored.values[rows_of_plan][wrote] // 10 ** (stored.scale - 2)
+    return Equities(np.ascontiguousarray(ids[wrote]), np.where(later, kept, cents))
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that the process has had, 0 where the system does not tell."""
+    try:
+        import resource  # noqa: PLC0415  # not on every system
+    except ImportError:
+        return 0
+    import sys  # noqa: PLC0415
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _log(result: BatchResult) -> None:
+    for phase in ("load", "compute", "persist"):
+        log.info(
+            "run=%s phase=%s seconds=%.3f statements=%d",
+            result.run_id,
+            phase,
+            result.seconds_by_phase[phase],
+            result.statements_by_phase.get(phase, 0),
+        )
+    log.info(
+        "run=%s portfolios=%d failed=%d sessions=%d rows=%d seconds=%.3f",
+        result.run_id,
+        len(result.portfolios),
+        result.failed,
+        len(result.sessions),
+        result.rows_written,
+        result.seconds_by_phase["total"],
+    )

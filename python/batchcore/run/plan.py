@@ -1,0 +1,343 @@
+"""Which portfolios and sessions, from which snapshot on, in which chunks: pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore.calendar import date_of
+from batchcore.errors import ConfigError, SnapshotExistsError
+from batchcore.frames import Days, Decimals, Opening, Previous
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    from batchcore.calendar import Calendar
+    from batchcore.db.load import Existing, Portfolios
+
+ROWS_OF_A_CHUNK: Final = 100_000
+"""Rows that a chunk should write at most: some 40 MiB of columns and bytes."""
+
+MOST_PORTFOLIOS: Final = 10_000
+LEAST_PORTFOLIOS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The days of a run.
+
+    Attributes:
+        start: The first day asked for; None goes on after each portfolio's latest snapshot.
+        end: The last one.
+    """
+
+    start: int | None
+    end: int
+
+    @property
+    def boundary(self) -> int:
+        """The day that parts earlier snapshots from those of the range and after."""
+        return self.end + 1 if self.start is None else self.start
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Plan:
+    """What a run does, portfolio by portfolio, sorted by id.
+
+    Attributes:
+        id: (n, 16) uint8.
+        first_day: (n,) int32, the first day to write; after `last_day` where nothing is.
+        last_day: (n,) int32, the last one.
+        sessions: (s,) int32 sessions that some portfolio writes, and those between.
+        previous: The snapshots that portfolios go on from.
+        opening: Where portfolios open; its rows are those of `id`.
+        latest_day: The latest complete snapshot of each portfolio; NULL without one.
+        latest_equity: Its equity.
+        price_first: The first day that marks are needed of.
+        price_last: The last one.
+    """
+
+    id: npt.NDArray[np.uint8]
+    first_day: npt.NDArray[np.int32]
+    last_day: npt.NDArray[np.int32]
+    sessions: npt.NDArray[np.int32]
+    previous: Previous
+    opening: Opening
+    latest_day: Days
+    latest_equity: Decimals
+    price_first: int
+    price_last: int
+
+    def works(self) -> npt.NDArray[np.bool_]:
+        """Return for each portfolio whether there is anything to write."""
+        low = np.searchsorted(self.sessions, self.first_day, side="left")
+        high = np.searchsorted(self.sessions, self.last_day, side="right")
+        return low < high
+
+    def sessions_run(self) -> npt.NDArray[np.bool_]:
+        """Return for each session whether some portfolio writes it."""
+        works = self.works()
+        low = np.searchsorted(self.sessions, self.first_day[works], side="left")
+        high = np.searchsorted(self.sessions, self.last_day[works], side="right")
+        change = np.zeros(len(self.sessions) + 1, dtype=np.int64)
+        np.add.at(change, low, 1)
+        np.add.at(change, high, -1)
+        return np.cumsum(change[:-1]) > 0
+
+
+def make_plan(
+    portfolios: Portfolios, calendar: Calendar, days: Range, on_existing: str
+) -> Plan:
+    """Return the plan of a run (S5, S13).
+
+    Raises:
+        SnapshotExistsError: a complete snapshot stands in the range and ``on_existing`` is
+            ``error``.
+        ConfigError: a session beyond the calendar.
+    """
+    count = len(portfolios)
+    before, last = portfolios.before, portfolios.last
+    has_before, has_last = before.day.state == 0, last.day.state == 0
+    has_latest = has_before | has_last
+    latest_day = np.where(has_last, last.day.values, before.day.values)
+
+    first_day = np.full(count, days.end if days.start is None else days.start, dtype=np.int32)
+    last_day = np.full(count, days.end, dtype=np.int32)
+    goes_on = days.start is None or on_existing == "skip"
+    if goes_on:
+        first_day[has_latest] = (
+            latest_day[has_latest] + 1
+            if days.start is None
+            else np.maximum(first_day[has_latest], latest_day[has_latest] + 1)
+        )
+        source, given = has_last, has_latest
+    else:
+        if on_existing == "error":
+            _refuse_existing(portfolios, days)
+        else:
+            last_day[has_last] = np.maximum(days.end, last.day.values[has_last])
+        source, given = np.zeros(count, dtype=np.bool_), has_before
+
+    busy = first_day <= last_day
+    sessions = np.zeros(0, dtype=np.int32)
+    if busy.any():
+        sessions = calendar.sessions(int(first_day[busy].min()), int(last_day[busy].max()))
+    previous_day = np.where(source, last.day.values, before.day.values).astype(np.int32)
+    plan = Plan(
+        id=portfolios.id,
+        first_day=first_day,
+        last_day=last_day,
+        sessions=sessions,
+        previous=Previous(
+            portfolio_id=np.ascontiguousarray(portfolios.id[given]),
+            day=previous_day[given],
+            equity=_chosen(last.equity, before.equity, source, given),
+            cumulative_pnl=_chosen(last.cumulative_pnl, before.cumulative_pnl, source, given),
+            cumulative_realized_pnl=_chosen(
+                last.cumulative_realized_pnl, before.cumulative_realized_pnl, source, given
+            ),
+            cumulative_capital_flow=_chosen(
+                last.cumulative_capital_flow, before.cumulative_capital_flow, source, given
+            ),
+        ),
+        opening=Opening(
+            portfolio_id=portfolios.id,
+            equity=portfolios.equity,
+            earliest_day=portfolios.first_day,
+            earliest_equity=portfolios.first_equity,
+            earliest_pnl=portfolios.first_pnl,
+            earliest_flow=portfolios.first_flow,
+            first_day=first_day,
+            last_day=last_day,
+        ),
+        latest_day=Days(
+            latest_day.astype(np.int32),
+            np.where(has_latest, State.VALUE, State.NULL).astype(np.uint8),
+        ),
+        latest_equity=_chosen(last.equity, before.equity, has_last, np.ones(count, dtype=np.bool_)),
+        price_first=0,
+        price_last=0,
+    )
+    return _with_prices(plan, given, previous_day)
+
+
+def _with_prices(
+    plan: Plan, given: npt.NDArray[np.bool_], previous_day: npt.NDArray[np.int32]
+) -> Plan:
+    from dataclasses import replace  # noqa: PLC0415
+
+    works = plan.works()
+    if not works.any():
+        return plan
+    starts = np.where(given, previous_day, plan.first_day)[works]
+    return replace(
+        plan, price_first=int(starts.min()), price_last=int(plan.sessions[plan.sessions_run()][-1])
+    )
+
+
+def _chosen(
+    one: Decimals,
+    other: Decimals,
+    where: npt.NDArray[np.bool_],
+    given: npt.NDArray[np.bool_],
+) -> Decimals:
+    """Return the ``given`` rows of ``one`` where said, else of ``other``."""
+    return Decimals(
+        np.where(where, one.values, other.values)[given],
+        one.scale,
+        np.where(where, one.state, other.state)[given],
+    )
+
+
+def _refuse_existing(portfolios: Portfolios, days: Range) -> None:
+    first = portfolios.first_day
+    stands = np.flatnonzero((first.state == 0) & (first.values <= days.end))
+    if len(stands) == 0:
+        return
+    row = int(stands[0])
+    name, session = uuid_text(portfolios.id[row]), date_of(int(first.values[row])).isoformat()
+    msg = (
+        f"portfolio {name} has a complete snapshot of {session}"
+        f" ({len(stands)} portfolios have one in the range), and on_existing is `error`"
+    )
+    raise SnapshotExistsError(msg, name, session)
+
+
+def uuid_text(row: npt.NDArray[np.uint8]) -> str:
+    """Return the usual text of 16 bytes."""
+    import uuid  # noqa: PLC0415
+
+    return str(uuid.UUID(bytes=row.tobytes()))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Chunk:
+    """Portfolios that are loaded, computed and committed together.
+
+    Attributes:
+        number: From 0.
+        rows: Of the plan, a contiguous slice.
+        works: (c,) bool, which of them have anything to write.
+    """
+
+    number: int
+    rows: slice
+    works: npt.NDArray[np.bool_]
+
+
+def chunks(plan: Plan, chunk_size: int | None) -> list[Chunk]:
+    """Return the chunks of a run, in the order of ids."""
+    size = chunk_size or default_chunk_size(len(plan.sessions))
+    works = plan.works()
+    return [
+        Chunk(number, slice(first, first + size), works[first : first + size])
+        for number, first in enumerate(range(0, len(plan.id), size))
+    ]
+
+
+def default_chunk_size(sessions: int) -> int:
+    """Return how many portfolios make a chunk of about `ROWS_OF_A_CHUNK` rows."""
+    return min(max(ROWS_OF_A_CHUNK // max(sessions, 1), LEAST_PORTFOLIOS), MOST_PORTFOLIOS)
+
+
+def chunk_opening(opening: Opening, rows: slice) -> Opening:
+    """Return the rows of a chunk."""
+
+    def cut(column: Any) -> Any:  # noqa: ANN401  # a column of its own type
+        if isinstance(column, Decimals):
+            return Decimals(column.values[rows], column.scale, column.state[rows])
+        if isinstance(column, Days):
+            return Days(column.values[rows], column.state[rows])
+        return column[rows]
+
+    return Opening(
+        portfolio_id=cut(opening.portfolio_id),
+        equity=cut(opening.equity),
+        earliest_day=cut(opening.earliest_day),
+        earliest_equity=cut(opening.earliest_equity),
+        earliest_pnl=cut(opening.earliest_pnl),
+        earliest_flow=cut(opening.earliest_flow),
+        first_day=cut(opening.first_day),
+        last_day=cut(opening.last_day),
+    )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Noticed:
+    """Portfolios of a chunk and how many of their days are noticed.
+
+    Attributes:
+        portfolio: (k,) int32 row of the chunk.
+        first: (k,) int32 first such day.
+        days: (k,) int64 how many.
+    """
+
+    portfolio: npt.NDArray[np.int32]
+    first: npt.NDArray[np.int32]
+    days: npt.NDArray[np.int64]
+
+
+def off_session(
+    existing: Existing, portfolio: npt.NDArray[np.int32], calendar: Calendar
+) -> Noticed:
+    """Return the snapshots on dates that are no session (S13); they stay as they are."""
+    found = (portfolio >= 0) & ~calendar.is_session(existing.day)
+    return _noticed(portfolio[found], existing.day[found])
+
+
+def gaps(
+    existing: Existing,
+    portfolio: npt.NDArray[np.int32],
+    latest_day: Days,
+    sessions: npt.NDArray[np.int32],
+) -> Noticed:
+    """Return the sessions up to the latest complete snapshot without one of their own (S13).
+
+    Args:
+        existing: Snapshots of the range.
+        portfolio: Row of the chunk of each of them, -1 for none of its.
+        latest_day: Of each portfolio of the chunk.
+        sessions: Those of the range, ascending.
+    """
+    count = len(latest_day)
+    skipped = np.where(
+        latest_day.state == 0, np.searchsorted(sessions, latest_day.values, side="right"), 0
+    )
+    counted = existing.complete & (portfolio >= 0)
+    column = np.searchsorted(sessions, existing.day)
+    inside = np.minimum(column, max(len(sessions) - 1, 0))
+    counted &= (column < len(sessions)) & (
+        sessions[inside] == existing.day if len(sessions) else False
+    )
+    stands = np.bincount(portfolio[counted], minlength=count)
+    rows = np.flatnonzero(skipped > stands).astype(np.int32)
+    first = np.zeros(len(rows), dtype=np.int32)
+    for place, row in enumerate(rows):
+        there = np.zeros(len(sessions), dtype=np.bool_)
+        there[column[counted & (portfolio == row)]] = True
+        first[place] = sessions[int(np.argmin(there[: int(skipped[row])]))]
+    return Noticed(rows, first, (skipped - stands)[rows])
+
+
+def _noticed(portfolio: npt.NDArray[np.int32], day: npt.NDArray[np.int32]) -> Noticed:
+    rows, where, count = np.unique(portfolio, return_inverse=True, return_counts=True)
+    first = np.full(len(rows), np.iinfo(np.int32).max, dtype=np.int32)
+    np.minimum.at(first, where, day)
+    return Noticed(rows.astype(np.int32), first, count.astype(np.int64))
+
+
+def check_found(
+    wanted: npt.NDArray[np.uint8], found: npt.NDArray[np.uint8]
+) -> None:
+    """Raise `ConfigError` if a portfolio that was asked for is not there."""
+    known = {row.tobytes() for row in found}
+    unknown = [uuid_text(row) for row in wanted if row.tobytes() not in known]
+    if unknown:
+        more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
+        msg = f"unknown portfolio {unknown[0]}{more}"
+        raise ConfigError(msg, "portfolio_ids")

@@ -1,0 +1,256 @@
+"""What a run did: columnar, a mapping with the plan's keys, text and JSON."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore.calendar import date_of
+from batchcore.units import Mark, State
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from batchcore.frames import Issues
+
+STATUSES: Final = ("ok", "lookback", "stale", "unpriced", "skipped", "failed")
+"""By code: the worst mark of the sessions written, or why nothing or not all was written."""
+
+SKIPPED: Final = STATUSES.index("skipped")
+FAILED: Final = STATUSES.index("failed")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PortfolioResults:
+    """One row for each portfolio of the run, sorted by id.
+
+    Attributes:
+        id: (n, 16) uint8.
+        status: (n,) uint8, a row of `STATUSES`.
+        sessions_written: (n,) int32.
+    """
+
+    id: npt.NDArray[np.uint8]
+    status: npt.NDArray[np.uint8]
+    sessions_written: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        """Return the number of portfolios."""
+        return len(self.status)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Coverage:
+    """Coverage of the sessions that were checked (S12).
+
+    Attributes:
+        session: (s,) int32.
+        fresh: (s,) uint32 symbols with a valid close on the session.
+        recent: (s,) uint32 symbols with one on it or in the lookback before.
+    """
+
+    session: npt.NDArray[np.int32]
+    fresh: npt.NDArray[np.uint32]
+    recent: npt.NDArray[np.uint32]
+
+    def share(self) -> npt.NDArray[np.float64]:
+        """Return ``fresh / recent`` of each session; 1 where both are 0."""
+        counted = np.maximum(self.recent, 1)
+        return np.where(self.recent == 0, 1.0, self.fresh / counted)
+
+
+@dataclass(frozen=True, eq=False)
+class BatchResult(Mapping[str, Any]):
+    """The report of a run.
+
+    It is also a mapping with the keys `success`, `portfolios_processed`, `snapshots_created`,
+    `errors`, `cache_stats` and `duration_seconds`.
+
+    Attributes:
+        run_id: The run's id.
+        policy: What the figures mean.
+        dry_run: Whether it stopped before anything was computed.
+        portfolios: One row for each portfolio.
+        issues: What was noticed; `portfolio` counts the rows of `portfolios`.
+        sessions: (s,) int32 sessions that some portfolio wrote, or would have.
+        sessions_left_out: (k,) int32 dates of the range that are no session.
+        rows_written: Snapshots written.
+        statements_by_phase: SELECT, COPY, INSERT, UPDATE and DELETE statements caused.
+        seconds_by_phase: `load`, `compute`, `analytics`, `persist`, `total`; phases overlap.
+        rows_by_load: Rows that each query brought, `prices` and so on.
+        bytes_written: Bytes of COPY sent.
+        cache: Marks of all lots and sessions by status, and the hit rate (S4).
+        coverage: Of each session.
+        peak_memory_bytes: Of the process, 0 where the system does not tell.
+        consistent: Whether every load saw one snapshot of the database.
+        chunks: How many were committed.
+    """
+
+    run_id: str
+    policy: str
+    dry_run: bool
+    portfolios: PortfolioResults
+    issues: Issues
+    sessions: npt.NDArray[np.int32]
+    sessions_left_out: npt.NDArray[np.int32]
+    rows_written: int
+    statements_by_phase: Mapping[str, int]
+    seconds_by_phase: Mapping[str, float]
+    rows_by_load: Mapping[str, int]
+    bytes_written: int
+    cache: Mapping[str, Any]
+    coverage: Coverage
+    peak_memory_bytes: int
+    consistent: bool
+    chunks: int
+
+    @property
+    def failed(self) -> int:
+        """How many portfolios failed."""
+        return int((self.portfolios.status == FAILED).sum())
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether there was no session to write for any portfolio."""
+        return len(self.sessions) == 0
+
+    def issues_by_name(self) -> dict[str, int]:
+        """Return how many issues of each name there are, by name."""
+        names = self.issues.name.table()
+        counts = np.bincount(self.issues.name.codes, minlength=len(names))
+        return {name: int(counts[code]) for code, name in sorted_names(names) if counts[code]}
+
+    def errors(self) -> list[str]:
+        """Return one line for each failed portfolio."""
+        failed = set(np.flatnonzero(self.portfolios.status == FAILED).tolist())
+        return [
+            f"{issue['portfolio']}: {issue['name']} {issue['detail']}"
+            + (f" on {issue['session']}" if issue["session"] else "")
+            for row, issue in enumerate(issue_dicts(self))
+            if int(self.issues.portfolio[row]) in failed and issue["name"] in FAILURES
+        ]
+
+    def __getitem__(self, key: str) -> Any:  # noqa: ANN401  # each key has its own type
+        """Return the value of one of the plan's keys."""
+        match key:
+            case "success":
+                return self.failed == 0
+            case "portfolios_processed":
+                return int((self.portfolios.status < SKIPPED).sum())
+            case "snapshots_created":
+                return self.rows_written
+            case "errors":
+                return self.errors()
+            case "cache_stats":
+                return dict(self.cache)
+            case "duration_seconds":
+                return self.seconds_by_phase["total"]
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the plan's keys."""
+        return iter(_KEYS)
+
+    def __len__(self) -> int:
+        """Return how many keys there are."""
+        return len(_KEYS)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as what JSON can hold: columns as lists, dates as ISO text."""
+        share = self.coverage.share()
+        return {
+            "run_id": self.run_id,
+            "policy": self.policy,
+            "dry_run": self.dry_run,
+            "success": self.failed == 0,
+            "portfolios_processed": self["portfolios_processed"],
+            "portfolios_failed": self.failed,
+            "rows_written": self.rows_written,
+            "bytes_written": self.bytes_written,
+            "chunks": self.chunks,
+            "sessions": [date_of(day).isoformat() for day in self.sessions.tolist()],
+            "sessions_left_out": [
+                date_of(day).isoformat() for day in self.sessions_left_out.tolist()
+            ],
+            "portfolios": {
+                "id": [str(uuid.UUID(bytes=row.tobytes())) for row in self.portfolios.id],
+                "status": [STATUSES[code] for code in self.portfolios.status.tolist()],
+                "sessions_written": self.portfolios.sessions_written.tolist(),
+            },
+            "issues": issue_dicts(self),
+            "statements_by_phase": dict(self.statements_by_phase),
+            "statements": sum(self.statements_by_phase.values()),
+            "seconds_by_phase": {k: round(v, 6) for k, v in self.seconds_by_phase.items()},
+            "rows_by_load": dict(self.rows_by_load),
+            "cache": dict(self.cache),
+            "coverage": {
+                date_of(day).isoformat(): round(float(share[row]), 6)
+                for row, day in enumerate(self.coverage.session.tolist())
+            },
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "consistent": self.consistent,
+        }
+
+
+_KEYS: Final = (
+    "success",
+    "portfolios_processed",
+    "snapshots_created",
+    "errors",
+    "cache_stats",
+    "duration_seconds",
+)
+
+FAILURES: Final = ("out_of_range", "non_finite", "not_representable")
+"""Names of issues that fail a portfolio, where they have a session."""
+
+
+def sorted_names(names: list[str]) -> list[tuple[int, str]]:
+    """Return code and name, by name."""
+    return sorted(enumerate(names), key=lambda pair: pair[1])
+
+
+def issue_dicts(result: BatchResult) -> list[dict[str, str | None]]:
+    """Return the issues as JSON has them; None where one is not of a portfolio, symbol or day."""
+    issues = result.issues
+    names, symbols, details = issues.name.table(), issues.symbol.table(), issues.detail.table()
+    found: list[dict[str, str | None]] = []
+    for row in range(len(issues)):
+        portfolio = int(issues.portfolio[row])
+        has_symbol = issues.symbol.state[row] == State.VALUE
+        has_day = issues.day.state[row] == State.VALUE
+        found.append(
+            {
+                "name": names[issues.name.codes[row]],
+                "portfolio": str(uuid.UUID(bytes=result.portfolios.id[portfolio].tobytes()))
+                if portfolio >= 0
+                else None,
+                "symbol": symbols[issues.symbol.codes[row]] if has_symbol else None,
+                "session": date_of(int(issues.day.values[row])).isoformat() if has_day else None,
+                "detail": details[issues.detail.codes[row]],
+            }
+        )
+    return found
+
+
+def cache_stats(marks: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Return counts and hit rate of marks: fresh and lookback are hits (S4).
+
+    Args:
+        marks: (4,) int64 by `units.Mark`.
+    """
+    fresh, lookback, stale, unpriced = (int(marks[status]) for status in Mark)
+    hits, misses = fresh + lookback, stale + unpriced
+    return {
+        "fresh": fresh,
+        "lookback_hits": lookback,
+        "stale": stale,
+        "unpriced": unpriced,
+        "hits": hits,
+        "misses": misses,
+        "hit_rate": hits / (hits + misses) if hits + misses else None,
+    }
