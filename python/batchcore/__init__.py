@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from batchcore.compute import compute as compute
+    from batchcore.native import compute as compute
     from batchcore.config import Schema as Schema
     from batchcore.config import Settings as Settings
     from batchcore.errors import BatchcoreError as BatchcoreError
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from batchcore.run.result import BatchResult as BatchResult
 
 _ROOMS: Final = {
-    "batchcore.compute": ("compute",),
+    "batchcore.native": ("compute",),
     "batchcore.config": ("Schema", "Settings"),
     "batchcore.errors": (
         "BatchcoreError",
@@ -87,7 +87,7 @@ __all__ = [  # noqa: PLE0604  # strings, from the table above
 def __getattr__(name: str) -> object:
     """Return a public name from the room that owns it."""
     if name == "__version__":
-        from batchcore.compute import core_version  # noqa: PLC0415  # loads NumPy
+        from batchcore.native import core_version  # noqa: PLC0415  # loads NumPy
 
         return core_version
     if name not in _HOMES:

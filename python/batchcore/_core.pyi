@@ -1,4 +1,4 @@
-"""The compiled core: converts arrays, calls Rust, converts back. Use `batchcore.compute`."""
+"""The compiled core: converts arrays, calls Rust, converts back. Use `batchcore.native`."""
 
 from typing import Any, TypeAlias, final
 

@@ -7,6 +7,7 @@ settings are not.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from collections import Counter
@@ -45,6 +46,11 @@ class Session:
         self.statements = statements
         self.phase = phase
 
+    async def enter(self, phase: str) -> None:
+        """Count what comes under another phase."""
+        await asyncio.sleep(0)  # the driver reports a query one turn of the loop later
+        self.phase = phase
+
     def count(self, statements: int = 1) -> None:
         """Count statements that the driver does not report itself, such as COPY."""
         self.statements[self.phase] += statements
@@ -53,7 +59,7 @@ class Session:
         """Run ``COPY (query) TO STDOUT`` and hand its bytes to ``take`` as they arrive."""
 
         async def sink(data: bytes) -> None:
-            take(data)
+            take(bytes(data))  # asyncpg may hand out its own buffer
 
         self.count()
         with driver_errors():
@@ -151,6 +157,7 @@ class Database:
                 yield session
             finally:
                 raw.remove_query_logger(session.log)
+                await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.compute import CancelFlag, build_market, roll_forward, store_snapshots
+from batchcore.native import CancelFlag, build_market, roll_forward, store_snapshots
 from batchcore.config import ON_EXISTING, POLICIES, Settings
 from batchcore.db import load as loads
 from batchcore.db.catalog import check_revision, check_run, inspect
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.calendar import Calendar
-    from batchcore.compute import Market
+    from batchcore.native import Market
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.load import Existing
@@ -207,7 +207,7 @@ class _Run:
         check_run(catalog, writes=not self.settings.dry_run)
         await check_revision(reader.raw, catalog)
         self.queries = queries = Queries(catalog)
-        reader.phase = "load"
+        await reader.enter("load")
         self.calendar = await self._calendar(reader)
         self.days = self._range(start, end)
         selection = Selection(self.wanted)
