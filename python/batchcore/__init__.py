@@ -10,7 +10,6 @@ import importlib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from batchcore.native import compute as compute
     from batchcore.config import Schema as Schema
     from batchcore.config import Settings as Settings
     from batchcore.errors import BatchcoreError as BatchcoreError
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from batchcore.frames import Prices as Prices
     from batchcore.frames import Rows as Rows
     from batchcore.frames import Text as Text
+    from batchcore.native import compute as compute
     from batchcore.run.orchestrator import run_batch as run_batch
     from batchcore.run.result import BatchResult as BatchResult
 

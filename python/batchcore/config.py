@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -11,7 +10,8 @@ from batchcore.errors import ConfigError
 from batchcore.units import MAX_SCALE
 
 if TYPE_CHECKING:
-    import datetime
+    import datetime as dt
+    from collections.abc import Mapping
 
 POLICIES: Final = ("rollforward",)
 ON_EXISTING: Final = ("skip", "replace", "error")
@@ -87,7 +87,7 @@ class Settings:
     schema: Schema = field(default_factory=Schema)
     lookback_days: int = 10
     min_coverage: float = 0.5
-    today: datetime.date | None = None
+    today: dt.date | None = None
     threads: int | None = None
     chunk_size: int | None = None
     dry_run: bool = False

@@ -9,6 +9,7 @@ keys.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-
     Bytes = npt.NDArray[np.uint8]
     Int32 = npt.NDArray[np.int32]
     Int64 = npt.NDArray[np.int64]
     UInt32 = npt.NDArray[np.uint32]
+
 
 def _frozen(array: npt.NDArray[np.generic]) -> None:
     array.setflags(write=False)
@@ -139,7 +140,7 @@ class Text:
         """Return the distinct values, by code."""
         raw = self.data.tobytes()
         ends = self.offsets.tolist()
-        return [raw[a:b].decode() for a, b in zip(ends, ends[1:], strict=False)]
+        return [raw[a:b].decode() for a, b in pairwise(ends)]
 
     def texts(self) -> list[str | None]:
         """Return the value of each row; NULL is None."""
@@ -220,16 +221,16 @@ class Positions:
     def __post_init__(self) -> None:
         rows = len(self.id)
         absent = {
-            "exit_price": lambda: Decimals.nulls(rows, self.entry_price.scale),
-            "exit_day": lambda: Days.nulls(rows),
-            "expiration_day": lambda: Days.nulls(rows),
-            "investment_class": lambda: Text.of([None] * rows),
-            "market_value": lambda: Decimals.nulls(rows),
-            "deleted": lambda: np.zeros(rows, dtype=np.bool_),
+            "exit_price": Decimals.nulls(rows, self.entry_price.scale),
+            "exit_day": Days.nulls(rows),
+            "expiration_day": Days.nulls(rows),
+            "investment_class": Text.of([None] * rows),
+            "market_value": Decimals.nulls(rows),
+            "deleted": np.zeros(rows, dtype=np.bool_),
         }
-        for name, make in absent.items():
+        for name, column in absent.items():
             if getattr(self, name) is None:
-                object.__setattr__(self, name, make())
+                object.__setattr__(self, name, column)
         _check_lengths(self)
 
     def __len__(self) -> int:

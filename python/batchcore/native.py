@@ -15,7 +15,7 @@ from batchcore.frames import Days, Decimals, Issues, Misses, Rows, Text
 from batchcore.units import CENTS, RETURN_SCALE, State
 
 if TYPE_CHECKING:
-    import datetime
+    import datetime as dt
 
     import numpy.typing as npt
 
@@ -143,7 +143,7 @@ def compute(
     *,
     policy: str = "rollforward",
     lookback_days: int = 10,
-    today: datetime.date | None = None,  # noqa: ARG001  # read by policies with columns of "today"
+    today: dt.date | None = None,  # noqa: ARG001  # read by policies with columns of "today"
     threads: int | None = None,
 ) -> Rows:
     """Return a row for each portfolio of ``inputs.opening`` and each of its sessions.
@@ -230,9 +230,7 @@ def _rows(columns: dict[str, Any], symbols: Text) -> Rows:
     misses = columns["misses"]
     return Rows(
         **{name: columns[name] for name in _PLAIN},
-        daily_return=Decimals(
-            columns["daily_return"], RETURN_SCALE, columns["daily_return_state"]
-        ),
+        daily_return=Decimals(columns["daily_return"], RETURN_SCALE, columns["daily_return_state"]),
         unrealized=Decimals(columns["unrealized"], CENTS, columns["unrealized_state"]),
         issues=_issues(columns["issues"]),
         misses=Misses(

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 URL_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
 
-_COUNTED: Final = re.compile(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|COPY|MERGE|VALUES)\b", re.I)
+_COUNTED: Final = re.compile(
+    r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|COPY|MERGE|VALUES)\b", re.IGNORECASE
+)
 
 
 class Session:
@@ -200,9 +202,7 @@ def _from_url(url: str) -> Lend:
     async def lend(_count: Callable[[str], None]) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
             # asyncpg reads the URL itself: sslmode and PG* mean there what libpq says.
-            raw = await asyncpg.connect(
-                f"postgresql://{rest}", statement_cache_size=0
-            )
+            raw = await asyncpg.connect(f"postgresql://{rest}", statement_cache_size=0)
         try:
             yield raw
         finally:

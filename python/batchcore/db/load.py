@@ -9,7 +9,6 @@ import numpy as np
 
 from batchcore import _core
 from batchcore.db.catalog import Kind
-from batchcore.db.queries import Queries, Query, Selection
 from batchcore.errors import DecodeError
 from batchcore.frames import Days, Decimals, Events, Flows, Positions, Prices, Text, joined
 from batchcore.units import CENTS
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.engine import Session
+    from batchcore.db.queries import Queries, Query, Selection
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -259,7 +259,7 @@ async def load_flows(
     return Flows(**await load(session, queries.flows(selection, first, last)))
 
 
-async def load_existing(
+async def load_existing(  # noqa: PLR0917  # the window of a calendar, for a chunk
     session: Session,
     queries: Queries,
     calendar: Calendar,

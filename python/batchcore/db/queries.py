@@ -6,7 +6,7 @@ here from integers, 16 bytes each, and quoted text.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
 
-_EPOCH: Final = datetime.date(1970, 1, 1).toordinal()
+_EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 _INFINITY: Final = "'Infinity'::numeric"
 
 
@@ -87,14 +87,12 @@ def _uuid(row: npt.NDArray[np.uint8]) -> str:
 
 def date_literal(day: int) -> str:
     """Return a day since 1970-01-01 as a date literal."""
-    return f"'{datetime.date.fromordinal(day + _EPOCH).isoformat()}'::date"
+    return f"'{dt.date.fromordinal(day + _EPOCH).isoformat()}'::date"
 
 
 def text_array(texts: Iterable[str]) -> str:
     """Return texts as an array literal that means the same under any server setting."""
-    quoted = ",".join(
-        '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts
-    )
+    quoted = ",".join('"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts)
     return quote_literal("{" + quoted + "}") + "::text[]"
 
 
@@ -176,10 +174,7 @@ class Queries:
         def snapshot(prefix: str, columns: tuple[str, ...]) -> list[Column]:
             return [
                 Column(f"{prefix}_day", Kind.DATE),
-                *(
-                    self._decimal(f"{prefix}_{c}", "portfolio_snapshots", c)
-                    for c in columns
-                ),
+                *(self._decimal(f"{prefix}_{c}", "portfolio_snapshots", c) for c in columns),
             ]
 
         sums = (
@@ -267,7 +262,8 @@ class Queries:
             f" WHERE {symbol} = spelling.symbol AND {limit}"
             f" ORDER BY {day} DESC LIMIT 1) AS newest(day, close) WHERE newest.close <= 0"
             f") AS earlier(day, close) ON true"
-            f" WHERE upper(btrim(spelling.symbol COLLATE \"C\", ' ')) = ANY({text_array(normalised)})"
+            f" WHERE upper(btrim(spelling.symbol COLLATE \"C\", ' '))"
+            f" = ANY({text_array(normalised)})"
         )
         return Query("earlier_closes", sql, self._price_columns())
 

@@ -10,7 +10,6 @@ import numpy as np
 from batchcore import _core
 from batchcore.db.sql import column_name, quote_identifier, table_name
 from batchcore.errors import DatabaseError
-from batchcore.frames import Decimals
 from batchcore.units import CENTS
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from batchcore.config import Schema
     from batchcore.db.engine import Session
-    from batchcore.frames import Rows
+    from batchcore.frames import Decimals, Rows
 
 PIECE_BYTES: Final = 1 << 20
 """Bytes handed to the driver at a time."""
@@ -201,9 +200,7 @@ async def write_batch(session: Session, schema: Schema, batch: Batch, stamp: Sta
     """
     if batch.new_rows:
         names = [schema.column(_TABLE, column) for column in batch.new_columns]
-        await session.copy_in(
-            schema.table(_TABLE), names, batch.new, namespace=schema.namespace
-        )
+        await session.copy_in(schema.table(_TABLE), names, batch.new, namespace=schema.namespace)
     if batch.replaced_rows:
         await _replace(session, schema, batch)
     if batch.equity_rows:
@@ -253,7 +250,8 @@ async def _set_equity(session: Session, schema: Schema, batch: Batch, stamp: Sta
     await session.copy_in(_STAGED_EQUITY, ["id", "equity_balance"], batch.equity)
     equity = column_name(schema, "portfolios", "equity_balance")
     updated_at = column_name(schema, "portfolios", "updated_at")
-    moment = f"to_timestamp({stamp.unix_us // 1_000_000}) + interval '{stamp.unix_us % 1_000_000} us'"
+    seconds, microseconds = divmod(stamp.unix_us, 1_000_000)
+    moment = f"to_timestamp({seconds}) + interval '{microseconds} us'"
     await session.execute(
         f"UPDATE {table_name(schema, 'portfolios')} AS portfolio"  # noqa: S608  # quoted
         f" SET {equity} = staged.equity_balance, {updated_at} = {moment}"

@@ -54,9 +54,7 @@ class IssueList:
                 portfolio=noticed.portfolio,
                 symbol=Text.of([None] * rows),
                 day=Days(noticed.first),
-                detail=Text(
-                    codes.reshape(-1).astype(np.uint32), details.offsets, details.data
-                ),
+                detail=Text(codes.reshape(-1).astype(np.uint32), details.offsets, details.data),
             ),
             first_portfolio,
         )
@@ -115,4 +113,3 @@ class IssueList:
 def _constant(value: str, rows: int) -> Text:
     table = Text.of([value])
     return Text(np.zeros(rows, dtype=np.uint32), table.offsets, table.data)
-

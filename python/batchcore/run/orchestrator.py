@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import logging
 import os
+import sys
 import time
 import uuid
 from collections import Counter
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.native import CancelFlag, build_market, roll_forward, store_snapshots
 from batchcore.config import ON_EXISTING, POLICIES, Settings
 from batchcore.db import load as loads
 from batchcore.db.catalog import check_revision, check_run, inspect
@@ -25,6 +25,7 @@ from batchcore.db.ledger import commit_chunk
 from batchcore.db.queries import Queries, Selection
 from batchcore.db.save import Batch, Equities, Stamp, encode_batch, stands_already
 from batchcore.errors import ConfigError, CoverageError
+from batchcore.native import CancelFlag, build_market, roll_forward, store_snapshots
 from batchcore.run import plan as plans
 from batchcore.run.issues import IssueList
 from batchcore.run.result import (
@@ -42,11 +43,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.calendar import Calendar
-    from batchcore.native import Market
-    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.load import Existing
     from batchcore.frames import Events, Flows, Positions, Rows, Text
+    from batchcore.native import Market
     from batchcore.run.plan import Chunk, Plan, Range
 
     Progress = Callable[[str, int, int], object]
@@ -62,8 +62,8 @@ TICK_S: Final = 0.5
 
 async def run_batch(
     db: object,
-    start_date: datetime.date | None = None,
-    end_date: datetime.date | None = None,
+    start_date: dt.date | None = None,
+    end_date: dt.date | None = None,
     portfolio_ids: Sequence[uuid.UUID | str] | None = None,
     *,
     policy: str = "rollforward",
@@ -175,7 +175,9 @@ class _Run:
     progress: Progress | None
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     issues: IssueList = field(default_factory=IssueList)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("load", "compute", "analytics", "persist"), 0.0)
+    )
     rows_by_load: Counter[str] = field(default_factory=Counter)
     marks: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(4, dtype=np.int64))
     cancel: CancelFlag = field(default_factory=CancelFlag)
@@ -184,9 +186,7 @@ class _Run:
     bytes_written: int = 0
     committed: int = 0
 
-    async def run(
-        self, start: datetime.date | None, end: datetime.date | None
-    ) -> BatchResult:
+    async def run(self, start: dt.date | None, end: dt.date | None) -> BatchResult:
         began = time.perf_counter()
         self.started_us = time.time_ns() // 1000
         async with self.database.snapshot("check") as reader:
@@ -199,9 +199,7 @@ class _Run:
         self.seconds["total"] = time.perf_counter() - began
         return self._report()
 
-    async def _prepare(
-        self, reader: Session, start: datetime.date | None, end: datetime.date | None
-    ) -> None:
+    async def _prepare(self, reader: Session, start: dt.date | None, end: dt.date | None) -> None:
         """Load what all chunks share, plan, and refuse what must not begin."""
         catalog = await inspect(reader.raw, self.settings.schema)
         check_run(catalog, writes=not self.settings.dry_run)
@@ -230,11 +228,8 @@ class _Run:
             return self.known_calendar
         return calendars.from_price_dates(await loads.load_price_dates(reader, self.queries))
 
-    def _range(self, start: datetime.date | None, end: datetime.date | None) -> Range:
-        if end is not None:
-            last = calendars.day_of(end)
-        else:
-            last = self.calendar.last_closed(self._now())
+    def _range(self, start: dt.date | None, end: dt.date | None) -> Range:
+        last = self.calendar.last_closed(self._now()) if end is None else calendars.day_of(end)
         first = None if start is None else calendars.day_of(start)
         if first is not None and first > last:
             msg = (
@@ -249,12 +244,12 @@ class _Run:
             last = int(earlier[-1]) if len(earlier) else last
         return plans.Range(first, last)
 
-    def _now(self) -> datetime.datetime:
+    def _now(self) -> dt.datetime:
         today = self.settings.today
         if today is None:
-            return datetime.datetime.now(datetime.UTC)
+            return dt.datetime.now(dt.UTC)
         # the last moment of that date, so that its own session counts
-        return datetime.datetime.combine(today, datetime.time(23, 59, 59), datetime.UTC)
+        return dt.datetime.combine(today, dt.time(23, 59, 59), dt.UTC)
 
     def _has_work(self) -> bool:
         return bool(self.plan.works().any())
@@ -265,9 +260,7 @@ class _Run:
         prices = await loads.load_prices(
             reader, self.queries, symbols, plan.price_first - lookback, plan.price_last
         )
-        self.rows_by_load.update(
-            portfolios=len(plan.id), symbols=len(symbols), prices=len(prices)
-        )
+        self.rows_by_load.update(portfolios=len(plan.id), symbols=len(symbols), prices=len(prices))
         self.market: Market = await asyncio.to_thread(
             build_market,
             prices,
@@ -352,9 +345,7 @@ class _Run:
         selection = self._selection(chunk, chunk.works)
         positions = await loads.load_positions(reader, self.queries, selection)
         events = await loads.load_events(reader, self.queries, selection)
-        flows = await loads.load_flows(
-            reader, self.queries, selection, *self._flow_window(chunk)
-        )
+        flows = await loads.load_flows(reader, self.queries, selection, *self._flow_window(chunk))
         self.rows_by_load.update(positions=len(positions), events=len(events), flows=len(flows))
         return _Loaded(chunk, existing, positions, events, flows)
 
@@ -434,9 +425,7 @@ class _Run:
                     writer = await stack.enter_async_context(self.database.writing("persist"))
                 with self._phase("persist"):
                     if item.batch.new_rows or item.batch.replaced_rows:
-                        await commit_chunk(
-                            writer, self.settings.schema, item.batch, self._stamp()
-                        )
+                        await commit_chunk(writer, self.settings.schema, item.batch, self._stamp())
                 self._count(item)
 
     def _count(self, item: _Computed) -> None:
@@ -495,8 +484,6 @@ class _Run:
                 await task
 
     def _report(self) -> BatchResult:
-        for phase in ("load", "compute", "analytics", "persist"):
-            self.seconds.setdefault(phase, 0.0)
         left_out = np.zeros(0, dtype=np.int32)
         if self.days.start is not None:
             left_out = self.calendar.left_out(self.days.start, self.days.end)
@@ -547,9 +534,7 @@ def _statuses(rows: Rows, works: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]
     return status
 
 
-def _equities(
-    rows: Rows, ids: npt.NDArray[np.uint8], plan: Plan, rows_of_plan: slice
-) -> Equities:
+def _equities(rows: Rows, ids: npt.NDArray[np.uint8], plan: Plan, rows_of_plan: slice) -> Equities:
     """Return the equity of the latest complete snapshot of each portfolio written (S8)."""
     wrote = np.flatnonzero(rows.written > 0)
     last = np.cumsum(rows.written)[wrote] - 1
@@ -568,8 +553,6 @@ def peak_memory_bytes() -> int:
         import resource  # noqa: PLC0415  # not on every system
     except ImportError:
         return 0
-    import sys  # noqa: PLC0415
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

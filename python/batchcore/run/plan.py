@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,8 +14,6 @@ from batchcore.frames import Days, Decimals, Opening, Previous
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy.typing as npt
 
     from batchcore.calendar import Calendar
@@ -90,9 +89,7 @@ class Plan:
         return np.cumsum(change[:-1]) > 0
 
 
-def make_plan(
-    portfolios: Portfolios, calendar: Calendar, days: Range, on_existing: str
-) -> Plan:
+def make_plan(portfolios: Portfolios, calendar: Calendar, days: Range, on_existing: str) -> Plan:
     """Return the plan of a run (S5, S13).
 
     Raises:
@@ -169,8 +166,6 @@ def make_plan(
 def _with_prices(
     plan: Plan, given: npt.NDArray[np.bool_], previous_day: npt.NDArray[np.int32]
 ) -> Plan:
-    from dataclasses import replace  # noqa: PLC0415
-
     works = plan.works()
     if not works.any():
         return plan
@@ -210,8 +205,6 @@ def _refuse_existing(portfolios: Portfolios, days: Range) -> None:
 
 def uuid_text(row: npt.NDArray[np.uint8]) -> str:
     """Return the usual text of 16 bytes."""
-    import uuid  # noqa: PLC0415
-
     return str(uuid.UUID(bytes=row.tobytes()))
 
 
@@ -331,9 +324,7 @@ def _noticed(portfolio: npt.NDArray[np.int32], day: npt.NDArray[np.int32]) -> No
     return Noticed(rows.astype(np.int32), first, count.astype(np.int64))
 
 
-def check_found(
-    wanted: npt.NDArray[np.uint8], found: npt.NDArray[np.uint8]
-) -> None:
+def check_found(wanted: npt.NDArray[np.uint8], found: npt.NDArray[np.uint8]) -> None:
     """Raise `ConfigError` if a portfolio that was asked for is not there."""
     known = {row.tobytes() for row in found}
     unknown = [uuid_text(row) for row in wanted if row.tobytes() not in known]
