@@ -174,6 +174,20 @@ class Calendar:
             raise ConfigError(f"calendar `{self.code}` has no session closed by {local}", "today")
         return int(self.days[row - 1])
 
+    def last_on_or_before(self, day: int) -> int:
+        """Return the last session that is not after ``day``.
+
+        Raises:
+            ConfigError: ``day`` is outside the calendar, or before its first session.
+        """
+        self._check(day, day)
+        if self.days is None:
+            return day
+        row = int(np.searchsorted(self.days, day, side="right"))
+        if row == 0:
+            raise ConfigError(f"calendar `{self.code}` has no session by {_iso(day)}", "end")
+        return int(self.days[row - 1])
+
     def _check(self, start: int, end: int) -> None:
         if start > end:
             raise ConfigError(f"start {_iso(start)} is after end {_iso(end)}", "start")

@@ -151,7 +151,8 @@ class Queries:
             compare = "<" if alias == "before" else ">="
             columns = ", ".join([s["snapshot_date"], *names])
             return (
-                f" LEFT JOIN LATERAL (SELECT {columns} FROM {self._table('portfolio_snapshots')}"
+                f" LEFT JOIN LATERAL (SELECT {columns}"  # noqa: S608  # quoted
+                f" FROM {self._table('portfolio_snapshots')}"
                 f" WHERE {s['portfolio_id']} = p.{p['id']}"
                 f" AND {s['snapshot_date']} {compare} {date_literal(boundary)} AND {complete}"
                 f" ORDER BY {s['snapshot_date']} {order} LIMIT 1) AS {alias} ON true"

@@ -36,6 +36,7 @@ from batchcore.run.result import (
     PortfolioResults,
     cache_stats,
 )
+from batchcore.units import CENTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -229,7 +230,7 @@ class _Run:
         return calendars.from_price_dates(await loads.load_price_dates(reader, self.queries))
 
     def _range(self, start: dt.date | None, end: dt.date | None) -> Range:
-        last = self.calendar.last_closed(self._now()) if end is None else calendars.day_of(end)
+        last = self._last_closed() if end is None else calendars.day_of(end)
         first = None if start is None else calendars.day_of(start)
         if first is not None and first > last:
             msg = (
@@ -237,19 +238,16 @@ class _Run:
                 f" {calendars.date_of(last)}"
             )
             raise ConfigError(msg, "start")
-        sessions = self.calendar.sessions(last if first is None else first, last)
-        if first is None and len(sessions) == 0:
-            # an end that is no session stands for the session before it
-            earlier = self.calendar.sessions(max(last - 366, self.calendar.first_day), last)
-            last = int(earlier[-1]) if len(earlier) else last
+        if first is None:
+            last = self.calendar.last_on_or_before(last)
+        else:
+            self.calendar.sessions(first, last)  # raises beyond the calendar
         return plans.Range(first, last)
 
-    def _now(self) -> dt.datetime:
-        today = self.settings.today
-        if today is None:
-            return dt.datetime.now(dt.UTC)
-        # the last moment of that date, so that its own session counts
-        return dt.datetime.combine(today, dt.time(23, 59, 59), dt.UTC)
+    def _last_closed(self) -> int:
+        if self.settings.today is None:
+            return self.calendar.last_closed(dt.datetime.now(dt.UTC))
+        return self.calendar.last_on_or_before(calendars.day_of(self.settings.today))
 
     def _has_work(self) -> bool:
         return bool(self.plan.works().any())
@@ -543,8 +541,17 @@ def _equities(rows: Rows, ids: npt.NDArray[np.uint8], plan: Plan, rows_of_plan: 
     stands = (latest.state[rows_of_plan] == 0)[wrote]
     later = stands & (latest.values[rows_of_plan][wrote] > day)
     later &= stored.state[rows_of_plan][wrote] == 0
-    kept = stored.values[rows_of_plan][wrote] // 10 ** (stored.scale - 2)
+    kept = in_cents(stored.values[rows_of_plan][wrote], stored.scale)
     return Equities(np.ascontiguousarray(ids[wrote]), np.where(later, kept, cents))
+
+
+def in_cents(values: npt.NDArray[np.int64], scale: int) -> npt.NDArray[np.int64]:
+    """Return mantissas in cents, half away from zero as PostgreSQL stores them."""
+    if scale <= CENTS:
+        return values * 10 ** (CENTS - scale)
+    unit = 10 ** (scale - CENTS)
+    whole, rest = np.divmod(np.abs(values), unit)
+    return np.sign(values) * (whole + (rest >= unit - rest))
 
 
 def peak_memory_bytes() -> int:
