@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import pytest
 
-from batchcore import compute, reference
+from batchcore import native, reference
 from batchcore.frames import Text
 from support import build
 from support.cases import Case, vectors
@@ -29,7 +29,7 @@ def by_reference(case: Case) -> Results:
 
 
 def by_core(case: Case) -> Results:
-    rows = compute.compute(
+    rows = native.compute(
         build.inputs(case.portfolios, case.prices, case.sessions, case.scales),
         build.session_days(case.sessions),
         lookback_days=case.lookback_days,
@@ -76,7 +76,7 @@ def coverage_by_reference(case: CoverageCase) -> dict[int, Fraction]:
 
 def coverage_by_core(case: CoverageCase) -> dict[int, Fraction]:
     sessions = [jan(on) for on in case.sessions]
-    market = compute.build_market(
+    market = native.build_market(
         build.prices(PRICES), build.session_days(sessions), lookback_days=case.lookback_days
     )
     fresh, recent = market.coverage(Text.of(case.symbols))

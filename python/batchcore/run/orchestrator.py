@@ -548,10 +548,11 @@ def _equities(rows: Rows, ids: npt.NDArray[np.uint8], plan: Plan, rows_of_plan: 
 def in_cents(values: npt.NDArray[np.int64], scale: int) -> npt.NDArray[np.int64]:
     """Return mantissas in cents, half away from zero as PostgreSQL stores them."""
     if scale <= CENTS:
-        return values * 10 ** (CENTS - scale)
-    unit = 10 ** (scale - CENTS)
+        return values * np.int64(10 ** (CENTS - scale))
+    unit = np.int64(10 ** (scale - CENTS))
     whole, rest = np.divmod(np.abs(values), unit)
-    return np.sign(values) * (whole + (rest >= unit - rest))
+    cents: npt.NDArray[np.int64] = np.sign(values) * (whole + (rest >= unit - rest))
+    return cents
 
 
 def peak_memory_bytes() -> int:

@@ -52,9 +52,9 @@ impl State {
     }
 }
 
-/// Sums that no input can overflow: 2^32 products of two 64-bit mantissas and a 10^18 rescaling
-/// stay below 2^230.
-pub type Wide = bnum::types::I256;
+/// Sums that no input can overflow: 2^32 products of two 64-bit mantissas, a multiplier and a
+/// rescaling by 10^36 stay below 2^286.
+pub type Wide = bnum::types::I512;
 
 /// Returns `10^exponent`, or nothing beyond 10^38.
 #[must_use]

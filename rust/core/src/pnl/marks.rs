@@ -240,22 +240,26 @@ fn merged(prices: &PriceStore, spellings: &[(&[u8], SymbolId)]) -> (SymbolMarks,
         rows.sort_unstable();
     }
     let mut marks = SymbolMarks::default();
-    let mut duplicates: Duplicates = None;
+    let mut doubled: Vec<i32> = Vec::new();
+    let mut winner = 0usize;
     for (day, rank, close) in rows {
         if marks.days.last() == Some(&day) {
             marks.closes.pop();
-            marks.closes.push(close);
-            let name = spellings.get(rank).map_or(&[][..], |&(name, _)| name);
-            let winner = || String::from_utf8_lossy(name).into_owned();
-            match &mut duplicates {
-                None => duplicates = Some((1, Day(day), winner())),
-                Some((_, first, spelling)) if *first == Day(day) => *spelling = winner(),
-                Some((count, ..)) => *count = count.saturating_add(1),
+            if doubled.last() != Some(&day) {
+                doubled.push(day);
+            }
+            if doubled.len() == 1 {
+                winner = rank;
             }
         } else {
             marks.days.push(day);
-            marks.closes.push(close);
         }
+        marks.closes.push(close);
     }
+    let duplicates = doubled.first().map(|&first| {
+        let name = spellings.get(winner).map_or(&[][..], |&(name, _)| name);
+        let name = String::from_utf8_lossy(name).into_owned();
+        (doubled.len(), Day(first), name)
+    });
     (marks, duplicates)
 }

@@ -205,8 +205,26 @@ pub fn flow_between(flows: &[(Day, i128)], first: Day, last: Day, scale: u32) ->
 }
 
 /// Returns the rows of a portfolio; `scratch` is reused from one to the next.
+///
+/// What is noticed on the way ends where the rows do: a portfolio that fails is rolled again, over
+/// the sessions before that (S10).
 #[must_use]
 pub fn roll_forward(portfolio: &Portfolio<'_>, scratch: &mut Scratch) -> Outcome {
+    let outcome = rolled_at_width(portfolio, scratch);
+    if outcome.failure.is_none() {
+        return outcome;
+    }
+    let written = Portfolio {
+        to: portfolio.from.saturating_add(outcome.rows.len()),
+        ..*portfolio
+    };
+    Outcome {
+        failure: outcome.failure,
+        ..rolled_at_width(&written, scratch)
+    }
+}
+
+fn rolled_at_width(portfolio: &Portfolio<'_>, scratch: &mut Scratch) -> Outcome {
     match Width::of(bound(portfolio)) {
         Width::Narrow => rolled(portfolio, &mut scratch.narrow, &mut scratch.counts),
         Width::Double => rolled(portfolio, &mut scratch.double, &mut scratch.counts),
@@ -607,13 +625,6 @@ fn finish<T: Sum>(
         }
         unrealized_before = values.unrealized;
     }
-    let written = outcome.rows.last().map(|row| row.day);
-    outcome
-        .closings
-        .retain(|&(_, _, day)| written.is_some_and(|last| day <= last));
-    outcome
-        .misses
-        .retain(|miss| written.is_some_and(|last| miss.first <= last));
 }
 
 /// Rounded sums of one session.
