@@ -83,14 +83,17 @@ class Batch:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Stamp:
-    """What new rows of a run share.
+    """What new rows share.
 
     Attributes:
         unix_us: The run's start, microseconds since 1970-01-01: `created_at`.
-        random: 16 random bytes, where the ids of this batch start.
+        id_unix_ms: Milliseconds of the ids of this chunk, later than those of chunks before, so
+            that the index on them grows at its end.
+        random: 16 random bytes, where the ids of this chunk start.
     """
 
     unix_us: int
+    id_unix_ms: int
     random: bytes
 
 
@@ -125,7 +128,7 @@ def encode_batch(
     """
     new, replaced = np.flatnonzero(~stands), np.flatnonzero(stands)
     head: list[Field] = [
-        ("id", "uuid7", (stamp.unix_us // 1000, stamp.random), None),
+        ("id", "uuid7", (stamp.id_unix_ms, stamp.random), None),
         ("created_at", "timestamptz", (stamp.unix_us,), None),
     ]
     new_fields = [*head, *_fields(rows, ids, new)]

@@ -413,7 +413,7 @@ class _Run:
         return _Computed(item.chunk, batch, rows, item.existing)
 
     def _stamp(self) -> Stamp:
-        return Stamp(self.started_us, os.urandom(16))
+        return Stamp(self.started_us, time.time_ns() // 1_000_000, os.urandom(16))
 
     async def _persist(self, computed: asyncio.Queue[_Computed | None]) -> None:
         async with contextlib.AsyncExitStack() as stack:
