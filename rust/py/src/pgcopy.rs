@@ -2,12 +2,13 @@
 
 use batchcore_core::pgcopy as core;
 use batchcore_core::pgcopy::{Cells, Column, ColumnSpec, Field, Kind};
+use batchcore_core::text::Table;
 use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::arrays::{column, text_out, uuids};
-use crate::errors::InputError;
+use crate::errors::{InputError, to_py};
 use crate::guard::guard;
 
 /// Takes the bytes of a binary COPY, split anywhere, and makes columns of them. One task alone
@@ -111,6 +112,8 @@ enum Held<'py> {
     Int32(PyReadonlyArray1<'py, i32>),
     Int64(PyReadonlyArray1<'py, i64>, u32),
     Uuid7(u64, [u8; 16]),
+    Texts(PyReadonlyArray1<'py, u32>, Table),
+    Text(String),
     Bool(bool),
     Timestamp(i64),
     Null,
@@ -123,6 +126,13 @@ fn held<'py>(name: &str, kind: &str, value: &Bound<'py, PyTuple>) -> PyResult<He
         "uuid7" => Held::Uuid7(item(0)?.extract()?, item(1)?.extract()?),
         "date" | "int4" => Held::Int32(column(&item(0)?, name)?),
         "numeric" => Held::Int64(column(&item(0)?, name)?, item(1)?.extract()?),
+        "text" if value.len() == 1 => Held::Text(item(0)?.extract()?),
+        "text" => {
+            let offsets = column::<i64>(&item(1)?, name)?.as_slice()?.to_vec();
+            let data = column::<u8>(&item(2)?, name)?.as_slice()?.to_vec();
+            let table = Table::from_parts("text", offsets, data).map_err(|error| to_py(&error))?;
+            Held::Texts(column(&item(0)?, name)?, table)
+        }
         "bool" => Held::Bool(item(0)?.extract()?),
         "timestamptz" => Held::Timestamp(item(0)?.extract()?),
         "null" => Held::Null,
@@ -146,6 +156,11 @@ fn cells<'a>(kind: &str, held: &'a Held<'_>) -> PyResult<Cells<'a>> {
             unix_ms: *unix_ms,
             random: *random,
         },
+        Held::Texts(codes, table) => Cells::Text {
+            codes: codes.as_slice()?,
+            table,
+        },
+        Held::Text(value) => Cells::TextConst(value),
         Held::Bool(value) => Cells::BoolConst(*value),
         Held::Timestamp(microseconds) => Cells::TimestampConst(*microseconds),
         Held::Null => Cells::NullConst,
@@ -162,8 +177,9 @@ type FieldArguments<'py> = (
 /// Return a binary COPY of `rows` rows as pieces of about `piece_bytes`.
 ///
 /// Fields are (name, type, values, state): `uuid` ((n, 16) uint8,), `uuid7` (milliseconds, 16
-/// random bytes), `date` (int32 days,), `int4` (int32,), `numeric` (int64 mantissas, scale), `bool`
-/// (constant,), `timestamptz` (constant microseconds,), `null` (); state is None or uint8.
+/// random bytes), `date` (int32 days,), `int4` (int32,), `numeric` (int64 mantissas, scale), `text`
+/// (uint32 codes, int64 offsets, uint8 data) or (constant,), `bool` (constant,), `timestamptz`
+/// (constant microseconds,), `null` (); state is None or uint8.
 #[pyfunction]
 #[pyo3(signature = (*, fields, rows, piece_bytes))]
 #[expect(
