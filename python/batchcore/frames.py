@@ -18,7 +18,7 @@ from batchcore.errors import InputError
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence, Sized
+    from collections.abc import Mapping, Sequence, Sized
 
     import numpy.typing as npt
 
@@ -514,3 +514,43 @@ class Rows:
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.portfolio)
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A column with the same value in every row.
+
+    Attributes:
+        value: Text or truth value.
+    """
+
+    value: str | bool
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Moment:
+    """A timestamptz column that has one value or NULL.
+
+    Attributes:
+        unix_us: Microseconds since 1970-01-01 00:00 UTC.
+        state: (n,) uint8 of `units.State`, 0 or NULL; None means all 0.
+    """
+
+    unix_us: int
+    state: Bytes | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Table:
+    """Rows to be written into one table of the host.
+
+    Attributes:
+        name: As in docs/schema.md.
+        rows: How many.
+        columns: Name in docs/schema.md -> values; a uuid is (n, 16) uint8. Columns that are not
+            here are NULL.
+    """
+
+    name: str
+    rows: int
+    columns: Mapping[str, Bytes | Decimals | Days | Text | Constant | Moment]

@@ -19,15 +19,18 @@ from batchcore.calendar import date_of, day_of
 from batchcore.data import CLOSE_SCALE, real_closes
 from batchcore.errors import ConfigError
 from batchcore.frames import (
+    Constant,
     Days,
     Decimals,
     Events,
     Flows,
     Inputs,
+    Moment,
     Opening,
     Positions,
     Previous,
     Prices,
+    Table,
     Text,
 )
 from batchcore.units import CENTS, OPTION_MULTIPLIER, State
@@ -130,46 +133,6 @@ class Market:
     def end(self) -> int:
         """Return the last session to value."""
         return int(self.days[-1])
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """A column with the same value in every row.
-
-    Attributes:
-        value: Text or truth value.
-    """
-
-    value: str | bool
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Moment:
-    """A timestamptz column that has one value or NULL.
-
-    Attributes:
-        unix_us: Microseconds since 1970-01-01 00:00 UTC.
-        state: (n,) uint8 of `units.State`, 0 or NULL; None means all 0.
-    """
-
-    unix_us: int
-    state: Bytes | None = None
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Table:
-    """Rows to be written into one table of the host.
-
-    Attributes:
-        name: As in docs/schema.md.
-        rows: How many.
-        columns: Name in docs/schema.md -> values; a uuid is (n, 16) uint8. Columns that are not
-            here are NULL.
-    """
-
-    name: str
-    rows: int
-    columns: Mapping[str, Bytes | Decimals | Days | Text | Constant | Moment]
 
 
 @dataclass(frozen=True, eq=False, slots=True)

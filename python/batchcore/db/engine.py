@@ -192,17 +192,26 @@ async def _without_limits(session: Session) -> None:
     await session.execute("; ".join(f"SET LOCAL {name} = 0" for name in settings))
 
 
-def _from_url(url: str) -> Lend:
+def driver_url(url: str) -> str:
+    """Return a database URL as asyncpg reads it: sslmode and PG* mean there what libpq says.
+
+    Raises:
+        ConfigError: it is not PostgreSQL's.
+    """
     scheme, colon, rest = url.partition("://")
     if not colon or scheme not in URL_SCHEMES:
         msg = "expected a database URL that starts with `postgresql://`"
         raise ConfigError(msg, "database_url")
+    return f"postgresql://{rest}"
+
+
+def _from_url(url: str) -> Lend:
+    url = driver_url(url)
 
     @contextlib.asynccontextmanager
     async def lend(_count: Callable[[str], None]) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
-            # asyncpg reads the URL itself: sslmode and PG* mean there what libpq says.
-            raw = await asyncpg.connect(f"postgresql://{rest}", statement_cache_size=0)
+            raw = await asyncpg.connect(url, statement_cache_size=0)
         try:
             yield raw
         finally:

@@ -10,6 +10,8 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import asyncpg
+
 from batchcore.config import Schema
 from batchcore.db.catalog import (
     VERSION_TABLE,
@@ -19,13 +21,13 @@ from batchcore.db.catalog import (
     revision_sql,
     schema_error,
 )
+from batchcore.db.engine import driver_errors, driver_url
 from batchcore.db.sql import quote_literal, table_name
-from batchcore.errors import ConfigError, DatabaseError, LeaseHeldError
+from batchcore.errors import ConfigError, LeaseHeldError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
-    import asyncpg
     from alembic.config import Config
     from alembic.script import ScriptDirectory
     from sqlalchemy import Connection
@@ -159,7 +161,7 @@ async def check(database: str | AsyncEngine, *, schema: Schema | None = None) ->
         DatabaseError: the database refused or went away.
     """
     _require_alembic()
-    with _driver_errors():
+    with driver_errors():
         async with connect(database) as connection:
             return await _status(await _driver_connection(connection), schema or Schema())
 
@@ -220,18 +222,13 @@ async def connect(database: str | AsyncEngine) -> AsyncIterator[AsyncConnection]
         async with database.connect() as connection:
             yield connection
         return
-    import asyncpg  # noqa: PLC0415  # not needed to import batchcore
     from sqlalchemy import NullPool  # noqa: PLC0415  # not needed to import batchcore
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415  # likewise
 
-    scheme, colon, rest = database.partition("://")
-    if not colon or scheme not in ("postgresql", "postgres", "postgresql+asyncpg"):
-        msg = "expected a database URL that starts with `postgresql://`"
-        raise ConfigError(msg, "database_url")
-    # asyncpg reads the URL itself: sslmode and the PG* environment mean there what libpq says.
+    url = driver_url(database)
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(f"postgresql://{rest}"),
+        async_creator=lambda: asyncpg.connect(url),
         poolclass=NullPool,
     )
     try:
@@ -250,7 +247,7 @@ async def _session(
     The lock is tried, not waited for: who waits holds a snapshot, and an index built
     CONCURRENTLY waits for that in turn.
     """
-    with _driver_errors():
+    with driver_errors():
         async with connect(database) as connection:
             raw = await _driver_connection(connection)
             if not await raw.fetchval("SELECT pg_catalog.pg_try_advisory_lock($1)", _LOCK_KEY):
@@ -381,25 +378,3 @@ def _require_alembic() -> None:
     except ImportError as error:
         msg = "migrations need Alembic: install `batchcore[migrate]`"
         raise ConfigError(msg, "migrate") from error
-
-
-@contextlib.contextmanager
-def _driver_errors() -> Iterator[None]:
-    import asyncpg  # noqa: PLC0415  # not needed to import batchcore
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # likewise
-
-    try:
-        yield
-    except asyncpg.exceptions.ClientConfigurationError as error:
-        raise ConfigError(f"the database URL is not usable: {error}", "database_url") from error
-    except DBAPIError as error:
-        cause = error.orig.__cause__ if error.orig is not None else None
-        raise _database_error(cause or error) from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        raise _database_error(error) from error
-
-
-def _database_error(error: BaseException) -> DatabaseError:
-    sqlstate = getattr(error, "sqlstate", None)
-    text = " ".join(str(error).split()) or type(error).__name__
-    return DatabaseError(text, sqlstate if isinstance(sqlstate, str) else None)
