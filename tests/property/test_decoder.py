@@ -1,0 +1,275 @@
+"""Binary COPY: the bytes of a real server split anywhere, and what was encoded decoded again."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchcore import _core
+from batchcore.errors import DecodeError, InputError
+from batchcore.units import State
+from support import build
+from support.cases import GOLDEN
+
+NAMES = sorted(path.stem for path in GOLDEN.glob("*.copy"))
+TYPES = {"timestamp": "timestamptz"}
+INFINITIES = ("infinity", "-infinity")
+
+Cell = tuple[State, Any]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Bytes of a server and, by column, the cells that they mean."""
+
+    data: bytes
+    columns: list[tuple[str, str, int]]
+    rows: int
+    cells: dict[str, list[Cell]]
+
+
+@cache
+def golden(name: str) -> Golden:
+    document = json.loads((GOLDEN / f"{name}.json").read_text())
+    kinds = [(c["name"], c["kind"], c.get("scale", 0)) for c in document["columns"]]
+    return Golden(
+        data=(GOLDEN / f"{name}.copy").read_bytes(),
+        columns=[(column, TYPES.get(kind, kind), scale) for column, kind, scale in kinds],
+        rows=len(document["rows"]),
+        cells={
+            column: [expected(row[number], kind, scale) for row in document["rows"]]
+            for number, (column, kind, scale) in enumerate(kinds)
+        },
+    )
+
+
+def expected(text: str | None, kind: str, scale: int) -> Cell:
+    """Return the cell that the server's own text of a value means."""
+    if text is None:
+        return State.NULL, None
+    if text in INFINITIES and kind in {"date", "timestamp"}:
+        return State.NON_FINITE, None
+    if kind == "numeric":
+        units, state = build.mantissa(Decimal(text), scale)
+        return state, None if state else units
+    values = {"uuid": UUID, "bool": ("false", "true").index, "text": str}
+    value = values.get(kind, int)(text)
+    if kind == "timestamp" and value not in build.INT64:
+        return State.NOT_REPRESENTABLE, None
+    return State.VALUE, value
+
+
+def decoded(columns: list[tuple[str, str, int]], pieces: list[bytes]) -> dict[str, list[Cell]]:
+    decoder = _core.Decoder(columns)
+    for piece in pieces:
+        decoder.push(piece)
+    found = decoder.finish()
+    assert list(found) == [name for name, _, _ in columns]
+    return {name: cells(found[name], kind, scale) for name, kind, scale in columns}
+
+
+def cells(parts: tuple[Any, ...], kind: str, scale: int) -> list[Cell]:
+    state = parts[-1].tolist()
+    if kind == "uuid":
+        values = [UUID(bytes=row.tobytes()) for row in parts[0].reshape(-1, 16)]
+    elif kind == "text":
+        codes, offsets, data, _ = parts
+        raw, ends = data.tobytes(), offsets.tolist()
+        table = [raw[a:b].decode() for a, b in itertools.pairwise(ends)]
+        assert len(set(table)) == len(table)
+        values = [
+            None if no_value else table[code] for code, no_value in zip(codes, state, strict=True)
+        ]
+    else:
+        values = parts[0].tolist()
+    if kind == "numeric":
+        assert parts[1] == scale
+    pairs = zip(state, values, strict=True)
+    return [(State(why), None if why else value) for why, value in pairs]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bytes_of_a_server_mean_what_it_says(name: str) -> None:
+    case = golden(name)
+    assert decoded(case.columns, [case.data]) == case.cells
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bytes_may_come_one_by_one(name: str) -> None:
+    case = golden(name)
+    pieces = [case.data[at : at + 1] for at in range(len(case.data))]
+    assert decoded(case.columns, pieces) == case.cells
+
+
+@given(st.sampled_from(NAMES), st.data())
+def test_bytes_may_be_split_anywhere(name: str, data: st.DataObject) -> None:
+    case = golden(name)
+    cuts = data.draw(st.lists(st.integers(0, len(case.data)), max_size=12))
+    ends = [0, *sorted(cuts), len(case.data)]
+    pieces = [case.data[a:b] for a, b in itertools.pairwise(ends)]
+    assert decoded(case.columns, pieces) == case.cells
+
+
+@given(st.sampled_from(NAMES), st.data())
+def test_a_stream_that_is_cut_off_is_an_error(name: str, data: st.DataObject) -> None:
+    case = golden(name)
+    decoder = _core.Decoder(case.columns)
+    decoder.push(case.data[: data.draw(st.integers(0, len(case.data) - 1))])
+    with pytest.raises(DecodeError, match="expected a trailer"):
+        decoder.finish()
+
+
+@given(st.sampled_from(NAMES), st.binary(max_size=200), st.data())
+def test_any_bytes_are_rows_or_an_error(name: str, noise: bytes, data: st.DataObject) -> None:
+    case = golden(name)
+    at = data.draw(st.integers(0, len(case.data)))
+    changed = case.data[:at] + noise + case.data[at + len(noise) :]
+    decoder = _core.Decoder(case.columns)
+    try:
+        decoder.push(changed)
+        columns = decoder.finish()
+    except DecodeError:
+        return
+    assert len(columns) == len(case.columns)
+
+
+def test_rows_are_counted_while_they_arrive() -> None:
+    case = golden("positions")
+    decoder = _core.Decoder(case.columns)
+    counts = []
+    for at in range(len(case.data)):
+        decoder.push(case.data[at : at + 1])
+        counts.append(decoder.rows)
+    assert counts == sorted(counts)
+    assert counts[-1] == case.rows
+
+
+def test_an_error_names_column_and_row() -> None:
+    case = golden("positions")
+    columns = [
+        (name, "int4" if kind == "uuid" else kind, scale) for name, kind, scale in case.columns
+    ]
+    decoder = _core.Decoder(columns)
+    with pytest.raises(DecodeError, match="`id`") as caught:
+        decoder.push(case.data)
+    assert (caught.value.column, caught.value.row) == ("id", 0)
+
+
+def test_a_finished_decoder_takes_nothing_more() -> None:
+    case = golden("empty")
+    decoder = _core.Decoder(case.columns)
+    decoder.push(case.data)
+    decoder.finish()
+    with pytest.raises(InputError, match="finished"):
+        decoder.push(b"")
+
+
+def test_an_unknown_type_is_named() -> None:
+    with pytest.raises(InputError, match="`money`") as caught:
+        _core.Decoder([("close", "money", 0)])
+    assert caught.value.column == "close"
+
+
+int32s = st.integers(-(2**31), 2**31 - 1)
+finite_days = st.integers(-2_440_588, 10_000_000)
+int64s = st.integers(-(2**63), 2**63 - 1)
+
+
+@st.composite
+def columns_to_write(
+    draw: st.DrawFn,
+) -> tuple[int, list[tuple[str, str, list[Any], list[int], int]]]:
+    rows = draw(st.integers(0, 8))
+    columns = []
+    for number in range(draw(st.integers(0, 5))):
+        kind = draw(st.sampled_from(("uuid", "date", "numeric", "int4")))
+        scale = draw(st.integers(0, 18)) if kind == "numeric" else 0
+        value = {
+            "uuid": st.uuids(),
+            "date": finite_days,
+            "numeric": int64s,
+            "int4": int32s,
+        }[kind]
+        values = draw(st.lists(value, min_size=rows, max_size=rows))
+        state = draw(st.lists(st.integers(0, 1), min_size=rows, max_size=rows))
+        columns.append((f"c{number}", kind, values, state, scale))
+    return rows, columns
+
+
+def parts_of(kind: str, values: list[Any], scale: int) -> tuple[Any, ...]:
+    if kind == "uuid":
+        return (
+            np.frombuffer(b"".join(value.bytes for value in values), dtype=np.uint8).reshape(
+                -1, 16
+            ),
+        )
+    if kind == "numeric":
+        return np.array(values, dtype=np.int64), scale
+    return (np.array(values, dtype=np.int32),)
+
+
+@given(columns_to_write(), st.integers(1, 300))
+def test_what_was_encoded_is_decoded_again(
+    written: tuple[int, list[tuple[str, str, list[Any], list[int], int]]], piece_bytes: int
+) -> None:
+    rows, columns = written
+    pieces = _core.encode(
+        fields=[
+            (name, kind, parts_of(kind, values, scale), np.array(state, dtype=np.uint8))
+            for name, kind, values, state, scale in columns
+        ],
+        rows=rows,
+        piece_bytes=piece_bytes,
+    )
+    again = decoded([(name, kind, scale) for name, kind, _, _, scale in columns], pieces)
+    assert again == {
+        name: [
+            (State(why), None if why else value) for value, why in zip(values, state, strict=True)
+        ]
+        for name, _, values, state, _ in columns
+    }
+
+
+def test_constants_are_encoded_into_every_row() -> None:
+    fields = [
+        ("is_complete", "bool", (True,), None),
+        ("created_at", "timestamptz", (1_700_000_000_123_456,), None),
+        ("beta", "null", (), None),
+    ]
+    pieces = _core.encode(fields=fields, rows=3, piece_bytes=1 << 20)
+    columns = [("is_complete", "bool", 0), ("created_at", "timestamptz", 0), ("beta", "numeric", 4)]
+    assert decoded(columns, pieces) == {
+        "is_complete": [(State.VALUE, 1)] * 3,
+        "created_at": [(State.VALUE, 1_700_000_000_123_456)] * 3,
+        "beta": [(State.NULL, None)] * 3,
+    }
+
+
+def test_made_ids_ascend_from_the_time_given() -> None:
+    unix_ms = 1_767_571_200_000
+    fields = [("id", "uuid7", (unix_ms, b"\x5a" * 16), None)]
+    pieces = _core.encode(fields=fields, rows=100, piece_bytes=64)
+    ids = [value for _, value in decoded([("id", "uuid", 0)], pieces)["id"]]
+    assert ids == sorted(set(ids))
+    assert {(key.version, key.int >> 80) for key in ids} == {(7, unix_ms)}
+
+
+@pytest.mark.parametrize(
+    ("state", "match"), [([0, 2], "row 1"), ([0, 3], "row 1"), ([0], "expected 2 states")]
+)
+def test_a_value_that_cannot_be_written_is_named(state: list[int], match: str) -> None:
+    values = np.array([1, 2], dtype=np.int64)
+    fields = [("equity", "numeric", (values, 2), np.array(state, dtype=np.uint8))]
+    with pytest.raises(InputError, match=match) as caught:
+        _core.encode(fields=fields, rows=2, piece_bytes=100)
+    assert caught.value.column == "equity"

@@ -1,0 +1,178 @@
+"""The native core against the reference: equal to the last digit on any input."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from batchcore import native
+from batchcore import reference as ref
+from batchcore.units import Mark
+from support import build
+from support.generate import Generator, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchcore.frames import Rows
+
+PORTFOLIO_ISSUES = {
+    "bad_event",
+    "bad_flow",
+    "blank_symbol",
+    "closed_twice",
+    "end_before_start",
+    "exit_unpriced",
+    "expired",
+    "missing_entry_price",
+    "missing_value",
+    "non_finite",
+    "not_representable",
+    "out_of_range",
+    "return_out_of_range",
+    "sign_mismatch",
+    "unknown_position_type",
+}
+
+PROFILE = settings(
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@st.composite
+def runs(draw: st.DrawFn, make: Callable[[Generator], Run] = Generator.run) -> Run:
+    return make(Generator(lambda first, last: draw(st.integers(first, last))))
+
+
+def by_reference(run: Run) -> tuple[list[ref.Result], list[ref.Issue]]:
+    market = ref.market(run.prices, run.scales)
+    results = [
+        ref.roll_forward(portfolio, market, run.sessions, run.lookback_days, run.scales)
+        for portfolio in run.portfolios
+    ]
+    return [build.in_64_bits(result) for result in results], list(market.issues)
+
+
+def computed(run: Run) -> Rows:
+    return native.compute(
+        build.inputs(
+            run.portfolios,
+            run.prices,
+            run.sessions,
+            run.scales,
+            column_scales=run.column_scales,
+        ),
+        build.session_days(run.sessions),
+        lookback_days=run.lookback_days,
+        threads=1,
+    )
+
+
+def by_core(run: Run) -> tuple[list[ref.Result], list[ref.Issue]]:
+    rows = computed(run)
+    return build.results(rows), build.market_issues(rows)
+
+
+@settings(PROFILE, max_examples=2000)
+@given(runs())
+def test_core_equals_the_reference(run: Run) -> None:
+    assert by_core(run) == by_reference(run)
+
+
+@settings(PROFILE, max_examples=200)
+@given(runs(Generator.finer_run))
+def test_core_equals_the_reference_on_columns_of_other_scales(run: Run) -> None:
+    assert by_core(run) == by_reference(run)
+
+
+def sample(count: int) -> list[Run]:
+    return [Generator.seeded(seed).run() for seed in range(count)]
+
+
+def test_generator_reaches_every_issue() -> None:
+    names: Counter[str] = Counter()
+    for run in sample(300):
+        results, market_issues = by_reference(run)
+        names.update(issue.name for result in results for issue in result.issues)
+        names.update(issue.name for issue in market_issues)
+    assert set(names) == PORTFOLIO_ISSUES | {"duplicate_price"}
+    assert min(names.values()) >= 5, names
+
+
+def test_generator_reaches_every_mark_and_failures_on_the_way() -> None:
+    results = [result for run in sample(300) for result in by_reference(run)[0]]
+    rows = [row for result in results for row in result.rows]
+    for status in Mark:
+        assert sum(row.marks[status] for row in rows) >= 100
+    assert sum(result.failed and len(result.rows) > 0 for result in results) >= 5
+    assert sum(result.failed and len(result.rows) == 0 for result in results) >= 5
+    assert sum(row.unrealized_pnl is None for row in rows) >= 5
+
+
+def entry_mantissas(portfolio: ref.Portfolio, scales: ref.Scales) -> int:
+    """Return what the entry values of sound positions add up to, as integers."""
+    total = 0
+    for position in portfolio.positions:
+        quantity, no_quantity = build.mantissa(position.quantity, scales.quantity)
+        price, no_price = build.mantissa(position.entry_price, scales.price)
+        if not no_quantity and not no_price and position.position_type in ref.POSITION_TYPES:
+            total += abs(quantity) * price
+    return total
+
+
+def test_generator_needs_sums_of_64_and_128_and_256_bits() -> None:
+    needs = {"64": (0, 2**50), "128": (2**63, 2**112), "256": (2**123, 2**200)}
+    rows: Counter[str] = Counter()
+    for run in sample(600):
+        for portfolio, result in zip(run.portfolios, by_reference(run)[0], strict=True):
+            entered = entry_mantissas(portfolio, run.scales)
+            for bits, (least, beyond) in needs.items():
+                rows[bits] += len(result.rows) * (least <= entered < beyond)
+    assert min(rows[bits] for bits in needs) >= 50, rows
+
+
+def misses_by_reference(run: Run) -> dict[tuple[str, bool], tuple[int, int, int]]:
+    """Return lots times sessions, first and last session by symbol and whether it was unpriced.
+
+    A position is marked alone as in its portfolio; only the sessions that were written count.
+    """
+    market = ref.market(run.prices, run.scales)
+    found: dict[tuple[str, bool], tuple[int, int, int]] = {}
+    for portfolio in run.portfolios:
+        whole = ref.roll_forward(portfolio, market, run.sessions, run.lookback_days, run.scales)
+        written = len(whole.rows)
+        for position in portfolio.positions:
+            alone = ref.Portfolio("alone", positions=(position,))
+            sessions = run.sessions[:written]
+            result = ref.roll_forward(alone, market, sessions, run.lookback_days, run.scales)
+            assert len(result.rows) == written
+            for row in result.rows:
+                for status in (Mark.STALE, Mark.UNPRICED):
+                    key = (position.symbol or "", status == Mark.UNPRICED)
+                    held, first, _ = found.get(key, (0, row.day, row.day))
+                    if row.marks[status]:
+                        found[key] = (held + row.marks[status], min(first, row.day), row.day)
+    return found
+
+
+@settings(PROFILE, max_examples=200)
+@given(runs(Generator.failing_run))
+def test_misses_are_those_of_the_sessions_written(run: Run) -> None:
+    misses = computed(run).misses
+    columns = (misses.lot_sessions, misses.first, misses.last)
+    keys = zip(misses.symbol.texts(), misses.unpriced.tolist(), strict=True)
+    figures = zip(*(column.tolist() for column in columns), strict=True)
+    assert dict(zip(keys, figures, strict=True)) == misses_by_reference(run)
+
+
+@pytest.mark.slow
+@settings(PROFILE, max_examples=50_000)
+@given(runs())
+def test_core_equals_the_reference_50_000_times(run: Run) -> None:
+    assert by_core(run) == by_reference(run)
