@@ -16,10 +16,8 @@ from batchcore.calendar import date_of, day_of
 from batchcore.data import real_closes
 from batchcore.db.tables import metadata
 from batchcore.errors import ConfigError
-from batchcore.frames import Days, Decimals, Text
+from batchcore.frames import Constant, Days, Decimals, Moment, Text
 from batchcore.market import (
-    Constant,
-    Moment,
     demo_portfolios,
     generated_market,
     generated_portfolios,
