@@ -1,0 +1,286 @@
+"""What is stored, by ordinary SELECTs and as Decimals: for the check and for tables to look at.
+
+Nothing here goes through the native decoder, so that a check does not trust what it checks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from batchcore import reference as ref
+from batchcore.config import Schema
+from batchcore.db.catalog import inspect
+from batchcore.db.engine import Database, driver_errors
+from batchcore.db.sql import column_name, table_name
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from decimal import Decimal
+    from uuid import UUID
+
+    import asyncpg
+
+    from batchcore.db.catalog import Catalog
+
+STORED_COLUMNS: Final = (
+    "total_value",
+    *ref.MONEY_COLUMNS,
+    "daily_return",
+    "num_positions",
+    "num_long_positions",
+    "num_short_positions",
+    "is_complete",
+)
+"""Columns of `portfolio_snapshots` that a rule names, beside its key."""
+
+_EPOCH: Final = "DATE '1970-01-01'"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """A row of `portfolio_snapshots`.
+
+    Attributes:
+        day: Its date, `reference.INFINITE_DAY` for an infinite one.
+        values: Of `STORED_COLUMNS`, in that order.
+    """
+
+    day: int
+    values: tuple[Decimal | int | bool | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Valuation:
+    """A portfolio as its latest snapshot up to a day has it, or the sum of many.
+
+    Attributes:
+        name: Of the portfolio.
+        positions: Lots held.
+        equity: Dollars.
+        pnl: Cumulative, dollars.
+        realized: Cumulative, dollars.
+        flow: Cumulative, dollars.
+        gross: Gross exposure, dollars.
+    """
+
+    name: str
+    positions: int
+    equity: Decimal
+    pnl: Decimal
+    realized: Decimal
+    flow: Decimal
+    gross: Decimal
+
+
+class Reader:
+    """Reads of one snapshot of the database."""
+
+    def __init__(self, raw: asyncpg.Connection, catalog: Catalog) -> None:
+        """Take a connection inside a transaction, and what its tables are."""
+        self._raw = raw
+        self._catalog = catalog
+        self._schema = catalog.schema
+
+    @property
+    def scales(self) -> ref.Scales:
+        """Return the decimals of the columns that rules read."""
+        scale = self._catalog.scale
+        return ref.Scales(
+            quantity=scale("positions", "quantity"),
+            price=scale("positions", "entry_price"),
+            close=scale("market_data_cache", "close"),
+            money=scale("portfolio_snapshots", "equity_balance"),
+        )
+
+    async def portfolios(
+        self, opening: Mapping[UUID, Decimal | None], ids: Sequence[UUID]
+    ) -> list[ref.Portfolio]:
+        """Return portfolios with positions, events and flows, and no snapshot.
+
+        Args:
+            opening: Opening equity of each of ``ids``.
+            ids: Which, in the order of the result.
+        """
+        events = await self._events(ids)
+        positions: dict[UUID, list[ref.Position]] = defaultdict(list)
+        for row in await self._rows(
+            "positions",
+            (
+                *("id", "portfolio_id", "symbol", "position_type", "quantity", "entry_price"),
+                *("exit_price", "investment_class", "market_value"),
+            ),
+            ("entry_date", "exit_date", "expiration_date"),
+            ids,
+        ):
+            positions[row["portfolio_id"]].append(
+                ref.Position(
+                    symbol=row["symbol"],
+                    position_type=row["position_type"],
+                    quantity=row["quantity"],
+                    entry_price=row["entry_price"],
+                    entry_day=row["entry_date"],
+                    exit_price=row["exit_price"],
+                    exit_day=row["exit_date"],
+                    expiration_day=row["expiration_date"],
+                    investment_class=row["investment_class"],
+                    market_value=row["market_value"],
+                    events=tuple(events[row["id"]]),
+                )
+            )
+        flows: dict[UUID, list[ref.Flow]] = defaultdict(list)
+        if self._catalog.has_table("equity_changes"):
+            for row in await self._rows(
+                "equity_changes", ("portfolio_id", "amount", "change_type"), ("change_date",), ids
+            ):
+                flow = ref.Flow(row["change_date"], row["amount"], row["change_type"])
+                flows[row["portfolio_id"]].append(flow)
+        return [
+            ref.Portfolio(str(one), opening[one], tuple(positions[one]), tuple(flows[one]))
+            for one in ids
+        ]
+
+    async def _events(self, ids: Sequence[UUID]) -> dict[UUID, list[ref.Event]]:
+        table = "position_realized_events"
+        events: dict[UUID, list[ref.Event]] = defaultdict(list)
+        if not self._catalog.has_table(table):
+            return events
+        position, portfolio = (self._name("positions", one) for one in ("id", "portfolio_id"))
+        query = (
+            f"SELECT {self._name(table, 'position_id')} AS position_id,"  # noqa: S608  # quoted
+            f" {_day(self._name(table, 'trade_date'))} AS trade_date,"
+            f" {self._name(table, 'quantity_closed')} AS quantity_closed,"
+            f" {self._name(table, 'realized_pnl')} AS realized_pnl"
+            f" FROM {self._table(table)} WHERE {self._name(table, 'position_id')} IN"
+            f" (SELECT {position} FROM {self._table('positions')} WHERE {portfolio} = ANY($1))"
+        )
+        for row in await self._fetch(query, ids):
+            event = ref.Event(row["trade_date"], row["quantity_closed"], row["realized_pnl"])
+            events[row["position_id"]].append(event)
+        return events
+
+    async def market(self, portfolios: Iterable[ref.Portfolio]) -> ref.Market:
+        """Return the valid closes of the symbols of ``portfolios``, of all days."""
+        wanted = {
+            ref.normalized(position.symbol or "")
+            for portfolio in portfolios
+            for position in portfolio.positions
+        }
+        table = "market_data_cache"
+        symbol, close = self._name(table, "symbol"), self._name(table, "close")
+        known = await self._fetch(
+            f"SELECT DISTINCT {symbol} AS symbol FROM {self._table(table)}"  # noqa: S608  # quoted
+        )
+        spelt = [row["symbol"] for row in known if ref.normalized(row["symbol"]) in wanted]
+        closes = await self._fetch(
+            f"SELECT {symbol}, {_day(self._name(table, 'date'))}, {close}"  # noqa: S608  # quoted
+            f" FROM {self._table(table)} WHERE {symbol} = ANY($1)",
+            spelt,
+        )
+        return ref.market(((row[0], row[1], row[2]) for row in closes), self.scales)
+
+    async def snapshots(self, ids: Sequence[UUID]) -> dict[UUID, list[StoredRow]]:
+        """Return the snapshots of each portfolio, by day."""
+        stored: dict[UUID, list[StoredRow]] = defaultdict(list)
+        table = "portfolio_snapshots"
+        for row in await self._rows(
+            table, ("portfolio_id", *STORED_COLUMNS), ("snapshot_date",), ids
+        ):
+            values = tuple(row[name] for name in STORED_COLUMNS)
+            stored[row["portfolio_id"]].append(StoredRow(row["snapshot_date"], values))
+        for rows in stored.values():
+            rows.sort(key=lambda row: row.day)
+        return stored
+
+    async def equities(self, ids: Sequence[UUID]) -> dict[UUID, Decimal | None]:
+        """Return `portfolios.equity_balance` of each portfolio."""
+        query = (
+            f"SELECT {self._name('portfolios', 'id')} AS id,"  # noqa: S608  # quoted
+            f" {self._name('portfolios', 'equity_balance')} AS equity"
+            f" FROM {self._table('portfolios')} WHERE {self._name('portfolios', 'id')} = ANY($1)"
+        )
+        return {row["id"]: row["equity"] for row in await self._fetch(query, ids)}
+
+    async def valuations(self, day: int, limit: int) -> tuple[list[Valuation], Valuation]:
+        """Return the first portfolios by name as of a session, and the sum of all of them.
+
+        Args:
+            day: The session; portfolios without a snapshot of it are left out.
+            limit: How many.
+        """
+        table = "portfolio_snapshots"
+        columns = {
+            "positions": "num_positions",
+            "equity": "equity_balance",
+            "pnl": "cumulative_pnl",
+            "realized": "cumulative_realized_pnl",
+            "flow": "cumulative_capital_flow",
+            "gross": "gross_exposure",
+        }
+        of_row = ", ".join(f"s.{self._name(table, c)} AS {n}" for n, c in columns.items())
+        summed = ", ".join(
+            f"COALESCE(sum(s.{self._name(table, c)}), 0) AS {n}" for n, c in columns.items()
+        )
+        source = (
+            f"FROM {self._table(table)} AS s JOIN {self._table('portfolios')} AS p"
+            f" ON p.{self._name('portfolios', 'id')} = s.{self._name(table, 'portfolio_id')}"
+            f" WHERE s.{self._name(table, 'snapshot_date')} = {_EPOCH} + $1::int"
+        )
+        name = f"p.{self._name('portfolios', 'name')}"
+        rows = await self._fetch(
+            f"SELECT {name} AS name, {of_row} {source} ORDER BY {name} LIMIT $2",
+            day,
+            limit,
+        )
+        totals = await self._fetch(
+            f"SELECT count(*)::text AS name, {summed} {source}",  # quoted
+            day,
+        )
+        return [Valuation(**row) for row in rows], Valuation(**totals[0])
+
+    async def _rows(
+        self, table: str, columns: Sequence[str], days: Sequence[str], ids: Sequence[UUID]
+    ) -> list[asyncpg.Record]:
+        """Return rows of portfolios that are not soft-deleted, dates as days."""
+        selected = [f"{self._name(table, column)} AS {column}" for column in columns]
+        selected += [f"{_day(self._name(table, column))} AS {column}" for column in days]
+        query = (
+            f"SELECT {', '.join(selected)} FROM {self._table(table)}"  # noqa: S608  # quoted
+            f" WHERE {self._name(table, 'portfolio_id')} = ANY($1)"
+        )
+        if table != "portfolio_snapshots":
+            query += f" AND {self._name(table, 'deleted_at')} IS NULL"
+        return await self._fetch(query, ids)
+
+    async def _fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        with driver_errors():
+            rows: list[asyncpg.Record] = await self._raw.fetch(query, *arguments)
+        return rows
+
+    def _table(self, table: str) -> str:
+        return table_name(self._schema, table)
+
+    def _name(self, table: str, column: str) -> str:
+        return column_name(self._schema, table, column)
+
+
+def _day(column: str) -> str:
+    return (
+        f"CASE WHEN isfinite({column}) THEN ({column} - {_EPOCH})::bigint"
+        f" WHEN {column} IS NOT NULL THEN {ref.INFINITE_DAY} END"
+    )
+
+
+@contextlib.asynccontextmanager
+async def reading(db: object, *, schema: Schema | None = None) -> AsyncIterator[Reader]:
+    """Give a reader of the database as it is at this moment.
+
+    Raises:
+        DatabaseError: the database refused or went away.
+    """
+    async with Database(db).snapshot("read") as session:
+        with driver_errors():
+            catalog = await inspect(session.raw, schema or Schema())
+        yield Reader(session.raw, catalog)

@@ -1,0 +1,114 @@
+"""Fill an empty database: tables of columns, encoded natively, by binary COPY."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from batchcore import _core
+from batchcore.config import Schema
+from batchcore.db.catalog import check_revision, inspect
+from batchcore.db.engine import Database, driver_errors, transaction
+from batchcore.db.sql import table_name
+from batchcore.errors import ConfigError
+from batchcore.frames import Constant, Days, Decimals, Moment, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from batchcore.db.engine import Session
+    from batchcore.frames import Table
+
+    Progress = Callable[[str, int, int], object]
+
+PIECE_BYTES: Final = 1 << 20
+"""Bytes handed to the driver at a time."""
+
+RESULTS: Final = "portfolio_snapshots"
+"""The table that a fill leaves empty, and that must be so before it."""
+
+Field = tuple[str, str, tuple[Any, ...], "npt.NDArray[np.uint8] | None"]
+
+
+async def fill(
+    db: object,
+    tables: Sequence[Table],
+    *,
+    schema: Schema | None = None,
+    progress: Progress | None = None,
+) -> int:
+    """Write ``tables`` into a database that has no rows in them, in one transaction.
+
+    Args:
+        db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg.
+        tables: In an order that foreign keys allow.
+        schema: Names of tables and columns; None takes those of docs/schema.md.
+        progress: Called with `fill`, tables done and tables in all.
+
+    Returns:
+        The rows written.
+
+    Raises:
+        ConfigError: a table, or `portfolio_snapshots`, is not empty; nothing was written.
+        SchemaError: the database was not migrated; nothing was written.
+        DatabaseError: the database refused or went away; nothing was written.
+    """
+    schema = schema or Schema()
+    rows = 0
+    async with Database(db).writing("fill") as session:
+        with driver_errors():
+            await check_revision(session.raw, await inspect(session.raw, schema))
+        async with transaction(session):
+            await _refuse_rows(session, schema, [*(table.name for table in tables), RESULTS])
+            for done, table in enumerate(tables):
+                if progress is not None:
+                    progress("fill", done, len(tables))
+                rows += await _copy(session, schema, table)
+        # Without it the planner knows nothing of the rows until autovacuum comes by.
+        names = ", ".join(table_name(schema, table.name) for table in tables)
+        await session.execute(f"ANALYZE {names}")
+    return rows
+
+
+async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> None:
+    for table in tables:
+        query = f"SELECT EXISTS (SELECT FROM {table_name(schema, table)})"  # noqa: S608  # quoted
+        with driver_errors():
+            has_rows = await session.raw.fetchval(query)
+        if has_rows:
+            msg = (
+                f"table `{schema.table(table)}` has rows already: only an empty database is "
+                "filled, and nothing was changed in this one"
+            )
+            raise ConfigError(msg, "database_url")
+
+
+async def _copy(session: Session, schema: Schema, table: Table) -> int:
+    fields = [_field(name, column) for name, column in table.columns.items()]
+    pieces = _core.encode(fields=fields, rows=table.rows, piece_bytes=PIECE_BYTES)
+    columns = [schema.column(table.name, name) for name in table.columns]
+    name, namespace = schema.table(table.name), schema.namespace
+    return await session.copy_in(name, columns, pieces, namespace=namespace)
+
+
+def _field(
+    name: str, column: npt.NDArray[np.uint8] | Decimals | Days | Text | Constant | Moment
+) -> Field:
+    kind: str
+    values: tuple[Any, ...]
+    match column:
+        case Decimals():
+            kind, values = "numeric", (column.values, column.scale)
+        case Days():
+            kind, values = "date", (column.values,)
+        case Text():
+            kind, values = "text", (column.codes, column.offsets, column.data)
+        case Moment():
+            kind, values = "timestamptz", (column.unix_us,)
+        case Constant():
+            kind, values = "bool" if isinstance(column.value, bool) else "text", (column.value,)
+        case _:
+            kind, values = "uuid", (column,)
+    return name, kind, values, getattr(column, "state", None)

@@ -1,0 +1,235 @@
+"""Seed data, then a whole run on it, then every row against the reference."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from batchcore.calendar import date_of
+from batchcore.db.migrate import migrate
+from batchcore.db.read import Valuation, reading
+from batchcore.db.seed import fill
+from batchcore.market import (
+    demo_portfolios,
+    generated_market,
+    generated_portfolios,
+    price_table,
+    real_market,
+)
+from batchcore.run.orchestrator import run_batch
+from batchcore.units import State
+from batchcore.verify import Checked, check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchcore.config import Settings
+    from batchcore.frames import Decimals
+    from batchcore.market import Market, Portfolios
+    from batchcore.run.result import BatchResult
+
+    Progress = Callable[[str, int, int], object]
+
+CHECKED_OF_GENERATED: Final = 50
+"""Portfolios of a generated market that are checked; of real closes all are."""
+
+SHOWN: Final = 10
+"""Portfolios in the table of the demo."""
+
+REAL_SESSIONS: Final = 120
+SYMBOLS: Final = 500
+PORTFOLIOS: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a market is.
+
+    Attributes:
+        portfolios: Portfolios that trade in it.
+        symbols: Stocks and options; None takes the real closes of the package.
+        sessions: Sessions to value.
+    """
+
+    portfolios: int = PORTFOLIOS
+    symbols: int | None = None
+    sessions: int = REAL_SESSIONS
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Seeded:
+    """A market and portfolios, not written anywhere yet.
+
+    Attributes:
+        size: What was asked for.
+        seed: Of the random numbers.
+        market: Closes.
+        portfolios: Portfolios and all that belongs to them.
+    """
+
+    size: Size
+    seed: int
+    market: Market
+    portfolios: Portfolios
+
+    def opening(self) -> dict[UUID, Decimal | None]:
+        """Return the opening equity of each portfolio."""
+        opening = self.portfolios.inputs.opening
+        ids = [UUID(bytes=row.tobytes()) for row in opening.portfolio_id]
+        return dict(zip(ids, _decimals(opening.equity), strict=True))
+
+    async def write(self, db: object, *, progress: Progress | None = None) -> int:
+        """Fill an empty database with it; return the rows written.
+
+        Raises:
+            ConfigError: the database is not empty; nothing was written.
+            SchemaError: the database was not migrated; nothing was written.
+            DatabaseError: the database refused or went away; nothing was written.
+        """
+        prices = price_table(self.market, seed=self.seed)
+        return await fill(db, [*self.portfolios.tables, prices], progress=progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What a demo did.
+
+    Attributes:
+        size: What was asked for.
+        seed: Of the random numbers.
+        symbols: Symbols of the market.
+        closes: Closes written.
+        positions: Positions written.
+        result: The report of the run.
+        shown: Some portfolios after the last session.
+        total: All of them together.
+        checked: The rows against the reference.
+        seconds: How long `migrate`, `fill`, `run` and `check` took.
+    """
+
+    size: Size
+    seed: int
+    symbols: int
+    closes: int
+    positions: int
+    result: BatchResult
+    shown: tuple[Valuation, ...]
+    total: Valuation
+    checked: Checked
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as what JSON can hold."""
+        return {
+            "market": "real" if self.size.symbols is None else "generated",
+            "seed": self.seed,
+            "symbols": self.symbols,
+            "closes": self.closes,
+            "positions": self.positions,
+            "seconds": {name: round(seconds, 6) for name, seconds in self.seconds.items()},
+            "total": {
+                name: str(getattr(self.total, name))
+                for name in ("equity", "pnl", "realized", "flow", "gross")
+            },
+            "checked": {
+                "rows": self.checked.rows,
+                "differing": self.checked.differing,
+                "portfolios": self.checked.portfolios,
+                "portfolios_in_all": self.checked.portfolios_in_all,
+                "examples": list(self.checked.examples),
+            },
+            "run": self.result.to_dict(),
+        }
+
+
+def seeded(size: Size, *, seed: int) -> Seeded:
+    """Return a market and portfolios: on real closes, or generated.
+
+    Raises:
+        ConfigError: a number out of its range.
+    """
+    if size.symbols is None:
+        market = real_market(size.sessions)
+        portfolios = demo_portfolios(market, count=size.portfolios, seed=seed)
+    else:
+        market = generated_market(size.symbols, size.sessions, seed=seed)
+        portfolios = generated_portfolios(size.portfolios, market, seed=seed)
+    return Seeded(size, seed, market, portfolios)
+
+
+async def run_demo(
+    url: str,
+    size: Size,
+    *,
+    seed: int,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Demo:
+    """Migrate an empty database, fill it, run the batch over all sessions, check what it wrote.
+
+    Args:
+        url: Of an empty database.
+        size: Of the market.
+        seed: Of the random numbers, and of the portfolios that are checked.
+        settings: Of the run.
+        progress: As of `run_batch`, with the phases `fill` and `check` too.
+
+    Raises:
+        BatchcoreError: whatever `migrate`, `run_batch` and the check raise.
+    """
+    seconds = dict[str, float]()
+    began = time.perf_counter()
+
+    def lap(name: str) -> None:
+        nonlocal began
+        now = time.perf_counter()
+        seconds[name] = now - began
+        began = now
+
+    data = seeded(size, seed=seed)
+    lap("generate")
+    await migrate(url)
+    lap("migrate")
+    await data.write(url, progress=progress)
+    lap("fill")
+    market = data.market
+    result = await run_batch(
+        url, date_of(market.start), date_of(market.end), settings=settings, progress=progress
+    )
+    lap("run")
+    checked = await check(
+        url,
+        data.opening(),
+        market.days[market.first :].tolist(),
+        lookback_days=settings.lookback_days if settings is not None else 10,
+        sample=None if size.symbols is None else CHECKED_OF_GENERATED,
+        seed=seed,
+        progress=progress,
+    )
+    lap("check")
+    async with reading(url) as reader:
+        shown, total = await reader.valuations(market.end, SHOWN)
+    return Demo(
+        size=size,
+        seed=seed,
+        symbols=len(market.symbols),
+        closes=int(market.known.sum()),
+        positions=len(data.portfolios.inputs.positions),
+        result=result,
+        shown=tuple(shown),
+        total=total,
+        checked=checked,
+        seconds=seconds,
+    )
+
+
+def _decimals(column: Decimals) -> list[Decimal | None]:
+    """Return the values of a column as they stand in the database."""
+    rows = zip(column.values.tolist(), column.state.tolist(), strict=True)
+    return [
+        Decimal(mantissa).scaleb(-column.scale) if state == State.VALUE else None
+        for mantissa, state in rows
+    ]

@@ -1,0 +1,140 @@
+"""What is stored against the pure-Python reference, cell by cell."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from batchcore import reference as ref
+from batchcore.calendar import date_of
+from batchcore.db.read import STORED_COLUMNS, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from decimal import Decimal
+    from uuid import UUID
+
+    from batchcore.config import Schema
+    from batchcore.db.read import StoredRow
+
+    Progress = Callable[[str, int, int], object]
+
+EXAMPLES: Final = 20
+"""How many differences are told; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check found.
+
+    Attributes:
+        rows: Snapshots compared: those stored, and those that should be.
+        differing: Rows with a cell that differs, missing ones and those too many; a wrong
+            `portfolios.equity_balance` counts as one too.
+        portfolios: Portfolios compared.
+        portfolios_in_all: Those that could have been.
+        examples: The first differences, a line for each.
+    """
+
+    rows: int
+    differing: int
+    portfolios: int
+    portfolios_in_all: int
+    examples: tuple[str, ...]
+
+
+async def check(
+    db: object,
+    opening: Mapping[UUID, Decimal | None],
+    sessions: Sequence[int],
+    *,
+    lookback_days: int = 10,
+    sample: int | None = None,
+    seed: int = 0,
+    schema: Schema | None = None,
+    progress: Progress | None = None,
+) -> Checked:
+    """Return how the snapshots of a run compare with what the reference makes of its inputs.
+
+    The inputs are read as they are now; of portfolios that had snapshots before the run nothing
+    is known, so they must have none but those of ``sessions``.
+
+    Args:
+        db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg.
+        opening: Portfolios of the run with the opening equity of each before it.
+        sessions: Those of the run, ascending, as days since 1970-01-01.
+        lookback_days: As in the run (S4).
+        sample: How many portfolios, drawn by ``seed``; None takes all.
+        seed: Of the draw.
+        schema: Names of tables and columns; None takes those of docs/schema.md.
+        progress: Called with `check`, portfolios done and portfolios in all.
+
+    Raises:
+        DatabaseError: the database refused or went away.
+
+    Source:
+        docs/semantics.md, S3 to S10; S14 for what "equal" leaves out.
+    """
+    ids = sorted(opening)
+    if sample is not None and sample < len(ids):
+        ids = sorted(random.Random(seed).sample(ids, sample))  # noqa: S311  # no secret
+    async with reading(db, schema=schema) as reader:
+        scales = reader.scales
+        portfolios = await reader.portfolios(opening, ids)
+        prices = await reader.market(portfolios)
+        stored = await reader.snapshots(ids)
+        equities = await reader.equities(ids)
+
+    rows, differing, examples = 0, 0, list[str]()
+    for done, (one, portfolio) in enumerate(zip(ids, portfolios, strict=True)):
+        if progress is not None:
+            progress("check", done, len(ids))
+        await asyncio.sleep(0)  # the reference is slow, and signals must get through
+        result = ref.roll_forward(portfolio, prices, sessions, lookback_days, scales)
+        compared, different = _compare(portfolio.id, result.rows, stored.get(one, []))
+        rows += compared
+        if result.rows and equities.get(one) != result.rows[-1].equity_balance:
+            expected = result.rows[-1].equity_balance
+            different.append(
+                f"portfolio {one}: portfolios.equity_balance is {equities.get(one)}, "
+                f"expected {expected}"
+            )
+        differing += len(different)
+        examples += different[: EXAMPLES - len(examples)]
+    return Checked(rows, differing, len(ids), len(opening), tuple(examples))
+
+
+def _compare(
+    portfolio: str, expected: Sequence[ref.Row], stored: Sequence[StoredRow]
+) -> tuple[int, list[str]]:
+    """Return how many rows were compared, and a line for each that differs."""
+    wanted = {row.day: row for row in expected}
+    found = {row.day: row for row in stored}
+    lines = []
+    for day in sorted(wanted.keys() | found.keys()):
+        where = f"portfolio {portfolio} on {_iso(day)}"
+        if day not in found:
+            lines.append(f"{where}: missing")
+        elif day not in wanted:
+            lines.append(f"{where}: stored, but not expected")
+        elif cells := list(_cells(wanted[day], found[day])):
+            lines.append(f"{where}: {'; '.join(cells)}")
+    return len(wanted.keys() | found.keys()), lines
+
+
+def _cells(expected: ref.Row, stored: StoredRow) -> Iterator[str]:
+    for column, value in zip(STORED_COLUMNS, stored.values, strict=True):
+        if column == "is_complete":
+            right: Decimal | int | bool | None = True
+        elif column == "total_value":
+            right = expected.equity_balance
+        else:
+            right = getattr(expected, column)
+        if value != right:
+            yield f"{column} is {value}, expected {right}"
+
+
+def _iso(day: int) -> str:
+    return "an infinite date" if day == ref.INFINITE_DAY else date_of(day).isoformat()
