@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     UInt32 = npt.NDArray[np.uint32]
 
 
-def _frozen(array: npt.NDArray[np.generic]) -> None:
-    array.setflags(write=False)
+def _frozen(array: object) -> None:
+    if isinstance(array, np.ndarray):  # whatever else stands for an array is for the core to refuse
+        array.setflags(write=False)
 
 
 def _states(state: Bytes | None, rows: int) -> Bytes:
@@ -178,8 +179,13 @@ def _check_lengths(frame: object) -> None:
             name = f"{type(frame).__name__.lower()}.{item.name}"
             msg = f"column `{name}` has {len(column)} rows, expected {rows}"
             raise InputError(msg, name)
-        if isinstance(column, np.ndarray):
-            _frozen(column)
+    _freeze(frame)
+
+
+def _freeze(frame: object) -> None:
+    """Make the plain arrays of a frame read-only; those of its columns are."""
+    for item in fields(frame):  # type: ignore[arg-type]
+        _frozen(getattr(frame, item.name))
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -426,6 +432,9 @@ class Issues:
     day: Days
     detail: Text
 
+    def __post_init__(self) -> None:
+        _freeze(self)
+
     def __len__(self) -> int:
         """Return the number of issues."""
         return len(self.portfolio)
@@ -448,6 +457,9 @@ class Misses:
     lot_sessions: Int64
     first: Int32
     last: Int32
+
+    def __post_init__(self) -> None:
+        _freeze(self)
 
     def __len__(self) -> int:
         """Return the number of symbols and reasons."""
@@ -510,6 +522,9 @@ class Rows:
     failed: npt.NDArray[np.bool_]
     issues: Issues
     misses: Misses
+
+    def __post_init__(self) -> None:
+        _freeze(self)
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 CancelFlag = _core.CancelFlag
 build_profile = _core.build_profile
 core_version = _core.__version__
+
+MAX_LOOKBACK_DAYS: Final = 2**31 - 1
+"""More days than any two dates are apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +78,14 @@ def build_market(
         lookback_days: See `Market`.
 
     Raises:
-        ConfigError: an unknown policy, or a negative lookback.
+        ConfigError: an unknown policy, or a lookback that is none.
         InputError: a wrong column, two rows of one symbol and day, or sessions that do not ascend.
     """
     if policy not in POLICIES:
         msg = f"unknown policy `{policy}`, expected one of {', '.join(POLICIES)}"
         raise ConfigError(msg, "policy")
-    if lookback_days < 0:
-        msg = f"lookback_days is {lookback_days}, expected 0 or more"
+    if not 0 <= lookback_days <= MAX_LOOKBACK_DAYS:
+        msg = f"lookback_days is {lookback_days}, expected 0 to {MAX_LOOKBACK_DAYS}"
         raise ConfigError(msg, "lookback_days")
     store = _core.PriceStore.from_frame(prices)
     marks = _core.Marks.from_prices(store, sessions=sessions, lookback_days=lookback_days)
@@ -120,9 +123,13 @@ def roll_forward(  # the frames of one chunk
         cancel: Raised from another thread, it stops the call.
 
     Raises:
+        ConfigError: a number of threads below 1.
         InputError: a wrong column; it names the column and what would be right.
         CancelledError: `cancel` was raised.
     """
+    if threads is not None and threads < 1:
+        msg = f"threads is {threads}, expected 1 or more"
+        raise ConfigError(msg, "threads")
     columns = _core.run(
         policy=market.policy,
         positions=positions,
@@ -160,7 +167,7 @@ def compute(
         threads: How many; None takes as many as there are cores.
 
     Raises:
-        ConfigError: an unknown policy, or a negative lookback.
+        ConfigError: an unknown policy, a lookback or a number of threads that is none.
         InputError: a column of the wrong dtype, shape or length, or rows that contradict each
             other; it names column and row.
 

@@ -1,0 +1,94 @@
+"""Every exception: one family, with attributes, that pickles."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+
+import pytest
+
+import batchcore
+from batchcore import errors
+from batchcore.errors import BatchcoreError
+
+EXAMPLES = [
+    (errors.ConfigError("no", "threads"), {"option": "threads"}),
+    (errors.InputError("no", "prices.close"), {"column": "prices.close"}),
+    (
+        errors.DecodeError("no", "positions", "id", 7),
+        {"query": "positions", "column": "id", "row": 7},
+    ),
+    (errors.NumericError("no", "close"), {"column": "close"}),
+    (errors.SchemaError("no", ("a", "b")), {"problems": ("a", "b")}),
+    (errors.DatabaseError("no", "40001"), {"sqlstate": "40001"}),
+    (
+        errors.CoverageError("no", "2026-01-05", 0.25, 0.5),
+        {"session": "2026-01-05", "coverage": 0.25, "min_coverage": 0.5},
+    ),
+    (
+        errors.SnapshotExistsError("no", "p", "2026-01-05"),
+        {"portfolio": "p", "session": "2026-01-05"},
+    ),
+    (errors.LeaseHeldError("no", "r"), {"run_id": "r"}),
+    (errors.InternalError("no"), {}),
+    (errors.CancelledError("no"), {}),
+]
+
+BUILT_INS = {
+    "ConfigError": ValueError,
+    "InputError": ValueError,
+    "DecodeError": ValueError,
+    "NumericError": ArithmeticError,
+    "SchemaError": LookupError,
+    "DatabaseError": RuntimeError,
+    "CoverageError": LookupError,
+    "SnapshotExistsError": ValueError,
+    "LeaseHeldError": RuntimeError,
+    "InternalError": RuntimeError,
+    "CancelledError": RuntimeError,
+}
+
+
+def classes() -> dict[str, type[BaseException]]:
+    """Return the exceptions that the module defines."""
+    found = inspect.getmembers(errors, inspect.isclass)
+    return {name: found for name, found in found if issubclass(found, BaseException)}
+
+
+@pytest.mark.parametrize(("error", "attributes"), EXAMPLES, ids=lambda x: type(x).__name__)
+def test_attributes_survive_pickling(error: BatchcoreError, attributes: dict[str, object]) -> None:
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301  # made in the line above
+    assert type(again) is type(error)
+    assert vars(again) == vars(error) == attributes
+    assert str(again) == "no"
+
+
+@pytest.mark.parametrize("error", [error for error, _ in EXAMPLES], ids=lambda x: type(x).__name__)
+def test_text_is_the_message_alone(error: BatchcoreError) -> None:
+    assert str(error) == "no"
+
+
+@pytest.mark.parametrize("error", [error for error, _ in EXAMPLES], ids=lambda x: type(x).__name__)
+def test_a_message_is_enough(error: BatchcoreError) -> None:
+    assert str(type(error)("enough")) == "enough"
+
+
+def test_text_without_any_argument_is_empty() -> None:
+    assert str(BatchcoreError()) == ""
+
+
+def test_every_exception_has_an_example() -> None:
+    assert {type(error).__name__ for error, _ in EXAMPLES} == set(classes()) - {"BatchcoreError"}
+
+
+def test_every_exception_is_of_the_family_and_of_a_built_in() -> None:
+    for name, built_in in BUILT_INS.items():
+        assert issubclass(classes()[name], BatchcoreError)
+        assert issubclass(classes()[name], built_in)
+    assert set(BUILT_INS) == set(classes()) - {"BatchcoreError"}
+
+
+def test_every_exception_is_public() -> None:
+    assert set(classes()) <= set(batchcore.__all__)
+    for name, found in classes().items():
+        assert getattr(batchcore, name) is found

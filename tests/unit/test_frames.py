@@ -1,0 +1,128 @@
+"""Columns and frames."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+
+from batchcore.errors import InputError
+from batchcore.frames import Days, Decimals, Opening, Positions, Text
+from batchcore.units import CENTS, State
+from support import build
+from support.worked import portfolio, position
+
+KEYS = build.uuids(("a", "b"))
+TWO = Decimals(np.array([100, 200], dtype=np.int64), 2)
+TWO_DAYS = Days(np.array([1, 2], dtype=np.int32))
+
+
+def two_positions(**columns: object) -> Positions:
+    values = {
+        "id": build.uuids(("x", "y")),
+        "portfolio_id": KEYS,
+        "symbol": Text.of(["AAA", "BBB"]),
+        "position_type": Text.of(["LONG", "LONG"]),
+        "quantity": TWO,
+        "entry_price": TWO,
+        "entry_day": TWO_DAYS,
+    }
+    return Positions(**(values | columns))
+
+
+def test_states_left_out_are_all_values() -> None:
+    assert TWO.state.tolist() == [State.VALUE, State.VALUE]
+    assert TWO_DAYS.state.tolist() == [State.VALUE, State.VALUE]
+
+
+def test_a_column_of_nulls_has_their_state() -> None:
+    column = Decimals.nulls(2, 4)
+    assert (len(column), column.scale, column.state.tolist()) == (2, 4, [State.NULL] * 2)
+    assert Days.nulls(2).state.tolist() == [State.NULL] * 2
+
+
+def test_texts_are_codes_into_distinct_values() -> None:
+    column = Text.of(["AAA", None, "é", "AAA", ""])
+    assert column.table() == ["AAA", "é", ""]
+    assert column.codes.tolist() == [0, 0, 1, 0, 2]
+    assert column.state.tolist() == [0, State.NULL, 0, 0, 0]
+    assert column.offsets.tolist() == [0, 3, 5, 5]  # é has two bytes
+
+
+@pytest.mark.parametrize("values", [[], [None], ["", None, "a b", "é", ""]])
+def test_texts_come_back(values: list[str | None]) -> None:
+    assert Text.of(values).texts() == values
+
+
+def test_arrays_of_a_column_are_read_only() -> None:
+    column = Text.of(["AAA"])
+    for array in (TWO.values, TWO.state, TWO_DAYS.values, column.codes, column.data, KEYS):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+
+
+def test_arrays_of_a_frame_are_read_only() -> None:
+    deleted = np.zeros(2, dtype=np.bool_)
+    two_positions(deleted=deleted)
+    with pytest.raises(ValueError, match="read-only"):
+        deleted[0] = True
+
+
+def test_a_frame_is_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        two_positions().quantity = TWO
+
+
+def test_columns_left_out_are_null() -> None:
+    frame = two_positions()
+    assert frame.exit_price.state.tolist() == [State.NULL] * 2
+    assert frame.exit_price.scale == frame.entry_price.scale
+    assert frame.market_value.scale == CENTS
+    assert frame.exit_day.state.tolist() == [State.NULL] * 2
+    assert frame.expiration_day.state.tolist() == [State.NULL] * 2
+    assert frame.investment_class.texts() == [None, None]
+    assert frame.deleted.tolist() == [False, False]
+    assert len(frame) == 2
+
+
+def test_an_opening_without_days_runs_over_all_sessions() -> None:
+    frame = Opening(portfolio_id=KEYS, equity=TWO)
+    limits = np.iinfo(np.int32)
+    assert frame.first_day.tolist() == [limits.min] * 2
+    assert frame.last_day.tolist() == [limits.max] * 2
+    assert frame.earliest_day.state.tolist() == [State.NULL] * 2
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("quantity", Decimals(np.zeros(3, dtype=np.int64), 4)),
+        ("entry_day", Days(np.zeros(1, dtype=np.int32))),
+        ("symbol", Text.of(["AAA"])),
+        ("deleted", np.zeros(0, dtype=np.bool_)),
+        ("portfolio_id", build.uuids(("a", "b", "c"))),
+    ],
+)
+def test_a_column_of_another_length_is_named(column: str, value: object) -> None:
+    with pytest.raises(InputError, match=rf"`positions.{column}` has {len(value)} rows") as caught:
+        two_positions(**{column: value})
+    assert caught.value.column == f"positions.{column}"
+
+
+def test_every_frame_knows_its_length() -> None:
+    inputs = build.inputs((portfolio(position(), position()),))
+    frames = (
+        inputs.positions,
+        inputs.events,
+        inputs.flows,
+        inputs.prices,
+        inputs.previous,
+        inputs.opening,
+    )
+    assert [len(frame) for frame in frames] == [2, 0, 0, 0, 0, 1]
+
+
+def test_a_changed_frame_is_checked_again() -> None:
+    with pytest.raises(InputError, match="expected 2"):
+        replace(two_positions(), quantity=Decimals.nulls(1))

@@ -1,0 +1,514 @@
+"""`compute` on arrays: bad input names its column, and odd input is taken as it is."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from batchcore import native
+from batchcore import reference as ref
+from batchcore.errors import CancelledError, ConfigError, InputError
+from batchcore.frames import Days, Decimals, Inputs, Text
+from batchcore.units import State
+from support import build
+from support.worked import (
+    ONE_AAA,
+    PRICES,
+    contribution,
+    event,
+    idle,
+    issue,
+    jan,
+    portfolio,
+    position,
+)
+
+if TYPE_CHECKING:
+    from batchcore.frames import Rows
+
+SESSIONS = build.session_days(jan(on) for on in (5, 6, 7))
+
+
+def two() -> Inputs:
+    """Return two portfolios of 1 AAA each with one row in every frame."""
+    own = {
+        "flows": (contribution(2, "1"),),
+        "snapshots": (ref.Snapshot(jan(20), Decimal(1000)),),
+    }
+    closed = position(quantity="0", events=(event(20, "1", "0"),))
+    return build.inputs(
+        (portfolio(position(), closed, name="a", **own), portfolio(position(), name="b")),
+        PRICES,
+        SESSIONS.tolist(),
+    )
+
+
+def computed(inputs: Inputs, **arguments: Any) -> Rows:
+    arguments = {"sessions": SESSIONS, "threads": 1} | arguments
+    return native.compute(inputs, **arguments)
+
+
+def rows_of(inputs: Inputs, **arguments: Any) -> list[tuple[ref.Row, ...]]:
+    return [result.rows for result in build.results(computed(inputs, **arguments))]
+
+
+ONE = build.inputs((portfolio(position()),), PRICES, SESSIONS.tolist())
+
+COLUMNS = [
+    ("positions", "symbol"),
+    ("positions", "position_type"),
+    ("positions", "quantity"),
+    ("positions", "entry_price"),
+    ("positions", "entry_day"),
+    ("positions", "exit_price"),
+    ("positions", "exit_day"),
+    ("positions", "expiration_day"),
+    ("positions", "investment_class"),
+    ("positions", "market_value"),
+    ("events", "day"),
+    ("events", "quantity"),
+    ("events", "realized"),
+    ("flows", "day"),
+    ("flows", "amount"),
+    ("flows", "change_type"),
+    ("prices", "symbol"),
+    ("prices", "day"),
+    ("prices", "close"),
+    ("previous", "equity"),
+    ("previous", "cumulative_pnl"),
+    ("previous", "cumulative_realized_pnl"),
+    ("previous", "cumulative_capital_flow"),
+    ("opening", "equity"),
+    ("opening", "earliest_day"),
+    ("opening", "earliest_equity"),
+    ("opening", "earliest_pnl"),
+    ("opening", "earliest_flow"),
+]
+PLAIN = [
+    ("positions", "id"),
+    ("positions", "portfolio_id"),
+    ("positions", "deleted"),
+    ("events", "position_id"),
+    ("flows", "portfolio_id"),
+    ("previous", "portfolio_id"),
+    ("previous", "day"),
+    ("opening", "portfolio_id"),
+    ("opening", "first_day"),
+    ("opening", "last_day"),
+]
+EVERY_COLUMN = pytest.mark.parametrize(
+    ("frame", "column"), COLUMNS, ids=[".".join(column) for column in COLUMNS]
+)
+EVERY_PLAIN_COLUMN = pytest.mark.parametrize(
+    ("frame", "column"), PLAIN, ids=[".".join(column) for column in PLAIN]
+)
+
+
+def array_name(column: Any) -> str:
+    return "codes" if isinstance(column, Text) else "values"
+
+
+def with_column(inputs: Inputs, frame: str, column: str, value: Any) -> Inputs:
+    owner = getattr(inputs, frame)
+    return replace(inputs, **{frame: replace(owner, **{column: value})})
+
+
+def with_array(inputs: Inputs, frame: str, column: str, name: str, array: Any) -> Inputs:
+    """Return the inputs with another array in a column, past all checks of the frames."""
+    changed = replace(getattr(getattr(inputs, frame), column))
+    object.__setattr__(changed, name, array)
+    return with_column(inputs, frame, column, changed)
+
+
+@EVERY_COLUMN
+def test_a_wrong_dtype_is_named(frame: str, column: str) -> None:
+    inputs = two()
+    name = array_name(getattr(getattr(inputs, frame), column))
+    array = getattr(getattr(getattr(inputs, frame), column), name)
+    wrong = with_array(inputs, frame, column, name, array.astype(np.float64))
+    with pytest.raises(InputError, match=rf"`{frame}.{column}.{name}`.*was float64") as caught:
+        computed(wrong)
+    assert caught.value.column == f"{frame}.{column}.{name}"
+
+
+@EVERY_COLUMN
+def test_a_state_of_another_length_is_named(frame: str, column: str) -> None:
+    inputs = two()
+    state = np.zeros(99, dtype=np.uint8)
+    with pytest.raises(InputError, match=rf"`{frame}.{column}`.*99 rows") as caught:
+        computed(with_array(inputs, frame, column, "state", state))
+    assert caught.value.column == f"{frame}.{column}"
+
+
+@EVERY_COLUMN
+def test_a_state_beyond_3_is_named(frame: str, column: str) -> None:
+    inputs = two()
+    state = getattr(getattr(inputs, frame), column).state.copy()
+    state[-1] = 4
+    with pytest.raises(InputError, match=f"row {len(state) - 1}.*state from 0 to 3") as caught:
+        computed(with_array(inputs, frame, column, "state", state))
+    assert caught.value.column == f"{frame}.{column}"
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.zeros((3, 1), dtype=np.int64), "1 dimension"),
+        (np.zeros(6, dtype=np.int64)[::2], "contiguous"),
+        (np.zeros(3, dtype=">i8"), "int64"),
+        ([0, 0, 0], "a NumPy array"),
+    ],
+)
+def test_an_array_of_another_layout_is_named(array: Any, expected: str) -> None:
+    wrong = with_array(two(), "positions", "quantity", "values", array)
+    with pytest.raises(InputError, match=expected) as caught:
+        computed(wrong)
+    assert caught.value.column == "positions.quantity.values"
+
+
+@EVERY_PLAIN_COLUMN
+def test_a_plain_array_of_a_wrong_dtype_is_named(frame: str, column: str) -> None:
+    array = getattr(getattr(two(), frame), column).astype(np.int16)
+    with pytest.raises(InputError, match="was int16") as caught:
+        computed(with_column(two(), frame, column, array))
+    assert caught.value.column == f"{frame}.{column}"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        np.zeros((2, 15), dtype=np.uint8),
+        np.zeros(32, dtype=np.uint8),
+        np.zeros((2, 32), dtype=np.uint8)[:, ::2],
+    ],
+)
+def test_keys_of_another_shape_are_named(keys: Any) -> None:
+    inputs = two()
+    opening = replace(inputs.opening)
+    object.__setattr__(opening, "portfolio_id", keys)
+    with pytest.raises(InputError) as caught:
+        computed(replace(inputs, opening=opening))
+    assert caught.value.column == "opening.portfolio_id"
+
+
+def test_a_list_in_place_of_an_array_is_named() -> None:
+    quantity = Decimals([1, 1, 1], 4)
+    with pytest.raises(InputError, match="a NumPy array") as caught:
+        computed(with_column(two(), "positions", "quantity", quantity))
+    assert caught.value.column == "positions.quantity.values"
+
+
+@pytest.mark.parametrize("scale", [19, -1, "4", None])
+def test_a_scale_that_64_bits_cannot_carry_is_named(scale: Any) -> None:
+    with pytest.raises(InputError, match="0 to 18") as caught:
+        computed(with_array(two(), "prices", "close", "scale", scale))
+    assert caught.value.column in {"prices.close", "prices.close.scale"}
+
+
+def test_a_code_beyond_the_table_is_named() -> None:
+    wrong = with_array(
+        two(), "positions", "position_type", "codes", np.array([0, 9, 0], dtype=np.uint32)
+    )
+    with pytest.raises(InputError, match="row 1: a code of the table") as caught:
+        computed(wrong)
+    assert caught.value.column == "positions.position_type"
+
+
+def test_a_code_beyond_the_table_means_nothing_where_there_is_no_value() -> None:
+    inputs = two()
+    column = inputs.positions.investment_class
+    codes = np.full(len(column), 9, dtype=np.uint32)
+    wrong = with_array(inputs, "positions", "investment_class", "codes", codes)
+    assert rows_of(wrong) == rows_of(inputs)
+
+
+@pytest.mark.parametrize("offsets", [[], [1, 3], [0, 99], [0, 3, 1, 3], [0, 1, 3]])
+def test_a_table_that_is_cut_wrong_is_named(offsets: list[int]) -> None:
+    euro = np.frombuffer("€".encode(), dtype=np.uint8)
+    symbol = Text(np.zeros(3, dtype=np.uint32), np.array(offsets, dtype=np.int64), euro)
+    with pytest.raises(InputError) as caught:
+        computed(with_column(two(), "positions", "symbol", symbol))
+    assert caught.value.column == "positions.symbol"
+
+
+@pytest.mark.parametrize("sessions", [[5, 5], [6, 5], [5, 7, 6]])
+def test_sessions_that_do_not_ascend_are_refused(sessions: list[int]) -> None:
+    with pytest.raises(InputError, match="ascending") as caught:
+        computed(two(), sessions=build.session_days(sessions))
+    assert caught.value.column == "sessions"
+
+
+def test_sessions_of_another_dtype_are_refused() -> None:
+    with pytest.raises(InputError, match="expected int32, was int64"):
+        computed(two(), sessions=SESSIONS.astype(np.int64))
+
+
+def duplicated(inputs: Inputs, frame: str) -> Inputs:
+    """Return the inputs with the first row of a frame twice, the second time at the end."""
+    owner = getattr(inputs, frame)
+    return replace(inputs, **{frame: build.take(owner, [*range(len(owner)), 0])})
+
+
+@pytest.mark.parametrize(
+    ("frame", "column", "row"),
+    [
+        ("opening", "opening.portfolio_id", 2),
+        ("prices", "prices.symbol", 5),
+        ("previous", "previous.portfolio_id", 1),
+        ("positions", "positions.id", 3),
+    ],
+)
+def test_a_key_in_two_rows_is_named(frame: str, column: str, row: int) -> None:
+    with pytest.raises(InputError, match=f"row {row}: the same key stands in row 0") as caught:
+        computed(duplicated(two(), frame))
+    assert caught.value.column == column
+
+
+def test_an_unknown_policy_is_named() -> None:
+    with pytest.raises(ConfigError, match="`guess`, expected one of rollforward") as caught:
+        computed(two(), policy="guess")
+    assert caught.value.option == "policy"
+
+
+@pytest.mark.parametrize("lookback_days", [-1, 2**31, 2**32, 10**30])
+def test_a_lookback_that_is_no_number_of_days_is_named(lookback_days: int) -> None:
+    with pytest.raises(ConfigError, match="lookback_days") as caught:
+        computed(two(), lookback_days=lookback_days)
+    assert caught.value.option == "lookback_days"
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_a_number_of_threads_below_1_is_named(threads: int) -> None:
+    with pytest.raises(ConfigError, match="threads") as caught:
+        computed(two(), threads=threads)
+    assert caught.value.option == "threads"
+
+
+def test_a_frame_of_another_kind_is_refused() -> None:
+    with pytest.raises(InputError, match="missing on"):
+        computed(replace(two(), events=two().flows))
+
+
+def test_nothing_at_all_gives_nothing() -> None:
+    rows = computed(build.inputs(), sessions=build.session_days([]))
+    assert (len(rows), len(rows.issues), len(rows.misses), len(rows.written)) == (0, 0, 0, 0)
+    assert rows.marks.shape == (0, 4)
+
+
+def test_no_portfolios_give_no_rows() -> None:
+    inputs = two()
+    rows = computed(replace(inputs, opening=build.inputs().opening))
+    assert (len(rows), len(rows.issues), len(rows.written)) == (0, 0, 0)
+
+
+def test_no_sessions_give_no_rows_and_no_issues() -> None:
+    spoilt = build.inputs((portfolio(position(quantity=None)),), PRICES)
+    rows = computed(spoilt, sessions=build.session_days([]))
+    assert rows.written.tolist() == [0]
+    assert rows.failed.tolist() == [False]
+    assert len(rows.issues) == 0
+
+
+def test_no_prices_at_all_leave_the_entry_price() -> None:
+    # 1 AAA bought at 10: worth 10 throughout, never marked
+    inputs = replace(ONE, prices=build.prices())
+    (rows,) = rows_of(inputs)
+    assert [row.long_value for row in rows] == [10, 10, 10]
+    assert [row.marks for row in rows] == [(0, 0, 0, 1)] * 3
+
+
+def test_no_positions_leave_the_equity() -> None:
+    inputs = build.inputs((portfolio(),), PRICES, SESSIONS.tolist())
+    assert rows_of(inputs) == [idle("1000", 5, 6, 7)]
+
+
+def test_rows_of_portfolios_that_are_not_asked_for_are_not_used() -> None:
+    others = (
+        portfolio(
+            position(quantity=None, events=(event(6, "-1", "1"),)),
+            flows=(contribution(6, "5"),),
+            snapshots=(ref.Snapshot(jan(2), Decimal(1)),),
+            name="other",
+        ),
+        portfolio(position()),
+    )
+    both = build.inputs(others, PRICES, SESSIONS.tolist())
+    asked = replace(both, opening=build.take(both.opening, [1]))
+    rows = computed(asked)
+    assert [result.rows for result in build.results(rows)] == [ONE_AAA]
+    assert len(rows.issues) == 0
+
+
+def test_events_of_positions_that_are_not_there_are_not_used() -> None:
+    inputs = build.inputs((portfolio(position(events=(event(6, "1", "1"),))),), PRICES)
+    alone = replace(inputs, positions=replace(inputs.positions, id=build.uuids(["another"])))
+    assert rows_of(alone) == [ONE_AAA]
+
+
+def test_frames_are_read_only_and_stay_as_they_were() -> None:
+    inputs = two()
+    before = inputs.positions.quantity.values.tolist()
+    computed(inputs)
+    assert not inputs.positions.quantity.values.flags.writeable
+    assert inputs.positions.quantity.values.tolist() == before
+
+
+def test_sessions_that_are_read_only_are_accepted() -> None:
+    sessions = SESSIONS.copy()
+    sessions.setflags(write=False)
+    assert rows_of(ONE, sessions=sessions) == [ONE_AAA]
+
+
+def test_results_are_read_only() -> None:
+    rows = computed(two())
+    for array in (rows.equity_cents, rows.daily_return.values, rows.misses.first):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+
+
+def test_results_do_not_hang_on_the_inputs() -> None:
+    rows = computed(two())
+    assert build.results(rows)[1].rows == ONE_AAA
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "written"),
+    [
+        (5, 7, (5, 6, 7)),
+        (1, 31, (5, 6, 7)),
+        (6, 7, (6, 7)),
+        (5, 5, (5,)),
+        (7, 6, ()),
+        (8, 31, ()),
+        (1, 4, ()),
+    ],
+)
+def test_a_portfolio_runs_over_its_own_days(
+    first: int, last: int, written: tuple[int, ...]
+) -> None:
+    one = (portfolio(position(entry_day=2)), portfolio(name="whole"))
+    spans = [(jan(first), jan(last)), (jan(1), jan(31))]
+    inputs = build.inputs(one, PRICES, SESSIONS.tolist(), spans=spans)
+    own, whole = build.results(computed(inputs))
+    alone = ref.roll_forward(one[0], ref.market(PRICES), [jan(on) for on in written])
+    assert own.rows == alone.rows
+    assert [row.day for row in own.rows] == [jan(on) for on in written]
+    assert whole.rows == idle("1000", 5, 6, 7)
+
+
+def test_duplicate_prices_are_reported_before_issues_of_portfolios() -> None:
+    prices = [*PRICES, ("aaa", jan(6), PRICES[1][2])]
+    short = portfolio(position(position_type="SHORT"))
+    rows = computed(build.inputs((short,), prices, SESSIONS.tolist()))
+    assert build.issues(rows.issues) == [
+        (-1, issue("duplicate_price", "1 dates; aaa counts on the first", "AAA", on=6)),
+        (0, issue("sign_mismatch", "quantity")),
+    ]
+
+
+def test_misses_tell_symbols_without_a_fresh_enough_mark() -> None:
+    # lookback 1: OPT of the 6th is stale on the 8th; ZZZ has no close at all, two lots of it
+    holder = portfolio(
+        position(symbol="OPT"), position(symbol="ZZZ"), position(symbol="ZZZ", entry_day=7)
+    )
+    sessions = [jan(on) for on in (5, 6, 7, 8)]
+    inputs = build.inputs((holder,), PRICES, sessions)
+    misses = computed(inputs, sessions=build.session_days(sessions), lookback_days=1).misses
+    assert misses.symbol.texts() == ["OPT", "ZZZ"]
+    assert misses.unpriced.tolist() == [False, True]
+    assert misses.lot_sessions.tolist() == [1, 4 + 2]
+    assert misses.first.tolist() == [jan(8), jan(5)]
+    assert misses.last.tolist() == [jan(8), jan(8)]
+
+
+def test_misses_end_where_a_portfolio_fails() -> None:
+    # 10^14 paid in on the 7th does not fit (S10): the 5th and 6th are written
+    failing = portfolio(position(symbol="ZZZ"), flows=(contribution(7, "100000000000000"),))
+    rows = computed(build.inputs((failing,), PRICES, SESSIONS.tolist()))
+    assert rows.written.tolist() == [2]
+    assert rows.misses.lot_sessions.tolist() == [2]
+    assert rows.misses.last.tolist() == [jan(6)]
+
+
+def test_values_at_the_end_of_every_scale_add_up() -> None:
+    # 16 options never priced, 2^63 - 1 contracts at 2^63 - 1 each, are worth 1600 * (2^63 - 1)^2;
+    # exit prices and events in units of 10^-18 make that 10^36 times as many units: 256 bits.
+    most, lots = 2**63 - 1, 16
+    inputs = build.inputs(
+        (portfolio(*[position(symbol="ZZZ", position_type="LC")] * lots),), PRICES
+    )
+    whole = Decimals(np.full(lots, most, dtype=np.int64), 0)
+    inputs = replace(
+        inputs,
+        positions=replace(
+            inputs.positions, quantity=whole, entry_price=whole, exit_price=Decimals.nulls(lots, 18)
+        ),
+        events=replace(inputs.events, quantity=Decimals.nulls(0, 18)),
+    )
+    (result,) = build.results(computed(inputs))
+    worth = 1600 * most * most
+    assert result.issues == (issue("out_of_range", f"long_value = {worth}.00", None, on=5),)
+
+
+def test_other_threads_run_during_a_native_call() -> None:
+    portfolios, lots, sessions = 200, 1000, 1000
+    keys = np.arange(portfolios * lots, dtype=np.uint64)
+    ids = np.stack([keys, keys], axis=1).view(np.uint8)
+    one = build.take(ONE.positions, np.zeros(portfolios * lots, dtype=np.intp))
+    positions = replace(one, id=ids, portfolio_id=np.repeat(ids[:portfolios], lots, axis=0))
+    opening = replace(
+        build.take(ONE.opening, np.zeros(portfolios, dtype=np.intp)), portfolio_id=ids[:portfolios]
+    )
+    days = build.session_days(range(jan(5), jan(5) + sessions))
+    market = native.build_market(ONE.prices, days)
+    previous = native.store_snapshots(ONE.previous)
+    flag, gate = native.CancelFlag(), threading.Lock()
+
+    def cancel() -> None:
+        with gate:
+            flag.set()
+
+    # The interpreter switches threads by itself only every 1000 s: the other thread can raise the
+    # flag only if the call, which takes far longer than a wake-up, lets go of the GIL.
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    other = threading.Thread(target=cancel)
+    try:
+        gate.acquire()
+        other.start()
+        gate.release()
+        with pytest.raises(CancelledError):
+            native.roll_forward(
+                market,
+                positions=positions,
+                events=ONE.events,
+                flows=ONE.flows,
+                previous=previous,
+                opening=opening,
+                threads=1,
+                cancel=flag,
+            )
+    finally:
+        sys.setswitchinterval(interval)
+        other.join()
+
+
+def test_a_flag_is_raised_once_and_for_all() -> None:
+    flag = native.CancelFlag()
+    assert not flag.is_set()
+    flag.set()
+    flag.set()
+    assert flag.is_set()
+
+
+def test_days_without_value_are_no_exit() -> None:
+    inputs = build.inputs((portfolio(position()),), PRICES)
+    never = Days(np.array([jan(6)], dtype=np.int32), np.array([State.NULL], dtype=np.uint8))
+    changed = replace(inputs, positions=replace(inputs.positions, exit_day=never))
+    assert rows_of(changed) == [ONE_AAA]
