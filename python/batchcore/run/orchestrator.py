@@ -215,6 +215,9 @@ class _Run:
         )
         if self.wanted is not None:
             plans.check_found(self.wanted, portfolios.id)
+            selection = Selection(np.ascontiguousarray(portfolios.id[~portfolios.deleted]))
+        for row in np.flatnonzero(portfolios.deleted).tolist():
+            self.issues.add_one("soft_deleted", row, "")
         self.plan = plans.make_plan(portfolios, self.calendar, self.days, self.on_existing)
         self.status = np.full(len(self.plan.id), SKIPPED, dtype=np.uint8)
         self.written = np.zeros(len(self.plan.id), dtype=np.int32)
@@ -441,6 +444,7 @@ class _Run:
     def _notice(self, chunk: Chunk, existing: Existing) -> None:
         first = chunk.rows.start
         portfolio = loads.located(existing.portfolio_id, self.plan.id[chunk.rows])
+        portfolio[self.plan.deleted[chunk.rows][portfolio]] = -1  # of -1, whatever it picks, too
         noticed = plans.off_session(existing, portfolio, self.calendar)
         self.issues.add_noticed("off_session", noticed, first, "dates")
         if self.on_existing == "skip" and self.days.start is not None:

@@ -55,8 +55,10 @@ class Plan:
         sessions: (s,) int32 sessions that some portfolio writes, and those between.
         previous: The snapshots that portfolios go on from.
         opening: Where portfolios open; its rows are those of `id`.
-        latest_day: The latest complete snapshot of each portfolio; NULL without one.
+        latest_day: The latest complete snapshot of each portfolio; NULL without one, or for a
+            portfolio that is soft-deleted.
         latest_equity: Its equity.
+        deleted: (n,) bool, asked for but soft-deleted: nothing is written.
         price_first: The first day that marks are needed of.
         price_last: The last one.
     """
@@ -69,6 +71,7 @@ class Plan:
     opening: Opening
     latest_day: Days
     latest_equity: Decimals
+    deleted: npt.NDArray[np.bool_]
     price_first: int
     price_last: int
 
@@ -119,6 +122,7 @@ def make_plan(portfolios: Portfolios, calendar: Calendar, days: Range, on_existi
         else:
             last_day[has_last] = np.maximum(days.end, last.day.values[has_last])
         source, given = np.zeros(count, dtype=np.bool_), has_before
+    last_day[portfolios.deleted] = np.iinfo(np.int32).min  # skipped (S1)
 
     busy = first_day <= last_day
     sessions = np.zeros(0, dtype=np.int32)
@@ -154,9 +158,10 @@ def make_plan(portfolios: Portfolios, calendar: Calendar, days: Range, on_existi
         ),
         latest_day=Days(
             latest_day.astype(np.int32),
-            np.where(has_latest, State.VALUE, State.NULL).astype(np.uint8),
+            np.where(has_latest & ~portfolios.deleted, State.VALUE, State.NULL).astype(np.uint8),
         ),
         latest_equity=_chosen(last.equity, before.equity, has_last, np.ones(count, dtype=np.bool_)),
+        deleted=portfolios.deleted,
         price_first=0,
         price_last=0,
     )
@@ -191,7 +196,8 @@ def _chosen(
 
 def _refuse_existing(portfolios: Portfolios, days: Range) -> None:
     first = portfolios.first_day
-    stands = np.flatnonzero((first.state == 0) & (first.values <= days.end))
+    alive = ~portfolios.deleted
+    stands = np.flatnonzero(alive & (first.state == 0) & (first.values <= days.end))
     if len(stands) == 0:
         return
     row = int(stands[0])
