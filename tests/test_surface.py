@@ -1,0 +1,156 @@
+"""The faces that rooms show each other: what is public is used, and both languages agree."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import batchcore
+from batchcore import _core, frames, native, reference, units
+from batchcore.units import Mark, State
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "python" / "batchcore"
+CORE = ROOT / "rust" / "core" / "src"
+
+FROM_THE_PLAN_OF_A_RUN = {"gap", "off_session"}
+"""Issues of the reference's table that no core has: they come from the rows that exist (S13)."""
+
+
+def rust(path: str) -> str:
+    return (CORE / path).read_text()
+
+
+def constant(path: str, name: str) -> int:
+    """Return a constant of the core's source."""
+    found = re.search(rf"\bconst {name}: \w+ = ([\d_]+);", rust(path))
+    assert found is not None, f"{path} has no constant {name}"
+    return int(found[1])
+
+
+def snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def test_all_of_the_compiled_module_is_complete() -> None:
+    public = {name for name in vars(_core) if not name.startswith("_")}
+    assert set(_core.__all__) == public | {"__version__"}
+
+
+def test_the_stub_lists_the_same_names() -> None:
+    (names,) = (
+        ast.literal_eval(node.value)
+        for node in ast.parse((PACKAGE / "_core.pyi").read_text()).body
+        if isinstance(node, ast.Assign)
+        and [ast.unparse(target) for target in node.targets] == ["__all__"]
+    )
+    assert names == _core.__all__
+
+
+def test_each_name_of_the_compiled_module_is_used() -> None:
+    used = {
+        node.attr
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "_core"
+    }
+    assert sorted(set(_core.__all__) - used) == []
+
+
+def test_the_module_is_built_for_release_or_says_that_it_is_not() -> None:
+    assert native.build_profile in {"release", "debug"}
+    assert batchcore.__version__ == native.core_version == _core.__version__
+
+
+def test_version_is_that_of_the_workspace() -> None:
+    manifest = (ROOT / "Cargo.toml").read_text()
+    assert f'\nversion = "{_core.__version__}"\n' in manifest
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "name"),
+    [
+        (units.MAX_SCALE, "fixed.rs", "MAX_SCALE"),
+        (units.CENTS, "fixed.rs", "CENTS"),
+        (units.POSTGRES_EPOCH_DAY, "ids.rs", "POSTGRES_EPOCH"),
+        (units.OPTION_MULTIPLIER, "pnl/lot.rs", "OPTION_MULTIPLIER"),
+        (10**units.RETURN_SCALE, "pnl/rollforward.rs", "RETURN_UNIT"),
+        (reference.MONEY_LIMIT.scaleb(units.CENTS), "pnl/rollforward.rs", "MONEY_LIMIT"),
+        (reference.RETURN_LIMIT.scaleb(units.RETURN_SCALE), "pnl/rollforward.rs", "RETURN_LIMIT"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_units_agree_in_both_languages(value: int | Decimal, path: str, name: str) -> None:
+    assert constant(path, name) == value
+
+
+def test_states_agree_in_both_languages() -> None:
+    body = re.search(r"pub enum State \{(.*?)\n\}", rust("fixed.rs"), re.DOTALL)
+    assert body is not None
+    members = re.findall(r"^    (\w+) = (\d),$", body[1], re.MULTILINE)
+    assert {snake(name): int(byte) for name, byte in members} == {
+        state.name.lower(): state.value for state in State
+    }
+
+
+def test_marks_are_counted_in_the_order_of_their_names() -> None:
+    (order,) = re.findall(r"marks: \[([^;\]]+)\],", rust("pnl/rollforward.rs"))
+    assert [name.strip(" *") for name in order.split(",")] == [mark.name.lower() for mark in Mark]
+
+
+def test_issues_have_the_names_of_the_reference() -> None:
+    table = re.split(r"^=[= ]+$", reference.__doc__ or "", flags=re.MULTILINE)[2]
+    documented = set(re.findall(r"^([a-z_]+) ", table, re.MULTILINE))
+    in_the_core = set(re.findall(r'^ +Self::\w+ => "(\w+)",$', rust("pnl/issue.rs"), re.MULTILINE))
+    assert in_the_core == documented - FROM_THE_PLAN_OF_A_RUN
+    assert documented >= FROM_THE_PLAN_OF_A_RUN
+
+
+def test_columns_are_judged_in_the_order_of_the_reference() -> None:
+    assert re.findall(r'fitting\(\s*"(\w+)"', rust("pnl/rollforward.rs")) == list(
+        reference.MONEY_COLUMNS
+    )
+
+
+@pytest.mark.parametrize("name", batchcore.__all__)
+def test_each_public_name_is_there(name: str) -> None:
+    assert getattr(batchcore, name) is not None
+    assert name in dir(batchcore)
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="`no_such_name`"):
+        _ = batchcore.no_such_name
+
+
+def reached(name: str) -> set[str]:
+    """Return the frames and columns that a frame is made of, itself included."""
+    parts = [str(item.type) for item in fields(getattr(frames, name))]
+    own = [part for part in parts if inspect.isclass(getattr(frames, part, None))]
+    return {name}.union(*map(reached, own))
+
+
+def test_everything_that_compute_takes_and_gives_is_public() -> None:
+    names = reached("Inputs") | reached("Rows")
+    assert {"Prices", "Decimals", "Text", "Days", "Issues", "Misses"} <= names
+    assert names <= set(batchcore.__all__)
+
+
+def test_importing_batchcore_imports_nothing_heavy() -> None:
+    script = "import batchcore, sys; print(*sys.modules)"
+    done = subprocess.run(  # noqa: S603  # this interpreter, on the script above
+        [sys.executable, "-c", script], check=True, capture_output=True, encoding="utf-8"
+    )
+    heavy = {"numpy", "sqlalchemy", "asyncpg", "typer", "rich", "alembic", "exchange_calendars"}
+    assert heavy.isdisjoint(done.stdout.split())
