@@ -1,0 +1,82 @@
+"""The loop alone: lots times sessions a second, beside a bare gather and multiply-add in NumPy."""
+
+import numpy as np
+import pytest
+
+from batchcore.native import build_market, roll_forward, store_snapshots
+from sample import Plain, Size, plain
+
+CENTS_A_UNIT = 10**6
+"""Closes and quantities have four decimals each, cents two."""
+
+ROUNDS = 7
+
+
+@pytest.fixture(scope="module")
+def portfolios(size: Size) -> Plain:
+    return plain(size)
+
+
+@pytest.fixture(scope="module")
+def long_cents(portfolios: Plain) -> np.ndarray:
+    return valued_by_numpy(portfolios)
+
+
+def valued_by_numpy(portfolios: Plain) -> np.ndarray:
+    """Return the long value of each portfolio on each session, (p, s) int64 cents."""
+    values = np.empty((len(portfolios.column), len(portfolios.sessions)), dtype=np.int64)
+    for session, closes in enumerate(portfolios.closes):
+        values[:, session] = (closes[portfolios.column] * portfolios.quantity).sum(axis=1)
+    return (values + CENTS_A_UNIT // 2) // CENTS_A_UNIT
+
+
+def tell(figures: list[str], benchmark, name: str, portfolios: Plain) -> None:
+    if benchmark.enabled:
+        seconds = benchmark.stats.stats.median
+        figures.append(
+            f"{name}: {portfolios.lot_sessions / seconds / 1e6:,.0f} M lot-sessions/s"
+            f" ({portfolios.lot_sessions / 1e6:.0f} M in {seconds:.3f} s)"
+        )
+
+
+@pytest.mark.benchmark(group="loop")
+@pytest.mark.parametrize("threads", [1, 2])
+def bench_roll_forward(
+    benchmark, portfolios: Plain, long_cents: np.ndarray, figures: list[str], threads: int
+):
+    inputs = portfolios.inputs
+    market = build_market(inputs.prices, portfolios.sessions)
+    previous = store_snapshots(inputs.previous)
+
+    def roll():
+        return roll_forward(
+            market,
+            positions=inputs.positions,
+            events=inputs.events,
+            flows=inputs.flows,
+            previous=previous,
+            opening=inputs.opening,
+            threads=threads,
+        )
+
+    rows = benchmark.pedantic(roll, rounds=ROUNDS, warmup_rounds=1)
+
+    values = rows.long_cents.reshape(long_cents.shape)
+    assert np.array_equal(values, long_cents)
+    # Nothing is sold and nothing is added: what is earned from session to session is the change.
+    pnl = rows.daily_pnl_cents.reshape(long_cents.shape)
+    assert not pnl[:, 0].any()
+    unrealized = rows.unrealized.values.reshape(long_cents.shape)
+    assert np.array_equal(pnl[:, 1:], np.diff(unrealized, axis=1))
+    assert np.array_equal(rows.marks[:, 0], np.full(len(rows), portfolios.column.shape[1]))
+    tell(figures, benchmark, f"roll_forward, {threads} thread{'s'[: threads - 1]}", portfolios)
+
+
+@pytest.mark.benchmark(group="loop")
+def bench_numpy(benchmark, portfolios: Plain, long_cents: np.ndarray, figures: list[str]):
+    values = benchmark.pedantic(valued_by_numpy, args=(portfolios,), rounds=ROUNDS, warmup_rounds=1)
+
+    first = portfolios.closes[0][portfolios.column[0]] * portfolios.quantity[0]
+    assert values[0, 0] == round(sum(first.tolist()) / CENTS_A_UNIT)
+    assert np.array_equal(values, long_cents)
+    tell(figures, benchmark, "NumPy gather and multiply-add, values only", portfolios)

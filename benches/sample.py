@@ -1,0 +1,205 @@
+"""What the benches work on: seeded portfolios of two sizes, in frames and in a database."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import asyncpg
+import numpy as np
+
+from batchcore import market as markets
+from batchcore.calendar import date_of
+from batchcore.frames import (
+    Days,
+    Decimals,
+    Events,
+    Flows,
+    Inputs,
+    Opening,
+    Positions,
+    Previous,
+    Prices,
+    Text,
+)
+
+POSITIONS = 15
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much the benches work on.
+
+    Attributes:
+        portfolios: Of whole runs.
+        many: Portfolios of the core alone.
+        symbols: Of the market.
+        sessions: To value; the market has ten more before them.
+    """
+
+    portfolios: int
+    many: int
+    symbols: int
+    sessions: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.portfolios:,} portfolios of {POSITIONS} positions, {self.symbols:,} symbols,"
+            f" {self.sessions:,} sessions"
+        )
+
+
+FULL = Size(portfolios=1000, many=10_000, symbols=3000, sessions=120)
+SMALL = Size(portfolios=20, many=40, symbols=100, sessions=10)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Host:
+    """A filled database and what it was filled with.
+
+    Attributes:
+        url: Of the database.
+        size: Of what is in it.
+        market: Its closes; one in two hundred is missing.
+        held: Its portfolios.
+        prices: Rows of the price table.
+    """
+
+    url: str
+    size: Size
+    market: markets.Market
+    held: markets.Portfolios
+    prices: markets.Table
+
+    @property
+    def sessions(self) -> list[date]:
+        return [date_of(day) for day in self.market.days[self.market.first :].tolist()]
+
+
+async def filled(url: str, size: Size) -> Host:
+    """Return the database at `url`, whose tables are empty, with portfolios and prices in it."""
+    market = markets.generated_market(size.symbols, size.sessions, seed=1)
+    held = markets.generated_portfolios(size.portfolios, market, positions=POSITIONS, seed=2)
+    prices = markets.price_table(market, seed=3)
+    connection = await asyncpg.connect(url)
+    try:
+        for table in (*held.tables, prices):
+            values = [_values(column, table.rows) for column in table.columns.values()]
+            await connection.copy_records_to_table(
+                table.name, records=zip(*values, strict=True), columns=list(table.columns)
+            )
+        await connection.execute("VACUUM ANALYZE")
+    finally:
+        await connection.close()
+    return Host(url, size, market, held, prices)
+
+
+def _values(column, rows: int) -> list:
+    """Return what asyncpg takes for the rows of a column."""
+    if isinstance(column, markets.Constant):
+        return [column.value] * rows
+    if isinstance(column, np.ndarray):
+        return [uuid.UUID(bytes=row.tobytes()) for row in column]
+    if isinstance(column, Text):
+        return column.texts()
+    if isinstance(column, markets.Moment):
+        values = [EPOCH + timedelta(microseconds=column.unix_us)] * rows
+    elif isinstance(column, Days):
+        values = [date_of(day) for day in column.values.tolist()]
+    else:
+        values = [Decimal(units).scaleb(-column.scale) for units in column.values.tolist()]
+    if column.state is None:
+        return values
+    return [
+        None if state else value for value, state in zip(values, column.state.tolist(), strict=True)
+    ]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Plain:
+    """Long stock positions alone, open and priced on every session, so that NumPy can value them.
+
+    Attributes:
+        inputs: What the core reads.
+        sessions: (s,) int32.
+        closes: (s, k) int64 closes of the sessions, scale 4.
+        column: (p, 15) int64 column of `closes` that each position holds.
+        quantity: (p, 15) int64, scale 4.
+    """
+
+    inputs: Inputs
+    sessions: np.ndarray
+    closes: np.ndarray
+    column: np.ndarray
+    quantity: np.ndarray
+
+    @property
+    def lot_sessions(self) -> int:
+        return self.column.size * len(self.sessions)
+
+
+def plain(size: Size) -> Plain:
+    """Return `size.many` portfolios that hold 15 stocks each through every session."""
+    market = markets.generated_market(size.symbols, size.sessions, seed=4, gap=0.0)
+    stocks = size.symbols - len(market.options)
+    rng = np.random.Generator(np.random.PCG64(5))
+    shape = (size.many, POSITIONS)
+    column = rng.integers(0, stocks, shape)
+    quantity = rng.integers(1, 1000, shape) * 10**markets.QUANTITY_SCALE
+    rows = column.size
+    ids = rng.integers(0, 256, (rows, 16), dtype=np.uint8)
+    portfolio_id = rng.integers(0, 256, (size.many, 16), dtype=np.uint8)
+    table = Text.of(market.symbols)
+    days, symbols = np.nonzero(market.known)
+    entry = market.closes[0, column.ravel()]
+    nothing = np.empty((0, 16), dtype=np.uint8)
+    none = Decimals.nulls(0)
+    inputs = Inputs(
+        positions=Positions(
+            id=ids,
+            portfolio_id=np.repeat(portfolio_id, POSITIONS, axis=0),
+            symbol=Text(column.ravel().astype(np.uint32), table.offsets, table.data),
+            position_type=_constant("LONG", rows),
+            quantity=Decimals(quantity.ravel(), markets.QUANTITY_SCALE),
+            entry_price=Decimals(entry, 4),
+            entry_day=Days(np.full(rows, market.days[0], dtype=np.int32)),
+        ),
+        events=Events(
+            position_id=nothing,
+            portfolio_id=nothing,
+            day=Days.nulls(0),
+            quantity=none,
+            realized=none,
+        ),
+        flows=Flows(portfolio_id=nothing, day=Days.nulls(0), amount=none, change_type=Text.of([])),
+        prices=Prices(
+            symbol=Text(symbols.astype(np.uint32), table.offsets, table.data),
+            day=Days(market.days[days]),
+            close=Decimals(market.closes[days, symbols], 4),
+        ),
+        previous=Previous(
+            portfolio_id=nothing,
+            day=np.empty(0, dtype=np.int32),
+            equity=none,
+            cumulative_pnl=none,
+            cumulative_realized_pnl=none,
+            cumulative_capital_flow=none,
+        ),
+        opening=Opening(
+            portfolio_id=portfolio_id,
+            equity=Decimals(np.full(size.many, 100_000_00, dtype=np.int64), 2),
+        ),
+    )
+    return Plain(
+        inputs,
+        market.days[market.first :].copy(),
+        market.closes[market.first :].copy(),
+        column,
+        quantity,
+    )
+
+
+def _constant(value: str, rows: int) -> Text:
+    one = Text.of([value])
+    return Text(np.zeros(rows, dtype=np.uint32), one.offsets, one.data)
