@@ -1,0 +1,279 @@
+"""The documents: every example runs, every rule and issue that the code names is defined."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from batchcore import compute, demo
+from batchcore import reference as ref
+from batchcore.db.migrate import migrate
+from batchcore.units import Mark
+from support import build
+from support.cases import day
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+ROOT = Path(__file__).parent.parent
+SEMANTICS = ROOT / "docs" / "semantics.md"
+MARKS = {mark.name.lower(): tuple(int(mark == other) for other in Mark) for mark in Mark}
+
+
+def documents() -> list[Path]:
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def sources() -> Iterator[Path]:
+    for folder, suffixes in (
+        ("python", "py pyi"),
+        ("rust", "rs"),
+        ("tests", "py"),
+        ("benches", "py"),
+    ):
+        for suffix in suffixes.split():
+            yield from (ROOT / folder).rglob(f"*.{suffix}")
+
+
+def defined_rules() -> set[str]:
+    return set(re.findall(r"^### (S\d+) ", SEMANTICS.read_text(), re.MULTILINE))
+
+
+def test_the_rules_are_s1_to_s14() -> None:
+    assert defined_rules() == {f"S{number}" for number in range(1, 15)}
+
+
+def test_every_rule_that_code_names_is_defined() -> None:
+    named = {
+        (rule, path.relative_to(ROOT).as_posix())
+        for path in sources()
+        for rule in re.findall(r"\bS\d{1,2}\b", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 100, "the search finds nothing"
+    assert sorted(name for name in named if name[0] not in defined_rules()) == []
+
+
+def told_issues() -> set[str]:
+    """Return the names in the table of issues."""
+    section = SEMANTICS.read_text().partition("\n## Issues\n")[2].partition("\n## ")[0]
+    return set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+
+
+def named_issues() -> set[str]:
+    """Return the names that core, reference and run give to issues."""
+    core = (ROOT / "rust/core/src/pnl/issue.rs").read_text()
+    names = set(re.findall(r'Self::\w+ => "(\w+)"', core))
+    for path in (ROOT / "python/batchcore/run").glob("*.py"):
+        calls = re.findall(r"\badd_(?:noticed|one)\(\s*\"(\w+)\"", path.read_text())
+        names.update(calls)
+    return names | {"stale", "unpriced"}
+
+
+def test_the_issues_of_the_code_are_those_of_the_table() -> None:
+    assert named_issues() == told_issues()
+
+
+# Worked by hand: the tables of semantics.md, with what their text says of each portfolio.
+
+
+@dataclass(frozen=True)
+class Worked:
+    """A portfolio of semantics.md; its table holds the closes and what must come out."""
+
+    title: str
+    position: ref.Position
+    opening: str
+    flows: tuple[ref.Flow, ...] = ()
+    lookback_days: int = 10
+
+
+def bought(symbol: str, quantity: str, price: str, **columns: Any) -> ref.Position:
+    kind = "SHORT" if quantity.startswith("-") else "LONG"
+    start = day("2026-01-02")
+    return ref.Position(symbol, kind, Decimal(quantity), Decimal(price), start, **columns)
+
+
+WORKED = (
+    Worked("Hold a stock", bought("AAA", "100", "10.00"), "10000.00"),
+    Worked(
+        "Close a part, pay in on a Saturday",
+        bought(
+            "AAA",
+            "60",
+            "10.00",
+            events=(ref.Event(day("2026-01-06"), Decimal(40), Decimal("36.00")),),
+        ),
+        "10000.00",
+        flows=(ref.Flow(day("2026-01-03"), Decimal("500.00"), "CONTRIBUTION"),),
+    ),
+    Worked("A gap in prices", bought("GAP", "10", "50.00"), "1000.00", lookback_days=3),
+    Worked("Half a cent", bought("HLF", "-0.5", "1.00"), "1000.00"),
+)
+
+
+def worked_table(title: str) -> list[dict[str, str]]:
+    """Return the rows of the table under a title."""
+    section = SEMANTICS.read_text().partition(f"\n### {title}\n")[2].partition("\n#")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def by_reference(case: Worked, prices: list[Any], sessions: list[int]) -> list[ref.Result]:
+    market = ref.market(prices)
+    return [ref.roll_forward(portfolio(case), market, sessions, case.lookback_days)]
+
+
+def by_compute(case: Worked, prices: list[Any], sessions: list[int]) -> list[ref.Result]:
+    inputs = build.inputs([portfolio(case)], prices, sessions)
+    rows = compute(inputs, build.session_days(sessions), lookback_days=case.lookback_days)
+    return build.results(rows)
+
+
+def portfolio(case: Worked) -> ref.Portfolio:
+    return ref.Portfolio("worked", Decimal(case.opening), (case.position,), case.flows)
+
+
+def test_every_worked_portfolio_is_tested() -> None:
+    section = SEMANTICS.read_text().partition("\n## Worked by hand\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^### (.*)$", section, re.MULTILINE) == [case.title for case in WORKED]
+
+
+@pytest.mark.parametrize("computed", [by_reference, by_compute])
+@pytest.mark.parametrize("case", WORKED, ids=lambda case: case.title)
+def test_a_portfolio_worked_by_hand(
+    case: Worked, computed: Callable[[Worked, list[Any], list[int]], list[ref.Result]]
+) -> None:
+    table = worked_table(case.title)
+    symbol = case.position.symbol
+    sessions = [day(row["session"]) for row in table]
+    prices = [
+        (symbol, day(row["session"]), Decimal(row[f"close {symbol}"]))
+        for row in table
+        if row[f"close {symbol}"]
+    ]
+    (result,) = computed(case, prices, sessions)
+    assert not result.failed
+    for row, expected in zip(result.rows, table, strict=True):
+        cells = {name: expected[name] for name in expected if hasattr(row, name)}
+        assert {name: str(getattr(row, name)) for name in cells} == cells
+        assert "mark" not in expected or row.marks == MARKS[expected["mark"]]
+
+
+# Examples: each block runs as it stands, in a process of its own.
+
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$(?:\n+^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
+ALEMBIC = """
+from types import SimpleNamespace
+context = SimpleNamespace(configure=lambda *_, include_object: include_object)
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block, and the `text` block right after it: what it prints."""
+
+    where: str
+    language: str
+    text: str
+    printed: str | None
+
+    @property
+    def needs_database(self) -> bool:
+        return "DATABASE_URL" in self.text
+
+
+def blocks(language: str) -> list[Block]:
+    found = []
+    for path in documents():
+        text = path.read_text(encoding="utf-8")
+        for match in FENCE.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            where = f"{path.relative_to(ROOT).as_posix()}:{line}"
+            found.append(Block(where, match[1], match[2], match[3]))
+    return [block for block in found if block.language == language]
+
+
+def where(block: Block) -> str:
+    return block.where
+
+
+def ran(command: list[str], url: str | None) -> str:
+    """Return what a command prints; it must succeed, without a warning if it is Python."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    if url is not None:
+        environment |= {"DATABASE_URL": with_driver(url), "BATCHCORE_DATABASE_URL": url}
+    done = subprocess.run(  # noqa: S603  # commands of our own documents
+        command, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def with_driver(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
+
+
+def run_python(block: Block, url: str | None = None) -> None:
+    prelude = ALEMBIC if "context.configure(" in block.text else ""
+    printed = ran([sys.executable, "-W", "error", "-c", prelude + block.text], url)
+    assert block.printed is None or printed == block.printed
+
+
+async def execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def filled_template(server: Any) -> Iterator[str]:
+    """The URL of a database with a market up to 2025-06-30, to be copied."""
+
+    async def fill() -> None:
+        await migrate(url)
+        size = demo.Size(portfolios=30, symbols=40, sessions=25)
+        await demo.seeded(size, seed=1).write(url)
+
+    name = f"template_{uuid.uuid4().hex}"
+    url = server.database_url(name)
+    asyncio.run(execute(server.url, f'CREATE DATABASE "{name}" TEMPLATE template0'))
+    asyncio.run(fill())
+    yield url
+    asyncio.run(execute(server.url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+PYTHON = blocks("python")
+
+
+def test_there_are_examples() -> None:
+    assert len([block for block in PYTHON if block.needs_database]) > 2
+    assert len([block for block in PYTHON if not block.needs_database]) > 4
+
+
+@pytest.mark.parametrize("block", [one for one in PYTHON if not one.needs_database], ids=where)
+def test_a_python_example_runs(block: Block) -> None:
+    run_python(block)
+
+
+@pytest.mark.db
+@pytest.mark.asyncio
+@pytest.mark.parametrize("block", [one for one in PYTHON if one.needs_database], ids=where)
+async def test_a_python_example_runs_on_a_database(
+    block: Block, make_database: Callable[[str], Awaitable[str]], filled_template: str
+) -> None:
+    url = await make_database(filled_template)
+    await asyncio.to_thread(run_python, block, url)
