@@ -39,7 +39,7 @@ CHECKED_OF_GENERATED: Final = 50
 SHOWN: Final = 10
 """Portfolios in the table of the demo."""
 
-REAL_SESSIONS: Final = 120
+SESSIONS: Final = 120
 SYMBOLS: Final = 500
 PORTFOLIOS: Final = 300
 
@@ -56,7 +56,7 @@ class Size:
 
     portfolios: int = PORTFOLIOS
     symbols: int | None = None
-    sessions: int = REAL_SESSIONS
+    sessions: int = SESSIONS
 
 
 @dataclass(frozen=True, eq=False, slots=True)

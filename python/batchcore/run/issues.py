@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore.calendar import date_of
+from batchcore.db.load import normalised
 from batchcore.frames import Days, Issues, Text, joined
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    from batchcore.frames import Misses, Rows
+    from batchcore.frames import Misses, Prices, Rows
     from batchcore.run.plan import Noticed
 
 
@@ -108,6 +109,28 @@ class IssueList:
             ),
             detail=joined([part.detail for part in parts]),
         )
+
+
+def without_close(symbols: Text, prices: Prices) -> Issues:
+    """Return an issue `unpriced` for each symbol without any valid close (S2).
+
+    Args:
+        symbols: Of the run's positions, as stored.
+        prices: All that the run can see.
+    """
+    valid = (prices.close.state == State.VALUE) & (prices.day.state == State.VALUE)
+    valid &= prices.close.values > 0
+    names = prices.symbol.table()
+    priced = {normalised(names[code]) for code in np.unique(prices.symbol.codes[valid]).tolist()}
+    wanted = {normalised(symbol): symbol for symbol in sorted(symbols.table())}
+    missing = [symbol for name, symbol in sorted(wanted.items()) if name and name not in priced]
+    return Issues(
+        name=_constant("unpriced", len(missing)),
+        portfolio=np.full(len(missing), -1, dtype=np.int32),
+        symbol=Text.of(missing),
+        day=Days.nulls(len(missing)),
+        detail=_constant("no close", len(missing)),
+    )
 
 
 def _constant(value: str, rows: int) -> Text:

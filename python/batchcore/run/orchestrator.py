@@ -27,7 +27,7 @@ from batchcore.db.save import Batch, Equities, Stamp, encode_batch, stands_alrea
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.native import CancelFlag, build_market, roll_forward, store_snapshots
 from batchcore.run import plan as plans
-from batchcore.run.issues import IssueList
+from batchcore.run.issues import IssueList, without_close
 from batchcore.run.result import (
     FAILED,
     SKIPPED,
@@ -270,6 +270,8 @@ class _Run:
             lookback_days=lookback,
         )
         self.issues.add(self.market.issues)
+        if self.settings.dry_run:
+            self.issues.add(without_close(symbols, prices))
         self.previous = store_snapshots(plan.previous)
         await self._check_coverage(reader, symbols)
 
@@ -493,7 +495,9 @@ class _Run:
             run_id=self.run_id,
             policy=self.policy,
             dry_run=self.settings.dry_run,
-            portfolios=PortfolioResults(self.plan.id, self.status, self.written),
+            portfolios=PortfolioResults(
+                self.plan.id, self.status, self.plan.sessions_planned(), self.written
+            ),
             issues=self.issues.finish(),
             sessions=self.plan.sessions[self.plan.sessions_run()],
             sessions_left_out=left_out,

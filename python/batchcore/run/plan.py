@@ -77,9 +77,14 @@ class Plan:
 
     def works(self) -> npt.NDArray[np.bool_]:
         """Return for each portfolio whether there is anything to write."""
+        return self.sessions_planned() > 0
+
+    def sessions_planned(self) -> npt.NDArray[np.int32]:
+        """Return for each portfolio how many sessions are to be written."""
         low = np.searchsorted(self.sessions, self.first_day, side="left")
         high = np.searchsorted(self.sessions, self.last_day, side="right")
-        return low < high
+        planned: npt.NDArray[np.int32] = np.maximum(high - low, 0).astype(np.int32)
+        return planned
 
     def sessions_run(self) -> npt.NDArray[np.bool_]:
         """Return for each session whether some portfolio writes it."""

@@ -31,11 +31,13 @@ class PortfolioResults:
     Attributes:
         id: (n, 16) uint8.
         status: (n,) uint8, a row of `STATUSES`.
+        sessions_planned: (n,) int32 sessions to write.
         sessions_written: (n,) int32.
     """
 
     id: npt.NDArray[np.uint8]
     status: npt.NDArray[np.uint8]
+    sessions_planned: npt.NDArray[np.int32]
     sessions_written: npt.NDArray[np.int32]
 
     def __len__(self) -> int:
@@ -179,6 +181,7 @@ class BatchResult(Mapping[str, Any]):
             "portfolios": {
                 "id": [str(uuid.UUID(bytes=row.tobytes())) for row in self.portfolios.id],
                 "status": [STATUSES[code] for code in self.portfolios.status.tolist()],
+                "sessions_planned": self.portfolios.sessions_planned.tolist(),
                 "sessions_written": self.portfolios.sessions_written.tolist(),
             },
             "issues": issue_dicts(self),
