@@ -380,3 +380,303 @@ fn sound_event(row: usize, events: &Events<'_>) -> Result<(Day, i64, i64), &'sta
     let realized = events.realized.get(row).map_err(|_| "realized_pnl");
     Ok((end, quantity.ok_or("quantity_closed")?, realized?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Days, Decimals, Texts};
+    use crate::store::PriceStore;
+    use crate::text::Intern;
+
+    /// One position and its events; mantissas as they stand, `None` is NULL.
+    #[derive(Clone)]
+    struct Given {
+        kind: &'static str,
+        class: &'static str,
+        quantity: Option<i64>,
+        entry_price: Option<i64>,
+        exit: (Option<i64>, Option<i32>),
+        expiration: Option<i32>,
+        market_value: Option<i64>,
+        /// Trade date, quantity and amount.
+        events: Vec<(Option<i32>, i64, i64)>,
+    }
+
+    /// 5 shares bought at 10 on day 3.
+    fn long() -> Given {
+        Given {
+            kind: "LONG",
+            class: "PUBLIC",
+            quantity: Some(5),
+            entry_price: Some(10),
+            exit: (None, None),
+            expiration: None,
+            market_value: None,
+            events: Vec::new(),
+        }
+    }
+
+    /// Quantity, end, and what it is worth.
+    type Closed = (i64, Option<i32>, Closing);
+
+    fn cells<T: Copy + Default>(values: &[Option<T>]) -> (Vec<T>, Vec<u8>) {
+        let state = |value: &Option<T>| {
+            if value.is_some() {
+                State::Value
+            } else {
+                State::Null
+            }
+        };
+        (
+            values
+                .iter()
+                .map(|value| value.unwrap_or_default())
+                .collect(),
+            values.iter().map(|value| state(value).byte()).collect(),
+        )
+    }
+
+    fn table(text: &str) -> Table {
+        let mut intern = Intern::default();
+        intern.code(text.as_bytes());
+        intern.into_table()
+    }
+
+    /// Returns the lots of a position, their class, and what was noted about it.
+    fn lots(given: &Given) -> (Vec<Closed>, Option<Class>, Vec<(IssueKind, &'static str)>) {
+        let (symbol, kind, class) = (table("AAA"), table(given.kind), table(given.class));
+        let quantity = cells(&[given.quantity]);
+        let entry_price = cells(&[given.entry_price]);
+        let exit_price = cells(&[given.exit.0]);
+        let exit_day = cells(&[given.exit.1]);
+        let expiration_day = cells(&[given.expiration]);
+        let market_value = cells(&[given.market_value]);
+        let event_days: Vec<_> = given.events.iter().map(|event| event.0).collect();
+        let event_days = cells(&event_days);
+        let closed: Vec<_> = given.events.iter().map(|event| event.1).collect();
+        let realized: Vec<_> = given.events.iter().map(|event| event.2).collect();
+        let values = vec![0; given.events.len()];
+        let text = |table| Texts::new("text", &[0], table, &[0]).unwrap();
+        let prices = PriceStore::from_columns(
+            &Texts::new("prices.symbol", &[], &symbol, &[]).unwrap(),
+            &Days::new("prices.day", &[], &[]).unwrap(),
+            &Decimals::new("prices.close", &[], &[], 0).unwrap(),
+        )
+        .unwrap();
+        let marks = Marks::from_prices(&prices, &[], 10).unwrap();
+        let positions = Positions {
+            id: &[[1; 16]],
+            portfolio_id: &[[2; 16]],
+            symbol: text(&symbol),
+            position_type: text(&kind),
+            quantity: Decimals::new("quantity", &quantity.0, &quantity.1, 0).unwrap(),
+            entry_price: Decimals::new("entry", &entry_price.0, &entry_price.1, 0).unwrap(),
+            entry_day: Days::new("entry_day", &[3], &[0]).unwrap(),
+            exit_price: Decimals::new("exit", &exit_price.0, &exit_price.1, 0).unwrap(),
+            exit_day: Days::new("exit_day", &exit_day.0, &exit_day.1).unwrap(),
+            expiration_day: Days::new("expiry", &expiration_day.0, &expiration_day.1).unwrap(),
+            investment_class: text(&class),
+            market_value: Decimals::new("value", &market_value.0, &market_value.1, 0).unwrap(),
+            deleted: &[false],
+        };
+        let events = Events {
+            position_id: &vec![[1; 16]; given.events.len()],
+            day: Days::new("day", &event_days.0, &event_days.1).unwrap(),
+            quantity: Decimals::new("closed", &closed, &values, 0).unwrap(),
+            realized: Decimals::new("realized", &realized, &values, 0).unwrap(),
+        };
+        let rows: Vec<u32> = (0u32..).take(given.events.len()).collect();
+        let meanings = Meanings::of(&positions, &marks);
+        let (mut lots, mut noted) = (Vec::new(), Vec::new());
+        append_lots(
+            0, &positions, &rows, &events, &meanings, &mut lots, &mut noted,
+        );
+        (
+            lots.iter()
+                .map(|lot| (lot.quantity, lot.end.map(|day| day.0), lot.closing))
+                .collect(),
+            lots.last().map(|lot| lot.class),
+            noted.iter().map(|note| (note.kind, note.column)).collect(),
+        )
+    }
+
+    fn closed(given: &Given) -> Vec<Closed> {
+        lots(given).0
+    }
+
+    fn noted(given: &Given) -> Vec<(IssueKind, &'static str)> {
+        lots(given).2
+    }
+
+    #[test]
+    fn an_open_position_is_one_lot_without_end() {
+        assert_eq!(
+            lots(&long()),
+            (
+                vec![(5, None, Closing::Unpriced)],
+                Some(Class::Public),
+                vec![]
+            )
+        );
+    }
+
+    #[test]
+    fn each_event_is_a_lot_of_the_sign_of_what_is_left() {
+        let events = vec![(Some(6), 2, 40), (Some(9), 1, -7)];
+        let given = Given {
+            kind: "SHORT",
+            quantity: Some(-5),
+            events,
+            ..long()
+        };
+        assert_eq!(
+            closed(&given),
+            [
+                (-2, Some(6), Closing::Given(40)),
+                (-1, Some(9), Closing::Given(-7)),
+                (-5, None, Closing::Unpriced)
+            ]
+        );
+    }
+
+    #[test]
+    fn the_type_tells_the_sign_where_nothing_is_left() {
+        let events = vec![(Some(6), 2, 40)];
+        let given = Given {
+            quantity: Some(0),
+            events,
+            ..long()
+        };
+        assert_eq!(closed(&given), [(2, Some(6), Closing::Given(40))]);
+        let written = Given {
+            kind: "SP",
+            ..given
+        };
+        assert_eq!(closed(&written), [(-2, Some(6), Closing::Given(40))]);
+    }
+
+    #[test]
+    fn an_exit_price_counts_above_0_and_at_0_for_an_option() {
+        let exit = |kind, price| {
+            let given = Given {
+                kind,
+                exit: (price, Some(6)),
+                expiration: Some(5),
+                ..long()
+            };
+            closed(&given)
+        };
+        assert_eq!(exit("LONG", Some(11)), [(5, Some(6), Closing::Price(11))]);
+        assert_eq!(exit("LONG", Some(0)), [(5, Some(6), Closing::Unpriced)]);
+        assert_eq!(exit("LC", Some(0)), [(5, Some(6), Closing::Price(0))]);
+        assert_eq!(exit("LC", None), [(5, Some(6), Closing::Unpriced)]);
+    }
+
+    #[test]
+    fn only_an_option_expires() {
+        let given = Given {
+            expiration: Some(8),
+            ..long()
+        };
+        assert_eq!(closed(&given), [(5, None, Closing::Unpriced)]);
+        let option = Given {
+            kind: "LP",
+            ..given
+        };
+        assert_eq!(closed(&option), [(5, Some(8), Closing::Expiry)]);
+    }
+
+    #[test]
+    fn events_of_the_exit_date_may_have_closed_it_all() {
+        let events = vec![(Some(6), 2, 0), (Some(6), 3, 0), (Some(7), 9, 0)];
+        let given = Given {
+            exit: (Some(11), Some(6)),
+            events,
+            ..long()
+        };
+        assert_eq!(noted(&given), [(IssueKind::ClosedTwice, "exit_date")]);
+        assert_eq!(closed(&given).len(), 3);
+        let more = Given {
+            quantity: Some(6),
+            ..given
+        };
+        assert_eq!(noted(&more), []);
+        assert_eq!(
+            closed(&more).last(),
+            Some(&(6, Some(6), Closing::Price(11)))
+        );
+    }
+
+    #[test]
+    fn a_lot_that_ends_before_it_starts_is_left_out() {
+        let events = vec![(Some(2), 1, 0), (None, 1, 0), (Some(6), 0, 0)];
+        let given = Given {
+            exit: (None, Some(2)),
+            events,
+            ..long()
+        };
+        assert_eq!(closed(&given), []);
+        assert_eq!(
+            noted(&given),
+            [
+                (IssueKind::EndBeforeStart, "trade_date"),
+                (IssueKind::BadEvent, "trade_date"),
+                (IssueKind::BadEvent, "quantity_closed"),
+                (IssueKind::EndBeforeStart, "exit_date")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_private_position_has_its_market_value_or_that_of_its_entry() {
+        let given = Given {
+            class: " private",
+            market_value: Some(-70),
+            ..long()
+        };
+        assert_eq!(lots(&given).1, Some(Class::PrivateAt(-70)));
+        let without = Given {
+            market_value: Some(0),
+            ..given
+        };
+        assert_eq!(lots(&without).1, Some(Class::PrivateAtEntry));
+    }
+
+    #[test]
+    fn of_several_faults_the_first_is_noted_and_nothing_is_held() {
+        let given = Given {
+            kind: "FUT",
+            quantity: None,
+            entry_price: None,
+            ..long()
+        };
+        assert_eq!(noted(&given), [(IssueKind::MissingValue, "quantity")]);
+        let given = Given {
+            quantity: Some(1),
+            ..given
+        };
+        assert_eq!(
+            noted(&given),
+            [(IssueKind::UnknownPositionType, "position_type")]
+        );
+        let given = Given {
+            kind: "LONG",
+            ..given
+        };
+        assert_eq!(
+            noted(&given),
+            [(IssueKind::MissingEntryPrice, "entry_price")]
+        );
+        assert_eq!(closed(&given), []);
+    }
+
+    #[test]
+    fn a_sign_against_the_type_is_noted_and_used() {
+        let given = Given {
+            quantity: Some(-5),
+            ..long()
+        };
+        assert_eq!(noted(&given), [(IssueKind::SignMismatch, "quantity")]);
+        assert_eq!(closed(&given), [(-5, None, Closing::Unpriced)]);
+    }
+}

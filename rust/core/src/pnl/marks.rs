@@ -263,3 +263,121 @@ fn merged(prices: &PriceStore, spellings: &[(&[u8], SymbolId)]) -> (SymbolMarks,
     });
     (marks, duplicates)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Days, Decimals, Texts};
+
+    /// Closes of two decimals: symbol as stored, day, mantissa.
+    fn marks(closes: &[(&str, i32, i64)], sessions: &[i32], lookback_days: u32) -> Result<Marks> {
+        let mut symbols = Intern::default();
+        let codes: Vec<u32> = closes
+            .iter()
+            .map(|(symbol, ..)| symbols.code(symbol.as_bytes()).unwrap())
+            .collect();
+        let days: Vec<i32> = closes.iter().map(|&(_, day, _)| day).collect();
+        let values: Vec<i64> = closes.iter().map(|&(.., close)| close).collect();
+        let state = vec![0; closes.len()];
+        let prices = PriceStore::from_columns(
+            &Texts::new("prices.symbol", &codes, symbols.table(), &state)?,
+            &Days::new("prices.day", &days, &state)?,
+            &Decimals::new("prices.close", &values, &state, 2)?,
+        )?;
+        Marks::from_prices(&prices, sessions, lookback_days)
+    }
+
+    #[test]
+    fn a_mark_is_the_latest_close_and_ages() {
+        let marks = marks(&[("A", 3, 300), ("A", 5, 500)], &[2, 3, 4, 8], 2).unwrap();
+        let symbol = marks.find(b" a ").unwrap();
+        assert_eq!(symbol.mark(), [0, 300, 300, 500]);
+        assert_eq!(symbol.as_of(Day(4)), Some((300, Day(3))));
+        assert_eq!(symbol.as_of(Day(2)), None);
+        // from the first close on: day 4 is one day behind, day 8 three
+        let aged = [(2, false), (3, true)].map(|(session, stale)| Aged { session, stale });
+        assert_eq!(symbol.aged(1, 4), aged);
+        assert_eq!(symbol.aged(3, 4), &aged[1..]);
+        assert_eq!(symbol.aged(1, 2), []);
+    }
+
+    #[test]
+    fn a_close_before_the_start_of_a_lot_is_none_of_its_marks() {
+        let marks = marks(&[("A", 3, 300), ("A", 5, 500)], &[3, 4, 5], 10).unwrap();
+        let symbol = marks.find(b"A").unwrap();
+        assert_eq!(symbol.first_priced_since(Day(3), 0), 0);
+        assert_eq!(symbol.first_priced_since(Day(4), 1), 2);
+        assert_eq!(symbol.first_priced_since(Day(6), 0), 3);
+    }
+
+    #[test]
+    fn closes_of_0_or_below_are_as_if_not_there() {
+        let marks = marks(&[("A", 3, 300), ("A", 4, 0), ("B", 3, -1)], &[3, 4], 10).unwrap();
+        assert_eq!(marks.find(b"A").unwrap().mark(), [300, 300]);
+        assert!(marks.find(b"B").is_none());
+        assert!(marks.find(b"C").is_none());
+    }
+
+    #[test]
+    fn of_spellings_of_one_symbol_the_highest_counts() {
+        let closes = [
+            ("b", 3, 5),
+            (" b", 3, 6),
+            ("B", 3, 4),
+            ("B", 4, 7),
+            ("b ", 4, 8),
+        ];
+        let marks = marks(&closes, &[3, 4], 10).unwrap();
+        assert_eq!(marks.find(b"B").unwrap().mark(), [5, 8]);
+        let issues: Vec<_> = marks
+            .issues()
+            .iter()
+            .map(|issue| {
+                (
+                    issue.kind,
+                    issue.symbol.as_deref(),
+                    issue.day,
+                    &*issue.detail,
+                )
+            })
+            .collect();
+        let expected = "2 dates; b counts on the first";
+        assert_eq!(
+            issues,
+            [(IssueKind::DuplicatePrice, Some("B"), Some(Day(3)), expected)]
+        );
+    }
+
+    #[test]
+    fn issues_are_sorted_whatever_the_order_of_symbols() {
+        let closes = [("b", 1, 1), ("B", 1, 1), ("a", 1, 1), ("A", 1, 1)];
+        let marks = marks(&closes, &[1], 10).unwrap();
+        let symbols: Vec<_> = marks.issues().iter().map(|i| i.symbol.as_deref()).collect();
+        assert_eq!(symbols, [Some("A"), Some("B")]);
+    }
+
+    #[test]
+    fn coverage_counts_each_symbol_once() {
+        let marks = marks(&[("A", 3, 300), ("B", 4, 400)], &[3, 4, 5], 1).unwrap();
+        let mut asked = Intern::default();
+        for symbol in ["A", " a", "B", "Z"] {
+            asked.code(symbol.as_bytes());
+        }
+        let (fresh, recent) = marks.coverage(asked.table());
+        // A is forgotten on day 5, two days after its close
+        assert_eq!((fresh, recent), (vec![1, 1, 0], vec![1, 2, 1]));
+    }
+
+    #[test]
+    fn sessions_have_to_ascend() {
+        let error = marks(&[], &[3, 5, 5], 10).unwrap_err();
+        assert_eq!(
+            error,
+            Error::Value {
+                column: "sessions",
+                row: 2,
+                expected: "days in ascending order"
+            }
+        );
+    }
+}

@@ -524,3 +524,124 @@ impl Buffers<'_> {
         self.flows.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Days, Decimals, Texts};
+    use crate::store::PriceStore;
+    use crate::text::Table;
+
+    /// Returns what `run` makes of portfolios without positions, whose opening equity is their
+    /// number, on two sessions.
+    fn run_empty(ids: &[Uuid], threads: usize, cancel: &AtomicBool) -> Result<Rows> {
+        let nothing = Table::default();
+        let text = Texts::new("text", &[], &nothing, &[])?;
+        let amount = Decimals::new("amount", &[], &[], 2)?;
+        let day = Days::new("day", &[], &[])?;
+        let prices = PriceStore::from_columns(&text, &day, &amount)?;
+        let marks = Marks::from_prices(&prices, &[5, 6], 10)?;
+        let equity: Vec<i64> = (0..).take(ids.len()).collect();
+        let (values, null) = (vec![0u8; ids.len()], vec![State::Null.byte(); ids.len()]);
+        let no_day = vec![0; ids.len()];
+        let earliest = Decimals::new("opening.earliest", &equity, &null, 2)?;
+        let inputs = Inputs {
+            positions: Positions {
+                id: &[],
+                portfolio_id: &[],
+                symbol: text,
+                position_type: text,
+                quantity: amount,
+                entry_price: amount,
+                entry_day: day,
+                exit_price: amount,
+                exit_day: day,
+                expiration_day: day,
+                investment_class: text,
+                market_value: amount,
+                deleted: &[],
+            },
+            events: Events {
+                position_id: &[],
+                day,
+                quantity: amount,
+                realized: amount,
+            },
+            flows: Flows {
+                portfolio_id: &[],
+                day,
+                amount,
+                change_type: text,
+            },
+            marks: &marks,
+            previous: &SnapshotStore::default(),
+            opening: Opening {
+                portfolio_id: ids,
+                equity: Decimals::new("opening.equity", &equity, &values, 2)?,
+                earliest_day: Days::new("opening.earliest_day", &no_day, &null)?,
+                earliest_equity: earliest,
+                earliest_pnl: earliest,
+                earliest_flow: earliest,
+                first_day: &vec![i32::MIN; ids.len()],
+                last_day: &vec![i32::MAX; ids.len()],
+            },
+        };
+        let threads = NonZeroUsize::new(threads).unwrap();
+        run(Policy::Rollforward, &inputs, threads, cancel)
+    }
+
+    fn ids(count: u8) -> Vec<Uuid> {
+        (0..count).map(|number| [number; 16]).collect()
+    }
+
+    #[test]
+    fn portfolios_come_in_input_order_on_any_number_of_threads() {
+        for threads in [1, 2, 5] {
+            // four batches of 64, the last one short
+            let rows = run_empty(&ids(200), threads, &AtomicBool::new(false)).unwrap();
+            let expected: Vec<i32> = (0..200).flat_map(|number| [number, number]).collect();
+            assert_eq!(rows.portfolio, expected);
+            assert_eq!(
+                rows.equity,
+                expected.iter().map(|&n| n.into()).collect::<Vec<i64>>()
+            );
+            assert_eq!(rows.written, [2; 200]);
+        }
+    }
+
+    #[test]
+    fn no_portfolios_give_no_rows() {
+        let rows = run_empty(&[], 2, &AtomicBool::new(false)).unwrap();
+        assert_eq!(rows, Rows::default());
+    }
+
+    #[test]
+    fn a_raised_flag_cancels() {
+        for threads in [1, 2] {
+            let error = run_empty(&ids(200), threads, &AtomicBool::new(true)).unwrap_err();
+            assert_eq!(error, Error::Cancelled);
+        }
+    }
+
+    #[test]
+    fn a_portfolio_asked_for_twice_is_refused() {
+        let error = run_empty(&[[7; 16], [8; 16], [7; 16]], 1, &AtomicBool::new(false));
+        assert_eq!(
+            error.unwrap_err(),
+            Error::Duplicate {
+                column: "opening.portfolio_id",
+                row: 2,
+                first: 0
+            }
+        );
+    }
+
+    #[test]
+    fn rows_are_grouped_by_owner_in_their_order() {
+        let groups = Groups::of(&[Some(2), None, Some(0), Some(2)], 3);
+        assert_eq!(groups.get(0), [2]);
+        assert_eq!(groups.get(1), []);
+        assert_eq!(groups.get(2), [0, 3]);
+        assert_eq!(groups.get(3), []);
+    }
+}

@@ -786,3 +786,418 @@ fn next_row<T: Sum>(
     };
     Ok((row, out_of_range))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Days, Decimals, Texts};
+    use crate::pnl::marks::{Marks, SymbolMarks};
+    use crate::store::PriceStore;
+    use crate::text::Intern;
+
+    /// Prices and amounts in cents, quantities whole.
+    const SCALES: Scales = Scales {
+        close: 2,
+        entry: 2,
+        exit: 2,
+        quantity: 0,
+        event_quantity: 0,
+        realized: 2,
+        market_value: 2,
+        flow: 2,
+    };
+
+    const SESSIONS: [i32; 4] = [5, 6, 7, 8];
+
+    /// Closes of one symbol: 10.00 on day 5, 11.00 on 6 and 12.00 on 8.
+    pub(super) fn marks(lookback_days: u32) -> Marks {
+        let mut symbols = Intern::default();
+        let code = symbols.code(b"AAA").unwrap();
+        let prices = PriceStore::from_columns(
+            &Texts::new("prices.symbol", &[code; 3], symbols.table(), &[0; 3]).unwrap(),
+            &Days::new("prices.day", &[5, 6, 8], &[0; 3]).unwrap(),
+            &Decimals::new("prices.close", &[1000, 1100, 1200], &[0; 3], 2).unwrap(),
+        )
+        .unwrap();
+        Marks::from_prices(&prices, &SESSIONS, lookback_days).unwrap()
+    }
+
+    pub(super) fn symbol(marks: &Marks) -> &SymbolMarks {
+        marks.find(b"AAA").unwrap()
+    }
+
+    /// 3 shares bought at 10.00 on day 5.
+    pub(super) fn lot(marks: &SymbolMarks) -> Lot<'_> {
+        Lot {
+            position: 0,
+            marks: Some(marks),
+            quantity: 3,
+            of_event: false,
+            multiplier: 1,
+            entry_price: 1000,
+            start: Day(5),
+            end: None,
+            closing: Closing::Unpriced,
+            class: Class::Public,
+        }
+    }
+
+    pub(super) fn opening(equity: i64) -> Start {
+        Start {
+            previous: None,
+            equity: i128::from(equity),
+            cumulative_pnl: 0,
+            cumulative_realized: 0,
+            cumulative_flow: 0,
+        }
+    }
+
+    fn with_portfolio(
+        start: Start,
+        lots: &[Lot<'_>],
+        flows: &[(Day, i128)],
+        roll: impl FnOnce(&Portfolio<'_>) -> Outcome,
+    ) -> Outcome {
+        let units = Units::of(&SCALES);
+        let symbols = vec![0; lots.len()];
+        roll(&Portfolio {
+            lots,
+            symbols: &symbols,
+            flows,
+            start,
+            sessions: &SESSIONS,
+            from: 0,
+            to: SESSIONS.len(),
+            units: &units,
+        })
+    }
+
+    pub(super) fn rolled_by<T: Sum>(start: Start, lots: &[Lot<'_>]) -> Outcome {
+        with_portfolio(start, lots, &[], |portfolio| {
+            let mut sums = Sums::<T> {
+                long: Vec::new(),
+                short: Vec::new(),
+                constant_long: Vec::new(),
+                constant_short: Vec::new(),
+                entry: Vec::new(),
+                realized: Vec::new(),
+            };
+            rolled(portfolio, &mut sums, &mut Counts::default())
+        })
+    }
+
+    fn forward(start: Start, lots: &[Lot<'_>], flows: &[(Day, i128)]) -> Outcome {
+        with_portfolio(start, lots, flows, |portfolio| {
+            roll_forward(portfolio, &mut Scratch::default())
+        })
+    }
+
+    fn column<T>(outcome: &Outcome, of: impl Fn(&Row) -> T) -> Vec<T> {
+        outcome.rows.iter().map(of).collect()
+    }
+
+    #[test]
+    fn profit_is_the_change_of_what_lots_have_earned() {
+        // U = 3 * (mark - 10.00): 0, 3.00, 3.00 (the close of day 6), 6.00
+        let marks = marks(10);
+        let outcome = forward(opening(10_000), &[lot(symbol(&marks))], &[]);
+        assert_eq!(column(&outcome, |row| row.daily_pnl), [0, 300, 0, 300]);
+        assert_eq!(
+            column(&outcome, |row| row.equity),
+            [10_000, 10_300, 10_300, 10_600]
+        );
+        assert_eq!(column(&outcome, |row| row.long), [3000, 3300, 3300, 3600]);
+        assert_eq!(column(&outcome, |row| row.cash), [7000, 7000, 7000, 7000]);
+        // 3.00 / 100.00, 3.00 / 103.00 = 0.0291262...
+        let returns = [Some(0), Some(30_000), Some(0), Some(29_126)];
+        assert_eq!(column(&outcome, |row| row.daily_return), returns);
+        let marked = [[1, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0]];
+        assert_eq!(column(&outcome, |row| row.marks), marked);
+    }
+
+    #[test]
+    fn a_short_option_earns_on_the_way_down_a_hundredfold() {
+        let marks = marks(10);
+        let option = Lot {
+            quantity: -1,
+            multiplier: 100,
+            ..lot(symbol(&marks))
+        };
+        let outcome = forward(opening(0), &[option], &[]);
+        assert_eq!(
+            column(&outcome, |row| row.daily_pnl),
+            [0, -10_000, 0, -10_000]
+        );
+        assert_eq!(
+            column(&outcome, |row| row.short),
+            [-100_000, -110_000, -110_000, -120_000]
+        );
+    }
+
+    #[test]
+    fn what_is_realized_counts_on_the_session_that_sees_the_end() {
+        // sold at 10.50 on day 7: R = 3 * 0.50, U falls from 3.00 to 0
+        let marks = marks(10);
+        let sold = Lot {
+            end: Some(Day(7)),
+            closing: Closing::Price(1050),
+            ..lot(symbol(&marks))
+        };
+        let outcome = forward(opening(10_000), &[sold], &[]);
+        assert_eq!(column(&outcome, |row| row.daily_realized), [0, 0, 150, 0]);
+        assert_eq!(column(&outcome, |row| row.daily_pnl), [0, 300, -150, 0]);
+        assert_eq!(column(&outcome, |row| row.num_long), [1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn an_end_without_price_is_closed_at_the_mark_and_noted() {
+        let marks = marks(10);
+        let end = Some(Day(7));
+        let lots = [Closing::Unpriced, Closing::Expiry, Closing::Given(-20)].map(|closing| Lot {
+            end,
+            closing,
+            ..lot(symbol(&marks))
+        });
+        let outcome = forward(opening(10_000), &lots, &[]);
+        // twice 3 * (11.00 - 10.00), and -0.20
+        assert_eq!(column(&outcome, |row| row.daily_realized), [0, 0, 580, 0]);
+        let noted = [
+            (IssueKind::ExitUnpriced, 0, Day(7)),
+            (IssueKind::Expired, 1, Day(7)),
+        ];
+        assert_eq!(outcome.closings, noted);
+    }
+
+    #[test]
+    fn a_lot_has_no_mark_from_before_it_was_bought() {
+        // bought at 11.50 on day 7: no close since until day 8, 3 * 0.50
+        let marks = marks(10);
+        let late = Lot {
+            start: Day(7),
+            entry_price: 1150,
+            ..lot(symbol(&marks))
+        };
+        let outcome = forward(opening(10_000), &[late], &[]);
+        assert_eq!(column(&outcome, |row| row.daily_pnl), [0, 0, 0, 150]);
+        assert_eq!(column(&outcome, |row| row.long), [0, 0, 3450, 3600]);
+        assert_eq!(outcome.rows[2].marks, [0, 0, 0, 1]);
+        let (first, last) = (Day(7), Day(7));
+        let miss = Miss {
+            symbol: 0,
+            unpriced: true,
+            lot_sessions: 1,
+            first,
+            last,
+        };
+        assert_eq!(outcome.misses, [miss]);
+    }
+
+    #[test]
+    fn a_close_older_than_the_lookback_is_used_and_missed() {
+        let marks = marks(0);
+        let outcome = forward(opening(10_000), &[lot(symbol(&marks))], &[]);
+        assert_eq!(outcome.rows[2].marks, [0, 0, 1, 0]);
+        assert_eq!(outcome.rows[2].long, 3300);
+        assert!(!outcome.misses[0].unpriced);
+    }
+
+    #[test]
+    fn a_private_lot_has_a_constant_value_and_earns_nothing_until_sold() {
+        let marks = marks(10);
+        let private = Lot {
+            class: Class::PrivateAt(-700),
+            ..lot(symbol(&marks))
+        };
+        let at_entry = Lot {
+            class: Class::PrivateAtEntry,
+            ..lot(symbol(&marks))
+        };
+        let outcome = forward(opening(0), &[private, at_entry], &[]);
+        assert_eq!(column(&outcome, |row| row.daily_pnl), [0; 4]);
+        assert_eq!(
+            column(&outcome, |row| (row.long, row.short)),
+            [(3000, -700); 4]
+        );
+        assert_eq!(column(&outcome, |row| row.marks), [[0; 4]; 4]);
+    }
+
+    #[test]
+    fn after_a_snapshot_the_first_session_counts_all_since() {
+        let marks = marks(10);
+        let start = Start {
+            previous: Some(Day(4)),
+            equity: 1000,
+            cumulative_pnl: 7,
+            cumulative_realized: 8,
+            cumulative_flow: 9,
+        };
+        let cheap = Lot {
+            entry_price: 900,
+            ..lot(symbol(&marks))
+        };
+        let outcome = forward(start, &[cheap], &[(Day(4), 1), (Day(5), 500), (Day(9), 1)]);
+        // bought at 9.00 on day 5 and marked at 10.00: 3.00; of the flows that of day 5 counts
+        assert_eq!(column(&outcome, |row| row.daily_pnl), [300, 300, 0, 300]);
+        assert_eq!(column(&outcome, |row| row.daily_flow), [500, 0, 0, 0]);
+        assert_eq!(outcome.rows[0].equity, 1800);
+        assert_eq!(outcome.rows[3].cumulative_pnl, 907);
+        assert_eq!(outcome.rows[3].cumulative_flow, 509);
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_ends_the_rows() {
+        let marks = marks(0);
+        let limit = i128::from(MONEY_LIMIT);
+        let outcome = forward(opening(0), &[lot(symbol(&marks))], &[(Day(8), limit)]);
+        assert_eq!(outcome.rows.len(), 3);
+        let value = "daily_capital_flow = 100000000000000.00".to_owned();
+        assert_eq!(outcome.failure, Some((Day(8), value)));
+    }
+
+    #[test]
+    fn what_is_noticed_ends_with_the_rows() {
+        let marks = marks(0);
+        let end = Some(Day(7));
+        let sold = Lot {
+            end,
+            ..lot(symbol(&marks))
+        };
+        let limit = i128::from(MONEY_LIMIT);
+        let lots = [lot(symbol(&marks)), sold];
+        let outcome = forward(opening(0), &lots, &[(Day(7), limit)]);
+        assert_eq!(outcome.rows.len(), 2);
+        assert_eq!((outcome.closings, outcome.misses), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_return_of_100_or_more_is_none_and_noted() {
+        let marks = marks(10);
+        let outcome = forward(opening(3), &[lot(symbol(&marks))], &[]);
+        // 3.00 / 0.03 = 100
+        assert_eq!(outcome.rows[1].daily_return, None);
+        assert_eq!(outcome.returns, [(Day(6), "100.000000".to_owned())]);
+    }
+
+    #[test]
+    fn an_opening_equity_is_taken_back_from_the_earliest_snapshot() {
+        assert_eq!(opening_equity(Ok(1000), Ok(200), Ok(-50), 30), Ok(820));
+        let null = Err(State::Null);
+        assert_eq!(opening_equity(null, null, null, 0), Ok(0));
+        // not finite comes before not representable, whatever the column
+        assert_eq!(
+            opening_equity(
+                Err(State::NotRepresentable),
+                Ok(1),
+                Err(State::NonFinite),
+                0
+            ),
+            Err(("daily_capital_flow", State::NonFinite))
+        );
+    }
+
+    #[test]
+    fn flows_are_added_up_before_they_are_rounded() {
+        let flows = [(Day(5), 4), (Day(6), 4), (Day(7), 100)];
+        // 0.004 + 0.004 = 0.008 is a cent
+        assert_eq!(flow_between(&flows, Day(5), Day(6), 3), 1);
+        assert_eq!(flow_between(&flows, Day(5), Day(6), 0), 800);
+        assert_eq!(flow_between(&flows, Day(8), Day(9), 2), 0);
+    }
+
+    #[test]
+    fn units_bring_every_product_to_the_largest_scale() {
+        let units = Units::of(&Scales {
+            exit: 4,
+            event_quantity: 1,
+            ..SCALES
+        });
+        // prices to 4 decimals, quantities to 1: 5 in all
+        assert_eq!(units.close, [1000, 100]);
+        assert_eq!(units.exit, [10, 1]);
+        assert_eq!((units.realized, units.cent), (1000, 1000));
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::tests::{lot, marks, opening, rolled_by, symbol};
+    use super::*;
+
+    /// Quantity, entry price, start, days held, kind of end, amount.
+    type Parts = (i64, i64, i32, i32, u8, i64);
+
+    fn parts() -> impl Strategy<Value = Parts> {
+        (
+            -9999..=9999i64,
+            0..=99_999i64,
+            3..=8,
+            0..=6,
+            0..=5u8,
+            -99_999..=99_999i64,
+        )
+    }
+
+    fn made<'a>(parts: &Parts, like: Lot<'a>) -> Lot<'a> {
+        let &(quantity, entry_price, start, held, end, amount) = parts;
+        let closing = match end {
+            0 => Closing::Given(amount),
+            1 => Closing::Price(amount.saturating_abs()),
+            2 => Closing::Expiry,
+            _ => Closing::Unpriced,
+        };
+        let class = match amount % 4 {
+            1 => Class::PrivateAt(amount),
+            2 => Class::PrivateAtEntry,
+            _ => Class::Public,
+        };
+        let end = (end < 4).then_some(Day(start.saturating_add(held)));
+        let start = Day(start);
+        Lot {
+            quantity,
+            entry_price,
+            start,
+            end,
+            closing,
+            class,
+            ..like
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_width_gives_the_same_rows(
+            lots in vec(parts(), 0..6),
+            previous in proptest::option::of(1..=4i32),
+            equity in -999_999..=999_999i64,
+        ) {
+            let marks = marks(1);
+            let lots: Vec<_> = lots.iter().map(|p| made(p, lot(symbol(&marks)))).collect();
+            let start = Start { previous: previous.map(Day), ..opening(equity) };
+            let narrow = rolled_by::<i64>(start, &lots);
+            for wider in [rolled_by::<i128>(start, &lots), rolled_by::<Wide>(start, &lots)] {
+                prop_assert_eq!(&narrow.rows, &wider.rows);
+                prop_assert_eq!(&narrow.failure, &wider.failure);
+                prop_assert_eq!(&narrow.closings, &wider.closings);
+                prop_assert_eq!(&narrow.misses, &wider.misses);
+            }
+            prop_assert_eq!(narrow.rows.len(), 4);
+        }
+
+        #[test]
+        fn daily_profits_add_up_to_the_change_of_the_equity(lots in vec(parts(), 0..6)) {
+            let marks = marks(1);
+            let lots: Vec<_> = lots.iter().map(|p| made(p, lot(symbol(&marks)))).collect();
+            let rows = rolled_by::<i64>(opening(0), &lots).rows;
+            let total: i64 = rows.iter().map(|row| row.daily_pnl).sum();
+            let realized: i64 = rows.iter().map(|row| row.daily_realized).sum();
+            let unrealized = |row: &Row| row.unrealized.unwrap();
+            let (first, last) = (&rows[0], &rows[3]);
+            prop_assert_eq!(total, last.equity);
+            let change = unrealized(last).checked_sub(unrealized(first));
+            prop_assert_eq!(total.checked_sub(realized), change);
+        }
+    }
+}
