@@ -9,12 +9,15 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.catalog import Catalog, Kind
 from batchcore.db.sql import column_name, quote_literal, table_name
+from batchcore.units import MAX_SCALE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,9 +94,13 @@ def date_literal(day: int) -> str:
 
 
 def text_array(texts: Iterable[str]) -> str:
-    """Return texts as an array literal that means the same under any server setting."""
+    """Return texts as an array literal that means the same under any server setting.
+
+    It has no type, so that ``column = ANY(...)`` compares as the column's own type does: blanks at
+    the end of a char(20) or the case of a citext would count in a comparison of texts.
+    """
     quoted = ",".join('"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts)
-    return quote_literal("{" + quoted + "}") + "::text[]"
+    return quote_literal("{" + quoted + "}")
 
 
 class Queries:
@@ -205,10 +212,12 @@ class Queries:
         day = self._name("portfolio_snapshots", "snapshot_date")
         equity = self._name("portfolio_snapshots", "equity_balance")
         flag = self._name("portfolio_snapshots", "is_complete")
-        # NaN sorts above Infinity, so the two comparisons leave it out.
-        condition = f"{flag} AND {equity} < {_INFINITY} AND {equity} > '-Infinity'::numeric"
+        condition = f"{flag} AND {self._finite(equity)}"
         if calendar.days is None:
-            return f"{condition} AND isfinite({day})"
+            return (
+                f"{condition} AND {day} BETWEEN {date_literal(calendar.first_day)}"
+                f" AND {date_literal(calendar.last_day)}"
+            )
         if len(calendar.days) == 0:
             return "false"
         first, last = int(calendar.days[0]), int(calendar.days[-1])
@@ -218,7 +227,7 @@ class Queries:
         packed = np.packbits(bits, bitorder="little").tobytes().hex()
         return (
             f"{condition} AND CASE WHEN {day} BETWEEN {date_literal(first)} AND"
-            f" {date_literal(last)} THEN get_bit('\\x{packed}'::bytea, {day} -"
+            f" {date_literal(last)} THEN get_bit(decode('{packed}', 'hex'), {day} -"
             f" {date_literal(first)}) = 1 ELSE false END"
         )
 
@@ -250,6 +259,7 @@ class Queries:
         symbol, day, close = self._price_names()
         prices = self._table("market_data_cache")
         limit = f"{day} < {date_literal(before)} AND {self._finite(close)}"
+        valid = f"{day} < {date_literal(before)} AND {self._valid_close()}"
         sql = (
             f"WITH RECURSIVE spelling(symbol) AS ("  # noqa: S608
             f"(SELECT min({symbol}) FROM {prices}) UNION ALL"
@@ -257,8 +267,8 @@ class Queries:
             f" FROM spelling WHERE spelling.symbol IS NOT NULL)"
             f" SELECT spelling.symbol, earlier.day, earlier.close FROM spelling"
             f" LEFT JOIN LATERAL ("
-            f"(SELECT {day}, {close} FROM {prices} WHERE {symbol} = spelling.symbol AND {limit}"
-            f" AND {close} > 0 ORDER BY {day} DESC LIMIT 1) UNION ALL"
+            f"(SELECT {day}, {close} FROM {prices} WHERE {symbol} = spelling.symbol AND {valid}"
+            f" ORDER BY {day} DESC LIMIT 1) UNION ALL"
             f" SELECT * FROM (SELECT {day}, {close} FROM {prices}"
             f" WHERE {symbol} = spelling.symbol AND {limit}"
             f" ORDER BY {day} DESC LIMIT 1) AS newest(day, close) WHERE newest.close <= 0"
@@ -281,10 +291,11 @@ class Queries:
 
     def price_dates(self) -> Query:
         """Return the dates with a valid close of any symbol (S1, S12)."""
-        _, day, close = self._price_names()
+        _, day, _ = self._price_names()
         sql = (
             f"SELECT DISTINCT {day} FROM {self._table('market_data_cache')}"  # noqa: S608
-            f" WHERE {close} > 0 AND {self._finite(close)} AND isfinite({day})"
+            f" WHERE {self._valid_close()}"
+            f" AND {day} BETWEEN {date_literal(FIRST_DATE)} AND {date_literal(LAST_DATE)}"
         )
         return Query("price_dates", sql, (Column("day", Kind.DATE),))
 
@@ -302,8 +313,28 @@ class Queries:
         )
 
     @staticmethod
-    def _finite(close: str) -> str:
-        return f"{close} < {_INFINITY} AND {close} > '-Infinity'::numeric"
+    def _finite(value: str) -> str:
+        # NaN sorts above Infinity, so the two comparisons leave it out.
+        return f"{value} < {_INFINITY} AND {value} > '-Infinity'::numeric"
+
+    def _valid_close(self) -> str:
+        """Return the condition that a close is valid (S2)."""
+        _, _, close = self._price_names()
+        return f"{close} > 0 AND {self._readable('market_data_cache', 'close')}"
+
+    def _readable(self, table: str, column: str) -> str:
+        """Return the condition that a NUMERIC is finite and representable (S3)."""
+        name = self._name(table, column)
+        found = self._catalog.column(table, column)
+        digits = None if found.precision is None else found.precision - min(found.scale or 0, 0)
+        if digits is not None and digits <= MAX_SCALE:
+            return self._finite(name)  # so many digits fit 64 bits
+        scale = self._catalog.scale(table, column)
+        least, most = (f"{Decimal(end).scaleb(-scale):f}" for end in (-(2**63), 2**63 - 1))
+        return (
+            f"{self._finite(name)} AND {name} BETWEEN {least} AND {most}"
+            f" AND trunc({name}, {scale}) = {name}"
+        )
 
     def positions(self, selection: Selection) -> Query:
         """Return the positions of a chunk that are not soft-deleted."""
@@ -358,7 +389,7 @@ class Queries:
         )
 
     def flows(self, selection: Selection, first: int, last: int) -> Query:
-        """Return the flows of a chunk dated in a window, and those with an unusable date."""
+        """Return the flows of a chunk dated in a window, and those of no use (S3) of any date."""
         table = "equity_changes"
         names = {
             c: self._name(table, c)
@@ -371,7 +402,10 @@ class Queries:
             f" WHERE {names['deleted_at']} IS NULL"
             f" AND {selection.condition(names['portfolio_id'])}"
             f" AND ({day} BETWEEN {date_literal(first)} AND {date_literal(last)}"
-            f" OR {day} IS NULL OR NOT isfinite({day}))"
+            f" OR {day} IS NULL OR NOT isfinite({day})"
+            f" OR {names['amount']} IS NULL OR NOT ({self._readable(table, 'amount')})"
+            f" OR {names['change_type']} IS NULL"
+            f" OR {names['change_type']}::text NOT IN ('CONTRIBUTION', 'WITHDRAWAL'))"
         )
         return Query(
             "flows",

@@ -447,13 +447,21 @@ class _Run:
         first = chunk.rows.start
         portfolio = loads.located(existing.portfolio_id, self.plan.id[chunk.rows])
         portfolio[self.plan.deleted[chunk.rows][portfolio]] = -1  # of -1, whatever it picks, too
-        noticed = plans.off_session(existing, portfolio, self.calendar)
+        window = self._own_window(chunk)
+        noticed = plans.off_session(existing, portfolio, self.calendar, window)
         self.issues.add_noticed("off_session", noticed, first, "dates")
         if self.on_existing == "skip" and self.days.start is not None:
             sessions = self.calendar.sessions(self.days.start, self.days.end)
             latest = loads.taken(self.plan.latest_day, np.arange(len(self.plan.id))[chunk.rows])
             missing = plans.gaps(existing, portfolio, latest, sessions)
             self.issues.add_noticed("gap", missing, first, "sessions")
+
+    def _own_window(self, chunk: Chunk) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Return first and last day of each portfolio's range, and what it writes beyond it."""
+        first, last = self.plan.first_day[chunk.rows], self.plan.last_day[chunk.rows]
+        if self.days.start is not None:
+            first = np.full_like(first, self.days.start)
+        return first, np.where(chunk.works, np.maximum(last, self.days.end), self.days.end)
 
     @contextlib.contextmanager
     def _phase(self, phase: str) -> Iterator[None]:

@@ -124,7 +124,7 @@ def make_plan(portfolios: Portfolios, calendar: Calendar, days: Range, on_existi
     else:
         if on_existing == "error":
             _refuse_existing(portfolios, days)
-        else:
+        elif len(calendar.sessions(days.boundary, days.end)):
             last_day[has_last] = np.maximum(days.end, last.day.values[has_last])
         source, given = np.zeros(count, dtype=np.bool_), has_before
     last_day[portfolios.deleted] = np.iinfo(np.int32).min  # skipped (S1)
@@ -287,10 +287,22 @@ class Noticed:
 
 
 def off_session(
-    existing: Existing, portfolio: npt.NDArray[np.int32], calendar: Calendar
+    existing: Existing,
+    portfolio: npt.NDArray[np.int32],
+    calendar: Calendar,
+    window: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]],
 ) -> Noticed:
-    """Return the snapshots on dates that are no session (S13); they stay as they are."""
+    """Return the snapshots on dates that are no session (S13); they stay as they are.
+
+    Args:
+        existing: Snapshots of the chunk.
+        portfolio: Row of the chunk of each of them, -1 for none of its.
+        calendar: That of the run.
+        window: (c,) first and (c,) last day to look at, of each portfolio of the chunk.
+    """
+    first, last = window
     found = (portfolio >= 0) & ~calendar.is_session(existing.day)
+    found &= (existing.day >= first[portfolio]) & (existing.day <= last[portfolio])
     return _noticed(portfolio[found], existing.day[found])
 
 
@@ -318,13 +330,11 @@ def gaps(
     counted &= (column < len(sessions)) & (
         sessions[inside] == existing.day if len(sessions) else False
     )
-    stands = np.bincount(portfolio[counted], minlength=count)
+    there = np.zeros((count, len(sessions)), dtype=np.bool_)
+    there[portfolio[counted], column[counted]] = True
+    stands = there.sum(axis=1)
     rows = np.flatnonzero(skipped > stands).astype(np.int32)
-    first = np.zeros(len(rows), dtype=np.int32)
-    for place, row in enumerate(rows):
-        there = np.zeros(len(sessions), dtype=np.bool_)
-        there[column[counted & (portfolio == row)]] = True
-        first[place] = sessions[int(np.argmin(there[: int(skipped[row])]))]
+    first = sessions[np.argmin(there[rows], axis=1)] if len(rows) else np.zeros(0, dtype=np.int32)
     return Noticed(rows, first, (skipped - stands)[rows])
 
 

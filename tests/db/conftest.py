@@ -1,0 +1,110 @@
+"""Migrated databases, each a copy of one that was migrated once."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from batchcore.db.migrate import migrate
+
+NUMERIC = {
+    "portfolios": ("equity_balance",),
+    "positions": ("quantity", "entry_price", "exit_price", "market_value"),
+    "market_data_cache": ("close",),
+    "portfolio_snapshots": (
+        "equity_balance",
+        "daily_pnl",
+        "daily_capital_flow",
+        "cumulative_pnl",
+        "cumulative_realized_pnl",
+        "cumulative_capital_flow",
+    ),
+    "equity_changes": ("amount",),
+    "position_realized_events": ("quantity_closed", "realized_pnl"),
+}
+NULLABLE = {
+    "positions": ("symbol", "position_type", "quantity", "entry_price", "entry_date"),
+    "market_data_cache": ("date", "close"),
+    "equity_changes": ("amount", "change_date", "change_type"),
+    "position_realized_events": ("trade_date", "quantity_closed", "realized_pnl"),
+}
+
+
+async def execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def template_of(server, *statements: str) -> Iterator[str]:
+    name = f"template_{uuid.uuid4().hex}"
+    asyncio.run(execute(server.url, f'CREATE DATABASE "{name}" TEMPLATE template0'))
+    url = server.database_url(name)
+    asyncio.run(migrate(url))
+    asyncio.run(execute(url, *statements))
+    yield url
+    asyncio.run(execute(server.url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture(scope="session")
+def template(server) -> Iterator[str]:
+    """The URL of a migrated database to copy; nobody connects to it."""
+    yield from template_of(server)
+
+
+@pytest.fixture(scope="session")
+def template_copy(server) -> Iterator[str]:
+    """The URL of a migrated database that tests share."""
+    yield from template_of(server)
+
+
+@pytest.fixture(scope="session")
+def loose_copy(server) -> Iterator[str]:
+    """The same, of a host that forbids nothing: NULLs anywhere, texts for enums, any numeric.
+
+    There a table can hold every state of S3; scales come from `Schema.scales`.
+    """
+    yield from template_of(
+        server,
+        "ALTER TABLE positions ALTER position_type TYPE text",
+        "ALTER TABLE equity_changes ALTER change_type TYPE text",
+        *(
+            f"ALTER TABLE {table} ALTER {column} TYPE numeric"
+            for table, columns in NUMERIC.items()
+            for column in columns
+        ),
+        *(
+            f"ALTER TABLE {table} ALTER {column} DROP NOT NULL"
+            for table, columns in NULLABLE.items()
+            for column in columns
+        ),
+    )
+
+
+@pytest_asyncio.fixture
+async def host(make_database: Callable[..., Awaitable[str]], template: str) -> str:
+    """The URL of a migrated database of this test alone."""
+    return await make_database(template)
+
+
+def emptied(url: str) -> str:
+    asyncio.run(execute(url, f"TRUNCATE {', '.join(NUMERIC)}"))
+    return url
+
+
+@pytest.fixture
+def same_host(template_copy: str) -> str:
+    """The URL of a migrated database without rows, for tests that change nothing but rows."""
+    return emptied(template_copy)
+
+
+@pytest.fixture
+def same_loose_host(loose_copy: str) -> str:
+    """The same, one that stores every state of S3."""
+    return emptied(loose_copy)

@@ -1,0 +1,345 @@
+"""A host's tables filled from what the reference reads, and read back: asyncpg and Decimals only.
+
+Nothing here goes through the native decoder or encoder, so that a test which compares with it
+compares two ways of reading and writing a table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import uuid
+from dataclasses import dataclass
+from decimal import Decimal
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from batchcore import reference as ref
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+    from support.cases import Price
+
+EPOCH = dt.date(1970, 1, 1)
+MOMENT = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+
+OWN_COLUMNS: Mapping[str, Any] = {
+    "portfolio_delta": Decimal("12.34"),
+    "beta_portfolio_regression": Decimal("0.5000"),
+    "expected_volatility_21d": Decimal("0.1250"),
+    "volatility_trend": "stable",
+    "target_price_return_eoy": Decimal("0.0700"),
+    "target_price_downside": Decimal("-1.50"),
+    "target_price_num_covered": 3,
+    "target_price_updated_at": MOMENT,
+}
+"""Columns of a snapshot that no rule of the roll-forward names, as the host has filled them."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A snapshot that stands before a run; whether it is complete depends on the calendar too."""
+
+    day: int
+    equity: Decimal | None = Decimal(0)
+    is_complete: bool = True
+    daily_pnl: Decimal | None = None
+    daily_capital_flow: Decimal | None = None
+    cumulative_pnl: Decimal | None = None
+    cumulative_realized_pnl: Decimal | None = None
+    cumulative_capital_flow: Decimal | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is complete, if its day is a session (S5)."""
+        return self.is_complete and self.equity is not None and self.equity.is_finite()
+
+    def snapshot(self) -> ref.Snapshot:
+        assert self.equity is not None
+        return ref.Snapshot(
+            self.day,
+            self.equity,
+            self.cumulative_pnl,
+            self.cumulative_realized_pnl,
+            self.cumulative_capital_flow,
+            self.daily_pnl,
+            self.daily_capital_flow,
+        )
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a host's tables hold before a run.
+
+    Attributes:
+        portfolios: With different ids; `snapshots` of each is empty, see `standing`.
+        prices: Symbol as stored, day, close.
+        standing: Snapshots by the id of the portfolio.
+    """
+
+    portfolios: tuple[ref.Portfolio, ...]
+    prices: tuple[Price, ...] = ()
+    standing: Mapping[str, tuple[Standing, ...]] = ()  # type: ignore[assignment]
+
+    def standing_of(self, portfolio: str) -> tuple[Standing, ...]:
+        return dict(self.standing).get(portfolio, ())
+
+
+def key(name: str) -> uuid.UUID:
+    """Return the id that stands for a name: the same for the same name."""
+    return uuid.UUID(bytes=blake2b(name.encode(), digest_size=16).digest())
+
+
+def date(day: int | None) -> dt.date | None:
+    """Return a date; asyncpg writes `date.max` as infinity."""
+    if day is None:
+        return None
+    return dt.date.max if day == ref.INFINITE_DAY else EPOCH + dt.timedelta(days=day)
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def fill(url: str, host: Host) -> None:
+    """Write a host's rows."""
+    async with connected(url) as connection:
+        await add_portfolios(connection, host.portfolios)
+        await add_prices(connection, host.prices)
+        for portfolio in host.portfolios:
+            await add_snapshots(connection, portfolio.id, host.standing_of(portfolio.id))
+
+
+async def add_portfolios(
+    connection: asyncpg.Connection, portfolios: Sequence[ref.Portfolio]
+) -> None:
+    """Write portfolios with their positions, events and flows."""
+    await _copy(
+        connection,
+        "portfolios",
+        [
+            {
+                "id": key(portfolio.id),
+                "user_id": key(f"user of {portfolio.id}"),
+                "name": portfolio.id,
+                "account_name": portfolio.id,
+                "account_type": "taxable",
+                "currency": "USD",
+                "equity_balance": portfolio.opening_equity,
+                "created_at": MOMENT,
+                "updated_at": MOMENT,
+            }
+            for portfolio in portfolios
+        ],
+    )
+    held = [
+        (portfolio.id, f"{portfolio.id}/{number}", position)
+        for portfolio in portfolios
+        for number, position in enumerate(portfolio.positions)
+    ]
+    await _copy(
+        connection,
+        "positions",
+        [
+            {
+                "id": key(name),
+                "portfolio_id": key(owner),
+                "symbol": position.symbol,
+                "position_type": position.position_type,
+                "quantity": position.quantity,
+                "entry_price": position.entry_price,
+                "entry_date": date(position.entry_day),
+                "exit_price": position.exit_price,
+                "exit_date": date(position.exit_day),
+                "expiration_date": date(position.expiration_day),
+                "investment_class": position.investment_class,
+                "market_value": position.market_value,
+                "created_at": MOMENT,
+                "updated_at": MOMENT,
+                "deleted_at": MOMENT if position.deleted else None,
+            }
+            for owner, name, position in held
+        ],
+    )
+    await _copy(
+        connection,
+        "position_realized_events",
+        [
+            {
+                "id": uuid.uuid4(),
+                "position_id": key(name),
+                "portfolio_id": key(owner),
+                "trade_date": date(event.day),
+                "quantity_closed": event.quantity,
+                "realized_pnl": event.realized,
+                "created_at": MOMENT,
+            }
+            for owner, name, position in held
+            for event in position.events
+        ],
+    )
+    await _copy(
+        connection,
+        "equity_changes",
+        [
+            {
+                "id": uuid.uuid4(),
+                "portfolio_id": key(portfolio.id),
+                "change_type": flow.change_type,
+                "amount": flow.amount,
+                "change_date": date(flow.day),
+                "created_by_user_id": key(f"user of {portfolio.id}"),
+                "created_at": MOMENT,
+                "updated_at": MOMENT,
+            }
+            for portfolio in portfolios
+            for flow in portfolio.flows
+        ],
+    )
+
+
+async def add_prices(connection: asyncpg.Connection, prices: Iterable[Price]) -> None:
+    """Write closes."""
+    await _copy(
+        connection,
+        "market_data_cache",
+        [
+            {
+                "id": uuid.uuid4(),
+                "symbol": symbol,
+                "date": date(day),
+                "close": close,
+                "data_source": "test",
+                "created_at": MOMENT,
+                "updated_at": MOMENT,
+            }
+            for symbol, day, close in prices
+        ],
+    )
+
+
+async def add_snapshots(
+    connection: asyncpg.Connection, portfolio: str, standing: Sequence[Standing]
+) -> None:
+    """Write snapshots, with `OWN_COLUMNS` of the host."""
+    nothing = dict.fromkeys(
+        (
+            "total_value",
+            "cash_value",
+            "long_value",
+            "short_value",
+            "gross_exposure",
+            "net_exposure",
+        ),
+        Decimal("-7.77"),
+    )
+    await _copy(
+        connection,
+        "portfolio_snapshots",
+        [
+            {
+                "id": key(f"{portfolio} on {row.day}"),
+                "portfolio_id": key(portfolio),
+                "snapshot_date": date(row.day),
+                **nothing,
+                "equity_balance": row.equity,
+                "daily_pnl": row.daily_pnl,
+                "daily_capital_flow": row.daily_capital_flow,
+                "cumulative_pnl": row.cumulative_pnl,
+                "cumulative_realized_pnl": row.cumulative_realized_pnl,
+                "cumulative_capital_flow": row.cumulative_capital_flow,
+                "num_positions": 77,
+                "num_long_positions": 77,
+                "num_short_positions": 77,
+                "is_complete": row.is_complete,
+                "created_at": MOMENT,
+                **OWN_COLUMNS,
+            }
+            for row in standing
+        ],
+    )
+
+
+async def _copy(
+    connection: asyncpg.Connection, table: str, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    if rows:
+        await connection.copy_records_to_table(
+            table, records=[tuple(row.values()) for row in rows], columns=list(rows[0])
+        )
+
+
+Snapshots = dict[tuple[uuid.UUID, int], dict[str, Any]]
+"""All columns of `portfolio_snapshots` by portfolio and day."""
+
+
+async def snapshots(url: str) -> Snapshots:
+    """Return every stored snapshot as a plain SELECT brings it."""
+    async with connected(url) as connection:
+        rows = await connection.fetch(
+            "SELECT * FROM portfolio_snapshots ORDER BY portfolio_id, snapshot_date"
+        )
+    return {
+        (row["portfolio_id"], (row["snapshot_date"] - EPOCH).days): {
+            name: comparable(cell) for name, cell in row.items()
+        }
+        for row in rows
+    }
+
+
+async def equities(url: str) -> dict[uuid.UUID, Decimal | None]:
+    """Return `portfolios.equity_balance` by id."""
+    async with connected(url) as connection:
+        rows = await connection.fetch("SELECT id, equity_balance FROM portfolios")
+    return {row["id"]: comparable(row["equity_balance"]) for row in rows}
+
+
+def comparable(cell: Any) -> Any:
+    """Return a cell, a NaN as text: it equals no other NaN."""
+    return "NaN" if isinstance(cell, Decimal) and cell.is_nan() else cell
+
+
+def cells(row: ref.Row) -> dict[str, Any]:
+    """Return the columns that the policy fills, as a row of the reference has them."""
+    return {
+        "total_value": row.equity_balance,
+        "equity_balance": row.equity_balance,
+        "daily_pnl": row.daily_pnl,
+        "daily_realized_pnl": row.daily_realized_pnl,
+        "daily_capital_flow": row.daily_capital_flow,
+        "daily_return": row.daily_return,
+        "cumulative_pnl": row.cumulative_pnl,
+        "cumulative_realized_pnl": row.cumulative_realized_pnl,
+        "cumulative_capital_flow": row.cumulative_capital_flow,
+        "long_value": row.long_value,
+        "short_value": row.short_value,
+        "gross_exposure": row.gross_exposure,
+        "net_exposure": row.net_exposure,
+        "cash_value": row.cash_value,
+        "num_positions": row.num_positions,
+        "num_long_positions": row.num_long_positions,
+        "num_short_positions": row.num_short_positions,
+        "is_complete": True,
+    }
+
+
+def without_stamps(stored: Snapshots) -> Snapshots:
+    """Return snapshots without `id` and `created_at`, which no comparison counts (S14)."""
+    return {
+        at: {name: cell for name, cell in row.items() if name not in {"id", "created_at"}}
+        for at, row in stored.items()
+    }
+
+
+def shown(row: Mapping[str, Any]) -> str:
+    """Return a row as text, for the message of a failed assertion."""
+    return json.dumps(dict(row), default=str, indent=1)

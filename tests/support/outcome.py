@@ -1,0 +1,199 @@
+"""What a run must leave in the tables, by the reference alone."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal
+
+from batchcore import reference as ref
+from batchcore.units import State
+from support import database
+from support.database import Host, Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from batchcore.run.result import BatchResult
+    from support.generate import Generator
+
+Mode = Literal["skip", "replace", "error"]
+NAN = Decimal("NaN")
+UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+BY_SYMBOL = {"stale", "unpriced", "duplicate_price"}
+"""Issues of a market, not of a portfolio."""
+
+
+@dataclass
+class Outcome:
+    """What a run does to a host.
+
+    Attributes:
+        cells: By portfolio and day, the columns that the policy fills.
+        in_place: Those of `cells` that take over a row.
+        equity: `portfolios.equity_balance` of every portfolio.
+        issues: Name of the portfolio and issue, with how often.
+        failed: Names.
+        exists: First portfolio and session that stop a run in the mode `error`.
+    """
+
+    cells: dict[tuple[uuid.UUID, int], dict[str, Any]] = field(default_factory=dict)
+    in_place: set[tuple[uuid.UUID, int]] = field(default_factory=set)
+    equity: dict[uuid.UUID, Decimal | None] = field(default_factory=dict)
+    issues: Counter[tuple[str, ref.Issue]] = field(default_factory=Counter)
+    failed: set[str] = field(default_factory=set)
+    exists: tuple[str, int] | None = None
+
+
+def seeded(seed: object) -> Random:
+    return Random(str(seed))  # noqa: S311  # the same numbers each time
+
+
+def outcome(
+    host: Host,
+    calendar: Iterable[int],
+    start: int,
+    end: int,
+    mode: Mode = "skip",
+    *,
+    lookback_days: int = 10,
+) -> Outcome:
+    """Return what a run over ``[start, end]`` does, portfolios in the order of their ids."""
+    found = Outcome()
+    days = sorted(set(calendar))
+    market = ref.market(host.prices)
+    for portfolio in sorted(host.portfolios, key=lambda one: database.key(one.id).bytes):
+        own = database.key(portfolio.id)
+        standing = host.standing_of(portfolio.id)
+        stored = [ref.Stored(row.day, row.is_complete, row.equity) for row in standing]
+        span = ref.span(stored, days, start, end, mode)
+        if span.exists is not None and found.exists is None:
+            found.exists = (portfolio.id, span.exists)
+        complete = {row.day: row.snapshot() for row in standing if row.counts and row.day in days}
+        result = ref.roll_forward(
+            replace(portfolio, snapshots=tuple(complete.values())),
+            market,
+            span.sessions,
+            lookback_days,
+        )
+        found.cells |= {(own, row.day): database.cells(row) for row in result.rows}
+        found.in_place |= {
+            (own, row.day) for row in result.rows if row.day in {each.day for each in standing}
+        }
+        equity = {day: row.equity for day, row in complete.items()}
+        equity |= {row.day: row.equity_balance for row in result.rows}
+        found.equity[own] = database.comparable(
+            equity[max(equity)] if result.rows else portfolio.opening_equity
+        )
+        found.issues.update((portfolio.id, issue) for issue in result.issues)
+        for name, noticed, unit in (
+            ("gap", span.gaps, "sessions"),
+            ("off_session", span.off_session, "dates"),
+        ):
+            if noticed:
+                detail = f"{len(noticed)} {unit}"
+                found.issues[portfolio.id, ref.Issue(name, None, noticed[0], detail)] += 1
+        if result.failed:
+            found.failed.add(portfolio.id)
+    return found
+
+
+def issues_of(result: BatchResult, host: Host) -> Counter[tuple[str, ref.Issue]]:
+    """Return the issues of a report that are of a portfolio."""
+    names = {database.key(portfolio.id).bytes: portfolio.id for portfolio in host.portfolios}
+    issues = result.issues
+    found: Counter[tuple[str, ref.Issue]] = Counter()
+    columns = zip(
+        issues.portfolio.tolist(),
+        issues.name.texts(),
+        issues.symbol.texts(),
+        issues.day.values.tolist(),
+        issues.day.state.tolist(),
+        issues.detail.texts(),
+        strict=True,
+    )
+    for portfolio, name, symbol, day, state, detail in columns:
+        if portfolio < 0:
+            assert name in BY_SYMBOL, name
+            continue
+        on = day if state == State.VALUE else None
+        owner = names[result.portfolios.id[portfolio].tobytes()]
+        found[owner, ref.Issue(name, symbol, on, detail)] += 1
+    return found
+
+
+def assert_left(
+    before: database.Snapshots,
+    after: database.Snapshots,
+    expected: Outcome,
+    host: Host,
+) -> None:
+    """Assert that a run wrote the rows of ``expected``, each cell, and touched no other."""
+    assert {at for at in after if at not in before} == set(expected.cells) - expected.in_place
+    assert set(before) <= set(after)
+    stamps = set()
+    for at, row in after.items():
+        if at not in expected.cells:
+            assert row == before[at]
+            continue
+        kept = before[at] if at in expected.in_place else {}
+        own = {name: cell for name, cell in kept.items() if name not in expected.cells[at]}
+        blank = dict.fromkeys(row)
+        want = {**blank, "portfolio_id": row["portfolio_id"], "snapshot_date": database.date(at[1])}
+        want |= expected.cells[at] | own
+        if not kept:
+            stamps.add(row["created_at"])
+            want |= {"id": row["id"], "created_at": row["created_at"]}
+        assert row == want, database.shown(row) + database.shown(want)
+    assert len(stamps) <= 1
+    assert_time_ordered(after, set(expected.cells) - expected.in_place)
+    assert host.portfolios
+
+
+def assert_time_ordered(after: database.Snapshots, new: set[tuple[uuid.UUID, int]]) -> None:
+    """Assert that the ids of new rows are UUIDv7, made after the run began."""
+    for at in new:
+        own, started = after[at]["id"], after[at]["created_at"]
+        assert (own.version, own.variant) == (7, uuid.RFC_4122), own
+        milliseconds = (started - UNIX_EPOCH) // timedelta(milliseconds=1)
+        assert 0 <= (own.int >> 80) - milliseconds < 60_000, (own, started)
+
+
+def standing(generator: Generator, *, odd: bool) -> tuple[Standing, ...]:
+    """Return none or some snapshots before, among and after two weeks of sessions."""
+    if generator.chance(25):
+        return ()
+    first, last = generator.one_of(((-6, 0), (-6, 16), (0, 16), (0, 3), (6, 16)))
+    made = []
+    for _ in range(generator.integer(1, 6)):
+        on = generator.day(first, last)
+        money = [generator.amount_or_null() if odd else plain_or_null(generator) for _ in range(5)]
+        equity: Decimal | None = generator.decimal(2, 999_999)
+        if generator.chance(10):
+            equity = generator.one_of((None, NAN))
+        elif odd and generator.chance(5):
+            equity = generator.one_of((Decimal("1E-25"), Decimal(2**63) / 100, Decimal("-5.5")))
+        made.append(Standing(on, equity, not generator.chance(20), *money))
+    return tuple({row.day: row for row in made}.values())
+
+
+def plain_or_null(generator: Generator) -> Decimal | None:
+    if generator.chance(30):
+        return None
+    return generator.decimal(2, 90_000) * generator.one_of((1, -1))
+
+
+def random_host(generator: Generator, *, odd: bool = False, portfolios: int = 8) -> Host:
+    """Return portfolios, prices and snapshots; with ``odd`` what only a loose table stores."""
+    made = tuple(
+        replace(generator.portfolio(f"p{number}"), snapshots=()) for number in range(portfolios)
+    )
+    return Host(
+        made,
+        generator.market(),
+        {portfolio.id: standing(generator, odd=odd) for portfolio in made},
+    )
