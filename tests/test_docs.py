@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
+import inspect
 import os
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+import typer
 
-from batchcore import compute, demo
+import batchcore
+from batchcore import cli, compute, demo, errors
 from batchcore import reference as ref
 from batchcore.db.migrate import migrate
+from batchcore.run.result import PortfolioResults
 from batchcore.units import Mark
 from support import build
 from support.cases import day
@@ -277,3 +284,151 @@ async def test_a_python_example_runs_on_a_database(
 ) -> None:
     url = await make_database(filled_template)
     await asyncio.to_thread(run_python, block, url)
+
+
+def commands(block: Block) -> list[list[str]]:
+    """Return the words of each command of a block."""
+    return [shlex.split(line, comments=True) for line in block.text.splitlines() if line.strip()]
+
+
+SHELL = [block for language in ("sh", "bash", "shell", "console") for block in blocks(language)]
+OURS = [block for block in SHELL if any(words[0] == "batchcore" for words in commands(block))]
+
+
+@pytest.mark.parametrize("block", SHELL, ids=where)
+def test_the_commands_of_an_example_are_there(block: Block) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for words in commands(block):
+        match words:
+            case ["make", target]:
+                assert target in targets
+            case ["batchcore", name, *_]:
+                assert name in command_line().commands
+            case ["export", setting]:
+                assert setting.startswith(f"{cli.URL_VARIABLE}=")
+            case ["pip", "install", package]:
+                extras = re.fullmatch(r"batchcore\[(.*)\]", package)
+                assert extras
+                assert set(extras[1].split(",")) <= set(project["optional-dependencies"])
+            case [".venv/bin/python", "-m", "pytest", *options]:
+                paths = [ROOT / word for word in options if word.startswith("tests")]
+                assert all(path.exists() for path in paths)
+            case _:
+                pytest.fail(f"a command that no test knows: {shlex.join(words)}")
+
+
+@pytest.mark.db
+@pytest.mark.asyncio
+@pytest.mark.parametrize("block", OURS, ids=where)
+async def test_a_shell_example_runs(
+    block: Block, make_database: Callable[..., Awaitable[str]], filled_template: str
+) -> None:
+    fills = any(words[:2] == ["batchcore", "generate"] for words in commands(block))
+    url = await make_database(*([] if fills else [filled_template]))
+    for words in commands(block):
+        await asyncio.to_thread(ran, [sys.executable, "-m", *words], url)
+
+
+# The reference: every public name, option, attribute and exit code is told.
+
+API = ROOT / "docs" / "api.md"
+
+
+def command_line() -> Any:
+    return typer.main.get_command(cli.app)
+
+
+def section(path: Path, title: str) -> str:
+    return path.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_every_public_name_is_told() -> None:
+    told = set(re.findall(r"\w+", API.read_text(encoding="utf-8")))
+    assert sorted(set(batchcore.__all__) - told - {"__version__"}) == []
+
+
+@pytest.mark.parametrize(
+    ("title", "frame"),
+    [
+        ("Settings", batchcore.Settings),
+        ("Schema", batchcore.Schema),
+        ("BatchResult", batchcore.BatchResult),
+        ("BatchResult", PortfolioResults),
+        *(
+            ("compute", frame)
+            for frame in (
+                batchcore.Inputs,
+                batchcore.Positions,
+                batchcore.Events,
+                batchcore.Flows,
+                batchcore.Prices,
+                batchcore.Previous,
+                batchcore.Opening,
+                batchcore.Rows,
+            )
+        ),
+    ],
+)
+def test_every_attribute_is_told(title: str, frame: Any) -> None:
+    told = set(re.findall(r"`(\w+)", section(API, title)))
+    assert [item.name for item in fields(frame) if item.name not in told] == []
+
+
+def test_every_argument_of_a_run_is_told() -> None:
+    told = re.findall(r"^\| `(\w+)`(?:, `(\w+)`)? \|", section(API, "run_batch"), re.MULTILINE)
+    names = [name for pair in told for name in pair if name]
+    assert names == list(inspect.signature(batchcore.run_batch).parameters)
+
+
+def test_every_command_and_option_is_told() -> None:
+    text = section(API, "The command line")
+    told = set(re.findall(r"`(\w+)`", text)), set(re.findall(r"(--[\w-]+)", text))
+    assert sorted(set(command_line().commands) - told[0]) == []
+    for name in ("run", "plan"):
+        options = {text for option in command_line().commands[name].params for text in option.opts}
+        assert {option for option in options if option.startswith("--")} - {"--verbose"} <= told[1]
+
+
+def test_the_exit_code_of_every_exception_is_right() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| `(\w+)` .* (\d+) \|$", section(API, "Exceptions"), re.MULTILINE
+    )
+    told = {name: (builtin, int(code)) for name, builtin, code in rows}
+    assert sorted({*told, "BatchcoreError"}) == sorted(
+        name for name in vars(errors) if name.endswith("Error")
+    )
+    for name, (builtin, code) in told.items():
+        exception = getattr(errors, name)
+        assert issubclass(exception, getattr(builtins, builtin))
+        assert cli._code(exception("why")) == code  # noqa: SLF001  # the table of exit codes
+
+
+def test_without_a_handler_nothing_is_logged() -> None:
+    code = "import logging, batchcore; logging.getLogger('batchcore.run').error('told')"
+    done = subprocess.run(  # noqa: S603  # our own interpreter
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_both_tables_of_exit_codes_have_the_same_codes() -> None:
+    api = re.findall(r"^\| ([\d, ]+) \|", section(API, "The command line"), re.MULTILINE)
+    readme = section(ROOT / "README.md", "On the command line")
+    assert api == re.findall(r"^\| ([\d, ]+) \|", readme, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([\w-]+))?\)", path.read_text()):
+        linked = path.parent / target if target else path
+        assert linked.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", linked.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert anchor in anchors
+
+
+def test_documents_name_no_other_place() -> None:
+    for path in (*documents(), ROOT / "CHANGELOG.md"):
+        assert not re.search(r"/work\b|/root\b|/tmp\b|shared/", path.read_text()), path

@@ -7,6 +7,7 @@ SQLAlchemy nor asyncpg.
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -82,6 +83,11 @@ __all__ = [  # noqa: PLE0604  # strings, from the table above
     "__version__",
     *sorted(_HOMES),
 ]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> object:
