@@ -87,9 +87,6 @@ __all__ = [  # noqa: PLE0604  # strings, from the table above
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
-logging.getLogger(__name__).addHandler(logging.NullHandler())
-
-
 def __getattr__(name: str) -> object:
     """Return a public name from the room that owns it."""
     if name == "__version__":

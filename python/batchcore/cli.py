@@ -58,8 +58,8 @@ from batchcore.errors import (
 )
 
 try:
-    import rich
     import typer
+    from rich.console import Console
 except ImportError as error:
     print(  # the one line that must do without them
         f"batchcore: error: the command line needs `{error.name}`: "
@@ -71,11 +71,6 @@ except ImportError as error:
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from types import FrameType
-
-    from batchcore.db.migrate import MigrateStatus
-    from batchcore.db.read import Valuation
-    from batchcore.demo import Demo, Size
-    from batchcore.run.result import BatchResult
 
     Progress = Callable[[str, int, int], None]
 
@@ -90,9 +85,6 @@ BROKEN_PIPE: Final = 141
 URL_VARIABLE: Final = "BATCHCORE_DATABASE_URL"
 LIBPQ_VARIABLES: Final = ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE")
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-
-LISTED: Final = 20
-"""How many of a kind are told one by one; JSON has them all."""
 
 SEED: Final = 1
 
@@ -224,33 +216,23 @@ def demo(
     and --sessions the market is generated, and 50 portfolios are checked.
     """
     from batchcore import demo as demos  # noqa: PLC0415  # brings NumPy and the driver
+    from batchcore import report  # noqa: PLC0415  # likewise
     from batchcore.db import embedded  # noqa: PLC0415  # likewise
     from batchcore.native import build_profile  # noqa: PLC0415  # likewise
 
     if build_profile == "debug":
         _tell("warning: this is a debug build of the core, many times slower than a release build")
-    generated = any(number is not None for number in (portfolios, symbols, sessions))
-    size = _size(demos, portfolios, symbols, sessions) if generated else demos.Size()
+    size = demos.Size.of(portfolios, symbols, sessions)
     with embedded.start() as server, _progress() as progress:
         done = _run(demos.run_demo(server.url, size, seed=seed, progress=progress))
-    checked = done.checked
-    if ask.as_json:
-        print(json.dumps(done.to_dict(), indent=2))
-    else:
-        _print_demo(done)
-    for line in checked.examples:
+    if not ask.as_json:
+        console = Console(file=sys.stdout, highlight=False)
+        for part in report.demo_parts(done):
+            console.print(part, soft_wrap=isinstance(part, str))
+    ask.answer(done.to_dict(), lambda: report.checked_text(done))
+    for line in (*done.checked.examples, *report.failure_lines(done.result)):
         _tell(line)
-    _tell_failures(done.result)
-    return INCOMPLETE if checked.differing or done.result.failed else DONE
-
-
-def _size(demos: Any, portfolios: int | None, symbols: int | None, sessions: int | None) -> Size:  # noqa: ANN401  # the module, imported late
-    size: Size = demos.Size(
-        portfolios=demos.PORTFOLIOS if portfolios is None else portfolios,
-        symbols=demos.SYMBOLS if symbols is None else symbols,
-        sessions=demos.SESSIONS if sessions is None else sessions,
-    )
-    return size
+    return INCOMPLETE if done.checked.differing or done.result.failed else DONE
 
 
 def _batch(
@@ -321,6 +303,7 @@ def _batch(
         chunk_size=chunk_size,
         dry_run=dry_run or ask.command == "plan",
     )
+    from batchcore import report  # noqa: PLC0415  # brings NumPy
     from batchcore.run.orchestrator import run_batch  # noqa: PLC0415  # brings the driver
 
     with _progress() as progress:
@@ -338,11 +321,12 @@ def _batch(
             )
         )
     if settings.dry_run:
-        plan = _plan(result, min_coverage)
-        ask.answer({**result.to_dict(), **plan}, lambda: _plan_text(result, plan))
+        plan = report.plan_dict(result, min_coverage)
+        ask.answer(plan, lambda: report.plan_text(result, plan))
     else:
-        ask.answer(result.to_dict(), lambda: _result_text(result))
-    _tell_failures(result)
+        ask.answer(result.to_dict(), lambda: report.result_text(result))
+    for line in report.failure_lines(result):
+        _tell(line)
     if result.nothing_to_do:
         return DONE if ok_if_nothing else NOTHING_TO_DO
     return INCOMPLETE if result.failed else DONE
@@ -370,21 +354,19 @@ def migrate(
     database_url: DatabaseUrl = None,
 ) -> int:
     """Bring a database to the newest schema: an empty one, or a host's own."""
+    from batchcore import report  # noqa: PLC0415  # brings NumPy
     from batchcore.db import migrate as migrations  # noqa: PLC0415  # brings SQLAlchemy
 
     url = _database_url(database_url)
     if check:
         status = _run(migrations.check(url))
         document = {**dataclasses.asdict(status), "is_current": status.is_current}
-        ask.answer(document, lambda: _status_text(status))
+        ask.answer(document, lambda: report.status_text(status))
         if status.problems:
             return USAGE
         return DONE if status.is_current else INCOMPLETE
-    report = _run(migrations.migrate(url))
-    lines = [f"{revision}: marked as done, the tables are the host's" for revision in report.marked]
-    lines += [f"{revision}: done" for revision in report.applied]
-    lines.append(f"the database is at revision {report.revision}, the newest")
-    ask.answer(dataclasses.asdict(report), lambda: "\n".join(lines))
+    migrated = _run(migrations.migrate(url))
+    ask.answer(dataclasses.asdict(migrated), lambda: report.migrated_text(migrated))
     return DONE
 
 
@@ -646,217 +628,3 @@ def _progress() -> Iterator[Progress | None]:
 
     with bar:
         yield show
-
-
-def _tell_failures(result: BatchResult) -> None:
-    errors = result.errors()
-    for line in errors[:LISTED]:
-        _tell(f"failed: {line}")
-    if len(errors) > LISTED:
-        _tell(f"failed: {len(errors) - LISTED} more, which --json lists")
-
-
-def _result_text(result: BatchResult) -> str:
-    if result.nothing_to_do:
-        return _nothing_text(result)
-    cache, failed = result.cache, result.failed
-    written = result["portfolios_processed"]
-    skipped = len(result.portfolios) - written - failed
-    rate = "none" if cache["hit_rate"] is None else f"{cache['hit_rate']:.2%}"
-    lines = [
-        f"run {result.run_id}: {result.policy}, {_sessions_text(result)}",
-        f"portfolios: {written:,} complete, {skipped:,} skipped, {failed:,} failed",
-        f"rows: {result.rows_written:,} written in {result.chunks:,} chunks",
-        f"marks: {rate} hits; {_marks_text(cache)}",
-        f"statements: {_counts_text(result.statements_by_phase)}",
-        f"seconds: {_seconds_text(result.seconds_by_phase)}",
-    ]
-    return "\n".join([*lines, *_issue_lines(result)])
-
-
-def _nothing_text(result: BatchResult) -> str:
-    if len(result.portfolios) == 0:
-        why = "there is no portfolio"
-    else:
-        why = "no session of the range is left to write"
-    return "\n".join([f"nothing to do: {why}", *_issue_lines(result)])
-
-
-def _sessions_text(result: BatchResult) -> str:
-    from batchcore.calendar import date_of  # noqa: PLC0415  # imported by the run
-
-    first, last = (date_of(int(result.sessions[row])) for row in (0, -1))
-    return f"{len(result.sessions):,} sessions from {first} to {last}"
-
-
-def _marks_text(cache: Mapping[str, Any]) -> str:
-    names = {"fresh": "fresh", "lookback_hits": "by lookback", "stale": "stale"}
-    parts = [f"{cache[key]:,} {name}" for key, name in {**names, "unpriced": "unpriced"}.items()]
-    return ", ".join(parts)
-
-
-def _counts_text(counts: Mapping[str, int]) -> str:
-    parts = ", ".join(f"{phase} {count:,}" for phase, count in counts.items())
-    return f"{parts}; {sum(counts.values()):,} in all"
-
-
-def _seconds_text(seconds: Mapping[str, float]) -> str:
-    parts = [f"{phase} {spent:.2f}" for phase, spent in seconds.items() if phase != "total"]
-    return f"{', '.join(parts)}; {seconds['total']:.2f} in all"
-
-
-def _issue_lines(result: BatchResult) -> list[str]:
-    counts = result.issues_by_name()
-    named = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    return [f"issues: {named}"] if counts else []
-
-
-def _plan(result: BatchResult, min_coverage: float) -> dict[str, Any]:
-    """Return what a plan says beside the report of its dry run."""
-    document = result.to_dict()
-    return {
-        "rows_planned": sum(document["portfolios"]["sessions_planned"]),
-        "min_coverage": min_coverage,
-        "sessions_below_min_coverage": [
-            session for session, share in document["coverage"].items() if share < min_coverage
-        ],
-        "symbols_without_close": [
-            issue["symbol"] for issue in document["issues"] if issue["name"] == "unpriced"
-        ],
-    }
-
-
-def _plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
-    left_out = result.to_dict()["sessions_left_out"]
-    lines = []
-    if result.nothing_to_do:
-        lines.append(_nothing_text(result))
-    else:
-        planned = int((result.portfolios.sessions_planned > 0).sum())
-        lines += [
-            f"would run {_sessions_text(result)}",
-            f"portfolios: {planned:,} of {len(result.portfolios):,} have something to write",
-            f"rows: {plan['rows_planned']:,} to write",
-        ]
-    lines.append(f"dates left out, no session: {_listed(left_out)}")
-    if not result.nothing_to_do:
-        lines += [
-            f"symbols without any close: {_listed(plan['symbols_without_close'])}",
-            *_coverage_lines(result, plan["min_coverage"]),
-            *_issue_lines(result),
-        ]
-    return "\n".join(lines)
-
-
-def _coverage_lines(result: BatchResult, min_coverage: float) -> list[str]:
-    from batchcore.calendar import date_of  # noqa: PLC0415  # imported by the run
-
-    coverage, share = result.coverage, result.coverage.share()
-    lines = [f"symbols with a close, by session (at least {min_coverage:.1%}):"]
-    below = 0
-    for row, session in enumerate(coverage.session.tolist()):
-        mark = ""
-        if share[row] < min_coverage:
-            below += 1
-            mark = "  below"
-        lines.append(
-            f"  {date_of(session)}  {int(coverage.fresh[row]):>6,} of "
-            f"{int(coverage.recent[row]):>6,}  {float(share[row]):>6.1%}{mark}"
-        )
-    if below:
-        lines.append(f"the run would stop: {below:,} sessions are below {min_coverage:.1%}")
-    return lines
-
-
-def _listed(names: Sequence[str]) -> str:
-    if not names:
-        return "none"
-    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-    return f"{len(names):,} ({', '.join(names[:LISTED])}{more})"
-
-
-def _status_text(status: MigrateStatus) -> str:
-    at = "batchcore never migrated it" if status.revision is None else status.revision
-    lines = [f"revision: {at}; newest: {status.head}"]
-    lines += [f"to do: {step}" for step in status.steps]
-    lines += [f"in the way: {problem}" for problem in status.problems]
-    if status.is_current:
-        lines.append("nothing to do")
-    return "\n".join(lines)
-
-
-def _print_demo(done: Demo) -> None:
-    """Print tables with rich, and below them the line that says whether the rows are right."""
-    console = rich.get_console().__class__(file=sys.stdout, highlight=False)
-    kind = "real closes" if done.size.symbols is None else "a generated market"
-    console.print(
-        f"{done.size.portfolios:,} portfolios with {done.positions:,} positions on {kind}: "
-        f"{done.symbols:,} symbols, {done.closes:,} closes, {_sessions_text(done.result)}"
-    )
-    console.print(_portfolio_table(done))
-    console.print(_phase_table(done))
-    cache = done.result.cache
-    marks = cache["hits"] + cache["misses"]
-    console.print(
-        f"marks: {marks:,}, {cache['hit_rate'] or 0:.2%} of them hits; {_marks_text(cache)}",
-        soft_wrap=True,
-    )
-    for line in _issue_lines(done.result):
-        console.print(line, soft_wrap=True)
-    took = ", ".join(f"{name} {seconds:.2f}" for name, seconds in done.seconds.items())
-    console.print(f"seconds: {took}", soft_wrap=True)
-    checked = done.checked
-    of = ""
-    if checked.portfolios < checked.portfolios_in_all:
-        of = (
-            f" ({checked.portfolios:,} of {checked.portfolios_in_all:,} portfolios, "
-            f"drawn by seed {done.seed})"
-        )
-    print(
-        f"{checked.rows:,} rows checked against the reference, {checked.differing:,} differ{of}",
-        flush=True,
-    )
-
-
-def _portfolio_table(done: Demo) -> Any:  # noqa: ANN401  # rich is an extra
-    from rich.table import Table  # noqa: PLC0415  # only the demo draws tables
-
-    table = Table(title="Portfolios after the last session, dollars")
-    table.add_column("portfolio")
-    for name in ("lots", "equity", "P&L", "realized", "flows", "gross exposure"):
-        table.add_column(name, justify="right")
-
-    def add(name: str, row: Valuation) -> None:
-        amounts = (row.equity, row.pnl, row.realized, row.flow, row.gross)
-        table.add_row(name, f"{row.positions:,}", *(f"{amount:,.2f}" for amount in amounts))
-
-    for row in done.shown:
-        add(row.name, row)
-    table.add_section()
-    add(f"all {int(done.total.name):,}", done.total)
-    return table
-
-
-def _phase_table(done: Demo) -> Any:  # noqa: ANN401  # rich is an extra
-    from rich.table import Table  # noqa: PLC0415  # only the demo draws tables
-
-    result = done.result
-    table = Table(title=f"The run: {result.rows_written:,} rows written")
-    table.add_column("phase")
-    table.add_column("statements", justify="right")
-    table.add_column("seconds", justify="right")
-    for phase in {**result.statements_by_phase, **result.seconds_by_phase}:
-        if phase != "total":
-            spent = result.seconds_by_phase.get(phase)
-            table.add_row(
-                phase,
-                f"{result.statements_by_phase.get(phase, 0):,}",
-                "" if spent is None else f"{spent:.3f}",
-            )
-    table.add_section()
-    table.add_row(
-        "in all",
-        f"{sum(result.statements_by_phase.values()):,}",
-        f"{result.seconds_by_phase['total']:.3f}",
-    )
-    return table

@@ -58,6 +58,19 @@ class Size:
     symbols: int | None = None
     sessions: int = SESSIONS
 
+    @classmethod
+    def of(
+        cls, portfolios: int | None = None, symbols: int | None = None, sessions: int | None = None
+    ) -> Size:
+        """Return the size of the real closes if nothing is given, else of a generated market."""
+        if portfolios is None and symbols is None and sessions is None:
+            return cls()
+        return cls(
+            portfolios=PORTFOLIOS if portfolios is None else portfolios,
+            symbols=SYMBOLS if symbols is None else symbols,
+            sessions=SESSIONS if sessions is None else sessions,
+        )
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Seeded:

@@ -204,7 +204,7 @@ class Reader:
         return {row["id"]: row["equity"] for row in await self._fetch(query, ids)}
 
     async def valuations(self, day: int, limit: int) -> tuple[list[Valuation], Valuation]:
-        """Return the first portfolios by name as of a session, and the sum of all of them.
+        """Return the first portfolios by id as of a session, and the sum of all of them.
 
         Args:
             day: The session; portfolios without a snapshot of it are left out.
@@ -228,9 +228,9 @@ class Reader:
             f" ON p.{self._name('portfolios', 'id')} = s.{self._name(table, 'portfolio_id')}"
             f" WHERE s.{self._name(table, 'snapshot_date')} = {_EPOCH} + $1::int"
         )
-        name = f"p.{self._name('portfolios', 'name')}"
+        name, key = (f"p.{self._name('portfolios', column)}" for column in ("name", "id"))
         rows = await self._fetch(
-            f"SELECT {name} AS name, {of_row} {source} ORDER BY {name} LIMIT $2",
+            f"SELECT {name} AS name, {of_row} {source} ORDER BY {key} LIMIT $2",
             day,
             limit,
         )

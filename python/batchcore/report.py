@@ -1,0 +1,242 @@
+"""What commands say, as text and tables; nothing here prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from batchcore.calendar import date_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from batchcore.db.migrate import MigrateReport, MigrateStatus
+    from batchcore.db.read import Valuation
+    from batchcore.demo import Demo
+    from batchcore.run.result import BatchResult
+
+LISTED: Final = 20
+"""How many of a kind are told one by one; JSON has them all."""
+
+
+def result_text(result: BatchResult) -> str:
+    """Return what a run did."""
+    if result.nothing_to_do:
+        return _nothing_text(result)
+    cache, failed = result.cache, result.failed
+    written = result["portfolios_processed"]
+    skipped = len(result.portfolios) - written - failed
+    rate = "none" if cache["hit_rate"] is None else f"{cache['hit_rate']:.2%}"
+    lines = [
+        f"run {result.run_id}: {result.policy}, {_sessions_text(result)}",
+        f"portfolios: {written:,} complete, {skipped:,} skipped, {failed:,} failed",
+        f"rows: {result.rows_written:,} written in {result.chunks:,} chunks",
+        f"marks: {rate} hits; {_marks_text(cache)}",
+        f"statements: {_counts_text(result.statements_by_phase)}",
+        f"seconds: {_seconds_text(result.seconds_by_phase)}",
+    ]
+    return "\n".join([*lines, *_issue_lines(result)])
+
+
+def failure_lines(result: BatchResult) -> list[str]:
+    """Return a line for each failed portfolio, and how many more there are."""
+    errors = result.errors()
+    lines = [f"failed: {line}" for line in errors[:LISTED]]
+    if len(errors) > LISTED:
+        lines.append(f"failed: {len(errors) - LISTED:,} more, which --json lists")
+    return lines
+
+
+def plan_dict(result: BatchResult, min_coverage: float) -> dict[str, Any]:
+    """Return the report of a dry run as JSON has it, and what follows from it."""
+    document = result.to_dict()
+    return {
+        **document,
+        "rows_planned": sum(document["portfolios"]["sessions_planned"]),
+        "min_coverage": min_coverage,
+        "sessions_below_min_coverage": [
+            session for session, share in document["coverage"].items() if share < min_coverage
+        ],
+        "symbols_without_close": [
+            issue["symbol"] for issue in document["issues"] if issue["name"] == "unpriced"
+        ],
+    }
+
+
+def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
+    """Return what a run would do.
+
+    Args:
+        result: Of a dry run.
+        plan: What `plan_dict` made of it.
+    """
+    if result.nothing_to_do:
+        return f"{_nothing_text(result)}\n{_left_out_text(plan)}"
+    planned = int((result.portfolios.sessions_planned > 0).sum())
+    lines = [
+        f"would run {_sessions_text(result)}",
+        f"portfolios: {planned:,} of {len(result.portfolios):,} have something to write",
+        f"rows: {plan['rows_planned']:,} to write",
+        _left_out_text(plan),
+        f"symbols without any close: {_listed(plan['symbols_without_close'])}",
+    ]
+    return "\n".join([*lines, *_coverage_lines(result, plan), *_issue_lines(result)])
+
+
+def status_text(status: MigrateStatus) -> str:
+    """Return where a database stands."""
+    at = "none, batchcore never migrated it" if status.revision is None else status.revision
+    lines = [f"revision: {at}; newest: {status.head}"]
+    lines += [f"to do: {step}" for step in status.steps]
+    lines += [f"in the way: {problem}" for problem in status.problems]
+    if status.is_current:
+        lines.append("nothing to do")
+    return "\n".join(lines)
+
+
+def migrated_text(report: MigrateReport) -> str:
+    """Return what a migration did."""
+    lines = [f"{revision}: marked as done, the tables are the host's" for revision in report.marked]
+    lines += [f"{revision}: done" for revision in report.applied]
+    return "\n".join([*lines, f"the database is at revision {report.revision}, the newest"])
+
+
+def demo_parts(done: Demo) -> list[RenderableType]:
+    """Return what a demo shows, but for the line on its rows."""
+    kind = "real closes" if done.size.symbols is None else "a generated market"
+    cache = done.result.cache
+    marks = cache["hits"] + cache["misses"]
+    took = ", ".join(f"{name} {seconds:.2f}" for name, seconds in done.seconds.items())
+    return [
+        f"{done.size.portfolios:,} portfolios with {done.positions:,} positions on {kind}",
+        f"{done.symbols:,} symbols, {done.closes:,} closes",
+        _sessions_text(done.result),
+        _portfolio_table(done),
+        _phase_table(done),
+        f"marks: {marks:,}, {cache['hit_rate'] or 0:.2%} of them hits; {_marks_text(cache)}",
+        *_issue_lines(done.result),
+        f"seconds: {took}",
+    ]
+
+
+def checked_text(done: Demo) -> str:
+    """Return whether the rows of a demo are those of the reference."""
+    checked = done.checked
+    text = f"{checked.rows:,} rows checked against the reference, {checked.differing:,} differ"
+    if checked.portfolios == checked.portfolios_in_all:
+        return text
+    return (
+        f"{text} ({checked.portfolios:,} of {checked.portfolios_in_all:,} portfolios, "
+        f"drawn by seed {done.seed})"
+    )
+
+
+def _nothing_text(result: BatchResult) -> str:
+    if len(result.portfolios) == 0:
+        why = "there is no portfolio"
+    else:
+        why = "no session of the range is left to write"
+    return "\n".join([f"nothing to do: {why}", *_issue_lines(result)])
+
+
+def _sessions_text(result: BatchResult) -> str:
+    first, last = (date_of(int(result.sessions[row])) for row in (0, -1))
+    return f"{len(result.sessions):,} sessions from {first} to {last}"
+
+
+def _left_out_text(plan: Mapping[str, Any]) -> str:
+    return f"dates left out, no session: {_listed(plan['sessions_left_out'])}"
+
+
+def _marks_text(cache: Mapping[str, Any]) -> str:
+    names = {"fresh": "fresh", "lookback_hits": "by lookback", "stale": "stale"}
+    parts = [f"{cache[key]:,} {name}" for key, name in {**names, "unpriced": "unpriced"}.items()]
+    return ", ".join(parts)
+
+
+def _counts_text(counts: Mapping[str, int]) -> str:
+    parts = ", ".join(f"{phase} {count:,}" for phase, count in counts.items())
+    return f"{parts}; {sum(counts.values()):,} in all"
+
+
+def _seconds_text(seconds: Mapping[str, float]) -> str:
+    parts = [f"{phase} {spent:.2f}" for phase, spent in seconds.items() if phase != "total"]
+    return f"{', '.join(parts)}; {seconds['total']:.2f} in all"
+
+
+def _issue_lines(result: BatchResult) -> list[str]:
+    counts = result.issues_by_name()
+    named = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    return [f"issues: {named}"] if counts else []
+
+
+def _coverage_lines(result: BatchResult, plan: Mapping[str, Any]) -> list[str]:
+    coverage, share = result.coverage, result.coverage.share()
+    least = float(plan["min_coverage"])
+    lines = [f"symbols with a close, by session (at least {least:.1%}):"]
+    for row, session in enumerate(coverage.session.tolist()):
+        fresh, recent = int(coverage.fresh[row]), int(coverage.recent[row])
+        mark = "  below" if share[row] < least else ""
+        lines.append(
+            f"  {date_of(session)}  {fresh:>6,} of {recent:>6,}  {float(share[row]):>6.1%}{mark}"
+        )
+    if below := len(plan["sessions_below_min_coverage"]):
+        lines.append(f"the run would stop: {below:,} sessions are below {least:.1%}")
+    return lines
+
+
+def _listed(names: Sequence[str]) -> str:
+    if not names:
+        return "none"
+    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+    return f"{len(names):,} ({', '.join(names[:LISTED])}{more})"
+
+
+def _portfolio_table(done: Demo) -> Table:
+    table = _table("After the last session, dollars")
+    table.add_column("portfolio", no_wrap=True)
+    for name in ("lots", "equity", "P&L", "realized", "flows"):
+        table.add_column(name, justify="right", no_wrap=True)
+
+    def add(name: str, row: Valuation) -> None:
+        amounts = (row.equity, row.pnl, row.realized, row.flow)
+        table.add_row(name, f"{row.positions:,}", *(f"{amount:,.2f}" for amount in amounts))
+
+    for row in done.shown:
+        add(row.name, row)
+    table.add_section()
+    add(f"all {int(done.total.name):,}", done.total)
+    return table
+
+
+def _phase_table(done: Demo) -> Table:
+    result = done.result
+    table = _table(f"The run: {result.rows_written:,} rows written")
+    table.add_column("phase")
+    table.add_column("statements", justify="right")
+    table.add_column("seconds", justify="right")
+    phases = dict.fromkeys([*result.statements_by_phase, *result.seconds_by_phase])
+    for phase in phases:
+        statements, spent = (
+            result.statements_by_phase.get(phase),
+            result.seconds_by_phase.get(phase),
+        )
+        if phase != "total" and (statements or spent):
+            table.add_row(
+                phase,
+                "" if statements is None else f"{statements:,}",
+                "" if spent is None else f"{spent:.3f}",
+            )
+    table.add_section()
+    statements = sum(result.statements_by_phase.values())
+    table.add_row("in all", f"{statements:,}", f"{result.seconds_by_phase['total']:.3f}")
+    return table
+
+
+def _table(title: str) -> Table:
+    from rich import box  # noqa: PLC0415  # an extra, which only the demo needs
+    from rich.table import Table  # noqa: PLC0415  # likewise
+
+    return Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 1))
