@@ -113,12 +113,24 @@ class Database:
             ConfigError: anything else, or a URL that is not PostgreSQL's.
         """
         self.statements: Counter[str] = Counter()
+        self._most: int | None = None
         if isinstance(database, str):
             self._lend = _from_url(database)
         elif isinstance(database, asyncpg.Pool):
             self._lend = _from_pool(database)
+            self._most = database.get_max_size()
         else:
             self._lend = _from_engine(_engine(database))
+
+    def require(self, connections: int) -> None:
+        """Refuse a pool that can never lend so many at a time: waiting for one would not end.
+
+        Raises:
+            ConfigError: its `max_size` is less.
+        """
+        if self._most is not None and self._most < connections:
+            msg = f"the pool's max_size is {self._most}, expected {connections} or more"
+            raise ConfigError(msg, "db")
 
     @contextlib.asynccontextmanager
     async def snapshot(self, phase: str) -> AsyncIterator[Session]:

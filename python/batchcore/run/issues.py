@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.db.load import normalised
+from batchcore.db.load import normalised, taken
 from batchcore.frames import Days, Issues, Text, joined
 from batchcore.units import State
 
@@ -99,15 +99,21 @@ class IssueList:
             ),
         )
         parts = [*self._parts, by_symbol]
+        portfolio = np.concatenate([part.portfolio for part in parts])
+        # Stages notice things side by side, so the order of parts is that of the day's luck.
+        of_parts = len(portfolio) - len(keys)
+        order = np.argsort(portfolio[:of_parts], kind="stable")
+        order = np.concatenate((order, np.arange(of_parts, len(portfolio))))
+        day = Days(
+            np.concatenate([part.day.values for part in parts]),
+            np.concatenate([part.day.state for part in parts]),
+        )
         return Issues(
-            name=joined([part.name for part in parts]),
-            portfolio=np.concatenate([part.portfolio for part in parts]),
-            symbol=joined([part.symbol for part in parts]),
-            day=Days(
-                np.concatenate([part.day.values for part in parts]),
-                np.concatenate([part.day.state for part in parts]),
-            ),
-            detail=joined([part.detail for part in parts]),
+            name=taken(joined([part.name for part in parts]), order),
+            portfolio=portfolio[order],
+            symbol=taken(joined([part.symbol for part in parts]), order),
+            day=taken(day, order),
+            detail=taken(joined([part.detail for part in parts]), order),
         )
 
 

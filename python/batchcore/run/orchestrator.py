@@ -20,7 +20,7 @@ from batchcore import calendar as calendars
 from batchcore.config import ON_EXISTING, POLICIES, Settings
 from batchcore.db import load as loads
 from batchcore.db.catalog import check_revision, check_run, inspect
-from batchcore.db.engine import Database
+from batchcore.db.engine import Database, driver_errors
 from batchcore.db.ledger import commit_chunk
 from batchcore.db.queries import Queries, Selection
 from batchcore.db.save import Batch, Equities, Stamp, encode_batch, stands_already
@@ -39,7 +39,7 @@ from batchcore.run.result import (
 from batchcore.units import CENTS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -56,6 +56,9 @@ log = logging.getLogger("batchcore")
 
 QUEUED_CHUNKS: Final = 1
 """Chunks that wait between two stages; more would only take memory."""
+
+CONNECTIONS: Final = 2
+"""What a run takes at a time: one to read its snapshot on, one to write."""
 
 TICK_S: Final = 0.5
 """How often `progress` is called while work goes on."""
@@ -110,8 +113,10 @@ async def run_batch(
     if start_date is not None and end_date is not None and start_date > end_date:
         msg = f"start {start_date.isoformat()} is after end {end_date.isoformat()}"
         raise ConfigError(msg, "start")
+    database = Database(db)
+    database.require(CONNECTIONS)
     run = _Run(
-        database=Database(db),
+        database=database,
         settings=settings,
         policy=policy,
         on_existing=on_existing,
@@ -120,8 +125,9 @@ async def run_batch(
         known_calendar=None if calendar == calendars.PRICES else calendars.load(calendar),
         progress=progress,
     )
-    async with run.ticking():
+    if progress is None:
         return await run.run(start_date, end_date)
+    return await run.run_and_tick(start_date, end_date)
 
 
 def _check(option: str, value: str, known: tuple[str, ...]) -> None:
@@ -202,9 +208,10 @@ class _Run:
 
     async def _prepare(self, reader: Session, start: dt.date | None, end: dt.date | None) -> None:
         """Load what all chunks share, plan, and refuse what must not begin."""
-        catalog = await inspect(reader.raw, self.settings.schema)
-        check_run(catalog, writes=not self.settings.dry_run)
-        await check_revision(reader.raw, catalog)
+        with driver_errors():
+            catalog = await inspect(reader.raw, self.settings.schema)
+            check_run(catalog, writes=not self.settings.dry_run)
+            await check_revision(reader.raw, catalog)
         self.queries = queries = Queries(catalog)
         await reader.enter("load")
         self.calendar = await self._calendar(reader)
@@ -475,25 +482,25 @@ class _Run:
         if self.progress is not None:
             self.progress(*self.at)
 
-    @contextlib.asynccontextmanager
-    async def ticking(self) -> AsyncIterator[None]:
-        """Call `progress` at once, then again and again until the work is over."""
-        if self.progress is None:
-            yield
-            return
-
-        async def tick() -> None:
-            while True:
-                self._tick()
-                await asyncio.sleep(TICK_S)
-
-        task = asyncio.create_task(tick())
+    async def run_and_tick(self, start: dt.date | None, end: dt.date | None) -> BatchResult:
+        """Run, and call `progress` again and again; what it raises ends the run."""
+        work = asyncio.create_task(self.run(start, end))
+        clock = asyncio.create_task(self._tick_forever())
+        both = {work, clock}
         try:
-            yield
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            for task in both:
+                task.cancel()  # does nothing to the one that is done
+            await asyncio.gather(*both, return_exceptions=True)
+        if not clock.cancelled():
+            clock.result()
+        return work.result()
+
+    async def _tick_forever(self) -> None:
+        while True:
+            self._tick()
+            await asyncio.sleep(TICK_S)
 
     def _report(self) -> BatchResult:
         left_out = np.zeros(0, dtype=np.int32)
@@ -556,9 +563,11 @@ def _equities(rows: Rows, ids: npt.NDArray[np.uint8], plan: Plan, rows_of_plan: 
     latest, stored = plan.latest_day, plan.latest_equity
     stands = (latest.state[rows_of_plan] == 0)[wrote]
     later = stands & (latest.values[rows_of_plan][wrote] > day)
-    later &= stored.state[rows_of_plan][wrote] == 0
     kept = in_cents(stored.values[rows_of_plan][wrote], stored.scale)
-    return Equities(np.ascontiguousarray(ids[wrote]), np.where(later, kept, cents))
+    # a later equity that is not representable cannot be handed on: the column stays as it is
+    known = ~later | (stored.state[rows_of_plan][wrote] == 0)
+    equity = np.where(later, kept, cents)
+    return Equities(np.ascontiguousarray(ids[wrote[known]]), equity[known])
 
 
 def in_cents(values: npt.NDArray[np.int64], scale: int) -> npt.NDArray[np.int64]:

@@ -130,10 +130,11 @@ class BatchResult(Mapping[str, Any]):
         """Return one line for each failed portfolio."""
         failed = set(np.flatnonzero(self.portfolios.status == FAILED).tolist())
         return [
-            f"{issue['portfolio']}: {issue['name']} {issue['detail']}"
-            + (f" on {issue['session']}" if issue["session"] else "")
+            f"{issue['portfolio']}: {issue['name']} {issue['detail']} on {issue['session']}"
             for row, issue in enumerate(issue_dicts(self))
-            if int(self.issues.portfolio[row]) in failed and issue["name"] in FAILURES
+            if int(self.issues.portfolio[row]) in failed
+            and issue["name"] in FAILURES
+            and issue["session"]
         ]
 
     def __getitem__(self, key: str) -> Any:  # noqa: ANN401  # each key has its own type
