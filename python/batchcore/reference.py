@@ -1,7 +1,7 @@
 """The executable specification of the policy `rollforward`: plain `decimal`, rule by rule.
 
 Written to be obviously right, not fast. Tests, `verify` and the benches hold the native core to
-it, digit by digit. The rules (S1 to S13) are those of docs/semantics.md; a docstring names the one
+it, digit by digit. The rules (S1 to S14) are those of docs/semantics.md; a docstring names the one
 that it carries out. Everything but `r2` and `r6` is exact: the decimal context has 60 digits and
 traps `Inexact`.
 
@@ -28,6 +28,8 @@ What the rules leave open is decided here:
   `exit_unpriced`, or `expired`.
 - A session that fails (S10) has no other issue than `out_of_range`.
 - Marks are counted over the public lots held.
+- Flows may be stored with more than 2 decimals: their sum over `(s, t]` is rounded, and so is that
+  of S5. An equity or a cumulative amount with more than 2 decimals is `not_representable`.
 
 Each issue, when it has a session, and its detail ("column" stands for the name of the column):
 
@@ -491,6 +493,14 @@ def _decimal_state(value: Decimal | None, scale: int) -> State:
     return State.VALUE if representable(value, scale) else State.NOT_REPRESENTABLE
 
 
+def _cents_state(value: Decimal | None, scale: int) -> State:
+    """Return the state of an amount stored at `scale` that equity is rolled on from (S8)."""
+    state = _decimal_state(value, scale)
+    if value is not None and state == State.VALUE and not representable(value, CENTS):
+        return State.NOT_REPRESENTABLE
+    return state
+
+
 def _day_state(day: int | None) -> State:
     if day is None:
         return State.NULL
@@ -715,8 +725,8 @@ def _flows(flows: Iterable[Flow], scales: Scales, issues: list[Issue]) -> list[t
 
 
 def _flow_between(flows: Iterable[tuple[int, Decimal]], first: int, last: int) -> Decimal:
-    """Return the sum of the flows dated in ``[first, last]`` (S7)."""
-    return sum((amount for day, amount in flows if first <= day <= last), _ZERO)
+    """Return the sum of the flows dated in ``[first, last]``, in cents (S7)."""
+    return r2(sum((amount for day, amount in flows if first <= day <= last), _ZERO))
 
 
 def _start(
@@ -729,7 +739,7 @@ def _start(
     """Return what session `first` goes on from, or None if that fails the portfolio (S5)."""
 
     def readable(**columns: Decimal | None) -> bool:
-        unreadable = _worst([(n, _decimal_state(v, scales.money)) for n, v in columns.items()])
+        unreadable = _worst([(n, _cents_state(v, scales.money)) for n, v in columns.items()])
         if unreadable is not None:
             name, column = unreadable
             issues.append(Issue(name, None, first, column))
