@@ -155,9 +155,10 @@ def misses_by_reference(run: Run) -> dict[tuple[str, bool], tuple[int, int, int]
             for row in result.rows:
                 for status in (Mark.STALE, Mark.UNPRICED):
                     key = (position.symbol or "", status == Mark.UNPRICED)
-                    held, first, _ = found.get(key, (0, row.day, row.day))
+                    held, first, last = found.get(key, (0, row.day, row.day))
                     if row.marks[status]:
-                        found[key] = (held + row.marks[status], min(first, row.day), row.day)
+                        days = min(first, row.day), max(last, row.day)
+                        found[key] = (held + row.marks[status], *days)
     return found
 
 
