@@ -432,3 +432,9 @@ def test_links_lead_somewhere(path: Path) -> None:
 def test_documents_name_no_other_place() -> None:
     for path in (*documents(), ROOT / "CHANGELOG.md"):
         assert not re.search(r"/work\b|/root\b|/tmp\b|shared/", path.read_text()), path
+
+
+def test_every_make_target_is_told() -> None:
+    targets = re.findall(r"^([\w-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert [target for target in targets if f"`make {target}`" not in text] == []
