@@ -343,3 +343,15 @@ def without_stamps(stored: Snapshots) -> Snapshots:
 def shown(row: Mapping[str, Any]) -> str:
     """Return a row as text, for the message of a failed assertion."""
     return json.dumps(dict(row), default=str, indent=1)
+
+
+def plain_host(portfolios: int, days: Sequence[int]) -> Host:
+    """Return portfolios of 10 AAA each, bought at 10 before the days, on which it closes at 11 on.
+
+    Each opens at 1000, so on day n of the days, from 0, its equity is 1000 + 10 * n.
+    """
+    position = ref.Position("AAA", "LONG", Decimal(10), Decimal(10), min(days) - 1)
+    return Host(
+        tuple(ref.Portfolio(f"p{n}", Decimal(1000), (position,)) for n in range(portfolios)),
+        tuple(("AAA", day, Decimal(11 + n)) for n, day in enumerate(sorted(days))),
+    )

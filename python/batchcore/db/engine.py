@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import re
 from collections import Counter
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -274,29 +275,10 @@ def _engine(database: object) -> AsyncEngine:
 def _from_engine(engine: AsyncEngine) -> Lend:
     @contextlib.asynccontextmanager
     async def lend(count: Callable[[str], None]) -> AsyncIterator[asyncpg.Connection]:
-        from sqlalchemy import event  # noqa: PLC0415  # the caller has it imported
-
-        logged: list[tuple[asyncpg.Connection, Callable[[LoggedQuery], None]]] = []
-
-        def connected(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401
-            raw = dbapi_connection.driver_connection
-
-            def log(query: LoggedQuery) -> None:
-                count(query.query)
-
-            raw.add_query_logger(log)
-            logged.append((raw, log))
-
-        # First in line, so that what SQLAlchemy asks a new connection for is counted too.
-        event.listen(engine.sync_engine, "connect", connected, insert=True)
-        try:
-            with driver_errors():
+        with driver_errors():
+            with _counting_connects(engine, count):
                 connection = await engine.connect()
-                raw = (await connection.get_raw_connection()).driver_connection
-        finally:
-            event.remove(engine.sync_engine, "connect", connected)
-            for new, log in logged:
-                new.remove_query_logger(log)
+            raw = (await connection.get_raw_connection()).driver_connection
         if raw is None:
             msg = "SQLAlchemy gave no connection of the driver"
             raise InternalError(msg)
@@ -306,6 +288,45 @@ def _from_engine(engine: AsyncEngine) -> Lend:
             await connection.close()
 
     return lend
+
+
+_connecting: Final[ContextVar[object]] = ContextVar("batchcore_connecting", default=None)
+
+
+@contextlib.contextmanager
+def _counting_connects(engine: AsyncEngine, count: Callable[[str], None]) -> Iterator[None]:
+    """Count what SQLAlchemy sends on a connection that it opens for this task."""
+    from sqlalchemy import event  # noqa: PLC0415  # the caller has it imported
+
+    mine = object()
+    logged: list[tuple[asyncpg.Connection, Callable[[LoggedQuery], None]]] = []
+
+    def connected(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401
+        def log(query: LoggedQuery) -> None:
+            count(query.query)
+
+        if _connecting.get() is mine:
+            raw = dbapi_connection.driver_connection
+            raw.add_query_logger(log)
+            logged.append((raw, log))
+
+    # asyncpg reports no prepared statements, and SQLAlchemy looks at a server through them.
+    def executed(_cursor: object, statement: str, *_rest: object) -> None:
+        if _connecting.get() is mine:
+            count(statement)
+
+    listeners = (("connect", connected), ("do_execute", executed))
+    for name, listener in listeners:
+        event.listen(engine.sync_engine, name, listener, insert=True)  # before its own
+    token = _connecting.set(mine)
+    try:
+        yield
+    finally:
+        _connecting.reset(token)
+        for name, listener in listeners:
+            event.remove(engine.sync_engine, name, listener)
+        for raw, log in logged:
+            raw.remove_query_logger(log)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,188 @@
+"""Connections: isolation, transactions, and what is left behind on a caller's."""
+
+import asyncpg
+import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from batchcore.db.engine import Database, transaction
+from batchcore.errors import ConfigError, DatabaseError
+from support import database
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+PORTFOLIO = """
+    INSERT INTO portfolios (id, user_id, name, account_name, account_type, currency, created_at,
+        updated_at)
+    VALUES (gen_random_uuid(), gen_random_uuid(), '{0}', '{0}', 'taxable', 'USD', now(), now())"""
+COUNT = "SELECT count(*) FROM portfolios"
+
+
+class Given:
+    """The three things that a run takes, on one database."""
+
+    def __init__(self, url: str, kind: str) -> None:
+        self.url = url
+        self.kind = kind
+
+    async def __aenter__(self):
+        if self.kind == "url":
+            return self.url
+        if self.kind == "pool":
+            self.pool = await asyncpg.create_pool(self.url, min_size=1, max_size=2)
+            return self.pool
+        self.engine = create_async_engine(
+            self.url.replace("postgresql://", "postgresql+asyncpg://")
+        )
+        return self.engine
+
+    async def __aexit__(self, *_) -> None:
+        if self.kind == "pool":
+            await self.pool.close()
+        if self.kind == "engine":
+            await self.engine.dispose()
+
+
+KINDS = pytest.mark.parametrize("kind", ["url", "pool", "engine"])
+
+
+@KINDS
+async def test_a_snapshot_is_repeatable_read_and_read_only(same_host: str, kind: str) -> None:
+    async with Given(same_host, kind) as db, Database(db).snapshot("read") as session:
+        assert await session.raw.fetchval("SHOW transaction_isolation") == "repeatable read"
+        assert await session.raw.fetchval("SHOW transaction_read_only") == "on"
+        with pytest.raises(DatabaseError, match="read-only") as caught:
+            await session.execute(PORTFOLIO.format("a"))
+        assert caught.value.sqlstate == "25006"
+
+
+@KINDS
+async def test_a_snapshot_sees_nothing_that_is_committed_later(same_host: str, kind: str) -> None:
+    async with (
+        Given(same_host, kind) as db,
+        Database(db).snapshot("read") as session,
+        database.connected(same_host) as other,
+    ):
+        taken: list[bytes] = []
+        assert await session.raw.fetchval(COUNT) == 0
+        await other.execute(PORTFOLIO.format("a"))
+
+        await session.copy_out("SELECT name FROM portfolios", taken.append)
+
+        assert await session.raw.fetchval(COUNT) == 0
+        assert b"a" not in b"".join(taken)[19:]  # after the header of 19 bytes
+
+
+async def test_no_limit_of_time_holds_in_a_snapshot_and_those_outside_come_back(
+    same_host: str,
+) -> None:
+    limits = {"statement_timeout": "1min", "idle_in_transaction_session_timeout": "2min"}
+    async with asyncpg.create_pool(
+        same_host, min_size=1, max_size=2, server_settings=limits
+    ) as pool:
+        async with Database(pool).snapshot("read") as session:
+            for name in limits:
+                assert await session.raw.fetchval(f"SHOW {name}") == "0"
+        async with Database(pool).writing("write") as session, transaction(session):
+            for name in limits:
+                assert await session.raw.fetchval(f"SHOW {name}") == "0"
+        for name, value in limits.items():
+            assert await pool.fetchval(f"SHOW {name}") == value
+
+
+@KINDS
+async def test_copy_on_a_borrowed_connection_is_inside_the_transaction(
+    same_host: str, kind: str
+) -> None:
+    # A binary COPY of one row of one text: signature, flags, no extension; 1 field of 1 byte; end.
+    one_row = b"PGCOPY\n\xff\r\n\0" + bytes(8) + b"\0\1" + b"\0\0\0\1" + b"x" + b"\xff\xff"
+    async with database.connected(same_host) as other:
+        await other.execute("CREATE TABLE IF NOT EXISTS letters (letter text)")
+        await other.execute("TRUNCATE letters")
+        async with Given(same_host, kind) as db, Database(db).writing("write") as session:
+
+            async def copied_and_undone() -> None:
+                async with transaction(session):
+                    assert session.raw.is_in_transaction()
+                    assert await session.copy_in("letters", ["letter"], [one_row]) == 1
+                    seen: list[bytes] = []
+                    await session.copy_out("SELECT letter FROM letters", seen.append)
+                    assert b"".join(seen) == one_row
+                    assert await other.fetchval("SELECT count(*) FROM letters") == 0
+                    raise RuntimeError("undone")
+
+            with pytest.raises(RuntimeError, match="undone"):
+                await copied_and_undone()
+            assert await other.fetchval("SELECT count(*) FROM letters") == 0
+
+            async with transaction(session):
+                await session.copy_in("letters", ["letter"], [one_row])
+            assert await other.fetchval("SELECT count(*) FROM letters") == 1
+
+
+@KINDS
+async def test_statements_are_counted_under_their_phase(same_host: str, kind: str) -> None:
+    async with Given(same_host, kind) as db:
+        counted = Database(db)
+        async with counted.snapshot("one") as session:
+            await session.raw.fetchval(COUNT)
+            await session.enter("two")
+            await session.copy_out("SELECT 1", lambda _: None)
+            await session.raw.fetchval("SELECT 2")
+            await session.execute("SET LOCAL work_mem = '8MB'")
+    assert counted.statements["two"] == 2
+    assert counted.statements["one"] >= 1
+
+
+async def test_loggers_of_the_caller_stay_and_those_of_a_run_go(same_host: str) -> None:
+    seen: list[str] = []
+    async with asyncpg.create_pool(same_host, min_size=1, max_size=1) as pool:
+        async with pool.acquire() as raw:
+            raw.add_query_logger(lambda query: seen.append(query.query))
+        counted = Database(pool)
+        async with counted.snapshot("read") as session:
+            await session.raw.fetchval(COUNT)
+        before = dict(counted.statements)
+        await pool.fetchval("SELECT 7")
+        async with counted.writing("write"):
+            pass
+    assert COUNT in seen
+    assert "SELECT 7" in seen
+    assert counted.statements["read"] == before["read"]
+
+
+async def test_no_server_is_one_line(tmp_path) -> None:
+    with pytest.raises(DatabaseError) as caught:
+        async with Database(f"postgresql://nobody@/none?host={tmp_path}").snapshot("read"):
+            pass
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+async def test_no_such_database_is_one_line(server) -> None:
+    with pytest.raises(DatabaseError, match="does not exist") as caught:
+        async with Database(server.database_url("no_such_database")).snapshot("read"):
+            pass
+    assert caught.value.sqlstate == "3D000"
+
+
+async def test_no_such_database_behind_an_engine_is_one_line(server) -> None:
+    url = server.database_url("no_such_database")
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))
+    with pytest.raises(DatabaseError, match="does not exist") as caught:
+        async with Database(engine).snapshot("read"):
+            pass
+    await engine.dispose()
+    assert caught.value.sqlstate == "3D000"
+
+
+@pytest.mark.parametrize("given", ["mysql://localhost/x", "localhost", "", None, 7, object()])
+async def test_anything_else_is_refused(given: object) -> None:
+    with pytest.raises(ConfigError):
+        Database(given)
+
+
+async def test_a_pool_of_one_connection_is_refused_for_two(same_host: str) -> None:
+    async with asyncpg.create_pool(same_host, min_size=1, max_size=1) as pool:
+        Database(pool).require(1)
+        with pytest.raises(ConfigError, match="max_size is 1, expected 2 or more"):
+            Database(pool).require(2)

@@ -1,0 +1,142 @@
+"""How many statements a run causes: always the same, and the server counts as many."""
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import batchcore
+from batchcore.calendar import date_of, load
+from batchcore.config import Settings
+from support import database
+from support.generate import MONDAY
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+NEW = {"check": 2, "load": 8, "persist": 3}
+"""Catalog and revision; portfolios, symbols, earlier closes, prices, existing rows, positions,
+events, flows; new rows, equities, their UPDATE."""
+
+REPLACED = {"check": 2, "load": 8, "persist": 4}
+"""As `NEW`, but rows go to a temporary table and an UPDATE takes them from there."""
+
+RESET = {"check": 1, "persist": 1}
+"""What a pool sends when it takes a connection back."""
+
+
+class Counter:
+    """What the server has counted in one database since the last call."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self.connection = connection
+
+    async def statements(self) -> int:
+        found = await self.connection.fetchval(
+            r"""
+            SELECT coalesce(sum(calls), 0)::int FROM pg_stat_statements
+            WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND query ~* '^\s*(select|with|copy|insert|update|delete|merge|values)\M'
+            AND query NOT LIKE '%pg_stat_statements%'"""
+        )
+        await self.connection.fetchval("SELECT pg_stat_statements_reset()")
+        return found
+
+
+@pytest_asyncio.fixture
+async def counter(same_host: str):
+    async with database.connected(same_host) as connection:
+        await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        yield Counter(connection)
+
+
+def sessions_of(count: int) -> list[int]:
+    return load("XNYS").sessions(MONDAY, MONDAY + 2 * count + 5).tolist()[:count]
+
+
+async def run(db, days: list[int], on_existing: str = "skip") -> batchcore.BatchResult:
+    return await batchcore.run_batch(
+        db,
+        date_of(days[0]),
+        date_of(days[-1]),
+        on_existing=on_existing,
+        settings=Settings(min_coverage=0.0),
+    )
+
+
+@pytest.mark.parametrize(("portfolios", "sessions"), [(1, 1), (50, 1), (300, 1), (1, 60), (50, 60)])
+async def test_neither_portfolios_nor_sessions_add_statements(
+    same_host: str, counter: Counter, portfolios: int, sessions: int
+) -> None:
+    days = sessions_of(sessions)
+    await database.fill(same_host, database.plain_host(portfolios, days))
+    await counter.statements()
+
+    result = await run(same_host, days)
+
+    assert result.rows_written == portfolios * sessions
+    assert result.statements_by_phase == NEW
+    assert await counter.statements() == sum(NEW.values())
+
+
+async def test_rows_in_place_cost_one_statement_more(same_host: str, counter: Counter) -> None:
+    days = sessions_of(3)
+    await database.fill(same_host, database.plain_host(20, days))
+    await run(same_host, days)
+    await counter.statements()
+
+    result = await run(same_host, days, "replace")
+
+    assert result.rows_written == 60
+    assert result.statements_by_phase == REPLACED
+    assert await counter.statements() == sum(REPLACED.values())
+
+
+async def test_a_run_with_nothing_to_do_only_looks(same_host: str, counter: Counter) -> None:
+    days = sessions_of(3)
+    await database.fill(same_host, database.plain_host(2, days))
+    await run(same_host, days)
+    await counter.statements()
+
+    result = await run(same_host, days)
+
+    assert result.nothing_to_do
+    assert result.statements_by_phase == {"check": 2, "load": 2}
+    assert await counter.statements() == 4
+
+
+async def test_a_pool_counts_what_it_sends_to_reset_connections(
+    same_host: str, counter: Counter
+) -> None:
+    days = sessions_of(4)
+    await database.fill(same_host, database.plain_host(3, days))
+    async with asyncpg.create_pool(same_host, min_size=1, max_size=2) as pool:
+        await counter.statements()
+        for first in (days[:2], days[2:]):  # the second run finds both connections warm
+            result = await run(pool, first)
+
+            assert result.rows_written == 6
+            expected = {phase: NEW[phase] + RESET.get(phase, 0) for phase in NEW}
+            assert result.statements_by_phase == expected
+            assert await counter.statements() == sum(expected.values())
+
+
+async def test_an_engine_counts_what_sqlalchemy_asks_new_connections(
+    same_host: str, counter: Counter
+) -> None:
+    days = sessions_of(4)
+    await database.fill(same_host, database.plain_host(3, days))
+    engine = create_async_engine(same_host.replace("postgresql://", "postgresql+asyncpg://"))
+    try:
+        await counter.statements()
+        first = await run(engine, days[:2])
+        counted = await counter.statements()
+        second = await run(engine, days[2:])
+        counted_warm = await counter.statements()
+    finally:
+        await engine.dispose()
+
+    assert first.rows_written == second.rows_written == 6
+    assert sum(first.statements_by_phase.values()) == counted
+    assert counted > sum(NEW.values())
+    assert second.statements_by_phase == NEW
+    assert counted_warm == sum(NEW.values())
