@@ -101,8 +101,9 @@ test-wheel: $(if $(WHEEL),,$(BUILD))
 	$(if $(WHEEL),$(PYTHON),$(BIN)/python) scripts/check_wheel.py $(WHEEL_OPTIONS) $(WHEEL)
 
 .PHONY: bench
-bench: $(BUILD) ## time the benches
-	$(BIN)/python -m pytest --benchmark-enable --benchmark-only benches
+bench: $(BUILD) ## time the benches, the native run beside a dictionary cache in pure Python
+	$(BIN)/python -m pytest --benchmark-enable --benchmark-only \
+		--benchmark-columns=min,median,max,rounds benches
 
 .PHONY: demo
 demo: $(BUILD) ## value portfolios on real closes in an embedded PostgreSQL
