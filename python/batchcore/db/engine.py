@@ -171,7 +171,9 @@ class Database:
             try:
                 yield session
             finally:
-                raw.remove_query_logger(session.log)
+                # A pool takes a lost connection back by itself, and then it cannot be asked.
+                with contextlib.suppress(asyncpg.InterfaceError):
+                    raw.remove_query_logger(session.log)
                 await asyncio.sleep(0)
 
 

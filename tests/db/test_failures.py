@@ -1,0 +1,252 @@
+"""Nothing half-done: failing chunks, cancelled runs, lost connections, and the run after them."""
+
+import asyncio
+import contextlib
+from decimal import Decimal
+
+import asyncpg
+import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import batchcore
+from batchcore.calendar import date_of
+from batchcore.config import Settings
+from batchcore.errors import DatabaseError
+from support import database
+from support.generate import MONDAY
+from support.outcome import outcome
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+DAYS = list(range(MONDAY, MONDAY + 4))
+HOST = database.plain_host(6, DAYS)
+IN_ORDER = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
+ONE_EACH = Settings(chunk_size=1)
+LOCK = 4711
+
+FUNCTION = """
+    CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.{column} = '{portfolio}' THEN
+            {action}
+        END IF;
+        RETURN NEW;
+    END $$"""
+RAISE = "RAISE EXCEPTION 'not this one' USING ERRCODE = 'P0042';"
+WAIT = f"PERFORM pg_advisory_xact_lock({LOCK});"
+DIE = "PERFORM pg_terminate_backend(pg_backend_pid());"
+
+
+async def spoil(url: str, portfolio, action: str, *, table: str = "portfolio_snapshots") -> None:
+    """Let the server do something when the rows of a portfolio are written."""
+    column, event = "portfolio_id", "INSERT"
+    if table == "portfolios":
+        column, event = "id", "UPDATE"
+    async with database.connected(url) as connection:
+        await connection.execute(FUNCTION.format(column=column, portfolio=portfolio, action=action))
+        await connection.execute(
+            f"CREATE TRIGGER spoil BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION spoil()"
+        )
+
+
+async def mend(url: str) -> None:
+    async with database.connected(url) as connection:
+        await connection.execute("DROP FUNCTION spoil CASCADE")
+
+
+async def run(db, **options) -> batchcore.BatchResult:
+    options.setdefault("settings", ONE_EACH)
+    return await batchcore.run_batch(
+        db, date_of(DAYS[0]), date_of(DAYS[-1]), calendar="daily", **options
+    )
+
+
+async def assert_committed(url: str, portfolios: int) -> database.Snapshots:
+    """Assert that so many portfolios, the first by id, are done and the others untouched."""
+    expected = outcome(HOST, DAYS, DAYS[0], DAYS[-1])
+    done = IN_ORDER[:portfolios]
+    stored = await database.snapshots(url)
+    assert set(stored) == {(portfolio, day) for portfolio in done for day in DAYS}
+    for at, row in stored.items():
+        assert row.items() >= expected.cells[at].items()
+    assert await database.equities(url) == {
+        portfolio: expected.equity[portfolio] if portfolio in done else Decimal(1000)
+        for portfolio in IN_ORDER
+    }
+    return stored
+
+
+async def assert_left_alone(url: str) -> None:
+    """Assert that no transaction and no temporary table is left on any connection."""
+    async with database.connected(url) as connection:
+        left = await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() AND (state LIKE 'idle in%' OR state = 'active')"
+            " AND backend_type = 'client backend'"
+        )
+        temporary = await connection.fetchval(
+            "SELECT count(*) FROM pg_class WHERE relpersistence = 't' AND relkind = 'r'"
+        )
+    assert (left, temporary) == (0, 0)
+
+
+@pytest.mark.parametrize("table", ["portfolio_snapshots", "portfolios"])
+async def test_a_failing_chunk_is_undone_and_a_second_run_finishes(host: str, table: str) -> None:
+    await database.fill(host, HOST)
+    await spoil(host, IN_ORDER[2], RAISE, table=table)
+
+    with pytest.raises(DatabaseError, match="not this one") as caught:
+        await run(host)
+
+    assert caught.value.sqlstate == "P0042"
+    committed = await assert_committed(host, 2)
+    await assert_left_alone(host)
+
+    await mend(host)
+    result = await run(host)
+
+    assert result.rows_written == 4 * len(DAYS)
+    stored = await assert_committed(host, 6)
+    assert {at: stored[at] for at in committed} == committed  # ids and created_at too
+
+
+async def test_in_a_failing_chunk_nobody_is_written(host: str) -> None:
+    await database.fill(host, HOST)
+    await spoil(host, IN_ORDER[4], RAISE)
+
+    with pytest.raises(DatabaseError, match="not this one"):
+        await run(host, settings=Settings(chunk_size=3))
+
+    await assert_committed(host, 3)
+
+
+async def test_rows_in_place_come_back_when_their_chunk_fails(host: str) -> None:
+    await database.fill(host, HOST)
+    await run(host)
+    before = await database.snapshots(host)
+    async with database.connected(host) as connection:
+        await connection.execute("UPDATE positions SET quantity = 20")
+    await spoil(host, IN_ORDER[0], RAISE, table="portfolios")
+
+    with pytest.raises(DatabaseError, match="not this one"):
+        await run(host, on_existing="replace")
+
+    assert await database.snapshots(host) == before
+    await assert_left_alone(host)
+
+
+@contextlib.asynccontextmanager
+async def callers(url: str, kind: str):
+    """A pool or an engine of the caller's, of just the connections that a run takes."""
+    if kind == "pool":
+        async with asyncpg.create_pool(url, min_size=2, max_size=2) as pool:
+            yield pool
+        return
+    url = url.replace("postgresql://", "postgresql+asyncpg://")
+    engine = create_async_engine(url, pool_size=2, max_overflow=0)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("kind", ["pool", "engine"])
+async def test_a_callers_connections_work_after_a_failure(host: str, kind: str) -> None:
+    await database.fill(host, HOST)
+    await spoil(host, IN_ORDER[1], RAISE)
+    async with callers(host, kind) as db:
+        with pytest.raises(DatabaseError, match="not this one"):
+            await run(db)
+        await assert_committed(host, 1)
+        await assert_left_alone(host)
+        await mend(host)
+        await run(db)
+        await assert_committed(host, 6)
+        await assert_left_alone(host)
+
+
+@pytest.mark.parametrize("kind", ["pool", "engine"])
+async def test_a_writer_that_the_server_ends_is_an_error_and_loses_only_its_chunk(
+    host: str, kind: str
+) -> None:
+    await database.fill(host, HOST)
+    await spoil(host, IN_ORDER[3], DIE)
+    async with callers(host, kind) as db:
+        with pytest.raises(DatabaseError) as caught:
+            await run(db)
+        assert caught.value.sqlstate in {"57P01", "08003"}  # as the driver got to hear of it
+        await assert_committed(host, 3)
+        await mend(host)
+        await run(db)
+    await assert_committed(host, 6)
+
+
+async def waiting(connection: asyncpg.Connection) -> None:
+    """Return when a backend waits for a lock that this connection holds."""
+    while not await connection.fetchval(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        " AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+    ):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["pool", "engine"])
+async def test_a_run_cancelled_while_it_writes_leaves_what_it_committed(
+    host: str, kind: str
+) -> None:
+    await database.fill(host, HOST)
+    await spoil(host, IN_ORDER[2], WAIT)
+    async with callers(host, kind) as db, database.connected(host) as other:
+        await other.fetchval(f"SELECT pg_advisory_lock({LOCK})")
+        task = asyncio.create_task(run(db, progress=lambda *_: None))
+        await waiting(other)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await other.fetchval(f"SELECT pg_advisory_unlock({LOCK})")
+        await assert_committed(host, 2)
+        await assert_left_alone(host)
+        await run(db)
+    await assert_committed(host, 6)
+
+
+@pytest.mark.parametrize("kind", ["pool", "engine"])
+async def test_a_run_cancelled_while_it_reads_leaves_nothing(host: str, kind: str) -> None:
+    await database.fill(host, HOST)
+    async with callers(host, kind) as db, database.connected(host) as other:
+        async with other.transaction():
+            await other.execute("LOCK TABLE positions")
+            task = asyncio.create_task(run(db))
+            await waiting(other)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await assert_committed(host, 0)
+        await assert_left_alone(host)
+        await run(db)
+    await assert_committed(host, 6)
+
+
+async def test_progress_is_told_of_each_chunk(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    calls: list[tuple[str, int, int]] = []
+
+    await run(same_host, progress=lambda *call: calls.append(call))
+
+    assert calls[0] == ("load", 0, 0)
+    assert [call for call in calls if call[0] == "persist"][-6:] == [
+        ("persist", done, 6) for done in range(1, 7)
+    ]
+
+
+@pytest.mark.parametrize("at", ["load", "persist"])
+async def test_what_progress_raises_ends_the_run_and_surfaces(same_host: str, at: str) -> None:
+    await database.fill(same_host, HOST)
+
+    def progress(phase: str, done: int, _all: int) -> None:
+        if phase == at and (phase == "load" or done == 2):
+            raise ZeroDivisionError("by the caller")
+
+    with pytest.raises(ZeroDivisionError, match="by the caller"):
+        await run(same_host, progress=progress)
+
+    await assert_committed(same_host, 0 if at == "load" else 2)
+    await assert_left_alone(same_host)

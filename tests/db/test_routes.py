@@ -1,0 +1,105 @@
+"""S11 on the database: the same rows to the last digit, whatever the route."""
+
+import pytest
+
+import batchcore
+from batchcore.calendar import date_of
+from batchcore.config import Settings
+from support import database
+from support.database import Host
+from support.generate import MONDAY, Generator
+from support.outcome import assert_time_ordered, random_host, seeded
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+FIRST, LAST = MONDAY - 3, MONDAY + 14
+SEEDS = pytest.mark.parametrize("seed", range(3))
+
+
+def random(seed: int) -> Host:
+    generator = Generator(seeded(f"route {seed}").randint, odd=0, edges=False)
+    made = random_host(generator, portfolios=12)
+    return Host(made.portfolios, made.prices)
+
+
+async def run(url: str, first: int, last: int, **settings) -> batchcore.BatchResult:
+    return await batchcore.run_batch(
+        url,
+        date_of(first),
+        date_of(last),
+        calendar="daily",
+        settings=Settings(min_coverage=0.0, **settings),
+    )
+
+
+async def left(url: str, host: Host, spans: list[tuple[int, int]], **settings):
+    """Return what runs over spans leave: snapshots without stamps, equities, and the issues."""
+    async with database.connected(url) as connection:
+        await connection.execute(
+            "TRUNCATE portfolios, positions, market_data_cache, portfolio_snapshots,"
+            " equity_changes, position_realized_events"
+        )
+    await database.fill(url, host)
+    results = [await run(url, *span, **settings) for span in spans]
+    stored = database.without_stamps(await database.snapshots(url))
+    reports = [result.to_dict()["issues"] for result in results]
+    return (stored, await database.equities(url)), reports
+
+
+@SEEDS
+async def test_one_run_equals_a_run_for_each_day(same_host: str, seed: int) -> None:
+    host = random(seed)
+    at_once, _ = await left(same_host, host, [(FIRST, LAST)])
+    by_day, _ = await left(same_host, host, [(day, day) for day in range(FIRST, LAST + 1)])
+    assert len(at_once[0]) == 12 * (LAST - FIRST + 1)
+    assert by_day == at_once
+
+
+@SEEDS
+async def test_any_split_into_ranges_gives_the_same(same_host: str, seed: int) -> None:
+    host, choose = random(seed), seeded(seed)
+    cuts = sorted(choose.sample(range(FIRST + 1, LAST + 1), 3))
+    starts, ends = [FIRST, *cuts], [*(cut - 1 for cut in cuts), LAST]
+    at_once, _ = await left(same_host, host, [(FIRST, LAST)])
+    split, _ = await left(same_host, host, list(zip(starts, ends, strict=True)))
+    assert split == at_once
+
+
+@SEEDS
+async def test_any_chunks_and_threads_give_the_same(same_host: str, seed: int) -> None:
+    host = random(seed)
+    expected = await left(same_host, host, [(FIRST, LAST)], threads=1)
+    for chunk_size in (1, 3, 5):
+        for threads in (1, 2):
+            found = await left(
+                same_host, host, [(FIRST, LAST)], chunk_size=chunk_size, threads=threads
+            )
+            assert found == expected  # the issues, in their order, too
+
+
+async def test_replacing_all_rows_gives_the_same(same_host: str) -> None:
+    host = random(0)
+    (expected, _), _ = await left(same_host, host, [(FIRST, LAST)])
+    before = await database.snapshots(same_host)
+    for first in (LAST - 3, FIRST):
+        await batchcore.run_batch(
+            same_host,
+            date_of(first),
+            date_of(LAST),
+            calendar="daily",
+            on_existing="replace",
+            settings=Settings(min_coverage=0.0),
+        )
+        assert await database.snapshots(same_host) == before
+    assert database.without_stamps(before) == expected
+
+
+async def test_ids_ascend_by_portfolio_and_date(same_host: str) -> None:
+    await database.fill(same_host, random(1))
+    await run(same_host, FIRST, LAST)
+    stored = await database.snapshots(same_host)
+
+    ids = [row["id"] for row in stored.values()]  # in the order of portfolio and date
+    assert ids == sorted(ids)
+    assert len(set(ids)) == len(ids) == 12 * (LAST - FIRST + 1)
+    assert_time_ordered(stored, set(stored))
