@@ -167,6 +167,10 @@ def joined(parts: Sequence[Text]) -> Text:
     )
 
 
+def _no_ids() -> Bytes:
+    return np.empty((0, 16), dtype=np.uint8)
+
+
 def _check_lengths(frame: object) -> None:
     """Raise `InputError` unless all columns of a frame have the same length."""
     rows: int | None = None
@@ -269,6 +273,17 @@ class Events:
         """Return the number of rows."""
         return len(self.position_id)
 
+    @classmethod
+    def none(cls) -> Self:
+        """Return no rows."""
+        return cls(
+            position_id=_no_ids(),
+            portfolio_id=_no_ids(),
+            day=Days.nulls(0),
+            quantity=Decimals.nulls(0, 0),
+            realized=Decimals.nulls(0),
+        )
+
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Flows:
@@ -292,6 +307,16 @@ class Flows:
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.portfolio_id)
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return no rows."""
+        return cls(
+            portfolio_id=_no_ids(),
+            day=Days.nulls(0),
+            amount=Decimals.nulls(0),
+            change_type=Text.of([]),
+        )
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -344,6 +369,18 @@ class Previous:
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.portfolio_id)
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return no rows: every portfolio starts at its baseline."""
+        return cls(
+            portfolio_id=_no_ids(),
+            day=np.empty(0, dtype=np.int32),
+            equity=Decimals.nulls(0),
+            cumulative_pnl=Decimals.nulls(0),
+            cumulative_realized_pnl=Decimals.nulls(0),
+            cumulative_capital_flow=Decimals.nulls(0),
+        )
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

@@ -659,7 +659,7 @@ def _portfolios(rng: np.random.Generator, market: Market, sizes: Int64, mix: Mix
             events=events,
             flows=flows,
             prices=_prices(market),
-            previous=_no_previous(),
+            previous=Previous.none(),
             opening=Opening(portfolio_id=ids, equity=opening),
         ),
     )
@@ -753,18 +753,6 @@ def _flows(
         change_type=_text(CHANGES, dice.chance(350).astype(np.uint32)),
     )
     return owner, flows, dice.chance(40)
-
-
-def _no_previous() -> Previous:
-    equity, pnl, realized, flow = (Decimals.nulls(0) for _ in range(4))
-    return Previous(
-        portfolio_id=np.empty((0, 16), dtype=np.uint8),
-        day=np.empty(0, dtype=np.int32),
-        equity=equity,
-        cumulative_pnl=pnl,
-        cumulative_realized_pnl=realized,
-        cumulative_capital_flow=flow,
-    )
 
 
 def _deleted_at(market: Market, deleted: Bools) -> Moment:

@@ -11,7 +11,6 @@ from batchcore import _core
 from batchcore.db.catalog import Kind
 from batchcore.errors import DecodeError
 from batchcore.frames import Days, Decimals, Events, Flows, Positions, Prices, Text, joined
-from batchcore.units import CENTS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -233,15 +232,7 @@ async def load_positions(session: Session, queries: Queries, selection: Selectio
 async def load_events(session: Session, queries: Queries, selection: Selection) -> Events:
     """Return the events of the positions of a chunk; none where the host has no such table."""
     if not queries.has_table("position_realized_events"):
-        no_ids = np.zeros((0, 16), dtype=np.uint8)
-        none = Decimals.nulls(0)
-        return Events(
-            position_id=no_ids,
-            portfolio_id=no_ids,
-            day=Days.nulls(0),
-            quantity=Decimals.nulls(0, 0),
-            realized=none,
-        )
+        return Events.none()
     return Events(**await load(session, queries.events(selection)))
 
 
@@ -250,12 +241,7 @@ async def load_flows(
 ) -> Flows:
     """Return the flows of a chunk dated in a window; none where the host has no such table."""
     if not queries.has_table("equity_changes"):
-        return Flows(
-            portfolio_id=np.zeros((0, 16), dtype=np.uint8),
-            day=Days.nulls(0),
-            amount=Decimals.nulls(0, CENTS),
-            change_type=Text.of([]),
-        )
+        return Flows.none()
     return Flows(**await load(session, queries.flows(selection, first, last)))
 
 

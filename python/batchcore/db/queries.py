@@ -125,7 +125,7 @@ class Queries:
         return Column(name, Kind.NUMERIC, self._catalog.scale(table, column))
 
     def portfolios(self, calendar: Calendar, boundary: int, selection: Selection) -> Query:
-        """Return decision (a): each portfolio with the snapshots around ``boundary``.
+        """Return each portfolio with the snapshots around ``boundary``.
 
         Three LATERAL look-ups on the unique index: the latest complete snapshot before the
         boundary, the earliest and the latest from it on. Of those asked for by id, soft-deleted
@@ -232,7 +232,7 @@ class Queries:
         )
 
     def symbols(self, selection: Selection) -> Query:
-        """Return decision (b): the distinct symbols of the positions of the run, as spelt."""
+        """Return the distinct symbols of the positions of the run, as spelt."""
         symbol = self._name("positions", "symbol")
         portfolio = self._name("positions", "portfolio_id")
         if selection.ids is None:
@@ -251,7 +251,7 @@ class Queries:
         return Query("symbols", sql, (Column("symbol", Kind.TEXT),))
 
     def earlier_closes(self, normalised: Iterable[str], before: int) -> Query:
-        """Return decision (d): of each spelling of the run's symbols the last valid close before a
+        """Return of each spelling of the run's symbols the last valid close before a
         day, and the last finite one where it is newer; a row without close if there is neither.
 
         The distinct spellings are found by stepping through the unique index, one probe each.
@@ -279,7 +279,7 @@ class Queries:
         return Query("earlier_closes", sql, self._price_columns())
 
     def prices(self, spellings: Iterable[str], first: int, last: int) -> Query:
-        """Return decision (c): every finite close of these spellings in a window."""
+        """Return every finite close of these spellings in a window."""
         symbol, day, close = self._price_names()
         sql = (
             f"SELECT {symbol}, {day}, {close} FROM {self._table('market_data_cache')}"  # noqa: S608
