@@ -910,20 +910,21 @@ def coverage(
             NULLs and repetitions mean nothing.
         sessions: To be judged.
         lookback_days: As in S4.
-        daily: Under the calendar `daily` a session on which none of the symbols has a valid close
-            is not checked, and left out of the result.
+        daily: Under the calendar `daily` a session without a valid close of any symbol of the
+            price table is not checked, and left out of the result.
 
     Source:
         S12.
     """
     wanted = {normalized(symbol) for symbol in symbols if symbol is not None}
+    priced = {day for days in prices.days.values() for day in days}
     result: dict[int, Fraction] = {}
     for day in sessions:
         on_it = sum(prices.latest(symbol, day, day) is not None for symbol in wanted)
         known = sum(
             prices.latest(symbol, day - lookback_days, day) is not None for symbol in wanted
         )
-        if on_it == 0 and daily:
+        if daily and day not in priced:
             continue
         result[day] = Fraction(on_it, known) if known else Fraction(1)
     return result
