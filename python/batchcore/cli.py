@@ -152,7 +152,10 @@ DatabaseUrl = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Verbose = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, help="Log to stderr; -vv logs more.")
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, help="Log to stderr; -vv logs more.", show_default=False
+    ),
 ]
 
 
@@ -434,7 +437,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json, debug = "--json" in words, "--debug" in words
     try:
         with _signals_raise():
-            code = app(words, standalone_mode=False, prog_name="batchcore")
+            run_words = typer.main.get_command(app)  # calling `app` would change sys.excepthook
+            code = run_words(words, standalone_mode=False, prog_name="batchcore")
             sys.stdout.flush()
     except BrokenPipeError:
         # Python flushes stdout once more at its end, and would complain then.

@@ -1,0 +1,533 @@
+"""Every command on a real server: what it prints, its exit code, and what it leaves behind."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from decimal import Decimal
+
+import asyncpg
+import pytest
+
+from batchcore.db.migrate import downgrade
+from support.command import Said, batchcore
+from support.tables import SIZE, digests, query
+
+pytestmark = pytest.mark.db
+
+# The ten XNYS sessions up to 2025-06-30; 2025-06-19 is a holiday.
+START, END = "2025-06-16", "2025-06-30"
+RANGE = ("--start", START, "--end", END)
+ROWS = SIZE.portfolios * SIZE.sessions
+
+
+def run(url: str, *words: str) -> Said:
+    return batchcore("run", "--database-url", url, *RANGE, *words)
+
+
+def ids(url: str) -> list[str]:
+    return [str(row["id"]) for row in query(url, "SELECT id FROM portfolios ORDER BY id")]
+
+
+def snapshots(url: str) -> int:
+    return query(url, "SELECT count(*) FROM portfolio_snapshots")[0][0]
+
+
+def issue_names(said: Said) -> set[str]:
+    return {issue["name"] for issue in said.document()["issues"]}
+
+
+# What works.
+
+
+def test_migrate_prepares_an_empty_database_and_then_has_nothing_to_do(empty: str) -> None:
+    url = ("--database-url", empty)
+    before = batchcore("migrate", "--check", *url)
+    assert (before.code, before.err) == (1, "")
+    assert "to do: 0001" in before.out
+    assert not query(empty, "SELECT FROM pg_tables WHERE schemaname = 'public'")
+
+    first = batchcore("migrate", *url)
+    assert first.code == 0
+    assert first.out.splitlines() == [
+        "0001: done",
+        "0002: done",
+        "the database is at revision 0002, the newest",
+    ]
+    assert batchcore("migrate", *url).out == "the database is at revision 0002, the newest\n"
+    after = batchcore("migrate", "--check", "--json", *url)
+    assert (after.code, after.document()["is_current"]) == (0, True)
+
+
+def test_generate_run_and_run_again(migrated: str) -> None:
+    url = ("--database-url", migrated)
+    size = ("--portfolios", "5", "--symbols", "20", "--sessions", "10")
+    generated = batchcore("generate", *url, *size, "--json")
+    assert (generated.code, generated.err) == (0, "")
+    document = generated.document()
+    assert (document["portfolios"], document["start"], document["end"]) == (5, START, END)
+    tables = ("portfolios", "positions", "position_realized_events", "equity_changes")
+    counts = [
+        query(migrated, f"SELECT count(*) FROM {table}")[0][0]  # noqa: S608
+        for table in (*tables, "market_data_cache")
+    ]
+    assert counts[0] == 5
+    assert document["rows_written"] == sum(counts)
+
+    first = run(migrated)
+    assert (first.code, first.err) == (0, "")
+    assert "portfolios: 5 complete, 0 skipped, 0 failed" in first.out
+    assert "rows: 50 written in 1 chunks" in first.out
+    written = digests(migrated)
+
+    again = run(migrated)
+    assert (again.code, again.err) == (99, "")
+    assert again.out == "nothing to do: no session of the range is left to write\n"
+    assert run(migrated, "--ok-if-nothing").code == 0
+    assert digests(migrated) == written
+
+
+def test_generate_writes_the_same_rows_for_the_same_seed(copy, migrated_template: str) -> None:
+    def filled(seed: str) -> dict[str, str]:
+        url = copy(migrated_template)
+        size = ("--portfolios", "3", "--symbols", "10", "--sessions", "3")
+        assert batchcore("generate", "--database-url", url, *size, "--seed", seed).code == 0
+        return digests(url)
+
+    first = filled("1")
+    assert filled("1") == first
+    assert filled("2") != first
+
+
+def test_run_without_dates_goes_on_after_the_latest_snapshot(filled: str) -> None:
+    first = batchcore("run", "--database-url", filled, "--start", START, "--end", "2025-06-26")
+    assert first.code == 0
+    assert snapshots(filled) == 8 * SIZE.portfolios  # 16, 17, 18, 20, 23, 24, 25, 26 June
+    rest = batchcore("run", "--database-url", filled, "--today", END, "--json")
+    assert rest.document()["sessions"] == ["2025-06-27", "2025-06-30"]
+    assert snapshots(filled) == ROWS
+
+
+def test_run_of_one_portfolio_leaves_the_others_alone(filled: str) -> None:
+    one = ids(filled)[3]
+    said = run(filled, "--portfolio", one, "--json")
+    assert said.document()["portfolios"]["id"] == [one]
+    stored = query(filled, "SELECT DISTINCT portfolio_id::text FROM portfolio_snapshots")
+    assert [row[0] for row in stored] == [one]
+
+
+def test_options_change_the_run_and_not_its_rows(copy, filled_template: str) -> None:
+    plain, other = copy(filled_template), copy(filled_template)
+    assert run(plain).code == 0
+    chunked = run(other, "--chunk-size", "5", "--threads", "1", "--json")
+    assert chunked.document()["chunks"] == 3
+    columns = "portfolio_id, snapshot_date, equity_balance, daily_pnl, daily_return, cash_value"
+    stored = f"SELECT {columns} FROM portfolio_snapshots ORDER BY 1, 2"  # noqa: S608
+    assert query(plain, stored) == query(other, stored)
+
+
+def test_replace_writes_the_same_rows_in_place(filled: str) -> None:
+    assert run(filled).code == 0
+    written = digests(filled)["portfolio_snapshots"]
+    said = run(filled, "--on-existing", "replace", "--json")
+    assert said.document()["rows_written"] == ROWS
+    assert digests(filled)["portfolio_snapshots"] == written
+
+
+def test_plan_says_what_run_does_and_writes_nothing(filled: str) -> None:
+    gone = query(filled, "SELECT symbol FROM positions ORDER BY id LIMIT 1")[0][0]
+    query(filled, f"DELETE FROM market_data_cache WHERE symbol = '{gone}'")  # noqa: S608
+    before = digests(filled)
+    said = batchcore("plan", "--database-url", filled, *RANGE, "--json")
+    assert (said.code, said.err) == (0, "")
+    planned = said.document()
+    assert planned["dry_run"] is True
+    assert planned["rows_planned"] == ROWS
+    assert gone in planned["symbols_without_close"]
+    assert planned["sessions_below_min_coverage"] == []
+    # Between the 16th and the 30th: two week-ends and the 19th.
+    assert planned["sessions_left_out"] == [
+        f"2025-06-{day}" for day in ("19", "21", "22", "28", "29")
+    ]
+    assert digests(filled) == before
+
+    done = run(filled, "--json").document()
+    assert done["sessions"] == planned["sessions"]
+    assert done["portfolios"]["sessions_written"] == planned["portfolios"]["sessions_planned"]
+    assert batchcore("plan", "--database-url", filled, *RANGE).code == 99
+
+
+def test_plan_marks_sessions_below_the_gate(filled: str) -> None:
+    query(filled, "DELETE FROM market_data_cache WHERE date = '2025-06-25'")
+    said = batchcore("plan", "--database-url", filled, *RANGE)
+    assert (said.code, said.err) == (0, "")
+    (low,) = [line for line in said.out.splitlines() if line.endswith("below")]
+    assert low.split()[0] == "2025-06-25"
+    assert "the run would stop: 1 sessions are below 50.0%" in said.out
+    dry = run(filled, "--dry-run")
+    assert dry.out == said.out
+
+
+@pytest.mark.parametrize("words", [("version",), ("migrate", "--check"), ("plan", *RANGE)])
+def test_json_is_alone_on_stdout(filled: str, words: tuple[str, ...]) -> None:
+    url = () if words == ("version",) else ("--database-url", filled)
+    said = batchcore(*words, *url, "--json", "-v")
+    assert isinstance(said.document(), dict)
+    assert all(
+        re.match(r"\d{4}-\d\d-\d\d .* (INFO|DEBUG) ", line) for line in said.err.split("\n")[:-1]
+    )
+
+
+def test_verbose_logs_each_phase_to_stderr(filled: str) -> None:
+    said = run(filled, "-v", "--json")
+    run_id = said.document()["run_id"]
+    for phase in ("load", "compute", "persist"):
+        assert f"run={run_id} phase={phase}" in said.err
+
+
+def test_the_database_may_come_from_the_environment(
+    filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCHCORE_DATABASE_URL", filled)
+    assert batchcore("plan", *RANGE).code == 0
+
+
+def test_the_database_may_come_from_the_variables_of_libpq(
+    filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (settings,) = query(
+        filled,
+        "SELECT current_database() AS name, current_user AS role, "
+        "btrim(split_part(current_setting('unix_socket_directories'), ',', 1), '\"') AS host, "
+        "current_setting('port') AS port",
+    )
+    if not settings["host"]:
+        pytest.skip("the server has no socket")
+    for variable, column in (("HOST", "host"), ("PORT", "port"), ("USER", "role")):
+        monkeypatch.setenv(f"PG{variable}", settings[column])
+    monkeypatch.setenv("PGDATABASE", settings["name"])
+    assert batchcore("plan", *RANGE).code == 0
+
+
+# What does not: one line, the exit code, and nothing lost.
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--start", END, "--end", START), r"start 2025-06-30 is after end 2025-06-16"),
+        (("--start", "2099-01-02", "--end", "2099-01-09"), r"2099-01-02 is beyond calendar `XNYS`"),
+        ((*RANGE, "--calendar", "XNYZ"), r"`XNYZ`"),
+        ((*RANGE, "--portfolio", str(uuid.UUID(int=1))), f"unknown portfolio {uuid.UUID(int=1)}"),
+        ((*RANGE, "--portfolio", "mine"), r"portfolio id 'mine' is no UUID"),
+        ((*RANGE, "--policy", "legacy"), r"unknown policy `legacy`, expected one of rollforward"),
+        ((*RANGE, "--on-existing", "x"), r"`x`, expected one of skip, replace, error"),
+        ((*RANGE, "--lookback-days", "-1"), r"lookback_days is -1, expected 0"),
+        ((*RANGE, "--min-coverage", "1.5"), r"min_coverage is 1.5, expected 0 to 1"),
+        ((*RANGE, "--chunk-size", "0"), r"chunk_size is 0, expected 1 or more"),
+        ((*RANGE, "--threads", "0"), r"threads is 0, expected 1 or more"),
+        ((*RANGE, "--threads", "two"), r"'--threads'.*integer"),
+        (("--start", "16.6.2025"), r"'--start': `16.6.2025` is no date, expected YYYY-MM-DD"),
+        ((*RANGE, "--missing"), r"No such option: --missing"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_bad_argument_is_named(
+    filled: str, command: str, words: tuple[str, ...], message: str
+) -> None:
+    before = digests(filled)
+    said = batchcore(command, "--database-url", filled, *words)
+    assert (said.code, said.out) == (3, "")
+    assert re.search(message, said.error())
+    assert digests(filled) == before
+
+
+def test_no_server_is_a_failed_run() -> None:
+    said = run("postgresql://someone:secret@127.0.0.1:1/nowhere")
+    assert (said.code, said.out) == (2, "")
+    assert "cannot be reached" in said.error()
+    assert "127.0.0.1" in said.error()
+    assert "secret" not in said.err
+
+
+def test_a_wrong_password_is_a_failed_run_and_not_shown(tcp_server) -> None:
+    wrong = re.sub(r"://(\w+):[^@]*@", r"://\1:not-the-password@", tcp_server.url)
+    assert wrong != tcp_server.url
+    said = run(wrong, "--debug")
+    assert (said.code, said.out) == (2, "")
+    assert "password authentication failed" in said.err.splitlines()[-1]
+    assert "not-the-password" not in said.err
+
+
+def test_an_unknown_database_is_a_failed_run(server) -> None:
+    said = run(server.database_url("nowhere"))
+    assert (said.code, said.out) == (2, "")
+    assert '"nowhere" does not exist' in said.error()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("DROP TABLE positions CASCADE", r"positions.*missing table"),
+        ("ALTER TABLE portfolio_snapshots DROP COLUMN net_exposure", r"net_exposure.*missing col"),
+        ("ALTER TABLE positions ALTER quantity TYPE float8", r"positions\.quantity.*double"),
+        ("ALTER TABLE portfolio_snapshots ADD own int NOT NULL", r"portfolio_snapshots\.own"),
+    ],
+)
+def test_tables_that_do_not_fit_are_named(filled: str, damage: str, message: str) -> None:
+    query(filled, damage)
+    before = digests(filled)
+    said = run(filled)
+    assert (said.code, said.out) == (3, "")
+    assert re.search(message, said.error())
+    assert digests(filled) == before
+
+
+def test_a_database_that_was_not_migrated_is_refused(empty: str) -> None:
+    said = run(empty)
+    assert (said.code, said.out) == (3, "")
+    assert "portfolios" in said.error()
+
+
+def test_a_database_of_an_older_revision_is_refused(filled: str) -> None:
+    asyncio.run(downgrade(filled, "0001"))
+    before = digests(filled)
+    said = run(filled)
+    assert (said.code, said.out) == (3, "")
+    assert said.error() == (
+        "the database is at revision 0001, expected 0002: run `batchcore migrate`"
+    )
+    assert digests(filled) == before
+    assert batchcore("migrate", "--database-url", filled).code == 0
+    assert run(filled).code == 0
+
+
+def test_no_session_in_the_range_is_nothing_to_do(filled: str) -> None:
+    week_end = ("--start", "2025-06-21", "--end", "2025-06-22")
+    said = batchcore("run", "--database-url", filled, *week_end)
+    assert (said.code, said.err) == (99, "")
+    assert said.out.startswith("nothing to do: ")
+    assert snapshots(filled) == 0
+
+
+def test_without_any_price_entry_prices_count_and_symbols_are_named(filled: str) -> None:
+    query(filled, "TRUNCATE market_data_cache")
+    said = run(filled, "--json")
+    assert said.code == 0
+    assert "unpriced" in issue_names(said)
+    # S4: every mark is the entry price, so nothing is earned but what exits and events realize.
+    (earned,) = query(
+        filled,
+        "SELECT count(*) AS rows, count(*) FILTER (WHERE daily_pnl <> daily_realized_pnl) AS other"
+        " FROM portfolio_snapshots",
+    )
+    assert (earned["rows"], earned["other"]) == (ROWS, 0)
+
+
+def test_coverage_below_the_gate_stops_the_run(filled: str) -> None:
+    query(filled, "DELETE FROM market_data_cache WHERE date = '2025-06-25'")
+    before = digests(filled)
+    said = run(filled)
+    assert (said.code, said.out) == (2, "")
+    assert re.match(r"prices of 2025-06-25 have not arrived: 0 of \d+ symbols", said.error())
+    assert digests(filled) == before
+    assert run(filled, "--min-coverage", "0").code == 0
+
+
+def test_a_snapshot_in_the_range_stops_a_run_that_must_not_find_one(filled: str) -> None:
+    one = ids(filled)[4]
+    assert run(filled, "--portfolio", one).code == 0
+    before = digests(filled)
+    said = run(filled, "--on-existing", "error")
+    assert (said.code, said.out) == (2, "")
+    assert f"portfolio {one} has a complete snapshot of {START}" in said.error()
+    assert digests(filled) == before
+
+
+def test_a_value_that_does_not_fit_fails_its_portfolio_alone(filled: str) -> None:
+    one = ids(filled)[2]
+    # 999,999,999,999 at 999.99 is nearly 10^15 dollars; the columns end below 10^14 (S10).
+    query(
+        filled,
+        "UPDATE positions SET quantity = 999999999999, entry_price = 999.99, symbol = 'HUGE', "  # noqa: S608
+        "position_type = 'LONG', investment_class = 'PUBLIC', exit_date = NULL, "
+        "expiration_date = NULL, deleted_at = NULL, entry_date = '2025-06-01' WHERE id = "
+        f"(SELECT min(id::text)::uuid FROM positions WHERE portfolio_id = '{one}')",
+    )
+    said = run(filled)
+    assert said.code == 1
+    assert "portfolios: 11 complete, 0 skipped, 1 failed" in said.out
+    (line,) = said.err.splitlines()
+    assert line.startswith(f"batchcore: failed: {one}: out_of_range ")
+    assert line.endswith(f" on {START}")
+    stored = query(
+        filled, "SELECT portfolio_id::text, count(*) FROM portfolio_snapshots GROUP BY 1"
+    )
+    assert {row[0]: row[1] for row in stored} == {
+        other: SIZE.sessions for other in ids(filled) if other != one
+    }
+
+
+def test_an_unwritable_snapshot_table_is_refused(filled: str) -> None:
+    role = f"reader_{uuid.uuid4().hex}"
+    query(
+        filled,
+        f"CREATE ROLE {role}; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};"
+        f"GRANT UPDATE ON portfolios TO {role}",
+    )
+    try:
+        before = digests(filled)
+        said = run(f"{filled}{'&' if '?' in filled else '?'}role={role}")
+        assert (said.code, said.out) == (3, "")
+        assert "portfolio_snapshots" in said.error()
+        assert "INSERT" in said.error()
+        assert digests(filled) == before
+    finally:
+        query(filled, f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_symbols_that_differ_by_case_are_an_issue(filled: str) -> None:
+    query(
+        filled,
+        "INSERT INTO market_data_cache (id, symbol, date, close, data_source, created_at, "
+        "updated_at) SELECT gen_random_uuid(), lower(symbol), date, close, 'twice', created_at, "
+        "updated_at FROM market_data_cache WHERE symbol = 'AAAB' AND date >= '2025-06-16'",
+    )
+    said = run(filled, "--json")
+    assert said.code == 0
+    (issue,) = [one for one in said.document()["issues"] if one["name"] == "duplicate_price"]
+    assert (issue["symbol"], issue["session"]) == ("AAAB", START)
+    assert snapshots(filled) == ROWS
+
+
+def test_a_position_that_cannot_be_used_is_left_out_and_named(filled: str) -> None:
+    bad = query(filled, "SELECT id, symbol FROM positions WHERE deleted_at IS NULL LIMIT 1")[0]
+    query(filled, f"UPDATE positions SET entry_price = -1 WHERE id = '{bad['id']}'")  # noqa: S608
+    said = run(filled, "--json")
+    assert said.code == 0
+    issues = said.document()["issues"]
+    found = [one for one in issues if one["name"] == "missing_entry_price"]
+    assert [one["symbol"] for one in found] == [bad["symbol"]]
+    assert snapshots(filled) == ROWS
+
+
+def test_a_full_database_is_not_filled(filled: str) -> None:
+    before = digests(filled)
+    said = batchcore("generate", "--database-url", filled, "--portfolios", "2")
+    assert (said.code, said.out) == (3, "")
+    assert "table `portfolios` has rows already" in said.error()
+    assert digests(filled) == before
+
+
+def test_a_database_with_snapshots_alone_is_not_filled(filled: str) -> None:
+    assert run(filled).code == 0
+    query(
+        filled,
+        "ALTER TABLE portfolio_snapshots DROP CONSTRAINT fk_portfolio_snapshots_portfolio_id",
+    )
+    query(
+        filled,
+        "TRUNCATE portfolios, positions, position_realized_events, equity_changes, "
+        "market_data_cache",
+    )
+    said = batchcore("generate", "--database-url", filled, "--portfolios", "2")
+    assert said.code == 3
+    assert "table `portfolio_snapshots` has rows already" in said.error()
+    assert query(filled, "SELECT count(*) FROM portfolios")[0][0] == 0
+
+
+def test_an_error_as_json_is_alone_on_stdout(filled: str) -> None:
+    query(filled, "DELETE FROM market_data_cache WHERE date = '2025-06-25'")
+    said = run(filled, "--json")
+    error = said.document()["error"]
+    assert (error["type"], error["exit_code"]) == ("CoverageError", 2)
+    assert (error["session"], error["coverage"], error["min_coverage"]) == ("2025-06-25", 0.0, 0.5)
+    assert said.error() == error["message"]
+
+
+# Signals, in a process of its own.
+
+
+async def _interrupted(url: str, number: signal.Signals) -> Said:
+    """Run with three chunks, of which the last waits for a lock, and send a signal then."""
+    blocker, observer = await asyncpg.connect(url), await asyncpg.connect(url)
+
+    async def others(condition: str) -> int:
+        return await observer.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <>"  # noqa: S608
+            f" ALL ($1) AND {condition}",
+            [blocker.get_server_pid(), observer.get_server_pid()],
+        )
+
+    try:
+        await blocker.execute("BEGIN")
+        await blocker.execute(
+            "INSERT INTO portfolio_snapshots (id, portfolio_id, snapshot_date, total_value,"
+            " cash_value, long_value, short_value, gross_exposure, net_exposure, num_positions,"
+            " num_long_positions, num_short_positions, created_at) SELECT gen_random_uuid(),"
+            " max(id::text)::uuid, DATE '2025-06-30', 0, 0, 0, 0, 0, 0, 0, 0, 0, now()"
+            " FROM portfolios"
+        )
+        words = ("run", "--database-url", url, *RANGE, "--chunk-size", "4", "--json")
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "batchcore", *words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        async with asyncio.timeout(60):
+            while not await others("wait_event_type = 'Lock' AND query LIKE 'COPY%'"):
+                assert process.returncode is None
+            process.send_signal(number)
+            out, err = await process.communicate()
+            while await others("true"):
+                pass
+        return Said(process.returncode or 0, out.decode(), err.decode())
+    finally:
+        await blocker.close()
+        await observer.close()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_keeps_what_it_committed_and_goes_on(
+    filled: str, number: signal.Signals, code: int
+) -> None:
+    said = asyncio.run(_interrupted(filled, number))
+    assert said.code == code
+    assert said.error() == (
+        f"interrupted by {number.name}; what was committed stays, run again to go on"
+    )
+    assert json.loads(said.out)["error"]["exit_code"] == code
+    assert snapshots(filled) == 8 * SIZE.sessions
+    equities = "SELECT count(*) FROM portfolios p WHERE equity_balance = (SELECT equity_balance"
+    equities += " FROM portfolio_snapshots WHERE portfolio_id = p.id AND snapshot_date = "
+    assert query(filled, f"{equities} '{END}')")[0][0] == 8
+
+    assert run(filled).code == 0
+    assert snapshots(filled) == ROWS
+
+
+def test_the_module_runs_as_a_program(filled: str) -> None:
+    process = subprocess.run(  # noqa: S603  # our own words
+        [sys.executable, "-m", "batchcore", "run", *RANGE, "--json"],
+        env={**os.environ, "BATCHCORE_DATABASE_URL": filled},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    assert json.loads(process.stdout)["rows_written"] == ROWS
+
+
+def test_equities_are_those_of_the_last_session(filled: str) -> None:
+    assert run(filled).code == 0
+    stored = query(
+        filled,
+        "SELECT p.equity_balance AS rolled, s.equity_balance AS snapshot FROM portfolios p "
+        "JOIN portfolio_snapshots s ON s.portfolio_id = p.id AND s.snapshot_date = '2025-06-30'",
+    )
+    assert len(stored) == SIZE.portfolios
+    assert all(row["rolled"] == row["snapshot"] != Decimal(0) for row in stored)

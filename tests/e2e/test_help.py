@@ -1,0 +1,33 @@
+"""The help of every command stands in a file; `python tests/support/command.py` rewrites them."""
+
+import pytest
+import typer
+
+from batchcore import cli
+from support.command import COMMANDS, HELP, help_file, help_text
+
+LATER = {
+    *("--missing", "--changed-since", "--analytics", "--max-failed", "--connections"),
+    *("--schema", "--resume", "--no-resume", "--portfolios-file"),
+}
+
+
+def test_every_command_has_a_file() -> None:
+    commands = typer.main.get_command(cli.app).commands
+    assert sorted(commands) == sorted(COMMANDS)
+    assert {path.stem for path in HELP.iterdir()} == {"batchcore", *COMMANDS}
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_is_that_of_the_file(command: str | None) -> None:
+    assert help_text(command) == help_file(command).read_text()
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_help_names_no_option_of_later(command: str) -> None:
+    assert not LATER & set(help_text(command).split())
+
+
+def test_plan_takes_the_options_of_run() -> None:
+    run, plan = (help_file(name).read_text().split("Options:")[1] for name in ("run", "plan"))
+    assert run == plan

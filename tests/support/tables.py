@@ -1,0 +1,48 @@
+"""A filled database as tests of the command line look at it."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+
+from batchcore import demo
+
+SIZE = demo.Size(portfolios=12, symbols=30, sessions=10)
+SEED = 7
+TABLES = (
+    "portfolios",
+    "positions",
+    "position_realized_events",
+    "equity_changes",
+    "market_data_cache",
+    "portfolio_snapshots",
+)
+
+
+def query(url: str, sql: str) -> list[asyncpg.Record]:
+    """Return the rows of a SELECT; run anything else, several statements too."""
+
+    async def run() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(url)
+        try:
+            if sql.startswith("SELECT"):
+                return await connection.fetch(sql)
+            await connection.execute(sql)
+            return []
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def digests(url: str) -> dict[str, Any]:
+    """Return a digest of all rows of each table that is there."""
+    there = {row[0] for row in query(url, "SELECT tablename::text FROM pg_tables")}
+    return {
+        table: query(
+            url,
+            f"SELECT md5(string_agg(t::text, chr(10) ORDER BY t::text)) FROM {table} t",  # noqa: S608
+        )[0][0]
+        for table in TABLES
+        if table in there
+    }
