@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from batchcore import native
@@ -92,7 +92,7 @@ def test_core_equals_the_reference_on_columns_of_other_scales(run: Run) -> None:
 
 
 def sample(count: int) -> list[Run]:
-    return [Generator.seeded(seed).run() for seed in range(count)]
+    return [Generator.seeded(number).run() for number in range(count)]
 
 
 def test_generator_reaches_every_issue() -> None:
@@ -173,7 +173,12 @@ def test_misses_are_those_of_the_sessions_written(run: Run) -> None:
 
 
 @pytest.mark.slow
-@settings(PROFILE, max_examples=50_000)
-@given(runs())
-def test_core_equals_the_reference_50_000_times(run: Run) -> None:
-    assert by_core(run) == by_reference(run)
+@pytest.mark.parametrize("part", range(10))  # hypothesis keeps a tree of all examples in memory
+def test_core_equals_the_reference_50_000_times(part: int) -> None:
+    @seed(part)
+    @settings(PROFILE, max_examples=5000)
+    @given(runs())
+    def core_equals_the_reference(run: Run) -> None:
+        assert by_core(run) == by_reference(run)
+
+    core_equals_the_reference()

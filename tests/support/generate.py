@@ -37,6 +37,7 @@ NO_CHANGE_TYPES = (None, "DIVIDEND", "contribution")
 NOT_FINITE = (Decimal("NaN"), Decimal("Infinity"), Decimal("-Infinity"))
 TOO_FINE = Decimal("1E-25")
 TOO_LARGE = (Decimal("1E+30"), Decimal("-1E+30"))
+LARGE_AMOUNTS = (Decimal("60000000000000.01"), Decimal(10) ** 14, Decimal("99999999999999.99"))
 NO_DAYS = (None, ref.INFINITE_DAY)
 SPOILT: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("symbol", (None, *BLANKS)),
@@ -210,6 +211,8 @@ class Generator:
             events = [self.event() for _ in range(self.integer(1, 3))]
             if position.exit_day is not None and self.chance(50):
                 events = [replace(event, day=position.exit_day) for event in events]
+                if position.quantity and self.chance(50):
+                    events[0] = replace(events[0], quantity=abs(position.quantity))
             position = replace(position, events=tuple(events))
         return position
 
@@ -220,7 +223,7 @@ class Generator:
         return self.maybe_odd(price, self.scales.price)
 
     def market_value(self) -> Decimal | None:
-        value = self.decimal(self.scales.money, 9000) * self.one_of((1, -1))
+        value = self.decimal(self.scales.money, 9000) * self.one_of((1, -1, 0))
         return self.maybe_odd(value, self.scales.money)
 
     def spoilt(self, position: ref.Position) -> ref.Position:
@@ -238,7 +241,7 @@ class Generator:
     def flow(self) -> ref.Flow:
         amount = self.decimal(self.scales.money, 9000)
         if self.edges and self.chance(3):
-            amount = Decimal("60000000000000.01")
+            amount = self.one_of(LARGE_AMOUNTS)
         return ref.Flow(
             self.odd_day() if self.chance(self.odd) else self.day(),
             self.maybe_odd(amount, self.scales.money),
@@ -290,7 +293,8 @@ class Generator:
         """Return a run of 1 to 4 portfolios over 1 to 8 sessions."""
         this = self
         if self.chance(15):
-            this = replace(self, scales=ref.Scales(*(self.integer(0, 8) for _ in range(3))))
+            units = [self.integer(0, 8) for _ in range(3)]
+            this = replace(self, scales=ref.Scales(*units, money=self.one_of((2, 3, 4))))
         return this.any_run()
 
     def any_run(self) -> Run:
