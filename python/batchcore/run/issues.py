@@ -42,7 +42,7 @@ class IssueList:
     def add_rows(self, rows: Rows, first_portfolio: int) -> None:
         """Append what a chunk noticed, and count its misses."""
         self.add(rows.issues, first_portfolio)
-        self._count(rows.misses)
+        self.add_misses(rows.misses)
 
     def add_noticed(self, name: str, noticed: Noticed, first_portfolio: int, unit: str) -> None:
         """Append one issue for each portfolio noticed: its first day, and how many days."""
@@ -72,7 +72,8 @@ class IssueList:
             )
         )
 
-    def _count(self, misses: Misses) -> None:
+    def add_misses(self, misses: Misses) -> None:
+        """Add misses to those of the same symbol."""
         names = misses.symbol.table()
         for row in range(len(misses)):
             known = misses.symbol.state[row] == State.VALUE

@@ -1,0 +1,276 @@
+"""The plan of a run against `reference.span`, without a database."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchcore import calendar as calendars
+from batchcore import reference as ref
+from batchcore.calendar import date_of
+from batchcore.db.load import Existing, Portfolios, SnapshotColumns, located, sorted_ids
+from batchcore.errors import ConfigError, SnapshotExistsError
+from batchcore.run import plan as plans
+from support import build
+from support.outcome import seeded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+MONDAY = 20458
+"""2026-01-05; like `FIRST` and `LAST` in days since 1970-01-01."""
+
+FIRST, LAST = MONDAY - 10, MONDAY + 30
+NAN = Decimal("NaN")
+
+Rows = dict[int, ref.Stored]
+"""The snapshots of a portfolio by day."""
+
+
+def ids(count: int) -> npt.NDArray[np.uint8]:
+    found = build.uuids(f"p{number}" for number in range(count))
+    return np.ascontiguousarray(found[sorted_ids(found)])
+
+
+def complete(rows: Rows, calendar: calendars.Calendar) -> list[int]:
+    return sorted(
+        day
+        for day, row in rows.items()
+        if row.is_complete
+        and row.equity is not None
+        and row.equity.is_finite()
+        and calendar.is_session([day])[0]
+    )
+
+
+def loaded(
+    rows: Sequence[Rows], calendar: calendars.Calendar, boundary: int, deleted: Sequence[int] = ()
+) -> Portfolios:
+    """Return what the query of portfolios brings; the equity of a snapshot is its day."""
+
+    def columns(days: list[int | None]) -> SnapshotColumns:
+        money = build.decimals([None if day is None else Decimal(day) for day in days], 2)
+        return SnapshotColumns(build.days(days), money, money, money, money)
+
+    found = [complete(each, calendar) for each in rows]
+    before = [max((d for d in days if d < boundary), default=None) for days in found]
+    first = [min((d for d in days if d >= boundary), default=None) for days in found]
+    last = [max((d for d in days if d >= boundary), default=None) for days in found]
+    earliest = columns(first)
+    return Portfolios(
+        id=ids(len(rows)),
+        equity=build.decimals([Decimal(1)] * len(rows), 2),
+        deleted=np.isin(np.arange(len(rows)), deleted),
+        before=columns(before),
+        first_day=earliest.day,
+        first_equity=earliest.equity,
+        first_pnl=earliest.cumulative_pnl,
+        first_flow=earliest.cumulative_pnl,
+        last=columns(last),
+    )
+
+
+def existing(rows: Sequence[Rows], calendar: calendars.Calendar, first: int, last: int) -> Existing:
+    found = [
+        (number, day, day in complete(each, calendar))
+        for number, each in enumerate(rows)
+        for day in each
+        if first <= day <= last
+    ]
+    own = ids(len(rows))
+    return Existing(
+        np.ascontiguousarray(own[[number for number, _, _ in found]]).reshape(-1, 16),
+        np.array([day for _, day, _ in found], dtype=np.int32),
+        np.array([done for _, _, done in found], dtype=np.bool_),
+    )
+
+
+def written(plan: plans.Plan, row: int) -> list[int]:
+    return [
+        day for day in plan.sessions.tolist() if plan.first_day[row] <= day <= plan.last_day[row]
+    ]
+
+
+days = st.integers(FIRST, LAST)
+stored = st.builds(
+    ref.Stored,
+    day=days,
+    is_complete=st.booleans() | st.just(value=True),
+    equity=st.sampled_from([Decimal(1), Decimal(1), None, NAN]),
+)
+portfolio_rows = st.lists(stored, max_size=6).map(lambda rows: {row.day: row for row in rows})
+some_calendars = st.sampled_from(["daily", "XNYS"]).map(calendars.load) | st.sets(days).map(
+    lambda found: calendars.from_price_dates(sorted(found))
+)
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    rows=st.lists(portfolio_rows, min_size=1, max_size=4),
+    calendar=some_calendars,
+    ends=st.tuples(days, days).map(sorted),
+    mode=st.sampled_from(["skip", "replace", "error"]),
+)
+def test_a_plan_is_what_the_reference_says(
+    rows: list[Rows], calendar: calendars.Calendar, ends: list[int], mode: str
+) -> None:
+    start, end = ends
+    sessions = calendar.sessions(FIRST, LAST).tolist()
+    spans = [ref.span(list(each.values()), sessions, start, end, mode) for each in rows]
+    portfolios = loaded(rows, calendar, start)
+    stopped = [(row, span.exists) for row, span in enumerate(spans) if span.exists is not None]
+
+    if stopped:
+        with pytest.raises(SnapshotExistsError) as caught:
+            plans.make_plan(portfolios, calendar, plans.Range(start, end), mode)
+        row, day = stopped[0]
+        assert caught.value.portfolio == plans.uuid_text(portfolios.id[row])
+        assert caught.value.session == date_of(day).isoformat()
+        return
+    plan = plans.make_plan(portfolios, calendar, plans.Range(start, end), mode)
+
+    assert [tuple(written(plan, row)) for row in range(len(rows))] == [s.sessions for s in spans]
+    assert plan.sessions_planned().tolist() == [len(span.sessions) for span in spans]
+    assert plan.works().tolist() == [bool(span.sessions) for span in spans]
+    run = sorted({day for span in spans for day in span.sessions})
+    assert plan.sessions[plan.sessions_run()].tolist() == run
+    previous = dict(
+        zip(map(bytes, plan.previous.portfolio_id), plan.previous.day.tolist(), strict=True)
+    )
+    equity = dict(
+        zip(map(bytes, plan.previous.portfolio_id), plan.previous.equity.values, strict=True)
+    )
+    for row, span in enumerate(spans):
+        own = bytes(plan.id[row])
+        if span.sessions:
+            assert previous.get(own) == span.previous
+            assert equity.get(own) == (span.previous and span.previous * 100)
+    if run:
+        starts = [span.previous or start for span in spans if span.sessions]
+        assert (plan.price_first, plan.price_last) == (min(starts), run[-1])
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    rows=st.lists(portfolio_rows, min_size=1, max_size=4),
+    calendar=some_calendars,
+    ends=st.tuples(days, days).map(sorted),
+    mode=st.sampled_from(["skip", "replace"]),
+)
+def test_gaps_and_rows_off_session_are_what_the_reference_says(
+    rows: list[Rows], calendar: calendars.Calendar, ends: list[int], mode: str
+) -> None:
+    start, end = ends
+    sessions = calendar.sessions(FIRST, LAST).tolist()
+    spans = [ref.span(list(each.values()), sessions, start, end, mode) for each in rows]
+    plan = plans.make_plan(loaded(rows, calendar, start), calendar, plans.Range(start, end), mode)
+    # As wide as it can get: the window of a chunk is that of all its portfolios.
+    there = existing(rows, calendar, FIRST, LAST)
+    owner = located(there.portfolio_id, plan.id)
+    last = np.where(plan.works(), np.maximum(plan.last_day, end), end)
+    window = (np.full(len(rows), start), last)
+
+    off = plans.off_session(there, owner, calendar, window)
+    gaps = plans.gaps(there, owner, plan.latest_day, calendar.sessions(start, end))
+
+    def expected(noticed: list[tuple[int, ...]]) -> list[tuple[int, int, int]]:
+        return [(row, found[0], len(found)) for row, found in enumerate(noticed) if found]
+
+    def shown(noticed: plans.Noticed) -> list[tuple[int, int, int]]:
+        columns = (noticed.portfolio.tolist(), noticed.first.tolist(), noticed.days.tolist())
+        return list(zip(*columns, strict=True))
+
+    assert shown(off) == expected([span.off_session for span in spans])
+    if mode == "skip":
+        assert shown(gaps) == expected([span.gaps for span in spans])
+
+
+def test_without_a_start_each_goes_on_after_its_latest() -> None:
+    calendar = calendars.load("daily")
+    rows = [
+        {MONDAY: ref.Stored(MONDAY)},
+        {},
+        {MONDAY + 5: ref.Stored(MONDAY + 5)},
+        {MONDAY + 9: ref.Stored(MONDAY + 9), MONDAY + 1: ref.Stored(MONDAY + 1)},
+    ]
+    days = plans.Range(None, MONDAY + 5)
+    plan = plans.make_plan(loaded(rows, calendar, days.boundary), calendar, days, "skip")
+
+    assert [written(plan, row) for row in range(4)] == [
+        [MONDAY + 1, MONDAY + 2, MONDAY + 3, MONDAY + 4, MONDAY + 5],
+        [MONDAY + 5],
+        [],
+        [],  # its latest is beyond the end
+    ]
+
+
+def test_a_soft_deleted_portfolio_has_no_sessions_and_stops_nobody() -> None:
+    calendar = calendars.load("daily")
+    rows = [{MONDAY: ref.Stored(MONDAY)}, {}]
+    portfolios = loaded(rows, calendar, MONDAY, deleted=[0])
+    for mode in ("skip", "replace", "error"):
+        plan = plans.make_plan(portfolios, calendar, plans.Range(MONDAY, MONDAY + 1), mode)
+        assert plan.sessions_planned().tolist() == [0, 2]
+
+
+def test_nobody_is_a_plan_without_work() -> None:
+    calendar = calendars.load("XNYS")
+    plan = plans.make_plan(
+        loaded([], calendar, MONDAY), calendar, plans.Range(MONDAY, LAST), "skip"
+    )
+    assert len(plan.works()) == len(plan.sessions) == 0
+    assert plans.chunks(plan, None) == []
+
+
+def test_chunks_cut_portfolios_in_order_and_leave_nobody_out() -> None:
+    calendar = calendars.load("daily")
+    choose = seeded("chunks")
+    rows: list[Rows] = [
+        {LAST: ref.Stored(LAST)} if choose.random() < 0.5 else {} for _ in range(23)
+    ]
+    plan = plans.make_plan(
+        loaded(rows, calendar, MONDAY), calendar, plans.Range(MONDAY, MONDAY), "skip"
+    )
+    for size in (1, 4, 23, 100):
+        made = plans.chunks(plan, size)
+        assert [chunk.number for chunk in made] == list(range(len(made)))
+        assert [chunk.rows.start for chunk in made] == list(range(0, 23, size))
+        assert all(chunk.rows.stop - chunk.rows.start == size for chunk in made)
+        works = np.concatenate([chunk.works for chunk in made])
+        assert works.tolist() == plan.works().tolist() == [not each for each in rows]
+
+
+@pytest.mark.parametrize(
+    ("sessions", "portfolios"),
+    [(1, 10_000), (0, 10_000), (10, 10_000), (100, 1000), (120, 833), (2000, 50), (10_000, 50)],
+)
+def test_a_chunk_has_about_100_000_rows(sessions: int, portfolios: int) -> None:
+    assert plans.default_chunk_size(sessions) == portfolios
+
+
+def test_portfolios_that_are_not_there_are_named() -> None:
+    found = ids(3)
+    plans.check_found(found[:2], found)
+    with pytest.raises(ConfigError, match="unknown portfolio") as caught:
+        plans.check_found(found, found[1:])
+    assert plans.uuid_text(found[0]) in str(caught.value)
+
+
+def test_the_opening_of_a_chunk_is_that_of_its_portfolios() -> None:
+    calendar = calendars.load("daily")
+    rows: list[Rows] = [{}, {MONDAY + 3: ref.Stored(MONDAY + 3)}, {}]
+    plan = plans.make_plan(
+        loaded(rows, calendar, MONDAY), calendar, plans.Range(MONDAY, MONDAY + 1), "error"
+    )
+    opening = plans.chunk_opening(plan.opening, slice(1, 3))
+    assert opening.portfolio_id.tolist() == plan.id[1:].tolist()
+    assert opening.earliest_day.values.tolist()[:1] == [MONDAY + 3]
+    assert opening.earliest_day.state.tolist() == [0, 1]
+    assert opening.earliest_equity.values.tolist()[:1] == [(MONDAY + 3) * 100]

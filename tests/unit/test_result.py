@@ -1,0 +1,239 @@
+"""The report of a run: mapping, JSON, issues, errors; and how issues are gathered."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from batchcore.frames import Issues, Misses, Text
+from batchcore.run.issues import IssueList
+from batchcore.run.plan import Noticed
+from batchcore.run.result import (
+    FAILED,
+    STATUSES,
+    BatchResult,
+    Coverage,
+    PortfolioResults,
+    cache_stats,
+    issue_dicts,
+)
+from batchcore.units import Mark
+from support import build
+
+MONDAY = 20458
+"""2026-01-05 in days since 1970-01-01."""
+
+IDS = [uuid.UUID(int=number) for number in (1, 2, 3)]
+
+
+def issues(*rows: tuple[str, int, str | None, int | None, str]) -> Issues:
+    return Issues(
+        name=Text.of([name for name, *_ in rows]),
+        portfolio=np.array([portfolio for _, portfolio, *_ in rows], dtype=np.int32),
+        symbol=Text.of([symbol for *_, symbol, _, _ in rows]),
+        day=build.days([day for *_, day, _ in rows]),
+        detail=Text.of([detail for *_, detail in rows]),
+    )
+
+
+def report() -> BatchResult:
+    return BatchResult(
+        run_id="r",
+        policy="rollforward",
+        dry_run=False,
+        portfolios=PortfolioResults(
+            id=np.frombuffer(b"".join(one.bytes for one in IDS), dtype=np.uint8).reshape(-1, 16),
+            status=np.array([0, FAILED, STATUSES.index("skipped")], dtype=np.uint8),
+            sessions_planned=np.array([2, 2, 0], dtype=np.int32),
+            sessions_written=np.array([2, 1, 0], dtype=np.int32),
+        ),
+        issues=issues(
+            ("stale", -1, "AAA", MONDAY, "3 lot-sessions until 2026-01-07"),
+            ("expired", 0, "OPT", MONDAY, "expiration_date"),
+            ("non_finite", 1, "BAD", None, "quantity"),
+            ("out_of_range", 1, None, MONDAY + 1, "daily_pnl = 100000000000000.00"),
+            ("expired", 1, 'quote " and é', MONDAY, "expiration_date"),
+        ),
+        sessions=np.array([MONDAY, MONDAY + 1], dtype=np.int32),
+        sessions_left_out=np.array([MONDAY + 5], dtype=np.int32),
+        rows_written=3,
+        statements_by_phase={"check": 2, "load": 8, "persist": 3},
+        seconds_by_phase={"load": 0.25, "total": 1.5},
+        rows_by_load={"prices": 7},
+        bytes_written=99,
+        cache=cache_stats(np.array([6, 3, 2, 1], dtype=np.int64)),
+        coverage=Coverage(
+            session=np.array([MONDAY, MONDAY + 1], dtype=np.int32),
+            fresh=np.array([1, 0], dtype=np.uint32),
+            recent=np.array([4, 0], dtype=np.uint32),
+        ),
+        peak_memory_bytes=1,
+        consistent=True,
+        chunks=1,
+    )
+
+
+def test_a_report_is_a_mapping_with_the_keys_of_the_plan() -> None:
+    result = report()
+    assert list(result) == [
+        "success",
+        "portfolios_processed",
+        "snapshots_created",
+        "errors",
+        "cache_stats",
+        "duration_seconds",
+    ]
+    assert len(result) == 6
+    assert dict(result) == {
+        "success": False,
+        "portfolios_processed": 1,
+        "snapshots_created": 3,
+        "errors": [f"{IDS[1]}: out_of_range daily_pnl = 100000000000000.00 on 2026-01-06"],
+        "cache_stats": dict(result.cache),
+        "duration_seconds": 1.5,
+    }
+    assert "rows" not in result
+    with pytest.raises(KeyError):
+        result["rows"]
+
+
+def test_a_report_is_json() -> None:
+    result = report()
+    told = result.to_dict()
+    assert json.loads(json.dumps(told)) == told
+    assert told["portfolios"] == {
+        "id": [str(one) for one in IDS],
+        "status": ["ok", "failed", "skipped"],
+        "sessions_planned": [2, 2, 0],
+        "sessions_written": [2, 1, 0],
+    }
+    assert told["sessions"] == ["2026-01-05", "2026-01-06"]
+    assert told["sessions_left_out"] == ["2026-01-10"]
+    assert told["statements"] == 13
+    assert told["coverage"] == {"2026-01-05": 0.25, "2026-01-06": 1.0}
+    assert told["issues"][3] == {
+        "name": "out_of_range",
+        "portfolio": str(IDS[1]),
+        "symbol": None,
+        "session": "2026-01-06",
+        "detail": "daily_pnl = 100000000000000.00",
+    }
+    assert told["issues"][0]["portfolio"] is None
+
+
+def test_issues_are_counted_by_name() -> None:
+    assert report().issues_by_name() == {
+        "expired": 2,
+        "non_finite": 1,
+        "out_of_range": 1,
+        "stale": 1,
+    }
+
+
+def test_only_what_failed_a_portfolio_is_an_error() -> None:
+    # `non_finite` of a position has no session and fails nobody.
+    assert len(report().errors()) == 1
+    fine = replace(report(), issues=issues(("expired", 0, "OPT", MONDAY, "expiration_date")))
+    assert fine.errors() == []
+
+
+def test_a_report_without_sessions_says_that_nothing_was_to_do() -> None:
+    assert not report().nothing_to_do
+    assert replace(report(), sessions=np.zeros(0, dtype=np.int32)).nothing_to_do
+
+
+def test_hits_are_fresh_and_lookback() -> None:
+    marks = np.zeros(4, dtype=np.int64)
+    assert cache_stats(marks)["hit_rate"] is None
+    marks[Mark.FRESH], marks[Mark.LOOKBACK], marks[Mark.STALE], marks[Mark.UNPRICED] = 6, 3, 2, 1
+    assert cache_stats(marks) == {
+        "fresh": 6,
+        "lookback_hits": 3,
+        "stale": 2,
+        "unpriced": 1,
+        "hits": 9,
+        "misses": 3,
+        "hit_rate": 0.75,
+    }
+
+
+def shown(found: Issues) -> list[tuple[str, int, str | None, int | None, str]]:
+    days = [
+        None if state else day
+        for day, state in zip(found.day.values.tolist(), found.day.state.tolist(), strict=True)
+    ]
+    columns = (found.name, found.symbol, found.detail)
+    names, symbols, details = (column.texts() for column in columns)
+    return list(zip(names, found.portfolio.tolist(), symbols, days, details, strict=True))
+
+
+def test_issues_come_in_the_order_of_portfolios_whatever_was_noticed_first() -> None:
+    chunks = IssueList()
+    chunks.add(issues(("gap", 1, None, MONDAY, "2 sessions")), first_portfolio=4)
+    chunks.add(
+        issues(
+            ("duplicate_price", -1, "AAA", MONDAY, "1 dates"),
+            ("expired", 0, "OPT", MONDAY, "expiration_date"),
+            ("expired", 1, "OPT", MONDAY, "expiration_date"),
+        )
+    )
+    chunks.add(issues(("bad_flow", 1, None, None, "amount")), first_portfolio=4)
+
+    assert shown(chunks.finish()) == [
+        ("duplicate_price", -1, "AAA", MONDAY, "1 dates"),
+        ("expired", 0, "OPT", MONDAY, "expiration_date"),
+        ("expired", 1, "OPT", MONDAY, "expiration_date"),
+        ("gap", 5, None, MONDAY, "2 sessions"),
+        ("bad_flow", 5, None, None, "amount"),
+    ]
+
+
+def test_what_is_noticed_is_one_issue_for_each_portfolio() -> None:
+    found = IssueList()
+    noticed = Noticed(
+        portfolio=np.array([0, 2], dtype=np.int32),
+        first=np.array([MONDAY, MONDAY + 1], dtype=np.int32),
+        days=np.array([3, 1], dtype=np.int64),
+    )
+    found.add_noticed("gap", noticed, 10, "sessions")
+    found.add_one("soft_deleted", 3, "")
+    assert shown(found.finish()) == [
+        ("soft_deleted", 3, None, None, ""),
+        ("gap", 10, None, MONDAY, "3 sessions"),
+        ("gap", 12, None, MONDAY + 1, "1 sessions"),
+    ]
+
+
+def misses(*rows: tuple[str, bool, int, int, int]) -> Misses:
+    return Misses(
+        symbol=Text.of([symbol for symbol, *_ in rows]),
+        unpriced=np.array([unpriced for _, unpriced, *_ in rows], dtype=np.bool_),
+        lot_sessions=np.array([count for *_, count, _, _ in rows], dtype=np.int64),
+        first=np.array([first for *_, first, _ in rows], dtype=np.int32),
+        last=np.array([last for *_, last in rows], dtype=np.int32),
+    )
+
+
+def test_misses_of_a_symbol_add_up_over_chunks() -> None:
+    found = IssueList()
+    found.add(issues(("gap", 0, None, MONDAY, "1 sessions")))
+    for chunk in (
+        misses(("AAA", False, 2, MONDAY + 1, MONDAY + 2), ("BBB", True, 1, MONDAY, MONDAY)),
+        misses(("AAA", False, 3, MONDAY, MONDAY + 1)),
+    ):
+        found.add_misses(chunk)
+    assert shown(found.finish()) == [
+        ("gap", 0, None, MONDAY, "1 sessions"),
+        ("stale", -1, "AAA", MONDAY, "5 lot-sessions until 2026-01-07"),
+        ("unpriced", -1, "BBB", MONDAY, "1 lot-sessions until 2026-01-05"),
+    ]
+
+
+def test_an_empty_list_of_issues_is_one() -> None:
+    found = IssueList().finish()
+    assert len(found) == 0
+    assert issue_dicts(replace(report(), issues=found)) == []
