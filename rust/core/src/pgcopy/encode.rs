@@ -109,7 +109,8 @@ impl<'a> Encoder<'a> {
         })?;
         let mut columns = Vec::with_capacity(fields.len());
         for field in fields {
-            let checked = check_state(field.state, rows).and_then(|()| check(field.cells, rows));
+            let checked =
+                check_state(field.state, rows).and_then(|()| check(field.cells, field.state, rows));
             let checked = checked.map_err(|Fault { row, what }| Error::Encode {
                 column: field.name.to_owned(),
                 row,
@@ -252,7 +253,8 @@ impl Fault {
 fn check_state(state: Option<&[u8]>, rows: usize) -> Result<(), Fault> {
     let Some(state) = state else { return Ok(()) };
     check_length(state.len(), rows, "states")?;
-    check_each(state, |&state| state <= State::Null.byte(), "state 0 or 1")
+    let right = |&state: &u8| state <= State::Null.byte();
+    check_each(state, None, right, "state 0 or 1")
 }
 
 fn check_length(actual: usize, expected: usize, unit: &str) -> Result<(), Fault> {
@@ -264,12 +266,16 @@ fn check_length(actual: usize, expected: usize, unit: &str) -> Result<(), Fault>
     )))
 }
 
+/// Checks every value that will be written; what stands in a row of NULL means nothing.
 fn check_each<T: core::fmt::Display>(
     values: &[T],
+    state: Option<&[u8]>,
     right: impl Fn(&T) -> bool,
     expected: &str,
 ) -> Result<(), Fault> {
-    match values.iter().enumerate().find(|(_, value)| !right(value)) {
+    let is_null = |row| state.is_some_and(|state| at(state, row) == State::Null.byte());
+    let wrong = |&(row, value): &(usize, &T)| !right(value) && !is_null(row);
+    match values.iter().enumerate().find(wrong) {
         None => Ok(()),
         Some((row, value)) => Err(Fault {
             row: Some(row),
@@ -278,7 +284,7 @@ fn check_each<T: core::fmt::Display>(
     }
 }
 
-fn check(cells: Cells<'_>, rows: usize) -> Result<Checked<'_>, Fault> {
+fn check<'a>(cells: Cells<'a>, state: Option<&[u8]>, rows: usize) -> Result<Checked<'a>, Fault> {
     let same_length = |actual| check_length(actual, rows, "rows");
     Ok(match cells {
         Cells::Uuid(bytes) => {
@@ -297,7 +303,7 @@ fn check(cells: Cells<'_>, rows: usize) -> Result<Checked<'_>, Fault> {
             same_length(values.len())?;
             // PostgreSQL's i32::MIN is -infinity; its i32::MAX is out of reach.
             let finite = |day: &i32| *day > i32::MIN + Day::POSTGRES_EPOCH;
-            check_each(values, finite, "a finite date")?;
+            check_each(values, state, finite, "a finite date")?;
             Checked::Date(values)
         }
         Cells::Decimal { values, scale } => {
@@ -316,14 +322,14 @@ fn check(cells: Cells<'_>, rows: usize) -> Result<Checked<'_>, Fault> {
         }
         Cells::Bool(values) => {
             same_length(values.len())?;
-            check_each(values, |&truth| truth <= 1, "bool 0 or 1")?;
+            check_each(values, state, |&truth| truth <= 1, "bool 0 or 1")?;
             Checked::Bool(values)
         }
         Cells::Text { codes, table } => {
             same_length(codes.len())?;
             let texts = table.len();
             let known = |&code: &u32| usize::try_from(code).is_ok_and(|code| code < texts);
-            check_each(codes, known, &format!("a code below {texts}"))?;
+            check_each(codes, state, known, &format!("a code below {texts}"))?;
             table.iter().try_for_each(check_text)?;
             Checked::Text(codes, table)
         }
@@ -520,6 +526,27 @@ mod tests {
             state: Some(&[0]),
         };
         assert_eq!(refusal(short, 2), "column `x`: expected 2 states, was 1");
+    }
+
+    #[test]
+    fn what_stands_in_a_row_of_null_means_nothing() {
+        let table = Table::default();
+        let cells = [
+            Cells::Text {
+                codes: &[9],
+                table: &table,
+            },
+            Cells::Date(&[i32::MIN]),
+            Cells::Bool(&[2]),
+        ];
+        for cells in cells {
+            let null = Field {
+                name: "x",
+                cells,
+                state: Some(&[1]),
+            };
+            assert_eq!(rows_of(&[null], 1), [0, 1, 0xff, 0xff, 0xff, 0xff]);
+        }
     }
 
     #[test]
