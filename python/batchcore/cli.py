@@ -440,12 +440,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run_words = typer.main.get_command(app)  # calling `app` would change sys.excepthook
             code = run_words(words, standalone_mode=False, prog_name="batchcore")
             sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes stdout once more at its end, and would complain then.
+    except (BrokenPipeError, SystemExit):
+        # Typer makes a SystemExit of a broken pipe, and of nothing else in this mode. Python
+        # flushes stdout once more at its end, and would complain then.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    except (Exception, Interrupted, KeyboardInterrupt) as error:  # noqa: BLE001  # the last one to see it
+    except (Exception, Interrupted) as error:  # noqa: BLE001  # the last one to see it
         code = _code(error)
         message = _one_line(error)
         if debug:
@@ -461,8 +462,6 @@ def _code(error: BaseException) -> int:
     match error:
         case Interrupted():
             return 128 + error.signal
-        case KeyboardInterrupt():
-            return 128 + signal.SIGINT
         case LeaseHeldError():
             return LEASE_HELD
         case ConfigError() | InputError() | SchemaError() | typer.TyperException():
@@ -473,13 +472,13 @@ def _code(error: BaseException) -> int:
 
 def _one_line(error: BaseException) -> str:
     match error:
-        case Interrupted() | KeyboardInterrupt():
-            number = error.signal if isinstance(error, Interrupted) else signal.SIGINT
-            text = f"interrupted by {number.name}; what was committed stays, run again to go on"
+        case Interrupted():
+            name = error.signal.name
+            text = f"interrupted by {name}; what was committed stays, run again to go on"
         case typer.TyperException():
-            text = error.format_message()
-            if context := getattr(error, "ctx", None):
-                text += f" (see `{context.command_path} --help`)"
+            context = getattr(error, "ctx", None)
+            path = context.command_path if context is not None else "batchcore"
+            text = f"{error.format_message()} (see `{path} --help`)"
         case DatabaseError() if error.sqlstate is None and isinstance(error.__cause__, OSError):
             text = f"the database cannot be reached: {error}; does it run, and is its URL right?"
         case BatchcoreError():

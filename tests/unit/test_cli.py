@@ -1,0 +1,310 @@
+"""The command line without a database: exit codes, messages, what is imported and shown."""
+
+import io
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from batchcore import cli, errors
+from support.command import batchcore
+
+SECRET = "s3cret"  # noqa: S105  # made up
+
+
+@pytest.fixture(autouse=True)
+def _no_database_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (cli.URL_VARIABLE, *cli.LIBPQ_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+
+
+def python(code: str, *, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603  # our own words
+        [sys.executable, "-c", code],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.DatabaseError("x"), 2),
+        (errors.CoverageError("x"), 2),
+        (errors.SnapshotExistsError("x"), 2),
+        (errors.DecodeError("x"), 2),
+        (errors.NumericError("x"), 2),
+        (errors.CancelledError("x"), 2),
+        (errors.InternalError("x"), 2),
+        (ZeroDivisionError("x"), 2),
+        (errors.ConfigError("x"), 3),
+        (errors.InputError("x"), 3),
+        (errors.SchemaError("x"), 3),
+        (errors.LeaseHeldError("x"), 4),
+        (cli.Interrupted(signal.SIGINT), 130),
+        (cli.Interrupted(signal.SIGTERM), 143),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_exception_has_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    def fail(_given: str | None) -> str:
+        raise error
+
+    monkeypatch.setattr(cli, "_database_url", fail)
+    said = batchcore("run")
+    assert (said.code, said.out) == (code, "")
+    assert said.error()
+    document = batchcore("run", "--json").document()
+    assert document["error"]["exit_code"] == code
+
+
+def test_every_exception_of_the_family_has_been_thought_of() -> None:
+    def family(kind: type) -> set[type]:
+        return {kind}.union(*(family(one) for one in kind.__subclasses__()))
+
+    two = {
+        errors.BatchcoreError,
+        errors.DatabaseError,
+        errors.CoverageError,
+        errors.SnapshotExistsError,
+        errors.DecodeError,
+        errors.NumericError,
+        errors.CancelledError,
+        errors.InternalError,
+    }
+    other = {errors.ConfigError, errors.InputError, errors.SchemaError, errors.LeaseHeldError}
+    assert family(errors.BatchcoreError) == two | other
+
+
+def test_a_defect_says_so_and_shows_its_traceback_on_debug(monkeypatch) -> None:
+    def fail(_given: str | None) -> str:
+        raise ZeroDivisionError("no\nsense")
+
+    monkeypatch.setattr(cli, "_database_url", fail)
+    said = batchcore("run")
+    assert said.error().startswith("a defect of batchcore: ZeroDivisionError: no sense; ")
+    traced = batchcore("run", "--debug")
+    assert traced.err.startswith("Traceback (most recent call last):")
+    assert traced.err.splitlines()[-1] == said.err.strip()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nonsense",),
+        ("run", "--nonsense"),
+        ("run", "--start", "tomorrow"),
+        ("run", "--lookback-days", "many"),
+        ("run", "a word"),
+        ("generate", "--portfolios"),
+        ("version", "--start", "2025-01-02"),
+        ("run", "--missing"),
+        ("run", "--changed-since", "2025-01-02"),
+        ("run", "--analytics", "none"),
+        ("run", "--max-failed", "3"),
+        ("run", "--connections", "2"),
+        ("run", "--schema", "file"),
+        ("run", "--resume"),
+        ("run", "--portfolios-file", "file"),
+    ],
+    ids=" ".join,
+)
+def test_what_the_parser_refuses_is_bad_usage(words: tuple[str, ...]) -> None:
+    said = batchcore(*words)
+    assert (said.code, said.out) == (3, "")
+    assert "--help`)" in said.error()
+
+
+def test_a_refused_option_is_json_too() -> None:
+    said = batchcore("run", "--json", "--nonsense")
+    error = said.document()["error"]
+    assert (error["type"], error["exit_code"]) == ("UsageError", 3)
+    assert error["message"] == said.error()
+
+
+def test_without_words_the_help_is_shown() -> None:
+    said = batchcore()
+    assert "Usage: batchcore" in said.out + said.err
+    assert said.code in {0, 3}
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "migrate", "generate"])
+def test_without_a_database_the_ways_to_name_one_are_told(command: str) -> None:
+    said = batchcore(command)
+    assert (said.code, said.out) == (3, "")
+    assert said.error() == (
+        "no database: give --database-url, or set BATCHCORE_DATABASE_URL or PGHOST"
+    )
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "migrate", "generate"])
+def test_a_url_of_something_else_is_named(command: str) -> None:
+    said = batchcore(command, "--database-url", f"mysql://someone:{SECRET}@host/db")
+    assert (said.code, said.out) == (3, "")
+    assert "`postgresql://`" in said.error()
+    assert SECRET not in said.err
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://someone:{SECRET}/more@host/db",
+        f"postgresql://someone:more@{SECRET}:x@host/db",
+        f"postgresql://someone@host:{SECRET}/db",
+    ],
+)
+def test_a_password_that_breaks_its_url_is_not_shown(url: str) -> None:
+    said = batchcore("run", "--debug", "--database-url", url)
+    assert said.code in {2, 3}
+    assert SECRET not in said.err + said.out
+
+
+def test_passwords_of_urls_are_hidden_wherever_they_stand() -> None:
+    text = f"cannot use postgresql://someone:{SECRET}@host/db and postgresql://host/db"
+    hidden = "cannot use postgresql://someone:***@host/db and postgresql://host/db"
+    assert cli._redacted(text) == hidden  # noqa: SLF001  # no error shows a URL today
+
+
+def test_the_url_of_the_environment_is_not_in_the_help(monkeypatch) -> None:
+    monkeypatch.setenv(cli.URL_VARIABLE, f"postgresql://someone:{SECRET}@host/db")
+    said = batchcore("run", "--help")
+    assert said.code == 0
+    assert SECRET not in said.out
+
+
+@pytest.mark.parametrize("name", cli.LIBPQ_VARIABLES)
+def test_variables_of_libpq_name_a_database(monkeypatch, name: str) -> None:
+    monkeypatch.setenv(name, "something")
+    assert cli._database_url(None) == "postgresql://"  # noqa: SLF001  # asyncpg reads the rest
+
+
+def test_version_as_text_and_as_json() -> None:
+    said = batchcore("version")
+    document = batchcore("version", "--json").document()
+    assert said.code == 0
+    assert said.out == f"batchcore {document['version']} ({document['build_profile']} build)\n"
+    assert document["python"] == sys.version.split()[0].rstrip("+")
+
+
+def test_version_and_help_need_neither_driver_nor_sqlalchemy() -> None:
+    done = python(
+        "import sys\n"
+        "from batchcore import cli\n"
+        "assert cli.main(['version']) == cli.main(['run', '--help']) == 0\n"
+        "print({'asyncpg', 'sqlalchemy', 'alembic', 'rich.table'} & set(sys.modules))"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("set()\n")
+
+
+@pytest.mark.parametrize("name", ["typer", "rich"])
+def test_without_the_extra_one_line_names_it(name: str) -> None:
+    done = python(f"import sys; sys.modules['{name}'] = None; import batchcore.__main__")
+    assert (done.returncode, done.stdout) == (3, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("batchcore: error: ")
+    assert "`batchcore[cli]`" in line
+
+
+@pytest.mark.parametrize("words", [("migrate",), ("migrate", "--check")])
+def test_without_alembic_its_extra_is_named(monkeypatch, words: tuple[str, ...]) -> None:
+    monkeypatch.setitem(sys.modules, "alembic", None)
+    said = batchcore(*words, "--database-url", "postgresql://host/db")
+    assert (said.code, said.out) == (3, "")
+    assert "batchcore[migrate]" in said.error()
+
+
+def test_a_reader_that_went_away_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = python(
+            "import sys; from batchcore import cli; sys.exit(cli.main(['version']))",
+            stdout=writing,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_outside_the_event_loop_ends_with_its_code(
+    monkeypatch, number: signal.Signals, code: int
+) -> None:
+    def interrupted(_given: str | None) -> str:
+        os.kill(os.getpid(), number)
+        return "postgresql://host/db"
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(cli, "_database_url", interrupted)
+    said = batchcore("migrate", "--json")
+    assert said.code == code
+    assert said.document()["error"]["type"] == "Interrupted"
+    assert said.error().startswith(f"interrupted by {number.name}; ")
+    assert signal.getsignal(number) == before
+
+
+def test_commands_run_outside_the_main_thread() -> None:
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(cli.main(["version", "--json"])))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+
+
+def test_the_log_is_left_as_it_was() -> None:
+    logger = logging.getLogger("batchcore")
+    before = (logger.level, list(logger.handlers))
+    assert batchcore("version", "-vv").code == 0
+    assert (logger.level, logger.handlers) == before
+    assert any(isinstance(handler, logging.NullHandler) for handler in logger.handlers)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_bar_with_rate_and_time_left(monkeypatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with cli._progress() as progress:  # noqa: SLF001  # the bar alone
+        assert progress is not None
+        progress("load", 0, 4)
+        progress("persist", 3, 4)
+    shown = terminal.getvalue()
+    assert "load" in shown
+    assert "persist" in shown
+    assert "3/4" in shown
+
+
+def test_anything_else_gets_no_bar(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stderr", file := io.StringIO())
+    with cli._progress() as progress:  # noqa: SLF001  # the bar alone
+        assert progress is None
+    assert file.getvalue() == ""
+
+
+def test_json_of_an_error_has_the_attributes_of_its_exception(monkeypatch) -> None:
+    def fail(_given: str | None) -> str:
+        raise errors.SchemaError("one (and 1 more)", ("one", "two"))
+
+    monkeypatch.setattr(cli, "_database_url", fail)
+    said = batchcore("plan", "--json")
+    assert json.loads(said.out) == {
+        "error": {
+            "type": "SchemaError",
+            "message": "one (and 1 more)",
+            "exit_code": 3,
+            "problems": ["one", "two"],
+        }
+    }
