@@ -59,14 +59,26 @@ class Session:
         self.statements[self.phase] += statements
 
     async def copy_out(self, query: str, take: Callable[[bytes], None]) -> None:
-        """Run ``COPY (query) TO STDOUT`` and hand its bytes to ``take`` as they arrive."""
+        """Run ``COPY (query) TO STDOUT`` and hand its bytes to ``take`` as they arrive.
+
+        What ``take`` raises is raised when the COPY is over: asyncpg would ask the server to
+        cancel it, and wait for ever for the answer where its last bytes have arrived already.
+        """
+        raised: list[Exception] = []
 
         async def sink(data: bytes) -> None:
-            take(bytes(data))  # asyncpg may hand out its own buffer
+            if raised:
+                return
+            try:
+                take(bytes(data))  # asyncpg may hand out its own buffer
+            except Exception as error:  # noqa: BLE001  # raised below
+                raised.append(error)
 
         self.count()
         with driver_errors():
             await self.raw.copy_from_query(query, output=sink, format="binary")
+        if raised:
+            raise raised[0]
 
     async def copy_in(
         self, table: str, columns: list[str], pieces: list[bytes], *, namespace: str | None = None

@@ -1,0 +1,315 @@
+"""Loads against plain SELECTs, and what they say of bytes that are not as announced."""
+
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from batchcore import calendar as calendars
+from batchcore.config import Schema
+from batchcore.db import load as loads
+from batchcore.db.catalog import Kind, inspect
+from batchcore.db.engine import Database
+from batchcore.db.queries import Column, Queries, Query, Selection, text_array
+from batchcore.errors import DatabaseError, DecodeError
+from support import build, database
+from support.database import Host, Standing
+from support.generate import MONDAY, Generator
+from support.outcome import random_host, seeded
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+DAILY = calendars.load("daily")
+XNYS = calendars.load("XNYS")
+HOSTILE = ["O'Neil", 'say "hi"', "a\\b", "\\", "{a,b}", "NULL", "", " ", "é日", "%s $1 :x", "\t\n"]
+
+
+class Reader:
+    """A snapshot of a database, and the queries on it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def __aenter__(self):
+        self.lent = Database(self.url).snapshot("load")
+        session = await self.lent.__aenter__()
+        return session, Queries(await inspect(session.raw, Schema()))
+
+    async def __aexit__(self, *error) -> None:
+        await self.lent.__aexit__(*error)
+
+
+def random(seed: int) -> Host:
+    return random_host(Generator(seeded(f"load {seed}").randint, odd=0, edges=False))
+
+
+def values(column) -> list:
+    """Return a column as a SELECT brings it."""
+    if hasattr(column, "texts"):
+        return column.texts()
+    if hasattr(column, "scale"):
+        return [
+            None if state else Decimal(value).scaleb(-column.scale)
+            for value, state in zip(column.values.tolist(), column.state.tolist(), strict=True)
+        ]
+    if hasattr(column, "state"):
+        return [
+            None if state else calendars.date_of(value)
+            for value, state in zip(column.values.tolist(), column.state.tolist(), strict=True)
+        ]
+    return [bytes(row) for row in column]
+
+
+def rows(*columns) -> list[tuple]:
+    return sorted(zip(*map(values, columns), strict=True), key=repr)
+
+
+async def selected(session, sql: str) -> list[tuple]:
+    found = await session.raw.fetch(sql)
+    return sorted((tuple(map(plain, row.values())) for row in found), key=repr)
+
+
+def plain(cell):
+    return cell.bytes if hasattr(cell, "bytes") else cell
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_frames_are_what_a_select_brings(same_host: str, seed: int) -> None:
+    await database.fill(same_host, random(seed))
+    async with Reader(same_host) as (session, queries):
+        everyone = Selection()
+        positions = await loads.load_positions(session, queries, everyone)
+        assert rows(
+            positions.id,
+            positions.portfolio_id,
+            positions.symbol,
+            positions.position_type,
+            positions.quantity,
+            positions.entry_price,
+            positions.entry_day,
+            positions.exit_price,
+            positions.exit_day,
+            positions.expiration_day,
+            positions.investment_class,
+            positions.market_value,
+        ) == await selected(
+            session,
+            "SELECT id, portfolio_id, symbol, position_type, quantity, entry_price, entry_date,"
+            " exit_price, exit_date, expiration_date, investment_class, market_value"
+            " FROM positions WHERE deleted_at IS NULL",
+        )
+        events = await loads.load_events(session, queries, everyone)
+        assert rows(
+            events.position_id, events.portfolio_id, events.day, events.quantity, events.realized
+        ) == await selected(
+            session,
+            "SELECT position_id, portfolio_id, trade_date, quantity_closed, realized_pnl"
+            " FROM position_realized_events",
+        )
+        flows = await loads.load_flows(session, queries, everyone, MONDAY, MONDAY + 3)
+        assert rows(flows.portfolio_id, flows.day, flows.amount, flows.change_type) == (
+            await selected(
+                session,
+                "SELECT portfolio_id, change_date, amount, change_type FROM equity_changes"
+                " WHERE change_date BETWEEN '2026-01-05' AND '2026-01-08'",
+            )
+        )
+        existing = await loads.load_existing(
+            session, queries, XNYS, everyone, MONDAY - 6, MONDAY + 16
+        )
+        expected = {
+            (row["portfolio_id"].bytes, (row["snapshot_date"] - database.EPOCH).days): (
+                row["is_complete"]
+                and row["equity_balance"] is not None
+                and row["equity_balance"].is_finite()
+                and row["snapshot_date"].isoweekday() <= 5
+                and row["snapshot_date"].isoformat() != "2026-01-01"
+                and row["snapshot_date"].isoformat() != "2026-01-19"
+            )
+            for row in await session.raw.fetch("SELECT * FROM portfolio_snapshots")
+        }
+        owners = [bytes(row) for row in existing.portfolio_id]
+        found = zip(owners, existing.day.tolist(), strict=True)
+        assert dict(zip(found, existing.complete.tolist(), strict=True)) == expected
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_portfolios_come_sorted_with_the_snapshots_around_a_day(
+    same_host: str, seed: int
+) -> None:
+    host = random(seed)
+    await database.fill(same_host, host)
+    boundary = MONDAY + 3
+    async with Reader(same_host) as (session, queries):
+        found = await loads.load_portfolios(session, queries, XNYS, boundary, Selection())
+    ids = [bytes(row) for row in found.id]
+    assert ids == sorted(ids)
+    for portfolio in host.portfolios:
+        row = ids.index(database.key(portfolio.id).bytes)
+        complete = sorted(
+            (one for one in host.standing_of(portfolio.id) if one.counts and is_xnys(one.day)),
+            key=lambda one: one.day,
+        )
+        before = [one for one in complete if one.day < boundary]
+        after = [one for one in complete if one.day >= boundary]
+        assert values(found.equity)[row] == portfolio.opening_equity
+        assert_snapshot(found.before, row, before[-1] if before else None)
+        assert_snapshot(found.last, row, after[-1] if after else None)
+        first = after[0] if after else None
+        assert values(found.first_day)[row] == database.date(first and first.day)
+        assert values(found.first_equity)[row] == (first and first.equity)
+        assert values(found.first_pnl)[row] == (first and first.daily_pnl)
+        assert values(found.first_flow)[row] == (first and first.daily_capital_flow)
+
+
+def is_xnys(day: int) -> bool:
+    return bool(XNYS.is_session([day])[0])
+
+
+def assert_snapshot(found: loads.SnapshotColumns, row: int, expected: Standing | None) -> None:
+    assert values(found.day)[row] == database.date(expected and expected.day)
+    for name in (
+        "equity",
+        "cumulative_pnl",
+        "cumulative_realized_pnl",
+        "cumulative_capital_flow",
+    ):
+        assert values(getattr(found, name))[row] == (expected and getattr(expected, name))
+
+
+async def test_prices_are_those_of_the_window_and_the_last_before_it(same_host: str) -> None:
+    closes = [
+        (" aaa", MONDAY - 9, "1"),
+        (" aaa", MONDAY - 8, "2"),  # the last of this spelling
+        ("AAA", MONDAY - 7, "3"),  # the last valid one of that
+        ("AAA", MONDAY - 6, "0"),  # and the last finite one, newer (L26)
+        ("AAA", MONDAY - 5, "NaN"),
+        ("AAA", MONDAY, "4"),
+        ("AAA", MONDAY + 1, "NaN"),
+        ("AAA", MONDAY + 2, "-1"),
+        ("Aaa ", MONDAY + 2, "5"),
+        ("AAA", MONDAY + 3, "6"),  # after the window
+        ("BBB", MONDAY, "7"),  # asked by nobody
+    ]
+    async with database.connected(same_host) as connection:
+        await database.add_prices(
+            connection, [(symbol, day, Decimal(close)) for symbol, day, close in closes]
+        )
+    async with Reader(same_host) as (session, queries):
+        found = await loads.load_prices(
+            session, queries, build.Text.of(["aAA", "", None]), MONDAY, MONDAY + 2
+        )
+    columns = (found.symbol.texts(), found.day.values.tolist(), values(found.close))
+    assert sorted(zip(*columns, strict=True)) == [
+        (" aaa", MONDAY - 8, 2),
+        ("AAA", MONDAY - 7, 3),
+        ("AAA", MONDAY - 6, 0),
+        ("AAA", MONDAY, 4),
+        ("AAA", MONDAY + 2, -1),
+        ("Aaa ", MONDAY + 2, 5),
+    ]
+
+
+async def test_price_dates_have_a_valid_close_and_a_python_date(same_host: str) -> None:
+    async with database.connected(same_host) as connection:
+        await database.add_prices(
+            connection,
+            [
+                ("AAA", MONDAY, Decimal(1)),
+                ("BBB", MONDAY, Decimal(2)),
+                ("AAA", MONDAY + 1, Decimal(0)),
+                ("AAA", MONDAY + 2, Decimal("NaN")),
+                ("AAA", MONDAY + 5, Decimal(3)),
+            ],
+        )
+        await connection.execute(
+            "INSERT INTO market_data_cache (id, symbol, date, close, data_source, created_at,"
+            " updated_at) SELECT gen_random_uuid(), 'AAA', day::date, 1, 'test', now(), now()"
+            " FROM unnest('{infinity,-infinity,5874897-12-31,4713-01-01 BC}'::text[]) AS odd (day)"
+        )
+    async with Reader(same_host) as (session, queries):
+        found = await loads.load_price_dates(session, queries)
+    assert sorted(found.tolist()) == [MONDAY, MONDAY + 5]
+
+
+async def test_symbols_are_those_of_the_portfolios_meant(same_host: str) -> None:
+    host = random(1)
+    await database.fill(same_host, host)
+    chosen = host.portfolios[:2]
+    ids = np.frombuffer(
+        b"".join(sorted(database.key(one.id).bytes for one in chosen)), dtype=np.uint8
+    ).reshape(-1, 16)
+    async with Reader(same_host) as (session, queries):
+        everyone = await loads.load_symbols(session, queries, Selection())
+        some = await loads.load_symbols(session, queries, Selection(ids))
+    assert set(everyone.texts()) == {p.symbol for one in host.portfolios for p in one.positions}
+    assert set(some.texts()) == {p.symbol for one in chosen for p in one.positions}
+    assert len(some.texts()) == len(set(some.texts()))
+
+
+async def test_empty_tables_are_empty_frames(same_host: str) -> None:
+    async with Reader(same_host) as (session, queries):
+        everyone = Selection()
+        assert len(await loads.load_portfolios(session, queries, DAILY, 0, everyone)) == 0
+        assert len(await loads.load_positions(session, queries, everyone)) == 0
+        assert len(await loads.load_events(session, queries, everyone)) == 0
+        assert len(await loads.load_flows(session, queries, everyone, 0, 1)) == 0
+        symbols = await loads.load_symbols(session, queries, everyone)
+        assert len(symbols) == 0
+        assert len(await loads.load_prices(session, queries, symbols, 0, 1)) == 0
+
+
+@pytest.mark.parametrize("conforming", ["on", "off"])
+async def test_text_literals_mean_the_same_under_any_setting(
+    same_host: str, conforming: str
+) -> None:
+    async with database.connected(same_host) as connection:
+        await connection.execute("SET escape_string_warning = off")
+        await connection.execute(f"SET standard_conforming_strings = {conforming}")
+        literal = text_array(HOSTILE)
+        found = await connection.fetchval(f"SELECT {literal}::text[]")
+    assert found == HOSTILE
+
+
+async def test_a_fault_in_the_bytes_names_query_column_and_row(same_host: str) -> None:
+    lying = Query(
+        "lies",
+        "SELECT * FROM (VALUES (1::int4, 2::int4), (3, NULL), (4, 5)) AS two (one, other)",
+        (Column("one", Kind.INT4), Column("other", Kind.UUID)),
+    )
+    async with Reader(same_host) as (session, _):
+        with pytest.raises(DecodeError) as caught:
+            await loads.load(session, lying)
+        assert (caught.value.query, caught.value.column) == ("lies", "other")
+        assert str(caught.value).startswith("query `lies`: ")
+        # the connection is as good as before
+        assert await session.raw.fetchval("SELECT 1") == 1
+
+
+async def test_a_query_that_the_server_refuses_is_one_line(same_host: str) -> None:
+    wrong = Query("wrong", "SELECT nothing FROM nowhere", (Column("nothing", Kind.INT4),))
+    async with Reader(same_host) as (session, _):
+        with pytest.raises(DatabaseError, match="nowhere") as caught:
+            await loads.load(session, wrong)
+    assert caught.value.sqlstate == "42P01"
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "normal"),
+    [
+        ("aaa", "AAA"),
+        ("  Brk.b ", "BRK.B"),
+        ("c  c", "C  C"),
+        ("\taaa", "\tAAA"),
+        ("é", "é"),
+        ("ß", "ß"),
+        ("   ", ""),
+    ],
+)
+async def test_python_and_the_server_normalise_alike(
+    same_host: str, symbol: str, normal: str
+) -> None:
+    async with Reader(same_host) as (session, _):
+        stated = await session.raw.fetchval("SELECT upper(btrim($1 COLLATE \"C\", ' '))", symbol)
+    assert stated == loads.normalised(symbol) == normal

@@ -1,0 +1,208 @@
+"""A chunk on its way into the tables: what is encoded is what stands there."""
+
+import uuid
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from batchcore import native
+from batchcore import reference as ref
+from batchcore.config import Schema
+from batchcore.db import save
+from batchcore.db.engine import Database, transaction
+from batchcore.db.ledger import commit_chunk
+from batchcore.db.save import Equities, Stamp, encode_batch, stands_already
+from batchcore.errors import DatabaseError
+from support import build, database
+from support.generate import MONDAY, Generator
+from support.outcome import seeded
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+DAYS = list(range(MONDAY, MONDAY + 6))
+STAMP = Stamp(
+    unix_us=1_767_571_200_123_456,  # 2026-01-05 00:00:00.123456
+    id_unix_ms=1_767_571_200_999,
+    random=bytes(range(16)),
+)
+
+
+class Chunk:
+    """Portfolios, and the rows that the reference and the core have for them."""
+
+    def __init__(self, seed: int, portfolios: int = 5) -> None:
+        generator = Generator(seeded(f"save {seed}").randint, odd=0, edges=False)
+        made = [generator.portfolio(f"p{number}") for number in range(portfolios)]
+        self.portfolios = sorted(
+            (ref.Portfolio(p.id, p.opening_equity, p.positions, p.flows) for p in made),
+            key=lambda portfolio: database.key(portfolio.id).bytes,
+        )
+        prices = generator.market()
+        self.rows = native.compute(
+            build.inputs(self.portfolios, prices, DAYS), build.session_days(DAYS)
+        )
+        self.ids = build.uuids(portfolio.id for portfolio in self.portfolios)
+        market = ref.market(prices)
+        self.expected = {
+            (database.key(portfolio.id), row.day): database.cells(row)
+            for portfolio in self.portfolios
+            for row in ref.roll_forward(portfolio, market, DAYS).rows
+        }
+        assert len(self.rows) == portfolios * len(DAYS)
+
+    def equities(self, cents: int = 12345) -> Equities:
+        every = np.arange(len(self.ids), dtype=np.int64) - 2  # negative, zero and positive
+        return Equities(self.ids, every * cents)
+
+    def batch(self, *, stands: np.ndarray | None = None, stamp: Stamp = STAMP) -> save.Batch:
+        if stands is None:
+            stands = np.zeros(len(self.rows), dtype=np.bool_)
+        return encode_batch(self.rows, self.ids, stands, self.equities(), stamp)
+
+    async def fill(self, url: str) -> None:
+        async with database.connected(url) as connection:
+            await database.add_portfolios(connection, self.portfolios)
+
+
+async def write(url: str, batch: save.Batch) -> None:
+    async with Database(url).writing("persist") as session:
+        await commit_chunk(session, Schema(), batch, STAMP)
+
+
+def cells(stored: database.Snapshots, chunk: Chunk) -> database.Snapshots:
+    """Return the columns that the policy fills."""
+    return {
+        at: {name: row[name] for name in expected}
+        for (at, row), expected in zip(stored.items(), chunk.expected.values(), strict=True)
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_new_rows_are_those_of_the_reference(same_host: str, seed: int) -> None:
+    chunk = Chunk(seed)
+    await chunk.fill(same_host)
+
+    await write(same_host, chunk.batch())
+
+    stored = await database.snapshots(same_host)
+    assert cells(stored, chunk) == chunk.expected
+    first, *others = (row["id"] for row in stored.values())
+    # 0x019b8b... is the millisecond; then the version, and the last 73 bits of what is random
+    assert first.int >> 80 == STAMP.id_unix_ms
+    assert first.version == 7
+    counted = [first.int + number for number in range(1, len(others) + 1)]
+    assert [one.int for one in others] == counted
+    assert {row["created_at"].isoformat() for row in stored.values()} == {
+        "2026-01-05T00:00:00.123456+00:00"
+    }
+    assert await database.equities(same_host) == {
+        uuid.UUID(bytes=bytes(own)): Decimal(12345 * (row - 2)).scaleb(-2)
+        for row, own in enumerate(chunk.ids)
+    }
+
+
+async def test_bytes_may_be_cut_into_pieces_of_any_size(
+    same_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunk = Chunk(4)
+    await chunk.fill(same_host)
+    whole = chunk.batch()
+    monkeypatch.setattr(save, "PIECE_BYTES", 100)
+
+    batch = chunk.batch()
+
+    assert len(batch.new) > 20
+    assert b"".join(batch.new) == b"".join(whole.new)
+    assert batch.size_bytes == whole.size_bytes
+    await write(same_host, batch)
+    assert cells(await database.snapshots(same_host), chunk) == chunk.expected
+
+
+async def test_rows_that_stand_are_updated_and_the_others_inserted(same_host: str) -> None:
+    chunk = Chunk(5)
+    await chunk.fill(same_host)
+    standing = [database.Standing(DAYS[0]), database.Standing(DAYS[3], None, is_complete=False)]
+    async with database.connected(same_host) as connection:
+        for portfolio in chunk.portfolios[:3]:
+            await database.add_snapshots(connection, portfolio.id, standing)
+    before = await database.snapshots(same_host)
+    keys = np.repeat(chunk.ids[:3], 2, axis=0)
+    days = np.array([DAYS[0], DAYS[3]] * 3, dtype=np.int32)
+
+    stands = stands_already(chunk.rows, chunk.ids, np.ascontiguousarray(keys), days)
+    batch = chunk.batch(stands=stands)
+    await write(same_host, batch)
+
+    assert (batch.replaced_rows, batch.new_rows) == (6, 24)
+    stored = await database.snapshots(same_host)
+    assert cells(stored, chunk) == chunk.expected
+    for at, row in before.items():
+        for column in ("id", "created_at", *database.OWN_COLUMNS):
+            assert stored[at][column] == row[column]
+
+
+async def test_a_row_to_replace_that_is_gone_undoes_the_chunk(same_host: str) -> None:
+    chunk = Chunk(6)
+    await chunk.fill(same_host)
+    stands = np.zeros(len(chunk.rows), dtype=np.bool_)
+    stands[3] = True
+
+    with pytest.raises(DatabaseError, match=r"1 rows .* were to be replaced, 0 are still there"):
+        await write(same_host, chunk.batch(stands=stands))
+
+    assert await database.snapshots(same_host) == {}
+    assert set((await database.equities(same_host)).values()) == {
+        portfolio.opening_equity for portfolio in chunk.portfolios
+    }
+
+
+async def test_a_row_that_the_host_wrote_meanwhile_undoes_the_chunk(same_host: str) -> None:
+    chunk = Chunk(7)
+    await chunk.fill(same_host)
+    async with database.connected(same_host) as connection:
+        await database.add_snapshots(
+            connection, chunk.portfolios[2].id, [database.Standing(DAYS[1])]
+        )
+    before = await database.snapshots(same_host)
+
+    with pytest.raises(DatabaseError) as caught:
+        await write(same_host, chunk.batch())
+
+    assert caught.value.sqlstate == "23505"
+    assert await database.snapshots(same_host) == before
+
+
+async def test_a_portfolio_whose_equity_stays_is_not_touched(same_host: str) -> None:
+    chunk = Chunk(8)
+    await chunk.fill(same_host)
+    async with database.connected(same_host) as connection:
+        await connection.execute(
+            "UPDATE portfolios SET equity_balance = 0 WHERE id = $1",
+            uuid.UUID(bytes=bytes(chunk.ids[2])),  # which `equities` sets to 0
+        )
+        await write(same_host, chunk.batch())
+        moments = await connection.fetch("SELECT id, updated_at FROM portfolios ORDER BY id")
+    told = ["2026-01-05T00:00:00.123456+00:00"] * 5
+    told[2] = database.MOMENT.isoformat()
+    assert [row["updated_at"].isoformat() for row in moments] == told
+
+
+async def test_two_chunks_may_follow_each_other_on_one_connection(same_host: str) -> None:
+    chunk = Chunk(9)
+    await chunk.fill(same_host)
+    everything = np.ones(len(chunk.rows), dtype=np.bool_)
+    async with Database(same_host).writing("persist") as session:
+        await commit_chunk(session, Schema(), chunk.batch(), STAMP)
+        await commit_chunk(session, Schema(), chunk.batch(stands=everything), STAMP)
+        async with transaction(session):
+            assert await session.raw.fetchval("SELECT count(*) FROM portfolio_snapshots") == 30
+    assert cells(await database.snapshots(same_host), chunk) == chunk.expected
+
+
+async def test_an_empty_chunk_has_no_bytes() -> None:
+    rows = native.compute(build.inputs(), build.session_days([]))
+    no_ids = np.zeros((0, 16), dtype=np.uint8)
+    none = np.zeros(0, dtype=np.bool_)
+    batch = encode_batch(rows, no_ids, none, Equities(no_ids, np.zeros(0, dtype=np.int64)), STAMP)
+    assert (batch.size_bytes, batch.new_rows, batch.replaced_rows, batch.equity_rows) == (0,) * 4

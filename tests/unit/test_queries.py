@@ -1,0 +1,183 @@
+"""Queries as text: literals of any value, conditions, names of the host."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchcore import calendar as calendars
+from batchcore.config import Schema
+from batchcore.db.catalog import REQUIRED, Catalog, ColumnType, Kind
+from batchcore.db.queries import Queries, Selection, date_literal, text_array
+from batchcore.errors import InputError
+
+MONDAY = 20458
+"""2026-01-05 in days since 1970-01-01."""
+
+IDS = np.frombuffer(
+    b"".join(uuid.UUID(int=number).bytes for number in (1, 2, 258)), dtype=np.uint8
+).reshape(-1, 16)
+
+
+def catalog(schema: Schema | None = None, **changes: ColumnType) -> Catalog:
+    """Return the tables of docs/schema.md; a change is of ``table__column``."""
+    schema = schema or Schema()
+    columns = {
+        table: {
+            schema.column(table, name): changes.get(
+                f"{table}__{name}",
+                ColumnType(
+                    name,
+                    kind,
+                    str(kind),
+                    *((16, 4 if table == "positions" else 2) if kind is Kind.NUMERIC else ()),
+                ),
+            )
+            for name, kind in kinds.items()
+        }
+        for table, kinds in REQUIRED.items()
+    }
+    return Catalog(schema, columns, frozenset(columns), has_version_table=True, indexes={})
+
+
+def parsed(literal: str) -> list[str]:
+    """Return the elements of an array literal, read by the rules of PostgreSQL's manual."""
+    if literal.startswith("E'"):
+        text = literal[2:-1].replace("\\\\", "\\").replace("''", "'")
+    else:
+        text = literal[1:-1].replace("''", "'")
+    assert (text[0], text[-1]) == ("{", "}")
+    found: list[str] = []
+    at = 1
+    while text[at] != "}":
+        assert text[at] == '"'
+        at += 1
+        element = ""
+        while text[at] != '"':
+            at += text[at] == "\\"
+            element += text[at]
+            at += 1
+        found.append(element)
+        at += 1
+        at += text[at] == ","
+    assert at == len(text) - 1
+    return found
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))
+def test_texts_come_back_from_an_array_literal(texts: list[str]) -> None:
+    assert parsed(text_array(texts)) == texts
+
+
+def test_array_literals_of_hostile_texts() -> None:
+    assert text_array([]) == "'{}'"
+    assert text_array(["O'Neil", "NULL", ""]) == """'{"O''Neil","NULL",""}'"""
+    # one backslash: doubled in the array, and each of these doubled in the E-string
+    assert text_array(["a\\b"]) == """E'{"a\\\\\\\\b"}'"""
+    assert text_array(['"']) == """E'{"\\\\""}'"""
+
+
+def test_a_zero_character_is_refused() -> None:
+    with pytest.raises(InputError, match="zero character"):
+        text_array(["a\0b"])
+
+
+@pytest.mark.parametrize(
+    ("day", "literal"),
+    [
+        (0, "'1970-01-01'::date"),
+        (-1, "'1969-12-31'::date"),
+        (MONDAY, "'2026-01-05'::date"),
+        (calendars.FIRST_DATE, "'0001-01-01'::date"),
+        (calendars.LAST_DATE, "'9999-12-31'::date"),
+    ],
+)
+def test_a_day_is_a_date_literal(day: int, literal: str) -> None:
+    assert date_literal(day) == literal
+
+
+def test_portfolios_are_chosen_by_range_by_list_or_not_at_all() -> None:
+    first, second, third = (str(uuid.UUID(int=number)) for number in (1, 2, 258))
+    assert Selection().condition("id") == "true"
+    assert Selection(IDS[:0]).condition("id") == "false"
+    assert Selection(IDS[:0], as_range=True).condition("id") == "false"
+    assert Selection(IDS).condition("id") == f"id = ANY('{{{first},{second},{third}}}'::uuid[])"
+    assert (
+        Selection(IDS, as_range=True).condition("id")
+        == f"id BETWEEN '{first}'::uuid AND '{third}'::uuid"
+    )
+
+
+def every_query(queries: Queries) -> list[str]:
+    calendar, chosen = calendars.load("XNYS"), Selection(IDS)
+    found = [
+        queries.portfolios(calendar, MONDAY, chosen),
+        queries.symbols(chosen),
+        queries.earlier_closes(["AAA"], MONDAY),
+        queries.prices(["AAA"], MONDAY, MONDAY),
+        queries.price_dates(),
+        queries.positions(chosen),
+        queries.events(chosen),
+        queries.flows(chosen, MONDAY, MONDAY),
+        queries.existing(calendar, chosen, MONDAY, MONDAY),
+    ]
+    return [query.sql for query in found]
+
+
+def test_every_query_uses_the_names_of_the_host() -> None:
+    tables = {table: f"their {table}" for table in REQUIRED}
+    columns = {
+        f"{table}.{name}": f"their {name}" for table, names in REQUIRED.items() for name in names
+    }
+    schema = Schema(namespace='na"me', tables=tables, columns=columns)
+    for sql in every_query(Queries(catalog(schema))):
+        for table in REQUIRED:
+            assert f'"{table}"' not in sql
+            assert f'."their {table}"' not in sql.replace(f'"na""me"."their {table}"', "")
+        for name in {name for names in REQUIRED.values() for name in names}:
+            assert f'"{name}"' not in sql
+
+
+def test_no_query_has_parameters_or_ends_a_statement() -> None:
+    for sql in every_query(Queries(catalog())):
+        assert "$" not in sql
+        assert ";" not in sql
+        assert sql.startswith(("SELECT ", "WITH "))
+
+
+def test_columns_are_read_with_the_scale_of_their_type() -> None:
+    five = ColumnType("quantity", Kind.NUMERIC, "numeric(18,5)", 18, 5)
+    queries = Queries(catalog(positions__quantity=five))
+    scales = {column.name: column.scale for column in queries.positions(Selection()).columns}
+    assert (scales["quantity"], scales["entry_price"]) == (5, 4)
+
+
+def test_complete_depends_on_the_calendar() -> None:
+    queries = Queries(catalog())
+    assert queries.complete(calendars.from_price_dates([])) == "false"
+    # 2026-01-05 and 2026-01-08: bits 0 and 3 of the first byte
+    four_days = queries.complete(calendars.from_price_dates([MONDAY, MONDAY + 3]))
+    assert "decode('09', 'hex')" in four_days
+    assert "'2026-01-05'::date AND '2026-01-08'::date" in four_days
+    assert "decode" not in queries.complete(calendars.load("daily"))
+
+
+def test_what_64_bits_may_not_hold_is_compared_with_what_they_do() -> None:
+    plain = ColumnType("amount", Kind.NUMERIC, "numeric")
+    narrow = ColumnType("amount", Kind.NUMERIC, "numeric(16,2)", 16, 2)
+    wide = replace(narrow, precision=30)
+
+    def flows(amount: ColumnType) -> str:
+        schema = Schema(scales={"equity_changes.amount": 2})
+        found = Queries(catalog(schema, equity_changes__amount=amount))
+        return found.flows(Selection(), MONDAY, MONDAY).sql
+
+    limits = "BETWEEN -92233720368547758.08 AND 92233720368547758.07"
+    assert limits in flows(plain)
+    assert limits in flows(wide)
+    assert "trunc" not in flows(narrow)
