@@ -1,6 +1,6 @@
 """The compiled core: converts arrays, calls Rust, converts back. Use `batchcore.native`."""
 
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,6 @@ __all__ = [
 
 __version__: str
 build_profile: str
-
-TextColumn: TypeAlias = tuple[
-    npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.uint8]
-]
 
 @final
 class CancelFlag:

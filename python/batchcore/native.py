@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
     from batchcore.frames import Events, Flows, Inputs, Opening, Positions, Previous, Prices
 
+    TextParts = tuple[
+        npt.NDArray[np.uint32],
+        npt.NDArray[np.int64],
+        npt.NDArray[np.uint8],
+        npt.NDArray[np.uint8],
+    ]
+
 CancelFlag = _core.CancelFlag
 build_profile = _core.build_profile
 core_version = _core.__version__
@@ -193,7 +200,7 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _text(parts: _core.TextColumn) -> Text:
+def _text(parts: TextParts) -> Text:
     codes, offsets, data, state = parts
     return Text(codes, offsets, data, state)
 
