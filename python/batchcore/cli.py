@@ -96,7 +96,6 @@ app: Final = typer.Typer(
     help="Nightly portfolio valuation on PostgreSQL: exact P&L, natively, in bulk.",
     add_completion=False,
     context_settings={"max_content_width": 100},
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -431,9 +430,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
     Args:
-        arguments: Without the program's name; None takes those of the process.
+        arguments: Without the program's name; None takes those of the process. Without any, the
+            help is shown.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     as_json, debug = "--json" in words, "--debug" in words
     try:
         with _signals_raise():
@@ -568,9 +568,9 @@ async def _interruptible(work: Coroutine[Any, Any, _T]) -> _T:
             loop.add_signal_handler(number, stop, number)
     try:
         return await work
-    except asyncio.CancelledError:
-        if caught:
-            raise Interrupted(caught[0]) from None
+    except (asyncio.CancelledError, Exception) as error:
+        if caught:  # whatever the cancelled work made of it
+            raise Interrupted(caught[0]) from error
         raise
     finally:
         if handled:

@@ -1,0 +1,80 @@
+"""What commands say, where a run would be long to arrange."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from batchcore import report
+from batchcore.db.migrate import MigrateReport, MigrateStatus
+
+
+def failed(count: int) -> Any:
+    return SimpleNamespace(errors=lambda: [f"portfolio {number}" for number in range(count)])
+
+
+def test_twenty_failures_are_told_one_by_one() -> None:
+    lines = report.failure_lines(failed(20))
+    assert lines == [f"failed: portfolio {number}" for number in range(20)]
+
+
+def test_of_more_failures_the_rest_is_counted() -> None:
+    lines = report.failure_lines(failed(1_025))
+    assert len(lines) == 21
+    assert lines[-1] == "failed: 1,005 more, which --json lists"
+
+
+def status(
+    revision: str | None,
+    *,
+    pending: tuple[str, ...] = (),
+    steps: tuple[str, ...] = (),
+    problems: tuple[str, ...] = (),
+) -> MigrateStatus:
+    return MigrateStatus(
+        revision=revision,
+        head="0002",
+        adopted=False,
+        pending=pending,
+        steps=steps,
+        problems=problems,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "lines"),
+    [
+        (
+            status(None, pending=("0001", "0002"), steps=("0001: marked", "0002: x")),
+            [
+                "revision: none, batchcore never migrated it; newest: 0002",
+                "to do: 0001: marked",
+                "to do: 0002: x",
+            ],
+        ),
+        (
+            status("0003", problems=("too new",)),
+            ["revision: 0003; newest: 0002", "in the way: too new"],
+        ),
+        (
+            status("0002"),
+            ["revision: 0002; newest: 0002", "nothing to do"],
+        ),
+    ],
+    ids=["older", "newer", "current"],
+)
+def test_a_status_says_what_is_to_do_and_what_is_in_the_way(
+    given: MigrateStatus, lines: list[str]
+) -> None:
+    assert report.status_text(given).splitlines() == lines
+
+
+def test_a_migration_of_a_host_says_what_it_left_alone() -> None:
+    done = MigrateReport(
+        before=None, revision="0002", adopted=True, marked=("0001",), applied=("0002",)
+    )
+    assert report.migrated_text(done).splitlines() == [
+        "0001: marked as done, the tables are the host's",
+        "0002: done",
+        "the database is at revision 0002, the newest",
+    ]
