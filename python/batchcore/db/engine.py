@@ -28,6 +28,14 @@ if TYPE_CHECKING:
         [Callable[[str], None]], contextlib.AbstractAsyncContextManager[asyncpg.Connection]
     ]
 
+WAIT_S: Final = 30.0
+"""How long a pool may take to lend a connection; it is the default of SQLAlchemy's pools too."""
+
+NO_CONNECTION: Final = (
+    "the pool has lent no connection in time: a run needs two of its own, one to read and one to"
+    " write"
+)
+
 URL_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
 
 _COUNTED: Final = re.compile(
@@ -155,15 +163,17 @@ class Database:
         Raises:
             DatabaseError: no connection, or the isolation level was not had.
         """
-        async with self._session(phase) as session:
-            transaction = session.raw.transaction(isolation="repeatable_read", readonly=True)
-            async with _transaction(transaction):
-                await _without_limits(session)
+        async with (
+            self._session(phase) as session,
+            _transaction(session, isolation="repeatable_read", readonly=True),
+        ):
+            await _without_limits(session)
+            with driver_errors():
                 level = await session.raw.fetchval("SHOW transaction_isolation")
-                if not session.raw.is_in_transaction() or level != "repeatable read":
-                    msg = f"expected a REPEATABLE READ transaction, was {level}"
-                    raise InternalError(msg)
-                yield session
+            if not session.raw.is_in_transaction() or level != "repeatable read":
+                msg = f"expected a REPEATABLE READ transaction, was {level}"
+                raise InternalError(msg)
+            yield session
 
     @contextlib.asynccontextmanager
     async def writing(self, phase: str) -> AsyncIterator[Session]:
@@ -192,14 +202,17 @@ class Database:
 @contextlib.asynccontextmanager
 async def transaction(session: Session) -> AsyncIterator[None]:
     """Run a READ COMMITTED transaction of a writing session: all of it, or nothing."""
-    async with _transaction(session.raw.transaction(isolation="read_committed")):
+    async with _transaction(session, isolation="read_committed"):
         await _without_limits(session)
         yield
 
 
 @contextlib.asynccontextmanager
-async def _transaction(transaction: Any) -> AsyncIterator[None]:  # noqa: ANN401  # asyncpg has no types
+async def _transaction(
+    session: Session, *, isolation: str, readonly: bool = False
+) -> AsyncIterator[None]:
     with driver_errors():
+        transaction = session.raw.transaction(isolation=isolation, readonly=readonly)
         await transaction.start()
     try:
         yield
@@ -216,7 +229,10 @@ async def _without_limits(session: Session) -> None:
     settings = ["statement_timeout", "idle_in_transaction_session_timeout"]
     if session.raw.get_server_version() >= (17,):
         settings.append("transaction_timeout")
-    await session.execute("; ".join(f"SET LOCAL {name} = 0" for name in settings))
+    # A policy of row-level security would leave rows out in silence; this makes it an error.
+    statements = ["SET LOCAL row_security = off"]
+    statements += [f"SET LOCAL {name} = 0" for name in settings]
+    await session.execute("; ".join(statements))
 
 
 def driver_url(url: str) -> str:
@@ -258,7 +274,10 @@ def _from_pool(pool: asyncpg.Pool) -> Lend:
     @contextlib.asynccontextmanager
     async def lend(count: Callable[[str], None]) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
-            raw = await pool.acquire()
+            try:
+                raw = await pool.acquire(timeout=WAIT_S)
+            except TimeoutError as error:
+                raise DatabaseError(NO_CONNECTION) from error
         reset = raw.get_reset_query()
         try:
             yield raw
@@ -298,10 +317,21 @@ def _from_engine(engine: AsyncEngine) -> Lend:
             raise InternalError(msg)
         try:
             yield raw
+        except BaseException as error:
+            # SQLAlchemy did not see it fail, and would lend a lost connection again.
+            if raw.is_closed() or _lost(error):
+                await connection.invalidate()
+            raise
         finally:
             await connection.close()
 
     return lend
+
+
+def _lost(error: BaseException) -> bool:
+    """Return whether an error tells that its connection is gone, or soon will be."""
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    return sqlstate.startswith(("08", "57P"))
 
 
 _connecting: Final[ContextVar[object]] = ContextVar("batchcore_connecting", default=None)
@@ -361,6 +391,8 @@ def driver_errors() -> Iterator[None]:
         cause = _driver_cause(error)
         if cause is None:
             raise
+        if type(cause).__name__ == "TimeoutError":  # of SQLAlchemy's pool, with a link in its text
+            raise DatabaseError(NO_CONNECTION) from error
         raise database_error(cause) from error
 
 
