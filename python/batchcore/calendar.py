@@ -185,15 +185,15 @@ class Calendar:
             return day
         row = int(np.searchsorted(self.days, day, side="right"))
         if row == 0:
-            raise ConfigError(f"calendar `{self.code}` has no session by {_iso(day)}", "end")
+            raise ConfigError(f"calendar `{self.code}` has no session by {iso_of(day)}", "end")
         return int(self.days[row - 1])
 
     def _check(self, start: int, end: int) -> None:
         if start > end:
-            raise ConfigError(f"start {_iso(start)} is after end {_iso(end)}", "start")
+            raise ConfigError(f"start {iso_of(start)} is after end {iso_of(end)}", "start")
         for option, day in (("start", start), ("end", end)):
             if not self.first_day <= day <= self.last_day:
-                raise ConfigError(f"{option} {_iso(day)} is beyond {self._limits()}", option)
+                raise ConfigError(f"{option} {iso_of(day)} is beyond {self._limits()}", option)
 
     def _limits(self) -> str:
         first, last = date_of(self.first_day), date_of(self.last_day)
@@ -326,7 +326,7 @@ def _zone(name: str) -> tzinfo:
         return fixed
 
 
-def _iso(day: int) -> str:
+def iso_of(day: int) -> str:
     """Return ``day`` as an ISO date, or as a number where there is no such date."""
     if FIRST_DATE <= day <= LAST_DATE:
         return date_of(day).isoformat()

@@ -210,7 +210,7 @@ def demo(
     sessions: Annotated[
         int | None, typer.Option(metavar="N", help="Sessions of a generated market.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of all random numbers.")] = SEED,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of all random numbers.")] = SEED,
 ) -> int:
     """Value portfolios in an embedded PostgreSQL and check every row.
 
@@ -381,7 +381,7 @@ def generate(
     sessions: Annotated[
         int, typer.Option(metavar="N", help="The last ones up to 2025-06-30.")
     ] = 120,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of all random numbers.")] = SEED,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of all random numbers.")] = SEED,
     database_url: DatabaseUrl = None,
 ) -> int:
     """Fill an empty, migrated database with a generated market and portfolios."""

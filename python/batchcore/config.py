@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 POLICIES: Final = ("rollforward",)
 ON_EXISTING: Final = ("skip", "replace", "error")
 
+MOST_LOOKBACK_DAYS: Final = 36_525
+"""A hundred years."""
+
+MOST: Final = MappingProxyType({"threads": 1024, "chunk_size": 1_000_000})
+"""What an option that counts may be at most."""
+
 TABLES: Final = (
     "portfolios",
     "positions",
@@ -45,6 +51,8 @@ class Schema:
     scales: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
+        for names in ("tables", "columns", "scales"):
+            object.__setattr__(self, names, MappingProxyType(dict(getattr(self, names))))
         for name in self.tables:
             if name not in TABLES:
                 msg = f"schema.tables: unknown table `{name}`, expected one of {', '.join(TABLES)}"
@@ -59,6 +67,15 @@ class Schema:
             if not 0 <= scale <= MAX_SCALE:
                 msg = f"schema.scales: `{name}` is {scale}, expected 0 to {MAX_SCALE}"
                 raise ConfigError(msg, "schema")
+
+    def __hash__(self) -> int:
+        """Return a hash of all names and scales."""
+        names = (self.tables, self.columns, self.scales)
+        return hash((self.namespace, *(frozenset(mapping.items()) for mapping in names)))
+
+    def __reduce__(self) -> tuple[type[Schema], tuple[object, ...]]:
+        """Return how to make it again in another process."""
+        return Schema, (self.namespace, dict(self.tables), dict(self.columns), dict(self.scales))
 
     def table(self, table: str) -> str:
         """Return the database's name of ``table``."""
@@ -93,14 +110,14 @@ class Settings:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        if self.lookback_days < 0:
-            msg = f"lookback_days is {self.lookback_days}, expected 0 or more"
+        if not 0 <= self.lookback_days <= MOST_LOOKBACK_DAYS:
+            msg = f"lookback_days is {self.lookback_days}, expected 0 to {MOST_LOOKBACK_DAYS}"
             raise ConfigError(msg, "lookback_days")
         if not 0 <= self.min_coverage <= 1:
             msg = f"min_coverage is {self.min_coverage}, expected 0 to 1"
             raise ConfigError(msg, "min_coverage")
-        for option in ("threads", "chunk_size"):
+        for option, most in MOST.items():
             value = getattr(self, option)
-            if value is not None and value < 1:
-                msg = f"{option} is {value}, expected 1 or more"
+            if value is not None and not 1 <= value <= most:
+                msg = f"{option} is {value}, expected 1 to {most}"
                 raise ConfigError(msg, option)

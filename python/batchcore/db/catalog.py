@@ -213,6 +213,8 @@ class Catalog:
         writable_tables: Those that are tables, not views.
         has_version_table: Whether `batchcore_alembic_version` is there.
         indexes: Name -> whether it is valid, of the indexes of batchcore that are there.
+        can_stage: Whether the present role may make temporary tables, through which rows that
+            stand already and equities are updated.
     """
 
     schema: Schema
@@ -220,6 +222,7 @@ class Catalog:
     writable_tables: frozenset[str]
     has_version_table: bool
     indexes: Mapping[str, bool]
+    can_stage: bool = True
 
     def has_table(self, table: str) -> bool:
         """Return whether ``table`` of docs/schema.md is there."""
@@ -269,8 +272,9 @@ async def inspect(connection: asyncpg.Connection, schema: Schema) -> Catalog:
     columns: dict[str, dict[str, ColumnType]] = {}
     tables: set[str] = set()
     indexes: dict[str, bool] = {}
-    has_version_table = False
+    has_version_table, can_stage = False, True
     for row in await connection.fetch(inspect_sql(schema)):
+        can_stage = row["can_stage"]
         match row["item"]:
             case "index":
                 indexes[row["relation"]] = row["is_valid"]
@@ -290,6 +294,7 @@ async def inspect(connection: asyncpg.Connection, schema: Schema) -> Catalog:
         writable_tables=frozenset(tables),
         has_version_table=has_version_table,
         indexes=MappingProxyType({name: indexes[name] for name in INDEXES if name in indexes}),
+        can_stage=can_stage,
     )
 
 
@@ -315,6 +320,7 @@ SELECT w.item::text AS item, w.relation::text AS relation,
     a.attnotnull OR t.typnotnull AS not_null,
     a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL AS has_default,
     a.attgenerated <> '' AS is_generated,
+    pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMP') AS can_stage,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') AS can_select,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT') AS can_insert,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE') AS can_update
@@ -423,6 +429,8 @@ def _problems(catalog: Catalog, *, writes: bool) -> Iterator[str]:
                     yield from _numeric_problems(catalog, table, column, found)
                 yield from _access_problems(label, table, column, found, writes=writes)
     yield from _unfilled(catalog)
+    if writes and not catalog.can_stage:
+        yield "the database: the role may not make temporary tables, expected TEMPORARY on it"
 
 
 def _numeric_problems(
@@ -434,11 +442,15 @@ def _numeric_problems(
         yield _without_scale(catalog.schema, table, column)
     elif scale > MAX_SCALE:
         yield f"{label}: is {found.declared}, expected at most {MAX_SCALE} decimals"
-    if column not in _WRITTEN.get(table, ()) or found.precision is None or found.scale is None:
+    if column not in _WRITTEN.get(table, ()):
         return
     digits, decimals = _MONEY_DIGITS, CENTS
     if column == "daily_return":
         digits, decimals = _RETURN_DIGITS, RETURN_SCALE
+    if found.precision is None or found.scale is None:
+        if scale is not None and scale < decimals:
+            yield f"{label}: schema.scales says {scale} decimals, expected {decimals} or more"
+        return
     if found.precision - found.scale < digits or found.scale < decimals:
         needed = f"numeric({digits + decimals},{decimals})"
         yield f"{label}: is {found.declared}, expected room for {needed}"

@@ -283,7 +283,9 @@ def _from_pool(pool: asyncpg.Pool) -> Lend:
             yield raw
         finally:
             count(reset)
-            await pool.release(raw)
+            # A connection that cannot be reset is lost, which its own error has told already.
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await pool.release(raw)
 
     return lend
 

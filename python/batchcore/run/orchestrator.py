@@ -110,11 +110,15 @@ async def run_batch(
     settings = settings or Settings()
     _check("policy", policy, POLICIES)
     _check("on_existing", on_existing, ON_EXISTING)
+    for option, date in (("start", start_date), ("end", end_date)):
+        if date is not None and type(date) is not dt.date:
+            msg = f"{option} is {date!r}, expected a datetime.date"
+            raise ConfigError(msg, option)
     if start_date is not None and end_date is not None and start_date > end_date:
         msg = f"start {start_date.isoformat()} is after end {end_date.isoformat()}"
         raise ConfigError(msg, "start")
     database = Database(db)
-    database.require(CONNECTIONS)
+    database.require(1 if settings.dry_run else CONNECTIONS)
     run = _Run(
         database=database,
         settings=settings,
@@ -199,9 +203,9 @@ class _Run:
         async with self.database.snapshot("check") as reader:
             with self._phase("load"):
                 await self._prepare(reader, start, end)
-            if not self._has_work():
+            if self.settings.dry_run or not self._has_work():
                 await self._only_notice(reader)
-            elif not self.settings.dry_run:
+            else:
                 await self._stages(reader)
         self.seconds["total"] = time.perf_counter() - began
         return self._report()
@@ -265,9 +269,8 @@ class _Run:
     async def _load_market(self, reader: Session, selection: Selection) -> None:
         plan, lookback = self.plan, self.settings.lookback_days
         symbols = await loads.load_symbols(reader, self.queries, selection)
-        prices = await loads.load_prices(
-            reader, self.queries, symbols, plan.price_first - lookback, plan.price_last
-        )
+        first = max(plan.price_first - lookback, calendars.FIRST_DATE)
+        prices = await loads.load_prices(reader, self.queries, symbols, first, plan.price_last)
         self.rows_by_load.update(portfolios=len(plan.id), symbols=len(symbols), prices=len(prices))
         self.market: Market = await asyncio.to_thread(
             build_market,
@@ -385,6 +388,7 @@ class _Run:
         while (item := await loaded.get()) is not None:
             self._notice(item.chunk, item.existing)
             if item.positions is None:
+                self._done()
                 continue
             with self._phase("compute"):
                 result = await self._in_thread(self._computed, item)
@@ -436,6 +440,7 @@ class _Run:
                 with self._phase("persist"):
                     if item.batch.new_rows or item.batch.replaced_rows:
                         await commit_chunk(writer, self.settings.schema, item.batch, self._stamp())
+                        self.committed += 1
                 self._count(item)
 
     def _count(self, item: _Computed) -> None:
@@ -446,8 +451,11 @@ class _Run:
         self.written[item.chunk.rows] = rows.written
         self.status[item.chunk.rows] = _statuses(rows, item.chunk.works)
         self.issues.add_rows(rows, first)
-        self.committed += 1
-        self.at = ("persist", self.committed, len(self.chunks))
+        self._done()
+
+    def _done(self) -> None:
+        """Tell that one more chunk is through, whether it had anything to write or not."""
+        self.at = ("persist", self.at[1] + 1, len(self.chunks))
         self._tick()
 
     def _notice(self, chunk: Chunk, existing: Existing) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.calendar import date_of
+from batchcore.calendar import date_of, iso_of
 from batchcore.units import Mark, State
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def issue_dicts(result: BatchResult) -> list[dict[str, str | None]]:
                 if portfolio >= 0
                 else None,
                 "symbol": symbols[issues.symbol.codes[row]] if has_symbol else None,
-                "session": date_of(int(issues.day.values[row])).isoformat() if has_day else None,
+                "session": iso_of(int(issues.day.values[row])) if has_day else None,
                 "detail": details[issues.detail.codes[row]],
             }
         )

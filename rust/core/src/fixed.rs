@@ -122,10 +122,10 @@ pub trait Sum: Copy + PartialOrd {
     fn digits(self) -> String;
 }
 
-macro_rules! primitive_sum {
-    ($type:ty, $of:expr, $of_factor:expr) => {
+macro_rules! sum {
+    ($type:ty, $zero:expr, $of:expr, $of_factor:expr) => {
         impl Sum for $type {
-            const ZERO: Self = 0;
+            const ZERO: Self = $zero;
             fn of(value: i64) -> Self {
                 $of(value)
             }
@@ -142,7 +142,7 @@ macro_rules! primitive_sum {
                 self.wrapping_mul(other)
             }
             fn rounded(self, divisor: Self) -> Self {
-                let quotient = self.checked_div(divisor).unwrap_or(0);
+                let quotient = self.checked_div(divisor).unwrap_or(<Self as Sum>::ZERO);
                 let rest = self
                     .wrapping_sub(quotient.wrapping_mul(divisor))
                     .wrapping_abs();
@@ -162,46 +162,18 @@ macro_rules! primitive_sum {
     };
 }
 
-primitive_sum!(i64, core::convert::identity, |value| i64::try_from(value)
-    .unwrap_or(i64::MAX));
-primitive_sum!(i128, i128::from, |value| i128::try_from(value)
+sum!(i64, 0, core::convert::identity, |value| i64::try_from(
+    value
+)
+.unwrap_or(i64::MAX));
+sum!(i128, 0, i128::from, |value| i128::try_from(value)
     .unwrap_or(i128::MAX));
-
-impl Sum for Wide {
-    const ZERO: Self = bnum::n!(0);
-    fn of(value: i64) -> Self {
-        Self::try_from(value).unwrap_or(Self::MAX)
-    }
-    fn of_factor(value: u128) -> Self {
-        Self::try_from(value).unwrap_or(Self::MAX)
-    }
-    fn plus(self, other: Self) -> Self {
-        self.wrapping_add(other)
-    }
-    fn minus(self, other: Self) -> Self {
-        self.wrapping_sub(other)
-    }
-    fn times(self, other: Self) -> Self {
-        self.wrapping_mul(other)
-    }
-    fn rounded(self, divisor: Self) -> Self {
-        let quotient = self.checked_div(divisor).unwrap_or(<Self as Sum>::ZERO);
-        let rest = self
-            .wrapping_sub(quotient.wrapping_mul(divisor))
-            .wrapping_abs();
-        if rest < divisor.wrapping_sub(rest) {
-            quotient
-        } else {
-            quotient.wrapping_add(self.signum())
-        }
-    }
-    fn narrow(self) -> Option<i64> {
-        i64::try_from(self).ok()
-    }
-    fn digits(self) -> String {
-        self.to_string()
-    }
-}
+sum!(
+    Wide,
+    bnum::n!(0),
+    |value| Wide::try_from(value).unwrap_or(Wide::MAX),
+    |value| Wide::try_from(value).unwrap_or(Wide::MAX)
+);
 
 /// The narrowest [`Sum`] that holds every partial sum of a portfolio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,169 @@
+"""What would make a run wrong in silence, or wait for ever, is an error of one line instead."""
+
+import datetime as dt
+
+import asyncpg
+import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import batchcore
+from batchcore.calendar import date_of, day_of
+from batchcore.config import Settings
+from batchcore.db import engine
+from batchcore.errors import ConfigError, DatabaseError, SchemaError
+from support import database
+from support.database import Standing
+from support.generate import MONDAY
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+DAYS = tuple(range(MONDAY, MONDAY + 3))
+FIRST, LAST = date_of(DAYS[0]), date_of(DAYS[-1])
+TABLES = (
+    "portfolios, positions, market_data_cache, portfolio_snapshots, equity_changes,"
+    " position_realized_events"
+)
+
+
+async def as_role(url: str, role: str) -> asyncpg.Pool:
+    """Return a pool that works as a role which may read and write all rows, and owns nothing."""
+    async with database.connected(url) as connection:
+        await connection.execute(f"DROP ROLE IF EXISTS {role}")
+        await connection.execute(f"CREATE ROLE {role}")
+        await connection.execute(f"GRANT SELECT, INSERT, UPDATE ON {TABLES} TO {role}")
+        await connection.execute(f"GRANT SELECT ON batchcore_alembic_version TO {role}")
+
+    async def become(connection: asyncpg.Connection) -> None:
+        await connection.execute(f"SET ROLE {role}")
+
+    return await asyncpg.create_pool(url, min_size=0, max_size=2, setup=become)
+
+
+async def forget(url: str, role: str) -> None:
+    async with database.connected(url) as connection:
+        await connection.execute(f"DROP OWNED BY {role}")
+        await connection.execute(f"DROP ROLE {role}")
+
+
+async def run(db: object, **options: object) -> batchcore.BatchResult:
+    return await batchcore.run_batch(db, FIRST, LAST, calendar="daily", **options)
+
+
+@pytest.mark.parametrize(
+    "table", ["portfolios", "positions", "market_data_cache", "equity_changes"]
+)
+async def test_rows_hidden_by_a_policy_stop_the_run(host: str, table: str) -> None:
+    await database.fill(host, database.plain_host(2, DAYS))
+    role = f"batchcore_test_hidden_{table}"
+    async with database.connected(host) as connection:
+        await connection.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    pool = await as_role(host, role)
+    try:
+        with pytest.raises(DatabaseError, match="row-level security") as error:
+            await run(pool)
+    finally:
+        await pool.close()
+        await forget(host, role)
+    assert error.value.sqlstate == "42501"
+    assert await database.snapshots(host) == {}
+
+
+async def test_a_role_without_temporary_tables_is_told_before_anything_is_loaded(host: str) -> None:
+    await database.fill(host, database.plain_host(1, DAYS))
+    role = "batchcore_test_no_temp"
+    async with database.connected(host) as connection:
+        name = await connection.fetchval("SELECT current_database()")
+        await connection.execute(f'REVOKE TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
+    pool = await as_role(host, role)
+    try:
+        with pytest.raises(SchemaError, match="expected TEMPORARY on it"):
+            await run(pool)
+        planned = await run(pool, settings=Settings(dry_run=True))
+    finally:
+        await pool.close()
+        await forget(host, role)
+    assert len(planned.sessions) == len(DAYS)
+
+
+async def test_a_pool_without_a_free_connection_is_told(
+    same_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.fill(same_host, database.plain_host(1, DAYS))
+    monkeypatch.setattr(engine, "WAIT_S", 0.05)
+    async with asyncpg.create_pool(same_host, min_size=0, max_size=2) as pool:
+        async with pool.acquire():
+            with pytest.raises(DatabaseError, match="a run needs two of its own"):
+                await run(pool)
+        assert (await run(pool)).rows_written == len(DAYS)
+
+
+async def test_an_engine_without_a_free_connection_is_told(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(1, DAYS))
+    url = same_host.replace("postgresql:", "postgresql+asyncpg:")
+    sa_engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.05)
+    try:
+        with pytest.raises(DatabaseError, match="a run needs two of its own") as error:
+            await run(sa_engine)
+        planned = await run(sa_engine, settings=Settings(dry_run=True))
+    finally:
+        await sa_engine.dispose()
+    assert "http" not in str(error.value)
+    assert len(planned.sessions) == len(DAYS)
+
+
+async def test_a_plan_tells_the_gaps_that_a_run_tells(same_host: str) -> None:
+    plain = database.plain_host(1, DAYS)
+    rows = (Standing(DAYS[0]), Standing(DAYS[1], is_complete=False), Standing(DAYS[2]))
+    await database.fill(same_host, database.Host(plain.portfolios, plain.prices, {"p0": rows}))
+    end = date_of(DAYS[2] + 1)
+
+    planned, done = [
+        await batchcore.run_batch(
+            same_host, FIRST, end, calendar="daily", settings=Settings(dry_run=dry_run)
+        )
+        for dry_run in (True, False)
+    ]
+
+    assert planned.rows_written == 0
+    assert done.rows_written == 1
+    assert planned.issues_by_name() == {"gap": 1}
+    assert done.issues_by_name() == {"gap": 1}
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "option"),
+    [
+        ("2026-01-05", LAST, "start"),
+        (FIRST, "2026-01-05", "end"),
+        (dt.datetime(2026, 1, 5, tzinfo=dt.UTC), LAST, "start"),
+        (5, LAST, "start"),
+    ],
+)
+async def test_a_date_of_another_type_is_named(start: object, end: object, option: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{option} is .*, expected a datetime.date") as error:
+        await batchcore.run_batch("postgresql://", start, end)
+    assert error.value.option == option
+
+
+async def test_progress_reaches_its_total_past_chunks_without_work(same_host: str) -> None:
+    plain = database.plain_host(3, DAYS)
+    done = {plain.portfolios[1].id: (Standing(DAYS[-1]),)}
+    await database.fill(same_host, database.Host(plain.portfolios, plain.prices, done))
+    told: list[tuple[str, int, int]] = []
+
+    result = await run(
+        same_host, settings=Settings(chunk_size=1), progress=lambda *at: told.append(at)
+    )
+
+    assert told[-1] == ("persist", 3, 3)
+    assert result.chunks == 2
+
+
+async def test_a_window_before_the_first_date_is_cut(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(1, DAYS))
+    first = dt.date(1, 1, 1)
+    result = await batchcore.run_batch(
+        same_host, first, dt.date(1, 1, 3), calendar="daily", settings=Settings(min_coverage=0)
+    )
+    assert result.rows_written == 3
+    assert day_of(first) == min(day for _, day in await database.snapshots(same_host))
