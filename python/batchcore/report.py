@@ -195,19 +195,22 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _portfolio_table(done: Demo) -> Table:
-    table = _table("After the last session, dollars")
-    table.add_column("portfolio", no_wrap=True)
-    for name in ("lots", "equity", "P&L", "realized", "flows"):
-        table.add_column(name, justify="right", no_wrap=True)
-
-    def add(name: str, row: Valuation) -> None:
+    def cells(row: Valuation) -> list[str]:
         amounts = (row.equity, row.pnl, row.realized, row.flow)
-        table.add_row(name, f"{row.positions:,}", *(f"{amount:,.2f}" for amount in amounts))
+        return [f"{row.positions:,}", *(f"{amount:,.2f}" for amount in amounts)]
 
-    for row in done.shown:
-        add(row.name, row)
+    shown = [cells(row) for row in done.shown]
+    total = cells(done.total)
+    table = _table("After the last session, dollars")
+    table.add_column("portfolio", no_wrap=True, min_width=8)
+    for at, name in enumerate(("lots", "equity", "P&L", "realized", "flows")):
+        # a narrow terminal cuts names, never digits
+        width = max(len(row[at]) for row in (*shown, total))
+        table.add_column(name, justify="right", no_wrap=True, min_width=max(width, len(name)))
+    for row, values in zip(done.shown, shown, strict=True):
+        table.add_row(row.name, *values)
     table.add_section()
-    add(f"all {int(done.total.name):,}", done.total)
+    table.add_row(f"all {int(done.total.name):,}", *total)
     return table
 
 
