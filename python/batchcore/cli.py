@@ -230,7 +230,9 @@ def demo(
     if not ask.as_json:
         console = Console(file=sys.stdout, highlight=False)
         for part in report.demo_parts(done):
-            console.print(part, soft_wrap=isinstance(part, str))
+            # wider than the terminal rather than with digits cut off
+            width = max(console.width, console.measure(part).minimum)
+            console.print(part, soft_wrap=isinstance(part, str), width=width, crop=False)
     ask.answer(done.to_dict(), lambda: report.checked_text(done))
     for line in (*done.checked.examples, *report.failure_lines(done.result)):
         _tell(line)
