@@ -88,7 +88,7 @@ class Schema:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run needs beside its dates and portfolios; each is an option of the command line.
+    """What a run needs beside its dates and portfolios; all but `schema` are options of commands.
 
     Attributes:
         schema: Names of tables and columns.
