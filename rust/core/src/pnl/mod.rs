@@ -127,9 +127,9 @@ pub fn run(
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     done.sort_unstable_by_key(|&(batch, _)| batch);
-    let mut all = done.into_iter().map(|(_, rows)| rows);
-    let mut rows = all.next().unwrap_or_default();
-    for later in all {
+    let mut rows = Rows::default();
+    rows.reserve(done.iter().map(|(_, rows)| rows.len()).sum());
+    for (_, later) in done {
         rows.append(later);
     }
     rows.settle();
@@ -264,6 +264,8 @@ impl<'a> Prepared<'a> {
 
     fn batch(&self, from: usize, to: usize, scratch: &mut Scratch, cancel: &AtomicBool) -> Rows {
         let mut rows = Rows::default();
+        let sessions = self.inputs.marks.sessions().len();
+        rows.reserve(to.saturating_sub(from).saturating_mul(sessions));
         let mut buffers = Buffers::default();
         for portfolio in from..to {
             if cancel.load(Ordering::Relaxed) {

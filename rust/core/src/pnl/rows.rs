@@ -119,7 +119,31 @@ pub struct Rows {
     pub misses: Vec<Miss>,
 }
 
+/// Runs an action on each column that has one value a row.
+macro_rules! for_each_column {
+    ($rows:expr, |$column:ident| $action:expr) => {
+        for_each_column!(
+            @ $rows, $column, $action,
+            portfolio day equity daily_pnl daily_realized daily_flow daily_return
+            daily_return_state cumulative_pnl cumulative_realized cumulative_flow unrealized
+            unrealized_state long short gross net cash num_positions num_long num_short
+        )
+    };
+    (@ $rows:expr, $column:ident, $action:expr, $($name:ident)*) => {
+        $({
+            let $column = &mut $rows.$name;
+            $action;
+        })*
+    };
+}
+
 impl Rows {
+    /// Makes room for `rows` more rows, so that pushing them moves nothing.
+    pub fn reserve(&mut self, rows: usize) {
+        for_each_column!(self, |column| column.reserve_exact(rows));
+        self.marks.reserve_exact(rows.saturating_mul(4));
+    }
+
     /// Appends one row of a portfolio.
     pub fn push(&mut self, portfolio: i32, row: &Row) {
         use crate::fixed::State;
