@@ -291,11 +291,9 @@ def _from_pool(pool: asyncpg.Pool) -> Lend:
 
 
 def _engine(database: object) -> AsyncEngine:
-    try:
-        from sqlalchemy.ext.asyncio import AsyncEngine as Engine  # noqa: PLC0415  # 0.4 s to import
-    except ImportError:  # pragma: no cover  # a required dependency
-        Engine = None  # type: ignore[assignment,misc]  # noqa: N806
-    if Engine is not None and isinstance(database, Engine):
+    from sqlalchemy.ext.asyncio import AsyncEngine  # noqa: PLC0415  # 0.4 s to import
+
+    if isinstance(database, AsyncEngine):
         if database.dialect.driver != "asyncpg":
             msg = f"the engine's driver is {database.dialect.driver}, expected asyncpg"
             raise ConfigError(msg, "db")

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -125,7 +126,6 @@ async def run_batch(
         policy=policy,
         on_existing=on_existing,
         wanted=None if portfolio_ids is None else _uuids(portfolio_ids),
-        calendar_code=calendar,
         known_calendar=None if calendar == calendars.PRICES else calendars.load(calendar),
         progress=progress,
     )
@@ -152,14 +152,21 @@ def _uuids(ids: Sequence[uuid.UUID | str]) -> npt.NDArray[np.uint8]:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class _Holdings:
+    """What a chunk with anything to write is computed from."""
+
+    positions: Positions
+    events: Events
+    flows: Flows
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class _Loaded:
-    """A chunk that waits to be computed."""
+    """A chunk that waits to be computed; without holdings there is nothing to write."""
 
     chunk: Chunk
     existing: Existing
-    positions: Positions | None
-    events: Events | None
-    flows: Flows | None
+    holdings: _Holdings | None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -169,7 +176,6 @@ class _Computed:
     chunk: Chunk
     batch: Batch
     rows: Rows
-    existing: Existing
 
 
 @dataclass(eq=False)
@@ -181,7 +187,6 @@ class _Run:
     policy: str
     on_existing: str
     wanted: npt.NDArray[np.uint8] | None
-    calendar_code: str
     known_calendar: Calendar | None
     progress: Progress | None
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -354,13 +359,13 @@ class _Run:
         existing = await self._load_existing(reader, chunk)
         self.rows_by_load["existing"] += len(existing.day)
         if not chunk.works.any():
-            return _Loaded(chunk, existing, None, None, None)
+            return _Loaded(chunk, existing, None)
         selection = self._selection(chunk, chunk.works)
         positions = await loads.load_positions(reader, self.queries, selection)
         events = await loads.load_events(reader, self.queries, selection)
         flows = await loads.load_flows(reader, self.queries, selection, *self._flow_window(chunk))
         self.rows_by_load.update(positions=len(positions), events=len(events), flows=len(flows))
-        return _Loaded(chunk, existing, positions, events, flows)
+        return _Loaded(chunk, existing, _Holdings(positions, events, flows))
 
     def _flow_window(self, chunk: Chunk) -> tuple[int, int]:
         """Return the days of all flows that S5 and S7 read."""
@@ -387,17 +392,18 @@ class _Run:
     ) -> None:
         while (item := await loaded.get()) is not None:
             self._notice(item.chunk, item.existing)
-            if item.positions is None:
+            if item.holdings is None:
                 self._done()
                 continue
             with self._phase("compute"):
-                result = await self._in_thread(self._computed, item)
+                work = partial(self._computed, item.chunk, item.existing, item.holdings)
+                result = await self._in_thread(work)
             await computed.put(result)
         await computed.put(None)
 
-    async def _in_thread(self, work: Callable[[_Loaded], _Computed], item: _Loaded) -> _Computed:
+    async def _in_thread(self, work: Callable[[], _Computed]) -> _Computed:
         """Run native work beside the loop; a cancelled task waits for it to see the flag."""
-        task = asyncio.ensure_future(asyncio.to_thread(work, item))
+        task = asyncio.ensure_future(asyncio.to_thread(work))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -406,27 +412,25 @@ class _Run:
             task.exception()
             raise
 
-    def _computed(self, item: _Loaded) -> _Computed:
+    def _computed(self, chunk: Chunk, existing: Existing, holdings: _Holdings) -> _Computed:
         """Compute and encode one chunk: a pure function of its frames."""
-        plan, rows_of_plan = self.plan, item.chunk.rows
-        if item.positions is None or item.events is None or item.flows is None:
-            raise AssertionError
+        plan, rows_of_plan = self.plan, chunk.rows
         opening = plans.chunk_opening(plan.opening, rows_of_plan)
         rows = roll_forward(
             self.market,
-            positions=item.positions,
-            events=item.events,
-            flows=item.flows,
+            positions=holdings.positions,
+            events=holdings.events,
+            flows=holdings.flows,
             previous=self.previous,
             opening=opening,
             threads=self.settings.threads,
             cancel=self.cancel,
         )
         ids = opening.portfolio_id
-        stands = stands_already(rows, ids, item.existing.portfolio_id, item.existing.day)
+        stands = stands_already(rows, ids, existing.portfolio_id, existing.day)
         equities = _equities(rows, ids, plan, rows_of_plan)
         batch = encode_batch(rows, ids, stands, equities, self._stamp())
-        return _Computed(item.chunk, batch, rows, item.existing)
+        return _Computed(chunk, batch, rows)
 
     def _stamp(self) -> Stamp:
         return Stamp(self.started_us, time.time_ns() // 1_000_000, os.urandom(16))
