@@ -1,7 +1,7 @@
 //! Binary COPY in and out.
 
 use batchcore_core::pgcopy as core;
-use batchcore_core::pgcopy::{Cells, Column, ColumnSpec, Field, Kind};
+use batchcore_core::pgcopy::{Cells, Column, ColumnSpec, Field, Kind, Objects};
 use batchcore_core::text::Table;
 use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::prelude::*;
@@ -113,10 +113,23 @@ enum Held<'py> {
     Int64(PyReadonlyArray1<'py, i64>, u32),
     Uuid7(u64, [u8; 16]),
     Texts(PyReadonlyArray1<'py, u32>, Table),
+    Objects(
+        Table,
+        PyReadonlyArray1<'py, i64>,
+        u32,
+        PyReadonlyArray1<'py, u8>,
+    ),
     Text(String),
     Bool(bool),
     Timestamp(i64),
     Null,
+}
+
+/// Returns the table of texts that offsets cut out of data.
+fn distinct(offsets: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>, name: &str) -> PyResult<Table> {
+    let offsets = column::<i64>(offsets, name)?.as_slice()?.to_vec();
+    let data = column::<u8>(data, name)?.as_slice()?.to_vec();
+    Table::from_parts("text", offsets, data).map_err(|error| to_py(&error))
 }
 
 fn held<'py>(name: &str, kind: &str, value: &Bound<'py, PyTuple>) -> PyResult<Held<'py>> {
@@ -127,12 +140,16 @@ fn held<'py>(name: &str, kind: &str, value: &Bound<'py, PyTuple>) -> PyResult<He
         "date" | "int4" => Held::Int32(column(&item(0)?, name)?),
         "numeric" => Held::Int64(column(&item(0)?, name)?, item(1)?.extract()?),
         "text" if value.len() == 1 => Held::Text(item(0)?.extract()?),
-        "text" => {
-            let offsets = column::<i64>(&item(1)?, name)?.as_slice()?.to_vec();
-            let data = column::<u8>(&item(2)?, name)?.as_slice()?.to_vec();
-            let table = Table::from_parts("text", offsets, data).map_err(|error| to_py(&error))?;
-            Held::Texts(column(&item(0)?, name)?, table)
-        }
+        "text" => Held::Texts(
+            column(&item(0)?, name)?,
+            distinct(&item(1)?, &item(2)?, name)?,
+        ),
+        "json" | "jsonb" => Held::Objects(
+            distinct(&item(0)?, &item(1)?, name)?,
+            column(&item(2)?, name)?,
+            item(3)?.extract()?,
+            column(&item(4)?, name)?,
+        ),
         "bool" => Held::Bool(item(0)?.extract()?),
         "timestamptz" => Held::Timestamp(item(0)?.extract()?),
         "null" => Held::Null,
@@ -160,6 +177,13 @@ fn cells<'a>(kind: &str, held: &'a Held<'_>) -> PyResult<Cells<'a>> {
             codes: codes.as_slice()?,
             table,
         },
+        Held::Objects(names, values, scale, present) => Cells::Objects(Objects {
+            names,
+            values: values.as_slice()?,
+            scale: *scale,
+            present: present.as_slice()?,
+            is_jsonb: kind == "jsonb",
+        }),
         Held::Text(value) => Cells::TextConst(value),
         Held::Bool(value) => Cells::BoolConst(*value),
         Held::Timestamp(microseconds) => Cells::TimestampConst(*microseconds),
@@ -178,8 +202,9 @@ type FieldArguments<'py> = (
 ///
 /// Fields are (name, type, values, state): `uuid` ((n, 16) uint8,), `uuid7` (milliseconds, 16
 /// random bytes), `date` (int32 days,), `int4` (int32,), `numeric` (int64 mantissas, scale), `text`
-/// (uint32 codes, int64 offsets, uint8 data) or (constant,), `bool` (constant,), `timestamptz`
-/// (constant microseconds,), `null` (); state is None or uint8.
+/// (uint32 codes, int64 offsets, uint8 data) or (constant,), `json` and `jsonb` objects (int64
+/// offsets and uint8 data of the names, int64 mantissas row by row, scale, uint8 whether there),
+/// `bool` (constant,), `timestamptz` (constant microseconds,), `null` (); state is None or uint8.
 #[pyfunction]
 #[pyo3(signature = (*, fields, rows, piece_bytes))]
 #[expect(

@@ -1,6 +1,7 @@
 //! Columns into bytes that `COPY ... FROM STDIN (FORMAT binary)` takes.
 
 use super::numeric::Writer;
+use super::object::{self, Objects};
 use super::uuid7::Uuid7;
 use super::{EPOCH_MICROSECONDS, NONE, SIGNATURE};
 use crate::error::Error;
@@ -54,6 +55,8 @@ pub enum Cells<'a> {
         /// The distinct values.
         table: &'a Table,
     },
+    /// `json` or `jsonb`, an object of decimals in each row.
+    Objects(Objects<'a>),
     /// `bool`, the same in every row.
     BoolConst(bool),
     /// `timestamp` or `timestamptz`, microseconds since 1970-01-01, the same in every row.
@@ -88,6 +91,7 @@ enum Checked<'a> {
     Int8(&'a [i64]),
     Bool(&'a [u8]),
     Text(&'a [u32], &'a Table),
+    Objects(object::Writer<'a>),
     Constant(Vec<u8>),
 }
 
@@ -180,6 +184,7 @@ impl Checked<'_> {
             Self::Int8(_) => 12,
             Self::Bool(_) => 5,
             Self::Text(..) => 24,
+            Self::Objects(writer) => writer.usual_bytes(),
             Self::Constant(bytes) => bytes.len(),
         }
     }
@@ -202,6 +207,7 @@ impl Checked<'_> {
             Self::Text(codes, table) => {
                 write_bytes(table.bytes(at(codes, row)).unwrap_or_default(), out);
             }
+            Self::Objects(writer) => writer.write(row, out),
             Self::Constant(bytes) => out.extend_from_slice(bytes),
         }
     }
@@ -333,6 +339,9 @@ fn check<'a>(cells: Cells<'a>, state: Option<&[u8]>, rows: usize) -> Result<Chec
             table.iter().try_for_each(check_text)?;
             Checked::Text(codes, table)
         }
+        Cells::Objects(objects) => object::Writer::new(objects, rows)
+            .map(Checked::Objects)
+            .map_err(|(row, what)| Fault { row, what })?,
         Cells::BoolConst(truth) => Checked::Constant(vec![0, 0, 0, 1, u8::from(truth)]),
         Cells::TimestampConst(since) => {
             let finite = since
