@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    Bools = npt.NDArray[np.bool_]
     Bytes = npt.NDArray[np.uint8]
     Int32 = npt.NDArray[np.int32]
     Int64 = npt.NDArray[np.int64]
@@ -93,6 +94,28 @@ class Days:
         """Return a column of NULLs."""
         state = np.full(rows, State.NULL, dtype=np.uint8)
         return cls(np.zeros(rows, dtype=np.int32), state)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Integers:
+    """Whole numbers of 32 bits.
+
+    Attributes:
+        values: (n,) int32; meaningless where ``state`` is not 0.
+        state: (n,) uint8 of `units.State`, 0 or NULL; None at construction means all 0.
+    """
+
+    values: Int32
+    state: Bytes = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", _states(self.state, len(self.values)))
+        _frozen(self.values)
+        _frozen(self.state)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.values)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -599,10 +622,10 @@ class Table:
     Attributes:
         name: As in docs/schema.md.
         rows: How many.
-        columns: Name in docs/schema.md -> values; a uuid is (n, 16) uint8. Columns that are not
-            here are NULL.
+        columns: Name in docs/schema.md -> values; a uuid is (n, 16) uint8, a truth value (n,) bool.
+            Columns that are not here are NULL.
     """
 
     name: str
     rows: int
-    columns: Mapping[str, Bytes | Decimals | Days | Text | Constant | Moment]
+    columns: Mapping[str, Bytes | Bools | Decimals | Days | Integers | Text | Constant | Moment]

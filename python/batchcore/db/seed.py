@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from batchcore import _core
 from batchcore.config import Schema
 from batchcore.db.catalog import check_revision, inspect
 from batchcore.db.engine import Database, driver_errors, transaction
 from batchcore.db.sql import table_name
 from batchcore.errors import ConfigError
-from batchcore.frames import Constant, Days, Decimals, Moment, Text
+from batchcore.frames import Constant, Days, Decimals, Integers, Moment, Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from batchcore.db.engine import Session
@@ -94,7 +95,10 @@ async def _copy(session: Session, schema: Schema, table: Table) -> int:
 
 
 def _field(
-    name: str, column: npt.NDArray[np.uint8] | Decimals | Days | Text | Constant | Moment
+    name: str,
+    column: (
+        npt.NDArray[np.uint8 | np.bool_] | Decimals | Days | Integers | Text | Constant | Moment
+    ),
 ) -> Field:
     kind: str
     values: tuple[Any, ...]
@@ -103,12 +107,16 @@ def _field(
             kind, values = "numeric", (column.values, column.scale)
         case Days():
             kind, values = "date", (column.values,)
+        case Integers():
+            kind, values = "int4", (column.values,)
         case Text():
             kind, values = "text", (column.codes, column.offsets, column.data)
         case Moment():
             kind, values = "timestamptz", (column.unix_us,)
         case Constant():
             kind, values = "bool" if isinstance(column.value, bool) else "text", (column.value,)
+        case np.ndarray() if column.dtype == np.bool_:
+            kind, values = "bool", (column.view(np.uint8),)
         case _:
             kind, values = "uuid", (column,)
     return name, kind, values, getattr(column, "state", None)
