@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 POLICIES: Final = ("rollforward",)
 ON_EXISTING: Final = ("skip", "replace", "error")
+ANALYTICS: Final = ("portfolio", "full", "every", "none")
+"""What of the analytics a run writes, and on which sessions."""
 
 MOST_LOOKBACK_DAYS: Final = 36_525
 """A hundred years."""
@@ -29,8 +31,17 @@ TABLES: Final = (
     "portfolio_snapshots",
     "equity_changes",
     "position_realized_events",
+    "company_profiles",
+    "position_market_betas",
+    "factor_definitions",
+    "factor_exposures",
+    "position_factor_exposures",
+    "benchmarks_sector_weights",
+    "tags_v2",
+    "position_tags",
+    "users",
 )
-"""Tables of the host that a run reads or writes, by the names of docs/schema.md."""
+"""Tables of the host, by the names of docs/schema.md."""
 
 
 @dataclass(frozen=True)

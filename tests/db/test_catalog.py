@@ -10,9 +10,15 @@ import asyncpg
 import pytest
 
 from batchcore.config import TABLES, Schema
+from batchcore.db import tables
 from batchcore.db.catalog import (
+    BENCHMARKS,
     OPTIONAL,
+    PRICES,
+    PROFILES,
     REQUIRED,
+    SNAPSHOTS,
+    TAGS,
     Catalog,
     ColumnType,
     Kind,
@@ -454,6 +460,9 @@ async def test_a_run_asks_for_the_newest_revision(database: str) -> None:
     assert "revision 9999, which this batchcore does not know" in await refusal()
 
 
-def test_the_required_names_are_those_of_the_schema() -> None:
-    assert set(REQUIRED) == set(TABLES)
+def test_what_is_needed_is_of_the_schema() -> None:
+    assert set(TABLES) == set(tables.metadata.tables)
     assert set(REQUIRED) >= OPTIONAL
+    for needs in (REQUIRED, PRICES, SNAPSHOTS, PROFILES, BENCHMARKS, TAGS):
+        for table, columns in needs.items():
+            assert set(columns) <= set(tables.metadata.tables[table].columns.keys())

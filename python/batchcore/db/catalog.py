@@ -1,18 +1,20 @@
-"""What the database's tables are, in one query on the catalog, and whether a run can use them."""
+"""What the database's tables are, in one query on the catalog, and whether they can be used."""
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from batchcore.config import TABLES
 from batchcore.db.sql import quote_literal, table_name
 from batchcore.errors import SchemaError
 from batchcore.units import CENTS, MAX_SCALE, RETURN_SCALE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator
 
     import asyncpg
 
@@ -45,10 +47,14 @@ class Kind(enum.StrEnum):
     INT8 = "int8"
     TIMESTAMPTZ = "timestamptz"
     JSON = "json"
+    JSONB = "jsonb"
     OTHER = "other"
 
 
-REQUIRED: Final[Mapping[str, Mapping[str, Kind]]] = MappingProxyType(
+Needs = Mapping[str, Mapping[str, Kind]]
+"""Tables and columns by the names of docs/schema.md, with the type of each."""
+
+REQUIRED: Final[Needs] = MappingProxyType(
     {
         "portfolios": MappingProxyType(
             {
@@ -125,10 +131,105 @@ REQUIRED: Final[Mapping[str, Mapping[str, Kind]]] = MappingProxyType(
         ),
     }
 )
-"""Tables and columns of a run, by the names of docs/schema.md, with the type of each."""
+"""What every run needs."""
 
 OPTIONAL: Final = frozenset({"equity_changes", "position_realized_events"})
 """Tables of `REQUIRED` that may be absent; their columns may not, where the table is there."""
+
+# What else is done needs these, each on its own; a run does not.
+
+PRICES: Final[Needs] = MappingProxyType({"market_data_cache": REQUIRED["market_data_cache"]})
+"""To read closes."""
+
+SNAPSHOTS: Final[Needs] = MappingProxyType(
+    {
+        "portfolio_snapshots": MappingProxyType(
+            {
+                "portfolio_id": Kind.UUID,
+                "snapshot_date": Kind.DATE,
+                "equity_balance": Kind.NUMERIC,
+                "cumulative_pnl": Kind.NUMERIC,
+                "cumulative_realized_pnl": Kind.NUMERIC,
+                "cumulative_capital_flow": Kind.NUMERIC,
+                "is_complete": Kind.BOOL,
+            }
+        )
+    }
+)
+"""To read the latest snapshots."""
+
+PROFILES: Final[Needs] = MappingProxyType(
+    {
+        "company_profiles": MappingProxyType(
+            {
+                "symbol": Kind.TEXT,
+                "company_name": Kind.TEXT,
+                "sector": Kind.TEXT,
+                "industry": Kind.TEXT,
+                "country": Kind.TEXT,
+                "market_cap": Kind.NUMERIC,
+                "is_etf": Kind.BOOL,
+                "beta": Kind.NUMERIC,
+            }
+        )
+    }
+)
+"""To read company profiles."""
+
+BENCHMARKS: Final[Needs] = MappingProxyType(
+    {
+        "benchmarks_sector_weights": MappingProxyType(
+            {
+                "benchmark_code": Kind.TEXT,
+                "asof_date": Kind.DATE,
+                "sector": Kind.TEXT,
+                "weight": Kind.NUMERIC,
+            }
+        )
+    }
+)
+"""To read the sectors' weights in a benchmark."""
+
+TAGS: Final[Needs] = MappingProxyType(
+    {
+        "portfolios": MappingProxyType(
+            {"id": Kind.UUID, "user_id": Kind.UUID, "deleted_at": Kind.TIMESTAMPTZ}
+        ),
+        "positions": MappingProxyType(
+            {
+                "id": Kind.UUID,
+                "portfolio_id": Kind.UUID,
+                "symbol": Kind.TEXT,
+                "position_type": Kind.TEXT,
+                "investment_class": Kind.TEXT,
+                "deleted_at": Kind.TIMESTAMPTZ,
+            }
+        ),
+        "tags_v2": MappingProxyType(
+            {
+                "id": Kind.UUID,
+                "user_id": Kind.UUID,
+                "name": Kind.TEXT,
+                "color": Kind.TEXT,
+                "display_order": Kind.INT4,
+                "usage_count": Kind.INT4,
+                "is_archived": Kind.BOOL,
+                "created_at": Kind.TIMESTAMPTZ,
+                "updated_at": Kind.TIMESTAMPTZ,
+            }
+        ),
+        "position_tags": MappingProxyType(
+            {
+                "id": Kind.UUID,
+                "position_id": Kind.UUID,
+                "tag_id": Kind.UUID,
+                "assigned_at": Kind.TIMESTAMPTZ,
+                "assigned_by": Kind.UUID,
+            }
+        ),
+    }
+)
+"""To give positions their sector tags; rows of the last two are inserted."""
 
 _SNAPSHOTS: Final = "portfolio_snapshots"
 _KEY: Final = frozenset({"id", "portfolio_id", "snapshot_date", "created_at"})
@@ -157,6 +258,7 @@ _KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "int8": Kind.INT8,
         "timestamptz": Kind.TIMESTAMPTZ,
         "json": Kind.JSON,
+        "jsonb": Kind.JSONB,
     }
 )
 _WANTED: Final[Mapping[Kind, str]] = MappingProxyType(
@@ -165,6 +267,7 @@ _WANTED: Final[Mapping[Kind, str]] = MappingProxyType(
         Kind.TIMESTAMPTZ: "timestamp with time zone",
         Kind.INT4: "integer",
         Kind.BOOL: "boolean",
+        Kind.JSON: "json or jsonb",
     }
 )
 
@@ -264,7 +367,7 @@ class Catalog:
 
 
 async def inspect(connection: asyncpg.Connection, schema: Schema) -> Catalog:
-    """Return the catalog of the tables that a run needs, by one statement.
+    """Return the catalog of the host's tables, by one statement.
 
     Only `pg_catalog` is read, so any role may; only text, int4 and bool come back, so the driver
     asks for no types.
@@ -289,7 +392,7 @@ async def inspect(connection: asyncpg.Connection, schema: Schema) -> Catalog:
     return Catalog(
         schema=schema,
         columns=MappingProxyType(
-            {table: MappingProxyType(columns[table]) for table in REQUIRED if table in columns}
+            {table: MappingProxyType(columns[table]) for table in TABLES if table in columns}
         ),
         writable_tables=frozenset(tables),
         has_version_table=has_version_table,
@@ -300,7 +403,7 @@ async def inspect(connection: asyncpg.Connection, schema: Schema) -> Catalog:
 
 def inspect_sql(schema: Schema) -> str:
     """Return the statement of `inspect`, without parameters."""
-    wanted = [("column", table, schema.table(table)) for table in REQUIRED]
+    wanted = [("column", table, schema.table(table)) for table in TABLES]
     wanted.append(("version", VERSION_TABLE, VERSION_TABLE))
     wanted += [("index", name, name) for name in INDEXES]
     values = ", ".join(f"({', '.join(quote_literal(part) for part in entry)})" for entry in wanted)
@@ -363,6 +466,22 @@ def check_run(catalog: Catalog, *, writes: bool = True) -> None:
         raise schema_error(problems)
 
 
+def check_needs(catalog: Catalog, needs: Needs, *, inserts: Collection[str] = ()) -> None:
+    """Refuse a database that lacks what is needed.
+
+    Args:
+        catalog: What `inspect` returned.
+        needs: Tables and columns.
+        inserts: Those of the tables that rows are inserted into, with the columns of ``needs``.
+
+    Raises:
+        SchemaError: with every difference in ``problems``; the message has the first.
+    """
+    problems = tuple(_unmet(catalog, needs, inserts))
+    if problems:
+        raise schema_error(problems)
+
+
 async def check_revision(connection: asyncpg.Connection, catalog: Catalog) -> None:
     """Refuse a database that batchcore's migrations have not brought to `REVISION`.
 
@@ -419,18 +538,62 @@ def _problems(catalog: Catalog, *, writes: bool) -> Iterator[str]:
             yield f"{_label(schema, table)}: is a view, expected a table to write to"
         for column, kind in columns.items():
             found = catalog._find(table, column)  # noqa: SLF001  # one module
+            misfit = _misfit(catalog, table, column, kind)
+            if found is None or misfit:
+                yield misfit
+                continue
+            if kind is Kind.NUMERIC:
+                yield from _numeric_problems(catalog, table, column, found)
             label = _label(schema, table, column)
-            if found is None:
-                yield f"{label}: missing column"
-            elif found.kind is not kind:
-                yield f"{label}: is {found.declared}, expected {_WANTED.get(kind, kind)}"
-            else:
-                if kind is Kind.NUMERIC:
-                    yield from _numeric_problems(catalog, table, column, found)
-                yield from _access_problems(label, table, column, found, writes=writes)
-    yield from _unfilled(catalog)
+            yield from _access_problems(label, table, column, found, writes=writes)
+    yield from _unfilled(catalog, _SNAPSHOTS, REQUIRED[_SNAPSHOTS])
     if writes and not catalog.can_stage:
         yield "the database: the role may not make temporary tables, expected TEMPORARY on it"
+
+
+def _unmet(catalog: Catalog, needs: Needs, inserts: Collection[str]) -> Iterator[str]:
+    schema = catalog.schema
+    for table, columns in needs.items():
+        if not catalog.has_table(table):
+            yield f"{_label(schema, table)}: missing table"
+            continue
+        if table in inserts and table not in catalog.writable_tables:
+            yield f"{_label(schema, table)}: is a view, expected a table to write to"
+        for column, kind in columns.items():
+            found = catalog._find(table, column)  # noqa: SLF001  # one module
+            misfit = _misfit(catalog, table, column, kind)
+            if found is None or misfit:
+                yield misfit
+                continue
+            if kind is Kind.NUMERIC:
+                yield from _scale_problems(catalog, table, column, found)
+            label = _label(schema, table, column)
+            if not found.can_select:
+                yield f"{label}: the role may not SELECT it"
+            if table in inserts and not found.can_insert:
+                yield f"{label}: the role may not INSERT it"
+        if table in inserts:
+            yield from _unfilled(catalog, table, columns)
+
+
+def _misfit(catalog: Catalog, table: str, column: str, kind: Kind) -> str:
+    """Return what keeps a column from being read as ``kind``; empty if nothing does."""
+    label = _label(catalog.schema, table, column)
+    found = catalog._find(table, column)  # noqa: SLF001  # one module
+    if found is None:
+        return f"{label}: missing column"
+    if found.kind is not kind:
+        return f"{label}: is {found.declared}, expected {_WANTED.get(kind, kind)}"
+    return ""
+
+
+def _scale_problems(catalog: Catalog, table: str, column: str, found: ColumnType) -> Iterator[str]:
+    scale = catalog._scale(table, column, found)  # noqa: SLF001  # one module
+    if scale is None:
+        yield _without_scale(catalog.schema, table, column)
+    elif scale > MAX_SCALE:
+        label = _label(catalog.schema, table, column)
+        yield f"{label}: is {found.declared}, expected at most {MAX_SCALE} decimals"
 
 
 def _numeric_problems(
@@ -438,10 +601,7 @@ def _numeric_problems(
 ) -> Iterator[str]:
     label = _label(catalog.schema, table, column)
     scale = catalog._scale(table, column, found)  # noqa: SLF001  # one module
-    if scale is None:
-        yield _without_scale(catalog.schema, table, column)
-    elif scale > MAX_SCALE:
-        yield f"{label}: is {found.declared}, expected at most {MAX_SCALE} decimals"
+    yield from _scale_problems(catalog, table, column, found)
     if column not in _WRITTEN.get(table, ()):
         return
     digits, decimals = _MONEY_DIGITS, CENTS
@@ -471,13 +631,13 @@ def _access_problems(
         yield f"{label}: the role may not UPDATE it"
 
 
-def _unfilled(catalog: Catalog) -> Iterator[str]:
+def _unfilled(catalog: Catalog, table: str, columns: Collection[str]) -> Iterator[str]:
     schema = catalog.schema
-    filled = {schema.column(_SNAPSHOTS, column) for column in REQUIRED[_SNAPSHOTS]}
-    for name, found in catalog.columns.get(_SNAPSHOTS, {}).items():
+    filled = {schema.column(table, column) for column in columns}
+    for name, found in catalog.columns.get(table, {}).items():
         if found.not_null and not found.has_default and name not in filled:
             yield (
-                f"{_label(schema, _SNAPSHOTS)}.{name}: is NOT NULL without a default, "
+                f"{_label(schema, table)}.{name}: is NOT NULL without a default, "
                 "and batchcore does not fill it"
             )
 

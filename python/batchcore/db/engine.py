@@ -11,15 +11,17 @@ import asyncio
 import contextlib
 import re
 from collections import Counter
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
+from batchcore.db import borrowed
+from batchcore.db.driver import NO_CONNECTION, counting_connects, is_lost
+from batchcore.db.driver import driver_errors as driver_errors  # noqa: PLC0414  # with sessions
 from batchcore.errors import ConfigError, DatabaseError, InternalError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
     from asyncpg.connection import LoggedQuery
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -31,10 +33,8 @@ if TYPE_CHECKING:
 WAIT_S: Final = 30.0
 """How long a pool may take to lend a connection; it is the default of SQLAlchemy's pools too."""
 
-NO_CONNECTION: Final = (
-    "the pool has lent no connection in time: a run needs two of its own, one to read and one to"
-    " write"
-)
+ROW_SECURITY_OFF: Final = "SET LOCAL row_security = off"
+"""A policy of row-level security would leave rows out in silence; this makes it an error."""
 
 URL_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
 
@@ -50,12 +50,19 @@ class Session:
         raw: The asyncpg connection.
         statements: How many statements each phase has caused.
         phase: The phase that statements are counted under.
+        isolation: Level of the transaction, as PostgreSQL writes it.
     """
 
     def __init__(self, raw: asyncpg.Connection, statements: Counter[str], phase: str) -> None:
         self.raw = raw
         self.statements = statements
         self.phase = phase
+        self.isolation = ""
+
+    @property
+    def consistent(self) -> bool:
+        """Whether every statement sees the database at one moment."""
+        return self.isolation in {"repeatable read", "serializable"}
 
     async def enter(self, phase: str) -> None:
         """Count what comes under another phase."""
@@ -118,30 +125,42 @@ class Session:
 
 
 class Database:
-    """Where connections come from: a URL, an asyncpg pool or an SQLAlchemy engine on asyncpg.
+    """Where connections come from: whatever a caller has.
 
     Attributes:
         statements: How many statements each phase has caused, over all connections.
+        owns: Whether connections are of its own, which work outside the caller's transaction.
     """
 
-    def __init__(self, database: object) -> None:
+    def __init__(
+        self, database: object, *, borrow: bool = False, statements: Counter[str] | None = None
+    ) -> None:
         """Take whatever a caller has.
 
         Args:
             database: A URL, an `asyncpg.Pool` or an SQLAlchemy `AsyncEngine` on asyncpg.
+            borrow: Whether it may also be an SQLAlchemy `AsyncConnection` or `AsyncSession`, or
+                an `asyncpg.Connection`: then `reading` and `changing` work in its transaction.
+            statements: What to count in; None begins at 0.
 
         Raises:
-            ConfigError: anything else, or a URL that is not PostgreSQL's.
+            ConfigError: anything else, a URL that is not PostgreSQL's, another driver, or a
+                connection that is closed.
         """
-        self.statements: Counter[str] = Counter()
+        self.statements = Counter() if statements is None else statements
         self._most: int | None = None
+        self._lend: Lend | None = None
+        self._savepoint = borrowed.savepoints(database) if borrow else None
+        self.owns = self._savepoint is None
+        if self._savepoint is not None:
+            return
         if isinstance(database, str):
             self._lend = _from_url(database)
         elif isinstance(database, asyncpg.Pool):
             self._lend = _from_pool(database)
             self._most = database.get_max_size()
         else:
-            self._lend = _from_engine(_engine(database))
+            self._lend = _from_engine(_engine(database, borrow=borrow))
 
     def require(self, connections: int) -> None:
         """Refuse a pool that can never lend so many at a time: waiting for one would not end.
@@ -173,6 +192,7 @@ class Database:
             if not session.raw.is_in_transaction() or level != "repeatable read":
                 msg = f"expected a REPEATABLE READ transaction, was {level}"
                 raise InternalError(msg)
+            session.isolation = level
             yield session
 
     @contextlib.asynccontextmanager
@@ -182,21 +202,82 @@ class Database:
             yield session
 
     @contextlib.asynccontextmanager
+    async def reading(self, phase: str) -> AsyncIterator[Session]:
+        """Give a session to read in.
+
+        On connections of its own this is `snapshot`. On the caller's it sees what the caller's
+        transaction sees, under a SAVEPOINT that is rolled back: nothing is left behind. An
+        `asyncpg.Connection` in no transaction gets one for the time of the reading.
+
+        Raises:
+            ConfigError: the caller's connection commits by itself, or is closed.
+            DatabaseError: no connection, or the caller's transaction has failed already.
+        """
+        if self._savepoint is None:
+            async with self.snapshot(phase) as session:
+                yield session
+            return
+        async with (
+            self._savepoint(self._counting(phase), keep=False) as raw,
+            self._logged(raw, phase) as session,
+        ):
+            await _settle(session)
+            yield session
+
+    @contextlib.asynccontextmanager
+    async def changing(self, phase: str) -> AsyncIterator[Session]:
+        """Give a session to write in: all of it is done, or nothing.
+
+        On connections of its own this is one READ COMMITTED transaction. On the caller's it is a
+        SAVEPOINT in the caller's transaction, which alone commits.
+
+        Raises:
+            ConfigError: the caller's connection is in no transaction, commits by itself, or is
+                closed.
+            DatabaseError: no connection, or the caller's transaction has failed already.
+        """
+        if self._savepoint is None:
+            async with self.writing(phase) as session, transaction(session):
+                yield session
+            return
+        async with (
+            self._savepoint(self._counting(phase), keep=True) as raw,
+            self._logged(raw, phase) as session,
+        ):
+            row_security = await _settle(session)
+            yield session
+            # A SAVEPOINT that is released hands its settings on.
+            await session.execute(f"SET LOCAL row_security = {row_security}")
+
+    @contextlib.asynccontextmanager
     async def _session(self, phase: str) -> AsyncIterator[Session]:
+        if self._lend is None:
+            msg = "a run was given a connection of the caller's"
+            raise InternalError(msg)
+        async with (
+            self._lend(self._counting(phase)) as raw,
+            self._logged(raw, phase) as session,
+        ):
+            yield session
+
+    def _counting(self, phase: str) -> Callable[[str], None]:
         def count(text: str) -> None:
             if _COUNTED.match(text):
                 self.statements[phase] += 1
 
-        async with self._lend(count) as raw:
-            session = Session(raw, self.statements, phase)
-            raw.add_query_logger(session.log)
-            try:
-                yield session
-            finally:
-                # A pool takes a lost connection back by itself, and then it cannot be asked.
-                with contextlib.suppress(asyncpg.InterfaceError):
-                    raw.remove_query_logger(session.log)
-                await asyncio.sleep(0)
+        return count
+
+    @contextlib.asynccontextmanager
+    async def _logged(self, raw: asyncpg.Connection, phase: str) -> AsyncIterator[Session]:
+        session = Session(raw, self.statements, phase)
+        raw.add_query_logger(session.log)
+        try:
+            yield session
+        finally:
+            # A pool takes a lost connection back by itself, and then it cannot be asked.
+            with contextlib.suppress(asyncpg.InterfaceError):
+                raw.remove_query_logger(session.log)
+            await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager
@@ -204,6 +285,7 @@ async def transaction(session: Session) -> AsyncIterator[None]:
     """Run a READ COMMITTED transaction of a writing session: all of it, or nothing."""
     async with _transaction(session, isolation="read_committed"):
         await _without_limits(session)
+        session.isolation = "read committed"
         yield
 
 
@@ -225,12 +307,20 @@ async def _transaction(
         await transaction.commit()
 
 
+async def _settle(session: Session) -> str:
+    """Make a policy of row-level security an error; return what the setting was."""
+    with driver_errors():
+        session.isolation = await session.raw.fetchval("SHOW transaction_isolation")
+        row_security: str = await session.raw.fetchval("SHOW row_security")
+    await session.execute(ROW_SECURITY_OFF)
+    return row_security
+
+
 async def _without_limits(session: Session) -> None:
     settings = ["statement_timeout", "idle_in_transaction_session_timeout"]
     if session.raw.get_server_version() >= (17,):
         settings.append("transaction_timeout")
-    # A policy of row-level security would leave rows out in silence; this makes it an error.
-    statements = ["SET LOCAL row_security = off"]
+    statements = [ROW_SECURITY_OFF]
     statements += [f"SET LOCAL {name} = 0" for name in settings]
     await session.execute("; ".join(statements))
 
@@ -290,18 +380,20 @@ def _from_pool(pool: asyncpg.Pool) -> Lend:
     return lend
 
 
-def _engine(database: object) -> AsyncEngine:
+def _engine(database: object, *, borrow: bool) -> AsyncEngine:
     from sqlalchemy.ext.asyncio import AsyncEngine  # noqa: PLC0415  # 0.4 s to import
 
     if isinstance(database, AsyncEngine):
-        if database.dialect.driver != "asyncpg":
-            msg = f"the engine's driver is {database.dialect.driver}, expected asyncpg"
-            raise ConfigError(msg, "db")
+        borrowed.check_driver("engine", database.dialect.driver)
         return database
-    msg = (
-        "expected a database URL, an asyncpg.Pool or an SQLAlchemy AsyncEngine, was "
-        f"{type(database).__module__}.{type(database).__qualname__}"
-    )
+    kinds = "a database URL, an asyncpg.Pool or an SQLAlchemy AsyncEngine"
+    if borrow:
+        kinds = (
+            "a database URL, an asyncpg.Pool or Connection, or an SQLAlchemy AsyncEngine,"
+            " AsyncConnection or AsyncSession"
+        )
+    found = f"{type(database).__module__}.{type(database).__qualname__}"
+    msg = f"expected {kinds}, was {found}"
     raise ConfigError(msg, "db")
 
 
@@ -309,7 +401,7 @@ def _from_engine(engine: AsyncEngine) -> Lend:
     @contextlib.asynccontextmanager
     async def lend(count: Callable[[str], None]) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
-            with _counting_connects(engine, count):
+            with counting_connects(engine.sync_engine, count):
                 connection = await engine.connect()
             raw = (await connection.get_raw_connection()).driver_connection
         if raw is None:
@@ -319,93 +411,10 @@ def _from_engine(engine: AsyncEngine) -> Lend:
             yield raw
         except BaseException as error:
             # SQLAlchemy did not see it fail, and would lend a lost connection again.
-            if raw.is_closed() or _lost(error):
+            if raw.is_closed() or is_lost(error):
                 await connection.invalidate()
             raise
         finally:
             await connection.close()
 
     return lend
-
-
-def _lost(error: BaseException) -> bool:
-    """Return whether an error tells that its connection is gone, or soon will be."""
-    sqlstate = getattr(error, "sqlstate", None) or ""
-    return sqlstate.startswith(("08", "57P"))
-
-
-_connecting: Final[ContextVar[object]] = ContextVar("batchcore_connecting", default=None)
-
-
-@contextlib.contextmanager
-def _counting_connects(engine: AsyncEngine, count: Callable[[str], None]) -> Iterator[None]:
-    """Count what SQLAlchemy sends on a connection that it opens for this task."""
-    from sqlalchemy import event  # noqa: PLC0415  # the caller has it imported
-
-    mine = object()
-    logged: list[tuple[asyncpg.Connection, Callable[[LoggedQuery], None]]] = []
-
-    def connected(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401
-        def log(query: LoggedQuery) -> None:
-            count(query.query)
-
-        if _connecting.get() is mine:
-            raw = dbapi_connection.driver_connection
-            raw.add_query_logger(log)
-            logged.append((raw, log))
-
-    # asyncpg reports no prepared statements, and SQLAlchemy looks at a server through them.
-    def executed(_cursor: object, statement: str, *_rest: object) -> None:
-        if _connecting.get() is mine:
-            count(statement)
-
-    listeners = (("connect", connected), ("do_execute", executed))
-    for name, listener in listeners:
-        event.listen(engine.sync_engine, name, listener, insert=True)  # before its own
-    token = _connecting.set(mine)
-    try:
-        yield
-    finally:
-        _connecting.reset(token)
-        for name, listener in listeners:
-            event.remove(engine.sync_engine, name, listener)
-        for raw, log in logged:
-            raw.remove_query_logger(log)
-
-
-@contextlib.contextmanager
-def driver_errors() -> Iterator[None]:
-    """Turn what the driver raises into `DatabaseError` or `ConfigError`, in one line.
-
-    Raises:
-        ConfigError: the URL cannot be used.
-        DatabaseError: the server refused, failed or cannot be reached.
-    """
-    try:
-        yield
-    except asyncpg.exceptions.ClientConfigurationError as error:
-        raise ConfigError(f"the database URL is not usable: {error}", "database_url") from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        raise database_error(error) from error
-    except Exception as error:
-        cause = _driver_cause(error)
-        if cause is None:
-            raise
-        if type(cause).__name__ == "TimeoutError":  # of SQLAlchemy's pool, with a link in its text
-            raise DatabaseError(NO_CONNECTION) from error
-        raise database_error(cause) from error
-
-
-def _driver_cause(error: Exception) -> BaseException | None:
-    """Return what an SQLAlchemy error wraps; None if it is no error of the driver's."""
-    if not type(error).__module__.startswith("sqlalchemy."):
-        return None
-    wrapped = getattr(error, "orig", None)
-    return (wrapped.__cause__ or wrapped) if wrapped is not None else error
-
-
-def database_error(error: BaseException) -> DatabaseError:
-    """Return the error of one line for what the driver raised."""
-    sqlstate = getattr(error, "sqlstate", None)
-    text = " ".join(str(error).split()) or type(error).__name__
-    return DatabaseError(text, sqlstate if isinstance(sqlstate, str) else None)

@@ -1,0 +1,181 @@
+"""A connection that the caller works on: used inside its transaction, under a SAVEPOINT."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from batchcore.db.driver import counting_connects, driver_errors, is_lost
+from batchcore.errors import ConfigError, DatabaseError, InternalError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+_SAVEPOINT: Final = "SAVEPOINT batchcore"
+_RELEASE: Final = "RELEASE SAVEPOINT batchcore"
+_UNDO: Final = "ROLLBACK TO SAVEPOINT batchcore; RELEASE SAVEPOINT batchcore"
+
+
+class Savepoints(Protocol):
+    """Makes a SAVEPOINT in the caller's transaction and gives the driver's connection."""
+
+    def __call__(
+        self, count: Callable[[str], None], /, *, keep: bool
+    ) -> contextlib.AbstractAsyncContextManager[asyncpg.Connection]:
+        """Give the connection; with ``keep`` the work on it stays, unless it raises."""
+
+
+def savepoints(database: object) -> Savepoints | None:
+    """Return how to work on a caller's connection; None if ``database`` is none.
+
+    Raises:
+        ConfigError: it is closed, or of another driver.
+    """
+    if isinstance(database, asyncpg.Connection | PoolConnectionProxy):
+        return _of_asyncpg(database)
+
+    from sqlalchemy.ext.asyncio import (  # noqa: PLC0415  # 0.4 s to import
+        AsyncConnection,
+        AsyncSession,
+    )
+
+    if isinstance(database, AsyncConnection):
+        return _of_connection(database)
+    if isinstance(database, AsyncSession):
+        return _of_session(database)
+    return None
+
+
+def check_driver(what: str, driver: str) -> None:
+    """Refuse an SQLAlchemy object on another driver.
+
+    Raises:
+        ConfigError: ``driver`` is not asyncpg.
+    """
+    if driver != "asyncpg":
+        msg = f"the {what}'s driver is {driver}, expected asyncpg"
+        raise ConfigError(msg, "db")
+
+
+def _of_asyncpg(raw: asyncpg.Connection) -> Savepoints:
+    def check_open() -> None:
+        try:
+            closed = raw.is_closed()
+        except asyncpg.InterfaceError as error:
+            msg = "the asyncpg connection was released to its pool, expected one in use"
+            raise ConfigError(msg, "db") from error
+        if closed:
+            msg = "the asyncpg connection is closed, expected an open one"
+            raise ConfigError(msg, "db")
+
+    @contextlib.asynccontextmanager
+    async def savepoint(
+        _count: Callable[[str], None], /, *, keep: bool
+    ) -> AsyncIterator[asyncpg.Connection]:
+        check_open()
+        if raw.is_in_transaction():
+            begin, end, undo = _SAVEPOINT, _RELEASE if keep else _UNDO, _UNDO
+        elif not keep:
+            begin, end, undo = (
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                "COMMIT",
+                "ROLLBACK",
+            )
+        else:
+            msg = (
+                "the asyncpg connection is in no transaction, expected one in which the caller"
+                " has begun one: `async with connection.transaction():`"
+            )
+            raise ConfigError(msg, "db")
+        with driver_errors():
+            await raw.execute(begin)
+        try:
+            yield raw
+        except BaseException:
+            # A connection that is gone has rolled back already; its own error is the one to tell.
+            with contextlib.suppress(DatabaseError), driver_errors():
+                await raw.execute(undo)
+            raise
+        with driver_errors():
+            await raw.execute(end)
+
+    check_open()
+    return savepoint
+
+
+def _of_connection(connection: AsyncConnection) -> Savepoints:
+    @contextlib.asynccontextmanager
+    async def savepoint(
+        _count: Callable[[str], None], /, *, keep: bool
+    ) -> AsyncIterator[asyncpg.Connection]:
+        async with _nested(connection, "connection", keep=keep) as raw:
+            yield raw
+
+    with _usable("connection"):
+        if connection.closed:
+            msg = "the connection is closed, expected an open one"
+            raise ConfigError(msg, "db")
+    check_driver("connection", connection.dialect.driver)
+    return savepoint
+
+
+def _of_session(session: AsyncSession) -> Savepoints:
+    with _usable("session"):
+        bind: Any = session.get_bind()
+    check_driver("session", bind.dialect.driver)
+
+    @contextlib.asynccontextmanager
+    async def savepoint(
+        count: Callable[[str], None], /, *, keep: bool
+    ) -> AsyncIterator[asyncpg.Connection]:
+        with driver_errors(), _usable("session"), counting_connects(bind.engine, count):
+            connection = await session.connection()
+        async with _nested(connection, "session", keep=keep) as raw:
+            yield raw
+
+    return savepoint
+
+
+@contextlib.contextmanager
+def _usable(what: str) -> Iterator[None]:
+    from sqlalchemy.exc import InvalidRequestError  # noqa: PLC0415  # the caller has it imported
+
+    try:
+        yield
+    except InvalidRequestError as error:
+        text = " ".join(str(error.args[0]).split())
+        raise ConfigError(f"the {what} cannot be used: {text}", "db") from error
+
+
+@contextlib.asynccontextmanager
+async def _nested(
+    connection: AsyncConnection, what: str, *, keep: bool
+) -> AsyncIterator[asyncpg.Connection]:
+    with driver_errors(), _usable(what):
+        lent: Any = await connection.get_raw_connection()
+        raw = lent.driver_connection
+        if connection.dialect.detect_autocommit_setting(lent.dbapi_connection):
+            msg = f"the {what} is in AUTOCOMMIT, expected one that has transactions"
+            raise ConfigError(msg, "db")
+        # SQLAlchemy begins with the first statement that it sends itself, which this is.
+        nested = await connection.begin_nested()
+    if not raw.is_in_transaction():
+        msg = "SQLAlchemy has begun no transaction"
+        raise InternalError(msg)
+    try:
+        yield raw
+    except BaseException as error:
+        # SQLAlchemy did not see it fail, and would lend a lost connection again.
+        if raw.is_closed() or is_lost(error):
+            await connection.invalidate()
+        else:
+            with contextlib.suppress(DatabaseError), driver_errors():
+                await nested.rollback()
+        raise
+    with driver_errors():
+        await (nested.commit() if keep else nested.rollback())

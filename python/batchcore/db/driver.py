@@ -1,0 +1,110 @@
+"""What the driver raises, as errors of one line, and what SQLAlchemy sends by itself."""
+
+from __future__ import annotations
+
+import contextlib
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from batchcore.errors import ConfigError, DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from asyncpg.connection import LoggedQuery
+    from sqlalchemy import Engine
+
+NO_CONNECTION: Final = (
+    "the pool has lent no connection in time: a run needs two of its own, one to read and one to"
+    " write"
+)
+
+
+@contextlib.contextmanager
+def driver_errors() -> Iterator[None]:
+    """Turn what the driver raises into `DatabaseError` or `ConfigError`, in one line.
+
+    Raises:
+        ConfigError: the URL cannot be used.
+        DatabaseError: the server refused, failed or cannot be reached.
+    """
+    try:
+        yield
+    except asyncpg.exceptions.ClientConfigurationError as error:
+        raise ConfigError(f"the database URL is not usable: {error}", "database_url") from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise database_error(error) from error
+    except Exception as error:
+        cause = _driver_cause(error)
+        if cause is None:
+            raise
+        if type(cause).__name__ == "TimeoutError":  # of SQLAlchemy's pool, with a link in its text
+            raise DatabaseError(NO_CONNECTION) from error
+        raise database_error(cause) from error
+
+
+def _driver_cause(error: Exception) -> BaseException | None:
+    """Return what an SQLAlchemy error wraps; None if it is no error of the driver's."""
+    if not type(error).__module__.startswith("sqlalchemy."):
+        return None
+    wrapped = getattr(error, "orig", None)
+    return (wrapped.__cause__ or wrapped) if wrapped is not None else error
+
+
+def database_error(error: BaseException) -> DatabaseError:
+    """Return the error of one line for what the driver raised."""
+    sqlstate = getattr(error, "sqlstate", None)
+    text = " ".join(str(error).split()) or type(error).__name__
+    return DatabaseError(text, sqlstate if isinstance(sqlstate, str) else None)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Return whether an error tells that its connection is gone, or soon will be."""
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    return sqlstate.startswith(("08", "57P"))
+
+
+_connecting: Final[ContextVar[object]] = ContextVar("batchcore_connecting", default=None)
+
+
+@contextlib.contextmanager
+def counting_connects(engine: Engine, count: Callable[[str], None]) -> Iterator[None]:
+    """Count what SQLAlchemy sends on a connection that it opens for this task.
+
+    Args:
+        engine: What opens it.
+        count: Called with each text that is sent.
+    """
+    from sqlalchemy import event  # noqa: PLC0415  # the caller has it imported
+
+    mine = object()
+    logged: list[tuple[asyncpg.Connection, Callable[[LoggedQuery], None]]] = []
+
+    def connected(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401
+        def log(query: LoggedQuery) -> None:
+            count(query.query)
+
+        if _connecting.get() is mine:
+            raw = dbapi_connection.driver_connection
+            raw.add_query_logger(log)
+            logged.append((raw, log))
+
+    # asyncpg reports no prepared statements, and SQLAlchemy looks at a server through them.
+    def executed(_cursor: object, statement: str, *_rest: object) -> None:
+        if _connecting.get() is mine:
+            count(statement)
+
+    listeners = (("connect", connected), ("do_execute", executed))
+    for name, listener in listeners:
+        event.listen(engine, name, listener, insert=True)  # before its own
+    token = _connecting.set(mine)
+    try:
+        yield
+    finally:
+        _connecting.reset(token)
+        for name, listener in listeners:
+            event.remove(engine, name, listener)
+        for raw, log in logged:
+            raw.remove_query_logger(log)
