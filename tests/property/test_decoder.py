@@ -192,13 +192,14 @@ def columns_to_write(
     rows = draw(st.integers(0, 8))
     columns = []
     for number in range(draw(st.integers(0, 5))):
-        kind = draw(st.sampled_from(("uuid", "date", "numeric", "int4")))
+        kind = draw(st.sampled_from(("uuid", "date", "numeric", "int4", "bool")))
         scale = draw(st.integers(0, 18)) if kind == "numeric" else 0
         value = {
             "uuid": st.uuids(),
             "date": finite_days,
             "numeric": int64s,
             "int4": int32s,
+            "bool": st.integers(0, 1),
         }[kind]
         values = draw(st.lists(value, min_size=rows, max_size=rows))
         state = draw(st.lists(st.integers(0, 1), min_size=rows, max_size=rows))
@@ -215,7 +216,7 @@ def parts_of(kind: str, values: list[Any], scale: int) -> tuple[Any, ...]:
         )
     if kind == "numeric":
         return np.array(values, dtype=np.int64), scale
-    return (np.array(values, dtype=np.int32),)
+    return (np.array(values, dtype=np.uint8 if kind == "bool" else np.int32),)
 
 
 @given(columns_to_write(), st.integers(1, 300))

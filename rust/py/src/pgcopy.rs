@@ -5,7 +5,7 @@ use batchcore_core::pgcopy::{Cells, Column, ColumnSpec, Field, Kind, Objects};
 use batchcore_core::text::Table;
 use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple};
 
 use crate::arrays::{column, text_out, uuids};
 use crate::errors::{InputError, to_py};
@@ -150,7 +150,8 @@ fn held<'py>(name: &str, kind: &str, value: &Bound<'py, PyTuple>) -> PyResult<He
             item(3)?.extract()?,
             column(&item(4)?, name)?,
         ),
-        "bool" => Held::Bool(item(0)?.extract()?),
+        "bool" if item(0)?.is_instance_of::<PyBool>() => Held::Bool(item(0)?.extract()?),
+        "bool" => Held::Bytes(column(&item(0)?, name)?),
         "timestamptz" => Held::Timestamp(item(0)?.extract()?),
         "null" => Held::Null,
         _ => {
@@ -162,6 +163,7 @@ fn held<'py>(name: &str, kind: &str, value: &Bound<'py, PyTuple>) -> PyResult<He
 
 fn cells<'a>(kind: &str, held: &'a Held<'_>) -> PyResult<Cells<'a>> {
     Ok(match held {
+        Held::Bytes(array) if kind == "bool" => Cells::Bool(array.as_slice()?),
         Held::Bytes(array) => Cells::Uuid(array.as_slice()?),
         Held::Int32(array) if kind == "date" => Cells::Date(array.as_slice()?),
         Held::Int32(array) => Cells::Int4(array.as_slice()?),
@@ -204,7 +206,8 @@ type FieldArguments<'py> = (
 /// random bytes), `date` (int32 days,), `int4` (int32,), `numeric` (int64 mantissas, scale), `text`
 /// (uint32 codes, int64 offsets, uint8 data) or (constant,), `json` and `jsonb` objects (int64
 /// offsets and uint8 data of the names, int64 mantissas row by row, scale, uint8 whether there),
-/// `bool` (constant,), `timestamptz` (constant microseconds,), `null` (); state is None or uint8.
+/// `bool` (uint8 0 or 1,) or (constant,), `timestamptz` (constant microseconds,), `null` (); state
+/// is None or uint8.
 #[pyfunction]
 #[pyo3(signature = (*, fields, rows, piece_bytes))]
 #[expect(
