@@ -119,6 +119,37 @@ class Integers:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Objects:
+    """JSON objects whose values are exact decimals: ``values * 10**-scale`` by name.
+
+    Attributes:
+        names: (k,) the names that objects may have, ascending, without repetition.
+        values: (n, k) int64 mantissas; meaningless where ``present`` is False.
+        scale: Decimals after the point, 0 to 18; as many are written.
+        present: (n, k) bool, which names an object has.
+        state: (n,) uint8 of `units.State`, 0 or NULL; None at construction means all 0.
+    """
+
+    names: tuple[str, ...]
+    values: Int64
+    scale: int
+    present: Bools
+    state: Bytes = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if any(one >= other for one, other in pairwise(self.names)):
+            msg = "names of objects do not ascend"
+            raise InputError(msg, "objects.names")
+        object.__setattr__(self, "state", _states(self.state, len(self.values)))
+        for array in (self.values, self.present, self.state):
+            _frozen(array)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.values)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Text:
     """Texts as codes into a table of distinct values.
 
@@ -629,3 +660,15 @@ class Table:
     name: str
     rows: int
     columns: Mapping[str, Bytes | Bools | Decimals | Days | Integers | Text | Constant | Moment]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SnapshotAnalytics:
+    """The analytic columns of rows of `portfolio_snapshots` (A1 to A4, A6).
+
+    Attributes:
+        columns: Name in docs/schema.md -> a value for each row of `Rows`, NULL in rows that are
+            not analysed.
+    """
+
+    columns: Mapping[str, Decimals | Integers | Objects]
