@@ -18,6 +18,21 @@ RETURN_SCALE: Final = 6
 OPTION_MULTIPLIER: Final = 100
 """Shares that one contract of LC, LP, SC, SP stands for."""
 
+FACTOR_ETFS: Final = (
+    "SPY",
+    "TLT",
+    "IEF",
+    "SHY",
+    "HYG",
+    "LQD",
+    "VTV",
+    "VUG",
+    "MTUM",
+    "QUAL",
+    "USMV",
+)
+"""The ETFs that factor betas are taken against (A7); the first is the market of A5 and A6."""
+
 
 class State(IntEnum):
     """Why a value has no mantissa; the byte beside a column."""
@@ -35,3 +50,11 @@ class Mark(IntEnum):
     LOOKBACK = 1
     STALE = 2
     UNPRICED = 3
+
+
+class LotKind(IntEnum):
+    """What a lot is to the analytics."""
+
+    STOCK = 0
+    OPTION = 1
+    PRIVATE = 2
