@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     ]
 
 CancelFlag = _core.CancelFlag
+SnapshotStore = _core.SnapshotStore
 build_profile = _core.build_profile
 core_version = _core.__version__
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
@@ -59,6 +59,12 @@ class Coverage:
     fresh: npt.NDArray[np.uint32]
     recent: npt.NDArray[np.uint32]
 
+    @classmethod
+    def none(cls) -> Self:
+        """Return the coverage of no session."""
+        nobody = np.zeros(0, dtype=np.uint32)
+        return cls(np.zeros(0, dtype=np.int32), nobody, nobody)
+
     def share(self) -> npt.NDArray[np.float64]:
         """Return ``fresh / recent`` of each session; 1 where both are 0."""
         counted = np.maximum(self.recent, 1)
@@ -90,6 +96,8 @@ class BatchResult(Mapping[str, Any]):
         peak_memory_bytes: Of the process, 0 where the system does not tell.
         consistent: Whether every load saw one snapshot of the database.
         chunks: How many were committed.
+        rows_by_phase: Rows brought, computed and written.
+        bytes_by_phase: Bytes of COPY that came and went.
     """
 
     run_id: str
@@ -109,6 +117,8 @@ class BatchResult(Mapping[str, Any]):
     peak_memory_bytes: int
     consistent: bool
     chunks: int
+    rows_by_phase: Mapping[str, int] = field(default_factory=dict)
+    bytes_by_phase: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -190,6 +200,8 @@ class BatchResult(Mapping[str, Any]):
             "statements": sum(self.statements_by_phase.values()),
             "seconds_by_phase": {k: round(v, 6) for k, v in self.seconds_by_phase.items()},
             "rows_by_load": dict(self.rows_by_load),
+            "rows_by_phase": dict(self.rows_by_phase),
+            "bytes_by_phase": dict(self.bytes_by_phase),
             "cache": dict(self.cache),
             "coverage": {
                 date_of(day).isoformat(): round(float(share[row]), 6)

@@ -1,0 +1,173 @@
+"""What the phases of a run cost: seconds, rows, log lines and spans of OpenTelemetry."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from batchcore.run.result import BatchResult
+
+PHASES: Final = ("load", "compute", "analytics", "persist")
+"""What a run does with each chunk, one after the other; over all chunks they overlap."""
+
+SPAN: Final = "batchcore"
+"""Name of the tracer, and prefix of the names of spans and of their attributes."""
+
+log: Final = logging.getLogger("batchcore")
+
+
+class Monitor:
+    """Seconds and rows of the phases of one run.
+
+    A phase is entered again and again, chunk by chunk. Its seconds are those spent in it; its span
+    goes from its first moment to its last.
+
+    Attributes:
+        run_id: That of the run.
+        seconds: By phase.
+        rows: By phase: rows brought, computed, written.
+        rows_by_load: Rows that each query brought.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.rows: Counter[str] = Counter()
+        self.rows_by_load: Counter[str] = Counter()
+        self._spans: dict[str, tuple[int, int]] = {}
+        self._began = time.perf_counter()
+
+    @contextlib.contextmanager
+    def phase(self, phase: str) -> Iterator[None]:
+        """Count the time until it ends as that of a phase."""
+        began, began_ns = time.perf_counter(), time.time_ns()
+        try:
+            yield
+        finally:
+            self.seconds[phase] += time.perf_counter() - began
+            first, last = self._spans.get(phase, (began_ns, began_ns))
+            self._spans[phase] = (min(first, began_ns), max(last, time.time_ns()))
+
+    def loaded(self, **rows: int) -> None:
+        """Count rows that queries brought."""
+        self.rows_by_load.update(rows)
+        self.rows["load"] += sum(rows.values())
+
+    def seconds_by_phase(self) -> dict[str, float]:
+        """Return the seconds of each phase so far, and of the run as `total`."""
+        return {**self.seconds, "total": time.perf_counter() - self._began}
+
+    @contextlib.contextmanager
+    def span(self, counts: Mapping[str, Mapping[str, int]]) -> Iterator[Any]:
+        """Run under a span of the run, where OpenTelemetry is installed; phases get theirs after.
+
+        Args:
+            counts: `statements` and the like -> phase -> how many; read when the run is over.
+
+        Yields:
+            The span, or None.
+        """
+        trace = _opentelemetry()
+        if trace is None:
+            yield None
+            return
+        tracer = trace.get_tracer(SPAN)
+        with tracer.start_as_current_span(f"{SPAN}.run") as span:
+            span.set_attribute(f"{SPAN}.run_id", self.run_id)
+            try:
+                yield span
+            finally:
+                for phase, (first, last) in self._spans.items():
+                    child = tracer.start_span(f"{SPAN}.{phase}", start_time=first)
+                    child.set_attributes(self._attributes(phase, counts))
+                    child.end(last)
+
+    def _attributes(
+        self, phase: str, counts: Mapping[str, Mapping[str, int]]
+    ) -> dict[str, str | int | float]:
+        numbers = {name: by_phase.get(phase, 0) for name, by_phase in counts.items()}
+        return {
+            f"{SPAN}.run_id": self.run_id,
+            f"{SPAN}.seconds": self.seconds[phase],
+            f"{SPAN}.rows": self.rows[phase],
+            **{f"{SPAN}.{name}": number for name, number in numbers.items()},
+        }
+
+
+def _opentelemetry() -> Any:  # noqa: ANN401  # a module that may not be there
+    try:
+        from opentelemetry import trace  # noqa: PLC0415  # an extra
+    except ImportError:
+        return None
+    return trace
+
+
+def describe(span: Any, result: BatchResult) -> None:  # noqa: ANN401  # of a module that may not be there
+    """Put what a run did on its span, if it has one."""
+    if span is None:
+        return
+    span.set_attributes(
+        {
+            f"{SPAN}.policy": result.policy,
+            f"{SPAN}.portfolios": len(result.portfolios),
+            f"{SPAN}.failed": result.failed,
+            f"{SPAN}.sessions": len(result.sessions),
+            f"{SPAN}.rows": result.rows_written,
+            **_rate(f"{SPAN}.hit_rate", result),
+        }
+    )
+
+
+def log_result(result: BatchResult) -> None:
+    """Log a line for each phase, and one for the run, as key=value."""
+    for phase in PHASES:
+        line = {
+            "run": result.run_id,
+            "phase": phase,
+            "seconds": f"{result.seconds_by_phase[phase]:.3f}",
+            "statements": result.statements_by_phase.get(phase, 0),
+            "rows": result.rows_by_phase.get(phase, 0),
+            "bytes": result.bytes_by_phase.get(phase, 0),
+            **(_rate("hit_rate", result) if phase == "compute" else {}),
+        }
+        log.info("%s", _line(line))
+    log.info(
+        "%s",
+        _line(
+            {
+                "run": result.run_id,
+                "portfolios": len(result.portfolios),
+                "failed": result.failed,
+                "sessions": len(result.sessions),
+                "rows": result.rows_written,
+                "issues": len(result.issues),
+                "seconds": f"{result.seconds_by_phase['total']:.3f}",
+            }
+        ),
+    )
+
+
+def _rate(name: str, result: BatchResult) -> dict[str, float]:
+    rate = result.cache["hit_rate"]
+    return {} if rate is None else {name: round(float(rate), 6)}
+
+
+def _line(pairs: Mapping[str, object]) -> str:
+    return " ".join(f"{key}={value}" for key, value in pairs.items())
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that the process has had, 0 where the system does not tell."""
+    try:
+        import resource  # noqa: PLC0415  # not on every system
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,198 @@
+"""What all chunks of a run share: its plan, its prices, and what must be refused before it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batchcore import calendar as calendars
+from batchcore.db import load as loads
+from batchcore.db.catalog import check_revision, check_run, inspect
+from batchcore.db.driver import driver_errors
+from batchcore.db.queries import Queries, Selection
+from batchcore.errors import ConfigError, CoverageError
+from batchcore.native import build_market, store_snapshots
+from batchcore.run import plan as plans
+from batchcore.run.issues import without_close
+from batchcore.run.result import Coverage
+
+if TYPE_CHECKING:
+    from batchcore.calendar import Calendar
+    from batchcore.db.engine import Session
+    from batchcore.db.load import Portfolios
+    from batchcore.frames import Text
+    from batchcore.native import Market, SnapshotStore
+    from batchcore.run.issues import IssueList
+    from batchcore.run.monitor import Monitor
+    from batchcore.run.plan import Chunk, Plan, Range
+    from batchcore.run.request import Request
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Prices:
+    """The prices of a run, and where portfolios stood before it.
+
+    Attributes:
+        market: Closes, marked on the sessions of the plan.
+        previous: The snapshots that portfolios go on from.
+        coverage: Of the sessions that were checked (S12).
+    """
+
+    market: Market
+    previous: SnapshotStore
+    coverage: Coverage
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Prepared:
+    """What all chunks share.
+
+    Attributes:
+        queries: On the tables of the host.
+        calendar: That of the run.
+        days: Its range.
+        plan: What each portfolio writes.
+        chunks: In the order of ids.
+        prices: None where there is nothing to write.
+    """
+
+    queries: Queries
+    calendar: Calendar
+    days: Range
+    plan: Plan
+    chunks: list[Chunk]
+    prices: Prices | None
+
+    @property
+    def coverage(self) -> Coverage:
+        """Coverage of the sessions that were checked; of none where nothing is to be written."""
+        return Coverage.none() if self.prices is None else self.prices.coverage
+
+
+class Preparation:
+    """Loads what all chunks share on one session, and refuses what must not begin."""
+
+    def __init__(
+        self, reader: Session, request: Request, issues: IssueList, monitor: Monitor
+    ) -> None:
+        self.reader = reader
+        self.request = request
+        self.settings = request.settings
+        self.issues = issues
+        self.monitor = monitor
+
+    async def prepare(self) -> Prepared:
+        """Return what all chunks share.
+
+        Raises:
+            ConfigError: an argument does not fit the calendar, or names an unknown portfolio.
+            SchemaError: the database is not one that batchcore can work on.
+            CoverageError: the prices of a session have not arrived (S12).
+            SnapshotExistsError: one stands where none may (S13).
+        """
+        with driver_errors():
+            catalog = await inspect(self.reader.raw, self.settings.schema)
+            check_run(catalog, writes=not self.settings.dry_run)
+            await check_revision(self.reader.raw, catalog)
+        self.queries = Queries(catalog)
+        await self.reader.enter("load")
+        self.calendar = await self._calendar()
+        self.days = self._range()
+        portfolios = await self._portfolios()
+        plan = plans.make_plan(portfolios, self.calendar, self.days, self.request.on_existing)
+        return Prepared(
+            queries=self.queries,
+            calendar=self.calendar,
+            days=self.days,
+            plan=plan,
+            chunks=plans.chunks(plan, self.settings.chunk_size),
+            prices=await self._prices(plan) if plan.works().any() else None,
+        )
+
+    async def _calendar(self) -> Calendar:
+        if self.request.known_calendar is not None:
+            return self.request.known_calendar
+        return calendars.from_price_dates(await loads.load_price_dates(self.reader, self.queries))
+
+    def _range(self) -> Range:
+        start, end = self.request.start, self.request.end
+        last = self._last_closed() if end is None else calendars.day_of(end)
+        first = None if start is None else calendars.day_of(start)
+        if first is not None and first > last:
+            msg = (
+                f"start {calendars.date_of(first)} is after the last session closed,"
+                f" {calendars.date_of(last)}"
+            )
+            raise ConfigError(msg, "start")
+        if first is None:
+            last = self.calendar.last_on_or_before(last)
+        else:
+            self.calendar.sessions(first, last)  # raises beyond the calendar
+        return plans.Range(first, last)
+
+    def _last_closed(self) -> int:
+        if self.settings.today is None:
+            return self.calendar.last_closed(dt.datetime.now(dt.UTC))
+        return self.calendar.last_on_or_before(calendars.day_of(self.settings.today))
+
+    async def _portfolios(self) -> Portfolios:
+        wanted = self.request.wanted
+        self.selection = Selection(wanted)
+        portfolios = await loads.load_portfolios(
+            self.reader, self.queries, self.calendar, self.days.boundary, self.selection
+        )
+        self.monitor.loaded(portfolios=len(portfolios))
+        if wanted is not None:
+            plans.check_found(wanted, portfolios.id)
+            self.selection = Selection(np.ascontiguousarray(portfolios.id[~portfolios.deleted]))
+        for row in np.flatnonzero(portfolios.deleted).tolist():
+            self.issues.add_one("soft_deleted", row, "")
+        return portfolios
+
+    async def _prices(self, plan: Plan) -> Prices:
+        lookback = self.settings.lookback_days
+        symbols = await loads.load_symbols(self.reader, self.queries, self.selection)
+        first = max(plan.price_first - lookback, calendars.FIRST_DATE)
+        prices = await loads.load_prices(self.reader, self.queries, symbols, first, plan.price_last)
+        self.monitor.loaded(symbols=len(symbols), prices=len(prices))
+        market = await asyncio.to_thread(
+            build_market,
+            prices,
+            plan.sessions,
+            policy=self.request.policy,
+            lookback_days=lookback,
+        )
+        self.issues.add(market.issues)
+        if self.settings.dry_run:
+            self.issues.add(without_close(symbols, prices))
+        return Prices(
+            market,
+            store_snapshots(plan.previous),
+            await self._coverage(plan, market, symbols),
+        )
+
+    async def _coverage(self, plan: Plan, market: Market, symbols: Text) -> Coverage:
+        """Return the coverage of each session; refuse those whose prices have not arrived (S12)."""
+        fresh, recent = market.coverage(symbols)
+        checked = plan.sessions_run()
+        if self.calendar.code == calendars.DAILY:
+            priced = await loads.load_price_dates(self.reader, self.queries)
+            checked = checked & np.isin(plan.sessions, priced)
+        coverage = Coverage(plan.sessions[checked], fresh[checked], recent[checked])
+        share = coverage.share()
+        low = np.flatnonzero(share < self.settings.min_coverage)
+        if len(low) == 0 or self.settings.dry_run:
+            return coverage
+        row = int(low[0])
+        session = calendars.date_of(int(coverage.session[row])).isoformat()
+        least = self.settings.min_coverage
+        msg = (
+            f"prices of {session} have not arrived: {int(coverage.fresh[row])} of"
+            f" {int(coverage.recent[row])} symbols have a close, {float(share[row]):.1%},"
+            f" expected {least:.1%} (min_coverage); {len(low)} sessions are below it"
+        )
+        raise CoverageError(msg, session, float(share[row]), least)

@@ -1,0 +1,96 @@
+"""What a run was asked for, checked before anything is read."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batchcore import calendar as calendars
+from batchcore.config import ON_EXISTING, POLICIES, Settings
+from batchcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from batchcore.calendar import Calendar
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Request:
+    """The arguments of a run.
+
+    Attributes:
+        start: First day of the range, included; None goes on after each latest snapshot.
+        end: Last day, included; None is the last session closed.
+        wanted: (n, 16) uint8, sorted: which portfolios; None is all that are not soft-deleted.
+        policy: What the figures mean.
+        known_calendar: None for `prices`, which only the database knows.
+        on_existing: What becomes of complete snapshots in the range (S13).
+        settings: Everything else.
+    """
+
+    start: dt.date | None = None
+    end: dt.date | None = None
+    wanted: npt.NDArray[np.uint8] | None = None
+    policy: str = POLICIES[0]
+    known_calendar: Calendar | None = None
+    on_existing: str = ON_EXISTING[0]
+    settings: Settings
+
+
+def make_request(
+    start: dt.date | None,
+    end: dt.date | None,
+    portfolio_ids: Sequence[uuid.UUID | str] | None,
+    *,
+    policy: str,
+    calendar: str,
+    on_existing: str,
+    settings: Settings | None,
+) -> Request:
+    """Return the arguments of a run, checked.
+
+    Raises:
+        ConfigError: one of them is wrong, or two contradict each other.
+    """
+    _check("policy", policy, POLICIES)
+    _check("on_existing", on_existing, ON_EXISTING)
+    for option, date in (("start", start), ("end", end)):
+        if date is not None and type(date) is not dt.date:
+            msg = f"{option} is {date!r}, expected a datetime.date"
+            raise ConfigError(msg, option)
+    if start is not None and end is not None and start > end:
+        msg = f"start {start.isoformat()} is after end {end.isoformat()}"
+        raise ConfigError(msg, "start")
+    return Request(
+        start=start,
+        end=end,
+        wanted=None if portfolio_ids is None else _uuids(portfolio_ids),
+        policy=policy,
+        known_calendar=None if calendar == calendars.PRICES else calendars.load(calendar),
+        on_existing=on_existing,
+        settings=settings or Settings(),
+    )
+
+
+def _check(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        msg = f"unknown {option} `{value}`, expected one of {', '.join(known)}"
+        raise ConfigError(msg, option)
+
+
+def _uuids(ids: Sequence[uuid.UUID | str]) -> npt.NDArray[np.uint8]:
+    found: set[bytes] = set()
+    for given in ids:
+        try:
+            found.add((given if isinstance(given, uuid.UUID) else uuid.UUID(given)).bytes)
+        except (ValueError, AttributeError, TypeError) as error:
+            msg = f"portfolio id {given!r} is no UUID"
+            raise ConfigError(msg, "portfolio_ids") from error
+    return np.frombuffer(b"".join(sorted(found)), dtype=np.uint8).reshape(-1, 16)

@@ -1,0 +1,232 @@
+"""What becomes of one chunk: loaded, computed, encoded, written."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batchcore.db import load as loads
+from batchcore.db.queries import Selection
+from batchcore.db.save import Batch, Equities, Stamp, encode_batch, stands_already
+from batchcore.native import CancelFlag, roll_forward
+from batchcore.run import plan as plans
+from batchcore.units import CENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from batchcore.db.engine import Session
+    from batchcore.db.load import Existing
+    from batchcore.frames import Events, Flows, Positions, Rows
+    from batchcore.run.issues import IssueList
+    from batchcore.run.monitor import Monitor
+    from batchcore.run.plan import Chunk, Plan
+    from batchcore.run.prepare import Prepared, Prices
+    from batchcore.run.request import Request
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Facts:
+    """What a chunk with anything to write is computed from."""
+
+    positions: Positions
+    events: Events
+    flows: Flows
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Loaded:
+    """A chunk that waits to be computed; without facts there is nothing to write."""
+
+    chunk: Chunk
+    existing: Existing
+    facts: Facts | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Computed:
+    """A chunk that waits to be written."""
+
+    chunk: Chunk
+    batch: Batch
+    rows: Rows
+
+
+class Stages:
+    """The stages that each chunk of a run goes through.
+
+    Attributes:
+        cancel: Raised, it stops native work.
+    """
+
+    def __init__(
+        self, request: Request, prepared: Prepared, issues: IssueList, monitor: Monitor
+    ) -> None:
+        self.request = request
+        self.prepared = prepared
+        self.plan = prepared.plan
+        self.issues = issues
+        self.monitor = monitor
+        self.cancel = CancelFlag()
+        self._started_us = time.time_ns() // 1000
+
+    async def load(self, reader: Session, chunk: Chunk) -> Loaded:
+        """Return the rows of a chunk."""
+        with self.monitor.phase("load"):
+            existing = await self._load_existing(reader, chunk)
+            if not chunk.works.any():
+                return Loaded(chunk, existing, None)
+            queries, selection = self.prepared.queries, self._selection(chunk, chunk.works)
+            positions = await loads.load_positions(reader, queries, selection)
+            events = await loads.load_events(reader, queries, selection)
+            window = self._flow_window(chunk)
+            flows = await loads.load_flows(reader, queries, selection, *window)
+            self.monitor.loaded(positions=len(positions), events=len(events), flows=len(flows))
+            return Loaded(chunk, existing, Facts(positions, events, flows))
+
+    async def _load_existing(self, reader: Session, chunk: Chunk) -> Existing:
+        first, last = self._existing_window(chunk)
+        existing = await loads.load_existing(
+            reader,
+            self.prepared.queries,
+            self.prepared.calendar,
+            self._selection(chunk, None),
+            first,
+            last,
+        )
+        self.monitor.loaded(existing=len(existing.day))
+        return existing
+
+    def _existing_window(self, chunk: Chunk) -> tuple[int, int]:
+        days, (rows, works) = self.prepared.days, (chunk.rows, chunk.works)
+        first, last = days.end if days.start is None else days.start, days.end
+        if works.any():
+            first = min(first, int(self.plan.first_day[rows][works].min()))
+            last = max(last, int(self.plan.last_day[rows][works].max()))
+        return first, last
+
+    def _flow_window(self, chunk: Chunk) -> tuple[int, int]:
+        """Return the days of all flows that S5 and S7 read."""
+        rows, works = chunk.rows, chunk.works
+        first = min(self.plan.price_first, int(self.plan.first_day[rows][works].min()))
+        last = int(self.plan.last_day[rows][works].max())
+        earliest = self.plan.opening.earliest_day
+        given = earliest.state[rows] == 0
+        if given.any():
+            last = max(last, int(earliest.values[rows][given].max()))
+        return first, last
+
+    def _selection(self, chunk: Chunk, works: npt.NDArray[np.bool_] | None) -> Selection:
+        """Return a range of ids where it brings little more than what is needed."""
+        ids = self.plan.id[chunk.rows]
+        if works is not None and works.sum() * 2 < len(works):
+            return Selection(np.ascontiguousarray(ids[works]))
+        return Selection(ids, as_range=self.request.wanted is None)
+
+    async def compute(self, loaded: Loaded) -> Computed | None:
+        """Return what a chunk writes; None if there is nothing."""
+        self.notice(loaded.chunk, loaded.existing)
+        prices = self.prepared.prices
+        if loaded.facts is None or prices is None:
+            return None
+        with self.monitor.phase("compute"):
+            return await self._in_thread(partial(self._computed, loaded, loaded.facts, prices))
+
+    async def _in_thread(self, work: Callable[[], Computed]) -> Computed:
+        """Run native work beside the loop; a cancelled task waits for it to see the flag."""
+        task = asyncio.ensure_future(asyncio.to_thread(work))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self.cancel.set()
+            await asyncio.wait([task])
+            task.exception()
+            raise
+
+    def _computed(self, loaded: Loaded, facts: Facts, prices: Prices) -> Computed:
+        """Compute and encode one chunk: a pure function of its frames."""
+        plan, rows_of_plan = self.plan, loaded.chunk.rows
+        opening = plans.chunk_opening(plan.opening, rows_of_plan)
+        rows = roll_forward(
+            prices.market,
+            positions=facts.positions,
+            events=facts.events,
+            flows=facts.flows,
+            previous=prices.previous,
+            opening=opening,
+            threads=self.request.settings.threads,
+            cancel=self.cancel,
+        )
+        ids, existing = opening.portfolio_id, loaded.existing
+        stands = stands_already(rows, ids, existing.portfolio_id, existing.day)
+        equities = equities_of(rows, ids, plan, rows_of_plan)
+        batch = encode_batch(rows, ids, stands, equities, self.stamp())
+        return Computed(loaded.chunk, batch, rows)
+
+    def stamp(self) -> Stamp:
+        """Return what the new rows of a chunk share; ids of a later one sort after them."""
+        return Stamp(self._started_us, time.time_ns() // 1_000_000, os.urandom(16))
+
+    def notice(self, chunk: Chunk, existing: Existing) -> None:
+        """Report the rows that a run leaves as they are (S13)."""
+        first, days = chunk.rows.start, self.prepared.days
+        portfolio = loads.located(existing.portfolio_id, self.plan.id[chunk.rows])
+        portfolio[self.plan.deleted[chunk.rows][portfolio]] = -1  # of -1, whatever it picks, too
+        window = self._own_window(chunk)
+        noticed = plans.off_session(existing, portfolio, self.prepared.calendar, window)
+        self.issues.add_noticed("off_session", noticed, first, "dates")
+        if self.request.on_existing == "skip" and days.start is not None:
+            sessions = self.prepared.calendar.sessions(days.start, days.end)
+            latest = loads.taken(self.plan.latest_day, np.arange(len(self.plan.id))[chunk.rows])
+            missing = plans.gaps(existing, portfolio, latest, sessions)
+            self.issues.add_noticed("gap", missing, first, "sessions")
+
+    def _own_window(self, chunk: Chunk) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Return first and last day of each portfolio's range, and what it writes beyond it."""
+        days = self.prepared.days
+        first, last = self.plan.first_day[chunk.rows], self.plan.last_day[chunk.rows]
+        if days.start is not None:
+            first = np.full_like(first, days.start)
+        return first, np.where(chunk.works, np.maximum(last, days.end), days.end)
+
+    async def only_notice(self, reader: Session) -> None:
+        """Report what is skipped, where nothing is to be written."""
+        for chunk in self.prepared.chunks:
+            with self.monitor.phase("load"):
+                existing = await self._load_existing(reader, chunk)
+            self.notice(chunk, existing)
+
+
+def equities_of(
+    rows: Rows, ids: npt.NDArray[np.uint8], plan: Plan, rows_of_plan: slice
+) -> Equities:
+    """Return the equity of the latest complete snapshot of each portfolio written (S8)."""
+    wrote = np.flatnonzero(rows.written > 0)
+    last = np.cumsum(rows.written)[wrote] - 1
+    cents, day = rows.equity_cents[last], rows.day[last]
+    latest, stored = plan.latest_day, plan.latest_equity
+    stands = (latest.state[rows_of_plan] == 0)[wrote]
+    later = stands & (latest.values[rows_of_plan][wrote] > day)
+    kept = in_cents(stored.values[rows_of_plan][wrote], stored.scale)
+    # a later equity that is not representable cannot be handed on: the column stays as it is
+    known = ~later | (stored.state[rows_of_plan][wrote] == 0)
+    equity = np.where(later, kept, cents)
+    return Equities(np.ascontiguousarray(ids[wrote[known]]), equity[known])
+
+
+def in_cents(values: npt.NDArray[np.int64], scale: int) -> npt.NDArray[np.int64]:
+    """Return mantissas in cents, half away from zero as PostgreSQL stores them."""
+    if scale <= CENTS:
+        return values * np.int64(10 ** (CENTS - scale))
+    unit = np.int64(10 ** (scale - CENTS))
+    whole, rest = np.divmod(np.abs(values), unit)
+    cents: npt.NDArray[np.int64] = np.sign(values) * (whole + (rest >= unit - rest))
+    return cents
