@@ -95,6 +95,12 @@ async def changing(
         yield session, await _queries(session, db, schema or Schema(), needs, inserts)
 
 
+def forget() -> None:
+    """Forget what the tables of all databases are: the next use of each checks it again."""
+    _weak.clear()
+    _kept.clear()
+
+
 async def _queries(
     session: Session, db: object, schema: Schema, needs: Needs, inserts: Collection[str] = ()
 ) -> Queries:

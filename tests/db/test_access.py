@@ -1,0 +1,548 @@
+"""Every kind of database: what is seen, what stays, what is undone, and what is left behind."""
+
+import asyncio
+import contextlib
+import gc
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from sqlalchemy import Column, MetaData, String, Table, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from batchcore.config import Schema
+from batchcore.db import access
+from batchcore.db.access import changing, reading
+from batchcore.db.catalog import PRICES, PROFILES, TAGS, Kind
+from batchcore.db.engine import Database
+from batchcore.errors import ConfigError, DatabaseError, SchemaError
+from support import database
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+OWN = ("url", "pool", "engine")
+BORROWED = ("connection", "session", "asyncpg", "lent")
+KINDS = pytest.mark.parametrize("kind", OWN + BORROWED)
+OF_THE_CALLER = pytest.mark.parametrize("kind", BORROWED)
+
+NEEDS = {"portfolios": {"id": Kind.UUID}}
+COUNT = "SELECT count(*) FROM letters"
+
+# A binary COPY of one row of one text: signature, flags, no extension; 1 field of 1 byte; end.
+ONE_ROW = b"PGCOPY\n\xff\r\n\0" + bytes(8) + b"\0\1" + b"\0\0\0\1" + b"x" + b"\xff\xff"
+
+LETTERS = Table("letters", MetaData(), Column("letter", String))
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Letter(Base):
+    __tablename__ = "letters"
+    letter: Mapped[str] = mapped_column(primary_key=True)
+
+
+@dataclass
+class Caller:
+    """What a caller hands in, and what it does itself on its own transaction."""
+
+    db: Any
+    execute: Callable[[str], Awaitable[Any]]
+    commit: Callable[[], Awaitable[None]]
+    rollback: Callable[[], Awaitable[None]]
+
+
+def with_driver(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+asyncpg://")
+
+
+@contextlib.asynccontextmanager
+async def caller(url: str, kind: str) -> AsyncIterator[Caller]:
+    """A caller, one with a connection inside a transaction."""
+
+    async def nothing(*_: str) -> None:
+        pytest.fail("the caller has no transaction")
+
+    async with contextlib.AsyncExitStack() as stack:
+        match kind:
+            case "url":
+                yield Caller(url, nothing, nothing, nothing)
+            case "pool":
+                pool = await stack.enter_async_context(
+                    asyncpg.create_pool(url, min_size=1, max_size=2)
+                )
+                yield Caller(pool, nothing, nothing, nothing)
+            case "asyncpg" | "lent":
+                if kind == "lent":
+                    pool = await stack.enter_async_context(
+                        asyncpg.create_pool(url, min_size=1, max_size=1)
+                    )
+                    raw = await stack.enter_async_context(pool.acquire())
+                else:
+                    raw = await stack.enter_async_context(database.connected(url))
+                transaction = raw.transaction()
+                await transaction.start()
+                yield Caller(raw, raw.fetchval, transaction.commit, transaction.rollback)
+            case _:
+                engine = create_async_engine(with_driver(url))
+                stack.push_async_callback(engine.dispose)
+                if kind == "engine":
+                    yield Caller(engine, nothing, nothing, nothing)
+                    return
+                db = AsyncSession(engine) if kind == "session" else engine.connect()
+                await stack.enter_async_context(db)
+
+                async def execute(sql: str) -> Any:
+                    result = await db.execute(text(sql))
+                    return result.scalar() if result.returns_rows else None
+
+                yield Caller(db, execute, db.commit, db.rollback)
+
+
+@pytest_asyncio.fixture
+async def host(same_host: str) -> str:
+    async with database.connected(same_host) as other:
+        await other.execute("DROP TABLE IF EXISTS letters; CREATE TABLE letters (letter text)")
+    access.forget()  # tests share the URL
+    return same_host
+
+
+async def stored(url: str) -> int:
+    """Return how many rows another connection sees."""
+    async with database.connected(url) as other:
+        return await other.fetchval(COUNT)
+
+
+async def copy_letter(db: Any, **options: Any) -> None:
+    async with changing(db, None, NEEDS, **options) as (session, _):
+        await session.copy_in("letters", ["letter"], [ONE_ROW])
+
+
+async def seen(db: Any, **options: Any) -> int:
+    """Return how many rows a COPY out of a reading session brings."""
+    taken: list[bytes] = []
+    async with reading(db, None, NEEDS, **options) as (session, _):
+        await session.copy_out("SELECT letter FROM letters", taken.append)
+    return b"".join(taken).count(b"\0\0\0\1x")
+
+
+@KINDS
+async def test_whose_connections_they_are(host: str, kind: str) -> None:
+    async with caller(host, kind) as given:
+        assert Database(given.db, borrow=True).owns == (kind in OWN)
+
+
+@pytest.mark.parametrize("kind", OWN)
+async def test_what_is_changed_on_its_own_connections_is_committed(host: str, kind: str) -> None:
+    async with caller(host, kind) as given:
+        await copy_letter(given.db)
+        assert await stored(host) == 1
+        assert await seen(given.db) == 1
+
+
+@OF_THE_CALLER
+async def test_what_is_changed_in_a_callers_transaction_is_undone_by_it(
+    host: str, kind: str
+) -> None:
+    async with caller(host, kind) as given:
+        await copy_letter(given.db)
+        assert await given.execute(COUNT) == 1
+        assert await stored(host) == 0
+        await given.rollback()
+        assert await stored(host) == 0
+
+
+@OF_THE_CALLER
+async def test_what_is_changed_in_a_callers_transaction_is_committed_by_it(
+    host: str, kind: str
+) -> None:
+    async with caller(host, kind) as given:
+        await given.execute("INSERT INTO letters VALUES ('x')")
+        await copy_letter(given.db)
+        assert await seen(given.db) == 2
+        assert await stored(host) == 0
+        await given.commit()
+        assert await stored(host) == 2
+
+
+@OF_THE_CALLER
+async def test_what_the_caller_has_not_committed_is_seen(host: str, kind: str) -> None:
+    async with caller(host, kind) as given:
+        await given.execute("INSERT INTO letters VALUES ('x')")
+        assert await seen(given.db) == 1
+        await given.rollback()
+        assert await stored(host) == 0
+
+
+async def test_rows_that_a_session_has_flushed_are_seen_and_others_are_not(host: str) -> None:
+    async with caller(host, "session") as given:
+        given.db.add(Letter(letter="x"))
+        assert await seen(given.db) == 0
+        await given.db.flush()
+        assert await seen(given.db) == 1
+        await given.db.execute(insert(LETTERS).values(letter="x"))
+        assert await seen(given.db) == 2
+        assert (await given.db.scalars(select(LETTERS.c.letter))).all() == ["x", "x"]
+
+
+@pytest.mark.parametrize("kind", ["connection", "session"])
+async def test_each_transaction_of_a_caller_is_begun_by_the_first_use(host: str, kind: str) -> None:
+    async with caller(host, kind) as given:
+        assert await seen(given.db) == 0
+        await copy_letter(given.db)
+        await given.commit()
+        assert await stored(host) == 1
+        await copy_letter(given.db)
+        assert await seen(given.db) == 2
+        assert await stored(host) == 1
+        await given.rollback()
+        await copy_letter(given.db)
+        await given.commit()
+        assert await stored(host) == 2
+
+
+@KINDS
+async def test_all_of_a_change_is_done_or_nothing(host: str, kind: str) -> None:
+    async def fail(db: Any) -> None:
+        async with changing(db, None, NEEDS) as (session, _):
+            await session.copy_in("letters", ["letter"], [ONE_ROW])
+            raise RuntimeError("half-way")
+
+    async with caller(host, kind) as given:
+        with pytest.raises(RuntimeError, match="half-way"):
+            await fail(given.db)
+        await copy_letter(given.db)
+        if kind in BORROWED:
+            await given.commit()
+    assert await stored(host) == 1
+
+
+@KINDS
+@pytest.mark.parametrize("use", [reading, changing])
+async def test_an_error_of_the_server_leaves_the_transaction_usable(
+    host: str, kind: str, use: Any
+) -> None:
+    async with caller(host, kind) as given:
+        if kind in BORROWED:
+            await given.execute("INSERT INTO letters VALUES ('x')")
+        with pytest.raises(DatabaseError, match="no_such_table") as caught:
+            async with use(given.db, None, NEEDS) as (session, _):
+                await session.copy_out("SELECT * FROM no_such_table", bytes)
+        assert caught.value.sqlstate == "42P01"
+        if kind in BORROWED:
+            assert await given.execute(COUNT) == 1
+            await given.commit()
+            assert await stored(host) == 1
+        assert await seen(given.db) == (kind in BORROWED)
+
+
+@OF_THE_CALLER
+@pytest.mark.parametrize("was", ["on", "off"])
+async def test_settings_of_the_caller_are_as_they_were(host: str, kind: str, was: str) -> None:
+    limits = {"statement_timeout": "1min", "idle_in_transaction_session_timeout": "2min"}
+    async with caller(host, kind) as given:
+        for name, value in limits.items():
+            await given.execute(f"SET LOCAL {name} = '{value}'")
+        await given.execute(f"SET LOCAL row_security = {was}")
+        for use in (reading, changing):
+            async with use(given.db, None, NEEDS) as (session, _):
+                assert await session.raw.fetchval("SHOW row_security") == "off"
+                for name, value in limits.items():
+                    assert await session.raw.fetchval(f"SHOW {name}") == value
+                if use is reading:
+                    await session.execute("SET LOCAL work_mem = '7MB'")
+            assert await given.execute("SHOW row_security") == was
+            assert await given.execute("SHOW work_mem") != "7MB"
+        await given.commit()
+
+
+async def test_a_savepoint_of_the_caller_can_be_undone_around_a_change(host: str) -> None:
+    async with caller(host, "session") as given:
+        await given.execute("INSERT INTO letters VALUES ('x')")
+        async with given.db.begin_nested() as nested:
+            await copy_letter(given.db)
+            await nested.rollback()
+        await given.commit()
+    assert await stored(host) == 1
+
+
+async def test_a_transaction_begun_by_hand_is_one(host: str) -> None:
+    async with database.connected(host) as raw:
+        await raw.execute("BEGIN")
+        await copy_letter(raw)
+        assert await seen(raw) == 1
+        await raw.execute("ROLLBACK")
+    assert await stored(host) == 0
+
+
+async def test_an_asyncpg_connection_in_no_transaction_may_read_alone(host: str) -> None:
+    async with database.connected(host) as raw:
+        async with reading(raw, None, NEEDS) as (session, _):
+            assert session.raw.is_in_transaction()
+            assert session.consistent
+            with pytest.raises(DatabaseError, match="read-only"):
+                await session.execute("INSERT INTO letters VALUES ('x')")
+        assert not raw.is_in_transaction()
+        with pytest.raises(ConfigError, match="is in no transaction, expected one in which"):
+            await copy_letter(raw)
+        assert await raw.fetchval("SHOW row_security") == "on"
+
+
+@KINDS
+async def test_how_much_is_seen_at_one_moment(host: str, kind: str) -> None:
+    async with caller(host, kind) as given:
+        async with reading(given.db, None, NEEDS) as (session, _):
+            assert session.isolation == ("repeatable read" if kind in OWN else "read committed")
+            assert session.consistent == (kind in OWN)
+        async with changing(given.db, None, NEEDS) as (session, _):
+            assert session.isolation == "read committed"
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+async def test_a_callers_transaction_may_see_one_moment(host: str, level: str) -> None:
+    engine = create_async_engine(with_driver(host), isolation_level=level)
+    async with AsyncSession(engine) as db, reading(db, None, NEEDS) as (session, _):
+        assert session.isolation == level.lower()
+        assert session.consistent
+    await engine.dispose()
+
+
+# One statement on the catalog.
+
+
+@KINDS
+async def test_each_database_is_checked_once(host: str, kind: str) -> None:
+    statements: Counter[str] = Counter()
+    async with caller(host, kind) as given:
+        for needs in (NEEDS, NEEDS, TAGS, PROFILES):
+            async with reading(given.db, None, needs, phase="load", statements=statements):
+                pass
+        await copy_letter(given.db, statements=statements)
+        assert statements[access.CHECK] == 1
+        other = Schema(tables={"portfolios": "letters"}, columns={"portfolios.id": "letter"})
+        async with reading(
+            given.db, other, {"portfolios": {"id": Kind.TEXT}}, statements=statements
+        ):
+            pass
+        assert statements[access.CHECK] == 2
+
+
+@OF_THE_CALLER
+async def test_on_a_callers_connection_a_load_is_one_statement(host: str, kind: str) -> None:
+    statements: Counter[str] = Counter()
+    async with caller(host, kind) as given:
+        await given.execute("SELECT 1")  # SQLAlchemy looks at a server with its first connection
+        for _ in range(3):
+            await seen(given.db, statements=statements)
+    assert statements == {access.CHECK: 1, "load": 3}
+
+
+async def test_what_has_come_since_the_check_is_found(host: str) -> None:
+    needs = {"users": {"id": Kind.UUID, "batchcore_test": Kind.TEXT}}
+    async with caller(host, "asyncpg") as given:
+        for _ in range(2):
+            with pytest.raises(SchemaError, match=r"public\.users\.batchcore_test: missing column"):
+                async with reading(given.db, None, needs):
+                    pass
+        await given.execute("ALTER TABLE users ADD batchcore_test text")
+        statements: Counter[str] = Counter()
+        for _ in range(2):
+            async with reading(given.db, None, needs, statements=statements):
+                pass
+        assert statements == {access.CHECK: 1}
+
+
+def remembered() -> int:
+    gc.collect()
+    return len(access._weak) + len(access._kept)  # noqa: SLF001  # no caller needs to know
+
+
+@pytest.mark.parametrize("kind", ["pool", "engine", *BORROWED])
+async def test_a_database_is_forgotten_with_its_object(host: str, kind: str) -> None:
+    async with caller(host, kind) as given:
+        await seen(given.db)
+        assert remembered() == 1
+        del given
+    await seen(host)  # a pool is forgotten after it is closed
+    assert remembered() == 1
+
+
+async def test_only_so_many_urls_are_remembered(host: str) -> None:
+    more = "&" if "?" in host else "?"
+    for number in range(access.MOST_KEPT + 5):
+        await seen(f"{host}{more}application_name=a{number}")
+    assert remembered() == access.MOST_KEPT
+
+
+@pytest.mark.parametrize(
+    ("change", "needs", "problem"),
+    [
+        ("DROP TABLE tags_v2", TAGS, "public.tags_v2: missing table"),
+        (
+            "ALTER TABLE tags_v2 DROP COLUMN usage_count",
+            TAGS,
+            "public.tags_v2.usage_count: missing column",
+        ),
+        (
+            "ALTER TABLE company_profiles ALTER beta TYPE text",
+            PROFILES,
+            "public.company_profiles.beta: is text, expected numeric",
+        ),
+        (
+            "ALTER TABLE market_data_cache ALTER close TYPE numeric",
+            PRICES,
+            "public.market_data_cache.close: is numeric without a declared scale",
+        ),
+        (
+            "ALTER TABLE position_tags ADD why text NOT NULL",
+            TAGS,
+            "public.position_tags.why: is NOT NULL without a default",
+        ),
+        (
+            "DROP TABLE tags_v2; CREATE VIEW tags_v2 AS SELECT gen_random_uuid() AS id",
+            TAGS,
+            "public.tags_v2: is a view, expected a table to write to",
+        ),
+    ],
+)
+async def test_what_a_table_lacks_is_told(host: str, change: str, needs: Any, problem: str) -> None:
+    async with caller(host, "asyncpg") as given:
+        await given.db.execute(change)
+        with pytest.raises(SchemaError) as caught:
+            async with changing(given.db, None, needs, inserts=("tags_v2", "position_tags")):
+                pass
+        assert caught.value.problems[0].startswith(problem)
+        await given.rollback()
+
+
+# What is no database.
+
+
+async def refused(db: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        await copy_letter(db)
+    assert caught.value.option in {"db", "database_url"}
+    return str(caught.value)
+
+
+EXPECTED = (
+    "expected a database URL, an asyncpg.Pool or Connection, or an SQLAlchemy AsyncEngine,"
+    " AsyncConnection or AsyncSession, was "
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [(None, "builtins.NoneType"), (7, "builtins.int"), (Session, "builtins.type")],
+)
+async def test_anything_else_is_refused(given: object, name: str) -> None:
+    assert await refused(given) == EXPECTED + name
+
+
+async def test_what_is_not_async_is_refused() -> None:
+    with Session() as session:
+        assert await refused(session) == EXPECTED + "sqlalchemy.orm.session.Session"
+    engine = create_async_engine("postgresql+asyncpg://").sync_engine
+    assert await refused(engine) == EXPECTED + "sqlalchemy.engine.base.Engine"
+
+
+async def test_another_driver_is_refused(host: str) -> None:
+    engine = create_async_engine(with_driver(host))
+    engine.sync_engine.dialect.driver = "psycopg_async"
+    assert await refused(engine) == "the engine's driver is psycopg_async, expected asyncpg"
+    async with AsyncSession(engine) as session:
+        assert await refused(session) == "the session's driver is psycopg_async, expected asyncpg"
+    async with engine.connect() as connection:
+        assert (
+            await refused(connection)
+            == "the connection's driver is psycopg_async, expected asyncpg"
+        )
+    await engine.dispose()
+
+
+async def test_a_connection_that_commits_by_itself_is_refused(host: str) -> None:
+    engine = create_async_engine(with_driver(host), isolation_level="AUTOCOMMIT")
+    message = "is in AUTOCOMMIT, expected one that has transactions"
+    async with engine.connect() as connection:
+        assert await refused(connection) == f"the connection {message}"
+    async with AsyncSession(engine) as session:
+        assert await refused(session) == f"the session {message}"
+    await engine.dispose()
+
+
+async def test_a_connection_that_is_closed_is_refused(host: str) -> None:
+    async with database.connected(host) as raw:
+        pass
+    assert await refused(raw) == "the asyncpg connection is closed, expected an open one"
+
+    async with asyncpg.create_pool(host, min_size=1, max_size=1) as pool:
+        async with pool.acquire() as lent:
+            pass
+        assert (
+            await refused(lent)
+            == "the asyncpg connection was released to its pool, expected one in use"
+        )
+
+    engine = create_async_engine(with_driver(host))
+    connection = engine.connect()
+    assert "has not been started" in await refused(connection)
+    async with connection:
+        pass
+    assert await refused(connection) == "the connection is closed, expected an open one"
+    session = AsyncSession(engine, close_resets_only=False)
+    await session.close()
+    assert "permanently closed" in await refused(session)
+    await engine.dispose()
+
+
+async def test_a_session_of_no_engine_is_refused() -> None:
+    async with AsyncSession() as session:
+        assert "is not bound to a single Engine" in await refused(session)
+
+
+@OF_THE_CALLER
+async def test_a_transaction_that_has_failed_is_one_line(host: str, kind: str) -> None:
+    async with caller(host, kind) as given:
+        with contextlib.suppress(Exception):
+            await given.execute("SELECT 1/0")
+        with pytest.raises(DatabaseError, match="current transaction is aborted") as caught:
+            await seen(given.db)
+        assert caught.value.sqlstate == "25P02"
+        await given.rollback()
+
+
+@pytest.mark.parametrize("kind", ["connection", "session"])
+async def test_a_connection_that_is_lost_is_not_lent_again(host: str, kind: str) -> None:
+    async with caller(host, kind) as given:
+        with pytest.raises(DatabaseError):
+            async with reading(given.db, None, NEEDS) as (session, _):
+                await session.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        await given.rollback()
+        assert await given.execute("SELECT 7") == 7
+
+
+@OF_THE_CALLER
+async def test_a_load_that_is_cancelled_leaves_the_transaction_usable(host: str, kind: str) -> None:
+    async with caller(host, kind) as given:
+        await given.execute("INSERT INTO letters VALUES ('x')")
+        begun = asyncio.Event()
+
+        async def wait() -> None:
+            async with changing(given.db, None, NEEDS) as (session, _):
+                await session.copy_in("letters", ["letter"], [ONE_ROW])
+                begun.set()
+                await session.execute("SELECT pg_sleep(60)")
+
+        task = asyncio.create_task(wait())
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await given.execute(COUNT) == 1
+        await given.rollback()
