@@ -1,0 +1,67 @@
+"""Exposure of portfolios to the factors (A8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batchcore.analytics.grouped_sums import grouped_sum
+from batchcore.units import LotKind
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Bytes = npt.NDArray[np.uint8]
+    Floats = npt.NDArray[np.float64]
+    Integers = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FactorExposures:
+    """Exposures of portfolios to factors on one session (A8), both (p, f).
+
+    Attributes:
+        value: float64, `dollar` by equity; NaN where there is none, and where the equity is not
+            above 0.
+        dollar: float64 dollars; NaN without a lot that has a beta against the factor.
+    """
+
+    value: Floats
+    dollar: Floats
+
+
+def factor_exposures(
+    *,
+    portfolio: Integers,
+    symbol: Integers,
+    kind: Bytes,
+    value: Floats,
+    equity: Floats,
+    beta: Floats,
+) -> FactorExposures:
+    """Return the exposure of each portfolio to each factor on one session.
+
+    ``sum(v * beta)`` over public LONG and SHORT lots whose symbol has a beta against the factor; in
+    dollars, and by equity.
+
+    Args:
+        portfolio: (l,) ascending.
+        symbol: (l,) row of ``beta``.
+        kind: (l,) of `units.LotKind`.
+        value: (l,) dollars of the session, signed.
+        equity: (p,) dollars.
+        beta: (u, f) of `factor_betas`; NaN where there is none.
+
+    Source:
+        docs/semantics.md, A8.
+    """
+    counts = np.flatnonzero((kind == LotKind.STOCK) & (value != 0))
+    owner, of_lot = portfolio[counts], beta[symbol[counts]]
+    has = ~np.isnan(of_lot)
+    weighted = grouped_sum(owner, value[counts, None] * np.where(has, of_lot, 0.0), len(equity))
+    dollar = np.where(grouped_sum(owner, has, len(equity)) > 0, weighted, np.nan)
+    share = np.full(dollar.shape, np.nan)
+    np.divide(dollar, equity[:, None], out=share, where=(equity > 0)[:, None])
+    return FactorExposures(share, dollar)

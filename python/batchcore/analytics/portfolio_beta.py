@@ -1,0 +1,158 @@
+"""Beta of portfolios from the betas of their symbols (A6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore.analytics.grouped_sums import blocks_of_groups, grouped_sum, rows_or_zero
+from batchcore.analytics.windows import LEAST, LOOK, NO_DEVIATION, WINDOW, last_rows
+from batchcore.units import LotKind
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Bools = npt.NDArray[np.bool_]
+    Bytes = npt.NDArray[np.uint8]
+    Floats = npt.NDArray[np.float64]
+    Int64 = npt.NDArray[np.int64]
+    Integers = npt.NDArray[np.integer[Any]]
+
+SESSIONS: Final = 30  # answered for at a time: 155 rows of returns serve them
+BLOCK: Final = 1 << 17  # float64 of a block: 1 MiB, which the second-level cache holds
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PortfolioBeta:
+    """Betas of portfolios, and what the market explains of their returns (A6), all (p, s).
+
+    Attributes:
+        beta: float64; NaN where there is none, and then there is no R² either.
+        r_squared: float64; NaN where there is none.
+        observations: int64 sessions of the regression; 0 where there is none.
+    """
+
+    beta: Floats
+    r_squared: Floats
+    observations: Int64
+
+
+def portfolio_beta(
+    *,
+    portfolio: Integers,
+    symbol: Integers,
+    kind: Bytes,
+    value: Floats,
+    equity: Floats,
+    beta: Floats,
+    returns: Floats,
+    market: Floats,
+) -> PortfolioBeta:
+    """Return the beta of each portfolio, and the fit of its returns to the market's.
+
+    Beta is ``sum(v * beta) / E`` over public LONG and SHORT lots whose symbol has a beta on the
+    session. R² is that of the returns which these lots, at the weights ``v / E`` of the session,
+    had over the last 90 sessions, of the last 126 of the calendar, on which all of them and the
+    market have a return; at least 60.
+
+    Args:
+        portfolio: (l,) ascending.
+        symbol: (l,) column of ``beta`` and ``returns``.
+        kind: (l,) of `units.LotKind`.
+        value: (l, s) dollars, signed.
+        equity: (p, s) dollars.
+        beta: (s, u) of `symbol_betas`; NaN without one.
+        returns: (d, u) of `simple_returns`; the last s rows are the sessions of ``value``. Rows
+            before the last s + 125 play no part; where there are fewer, the missing have none.
+        market: (d,) returns of SPY.
+
+    Returns:
+        NaN and 0 where the equity is not above 0, and without a lot that counts. R² is NaN with
+        fewer than 60 sessions, and where the market or the portfolio has no variance: a standard
+        deviation not above 1e-12 (of the portfolio, by 1 of its gross value).
+
+    Source:
+        docs/semantics.md, A6.
+    """
+    sessions = value.shape[1]
+    returns = last_rows(returns, sessions + LOOK - 1).T
+    market = last_rows(market, sessions + LOOK - 1)
+    stocks = np.flatnonzero(kind == LotKind.STOCK)
+    owner, symbol = portfolio[stocks], symbol[stocks]
+    of_lot = beta.T[symbol]
+    weight = np.where(np.isnan(of_lot), 0.0, value[stocks])
+
+    weighted = grouped_sum(owner, weight * np.nan_to_num(of_lot), len(equity))
+    there = (grouped_sum(owner, weight != 0, len(equity)) > 0) & (equity > 0)
+    result = np.full(equity.shape, np.nan)
+    np.divide(weighted, equity, out=result, where=there)
+    r_squared = np.full(equity.shape, np.nan)
+    observations = np.zeros(equity.shape, dtype=np.int64)
+    missing = np.isnan(returns)
+    filled = np.where(missing, 0.0, returns)
+    for first in range(0, sessions, SESSIONS):
+        now = slice(first, min(first + SESSIONS, sessions))
+        seen = slice(first, now.stop + LOOK - 1)
+        for members, rows in blocks_of_groups(owner, len(equity), LOOK + SESSIONS, BLOCK):
+            of_symbol = symbol[np.minimum(rows, len(symbol) - 1)]
+            weights = rows_or_zero(weight[:, now], rows)
+            fit, n = _fit(
+                weights,
+                filled[:, seen][of_symbol],
+                missing[:, seen][of_symbol],
+                market[seen],
+            )
+            r_squared[members, now], observations[members, now] = fit, n
+    r_squared[~there] = np.nan
+    observations[~there] = 0
+    return PortfolioBeta(result, r_squared, observations)
+
+
+def _fit(weights: Floats, returns: Floats, missing: Bools, market: Floats) -> tuple[Floats, Int64]:
+    """Return R² and observations, (b, s), of b portfolios of up to k lots.
+
+    ``weights`` (b, k, s), ``returns`` and ``missing`` (b, k, s + 125), ``market`` (s + 125,).
+    """
+    by_session = weights.transpose(0, 2, 1)
+    gross = np.abs(by_session).sum(axis=2)
+    y = _looked_at(by_session @ returns)
+    x = np.lib.stride_tricks.sliding_window_view(market, LOOK)
+    if missing.any() or np.isnan(market).any():
+        lacking = (by_session != 0).astype(np.float32) @ missing.astype(np.float32)
+        valid = (_looked_at(lacking) == 0) & ~np.isnan(x)
+        from_end = np.cumsum(valid[:, :, ::-1], axis=2, dtype=np.int16)[:, :, ::-1]
+        inside = valid & (from_end <= WINDOW)
+        n = np.minimum(from_end[:, :, 0], WINDOW).astype(np.int64)
+        x, y = np.where(inside, x, 0.0), np.where(inside, y, 0.0)
+        count = np.maximum(n, 1)[:, :, None]
+        dx = np.where(inside, x - x.sum(axis=2, keepdims=True) / count, 0.0)
+        dy = np.where(inside, y - y.sum(axis=2, keepdims=True) / count, 0.0)
+        s_xx = np.einsum("bsi,bsi->bs", dx, dx)
+        s_xy = np.einsum("bsi,bsi->bs", dx, dy)
+    else:
+        x, y = x[:, LOOK - WINDOW :], y[:, :, LOOK - WINDOW :]
+        n = np.full(gross.shape, WINDOW)
+        dx = x - x.mean(axis=1, keepdims=True)
+        dy = y - y.mean(axis=2, keepdims=True)
+        s_xx = np.broadcast_to(np.einsum("si,si->s", dx, dx), gross.shape)
+        s_xy = np.einsum("si,bsi->bs", dx, dy)
+    s_yy = np.einsum("bsi,bsi->bs", dy, dy)
+    n[n < LEAST] = 0
+    varies = (s_xx > n * NO_DEVIATION**2) & (s_yy > n * (NO_DEVIATION * gross) ** 2) & (n > 0)
+    r_squared = np.full(gross.shape, np.nan)
+    np.divide(s_xy * s_xy, s_xx * s_yy, out=r_squared, where=varies)
+    return r_squared, n
+
+
+def _looked_at(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a view of (b, s, s + 125) as (b, s, 126): up to and including each session."""
+    portfolios, sessions, _ = values.shape
+    by_portfolio, by_session, by_row = values.strides
+    return np.lib.stride_tricks.as_strided(
+        values,
+        (portfolios, sessions, LOOK),
+        (by_portfolio, by_session + by_row, by_row),
+        writeable=False,
+    )

@@ -1,0 +1,127 @@
+"""Beta of a portfolio from the betas of company profiles (A1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore.analytics.grouped_sums import grouped_sum
+from batchcore.errors import ConfigError
+from batchcore.units import LotKind
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Bytes = npt.NDArray[np.uint8]
+    Floats = npt.NDArray[np.float64]
+    Int64 = npt.NDArray[np.int64]
+    Integers = npt.NDArray[np.integer[Any]]
+
+WEIGHTS: Final = ("market_value", "equity")
+"""What a provider beta is a share of; the first is the default."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class BetaCoverage:
+    """How much of a portfolio has a beta (A1).
+
+    Attributes:
+        coverage: (p, s) float64, absolute value with a beta by absolute value of all public LONG
+            and SHORT lots; 0 where these have none.
+        with_beta: (p, s) int64, lots with a beta.
+        total: (p, s) int64, public LONG and SHORT lots.
+    """
+
+    coverage: Floats
+    with_beta: Int64
+    total: Int64
+
+
+def provider_beta(
+    *,
+    portfolio: Integers,
+    symbol: Integers,
+    kind: Bytes,
+    value: Floats,
+    equity: Floats,
+    beta: Floats,
+    weights: str = "market_value",
+) -> Floats:
+    """Return the beta of each portfolio from those of the profiles of its symbols.
+
+    ``sum(v * beta)`` over public LONG and SHORT lots whose beta is not 0, divided by ``sum(v)`` of
+    the same lots, or by the equity.
+
+    Args:
+        portfolio: (l,) ascending.
+        symbol: (l,) row of ``beta``.
+        kind: (l,) of `units.LotKind`.
+        value: (l, s) dollars, signed.
+        equity: (p, s) dollars.
+        beta: (u,) of the profile of each symbol; NaN without one. A beta of 0 is as if not there.
+        weights: One of `WEIGHTS`.
+
+    Returns:
+        (p, s); NaN without a lot that counts, and where the denominator is not above 0.
+
+    Raises:
+        ConfigError: other ``weights``.
+
+    Source:
+        docs/semantics.md, A1.
+    """
+    if weights not in WEIGHTS:
+        raise ConfigError(f"`weights` is one of {', '.join(WEIGHTS)}, was {weights!r}", "weights")
+    of_lot = beta[symbol]
+    counts = np.flatnonzero(_has_beta(kind, of_lot))
+    group, held, portfolios = portfolio[counts], value[counts], len(equity)
+    if weights == "market_value":
+        denominator = grouped_sum(group, held, portfolios)
+    else:
+        some = grouped_sum(group, held != 0, portfolios) > 0
+        denominator = np.where(some, equity, 0)
+    result = np.full(equity.shape, np.nan)
+    weighted = grouped_sum(group, held * of_lot[counts, None], portfolios)
+    np.divide(weighted, denominator, out=result, where=denominator > 0)
+    return result
+
+
+def beta_coverage(
+    *,
+    portfolio: Integers,
+    symbol: Integers,
+    kind: Bytes,
+    value: Floats,
+    beta: Floats,
+    portfolios: int,
+) -> BetaCoverage:
+    """Return how much of each portfolio has a beta that is not 0.
+
+    Args:
+        portfolio: (l,) ascending.
+        symbol: (l,) row of ``beta``.
+        kind: (l,) of `units.LotKind`.
+        value: (l, s) dollars, signed.
+        beta: (u,) of the profile of each symbol; NaN without one.
+        portfolios: How many there are.
+
+    Source:
+        docs/semantics.md, A1.
+    """
+    stocks = np.flatnonzero(kind == LotKind.STOCK)
+    group, size = portfolio[stocks], np.abs(value[stocks])
+    has = _has_beta(kind, beta[symbol])[stocks, None]
+    total = grouped_sum(group, size, portfolios)
+    covered = grouped_sum(group, size * has, portfolios)
+    return BetaCoverage(
+        coverage=np.divide(covered, total, out=np.zeros_like(total), where=total > 0),
+        with_beta=grouped_sum(group, (size > 0) & has, portfolios).astype(np.int64),
+        total=grouped_sum(group, size > 0, portfolios).astype(np.int64),
+    )
+
+
+def _has_beta(kind: Bytes, of_lot: Floats) -> npt.NDArray[np.bool_]:
+    has: npt.NDArray[np.bool_] = (kind == LotKind.STOCK) & ~np.isnan(of_lot) & (of_lot != 0)
+    return has

@@ -1,0 +1,85 @@
+"""Windows of sessions: which of them count, and sums over them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Bools = npt.NDArray[np.bool_]
+    Floats = npt.NDArray[np.float64]
+    Int64 = npt.NDArray[np.int64]
+
+LOOK: Final = 126
+"""Sessions up to and including the one in question that a regression looks at: half a year."""
+
+WINDOW: Final = 90
+"""Of the sessions looked at that have what is needed, how many of the last ones count."""
+
+LEAST: Final = 60
+"""With fewer of them there is no regression."""
+
+NO_DEVIATION: Final = 1e-12
+"""A standard deviation of returns not above this is none: it is the noise of float64."""
+
+
+def last_rows(values: Floats, rows: int) -> Floats:
+    """Return the last ``rows`` rows, with rows of NaN before them where there are fewer."""
+    missing = rows - len(values)
+    if missing <= 0:
+        return values[len(values) - rows :]
+    return np.concatenate([np.full((missing, *values.shape[1:]), np.nan), values])
+
+
+def to_front(values: npt.NDArray[Any], valid: Bools) -> npt.NDArray[Any]:
+    """Return the valid values of each column from the top on, in their order, then zeros."""
+    place = np.cumsum(valid, axis=0) - 1
+    moved = np.zeros_like(values)
+    column = np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    moved[place[valid], column[valid]] = values[valid]
+    return moved
+
+
+def counts_before(valid: Bools) -> Int64:
+    """Return how many values of each column are valid before each row, and in all: (d + 1, u)."""
+    counts = np.zeros((len(valid) + 1, valid.shape[1]), dtype=np.int64)
+    np.cumsum(valid, axis=0, out=counts[1:])
+    return counts
+
+
+def window_sums(moments: Floats, start: Int64, length: Int64) -> Floats:
+    """Return sums over windows, each from its own values alone and in an order of its own.
+
+    A window is cut into pieces whose lengths are powers of two; the sums of all pieces of a length
+    come from those of half of it. So, other than with prefix sums, a value outside a window has no
+    influence, and a window has the same sum to the last digit wherever its array begins.
+
+    Args:
+        moments: (m, d, u) finite.
+        start: (s, u) first row of each window.
+        length: (s, u) rows of each, from 0 on.
+
+    Returns:
+        (m, s, u) float64.
+    """
+    many, _, columns = moments.shape
+    sums = np.zeros((many, *start.shape))
+    column = np.arange(columns)
+    done = np.zeros_like(length)
+    pieces, size = moments, 1
+    longest = int(length.max(initial=0))
+    while size <= longest:
+        has = (length & size) != 0
+        if has.any():
+            row = np.where(has, start + done, 0)
+            flat = (row * columns + column).ravel()
+            taken = pieces.reshape(many, -1).take(flat, axis=1).reshape(sums.shape)
+            sums += taken if has.all() else np.where(has, taken, 0)
+            done += has * size
+        if 2 * size <= longest:
+            pieces = pieces[:, :-size] + pieces[:, size:]
+        size *= 2
+    return sums
