@@ -15,10 +15,11 @@ import pytest
 
 import batchcore
 from batchcore import _core, frames, native, reference, units
-from batchcore.units import Mark, State
+from batchcore.units import LotKind, Mark, State
 
 if TYPE_CHECKING:
     from decimal import Decimal
+    from enum import IntEnum
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "batchcore"
@@ -26,6 +27,9 @@ CORE = ROOT / "rust" / "core" / "src"
 
 FROM_THE_PLAN_OF_A_RUN = {"gap", "off_session"}
 """Issues of the reference's table that no core has: they come from the rows that exist (S13)."""
+
+OF_POSITIONS = {"market_value_out_of_range"}
+"""Issues of values that no snapshot has, which the reference does not compute."""
 
 
 def rust(path: str) -> str:
@@ -86,7 +90,7 @@ def test_version_is_that_of_the_workspace() -> None:
         (units.POSTGRES_EPOCH_DAY, "ids.rs", "POSTGRES_EPOCH"),
         (units.OPTION_MULTIPLIER, "pnl/lot.rs", "OPTION_MULTIPLIER"),
         (10**units.RETURN_SCALE, "pnl/rollforward.rs", "RETURN_UNIT"),
-        (reference.MONEY_LIMIT.scaleb(units.CENTS), "pnl/rollforward.rs", "MONEY_LIMIT"),
+        (reference.MONEY_LIMIT.scaleb(units.CENTS), "pnl/value.rs", "MONEY_LIMIT"),
         (reference.RETURN_LIMIT.scaleb(units.RETURN_SCALE), "pnl/rollforward.rs", "RETURN_LIMIT"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -95,12 +99,15 @@ def test_units_agree_in_both_languages(value: int | Decimal, path: str, name: st
     assert constant(path, name) == value
 
 
-def test_states_agree_in_both_languages() -> None:
-    body = re.search(r"pub enum State \{(.*?)\n\}", rust("fixed.rs"), re.DOTALL)
+@pytest.mark.parametrize(
+    ("names", "path", "name"), [(State, "fixed.rs", "State"), (LotKind, "pnl/lot.rs", "LotKind")]
+)
+def test_bytes_agree_in_both_languages(names: type[IntEnum], path: str, name: str) -> None:
+    body = re.search(rf"pub enum {name} \{{(.*?)\n\}}", rust(path), re.DOTALL)
     assert body is not None
     members = re.findall(r"^    (\w+) = (\d),$", body[1], re.MULTILINE)
     assert {snake(name): int(byte) for name, byte in members} == {
-        state.name.lower(): state.value for state in State
+        member.name.lower(): member.value for member in names
     }
 
 
@@ -113,7 +120,7 @@ def test_issues_have_the_names_of_the_reference() -> None:
     table = re.split(r"^=[= ]+$", reference.__doc__ or "", flags=re.MULTILINE)[2]
     documented = set(re.findall(r"^([a-z_]+) ", table, re.MULTILINE))
     in_the_core = set(re.findall(r'^ +Self::\w+ => "(\w+)",$', rust("pnl/issue.rs"), re.MULTILINE))
-    assert in_the_core == documented - FROM_THE_PLAN_OF_A_RUN
+    assert in_the_core - OF_POSITIONS == documented - FROM_THE_PLAN_OF_A_RUN
     assert documented >= FROM_THE_PLAN_OF_A_RUN
 
 

@@ -16,8 +16,10 @@ __all__ = [
     "__version__",
     "build_profile",
     "encode",
+    "hold",
     "locate",
     "run",
+    "value_positions",
 ]
 
 __version__: str
@@ -64,6 +66,9 @@ class Marks:
         prices: PriceStore, *, sessions: npt.NDArray[np.int32], lookback_days: int
     ) -> Marks: ...
     def coverage(self, symbols: Text) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]: ...
+    def fresh_closes(
+        self, symbols: Text, days: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float64]: ...
     def issues(self) -> dict[str, Any]: ...
 
 def encode(
@@ -72,6 +77,16 @@ def encode(
     rows: int,
     piece_bytes: int,
 ) -> list[bytes]: ...
+def hold(
+    *,
+    positions: Positions,
+    events: Events,
+    opening: Opening,
+    marks: Marks,
+    sessions: npt.NDArray[np.int32],
+    threads: int,
+    cancel: CancelFlag | None = None,
+) -> dict[str, Any]: ...
 def locate(*, keys: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]: ...
 def run(
     *,
@@ -82,6 +97,16 @@ def run(
     opening: Opening,
     previous: SnapshotStore,
     marks: Marks,
+    threads: int,
+    cancel: CancelFlag | None = None,
+) -> dict[str, Any]: ...
+def value_positions(
+    *,
+    positions: Positions,
+    events: Events,
+    opening: Opening,
+    marks: Marks,
+    session: int,
     threads: int,
     cancel: CancelFlag | None = None,
 ) -> dict[str, Any]: ...

@@ -622,6 +622,68 @@ class Rows:
         return len(self.portfolio)
 
 
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Holdings:
+    """Lots held on at least one of some sessions, with their values: for analytics only.
+
+    Portfolios come in the order of `Opening`; lots of a portfolio by the bytes of their position's
+    id, those of its events before what is left of it. No order of rows shows in the order of
+    values (S11).
+
+    Attributes:
+        portfolio: (l,) int32 row of `Opening`, ascending.
+        position: (l,) int32 row of `Positions`.
+        symbol: (l,) uint32 code in the table of `Positions.symbol`.
+        kind: (l,) uint8 of `units.LotKind`.
+        value: (l, s) float64 dollars, signed, S9; 0 on a session on which the lot is not held.
+        held: (l, s) bool.
+    """
+
+    portfolio: Int32
+    position: Int32
+    symbol: UInt32
+    kind: Bytes
+    value: npt.NDArray[np.float64]
+    held: npt.NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        _freeze(self)
+
+    def __len__(self) -> int:
+        """Return the number of lots."""
+        return len(self.portfolio)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class PositionValues:
+    """What is left of each public position that is held and priced on a session, exact.
+
+    Portfolios come in the order of `Opening`, positions of a portfolio by the bytes of their id.
+    Those without a valid close since their start (S4), PRIVATE ones, and those of `issues` are
+    left out.
+
+    Attributes:
+        position: (k,) int32 row of `Positions`.
+        last_price: The mark, dollars, in the scale of the closes.
+        market_value_cents: (k,) int64, ``r2(mark * q * m)``.
+        unrealized_cents: (k,) int64, ``r2((mark - c) * q * m)``.
+        issues: `market_value_out_of_range`.
+    """
+
+    position: Int32
+    last_price: Decimals
+    market_value_cents: Int64
+    unrealized_cents: Int64
+    issues: Issues
+
+    def __post_init__(self) -> None:
+        _freeze(self)
+
+    def __len__(self) -> int:
+        """Return the number of positions."""
+        return len(self.position)
+
+
 @dataclass(frozen=True, slots=True)
 class Constant:
     """A column with the same value in every row.

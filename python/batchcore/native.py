@@ -11,11 +11,21 @@ import numpy as np
 from batchcore import _core
 from batchcore.config import POLICIES
 from batchcore.errors import ConfigError
-from batchcore.frames import Days, Decimals, Issues, Misses, Rows, Text
+from batchcore.frames import (
+    Days,
+    Decimals,
+    Holdings,
+    Issues,
+    Misses,
+    PositionValues,
+    Rows,
+    Text,
+)
 from batchcore.units import CENTS, RETURN_SCALE, State
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -68,6 +78,22 @@ class Market:
             or in the lookback before.
         """
         return self.marks.coverage(symbols)
+
+    def fresh_closes(
+        self, symbols: Sequence[str], days: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float64]:
+        """Return the valid close of each symbol on each day (S2), never that of another day.
+
+        Args:
+            symbols: u of them, in any spelling that S2 takes for the same.
+            days: (d,) int32 in any order; they need not be sessions.
+
+        Returns:
+            (d, u) float64 dollars, NaN where there is none on that very day; read-only.
+        """
+        closes = self.marks.fresh_closes(Text.of(symbols), days)
+        closes.setflags(write=False)
+        return closes
 
 
 def build_market(
@@ -135,9 +161,6 @@ def roll_forward(  # the frames of one chunk
         InputError: a wrong column; it names the column and what would be right.
         CancelledError: `cancel` was raised.
     """
-    if threads is not None and threads < 1:
-        msg = f"threads is {threads}, expected 1 or more"
-        raise ConfigError(msg, "threads")
     columns = _core.run(
         policy=market.policy,
         positions=positions,
@@ -146,10 +169,102 @@ def roll_forward(  # the frames of one chunk
         opening=opening,
         previous=previous,
         marks=market.marks,
-        threads=threads or _cores(),
+        threads=_threads(threads),
         cancel=cancel,
     )
     return _rows(columns, positions.symbol)
+
+
+def hold(
+    market: Market,
+    *,
+    positions: Positions,
+    events: Events,
+    opening: Opening,
+    sessions: npt.NDArray[np.int32],
+    threads: int | None = None,
+    cancel: _core.CancelFlag | None = None,
+) -> Holdings:
+    """Return the lots held on at least one of `sessions`, with their values on each.
+
+    A lot counts for its portfolio only on the days of `opening.first_day` to `opening.last_day`.
+    A value is exact before it becomes a float: the nearest one if the mantissa of the product has
+    at most 53 bits, else one of its neighbours at most. It lets go of the GIL.
+
+    Args:
+        market: Of the run; its prices mark the lots.
+        positions: Holdings, in any order.
+        events: Partial closes, in any order.
+        opening: Which portfolios, in the order of the result; only its ids and days are read.
+        sessions: (s,) int32 ascending, each a session of `market`.
+        threads: How many; None takes as many as there are cores.
+        cancel: Raised from another thread, it stops the call.
+
+    Raises:
+        ConfigError: a number of threads below 1.
+        InputError: a wrong column, or a day that is no session of `market`.
+        CancelledError: `cancel` was raised.
+
+    Source:
+        docs/semantics.md, S3, S4 and S9.
+    """
+    columns = _core.hold(
+        positions=positions,
+        events=events,
+        opening=opening,
+        marks=market.marks,
+        sessions=sessions,
+        threads=_threads(threads),
+        cancel=cancel,
+    )
+    return Holdings(**columns)
+
+
+def value_positions(
+    market: Market,
+    *,
+    positions: Positions,
+    events: Events,
+    opening: Opening,
+    session: int,
+    threads: int | None = None,
+    cancel: _core.CancelFlag | None = None,
+) -> PositionValues:
+    """Return market value and unrealized P&L of the public positions held on `session`.
+
+    Of each position what is left counts, not the lots of its events. Exact: rounded to cents once,
+    half away from zero. It lets go of the GIL.
+
+    Args:
+        market: Of the run; its prices mark the lots.
+        positions: Holdings, in any order.
+        events: Partial closes, in any order.
+        opening: Which portfolios, in the order of the result; those whose `first_day` to
+            `last_day` lacks the session have no values.
+        session: Days since 1970-01-01, a session of `market`.
+        threads: How many; None takes as many as there are cores.
+        cancel: Raised from another thread, it stops the call.
+
+    Raises:
+        ConfigError: a number of threads below 1.
+        InputError: a wrong column, or a day that is no session of `market`.
+        CancelledError: `cancel` was raised.
+
+    Source:
+        docs/semantics.md, S3, S4 and S6.
+    """
+    columns = _core.value_positions(
+        positions=positions,
+        events=events,
+        opening=opening,
+        marks=market.marks,
+        session=session,
+        threads=_threads(threads),
+        cancel=cancel,
+    )
+    last_price = Decimals(columns.pop("last_price"), market.prices.scale)
+    issues = _issues(columns.pop("issues"))
+    return PositionValues(last_price=last_price, issues=issues, **columns)
 
 
 def compute(
@@ -193,6 +308,13 @@ def compute(
         threads=threads,
     )
     return replace(rows, issues=_joined(market.issues, rows.issues))
+
+
+def _threads(asked: int | None) -> int:
+    if asked is not None and asked < 1:
+        msg = f"threads is {asked}, expected 1 or more"
+        raise ConfigError(msg, "threads")
+    return asked or _cores()
 
 
 def _cores() -> int:

@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod fixed;
+pub mod float;
 pub mod frame;
 pub mod ids;
 pub mod pgcopy;

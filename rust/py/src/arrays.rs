@@ -183,18 +183,15 @@ pub(crate) fn table(object: &Bound<'_, PyAny>, path: &'static str) -> PyResult<T
 
 impl<'py> TextColumn<'py> {
     pub(crate) fn of(frame: &Bound<'py, PyAny>, path: &'static str) -> PyResult<Self> {
-        let object = member(frame, path)?;
+        Self::from_object(&member(frame, path)?, path)
+    }
+
+    pub(crate) fn from_object(object: &Bound<'py, PyAny>, path: &'static str) -> PyResult<Self> {
         Ok(Self {
             path,
-            codes: column(
-                &attribute(&object, path, "codes")?,
-                &format!("{path}.codes"),
-            )?,
-            table: table(&object, path)?,
-            state: column(
-                &attribute(&object, path, "state")?,
-                &format!("{path}.state"),
-            )?,
+            codes: column(&attribute(object, path, "codes")?, &format!("{path}.codes"))?,
+            table: table(object, path)?,
+            state: column(&attribute(object, path, "state")?, &format!("{path}.state"))?,
         })
     }
 

@@ -27,7 +27,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<store::SnapshotStore>()?;
     module.add_class::<pnl::Marks>()?;
     module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
+    module.add_function(wrap_pyfunction!(pnl::hold, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::run, module)?)?;
+    module.add_function(wrap_pyfunction!(pnl::value_positions, module)?)?;
     module.add_function(wrap_pyfunction!(store::locate, module)?)?;
     module.add(
         "__all__",
@@ -40,8 +42,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "__version__",
             "build_profile",
             "encode",
+            "hold",
             "locate",
             "run",
+            "value_positions",
         ],
     )
 }

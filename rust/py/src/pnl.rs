@@ -1,16 +1,17 @@
-//! Marks and the roll-forward.
+//! Marks, the roll-forward, and the lots held.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
 
 use batchcore_core::fixed::State;
 use batchcore_core::frame;
+use batchcore_core::ids::Day;
 use batchcore_core::pnl::inputs::{Events, Flows, Opening, Positions};
 use batchcore_core::pnl::issue::Issue;
 use batchcore_core::pnl::rows::Rows;
 use batchcore_core::pnl::{self as core, Inputs, Policy};
 use batchcore_core::text::Intern;
-use numpy::{IntoPyArray, PyArray1, PyArrayMethods};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -52,6 +53,24 @@ impl Marks {
         let symbols = table(symbols, "symbols")?;
         let (fresh, recent) = guard(py, "Marks.coverage", || Ok(self.marks.coverage(&symbols)))?;
         Ok((fresh.into_pyarray(py), recent.into_pyarray(py)))
+    }
+
+    /// Return the valid close of each of `symbols` on each of `days`, (d,) int32: (d, u) float64
+    /// dollars, NaN where there is none on that very day.
+    fn fresh_closes<'py>(
+        &self,
+        py: Python<'py>,
+        symbols: &Bound<'py, PyAny>,
+        days: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        let symbols = TextColumn::from_object(symbols, "symbols")?;
+        let symbols = symbols.borrow()?;
+        let days = column::<i32>(days, "days")?;
+        let days = days.as_slice()?;
+        let closes = guard(py, "Marks.fresh_closes", || {
+            Ok(self.marks.fresh_closes(&symbols, days))
+        })?;
+        closes.into_pyarray(py).reshape([days.len(), symbols.len()])
     }
 
     /// Return what was noticed about the prices, as columns of `frames.Issues`.
@@ -101,6 +120,84 @@ pub(crate) fn run<'py>(
     let cancel = cancel.map_or(&never, CancelFlag::raised);
     let rows = guard(py, "run", || core::run(policy, &inputs, threads, cancel))?;
     rows_out(py, rows)
+}
+
+/// Return the lots held on at least one of `sessions`, (s,) int32, as columns.
+#[pyfunction]
+#[pyo3(signature = (*, positions, events, opening, marks, sessions, threads, cancel=None))]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one for each frame, keyword-only"
+)]
+pub(crate) fn hold<'py>(
+    py: Python<'py>,
+    positions: &Bound<'py, PyAny>,
+    events: &Bound<'py, PyAny>,
+    opening: &Bound<'py, PyAny>,
+    marks: &Marks,
+    sessions: &Bound<'py, PyAny>,
+    threads: NonZeroUsize,
+    cancel: Option<&CancelFlag>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let positions = PositionArrays::of(positions)?;
+    let events = EventArrays::of(events)?;
+    let opening = OpeningArrays::of(opening)?;
+    let (positions, events, opening) = (positions.borrow()?, events.borrow()?, opening.borrow()?);
+    let days = column::<i32>(sessions, "sessions")?;
+    let days = days.as_slice()?;
+    let never = AtomicBool::new(false);
+    let cancel = cancel.map_or(&never, CancelFlag::raised);
+    let held = guard(py, "hold", || {
+        let marks = &marks.marks;
+        core::holdings::hold(positions, events, &opening, marks, days, threads, cancel)
+    })?;
+    let shape = [held.len(), days.len()];
+    let out = PyDict::new(py);
+    out.set_item("portfolio", held.portfolio.into_pyarray(py))?;
+    out.set_item("position", held.position.into_pyarray(py))?;
+    out.set_item("symbol", held.symbol.into_pyarray(py))?;
+    out.set_item("kind", held.kind.into_pyarray(py))?;
+    out.set_item("value", held.value.into_pyarray(py).reshape(shape)?)?;
+    out.set_item("held", held.held.into_pyarray(py).reshape(shape)?)?;
+    Ok(out)
+}
+
+/// Return the values of public positions on `session`, as columns.
+#[pyfunction]
+#[pyo3(signature = (*, positions, events, opening, marks, session, threads, cancel=None))]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one for each frame, keyword-only"
+)]
+pub(crate) fn value_positions<'py>(
+    py: Python<'py>,
+    positions: &Bound<'py, PyAny>,
+    events: &Bound<'py, PyAny>,
+    opening: &Bound<'py, PyAny>,
+    marks: &Marks,
+    session: i32,
+    threads: NonZeroUsize,
+    cancel: Option<&CancelFlag>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let positions = PositionArrays::of(positions)?;
+    let events = EventArrays::of(events)?;
+    let opening = OpeningArrays::of(opening)?;
+    let (positions, events, opening) = (positions.borrow()?, events.borrow()?, opening.borrow()?);
+    let never = AtomicBool::new(false);
+    let cancel = cancel.map_or(&never, CancelFlag::raised);
+    let values = guard(py, "value_positions", || {
+        let (marks, day) = (&marks.marks, Day(session));
+        core::position_values::value_positions(
+            positions, events, &opening, marks, day, threads, cancel,
+        )
+    })?;
+    let out = PyDict::new(py);
+    out.set_item("position", values.position.into_pyarray(py))?;
+    out.set_item("last_price", values.last_price.into_pyarray(py))?;
+    out.set_item("market_value_cents", values.market_value.into_pyarray(py))?;
+    out.set_item("unrealized_cents", values.unrealized.into_pyarray(py))?;
+    out.set_item("issues", issues_out(py, &values.issues)?)?;
+    Ok(out)
 }
 
 macro_rules! arrays {

@@ -1,5 +1,7 @@
 //! The frames that a policy reads: borrowed columns, rows in any order.
 
+use core::ops::Range;
+
 use crate::error::Result;
 use crate::frame::{Days, Decimals, Texts, same_length};
 use crate::ids::Uuid;
@@ -139,6 +141,16 @@ impl Flows<'_> {
 }
 
 impl Opening<'_> {
+    /// Returns which of `sessions`, ascending, the portfolio in row `at` runs over.
+    #[must_use]
+    pub fn span(&self, at: usize, sessions: &[i32]) -> Range<usize> {
+        let first_day = self.first_day.get(at).copied().unwrap_or(i32::MAX);
+        let last_day = self.last_day.get(at).copied().unwrap_or(i32::MIN);
+        let from = sessions.partition_point(|&day| day < first_day);
+        let to = sessions.partition_point(|&day| day <= last_day);
+        from..to.max(from)
+    }
+
     /// Checks that all columns have the same length.
     ///
     /// # Errors

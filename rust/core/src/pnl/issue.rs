@@ -22,6 +22,8 @@ pub enum IssueKind {
     ExitUnpriced,
     /// An option closed by its expiry (S3).
     Expired,
+    /// A market value or unrealized P&L of a position that does not fit its column: not written.
+    MarketValueOutOfRange,
     /// A position without entry price, or with a negative one: left out (S3).
     MissingEntryPrice,
     /// NULL where a value is needed: left out (S3).
@@ -53,6 +55,7 @@ impl IssueKind {
             Self::EndBeforeStart => "end_before_start",
             Self::ExitUnpriced => "exit_unpriced",
             Self::Expired => "expired",
+            Self::MarketValueOutOfRange => "market_value_out_of_range",
             Self::MissingEntryPrice => "missing_entry_price",
             Self::MissingValue => "missing_value",
             Self::NonFinite => "non_finite",

@@ -1,6 +1,8 @@
 //! Positions and their events become lots (S3): signed quantities of one symbol, each held from a
 //! day to a day.
 
+use core::ops::Range;
+
 use crate::fixed::State;
 use crate::frame::index;
 use crate::ids::Day;
@@ -13,7 +15,7 @@ use crate::text::{Table, normalised};
 const OPTION_MULTIPLIER: u32 = 100;
 
 /// What an exit is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Closing {
     /// The realized amount of an event.
     Given(i64),
@@ -34,6 +36,30 @@ pub enum Class {
     PrivateAt(i64),
     /// That of its entry price.
     PrivateAtEntry,
+}
+
+/// What a lot is of, as analytics tell lots apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum LotKind {
+    /// A public LONG or SHORT.
+    Stock = 0,
+    /// A public LC, LP, SC or SP.
+    Option = 1,
+    /// PRIVATE, whatever its type.
+    Private = 2,
+}
+
+impl LotKind {
+    /// Returns the byte that a column of kinds holds.
+    #[must_use]
+    pub fn byte(self) -> u8 {
+        match self {
+            Self::Stock => 0,
+            Self::Option => 1,
+            Self::Private => 2,
+        }
+    }
 }
 
 /// A signed quantity of one symbol, held from `start` (included) to `end` (excluded).
@@ -59,6 +85,28 @@ pub struct Lot<'a> {
     pub closing: Closing,
     /// Where its value comes from.
     pub class: Class,
+}
+
+impl Lot<'_> {
+    /// Returns what it is of.
+    #[must_use]
+    pub fn kind(&self) -> LotKind {
+        match self.class {
+            Class::PrivateAt(_) | Class::PrivateAtEntry => LotKind::Private,
+            Class::Public if self.multiplier == OPTION_MULTIPLIER => LotKind::Option,
+            Class::Public => LotKind::Stock,
+        }
+    }
+
+    /// Returns on which of `sessions`, ascending, it is held (S4).
+    #[must_use]
+    pub fn held(&self, sessions: &[i32]) -> Range<usize> {
+        let from = sessions.partition_point(|&day| day < self.start.0);
+        let to = self.end.map_or(sessions.len(), |end| {
+            sessions.partition_point(|&day| day < end.0)
+        });
+        from..to
+    }
 }
 
 /// An issue of one position: name, row, and the column it is of.

@@ -4,7 +4,8 @@
 use hashbrown::HashMap;
 
 use crate::error::{Error, Result};
-use crate::frame::index;
+use crate::float::Floats;
+use crate::frame::{Texts, index};
 use crate::ids::{Day, SymbolId};
 use crate::pnl::issue::{Issue, IssueKind};
 use crate::store::PriceStore;
@@ -111,17 +112,7 @@ impl Marks {
     ///
     /// [`Error::Value`] unless the sessions ascend.
     pub fn from_prices(prices: &PriceStore, sessions: &[i32], lookback_days: u32) -> Result<Self> {
-        let unsorted = sessions
-            .windows(2)
-            .position(|two| matches!(two, [a, b] if a >= b));
-        if let Some(row) = unsorted {
-            let row = row.saturating_add(1);
-            return Err(Error::Value {
-                column: "sessions",
-                row,
-                expected: "days in ascending order",
-            });
-        }
+        check_ascending(sessions)?;
         let mut names = Intern::default();
         let mut spellings: Vec<Vec<(&[u8], SymbolId)>> = Vec::new();
         for (code, symbol) in (0u32..).zip(prices.symbols().iter()) {
@@ -170,6 +161,49 @@ impl Marks {
         self.symbols
             .get(index(id))
             .filter(|marks| !marks.days.is_empty())
+    }
+
+    /// Returns the indices of some of the sessions.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Value`] unless all of `days` are sessions and ascend.
+    pub fn indices(&self, days: &[i32]) -> Result<Vec<usize>> {
+        check_ascending(days)?;
+        let found = |(row, day)| {
+            self.sessions.binary_search(day).map_err(|_| Error::Value {
+                column: "sessions",
+                row,
+                expected: "a session of the market",
+            })
+        };
+        days.iter().enumerate().map(found).collect()
+    }
+
+    /// Returns the valid close of each symbol on each of `days`, in dollars: one row for each day,
+    /// one column for each symbol, one after the other. NaN where there is no close on that very
+    /// day.
+    #[must_use]
+    pub fn fresh_closes(&self, symbols: &Texts<'_>, days: &[i32]) -> Vec<f64> {
+        let floats = Floats::of_scale(self.scale);
+        let columns = symbols.len();
+        let mut closes = vec![f64::NAN; columns.saturating_mul(days.len())];
+        for column in 0..columns {
+            let code = symbols.get(column).ok();
+            let name = code.and_then(|code| symbols.table().bytes(code));
+            let Some(marks) = name.and_then(|name| self.find(name)) else {
+                continue;
+            };
+            let cells = closes.iter_mut().skip(column).step_by(columns.max(1));
+            for (cell, &day) in cells.zip(days) {
+                if let Some((close, found)) = marks.as_of(Day(day))
+                    && found == Day(day)
+                {
+                    *cell = floats.of(close);
+                }
+            }
+        }
+        closes
     }
 
     /// Returns the sessions, ascending.
@@ -225,6 +259,19 @@ impl Marks {
     }
 }
 
+fn check_ascending(sessions: &[i32]) -> Result<()> {
+    let unsorted = sessions
+        .windows(2)
+        .position(|two| matches!(two, [a, b] if a >= b));
+    unsorted.map_or(Ok(()), |row| {
+        Err(Error::Value {
+            column: "sessions",
+            row: row.saturating_add(1),
+            expected: "days in ascending order",
+        })
+    })
+}
+
 type Duplicates = Option<(usize, Day, String)>;
 
 /// Returns the valid closes of several spellings of one symbol, the later spelling first where
@@ -267,7 +314,7 @@ fn merged(prices: &PriceStore, spellings: &[(&[u8], SymbolId)]) -> (SymbolMarks,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Days, Decimals, Texts};
+    use crate::frame::{Days, Decimals};
 
     /// Closes of two decimals: symbol as stored, day, mantissa.
     fn marks(closes: &[(&str, i32, i64)], sessions: &[i32], lookback_days: u32) -> Result<Marks> {

@@ -1,42 +1,56 @@
 //! Profit and loss: from frames to result rows, all portfolios on all cores.
 //!
-//! | module          | what it owns                                            |
-//! |-----------------|---------------------------------------------------------|
-//! | [`inputs`]      | the borrowed frames                                     |
-//! | [`marks`]       | valid closes and their marks on the sessions (S2, S4)   |
-//! | [`lot`]         | positions become lots (S3)                              |
-//! | [`rollforward`] | one portfolio, session by session (S5 to S10)           |
-//! | [`issue`]       | what is noticed                                         |
-//! | [`rows`]        | result columns                                          |
+//! | module              | what it owns                                            |
+//! |---------------------|---------------------------------------------------------|
+//! | [`inputs`]          | the borrowed frames                                     |
+//! | [`marks`]           | valid closes and their marks on the sessions (S2, S4)   |
+//! | [`lot`]             | positions become lots (S3)                              |
+//! | [`groups`]          | rows by their owner                                     |
+//! | [`book`]            | positions and events by portfolio                       |
+//! | [`value`]           | what a lot is worth, exactly                            |
+//! | [`rollforward`]     | one portfolio, session by session (S5 to S10)           |
+//! | [`holdings`]        | the lots held on some sessions, as floats               |
+//! | [`position_values`] | market values of positions on one session               |
+//! | [`batches`]         | threads                                                 |
+//! | [`issue`]           | what is noticed                                         |
+//! | [`rows`]            | result columns                                          |
 //!
-//! [`run`] is the one place with threads. Portfolios are independent of each other, and results
-//! are put together in input order, so that neither threads nor the order of rows show (S11).
+//! Portfolios are independent of each other, and results are put together in input order, so that
+//! neither threads nor the order of rows show (S11).
 
+pub mod batches;
+pub mod book;
+pub mod groups;
+pub mod holdings;
 pub mod inputs;
 pub mod issue;
 pub mod lot;
 pub mod marks;
+pub mod position_values;
 pub mod rollforward;
 pub mod rows;
+#[cfg(test)]
+mod samples;
+pub mod value;
 
 use core::num::NonZeroUsize;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::Mutex;
+use core::sync::atomic::AtomicBool;
 
-use hashbrown::HashMap;
-
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fixed::State;
 use crate::frame::index;
-use crate::ids::{Day, PortfolioId, Uuid};
+use crate::ids::{Day, PortfolioId};
 use crate::store::SnapshotStore;
 use crate::store::snapshot::cents;
+use batches::in_batches;
+use book::{Book, Page};
+use groups::Groups;
 use inputs::{Events, Flows, Opening, Positions};
 use issue::{Issue, IssueKind};
-use lot::{Lot, Meanings, Noted, append_lots};
 use marks::Marks;
-use rollforward::{Portfolio, Scales, Scratch, Start, Units, flow_between, opening_equity};
+use rollforward::{Portfolio, Scratch, Start, flow_between, opening_equity};
 use rows::Rows;
+use value::Units;
 
 /// What the figures mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,9 +84,6 @@ pub struct Inputs<'a> {
     pub opening: Opening<'a>,
 }
 
-/// Portfolios taken by a thread at a time: few enough to balance, enough not to contend.
-const BATCH: usize = 64;
-
 /// Returns the rows of all portfolios of `inputs.opening` over the sessions of `inputs.marks`.
 ///
 /// Portfolios come in input order, their sessions ascending. The order of rows in any frame and
@@ -82,6 +93,11 @@ const BATCH: usize = 64;
 ///
 /// [`Error::Length`], [`Error::Value`] or [`Error::Duplicate`] for frames that contradict
 /// themselves; [`Error::Cancelled`] once `cancel` is raised, looked at before each portfolio.
+///
+/// [`Error::Length`]: crate::error::Error::Length
+/// [`Error::Value`]: crate::error::Error::Value
+/// [`Error::Duplicate`]: crate::error::Error::Duplicate
+/// [`Error::Cancelled`]: crate::error::Error::Cancelled
 pub fn run(
     policy: Policy,
     inputs: &Inputs<'_>,
@@ -92,121 +108,32 @@ pub fn run(
         Policy::Rollforward => {}
     }
     let prepared = Prepared::of(inputs)?;
-    let portfolios = inputs.opening.portfolio_id.len();
-    let batches = portfolios.div_ceil(BATCH);
-    let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, Rows)>> = Mutex::new(Vec::with_capacity(batches));
-    let work = || {
-        let mut scratch = Scratch::default();
-        while !cancel.load(Ordering::Relaxed) {
-            let batch = next.fetch_add(1, Ordering::Relaxed);
-            if batch >= batches {
-                break;
-            }
-            let from = batch.saturating_mul(BATCH);
-            let to = from.saturating_add(BATCH).min(portfolios);
-            let rows = prepared.batch(from, to, &mut scratch, cancel);
-            if let Ok(mut done) = done.lock() {
-                done.push((batch, rows));
-            }
-        }
+    let sessions = inputs.marks.sessions().len();
+    let begin = |portfolios: usize| {
+        let mut rows = Rows::default();
+        rows.reserve(portfolios.saturating_mul(sessions));
+        rows
     };
-    if threads.get() == 1 || batches <= 1 {
-        work();
-    } else {
-        std::thread::scope(|scope| {
-            for _ in 0..threads.get().min(batches) {
-                scope.spawn(work);
-            }
-        });
-    }
-    if cancel.load(Ordering::Relaxed) {
-        return Err(Error::Cancelled);
-    }
-    let mut done = done
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    done.sort_unstable_by_key(|&(batch, _)| batch);
+    let done = in_batches(
+        inputs.opening.portfolio_id.len(),
+        threads,
+        cancel,
+        begin,
+        |at, buffers, rows| prepared.portfolio(at, buffers, rows),
+    )?;
     let mut rows = Rows::default();
-    rows.reserve(done.iter().map(|(_, rows)| rows.len()).sum());
-    for (_, later) in done {
+    rows.reserve(done.iter().map(Rows::len).sum());
+    for later in done {
         rows.append(later);
     }
     rows.settle();
     Ok(rows)
 }
 
-/// Rows of a frame grouped by their owner: those of owner `i` are `rows[starts[i]..starts[i + 1]]`.
-struct Groups {
-    starts: Vec<u32>,
-    rows: Vec<u32>,
-}
-
-impl Groups {
-    /// Groups the rows of `owners`; rows without owner are left out.
-    fn of(owners: &[Option<u32>], count: usize) -> Self {
-        let mut starts = vec![0u32; count.saturating_add(1)];
-        for owner in owners.iter().flatten() {
-            if let Some(start) = starts.get_mut(index(*owner).saturating_add(1)) {
-                *start = start.saturating_add(1);
-            }
-        }
-        let mut total = 0u32;
-        for start in &mut starts {
-            total = total.saturating_add(*start);
-            *start = total;
-        }
-        let mut next = starts.clone();
-        let mut rows = vec![0u32; index(total)];
-        for (row, owner) in (0u32..).zip(owners) {
-            let Some(slot) = owner.and_then(|owner| next.get_mut(index(owner))) else {
-                continue;
-            };
-            if let Some(place) = rows.get_mut(index(*slot)) {
-                *place = row;
-            }
-            *slot = slot.saturating_add(1);
-        }
-        Self { starts, rows }
-    }
-
-    fn get(&self, owner: usize) -> &[u32] {
-        let range = self
-            .starts
-            .get(owner)
-            .zip(self.starts.get(owner.saturating_add(1)));
-        let Some((&from, &to)) = range else {
-            return &[];
-        };
-        self.rows.get(index(from)..index(to)).unwrap_or_default()
-    }
-}
-
-/// Returns the row of each uuid.
-fn rows_by_id(column: &'static str, ids: &[Uuid]) -> Result<HashMap<Uuid, u32>> {
-    let mut rows = HashMap::with_capacity(ids.len());
-    for (row, id) in (0u32..).zip(ids) {
-        if let Some(first) = rows.insert(*id, row) {
-            return Err(Error::Duplicate {
-                column,
-                row: index(row),
-                first: index(first),
-            });
-        }
-    }
-    Ok(rows)
-}
-
-fn owners(keys: &[Uuid], rows: &HashMap<Uuid, u32>) -> Vec<Option<u32>> {
-    keys.iter().map(|key| rows.get(key).copied()).collect()
-}
-
 struct Prepared<'a> {
     inputs: &'a Inputs<'a>,
     units: Units,
-    meanings: Meanings<'a>,
-    positions: Groups,
-    events: Groups,
+    book: Book<'a>,
     flows: Groups,
     /// By code of `change_type`: 1, -1, or nothing.
     flow_signs: Vec<Option<i128>>,
@@ -214,29 +141,14 @@ struct Prepared<'a> {
 
 impl<'a> Prepared<'a> {
     fn of(inputs: &'a Inputs<'a>) -> Result<Self> {
-        let Inputs {
-            positions,
-            events,
-            flows,
-            marks,
-            opening,
-            ..
-        } = inputs;
-        positions.check()?;
-        events.check()?;
+        let flows = &inputs.flows;
+        let book = Book::of(
+            inputs.positions,
+            inputs.events,
+            &inputs.opening,
+            inputs.marks,
+        )?;
         flows.check()?;
-        opening.check()?;
-        let portfolios = rows_by_id("opening.portfolio_id", opening.portfolio_id)?;
-        let count = opening.portfolio_id.len();
-        let events_by_position = if events.position_id.is_empty() {
-            Groups {
-                starts: Vec::new(),
-                rows: Vec::new(),
-            }
-        } else {
-            let rows = rows_by_id("positions.id", positions.id)?;
-            Groups::of(&owners(events.position_id, &rows), positions.id.len())
-        };
         let sign = |text: &[u8]| match text {
             b"CONTRIBUTION" => Some(1),
             b"WITHDRAWAL" => Some(-1),
@@ -244,61 +156,26 @@ impl<'a> Prepared<'a> {
         };
         Ok(Self {
             inputs,
-            units: Units::of(&Scales {
-                close: marks.scale(),
-                entry: positions.entry_price.scale(),
-                exit: positions.exit_price.scale(),
-                quantity: positions.quantity.scale(),
-                event_quantity: events.quantity.scale(),
-                realized: events.realized.scale(),
-                market_value: positions.market_value.scale(),
-                flow: flows.amount.scale(),
-            }),
-            meanings: Meanings::of(positions, marks),
-            positions: Groups::of(&owners(positions.portfolio_id, &portfolios), count),
-            events: events_by_position,
-            flows: Groups::of(&owners(flows.portfolio_id, &portfolios), count),
+            units: Units::of(&book.scales(flows.amount.scale())),
+            flows: book.by_portfolio(flows.portfolio_id),
             flow_signs: flows.change_type.table().iter().map(sign).collect(),
+            book,
         })
     }
 
-    fn batch(&self, from: usize, to: usize, scratch: &mut Scratch, cancel: &AtomicBool) -> Rows {
-        let mut rows = Rows::default();
-        let sessions = self.inputs.marks.sessions().len();
-        rows.reserve(to.saturating_sub(from).saturating_mul(sessions));
-        let mut buffers = Buffers::default();
-        for portfolio in from..to {
-            if cancel.load(Ordering::Relaxed) {
-                break;
-            }
-            self.portfolio(portfolio, scratch, &mut buffers, &mut rows);
-        }
-        rows
-    }
-
-    fn portfolio(
-        &self,
-        at: usize,
-        scratch: &mut Scratch,
-        buffers: &mut Buffers<'a>,
-        rows: &mut Rows,
-    ) {
-        let opening = &self.inputs.opening;
+    fn portfolio(&self, at: usize, buffers: &mut Buffers<'a>, rows: &mut Rows) {
         let sessions = self.inputs.marks.sessions();
-        let first_day = opening.first_day.get(at).copied().unwrap_or(i32::MAX);
-        let last_day = opening.last_day.get(at).copied().unwrap_or(i32::MIN);
-        let from = sessions.partition_point(|&day| day < first_day);
-        let to = sessions.partition_point(|&day| day <= last_day).max(from);
+        let span = self.inputs.opening.span(at, sessions);
         let portfolio = PortfolioId(u32::try_from(at).unwrap_or(u32::MAX));
         let number = i32::try_from(at).unwrap_or(i32::MAX);
-        let Some(&first) = sessions.get(from).filter(|_| from < to) else {
+        let Some(&first) = sessions.get(span.start).filter(|_| !span.is_empty()) else {
             rows.written.push(0);
             rows.failed.push(false);
             return;
         };
         self.collect(at, portfolio, buffers, &mut rows.issues);
-        let mut issue = |kind, symbol: Option<u32>, day, detail| {
-            let symbol = symbol.and_then(|code| self.symbol(code));
+        let mut issue = |kind, position: Option<usize>, day, detail| {
+            let symbol = position.and_then(|position| self.book.symbol(position));
             rows.issues.push(Issue {
                 kind,
                 portfolio: Some(portfolio),
@@ -323,16 +200,16 @@ impl<'a> Prepared<'a> {
         };
         let outcome = rollforward::roll_forward(
             &Portfolio {
-                lots: &buffers.lots,
+                lots: &buffers.page.lots,
                 symbols: &buffers.symbols,
                 flows: &buffers.flows,
                 start,
                 sessions,
-                from,
-                to,
+                from: span.start,
+                to: span.end,
                 units: &self.units,
             },
-            scratch,
+            &mut buffers.scratch,
         );
         for (kind, lot, day) in outcome.closings {
             let column = if kind == IssueKind::Expired {
@@ -340,12 +217,8 @@ impl<'a> Prepared<'a> {
             } else {
                 "exit_price"
             };
-            issue(
-                kind,
-                buffers.symbols.get(lot).copied(),
-                Some(day),
-                column.to_owned(),
-            );
+            let position = buffers.page.lots.get(lot).map(|lot| lot.position);
+            issue(kind, position, Some(day), column.to_owned());
         }
         for (day, value) in outcome.returns {
             issue(IssueKind::ReturnOutOfRange, None, Some(day), value);
@@ -362,15 +235,6 @@ impl<'a> Prepared<'a> {
         rows.misses.extend(outcome.misses);
     }
 
-    fn symbol(&self, code: u32) -> Option<String> {
-        self.inputs
-            .positions
-            .symbol
-            .table()
-            .text(code)
-            .map(str::to_owned)
-    }
-
     /// Gathers the lots and flows of a portfolio.
     fn collect(
         &self,
@@ -379,54 +243,28 @@ impl<'a> Prepared<'a> {
         buffers: &mut Buffers<'a>,
         issues: &mut Vec<Issue>,
     ) {
-        let Inputs {
-            positions,
-            events,
+        let Buffers {
+            page,
+            symbols,
             flows,
             ..
-        } = self.inputs;
-        buffers.clear();
-        for &row in self.positions.get(at) {
-            let row = index(row);
-            let events_of_row = self.events.get(row);
-            let Buffers {
-                lots,
-                noted,
-                symbols,
-                ..
-            } = buffers;
-            append_lots(
-                row,
-                positions,
-                events_of_row,
-                events,
-                &self.meanings,
-                lots,
-                noted,
-            );
-            symbols.resize(lots.len(), positions.symbol.get(row).unwrap_or(u32::MAX));
-        }
-        for Noted {
-            kind,
-            position,
-            column,
-        } in buffers.noted.drain(..)
-        {
-            issues.push(Issue {
-                kind,
-                portfolio: Some(portfolio),
-                symbol: positions
-                    .symbol
-                    .get(position)
-                    .ok()
-                    .and_then(|code| self.symbol(code)),
-                day: None,
-                detail: column.to_owned(),
-            });
-        }
+        } = buffers;
+        self.book.gather(at, page);
+        issues.extend(
+            page.noted
+                .iter()
+                .map(|noted| self.book.issue(portfolio, noted)),
+        );
+        symbols.clear();
+        symbols.extend(
+            page.lots
+                .iter()
+                .map(|lot| self.book.symbol_code(lot.position)),
+        );
+        flows.clear();
         for &row in self.flows.get(at) {
-            match self.flow(index(row), flows) {
-                Ok(flow) => buffers.flows.push(flow),
+            match self.flow(index(row), &self.inputs.flows) {
+                Ok(flow) => flows.push(flow),
                 Err(column) => issues.push(Issue {
                     kind: IssueKind::BadFlow,
                     portfolio: Some(portfolio),
@@ -512,25 +350,18 @@ impl<'a> Prepared<'a> {
 /// Buffers of one thread, reused from portfolio to portfolio.
 #[derive(Default)]
 struct Buffers<'a> {
-    lots: Vec<Lot<'a>>,
+    page: Page<'a>,
     symbols: Vec<u32>,
-    noted: Vec<Noted>,
     flows: Vec<(Day, i128)>,
-}
-
-impl Buffers<'_> {
-    fn clear(&mut self) {
-        self.lots.clear();
-        self.symbols.clear();
-        self.noted.clear();
-        self.flows.clear();
-    }
+    scratch: Scratch,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
     use crate::frame::{Days, Decimals, Texts};
+    use crate::ids::Uuid;
     use crate::store::PriceStore;
     use crate::text::Table;
 
@@ -636,14 +467,5 @@ mod tests {
                 first: 0
             }
         );
-    }
-
-    #[test]
-    fn rows_are_grouped_by_owner_in_their_order() {
-        let groups = Groups::of(&[Some(2), None, Some(0), Some(2)], 3);
-        assert_eq!(groups.get(0), [2]);
-        assert_eq!(groups.get(1), []);
-        assert_eq!(groups.get(2), [0, 3]);
-        assert_eq!(groups.get(3), []);
     }
 }

@@ -6,99 +6,20 @@
 //! the sign of the quantity, as every mark is above 0; `U = long + short - entry values`.
 #![warn(clippy::arithmetic_side_effects)]
 
-use crate::fixed::{CENTS, State, Sum, Wide, Width, decimal_text, half_away, power_of_ten};
+use core::ops::Range;
+
+use crate::fixed::{CENTS, State, Sum, Wide, Width, decimal_text, half_away};
 use crate::ids::Day;
 use crate::pnl::issue::IssueKind;
 use crate::pnl::lot::{Class, Closing, Lot};
 use crate::pnl::rows::{Miss, Row};
+use crate::pnl::value::{Units, amount, bound, earned_at, fitting, mark};
 use crate::store::Amount;
 
-/// Money columns are numeric(16, 2): values below it fit (S10).
-const MONEY_LIMIT: u64 = 10_000_000_000_000_000;
 /// `daily_return` is numeric(8, 6): values below it fit (S10).
 const RETURN_LIMIT: i128 = 100_000_000;
 /// Units of `daily_return`.
 const RETURN_UNIT: i128 = 1_000_000;
-
-/// Decimals of everything that is multiplied, and what brings each product to one scale.
-#[derive(Debug, Clone, Copy)]
-pub struct Units {
-    /// Factor of close times quantity, by whether the quantity is an event's.
-    close: [u128; 2],
-    /// Factor of entry price times quantity.
-    entry: [u128; 2],
-    /// Factor of exit price times quantity.
-    exit: [u128; 2],
-    /// Factor of a realized amount.
-    realized: u128,
-    /// Factor of a market value.
-    market_value: u128,
-    /// Units of a cent.
-    cent: u128,
-    /// Decimals of a flow.
-    flow_scale: u32,
-}
-
-/// Scales of the columns, as handed in.
-#[derive(Debug, Clone, Copy)]
-pub struct Scales {
-    /// Of closes.
-    pub close: u32,
-    /// Of entry prices.
-    pub entry: u32,
-    /// Of exit prices.
-    pub exit: u32,
-    /// Of positions' quantities.
-    pub quantity: u32,
-    /// Of events' quantities.
-    pub event_quantity: u32,
-    /// Of realized amounts.
-    pub realized: u32,
-    /// Of market values.
-    pub market_value: u32,
-    /// Of flows.
-    pub flow: u32,
-}
-
-impl Units {
-    /// Returns the factors; the common scale is at most 36, so each of them fits.
-    #[must_use]
-    pub fn of(scales: &Scales) -> Self {
-        let price = scales.close.max(scales.entry).max(scales.exit);
-        let quantity = scales.quantity.max(scales.event_quantity);
-        let common = price
-            .saturating_add(quantity)
-            .max(scales.realized)
-            .max(scales.market_value)
-            .max(CENTS);
-        let factor = |scale: u32| power_of_ten(common.saturating_sub(scale)).unwrap_or(u128::MAX);
-        let product = |price: u32| {
-            [scales.quantity, scales.event_quantity]
-                .map(|quantity| factor(price.saturating_add(quantity)))
-        };
-        Self {
-            close: product(scales.close),
-            entry: product(scales.entry),
-            exit: product(scales.exit),
-            realized: factor(scales.realized),
-            market_value: factor(scales.market_value),
-            cent: factor(CENTS),
-            flow_scale: scales.flow,
-        }
-    }
-
-    /// Returns the decimals of flows.
-    #[must_use]
-    pub fn flow_scale(&self) -> u32 {
-        self.flow_scale
-    }
-}
-
-fn pick(factors: [u128; 2], lot: &Lot<'_>) -> u128 {
-    let [position, event] = factors;
-    let factor = if lot.of_event { event } else { position };
-    factor.saturating_mul(u128::from(lot.multiplier))
-}
 
 /// Where a portfolio stands before its first session (S5).
 #[derive(Debug, Clone, Copy)]
@@ -225,56 +146,11 @@ pub fn roll_forward(portfolio: &Portfolio<'_>, scratch: &mut Scratch) -> Outcome
 }
 
 fn rolled_at_width(portfolio: &Portfolio<'_>, scratch: &mut Scratch) -> Outcome {
-    match Width::of(bound(portfolio)) {
+    match Width::of(bound(portfolio.lots, portfolio.units)) {
         Width::Narrow => rolled(portfolio, &mut scratch.narrow, &mut scratch.counts),
         Width::Double => rolled(portfolio, &mut scratch.double, &mut scratch.counts),
         Width::Wide => rolled(portfolio, &mut scratch.wide, &mut scratch.counts),
     }
-}
-
-/// Returns what the absolute values of all terms add up to at most, saturated.
-fn bound(portfolio: &Portfolio<'_>) -> u128 {
-    let units = portfolio.units;
-    let product = |price: i64, lot: &Lot<'_>, factors| {
-        u128::from(price.unsigned_abs())
-            .saturating_mul(u128::from(lot.quantity.unsigned_abs()))
-            .saturating_mul(pick(factors, lot))
-    };
-    let term = |lot: &Lot<'_>| {
-        let close = lot
-            .marks
-            .map_or(0, |marks| product(marks.most(), lot, units.close));
-        let entry = product(lot.entry_price, lot, units.entry);
-        let end = match lot.closing {
-            Closing::Given(realized) => {
-                u128::from(realized.unsigned_abs()).saturating_mul(units.realized)
-            }
-            Closing::Price(price) => product(price, lot, units.exit),
-            Closing::Unpriced | Closing::Expiry => 0,
-        };
-        let value = match lot.class {
-            Class::PrivateAt(value) => {
-                u128::from(value.unsigned_abs()).saturating_mul(units.market_value)
-            }
-            Class::Public | Class::PrivateAtEntry => 0,
-        };
-        // units are formed even where the price is 0, so they count as well
-        let one = u128::from(lot.quantity.unsigned_abs()).saturating_mul(
-            pick(units.close, lot)
-                .max(pick(units.entry, lot))
-                .max(pick(units.exit, lot)),
-        );
-        close
-            .saturating_add(entry)
-            .saturating_add(end)
-            .saturating_add(value)
-            .saturating_add(one)
-    };
-    let lots = portfolio
-        .lots
-        .iter()
-        .fold(0u128, |sum, lot| sum.saturating_add(term(lot)));
-    lots.saturating_add(units.cent).saturating_mul(2)
 }
 
 /// Buffers of one thread.
@@ -373,39 +249,17 @@ fn count_between(differences: &mut [i32], from: usize, to: usize) {
     }
 }
 
-fn amount<T: Sum>(price: i64, quantity: T, factor: u128) -> T {
-    T::of(price).times(quantity.times(T::of_factor(factor)))
-}
-
-/// Returns the mark of a lot on `day`, or nothing where its entry price counts (S4).
-fn mark(lot: &Lot<'_>, day: Day) -> Option<i64> {
-    let (close, found) = lot.marks?.as_of(day)?;
-    (found >= lot.start).then_some(close)
-}
-
 /// Returns what a public lot has earned by `day` at its mark (S6).
 fn earned<T: Sum>(lot: &Lot<'_>, day: Day, units: &Units) -> T {
-    let quantity = T::of(lot.quantity);
     mark(lot, day).map_or(T::ZERO, |close| {
-        amount(close, quantity, pick(units.close, lot)).minus(amount(
-            lot.entry_price,
-            quantity,
-            pick(units.entry, lot),
-        ))
+        earned_at(lot, close, units.close(lot), units)
     })
 }
 
 fn realized<T: Sum>(lot: &Lot<'_>, end: Day, units: &Units) -> T {
     match lot.closing {
-        Closing::Given(realized) => T::of(realized).times(T::of_factor(units.realized)),
-        Closing::Price(price) => {
-            let quantity = T::of(lot.quantity);
-            amount(price, quantity, pick(units.exit, lot)).minus(amount(
-                lot.entry_price,
-                quantity,
-                pick(units.entry, lot),
-            ))
-        }
+        Closing::Given(realized) => T::of(realized).times(T::of_factor(units.realized())),
+        Closing::Price(price) => earned_at(lot, price, units.exit(lot), units),
         Closing::Unpriced | Closing::Expiry if lot.class == Class::Public => {
             earned(lot, end, units)
         }
@@ -423,7 +277,7 @@ fn hold_public<T: Sum>(
     mut missed: impl FnMut(bool, usize, usize, u64),
 ) {
     let quantity = T::of(lot.quantity);
-    let entry = amount(lot.entry_price, quantity, pick(portfolio.units.entry, lot));
+    let entry = amount(lot.entry_price, quantity, portfolio.units.entry(lot));
     count_between(&mut counts.public, from, to);
     let offset = portfolio.from;
     let priced = lot.marks.map_or(to, |marks| {
@@ -448,7 +302,7 @@ fn hold_public<T: Sum>(
     } else {
         &mut sums.long
     };
-    let units = quantity.times(T::of_factor(pick(portfolio.units.close, lot)));
+    let units = quantity.times(T::of_factor(portfolio.units.close(lot)));
     for (sum, &close) in buffer
         .get_mut(priced..to)
         .unwrap_or_default()
@@ -493,11 +347,11 @@ fn rolled<T: Sum>(portfolio: &Portfolio<'_>, sums: &mut Sums<T>, counts: &mut Co
     let mut before = T::ZERO;
 
     for (at, (lot, &symbol)) in portfolio.lots.iter().zip(portfolio.symbols).enumerate() {
-        let from = sessions.partition_point(|&day| day < lot.start.0);
         // the session that counts the end in its P&L is the one behind the last on which it is held
-        let to = lot.end.map_or(sessions.len(), |end| {
-            sessions.partition_point(|&d| d < end.0)
-        });
+        let Range {
+            start: from,
+            end: to,
+        } = lot.held(sessions);
         if from < to {
             let count = if lot.quantity < 0 {
                 &mut counts.short
@@ -520,11 +374,11 @@ fn rolled<T: Sum>(portfolio: &Portfolio<'_>, sums: &mut Sums<T>, counts: &mut Co
                     hold_public(lot, portfolio, (from, to), sums, counts, missed);
                 }
                 Class::PrivateAt(value) => {
-                    let factor = T::of_factor(portfolio.units.market_value);
+                    let factor = T::of_factor(portfolio.units.market_value());
                     sums.hold(T::of(value).times(factor), from, to);
                 }
                 Class::PrivateAtEntry => {
-                    let factor = pick(portfolio.units.entry, lot);
+                    let factor = portfolio.units.entry(lot);
                     sums.hold(
                         amount(lot.entry_price, T::of(lot.quantity), factor),
                         from,
@@ -579,14 +433,6 @@ fn close<T: Sum>(
     }
 }
 
-/// Returns the value if it fits a money column, else column and value as S10 reports them.
-fn fitting<T: Sum>(column: &str, value: T) -> Result<i64, String> {
-    match value.narrow() {
-        Some(cents) if cents.unsigned_abs() < MONEY_LIMIT => Ok(cents),
-        _ => Err(format!("{column} = {}", decimal_text(&value.digits(), 2))),
-    }
-}
-
 fn finish<T: Sum>(
     portfolio: &Portfolio<'_>,
     sessions: &[i32],
@@ -595,7 +441,7 @@ fn finish<T: Sum>(
     counts: &Counts,
     outcome: &mut Outcome,
 ) {
-    let cent = T::of_factor(portfolio.units.cent);
+    let cent = T::of_factor(portfolio.units.cent());
     let mut state = portfolio.start;
     let mut unrealized_before = before.rounded(cent);
     let mut held = Held::default();
@@ -709,7 +555,7 @@ fn next_row<T: Sum>(
     counted: Counted,
     portfolio: &Portfolio<'_>,
 ) -> Result<(Row, Option<String>), String> {
-    let scale = portfolio.units.flow_scale;
+    let scale = portfolio.units.flow_scale();
     let (realized, pnl, flow) = match state.previous {
         None => (
             T::ZERO,
@@ -792,6 +638,7 @@ mod tests {
     use super::*;
     use crate::frame::{Days, Decimals, Texts};
     use crate::pnl::marks::{Marks, SymbolMarks};
+    use crate::pnl::value::{MONEY_LIMIT, Scales};
     use crate::store::PriceStore;
     use crate::text::Intern;
 
@@ -1102,19 +949,6 @@ mod tests {
         assert_eq!(flow_between(&flows, Day(5), Day(6), 3), 1);
         assert_eq!(flow_between(&flows, Day(5), Day(6), 0), 800);
         assert_eq!(flow_between(&flows, Day(8), Day(9), 2), 0);
-    }
-
-    #[test]
-    fn units_bring_every_product_to_the_largest_scale() {
-        let units = Units::of(&Scales {
-            exit: 4,
-            event_quantity: 1,
-            ..SCALES
-        });
-        // prices to 4 decimals, quantities to 1: 5 in all
-        assert_eq!(units.close, [1000, 100]);
-        assert_eq!(units.exit, [10, 1]);
-        assert_eq!((units.realized, units.cent), (1000, 1000));
     }
 }
 
