@@ -6,9 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
 from batchcore.analytics.grouped_sums import blocks_of_groups, grouped_sum, rows_or_zero
-from batchcore.analytics.windows import LEAST, LOOK, NO_DEVIATION, WINDOW, last_rows
+from batchcore.analytics.windows import (
+    LEAST,
+    LOOK,
+    NO_DEVIATION,
+    WINDOW,
+    counts_before,
+    last_rows,
+    to_front,
+)
 from batchcore.units import LotKind
 
 if TYPE_CHECKING:
@@ -77,14 +86,15 @@ def portfolio_beta(
         docs/semantics.md, A6.
     """
     sessions = value.shape[1]
-    returns = last_rows(returns, sessions + LOOK - 1).T
+    returns = np.ascontiguousarray(last_rows(returns, sessions + LOOK - 1).T)
     market = last_rows(market, sessions + LOOK - 1)
     stocks = np.flatnonzero(kind == LotKind.STOCK)
     owner, symbol = portfolio[stocks], symbol[stocks]
-    of_lot = beta.T[symbol]
-    weight = np.where(np.isnan(of_lot), 0.0, value[stocks])
+    of_lot = np.ascontiguousarray(beta.T)[symbol]
+    none = np.isnan(of_lot)
+    weight = np.where(none, 0.0, value[stocks])
 
-    weighted = grouped_sum(owner, weight * np.nan_to_num(of_lot), len(equity))
+    weighted = grouped_sum(owner, weight * np.where(none, 0.0, of_lot), len(equity))
     there = (grouped_sum(owner, weight != 0, len(equity)) > 0) & (equity > 0)
     result = np.full(equity.shape, np.nan)
     np.divide(weighted, equity, out=result, where=there)
@@ -97,14 +107,12 @@ def portfolio_beta(
         seen = slice(first, now.stop + LOOK - 1)
         for members, rows in blocks_of_groups(owner, len(equity), LOOK + SESSIONS, BLOCK):
             of_symbol = symbol[np.minimum(rows, len(symbol) - 1)]
-            weights = rows_or_zero(weight[:, now], rows)
-            fit, n = _fit(
-                weights,
+            r_squared[members, now], observations[members, now] = _fit(
+                rows_or_zero(weight[:, now], rows).transpose(0, 2, 1),
                 filled[:, seen][of_symbol],
                 missing[:, seen][of_symbol],
                 market[seen],
             )
-            r_squared[members, now], observations[members, now] = fit, n
     r_squared[~there] = np.nan
     observations[~there] = 0
     return PortfolioBeta(result, r_squared, observations)
@@ -113,46 +121,66 @@ def portfolio_beta(
 def _fit(weights: Floats, returns: Floats, missing: Bools, market: Floats) -> tuple[Floats, Int64]:
     """Return R² and observations, (b, s), of b portfolios of up to k lots.
 
-    ``weights`` (b, k, s), ``returns`` and ``missing`` (b, k, s + 125), ``market`` (s + 125,).
+    ``weights`` (b, s, k), ``returns`` and ``missing`` (b, k, s + 125), ``market`` (s + 125,).
     """
-    by_session = weights.transpose(0, 2, 1)
-    gross = np.abs(by_session).sum(axis=2)
-    y = _looked_at(by_session @ returns)
-    x = np.lib.stride_tricks.sliding_window_view(market, LOOK)
+    portfolios, sessions, _ = weights.shape
+    y = weights @ returns
     if missing.any() or np.isnan(market).any():
-        lacking = (by_session != 0).astype(np.float32) @ missing.astype(np.float32)
-        valid = (_looked_at(lacking) == 0) & ~np.isnan(x)
-        from_end = np.cumsum(valid[:, :, ::-1], axis=2, dtype=np.int16)[:, :, ::-1]
-        inside = valid & (from_end <= WINDOW)
-        n = np.minimum(from_end[:, :, 0], WINDOW).astype(np.int64)
-        x, y = np.where(inside, x, 0.0), np.where(inside, y, 0.0)
-        count = np.maximum(n, 1)[:, :, None]
-        dx = np.where(inside, x - x.sum(axis=2, keepdims=True) / count, 0.0)
-        dy = np.where(inside, y - y.sum(axis=2, keepdims=True) / count, 0.0)
-        s_xx = np.einsum("bsi,bsi->bs", dx, dx)
-        s_xy = np.einsum("bsi,bsi->bs", dx, dy)
+        x, y, n = _last_common(y, weights, missing, market)
     else:
-        x, y = x[:, LOOK - WINDOW :], y[:, :, LOOK - WINDOW :]
-        n = np.full(gross.shape, WINDOW)
-        dx = x - x.mean(axis=1, keepdims=True)
-        dy = y - y.mean(axis=2, keepdims=True)
-        s_xx = np.broadcast_to(np.einsum("si,si->s", dx, dx), gross.shape)
-        s_xy = np.einsum("si,bsi->bs", dx, dy)
-    s_yy = np.einsum("bsi,bsi->bs", dy, dy)
+        x, y = sliding_window_view(market, LOOK), _looked_at(y)
+        x = np.broadcast_to(x[:, LOOK - WINDOW :], (portfolios, sessions, WINDOW))
+        y = y[:, :, LOOK - WINDOW :]
+        n = np.full((portfolios, sessions), WINDOW)
+    count = np.maximum(n, 1)[:, :, None]
+    dx = x - x.sum(axis=2, keepdims=True) / count
+    dy = y - y.sum(axis=2, keepdims=True) / count
+    if n.min() < WINDOW:
+        inside = np.arange(WINDOW) >= WINDOW - n[:, :, None]
+        dx, dy = dx * inside, dy * inside
+    s_xx, s_xy, s_yy = (np.einsum("bsi,bsi->bs", *pair) for pair in ((dx, dx), (dx, dy), (dy, dy)))
     n[n < LEAST] = 0
+    gross = np.abs(weights).sum(axis=2)
     varies = (s_xx > n * NO_DEVIATION**2) & (s_yy > n * (NO_DEVIATION * gross) ** 2) & (n > 0)
-    r_squared = np.full(gross.shape, np.nan)
+    r_squared = np.full(n.shape, np.nan)
     np.divide(s_xy * s_xy, s_xx * s_yy, out=r_squared, where=varies)
     return r_squared, n
 
 
-def _looked_at(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _looked_at(y: Floats) -> Floats:
     """Return a view of (b, s, s + 125) as (b, s, 126): up to and including each session."""
-    portfolios, sessions, _ = values.shape
-    by_portfolio, by_session, by_row = values.strides
-    return np.lib.stride_tricks.as_strided(
-        values,
-        (portfolios, sessions, LOOK),
-        (by_portfolio, by_session + by_row, by_row),
-        writeable=False,
-    )
+    portfolios, sessions, _ = y.shape
+    by_portfolio, by_session, by_row = y.strides
+    strides = (by_portfolio, by_session + by_row, by_row)
+    return as_strided(y, (portfolios, sessions, LOOK), strides, writeable=False)
+
+
+def _last_common(
+    y: Floats, weights: Floats, missing: Bools, market: Floats
+) -> tuple[Floats, Floats, Int64]:
+    """Return x and y, (b, s, 90), on the last rows without a gap, and how many there are, (b, s).
+
+    Where there are fewer than 90, they stand at the end, and zeros before them.
+    """
+    portfolios, sessions, rows = y.shape
+    used = weights != 0
+    # Which rows have a gap depends on which lots are used, and these seldom change.
+    changed = np.ones((portfolios, sessions), dtype=np.bool_)
+    changed[:, 1:] = (used[:, 1:] != used[:, :-1]).any(axis=2)
+    which = np.cumsum(changed).reshape(changed.shape) - 1
+    owner, session = np.nonzero(changed)
+    gap = (used[owner, session][:, None, :] @ missing[owner])[:, 0] | np.isnan(market)
+
+    valid = ~gap.T
+    counts = counts_before(valid).T
+    now = np.arange(sessions)
+    end = counts[which, now + LOOK]
+    n = np.minimum(end - counts[which, now], WINDOW)
+    row = to_front(np.broadcast_to(np.arange(rows)[:, None], valid.shape), valid).T
+    row = np.concatenate([np.zeros((len(row), WINDOW), dtype=row.dtype), row], axis=1)
+    x = sliding_window_view(np.nan_to_num(market)[row], WINDOW, axis=1)[which, end]
+    y = np.take_along_axis(y, sliding_window_view(row, WINDOW, axis=1)[which, end], axis=2)
+    if n.min() < WINDOW:
+        inside = np.arange(WINDOW) >= WINDOW - n[:, :, None]
+        x, y = np.where(inside, x, 0.0), np.where(inside, y, 0.0)
+    return x, y, n

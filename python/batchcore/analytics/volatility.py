@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from batchcore.analytics.windows import counts_before, to_front
 
@@ -43,7 +44,7 @@ def realized_volatility(daily_return: Floats, *, sessions: int, window: int) -> 
     # Windows of ``window`` at the front of each row: the last of them ends with its count.
     moved = np.ascontiguousarray(to_front(daily_return.T, valid).T)
     first = counts_before(valid)[columns - sessions + 1 :].T - window
-    windows = np.lib.stride_tricks.sliding_window_view(moved, window, axis=1)
+    windows = sliding_window_view(moved, window, axis=1)
     step = max(1, BLOCK // (sessions * window))
     for start in range(0, portfolios, step):
         block = slice(start, start + step)
