@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import date_of
+from batchcore.run.result import NO_CLOSE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,6 +53,8 @@ def failure_lines(result: BatchResult) -> list[str]:
 def plan_dict(result: BatchResult, min_coverage: float) -> dict[str, Any]:
     """Return the report of a dry run as JSON has it, and what follows from it."""
     document = result.to_dict()
+    issues = document["issues"]
+    lacking = [issue for issue in issues if issue["name"] == "lacks_prices"]
     return {
         **document,
         "rows_planned": sum(document["portfolios"]["sessions_planned"]),
@@ -59,8 +62,22 @@ def plan_dict(result: BatchResult, min_coverage: float) -> dict[str, Any]:
         "sessions_below_min_coverage": [
             session for session, share in document["coverage"].items() if share < min_coverage
         ],
+        "sessions_below_full_coverage": [
+            session for session, share in document["coverage"].items() if share < 1
+        ],
         "symbols_without_close": [
-            issue["symbol"] for issue in document["issues"] if issue["name"] == "unpriced"
+            issue["symbol"]
+            for issue in issues
+            if issue["name"] == "unpriced" and issue["detail"].endswith(NO_CLOSE)
+        ],
+        "symbols_lacking_prices": sorted(
+            {issue["symbol"] for issue in issues if issue["name"] in {"stale", "unpriced"}}
+        ),
+        "sessions_lacking_prices": [
+            issue["session"] for issue in lacking if issue["portfolio"] is None
+        ],
+        "portfolios_lacking_prices": [
+            issue["portfolio"] for issue in lacking if issue["portfolio"] is not None
         ],
     }
 
@@ -81,6 +98,10 @@ def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
         f"rows: {plan['rows_planned']:,} to write",
         _left_out_text(plan),
         f"symbols without any close: {_listed(plan['symbols_without_close'])}",
+        f"symbols lacking prices: {_listed(plan['symbols_lacking_prices'])}",
+        f"sessions lacking prices: {_listed(plan['sessions_lacking_prices'])}",
+        f"portfolios lacking prices: {_listed(plan['portfolios_lacking_prices'])}",
+        f"sessions below full coverage: {_listed(plan['sessions_below_full_coverage'])}",
     ]
     return "\n".join([*lines, *_coverage_lines(result, plan), *_issue_lines(result)])
 
@@ -111,7 +132,7 @@ def demo_parts(done: Demo) -> list[RenderableType]:
     took = ", ".join(f"{name} {seconds:.2f}" for name, seconds in done.seconds.items())
     return [
         f"{done.size.portfolios:,} portfolios with {done.positions:,} positions on {kind}",
-        f"{done.symbols:,} symbols, {done.closes:,} closes",
+        f"{done.symbols:,} symbols, {done.closes:,} closes of them and of factor ETFs",
         _sessions_text(done.result),
         _portfolio_table(done),
         _phase_table(done),
