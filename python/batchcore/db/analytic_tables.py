@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +21,7 @@ POSITION_BETAS: Final = "position_market_betas"
 FACTORS: Final = "factor_definitions"
 FACTOR_EXPOSURES: Final = "factor_exposures"
 POSITION_FACTORS: Final = "position_factor_exposures"
+POSITIONS: Final = "positions"
 
 MOST_DECIMALS: Final = 9
 """Decimals that are written at most; a float has hardly more to tell."""
@@ -94,7 +95,7 @@ COLUMNS: Final[Needs] = MappingProxyType(
                 "created_at": Kind.TIMESTAMPTZ,
             }
         ),
-        "positions": MappingProxyType(
+        POSITIONS: MappingProxyType(
             {
                 "last_price": Kind.NUMERIC,
                 "market_value": Kind.NUMERIC,
@@ -155,8 +156,8 @@ class Parts:
     profiles: bool = False
     position_betas: bool = False
     factors: bool = False
-    off: Mapping[str, str] = MappingProxyType({})
-    rooms: Mapping[str, Mapping[str, Room]] = MappingProxyType({})
+    off: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    rooms: Mapping[str, Mapping[str, Room]] = field(default_factory=lambda: MappingProxyType({}))
     jsonb: bool = False
 
     @property
@@ -223,7 +224,7 @@ def _tables(parts: Parts) -> Iterator[str]:
     if parts.factors:
         yield from (FACTORS, FACTOR_EXPOSURES, POSITION_FACTORS)
     if parts.market_values:
-        yield "positions"
+        yield POSITIONS
 
 
 def _kind(catalog: Catalog, table: str, column: str) -> Kind:
