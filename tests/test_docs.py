@@ -54,18 +54,19 @@ def sources() -> Iterator[Path]:
 
 
 def defined_rules() -> set[str]:
-    return set(re.findall(r"^### (S\d+) ", SEMANTICS.read_text(), re.MULTILINE))
+    return set(re.findall(r"^### ([AS]\d+) ", SEMANTICS.read_text(), re.MULTILINE))
 
 
-def test_the_rules_are_s1_to_s14() -> None:
-    assert defined_rules() == {f"S{number}" for number in range(1, 15)}
+def test_the_rules_are_s1_to_s14_and_a1_to_a8() -> None:
+    engine = {f"S{number}" for number in range(1, 15)}
+    assert defined_rules() == engine | {f"A{number}" for number in range(1, 9)}
 
 
 def test_every_rule_that_code_names_is_defined() -> None:
     named = {
         (rule, path.relative_to(ROOT).as_posix())
         for path in sources()
-        for rule in re.findall(r"\bS\d{1,2}\b", path.read_text(encoding="utf-8"))
+        for rule in re.findall(r"\b[AS]\d{1,2}\b", path.read_text(encoding="utf-8"))
     }
     assert len(named) > 100, "the search finds nothing"
     assert sorted(name for name in named if name[0] not in defined_rules()) == []
@@ -82,7 +83,7 @@ def named_issues() -> set[str]:
     core = (ROOT / "rust/core/src/pnl/issue.rs").read_text()
     names = set(re.findall(r'Self::\w+ => "(\w+)"', core))
     for path in (ROOT / "python/batchcore/run").glob("*.py"):
-        calls = re.findall(r"\badd_(?:noticed|one)\(\s*\"(\w+)\"", path.read_text())
+        calls = re.findall(r"\badd_(?:noticed|one|told)\(\s*\"(\w+)\"", path.read_text())
         names.update(calls)
     return names | {"stale", "unpriced"}
 

@@ -135,6 +135,7 @@ def demo_parts(done: Demo) -> list[RenderableType]:
         f"{done.symbols:,} symbols, {done.closes:,} closes of them and of factor ETFs",
         _sessions_text(done.result),
         _portfolio_table(done),
+        *_analytics_tables(done),
         _phase_table(done),
         f"marks: {marks:,}, {cache['hit_rate'] or 0:.2%} of them hits; {_marks_text(cache)}",
         *_issue_lines(done.result),
@@ -233,6 +234,25 @@ def _portfolio_table(done: Demo) -> Table:
     table.add_section()
     table.add_row(f"all {int(done.total.name):,}", *total)
     return table
+
+
+def _analytics_tables(done: Demo) -> list[Table]:
+    """Return the table of what says how portfolios behave; none where nothing of it was written."""
+    shown = [(row.name, (row.beta, row.effective, row.volatility)) for row in done.shown]
+    if all(value is None for _, values in shown for value in values):
+        return []
+    table = _table("After the last session, how they behave")
+    table.add_column("portfolio", no_wrap=True, min_width=8)
+    for name in ("beta", "positions that count", "volatility"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, (beta, effective, volatility) in shown:
+        table.add_row(
+            name,
+            "" if beta is None else f"{beta:.2f}",
+            "" if effective is None else f"{effective:.1f}",
+            "" if volatility is None else f"{volatility:.1%}",
+        )
+    return [table]
 
 
 def _phase_table(done: Demo) -> Table:

@@ -51,6 +51,7 @@ def host() -> database.Host:
         "load_portfolios",
         "load_symbols",
         "load_prices",
+        "load_fallback",
         "load_existing",
         "load_positions",
         "load_events",

@@ -111,6 +111,11 @@ class Queries:
         self._catalog = catalog
         self._schema = catalog.schema
 
+    @property
+    def catalog(self) -> Catalog:
+        """What the tables are."""
+        return self._catalog
+
     def has_table(self, table: str) -> bool:
         """Return whether an optional table is there."""
         return self._catalog.has_table(table)
@@ -250,44 +255,62 @@ class Queries:
         )
         return Query("symbols", sql, (Column("symbol", Kind.TEXT),))
 
-    def earlier_closes(self, normalised: Iterable[str], before: int) -> Query:
-        """Return of each spelling of the run's symbols the last valid close before a
-        day, and the last finite one where it is newer; a row without close if there is neither.
-
-        The distinct spellings are found by stepping through the unique index, one probe each.
-        """  # noqa: D205
-        symbol, day, close = self._price_names()
-        prices = self._table("market_data_cache")
-        limit = f"{day} < {date_literal(before)} AND {self._finite(close)}"
-        valid = f"{day} < {date_literal(before)} AND {self._valid_close()}"
-        sql = (
-            f"WITH RECURSIVE spelling(symbol) AS ("  # noqa: S608
-            f"(SELECT min({symbol}) FROM {prices}) UNION ALL"
-            f" SELECT (SELECT min({symbol}) FROM {prices} WHERE {symbol} > spelling.symbol)"
-            f" FROM spelling WHERE spelling.symbol IS NOT NULL)"
-            f" SELECT spelling.symbol, earlier.day, earlier.close FROM spelling"
-            f" LEFT JOIN LATERAL ("
-            f"(SELECT {day}, {close} FROM {prices} WHERE {symbol} = spelling.symbol AND {valid}"
-            f" ORDER BY {day} DESC LIMIT 1) UNION ALL"
-            f" SELECT * FROM (SELECT {day}, {close} FROM {prices}"
-            f" WHERE {symbol} = spelling.symbol AND {limit}"
-            f" ORDER BY {day} DESC LIMIT 1) AS newest(day, close) WHERE newest.close <= 0"
-            f") AS earlier(day, close) ON true"
-            f" WHERE upper(btrim(spelling.symbol COLLATE \"C\", ' '))"
-            f" = ANY({text_array(normalised)})"
-        )
-        return Query("earlier_closes", sql, self._price_columns())
-
     def prices(self, spellings: Iterable[str], first: int, last: int) -> Query:
         """Return every finite close of these spellings in a window."""
         symbol, day, close = self._price_names()
         sql = (
             f"SELECT {symbol}, {day}, {close} FROM {self._table('market_data_cache')}"  # noqa: S608
-            f" WHERE {symbol} = ANY({text_array(spellings)})"
-            f" AND {day} BETWEEN {date_literal(first)} AND {date_literal(last)}"
-            f" AND {self._finite(close)}"
+            f" WHERE {symbol} = ANY({text_array(spellings)}) AND {self._in_window(first, last)}"
         )
         return Query("prices", sql, self._price_columns())
+
+    def fallback(
+        self, normalised: Iterable[str], brought: Iterable[str], first: int, last: int
+    ) -> Query:
+        """Return what the closes of a window leave out.
+
+        Of each spelling of a symbol the last valid close before the window, and the last finite
+        one where it is newer; and the closes in the window of spellings that were not brought.
+        The distinct spellings are found by stepping through the unique index, one probe each.
+
+        Args:
+            normalised: Symbols, trimmed and upper-cased.
+            brought: Spellings whose closes in the window are there already.
+            first: First day of the window.
+            last: Last day of the window.
+        """
+        symbol, day, close = self._price_names()
+        prices = self._table("market_data_cache")
+        before = f"{day} < {date_literal(first)}"
+        sql = (
+            f"WITH RECURSIVE spelling(symbol) AS ("  # noqa: S608
+            f"(SELECT min({symbol}) FROM {prices}) UNION ALL"
+            f" SELECT (SELECT min({symbol}) FROM {prices} WHERE {symbol} > spelling.symbol)"
+            f" FROM spelling WHERE spelling.symbol IS NOT NULL),"
+            f" wanted(symbol) AS (SELECT spelling.symbol FROM spelling"
+            f" WHERE upper(btrim(spelling.symbol COLLATE \"C\", ' '))"
+            f" = ANY({text_array(normalised)}))"
+            f" SELECT wanted.symbol, earlier.day, earlier.close FROM wanted"
+            f" CROSS JOIN LATERAL ("
+            f"(SELECT {day}, {close} FROM {prices} WHERE {symbol} = wanted.symbol AND {before}"
+            f" AND {self._valid_close()} ORDER BY {day} DESC LIMIT 1) UNION ALL"
+            f" SELECT * FROM (SELECT {day}, {close} FROM {prices}"
+            f" WHERE {symbol} = wanted.symbol AND {before} AND {self._finite(close)}"
+            f" ORDER BY {day} DESC LIMIT 1) AS newest(day, close) WHERE newest.close <= 0"
+            f") AS earlier(day, close) UNION ALL"
+            f" SELECT {symbol}, {day}, {close} FROM {prices} WHERE {symbol} = ANY(ARRAY("
+            f"SELECT wanted.symbol FROM wanted"
+            f" WHERE NOT wanted.symbol = ANY({text_array(brought)})))"
+            f" AND {self._in_window(first, last)}"
+        )
+        return Query("fallback", sql, self._price_columns())
+
+    def _in_window(self, first: int, last: int) -> str:
+        _, day, close = self._price_names()
+        return (
+            f"{day} BETWEEN {date_literal(first)} AND {date_literal(last)}"
+            f" AND {self._finite(close)}"
+        )
 
     def price_dates(self) -> Query:
         """Return the dates with a valid close of any symbol (S1, S12)."""
@@ -359,6 +382,69 @@ class Queries:
             f" AND {selection.condition(self._name('positions', 'portfolio_id'))}"
         )
         return Query("positions", sql, read)
+
+    def held(self, selection: Selection, spellings: Iterable[str]) -> Query:
+        """Return when the public positions in some symbols are held: from entry to the end (S3).
+
+        The end of a position is that of its last lot; it is infinite where a lot stays open.
+        """
+        names = {
+            c: f"p.{self._name('positions', c)}"
+            for c in (
+                "id",
+                "portfolio_id",
+                "symbol",
+                "position_type",
+                "quantity",
+                "entry_price",
+                "entry_date",
+                "exit_date",
+                "expiration_date",
+                "investment_class",
+                "deleted_at",
+            )
+        }
+        kind = f"{names['position_type']}::text"
+        left = (
+            f"CASE WHEN {names['quantity']} <> 0 THEN COALESCE({names['exit_date']},"
+            f" CASE WHEN {kind} IN ('LC', 'LP', 'SC', 'SP') THEN {names['expiration_date']} END,"
+            f" 'infinity') END"
+        )
+        sql = (
+            f"SELECT {names['portfolio_id']}, {names['symbol']}, {names['entry_date']},"  # noqa: S608
+            f" GREATEST({left}, {self._last_event(names['id'])})"
+            f" FROM {self._table('positions')} AS p WHERE {names['deleted_at']} IS NULL"
+            f" AND {selection.condition(names['portfolio_id'])}"
+            f" AND {names['symbol']} = ANY({text_array(spellings)})"
+            f" AND {kind} IN ('LC', 'LP', 'SC', 'SP', 'LONG', 'SHORT')"
+            f" AND {self._finite(names['quantity'])} AND isfinite({names['entry_date']})"
+            f" AND {self._finite(names['entry_price'])} AND {names['entry_price']} >= 0"
+            f" AND upper(btrim({names['investment_class']}::text COLLATE \"C\", ' '))"
+            f" IS DISTINCT FROM 'PRIVATE'"
+        )
+        return Query(
+            "held",
+            sql,
+            (
+                Column("portfolio_id", Kind.UUID),
+                Column("symbol", Kind.TEXT),
+                Column("start", Kind.DATE),
+                Column("end", Kind.DATE),
+            ),
+        )
+
+    def _last_event(self, position: str) -> str:
+        """Return the expression for the end of the last lot that an event of a position made."""
+        table = "position_realized_events"
+        if not self.has_table(table):
+            return "NULL::date"
+        names = {c: f"e.{self._name(table, c)}" for c in ("position_id", "trade_date")}
+        quantity = f"e.{self._name(table, 'quantity_closed')}"
+        return (
+            f"(SELECT max({names['trade_date']}) FROM {self._table(table)} AS e"  # noqa: S608
+            f" WHERE {names['position_id']} = {position} AND isfinite({names['trade_date']})"
+            f" AND {self._finite(quantity)} AND {quantity} > 0)"
+        )
 
     def events(self, selection: Selection) -> Query:
         """Return the events of the positions of a chunk, found by the position's portfolio."""

@@ -17,13 +17,15 @@ from batchcore.db.queries import Queries, Selection
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.native import build_market, store_snapshots
 from batchcore.run import plan as plans
-from batchcore.run.issues import without_close
+from batchcore.run.completeness import Completeness, latest_closes, spellings
+from batchcore.run.prices import Window, load_closes
 from batchcore.run.result import Coverage
 
 if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.engine import Session
     from batchcore.db.load import Portfolios
+    from batchcore.frames import Prices as Closes
     from batchcore.frames import Text
     from batchcore.native import Market, SnapshotStore
     from batchcore.run.issues import IssueList
@@ -156,24 +158,46 @@ class Preparation:
     async def _prices(self, plan: Plan) -> Prices:
         lookback = self.settings.lookback_days
         symbols = await loads.load_symbols(self.reader, self.queries, self.selection)
-        first = max(plan.price_first - lookback, calendars.FIRST_DATE)
-        prices = await loads.load_prices(self.reader, self.queries, symbols, first, plan.price_last)
-        self.monitor.loaded(symbols=len(symbols), prices=len(prices))
+        self.monitor.loaded(symbols=len(symbols))
+        window = Window(max(plan.price_first - lookback, calendars.FIRST_DATE), plan.price_last)
+        closes = await load_closes(
+            self.reader,
+            self.queries,
+            symbols.table(),
+            window,
+            source=self.request.price_source,
+            monitor=self.monitor,
+        )
         market = await asyncio.to_thread(
             build_market,
-            prices,
+            closes,
             plan.sessions,
             policy=self.request.policy,
             lookback_days=lookback,
         )
         self.issues.add(market.issues)
         if self.settings.dry_run:
-            self.issues.add(without_close(symbols, prices))
+            await self._tell_what_lacks(plan, symbols, closes)
         return Prices(
             market,
             store_snapshots(plan.previous),
             await self._coverage(plan, market, symbols),
         )
+
+    async def _tell_what_lacks(self, plan: Plan, symbols: Text, closes: Closes) -> None:
+        """Report sessions, symbols and portfolios without prices before anything is computed."""
+        sessions = plan.sessions[plan.sessions_run()]
+        latest = latest_closes(symbols, closes, sessions)
+        if not latest.symbols:
+            return
+        names = spellings(symbols, latest)
+        held = await loads.load_held(self.reader, self.queries, self.selection, names)
+        self.monitor.loaded(held=len(held.start))
+        found = Completeness(plan, held, latest, self.settings.lookback_days)
+        self.issues.add_told("stale", found.symbols(unpriced=False))
+        self.issues.add_told("unpriced", found.symbols(unpriced=True))
+        self.issues.add_told("lacks_prices", found.sessions())
+        self.issues.add_told("lacks_prices", found.portfolios())
 
     async def _coverage(self, plan: Plan, market: Market, symbols: Text) -> Coverage:
         """Return the coverage of each session; refuse those whose prices have not arrived (S12)."""

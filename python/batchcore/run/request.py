@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.calendar import Calendar
+    from batchcore.run.prices import PriceSource
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class Request:
         known_calendar: None for `prices`, which only the database knows.
         on_existing: What becomes of complete snapshots in the range (S13).
         settings: Everything else.
+        price_source: Closes that were loaded before; they count before those stored.
     """
 
     start: dt.date | None = None
@@ -42,6 +44,7 @@ class Request:
     known_calendar: Calendar | None = None
     on_existing: str = ON_EXISTING[0]
     settings: Settings
+    price_source: PriceSource | None = None
 
 
 def make_request(

@@ -221,6 +221,9 @@ _KEYS: Final = (
     "duration_seconds",
 )
 
+NO_CLOSE: Final = "no close at all"
+"""Ends the detail of what a plan tells of a symbol without any valid close."""
+
 FAILURES: Final = ("out_of_range", "non_finite", "not_representable")
 """Names of issues that fail a portfolio, where they have a session."""
 
