@@ -57,7 +57,6 @@ async def fill(url: str, positions: Sequence[tuple[Any, ...]] = POSITIONS) -> No
         for symbol, kind, group, _ in positions
     )
     async with database.connected(url) as connection:
-        await connection.execute("TRUNCATE company_profiles, tags_v2, position_tags")
         await database.add_portfolios(
             connection,
             (
