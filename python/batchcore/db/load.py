@@ -240,6 +240,7 @@ async def load_fallback(  # noqa: PLR0917  # what is missing in a window
     brought: Sequence[str],
     first: int,
     last: int,
+    since: int | None = None,
 ) -> Prices:
     """Return what `load_prices` of a window leaves out, by one statement.
 
@@ -250,12 +251,13 @@ async def load_fallback(  # noqa: PLR0917  # what is missing in a window
         brought: Spellings whose closes in the window are there already.
         first: First day of the window.
         last: Last day of the window.
+        since: From which day on they are there, if not in the whole window.
 
     Returns:
         Of each spelling the last valid close before the window, and the last finite one where it
         is newer; and the closes in the window of the spellings that were not brought.
     """
-    return Prices(**await load(session, queries.fallback(wanted, brought, first, last)))
+    return Prices(**await load(session, queries.fallback(wanted, brought, first, last, since)))
 
 
 def joined_prices(parts: Sequence[Prices]) -> Prices:

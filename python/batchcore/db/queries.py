@@ -361,7 +361,12 @@ class Queries:
         return Query("prices", sql, self._price_columns())
 
     def fallback(
-        self, normalised: Iterable[str], brought: Iterable[str], first: int, last: int
+        self,
+        normalised: Iterable[str],
+        brought: Iterable[str],
+        first: int,
+        last: int,
+        since: int | None = None,
     ) -> Query:
         """Return what the closes of a window leave out.
 
@@ -374,9 +379,11 @@ class Queries:
             brought: Spellings whose closes in the window are there already.
             first: First day of the window.
             last: Last day of the window.
+            since: From which day on they are there, if not in the whole window.
         """
         symbol, day, close = self._price_names()
         prices = self._table("market_data_cache")
+        brought = text_array(brought)
         before = f"{day} < {date_literal(first)}"
         sql = (
             f"WITH RECURSIVE spelling(symbol) AS ("  # noqa: S608
@@ -396,9 +403,14 @@ class Queries:
             f") AS earlier(day, close) UNION ALL"
             f" SELECT {symbol}, {day}, {close} FROM {prices} WHERE {symbol} = ANY(ARRAY("
             f"SELECT wanted.symbol FROM wanted"
-            f" WHERE NOT wanted.symbol = ANY({text_array(brought)})))"
+            f" WHERE NOT wanted.symbol = ANY({brought})))"
             f" AND {self._in_window(first, last)}"
         )
+        if since is not None and since > first:
+            sql += (
+                f" UNION ALL SELECT {symbol}, {day}, {close} FROM {prices}"  # noqa: S608
+                f" WHERE {symbol} = ANY({brought}) AND {self._in_window(first, since - 1)}"
+            )
         return Query("fallback", sql, self._price_columns())
 
     def _in_window(self, first: int, last: int) -> str:
