@@ -53,12 +53,15 @@ def sessions_of(count: int) -> list[int]:
     return load("XNYS").sessions(MONDAY, MONDAY + 2 * count + 5).tolist()[:count]
 
 
-async def run(db, days: list[int], on_existing: str = "skip") -> batchcore.BatchResult:
+async def run(
+    db, days: list[int], on_existing: str = "skip", analytics: str = "none"
+) -> batchcore.BatchResult:
     return await batchcore.run_batch(
         db,
         date_of(days[0]),
         date_of(days[-1]),
         on_existing=on_existing,
+        analytics=analytics,
         settings=Settings(min_coverage=0.0),
     )
 
