@@ -1,18 +1,23 @@
 """The analytics of a run, read back from the tables: figures by hand, levels, routes, parts off."""
 
 import contextlib
+import datetime as dt
 import json
 import uuid
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.stats import linregress
 from sqlalchemy import make_url
 
 import batchcore
 from batchcore import calendar as calendars
+from batchcore import demo
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
@@ -23,6 +28,12 @@ from support.database import Host, Standing, key
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
+RENAMED = {
+    "Financial Services": "Financials",
+    "Consumer Cyclical": "Consumer Discretionary",
+    "Consumer Defensive": "Consumer Staples",
+    "Basic Materials": "Materials",
+}
 TODAY = 20635  # 2026-07-01, a Wednesday
 SESSIONS = calendars.load("XNYS").last_sessions(TODAY, 130).tolist()
 LAST = SESSIONS[-1]
@@ -563,3 +574,132 @@ async def test_a_role_must_be_allowed_what_its_level_writes(host: str) -> None:
 async def test_an_unknown_level_is_refused(host: str) -> None:
     with pytest.raises(ConfigError, match="unknown analytics `all`, expected one of portfolio"):
         await run(host, "all")
+
+
+async def lots_of(url: str, day: dt.date) -> list[dict[str, Any]]:
+    """Return what is left of positions held on a day, and the parts of them closed later."""
+    return await rows_of(
+        url,
+        f"""
+        SELECT p.portfolio_id, p.symbol, p.position_type::text AS type, p.entry_price,
+            COALESCE(p.investment_class, '') AS class, p.market_value, lot.quantity,
+            (SELECT close FROM market_data_cache m WHERE m.symbol = p.symbol AND m.close > 0
+                AND m.date BETWEEN p.entry_date AND '{day}' ORDER BY m.date DESC LIMIT 1) AS mark
+        FROM positions p CROSS JOIN LATERAL (
+            SELECT p.quantity, p.exit_date AS until, p.expiration_date AS expires WHERE
+                p.quantity <> 0
+            UNION ALL SELECT e.quantity_closed * CASE WHEN p.quantity < 0 OR p.quantity = 0
+                AND p.position_type IN ('SHORT', 'SC', 'SP') THEN -1 ELSE 1 END, e.trade_date, NULL
+            FROM position_realized_events e WHERE e.position_id = p.id) AS lot
+        WHERE p.deleted_at IS NULL AND p.entry_date <= '{day}'
+            AND COALESCE(lot.until, CASE WHEN p.position_type IN ('LC', 'LP', 'SC', 'SP')
+                THEN lot.expires END, 'infinity') > '{day}'
+        """,  # noqa: S608
+    )
+
+
+def value_of(lot: dict[str, Any]) -> float:
+    if lot["class"] == "PRIVATE" and lot["market_value"]:
+        return float(lot["market_value"])
+    option = 100 if lot["type"] in {"LC", "LP", "SC", "SP"} else 1
+    price = lot["entry_price"] if lot["class"] == "PRIVATE" else lot["mark"] or lot["entry_price"]
+    return float(price * lot["quantity"] * option)
+
+
+async def on_real_closes(url: str) -> tuple[dt.date, dict[str, Any]]:
+    """Run on the closes of the package; return the last session, and each symbol's regression."""
+    made = demo.seeded(demo.Size(portfolios=60, symbols=None, sessions=3), seed=5)
+    await made.write(url)
+    result = await run(url, "full", made.market.start, made.market.end)
+    assert result["success"]
+    closes: dict[str, list[float]] = defaultdict(list)
+    query = "SELECT symbol, close::float8 FROM market_data_cache ORDER BY date"
+    for row in await rows_of(url, query):
+        closes[row["symbol"]].append(row["close"])
+    returns = {name: np.diff(own) / own[:-1] for name, own in closes.items()}
+    return date_of(made.market.end), {
+        name: linregress(returns["SPY"][-90:], own[-90:]) for name, own in returns.items()
+    }
+
+
+async def test_betas_on_the_real_closes_are_those_of_scipy(host: str) -> None:
+    last, regressions = await on_real_closes(host)
+
+    stored = await rows_of(
+        host,
+        "SELECT b.*, p.symbol, p.portfolio_id AS owner FROM position_market_betas b"
+        " JOIN positions p ON p.id = b.position_id",
+    )
+
+    assert len({row["symbol"] for row in stored}) > 20
+    for row in stored:
+        fit = regressions[row["symbol"]]
+        assert (row["portfolio_id"], row["calc_date"]) == (row["owner"], last)
+        assert float(row["beta"]) == pytest.approx(fit.slope, abs=6e-7)
+        assert float(row["alpha"]) == pytest.approx(fit.intercept, abs=6e-7)
+        assert float(row["r_squared"]) == pytest.approx(fit.rvalue**2, abs=6e-7)
+        assert float(row["std_error"]) == pytest.approx(fit.stderr, abs=6e-7)
+        assert float(row["p_value"]) == pytest.approx(fit.pvalue, abs=6e-7)
+        assert row["observations"] == 90
+
+
+def figures_of(
+    held: list[dict[str, Any]],
+    equity: float,
+    profiles: dict[str, dict[str, Any]],
+    regressions: dict[str, Any],
+) -> tuple[dict[str, float | None], dict[str, float]]:
+    """Return the figures of a portfolio's lots by the rules A1, A3 and A6, and its sectors."""
+    sizes: Counter[str] = Counter()
+    sectors: Counter[str] = Counter()
+    weighted = weighed = calculated = 0.0
+    for lot in held:
+        value, symbol = value_of(lot), lot["symbol"].strip().upper()
+        sizes[symbol] += abs(value)
+        name = "Unclassified"
+        if lot["type"] in {"LONG", "SHORT"} and lot["class"] != "PRIVATE":
+            found = profiles[symbol]
+            name = "ETFs" if found["is_etf"] else RENAMED.get(found["sector"], found["sector"])
+            calculated += value * regressions[symbol].slope
+            if found["beta"]:
+                weighted += value * float(found["beta"])
+                weighed += value
+        sectors[name] += abs(value) / equity
+    weights = sorted((size / sum(sizes.values()) for size in sizes.values()), reverse=True)
+    hhi = 10_000 * sum(weight**2 for weight in weights)
+    return {
+        "hhi": hhi,
+        "effective_num_positions": 10_000 / hhi,
+        "top_3_concentration": sum(weights[:3]),
+        "top_10_concentration": sum(weights[:10]),
+        "beta_provider_1y": weighted / weighed if weighed > 0 else None,
+        "beta_calculated_90d": calculated / equity,
+    }, dict(sectors)
+
+
+async def test_figures_on_the_real_closes_are_what_plain_python_makes_of_the_tables(
+    host: str,
+) -> None:
+    last, regressions = await on_real_closes(host)
+    profiles = {row["symbol"]: row for row in await rows_of(host, "SELECT * FROM company_profiles")}
+    lots = defaultdict(list)
+    for lot in await lots_of(host, last):
+        lots[lot["portfolio_id"]].append(lot)
+
+    snapshots = [
+        row
+        for row in await rows_of(host, "SELECT * FROM portfolio_snapshots")
+        if row["snapshot_date"] == last
+    ]
+
+    assert len(snapshots) == 60
+    for row in snapshots:
+        held = lots[row["portfolio_id"]]
+        assert row["num_positions"] == len(held)
+        equity = float(row["equity_balance"])
+        expected, sectors = figures_of(held, equity, profiles, regressions)
+        for column, figure in expected.items():
+            half_a_unit = 0.006 if column == "effective_num_positions" else 0.00006
+            found = None if row[column] is None else float(row[column])
+            assert found == pytest.approx(figure, abs=half_a_unit), column
+        assert json.loads(row["sector_exposure"]) == pytest.approx(sectors, abs=6e-7)
