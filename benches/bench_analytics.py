@@ -1,106 +1,143 @@
-"""The analytics of snapshots alone, and the regressions of symbols."""
+"""What the analytics add to a run: `every` over many sessions, `portfolio` on one."""
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from statistics import median
+from time import perf_counter
 
-import numpy as np
+import asyncpg
 import pytest
 
-from batchcore.analytics.concentration import concentration
-from batchcore.analytics.portfolio_beta import PortfolioBeta, portfolio_beta
-from batchcore.analytics.provider_beta import provider_beta
-from batchcore.analytics.sector_exposure import sector_exposure
-from batchcore.analytics.symbol_beta import SymbolBetas, symbol_betas
-from batchcore.analytics.volatility import realized_volatility
-from batchcore.units import LotKind
-from sample import POSITIONS, Size
+import batchcore
+from batchcore.calendar import date_of
+from batchcore.db import embedded
+from batchcore.db.migrate import migrate
+from batchcore.demo import Seeded, Size, seeded
 
-SECTORS = 14
-GAPS = 0.005
+PHASES = ("load", "compute", "analytics", "persist", "total")
 ROUNDS = 5
+FULL = {
+    "every": Size(portfolios=1000, symbols=3000, sessions=120),
+    "portfolio": Size(portfolios=10_000, symbols=3000, sessions=1),
+}
+SMALL = {
+    "every": Size(portfolios=20, symbols=100, sessions=10),
+    "portfolio": Size(portfolios=40, symbols=100, sessions=1),
+}
+
+pytestmark = pytest.mark.db
 
 
-@dataclass(frozen=True, eq=False)
-class Book:
-    """Portfolios of stocks: `lots` are the columns that most functions take."""
+@dataclass
+class Runs:
+    """Runs with a level of analytics and without any, in turns, each on the same tables.
 
-    lots: dict[str, np.ndarray]
-    equity: np.ndarray
-    returns: np.ndarray
-    market: np.ndarray
-    daily_return: np.ndarray
+    Attributes:
+        level: Of the analytics.
+        url: Of the database.
+        data: What it was filled with.
+        seconds: By level, of each run by phase.
+    """
+
+    level: str
+    url: str
+    data: Seeded
+    seconds: dict[str, list[dict[str, float]]] = field(default_factory=dict)
 
     @property
-    def sessions(self) -> int:
-        return self.equity.shape[1]
+    def rows(self) -> int:
+        return self.data.size.portfolios * self.data.size.sessions
+
+    def run(self, level: str) -> None:
+        """Run, and check that as many rows were analysed as the level says."""
+        market = self.data.market
+
+        async def timed() -> dict[str, float]:
+            began = perf_counter()
+            result = await batchcore.run_batch(
+                self.url, date_of(market.start), date_of(market.end), analytics=level
+            )
+            assert result["success"]
+            assert result.rows_written == self.rows
+            return {**result.seconds_by_phase, "total": perf_counter() - began}
+
+        self.seconds.setdefault(level, []).append(asyncio.run(timed()))
+        expected = {"none": 0, "portfolio": self.data.size.portfolios, "every": self.rows}
+        assert asyncio.run(self._analysed()) == expected[level]
+
+    async def _analysed(self) -> int:
+        connection = await asyncpg.connect(self.url)
+        try:
+            return await connection.fetchval(
+                "SELECT count(sector_exposure) FROM portfolio_snapshots"
+            )
+        finally:
+            await connection.close()
+
+    def put_back(self) -> None:
+        """Make the tables what they were before any run."""
+        asyncio.run(self._put_back())
+
+    async def _put_back(self) -> None:
+        connection = await asyncpg.connect(self.url)
+        try:
+            await connection.execute("TRUNCATE portfolio_snapshots")
+            await connection.execute(
+                "CREATE TABLE IF NOT EXISTS opening AS SELECT id, equity_balance FROM portfolios"
+            )
+            await connection.execute(
+                "UPDATE portfolios p SET equity_balance = o.equity_balance"
+                " FROM opening o WHERE p.id = o.id"
+            )
+            await connection.execute("VACUUM ANALYZE portfolios")
+            await connection.execute("VACUUM ANALYZE portfolio_snapshots")
+            await connection.execute("CHECKPOINT")
+        finally:
+            await connection.close()
+
+    def figures(self) -> list[str]:
+        """Return the medians of each phase, with the analytics and without."""
+        size = self.data.size
+        title = f"{size.portfolios:,} portfolios, {size.symbols:,} symbols"
+        lines = [
+            f"analytics `{self.level}`: {title}, {size.sessions:,} sessions",
+            f"{'':10}{'runs':>5}" + "".join(f"{phase:>10}" for phase in PHASES),
+        ]
+        for level, runs in self.seconds.items():
+            cells = "".join(f"{self.middle(level, phase):>10.3f}" for phase in PHASES)
+            lines.append(f"{level:10}{len(runs):>5}{cells}")
+        return [*lines, ""]
+
+    def middle(self, level: str, phase: str) -> float:
+        return median(run[phase] for run in self.seconds[level])
 
 
-def book(portfolios: int, symbols: int, sessions: int) -> Book:
-    rng = np.random.default_rng(7)
-    lots = portfolios * POSITIONS
-    market = rng.normal(0, 0.01, sessions + 125)
-    returns = market[:, None] + rng.normal(0, 0.01, (len(market), symbols))
-    returns[rng.random(returns.shape) < GAPS] = np.nan
-    return Book(
-        lots={
-            "portfolio": np.repeat(np.arange(portfolios, dtype=np.int32), POSITIONS),
-            "symbol": rng.integers(0, symbols, lots),
-            "kind": np.full(lots, LotKind.STOCK, dtype=np.uint8),
-            "value": rng.normal(5_000, 10_000, (lots, sessions)),
-        },
-        equity=rng.uniform(50_000, 100_000, (portfolios, sessions)),
-        returns=returns,
-        market=market,
-        daily_return=rng.normal(0, 0.01, (portfolios, sessions + 62)).round(6),
-    )
+@pytest.fixture(scope="module", params=["every", "portfolio"])
+def runs(request: pytest.FixtureRequest, figures: list[str]) -> Iterator[Runs]:
+    timed = request.config.getoption("benchmark_enable")
+    data = seeded((FULL if timed else SMALL)[request.param], seed=1)
 
+    async def fill(url: str) -> None:
+        await migrate(url)
+        await data.write(url)
 
-def regressions(book: Book) -> SymbolBetas:
-    return symbol_betas(book.returns, book.market, sessions=book.sessions)
-
-
-def columns_of_snapshots(book: Book, betas: SymbolBetas) -> PortfolioBeta:
-    """Compute every column (A1 to A4, A6) and return that of A6."""
-    lots, equity = book.lots, book.equity
-    owner, value = {"portfolio": lots["portfolio"]}, {"value": lots["value"]}
-    provider_beta(**lots, equity=equity, beta=np.ones(book.returns.shape[1]))
-    sector = lots["symbol"] % SECTORS
-    sector_exposure(**owner, **value, sector=sector, equity=equity, sectors=SECTORS)
-    concentration(**owner, **value, symbol=lots["symbol"], portfolios=len(equity))
-    for window in (21, 63):
-        realized_volatility(book.daily_return, sessions=book.sessions, window=window)
-    return portfolio_beta(
-        **lots, equity=equity, beta=betas.beta, returns=book.returns, market=book.market
-    )
+    with embedded.start() as server:
+        asyncio.run(fill(server.url))
+        made = Runs(request.param, server.url, data)
+        yield made
+        if timed and made.seconds:
+            figures += made.figures()
 
 
 @pytest.mark.benchmark(group="analytics")
-@pytest.mark.parametrize("nightly", [False, True], ids=["every", "portfolio"])
-def bench_columns_of_snapshots(benchmark, size: Size, figures: list[str], nightly: bool):  # noqa: FBT001  # a parameter of pytest
-    portfolios, sessions = (size.many, 1) if nightly else (size.portfolios, size.sessions)
-    made = book(portfolios, size.symbols, sessions)
-    betas = regressions(made)
-    found = benchmark.pedantic(columns_of_snapshots, (made, betas), rounds=ROUNDS, warmup_rounds=1)
-    own = slice(-POSITIONS, None)
-    of_lots = betas.beta[-1, made.lots["symbol"][own]]
-    expected = (made.lots["value"][own, -1] @ of_lots) / made.equity[-1, -1]
-    assert found.beta[-1, -1] == pytest.approx(expected, rel=1e-9)
-    assert (found.observations >= 60).all()
-    if benchmark.enabled:
-        figures.append(
-            f"analytic columns, {portfolios:,} portfolios x {sessions} sessions:"
-            f" {benchmark.stats.stats.median:.3f} s"
-        )
+def bench_analytics(benchmark, request: pytest.FixtureRequest, runs: Runs):
+    def alternate() -> None:
+        # The levels take turns, so that whatever else the machine does falls on both.
+        runs.put_back()
+        runs.run("none")
+        runs.put_back()
 
-
-@pytest.mark.benchmark(group="analytics")
-def bench_symbol_betas(benchmark, size: Size, figures: list[str]):
-    made = book(1, size.symbols, size.sessions)
-    found = benchmark.pedantic(regressions, (made,), rounds=ROUNDS, warmup_rounds=1)
-    there = ~np.isnan(made.returns[-126:, 0])
-    x, y = (column[-126:][there][-90:] for column in (made.market, made.returns[:, 0]))
-    assert found.beta[-1, 0] == pytest.approx(np.polyfit(x, y, 1)[0], rel=1e-9)
-    if benchmark.enabled:
-        figures.append(
-            f"betas of {size.symbols:,} symbols x {size.sessions} sessions:"
-            f" {benchmark.stats.stats.median:.3f} s"
-        )
+    benchmark.pedantic(runs.run, args=(runs.level,), setup=alternate, rounds=ROUNDS)
+    if runs.level == "every" and request.config.getoption("benchmark_enable"):
+        assert runs.middle("every", "analytics") < runs.middle("none", "persist")

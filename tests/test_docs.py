@@ -356,6 +356,7 @@ def test_every_public_name_is_told() -> None:
         ("Schema", batchcore.Schema),
         ("BatchResult", batchcore.BatchResult),
         ("BatchResult", PortfolioResults),
+        ("One portfolio", batchcore.SectorTagResult),
         *(
             ("compute", frame)
             for frame in (

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from batchcore.frames import Rows as Rows
     from batchcore.frames import Text as Text
     from batchcore.native import compute as compute
+    from batchcore.run.calculator import BatchOrchestrator as BatchOrchestrator
+    from batchcore.run.calculator import PnLCalculator as PnLCalculator
     from batchcore.run.orchestrator import run_batch as run_batch
     from batchcore.run.portfolio import SectorTagResult as SectorTagResult
     from batchcore.run.portfolio import (
@@ -87,6 +89,7 @@ _ROOMS: Final = {
         "Rows",
         "Text",
     ),
+    "batchcore.run.calculator": ("BatchOrchestrator", "PnLCalculator"),
     "batchcore.run.orchestrator": ("run_batch",),
     "batchcore.run.portfolio": (
         "SectorTagResult",

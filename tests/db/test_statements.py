@@ -9,6 +9,7 @@ import batchcore
 from batchcore.calendar import date_of, load
 from batchcore.config import Settings
 from support import database
+from support.counter import Counter
 from support.generate import MONDAY
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
@@ -24,24 +25,6 @@ RESET = {"check": 1, "persist": 1}
 """What a pool sends when it takes a connection back."""
 
 
-class Counter:
-    """What the server has counted in one database since the last call."""
-
-    def __init__(self, connection: asyncpg.Connection) -> None:
-        self.connection = connection
-
-    async def statements(self) -> int:
-        found = await self.connection.fetchval(
-            r"""
-            SELECT coalesce(sum(calls), 0)::int FROM pg_stat_statements
-            WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND query ~* '^\s*(select|with|copy|insert|update|delete|merge|values)\M'
-            AND query NOT LIKE '%pg_stat_statements%'"""
-        )
-        await self.connection.fetchval("SELECT pg_stat_statements_reset()")
-        return found
-
-
 @pytest_asyncio.fixture
 async def counter(same_host: str):
     async with database.connected(same_host) as connection:
@@ -53,12 +36,15 @@ def sessions_of(count: int) -> list[int]:
     return load("XNYS").sessions(MONDAY, MONDAY + 2 * count + 5).tolist()[:count]
 
 
-async def run(db, days: list[int], on_existing: str = "skip") -> batchcore.BatchResult:
+async def run(
+    db, days: list[int], on_existing: str = "skip", analytics: str = "none"
+) -> batchcore.BatchResult:
     return await batchcore.run_batch(
         db,
         date_of(days[0]),
         date_of(days[-1]),
         on_existing=on_existing,
+        analytics=analytics,
         settings=Settings(min_coverage=0.0),
     )
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.engine import Session
-    from batchcore.db.queries import Queries, Query, Selection
+    from batchcore.db.queries import Boundaries, Queries, Query, Selection
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -128,11 +128,16 @@ def _column(kind: Kind, parts: Any) -> Any:  # noqa: ANN401  # one of four colum
     return values.reshape(-1, 16) if kind == Kind.UUID else values
 
 
-async def load_portfolios(
-    session: Session, queries: Queries, calendar: Calendar, boundary: int, selection: Selection
+async def load_portfolios(  # noqa: PLR0917  # around a day of a calendar, or days of their own
+    session: Session,
+    queries: Queries,
+    calendar: Calendar,
+    boundary: int,
+    selection: Selection,
+    own: Boundaries | None = None,
 ) -> Portfolios:
     """Return the portfolios of a run, sorted by id."""
-    columns = await load(session, queries.portfolios(calendar, boundary, selection))
+    columns = await load(session, queries.portfolios(calendar, boundary, selection, own))
     order = sorted_ids(columns["id"])
 
     def take(name: str) -> Any:  # noqa: ANN401  # a column of the type of the query's
@@ -158,6 +163,37 @@ async def load_portfolios(
         first_flow=take("first_daily_capital_flow"),
         last=snapshot("last"),
     )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Holes:
+    """Sessions without a complete snapshot, of portfolios that have one in the range.
+
+    Attributes:
+        portfolio_id: (n, 16) uint8.
+        earliest: (n,) int32, the day of the earliest complete snapshot of the range.
+        hole: The first session after it without one, though a later one has one.
+        missing: (n,) int64, how many such sessions there are.
+    """
+
+    portfolio_id: npt.NDArray[np.uint8]
+    earliest: npt.NDArray[np.int32]
+    hole: Days
+    missing: npt.NDArray[np.int64]
+
+
+async def load_holes(  # noqa: PLR0917  # the range of a calendar, for some portfolios
+    session: Session,
+    queries: Queries,
+    calendar: Calendar,
+    selection: Selection,
+    start: int | None,
+    end: int,
+) -> Holes:
+    """Return where the chains of portfolios have holes; those before ``start`` do not count."""
+    columns = await load(session, queries.holes(calendar, selection, start, end))
+    earliest: Days = columns["earliest"]
+    return Holes(columns["portfolio_id"], earliest.values, columns["hole"], columns["missing"])
 
 
 def sorted_ids(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
@@ -204,6 +240,7 @@ async def load_fallback(  # noqa: PLR0917  # what is missing in a window
     brought: Sequence[str],
     first: int,
     last: int,
+    since: int | None = None,
 ) -> Prices:
     """Return what `load_prices` of a window leaves out, by one statement.
 
@@ -214,12 +251,13 @@ async def load_fallback(  # noqa: PLR0917  # what is missing in a window
         brought: Spellings whose closes in the window are there already.
         first: First day of the window.
         last: Last day of the window.
+        since: From which day on they are there, if not in the whole window.
 
     Returns:
         Of each spelling the last valid close before the window, and the last finite one where it
         is newer; and the closes in the window of the spellings that were not brought.
     """
-    return Prices(**await load(session, queries.fallback(wanted, brought, first, last)))
+    return Prices(**await load(session, queries.fallback(wanted, brought, first, last, since)))
 
 
 def joined_prices(parts: Sequence[Prices]) -> Prices:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -31,11 +31,13 @@ class SymbolProfiles:
         beta: (u,) float64, NaN without one.
         sector: Of each symbol as stored, None without one.
         is_etf: Of each symbol.
+        found: How many symbols have a profile.
     """
 
     beta: Floats
     sector: tuple[str | None, ...]
     is_etf: tuple[bool, ...]
+    found: int = 0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -51,6 +53,12 @@ class Returns:
     portfolio: npt.NDArray[np.int32]
     day: npt.NDArray[np.int32]
     value: Floats
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return no returns."""
+        no_days = np.zeros(0, dtype=np.int32)
+        return cls(no_days, no_days, np.zeros(0))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -90,6 +98,7 @@ async def load_profiles(
         beta=np.array([beta[row] if row >= 0 else np.nan for row in rows], dtype=np.float64),
         sector=tuple(sector[row] if row >= 0 else None for row in rows),
         is_etf=tuple(row >= 0 and is_etf[row] for row in rows),
+        found=sum(row >= 0 for row in rows),
     )
 
 

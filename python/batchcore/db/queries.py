@@ -84,13 +84,37 @@ class Selection:
         return f"{column} = ANY('{{{listed}}}'::uuid[])"
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Boundaries:
+    """Days that part the snapshots of some portfolios, instead of the day of the run.
+
+    Attributes:
+        ids: (n, 16) uint8, each once.
+        day: (n,) int32.
+    """
+
+    ids: npt.NDArray[np.uint8]
+    day: npt.NDArray[np.int32]
+
+    def rows(self) -> str:
+        """Return them as a table of id and day."""
+        ids = ",".join(str(uuid.UUID(bytes=row.tobytes())) for row in self.ids)
+        days = ",".join(iso_date(day) for day in self.day.tolist())
+        return f"unnest('{{{ids}}}'::uuid[], '{{{days}}}'::date[])"
+
+
 def _uuid(row: npt.NDArray[np.uint8]) -> str:
     return f"'{uuid.UUID(bytes=row.tobytes())}'::uuid"
 
 
 def date_literal(day: int) -> str:
     """Return a day since 1970-01-01 as a date literal."""
-    return f"'{dt.date.fromordinal(day + _EPOCH).isoformat()}'::date"
+    return f"'{iso_date(day)}'::date"
+
+
+def iso_date(day: int) -> str:
+    """Return a day since 1970-01-01 as an ISO date."""
+    return dt.date.fromordinal(day + _EPOCH).isoformat()
 
 
 def text_array(texts: Iterable[str]) -> str:
@@ -101,6 +125,35 @@ def text_array(texts: Iterable[str]) -> str:
     """
     quoted = ",".join('"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts)
     return quote_literal("{" + quoted + "}")
+
+
+def _bits(days: npt.NDArray[np.int32]) -> str:
+    """Return days as a string of bits from the first of them on, for `get_bit`."""
+    bits = np.zeros(int(days[-1] - days[0]) + 1, dtype=np.bool_)
+    bits[days - days[0]] = True
+    # get_bit counts from the lowest bit of each byte
+    return f"decode('{np.packbits(bits, bitorder='little').tobytes().hex()}', 'hex')"
+
+
+def _sessions(calendar: Calendar, start: int | None, end: int) -> str:
+    """Return the sessions up to ``end``, with their places in order, from 0."""
+    if calendar.days is None:  # from the earliest snapshot on, as there is no first day to name
+        first = "(SELECT min(c.day) AS day FROM c)" if start is None else None
+        first = first or f"(SELECT {date_literal(start or 0)} AS day)"
+        return (
+            f"SELECT first.day + i, i::int8 FROM {first} AS first,"  # noqa: S608
+            f" generate_series(0, {date_literal(end)} - first.day) AS i"
+        )
+    days = calendar.days[calendar.days <= end]
+    if start is not None:
+        days = days[days >= start]
+    if len(days) == 0:
+        return "SELECT NULL::date, 0::int8 WHERE false"
+    return (
+        f"SELECT {date_literal(int(days[0]))} + i, row_number() OVER (ORDER BY i) - 1"  # noqa: S608
+        f" FROM generate_series(0, {int(days[-1] - days[0])}) AS i"
+        f" WHERE get_bit({_bits(days)}, i) = 1"
+    )
 
 
 class Queries:
@@ -129,8 +182,14 @@ class Queries:
     def _decimal(self, name: str, table: str, column: str) -> Column:
         return Column(name, Kind.NUMERIC, self._catalog.scale(table, column))
 
-    def portfolios(self, calendar: Calendar, boundary: int, selection: Selection) -> Query:
-        """Return each portfolio with the snapshots around ``boundary``.
+    def portfolios(
+        self,
+        calendar: Calendar,
+        boundary: int,
+        selection: Selection,
+        own: Boundaries | None = None,
+    ) -> Query:
+        """Return each portfolio with the snapshots around ``boundary``, or around one of its own.
 
         Three LATERAL look-ups on the unique index: the latest complete snapshot before the
         boundary, the earliest and the latest from it on. Of those asked for by id, soft-deleted
@@ -158,6 +217,10 @@ class Queries:
         ]
         earliest = [s["equity_balance"], s["daily_pnl"], s["daily_capital_flow"]]
         complete = self.complete(calendar)
+        parting, joined = date_literal(boundary), ""
+        if own is not None and len(own.day):
+            parting = f"COALESCE(own.day, {parting})"
+            joined = f" LEFT JOIN {own.rows()} AS own(id, day) ON own.id = p.{p['id']}"
 
         def lateral(alias: str, names: list[str], order: str) -> str:
             compare = "<" if alias == "before" else ">="
@@ -166,7 +229,7 @@ class Queries:
                 f" LEFT JOIN LATERAL (SELECT {columns}"  # noqa: S608  # quoted
                 f" FROM {self._table('portfolio_snapshots')}"
                 f" WHERE {s['portfolio_id']} = p.{p['id']}"
-                f" AND {s['snapshot_date']} {compare} {date_literal(boundary)} AND {complete}"
+                f" AND {s['snapshot_date']} {compare} {parting} AND {complete}"
                 f" ORDER BY {s['snapshot_date']} {order} LIMIT 1) AS {alias} ON true"
             )
 
@@ -177,7 +240,7 @@ class Queries:
         if selection.ids is not None:
             wanted = selection.condition(f"p.{p['id']}")
         sql = (
-            f"SELECT {', '.join(selected)} FROM {self._table('portfolios')} AS p"  # noqa: S608
+            f"SELECT {', '.join(selected)} FROM {self._table('portfolios')} AS p{joined}"  # noqa: S608
             + lateral("before", cumulative, "DESC")
             + lateral("first", earliest, "ASC")
             + lateral("last", cumulative, "DESC")
@@ -226,14 +289,47 @@ class Queries:
         if len(calendar.days) == 0:
             return "false"
         first, last = int(calendar.days[0]), int(calendar.days[-1])
-        bits = np.zeros(last - first + 1, dtype=np.bool_)
-        bits[calendar.days - first] = True
-        # get_bit counts from the lowest bit of each byte
-        packed = np.packbits(bits, bitorder="little").tobytes().hex()
         return (
             f"{condition} AND CASE WHEN {day} BETWEEN {date_literal(first)} AND"
-            f" {date_literal(last)} THEN get_bit(decode('{packed}', 'hex'), {day} -"
+            f" {date_literal(last)} THEN get_bit({_bits(calendar.days)}, {day} -"
             f" {date_literal(first)}) = 1 ELSE false END"
+        )
+
+    def holes(self, calendar: Calendar, selection: Selection, start: int | None, end: int) -> Query:
+        """Return where the chains of portfolios have holes: sessions without a complete snapshot.
+
+        Of each portfolio that has a complete snapshot in the range: the day of its earliest, the
+        first session after it that has none though a later one has, and how many such sessions
+        there are. Without a start the range begins with the earliest.
+        """
+        table = "portfolio_snapshots"
+        portfolio = self._name(table, "portfolio_id")
+        day = self._name(table, "snapshot_date")
+        after = "" if start is None else f" AND {day} >= {date_literal(start)}"
+        missing = "COALESCE(next.place, (SELECT count(*) FROM sessions)) - own.place - 1"
+        hole = f"c.following IS NOT NULL AND {missing} > 0"
+        sql = (
+            f"WITH c(portfolio, day, following) AS (SELECT {portfolio}, {day},"  # noqa: S608
+            f" lead({day}) OVER (PARTITION BY {portfolio} ORDER BY {day})"
+            f" FROM {self._table(table)} WHERE {selection.condition(portfolio)}{after}"
+            f" AND {self.complete(calendar)}),"
+            f" sessions(day, place) AS ({_sessions(calendar, start, end)})"
+            f" SELECT c.portfolio, min(c.day), min(beyond.day) FILTER (WHERE {hole}),"
+            f" COALESCE(sum({missing}) FILTER (WHERE {hole}), 0)::int8"
+            f" FROM c JOIN sessions AS own ON own.day = c.day"
+            f" LEFT JOIN sessions AS next ON next.day = c.following"
+            f" LEFT JOIN sessions AS beyond ON beyond.place = own.place + 1"
+            f" GROUP BY c.portfolio"
+        )
+        return Query(
+            "holes",
+            sql,
+            (
+                Column("portfolio_id", Kind.UUID),
+                Column("earliest", Kind.DATE),
+                Column("hole", Kind.DATE),
+                Column("missing", Kind.INT8),
+            ),
         )
 
     def symbols(self, selection: Selection) -> Query:
@@ -265,7 +361,12 @@ class Queries:
         return Query("prices", sql, self._price_columns())
 
     def fallback(
-        self, normalised: Iterable[str], brought: Iterable[str], first: int, last: int
+        self,
+        normalised: Iterable[str],
+        brought: Iterable[str],
+        first: int,
+        last: int,
+        since: int | None = None,
     ) -> Query:
         """Return what the closes of a window leave out.
 
@@ -278,9 +379,11 @@ class Queries:
             brought: Spellings whose closes in the window are there already.
             first: First day of the window.
             last: Last day of the window.
+            since: From which day on they are there, if not in the whole window.
         """
         symbol, day, close = self._price_names()
         prices = self._table("market_data_cache")
+        brought = text_array(brought)
         before = f"{day} < {date_literal(first)}"
         sql = (
             f"WITH RECURSIVE spelling(symbol) AS ("  # noqa: S608
@@ -300,9 +403,14 @@ class Queries:
             f") AS earlier(day, close) UNION ALL"
             f" SELECT {symbol}, {day}, {close} FROM {prices} WHERE {symbol} = ANY(ARRAY("
             f"SELECT wanted.symbol FROM wanted"
-            f" WHERE NOT wanted.symbol = ANY({text_array(brought)})))"
+            f" WHERE NOT wanted.symbol = ANY({brought})))"
             f" AND {self._in_window(first, last)}"
         )
+        if since is not None and since > first:
+            sql += (
+                f" UNION ALL SELECT {symbol}, {day}, {close} FROM {prices}"  # noqa: S608
+                f" WHERE {symbol} = ANY({brought}) AND {self._in_window(first, since - 1)}"
+            )
         return Query("fallback", sql, self._price_columns())
 
     def _in_window(self, first: int, last: int) -> str:

@@ -260,6 +260,7 @@ async def _replace(session: Session, schema: Schema, batch: Batch) -> None:
         f"UPDATE {table_name(schema, _TABLE)} AS snapshot SET {changed}"  # noqa: S608  # quoted
         f" FROM {_STAGED_ROWS} AS staged WHERE {same}"
     )
+    await session.execute(f"DROP TABLE pg_temp.{_STAGED_ROWS}")
     if updated != batch.replaced_rows:
         msg = (
             f"{batch.replaced_rows} rows of {schema.table(_TABLE)} were to be replaced,"
@@ -284,3 +285,4 @@ async def _set_equity(session: Session, schema: Schema, batch: Batch, stamp: Sta
         f" WHERE portfolio.{column_name(schema, 'portfolios', 'id')} = staged.id"
         f" AND portfolio.{equity} IS DISTINCT FROM staged.equity_balance"
     )
+    await session.execute(f"DROP TABLE pg_temp.{_STAGED_EQUITY}")

@@ -165,6 +165,7 @@ async def _merge(session: Session, schema: Schema, batch: TableBatch) -> None:
         f" SELECT {taken} FROM {staged} AS staged WHERE NOT EXISTS"
         f" (SELECT FROM {table_name(schema, table)} AS own WHERE {same}) ORDER BY staged.id"
     )
+    await session.execute(f"DROP TABLE pg_temp.{staged}")
 
 
 async def _set_market_values(session: Session, schema: Schema, batch: TableBatch) -> None:
@@ -180,6 +181,7 @@ async def _set_market_values(session: Session, schema: Schema, batch: TableBatch
         f"UPDATE {table_name(schema, _POSITIONS)} AS own SET {changed}"  # noqa: S608  # quoted
         f" FROM {staged} AS staged WHERE {same} AND ({own}) IS DISTINCT FROM ({others})"
     )
+    await session.execute(f"DROP TABLE pg_temp.{staged}")
 
 
 def _pairs(schema: Schema, table: str, columns: tuple[str, ...]) -> Iterator[str]:

@@ -77,12 +77,14 @@ class Analysed:
     Attributes:
         snapshot: Columns of its rows.
         tables: Rows of other tables, one of each name.
+        days: (n,) int32 sessions that these rows are of.
         market_values: Of positions; None where they are not asked for.
         issues: What did not fit; portfolios count those of the chunk.
     """
 
     snapshot: SnapshotAnalytics
     tables: tuple[Table, ...]
+    days: Int32
     market_values: Table | None
     issues: tuple[Issues, ...]
 
@@ -116,6 +118,7 @@ class Analysis:
 
     Attributes:
         parts: What is to be done.
+        factors: Active ones; None where A8 is off or not asked for.
     """
 
     def __init__(
@@ -142,7 +145,7 @@ class Analysis:
         self._market = market
         self._regressions = regressions
         self._profiles = profiles
-        self._factors = factors
+        self.factors = factors
         self._threads = threads
         self._sectors = _sectors(profiles, len(regressions.symbols))
 
@@ -190,6 +193,7 @@ class Analysis:
                 }
             ),
             _by_name(tables),
+            np.unique(rows.day[rows.day == inputs.last_session[rows.portfolio]]),
             values,
             (*issues, fitting.issues()),
         )
@@ -273,10 +277,10 @@ class Analysis:
         )
         if self.parts.position_betas:
             yield table_rows.beta_rows(held, self._regressions.betas(session), fitting)
-        if self._factors is None:
+        if self.factors is None:
             return
         betas = self._regressions.factor_betas(session)
-        yield table_rows.position_factor_rows(held, betas, self._factors, fitting)
+        yield table_rows.position_factor_rows(held, betas, self.factors, fitting)
         yield table_rows.factor_rows(
             {**lots, "value": lots["value"][:, 0]},
             equity=block.equity[:, 0],
@@ -284,7 +288,7 @@ class Analysis:
             portfolio_id=inputs.opening.portfolio_id[block.members],
             session=session,
             betas=betas,
-            factors=self._factors,
+            factors=self.factors,
             fitting=fitting,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from batchcore.db import load as loads
 from batchcore.db.load import normalised
 from batchcore.frames import Prices
+from batchcore.run.snapshots import rescaled
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -37,9 +38,17 @@ class PriceSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Days of closes, both included."""
+    """Days of closes, both included.
+
+    Attributes:
+        first: Where closes begin.
+        needed: The first day that marks are needed of; the days before it only tell how old a
+            close is, and how many there were.
+        last: The last one.
+    """
 
     first: int
+    needed: int
     last: int
 
 
@@ -56,7 +65,8 @@ async def load_closes(
 
     The first statement brings the closes of the symbols as they are spelt on positions. One
     further statement, the fallback, brings what it left out: the last closes before the window,
-    and those in it under other spellings. Closes that are handed in take the place of the first.
+    and those in it under other spellings. Closes that are handed in take the place of the first,
+    of the symbols that they cover from the first day needed on; the fallback brings the others.
 
     Args:
         reader: In the transaction of the run.
@@ -75,13 +85,16 @@ async def load_closes(
         monitor.loaded(prices=len(first))
     else:
         given = first = _of_window(source.to_frame(), wanted, window)
-        brought = [one for one in spelt if source.covers(one, window.first, window.last)]
+        brought = [one for one in spelt if source.covers(one, window.needed, window.last)]
         monitor.loaded(cached=len(first))
-    rest = await loads.load_fallback(reader, queries, wanted, brought, window.first, window.last)
+    since = window.first if given is None else window.needed
+    rest = await loads.load_fallback(
+        reader, queries, wanted, brought, window.first, window.last, since
+    )
     monitor.loaded(fallback=len(rest))
     if given is not None:
         rest = _without(rest, given)
-    found = loads.joined_prices([first, rest])
+    found = loads.joined_prices(_of_one_scale([first, rest]))
     log.info(
         "run=%s phase=load fallback_statements=1 symbols=%d rows=%d without_close=%d",
         monitor.run_id,
@@ -125,6 +138,12 @@ def _without(prices: Prices, others: Prices) -> Prices:
     mine = moved[prices.symbol.codes] if len(moved) else np.zeros(0, dtype=np.int64)
     there = _keys(others.symbol.codes.astype(np.int64), others.day.values)
     return _taken(prices, ~np.isin(_keys(mine, prices.day.values), there))
+
+
+def _of_one_scale(parts: list[Prices]) -> list[Prices]:
+    """Return closes with as many decimals as the one that has most."""
+    scale = max(part.close.scale for part in parts)
+    return [replace(part, close=rescaled(part.close, scale)) for part in parts]
 
 
 def _keys(symbol: npt.NDArray[np.int64], day: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:

@@ -64,8 +64,13 @@ class Regressions:
         self._factor_betas: dict[int, FactorBetas] = {}
 
     def columns(self, symbols: Text) -> Int64:
-        """Return the row in `symbols` of each text in the table of a column."""
-        rows = [self._column[normalised(symbol)] for symbol in symbols.table()]
+        """Return the row in `symbols` of each text in the table of a column.
+
+        Of a symbol that is not of the run it is that of the empty one: a chunk may bring positions
+        of portfolios that the run leaves out.
+        """
+        none = self._column[""]
+        rows = [self._column.get(normalised(symbol), none) for symbol in symbols.table()]
         return np.array(rows, dtype=np.int64)
 
     @cached_property
