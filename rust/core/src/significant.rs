@@ -13,6 +13,12 @@ const DIGITS: usize = 28;
 /// Bytes that the text of any float fits: sign, 17 digits, point, `e`, sign and 3 digits.
 const FLOAT_BYTES: usize = 32;
 
+/// Bits of a float that hold its digits.
+const EXPLICIT_BITS: u32 = f64::MANTISSA_DIGITS - 1;
+
+/// The biased exponent of a float whose last bit is worth 1.
+const UNIT_EXPONENT: i64 = 1075;
+
 /// No rescaling goes further than this many places.
 const MOST_PLACES: u32 = 150;
 
@@ -93,7 +99,8 @@ impl Significant {
         })
     }
 
-    /// Returns the shortest decimal that reads back as `value`; nothing if it is not finite.
+    /// Returns the shortest decimal that reads back as `value`, of several the nearest, of two as
+    /// near the even one, as Python writes it; nothing if it is not finite.
     #[must_use]
     pub fn shortest(value: f64) -> Option<Self> {
         if !value.is_finite() {
@@ -117,13 +124,18 @@ impl Significant {
         }
         let exponent = core::str::from_utf8(bytes.as_slice()).ok()?;
         let exponent: i32 = exponent.parse().ok()?;
+        let exponent = exponent.checked_sub(decimals)?;
+        // Rust takes the larger of two
+        if digits % 2 != 0 && is_tie(value, digits, exponent) {
+            digits = digits.checked_sub(1)?;
+        }
         Some(Self {
             digits: if value.is_sign_negative() {
                 digits.checked_neg()?
             } else {
                 digits
             },
-            exponent: exponent.checked_sub(decimals)?,
+            exponent,
         })
     }
 
@@ -147,6 +159,38 @@ impl Significant {
         let Self { digits, exponent } = self;
         format!("{digits}e{exponent}").parse().unwrap_or(f64::NAN)
     }
+}
+
+/// Returns whether `value`, whatever its sign, is `(digits - 1 / 2) * 10^exponent`.
+///
+/// From 10^0 on no shortest text is as near as another: a float that is a half of `10^exponent` from
+/// one has a neighbour that is nearer to it.
+fn is_tie(value: f64, digits: i128, exponent: i32) -> bool {
+    let bits = value.to_bits();
+    let fraction = bits & ((1 << EXPLICIT_BITS) - 1);
+    let biased = (bits >> EXPLICIT_BITS) & 0x7ff;
+    let mantissa = if biased == 0 {
+        fraction
+    } else {
+        fraction | (1 << EXPLICIT_BITS)
+    };
+    let zeros = mantissa.trailing_zeros();
+    // value = odd * 2^power, so twice the value * 10^places is odd only if power + 1 + places is 0
+    let power = i64::try_from(biased.max(1))
+        .ok()
+        .and_then(|biased| biased.checked_sub(UNIT_EXPONENT)?.checked_add(zeros.into()));
+    let places = i64::from(exponent).checked_neg();
+    let (Some(power), Some(places)) = (power, places) else {
+        return false;
+    };
+    if exponent >= 0 || power.checked_add(1).and_then(|p| p.checked_add(places)) != Some(0) {
+        return false;
+    }
+    let odd = i128::from(mantissa.checked_shr(zeros).unwrap_or_default());
+    let twice = u32::try_from(places)
+        .ok()
+        .and_then(|places| 5i128.checked_pow(places)?.checked_mul(odd));
+    twice.is_some() && twice == digits.checked_mul(2).and_then(|twice| twice.checked_sub(1))
 }
 
 /// Text on the stack.
@@ -226,6 +270,7 @@ mod tests {
             (5e-324, 5, -324),
             (f64::MAX, 17_976_931_348_623_157, 292),
             (-0.0, 0, 0),
+            (0.25, 25, -2),
         ] {
             let found = Significant::shortest(value).unwrap();
             assert_eq!(found, significant(digits, exponent), "{value}");
@@ -233,6 +278,23 @@ mod tests {
         }
         assert_eq!(Significant::shortest(f64::NAN), None);
         assert_eq!(Significant::shortest(f64::NEG_INFINITY), None);
+    }
+
+    #[test]
+    fn of_two_texts_as_near_the_even_one_is_taken() {
+        for (value, digits, exponent) in [
+            ("2212830993522663.25", 22_128_309_935_226_632, -1),
+            ("-2212830993522664.25", -22_128_309_935_226_642, -1),
+            ("2212830993522663.75", 22_128_309_935_226_638, -1),
+            ("600000000000000.25", 6_000_000_000_000_002, -1),
+            ("200000000000000.125", 20_000_000_000_000_012, -2),
+            ("200000000000000.375", 20_000_000_000_000_038, -2),
+            ("12000000000000.0625", 12_000_000_000_000_062, -3),
+            ("12000000000000.1875", 12_000_000_000_000_188, -3),
+        ] {
+            let found = Significant::shortest(value.parse().unwrap()).unwrap();
+            assert_eq!(found, significant(digits, exponent), "{value}");
+        }
     }
 
     #[test]
