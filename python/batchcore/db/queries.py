@@ -195,7 +195,8 @@ class Queries:
         boundary, the earliest and the latest from it on. Of those asked for by id, soft-deleted
         ones come too, marked.
         """
-        p = {c: self._name("portfolios", c) for c in ("id", "equity_balance", "deleted_at")}
+        own_names = ("id", "equity_balance", "currency", "deleted_at")
+        p = {c: self._name("portfolios", c) for c in own_names}
         s = {
             c: self._name("portfolio_snapshots", c)
             for c in (
@@ -233,7 +234,8 @@ class Queries:
                 f" ORDER BY {s['snapshot_date']} {order} LIMIT 1) AS {alias} ON true"
             )
 
-        selected = [f"p.{p['id']}", f"p.{p['equity_balance']}", f"p.{p['deleted_at']} IS NOT NULL"]
+        selected = [f"p.{p[c]}" for c in ("id", "equity_balance", "currency")]
+        selected.append(f"p.{p['deleted_at']} IS NOT NULL")
         for alias, names in (("before", cumulative), ("first", earliest), ("last", cumulative)):
             selected += [f"{alias}.{name}" for name in (s["snapshot_date"], *names)]
         wanted = f"p.{p['deleted_at']} IS NULL"
@@ -265,6 +267,7 @@ class Queries:
             (
                 Column("id", Kind.UUID),
                 self._decimal("equity", "portfolios", "equity_balance"),
+                Column("currency", Kind.TEXT),
                 Column("deleted", Kind.BOOL),
                 *snapshot("before", sums),
                 *snapshot("first", ("equity_balance", "daily_pnl", "daily_capital_flow")),
