@@ -11,6 +11,15 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from batchcore.caches import Closes as Closes
+    from batchcore.caches import CompanyProfile as CompanyProfile
+    from batchcore.caches import CompanyProfileCache as CompanyProfileCache
+    from batchcore.caches import CompanyProfileCacheStats as CompanyProfileCacheStats
+    from batchcore.caches import PriceCache as PriceCache
+    from batchcore.caches import PriceCacheStats as PriceCacheStats
+    from batchcore.caches import Snapshot as Snapshot
+    from batchcore.caches import SnapshotCache as SnapshotCache
+    from batchcore.caches import SnapshotCacheStats as SnapshotCacheStats
     from batchcore.config import Schema as Schema
     from batchcore.config import Settings as Settings
     from batchcore.errors import BatchcoreError as BatchcoreError
@@ -36,6 +45,7 @@ if TYPE_CHECKING:
     from batchcore.frames import Positions as Positions
     from batchcore.frames import Previous as Previous
     from batchcore.frames import Prices as Prices
+    from batchcore.frames import Profiles as Profiles
     from batchcore.frames import Rows as Rows
     from batchcore.frames import Text as Text
     from batchcore.native import compute as compute
@@ -58,6 +68,17 @@ if TYPE_CHECKING:
     from batchcore.run.result import BatchResult as BatchResult
 
 _ROOMS: Final = {
+    "batchcore.caches": (
+        "Closes",
+        "CompanyProfile",
+        "CompanyProfileCache",
+        "CompanyProfileCacheStats",
+        "PriceCache",
+        "PriceCacheStats",
+        "Snapshot",
+        "SnapshotCache",
+        "SnapshotCacheStats",
+    ),
     "batchcore.native": ("compute",),
     "batchcore.config": ("Schema", "Settings"),
     "batchcore.errors": (
@@ -86,6 +107,7 @@ _ROOMS: Final = {
         "Positions",
         "Previous",
         "Prices",
+        "Profiles",
         "Rows",
         "Text",
     ),
