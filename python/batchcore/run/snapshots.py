@@ -77,7 +77,7 @@ def rescaled(column: Decimals, scale: int) -> Decimals:
         return column
     unit = 10 ** (scale - column.scale)
     most = np.int64(2**63 - 1) // unit
-    fits: npt.NDArray[np.bool_] = np.abs(column.values) <= most
+    fits: npt.NDArray[np.bool_] = (column.values <= most) & (column.values >= -most)
     beyond = (column.state == State.VALUE) & ~fits
     return Decimals(
         np.where(fits, column.values, 0) * np.int64(unit),
