@@ -23,6 +23,7 @@ from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
 from batchcore.errors import ConfigError, SchemaError
+from batchcore.report import result_text
 from support import database
 from support.database import Host, Standing, key
 
@@ -473,11 +474,22 @@ async def test_an_absent_table_switches_its_part_off(
         result = await run(host, "full")
 
     assert dict(result.analytics_off) == off == result.to_dict()["analytics_off"]
-    for part in off:
+    for part, reason in off.items():
         assert f"analytics_off={part}" in caplog.text
+        assert f"analytics off: {part}, {reason}" in result_text(result)
     found = (await analytics_of(host))[key("hand"), LAST]
     expected = {name: None if name in nulls else value for name, value in HAND_COLUMNS.items()}
     assert found == expected
+
+
+async def test_a_plan_tells_what_is_off_and_loads_nothing_for_it(host: str) -> None:
+    await fill(host)
+    plain = await run(host, "none", settings=Settings(min_coverage=0.0, dry_run=True))
+    async with executed(host, "DROP TABLE factor_exposures"):
+        planned = await run(host, "full", settings=Settings(min_coverage=0.0, dry_run=True))
+    assert dict(planned.analytics_off) == {"factor_exposures": "no table public.factor_exposures"}
+    assert planned.statements_by_phase == plain.statements_by_phase
+    assert planned.rows_by_load == plain.rows_by_load
 
 
 async def test_a_missing_column_is_named_unless_nothing_is_analysed(host: str) -> None:
