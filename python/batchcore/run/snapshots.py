@@ -43,9 +43,9 @@ def with_snapshots(
     before = portfolios.before
     row = located(given.portfolio_id, portfolios.id)
     counts = (row >= 0) & (given.day < boundary) & calendar.is_session(given.day)
-    stored = before.day.state[row] == State.VALUE
-    counts &= ~stored | (before.day.values[row] <= given.day)
     to, taken = row[counts], np.flatnonzero(counts)
+    later = (before.day.state[to] == State.VALUE) & (before.day.values[to] > given.day[taken])
+    to, taken = to[~later], taken[~later]
     values, state = before.day.values.copy(), before.day.state.copy()
     values[to], state[to] = given.day[taken], State.VALUE
     day = Days(values, state)
