@@ -11,6 +11,15 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from batchcore.caches import Closes as Closes
+    from batchcore.caches import CompanyProfile as CompanyProfile
+    from batchcore.caches import CompanyProfileCache as CompanyProfileCache
+    from batchcore.caches import CompanyProfileCacheStats as CompanyProfileCacheStats
+    from batchcore.caches import PriceCache as PriceCache
+    from batchcore.caches import PriceCacheStats as PriceCacheStats
+    from batchcore.caches import Snapshot as Snapshot
+    from batchcore.caches import SnapshotCache as SnapshotCache
+    from batchcore.caches import SnapshotCacheStats as SnapshotCacheStats
     from batchcore.config import Schema as Schema
     from batchcore.config import Settings as Settings
     from batchcore.errors import BatchcoreError as BatchcoreError
@@ -63,6 +72,17 @@ if TYPE_CHECKING:
     from batchcore.run.result import BatchResult as BatchResult
 
 _ROOMS: Final = {
+    "batchcore.caches": (
+        "Closes",
+        "CompanyProfile",
+        "CompanyProfileCache",
+        "CompanyProfileCacheStats",
+        "PriceCache",
+        "PriceCacheStats",
+        "Snapshot",
+        "SnapshotCache",
+        "SnapshotCacheStats",
+    ),
     "batchcore.native": ("compute",),
     "batchcore.config": ("Schema", "Settings"),
     "batchcore.errors": (

@@ -20,9 +20,10 @@ from batchcore import calendar as calendars
 from batchcore import demo
 from batchcore import reference as ref
 from batchcore.calendar import date_of
-from batchcore.config import Settings
+from batchcore.config import Schema, Settings
 from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
 from batchcore.errors import ConfigError, SchemaError
+from batchcore.report import result_text
 from support import database
 from support.database import Host, Standing, key
 
@@ -473,11 +474,22 @@ async def test_an_absent_table_switches_its_part_off(
         result = await run(host, "full")
 
     assert dict(result.analytics_off) == off == result.to_dict()["analytics_off"]
-    for part in off:
+    for part, reason in off.items():
         assert f"analytics_off={part}" in caplog.text
+        assert f"analytics off: {part}, {reason}" in result_text(result)
     found = (await analytics_of(host))[key("hand"), LAST]
     expected = {name: None if name in nulls else value for name, value in HAND_COLUMNS.items()}
     assert found == expected
+
+
+async def test_a_plan_tells_what_is_off_and_loads_nothing_for_it(host: str) -> None:
+    await fill(host)
+    plain = await run(host, "none", settings=Settings(min_coverage=0.0, dry_run=True))
+    async with executed(host, "DROP TABLE factor_exposures"):
+        planned = await run(host, "full", settings=Settings(min_coverage=0.0, dry_run=True))
+    assert dict(planned.analytics_off) == {"factor_exposures": "no table public.factor_exposures"}
+    assert planned.statements_by_phase == plain.statements_by_phase
+    assert planned.rows_by_load == plain.rows_by_load
 
 
 async def test_a_missing_column_is_named_unless_nothing_is_analysed(host: str) -> None:
@@ -703,3 +715,66 @@ async def test_figures_on_the_real_closes_are_what_plain_python_makes_of_the_tab
             found = None if row[column] is None else float(row[column])
             assert found == pytest.approx(figure, abs=half_a_unit), column
         assert json.loads(row["sector_exposure"]) == pytest.approx(sectors, abs=6e-7)
+
+
+async def test_on_the_real_closes_a_run_of_each_session_gives_what_every_gives(
+    host: str, make_database: Any, template: str
+) -> None:
+    made = demo.seeded(demo.Size(portfolios=25, symbols=None, sessions=4), seed=6)
+    other = await make_database(template)
+    for url in (host, other):
+        await made.write(url)
+    first, last = made.market.start, made.market.end
+
+    await run(host, "every", first, last)
+    for day in made.market.days[made.market.first :].tolist():
+        settings = Settings(min_coverage=0.0, chunk_size=7, threads=1)
+        await run(other, "every", day, day, settings=settings)
+
+    found = await analytics_of(host)
+    assert found == await analytics_of(other)
+    assert len(found) == 100
+    assert None not in {row["beta_calculated_90d"] for row in found.values()}
+
+
+async def test_tables_and_columns_may_have_other_names(host: str) -> None:
+    await fill(host)
+    names = {
+        "company_profiles": ("symbol", "beta", "sector", "is_etf"),
+        "position_market_betas": ("calc_date", "method", "beta", "created_at"),
+        "factor_definitions": ("id", "etf_proxy", "is_active"),
+        "factor_exposures": ("factor_id", "exposure_value", "updated_at"),
+        "position_factor_exposures": ("position_id", "calculation_date", "quality_flag"),
+        "portfolio_snapshots": ("hhi", "sector_exposure", "daily_return"),
+        "positions": ("last_price", "unrealized_pnl"),
+    }
+    schema = Schema(
+        tables={table: f"their {table}" for table in names},
+        columns={f"{table}.{c}": f"its {c}" for table, own in names.items() for c in own},
+    )
+    renamed = [
+        *(
+            f'ALTER TABLE {table} RENAME {column} TO "its {column}"'
+            for table, own in names.items()
+            for column in own
+        ),
+        *(f'ALTER TABLE {table} RENAME TO "their {table}"' for table in names),
+    ]
+    back = [
+        *(f'ALTER TABLE "their {table}" RENAME TO {table}' for table in names),
+        *(
+            f'ALTER TABLE {table} RENAME "its {column}" TO {column}'
+            for table, own in names.items()
+            for column in own
+        ),
+    ]
+    settings = Settings(schema=schema, min_coverage=0.0)
+    async with executed(host, *renamed):
+        await run(host, "full", settings=settings)
+        await run(host, "full", settings=settings, on_existing="replace")
+    async with executed(host, *back):
+        assert await analytics_of(host) == {(key("hand"), LAST): HAND_COLUMNS}
+        for table in TABLES:
+            assert len(await rows_of(host, f"SELECT 1 FROM {table}")) == 1  # noqa: S608
+        (prices,) = await rows_of(host, "SELECT count(last_price) FROM positions")
+        assert prices["count"] == 3

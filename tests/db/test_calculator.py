@@ -311,6 +311,17 @@ async def test_a_snapshot_handed_in_takes_the_place_of_none(same_host: str) -> N
     assert await stored(same_host) == {D2: 320}
 
 
+async def test_no_portfolios_take_no_snapshot(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(1, DAYS))
+
+    result = await calculator().calculate_all_portfolios_pnl(
+        date_of(D2), same_host, [], snapshot_cache=Snapshots(D0, 300)
+    )
+
+    assert result.nothing_to_do
+    assert await stored(same_host) == {}
+
+
 async def test_caches_of_the_package_are_used(same_host: str) -> None:
     await database.fill(same_host, database.plain_host(2, DAYS))
     calculate = calculator().calculate_all_portfolios_pnl

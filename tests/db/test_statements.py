@@ -90,6 +90,45 @@ async def test_a_run_with_nothing_to_do_only_looks(same_host: str, counter: Coun
     assert await counter.statements() == 4
 
 
+async def test_holes_are_found_by_one_statement(same_host: str, counter: Counter) -> None:
+    days = sessions_of(4)
+    await database.fill(same_host, database.plain_host(20, days))
+    await run(same_host, days)
+    await counter.connection.execute(
+        "DELETE FROM portfolio_snapshots WHERE snapshot_date = $1", date_of(days[1])
+    )
+    await counter.statements()
+
+    result = await batchcore.run_batch(
+        same_host,
+        end_date=date_of(days[-1]),
+        on_existing="replace",
+        missing=True,
+        analytics="none",
+    )
+
+    # the first is there; the hole is new, what follows is in place
+    assert result.rows_written == 60
+    assert result.statements_by_phase == {"check": 2, "load": 9, "persist": 5}
+    assert await counter.statements() == 16
+
+
+async def test_a_session_of_the_caller_costs_what_a_run_does(
+    same_host: str, counter: Counter
+) -> None:
+    days = sessions_of(2)
+    await database.fill(same_host, database.plain_host(20, days))
+    calculator = batchcore.PnLCalculator(Settings(chunk_size=5), analytics="none")
+    async with database.connected(same_host) as connection, connection.transaction():
+        await counter.statements()
+        result = await calculator.calculate_all_portfolios_pnl(date_of(days[0]), connection)
+        counted = await counter.statements()
+
+    # of four chunks each costs its own: four loads and three writes
+    assert result.statements_by_phase == {"check": 2, "load": 4 + 4 * 4, "persist": 4 * 3}
+    assert counted == sum(result.statements_by_phase.values())
+
+
 async def test_a_plan_asks_for_positions_only_where_prices_lack(
     same_host: str, counter: Counter
 ) -> None:

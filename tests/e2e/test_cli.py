@@ -238,7 +238,6 @@ def test_the_database_may_come_from_the_variables_of_libpq(
         ((*RANGE, "--threads", "0"), r"threads is 0, expected 1 "),
         ((*RANGE, "--threads", "two"), r"'--threads'.*integer"),
         (("--start", "16.6.2025"), r"'--start': `16.6.2025` is no date, expected YYYY-MM-DD"),
-        ((*RANGE, "--missing"), r"No such option: --missing"),
     ],
 )
 @pytest.mark.parametrize("command", ["run", "plan"])

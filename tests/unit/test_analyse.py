@@ -44,6 +44,12 @@ def test_figures_are_rounded_to_the_decimals_of_their_column() -> None:
     assert issues == []
 
 
+def test_a_half_is_rounded_away_from_zero() -> None:
+    # 1/32 and 3/32 are exact in binary: 312.5 and 937.5 units of the fourth decimal
+    values, _ = fitted(1 / 32, -1 / 32, 3 / 32)
+    assert values == [Decimal("0.0313"), Decimal("-0.0313"), Decimal("0.0938")]
+
+
 def test_figures_beyond_their_column_are_null_with_an_issue() -> None:
     # numeric(6,4) holds up to 99.9999; 99.99996 would be 100.0000
     values, issues = fitted(99.9999, 99.99996, -100.0, math.inf)

@@ -23,7 +23,7 @@ from batchcore.db.load import (
     sorted_ids,
 )
 from batchcore.errors import ConfigError, SnapshotExistsError
-from batchcore.frames import Days, Decimals
+from batchcore.frames import Days, Decimals, Text
 from batchcore.run import plan as plans
 from support import build
 from support.outcome import seeded
@@ -76,6 +76,7 @@ def loaded(
     return Portfolios(
         id=ids(len(rows)),
         equity=build.decimals([Decimal(1)] * len(rows), 2),
+        currency=Text.of(["USD"] * len(rows)),
         deleted=np.isin(np.arange(len(rows)), deleted),
         before=columns(before),
         first_day=earliest.day,
@@ -301,6 +302,7 @@ def joined_portfolios(parts: Sequence[Portfolios], own: npt.NDArray[np.uint8]) -
     plain = ("equity", "first_day", "first_equity", "first_pnl", "first_flow")
     return Portfolios(
         id=own,
+        currency=Text.of(["USD"] * len(parts)),
         deleted=np.concatenate([part.deleted for part in parts]),
         before=snapshot("before"),
         last=snapshot("last"),

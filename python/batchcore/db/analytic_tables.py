@@ -180,7 +180,8 @@ def check_parts(catalog: Catalog, level: str, *, writes: bool = True) -> Parts:
     """
     parts = _parts(catalog, level)
     tables = list(_tables(parts))
-    problems = [*problems_of(catalog, writes=writes), *_problems(catalog, tables, writes=writes)]
+    problems = dict.fromkeys(problems_of(catalog, writes=writes))
+    problems |= dict.fromkeys(_problems(catalog, tables, writes=writes))
     if problems:
         raise schema_error(tuple(problems))
     rooms = {table: MappingProxyType(dict(_rooms(catalog, table))) for table in tables}
@@ -251,7 +252,7 @@ def _problems(catalog: Catalog, tables: list[str], *, writes: bool) -> Iterator[
     for table in tables:
         for column in _written(table):
             schema = catalog.schema
-            found = catalog.columns[table].get(schema.column(table, column))
+            found = catalog.columns.get(table, {}).get(schema.column(table, column))
             if found is None:
                 continue  # told above
             label = f"{schema.namespace}.{schema.table(table)}.{found.name}"

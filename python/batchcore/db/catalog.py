@@ -60,6 +60,7 @@ REQUIRED: Final[Needs] = MappingProxyType(
             {
                 "id": Kind.UUID,
                 "name": Kind.TEXT,
+                "currency": Kind.TEXT,
                 "equity_balance": Kind.NUMERIC,
                 "deleted_at": Kind.TIMESTAMPTZ,
                 "updated_at": Kind.TIMESTAMPTZ,

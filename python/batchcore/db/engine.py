@@ -51,12 +51,20 @@ class Session:
         statements: How many statements each phase has caused.
         phase: The phase that statements are counted under.
         isolation: Level of the transaction, as PostgreSQL writes it.
+        bytes: How many bytes of COPY each phase has received and sent.
     """
 
-    def __init__(self, raw: asyncpg.Connection, statements: Counter[str], phase: str) -> None:
+    def __init__(
+        self,
+        raw: asyncpg.Connection,
+        statements: Counter[str],
+        phase: str,
+        traffic: Counter[str] | None = None,
+    ) -> None:
         self.raw = raw
         self.statements = statements
         self.phase = phase
+        self.bytes: Counter[str] = Counter() if traffic is None else traffic
         self.isolation = ""
 
     @property
@@ -82,6 +90,7 @@ class Session:
         raised: list[Exception] = []
 
         async def sink(data: bytes) -> None:
+            self.bytes[self.phase] += len(data)
             if raised:
                 return
             try:
@@ -102,6 +111,7 @@ class Session:
 
         async def source() -> AsyncIterator[bytes]:
             for piece in pieces:
+                self.bytes[self.phase] += len(piece)
                 yield piece
 
         self.count()
@@ -129,6 +139,7 @@ class Database:
 
     Attributes:
         statements: How many statements each phase has caused, over all connections.
+        bytes: How many bytes of COPY each phase has received and sent.
         owns: Whether connections are of its own, which work outside the caller's transaction.
     """
 
@@ -148,6 +159,7 @@ class Database:
                 connection that is closed.
         """
         self.statements = Counter() if statements is None else statements
+        self.bytes: Counter[str] = Counter()
         self._most: int | None = None
         self._lend: Lend | None = None
         self._savepoint = borrowed.savepoints(database) if borrow else None
@@ -269,7 +281,7 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def _logged(self, raw: asyncpg.Connection, phase: str) -> AsyncIterator[Session]:
-        session = Session(raw, self.statements, phase)
+        session = Session(raw, self.statements, phase, self.bytes)
         raw.add_query_logger(session.log)
         try:
             yield session

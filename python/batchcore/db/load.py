@@ -60,6 +60,7 @@ class Portfolios:
     Attributes:
         id: (n, 16) uint8, ascending.
         equity: `portfolios.equity_balance`.
+        currency: As stored.
         deleted: (n,) bool; True only for portfolios that were asked for by id.
         before: The latest snapshot before the boundary.
         first_day: Date of the earliest snapshot from the boundary on.
@@ -71,6 +72,7 @@ class Portfolios:
 
     id: npt.NDArray[np.uint8]
     equity: Decimals
+    currency: Text
     deleted: npt.NDArray[np.bool_]
     before: SnapshotColumns
     first_day: Days
@@ -155,6 +157,7 @@ async def load_portfolios(  # noqa: PLR0917  # around a day of a calendar, or da
     return Portfolios(
         id=take("id"),
         equity=take("equity"),
+        currency=take("currency"),
         deleted=take("deleted").astype(np.bool_),
         before=snapshot("before"),
         first_day=take("first_day"),

@@ -195,7 +195,8 @@ class Queries:
         boundary, the earliest and the latest from it on. Of those asked for by id, soft-deleted
         ones come too, marked.
         """
-        p = {c: self._name("portfolios", c) for c in ("id", "equity_balance", "deleted_at")}
+        own_names = ("id", "equity_balance", "currency", "deleted_at")
+        p = {c: self._name("portfolios", c) for c in own_names}
         s = {
             c: self._name("portfolio_snapshots", c)
             for c in (
@@ -233,7 +234,8 @@ class Queries:
                 f" ORDER BY {s['snapshot_date']} {order} LIMIT 1) AS {alias} ON true"
             )
 
-        selected = [f"p.{p['id']}", f"p.{p['equity_balance']}", f"p.{p['deleted_at']} IS NOT NULL"]
+        selected = [f"p.{p[c]}" for c in ("id", "equity_balance", "currency")]
+        selected.append(f"p.{p['deleted_at']} IS NOT NULL")
         for alias, names in (("before", cumulative), ("first", earliest), ("last", cumulative)):
             selected += [f"{alias}.{name}" for name in (s["snapshot_date"], *names)]
         wanted = f"p.{p['deleted_at']} IS NULL"
@@ -265,6 +267,7 @@ class Queries:
             (
                 Column("id", Kind.UUID),
                 self._decimal("equity", "portfolios", "equity_balance"),
+                Column("currency", Kind.TEXT),
                 Column("deleted", Kind.BOOL),
                 *snapshot("before", sums),
                 *snapshot("first", ("equity_balance", "daily_pnl", "daily_capital_flow")),
@@ -520,8 +523,9 @@ class Queries:
         )
         sql = (
             f"SELECT {names['portfolio_id']}, {names['symbol']}, {names['entry_date']},"  # noqa: S608
-            f" GREATEST({left}, {self._last_event(names['id'])})"
-            f" FROM {self._table('positions')} AS p WHERE {names['deleted_at']} IS NULL"
+            f" GREATEST({left}, events.last) FROM {self._table('positions')} AS p"
+            f" LEFT JOIN ({self._last_events()}) AS events(id, last) ON events.id = {names['id']}"
+            f" WHERE {names['deleted_at']} IS NULL"
             f" AND {selection.condition(names['portfolio_id'])}"
             f" AND {names['symbol']} = ANY({text_array(spellings)})"
             f" AND {kind} IN ('LC', 'LP', 'SC', 'SP', 'LONG', 'SHORT')"
@@ -541,17 +545,20 @@ class Queries:
             ),
         )
 
-    def _last_event(self, position: str) -> str:
-        """Return the expression for the end of the last lot that an event of a position made."""
+    def _last_events(self) -> str:
+        """Return of each position the end of the last lot that an event of it made.
+
+        One pass over the events: a host need have no index on their position.
+        """
         table = "position_realized_events"
         if not self.has_table(table):
-            return "NULL::date"
-        names = {c: f"e.{self._name(table, c)}" for c in ("position_id", "trade_date")}
-        quantity = f"e.{self._name(table, 'quantity_closed')}"
+            return "SELECT NULL::uuid, NULL::date WHERE false"
+        names = ("position_id", "trade_date", "quantity_closed")
+        position, day, quantity = (self._name(table, name) for name in names)
         return (
-            f"(SELECT max({names['trade_date']}) FROM {self._table(table)} AS e"  # noqa: S608
-            f" WHERE {names['position_id']} = {position} AND isfinite({names['trade_date']})"
-            f" AND {self._finite(quantity)} AND {quantity} > 0)"
+            f"SELECT {position}, max({day}) FROM {self._table(table)}"  # noqa: S608
+            f" WHERE isfinite({day}) AND {self._finite(quantity)} AND {quantity} > 0"
+            f" GROUP BY {position}"
         )
 
     def events(self, selection: Selection) -> Query:

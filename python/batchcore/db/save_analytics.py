@@ -72,6 +72,12 @@ class TablesBatch:
         batches = (*self.tables, self.market_values) if self.market_values else self.tables
         return sum(len(piece) for batch in batches for piece in batch.pieces)
 
+    @property
+    def rows(self) -> int:
+        """Rows that they hold."""
+        values = 0 if self.market_values is None else self.market_values.rows
+        return sum(batch.rows for batch in self.tables) + values
+
 
 def encode_tables(
     tables: ChunkTables, *, id_unix_ms: int, random: bytes, unix_us: int

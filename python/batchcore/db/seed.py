@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Final
 
 from batchcore import _core
 from batchcore.config import Schema
 from batchcore.db.catalog import OPTIONAL, REQUIRED, check_revision, inspect
 from batchcore.db.engine import Database, driver_errors, transaction
+from batchcore.db.fields import field_of
 from batchcore.db.sql import table_name
 from batchcore.errors import ConfigError
-from batchcore.frames import Constant, Days, Decimals, Integers, Moment, Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    import numpy.typing as npt
 
     from batchcore.db.engine import Session
     from batchcore.frames import Table
@@ -32,8 +28,6 @@ NEEDED: Final = frozenset(REQUIRED) - OPTIONAL
 
 RESULTS: Final = "portfolio_snapshots"
 """The table that a fill leaves empty, and that must be so before it."""
-
-Field = tuple[str, str, tuple[Any, ...], "npt.NDArray[np.uint8] | None"]
 
 
 async def fill(
@@ -103,36 +97,8 @@ async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> N
 
 
 async def _copy(session: Session, schema: Schema, table: Table) -> int:
-    fields = [_field(name, column) for name, column in table.columns.items()]
+    fields = [field_of(name, column) for name, column in table.columns.items()]
     pieces = _core.encode(fields=fields, rows=table.rows, piece_bytes=PIECE_BYTES)
     columns = [schema.column(table.name, name) for name in table.columns]
     name, namespace = schema.table(table.name), schema.namespace
     return await session.copy_in(name, columns, pieces, namespace=namespace)
-
-
-def _field(
-    name: str,
-    column: (
-        npt.NDArray[np.uint8 | np.bool_] | Decimals | Days | Integers | Text | Constant | Moment
-    ),
-) -> Field:
-    kind: str
-    values: tuple[Any, ...]
-    match column:
-        case Decimals():
-            kind, values = "numeric", (column.values, column.scale)
-        case Days():
-            kind, values = "date", (column.values,)
-        case Integers():
-            kind, values = "int4", (column.values,)
-        case Text():
-            kind, values = "text", (column.codes, column.offsets, column.data)
-        case Moment():
-            kind, values = "timestamptz", (column.unix_us,)
-        case Constant():
-            kind, values = "bool" if isinstance(column.value, bool) else "text", (column.value,)
-        case np.ndarray() if column.dtype == np.bool_:
-            kind, values = "bool", (column.view(np.uint8),)
-        case _:
-            kind, values = "uuid", (column,)
-    return name, kind, values, getattr(column, "state", None)

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 SHARE_SCALE: Final = 6
 """Decimals of the shares in `sector_exposure`."""
 
+HALF: Final = 0.5
+
 _MOST: Final = 10.0**18
 
 
 class Fitting:
-    """Rounds figures to their columns, half to even, and keeps those that do not fit.
+    """Rounds figures to their columns, half away from zero, and keeps those that do not fit.
 
     Such a figure becomes NULL, with an issue `analytic_out_of_range`.
     """
@@ -114,7 +116,8 @@ class Fitting:
 
 def _rounded(figures: Floats, scale: int, limit: float) -> tuple[Int64, Bools]:
     """Return mantissas, and which of them are below the limit."""
-    mantissas = np.rint(figures * 10.0**scale)
+    part, whole = np.modf(figures * 10.0**scale)
+    mantissas = whole + np.copysign(np.abs(part) >= HALF, part)
     fits = np.abs(mantissas) < limit
     return np.where(fits, mantissas, 0).astype(np.int64), fits
 

@@ -160,7 +160,7 @@ class Run:
             self.progress(*self.at)
 
     async def _run(self) -> BatchResult:
-        counts = {"statements": self.database.statements}
+        counts = {"statements": self.database.statements, "bytes": self.database.bytes}
         with self.monitor.span(counts) as span:
             if self.database.owns:
                 async with self.database.snapshot("check") as reader:
@@ -265,7 +265,9 @@ class Run:
     def _count(self, item: Computed) -> None:
         rows, first = item.rows, item.chunk.rows.start
         self.monitor.rows["compute"] += len(rows)
-        self.monitor.rows["persist"] += len(rows)
+        tables = 0 if item.batch.tables is None else item.batch.tables.rows
+        self.monitor.rows["analytics"] += tables
+        self.monitor.rows["persist"] += len(rows) + tables
         self.rows_written += len(rows)
         self.bytes_written += item.batch.size_bytes
         self.marks += rows.marks.sum(axis=0, dtype=np.int64)
@@ -307,7 +309,7 @@ class Run:
             consistent=self.consistent,
             chunks=self.committed,
             rows_by_phase=dict(self.monitor.rows),
-            bytes_by_phase={"persist": self.bytes_written},
+            bytes_by_phase=dict(self.database.bytes),
             analytics=self.request.analytics,
             analytics_off=dict(self.prepared.parts.off),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan, Range
     from batchcore.run.request import Request
+
+
+log = logging.getLogger("batchcore")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -120,6 +124,7 @@ class Preparation:
         holes = await self._holes()
         portfolios = await self._portfolios(holes)
         plan = self._plan(portfolios, holes)
+        self._look_at_currencies(portfolios.currency, plan)
         return Prepared(
             queries=self.queries,
             parts=self.parts,
@@ -201,6 +206,16 @@ class Preparation:
         return plans.make_plan(
             portfolios, self.calendar, self.days, self.request.on_existing, rewrite
         )
+
+    def _look_at_currencies(self, currency: Text, plan: Plan) -> None:
+        """Report portfolios of several currencies: prices are taken to be in each's own (S1)."""
+        names = currency.table()
+        codes = np.unique(currency.codes[plan.works() & (currency.state == State.VALUE)])
+        found = sorted({names[code].strip() for code in codes.tolist()})
+        if len(found) > 1:
+            listed = ", ".join(found)
+            log.warning("run=%s currencies=%s", self.monitor.run_id, ",".join(found))
+            self.issues.add_one("currencies", -1, listed)
 
     async def _prices(self, plan: Plan) -> Prices:
         lookback = self.settings.lookback_days

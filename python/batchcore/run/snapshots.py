@@ -43,9 +43,9 @@ def with_snapshots(
     before = portfolios.before
     row = located(given.portfolio_id, portfolios.id)
     counts = (row >= 0) & (given.day < boundary) & calendar.is_session(given.day)
-    stored = before.day.state[row] == State.VALUE
-    counts &= ~stored | (before.day.values[row] <= given.day)
     to, taken = row[counts], np.flatnonzero(counts)
+    later = (before.day.state[to] == State.VALUE) & (before.day.values[to] > given.day[taken])
+    to, taken = to[~later], taken[~later]
     values, state = before.day.values.copy(), before.day.state.copy()
     values[to], state[to] = given.day[taken], State.VALUE
     day = Days(values, state)
@@ -77,7 +77,7 @@ def rescaled(column: Decimals, scale: int) -> Decimals:
         return column
     unit = 10 ** (scale - column.scale)
     most = np.int64(2**63 - 1) // unit
-    fits: npt.NDArray[np.bool_] = np.abs(column.values) <= most
+    fits: npt.NDArray[np.bool_] = (column.values <= most) & (column.values >= -most)
     beyond = (column.state == State.VALUE) & ~fits
     return Decimals(
         np.where(fits, column.values, 0) * np.int64(unit),

@@ -160,6 +160,8 @@ class Stages:
                 inputs = self._analytic_inputs(loaded.chunk, loaded.facts, opening, rows)
                 analyse = partial(prices.analysis.analyse, inputs, self.cancel)
                 analysed = await self._in_thread(analyse)
+            every = prices.analysis.parts.level == "every"
+            self.monitor.rows["analytics"] += len(rows) if every else int((rows.written > 0).sum())
         with self.monitor.phase("compute"):
             encoded = partial(self._encoded, loaded, opening, rows, analysed, prices.analysis)
             return await self._in_thread(encoded)

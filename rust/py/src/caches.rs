@@ -113,7 +113,7 @@ impl PriceReader {
         date: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let day = self.day_of(date)?;
-        let Some(close) = self.price_on(symbol_text(symbol)?, day) else {
+        let Some(close) = self.price_on(symbol_text(symbol)?, day, &mut 0) else {
             self.shared.misses.fetch_add(1, Ordering::Relaxed);
             return Ok(None);
         };
@@ -158,13 +158,13 @@ impl PriceReader {
         let day = self.day_of(date)?;
         let known = self.prices_of(py, day);
         let prices = PyDict::new(py);
-        let (mut hits, mut misses) = (0, 0);
+        let (mut hits, mut misses, mut near) = (0, 0, 0);
         for symbol in each(symbols)? {
             let symbol = symbol?;
             let text = symbol_text(&symbol)?;
             let price = match known.get_item(&symbol)? {
                 Some(price) => Some(price),
-                None => match self.price_on(text, day) {
+                None => match self.price_on(text, day, &mut near) {
                     Some(close) => {
                         let price = self.to_decimal(py, close)?;
                         known.set_item(&symbol, &price)?;
@@ -196,9 +196,9 @@ impl PriceReader {
         let expected = symbols.len().unwrap_or_default();
         let mut values = Vec::with_capacity(expected);
         let mut states = Vec::with_capacity(expected);
-        let mut hits = 0;
+        let (mut hits, mut near) = (0, 0);
         for symbol in each(symbols)? {
-            let close = self.price_on(symbol_text(&symbol?)?, day);
+            let close = self.price_on(symbol_text(&symbol?)?, day, &mut near);
             let value = close.map(|close| rescaled(close.mantissa, close.scale, scale));
             let state = match value {
                 Some(Some(_)) => State::Value,
@@ -219,7 +219,7 @@ impl PriceReader {
     /// Return whether `get` has a price, without counting.
     fn has(&self, symbol: &Bound<'_, PyAny>, date: &Bound<'_, PyAny>) -> PyResult<bool> {
         let day = self.day_of(date)?;
-        Ok(self.price_on(symbol_text(symbol)?, day).is_some())
+        Ok(self.price_on(symbol_text(symbol)?, day, &mut 0).is_some())
     }
 
     /// Return whether a close was laid over a symbol and date, 0 too.
@@ -329,13 +329,13 @@ impl PriceReader {
         }
     }
 
-    fn price_on(&self, symbol: &str, day: Day) -> Option<Close> {
+    fn price_on(&self, symbol: &str, day: Day, near: &mut usize) -> Option<Close> {
         let store = &self.store.get().store;
         if self.shared.has_laid.load(Ordering::Relaxed) {
             return self.shared.laid().price_on(store, symbol.as_bytes(), day);
         }
         let symbol = store.find(symbol.as_bytes())?;
-        let mantissa = store.on(symbol, day)?;
+        let mantissa = store.on_near(symbol, day, near)?;
         (mantissa > 0).then_some(Close {
             mantissa,
             scale: store.scale(),
