@@ -9,6 +9,7 @@ import asyncpg
 import numpy as np
 
 from batchcore import market as markets
+from batchcore import universe
 from batchcore.calendar import date_of
 from batchcore.frames import (
     Days,
@@ -16,6 +17,7 @@ from batchcore.frames import (
     Events,
     Flows,
     Inputs,
+    Integers,
     Opening,
     Positions,
     Previous,
@@ -77,14 +79,26 @@ class Host:
         return [date_of(day) for day in self.market.days[self.market.first :].tolist()]
 
 
-async def filled(url: str, size: Size) -> Host:
-    """Return the database at `url`, whose tables are empty, with portfolios and prices in it."""
+async def filled(url: str, size: Size, *, analytics: bool = False) -> Host:
+    """Return the database at `url`, whose tables are empty, with portfolios and prices in it.
+
+    With `analytics`, also what they read: profiles, benchmark weights, factors, their ETFs, and
+    closes of half a year before the first session.
+    """
     market = markets.generated_market(size.symbols, size.sessions, seed=1)
     held = markets.generated_portfolios(size.portfolios, market, positions=POSITIONS, seed=2)
-    prices = markets.price_table(market, seed=3)
+    priced = markets.with_factors(market, seed=6) if analytics else market
+    prices = markets.price_table(priced, seed=3)
+    tables = [*held.tables, prices]
+    if analytics:
+        day = int(market.days[0])
+        profiles = universe.generated_profiles(priced, seed=7)
+        tables.append(universe.profile_table(profiles, day=day))
+        tables.append(universe.factor_table(day=day, seed=8))
+        tables.append(universe.benchmark_table(day=day, seed=9))
     connection = await asyncpg.connect(url)
     try:
-        for table in (*held.tables, prices):
+        for table in tables:
             values = [_values(column, table.rows) for column in table.columns.values()]
             await connection.copy_records_to_table(
                 table.name, records=zip(*values, strict=True), columns=list(table.columns)
@@ -99,6 +113,8 @@ def _values(column, rows: int) -> list:
     """Return what asyncpg takes for the rows of a column."""
     if isinstance(column, markets.Constant):
         return [column.value] * rows
+    if isinstance(column, np.ndarray) and column.dtype == np.bool_:
+        return column.tolist()
     if isinstance(column, np.ndarray):
         return [uuid.UUID(bytes=row.tobytes()) for row in column]
     if isinstance(column, Text):
@@ -107,6 +123,8 @@ def _values(column, rows: int) -> list:
         values = [EPOCH + timedelta(microseconds=column.unix_us)] * rows
     elif isinstance(column, Days):
         values = [date_of(day) for day in column.values.tolist()]
+    elif isinstance(column, Integers):
+        values = column.values.tolist()
     else:
         values = [Decimal(units).scaleb(-column.scale) for units in column.values.tolist()]
     if column.state is None:

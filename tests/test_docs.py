@@ -55,20 +55,20 @@ def sources() -> Iterator[Path]:
 
 
 def defined_rules() -> set[str]:
-    found = re.findall(r"^### (S\d+) ", SEMANTICS.read_text(), re.MULTILINE)
+    found = re.findall(r"^### ([AS]\d+) ", SEMANTICS.read_text(), re.MULTILINE)
     return {*found, *re.findall(r"^### (L\d+) ", LEGACY.read_text(), re.MULTILINE)}
 
 
-def test_the_rules_are_s1_to_s14_and_l1_to_l34() -> None:
-    rules = {f"S{number}" for number in range(1, 15)} | {f"L{number}" for number in range(1, 35)}
-    assert defined_rules() == rules
+def test_the_rules_are_a1_to_a8_l1_to_l34_and_s1_to_s14() -> None:
+    last = {"A": 8, "L": 34, "S": 14}
+    assert defined_rules() == {f"{a}{n}" for a in last for n in range(1, last[a] + 1)}
 
 
 def test_every_rule_that_code_names_is_defined() -> None:
     named = {
         (rule, path.relative_to(ROOT).as_posix())
         for path in sources()
-        for rule in re.findall(r"\b[SL]\d{1,2}\b", path.read_text(encoding="utf-8"))
+        for rule in re.findall(r"\b[ALS]\d{1,2}\b", path.read_text(encoding="utf-8"))
     }
     assert len(named) > 100, "the search finds nothing"
     assert sorted(name for name in named if name[0] not in defined_rules()) == []
@@ -85,7 +85,7 @@ def named_issues() -> set[str]:
     core = (ROOT / "rust/core/src/pnl/issue.rs").read_text()
     names = set(re.findall(r'Self::\w+ => "(\w+)"', core))
     for path in (ROOT / "python/batchcore/run").glob("*.py"):
-        calls = re.findall(r"\badd_(?:noticed|one)\(\s*\"(\w+)\"", path.read_text())
+        calls = re.findall(r"\badd_(?:noticed|one|told)\(\s*\"(\w+)\"", path.read_text())
         names.update(calls)
     return names | {"stale", "unpriced"}
 
@@ -358,6 +358,7 @@ def test_every_public_name_is_told() -> None:
         ("Schema", batchcore.Schema),
         ("BatchResult", batchcore.BatchResult),
         ("BatchResult", PortfolioResults),
+        ("One portfolio", batchcore.SectorTagResult),
         *(
             ("compute", frame)
             for frame in (

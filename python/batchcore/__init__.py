@@ -39,7 +39,22 @@ if TYPE_CHECKING:
     from batchcore.frames import Rows as Rows
     from batchcore.frames import Text as Text
     from batchcore.native import compute as compute
+    from batchcore.run.calculator import BatchOrchestrator as BatchOrchestrator
+    from batchcore.run.calculator import PnLCalculator as PnLCalculator
     from batchcore.run.orchestrator import run_batch as run_batch
+    from batchcore.run.portfolio import SectorTagResult as SectorTagResult
+    from batchcore.run.portfolio import (
+        calculate_portfolio_provider_beta as calculate_portfolio_provider_beta,
+    )
+    from batchcore.run.portfolio import (
+        calculate_portfolio_sector_exposure as calculate_portfolio_sector_exposure,
+    )
+    from batchcore.run.portfolio import (
+        restore_sector_tag_for_position as restore_sector_tag_for_position,
+    )
+    from batchcore.run.portfolio import (
+        restore_sector_tags_for_portfolio as restore_sector_tags_for_portfolio,
+    )
     from batchcore.run.result import BatchResult as BatchResult
 
 _ROOMS: Final = {
@@ -74,7 +89,15 @@ _ROOMS: Final = {
         "Rows",
         "Text",
     ),
+    "batchcore.run.calculator": ("BatchOrchestrator", "PnLCalculator"),
     "batchcore.run.orchestrator": ("run_batch",),
+    "batchcore.run.portfolio": (
+        "SectorTagResult",
+        "calculate_portfolio_provider_beta",
+        "calculate_portfolio_sector_exposure",
+        "restore_sector_tag_for_position",
+        "restore_sector_tags_for_portfolio",
+    ),
     "batchcore.run.result": ("BatchResult",),
 }
 _HOMES: Final = {name: room for room, names in _ROOMS.items() for name in names}

@@ -1,17 +1,31 @@
 """The compiled core: converts arrays, calls Rust, converts back. Use `batchcore.native`."""
 
+import datetime as dt
+from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
-from batchcore.frames import Events, Flows, Opening, Positions, Previous, Prices, Text
+from batchcore.frames import (
+    Events,
+    Flows,
+    Opening,
+    Positions,
+    Previous,
+    Prices,
+    Profiles,
+    Text,
+)
 
 __all__ = [
     "CancelFlag",
     "Decoder",
     "Marks",
+    "PriceReader",
     "PriceStore",
+    "ProfileStore",
     "SnapshotStore",
     "__version__",
     "build_profile",
@@ -53,11 +67,58 @@ class PriceStore:
     def left_out(self) -> int: ...
 
 @final
+class PriceReader:
+    def __new__(cls, store: PriceStore, days: dict[dt.date, int]) -> PriceReader: ...
+    def over(self, store: PriceStore) -> PriceReader: ...
+    def get(self, symbol: str, date: dt.date) -> Decimal | None: ...
+    def get_with_lookback(
+        self, symbol: str, date: dt.date, lookback_days: int
+    ) -> tuple[Decimal, int] | None: ...
+    def get_batch(self, symbols: Iterable[str], date: dt.date) -> dict[str, Decimal]: ...
+    def get_array(
+        self, symbols: Iterable[str], date: dt.date
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], int]: ...
+    def has(self, symbol: str, date: dt.date) -> bool: ...
+    def is_laid(self, symbol: str, date: dt.date) -> bool: ...
+    def set(self, symbol: str, date: dt.date, mantissa: int, scale: int) -> None: ...
+    def columns(self, *, laid: bool) -> dict[str, Any]: ...
+    def spread(self) -> tuple[int, int]: ...
+    @property
+    def scale(self) -> int: ...
+    @property
+    def counts(self) -> tuple[int, int, int]: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def last_batch(self) -> dict[str, Decimal] | None: ...
+
+@final
+class ProfileStore:
+    @staticmethod
+    def from_frame(profiles: Profiles) -> ProfileStore: ...
+    def get(
+        self, symbol: str
+    ) -> (
+        tuple[str | None, Decimal | None, str | None, str | None, str | None, Decimal | None, bool]
+        | None
+    ): ...
+    def columns(self) -> dict[str, Any]: ...
+    def __len__(self) -> int: ...
+    @property
+    def size_bytes(self) -> int: ...
+
+@final
 class SnapshotStore:
     @staticmethod
     def from_frame(previous: Previous) -> SnapshotStore: ...
     def before(self, portfolio_id: bytes, day: int) -> int | None: ...
+    def latest(
+        self, portfolio_id: bytes
+    ) -> tuple[int, Decimal, Decimal | None, Decimal | None, Decimal | None] | None: ...
+    def columns(self) -> dict[str, Any]: ...
     def __len__(self) -> int: ...
+    @property
+    def size_bytes(self) -> int: ...
 
 @final
 class Marks:

@@ -188,6 +188,25 @@ class Calendar:
             raise ConfigError(f"calendar `{self.code}` has no session by {iso_of(day)}", "end")
         return int(self.days[row - 1])
 
+    def last_sessions(self, end: int, count: int) -> Int32:
+        """Return the last sessions that are not after ``end``.
+
+        Args:
+            end: A day, session or not.
+            count: How many; there are fewer where the calendar begins.
+
+        Returns:
+            (n,) int32, sorted, read-only.
+
+        Raises:
+            ConfigError: ``end`` is outside the calendar.
+        """
+        self._check(end, end)
+        if self.days is None:
+            return self.sessions(max(end - count + 1, self.first_day), end)
+        row = int(np.searchsorted(self.days, end, side="right"))
+        return self.days[max(row - count, 0) : row]
+
     def _check(self, start: int, end: int) -> None:
         if start > end:
             raise ConfigError(f"start {iso_of(start)} is after end {iso_of(end)}", "start")

@@ -47,7 +47,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
-from batchcore.config import ON_EXISTING, POLICIES, Settings
+from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Settings
 from batchcore.errors import (
     BatchcoreError,
     ConfigError,
@@ -274,6 +274,16 @@ def _batch(
         str,
         typer.Option(metavar="|".join(ON_EXISTING), help="What becomes of existing snapshots."),
     ] = ON_EXISTING[0],
+    missing: Annotated[
+        bool,
+        typer.Option(
+            "--missing", help="Tell holes between snapshots; with replace, fill them and go on."
+        ),
+    ] = False,
+    analytics: Annotated[
+        str,
+        typer.Option(metavar="|".join(ANALYTICS), help="What of the analytics is written."),
+    ] = ANALYTICS[0],
     min_coverage: Annotated[
         float,
         typer.Option(metavar="X", help="Share of symbols that a session needs closes of, 0 to 1."),
@@ -320,6 +330,8 @@ def _batch(
                 policy=policy,
                 calendar=calendar,
                 on_existing=on_existing,
+                missing=missing,
+                analytics=analytics,
                 settings=settings,
                 progress=progress,
             )

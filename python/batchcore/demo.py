@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+import numpy as np
+
+from batchcore.analytics.returns import simple_returns
+from batchcore.analytics.symbol_beta import symbol_betas
 from batchcore.calendar import date_of
+from batchcore.data import CLOSE_SCALE, real_profiles
 from batchcore.db.migrate import migrate
 from batchcore.db.read import Valuation, reading
 from batchcore.db.seed import fill
@@ -18,16 +24,27 @@ from batchcore.market import (
     generated_portfolios,
     price_table,
     real_market,
+    with_factors,
 )
 from batchcore.run.orchestrator import run_batch
-from batchcore.units import State
+from batchcore.units import FACTOR_ETFS, State
+from batchcore.universe import (
+    BETA_SCALE,
+    benchmark_table,
+    factor_table,
+    generated_profiles,
+    profile_table,
+    tag_tables,
+    user_table,
+)
 from batchcore.verify import Checked, check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from batchcore.config import Settings
-    from batchcore.frames import Decimals
+    from batchcore.data import Profile
+    from batchcore.frames import Decimals, Table
     from batchcore.market import Market, Portfolios
     from batchcore.run.result import BatchResult
 
@@ -74,19 +91,37 @@ class Size:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Seeded:
-    """A market and portfolios, not written anywhere yet.
+    """A market, portfolios and what surrounds them, not written anywhere yet.
 
     Attributes:
         size: What was asked for.
         seed: Of the random numbers.
-        market: Closes.
+        market: Closes of what portfolios hold.
         portfolios: Portfolios and all that belongs to them.
+        prices: The market as the price table has it: with factor ETFs, and history for betas.
+        profiles: Companies and funds of ``prices``.
     """
 
     size: Size
     seed: int
     market: Market
     portfolios: Portfolios
+    prices: Market
+    profiles: tuple[Profile, ...]
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Return all tables in an order that foreign keys allow."""
+        day, seed = int(self.market.days[0]), self.seed
+        return (
+            user_table(self.portfolios, day=day),
+            *self.portfolios.tables,
+            *tag_tables(self.portfolios, day=day, seed=seed),
+            profile_table(self.profiles, day=day),
+            factor_table(day=day, seed=seed),
+            benchmark_table(day=day, seed=seed),
+            price_table(self.prices, seed=seed),
+        )
 
     def opening(self) -> dict[UUID, Decimal | None]:
         """Return the opening equity of each portfolio."""
@@ -102,8 +137,7 @@ class Seeded:
             SchemaError: the database was not migrated; nothing was written.
             DatabaseError: the database refused or went away; nothing was written.
         """
-        prices = price_table(self.market, seed=self.seed)
-        return await fill(db, [*self.portfolios.tables, prices], progress=progress)
+        return await fill(db, self.tables, progress=progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +199,38 @@ def seeded(size: Size, *, seed: int) -> Seeded:
         ConfigError: a number out of its range.
     """
     if size.symbols is None:
-        market = real_market(size.sessions)
+        market = prices = real_market(size.sessions)
         portfolios = demo_portfolios(market, count=size.portfolios, seed=seed)
+        profiles = with_betas(real_profiles(), market)
     else:
         market = generated_market(size.symbols, size.sessions, seed=seed)
         portfolios = generated_portfolios(size.portfolios, market, seed=seed)
-    return Seeded(size, seed, market, portfolios)
+        prices = with_factors(market, seed=seed)
+        profiles = generated_profiles(prices, seed=seed)
+    return Seeded(size, seed, market, portfolios, prices, profiles)
+
+
+def with_betas(profiles: Sequence[Profile], market: Market) -> tuple[Profile, ...]:
+    """Return profiles with the betas of the session before the first one to value.
+
+    Those of A5, to 4 decimals, so that none knows a close of the sessions that are valued. None
+    where there are fewer than 60 sessions before them.
+
+    Args:
+        profiles: Of symbols of the market.
+        market: With SPY.
+    """
+    known = np.where(market.known, market.closes, np.nan)[: market.first]
+    returns = simple_returns(known / 10**CLOSE_SCALE)
+    spy = market.symbols.index(FACTOR_ETFS[0])
+    betas = dict(
+        zip(market.symbols, symbol_betas(returns, returns[:, spy]).beta[0].tolist(), strict=True)
+    )
+    return tuple(
+        replace(profile, beta=None if math.isnan(beta) else round(Decimal(beta), BETA_SCALE))
+        for profile in profiles
+        for beta in [betas[profile.symbol]]
+    )
 
 
 async def run_demo(
@@ -229,7 +289,7 @@ async def run_demo(
         size=size,
         seed=seed,
         symbols=len(market.symbols),
-        closes=int(market.known.sum()),
+        closes=int(data.prices.known.sum()),
         positions=len(data.portfolios.inputs.positions),
         result=result,
         shown=tuple(shown),

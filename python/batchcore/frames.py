@@ -221,6 +221,31 @@ def joined(parts: Sequence[Text]) -> Text:
     )
 
 
+def joined_decimals(parts: Sequence[Decimals]) -> Decimals:
+    """Return columns one after the other, in the largest of their scales.
+
+    What 64 bits do not hold in that scale is not representable.
+    """
+    scale = max(part.scale for part in parts)
+    same = [_rescaled(part, scale) for part in parts]
+    return Decimals(
+        np.concatenate([part.values for part in same]),
+        scale,
+        np.concatenate([part.state for part in same]),
+    )
+
+
+def _rescaled(column: Decimals, scale: int) -> Decimals:
+    if column.scale == scale:
+        return column
+    factor = 10 ** (scale - column.scale)
+    most = np.iinfo(np.int64).max // factor
+    fits = (column.values >= -most) & (column.values <= most)
+    lost = ~fits & (column.state == State.VALUE)
+    state = np.where(lost, np.uint8(State.NOT_REPRESENTABLE), column.state)
+    return Decimals(np.where(fits, column.values, 0) * factor, scale, state)
+
+
 def _no_ids() -> Bytes:
     return np.empty((0, 16), dtype=np.uint8)
 
@@ -393,6 +418,58 @@ class Prices:
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.day)
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return no rows."""
+        return cls(symbol=Text.of([]), day=Days.nulls(0), close=Decimals.nulls(0, 0))
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Profiles:
+    """Rows of `company_profiles`.
+
+    Attributes:
+        symbol: As stored; no symbol has two rows.
+        name: Of the company or fund.
+        beta: On the market, as the provider has it.
+        sector: As stored.
+        industry: As stored.
+        country: As stored.
+        market_cap: Dollars.
+        is_etf: (n,) bool; NULL is false.
+    """
+
+    symbol: Text
+    name: Text
+    beta: Decimals
+    sector: Text
+    industry: Text
+    country: Text
+    market_cap: Decimals
+    is_etf: npt.NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        _check_lengths(self)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.symbol)
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return no rows."""
+        none, nothing = Text.of([]), Decimals.nulls(0)
+        return cls(
+            symbol=none,
+            name=none,
+            beta=nothing,
+            sector=none,
+            industry=none,
+            country=none,
+            market_cap=nothing,
+            is_etf=np.empty(0, dtype=np.bool_),
+        )
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

@@ -7,9 +7,11 @@ on every machine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from enum import IntEnum
 from string import ascii_uppercase
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -33,7 +35,7 @@ from batchcore.frames import (
     Table,
     Text,
 )
-from batchcore.units import CENTS, OPTION_MULTIPLIER, State
+from batchcore.units import CENTS, FACTOR_ETFS, OPTION_MULTIPLIER, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,12 +50,20 @@ if TYPE_CHECKING:
 HISTORY: Final = 10
 """Sessions before the first one to value, so that lookback has what it needs."""
 
+BETA_HISTORY: Final = 127
+"""Sessions that a beta of the session before the first one is taken from (A5), and the one more
+that the earliest of their returns needs."""
+
+GAP: Final = 0.005
+"""Share of the closes of a generated market that the price table lacks."""
+
 LAST_SESSION: Final = day_of(date(2025, 6, 30))
 """Where a generated market ends if nothing else is asked for."""
 
 QUANTITY_SCALE: Final = 4
 SYMBOLS_AN_OPTION: Final = 10  # one symbol in ten of a generated market is an option
 DAILY_MOVE_PPM: Final = 15_000
+MARKET_MOVE_PPM: Final = 10_000
 DOLLAR: Final = 10**CLOSE_SCALE
 SHARE: Final = 10**QUANTITY_SCALE
 HALF_DOLLAR: Final = DOLLAR // 2
@@ -74,6 +84,20 @@ CHANGES: Final = ("CONTRIBUTION", "WITHDRAWAL")
 PRIVATE_SYMBOLS: Final = tuple(f"PVT{number:04}" for number in range(200))
 WITHOUT_OPTIONS: Final = frozenset({"TLT", "IEF", "LQD", "MTUM", "QUAL", "USMV"})
 STRATEGIES: Final = ("Core", "Growth", "Income", "Value", "Macro", "Long Short", "Balanced")
+
+
+class Stream(IntEnum):
+    """What draws from a seed beside a market and its portfolios, each numbers of its own."""
+
+    FUNDS = 1
+    PROFILES = 2
+    FACTORS = 3
+    BENCHMARK = 4
+    TAGS = 5
+
+    def of(self, seed: int) -> np.random.Generator:
+        """Return the generator of this stream."""
+        return np.random.Generator(np.random.PCG64([seed, self]))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -160,6 +184,38 @@ class Portfolios:
 
 
 @dataclass(frozen=True, slots=True)
+class _Fund:
+    """How a factor ETF of a generated market moves.
+
+    Attributes:
+        beta: Its share of the market's move, in thousandths.
+        own_ppm: Deviation of what it moves by itself on a day, in millionths.
+        close: Its first close, dollars.
+    """
+
+    beta: int
+    own_ppm: int
+    close: int
+
+
+FUNDS: Final[Mapping[str, _Fund]] = MappingProxyType(
+    {
+        "SPY": _Fund(beta=1000, own_ppm=0, close=580),
+        "TLT": _Fund(beta=-200, own_ppm=7000, close=90),
+        "IEF": _Fund(beta=-100, own_ppm=3500, close=95),
+        "SHY": _Fund(beta=-10, own_ppm=800, close=82),
+        "HYG": _Fund(beta=350, own_ppm=2000, close=79),
+        "LQD": _Fund(beta=50, own_ppm=3500, close=108),
+        "VTV": _Fund(beta=850, own_ppm=3000, close=170),
+        "VUG": _Fund(beta=1150, own_ppm=3500, close=410),
+        "MTUM": _Fund(beta=1050, own_ppm=5000, close=210),
+        "QUAL": _Fund(beta=980, own_ppm=1500, close=180),
+        "USMV": _Fund(beta=700, own_ppm=2500, close=92),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Mix:
     """How many positions in a thousand are what.
 
@@ -196,7 +252,7 @@ def generated_market(
     *,
     seed: int,
     end_day: int | None = None,
-    gap: float = 0.005,
+    gap: float = GAP,
     history: int = HISTORY,
 ) -> Market:
     """Return a market of random walks in ticks of 0.0001.
@@ -299,6 +355,46 @@ def real_market(sessions: int = 120) -> Market:
     )
 
 
+def with_factors(market: Market, *, seed: int, history: int = BETA_HISTORY) -> Market:
+    """Return a market with the factor ETFs, and with what betas need before its first session.
+
+    The closes that ``market`` has stay, so that portfolios made for it have the same values here.
+    SPY walks as a stock does; each other ETF goes its share of SPY's way and a way of its own. An
+    ETF that the market has already keeps its closes. Stocks walk backwards from their first
+    close; options have no closes before it.
+
+    Args:
+        market: Generated, or real.
+        seed: Of the random numbers.
+        history: Sessions before the first one to value, as far as XNYS has them; a market that
+            has more keeps them.
+    """
+    rng = Stream.FUNDS.of(seed)
+    exchange = calendar.load(calendar.SHIPPED)
+    before = exchange.sessions(exchange.first_day, market.start)[:-1]
+    earlier = before[max(len(before) - history, 0) : max(len(before) - market.first, 0)]
+    lacking = [symbol for symbol in FACTOR_ETFS if symbol not in market.symbols]
+    options, stocks = market.options, len(market.symbols) - len(market.options)
+
+    days = np.concatenate([earlier, market.days])
+    walked = _walks_back(rng, market.closes[0, :stocks], len(earlier))
+    closes = np.concatenate([walked, market.closes[:, :stocks]])
+    known = np.ones((len(days), stocks + len(lacking) + len(options)), dtype=np.bool_)
+    known[: len(earlier), :stocks] = rng.random((len(earlier), stocks)) >= GAP
+    known[len(earlier) :, :stocks] = market.known[:, :stocks]
+    column = (options.column + len(lacking)).astype(np.int32)
+    known[: len(earlier), column] = False
+    known[len(earlier) :, column] = market.known[:, options.column]
+    return _with_options(
+        stocks=(*market.symbols[:stocks], *lacking),
+        days=days,
+        closes=np.concatenate([closes, _fund_walks(rng, lacking, len(days))], axis=1),
+        known=known,
+        first=market.first + len(earlier),
+        options=replace(options, column=column),
+    )
+
+
 def price_table(market: Market, *, seed: int) -> Table:
     """Return the rows of `market_data_cache`, by day, as a host's table grows.
 
@@ -313,7 +409,7 @@ def price_table(market: Market, *, seed: int) -> Table:
         "market_data_cache",
         len(prices),
         {
-            "id": _uuids(rng, len(prices), int(market.days[0])),
+            "id": uuids(rng, len(prices), int(market.days[0])),
             "symbol": prices.symbol,
             "date": prices.day,
             "close": prices.close,
@@ -368,10 +464,39 @@ def _walks(rng: np.random.Generator, days: int, stocks: int) -> Int64:
     magnitude = np.array([1, 10, 100], dtype=np.int64)[rng.integers(0, 3, stocks)]
     closes[0] = rng.integers(5 * DOLLAR, 10 * DOLLAR, stocks) * magnitude
     for row in range(1, days):
-        # Three uniforms on [-a, a] have the variance 3 * a^2 / 3.
-        move = rng.integers(-DAILY_MOVE_PPM, DAILY_MOVE_PPM + 1, (3, stocks)).sum(axis=0)
+        move = _moves(rng, DAILY_MOVE_PPM, (stocks,))
         walked = closes[row - 1] + closes[row - 1] * move // PER_MILLION
         closes[row] = np.clip(walked, 1, HIGHEST_CLOSE)
+    return closes
+
+
+def _moves(rng: np.random.Generator, deviation_ppm: int, shape: tuple[int, ...]) -> Int64:
+    """Return moves of a day in millionths: three uniforms on [-a, a] have the variance a^2."""
+    moves: Int64 = rng.integers(-deviation_ppm, deviation_ppm + 1, (3, *shape)).sum(axis=0)
+    return moves
+
+
+def _walks_back(rng: np.random.Generator, first: Int64, days: int) -> Int64:
+    """Return (days, stocks) closes of the days that lead to ``first``."""
+    closes = np.empty((days, len(first)), dtype=np.int64)
+    later = first
+    for row in reversed(range(days)):
+        walked = later - later * _moves(rng, DAILY_MOVE_PPM, first.shape) // PER_MILLION
+        closes[row] = np.clip(walked, 1, HIGHEST_CLOSE)
+        later = closes[row]
+    return closes
+
+
+def _fund_walks(rng: np.random.Generator, symbols: Sequence[str], days: int) -> Int64:
+    """Return (days, symbols) closes of factor ETFs that follow one market."""
+    market = _moves(rng, MARKET_MOVE_PPM, (days,))
+    closes = np.empty((days, len(symbols)), dtype=np.int64)
+    for column, fund in enumerate(FUNDS[symbol] for symbol in symbols):
+        moves = fund.beta * market // PER_MILLE + _moves(rng, fund.own_ppm, (days,))
+        close = fund.close * DOLLAR
+        for row, move in enumerate(moves.tolist()):
+            closes[row, column] = close
+            close = min(max(close + close * move // PER_MILLION, 1), HIGHEST_CLOSE)
     return closes
 
 
@@ -460,7 +585,7 @@ def _prices(market: Market) -> Prices:
     )
 
 
-def _uuids(rng: np.random.Generator, rows: int, day: int) -> Bytes:
+def uuids(rng: np.random.Generator, rows: int, day: int) -> Bytes:
     """Return (rows, 16) UUIDv7 in ascending order, the first of them of ``day``, 00:00 UTC."""
     counter = np.arange(rows, dtype=np.uint64)
     unix_ms = np.uint64(day * (MICROSECONDS_A_DAY // 1000)) + (counter >> np.uint64(12))
@@ -586,7 +711,7 @@ def _draw(rng: np.random.Generator, market: Market, portfolio_id: Bytes, mix: Mi
     exit_price = np.where(private, dice.near(entry_price, 400_000), exit_price)
     exit_price[option & dice.chance(200)] = 0
     return _Drawn(
-        id=_uuids(rng, dice.rows, int(market.days[0])),
+        id=uuids(rng, dice.rows, int(market.days[0])),
         portfolio_id=portfolio_id,
         column=column,
         private=private,
@@ -608,9 +733,9 @@ def _draw(rng: np.random.Generator, market: Market, portfolio_id: Bytes, mix: Mi
 def _portfolios(rng: np.random.Generator, market: Market, sizes: Int64, mix: Mix) -> Portfolios:
     """Return a portfolio for each of ``sizes``, its number of positions."""
     count, day = len(sizes), int(market.days[0])
-    ids = _uuids(rng, count, day)
+    ids = uuids(rng, count, day)
     drawn = _draw(rng, market, np.repeat(ids, sizes, axis=0), mix)
-    users = _uuids(rng, count // 3 + 1, day)[np.arange(count) // 3]
+    users = uuids(rng, count // 3 + 1, day)[np.arange(count) // 3]
     opening = _opening(rng, drawn, sizes)
 
     events, emptied = _events(rng, market, drawn, mix)
@@ -631,7 +756,7 @@ def _portfolios(rng: np.random.Generator, market: Market, sizes: Int64, mix: Mix
             "position_realized_events",
             len(events),
             {
-                "id": _uuids(rng, len(events), day),
+                "id": uuids(rng, len(events), day),
                 "position_id": events.position_id,
                 "portfolio_id": events.portfolio_id,
                 "trade_date": events.day,
@@ -644,7 +769,7 @@ def _portfolios(rng: np.random.Generator, market: Market, sizes: Int64, mix: Mix
             "equity_changes",
             len(changes),
             {
-                "id": _uuids(rng, len(changes), day),
+                "id": uuids(rng, len(changes), day),
                 "portfolio_id": changes.portfolio_id,
                 "change_type": changes.change_type,
                 "amount": changes.amount,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import date_of
+from batchcore.run.result import NO_CLOSE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +38,11 @@ def result_text(result: BatchResult) -> str:
         f"statements: {_counts_text(result.statements_by_phase)}",
         f"seconds: {_seconds_text(result.seconds_by_phase)}",
     ]
-    return "\n".join([*lines, *_issue_lines(result)])
+    return "\n".join([*lines, *_off_lines(result), *_issue_lines(result)])
+
+
+def _off_lines(result: BatchResult) -> list[str]:
+    return [f"analytics off: {part}, {reason}" for part, reason in result.analytics_off.items()]
 
 
 def failure_lines(result: BatchResult) -> list[str]:
@@ -52,6 +57,8 @@ def failure_lines(result: BatchResult) -> list[str]:
 def plan_dict(result: BatchResult, min_coverage: float) -> dict[str, Any]:
     """Return the report of a dry run as JSON has it, and what follows from it."""
     document = result.to_dict()
+    issues = document["issues"]
+    lacking = [issue for issue in issues if issue["name"] == "lacks_prices"]
     return {
         **document,
         "rows_planned": sum(document["portfolios"]["sessions_planned"]),
@@ -59,8 +66,22 @@ def plan_dict(result: BatchResult, min_coverage: float) -> dict[str, Any]:
         "sessions_below_min_coverage": [
             session for session, share in document["coverage"].items() if share < min_coverage
         ],
+        "sessions_below_full_coverage": [
+            session for session, share in document["coverage"].items() if share < 1
+        ],
         "symbols_without_close": [
-            issue["symbol"] for issue in document["issues"] if issue["name"] == "unpriced"
+            issue["symbol"]
+            for issue in issues
+            if issue["name"] == "unpriced" and issue["detail"].endswith(NO_CLOSE)
+        ],
+        "symbols_lacking_prices": sorted(
+            {issue["symbol"] for issue in issues if issue["name"] in {"stale", "unpriced"}}
+        ),
+        "sessions_lacking_prices": [
+            issue["session"] for issue in lacking if issue["portfolio"] is None
+        ],
+        "portfolios_lacking_prices": [
+            issue["portfolio"] for issue in lacking if issue["portfolio"] is not None
         ],
     }
 
@@ -81,8 +102,13 @@ def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
         f"rows: {plan['rows_planned']:,} to write",
         _left_out_text(plan),
         f"symbols without any close: {_listed(plan['symbols_without_close'])}",
+        f"symbols lacking prices: {_listed(plan['symbols_lacking_prices'])}",
+        f"sessions lacking prices: {_listed(plan['sessions_lacking_prices'])}",
+        f"portfolios lacking prices: {_listed(plan['portfolios_lacking_prices'])}",
+        f"sessions below full coverage: {_listed(plan['sessions_below_full_coverage'])}",
     ]
-    return "\n".join([*lines, *_coverage_lines(result, plan), *_issue_lines(result)])
+    lines += [*_coverage_lines(result, plan), *_off_lines(result), *_issue_lines(result)]
+    return "\n".join(lines)
 
 
 def status_text(status: MigrateStatus) -> str:
@@ -111,9 +137,10 @@ def demo_parts(done: Demo) -> list[RenderableType]:
     took = ", ".join(f"{name} {seconds:.2f}" for name, seconds in done.seconds.items())
     return [
         f"{done.size.portfolios:,} portfolios with {done.positions:,} positions on {kind}",
-        f"{done.symbols:,} symbols, {done.closes:,} closes",
+        f"{done.symbols:,} symbols, {done.closes:,} closes of them and of factor ETFs",
         _sessions_text(done.result),
         _portfolio_table(done),
+        *_analytics_tables(done),
         _phase_table(done),
         f"marks: {marks:,}, {cache['hit_rate'] or 0:.2%} of them hits; {_marks_text(cache)}",
         *_issue_lines(done.result),
@@ -212,6 +239,25 @@ def _portfolio_table(done: Demo) -> Table:
     table.add_section()
     table.add_row(f"all {int(done.total.name):,}", *total)
     return table
+
+
+def _analytics_tables(done: Demo) -> list[Table]:
+    """Return the table of what says how portfolios behave; none where nothing of it was written."""
+    shown = [(row.name, (row.beta, row.effective, row.volatility)) for row in done.shown]
+    if all(value is None for _, values in shown for value in values):
+        return []
+    table = _table("After the last session, how they behave")
+    table.add_column("portfolio", no_wrap=True, min_width=8)
+    for name in ("beta", "positions that count", "volatility"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, (beta, effective, volatility) in shown:
+        table.add_row(
+            name,
+            "" if beta is None else f"{beta:.2f}",
+            "" if effective is None else f"{effective:.1f}",
+            "" if volatility is None else f"{volatility:.1%}",
+        )
+    return [table]
 
 
 def _phase_table(done: Demo) -> Table:

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from batchcore.db.migrate import migrate
+from batchcore.db.tables import metadata
 
 NUMERIC = {
     "portfolios": ("equity_balance",),
@@ -94,7 +95,7 @@ async def host(make_database: Callable[..., Awaitable[str]], template: str) -> s
 
 
 def emptied(url: str) -> str:
-    asyncio.run(execute(url, f"TRUNCATE {', '.join(NUMERIC)}"))
+    asyncio.run(execute(url, f"TRUNCATE {', '.join(metadata.tables)}"))
     return url
 
 

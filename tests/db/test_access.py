@@ -4,14 +4,12 @@ import asyncio
 import contextlib
 import gc
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 import pytest
 import pytest_asyncio
-from sqlalchemy import Column, MetaData, String, Table, insert, select, text
+from sqlalchemy import Column, MetaData, String, Table, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -22,11 +20,10 @@ from batchcore.db.catalog import PRICES, PROFILES, TAGS, Kind
 from batchcore.db.engine import Database
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from support import database
+from support.callers import BORROWED, OWN, caller, with_driver
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
-OWN = ("url", "pool", "engine")
-BORROWED = ("connection", "session", "asyncpg", "lent")
 KINDS = pytest.mark.parametrize("kind", OWN + BORROWED)
 OF_THE_CALLER = pytest.mark.parametrize("kind", BORROWED)
 
@@ -46,63 +43,6 @@ class Base(DeclarativeBase):
 class Letter(Base):
     __tablename__ = "letters"
     letter: Mapped[str] = mapped_column(primary_key=True)
-
-
-@dataclass
-class Caller:
-    """What a caller hands in, and what it does itself on its own transaction."""
-
-    db: Any
-    execute: Callable[[str], Awaitable[Any]]
-    commit: Callable[[], Awaitable[None]]
-    rollback: Callable[[], Awaitable[None]]
-
-
-def with_driver(url: str) -> str:
-    return url.replace("postgresql://", "postgresql+asyncpg://")
-
-
-@contextlib.asynccontextmanager
-async def caller(url: str, kind: str) -> AsyncIterator[Caller]:
-    """A caller, one with a connection inside a transaction."""
-
-    async def nothing(*_: str) -> None:
-        pytest.fail("the caller has no transaction")
-
-    async with contextlib.AsyncExitStack() as stack:
-        match kind:
-            case "url":
-                yield Caller(url, nothing, nothing, nothing)
-            case "pool":
-                pool = await stack.enter_async_context(
-                    asyncpg.create_pool(url, min_size=1, max_size=2)
-                )
-                yield Caller(pool, nothing, nothing, nothing)
-            case "asyncpg" | "lent":
-                if kind == "lent":
-                    pool = await stack.enter_async_context(
-                        asyncpg.create_pool(url, min_size=1, max_size=1)
-                    )
-                    raw = await stack.enter_async_context(pool.acquire())
-                else:
-                    raw = await stack.enter_async_context(database.connected(url))
-                transaction = raw.transaction()
-                await transaction.start()
-                yield Caller(raw, raw.fetchval, transaction.commit, transaction.rollback)
-            case _:
-                engine = create_async_engine(with_driver(url))
-                stack.push_async_callback(engine.dispose)
-                if kind == "engine":
-                    yield Caller(engine, nothing, nothing, nothing)
-                    return
-                db = AsyncSession(engine) if kind == "session" else engine.connect()
-                await stack.enter_async_context(db)
-
-                async def execute(sql: str) -> Any:
-                    result = await db.execute(text(sql))
-                    return result.scalar() if result.returns_rows else None
-
-                yield Caller(db, execute, db.commit, db.rollback)
 
 
 @pytest_asyncio.fixture

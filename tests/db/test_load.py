@@ -12,7 +12,7 @@ from batchcore.db.catalog import Kind, inspect
 from batchcore.db.engine import Database
 from batchcore.db.queries import Column, Queries, Query, Selection, text_array
 from batchcore.errors import DatabaseError, DecodeError
-from support import build, database
+from support import database
 from support.database import Host, Standing
 from support.generate import MONDAY, Generator
 from support.outcome import random_host, seeded
@@ -196,18 +196,24 @@ async def test_prices_are_those_of_the_window_and_the_last_before_it(same_host: 
             connection, [(symbol, day, Decimal(close)) for symbol, day, close in closes]
         )
     async with Reader(same_host) as (session, queries):
-        found = await loads.load_prices(
-            session, queries, build.Text.of(["aAA", "", None]), MONDAY, MONDAY + 2
+        window = await loads.load_prices(session, queries, ["AAA", "aAA"], MONDAY, MONDAY + 2)
+        rest = await loads.load_fallback(
+            session, queries, ["AAA"], ["AAA", "aAA"], MONDAY, MONDAY + 2
         )
-    columns = (found.symbol.texts(), found.day.values.tolist(), values(found.close))
-    assert sorted(zip(*columns, strict=True)) == [
-        (" aaa", MONDAY - 8, 2),
-        ("AAA", MONDAY - 7, 3),
-        ("AAA", MONDAY - 6, 0),
-        ("AAA", MONDAY, 4),
-        ("AAA", MONDAY + 2, -1),
-        ("Aaa ", MONDAY + 2, 5),
-    ]
+        every = await loads.load_fallback(session, queries, ["AAA"], [], MONDAY, MONDAY + 2)
+
+    def shown(found) -> list[tuple]:
+        columns = (found.symbol.texts(), found.day.values.tolist(), values(found.close))
+        return sorted(zip(*columns, strict=True))
+
+    earlier = [(" aaa", MONDAY - 8, 2), ("AAA", MONDAY - 7, 3), ("AAA", MONDAY - 6, 0)]
+    asked = [("AAA", MONDAY, 4), ("AAA", MONDAY + 2, -1)]
+    other = [("Aaa ", MONDAY + 2, 5)]
+    assert shown(window) == asked
+    assert shown(rest) == earlier + other
+    assert shown(every) == earlier + asked + other
+    both = loads.joined_prices([window, rest])
+    assert shown(both) == shown(every)
 
 
 async def test_price_dates_have_a_valid_close_and_a_python_date(same_host: str) -> None:
@@ -256,7 +262,8 @@ async def test_empty_tables_are_empty_frames(same_host: str) -> None:
         assert len(await loads.load_flows(session, queries, everyone, 0, 1)) == 0
         symbols = await loads.load_symbols(session, queries, everyone)
         assert len(symbols) == 0
-        assert len(await loads.load_prices(session, queries, symbols, 0, 1)) == 0
+        assert len(await loads.load_prices(session, queries, symbols.table(), 0, 1)) == 0
+        assert len(await loads.load_fallback(session, queries, [], [], 0, 1)) == 0
 
 
 @pytest.mark.parametrize("conforming", ["on", "off"])

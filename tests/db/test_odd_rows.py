@@ -45,6 +45,7 @@ async def run(url: str, *, ids=None, **settings) -> batchcore.BatchResult:
         date_of(DAYS[-1]),
         ids,
         calendar="daily",
+        analytics="none",
         settings=Settings(min_coverage=0.0, **settings),
     )
 

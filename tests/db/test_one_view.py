@@ -51,6 +51,7 @@ def host() -> database.Host:
         "load_portfolios",
         "load_symbols",
         "load_prices",
+        "load_fallback",
         "load_existing",
         "load_positions",
         "load_events",
@@ -80,6 +81,7 @@ async def test_what_is_committed_after_a_load_is_not_seen(
         date_of(DAYS[0]),
         date_of(DAYS[-1]),
         calendar="daily",
+        analytics="none",
         settings=Settings(chunk_size=1),
     )
 

@@ -46,7 +46,7 @@ async def forget(url: str, role: str) -> None:
 
 
 async def run(db: object, **options: object) -> batchcore.BatchResult:
-    return await batchcore.run_batch(db, FIRST, LAST, calendar="daily", **options)
+    return await batchcore.run_batch(db, FIRST, LAST, calendar="daily", analytics="none", **options)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ async def run(url: str, first: int, last: int, **settings) -> batchcore.BatchRes
         date_of(first),
         date_of(last),
         calendar="daily",
+        analytics="none",
         settings=Settings(min_coverage=0.0, **settings),
     )
 
@@ -87,6 +88,7 @@ async def test_replacing_all_rows_gives_the_same(same_host: str) -> None:
             date_of(first),
             date_of(LAST),
             calendar="daily",
+            analytics="none",
             on_existing="replace",
             settings=Settings(min_coverage=0.0),
         )

@@ -67,6 +67,7 @@ async def check_run(url: str, host: Host, seed: int, schema: Schema) -> Outcome:
             calendars.date_of(end),
             calendar=calendar,
             on_existing=mode,
+            analytics="none",
             settings=Settings(
                 schema=schema,
                 lookback_days=lookback_days,

@@ -11,8 +11,9 @@ import pytest
 from batchcore import demo
 from batchcore.db.seed import fill
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
-from batchcore.frames import Constant, Days, Decimals, Moment, Table, Text
+from batchcore.frames import Constant, Days, Decimals, Integers, Moment, Table, Text
 from batchcore.units import State
+from support.tables import FILLED
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
@@ -90,6 +91,109 @@ async def test_every_kind_of_column_arrives(migrated) -> None:
     }
     (priced,) = await rows(url, "SELECT symbol, date, close FROM market_data_cache")
     assert tuple(priced) == ("AAA", dt.date(2024, 10, 4), Decimal("12.34"))
+
+
+async def test_integers_truth_values_and_rows_without_id_arrive(migrated) -> None:
+    url = await migrated()
+    key = np.frombuffer(ID.bytes, dtype=np.uint8).reshape(1, 16)
+    stamps = {"created_at": MOMENT, "updated_at": MOMENT}
+    profiles = Table(
+        "company_profiles",
+        2,
+        {
+            "symbol": Text.of(["SPY", "KO"]),
+            "sector": Text.of([None, "Consumer Defensive"]),
+            "is_etf": np.array([True, False]),
+            "beta": Decimals(np.array([10_000, -1], dtype=np.int64), 4),
+            "data_source": Constant("test"),
+            "last_updated": MOMENT,
+            **stamps,
+        },
+    )
+    tag = Table(
+        "tags_v2",
+        1,
+        {
+            "id": key,
+            "user_id": key,
+            "name": Constant("own"),
+            "display_order": Integers(np.array([-3], dtype=np.int32)),
+            "usage_count": Integers(np.array([2**31 - 1], dtype=np.int32)),
+            "is_archived": Constant(value=False),
+            **stamps,
+        },
+    )
+    weight = Table(
+        "benchmarks_sector_weights",
+        1,
+        {
+            "id": key,
+            "benchmark_code": Constant("SP500"),
+            "asof_date": Days(np.array([20_000], dtype=np.int32)),
+            "sector": Constant("Energy"),
+            "weight": Decimals(np.array([70_000], dtype=np.int64), 6),
+            "num_constituents": Integers(np.array([0], dtype=np.int32), NULL),
+            "data_source": Constant("test"),
+            **stamps,
+        },
+    )
+    assert await fill(url, [profiles, tag, weight]) == 4
+    query = "SELECT symbol, sector, is_etf, beta FROM company_profiles ORDER BY symbol"
+    assert [tuple(row) for row in await rows(url, query)] == [
+        ("KO", "Consumer Defensive", False, Decimal("-0.0001")),
+        ("SPY", None, True, Decimal("1.0000")),
+    ]
+    (stored,) = await rows(url, "SELECT display_order, usage_count FROM tags_v2")
+    assert tuple(stored) == (-3, 2**31 - 1)
+    query = "SELECT asof_date, weight, num_constituents FROM benchmarks_sector_weights"
+    (stored,) = await rows(url, query)
+    assert tuple(stored) == (dt.date(2024, 10, 4), Decimal("0.070000"), None)
+
+
+SIZES = (
+    pytest.param(demo.Size(portfolios=20, symbols=30, sessions=3), id="generated"),
+    pytest.param(demo.Size(portfolios=4), id="real"),
+)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_every_seeded_table_is_written_whole(migrated, size: demo.Size) -> None:
+    url = await migrated()
+    data = demo.seeded(size, seed=1)
+    written = await data.write(url)
+    counts = {
+        table.name: (await rows(url, f"SELECT count(*) FROM {table.name}"))[0][0]  # noqa: S608
+        for table in data.tables
+    }
+    assert counts == {table.name: table.rows for table in data.tables}
+    assert tuple(counts) == FILLED
+    assert min(counts.values()) > 0
+    assert written == sum(counts.values())
+
+
+async def test_what_belongs_together_finds_itself(migrated) -> None:
+    url = await migrated()
+    await demo.seeded(SIZES[0].values[0], seed=1).write(url)
+    (found,) = await rows(
+        url,
+        "SELECT (SELECT count(*) FROM portfolios LEFT JOIN users u ON u.id = user_id"
+        " WHERE u.id IS NULL) AS strangers,"
+        " (SELECT count(*) FROM factor_definitions LEFT JOIN market_data_cache ON"
+        " symbol = etf_proxy WHERE symbol IS NULL) AS unpriced,"
+        " (SELECT count(*) FROM factor_definitions LEFT JOIN company_profiles p ON"
+        " p.symbol = etf_proxy AND is_etf WHERE p.symbol IS NULL) AS unknown,"
+        " (SELECT count(*) FROM tags_v2 t WHERE usage_count <>"
+        " (SELECT count(*) FROM position_tags WHERE tag_id = t.id)) AS miscounted",
+    )
+    assert dict(found) == {"strangers": 0, "unpriced": 0, "unknown": 0, "miscounted": 0}
+
+
+async def test_a_table_that_a_run_can_do_without_is_left_out_where_it_is_absent(migrated) -> None:
+    url = await migrated()
+    await rows(url, "DROP TABLE company_profiles")
+    data = demo.seeded(SIZES[0].values[0], seed=1)
+    written = await data.write(url)
+    assert written == sum(t.rows for t in data.tables if t.name != "company_profiles")
 
 
 async def test_opening_equities_are_those_written(migrated) -> None:

@@ -9,37 +9,20 @@ import batchcore
 from batchcore.calendar import date_of, load
 from batchcore.config import Settings
 from support import database
+from support.counter import Counter
 from support.generate import MONDAY
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
 NEW = {"check": 2, "load": 8, "persist": 3}
-"""Catalog and revision; portfolios, symbols, earlier closes, prices, existing rows, positions,
-events, flows; new rows, equities, their UPDATE."""
+"""Catalog and revision; portfolios, symbols, prices, fallback, existing rows, positions, events,
+flows; new rows, equities, their UPDATE."""
 
 REPLACED = {"check": 2, "load": 8, "persist": 4}
 """As `NEW`, but rows go to a temporary table and an UPDATE takes them from there."""
 
 RESET = {"check": 1, "persist": 1}
 """What a pool sends when it takes a connection back."""
-
-
-class Counter:
-    """What the server has counted in one database since the last call."""
-
-    def __init__(self, connection: asyncpg.Connection) -> None:
-        self.connection = connection
-
-    async def statements(self) -> int:
-        found = await self.connection.fetchval(
-            r"""
-            SELECT coalesce(sum(calls), 0)::int FROM pg_stat_statements
-            WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND query ~* '^\s*(select|with|copy|insert|update|delete|merge|values)\M'
-            AND query NOT LIKE '%pg_stat_statements%'"""
-        )
-        await self.connection.fetchval("SELECT pg_stat_statements_reset()")
-        return found
 
 
 @pytest_asyncio.fixture
@@ -53,12 +36,15 @@ def sessions_of(count: int) -> list[int]:
     return load("XNYS").sessions(MONDAY, MONDAY + 2 * count + 5).tolist()[:count]
 
 
-async def run(db, days: list[int], on_existing: str = "skip") -> batchcore.BatchResult:
+async def run(
+    db, days: list[int], on_existing: str = "skip", analytics: str = "none"
+) -> batchcore.BatchResult:
     return await batchcore.run_batch(
         db,
         date_of(days[0]),
         date_of(days[-1]),
         on_existing=on_existing,
+        analytics=analytics,
         settings=Settings(min_coverage=0.0),
     )
 
@@ -102,6 +88,34 @@ async def test_a_run_with_nothing_to_do_only_looks(same_host: str, counter: Coun
     assert result.nothing_to_do
     assert result.statements_by_phase == {"check": 2, "load": 2}
     assert await counter.statements() == 4
+
+
+async def test_a_plan_asks_for_positions_only_where_prices_lack(
+    same_host: str, counter: Counter
+) -> None:
+    days = sessions_of(3)
+    host = database.plain_host(5, days)
+    await database.fill(same_host, host)
+    await counter.statements()
+    for dropped, held in ((None, 0), (days[2], 1)):
+        if dropped is not None:
+            await counter.connection.execute(
+                "DELETE FROM market_data_cache WHERE date = $1", date_of(dropped)
+            )
+            await counter.statements()
+
+        result = await batchcore.run_batch(
+            same_host,
+            date_of(days[0]),
+            date_of(days[-1]),
+            settings=Settings(dry_run=True, lookback_days=0),
+        )
+
+        # portfolios, symbols, prices, fallback, existing rows; and the positions of AAA
+        assert result.statements_by_phase == {"check": 2, "load": 5 + held}
+        assert await counter.statements() == 7 + held
+        # stale on the last session: the symbol, the session and each portfolio
+        assert len(result.issues) == 7 * held
 
 
 async def test_a_pool_counts_what_it_sends_to_reset_connections(

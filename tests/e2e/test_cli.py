@@ -15,7 +15,7 @@ import pytest
 
 from batchcore.db.migrate import downgrade
 from support.command import Said, batchcore
-from support.tables import SIZE, digests, query
+from support.tables import FILLED, SIZE, digests, query
 
 pytestmark = pytest.mark.db
 
@@ -70,13 +70,12 @@ def test_generate_run_and_run_again(migrated: str) -> None:
     assert (generated.code, generated.err) == (0, "")
     document = generated.document()
     assert (document["portfolios"], document["start"], document["end"]) == (5, START, END)
-    tables = ("portfolios", "positions", "position_realized_events", "equity_changes")
-    counts = [
-        query(migrated, f"SELECT count(*) FROM {table}")[0][0]  # noqa: S608
-        for table in (*tables, "market_data_cache")
-    ]
-    assert counts[0] == 5
-    assert document["rows_written"] == sum(counts)
+    counts = {
+        table: query(migrated, f"SELECT count(*) FROM {table}")[0][0]  # noqa: S608
+        for table in FILLED
+    }
+    assert counts["portfolios"] == 5
+    assert document["rows_written"] == sum(counts.values())
 
     first = run(migrated)
     assert (first.code, first.err) == (0, "")
@@ -148,6 +147,11 @@ def test_plan_says_what_run_does_and_writes_nothing(filled: str) -> None:
     assert planned["dry_run"] is True
     assert planned["rows_planned"] == ROWS
     assert gone in planned["symbols_without_close"]
+    assert gone in planned["symbols_lacking_prices"]
+    assert planned["sessions_lacking_prices"] == planned["sessions"]
+    holders = query(filled, f"SELECT DISTINCT portfolio_id FROM positions WHERE symbol = '{gone}'")  # noqa: S608
+    assert set(planned["portfolios_lacking_prices"]) <= set(planned["portfolios"]["id"])
+    assert {str(row[0]) for row in holders} & set(planned["portfolios_lacking_prices"])
     assert planned["sessions_below_min_coverage"] == []
     # Between the 16th and the 30th: two week-ends and the 19th.
     assert planned["sessions_left_out"] == [
@@ -168,6 +172,8 @@ def test_plan_marks_sessions_below_the_gate(filled: str) -> None:
     (low,) = [line for line in said.out.splitlines() if line.endswith("below")]
     assert low.split()[0] == "2025-06-25"
     assert "the run would stop: 1 sessions are below 50.0%" in said.out
+    (partly,) = [line for line in said.out.splitlines() if "below full coverage" in line]
+    assert "2025-06-25" in partly
     dry = run(filled, "--dry-run")
     assert dry.out == said.out
 
@@ -419,7 +425,7 @@ def test_a_full_database_is_not_filled(filled: str) -> None:
     before = digests(filled)
     said = batchcore("generate", "--database-url", filled, "--portfolios", "2")
     assert (said.code, said.out) == (3, "")
-    assert "table `portfolios` has rows already" in said.error()
+    assert "table `users` has rows already" in said.error()
     assert digests(filled) == before
 
 
@@ -431,8 +437,7 @@ def test_a_database_with_snapshots_alone_is_not_filled(filled: str) -> None:
     )
     query(
         filled,
-        "TRUNCATE portfolios, positions, position_realized_events, equity_changes, "
-        "market_data_cache",
+        f"TRUNCATE {', '.join(FILLED)}",
     )
     said = batchcore("generate", "--database-url", filled, "--portfolios", "2")
     assert said.code == 3

@@ -71,12 +71,17 @@ def test_a_small_demo_shows_tables_and_that_its_rows_are_right() -> None:
     # 4 portfolios over 3 sessions.
     assert lines[-1] == "12 rows checked against the reference, 0 differ"
     assert "The run: 12 rows written" in said.out
-    shown = [line for line in lines if re.match(r" (Core|Growth|Income|Value) 00000\d ", line)]
+    named = [line for line in lines if re.match(r" (Core|Growth|Income|Value) 00000\d ", line)]
+    shown, behaviour = named[:4], named[4:]
     (total,) = (line for line in lines if line.startswith(" all 4 "))
     # The columns of the table, in dollars and cents: equity, P&L, realized, flows.
     rows = [[Decimal(cell.replace(",", "")) for cell in row.split()[2:]] for row in (*shown, total)]
     assert len(rows) == 5
     assert [sum(column) for column in zip(*rows[:-1], strict=True)] == rows[-1]
+    # Beta, and how many positions count: not more than 15. Volatility takes 21 sessions.
+    numbers = [[Decimal(cell) for cell in row.split()[2:]] for row in behaviour]
+    assert [len(row) for row in numbers] == [2, 2, 2, 2]
+    assert all(1 <= effective <= 15 for _, effective in numbers)
 
 
 def test_of_a_large_generated_market_fifty_portfolios_are_checked() -> None:

@@ -7,7 +7,7 @@ from batchcore import cli
 from support.command import COMMANDS, HELP, help_file, help_text
 
 LATER = {
-    *("--missing", "--changed-since", "--analytics", "--max-failed", "--connections"),
+    *("--changed-since", "--max-failed", "--connections"),
     *("--schema", "--resume", "--no-resume", "--portfolios-file"),
 }
 

@@ -9,14 +9,22 @@ from batchcore import demo
 
 SIZE = demo.Size(portfolios=12, symbols=30, sessions=10)
 SEED = 7
-TABLES = (
+FILLED = (
+    "users",
     "portfolios",
     "positions",
     "position_realized_events",
     "equity_changes",
+    "tags_v2",
+    "position_tags",
+    "company_profiles",
+    "factor_definitions",
+    "benchmarks_sector_weights",
     "market_data_cache",
-    "portfolio_snapshots",
 )
+"""What a fill writes, in its order."""
+
+TABLES = (*FILLED, "portfolio_snapshots")
 
 
 def query(url: str, sql: str) -> list[asyncpg.Record]:

@@ -293,3 +293,22 @@ def test_calendar_pickles(xnys):
     again = pickle.loads(pickle.dumps(xnys))  # noqa: S301  # our own bytes
     np.testing.assert_array_equal(again.days, xnys.days)
     assert again.code == "XNYS"
+
+
+def test_last_sessions_count_back_from_a_day(xnys):
+    # 2026-01-04 is a Sunday, and New Year's Day was no session
+    sunday = day("2026-01-04")
+    assert dates(xnys.last_sessions(sunday, 3)) == ["2025-12-30", "2025-12-31", "2026-01-02"]
+    assert dates(xnys.last_sessions(day("2026-01-02"), 1)) == ["2026-01-02"]
+    assert len(xnys.last_sessions(sunday, 10**6)) == len(xnys.sessions(xnys.first_day, sunday))
+
+
+def test_last_sessions_of_daily_are_the_days_before():
+    daily = calendar.load("daily")
+    assert dates(daily.last_sessions(day("2026-03-01"), 2)) == ["2026-02-28", "2026-03-01"]
+    assert daily.last_sessions(daily.first_day, 5).tolist() == [daily.first_day]
+
+
+def test_last_sessions_beyond_the_calendar_are_refused(xnys):
+    with pytest.raises(ConfigError, match="is beyond calendar"):
+        xnys.last_sessions(day("2099-01-01"), 5)

@@ -9,8 +9,10 @@ import pytest
 
 import batchcore.data
 from batchcore import calendar
+from batchcore.analytics.sector_exposure import SECTORS, sector_of
 from batchcore.calendar import date_of, day_of
-from batchcore.data import real_closes
+from batchcore.data import benchmark_weights, real_closes, real_profiles
+from batchcore.units import LotKind
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +88,66 @@ def test_largest_moves_are_real_ones(closes):
     assert closes.symbols[column] == "AMD"
     assert date_of(closes.days[row + 1]).isoformat() == "2016-04-22"
     assert (before[row, column], after[row, column]) == (2_6200, 3_9900)
+
+
+@pytest.fixture(scope="module")
+def profiles():
+    return real_profiles()
+
+
+def test_every_symbol_of_the_closes_has_a_profile(profiles, closes):
+    assert tuple(profile.symbol for profile in profiles) == closes.symbols
+
+
+def test_funds_have_no_sector_and_companies_all(profiles):
+    funds = {profile.symbol for profile in profiles if profile.is_etf}
+    assert funds == {"SPY", "TLT", "IEF", "LQD", "MTUM", "QUAL", "USMV"}
+    for profile in profiles:
+        classes = (profile.sector, profile.industry)
+        assert (classes == (None, None)) if profile.is_etf else all(classes), profile.symbol
+        assert profile.name
+        assert profile.country == "United States"
+
+
+def test_no_beta_is_written_by_hand(profiles):
+    assert {(profile.beta, profile.market_cap) for profile in profiles} == {(None, None)}
+
+
+@pytest.mark.parametrize(
+    ("symbol", "name", "sector", "industry"),
+    [
+        # A comma in a name is quoted in the file.
+        ("AMD", "Advanced Micro Devices, Inc.", "Technology", "Semiconductors"),
+        ("JPM", "JPMorgan Chase & Co.", "Financial Services", "Banks - Diversified"),
+        ("WMT", "Walmart Inc.", "Consumer Defensive", "Discount Stores"),
+        ("SPY", "SPDR S&P 500 ETF Trust", None, None),
+    ],
+)
+def test_profile_is_that_of_the_file(profiles, symbol, name, sector, industry):
+    (found,) = (profile for profile in profiles if profile.symbol == symbol)
+    assert (found.name, found.sector, found.industry) == (name, sector, industry)
+
+
+def test_sectors_of_profiles_and_of_the_benchmark_have_the_names_of_a2(profiles):
+    of_profiles = {
+        sector_of(profile.sector, is_etf=profile.is_etf, kind=LotKind.STOCK) for profile in profiles
+    }
+    of_benchmark = {row.sector for row in benchmark_weights()}
+    assert of_benchmark <= set(SECTORS)
+    assert of_profiles - of_benchmark == {"ETFs"}
+
+
+def test_weights_of_each_date_sum_to_one():
+    sums = {}
+    for row in benchmark_weights():
+        key = row.benchmark, date_of(row.asof_day).isoformat()
+        sums[key] = sums.get(key, 0) + row.weight
+    assert sums == {("SP500", "2015-12-31"): 1, ("SP500", "2020-06-30"): 1}
+
+
+def test_a_sector_has_one_weight_a_date():
+    rows = benchmark_weights()
+    keys = [(row.benchmark, row.asof_day, row.sector) for row in rows]
+    assert keys == sorted(set(keys))
+    # GICS had ten sectors in 2015; Real Estate left the Financials in 2016.
+    assert [sum(key[1] == day for key in keys) for day in sorted({k[1] for k in keys})] == [10, 11]

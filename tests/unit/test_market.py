@@ -4,7 +4,7 @@ import hashlib
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 
 import numpy as np
@@ -12,18 +12,23 @@ import pytest
 
 from batchcore import calendar
 from batchcore import reference as ref
+from batchcore.analytics.windows import LOOK
 from batchcore.calendar import date_of, day_of
 from batchcore.data import real_closes
-from batchcore.db.tables import metadata
 from batchcore.errors import ConfigError
-from batchcore.frames import Constant, Days, Decimals, Moment, Text
+from batchcore.frames import Days, Decimals, Moment, Text
 from batchcore.market import (
+    BETA_HISTORY,
+    FUNDS,
     demo_portfolios,
     generated_market,
     generated_portfolios,
     price_table,
     real_market,
+    with_factors,
 )
+from batchcore.units import FACTOR_ETFS
+from support.schema import assert_fits
 
 DIGEST = """
 from batchcore.market import generated_market, generated_portfolios
@@ -236,6 +241,97 @@ def test_option_of_the_demo_lacks_one_close_in_five(real):
     assert set((~real.known[:, far]).sum(axis=0).tolist()) <= {75, 76}
 
 
+@pytest.fixture(scope="module")
+def priced(market):
+    return with_factors(market, seed=9)
+
+
+def test_every_factor_etf_has_a_walk_of_its_own(priced):
+    assert tuple(FUNDS) == FACTOR_ETFS
+    assert priced.symbols[360:371] == FACTOR_ETFS
+    assert priced.known[:, 360:371].all()
+    closes = priced.closes[:, 360:371]
+    assert closes[0].tolist() == [fund.close * 1_0000 for fund in FUNDS.values()]
+    assert len({tuple(column) for column in closes.T.tolist()}) == 11
+
+
+def test_market_with_factors_has_the_history_of_a_beta(priced, market):
+    # 126 sessions up to the one before the first, and one more for the return of the earliest.
+    assert BETA_HISTORY == LOOK + 1 == priced.first
+    assert (priced.start, priced.end) == (market.start, market.end)
+    expected = calendar.load("XNYS").sessions(int(priced.days[0]), market.end)
+    np.testing.assert_array_equal(priced.days, expected)
+    assert len(priced.days) == 127 + 60
+
+
+def test_closes_that_a_market_has_are_not_changed_by_factors(priced, market):
+    column = [priced.symbols.index(symbol) for symbol in market.symbols]
+    np.testing.assert_array_equal(priced.days[117:], market.days)
+    np.testing.assert_array_equal(priced.closes[117:, column], market.closes)
+    np.testing.assert_array_equal(priced.known[117:, column], market.known)
+
+
+def test_options_of_a_market_with_factors_are_the_same(priced, market):
+    for name in ("underlying", "call", "strike", "expiration"):
+        np.testing.assert_array_equal(
+            getattr(priced.options, name), getattr(market.options, name), err_msg=name
+        )
+    names = [priced.symbols[column] for column in priced.options.column]
+    assert names == [market.symbols[column] for column in market.options.column]
+    assert not priced.known[:117, priced.options.column].any()
+
+
+def test_history_of_stocks_walks_as_they_do(priced):
+    closes = priced.closes[:118, :360].astype(np.float64)
+    moves = closes[1:] / closes[:-1] - 1
+    # Backwards by at most 4.5 %: forwards by at most 1 / 0.955 - 1 = 4.71 %.
+    assert np.abs(moves).max() <= 0.0472
+    assert 0.0147 < moves.std() < 0.0153
+    # 117 * 360 closes: 211 missing are expected, deviation 14.
+    assert 140 < (~priced.known[:117, :360]).sum() < 282
+
+
+@pytest.mark.parametrize("symbol", FACTOR_ETFS)
+def test_factor_etf_moves_with_the_market_as_its_fund_says(symbol):
+    market = with_factors(generated_market(1, 3_000, seed=1), seed=2)
+    closes = market.closes.astype(np.float64)
+    moves = closes[1:] / closes[:-1] - 1
+    spy, own = (moves[:, market.symbols.index(name)] for name in ("SPY", symbol))
+    fund = FUNDS[symbol]
+    beta = np.cov(spy, own)[0, 1] / spy.var(ddof=1)
+    # Its error: the fund's own deviation over SPY's of 1 %, over the square root of 3,126.
+    assert abs(beta - fund.beta / 1000) < 4 * fund.own_ppm / 10_000 / 3_126**0.5 + 0.001
+    assert 0.009 < spy.std() < 0.011
+
+
+def test_factor_etf_that_is_there_keeps_its_closes(real):
+    priced = with_factors(real, seed=1)
+    assert set(priced.symbols) - set(real.symbols) == {"SHY", "HYG", "VTV", "VUG"}
+    for symbol in ("SPY", "MTUM"):
+        np.testing.assert_array_equal(
+            priced.closes[:, priced.symbols.index(symbol)],
+            real.closes[:, real.symbols.index(symbol)],
+        )
+    np.testing.assert_array_equal(priced.days, real.days)  # 258 sessions of history are enough
+
+
+def test_history_ends_where_the_calendar_begins():
+    begin = calendar.load("XNYS").first_day
+    market = generated_market(2, 3, seed=1, history=0, end_day=begin + 14)
+    priced = with_factors(market, seed=1)
+    before = calendar.load("XNYS").sessions(begin, market.start)[:-1]
+    assert 0 < len(before) < BETA_HISTORY
+    assert priced.first == len(before)
+    assert priced.days[0] == before[0]
+
+
+def test_seed_of_factors_decides_their_closes(market, priced):
+    again, other = (with_factors(market, seed=seed) for seed in (9, 10))
+    np.testing.assert_array_equal(again.closes, priced.closes)
+    np.testing.assert_array_equal(again.known, priced.known)
+    assert (other.closes[:117, :360] != priced.closes[:117, :360]).mean() > 0.9
+
+
 def test_price_table_has_a_row_for_each_known_close(market):
     table = price_table(market, seed=5)
     assert table.rows == market.known.sum()
@@ -297,45 +393,12 @@ def test_seed_means_the_same_in_every_process():
     assert len(found.pop().strip()) == 64
 
 
-def column_fits(column, values, rows):
-    """Assert that each of ``values`` fits an SQLAlchemy column."""
-    name = f"{column.table.name}.{column.name}"
-    kind = column.type
-    state = getattr(values, "state", None)
-    if not column.nullable:
-        assert state is None or not state.any(), name
-    if isinstance(values, Constant):
-        assert isinstance(values.value, kind.python_type), name
-        return
-    if isinstance(values, Moment):
-        assert kind.python_type is datetime, name
-        assert datetime.fromtimestamp(values.unix_us / 1_000_000, UTC).year > 1990
-        return
-    assert len(values) == rows, name
-    if isinstance(values, Decimals):
-        assert values.scale == kind.scale, name
-        assert np.abs(values.values).max(initial=0) < 10**kind.precision, name
-    elif isinstance(values, Text):
-        allowed = getattr(kind, "enums", None)
-        for text in values.table():
-            assert text in allowed if allowed else len(text) <= kind.length, name
-    elif isinstance(values, Days):
-        assert kind.python_type is date, name
-    else:
-        assert values.shape == (rows, 16), name
-        assert values.dtype == np.uint8, name
-
-
 @pytest.mark.parametrize("which", ["generated", "demo"])
 def test_tables_fit_the_schema(which, request):
     portfolios = request.getfixturevalue(which)
     prices = price_table(request.getfixturevalue("real"), seed=1)
     for table in (*portfolios.tables, prices):
-        columns = metadata.tables[table.name].columns
-        for name, values in table.columns.items():
-            column_fits(columns[name], values, table.rows)
-        needed = {c.name for c in columns if not c.nullable and c.server_default is None}
-        assert needed <= table.columns.keys(), table.name
+        assert_fits(table)
 
 
 def test_ids_are_unique_uuid7_in_ascending_order(generated):

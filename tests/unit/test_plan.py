@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.calendar import date_of
-from batchcore.db.load import Existing, Portfolios, SnapshotColumns, located, sorted_ids
+from batchcore.db.load import (
+    Existing,
+    Holes,
+    Portfolios,
+    SnapshotColumns,
+    located,
+    sorted_ids,
+)
 from batchcore.errors import ConfigError, SnapshotExistsError
+from batchcore.frames import Days, Decimals
 from batchcore.run import plan as plans
 from support import build
 from support.outcome import seeded
@@ -75,6 +84,36 @@ def loaded(
         first_flow=earliest.cumulative_pnl,
         last=columns(last),
     )
+
+
+def holes_of(
+    rows: Sequence[Rows], calendar: calendars.Calendar, start: int | None, end: int
+) -> Holes:
+    """Return what the query of holes brings."""
+    own = ids(len(rows))
+    found = []
+    for number, each in enumerate(rows):
+        days = [day for day in complete(each, calendar) if start is None or day >= start]
+        inside = [day for day in days if day <= end]
+        if inside:
+            sessions = calendar.sessions(inside[0], end).tolist()
+            missing = [day for day in sessions if day < days[-1] and day not in days]
+            found.append((number, inside[0], min(missing, default=None), len(missing)))
+    return Holes(
+        np.ascontiguousarray(own[[number for number, *_ in found]]).reshape(-1, 16),
+        np.array([earliest for _, earliest, _, _ in found], dtype=np.int32),
+        build.days([hole for *_, hole, _ in found]),
+        np.array([missing for *_, missing in found], dtype=np.int64),
+    )
+
+
+def rewritten_from(days: list[int], sessions: list[int], start: int | None) -> int | None:
+    """Return the first hole of a chain (S13): within the sessions of the range, none after it."""
+    first = days[0] if start is None and days else start
+    if first is None:
+        return None
+    looked_at = [day for day in sessions if day >= first and day not in days]
+    return next((day for day in looked_at if start is not None or day < days[-1]), None)
 
 
 def existing(rows: Sequence[Rows], calendar: calendars.Calendar, first: int, last: int) -> Existing:
@@ -190,6 +229,83 @@ def test_gaps_and_rows_off_session_are_what_the_reference_says(
     assert shown(off) == expected([span.off_session for span in spans])
     if mode == "skip":
         assert shown(gaps) == expected([span.gaps for span in spans])
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    rows=st.lists(portfolio_rows, min_size=1, max_size=4),
+    calendar=some_calendars,
+    ends=st.tuples(days, days).map(sorted),
+    has_start=st.booleans(),
+)
+def test_what_is_missing_is_rewritten_from_the_first_hole_on(
+    rows: list[Rows], calendar: calendars.Calendar, ends: list[int], *, has_start: bool
+) -> None:
+    start, end = ends if has_start else (None, ends[1])
+    every = calendar.sessions(FIRST, LAST).tolist()
+    in_range = [day for day in every if day <= end and (start is None or day >= start)]
+    assume(in_range)
+    span = plans.Range(start, end if has_start else in_range[-1])
+    holes = holes_of(rows, calendar, start, span.end)
+    boundary = plans.rewrites(holes, calendar, span)
+    own = {
+        bytes(one): day
+        for one, day, state in zip(
+            holes.portfolio_id, boundary.values.tolist(), boundary.state.tolist(), strict=True
+        )
+        if state == 0
+    }
+    parts = [
+        loaded([each], calendar, own.get(bytes(one), span.boundary))
+        for one, each in zip(ids(len(rows)), rows, strict=True)
+    ]
+    portfolios = joined_portfolios(parts, ids(len(rows)))
+    rewrite = plans.rewritten(portfolios.id, holes, calendar, span)
+    plan = plans.make_plan(portfolios, calendar, span, "replace", rewrite)
+    previous = dict(
+        zip(map(bytes, plan.previous.portfolio_id), plan.previous.day.tolist(), strict=True)
+    )
+
+    for row, each in enumerate(rows):
+        days_of = complete(each, calendar)
+        hole = rewritten_from(days_of, in_range, start)
+        if hole is not None:
+            last = max([span.end, *days_of])
+            expected = [day for day in every if hole <= day <= last]
+        elif days_of:
+            after = max(days_of[-1] + 1, start or FIRST)
+            expected = [day for day in every if after <= day <= span.end]
+        else:
+            expected = in_range[-1:] if start is None else in_range
+        assert written(plan, row) == expected
+        if expected:
+            before = max((day for day in days_of if day < expected[0]), default=None)
+            assert previous.get(bytes(plan.id[row])) == before
+
+
+def joined_portfolios(parts: Sequence[Portfolios], own: npt.NDArray[np.uint8]) -> Portfolios:
+    """Return portfolios that were loaded one by one, as one frame."""
+
+    def join(columns: Sequence[Any]) -> Any:
+        state = np.concatenate([one.state for one in columns])
+        values = np.concatenate([one.values for one in columns])
+        if isinstance(columns[0], Days):
+            return Days(values, state)
+        return Decimals(values, columns[0].scale, state)
+
+    def snapshot(name: str) -> SnapshotColumns:
+        each = [getattr(part, name) for part in parts]
+        names = [field.name for field in fields(SnapshotColumns)]
+        return SnapshotColumns(*(join([getattr(one, name) for one in each]) for name in names))
+
+    plain = ("equity", "first_day", "first_equity", "first_pnl", "first_flow")
+    return Portfolios(
+        id=own,
+        deleted=np.concatenate([part.deleted for part in parts]),
+        before=snapshot("before"),
+        last=snapshot("last"),
+        **{name: join([getattr(part, name) for part in parts]) for name in plain},
+    )
 
 
 def test_without_a_start_each_goes_on_after_its_latest() -> None:

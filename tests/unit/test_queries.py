@@ -118,8 +118,9 @@ def every_query(queries: Queries) -> list[str]:
     found = [
         queries.portfolios(calendar, MONDAY, chosen),
         queries.symbols(chosen),
-        queries.earlier_closes(["AAA"], MONDAY),
         queries.prices(["AAA"], MONDAY, MONDAY),
+        queries.fallback(["AAA"], ["AAA"], MONDAY, MONDAY),
+        queries.held(chosen, ["AAA"]),
         queries.price_dates(),
         queries.positions(chosen),
         queries.events(chosen),

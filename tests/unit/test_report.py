@@ -1,5 +1,6 @@
 """What commands say, where a run would be long to arrange."""
 
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from batchcore import report
 from batchcore.db.migrate import MigrateReport, MigrateStatus
+from batchcore.db.read import Valuation
 
 
 def failed(count: int) -> Any:
@@ -78,3 +80,35 @@ def test_a_migration_of_a_host_says_what_it_left_alone() -> None:
         "0002: done",
         "the database is at revision 0002, the newest",
     ]
+
+
+def valuation(name: str, **analytics: Any) -> Valuation:
+    nothing = Decimal(0)
+    return Valuation(name, 1, nothing, nothing, nothing, nothing, nothing, **analytics)
+
+
+def cells_of(done: Any) -> list[list[str]]:
+    """Return the cells of the table of analytics, a list for each of its columns."""
+    (table,) = report._analytics_tables(done)  # noqa: SLF001  # the whole demo takes a server
+    return [list(column.cells) for column in table.columns]
+
+
+def test_analytics_of_a_portfolio_are_shown_and_gaps_left_empty() -> None:
+    one = valuation(
+        "Core 000001",
+        beta=Decimal("1.0449"),
+        effective=Decimal("7.25"),
+        volatility=Decimal("0.1234"),
+    )
+    done = SimpleNamespace(shown=(one, valuation("Core 000002", effective=Decimal("1.00"))))
+    assert cells_of(done) == [
+        ["Core 000001", "Core 000002"],
+        ["1.04", ""],
+        ["7.2", "1.0"],  # 7.25 lies between; ties go to the even digit
+        ["12.3%", ""],
+    ]
+
+
+def test_without_analytics_there_is_no_table_of_them() -> None:
+    done = SimpleNamespace(shown=(valuation("Core 000001"),))
+    assert report._analytics_tables(done) == []  # type: ignore[arg-type]  # noqa: SLF001

@@ -13,11 +13,11 @@ from batchcore.config import Schema
 from batchcore.db.catalog import Catalog, check_needs, inspect
 from batchcore.db.engine import Database, driver_errors
 from batchcore.db.queries import Queries
-from batchcore.errors import SchemaError
+from batchcore.errors import DatabaseError, SchemaError
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Collection, Iterator
 
     from batchcore.db.catalog import Needs
     from batchcore.db.engine import Session
@@ -29,6 +29,9 @@ CHECK: Final = "check"
 
 MOST_KEPT: Final = 64
 """How many URLs and pools are remembered: a pool cannot be referred to weakly."""
+
+GONE: Final = frozenset({"42P01", "42703"})
+"""SQLSTATEs of a table and a column that is not there."""
 
 _weak: Final[WeakKeyDictionary[object, Catalogs]] = WeakKeyDictionary()
 _kept: Final[dict[str | asyncpg.Pool, Catalogs]] = {}
@@ -45,8 +48,8 @@ async def reading(
 ) -> AsyncIterator[tuple[Session, Queries]]:
     """Give a session to read in, see `Database.reading`, and the queries of the host's tables.
 
-    The catalog is read once for each ``db`` and schema, and again only when what it has found is
-    not enough: a ``db`` whose columns are changed has to be given as another object.
+    The catalog is read once for each ``db`` and schema, and again when what it has found is not
+    enough or not there any more; `forget` it where the type of a column is changed.
 
     Args:
         db: Any kind of database, the caller's connections too.
@@ -62,7 +65,8 @@ async def reading(
     """
     database = Database(db, borrow=True, statements=statements)
     async with database.reading(phase) as session:
-        yield session, await _queries(session, db, schema or Schema(), needs)
+        with _forgotten_if_gone(db):
+            yield session, await _queries(session, db, schema or Schema(), needs)
 
 
 @contextlib.asynccontextmanager
@@ -92,7 +96,8 @@ async def changing(
     """
     database = Database(db, borrow=True, statements=statements)
     async with database.changing(phase) as session:
-        yield session, await _queries(session, db, schema or Schema(), needs, inserts)
+        with _forgotten_if_gone(db):
+            yield session, await _queries(session, db, schema or Schema(), needs, inserts)
 
 
 def forget() -> None:
@@ -118,6 +123,17 @@ async def _queries(
     check_needs(catalog, needs, inserts=inserts)
     catalogs[schema] = catalog
     return Queries(catalog)
+
+
+@contextlib.contextmanager
+def _forgotten_if_gone(db: object) -> Iterator[None]:
+    """Forget a database whose tables turn out to be others than remembered."""
+    try:
+        yield
+    except DatabaseError as error:
+        if error.sqlstate in GONE:
+            _remembered(db).clear()
+        raise
 
 
 def _remembered(db: object) -> Catalogs:

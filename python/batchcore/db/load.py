@@ -10,14 +10,28 @@ import numpy as np
 from batchcore import _core
 from batchcore.db.catalog import Kind
 from batchcore.errors import DecodeError
-from batchcore.frames import Days, Decimals, Events, Flows, Positions, Prices, Text, joined
+from batchcore.frames import (
+    Days,
+    Decimals,
+    Events,
+    Flows,
+    Integers,
+    Objects,
+    Positions,
+    Prices,
+    Text,
+    joined,
+)
+from batchcore.units import State
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from batchcore.calendar import Calendar
     from batchcore.db.engine import Session
-    from batchcore.db.queries import Queries, Query, Selection
+    from batchcore.db.queries import Boundaries, Queries, Query, Selection
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -114,11 +128,16 @@ def _column(kind: Kind, parts: Any) -> Any:  # noqa: ANN401  # one of four colum
     return values.reshape(-1, 16) if kind == Kind.UUID else values
 
 
-async def load_portfolios(
-    session: Session, queries: Queries, calendar: Calendar, boundary: int, selection: Selection
+async def load_portfolios(  # noqa: PLR0917  # around a day of a calendar, or days of their own
+    session: Session,
+    queries: Queries,
+    calendar: Calendar,
+    boundary: int,
+    selection: Selection,
+    own: Boundaries | None = None,
 ) -> Portfolios:
     """Return the portfolios of a run, sorted by id."""
-    columns = await load(session, queries.portfolios(calendar, boundary, selection))
+    columns = await load(session, queries.portfolios(calendar, boundary, selection, own))
     order = sorted_ids(columns["id"])
 
     def take(name: str) -> Any:  # noqa: ANN401  # a column of the type of the query's
@@ -146,6 +165,37 @@ async def load_portfolios(
     )
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Holes:
+    """Sessions without a complete snapshot, of portfolios that have one in the range.
+
+    Attributes:
+        portfolio_id: (n, 16) uint8.
+        earliest: (n,) int32, the day of the earliest complete snapshot of the range.
+        hole: The first session after it without one, though a later one has one.
+        missing: (n,) int64, how many such sessions there are.
+    """
+
+    portfolio_id: npt.NDArray[np.uint8]
+    earliest: npt.NDArray[np.int32]
+    hole: Days
+    missing: npt.NDArray[np.int64]
+
+
+async def load_holes(  # noqa: PLR0917  # the range of a calendar, for some portfolios
+    session: Session,
+    queries: Queries,
+    calendar: Calendar,
+    selection: Selection,
+    start: int | None,
+    end: int,
+) -> Holes:
+    """Return where the chains of portfolios have holes; those before ``start`` do not count."""
+    columns = await load(session, queries.holes(calendar, selection, start, end))
+    earliest: Days = columns["earliest"]
+    return Holes(columns["portfolio_id"], earliest.values, columns["hole"], columns["missing"])
+
+
 def sorted_ids(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Return the order in which PostgreSQL sorts uuids, that of their bytes."""
     halves = np.ascontiguousarray(ids).view(">u8").reshape(-1, 2)
@@ -161,6 +211,11 @@ def taken(column: Any, rows: npt.NDArray[Any]) -> Any:  # noqa: ANN401  # the ty
         return Days(column.values[rows], column.state[rows])
     if isinstance(column, Text):
         return Text(column.codes[rows], column.offsets, column.data, column.state[rows])
+    if isinstance(column, Integers):
+        return Integers(column.values[rows], column.state[rows])
+    if isinstance(column, Objects):
+        values, present = column.values[rows], column.present[rows]
+        return Objects(column.names, values, column.scale, present, column.state[rows])
     return np.ascontiguousarray(column[rows])
 
 
@@ -172,29 +227,85 @@ async def load_symbols(session: Session, queries: Queries, selection: Selection)
 
 
 async def load_prices(
-    session: Session, queries: Queries, symbols: Text, first: int, last: int
+    session: Session, queries: Queries, spellings: Sequence[str], first: int, last: int
 ) -> Prices:
-    """Return every finite close of the symbols in a window, and of each the last before it.
+    """Return every finite close in a window of symbols as they are spelt here."""
+    return Prices(**await load(session, queries.prices(spellings, first, last)))
 
-    Symbols are matched trimmed and upper-cased and returned as stored. Two statements.
+
+async def load_fallback(  # noqa: PLR0917  # what is missing in a window
+    session: Session,
+    queries: Queries,
+    wanted: Sequence[str],
+    brought: Sequence[str],
+    first: int,
+    last: int,
+    since: int | None = None,
+) -> Prices:
+    """Return what `load_prices` of a window leaves out, by one statement.
+
+    Args:
+        session: In the transaction that the prices were read in.
+        queries: On the tables of the host.
+        wanted: Symbols, normalised.
+        brought: Spellings whose closes in the window are there already.
+        first: First day of the window.
+        last: Last day of the window.
+        since: From which day on they are there, if not in the whole window.
+
+    Returns:
+        Of each spelling the last valid close before the window, and the last finite one where it
+        is newer; and the closes in the window of the spellings that were not brought.
     """
-    wanted = sorted({normalised(symbol) for symbol in symbols.table()} - {""})
-    earlier = await load(session, queries.earlier_closes(wanted, first))
-    spellings = earlier["symbol"].table()
-    window = await load(session, queries.prices(spellings, first, last))
-    found = earlier["day"].state == 0
-    early = {name: taken(column, found) for name, column in earlier.items()}
+    return Prices(**await load(session, queries.fallback(wanted, brought, first, last, since)))
+
+
+def joined_prices(parts: Sequence[Prices]) -> Prices:
+    """Return closes one after the other."""
     return Prices(
-        symbol=joined([early["symbol"], window["symbol"]]),
+        symbol=joined([part.symbol for part in parts]),
         day=Days(
-            np.concatenate((early["day"].values, window["day"].values)),
-            np.concatenate((early["day"].state, window["day"].state)),
+            np.concatenate([part.day.values for part in parts]),
+            np.concatenate([part.day.state for part in parts]),
         ),
         close=Decimals(
-            np.concatenate((early["close"].values, window["close"].values)),
-            window["close"].scale,
-            np.concatenate((early["close"].state, window["close"].state)),
+            np.concatenate([part.close.values for part in parts]),
+            parts[0].close.scale,
+            np.concatenate([part.close.state for part in parts]),
         ),
+    )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Held:
+    """When public positions are held.
+
+    Attributes:
+        portfolio_id: (n, 16) uint8.
+        symbol: As stored.
+        start: (n,) int32 first day.
+        end: (n,) int32 first day no longer; the largest int32 where a lot stays open.
+    """
+
+    portfolio_id: npt.NDArray[np.uint8]
+    symbol: Text
+    start: npt.NDArray[np.int32]
+    end: npt.NDArray[np.int32]
+
+
+async def load_held(
+    session: Session, queries: Queries, selection: Selection, spellings: Sequence[str]
+) -> Held:
+    """Return when the public positions in symbols as they are spelt here are held."""
+    columns = await load(session, queries.held(selection, spellings))
+    start: Days = columns["start"]
+    end: Days = columns["end"]
+    closed = np.where(end.state == State.VALUE, end.values, np.iinfo(np.int32).max)
+    return Held(
+        columns["portfolio_id"],
+        columns["symbol"],
+        start.values,
+        np.where(end.state == State.NULL, start.values, closed).astype(np.int32),
     )
 
 

@@ -84,13 +84,37 @@ class Selection:
         return f"{column} = ANY('{{{listed}}}'::uuid[])"
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Boundaries:
+    """Days that part the snapshots of some portfolios, instead of the day of the run.
+
+    Attributes:
+        ids: (n, 16) uint8, each once.
+        day: (n,) int32.
+    """
+
+    ids: npt.NDArray[np.uint8]
+    day: npt.NDArray[np.int32]
+
+    def rows(self) -> str:
+        """Return them as a table of id and day."""
+        ids = ",".join(str(uuid.UUID(bytes=row.tobytes())) for row in self.ids)
+        days = ",".join(iso_date(day) for day in self.day.tolist())
+        return f"unnest('{{{ids}}}'::uuid[], '{{{days}}}'::date[])"
+
+
 def _uuid(row: npt.NDArray[np.uint8]) -> str:
     return f"'{uuid.UUID(bytes=row.tobytes())}'::uuid"
 
 
 def date_literal(day: int) -> str:
     """Return a day since 1970-01-01 as a date literal."""
-    return f"'{dt.date.fromordinal(day + _EPOCH).isoformat()}'::date"
+    return f"'{iso_date(day)}'::date"
+
+
+def iso_date(day: int) -> str:
+    """Return a day since 1970-01-01 as an ISO date."""
+    return dt.date.fromordinal(day + _EPOCH).isoformat()
 
 
 def text_array(texts: Iterable[str]) -> str:
@@ -103,6 +127,35 @@ def text_array(texts: Iterable[str]) -> str:
     return quote_literal("{" + quoted + "}")
 
 
+def _bits(days: npt.NDArray[np.int32]) -> str:
+    """Return days as a string of bits from the first of them on, for `get_bit`."""
+    bits = np.zeros(int(days[-1] - days[0]) + 1, dtype=np.bool_)
+    bits[days - days[0]] = True
+    # get_bit counts from the lowest bit of each byte
+    return f"decode('{np.packbits(bits, bitorder='little').tobytes().hex()}', 'hex')"
+
+
+def _sessions(calendar: Calendar, start: int | None, end: int) -> str:
+    """Return the sessions up to ``end``, with their places in order, from 0."""
+    if calendar.days is None:  # from the earliest snapshot on, as there is no first day to name
+        first = "(SELECT min(c.day) AS day FROM c)" if start is None else None
+        first = first or f"(SELECT {date_literal(start or 0)} AS day)"
+        return (
+            f"SELECT first.day + i, i::int8 FROM {first} AS first,"  # noqa: S608
+            f" generate_series(0, {date_literal(end)} - first.day) AS i"
+        )
+    days = calendar.days[calendar.days <= end]
+    if start is not None:
+        days = days[days >= start]
+    if len(days) == 0:
+        return "SELECT NULL::date, 0::int8 WHERE false"
+    return (
+        f"SELECT {date_literal(int(days[0]))} + i, row_number() OVER (ORDER BY i) - 1"  # noqa: S608
+        f" FROM generate_series(0, {int(days[-1] - days[0])}) AS i"
+        f" WHERE get_bit({_bits(days)}, i) = 1"
+    )
+
+
 class Queries:
     """The queries of one run, on the tables that the catalog found."""
 
@@ -110,6 +163,11 @@ class Queries:
         """Take the names, types and scales of the host's tables."""
         self._catalog = catalog
         self._schema = catalog.schema
+
+    @property
+    def catalog(self) -> Catalog:
+        """What the tables are."""
+        return self._catalog
 
     def has_table(self, table: str) -> bool:
         """Return whether an optional table is there."""
@@ -124,8 +182,14 @@ class Queries:
     def _decimal(self, name: str, table: str, column: str) -> Column:
         return Column(name, Kind.NUMERIC, self._catalog.scale(table, column))
 
-    def portfolios(self, calendar: Calendar, boundary: int, selection: Selection) -> Query:
-        """Return each portfolio with the snapshots around ``boundary``.
+    def portfolios(
+        self,
+        calendar: Calendar,
+        boundary: int,
+        selection: Selection,
+        own: Boundaries | None = None,
+    ) -> Query:
+        """Return each portfolio with the snapshots around ``boundary``, or around one of its own.
 
         Three LATERAL look-ups on the unique index: the latest complete snapshot before the
         boundary, the earliest and the latest from it on. Of those asked for by id, soft-deleted
@@ -153,6 +217,10 @@ class Queries:
         ]
         earliest = [s["equity_balance"], s["daily_pnl"], s["daily_capital_flow"]]
         complete = self.complete(calendar)
+        parting, joined = date_literal(boundary), ""
+        if own is not None and len(own.day):
+            parting = f"COALESCE(own.day, {parting})"
+            joined = f" LEFT JOIN {own.rows()} AS own(id, day) ON own.id = p.{p['id']}"
 
         def lateral(alias: str, names: list[str], order: str) -> str:
             compare = "<" if alias == "before" else ">="
@@ -161,7 +229,7 @@ class Queries:
                 f" LEFT JOIN LATERAL (SELECT {columns}"  # noqa: S608  # quoted
                 f" FROM {self._table('portfolio_snapshots')}"
                 f" WHERE {s['portfolio_id']} = p.{p['id']}"
-                f" AND {s['snapshot_date']} {compare} {date_literal(boundary)} AND {complete}"
+                f" AND {s['snapshot_date']} {compare} {parting} AND {complete}"
                 f" ORDER BY {s['snapshot_date']} {order} LIMIT 1) AS {alias} ON true"
             )
 
@@ -172,7 +240,7 @@ class Queries:
         if selection.ids is not None:
             wanted = selection.condition(f"p.{p['id']}")
         sql = (
-            f"SELECT {', '.join(selected)} FROM {self._table('portfolios')} AS p"  # noqa: S608
+            f"SELECT {', '.join(selected)} FROM {self._table('portfolios')} AS p{joined}"  # noqa: S608
             + lateral("before", cumulative, "DESC")
             + lateral("first", earliest, "ASC")
             + lateral("last", cumulative, "DESC")
@@ -221,14 +289,47 @@ class Queries:
         if len(calendar.days) == 0:
             return "false"
         first, last = int(calendar.days[0]), int(calendar.days[-1])
-        bits = np.zeros(last - first + 1, dtype=np.bool_)
-        bits[calendar.days - first] = True
-        # get_bit counts from the lowest bit of each byte
-        packed = np.packbits(bits, bitorder="little").tobytes().hex()
         return (
             f"{condition} AND CASE WHEN {day} BETWEEN {date_literal(first)} AND"
-            f" {date_literal(last)} THEN get_bit(decode('{packed}', 'hex'), {day} -"
+            f" {date_literal(last)} THEN get_bit({_bits(calendar.days)}, {day} -"
             f" {date_literal(first)}) = 1 ELSE false END"
+        )
+
+    def holes(self, calendar: Calendar, selection: Selection, start: int | None, end: int) -> Query:
+        """Return where the chains of portfolios have holes: sessions without a complete snapshot.
+
+        Of each portfolio that has a complete snapshot in the range: the day of its earliest, the
+        first session after it that has none though a later one has, and how many such sessions
+        there are. Without a start the range begins with the earliest.
+        """
+        table = "portfolio_snapshots"
+        portfolio = self._name(table, "portfolio_id")
+        day = self._name(table, "snapshot_date")
+        after = "" if start is None else f" AND {day} >= {date_literal(start)}"
+        missing = "COALESCE(next.place, (SELECT count(*) FROM sessions)) - own.place - 1"
+        hole = f"c.following IS NOT NULL AND {missing} > 0"
+        sql = (
+            f"WITH c(portfolio, day, following) AS (SELECT {portfolio}, {day},"  # noqa: S608
+            f" lead({day}) OVER (PARTITION BY {portfolio} ORDER BY {day})"
+            f" FROM {self._table(table)} WHERE {selection.condition(portfolio)}{after}"
+            f" AND {self.complete(calendar)}),"
+            f" sessions(day, place) AS ({_sessions(calendar, start, end)})"
+            f" SELECT c.portfolio, min(c.day), min(beyond.day) FILTER (WHERE {hole}),"
+            f" COALESCE(sum({missing}) FILTER (WHERE {hole}), 0)::int8"
+            f" FROM c JOIN sessions AS own ON own.day = c.day"
+            f" LEFT JOIN sessions AS next ON next.day = c.following"
+            f" LEFT JOIN sessions AS beyond ON beyond.place = own.place + 1"
+            f" GROUP BY c.portfolio"
+        )
+        return Query(
+            "holes",
+            sql,
+            (
+                Column("portfolio_id", Kind.UUID),
+                Column("earliest", Kind.DATE),
+                Column("hole", Kind.DATE),
+                Column("missing", Kind.INT8),
+            ),
         )
 
     def symbols(self, selection: Selection) -> Query:
@@ -250,44 +351,74 @@ class Queries:
         )
         return Query("symbols", sql, (Column("symbol", Kind.TEXT),))
 
-    def earlier_closes(self, normalised: Iterable[str], before: int) -> Query:
-        """Return of each spelling of the run's symbols the last valid close before a
-        day, and the last finite one where it is newer; a row without close if there is neither.
-
-        The distinct spellings are found by stepping through the unique index, one probe each.
-        """  # noqa: D205
-        symbol, day, close = self._price_names()
-        prices = self._table("market_data_cache")
-        limit = f"{day} < {date_literal(before)} AND {self._finite(close)}"
-        valid = f"{day} < {date_literal(before)} AND {self._valid_close()}"
-        sql = (
-            f"WITH RECURSIVE spelling(symbol) AS ("  # noqa: S608
-            f"(SELECT min({symbol}) FROM {prices}) UNION ALL"
-            f" SELECT (SELECT min({symbol}) FROM {prices} WHERE {symbol} > spelling.symbol)"
-            f" FROM spelling WHERE spelling.symbol IS NOT NULL)"
-            f" SELECT spelling.symbol, earlier.day, earlier.close FROM spelling"
-            f" LEFT JOIN LATERAL ("
-            f"(SELECT {day}, {close} FROM {prices} WHERE {symbol} = spelling.symbol AND {valid}"
-            f" ORDER BY {day} DESC LIMIT 1) UNION ALL"
-            f" SELECT * FROM (SELECT {day}, {close} FROM {prices}"
-            f" WHERE {symbol} = spelling.symbol AND {limit}"
-            f" ORDER BY {day} DESC LIMIT 1) AS newest(day, close) WHERE newest.close <= 0"
-            f") AS earlier(day, close) ON true"
-            f" WHERE upper(btrim(spelling.symbol COLLATE \"C\", ' '))"
-            f" = ANY({text_array(normalised)})"
-        )
-        return Query("earlier_closes", sql, self._price_columns())
-
     def prices(self, spellings: Iterable[str], first: int, last: int) -> Query:
         """Return every finite close of these spellings in a window."""
         symbol, day, close = self._price_names()
         sql = (
             f"SELECT {symbol}, {day}, {close} FROM {self._table('market_data_cache')}"  # noqa: S608
-            f" WHERE {symbol} = ANY({text_array(spellings)})"
-            f" AND {day} BETWEEN {date_literal(first)} AND {date_literal(last)}"
-            f" AND {self._finite(close)}"
+            f" WHERE {symbol} = ANY({text_array(spellings)}) AND {self._in_window(first, last)}"
         )
         return Query("prices", sql, self._price_columns())
+
+    def fallback(
+        self,
+        normalised: Iterable[str],
+        brought: Iterable[str],
+        first: int,
+        last: int,
+        since: int | None = None,
+    ) -> Query:
+        """Return what the closes of a window leave out.
+
+        Of each spelling of a symbol the last valid close before the window, and the last finite
+        one where it is newer; and the closes in the window of spellings that were not brought.
+        The distinct spellings are found by stepping through the unique index, one probe each.
+
+        Args:
+            normalised: Symbols, trimmed and upper-cased.
+            brought: Spellings whose closes in the window are there already.
+            first: First day of the window.
+            last: Last day of the window.
+            since: From which day on they are there, if not in the whole window.
+        """
+        symbol, day, close = self._price_names()
+        prices = self._table("market_data_cache")
+        brought = text_array(brought)
+        before = f"{day} < {date_literal(first)}"
+        sql = (
+            f"WITH RECURSIVE spelling(symbol) AS ("  # noqa: S608
+            f"(SELECT min({symbol}) FROM {prices}) UNION ALL"
+            f" SELECT (SELECT min({symbol}) FROM {prices} WHERE {symbol} > spelling.symbol)"
+            f" FROM spelling WHERE spelling.symbol IS NOT NULL),"
+            f" wanted(symbol) AS (SELECT spelling.symbol FROM spelling"
+            f" WHERE upper(btrim(spelling.symbol COLLATE \"C\", ' '))"
+            f" = ANY({text_array(normalised)}))"
+            f" SELECT wanted.symbol, earlier.day, earlier.close FROM wanted"
+            f" CROSS JOIN LATERAL ("
+            f"(SELECT {day}, {close} FROM {prices} WHERE {symbol} = wanted.symbol AND {before}"
+            f" AND {self._valid_close()} ORDER BY {day} DESC LIMIT 1) UNION ALL"
+            f" SELECT * FROM (SELECT {day}, {close} FROM {prices}"
+            f" WHERE {symbol} = wanted.symbol AND {before} AND {self._finite(close)}"
+            f" ORDER BY {day} DESC LIMIT 1) AS newest(day, close) WHERE newest.close <= 0"
+            f") AS earlier(day, close) UNION ALL"
+            f" SELECT {symbol}, {day}, {close} FROM {prices} WHERE {symbol} = ANY(ARRAY("
+            f"SELECT wanted.symbol FROM wanted"
+            f" WHERE NOT wanted.symbol = ANY({brought})))"
+            f" AND {self._in_window(first, last)}"
+        )
+        if since is not None and since > first:
+            sql += (
+                f" UNION ALL SELECT {symbol}, {day}, {close} FROM {prices}"  # noqa: S608
+                f" WHERE {symbol} = ANY({brought}) AND {self._in_window(first, since - 1)}"
+            )
+        return Query("fallback", sql, self._price_columns())
+
+    def _in_window(self, first: int, last: int) -> str:
+        _, day, close = self._price_names()
+        return (
+            f"{day} BETWEEN {date_literal(first)} AND {date_literal(last)}"
+            f" AND {self._finite(close)}"
+        )
 
     def price_dates(self) -> Query:
         """Return the dates with a valid close of any symbol (S1, S12)."""
@@ -359,6 +490,69 @@ class Queries:
             f" AND {selection.condition(self._name('positions', 'portfolio_id'))}"
         )
         return Query("positions", sql, read)
+
+    def held(self, selection: Selection, spellings: Iterable[str]) -> Query:
+        """Return when the public positions in some symbols are held: from entry to the end (S3).
+
+        The end of a position is that of its last lot; it is infinite where a lot stays open.
+        """
+        names = {
+            c: f"p.{self._name('positions', c)}"
+            for c in (
+                "id",
+                "portfolio_id",
+                "symbol",
+                "position_type",
+                "quantity",
+                "entry_price",
+                "entry_date",
+                "exit_date",
+                "expiration_date",
+                "investment_class",
+                "deleted_at",
+            )
+        }
+        kind = f"{names['position_type']}::text"
+        left = (
+            f"CASE WHEN {names['quantity']} <> 0 THEN COALESCE({names['exit_date']},"
+            f" CASE WHEN {kind} IN ('LC', 'LP', 'SC', 'SP') THEN {names['expiration_date']} END,"
+            f" 'infinity') END"
+        )
+        sql = (
+            f"SELECT {names['portfolio_id']}, {names['symbol']}, {names['entry_date']},"  # noqa: S608
+            f" GREATEST({left}, {self._last_event(names['id'])})"
+            f" FROM {self._table('positions')} AS p WHERE {names['deleted_at']} IS NULL"
+            f" AND {selection.condition(names['portfolio_id'])}"
+            f" AND {names['symbol']} = ANY({text_array(spellings)})"
+            f" AND {kind} IN ('LC', 'LP', 'SC', 'SP', 'LONG', 'SHORT')"
+            f" AND {self._finite(names['quantity'])} AND isfinite({names['entry_date']})"
+            f" AND {self._finite(names['entry_price'])} AND {names['entry_price']} >= 0"
+            f" AND upper(btrim({names['investment_class']}::text COLLATE \"C\", ' '))"
+            f" IS DISTINCT FROM 'PRIVATE'"
+        )
+        return Query(
+            "held",
+            sql,
+            (
+                Column("portfolio_id", Kind.UUID),
+                Column("symbol", Kind.TEXT),
+                Column("start", Kind.DATE),
+                Column("end", Kind.DATE),
+            ),
+        )
+
+    def _last_event(self, position: str) -> str:
+        """Return the expression for the end of the last lot that an event of a position made."""
+        table = "position_realized_events"
+        if not self.has_table(table):
+            return "NULL::date"
+        names = {c: f"e.{self._name(table, c)}" for c in ("position_id", "trade_date")}
+        quantity = f"e.{self._name(table, 'quantity_closed')}"
+        return (
+            f"(SELECT max({names['trade_date']}) FROM {self._table(table)} AS e"  # noqa: S608
+            f" WHERE {names['position_id']} = {position} AND isfinite({names['trade_date']})"
+            f" AND {self._finite(quantity)} AND {quantity} > 0)"
+        )
 
     def events(self, selection: Selection) -> Query:
         """Return the events of the positions of a chunk, found by the position's portfolio."""

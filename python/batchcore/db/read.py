@@ -64,6 +64,9 @@ class Valuation:
         realized: Cumulative, dollars.
         flow: Cumulative, dollars.
         gross: Gross exposure, dollars.
+        beta: Against SPY by the providers' betas (A1); None where there is none, as of many.
+        effective: Symbols of equal weight that would be as concentrated (A3); likewise.
+        volatility: Of the last 21 returns, a year (A4); likewise.
     """
 
     name: str
@@ -73,6 +76,9 @@ class Valuation:
     realized: Decimal
     flow: Decimal
     gross: Decimal
+    beta: Decimal | None = None
+    effective: Decimal | None = None
+    volatility: Decimal | None = None
 
 
 class Reader:
@@ -219,7 +225,14 @@ class Reader:
             "flow": "cumulative_capital_flow",
             "gross": "gross_exposure",
         }
-        of_row = ", ".join(f"s.{self._name(table, c)} AS {n}" for n, c in columns.items())
+        analytics = {
+            "beta": "beta_provider_1y",
+            "effective": "effective_num_positions",
+            "volatility": "realized_volatility_21d",
+        }
+        of_row = ", ".join(
+            f"s.{self._name(table, c)} AS {n}" for n, c in {**columns, **analytics}.items()
+        )
         summed = ", ".join(
             f"COALESCE(sum(s.{self._name(table, c)}), 0) AS {n}" for n, c in columns.items()
         )

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore import _core
+from batchcore.db.fields import field_of
+from batchcore.db.load import taken
+from batchcore.db.save_analytics import encode_tables, write_tables
 from batchcore.db.sql import column_name, quote_identifier, table_name
 from batchcore.errors import DatabaseError
 from batchcore.units import CENTS
@@ -17,7 +20,9 @@ if TYPE_CHECKING:
 
     from batchcore.config import Schema
     from batchcore.db.engine import Session
-    from batchcore.frames import Decimals, Rows
+    from batchcore.db.fields import Field
+    from batchcore.db.save_analytics import ChunkTables, TablesBatch
+    from batchcore.frames import Decimals, Rows, SnapshotAnalytics
 
 PIECE_BYTES: Final = 1 << 20
 """Bytes handed to the driver at a time."""
@@ -47,8 +52,6 @@ _COUNTS: Final = {
     "num_short_positions": "num_short",
 }
 
-Field = tuple[str, str, tuple[Any, ...], "npt.NDArray[np.uint8] | None"]
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -61,8 +64,10 @@ class Batch:
         replaced: COPY bytes of the rows that stand already.
         replaced_rows: How many.
         replaced_columns: Their columns, the key first.
+        replaced_types: The types of these.
         equity: COPY bytes of portfolio and equity.
         equity_rows: How many.
+        tables: What is written beside snapshots; None for nothing.
     """
 
     new: list[bytes]
@@ -71,14 +76,17 @@ class Batch:
     replaced: list[bytes]
     replaced_rows: int
     replaced_columns: tuple[str, ...]
+    replaced_types: tuple[str, ...]
     equity: list[bytes]
     equity_rows: int
+    tables: TablesBatch | None = None
 
     @property
     def size_bytes(self) -> int:
         """Bytes that go to the server."""
         pieces = (*self.new, *self.replaced, *self.equity)
-        return sum(len(piece) for piece in pieces)
+        tables = 0 if self.tables is None else self.tables.size_bytes
+        return sum(len(piece) for piece in pieces) + tables
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -116,6 +124,10 @@ def encode_batch(
     stands: npt.NDArray[np.bool_],
     equities: Equities,
     stamp: Stamp,
+    *,
+    analytics: SnapshotAnalytics | None = None,
+    jsonb: bool = False,
+    tables: ChunkTables | None = None,
 ) -> Batch:
     """Return the bytes of a chunk.
 
@@ -125,14 +137,25 @@ def encode_batch(
         stands: (n,) bool, whether a row stands already.
         equities: What `portfolios.equity_balance` becomes.
         stamp: What new rows share.
+        analytics: Analytic columns of `rows`; None leaves them alone.
+        jsonb: Whether `sector_exposure` is `jsonb`.
+        tables: What is written beside snapshots.
     """
     new, replaced = np.flatnonzero(~stands), np.flatnonzero(stands)
     head: list[Field] = [
         ("id", "uuid7", (stamp.id_unix_ms, stamp.random), None),
         ("created_at", "timestamptz", (stamp.unix_us,), None),
     ]
-    new_fields = [*head, *_fields(rows, ids, new)]
-    replaced_fields = _fields(rows, ids, replaced)
+    columns = {} if analytics is None else analytics.columns
+
+    def analytic(own: npt.NDArray[np.int64]) -> list[Field]:
+        return [
+            field_of(name, column if len(own) == len(rows) else taken(column, own), jsonb=jsonb)
+            for name, column in columns.items()
+        ]
+
+    new_fields = [*head, *_fields(rows, ids, new), *analytic(new)]
+    replaced_fields = [*_fields(rows, ids, replaced), *analytic(replaced)]
     equity_fields: list[Field] = [
         ("id", "uuid", (equities.portfolio_id,), None),
         ("equity_balance", "numeric", (equities.cents, CENTS), None),
@@ -144,8 +167,14 @@ def encode_batch(
         replaced=_encoded(replaced_fields, len(replaced)),
         replaced_rows=len(replaced),
         replaced_columns=tuple(field[0] for field in replaced_fields),
+        replaced_types=tuple(field[1] for field in replaced_fields),
         equity=_encoded(equity_fields, len(equities.cents)),
         equity_rows=len(equities.cents),
+        tables=None
+        if tables is None
+        else encode_tables(
+            tables, id_unix_ms=stamp.id_unix_ms, random=stamp.random, unix_us=stamp.unix_us
+        ),
     )
 
 
@@ -153,11 +182,11 @@ def _encoded(columns: list[Field], rows: int) -> list[bytes]:
     return _core.encode(fields=columns, rows=rows, piece_bytes=PIECE_BYTES) if rows else []
 
 
-def _fields(rows: Rows, ids: npt.NDArray[np.uint8], taken: npt.NDArray[np.int64]) -> list[Field]:
-    every = len(taken) == len(rows)
+def _fields(rows: Rows, ids: npt.NDArray[np.uint8], own: npt.NDArray[np.int64]) -> list[Field]:
+    every = len(own) == len(rows)
 
     def take(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return array if every else array[taken]
+        return array if every else array[own]
 
     portfolio_id = np.ascontiguousarray(ids[take(rows.portfolio)])
     returns: Decimals = rows.daily_return
@@ -208,11 +237,14 @@ async def write_batch(session: Session, schema: Schema, batch: Batch, stamp: Sta
         await _replace(session, schema, batch)
     if batch.equity_rows:
         await _set_equity(session, schema, batch, stamp)
+    if batch.tables is not None:
+        await write_tables(session, schema, batch.tables)
 
 
 async def _replace(session: Session, schema: Schema, batch: Batch) -> None:
     columns = batch.replaced_columns
-    declared = ", ".join(f"{quote_identifier(c)} {_type_of(c)}" for c in columns)
+    types = zip(columns, batch.replaced_types, strict=True)
+    declared = ", ".join(f"{quote_identifier(c)} {type_name}" for c, type_name in types)
     await session.execute(f"CREATE TEMP TABLE {_STAGED_ROWS} ({declared}) ON COMMIT DROP")
     await session.copy_in(_STAGED_ROWS, list(columns), batch.replaced)
     key = ("portfolio_id", "snapshot_date")
@@ -228,22 +260,13 @@ async def _replace(session: Session, schema: Schema, batch: Batch) -> None:
         f"UPDATE {table_name(schema, _TABLE)} AS snapshot SET {changed}"  # noqa: S608  # quoted
         f" FROM {_STAGED_ROWS} AS staged WHERE {same}"
     )
+    await session.execute(f"DROP TABLE pg_temp.{_STAGED_ROWS}")
     if updated != batch.replaced_rows:
         msg = (
             f"{batch.replaced_rows} rows of {schema.table(_TABLE)} were to be replaced,"
             f" {updated} are still there"
         )
         raise DatabaseError(msg)
-
-
-def _type_of(column: str) -> str:
-    if column == "portfolio_id":
-        return "uuid"
-    if column == "snapshot_date":
-        return "date"
-    if column in _COUNTS:
-        return "int4"
-    return "bool" if column == "is_complete" else "numeric"
 
 
 async def _set_equity(session: Session, schema: Schema, batch: Batch, stamp: Stamp) -> None:
@@ -262,3 +285,4 @@ async def _set_equity(session: Session, schema: Schema, batch: Batch, stamp: Sta
         f" WHERE portfolio.{column_name(schema, 'portfolios', 'id')} = staged.id"
         f" AND portfolio.{equity} IS DISTINCT FROM staged.equity_balance"
     )
+    await session.execute(f"DROP TABLE pg_temp.{_STAGED_EQUITY}")

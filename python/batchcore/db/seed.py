@@ -8,7 +8,7 @@ import numpy as np
 
 from batchcore import _core
 from batchcore.config import Schema
-from batchcore.db.catalog import check_revision, inspect
+from batchcore.db.catalog import OPTIONAL, REQUIRED, check_revision, inspect
 from batchcore.db.engine import Database, driver_errors, transaction
 from batchcore.db.sql import table_name
 from batchcore.errors import ConfigError
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PIECE_BYTES: Final = 1 << 20
 """Bytes handed to the driver at a time."""
 
+NEEDED: Final = frozenset(REQUIRED) - OPTIONAL
+"""Tables that every run needs; the others are filled where they are there."""
+
 RESULTS: Final = "portfolio_snapshots"
 """The table that a fill leaves empty, and that must be so before it."""
 
@@ -41,6 +44,8 @@ async def fill(
     progress: Progress | None = None,
 ) -> int:
     """Write ``tables`` into a database that has no rows in them, in one transaction.
+
+    Tables that a run can do without, and that the database does not have, are left out.
 
     Args:
         db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg.
@@ -62,6 +67,7 @@ async def fill(
         with driver_errors():
             await check_revision(session.raw, await inspect(session.raw, schema))
         async with transaction(session):
+            tables = [table for table in tables if await _is_there(session, schema, table.name)]
             await _refuse_rows(session, schema, [*(table.name for table in tables), RESULTS])
             for done, table in enumerate(tables):
                 if progress is not None:
@@ -71,6 +77,16 @@ async def fill(
         names = ", ".join(table_name(schema, table.name) for table in tables)
         await session.execute(f"ANALYZE {names}")
     return rows
+
+
+async def _is_there(session: Session, schema: Schema, table: str) -> bool:
+    if table in NEEDED:
+        return True
+    with driver_errors():
+        found: bool = await session.raw.fetchval(
+            "SELECT to_regclass($1) IS NOT NULL", table_name(schema, table)
+        )
+    return found
 
 
 async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> None:

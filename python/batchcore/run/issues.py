@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.db.load import normalised, taken
+from batchcore.db.load import taken
 from batchcore.frames import Days, Issues, Text, joined
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    from batchcore.frames import Misses, Prices, Rows
+    from collections.abc import Sequence
+
+    from batchcore.frames import Misses, Rows
+    from batchcore.run.completeness import Told
     from batchcore.run.plan import Noticed
 
 
@@ -72,6 +75,19 @@ class IssueList:
             )
         )
 
+    def add_told(self, name: str, told: Sequence[Told]) -> None:
+        """Append issues of a plan."""
+        rows = len(told)
+        self.add(
+            Issues(
+                name=_constant(name, rows),
+                portfolio=np.array([one.portfolio for one in told], dtype=np.int32),
+                symbol=Text.of([one.symbol for one in told]),
+                day=Days(np.array([one.day for one in told], dtype=np.int32)),
+                detail=Text.of([one.detail for one in told]),
+            )
+        )
+
     def add_misses(self, misses: Misses) -> None:
         """Add misses to those of the same symbol."""
         names = misses.symbol.table()
@@ -116,28 +132,6 @@ class IssueList:
             day=taken(day, order),
             detail=taken(joined([part.detail for part in parts]), order),
         )
-
-
-def without_close(symbols: Text, prices: Prices) -> Issues:
-    """Return an issue `unpriced` for each symbol without any valid close (S2).
-
-    Args:
-        symbols: Of the run's positions, as stored.
-        prices: All that the run can see.
-    """
-    valid = (prices.close.state == State.VALUE) & (prices.day.state == State.VALUE)
-    valid &= prices.close.values > 0
-    names = prices.symbol.table()
-    priced = {normalised(names[code]) for code in np.unique(prices.symbol.codes[valid]).tolist()}
-    wanted = {normalised(symbol): symbol for symbol in sorted(symbols.table())}
-    missing = [symbol for name, symbol in sorted(wanted.items()) if name and name not in priced]
-    return Issues(
-        name=_constant("unpriced", len(missing)),
-        portfolio=np.full(len(missing), -1, dtype=np.int32),
-        symbol=Text.of(missing),
-        day=Days.nulls(len(missing)),
-        detail=_constant("no close", len(missing)),
-    )
 
 
 def _constant(value: str, rows: int) -> Text:

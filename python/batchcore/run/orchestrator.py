@@ -11,6 +11,7 @@ import numpy as np
 
 from batchcore.db.engine import Database
 from batchcore.db.ledger import commit_chunk
+from batchcore.db.save import write_batch
 from batchcore.run.issues import IssueList
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.prepare import Preparation
@@ -57,6 +58,8 @@ async def run_batch(
     policy: str = "rollforward",
     calendar: str = "XNYS",
     on_existing: str = "skip",
+    missing: bool = False,
+    analytics: str = "portfolio",
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> BatchResult:
@@ -77,6 +80,11 @@ async def run_batch(
         calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars (S1).
         on_existing: What becomes of complete snapshots in the range: `skip`, `replace`, `error`
             (S13).
+        missing: Whether to look for holes between snapshots: they are reported as `gap`, and with
+            ``on_existing="replace"`` each portfolio is computed anew from its first one on (S13).
+        analytics: `portfolio`: the analytic columns of each portfolio's last session; `every`: of
+            every session; `full`: as `portfolio`, and market values, position and factor tables;
+            `none`: those columns are left alone.
         settings: Everything else.
         progress: Called with phase, chunks done and chunks in all, at least once a second while
             work goes on.
@@ -98,6 +106,8 @@ async def run_batch(
         policy=policy,
         calendar=calendar,
         on_existing=on_existing,
+        missing=missing,
+        analytics=analytics,
         settings=settings,
     )
     database = Database(db)
@@ -120,6 +130,7 @@ class Run:
         self.rows_written = 0
         self.bytes_written = 0
         self.committed = 0
+        self.consistent = True
         self.marks = np.zeros(4, dtype=np.int64)
 
     async def run(self) -> BatchResult:
@@ -151,13 +162,42 @@ class Run:
     async def _run(self) -> BatchResult:
         counts = {"statements": self.database.statements}
         with self.monitor.span(counts) as span:
-            async with self.database.snapshot("check") as reader:
-                await self._prepare(reader)
-                await self._go_through(reader)
+            if self.database.owns:
+                async with self.database.snapshot("check") as reader:
+                    await self._prepare(reader)
+                    await self._go_through(reader)
+            else:
+                await self._inside()
             result = self._report()
             describe(span, result)
         log_result(result)
         return result
+
+    async def _inside(self) -> None:
+        """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
+        dry = self.request.settings.dry_run
+        async with (
+            self.database.reading("check") if dry else self.database.changing("check") as session
+        ):
+            self.consistent = session.consistent
+            await self._prepare(session)
+            if dry or self.prepared.prices is None:
+                await self.stages.only_notice(session)
+            else:
+                await self._one_by_one(session)
+
+    async def _one_by_one(self, session: Session) -> None:
+        """Load, compute and write each chunk before the next: there is one connection."""
+        for chunk in self.prepared.chunks:
+            await session.enter("load")
+            item = await self.stages.compute(await self.stages.load(session, chunk))
+            if item is None:
+                self._done()
+                continue
+            await session.enter("persist")
+            with self.monitor.phase("persist"):
+                await self._write(item, session)
+            self._count(item)
 
     async def _prepare(self, reader: Session) -> None:
         with self.monitor.phase("load"):
@@ -212,14 +252,15 @@ class Run:
                 if writer is None:
                     writer = await stack.enter_async_context(self.database.writing("persist"))
                 with self.monitor.phase("persist"):
-                    await self._commit(writer, item)
+                    await self._write(item, writer)
                 self._count(item)
 
-    async def _commit(self, writer: Session, item: Computed) -> None:
-        if item.batch.new_rows or item.batch.replaced_rows:
-            schema = self.request.settings.schema
-            await commit_chunk(writer, schema, item.batch, self.stages.stamp())
-            self.committed += 1
+    async def _write(self, item: Computed, session: Session) -> None:
+        if not item.batch.new_rows and not item.batch.replaced_rows:
+            return
+        write = commit_chunk if self.database.owns else write_batch
+        await write(session, self.request.settings.schema, item.batch, self.stages.stamp())
+        self.committed += 1
 
     def _count(self, item: Computed) -> None:
         rows, first = item.rows, item.chunk.rows.start
@@ -231,6 +272,8 @@ class Run:
         self.written[item.chunk.rows] = rows.written
         self.status[item.chunk.rows] = _statuses(rows, item.chunk.works)
         self.issues.add_rows(rows, first)
+        for issues in item.issues:
+            self.issues.add(issues, first)
         self._done()
 
     def _done(self) -> None:
@@ -261,10 +304,12 @@ class Run:
             cache=cache_stats(self.marks),
             coverage=self.prepared.coverage,
             peak_memory_bytes=peak_memory_bytes(),
-            consistent=True,
+            consistent=self.consistent,
             chunks=self.committed,
             rows_by_phase=dict(self.monitor.rows),
             bytes_by_phase={"persist": self.bytes_written},
+            analytics=self.request.analytics,
+            analytics_off=dict(self.prepared.parts.off),
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.calendar import date_of
+from batchcore.db.load import located
 from batchcore.errors import ConfigError, SnapshotExistsError
 from batchcore.frames import Days, Decimals, Opening, Previous
 from batchcore.units import State
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.calendar import Calendar
-    from batchcore.db.load import Existing, Portfolios
+    from batchcore.db.load import Existing, Holes, Portfolios
 
 ROWS_OF_A_CHUNK: Final = 100_000
 """Rows that a chunk should write at most: some 40 MiB of columns and bytes."""
@@ -97,8 +98,63 @@ class Plan:
         return np.cumsum(change[:-1]) > 0
 
 
-def make_plan(portfolios: Portfolios, calendar: Calendar, days: Range, on_existing: str) -> Plan:
+def rewrites(holes: Holes, calendar: Calendar, days: Range) -> Days:
+    """Return for each row of ``holes`` where its chain is rewritten from; NULL if it has none.
+
+    That is the first session of the range without a complete snapshot (S13); without a start, the
+    first after the earliest one that there is.
+    """
+    if days.start is None:
+        return holes.hole
+    first = calendar.sessions(days.start, days.end)
+    if len(first) == 0:
+        return Days.nulls(len(holes.earliest))
+    from_start = holes.earliest > first[0]
+    return Days(
+        np.where(from_start, first[0], holes.hole.values).astype(np.int32),
+        np.where(from_start, State.VALUE, holes.hole.state).astype(np.uint8),
+    )
+
+
+def rewritten(ids: npt.NDArray[np.uint8], holes: Holes, calendar: Calendar, days: Range) -> Days:
+    """Return for each portfolio where its chain is rewritten from; NULL where it goes on.
+
+    One without a complete snapshot in the range has no row in ``holes``: it is rewritten from the
+    start, if there is one.
+    """
+    row = located(holes.portfolio_id, ids)
+    known = rewrites(holes, calendar, days)
+    first = _from_start(len(ids), calendar, days)
+    day, state = first.values.copy(), first.state.copy()
+    day[row[row >= 0]] = known.values[row >= 0]
+    state[row[row >= 0]] = known.state[row >= 0]
+    return Days(day, state)
+
+
+def _from_start(count: int, calendar: Calendar, days: Range) -> Days:
+    """Return the start of the range for each portfolio; NULL where there is nothing to rewrite."""
+    if days.start is None or len(calendar.sessions(days.start, days.end)) == 0:
+        return Days.nulls(count)
+    return Days(np.full(count, days.start, dtype=np.int32))
+
+
+def make_plan(
+    portfolios: Portfolios,
+    calendar: Calendar,
+    days: Range,
+    on_existing: str,
+    rewrite: Days | None = None,
+) -> Plan:
     """Return the plan of a run (S5, S13).
+
+    Args:
+        portfolios: With the snapshots around the day that they are rewritten from, or else around
+            the boundary of the range.
+        calendar: That of the run.
+        days: Its range.
+        on_existing: `skip`, `replace` or `error`.
+        rewrite: For each portfolio the day from which its rows are computed anew; NULL goes on
+            after its latest. None is what ``on_existing`` says.
 
     Raises:
         SnapshotExistsError: a complete snapshot stands in the range and ``on_existing`` is
@@ -110,24 +166,25 @@ def make_plan(portfolios: Portfolios, calendar: Calendar, days: Range, on_existi
     has_before, has_last = before.day.state == 0, last.day.state == 0
     has_latest = has_before | has_last
     latest_day = np.where(has_last, last.day.values, before.day.values)
+    if on_existing == "error" and days.start is not None:
+        _refuse_existing(portfolios, days)
+    if rewrite is None:
+        goes_on = on_existing == "skip"
+        rewrite = Days.nulls(count) if goes_on else _from_start(count, calendar, days)
 
+    anew = rewrite.state == State.VALUE
+    goes_on = has_latest & ~anew
     first_day = np.full(count, days.end if days.start is None else days.start, dtype=np.int32)
+    first_day[anew] = rewrite.values[anew]
+    first_day[goes_on] = latest_day[goes_on] + 1
+    if days.start is not None:
+        first_day = np.maximum(first_day, np.int32(days.start))
     last_day = np.full(count, days.end, dtype=np.int32)
-    goes_on = days.start is None or on_existing == "skip"
-    if goes_on:
-        first_day[has_latest] = (
-            latest_day[has_latest] + 1
-            if days.start is None
-            else np.maximum(first_day[has_latest], latest_day[has_latest] + 1)
-        )
-        source, given = has_last, has_latest
-    else:
-        if on_existing == "error":
-            _refuse_existing(portfolios, days)
-        elif len(calendar.sessions(days.boundary, days.end)):
-            last_day[has_last] = np.maximum(days.end, last.day.values[has_last])
-        source, given = np.zeros(count, dtype=np.bool_), has_before
+    if on_existing != "error":  # later rows stand as they are then
+        extended = anew & has_last
+        last_day[extended] = np.maximum(days.end, last.day.values[extended])
     last_day[portfolios.deleted] = np.iinfo(np.int32).min  # skipped (S1)
+    source, given = has_last & ~anew, np.where(anew, has_before, has_latest)
 
     busy = first_day <= last_day
     sessions = np.zeros(0, dtype=np.int32)
@@ -343,6 +400,14 @@ def _noticed(portfolio: npt.NDArray[np.int32], day: npt.NDArray[np.int32]) -> No
     first = np.full(len(rows), np.iinfo(np.int32).max, dtype=np.int32)
     np.minimum.at(first, where, day)
     return Noticed(rows.astype(np.int32), first, count.astype(np.int64))
+
+
+def noticed_holes(ids: npt.NDArray[np.uint8], holes: Holes) -> Noticed:
+    """Return the holes between earliest and latest complete snapshots, by portfolio (S13)."""
+    row = located(holes.portfolio_id, ids)
+    found = np.flatnonzero((holes.hole.state == State.VALUE) & (row >= 0))
+    found = found[np.argsort(row[found], kind="stable")]
+    return Noticed(row[found], holes.hole.values[found], holes.missing[found])
 
 
 def check_found(wanted: npt.NDArray[np.uint8], found: npt.NDArray[np.uint8]) -> None:

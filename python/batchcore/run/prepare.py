@@ -11,21 +11,31 @@ import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.db import load as loads
-from batchcore.db.catalog import check_revision, check_run, inspect
+from batchcore.db.analytic_queries import AnalyticQueries
+from batchcore.db.analytic_tables import check_parts
+from batchcore.db.catalog import check_revision, inspect
 from batchcore.db.driver import driver_errors
-from batchcore.db.queries import Queries, Selection
+from batchcore.db.queries import Boundaries, Selection
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.native import build_market, store_snapshots
 from batchcore.run import plan as plans
-from batchcore.run.issues import without_close
+from batchcore.run.analytic_inputs import load_analysis, return_sessions
+from batchcore.run.completeness import Completeness, latest_closes, spellings
+from batchcore.run.prices import Window, load_closes
+from batchcore.run.regressions import extra_symbols
 from batchcore.run.result import Coverage
+from batchcore.run.snapshots import with_snapshots
+from batchcore.units import State
 
 if TYPE_CHECKING:
     from batchcore.calendar import Calendar
+    from batchcore.db.analytic_tables import Parts
     from batchcore.db.engine import Session
-    from batchcore.db.load import Portfolios
+    from batchcore.db.load import Holes, Portfolios
+    from batchcore.frames import Prices as Closes
     from batchcore.frames import Text
     from batchcore.native import Market, SnapshotStore
+    from batchcore.run.analyse import Analysis
     from batchcore.run.issues import IssueList
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan, Range
@@ -40,11 +50,13 @@ class Prices:
         market: Closes, marked on the sessions of the plan.
         previous: The snapshots that portfolios go on from.
         coverage: Of the sessions that were checked (S12).
+        analysis: None where nothing is analysed.
     """
 
     market: Market
     previous: SnapshotStore
     coverage: Coverage
+    analysis: Analysis | None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -53,6 +65,7 @@ class Prepared:
 
     Attributes:
         queries: On the tables of the host.
+        parts: What of the analytics is done.
         calendar: That of the run.
         days: Its range.
         plan: What each portfolio writes.
@@ -60,7 +73,8 @@ class Prepared:
         prices: None where there is nothing to write.
     """
 
-    queries: Queries
+    queries: AnalyticQueries
+    parts: Parts
     calendar: Calendar
     days: Range
     plan: Plan
@@ -96,16 +110,19 @@ class Preparation:
         """
         with driver_errors():
             catalog = await inspect(self.reader.raw, self.settings.schema)
-            check_run(catalog, writes=not self.settings.dry_run)
+            writes = not self.settings.dry_run
+            self.parts = check_parts(catalog, self.request.analytics, writes=writes)
             await check_revision(self.reader.raw, catalog)
-        self.queries = Queries(catalog)
+        self.queries = AnalyticQueries(catalog)
         await self.reader.enter("load")
         self.calendar = await self._calendar()
         self.days = self._range()
-        portfolios = await self._portfolios()
-        plan = plans.make_plan(portfolios, self.calendar, self.days, self.request.on_existing)
+        holes = await self._holes()
+        portfolios = await self._portfolios(holes)
+        plan = self._plan(portfolios, holes)
         return Prepared(
             queries=self.queries,
+            parts=self.parts,
             calendar=self.calendar,
             days=self.days,
             plan=plan,
@@ -139,13 +156,33 @@ class Preparation:
             return self.calendar.last_closed(dt.datetime.now(dt.UTC))
         return self.calendar.last_on_or_before(calendars.day_of(self.settings.today))
 
-    async def _portfolios(self) -> Portfolios:
+    async def _holes(self) -> Holes | None:
+        """Return the holes of the chains where what is missing was asked for."""
+        days = self.days
+        if not self.request.missing or (days.start is not None and not self.request.replaces):
+            return None  # with a start, what stands in the range tells its gaps
+        selection = Selection(self.request.wanted)
+        holes = await loads.load_holes(
+            self.reader, self.queries, self.calendar, selection, days.start, days.end
+        )
+        self.monitor.loaded(holes=len(holes.earliest))
+        return holes
+
+    async def _portfolios(self, holes: Holes | None) -> Portfolios:
         wanted = self.request.wanted
         self.selection = Selection(wanted)
+        own = None
+        if holes is not None and self.request.replaces:
+            day = plans.rewrites(holes, self.calendar, self.days)
+            has = day.state == State.VALUE
+            own = Boundaries(holes.portfolio_id[has], day.values[has])
         portfolios = await loads.load_portfolios(
-            self.reader, self.queries, self.calendar, self.days.boundary, self.selection
+            self.reader, self.queries, self.calendar, self.days.boundary, self.selection, own
         )
         self.monitor.loaded(portfolios=len(portfolios))
+        if self.request.snapshot_source is not None:
+            given = self.request.snapshot_source.to_frame()
+            portfolios = with_snapshots(portfolios, given, self.calendar, self.days.boundary)
         if wanted is not None:
             plans.check_found(wanted, portfolios.id)
             self.selection = Selection(np.ascontiguousarray(portfolios.id[~portfolios.deleted]))
@@ -153,27 +190,77 @@ class Preparation:
             self.issues.add_one("soft_deleted", row, "")
         return portfolios
 
+    def _plan(self, portfolios: Portfolios, holes: Holes | None) -> Plan:
+        """Return the plan; holes are filled under `replace`, else reported (S13)."""
+        rewrite = None
+        if holes is not None and self.request.replaces:
+            rewrite = plans.rewritten(portfolios.id, holes, self.calendar, self.days)
+        elif holes is not None:
+            noticed = plans.noticed_holes(portfolios.id, holes)
+            self.issues.add_noticed("gap", noticed, 0, "sessions")
+        return plans.make_plan(
+            portfolios, self.calendar, self.days, self.request.on_existing, rewrite
+        )
+
     async def _prices(self, plan: Plan) -> Prices:
         lookback = self.settings.lookback_days
         symbols = await loads.load_symbols(self.reader, self.queries, self.selection)
-        first = max(plan.price_first - lookback, calendars.FIRST_DATE)
-        prices = await loads.load_prices(self.reader, self.queries, symbols, first, plan.price_last)
-        self.monitor.loaded(symbols=len(symbols), prices=len(prices))
+        self.monitor.loaded(symbols=len(symbols))
+        level = "none" if self.settings.dry_run else self.parts.level
+        days = return_sessions(plan, self.calendar, level)
+        first = min([plan.price_first - lookback, *days[:1].tolist()])
+        first = max(first, calendars.FIRST_DATE)
+        window = Window(first, plan.price_first, plan.price_last)
+        closes = await load_closes(
+            self.reader,
+            self.queries,
+            (*symbols.table(), *extra_symbols(level)),
+            window,
+            source=self.request.price_source,
+            monitor=self.monitor,
+        )
         market = await asyncio.to_thread(
             build_market,
-            prices,
+            closes,
             plan.sessions,
             policy=self.request.policy,
             lookback_days=lookback,
         )
         self.issues.add(market.issues)
         if self.settings.dry_run:
-            self.issues.add(without_close(symbols, prices))
+            await self._tell_what_lacks(plan, symbols, closes)
         return Prices(
             market,
             store_snapshots(plan.previous),
             await self._coverage(plan, market, symbols),
+            await load_analysis(
+                self.reader,
+                self.queries,
+                self.parts,
+                market=market,
+                symbols=symbols,
+                days=days,
+                monitor=self.monitor,
+                threads=self.settings.threads,
+            )
+            if level != "none"
+            else None,
         )
+
+    async def _tell_what_lacks(self, plan: Plan, symbols: Text, closes: Closes) -> None:
+        """Report sessions, symbols and portfolios without prices before anything is computed."""
+        sessions = plan.sessions[plan.sessions_run()]
+        latest = latest_closes(symbols, closes, sessions)
+        if not latest.symbols:
+            return
+        names = spellings(symbols, latest)
+        held = await loads.load_held(self.reader, self.queries, self.selection, names)
+        self.monitor.loaded(held=len(held.start))
+        found = Completeness(plan, held, latest, self.settings.lookback_days)
+        self.issues.add_told("stale", found.symbols(unpriced=False))
+        self.issues.add_told("unpriced", found.symbols(unpriced=True))
+        self.issues.add_told("lacks_prices", found.sessions())
+        self.issues.add_told("lacks_prices", found.portfolios())
 
     async def _coverage(self, plan: Plan, market: Market, symbols: Text) -> Coverage:
         """Return the coverage of each session; refuse those whose prices have not arrived (S12)."""

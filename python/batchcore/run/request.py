@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.config import ON_EXISTING, POLICIES, Settings
+from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Settings
 from batchcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.calendar import Calendar
+    from batchcore.run.prices import PriceSource
+    from batchcore.run.snapshots import SnapshotSource
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -32,7 +34,11 @@ class Request:
         policy: What the figures mean.
         known_calendar: None for `prices`, which only the database knows.
         on_existing: What becomes of complete snapshots in the range (S13).
+        missing: Whether to look for holes: they are reported, or under `replace` filled.
+        analytics: What of the analytics is written.
         settings: Everything else.
+        price_source: Closes that were loaded before; they count before those stored.
+        snapshot_source: Snapshots that were loaded before, likewise.
     """
 
     start: dt.date | None = None
@@ -41,7 +47,16 @@ class Request:
     policy: str = POLICIES[0]
     known_calendar: Calendar | None = None
     on_existing: str = ON_EXISTING[0]
+    missing: bool = False
+    analytics: str = ANALYTICS[0]
     settings: Settings
+    price_source: PriceSource | None = None
+    snapshot_source: SnapshotSource | None = None
+
+    @property
+    def replaces(self) -> bool:
+        """Whether rows that stand are computed anew."""
+        return self.on_existing == "replace"
 
 
 def make_request(
@@ -52,6 +67,8 @@ def make_request(
     policy: str,
     calendar: str,
     on_existing: str,
+    missing: bool,
+    analytics: str,
     settings: Settings | None,
 ) -> Request:
     """Return the arguments of a run, checked.
@@ -61,6 +78,10 @@ def make_request(
     """
     _check("policy", policy, POLICIES)
     _check("on_existing", on_existing, ON_EXISTING)
+    if missing and on_existing == "error":
+        msg = "missing goes on after snapshots that stand: on_existing is error, expected skip"
+        raise ConfigError(f"{msg} or replace", "missing")
+    _check("analytics", analytics, ANALYTICS)
     for option, date in (("start", start), ("end", end)):
         if date is not None and type(date) is not dt.date:
             msg = f"{option} is {date!r}, expected a datetime.date"
@@ -75,6 +96,8 @@ def make_request(
         policy=policy,
         known_calendar=None if calendar == calendars.PRICES else calendars.load(calendar),
         on_existing=on_existing,
+        missing=missing,
+        analytics=analytics,
         settings=settings or Settings(),
     )
 

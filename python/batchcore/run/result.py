@@ -98,6 +98,8 @@ class BatchResult(Mapping[str, Any]):
         chunks: How many were committed.
         rows_by_phase: Rows brought, computed and written.
         bytes_by_phase: Bytes of COPY that came and went.
+        analytics: What of the analytics was asked for.
+        analytics_off: Part of them -> why it was not done though it was asked for.
     """
 
     run_id: str
@@ -119,6 +121,8 @@ class BatchResult(Mapping[str, Any]):
     chunks: int
     rows_by_phase: Mapping[str, int] = field(default_factory=dict)
     bytes_by_phase: Mapping[str, int] = field(default_factory=dict)
+    analytics: str = "none"
+    analytics_off: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -207,6 +211,8 @@ class BatchResult(Mapping[str, Any]):
                 date_of(day).isoformat(): round(float(share[row]), 6)
                 for row, day in enumerate(self.coverage.session.tolist())
             },
+            "analytics": self.analytics,
+            "analytics_off": dict(self.analytics_off),
             "peak_memory_bytes": self.peak_memory_bytes,
             "consistent": self.consistent,
         }
@@ -220,6 +226,9 @@ _KEYS: Final = (
     "cache_stats",
     "duration_seconds",
 )
+
+NO_CLOSE: Final = "no close at all"
+"""Ends the detail of what a plan tells of a symbol without any valid close."""
 
 FAILURES: Final = ("out_of_range", "non_finite", "not_representable")
 """Names of issues that fail a portfolio, where they have a session."""

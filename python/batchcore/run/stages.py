@@ -7,15 +7,18 @@ import os
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from batchcore.db import load as loads
+from batchcore.db.load_analytics import Returns
 from batchcore.db.queries import Selection
 from batchcore.db.save import Batch, Equities, Stamp, encode_batch, stands_already
 from batchcore.native import CancelFlag, roll_forward
 from batchcore.run import plan as plans
+from batchcore.run.analyse import ChunkInputs
+from batchcore.run.analytic_inputs import chunk_tables, last_sessions, load_past_returns
 from batchcore.units import CENTS
 
 if TYPE_CHECKING:
@@ -25,12 +28,15 @@ if TYPE_CHECKING:
 
     from batchcore.db.engine import Session
     from batchcore.db.load import Existing
-    from batchcore.frames import Events, Flows, Positions, Rows
+    from batchcore.frames import Events, Flows, Issues, Opening, Positions, Rows
+    from batchcore.run.analyse import Analysed, Analysis
     from batchcore.run.issues import IssueList
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan
     from batchcore.run.prepare import Prepared, Prices
     from batchcore.run.request import Request
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -40,6 +46,7 @@ class Facts:
     positions: Positions
     events: Events
     flows: Flows
+    returns: Returns
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -53,11 +60,12 @@ class Loaded:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Computed:
-    """A chunk that waits to be written."""
+    """A chunk that waits to be written; `issues` are those of its analytics."""
 
     chunk: Chunk
     batch: Batch
     rows: Rows
+    issues: tuple[Issues, ...]
 
 
 class Stages:
@@ -90,7 +98,12 @@ class Stages:
             window = self._flow_window(chunk)
             flows = await loads.load_flows(reader, queries, selection, *window)
             self.monitor.loaded(positions=len(positions), events=len(events), flows=len(flows))
-            return Loaded(chunk, existing, Facts(positions, events, flows))
+            returns = Returns.none()
+            if self.prepared.prices is not None and self.prepared.prices.analysis is not None:
+                calendar = self.prepared.calendar
+                returns = await load_past_returns(reader, queries, calendar, self.plan, chunk)
+                self.monitor.loaded(returns=len(returns.value))
+            return Loaded(chunk, existing, Facts(positions, events, flows, returns))
 
     async def _load_existing(self, reader: Session, chunk: Chunk) -> Existing:
         first, last = self._existing_window(chunk)
@@ -137,10 +150,21 @@ class Stages:
         prices = self.prepared.prices
         if loaded.facts is None or prices is None:
             return None
+        opening = plans.chunk_opening(self.plan.opening, loaded.chunk.rows)
         with self.monitor.phase("compute"):
-            return await self._in_thread(partial(self._computed, loaded, loaded.facts, prices))
+            rolled = partial(self._rolled, loaded.facts, opening, prices)
+            rows = await self._in_thread(rolled)
+        analysed = None
+        if prices.analysis is not None:
+            with self.monitor.phase("analytics"):
+                inputs = self._analytic_inputs(loaded.chunk, loaded.facts, opening, rows)
+                analyse = partial(prices.analysis.analyse, inputs, self.cancel)
+                analysed = await self._in_thread(analyse)
+        with self.monitor.phase("compute"):
+            encoded = partial(self._encoded, loaded, opening, rows, analysed, prices.analysis)
+            return await self._in_thread(encoded)
 
-    async def _in_thread(self, work: Callable[[], Computed]) -> Computed:
+    async def _in_thread(self, work: Callable[[], Made]) -> Made:
         """Run native work beside the loop; a cancelled task waits for it to see the flag."""
         task = asyncio.ensure_future(asyncio.to_thread(work))
         try:
@@ -151,11 +175,8 @@ class Stages:
             task.exception()
             raise
 
-    def _computed(self, loaded: Loaded, facts: Facts, prices: Prices) -> Computed:
-        """Compute and encode one chunk: a pure function of its frames."""
-        plan, rows_of_plan = self.plan, loaded.chunk.rows
-        opening = plans.chunk_opening(plan.opening, rows_of_plan)
-        rows = roll_forward(
+    def _rolled(self, facts: Facts, opening: Opening, prices: Prices) -> Rows:
+        return roll_forward(
             prices.market,
             positions=facts.positions,
             events=facts.events,
@@ -165,11 +186,48 @@ class Stages:
             threads=self.request.settings.threads,
             cancel=self.cancel,
         )
-        ids, existing = opening.portfolio_id, loaded.existing
+
+    def _analytic_inputs(
+        self, chunk: Chunk, facts: Facts, opening: Opening, rows: Rows
+    ) -> ChunkInputs:
+        last, latest = last_sessions(self.plan)[chunk.rows], self.plan.latest_day
+        later = (latest.state[chunk.rows] == 0) & (latest.values[chunk.rows] > last)
+        return ChunkInputs(
+            positions=facts.positions,
+            events=facts.events,
+            opening=opening,
+            rows=rows,
+            last_session=last,
+            is_latest=~later,
+            returns=facts.returns,
+        )
+
+    def _encoded(
+        self,
+        loaded: Loaded,
+        opening: Opening,
+        rows: Rows,
+        analysed: Analysed | None,
+        analysis: Analysis | None,
+    ) -> Computed:
+        chunk, existing, ids = loaded.chunk, loaded.existing, opening.portfolio_id
         stands = stands_already(rows, ids, existing.portfolio_id, existing.day)
-        equities = equities_of(rows, ids, plan, rows_of_plan)
-        batch = encode_batch(rows, ids, stands, equities, self.stamp())
-        return Computed(loaded.chunk, batch, rows)
+        equities = equities_of(rows, ids, self.plan, chunk.rows)
+        if analysed is None or analysis is None:
+            batch = encode_batch(rows, ids, stands, equities, self.stamp())
+            return Computed(chunk, batch, rows, ())
+        portfolios = self._selection(chunk, chunk.works)
+        batch = encode_batch(
+            rows,
+            ids,
+            stands,
+            equities,
+            self.stamp(),
+            analytics=analysed.snapshot,
+            jsonb=analysis.parts.jsonb,
+            tables=chunk_tables(analysed, analysis, self.prepared.queries, portfolios),
+        )
+        return Computed(chunk, batch, rows, analysed.issues)
 
     def stamp(self) -> Stamp:
         """Return what the new rows of a chunk share; ids of a later one sort after them."""

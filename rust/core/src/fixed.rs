@@ -205,6 +205,37 @@ impl Width {
     }
 }
 
+/// Bytes that the text of any 64-bit mantissa fits.
+pub const TEXT_BYTES: usize = 24;
+
+/// Returns `mantissa` as decimal text with `scale` digits after the point, up to [`MAX_SCALE`],
+/// written to the end of `buffer`.
+pub fn text_in(buffer: &mut [u8; TEXT_BYTES], mantissa: i64, scale: u32) -> &str {
+    let mut length = 0usize;
+    let mut places = buffer.iter_mut().rev();
+    let mut put = |byte: u8| {
+        if let Some(place) = places.next() {
+            *place = byte;
+            length = length.saturating_add(1);
+        }
+    };
+    let mut rest = mantissa.unsigned_abs();
+    let mut digits = 0u32;
+    while rest > 0 || digits <= scale {
+        if scale > 0 && digits == scale {
+            put(b'.');
+        }
+        put(b'0'.saturating_add(u8::try_from(rest % 10).unwrap_or_default()));
+        rest /= 10;
+        digits = digits.saturating_add(1);
+    }
+    if mantissa < 0 {
+        put(b'-');
+    }
+    let text = buffer.get(TEXT_BYTES.saturating_sub(length)..);
+    core::str::from_utf8(text.unwrap_or_default()).unwrap_or_default()
+}
+
 /// Returns `mantissa` as decimal text with `scale` digits after the point.
 #[must_use]
 pub fn decimal_text(mantissa: &str, scale: usize) -> String {
@@ -266,6 +297,18 @@ mod tests {
         assert_eq!(decimal_text("-12345", 2), "-123.45");
         assert_eq!(decimal_text("7", 0), "7");
         assert_eq!(decimal_text("-100000000", 6), "-100.000000");
+    }
+
+    #[test]
+    fn text_in_a_buffer_is_the_same() {
+        let ends = [i64::MIN, -100, -1, 0, 1, 9, 10, 12345, i64::MAX];
+        for (mantissa, scale) in ends
+            .into_iter()
+            .flat_map(|m| (0..=MAX_SCALE).map(move |s| (m, s)))
+        {
+            let expected = decimal_text(&mantissa.to_string(), usize::try_from(scale).unwrap());
+            assert_eq!(text_in(&mut [0; TEXT_BYTES], mantissa, scale), expected);
+        }
     }
 
     #[test]

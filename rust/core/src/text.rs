@@ -3,6 +3,7 @@
 //! | type       | what it is                                              |
 //! |------------|---------------------------------------------------------|
 //! | [`Table`]  | the distinct values, in the order they were first seen  |
+//! | [`Index`]  | finds the values of a table by their bytes              |
 //! | [`Intern`] | builds a table while rows arrive                        |
 
 use core::hash::BuildHasher;
@@ -96,6 +97,12 @@ impl Table {
         (0u32..).map_while(|code| self.bytes(code))
     }
 
+    /// Returns the bytes that the table takes.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        size_of_val(self.offsets.as_slice()).saturating_add(self.bytes.len())
+    }
+
     /// Returns the offsets and the bytes.
     #[must_use]
     pub fn into_parts(self) -> (Vec<i64>, Vec<u8>) {
@@ -103,43 +110,80 @@ impl Table {
     }
 }
 
+/// Finds the codes of a [`Table`] by their values.
+#[derive(Debug, Clone, Default)]
+pub struct Index {
+    codes: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Index {
+    /// Returns the index of `table`; of a value that stands in it twice, the first code counts.
+    #[must_use]
+    pub fn of(table: &Table) -> Self {
+        let mut index = Self {
+            codes: HashTable::with_capacity(table.len()),
+            hasher: DefaultHashBuilder::default(),
+        };
+        for (code, value) in (0u32..).zip(table.iter()) {
+            if index.find(table, value).is_none() {
+                index.insert(table, code, value);
+            }
+        }
+        index
+    }
+
+    /// Returns the code of `value` in the table that the index is of.
+    #[must_use]
+    pub fn find(&self, table: &Table, value: &[u8]) -> Option<u32> {
+        self.codes
+            .find(self.hasher.hash_one(value), |&code| {
+                table.bytes(code) == Some(value)
+            })
+            .copied()
+    }
+
+    /// Returns the bytes that the index takes.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.codes.allocation_size()
+    }
+
+    fn insert(&mut self, table: &Table, code: u32, value: &[u8]) {
+        let Self { codes, hasher } = self;
+        let hash = hasher.hash_one(value);
+        let rehash = |&code: &u32| hasher.hash_one(table.bytes(code).unwrap_or_default());
+        codes.insert_unique(hash, code, rehash);
+    }
+}
+
 /// Builds a [`Table`]: each distinct value gets the next code.
 #[derive(Debug, Clone, Default)]
 pub struct Intern {
     table: Table,
-    codes: HashTable<u32>,
-    hasher: DefaultHashBuilder,
+    index: Index,
 }
 
 impl Intern {
     /// Returns the code of `value`, a new one if it was not seen before; nothing if all of
     /// `u32` is used up.
     pub fn code(&mut self, value: &[u8]) -> Option<u32> {
-        let Self {
-            table,
-            codes,
-            hasher,
-        } = self;
-        let hash = hasher.hash_one(value);
-        if let Some(&code) = codes.find(hash, |&code| table.bytes(code) == Some(value)) {
+        if let Some(code) = self.find(value) {
             return Some(code);
         }
+        let table = &mut self.table;
         let code = u32::try_from(table.len()).ok()?;
         let end = i64::try_from(table.bytes.len().checked_add(value.len())?).ok()?;
         table.bytes.extend_from_slice(value);
         table.offsets.push(end);
-        let rehash = |&code: &u32| hasher.hash_one(table.bytes(code).unwrap_or_default());
-        codes.insert_unique(hash, code, rehash);
+        self.index.insert(&self.table, code, value);
         Some(code)
     }
 
     /// Returns the code of `value` if it was seen.
     #[must_use]
     pub fn find(&self, value: &[u8]) -> Option<u32> {
-        let hash = self.hasher.hash_one(value);
-        self.codes
-            .find(hash, |&code| self.table.bytes(code) == Some(value))
-            .copied()
+        self.index.find(&self.table, value)
     }
 
     /// Returns the table so far.
@@ -189,6 +233,16 @@ mod tests {
             intern.into_table().iter().collect::<Vec<_>>(),
             [b"AAPL".as_slice(), b""]
         );
+    }
+
+    #[test]
+    fn an_index_finds_what_its_table_has() {
+        let table = Table::from_parts("symbol", vec![0, 1, 3, 4], b"abca".to_vec()).unwrap();
+        let index = Index::of(&table);
+        assert_eq!(index.find(&table, b"bc"), Some(1));
+        assert_eq!(index.find(&table, b"a"), Some(0));
+        assert_eq!(index.find(&table, b"b"), None);
+        assert_eq!(Index::default().find(&Table::default(), b""), None);
     }
 
     #[test]

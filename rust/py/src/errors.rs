@@ -4,9 +4,11 @@ use batchcore_core::error::Error;
 use pyo3::prelude::*;
 
 pyo3::import_exception!(batchcore.errors, CancelledError);
+pyo3::import_exception!(batchcore.errors, ConfigError);
 pyo3::import_exception!(batchcore.errors, DecodeError);
 pyo3::import_exception!(batchcore.errors, InputError);
 pyo3::import_exception!(batchcore.errors, InternalError);
+pyo3::import_exception!(batchcore.errors, NumericError);
 
 /// Returns the exception of a core error.
 pub(crate) fn to_py(error: &Error) -> PyErr {

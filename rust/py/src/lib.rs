@@ -1,6 +1,7 @@
 //! The compiled module `batchcore._core`: converts, calls one core function, converts back.
 
 mod arrays;
+mod caches;
 mod errors;
 mod guard;
 mod pgcopy;
@@ -24,6 +25,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<guard::CancelFlag>()?;
     module.add_class::<pgcopy::Decoder>()?;
     module.add_class::<store::PriceStore>()?;
+    module.add_class::<caches::PriceReader>()?;
+    module.add_class::<store::ProfileStore>()?;
     module.add_class::<store::SnapshotStore>()?;
     module.add_class::<pnl::Marks>()?;
     module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
@@ -37,7 +40,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "CancelFlag",
             "Decoder",
             "Marks",
+            "PriceReader",
             "PriceStore",
+            "ProfileStore",
             "SnapshotStore",
             "__version__",
             "build_profile",

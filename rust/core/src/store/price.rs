@@ -3,13 +3,14 @@
 use crate::error::{Error, Result};
 use crate::frame::{Days, Decimals, Texts, index, same_length};
 use crate::ids::{Day, SymbolId};
-use crate::text::Table;
+use crate::text::{Index, Table};
 
 /// Every close that is finite and representable, 0 and negative ones too: which of them is a
 /// price is for a policy to say.
 #[derive(Debug, Clone)]
 pub struct PriceStore {
     symbols: Table,
+    index: Index,
     /// Closes of symbol `i` are `starts[i]..starts[i + 1]`, ascending by day.
     starts: Vec<usize>,
     days: Vec<i32>,
@@ -78,6 +79,7 @@ impl PriceStore {
         let (days, closes) = pairs.into_iter().unzip();
         Ok(Self {
             symbols: symbol.table().clone(),
+            index: Index::of(symbol.table()),
             starts,
             days,
             closes,
@@ -90,6 +92,12 @@ impl PriceStore {
     #[must_use]
     pub fn symbols(&self) -> &Table {
         &self.symbols
+    }
+
+    /// Returns the row of a symbol, spelt as stored.
+    #[must_use]
+    pub fn find(&self, symbol: &[u8]) -> Option<SymbolId> {
+        self.index.find(&self.symbols, symbol).map(SymbolId)
     }
 
     /// Returns the days and closes of a symbol, ascending by day.
@@ -108,6 +116,22 @@ impl PriceStore {
             self.days.get(from..to).unwrap_or_default(),
             self.closes.get(from..to).unwrap_or_default(),
         )
+    }
+
+    /// Returns the close of a symbol on `day` itself.
+    #[must_use]
+    pub fn on(&self, symbol: SymbolId, day: Day) -> Option<i64> {
+        let (days, closes) = self.closes(symbol);
+        closes.get(days.binary_search(&day.0).ok()?).copied()
+    }
+
+    /// Returns the distinct days of all closes, ascending.
+    #[must_use]
+    pub fn distinct_days(&self) -> Vec<i32> {
+        let mut days = self.days.clone();
+        days.sort_unstable();
+        days.dedup();
+        days
     }
 
     /// Returns the latest close of a symbol on a day of `[day - lookback_days, day]`, with its
@@ -137,6 +161,12 @@ impl PriceStore {
         self.closes.is_empty()
     }
 
+    /// Returns the number of closes above 0. Source: semantics.md, S2.
+    #[must_use]
+    pub fn prices(&self) -> usize {
+        self.closes.iter().filter(|&&close| close > 0).count()
+    }
+
     /// Returns how many rows had no value to store: NULL, not finite or not representable.
     #[must_use]
     pub fn left_out(&self) -> usize {
@@ -146,12 +176,11 @@ impl PriceStore {
     /// Returns the bytes that the store takes.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        let symbols: usize = self.symbols.iter().map(<[u8]>::len).sum();
         size_of_val(self.starts.as_slice())
             .saturating_add(size_of_val(self.days.as_slice()))
             .saturating_add(size_of_val(self.closes.as_slice()))
-            .saturating_add(symbols)
-            .saturating_add(self.symbols.len().saturating_mul(size_of::<i64>()))
+            .saturating_add(self.symbols.size_bytes())
+            .saturating_add(self.index.size_bytes())
     }
 }
 
@@ -219,6 +248,18 @@ mod tests {
         assert_eq!(store.as_of(SymbolId(1), Day(2), 10), None);
         assert_eq!(store.as_of(SymbolId(0), Day(9), 10), Some((0, Day(6))));
         assert_eq!(store.as_of(SymbolId(2), Day(9), 10), None);
+    }
+
+    #[test]
+    fn a_symbol_is_found_as_spelt_and_its_close_on_the_day_itself() {
+        let store = store(&[(1, 7, 70, 0), (1, 3, 30, 0), (0, 6, 0, 0)]).unwrap();
+        assert_eq!(store.find(b"BBB"), Some(SymbolId(1)));
+        assert_eq!(store.find(b"bbb"), None);
+        assert_eq!(store.on(SymbolId(1), Day(7)), Some(70));
+        assert_eq!(store.on(SymbolId(1), Day(6)), None);
+        assert_eq!(store.on(SymbolId(0), Day(6)), Some(0));
+        assert_eq!(store.on(SymbolId(2), Day(6)), None);
+        assert_eq!((store.prices(), store.distinct_days()), (2, vec![3, 6, 7]));
     }
 
     #[test]

@@ -1,0 +1,130 @@
+"""What callers hand to the caches: checked, and in the form that the stores take."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, Final
+
+from batchcore.calendar import day_of
+from batchcore.config import MOST_LOOKBACK_DAYS
+from batchcore.errors import ConfigError
+from batchcore.units import MAX_SCALE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MOST_MANTISSA: Final = 2**63 - 1
+"""The largest mantissa that 64 bits hold."""
+
+_DIGITS: Final = len(str(MOST_MANTISSA))
+
+
+class DayOf(dict[dt.date, int]):
+    """Days since 1970-01-01 by date, made on demand.
+
+    Looking one up costs a third of making it. What is no date raises `ConfigError`.
+    """
+
+    def __missing__(self, date: dt.date) -> int:
+        day = self[date] = checked_day(date)
+        return day
+
+
+def checked_day(date: dt.date) -> int:
+    """Return a date as days since 1970-01-01.
+
+    Raises:
+        ConfigError: it is no date, or a datetime.
+    """
+    if not isinstance(date, dt.date) or isinstance(date, dt.datetime):
+        msg = f"date is of type {type(date).__name__}, expected datetime.date"
+        raise ConfigError(msg, "date")
+    return day_of(date)
+
+
+def checked_values(values: Iterable[Any], option: str) -> list[Any]:
+    """Return an iterable as a list.
+
+    Raises:
+        ConfigError: it is none, or a text.
+    """
+    if not isinstance(values, str | bytes):
+        try:
+            return list(values)
+        except TypeError:
+            pass
+    msg = f"{option} is of type {type(values).__name__}, expected an iterable"
+    raise ConfigError(msg, option)
+
+
+def checked_symbols(symbols: Iterable[str]) -> list[str]:
+    """Return symbols in their order, each once.
+
+    Raises:
+        ConfigError: one is no str, or they are no iterable.
+    """
+    found = checked_values(symbols, "symbols")
+    for symbol in found:
+        if not isinstance(symbol, str):
+            msg = f"symbol is of type {type(symbol).__name__}, expected str"
+            raise ConfigError(msg, "symbol")
+    return list(dict.fromkeys(found))
+
+
+def checked_id(portfolio_id: uuid.UUID | str) -> uuid.UUID:
+    """Return the id of a portfolio.
+
+    Raises:
+        ConfigError: it is no UUID, and no text of one.
+    """
+    if isinstance(portfolio_id, uuid.UUID):
+        return portfolio_id
+    try:
+        return uuid.UUID(portfolio_id)
+    except (AttributeError, TypeError, ValueError) as error:
+        msg = f"portfolio_id is {portfolio_id!r}, expected a UUID or its text"
+        raise ConfigError(msg, "portfolio_id") from error
+
+
+def checked_lookback(days: int) -> int:
+    """Return calendar days to look back.
+
+    Raises:
+        ConfigError: they are no int, or out of range.
+    """
+    if isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= MOST_LOOKBACK_DAYS:
+        msg = f"lookback_days is {days!r}, expected 0 to {MOST_LOOKBACK_DAYS}"
+        raise ConfigError(msg, "lookback_days")
+    return days
+
+
+def checked_price(price: Decimal | int | str) -> tuple[int, int]:
+    """Return the mantissa and the scale of a price, the least scale that is exact.
+
+    Raises:
+        ConfigError: it is of another type, such as float, negative, not finite or does not fit.
+    """
+    if isinstance(price, bool) or not isinstance(price, Decimal | int | str):
+        msg = f"price is of type {type(price).__name__}, expected Decimal, int or str"
+        raise ConfigError(msg, "price")
+    try:
+        value = Decimal(price)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    sign, digits, exponent = value.as_tuple()
+    if not isinstance(exponent, int) or (sign and any(digits)):
+        msg = "price is negative or no finite number, expected one not below 0"
+        raise ConfigError(msg, "price")
+    text = "".join(map(str, digits)).lstrip("0")
+    significant = text.rstrip("0")
+    exponent += len(text) - len(significant)
+    if not significant:
+        return 0, 0
+    if exponent >= -MAX_SCALE and len(significant) + exponent <= _DIGITS:
+        mantissa = int(significant) * 10 ** max(exponent, 0)
+        if mantissa <= MOST_MANTISSA:
+            return mantissa, max(-exponent, 0)
+    msg = f"price has too many digits, expected at most {MAX_SCALE} decimals within 64 bits"
+    raise ConfigError(msg, "price")

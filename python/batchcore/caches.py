@@ -1,0 +1,730 @@
+"""Prices, company profiles and latest snapshots, loaded in bulk and asked one by one.
+
+Each cache stands by itself: an orchestrator can put one in the place of a query. What is loaded
+lies in a native store; a load costs one statement, beside one check of the catalog for each
+database, and asking for what is loaded costs none. One task owns a cache.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict
+
+import numpy as np
+
+from batchcore import _core, calendar
+from batchcore.arguments import (
+    DayOf,
+    checked_day,
+    checked_id,
+    checked_lookback,
+    checked_price,
+    checked_symbols,
+    checked_values,
+)
+from batchcore.calendar import FIRST_DATE, date_of
+from batchcore.errors import ConfigError
+from batchcore.frames import (
+    Days,
+    Decimals,
+    Previous,
+    Prices,
+    Profiles,
+    Text,
+    joined,
+    joined_decimals,
+)
+from batchcore.spans import gaps, widened
+
+if TYPE_CHECKING:
+    import datetime as dt
+    import uuid
+    from collections.abc import Iterable, Sequence
+
+    import numpy.typing as npt
+
+    from batchcore.config import Schema
+    from batchcore.db.cache_queries import Window
+    from batchcore.spans import Span, Spans
+
+MOST_WINDOWS: Final = 16
+"""Into how many windows a statement is parted at most; beyond, one window spans them all."""
+
+_DECIMAL_BYTES: Final = 104
+
+
+class Closes(NamedTuple):
+    """Prices of symbols on one date, in the order asked for.
+
+    Attributes:
+        values: (n,) int64 mantissas: the price is ``values * 10**-scale`` where ``state`` is 0.
+        state: (n,) uint8 of `units.State`: NULL without a price, NOT_REPRESENTABLE where 64 bits
+            do not hold it in ``scale``.
+        scale: Decimals: those of the column, or more where a price was `set` with more.
+    """
+
+    values: npt.NDArray[np.int64]
+    state: npt.NDArray[np.uint8]
+    scale: int
+
+
+@dataclass(frozen=True, slots=True)
+class CompanyProfile:
+    """A row of `company_profiles`, as stored.
+
+    Attributes:
+        symbol: As asked for.
+        name: Of the company or fund; like all but ``is_etf``, None where it is NULL.
+        beta: On the market, as the provider has it; None too where it is not finite.
+        sector: As stored.
+        industry: As stored.
+        country: As stored.
+        market_cap: Dollars; None too where it is not finite.
+        is_etf: Whether it is an exchange-traded fund; NULL is False.
+    """
+
+    symbol: str
+    name: str | None
+    beta: Decimal | None
+    sector: str | None
+    industry: str | None
+    country: str | None
+    market_cap: Decimal | None
+    is_etf: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A complete row of `portfolio_snapshots` (S5), as stored, in dollars.
+
+    Attributes:
+        portfolio_id: Whose.
+        snapshot_date: Its date.
+        equity_balance: Equity.
+        cumulative_pnl: P&L so far, None where it is NULL.
+        cumulative_realized_pnl: Realized P&L so far, None where it is NULL.
+        cumulative_capital_flow: Flows so far, None where it is NULL.
+    """
+
+    portfolio_id: uuid.UUID
+    snapshot_date: dt.date
+    equity_balance: Decimal
+    cumulative_pnl: Decimal | None
+    cumulative_realized_pnl: Decimal | None
+    cumulative_capital_flow: Decimal | None
+
+
+class _Counts(TypedDict):
+    hits: int
+    misses: int
+    hit_rate: float | None
+    size_bytes: int
+
+
+class PriceCacheStats(_Counts):
+    """What `PriceCache.stats` tells."""
+
+    total_prices: int
+    dates_loaded: int
+    symbols_loaded: int
+    lookback_hits: int
+
+
+class CompanyProfileCacheStats(_Counts):
+    """What `CompanyProfileCache.stats` tells."""
+
+    total_profiles: int
+    symbols_loaded: int
+
+
+class SnapshotCacheStats(_Counts):
+    """What `SnapshotCache.stats` tells."""
+
+    total_snapshots: int
+    portfolios_cached: int
+
+
+class PriceCache:
+    """Closes by the exact symbol string and date, with lookback.
+
+    A *price* is a close above 0 (S2): any other close is loaded and kept, and means that there is
+    no price. Loading a date brings the ``lookback_days`` before it too.
+    """
+
+    def __init__(self, lookback_days: int = 10, *, schema: Schema | None = None) -> None:
+        """Make an empty cache.
+
+        Args:
+            lookback_days: Calendar days that a price may be old in `get_with_lookback`.
+            schema: Names of tables and columns; None for those of docs/schema.md.
+
+        Raises:
+            ConfigError: a lookback that is none.
+        """
+        self._lookback_days = checked_lookback(lookback_days)
+        self._schema = schema
+        self.clear()
+
+    @property
+    def lookback_days(self) -> int:
+        """Calendar days that a price may be old in `get_with_lookback`."""
+        return self._lookback_days
+
+    async def load_single_date(
+        self, db: object, symbols: Iterable[str], calculation_date: dt.date
+    ) -> int:
+        """Load what is not loaded yet of the closes of one date and of the lookback before it.
+
+        Args:
+            db: A URL, an asyncpg pool or connection, or an SQLAlchemy `AsyncEngine`,
+                `AsyncConnection` or `AsyncSession` on asyncpg.
+            symbols: Spelt as stored.
+            calculation_date: The date.
+
+        Returns:
+            Rows loaded. One that was loaded before, or laid by `set`, stays as it is.
+
+        Raises:
+            ConfigError: an argument, or ``db``, of a wrong kind.
+            SchemaError: the price table is not what it has to be.
+            DatabaseError: the database refused, failed or went away.
+        """
+        day = checked_day(calculation_date)
+        return await self._load(db, symbols, day, day)
+
+    async def load_date_range(
+        self, db: object, symbols: Iterable[str], start_date: dt.date, end_date: dt.date
+    ) -> int:
+        """Load what is not loaded yet of the closes of a range, both ends included.
+
+        See `load_single_date`; the lookback before ``start_date`` is loaded too.
+
+        Raises:
+            ConfigError: ``start_date`` after ``end_date`` too.
+        """
+        first, last = checked_day(start_date), checked_day(end_date)
+        if first > last:
+            msg = f"start_date {start_date} is after end_date {end_date}"
+            raise ConfigError(msg, "start_date")
+        return await self._load(db, symbols, first, last)
+
+    def get(self, symbol: str, date: dt.date) -> Decimal | None:
+        """Return the price of a symbol on a date itself, exactly; None without one.
+
+        It has the decimals of the column, or its own where `set` gave it more.
+
+        Raises:
+            ConfigError: a symbol that is no str, or a date that is no date (or is a datetime).
+        """
+        return self._reader.get(symbol, date)
+
+    def get_with_lookback(
+        self, symbol: str, date: dt.date, lookback_days: int | None = None
+    ) -> tuple[Decimal, dt.date] | tuple[None, None]:
+        """Return the latest price on a date of ``[date - lookback_days, date]``, and its date.
+
+        Args:
+            symbol: Spelt as stored.
+            date: Never a later one counts.
+            lookback_days: Calendar days; None takes the cache's. More days than were loaded are
+                looked for in what is loaded.
+
+        Returns:
+            The price and its date, or (None, None).
+
+        Raises:
+            ConfigError: an argument of a wrong kind.
+        """
+        most = self._lookback_days if lookback_days is None else checked_lookback(lookback_days)
+        found = self._reader.get_with_lookback(symbol, date, most)
+        if found is None:
+            return None, None
+        price, day = found
+        return price, date_of(day)
+
+    def get_batch(self, symbols: Iterable[str], date: dt.date) -> dict[str, Decimal]:
+        """Return the prices of those symbols that have one on a date itself, in their order.
+
+        Decimals of the date that was asked last are kept, so that asking for the same date again,
+        as a batch does for each portfolio, makes none.
+
+        Raises:
+            ConfigError: an argument of a wrong kind.
+        """
+        return self._reader.get_batch(symbols, date)
+
+    def get_array(self, symbols: Iterable[str], date: dt.date) -> Closes:
+        """Return the prices of symbols on a date itself as arrays, in their order.
+
+        Raises:
+            ConfigError: an argument of a wrong kind.
+        """
+        return Closes(*self._reader.get_array(symbols, date))
+
+    def set(self, symbol: str, date: dt.date, price: Decimal | int | str) -> None:
+        """Lay a price over whatever is loaded, now and later; 0 says that there is none.
+
+        Args:
+            symbol: Spelt as stored.
+            date: Its date.
+            price: Not below 0, with at most 18 decimals, its digits within 64 bits.
+
+        Raises:
+            ConfigError: an argument of a wrong kind; a price that is a float, negative, not finite
+                or does not fit.
+        """
+        mantissa, scale = checked_price(price)
+        self._reader.set(symbol, date, mantissa, scale)
+
+    def missing(
+        self, symbols: Iterable[str], dates: Iterable[dt.date]
+    ) -> list[tuple[str, dt.date]]:
+        """Return each symbol and date for which `get` has no price and `set` has said nothing.
+
+        In the order of the symbols, and of the dates for each; it does not count as asking.
+
+        Raises:
+            ConfigError: an argument of a wrong kind.
+        """
+        wanted, on = checked_symbols(symbols), self._dates(dates)
+        has, is_laid = self._reader.has, self._reader.is_laid
+        return [
+            (symbol, date)
+            for symbol in wanted
+            for date in on
+            if not has(symbol, date) and not is_laid(symbol, date)
+        ]
+
+    async def load_missing(
+        self, db: object, symbols: Iterable[str], dates: Iterable[dt.date]
+    ) -> int:
+        """Load what `missing` tells, with the lookback before it, by one statement.
+
+        What was loaded before is read again, since prices may have come; if nothing is missing,
+        nothing is sent.
+
+        Returns:
+            Rows loaded; those that stand in the place of rows loaded before count too.
+
+        Raises:
+            ConfigError: an argument, or ``db``, of a wrong kind.
+            SchemaError: the price table is not what it has to be.
+            DatabaseError: the database refused, failed or went away.
+        """
+        ranges: defaultdict[str, Spans] = defaultdict(tuple)
+        for symbol, date in self.missing(symbols, dates):
+            day = checked_day(date)
+            ranges[symbol] = widened(ranges[symbol], self._back(day), day)
+        return await self._fetch(db, ((s, one) for s, many in ranges.items() for one in many))
+
+    def covers(self, symbol: str, first_day: int, last_day: int) -> bool:
+        """Return whether all closes of a symbol in a window have been loaded, if there are any.
+
+        Args:
+            symbol: Spelt as stored.
+            first_day: Days since 1970-01-01.
+            last_day: Likewise, included.
+        """
+        return not gaps(self._covered.get(symbol, ()), first_day, last_day)
+
+    def clear(self) -> None:
+        """Forget everything: what was loaded, what was set, and the counts."""
+        self._days = DayOf()
+        self._covered: dict[str, Spans] = {}
+        store = _core.PriceStore.from_frame(Prices.none())
+        self._reader = _core.PriceReader(store, self._days)
+
+    def stats(self) -> PriceCacheStats:
+        """Return how full the cache is and how often it was asked.
+
+        Returns:
+            total_prices: Symbols and dates with a price.
+            dates_loaded: Distinct dates of closes.
+            symbols_loaded: Symbols that were loaded, those without any row too.
+            hits: Prices found, by lookback too; `get_batch` and `get_array` count each symbol.
+            lookback_hits: Prices found on an earlier date than the one asked for.
+            misses: Prices not found.
+            hit_rate: 0 to 1; None before the first question.
+            size_bytes: Estimated.
+        """
+        prices, dates = self._reader.spread()
+        hits, lookback_hits, misses = self._reader.counts
+        kept = self._reader.last_batch
+        size = self._reader.size_bytes + sys.getsizeof(self._days) + _size(self._covered)
+        size += sum(map(sys.getsizeof, set(self._covered.values())))
+        if kept is not None:
+            size += sys.getsizeof(kept) + _DECIMAL_BYTES * len(kept)
+        return PriceCacheStats(
+            total_prices=prices,
+            dates_loaded=dates,
+            symbols_loaded=len(self._covered),
+            hits=hits,
+            lookback_hits=lookback_hits,
+            misses=misses,
+            hit_rate=_rate(hits, misses),
+            size_bytes=size,
+        )
+
+    def to_frame(self) -> Prices:
+        """Return all closes, those that were set in their place: one set to 0 takes a row away."""
+        return _prices(self._reader.columns(laid=True))
+
+    def _dates(self, dates: Iterable[dt.date]) -> list[dt.date]:
+        try:
+            found = list(dict.fromkeys(dates))
+        except TypeError as error:
+            msg = f"dates is of type {type(dates).__name__}, expected an iterable of dates"
+            raise ConfigError(msg, "dates") from error
+        for date in found:
+            checked_day(date)
+        return found
+
+    def _back(self, day: int) -> int:
+        return max(day - self._lookback_days, FIRST_DATE)
+
+    async def _load(self, db: object, symbols: Iterable[str], first: int, last: int) -> int:
+        first = self._back(first)
+        return await self._fetch(
+            db,
+            (
+                (symbol, gap)
+                for symbol in checked_symbols(symbols)
+                for gap in gaps(self._covered.get(symbol, ()), first, last)
+            ),
+        )
+
+    async def _fetch(self, db: object, wanted: Iterable[tuple[str, Span]]) -> int:
+        """Load days of symbols in the place of what is there of them; return the rows."""
+        spans: defaultdict[Span, list[str]] = defaultdict(list)
+        for symbol, span in wanted:
+            spans[span].append(symbol)
+        if not spans:
+            return 0
+        from batchcore.db.cache_queries import Window  # noqa: PLC0415  # loads asyncpg
+        from batchcore.db.load_caches import load_closes  # noqa: PLC0415
+
+        windows = [Window(tuple(those), *span) for span, those in spans.items()]
+        if len(windows) > MOST_WINDOWS:
+            every = dict.fromkeys(symbol for window in windows for symbol in window.symbols)
+            first = min(window.first for window in windows)
+            last = max(window.last for window in windows)
+            windows = [Window(tuple(every), first, last)]
+        loaded = await load_closes(db, self._schema, windows)
+        self._put(loaded, windows)
+        return len(loaded)
+
+    def _put(self, loaded: Prices, windows: Sequence[Window]) -> None:
+        """Take the closes of windows in the place of those that are there."""
+        from batchcore.db.load_caches import in_windows, kept_prices  # noqa: PLC0415
+
+        held = _prices(self._reader.columns(laid=False))
+        prices = loaded
+        if len(held):
+            parts = (kept_prices(held, ~in_windows(held, windows)), loaded)
+            prices = Prices(
+                symbol=joined([part.symbol for part in parts]),
+                day=Days(np.concatenate([part.day.values for part in parts])),
+                close=joined_decimals([part.close for part in parts]),
+            )
+        self._reader = self._reader.over(_core.PriceStore.from_frame(prices))
+        cover: dict[tuple[Spans, int], Spans] = {}
+        for at, window in enumerate(windows):
+            for symbol in window.symbols:
+                known = self._covered.get(symbol, ())
+                if (known, at) not in cover:  # most symbols share their spans
+                    cover[known, at] = widened(known, window.first, window.last)
+                self._covered[symbol] = cover[known, at]
+
+
+class CompanyProfileCache:
+    """Company profiles by the exact symbol string."""
+
+    def __init__(self, *, schema: Schema | None = None) -> None:
+        """Make an empty cache.
+
+        Args:
+            schema: Names of tables and columns; None for those of docs/schema.md.
+        """
+        self._schema = schema
+        self.clear()
+
+    async def load(self, db: object, symbols: Iterable[str]) -> int:
+        """Load the profiles of symbols that were not loaded yet, by one statement.
+
+        Args:
+            db: As in `PriceCache.load_single_date`.
+            symbols: Spelt as stored.
+
+        Returns:
+            Rows loaded.
+
+        Raises:
+            ConfigError: an argument, or ``db``, of a wrong kind.
+            SchemaError: there is no such table, or it is not what it has to be.
+            DatabaseError: the database refused, failed or went away.
+        """
+        wanted = [symbol for symbol in checked_symbols(symbols) if symbol not in self._loaded]
+        if not wanted:
+            return 0
+        from batchcore.db.load_caches import load_company_profiles  # noqa: PLC0415  # asyncpg
+
+        loaded = await load_company_profiles(db, self._schema, wanted)
+        held = self.to_frame()
+        self._store = _core.ProfileStore.from_frame(
+            _joined_profiles([held, loaded]) if len(held) else loaded
+        )
+        self._loaded |= dict.fromkeys(wanted)
+        return len(loaded)
+
+    def get(self, symbol: str) -> CompanyProfile | None:
+        """Return the profile of a symbol; None without one.
+
+        Raises:
+            ConfigError: a symbol that is no str.
+        """
+        found = self._store.get(symbol)
+        if found is None:
+            self._misses += 1
+            return None
+        self._hits += 1
+        return CompanyProfile(symbol, *found)
+
+    def get_beta(self, symbol: str) -> Decimal | None:
+        """Return the beta of a symbol as stored; None without a profile or without one in it."""
+        profile = self.get(symbol)
+        return None if profile is None else profile.beta
+
+    def get_sector(self, symbol: str) -> str | None:
+        """Return the sector of a symbol as stored; None without a profile or without one in it."""
+        profile = self.get(symbol)
+        return None if profile is None else profile.sector
+
+    def clear(self) -> None:
+        """Forget everything: what was loaded, and the counts."""
+        self._store = _core.ProfileStore.from_frame(Profiles.none())
+        self._loaded: dict[str, None] = {}
+        self._hits = self._misses = 0
+
+    def stats(self) -> CompanyProfileCacheStats:
+        """Return how full the cache is and how often it was asked.
+
+        Returns:
+            total_profiles: Profiles held.
+            symbols_loaded: Symbols that were loaded, those without a profile too.
+            hits: Questions for a symbol that has a profile.
+            misses: Questions for one that has none.
+            hit_rate: 0 to 1; None before the first question.
+            size_bytes: Estimated.
+        """
+        return CompanyProfileCacheStats(
+            total_profiles=len(self._store),
+            symbols_loaded=len(self._loaded),
+            hits=self._hits,
+            misses=self._misses,
+            hit_rate=_rate(self._hits, self._misses),
+            size_bytes=self._store.size_bytes + _size(self._loaded),
+        )
+
+    def to_frame(self) -> Profiles:
+        """Return all profiles held."""
+        columns = self._store.columns()
+        return Profiles(
+            symbol=Text(*columns["symbol"]),
+            name=Text(*columns["name"]),
+            beta=Decimals(*columns["beta"]),
+            sector=Text(*columns["sector"]),
+            industry=Text(*columns["industry"]),
+            country=Text(*columns["country"]),
+            market_cap=Decimals(*columns["market_cap"]),
+            is_etf=columns["is_etf"],
+        )
+
+
+class SnapshotCache:
+    """The latest complete snapshot of each portfolio before a date (S5)."""
+
+    def __init__(self, *, schema: Schema | None = None) -> None:
+        """Make an empty cache.
+
+        Args:
+            schema: Names of tables and columns; None for those of docs/schema.md.
+        """
+        self._schema = schema
+        self.clear()
+
+    async def load_latest_snapshots(
+        self,
+        db: object,
+        portfolio_ids: Iterable[uuid.UUID | str],
+        before_date: dt.date,
+        *,
+        calendar: str = calendar.DAILY,
+    ) -> int:
+        """Load of each portfolio the latest complete snapshot before a date, by one statement.
+
+        Portfolios whose answer is known already are not asked for. A cache holds one snapshot of
+        each portfolio, that of the load last made.
+
+        Args:
+            db: As in `PriceCache.load_single_date`.
+            portfolio_ids: UUIDs or their text.
+            before_date: Snapshots of this date do not count.
+            calendar: Whose sessions a snapshot has to be of: `daily` takes every date, `XNYS` and
+                the codes of exchange_calendars their sessions.
+
+        Returns:
+            Rows loaded.
+
+        Raises:
+            ConfigError: an argument, or ``db``, of a wrong kind.
+            SchemaError: the table is not what it has to be.
+            DatabaseError: the database refused, failed or went away.
+        """
+        before = checked_day(before_date)
+        ids = dict.fromkeys(
+            checked_id(one).bytes for one in checked_values(portfolio_ids, "portfolio_ids")
+        )
+        wanted = [one for one in ids if not self._knows(one, calendar, before)]
+        if not wanted:
+            return 0
+        sessions = _sessions(calendar)
+        from batchcore.db.load_caches import load_latest_snapshots  # noqa: PLC0415  # asyncpg
+
+        loaded = await load_latest_snapshots(db, self._schema, sessions, wanted, before)
+        held = self.to_frame()
+        again = set(wanted)
+        kept = np.array([one not in again for one in _keys(held.portfolio_id)], dtype=np.bool_)
+        self._store = _core.SnapshotStore.from_frame(_joined_snapshots(held, kept, loaded))
+        days = dict(zip(_keys(loaded.portfolio_id), loaded.day.tolist(), strict=True))
+        for one in wanted:
+            self._loaded[one] = (calendar, days.get(one, FIRST_DATE - 1), before)
+        return len(loaded)
+
+    def get_latest(self, portfolio_id: uuid.UUID | str) -> Snapshot | None:
+        """Return the latest complete snapshot of a portfolio; None without one.
+
+        Raises:
+            ConfigError: what is no UUID.
+            NumericError: an amount that is not finite, or has more decimals than cents.
+        """
+        key = checked_id(portfolio_id)
+        found = self._store.latest(key.bytes)
+        if found is None:
+            self._misses += 1
+            return None
+        self._hits += 1
+        day, equity, pnl, realized, flow = found
+        return Snapshot(key, date_of(day), equity, pnl, realized, flow)
+
+    def get_equity(self, portfolio_id: uuid.UUID | str) -> Decimal:
+        """Return the equity of the latest complete snapshot of a portfolio, 0 without one.
+
+        Raises:
+            ConfigError: what is no UUID.
+            NumericError: an amount that is not finite, or has more decimals than cents.
+        """
+        found = self.get_latest(portfolio_id)
+        return Decimal(0) if found is None else found.equity_balance
+
+    def clear(self) -> None:
+        """Forget everything: what was loaded, and the counts."""
+        self._store = _core.SnapshotStore.from_frame(Previous.none())
+        self._loaded: dict[bytes, tuple[str, int, int]] = {}
+        self._hits = self._misses = 0
+
+    def stats(self) -> SnapshotCacheStats:
+        """Return how full the cache is and how often it was asked.
+
+        Returns:
+            total_snapshots: Snapshots held.
+            portfolios_cached: Portfolios that were loaded, those without a snapshot too.
+            hits: Questions for a portfolio that has a snapshot.
+            misses: Questions for one that has none.
+            hit_rate: 0 to 1; None before the first question.
+            size_bytes: Estimated.
+        """
+        known = sum(map(sys.getsizeof, self._loaded.values()))
+        return SnapshotCacheStats(
+            total_snapshots=len(self._store),
+            portfolios_cached=len(self._loaded),
+            hits=self._hits,
+            misses=self._misses,
+            hit_rate=_rate(self._hits, self._misses),
+            size_bytes=self._store.size_bytes + _size(self._loaded) + known,
+        )
+
+    def to_frame(self) -> Previous:
+        """Return all snapshots held, in cents."""
+        columns = self._store.columns()
+        amounts = {name: Decimals(*columns[name]) for name in _AMOUNTS}
+        return Previous(portfolio_id=columns["portfolio_id"], day=columns["day"], **amounts)
+
+    def _knows(self, portfolio_id: bytes, code: str, before: int) -> bool:
+        """Return whether no snapshot can lie between the one that is held and a day."""
+        known, day, end = self._loaded.get(portfolio_id, ("", 0, 0))
+        return known == code and day < before <= end
+
+
+_AMOUNTS: Final = (
+    "equity",
+    "cumulative_pnl",
+    "cumulative_realized_pnl",
+    "cumulative_capital_flow",
+)
+
+
+def _sessions(code: str) -> calendar.Calendar:
+    if code == calendar.PRICES:
+        msg = "calendar `prices` needs the dates of the price table, expected any other"
+        raise ConfigError(msg, "calendar")
+    return calendar.load(code)
+
+
+def _prices(columns: dict[str, Any]) -> Prices:
+    return Prices(
+        symbol=Text(*columns["symbol"]),
+        day=Days(columns["day"]),
+        close=Decimals(*columns["close"]),
+    )
+
+
+def _joined_profiles(parts: Sequence[Profiles]) -> Profiles:
+    return Profiles(
+        symbol=joined([part.symbol for part in parts]),
+        name=joined([part.name for part in parts]),
+        beta=joined_decimals([part.beta for part in parts]),
+        sector=joined([part.sector for part in parts]),
+        industry=joined([part.industry for part in parts]),
+        country=joined([part.country for part in parts]),
+        market_cap=joined_decimals([part.market_cap for part in parts]),
+        is_etf=np.concatenate([part.is_etf for part in parts]),
+    )
+
+
+def _joined_snapshots(held: Previous, kept: npt.NDArray[np.bool_], loaded: Previous) -> Previous:
+    def of(name: str) -> Decimals:
+        column: Decimals = getattr(held, name)
+        rest = Decimals(column.values[kept], column.scale, column.state[kept])
+        return joined_decimals([rest, getattr(loaded, name)])
+
+    return Previous(
+        portfolio_id=np.concatenate([held.portfolio_id[kept], loaded.portfolio_id]),
+        day=np.concatenate([held.day[kept], loaded.day]),
+        **{name: of(name) for name in _AMOUNTS},
+    )
+
+
+def _keys(ids: npt.NDArray[np.uint8]) -> list[bytes]:
+    return [row.tobytes() for row in ids]
+
+
+def _rate(hits: int, misses: int) -> float | None:
+    return hits / (hits + misses) if hits + misses else None
+
+
+def _size(keys: dict[Any, Any]) -> int:
+    """Return the bytes of a dictionary and its keys."""
+    return sys.getsizeof(keys) + sum(map(sys.getsizeof, keys))

@@ -1,0 +1,81 @@
+"""What the caches are filled with, as frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batchcore.db.access import reading
+from batchcore.db.cache_queries import CacheQueries
+from batchcore.db.catalog import PRICES, PROFILES, SNAPSHOTS
+from batchcore.db.load import load, taken
+from batchcore.frames import Previous, Prices, Profiles
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from batchcore.calendar import Calendar
+    from batchcore.config import Schema
+    from batchcore.db.cache_queries import Window
+    from batchcore.frames import Text
+
+
+async def load_closes(db: object, schema: Schema | None, windows: Sequence[Window]) -> Prices:
+    """Return every finite close in the windows, at least one, by one statement.
+
+    Raises:
+        ConfigError: ``db`` is of a wrong kind.
+        SchemaError: the price table is not what it has to be.
+        DatabaseError: the database refused, failed or went away.
+    """
+    async with reading(db, schema, PRICES) as (session, queries):
+        prices = Prices(**await load(session, CacheQueries(queries.catalog).closes(windows)))
+    inside = in_windows(prices, windows)
+    return prices if inside.all() else kept_prices(prices, inside)
+
+
+def in_windows(prices: Prices, windows: Sequence[Window]) -> npt.NDArray[np.bool_]:
+    """Return of each close whether it is in one of the windows, its symbol spelt exactly so."""
+    inside = np.zeros(len(prices), dtype=np.bool_)
+    day = prices.day.values
+    for window in windows:
+        spelt = _spelt(prices.symbol, set(window.symbols))
+        inside |= spelt & (day >= window.first) & (day <= window.last)
+    return inside
+
+
+def kept_prices(prices: Prices, rows: npt.NDArray[np.bool_]) -> Prices:
+    """Return some rows of a frame."""
+    symbol, day, close = (taken(c, rows) for c in (prices.symbol, prices.day, prices.close))
+    return Prices(symbol=symbol, day=day, close=close)
+
+
+def _spelt(symbol: Text, wanted: set[str]) -> npt.NDArray[np.bool_]:
+    known = np.array([text in wanted for text in symbol.table()], dtype=np.bool_)
+    spelt: npt.NDArray[np.bool_] = known[symbol.codes]
+    return spelt
+
+
+async def load_company_profiles(
+    db: object, schema: Schema | None, symbols: Sequence[str]
+) -> Profiles:
+    """Return the profiles of symbols, spelt exactly so, by one statement; errors as above."""
+    async with reading(db, schema, PROFILES) as (session, queries):
+        columns = await load(session, CacheQueries(queries.catalog).company_profiles(symbols))
+    spelt = _spelt(columns["symbol"], set(symbols))
+    if not spelt.all():
+        columns = {name: taken(column, spelt) for name, column in columns.items()}
+    return Profiles(**columns | {"is_etf": columns["is_etf"].astype(np.bool_)})
+
+
+async def load_latest_snapshots(
+    db: object, schema: Schema | None, calendar: Calendar, ids: Sequence[bytes], before: int
+) -> Previous:
+    """Return the latest complete snapshot of portfolios before a day; errors as above."""
+    async with reading(db, schema, SNAPSHOTS) as (session, queries):
+        query = CacheQueries(queries.catalog).latest_snapshots(calendar, ids, before)
+        columns = await load(session, query)
+    return Previous(**columns | {"day": columns["day"].values})

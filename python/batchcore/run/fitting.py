@@ -1,0 +1,123 @@
+"""Figures of the analytics as the decimals that columns hold."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from batchcore.frames import Days, Decimals, Issues, Objects, Text
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from batchcore.db.analytic_tables import Room
+
+    Bools = npt.NDArray[np.bool_]
+    Floats = npt.NDArray[np.float64]
+    Int32 = npt.NDArray[np.int32]
+    Int64 = npt.NDArray[np.int64]
+
+SHARE_SCALE: Final = 6
+"""Decimals of the shares in `sector_exposure`."""
+
+_MOST: Final = 10.0**18
+
+
+class Fitting:
+    """Rounds figures to their columns, half to even, and keeps those that do not fit.
+
+    Such a figure becomes NULL, with an issue `analytic_out_of_range`.
+    """
+
+    def __init__(self, rooms: Mapping[str, Mapping[str, Room]]) -> None:
+        """Take what the columns of each table can hold."""
+        self._rooms = rooms
+        self._misfits: list[tuple[int, int, str]] = []
+
+    def decimals(  # a column, and whose its figures are
+        self, table: str, column: str, figures: Floats, portfolio: Int32, day: Int32
+    ) -> Decimals:
+        """Return figures as decimals; NaN is NULL.
+
+        Args:
+            table: By the name of docs/schema.md.
+            column: Likewise.
+            figures: (n,) float64.
+            portfolio: (n,) whose they are, for the issues.
+            day: (n,) of which day.
+        """
+        room = self._rooms[table][column]
+        mantissas, fits = _rounded(figures, room.scale, float(room.limit))
+        for row in np.flatnonzero(~fits & ~np.isnan(figures)).tolist():
+            detail = f"{column} = {float(figures[row])!r}"
+            self._misfits.append((int(portfolio[row]), int(day[row]), detail))
+        return Decimals(mantissas, room.scale, _states(fits))
+
+    def shares(
+        self, names: tuple[str, ...], figures: Floats, known: Bools, portfolio: Int32, day: Int32
+    ) -> Objects:
+        """Return shares by name as objects, without the names that have none.
+
+        Args:
+            names: (k,) ascending.
+            figures: (n, k) float64; NaN for no share.
+            known: (n,) bool, which objects are not NULL.
+            portfolio: (n,) whose they are.
+            day: (n,) of which day.
+        """
+        mantissas, fits = _rounded(figures, SHARE_SCALE, _MOST)
+        present = ~np.isnan(figures)
+        wrong = known & (present & ~fits).any(axis=1)
+        for row in np.flatnonzero(wrong).tolist():
+            detail = f"sector_exposure = {float(np.nanmax(figures[row]))!r}"
+            self._misfits.append((int(portfolio[row]), int(day[row]), detail))
+        return Objects(names, mantissas, SHARE_SCALE, present, _states(known & ~wrong))
+
+    def holds(  # a column, and whose its values are
+        self, table: str, column: str, values: Decimals, portfolio: Int32, day: int
+    ) -> Bools:
+        """Return which exact values the server can round into a column.
+
+        Args:
+            table: By the name of docs/schema.md.
+            column: Likewise.
+            values: (n,), all of them known.
+            portfolio: (n,) whose they are, for the issues.
+            day: Of which day.
+        """
+        room = self._rooms[table][column]
+        unit = 10 ** max(values.scale - room.scale, 0)
+        most = (room.limit - 1) * 10 ** max(values.scale - room.scale, 0) + (unit - 1) // 2
+        most //= 10 ** max(room.scale - values.scale, 0)
+        fits: Bools = np.abs(values.values) <= min(most, np.iinfo(np.int64).max)
+        for row in np.flatnonzero(~fits).tolist():
+            value = Decimal(int(values.values[row])).scaleb(-values.scale)
+            self._misfits.append((int(portfolio[row]), day, f"{column} = {value}"))
+        return fits
+
+    def issues(self) -> Issues:
+        """Return what did not fit, in the order in which it was found."""
+        rows = len(self._misfits)
+        return Issues(
+            name=Text.of(["analytic_out_of_range"] * rows),
+            portfolio=np.array([portfolio for portfolio, _, _ in self._misfits], dtype=np.int32),
+            symbol=Text.of([None] * rows),
+            day=Days(np.array([day for _, day, _ in self._misfits], dtype=np.int32)),
+            detail=Text.of([detail for _, _, detail in self._misfits]),
+        )
+
+
+def _rounded(figures: Floats, scale: int, limit: float) -> tuple[Int64, Bools]:
+    """Return mantissas, and which of them are below the limit."""
+    mantissas = np.rint(figures * 10.0**scale)
+    fits = np.abs(mantissas) < limit
+    return np.where(fits, mantissas, 0).astype(np.int64), fits
+
+
+def _states(known: Bools) -> npt.NDArray[np.uint8]:
+    return np.where(known, State.VALUE, State.NULL).astype(np.uint8)

@@ -1,0 +1,503 @@
+"""What is asked of one portfolio: its beta, its sectors, and the sector tags of its positions."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Protocol, TypedDict
+
+import numpy as np
+
+from batchcore import calendar as calendars
+from batchcore.analytics.provider_beta import WEIGHTS, beta_coverage, provider_beta
+from batchcore.analytics.sector_exposure import over_and_underweights, sector_exposure, sector_of
+from batchcore.analytics.sector_tags import COLORS, sector_tag
+from batchcore.db import load as loads
+from batchcore.db import tags
+from batchcore.db.access import changing, reading
+from batchcore.db.analytic_queries import AnalyticQueries
+from batchcore.db.analytic_tables import COLUMNS, PROFILES
+from batchcore.db.benchmarks import Benchmark, BenchmarkQueries, load_benchmark
+from batchcore.db.catalog import BENCHMARKS, REQUIRED, check_needs
+from batchcore.db.load_analytics import SymbolProfiles, floats, load_profiles
+from batchcore.db.queries import Selection
+from batchcore.errors import ConfigError
+from batchcore.frames import Opening
+from batchcore.native import build_market, hold
+from batchcore.units import LotKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from decimal import Decimal
+
+    import numpy.typing as npt
+
+    from batchcore.config import Schema
+    from batchcore.db.catalog import Needs
+    from batchcore.db.engine import Session
+    from batchcore.db.queries import Queries
+    from batchcore.frames import Events, Holdings, Positions, Prices
+
+BETA_WITHOUT_ANY: Final = 1.0
+"""The beta that stands for none (A1)."""
+
+OPTION_TYPES: Final = frozenset({"LC", "LP", "SC", "SP"})
+
+NEEDS: Final[Needs] = {
+    **{
+        table: REQUIRED[table]
+        for table in ("portfolios", "positions", "market_data_cache", "portfolio_snapshots")
+    },
+    PROFILES: COLUMNS[PROFILES],
+}
+"""What tables and columns beta and sectors of a portfolio need."""
+
+
+class Profile(Protocol):
+    """What is read of a company profile."""
+
+    @property
+    def beta(self) -> Decimal | None:
+        """Beta of the provider."""
+
+    @property
+    def sector(self) -> str | None:
+        """Sector as stored."""
+
+    @property
+    def is_etf(self) -> bool | None:
+        """Whether it is an ETF."""
+
+
+class ProfileCache(Protocol):
+    """Profiles that were loaded before, such as `CompanyProfileCache`."""
+
+    def get(self, symbol: str, /) -> Profile | None:
+        """Return the profile of a symbol, None if it is not there."""
+
+
+class ProviderBeta(TypedDict):
+    """What `calculate_portfolio_provider_beta` returns."""
+
+    portfolio_beta: float
+    positions_with_beta: int
+    total_positions: int
+    coverage: float
+    calculation_date: dt.date
+
+
+class SectorExposure(TypedDict):
+    """What `calculate_portfolio_sector_exposure` returns."""
+
+    sector_weights: dict[str, float] | None
+    benchmark: str
+    benchmark_date: dt.date | None
+    benchmark_weights: dict[str, float]
+    over_underweights: dict[str, float] | None
+    calculation_date: dt.date
+
+
+@dataclass(frozen=True, slots=True)
+class SectorTagResult:
+    """The sector tags of some positions, and what was changed for them.
+
+    Attributes:
+        tags: Name of a sector -> how many of the positions have its tag, sorted by name.
+        created: Tags that were made.
+        adopted: Tags that were there already and were put on a position.
+        removed: Times that another sector tag was taken off a position.
+        unchanged: Positions that had the tag of their sector already.
+    """
+
+    tags: Mapping[str, int]
+    created: int
+    adopted: int
+    removed: int
+    unchanged: int
+
+
+async def restore_sector_tag_for_position(
+    db: object,
+    user_id: uuid.UUID | str,
+    position_id: uuid.UUID | str,
+    profile_cache: ProfileCache | None = None,
+    *,
+    schema: Schema | None = None,
+) -> SectorTagResult:
+    """Give a position the tag of its sector, and no other sector tag.
+
+    The user's tags with the names of sectors (A2) are sector tags, archived ones too; only one
+    that is not archived is put on a position. It is made, in the colour of its sector, if the user
+    has none, and a tag that is there keeps its colour. All other tags stay. Every sector tag that
+    is or was on the position then counts its uses anew. Doing it twice changes nothing.
+
+    Args:
+        db: Any kind of database. In a caller's transaction nothing is committed.
+        user_id: Whose position and tags.
+        position_id: A position in a portfolio of the user.
+        profile_cache: Profiles that were loaded before; what it lacks is loaded.
+        schema: Names of tables and columns; None for those of docs/schema.md.
+
+    Raises:
+        ConfigError: there is no such position, it is soft-deleted or another user's, or ``db`` is
+            of a wrong kind.
+        SchemaError: a table or column is missing.
+        DatabaseError: the database refused, failed or went away.
+    """
+    position, user = _uuid(position_id, "position_id"), _uuid(user_id, "user_id")
+    async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
+        writer = tags.SectorTags(session, queries.catalog.schema, user)
+        found = [await writer.position(position)]
+        return await _restore(writer, session, queries, found, profile_cache)
+
+
+async def restore_sector_tags_for_portfolio(
+    db: object,
+    user_id: uuid.UUID | str,
+    portfolio_id: uuid.UUID | str,
+    profile_cache: ProfileCache | None = None,
+    *,
+    schema: Schema | None = None,
+) -> SectorTagResult:
+    """Give each position of a portfolio the tag of its sector, and no other sector tag.
+
+    Like `restore_sector_tag_for_position` for all positions that are not soft-deleted, by the same
+    number of statements whatever their number.
+
+    Args:
+        db: Any kind of database. In a caller's transaction nothing is committed.
+        user_id: Whose portfolio and tags.
+        portfolio_id: A portfolio of the user.
+        profile_cache: Profiles that were loaded before; what it lacks is loaded.
+        schema: Names of tables and columns; None for those of docs/schema.md.
+
+    Raises:
+        ConfigError: there is no such portfolio, it is soft-deleted or another user's, or ``db`` is
+            of a wrong kind.
+        SchemaError: a table or column is missing.
+        DatabaseError: the database refused, failed or went away.
+    """
+    portfolio, user = _uuid(portfolio_id, "portfolio_id"), _uuid(user_id, "user_id")
+    async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
+        writer = tags.SectorTags(session, queries.catalog.schema, user)
+        found = await writer.positions(portfolio)
+        return await _restore(writer, session, queries, found, profile_cache)
+
+
+async def _restore(
+    writer: tags.SectorTags,
+    session: Session,
+    queries: Queries,
+    positions: Sequence[tags.TaggedPosition],
+    cache: ProfileCache | None,
+) -> SectorTagResult:
+    symbols = sorted({loads.normalised(position.symbol or "") for position in positions})
+    profiles = await _profiles(session, queries, symbols, cache)
+    row_of = {symbol: row for row, symbol in enumerate(symbols)}
+    sectors = {}
+    for position in positions:
+        row = row_of[loads.normalised(position.symbol or "")]
+        sectors[position.id] = sector_tag(
+            profiles.sector[row], is_etf=profiles.is_etf[row], kind=_kind(position)
+        )
+    changes = await writer.put(sectors, COLORS)
+    names = sorted(sectors.values())
+    return SectorTagResult(
+        tags=MappingProxyType({name: names.count(name) for name in dict.fromkeys(names)}),
+        created=changes.created,
+        adopted=changes.adopted,
+        removed=changes.removed,
+        unchanged=len(positions) - changes.assigned,
+    )
+
+
+def _kind(position: tags.TaggedPosition) -> LotKind:
+    if loads.normalised(position.investment_class or "") == "PRIVATE":
+        return LotKind.PRIVATE
+    return LotKind.OPTION if position.position_type in OPTION_TYPES else LotKind.STOCK
+
+
+async def calculate_portfolio_provider_beta(
+    db: object,
+    portfolio_id: uuid.UUID | str,
+    profile_cache: ProfileCache | None = None,
+    weights: str = "market_value",
+    *,
+    calculation_date: dt.date | None = None,
+    schema: Schema | None = None,
+) -> ProviderBeta:
+    """Return the beta of a portfolio from those of its companies' profiles (A1).
+
+    Positions are valued by their marks (S4) on the date. The beta is a share of their value, or of
+    the equity: that of the latest complete snapshot on or before the date, else
+    `portfolios.equity_balance`.
+
+    Args:
+        db: Any kind of database, a caller's transaction too.
+        portfolio_id: Which.
+        profile_cache: Profiles that were loaded before; what it lacks is loaded.
+        weights: `market_value` or `equity`.
+        calculation_date: The date; None is the last session of XNYS that is closed by now.
+        schema: Names of tables and columns; None for those of docs/schema.md.
+
+    Returns:
+        ``portfolio_beta``, 1.0 if none can be told; ``positions_with_beta`` of ``total_positions``
+        LONG and SHORT ones that are held, not PRIVATE and worth something; ``coverage``, the share
+        of their absolute value that has a beta, 0 to 1, and 0 where the beta cannot be told; and
+        ``calculation_date``.
+
+    Raises:
+        ConfigError: there is no such portfolio or it is soft-deleted, unknown ``weights``, or
+            ``db`` is of a wrong kind.
+        SchemaError: a table or column is missing.
+        DatabaseError: the database refused, failed or went away.
+
+    Source:
+        docs/semantics.md, A1.
+    """
+    if weights not in WEIGHTS:
+        msg = f"unknown weights `{weights}`, expected one of {', '.join(WEIGHTS)}"
+        raise ConfigError(msg, "weights")
+    portfolio, day = _uuid(portfolio_id, "portfolio_id"), _day(calculation_date)
+    async with reading(db, schema, NEEDS) as (session, queries):
+        loaded = await _load(session, queries, portfolio, day, profile_cache)
+    held = await asyncio.to_thread(_hold, loaded, day)
+    lots, beta = held.lots, loaded.profiles.beta
+    (coverage,) = beta_coverage(
+        portfolio=lots.portfolio,
+        symbol=held.symbol,
+        kind=lots.kind,
+        value=lots.value,
+        beta=beta,
+        portfolios=1,
+    ).coverage[0]
+    ((found,),) = provider_beta(
+        portfolio=lots.portfolio,
+        symbol=held.symbol,
+        kind=lots.kind,
+        value=lots.value,
+        equity=loaded.equity,
+        beta=beta,
+        weights=weights,
+    )
+    counts = (lots.kind == LotKind.STOCK) & (lots.value[:, 0] != 0)
+    has_beta = np.nan_to_num(beta)[held.symbol] != 0
+    known = not np.isnan(found)
+    return ProviderBeta(
+        portfolio_beta=float(found) if known else BETA_WITHOUT_ANY,
+        positions_with_beta=len(np.unique(lots.position[counts & has_beta])),
+        total_positions=len(np.unique(lots.position[counts])),
+        coverage=float(coverage) if known else 0.0,
+        calculation_date=calendars.date_of(day),
+    )
+
+
+async def calculate_portfolio_sector_exposure(
+    db: object,
+    portfolio_id: uuid.UUID | str,
+    profile_cache: ProfileCache | None = None,
+    *,
+    benchmark: str = "SP500",
+    calculation_date: dt.date | None = None,
+    schema: Schema | None = None,
+) -> SectorExposure:
+    """Return the share of a portfolio in each sector, beside that of a benchmark (A2).
+
+    Positions are valued by their marks (S4) on the date, their absolute values divided by the
+    equity: that of the latest complete snapshot on or before the date, else
+    `portfolios.equity_balance`.
+
+    Args:
+        db: Any kind of database, a caller's transaction too.
+        portfolio_id: Which.
+        profile_cache: Profiles that were loaded before; what it lacks is loaded.
+        benchmark: Code of `benchmarks_sector_weights`.
+        calculation_date: The date; None is the last session of XNYS that is closed by now.
+        schema: Names of tables and columns; None for those of docs/schema.md.
+
+    Returns:
+        ``sector_weights`` by name of sector, sorted, without those of no value; None if the equity
+        is not above 0. ``benchmark_weights``, the newest on or before the date, by the same names;
+        empty without any, and ``benchmark_date`` None. ``over_underweights``, the first less the
+        second over the sectors of either; None if one of them is lacking. ``benchmark`` and
+        ``calculation_date``.
+
+    Raises:
+        ConfigError: there is no such portfolio or it is soft-deleted, or ``db`` is of a wrong
+            kind.
+        SchemaError: a table or column is missing; without benchmark table there are no benchmark
+            weights.
+        DatabaseError: the database refused, failed or went away.
+
+    Source:
+        docs/semantics.md, A2.
+    """
+    portfolio, day = _uuid(portfolio_id, "portfolio_id"), _day(calculation_date)
+    async with reading(db, schema, NEEDS) as (session, queries):
+        loaded = await _load(session, queries, portfolio, day, profile_cache)
+        found = await _benchmark(session, queries, benchmark, day)
+    held = await asyncio.to_thread(_hold, loaded, day)
+    shares = _shares(held, loaded)
+    of_benchmark = {
+        sector: 0.0 - weight for sector, weight in over_and_underweights({}, found.weights).items()
+    }
+    both = shares is not None and found.day is not None
+    return SectorExposure(
+        sector_weights=shares,
+        benchmark=benchmark,
+        benchmark_date=None if found.day is None else calendars.date_of(found.day),
+        benchmark_weights=of_benchmark,
+        over_underweights=over_and_underweights(shares or {}, of_benchmark) if both else None,
+        calculation_date=calendars.date_of(day),
+    )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Loaded:
+    """A portfolio and the closes that mark it on a date.
+
+    Attributes:
+        opening: The portfolio alone.
+        equity: (1, 1) float64 dollars, NaN where there is none.
+        positions: Those not soft-deleted.
+        events: Of them.
+        prices: The last closes up to the date.
+        symbols: Of the positions, normalised, distinct.
+        profiles: Of the symbols.
+    """
+
+    opening: Opening
+    equity: npt.NDArray[np.float64]
+    positions: Positions
+    events: Events
+    prices: Prices
+    symbols: tuple[str, ...]
+    profiles: SymbolProfiles
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Held:
+    """The lots of a portfolio on a date.
+
+    Attributes:
+        lots: With their values.
+        symbol: (l,) row of the symbols of each.
+    """
+
+    lots: Holdings
+    symbol: npt.NDArray[np.intp]
+
+
+async def _load(
+    session: Session, queries: Queries, portfolio: uuid.UUID, day: int, cache: ProfileCache | None
+) -> _Loaded:
+    selection = Selection(np.frombuffer(portfolio.bytes, dtype=np.uint8).reshape(1, 16))
+    sessions = calendars.load("XNYS")
+    portfolios = await loads.load_portfolios(session, queries, sessions, day + 1, selection)
+    if len(portfolios) == 0 or portfolios.deleted[0]:
+        why = "unknown" if len(portfolios) == 0 else "soft-deleted"
+        raise ConfigError(f"{why} portfolio {portfolio}", "portfolio_id")
+    latest = portfolios.before
+    equity = latest.equity if latest.day.state[0] == 0 else portfolios.equity
+    positions = await loads.load_positions(session, queries, selection)
+    symbols = sorted({loads.normalised(spelt) for spelt in positions.symbol.table()})
+    return _Loaded(
+        opening=Opening(portfolio_id=portfolios.id, equity=portfolios.equity),
+        equity=floats(equity).reshape(1, 1),
+        positions=positions,
+        events=await loads.load_events(session, queries, selection),
+        prices=await loads.load_fallback(session, queries, symbols, (), day, day),
+        symbols=tuple(symbols),
+        profiles=await _profiles(session, queries, symbols, cache),
+    )
+
+
+async def _profiles(
+    session: Session, queries: Queries, symbols: Sequence[str], cache: ProfileCache | None
+) -> SymbolProfiles:
+    """Return the profiles of normalised symbols, those that the cache has from there."""
+    known = {} if cache is None else {symbol: cache.get(symbol) for symbol in symbols}
+    lacking = [symbol for symbol in symbols if known.get(symbol) is None]
+    loaded = SymbolProfiles(np.zeros(0), (), ())
+    if lacking:
+        loaded = await load_profiles(session, AnalyticQueries(queries.catalog), lacking)
+    row_of = {symbol: row for row, symbol in enumerate(lacking)}
+    beta, sector, is_etf = np.full(len(symbols), np.nan), [], []
+    for row, symbol in enumerate(symbols):
+        profile = known.get(symbol)
+        if profile is None:
+            beta[row] = loaded.beta[row_of[symbol]]
+            sector.append(loaded.sector[row_of[symbol]])
+            is_etf.append(loaded.is_etf[row_of[symbol]])
+        else:
+            beta[row] = np.nan if profile.beta is None else float(profile.beta)
+            sector.append(profile.sector)
+            is_etf.append(bool(profile.is_etf))
+    return SymbolProfiles(beta, tuple(sector), tuple(is_etf))
+
+
+async def _benchmark(session: Session, queries: Queries, code: str, day: int) -> Benchmark:
+    catalog = queries.catalog
+    if not all(catalog.has_table(table) for table in BENCHMARKS):
+        return Benchmark(None, {})
+    check_needs(catalog, BENCHMARKS)
+    return await load_benchmark(session, BenchmarkQueries(catalog), code, day)
+
+
+def _hold(loaded: _Loaded, day: int) -> _Held:
+    sessions = np.array([day], dtype=np.int32)
+    lots = hold(
+        build_market(loaded.prices, sessions),
+        positions=loaded.positions,
+        events=loaded.events,
+        opening=loaded.opening,
+        sessions=sessions,
+    )
+    row_of = {symbol: row for row, symbol in enumerate(loaded.symbols)}
+    rows = [row_of[loads.normalised(spelt)] for spelt in loaded.positions.symbol.table()]
+    return _Held(lots, np.array(rows, dtype=np.intp)[lots.symbol])
+
+
+def _shares(held: _Held, loaded: _Loaded) -> dict[str, float] | None:
+    if not loaded.equity[0, 0] > 0:
+        return None
+    profiles = loaded.profiles
+    of_lots = [
+        sector_of(profiles.sector[symbol], is_etf=profiles.is_etf[symbol], kind=kind)
+        for symbol, kind in zip(held.symbol.tolist(), held.lots.kind.tolist(), strict=True)
+    ]
+    names = sorted(set(of_lots))
+    row_of = {name: row for row, name in enumerate(names)}
+    shares = sector_exposure(
+        portfolio=held.lots.portfolio,
+        sector=np.array([row_of[name] for name in of_lots], dtype=np.intp),
+        value=held.lots.value,
+        equity=loaded.equity,
+        sectors=len(names),
+    )[0, 0]
+    return {
+        name: share
+        for name, share in zip(names, shares.tolist(), strict=True)
+        if not np.isnan(share)
+    }
+
+
+def _uuid(given: uuid.UUID | str, option: str) -> uuid.UUID:
+    if isinstance(given, uuid.UUID):
+        return given
+    try:
+        return uuid.UUID(given)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ConfigError(f"{option} {given!r} is no UUID", option) from error
+
+
+def _day(date: dt.date | None) -> int:
+    if date is None:
+        return calendars.load("XNYS").last_closed(dt.datetime.now(dt.UTC))
+    if type(date) is not dt.date:
+        msg = f"calculation_date is {date!r}, expected a datetime.date"
+        raise ConfigError(msg, "calculation_date")
+    return calendars.day_of(date)

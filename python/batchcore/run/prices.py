@@ -1,0 +1,158 @@
+"""The closes of a run: those handed in, those of the window, and one statement for the rest."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from batchcore.db import load as loads
+from batchcore.db.load import normalised
+from batchcore.frames import Prices
+from batchcore.run.snapshots import rescaled
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy.typing as npt
+
+    from batchcore.db.engine import Session
+    from batchcore.db.queries import Queries
+    from batchcore.run.monitor import Monitor
+
+log = logging.getLogger("batchcore")
+
+
+class PriceSource(Protocol):
+    """Closes that were loaded before the run; `batchcore.PriceCache` is one."""
+
+    def to_frame(self) -> Prices:
+        """Return all closes."""
+
+    def covers(self, symbol: str, first_day: int, last_day: int) -> bool:
+        """Return whether all that the database has of a symbol, as spelt, was loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Days of closes, both included.
+
+    Attributes:
+        first: Where closes begin.
+        needed: The first day that marks are needed of; the days before it only tell how old a
+            close is, and how many there were.
+        last: The last one.
+    """
+
+    first: int
+    needed: int
+    last: int
+
+
+async def load_closes(
+    reader: Session,
+    queries: Queries,
+    spellings: Iterable[str],
+    window: Window,
+    *,
+    source: PriceSource | None,
+    monitor: Monitor,
+) -> Prices:
+    """Return every finite close of symbols in a window, and of each the last before it.
+
+    The first statement brings the closes of the symbols as they are spelt on positions. One
+    further statement, the fallback, brings what it left out: the last closes before the window,
+    and those in it under other spellings. Closes that are handed in take the place of the first,
+    of the symbols that they cover from the first day needed on; the fallback brings the others.
+
+    Args:
+        reader: In the transaction of the run.
+        queries: On the tables of the host.
+        spellings: Symbols, as stored on positions or named by a rule.
+        window: Its days.
+        source: Closes that were loaded before, if any; they count before those stored.
+        monitor: Of the run.
+    """
+    spelt = sorted(set(spellings))
+    wanted = sorted({normalised(symbol) for symbol in spelt} - {""})
+    if source is None:
+        given = None
+        brought = spelt
+        first = await loads.load_prices(reader, queries, spelt, window.first, window.last)
+        monitor.loaded(prices=len(first))
+    else:
+        given = first = _of_window(source.to_frame(), wanted, window)
+        brought = [one for one in spelt if source.covers(one, window.needed, window.last)]
+        monitor.loaded(cached=len(first))
+    since = window.first if given is None else window.needed
+    rest = await loads.load_fallback(
+        reader, queries, wanted, brought, window.first, window.last, since
+    )
+    monitor.loaded(fallback=len(rest))
+    if given is not None:
+        rest = _without(rest, given)
+    found = loads.joined_prices(_of_one_scale([first, rest]))
+    log.info(
+        "run=%s phase=load fallback_statements=1 symbols=%d rows=%d without_close=%d",
+        monitor.run_id,
+        len(wanted),
+        len(rest),
+        len(set(wanted) - priced_symbols(found)),
+    )
+    return found
+
+
+def valid_rows(prices: Prices) -> npt.NDArray[np.bool_]:
+    """Return which rows are valid closes (S2)."""
+    known = (prices.close.state == State.VALUE) & (prices.day.state == State.VALUE)
+    valid: npt.NDArray[np.bool_] = known & (prices.close.values > 0)
+    return valid
+
+
+def priced_symbols(prices: Prices) -> set[str]:
+    """Return the symbols with a valid close, normalised."""
+    names = prices.symbol.table()
+    codes = np.unique(prices.symbol.codes[valid_rows(prices)])
+    return {normalised(names[code]) for code in codes.tolist()}
+
+
+def _of_window(prices: Prices, wanted: list[str], window: Window) -> Prices:
+    """Return the closes of a window, of symbols that are wanted."""
+    names = prices.symbol.table()
+    among = set(wanted)
+    ours = np.array([normalised(name) in among for name in names], dtype=np.bool_)
+    kept = prices.day.state == State.VALUE
+    kept &= (prices.day.values >= window.first) & (prices.day.values <= window.last)
+    if len(names):
+        kept &= ours[prices.symbol.codes]
+    return _taken(prices, kept)
+
+
+def _without(prices: Prices, others: Prices) -> Prices:
+    """Return the closes whose symbol, as stored, and day the others do not have."""
+    code = {name: row for row, name in enumerate(others.symbol.table())}
+    moved = np.array([code.get(name, -1) for name in prices.symbol.table()], dtype=np.int64)
+    mine = moved[prices.symbol.codes] if len(moved) else np.zeros(0, dtype=np.int64)
+    there = _keys(others.symbol.codes.astype(np.int64), others.day.values)
+    return _taken(prices, ~np.isin(_keys(mine, prices.day.values), there))
+
+
+def _of_one_scale(parts: list[Prices]) -> list[Prices]:
+    """Return closes with as many decimals as the one that has most."""
+    scale = max(part.close.scale for part in parts)
+    return [replace(part, close=rescaled(part.close, scale)) for part in parts]
+
+
+def _keys(symbol: npt.NDArray[np.int64], day: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    return symbol << 32 | (day.astype(np.int64) & 0xFFFF_FFFF)
+
+
+def _taken(prices: Prices, rows: npt.NDArray[np.bool_]) -> Prices:
+    return Prices(
+        symbol=loads.taken(prices.symbol, rows),
+        day=loads.taken(prices.day, rows),
+        close=loads.taken(prices.close, rows),
+    )

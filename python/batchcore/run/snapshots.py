@@ -1,0 +1,86 @@
+"""Snapshots that a caller hands in, in the place of those that are stored: pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from batchcore.db.load import SnapshotColumns, located
+from batchcore.frames import Days, Decimals
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from batchcore.calendar import Calendar
+    from batchcore.db.load import Portfolios
+    from batchcore.frames import Previous
+
+
+class SnapshotSource(Protocol):
+    """Latest snapshots that were loaded before the run; `batchcore.SnapshotCache` is one."""
+
+    def to_frame(self) -> Previous:
+        """Return them, one for each portfolio at most."""
+
+
+def with_snapshots(
+    portfolios: Portfolios, given: Previous, calendar: Calendar, boundary: int
+) -> Portfolios:
+    """Return portfolios that go on from the snapshots handed in.
+
+    One counts that is on a session before the boundary, unless a later one is stored: a chain
+    must not be gone on with from its middle.
+
+    Args:
+        portfolios: As loaded.
+        given: Snapshots of some of them, and of others.
+        calendar: That of the run.
+        boundary: The day that parts earlier snapshots from those of the range and after.
+    """
+    before = portfolios.before
+    row = located(given.portfolio_id, portfolios.id)
+    counts = (row >= 0) & (given.day < boundary) & calendar.is_session(given.day)
+    stored = before.day.state[row] == State.VALUE
+    counts &= ~stored | (before.day.values[row] <= given.day)
+    to, taken = row[counts], np.flatnonzero(counts)
+    values, state = before.day.values.copy(), before.day.state.copy()
+    values[to], state[to] = given.day[taken], State.VALUE
+    day = Days(values, state)
+
+    def amounts(stored: Decimals, handed: Decimals) -> Decimals:
+        scale = max(stored.scale, handed.scale)
+        stored, handed = rescaled(stored, scale), rescaled(handed, scale)
+        values, state = stored.values.copy(), stored.state.copy()
+        values[to], state[to] = handed.values[taken], handed.state[taken]
+        return Decimals(values, scale, state)
+
+    columns = SnapshotColumns(
+        day=day,
+        equity=amounts(before.equity, given.equity),
+        cumulative_pnl=amounts(before.cumulative_pnl, given.cumulative_pnl),
+        cumulative_realized_pnl=amounts(
+            before.cumulative_realized_pnl, given.cumulative_realized_pnl
+        ),
+        cumulative_capital_flow=amounts(
+            before.cumulative_capital_flow, given.cumulative_capital_flow
+        ),
+    )
+    return replace(portfolios, before=columns)
+
+
+def rescaled(column: Decimals, scale: int) -> Decimals:
+    """Return a column with more decimals; what 64 bits do not hold then is not representable."""
+    if scale == column.scale:
+        return column
+    unit = 10 ** (scale - column.scale)
+    most = np.int64(2**63 - 1) // unit
+    fits: npt.NDArray[np.bool_] = np.abs(column.values) <= most
+    beyond = (column.state == State.VALUE) & ~fits
+    return Decimals(
+        np.where(fits, column.values, 0) * np.int64(unit),
+        scale,
+        np.where(beyond, State.NOT_REPRESENTABLE, column.state).astype(np.uint8),
+    )

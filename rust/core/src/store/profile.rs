@@ -1,0 +1,381 @@
+//! Company profiles by symbol as stored.
+
+use crate::error::{Error, Result};
+use crate::fixed::State;
+use crate::frame::{Decimals, Texts, index, same_length};
+use crate::text::{Index, Table};
+
+/// The columns that a store is built from, all of the same length.
+#[derive(Debug, Clone, Copy)]
+pub struct ProfileColumns<'a> {
+    /// Symbol of each row, as stored.
+    pub symbol: Texts<'a>,
+    /// `company_name`.
+    pub name: Texts<'a>,
+    /// `beta`.
+    pub beta: Decimals<'a>,
+    /// `sector`.
+    pub sector: Texts<'a>,
+    /// `industry`.
+    pub industry: Texts<'a>,
+    /// `country`.
+    pub country: Texts<'a>,
+    /// `market_cap`.
+    pub market_cap: Decimals<'a>,
+    /// `is_etf`, where NULL is false.
+    pub is_etf: &'a [bool],
+}
+
+/// One profile; its texts are `None` where they are NULL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Profile<'a> {
+    /// `company_name`.
+    pub name: Option<&'a str>,
+    /// `beta` in the scale of the store, or why there is none.
+    pub beta: core::result::Result<i64, State>,
+    /// `sector`.
+    pub sector: Option<&'a str>,
+    /// `industry`.
+    pub industry: Option<&'a str>,
+    /// `country`.
+    pub country: Option<&'a str>,
+    /// `market_cap` in the scale of the store, or why there is none.
+    pub market_cap: core::result::Result<i64, State>,
+    /// `is_etf`.
+    pub is_etf: bool,
+}
+
+/// A column of texts as a store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextValues {
+    /// Code of each row.
+    pub codes: Vec<u32>,
+    /// The distinct texts.
+    pub table: Table,
+    /// [`State`] of each row.
+    pub state: Vec<u8>,
+}
+
+/// A column of decimals as a store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecimalValues {
+    /// Mantissa of each row.
+    pub values: Vec<i64>,
+    /// Decimals of the mantissas.
+    pub scale: u32,
+    /// [`State`] of each row.
+    pub state: Vec<u8>,
+}
+
+/// Profiles of many symbols.
+#[derive(Debug, Clone)]
+pub struct ProfileStore {
+    symbol: TextValues,
+    index: Index,
+    /// Row of each symbol of the table.
+    rows: Vec<Option<usize>>,
+    name: TextValues,
+    beta: DecimalValues,
+    sector: TextValues,
+    industry: TextValues,
+    country: TextValues,
+    market_cap: DecimalValues,
+    is_etf: Vec<bool>,
+}
+
+fn state_of<T>(value: core::result::Result<T, State>) -> u8 {
+    value.err().unwrap_or(State::Value).byte()
+}
+
+impl TextValues {
+    fn of(column: &Texts<'_>) -> Self {
+        let rows = || (0..column.len()).map(|row| column.get(row));
+        Self {
+            codes: rows()
+                .map(core::result::Result::unwrap_or_default)
+                .collect(),
+            table: column.table().clone(),
+            state: rows().map(state_of).collect(),
+        }
+    }
+
+    fn get(&self, row: usize) -> Option<&str> {
+        if *self.state.get(row)? != State::Value.byte() {
+            return None;
+        }
+        self.table.text(*self.codes.get(row)?)
+    }
+
+    fn size_bytes(&self) -> usize {
+        size_of_val(self.codes.as_slice())
+            .saturating_add(self.table.size_bytes())
+            .saturating_add(self.state.len())
+    }
+}
+
+impl DecimalValues {
+    fn of(column: &Decimals<'_>) -> Self {
+        let rows = || (0..column.len()).map(|row| column.get(row));
+        Self {
+            values: rows()
+                .map(core::result::Result::unwrap_or_default)
+                .collect(),
+            scale: column.scale(),
+            state: rows().map(state_of).collect(),
+        }
+    }
+
+    fn get(&self, row: usize) -> core::result::Result<i64, State> {
+        match (
+            self.state.get(row).copied().and_then(State::from_byte),
+            self.values.get(row),
+        ) {
+            (Some(State::Value), Some(&value)) => Ok(value),
+            (Some(State::Value) | None, _) => Err(State::Null),
+            (Some(state), _) => Err(state),
+        }
+    }
+
+    fn size_bytes(&self) -> usize {
+        size_of_val(self.values.as_slice()).saturating_add(self.state.len())
+    }
+}
+
+impl ProfileStore {
+    /// Returns the store of all rows whose symbol is not NULL.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if the columns differ in length; [`Error::Duplicate`] if a symbol has two
+    /// rows.
+    pub fn from_columns(columns: &ProfileColumns<'_>) -> Result<Self> {
+        let symbol = &columns.symbol;
+        let count = symbol.len();
+        for (name, length) in [
+            ("profiles.name", columns.name.len()),
+            ("profiles.beta", columns.beta.len()),
+            ("profiles.sector", columns.sector.len()),
+            ("profiles.industry", columns.industry.len()),
+            ("profiles.country", columns.country.len()),
+            ("profiles.market_cap", columns.market_cap.len()),
+            ("profiles.is_etf", columns.is_etf.len()),
+        ] {
+            same_length(name, count, length)?;
+        }
+        let mut rows = vec![None; symbol.table().len()];
+        for row in 0..count {
+            let place = symbol
+                .get(row)
+                .ok()
+                .and_then(|code| rows.get_mut(index(code)));
+            if let Some(first) = place.and_then(|place: &mut Option<usize>| {
+                let first = *place;
+                *place = first.or(Some(row));
+                first
+            }) {
+                return Err(Error::Duplicate {
+                    column: "profiles.symbol",
+                    row,
+                    first,
+                });
+            }
+        }
+        Ok(Self {
+            symbol: TextValues::of(symbol),
+            index: Index::of(symbol.table()),
+            rows,
+            name: TextValues::of(&columns.name),
+            beta: DecimalValues::of(&columns.beta),
+            sector: TextValues::of(&columns.sector),
+            industry: TextValues::of(&columns.industry),
+            country: TextValues::of(&columns.country),
+            market_cap: DecimalValues::of(&columns.market_cap),
+            is_etf: columns.is_etf.to_vec(),
+        })
+    }
+
+    /// Returns the row of a symbol, spelt as stored.
+    #[must_use]
+    pub fn find(&self, symbol: &[u8]) -> Option<usize> {
+        let code = self.index.find(&self.symbol.table, symbol)?;
+        self.rows.get(index(code)).copied().flatten()
+    }
+
+    /// Returns the profile of a symbol, spelt as stored.
+    #[must_use]
+    pub fn get(&self, symbol: &[u8]) -> Option<Profile<'_>> {
+        let row = self.find(symbol)?;
+        Some(Profile {
+            name: self.name.get(row),
+            beta: self.beta.get(row),
+            sector: self.sector.get(row),
+            industry: self.industry.get(row),
+            country: self.country.get(row),
+            market_cap: self.market_cap.get(row),
+            is_etf: self.is_etf.get(row).copied().unwrap_or_default(),
+        })
+    }
+
+    /// Returns the decimals of `beta`.
+    #[must_use]
+    pub fn beta_scale(&self) -> u32 {
+        self.beta.scale
+    }
+
+    /// Returns the decimals of `market_cap`.
+    #[must_use]
+    pub fn market_cap_scale(&self) -> u32 {
+        self.market_cap.scale
+    }
+
+    /// Returns the columns of texts with their names, in the order of the rows handed in.
+    pub fn texts(&self) -> impl Iterator<Item = (&'static str, &TextValues)> {
+        [
+            ("symbol", &self.symbol),
+            ("name", &self.name),
+            ("sector", &self.sector),
+            ("industry", &self.industry),
+            ("country", &self.country),
+        ]
+        .into_iter()
+    }
+
+    /// Returns the columns of decimals with their names, in the order of the rows handed in.
+    pub fn decimals(&self) -> impl Iterator<Item = (&'static str, &DecimalValues)> {
+        [("beta", &self.beta), ("market_cap", &self.market_cap)].into_iter()
+    }
+
+    /// Returns `is_etf`, in the order of the rows handed in.
+    #[must_use]
+    pub fn is_etf(&self) -> &[bool] {
+        &self.is_etf
+    }
+
+    /// Returns the number of profiles.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.iter().flatten().count()
+    }
+
+    /// Returns whether there is no profile.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the bytes that the store takes.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        [
+            self.symbol.size_bytes(),
+            self.index.size_bytes(),
+            size_of_val(self.rows.as_slice()),
+            self.name.size_bytes(),
+            self.beta.size_bytes(),
+            self.sector.size_bytes(),
+            self.industry.size_bytes(),
+            self.country.size_bytes(),
+            self.market_cap.size_bytes(),
+            size_of_val(self.is_etf.as_slice()),
+        ]
+        .iter()
+        .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Intern;
+
+    fn texts(values: &[Option<&str>]) -> (Vec<u32>, Vec<u8>, Table) {
+        let mut intern = Intern::default();
+        let rows = values.iter().map(|value| {
+            let code = value.and_then(|value| intern.code(value.as_bytes()));
+            (code.unwrap_or(0), u8::from(code.is_none()))
+        });
+        let (codes, state) = rows.unzip();
+        (codes, state, intern.into_table())
+    }
+
+    fn store(
+        symbols: &[Option<&str>],
+        sector: &[Option<&str>],
+        beta: &[i64],
+    ) -> Result<ProfileStore> {
+        let (symbols, symbol_state, symbol_table) = texts(symbols);
+        let (sectors, sector_state, sector_table) = texts(sector);
+        let some = vec![0; beta.len()];
+        let caps: Vec<i64> = beta.iter().map(|beta| beta * 10).collect();
+        let nulls = vec![1; beta.len()];
+        let sector = Texts::new("profiles.sector", &sectors, &sector_table, &sector_state)?;
+        let etf: Vec<bool> = beta.iter().map(|&beta| beta == 1_0000).collect();
+        ProfileStore::from_columns(&ProfileColumns {
+            symbol: Texts::new("profiles.symbol", &symbols, &symbol_table, &symbol_state)?,
+            name: sector,
+            beta: Decimals::new("profiles.beta", beta, &some, 4)?,
+            sector,
+            industry: sector,
+            country: sector,
+            market_cap: Decimals::new("profiles.market_cap", &caps, &nulls, 2)?,
+            is_etf: &etf,
+        })
+    }
+
+    #[test]
+    fn a_profile_is_found_by_its_symbol_as_spelt() {
+        let store = store(
+            &[Some("SPY"), Some("AAPL")],
+            &[None, Some("Technology")],
+            &[1_0000, 1_2500],
+        )
+        .unwrap();
+        let apple = store.get(b"AAPL").unwrap();
+        assert_eq!(apple.sector, Some("Technology"));
+        assert_eq!((apple.beta, apple.is_etf), (Ok(1_2500), false));
+        assert_eq!(apple.market_cap, Err(State::Null));
+        let spy = store.get(b"SPY").unwrap();
+        assert_eq!((spy.sector, spy.is_etf), (None, true));
+        assert_eq!(store.get(b"aapl"), None);
+        assert_eq!((store.len(), store.is_empty()), (2, false));
+        let beta = DecimalValues {
+            values: vec![1_0000, 1_2500],
+            scale: 4,
+            state: vec![0, 0],
+        };
+        assert_eq!(store.decimals().next(), Some(("beta", &beta)));
+        assert_eq!(store.is_etf(), [true, false]);
+    }
+
+    #[test]
+    fn a_row_without_symbol_is_left_out() {
+        let store = store(&[None, Some("A")], &[None, None], &[1, 2]).unwrap();
+        assert_eq!(store.len(), 1);
+        assert_eq!(store.get(b"A").unwrap().beta, Ok(2));
+    }
+
+    #[test]
+    fn two_rows_of_one_symbol_are_refused() {
+        let error = store(&[Some("A"), Some("B"), Some("A")], &[None; 3], &[1, 2, 3]).unwrap_err();
+        assert_eq!(
+            error,
+            Error::Duplicate {
+                column: "profiles.symbol",
+                row: 2,
+                first: 0
+            }
+        );
+    }
+
+    #[test]
+    fn columns_of_other_lengths_are_refused() {
+        let error = store(&[Some("A")], &[None, None], &[1]).unwrap_err();
+        assert!(matches!(
+            error,
+            Error::Length {
+                column: "profiles.name",
+                ..
+            }
+        ));
+    }
+}

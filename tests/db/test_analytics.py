@@ -1,0 +1,705 @@
+"""The analytics of a run, read back from the tables: figures by hand, levels, routes, parts off."""
+
+import contextlib
+import datetime as dt
+import json
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import linregress
+from sqlalchemy import make_url
+
+import batchcore
+from batchcore import calendar as calendars
+from batchcore import demo
+from batchcore import reference as ref
+from batchcore.calendar import date_of
+from batchcore.config import Settings
+from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
+from batchcore.errors import ConfigError, SchemaError
+from support import database
+from support.database import Host, Standing, key
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+RENAMED = {
+    "Financial Services": "Financials",
+    "Consumer Cyclical": "Consumer Discretionary",
+    "Consumer Defensive": "Consumer Staples",
+    "Basic Materials": "Materials",
+}
+TODAY = 20635  # 2026-07-01, a Wednesday
+SESSIONS = calendars.load("XNYS").last_sessions(TODAY, 130).tolist()
+LAST = SESSIONS[-1]
+ANALYTIC = tuple(COLUMNS[SNAPSHOTS])
+TABLES = ("position_market_betas", "factor_exposures", "position_factor_exposures")
+
+
+def swinging(low: str, high: str, sessions: list[int]) -> list[tuple[str, int, Decimal]]:
+    """Closes that are low and high in turn, and high on the last session."""
+    return [
+        ("", day, Decimal(high if (len(sessions) - row) % 2 else low))
+        for row, day in enumerate(sessions)
+    ]
+
+
+def closes(symbol: str, low: str, high: str, sessions: list[int] = SESSIONS) -> tuple[Any, ...]:
+    return tuple((symbol, day, close) for _, day, close in swinging(low, high, sessions))
+
+
+PRICES = (
+    *closes("SPY", "100", "110"),
+    *closes("AAA", "50", "60"),
+    ("BBB", LAST, Decimal(20)),
+    ("CCC", LAST, Decimal(3)),
+)
+POSITIONS = (
+    ref.Position("aaa ", "LONG", Decimal(10), Decimal(10), LAST - 1),
+    ref.Position("BBB", "SHORT", Decimal(-5), Decimal(20), LAST - 1),
+    ref.Position("CCC", "LC", Decimal(1), Decimal(2), LAST - 1),
+    ref.Position(
+        "",
+        "LONG",
+        Decimal(1),
+        Decimal(400),
+        LAST - 1,
+        investment_class="PRIVATE",
+        market_value=Decimal(400),
+    ),
+)
+HAND = Host((ref.Portfolio("hand", Decimal(10_000), POSITIONS),), PRICES)
+"""On the last session AAA is worth 600, BBB -100, CCC 300, the PRIVATE one 400; equity 10,000."""
+
+HAND_COLUMNS = {
+    # of AAA and BBB: (600 * 1.5 + -100 * 0.5) by 600 - 100
+    "beta_provider_1y": Decimal("1.7000"),
+    # 600, 100 and 300 + 400 of 10,000
+    "sector_exposure": {"ETFs": 0.01, "Financials": 0.06, "Unclassified": 0.07},
+    # weights 6/14, 1/14, 3/14, 4/14: 10,000 * 62 / 196; 196 / 62; 13 / 14
+    "hhi": Decimal("3163.2653"),
+    "effective_num_positions": Decimal("3.16"),
+    "top_3_concentration": Decimal("0.9286"),
+    "top_10_concentration": Decimal("1.0000"),
+    "realized_volatility_21d": None,
+    "realized_volatility_63d": None,
+    # AAA returns 1/5 and -1/6 where SPY returns 1/10 and -1/11, so its beta is
+    # (11/30) / (21/110) = 121/63, a perfect fit; BBB has no returns. 600 * 121/63 / 10,000
+    "beta_calculated_90d": Decimal("0.1152"),
+    "beta_calculated_90d_r_squared": Decimal("1.0000"),
+    "beta_calculated_90d_observations": 90,
+}
+
+
+async def add_rows(url: str, table: str, *rows: Mapping[str, Any]) -> None:
+    async with database.connected(url) as connection:
+        for row in rows:
+            await connection.copy_records_to_table(
+                table, records=[tuple(row.values())], columns=list(row)
+            )
+
+
+def stamps(*names: str) -> dict[str, Any]:
+    return dict.fromkeys(names, database.MOMENT)
+
+
+def profile(symbol: str, beta: str | None, sector: str | None, *, is_etf: bool | None = False):
+    return {
+        "symbol": symbol,
+        "beta": None if beta is None else Decimal(beta),
+        "sector": sector,
+        "is_etf": is_etf,
+        "data_source": "test",
+        **stamps("last_updated", "created_at", "updated_at"),
+    }
+
+
+PROFILES = (
+    profile(" AAA", "9", "Energy"),  # of two spellings the higher one counts: a blank is lower
+    profile("AAA", "1.5", "Financial Services", is_etf=None),
+    profile("BBB", "0.5", None, is_etf=True),
+    profile("CCC", "7", "Energy"),
+)
+
+
+def factor(etf: str, *, is_active: bool = True):
+    return {
+        "id": key(f"factor {etf}"),
+        "name": etf,
+        "factor_type": "style",
+        "etf_proxy": etf,
+        "display_order": 1,
+        "is_active": is_active,
+        **stamps("created_at", "updated_at"),
+    }
+
+
+FACTORS = (factor("SPY"), factor("TLT"), factor("HYG", is_active=False), factor("OTHER"))
+
+
+async def fill(url: str, host: Host = HAND) -> None:
+    await database.fill(url, host)
+    await add_rows(url, "company_profiles", *PROFILES)
+    await add_rows(url, "factor_definitions", *FACTORS)
+
+
+async def run(
+    url: str, analytics: str, first: int = LAST, last: int = LAST, **options: Any
+) -> batchcore.BatchResult:
+    settings = options.pop("settings", Settings(min_coverage=0.0))
+    return await batchcore.run_batch(
+        url, date_of(first), date_of(last), analytics=analytics, settings=settings, **options
+    )
+
+
+async def rows_of(url: str, query: str) -> list[dict[str, Any]]:
+    async with database.connected(url) as connection:
+        return [dict(row) for row in await connection.fetch(query)]
+
+
+async def analytics_of(url: str) -> dict[tuple[Any, int], dict[str, Any]]:
+    """Return the analytic columns of every snapshot."""
+    found = {}
+    for at, row in (await database.snapshots(url)).items():
+        found[at] = {name: row[name] for name in ANALYTIC}
+        if row["sector_exposure"] is not None:
+            found[at]["sector_exposure"] = json.loads(row["sector_exposure"])
+    return found
+
+
+async def without_analytics(url: str) -> dict[tuple[Any, int], dict[str, Any]]:
+    left_out = {*ANALYTIC, "id", "created_at"}
+    return {
+        at: {name: cell for name, cell in row.items() if name not in left_out}
+        for at, row in (await database.snapshots(url)).items()
+    }
+
+
+@contextlib.asynccontextmanager
+async def executed(url: str, *statements: str) -> AsyncIterator[None]:
+    async with database.connected(url) as connection:
+        for statement in statements:
+            await connection.execute(statement)
+    yield
+
+
+@pytest.mark.parametrize("level", ["portfolio", "every", "full"])
+async def test_columns_are_those_by_hand(host: str, level: str) -> None:
+    await fill(host)
+
+    result = await run(host, level)
+
+    assert await analytics_of(host) == {(key("hand"), LAST): HAND_COLUMNS}
+    assert (result.analytics, dict(result.analytics_off)) == (level, {})
+    assert result.seconds_by_phase["analytics"] > 0
+    assert "analytic_out_of_range" not in result.issues_by_name()
+
+
+async def test_full_writes_betas_factors_and_market_values(host: str) -> None:
+    await fill(host)
+
+    await run(host, "full")
+
+    (beta,) = await rows_of(host, "SELECT * FROM position_market_betas")
+    assert beta["id"].version == 7
+    assert beta["created_at"] == beta["updated_at"] > database.MOMENT
+    kept = {name: beta[name] for name in beta if name not in {"id", "created_at", "updated_at"}}
+    assert kept == {
+        "portfolio_id": key("hand"),
+        "position_id": key("hand/0"),
+        "calc_date": date_of(LAST),
+        "beta": Decimal("1.920635"),  # 121/63
+        "alpha": Decimal("0.007937"),  # 1/5 - 121/63 * 1/10 = 1/126
+        "r_squared": Decimal("1.000000"),
+        "std_error": Decimal("0.000000"),
+        "p_value": Decimal("0.000000"),
+        "observations": 90,
+        "window_days": 90,
+        "method": "OLS_SIMPLE",
+        "market_index": "SPY",
+    }
+    # Of the ETFs only SPY has returns; a penalty of n halves the beta: 121/126.
+    (own,) = await rows_of(host, "SELECT * FROM position_factor_exposures")
+    assert own["position_id"] == key("hand/0")
+    assert own["factor_id"] == key("factor SPY")
+    assert own["calculation_date"] == date_of(LAST)
+    assert own["exposure_value"] == Decimal("0.960317")
+    assert own["quality_flag"] == "full_history"
+    # 600 * 121/126, and that by 10,000
+    (whole,) = await rows_of(host, "SELECT * FROM factor_exposures")
+    assert (whole["portfolio_id"], whole["factor_id"]) == (key("hand"), key("factor SPY"))
+    assert whole["exposure_value"] == Decimal("0.057619")
+    assert whole["exposure_dollar"] == Decimal("576.19")
+    values = await rows_of(
+        host, "SELECT id, last_price, market_value, unrealized_pnl, updated_at FROM positions"
+    )
+    found = {row.pop("id"): tuple(row.values()) for row in values}
+    assert found == {
+        key("hand/0"): (Decimal(60), Decimal(600), Decimal(500), database.MOMENT),
+        key("hand/1"): (Decimal(20), Decimal(-100), Decimal(0), database.MOMENT),
+        key("hand/2"): (Decimal(3), Decimal(300), Decimal(100), database.MOMENT),
+        key("hand/3"): (None, Decimal(400), None, database.MOMENT),  # PRIVATE: left alone
+    }
+
+
+async def test_other_levels_write_neither_tables_nor_market_values(host: str) -> None:
+    await fill(host)
+
+    for level in ("portfolio", "every", "none"):
+        await run(host, level, on_existing="replace")
+
+    for table in TABLES:
+        assert await rows_of(host, f"SELECT 1 FROM {table}") == []  # noqa: S608
+    assert {
+        row["last_price"] for row in await rows_of(host, "SELECT last_price FROM positions")
+    } == {None}
+
+
+async def test_rows_that_stand_keep_id_and_creation(host: str) -> None:
+    await fill(host)
+    await run(host, "full")
+    before = {table: await rows_of(host, f"SELECT * FROM {table}") for table in TABLES}  # noqa: S608
+    async with executed(
+        host,
+        "UPDATE position_market_betas SET beta = 7, observations = 1",
+        "UPDATE factor_exposures SET exposure_value = 7",
+        "DELETE FROM position_factor_exposures",
+    ):
+        await run(host, "full", on_existing="replace")
+
+    for table in TABLES[:2]:
+        (old,), (row,) = before[table], await rows_of(host, f"SELECT * FROM {table}")  # noqa: S608
+        assert row.pop("updated_at") > old.pop("updated_at")
+        assert row == old
+    (old,) = before["position_factor_exposures"]
+    (row,) = await rows_of(host, "SELECT * FROM position_factor_exposures")
+    for name in ("position_id", "factor_id", "exposure_value"):
+        assert row[name] == old[name]
+
+
+async def test_some_rows_stand_and_the_others_are_inserted(host: str) -> None:
+    two = ref.Portfolio("two", Decimal(10_000), POSITIONS[:1])
+    await fill(host, replace(HAND, portfolios=(*HAND.portfolios, two)))
+    await run(host, "full", portfolio_ids=[key("two")])
+    (first,) = await rows_of(host, "SELECT * FROM position_market_betas")
+
+    await run(host, "full")
+
+    rows = await rows_of(host, "SELECT * FROM position_market_betas")
+    assert {row["position_id"] for row in rows} == {key("hand/0"), key("two/0")}
+    assert first in rows  # of the portfolio that was skipped
+    await run(host, "full", on_existing="replace")
+    assert len(await rows_of(host, "SELECT * FROM position_market_betas")) == 2
+
+
+async def test_replaced_rows_get_every_column_and_none_leaves_them(host: str) -> None:
+    await fill(host, replace(HAND, standing={"hand": (Standing(SESSIONS[-2]), Standing(LAST))}))
+    async with executed(host, "UPDATE portfolio_snapshots SET hhi = 5, sector_exposure = '{}'"):
+        await run(host, "none", SESSIONS[-2], on_existing="replace")
+    found = await analytics_of(host)
+    assert {row["hhi"] for row in found.values()} == {Decimal("5.0000")}
+    assert {str(row["sector_exposure"]) for row in found.values()} == {"{}"}
+
+    await run(host, "portfolio", SESSIONS[-2], on_existing="replace")
+
+    found = await analytics_of(host)
+    assert set(found[key("hand"), SESSIONS[-2]].values()) == {None}
+    assert found[key("hand"), LAST]["hhi"] == HAND_COLUMNS["hhi"]
+
+
+async def test_market_values_are_of_the_latest_snapshot_only(host: str) -> None:
+    later = replace(HAND, standing={"hand": (Standing(LAST),)})
+    await fill(host, later)
+
+    await run(host, "full", SESSIONS[-2], SESSIONS[-2])  # skipped: a later one stands
+    async with database.connected(host) as connection:
+        assert await connection.fetchval("SELECT count(last_price) FROM positions") == 0
+
+    # replace goes on to the later one (S13), which is the latest then
+    await run(host, "full", SESSIONS[-2], SESSIONS[-2], on_existing="replace")
+    async with database.connected(host) as connection:
+        assert await connection.fetchval("SELECT count(last_price) FROM positions") == 3
+        dates = await connection.fetch("SELECT DISTINCT calc_date FROM position_market_betas")
+    assert [row["calc_date"] for row in dates] == [date_of(LAST)]
+
+
+async def test_volatility_is_that_of_the_last_returns_that_are_there(host: str) -> None:
+    days = SESSIONS[-24:-1]
+    # 20 returns of 0.02 and 0 in turn, one NULL, and two before them that do not count
+    returns = [Decimal("0.5"), Decimal("0.5"), None, *([Decimal("0.02"), Decimal(0)] * 10)]
+    standing = tuple(Standing(day, Decimal(10_000)) for day in days)
+    # 10 AAA that were bought on the session before at 50 close at 60: a return of 0.01
+    held = ref.Position("AAA", "LONG", Decimal(10), Decimal(50), days[-1])
+    await fill(host, Host((ref.Portfolio("hand", None, (held,)),), PRICES, {"hand": standing}))
+    async with database.connected(host) as connection:
+        for day, value in zip(days, returns, strict=True):
+            await connection.execute(
+                "UPDATE portfolio_snapshots SET daily_return = $1 WHERE snapshot_date = $2",
+                value,
+                date_of(day),
+            )
+
+    await run(host, "portfolio")
+
+    found = (await analytics_of(host))[key("hand"), LAST]
+    # mean 0.01, and 20 deviations of 0.01: sqrt(20 * 0.0001 / 20 * 252)
+    assert found["realized_volatility_21d"] == Decimal("0.1587")
+    assert found["realized_volatility_63d"] is None
+
+
+async def test_one_session_at_a_time_and_two_chunks_are_the_same(
+    host: str, make_database: Any, template: str
+) -> None:
+    first = SESSIONS[-6]
+    held = tuple(replace(position, entry_day=first) for position in POSITIONS)
+    sold = ref.Position("AAA", "LONG", Decimal(4), Decimal(9), first, Decimal(55), SESSIONS[-3])
+    portfolios = tuple(
+        ref.Portfolio(name, Decimal(10_000), positions)
+        for name, positions in (("one", held), ("two", (sold, *held[:2])), ("three", ()))
+    )
+    whole = Host(portfolios, PRICES)
+    await fill(host, whole)
+    other = await make_database(template)
+    await fill(other, whole)
+
+    await run(host, "every", first)
+    for day in SESSIONS[-6:]:
+        await run(other, "every", day, day, settings=Settings(min_coverage=0.0, chunk_size=1))
+
+    assert await analytics_of(host) == await analytics_of(other)
+    found = await analytics_of(host)
+    assert len(found) == 18
+    # AAA went from 50 to 60 and CCC from its 2 to 3: the equity is 10,200
+    assert found[key("one"), LAST] == HAND_COLUMNS | {
+        "sector_exposure": {"ETFs": 0.009804, "Financials": 0.058824, "Unclassified": 0.068627},
+        "beta_calculated_90d": Decimal("0.1130"),
+    }
+    nothing = found[key("three"), LAST]
+    assert nothing.pop("sector_exposure") == {}
+    assert set(nothing.values()) == {None}
+
+
+@pytest.mark.parametrize("level", ["portfolio", "every", "full"])
+async def test_the_roll_forward_is_the_same_whatever_the_level(
+    host: str, make_database: Any, template: str, level: str
+) -> None:
+    first = SESSIONS[-6]
+    # a close that is older than the window of the roll-forward, and one in that of the analytics
+    old = (("CCC", SESSIONS[-60], Decimal(8)), ("BBB", SESSIONS[-30], Decimal(31)))
+    held = tuple(replace(position, entry_day=SESSIONS[-100]) for position in POSITIONS)
+    whole = Host((ref.Portfolio("hand", Decimal(10_000), held),), (*PRICES, *old))
+    await fill(host, whole)
+    other = await make_database(template)
+    await fill(other, whole)
+
+    result = await run(host, level, first)
+    plain = await run(other, "none", first)
+
+    found, expected = await without_analytics(host), await without_analytics(other)
+    assert found == expected
+    assert len(found) == 6
+    assert dict(result.cache) == dict(plain.cache)
+    assert result.coverage.recent.tolist() == plain.coverage.recent.tolist()
+    assert result.issues_by_name() == plain.issues_by_name()
+
+
+async def test_the_price_window_grows_only_for_what_is_asked(host: str) -> None:
+    position = replace(POSITIONS[0], symbol="AAA")
+    await fill(host, Host((ref.Portfolio("hand", Decimal(10_000), (position,)),), PRICES))
+    loaded = {
+        level: (await run(host, level, on_existing="replace")).rows_by_load
+        for level in ("none", "portfolio", "every", "full")
+    }
+    # the roll-forward needs AAA on its 7 sessions in the ten days before and on the session
+    assert [loaded[level]["prices"] for level in loaded] == [8, 254, 254, 254]
+    assert "profiles" not in loaded["none"]
+    # of 130 sessions: `every` needs 126 returns up to the first of three, the others to the last
+    for level, sessions in (("portfolio", 127), ("every", 129)):
+        result = await run(host, level, SESSIONS[-3], on_existing="replace")
+        assert result.rows_by_load["prices"] == 2 * sessions
+
+
+async def test_statements_of_each_level(host: str) -> None:
+    await fill(host)
+    await run(host, "none")
+    plain, own, full, again = [
+        dict((await run(host, level, on_existing="replace")).statements_by_phase)
+        for level in ("none", "portfolio", "full", "full")
+    ]
+    # the profiles of the run, and the past returns of the chunk
+    assert own == plain | {"load": plain["load"] + 2}
+    # the factors; whether rows stand, a COPY into each of three tables, COPY and UPDATE of values
+    assert full == own | {"load": own["load"] + 1, "persist": own["persist"] + 1 + 3 + 2}
+    # where rows stand, an UPDATE and an INSERT more for each table
+    assert again == full | {"persist": full["persist"] + 3 * 2}
+
+
+@pytest.mark.parametrize(
+    ("dropped", "off", "nulls"),
+    [
+        (
+            "company_profiles",
+            {"provider_beta": "no table public.company_profiles"}
+            | {"sector_exposure": "no table public.company_profiles"},
+            {"beta_provider_1y", "sector_exposure"},
+        ),
+        (
+            "position_market_betas",
+            {"position_market_betas": "no table public.position_market_betas"},
+            set(),
+        ),
+        (
+            "factor_definitions",
+            {"factor_exposures": "no table public.factor_definitions"},
+            set(),
+        ),
+        (
+            "position_factor_exposures",
+            {"factor_exposures": "no table public.position_factor_exposures"},
+            set(),
+        ),
+    ],
+)
+async def test_an_absent_table_switches_its_part_off(
+    host: str, caplog: pytest.LogCaptureFixture, dropped: str, off: dict[str, str], nulls: set[str]
+) -> None:
+    await fill(host)
+    async with executed(host, f"DROP TABLE {dropped} CASCADE"):
+        result = await run(host, "full")
+
+    assert dict(result.analytics_off) == off == result.to_dict()["analytics_off"]
+    for part in off:
+        assert f"analytics_off={part}" in caplog.text
+    found = (await analytics_of(host))[key("hand"), LAST]
+    expected = {name: None if name in nulls else value for name, value in HAND_COLUMNS.items()}
+    assert found == expected
+
+
+async def test_a_missing_column_is_named_unless_nothing_is_analysed(host: str) -> None:
+    await fill(host)
+    async with executed(host, "ALTER TABLE portfolio_snapshots DROP COLUMN hhi"):
+        with pytest.raises(SchemaError, match=r"portfolio_snapshots\.hhi: missing column"):
+            await run(host, "portfolio")
+        assert (await run(host, "none")).rows_written == 1
+
+
+async def test_sector_exposure_may_be_jsonb(host: str) -> None:
+    await fill(host)
+    async with executed(host, "ALTER TABLE portfolio_snapshots ALTER sector_exposure TYPE jsonb"):
+        await run(host, "portfolio")
+        await run(host, "portfolio", on_existing="replace")
+    found = (await analytics_of(host))[key("hand"), LAST]
+    assert found["sector_exposure"] == HAND_COLUMNS["sector_exposure"]
+
+
+async def test_a_figure_that_does_not_fit_is_null_with_an_issue(host: str) -> None:
+    await fill(host)
+    async with executed(
+        host,
+        "ALTER TABLE portfolio_snapshots ALTER hhi TYPE numeric(7,4)",
+        "ALTER TABLE position_market_betas ALTER beta TYPE numeric(6,6)",
+        "ALTER TABLE position_market_betas ALTER r_squared TYPE numeric(6,6)",
+        "ALTER TABLE positions ALTER unrealized_pnl TYPE numeric(4,2)",
+    ):
+        result = await run(host, "full")
+
+    assert result["success"]
+    assert (await analytics_of(host))[key("hand"), LAST] == HAND_COLUMNS | {"hhi": None}
+    details = sorted(
+        issue["detail"]
+        for issue in result.to_dict()["issues"]
+        if issue["name"] == "analytic_out_of_range"
+    )
+    assert [detail.split(" = ")[0] for detail in details] == [
+        "beta",
+        "hhi",
+        "r_squared",
+        "unrealized_pnl",
+        "unrealized_pnl",
+    ]
+    assert details[-1] == "unrealized_pnl = 500.00"
+    assert await rows_of(host, "SELECT 1 FROM position_market_betas") == []
+    values = await rows_of(host, "SELECT last_price FROM positions WHERE last_price IS NOT NULL")
+    assert [row["last_price"] for row in values] == [Decimal(20)]
+
+
+async def test_equity_that_is_not_above_zero_gives_no_shares(host: str) -> None:
+    await fill(host, replace(HAND, portfolios=(replace(HAND.portfolios[0], opening_equity=None),)))
+
+    await run(host, "full")
+
+    found = (await analytics_of(host))[key("hand"), LAST]
+    lost = {
+        "sector_exposure",
+        "beta_calculated_90d",
+        "beta_calculated_90d_r_squared",
+        "beta_calculated_90d_observations",
+    }
+    expected = {name: None if name in lost else value for name, value in HAND_COLUMNS.items()}
+    assert found == expected
+    assert await rows_of(host, "SELECT 1 FROM factor_exposures") == []
+    assert len(await rows_of(host, "SELECT 1 FROM position_market_betas")) == 1
+
+
+async def test_a_role_must_be_allowed_what_its_level_writes(host: str) -> None:
+    await fill(host)
+    role = f"writer_{uuid.uuid4().hex}"
+    url = make_url(host).set(username=role).render_as_string(hide_password=False)
+    async with executed(
+        host,
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
+        f"GRANT INSERT, UPDATE ON portfolio_snapshots TO {role}",
+        f"GRANT UPDATE (equity_balance, updated_at) ON portfolios TO {role}",
+    ):
+        try:
+            assert (await run(url, "portfolio")).rows_written == 1
+            with pytest.raises(SchemaError) as caught:
+                await run(url, "full", on_existing="replace")
+        finally:
+            async with executed(host, f"DROP OWNED BY {role}", f"DROP ROLE {role}"):
+                pass
+    problems = caught.value.problems
+    assert "public.positions.last_price: the role may not UPDATE it" in problems
+    assert "public.position_market_betas.beta: the role may not INSERT it" in problems
+    assert "public.factor_exposures.exposure_value: the role may not UPDATE it" in problems
+    assert not [problem for problem in problems if "factor_definitions" in problem]
+
+
+async def test_an_unknown_level_is_refused(host: str) -> None:
+    with pytest.raises(ConfigError, match="unknown analytics `all`, expected one of portfolio"):
+        await run(host, "all")
+
+
+async def lots_of(url: str, day: dt.date) -> list[dict[str, Any]]:
+    """Return what is left of positions held on a day, and the parts of them closed later."""
+    return await rows_of(
+        url,
+        f"""
+        SELECT p.portfolio_id, p.symbol, p.position_type::text AS type, p.entry_price,
+            COALESCE(p.investment_class, '') AS class, p.market_value, lot.quantity,
+            (SELECT close FROM market_data_cache m WHERE m.symbol = p.symbol AND m.close > 0
+                AND m.date BETWEEN p.entry_date AND '{day}' ORDER BY m.date DESC LIMIT 1) AS mark
+        FROM positions p CROSS JOIN LATERAL (
+            SELECT p.quantity, p.exit_date AS until, p.expiration_date AS expires WHERE
+                p.quantity <> 0
+            UNION ALL SELECT e.quantity_closed * CASE WHEN p.quantity < 0 OR p.quantity = 0
+                AND p.position_type IN ('SHORT', 'SC', 'SP') THEN -1 ELSE 1 END, e.trade_date, NULL
+            FROM position_realized_events e WHERE e.position_id = p.id) AS lot
+        WHERE p.deleted_at IS NULL AND p.entry_date <= '{day}'
+            AND COALESCE(lot.until, CASE WHEN p.position_type IN ('LC', 'LP', 'SC', 'SP')
+                THEN lot.expires END, 'infinity') > '{day}'
+        """,  # noqa: S608
+    )
+
+
+def value_of(lot: dict[str, Any]) -> float:
+    if lot["class"] == "PRIVATE" and lot["market_value"]:
+        return float(lot["market_value"])
+    option = 100 if lot["type"] in {"LC", "LP", "SC", "SP"} else 1
+    price = lot["entry_price"] if lot["class"] == "PRIVATE" else lot["mark"] or lot["entry_price"]
+    return float(price * lot["quantity"] * option)
+
+
+async def on_real_closes(url: str) -> tuple[dt.date, dict[str, Any]]:
+    """Run on the closes of the package; return the last session, and each symbol's regression."""
+    made = demo.seeded(demo.Size(portfolios=60, symbols=None, sessions=3), seed=5)
+    await made.write(url)
+    result = await run(url, "full", made.market.start, made.market.end)
+    assert result["success"]
+    closes: dict[str, list[float]] = defaultdict(list)
+    query = "SELECT symbol, close::float8 FROM market_data_cache ORDER BY date"
+    for row in await rows_of(url, query):
+        closes[row["symbol"]].append(row["close"])
+    returns = {name: np.diff(own) / own[:-1] for name, own in closes.items()}
+    return date_of(made.market.end), {
+        name: linregress(returns["SPY"][-90:], own[-90:]) for name, own in returns.items()
+    }
+
+
+async def test_betas_on_the_real_closes_are_those_of_scipy(host: str) -> None:
+    last, regressions = await on_real_closes(host)
+
+    stored = await rows_of(
+        host,
+        "SELECT b.*, p.symbol, p.portfolio_id AS owner FROM position_market_betas b"
+        " JOIN positions p ON p.id = b.position_id",
+    )
+
+    assert len({row["symbol"] for row in stored}) > 20
+    for row in stored:
+        fit = regressions[row["symbol"]]
+        assert (row["portfolio_id"], row["calc_date"]) == (row["owner"], last)
+        assert float(row["beta"]) == pytest.approx(fit.slope, abs=6e-7)
+        assert float(row["alpha"]) == pytest.approx(fit.intercept, abs=6e-7)
+        assert float(row["r_squared"]) == pytest.approx(fit.rvalue**2, abs=6e-7)
+        assert float(row["std_error"]) == pytest.approx(fit.stderr, abs=6e-7)
+        assert float(row["p_value"]) == pytest.approx(fit.pvalue, abs=6e-7)
+        assert row["observations"] == 90
+
+
+def figures_of(
+    held: list[dict[str, Any]],
+    equity: float,
+    profiles: dict[str, dict[str, Any]],
+    regressions: dict[str, Any],
+) -> tuple[dict[str, float | None], dict[str, float]]:
+    """Return the figures of a portfolio's lots by the rules A1, A3 and A6, and its sectors."""
+    sizes: Counter[str] = Counter()
+    sectors: Counter[str] = Counter()
+    weighted = weighed = calculated = 0.0
+    for lot in held:
+        value, symbol = value_of(lot), lot["symbol"].strip().upper()
+        sizes[symbol] += abs(value)
+        name = "Unclassified"
+        if lot["type"] in {"LONG", "SHORT"} and lot["class"] != "PRIVATE":
+            found = profiles[symbol]
+            name = "ETFs" if found["is_etf"] else RENAMED.get(found["sector"], found["sector"])
+            calculated += value * regressions[symbol].slope
+            if found["beta"]:
+                weighted += value * float(found["beta"])
+                weighed += value
+        sectors[name] += abs(value) / equity
+    weights = sorted((size / sum(sizes.values()) for size in sizes.values()), reverse=True)
+    hhi = 10_000 * sum(weight**2 for weight in weights)
+    return {
+        "hhi": hhi,
+        "effective_num_positions": 10_000 / hhi,
+        "top_3_concentration": sum(weights[:3]),
+        "top_10_concentration": sum(weights[:10]),
+        "beta_provider_1y": weighted / weighed if weighed > 0 else None,
+        "beta_calculated_90d": calculated / equity,
+    }, dict(sectors)
+
+
+async def test_figures_on_the_real_closes_are_what_plain_python_makes_of_the_tables(
+    host: str,
+) -> None:
+    last, regressions = await on_real_closes(host)
+    profiles = {row["symbol"]: row for row in await rows_of(host, "SELECT * FROM company_profiles")}
+    lots = defaultdict(list)
+    for lot in await lots_of(host, last):
+        lots[lot["portfolio_id"]].append(lot)
+
+    snapshots = [
+        row
+        for row in await rows_of(host, "SELECT * FROM portfolio_snapshots")
+        if row["snapshot_date"] == last
+    ]
+
+    assert len(snapshots) == 60
+    for row in snapshots:
+        held = lots[row["portfolio_id"]]
+        assert row["num_positions"] == len(held)
+        equity = float(row["equity_balance"])
+        expected, sectors = figures_of(held, equity, profiles, regressions)
+        for column, figure in expected.items():
+            half_a_unit = 0.006 if column == "effective_num_positions" else 0.00006
+            found = None if row[column] is None else float(row[column])
+            assert found == pytest.approx(figure, abs=half_a_unit), column
+        assert json.loads(row["sector_exposure"]) == pytest.approx(sectors, abs=6e-7)

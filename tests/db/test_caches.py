@@ -1,0 +1,379 @@
+"""The caches on a database: every kind of it, what a load costs, and what it sees."""
+
+import datetime as dt
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from sqlalchemy import text
+
+from batchcore import (
+    CompanyProfileCache,
+    ConfigError,
+    PriceCache,
+    Schema,
+    SchemaError,
+    SnapshotCache,
+    calendar,
+)
+from batchcore.calendar import date_of, day_of
+from batchcore.data import real_closes, real_profiles
+from batchcore.db import access
+from support import database
+from support.callers import BORROWED, OWN, Caller, caller
+from support.counter import Counter
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+KINDS = pytest.mark.parametrize("kind", OWN + BORROWED)
+OF_THE_CALLER = pytest.mark.parametrize("kind", BORROWED)
+
+FRIDAY = dt.date(2025, 6, 27)
+MONDAY = dt.date(2025, 6, 30)
+NOW = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)
+A, B, C = (UUID(int=number) for number in (1, 2, 3))
+
+RESET = {"pool": 1}
+"""What a pool sends when it takes a connection back."""
+
+
+@pytest_asyncio.fixture
+async def host(same_host: str) -> str:
+    access.forget()  # tests share the URL
+    return same_host
+
+
+async def put_closes(url: str, *rows: tuple[str, dt.date, str]) -> None:
+    async with database.connected(url) as connection:
+        await connection.executemany(
+            "INSERT INTO market_data_cache (id, symbol, date, close, data_source, created_at,"
+            " updated_at) VALUES (gen_random_uuid(), $1, $2, $3, 'test', $4, $4)",
+            [(symbol, date, Decimal(close), NOW) for symbol, date, close in rows],
+        )
+
+
+async def put_profiles(url: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    async with database.connected(url) as connection:
+        await connection.executemany(
+            "INSERT INTO company_profiles (symbol, company_name, beta, sector, industry, country,"
+            " market_cap, is_etf, data_source, last_updated, created_at, updated_at)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'test', $9, $9, $9)",
+            [(*row, NOW) for row in rows],
+        )
+
+
+async def put_snapshots(url: str, *rows: tuple[UUID, dt.date, str | None, bool]) -> None:
+    """Put snapshots of portfolios that are made for them; cumulative P&L is half of the equity."""
+    async with database.connected(url) as connection:
+        owner = UUID(int=99)
+        await connection.execute(
+            "INSERT INTO users (id, email, hashed_password, full_name, is_active, created_at,"
+            " updated_at) VALUES ($1, 'a@b.example', '', '', true, $2, $2) ON CONFLICT DO NOTHING",
+            owner,
+            NOW,
+        )
+        for key in {row[0] for row in rows}:
+            await connection.execute(
+                "INSERT INTO portfolios (id, user_id, name, account_name, account_type, currency,"
+                " created_at, updated_at) VALUES ($1, $2, $3, $3, '', 'USD', $4, $4)",
+                key,
+                owner,
+                str(key),
+                NOW,
+            )
+        for key, date, equity, complete in rows:
+            await connection.execute(
+                "INSERT INTO portfolio_snapshots (id, portfolio_id, snapshot_date, total_value,"
+                " cash_value, long_value, short_value, gross_exposure, net_exposure,"
+                " num_positions, num_long_positions, num_short_positions, equity_balance,"
+                " cumulative_pnl, is_complete, created_at)"
+                " VALUES (gen_random_uuid(), $1, $2, 0, 0, 0, 0, 0, 0, 0, 0, 0, $3, $4, $5, $6)",
+                key,
+                date,
+                None if equity is None else Decimal(equity),
+                None if equity is None else Decimal(equity) / 2,
+                complete,
+                NOW,
+            )
+
+
+async def warm(given: Caller, kind: str) -> None:
+    """Let SQLAlchemy make its connection, which asks the server what it is."""
+    if kind == "engine":
+        async with given.db.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+    elif kind == "session":
+        await given.db.connection()
+
+
+@KINDS
+async def test_prices_load_from_every_kind(host: str, kind: str) -> None:
+    await put_closes(host, ("A", FRIDAY, "10.5"), ("B", MONDAY, "20"), ("C", MONDAY, "30"))
+    async with caller(host, kind) as given:
+        cache = PriceCache()
+        assert await cache.load_single_date(given.db, ["A", "B"], MONDAY) == 2
+    assert str(cache.get_with_lookback("A", MONDAY)[0]) == "10.5000"
+    assert cache.get("B", MONDAY) == 20
+    assert cache.get("C", MONDAY) is None
+
+
+@KINDS
+async def test_profiles_load_from_every_kind(host: str, kind: str) -> None:
+    await put_profiles(host, [("A", "Ay", Decimal("1.2"), "Energy", "Oil", "US", None, None)])
+    async with caller(host, kind) as given:
+        cache = CompanyProfileCache()
+        assert await cache.load(given.db, ["A", "B"]) == 1
+    found = cache.get("A")
+    assert found is not None
+    assert (found.name, str(found.beta), found.sector) == ("Ay", "1.2000", "Energy")
+    assert (found.industry, found.country, found.market_cap) == ("Oil", "US", None)
+    assert found.is_etf is False
+
+
+@KINDS
+async def test_snapshots_load_from_every_kind(host: str, kind: str) -> None:
+    await put_snapshots(host, (A, FRIDAY, "10.50", True), (A, MONDAY, "11", True))
+    async with caller(host, kind) as given:
+        cache = SnapshotCache()
+        assert await cache.load_latest_snapshots(given.db, [A, B], MONDAY) == 1
+    found = cache.get_latest(A)
+    assert found is not None
+    assert (found.snapshot_date, str(found.equity_balance)) == (FRIDAY, "10.50")
+    assert (found.cumulative_pnl, found.cumulative_capital_flow) == (Decimal("5.25"), None)
+    assert cache.get_equity(B) == 0
+
+
+@KINDS
+async def test_each_load_is_one_statement_beside_one_check(host: str, kind: str) -> None:
+    async with database.connected(host) as other, caller(host, kind) as given:
+        await other.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        counter, load = Counter(other), 1 + RESET.get(kind, 0)
+        await warm(given, kind)
+        await counter.statements()
+        prices, profiles, snapshots = PriceCache(), CompanyProfileCache(), SnapshotCache()
+
+        await prices.load_single_date(given.db, ["A", "B"], MONDAY)
+        assert await counter.statements() == 1 + load  # the catalog, once for each db
+        await prices.load_single_date(given.db, ["B", "A"], FRIDAY + dt.timedelta(days=1))
+        assert await counter.statements() == load  # a day of lookback more, at the start
+        await prices.load_single_date(given.db, ["A"], MONDAY)
+        await prices.load_date_range(given.db, ["B"], FRIDAY + dt.timedelta(days=2), MONDAY)
+        assert await counter.statements() == 0  # all of it is loaded
+        await prices.load_date_range(given.db, ["A", "B", "C"], dt.date(2025, 1, 2), MONDAY)
+        assert await counter.statements() == load  # wider, and one symbol more
+        await prices.load_missing(given.db, ["A", "B", "C"], [FRIDAY, MONDAY])
+        assert await counter.statements() == load
+
+        await profiles.load(given.db, ["A", "B"])
+        assert await counter.statements() == load
+        await profiles.load(given.db, ["B"])
+        assert await counter.statements() == 0
+        await profiles.load(given.db, ["B", "C"])
+        assert await counter.statements() == load
+
+        await snapshots.load_latest_snapshots(given.db, [A, B], MONDAY)
+        assert await counter.statements() == load
+        await snapshots.load_latest_snapshots(given.db, [B], FRIDAY)
+        assert await counter.statements() == 0
+        await snapshots.load_latest_snapshots(given.db, [B, C], FRIDAY)
+        assert await counter.statements() == load
+
+
+INSERT = (
+    "INSERT INTO market_data_cache (id, symbol, date, close, data_source, created_at, updated_at)"
+    " VALUES (gen_random_uuid(), 'NEW', '2025-06-30', 7, 'test', now(), now())"
+)
+
+
+@OF_THE_CALLER
+async def test_rows_not_yet_committed_are_seen_and_gone_after_a_rollback(
+    host: str, kind: str
+) -> None:
+    async with caller(host, kind) as given:
+        await given.execute(INSERT)
+        cache = PriceCache()
+        assert await cache.load_single_date(given.db, ["NEW"], MONDAY) == 1
+        assert cache.get("NEW", MONDAY) == 7
+        await PriceCache().load_single_date(host, ["NEW"], MONDAY)
+        await given.rollback()
+        after = PriceCache()
+        if kind in {"asyncpg", "lent"}:
+            async with given.db.transaction():
+                assert await after.load_single_date(given.db, ["NEW"], MONDAY) == 0
+        else:
+            assert await after.load_single_date(given.db, ["NEW"], MONDAY) == 0
+        assert after.get("NEW", MONDAY) is None
+
+
+@OF_THE_CALLER
+async def test_a_load_neither_commits_nor_ends_the_callers_transaction(
+    host: str, kind: str
+) -> None:
+    async with caller(host, kind) as given:
+        await given.execute(INSERT)
+        await PriceCache().load_single_date(given.db, ["NEW"], MONDAY)
+        outside = PriceCache()
+        assert await outside.load_single_date(host, ["NEW"], MONDAY) == 0
+        await given.commit()
+        assert await outside.load_missing(host, ["NEW"], [MONDAY]) == 1
+
+
+@pytest.mark.parametrize("db", [None, 5, object(), "mysql://host/db"], ids=repr)
+async def test_a_db_of_the_wrong_kind_is_refused(db: Any) -> None:
+    loads = (
+        PriceCache().load_single_date(db, ["A"], MONDAY),
+        PriceCache().load_missing(db, ["A"], [MONDAY]),
+        CompanyProfileCache().load(db, ["A"]),
+        SnapshotCache().load_latest_snapshots(db, [A], MONDAY),
+    )
+    for load in loads:
+        with pytest.raises(ConfigError):
+            await load
+
+
+async def test_a_host_without_profiles_says_so(host: str) -> None:
+    schema = Schema(tables={"company_profiles": "no_such_table"})
+    with pytest.raises(SchemaError, match="no_such_table: missing table"):
+        await CompanyProfileCache(schema=schema).load(host, ["A"])
+
+
+async def test_names_of_the_host_count(host: str) -> None:
+    await put_closes(host, ("A", MONDAY, "10"))
+    async with database.connected(host) as connection:
+        await connection.execute(
+            "CREATE OR REPLACE VIEW quotes AS SELECT symbol AS ticker, date AS asof, close"
+            " FROM market_data_cache"
+        )
+    schema = Schema(
+        tables={"market_data_cache": "quotes"},
+        columns={"market_data_cache.symbol": "ticker", "market_data_cache.date": "asof"},
+    )
+    cache = PriceCache(schema=schema)
+    assert await cache.load_single_date(host, ["A"], MONDAY) == 1
+    async with database.connected(host) as connection:
+        await connection.execute("DROP VIEW quotes")
+
+
+HOSTILE = ["'; DROP TABLE positions; --", 'a"b', "back\\slash", "{x,y}", "NULL", "ünïcode", " A "]
+
+
+async def test_hostile_symbols_are_only_symbols(host: str) -> None:
+    symbols = [symbol[:20] for symbol in HOSTILE]
+    await put_closes(host, *((symbol, MONDAY, "10") for symbol in symbols), ("A", MONDAY, "11"))
+    cache = PriceCache()
+    assert await cache.load_single_date(host, symbols, MONDAY) == len(symbols)
+    assert cache.get_batch([*symbols, "A"], MONDAY) == dict.fromkeys(symbols, Decimal(10))
+    assert await CompanyProfileCache().load(host, symbols) == 0
+
+
+@pytest.mark.parametrize("declared", ["char(20)", "citext"])
+async def test_a_column_that_compares_loosely_brings_exact_symbols(
+    make_database: Any, template: str, declared: str
+) -> None:
+    url = await make_database(template)
+    async with database.connected(url) as connection:
+        await connection.execute("CREATE EXTENSION IF NOT EXISTS citext")
+        await connection.execute(f"ALTER TABLE market_data_cache ALTER symbol TYPE {declared}")
+        await connection.execute(f"ALTER TABLE company_profiles ALTER symbol TYPE {declared}")
+    await put_closes(url, ("Abc", MONDAY, "10"))
+    await put_profiles(url, [("Abc", None, None, "Energy", None, None, None, True)])
+    prices, profiles = PriceCache(), CompanyProfileCache()
+    assert await prices.load_single_date(url, ["abc"], MONDAY) == 0
+    assert await prices.load_single_date(url, ["abc", "Abc"], MONDAY) == 1
+    assert prices.get_batch(["Abc", "abc"], MONDAY) == {"Abc": 10}
+    assert await profiles.load(url, ["abc", "Abc"]) == 1
+    assert (profiles.get_sector("Abc"), profiles.get("abc")) == ("Energy", None)
+
+
+async def test_closes_that_are_no_price_are_loaded_and_not_given(same_loose_host: str) -> None:
+    access.forget()
+    closes = (("A", FRIDAY, "9"), ("A", MONDAY, "NaN"), ("B", MONDAY, "0"), ("C", MONDAY, "-2"))
+    await put_closes(same_loose_host, *closes)
+    cache = PriceCache(schema=Schema(scales={"market_data_cache.close": 4}))
+    assert await cache.load_single_date(same_loose_host, ["A", "B", "C"], MONDAY) == 3
+    assert cache.get_batch(["A", "B", "C"], MONDAY) == {}
+    assert cache.get_with_lookback("A", MONDAY) == (Decimal(9), FRIDAY)
+    assert len(cache.to_frame()) == 3
+
+
+async def test_only_complete_snapshots_count(host: str) -> None:
+    thursday, sunday = dt.date(2025, 6, 26), dt.date(2025, 6, 29)
+    await put_snapshots(
+        host,
+        (A, thursday, "1", True),
+        (A, FRIDAY, None, True),
+        (A, sunday, "3", True),
+        (B, thursday, "4", True),
+        (B, FRIDAY, "5", False),
+        (C, MONDAY, "6", True),
+    )
+    cache = SnapshotCache()
+    assert await cache.load_latest_snapshots(host, [C, B, A], MONDAY) == 2
+    assert [cache.get_equity(key) for key in (A, B, C)] == [3, 4, 0]
+    # a Sunday is no session of the exchange, and Friday's row has no equity
+    assert await cache.load_latest_snapshots(host, [A, B], MONDAY, calendar="XNYS") == 2
+    assert [cache.get_equity(key) for key in (A, B)] == [1, 4]
+
+
+async def test_real_closes_are_found_as_the_file_has_them(host: str) -> None:
+    real = real_closes()
+    symbols, days = real.symbols[:12], real.days[-40:]
+    rows = [
+        (symbol, date_of(day), str(Decimal(int(real.values[row, column])).scaleb(-4)))
+        for column, symbol in enumerate(symbols)
+        for row, day in enumerate(real.days.tolist())
+    ]
+    await put_closes(host, *rows)
+    expected = {(symbol, date): Decimal(close) for symbol, date, close in rows}
+    cache = PriceCache()
+    first, last = date_of(days[0]), date_of(days[-1])
+    loaded = await cache.load_date_range(host, symbols, first, last)
+    assert loaded == sum(day_of(first) - 10 <= day_of(date) <= days[-1] for _, date in expected)
+    for day in range(int(days[0]), int(days[-1]) + 1):
+        date = date_of(day)
+        session = max(one for one in real.days.tolist() if one <= day)
+        for symbol in symbols:
+            last_close = expected[symbol, date_of(session)]
+            assert cache.get(symbol, date) == expected.get((symbol, date))
+            assert cache.get_with_lookback(symbol, date) == (last_close, date_of(session))
+    # the sessions of the file are those of the exchange, so only other days are missing
+    sessions = calendar.load("XNYS").sessions(int(days[0]), int(days[-1]))
+    assert cache.missing(symbols, [date_of(day) for day in sessions]) == []
+
+
+async def test_real_profiles_are_found_as_the_file_has_them(host: str) -> None:
+    real = real_profiles()
+    await put_profiles(
+        host,
+        [
+            (p.symbol, p.name, p.beta, p.sector, p.industry, p.country, p.market_cap, p.is_etf)
+            for p in real
+        ],
+    )
+    cache = CompanyProfileCache()
+    assert await cache.load(host, [profile.symbol for profile in real]) == len(real)
+    for profile in real:
+        found = cache.get(profile.symbol)
+        assert found is not None
+        assert (found.name, found.sector, found.industry, found.country, found.is_etf) == (
+            profile.name,
+            profile.sector,
+            profile.industry,
+            profile.country,
+            profile.is_etf,
+        )
+
+
+async def test_a_cache_outlives_its_connection(host: str) -> None:
+    await put_closes(host, ("A", MONDAY, "10"))
+    connection = await asyncpg.connect(host)
+    cache = PriceCache()
+    async with connection.transaction():
+        await cache.load_single_date(connection, ["A"], MONDAY)
+    await connection.close()
+    assert await cache.load_single_date(connection, ["A"], MONDAY) == 0
+    assert cache.get("A", MONDAY) == 10

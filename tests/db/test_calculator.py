@@ -1,0 +1,369 @@
+"""The entry points of an orchestrator, on every kind of `db` that a caller has."""
+
+from __future__ import annotations
+
+import contextlib
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+import batchcore
+from batchcore.caches import PriceCache, SnapshotCache
+from batchcore.calendar import date_of
+from batchcore.config import Settings
+from batchcore.errors import ConfigError, CoverageError
+from batchcore.frames import Previous, Prices, Text
+from support import build, database
+from support.database import Standing
+from support.generate import MONDAY
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+DAYS = tuple(range(MONDAY, MONDAY + 5))
+D0, D1, D2, D3, D4 = DAYS
+P = database.key("p0")
+OWNED = ("url", "pool", "engine")
+BORROWED = ("asyncpg", "connection", "session")
+OPTIONS = ("analytics", "on_existing")
+
+
+def with_driver(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+asyncpg://")
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str, kind: str, isolation: str | None = None) -> AsyncIterator[tuple]:
+    """Give a `db` of a kind, and what commits and rolls back."""
+    if kind == "url":
+        yield url, None, None
+    elif kind == "pool":
+        async with asyncpg.create_pool(url, min_size=1, max_size=2) as pool:
+            yield pool, None, None
+    elif kind == "asyncpg":
+        async with database.connected(url) as raw:
+            transaction = raw.transaction(isolation=isolation)
+            await transaction.start()
+            yield raw, transaction.commit, transaction.rollback
+    else:
+        options = {} if isolation is None else {"isolation_level": isolation}
+        engine = create_async_engine(with_driver(url), **options)
+        try:
+            if kind == "engine":
+                yield engine, None, None
+            elif kind == "connection":
+                async with engine.connect() as connection:
+                    yield connection, connection.commit, connection.rollback
+            else:
+                async with AsyncSession(engine) as session:
+                    yield session, session.commit, session.rollback
+        finally:
+            await engine.dispose()
+
+
+async def stored(url: str) -> dict[int, Decimal]:
+    """Return the equities of p0 by day."""
+    rows = await database.snapshots(url)
+    return {day: row["equity_balance"] for (own, day), row in rows.items() if own == P}
+
+
+def calculator(**settings: Any) -> batchcore.PnLCalculator:
+    options = {name: settings.pop(name) for name in OPTIONS if name in settings}
+    return batchcore.PnLCalculator(Settings(**settings), **options)
+
+
+@pytest.mark.parametrize("kind", OWNED + BORROWED)
+async def test_every_kind_of_db_gives_the_same_rows(same_host: str, kind: str) -> None:
+    await database.fill(same_host, database.plain_host(5, DAYS))
+
+    async with opened(same_host, kind) as (db, commit, _):
+        for day in (D0, D1):
+            # three chunks in one transaction, then the same session again in place
+            for mode in ("skip", "replace"):
+                calculate = calculator(chunk_size=2, on_existing=mode)
+                result = await calculate.calculate_all_portfolios_pnl(date_of(day), db)
+                assert (result.rows_written, result.chunks) == (5, 3)
+                assert result.sessions.tolist() == [day]
+                assert result.consistent is (kind in OWNED)  # READ COMMITTED is the caller's
+        if commit is not None:
+            assert await database.snapshots(same_host) == {}
+            await commit()
+
+    assert await stored(same_host) == {D0: 1000, D1: 1010}
+    assert len(await database.snapshots(same_host)) == 10
+    assert set((await database.equities(same_host)).values()) == {Decimal(1010)}
+
+
+@pytest.mark.parametrize("kind", BORROWED)
+async def test_a_rollback_of_the_caller_undoes_everything(same_host: str, kind: str) -> None:
+    await database.fill(same_host, database.plain_host(3, DAYS))
+    before = await database.equities(same_host)
+
+    async with opened(same_host, kind) as (db, _, rollback):
+        result = await calculator().calculate_all_portfolios_pnl(date_of(D0), db)
+        assert result.rows_written == 3
+        await rollback()
+
+    assert await database.snapshots(same_host) == {}
+    assert await database.equities(same_host) == before
+
+
+@pytest.mark.parametrize("kind", BORROWED)
+async def test_rows_that_are_not_committed_are_seen(same_host: str, kind: str) -> None:
+    await database.fill(same_host, database.plain_host(1, DAYS))
+    change = f"UPDATE market_data_cache SET close = 21 WHERE date = '{date_of(D1)}'"  # noqa: S608
+
+    async with opened(same_host, kind) as (db, commit, _):
+        await db.execute(change if kind == "asyncpg" else text(change))
+        for day in (D0, D1):
+            await calculator().calculate_all_portfolios_pnl(date_of(day), db)
+        await commit()
+
+    # ten shares from 11 to 21
+    assert await stored(same_host) == {D0: 1000, D1: 1100}
+
+
+@pytest.mark.parametrize("kind", BORROWED)
+async def test_an_error_undoes_the_call_and_leaves_the_transaction(
+    same_host: str, kind: str
+) -> None:
+    await database.fill(same_host, database.plain_host(1, DAYS))
+    gone = f"DELETE FROM market_data_cache WHERE date = '{date_of(D2)}'"  # noqa: S608
+
+    async with opened(same_host, kind) as (db, commit, _):
+        await db.execute(gone if kind == "asyncpg" else text(gone))
+        await calculator().calculate_all_portfolios_pnl(date_of(D1), db)
+        with pytest.raises(CoverageError):
+            await calculator().calculate_all_portfolios_pnl(date_of(D2), db)
+        await commit()
+
+    assert await stored(same_host) == {D1: 1000}
+
+
+@pytest.mark.parametrize("kind", BORROWED)
+@pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
+async def test_a_transaction_with_one_view_is_consistent(
+    same_host: str, kind: str, isolation: str
+) -> None:
+    await database.fill(same_host, database.plain_host(1, DAYS))
+    level = isolation if kind == "asyncpg" else isolation.replace("_", " ").upper()
+
+    async with opened(same_host, kind, level) as (db, _, _rollback):
+        result = await calculator().calculate_all_portfolios_pnl(date_of(D0), db)
+
+    assert result.consistent
+
+
+@pytest.mark.parametrize("kind", BORROWED)
+async def test_a_dry_run_leaves_nothing_on_the_connection(same_host: str, kind: str) -> None:
+    await database.fill(same_host, database.plain_host(2, DAYS))
+
+    async with opened(same_host, kind) as (db, commit, _):
+        result = await calculator(dry_run=True).calculate_all_portfolios_pnl(date_of(D0), db)
+        await commit()
+
+    assert result.portfolios.sessions_planned.tolist() == [1, 1]
+    assert await database.snapshots(same_host) == {}
+
+
+async def test_a_connection_without_a_transaction_is_refused(same_host: str) -> None:
+    async with database.connected(same_host) as raw:
+        with pytest.raises(ConfigError, match="no transaction"):
+            await calculator().calculate_all_portfolios_pnl(date_of(D0), raw)
+
+
+async def test_only_the_portfolios_asked_for_are_valued(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(3, DAYS))
+    own = database.key("p1")
+
+    result = await calculator().calculate_all_portfolios_pnl(date_of(D0), same_host, [own])
+
+    assert set(await database.snapshots(same_host)) == {(own, D0)}
+    assert result["portfolios_processed"] == 1
+
+
+async def test_a_date_that_is_no_session_is_nothing_to_do(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(1, DAYS))
+    result = await calculator().calculate_all_portfolios_pnl(date_of(D4 + 1), same_host)
+    assert result.nothing_to_do
+    assert result.sessions_left_out.tolist() == [D4 + 1]
+
+
+async def test_options_are_checked_where_they_are_given() -> None:
+    with pytest.raises(ConfigError, match="unknown on_existing"):
+        batchcore.PnLCalculator(on_existing="overwrite")
+
+
+class Closes:
+    """Closes handed in; `covered` says of which symbols, from which day on."""
+
+    def __init__(self, closes: dict[tuple[str, int], str], covered: dict[str, int]) -> None:
+        self.closes = closes
+        self.covered = covered
+
+    def to_frame(self) -> Prices:
+        return Prices(
+            symbol=Text.of([symbol for symbol, _ in self.closes]),
+            day=build.days([day for _, day in self.closes]),
+            close=build.decimals([Decimal(close) for close in self.closes.values()], 5),
+        )
+
+    def covers(self, symbol: str, first_day: int, last_day: int) -> bool:
+        return symbol in self.covered and self.covered[symbol] <= first_day <= last_day
+
+
+@pytest.mark.parametrize(
+    ("covered", "equity"),
+    [
+        # ten shares: closes of D1 and D2 are 12 and 13 in the database, 15.00001 handed in on D2
+        ({"AAA": D1}, Decimal("1030.00")),
+        ({"AAA": D2}, Decimal("1030.00")),  # not from s on: all is read, what is handed in counts
+        ({}, Decimal("1030.00")),
+    ],
+)
+async def test_closes_handed_in_count_before_those_stored(
+    same_host: str, covered: dict[str, int], equity: Decimal
+) -> None:
+    await database.fill(same_host, database.plain_host(1, DAYS))
+    calculate = calculator(analytics="none").calculate_all_portfolios_pnl
+    await calculate(date_of(D1), same_host)
+    closes = {("AAA", D2): "15.00001", ("AAA", D1): "12", ("OTHER", D2): "1"}
+    if "AAA" not in covered or covered["AAA"] > D1:
+        del closes["AAA", D1]
+
+    result = await calculate(date_of(D2), same_host, price_cache=Closes(closes, covered))
+
+    assert await stored(same_host) == {D1: 1000, D2: equity}
+    loaded = result.rows_by_load
+    assert "prices" not in loaded
+    assert loaded["cached"] == len(closes) - 1
+    # the close of D0 always; those of D1 and D2 only where they are not covered
+    assert loaded["fallback"] == (1 if covered == {"AAA": D1} else 3)
+    # portfolios, symbols, fallback, existing rows, positions, events, flows
+    assert result.statements_by_phase["load"] == 7
+
+
+async def test_a_close_that_is_set_to_nothing_is_none(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(1, DAYS))
+    calculate = calculator(min_coverage=0.0).calculate_all_portfolios_pnl
+    await calculate(date_of(D1), same_host)
+    cache = Closes({("AAA", D1): "12", ("AAA", D2): "0"}, {"AAA": D1})
+
+    result = await calculate(date_of(D2), same_host, price_cache=cache)
+
+    assert await stored(same_host) == {D1: 1000, D2: 1000}
+    assert result.cache["lookback_hits"] == 1
+
+
+class Snapshots:
+    def __init__(self, day: int, equity: int, name: str = "p0") -> None:
+        amounts = (
+            "equity",
+            "cumulative_pnl",
+            "cumulative_realized_pnl",
+            "cumulative_capital_flow",
+        )
+        self.frame = Previous(
+            portfolio_id=build.uuids([name]),
+            day=build.days([day]).values,
+            **{amount: build.decimals([Decimal(equity)], 2) for amount in amounts},
+        )
+
+    def to_frame(self) -> Previous:
+        return self.frame
+
+
+@pytest.mark.parametrize(
+    ("given", "equity"),
+    [
+        (Snapshots(D1, 5000), 5010),  # counts before the one stored
+        (Snapshots(D0, 5000), 2010),  # older than the one stored: that one counts
+        (Snapshots(D2, 5000), 2010),  # not before the date
+        (Snapshots(D1, 5000, "p1"), 2010),  # of nobody here
+    ],
+)
+async def test_a_snapshot_handed_in_is_gone_on_from(
+    same_host: str, given: Snapshots, equity: int
+) -> None:
+    plain = database.plain_host(1, DAYS)
+    host = database.Host(plain.portfolios, plain.prices, {"p0": (Standing(D1, Decimal(2000)),)})
+    await database.fill(same_host, host)
+
+    await calculator().calculate_all_portfolios_pnl(date_of(D2), same_host, snapshot_cache=given)
+
+    assert (await stored(same_host))[D2] == equity
+
+
+async def test_a_snapshot_handed_in_takes_the_place_of_none(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(1, DAYS))
+
+    await calculator().calculate_all_portfolios_pnl(
+        date_of(D2), same_host, snapshot_cache=Snapshots(D0, 300)
+    )
+
+    # from D0 to D2 ten shares gain two each
+    assert await stored(same_host) == {D2: 320}
+
+
+async def test_caches_of_the_package_are_used(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(2, DAYS))
+    calculate = calculator().calculate_all_portfolios_pnl
+    await calculate(date_of(D1), same_host)
+    prices, snapshots = PriceCache(), SnapshotCache()
+    async with opened(same_host, "session") as (session, commit, _):
+        await prices.load_single_date(session, ["AAA"], date_of(D2))
+        await snapshots.load_latest_snapshots(
+            session, [P, database.key("p1")], date_of(D2), calendar="XNYS"
+        )
+        prices.set("AAA", date_of(D2), Decimal(20))
+
+        result = await calculate(date_of(D2), session, None, prices, snapshots)
+
+        await commit()
+    assert result.rows_by_load["cached"] == 3
+    assert result.rows_by_load["fallback"] == 1  # D0, before the first day needed
+    assert await stored(same_host) == {D1: 1000, D2: 1080}
+
+
+@pytest.mark.parametrize("kind", OWNED)
+async def test_nothing_survives_from_one_run_to_the_next(same_host: str, kind: str) -> None:
+    await database.fill(same_host, database.plain_host(1, DAYS))
+    async with opened(same_host, kind) as (db, _, _rollback):
+        orchestrator = batchcore.BatchOrchestrator(db, on_existing="replace")
+        await orchestrator.run_batch_sequence(date_of(D0), date_of(D1))
+        assert await stored(same_host) == {D0: 1000, D1: 1010}
+        async with database.connected(same_host) as connection:
+            await connection.execute(
+                "UPDATE market_data_cache SET close = 21 WHERE date = $1", date_of(D1)
+            )
+            await connection.execute("UPDATE portfolios SET equity_balance = 7 WHERE id = $1", P)
+
+        result = await orchestrator.run_batch_sequence(date_of(D1), date_of(D2))
+
+    assert await stored(same_host) == {D0: 1000, D1: 1100, D2: 1020}
+    assert result["success"]
+
+
+async def test_an_orchestrator_has_the_options_of_a_run(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(2, DAYS))
+    told: list[str] = []
+    orchestrator = batchcore.BatchOrchestrator(
+        same_host,
+        Settings(today=date_of(D2)),
+        calendar="daily",
+        missing=True,
+        analytics="none",
+        progress=lambda phase, _done, _all: told.append(phase),
+    )
+
+    result = await orchestrator.run_batch_sequence(portfolio_ids=[P])
+
+    assert await stored(same_host) == {D2: 1000}
+    assert result.sessions.tolist() == [D2]
+    assert told

@@ -1,0 +1,255 @@
+"""Holdings and values of positions against what is computed another way, on any input."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+from decimal import Decimal, localcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from batchcore import native
+from batchcore import reference as ref
+from batchcore.units import CENTS
+from support import build
+from support.generate import Generator, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from batchcore.frames import Holdings, Inputs, PositionValues
+
+PROFILE = settings(
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@st.composite
+def runs(draw: st.DrawFn, make: Callable[[Generator], Run] = Generator.run) -> Run:
+    return make(Generator(lambda first, last: draw(st.integers(first, last))))
+
+
+def frames(run: Run) -> Inputs:
+    return build.inputs(
+        run.portfolios, run.prices, run.sessions, run.scales, column_scales=run.column_scales
+    )
+
+
+def market(inputs: Inputs, run: Run) -> native.Market:
+    days = build.session_days(run.sessions)
+    return native.build_market(inputs.prices, days, lookback_days=run.lookback_days)
+
+
+def held(
+    inputs: Inputs, run: Run, *, sessions: Sequence[int] | None = None, threads: int = 1
+) -> Holdings:
+    return native.hold(
+        market(inputs, run),
+        positions=inputs.positions,
+        events=inputs.events,
+        opening=inputs.opening,
+        sessions=build.session_days(run.sessions if sessions is None else sessions),
+        threads=threads,
+    )
+
+
+def valued(inputs: Inputs, run: Run, *, threads: int = 1) -> PositionValues:
+    return native.value_positions(
+        market(inputs, run),
+        positions=inputs.positions,
+        events=inputs.events,
+        opening=inputs.opening,
+        session=run.sessions[-1],
+        threads=threads,
+    )
+
+
+def in_cents(value: float, units: int) -> bool:
+    """Return whether `units` is a sum of floats rounded to cents, but for their last bits."""
+    return abs(value - units / 100) <= 0.005 + 1e-15 * abs(value) + 1e-9
+
+
+def assert_sums_of_values_are_exposures(run: Run) -> None:
+    inputs = frames(run)
+    days = build.session_days(run.sessions)
+    rows = native.compute(inputs, days, lookback_days=run.lookback_days, threads=1)
+    holdings = held(inputs, run)
+    columns = {day: column for column, day in enumerate(run.sessions)}
+    for row, (own, day) in enumerate(zip(rows.portfolio, rows.day.tolist(), strict=True)):
+        lots = holdings.portfolio == own
+        values = holdings.value[lots, columns[day]]
+        present = holdings.held[lots, columns[day]]
+        assert in_cents(math.fsum(values[values > 0]), int(rows.long_cents[row]))
+        assert in_cents(math.fsum(values[values < 0]), int(rows.short_cents[row]))
+        assert rows.num_positions[row] == present.sum()
+        assert not values[~present].any()
+    assert holdings.held.any(axis=1).all()
+
+
+@settings(PROFILE, max_examples=300)
+@given(runs())
+def test_sums_of_values_are_the_exposures(run: Run) -> None:
+    assert_sums_of_values_are_exposures(run)
+
+
+@settings(PROFILE, max_examples=100)
+@given(runs(Generator.finer_run))
+def test_sums_of_values_are_the_exposures_on_columns_of_other_scales(run: Run) -> None:
+    assert_sums_of_values_are_exposures(run)
+
+
+def marked(position: ref.Position, run: Run, prices: ref.Market) -> Decimal | None:
+    """Return the mark of what is left of a position on the last session, None without one.
+
+    The reference tells whether it is held and priced, of a quantity so small that its value fits;
+    where even that does not, the lot is worth its entry price.
+    """
+    quantity = position.quantity
+    if not quantity or not quantity.is_finite():
+        return None
+    if not ref.representable(quantity, run.scales.quantity):
+        return None
+    day = run.sessions[-1]
+    unit = Decimal(1).scaleb(-run.scales.quantity).copy_sign(quantity)
+    left = replace(position, quantity=unit, events=())
+    results = [
+        ref.roll_forward(
+            ref.Portfolio("alone", positions=(one,)), prices, [day], run.lookback_days, run.scales
+        )
+        for one in (left, position)
+    ]
+    if any(noticed.name == "closed_twice" for noticed in results[1].issues):
+        return None
+    if not any(sum(row.marks[:3]) for row in results[0].rows):
+        return None
+    assert position.symbol is not None
+    assert position.entry_day is not None
+    latest = prices.latest(ref.normalized(position.symbol), position.entry_day, day)
+    assert latest is not None
+    return latest[1]
+
+
+def worth(position: ref.Position, price: Decimal) -> Decimal:
+    """Return ``r2(price * q * m)``."""
+    multiplier = 100 if position.position_type in ref.OPTION_TYPES else 1
+    with localcontext(prec=100):
+        assert position.quantity is not None
+        return ref.r2(price * position.quantity * multiplier)
+
+
+@settings(PROFILE, max_examples=300)
+@given(runs())
+def test_values_of_positions_are_those_of_the_reference(run: Run) -> None:
+    assert_values_are_those_of_the_reference(run)
+
+
+def assert_values_are_those_of_the_reference(run: Run) -> int:
+    """Return how many values do not fit."""
+    prices = ref.market(run.prices, run.scales)
+    found = valued(frames(run), run)
+    rows = {row: number for number, row in enumerate(found.position.tolist())}
+    assert len(rows) == len(found)
+    columns = (found.last_price.values, found.market_value_cents, found.unrealized_cents)
+    issues = []
+    positions = [
+        (n, position) for n, one in enumerate(run.portfolios) for position in one.positions
+    ]
+    for at, (number, position) in enumerate(positions):
+        mark = marked(position, run, prices)
+        if mark is None:
+            assert at not in rows
+            continue
+        assert position.entry_price is not None
+        with localcontext(prec=100):
+            value, earned = worth(position, mark), worth(position, mark - position.entry_price)
+        misfits = [
+            f"{name} = {amount:f}"
+            for name, amount in (("market_value", value), ("unrealized_pnl", earned))
+            if abs(amount) >= ref.MONEY_LIMIT
+        ]
+        if misfits:
+            assert at not in rows
+            name, day = "market_value_out_of_range", run.sessions[-1]
+            issues.append((number, ref.Issue(name, position.symbol, day, misfits[0])))
+            continue
+        units = (mark.scaleb(run.scales.close), value.scaleb(CENTS), earned.scaleb(CENTS))
+        assert tuple(int(column[rows[at]]) for column in columns) == units
+    assert Counter(build.issues(found.issues)) == Counter(issues)
+    return len(issues)
+
+
+def test_generator_reaches_values_that_do_not_fit() -> None:
+    sample = [Generator.seeded(number).run() for number in range(300)]
+    assert sum(map(assert_values_are_those_of_the_reference, sample)) >= 10
+
+
+def many() -> Run:
+    generator = Generator.seeded(11)
+    portfolios = tuple(generator.portfolio(f"p{number}") for number in range(300))
+    return replace(generator.any_run(), portfolios=portfolios)
+
+
+MANY = many()
+
+
+def holdings_by_id(inputs: Inputs, *, threads: int = 1) -> list[Any]:
+    """Return what must not depend on the order of rows: ids and symbols in place of numbers."""
+    found = held(inputs, MANY, threads=threads)
+    table = np.array(inputs.positions.symbol.table())
+    columns = (found.portfolio, found.kind, found.value, found.held)
+    texts = table[found.symbol].tolist()
+    return [inputs.positions.id[found.position].tobytes(), texts, *(c.tobytes() for c in columns)]
+
+
+def values_by_id(inputs: Inputs, *, threads: int = 1) -> list[Any]:
+    found = valued(inputs, MANY, threads=threads)
+    columns = (found.last_price.values, found.market_value_cents, found.unrealized_cents)
+    issues = build.issues(found.issues)
+    return [inputs.positions.id[found.position].tobytes(), issues, *(c.tobytes() for c in columns)]
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.randoms(use_true_random=True))
+def test_order_of_rows_plays_no_part(random: Any) -> None:
+    together = frames(MANY)
+
+    def shuffled(name: str) -> Any:
+        frame = getattr(together, name)
+        order = list(range(len(frame)))
+        random.shuffle(order)
+        return build.take(frame, order)
+
+    mixed = replace(
+        together, **{name: shuffled(name) for name in ("positions", "events", "prices")}
+    )
+    assert holdings_by_id(mixed) == holdings_by_id(together)
+    assert values_by_id(mixed) == values_by_id(together)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_number_of_threads_plays_no_part(threads: int) -> None:
+    inputs = frames(MANY)
+    assert len(held(inputs, MANY)) > 500
+    assert len(valued(inputs, MANY)) > 100
+    expected = holdings_by_id(inputs), values_by_id(inputs)
+    for _ in range(5):
+        found = holdings_by_id(inputs, threads=threads), values_by_id(inputs, threads=threads)
+        assert found == expected
+
+
+def test_some_sessions_alone_have_the_values_of_all() -> None:
+    inputs = frames(MANY)
+    whole = held(inputs, MANY)
+    for column, day in enumerate(MANY.sessions):
+        one = held(inputs, MANY, sessions=(day,))
+        lots = whole.held[:, column]
+        assert one.held.all()
+        assert one.position.tolist() == whole.position[lots].tolist()
+        assert one.value[:, 0].tobytes() == whole.value[lots, column].tobytes()

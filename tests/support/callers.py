@@ -1,0 +1,77 @@
+"""Every kind of database that a caller may hand in, and what the caller itself does on it."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+from support import database
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+OWN = ("url", "pool", "engine")
+BORROWED = ("connection", "session", "asyncpg", "lent")
+
+
+@dataclass
+class Caller:
+    """What a caller hands in, and what it does itself on its own transaction."""
+
+    db: Any
+    execute: Callable[[str], Awaitable[Any]]
+    commit: Callable[[], Awaitable[None]]
+    rollback: Callable[[], Awaitable[None]]
+
+
+def with_driver(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+asyncpg://")
+
+
+@contextlib.asynccontextmanager
+async def caller(url: str, kind: str) -> AsyncIterator[Caller]:
+    """A caller, one with a connection inside a transaction."""
+
+    async def nothing(*_: str) -> None:
+        pytest.fail("the caller has no transaction")
+
+    async with contextlib.AsyncExitStack() as stack:
+        match kind:
+            case "url":
+                yield Caller(url, nothing, nothing, nothing)
+            case "pool":
+                pool = await stack.enter_async_context(
+                    asyncpg.create_pool(url, min_size=1, max_size=2)
+                )
+                yield Caller(pool, nothing, nothing, nothing)
+            case "asyncpg" | "lent":
+                if kind == "lent":
+                    pool = await stack.enter_async_context(
+                        asyncpg.create_pool(url, min_size=1, max_size=1)
+                    )
+                    raw = await stack.enter_async_context(pool.acquire())
+                else:
+                    raw = await stack.enter_async_context(database.connected(url))
+                transaction = raw.transaction()
+                await transaction.start()
+                yield Caller(raw, raw.fetchval, transaction.commit, transaction.rollback)
+            case _:
+                engine = create_async_engine(with_driver(url))
+                stack.push_async_callback(engine.dispose)
+                if kind == "engine":
+                    yield Caller(engine, nothing, nothing, nothing)
+                    return
+                db = AsyncSession(engine) if kind == "session" else engine.connect()
+                await stack.enter_async_context(db)
+
+                async def execute(sql: str) -> Any:
+                    result = await db.execute(text(sql))
+                    return result.scalar() if result.returns_rows else None
+
+                yield Caller(db, execute, db.commit, db.rollback)

@@ -1,0 +1,95 @@
+"""A1 by hand and on the real closes."""
+
+import numpy as np
+import pytest
+
+from batchcore.analytics.provider_beta import beta_coverage, provider_beta
+from batchcore.data import real_closes
+from batchcore.errors import ConfigError
+from support.lots import OPTION, PRIVATE, STOCK, lots
+
+NAN = np.nan
+BETA = np.array([1.5, 0.5, 0.0, NAN, -2.0])
+
+
+def by(weights, rows, equity):
+    equity = np.array(equity, dtype=np.float64).reshape(-1, 1)
+    return provider_beta(**lots(*rows), equity=equity, beta=BETA, weights=weights)[:, 0]
+
+
+def test_by_market_value():
+    # (600 * 1.5 - 200 * 0.5) / (600 - 200) = 800 / 400
+    assert by("market_value", [(0, 0, STOCK, 600), (0, 1, STOCK, -200)], [1000.0]) == [2.0]
+
+
+def test_by_equity():
+    # the same 800 of 1000
+    assert by("equity", [(0, 0, STOCK, 600), (0, 1, STOCK, -200)], [1000.0]) == [0.8]
+
+
+def test_a_beta_of_0_is_no_beta():
+    rows = [(0, 0, STOCK, 100), (0, 2, STOCK, 300), (0, 3, STOCK, 300)]
+    assert by("market_value", rows, [1.0]) == [1.5]
+
+
+def test_options_and_private_lots_play_no_part():
+    rows = [(0, 0, STOCK, 100), (0, 1, OPTION, 500), (0, 1, PRIVATE, 500)]
+    assert by("market_value", rows, [1.0]) == [1.5]
+
+
+@pytest.mark.parametrize("weights", ["market_value", "equity"])
+def test_no_lot_with_a_beta_is_none(weights):
+    rows = [(0, 2, STOCK, 300), (0, 3, STOCK, 300), (2, 0, STOCK, 0)]
+    assert np.isnan(by(weights, rows, [1000.0, 1000.0, 1000.0])).all()
+
+
+@pytest.mark.parametrize("value", [-100, -300])
+def test_a_net_value_not_above_0_is_none(value):
+    rows = [(0, 0, STOCK, 100), (0, 1, STOCK, value)]
+    assert np.isnan(by("market_value", rows, [1000.0]))
+
+
+@pytest.mark.parametrize("equity", [0.0, -1.0, NAN])
+def test_an_equity_not_above_0_is_none(equity):
+    assert np.isnan(by("equity", [(0, 0, STOCK, 100)], [equity]))
+
+
+def test_a_negative_beta_counts():
+    # (100 * 1.5 - 300 * 2) / 400 = -450 / 400
+    assert by("market_value", [(0, 0, STOCK, 100), (0, 4, STOCK, 300)], [1.0]) == [-1.125]
+
+
+def test_each_portfolio_and_session_has_its_own():
+    columns = lots((0, 0, STOCK, (100, 0)), (0, 1, STOCK, (100, 50)), (2, 4, STOCK, (0, 10)))
+    beta = provider_beta(**columns, equity=np.ones((3, 2)), beta=BETA)
+    np.testing.assert_array_equal(beta, [[1.0, 0.5], [NAN, NAN], [NAN, -2.0]])
+
+
+def test_other_weights_are_refused():
+    with pytest.raises(ConfigError, match="`weights` is one of market_value, equity") as caught:
+        by("price", [(0, 0, STOCK, 1)], [1.0])
+    assert caught.value.option == "weights"
+
+
+def test_coverage_by_hand():
+    rows = [(0, 0, STOCK, 600), (0, 1, STOCK, -200), (0, 2, STOCK, 400), (0, 3, STOCK, -800)]
+    rows += [(0, 0, OPTION, 900), (0, 0, STOCK, 0), (1, 0, PRIVATE, 5)]
+    coverage = beta_coverage(**lots(*rows), beta=BETA, portfolios=3)
+    # (600 + 200) / (600 + 200 + 400 + 800); then only PRIVATE; then nothing
+    assert coverage.coverage[:, 0].tolist() == [0.4, 0.0, 0.0]
+    assert coverage.with_beta[:, 0].tolist() == [2, 0, 0]
+    assert coverage.total[:, 0].tolist() == [4, 0, 0]
+
+
+def test_two_real_stocks_on_two_sessions():
+    real = real_closes()
+    first, second = real.symbols.index("AAPL"), real.symbols.index("RRC")
+    shares = np.array([[100.0], [-20.0]])
+    value = shares * (real.values[:2, [first, second]] / 1e4).T
+    columns = lots((0, 0, STOCK, tuple(value[0])), (0, 1, STOCK, tuple(value[1])))
+    beta = provider_beta(**columns, equity=np.ones((1, 2)), beta=BETA)
+    # 100 * 24.5320 = 2453.20 and -20 * 53.1450 = -1062.90:
+    # (2453.20 * 1.5 - 1062.90 * 0.5) / 1390.30 = 3148.35 / 1390.30
+    # 100 * 23.8410 = 2384.10 and -20 * 49.8450 = -996.90:
+    # (2384.10 * 1.5 - 996.90 * 0.5) / 1387.20 = 3077.70 / 1387.20
+    np.testing.assert_allclose(beta, [[3148.35 / 1390.30, 3077.70 / 1387.20]], rtol=1e-12)

@@ -1,0 +1,209 @@
+"""What the analytics of a run look at, and how figures become the decimals of columns."""
+
+import json
+import math
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from batchcore import _core
+from batchcore.db.analytic_tables import Room
+from batchcore.db.fields import field_of
+from batchcore.db.load import taken
+from batchcore.db.load_analytics import Returns
+from batchcore.errors import InputError
+from batchcore.frames import Constant, Days, Decimals, Integers, Objects, Table, Text
+from batchcore.native import build_market
+from batchcore.run.analyse import PAST_RETURNS
+from batchcore.run.fitting import Fitting
+from batchcore.run.regressions import Regressions, extra_symbols
+from batchcore.run.table_rows import joined_tables
+from batchcore.units import FACTOR_ETFS
+from support import build
+
+ROOMS = {"t": {"x": Room(4, 10**6), "cents": Room(2, 10**4)}}
+HEADER_BYTES = 19
+
+
+def fitted(*figures: float) -> tuple[list[Decimal | None], list[str | None]]:
+    fitting = Fitting(ROOMS)
+    rows = np.arange(len(figures), dtype=np.int32)
+    column = fitting.decimals("t", "x", np.array(figures, dtype=np.float64), rows, rows + 100)
+    values = [
+        None if state else Decimal(mantissa).scaleb(-4)
+        for mantissa, state in zip(column.values.tolist(), column.state.tolist(), strict=True)
+    ]
+    return values, fitting.issues().detail.texts()
+
+
+def test_figures_are_rounded_to_the_decimals_of_their_column() -> None:
+    values, issues = fitted(1.00004, 1.00006, -1.00006, -0.00001, math.nan)
+    found = ["1.0000", "1.0001", "-1.0001", "0.0000"]
+    assert values == [*map(Decimal, found), None]
+    assert issues == []
+
+
+def test_figures_beyond_their_column_are_null_with_an_issue() -> None:
+    # numeric(6,4) holds up to 99.9999; 99.99996 would be 100.0000
+    values, issues = fitted(99.9999, 99.99996, -100.0, math.inf)
+    assert values == [Decimal("99.9999"), None, None, None]
+    assert issues == ["x = 99.99996", "x = -100.0", "x = inf"]
+
+
+def test_issues_tell_whose_a_figure_is_and_of_which_day() -> None:
+    fitting = Fitting(ROOMS)
+    whose = np.array([7, 8], dtype=np.int32), np.array([20_000, 20_001], dtype=np.int32)
+    fitting.decimals("t", "x", np.array([1.0, 1e9]), *whose)
+    issues = fitting.issues()
+    assert issues.name.texts() == ["analytic_out_of_range"]
+    assert (issues.portfolio.tolist(), issues.day.values.tolist()) == ([8], [20_001])
+
+
+@pytest.mark.parametrize(
+    ("mantissa", "scale", "fits"),
+    [
+        (99_99, 2, True),
+        (100_00, 2, False),
+        (-100_00, 2, False),
+        # the server rounds half away from zero: 99.9949 is 99.99, 99.995 is 100.00
+        (99_9949, 4, True),
+        (99_9950, 4, False),
+        (99, 0, True),
+        (100, 0, False),
+    ],
+)
+def test_exact_values_fit_if_the_server_can_round_them(
+    mantissa: int, scale: int, *, fits: bool
+) -> None:
+    fitting = Fitting(ROOMS)
+    values = Decimals(np.array([mantissa], dtype=np.int64), scale)
+    portfolio = np.zeros(1, dtype=np.int32)
+    assert fitting.holds("t", "cents", values, portfolio, 5).tolist() == [fits]
+    assert len(fitting.issues()) == (not fits)
+
+
+def test_shares_leave_out_what_is_not_there() -> None:
+    fitting = Fitting(ROOMS)
+    figures = np.array([[0.5, math.nan], [0.25, 1e13], [math.nan, math.nan]])
+    rows = np.arange(3, dtype=np.int32)
+    known = np.array([True, True, False])
+    shares = fitting.shares(("A", "B"), figures, known, rows, rows)
+    assert shares.present.tolist() == [[True, False], [True, True], [False, False]]
+    assert shares.state.tolist() == [0, 1, 1]  # the second does not fit, the third is not known
+    assert fitting.issues().detail.texts() == ["sector_exposure = 10000000000000.0"]
+
+
+def decoded(column: Objects, *, jsonb: bool = False) -> list[bytes | None]:
+    """Return the field of each row of a COPY with this one column."""
+    fields = [field_of("x", column, jsonb=jsonb)]
+    stream = b"".join(_core.encode(fields=fields, rows=len(column), piece_bytes=64))[HEADER_BYTES:]
+    found: list[bytes | None] = []
+    while stream[:2] == b"\0\1":
+        length = int.from_bytes(stream[2:6], signed=True)
+        found.append(None if length < 0 else stream[6 : 6 + length])
+        stream = stream[6 + max(length, 0) :]
+    assert stream == b"\xff\xff"
+    return found
+
+
+NAMES = ('a "quoted" \\ name', "b\n\u20ac", "c")
+
+
+def objects(seed: int, rows: int = 50) -> Objects:
+    rng = np.random.default_rng(seed)
+    values = rng.integers(-(10**12), 10**12, (rows, len(NAMES))) // 10 ** rng.integers(0, 13)
+    present = rng.random((rows, len(NAMES))) < 0.7
+    state = (rng.random(rows) < 0.1).astype(np.uint8)
+    return Objects(NAMES, values.astype(np.int64), int(rng.integers(0, 7)), present, state)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_objects_are_json_with_every_digit(seed: int) -> None:
+    column = objects(seed)
+    for row, field in enumerate(decoded(column)):
+        if column.state[row]:
+            assert field is None
+            continue
+        assert field is not None
+        found = json.loads(field, parse_float=Decimal, parse_int=Decimal)
+        assert found == {
+            name: Decimal(int(column.values[row, place])).scaleb(-column.scale)
+            for place, name in enumerate(NAMES)
+            if column.present[row, place]
+        }
+        assert list(found) == sorted(found)
+
+
+def test_a_jsonb_is_the_same_text_after_its_version() -> None:
+    column = objects(3)
+    pairs = zip(decoded(column), decoded(column, jsonb=True), strict=True)
+    assert all(b is None if a is None else b == b"\1" + a for a, b in pairs)
+
+
+def test_names_of_objects_ascend() -> None:
+    none = np.zeros((0, 2), dtype=np.int64)
+    with pytest.raises(InputError, match="names of objects do not ascend"):
+        Objects(("b", "a"), none, 6, none.astype(np.bool_))
+
+
+def test_rows_of_any_column_can_be_taken() -> None:
+    column = objects(5)
+    own = np.array([3, 1])
+    assert decoded(taken(column, own)) == [decoded(column)[3], decoded(column)[1]]
+    integers = taken(Integers(np.array([1, 2], dtype=np.int32)), np.array([1]))
+    assert integers.values.tolist() == [2]
+
+
+def test_tables_are_joined_column_by_column() -> None:
+    def table(value: int) -> Table:
+        return Table(
+            "t",
+            1,
+            {
+                "id": np.full((1, 16), value, dtype=np.uint8),
+                "x": Decimals(np.array([value], dtype=np.int64), 2),
+                "n": Integers(np.array([value], dtype=np.int32)),
+                "day": Days(np.array([value], dtype=np.int32)),
+                "flag": Text.of([f"flag {value}"]),
+                "method": Constant("m"),
+            },
+        )
+
+    whole = joined_tables([table(1), table(2)])
+    assert whole.rows == 2
+    assert whole.columns["id"][:, 0].tolist() == [1, 2]
+    for name in ("x", "n", "day"):
+        assert whole.columns[name].values.tolist() == [1, 2]
+    assert whole.columns["flag"].texts() == ["flag 1", "flag 2"]
+    assert whole.columns["method"] == Constant("m")
+
+
+def test_each_level_needs_prices_of_its_own() -> None:
+    assert extra_symbols("none") == ()
+    assert extra_symbols("portfolio") == extra_symbols("every") == ("SPY",)
+    assert extra_symbols("full") == FACTOR_ETFS
+
+
+def test_symbols_of_a_run_are_normalised_and_of_others_the_empty_one() -> None:
+    market = build_market(build.prices(), build.session_days([]))
+    regressions = Regressions(market, [" aaa", "AAA", "Bbb "], build.session_days([]), "portfolio")
+    assert regressions.symbols == ("", "AAA", "BBB", "SPY")
+    column = Text.of(["bbb", "of a portfolio that is left out", "aaa "])
+    assert regressions.columns(column).tolist() == [2, 0, 1]
+
+
+def test_returns_are_those_up_to_a_session() -> None:
+    sessions = [10, 11, 14]
+    closes = [("SPY", day, Decimal(100 + day)) for day in sessions]
+    market = build_market(build.prices(closes), build.session_days(sessions))
+    regressions = Regressions(market, [], build.session_days(sessions), "portfolio")
+    # 111 by 110; 114 by 111
+    assert regressions.market(11)[1:].tolist() == pytest.approx([1 / 110])
+    assert regressions.market(14)[1:].tolist() == pytest.approx([1 / 110, 3 / 111])
+    assert regressions.betas(14).observations.max() == 0  # fewer than 60
+
+
+def test_past_returns_and_one_more_fill_the_longest_window() -> None:
+    assert PAST_RETURNS == 63 - 1
+    assert len(Returns.none().value) == 0

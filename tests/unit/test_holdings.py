@@ -1,0 +1,387 @@
+"""Lots held on sessions, values of positions, and closes as floats: cases worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from batchcore import native
+from batchcore.errors import CancelledError, ConfigError, InputError
+from batchcore.frames import Decimals
+from batchcore.units import LotKind
+from support import build
+from support.worked import PRICES, event, issue, jan, portfolio, position, price
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batchcore import reference as ref
+    from batchcore.frames import Holdings, Inputs, PositionValues
+
+WEEK = (5, 6, 7, 8)
+"""Sessions of every market here; AAA closes at 10, 11 and 12 on the first three."""
+
+
+def market(inputs: Inputs) -> native.Market:
+    return native.build_market(inputs.prices, build.session_days(map(jan, WEEK)))
+
+
+def chunk(inputs: Inputs) -> dict[str, Any]:
+    return {
+        "positions": inputs.positions,
+        "events": inputs.events,
+        "opening": inputs.opening,
+        "threads": 1,
+    }
+
+
+def held(
+    *positions: ref.Position,
+    sessions: Sequence[int] = WEEK,
+    span: tuple[int, int] = (1, 31),
+    prices: Sequence[Any] = PRICES,
+) -> Holdings:
+    spans = [(jan(span[0]), jan(span[1]))]
+    inputs = build.inputs((portfolio(*positions),), prices, spans=spans)
+    days = build.session_days(map(jan, sessions))
+    return native.hold(market(inputs), **chunk(inputs), sessions=days)
+
+
+def values(*positions: ref.Position, **arguments: Any) -> list[list[float]]:
+    return held(*positions, **arguments).value.tolist()
+
+
+def valued(
+    *positions: ref.Position, on: int = 7, prices: Sequence[Any] = PRICES, **arguments: Any
+) -> PositionValues:
+    inputs = build.inputs((portfolio(*positions),), prices, **arguments)
+    return native.value_positions(market(inputs), **chunk(inputs), session=jan(on))
+
+
+def cents(found: PositionValues) -> list[tuple[int, int]]:
+    columns = (found.market_value_cents.tolist(), found.unrealized_cents.tolist())
+    return list(zip(*columns, strict=True))
+
+
+def test_a_long_lot_is_worth_its_mark() -> None:
+    # 2 AAA at 10, 11, 12, and at 12 again on the 8th, which has no close
+    found = held(position(quantity="2"))
+    assert found.value.tolist() == [[20, 22, 24, 24]]
+    assert found.held.tolist() == [[True, True, True, True]]
+    assert found.kind.tolist() == [LotKind.STOCK]
+    assert (found.portfolio.tolist(), found.position.tolist()) == ([0], [0])
+
+
+def test_a_short_lot_has_a_negative_value() -> None:
+    # -1.5 AAA at 10 and 11
+    short = position(position_type="SHORT", quantity="-1.5")
+    assert values(short, sessions=(5, 6)) == [[-15, -16.5]]
+
+
+def test_an_option_counts_a_hundredfold() -> None:
+    # -2 contracts of 100 at 1 and 1.50; the mark of the 6th is that of the 7th
+    found = held(position(symbol="OPT", position_type="SC", quantity="-2"), sessions=(5, 6, 7))
+    assert found.value.tolist() == [[-200, -300, -300]]
+    assert found.kind.tolist() == [LotKind.OPTION]
+
+
+def test_an_option_is_held_until_it_expires() -> None:
+    long_call = position(symbol="OPT", position_type="LC", expiration_day=6)
+    found = held(long_call, sessions=(5, 6))
+    assert found.value.tolist() == [[100, 0]]
+    assert found.held.tolist() == [[True, False]]
+
+
+def test_a_lot_is_not_held_on_its_exit_day() -> None:
+    found = held(position(exit_day=7, exit_price="12"))
+    assert found.value.tolist() == [[10, 11, 0, 0]]
+    assert found.held.tolist() == [[True, True, False, False]]
+
+
+def test_a_lot_is_held_from_its_entry_day() -> None:
+    found = held(position(entry_day=6), sessions=(5, 6))
+    assert found.value.tolist() == [[0, 11]]
+    assert found.held.tolist() == [[False, True]]
+
+
+def test_a_partly_closed_position_is_one_lot_more() -> None:
+    # of 5 AAA 2 were sold on the 6th: 2 until then, 3 throughout; events come first
+    found = held(position(quantity="3", events=(event(6, "2", "2"),)), sessions=(5, 6))
+    assert found.value.tolist() == [[20, 0], [30, 33]]
+    assert found.held.tolist() == [[True, False], [True, True]]
+    assert found.position.tolist() == [0, 0]
+
+
+def test_lots_of_events_come_by_day_and_quantity() -> None:
+    events = (event(8, "1", "0"), event(7, "3", "0"), event(7, "2", "0"))
+    found = held(position(quantity="0", events=events), sessions=(6, 7))
+    assert found.value.tolist() == [[22, 0], [33, 0], [11, 12]]
+
+
+def test_a_lot_that_was_never_priced_is_worth_its_entry_price() -> None:
+    # 3 ZZZ at 4, without any close; AAA bought on the 8th has no close since
+    unknown = position(symbol="ZZZ", quantity="3", entry_price="4")
+    late = position(entry_day=8, entry_price="9.25")
+    assert values(unknown, sessions=(5, 8)) == [[12, 12]]
+    assert values(late, sessions=(7, 8)) == [[0, 9.25]]
+
+
+def test_an_unpriced_lot_takes_its_mark_from_the_first_close_on() -> None:
+    closes = (price("BBB", 4, "7"), price("BBB", 7, "8"))
+    # bought at 10 on the 5th: the close of the 4th is none of its marks
+    assert values(position(symbol="BBB"), prices=closes) == [[10, 10, 8, 8]]
+
+
+@pytest.mark.parametrize(
+    ("market_value", "value"),
+    [("-12.34", -12.34), ("500", 500), (None, 20), ("0", 20)],
+)
+def test_a_private_lot_has_its_market_value_or_that_of_its_entry(
+    market_value: str | None, value: float
+) -> None:
+    # 2 at 10 is 20, whatever AAA closes at
+    private = position(quantity="2", investment_class=" private", market_value=market_value)
+    found = held(private, sessions=(5, 7))
+    assert found.value.tolist() == [[value, value]]
+    assert found.kind.tolist() == [LotKind.PRIVATE]
+
+
+def test_a_private_option_is_private() -> None:
+    # 1 contract of 100 at 10; what an event closed has the value of its entry
+    private = position(
+        position_type="LC",
+        investment_class="PRIVATE",
+        market_value="7",
+        events=(event(6, "2", "0"),),
+    )
+    found = held(private, sessions=(5, 6))
+    assert found.value.tolist() == [[2000, 0], [7, 7]]
+    assert found.kind.tolist() == [LotKind.PRIVATE, LotKind.PRIVATE]
+
+
+@pytest.mark.parametrize(
+    ("span", "expected"),
+    [
+        ((6, 7), [[0, 11, 12, 0]]),
+        ((1, 5), [[10, 0, 0, 0]]),
+        ((8, 31), [[0, 0, 0, 12]]),
+        ((9, 31), []),
+        ((7, 6), []),
+    ],
+)
+def test_a_portfolio_counts_on_its_own_days(
+    span: tuple[int, int], expected: list[list[float]]
+) -> None:
+    assert values(position(), span=span) == expected
+
+
+def test_lots_held_on_none_of_the_sessions_are_not_there() -> None:
+    sold = position(exit_day=6, exit_price="11")
+    found = held(sold, position(quantity="3"), sessions=(6, 8))
+    assert found.value.tolist() == [[33, 36]]
+    assert found.position.tolist() == [1]
+
+
+def test_positions_that_are_left_out_have_no_lots() -> None:
+    odd = (position(deleted=True), position(quantity=None), position(symbol=" "))
+    assert len(held(*odd)) == 0
+    assert held(*odd).value.shape == (0, 4)
+
+
+def test_symbols_are_codes_of_the_positions() -> None:
+    inputs = build.inputs((portfolio(position(symbol="ZZZ"), position(symbol="aaa ")),), PRICES)
+    found = native.hold(market(inputs), **chunk(inputs), sessions=build.session_days([jan(5)]))
+    table = inputs.positions.symbol.table()
+    symbols = dict(zip(found.position.tolist(), found.symbol.tolist(), strict=True))
+    assert {row: table[code] for row, code in symbols.items()} == {0: "ZZZ", 1: "aaa "}
+
+
+def test_portfolios_come_in_the_order_of_opening() -> None:
+    two = (portfolio(position(), name="a"), portfolio(position(quantity="2"), name="b"))
+    inputs = build.inputs(two, PRICES)
+    turned = replace(inputs, opening=build.take(inputs.opening, [1, 0]))
+    day = build.session_days([jan(5)])
+    for asked, expected in ((inputs, [[10], [20]]), (turned, [[20], [10]])):
+        found = native.hold(market(asked), **chunk(asked), sessions=day)
+        assert found.portfolio.tolist() == [0, 1]
+        assert found.value.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("quantity", "close"),
+    [
+        ("12.3456", "7.8912"),
+        ("0.0001", "0.0001"),
+        ("99999.9999", "90071.9925"),
+        ("922337203685477.5807", "922337203685477.5807"),
+        ("-922337203685477.5808", "1.0001"),
+    ],
+)
+def test_a_value_is_the_nearest_float_of_the_exact_one(quantity: str, close: str) -> None:
+    # the mantissa of the product has at most 53 bits, or more than 64
+    exact = Fraction(Decimal(quantity)) * Fraction(Decimal(close))
+    found = values(position(quantity=quantity), prices=(price("AAA", 5, close),), sessions=(5,))
+    assert found == [[float(exact)]]
+
+
+def test_a_value_of_54_to_63_bits_is_a_neighbour_of_it_at_most() -> None:
+    exact = Fraction("1234567890.1234") * Fraction("1.2345")
+    ((found,),) = values(
+        position(quantity="1234567890.1234"), prices=(price("AAA", 5, "1.2345"),), sessions=(5,)
+    )
+    assert abs(Fraction(found) - exact) <= Fraction(np.spacing(found))
+
+
+@pytest.mark.parametrize(
+    ("sessions", "message"),
+    [((5, 9), "row 1: a session of the market"), ((6, 5), "ascending"), ((5, 5), "ascending")],
+)
+def test_days_that_are_no_sessions_are_refused(sessions: Sequence[int], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        held(position(), sessions=sessions)
+    assert caught.value.column == "sessions"
+
+
+def test_no_sessions_give_no_lots() -> None:
+    assert held(position(), sessions=()).value.shape == (0, 0)
+
+
+def test_a_wrong_column_is_named() -> None:
+    inputs = build.inputs((portfolio(position()),), PRICES)
+    wrong = replace(inputs.positions, quantity=Decimals([1], 4))  # type: ignore[arg-type]
+    asked = chunk(inputs) | {"positions": wrong}
+    days = build.session_days([jan(5)])
+    with pytest.raises(InputError) as caught:
+        native.hold(market(inputs), **asked, sessions=days)
+    assert caught.value.column == "positions.quantity.values"
+    with pytest.raises(InputError) as caught:
+        native.value_positions(market(inputs), **asked, session=jan(5))
+    assert caught.value.column == "positions.quantity.values"
+
+
+def test_what_cannot_be_asked_for_is_refused() -> None:
+    inputs = build.inputs((portfolio(position()),), PRICES)
+    days = build.session_days([jan(5)])
+    with pytest.raises(ConfigError, match="threads is 0"):
+        native.hold(market(inputs), **chunk(inputs) | {"threads": 0}, sessions=days)
+    with pytest.raises(ConfigError, match="threads is -1"):
+        native.value_positions(market(inputs), **chunk(inputs) | {"threads": -1}, session=jan(5))
+    with pytest.raises(InputError, match="a session of the market"):
+        native.value_positions(market(inputs), **chunk(inputs), session=jan(9))
+    with pytest.raises(InputError, match="expected int32, was int64"):
+        native.hold(market(inputs), **chunk(inputs), sessions=days.astype(np.int64))
+
+
+def test_a_raised_flag_stops_the_calls() -> None:
+    inputs = build.inputs((portfolio(position()),), PRICES)
+    flag = native.CancelFlag()
+    flag.set()
+    asked = chunk(inputs) | {"cancel": flag}
+    with pytest.raises(CancelledError):
+        native.hold(market(inputs), **asked, sessions=build.session_days([jan(5)]))
+    with pytest.raises(CancelledError):
+        native.value_positions(market(inputs), **asked, session=jan(5))
+
+
+def test_results_are_read_only() -> None:
+    found = held(position())
+    inputs = build.inputs((), PRICES)
+    closes = market(inputs).fresh_closes(["AAA"], build.session_days([jan(5)]))
+    stored = valued(position())
+    arrays = (found.value, found.held, closes, stored.market_value_cents, stored.last_price.values)
+    for array in arrays:
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+
+
+def test_a_position_has_its_mark_its_value_and_what_it_has_earned() -> None:
+    # 3 at 12, bought at 10; the lot of 2 that were sold is no part of it
+    found = valued(position(quantity="3", events=(event(8, "2", "0"),)))
+    assert found.position.tolist() == [0]
+    assert (found.last_price.values.tolist(), found.last_price.scale) == ([12_0000], 4)
+    assert cents(found) == [(36_00, 6_00)]
+    assert len(found.issues) == 0
+
+
+def test_a_short_option_loses_when_its_mark_rises() -> None:
+    # -2 * 100 at 1.50, sold at 1; on the 7th the close of the 6th counts
+    written = position(symbol="OPT", position_type="SC", quantity="-2", entry_price="1")
+    found = valued(written)
+    assert cents(found) == [(-300_00, -100_00)]
+    assert found.last_price.values.tolist() == [1_5000]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_values_are_rounded_once_half_away_from_zero(sign: int) -> None:
+    # 0.5 * 10.01 = 5.005; bought at 10.00, 0.5 * 0.01 = 0.005 was earned
+    half = position(quantity=Decimal("0.5") * sign)
+    found = valued(half, prices=(price("AAA", 5, "10.01"),), on=5)
+    assert cents(found) == [(sign * 5_01, sign * 1)]
+
+
+def test_positions_without_a_mark_of_their_own_have_no_values() -> None:
+    private = position(investment_class="PRIVATE", market_value="5")
+    left_out = (
+        private,
+        position(symbol="ZZZ"),
+        position(entry_day=8),
+        position(exit_day=7, exit_price="12"),
+        position(quantity="0", events=(event(8, "1", "0"),)),
+        position(deleted=True),
+    )
+    assert len(valued(*left_out)) == 0
+    assert len(valued(*left_out).issues) == 0
+    assert len(valued(position(entry_day=8), on=8)) == 0
+
+
+def test_portfolios_that_lack_the_session_have_no_values() -> None:
+    for span, rows in (((5, 6), 0), ((6, 7), 1), ((8, 9), 0)):
+        found = valued(position(), spans=[(jan(span[0]), jan(span[1]))])
+        assert len(found) == rows
+
+
+def test_values_that_do_not_fit_are_told_and_the_others_stay() -> None:
+    # 10^13 at 12 is above 10^14; bought at 12 nothing is earned; 1 AAA is worth 12
+    large = position(quantity="10000000000000", entry_price="12")
+    found = valued(large, position())
+    assert found.position.tolist() == [1]
+    detail = "market_value = 120000000000000.00"
+    name = "market_value_out_of_range"
+    assert build.issues(found.issues) == [(0, issue(name, detail, on=7))]
+
+
+def test_an_unrealized_profit_that_does_not_fit_is_told() -> None:
+    # 8 * 10^12 at 12 is 96 * 10^12; bought at 25, it has lost 104 * 10^12
+    found = valued(position(quantity="8000000000000", entry_price="25"))
+    assert len(found) == 0
+    detail = "unrealized_pnl = -104000000000000.00"
+    name = "market_value_out_of_range"
+    assert build.issues(found.issues) == [(0, issue(name, detail, on=7))]
+
+
+def test_closes_of_the_very_day_are_floats() -> None:
+    prices = (*PRICES, price("b b", 6, "0.1"), price("B B", 7, "0"), price("AAA", 3, "9"))
+    inputs = build.inputs((), prices)
+    days = build.session_days(map(jan, (8, 3, 6, 7)))
+    found = market(inputs).fresh_closes(["OPT", " aaa", "NONE", "B B", "AAA"], days)
+    none = np.nan
+    expected = [
+        [none, none, none, none, none],
+        [none, 9.0, none, none, 9.0],
+        [1.5, 11.0, none, 0.1, 11.0],
+        [none, 12.0, none, none, 12.0],
+    ]
+    np.testing.assert_array_equal(found, expected)
+    assert (found.dtype, found.flags.c_contiguous) == (np.float64, True)
+
+
+@pytest.mark.parametrize(("symbols", "days"), [([], [5]), (["AAA"], []), ([], [])])
+def test_nothing_asked_for_is_an_empty_table(symbols: list[str], days: list[int]) -> None:
+    inputs = build.inputs((), PRICES)
+    found = market(inputs).fresh_closes(symbols, build.session_days(map(jan, days)))
+    assert found.shape == (len(days), len(symbols))

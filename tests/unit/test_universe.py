@@ -1,0 +1,235 @@
+"""What surrounds a seeded market: it fits the schema, has the oddities named, and counts right."""
+
+from collections import Counter, defaultdict
+from datetime import date
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from batchcore.analytics.sector_exposure import SECTORS as NAMES
+from batchcore.analytics.sector_exposure import sector_of
+from batchcore.calendar import day_of
+from batchcore.data import Profile, real_profiles
+from batchcore.frames import Text
+from batchcore.market import demo_portfolios, generated_market, real_market, with_factors
+from batchcore.units import FACTOR_ETFS, LotKind
+from batchcore.universe import (
+    FACTORS,
+    SECTORS,
+    benchmark_table,
+    factor_table,
+    generated_profiles,
+    profile_table,
+    tag_tables,
+    user_table,
+)
+from support.schema import assert_fits
+
+DAY = day_of(date(2016, 1, 12))
+
+
+def keys(column):
+    return [row.tobytes() for row in column]
+
+
+@pytest.fixture(scope="module")
+def market():
+    return with_factors(generated_market(10_000, 1, seed=1, history=0), seed=1, history=0)
+
+
+@pytest.fixture(scope="module")
+def profiles(market):
+    return generated_profiles(market, seed=2)
+
+
+@pytest.fixture(scope="module")
+def portfolios():
+    return demo_portfolios(real_market(), count=100, seed=3)
+
+
+@pytest.fixture(scope="module")
+def tags(portfolios):
+    return tag_tables(portfolios, day=DAY, seed=4)
+
+
+def test_every_table_fits_the_schema(portfolios, profiles, tags):
+    assert_fits(user_table(portfolios, day=DAY))
+    assert_fits(profile_table(profiles, day=DAY))
+    assert_fits(profile_table(real_profiles(), day=DAY))
+    assert_fits(factor_table(day=DAY, seed=1))
+    assert_fits(benchmark_table(day=DAY, seed=1))
+    for table in tags:
+        assert_fits(table)
+
+
+def test_profiles_are_of_stocks_and_funds_each_once(market, profiles):
+    symbols = [profile.symbol for profile in profiles]
+    assert symbols == sorted(set(symbols))
+    options = {market.symbols[column] for column in market.options.column}
+    assert set(symbols) <= set(market.symbols) - options
+    assert set(FACTOR_ETFS) <= set(symbols)
+
+
+def test_shares_of_odd_profiles_are_those_told(profiles):
+    # 9,000 stocks and 11 funds. The deviation of a share p is sqrt(p * (1 - p) / 9000), at most
+    # 0.0021 for p = 0.04: each limit is about five of them.
+    stocks = [profile for profile in profiles if profile.symbol not in FACTOR_ETFS]
+    count = len(stocks)
+    assert abs(count / 9_000 - 0.97) < 0.009
+    assert abs(sum(one.is_etf for one in stocks) / count - 0.03) < 0.009
+    assert abs(sum(one.beta is None for one in stocks) / count - 0.04) < 0.0105
+    # Two in a hundred of those that have one.
+    assert abs(sum(one.beta == 0 for one in stocks) / count - 0.0192) < 0.0075
+    # A hundredth of those that are no ETF.
+    without = sum(one.sector is None and not one.is_etf for one in stocks)
+    assert abs(without / count - 0.0097) < 0.0052
+
+
+def test_betas_of_stocks_scatter_about_one(profiles):
+    betas = [float(one.beta) for one in profiles if one.beta and one.symbol not in FACTOR_ETFS]
+    # Three uniforms on +-0.45: a deviation of 0.45, of the mean 0.45 / sqrt(8,550) = 0.0049.
+    assert abs(np.mean(betas) - 1) < 0.025
+    assert abs(np.std(betas) - 0.45) < 0.02
+    assert {-one.beta.as_tuple().exponent for one in profiles if one.beta} <= {3, 4}
+
+
+def test_sectors_have_about_the_shares_of_the_index(profiles):
+    found = Counter(profile.sector for profile in profiles if profile.sector)
+    assert sum(share for _, share, _ in SECTORS) == 1_000
+    for sector, share, industries in SECTORS:
+        # A deviation of at most sqrt(0.155 * 0.845 / 8,380) = 0.004.
+        assert abs(found[sector] / found.total() - share / 1_000) < 0.02, sector
+        of_sector = {one.industry for one in profiles if one.sector == sector}
+        assert of_sector == set(industries)
+        assert sector_of(sector, is_etf=False, kind=LotKind.STOCK) in NAMES
+    assert found.keys() == {sector for sector, _, _ in SECTORS}
+
+
+def test_seed_decides_the_profiles(market, profiles):
+    assert generated_profiles(market, seed=2) == profiles
+    assert generated_profiles(market, seed=3) != profiles
+
+
+def test_row_of_a_profile_has_its_values_and_nulls():
+    apple = Profile(
+        symbol="AAPL",
+        name="Apple Inc.",
+        sector="Technology",
+        industry="Consumer Electronics",
+        country="United States",
+        is_etf=False,
+        beta=Decimal("-1.25"),
+        market_cap=Decimal("5e11"),
+    )
+    bare = Profile(symbol="ZZZ", name="Bare", sector=None, industry=None, country=None, is_etf=True)
+    table = profile_table([apple, bare], day=DAY)
+    columns = table.columns
+    assert {
+        name: column.texts() for name, column in columns.items() if isinstance(column, Text)
+    } == {
+        "symbol": ["AAPL", "ZZZ"],
+        "company_name": ["Apple Inc.", "Bare"],
+        "sector": ["Technology", None],
+        "industry": ["Consumer Electronics", None],
+        "country": ["United States", None],
+    }
+    assert columns["is_etf"].tolist() == [False, True]
+    assert (columns["beta"].values.tolist(), columns["beta"].scale) == ([-12_500, 0], 4)
+    assert columns["market_cap"].values.tolist() == [500_000_000_000_00, 0]
+    assert columns["beta"].state.tolist() == columns["market_cap"].state.tolist() == [0, 1]
+
+
+def test_factors_are_those_of_the_eleven_etfs_in_order():
+    assert tuple(factor.etf for factor in FACTORS) == FACTOR_ETFS
+    table = factor_table(day=DAY, seed=1)
+    columns = table.columns
+    assert columns["etf_proxy"].texts() == list(FACTOR_ETFS)
+    assert columns["name"].texts()[:2] == ["Market", "Long Treasury"]
+    assert columns["display_order"].values.tolist() == list(range(1, 12))
+    assert len(set(columns["name"].texts())) == len(set(keys(columns["id"]))) == 11
+
+
+def test_benchmark_has_a_row_for_each_weight_of_the_file():
+    columns = benchmark_table(day=DAY, seed=1).columns
+    assert set(columns["benchmark_code"].texts()) == {"SP500"}
+    first = day_of(date(2015, 12, 31))
+    rows = zip(
+        columns["asof_date"].values.tolist(),
+        columns["sector"].texts(),
+        columns["weight"].values.tolist(),
+        strict=True,
+    )
+    assert (first, "Technology", 210_000) in set(rows)  # 0.21, scale 6
+    assert columns["weight"].scale == 6
+    assert columns["weight"].values.sum() == 2_000_000
+
+
+def test_users_are_those_of_the_portfolios(portfolios):
+    table = user_table(portfolios, day=DAY)
+    owners = set(keys(portfolios.portfolios.columns["user_id"]))
+    # Three portfolios each.
+    assert table.rows == len(owners) == 34
+    assert set(keys(table.columns["id"])) == owners
+    assert len(set(table.columns["email"].texts())) == 34
+
+
+def test_tags_are_of_users_and_on_their_own_positions(portfolios, tags):
+    of_portfolio = dict(
+        zip(
+            keys(portfolios.portfolios.columns["id"]),
+            keys(portfolios.portfolios.columns["user_id"]),
+            strict=True,
+        )
+    )
+    positions = portfolios.inputs.positions
+    owner = {
+        position: of_portfolio[portfolio]
+        for position, portfolio in zip(
+            keys(positions.id), keys(positions.portfolio_id), strict=True
+        )
+    }
+    own, tagged = (table.columns for table in tags)
+    user_of_tag = dict(zip(keys(own["id"]), keys(own["user_id"]), strict=True))
+    rows = list(
+        zip(
+            keys(tagged["position_id"]),
+            keys(tagged["tag_id"]),
+            keys(tagged["assigned_by"]),
+            strict=True,
+        )
+    )
+    assert all(user_of_tag[tag] == owner[position] == user for position, tag, user in rows)
+    assert len({position for position, _, _ in rows}) == len(rows)
+    # 15 % of about 1,400: a deviation of 0.0095.
+    assert abs(len(rows) / len(positions) - 0.15) < 0.048
+
+
+def test_usage_counts_are_those_of_the_rows(tags):
+    own, tagged = (table.columns for table in tags)
+    found = Counter(keys(tagged["tag_id"]))
+    assert own["usage_count"].values.tolist() == [found[key] for key in keys(own["id"])]
+
+
+def test_one_user_in_three_has_a_tag_with_the_name_of_a_sector(tags):
+    own = tags[0].columns
+    names = defaultdict(list)
+    for user, name in zip(keys(own["user_id"]), own["name"].texts(), strict=True):
+        names[user].append(name)
+    assert all(of_user[:3] == ["Core", "Watch", "Tax lot"] for of_user in names.values())
+    # Users 0, 3, .. 33 of 34.
+    assert Counter(len(of_user) for of_user in names.values()) == {4: 12, 3: 22}
+    assert {name for of_user in names.values() for name in of_user[3:]} <= set(NAMES)
+    colors = set(zip(own["name"].texts(), own["color"].texts(), strict=True))
+    assert len(colors) == 4
+
+
+def test_no_two_tables_of_a_seed_share_an_id(portfolios):
+    tables = (
+        *portfolios.tables,
+        *tag_tables(portfolios, day=int(real_market().days[0]), seed=3),
+        factor_table(day=DAY, seed=3),
+        benchmark_table(day=DAY, seed=3),
+    )
+    ids = [key for table in tables for key in keys(table.columns["id"])]
+    assert len(set(ids)) == len(ids)
