@@ -1755,6 +1755,22 @@ SECTORS = [
     ),
     today(
         "L34",
+        "many symbols",
+        "3000 of the same value, without profiles: hhi 10000/3000 = 3.3333..., stored 3.3333; "
+        "effective 10000 / 3.3333... = 3000.00, where 10000 / 3.3333 would be 3000.03; top 3 and "
+        "10 are 3/3000 and 10/3000",
+        *(held(f"S{number:04}", "1") for number in range(3000)),
+        long="3000",
+        analytic={
+            "sector_exposure": {},
+            "hhi": "3.3333",
+            "effective_num_positions": "3000.00",
+            "top_3_concentration": "0.0010",
+            "top_10_concentration": "0.0033",
+        },
+    ),
+    today(
+        "L34",
         "no benchmark",
         "no row of SP500: none of the five; the beta is there all the same: 100 x 1 / 1000",
         held("AAA", "100"),
