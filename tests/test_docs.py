@@ -368,7 +368,11 @@ def test_every_public_name_is_told() -> None:
                 batchcore.Flows,
                 batchcore.Prices,
                 batchcore.Previous,
+                batchcore.Profiles,
+                batchcore.Betas,
+                batchcore.BenchmarkWeights,
                 batchcore.Opening,
+                batchcore.FloatObjects,
                 batchcore.Rows,
             )
         ),

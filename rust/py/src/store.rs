@@ -248,6 +248,8 @@ impl SnapshotStore {
         out.set_item("portfolio_id", ids.into_pyarray(py).reshape([rows, 16])?)?;
         let days: Vec<i32> = self.store.iter().map(|(_, row)| row.day.0).collect();
         out.set_item("day", days.into_pyarray(py))?;
+        let is_complete: Vec<bool> = self.store.iter().map(|(_, row)| row.is_complete).collect();
+        out.set_item("is_complete", is_complete.into_pyarray(py))?;
         let columns: [(&str, AmountOf); 4] = [
             ("equity", |row| row.equity),
             ("cumulative_pnl", |row| row.cumulative_pnl),

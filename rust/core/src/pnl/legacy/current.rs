@@ -308,3 +308,71 @@ fn stored(column: &str, value: f64, scale: u32) -> core::result::Result<i64, Str
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(sector: Option<&str>, is_etf: bool) -> Profile<'_> {
+        Profile {
+            name: None,
+            beta: Err(State::Null),
+            sector,
+            industry: None,
+            country: None,
+            market_cap: Err(State::Null),
+            is_etf,
+        }
+    }
+
+    #[test]
+    fn sectors_are_renamed_or_left_out() {
+        for (stored, told) in [
+            (None, None),
+            (Some(""), None),
+            (Some("Unknown"), None),
+            (Some("unknown"), Some("unknown")),
+            (Some("Financial Services"), Some("Financials")),
+            (Some("Consumer Cyclical"), Some("Consumer Discretionary")),
+            (Some("Consumer Defensive"), Some("Consumer Staples")),
+            (Some("Basic Materials"), Some("Materials")),
+            (Some("Energy"), Some("Energy")),
+        ] {
+            assert_eq!(sector(&profile(stored, false)), told);
+            assert_eq!(sector(&profile(stored, true)), Some("ETFs"));
+        }
+    }
+
+    #[test]
+    fn a_beta_of_0_is_not_known_and_one_that_is_no_number_is() {
+        let floats = Floats::of_scale(4);
+        assert_eq!(known(Ok(0), floats), None);
+        assert_eq!(known(Err(State::Null), floats), None);
+        assert_eq!(known(Ok(-12_500), floats), Some(-1.25));
+        assert!(known(Err(State::NonFinite), floats).is_some_and(f64::is_nan));
+    }
+
+    #[test]
+    fn a_float_is_stored_half_away_from_its_shortest_text() {
+        assert_eq!(stored("c", 0.00005, 4), Ok(1));
+        // the float is below the tie, its text is the tie
+        assert_eq!(stored("c", 1.00005, 4), Ok(10_001));
+        assert_eq!(stored("c", -0.00005, 4), Ok(-1));
+        assert_eq!(stored("c", 999_999.99994, 4), Ok(9_999_999_999));
+        let misfit = |value| stored("c", value, 4).unwrap_err();
+        assert_eq!(misfit(999_999.99995), "c = 1000000.0000");
+        assert_eq!(misfit(-1e20), "c = -100000000000000000000.0000");
+        assert_eq!(misfit(f64::NAN), "c = NaN");
+        assert_eq!(misfit(f64::NEG_INFINITY), "c = -Infinity");
+        assert!(misfit(1e300).starts_with("c = 1000000000"));
+    }
+
+    #[test]
+    fn weights_are_squared_and_the_largest_added_up() {
+        // 10000 * (0.25 + 4 * 0.015625) = 3125; 10000 / 3125 = 3.2; 0.5 + 2 * 0.125
+        let weights = vec![0.125, 0.125, 0.5, 0.125, 0.125];
+        let columns = concentrated(weights, Vec::new()).unwrap();
+        assert_eq!((columns.hhi, columns.effective), (31_250_000, 320));
+        assert_eq!((columns.top_3, columns.top_10), (7500, 10_000));
+    }
+}

@@ -269,3 +269,118 @@ pub fn size_scale(positions: &Positions<'_>) -> u32 {
         .saturating_add(positions.quantity.scale())
         .max(positions.market_value.scale())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pnl::samples::{Held, LONG, with_frames};
+
+    fn holding(held: Held) -> Holding {
+        with_frames(&[held], &[], &[], |positions, _, _| {
+            let mut faults = Vec::new();
+            let holding = Meanings::of(&positions).holding(0, &positions, &mut faults);
+            assert_eq!(faults, []);
+            holding.unwrap()
+        })
+    }
+
+    #[test]
+    fn a_position_is_read_as_it_stands() {
+        let holding = holding(LONG);
+        assert_eq!((holding.quantity, holding.multiplier), (3, 1));
+        assert_eq!((holding.entry, holding.exit), (Some(Day(5)), None));
+        assert!(holding.earns() && holding.is_stock);
+        // no class: no price but that of a close
+        let nothing = (Class::Other, 0);
+        assert_eq!((holding.class, holding.fallback.to_bits()), nothing);
+    }
+
+    #[test]
+    fn an_option_stands_for_a_hundred_shares() {
+        let kinds = ["LC", "LP", "SC", "SP", "SHORT", "lc"];
+        let multipliers = kinds.map(|kind| holding(Held { kind, ..LONG }).multiplier);
+        assert_eq!(multipliers, [100, 100, 100, 100, 1, 1]);
+    }
+
+    #[test]
+    fn a_private_position_has_a_price_of_its_own() {
+        let bits = |quantity, market_value| {
+            let holding = holding(Held {
+                quantity,
+                market_value,
+                private: true,
+                ..LONG
+            });
+            assert!(!holding.earns());
+            holding.fallback.to_bits()
+        };
+        // 1.00 / 3 to 28 digits, and the entry price of 10.00
+        assert_eq!(bits(3, Some(100)), (1.0f64 / 3.0).to_bits());
+        assert_eq!(bits(-3, Some(150)), (-0.5f64).to_bits());
+        assert_eq!(bits(0, Some(100)), 0);
+        for value in [None, Some(0), Some(-100)] {
+            assert_eq!(bits(3, value), 10.0f64.to_bits());
+        }
+    }
+
+    #[test]
+    fn letters_of_a_class_matter_but_for_what_earns() {
+        for (text, class) in [
+            ("PUBLIC", Class::Public),
+            ("OPTIONS", Class::Options),
+            ("PRIVATE", Class::Private),
+            ("Private", Class::SpeltPrivate),
+            ("PRIVATE ", Class::Other),
+            ("public", Class::Other),
+        ] {
+            assert_eq!(Class::of(text.as_bytes()), class, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_fault_told_is_the_first_by_name_symbol_and_column() {
+        let of = |column, symbol, state| Fault::of::<()>(column, symbol, Err(state), true).unwrap();
+        let faults = [
+            of("quantity", "A", State::NotRepresentable),
+            of("market_value", "B", State::NonFinite),
+            of("entry_price", "B", State::NonFinite),
+        ];
+        let first = faults.iter().min().unwrap();
+        assert_eq!(first.kind(), IssueKind::NonFinite);
+        assert_eq!(first.column, "entry_price");
+        assert_eq!(first.symbol().as_deref(), Some("B"));
+        let null = Err::<(), _>(State::Null);
+        assert_eq!(Fault::of("amount", "", null, true), None);
+        let nothing = Fault::of("symbol", "", null, false).unwrap();
+        assert_eq!(nothing.kind(), IssueKind::MissingValue);
+        assert_eq!(nothing.symbol(), None);
+    }
+
+    #[test]
+    fn a_size_is_the_market_value_or_that_of_the_entry_price() {
+        let size_of = |held: Held| {
+            with_frames(&[held], &[], &[], |positions, _, _| {
+                let meanings = Meanings::of(&positions);
+                let holding = meanings.holding(0, &positions, &mut Vec::new()).unwrap();
+                assert_eq!(size_scale(&positions), 2);
+                size(&holding, &positions).map(|(size, scale)| (size.narrow(), scale))
+            })
+        };
+        let valued = Held {
+            market_value: Some(-70),
+            ..LONG
+        };
+        assert_eq!(size_of(valued), Some((Some(70), 2)));
+        let option = Held {
+            kind: "SC",
+            quantity: -3,
+            ..LONG
+        };
+        assert_eq!(size_of(option), Some((Some(300_000), 2)));
+        let private = Held {
+            private: true,
+            ..option
+        };
+        assert_eq!(size_of(private), Some((Some(3000), 2)));
+    }
+}

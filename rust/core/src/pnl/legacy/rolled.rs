@@ -579,8 +579,7 @@ fn daily_return<T: Ledger>(pnl: T, before: T) -> Result<i64, String> {
     {
         return Ok(i64::try_from(units).unwrap_or_default());
     }
-    let rounded =
-        Significant::quotient(pnl.wide(), before.wide()).and_then(|quotient| quotient.half_away(6));
+    let rounded = rounded_return(pnl.wide(), before.wide());
     match rounded.map(|units| (units.narrow(), units)) {
         Some((Some(units), _)) if i128::from(units).saturating_abs() < RETURN_LIMIT => Ok(units),
         Some((_, units)) => Err(format!(
@@ -589,6 +588,11 @@ fn daily_return<T: Ledger>(pnl: T, before: T) -> Result<i64, String> {
         )),
         None => Err("daily_return = NaN".to_owned()),
     }
+}
+
+/// Returns a quotient to 28 digits in units of 10^-6, half away.
+fn rounded_return(pnl: Wide, before: Wide) -> Option<Wide> {
+    Significant::quotient(pnl, before)?.half_away(6)
 }
 
 /// Returns the units of a quotient whose 28 digits are rounded as it is itself.
@@ -607,5 +611,190 @@ fn plain_return(pnl: i128, before: i128) -> Option<i128> {
         Some(floor)
     } else {
         floor.checked_add(numerator.signum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_return_that_28_digits_take_for_a_tie_is_rounded_as_one() {
+        // 0.0000005 - 10^-35 is 0.0000005 to 28 digits, which is rounded away from 0
+        let before = 10_i128.pow(35);
+        let pnl = 5 * 10_i128.pow(28) - 1;
+        let slow = |pnl: i128| daily_return(Wide::of_signed(pnl), Wide::of_signed(before));
+        assert_eq!(plain_return(pnl, before), None);
+        assert_eq!(slow(pnl), Ok(1));
+        assert_eq!(slow(-pnl), Ok(-1));
+        // 0.0000005 - 10^-20 is less than a tie
+        assert_eq!(slow(pnl - 10_i128.pow(15)), Ok(0));
+        // the same in fewer digits, which 128 bits hold on the way
+        assert_eq!(
+            daily_return(5 * 10_i128.pow(24) - 1, 10_i128.pow(31)),
+            Ok(1)
+        );
+    }
+
+    #[test]
+    fn a_return_needs_an_equity_above_0() {
+        assert_eq!(daily_return(5_i128, 0), Ok(0));
+        assert_eq!(daily_return(5_i128, -10), Ok(0));
+        assert_eq!(daily_return(5_i128, 10), Ok(500_000));
+        assert_eq!(daily_return(Wide::of(5), Wide::of(10)), Ok(500_000));
+    }
+
+    #[test]
+    fn a_return_of_100_does_not_fit() {
+        assert_eq!(daily_return(99_999_999_i128, 1_000_000), Ok(99_999_999));
+        let beyond = Err("daily_return = -100.000000".to_owned());
+        assert_eq!(daily_return(-100_i128, 1), beyond);
+        assert_eq!(daily_return(Wide::of(-100), Wide::of(1)), beyond);
+    }
+
+    #[test]
+    fn a_value_needs_a_wider_sum_beyond_24_decimals_or_its_digits() {
+        assert_eq!(units_of::<i128>(1.5), Some(15 * 10_i128.pow(23)));
+        assert_eq!(units_of::<i128>(-1e-24), Some(-1));
+        assert_eq!(units_of::<i128>(1e-25), None);
+        assert_eq!(units_of::<i128>(1e15), None);
+        assert!(units_of::<Wide>(1e-25).is_some());
+        assert!(units_of::<Wide>(8.5e39).is_some());
+        assert_eq!(units_of::<Wide>(f64::INFINITY), None);
+    }
+
+    #[test]
+    fn rows_of_a_day_are_found_among_others() {
+        let rows = [(Day(1), 'a'), (Day(3), 'b'), (Day(3), 'c'), (Day(4), 'd')];
+        let found = |day| on_day(&rows, Day(day)).map(|row| row.1).collect::<String>();
+        assert_eq!([1, 2, 3, 5].map(found), ["a", "", "bc", ""]);
+    }
+
+    #[test]
+    fn the_column_of_the_portfolio_counts_where_the_snapshot_has_nothing() {
+        let snapshot = |equity| Snapshot {
+            day: Day(1),
+            equity,
+            cumulative_pnl: Ok(0),
+            cumulative_realized: Ok(0),
+            cumulative_flow: Ok(0),
+            is_complete: false,
+        };
+        let before = |equity, balance| previous_equity(Some(&snapshot(equity)), balance);
+        let unreadable = Err((IssueKind::NonFinite, "equity_balance".to_owned()));
+        assert_eq!(before(Ok(5), Err(State::NonFinite)), Ok(5));
+        assert_eq!(before(Ok(0), Ok(7)), Ok(7));
+        assert_eq!(before(Err(State::Null), Ok(7)), Ok(7));
+        assert_eq!(before(Err(State::NonFinite), Ok(7)), unreadable);
+        assert_eq!(previous_equity(None, Err(State::Null)), Ok(0));
+        assert_eq!(previous_equity(None, Err(State::NonFinite)), unreadable);
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::float::Floats;
+    use crate::frame::{Days, Decimals, Texts};
+    use crate::pnl::legacy::units::Scales;
+    use crate::store::PriceStore;
+    use crate::text::Intern;
+
+    const SESSIONS: [i32; 4] = [5, 6, 7, 8];
+
+    /// Quotes of one symbol in cents.
+    fn quotes(closes: &[(i32, i64)]) -> Quotes {
+        let mut symbols = Intern::default();
+        symbols.code(b"AAA");
+        let days: Vec<i32> = closes.iter().map(|&(day, _)| day).collect();
+        let values: Vec<i64> = closes.iter().map(|&(_, close)| close).collect();
+        let (codes, state) = (vec![0; closes.len()], vec![0; closes.len()]);
+        let prices = PriceStore::from_columns(
+            &Texts::new("symbol", &codes, symbols.table(), &state).unwrap(),
+            &Days::new("day", &days, &state).unwrap(),
+            &Decimals::new("close", &values, &state, 2).unwrap(),
+        )
+        .unwrap();
+        Quotes::of(symbols.table(), &prices, None, &SESSIONS, 10)
+    }
+
+    fn holding((quantity, entry, held): (i64, i32, i32)) -> Holding {
+        Holding {
+            position: 0,
+            symbol: 0,
+            quantity,
+            multiplier: if quantity % 3 == 0 { 100 } else { 1 },
+            entry: Some(Day(entry)),
+            exit: (held < 4).then(|| Day(entry + held)),
+            class: if quantity % 5 == 0 {
+                Class::Private
+            } else {
+                Class::Public
+            },
+            is_stock: true,
+            shares: Floats::of_scale(4).nearest_of(quantity),
+            fallback: 1.25,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_width_gives_the_same_rows(
+            closes in btree_map(0..9i32, -999..=99_999i64, 0..9),
+            holdings in vec((-99_999..=99_999i64, 3..=8i32, 0..=4i32), 0..6),
+            events in vec((4..=9i32, -999..=999i64), 0..3),
+            equity in -999_999..=999_999i64,
+            before in proptest::option::of(1..=4i32),
+        ) {
+            let closes: Vec<_> = closes.into_iter().collect();
+            let holdings: Vec<_> = holdings.into_iter().map(holding).collect();
+            let mut events: Vec<_> = events.iter().map(|&(day, cents)| (Day(day), cents)).collect();
+            events.sort_unstable();
+            let flows: Vec<_> = events.iter().map(|&(day, c)| (day, i128::from(-c))).collect();
+            let snapshot = before.map(|day| Snapshot {
+                day: Day(day),
+                equity: Ok(equity),
+                cumulative_pnl: Ok(7),
+                cumulative_realized: Err(State::Null),
+                cumulative_flow: Ok(-9),
+                is_complete: true,
+            });
+            let quotes = quotes(&closes);
+            let units = Units::of(&Scales { change: 2, quantity: 4, realized: 2, flow: 2 });
+            let portfolio = Portfolio {
+                holdings: &holdings,
+                events: &events,
+                flows: &flows,
+                snapshots: snapshot.as_slice(),
+                balance: Ok(equity),
+                sessions: &SESSIONS,
+                from: 0,
+                quotes: &quotes,
+                units: &units,
+                current: None,
+            };
+            let narrow = rolled_at_width(&portfolio, None, &mut Sums::<i128>::default()).unwrap();
+            let wide = rolled_at_width(&portfolio, None, &mut Sums::<Wide>::default()).unwrap();
+            prop_assert_eq!(&narrow.rows, &wide.rows);
+            prop_assert_eq!(&narrow.failures, &wide.failures);
+            prop_assert_eq!(&narrow.misses, &wide.misses);
+            prop_assert_eq!(narrow.rows.len() + narrow.failures.len(), 4);
+        }
+
+        #[test]
+        fn a_plain_return_is_that_of_28_digits(
+            pnl in -1_000_000_000_000_000_000..=1_000_000_000_000_000_000i128,
+            before in 1..=1_000_000_000_000_000_000_000_000i128,
+            divisor in 1..=100_000_000_000_000_000i128,
+        ) {
+            let before = (before / divisor).max(1);
+            if let Some(units) = plain_return(pnl, before) {
+                let exact = rounded_return(Wide::of_signed(pnl), Wide::of_signed(before));
+                prop_assert_eq!(exact, Some(Wide::of_signed(units)));
+            }
+        }
     }
 }
