@@ -12,16 +12,16 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from batchcore.frames import Days, Decimals, Text
-from batchcore.reference import legacy
 from support import legacy_frames
 from support.generate_legacy import LegacyGenerator
-from support.legacy_frames import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from batchcore import reference as ref
     from batchcore.frames import Inputs
+    from batchcore.reference import legacy
+    from support.legacy_frames import Run
 
 PROFILE = settings(
     deadline=None,

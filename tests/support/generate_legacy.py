@@ -216,8 +216,7 @@ class LegacyGenerator(Generator):
         days = [MONDAY + number for number in range(12) if not self.chance(50)]
         return Run(
             portfolios=tuple(
-                self.own_portfolio(f"p{number}", huge=huge)
-                for number in range(self.integer(1, 3))
+                self.own_portfolio(f"p{number}", huge=huge) for number in range(self.integer(1, 3))
             ),
             prices=self.prices(huge=huge and self.chance(50)),
             days=tuple(days[: self.integer(1, 6)]) or (MONDAY,),

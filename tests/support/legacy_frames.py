@@ -295,9 +295,7 @@ def row_columns(rows: Rows) -> dict[str, Sequence[Any]]:
     columns["num_short_positions"] = rows.num_short.tolist()
     for item in fields(own):
         column = getattr(own, item.name)
-        columns[item.name] = (
-            or_none(column) if isinstance(column, Decimals) else mappings(column)
-        )
+        columns[item.name] = or_none(column) if isinstance(column, Decimals) else mappings(column)
     return columns
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from decimal import Decimal
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 
-from batchcore.reference import legacy
 from support import legacy_frames
 from support.legacy_frames import Run
 from support.worked_legacy import CALENDAR, CASES, Case, jan
+
+if TYPE_CHECKING:
+    from batchcore.reference import legacy
 
 
 def run_of(case: Case) -> Run:

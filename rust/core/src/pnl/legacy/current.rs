@@ -358,9 +358,9 @@ mod tests {
         // the float is below the tie, its text is the tie
         assert_eq!(stored("c", 1.00005, 4), Ok(10_001));
         assert_eq!(stored("c", -0.00005, 4), Ok(-1));
-        assert_eq!(stored("c", 999_999.99994, 4), Ok(9_999_999_999));
+        assert_eq!(stored("c", 999_999.999_94, 4), Ok(9_999_999_999));
         let misfit = |value| stored("c", value, 4).unwrap_err();
-        assert_eq!(misfit(999_999.99995), "c = 1000000.0000");
+        assert_eq!(misfit(999_999.999_95), "c = 1000000.0000");
         assert_eq!(misfit(-1e20), "c = -100000000000000000000.0000");
         assert_eq!(misfit(f64::NAN), "c = NaN");
         assert_eq!(misfit(f64::NEG_INFINITY), "c = -Infinity");
