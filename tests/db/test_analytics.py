@@ -522,19 +522,15 @@ async def test_a_figure_that_does_not_fit_is_null_with_an_issue(host: str) -> No
 
     assert result["success"]
     assert (await analytics_of(host))[key("hand"), LAST] == HAND_COLUMNS | {"hhi": None}
-    details = sorted(
-        issue["detail"]
-        for issue in result.to_dict()["issues"]
-        if issue["name"] == "analytic_out_of_range"
-    )
-    assert [detail.split(" = ")[0] for detail in details] == [
-        "beta",
-        "hhi",
-        "r_squared",
-        "unrealized_pnl",
-        "unrealized_pnl",
+    details = defaultdict(list)
+    for issue in result.to_dict()["issues"]:
+        details[issue["name"]].append((issue["symbol"], issue["detail"]))
+    found = sorted(detail.split(" = ")[0] for _, detail in details["analytic_out_of_range"])
+    assert found == ["beta", "hhi", "r_squared"]
+    assert sorted(details["market_value_out_of_range"]) == [
+        ("CCC", "unrealized_pnl = 100.00"),
+        ("aaa ", "unrealized_pnl = 500.00"),
     ]
-    assert details[-1] == "unrealized_pnl = 500.00"
     assert await rows_of(host, "SELECT 1 FROM position_market_betas") == []
     values = await rows_of(host, "SELECT last_price FROM positions WHERE last_price IS NOT NULL")
     assert [row["last_price"] for row in values] == [Decimal(20)]
