@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +199,18 @@ async def test_a_date_that_is_no_session_is_nothing_to_do(same_host: str) -> Non
 async def test_options_are_checked_where_they_are_given() -> None:
     with pytest.raises(ConfigError, match="unknown on_existing"):
         batchcore.PnLCalculator(on_existing="overwrite")
+
+
+@pytest.mark.parametrize("date", [None, "2026-01-05", dt.datetime(2026, 1, 5, tzinfo=dt.UTC), 5])
+async def test_what_is_no_date_is_refused(same_host: str, date: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^calculation_date is .*, expected a datetime\.date$"):
+        await calculator().calculate_all_portfolios_pnl(date, same_host)
+
+
+@pytest.mark.parametrize("ids", [5, str(P)])
+async def test_what_is_no_portfolios_is_refused(same_host: str, ids: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^portfolio_ids is of type .*, expected an iterable$"):
+        await calculator().calculate_all_portfolios_pnl(date_of(D0), same_host, ids)
 
 
 class Closes:
