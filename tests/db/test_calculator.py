@@ -274,6 +274,23 @@ async def test_a_close_that_is_set_to_nothing_is_none(same_host: str) -> None:
     assert result.cache["lookback_hits"] == 1
 
 
+@pytest.mark.parametrize("loaded", [False, True])
+async def test_a_close_of_the_database_is_set_to_nothing(same_host: str, *, loaded: bool) -> None:
+    await database.fill(same_host, database.plain_host(1, DAYS))
+    calculate = calculator(min_coverage=0.0).calculate_all_portfolios_pnl
+    await calculate(date_of(D1), same_host)
+    prices = PriceCache()
+    if loaded:
+        await prices.load_single_date(same_host, ["AAA"], date_of(D2))
+    prices.set("AAA", date_of(D2), 0)
+
+    result = await calculate(date_of(D2), same_host, price_cache=prices)
+
+    # the database has 13 on D2; the mark of D1 still counts
+    assert await stored(same_host) == {D1: 1000, D2: 1000}
+    assert result.cache["lookback_hits"] == 1
+
+
 class Snapshots:
     def __init__(self, day: int, equity: int, name: str = "p0") -> None:
         amounts = (

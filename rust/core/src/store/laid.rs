@@ -141,8 +141,8 @@ impl Laid {
         Some((Close { mantissa, scale }, Day(found)))
     }
 
-    /// Returns the closes of `store` with these in their place, 0 for none left out, ordered by
-    /// symbol.
+    /// Returns the closes of `store` with these in their place, 0 for none too, ordered by
+    /// symbol: whom they are handed to must not ask for such a one elsewhere.
     #[must_use]
     pub fn over(&self, store: &PriceStore) -> PriceColumns {
         let mut symbols = Intern::default();
@@ -175,7 +175,6 @@ impl Laid {
             let set = laid
                 .into_iter()
                 .flatten()
-                .filter(|&(_, close)| close.mantissa > 0)
                 .map(|(&day, close)| (day, close.mantissa, close.scale));
             for (day, mantissa, own) in stored.chain(set) {
                 let close = rescaled(mantissa, own, scale);
@@ -347,21 +346,21 @@ mod tests {
     }
 
     #[test]
-    fn columns_have_the_larger_scale_and_leave_zeros_out() {
+    fn columns_have_the_larger_scale_and_zeros_that_were_laid() {
         let store = store(&[("A", 1, 10_0000), ("A", 2, 11_0000), ("B", 1, i64::MAX)]);
         let mut laid = Laid::default();
         laid.set(b"A", Day(2), close(0, 0));
         laid.set(b"C", Day(3), close(100_001, 5));
         let columns = laid.over(&store);
         assert_eq!(columns.scale, 5);
-        assert_eq!(columns.symbol, [0, 1, 2]);
+        assert_eq!(columns.symbol, [0, 0, 1, 2]);
         assert_eq!(
             columns.symbols.iter().collect::<Vec<_>>(),
             [b"A", b"B", b"C"]
         );
-        assert_eq!(columns.day, [1, 1, 3]);
-        assert_eq!(columns.close, [1_000_000, 0, 100_001]);
-        assert_eq!(columns.state, [0, 3, 0]);
+        assert_eq!(columns.day, [1, 2, 1, 3]);
+        assert_eq!(columns.close, [1_000_000, 0, 0, 100_001]);
+        assert_eq!(columns.state, [0, 0, 3, 0]);
         assert_eq!(laid.prices_over(&store), 3);
         assert_eq!(laid.distinct_days_over(&store), 3);
     }
