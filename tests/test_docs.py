@@ -85,8 +85,9 @@ def named_issues() -> set[str]:
     core = (ROOT / "rust/core/src/pnl/issue.rs").read_text()
     names = set(re.findall(r'Self::\w+ => "(\w+)"', core))
     for path in (ROOT / "python/batchcore/run").glob("*.py"):
-        calls = re.findall(r"\badd_(?:noticed|one|told)\(\s*\"(\w+)\"", path.read_text())
-        names.update(calls)
+        text = path.read_text()
+        names.update(re.findall(r"\badd_(?:noticed|one|told)\(\s*\"(\w+)\"", text))
+        names.update(re.findall(r"\"(\w+_out_of_range)\"", text))
     return names | {"stale", "unpriced"}
 
 
