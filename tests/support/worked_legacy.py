@@ -1648,7 +1648,7 @@ SECTORS = [
     today(
         "L33",
         "market values of 0",
-        "0 is a value: Energy has weight 0, ETFs and Unclassified without value are left out; "
+        "0 is a value: Energy, ETFs and Unclassified are there with weight 0; "
         "Materials 100/1000. One symbol has all: hhi 10000",
         held("AAA", "0", last_price="50"),
         held("ETF", "0"),
@@ -1660,7 +1660,10 @@ SECTORS = [
             "BBB": profile(None, "Materials"),
             "ETF": profile(None, "", is_etf=True),
         },
-        analytic={"sector_exposure": {"Energy": 0.0, "Materials": 0.1}, **ALONE},
+        analytic={
+            "sector_exposure": {"ETFs": 0.0, "Energy": 0.0, "Materials": 0.1, "Unclassified": 0.0},
+            **ALONE,
+        },
     ),
     today(
         "L33",

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchcore.frames import Constant, Days, Decimals, Integers, Moment, Objects, Text
+from batchcore.frames import (
+    Constant,
+    Days,
+    Decimals,
+    FloatObjects,
+    Integers,
+    Moment,
+    Objects,
+    Text,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -17,6 +26,7 @@ if TYPE_CHECKING:
         | Days
         | Integers
         | Objects
+        | FloatObjects
         | Text
         | Constant
         | Moment
@@ -43,6 +53,8 @@ def field_of(name: str, column: Column, *, jsonb: bool = False) -> Field:
             kind, values = "int4", (column.values,)
         case Objects():
             kind, values = "jsonb" if jsonb else "json", _objects(column)
+        case FloatObjects():
+            kind, values = "jsonb" if jsonb else "json", _float_objects(column)
         case Text():
             kind, values = "text", (column.codes, column.offsets, column.data)
         case Moment():
@@ -59,5 +71,14 @@ def field_of(name: str, column: Column, *, jsonb: bool = False) -> Field:
 def _objects(column: Objects) -> tuple[Any, ...]:
     names = Text.of(column.names)
     values = np.ascontiguousarray(column.values).reshape(-1)
-    present = np.ascontiguousarray(column.present).reshape(-1).view(np.uint8)
-    return names.offsets, names.data, values, column.scale, present
+    return names.offsets, names.data, values, column.scale, _present(column)
+
+
+def _float_objects(column: FloatObjects) -> tuple[Any, ...]:
+    names = Text.of(column.names)
+    values = np.ascontiguousarray(column.values).reshape(-1)
+    return names.offsets, names.data, values, _present(column)
+
+
+def _present(column: Objects | FloatObjects) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(column.present).reshape(-1).view(np.uint8)

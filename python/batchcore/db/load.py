@@ -14,6 +14,7 @@ from batchcore.frames import (
     Days,
     Decimals,
     Events,
+    FloatObjects,
     Flows,
     Integers,
     Objects,
@@ -219,6 +220,9 @@ def taken(column: Any, rows: npt.NDArray[Any]) -> Any:  # noqa: ANN401  # the ty
     if isinstance(column, Objects):
         values, present = column.values[rows], column.present[rows]
         return Objects(column.names, values, column.scale, present, column.state[rows])
+    if isinstance(column, FloatObjects):
+        values, present = column.values[rows], column.present[rows]
+        return FloatObjects(column.names, values, present, column.state[rows])
     return np.ascontiguousarray(column[rows])
 
 

@@ -14,7 +14,7 @@ What the rules leave open is decided here:
 - A cached value below 0 means no price, as 0 does.
 - In L33 only NULL makes room for the entry price: a `last_price` of 0 is a price. The multiplier is
   1 for the class `PRIVATE` spelt exactly so.
-- A sector with value 0 has weight 0, but `ETFs` and `Unclassified` without value are left out.
+- A sector whose values sum to 0 is there, with weight 0.0.
 - NULL amounts of events and flows are 0; NULL or infinite dates of them are on no session; a NULL
   `entry_date` is not on or before any. Closes that are not finite or not representable are as if
   not there.
@@ -648,7 +648,6 @@ def _with_weights(row: Row, portfolio: Portfolio, shared: Shared, equity: Decima
         # Adding 0 turns -0.0 into 0.0.
         sector: float(_quotient(sectors[sector], equity)) + 0.0
         for sector in sorted(sectors)
-        if sectors[sector] != 0 or sector not in ("ETFs", "Unclassified")
     }
     weights = [float(_quotient(size, total)) for size in symbols.values()]
     hhi = 10000 * _sum(weight * weight for weight in weights)

@@ -1,7 +1,7 @@
 //! Binary COPY in and out.
 
 use batchcore_core::pgcopy as core;
-use batchcore_core::pgcopy::{Cells, Column, ColumnSpec, Field, Kind, Objects};
+use batchcore_core::pgcopy::{Cells, Column, ColumnSpec, Field, FloatObjects, Kind, Objects};
 use batchcore_core::text::Table;
 use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::prelude::*;
@@ -119,6 +119,7 @@ enum Held<'py> {
         u32,
         PyReadonlyArray1<'py, u8>,
     ),
+    FloatObjects(Table, PyReadonlyArray1<'py, f64>, PyReadonlyArray1<'py, u8>),
     Text(String),
     Bool(bool),
     Timestamp(i64),
@@ -143,6 +144,11 @@ fn held<'py>(name: &str, kind: &str, value: &Bound<'py, PyTuple>) -> PyResult<He
         "text" => Held::Texts(
             column(&item(0)?, name)?,
             distinct(&item(1)?, &item(2)?, name)?,
+        ),
+        "json" | "jsonb" if value.len() == 4 => Held::FloatObjects(
+            distinct(&item(0)?, &item(1)?, name)?,
+            column(&item(2)?, name)?,
+            column(&item(3)?, name)?,
         ),
         "json" | "jsonb" => Held::Objects(
             distinct(&item(0)?, &item(1)?, name)?,
@@ -186,6 +192,12 @@ fn cells<'a>(kind: &str, held: &'a Held<'_>) -> PyResult<Cells<'a>> {
             present: present.as_slice()?,
             is_jsonb: kind == "jsonb",
         }),
+        Held::FloatObjects(names, values, present) => Cells::FloatObjects(FloatObjects {
+            names,
+            values: values.as_slice()?,
+            present: present.as_slice()?,
+            is_jsonb: kind == "jsonb",
+        }),
         Held::Text(value) => Cells::TextConst(value),
         Held::Bool(value) => Cells::BoolConst(*value),
         Held::Timestamp(microseconds) => Cells::TimestampConst(*microseconds),
@@ -205,7 +217,8 @@ type FieldArguments<'py> = (
 /// Fields are (name, type, values, state): `uuid` ((n, 16) uint8,), `uuid7` (milliseconds, 16
 /// random bytes), `date` (int32 days,), `int4` (int32,), `numeric` (int64 mantissas, scale), `text`
 /// (uint32 codes, int64 offsets, uint8 data) or (constant,), `json` and `jsonb` objects (int64
-/// offsets and uint8 data of the names, int64 mantissas row by row, scale, uint8 whether there),
+/// offsets and uint8 data of the names, int64 mantissas row by row, scale, uint8 whether there) or
+/// the same with float64 values and no scale,
 /// `bool` (uint8 0 or 1,) or (constant,), `timestamptz` (constant microseconds,), `null` (); state
 /// is None or uint8.
 #[pyfunction]

@@ -1,7 +1,7 @@
 //! Columns into bytes that `COPY ... FROM STDIN (FORMAT binary)` takes.
 
 use super::numeric::Writer;
-use super::object::{self, Objects};
+use super::object::{self, FloatObjects, Objects};
 use super::uuid7::Uuid7;
 use super::{EPOCH_MICROSECONDS, NONE, SIGNATURE};
 use crate::error::Error;
@@ -57,6 +57,8 @@ pub enum Cells<'a> {
     },
     /// `json` or `jsonb`, an object of decimals in each row.
     Objects(Objects<'a>),
+    /// `json` or `jsonb`, an object of floats in each row.
+    FloatObjects(FloatObjects<'a>),
     /// `bool`, the same in every row.
     BoolConst(bool),
     /// `timestamp` or `timestamptz`, microseconds since 1970-01-01, the same in every row.
@@ -340,6 +342,9 @@ fn check<'a>(cells: Cells<'a>, state: Option<&[u8]>, rows: usize) -> Result<Chec
             Checked::Text(codes, table)
         }
         Cells::Objects(objects) => object::Writer::new(objects, rows)
+            .map(Checked::Objects)
+            .map_err(|(row, what)| Fault { row, what })?,
+        Cells::FloatObjects(objects) => object::Writer::of_floats(objects, rows)
             .map(Checked::Objects)
             .map_err(|(row, what)| Fault { row, what })?,
         Cells::BoolConst(truth) => Checked::Constant(vec![0, 0, 0, 1, u8::from(truth)]),

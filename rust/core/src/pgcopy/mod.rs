@@ -8,6 +8,7 @@
 //! | [`Encoder`]           | hands out the bytes of [`Field`]s piece by piece               |
 //! | [`Cells`]             | what a [`Field`] writes: borrowed values, or a constant        |
 //! | [`Objects`]           | a column of JSON objects of decimals                           |
+//! | [`FloatObjects`]      | the same of floats                                             |
 //! | [`Uuid7`]             | ascending ids from a time and random bytes                     |
 //! | [`try_from_numeric`]  | one NUMERIC as a mantissa, exact or a state                    |
 //!
@@ -24,7 +25,7 @@ pub use column::{Column, ColumnSpec, Kind, MAX_TEXT_BYTES};
 pub use decode::{Decoder, Frame};
 pub use encode::{Cells, Encoder, Field};
 pub use numeric::{Cell, Malformed, try_from_numeric};
-pub use object::Objects;
+pub use object::{FloatObjects, Objects};
 pub use uuid7::Uuid7;
 
 /// What every binary COPY begins with.

@@ -1,4 +1,4 @@
-//! JSON objects of decimals as text, such as `{"Energy":0.250000,"Technology":0.750000}`.
+//! JSON objects of numbers as text, such as `{"Energy":0.250000,"Technology":0.750000}`.
 
 use crate::text::Table;
 
@@ -7,6 +7,9 @@ const MAX_SCALE: u32 = 18;
 
 /// Bytes that a value may take: sign, 19 digits and a point.
 const MAX_VALUE_BYTES: usize = 21;
+
+/// Bytes that a float may take: sign, 17 digits, a point and `e-308`.
+const MAX_FLOAT_BYTES: usize = 24;
 
 /// What stands before the text of a `jsonb` on the wire. Source: PostgreSQL,
 /// src/backend/utils/adt/jsonb.c, `jsonb_recv`.
@@ -27,15 +30,63 @@ pub struct Objects<'a> {
     pub is_jsonb: bool,
 }
 
+/// A column of JSON objects like [`Objects`], each name with a float.
+#[derive(Debug, Clone, Copy)]
+pub struct FloatObjects<'a> {
+    /// The names, in the order in which they are written.
+    pub names: &'a Table,
+    /// Row by row, as many in each as there are names; the shortest text that reads back as the
+    /// same float is written.
+    pub values: &'a [f64],
+    /// Whether a row has a name, 0 or 1, in the order of `values`.
+    pub present: &'a [u8],
+    /// Whether the column is of type `jsonb`, not `json`.
+    pub is_jsonb: bool,
+}
+
 /// Writes the objects of a column that was found right.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
     /// Each name as it stands in an object: quoted, with its colon.
     keys: Vec<Vec<u8>>,
-    values: &'a [i64],
+    numbers: Numbers<'a>,
     present: &'a [u8],
-    scale: usize,
     is_jsonb: bool,
+}
+
+/// The values of objects, row by row.
+#[derive(Debug)]
+enum Numbers<'a> {
+    Decimals(&'a [i64], usize),
+    Floats(&'a [f64]),
+}
+
+impl Numbers<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Decimals(values, _) => values.len(),
+            Self::Floats(values) => values.len(),
+        }
+    }
+
+    fn usual_bytes(&self) -> usize {
+        match self {
+            Self::Decimals(_, scale) => 3 + scale,
+            Self::Floats(_) => 20,
+        }
+    }
+
+    fn write(&self, at: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Decimals(values, scale) => {
+                write_decimal(values.get(at).copied().unwrap_or_default(), *scale, out);
+            }
+            Self::Floats(values) => {
+                let value = values.get(at).copied().unwrap_or_default();
+                out.extend_from_slice(format!("{value:?}").as_bytes());
+            }
+        }
+    }
 }
 
 impl<'a> Writer<'a> {
@@ -48,24 +99,58 @@ impl<'a> Writer<'a> {
             present,
             is_jsonb,
         } = objects;
-        let count = names.len();
-        let expected = rows.saturating_mul(count);
-        for actual in [values.len(), present.len()] {
-            if actual != expected {
-                let what = format!("expected {expected} values in {rows} rows, was {actual}");
-                return Err((None, what));
-            }
-        }
         if scale > MAX_SCALE {
             return Err((
                 None,
                 format!("expected a scale up to {MAX_SCALE}, was {scale}"),
             ));
         }
+        let scale = usize::try_from(scale).unwrap_or_default();
+        let numbers = Numbers::Decimals(values, scale);
+        Self::checked(names, numbers, present, is_jsonb, rows)
+    }
+
+    /// Returns the writer of `rows` objects of floats, or what is wrong with them.
+    pub(super) fn of_floats(
+        objects: FloatObjects<'a>,
+        rows: usize,
+    ) -> Result<Self, (Option<usize>, String)> {
+        let FloatObjects {
+            names,
+            values,
+            present,
+            is_jsonb,
+        } = objects;
+        let wrong = values.iter().zip(present);
+        let wrong = wrong
+            .enumerate()
+            .find(|(_, (value, truth))| **truth == 1 && !value.is_finite());
+        if let Some((at, (value, _))) = wrong {
+            let row = at.checked_div(names.len());
+            return Err((row, format!("expected a finite number, was {value}")));
+        }
+        Self::checked(names, Numbers::Floats(values), present, is_jsonb, rows)
+    }
+
+    fn checked(
+        names: &Table,
+        numbers: Numbers<'a>,
+        present: &'a [u8],
+        is_jsonb: bool,
+        rows: usize,
+    ) -> Result<Self, (Option<usize>, String)> {
+        let count = names.len();
+        let expected = rows.saturating_mul(count);
+        for actual in [numbers.len(), present.len()] {
+            if actual != expected {
+                let what = format!("expected {expected} values in {rows} rows, was {actual}");
+                return Err((None, what));
+            }
+        }
         let keys: Vec<_> = names.iter().map(key).collect();
         let most = keys
             .iter()
-            .map(|key| key.len() + MAX_VALUE_BYTES + 1)
+            .map(|key| key.len() + MAX_VALUE_BYTES.max(MAX_FLOAT_BYTES) + 1)
             .sum::<usize>();
         if names.iter().any(|name| name.contains(&0)) || i32::try_from(most + 3).is_err() {
             let what = "expected names that jsonb can hold, without a zero character";
@@ -75,19 +160,17 @@ impl<'a> Writer<'a> {
             let row = at.checked_div(count);
             return Err((row, format!("expected presence 0 or 1, was {truth}")));
         }
-        let scale = usize::try_from(scale).unwrap_or_default();
         Ok(Self {
             keys,
-            values,
+            numbers,
             present,
-            scale,
             is_jsonb,
         })
     }
 
     /// Returns how many bytes an object is likely to take.
     pub(super) fn usual_bytes(&self) -> usize {
-        let value = 3 + self.scale;
+        let value = self.numbers.usual_bytes();
         6 + self
             .keys
             .iter()
@@ -105,10 +188,9 @@ impl<'a> Writer<'a> {
         out.push(b'{');
         let first = row.saturating_mul(self.keys.len());
         let cells = first..first.saturating_add(self.keys.len());
-        let values = self.values.get(cells.clone()).unwrap_or_default();
         let present = self.present.get(cells).unwrap_or_default();
         let mut is_first = true;
-        for ((key, &mantissa), &truth) in self.keys.iter().zip(values).zip(present) {
+        for ((at, key), &truth) in (first..).zip(&self.keys).zip(present) {
             if truth == 0 {
                 continue;
             }
@@ -117,7 +199,7 @@ impl<'a> Writer<'a> {
             }
             is_first = false;
             out.extend_from_slice(key);
-            write_decimal(mantissa, self.scale, out);
+            self.numbers.write(at, out);
         }
         out.push(b'}');
         let length = u32::try_from(out.len() - start - 4).unwrap_or_default();
@@ -222,6 +304,34 @@ mod tests {
             is_jsonb: true,
         };
         assert_eq!(text_of(objects, 1), ["\u{1}{\"a\":-1.5}"]);
+    }
+
+    #[test]
+    fn floats_are_written_as_their_shortest_text() {
+        let names = table(&["a", "b"]);
+        let objects = FloatObjects {
+            names: &names,
+            values: &[0.1, 0.1 + 0.2, -1e-7, 0.0, 1e300, f64::NAN],
+            present: &[1, 1, 1, 1, 1, 0],
+            is_jsonb: false,
+        };
+        let writer = Writer::of_floats(objects, 3).unwrap();
+        let texts = [
+            r#"{"a":0.1,"b":0.30000000000000004}"#,
+            r#"{"a":-1e-7,"b":0.0}"#,
+            r#"{"a":1e300}"#,
+        ];
+        for (row, text) in texts.into_iter().enumerate() {
+            let mut out = Vec::new();
+            writer.write(row, &mut out);
+            assert_eq!(String::from_utf8(out[4..].to_vec()).unwrap(), text);
+        }
+        let present = &[1, 1, 1, 1, 1, 1];
+        let refusal = Writer::of_floats(FloatObjects { present, ..objects }, 3).unwrap_err();
+        let what = "expected a finite number, was NaN".to_owned();
+        assert_eq!(refusal, (Some(2), what));
+        let (row, what) = Writer::of_floats(objects, 2).unwrap_err();
+        assert_eq!((row, &*what), (None, "expected 4 values in 2 rows, was 6"));
     }
 
     #[test]

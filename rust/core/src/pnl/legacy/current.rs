@@ -35,7 +35,6 @@ pub struct Current<'a> {
     sector: Vec<Option<u32>>,
     names: Table,
     unclassified: Option<u32>,
-    etfs: Option<u32>,
 }
 
 /// Names in the order of their bytes, each with its place.
@@ -132,7 +131,7 @@ impl<'a> Current<'a> {
             })
             .collect();
         let names = uppers.iter().flatten().copied();
-        let (names, codes) = ordered(names.chain([UNCLASSIFIED, ETFS]).collect());
+        let (names, codes) = ordered(names.chain([UNCLASSIFIED]).collect());
         let floats = Floats::of_scale(host.profiles.map_or(0, ProfileStore::beta_scale));
         let code = |name: &str| codes.get(name).copied();
         Ok(Self {
@@ -149,7 +148,6 @@ impl<'a> Current<'a> {
             },
             sector: uppers.iter().map(|name| name.and_then(code)).collect(),
             unclassified: code(UNCLASSIFIED),
-            etfs: code(ETFS),
             names,
         })
     }
@@ -237,11 +235,9 @@ impl<'a> Current<'a> {
         };
         let power = |scale: u32| wide_power(scale).unwrap_or(Wide::ZERO);
         let whole = equity.times(power(scale));
-        let may_be_0 = |code: u32| Some(code) != self.unclassified && Some(code) != self.etfs;
         let exposure = (0u32..)
             .zip(&sectors)
             .filter_map(|(code, sum)| Some((code, (*sum)?)))
-            .filter(|&(code, sum)| sum != Wide::ZERO || may_be_0(code))
             .map(|(code, sum)| (code, quotient(sum.times(power(self.scale)), whole)))
             .collect();
         let weights = symbols.iter().map(|&size| quotient(size, total)).collect();
