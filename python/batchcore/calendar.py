@@ -174,6 +174,14 @@ class Calendar:
             raise ConfigError(f"calendar `{self.code}` has no session closed by {local}", "today")
         return int(self.days[row - 1])
 
+    def local_date(self, now: datetime) -> int:
+        """Return the date, in days since 1970-01-01, that the clock of the calendar shows.
+
+        Args:
+            now: The moment, with a time zone.
+        """
+        return day_of(now.astimezone(_zone(self.timezone)).date())
+
     def last_on_or_before(self, day: int) -> int:
         """Return the last session that is not after ``day``.
 

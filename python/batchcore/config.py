@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping
 
-POLICIES: Final = ("rollforward",)
+POLICIES: Final = ("rollforward", "legacy")
 ON_EXISTING: Final = ("skip", "replace", "error")
 ANALYTICS: Final = ("portfolio", "full", "every", "none")
 """What of the analytics a run writes, and on which sessions."""
@@ -105,7 +105,8 @@ class Settings:
         schema: Names of tables and columns.
         lookback_days: Calendar days that a close may be old and still count as a hit (S4).
         min_coverage: Share of symbols that a session needs prices of (S12), 0 to 1.
-        today: The date that "now" stands for where no dates are given; None asks the clock.
+        today: The date that "now" stands for where no dates are given, and from which on a day is
+            current under the policy `legacy`; None asks the clock.
         threads: Threads of native calls; None takes as many as there are cores.
         chunk_size: Portfolios loaded, computed and committed together; None chooses by the
             number of sessions.

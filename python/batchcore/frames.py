@@ -944,4 +944,4 @@ class SnapshotAnalytics:
             not analysed.
     """
 
-    columns: Mapping[str, Decimals | Integers | Objects]
+    columns: Mapping[str, Decimals | Integers | Objects | FloatObjects]

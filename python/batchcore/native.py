@@ -56,9 +56,6 @@ SnapshotStore = _core.SnapshotStore
 build_profile = _core.build_profile
 core_version = _core.__version__
 
-COMPUTED_POLICIES: Final = (*POLICIES, "legacy")
-"""Policies that `compute` has; those of a run are `config.POLICIES`."""
-
 MAX_LOOKBACK_DAYS: Final = 2**31 - 1
 """More days than any two dates are apart."""
 
@@ -174,8 +171,8 @@ def build_market(
         ConfigError: an unknown policy, or a lookback that is none.
         InputError: a wrong column, two rows of one symbol and day, or sessions that do not ascend.
     """
-    if policy not in COMPUTED_POLICIES:
-        msg = f"unknown policy `{policy}`, expected one of {', '.join(COMPUTED_POLICIES)}"
+    if policy not in POLICIES:
+        msg = f"unknown policy `{policy}`, expected one of {', '.join(POLICIES)}"
         raise ConfigError(msg, "policy")
     if not 0 <= lookback_days <= MAX_LOOKBACK_DAYS:
         msg = f"lookback_days is {lookback_days}, expected 0 to {MAX_LOOKBACK_DAYS}"

@@ -207,7 +207,7 @@ def sorted_ids(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     return order
 
 
-def taken(column: Any, rows: npt.NDArray[Any]) -> Any:  # noqa: ANN401  # the type it was given
+def taken(column: Any, rows: npt.NDArray[Any]) -> Any:  # noqa: ANN401, PLR0911  # the type given
     """Return the given rows of a column or array."""
     if isinstance(column, Decimals):
         return Decimals(column.values[rows], column.scale, column.state[rows])
@@ -347,11 +347,16 @@ async def load_positions(session: Session, queries: Queries, selection: Selectio
     )
 
 
-async def load_events(session: Session, queries: Queries, selection: Selection) -> Events:
-    """Return the events of the positions of a chunk; none where the host has no such table."""
+async def load_events(
+    session: Session, queries: Queries, selection: Selection, *, deleted: bool = False
+) -> Events:
+    """Return the events of the positions of a chunk; none where the host has no such table.
+
+    With ``deleted`` those of soft-deleted positions come too.
+    """
     if not queries.has_table("position_realized_events"):
         return Events.none()
-    return Events(**await load(session, queries.events(selection)))
+    return Events(**await load(session, queries.events(selection, deleted=deleted)))
 
 
 async def load_flows(

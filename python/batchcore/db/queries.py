@@ -566,8 +566,13 @@ class Queries:
             f" AND {self._readable(table, 'quantity_closed')} GROUP BY {position}"
         )
 
-    def events(self, selection: Selection) -> Query:
-        """Return the events of the positions of a chunk, found by the position's portfolio."""
+    def events(self, selection: Selection, *, deleted: bool = False) -> Query:
+        """Return the events of the positions of a chunk, found by the position's portfolio.
+
+        Args:
+            selection: The portfolios.
+            deleted: Whether those of soft-deleted positions come too.
+        """
         table = "position_realized_events"
         event = {
             c: f"e.{self._name(table, c)}"
@@ -579,9 +584,10 @@ class Queries:
             f" {event['quantity_closed']}, {event['realized_pnl']} FROM {self._table(table)} AS e"
             f" JOIN {self._table('positions')} AS p"
             f" ON p.{self._name('positions', 'id')} = {event['position_id']}"
-            f" WHERE p.{self._name('positions', 'deleted_at')} IS NULL"
-            f" AND {selection.condition(portfolio)}"
+            f" WHERE {selection.condition(portfolio)}"
         )
+        if not deleted:
+            sql += f" AND p.{self._name('positions', 'deleted_at')} IS NULL"
         return Query(
             "events",
             sql,

@@ -32,7 +32,6 @@ _STAGED_ROWS: Final = "batchcore_staged_rows"
 _STAGED_EQUITY: Final = "batchcore_staged_equity"
 
 _CENTS: Final = {
-    "total_value": "equity_cents",
     "cash_value": "cash_cents",
     "long_value": "long_cents",
     "short_value": "short_cents",
@@ -68,6 +67,7 @@ class Batch:
         equity: COPY bytes of portfolio and equity.
         equity_rows: How many.
         tables: What is written beside snapshots; None for nothing.
+        cleared: Columns that become NULL in rows that stand already.
     """
 
     new: list[bytes]
@@ -80,6 +80,7 @@ class Batch:
     equity: list[bytes]
     equity_rows: int
     tables: TablesBatch | None = None
+    cleared: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -128,6 +129,7 @@ def encode_batch(
     analytics: SnapshotAnalytics | None = None,
     jsonb: bool = False,
     tables: ChunkTables | None = None,
+    cleared: tuple[str, ...] = (),
 ) -> Batch:
     """Return the bytes of a chunk.
 
@@ -140,6 +142,7 @@ def encode_batch(
         analytics: Analytic columns of `rows`; None leaves them alone.
         jsonb: Whether `sector_exposure` is `jsonb`.
         tables: What is written beside snapshots.
+        cleared: Columns that become NULL in rows that stand already.
     """
     new, replaced = np.flatnonzero(~stands), np.flatnonzero(stands)
     head: list[Field] = [
@@ -175,6 +178,7 @@ def encode_batch(
         else encode_tables(
             tables, id_unix_ms=stamp.id_unix_ms, random=stamp.random, unix_us=stamp.unix_us
         ),
+        cleared=cleared,
     )
 
 
@@ -190,9 +194,11 @@ def _fields(rows: Rows, ids: npt.NDArray[np.uint8], own: npt.NDArray[np.int64]) 
 
     portfolio_id = np.ascontiguousarray(ids[take(rows.portfolio)])
     returns: Decimals = rows.daily_return
+    total = rows.equity_cents if rows.legacy is None else rows.legacy.total_value.values
     return [
         ("portfolio_id", "uuid", (portfolio_id,), None),
         ("snapshot_date", "date", (take(rows.day),), None),
+        ("total_value", "numeric", (take(total), CENTS), None),
         *(
             (column, "numeric", (take(getattr(rows, name)), CENTS), None)
             for column, name in _CENTS.items()
@@ -249,9 +255,12 @@ async def _replace(session: Session, schema: Schema, batch: Batch) -> None:
     await session.copy_in(_STAGED_ROWS, list(columns), batch.replaced)
     key = ("portfolio_id", "snapshot_date")
     changed = ", ".join(
-        f"{column_name(schema, _TABLE, c)} = staged.{quote_identifier(c)}"
-        for c in columns
-        if c not in key
+        [
+            f"{column_name(schema, _TABLE, c)} = staged.{quote_identifier(c)}"
+            for c in columns
+            if c not in key
+        ]
+        + [f"{column_name(schema, _TABLE, c)} = NULL" for c in batch.cleared]
     )
     same = " AND ".join(
         f"snapshot.{column_name(schema, _TABLE, c)} = staged.{quote_identifier(c)}" for c in key

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from batchcore.db.engine import Database
 from batchcore.db.ledger import commit_chunk
 from batchcore.db.save import write_batch
 from batchcore.run.issues import IssueList
+from batchcore.run.legacy import LegacyPreparation, LegacyStages
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.prepare import Preparation
 from batchcore.run.request import make_request
@@ -27,7 +29,7 @@ from batchcore.run.stages import Computed, Loaded, Stages
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -44,6 +46,11 @@ QUEUED_CHUNKS: Final = 1
 
 CONNECTIONS: Final = 2
 """What a run takes at a time: one to read its snapshot on, one to write."""
+
+_KINDS: Final[Mapping[str, tuple[type[Preparation], type[Stages]]]] = MappingProxyType(
+    {"rollforward": (Preparation, Stages), "legacy": (LegacyPreparation, LegacyStages)}
+)
+"""What prepares a run and goes through its chunks, by policy."""
 
 TICK_S: Final = 0.5
 """How often `progress` is called while work goes on."""
@@ -76,7 +83,8 @@ async def run_batch(
         start_date: First day of the range, included; a session or not.
         end_date: Last day of the range, included; a session or not.
         portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
-        policy: What the figures mean: `rollforward`, docs/semantics.md.
+        policy: What the figures mean: `rollforward`, docs/semantics.md, or `legacy`,
+            docs/legacy.md.
         calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars (S1).
         on_existing: What becomes of complete snapshots in the range: `skip`, `replace`, `error`
             (S13).
@@ -124,6 +132,7 @@ class Run:
         self.database = database
         self.request = request
         self.progress = progress
+        self.kind = _KINDS[request.policy]
         self.monitor = Monitor(str(uuid.uuid4()))
         self.issues = IssueList()
         self.at = ("load", 0, 0)
@@ -201,13 +210,15 @@ class Run:
 
     async def _prepare(self, reader: Session) -> None:
         with self.monitor.phase("load"):
-            preparation = Preparation(reader, self.request, self.issues, self.monitor)
+            preparation = self.kind[0](reader, self.request, self.issues, self.monitor)
             self.prepared: Prepared = await preparation.prepare()
         portfolios = len(self.prepared.plan.id)
         self.status = np.full(portfolios, SKIPPED, dtype=np.uint8)
         self.written = np.zeros(portfolios, dtype=np.int32)
         self.at = ("load", 0, len(self.prepared.chunks))
-        self.stages = Stages(self.request, self.prepared, self.issues, self.monitor)
+        if self.prepared.refused is not None:
+            self.status[self.prepared.refused] = FAILED
+        self.stages = self.kind[1](self.request, self.prepared, self.issues, self.monitor)
 
     async def _go_through(self, reader: Session) -> None:
         if self.request.settings.dry_run or self.prepared.prices is None:
@@ -312,6 +323,7 @@ class Run:
             bytes_by_phase=dict(self.database.bytes),
             analytics=self.request.analytics,
             analytics_off=dict(self.prepared.parts.off),
+            names=self.prepared.names,
         )
 
 

@@ -263,12 +263,17 @@ def _refuse_existing(portfolios: Portfolios, days: Range) -> None:
     if len(stands) == 0:
         return
     row = int(stands[0])
-    name, session = uuid_text(portfolios.id[row]), date_of(int(first.values[row])).isoformat()
+    raise existing_error(portfolios.id[row], int(first.values[row]), len(stands))
+
+
+def existing_error(row: npt.NDArray[np.uint8], day: int, count: int) -> SnapshotExistsError:
+    """Return the error for the first of ``count`` portfolios with a complete snapshot."""
+    name, session = uuid_text(row), date_of(day).isoformat()
     msg = (
         f"portfolio {name} has a complete snapshot of {session}"
-        f" ({len(stands)} portfolios have one in the range), and on_existing is `error`"
+        f" ({count} portfolios have one in the range), and on_existing is `error`"
     )
-    raise SnapshotExistsError(msg, name, session)
+    return SnapshotExistsError(msg, name, session)
 
 
 def uuid_text(row: npt.NDArray[np.uint8]) -> str:

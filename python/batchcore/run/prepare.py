@@ -29,13 +29,16 @@ from batchcore.run.snapshots import with_snapshots
 from batchcore.units import State
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from batchcore.calendar import Calendar
     from batchcore.db.analytic_tables import Parts
+    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.load import Holes, Portfolios
     from batchcore.frames import Prices as Closes
     from batchcore.frames import Text
-    from batchcore.native import Market, SnapshotStore
+    from batchcore.native import Host, Market, SnapshotStore
     from batchcore.run.analyse import Analysis
     from batchcore.run.issues import IssueList
     from batchcore.run.monitor import Monitor
@@ -55,12 +58,14 @@ class Prices:
         previous: The snapshots that portfolios go on from.
         coverage: Of the sessions that were checked (S12).
         analysis: None where nothing is analysed.
+        host: What the policy `legacy` reads beside the frames of a chunk.
     """
 
     market: Market
     previous: SnapshotStore
     coverage: Coverage
     analysis: Analysis | None
+    host: Host | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -75,6 +80,8 @@ class Prepared:
         plan: What each portfolio writes.
         chunks: In the order of ids.
         prices: None where there is nothing to write.
+        names: Of its portfolios, where errors tell them.
+        refused: (n,) bool, portfolios that fail before anything is computed; None is none.
     """
 
     queries: AnalyticQueries
@@ -84,6 +91,8 @@ class Prepared:
     plan: Plan
     chunks: list[Chunk]
     prices: Prices | None
+    names: tuple[str | None, ...] = ()
+    refused: npt.NDArray[np.bool_] | None = None
 
     @property
     def coverage(self) -> Coverage:
@@ -112,12 +121,7 @@ class Preparation:
             CoverageError: the prices of a session have not arrived (S12).
             SnapshotExistsError: one stands where none may (S13).
         """
-        with driver_errors():
-            catalog = await inspect(self.reader.raw, self.settings.schema)
-            writes = not self.settings.dry_run
-            self.parts = check_parts(catalog, self.request.analytics, writes=writes)
-            await check_revision(self.reader.raw, catalog)
-        self.queries = AnalyticQueries(catalog)
+        self.queries = AnalyticQueries(await self._inspect())
         await self.reader.enter("load")
         self.calendar = await self._calendar()
         self.days = self._range()
@@ -134,6 +138,18 @@ class Preparation:
             chunks=plans.chunks(plan, self.settings.chunk_size),
             prices=await self._prices(plan) if plan.works().any() else None,
         )
+
+    async def _inspect(self) -> Catalog:
+        """Return the host's tables, found fit for a run."""
+        with driver_errors():
+            catalog = await inspect(self.reader.raw, self.settings.schema)
+            self._check(catalog)
+            await check_revision(self.reader.raw, catalog)
+        return catalog
+
+    def _check(self, catalog: Catalog) -> None:
+        writes = not self.settings.dry_run
+        self.parts = check_parts(catalog, self.request.analytics, writes=writes)
 
     async def _calendar(self) -> Calendar:
         if self.request.known_calendar is not None:

@@ -87,6 +87,9 @@ def make_request(
         if date is not None and type(date) is not dt.date:
             msg = f"{option} is {date!r}, expected a datetime.date"
             raise ConfigError(msg, option)
+    if policy == "legacy":
+        _check_legacy(calendar, missing=missing, analytics=analytics)
+        analytics = "none"
     if start is not None and end is not None and start > end:
         msg = f"start {start.isoformat()} is after end {end.isoformat()}"
         raise ConfigError(msg, "start")
@@ -107,6 +110,19 @@ def _check(option: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         msg = f"unknown {option} `{value}`, expected one of {', '.join(known)}"
         raise ConfigError(msg, option)
+
+
+def _check_legacy(calendar: str, *, missing: bool, analytics: str) -> None:
+    """Refuse what the policy `legacy` does not have; it writes columns of its own (L32 to L34)."""
+    if calendar != "XNYS":
+        msg = f"calendar is `{calendar}`, expected XNYS: the policy `legacy` knows no other (L2)"
+        raise ConfigError(msg, "calendar")
+    if missing:
+        msg = "the policy `legacy` knows no `missing`: it fills the holes of a range as it is"
+        raise ConfigError(msg, "missing")
+    if analytics in {"full", "every"}:
+        msg = f"analytics is `{analytics}`, which the policy `legacy` does not have"
+        raise ConfigError(msg, "analytics")
 
 
 def _uuids(ids: Sequence[uuid.UUID | str]) -> npt.NDArray[np.uint8]:

@@ -100,6 +100,7 @@ class BatchResult(Mapping[str, Any]):
         bytes_by_phase: Bytes of COPY that came and went.
         analytics: What of the analytics was asked for.
         analytics_off: Part of them -> why it was not done though it was asked for.
+        names: Of the portfolios, under the policy `legacy`.
     """
 
     run_id: str
@@ -123,6 +124,7 @@ class BatchResult(Mapping[str, Any]):
     bytes_by_phase: Mapping[str, int] = field(default_factory=dict)
     analytics: str = "none"
     analytics_off: Mapping[str, str] = field(default_factory=dict)
+    names: tuple[str | None, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -141,7 +143,15 @@ class BatchResult(Mapping[str, Any]):
         return {name: int(counts[code]) for code, name in sorted_names(names) if counts[code]}
 
     def errors(self) -> list[str]:
-        """Return one line for each failed portfolio."""
+        """Return one line for each failed portfolio; under `legacy` for each day that failed."""
+        if self.policy == "legacy":
+            return [
+                f"{self.names[portfolio]}: Failed to create snapshot"
+                for portfolio, code in zip(
+                    self.issues.portfolio.tolist(), self.issues.name.codes.tolist(), strict=True
+                )
+                if self.issues.name.table()[code] in LEGACY_FAILURES
+            ]
         failed = set(np.flatnonzero(self.portfolios.status == FAILED).tolist())
         return [
             f"{issue['portfolio']}: {issue['name']} {issue['detail']} on {issue['session']}"
@@ -232,6 +242,10 @@ NO_CLOSE: Final = "no close at all"
 
 FAILURES: Final = ("out_of_range", "non_finite", "not_representable")
 """Names of issues that fail a portfolio, where they have a session."""
+
+
+LEGACY_FAILURES: Final = (*FAILURES, "missing_value", "no_session")
+"""Names of issues that fail a day of a portfolio under the policy `legacy` (L2, L4)."""
 
 
 def sorted_names(names: list[str]) -> list[tuple[int, str]]:

@@ -15,7 +15,7 @@ from batchcore.db import load as loads
 from batchcore.db.load_analytics import Returns
 from batchcore.db.queries import Selection
 from batchcore.db.save import Batch, Equities, Stamp, encode_batch, stands_already
-from batchcore.native import CancelFlag, roll_forward
+from batchcore.native import CancelFlag, roll_forward, store_snapshots
 from batchcore.run import plan as plans
 from batchcore.run.analyse import ChunkInputs
 from batchcore.run.analytic_inputs import chunk_tables, last_sessions, load_past_returns
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from batchcore.db.engine import Session
     from batchcore.db.load import Existing
-    from batchcore.frames import Events, Flows, Issues, Opening, Positions, Rows
+    from batchcore.frames import Betas, Events, Flows, Issues, Opening, Positions, Previous, Rows
     from batchcore.run.analyse import Analysed, Analysis
     from batchcore.run.issues import IssueList
     from batchcore.run.monitor import Monitor
@@ -41,12 +41,23 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Facts:
-    """What a chunk with anything to write is computed from."""
+    """What a chunk with anything to write is computed from.
+
+    Attributes:
+        positions: Holdings.
+        events: Partial closes.
+        flows: Cash in and out.
+        returns: Daily returns before the run.
+        stored: The snapshots of these portfolios alone, in the place of those of the run.
+        betas: Of its positions, under the policy `legacy`.
+    """
 
     positions: Positions
     events: Events
     flows: Flows
     returns: Returns
+    stored: Previous | None = None
+    betas: Betas | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -178,15 +189,18 @@ class Stages:
             raise
 
     def _rolled(self, facts: Facts, opening: Opening, prices: Prices) -> Rows:
+        own = facts.stored
         return roll_forward(
             prices.market,
             positions=facts.positions,
             events=facts.events,
             flows=facts.flows,
-            previous=prices.previous,
+            previous=prices.previous if own is None else store_snapshots(own),
             opening=opening,
             threads=self.request.settings.threads,
             cancel=self.cancel,
+            host=prices.host,
+            betas=facts.betas,
         )
 
     def _analytic_inputs(

@@ -1,0 +1,196 @@
+"""Each SELECT of the policy `legacy` that `rollforward` does not have, with its columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchcore.db.analytic_queries import AnalyticQueries
+from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES, SNAPSHOTS
+from batchcore.db.benchmarks import TABLE as BENCHMARKS
+from batchcore.db.catalog import Kind
+from batchcore.db.queries import Column, Query, Selection, date_literal, iso_date, text_array
+from batchcore.db.sql import quote_literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+    import numpy.typing as npt
+
+_AMOUNTS = (
+    "equity_balance",
+    "cumulative_pnl",
+    "cumulative_realized_pnl",
+    "cumulative_capital_flow",
+)
+
+
+class LegacyQueries(AnalyticQueries):
+    """The queries of a run under `legacy`."""
+
+    def legacy_portfolios(self, selection: Selection, sessions: npt.NDArray[np.int32]) -> Query:
+        """Return each portfolio with its latest complete row, and those that stand (L3).
+
+        Of those asked for by id, soft-deleted ones come too, marked.
+
+        Args:
+            selection: Which portfolios.
+            sessions: Those on which complete rows are counted.
+        """
+        p = {
+            c: f"p.{self._name('portfolios', c)}"
+            for c in ("id", "name", "equity_balance", "currency", "deleted_at")
+        }
+        portfolio, day, complete = (
+            self._name(SNAPSHOTS, c) for c in ("portfolio_id", "snapshot_date", "is_complete")
+        )
+        rows = self._table(SNAPSHOTS)
+        days = ",".join(iso_date(one) for one in sessions.tolist())
+        wanted = f"{p['deleted_at']} IS NULL"
+        if selection.ids is not None:
+            wanted = selection.condition(p["id"])
+        sql = (
+            f"SELECT {p['id']}, {p['name']}, {p['equity_balance']}, {p['currency']},"  # noqa: S608
+            f" {p['deleted_at']} IS NOT NULL,"
+            f" (SELECT {day} FROM {rows} WHERE {portfolio} = {p['id']} AND {complete}"
+            f" AND isfinite({day}) ORDER BY {day} DESC LIMIT 1),"
+            f" stands.first, COALESCE(stands.count, 0)::int8"
+            f" FROM {self._table('portfolios')} AS p"
+            f" LEFT JOIN (SELECT {portfolio}, min({day}), count(*) FROM {rows}"
+            f" WHERE {complete} AND {day} = ANY('{{{days}}}'::date[])"
+            f" AND {selection.condition(portfolio)} GROUP BY {portfolio})"
+            f" AS stands(id, first, count) ON stands.id = {p['id']}"
+            f" WHERE {wanted}"
+        )
+        return Query(
+            "portfolios",
+            sql,
+            (
+                Column("id", Kind.UUID),
+                Column("name", Kind.TEXT),
+                self._decimal("equity", "portfolios", "equity_balance"),
+                Column("currency", Kind.TEXT),
+                Column("deleted", Kind.BOOL),
+                Column("latest", Kind.DATE),
+                Column("first_stands", Kind.DATE),
+                Column("stands", Kind.INT8),
+            ),
+        )
+
+    def stored(self, selection: Selection, first: int, last: int) -> Query:
+        """Return the rows of a window and the latest before it, complete or not (L3, L5)."""
+        portfolio, day, complete = (
+            self._name(SNAPSHOTS, c) for c in ("portfolio_id", "snapshot_date", "is_complete")
+        )
+        amounts = ", ".join(self._name(SNAPSHOTS, c) for c in _AMOUNTS)
+        read = f"SELECT {portfolio}, {day}, {complete} IS TRUE, {amounts}"
+        rows, own = self._table(SNAPSHOTS), f"p.{self._name('portfolios', 'id')}"
+        sql = (
+            f"{read} FROM {rows} WHERE {selection.condition(portfolio)}"  # noqa: S608  # quoted
+            f" AND {day} BETWEEN {date_literal(first)} AND {date_literal(last)}"
+            f" UNION ALL SELECT earlier.* FROM {self._table('portfolios')} AS p"
+            f" CROSS JOIN LATERAL ({read} FROM {rows} WHERE {portfolio} = {own}"
+            f" AND {day} < {date_literal(first)} AND isfinite({day})"
+            f" ORDER BY {day} DESC LIMIT 1) AS earlier WHERE {selection.condition(own)}"
+        )
+        return Query(
+            "stored",
+            sql,
+            (
+                Column("portfolio_id", Kind.UUID),
+                Column("day", Kind.DATE),
+                Column("complete", Kind.BOOL),
+                *(self._decimal(c, SNAPSHOTS, c) for c in _AMOUNTS),
+            ),
+        )
+
+    def all_positions(self, selection: Selection) -> Query:
+        """Return the positions of a chunk, soft-deleted ones too."""
+        read = (
+            Column("id", Kind.UUID),
+            Column("portfolio_id", Kind.UUID),
+            Column("symbol", Kind.TEXT),
+            Column("position_type", Kind.TEXT),
+            self._decimal("quantity", "positions", "quantity"),
+            self._decimal("entry_price", "positions", "entry_price"),
+            Column("entry_date", Kind.DATE),
+            Column("exit_date", Kind.DATE),
+            Column("investment_class", Kind.TEXT),
+            self._decimal("market_value", "positions", "market_value"),
+            self._decimal("last_price", "positions", "last_price"),
+        )
+        names = ", ".join(self._name("positions", column.name) for column in read)
+        sql = (
+            f"SELECT {names}, {self._name('positions', 'deleted_at')} IS NOT NULL"  # noqa: S608
+            f" FROM {self._table('positions')}"
+            f" WHERE {selection.condition(self._name('positions', 'portfolio_id'))}"
+        )
+        return Query("positions", sql, (*read, Column("deleted", Kind.BOOL)))
+
+    def last_closes(self, symbols: Iterable[str], before: int) -> Query:
+        """Return of each symbol, exactly as spelt, the last close before a day (L26)."""
+        symbol, day, close = self._price_names()
+        sql = (
+            f"SELECT wanted.symbol, earlier.day, earlier.close"  # noqa: S608  # quoted
+            f" FROM unnest({text_array(symbols)}::text[]) AS wanted(symbol)"
+            f" CROSS JOIN LATERAL (SELECT {day}, {close} FROM {self._table('market_data_cache')}"
+            f" WHERE {symbol} = wanted.symbol AND {day} < {date_literal(before)}"
+            f" AND isfinite({day}) AND {self._readable('market_data_cache', 'close')}"
+            f" ORDER BY {day} DESC LIMIT 1) AS earlier(day, close)"
+        )
+        return Query("last_closes", sql, self._price_columns())
+
+    def spelt_profiles(self, symbols: Iterable[str]) -> Query:
+        """Return the profiles of symbols, exactly as spelt (L32, L33)."""
+        name = {c: self._name(PROFILES, c) for c in ("symbol", "beta", "sector", "is_etf")}
+        sql = (
+            f"SELECT {name['symbol']}, {name['beta']}, {name['sector']},"  # noqa: S608  # quoted
+            f" {name['is_etf']} IS TRUE FROM {self._table(PROFILES)}"
+            f" WHERE {name['symbol']} = ANY({text_array(symbols)})"
+        )
+        return Query(
+            "profiles",
+            sql,
+            (
+                Column("symbol", Kind.TEXT),
+                self._decimal("beta", PROFILES, "beta"),
+                Column("sector", Kind.TEXT),
+                Column("is_etf", Kind.BOOL),
+            ),
+        )
+
+    def newest_betas(self, selection: Selection) -> Query:
+        """Return of each position of a chunk its betas of the newest date (L32)."""
+        position, day, beta = (
+            f"b.{self._name(POSITION_BETAS, c)}" for c in ("position_id", "calc_date", "beta")
+        )
+        p = {
+            c: f"p.{self._name('positions', c)}"
+            for c in ("id", "portfolio_id", "deleted_at", "exit_date")
+        }
+        sql = (
+            f"SELECT position, day, beta FROM (SELECT {position}, {day}, {beta},"  # noqa: S608
+            f" rank() OVER (PARTITION BY {position} ORDER BY {day} DESC)"
+            f" FROM {self._table('positions')} AS p"
+            f" JOIN {self._table(POSITION_BETAS)} AS b ON {position} = {p['id']}"
+            f" WHERE {p['deleted_at']} IS NULL AND {p['exit_date']} IS NULL"
+            f" AND {day} IS NOT NULL AND {selection.condition(p['portfolio_id'])}"
+            f") AS newest(position, day, beta, rank) WHERE rank = 1"
+        )
+        return Query(
+            "betas",
+            sql,
+            (
+                Column("position_id", Kind.UUID),
+                Column("day", Kind.DATE),
+                self._decimal("beta", POSITION_BETAS, "beta"),
+            ),
+        )
+
+    def has_benchmark(self, code: str) -> Query:
+        """Return whether there is any weight of a benchmark (L34)."""
+        sql = (
+            f"SELECT EXISTS (SELECT FROM {self._table(BENCHMARKS)}"  # noqa: S608  # quoted
+            f" WHERE {self._name(BENCHMARKS, 'benchmark_code')} = {quote_literal(code)})"
+        )
+        return Query("benchmark", sql, (Column("there", Kind.BOOL),))

@@ -1,0 +1,167 @@
+"""What the policy `legacy` reads, as frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
+from batchcore.db.benchmarks import TABLE as BENCHMARKS
+from batchcore.db.load import joined_prices, load, load_prices, sorted_ids, taken
+from batchcore.frames import Betas, Decimals, Positions, Previous, Prices, Profiles, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy.typing as npt
+
+    from batchcore.db.engine import Session
+    from batchcore.db.legacy_queries import LegacyQueries
+    from batchcore.db.queries import Selection
+    from batchcore.frames import Days
+
+BENCHMARK: Final = "SP500"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LegacyPortfolios:
+    """The portfolios of a run, sorted by id.
+
+    Attributes:
+        id: (n, 16) uint8, ascending.
+        name: As stored.
+        equity: `portfolios.equity_balance`.
+        currency: As stored.
+        deleted: (n,) bool; True only for portfolios that were asked for by id.
+        latest: Date of the latest complete row, on a session or not.
+        first_stands: Date of the first complete row on the sessions of the range.
+        stands: (n,) int64, how many there are.
+    """
+
+    id: npt.NDArray[np.uint8]
+    name: Text
+    equity: Decimals
+    currency: Text
+    deleted: npt.NDArray[np.bool_]
+    latest: Days
+    first_stands: Days
+    stands: npt.NDArray[np.int64]
+
+
+async def load_legacy_portfolios(
+    session: Session,
+    queries: LegacyQueries,
+    selection: Selection,
+    sessions: npt.NDArray[np.int32],
+) -> LegacyPortfolios:
+    """Return the portfolios of a run, and which of them have complete rows on some sessions."""
+    columns = await load(session, queries.legacy_portfolios(selection, sessions))
+    order = sorted_ids(columns["id"])
+    sorted_columns: dict[str, Any] = {name: taken(columns[name], order) for name in columns}
+    return LegacyPortfolios(
+        **sorted_columns | {"deleted": sorted_columns["deleted"].astype(np.bool_)}
+    )
+
+
+async def load_stored(
+    session: Session, queries: LegacyQueries, selection: Selection, first: int, last: int
+) -> Previous:
+    """Return the rows of a window and the latest before it, complete or not (L3, L5)."""
+    columns = await load(session, queries.stored(selection, first, last))
+    return Previous(
+        portfolio_id=columns["portfolio_id"],
+        day=columns["day"].values,
+        equity=columns["equity_balance"],
+        cumulative_pnl=columns["cumulative_pnl"],
+        cumulative_realized_pnl=columns["cumulative_realized_pnl"],
+        cumulative_capital_flow=columns["cumulative_capital_flow"],
+        is_complete=columns["complete"].astype(np.bool_),
+    )
+
+
+async def load_all_positions(
+    session: Session, queries: LegacyQueries, selection: Selection
+) -> Positions:
+    """Return the positions of a chunk, soft-deleted ones too."""
+    columns = await load(session, queries.all_positions(selection))
+    return Positions(
+        id=columns["id"],
+        portfolio_id=columns["portfolio_id"],
+        symbol=columns["symbol"],
+        position_type=columns["position_type"],
+        quantity=columns["quantity"],
+        entry_price=columns["entry_price"],
+        entry_day=columns["entry_date"],
+        exit_day=columns["exit_date"],
+        investment_class=columns["investment_class"],
+        market_value=columns["market_value"],
+        last_price=columns["last_price"],
+        deleted=columns["deleted"].astype(np.bool_),
+    )
+
+
+def upper(symbol: str) -> str:
+    """Return a symbol with the letters a to z in upper case, and nothing else changed."""
+    return symbol.encode().upper().decode()
+
+
+async def load_legacy_closes(
+    session: Session, queries: LegacyQueries, symbols: Iterable[str], first: int, last: int
+) -> Prices:
+    """Return every finite close of symbols in a window, and the last one before it (L10 to L26).
+
+    Args:
+        session: In the transaction of the run.
+        queries: On the tables of the host.
+        symbols: As spelt on positions; their closes under the same spelling and in upper case.
+        first: First day of the window.
+        last: Last day of the window.
+    """
+    spelt = set(symbols)
+    uppers = sorted({upper(symbol) for symbol in spelt})
+    within = await load_prices(session, queries, sorted({*spelt, *uppers}), first, last)
+    before = Prices(**await load(session, queries.last_closes(uppers, first)))
+    return joined_prices([within, before])
+
+
+async def load_spelt_profiles(
+    session: Session, queries: LegacyQueries, symbols: Iterable[str]
+) -> Profiles | None:
+    """Return the profiles of symbols as spelt and in upper case (L32, L33); None without a table.
+
+    Of the columns only those that the policy reads have values.
+    """
+    if not queries.has_table(PROFILES):
+        return None
+    spelt = set(symbols)
+    wanted = sorted({*spelt, *map(upper, spelt)})
+    columns = await load(session, queries.spelt_profiles(wanted))
+    rows = len(columns["is_etf"])
+    no_text = Text.of([None] * rows)
+    return Profiles(
+        symbol=columns["symbol"],
+        name=no_text,
+        beta=columns["beta"],
+        sector=columns["sector"],
+        industry=no_text,
+        country=no_text,
+        market_cap=Decimals.nulls(rows),
+        is_etf=columns["is_etf"].astype(np.bool_),
+    )
+
+
+async def load_betas(session: Session, queries: LegacyQueries, selection: Selection) -> Betas:
+    """Return of each position of a chunk its betas of the newest date; none without a table."""
+    if not queries.has_table(POSITION_BETAS):
+        return Betas.none()
+    return Betas(**await load(session, queries.newest_betas(selection)))
+
+
+async def load_has_benchmark(session: Session, queries: LegacyQueries) -> bool:
+    """Return whether there is any weight of SP500 (L34)."""
+    if not queries.has_table(BENCHMARKS):
+        return False
+    columns = await load(session, queries.has_benchmark(BENCHMARK))
+    return bool(columns["there"][0])

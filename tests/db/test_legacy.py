@@ -1,0 +1,304 @@
+"""The policy `legacy` on a real server: what a run stores equals the reference, cell by cell."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+
+import batchcore
+from batchcore import calendar as calendars
+from batchcore.config import Schema, Settings
+from batchcore.errors import SchemaError, SnapshotExistsError
+from support import database, legacy_host
+from support.generate import MONDAY
+from support.generate_legacy import LegacyGenerator
+from support.legacy_frames import Run
+from support.legacy_host import after, assert_left, assert_told, by_reference, source_of
+from support.outcome import LOOSE, seeded
+from support.worked_legacy import CASES, Case, P, jan, portfolio, position, snapshot
+
+if TYPE_CHECKING:
+    from batchcore.reference import legacy
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+SESSIONS = calendars.load("XNYS").sessions(MONDAY - 60, MONDAY + 60).tolist()
+EVERY_CASE = pytest.mark.parametrize(
+    "case", CASES, ids=[f"{case.rule} {case.name}" for case in CASES]
+)
+
+
+def settings(run: Run, schema: Schema, **options: int | None) -> Settings:
+    return Settings(schema=schema, today=calendars.date_of(run.today), **options)  # type: ignore[arg-type]
+
+
+def schema_of(run: Run) -> Schema:
+    """Return the scales of a run as those of a host that declares none."""
+    scales = run.scales
+    return Schema(
+        scales={
+            **LOOSE.scales,
+            "positions.quantity": scales.quantity,
+            "positions.entry_price": scales.price,
+            "positions.market_value": scales.money,
+            "market_data_cache.close": scales.close,
+            "equity_changes.amount": scales.money,
+            "position_realized_events.realized_pnl": scales.money,
+        }
+    )
+
+
+async def run_days(
+    url: str, run: Run, first: int, last: int, schema: Schema, **options: int | None
+) -> batchcore.BatchResult:
+    """Run a range, one session with the cached prices of the run."""
+    start, end = calendars.date_of(first), calendars.date_of(last)
+    if run.cached:
+        assert start == end
+        calculator = batchcore.PnLCalculator(settings(run, schema, **options), policy="legacy")
+        return await calculator.calculate_all_portfolios_pnl(start, url, price_cache=source_of(run))
+    return await batchcore.run_batch(
+        url, start, end, policy="legacy", settings=settings(run, schema, **options)
+    )
+
+
+async def check(  # a run over a range
+    url: str, run: Run, first: int, last: int, schema: Schema, **options: int | None
+) -> dict[str, legacy.Result]:
+    """Run a range and compare with the reference; return what it says."""
+    days = [day for day in SESSIONS if first <= day <= last]
+    results = by_reference(run, days or range(first, last + 1), SESSIONS)
+    before = await database.snapshots(url)
+    result = await run_days(url, run, first, last, schema, **options)
+    assert_told(result, results)
+    await assert_left(url, before, results)
+    return results
+
+
+def run_of(case: Case) -> Run:
+    return Run(
+        portfolios=(case.portfolio,),
+        prices=case.prices,
+        days=tuple(map(jan, case.days)),
+        today=jan(case.today),
+        cached={(symbol, jan(on)): Decimal(text) for (symbol, on), text in case.cached.items()},
+        profiles=case.profiles,
+        has_benchmark=case.has_benchmark,
+        scales=case.scales,
+    )
+
+
+@EVERY_CASE
+async def test_a_worked_case_day_by_day(same_loose_host: str, case: Case) -> None:
+    run = run_of(case)
+    await legacy_host.fill(same_loose_host, run)
+    rows: list[legacy.Row] = []
+    for day in run.days:
+        results = await check(same_loose_host, run, day, day, schema_of(run))
+        rows += results["p"].rows
+        run = after(run, results)
+    assert [str(row) for row in rows] == [str(row) for row in case.rows]
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_run_leaves_what_the_reference_says(same_loose_host: str, seed: int) -> None:
+    made = LegacyGenerator(seeded(f"legacy {seed}").randint).any_legacy_run()
+    random = seeded(f"range {seed}")
+    run = replace(made, cached={})
+    first = MONDAY + random.randint(-4, 8)
+    last = first + random.randint(0, 10)
+    chunk_size = random.choice((None, 1, 2))
+    await legacy_host.fill(same_loose_host, run)
+    results = await check(same_loose_host, run, first, last, LOOSE, chunk_size=chunk_size)
+    # Once more: what is there stands, what failed fails again.
+    await check(same_loose_host, after(run, results), first, last, LOOSE, chunk_size=chunk_size)
+
+
+@pytest.mark.parametrize("seed", range(15))
+async def test_run_of_one_day_after_the_other_leaves_the_same(
+    same_loose_host: str, seed: int
+) -> None:
+    run = LegacyGenerator(seeded(f"days {seed}").randint).any_legacy_run()
+    await legacy_host.fill(same_loose_host, run)
+    for day in range(MONDAY - 1, MONDAY + 6):
+        run = after(run, await check(same_loose_host, run, day, day, LOOSE))
+
+
+def plain(*portfolios: legacy.Portfolio, today: int = 60) -> Run:
+    prices = tuple(("AAA", jan(on), Decimal(on + 5)) for on in (2, 5, 6, 7, 8, 9))
+    return Run(portfolios, prices, days=(jan(5),), today=jan(today))
+
+
+def named(name: str, *snapshots: legacy.Snapshot, deleted: bool = False) -> legacy.Portfolio:
+    return replace(portfolio(position(), snapshots=snapshots or (P,), deleted=deleted), name=name)
+
+
+async def test_without_dates_each_portfolio_goes_on_after_its_latest_complete_row(
+    same_host: str,
+) -> None:
+    run = plain(named("p"), named("q", P, snapshot(7, "1500"), snapshot(8, "9", is_complete=False)))
+    run = replace(
+        run, portfolios=(*run.portfolios, replace(named("r"), snapshots=())), today=jan(9)
+    )
+    await legacy_host.fill(same_host, run)
+    before = await database.snapshots(same_host)
+
+    result = await batchcore.run_batch(
+        same_host, policy="legacy", settings=Settings(today=dt.date(2026, 1, 9))
+    )
+
+    days = {"p": (5, 6, 7, 8, 9), "q": (8, 9), "r": (9,)}
+    results = {
+        name: by_reference(run, [jan(on) for on in own], SESSIONS)[name]
+        for name, own in days.items()
+    }
+    assert_told(result, results)
+    await assert_left(same_host, before, results)
+    # 1500 + 10 x (13 - 12) on the 8th, + 10 on the 9th
+    assert results["q"].equity_balance == Decimal(1520)
+
+
+async def test_holes_are_filled_and_later_rows_stand(same_host: str) -> None:
+    run = plain(named("p", P, snapshot(7, "5000"), snapshot(8, "6000")))
+    await legacy_host.fill(same_host, run)
+    results = await check(same_host, run, jan(5), jan(9), Schema())
+    assert [row.day for row in results["p"].rows] == [jan(5), jan(6), jan(9)]
+    # The 5th and 6th go on from 1000, the 9th from 6000.
+    assert [row.equity_balance for row in results["p"].rows] == [1030, 1040, 6010]
+
+
+async def test_replace_computes_the_rows_of_the_range_and_no_others(same_host: str) -> None:
+    run = plain(named("p", P, snapshot(5, "5000"), snapshot(6, "6000"), snapshot(7, "7000")))
+    await legacy_host.fill(same_host, run)
+    before = await database.snapshots(same_host)
+
+    result = await batchcore.run_batch(
+        same_host,
+        dt.date(2026, 1, 5),
+        dt.date(2026, 1, 6),
+        policy="legacy",
+        on_existing="replace",
+        settings=settings(run, Schema()),
+    )
+
+    gone = plain(named("p", P, snapshot(7, "7000")))
+    results = by_reference(gone, [jan(5), jan(6)], SESSIONS)
+    assert_told(result, results)
+    await assert_left(same_host, before, results)
+    # 1000 + 10 x (10 - 7), + 10; the column has the equity of the last day that was run (L7)
+    assert results["p"].equity_balance == Decimal(1040)
+
+
+async def test_error_refuses_a_complete_row_in_the_range(same_host: str) -> None:
+    run = plain(named("p", P, snapshot(6, "5000")))
+    await legacy_host.fill(same_host, run)
+    before = await database.snapshots(same_host)
+    with pytest.raises(SnapshotExistsError) as caught:
+        await batchcore.run_batch(
+            same_host,
+            dt.date(2026, 1, 5),
+            dt.date(2026, 1, 7),
+            policy="legacy",
+            on_existing="error",
+            settings=settings(run, Schema()),
+        )
+    assert caught.value.session == "2026-01-06"
+    assert await database.snapshots(same_host) == before
+
+
+async def test_range_without_a_session_fails_each_portfolio_asked_for(same_host: str) -> None:
+    run = plain(named("one"), named("gone", deleted=True), named("two"))
+    await legacy_host.fill(same_host, run)
+    result = await batchcore.run_batch(
+        same_host, dt.date(2026, 1, 3), dt.date(2026, 1, 3), policy="legacy"
+    )
+    assert sorted(result["errors"]) == [
+        "one: Failed to create snapshot",
+        "two: Failed to create snapshot",
+    ]
+    assert (result["success"], result["portfolios_processed"], result.rows_written) == (False, 0, 0)
+    assert len(await database.snapshots(same_host)) == 3
+
+
+async def test_soft_deleted_portfolio_is_not_processed_when_listed(same_host: str) -> None:
+    run = plain(named("gone", deleted=True))
+    await legacy_host.fill(same_host, run)
+    result = await batchcore.run_batch(
+        same_host,
+        dt.date(2026, 1, 5),
+        dt.date(2026, 1, 5),
+        [database.key("gone")],
+        policy="legacy",
+    )
+    assert (result.rows_written, result.failed, result["errors"]) == (0, 0, [])
+
+
+async def test_optional_tables_that_are_absent_are_as_if_empty(host: str) -> None:
+    held = replace(named("p"), positions=(position(market_value="100", last_price="10"),))
+    run = replace(plain(held, today=5), has_benchmark=False)
+    await legacy_host.fill(host, run)
+    async with database.connected(host) as connection:
+        await connection.execute(
+            "DROP TABLE company_profiles, position_market_betas, benchmarks_sector_weights,"
+            " position_realized_events, equity_changes"
+        )
+    results = await check(host, run, jan(5), jan(5), Schema())
+    assert results["p"].rows[0].hhi is None
+
+
+async def test_missing_column_of_the_policy_is_told_before_anything_is_read(host: str) -> None:
+    async with database.connected(host) as connection:
+        await connection.execute("ALTER TABLE portfolio_snapshots DROP COLUMN portfolio_vega")
+    with pytest.raises(SchemaError, match="portfolio_vega"):
+        await batchcore.run_batch(host, policy="legacy")
+
+
+async def test_jsonb_holds_the_same_weights(host: str) -> None:
+    held = replace(
+        named("p"),
+        positions=(
+            position(market_value="100", investment_class="OPTIONS"),
+            position(market_value="0.10"),
+        ),
+    )
+    run = replace(plain(held, today=5), profiles={})
+    await legacy_host.fill(host, run)
+    async with database.connected(host) as connection:
+        await connection.execute(
+            "ALTER TABLE portfolio_snapshots ALTER sector_exposure TYPE jsonb"
+            " USING sector_exposure::jsonb"
+        )
+    results = await check(host, run, jan(5), jan(5), Schema())
+    # 1000 + 2 x 10 x (10 - 7) = 1060; 100 / 1060 to 28 digits, then binary64
+    assert results["p"].rows[0].sector_exposure == {"Unclassified": 0.09433962264150944}
+
+
+async def test_dry_run_tells_what_would_be_written(same_host: str) -> None:
+    run = plain(named("p", P, snapshot(6, "5000")))
+    await legacy_host.fill(same_host, run)
+    before = await database.snapshots(same_host)
+    result = await batchcore.run_batch(
+        same_host,
+        dt.date(2026, 1, 5),
+        dt.date(2026, 1, 7),
+        policy="legacy",
+        settings=Settings(dry_run=True, today=dt.date(2026, 1, 9)),
+    )
+    assert result.portfolios.sessions_planned.tolist() == [2]
+    assert await database.snapshots(same_host) == before
+
+
+async def test_run_in_the_transaction_of_the_caller(same_host: str) -> None:
+    run = plain(named("p"))
+    await legacy_host.fill(same_host, run)
+    before = await database.snapshots(same_host)
+    calculator = batchcore.PnLCalculator(settings(run, Schema()), policy="legacy")
+    async with database.connected(same_host) as connection, connection.transaction():
+        result = await calculator.calculate_all_portfolios_pnl(dt.date(2026, 1, 5), connection)
+    results = by_reference(run, [jan(5)], SESSIONS)
+    assert_told(result, results)
+    await assert_left(same_host, before, results)

@@ -1,0 +1,287 @@
+"""A host's tables filled for the policy `legacy`, and what a run must leave in them.
+
+As in `support.database`, nothing here goes through the native decoder or encoder.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from batchcore.reference import legacy
+from batchcore.units import State
+from support import database, legacy_frames
+from support.database import MOMENT, OWN_COLUMNS, comparable, date, key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from batchcore import reference as ref
+    from batchcore.frames import Prices
+    from batchcore.run.result import BatchResult
+    from support.legacy_frames import Run
+
+STAMPS = {"id", "portfolio_id", "snapshot_date", "created_at"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Cached prices of a run, as a caller hands them in."""
+
+    frame: Prices
+
+    def to_frame(self) -> Prices:
+        return self.frame
+
+    def covers(self, symbol: str, first_day: int, last_day: int) -> bool:  # noqa: ARG002
+        return False
+
+
+def source_of(run: Run) -> Source:
+    frame = legacy_frames.inputs(run).cached
+    assert frame is not None
+    return Source(frame)
+
+
+async def fill(url: str, run: Run) -> None:
+    """Write the rows of a run; ids of positions ascend in the order in which they are held."""
+    held = [
+        (portfolio, uuid.UUID(int=number), position)
+        for number, (portfolio, position) in enumerate(
+            (portfolio, position)
+            for portfolio in run.portfolios
+            for position in portfolio.positions
+        )
+    ]
+    tables: dict[str, list[dict[str, Any]]] = {
+        "portfolios": [_portfolio(portfolio) for portfolio in run.portfolios],
+        "positions": [_position(owner, own, position) for owner, own, position in held],
+        "position_realized_events": [
+            {
+                "id": uuid.uuid4(),
+                "position_id": own,
+                "portfolio_id": key(owner.name),
+                "trade_date": date(event.day),
+                "quantity_closed": Decimal(1),
+                "realized_pnl": event.realized,
+                "created_at": MOMENT,
+            }
+            for owner, own, position in held
+            for event in position.events
+        ],
+        "equity_changes": [
+            {
+                "id": uuid.uuid4(),
+                "portfolio_id": key(portfolio.name),
+                "change_type": flow.change_type,
+                "amount": flow.amount,
+                "change_date": date(flow.day),
+                "created_by_user_id": uuid.uuid4(),
+                "created_at": MOMENT,
+                "updated_at": MOMENT,
+            }
+            for portfolio in run.portfolios
+            for flow in portfolio.flows
+        ],
+        "portfolio_snapshots": [
+            _snapshot(portfolio.name, row)
+            for portfolio in run.portfolios
+            for row in portfolio.snapshots
+        ],
+        "company_profiles": [
+            {
+                "symbol": symbol,
+                "beta": profile.beta,
+                "sector": profile.sector,
+                "is_etf": profile.is_etf,
+                "last_updated": MOMENT,
+                "data_source": "test",
+                "created_at": MOMENT,
+                "updated_at": MOMENT,
+            }
+            for symbol, profile in run.profiles.items()
+        ],
+        "position_market_betas": [
+            {
+                "id": uuid.uuid4(),
+                "portfolio_id": key(owner.name),
+                "position_id": own,
+                "calc_date": date(beta.day),
+                "beta": beta.beta,
+                "observations": 90,
+                "window_days": number,
+                "method": "test",
+                "market_index": "SPY",
+                "created_at": MOMENT,
+                "updated_at": MOMENT,
+            }
+            for owner, own, position in held
+            for number, beta in enumerate(position.betas)
+        ],
+        "benchmarks_sector_weights": [
+            {
+                "id": uuid.uuid4(),
+                "benchmark_code": code,
+                "asof_date": date(0),
+                "sector": "Energy",
+                "weight": Decimal(1),
+                "data_source": "test",
+                "created_at": MOMENT,
+                "updated_at": MOMENT,
+            }
+            for code in ("NDX", *["SP500"] * run.has_benchmark)
+        ],
+    }
+    async with database.connected(url) as connection:
+        for table, rows in tables.items():
+            if rows:
+                records = [tuple(row.values()) for row in rows]
+                await connection.copy_records_to_table(
+                    table, records=records, columns=list(rows[0])
+                )
+        await database.add_prices(connection, run.prices)
+
+
+def _portfolio(portfolio: legacy.Portfolio) -> dict[str, Any]:
+    return {
+        "id": key(portfolio.name),
+        "user_id": uuid.uuid4(),
+        "name": portfolio.name,
+        "account_name": portfolio.name,
+        "account_type": "taxable",
+        "currency": "USD",
+        "equity_balance": portfolio.equity_balance,
+        "created_at": MOMENT,
+        "updated_at": MOMENT,
+        "deleted_at": MOMENT if portfolio.deleted else None,
+    }
+
+
+def _position(owner: legacy.Portfolio, own: uuid.UUID, position: ref.Position) -> dict[str, Any]:
+    return {
+        "id": own,
+        "portfolio_id": key(owner.name),
+        "symbol": position.symbol,
+        "position_type": position.position_type,
+        "quantity": position.quantity,
+        "entry_price": position.entry_price,
+        "entry_date": date(position.entry_day),
+        "exit_price": position.exit_price,
+        "exit_date": date(position.exit_day),
+        "expiration_date": date(position.expiration_day),
+        "investment_class": position.investment_class,
+        "market_value": position.market_value,
+        "last_price": position.last_price,
+        "created_at": MOMENT,
+        "updated_at": MOMENT,
+        "deleted_at": MOMENT if position.deleted else None,
+    }
+
+
+def _snapshot(owner: str, row: legacy.Snapshot) -> dict[str, Any]:
+    nothing = ("total_value", "cash_value", "long_value", "short_value", "gross_exposure")
+    return {
+        "id": key(f"{owner} on {row.day}"),
+        "portfolio_id": key(owner),
+        "snapshot_date": date(row.day),
+        **dict.fromkeys((*nothing, "net_exposure"), Decimal("-7.77")),
+        "equity_balance": row.equity,
+        "cumulative_pnl": row.cumulative_pnl,
+        "cumulative_realized_pnl": row.cumulative_realized_pnl,
+        "cumulative_capital_flow": row.cumulative_capital_flow,
+        "num_positions": 77,
+        "num_long_positions": 77,
+        "num_short_positions": 77,
+        "sector_exposure": "null",
+        "hhi": Decimal("77.0000"),
+        "is_complete": row.is_complete,
+        "created_at": MOMENT,
+        **OWN_COLUMNS,
+    }
+
+
+def by_reference(
+    run: Run, days: Sequence[int], sessions: Iterable[int]
+) -> dict[str, legacy.Result]:
+    """Return what a run over some days does to each portfolio, by name."""
+    shared = legacy.Shared(
+        prices=legacy.closes(run.prices, run.scales),
+        calendar=frozenset(sessions),
+        today=run.today,
+        cached=run.cached,
+        profiles=run.profiles,
+        has_benchmark=run.has_benchmark,
+    )
+    return {one.name: legacy.roll(one, shared, days, run.scales) for one in run.portfolios}
+
+
+def after(run: Run, results: dict[str, legacy.Result]) -> Run:
+    """Return a run on the tables that another has left."""
+    portfolios = tuple(
+        one if one.deleted else legacy_frames.after(one, results[one.name])
+        for one in run.portfolios
+    )
+    return legacy_frames.replaced(run, portfolios, run.days)
+
+
+async def assert_left(
+    url: str, before: database.Snapshots, results: dict[str, legacy.Result]
+) -> None:
+    """Assert that the tables hold what the reference says, and else what they held."""
+    stored = await database.snapshots(url)
+    expected = {
+        (key(name), row.day): cells(row) for name, result in results.items() for row in result.rows
+    }
+    assert set(stored) == set(before) | set(expected)
+    for at, row in stored.items():
+        if at not in expected:
+            assert row == before[at]
+            continue
+        want = {**dict.fromkeys(row), **expected[at]}
+        found = {name: loaded(name, cell) for name, cell in row.items()}
+        assert {name: str(cell) for name, cell in found.items() if name not in STAMPS} == {
+            name: str(cell) for name, cell in want.items() if name not in STAMPS
+        }
+        if at in before:
+            assert (row["id"], row["created_at"]) == (before[at]["id"], before[at]["created_at"])
+    equities = {key(name): result.equity_balance for name, result in results.items()}
+    found_equities = await database.equities(url)
+    assert found_equities == {own: comparable(cell) for own, cell in equities.items()}
+
+
+def cells(row: legacy.Row) -> dict[str, Any]:
+    """Return the columns of a row of the reference by name; names of sectors ascend."""
+    return {item.name: getattr(row, item.name) for item in fields(row) if item.name != "day"}
+
+
+def loaded(name: str, cell: Any) -> Any:
+    """Return a cell, JSON as the object that it tells."""
+    return json.loads(cell) if name == "sector_exposure" and cell is not None else cell
+
+
+def assert_told(result: BatchResult, results: dict[str, legacy.Result]) -> None:
+    """Assert that a report tells the failures that the reference has."""
+    names = {key(name).bytes: name for name in results}
+    owner = [names[own.tobytes()] for own in result.portfolios.id]
+    told: Counter[Any] = Counter()
+    issues = result.issues
+    for row, (name, symbol) in enumerate(
+        zip(issues.name.texts(), issues.symbol.texts(), strict=True)
+    ):
+        if issues.portfolio[row] >= 0 and issues.day.state[row] == State.VALUE:
+            told[owner[issues.portfolio[row]], name, symbol, int(issues.day.values[row])] += 1
+    assert told == Counter(
+        (name, issue.name, issue.symbol, issue.day)
+        for name, found in results.items()
+        for issue in found.failures
+    )
+    assert Counter(result.errors()) == Counter(
+        error for found in results.values() for error in found.errors
+    )
+    assert result.failed == sum(len(found.failures) > 0 for found in results.values())
+    assert result.rows_written == sum(len(found.rows) for found in results.values())
+    assert result["success"] == (result.failed == 0)
