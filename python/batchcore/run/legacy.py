@@ -156,7 +156,13 @@ class LegacyPreparation(Preparation):
             goes_on = latest.state == State.VALUE
             first_day[goes_on] = latest.values[goes_on] + 1
         last_day = np.full(count, days.end, dtype=np.int32)
-        last_day[portfolios.deleted] = np.iinfo(np.int32).min  # skipped (L1)
+        stands = portfolios.stands
+        if self.request.replaces:
+            stands = np.zeros(count, dtype=np.int64)
+        idle = portfolios.deleted  # skipped (L1), as those are whose rows all stand (L3)
+        if days.start is not None:
+            idle = idle | (stands >= len(self._sessions()))
+        last_day[idle] = np.iinfo(np.int32).min
         busy = first_day <= last_day
         sessions = np.zeros(0, dtype=np.int32)
         if busy.any():
@@ -178,7 +184,7 @@ class LegacyPreparation(Preparation):
             deleted=portfolios.deleted,
             price_first=int(sessions[0]) if len(sessions) else 0,
             price_last=int(sessions[-1]) if len(sessions) else 0,
-            stands=np.zeros(count, dtype=np.int64) if self.request.replaces else portfolios.stands,
+            stands=stands,
         )
 
     def _refuse_no_sessions(self, portfolios: LegacyPortfolios) -> None:
