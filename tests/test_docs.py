@@ -24,6 +24,9 @@ import typer
 import batchcore
 from batchcore import cli, compute, demo, errors
 from batchcore import reference as ref
+from batchcore.audit.causes import CAUSES
+from batchcore.audit.compare import REASONS
+from batchcore.audit.result import ColumnCounts, Difference
 from batchcore.db.migrate import migrate
 from batchcore.run.result import PortfolioResults
 from batchcore.units import Mark
@@ -85,8 +88,9 @@ def named_issues() -> set[str]:
     core = (ROOT / "rust/core/src/pnl/issue.rs").read_text()
     names = set(re.findall(r'Self::\w+ => "(\w+)"', core))
     for path in (ROOT / "python/batchcore/run").glob("*.py"):
-        calls = re.findall(r"\badd_(?:noticed|one|told)\(\s*\"(\w+)\"", path.read_text())
-        names.update(calls)
+        text = path.read_text()
+        names.update(re.findall(r"\badd_(?:noticed|one|told)\(\s*\"(\w+)\"", text))
+        names.update(re.findall(r"\"(\w+_out_of_range)\"", text))
     return names | {"stale", "unpriced"}
 
 
@@ -357,6 +361,9 @@ def test_every_public_name_is_told() -> None:
         ("Settings", batchcore.Settings),
         ("Schema", batchcore.Schema),
         ("BatchResult", batchcore.BatchResult),
+        ("verify", batchcore.VerifyResult),
+        ("verify", ColumnCounts),
+        ("verify", Difference),
         ("BatchResult", PortfolioResults),
         ("One portfolio", batchcore.SectorTagResult),
         *(
@@ -388,11 +395,27 @@ def test_every_argument_of_a_run_is_told() -> None:
     assert names == list(inspect.signature(batchcore.run_batch).parameters)
 
 
+def told_first(title: str) -> list[str]:
+    """Return the names in the first column of the tables of a section."""
+    found = re.findall(r"^\| `(\w+)`(?:, `(\w+)`)? \|", section(API, title), re.MULTILINE)
+    return [name for pair in found for name in pair if name]
+
+
+def test_every_argument_of_a_verification_is_told() -> None:
+    names = list(inspect.signature(batchcore.verify).parameters)
+    assert told_first("verify")[: len(names)] == names
+
+
+def test_every_cause_and_reason_is_told() -> None:
+    told = told_first("verify")
+    assert told[-len(CAUSES) - len(REASONS) :] == [*CAUSES, *REASONS]
+
+
 def test_every_command_and_option_is_told() -> None:
     text = section(API, "The command line")
     told = set(re.findall(r"`(\w+)`", text)), set(re.findall(r"(--[\w-]+)", text))
     assert sorted(set(command_line().commands) - told[0]) == []
-    for name in ("run", "plan"):
+    for name in ("run", "plan", "verify"):
         options = {text for option in command_line().commands[name].params for text in option.opts}
         assert {option for option in options if option.startswith("--")} - {"--verbose"} <= told[1]
 

@@ -70,7 +70,7 @@ def test_a1() -> None:
         weights: provider_beta(**columns, equity=equity, beta=beta, weights=weights)[0, 0]
         for weights in WEIGHTS
     }
-    found["coverage"] = beta_coverage(**columns, beta=beta, portfolios=1).coverage[0, 0]
+    found["coverage"] = beta_coverage(**columns, beta=beta, portfolios=1)[0, 0]
     assert {name: written(number, 4) for name, number in found.items()} == expected
 
 

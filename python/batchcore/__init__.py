@@ -11,6 +11,8 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from batchcore.audit.result import VerifyResult as VerifyResult
+    from batchcore.audit.verifier import verify as verify
     from batchcore.caches import Closes as Closes
     from batchcore.caches import CompanyProfile as CompanyProfile
     from batchcore.caches import CompanyProfileCache as CompanyProfileCache
@@ -72,6 +74,8 @@ if TYPE_CHECKING:
     from batchcore.run.result import BatchResult as BatchResult
 
 _ROOMS: Final = {
+    "batchcore.audit.result": ("VerifyResult",),
+    "batchcore.audit.verifier": ("verify",),
     "batchcore.caches": (
         "Closes",
         "CompanyProfile",

@@ -370,7 +370,7 @@ class PriceCache:
         )
 
     def to_frame(self) -> Prices:
-        """Return all closes, those that were set in their place: one set to 0 takes a row away."""
+        """Return all closes, those that were set in their place: one set to 0 is a close of 0."""
         return _prices(self._reader.columns(laid=True))
 
     def _dates(self, dates: Iterable[dt.date]) -> list[dt.date]:

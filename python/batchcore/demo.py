@@ -13,6 +13,7 @@ import numpy as np
 
 from batchcore.analytics.returns import simple_returns
 from batchcore.analytics.symbol_beta import symbol_betas
+from batchcore.audit.opening import Checked, check
 from batchcore.calendar import date_of
 from batchcore.data import CLOSE_SCALE, real_profiles
 from batchcore.db.migrate import migrate
@@ -37,7 +38,6 @@ from batchcore.universe import (
     tag_tables,
     user_table,
 )
-from batchcore.verify import Checked, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from batchcore.audit.result import VerifyResult
     from batchcore.db.migrate import MigrateReport, MigrateStatus
     from batchcore.db.read import Valuation
     from batchcore.demo import Demo
@@ -109,6 +110,70 @@ def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
     ]
     lines += [*_coverage_lines(result, plan), *_off_lines(result), *_issue_lines(result)]
     return "\n".join(lines)
+
+
+def verified_text(result: VerifyResult) -> str:
+    """Return what a verification found."""
+    if result.rows == 0:
+        return "nothing to verify: no snapshot is stored in the range"
+    how = "natively" if result.fast else "by the reference"
+    of = f" of {result.rows_stored:,}" if result.rows < result.rows_stored else ""
+    lines = [
+        (
+            f"{result.rows:,}{of} snapshots of {result.portfolios:,} portfolios recomputed {how}: "
+            f"{result.policy}, calendar {result.calendar}"
+        ),
+        (
+            f"cells: {result.checked:,} compared, {result.differing:,} differ"
+            f" in {result.rows_differing:,} snapshots"
+        ),
+        f"not checkable: {_named_counts(result.not_checkable)}",
+    ]
+    lines += [f"not computed: {part}: {why}" for part, why in result.analytics_off.items()]
+    if result.missing_sessions:
+        lines.append(f"sessions without a complete snapshot: {result.missing_sessions:,}")
+    if result.causes:
+        lines.append(f"causes, a guess: {_named_counts(result.causes)}")
+    return "\n".join([*lines, *_column_lines(result), *_difference_lines(result)])
+
+
+def _column_lines(result: VerifyResult) -> list[str]:
+    """Return a line for each column that has cells that differ."""
+    columns = result.columns
+    wrong = [row for row, count in enumerate(columns.differing.tolist()) if count]
+    width = max((len(columns.name[row]) for row in wrong), default=0)
+    lines = []
+    for row in wrong:
+        worst = columns.worst[row]
+        apart = None if worst is None else worst.difference
+        told = "" if apart is None else f", by {apart:,f} at most"
+        lines.append(
+            f"  {columns.name[row]:<{width}}  {int(columns.differing[row]):>9,} of"
+            f" {int(columns.checked[row]):>9,}{told}"
+        )
+    return lines
+
+
+def _difference_lines(result: VerifyResult) -> list[str]:
+    lines = [
+        f"portfolio {one.portfolio}{'' if one.session is None else f' on {one.session}'}: "
+        f"{one.column} is {_cell(one.stored)}, expected {_cell(one.expected)}"
+        f"{f' ({one.cause})' if one.cause else ''}"
+        for one in result.examples
+    ]
+    if result.differing > len(lines):
+        lines.append(f"{result.differing - len(lines):,} more differ")
+    return lines
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_cell(value[name])}" for name in sorted(value)) + "}"
+    return "NULL" if value is None else f"{value}"
+
+
+def _named_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "none"
 
 
 def status_text(status: MigrateStatus) -> str:

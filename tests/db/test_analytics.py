@@ -7,12 +7,14 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import linregress
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
 from sqlalchemy import make_url
 
 import batchcore
@@ -522,19 +524,15 @@ async def test_a_figure_that_does_not_fit_is_null_with_an_issue(host: str) -> No
 
     assert result["success"]
     assert (await analytics_of(host))[key("hand"), LAST] == HAND_COLUMNS | {"hhi": None}
-    details = sorted(
-        issue["detail"]
-        for issue in result.to_dict()["issues"]
-        if issue["name"] == "analytic_out_of_range"
-    )
-    assert [detail.split(" = ")[0] for detail in details] == [
-        "beta",
-        "hhi",
-        "r_squared",
-        "unrealized_pnl",
-        "unrealized_pnl",
+    details = defaultdict(list)
+    for issue in result.to_dict()["issues"]:
+        details[issue["name"]].append((issue["symbol"], issue["detail"]))
+    found = sorted(detail.split(" = ")[0] for _, detail in details["analytic_out_of_range"])
+    assert found == ["beta", "hhi", "r_squared"]
+    assert sorted(details["market_value_out_of_range"]) == [
+        ("CCC", "unrealized_pnl = 100.00"),
+        ("aaa ", "unrealized_pnl = 500.00"),
     ]
-    assert details[-1] == "unrealized_pnl = 500.00"
     assert await rows_of(host, "SELECT 1 FROM position_market_betas") == []
     values = await rows_of(host, "SELECT last_price FROM positions WHERE last_price IS NOT NULL")
     assert [row["last_price"] for row in values] == [Decimal(20)]
@@ -593,15 +591,16 @@ async def lots_of(url: str, day: dt.date) -> list[dict[str, Any]]:
     return await rows_of(
         url,
         f"""
-        SELECT p.portfolio_id, p.symbol, p.position_type::text AS type, p.entry_price,
-            COALESCE(p.investment_class, '') AS class, p.market_value, lot.quantity,
+        SELECT p.id, lot.is_left, p.portfolio_id, p.symbol, p.position_type::text AS type,
+            p.entry_price, COALESCE(p.investment_class, '') AS class, p.market_value, lot.quantity,
             (SELECT close FROM market_data_cache m WHERE m.symbol = p.symbol AND m.close > 0
                 AND m.date BETWEEN p.entry_date AND '{day}' ORDER BY m.date DESC LIMIT 1) AS mark
         FROM positions p CROSS JOIN LATERAL (
-            SELECT p.quantity, p.exit_date AS until, p.expiration_date AS expires WHERE
-                p.quantity <> 0
+            SELECT p.quantity, p.exit_date AS until, p.expiration_date AS expires,
+                true AS is_left WHERE p.quantity <> 0
             UNION ALL SELECT e.quantity_closed * CASE WHEN p.quantity < 0 OR p.quantity = 0
-                AND p.position_type IN ('SHORT', 'SC', 'SP') THEN -1 ELSE 1 END, e.trade_date, NULL
+                AND p.position_type IN ('SHORT', 'SC', 'SP') THEN -1 ELSE 1 END,
+                e.trade_date, NULL, false
             FROM position_realized_events e WHERE e.position_id = p.id) AS lot
         WHERE p.deleted_at IS NULL AND p.entry_date <= '{day}'
             AND COALESCE(lot.until, CASE WHEN p.position_type IN ('LC', 'LP', 'SC', 'SP')
@@ -618,17 +617,22 @@ def value_of(lot: dict[str, Any]) -> float:
     return float(price * lot["quantity"] * option)
 
 
+async def real_returns(url: str) -> dict[str, Any]:
+    """Return the returns of each symbol, oldest first."""
+    own: dict[str, list[float]] = defaultdict(list)
+    query = "SELECT symbol, close::float8 FROM market_data_cache ORDER BY date"
+    for row in await rows_of(url, query):
+        own[row["symbol"]].append(row["close"])
+    return {name: np.diff(found) / found[:-1] for name, found in own.items()}
+
+
 async def on_real_closes(url: str) -> tuple[dt.date, dict[str, Any]]:
     """Run on the closes of the package; return the last session, and each symbol's regression."""
     made = demo.seeded(demo.Size(portfolios=60, symbols=None, sessions=3), seed=5)
     await made.write(url)
     result = await run(url, "full", made.market.start, made.market.end)
     assert result["success"]
-    closes: dict[str, list[float]] = defaultdict(list)
-    query = "SELECT symbol, close::float8 FROM market_data_cache ORDER BY date"
-    for row in await rows_of(url, query):
-        closes[row["symbol"]].append(row["close"])
-    returns = {name: np.diff(own) / own[:-1] for name, own in closes.items()}
+    returns = await real_returns(url)
     return date_of(made.market.end), {
         name: linregress(returns["SPY"][-90:], own[-90:]) for name, own in returns.items()
     }
@@ -715,6 +719,79 @@ async def test_figures_on_the_real_closes_are_what_plain_python_makes_of_the_tab
             found = None if row[column] is None else float(row[column])
             assert found == pytest.approx(figure, abs=half_a_unit), column
         assert json.loads(row["sector_exposure"]) == pytest.approx(sectors, abs=6e-7)
+
+
+async def test_factor_exposures_on_the_real_closes_are_those_of_scikit_learn(host: str) -> None:
+    last, _ = await on_real_closes(host)
+    returns = await real_returns(host)
+    factors = await rows_of(host, "TABLE factor_definitions")
+    etfs = {row["id"]: row["etf_proxy"] for row in factors if row["etf_proxy"] in returns}
+    market = np.column_stack([returns[etf][-90:] for etf in etfs.values()])
+    scaler = StandardScaler().fit(market)
+    ridge = Ridge(alpha=90.0)
+    betas = {
+        symbol: dict(
+            zip(
+                etfs,
+                ridge.fit(scaler.transform(market), own[-90:]).coef_ / scaler.scale_,
+                strict=True,
+            )
+        )
+        for symbol, own in returns.items()
+    }
+
+    stored = await rows_of(
+        host,
+        "SELECT f.*, p.symbol FROM position_factor_exposures f JOIN positions p"
+        " ON p.id = f.position_id",
+    )
+    dollars: Counter[Any] = Counter()
+    for lot in await lots_of(host, last):
+        if lot["type"] in {"LONG", "SHORT"} and lot["class"] != "PRIVATE":
+            for factor_id, beta in betas[lot["symbol"]].items():
+                dollars[lot["portfolio_id"], factor_id] += value_of(lot) * beta
+    whole = await rows_of(
+        host,
+        "SELECT f.*, s.equity_balance FROM factor_exposures f JOIN portfolio_snapshots s"
+        " ON s.portfolio_id = f.portfolio_id AND s.snapshot_date = f.calculation_date",
+    )
+
+    assert len(stored) > 1000
+    assert {row["factor_id"] for row in stored} == set(etfs)
+    for row in stored:
+        expected = betas[row["symbol"]][row["factor_id"]]
+        assert float(row["exposure_value"]) == pytest.approx(expected, abs=6e-7)
+        assert (row["calculation_date"], row["quality_flag"]) == (last, "full_history")
+    assert {(row["portfolio_id"], row["factor_id"]) for row in whole} == set(dollars)
+    for row in whole:
+        dollar = dollars[row["portfolio_id"], row["factor_id"]]
+        assert float(row["exposure_dollar"]) == pytest.approx(dollar, abs=0.006)
+        share = dollar / float(row["equity_balance"])
+        assert float(row["exposure_value"]) == pytest.approx(share, abs=6e-7)
+
+
+async def test_market_values_on_the_real_closes_are_exact_and_nothing_else_changes(
+    host: str,
+) -> None:
+    made = demo.seeded(demo.Size(portfolios=60, symbols=None, sessions=3), seed=5)
+    await made.write(host)
+    expected = {row["id"]: row for row in await rows_of(host, "TABLE positions")}
+    valued = 0
+    for lot in await lots_of(host, date_of(made.market.end)):
+        if lot["is_left"] and lot["class"] != "PRIVATE" and lot["mark"] is not None:
+            size = lot["quantity"] * (100 if lot["type"] in {"LC", "LP", "SC", "SP"} else 1)
+            value, earned = lot["mark"] * size, (lot["mark"] - lot["entry_price"]) * size
+            expected[lot["id"]] |= {
+                "last_price": lot["mark"],
+                "market_value": value.quantize(Decimal("0.01"), ROUND_HALF_UP),
+                "unrealized_pnl": earned.quantize(Decimal("0.01"), ROUND_HALF_UP),
+            }
+            valued += 1
+
+    await run(host, "full", made.market.start, made.market.end)
+
+    assert valued > 200
+    assert {row["id"]: row for row in await rows_of(host, "TABLE positions")} == expected
 
 
 async def test_on_the_real_closes_a_run_of_each_session_gives_what_every_gives(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -200,6 +201,18 @@ async def test_options_are_checked_where_they_are_given() -> None:
         batchcore.PnLCalculator(on_existing="overwrite")
 
 
+@pytest.mark.parametrize("date", [None, "2026-01-05", dt.datetime(2026, 1, 5, tzinfo=dt.UTC), 5])
+async def test_what_is_no_date_is_refused(same_host: str, date: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^calculation_date is .*, expected a datetime\.date$"):
+        await calculator().calculate_all_portfolios_pnl(date, same_host)
+
+
+@pytest.mark.parametrize("ids", [5, str(P)])
+async def test_what_is_no_portfolios_is_refused(same_host: str, ids: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^portfolio_ids is of type .*, expected an iterable$"):
+        await calculator().calculate_all_portfolios_pnl(date_of(D0), same_host, ids)
+
+
 class Closes:
     """Closes handed in; `covered` says of which symbols, from which day on."""
 
@@ -257,6 +270,23 @@ async def test_a_close_that_is_set_to_nothing_is_none(same_host: str) -> None:
 
     result = await calculate(date_of(D2), same_host, price_cache=cache)
 
+    assert await stored(same_host) == {D1: 1000, D2: 1000}
+    assert result.cache["lookback_hits"] == 1
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+async def test_a_close_of_the_database_is_set_to_nothing(same_host: str, *, loaded: bool) -> None:
+    await database.fill(same_host, database.plain_host(1, DAYS))
+    calculate = calculator(min_coverage=0.0).calculate_all_portfolios_pnl
+    await calculate(date_of(D1), same_host)
+    prices = PriceCache()
+    if loaded:
+        await prices.load_single_date(same_host, ["AAA"], date_of(D2))
+    prices.set("AAA", date_of(D2), 0)
+
+    result = await calculate(date_of(D2), same_host, price_cache=prices)
+
+    # the database has 13 on D2; the mark of D1 still counts
     assert await stored(same_host) == {D1: 1000, D2: 1000}
     assert result.cache["lookback_hits"] == 1
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from batchcore.run import completeness
 from support import database
 from support.database import Host
 from support.generate import MONDAY, Generator
-from support.outcome import random_host, seeded
+from support.outcome import LOOSE, random_host, seeded
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
@@ -143,18 +144,38 @@ async def test_a_plan_tells_what_the_run_then_finds(
         monkeypatch.setattr(completeness, "CELLS", 30)  # two or three positions at a time
     generator = Generator(seeded(f"completeness {seed}").randint, odd=0, edges=False)
     host = random_host(generator)
-    await database.fill(same_host, host)
-    lookback = seed % 4
 
-    planned = await plan(same_host, MONDAY, MONDAY + 15, lookback_days=lookback)
-    done = await batchcore.run_batch(
-        same_host,
-        date_of(MONDAY),
-        date_of(MONDAY + 15),
-        settings=Settings(min_coverage=0.0, lookback_days=lookback),
-    )
+    done = await check_plan(same_host, host, lookback_days=seed % 4)
 
     assert done.failed == 0
+
+
+# runs in which portfolios fail have found less than there is
+@pytest.mark.parametrize("seed", [5, 9, 10, 11, 14, 15])
+async def test_a_plan_tells_nothing_of_positions_that_the_run_leaves_out(
+    same_loose_host: str, seed: int
+) -> None:
+    generator = Generator(seeded(f"completeness {seed}").randint, odd=4, edges=False)
+    host = random_host(generator, odd=True)
+
+    done = await check_plan(same_loose_host, host, lookback_days=seed % 4, schema=LOOSE)
+
+    assert done.failed == 0
+    assert {"non_finite", "not_representable"} & set(done.issues_by_name())
+
+
+async def check_plan(url: str, host: Host, **settings: Any) -> batchcore.BatchResult:
+    """Plan and run; return the run, which finds what the plan has told."""
+    await database.fill(url, host)
+
+    planned = await plan(url, MONDAY, MONDAY + 15, min_coverage=0.0, **settings)
+    done = await batchcore.run_batch(
+        url,
+        date_of(MONDAY),
+        date_of(MONDAY + 15),
+        settings=Settings(min_coverage=0.0, **settings),
+    )
+
     assert by_symbol(planned) == by_symbol(done)
     lacking = {row[1] for row in told(planned, "lacks_prices") if row[1] is not None}
     worst = dict(zip(map(bytes, done.portfolios.id), done.portfolios.status, strict=True))
@@ -163,3 +184,4 @@ async def test_a_plan_tells_what_the_run_then_finds(
     sessions = {row[3] for row in told(planned, "lacks_prices") if row[1] is None}
     assert sessions <= {date_of(day).isoformat() for day in done.sessions.tolist()}
     assert all(day_of(date.fromisoformat(session)) >= MONDAY for session in sessions)
+    return done

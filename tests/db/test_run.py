@@ -10,31 +10,12 @@ from batchcore.errors import SnapshotExistsError
 from support import database
 from support.database import Host
 from support.generate import MONDAY, Generator
-from support.outcome import Outcome, assert_left, issues_of, outcome, random_host, seeded
+from support.outcome import LOOSE, Outcome, assert_left, issues_of, outcome, random_host, seeded
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
 MODES = ("skip", "replace", "error")
 CALENDARS = ("daily", "XNYS", "prices")
-LOOSE = Schema(
-    scales={
-        "portfolios.equity_balance": 2,
-        "positions.quantity": 4,
-        "positions.entry_price": 4,
-        "positions.exit_price": 4,
-        "positions.market_value": 2,
-        "market_data_cache.close": 4,
-        "portfolio_snapshots.equity_balance": 2,
-        "portfolio_snapshots.daily_pnl": 2,
-        "portfolio_snapshots.daily_capital_flow": 2,
-        "portfolio_snapshots.cumulative_pnl": 2,
-        "portfolio_snapshots.cumulative_realized_pnl": 2,
-        "portfolio_snapshots.cumulative_capital_flow": 2,
-        "equity_changes.amount": 2,
-        "position_realized_events.quantity_closed": 4,
-        "position_realized_events.realized_pnl": 2,
-    }
-)
 
 
 def sessions(calendar: str, host: Host) -> list[int]:

@@ -1,128 +1,874 @@
-"""The check of stored rows finds whatever differs, and nothing else."""
+"""A verification finds whatever is not what it should be, says why, and judges nothing else.
+
+Where cells are named, they are worked by hand on `plain_host`: 10 AAA, bought at 10, which closes
+at 11, 12, 13, 14 and 15 on five days, so that each day after the first earns 10; opened with 1000.
+"""
+
+from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import uuid
 from decimal import Decimal
-from uuid import UUID
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from batchcore import demo, run_batch
+import batchcore
+from batchcore import demo
+from batchcore import reference as ref
+from batchcore.audit.compare import BY_CHAIN, BY_PROFILE, COLUMNS, EXPOSURES
+from batchcore.audit.tally import EQUITY
 from batchcore.calendar import date_of
-from batchcore.db.read import STORED_COLUMNS
-from batchcore.verify import Checked, check
+from batchcore.config import Settings
+from batchcore.db.audit_queries import ANALYTIC, COUNTS, RULED
+from batchcore.errors import ConfigError, SchemaError
+from support import database
+from support.database import Host, Standing
+from support.generate import MONDAY, Generator
+from support.outcome import LOOSE, random_host, seeded
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterator
 
-SIZE = demo.Size(portfolios=6, symbols=30, sessions=4)
-DATA = demo.seeded(SIZE, seed=11)
-OPENING: Mapping[UUID, Decimal | None] = DATA.opening()
-SESSIONS = DATA.market.days[DATA.market.first :].tolist()
-FIRST = min(OPENING)
-LAST = date_of(SESSIONS[-1])
+    from batchcore import VerifyResult
+
+pytestmark = pytest.mark.db
+
+D0, D1, D2, D3, D4 = DAYS = tuple(range(MONDAY, MONDAY + 5))
+P0, P1 = database.key("p0"), database.key("p1")
+WAYS = pytest.mark.parametrize("fast", [False, True], ids=["reference", "fast"])
+CELLS = len(COLUMNS)
+
+
+async def execute(url: str, *statements: str) -> None:
+    async with database.connected(url) as connection:
+        for statement in statements:
+            await connection.execute(statement)
+
+
+async def run(url: str, first: int = D0, last: int = D4, **options: Any) -> batchcore.BatchResult:
+    """Run on the calendar `daily`; without analytics, unless they are asked for."""
+    options = {"calendar": "daily", "analytics": "none", "settings": SETTINGS} | options
+    return await batchcore.run_batch(url, date_of(first), date_of(last), **options)
+
+
+SETTINGS = Settings(min_coverage=0.0)
+
+
+async def verify(url: Any, *, fast: bool = True, **options: Any) -> VerifyResult:
+    return await batchcore.verify(url, **{"calendar": "daily", "fast": fast, **options})
+
+
+def wrong(result: VerifyResult) -> dict[str, int]:
+    """Return how many cells differ in each column that has any."""
+    columns = result.columns
+    counts = zip(columns.name, columns.differing.tolist(), strict=True)
+    return {name: count for name, count in counts if count}
+
+
+def checked(result: VerifyResult) -> dict[str, int]:
+    return dict(zip(result.columns.name, result.columns.checked.tolist(), strict=True))
+
+
+def snapshot(day: int, portfolio: uuid.UUID = P0) -> str:
+    return f"portfolio_id = '{portfolio}' AND snapshot_date = '{date_of(day)}'"
+
+
+def tampered(day: int, setting: str) -> str:
+    return f"UPDATE portfolio_snapshots SET {setting} WHERE {snapshot(day)}"  # noqa: S608
+
+
+async def plain(url: str, portfolios: int = 1, **more: Any) -> None:
+    """Fill and run the host that is worked by hand; `more` are columns of `reference.Portfolio`."""
+    host = database.plain_host(portfolios, DAYS)
+    first, *others = host.portfolios
+    position = more.pop("positions", first.positions)
+    first = ref.Portfolio("p0", Decimal(1000), position, **more)
+    await database.fill(url, Host((first, *others), host.prices))
+    await run(url)
+
+
+# What a run leaves is right, whatever the host is like.
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_rows_of_a_run_do_not_differ(same_host: str, *, fast: bool) -> None:
+    await plain(same_host, 3)
+
+    result = await verify(same_host, fast=fast)
+
+    assert (result.portfolios, result.rows, result.rows_differing) == (3, 15, 0)
+    assert (result.differing, result.examples, result.causes) == (0, (), {})
+    # Of each portfolio the opening is not stored; of no row analytics were written.
+    assert result.not_checkable == {"opening": 3, "not_analysed": 15 * len(ANALYTIC)}
+    assert result.checked == 15 * CELLS - 3 - 15 * len(ANALYTIC) + 3  # and 3 own equities
+    assert checked(result)["equity_balance"] == 12
+    assert checked(result)[EQUITY] == 3
+    assert result.consistent
+
+
+HYPOTHESIS = settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+async def left_by_runs(url: str, host: Host, spans: list[tuple[int, int]], **options: Any) -> None:
+    await execute(
+        url,
+        "TRUNCATE portfolios, positions, market_data_cache, portfolio_snapshots, equity_changes,"
+        " position_realized_events",
+    )
+    await database.fill(url, host)
+    for span in spans:
+        await run(url, *span, **options)
+
+
+@WAYS
+@HYPOTHESIS
+@given(seed=st.integers(0, 10**6))
+def test_rows_of_runs_on_any_host_do_not_differ(same_host: str, *, fast: bool, seed: int) -> None:
+    generator = Generator(seeded(f"verify {seed}").randint, odd=0, edges=False)
+    made = random_host(generator, portfolios=6)
+    first = MONDAY + generator.integer(-4, 3)
+    middle, last = first + generator.integer(0, 5), first + 8
+    skipped = generator.integer(1, 3)
+
+    async def check() -> VerifyResult:
+        host = Host(made.portfolios, made.prices)
+        spans = [(first, middle), (middle + skipped, last)]
+        await left_by_runs(same_host, host, spans)
+        return await verify(same_host, fast=fast)
+
+    result = asyncio.run(check())
+    days = len(range(first, middle + 1)) + len(range(middle + skipped, last + 1))
+    assert result.rows == 6 * days
+    assert wrong(result) == {}
+    assert result.missing_sessions == (6 * (skipped - 1) if middle + skipped <= last else 0)
+    assert set(result.not_checkable) == {"opening", "not_analysed"}
+
+
+@WAYS
+@HYPOTHESIS
+@given(seed=st.integers(0, 10**6))
+def test_rows_after_a_hosts_own_do_not_differ_though_anything_is_stored(
+    same_loose_host: str, *, fast: bool, seed: int
+) -> None:
+    generator = Generator(seeded(f"verify odd {seed}").randint, odd=4, edges=False)
+    host = random_host(generator, portfolios=6, odd=True)
+    first = MONDAY + generator.integer(-4, 8)
+    own = {
+        one.id: tuple(row for row in host.standing_of(one.id) if row.day < first)
+        for one in host.portfolios
+    }
+    options = Settings(schema=LOOSE, min_coverage=0.0)
+
+    async def check() -> tuple[batchcore.BatchResult, VerifyResult]:
+        await left_by_runs(same_loose_host, Host(host.portfolios, host.prices, own), [])
+        done = await run(same_loose_host, first, first + 6, settings=options)
+        start = date_of(first)
+        return done, await verify(same_loose_host, fast=fast, start_date=start, settings=options)
+
+    done, result = asyncio.run(check())
+    assert result.rows == done.rows_written
+    assert wrong(result) == {}
+    assert set(result.not_checkable) <= {"opening", "not_analysed"}
+
+
+# A market with analytics, verified once and copied for each tampered cell.
+
+DATA = demo.seeded(demo.Size(portfolios=6, symbols=30, sessions=4), seed=11)
+MARKET_DAYS = DATA.market.days[DATA.market.first :].tolist()
+FIRST = min(DATA.opening())
+INSIDE = MARKET_DAYS[2]
 
 
 @pytest.fixture(scope="module")
-def done(server, template: str) -> Iterator[str]:
-    """The URL of a database whose run is done."""
+def analysed(server: Any, template: str) -> Iterator[str]:
+    """The URL of a database whose run wrote the analytic columns of every session."""
+    name = f"verified_{uuid.uuid4().hex}"
 
     async def make() -> str:
-        name = "verified"
-        admin = await asyncpg.connect(server.url)
         source = make_url(template).database
-        await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
+        await execute(server.url, f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
         url = server.database_url(name)
         await DATA.write(url)
-        await run_batch(url, date_of(SESSIONS[0]), LAST)
-        await admin.close()
+        await batchcore.run_batch(
+            url, date_of(MARKET_DAYS[0]), date_of(MARKET_DAYS[-1]), analytics="every"
+        )
         return url
 
-    async def drop() -> None:
-        admin = await asyncpg.connect(server.url)
-        await admin.execute('DROP DATABASE "verified" WITH (FORCE)')
-        await admin.close()
-
     yield asyncio.run(make())
-    asyncio.run(drop())
+    asyncio.run(execute(server.url, f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 
-async def changed(url: str, statement: str, *arguments: object) -> None:
-    connection = await asyncpg.connect(url)
+@WAYS
+@pytest.mark.asyncio
+async def test_analytic_columns_of_a_run_do_not_differ(analysed: str, *, fast: bool) -> None:
+    result = await batchcore.verify(analysed, fast=fast)
+    assert result.not_checkable == {"opening": 6}
+    assert (result.rows, result.differing) == (24, 0)
+    assert all(checked(result)[name] == 24 for name in ANALYTIC)
+
+
+@WAYS
+@pytest.mark.parametrize("column", [*RULED, *ANALYTIC])
+@pytest.mark.asyncio
+async def test_a_tampered_cell_is_found(
+    make_database: Any, analysed: str, column: str, *, fast: bool
+) -> None:
+    url = await make_database(analysed)
+    new = f"{column} + 1"
+    by: Decimal | None = Decimal(1)
+    if column == "daily_return":
+        new, by = "daily_return + 0.000001", Decimal("0.000001")
+    elif column == "sector_exposure":
+        new, by = """'{"Unclassified": 7}'""", None
+    elif column.startswith("realized_volatility"):
+        new, by = "7", None  # of 4 returns there is none
+    await execute(
+        url,
+        f"UPDATE portfolio_snapshots SET {column} = {new} WHERE {snapshot(INSIDE, FIRST)}",  # noqa: S608
+    )
+
+    result = await batchcore.verify(url, fast=fast)
+
+    # The row after a wrong equity or sum goes on from the right one: one wrong cell shows once.
+    assert (wrong(result), result.rows_differing) == ({column: 1}, 1)
+    assert result.causes == {"unknown": 1}
+    (example,) = result.examples
+    assert (example.portfolio, example.session) == (FIRST, date_of(INSIDE))
+    assert (example.column, example.cause) == (column, "unknown")
+    if by is not None:
+        assert example.difference == by
+    assert result.columns.worst[result.columns.name.index(column)] == example
+
+
+AMOUNTS = [name for name in RULED if name not in {*COUNTS, "equity_balance"}]
+"""Without the equity, for a row without one is not complete (S5)."""
+
+
+@pytest.mark.parametrize("column", AMOUNTS)
+@pytest.mark.asyncio
+async def test_a_cell_that_is_no_amount_is_found(
+    make_database: Any, analysed: str, column: str
+) -> None:
+    url = await make_database(analysed)
+    await execute(
+        url,
+        f"UPDATE portfolio_snapshots SET {column} = 'NaN'"  # noqa: S608
+        f" WHERE {snapshot(INSIDE, FIRST)}",
+    )
+    result = await batchcore.verify(url, fast=True)
+    counts = wrong(result)
+    assert counts.pop(column) == 1
+    # The next row goes on from a sum that is no amount: nothing can be said of it.
+    after = column.startswith("cumulative_")
+    assert result.not_checkable.get("portfolio_fails", 0) == (CELLS if after else 0)
+    assert counts == {}
+    assert {one.stored for one in result.examples} == {"not finite"}
+
+
+@pytest.mark.asyncio
+async def test_a_unit_in_the_last_place_of_analytics_is_allowed(
+    make_database: Any, analysed: str
+) -> None:
+    url = await make_database(analysed)
+    where = f"WHERE {snapshot(INSIDE, FIRST)}"
+    set_to = "UPDATE portfolio_snapshots SET"
+    await execute(
+        url,
+        f"{set_to} hhi = hhi + 0.0001, beta_calculated_90d = 0.0001 + beta_calculated_90d {where}",
+    )
+    assert (await batchcore.verify(url)).differing == 0
+    await execute(url, f"{set_to} hhi = hhi + 0.0001 {where}")
+    assert wrong(await batchcore.verify(url)) == {"hhi": 1}
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_a_wrong_equity_of_a_portfolio_is_found(same_host: str, *, fast: bool) -> None:
+    await plain(same_host, 2)
+    await execute(same_host, f"UPDATE portfolios SET equity_balance = 1 WHERE id = '{P1}'")  # noqa: S608
+
+    result = await verify(same_host, fast=fast)
+
+    assert (wrong(result), result.rows_differing) == ({EQUITY: 1}, 0)
+    (example,) = result.examples
+    assert example.to_dict() == {
+        "portfolio": str(P1),
+        "session": None,
+        "column": EQUITY,
+        "stored": "1.00",
+        "expected": "1040.00",
+        "difference": "1039.00",
+        "cause": None,
+    }
+
+
+@pytest.mark.asyncio
+async def test_an_equity_of_a_portfolio_that_is_null_is_found(same_host: str) -> None:
+    await plain(same_host)
+    await execute(same_host, "UPDATE portfolios SET equity_balance = NULL")
+    (example,) = (await verify(same_host)).examples
+    assert (example.column, example.stored, example.difference) == (EQUITY, None, None)
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_a_wrong_latest_row_is_told_once(same_host: str, *, fast: bool) -> None:
+    await plain(same_host)
+    await execute(same_host, tampered(D4, "equity_balance = 1"))
+    assert wrong(await verify(same_host, fast=fast)) == {"equity_balance": 1}
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_two_wrong_rows_one_after_the_other_are_both_found(
+    same_host: str, *, fast: bool
+) -> None:
+    await plain(same_host)
+    await execute(
+        same_host,
+        tampered(D2, "equity_balance = 2000"),
+        tampered(D3, "num_positions = 9, cumulative_pnl = 77"),
+    )
+    result = await verify(same_host, fast=fast)
+    assert wrong(result) == {"equity_balance": 1, "num_positions": 1, "cumulative_pnl": 1}
+    assert [(one.session, one.column) for one in result.examples] == [
+        (date_of(D2), "equity_balance"),
+        (date_of(D3), "cumulative_pnl"),
+        (date_of(D3), "num_positions"),
+    ]
+
+
+@pytest.mark.asyncio
+async def test_the_worst_difference_of_a_column_is_told(same_host: str) -> None:
+    await plain(same_host, 2)
+    await execute(
+        same_host,
+        tampered(D1, "long_value = long_value - 3"),
+        tampered(D3, "long_value = long_value + 900"),
+        tampered(D4, "long_value = long_value - 4"),
+    )
+    result = await verify(same_host, settings=Settings(chunk_size=1))
+    worst = result.columns.worst[result.columns.name.index("long_value")]
+    assert worst is not None
+    # 10 AAA at 14
+    assert (worst.session, worst.stored, worst.expected) == (date_of(D3), 1040, 140)
+    assert worst.difference == 900
+
+
+# Why rows differ.
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_a_price_changed_since_is_guessed(same_host: str, *, fast: bool) -> None:
+    await plain(same_host, 2)
+    await execute(
+        same_host,
+        "UPDATE market_data_cache SET close = 13.5, updated_at = now()"  # noqa: S608
+        f" WHERE date = '{date_of(D2)}'",
+    )
+
+    result = await verify(same_host, fast=fast)
+
+    # 10 AAA: on D2 they are worth 5 more and have earned 5 more; on D3 they have earned 5 less,
+    # from an equity of D2 that is 5 higher: what is summed up there is right again.
+    assert result.causes == {"price_changed": 4}
+    assert wrong(result) == {
+        **dict.fromkeys(("daily_pnl", "daily_return"), 4),
+        **dict.fromkeys(("equity_balance", "total_value", "cumulative_pnl"), 2),
+        **dict.fromkeys(("long_value", "gross_exposure", "net_exposure"), 2),
+    }
+    first = next(one for one in result.examples if one.column == "daily_pnl")
+    assert (first.stored, first.expected, first.cause) == (10, 15, "price_changed")
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_a_price_that_does_not_say_so_is_of_no_known_cause(
+    same_host: str, *, fast: bool
+) -> None:
+    await plain(same_host)
+    await execute(
+        same_host,
+        f"UPDATE market_data_cache SET close = 13.5 WHERE date = '{date_of(D2)}'",  # noqa: S608
+        "UPDATE market_data_cache SET updated_at = now() WHERE date = '2000-01-01'",
+    )
+    assert (await verify(same_host, fast=fast)).causes == {"unknown": 2}
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_a_deleted_snapshot_in_the_middle_is_a_missing_run(
+    same_host: str, *, fast: bool
+) -> None:
+    await plain(same_host)
+    await execute(same_host, f"DELETE FROM portfolio_snapshots WHERE {snapshot(D2)}")  # noqa: S608
+
+    result = await verify(same_host, fast=fast)
+
+    # D3 goes on from D1: 20 earned, of which the row tells 10; its sums are right.
+    assert (result.causes, result.missing_sessions) == ({"missing_run": 1}, 1)
+    assert wrong(result) == {"daily_pnl": 1, "daily_return": 1}
+    pnl, returned = result.examples
+    assert (pnl.session, pnl.stored, pnl.expected) == (date_of(D3), 10, 20)
+    # 10 of 1020, 20 of 1010
+    assert (returned.stored, returned.expected) == (Decimal("0.009804"), Decimal("0.019802"))
+
+
+@pytest.mark.asyncio
+async def test_a_row_after_a_hole_that_saw_the_hole_is_right(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(1, DAYS))
+    await run(same_host, D0, D1)
+    await run(same_host, D3, D4)
+    result = await verify(same_host)
+    assert (wrong(result), result.missing_sessions) == ({}, 1)
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_flows_events_and_positions_changed_since_are_guessed(
+    same_host: str, *, fast: bool
+) -> None:
+    await plain(same_host, 4)
+    p2, p3 = database.key("p2"), database.key("p3")
+    await execute(
+        same_host,
+        "INSERT INTO equity_changes (id, portfolio_id, change_type, amount, change_date,"  # noqa: S608
+        " created_by_user_id, created_at, updated_at) SELECT gen_random_uuid(), id,"
+        f" 'CONTRIBUTION', 7, '{date_of(D2)}', user_id, now(), now() FROM portfolios"
+        f" WHERE id = '{P0}'",
+        "INSERT INTO position_realized_events (id, position_id, portfolio_id, trade_date,"  # noqa: S608
+        f" quantity_closed, realized_pnl, created_at) SELECT gen_random_uuid(), id,"
+        f" portfolio_id, '{date_of(D1)}', 1, 5, now() FROM positions WHERE portfolio_id = '{P1}'",
+        "UPDATE positions SET entry_price = 9, quantity = 20, updated_at = now()"  # noqa: S608
+        f" WHERE portfolio_id = '{p2}'",
+        f"UPDATE positions SET quantity = 20 WHERE portfolio_id = '{p3}'",  # noqa: S608
+    )
+
+    result = await verify(same_host, fast=fast)
+
+    by_portfolio = {one.portfolio: one.cause for one in result.examples}
+    causes = {P0: "flow_changed", P1: "event_added", p2: "position_changed", p3: "unknown"}
+    assert by_portfolio.items() <= causes.items()
+    # The flow shows on its day; the event on D1, and as one more lot on D0. A position that was
+    # another shows on every day.
+    assert result.causes == {
+        "flow_changed": 1,
+        "event_added": 2,
+        "position_changed": 5,
+        "unknown": 5,
+    }
+    assert result.not_checkable["closed_since"] == len(COUNTS)
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_greeks_tell_of_another_policy(same_host: str, *, fast: bool) -> None:
+    await plain(same_host)
+    await execute(
+        same_host,
+        "UPDATE portfolio_snapshots SET portfolio_delta = 0, portfolio_gamma = 0,"
+        " portfolio_theta = 0, portfolio_vega = 0, daily_pnl = daily_pnl + 110,"
+        " cash_value = 0",
+    )
+    result = await verify(same_host, fast=fast)
+    assert result.causes == {"other_policy": 5}
+
+
+# What cannot be checked, each reason.
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_the_equity_of_a_first_row_is_its_opening(same_host: str, *, fast: bool) -> None:
+    await plain(same_host)
+    await execute(same_host, tampered(D0, "equity_balance = equity_balance + 5"))
+    result = await verify(same_host, fast=fast)
+    # The equity says nothing; what follows from it does, and so does the next row.
+    assert result.not_checkable["opening"] == 1
+    assert wrong(result) == {
+        **dict.fromkeys(("total_value", "cash_value"), 2),
+        **dict.fromkeys(("equity_balance", "daily_return"), 1),
+    }
+
+
+@WAYS
+@pytest.mark.parametrize("column", ["daily_pnl", "cumulative_pnl", "daily_capital_flow"])
+@pytest.mark.asyncio
+async def test_one_wrong_cell_of_a_baseline_is_found(
+    same_host: str, column: str, *, fast: bool
+) -> None:
+    await plain(same_host)
+    await execute(same_host, tampered(D0, f"{column} = 3"))
+    assert wrong(await verify(same_host, fast=fast)) == {column: 1}
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_a_first_row_that_tells_of_earlier_ones_is_no_baseline(
+    same_host: str, *, fast: bool
+) -> None:
+    await plain(same_host)
+    await execute(same_host, f"DELETE FROM portfolio_snapshots WHERE {snapshot(D0)}")  # noqa: S608
+    result = await verify(same_host, fast=fast)
+    assert wrong(result) == {}
+    assert result.not_checkable == {
+        "opening": 1,
+        "earlier_rows": len(BY_CHAIN),
+        "not_analysed": 4 * len(ANALYTIC),
+    }
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_incomplete_rows_and_rows_off_session_are_nobodys(
+    same_host: str, *, fast: bool
+) -> None:
+    saturday = D4 + 1
+    await plain(same_host)
+    await execute(
+        same_host,
+        tampered(D2, "is_complete = false"),
+        tampered(D4, f"snapshot_date = '{date_of(saturday)}'"),
+        "UPDATE portfolios SET equity_balance = 1030",  # of D3
+    )
+    result = await verify(same_host, fast=fast, calendar="XNYS")
+    assert result.rows == 5
+    assert result.not_checkable == {
+        "off_session": CELLS,
+        "incomplete": CELLS,
+        "opening": 1,
+        "not_analysed": 3 * len(ANALYTIC),
+    }
+    # The row after the incomplete one goes on from that before it.
+    assert result.causes == {"missing_run": 1}
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_a_row_that_goes_on_from_tenths_of_cents_cannot_be_checked(
+    same_loose_host: str, *, fast: bool
+) -> None:
+    host = database.plain_host(1, DAYS)
+    await database.fill(same_loose_host, host)
+    options = Settings(schema=LOOSE)
+    await run(same_loose_host, settings=options)
+    await execute(same_loose_host, tampered(D1, "cumulative_pnl = 10.001"))
+    result = await verify(same_loose_host, fast=fast, settings=options)
+    assert wrong(result) == {"cumulative_pnl": 1}
+    assert result.not_checkable["portfolio_fails"] == CELLS
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_a_private_value_that_was_edited_since_cannot_be_checked(
+    same_host: str, *, fast: bool
+) -> None:
+    private = ref.Position(
+        "HOUSE",
+        "LONG",
+        Decimal(1),
+        Decimal(100),
+        D1,
+        investment_class="private",
+        market_value=Decimal(500),
+        exit_day=D4,
+        exit_price=Decimal(510),
+    )
+    await plain(same_host, positions=(private,))
+    assert (await verify(same_host, fast=fast)).not_checkable.keys() == {"opening", "not_analysed"}
+
+    await execute(same_host, "UPDATE positions SET market_value = 600, updated_at = now()")
+
+    result = await verify(same_host, fast=fast)
+    assert wrong(result) == {}
+    # Held on D1 to D3.
+    assert result.not_checkable["private_value"] == 3 * len(EXPOSURES)
+    assert checked(result)["long_value"] == 2
+    assert checked(result)["daily_pnl"] == 5
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_the_lots_of_a_position_closed_in_part_since_cannot_be_counted(
+    same_host: str, *, fast: bool
+) -> None:
+    await plain(same_host)
+    # 4 of the 10 are sold on D3 at 14, and D3 and D4 are run again.
+    await execute(
+        same_host,
+        "INSERT INTO position_realized_events (id, position_id, portfolio_id, trade_date,"  # noqa: S608
+        " quantity_closed, realized_pnl, created_at) SELECT gen_random_uuid(), id,"
+        f" portfolio_id, '{date_of(D3)}', 4, 16, now() FROM positions",
+        "UPDATE positions SET quantity = 6, updated_at = now()",
+        f"DELETE FROM portfolio_snapshots WHERE snapshot_date >= '{date_of(D3)}'",  # noqa: S608
+    )
+    await run(same_host, D3, D4)
+
+    result = await verify(same_host, fast=fast)
+
+    # D0 to D2 were one lot when they were written, and are two now.
+    assert wrong(result) == {}
+    assert result.not_checkable["closed_since"] == 3 * len(COUNTS)
+
+
+@pytest.mark.asyncio
+async def test_a_profile_that_was_changed_since_cannot_be_checked(
+    make_database: Any, analysed: str
+) -> None:
+    url = await make_database(analysed)
+    await execute(url, "UPDATE company_profiles SET beta = beta + 1, updated_at = now()")
+    result = await batchcore.verify(url, fast=True)
+    assert wrong(result) == {}
+    assert result.not_checkable["profile_changed"] == 24 * len(BY_PROFILE)
+
+
+@pytest.mark.asyncio
+async def test_a_profile_changed_in_silence_differs(make_database: Any, analysed: str) -> None:
+    url = await make_database(analysed)
+    await execute(url, "UPDATE company_profiles SET beta = beta + 1")
+    result = await batchcore.verify(url, fast=True)
+    assert set(wrong(result)) == {"beta_provider_1y"}
+
+
+@pytest.mark.asyncio
+async def test_analytics_that_cannot_be_computed_are_told(
+    make_database: Any, analysed: str
+) -> None:
+    url = await make_database(analysed)
+    await execute(url, "DROP TABLE company_profiles")
+    result = await batchcore.verify(url, fast=True)
+    assert result.not_checkable == {"opening": 6, "analytics_off": 24 * len(BY_PROFILE)}
+    assert result.analytics_off.keys() == {"provider_beta", "sector_exposure"}
+
+    await execute(url, "ALTER TABLE portfolio_snapshots DROP hhi")
+    for fast in (True, False):
+        result = await batchcore.verify(url, fast=fast)
+        assert result.not_checkable == {"opening": 6, "analytics_off": 24 * len(ANALYTIC)}
+        assert "hhi" in result.analytics_off["analytics"]
+        assert result.differing == 0
+
+
+@pytest.mark.asyncio
+async def test_a_soft_deleted_portfolio_is_left_out(same_host: str) -> None:
+    await plain(same_host, 2)
+    await execute(same_host, f"UPDATE portfolios SET deleted_at = now() WHERE id = '{P1}'")  # noqa: S608
+    assert (await verify(same_host)).portfolios == 1
+    result = await verify(same_host, portfolio_ids=[P1])
+    assert result.not_checkable == {"soft_deleted": 5 * CELLS}
+    assert (result.rows, result.checked) == (5, 0)
+
+
+# Which rows.
+
+
+@pytest.mark.asyncio
+async def test_a_range_goes_on_from_the_row_before_it(same_host: str) -> None:
+    await plain(same_host, 2)
+    await execute(same_host, tampered(D3, "daily_pnl = 0"), tampered(D1, "daily_pnl = 0"))
+    result = await verify(same_host, start_date=date_of(D2), end_date=date_of(D3))
+    assert (result.rows, result.rows_stored, wrong(result)) == (4, 4, {"daily_pnl": 1})
+    assert "opening" not in result.not_checkable
+
+
+@pytest.mark.parametrize("calendar", ["daily", "XNYS", "prices"])
+@pytest.mark.asyncio
+async def test_a_calendar_is_that_of_the_runs(same_host: str, calendar: str) -> None:
+    generator = Generator(seeded("calendars").randint, odd=0, edges=False)
+    made = random_host(generator, portfolios=4)
+    last = MONDAY + 11
+    await database.fill(same_host, Host(made.portfolios, made.prices))
+    done = await run(same_host, MONDAY, last, calendar=calendar)
+
+    result = await verify(same_host, calendar=calendar)
+
+    assert (result.rows, result.differing, result.missing_sessions) == (done.rows_written, 0, 0)
+    assert result.calendar == calendar
+    # From Monday to the Friday after next there are one Saturday and one Sunday.
+    weekend = {"daily": 2, "XNYS": 0}.get(calendar)
+    on_xnys = (await verify(same_host, calendar="XNYS")).not_checkable
+    if weekend is not None:
+        assert on_xnys.get("off_session", 0) == weekend * 4 * CELLS
+
+
+@pytest.mark.parametrize("kind", ["pool", "engine"])
+@pytest.mark.asyncio
+async def test_a_pool_or_an_engine_will_do(same_host: str, kind: str) -> None:
+    await plain(same_host)
+    if kind == "pool":
+        async with asyncpg.create_pool(same_host, min_size=1, max_size=1) as pool:
+            result = await verify(pool)
+    else:
+        engine = create_async_engine(same_host.replace("postgresql:", "postgresql+asyncpg:", 1))
+        result = await verify(engine)
+        await engine.dispose()
+    assert (result.rows, result.differing, result.consistent) == (5, 0, True)
+
+
+@pytest.mark.asyncio
+async def test_portfolios_are_those_asked_for(same_host: str) -> None:
+    await plain(same_host, 3)
+    assert (await verify(same_host, portfolio_ids=[P1, str(P0)])).portfolios == 2
+    nothing = await verify(same_host, portfolio_ids=[])
+    assert (nothing.rows, nothing.checked, nothing.examples) == (0, 0, ())
+    with pytest.raises(ConfigError, match=r"unknown portfolio .*0001"):
+        await verify(same_host, portfolio_ids=[uuid.UUID(int=1)])
+
+
+def seen(statements: list[str]) -> Any:
+    def progress(phase: str, done: int, total: int) -> None:
+        assert phase == "verify"
+        statements.append(f"{done}/{total}")
+
+    return progress
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_a_sample_is_drawn_by_its_seed(same_host: str, *, fast: bool) -> None:
+    await plain(same_host, 8)
+    await execute(same_host, "UPDATE portfolio_snapshots SET long_value = -1")
+
+    async def drawn(seed: int, **options: Any) -> list[tuple[uuid.UUID, dt.date | None]]:
+        result = await verify(same_host, fast=fast, sample=6, seed=seed, **options)
+        assert (result.rows, result.rows_stored) == (6, 40)
+        assert wrong(result) == {"long_value": 6}
+        return [(one.portfolio, one.session) for one in result.examples]
+
+    first = await drawn(1)
+    assert await drawn(1) == first
+    assert await drawn(1, settings=Settings(chunk_size=1)) == first
+    assert await drawn(2) != first
+    assert (await verify(same_host, fast=fast, sample=1000)).rows == 40
+
+
+@pytest.mark.asyncio
+async def test_progress_counts_snapshots(same_host: str) -> None:
+    await plain(same_host, 2)
+    told: list[str] = []
+    await verify(same_host, fast=False, progress=seen(told), settings=Settings(chunk_size=1))
+    assert told[-1] == "10/10"
+    assert "4/10" in told
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2, 5])
+@pytest.mark.asyncio
+async def test_chunks_make_no_difference(same_host: str, chunk_size: int) -> None:
+    await plain(same_host, 5)
+    await execute(same_host, tampered(D2, "cumulative_pnl = 1, equity_balance = 3"))
+    whole = (await verify(same_host)).to_dict()
+    parted = (await verify(same_host, settings=Settings(chunk_size=chunk_size))).to_dict()
+    assert {**parted, "seconds": 0} == {**whole, "seconds": 0}
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_a_sample_of_one_goes_on_from_a_row_that_is_not_in_it(
+    same_host: str, *, fast: bool
+) -> None:
+    await plain(same_host)
+    for seed in range(5):
+        assert (await verify(same_host, fast=fast, sample=1, seed=seed)).differing == 0
+
+
+# Who may.
+
+
+@WAYS
+@pytest.mark.asyncio
+async def test_a_role_that_may_only_select_will_do(
+    make_database: Any, analysed: str, *, fast: bool
+) -> None:
+    url = await make_database(analysed)
+    role = f"reader_{uuid.uuid4().hex}"
+    tables = (
+        "portfolios, positions, market_data_cache, portfolio_snapshots, equity_changes,"
+        " position_realized_events, company_profiles"
+    )
+    await execute(url, f"CREATE ROLE {role}; GRANT SELECT ON {tables} TO {role}")
     try:
-        assert await connection.execute(statement, *arguments) in {
-            "UPDATE 1",
-            "DELETE 1",
-            "INSERT 0 1",
-        }
+        result = await batchcore.verify(f"{url}{'&' if '?' in url else '?'}role={role}", fast=fast)
+        assert (result.rows, result.differing) == (24, 0)
+    finally:
+        await execute(url, f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+@pytest.mark.asyncio
+async def test_a_database_that_was_never_migrated_can_be_verified(
+    make_database: Any, analysed: str
+) -> None:
+    url = await make_database(analysed)
+    await execute(url, "DROP TABLE batchcore_alembic_version")
+    assert (await batchcore.verify(url, fast=True)).differing == 0
+
+
+@pytest.mark.asyncio
+async def test_tables_without_time_stamps_say_nothing_of_changes(
+    make_database: Any, template: str
+) -> None:
+    url = await make_database(template)
+    await plain(url)
+    for table in ("positions", "market_data_cache", "equity_changes"):
+        await execute(url, f"ALTER TABLE {table} DROP updated_at, DROP created_at")
+    await execute(url, "ALTER TABLE position_realized_events DROP created_at")
+    await execute(url, "UPDATE market_data_cache SET close = close + 1")
+    result = await verify(url)
+    assert result.causes.keys() == {"unknown"}
+
+
+@pytest.mark.asyncio
+async def test_a_callers_connection_sees_what_it_has_not_committed(same_host: str) -> None:
+    await plain(same_host)
+    connection = await asyncpg.connect(same_host)
+    try:
+        async with connection.transaction():
+            await connection.execute(tampered(D2, "cash_value = 1"))
+            inside = await verify(connection)
+        assert (wrong(inside), inside.consistent) == ({"cash_value": 1}, False)
     finally:
         await connection.close()
 
 
-async def test_rows_of_a_run_do_not_differ(done: str) -> None:
-    assert await check(done, OPENING, SESSIONS) == Checked(24, 0, 6, 6, ())
+@pytest.mark.asyncio
+async def test_wrong_arguments_are_refused(same_host: str, database: str) -> None:
+    for options, option in (
+        ({"sample": 0}, "sample"),
+        ({"policy": "other"}, "policy"),
+        ({"calendar": "NOWHERE"}, "calendar"),
+        ({"start_date": date_of(D1), "end_date": date_of(D0)}, "start"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            await verify(same_host, **options)
+        assert caught.value.option == option
+    with pytest.raises(SchemaError, match="missing table"):
+        await verify(database)
 
 
-async def test_a_sample_is_drawn_by_its_seed(done: str) -> None:
-    assert await check(done, OPENING, SESSIONS, sample=2, seed=5) == Checked(8, 0, 2, 6, ())
+@pytest.mark.asyncio
+async def test_nothing_is_written(same_host: str) -> None:
+    await plain(same_host)
+    await execute(same_host, tampered(D2, "cash_value = 1"))
+    before = await database.snapshots(same_host), await database.equities(same_host)
+    await verify(same_host)
+    assert (await database.snapshots(same_host), await database.equities(same_host)) == before
 
 
-@pytest.mark.parametrize("column", STORED_COLUMNS)
-async def test_a_changed_cell_is_found(make_database, done: str, column: str) -> None:
-    url = await make_database(done)
-    new = "NOT is_complete" if column == "is_complete" else f"{column} + 1"
-    if column == "daily_return":
-        new = "daily_return + 0.000001"
-    await changed(
-        url,
-        f"UPDATE portfolio_snapshots SET {column} = {new} "  # noqa: S608  # names of columns
-        "WHERE portfolio_id = $1 AND snapshot_date = $2",
-        FIRST,
-        LAST,
-    )
-    found = await check(url, OPENING, SESSIONS)
-    assert (found.rows, found.differing) == (24, 1)
-    (line,) = found.examples
-    assert line.startswith(f"portfolio {FIRST} on {LAST}: {column} is ")
-
-
-async def test_a_missing_row_is_found(make_database, done: str) -> None:
-    url = await make_database(done)
-    where = "WHERE portfolio_id = $1 AND snapshot_date = $2"
-    await changed(url, f"DELETE FROM portfolio_snapshots {where}", FIRST, LAST)  # noqa: S608
-    found = await check(url, OPENING, SESSIONS)
-    assert (found.rows, found.differing) == (24, 1)
-    assert found.examples == (f"portfolio {FIRST} on {LAST}: missing",)
-
-
-async def test_a_row_too_many_is_found(make_database, done: str) -> None:
-    url = await make_database(done)
-    await changed(
-        url,
-        "UPDATE portfolio_snapshots SET snapshot_date = '2030-01-01' "
-        "WHERE portfolio_id = $1 AND snapshot_date = $2",
-        FIRST,
-        LAST,
-    )
-    found = await check(url, OPENING, SESSIONS)
-    assert (found.rows, found.differing) == (25, 2)
-    assert found.examples == (
-        f"portfolio {FIRST} on {LAST}: missing",
-        f"portfolio {FIRST} on 2030-01-01: stored, but not expected",
-    )
-
-
-async def test_a_wrong_equity_of_a_portfolio_is_found(make_database, done: str) -> None:
-    url = await make_database(done)
-    await changed(url, "UPDATE portfolios SET equity_balance = 1.25 WHERE id = $1", FIRST)
-    found = await check(url, OPENING, SESSIONS)
-    assert (found.rows, found.differing) == (24, 1)
-    (line,) = found.examples
-    assert line.startswith(f"portfolio {FIRST}: portfolios.equity_balance is 1.25, expected ")
-
-
-async def test_another_opening_equity_makes_every_row_of_the_portfolio_differ(done: str) -> None:
-    opening = {**OPENING, FIRST: Decimal(1)}
-    found = await check(done, opening, SESSIONS)
-    assert found.differing == len(SESSIONS) + 1  # its rows, and the portfolio's own equity
+@pytest.mark.asyncio
+async def test_standing_rows_of_a_host_differ(same_host: str) -> None:
+    plain_host = database.plain_host(1, DAYS)
+    standing = (Standing(D0, Decimal(1000)), Standing(D1, Decimal(5)))
+    await database.fill(same_host, Host(plain_host.portfolios, plain_host.prices, {"p0": standing}))
+    result = await verify(same_host)
+    assert result.rows_differing == 2
+    assert result.differing > 20
+    assert len(result.examples) == 20

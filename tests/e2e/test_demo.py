@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from batchcore import demo
+from batchcore.audit.opening import Checked
 from batchcore.db import embedded
-from batchcore.verify import Checked
 from support.command import batchcore
 
 pytestmark = pytest.mark.db

@@ -11,6 +11,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
 from batchcore import reference as ref
+from batchcore.config import Schema
 from batchcore.units import State
 from support import database
 from support.database import Host, Standing
@@ -26,6 +27,27 @@ NAN = Decimal("NaN")
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BY_SYMBOL = {"stale", "unpriced", "duplicate_price"}
 """Issues of a market, not of a portfolio."""
+
+LOOSE = Schema(
+    scales={
+        "portfolios.equity_balance": 2,
+        "positions.quantity": 4,
+        "positions.entry_price": 4,
+        "positions.exit_price": 4,
+        "positions.market_value": 2,
+        "market_data_cache.close": 4,
+        "portfolio_snapshots.equity_balance": 2,
+        "portfolio_snapshots.daily_pnl": 2,
+        "portfolio_snapshots.daily_capital_flow": 2,
+        "portfolio_snapshots.cumulative_pnl": 2,
+        "portfolio_snapshots.cumulative_realized_pnl": 2,
+        "portfolio_snapshots.cumulative_capital_flow": 2,
+        "equity_changes.amount": 2,
+        "position_realized_events.quantity_closed": 4,
+        "position_realized_events.realized_pnl": 2,
+    }
+)
+"""Of a host that declares no scales, `loose_copy`."""
 
 
 @dataclass

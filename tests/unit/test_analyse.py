@@ -84,9 +84,12 @@ def test_exact_values_fit_if_the_server_can_round_them(
 ) -> None:
     fitting = Fitting(ROOMS)
     values = Decimals(np.array([mantissa], dtype=np.int64), scale)
-    portfolio = np.zeros(1, dtype=np.int32)
-    assert fitting.holds("t", "cents", values, portfolio, 5).tolist() == [fits]
-    assert len(fitting.issues()) == (not fits)
+    portfolio, symbol = np.array([7], dtype=np.int32), Text.of(["AAA"])
+    found = fitting.holds("t", "cents", values, portfolio=portfolio, symbol=symbol, day=5)
+    assert found.tolist() == [fits]
+    issues = fitting.issues()
+    assert issues.name.texts() == ["market_value_out_of_range"] * (not fits)
+    assert issues.symbol.texts() == ["AAA"] * (not fits)
 
 
 def test_shares_leave_out_what_is_not_there() -> None:

@@ -592,7 +592,12 @@ async def test_the_frame_has_every_close_and_what_was_set() -> None:
         prices.close.values.tolist(),
         strict=True,
     )
-    assert sorted(rows) == [("A", FRIDAY, 10_0000), ("B", MONDAY, -1_0000), ("C", MONDAY, 3_5000)]
+    assert sorted(rows) == [
+        ("A", FRIDAY, 10_0000),
+        ("A", MONDAY, 0),
+        ("B", MONDAY, -1_0000),
+        ("C", MONDAY, 3_5000),
+    ]
     assert prices.close.scale == 4
 
 

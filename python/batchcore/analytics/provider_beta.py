@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,27 +15,10 @@ if TYPE_CHECKING:
 
     Bytes = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float64]
-    Int64 = npt.NDArray[np.int64]
     Integers = npt.NDArray[np.integer[Any]]
 
 WEIGHTS: Final = ("market_value", "equity")
 """What a provider beta is a share of; the first is the default."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class BetaCoverage:
-    """How much of a portfolio has a beta (A1).
-
-    Attributes:
-        coverage: (p, s) float64, absolute value with a beta by absolute value of all public LONG
-            and SHORT lots; 0 where these have none.
-        with_beta: (p, s) int64, lots with a beta.
-        total: (p, s) int64, public LONG and SHORT lots.
-    """
-
-    coverage: Floats
-    with_beta: Int64
-    total: Int64
 
 
 def provider_beta(
@@ -96,8 +78,8 @@ def beta_coverage(
     value: Floats,
     beta: Floats,
     portfolios: int,
-) -> BetaCoverage:
-    """Return how much of each portfolio has a beta that is not 0.
+) -> Floats:
+    """Return the share of each portfolio that has a beta that is not 0, by absolute value.
 
     Args:
         portfolio: (l,) ascending.
@@ -107,6 +89,9 @@ def beta_coverage(
         beta: (u,) of the profile of each symbol; NaN without one.
         portfolios: How many there are.
 
+    Returns:
+        (p, s), of the value of all public LONG and SHORT lots; 0 where these have none.
+
     Source:
         docs/semantics.md, A1.
     """
@@ -115,11 +100,7 @@ def beta_coverage(
     has = _has_beta(kind, beta[symbol])[stocks, None]
     total = grouped_sum(group, size, portfolios)
     covered = grouped_sum(group, size * has, portfolios)
-    return BetaCoverage(
-        coverage=np.divide(covered, total, out=np.zeros_like(total), where=total > 0),
-        with_beta=grouped_sum(group, (size > 0) & has, portfolios).astype(np.int64),
-        total=grouped_sum(group, size > 0, portfolios).astype(np.int64),
-    )
+    return np.divide(covered, total, out=np.zeros_like(total), where=total > 0)
 
 
 def _has_beta(kind: Bytes, of_lot: Floats) -> npt.NDArray[np.bool_]:

@@ -456,9 +456,9 @@ class Queries:
         _, _, close = self._price_names()
         return f"{close} > 0 AND {self._readable('market_data_cache', 'close')}"
 
-    def _readable(self, table: str, column: str) -> str:
+    def _readable(self, table: str, column: str, alias: str = "") -> str:
         """Return the condition that a NUMERIC is finite and representable (S3)."""
-        name = self._name(table, column)
+        name = f"{alias}{self._name(table, column)}"
         found = self._catalog.column(table, column)
         digits = None if found.precision is None else found.precision - min(found.scale or 0, 0)
         if digits is not None and digits <= MAX_SCALE:
@@ -516,10 +516,10 @@ class Queries:
             )
         }
         kind = f"{names['position_type']}::text"
+        expiry = f"CASE WHEN {kind} IN ('LC', 'LP', 'SC', 'SP') THEN {names['expiration_date']} END"
         left = (
-            f"CASE WHEN {names['quantity']} <> 0 THEN COALESCE({names['exit_date']},"
-            f" CASE WHEN {kind} IN ('LC', 'LP', 'SC', 'SP') THEN {names['expiration_date']} END,"
-            f" 'infinity') END"
+            f"CASE WHEN {names['quantity']} <> 0"
+            f" THEN COALESCE({names['exit_date']}, {expiry}, 'infinity') END"
         )
         sql = (
             f"SELECT {names['portfolio_id']}, {names['symbol']}, {names['entry_date']},"  # noqa: S608
@@ -529,8 +529,13 @@ class Queries:
             f" AND {selection.condition(names['portfolio_id'])}"
             f" AND {names['symbol']} = ANY({text_array(spellings)})"
             f" AND {kind} IN ('LC', 'LP', 'SC', 'SP', 'LONG', 'SHORT')"
-            f" AND {self._finite(names['quantity'])} AND isfinite({names['entry_date']})"
-            f" AND {self._finite(names['entry_price'])} AND {names['entry_price']} >= 0"
+            f" AND {self._readable('positions', 'quantity', 'p.')}"
+            f" AND {self._readable('positions', 'entry_price', 'p.')}"
+            f" AND {names['entry_price']} >= 0 AND isfinite({names['entry_date']})"
+            f" AND isfinite({names['exit_date']}) IS NOT FALSE"
+            f" AND isfinite({expiry}) IS NOT FALSE"
+            f" AND ({names['exit_date']} IS NULL"
+            f" OR ({self._readable('positions', 'exit_price', 'p.')}) IS NOT FALSE)"
             f" AND upper(btrim({names['investment_class']}::text COLLATE \"C\", ' '))"
             f" IS DISTINCT FROM 'PRIVATE'"
         )
@@ -557,8 +562,8 @@ class Queries:
         position, day, quantity = (self._name(table, name) for name in names)
         return (
             f"SELECT {position}, max({day}) FROM {self._table(table)}"  # noqa: S608
-            f" WHERE isfinite({day}) AND {self._finite(quantity)} AND {quantity} > 0"
-            f" GROUP BY {position}"
+            f" WHERE isfinite({day}) AND {quantity} > 0"
+            f" AND {self._readable(table, 'quantity_closed')} GROUP BY {position}"
         )
 
     def events(self, selection: Selection) -> Query:

@@ -169,11 +169,13 @@ class Reader:
 
     async def market(self, portfolios: Iterable[ref.Portfolio]) -> ref.Market:
         """Return the valid closes of the symbols of ``portfolios``, of all days."""
-        wanted = {
-            ref.normalized(position.symbol or "")
-            for portfolio in portfolios
-            for position in portfolio.positions
-        }
+        return await self.closes(
+            position.symbol or "" for portfolio in portfolios for position in portfolio.positions
+        )
+
+    async def closes(self, symbols: Iterable[str]) -> ref.Market:
+        """Return the valid closes of symbols, however they are spelt, of all days."""
+        wanted = {ref.normalized(symbol) for symbol in symbols}
         table = "market_data_cache"
         symbol, close = self._name(table, "symbol"), self._name(table, "close")
         known = await self._fetch(

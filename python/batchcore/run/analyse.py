@@ -318,6 +318,7 @@ class Analysis:
                 table_rows.market_value_rows(
                     values,
                     position_id=inputs.positions.id,
+                    symbol=inputs.positions.symbol,
                     portfolio=owner,
                     counts=counts,
                     session=session,

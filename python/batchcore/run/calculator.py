@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from batchcore.db.engine import Database
+from batchcore.errors import ConfigError
 from batchcore.run.orchestrator import CONNECTIONS, Run, run_batch
 from batchcore.run.request import make_request
 
 if TYPE_CHECKING:
-    import datetime as dt
     import uuid
     from collections.abc import Sequence
 
@@ -92,6 +93,9 @@ class PnLCalculator:
             SnapshotExistsError: ``on_existing="error"`` and there is one; nothing was written.
             DatabaseError: the database refused, failed or went away.
         """
+        if type(calculation_date) is not dt.date:  # None would be the whole way from what is there
+            msg = f"calculation_date is {calculation_date!r}, expected a datetime.date"
+            raise ConfigError(msg, "calculation_date")
         request = replace(
             self._make(calculation_date, calculation_date, portfolio_ids),
             price_source=price_cache,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from batchcore.db.load import taken
 from batchcore.frames import Days, Decimals, Issues, Objects, Text
 from batchcore.units import State
 
@@ -25,26 +26,37 @@ if TYPE_CHECKING:
 SHARE_SCALE: Final = 6
 """Decimals of the shares in `sector_exposure`."""
 
+FIGURE: Final = "analytic_out_of_range"
+"""The issue of a figure that does not fit."""
+
+MARKET_VALUE: Final = "market_value_out_of_range"
+"""That of a market value, which the core gives to those too large for any column."""
+
 HALF: Final = 0.5
 
 _MOST: Final = 10.0**18
 
 
-class Fitting:
-    """Rounds figures to their columns, half away from zero, and keeps those that do not fit.
+class _Misfit(NamedTuple):
+    name: str
+    portfolio: int
+    symbol: str | None
+    day: int
+    detail: str
 
-    Such a figure becomes NULL, with an issue `analytic_out_of_range`.
-    """
+
+class Fitting:
+    """Rounds figures to their columns, half away from zero, and tells which do not fit."""
 
     def __init__(self, rooms: Mapping[str, Mapping[str, Room]]) -> None:
         """Take what the columns of each table can hold."""
         self._rooms = rooms
-        self._misfits: list[tuple[int, int, str]] = []
+        self._misfits: list[_Misfit] = []
 
     def decimals(  # a column, and whose its figures are
         self, table: str, column: str, figures: Floats, portfolio: Int32, day: Int32
     ) -> Decimals:
-        """Return figures as decimals; NaN is NULL.
+        """Return figures as decimals; NaN is NULL, and so is what does not fit, with an issue.
 
         Args:
             table: By the name of docs/schema.md.
@@ -57,7 +69,7 @@ class Fitting:
         mantissas, fits = _rounded(figures, room.scale, float(room.limit))
         for row in np.flatnonzero(~fits & ~np.isnan(figures)).tolist():
             detail = f"{column} = {float(figures[row])!r}"
-            self._misfits.append((int(portfolio[row]), int(day[row]), detail))
+            self._misfits.append(_Misfit(FIGURE, int(portfolio[row]), None, int(day[row]), detail))
         return Decimals(mantissas, room.scale, _states(fits))
 
     def shares(
@@ -77,19 +89,27 @@ class Fitting:
         wrong = known & (present & ~fits).any(axis=1)
         for row in np.flatnonzero(wrong).tolist():
             detail = f"sector_exposure = {float(np.nanmax(figures[row]))!r}"
-            self._misfits.append((int(portfolio[row]), int(day[row]), detail))
+            self._misfits.append(_Misfit(FIGURE, int(portfolio[row]), None, int(day[row]), detail))
         return Objects(names, mantissas, SHARE_SCALE, present, _states(known & ~wrong))
 
-    def holds(  # a column, and whose its values are
-        self, table: str, column: str, values: Decimals, portfolio: Int32, day: int
+    def holds(
+        self,
+        table: str,
+        column: str,
+        values: Decimals,
+        *,
+        portfolio: Int32,
+        symbol: Text,
+        day: int,
     ) -> Bools:
-        """Return which exact values the server can round into a column.
+        """Return which exact market values the server can round into a column.
 
         Args:
             table: By the name of docs/schema.md.
             column: Likewise.
             values: (n,), all of them known.
             portfolio: (n,) whose they are, for the issues.
+            symbol: (n,) of what, for the issues.
             day: Of which day.
         """
         room = self._rooms[table][column]
@@ -97,20 +117,23 @@ class Fitting:
         most = (room.limit - 1) * 10 ** max(values.scale - room.scale, 0) + (unit - 1) // 2
         most //= 10 ** max(room.scale - values.scale, 0)
         fits: Bools = np.abs(values.values) <= min(most, np.iinfo(np.int64).max)
-        for row in np.flatnonzero(~fits).tolist():
+        misfits = np.flatnonzero(~fits)
+        names = taken(symbol, misfits).texts()
+        for row, name in zip(misfits.tolist(), names, strict=True):
             value = Decimal(int(values.values[row])).scaleb(-values.scale)
-            self._misfits.append((int(portfolio[row]), day, f"{column} = {value}"))
+            detail = f"{column} = {value:f}"
+            self._misfits.append(_Misfit(MARKET_VALUE, int(portfolio[row]), name, day, detail))
         return fits
 
     def issues(self) -> Issues:
         """Return what did not fit, in the order in which it was found."""
-        rows = len(self._misfits)
+        found = self._misfits
         return Issues(
-            name=Text.of(["analytic_out_of_range"] * rows),
-            portfolio=np.array([portfolio for portfolio, _, _ in self._misfits], dtype=np.int32),
-            symbol=Text.of([None] * rows),
-            day=Days(np.array([day for _, day, _ in self._misfits], dtype=np.int32)),
-            detail=Text.of([detail for _, _, detail in self._misfits]),
+            name=Text.of([misfit.name for misfit in found]),
+            portfolio=np.array([misfit.portfolio for misfit in found], dtype=np.int32),
+            symbol=Text.of([misfit.symbol for misfit in found]),
+            day=Days(np.array([misfit.day for misfit in found], dtype=np.int32)),
+            detail=Text.of([misfit.detail for misfit in found]),
         )
 
 

@@ -266,14 +266,14 @@ async def calculate_portfolio_provider_beta(
         loaded = await _load(session, queries, portfolio, day, profile_cache)
     held = await asyncio.to_thread(_hold, loaded, day)
     lots, beta = held.lots, loaded.profiles.beta
-    (coverage,) = beta_coverage(
+    ((coverage,),) = beta_coverage(
         portfolio=lots.portfolio,
         symbol=held.symbol,
         kind=lots.kind,
         value=lots.value,
         beta=beta,
         portfolios=1,
-    ).coverage[0]
+    )
     ((found,),) = provider_beta(
         portfolio=lots.portfolio,
         symbol=held.symbol,

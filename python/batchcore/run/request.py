@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore import calendar as calendars
+from batchcore.arguments import checked_values
 from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Settings
 from batchcore.errors import ConfigError
 
@@ -110,7 +111,7 @@ def _check(option: str, value: str, known: tuple[str, ...]) -> None:
 
 def _uuids(ids: Sequence[uuid.UUID | str]) -> npt.NDArray[np.uint8]:
     found: set[bytes] = set()
-    for given in ids:
+    for given in checked_values(ids, "portfolio_ids"):
         try:
             found.add((given if isinstance(given, uuid.UUID) else uuid.UUID(given)).bytes)
         except (ValueError, AttributeError, TypeError) as error:

@@ -168,6 +168,7 @@ def market_value_rows(
     values: PositionValues,
     *,
     position_id: Bytes,
+    symbol: Text,
     portfolio: Int32,
     counts: Bools,
     session: int,
@@ -178,6 +179,7 @@ def market_value_rows(
     Args:
         values: Of the positions of a chunk.
         position_id: (n, 16) uint8, of all of them.
+        symbol: (n,) as stored.
         portfolio: (n,) row of the chunk that each is of.
         counts: (c,) bool, whether those of a portfolio are written.
         session: The session.
@@ -191,8 +193,11 @@ def market_value_rows(
     }
     position = values.position[own]
     fits = np.ones(len(own), dtype=np.bool_)
+    spelt = taken(symbol, position)
     for name, column in columns.items():
-        fits &= fitting.holds(POSITIONS, name, column, portfolio[position], session)
+        fits &= fitting.holds(
+            POSITIONS, name, column, portfolio=portfolio[position], symbol=spelt, day=session
+        )
     kept = np.flatnonzero(fits)
     return Table(
         POSITIONS,

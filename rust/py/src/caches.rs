@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use batchcore_core::fixed::{State, TEXT_BYTES, rescaled, text_in};
 use batchcore_core::ids::Day;
-use batchcore_core::store::{Close, Laid};
+use batchcore_core::store::{self as core, Close, DayIndex, Laid};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -74,6 +74,7 @@ type DayPrices = Mutex<Option<(i32, Py<PyDict>)>>;
 #[pyclass(frozen, module = "batchcore._core")]
 pub(crate) struct PriceReader {
     store: Py<PriceStore>,
+    index: DayIndex,
     /// A mapping from date to days since 1970-01-01, which refuses what is no date.
     days: Py<PyAny>,
     shared: Arc<Shared>,
@@ -88,6 +89,7 @@ impl PriceReader {
     #[new]
     fn new(store: Py<PriceStore>, days: Py<PyAny>) -> Self {
         Self {
+            index: DayIndex::of(&store.get().store),
             store,
             days,
             shared: Arc::default(),
@@ -98,6 +100,7 @@ impl PriceReader {
     /// Return a reader of another store with the same closes laid and the same counts.
     fn over(&self, py: Python<'_>, store: Py<PriceStore>) -> Self {
         Self {
+            index: DayIndex::of(&store.get().store),
             store,
             days: self.days.clone_ref(py),
             shared: Arc::clone(&self.shared),
@@ -113,7 +116,7 @@ impl PriceReader {
         date: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let day = self.day_of(date)?;
-        let Some(close) = self.price_on(symbol_text(symbol)?, day, &mut 0) else {
+        let Some(close) = self.price_on(symbol_text(symbol)?, day) else {
             self.shared.misses.fetch_add(1, Ordering::Relaxed);
             return Ok(None);
         };
@@ -158,13 +161,12 @@ impl PriceReader {
         let day = self.day_of(date)?;
         let known = self.prices_of(py, day);
         let prices = PyDict::new(py);
-        let (mut hits, mut misses, mut near) = (0, 0, 0);
+        let (mut hits, mut misses) = (0, 0);
         for symbol in each(symbols)? {
             let symbol = symbol?;
-            let text = symbol_text(&symbol)?;
-            let price = match known.get_item(&symbol)? {
+            let price = match get_item(&known, &symbol)? {
                 Some(price) => Some(price),
-                None => match self.price_on(text, day, &mut near) {
+                None => match self.price_on(symbol_text(&symbol)?, day) {
                     Some(close) => {
                         let price = self.to_decimal(py, close)?;
                         known.set_item(&symbol, &price)?;
@@ -196,9 +198,9 @@ impl PriceReader {
         let expected = symbols.len().unwrap_or_default();
         let mut values = Vec::with_capacity(expected);
         let mut states = Vec::with_capacity(expected);
-        let (mut hits, mut near) = (0, 0);
+        let mut hits = 0;
         for symbol in each(symbols)? {
-            let close = self.price_on(symbol_text(&symbol?)?, day, &mut near);
+            let close = self.price_on(symbol_text(&symbol?)?, day);
             let value = close.map(|close| rescaled(close.mantissa, close.scale, scale));
             let state = match value {
                 Some(Some(_)) => State::Value,
@@ -219,7 +221,7 @@ impl PriceReader {
     /// Return whether `get` has a price, without counting.
     fn has(&self, symbol: &Bound<'_, PyAny>, date: &Bound<'_, PyAny>) -> PyResult<bool> {
         let day = self.day_of(date)?;
-        Ok(self.price_on(symbol_text(symbol)?, day, &mut 0).is_some())
+        Ok(self.price_on(symbol_text(symbol)?, day).is_some())
     }
 
     /// Return whether a close was laid over a symbol and date, 0 too.
@@ -304,8 +306,9 @@ impl PriceReader {
     /// Bytes that the store and what is laid over it take.
     #[getter]
     fn size_bytes(&self) -> usize {
-        let laid = self.shared.laid().size_bytes();
-        self.store.get().store.size_bytes().saturating_add(laid)
+        let beside = [self.shared.laid().size_bytes(), self.index.size_bytes()];
+        let store = self.store.get().store.size_bytes();
+        beside.into_iter().fold(store, usize::saturating_add)
     }
 
     /// Prices of the day that a batch was asked of last, by symbol.
@@ -329,17 +332,14 @@ impl PriceReader {
         }
     }
 
-    fn price_on(&self, symbol: &str, day: Day, near: &mut usize) -> Option<Close> {
+    fn price_on(&self, symbol: &str, day: Day) -> Option<Close> {
         let store = &self.store.get().store;
+        let symbol = symbol.as_bytes();
         if self.shared.has_laid.load(Ordering::Relaxed) {
-            return self.shared.laid().price_on(store, symbol.as_bytes(), day);
+            let laid = self.shared.laid();
+            return laid.price_on(store, &self.index, symbol, day);
         }
-        let symbol = store.find(symbol.as_bytes())?;
-        let mantissa = store.on_near(symbol, day, near)?;
-        (mantissa > 0).then_some(Close {
-            mantissa,
-            scale: store.scale(),
-        })
+        core::price_on(store, &self.index, symbol, day)
     }
 
     /// Returns a price with the decimals of the column, or its own where it has more.
@@ -367,6 +367,16 @@ impl PriceReader {
         drop(before.map(|(_, prices)| prices.into_bound(py)));
         prices
     }
+}
+
+/// Returns what a dictionary has under a symbol; one that cannot be a key is no symbol.
+fn get_item<'py>(
+    prices: &Bound<'py, PyDict>,
+    symbol: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    prices
+        .get_item(symbol)
+        .map_err(|error| symbol_text(symbol).err().unwrap_or(error))
 }
 
 /// Returns the symbols of an iterable, which a text is not.

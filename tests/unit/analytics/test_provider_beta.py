@@ -76,9 +76,7 @@ def test_coverage_by_hand():
     rows += [(0, 0, OPTION, 900), (0, 0, STOCK, 0), (1, 0, PRIVATE, 5)]
     coverage = beta_coverage(**lots(*rows), beta=BETA, portfolios=3)
     # (600 + 200) / (600 + 200 + 400 + 800); then only PRIVATE; then nothing
-    assert coverage.coverage[:, 0].tolist() == [0.4, 0.0, 0.0]
-    assert coverage.with_beta[:, 0].tolist() == [2, 0, 0]
-    assert coverage.total[:, 0].tolist() == [4, 0, 0]
+    assert coverage[:, 0].tolist() == [0.4, 0.0, 0.0]
 
 
 def test_two_real_stocks_on_two_sessions():

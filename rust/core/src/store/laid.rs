@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::fixed::{State, rescaled};
 use crate::frame::index;
 use crate::ids::Day;
-use crate::store::PriceStore;
+use crate::store::{DayIndex, PriceStore};
 use crate::text::{Intern, Table};
 
 /// A close of its own scale: `mantissa * 10^-scale`.
@@ -87,22 +87,20 @@ impl Laid {
         self.of(symbol)?.get(&day.0).copied()
     }
 
-    /// Returns the price of a symbol on `day` itself: a close above 0. Source: semantics.md, S2.
+    /// Returns the price of a symbol on `day` itself, a close above 0; `days` is the index of
+    /// `store`. Source: semantics.md, S2.
     #[must_use]
-    pub fn price_on(&self, store: &PriceStore, symbol: &[u8], day: Day) -> Option<Close> {
-        let laid = if self.is_empty() {
-            None
-        } else {
-            self.on(symbol, day)
-        };
-        let close = match laid {
-            Some(close) => close,
-            None => Close {
-                mantissa: store.on(store.find(symbol)?, day)?,
-                scale: store.scale(),
-            },
-        };
-        (close.mantissa > 0).then_some(close)
+    pub fn price_on(
+        &self,
+        store: &PriceStore,
+        days: &DayIndex,
+        symbol: &[u8],
+        day: Day,
+    ) -> Option<Close> {
+        if let Some(close) = self.on(symbol, day) {
+            return (close.mantissa > 0).then_some(close);
+        }
+        price_on(store, days, symbol, day)
     }
 
     /// Returns the latest price of a symbol on a day of `[day - lookback_days, day]`, with its
@@ -143,8 +141,8 @@ impl Laid {
         Some((Close { mantissa, scale }, Day(found)))
     }
 
-    /// Returns the closes of `store` with these in their place, 0 for none left out, ordered by
-    /// symbol.
+    /// Returns the closes of `store` with these in their place, 0 for none too, ordered by
+    /// symbol: whom they are handed to must not ask for such a one elsewhere.
     #[must_use]
     pub fn over(&self, store: &PriceStore) -> PriceColumns {
         let mut symbols = Intern::default();
@@ -177,7 +175,6 @@ impl Laid {
             let set = laid
                 .into_iter()
                 .flatten()
-                .filter(|&(_, close)| close.mantissa > 0)
                 .map(|(&day, close)| (day, close.mantissa, close.scale));
             for (day, mantissa, own) in stored.chain(set) {
                 let close = rescaled(mantissa, own, scale);
@@ -241,6 +238,17 @@ impl Laid {
     }
 }
 
+/// Returns the price of a symbol on `day` itself with nothing laid over it, see
+/// [`Laid::price_on`].
+#[must_use]
+pub fn price_on(store: &PriceStore, days: &DayIndex, symbol: &[u8], day: Day) -> Option<Close> {
+    let mantissa = days.on(store, store.find(symbol)?, day)?;
+    (mantissa > 0).then_some(Close {
+        mantissa,
+        scale: store.scale(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,8 +284,9 @@ mod tests {
     #[test]
     fn a_close_not_above_zero_is_no_price() {
         let store = store(&[("A", DAY.0, 0), ("B", DAY.0, -1), ("C", DAY.0, 1)]);
-        let laid = Laid::default();
-        let prices = [b"A", b"B", b"C", b"D"].map(|symbol| laid.price_on(&store, symbol, DAY));
+        let (laid, days) = (Laid::default(), DayIndex::of(&store));
+        let prices =
+            [b"A", b"B", b"C", b"D"].map(|symbol| laid.price_on(&store, &days, symbol, DAY));
         assert_eq!(prices, [None, None, Some(close(1, 4)), None]);
     }
 
@@ -307,15 +316,16 @@ mod tests {
     #[test]
     fn a_close_laid_hides_the_one_below_it() {
         let store = store(&[("A", days_before(1).0, 7), ("A", DAY.0, 8)]);
+        let days = DayIndex::of(&store);
         let mut laid = Laid::default();
         laid.set(b"A", DAY, close(0, 0));
-        assert_eq!(laid.price_on(&store, b"A", DAY), None);
+        assert_eq!(laid.price_on(&store, &days, b"A", DAY), None);
         assert_eq!(
             laid.price_as_of(&store, b"A", DAY, 10),
             Some((close(7, 4), days_before(1)))
         );
         laid.set(b"A", DAY, close(125, 1));
-        assert_eq!(laid.price_on(&store, b"A", DAY), Some(close(125, 1)));
+        assert_eq!(laid.price_on(&store, &days, b"A", DAY), Some(close(125, 1)));
         assert_eq!(
             laid.price_as_of(&store, b"A", DAY, 10),
             Some((close(125, 1), DAY))
@@ -336,21 +346,21 @@ mod tests {
     }
 
     #[test]
-    fn columns_have_the_larger_scale_and_leave_zeros_out() {
+    fn columns_have_the_larger_scale_and_zeros_that_were_laid() {
         let store = store(&[("A", 1, 10_0000), ("A", 2, 11_0000), ("B", 1, i64::MAX)]);
         let mut laid = Laid::default();
         laid.set(b"A", Day(2), close(0, 0));
         laid.set(b"C", Day(3), close(100_001, 5));
         let columns = laid.over(&store);
         assert_eq!(columns.scale, 5);
-        assert_eq!(columns.symbol, [0, 1, 2]);
+        assert_eq!(columns.symbol, [0, 0, 1, 2]);
         assert_eq!(
             columns.symbols.iter().collect::<Vec<_>>(),
             [b"A", b"B", b"C"]
         );
-        assert_eq!(columns.day, [1, 1, 3]);
-        assert_eq!(columns.close, [1_000_000, 0, 100_001]);
-        assert_eq!(columns.state, [0, 3, 0]);
+        assert_eq!(columns.day, [1, 2, 1, 3]);
+        assert_eq!(columns.close, [1_000_000, 0, 0, 100_001]);
+        assert_eq!(columns.state, [0, 0, 3, 0]);
         assert_eq!(laid.prices_over(&store), 3);
         assert_eq!(laid.distinct_days_over(&store), 3);
     }

@@ -134,15 +134,10 @@ impl PriceStore {
         days
     }
 
-    /// Returns the same as [`Self::on`], looking first where the last symbol had that day: most
-    /// symbols have closes on the same days.
+    /// Returns the close at a position among all closes, by symbol and day.
     #[must_use]
-    pub fn on_near(&self, symbol: SymbolId, day: Day, near: &mut usize) -> Option<i64> {
-        let (days, closes) = self.closes(symbol);
-        if days.get(*near) != Some(&day.0) {
-            *near = days.binary_search(&day.0).ok()?;
-        }
-        closes.get(*near).copied()
+    pub(super) fn close_at(&self, position: usize) -> Option<i64> {
+        self.closes.get(position).copied()
     }
 
     /// Returns the latest close of a symbol on a day of `[day - lookback_days, day]`, with its
@@ -271,19 +266,6 @@ mod tests {
         assert_eq!(store.on(SymbolId(0), Day(6)), Some(0));
         assert_eq!(store.on(SymbolId(2), Day(6)), None);
         assert_eq!((store.prices(), store.distinct_days()), (2, vec![3, 6, 7]));
-    }
-
-    #[test]
-    fn a_close_is_found_alike_wherever_it_is_looked_for_first() {
-        let rows = [(0, 3, 30, 0), (0, 5, 50, 0), (1, 4, 40, 0), (1, 5, 51, 0)];
-        let store = store(&rows).unwrap();
-        for (first, symbol, day) in
-            (0..4usize).flat_map(|n| (0..3).flat_map(move |s| (2..7).map(move |d| (n, s, d))))
-        {
-            let (mut near, symbol, day) = (first, SymbolId(symbol), Day(day));
-            let found = store.on_near(symbol, day, &mut near);
-            assert_eq!(found, store.on(symbol, day));
-        }
     }
 
     #[test]

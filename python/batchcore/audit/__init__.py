@@ -1,0 +1,1 @@
+"""What is stored, recomputed and compared, cell by cell."""

@@ -1,0 +1,407 @@
+"""Stored snapshots recomputed, chunk by chunk, each row from the one before it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from batchcore import calendar as calendars
+from batchcore.analytics.windows import LOOK
+from batchcore.audit.chunk import Chunk, ChunkCheck, Shared
+from batchcore.audit.compare import Judged, differs, value_at
+from batchcore.audit.result import Difference, VerifyResult
+from batchcore.audit.tally import EQUITY, Tally
+from batchcore.db import load as loads
+from batchcore.db import load_stored as stores
+from batchcore.db.analytic_tables import check_parts
+from batchcore.db.audit_queries import AuditQueries
+from batchcore.db.catalog import check_run, inspect
+from batchcore.db.driver import driver_errors
+from batchcore.db.engine import Database
+from batchcore.db.queries import Selection
+from batchcore.db.read import Reader
+from batchcore.errors import ConfigError, SchemaError
+from batchcore.frames import Decimals
+from batchcore.native import build_market
+from batchcore.run import plan as plans
+from batchcore.run.analytic_inputs import load_analysis
+from batchcore.run.monitor import Monitor
+from batchcore.run.prices import Window, load_closes
+from batchcore.run.regressions import extra_symbols
+from batchcore.run.request import make_request
+from batchcore.units import CENTS, State
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+    from batchcore.calendar import Calendar
+    from batchcore.config import Settings
+    from batchcore.db.analytic_tables import Parts
+    from batchcore.db.engine import Session
+    from batchcore.db.load import Portfolios
+    from batchcore.db.load_stored import Counted, StoredRows
+    from batchcore.frames import Text
+    from batchcore.native import Market
+    from batchcore.run.analyse import Analysis
+    from batchcore.run.request import Request
+
+    Progress = Callable[[str, int, int], object]
+    Bools = npt.NDArray[np.bool_]
+    Int64 = npt.NDArray[np.int64]
+
+ROWS_OF_A_CHUNK: Final = 100_000
+"""Snapshots that are held at a time at most, some 50 MiB of columns; no portfolio is parted."""
+
+ROWS_AS_DECIMALS: Final = 10_000
+"""The same, while each cell is a `Decimal`."""
+
+LEVEL: Final = "portfolio"
+"""The analytics that snapshots have columns of."""
+
+
+async def verify(
+    db: object,
+    start_date: dt.date | None = None,
+    end_date: dt.date | None = None,
+    portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+    *,
+    policy: str = "rollforward",
+    calendar: str = "XNYS",
+    sample: int | None = None,
+    seed: int = 0,
+    fast: bool = False,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> VerifyResult:
+    """Recompute stored snapshots and return how they differ, cell by cell; write nothing.
+
+    Each complete snapshot is computed from the one before it, as that is stored, and from
+    positions, events, flows and closes as they are now. If the one before is wrong itself, a row
+    may follow from what it should have been; so one wrong row shows once. What the stored data do
+    not determine is counted as not checkable, and never as equal.
+
+    Args:
+        db: A database URL, an `asyncpg.Pool` or Connection, or an SQLAlchemy `AsyncEngine`,
+            `AsyncConnection` or `AsyncSession` on asyncpg. A role that may only SELECT will do.
+        start_date: First day of the range, included; None begins with the first snapshot.
+        end_date: Last day of the range, included; None ends with the last snapshot.
+        portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
+        policy: What the figures are taken to mean: `rollforward`, docs/semantics.md.
+        calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars (S1).
+        sample: How many snapshots, drawn by ``seed``; None takes all.
+        seed: Of the draw: the same snapshots of the same database each time.
+        fast: Whether to compute natively instead of by the pure-Python reference.
+        settings: `schema`, `lookback_days`, `threads` and `chunk_size` count.
+        progress: Called with `verify`, snapshots done and snapshots in all.
+
+    Raises:
+        ConfigError: an argument is wrong, or names a portfolio that is not there.
+        SchemaError: the tables are not those that batchcore can read.
+        DatabaseError: the database refused, failed or went away.
+
+    Source:
+        docs/semantics.md, S5 to S10, A1 to A6; S14 for what "equal" leaves out.
+    """
+    request = make_request(
+        start_date,
+        end_date,
+        portfolio_ids,
+        policy=policy,
+        calendar=calendar,
+        on_existing="skip",
+        missing=False,
+        analytics="none",
+        settings=settings,
+    )
+    if sample is not None and sample < 1:
+        msg = f"sample is {sample}, expected 1 or more"
+        raise ConfigError(msg, "sample")
+    asked = Asked(request, calendar, sample, seed, fast)
+    async with Database(db, borrow=True).reading("verify") as session:
+        return await Verification(session, asked, progress).run()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Asked:
+    """What a verification was asked for.
+
+    Attributes:
+        request: What it shares with a run.
+        calendar: Its code.
+        sample: Snapshots to draw; None takes all.
+        seed: Of the draw.
+        fast: Whether natively.
+    """
+
+    request: Request
+    calendar: str
+    sample: int | None
+    seed: int
+    fast: bool
+
+    @property
+    def start(self) -> int | None:
+        """First day of the range."""
+        start = self.request.start
+        return None if start is None else calendars.day_of(start)
+
+    @property
+    def end(self) -> int | None:
+        """Last day of the range."""
+        end = self.request.end
+        return None if end is None else calendars.day_of(end)
+
+
+class Verification:
+    """One verification from its arguments to its result."""
+
+    def __init__(self, session: Session, asked: Asked, progress: Progress | None) -> None:
+        self.session = session
+        self.asked = asked
+        self.settings = asked.request.settings
+        self.tally = Tally()
+        self.off: dict[str, str] = {}
+        self._progress = progress
+        self._done = self._total = 0
+        self._began = time.perf_counter()
+
+    async def run(self) -> VerifyResult:
+        """Return what was found."""
+        await self._prepare()
+        chosen = np.flatnonzero(self.drawn_rows > 0)
+        self._total = int(self.drawn_rows.sum())
+        if len(chosen):
+            shared = await self._share(chosen)
+            for at in self._parts(chosen):
+                await self._check(shared, at)
+        return VerifyResult(
+            policy=self.asked.request.policy,
+            calendar=self.asked.calendar,
+            fast=self.asked.fast,
+            portfolios=len(chosen),
+            rows=self.tally.rows,
+            rows_stored=int(self.counted.rows.sum()),
+            rows_differing=self.tally.rows_differing,
+            missing_sessions=self.tally.missing_sessions,
+            columns=self.tally.columns(),
+            analytics_off=dict(self.off),
+            consistent=self.session.consistent,
+            seconds=time.perf_counter() - self._began,
+            **self.tally.rest(),
+        )
+
+    def _tick(self, rows: int) -> None:
+        self._done += rows
+        if self._progress is not None:
+            self._progress("verify", self._done, self._total)
+
+    async def _prepare(self) -> None:
+        with driver_errors():
+            catalog = await inspect(self.session.raw, self.settings.schema)
+        check_run(catalog, writes=False)
+        self.parts: Parts | None = None
+        try:
+            self.parts = check_parts(catalog, LEVEL, writes=False)
+            self.off.update(self.parts.off)
+        except SchemaError as error:  # of the columns of analytics: the others were checked
+            self.off["analytics"] = str(error)
+        self.queries = AuditQueries(catalog)
+        self.reader = Reader(self.session.raw, catalog)
+        self.calendar = await self._calendar()
+        wanted = Selection(self.asked.request.wanted)
+        self.portfolios: Portfolios = await loads.load_portfolios(
+            self.session, self.queries, self.calendar, calendars.LAST_DATE, wanted
+        )
+        if wanted.ids is not None:
+            plans.check_found(wanted.ids, self.portfolios.id)
+        query = self.queries.counts(self.calendar, wanted, self.asked.start, self.asked.end)
+        self.counted: Counted = await stores.load_counts(self.session, query, self.portfolios.id)
+        self._draw()
+
+    async def _calendar(self) -> Calendar:
+        if self.asked.request.known_calendar is not None:
+            return self.asked.request.known_calendar
+        return calendars.from_price_dates(await loads.load_price_dates(self.session, self.queries))
+
+    def _draw(self) -> None:
+        """Draw the sample: snapshots are numbered by portfolio and day."""
+        rows, sample = self.counted.rows, self.asked.sample
+        self.number = np.cumsum(rows) - rows
+        self.drawn: Int64 | None = None
+        self.drawn_rows = rows
+        total = int(rows.sum())
+        if sample is not None and sample < total:
+            source = random.Random(self.asked.seed)  # noqa: S311  # no secret
+            self.drawn = np.array(sorted(source.sample(range(total), sample)), dtype=np.int64)
+            owner = np.searchsorted(self.number + rows, self.drawn, side="right")
+            self.drawn_rows = np.bincount(owner, minlength=len(rows))
+
+    def _selection(self, at: Int64) -> Selection:
+        """Return a range of ids where it brings nothing but what is needed."""
+        ids = np.ascontiguousarray(self.portfolios.id[at])
+        whole = self.asked.request.wanted is None and len(at) == int(at[-1] - at[0]) + 1
+        return Selection(ids, as_range=whole)
+
+    def _parts(self, chosen: Int64) -> list[Int64]:
+        """Return portfolios in chunks of so many snapshots at most."""
+        if self.settings.chunk_size is not None:
+            cuts = np.arange(self.settings.chunk_size, len(chosen), self.settings.chunk_size)
+            return np.split(chosen, cuts)
+        most = ROWS_OF_A_CHUNK if self.asked.fast else ROWS_AS_DECIMALS
+        parts, rows = list[list[int]](), most
+        for portfolio in chosen.tolist():
+            rows += int(self.counted.rows[portfolio])
+            if rows > most:
+                parts.append([])
+                rows = int(self.counted.rows[portfolio])
+            parts[-1].append(portfolio)
+        return [np.array(part, dtype=np.int64) for part in parts]
+
+    async def _share(self, chosen: Int64) -> Shared:
+        symbols = await loads.load_symbols(self.session, self.queries, self._selection(chosen))
+        prices = market = analysis = None
+        if not self.asked.fast:
+            prices = await self.reader.closes(symbols.table())
+        if self.asked.fast or self.parts is not None:
+            market, analysis = await self._natively(symbols, chosen)
+        return Shared(
+            session=self.session,
+            queries=self.queries,
+            reader=self.reader,
+            calendar=self.calendar,
+            settings=self.settings,
+            fast=self.asked.fast,
+            parts=self.parts,
+            prices=prices,
+            market=market,
+            analysis=analysis,
+        )
+
+    async def _natively(self, symbols: Text, chosen: Int64) -> tuple[Market, Analysis | None]:
+        first = self._inside(int(self.counted.first[chosen].min()))
+        last = self._inside(int(self.counted.last[chosen].max()))
+        level = "none" if self.parts is None else LEVEL
+        days = self.calendar.last_sessions(first, LOOK + 1)[:1]
+        start = min([first - self.settings.lookback_days, *days.tolist()])
+        monitor = Monitor(str(uuid.uuid4()))
+        closes = await load_closes(
+            self.session,
+            self.queries,
+            (*symbols.table(), *extra_symbols(level)),
+            Window(max(start, calendars.FIRST_DATE), first, last),
+            source=None,
+            monitor=monitor,
+        )
+        market = await asyncio.to_thread(
+            build_market,
+            closes,
+            self.calendar.sessions(first, last),
+            policy=self.asked.request.policy,
+            lookback_days=self.settings.lookback_days,
+        )
+        if self.parts is None:
+            return market, None
+        analysis = await load_analysis(
+            self.session,
+            self.queries,
+            self.parts,
+            market=market,
+            symbols=symbols,
+            days=self.calendar.sessions(min([first, *days.tolist()]), last),
+            monitor=monitor,
+            threads=self.settings.threads,
+        )
+        return market, analysis
+
+    def _inside(self, day: int) -> int:
+        """Return the nearest day that the calendar knows."""
+        return min(max(day, self.calendar.first_day), self.calendar.last_day)
+
+    async def _check(self, shared: Shared, at: Int64) -> None:
+        """Compare the snapshots of some portfolios, and their own equities."""
+        chunk = await self._load(at)
+        instead = Decimals.nulls(len(at))
+        if len(chunk.rows):
+            check = ChunkCheck(shared, chunk, self.tally, self._tick)
+            await check.run()
+            instead = check.right_equities(self.portfolios.before.day, at)
+        self._check_equities(at, instead)
+
+    async def _load(self, at: Int64) -> Chunk:
+        ids = np.ascontiguousarray(self.portfolios.id[at])
+        selection, has_analytics = self._selection(at), self.parts is not None
+        query = self.queries.stored(
+            self.calendar, selection, self.asked.start, self.asked.end, analytics=has_analytics
+        )
+        fetch = loads.load if self.asked.fast else stores.load_plainly
+        stored = await stores.load_stored(self.session, query, self.calendar, ids, fetch)
+        held = await stores.load_holdings(self.session, self.queries, selection, ids)
+        events = await stores.load_added_events(self.session, self.queries, selection, ids)
+        asked = self._asked_for(stored, at)
+        deleted = self.portfolios.deleted[at][stored.portfolio]
+        self._leave_out(stored, asked, deleted)
+        rows = np.flatnonzero(asked & stored.complete & ~deleted)
+        return Chunk(ids, selection, stored, rows, held, events)
+
+    def _asked_for(self, stored: StoredRows, at: Int64) -> Bools:
+        """Return which stored rows are of the range, and of the sample."""
+        asked = np.ones(len(stored), dtype=np.bool_)
+        if self.asked.start is not None:
+            asked &= stored.day >= self.asked.start
+        if self.asked.end is not None:
+            asked &= stored.day <= self.asked.end
+        if self.drawn is None:
+            return asked
+        before: Int64 = np.cumsum(asked) - asked
+        first: Int64 = before[np.searchsorted(stored.portfolio, stored.portfolio)]
+        number = self.number[at][stored.portfolio] + before - first
+        return asked & np.isin(number, self.drawn)
+
+    def _leave_out(self, stored: StoredRows, asked: Bools, deleted: Bools) -> None:
+        """Count rows that the policy has nothing to say of."""
+        self.tally.rows += int(asked.sum())
+        others = asked & (~stored.complete | deleted)
+        judged = Judged(int(others.sum()))
+        judged.leave_out("soft_deleted", deleted[others])
+        judged.leave_out("off_session", ~stored.session[others])
+        judged.leave_out("incomplete", np.ones(int(others.sum()), dtype=np.bool_))
+        self.tally.judge(judged)
+        self._tick(int(others.sum()))
+
+    def _check_equities(self, at: Int64, instead: Decimals) -> None:
+        """Compare `portfolios.equity_balance` with the latest complete snapshot (S8).
+
+        Args:
+            at: Portfolios.
+            instead: What the equity of that snapshot should be, where it is wrong itself.
+        """
+        latest = self.portfolios.before
+        own = np.flatnonzero(~self.portfolios.deleted[at] & (latest.day.state[at] == State.VALUE))
+        right = loads.taken(latest.equity, at[own])
+        unit = 10 ** max(right.scale - CENTS, 0)
+        whole = (right.state == State.VALUE) & (right.values % unit == 0)
+        left_out = int((~whole).sum())
+        own = own[whole]
+        mine, right = loads.taken(self.portfolios.equity, at[own]), loads.taken(right, whole)
+        other = loads.taken(instead, own)
+        wrong = differs(mine, right) & ((other.state != State.VALUE) | differs(mine, other))
+        differences = [
+            Difference(
+                stores.uuid_at(self.portfolios.id, int(at[own[row]])),
+                None,
+                EQUITY,
+                value_at(mine, row),
+                value_at(right, row),
+            )
+            for row in np.flatnonzero(wrong).tolist()
+        ]
+        self.tally.equity(checked=len(own), left_out=left_out, differences=differences)

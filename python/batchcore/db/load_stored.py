@@ -1,0 +1,349 @@
+"""Snapshots as they are stored, and when what they were made of was changed."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+
+from batchcore import reference as ref
+from batchcore.calendar import day_of
+from batchcore.db.audit_queries import ANALYTIC, RULED, SHARES
+from batchcore.db.catalog import Kind
+from batchcore.db.driver import driver_errors
+from batchcore.db.load import load, located, normalised, taken
+from batchcore.frames import Days, Decimals, Text
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from decimal import Decimal
+
+    import numpy.typing as npt
+
+    from batchcore.calendar import Calendar
+    from batchcore.db.audit_queries import AuditQueries
+    from batchcore.db.engine import Session
+    from batchcore.db.queries import Query, Selection
+
+    Bools = npt.NDArray[np.bool_]
+    Bytes = npt.NDArray[np.uint8]
+    Int32 = npt.NDArray[np.int32]
+    Int64 = npt.NDArray[np.int64]
+    Fetch = Callable[[Session, Query], Awaitable[dict[str, Any]]]
+
+OPEN: Final = np.iinfo(np.int32).max
+"""The end of a position that has none."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class StoredRows:
+    """Snapshots of a chunk, sorted by portfolio and day.
+
+    Attributes:
+        portfolio: (n,) int32 row of the ids that were asked for.
+        day: (n,) int32.
+        complete: (n,) bool, S5.
+        session: (n,) bool, whether the day is a session of the calendar.
+        written: (n,) int64 microseconds since 1970, `created_at`.
+        greeks: (n,) bool, whether it has greeks, which no rule of `rollforward` names.
+        cells: Column of `RULED` and, if they were asked for, `ANALYTIC` -> values.
+        shares: `sector_exposure` as text; None if it was not asked for.
+    """
+
+    portfolio: Int32
+    day: Int32
+    complete: Bools
+    session: Bools
+    written: Int64
+    greeks: Bools
+    cells: Mapping[str, Decimals]
+    shares: Text | None
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.day)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Counted:
+    """How many snapshots each portfolio has in a range.
+
+    Attributes:
+        rows: (p,) int64.
+        first: (p,) int32, the first day that anything is needed of: that of the latest complete
+            snapshot before the range, or of the first row; meaningless without rows.
+        last: (p,) int32, the day of the last row.
+    """
+
+    rows: Int64
+    first: Int32
+    last: Int32
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Held:
+    """Positions of a chunk, soft-deleted ones too, sorted by portfolio.
+
+    Attributes:
+        portfolio: (n,) int32 row of the ids that were asked for.
+        symbol: (n,) int64 row of `symbols`.
+        symbols: Normalised (S2), ascending.
+        start: (n,) int32 first day.
+        end: (n,) int32 first day no longer; `OPEN` without one.
+        private: (n,) bool, PRIVATE and not soft-deleted.
+        changed: (n,) int64 microseconds since 1970; `audit_queries.UNKNOWN` if nothing tells.
+    """
+
+    portfolio: Int32
+    symbol: Int64
+    symbols: tuple[str, ...]
+    start: Int32
+    end: Int32
+    private: Bools
+    changed: Int64
+
+    def __len__(self) -> int:
+        """Return the number of positions."""
+        return len(self.start)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FlowChanges:
+    """When flows of portfolios were changed, sorted by portfolio.
+
+    Attributes:
+        portfolio: (n,) int32 row of the ids that were asked for.
+        day: (n,) int32.
+        changed: (n,) int64 microseconds since 1970.
+    """
+
+    portfolio: Int32
+    day: Int32
+    changed: Int64
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class AddedEvents:
+    """When events of positions were added, sorted by portfolio.
+
+    Attributes:
+        portfolio: (n,) int32 row of the ids that were asked for.
+        start: (n,) int32 first day of the position.
+        day: (n,) int32 its trade date.
+        private: (n,) bool, whether the position is PRIVATE.
+        added: (n,) int64 microseconds since 1970.
+    """
+
+    portfolio: Int32
+    start: Int32
+    day: Int32
+    private: Bools
+    added: Int64
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return no events."""
+        no_days = np.zeros(0, dtype=np.int32)
+        nothing = np.zeros(0, dtype=np.int64)
+        return cls(no_days, no_days, no_days, np.zeros(0, dtype=np.bool_), nothing)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ChangedPrices:
+    """Closes that were changed, sorted by symbol and day.
+
+    Attributes:
+        symbol: (n,) normalised (S2).
+        day: (n,) int32.
+        changed: (n,) int64 microseconds since 1970.
+    """
+
+    symbol: tuple[str, ...]
+    day: Int32
+    changed: Int64
+
+
+async def load_plainly(session: Session, query: Query) -> dict[str, Any]:
+    """Return what `load` returns, by an ordinary SELECT: nothing goes through the native decoder.
+
+    Raises:
+        DatabaseError: the server refused the query.
+    """
+    session.count()
+    with driver_errors():
+        rows = await session.raw.fetch(query.sql)
+    columns = (
+        zip(*(tuple(row) for row in rows), strict=True) if rows else ([],) * len(query.columns)
+    )
+    return {
+        column.name: _plain(column.kind, column.scale, values)
+        for column, values in zip(query.columns, columns, strict=True)
+    }
+
+
+def _plain(kind: Kind, scale: int, values: Sequence[Any]) -> Any:  # noqa: ANN401  # as `load`
+    match kind:
+        case Kind.NUMERIC:
+            return as_decimals(values, scale)
+        case Kind.DATE:
+            state = [State.NULL if value is None else State.VALUE for value in values]
+            days = [0 if value is None else day_of(value) for value in values]
+            return Days(np.array(days, dtype=np.int32), np.array(state, dtype=np.uint8))
+        case Kind.TEXT:
+            return Text.of(values)
+        case Kind.UUID:
+            data = b"".join(value.bytes for value in values)
+            return np.frombuffer(data, dtype=np.uint8).reshape(-1, 16)
+        case Kind.BOOL:
+            return np.array(values, dtype=np.uint8)
+        case _:
+            return np.array(values, dtype=np.int64)
+
+
+def as_decimals(values: Sequence[Decimal | None], scale: int) -> Decimals:
+    """Return decimals as a column of a scale."""
+    mantissas, states = [], []
+    for value in values:
+        state, mantissa = State.VALUE, 0
+        if value is None:
+            state = State.NULL
+        elif not value.is_finite():
+            state = State.NON_FINITE
+        elif not ref.representable(value, scale):
+            state = State.NOT_REPRESENTABLE
+        else:
+            mantissa = int(value.scaleb(scale))
+        mantissas.append(mantissa)
+        states.append(state)
+    return Decimals(np.array(mantissas, dtype=np.int64), scale, np.array(states, dtype=np.uint8))
+
+
+async def load_counts(session: Session, query: Query, ids: Bytes) -> Counted:
+    """Return how many snapshots portfolios have in a range.
+
+    Args:
+        session: To read in.
+        query: Of `AuditQueries.counts`.
+        ids: (p, 16) uint8.
+    """
+    columns = await load(session, query)
+    row = located(columns["portfolio_id"], ids)
+    kept, row = row >= 0, row[row >= 0]
+    rows = np.zeros(len(ids), dtype=np.int64)
+    first, last = np.zeros((2, len(ids)), dtype=np.int32)
+    before: Days = columns["previous"]
+    starts = np.where(before.state == State.VALUE, before.values, columns["first"].values)
+    rows[row] = columns["rows"][kept]
+    first[row], last[row] = starts[kept], columns["last"].values[kept]
+    return Counted(rows, first, last)
+
+
+async def load_stored(
+    session: Session, query: Query, calendar: Calendar, ids: Bytes, fetch: Fetch = load
+) -> StoredRows:
+    """Return the snapshots of a chunk.
+
+    Args:
+        session: To read in.
+        query: Of `AuditQueries.stored`.
+        calendar: Whose sessions count.
+        ids: (p, 16) uint8.
+        fetch: `load` or `load_plainly`.
+    """
+    columns = await fetch(session, query)
+    portfolio, day = located(columns["portfolio_id"], ids), columns["day"].values
+    order = np.lexsort((day, portfolio))
+    order = order[portfolio[order] >= 0]
+    names = [name for name in (*RULED, *ANALYTIC) if name in columns and name != SHARES]
+    return StoredRows(
+        portfolio=portfolio[order],
+        day=day[order],
+        complete=columns["complete"][order].astype(np.bool_),
+        session=calendar.is_session(day[order]),
+        written=columns["written"][order],
+        greeks=columns["greeks"][order].astype(np.bool_),
+        cells={name: taken(columns[name], order) for name in names},
+        shares=taken(columns[SHARES], order) if SHARES in columns else None,
+    )
+
+
+async def load_holdings(
+    session: Session, queries: AuditQueries, selection: Selection, ids: Bytes
+) -> Held:
+    """Return the positions of a chunk, and when they were changed."""
+    columns = await load(session, queries.holdings(selection))
+    portfolio = located(columns["portfolio_id"], ids)
+    order = np.argsort(portfolio, kind="stable")
+    order = order[portfolio[order] >= 0]
+    spelt, end = columns["symbol"], columns["end"]
+    names = [normalised(name) for name in spelt.table()]
+    symbols = sorted(set(names))
+    row = {name: number for number, name in enumerate(symbols)}
+    code = np.array([row[name] for name in names], dtype=np.int64)
+    return Held(
+        portfolio=portfolio[order],
+        symbol=code[spelt.codes[order]] if len(order) else np.zeros(0, dtype=np.int64),
+        symbols=tuple(symbols),
+        start=columns["start"].values[order],
+        end=np.where(end.state == State.VALUE, end.values, OPEN)[order].astype(np.int32),
+        private=columns["private"][order].astype(np.bool_),
+        changed=columns["changed"][order],
+    )
+
+
+async def load_changed_flows(session: Session, query: Query, ids: Bytes) -> FlowChanges:
+    """Return when the flows of a chunk were changed."""
+    columns = await load(session, query)
+    portfolio = located(columns["portfolio_id"], ids)
+    order = np.argsort(portfolio, kind="stable")
+    order = order[portfolio[order] >= 0]
+    return FlowChanges(portfolio[order], columns["day"].values[order], columns["changed"][order])
+
+
+async def load_added_events(
+    session: Session, queries: AuditQueries, selection: Selection, ids: Bytes
+) -> AddedEvents:
+    """Return when the events of a chunk were added; none where the host has no such table."""
+    if not queries.has_table("position_realized_events"):
+        return AddedEvents.none()
+    columns = await load(session, queries.added_events(selection))
+    portfolio = located(columns["portfolio_id"], ids)
+    order = np.argsort(portfolio, kind="stable")
+    order = order[portfolio[order] >= 0]
+    return AddedEvents(
+        portfolio[order],
+        columns["start"].values[order],
+        columns["day"].values[order],
+        columns["private"][order].astype(np.bool_),
+        columns["changed"][order],
+    )
+
+
+async def load_changed_prices(session: Session, query: Query) -> ChangedPrices:
+    """Return the closes that were changed, by normalised symbol."""
+    columns = await load(session, query)
+    names = [normalised(name) for name in columns["symbol"].table()]
+    codes, day = columns["symbol"].codes.tolist(), columns["day"].values
+    symbol = [names[code] for code in codes]
+    order = sorted(range(len(symbol)), key=lambda row: (symbol[row], day[row]))
+    return ChangedPrices(tuple(symbol[row] for row in order), day[order], columns["changed"][order])
+
+
+async def load_changed_profiles(
+    session: Session, queries: AuditQueries, symbols: Sequence[str]
+) -> dict[str, int]:
+    """Return when the profile of each symbol that has one was last changed."""
+    columns = await load(session, queries.changed_profiles(symbols))
+    changed: dict[str, int] = {}
+    for name, moment in zip(columns["symbol"].texts(), columns["changed"].tolist(), strict=True):
+        symbol = normalised(name or "")
+        changed[symbol] = max(changed.get(symbol, moment), moment)
+    return changed
+
+
+def uuid_at(ids: Bytes, row: int) -> uuid.UUID:
+    """Return the id in a row of 16 bytes."""
+    return uuid.UUID(bytes=ids[row].tobytes())

@@ -1,0 +1,128 @@
+"""The check of stored rows finds whatever differs, and nothing else."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from uuid import UUID
+
+import asyncpg
+import pytest
+from sqlalchemy import make_url
+
+from batchcore import demo, run_batch
+from batchcore.audit.opening import Checked, check
+from batchcore.calendar import date_of
+from batchcore.db.read import STORED_COLUMNS
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+SIZE = demo.Size(portfolios=6, symbols=30, sessions=4)
+DATA = demo.seeded(SIZE, seed=11)
+OPENING: Mapping[UUID, Decimal | None] = DATA.opening()
+SESSIONS = DATA.market.days[DATA.market.first :].tolist()
+FIRST = min(OPENING)
+LAST = date_of(SESSIONS[-1])
+
+
+@pytest.fixture(scope="module")
+def done(server, template: str) -> Iterator[str]:
+    """The URL of a database whose run is done."""
+
+    async def make() -> str:
+        name = "verified"
+        admin = await asyncpg.connect(server.url)
+        source = make_url(template).database
+        await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
+        url = server.database_url(name)
+        await DATA.write(url)
+        await run_batch(url, date_of(SESSIONS[0]), LAST)
+        await admin.close()
+        return url
+
+    async def drop() -> None:
+        admin = await asyncpg.connect(server.url)
+        await admin.execute('DROP DATABASE "verified" WITH (FORCE)')
+        await admin.close()
+
+    yield asyncio.run(make())
+    asyncio.run(drop())
+
+
+async def changed(url: str, statement: str, *arguments: object) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        assert await connection.execute(statement, *arguments) in {
+            "UPDATE 1",
+            "DELETE 1",
+            "INSERT 0 1",
+        }
+    finally:
+        await connection.close()
+
+
+async def test_rows_of_a_run_do_not_differ(done: str) -> None:
+    assert await check(done, OPENING, SESSIONS) == Checked(24, 0, 6, 6, ())
+
+
+async def test_a_sample_is_drawn_by_its_seed(done: str) -> None:
+    assert await check(done, OPENING, SESSIONS, sample=2, seed=5) == Checked(8, 0, 2, 6, ())
+
+
+@pytest.mark.parametrize("column", STORED_COLUMNS)
+async def test_a_changed_cell_is_found(make_database, done: str, column: str) -> None:
+    url = await make_database(done)
+    new = "NOT is_complete" if column == "is_complete" else f"{column} + 1"
+    if column == "daily_return":
+        new = "daily_return + 0.000001"
+    await changed(
+        url,
+        f"UPDATE portfolio_snapshots SET {column} = {new} "  # noqa: S608  # names of columns
+        "WHERE portfolio_id = $1 AND snapshot_date = $2",
+        FIRST,
+        LAST,
+    )
+    found = await check(url, OPENING, SESSIONS)
+    assert (found.rows, found.differing) == (24, 1)
+    (line,) = found.examples
+    assert line.startswith(f"portfolio {FIRST} on {LAST}: {column} is ")
+
+
+async def test_a_missing_row_is_found(make_database, done: str) -> None:
+    url = await make_database(done)
+    where = "WHERE portfolio_id = $1 AND snapshot_date = $2"
+    await changed(url, f"DELETE FROM portfolio_snapshots {where}", FIRST, LAST)  # noqa: S608
+    found = await check(url, OPENING, SESSIONS)
+    assert (found.rows, found.differing) == (24, 1)
+    assert found.examples == (f"portfolio {FIRST} on {LAST}: missing",)
+
+
+async def test_a_row_too_many_is_found(make_database, done: str) -> None:
+    url = await make_database(done)
+    await changed(
+        url,
+        "UPDATE portfolio_snapshots SET snapshot_date = '2030-01-01' "
+        "WHERE portfolio_id = $1 AND snapshot_date = $2",
+        FIRST,
+        LAST,
+    )
+    found = await check(url, OPENING, SESSIONS)
+    assert (found.rows, found.differing) == (25, 2)
+    assert found.examples == (
+        f"portfolio {FIRST} on {LAST}: missing",
+        f"portfolio {FIRST} on 2030-01-01: stored, but not expected",
+    )
+
+
+async def test_a_wrong_equity_of_a_portfolio_is_found(make_database, done: str) -> None:
+    url = await make_database(done)
+    await changed(url, "UPDATE portfolios SET equity_balance = 1.25 WHERE id = $1", FIRST)
+    found = await check(url, OPENING, SESSIONS)
+    assert (found.rows, found.differing) == (24, 1)
+    (line,) = found.examples
+    assert line.startswith(f"portfolio {FIRST}: portfolios.equity_balance is 1.25, expected ")
+
+
+async def test_another_opening_equity_makes_every_row_of_the_portfolio_differ(done: str) -> None:
+    opening = {**OPENING, FIRST: Decimal(1)}
+    found = await check(done, opening, SESSIONS)
+    assert found.differing == len(SESSIONS) + 1  # its rows, and the portfolio's own equity

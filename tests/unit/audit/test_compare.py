@@ -1,0 +1,123 @@
+"""Cells against cells, pairs of rows, and shares: against plain Python."""
+
+from decimal import Decimal
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchcore.audit.compare import (
+    COLUMNS,
+    REASONS,
+    Judged,
+    any_by_left,
+    differs,
+    pairs,
+    parsed,
+    shares_apart,
+    value_at,
+)
+from batchcore.db.load_stored import as_decimals
+from batchcore.frames import Decimals
+from batchcore.units import State
+
+MANTISSAS = st.one_of(
+    st.integers(-3, 3), st.integers(-(2**63), -(2**63) + 2), st.integers(2**63 - 3, 2**63 - 1)
+)
+CELLS = st.one_of(st.none(), MANTISSAS)
+
+
+def column(cells: list[int | None], scale: int) -> Decimals:
+    states = [State.NULL if cell is None else State.VALUE for cell in cells]
+    values = np.array([cell or 0 for cell in cells], dtype=np.int64)
+    return Decimals(values, scale, np.array(states, dtype=np.uint8))
+
+
+@given(st.lists(st.tuples(CELLS, CELLS), max_size=8), st.integers(0, 2))
+def test_cells_differ_as_integers_do(
+    cells: list[tuple[int | None, int | None]], units: int
+) -> None:
+    stored, expected = zip(*cells, strict=True) if cells else ((), ())
+    found = differs(column(list(stored), 2), column(list(expected), 2), units)
+    assert found.tolist() == [
+        own is not right if own is None or right is None else abs(own - right) > units
+        for own, right in cells
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected", "units", "wrong"),
+    [
+        ("1.5000", "1.50", 0, False),
+        ("1.5001", "1.50", 0, True),
+        ("1.5099", "1.50", 1, False),  # a unit is one of the coarser column
+        ("1.5101", "1.50", 1, True),
+        ("NaN", "1.50", 9, True),
+    ],
+)
+def test_a_finer_column_is_compared_in_its_own_decimals(
+    stored: str, expected: str, units: int, *, wrong: bool
+) -> None:
+    finer, coarser = as_decimals([Decimal(stored)], 4), as_decimals([Decimal(expected)], 2)
+    assert differs(finer, coarser, units).tolist() == [wrong]
+
+
+def test_what_is_not_representable_equals_nothing() -> None:
+    odd = [Decimal("1.001"), Decimal("NaN"), Decimal("1E+30"), None]
+    found = as_decimals(odd, 2)
+    assert found.state.tolist() == [
+        State.NOT_REPRESENTABLE,
+        State.NON_FINITE,
+        State.NOT_REPRESENTABLE,
+        State.NULL,
+    ]
+    assert differs(found, found).tolist() == [True, True, True, False]
+    told = [value_at(found, row) for row in range(4)]
+    assert told == ["not representable", "not finite", "not representable", None]
+
+
+@given(st.lists(st.integers(0, 4)), st.lists(st.integers(0, 4)))
+def test_pairs_are_all_rows_with_the_same_key(left: list[int], right: list[int]) -> None:
+    right = sorted(right)
+    found = pairs(np.array(left, dtype=np.int32), np.array(right, dtype=np.int32))
+    both = product(range(len(left)), range(len(right)))
+    expected = [(one, other) for one, other in both if left[one] == right[other]]
+    assert list(zip(found.left.tolist(), found.right.tolist(), strict=True)) == expected
+    odd = np.array([other % 2 == 1 for _, other in expected], dtype=np.bool_)
+    rows = {one for one, other in expected if other % 2 == 1}
+    assert np.flatnonzero(any_by_left(found, odd, len(left))).tolist() == sorted(rows)
+
+
+def test_the_first_reason_is_counted() -> None:
+    judged = Judged(3)
+    first, last = np.array([True, False, False]), np.array([True, False, True])
+    judged.leave_out("opening", first, ("equity_balance",))
+    judged.leave_out("portfolio_fails", last)
+    assert {name: count for name, count in judged.counts().items() if count} == {
+        "opening": 1,
+        "portfolio_fails": 2 * len(COLUMNS) - 1,
+    }
+    assert judged.checked().sum() == len(COLUMNS)
+    assert list(judged.counts()) == list(REASONS)
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected", "apart"),
+    [
+        ('{"A": 0.5, "B": 0.25}', '{"B": 0.25, "A": 0.5}', "0"),
+        ('{"A": 0.5}', '{"A": 0.25, "B": 0.125}', "0.25"),
+        ('{"A": 0.5}', '{"A": 0.5, "B": 0.75}', "0.75"),  # a name that is missing is 0
+        ("{}", "{}", "0"),
+        ("[0.5]", '{"A": 0.5}', None),
+        ('{"A": "much"}', '{"A": 0.5}', None),
+        ('{"A": null}', '{"A": 0.5}', None),
+        ('{"A": {}}', '{"A": 0.5}', None),
+    ],
+)
+def test_shares_are_as_far_apart_as_their_largest_difference(
+    stored: str, expected: str, apart: str | None
+) -> None:
+    found = shares_apart(parsed(stored), parsed(expected))
+    assert found == (None if apart is None else Decimal(apart))
