@@ -379,7 +379,6 @@ def test_every_public_name_is_told() -> None:
                 batchcore.Betas,
                 batchcore.BenchmarkWeights,
                 batchcore.Opening,
-                batchcore.FloatObjects,
                 batchcore.Rows,
             )
         ),

@@ -98,8 +98,8 @@ class LegacyGenerator(Generator):
         beta: Decimal | None = self.decimal(4, 300) * self.one_of((1, -1, 0))
         if self.chance(25):
             beta = None
-        if self.chance(self.odd):
-            beta = NAN
+        if self.chance(2 * self.odd):
+            beta = self.one_of((NAN, Decimal(9999)))
         return legacy.Profile(
             beta, self.one_of(SECTORS), self.one_of((False, False, False, True, None))
         )
@@ -116,7 +116,9 @@ class LegacyGenerator(Generator):
 
     def betas(self) -> tuple[ref.Beta, ...]:
         def value() -> Decimal:
-            return NAN if self.chance(self.odd) else self.decimal(6, 300) * self.one_of((1, -1, 0))
+            if self.chance(2 * self.odd):
+                return self.one_of((NAN, Decimal(999_999)))
+            return self.decimal(6, 300) * self.one_of((1, -1, 0))
 
         days = [self.day(-20, 20) for _ in range(self.integer(0, 3))]
         return tuple(ref.Beta(day, value()) for day in days)
@@ -136,12 +138,12 @@ class LegacyGenerator(Generator):
             value = self.decimal(self.scales.money, 9000) * self.one_of((1, 1, -1, 0))
         position = ref.Position(
             symbol=self.one_of(SPELLINGS[: 3 if huge else None]),
-            position_type=self.one_of(TYPES),
+            position_type=self.one_of(TYPES if self.chance(60) else TYPES[:2]),
             quantity=quantity * self.one_of((1, -1, 0) if self.chance(40) else (1,)),
             entry_price=price,
             entry_day=None if self.chance(self.odd) else self.day(-20, 6),
             exit_day=self.day(-8, 13) if self.chance(20) else None,
-            investment_class=self.one_of(CLASSES),
+            investment_class=self.one_of(CLASSES if self.chance(60) else CLASSES[:1]),
             market_value=value,
             deleted=self.chance(6),
             events=tuple(self.own_event() for _ in range(self.integer(0, 2))),
@@ -220,7 +222,7 @@ class LegacyGenerator(Generator):
             ),
             prices=self.prices(huge=huge and self.chance(50)),
             days=tuple(days[: self.integer(1, 6)]) or (MONDAY,),
-            today=self.day(-1, 13),
+            today=self.day(-1, self.one_of((13, 0))),
             cached=self.cached(),
             profiles=self.profiles(),
             has_benchmark=not self.chance(10),
