@@ -343,9 +343,11 @@ def _batch(
         ask.answer(result.to_dict(), lambda: report.result_text(result))
     for line in report.failure_lines(result):
         _tell(line)
-    if result.nothing_to_do:
-        return DONE if ok_if_nothing else NOTHING_TO_DO
-    return INCOMPLETE if result.failed else DONE
+    if result.failed:
+        return INCOMPLETE
+    if result.nothing_to_do and not ok_if_nothing:
+        return NOTHING_TO_DO
+    return DONE
 
 
 @command("run", options_of=_batch)
@@ -377,7 +379,7 @@ def verify(
         typer.Option(metavar="ID", help="A portfolio; repeatable. Without it all."),
     ] = None,
     policy: Annotated[
-        str, typer.Option(metavar="NAME", help=f"What the figures mean: {', '.join(POLICIES)}.")
+        str, typer.Option(metavar="NAME", help=f"What the figures mean: {POLICIES[0]}.")
     ] = POLICIES[0],
     calendar: Annotated[
         str,

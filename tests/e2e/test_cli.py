@@ -111,6 +111,33 @@ def test_run_without_dates_goes_on_after_the_latest_snapshot(filled: str) -> Non
     assert snapshots(filled) == ROWS
 
 
+def test_run_under_the_policy_legacy(filled: str) -> None:
+    said = run(filled, "--policy", "legacy", "--today", END, "--json")
+    assert said.code == 0
+    assert said.document()["policy"] == "legacy"
+    assert snapshots(filled) == ROWS
+    weights = query(
+        filled, "SELECT DISTINCT snapshot_date::text FROM portfolio_snapshots WHERE hhi > 0"
+    )
+    assert [row[0] for row in weights] == [END]
+    assert run(filled, "--policy", "legacy").code == 99
+
+
+def test_legacy_on_a_weekend_fails_each_portfolio(filled: str) -> None:
+    days = ("--start", "2025-06-28", "--end", "2025-06-28")
+    said = batchcore("run", "--database-url", filled, *days, "--policy", "legacy")
+    assert said.code == 1
+    failed = [line for line in said.err.splitlines() if "Failed to create snapshot" in line]
+    assert 0 < len(failed) <= SIZE.portfolios
+    assert snapshots(filled) == 0
+
+
+def test_legacy_refuses_another_calendar(filled: str) -> None:
+    said = run(filled, "--policy", "legacy", "--calendar", "daily")
+    assert (said.code, said.out) == (3, "")
+    assert "expected XNYS" in said.error()
+
+
 def test_run_of_one_portfolio_leaves_the_others_alone(filled: str) -> None:
     one = ids(filled)[3]
     said = run(filled, "--portfolio", one, "--json")

@@ -111,6 +111,9 @@ async def verify(
     Source:
         docs/semantics.md, S5 to S10, A1 to A6; S14 for what "equal" leaves out.
     """
+    if policy == "legacy":
+        msg = "`verify` knows the policy rollforward alone, was `legacy`"
+        raise ConfigError(msg, "policy")
     request = make_request(
         start_date,
         end_date,
