@@ -257,7 +257,7 @@ def test_the_database_may_come_from_the_variables_of_libpq(
         ((*RANGE, "--calendar", "XNYZ"), r"`XNYZ`"),
         ((*RANGE, "--portfolio", str(uuid.UUID(int=1))), f"unknown portfolio {uuid.UUID(int=1)}"),
         ((*RANGE, "--portfolio", "mine"), r"portfolio id 'mine' is no UUID"),
-        ((*RANGE, "--policy", "legacy"), r"unknown policy `legacy`, expected one of rollforward"),
+        ((*RANGE, "--policy", "other"), r"`other`, expected one of rollforward, legacy"),
         ((*RANGE, "--on-existing", "x"), r"`x`, expected one of skip, replace, error"),
         ((*RANGE, "--lookback-days", "-1"), r"lookback_days is -1, expected 0"),
         ((*RANGE, "--min-coverage", "1.5"), r"min_coverage is 1.5, expected 0 to 1"),
