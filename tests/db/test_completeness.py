@@ -43,7 +43,11 @@ def position(symbol: str, start: int, **columns) -> ref.Position:
     return ref.Position(symbol, kind, quantity, Decimal(10), start, **columns)
 
 
-async def test_a_plan_names_symbols_sessions_and_portfolios(same_host: str) -> None:
+@pytest.mark.parametrize("cells", [1, 1 << 20])
+async def test_a_plan_names_symbols_sessions_and_portfolios(
+    same_host: str, monkeypatch: pytest.MonkeyPatch, cells: int
+) -> None:
+    monkeypatch.setattr(completeness, "CELLS", cells)  # one position at a time, or all
     sold = ref.Event(D1, Decimal(4), Decimal(0))
     portfolios = (
         ref.Portfolio(
@@ -56,7 +60,11 @@ async def test_a_plan_names_symbols_sessions_and_portfolios(same_host: str) -> N
                 position("PRV", D0 - 30, investment_class="private"),
             ),
         ),
-        ref.Portfolio("p1", Decimal(1000), (position("AAA", D0 - 30), position("NEW", D0))),
+        ref.Portfolio(
+            "p1",
+            Decimal(1000),
+            (position("AAA", D0 - 30), position("NEW", D0), position("NEW", D2)),
+        ),
         # held until D1 only: by an event, an exit, an expiry
         ref.Portfolio(
             "p2",
