@@ -45,7 +45,6 @@ import threading
 import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
-from urllib.parse import urlsplit
 
 from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Schema, Settings
 from batchcore.errors import (
@@ -605,10 +604,10 @@ def _tell(line: str) -> None:
 
 
 def _database_url(given: str | None) -> str:
-    """Return the URL to connect to, without having looked at more than its form.
+    """Return the URL to connect to, as it was given.
 
     Raises:
-        ConfigError: there is none, or it cannot be one.
+        ConfigError: there is none.
     """
     if given is None:
         if not any(os.environ.get(name) for name in LIBPQ_VARIABLES):
@@ -616,15 +615,6 @@ def _database_url(given: str | None) -> str:
                 f"no database: give --database-url, or set {URL_VARIABLE} or PGHOST", "database_url"
             )
         return "postgresql://"
-    try:
-        _ = urlsplit(given).port
-    except ValueError:
-        # Said without the text: with a `/` in the password, a part of it is taken for the port.
-        raise ConfigError(
-            "the database URL has no valid port: special characters of a password are to be "
-            "written as %XX",
-            "database_url",
-        ) from None
     return given
 
 

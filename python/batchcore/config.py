@@ -138,10 +138,12 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
             }
         elif key in {"columns", "scales"}:
             kind, told = (str, "text") if key == "columns" else (int, "a whole number")
-            entries = _flat(_of_type(value, dict, key, "a table"))
-            arguments[key] = {
-                name: _of_type(one, kind, f"{key}.{name}", told) for name, one in entries
-            }
+            entries: dict[str, Any] = {}
+            for name, one in _flat(_of_type(value, dict, key, "a table")):
+                if name in entries:
+                    raise ConfigError(f"`{key}.{name}` is there twice", "schema")
+                entries[name] = _of_type(one, kind, f"{key}.{name}", told)
+            arguments[key] = entries
         else:
             keys = "namespace, tables, columns or scales"
             raise ConfigError(f"unknown key `{key}`, expected {keys}", "schema")
@@ -160,12 +162,14 @@ def _of_type(value: object, kind: type, key: str, expected: str) -> Any:  # noqa
     # to Python, `true` is a whole number
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ConfigError(f"`{key}` is {value!r}, expected {expected}", "schema")
+    if value == "":
+        raise ConfigError(f"`{key}` is empty, expected a name", "schema")
     return value
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run needs beside its dates and portfolios; all but `schema` are options of commands.
+    """What a run needs beside its dates and portfolios; each is an option of commands.
 
     Attributes:
         schema: Names of tables and columns.

@@ -655,7 +655,7 @@ def _unfilled(catalog: Catalog, table: str, columns: Collection[str]) -> Iterato
 
 
 def not_written(label: str, expected: str) -> str:
-    """Return what to say of a double that a run would have to write."""
+    """Return what to say of a double that would have to be written."""
     return f"{label}: is double precision, expected {expected}: doubles are read, never written"
 
 

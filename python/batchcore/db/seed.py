@@ -6,15 +6,25 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore import _core
 from batchcore.config import Schema
-from batchcore.db.catalog import OPTIONAL, REQUIRED, check_revision, inspect
+from batchcore.db.catalog import (
+    OPTIONAL,
+    REQUIRED,
+    Kind,
+    check_revision,
+    inspect,
+    not_written,
+    schema_error,
+)
 from batchcore.db.engine import Database, driver_errors, transaction
 from batchcore.db.fields import field_of
 from batchcore.db.sql import table_name
 from batchcore.errors import ConfigError
+from batchcore.frames import Decimals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.frames import Table
 
@@ -59,9 +69,11 @@ async def fill(
     rows = 0
     async with Database(db).writing("fill") as session:
         with driver_errors():
-            await check_revision(session.raw, await inspect(session.raw, schema))
+            catalog = await inspect(session.raw, schema)
+            await check_revision(session.raw, catalog)
         async with transaction(session):
             tables = [table for table in tables if await _is_there(session, schema, table.name)]
+            _refuse_doubles(catalog, tables)
             await _refuse_rows(session, schema, [*(table.name for table in tables), RESULTS])
             for done, table in enumerate(tables):
                 if progress is not None:
@@ -81,6 +93,18 @@ async def _is_there(session: Session, schema: Schema, table: str) -> bool:
             "SELECT to_regclass($1) IS NOT NULL", table_name(schema, table)
         )
     return found
+
+
+def _refuse_doubles(catalog: Catalog, tables: Sequence[Table]) -> None:
+    problems = tuple(
+        not_written(f"{catalog.schema.table(table.name)}.{found.name}", "numeric")
+        for table in tables
+        for name, column in table.columns.items()
+        for found in (catalog.column(table.name, name),)
+        if isinstance(column, Decimals) and found.kind is Kind.FLOAT8
+    )
+    if problems:
+        raise schema_error(problems)
 
 
 async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> None:
