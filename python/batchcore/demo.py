@@ -136,7 +136,8 @@ class Seeded:
 
         Raises:
             ConfigError: the database is not empty; nothing was written.
-            SchemaError: the database was not migrated; nothing was written.
+            SchemaError: the database was not migrated, or a table does not fit; nothing was
+                written.
             DatabaseError: the database refused or went away; nothing was written.
         """
         return await fill(db, self.tables, schema=schema, progress=progress)

@@ -264,8 +264,10 @@ async def test_all_faults_are_named_at_once(migrated: str) -> None:
     with pytest.raises(SchemaError) as raised:
         check_run(found)
     assert raised.value.problems == (
-        "public.positions.quantity: is double precision, expected its decimals in schema.scales"
-        " under `positions.quantity`",
+        (
+            "public.positions.quantity: is double precision, expected its decimals in"
+            " schema.scales under `positions.quantity`"
+        ),
         "public.positions.exit_price: missing column",
         "public.market_data_cache: missing table",
     )
@@ -371,8 +373,10 @@ async def test_a_scale_of_the_schema_serves_a_double_that_is_read(migrated: str)
     assert found.column("market_data_cache", "close").kind is Kind.FLOAT8
     assert found.scale("market_data_cache", "close") == 6
     assert problems_of(found) == (
-        "public.portfolio_snapshots.daily_pnl: is double precision, expected numeric(16,2):"
-        " doubles are read, never written",
+        (
+            "public.portfolio_snapshots.daily_pnl: is double precision, expected numeric(16,2):"
+            " doubles are read, never written"
+        ),
     )
 
 

@@ -7,12 +7,12 @@ to be left alone.
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from support import database
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Sequence
 
     import asyncpg
@@ -56,7 +56,7 @@ market_data_cache.date = "day"
 market_data_cache.close = "Close"
 portfolio_snapshots.portfolio_id = "account_id"
 portfolio_snapshots.snapshot_date = "as_of"
-portfolio_snapshots.total_value = 'Total "Value"'
+portfolio_snapshots.total_value = 'Total "Net" Value'
 portfolio_snapshots.created_at = "made_at"
 equity_changes.portfolio_id = "account_id"
 equity_changes.change_type = "kind"
@@ -83,7 +83,7 @@ STATEMENTS = (
     "CREATE SCHEMA ledger",
     "CREATE TYPE ledger.side_kind AS ENUM ('FUTURE', 'SHORT', 'LONG', 'SP', 'SC', 'LP', 'LC')",
     "CREATE TYPE ledger.cash_kind AS ENUM ('FEE', 'WITHDRAWAL', 'CONTRIBUTION')",
-    "CREATE DOMAIN ledger.dollars AS numeric(20,4) CHECK (VALUE < 1e15)",
+    "CREATE DOMAIN ledger.dollars AS numeric(20,4) CHECK (VALUE <> 'Infinity')",
     # its own migrations, and a table that only looks like one of ours
     "CREATE TABLE ledger.alembic_version (version_num varchar(32) PRIMARY KEY)",
     "INSERT INTO ledger.alembic_version VALUES ('f00dfeed0001')",
@@ -127,7 +127,7 @@ STATEMENTS = (
         account_id uuid NOT NULL REFERENCES ledger.accounts ON DELETE CASCADE,
         as_of date NOT NULL,
         mood text NOT NULL DEFAULT 'calm',
-        "Total ""Value""" numeric(18,2) NOT NULL,
+        "Total ""Net"" Value" numeric(18,2) NOT NULL,
         cash_value numeric(18,4) NOT NULL,
         long_value numeric(16,2) NOT NULL,
         short_value numeric(16,2) NOT NULL,
@@ -255,7 +255,7 @@ async def _add_snapshot(
             "account_id": account,
             "as_of": database.date(row.day),
             "mood": "nervous",
-            'Total "Value"': 0,
+            'Total "Net" Value': 0,
             **dict.fromkeys((*nothing, *counts), 0),
             "equity_balance": row.equity,
             **{name: getattr(row, name) for name in amounts},

@@ -62,7 +62,7 @@ async def fill(
 
     Raises:
         ConfigError: a table, or `portfolio_snapshots`, is not empty; nothing was written.
-        SchemaError: the database was not migrated; nothing was written.
+        SchemaError: the database was not migrated, or a table does not fit; nothing was written.
         DatabaseError: the database refused or went away; nothing was written.
     """
     schema = schema or Schema()
@@ -73,7 +73,7 @@ async def fill(
             await check_revision(session.raw, catalog)
         async with transaction(session):
             tables = [table for table in tables if await _is_there(session, schema, table.name)]
-            _refuse_doubles(catalog, tables)
+            _refuse_misfits(catalog, tables)
             await _refuse_rows(session, schema, [*(table.name for table in tables), RESULTS])
             for done, table in enumerate(tables):
                 if progress is not None:
@@ -95,16 +95,27 @@ async def _is_there(session: Session, schema: Schema, table: str) -> bool:
     return found
 
 
-def _refuse_doubles(catalog: Catalog, tables: Sequence[Table]) -> None:
+def _refuse_misfits(catalog: Catalog, tables: Sequence[Table]) -> None:
+    """Refuse tables of a host that lack a column, or hold a double where a decimal goes."""
     problems = tuple(
-        not_written(f"{catalog.schema.table(table.name)}.{found.name}", "numeric")
+        problem
         for table in tables
         for name, column in table.columns.items()
-        for found in (catalog.column(table.name, name),)
-        if isinstance(column, Decimals) and found.kind is Kind.FLOAT8
+        if (problem := _misfit(catalog, table.name, name, column))
     )
     if problems:
         raise schema_error(problems)
+
+
+def _misfit(catalog: Catalog, table: str, name: str, column: object) -> str:
+    schema = catalog.schema
+    label = f"{schema.namespace}.{schema.table(table)}.{schema.column(table, name)}"
+    found = catalog.columns.get(table, {}).get(schema.column(table, name))
+    if found is None:
+        return f"{label}: missing column"
+    if isinstance(column, Decimals) and found.kind is Kind.FLOAT8:
+        return not_written(label, "numeric")
+    return ""
 
 
 async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> None:

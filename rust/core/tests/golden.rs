@@ -143,6 +143,7 @@ fn found(column: &Column, row: usize) -> std::result::Result<String, State> {
         }
         Column::Date { values, .. } => values[row].to_string(),
         Column::Decimal { values, .. }
+        | Column::Rounded { values, .. }
         | Column::Int { values, .. }
         | Column::Timestamp { values, .. } => values[row].to_string(),
         Column::Text { codes, table, .. } => table.text(codes[row]).unwrap_or_default().to_owned(),

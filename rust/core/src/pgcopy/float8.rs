@@ -23,17 +23,20 @@ const SPARE_BITS: u32 = 64 - 53;
 pub struct Rounded {
     /// In units of `10^-scale`.
     pub mantissa: i64,
-    /// Whether the double is another one than that nearest to the mantissa: it has decimals beyond
-    /// the scale, not only the noise of a decimal that no double holds.
+    /// Whether the double is further from the mantissa than half the step to the next one: it has
+    /// decimals beyond the scale, not only the noise of a decimal that no double holds.
     pub lost: bool,
 }
 
 /// Returns a double as a mantissa in units of `10^-scale`, its exact value rounded half away from
 /// zero.
 ///
-/// Without a mantissa: [`State::NonFinite`] for NaN and the infinities,
-/// [`State::NotRepresentable`] where 64 bits do not hold it, or beyond [`MAX_SCALE`]. There is no
-/// negative zero. Source: schema.md, "Doubles".
+/// There is no negative zero. Source: schema.md, "Doubles".
+///
+/// # Errors
+///
+/// [`State::NonFinite`] for NaN and the infinities, [`State::NotRepresentable`] where 64 bits do
+/// not hold it, or beyond [`MAX_SCALE`].
 pub fn try_from_float8(bytes: [u8; 8], scale: u32) -> Cell<Rounded> {
     let bits = u64::from_be_bytes(bytes);
     let (is_negative, biased) = (bits >> 63 == 1, bits >> MANTISSA_BITS & EXPONENT_BITS);
