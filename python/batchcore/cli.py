@@ -22,7 +22,8 @@ stays, statements at work are cancelled
 the reader of our output went away                                           141
 ====================================================  =====================  =========
 
-An error is one line on stderr; with ``--debug`` its traceback comes first. With ``--json`` the
+An error is one line on stderr, and one more for each further thing that is wrong with the tables;
+with ``--debug`` its traceback comes first. With ``--json`` the
 one document on stdout is then ``{"error": {"type", "message", "exit_code", ...}}``, with the
 attributes of the exception.
 """
@@ -404,11 +405,12 @@ def verify(
     fast: Annotated[
         bool, typer.Option("--fast", help="Compute natively, not by the pure-Python reference.")
     ] = False,
+    schema: SchemaFile = None,
     database_url: DatabaseUrl = None,
 ) -> int:
     """Recompute stored snapshots and tell which cells differ; write nothing."""
     url = _database_url(database_url)
-    settings = Settings(lookback_days=lookback_days)
+    settings = Settings(schema=_schema(schema), lookback_days=lookback_days)
     from batchcore import report  # noqa: PLC0415  # brings NumPy
     from batchcore.audit import verifier  # noqa: PLC0415  # brings the driver
 

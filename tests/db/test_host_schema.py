@@ -397,7 +397,9 @@ async def test_the_grants_of_the_docs_are_enough(listed: str, level: str) -> Non
         result = await run_as(role, analytics=level)
         assert (result["success"], result.rows_written) == (True, 12)
         assert dict(result.analytics_off) == {}
-    assert (await opening.check(role, DATA.opening(), DATA.market.days[-3:].tolist())).differing == 0
+    assert (
+        await opening.check(role, DATA.opening(), DATA.market.days[-3:].tolist())
+    ).differing == 0
 
 
 async def test_a_plan_needs_only_to_read(listed: str) -> None:

@@ -572,6 +572,10 @@ def test_a_file_names_the_tables_of_a_host(ledger: str, tmp_path: Path) -> None:
     done = batchcore("run", *common, *days, "--json")
     assert (done.code, done.document()["rows_written"]) == (0, 4)
     assert [row[0] for row in query(ledger, "SELECT nav FROM ledger.accounts")] == [1010, 1010]
+    for way in ((), ("--fast",)):
+        checked = batchcore("verify", *common, "--calendar", "daily", *way, "--json").document()
+        assert (checked["rows"], checked["cells_differing"]) == (4, 0)
+        assert checked["cells_checked"] > 0
     filled = batchcore("generate", *common, "--portfolios", "1")
     assert filled.code == 3
     assert "accounts.user_id: missing column (and " in filled.err
@@ -595,7 +599,7 @@ def test_everything_in_the_way_is_told_at_once(ledger: str, tmp_path: Path) -> N
     lines = [line for line in foreign.TOML.splitlines() if "= 4" not in line]
     file.write_text("\n".join(lines), encoding="utf-8")
     common = ("--database-url", ledger, "--schema", str(file))
-    for command in ("migrate", "run", "plan"):
+    for command in ("migrate", "run", "plan", "verify"):
         said = batchcore(command, *common)
         assert (said.code, said.out) == (3, "")
         first, *others = said.err.splitlines()
@@ -608,7 +612,7 @@ def test_everything_in_the_way_is_told_at_once(ledger: str, tmp_path: Path) -> N
         assert len(problems) >= 5
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "migrate", "generate"])
+@pytest.mark.parametrize("command", ["run", "plan", "verify", "migrate", "generate"])
 def test_a_file_that_is_no_schema_is_named(command: str, tmp_path: Path) -> None:
     file = tmp_path / "host.toml"
     common = ("--database-url", "postgresql://nobody@localhost/none", "--schema", str(file))

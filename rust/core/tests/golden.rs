@@ -123,6 +123,7 @@ fn expected(kind: Kind, text: Option<&str>) -> std::result::Result<String, State
                 .parse::<i64>()
                 .map(|mantissa| mantissa.to_string())
         }
+        Kind::Float8 { .. } => panic!("no file holds doubles"),
     }
     .map_err(|_| State::NotRepresentable)
 }
@@ -351,7 +352,9 @@ impl Source {
                 };
                 Self::Text(texts.iter().map(code).collect(), intern.into_table())
             }
-            Kind::Int2 | Kind::Timestamp => panic!("no such column is written"),
+            Kind::Int2 | Kind::Timestamp | Kind::Float8 { .. } => {
+                panic!("no such column is written")
+            }
         }
     }
 
