@@ -19,6 +19,8 @@ from batchcore import reference as ref
 from batchcore.audit import opening
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
+from batchcore.db.analytic_tables import check_parts
+from batchcore.db.catalog import inspect
 from batchcore.db.migrate import check, downgrade, migrate
 from batchcore.db.sql import quote_identifier, table_name
 from batchcore.errors import DatabaseError, SchemaError
@@ -196,6 +198,19 @@ async def test_every_difference_is_named_at_once(url: str, schema: Schema) -> No
         await migrate(url, schema=less)
     assert set(raised.value.problems) == problems
     assert set((await check(url, schema=less)).problems) == problems
+
+
+async def test_analytics_are_not_written_into_doubles(url: str, schema: Schema) -> None:
+    await execute(url, "ALTER TABLE ledger.daily ALTER hhi TYPE double precision")
+    async with database.connected(url) as connection:
+        found = await inspect(connection, schema)
+    told = "is double precision, expected numeric: doubles are read, never written"
+    assert check_parts(found, "none").level == "none"
+    for level, column in (("portfolio", "daily.hhi"), ("full", "Holdings.Marked Value")):
+        for writes in (True, False):  # a plan says what stands in the way of the run
+            with pytest.raises(SchemaError) as raised:
+                check_parts(found, level, writes=writes)
+            assert f"ledger.{column}: {told}" in raised.value.problems
 
 
 # Run

@@ -34,7 +34,7 @@ class Said:
         return json.loads(self.out)
 
     def error(self) -> str:
-        """Return the one line that an error is; what is in the way beside it has lines of its own."""
+        """Return the line of an error; each further problem has a line of its own."""
         line, *others = self.err.splitlines()
         assert all(other.startswith("batchcore: also: ") for other in others), self.err
         start = "batchcore: error: "
