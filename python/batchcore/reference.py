@@ -117,6 +117,7 @@ MONEY_COLUMNS: Final = (
 _T = TypeVar("_T")
 
 _ZERO: Final = Decimal(0)
+_WHOLE_DOUBLES: Final = 2**53
 _EXACT: Final = Context(prec=60, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
 
 
@@ -376,6 +377,20 @@ def normalized(text: str) -> str:
         S2.
     """
     return text.strip(" ").encode().upper().decode()
+
+
+def from_double(value: float, scale: int) -> Decimal:
+    """Return a double as its column is read: its exact value, half away from zero at `scale`.
+
+    NaN and the infinities stay what they are. A double of 2^53 and more has no decimals.
+
+    Source:
+        Words and rounding.
+    """
+    exact = Decimal(value)
+    if not exact.is_finite() or abs(exact) >= _WHOLE_DOUBLES:
+        return exact
+    return _rounded(exact, scale)
 
 
 def representable(value: Decimal, scale: int) -> bool:

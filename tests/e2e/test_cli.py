@@ -9,12 +9,15 @@ import subprocess
 import sys
 import uuid
 from decimal import Decimal
+from pathlib import Path
 
 import asyncpg
 import pytest
 
 from batchcore.db.migrate import downgrade
+from support import database, foreign
 from support.command import Said, batchcore
+from support.generate import MONDAY
 from support.tables import FILLED, SIZE, digests, query
 
 pytestmark = pytest.mark.db
@@ -535,3 +538,87 @@ def test_equities_are_those_of_the_last_session(filled: str) -> None:
     )
     assert len(stored) == SIZE.portfolios
     assert all(row["rolled"] == row["snapshot"] != Decimal(0) for row in stored)
+
+
+# A host's own names.
+
+
+@pytest.fixture
+def ledger(empty: str) -> str:
+    """The URL of a host that differs from docs/schema.md, without anything of batchcore."""
+
+    async def make() -> None:
+        async with database.connected(empty) as connection:
+            for statement in foreign.STATEMENTS:
+                await connection.execute(statement)
+            await foreign.fill(connection, database.plain_host(2, [MONDAY, MONDAY + 1]))
+
+    asyncio.run(make())
+    return empty
+
+
+def test_a_file_names_the_tables_of_a_host(ledger: str, tmp_path: Path) -> None:
+    file = tmp_path / "host.toml"
+    file.write_text(foreign.TOML, encoding="utf-8")
+    common = ("--database-url", ledger, "--schema", str(file))
+    days = ("--start", "2026-01-05", "--end", "2026-01-06")
+
+    check = batchcore("migrate", "--check", *common)
+    assert (check.code, check.err) == (1, "")
+    assert "to do: 0001: marked as done, the tables are the host's" in check.out
+    assert batchcore("migrate", *common).code == 0
+    plan = batchcore("plan", *common, *days, "--json")
+    assert (plan.code, plan.document()["rows_planned"]) == (0, 4)
+    done = batchcore("run", *common, *days, "--json")
+    assert (done.code, done.document()["rows_written"]) == (0, 4)
+    assert [row[0] for row in query(ledger, "SELECT nav FROM ledger.accounts")] == [1010, 1010]
+    for way in ((), ("--fast",)):
+        checked = batchcore("verify", *common, "--calendar", "daily", *way, "--json").document()
+        assert (checked["rows"], checked["cells_differing"]) == (4, 0)
+        assert checked["cells_checked"] > 0
+    filled = batchcore("generate", *common, "--portfolios", "1")
+    assert filled.code == 3
+    assert "accounts.user_id: missing column (and " in filled.err
+    assert "also: ledger.quotes.Close: is double precision, expected numeric: d" in filled.err
+
+
+def test_generate_fills_the_schema_of_the_file(empty: str, tmp_path: Path) -> None:
+    query(empty, "CREATE SCHEMA books")
+    file = tmp_path / "host.toml"
+    file.write_text('namespace = "books"', encoding="utf-8")
+    common = ("--database-url", empty, "--schema", str(file))
+    assert batchcore("migrate", *common).code == 0
+    size = ("--portfolios", "2", "--symbols", "10", "--sessions", "3")
+    assert batchcore("generate", *common, *size).code == 0
+    assert query(empty, "SELECT count(*) FROM books.portfolios")[0][0] == 2
+    assert batchcore("run", *common, "--end", END, "--json").document()["rows_written"] == 2
+
+
+def test_everything_in_the_way_is_told_at_once(ledger: str, tmp_path: Path) -> None:
+    file = tmp_path / "host.toml"
+    lines = [line for line in foreign.TOML.splitlines() if "= 4" not in line]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    common = ("--database-url", ledger, "--schema", str(file))
+    for command in ("migrate", "run", "plan", "verify"):
+        said = batchcore(command, *common)
+        assert (said.code, said.out) == (3, "")
+        first, *others = said.err.splitlines()
+        assert first.startswith("batchcore: error: ledger.Holdings.units: is double precision,")
+        assert all(line.startswith("batchcore: also: ledger.") for line in others)
+        problems = batchcore(command, *common, "--json").document()["error"]["problems"]
+        told = [line.removeprefix("batchcore: also: ") for line in others]
+        assert first.endswith(f" (and {len(told)} more)")
+        assert problems[1:] == told
+        assert len(problems) >= 5
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "verify", "migrate", "generate"])
+def test_a_file_that_is_no_schema_is_named(command: str, tmp_path: Path) -> None:
+    file = tmp_path / "host.toml"
+    common = ("--database-url", "postgresql://nobody@localhost/none", "--schema", str(file))
+    said = batchcore(command, *common)
+    assert (said.code, said.out) == (3, "")
+    assert said.error() == f"{file}: cannot be read: No such file or directory"
+    file.write_text("[names]", encoding="utf-8")
+    expected = "unknown key `names`, expected namespace, tables, columns or scales"
+    assert batchcore(command, *common).error() == f"{file}: {expected}"

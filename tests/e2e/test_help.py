@@ -8,7 +8,7 @@ from support.command import COMMANDS, HELP, help_file, help_text
 
 LATER = {
     *("--changed-since", "--max-failed", "--connections"),
-    *("--schema", "--resume", "--no-resume", "--portfolios-file"),
+    *("--resume", "--no-resume", "--portfolios-file"),
 }
 
 

@@ -110,7 +110,7 @@ def test_a_defect_says_so_and_shows_its_traceback_on_debug(monkeypatch) -> None:
         ("run", "--changed-since", "2025-01-02"),
         ("run", "--max-failed", "3"),
         ("run", "--connections", "2"),
-        ("run", "--schema", "file"),
+        ("version", "--schema", "file"),
         ("run", "--resume"),
         ("run", "--portfolios-file", "file"),
     ],

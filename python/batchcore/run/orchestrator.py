@@ -312,6 +312,7 @@ class Run:
             bytes_by_phase=dict(self.database.bytes),
             analytics=self.request.analytics,
             analytics_off=dict(self.prepared.parts.off),
+            rounded={name: count for name, count in sorted(self.database.rounded.items()) if count},
         )
 
 

@@ -100,6 +100,8 @@ class BatchResult(Mapping[str, Any]):
         bytes_by_phase: Bytes of COPY that came and went.
         analytics: What of the analytics was asked for.
         analytics_off: Part of them -> why it was not done though it was asked for.
+        rounded: ``table.column`` of docs/schema.md -> doubles read that had more decimals than
+            its scale; one that is read twice counts twice.
     """
 
     run_id: str
@@ -123,6 +125,7 @@ class BatchResult(Mapping[str, Any]):
     bytes_by_phase: Mapping[str, int] = field(default_factory=dict)
     analytics: str = "none"
     analytics_off: Mapping[str, str] = field(default_factory=dict)
+    rounded: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -213,6 +216,7 @@ class BatchResult(Mapping[str, Any]):
             },
             "analytics": self.analytics,
             "analytics_off": dict(self.analytics_off),
+            "rounded": dict(self.rounded),
             "peak_memory_bytes": self.peak_memory_bytes,
             "consistent": self.consistent,
         }
