@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 SEMANTICS = ROOT / "docs" / "semantics.md"
+LEGACY = ROOT / "docs" / "legacy.md"
 MARKS = {mark.name.lower(): tuple(int(mark == other) for other in Mark) for mark in Mark}
 
 
@@ -57,19 +58,20 @@ def sources() -> Iterator[Path]:
 
 
 def defined_rules() -> set[str]:
-    return set(re.findall(r"^### ([AS]\d+) ", SEMANTICS.read_text(), re.MULTILINE))
+    found = re.findall(r"^### ([AS]\d+) ", SEMANTICS.read_text(), re.MULTILINE)
+    return {*found, *re.findall(r"^### (L\d+) ", LEGACY.read_text(), re.MULTILINE)}
 
 
-def test_the_rules_are_s1_to_s14_and_a1_to_a8() -> None:
-    engine = {f"S{number}" for number in range(1, 15)}
-    assert defined_rules() == engine | {f"A{number}" for number in range(1, 9)}
+def test_the_rules_are_a1_to_a8_l1_to_l34_and_s1_to_s14() -> None:
+    last = {"A": 8, "L": 34, "S": 14}
+    assert defined_rules() == {f"{a}{n}" for a in last for n in range(1, last[a] + 1)}
 
 
 def test_every_rule_that_code_names_is_defined() -> None:
     named = {
         (rule, path.relative_to(ROOT).as_posix())
         for path in sources()
-        for rule in re.findall(r"\b[AS]\d{1,2}\b", path.read_text(encoding="utf-8"))
+        for rule in re.findall(r"\b[ALS]\d{1,2}\b", path.read_text(encoding="utf-8"))
     }
     assert len(named) > 100, "the search finds nothing"
     assert sorted(name for name in named if name[0] not in defined_rules()) == []
@@ -397,6 +399,9 @@ def test_every_public_name_is_told() -> None:
                 batchcore.Flows,
                 batchcore.Prices,
                 batchcore.Previous,
+                batchcore.Profiles,
+                batchcore.Betas,
+                batchcore.BenchmarkWeights,
                 batchcore.Opening,
                 batchcore.Rows,
             )

@@ -117,7 +117,7 @@ def test_marks_are_counted_in_the_order_of_their_names() -> None:
 
 
 def test_issues_have_the_names_of_the_reference() -> None:
-    table = re.split(r"^=[= ]+$", reference.__doc__ or "", flags=re.MULTILINE)[2]
+    table = re.split(r"^=[= ]+$", reference.rollforward.__doc__ or "", flags=re.MULTILINE)[2]
     documented = set(re.findall(r"^([a-z_]+) ", table, re.MULTILINE))
     in_the_core = set(re.findall(r'^ +Self::\w+ => "(\w+)",$', rust("pnl/issue.rs"), re.MULTILINE))
     assert in_the_core - OF_POSITIONS == documented - FROM_THE_PLAN_OF_A_RUN

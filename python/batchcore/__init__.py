@@ -36,12 +36,16 @@ if TYPE_CHECKING:
     from batchcore.errors import NumericError as NumericError
     from batchcore.errors import SchemaError as SchemaError
     from batchcore.errors import SnapshotExistsError as SnapshotExistsError
+    from batchcore.frames import BenchmarkWeights as BenchmarkWeights
+    from batchcore.frames import Betas as Betas
     from batchcore.frames import Days as Days
     from batchcore.frames import Decimals as Decimals
     from batchcore.frames import Events as Events
+    from batchcore.frames import FloatObjects as FloatObjects
     from batchcore.frames import Flows as Flows
     from batchcore.frames import Inputs as Inputs
     from batchcore.frames import Issues as Issues
+    from batchcore.frames import LegacyColumns as LegacyColumns
     from batchcore.frames import Misses as Misses
     from batchcore.frames import Opening as Opening
     from batchcore.frames import Positions as Positions
@@ -100,12 +104,16 @@ _ROOMS: Final = {
         "SnapshotExistsError",
     ),
     "batchcore.frames": (
+        "BenchmarkWeights",
+        "Betas",
         "Days",
         "Decimals",
         "Events",
+        "FloatObjects",
         "Flows",
         "Inputs",
         "Issues",
+        "LegacyColumns",
         "Misses",
         "Opening",
         "Positions",

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batchcore.frames import (
+    Betas,
     Events,
     Flows,
     Opening,
@@ -160,6 +161,12 @@ def run(
     marks: Marks,
     threads: int,
     cancel: CancelFlag | None = None,
+    prices: PriceStore | None = None,
+    today: int | None = None,
+    cached: PriceStore | None = None,
+    profiles: ProfileStore | None = None,
+    betas: Betas | None = None,
+    has_benchmark: bool = False,
 ) -> dict[str, Any]: ...
 def value_positions(
     *,

@@ -661,7 +661,12 @@ class SnapshotCache:
         """Return all snapshots held, in cents."""
         columns = self._store.columns()
         amounts = {name: Decimals(*columns[name]) for name in _AMOUNTS}
-        return Previous(portfolio_id=columns["portfolio_id"], day=columns["day"], **amounts)
+        return Previous(
+            portfolio_id=columns["portfolio_id"],
+            day=columns["day"],
+            is_complete=columns["is_complete"],
+            **amounts,
+        )
 
     def _knows(self, portfolio_id: bytes, code: str, before: int) -> bool:
         """Return whether no snapshot can lie between the one that is held and a day."""
@@ -714,6 +719,7 @@ def _joined_snapshots(held: Previous, kept: npt.NDArray[np.bool_], loaded: Previ
     return Previous(
         portfolio_id=np.concatenate([held.portfolio_id[kept], loaded.portfolio_id]),
         day=np.concatenate([held.day[kept], loaded.day]),
+        is_complete=np.concatenate([held.is_complete[kept], loaded.is_complete]),
         **{name: of(name) for name in _AMOUNTS},
     )
 

@@ -150,6 +150,31 @@ class Objects:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class FloatObjects:
+    """JSON objects whose values are binary64, by name.
+
+    Attributes:
+        names: (k,) the names that objects may have, ascending, without repetition.
+        values: (n, k) float64; 0 where ``present`` is False.
+        present: (n, k) bool, which names an object has.
+        state: (n,) uint8 of `units.State`, 0 or NULL.
+    """
+
+    names: tuple[str, ...]
+    values: npt.NDArray[np.float64]
+    present: Bools
+    state: Bytes
+
+    def __post_init__(self) -> None:
+        for array in (self.values, self.present, self.state):
+            _frozen(array)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.values)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Text:
     """Texts as codes into a table of distinct values.
 
@@ -289,8 +314,9 @@ class Positions:
         exit_day: First day no longer held.
         expiration_day: Expiry of an option.
         investment_class: PUBLIC, OPTIONS, PRIVATE.
-        market_value: Dollars, signed as stored; read for PRIVATE positions only.
+        market_value: Dollars, signed as stored; `rollforward` reads it for PRIVATE positions only.
         deleted: (n,) bool.
+        last_price: Dollars; read by `legacy` alone.
     """
 
     id: Bytes
@@ -306,6 +332,7 @@ class Positions:
     investment_class: Text = None  # type: ignore[assignment]
     market_value: Decimals = None  # type: ignore[assignment]
     deleted: npt.NDArray[np.bool_] = None  # type: ignore[assignment]
+    last_price: Decimals = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         rows = len(self.id)
@@ -316,6 +343,7 @@ class Positions:
             "investment_class": Text.of([None] * rows),
             "market_value": Decimals.nulls(rows),
             "deleted": np.zeros(rows, dtype=np.bool_),
+            "last_price": Decimals.nulls(rows, self.entry_price.scale),
         }
         for name, column in absent.items():
             if getattr(self, name) is None:
@@ -332,8 +360,10 @@ class Events:
     """Rows of `position_realized_events`.
 
     Attributes:
-        position_id: (n, 16) uint8; rows of positions that `Positions` lacks are not used.
-        portfolio_id: (n, 16) uint8.
+        position_id: (n, 16) uint8; under `rollforward`, rows of positions that `Positions` lacks
+            are not used.
+        portfolio_id: (n, 16) uint8; read by `legacy`, which uses no rows of portfolios that
+            `Opening` lacks.
         day: Trade date.
         quantity: Shares or contracts closed, above 0.
         realized: Dollars.
@@ -474,9 +504,11 @@ class Profiles:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Previous:
-    """Complete snapshots stored before the run (S5): any number for each portfolio, in any order.
+    """Snapshots stored before the run: any number for each portfolio, in any order.
 
-    The one with the latest day before a portfolio's first session counts.
+    Under `rollforward` the complete one with the latest day before a portfolio's first session
+    counts (S5). Under `legacy` each may count: the latest before a session, complete or not (L5),
+    and complete ones on sessions, which stand (L3).
 
     Attributes:
         portfolio_id: (n, 16) uint8.
@@ -485,6 +517,7 @@ class Previous:
         cumulative_pnl: Dollars.
         cumulative_realized_pnl: Dollars.
         cumulative_capital_flow: Dollars.
+        is_complete: (n,) bool; left out, all are.
     """
 
     portfolio_id: Bytes
@@ -493,8 +526,11 @@ class Previous:
     cumulative_pnl: Decimals
     cumulative_realized_pnl: Decimals
     cumulative_capital_flow: Decimals
+    is_complete: Bools = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        if self.is_complete is None:
+            object.__setattr__(self, "is_complete", np.ones(len(self.portfolio_id), dtype=np.bool_))
         _check_lengths(self)
 
     def __len__(self) -> int:
@@ -561,9 +597,56 @@ class Opening:
         return len(self.portfolio_id)
 
 
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Betas:
+    """Rows of `position_market_betas`.
+
+    Attributes:
+        position_id: (n, 16) uint8; rows of positions that `Positions` lacks are not used.
+        day: `calc_date`.
+        beta: On the market.
+    """
+
+    position_id: Bytes
+    day: Days
+    beta: Decimals
+
+    def __post_init__(self) -> None:
+        _check_lengths(self)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.position_id)
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return no rows."""
+        return cls(position_id=_no_ids(), day=Days.nulls(0), beta=Decimals.nulls(0))
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class BenchmarkWeights:
+    """Rows of `benchmarks_sector_weights` of one benchmark; `legacy` asks only for their number.
+
+    Attributes:
+        sector: As stored.
+        weight: Share of the benchmark.
+    """
+
+    sector: Text
+    weight: Decimals
+
+    def __post_init__(self) -> None:
+        _check_lengths(self)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.sector)
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Inputs:
-    """All that `compute` reads.
+    """All that `compute` reads; the last four are read by `legacy` alone.
 
     Attributes:
         positions: Holdings.
@@ -572,6 +655,11 @@ class Inputs:
         prices: Closes.
         previous: Where portfolios stood before.
         opening: Which portfolios, in which order, and where they open.
+        profiles: Of companies (L32, L33).
+        betas: Of positions (L32).
+        benchmark: Weights of SP500 (L34).
+        cached: Prices that take the place of closes of their symbol and day (L16); one of 0 is no
+            price.
     """
 
     positions: Positions
@@ -580,6 +668,10 @@ class Inputs:
     prices: Prices
     previous: Previous
     opening: Opening
+    profiles: Profiles | None = None
+    betas: Betas | None = None
+    benchmark: BenchmarkWeights | None = None
+    cached: Prices | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -635,8 +727,46 @@ class Misses:
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class LegacyColumns:
+    """Columns of `portfolio_snapshots` that the policy `legacy` alone computes, by their names.
+
+    Attributes:
+        total_value: Scale 2, L23 and L25.
+        portfolio_delta: Scale 2, 0 or NULL, L25 and L31; as the next three.
+        portfolio_gamma: The same.
+        portfolio_theta: The same.
+        portfolio_vega: The same.
+        beta_provider_1y: Scale 4, L32.
+        sector_exposure: Weights by sector, L33.
+        hhi: Scale 4, L34.
+        effective_num_positions: Scale 2, L34.
+        top_3_concentration: Scale 4, L34.
+        top_10_concentration: Scale 4, L34.
+    """
+
+    total_value: Decimals
+    portfolio_delta: Decimals
+    portfolio_gamma: Decimals
+    portfolio_theta: Decimals
+    portfolio_vega: Decimals
+    beta_provider_1y: Decimals
+    sector_exposure: FloatObjects
+    hhi: Decimals
+    effective_num_positions: Decimals
+    top_3_concentration: Decimals
+    top_10_concentration: Decimals
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.total_value)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Rows:
     """What was computed: a row for each portfolio and session, portfolios in input order.
+
+    The rules named are those of `rollforward`; under `legacy` columns of the same name follow L15
+    to L31, and days without a row are those that failed (L4) or had a complete snapshot (L3).
 
     Attributes:
         portfolio: (n,) int32 row of `Opening`, ascending.
@@ -649,21 +779,24 @@ class Rows:
         cumulative_pnl_cents: (n,) int64, S8.
         cumulative_realized_cents: (n,) int64, S8.
         cumulative_flow_cents: (n,) int64, S8.
-        unrealized: ``r2(U)`` of S6 in cents, not representable beyond 64 bits; no column of the
-            table.
+        unrealized: ``r2(U)`` of S6 in cents, not representable beyond 64 bits, NULL under
+            `legacy`; no column of the table.
         long_cents: (n,) int64, S9.
         short_cents: (n,) int64, not above 0, S9.
         gross_cents: (n,) int64, S9.
         net_cents: (n,) int64, S9.
         cash_cents: (n,) int64, S9.
-        num_positions: (n,) int32 lots held, S9.
+        num_positions: (n,) int32 lots held, S9; under `legacy` active positions.
         num_long: (n,) int32, S9.
         num_short: (n,) int32, S9.
-        marks: (n, 4) int32 public lots held by `units.Mark`, S4.
+        marks: (n, 4) int32 public lots held by `units.Mark`, S4; under `legacy` active positions
+            that are not PRIVATE, by the age of their price (L26).
         written: (p,) int32 rows of each portfolio.
-        failed: (p,) bool, whether a value did not fit (S10) or a start was unusable (S5).
-        issues: What was noticed.
+        failed: (p,) bool, whether a value did not fit (S10) or a start was unusable (S5); under
+            `legacy` whether any day failed.
+        issues: What was noticed; under `legacy` one for each day that failed.
         misses: Which symbols had no fresh enough mark.
+        legacy: Its own columns; None under another policy.
     """
 
     portfolio: Int32
@@ -690,6 +823,7 @@ class Rows:
     failed: npt.NDArray[np.bool_]
     issues: Issues
     misses: Misses
+    legacy: LegacyColumns | None = None
 
     def __post_init__(self) -> None:
         _freeze(self)

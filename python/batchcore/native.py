@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore import _core
+from batchcore.calendar import day_of
 from batchcore.config import POLICIES
 from batchcore.errors import ConfigError
 from batchcore.frames import (
     Days,
     Decimals,
+    FloatObjects,
     Holdings,
     Issues,
+    LegacyColumns,
     Misses,
     PositionValues,
     Rows,
@@ -29,7 +32,17 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from batchcore.frames import Events, Flows, Inputs, Opening, Positions, Previous, Prices
+    from batchcore.frames import (
+        Betas,
+        Events,
+        Flows,
+        Inputs,
+        Opening,
+        Positions,
+        Previous,
+        Prices,
+        Profiles,
+    )
 
     TextParts = tuple[
         npt.NDArray[np.uint32],
@@ -42,6 +55,9 @@ CancelFlag = _core.CancelFlag
 SnapshotStore = _core.SnapshotStore
 build_profile = _core.build_profile
 core_version = _core.__version__
+
+COMPUTED_POLICIES: Final = (*POLICIES, "legacy")
+"""Policies that `compute` has; those of a run are `config.POLICIES`."""
 
 MAX_LOOKBACK_DAYS: Final = 2**31 - 1
 """More days than any two dates are apart."""
@@ -56,8 +72,8 @@ class Market:
         sessions: (s,) int32 days, ascending.
         lookback_days: Calendar days that a close may be old and still be a hit (S4).
         prices: The native store of closes.
-        marks: The native marks.
-        issues: What was noticed about the prices.
+        marks: The native marks (S4); under `legacy` for coverage and analytics alone.
+        issues: What was noticed about the prices; nothing under `legacy`.
     """
 
     policy: str
@@ -96,6 +112,49 @@ class Market:
         return closes
 
 
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the policy `legacy` reads beside the frames of a chunk, shared by all chunks.
+
+    Attributes:
+        today: Days since 1970-01-01; sessions from it on are current (L32 to L34).
+        profiles: The native store of profiles, or None without any.
+        cached: The native store of cached prices (L16), or None without a cache.
+        has_benchmark: Whether there are weights of SP500 (L34).
+    """
+
+    today: int
+    profiles: _core.ProfileStore | None = None
+    cached: _core.PriceStore | None = None
+    has_benchmark: bool = False
+
+
+def build_host(
+    today: dt.date,
+    *,
+    profiles: Profiles | None = None,
+    cached: Prices | None = None,
+    has_benchmark: bool = False,
+) -> Host:
+    """Return what `legacy` reads of profiles and cached prices, hashed once.
+
+    Args:
+        today: The current date.
+        profiles: Of the symbols of positions, as spelt and in upper case.
+        cached: Prices that take the place of closes of their symbol and day (L16).
+        has_benchmark: Whether there are weights of SP500 (L34).
+
+    Raises:
+        InputError: a wrong column, or two rows of one symbol, or of one symbol and day.
+    """
+    return Host(
+        today=day_of(today),
+        profiles=None if profiles is None else _core.ProfileStore.from_frame(profiles),
+        cached=None if cached is None else _core.PriceStore.from_frame(cached),
+        has_benchmark=has_benchmark,
+    )
+
+
 def build_market(
     prices: Prices,
     sessions: npt.NDArray[np.int32],
@@ -115,19 +174,20 @@ def build_market(
         ConfigError: an unknown policy, or a lookback that is none.
         InputError: a wrong column, two rows of one symbol and day, or sessions that do not ascend.
     """
-    if policy not in POLICIES:
-        msg = f"unknown policy `{policy}`, expected one of {', '.join(POLICIES)}"
+    if policy not in COMPUTED_POLICIES:
+        msg = f"unknown policy `{policy}`, expected one of {', '.join(COMPUTED_POLICIES)}"
         raise ConfigError(msg, "policy")
     if not 0 <= lookback_days <= MAX_LOOKBACK_DAYS:
         msg = f"lookback_days is {lookback_days}, expected 0 to {MAX_LOOKBACK_DAYS}"
         raise ConfigError(msg, "lookback_days")
     store = _core.PriceStore.from_frame(prices)
     marks = _core.Marks.from_prices(store, sessions=sessions, lookback_days=lookback_days)
-    return Market(policy, sessions, lookback_days, store, marks, _issues(marks.issues()))
+    issues = _issues(marks.issues()) if policy == "rollforward" else _NO_ISSUES
+    return Market(policy, sessions, lookback_days, store, marks, issues)
 
 
 def store_snapshots(previous: Previous) -> _core.SnapshotStore:
-    """Return the native store of the snapshots before a run (S5)."""
+    """Return the native store of the snapshots before a run (S5, L5)."""
     return _core.SnapshotStore.from_frame(previous)
 
 
@@ -141,6 +201,8 @@ def roll_forward(  # the frames of one chunk
     opening: Opening,
     threads: int | None = None,
     cancel: _core.CancelFlag | None = None,
+    host: Host | None = None,
+    betas: Betas | None = None,
 ) -> Rows:
     """Return the rows of one chunk of portfolios over the sessions of `market`.
 
@@ -155,12 +217,17 @@ def roll_forward(  # the frames of one chunk
         opening: Which portfolios, in the order of the result.
         threads: How many; None takes as many as there are cores.
         cancel: Raised from another thread, it stops the call.
+        host: Needed by `legacy`, read by no other policy.
+        betas: Of the positions, in any order; read by `legacy` alone (L32).
 
     Raises:
-        ConfigError: a number of threads below 1.
+        ConfigError: a number of threads below 1, or `legacy` without `host`.
         InputError: a wrong column; it names the column and what would be right.
         CancelledError: `cancel` was raised.
     """
+    if market.policy == "legacy" and host is None:
+        msg = "policy `legacy` needs `host`"
+        raise ConfigError(msg, "policy")
     columns = _core.run(
         policy=market.policy,
         positions=positions,
@@ -171,8 +238,15 @@ def roll_forward(  # the frames of one chunk
         marks=market.marks,
         threads=_threads(threads),
         cancel=cancel,
+        prices=market.prices,
+        today=None if host is None else host.today,
+        cached=None if host is None else host.cached,
+        profiles=None if host is None else host.profiles,
+        betas=betas,
+        has_benchmark=host is not None and host.has_benchmark,
     )
-    return _rows(columns, positions.symbol)
+    own = _legacy(columns.pop("legacy")) if market.policy == "legacy" else None
+    return _rows(columns, positions.symbol, own)
 
 
 def hold(
@@ -273,7 +347,7 @@ def compute(
     *,
     policy: str = "rollforward",
     lookback_days: int = 10,
-    today: dt.date | None = None,  # noqa: ARG001  # read by policies with columns of "today"
+    today: dt.date | None = None,
     threads: int | None = None,
 ) -> Rows:
     """Return a row for each portfolio of ``inputs.opening`` and each of its sessions.
@@ -284,19 +358,33 @@ def compute(
     Args:
         inputs: Frames of columns; `inputs.prices` may hold more symbols and days than needed.
         sessions: (s,) int32 days since 1970-01-01, ascending.
-        policy: What the figures mean: `rollforward`, docs/semantics.md.
+        policy: What the figures mean: `rollforward`, docs/semantics.md, or `legacy`,
+            docs/legacy.md.
         lookback_days: Calendar days that a close may be old and still count as a hit (S4).
-        today: The current date; `rollforward` has no rule that reads it.
+        today: The current date, needed by `legacy` (L32 to L34); `rollforward` has no rule that
+            reads it.
         threads: How many; None takes as many as there are cores.
 
     Raises:
-        ConfigError: an unknown policy, a lookback or a number of threads that is none.
+        ConfigError: an unknown policy, a lookback or a number of threads that is none, or `legacy`
+            without `today`.
         InputError: a column of the wrong dtype, shape or length, or rows that contradict each
             other; it names column and row.
 
     Source:
-        docs/semantics.md, S3 to S10.
+        docs/semantics.md, S3 to S10; docs/legacy.md, L3 to L34.
     """
+    host = None
+    if policy == "legacy":
+        if today is None:
+            msg = "policy `legacy` needs `today`"
+            raise ConfigError(msg, "today")
+        host = build_host(
+            today,
+            profiles=inputs.profiles,
+            cached=inputs.cached,
+            has_benchmark=inputs.benchmark is not None and len(inputs.benchmark) > 0,
+        )
     market = build_market(inputs.prices, sessions, policy=policy, lookback_days=lookback_days)
     rows = roll_forward(
         market,
@@ -306,6 +394,8 @@ def compute(
         previous=store_snapshots(inputs.previous),
         opening=inputs.opening,
         threads=threads,
+        host=host,
+        betas=inputs.betas,
     )
     return replace(rows, issues=_joined(market.issues, rows.issues))
 
@@ -355,15 +445,54 @@ def _joined(first: Issues, second: Issues) -> Issues:
     )
 
 
+_NO_ISSUES: Final = Issues(
+    name=Text.of([]),
+    portfolio=np.empty(0, dtype=np.int32),
+    symbol=Text.of([]),
+    day=Days.nulls(0),
+    detail=Text.of([]),
+)
+
 _PLAIN = {field.name for field in fields(Rows)} - {
     "daily_return",
     "unrealized",
     "issues",
     "misses",
+    "legacy",
 }
 
 
-def _rows(columns: dict[str, Any], symbols: Text) -> Rows:
+def _legacy(columns: dict[str, Any]) -> LegacyColumns:
+    """Return the columns of `legacy`, its weights laid out by sector."""
+    rows = len(columns["total_value"])
+    names = tuple(str(name) for name in _text(columns["sectors"]).texts())
+    places = columns["weight_row"], columns["weight_sector"]
+    values = np.zeros((rows, len(names)))
+    values[places] = columns["weight"]
+    present = np.zeros((rows, len(names)), dtype=np.bool_)
+    present[places] = True
+    greek = Decimals(np.zeros(rows, dtype=np.int64), CENTS, columns["greeks_state"])
+    state = columns["weights_state"]
+
+    def of(name: str, scale: int = 4) -> Decimals:
+        return Decimals(columns[name], scale, state)
+
+    return LegacyColumns(
+        total_value=Decimals(columns["total_value"], CENTS),
+        portfolio_delta=greek,
+        portfolio_gamma=greek,
+        portfolio_theta=greek,
+        portfolio_vega=greek,
+        beta_provider_1y=Decimals(columns["beta_provider_1y"], 4, columns["beta_state"]),
+        sector_exposure=FloatObjects(names, values, present, state),
+        hhi=of("hhi"),
+        effective_num_positions=of("effective_num_positions", 2),
+        top_3_concentration=of("top_3_concentration"),
+        top_10_concentration=of("top_10_concentration"),
+    )
+
+
+def _rows(columns: dict[str, Any], symbols: Text, legacy: LegacyColumns | None) -> Rows:
     misses = columns["misses"]
     return Rows(
         **{name: columns[name] for name in _PLAIN},
@@ -377,6 +506,7 @@ def _rows(columns: dict[str, Any], symbols: Text) -> Rows:
             first=misses["first"],
             last=misses["last"],
         ),
+        legacy=legacy,
     )
 
 

@@ -44,6 +44,7 @@ fn roll_forward(criterion: &mut Criterion) {
         cumulative_pnl: none(2),
         cumulative_realized: none(2),
         cumulative_flow: none(2),
+        is_complete: &[],
     })
     .unwrap();
     let held = Held::of(closes.table.clone());
@@ -172,11 +173,13 @@ impl Held {
                 expiration_day: no_day(ROWS),
                 investment_class: Texts::new("class", &self.no_code, &self.long, &self.null)
                     .unwrap(),
+                last_price: null(ROWS, SCALE),
                 market_value: null(ROWS, 2),
                 deleted: &self.deleted,
             },
             events: Events {
                 position_id: &[],
+                portfolio_id: &[],
                 day: no_day(0),
                 quantity: none(SCALE),
                 realized: none(2),

@@ -7,6 +7,8 @@
 //! | [`half_away`]| a quotient, ties away from zero, as PostgreSQL rounds `numeric`  |
 #![warn(clippy::arithmetic_side_effects)]
 
+use core::cmp::Ordering;
+
 /// The largest scale whose unit, `10^scale`, fits 64 bits.
 pub const MAX_SCALE: u32 = 18;
 
@@ -120,6 +122,9 @@ pub trait Sum: Copy + PartialOrd {
     /// Returns `self / divisor` rounded half away from zero, for a divisor above 0.
     #[must_use]
     fn rounded(self, divisor: Self) -> Self;
+    /// Returns `self / divisor` rounded to nearest, ties to even, for a divisor above 0.
+    #[must_use]
+    fn rounded_even(self, divisor: Self) -> Self;
     /// Returns the value if 64 bits hold it.
     fn narrow(self) -> Option<i64>;
     /// Returns the digits, with a sign if negative.
@@ -154,6 +159,18 @@ macro_rules! sum {
                     quotient
                 } else {
                     quotient.wrapping_add(self.signum())
+                }
+            }
+            fn rounded_even(self, divisor: Self) -> Self {
+                let quotient = self.checked_div(divisor).unwrap_or(<Self as Sum>::ZERO);
+                let rest = self
+                    .wrapping_sub(quotient.wrapping_mul(divisor))
+                    .wrapping_abs();
+                let is_even = quotient.trailing_zeros() > 0;
+                match rest.cmp(&divisor.wrapping_sub(rest)) {
+                    Ordering::Less => quotient,
+                    Ordering::Equal if is_even => quotient,
+                    Ordering::Equal | Ordering::Greater => quotient.wrapping_add(self.signum()),
                 }
             }
             fn narrow(self) -> Option<i64> {
@@ -279,6 +296,18 @@ mod tests {
         // by 1, as when the scale of a value is that of cents
         assert_eq!(i64::of(7).rounded(1), 7);
         assert_eq!(Wide::of(-7).rounded(Wide::of(1)).digits(), "-7");
+    }
+
+    #[test]
+    fn ties_go_to_even_where_that_is_asked_for() {
+        let numerators = [4, 5, 6, 14, 15, 16, 25, 35, -5, -15, -25, 0];
+        let expected = [0, 0, 1, 1, 2, 2, 2, 4, 0, -2, -2, 0];
+        assert_eq!(numerators.map(|n| i64::of(n).rounded_even(10)), expected);
+        for (n, expected) in numerators.into_iter().zip(expected) {
+            assert_eq!(i128::of(n).rounded_even(10).narrow(), Some(expected));
+            let wide = Wide::of(n).rounded_even(Wide::of(10));
+            assert_eq!(wide.narrow(), Some(expected));
+        }
     }
 
     #[test]

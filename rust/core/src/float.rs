@@ -1,4 +1,4 @@
-//! Exact decimals become floats: for analytics only, never for money that is stored.
+//! Exact decimals become floats: for analytics, and where a rule says so; never for other money.
 
 /// Powers of ten up to this one are floats exactly.
 const MAX_EXACT_POWER: u32 = 22;
@@ -26,6 +26,19 @@ impl Floats {
         match self.unit {
             Some(unit) => quotient(mantissa, unit),
             None => self.nearest(&mantissa.to_string()),
+        }
+    }
+
+    /// Returns the float nearest to `mantissa * 10^-scale`, whatever its size; of two as near the
+    /// even one.
+    #[must_use]
+    pub fn nearest_of(self, mantissa: i64) -> f64 {
+        match self.unit {
+            // the quotient of two floats that are exact is rounded once
+            Some(unit) if mantissa.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS => {
+                quotient(mantissa, unit)
+            }
+            Some(_) | None => self.nearest(&mantissa.to_string()),
         }
     }
 
@@ -85,6 +98,7 @@ mod tests {
                     let nearest = floats.nearest(&n.to_string());
                     let apart = bits(floats.of(n)).abs_diff(bits(nearest));
                     assert!(apart <= 1, "{n} at scale {scale}");
+                    assert_eq!(bits(floats.nearest_of(n)), bits(nearest), "{n} at {scale}");
                 }
                 mantissa = mantissa / 3 * 2;
             }

@@ -10,5 +10,6 @@ pub mod frame;
 pub mod ids;
 pub mod pgcopy;
 pub mod pnl;
+pub mod significant;
 pub mod store;
 pub mod text;

@@ -1,4 +1,4 @@
-//! Marks, the roll-forward, and the lots held.
+//! Marks, the two policies, and the lots held.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
@@ -6,8 +6,9 @@ use std::sync::atomic::AtomicBool;
 use batchcore_core::fixed::State;
 use batchcore_core::frame;
 use batchcore_core::ids::Day;
-use batchcore_core::pnl::inputs::{Events, Flows, Opening, Positions};
+use batchcore_core::pnl::inputs::{Betas, Events, Flows, Host, Opening, Positions};
 use batchcore_core::pnl::issue::Issue;
+use batchcore_core::pnl::legacy::columns::Columns;
 use batchcore_core::pnl::rows::Rows;
 use batchcore_core::pnl::{self as core, Inputs, Policy};
 use batchcore_core::text::Intern;
@@ -18,7 +19,7 @@ use pyo3::types::PyDict;
 use crate::arrays::{DayColumn, DecimalColumn, TextColumn, column, ids, plain, table, text_out};
 use crate::errors::{InputError, to_py};
 use crate::guard::{CancelFlag, guard};
-use crate::store::{PriceStore, SnapshotStore};
+use crate::store::{PriceStore, ProfileStore, SnapshotStore};
 
 /// Marks of all symbols on the sessions of a run.
 #[pyclass(frozen, module = "batchcore._core")]
@@ -80,9 +81,12 @@ impl Marks {
 }
 
 /// Return the rows of all portfolios of `opening` over the sessions of `marks`, as columns.
+///
+/// What follows `cancel` is read by the policy `legacy`, which needs `prices` and `today`.
 #[pyfunction]
 #[pyo3(signature = (
-    *, policy, positions, events, flows, opening, previous, marks, threads, cancel=None
+    *, policy, positions, events, flows, opening, previous, marks, threads, cancel=None,
+    prices=None, today=None, cached=None, profiles=None, betas=None, has_benchmark=false
 ))]
 #[expect(
     clippy::too_many_arguments,
@@ -99,10 +103,32 @@ pub(crate) fn run<'py>(
     marks: &Marks,
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
+    prices: Option<&PriceStore>,
+    today: Option<i32>,
+    cached: Option<&PriceStore>,
+    profiles: Option<&ProfileStore>,
+    betas: Option<&Bound<'py, PyAny>>,
+    has_benchmark: bool,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let Some(policy) = Policy::from_name(policy) else {
-        let message = format!("no policy `{policy}`, expected rollforward");
-        return Err(InputError::new_err((message, "policy")));
+    let betas = betas.map(BetaArrays::of).transpose()?;
+    let policy = match (policy, prices, today) {
+        ("rollforward", ..) => Policy::Rollforward,
+        ("legacy", Some(prices), Some(today)) => Policy::Legacy(Host {
+            prices: &prices.store,
+            cached: cached.map(|cached| &cached.store),
+            today: Day(today),
+            profiles: profiles.map(|profiles| &profiles.store),
+            betas: betas.as_ref().map(BetaArrays::borrow).transpose()?,
+            has_benchmark,
+        }),
+        ("legacy", ..) => {
+            let message = "policy `legacy`: expected `prices` and `today`, was None";
+            return Err(InputError::new_err((message, "policy")));
+        }
+        (policy, ..) => {
+            let message = format!("no policy `{policy}`, expected rollforward or legacy");
+            return Err(InputError::new_err((message, "policy")));
+        }
     };
     let positions = PositionArrays::of(positions)?;
     let events = EventArrays::of(events)?;
@@ -249,6 +275,7 @@ arrays! {
             exit_day: DayColumn = "positions.exit_day",
             expiration_day: DayColumn = "positions.expiration_day",
             investment_class: TextColumn = "positions.investment_class",
+            last_price: DecimalColumn = "positions.last_price",
             market_value: DecimalColumn = "positions.market_value"
         }
     }
@@ -257,13 +284,22 @@ arrays! {
 arrays! {
     /// The arrays of `frames.Events`.
     EventArrays => Events {
-        ids { position_id: "events.position_id" }
+        ids { position_id: "events.position_id", portfolio_id: "events.portfolio_id" }
         plain { }
         columns {
             day: DayColumn = "events.day",
             quantity: DecimalColumn = "events.quantity",
             realized: DecimalColumn = "events.realized"
         }
+    }
+}
+
+arrays! {
+    /// The arrays of `frames.Betas`.
+    BetaArrays => Betas {
+        ids { position_id: "betas.position_id" }
+        plain { }
+        columns { day: DayColumn = "betas.day", beta: DecimalColumn = "betas.beta" }
     }
 }
 
@@ -344,6 +380,32 @@ fn rows_out(py: Python<'_>, rows: Rows) -> PyResult<Bound<'_, PyDict>> {
     misses.set_item("first", first.into_pyarray(py))?;
     misses.set_item("last", last.into_pyarray(py))?;
     out.set_item("misses", misses)?;
+    out.set_item("legacy", legacy_out(py, rows.legacy)?)?;
+    Ok(out)
+}
+
+/// Returns the columns of the policy `legacy`: no rows under another.
+fn legacy_out(py: Python<'_>, columns: Columns) -> PyResult<Bound<'_, PyDict>> {
+    let out = PyDict::new(py);
+    for (name, values) in [
+        ("total_value", columns.total_value),
+        ("beta_provider_1y", columns.beta),
+        ("hhi", columns.hhi),
+        ("effective_num_positions", columns.effective),
+        ("top_3_concentration", columns.top_3),
+        ("top_10_concentration", columns.top_10),
+        ("weight_row", columns.weight_row),
+    ] {
+        out.set_item(name, values.into_pyarray(py))?;
+    }
+    out.set_item("greeks_state", columns.greeks_state.into_pyarray(py))?;
+    out.set_item("beta_state", columns.beta_state.into_pyarray(py))?;
+    out.set_item("weights_state", columns.weights_state.into_pyarray(py))?;
+    out.set_item("weight_sector", columns.weight_sector.into_pyarray(py))?;
+    out.set_item("weight", columns.weight.into_pyarray(py))?;
+    let names: Vec<u32> = (0u32..).take(columns.sectors.len()).collect();
+    let state = vec![State::Value.byte(); names.len()];
+    out.set_item("sectors", text_out(py, names, columns.sectors, state)?)?;
     Ok(out)
 }
 

@@ -69,7 +69,7 @@ impl PriceStore {
 /// Company profiles by symbol as stored.
 #[pyclass(frozen, module = "batchcore._core")]
 pub(crate) struct ProfileStore {
-    store: core::ProfileStore,
+    pub(crate) store: core::ProfileStore,
 }
 
 #[pymethods]
@@ -177,7 +177,7 @@ fn dollars<'py>(
 
 type AmountOf = fn(&core::Snapshot) -> Amount;
 
-/// Complete snapshots by portfolio and day.
+/// Snapshots by portfolio and day.
 #[pyclass(frozen, module = "batchcore._core")]
 pub(crate) struct SnapshotStore {
     pub(crate) store: core::SnapshotStore,
@@ -190,6 +190,7 @@ impl SnapshotStore {
     fn from_frame(py: Python<'_>, previous: &Bound<'_, PyAny>) -> PyResult<Self> {
         let portfolio_id = ids(previous, "previous.portfolio_id")?;
         let day = plain::<i32>(previous, "previous.day")?;
+        let is_complete = plain::<bool>(previous, "previous.is_complete")?;
         let equity = DecimalColumn::of(previous, "previous.equity")?;
         let pnl = DecimalColumn::of(previous, "previous.cumulative_pnl")?;
         let realized = DecimalColumn::of(previous, "previous.cumulative_realized_pnl")?;
@@ -202,6 +203,7 @@ impl SnapshotStore {
             cumulative_pnl: pnl.borrow()?,
             cumulative_realized: realized.borrow()?,
             cumulative_flow: flow.borrow()?,
+            is_complete: is_complete.as_slice()?,
         };
         let store = guard(py, "SnapshotStore.from_frame", || {
             core::SnapshotStore::from_columns(&columns)
@@ -209,7 +211,8 @@ impl SnapshotStore {
         Ok(Self { store })
     }
 
-    /// Return the day of the latest snapshot of a portfolio (16 bytes) before `day`, or None.
+    /// Return the day of the latest complete snapshot of a portfolio (16 bytes) before `day`, or
+    /// None.
     fn before(&self, portfolio_id: [u8; 16], day: i32) -> Option<i32> {
         self.store
             .before(&portfolio_id, Day(day))
@@ -245,6 +248,8 @@ impl SnapshotStore {
         out.set_item("portfolio_id", ids.into_pyarray(py).reshape([rows, 16])?)?;
         let days: Vec<i32> = self.store.iter().map(|(_, row)| row.day.0).collect();
         out.set_item("day", days.into_pyarray(py))?;
+        let is_complete: Vec<bool> = self.store.iter().map(|(_, row)| row.is_complete).collect();
+        out.set_item("is_complete", is_complete.into_pyarray(py))?;
         let columns: [(&str, AmountOf); 4] = [
             ("equity", |row| row.equity),
             ("cumulative_pnl", |row| row.cumulative_pnl),

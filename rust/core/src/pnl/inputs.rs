@@ -4,7 +4,8 @@ use core::ops::Range;
 
 use crate::error::Result;
 use crate::frame::{Days, Decimals, Texts, same_length};
-use crate::ids::Uuid;
+use crate::ids::{Day, Uuid};
+use crate::store::{PriceStore, ProfileStore};
 
 /// Rows of `positions`.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +32,9 @@ pub struct Positions<'a> {
     pub expiration_day: Days<'a>,
     /// PRIVATE, or anything else.
     pub investment_class: Texts<'a>,
-    /// Value of a PRIVATE position, signed as stored.
+    /// Price that the host stored last.
+    pub last_price: Decimals<'a>,
+    /// Value of a position that the host stored last, signed as stored.
     pub market_value: Decimals<'a>,
     /// Whether a row is soft-deleted.
     pub deleted: &'a [bool],
@@ -42,6 +45,8 @@ pub struct Positions<'a> {
 pub struct Events<'a> {
     /// Position of each row.
     pub position_id: &'a [Uuid],
+    /// Portfolio of each row.
+    pub portfolio_id: &'a [Uuid],
     /// Trade date.
     pub day: Days<'a>,
     /// Quantity closed, above 0.
@@ -61,6 +66,34 @@ pub struct Flows<'a> {
     pub amount: Decimals<'a>,
     /// CONTRIBUTION or WITHDRAWAL.
     pub change_type: Texts<'a>,
+}
+
+/// Rows of `position_market_betas`.
+#[derive(Debug, Clone, Copy)]
+pub struct Betas<'a> {
+    /// Position of each row.
+    pub position_id: &'a [Uuid],
+    /// `calc_date`.
+    pub day: Days<'a>,
+    /// `beta`.
+    pub beta: Decimals<'a>,
+}
+
+/// What the policy `legacy` reads beside the frames of both policies.
+#[derive(Debug, Clone, Copy)]
+pub struct Host<'a> {
+    /// Every finite close, by symbol as stored.
+    pub prices: &'a PriceStore,
+    /// Prices that take the place of closes of their symbol and day (L16).
+    pub cached: Option<&'a PriceStore>,
+    /// Days from it on are current (L32 to L34).
+    pub today: Day,
+    /// Profiles of companies, by symbol as stored.
+    pub profiles: Option<&'a ProfileStore>,
+    /// Betas of positions.
+    pub betas: Option<Betas<'a>>,
+    /// Whether there are weights of the benchmark (L34).
+    pub has_benchmark: bool,
 }
 
 /// The portfolios of a run, in the order of its results.
@@ -103,6 +136,7 @@ impl Positions<'_> {
             ("positions.exit_day", self.exit_day.len()),
             ("positions.expiration_day", self.expiration_day.len()),
             ("positions.investment_class", self.investment_class.len()),
+            ("positions.last_price", self.last_price.len()),
             ("positions.market_value", self.market_value.len()),
             ("positions.deleted", self.deleted.len()),
         ] {
@@ -120,9 +154,23 @@ impl Events<'_> {
     /// [`crate::error::Error::Length`] naming the first that has not.
     pub fn check(&self) -> Result<()> {
         let rows = self.position_id.len();
+        same_length("events.portfolio_id", rows, self.portfolio_id.len())?;
         same_length("events.day", rows, self.day.len())?;
         same_length("events.quantity", rows, self.quantity.len())?;
         same_length("events.realized", rows, self.realized.len())
+    }
+}
+
+impl Betas<'_> {
+    /// Checks that all columns have the same length.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Error::Length`] naming the first that has not.
+    pub fn check(&self) -> Result<()> {
+        let rows = self.position_id.len();
+        same_length("betas.day", rows, self.day.len())?;
+        same_length("betas.beta", rows, self.beta.len())
     }
 }
 

@@ -11,8 +11,8 @@ use crate::pnl::issue::IssueKind;
 use crate::pnl::marks::{Marks, SymbolMarks};
 use crate::text::{Table, normalised};
 
-/// Shares that one contract stands for (S3).
-const OPTION_MULTIPLIER: u32 = 100;
+/// Shares that one contract stands for (S3, L14).
+pub(super) const OPTION_MULTIPLIER: u32 = 100;
 
 /// What an exit is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -524,11 +524,13 @@ mod tests {
             exit_day: Days::new("exit_day", &exit_day.0, &exit_day.1).unwrap(),
             expiration_day: Days::new("expiry", &expiration_day.0, &expiration_day.1).unwrap(),
             investment_class: text(&class),
+            last_price: Decimals::new("last", &[0], &[1], 0).unwrap(),
             market_value: Decimals::new("value", &market_value.0, &market_value.1, 0).unwrap(),
             deleted: &[false],
         };
         let events = Events {
             position_id: &vec![[1; 16]; given.events.len()],
+            portfolio_id: &vec![[2; 16]; given.events.len()],
             day: Days::new("day", &event_days.0, &event_days.1).unwrap(),
             quantity: Decimals::new("closed", &closed, &values, 0).unwrap(),
             realized: Decimals::new("realized", &realized, &values, 0).unwrap(),

@@ -9,6 +9,7 @@
 //! | [`book`]            | positions and events by portfolio                       |
 //! | [`value`]           | what a lot is worth, exactly                            |
 //! | [`rollforward`]     | one portfolio, session by session (S5 to S10)           |
+//! | [`legacy`]          | the second policy (L1 to L34)                           |
 //! | [`holdings`]        | the lots held on some sessions, as floats               |
 //! | [`position_values`] | market values of positions on one session               |
 //! | [`batches`]         | threads                                                 |
@@ -24,6 +25,7 @@ pub mod groups;
 pub mod holdings;
 pub mod inputs;
 pub mod issue;
+pub mod legacy;
 pub mod lot;
 pub mod marks;
 pub mod position_values;
@@ -42,10 +44,11 @@ use crate::frame::index;
 use crate::ids::{Day, PortfolioId};
 use crate::store::SnapshotStore;
 use crate::store::snapshot::cents;
+use crate::text::Table;
 use batches::in_batches;
 use book::{Book, Page};
 use groups::Groups;
-use inputs::{Events, Flows, Opening, Positions};
+use inputs::{Events, Flows, Host, Opening, Positions};
 use issue::{Issue, IssueKind};
 use marks::Marks;
 use rollforward::{Portfolio, Scratch, Start, flow_between, opening_equity};
@@ -53,18 +56,12 @@ use rows::Rows;
 use value::Units;
 
 /// What the figures mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
+#[derive(Debug, Clone, Copy)]
+pub enum Policy<'a> {
     /// `docs/semantics.md`.
     Rollforward,
-}
-
-impl Policy {
-    /// Returns the policy of a name, or nothing.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        (name == "rollforward").then_some(Self::Rollforward)
-    }
+    /// `docs/legacy.md`.
+    Legacy(Host<'a>),
 }
 
 /// Everything that [`run`] reads.
@@ -99,35 +96,71 @@ pub struct Inputs<'a> {
 /// [`Error::Duplicate`]: crate::error::Error::Duplicate
 /// [`Error::Cancelled`]: crate::error::Error::Cancelled
 pub fn run(
-    policy: Policy,
+    policy: Policy<'_>,
     inputs: &Inputs<'_>,
     threads: NonZeroUsize,
     cancel: &AtomicBool,
 ) -> Result<Rows> {
     match policy {
-        Policy::Rollforward => {}
+        Policy::Rollforward => {
+            let prepared = Prepared::of(inputs)?;
+            gathered(
+                inputs,
+                threads,
+                cancel,
+                |_, _| {},
+                |at, buffers, rows| {
+                    prepared.portfolio(at, buffers, rows);
+                },
+            )
+        }
+        Policy::Legacy(host) => {
+            let prepared = legacy::Prepared::of(inputs, &host)?;
+            let reserve = |rows: &mut Rows, count| rows.legacy.reserve(count);
+            let mut rows = gathered(inputs, threads, cancel, reserve, |at, buffers, rows| {
+                prepared.portfolio(at, buffers, rows);
+            })?;
+            rows.legacy.sectors = prepared.sectors();
+            Ok(rows)
+        }
     }
-    let prepared = Prepared::of(inputs)?;
+}
+
+/// Returns what `each` makes of the portfolios, in their order; `reserve` makes room for as many
+/// rows as are to come.
+fn gathered<S: Default>(
+    inputs: &Inputs<'_>,
+    threads: NonZeroUsize,
+    cancel: &AtomicBool,
+    reserve: impl Fn(&mut Rows, usize) + Sync,
+    each: impl Fn(usize, &mut S, &mut Rows) + Sync,
+) -> Result<Rows> {
     let sessions = inputs.marks.sessions().len();
-    let begin = |portfolios: usize| {
+    let begin = |count: usize| {
         let mut rows = Rows::default();
-        rows.reserve(portfolios.saturating_mul(sessions));
+        rows.reserve(count);
+        reserve(&mut rows, count);
         rows
     };
-    let done = in_batches(
-        inputs.opening.portfolio_id.len(),
-        threads,
-        cancel,
-        begin,
-        |at, buffers, rows| prepared.portfolio(at, buffers, rows),
-    )?;
-    let mut rows = Rows::default();
-    rows.reserve(done.iter().map(Rows::len).sum());
+    let portfolios = inputs.opening.portfolio_id.len();
+    let batch = |portfolios: usize| begin(portfolios.saturating_mul(sessions));
+    let done = in_batches(portfolios, threads, cancel, batch, each)?;
+    let mut rows = begin(done.iter().map(Rows::len).sum());
     for later in done {
         rows.append(later);
     }
     rows.settle();
     Ok(rows)
+}
+
+/// Returns by code of `change_type` which way cash went: 1 in, -1 out, nothing for no type.
+fn flow_signs(change_types: &Table) -> Vec<Option<i128>> {
+    let sign = |text: &[u8]| match text {
+        b"CONTRIBUTION" => Some(1),
+        b"WITHDRAWAL" => Some(-1),
+        _ => None,
+    };
+    change_types.iter().map(sign).collect()
 }
 
 struct Prepared<'a> {
@@ -149,16 +182,11 @@ impl<'a> Prepared<'a> {
             inputs.marks,
         )?;
         flows.check()?;
-        let sign = |text: &[u8]| match text {
-            b"CONTRIBUTION" => Some(1),
-            b"WITHDRAWAL" => Some(-1),
-            _ => None,
-        };
         Ok(Self {
             inputs,
             units: Units::of(&book.scales(flows.amount.scale())),
             flows: book.by_portfolio(flows.portfolio_id),
-            flow_signs: flows.change_type.table().iter().map(sign).collect(),
+            flow_signs: flow_signs(flows.change_type.table()),
             book,
         })
     }
@@ -363,7 +391,6 @@ mod tests {
     use crate::frame::{Days, Decimals, Texts};
     use crate::ids::Uuid;
     use crate::store::PriceStore;
-    use crate::text::Table;
 
     /// Returns what `run` makes of portfolios without positions, whose opening equity is their
     /// number, on two sessions.
@@ -391,11 +418,13 @@ mod tests {
                 exit_day: day,
                 expiration_day: day,
                 investment_class: text,
+                last_price: amount,
                 market_value: amount,
                 deleted: &[],
             },
             events: Events {
                 position_id: &[],
+                portfolio_id: &[],
                 day,
                 quantity: amount,
                 realized: amount,

@@ -16,10 +16,10 @@ use crate::pnl::rows::{Miss, Row};
 use crate::pnl::value::{Units, amount, bound, earned_at, fitting, mark};
 use crate::store::Amount;
 
-/// `daily_return` is numeric(8, 6): values below it fit (S10).
-const RETURN_LIMIT: i128 = 100_000_000;
+/// `daily_return` is numeric(8, 6): values below it fit (S10, L4).
+pub(super) const RETURN_LIMIT: i128 = 100_000_000;
 /// Units of `daily_return`.
-const RETURN_UNIT: i128 = 1_000_000;
+pub(super) const RETURN_UNIT: i128 = 1_000_000;
 
 /// Where a portfolio stands before its first session (S5).
 #[derive(Debug, Clone, Copy)]
@@ -619,7 +619,7 @@ fn next_row<T: Sum>(
         cumulative_pnl,
         cumulative_realized,
         cumulative_flow,
-        unrealized: values.unrealized.narrow(),
+        unrealized: values.unrealized.narrow().ok_or(State::NotRepresentable),
         long,
         short,
         gross,

@@ -1,14 +1,16 @@
 //! What a policy computes: result columns, and what it noticed.
 
+use crate::fixed::State;
 use crate::ids::Day;
 use crate::pnl::issue::Issue;
+use crate::pnl::legacy::columns::Columns;
 
 /// One session of one portfolio; amounts in cents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
     /// Session.
     pub day: Day,
-    /// `equity_balance` and `total_value`, S8.
+    /// `equity_balance`, S8; but for L25 `total_value` as well.
     pub equity: i64,
     /// `daily_pnl`, S6.
     pub daily_pnl: i64,
@@ -24,8 +26,8 @@ pub struct Row {
     pub cumulative_realized: i64,
     /// `cumulative_capital_flow`, S8.
     pub cumulative_flow: i64,
-    /// `r2(U)`, S6; nothing if 64 bits do not hold it.
-    pub unrealized: Option<i64>,
+    /// `r2(U)`, S6, or why there is none.
+    pub unrealized: Result<i64, State>,
     /// `long_value`, S9.
     pub long: i64,
     /// `short_value`, S9.
@@ -63,7 +65,7 @@ pub struct Miss {
 
 /// Result columns: a row for each portfolio and session, portfolios in input order, sessions
 /// ascending.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rows {
     /// Row of the portfolio in `Opening`.
     pub portfolio: Vec<i32>,
@@ -87,9 +89,9 @@ pub struct Rows {
     pub cumulative_realized: Vec<i64>,
     /// Cents.
     pub cumulative_flow: Vec<i64>,
-    /// Cents; 0 where 64 bits do not hold it.
+    /// Cents; 0 where there is none.
     pub unrealized: Vec<i64>,
-    /// 0, or 3 (not representable) where 64 bits do not hold it.
+    /// 0, 1 (NULL) under a policy without it, or 3 (not representable) beyond 64 bits.
     pub unrealized_state: Vec<u8>,
     /// Cents.
     pub long: Vec<i64>,
@@ -109,6 +111,8 @@ pub struct Rows {
     pub num_short: Vec<i32>,
     /// Four counts a row, see [`Row::marks`].
     pub marks: Vec<i32>,
+    /// What only the policy `legacy` has: no rows under another.
+    pub legacy: Columns,
     /// Rows of each portfolio.
     pub written: Vec<i32>,
     /// Whether each portfolio failed.
@@ -146,14 +150,6 @@ impl Rows {
 
     /// Appends one row of a portfolio.
     pub fn push(&mut self, portfolio: i32, row: &Row) {
-        use crate::fixed::State;
-        let state = |value: Option<i64>, absent: State| {
-            if value.is_some() {
-                State::Value.byte()
-            } else {
-                absent.byte()
-            }
-        };
         self.portfolio.push(portfolio);
         self.day.push(row.day.0);
         self.equity.push(row.equity);
@@ -161,14 +157,14 @@ impl Rows {
         self.daily_realized.push(row.daily_realized);
         self.daily_flow.push(row.daily_flow);
         self.daily_return.push(row.daily_return.unwrap_or(0));
-        self.daily_return_state
-            .push(state(row.daily_return, State::Null));
+        let state = row.daily_return.map_or(State::Null, |_| State::Value);
+        self.daily_return_state.push(state.byte());
         self.cumulative_pnl.push(row.cumulative_pnl);
         self.cumulative_realized.push(row.cumulative_realized);
         self.cumulative_flow.push(row.cumulative_flow);
         self.unrealized.push(row.unrealized.unwrap_or(0));
-        self.unrealized_state
-            .push(state(row.unrealized, State::NotRepresentable));
+        let state = row.unrealized.err().unwrap_or(State::Value);
+        self.unrealized_state.push(state.byte());
         self.long.push(row.long);
         self.short.push(row.short);
         self.gross.push(row.gross);
@@ -182,6 +178,7 @@ impl Rows {
 
     /// Appends the rows of later portfolios.
     pub fn append(&mut self, mut later: Self) {
+        self.legacy.append(later.legacy, self.day.len());
         self.portfolio.append(&mut later.portfolio);
         self.day.append(&mut later.day);
         self.equity.append(&mut later.equity);

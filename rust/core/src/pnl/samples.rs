@@ -131,6 +131,12 @@ pub(super) fn with_frames<T>(
     let deleted = vec![false; held.len()];
 
     let event_ids: Vec<Uuid> = closed.iter().map(|&(id, ..)| uuid(id)).collect();
+    let owner = |id| {
+        rows()
+            .find(|row| row.id == id)
+            .map_or(0, |row| row.portfolio)
+    };
+    let event_owners: Vec<Uuid> = closed.iter().map(|&(id, ..)| uuid(owner(id))).collect();
     let event_day = Column::of(closed.iter().map(|&(_, day, _)| Some(day)));
     let event_quantity = Column::of(closed.iter().map(|&(.., quantity)| Some(quantity)));
     let realized = Column::of(closed.iter().map(|_| Some(0)));
@@ -153,11 +159,13 @@ pub(super) fn with_frames<T>(
             exit_day: exit_day.days(),
             expiration_day: no_day.days(),
             investment_class: classes.texts(&class_table),
+            last_price: no_amount.decimals(2),
             market_value: market_value.decimals(2),
             deleted: &deleted,
         },
         Events {
             position_id: &event_ids,
+            portfolio_id: &event_owners,
             day: event_day.days(),
             quantity: event_quantity.decimals(0),
             realized: realized.decimals(2),

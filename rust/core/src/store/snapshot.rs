@@ -1,4 +1,4 @@
-//! Complete snapshots by portfolio and day: the last one before a day (S5).
+//! Snapshots by portfolio and day: the last one before a day (S5, L5).
 
 use hashbrown::HashMap;
 
@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub cumulative_realized: Amount,
     /// `cumulative_capital_flow`.
     pub cumulative_flow: Amount,
+    /// `is_complete`.
+    pub is_complete: bool,
 }
 
 /// The columns that a store is built from, all of the same length.
@@ -40,6 +42,8 @@ pub struct SnapshotColumns<'a> {
     pub cumulative_realized: Decimals<'a>,
     /// `cumulative_capital_flow`.
     pub cumulative_flow: Decimals<'a>,
+    /// `is_complete`.
+    pub is_complete: &'a [bool],
 }
 
 /// Snapshots of many portfolios.
@@ -70,6 +74,7 @@ impl SnapshotStore {
     pub fn from_columns(columns: &SnapshotColumns<'_>) -> Result<Self> {
         let count = columns.portfolio_id.len();
         same_length("previous.day", count, columns.day.len())?;
+        same_length("previous.is_complete", count, columns.is_complete.len())?;
         for (name, column) in [
             ("previous.equity", &columns.equity),
             ("previous.cumulative_pnl", &columns.cumulative_pnl),
@@ -116,17 +121,27 @@ impl SnapshotStore {
                 cumulative_pnl: cents(&columns.cumulative_pnl, row),
                 cumulative_realized: cents(&columns.cumulative_realized, row),
                 cumulative_flow: cents(&columns.cumulative_flow, row),
+                is_complete: columns.is_complete.get(row).copied().unwrap_or_default(),
             });
         }
         Ok(store)
     }
 
-    /// Returns the latest snapshot of a portfolio before `day`.
+    /// Returns the latest complete snapshot of a portfolio before `day`.
     #[must_use]
     pub fn before(&self, portfolio: &Uuid, day: Day) -> Option<&Snapshot> {
-        let &(from, count) = self.ranges.get(portfolio)?;
-        let rows = self.rows.get(from..from.checked_add(count)?)?;
-        rows.get(rows.partition_point(|row| row.day < day).checked_sub(1)?)
+        let rows = self.of(portfolio);
+        let earlier = rows.get(..rows.partition_point(|row| row.day < day))?;
+        earlier.iter().rev().find(|row| row.is_complete)
+    }
+
+    /// Returns the snapshots of a portfolio, complete or not, ascending by day.
+    #[must_use]
+    pub fn of(&self, portfolio: &Uuid) -> &[Snapshot] {
+        let range = self.ranges.get(portfolio);
+        range
+            .and_then(|&(from, count)| self.rows.get(from..from.checked_add(count)?))
+            .unwrap_or_default()
     }
 
     /// Returns the latest snapshot of a portfolio.
@@ -182,6 +197,7 @@ mod tests {
             cumulative_pnl: amount,
             cumulative_realized: amount,
             cumulative_flow: amount,
+            is_complete: &days.iter().map(|&day| day < 100).collect::<Vec<_>>(),
         })
     }
 
@@ -199,6 +215,15 @@ mod tests {
         assert_eq!(store.latest(&[3; 16]), None);
         let days: Vec<_> = store.iter().map(|(id, row)| (*id, row.day.0)).collect();
         assert_eq!(days, [(A, 3), (A, 5), (A, 7), (B, 9)]);
+    }
+
+    #[test]
+    fn incomplete_rows_are_kept_and_come_before_none() {
+        let store = store(&[(A, 100, 0, 0), (A, 5, 50, 0), (A, 101, 0, 0)]).unwrap();
+        assert_eq!(store.before(&A, Day(200)).map(|s| s.day), Some(Day(5)));
+        let days: Vec<_> = store.of(&A).iter().map(|row| row.day.0).collect();
+        assert_eq!(days, [5, 100, 101]);
+        assert_eq!(store.of(&B), []);
     }
 
     #[test]

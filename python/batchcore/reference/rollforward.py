@@ -63,40 +63,45 @@ off_session            its date     none; from `span`
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from decimal import (
-    ROUND_HALF_UP,
-    Context,
-    Decimal,
-    DivisionByZero,
-    Inexact,
-    InvalidOperation,
-    Overflow,
-    localcontext,
-)
+from decimal import Decimal, localcontext
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal
 
-from batchcore.errors import InternalError
-from batchcore.units import CENTS, OPTION_MULTIPLIER, RETURN_SCALE, Mark, State
+from batchcore.reference.facts import (
+    DEFAULT_SCALES,
+    OPTION_TYPES,
+    Event,
+    Flow,
+    Issue,
+    Market,
+    Position,
+    Scales,
+)
+from batchcore.reference.values import (
+    EXACT,
+    INFINITE_DAY,
+    MONEY_LIMIT,
+    RETURN_LIMIT,
+    ZERO,
+    cents_state,
+    day_state,
+    decimal_state,
+    normalized,
+    or_zero,
+    present,
+    r2,
+    r6,
+    representable,
+)
+from batchcore.units import OPTION_MULTIPLIER, Mark, State
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
-INFINITE_DAY: Final = 2**31
-"""Stands for an infinite date, of either sign; no day that PostgreSQL can store."""
-
-OPTION_TYPES: Final = ("LC", "LP", "SC", "SP")
 POSITION_TYPES: Final = (*OPTION_TYPES, "LONG", "SHORT")
 SHORT_TYPES: Final = ("SHORT", "SC", "SP")
-
-MONEY_LIMIT: Final = Decimal(10) ** 14
-"""Columns of money are numeric(16, 2): values below it fit (S10)."""
-
-RETURN_LIMIT: Final = Decimal(100)
-"""`daily_return` is numeric(8, 6): values below it fit (S10)."""
 
 MONEY_COLUMNS: Final = (
     "daily_realized_pnl",
@@ -113,61 +118,6 @@ MONEY_COLUMNS: Final = (
     "cash_value",
 )
 """In the order in which S10 judges them; the first that does not fit is named."""
-
-_T = TypeVar("_T")
-
-_ZERO: Final = Decimal(0)
-_WHOLE_DOUBLES: Final = 2**53
-_EXACT: Final = Context(prec=60, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
-
-
-@dataclass(frozen=True, slots=True)
-class Scales:
-    """Decimals after the point of the columns read; more by value are `not_representable`."""
-
-    quantity: int = 4
-    price: int = 4
-    close: int = 4
-    money: int = CENTS
-
-
-DEFAULT_SCALES: Final = Scales()
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A row of position_realized_events: part of a position, closed."""
-
-    day: int | None
-    quantity: Decimal | None
-    realized: Decimal | None
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A row of positions with its events, as stored."""
-
-    symbol: str | None
-    position_type: str | None
-    quantity: Decimal | None
-    entry_price: Decimal | None
-    entry_day: int | None
-    exit_price: Decimal | None = None
-    exit_day: int | None = None
-    expiration_day: int | None = None
-    investment_class: str | None = None
-    market_value: Decimal | None = None
-    deleted: bool = False
-    events: tuple[Event, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """A row of equity_changes that is not soft-deleted."""
-
-    day: int | None
-    amount: Decimal | None
-    change_type: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,23 +150,6 @@ class Portfolio:
     positions: tuple[Position, ...] = ()
     flows: tuple[Flow, ...] = ()
     snapshots: tuple[Snapshot, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Issue:
-    """What a user should know about; the table of this module names each.
-
-    Attributes:
-        name: Of the issue.
-        symbol: As stored on the position, or None.
-        day: A session, or None.
-        detail: A column or a value.
-    """
-
-    name: str
-    symbol: str | None = None
-    day: int | None = None
-    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,29 +196,6 @@ class Result:
     rows: tuple[Row, ...]
     issues: tuple[Issue, ...]
     failed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Market:
-    """The valid closes (S2), by normalised symbol; made by `market`.
-
-    Attributes:
-        days: Days with a valid close, ascending.
-        closes: The closes of these days.
-        issues: `duplicate_price`, by symbol.
-    """
-
-    days: Mapping[str, tuple[int, ...]]
-    closes: Mapping[str, tuple[Decimal, ...]]
-    issues: tuple[Issue, ...]
-
-    def latest(self, symbol: str, first: int, last: int) -> tuple[int, Decimal] | None:
-        """Return day and price of the latest close in ``[first, last]``, or None without one."""
-        days = self.days.get(symbol, ())
-        found = bisect_right(days, last) - 1
-        if found < 0 or days[found] < first:
-            return None
-        return days[found], self.closes[symbol][found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,67 +252,9 @@ class _State:
 
     day: int | None
     equity: Decimal
-    cumulative_pnl: Decimal = _ZERO
-    cumulative_realized_pnl: Decimal = _ZERO
-    cumulative_capital_flow: Decimal = _ZERO
-
-
-def r2(value: Decimal) -> Decimal:
-    """Return `value` in cents, half away from zero, never a negative zero."""
-    return _rounded(value, CENTS)
-
-
-def r6(numerator: Decimal, denominator: Decimal) -> Decimal:
-    """Return the quotient to 6 decimals, half away from zero, never a negative zero.
-
-    60 digits are enough not to round twice: a quotient of amounts in cents below 10^20 that is not
-    a tie is further from one than 10^-30.
-    """
-    with localcontext(_EXACT) as context:
-        context.traps[Inexact] = False
-        return _rounded(numerator / denominator, RETURN_SCALE)
-
-
-def _rounded(value: Decimal, scale: int) -> Decimal:
-    with localcontext(_EXACT) as context:
-        context.traps[Inexact] = False
-        # Adding 0 turns -0.00 into 0.00.
-        return value.quantize(Decimal(1).scaleb(-scale), rounding=ROUND_HALF_UP) + 0
-
-
-def normalized(text: str) -> str:
-    """Return `text` trimmed and upper-cased: ASCII blanks at the ends, ASCII letters.
-
-    Source:
-        S2.
-    """
-    return text.strip(" ").encode().upper().decode()
-
-
-def from_double(value: float, scale: int) -> Decimal:
-    """Return a double as its column is read: its exact value, half away from zero at `scale`.
-
-    NaN and the infinities stay what they are. A double of 2^53 and more has no decimals.
-
-    Source:
-        Words and rounding.
-    """
-    exact = Decimal(value)
-    if not exact.is_finite() or abs(exact) >= _WHOLE_DOUBLES:
-        return exact
-    return _rounded(exact, scale)
-
-
-def representable(value: Decimal, scale: int) -> bool:
-    """Return whether a finite `value` is a signed 64-bit number of units of ``10**-scale``.
-
-    Trailing zeros do not count as decimals.
-
-    Source:
-        S3.
-    """
-    units = Fraction(value) * Fraction(10**scale)
-    return units.denominator == 1 and -(2**63) <= units < 2**63
+    cumulative_pnl: Decimal = ZERO
+    cumulative_realized_pnl: Decimal = ZERO
+    cumulative_capital_flow: Decimal = ZERO
 
 
 def market(
@@ -465,7 +317,7 @@ def roll_forward(
     """
     if not sessions:
         return Result((), (), failed=False)
-    with localcontext(_EXACT):
+    with localcontext(EXACT):
         issues: list[Issue] = []
         lots = _lots(portfolio.positions, scales, issues)
         flows = _flows(portfolio.flows, scales, issues)
@@ -500,28 +352,6 @@ def _issue_order(issue: Issue) -> tuple[str, str, int, str]:
     return issue.name, issue.symbol or "", day, issue.detail
 
 
-def _decimal_state(value: Decimal | None, scale: int) -> State:
-    if value is None:
-        return State.NULL
-    if not value.is_finite():
-        return State.NON_FINITE
-    return State.VALUE if representable(value, scale) else State.NOT_REPRESENTABLE
-
-
-def _cents_state(value: Decimal | None, scale: int) -> State:
-    """Return the state of an amount stored at `scale` that equity is rolled on from (S8)."""
-    state = _decimal_state(value, scale)
-    if value is not None and state == State.VALUE and not representable(value, CENTS):
-        return State.NOT_REPRESENTABLE
-    return state
-
-
-def _day_state(day: int | None) -> State:
-    if day is None:
-        return State.NULL
-    return State.NON_FINITE if day == INFINITE_DAY else State.VALUE
-
-
 def _first(columns: Iterable[tuple[str, State]], *wanted: State) -> str | None:
     """Return the first column whose state is one of `wanted`."""
     return next((name for name, state in columns if state in wanted), None)
@@ -539,17 +369,6 @@ def _worst(columns: Sequence[tuple[str, State]]) -> tuple[str, str] | None:
     return None
 
 
-def _present(value: _T | None) -> _T:
-    """Return a value that was judged before to be no NULL."""
-    if value is None:
-        raise InternalError("a NULL was taken for a value")
-    return value
-
-
-def _or_zero(value: Decimal | None) -> Decimal:
-    return _ZERO if value is None else value
-
-
 def _is_private(position: Position) -> bool:
     """Return whether a position is PRIVATE; a NULL class counts as public (S3)."""
     return normalized(position.investment_class or "") == "PRIVATE"
@@ -561,8 +380,8 @@ def _is_option(position: Position) -> bool:
 
 def _position_fault(position: Position, scales: Scales) -> tuple[str, str] | None:
     """Return issue and column for which a whole position is left out, or None (S3)."""
-    quantity = ("quantity", _decimal_state(position.quantity, scales.quantity))
-    entry_date = ("entry_date", _day_state(position.entry_day))
+    quantity = ("quantity", decimal_state(position.quantity, scales.quantity))
+    entry_date = ("entry_date", day_state(position.entry_day))
     missing = _first(
         (
             ("symbol", State.NULL if position.symbol is None else State.VALUE),
@@ -576,15 +395,15 @@ def _position_fault(position: Position, scales: Scales) -> tuple[str, str] | Non
         return "missing_value", missing
     if position.position_type not in POSITION_TYPES:
         return "unknown_position_type", "position_type"
-    read = [quantity, ("entry_price", _decimal_state(position.entry_price, scales.price))]
+    read = [quantity, ("entry_price", decimal_state(position.entry_price, scales.price))]
     read.append(entry_date)
     if position.exit_day is not None:
-        read.append(("exit_price", _decimal_state(position.exit_price, scales.price)))
-        read.append(("exit_date", _day_state(position.exit_day)))
+        read.append(("exit_price", decimal_state(position.exit_price, scales.price)))
+        read.append(("exit_date", day_state(position.exit_day)))
     if _is_option(position):
-        read.append(("expiration_date", _day_state(position.expiration_day)))
+        read.append(("expiration_date", day_state(position.expiration_day)))
     if _is_private(position):
-        read.append(("market_value", _decimal_state(position.market_value, scales.money)))
+        read.append(("market_value", decimal_state(position.market_value, scales.money)))
     unreadable = _worst(read)
     if unreadable is not None:
         return unreadable
@@ -598,13 +417,13 @@ def _position_fault(position: Position, scales: Scales) -> tuple[str, str] | Non
 def _event_fault(event: Event, scales: Scales) -> str | None:
     """Return the column that makes a `bad_event`, or None (S3)."""
     not_a_value = (State.NULL, State.NON_FINITE, State.NOT_REPRESENTABLE)
-    if _day_state(event.day) in not_a_value:
+    if day_state(event.day) in not_a_value:
         return "trade_date"
-    if _decimal_state(event.quantity, scales.quantity) in not_a_value:
+    if decimal_state(event.quantity, scales.quantity) in not_a_value:
         return "quantity_closed"
-    if _present(event.quantity) <= 0:
+    if present(event.quantity) <= 0:
         return "quantity_closed"
-    if _decimal_state(event.realized, scales.money) in not_a_value:
+    if decimal_state(event.realized, scales.money) in not_a_value:
         return "realized_pnl"
     return None
 
@@ -630,7 +449,7 @@ def _lots(positions: Iterable[Position], scales: Scales, issues: list[Issue]) ->
 
 def _has_wrong_sign(position: Position) -> bool:
     """Return whether it is a LONG below 0 or a SHORT above 0 (S3)."""
-    quantity = _present(position.quantity)
+    quantity = present(position.quantity)
     if position.position_type == "LONG":
         return quantity < 0
     return position.position_type == "SHORT" and quantity > 0
@@ -638,7 +457,7 @@ def _has_wrong_sign(position: Position) -> bool:
 
 def _sign(position: Position) -> int:
     """Return the sign of the lots: that of the quantity, or of the type where it is 0 (S3)."""
-    quantity = _present(position.quantity)
+    quantity = present(position.quantity)
     if quantity == 0:
         return -1 if position.position_type in SHORT_TYPES else 1
     return -1 if quantity < 0 else 1
@@ -646,15 +465,15 @@ def _sign(position: Position) -> int:
 
 def _lot(position: Position, quantity: Decimal) -> _Lot:
     """Return the open lot of `quantity` of a position."""
-    symbol = _present(position.symbol)
+    symbol = present(position.symbol)
     return _Lot(
         stored_symbol=symbol,
         symbol=normalized(symbol),
         private=_is_private(position),
         quantity=quantity,
         multiplier=OPTION_MULTIPLIER if _is_option(position) else 1,
-        entry_price=_present(position.entry_price),
-        start=_present(position.entry_day),
+        entry_price=present(position.entry_price),
+        start=present(position.entry_day),
     )
 
 
@@ -667,11 +486,11 @@ def _event_lots(position: Position, scales: Scales, issues: list[Issue]) -> list
             issues.append(Issue("bad_event", position.symbol, None, bad))
             continue
         lot = replace(
-            _lot(position, _sign(position) * _present(event.quantity)),
-            end=_present(event.day),
-            realized=_present(event.realized),
+            _lot(position, _sign(position) * present(event.quantity)),
+            end=present(event.day),
+            realized=present(event.realized),
         )
-        if _present(lot.end) < lot.start:
+        if present(lot.end) < lot.start:
             issues.append(Issue("end_before_start", position.symbol, None, "trade_date"))
             continue
         lots.append(lot)
@@ -686,7 +505,7 @@ def _lots_left(position: Position, events: Iterable[_Lot], issues: list[Issue]) 
         events: Its lots from events.
         issues: Takes `closed_twice` and `end_before_start`.
     """
-    quantity = _present(position.quantity)
+    quantity = present(position.quantity)
     if quantity == 0:
         return []
     lot = _lot(position, quantity)
@@ -694,7 +513,7 @@ def _lots_left(position: Position, events: Iterable[_Lot], issues: list[Issue]) 
         lot = replace(lot, market_value=position.market_value)
 
     if position.exit_day is not None:
-        closed = sum((abs(e.quantity) for e in events if e.end == position.exit_day), _ZERO)
+        closed = sum((abs(e.quantity) for e in events if e.end == position.exit_day), ZERO)
         if closed >= abs(quantity):
             issues.append(Issue("closed_twice", position.symbol, None, "exit_date"))
             return []
@@ -705,7 +524,7 @@ def _lots_left(position: Position, events: Iterable[_Lot], issues: list[Issue]) 
         lot = replace(lot, end=position.expiration_day, expires=True)
     else:
         return [lot]
-    if _present(lot.end) < lot.start:
+    if present(lot.end) < lot.start:
         issues.append(Issue("end_before_start", position.symbol, None, end_column))
         return []
     return [lot]
@@ -727,21 +546,21 @@ def _flows(flows: Iterable[Flow], scales: Scales, issues: list[Issue]) -> list[t
     for flow in flows:
         if flow.change_type not in ("CONTRIBUTION", "WITHDRAWAL"):
             issues.append(Issue("bad_flow", None, None, "change_type"))
-        elif _decimal_state(flow.amount, scales.money) != State.VALUE:
+        elif decimal_state(flow.amount, scales.money) != State.VALUE:
             issues.append(Issue("bad_flow", None, None, "amount"))
-        elif _day_state(flow.day) != State.VALUE:
+        elif day_state(flow.day) != State.VALUE:
             issues.append(Issue("bad_flow", None, None, "change_date"))
         else:
-            amount = _present(flow.amount)
+            amount = present(flow.amount)
             signed.append(
-                (_present(flow.day), amount if flow.change_type == "CONTRIBUTION" else -amount)
+                (present(flow.day), amount if flow.change_type == "CONTRIBUTION" else -amount)
             )
     return signed
 
 
 def _flow_between(flows: Iterable[tuple[int, Decimal]], first: int, last: int) -> Decimal:
     """Return the sum of the flows dated in ``[first, last]``, in cents (S7)."""
-    return r2(sum((amount for day, amount in flows if first <= day <= last), _ZERO))
+    return r2(sum((amount for day, amount in flows if first <= day <= last), ZERO))
 
 
 def _start(
@@ -754,7 +573,7 @@ def _start(
     """Return what session `first` goes on from, or None if that fails the portfolio (S5)."""
 
     def readable(**columns: Decimal | None) -> bool:
-        unreadable = _worst([(n, _cents_state(v, scales.money)) for n, v in columns.items()])
+        unreadable = _worst([(n, cents_state(v, scales.money)) for n, v in columns.items()])
         if unreadable is not None:
             name, column = unreadable
             issues.append(Issue(name, None, first, column))
@@ -773,9 +592,9 @@ def _start(
         return _State(
             previous.day,
             previous.equity,
-            _or_zero(previous.cumulative_pnl),
-            _or_zero(previous.cumulative_realized_pnl),
-            _or_zero(previous.cumulative_capital_flow),
+            or_zero(previous.cumulative_pnl),
+            or_zero(previous.cumulative_realized_pnl),
+            or_zero(previous.cumulative_capital_flow),
         )
     if portfolio.snapshots:
         earliest = min(portfolio.snapshots, key=lambda snapshot: snapshot.day)
@@ -785,17 +604,17 @@ def _start(
             daily_capital_flow=earliest.daily_capital_flow,
         ):
             return None
-        opening = earliest.equity - _or_zero(earliest.daily_pnl)
-        opening -= _or_zero(earliest.daily_capital_flow)
+        opening = earliest.equity - or_zero(earliest.daily_pnl)
+        opening -= or_zero(earliest.daily_capital_flow)
         return _State(None, opening - _flow_between(flows, first, earliest.day - 1))
     if not readable(equity_balance=portfolio.opening_equity):
         return None
-    return _State(None, _or_zero(portfolio.opening_equity))
+    return _State(None, or_zero(portfolio.opening_equity))
 
 
 def _unrealized(lots: Iterable[_Lot], day: int, marks: _Marks) -> Decimal:
     """Return ``U(day)``: what the public lots held have earned since entry (S6)."""
-    total = _ZERO
+    total = ZERO
     for lot in lots:
         if lot.held(day) and not lot.private:
             price, _ = marks.of(lot, day)
@@ -810,8 +629,8 @@ def _realized(lot: _Lot, marks: _Marks) -> Decimal:
     if lot.exit_price is not None:
         return lot.amount(lot.exit_price - lot.entry_price)
     if lot.private:
-        return _ZERO
-    price, _ = marks.of(lot, _present(lot.end))
+        return ZERO
+    price, _ = marks.of(lot, present(lot.end))
     return lot.amount(price - lot.entry_price)
 
 
@@ -845,18 +664,18 @@ def _row(
     """Return the row of session `day` (S5 to S9), its return judged by S10."""
     unrealized = r2(_unrealized(lots, day, marks))
     if state.day is None:
-        daily_pnl = realized = r2(_ZERO)
+        daily_pnl = realized = r2(ZERO)
         flow = _flow_between(flows, day, day)
-        daily_return: Decimal | None = r6(_ZERO, Decimal(1))
+        daily_return: Decimal | None = r6(ZERO, Decimal(1))
     else:
         closed = [lot for lot in lots if lot.closed(state.day, day)]
         issues += filter(None, (_closing_issue(lot, day) for lot in closed))
-        realized = r2(sum((_realized(lot, marks) for lot in closed), _ZERO))
+        realized = r2(sum((_realized(lot, marks) for lot in closed), ZERO))
         before = r2(_unrealized(lots, state.day, marks))
         daily_pnl = unrealized - before + realized
         flow = _flow_between(flows, state.day + 1, day)
         has_base = state.equity > 0
-        daily_return = r6(daily_pnl, state.equity) if has_base else r6(_ZERO, Decimal(1))
+        daily_return = r6(daily_pnl, state.equity) if has_base else r6(ZERO, Decimal(1))
         if abs(daily_return) >= RETURN_LIMIT:
             issues.append(Issue("return_out_of_range", None, day, f"{daily_return:f}"))
             daily_return = None
@@ -866,8 +685,8 @@ def _row(
     marked = [marks.of(lot, day) for lot in held]
     values = [_value(lot, price) for lot, (price, _) in zip(held, marked, strict=True)]
     statuses = [status for lot, (_, status) in zip(held, marked, strict=True) if not lot.private]
-    long_value = r2(sum((value for value in values if value > 0), _ZERO))
-    short_value = r2(sum((value for value in values if value < 0), _ZERO))
+    long_value = r2(sum((value for value in values if value > 0), ZERO))
+    short_value = r2(sum((value for value in values if value < 0), ZERO))
     net = long_value + short_value
     return Row(
         day=day,

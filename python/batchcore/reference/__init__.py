@@ -1,0 +1,76 @@
+"""The executable specification: plain `decimal`, rule by rule; no NumPy, no native code.
+
+`rollforward` holds the rules S1 to S14 of docs/semantics.md, and its names are those of this
+package. `legacy` holds the rules L1 to L34 of docs/legacy.md, under names of its own. `facts` and
+`values` are what both read and how both round.
+"""
+
+from batchcore.reference.facts import (
+    DEFAULT_SCALES,
+    OPTION_TYPES,
+    Beta,
+    Event,
+    Flow,
+    Issue,
+    Market,
+    Position,
+    Scales,
+)
+from batchcore.reference.rollforward import (
+    MONEY_COLUMNS,
+    POSITION_TYPES,
+    SHORT_TYPES,
+    Portfolio,
+    Result,
+    Row,
+    Snapshot,
+    Span,
+    Stored,
+    coverage,
+    market,
+    roll_forward,
+    span,
+)
+from batchcore.reference.values import (
+    INFINITE_DAY,
+    MONEY_LIMIT,
+    RETURN_LIMIT,
+    from_double,
+    normalized,
+    r2,
+    r6,
+    representable,
+)
+
+__all__ = [
+    "DEFAULT_SCALES",
+    "INFINITE_DAY",
+    "MONEY_COLUMNS",
+    "MONEY_LIMIT",
+    "OPTION_TYPES",
+    "POSITION_TYPES",
+    "RETURN_LIMIT",
+    "SHORT_TYPES",
+    "Beta",
+    "Event",
+    "Flow",
+    "Issue",
+    "Market",
+    "Portfolio",
+    "Position",
+    "Result",
+    "Row",
+    "Scales",
+    "Snapshot",
+    "Span",
+    "Stored",
+    "coverage",
+    "from_double",
+    "market",
+    "normalized",
+    "r2",
+    "r6",
+    "representable",
+    "roll_forward",
+    "span",
+]

@@ -1,0 +1,123 @@
+"""Rows of the host's tables as the rules read them: both policies use these.
+
+Values are ``Decimal``, None for NULL; NaN and Infinity are Decimals like any other. Days are days
+since 1970-01-01, `INFINITE_DAY` for an infinite date of either sign, None for NULL.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from batchcore.units import CENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+
+OPTION_TYPES: Final = ("LC", "LP", "SC", "SP")
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """Decimals after the point of the columns read; more by value are `not_representable`."""
+
+    quantity: int = 4
+    price: int = 4
+    close: int = 4
+    money: int = CENTS
+
+
+DEFAULT_SCALES: Final = Scales()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A row of position_realized_events: part of a position, closed."""
+
+    day: int | None
+    quantity: Decimal | None
+    realized: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Beta:
+    """A row of position_market_betas."""
+
+    day: int
+    beta: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A row of positions with its events and betas, as stored.
+
+    `last_price` and `betas` are read by the policy `legacy` alone.
+    """
+
+    symbol: str | None
+    position_type: str | None
+    quantity: Decimal | None
+    entry_price: Decimal | None
+    entry_day: int | None
+    exit_price: Decimal | None = None
+    exit_day: int | None = None
+    expiration_day: int | None = None
+    investment_class: str | None = None
+    market_value: Decimal | None = None
+    deleted: bool = False
+    events: tuple[Event, ...] = ()
+    last_price: Decimal | None = None
+    betas: tuple[Beta, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A row of equity_changes that is not soft-deleted."""
+
+    day: int | None
+    amount: Decimal | None
+    change_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """What a user should know about; each policy names those that it has.
+
+    Attributes:
+        name: Of the issue.
+        symbol: As stored on the position, or None.
+        day: A session, or None.
+        detail: A column or a value.
+    """
+
+    name: str
+    symbol: str | None = None
+    day: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """The closes that count under a policy, by the symbol that it looks up.
+
+    `market` makes it for `rollforward` (S2), `legacy.closes` for `legacy`.
+
+    Attributes:
+        days: Days with such a close, ascending.
+        closes: The closes of these days.
+        issues: `duplicate_price`, by symbol.
+    """
+
+    days: Mapping[str, tuple[int, ...]]
+    closes: Mapping[str, tuple[Decimal, ...]]
+    issues: tuple[Issue, ...]
+
+    def latest(self, symbol: str, first: int, last: int) -> tuple[int, Decimal] | None:
+        """Return day and price of the latest close in ``[first, last]``, or None without one."""
+        days = self.days.get(symbol, ())
+        found = bisect_right(days, last) - 1
+        if found < 0 or days[found] < first:
+            return None
+        return days[found], self.closes[symbol][found]

@@ -1,0 +1,671 @@
+"""The executable specification of the policy `legacy`: what a host computes before it switches.
+
+Written to be obviously right, not fast. The rules (L1 to L34) are those of docs/legacy.md; a
+docstring names the one that it carries out. Everything is exact, in 60 digits with `Inexact`
+trapped, but what these rules round: *stored* values half away from zero, exposures half even to
+cents (L29), quotients to 28 significant digits (L22, L27, L33, L34), and what L28, L32, L33 and
+L34 compute in binary64, which is taken over as its shortest decimal text.
+
+What the rules leave open is decided here:
+
+- Upper case means the letters a to z (`values.upper`), for symbols and for classes alike.
+- Sums in binary64 go over positions in the order in which they are handed over.
+- Of several betas of a position with the newest `calc_date`, the largest counts.
+- A cached value below 0 means no price, as 0 does.
+- In L33 only NULL makes room for the entry price: a `last_price` of 0 is a price. The multiplier is
+  1 for the class `PRIVATE` spelt exactly so.
+- A sector with value 0 has weight 0, but `ETFs` and `Unclassified` without value are left out.
+- NULL amounts of events and flows are 0; NULL or infinite dates of them are on no session; a NULL
+  `entry_date` is not on or before any. Closes that are not finite or not representable are as if
+  not there.
+- A NULL entry price where one is needed is no price: L27 leaves the position out of the sums, and
+  the five columns of L33 and L34 cannot be had.
+- A portfolio fails on every day, as by L4, if a value of its positions that are not soft-deleted,
+  of its events or of its flows is not finite or not representable, or a symbol or quantity is NULL;
+  on a day, if that is so with what L6 and L21 take from P or from the portfolio. A beta that is not
+  finite gives a result that does not fit.
+
+Each failure is an `Issue` with the day on which the portfolio failed:
+
+=================  =================  ==========================================================
+name               symbol             detail
+=================  =================  ==========================================================
+no_session         None               none (L2)
+missing_value      of the position    column: symbol or quantity
+non_finite         of the position    column; of a snapshot, event, flow or equity: symbol None
+not_representable  of the position    the same
+out_of_range       None               ``<column> = <value>`` (L4)
+=================  =================  ==========================================================
+
+Of several faults the first by name, symbol and column is told.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, fields, replace
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from typing import TYPE_CHECKING, Final
+
+from batchcore.reference.facts import DEFAULT_SCALES, OPTION_TYPES, Issue, Market
+from batchcore.reference.values import (
+    EXACT,
+    INFINITE_DAY,
+    MONEY_LIMIT,
+    RETURN_LIMIT,
+    ZERO,
+    cents_state,
+    decimal_state,
+    or_zero,
+    present,
+    representable,
+    rounded,
+    upper,
+)
+from batchcore.units import CENTS, OPTION_MULTIPLIER, RETURN_SCALE, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    from batchcore.reference.facts import Event, Flow, Position, Scales
+
+PREVIOUS_CLOSE_DAYS: Final = 10
+"""How many calendar days before D the previous close may be (L12)."""
+
+RENAMED_SECTORS: Final = {
+    "Basic Materials": "Materials",
+    "Consumer Cyclical": "Consumer Discretionary",
+    "Consumer Defensive": "Consumer Staples",
+    "Financial Services": "Financials",
+}
+
+_NO_NUMBER: Final = {
+    State.NON_FINITE: "non_finite",
+    State.NOT_REPRESENTABLE: "not_representable",
+}
+_ROUNDED_BELOW: Final = Decimal(10) ** 40
+"""No column holds as much; what is below it can be rounded in 60 digits."""
+
+_QUOTIENT: Final = Context(prec=28, rounding=ROUND_HALF_EVEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A row of company_profiles."""
+
+    beta: Decimal | None = None
+    sector: str | None = None
+    is_etf: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A row of portfolio_snapshots as stored, complete or not."""
+
+    day: int
+    equity: Decimal | None
+    cumulative_pnl: Decimal | None = None
+    cumulative_realized_pnl: Decimal | None = None
+    cumulative_capital_flow: Decimal | None = None
+    is_complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Portfolio:
+    """A portfolio with all that belongs to it.
+
+    The order of rows plays no part but in sums of binary64 values (L32, L34).
+
+    Attributes:
+        name: For errors.
+        equity_balance: `portfolios.equity_balance`.
+        positions: All, soft-deleted ones too; expirations and exit prices are not read.
+        flows: All that are not soft-deleted.
+        snapshots: All, on sessions or not, each on a day of its own.
+        deleted: Whether `deleted_at` is set.
+    """
+
+    name: str
+    equity_balance: Decimal | None = None
+    positions: tuple[Position, ...] = ()
+    flows: tuple[Flow, ...] = ()
+    snapshots: tuple[Snapshot, ...] = ()
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all portfolios of a run have in common.
+
+    Attributes:
+        prices: Every finite close, from `closes`.
+        calendar: The sessions of XNYS.
+        today: Days from it on are current (L32 to L34).
+        cached: Prices that take the place of closes by exact symbol and day; 0 means none (L16).
+        profiles: By symbol as stored.
+        has_benchmark: Whether there is a row of the benchmark SP500.
+    """
+
+    prices: Market
+    calendar: Collection[int]
+    today: int
+    cached: Mapping[tuple[str, int], Decimal] = field(default_factory=dict)
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    has_benchmark: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What is stored for a day: each column at its own scale, None for NULL.
+
+    `sector_exposure` maps sectors to binary64 weights.
+    """
+
+    day: int
+    equity_balance: Decimal
+    daily_pnl: Decimal
+    daily_realized_pnl: Decimal
+    daily_capital_flow: Decimal
+    daily_return: Decimal
+    cumulative_pnl: Decimal
+    cumulative_realized_pnl: Decimal
+    cumulative_capital_flow: Decimal
+    total_value: Decimal
+    cash_value: Decimal
+    long_value: Decimal
+    short_value: Decimal
+    gross_exposure: Decimal
+    net_exposure: Decimal
+    num_positions: int
+    num_long_positions: int
+    num_short_positions: int
+    portfolio_delta: Decimal | None = None
+    portfolio_gamma: Decimal | None = None
+    portfolio_theta: Decimal | None = None
+    portfolio_vega: Decimal | None = None
+    beta_provider_1y: Decimal | None = None
+    sector_exposure: Mapping[str, float] | None = None
+    hhi: Decimal | None = None
+    effective_num_positions: Decimal | None = None
+    top_3_concentration: Decimal | None = None
+    top_10_concentration: Decimal | None = None
+    is_complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run does to one portfolio.
+
+    Attributes:
+        rows: Those written, in the order of the days that were asked for.
+        failures: One for each day that failed, in that order.
+        errors: The text of each failure.
+        skipped: Days whose complete snapshot stands (L3).
+        equity_balance: `portfolios.equity_balance` afterwards (L7).
+    """
+
+    rows: tuple[Row, ...]
+    failures: tuple[Issue, ...]
+    errors: tuple[str, ...]
+    skipped: tuple[int, ...]
+    equity_balance: Decimal | None
+
+
+class _DayError(Exception):
+    """A value for which a portfolio fails on a day (L4).
+
+    Attributes:
+        issue: Without the day.
+    """
+
+    def __init__(self, name: str, symbol: str | None, detail: str) -> None:
+        super().__init__(name, symbol, detail)
+        self.issue = Issue(name, symbol, None, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class _Exposures:
+    """The columns of L29 to L31, in cents."""
+
+    long: Decimal = ZERO
+    short: Decimal = ZERO
+    gross: Decimal = ZERO
+    net: Decimal = ZERO
+
+
+def closes(
+    prices: Iterable[tuple[str, int | None, Decimal | None]], scales: Scales = DEFAULT_SCALES
+) -> Market:
+    """Return every finite close, 0 and below included, by symbol as stored.
+
+    Args:
+        prices: Symbol as stored, day and close; symbol and day together are unique.
+        scales: `close` is the one used.
+
+    Source:
+        L10, L12, L26.
+    """
+    stored: dict[str, dict[int, Decimal]] = defaultdict(dict)
+    for symbol, day, close in prices:
+        if day is None or day == INFINITE_DAY:
+            continue
+        if close is not None and close.is_finite() and representable(close, scales.close):
+            stored[symbol][day] = close
+    days = {symbol: tuple(sorted(by_day)) for symbol, by_day in stored.items()}
+    in_order = {symbol: tuple(stored[symbol][day] for day in days[symbol]) for symbol in days}
+    return Market(days, in_order, ())
+
+
+def chosen(portfolios: Iterable[Portfolio], asked: Collection[str] | None) -> list[Portfolio]:
+    """Return the portfolios that a run processes.
+
+    Args:
+        portfolios: All that there are.
+        asked: The names asked for; None for all.
+
+    Source:
+        L1.
+    """
+    return [one for one in portfolios if not one.deleted and (asked is None or one.name in asked)]
+
+
+def roll(
+    portfolio: Portfolio, shared: Shared, days: Sequence[int], scales: Scales = DEFAULT_SCALES
+) -> Result:
+    """Return what a run over `days` does to one portfolio.
+
+    Args:
+        portfolio: With all rows that belong to it; if it is soft-deleted nothing is done (L1).
+        shared: What it has in common with others.
+        days: Those asked for, in the order in which they are run.
+        scales: Of the columns read.
+
+    Source:
+        L1 to L34.
+    """
+    if portfolio.deleted:
+        return Result((), (), (), (), portfolio.equity_balance)
+    stored = {snapshot.day: snapshot for snapshot in portfolio.snapshots}
+    equity = portfolio.equity_balance
+    rows: list[Row] = []
+    failures: list[Issue] = []
+    skipped: list[int] = []
+    fault = min(_faults(portfolio, scales), default=None)
+    for day in days:
+        if day not in shared.calendar:
+            failures.append(Issue("no_session", None, day))
+        elif day in stored and stored[day].is_complete:
+            skipped.append(day)
+        elif fault is not None:
+            failures.append(Issue(fault[0], fault[1] or None, day, fault[2]))
+        else:
+            earlier = max((one for one in stored if one < day), default=None)
+            previous = None if earlier is None else stored[earlier]
+            try:
+                with localcontext(EXACT):
+                    row = _row(replace(portfolio, equity_balance=equity), previous, shared, day)
+            except _DayError as error:
+                failures.append(replace(error.issue, day=day))
+                continue
+            rows.append(row)
+            equity = row.equity_balance
+            stored[day] = Snapshot(
+                day,
+                row.equity_balance,
+                row.cumulative_pnl,
+                row.cumulative_realized_pnl,
+                row.cumulative_capital_flow,
+            )
+    errors = (f"{portfolio.name}: Failed to create snapshot",) * len(failures)
+    return Result(tuple(rows), tuple(failures), errors, tuple(skipped), equity)
+
+
+def _faults(portfolio: Portfolio, scales: Scales) -> Iterator[tuple[str, str, str]]:
+    """Return name, symbol and column of each value that no rule can read."""
+    for position in portfolio.positions:
+        if not position.deleted:
+            yield from _position_faults(position, scales)
+    amounts = [("realized_pnl", event.realized) for event in _events(portfolio)]
+    amounts += [("amount", flow.amount) for flow in portfolio.flows]
+    for column, amount in amounts:
+        name = _NO_NUMBER.get(decimal_state(amount, scales.money))
+        if name is not None:
+            yield name, "", column
+
+
+def _position_faults(position: Position, scales: Scales) -> Iterator[tuple[str, str, str]]:
+    symbol = position.symbol or ""
+    if position.symbol is None:
+        yield "missing_value", symbol, "symbol"
+    if position.quantity is None:
+        yield "missing_value", symbol, "quantity"
+    for column, value, scale in (
+        ("quantity", position.quantity, scales.quantity),
+        ("entry_price", position.entry_price, scales.price),
+        ("last_price", position.last_price, scales.price),
+        ("market_value", position.market_value, scales.money),
+    ):
+        name = _NO_NUMBER.get(decimal_state(value, scale))
+        if name is not None:
+            yield name, symbol, column
+    for column, date in (("entry_date", position.entry_day), ("exit_date", position.exit_day)):
+        if date == INFINITE_DAY:
+            yield "non_finite", symbol, column
+
+
+def _row(portfolio: Portfolio, previous: Snapshot | None, shared: Shared, day: int) -> Row:
+    """Return the row of a session.
+
+    Args:
+        portfolio: Its `equity_balance` is that at the start of the day.
+        previous: P (L5), or None.
+        shared: What portfolios have in common.
+        day: D.
+
+    Raises:
+        _DayError: The day fails (L4).
+
+    Source:
+        L6 to L34.
+    """
+    before = _previous_equity(portfolio, previous)
+    unrealized = ZERO if previous is None else _unrealized(portfolio.positions, shared, day)
+    realized = sum((or_zero(e.realized) for e in _events(portfolio) if e.day == day), ZERO)
+    flow = sum((_signed(flow) for flow in portfolio.flows if flow.day == day), ZERO)
+    pnl = unrealized + realized
+    equity = before + pnl + flow
+
+    active = [position for position in portfolio.positions if _active(position, day)]
+    values = [_value(position, shared, day) for position in active]
+    exposures = _exposures([value for value in values if value is not None])
+    cash = max(equity - exposures.long + abs(exposures.short), ZERO)
+    is_current = bool(active) and day >= shared.today
+    row = Row(
+        day=day,
+        equity_balance=_money("equity_balance", equity),
+        daily_pnl=_money("daily_pnl", pnl),
+        daily_realized_pnl=_money("daily_realized_pnl", realized),
+        daily_capital_flow=_money("daily_capital_flow", flow),
+        daily_return=_stored(
+            "daily_return",
+            _quotient(pnl, before) if before > 0 else ZERO,
+            RETURN_SCALE,
+            RETURN_LIMIT,
+        ),
+        cumulative_pnl=_cumulative("cumulative_pnl", previous, pnl),
+        cumulative_realized_pnl=_cumulative("cumulative_realized_pnl", previous, realized),
+        cumulative_capital_flow=_cumulative("cumulative_capital_flow", previous, flow),
+        total_value=_money("total_value", equity if active else ZERO),
+        cash_value=_money("cash_value", cash if active else ZERO),
+        long_value=_money("long_value", exposures.long),
+        short_value=_money("short_value", exposures.short),
+        gross_exposure=_money("gross_exposure", exposures.gross),
+        net_exposure=_money("net_exposure", exposures.net),
+        num_positions=len(active),
+        num_long_positions=sum(present(position.quantity) > 0 for position in active),
+        num_short_positions=sum(present(position.quantity) <= 0 for position in active),
+    )
+    if active:
+        zero = rounded(ZERO, CENTS)
+        row = replace(
+            row,
+            portfolio_delta=zero,
+            portfolio_gamma=zero,
+            portfolio_theta=zero,
+            portfolio_vega=zero,
+        )
+    if is_current:
+        row = replace(row, beta_provider_1y=_provider_beta(portfolio, shared, equity))
+        row = _with_weights(row, portfolio, shared, equity)
+    return row
+
+
+def _stored(column: str, value: Decimal, scale: int, limit: Decimal) -> Decimal:
+    """Return a value as its column stores it; one that does not fit fails the day (L4)."""
+    if value.is_finite() and abs(value) < _ROUNDED_BELOW:
+        value = rounded(value, scale)
+        if abs(value) < limit:
+            return value
+    raise _DayError("out_of_range", None, f"{column} = {value:f}")
+
+
+def _money(column: str, value: Decimal) -> Decimal:
+    return _stored(column, value, CENTS, MONEY_LIMIT)
+
+
+def _quotient(numerator: Decimal, denominator: Decimal) -> Decimal:
+    """Return a quotient of exact values to 28 significant digits, half even."""
+    return _QUOTIENT.divide(numerator, denominator)
+
+
+def _readable(column: str, value: Decimal | None) -> Decimal | None:
+    """Return an amount that a day goes on from, in cents; one that cannot be read fails it."""
+    state = cents_state(value, CENTS)
+    if state == State.NON_FINITE:
+        raise _DayError("non_finite", None, column)
+    if state == State.NOT_REPRESENTABLE:
+        raise _DayError("not_representable", None, column)
+    return value
+
+
+def _previous_equity(portfolio: Portfolio, previous: Snapshot | None) -> Decimal:
+    """Return what the day goes on from (L6)."""
+    if previous is not None:
+        equity = _readable("equity_balance", previous.equity)
+        if equity:
+            return equity
+    return or_zero(_readable("equity_balance", portfolio.equity_balance))
+
+
+def _cumulative(column: str, previous: Snapshot | None, amount: Decimal) -> Decimal:
+    """Return what P has in a column of that name, and what the day adds (L21)."""
+    before = ZERO if previous is None else or_zero(_readable(column, getattr(previous, column)))
+    return _money(column, before + amount)
+
+
+def _events(portfolio: Portfolio) -> list[Event]:
+    """Return all events, those of soft-deleted positions included (L17)."""
+    return [event for position in portfolio.positions for event in position.events]
+
+
+def _signed(flow: Flow) -> Decimal:
+    """Return contributions as they are and withdrawals below 0 (L18)."""
+    amount = or_zero(flow.amount)
+    if flow.change_type == "CONTRIBUTION":
+        return amount
+    return -amount if flow.change_type == "WITHDRAWAL" else ZERO
+
+
+def _multiplier(position: Position) -> int:
+    """Return the shares that a unit of quantity stands for (L14)."""
+    return OPTION_MULTIPLIER if position.position_type in OPTION_TYPES else 1
+
+
+def _entered(position: Position, day: int) -> bool:
+    """Return whether a position counts on `day`, exited or not (L8)."""
+    return not position.deleted and position.entry_day is not None and position.entry_day <= day
+
+
+def _active(position: Position, day: int) -> bool:
+    """Return whether a position is active on `day` (L24)."""
+    return _entered(position, day) and (position.exit_day is None or position.exit_day > day)
+
+
+def _current_close(symbol: str, shared: Shared, day: int) -> Decimal | None:
+    """Return the price of exactly `day` under exactly `symbol`, above 0 (L10, L16)."""
+    close = shared.cached.get((symbol, day))
+    if close is None:
+        found = shared.prices.latest(symbol, day, day)
+        close = None if found is None else found[1]
+    return close if close is not None and close > 0 else None
+
+
+def _previous_close(symbol: str, shared: Shared, day: int) -> Decimal | None:
+    """Return the newest close of the ten days before `day`, 0 and below included (L12)."""
+    found = shared.prices.latest(upper(symbol), day - PREVIOUS_CLOSE_DAYS, day - 1)
+    return None if found is None else found[1]
+
+
+def _unrealized(positions: Iterable[Position], shared: Shared, day: int) -> Decimal:
+    """Return what positions earn on `day` by its closes (L8 to L16)."""
+    total = ZERO
+    for position in positions:
+        if not _entered(position, day) or upper(position.investment_class or "") == "PRIVATE":
+            continue
+        symbol = present(position.symbol)
+        current = _current_close(symbol, shared, day)
+        previous = _previous_close(symbol, shared, day)
+        if current is not None and previous is not None:
+            total += (current - previous) * present(position.quantity) * _multiplier(position)
+    return total
+
+
+def _price(position: Position, shared: Shared, day: int) -> Decimal | None:
+    """Return the price of an active position, None without one (L26, L27)."""
+    found = shared.prices.latest(upper(present(position.symbol)), -INFINITE_DAY, day)
+    if found is not None and found[1] != 0:
+        return found[1]
+    if position.investment_class != "PRIVATE":
+        return None
+    if position.market_value is None or position.market_value <= 0:
+        return position.entry_price
+    quantity = present(position.quantity)
+    return _quotient(position.market_value, quantity) if quantity else ZERO
+
+
+def _value(position: Position, shared: Shared, day: int) -> Decimal | None:
+    """Return the value of an active position, computed in binary64 (L28)."""
+    price = _price(position, shared, day)
+    if price is None:
+        return None
+    return _text(float(present(position.quantity)) * float(price) * float(_multiplier(position)))
+
+
+def _text(value: float) -> Decimal:
+    """Return a binary64 value as its shortest decimal text has it."""
+    return Decimal(repr(value))
+
+
+def _exposures(values: Sequence[Decimal]) -> _Exposures:
+    """Return the exact sums of values, each rounded half even to cents (L29)."""
+
+    def summed(wanted: Callable[[Decimal], Decimal]) -> Decimal:
+        total = sum((wanted(value) for value in values), ZERO)
+        with localcontext() as context:
+            context.clear_traps()
+            return total.quantize(Decimal("0.01"), rounding=ROUND_HALF_EVEN)
+
+    return _Exposures(
+        long=summed(lambda value: max(value, ZERO)),
+        short=summed(lambda value: min(value, ZERO)),
+        gross=summed(abs),
+        net=summed(lambda value: value),
+    )
+
+
+def _sum(values: Iterable[float]) -> float:
+    """Return the sum of binary64 values, one after the other; `sum` compensates from 3.12 on."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
+def _beta(position: Position, shared: Shared) -> Decimal | None:
+    """Return the beta known of a position: its profile's, else its newest own (L32)."""
+    profile = shared.profiles.get(present(position.symbol))
+    if profile is not None and profile.beta is not None and profile.beta != 0:
+        return profile.beta
+    newest = max((beta.day for beta in position.betas), default=None)
+    own = [beta.beta for beta in position.betas if beta.day == newest]
+    if not all(beta.is_finite() for beta in own):
+        return Decimal("NaN")
+    return max(own, default=ZERO) or None
+
+
+def _provider_beta(portfolio: Portfolio, shared: Shared, equity: Decimal) -> Decimal | None:
+    """Return the provider beta, None without a position for it (L32)."""
+    weighted = []
+    for position in portfolio.positions:
+        if (
+            position.deleted
+            or position.exit_day is not None
+            or position.position_type not in ("LONG", "SHORT")
+            or position.investment_class != "PUBLIC"
+            or not position.market_value
+        ):
+            continue
+        beta = _beta(position, shared)
+        if beta is not None:
+            weighted.append(float(position.market_value) * float(beta))
+    if not weighted or equity <= 0:
+        return None
+    beta = _text(_sum(weighted) / float(equity))
+    return _stored("beta_provider_1y", beta, 4, Decimal(10) ** 6)
+
+
+def _size(position: Position) -> Decimal | None:
+    """Return the value of a position for weights, not below 0; None without a price (L33)."""
+    if position.market_value is not None:
+        return abs(position.market_value)
+    price = position.entry_price if position.last_price is None else position.last_price
+    if price is None:
+        return None
+    multiplier = 1 if position.investment_class == "PRIVATE" else _multiplier(position)
+    return abs(present(position.quantity) * price * multiplier)
+
+
+def _sector(position: Position, profiles: Mapping[str, Profile]) -> str | None:
+    """Return the sector that a position counts in, None if it is left out (L33)."""
+    if position.investment_class in ("PRIVATE", "OPTIONS"):
+        return "Unclassified"
+    profile = profiles.get(upper(present(position.symbol)))
+    if profile is None:
+        return None
+    if profile.is_etf:
+        return "ETFs"
+    if profile.sector is None or profile.sector in ("", "Unknown"):
+        return None
+    return RENAMED_SECTORS.get(profile.sector, profile.sector)
+
+
+def _with_weights(row: Row, portfolio: Portfolio, shared: Shared, equity: Decimal) -> Row:
+    """Return a row with the five columns of sectors and concentration (L33, L34)."""
+    positions = [one for one in portfolio.positions if not one.deleted and one.exit_day is None]
+    sizes = [size for size in map(_size, positions) if size is not None]
+    total = sum(sizes, ZERO)
+    if len(sizes) < len(positions) or total == 0 or equity == 0 or not shared.has_benchmark:
+        return row
+
+    sectors: dict[str, Decimal] = defaultdict(Decimal)
+    symbols: dict[str, Decimal] = defaultdict(Decimal)
+    for position, size in zip(positions, sizes, strict=True):
+        symbols[present(position.symbol)] += size
+        sector = _sector(position, shared.profiles)
+        if sector is not None:
+            sectors[sector] += size
+    exposure = {
+        # Adding 0 turns -0.0 into 0.0.
+        sector: float(_quotient(sectors[sector], equity)) + 0.0
+        for sector in sorted(sectors)
+        if sectors[sector] != 0 or sector not in ("ETFs", "Unclassified")
+    }
+    weights = [float(_quotient(size, total)) for size in symbols.values()]
+    hhi = 10000 * _sum(weight * weight for weight in weights)
+    largest = sorted(weights, reverse=True)
+
+    def stored(column: str, value: float, scale: int) -> Decimal:
+        return _stored(column, _text(value), scale, Decimal(10) ** (10 - scale))
+
+    return replace(
+        row,
+        sector_exposure=exposure,
+        hhi=stored("hhi", hhi, 4),
+        effective_num_positions=stored("effective_num_positions", 10000 / hhi, 2),
+        top_3_concentration=stored("top_3_concentration", _sum(largest[:3]), 4),
+        top_10_concentration=stored("top_10_concentration", _sum(largest[:10]), 4),
+    )
+
+
+COLUMNS: Final = tuple(column.name for column in fields(Row) if column.name != "day")
+"""The columns of portfolio_snapshots that the rules name, beside its key."""

@@ -1,0 +1,138 @@
+"""Single values as the rules read and round them: both policies use these.
+
+The decimal context of the rules has 60 digits and traps `Inexact`: all is exact but what a rule
+rounds.
+"""
+
+from __future__ import annotations
+
+from decimal import (
+    ROUND_HALF_UP,
+    Context,
+    Decimal,
+    DivisionByZero,
+    Inexact,
+    InvalidOperation,
+    Overflow,
+    localcontext,
+)
+from fractions import Fraction
+from typing import Final, TypeVar
+
+from batchcore.errors import InternalError
+from batchcore.units import CENTS, RETURN_SCALE, State
+
+INFINITE_DAY: Final = 2**31
+"""Stands for an infinite date, of either sign; no day that PostgreSQL can store."""
+
+MONEY_LIMIT: Final = Decimal(10) ** 14
+"""Columns of money are numeric(16, 2): values below it fit (S10, L4)."""
+
+RETURN_LIMIT: Final = Decimal(100)
+"""`daily_return` is numeric(8, 6): values below it fit (S10, L4)."""
+
+ZERO: Final = Decimal(0)
+EXACT: Final = Context(prec=60, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
+
+_WHOLE_DOUBLES: Final = 2**53
+_T = TypeVar("_T")
+
+
+def r2(value: Decimal) -> Decimal:
+    """Return `value` in cents, half away from zero, never a negative zero."""
+    return rounded(value, CENTS)
+
+
+def r6(numerator: Decimal, denominator: Decimal) -> Decimal:
+    """Return the quotient to 6 decimals, half away from zero, never a negative zero.
+
+    60 digits are enough not to round twice: a quotient of amounts in cents below 10^20 that is not
+    a tie is further from one than 10^-30.
+    """
+    with localcontext(EXACT) as context:
+        context.traps[Inexact] = False
+        return rounded(numerator / denominator, RETURN_SCALE)
+
+
+def rounded(value: Decimal, scale: int) -> Decimal:
+    """Return `value` to `scale` decimals, half away from zero, never a negative zero."""
+    with localcontext(EXACT) as context:
+        context.traps[Inexact] = False
+        # Adding 0 turns -0.00 into 0.00.
+        return value.quantize(Decimal(1).scaleb(-scale), rounding=ROUND_HALF_UP) + 0
+
+
+def normalized(text: str) -> str:
+    """Return `text` trimmed and upper-cased: ASCII blanks at the ends, ASCII letters.
+
+    Source:
+        S2.
+    """
+    return upper(text.strip(" "))
+
+
+def upper(text: str) -> str:
+    """Return `text` with the letters a to z in upper case, and no other letter changed."""
+    return text.encode().upper().decode()
+
+
+def from_double(value: float, scale: int) -> Decimal:
+    """Return a double as its column is read: its exact value, half away from zero at `scale`.
+
+    NaN and the infinities stay what they are. A double of 2^53 and more has no decimals.
+
+    Source:
+        Words and rounding.
+    """
+    exact = Decimal(value)
+    if not exact.is_finite() or abs(exact) >= _WHOLE_DOUBLES:
+        return exact
+    return rounded(exact, scale)
+
+
+def representable(value: Decimal, scale: int) -> bool:
+    """Return whether a finite `value` is a signed 64-bit number of units of ``10**-scale``.
+
+    Trailing zeros do not count as decimals.
+
+    Source:
+        S3.
+    """
+    units = Fraction(value) * Fraction(10**scale)
+    return units.denominator == 1 and -(2**63) <= units < 2**63
+
+
+def decimal_state(value: Decimal | None, scale: int) -> State:
+    """Return why a column of `scale` decimals has no value in a row, or that it has one."""
+    if value is None:
+        return State.NULL
+    if not value.is_finite():
+        return State.NON_FINITE
+    return State.VALUE if representable(value, scale) else State.NOT_REPRESENTABLE
+
+
+def cents_state(value: Decimal | None, scale: int) -> State:
+    """Return the state of an amount stored at `scale` that equity is rolled on from (S8)."""
+    state = decimal_state(value, scale)
+    if value is not None and state == State.VALUE and not representable(value, CENTS):
+        return State.NOT_REPRESENTABLE
+    return state
+
+
+def day_state(day: int | None) -> State:
+    """Return why a date is no day, or that it is one."""
+    if day is None:
+        return State.NULL
+    return State.NON_FINITE if day == INFINITE_DAY else State.VALUE
+
+
+def present(value: _T | None) -> _T:
+    """Return a value that was judged before to be no NULL."""
+    if value is None:
+        raise InternalError("a NULL was taken for a value")
+    return value
+
+
+def or_zero(value: Decimal | None) -> Decimal:
+    """Return `value`, 0 for NULL."""
+    return ZERO if value is None else value

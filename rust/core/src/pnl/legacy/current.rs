@@ -1,0 +1,378 @@
+//! What is of the current day alone: provider beta, sectors and concentration (L32 to L34).
+
+use hashbrown::HashMap;
+
+use crate::error::Result;
+use crate::fixed::{State, Sum, Wide, decimal_text};
+use crate::float::Floats;
+use crate::frame::index;
+use crate::pnl::groups::rows_by_id;
+use crate::pnl::inputs::{Betas, Host, Positions};
+use crate::pnl::legacy::columns::Weights;
+use crate::pnl::legacy::holding::{Class, Holding, size, size_scale};
+use crate::significant::{Significant, wide_power};
+use crate::store::{Profile, ProfileStore};
+use crate::text::Table;
+
+/// Columns are numeric(10, 4) or numeric(10, 2): their mantissas have ten digits.
+const LIMIT: i64 = 10_000_000_000;
+
+const UNCLASSIFIED: &str = "Unclassified";
+const ETFS: &str = "ETFs";
+
+/// What positions are to the columns of the current day.
+#[derive(Debug)]
+pub struct Current<'a> {
+    positions: Positions<'a>,
+    has_benchmark: bool,
+    /// Decimals of equities.
+    scale: u32,
+    /// Beta of the profile of each symbol as spelt, NaN if it is not finite.
+    profile_beta: Vec<Option<f64>>,
+    /// Beta of each position.
+    position_beta: Vec<Option<f64>>,
+    /// Sector of the profile of each symbol in upper case.
+    sector: Vec<Option<u32>>,
+    names: Table,
+    unclassified: Option<u32>,
+    etfs: Option<u32>,
+}
+
+/// Names in the order of their bytes, each with its place.
+fn ordered(mut names: Vec<&str>) -> (Table, HashMap<&str, u32>) {
+    names.sort_unstable();
+    names.dedup();
+    let mut bytes = Vec::new();
+    let mut offsets = vec![0i64];
+    for name in &names {
+        bytes.extend_from_slice(name.as_bytes());
+        offsets.push(i64::try_from(bytes.len()).unwrap_or(i64::MAX));
+    }
+    let codes = names.into_iter().zip(0u32..).collect();
+    let table = Table::from_parts("sectors", offsets, bytes).unwrap_or_default();
+    (table, codes)
+}
+
+/// Returns the sector of a profile, or nothing if it is left out (L33).
+fn sector<'a>(profile: &Profile<'a>) -> Option<&'a str> {
+    if profile.is_etf {
+        return Some(ETFS);
+    }
+    match profile.sector? {
+        "" | "Unknown" => None,
+        "Basic Materials" => Some("Materials"),
+        "Consumer Cyclical" => Some("Consumer Discretionary"),
+        "Consumer Defensive" => Some("Consumer Staples"),
+        "Financial Services" => Some("Financials"),
+        other => Some(other),
+    }
+}
+
+/// Returns a beta that is neither NULL nor 0; NaN if it is no number.
+fn known(beta: core::result::Result<i64, State>, floats: Floats) -> Option<f64> {
+    match beta {
+        Ok(0) | Err(State::Null) => None,
+        Ok(mantissa) => Some(floats.nearest_of(mantissa)),
+        Err(_) => Some(f64::NAN),
+    }
+}
+
+/// Returns the newest beta of each position, of several the largest; NaN counts as larger.
+fn newest(betas: &Betas<'_>, positions: &Positions<'_>) -> Result<Vec<Option<f64>>> {
+    betas.check()?;
+    let rows = rows_by_id("positions.id", positions.id)?;
+    let mut newest = vec![None; positions.id.len()];
+    for (row, id) in betas.position_id.iter().enumerate() {
+        let place = rows.get(id).and_then(|&at| newest.get_mut(index(at)));
+        let (Some(place), Ok(day)) = (place, betas.day.get(row)) else {
+            continue;
+        };
+        let beta = match betas.beta.get(row) {
+            Ok(mantissa) => (false, mantissa),
+            Err(State::Null) => continue,
+            Err(_) => (true, 0),
+        };
+        let found = Some((day, beta));
+        if found > *place {
+            *place = found;
+        }
+    }
+    let floats = Floats::of_scale(betas.beta.scale());
+    let read = |found: Option<(_, (bool, i64))>| {
+        let (_, (is_odd, mantissa)) = found?;
+        known(
+            if is_odd {
+                Err(State::NonFinite)
+            } else {
+                Ok(mantissa)
+            },
+            floats,
+        )
+    };
+    Ok(newest.into_iter().map(read).collect())
+}
+
+impl<'a> Current<'a> {
+    /// Returns what the current day needs; `scale` is that of the equities handed to
+    /// [`Self::beta`] and [`Self::weights`].
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Error::Length`] or [`crate::error::Error::Duplicate`] for frames that
+    /// contradict themselves.
+    pub fn of(positions: Positions<'a>, host: &Host<'_>, scale: u32) -> Result<Self> {
+        let symbols = positions.symbol.table();
+        let profile = |symbol: &[u8]| host.profiles.and_then(|profiles| profiles.get(symbol));
+        let uppers: Vec<_> = symbols
+            .iter()
+            .map(|symbol| {
+                profile(&symbol.to_ascii_uppercase())
+                    .as_ref()
+                    .and_then(sector)
+            })
+            .collect();
+        let names = uppers.iter().flatten().copied();
+        let (names, codes) = ordered(names.chain([UNCLASSIFIED, ETFS]).collect());
+        let floats = Floats::of_scale(host.profiles.map_or(0, ProfileStore::beta_scale));
+        let code = |name: &str| codes.get(name).copied();
+        Ok(Self {
+            positions,
+            has_benchmark: host.has_benchmark,
+            scale,
+            profile_beta: symbols
+                .iter()
+                .map(|symbol| known(profile(symbol)?.beta, floats))
+                .collect(),
+            position_beta: match &host.betas {
+                Some(betas) => newest(betas, &positions)?,
+                None => Vec::new(),
+            },
+            sector: uppers.iter().map(|name| name.and_then(code)).collect(),
+            unclassified: code(UNCLASSIFIED),
+            etfs: code(ETFS),
+            names,
+        })
+    }
+
+    /// Returns the names of sectors, ascending.
+    #[must_use]
+    pub fn names(&self) -> &Table {
+        &self.names
+    }
+
+    /// Returns the provider beta in units of 10^-4, or nothing without a position for it (L32).
+    ///
+    /// `holdings` are those of a portfolio in the order in which floats are added up.
+    ///
+    /// # Errors
+    ///
+    /// `<column> = <value>` of a value that does not fit.
+    pub fn beta(
+        &self,
+        holdings: &[Holding],
+        equity: Wide,
+    ) -> core::result::Result<Option<i64>, String> {
+        let floats = Floats::of_scale(self.positions.market_value.scale());
+        let term = |holding: &Holding| {
+            if holding.exit.is_some() || !holding.is_stock || holding.class != Class::Public {
+                return None;
+            }
+            let value = self.positions.market_value.get(holding.position).ok();
+            let value = value.filter(|&value| value != 0)?;
+            let own = || self.position_beta.get(holding.position).copied().flatten();
+            let beta = self.profile_beta.get(index(holding.symbol)).copied();
+            let beta = beta.flatten().or_else(own)?;
+            Some((floats.nearest_of(value), beta))
+        };
+        let terms: Vec<_> = holdings.iter().filter_map(term).collect();
+        if terms.is_empty() || equity <= Wide::ZERO {
+            return Ok(None);
+        }
+        let equity = Floats::of_scale(self.scale).nearest(&equity.digits());
+        stored("beta_provider_1y", weighted(&terms, equity), 4).map(Some)
+    }
+
+    /// Returns sectors and concentration, or nothing if either cannot be had (L33, L34).
+    ///
+    /// # Errors
+    ///
+    /// `<column> = <value>` of a value that does not fit.
+    pub fn weights(
+        &self,
+        holdings: &[Holding],
+        equity: Wide,
+    ) -> core::result::Result<Option<Weights>, String> {
+        let scale = size_scale(&self.positions);
+        let mut total = Wide::ZERO;
+        let mut sectors: Vec<Option<Wide>> = vec![None; self.names.len()];
+        let mut places: HashMap<u32, usize> = HashMap::new();
+        let mut symbols: Vec<Wide> = Vec::new();
+        for holding in holdings.iter().filter(|holding| holding.exit.is_none()) {
+            let Some((size, own)) = size(holding, &self.positions) else {
+                return Ok(None);
+            };
+            let size = size.times(wide_power(scale.saturating_sub(own)).unwrap_or(Wide::ZERO));
+            total = total.plus(size);
+            let place = *places.entry(holding.symbol).or_insert(symbols.len());
+            if place == symbols.len() {
+                symbols.push(Wide::ZERO);
+            }
+            if let Some(sum) = symbols.get_mut(place) {
+                *sum = sum.plus(size);
+            }
+            let sector = if matches!(holding.class, Class::Private | Class::Options) {
+                self.unclassified
+            } else {
+                self.sector.get(index(holding.symbol)).copied().flatten()
+            };
+            if let Some(sum) = sector.and_then(|code| sectors.get_mut(index(code))) {
+                *sum = Some(sum.unwrap_or(Wide::ZERO).plus(size));
+            }
+        }
+        if total == Wide::ZERO || equity == Wide::ZERO || !self.has_benchmark {
+            return Ok(None);
+        }
+        let quotient = |size: Wide, of: Wide| {
+            Significant::quotient(size, of).map_or(f64::NAN, Significant::nearest)
+        };
+        let power = |scale: u32| wide_power(scale).unwrap_or(Wide::ZERO);
+        let whole = equity.times(power(scale));
+        let may_be_0 = |code: u32| Some(code) != self.unclassified && Some(code) != self.etfs;
+        let exposure = (0u32..)
+            .zip(&sectors)
+            .filter_map(|(code, sum)| Some((code, (*sum)?)))
+            .filter(|&(code, sum)| sum != Wide::ZERO || may_be_0(code))
+            .map(|(code, sum)| (code, quotient(sum.times(power(self.scale)), whole)))
+            .collect();
+        let weights = symbols.iter().map(|&size| quotient(size, total)).collect();
+        concentrated(weights, exposure).map(Some)
+    }
+}
+
+/// Returns the sum of value times beta, in their order, divided by the equity.
+#[expect(
+    clippy::float_arithmetic,
+    reason = "L32 computes in binary64, one after the other"
+)]
+fn weighted(terms: &[(f64, f64)], equity: f64) -> f64 {
+    let sum = terms
+        .iter()
+        .fold(0.0, |sum, &(value, beta)| sum + value * beta);
+    sum / equity
+}
+
+/// Returns the columns of weights of symbols, in the order in which they are added up.
+#[expect(
+    clippy::float_arithmetic,
+    reason = "L34 computes in binary64, one after the other"
+)]
+fn concentrated(
+    mut weights: Vec<f64>,
+    sectors: Vec<(u32, f64)>,
+) -> core::result::Result<Weights, String> {
+    let hhi = 10_000.0
+        * weights
+            .iter()
+            .fold(0.0, |sum, weight| sum + weight * weight);
+    weights.sort_unstable_by(|a, b| b.total_cmp(a));
+    let largest = |count: usize| {
+        weights
+            .iter()
+            .take(count)
+            .fold(0.0, |sum, weight| sum + weight)
+    };
+    Ok(Weights {
+        sectors,
+        hhi: stored("hhi", hhi, 4)?,
+        effective: stored("effective_num_positions", 10_000.0 / hhi, 2)?,
+        top_3: stored("top_3_concentration", largest(3), 4)?,
+        top_10: stored("top_10_concentration", largest(10), 4)?,
+    })
+}
+
+/// Returns the mantissa of a float as a column of ten digits stores its shortest text.
+fn stored(column: &str, value: f64, scale: u32) -> core::result::Result<i64, String> {
+    let rounded = Significant::shortest(value).and_then(|text| text.half_away(scale));
+    match rounded.map(Sum::narrow) {
+        Some(Some(mantissa)) if mantissa.saturating_abs() < LIMIT => Ok(mantissa),
+        _ => {
+            let scale = usize::try_from(scale).unwrap_or_default();
+            let text = match rounded {
+                Some(rounded) => decimal_text(&rounded.digits(), scale),
+                None if value.is_nan() => "NaN".to_owned(),
+                None if value.is_finite() => value.to_string(),
+                None if value > 0.0 => "Infinity".to_owned(),
+                None => "-Infinity".to_owned(),
+            };
+            Err(format!("{column} = {text}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(sector: Option<&str>, is_etf: bool) -> Profile<'_> {
+        Profile {
+            name: None,
+            beta: Err(State::Null),
+            sector,
+            industry: None,
+            country: None,
+            market_cap: Err(State::Null),
+            is_etf,
+        }
+    }
+
+    #[test]
+    fn sectors_are_renamed_or_left_out() {
+        for (stored, told) in [
+            (None, None),
+            (Some(""), None),
+            (Some("Unknown"), None),
+            (Some("unknown"), Some("unknown")),
+            (Some("Financial Services"), Some("Financials")),
+            (Some("Consumer Cyclical"), Some("Consumer Discretionary")),
+            (Some("Consumer Defensive"), Some("Consumer Staples")),
+            (Some("Basic Materials"), Some("Materials")),
+            (Some("Energy"), Some("Energy")),
+        ] {
+            assert_eq!(sector(&profile(stored, false)), told);
+            assert_eq!(sector(&profile(stored, true)), Some("ETFs"));
+        }
+    }
+
+    #[test]
+    fn a_beta_of_0_is_not_known_and_one_that_is_no_number_is() {
+        let floats = Floats::of_scale(4);
+        assert_eq!(known(Ok(0), floats), None);
+        assert_eq!(known(Err(State::Null), floats), None);
+        assert_eq!(known(Ok(-12_500), floats), Some(-1.25));
+        assert!(known(Err(State::NonFinite), floats).is_some_and(f64::is_nan));
+    }
+
+    #[test]
+    fn a_float_is_stored_half_away_from_its_shortest_text() {
+        assert_eq!(stored("c", 0.00005, 4), Ok(1));
+        // the float is below the tie, its text is the tie
+        assert_eq!(stored("c", 1.00005, 4), Ok(10_001));
+        assert_eq!(stored("c", -0.00005, 4), Ok(-1));
+        assert_eq!(stored("c", 999_999.999_94, 4), Ok(9_999_999_999));
+        let misfit = |value| stored("c", value, 4).unwrap_err();
+        assert_eq!(misfit(999_999.999_95), "c = 1000000.0000");
+        assert_eq!(misfit(-1e20), "c = -100000000000000000000.0000");
+        assert_eq!(misfit(f64::NAN), "c = NaN");
+        assert_eq!(misfit(f64::NEG_INFINITY), "c = -Infinity");
+        assert!(misfit(1e300).starts_with("c = 1000000000"));
+    }
+
+    #[test]
+    fn weights_are_squared_and_the_largest_added_up() {
+        // 10000 * (0.25 + 4 * 0.015625) = 3125; 10000 / 3125 = 3.2; 0.5 + 2 * 0.125
+        let weights = vec![0.125, 0.125, 0.5, 0.125, 0.125];
+        let columns = concentrated(weights, Vec::new()).unwrap();
+        assert_eq!((columns.hhi, columns.effective), (31_250_000, 320));
+        assert_eq!((columns.top_3, columns.top_10), (7500, 10_000));
+    }
+}

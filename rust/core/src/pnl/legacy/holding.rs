@@ -1,0 +1,386 @@
+//! Positions as the rules read them: what the texts of their columns mean, and what none can read.
+
+use crate::fixed::{State, Sum, Wide};
+use crate::float::Floats;
+use crate::frame::{Decimals, index};
+use crate::ids::Day;
+use crate::pnl::inputs::Positions;
+use crate::pnl::issue::IssueKind;
+use crate::pnl::lot::OPTION_MULTIPLIER;
+use crate::significant::{Significant, wide_power};
+
+/// What an `investment_class` means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Exactly PUBLIC.
+    Public,
+    /// Exactly OPTIONS.
+    Options,
+    /// Exactly PRIVATE.
+    Private,
+    /// PRIVATE in other letters.
+    SpeltPrivate,
+    /// Anything else, NULL too.
+    Other,
+}
+
+impl Class {
+    fn of(text: &[u8]) -> Self {
+        match text {
+            b"PUBLIC" => Self::Public,
+            b"OPTIONS" => Self::Options,
+            b"PRIVATE" => Self::Private,
+            _ if text.eq_ignore_ascii_case(b"PRIVATE") => Self::SpeltPrivate,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What a `position_type` means.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    multiplier: u32,
+    is_stock: bool,
+}
+
+/// What the distinct texts of a frame mean, looked up once for all rows.
+#[derive(Debug)]
+pub struct Meanings {
+    classes: Vec<Class>,
+    kinds: Vec<Kind>,
+}
+
+/// A position that is not soft-deleted.
+#[derive(Debug, Clone, Copy)]
+pub struct Holding {
+    /// Row of the position.
+    pub position: usize,
+    /// Code of its symbol.
+    pub symbol: u32,
+    /// Signed mantissa.
+    pub quantity: i64,
+    /// 100 for options, else 1 (L14).
+    pub multiplier: u32,
+    /// `entry_date`; nothing if it is on no day (L8).
+    pub entry: Option<Day>,
+    /// `exit_date`.
+    pub exit: Option<Day>,
+    /// `investment_class`.
+    pub class: Class,
+    /// Whether its type is LONG or SHORT.
+    pub is_stock: bool,
+    /// The quantity as a float (L28).
+    pub shares: f64,
+    /// Price in dollars where there is no close, 0 without one (L27).
+    pub fallback: f64,
+}
+
+impl Holding {
+    /// Returns whether it is not PRIVATE, in any letters (L9).
+    #[must_use]
+    pub fn earns(&self) -> bool {
+        !matches!(self.class, Class::Private | Class::SpeltPrivate)
+    }
+}
+
+/// A value that no rule can read: the portfolio fails on every day.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fault {
+    /// Name of the issue.
+    name: &'static str,
+    /// Of the position; empty if it is of none.
+    symbol: String,
+    /// Name of the column.
+    pub column: &'static str,
+    /// [`State`] that the name is of.
+    state: u8,
+}
+
+impl Fault {
+    /// Returns the fault of a value, or nothing if it can be read.
+    #[must_use]
+    pub fn of<T>(
+        column: &'static str,
+        symbol: &str,
+        value: Result<T, State>,
+        null_is_fine: bool,
+    ) -> Option<Self> {
+        let state = value.err()?;
+        if null_is_fine && state == State::Null {
+            return None;
+        }
+        Some(Self {
+            name: IssueKind::of_state(state).name(),
+            symbol: symbol.to_owned(),
+            column,
+            state: state.byte(),
+        })
+    }
+
+    /// Returns the issue.
+    #[must_use]
+    pub fn kind(&self) -> IssueKind {
+        IssueKind::of_state(State::from_byte(self.state).unwrap_or(State::Null))
+    }
+
+    /// Returns the symbol of the position, if it is of one.
+    #[must_use]
+    pub fn symbol(&self) -> Option<String> {
+        (!self.symbol.is_empty()).then(|| self.symbol.clone())
+    }
+}
+
+impl Meanings {
+    /// Returns what the texts of `positions` mean.
+    #[must_use]
+    pub fn of(positions: &Positions<'_>) -> Self {
+        let kind = |text: &[u8]| Kind {
+            multiplier: match text {
+                b"LC" | b"LP" | b"SC" | b"SP" => OPTION_MULTIPLIER,
+                _ => 1,
+            },
+            is_stock: text == b"LONG" || text == b"SHORT",
+        };
+        Self {
+            classes: positions
+                .investment_class
+                .table()
+                .iter()
+                .map(Class::of)
+                .collect(),
+            kinds: positions.position_type.table().iter().map(kind).collect(),
+        }
+    }
+
+    /// Returns the position in a row, or `faults` gets what cannot be read of it.
+    #[must_use]
+    pub fn holding(
+        &self,
+        row: usize,
+        positions: &Positions<'_>,
+        faults: &mut Vec<Fault>,
+    ) -> Option<Holding> {
+        let symbol = positions.symbol.get(row);
+        let name = symbol
+            .ok()
+            .and_then(|code| positions.symbol.table().text(code));
+        let name = name.unwrap_or_default();
+        let quantity = positions.quantity.get(row);
+        let entry = positions.entry_day.get(row);
+        let exit = positions.exit_day.get(row);
+        let before = faults.len();
+        faults.extend(Fault::of("symbol", name, symbol, false));
+        faults.extend(Fault::of("quantity", name, quantity, false));
+        for (column, values) in [
+            ("entry_price", &positions.entry_price),
+            ("last_price", &positions.last_price),
+            ("market_value", &positions.market_value),
+        ] {
+            faults.extend(Fault::of(column, name, values.get(row), true));
+        }
+        faults.extend(Fault::of("entry_date", name, entry, true));
+        faults.extend(Fault::of("exit_date", name, exit, true));
+        if faults.len() > before {
+            return None;
+        }
+        let meaning = |code: Result<u32, State>| code.ok().map(index);
+        let class = meaning(positions.investment_class.get(row));
+        let class = class.and_then(|code| self.classes.get(code).copied());
+        let class = class.unwrap_or(Class::Other);
+        let kind = meaning(positions.position_type.get(row));
+        let kind = kind.and_then(|code| self.kinds.get(code).copied());
+        let kind = kind.unwrap_or(Kind {
+            multiplier: 1,
+            is_stock: false,
+        });
+        let quantity = quantity.ok()?;
+        Some(Holding {
+            position: row,
+            symbol: symbol.ok()?,
+            quantity,
+            multiplier: kind.multiplier,
+            entry: entry.ok(),
+            exit: exit.ok(),
+            class,
+            is_stock: kind.is_stock,
+            shares: Floats::of_scale(positions.quantity.scale()).nearest_of(quantity),
+            fallback: if class == Class::Private {
+                fallback(row, quantity, positions)
+            } else {
+                0.0
+            },
+        })
+    }
+}
+
+/// Returns the price of a PRIVATE position without a close, 0 if there is none (L27).
+fn fallback(row: usize, quantity: i64, positions: &Positions<'_>) -> f64 {
+    let value = positions.market_value.get(row).unwrap_or(0);
+    if value <= 0 {
+        let price = positions.entry_price.get(row).unwrap_or(0);
+        return Floats::of_scale(positions.entry_price.scale()).nearest_of(price);
+    }
+    let scaled = |mantissa: i64, other: &Decimals<'_>| {
+        Some(Wide::of(mantissa).times(wide_power(other.scale())?))
+    };
+    let quotient = scaled(value, &positions.quantity)
+        .zip(scaled(quantity, &positions.market_value))
+        .and_then(|(value, quantity)| Significant::quotient(value, quantity));
+    quotient.map_or(0.0, Significant::nearest)
+}
+
+/// Returns the absolute value of a position for weights, and its decimals; nothing without a price
+/// (L33).
+#[must_use]
+pub fn size(holding: &Holding, positions: &Positions<'_>) -> Option<(Wide, u32)> {
+    let row = holding.position;
+    let absolute = |value: Wide| {
+        if value < Wide::ZERO {
+            Wide::ZERO.minus(value)
+        } else {
+            value
+        }
+    };
+    if let Ok(value) = positions.market_value.get(row) {
+        return Some((absolute(Wide::of(value)), positions.market_value.scale()));
+    }
+    let price = |prices: &Decimals<'_>| prices.get(row).ok().map(|price| (price, prices.scale()));
+    let (price, scale) = price(&positions.last_price).or_else(|| price(&positions.entry_price))?;
+    let multiplier = if holding.class == Class::Private {
+        1
+    } else {
+        holding.multiplier
+    };
+    let value = Wide::of(holding.quantity)
+        .times(Wide::of(price))
+        .times(Wide::of(i64::from(multiplier)));
+    let scale = scale.saturating_add(positions.quantity.scale());
+    Some((absolute(value), scale))
+}
+
+/// Returns the decimals at which all sizes of `positions` are exact.
+#[must_use]
+pub fn size_scale(positions: &Positions<'_>) -> u32 {
+    let price = positions
+        .last_price
+        .scale()
+        .max(positions.entry_price.scale());
+    price
+        .saturating_add(positions.quantity.scale())
+        .max(positions.market_value.scale())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pnl::samples::{Held, LONG, with_frames};
+
+    fn holding(held: Held) -> Holding {
+        with_frames(&[held], &[], &[], |positions, _, _| {
+            let mut faults = Vec::new();
+            let holding = Meanings::of(&positions).holding(0, &positions, &mut faults);
+            assert_eq!(faults, []);
+            holding.unwrap()
+        })
+    }
+
+    #[test]
+    fn a_position_is_read_as_it_stands() {
+        let holding = holding(LONG);
+        assert_eq!((holding.quantity, holding.multiplier), (3, 1));
+        assert_eq!((holding.entry, holding.exit), (Some(Day(5)), None));
+        assert!(holding.earns() && holding.is_stock);
+        // no class: no price but that of a close
+        let nothing = (Class::Other, 0);
+        assert_eq!((holding.class, holding.fallback.to_bits()), nothing);
+    }
+
+    #[test]
+    fn an_option_stands_for_a_hundred_shares() {
+        let kinds = ["LC", "LP", "SC", "SP", "SHORT", "lc"];
+        let multipliers = kinds.map(|kind| holding(Held { kind, ..LONG }).multiplier);
+        assert_eq!(multipliers, [100, 100, 100, 100, 1, 1]);
+    }
+
+    #[test]
+    fn a_private_position_has_a_price_of_its_own() {
+        let bits = |quantity, market_value| {
+            let holding = holding(Held {
+                quantity,
+                market_value,
+                private: true,
+                ..LONG
+            });
+            assert!(!holding.earns());
+            holding.fallback.to_bits()
+        };
+        // 1.00 / 3 to 28 digits, and the entry price of 10.00
+        assert_eq!(bits(3, Some(100)), (1.0f64 / 3.0).to_bits());
+        assert_eq!(bits(-3, Some(150)), (-0.5f64).to_bits());
+        assert_eq!(bits(0, Some(100)), 0);
+        for value in [None, Some(0), Some(-100)] {
+            assert_eq!(bits(3, value), 10.0f64.to_bits());
+        }
+    }
+
+    #[test]
+    fn letters_of_a_class_matter_but_for_what_earns() {
+        for (text, class) in [
+            ("PUBLIC", Class::Public),
+            ("OPTIONS", Class::Options),
+            ("PRIVATE", Class::Private),
+            ("Private", Class::SpeltPrivate),
+            ("PRIVATE ", Class::Other),
+            ("public", Class::Other),
+        ] {
+            assert_eq!(Class::of(text.as_bytes()), class, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_fault_told_is_the_first_by_name_symbol_and_column() {
+        let of = |column, symbol, state| Fault::of::<()>(column, symbol, Err(state), true).unwrap();
+        let faults = [
+            of("quantity", "A", State::NotRepresentable),
+            of("market_value", "B", State::NonFinite),
+            of("entry_price", "B", State::NonFinite),
+        ];
+        let first = faults.iter().min().unwrap();
+        assert_eq!(first.kind(), IssueKind::NonFinite);
+        assert_eq!(first.column, "entry_price");
+        assert_eq!(first.symbol().as_deref(), Some("B"));
+        let null = Err::<(), _>(State::Null);
+        assert_eq!(Fault::of("amount", "", null, true), None);
+        let nothing = Fault::of("symbol", "", null, false).unwrap();
+        assert_eq!(nothing.kind(), IssueKind::MissingValue);
+        assert_eq!(nothing.symbol(), None);
+    }
+
+    #[test]
+    fn a_size_is_the_market_value_or_that_of_the_entry_price() {
+        let size_of = |held: Held| {
+            with_frames(&[held], &[], &[], |positions, _, _| {
+                let meanings = Meanings::of(&positions);
+                let holding = meanings.holding(0, &positions, &mut Vec::new()).unwrap();
+                assert_eq!(size_scale(&positions), 2);
+                size(&holding, &positions).map(|(size, scale)| (size.narrow(), scale))
+            })
+        };
+        let valued = Held {
+            market_value: Some(-70),
+            ..LONG
+        };
+        assert_eq!(size_of(valued), Some((Some(70), 2)));
+        let option = Held {
+            kind: "SC",
+            quantity: -3,
+            ..LONG
+        };
+        assert_eq!(size_of(option), Some((Some(300_000), 2)));
+        let private = Held {
+            private: true,
+            ..option
+        };
+        assert_eq!(size_of(private), Some((Some(3000), 2)));
+    }
+}

@@ -1,0 +1,798 @@
+//! One portfolio rolled forward, day by day (L3 to L31).
+#![warn(clippy::arithmetic_side_effects)]
+
+use crate::fixed::{CENTS, State, Sum, Wide, decimal_text};
+use crate::frame::index;
+use crate::ids::Day;
+use crate::pnl::issue::IssueKind;
+use crate::pnl::legacy::columns;
+use crate::pnl::legacy::current::Current;
+use crate::pnl::legacy::holding::{Class, Fault, Holding};
+use crate::pnl::legacy::ledger::Ledger;
+use crate::pnl::legacy::quotes::{Age, Quote, Quotes};
+use crate::pnl::legacy::units::Units;
+use crate::pnl::rollforward::{RETURN_LIMIT, RETURN_UNIT};
+use crate::pnl::rows::{Miss, Row};
+use crate::pnl::value::fitting;
+use crate::significant::Significant;
+use crate::store::{Amount, Snapshot};
+
+/// A return below this many units is rounded as its 28 digits are, unless it lies within 10^-15
+/// units of a tie: the 28th digit is worth less than 10^-18 units.
+const PLAIN_RETURN: i128 = 1_000_000_000;
+const NEAR_A_TIE: i128 = 1_000_000_000_000_000;
+
+/// What of a portfolio stands in any column: cents below 2^63.
+const MOST_CENTS: u128 = 1 << 63;
+
+/// What is needed of one portfolio.
+#[derive(Debug, Clone, Copy)]
+pub struct Portfolio<'a> {
+    /// Its positions, in the order in which floats are added up.
+    pub holdings: &'a [Holding],
+    /// Date and amount of its events, ascending (L17).
+    pub events: &'a [(Day, i64)],
+    /// Date and signed amount of its flows, ascending (L18).
+    pub flows: &'a [(Day, i128)],
+    /// Snapshots stored before the run, ascending.
+    pub snapshots: &'a [Snapshot],
+    /// `portfolios.equity_balance` before the run.
+    pub balance: Amount,
+    /// Sessions that it runs over.
+    pub sessions: &'a [i32],
+    /// Index of the first of them among those of `quotes`.
+    pub from: usize,
+    /// Of all symbols on all sessions of the run.
+    pub quotes: &'a Quotes,
+    /// Factors.
+    pub units: &'a Units,
+    /// The first current day, and what it needs; nothing if no session is current.
+    pub current: Option<(Day, &'a Current<'a>)>,
+}
+
+/// Why a portfolio has no row on a day (L4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The day.
+    pub day: Day,
+    /// Name of the issue.
+    pub kind: IssueKind,
+    /// Symbol of the position, if it is of one.
+    pub symbol: Option<String>,
+    /// Column, or column and value.
+    pub detail: String,
+}
+
+/// What one portfolio came to.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// The rows written, ascending by day.
+    pub rows: Vec<(Row, columns::Row)>,
+    /// The days that failed, ascending.
+    pub failures: Vec<Failure>,
+    /// Active positions that had no price, or a stale one, in `rows`.
+    pub misses: Vec<Miss>,
+}
+
+/// Buffers of one thread.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    double: Sums<i128>,
+    wide: Sums<Wide>,
+}
+
+#[derive(Debug, Default)]
+struct Sums<T> {
+    /// Earned on each session, in the common scale (L15).
+    unrealized: Vec<T>,
+    /// Values above and below 0 (L29), to [`Ledger::VALUE_SCALE`] decimals.
+    long: Vec<T>,
+    short: Vec<T>,
+    counts: Vec<Counts>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    long: i32,
+    short: i32,
+    marks: [i32; 4],
+}
+
+/// Sums of values in cents (L29).
+struct Exposures<T> {
+    long: T,
+    short: T,
+    gross: T,
+    net: T,
+}
+
+impl Portfolio<'_> {
+    /// Returns the sessions, as indices, on which a position counts, and behind the last on which
+    /// it is active (L8, L24).
+    fn span(&self, holding: &Holding) -> (usize, usize) {
+        let Some(entry) = holding.entry else {
+            return (self.sessions.len(), 0);
+        };
+        let before = |day: Day| self.sessions.partition_point(|&session| session < day.0);
+        (
+            before(entry),
+            holding.exit.map_or(self.sessions.len(), before),
+        )
+    }
+
+    fn quote(&self, holding: &Holding) -> Option<&Quote> {
+        self.quotes.get(index(holding.symbol))
+    }
+
+    /// Returns what all terms of a day add up to at most, saturated.
+    fn bound(&self) -> u128 {
+        let earned = self.holdings.iter().map(|holding| {
+            self.quote(holding).map_or(0, |quote| {
+                quote
+                    .most()
+                    .saturating_mul(u128::from(holding.quantity.unsigned_abs()))
+                    .saturating_mul(u128::from(holding.multiplier))
+                    .saturating_mul(self.units.change)
+            })
+        });
+        let events = self.events.iter().map(|&(_, amount)| {
+            u128::from(amount.unsigned_abs()).saturating_mul(self.units.realized)
+        });
+        let flows = self
+            .flows
+            .iter()
+            .map(|&(_, amount)| amount.unsigned_abs().saturating_mul(self.units.flow));
+        // equity and cumulative columns that it goes on from, and long and short values
+        let stored = MOST_CENTS.saturating_mul(self.units.cent).saturating_mul(4);
+        earned
+            .chain(events)
+            .chain(flows)
+            .fold(stored, u128::saturating_add)
+    }
+}
+
+/// Returns the rows of a portfolio; `scratch` is reused from one to the next.
+///
+/// With a `fault` there are none: each day fails by it that has no complete snapshot.
+#[must_use]
+pub fn rolled(portfolio: &Portfolio<'_>, fault: Option<&Fault>, scratch: &mut Scratch) -> Outcome {
+    // three bits are left for differences and for the doubling in a rounding
+    let narrow = (portfolio.bound() < 1 << 124)
+        .then(|| rolled_at_width(portfolio, fault, &mut scratch.double))
+        .flatten();
+    narrow
+        .or_else(|| rolled_at_width(portfolio, fault, &mut scratch.wide))
+        .unwrap_or_default()
+}
+
+/// Returns the rows, or nothing if values of positions need a wider sum.
+fn rolled_at_width<T: Ledger>(
+    portfolio: &Portfolio<'_>,
+    fault: Option<&Fault>,
+    sums: &mut Sums<T>,
+) -> Option<Outcome> {
+    let mut outcome = Outcome::default();
+    let mut written = vec![false; portfolio.sessions.len()];
+    if fault.is_none() {
+        sums.add_up(portfolio)?;
+        outcome.rows.reserve_exact(portfolio.sessions.len());
+    }
+    let mut latest: Option<Snapshot> = None;
+    let mut balance = portfolio.balance;
+    for (session, &day) in portfolio.sessions.iter().enumerate() {
+        let day = Day(day);
+        let at = portfolio.snapshots.partition_point(|row| row.day < day);
+        let stands = portfolio.snapshots.get(at);
+        if stands.is_some_and(|row| row.day == day && row.is_complete) {
+            continue;
+        }
+        let mut fail = |kind, symbol, detail| {
+            outcome.failures.push(Failure {
+                day,
+                kind,
+                symbol,
+                detail,
+            });
+        };
+        if let Some(fault) = fault {
+            fail(fault.kind(), fault.symbol(), fault.column.to_owned());
+            continue;
+        }
+        let stored = at.checked_sub(1).and_then(|at| portfolio.snapshots.get(at));
+        let previous = match (stored, &latest) {
+            (Some(stored), Some(latest)) if stored.day > latest.day => Some(stored),
+            (stored, None) => stored,
+            (_, Some(latest)) => Some(latest),
+        };
+        match sums.row(portfolio, session, day, previous, balance)? {
+            Ok((row, more)) => {
+                let standing = standing(&row);
+                balance = standing.equity;
+                latest = Some(standing);
+                outcome.rows.push((row, more));
+                if let Some(written) = written.get_mut(session) {
+                    *written = true;
+                }
+            }
+            Err((kind, detail)) => fail(kind, None, detail),
+        }
+    }
+    outcome.misses = misses(portfolio, &written);
+    Some(outcome)
+}
+
+/// Returns what the next day goes on from.
+fn standing(row: &Row) -> Snapshot {
+    Snapshot {
+        day: row.day,
+        equity: Ok(row.equity),
+        cumulative_pnl: Ok(row.cumulative_pnl),
+        cumulative_realized: Ok(row.cumulative_realized),
+        cumulative_flow: Ok(row.cumulative_flow),
+        is_complete: true,
+    }
+}
+
+/// Returns the active positions without a price, or with a stale one, on the sessions written.
+fn misses(portfolio: &Portfolio<'_>, written: &[bool]) -> Vec<Miss> {
+    let mut misses = Vec::new();
+    let public = |holding: &&Holding| holding.class != Class::Private;
+    for holding in portfolio.holdings.iter().filter(public) {
+        let (from, to) = portfolio.span(holding);
+        let Some(quote) = portfolio.quote(holding) else {
+            continue;
+        };
+        let ages = quote.ages().get(portfolio.from..).unwrap_or_default();
+        for (age, unpriced) in [(Age::Stale, false), (Age::Unpriced, true)] {
+            let days = (0..to)
+                .zip(ages.iter().zip(written).zip(portfolio.sessions))
+                .skip(from)
+                .filter(|&(_, ((&found, &written), _))| found == age && written)
+                .map(|(_, (_, &day))| Day(day));
+            let (mut lot_sessions, mut first, mut last) = (0u64, None, None);
+            for day in days {
+                lot_sessions = lot_sessions.saturating_add(1);
+                first = first.or(Some(day));
+                last = Some(day);
+            }
+            if let (Some(first), Some(last)) = (first, last) {
+                misses.push(Miss {
+                    symbol: holding.symbol,
+                    unpriced,
+                    lot_sessions,
+                    first,
+                    last,
+                });
+            }
+        }
+    }
+    misses
+}
+
+/// Returns the value of a position in dollars (L28).
+#[expect(
+    clippy::float_arithmetic,
+    reason = "L28 computes in binary64, in this order"
+)]
+fn value_of(shares: f64, price: f64, multiplier: u32) -> f64 {
+    shares * price * f64::from(multiplier)
+}
+
+/// Returns what a value adds to a sum, or nothing if that needs a wider one.
+fn units_of<T: Ledger>(value: f64) -> Option<T> {
+    let text = Significant::shortest(value)?;
+    let places = text.exponent.checked_add(T::VALUE_SCALE)?;
+    let shift = T::power_of_ten(u32::try_from(places).ok()?)?;
+    T::of_signed(text.digits).try_times(shift)
+}
+
+impl<T: Ledger> Sums<T> {
+    fn reset(&mut self, sessions: usize) {
+        for buffer in [&mut self.unrealized, &mut self.long, &mut self.short] {
+            buffer.clear();
+            buffer.resize(sessions, T::ZERO);
+        }
+        self.counts.clear();
+        self.counts.resize(sessions, Counts::default());
+    }
+
+    /// Adds up what positions earn and are worth on each session.
+    fn add_up(&mut self, portfolio: &Portfolio<'_>) -> Option<()> {
+        self.reset(portfolio.sessions.len());
+        for holding in portfolio.holdings {
+            let (from, to) = portfolio.span(holding);
+            let Some(quote) = portfolio.quote(holding) else {
+                continue;
+            };
+            let first = portfolio.from.saturating_add(from);
+            if holding.earns() {
+                let changes = quote.changes().get(first..).unwrap_or_default();
+                let factor = T::of_factor(portfolio.units.change);
+                let factor = factor.times(T::of(i64::from(holding.multiplier)));
+                let units = T::of(holding.quantity).times(factor);
+                let sums = self.unrealized.get_mut(from..).unwrap_or_default();
+                for (sum, &change) in sums.iter_mut().zip(changes) {
+                    *sum = sum.plus(T::of_signed(change).times(units));
+                }
+            }
+            let prices = quote.prices().get(first..).unwrap_or_default();
+            let ages = quote.ages().get(first..).unwrap_or_default();
+            let active = from..to.max(from);
+            let sums = self
+                .long
+                .get_mut(active.clone())
+                .unwrap_or_default()
+                .iter_mut()
+                .zip(self.short.get_mut(active.clone()).unwrap_or_default())
+                .zip(self.counts.get_mut(active).unwrap_or_default());
+            for (((long, short), counts), (&price, &age)) in sums.zip(prices.iter().zip(ages)) {
+                counts.add(holding, age);
+                let price = if age == Age::Unpriced {
+                    holding.fallback
+                } else {
+                    price
+                };
+                let value = value_of(holding.shares, price, holding.multiplier);
+                if value > 0.0 {
+                    *long = long.try_plus(units_of(value)?)?;
+                } else if value < 0.0 {
+                    *short = short.try_plus(units_of(value)?)?;
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn exposures(&self, session: usize) -> Option<Exposures<T>> {
+        let (long, short) = (*self.long.get(session)?, *self.short.get(session)?);
+        let places = u32::try_from(T::VALUE_SCALE).ok()?.checked_sub(CENTS)?;
+        let cent = T::power_of_ten(places)?;
+        // a rounding doubles what it rounds
+        let cents = |sum: T| Some(sum.try_plus(sum)?).map(|_| sum.rounded_even(cent));
+        Some(Exposures {
+            long: cents(long)?,
+            short: cents(short)?,
+            gross: cents(long.try_minus(short)?)?,
+            net: cents(long.try_plus(short)?)?,
+        })
+    }
+
+    /// Returns the row of a session, or why there is none (L4); nothing if it needs a wider sum.
+    fn row(
+        &self,
+        portfolio: &Portfolio<'_>,
+        session: usize,
+        day: Day,
+        previous: Option<&Snapshot>,
+        balance: Amount,
+    ) -> Option<Result<(Row, columns::Row), (IssueKind, String)>> {
+        let exposures = self.exposures(session)?;
+        let counts = self.counts.get(session).copied()?;
+        let units = portfolio.units;
+        let before = match previous_equity(previous, balance) {
+            Ok(before) => before,
+            Err(failure) => return Some(Err(failure)),
+        };
+        let realized = on_day(portfolio.events, day).map(|&(_, amount)| T::of(amount));
+        let flow = on_day(portfolio.flows, day).map(|&(_, amount)| T::of_signed(amount));
+        let scaled = |amounts: T, factor: u128| amounts.times(T::of_factor(factor));
+        let amounts = Amounts {
+            before: scaled(T::of(before), units.cent),
+            unrealized: match previous {
+                Some(_) => self.unrealized.get(session).copied()?,
+                None => T::ZERO,
+            },
+            realized: scaled(realized.fold(T::ZERO, T::plus), units.realized),
+            flow: scaled(flow.fold(T::ZERO, T::plus), units.flow),
+            cent: T::of_factor(units.cent),
+        };
+        let stored = amounts.stored(day, previous, &exposures, counts);
+        Some(stored.and_then(|(row, more)| {
+            let Some((today, current)) = portfolio.current else {
+                return Ok((row, more));
+            };
+            if !more.is_active || day < today {
+                return Ok((row, more));
+            }
+            let equity = amounts.equity().wide();
+            let misfit = |detail| (IssueKind::OutOfRange, detail);
+            let beta = current.beta(portfolio.holdings, equity).map_err(misfit)?;
+            let weights = current
+                .weights(portfolio.holdings, equity)
+                .map_err(misfit)?;
+            Ok((
+                row,
+                columns::Row {
+                    beta,
+                    weights,
+                    ..more
+                },
+            ))
+        }))
+    }
+}
+
+/// Returns the rows of one day.
+fn on_day<T>(rows: &[(Day, T)], day: Day) -> impl Iterator<Item = &(Day, T)> {
+    let from = rows.partition_point(|&(d, _)| d < day);
+    let rest = rows.get(from..).unwrap_or_default();
+    rest.iter().take_while(move |&&(d, _)| d == day)
+}
+
+impl Counts {
+    fn add(&mut self, holding: &Holding, age: Age) {
+        let side = if holding.quantity > 0 {
+            &mut self.long
+        } else {
+            &mut self.short
+        };
+        *side = side.saturating_add(1);
+        if holding.class == Class::Private {
+            return;
+        }
+        let [fresh, lookback, stale, unpriced] = &mut self.marks;
+        let mark = match age {
+            Age::Fresh => fresh,
+            Age::Lookback => lookback,
+            Age::Stale => stale,
+            Age::Unpriced => unpriced,
+        };
+        *mark = mark.saturating_add(1);
+    }
+}
+
+/// Returns cents that a day goes on from, 0 for NULL, or why it cannot.
+fn readable(column: &str, amount: Amount) -> Result<i64, (IssueKind, String)> {
+    match amount {
+        Ok(cents) => Ok(cents),
+        Err(State::Null | State::Value) => Ok(0),
+        Err(state) => Err((IssueKind::of_state(state), column.to_owned())),
+    }
+}
+
+/// Returns the equity before a day in cents (L6).
+fn previous_equity(
+    previous: Option<&Snapshot>,
+    balance: Amount,
+) -> Result<i64, (IssueKind, String)> {
+    let column = "equity_balance";
+    let before = previous.map_or(Ok(0), |row| readable(column, row.equity))?;
+    if before == 0 {
+        readable(column, balance)
+    } else {
+        Ok(before)
+    }
+}
+
+/// Unrounded amounts of a day, in the common scale.
+struct Amounts<T> {
+    before: T,
+    unrealized: T,
+    realized: T,
+    flow: T,
+    cent: T,
+}
+
+impl<T: Ledger> Amounts<T> {
+    fn pnl(&self) -> T {
+        self.unrealized.plus(self.realized)
+    }
+
+    fn equity(&self) -> T {
+        self.before.plus(self.pnl()).plus(self.flow)
+    }
+
+    fn money(&self, column: &str, amount: T) -> Result<i64, (IssueKind, String)> {
+        fits(column, amount.rounded(self.cent))
+    }
+
+    /// Returns what P has in a column, and what the day adds (L21).
+    fn cumulative(
+        &self,
+        column: &str,
+        before: Option<Amount>,
+        amount: T,
+    ) -> Result<i64, (IssueKind, String)> {
+        let before = before.map_or(Ok(0), |before| readable(column, before))?;
+        self.money(column, T::of(before).times(self.cent).plus(amount))
+    }
+
+    /// Returns the columns of a day, judged in the order of docs/legacy.md (L19 to L31).
+    fn stored(
+        &self,
+        day: Day,
+        previous: Option<&Snapshot>,
+        exposures: &Exposures<T>,
+        counts: Counts,
+    ) -> Result<(Row, columns::Row), (IssueKind, String)> {
+        let (pnl, equity) = (self.pnl(), self.equity());
+        let is_active = counts.long.saturating_add(counts.short) > 0;
+        let of = |column: fn(&Snapshot) -> Amount| previous.map(column);
+        let stored_equity = self.money("equity_balance", equity)?;
+        let daily_pnl = self.money("daily_pnl", pnl)?;
+        let daily_realized = self.money("daily_realized_pnl", self.realized)?;
+        let daily_flow = self.money("daily_capital_flow", self.flow)?;
+        let daily_return =
+            daily_return(pnl, self.before).map_err(|detail| (IssueKind::OutOfRange, detail))?;
+        let cumulative_pnl = self.cumulative("cumulative_pnl", of(|p| p.cumulative_pnl), pnl)?;
+        let cumulative_realized = self.cumulative(
+            "cumulative_realized_pnl",
+            of(|p| p.cumulative_realized),
+            self.realized,
+        )?;
+        let cumulative_flow = self.cumulative(
+            "cumulative_capital_flow",
+            of(|p| p.cumulative_flow),
+            self.flow,
+        )?;
+        let positions = exposures.long.plus(exposures.short).times(self.cent);
+        let cash = equity.minus(positions);
+        let cash = if is_active && cash > T::ZERO {
+            cash
+        } else {
+            T::ZERO
+        };
+        let cash = self.money("cash_value", cash)?;
+        let row = Row {
+            day,
+            equity: stored_equity,
+            daily_pnl,
+            daily_realized,
+            daily_flow,
+            daily_return: Some(daily_return),
+            cumulative_pnl,
+            cumulative_realized,
+            cumulative_flow,
+            unrealized: Err(State::Null),
+            long: fits("long_value", exposures.long)?,
+            short: fits("short_value", exposures.short)?,
+            gross: fits("gross_exposure", exposures.gross)?,
+            net: fits("net_exposure", exposures.net)?,
+            cash,
+            num_positions: counts.long.saturating_add(counts.short),
+            num_long: counts.long,
+            num_short: counts.short,
+            marks: counts.marks,
+        };
+        let more = columns::Row {
+            total_value: if is_active { stored_equity } else { 0 },
+            is_active,
+            ..columns::Row::default()
+        };
+        Ok((row, more))
+    }
+}
+
+fn fits<T: Ledger>(column: &str, cents: T) -> Result<i64, (IssueKind, String)> {
+    fitting(column, cents).map_err(|detail| (IssueKind::OutOfRange, detail))
+}
+
+/// Returns `pnl / before` to 28 digits in units of 10^-6, half away; 0 unless `before` is above 0
+/// (L22).
+fn daily_return<T: Ledger>(pnl: T, before: T) -> Result<i64, String> {
+    if before <= T::ZERO {
+        return Ok(0);
+    }
+    let plain = pnl.signed().zip(before.signed());
+    if let Some(units) = plain.and_then(|(pnl, before)| plain_return(pnl, before))
+        && units.saturating_abs() < RETURN_LIMIT
+    {
+        return Ok(i64::try_from(units).unwrap_or_default());
+    }
+    let rounded = rounded_return(pnl.wide(), before.wide());
+    match rounded.map(|units| (units.narrow(), units)) {
+        Some((Some(units), _)) if i128::from(units).saturating_abs() < RETURN_LIMIT => Ok(units),
+        Some((_, units)) => Err(format!(
+            "daily_return = {}",
+            decimal_text(&units.digits(), 6)
+        )),
+        None => Err("daily_return = NaN".to_owned()),
+    }
+}
+
+/// Returns a quotient to 28 digits in units of 10^-6, half away.
+fn rounded_return(pnl: Wide, before: Wide) -> Option<Wide> {
+    Significant::quotient(pnl, before)?.half_away(6)
+}
+
+/// Returns the units of a quotient whose 28 digits are rounded as it is itself.
+fn plain_return(pnl: i128, before: i128) -> Option<i128> {
+    let numerator = pnl.checked_mul(RETURN_UNIT)?;
+    let (floor, rest) = (
+        numerator.checked_div(before)?,
+        numerator.checked_rem(before)?.checked_abs()?,
+    );
+    let over = rest.checked_mul(2)?.checked_sub(before)?;
+    let is_near = over != 0 && over.checked_abs()? <= before.checked_div(NEAR_A_TIE)?;
+    if is_near || floor.checked_abs()? >= PLAIN_RETURN {
+        return None;
+    }
+    if over < 0 {
+        Some(floor)
+    } else {
+        floor.checked_add(numerator.signum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_return_that_28_digits_take_for_a_tie_is_rounded_as_one() {
+        // 0.0000005 - 10^-35 is 0.0000005 to 28 digits, which is rounded away from 0
+        let before = 10_i128.pow(35);
+        let pnl = 5 * 10_i128.pow(28) - 1;
+        let slow = |pnl: i128| daily_return(Wide::of_signed(pnl), Wide::of_signed(before));
+        assert_eq!(plain_return(pnl, before), None);
+        assert_eq!(slow(pnl), Ok(1));
+        assert_eq!(slow(-pnl), Ok(-1));
+        // 0.0000005 - 10^-20 is less than a tie
+        assert_eq!(slow(pnl - 10_i128.pow(15)), Ok(0));
+        // the same in 128 bits
+        assert_eq!(daily_return(pnl, before), Ok(1));
+    }
+
+    #[test]
+    fn a_return_needs_an_equity_above_0() {
+        assert_eq!(daily_return(5_i128, 0), Ok(0));
+        assert_eq!(daily_return(5_i128, -10), Ok(0));
+        assert_eq!(daily_return(5_i128, 10), Ok(500_000));
+        assert_eq!(daily_return(Wide::of(5), Wide::of(10)), Ok(500_000));
+    }
+
+    #[test]
+    fn a_return_of_100_does_not_fit() {
+        assert_eq!(daily_return(99_999_999_i128, 1_000_000), Ok(99_999_999));
+        let beyond = Err("daily_return = -100.000000".to_owned());
+        assert_eq!(daily_return(-100_i128, 1), beyond);
+        assert_eq!(daily_return(Wide::of(-100), Wide::of(1)), beyond);
+    }
+
+    #[test]
+    fn a_value_needs_a_wider_sum_beyond_24_decimals_or_its_digits() {
+        assert_eq!(units_of::<i128>(1.5), Some(15 * 10_i128.pow(23)));
+        assert_eq!(units_of::<i128>(-1e-24), Some(-1));
+        assert_eq!(units_of::<i128>(1e-25), None);
+        assert_eq!(units_of::<i128>(1e15), None);
+        assert!(units_of::<Wide>(1e-25).is_some());
+        assert!(units_of::<Wide>(8.5e39).is_some());
+        assert_eq!(units_of::<Wide>(f64::INFINITY), None);
+    }
+
+    #[test]
+    fn rows_of_a_day_are_found_among_others() {
+        let rows = [(Day(1), 'a'), (Day(3), 'b'), (Day(3), 'c'), (Day(4), 'd')];
+        let found = |day| on_day(&rows, Day(day)).map(|row| row.1).collect::<String>();
+        assert_eq!([1, 2, 3, 5].map(found), ["a", "", "bc", ""]);
+    }
+
+    #[test]
+    fn the_column_of_the_portfolio_counts_where_the_snapshot_has_nothing() {
+        let snapshot = |equity| Snapshot {
+            day: Day(1),
+            equity,
+            cumulative_pnl: Ok(0),
+            cumulative_realized: Ok(0),
+            cumulative_flow: Ok(0),
+            is_complete: false,
+        };
+        let before = |equity, balance| previous_equity(Some(&snapshot(equity)), balance);
+        let unreadable = Err((IssueKind::NonFinite, "equity_balance".to_owned()));
+        assert_eq!(before(Ok(5), Err(State::NonFinite)), Ok(5));
+        assert_eq!(before(Ok(0), Ok(7)), Ok(7));
+        assert_eq!(before(Err(State::Null), Ok(7)), Ok(7));
+        assert_eq!(before(Err(State::NonFinite), Ok(7)), unreadable);
+        assert_eq!(previous_equity(None, Err(State::Null)), Ok(0));
+        assert_eq!(previous_equity(None, Err(State::NonFinite)), unreadable);
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::float::Floats;
+    use crate::frame::{Days, Decimals, Texts};
+    use crate::pnl::legacy::units::Scales;
+    use crate::store::PriceStore;
+    use crate::text::Intern;
+
+    const SESSIONS: [i32; 4] = [5, 6, 7, 8];
+
+    /// Quotes of one symbol in cents.
+    fn quotes(closes: &[(i32, i64)]) -> Quotes {
+        let mut symbols = Intern::default();
+        symbols.code(b"AAA");
+        let days: Vec<i32> = closes.iter().map(|&(day, _)| day).collect();
+        let values: Vec<i64> = closes.iter().map(|&(_, close)| close).collect();
+        let (codes, state) = (vec![0; closes.len()], vec![0; closes.len()]);
+        let prices = PriceStore::from_columns(
+            &Texts::new("symbol", &codes, symbols.table(), &state).unwrap(),
+            &Days::new("day", &days, &state).unwrap(),
+            &Decimals::new("close", &values, &state, 2).unwrap(),
+        )
+        .unwrap();
+        Quotes::of(symbols.table(), &prices, None, &SESSIONS, 10)
+    }
+
+    fn holding((quantity, entry, held): (i64, i32, i32)) -> Holding {
+        Holding {
+            position: 0,
+            symbol: 0,
+            quantity,
+            multiplier: if quantity % 3 == 0 { 100 } else { 1 },
+            entry: Some(Day(entry)),
+            exit: (held < 4).then(|| Day(entry.saturating_add(held))),
+            class: if quantity % 5 == 0 {
+                Class::Private
+            } else {
+                Class::Public
+            },
+            is_stock: true,
+            shares: Floats::of_scale(4).nearest_of(quantity),
+            fallback: 1.25,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_width_gives_the_same_rows(
+            closes in btree_map(0..9i32, -999..=99_999i64, 0..9),
+            holdings in vec((-99_999..=99_999i64, 3..=8i32, 0..=4i32), 0..6),
+            events in vec((4..=9i32, -999..=999i64), 0..3),
+            equity in -999_999..=999_999i64,
+            before in proptest::option::of(1..=4i32),
+        ) {
+            let closes: Vec<_> = closes.into_iter().collect();
+            let holdings: Vec<_> = holdings.into_iter().map(holding).collect();
+            let mut events: Vec<_> = events.iter().map(|&(day, cents)| (Day(day), cents)).collect();
+            events.sort_unstable();
+            let flows: Vec<_> = events.iter().map(|&(day, c)| (day, i128::from(c).saturating_neg())).collect();
+            let snapshot = before.map(|day| Snapshot {
+                day: Day(day),
+                equity: Ok(equity),
+                cumulative_pnl: Ok(7),
+                cumulative_realized: Err(State::Null),
+                cumulative_flow: Ok(-9),
+                is_complete: true,
+            });
+            let quotes = quotes(&closes);
+            let units = Units::of(&Scales { change: 2, quantity: 4, realized: 2, flow: 2 });
+            let portfolio = Portfolio {
+                holdings: &holdings,
+                events: &events,
+                flows: &flows,
+                snapshots: snapshot.as_slice(),
+                balance: Ok(equity),
+                sessions: &SESSIONS,
+                from: 0,
+                quotes: &quotes,
+                units: &units,
+                current: None,
+            };
+            let narrow = rolled_at_width(&portfolio, None, &mut Sums::<i128>::default()).unwrap();
+            let wide = rolled_at_width(&portfolio, None, &mut Sums::<Wide>::default()).unwrap();
+            prop_assert_eq!(&narrow.rows, &wide.rows);
+            prop_assert_eq!(&narrow.failures, &wide.failures);
+            prop_assert_eq!(&narrow.misses, &wide.misses);
+            let days = narrow.rows.len().saturating_add(narrow.failures.len());
+            prop_assert_eq!(days, 4);
+        }
+
+        #[test]
+        fn a_plain_return_is_that_of_28_digits(
+            pnl in -1_000_000_000_000_000_000..=1_000_000_000_000_000_000i128,
+            before in 1..=1_000_000_000_000_000_000_000_000i128,
+            divisor in 1..=100_000_000_000_000_000i128,
+        ) {
+            let before = before.checked_div(divisor).unwrap().max(1);
+            if let Some(units) = plain_return(pnl, before) {
+                let exact = rounded_return(Wide::of_signed(pnl), Wide::of_signed(before));
+                prop_assert_eq!(exact, Some(Wide::of_signed(units)));
+            }
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Decimals as digits and an exponent: what a division to 28 digits and the shortest text of a
+//! float give.
+#![warn(clippy::arithmetic_side_effects)]
+
+use core::cmp::Ordering;
+use core::fmt::{self, Write};
+
+use crate::fixed::{Sum, Wide};
+
+/// Significant digits of a quotient, those of the default context of Python's `decimal`.
+const DIGITS: usize = 28;
+
+/// Bytes that the text of any float fits: sign, 17 digits, point, `e`, sign and 3 digits.
+const FLOAT_BYTES: usize = 32;
+
+/// Bits of a float that hold its digits.
+const EXPLICIT_BITS: u32 = f64::MANTISSA_DIGITS - 1;
+
+/// The biased exponent of a float whose last bit is worth 1.
+const UNIT_EXPONENT: i64 = 1075;
+
+/// No rescaling goes further than this many places.
+const MOST_PLACES: u32 = 150;
+
+/// The decimal `digits * 10^exponent`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Significant {
+    /// Signed digits, at most 28.
+    pub digits: i128,
+    /// Power of ten of the last digit.
+    pub exponent: i32,
+}
+
+/// Returns `10^exponent`, or nothing beyond 10^150.
+#[must_use]
+pub fn wide_power(exponent: u32) -> Option<Wide> {
+    (exponent <= MOST_PLACES)
+        .then(|| Wide::of(10).checked_pow(exponent))
+        .flatten()
+}
+
+fn magnitude(value: Wide) -> Wide {
+    if value < Wide::ZERO {
+        Wide::ZERO.minus(value)
+    } else {
+        value
+    }
+}
+
+fn digit_count(value: Wide) -> Option<u32> {
+    u32::try_from(value.digits().len()).ok()
+}
+
+impl Significant {
+    /// 0.
+    pub const ZERO: Self = Self {
+        digits: 0,
+        exponent: 0,
+    };
+
+    /// Returns `numerator / divisor` to 28 significant digits, ties to even; nothing if the divisor
+    /// is 0 or a number of more than 120 digits.
+    #[must_use]
+    pub fn quotient(numerator: Wide, divisor: Wide) -> Option<Self> {
+        if numerator == Wide::ZERO {
+            return (divisor != Wide::ZERO).then_some(Self::ZERO);
+        }
+        let is_negative = (numerator < Wide::ZERO) != (divisor < Wide::ZERO);
+        let (numerator, divisor) = (magnitude(numerator), magnitude(divisor));
+        let ahead =
+            i64::from(digit_count(numerator)?).checked_sub(i64::from(digit_count(divisor)?))?;
+        let places = i32::try_from(i64::try_from(DIGITS).ok()?.checked_sub(ahead)?).ok()?;
+        // so many places give 28 or 29 digits; of 29 the last is one too many
+        let quotient = |places: i32| {
+            let shift = wide_power(places.unsigned_abs())?;
+            let (numerator, divisor) = if places < 0 {
+                (numerator, divisor.checked_mul(shift)?)
+            } else {
+                (numerator.checked_mul(shift)?, divisor)
+            };
+            let floor = numerator.checked_div(divisor)?;
+            Some((floor, numerator.rounded_even(divisor)))
+        };
+        let (floor, rounded) = quotient(places)?;
+        let (rounded, places) = if floor >= wide_power(u32::try_from(DIGITS).ok()?)? {
+            let fewer = places.checked_sub(1)?;
+            (quotient(fewer)?.1, fewer)
+        } else {
+            (rounded, places)
+        };
+        let digits = i128::try_from(rounded).ok()?;
+        Some(Self {
+            digits: if is_negative {
+                digits.checked_neg()?
+            } else {
+                digits
+            },
+            exponent: places.checked_neg()?,
+        })
+    }
+
+    /// Returns the shortest decimal that reads back as `value`, of several the nearest, of two as
+    /// near the even one, as Python writes it; nothing if it is not finite.
+    #[must_use]
+    pub fn shortest(value: f64) -> Option<Self> {
+        if !value.is_finite() {
+            return None;
+        }
+        let mut text = Text::default();
+        write!(text, "{value:e}").ok()?;
+        let (mut digits, mut decimals, mut seen_point) = (0i128, 0i32, false);
+        let mut bytes = text.bytes().iter();
+        for &byte in bytes.by_ref() {
+            match byte {
+                b'0'..=b'9' => {
+                    let digit = i128::from(byte.checked_sub(b'0')?);
+                    digits = digits.checked_mul(10)?.checked_add(digit)?;
+                    decimals = decimals.checked_add(i32::from(seen_point))?;
+                }
+                b'.' => seen_point = true,
+                b'e' => break,
+                _ => {}
+            }
+        }
+        let exponent = core::str::from_utf8(bytes.as_slice()).ok()?;
+        let exponent: i32 = exponent.parse().ok()?;
+        let exponent = exponent.checked_sub(decimals)?;
+        // Rust takes the larger of two
+        if digits % 2 != 0 && is_tie(value, digits, exponent) {
+            digits = digits.checked_sub(1)?;
+        }
+        Some(Self {
+            digits: if value.is_sign_negative() {
+                digits.checked_neg()?
+            } else {
+                digits
+            },
+            exponent,
+        })
+    }
+
+    /// Returns the units of `10^-scale` in the value, half away from zero; nothing if they are too
+    /// many for any column.
+    #[must_use]
+    pub fn half_away(self, scale: u32) -> Option<Wide> {
+        let digits = Wide::try_from(self.digits).ok()?;
+        let places = self.exponent.checked_add(i32::try_from(scale).ok()?)?;
+        let shift = wide_power(places.unsigned_abs());
+        match places.cmp(&0) {
+            Ordering::Less => Some(shift.map_or(Wide::ZERO, |shift| digits.rounded(shift))),
+            Ordering::Equal => Some(digits),
+            Ordering::Greater => digits.checked_mul(shift?),
+        }
+    }
+
+    /// Returns the nearest float, of two as near the even one.
+    #[must_use]
+    pub fn nearest(self) -> f64 {
+        let Self { digits, exponent } = self;
+        format!("{digits}e{exponent}").parse().unwrap_or(f64::NAN)
+    }
+}
+
+/// Returns whether `value`, whatever its sign, is `(digits - 1 / 2) * 10^exponent`.
+///
+/// From 10^0 on no shortest text is as near as another: a float that is a half of `10^exponent` from
+/// one has a neighbour that is nearer to it.
+fn is_tie(value: f64, digits: i128, exponent: i32) -> bool {
+    let bits = value.to_bits();
+    let fraction = bits & ((1 << EXPLICIT_BITS) - 1);
+    let biased = (bits >> EXPLICIT_BITS) & 0x7ff;
+    let mantissa = if biased == 0 {
+        fraction
+    } else {
+        fraction | (1 << EXPLICIT_BITS)
+    };
+    let zeros = mantissa.trailing_zeros();
+    // value = odd * 2^power, so twice the value * 10^places is odd only if power + 1 + places is 0
+    let power = i64::try_from(biased.max(1))
+        .ok()
+        .and_then(|biased| biased.checked_sub(UNIT_EXPONENT)?.checked_add(zeros.into()));
+    let places = i64::from(exponent).checked_neg();
+    let (Some(power), Some(places)) = (power, places) else {
+        return false;
+    };
+    if exponent >= 0 || power.checked_add(1).and_then(|p| p.checked_add(places)) != Some(0) {
+        return false;
+    }
+    let odd = i128::from(mantissa.checked_shr(zeros).unwrap_or_default());
+    let twice = u32::try_from(places)
+        .ok()
+        .and_then(|places| 5i128.checked_pow(places)?.checked_mul(odd));
+    twice.is_some() && twice == digits.checked_mul(2).and_then(|twice| twice.checked_sub(1))
+}
+
+/// Text on the stack.
+#[derive(Default)]
+struct Text {
+    bytes: [u8; FLOAT_BYTES],
+    length: usize,
+}
+
+impl Text {
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.length.checked_add(text.len()).ok_or(fmt::Error)?;
+        let place = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
+        place.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quotient(numerator: i64, divisor: i64) -> Significant {
+        Significant::quotient(Wide::of(numerator), Wide::of(divisor)).unwrap()
+    }
+
+    fn significant(digits: i128, exponent: i32) -> Significant {
+        Significant { digits, exponent }
+    }
+
+    #[test]
+    fn a_quotient_has_28_digits() {
+        let third = 3_333_333_333_333_333_333_333_333_333;
+        assert_eq!(quotient(1, 3), significant(third, -28));
+        assert_eq!(quotient(-100, 3), significant(-third, -26));
+        let two_thirds = 6_666_666_666_666_666_666_666_666_667;
+        assert_eq!(quotient(2, 3), significant(two_thirds, -28));
+        assert_eq!(quotient(2, -300), significant(-two_thirds, -30));
+        assert_eq!(quotient(0, -7), Significant::ZERO);
+        assert_eq!(Significant::quotient(Wide::of(1), Wide::ZERO), None);
+    }
+
+    #[test]
+    fn a_quotient_of_few_digits_is_exact() {
+        let value = |significant: Significant| significant.half_away(6).and_then(Sum::narrow);
+        assert_eq!(value(quotient(1, 8)), Some(125_000));
+        assert_eq!(value(quotient(-7, 2)), Some(-3_500_000));
+        assert_eq!(value(quotient(10_i64.pow(13), 10)), Some(10_i64.pow(18)));
+    }
+
+    #[test]
+    fn a_tie_in_the_29th_digit_goes_to_even() {
+        // (2 * 10^28 + 1) / 2 = 10^28 + 0.5 and (2 * 10^28 + 3) / 2 = 10^28 + 1.5, of 29 digits
+        // before the tie; one less keeps 28: 10^27 + 0.5 and 10^27 + 1.5
+        let ten = |power: u32| wide_power(power).unwrap();
+        let odd = |n: i64| ten(27).times(Wide::of(2)).plus(Wide::of(n));
+        let found = |n| Significant::quotient(odd(n), Wide::of(2)).unwrap();
+        assert_eq!(found(1).half_away(0), Some(ten(27)));
+        assert_eq!(found(3).half_away(0), Some(ten(27).plus(Wide::of(2))));
+    }
+
+    #[test]
+    fn the_shortest_text_of_a_float_is_taken_apart() {
+        for (value, digits, exponent) in [
+            (0.1, 1, -1),
+            (-0.3, -3, -1),
+            (0.1 + 0.2, 30_000_000_000_000_004, -17),
+            (1e23, 1, 23),
+            (123.0, 123, 0),
+            (5e-324, 5, -324),
+            (f64::MAX, 17_976_931_348_623_157, 292),
+            (-0.0, 0, 0),
+            (0.25, 25, -2),
+        ] {
+            let found = Significant::shortest(value).unwrap();
+            assert_eq!(found, significant(digits, exponent), "{value}");
+            assert_eq!(found.nearest().to_bits() << 1, value.to_bits() << 1);
+        }
+        assert_eq!(Significant::shortest(f64::NAN), None);
+        assert_eq!(Significant::shortest(f64::NEG_INFINITY), None);
+    }
+
+    #[test]
+    fn of_two_texts_as_near_the_even_one_is_taken() {
+        for (value, digits, exponent) in [
+            ("2212830993522663.25", 22_128_309_935_226_632, -1),
+            ("-2212830993522664.25", -22_128_309_935_226_642, -1),
+            ("2212830993522663.75", 22_128_309_935_226_638, -1),
+            ("600000000000000.25", 6_000_000_000_000_002, -1),
+            ("200000000000000.125", 20_000_000_000_000_012, -2),
+            ("200000000000000.375", 20_000_000_000_000_038, -2),
+            ("12000000000000.0625", 12_000_000_000_000_062, -3),
+            ("12000000000000.1875", 12_000_000_000_000_188, -3),
+        ] {
+            let found = Significant::shortest(value.parse().unwrap()).unwrap();
+            assert_eq!(found, significant(digits, exponent), "{value}");
+        }
+    }
+
+    #[test]
+    fn units_are_rounded_half_away() {
+        let cents = |digits, exponent| {
+            let units = significant(digits, exponent).half_away(2);
+            units.and_then(Sum::narrow)
+        };
+        assert_eq!(cents(125, -3), Some(13));
+        assert_eq!(cents(-125, -3), Some(-13));
+        assert_eq!(cents(1249, -4), Some(12));
+        assert_eq!(cents(7, -400), Some(0));
+        assert_eq!(cents(7, 1), Some(7000));
+        assert_eq!(significant(7, 300).half_away(2), None);
+    }
+}

@@ -1,0 +1,268 @@
+"""The policy `legacy`: the native core against the worked cases, rule by rule."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from decimal import Decimal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from batchcore import _core, native
+from batchcore.errors import ConfigError, InputError
+from batchcore.frames import Decimals
+from batchcore.units import State
+from support import build, legacy_frames
+from support.legacy_frames import Run
+from support.worked_legacy import (
+    CALENDAR,
+    CASES,
+    Case,
+    beta,
+    event,
+    jan,
+    portfolio,
+    position,
+    price,
+    profile,
+    snapshot,
+)
+
+if TYPE_CHECKING:
+    from batchcore.frames import Inputs, Rows
+    from batchcore.reference import legacy
+
+
+def run_of(case: Case) -> Run:
+    """Return a case without what is not the core's: days that are no session (L2)."""
+    return Run(
+        portfolios=(case.portfolio,),
+        prices=case.prices,
+        days=tuple(on for on in map(jan, case.days) if on in CALENDAR),
+        today=jan(case.today),
+        cached={(symbol, jan(on)): Decimal(text) for (symbol, on), text in case.cached.items()},
+        profiles=case.profiles,
+        has_benchmark=case.has_benchmark,
+        scales=case.scales,
+    )
+
+
+def is_of_the_core(case: Case) -> bool:
+    """Return whether the portfolio is processed at all (L1), on a session (L2)."""
+    return not case.portfolio.deleted and len(run_of(case).days) > 0
+
+
+def is_in_order(case: Case) -> bool:
+    return all(one < other for one, other in pairwise(case.days))
+
+
+def name_of(case: Case) -> str:
+    return f"{case.rule} {case.name}"
+
+
+OF_THE_CORE = [case for case in CASES if is_of_the_core(case)]
+EVERY_CASE = pytest.mark.parametrize("case", OF_THE_CORE, ids=name_of)
+EVERY_CASE_IN_ORDER = pytest.mark.parametrize(
+    "case", [case for case in OF_THE_CORE if is_in_order(case)], ids=name_of
+)
+
+
+def assert_as_worked(case: Case, result: legacy.Result) -> None:
+    failures = tuple(issue for issue in case.failures if issue.name != "no_session")
+    # As text: 0.00, 0 and -0.00 are equal as decimals.
+    assert [str(row) for row in result.rows] == [str(row) for row in case.rows]
+    assert result.failures == failures
+    assert result.skipped == tuple(map(jan, case.skipped))
+    equity = case.rows[-1].equity_balance if case.balance is None else Decimal(case.balance)
+    assert result.equity_balance == equity
+
+
+@EVERY_CASE_IN_ORDER
+def test_a_worked_case_in_one_run(case: Case) -> None:
+    (result,) = legacy_frames.by_core(run_of(case))
+    assert_as_worked(case, result)
+
+
+@EVERY_CASE
+def test_a_worked_case_day_by_day(case: Case) -> None:
+    (result,) = legacy_frames.day_by_day(run_of(case))
+    assert_as_worked(case, result)
+
+
+def test_few_cases_are_not_of_the_core() -> None:
+    assert len(CASES) - len(OF_THE_CORE) <= 5
+    assert {case.rule for case in OF_THE_CORE} >= {f"L{number}" for number in range(2, 35)}
+
+
+CLOSES = (price("AAA", 2, "10"), price("AAA", 5, "11"))
+DAYS = tuple(map(jan, (5, 6, 7)))
+
+
+def run(*positions: Any, **values: Any) -> Run:
+    """Return a run of three days, the last of them "today"."""
+    inputs: dict[str, Any] = {
+        "portfolios": (portfolio(*positions),),
+        "prices": CLOSES,
+        "days": DAYS,
+        "today": DAYS[-1],
+        "profiles": {"AAA": profile("1.5", "Energy")},
+        "cached": {("AAA", jan(5)): Decimal(11)},
+    }
+    return Run(**inputs | values)
+
+
+def computed(inputs: Inputs, **arguments: Any) -> Rows:
+    values = {"policy": "legacy", "today": dt.date(2026, 1, 7), "threads": 1}
+    return native.compute(inputs, build.session_days(DAYS), **values | arguments)
+
+
+HELD = position(betas=(beta(5, "1"),), events=(event(5, "1"),))
+FRAMES = legacy_frames.inputs(run(HELD))
+
+
+def test_today_is_needed() -> None:
+    with pytest.raises(ConfigError, match="needs `today`") as caught:
+        computed(FRAMES, today=None)
+    assert caught.value.option == "today"
+
+
+def test_what_the_host_has_is_needed() -> None:
+    market = native.build_market(FRAMES.prices, build.session_days(DAYS), policy="legacy")
+    with pytest.raises(ConfigError, match="needs `host`"):
+        native.roll_forward(
+            market,
+            positions=FRAMES.positions,
+            events=FRAMES.events,
+            flows=FRAMES.flows,
+            previous=native.store_snapshots(FRAMES.previous),
+            opening=FRAMES.opening,
+        )
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"), [("legacy", "expected `prices` and `today`"), ("other", "no policy")]
+)
+def test_the_core_refuses_a_policy_that_it_cannot_compute(policy: str, message: str) -> None:
+    market = native.build_market(FRAMES.prices, build.session_days(DAYS))
+    with pytest.raises(InputError, match=message) as caught:
+        _core.run(
+            policy=policy,
+            positions=FRAMES.positions,
+            events=FRAMES.events,
+            flows=FRAMES.flows,
+            opening=FRAMES.opening,
+            previous=native.store_snapshots(FRAMES.previous),
+            marks=market.marks,
+            threads=1,
+        )
+    assert caught.value.column == "policy"
+
+
+@pytest.mark.parametrize(
+    ("frame", "column"),
+    [("betas", "beta"), ("betas", "day"), ("profiles", "beta"), ("cached", "close")],
+)
+def test_a_column_of_its_own_of_a_wrong_dtype_is_named(frame: str, column: str) -> None:
+    owner = getattr(FRAMES, frame)
+    wrong = replace(getattr(owner, column))
+    object.__setattr__(wrong, "values", wrong.values.astype(np.float32))
+    with pytest.raises(InputError, match="was float32") as caught:
+        computed(replace(FRAMES, **{frame: replace(owner, **{column: wrong})}))
+    # The cache is a frame of prices as well.
+    name = "prices" if frame == "cached" else frame
+    assert caught.value.column == f"{name}.{column}.values"
+
+
+def test_frames_left_out_are_as_good_as_empty() -> None:
+    assert FRAMES.betas is not None
+    none = replace(FRAMES, profiles=None, betas=None, benchmark=None, cached=None)
+    rows = computed(none)
+    assert rows.legacy is not None
+    assert rows.legacy.beta_provider_1y.state.tolist() == [State.NULL] * 3
+    assert rows.legacy.sector_exposure.state.tolist() == [State.NULL] * 3
+    assert rows.equity_cents.tolist() == computed(FRAMES).equity_cents.tolist()
+
+
+def test_another_policy_has_no_columns_of_legacy() -> None:
+    assert computed(FRAMES, policy="rollforward").legacy is None
+
+
+def test_unrealized_is_null_as_no_rule_names_it() -> None:
+    assert computed(FRAMES).unrealized.state.tolist() == [State.NULL] * 3
+
+
+def test_prices_are_counted_by_their_age_and_told_where_too_old() -> None:
+    # AAA closes on the 5th: one and two days old on the 6th and 7th, and a day is allowed. BBB has
+    # no close; PRIVATE positions are not counted; CCC exits on the 6th.
+    held = (
+        HELD,
+        position(symbol="BBB"),
+        position(symbol="BBB", investment_class="PRIVATE"),
+        position(symbol="CCC", exit_day=6),
+    )
+    rows = computed(legacy_frames.inputs(run(*held)), lookback_days=1)
+    assert rows.marks.tolist() == [[1, 0, 0, 2], [0, 1, 0, 1], [0, 0, 1, 1]]
+    misses = rows.misses
+    found = zip(
+        misses.symbol.texts(),
+        misses.unpriced.tolist(),
+        misses.lot_sessions.tolist(),
+        misses.first.tolist(),
+        misses.last.tolist(),
+        strict=True,
+    )
+    assert list(found) == [
+        ("AAA", False, 1, DAYS[2], DAYS[2]),
+        ("BBB", True, 3, DAYS[0], DAYS[2]),
+        ("CCC", True, 1, DAYS[0], DAYS[0]),
+    ]
+
+
+def test_days_without_a_row_have_no_misses() -> None:
+    # The 5th stands complete, the 6th fails on a return of 100 and more, the 7th is written.
+    kept = (snapshot(2, "1000"), snapshot(5, "0.01"))
+    failing = portfolio(position(symbol="BBB", events=(event(6, "1"),)), snapshots=kept)
+    rows = computed(legacy_frames.inputs(run(portfolios=(failing,))))
+    assert rows.day.tolist() == [DAYS[2]]
+    assert rows.failed.tolist() == [True]
+    assert rows.misses.first.tolist() == [DAYS[2]]
+
+
+def test_days_outside_the_span_of_a_portfolio_are_not_run() -> None:
+    spans = {
+        "first_day": build.session_days([DAYS[1]]),
+        "last_day": build.session_days([DAYS[1]]),
+    }
+    rows = computed(replace(FRAMES, opening=replace(FRAMES.opening, **spans)))
+    assert rows.day.tolist() == [DAYS[1]]
+
+
+def test_scales_of_its_own_columns_are_those_of_the_table() -> None:
+    own = computed(FRAMES).legacy
+    assert own is not None
+    scales = {
+        name: getattr(own, name).scale
+        for name in own.__slots__
+        if isinstance(getattr(own, name), Decimals)
+    }
+    assert scales == {
+        "total_value": 2,
+        "portfolio_delta": 2,
+        "portfolio_gamma": 2,
+        "portfolio_theta": 2,
+        "portfolio_vega": 2,
+        "beta_provider_1y": 4,
+        "hhi": 4,
+        "effective_num_positions": 2,
+        "top_3_concentration": 4,
+        "top_10_concentration": 4,
+    }
+
+
+def test_two_snapshots_of_a_day_are_refused() -> None:
+    twice = (snapshot(2, "1"), snapshot(2, "2", is_complete=False))
+    with pytest.raises(InputError, match="the same key"):
+        computed(legacy_frames.inputs(run(portfolios=(portfolio(HELD, snapshots=twice),))))
