@@ -35,6 +35,7 @@ LATER = SINCE + dt.timedelta(hours=1)
 BEFORE = SINCE - dt.timedelta(microseconds=1)
 P, Q = database.key("p0"), database.key("p1")
 LOT = database.key("p0/0")
+EAST = dt.timezone(dt.timedelta(hours=9))
 SETTINGS = Settings(min_coverage=0.0, today=date_of(D4))
 
 
@@ -139,9 +140,8 @@ async def test_the_moment_itself_counts(same_host: str) -> None:
     async with database.connected(same_host) as connection:
         await set_price(connection, "AAA", D4, Decimal(15), BEFORE)
         assert (await corrected(same_host)).nothing_to_do
-        east = SINCE.astimezone(dt.timezone(dt.timedelta(hours=9)))
         await set_price(connection, "AAA", D4, Decimal(16), SINCE)
-        assert (await corrected(same_host, since=east)).rows_written == 2
+        assert (await corrected(same_host, since=SINCE.astimezone(EAST))).rows_written == 2
     assert await equity(same_host) == [1000, 1010, 1020, 1030, 1050]
 
 
@@ -395,11 +395,12 @@ async def test_a_session_that_comes_or_goes_affects_everyone(same_host: str) -> 
     [
         ({"since": dt.datetime(2026, 1, 1)}, "needs a time zone"),  # noqa: DTZ001  # the case
         ({"since": dt.date(2026, 1, 1)}, "expected a datetime.datetime"),
+        ({"since": dt.datetime.min.replace(tzinfo=EAST)}, "is out of range"),
         ({"on_existing": "error"}, "on_existing is error"),
         ({"missing": True}, "give one of them"),
         ({"end_date": date_of(D4)}, "give no end"),
     ],
-    ids=["naive", "date", "error", "missing", "end"],
+    ids=["naive", "date", "range", "error", "missing", "end"],
 )
 async def test_what_makes_no_sense_with_it_is_refused(options: dict, what: str) -> None:
     with pytest.raises(ConfigError, match=what) as caught:

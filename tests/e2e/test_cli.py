@@ -159,7 +159,8 @@ def test_a_correction_rewrites_what_it_affects(filled: str) -> None:
     assert run(filled, "--analytics", "none").code == 0
     since = ("--changed-since", "2099-01-01T00:00:00Z", "--analytics", "none")
     url = ("--database-url", filled)
-    assert batchcore("run", *url, *since).code == 99
+    idle = batchcore("run", *url, *since)
+    assert (idle.code, idle.out) == (99, "nothing to do: there is no portfolio to run\n")
     own, day = query(
         filled,
         "SELECT portfolio_id::text, max(snapshot_date)::text FROM portfolio_snapshots"

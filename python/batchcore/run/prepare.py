@@ -119,13 +119,15 @@ class Preparation:
             catalog = await inspect(self.reader.raw, self.settings.schema)
             writes = not self.settings.dry_run
             self.parts = check_parts(catalog, self.request.analytics, writes=writes)
+            since = self.request.changed_since
+            changes = None if since is None else ChangeQueries(catalog, since)
             await check_revision(self.reader.raw, catalog)
         self.queries = AnalyticQueries(catalog)
         await self.reader.enter("load")
         self.calendar = await self._calendar()
         self.days = self._range()
         holes = await self._holes()
-        affected = await self._affected()
+        affected = None if changes is None else await self._affected(changes)
         portfolios = await self._portfolios(holes, affected)
         plan = self._plan(portfolios, holes, affected)
         self._look_at_currencies(portfolios.currency, plan)
@@ -179,14 +181,12 @@ class Preparation:
         self.monitor.loaded(holes=len(holes.earliest))
         return holes
 
-    async def _affected(self) -> Affected | None:
-        """Return what changes of the host affect where those were asked for."""
-        since, start = self.request.changed_since, self.request.start
-        if since is None:
-            return None
+    async def _affected(self, changes: ChangeQueries) -> Affected:
+        """Return what changes of the host affect."""
+        start = self.request.start
         return await find_affected(
             self.reader,
-            ChangeQueries(self.queries.catalog, since),
+            changes,
             self.calendar,
             Selection(self.request.wanted),
             None if start is None else calendars.day_of(start),

@@ -118,6 +118,8 @@ def _check_changed_since(
         msg = f"changed_since is {since!r}, expected a datetime.datetime"
     elif since.utcoffset() is None:
         msg = f"changed_since {since.isoformat()} needs a time zone"
+    elif not _has_utc(since):
+        msg = f"changed_since {since.isoformat()} is out of range"
     elif on_existing == "error":
         msg = "changed_since replaces snapshots that stand: on_existing is error, expected replace"
     elif missing:
@@ -127,6 +129,14 @@ def _check_changed_since(
     else:
         return
     raise ConfigError(msg, "changed_since")
+
+
+def _has_utc(since: dt.datetime) -> bool:
+    try:
+        since.astimezone(dt.UTC)
+    except OverflowError:
+        return False
+    return True
 
 
 def _check(option: str, value: str, known: tuple[str, ...]) -> None:
