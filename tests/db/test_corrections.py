@@ -108,7 +108,7 @@ async def test_a_corrected_close_rewrites_from_its_day_on(same_host: str) -> Non
 async def test_a_close_that_came_late_counts_by_any_spelling(same_host: str) -> None:
     await ran(same_host)
     async with database.connected(same_host) as connection:
-        await set_price(connection, " aaa", D3, Decimal(20), LATER)  # higher than "AAA"? no: S2
+        await set_price(connection, " aaa", D3, Decimal(20), LATER)
         await set_price(connection, "aaa", D3, Decimal(30), LATER)
         assert (await corrected(same_host)).rows_written == 4
 
