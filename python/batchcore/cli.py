@@ -44,7 +44,9 @@ import signal
 import sys
 import threading
 import traceback
+import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
 
 from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Schema, Settings
@@ -137,6 +139,15 @@ def _date(text: str) -> dt.date:
         return dt.date.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"`{text}` is no date, expected YYYY-MM-DD") from None
+
+
+def _moment(text: str) -> dt.datetime:
+    try:
+        return dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"`{text}` is no time stamp, expected YYYY-MM-DDTHH:MM:SS with Z or an offset"
+        ) from None
 
 
 DatabaseUrl = Annotated[
@@ -269,6 +280,12 @@ def _batch(
         list[str] | None,
         typer.Option(metavar="ID", help="A portfolio; repeatable. Without it all."),
     ] = None,
+    portfolios_file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="A file of portfolios, one a line, # begins a comment; - is stdin."
+        ),
+    ] = None,
     policy: Annotated[
         str, typer.Option(metavar="NAME", help=f"What the figures mean: {', '.join(POLICIES)}.")
     ] = POLICIES[0],
@@ -289,6 +306,15 @@ def _batch(
             "--missing", help="Tell holes between snapshots; with replace, fill them and go on."
         ),
     ] = False,
+    changed_since: Annotated[
+        dt.datetime | None,
+        typer.Option(
+            parser=_moment,
+            metavar="TIMESTAMP",
+            help="Compute anew only what prices, positions, events and flows changed since then"
+            " affect.",
+        ),
+    ] = None,
     analytics: Annotated[
         str,
         typer.Option(metavar="|".join(ANALYTICS), help="What of the analytics is written."),
@@ -319,6 +345,7 @@ def _batch(
     database_url: DatabaseUrl = None,
 ) -> int:
     url = _database_url(database_url)
+    portfolios = portfolio if portfolios_file is None else _portfolios(portfolio, portfolios_file)
     settings = Settings(
         schema=_schema(schema),
         lookback_days=lookback_days,
@@ -337,11 +364,12 @@ def _batch(
                 url,
                 start,
                 end,
-                portfolio,
+                portfolios,
                 policy=policy,
                 calendar=calendar,
                 on_existing=on_existing,
                 missing=missing,
+                changed_since=changed_since,
                 analytics=analytics,
                 settings=settings,
                 progress=progress,
@@ -627,6 +655,34 @@ def _schema(file: str | None) -> Schema:
         ConfigError: the file is none, or describes no schema.
     """
     return Schema() if file is None else Schema.from_toml(file)
+
+
+def _portfolios(named: Sequence[str] | None, file: str) -> list[str]:
+    """Return portfolios named one by one and those of a file, one a line.
+
+    Raises:
+        ConfigError: the file cannot be read, or a line of it is no UUID.
+    """
+    name = "stdin" if file == "-" else file
+    try:
+        # A signature of UTF-8 is no part of the first id.
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        lines = content.decode("utf-8-sig").splitlines()
+    except OSError as error:
+        raise ConfigError(f"{name}: {error.strerror or error}", "portfolios_file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name}: is no UTF-8 text", "portfolios_file") from error
+    found = list(named or ())
+    for number, line in enumerate(lines, start=1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        try:
+            found.append(str(uuid.UUID(text)))
+        except ValueError:
+            msg = f"{name}:{number}: `{text}` is no UUID"
+            raise ConfigError(msg, "portfolios_file") from None
+    return found
 
 
 @contextlib.contextmanager

@@ -236,7 +236,7 @@ def checked_text(done: Demo) -> str:
 
 def _nothing_text(result: BatchResult) -> str:
     if len(result.portfolios) == 0:
-        why = "there is no portfolio"
+        why = "there is no portfolio to run"
     else:
         why = "no session of the range is left to write"
     return "\n".join([f"nothing to do: {why}", *_issue_lines(result)])

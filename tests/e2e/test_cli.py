@@ -1,6 +1,7 @@
 """Every command on a real server: what it prints, its exit code, and what it leaves behind."""
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -112,6 +113,91 @@ def test_run_without_dates_goes_on_after_the_latest_snapshot(filled: str) -> Non
     rest = batchcore("run", "--database-url", filled, "--today", END, "--json")
     assert rest.document()["sessions"] == ["2025-06-27", "2025-06-30"]
     assert snapshots(filled) == ROWS
+
+
+def listed(path: Path, *lines: str) -> str:
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def test_portfolios_of_a_file_are_those_that_run(filled: str, tmp_path: Path) -> None:
+    one, two, three = ids(filled)[:3]
+    lines = ("\ufeff# the first", "", f"  {one.upper()}  # with a word", one, f"{{{two}}}")
+    file = listed(tmp_path / "some", *lines)
+    said = run(filled, "--portfolios-file", file, "--portfolio", three, "--json")
+    assert said.document()["portfolios"]["id"] == [one, two, three]
+    assert snapshots(filled) == 3 * SIZE.sessions
+
+
+def test_portfolios_of_stdin(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = ids(filled)[4]
+    typed = io.TextIOWrapper(io.BytesIO(f"# one\r\n{one}\r\n".encode()))
+    monkeypatch.setattr(sys, "stdin", typed)
+    said = run(filled, "--portfolios-file", "-", "--json")
+    assert said.document()["portfolios"]["id"] == [one]
+
+
+def test_a_file_without_portfolios_is_none_of_them(filled: str, tmp_path: Path) -> None:
+    file = listed(tmp_path / "none", "# nobody today")
+    assert run(filled, "--portfolios-file", file).code == 99
+    assert snapshots(filled) == 0
+
+
+def test_a_fault_of_the_file_of_portfolios_names_file_and_line(filled: str, tmp_path: Path) -> None:
+    file = listed(tmp_path / "some", "# ids", "", ids(filled)[0], "twelve")
+    said = run(filled, "--portfolios-file", file)
+    assert (said.code, said.error()) == (3, f"{file}:4: `twelve` is no UUID")
+    absent = str(tmp_path / "absent")
+    said = run(filled, "--portfolios-file", absent)
+    assert (said.code, said.error()) == (3, f"{absent}: No such file or directory")
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    said = run(filled, "--portfolios-file", str(binary))
+    assert (said.code, said.error()) == (3, f"{binary}: is no UTF-8 text")
+    assert snapshots(filled) == 0
+
+
+def test_a_correction_rewrites_what_it_affects(filled: str) -> None:
+    assert run(filled, "--analytics", "none").code == 0
+    since = ("--changed-since", "2099-01-01T00:00:00Z", "--analytics", "none")
+    url = ("--database-url", filled)
+    idle = batchcore("run", *url, *since)
+    assert (idle.code, idle.out) == (99, "nothing to do: there is no portfolio to run\n")
+    own, day = query(
+        filled,
+        "SELECT portfolio_id::text, max(snapshot_date)::text FROM portfolio_snapshots"
+        " GROUP BY 1 ORDER BY 1 LIMIT 1",
+    )[0]
+    query(
+        filled,
+        "INSERT INTO equity_changes (id, portfolio_id, change_type, amount, change_date,"
+        " created_by_user_id, created_at, updated_at) SELECT gen_random_uuid(), id,"
+        " 'CONTRIBUTION', 100, '2025-06-27', user_id, '2099-01-01Z', '2099-01-01Z'"
+        " FROM portfolios ORDER BY id LIMIT 1",
+    )
+    equity = "SELECT equity_balance FROM portfolios ORDER BY id"
+    before = [row[0] for row in query(filled, equity)]
+
+    planned = batchcore("plan", *url, *since, "--json").document()
+    assert planned["sessions"] == ["2025-06-27", day]
+    assert [row[0] for row in query(filled, equity)] == before
+    done = batchcore("run", *url, *since, "--json").document()
+
+    assert (done["rows_written"], done["portfolios"]["id"]) == (2, [own])
+    assert [row[0] for row in query(filled, equity)] == [before[0] + 100, *before[1:]]
+
+
+@pytest.mark.parametrize(
+    ("since", "what"),
+    [
+        ("2025-06-27T08:00:00", "changed_since 2025-06-27T08:00:00 needs a time zone"),
+        ("yesterday", "`yesterday` is no time stamp, expected YYYY-MM-DDTHH:MM:SS with Z or"),
+    ],
+)
+def test_a_moment_needs_a_form_and_a_time_zone(filled: str, since: str, what: str) -> None:
+    said = batchcore("run", "--database-url", filled, "--changed-since", since)
+    assert said.code == 3
+    assert what in said.error()
 
 
 def test_run_of_one_portfolio_leaves_the_others_alone(filled: str) -> None:

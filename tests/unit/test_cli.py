@@ -107,12 +107,11 @@ def test_a_defect_says_so_and_shows_its_traceback_on_debug(monkeypatch) -> None:
         ("run", "a word"),
         ("generate", "--portfolios"),
         ("version", "--start", "2025-01-02"),
-        ("run", "--changed-since", "2025-01-02"),
+        ("run", "--changed-since", "yesterday"),
         ("run", "--max-failed", "3"),
         ("run", "--connections", "2"),
         ("version", "--schema", "file"),
         ("run", "--resume"),
-        ("run", "--portfolios-file", "file"),
     ],
     ids=" ".join,
 )

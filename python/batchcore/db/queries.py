@@ -346,20 +346,22 @@ class Queries:
         """Return the distinct symbols of the positions of the run, as spelt."""
         symbol = self._name("positions", "symbol")
         portfolio = self._name("positions", "portfolio_id")
-        if selection.ids is None:
-            alive = (
-                f"{portfolio} IN (SELECT {self._name('portfolios', 'id')} FROM"  # noqa: S608
-                f" {self._table('portfolios')} WHERE"
-                f" {self._name('portfolios', 'deleted_at')} IS NULL)"
-            )
-        else:
-            alive = selection.condition(portfolio)
         sql = (
             f"SELECT DISTINCT {symbol} FROM {self._table('positions')}"  # noqa: S608
             f" WHERE {self._name('positions', 'deleted_at')} IS NULL"
-            f" AND {symbol} IS NOT NULL AND {symbol} <> '' AND {alive}"
+            f" AND {symbol} IS NOT NULL AND {symbol} <> '' AND {self.alive(selection, portfolio)}"
         )
         return Query("symbols", sql, (Column("symbol", Kind.TEXT),))
+
+    def alive(self, selection: Selection, portfolio: str) -> str:
+        """Return the condition that ``portfolio`` is selected; of `all`, not soft-deleted."""
+        if selection.ids is not None:
+            return selection.condition(portfolio)
+        return (
+            f"{portfolio} IN (SELECT {self._name('portfolios', 'id')} FROM"  # noqa: S608
+            f" {self._table('portfolios')} WHERE"
+            f" {self._name('portfolios', 'deleted_at')} IS NULL)"
+        )
 
     def prices(self, spellings: Iterable[str], first: int, last: int) -> Query:
         """Return every finite close of these spellings in a window."""

@@ -36,6 +36,8 @@ class Request:
         known_calendar: None for `prices`, which only the database knows.
         on_existing: What becomes of complete snapshots in the range (S13).
         missing: Whether to look for holes: they are reported, or under `replace` filled.
+        changed_since: The moment from which on changes of the host are looked for: only rows that
+            they affect are computed anew. None is an ordinary run.
         analytics: What of the analytics is written.
         settings: Everything else.
         price_source: Closes that were loaded before; they count before those stored.
@@ -49,6 +51,7 @@ class Request:
     known_calendar: Calendar | None = None
     on_existing: str = ON_EXISTING[0]
     missing: bool = False
+    changed_since: dt.datetime | None = None
     analytics: str = ANALYTICS[0]
     settings: Settings
     price_source: PriceSource | None = None
@@ -71,6 +74,7 @@ def make_request(
     missing: bool,
     analytics: str,
     settings: Settings | None,
+    changed_since: dt.datetime | None = None,
 ) -> Request:
     """Return the arguments of a run, checked.
 
@@ -90,6 +94,9 @@ def make_request(
     if start is not None and end is not None and start > end:
         msg = f"start {start.isoformat()} is after end {end.isoformat()}"
         raise ConfigError(msg, "start")
+    if changed_since is not None:
+        _check_changed_since(changed_since, end, on_existing, missing=missing)
+        on_existing = "replace"
     return Request(
         start=start,
         end=end,
@@ -98,9 +105,38 @@ def make_request(
         known_calendar=None if calendar == calendars.PRICES else calendars.load(calendar),
         on_existing=on_existing,
         missing=missing,
+        changed_since=changed_since,
         analytics=analytics,
         settings=settings or Settings(),
     )
+
+
+def _check_changed_since(
+    since: dt.datetime, end: dt.date | None, on_existing: str, *, missing: bool
+) -> None:
+    if not isinstance(since, dt.datetime):
+        msg = f"changed_since is {since!r}, expected a datetime.datetime"
+    elif since.utcoffset() is None:
+        msg = f"changed_since {since.isoformat()} needs a time zone"
+    elif not _has_utc(since):
+        msg = f"changed_since {since.isoformat()} is out of range"
+    elif on_existing == "error":
+        msg = "changed_since replaces snapshots that stand: on_existing is error, expected replace"
+    elif missing:
+        msg = "changed_since rewrites what changes affect, missing what holes do: give one of them"
+    elif end is not None:
+        msg = "changed_since rewrites up to each portfolio's latest snapshot: give no end"
+    else:
+        return
+    raise ConfigError(msg, "changed_since")
+
+
+def _has_utc(since: dt.datetime) -> bool:
+    try:
+        since.astimezone(dt.UTC)
+    except OverflowError:
+        return False
+    return True
 
 
 def _check(option: str, value: str, known: tuple[str, ...]) -> None:
