@@ -325,6 +325,30 @@ def test_the_commands_of_an_example_are_there(block: Block) -> None:
                 pytest.fail(f"a command that no test knows: {shlex.join(words)}")
 
 
+@pytest.mark.parametrize("block", blocks("toml"), ids=where)
+def test_a_file_of_names_is_one(block: Block, tmp_path: Path) -> None:
+    path = tmp_path / "host.toml"
+    path.write_text(block.text, encoding="utf-8")
+    assert batchcore.Schema.from_toml(path) != batchcore.Schema()
+
+
+def test_the_file_of_names_says_the_same_as_the_code_beside_it() -> None:
+    text = section(ROOT / "docs" / "schema.md", "Other names")
+    code, file = (re.search(rf"```{one}\n(.*?)```", text, re.DOTALL) for one in ("python", "toml"))
+    assert code is not None
+    assert file is not None
+    names: dict[str, Any] = {}
+    exec(code[1], names)  # noqa: S102  # the docs' own lines
+    document = tomllib.loads(file[1])
+    schema = names["schema"]
+    assert document == {
+        "namespace": schema.namespace,
+        "tables": dict(schema.tables),
+        "columns": {"positions": {"entry_price": schema.column("positions", "entry_price")}},
+        "scales": {"positions": {"quantity": schema.scales["positions.quantity"]}},
+    }
+
+
 @pytest.mark.db
 @pytest.mark.asyncio
 @pytest.mark.parametrize("block", OURS, ids=where)

@@ -22,7 +22,8 @@ stays, statements at work are cancelled
 the reader of our output went away                                           141
 ====================================================  =====================  =========
 
-An error is one line on stderr; with ``--debug`` its traceback comes first. With ``--json`` the
+An error is one line on stderr, and one more for each further thing that is wrong with the tables;
+with ``--debug`` its traceback comes first. With ``--json`` the
 one document on stdout is then ``{"error": {"type", "message", "exit_code", ...}}``, with the
 attributes of the exception.
 """
@@ -43,11 +44,12 @@ import signal
 import sys
 import threading
 import traceback
+import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
-from urllib.parse import urlsplit
 
-from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Settings
+from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Schema, Settings
 from batchcore.errors import (
     BatchcoreError,
     ConfigError,
@@ -139,12 +141,30 @@ def _date(text: str) -> dt.date:
         raise typer.BadParameter(f"`{text}` is no date, expected YYYY-MM-DD") from None
 
 
+def _moment(text: str) -> dt.datetime:
+    try:
+        return dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"`{text}` is no time stamp, expected YYYY-MM-DDTHH:MM:SS with Z or an offset"
+        ) from None
+
+
 DatabaseUrl = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
         envvar=URL_VARIABLE,
         help="postgresql://...; without it the PG* variables of libpq count.",
+        show_default=False,
+    ),
+]
+SchemaFile = Annotated[
+    str | None,
+    typer.Option(
+        "--schema",
+        metavar="FILE",
+        help="TOML: names of tables and columns, scales.",
         show_default=False,
     ),
 ]
@@ -260,6 +280,12 @@ def _batch(
         list[str] | None,
         typer.Option(metavar="ID", help="A portfolio; repeatable. Without it all."),
     ] = None,
+    portfolios_file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="A file of portfolios, one a line, # begins a comment; - is stdin."
+        ),
+    ] = None,
     policy: Annotated[
         str, typer.Option(metavar="NAME", help=f"What the figures mean: {', '.join(POLICIES)}.")
     ] = POLICIES[0],
@@ -280,6 +306,15 @@ def _batch(
             "--missing", help="Tell holes between snapshots; with replace, fill them and go on."
         ),
     ] = False,
+    changed_since: Annotated[
+        dt.datetime | None,
+        typer.Option(
+            parser=_moment,
+            metavar="TIMESTAMP",
+            help="Compute anew only what prices, positions, events and flows changed since then"
+            " affect.",
+        ),
+    ] = None,
     analytics: Annotated[
         str,
         typer.Option(metavar="|".join(ANALYTICS), help="What of the analytics is written."),
@@ -306,10 +341,13 @@ def _batch(
     ok_if_nothing: Annotated[
         bool, typer.Option("--ok-if-nothing", help="Exit with 0, not 99, if nothing is to do.")
     ] = False,
+    schema: SchemaFile = None,
     database_url: DatabaseUrl = None,
 ) -> int:
     url = _database_url(database_url)
+    portfolios = portfolio if portfolios_file is None else _portfolios(portfolio, portfolios_file)
     settings = Settings(
+        schema=_schema(schema),
         lookback_days=lookback_days,
         min_coverage=min_coverage,
         today=today,
@@ -326,11 +364,12 @@ def _batch(
                 url,
                 start,
                 end,
-                portfolio,
+                portfolios,
                 policy=policy,
                 calendar=calendar,
                 on_existing=on_existing,
                 missing=missing,
+                changed_since=changed_since,
                 analytics=analytics,
                 settings=settings,
                 progress=progress,
@@ -396,11 +435,12 @@ def verify(
     fast: Annotated[
         bool, typer.Option("--fast", help="Compute natively, not by the pure-Python reference.")
     ] = False,
+    schema: SchemaFile = None,
     database_url: DatabaseUrl = None,
 ) -> int:
     """Recompute stored snapshots and tell which cells differ; write nothing."""
     url = _database_url(database_url)
-    settings = Settings(lookback_days=lookback_days)
+    settings = Settings(schema=_schema(schema), lookback_days=lookback_days)
     from batchcore import report  # noqa: PLC0415  # brings NumPy
     from batchcore.audit import verifier  # noqa: PLC0415  # brings the driver
 
@@ -433,21 +473,22 @@ def migrate(
     check: Annotated[
         bool, typer.Option("--check", help="Only tell: exit with 0 if nothing is to do, else 1.")
     ] = False,
+    schema: SchemaFile = None,
     database_url: DatabaseUrl = None,
 ) -> int:
     """Bring a database to the newest schema: an empty one, or a host's own."""
     from batchcore import report  # noqa: PLC0415  # brings NumPy
     from batchcore.db import migrate as migrations  # noqa: PLC0415  # brings SQLAlchemy
 
-    url = _database_url(database_url)
+    url, names = _database_url(database_url), _schema(schema)
     if check:
-        status = _run(migrations.check(url))
+        status = _run(migrations.check(url, schema=names))
         document = {**dataclasses.asdict(status), "is_current": status.is_current}
         ask.answer(document, lambda: report.status_text(status))
         if status.problems:
             return USAGE
         return DONE if status.is_current else INCOMPLETE
-    migrated = _run(migrations.migrate(url))
+    migrated = _run(migrations.migrate(url, schema=names))
     ask.answer(dataclasses.asdict(migrated), lambda: report.migrated_text(migrated))
     return DONE
 
@@ -462,16 +503,17 @@ def generate(
         int, typer.Option(metavar="N", help="The last ones up to 2025-06-30.")
     ] = 120,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of all random numbers.")] = SEED,
+    schema: SchemaFile = None,
     database_url: DatabaseUrl = None,
 ) -> int:
     """Fill an empty, migrated database with a generated market and portfolios."""
     from batchcore import demo as demos  # noqa: PLC0415  # brings NumPy and the driver
     from batchcore.calendar import date_of  # noqa: PLC0415  # likewise
 
-    url = _database_url(database_url)
+    url, names = _database_url(database_url), _schema(schema)
     data = demos.seeded(demos.Size(portfolios, symbols, sessions), seed=seed)
     with _progress() as progress:
-        rows = _run(data.write(url, progress=progress))
+        rows = _run(data.write(url, schema=names, progress=progress))
     start, end = date_of(data.market.start).isoformat(), date_of(data.market.end).isoformat()
     document = {
         "portfolios": portfolios,
@@ -535,6 +577,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if as_json:
             print(json.dumps({"error": _error(error, message, code)}, indent=2))
         _tell(f"error: {message}")
+        for problem in _further_problems(error):
+            _tell(f"also: {_redacted(problem)}")
     return code if isinstance(code, int) else DONE
 
 
@@ -578,6 +622,11 @@ def _error(error: BaseException, message: str, code: int) -> dict[str, Any]:
     return {"type": name, "message": message, "exit_code": code, **attributes}
 
 
+def _further_problems(error: BaseException) -> tuple[str, ...]:
+    """Return what is in the way beside what the message of the error names."""
+    return error.problems[1:] if isinstance(error, SchemaError) else ()
+
+
 def _redacted(text: str) -> str:
     return _WITH_PASSWORD.sub(r"\1:***@", text)
 
@@ -587,10 +636,10 @@ def _tell(line: str) -> None:
 
 
 def _database_url(given: str | None) -> str:
-    """Return the URL to connect to, without having looked at more than its form.
+    """Return the URL to connect to, as it was given.
 
     Raises:
-        ConfigError: there is none, or it cannot be one.
+        ConfigError: there is none.
     """
     if given is None:
         if not any(os.environ.get(name) for name in LIBPQ_VARIABLES):
@@ -598,16 +647,44 @@ def _database_url(given: str | None) -> str:
                 f"no database: give --database-url, or set {URL_VARIABLE} or PGHOST", "database_url"
             )
         return "postgresql://"
-    try:
-        _ = urlsplit(given).port
-    except ValueError:
-        # Said without the text: with a `/` in the password, a part of it is taken for the port.
-        raise ConfigError(
-            "the database URL has no valid port: special characters of a password are to be "
-            "written as %XX",
-            "database_url",
-        ) from None
     return given
+
+
+def _schema(file: str | None) -> Schema:
+    """Return what ``--schema`` names, the schema of docs/schema.md without it.
+
+    Raises:
+        ConfigError: the file is none, or describes no schema.
+    """
+    return Schema() if file is None else Schema.from_toml(file)
+
+
+def _portfolios(named: Sequence[str] | None, file: str) -> list[str]:
+    """Return portfolios named one by one and those of a file, one a line.
+
+    Raises:
+        ConfigError: the file cannot be read, or a line of it is no UUID.
+    """
+    name = "stdin" if file == "-" else file
+    try:
+        # A signature of UTF-8 is no part of the first id.
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        lines = content.decode("utf-8-sig").splitlines()
+    except OSError as error:
+        raise ConfigError(f"{name}: {error.strerror or error}", "portfolios_file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name}: is no UTF-8 text", "portfolios_file") from error
+    found = list(named or ())
+    for number, line in enumerate(lines, start=1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        try:
+            found.append(str(uuid.UUID(text)))
+        except ValueError:
+            msg = f"{name}:{number}: `{text}` is no UUID"
+            raise ConfigError(msg, "portfolios_file") from None
+    return found
 
 
 @contextlib.contextmanager

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from batchcore.errors import ConfigError
 from batchcore.units import MAX_SCALE
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping
+    import os
+    from collections.abc import Iterator, Mapping
 
 POLICIES: Final = ("rollforward", "legacy")
 ON_EXISTING: Final = ("skip", "replace", "error")
@@ -53,7 +56,7 @@ class Schema:
         tables: Name of docs/schema.md -> name in the database.
         columns: ``table.column`` of docs/schema.md -> column name in the database.
         scales: ``table.column`` of docs/schema.md -> decimals, for a NUMERIC without a declared
-            scale.
+            scale, and for a `double precision`.
     """
 
     namespace: str = "public"
@@ -79,6 +82,31 @@ class Schema:
                 msg = f"schema.scales: `{name}` is {scale}, expected 0 to {MAX_SCALE}"
                 raise ConfigError(msg, "schema")
 
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the schema that a TOML file describes; its keys are the attributes.
+
+        Columns and scales are written ``positions.entry_price = ...`` or in a table for each
+        table, which is the same in TOML, or with the dotted name in quotes.
+
+        Raises:
+            ConfigError: the file cannot be read or is no TOML, a key is unknown, or a value is of
+                the wrong type; it names file and key.
+        """
+        try:
+            document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise ConfigError(f"{path}: cannot be read: {reason}", "schema") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: is no UTF-8 text", "schema") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path}: is no TOML: {error}", "schema") from error
+        try:
+            return cls(**_arguments(document))
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}", "schema") from error
+
     def __hash__(self) -> int:
         """Return a hash of all names and scales."""
         names = (self.tables, self.columns, self.scales)
@@ -97,9 +125,51 @@ class Schema:
         return self.columns.get(f"{table}.{column}", column)
 
 
+def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a `Schema`; their names are judged by itself."""
+    arguments: dict[str, Any] = {}
+    for key, value in document.items():
+        if key == "namespace":
+            arguments[key] = _of_type(value, str, "namespace", "text")
+        elif key == "tables":
+            names = _of_type(value, dict, "tables", "a table")
+            arguments[key] = {
+                name: _of_type(one, str, f"tables.{name}", "text") for name, one in names.items()
+            }
+        elif key in {"columns", "scales"}:
+            kind, told = (str, "text") if key == "columns" else (int, "a whole number")
+            entries: dict[str, Any] = {}
+            for name, one in _flat(_of_type(value, dict, key, "a table")):
+                if name in entries:
+                    raise ConfigError(f"`{key}.{name}` is there twice", "schema")
+                entries[name] = _of_type(one, kind, f"{key}.{name}", told)
+            arguments[key] = entries
+        else:
+            keys = "namespace, tables, columns or scales"
+            raise ConfigError(f"unknown key `{key}`, expected {keys}", "schema")
+    return arguments
+
+
+def _flat(entries: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in entries.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", one) for inner, one in value.items())
+        else:
+            yield name, value
+
+
+def _of_type(value: object, kind: type, key: str, expected: str) -> Any:  # noqa: ANN401  # a value of the file
+    # to Python, `true` is a whole number
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ConfigError(f"`{key}` is {value!r}, expected {expected}", "schema")
+    if value == "":
+        raise ConfigError(f"`{key}` is empty, expected a name", "schema")
+    return value
+
+
 @dataclass(frozen=True)
 class Settings:
-    """What a run needs beside its dates and portfolios; all but `schema` are options of commands.
+    """What a run needs beside its dates and portfolios; each is an option of commands.
 
     Attributes:
         schema: Names of tables and columns.

@@ -42,7 +42,7 @@ from batchcore.universe import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batchcore.config import Settings
+    from batchcore.config import Schema, Settings
     from batchcore.data import Profile
     from batchcore.frames import Decimals, Table
     from batchcore.market import Market, Portfolios
@@ -129,15 +129,18 @@ class Seeded:
         ids = [UUID(bytes=row.tobytes()) for row in opening.portfolio_id]
         return dict(zip(ids, _decimals(opening.equity), strict=True))
 
-    async def write(self, db: object, *, progress: Progress | None = None) -> int:
+    async def write(
+        self, db: object, *, schema: Schema | None = None, progress: Progress | None = None
+    ) -> int:
         """Fill an empty database with it; return the rows written.
 
         Raises:
             ConfigError: the database is not empty; nothing was written.
-            SchemaError: the database was not migrated; nothing was written.
+            SchemaError: the database was not migrated, or a table does not fit; nothing was
+                written.
             DatabaseError: the database refused or went away; nothing was written.
         """
-        return await fill(db, self.tables, progress=progress)
+        return await fill(db, self.tables, schema=schema, progress=progress)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,20 @@ def result_text(result: BatchResult) -> str:
         f"statements: {_counts_text(result.statements_by_phase)}",
         f"seconds: {_seconds_text(result.seconds_by_phase)}",
     ]
-    return "\n".join([*lines, *_off_lines(result), *_issue_lines(result)])
+    return "\n".join([*lines, *_note_lines(result)])
+
+
+def _note_lines(result: BatchResult) -> list[str]:
+    return [*_off_lines(result), *_rounded_lines(result), *_issue_lines(result)]
 
 
 def _off_lines(result: BatchResult) -> list[str]:
     return [f"analytics off: {part}, {reason}" for part, reason in result.analytics_off.items()]
+
+
+def _rounded_lines(result: BatchResult) -> list[str]:
+    named = ", ".join(f"{count:,} of {name}" for name, count in result.rounded.items())
+    return [f"doubles rounded: {named}"] if named else []
 
 
 def failure_lines(result: BatchResult) -> list[str]:
@@ -108,7 +117,7 @@ def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
         f"portfolios lacking prices: {_listed(plan['portfolios_lacking_prices'])}",
         f"sessions below full coverage: {_listed(plan['sessions_below_full_coverage'])}",
     ]
-    lines += [*_coverage_lines(result, plan), *_off_lines(result), *_issue_lines(result)]
+    lines += [*_coverage_lines(result, plan), *_note_lines(result)]
     return "\n".join(lines)
 
 
@@ -227,7 +236,7 @@ def checked_text(done: Demo) -> str:
 
 def _nothing_text(result: BatchResult) -> str:
     if len(result.portfolios) == 0:
-        why = "there is no portfolio"
+        why = "there is no portfolio to run"
     else:
         why = "no session of the range is left to write"
     return "\n".join([f"nothing to do: {why}", *_issue_lines(result)])

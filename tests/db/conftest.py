@@ -26,12 +26,39 @@ NUMERIC = {
     "equity_changes": ("amount",),
     "position_realized_events": ("quantity_closed", "realized_pnl"),
 }
+DOUBLES = {
+    table: columns
+    for table, columns in NUMERIC.items()
+    if table not in {"portfolios", "portfolio_snapshots"}
+}
 NULLABLE = {
     "positions": ("symbol", "position_type", "quantity", "entry_price", "entry_date"),
     "market_data_cache": ("date", "close"),
     "equity_changes": ("amount", "change_date", "change_type"),
     "position_realized_events": ("trade_date", "quantity_closed", "realized_pnl"),
 }
+
+
+def loose(numbers: str) -> tuple[str, ...]:
+    """Return the statements that let a host's tables hold anything.
+
+    Args:
+        numbers: Type of the numbers that are only read.
+    """
+    return (
+        "ALTER TABLE positions ALTER position_type TYPE text",
+        "ALTER TABLE equity_changes ALTER change_type TYPE text",
+        *(
+            f"ALTER TABLE {table} ALTER {column} TYPE {numbers if table in DOUBLES else 'numeric'}"
+            for table, columns in NUMERIC.items()
+            for column in columns
+        ),
+        *(
+            f"ALTER TABLE {table} ALTER {column} DROP NOT NULL"
+            for table, columns in NULLABLE.items()
+            for column in columns
+        ),
+    )
 
 
 async def execute(url: str, *statements: str) -> None:
@@ -71,21 +98,13 @@ def loose_copy(server) -> Iterator[str]:
 
     There a table can hold every state of S3; scales come from `Schema.scales`.
     """
-    yield from template_of(
-        server,
-        "ALTER TABLE positions ALTER position_type TYPE text",
-        "ALTER TABLE equity_changes ALTER change_type TYPE text",
-        *(
-            f"ALTER TABLE {table} ALTER {column} TYPE numeric"
-            for table, columns in NUMERIC.items()
-            for column in columns
-        ),
-        *(
-            f"ALTER TABLE {table} ALTER {column} DROP NOT NULL"
-            for table, columns in NULLABLE.items()
-            for column in columns
-        ),
-    )
+    yield from template_of(server, *loose("numeric"))
+
+
+@pytest.fixture(scope="session")
+def double_copy(server) -> Iterator[str]:
+    """The same, with doubles wherever numbers are only read."""
+    yield from template_of(server, *loose("double precision"))
 
 
 @pytest_asyncio.fixture
@@ -109,3 +128,9 @@ def same_host(template_copy: str) -> str:
 def same_loose_host(loose_copy: str) -> str:
     """The same, one that stores every state of S3."""
     return emptied(loose_copy)
+
+
+@pytest.fixture
+def same_double_host(double_copy: str) -> str:
+    """The same, with doubles wherever numbers are only read."""
+    return emptied(double_copy)

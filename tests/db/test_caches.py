@@ -1,7 +1,7 @@
 """The caches on a database: every kind of it, what a load costs, and what it sees."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from sqlalchemy import text
 from batchcore import (
     CompanyProfileCache,
     ConfigError,
+    DatabaseError,
     PriceCache,
     Schema,
     SchemaError,
@@ -377,3 +378,21 @@ async def test_a_cache_outlives_its_connection(host: str) -> None:
     await connection.close()
     assert await cache.load_single_date(connection, ["A"], MONDAY) == 0
     assert cache.get("A", MONDAY) == 10
+
+
+async def test_tables_that_have_changed_are_checked_again(
+    make_database: Callable[..., Awaitable[str]], template: str
+) -> None:
+    url = await make_database(template)
+    await put_closes(url, ("A", MONDAY, "9"))
+    cache = PriceCache()
+    await cache.load_single_date(url, ["A"], MONDAY)
+    async with database.connected(url) as other:
+        await other.execute("ALTER TABLE market_data_cache RENAME close TO price")
+    with pytest.raises(DatabaseError, match="close") as caught:
+        await cache.load_single_date(url, ["B"], MONDAY)
+    assert caught.value.sqlstate == "42703"  # the columns were remembered
+    with pytest.raises(SchemaError, match="close"):
+        await cache.load_single_date(url, ["B"], MONDAY)
+    renamed = PriceCache(schema=Schema(columns={"market_data_cache.close": "price"}))
+    assert await renamed.load_single_date(url, ["A", "B"], MONDAY) == 1

@@ -147,7 +147,28 @@ async def test_a_negative_scale_is_read_as_zero(migrated: str) -> None:
         ),
         (
             "ALTER TABLE positions ALTER quantity TYPE double precision",
-            "public.positions.quantity: is double precision, expected numeric",
+            (
+                "public.positions.quantity: is double precision, expected its decimals in"
+                " schema.scales under `positions.quantity`"
+            ),
+        ),
+        (
+            "ALTER TABLE positions ALTER quantity TYPE real",
+            "public.positions.quantity: is real, expected numeric",
+        ),
+        (
+            "ALTER TABLE portfolio_snapshots ALTER total_value TYPE double precision",
+            (
+                "public.portfolio_snapshots.total_value: is double precision, expected"
+                " numeric(16,2): doubles are read, never written"
+            ),
+        ),
+        (
+            "ALTER TABLE portfolios ALTER equity_balance TYPE double precision",
+            (
+                "public.portfolios.equity_balance: is double precision, expected"
+                " numeric(16,2): doubles are read, never written"
+            ),
         ),
         (
             "ALTER TABLE market_data_cache ALTER date TYPE timestamp",
@@ -168,8 +189,8 @@ async def test_a_negative_scale_is_read_as_zero(migrated: str) -> None:
         (
             "ALTER TABLE market_data_cache ALTER close TYPE numeric",
             (
-                "public.market_data_cache.close: is numeric without a declared scale, expected one"
-                " in schema.scales under `market_data_cache.close`"
+                "public.market_data_cache.close: is numeric without a declared scale, expected its"
+                " decimals in schema.scales under `market_data_cache.close`"
             ),
         ),
         (
@@ -243,7 +264,10 @@ async def test_all_faults_are_named_at_once(migrated: str) -> None:
     with pytest.raises(SchemaError) as raised:
         check_run(found)
     assert raised.value.problems == (
-        "public.positions.quantity: is double precision, expected numeric",
+        (
+            "public.positions.quantity: is double precision, expected its decimals in"
+            " schema.scales under `positions.quantity`"
+        ),
         "public.positions.exit_price: missing column",
         "public.market_data_cache: missing table",
     )
@@ -333,6 +357,27 @@ async def test_a_scale_of_the_schema_serves_a_numeric_without_one(migrated: str)
     without = await inspected(migrated, statement)
     with pytest.raises(SchemaError, match=r"market_data_cache\.close"):
         without.scale("market_data_cache", "close")
+
+
+@pytest.mark.asyncio
+async def test_a_scale_of_the_schema_serves_a_double_that_is_read(migrated: str) -> None:
+    scales = {"market_data_cache.close": 6, "portfolio_snapshots.daily_pnl": 2}
+    found = await inspected(
+        migrated,
+        "ALTER TABLE market_data_cache ALTER close TYPE double precision",
+        "CREATE DOMAIN dollars AS double precision CHECK (VALUE < 1e12)",
+        "ALTER TABLE portfolio_snapshots ALTER daily_pnl TYPE dollars",
+        schema=Schema(scales=scales),
+    )
+
+    assert found.column("market_data_cache", "close").kind is Kind.FLOAT8
+    assert found.scale("market_data_cache", "close") == 6
+    assert problems_of(found) == (
+        (
+            "public.portfolio_snapshots.daily_pnl: is double precision, expected numeric(16,2):"
+            " doubles are read, never written"
+        ),
+    )
 
 
 @pytest.mark.asyncio

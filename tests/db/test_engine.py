@@ -1,10 +1,13 @@
 """Connections: isolation, transactions, and what is left behind on a caller's."""
 
+import traceback
+
 import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from batchcore.db.engine import Database, transaction
+from batchcore.db.migrate import migrate
 from batchcore.errors import ConfigError, DatabaseError
 from support import database
 
@@ -156,6 +159,29 @@ async def test_no_server_is_one_line(tmp_path) -> None:
             pass
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://a@b:port/c", "postgresql://a:secret/d@b/c", "postgresql://a@b:1,c:port/d"],
+)
+async def test_a_port_that_is_none_is_told_without_the_url(url: str) -> None:
+    with pytest.raises(ConfigError, match="no valid port") as caught:
+        async with Database(url).snapshot("read"):
+            pass
+    assert caught.value.option == "database_url"
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_port_of_the_environment_that_is_none_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PGPORT", "port")
+    with pytest.raises(ConfigError, match="no valid port"):
+        async with Database("postgresql://a@b/c").snapshot("read"):
+            pass
+    with pytest.raises(ConfigError, match="no valid port"):
+        await migrate("postgresql://a@b/c")
 
 
 async def test_no_such_database_is_one_line(server) -> None:

@@ -11,7 +11,8 @@ from batchcore.config import Settings
 from batchcore.errors import ConfigError, SnapshotExistsError
 from support import database
 from support.database import Host, Standing
-from support.generate import MONDAY
+from support.generate import MONDAY, Generator
+from support.outcome import random_host, seeded
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
@@ -221,3 +222,50 @@ async def test_a_range_without_a_session_writes_nothing(same_host: str) -> None:
         assert result.nothing_to_do
         assert result.sessions_left_out.tolist() == [D4 + 1, D4 + 2]
     assert set(await database.snapshots(same_host)) == {(P, D0)}
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_replace_from_any_session_on_leaves_no_trace(same_host: str, seed: int) -> None:
+    generator = Generator(seeded(f"replace {seed}").randint, odd=0, edges=False)
+    made = random_host(generator, portfolios=5)
+    await database.fill(same_host, Host(made.portfolios, made.prices))
+    settings = Settings(min_coverage=0.0, today=date_of(MONDAY + 10))
+
+    async def replaced(first: int) -> batchcore.BatchResult:
+        return await batchcore.run_batch(
+            same_host,
+            date_of(first),
+            on_existing="replace",
+            analytics="none",
+            settings=settings,
+        )
+
+    await replaced(MONDAY)
+    undisturbed = await database.snapshots(same_host)
+    equities = await database.equities(same_host)
+    assert len(undisturbed) == 5 * 9
+
+    # the weekend before the baseline, the baseline, sessions between, the last one
+    for first, sessions in ((MONDAY - 2, 9), (MONDAY, 9), (D3, 6), (D4 + 1, 4), (MONDAY + 10, 1)):
+        result = await replaced(first)
+        assert result.rows_written == 5 * sessions
+        assert await database.snapshots(same_host) == undisturbed
+        assert await database.equities(same_host) == equities
+
+
+async def test_replace_from_before_the_baseline_opens_so_that_equities_stand(
+    same_host: str,
+) -> None:
+    plain = host(flows=(ref.Flow(D1, Decimal(7), "CONTRIBUTION"),))
+    bought = ref.Position("AAA", "LONG", Decimal(10), Decimal(14), D3)
+    portfolio = ref.Portfolio("p0", Decimal(1000), (bought,), plain.portfolios[0].flows)
+    await database.fill(same_host, Host((portfolio,), plain.prices))
+    await run(same_host, D2, D4)
+    # bought at the close of D3; the next is 1 higher
+    undisturbed = {D2: 1000, D3: 1000, D4: 1010}
+    assert await equity_by_day(same_host) == undisturbed
+
+    await run(same_host, D0, D0, "replace")
+
+    # opening: 1000 less the flow of D1, which the first row knew nothing of
+    assert await equity_by_day(same_host) == {D0: 993, D1: 1000, **undisturbed}

@@ -393,7 +393,10 @@ async def test_a_host_that_differs_is_left_as_it_is(database: str) -> None:
 
     assert raised.value.problems == (
         "public.positions.exit_price: missing column",
-        "public.market_data_cache.close: is double precision, expected numeric",
+        (
+            "public.market_data_cache.close: is double precision, expected its decimals in"
+            " schema.scales under `market_data_cache.close`"
+        ),
     )
     assert await described(database) == before
     assert VERSION_TABLE not in await relations(database)

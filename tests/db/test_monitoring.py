@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,7 @@ import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import CoverageError
+from batchcore.run import monitor
 from support import database
 from support.generate import MONDAY
 
@@ -158,6 +160,26 @@ async def test_a_run_and_its_phases_are_spans(same_host: str, spans: InMemorySpa
             "batchcore.rows": result.rows_by_phase.get(phase, 0),
             "batchcore.bytes": result.bytes_by_phase.get(phase, 0),
         }
+
+
+async def test_a_phase_lasts_from_its_first_moment_to_its_last(
+    spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter(range(100))
+
+    def tick() -> int:
+        return next(moments)
+
+    monkeypatch.setattr(monitor, "time", SimpleNamespace(perf_counter=tick, time_ns=tick))
+    seen = monitor.Monitor("run")  # at 0
+    with seen.span({}):
+        for _ in range(2):
+            with seen.phase("load"):  # from 1 to 3, and from 5 to 7; of a span from 2 to 8
+                pass
+
+    assert seen.seconds["load"] == 2 + 2
+    span = by_name(spans)["batchcore.load"]
+    assert (span.start_time, span.end_time) == (2, 8)
 
 
 async def test_a_run_that_stops_ends_its_spans(same_host: str, spans: InMemorySpanExporter) -> None:

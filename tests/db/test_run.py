@@ -10,7 +10,16 @@ from batchcore.errors import SnapshotExistsError
 from support import database
 from support.database import Host
 from support.generate import MONDAY, Generator
-from support.outcome import LOOSE, Outcome, assert_left, issues_of, outcome, random_host, seeded
+from support.outcome import (
+    LOOSE,
+    Outcome,
+    assert_left,
+    in_doubles,
+    issues_of,
+    outcome,
+    random_host,
+    seeded,
+)
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
@@ -27,8 +36,18 @@ def sessions(calendar: str, host: Host) -> list[int]:
     return calendars.load(calendar).sessions(MONDAY - 60, MONDAY + 60).tolist()
 
 
-async def check_run(url: str, host: Host, seed: int, schema: Schema) -> Outcome:
-    """Run with everything chosen by ``seed`` and compare; return what was expected."""
+async def check_run(
+    url: str, host: Host, seed: int, schema: Schema, read: Host | None = None
+) -> Outcome:
+    """Run with everything chosen by ``seed`` and compare; return what was expected.
+
+    Args:
+        url: Of tables without rows.
+        host: What they are filled with.
+        seed: Chooses the run.
+        schema: Of the tables.
+        read: What a run reads of it, where the tables do not hold it as it is.
+    """
     random = seeded(f"run {seed}")
     mode, calendar = MODES[seed % 3], CALENDARS[seed // 3 % 3]
     start = MONDAY + random.randint(-4, 8)
@@ -37,6 +56,7 @@ async def check_run(url: str, host: Host, seed: int, schema: Schema) -> Outcome:
     await database.fill(url, host)
     before = await database.snapshots(url)
     equities = await database.equities(url)
+    host = read or host
     expected = outcome(
         host, sessions(calendar, host), start, end, mode, lookback_days=lookback_days
     )
@@ -89,3 +109,12 @@ async def test_run_on_odd_rows_leaves_what_the_reference_says(
 ) -> None:
     generator = Generator(seeded(f"odd {seed}").randint, odd=6)
     await check_run(same_loose_host, random_host(generator, odd=True), seed, LOOSE)
+
+
+@pytest.mark.parametrize("seed", range(27))
+async def test_run_on_doubles_leaves_what_the_reference_says(
+    same_double_host: str, seed: int
+) -> None:
+    generator = Generator(seeded(f"double {seed}").randint, odd=6)
+    host = random_host(generator, odd=True)
+    await check_run(same_double_host, host, seed, LOOSE, in_doubles(host))

@@ -1,6 +1,7 @@
 """Every command on a real server: what it prints, its exit code, and what it leaves behind."""
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -9,12 +10,15 @@ import subprocess
 import sys
 import uuid
 from decimal import Decimal
+from pathlib import Path
 
 import asyncpg
 import pytest
 
 from batchcore.db.migrate import downgrade
+from support import database, foreign
 from support.command import Said, batchcore
+from support.generate import MONDAY
 from support.tables import FILLED, SIZE, digests, query
 
 pytestmark = pytest.mark.db
@@ -136,6 +140,91 @@ def test_legacy_refuses_another_calendar(filled: str) -> None:
     said = run(filled, "--policy", "legacy", "--calendar", "daily")
     assert (said.code, said.out) == (3, "")
     assert "expected XNYS" in said.error()
+
+
+def listed(path: Path, *lines: str) -> str:
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def test_portfolios_of_a_file_are_those_that_run(filled: str, tmp_path: Path) -> None:
+    one, two, three = ids(filled)[:3]
+    lines = ("\ufeff# the first", "", f"  {one.upper()}  # with a word", one, f"{{{two}}}")
+    file = listed(tmp_path / "some", *lines)
+    said = run(filled, "--portfolios-file", file, "--portfolio", three, "--json")
+    assert said.document()["portfolios"]["id"] == [one, two, three]
+    assert snapshots(filled) == 3 * SIZE.sessions
+
+
+def test_portfolios_of_stdin(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = ids(filled)[4]
+    typed = io.TextIOWrapper(io.BytesIO(f"# one\r\n{one}\r\n".encode()))
+    monkeypatch.setattr(sys, "stdin", typed)
+    said = run(filled, "--portfolios-file", "-", "--json")
+    assert said.document()["portfolios"]["id"] == [one]
+
+
+def test_a_file_without_portfolios_is_none_of_them(filled: str, tmp_path: Path) -> None:
+    file = listed(tmp_path / "none", "# nobody today")
+    assert run(filled, "--portfolios-file", file).code == 99
+    assert snapshots(filled) == 0
+
+
+def test_a_fault_of_the_file_of_portfolios_names_file_and_line(filled: str, tmp_path: Path) -> None:
+    file = listed(tmp_path / "some", "# ids", "", ids(filled)[0], "twelve")
+    said = run(filled, "--portfolios-file", file)
+    assert (said.code, said.error()) == (3, f"{file}:4: `twelve` is no UUID")
+    absent = str(tmp_path / "absent")
+    said = run(filled, "--portfolios-file", absent)
+    assert (said.code, said.error()) == (3, f"{absent}: No such file or directory")
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    said = run(filled, "--portfolios-file", str(binary))
+    assert (said.code, said.error()) == (3, f"{binary}: is no UTF-8 text")
+    assert snapshots(filled) == 0
+
+
+def test_a_correction_rewrites_what_it_affects(filled: str) -> None:
+    assert run(filled, "--analytics", "none").code == 0
+    since = ("--changed-since", "2099-01-01T00:00:00Z", "--analytics", "none")
+    url = ("--database-url", filled)
+    idle = batchcore("run", *url, *since)
+    assert (idle.code, idle.out) == (99, "nothing to do: there is no portfolio to run\n")
+    own, day = query(
+        filled,
+        "SELECT portfolio_id::text, max(snapshot_date)::text FROM portfolio_snapshots"
+        " GROUP BY 1 ORDER BY 1 LIMIT 1",
+    )[0]
+    query(
+        filled,
+        "INSERT INTO equity_changes (id, portfolio_id, change_type, amount, change_date,"
+        " created_by_user_id, created_at, updated_at) SELECT gen_random_uuid(), id,"
+        " 'CONTRIBUTION', 100, '2025-06-27', user_id, '2099-01-01Z', '2099-01-01Z'"
+        " FROM portfolios ORDER BY id LIMIT 1",
+    )
+    equity = "SELECT equity_balance FROM portfolios ORDER BY id"
+    before = [row[0] for row in query(filled, equity)]
+
+    planned = batchcore("plan", *url, *since, "--json").document()
+    assert planned["sessions"] == ["2025-06-27", day]
+    assert [row[0] for row in query(filled, equity)] == before
+    done = batchcore("run", *url, *since, "--json").document()
+
+    assert (done["rows_written"], done["portfolios"]["id"]) == (2, [own])
+    assert [row[0] for row in query(filled, equity)] == [before[0] + 100, *before[1:]]
+
+
+@pytest.mark.parametrize(
+    ("since", "what"),
+    [
+        ("2025-06-27T08:00:00", "changed_since 2025-06-27T08:00:00 needs a time zone"),
+        ("yesterday", "`yesterday` is no time stamp, expected YYYY-MM-DDTHH:MM:SS with Z or"),
+    ],
+)
+def test_a_moment_needs_a_form_and_a_time_zone(filled: str, since: str, what: str) -> None:
+    said = batchcore("run", "--database-url", filled, "--changed-since", since)
+    assert said.code == 3
+    assert what in said.error()
 
 
 def test_run_of_one_portfolio_leaves_the_others_alone(filled: str) -> None:
@@ -562,3 +651,87 @@ def test_equities_are_those_of_the_last_session(filled: str) -> None:
     )
     assert len(stored) == SIZE.portfolios
     assert all(row["rolled"] == row["snapshot"] != Decimal(0) for row in stored)
+
+
+# A host's own names.
+
+
+@pytest.fixture
+def ledger(empty: str) -> str:
+    """The URL of a host that differs from docs/schema.md, without anything of batchcore."""
+
+    async def make() -> None:
+        async with database.connected(empty) as connection:
+            for statement in foreign.STATEMENTS:
+                await connection.execute(statement)
+            await foreign.fill(connection, database.plain_host(2, [MONDAY, MONDAY + 1]))
+
+    asyncio.run(make())
+    return empty
+
+
+def test_a_file_names_the_tables_of_a_host(ledger: str, tmp_path: Path) -> None:
+    file = tmp_path / "host.toml"
+    file.write_text(foreign.TOML, encoding="utf-8")
+    common = ("--database-url", ledger, "--schema", str(file))
+    days = ("--start", "2026-01-05", "--end", "2026-01-06")
+
+    check = batchcore("migrate", "--check", *common)
+    assert (check.code, check.err) == (1, "")
+    assert "to do: 0001: marked as done, the tables are the host's" in check.out
+    assert batchcore("migrate", *common).code == 0
+    plan = batchcore("plan", *common, *days, "--json")
+    assert (plan.code, plan.document()["rows_planned"]) == (0, 4)
+    done = batchcore("run", *common, *days, "--json")
+    assert (done.code, done.document()["rows_written"]) == (0, 4)
+    assert [row[0] for row in query(ledger, "SELECT nav FROM ledger.accounts")] == [1010, 1010]
+    for way in ((), ("--fast",)):
+        checked = batchcore("verify", *common, "--calendar", "daily", *way, "--json").document()
+        assert (checked["rows"], checked["cells_differing"]) == (4, 0)
+        assert checked["cells_checked"] > 0
+    filled = batchcore("generate", *common, "--portfolios", "1")
+    assert filled.code == 3
+    assert "accounts.user_id: missing column (and " in filled.err
+    assert "also: ledger.quotes.Close: is double precision, expected numeric: d" in filled.err
+
+
+def test_generate_fills_the_schema_of_the_file(empty: str, tmp_path: Path) -> None:
+    query(empty, "CREATE SCHEMA books")
+    file = tmp_path / "host.toml"
+    file.write_text('namespace = "books"', encoding="utf-8")
+    common = ("--database-url", empty, "--schema", str(file))
+    assert batchcore("migrate", *common).code == 0
+    size = ("--portfolios", "2", "--symbols", "10", "--sessions", "3")
+    assert batchcore("generate", *common, *size).code == 0
+    assert query(empty, "SELECT count(*) FROM books.portfolios")[0][0] == 2
+    assert batchcore("run", *common, "--end", END, "--json").document()["rows_written"] == 2
+
+
+def test_everything_in_the_way_is_told_at_once(ledger: str, tmp_path: Path) -> None:
+    file = tmp_path / "host.toml"
+    lines = [line for line in foreign.TOML.splitlines() if "= 4" not in line]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    common = ("--database-url", ledger, "--schema", str(file))
+    for command in ("migrate", "run", "plan", "verify"):
+        said = batchcore(command, *common)
+        assert (said.code, said.out) == (3, "")
+        first, *others = said.err.splitlines()
+        assert first.startswith("batchcore: error: ledger.Holdings.units: is double precision,")
+        assert all(line.startswith("batchcore: also: ledger.") for line in others)
+        problems = batchcore(command, *common, "--json").document()["error"]["problems"]
+        told = [line.removeprefix("batchcore: also: ") for line in others]
+        assert first.endswith(f" (and {len(told)} more)")
+        assert problems[1:] == told
+        assert len(problems) >= 5
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "verify", "migrate", "generate"])
+def test_a_file_that_is_no_schema_is_named(command: str, tmp_path: Path) -> None:
+    file = tmp_path / "host.toml"
+    common = ("--database-url", "postgresql://nobody@localhost/none", "--schema", str(file))
+    said = batchcore(command, *common)
+    assert (said.code, said.out) == (3, "")
+    assert said.error() == f"{file}: cannot be read: No such file or directory"
+    file.write_text("[names]", encoding="utf-8")
+    expected = "unknown key `names`, expected namespace, tables, columns or scales"
+    assert batchcore(command, *common).error() == f"{file}: {expected}"

@@ -39,6 +39,12 @@ def test_what_a_run_wrote_is_right(verified: str) -> None:
     assert digests(verified) == before
 
 
+def test_another_policy_is_refused(filled: str) -> None:
+    said = verify(filled, "--policy", "legacy")
+    assert (said.code, said.out) == (3, "")
+    assert "`verify` knows the policy rollforward alone" in said.error()
+
+
 def test_what_differs_is_told(verified: str) -> None:
     (row,) = query(
         verified,

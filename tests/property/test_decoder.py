@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
+import struct
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -16,6 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchcore import _core
+from batchcore import reference as ref
+from batchcore.db.doubles import fitting, smallest
 from batchcore.errors import DecodeError, InputError
 from batchcore.units import State
 from support import build
@@ -274,3 +279,78 @@ def test_a_value_that_cannot_be_written_is_named(state: list[int], match: str) -
     with pytest.raises(InputError, match=match) as caught:
         _core.encode(fields=fields, rows=2, piece_bytes=100)
     assert caught.value.column == "equity"
+
+
+def rounded(value: float, scale: int) -> tuple[State, int | None, bool]:
+    """Return state and mantissa of a double by exact fractions, and whether it lost decimals."""
+    if not math.isfinite(value):
+        return State.NON_FINITE, None, False
+    units = Fraction(value) * 10**scale
+    mantissa = math.floor(abs(units) + Fraction(1, 2)) * (-1 if value < 0 else 1)
+    if not -(2**63) <= mantissa < 2**63:
+        return State.NOT_REPRESENTABLE, None, False
+    lost = abs(units - mantissa) > Fraction(math.ulp(value)) / 2 * 10**scale
+    return State.VALUE, mantissa, lost
+
+
+doubles = st.one_of(
+    st.floats(),
+    # what hosts store: decimals, halves of a unit, and neighbours of both
+    st.decimals(-(10**9), 10**9, places=4).map(float),
+    st.tuples(int32s, st.integers(0, 12)).map(lambda pair: math.ldexp(pair[0], -pair[1])),
+    st.tuples(int32s, st.integers(1, 6)).map(
+        lambda pair: math.nextafter(pair[0] / 10 ** pair[1] / 2, math.inf)
+    ),
+)
+
+
+@given(st.lists(doubles, max_size=20), st.integers(0, 18), st.integers(1, 40))
+def test_doubles_are_rounded_half_away_from_zero(
+    values: list[float], scale: int, piece_bytes: int
+) -> None:
+    rows = [struct.pack(">hid", 1, 8, value) for value in values]
+    data = b"PGCOPY\n\xff\r\n\0" + bytes(8) + b"".join(rows) + b"\xff\xff"
+    decoder = _core.Decoder([("close", "float8", scale)])
+    for at in range(0, len(data), piece_bytes):
+        decoder.push(data[at : at + piece_bytes])
+    mantissas, given_scale, state, lost = decoder.finish()["close"]
+    expected = [rounded(value, scale) for value in values]
+    assert given_scale == scale
+    assert state.tolist() == [why for why, _, _ in expected]
+    assert mantissas.tolist() == [mantissa or 0 for _, mantissa, _ in expected]
+    assert lost == sum(cut for _, _, cut in expected)
+
+
+@given(doubles, st.integers(0, 18))
+def test_the_reference_reads_doubles_alike(value: float, scale: int) -> None:
+    state, mantissa, _ = rounded(value, scale)
+    read = ref.from_double(value, scale)
+    assert read.is_finite() == (state != State.NON_FINITE)
+    if state == State.VALUE:
+        assert read == Decimal(mantissa or 0).scaleb(-scale)
+    elif state == State.NOT_REPRESENTABLE:
+        assert not ref.representable(read, scale)
+
+
+@given(doubles, st.integers(0, 18))
+def test_the_bounds_of_statements_part_doubles_as_they_are_read(value: float, scale: int) -> None:
+    def literal(text: str) -> float:
+        return float(text.removesuffix("::float8").strip("'"))
+
+    state, mantissa, _ = rounded(value, scale)
+    least, most = fitting(scale)
+    assert (literal(least) <= value <= literal(most)) == (state == State.VALUE)
+    if mantissa is not None:
+        assert (value >= literal(smallest(scale))) == (mantissa > 0)
+        assert (value <= -literal(smallest(scale))) == (mantissa < 0)
+
+
+@pytest.mark.parametrize("scale", range(19))
+def test_the_bounds_of_statements_are_the_last_ones(scale: int) -> None:
+    above = float(smallest(scale).removesuffix("::float8").strip("'"))
+    assert rounded(above, scale)[1] == 1
+    assert rounded(math.nextafter(above, 0), scale)[1] == 0
+    for end in fitting(scale):
+        last = float(end.removesuffix("::float8").strip("'"))
+        assert rounded(last, scale)[0] == State.VALUE
+        assert rounded(math.nextafter(last, last * 2), scale)[0] == State.NOT_REPRESENTABLE

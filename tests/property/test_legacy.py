@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from batchcore.frames import Days, Decimals, Text
 from support import legacy_frames
+from support.generate import MONDAY
 from support.generate_legacy import LegacyGenerator
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ def test_neither_order_of_rows_nor_threads_show() -> None:
     made = LegacyGenerator.seeded("many").legacy_run()
     generator = LegacyGenerator.seeded("portfolios")
     portfolios = tuple(generator.own_portfolio(f"p{n}", huge=n % 20 == 0) for n in range(300))
-    run = replace(made, portfolios=portfolios, today=made.days[-1])
+    days = tuple(MONDAY + number for number in range(5))
+    run = replace(made, portfolios=portfolios, days=days, today=days[-1])
     expected = compared(legacy_frames.by_core(run))
     assert sum(len(rows) for rows, *_ in expected) >= 300
     order = np.random.default_rng(1)

@@ -34,8 +34,9 @@ class Said:
         return json.loads(self.out)
 
     def error(self) -> str:
-        """Return the one line that an error is."""
-        (line,) = self.err.splitlines()
+        """Return the line of an error; each further problem has a line of its own."""
+        line, *others = self.err.splitlines()
+        assert all(other.startswith("batchcore: also: ") for other in others), self.err
         start = "batchcore: error: "
         assert line.startswith(start), line
         return line.removeprefix(start)

@@ -1,6 +1,8 @@
 """Settings and names: checked when made, frozen, hashable, and the same in another process."""
 
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +70,84 @@ def test_a_setting_out_of_its_range_is_named(option: str, value: float) -> None:
 def test_a_name_that_is_not_of_the_schema_is_refused(names: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Schema(**names)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "schema.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_file_names_what_a_schema_does(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """
+        namespace = "ledger"
+        [tables]
+        positions = "holdings"
+        [columns]
+        positions.entry_price = "cost_basis_per_share"
+        "positions.quantity" = "Units Held"
+        [columns.market_data_cache]
+        close = "last"
+        [scales]
+        market_data_cache.close = 6
+        "positions.quantity" = 4
+        """,
+    )
+    assert Schema.from_toml(path) == Schema(
+        namespace="ledger",
+        tables={"positions": "holdings"},
+        columns={
+            "positions.entry_price": "cost_basis_per_share",
+            "positions.quantity": "Units Held",
+            "market_data_cache.close": "last",
+        },
+        scales={"market_data_cache.close": 6, "positions.quantity": 4},
+    )
+    assert Schema.from_toml(str(written(tmp_path, ""))) == Schema()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("names = 1", "unknown key `names`, expected namespace, tables, columns or scales"),
+        ("namespace = 1", "`namespace` is 1, expected text"),
+        ('namespace = ""', "`namespace` is empty"),
+        ("tables = 'x'", "`tables` is 'x', expected a table"),
+        ("[tables]\npositions = 1", "`tables.positions` is 1, expected text"),
+        ("[tables]\npositions = ''", "`tables.positions` is empty"),
+        ("[tables]\nprices = 'x'", "unknown table `prices`"),
+        ("columns = []", "`columns` is [], expected a table"),
+        ("[columns]\npositions = 'x'", "expected `table.column`, was `positions`"),
+        ("[columns]\npositions.quantity = 4", "`columns.positions.quantity` is 4, expected text"),
+        ("[columns.positions]\nquantity = ''", "`columns.positions.quantity` is empty"),
+        ("[scales]\npositions.quantity = '4'", "`scales.positions.quantity` is '4', expected a"),
+        ("[scales]\npositions.quantity = 4.0", "`scales.positions.quantity` is 4.0, expected a"),
+        ("[scales]\npositions.quantity = true", "`scales.positions.quantity` is True, expected"),
+        ("[scales]\npositions.quantity = 19", "`positions.quantity` is 19, expected 0 to 18"),
+        (
+            "[columns]\npositions.quantity = 'a'\n'positions.quantity' = 'b'",
+            "`columns.positions.quantity` is there twice",
+        ),
+        ("[scales\n", "is no TOML: "),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named_with_it(tmp_path: Path, text: str, message: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError, match=f"^{re.escape(f'{path}: ')}") as error:
+        Schema.from_toml(path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert error.value.option == "schema"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml: cannot be read: No such file"):
+        Schema.from_toml(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        Schema.from_toml(tmp_path)
+    odd = tmp_path / "odd.toml"
+    odd.write_bytes(b"namespace = '\xff'")
+    with pytest.raises(ConfigError, match=r"odd\.toml: is no UTF-8 text"):
+        Schema.from_toml(odd)

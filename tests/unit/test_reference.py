@@ -143,3 +143,26 @@ def test_context_of_the_caller_plays_no_part() -> None:
         assert [texts(result) for result in results(case)] == [
             [str(row) for row in expected.rows] for expected in case.expected
         ]
+
+
+@pytest.mark.parametrize(
+    ("value", "scale", "read"),
+    [
+        (187.42, 4, "187.4200"),
+        (0.1, 18, "0.100000000000000006"),  # 0.1000000000000000055511151231257827...
+        (0.03125, 4, "0.0313"),  # 2^-5: a tie, away from zero
+        (-0.03125, 4, "-0.0313"),
+        (2.675, 2, "2.67"),  # 2.67499999999999982236431605997495353221893310546875
+        (0.00005, 4, "0.0001"),  # 0.0000500000000000000023960868011929647991564706899225711...
+        (-0.0, 4, "0.0000"),
+        (1e-300, 4, "0.0000"),
+        (2.0**53 - 0.5, 1, "9007199254740992"),  # no double lies between
+        (1e30, 4, "1000000000000000019884624838656"),
+        (float("-inf"), 4, "-Infinity"),
+        (float("nan"), 4, "NaN"),
+    ],
+)
+def test_a_double_is_its_exact_value_rounded_half_away_from_zero(
+    value: float, scale: int, read: str
+) -> None:
+    assert str(ref.from_double(value, scale)) == read

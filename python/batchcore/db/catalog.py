@@ -40,6 +40,7 @@ class Kind(enum.StrEnum):
     UUID = "uuid"
     DATE = "date"
     NUMERIC = "numeric"
+    FLOAT8 = "float8"
     TEXT = "text"
     BOOL = "bool"
     INT2 = "int2"
@@ -52,7 +53,10 @@ class Kind(enum.StrEnum):
 
 
 Needs = Mapping[str, Mapping[str, Kind]]
-"""Tables and columns by the names of docs/schema.md, with the type of each."""
+"""Tables and columns by the names of docs/schema.md, with the type of each.
+
+A `NUMERIC` that is only read may be a `FLOAT8` as well.
+"""
 
 REQUIRED: Final[Needs] = MappingProxyType(
     {
@@ -249,6 +253,7 @@ _KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "uuid": Kind.UUID,
         "date": Kind.DATE,
         "numeric": Kind.NUMERIC,
+        "float8": Kind.FLOAT8,
         "text": Kind.TEXT,
         "varchar": Kind.TEXT,
         "bpchar": Kind.TEXT,
@@ -347,14 +352,16 @@ class Catalog:
     def scale(self, table: str, column: str) -> int:
         """Return the decimals that ``table.column`` of docs/schema.md is read with.
 
-        A declared scale counts before one of `Schema.scales`; a negative one is read as 0.
+        A declared scale counts before one of `Schema.scales`; a negative one is read as 0. A
+        double declares none.
 
         Raises:
             SchemaError: it is not there, or has neither.
         """
-        scale = self._scale(table, column, self.column(table, column))
+        found = self.column(table, column)
+        scale = self._scale(table, column, found)
         if scale is None:
-            problem = _without_scale(self.schema, table, column)
+            problem = _without_scale(self.schema, table, column, found)
             raise SchemaError(problem, (problem,))
         return scale
 
@@ -583,7 +590,7 @@ def _misfit(catalog: Catalog, table: str, column: str, kind: Kind) -> str:
     found = catalog._find(table, column)  # noqa: SLF001  # one module
     if found is None:
         return f"{label}: missing column"
-    if found.kind is not kind:
+    if found.kind is not kind and not (kind is Kind.NUMERIC and found.kind is Kind.FLOAT8):
         return f"{label}: is {found.declared}, expected {_WANTED.get(kind, kind)}"
     return ""
 
@@ -591,7 +598,7 @@ def _misfit(catalog: Catalog, table: str, column: str, kind: Kind) -> str:
 def _scale_problems(catalog: Catalog, table: str, column: str, found: ColumnType) -> Iterator[str]:
     scale = catalog._scale(table, column, found)  # noqa: SLF001  # one module
     if scale is None:
-        yield _without_scale(catalog.schema, table, column)
+        yield _without_scale(catalog.schema, table, column, found)
     elif scale > MAX_SCALE:
         label = _label(catalog.schema, table, column)
         yield f"{label}: is {found.declared}, expected at most {MAX_SCALE} decimals"
@@ -602,12 +609,16 @@ def _numeric_problems(
 ) -> Iterator[str]:
     label = _label(catalog.schema, table, column)
     scale = catalog._scale(table, column, found)  # noqa: SLF001  # one module
-    yield from _scale_problems(catalog, table, column, found)
     if column not in _WRITTEN.get(table, ()):
+        yield from _scale_problems(catalog, table, column, found)
         return
     digits, decimals = _MONEY_DIGITS, CENTS
     if column == "daily_return":
         digits, decimals = _RETURN_DIGITS, RETURN_SCALE
+    if found.kind is Kind.FLOAT8:
+        yield not_written(label, f"numeric({digits + decimals},{decimals})")
+        return
+    yield from _scale_problems(catalog, table, column, found)
     if found.precision is None or found.scale is None:
         if scale is not None and scale < decimals:
             yield f"{label}: schema.scales says {scale} decimals, expected {decimals} or more"
@@ -643,10 +654,18 @@ def _unfilled(catalog: Catalog, table: str, columns: Collection[str]) -> Iterato
             )
 
 
-def _without_scale(schema: Schema, table: str, column: str) -> str:
+def not_written(label: str, expected: str) -> str:
+    """Return what to say of a double that would have to be written."""
+    return f"{label}: is double precision, expected {expected}: doubles are read, never written"
+
+
+def _without_scale(schema: Schema, table: str, column: str, found: ColumnType) -> str:
+    declared = "numeric without a declared scale"
+    if found.kind is Kind.FLOAT8:
+        declared = found.declared
     return (
-        f"{_label(schema, table, column)}: is numeric without a declared scale, "
-        f"expected one in schema.scales under `{table}.{column}`"
+        f"{_label(schema, table, column)}: is {declared}, "
+        f"expected its decimals in schema.scales under `{table}.{column}`"
     )
 
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
@@ -52,6 +52,7 @@ class Session:
         phase: The phase that statements are counted under.
         isolation: Level of the transaction, as PostgreSQL writes it.
         bytes: How many bytes of COPY each phase has received and sent.
+        rounded: ``table.column`` -> how many doubles lost decimals when they were read.
     """
 
     def __init__(
@@ -60,11 +61,13 @@ class Session:
         statements: Counter[str],
         phase: str,
         traffic: Counter[str] | None = None,
+        rounded: Counter[str] | None = None,
     ) -> None:
         self.raw = raw
         self.statements = statements
         self.phase = phase
         self.bytes: Counter[str] = Counter() if traffic is None else traffic
+        self.rounded: Counter[str] = Counter() if rounded is None else rounded
         self.isolation = ""
 
     @property
@@ -140,6 +143,7 @@ class Database:
     Attributes:
         statements: How many statements each phase has caused, over all connections.
         bytes: How many bytes of COPY each phase has received and sent.
+        rounded: ``table.column`` -> how many doubles lost decimals when they were read.
         owns: Whether connections are of its own, which work outside the caller's transaction.
     """
 
@@ -160,6 +164,7 @@ class Database:
         """
         self.statements = Counter() if statements is None else statements
         self.bytes: Counter[str] = Counter()
+        self.rounded: Counter[str] = Counter()
         self._most: int | None = None
         self._lend: Lend | None = None
         self._savepoint = borrowed.savepoints(database) if borrow else None
@@ -281,7 +286,7 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def _logged(self, raw: asyncpg.Connection, phase: str) -> AsyncIterator[Session]:
-        session = Session(raw, self.statements, phase, self.bytes)
+        session = Session(raw, self.statements, phase, self.bytes, self.rounded)
         raw.add_query_logger(session.log)
         try:
             yield session
@@ -350,13 +355,32 @@ def driver_url(url: str) -> str:
     return f"postgresql://{rest}"
 
 
+async def connected(url: str, **options: Any) -> asyncpg.Connection:  # noqa: ANN401  # asyncpg's
+    """Return a connection to a URL of `driver_url`.
+
+    Raises:
+        ConfigError: asyncpg cannot read a part of the URL or of the PG* variables.
+    """
+    try:
+        return await asyncpg.connect(url, **options)
+    except asyncpg.exceptions.ClientConfigurationError:
+        raise
+    except ValueError:
+        # Said without the text: with a `/` in the password, a part of it is taken for the port.
+        raise ConfigError(
+            "the database URL has no valid port: special characters of a password are to be "
+            "written as %XX",
+            "database_url",
+        ) from None
+
+
 def _from_url(url: str) -> Lend:
     url = driver_url(url)
 
     @contextlib.asynccontextmanager
     async def lend(_count: Callable[[str], None]) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
-            raw = await asyncpg.connect(url, statement_cache_size=0)
+            raw = await connected(url, statement_cache_size=0)
         try:
             yield raw
         finally:

@@ -106,8 +106,8 @@ def check_tables(catalog: Catalog, *, writes: bool = True) -> LegacyTables:
     except SchemaError as error:
         problems |= dict.fromkeys(error.problems)
     cleared = tuple(column for column in OTHERS if _has(catalog, column))
-    if writes:
-        problems |= dict.fromkeys(unwritable(catalog, SNAPSHOTS, WRITTEN, nullable=WRITTEN))
+    found = unwritable(catalog, SNAPSHOTS, own, nullable=WRITTEN, writes=writes)
+    problems |= dict.fromkeys(found)
     if problems:
         raise schema_error(tuple(problems))
     return LegacyTables(weights is Kind.JSONB, cleared)

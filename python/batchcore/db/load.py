@@ -105,6 +105,8 @@ class Existing:
 async def load(session: Session, query: Query) -> dict[str, Any]:
     """Return the columns of a query by name: `Decimals`, `Days`, `Text`, or an array.
 
+    Doubles that lose decimals are counted in the session.
+
     Raises:
         DatabaseError: the server refused the query.
         DecodeError: its bytes are not what the query announces; it names query, column and row.
@@ -117,11 +119,18 @@ async def load(session: Session, query: Query) -> dict[str, Any]:
     except DecodeError as error:
         message = f"query `{query.name}`: {error}"
         raise DecodeError(message, query.name, error.column, error.row) from error
-    return {column.name: _column(column.kind, parts[column.name]) for column in query.columns}
+    columns = {}
+    for column in query.columns:
+        part = parts[column.name]
+        if column.kind == Kind.FLOAT8:
+            *part, lost = part
+            session.rounded[column.source] += lost
+        columns[column.name] = _column(column.kind, part)
+    return columns
 
 
 def _column(kind: Kind, parts: Any) -> Any:  # noqa: ANN401  # one of four column types
-    if kind == Kind.NUMERIC:
+    if kind in {Kind.NUMERIC, Kind.FLOAT8}:
         return Decimals(*parts)
     if kind == Kind.DATE:
         return Days(*parts)

@@ -186,8 +186,8 @@ async def load_plainly(session: Session, query: Query) -> dict[str, Any]:
 
 def _plain(kind: Kind, scale: int, values: Sequence[Any]) -> Any:  # noqa: ANN401  # as `load`
     match kind:
-        case Kind.NUMERIC:
-            return as_decimals(values, scale)
+        case Kind.NUMERIC | Kind.FLOAT8:
+            return as_decimals([_rounded(value, scale) for value in values], scale)
         case Kind.DATE:
             state = [State.NULL if value is None else State.VALUE for value in values]
             days = [0 if value is None else day_of(value) for value in values]
@@ -201,6 +201,10 @@ def _plain(kind: Kind, scale: int, values: Sequence[Any]) -> Any:  # noqa: ANN40
             return np.array(values, dtype=np.uint8)
         case _:
             return np.array(values, dtype=np.int64)
+
+
+def _rounded(value: Decimal | float | None, scale: int) -> Decimal | None:
+    return ref.from_double(value, scale) if isinstance(value, float) else value
 
 
 def as_decimals(values: Sequence[Decimal | None], scale: int) -> Decimals:

@@ -10,8 +10,6 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
-
 from batchcore.config import Schema
 from batchcore.db.catalog import (
     VERSION_TABLE,
@@ -21,13 +19,14 @@ from batchcore.db.catalog import (
     revision_sql,
     schema_error,
 )
-from batchcore.db.engine import driver_errors, driver_url
+from batchcore.db.engine import connected, driver_errors, driver_url
 from batchcore.db.sql import quote_literal, table_name
 from batchcore.errors import ConfigError, LeaseHeldError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    import asyncpg
     from alembic.config import Config
     from alembic.script import ScriptDirectory
     from sqlalchemy import Connection
@@ -228,7 +227,7 @@ async def connect(database: str | AsyncEngine) -> AsyncIterator[AsyncConnection]
     url = driver_url(database)
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(url),
+        async_creator=lambda: connected(url),
         poolclass=NullPool,
     )
     try:

@@ -16,6 +16,7 @@ import numpy as np
 
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.catalog import Catalog, Kind
+from batchcore.db.doubles import fitting, smallest
 from batchcore.db.sql import column_name, quote_literal, table_name
 from batchcore.units import MAX_SCALE
 
@@ -37,12 +38,14 @@ class Column:
     Attributes:
         name: Its name in the frame.
         kind: How its bytes are read.
-        scale: Decimals of a NUMERIC.
+        scale: Decimals of a NUMERIC, and those that a FLOAT8 is rounded to.
+        source: ``table.column`` of docs/schema.md that a FLOAT8 is read from.
     """
 
     name: str
     kind: Kind
     scale: int = 0
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,11 @@ class Queries:
         return column_name(self._schema, table, column)
 
     def _decimal(self, name: str, table: str, column: str) -> Column:
-        return Column(name, Kind.NUMERIC, self._catalog.scale(table, column))
+        kind = Kind.FLOAT8 if self._is_double(table, column) else Kind.NUMERIC
+        return Column(name, kind, self._catalog.scale(table, column), f"{table}.{column}")
+
+    def _is_double(self, table: str, column: str) -> bool:
+        return self._catalog.column(table, column).kind is Kind.FLOAT8
 
     def portfolios(
         self,
@@ -339,20 +346,22 @@ class Queries:
         """Return the distinct symbols of the positions of the run, as spelt."""
         symbol = self._name("positions", "symbol")
         portfolio = self._name("positions", "portfolio_id")
-        if selection.ids is None:
-            alive = (
-                f"{portfolio} IN (SELECT {self._name('portfolios', 'id')} FROM"  # noqa: S608
-                f" {self._table('portfolios')} WHERE"
-                f" {self._name('portfolios', 'deleted_at')} IS NULL)"
-            )
-        else:
-            alive = selection.condition(portfolio)
         sql = (
             f"SELECT DISTINCT {symbol} FROM {self._table('positions')}"  # noqa: S608
             f" WHERE {self._name('positions', 'deleted_at')} IS NULL"
-            f" AND {symbol} IS NOT NULL AND {symbol} <> '' AND {alive}"
+            f" AND {symbol} IS NOT NULL AND {symbol} <> '' AND {self.alive(selection, portfolio)}"
         )
         return Query("symbols", sql, (Column("symbol", Kind.TEXT),))
+
+    def alive(self, selection: Selection, portfolio: str) -> str:
+        """Return the condition that ``portfolio`` is selected; of `all`, not soft-deleted."""
+        if selection.ids is not None:
+            return selection.condition(portfolio)
+        return (
+            f"{portfolio} IN (SELECT {self._name('portfolios', 'id')} FROM"  # noqa: S608
+            f" {self._table('portfolios')} WHERE"
+            f" {self._name('portfolios', 'deleted_at')} IS NULL)"
+        )
 
     def prices(self, spellings: Iterable[str], first: int, last: int) -> Query:
         """Return every finite close of these spellings in a window."""
@@ -402,7 +411,8 @@ class Queries:
             f" AND {self._valid_close()} ORDER BY {day} DESC LIMIT 1) UNION ALL"
             f" SELECT * FROM (SELECT {day}, {close} FROM {prices}"
             f" WHERE {symbol} = wanted.symbol AND {before} AND {self._finite(close)}"
-            f" ORDER BY {day} DESC LIMIT 1) AS newest(day, close) WHERE newest.close <= 0"
+            f" ORDER BY {day} DESC LIMIT 1) AS newest(day, close)"
+            f" WHERE NOT ({self._above_zero('market_data_cache', 'close', 'newest.close')})"
             f") AS earlier(day, close) UNION ALL"
             f" SELECT {symbol}, {day}, {close} FROM {prices} WHERE {symbol} = ANY(ARRAY("
             f"SELECT wanted.symbol FROM wanted"
@@ -448,18 +458,37 @@ class Queries:
 
     @staticmethod
     def _finite(value: str) -> str:
-        # NaN sorts above Infinity, so the two comparisons leave it out.
+        # NaN sorts above Infinity, of numeric and of double, so the two comparisons leave it out.
         return f"{value} < {_INFINITY} AND {value} > '-Infinity'::numeric"
 
     def _valid_close(self) -> str:
         """Return the condition that a close is valid (S2)."""
         _, _, close = self._price_names()
-        return f"{close} > 0 AND {self._readable('market_data_cache', 'close')}"
+        above = self._above_zero("market_data_cache", "close", close)
+        return f"{above} AND {self._readable('market_data_cache', 'close')}"
+
+    def _above_zero(self, table: str, column: str, name: str) -> str:
+        """Return the condition that a value is above 0, a double once it is rounded.
+
+        ``> 0`` stays in it, so that an index with that condition serves.
+        """
+        if not self._is_double(table, column):
+            return f"{name} > 0"
+        return f"{name} > 0 AND {name} >= {smallest(self._catalog.scale(table, column))}"
+
+    def _below_zero(self, table: str, column: str, name: str) -> str:
+        """Return the condition that a value is below 0, a double once it is rounded."""
+        if not self._is_double(table, column):
+            return f"{name} < 0"
+        return f"{name} <= -{smallest(self._catalog.scale(table, column))}"
 
     def _readable(self, table: str, column: str, alias: str = "") -> str:
-        """Return the condition that a NUMERIC is finite and representable (S3)."""
+        """Return the condition that a value is finite and representable (S3)."""
         name = f"{alias}{self._name(table, column)}"
         found = self._catalog.column(table, column)
+        if found.kind is Kind.FLOAT8:
+            least, most = fitting(self._catalog.scale(table, column))
+            return f"{name} BETWEEN {least} AND {most}"
         digits = None if found.precision is None else found.precision - min(found.scale or 0, 0)
         if digits is not None and digits <= MAX_SCALE:
             return self._finite(name)  # so many digits fit 64 bits
@@ -517,8 +546,12 @@ class Queries:
         }
         kind = f"{names['position_type']}::text"
         expiry = f"CASE WHEN {kind} IN ('LC', 'LP', 'SC', 'SP') THEN {names['expiration_date']} END"
+        above, below = (
+            condition("positions", "quantity", names["quantity"])
+            for condition in (self._above_zero, self._below_zero)
+        )
         left = (
-            f"CASE WHEN {names['quantity']} <> 0"
+            f"CASE WHEN {above} OR {below}"
             f" THEN COALESCE({names['exit_date']}, {expiry}, 'infinity') END"
         )
         sql = (
@@ -531,7 +564,8 @@ class Queries:
             f" AND {kind} IN ('LC', 'LP', 'SC', 'SP', 'LONG', 'SHORT')"
             f" AND {self._readable('positions', 'quantity', 'p.')}"
             f" AND {self._readable('positions', 'entry_price', 'p.')}"
-            f" AND {names['entry_price']} >= 0 AND isfinite({names['entry_date']})"
+            f" AND NOT ({self._below_zero('positions', 'entry_price', names['entry_price'])})"
+            f" AND isfinite({names['entry_date']})"
             f" AND isfinite({names['exit_date']}) IS NOT FALSE"
             f" AND isfinite({expiry}) IS NOT FALSE"
             f" AND ({names['exit_date']} IS NULL"
@@ -562,7 +596,7 @@ class Queries:
         position, day, quantity = (self._name(table, name) for name in names)
         return (
             f"SELECT {position}, max({day}) FROM {self._table(table)}"  # noqa: S608
-            f" WHERE isfinite({day}) AND {quantity} > 0"
+            f" WHERE isfinite({day}) AND {self._above_zero(table, 'quantity_closed', quantity)}"
             f" AND {self._readable(table, 'quantity_closed')} GROUP BY {position}"
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from batchcore import reference as ref
@@ -111,6 +112,7 @@ class Reader:
             ids: Which, in the order of the result.
         """
         events = await self._events(ids)
+        value = partial(self._decimal, "positions")
         positions: dict[UUID, list[ref.Position]] = defaultdict(list)
         for row in await self._rows(
             "positions",
@@ -125,14 +127,14 @@ class Reader:
                 ref.Position(
                     symbol=row["symbol"],
                     position_type=row["position_type"],
-                    quantity=row["quantity"],
-                    entry_price=row["entry_price"],
+                    quantity=value(row, "quantity"),
+                    entry_price=value(row, "entry_price"),
                     entry_day=row["entry_date"],
-                    exit_price=row["exit_price"],
+                    exit_price=value(row, "exit_price"),
                     exit_day=row["exit_date"],
                     expiration_day=row["expiration_date"],
                     investment_class=row["investment_class"],
-                    market_value=row["market_value"],
+                    market_value=value(row, "market_value"),
                     events=tuple(events[row["id"]]),
                 )
             )
@@ -141,7 +143,8 @@ class Reader:
             for row in await self._rows(
                 "equity_changes", ("portfolio_id", "amount", "change_type"), ("change_date",), ids
             ):
-                flow = ref.Flow(row["change_date"], row["amount"], row["change_type"])
+                amount = self._decimal("equity_changes", row, "amount")
+                flow = ref.Flow(row["change_date"], amount, row["change_type"])
                 flows[row["portfolio_id"]].append(flow)
         return [
             ref.Portfolio(str(one), opening[one], tuple(positions[one]), tuple(flows[one]))
@@ -163,7 +166,10 @@ class Reader:
             f" (SELECT {position} FROM {self._table('positions')} WHERE {portfolio} = ANY($1))"
         )
         for row in await self._fetch(query, ids):
-            event = ref.Event(row["trade_date"], row["quantity_closed"], row["realized_pnl"])
+            quantity, realized = (
+                self._decimal(table, row, column) for column in ("quantity_closed", "realized_pnl")
+            )
+            event = ref.Event(row["trade_date"], quantity, realized)
             events[row["position_id"]].append(event)
         return events
 
@@ -183,11 +189,13 @@ class Reader:
         )
         spelt = [row["symbol"] for row in known if ref.normalized(row["symbol"]) in wanted]
         closes = await self._fetch(
-            f"SELECT {symbol}, {_day(self._name(table, 'date'))}, {close}"  # noqa: S608  # quoted
+            f"SELECT {symbol} AS symbol, {_day(self._name(table, 'date'))} AS day,"  # noqa: S608
+            f" {close} AS close"  # quoted
             f" FROM {self._table(table)} WHERE {symbol} = ANY($1)",
             spelt,
         )
-        return ref.market(((row[0], row[1], row[2]) for row in closes), self.scales)
+        prices = ((row["symbol"], row["day"], self._decimal(table, row, "close")) for row in closes)
+        return ref.market(prices, self.scales)
 
     async def snapshots(self, ids: Sequence[UUID]) -> dict[UUID, list[StoredRow]]:
         """Return the snapshots of each portfolio, by day."""
@@ -273,6 +281,13 @@ class Reader:
         with driver_errors():
             rows: list[asyncpg.Record] = await self._raw.fetch(query, *arguments)
         return rows
+
+    def _decimal(self, table: str, row: asyncpg.Record, column: str) -> Decimal | None:
+        """Return a cell that a rule reads; a double is rounded as it says."""
+        value: Decimal | float | None = row[column]
+        if isinstance(value, float):
+            return ref.from_double(value, self._catalog.scale(table, column))
+        return value
 
     def _table(self, table: str) -> str:
         return table_name(self._schema, table)

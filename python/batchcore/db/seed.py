@@ -6,15 +6,25 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore import _core
 from batchcore.config import Schema
-from batchcore.db.catalog import OPTIONAL, REQUIRED, check_revision, inspect
+from batchcore.db.catalog import (
+    OPTIONAL,
+    REQUIRED,
+    Kind,
+    check_revision,
+    inspect,
+    not_written,
+    schema_error,
+)
 from batchcore.db.engine import Database, driver_errors, transaction
 from batchcore.db.fields import field_of
 from batchcore.db.sql import table_name
 from batchcore.errors import ConfigError
+from batchcore.frames import Decimals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.frames import Table
 
@@ -52,16 +62,18 @@ async def fill(
 
     Raises:
         ConfigError: a table, or `portfolio_snapshots`, is not empty; nothing was written.
-        SchemaError: the database was not migrated; nothing was written.
+        SchemaError: the database was not migrated, or a table does not fit; nothing was written.
         DatabaseError: the database refused or went away; nothing was written.
     """
     schema = schema or Schema()
     rows = 0
     async with Database(db).writing("fill") as session:
         with driver_errors():
-            await check_revision(session.raw, await inspect(session.raw, schema))
+            catalog = await inspect(session.raw, schema)
+            await check_revision(session.raw, catalog)
         async with transaction(session):
             tables = [table for table in tables if await _is_there(session, schema, table.name)]
+            _refuse_misfits(catalog, tables)
             await _refuse_rows(session, schema, [*(table.name for table in tables), RESULTS])
             for done, table in enumerate(tables):
                 if progress is not None:
@@ -81,6 +93,29 @@ async def _is_there(session: Session, schema: Schema, table: str) -> bool:
             "SELECT to_regclass($1) IS NOT NULL", table_name(schema, table)
         )
     return found
+
+
+def _refuse_misfits(catalog: Catalog, tables: Sequence[Table]) -> None:
+    """Refuse tables of a host that lack a column, or hold a double where a decimal goes."""
+    problems = tuple(
+        problem
+        for table in tables
+        for name, column in table.columns.items()
+        if (problem := _misfit(catalog, table.name, name, column))
+    )
+    if problems:
+        raise schema_error(problems)
+
+
+def _misfit(catalog: Catalog, table: str, name: str, column: object) -> str:
+    schema = catalog.schema
+    label = f"{schema.namespace}.{schema.table(table)}.{schema.column(table, name)}"
+    found = catalog.columns.get(table, {}).get(schema.column(table, name))
+    if found is None:
+        return f"{label}: missing column"
+    if isinstance(column, Decimals) and found.kind is Kind.FLOAT8:
+        return not_written(label, "numeric")
+    return ""
 
 
 async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> None:

@@ -34,6 +34,7 @@ RETURN_LIMIT: Final = Decimal(100)
 ZERO: Final = Decimal(0)
 EXACT: Final = Context(prec=60, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
 
+_WHOLE_DOUBLES: Final = 2**53
 _T = TypeVar("_T")
 
 
@@ -73,6 +74,20 @@ def normalized(text: str) -> str:
 def upper(text: str) -> str:
     """Return `text` with the letters a to z in upper case, and no other letter changed."""
     return text.encode().upper().decode()
+
+
+def from_double(value: float, scale: int) -> Decimal:
+    """Return a double as its column is read: its exact value, half away from zero at `scale`.
+
+    NaN and the infinities stay what they are. A double of 2^53 and more has no decimals.
+
+    Source:
+        Words and rounding.
+    """
+    exact = Decimal(value)
+    if not exact.is_finite() or abs(exact) >= _WHOLE_DOUBLES:
+        return exact
+    return rounded(exact, scale)
 
 
 def representable(value: Decimal, scale: int) -> bool:

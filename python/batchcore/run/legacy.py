@@ -56,7 +56,7 @@ PREVIOUS_CLOSE_DAYS: Final = 10
 """How many calendar days before a session its previous close may be (L12)."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class LegacyPlan(Plan):
     """A plan whose portfolios pass over the sessions that have a complete row.
 
@@ -162,7 +162,7 @@ class LegacyPreparation(Preparation):
         idle = portfolios.deleted  # skipped (L1), as those are whose rows all stand (L3)
         if days.start is not None:
             idle = idle | (stands >= len(self._sessions()))
-        last_day[idle] = np.iinfo(np.int32).min
+        last_day[idle] = plans.NEVER
         busy = first_day <= last_day
         sessions = np.zeros(0, dtype=np.int32)
         if busy.any():
@@ -184,6 +184,7 @@ class LegacyPreparation(Preparation):
             deleted=portfolios.deleted,
             price_first=int(sessions[0]) if len(sessions) else 0,
             price_last=int(sessions[-1]) if len(sessions) else 0,
+            is_whole=self.request.wanted is None,
             stands=stands,
         )
 

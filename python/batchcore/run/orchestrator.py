@@ -66,6 +66,7 @@ async def run_batch(
     calendar: str = "XNYS",
     on_existing: str = "skip",
     missing: bool = False,
+    changed_since: dt.datetime | None = None,
     analytics: str = "portfolio",
     settings: Settings | None = None,
     progress: Progress | None = None,
@@ -90,6 +91,10 @@ async def run_batch(
             (S13).
         missing: Whether to look for holes between snapshots: they are reported as `gap`, and with
             ``on_existing="replace"`` each portfolio is computed anew from its first one on (S13).
+        changed_since: A moment with a time zone. Of each portfolio that prices, positions, events
+            or flows changed for since then, the rows from the first affected session to the
+            latest complete snapshot are computed anew; nothing else is touched (S13). Then
+            ``start_date`` is the first day that may be rewritten, and ``end_date`` is not given.
         analytics: `portfolio`: the analytic columns of each portfolio's last session; `every`: of
             every session; `full`: as `portfolio`, and market values, position and factor tables;
             `none`: those columns are left alone.
@@ -115,6 +120,7 @@ async def run_batch(
         calendar=calendar,
         on_existing=on_existing,
         missing=missing,
+        changed_since=changed_since,
         analytics=analytics,
         settings=settings,
     )
@@ -324,6 +330,7 @@ class Run:
             analytics=self.request.analytics,
             analytics_off=dict(self.prepared.parts.off),
             names=self.prepared.names,
+            rounded={name: count for name, count in sorted(self.database.rounded.items()) if count},
         )
 
 

@@ -26,6 +26,9 @@ ROWS_OF_A_CHUNK: Final = 100_000
 MOST_PORTFOLIOS: Final = 10_000
 LEAST_PORTFOLIOS: Final = 50
 
+NEVER: Final = np.iinfo(np.int32).min
+"""The last day of a portfolio that writes nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
@@ -62,6 +65,7 @@ class Plan:
         deleted: (n,) bool, asked for but soft-deleted: nothing is written.
         price_first: The first day that marks are needed of.
         price_last: The last one.
+        is_whole: Whether these are all portfolios that are not soft-deleted.
     """
 
     id: npt.NDArray[np.uint8]
@@ -75,6 +79,7 @@ class Plan:
     deleted: npt.NDArray[np.bool_]
     price_first: int
     price_last: int
+    is_whole: bool = False
 
     def works(self) -> npt.NDArray[np.bool_]:
         """Return for each portfolio whether there is anything to write."""
@@ -144,6 +149,9 @@ def make_plan(
     days: Range,
     on_existing: str,
     rewrite: Days | None = None,
+    *,
+    only_rewrite: bool = False,
+    is_whole: bool = False,
 ) -> Plan:
     """Return the plan of a run (S5, S13).
 
@@ -155,6 +163,8 @@ def make_plan(
         on_existing: `skip`, `replace` or `error`.
         rewrite: For each portfolio the day from which its rows are computed anew; NULL goes on
             after its latest. None is what ``on_existing`` says.
+        only_rewrite: Whether portfolios end with their latest snapshot, and none goes on.
+        is_whole: Whether these are all portfolios that are not soft-deleted.
 
     Raises:
         SnapshotExistsError: a complete snapshot stands in the range and ``on_existing`` is
@@ -179,11 +189,11 @@ def make_plan(
     first_day[goes_on] = latest_day[goes_on] + 1
     if days.start is not None:
         first_day = np.maximum(first_day, np.int32(days.start))
-    last_day = np.full(count, days.end, dtype=np.int32)
+    last_day = np.full(count, NEVER if only_rewrite else days.end, dtype=np.int32)
     if on_existing != "error":  # later rows stand as they are then
         extended = anew & has_last
-        last_day[extended] = np.maximum(days.end, last.day.values[extended])
-    last_day[portfolios.deleted] = np.iinfo(np.int32).min  # skipped (S1)
+        last_day[extended] = np.maximum(last_day, last.day.values)[extended]
+    last_day[portfolios.deleted] = NEVER  # skipped (S1)
     source, given = has_last & ~anew, np.where(anew, has_before, has_latest)
 
     busy = first_day <= last_day
@@ -226,6 +236,7 @@ def make_plan(
         deleted=portfolios.deleted,
         price_first=0,
         price_last=0,
+        is_whole=is_whole,
     )
     return _with_prices(plan, given, previous_day)
 

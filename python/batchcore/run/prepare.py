@@ -15,12 +15,14 @@ from batchcore.db import load as loads
 from batchcore.db.analytic_queries import AnalyticQueries
 from batchcore.db.analytic_tables import check_parts
 from batchcore.db.catalog import check_revision, inspect
+from batchcore.db.change_queries import ChangeQueries
 from batchcore.db.driver import driver_errors
 from batchcore.db.queries import Boundaries, Selection
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.native import build_market, store_snapshots
 from batchcore.run import plan as plans
 from batchcore.run.analytic_inputs import load_analysis, return_sessions
+from batchcore.run.changes import find_affected
 from batchcore.run.completeness import Completeness, latest_closes, spellings
 from batchcore.run.prices import Window, load_closes
 from batchcore.run.regressions import extra_symbols
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from batchcore.frames import Text
     from batchcore.native import Host, Market, SnapshotStore
     from batchcore.run.analyse import Analysis
+    from batchcore.run.changes import Affected
     from batchcore.run.issues import IssueList
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan, Range
@@ -121,13 +124,17 @@ class Preparation:
             CoverageError: the prices of a session have not arrived (S12).
             SnapshotExistsError: one stands where none may (S13).
         """
-        self.queries = AnalyticQueries(await self._inspect())
+        catalog = await self._inspect()
+        since = self.request.changed_since
+        changes = None if since is None else ChangeQueries(catalog, since)
+        self.queries = AnalyticQueries(catalog)
         await self.reader.enter("load")
         self.calendar = await self._calendar()
         self.days = self._range()
         holes = await self._holes()
-        portfolios = await self._portfolios(holes)
-        plan = self._plan(portfolios, holes)
+        affected = None if changes is None else await self._affected(changes)
+        portfolios = await self._portfolios(holes, affected)
+        plan = self._plan(portfolios, holes, affected)
         self._look_at_currencies(portfolios.currency, plan)
         return Prepared(
             queries=self.queries,
@@ -158,6 +165,8 @@ class Preparation:
 
     def _range(self) -> Range:
         start, end = self.request.start, self.request.end
+        if self.request.changed_since is not None:
+            start = None  # bounds what is rewritten, portfolio by portfolio
         last = self._last_closed() if end is None else calendars.day_of(end)
         first = None if start is None else calendars.day_of(start)
         if first is not None and first > last:
@@ -189,16 +198,35 @@ class Preparation:
         self.monitor.loaded(holes=len(holes.earliest))
         return holes
 
-    async def _portfolios(self, holes: Holes | None) -> Portfolios:
-        wanted = self.request.wanted
+    async def _affected(self, changes: ChangeQueries) -> Affected:
+        """Return what changes of the host affect."""
+        start = self.request.start
+        return await find_affected(
+            self.reader,
+            changes,
+            self.calendar,
+            Selection(self.request.wanted),
+            None if start is None else calendars.day_of(start),
+            self.monitor,
+        )
+
+    async def _portfolios(self, holes: Holes | None, affected: Affected | None) -> Portfolios:
+        wanted, boundary = self.request.wanted, self.days.boundary
         self.selection = Selection(wanted)
+        self.is_whole = wanted is None
         own = None
         if holes is not None and self.request.replaces:
             day = plans.rewrites(holes, self.calendar, self.days)
             has = day.state == State.VALUE
             own = Boundaries(holes.portfolio_id[has], day.values[has])
+        elif affected is not None:
+            own = affected.boundaries()
+            if affected.everyone_from is not None:
+                boundary = affected.everyone_from
+            elif wanted is None:
+                self.selection, self.is_whole = Selection(affected.id), False
         portfolios = await loads.load_portfolios(
-            self.reader, self.queries, self.calendar, self.days.boundary, self.selection, own
+            self.reader, self.queries, self.calendar, boundary, self.selection, own
         )
         self.monitor.loaded(portfolios=len(portfolios))
         if self.request.snapshot_source is not None:
@@ -211,17 +239,28 @@ class Preparation:
             self.issues.add_one("soft_deleted", row, "")
         return portfolios
 
-    def _plan(self, portfolios: Portfolios, holes: Holes | None) -> Plan:
+    def _plan(self, portfolios: Portfolios, holes: Holes | None, affected: Affected | None) -> Plan:
         """Return the plan; holes are filled under `replace`, else reported (S13)."""
         rewrite = None
-        if holes is not None and self.request.replaces:
+        if affected is not None:
+            rewrite = affected.rewritten(portfolios)
+        elif holes is not None and self.request.replaces:
             rewrite = plans.rewritten(portfolios.id, holes, self.calendar, self.days)
         elif holes is not None:
             noticed = plans.noticed_holes(portfolios.id, holes)
             self.issues.add_noticed("gap", noticed, 0, "sessions")
-        return plans.make_plan(
-            portfolios, self.calendar, self.days, self.request.on_existing, rewrite
+        plan = plans.make_plan(
+            portfolios,
+            self.calendar,
+            self.days,
+            self.request.on_existing,
+            rewrite,
+            only_rewrite=affected is not None,
+            is_whole=self.is_whole,
         )
+        if affected is not None:
+            self.selection = Selection(np.ascontiguousarray(plan.id[plan.works()]))
+        return plan
 
     def _look_at_currencies(self, currency: Text, plan: Plan) -> None:
         """Report portfolios of several currencies: prices are taken to be in each's own (S1)."""

@@ -36,6 +36,8 @@ class Request:
         known_calendar: None for `prices`, which only the database knows.
         on_existing: What becomes of complete snapshots in the range (S13).
         missing: Whether to look for holes: they are reported, or under `replace` filled.
+        changed_since: The moment from which on changes of the host are looked for: only rows that
+            they affect are computed anew. None is an ordinary run.
         analytics: What of the analytics is written.
         settings: Everything else.
         price_source: Closes that were loaded before; they count before those stored.
@@ -49,6 +51,7 @@ class Request:
     known_calendar: Calendar | None = None
     on_existing: str = ON_EXISTING[0]
     missing: bool = False
+    changed_since: dt.datetime | None = None
     analytics: str = ANALYTICS[0]
     settings: Settings
     price_source: PriceSource | None = None
@@ -71,6 +74,7 @@ def make_request(
     missing: bool,
     analytics: str,
     settings: Settings | None,
+    changed_since: dt.datetime | None = None,
 ) -> Request:
     """Return the arguments of a run, checked.
 
@@ -88,11 +92,14 @@ def make_request(
             msg = f"{option} is {date!r}, expected a datetime.date"
             raise ConfigError(msg, option)
     if policy == "legacy":
-        _check_legacy(calendar, missing=missing, analytics=analytics)
+        _check_legacy(calendar, changed_since, missing=missing, analytics=analytics)
         analytics = "none"
     if start is not None and end is not None and start > end:
         msg = f"start {start.isoformat()} is after end {end.isoformat()}"
         raise ConfigError(msg, "start")
+    if changed_since is not None:
+        _check_changed_since(changed_since, end, on_existing, missing=missing)
+        on_existing = "replace"
     return Request(
         start=start,
         end=end,
@@ -101,9 +108,38 @@ def make_request(
         known_calendar=None if calendar == calendars.PRICES else calendars.load(calendar),
         on_existing=on_existing,
         missing=missing,
+        changed_since=changed_since,
         analytics=analytics,
         settings=settings or Settings(),
     )
+
+
+def _check_changed_since(
+    since: dt.datetime, end: dt.date | None, on_existing: str, *, missing: bool
+) -> None:
+    if not isinstance(since, dt.datetime):
+        msg = f"changed_since is {since!r}, expected a datetime.datetime"
+    elif since.utcoffset() is None:
+        msg = f"changed_since {since.isoformat()} needs a time zone"
+    elif not _has_utc(since):
+        msg = f"changed_since {since.isoformat()} is out of range"
+    elif on_existing == "error":
+        msg = "changed_since replaces snapshots that stand: on_existing is error, expected replace"
+    elif missing:
+        msg = "changed_since rewrites what changes affect, missing what holes do: give one of them"
+    elif end is not None:
+        msg = "changed_since rewrites up to each portfolio's latest snapshot: give no end"
+    else:
+        return
+    raise ConfigError(msg, "changed_since")
+
+
+def _has_utc(since: dt.datetime) -> bool:
+    try:
+        since.astimezone(dt.UTC)
+    except OverflowError:
+        return False
+    return True
 
 
 def _check(option: str, value: str, known: tuple[str, ...]) -> None:
@@ -112,7 +148,9 @@ def _check(option: str, value: str, known: tuple[str, ...]) -> None:
         raise ConfigError(msg, option)
 
 
-def _check_legacy(calendar: str, *, missing: bool, analytics: str) -> None:
+def _check_legacy(
+    calendar: str, changed_since: dt.datetime | None, *, missing: bool, analytics: str
+) -> None:
     """Refuse what the policy `legacy` does not have; it writes columns of its own (L32 to L34)."""
     if calendar != "XNYS":
         msg = f"calendar is `{calendar}`, expected XNYS: the policy `legacy` knows no other (L2)"
@@ -120,6 +158,9 @@ def _check_legacy(calendar: str, *, missing: bool, analytics: str) -> None:
     if missing:
         msg = "the policy `legacy` knows no `missing`: it fills the holes of a range as it is"
         raise ConfigError(msg, "missing")
+    if changed_since is not None:
+        msg = "the policy `legacy` knows no `changed_since`: later rows are not repaired (L7)"
+        raise ConfigError(msg, "changed_since")
     if analytics in {"full", "every"}:
         msg = f"analytics is `{analytics}`, which the policy `legacy` does not have"
         raise ConfigError(msg, "analytics")

@@ -101,6 +101,8 @@ class BatchResult(Mapping[str, Any]):
         analytics: What of the analytics was asked for.
         analytics_off: Part of them -> why it was not done though it was asked for.
         names: Of the portfolios, under the policy `legacy`.
+        rounded: ``table.column`` of docs/schema.md -> doubles read that had more decimals than
+            its scale; one that is read twice counts twice.
     """
 
     run_id: str
@@ -125,6 +127,7 @@ class BatchResult(Mapping[str, Any]):
     analytics: str = "none"
     analytics_off: Mapping[str, str] = field(default_factory=dict)
     names: tuple[str | None, ...] = ()
+    rounded: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -223,6 +226,7 @@ class BatchResult(Mapping[str, Any]):
             },
             "analytics": self.analytics,
             "analytics_off": dict(self.analytics_off),
+            "rounded": dict(self.rounded),
             "peak_memory_bytes": self.peak_memory_bytes,
             "consistent": self.consistent,
         }

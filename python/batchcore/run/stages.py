@@ -153,7 +153,7 @@ class Stages:
         ids = self.plan.id[chunk.rows]
         if works is not None and works.sum() * 2 < len(works):
             return Selection(np.ascontiguousarray(ids[works]))
-        return Selection(ids, as_range=self.request.wanted is None)
+        return Selection(ids, as_range=self.prepared.plan.is_whole)
 
     async def compute(self, loaded: Loaded) -> Computed | None:
         """Return what a chunk writes; None if there is nothing."""

@@ -123,6 +123,7 @@ fn expected(kind: Kind, text: Option<&str>) -> std::result::Result<String, State
                 .parse::<i64>()
                 .map(|mantissa| mantissa.to_string())
         }
+        Kind::Float8 { .. } => panic!("no file holds doubles"),
     }
     .map_err(|_| State::NotRepresentable)
 }
@@ -143,6 +144,7 @@ fn found(column: &Column, row: usize) -> std::result::Result<String, State> {
         }
         Column::Date { values, .. } => values[row].to_string(),
         Column::Decimal { values, .. }
+        | Column::Rounded { values, .. }
         | Column::Int { values, .. }
         | Column::Timestamp { values, .. } => values[row].to_string(),
         Column::Text { codes, table, .. } => table.text(codes[row]).unwrap_or_default().to_owned(),
@@ -350,7 +352,9 @@ impl Source {
                 };
                 Self::Text(texts.iter().map(code).collect(), intern.into_table())
             }
-            Kind::Int2 | Kind::Timestamp => panic!("no such column is written"),
+            Kind::Int2 | Kind::Timestamp | Kind::Float8 { .. } => {
+                panic!("no such column is written")
+            }
         }
     }
 

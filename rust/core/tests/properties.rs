@@ -139,6 +139,7 @@ fn cells_of(column: &Column) -> Vec<Cell> {
         Column::Date { values, .. } => values.iter().map(|&v| Cell::Integer(v.into())).collect(),
         Column::Bool { values, .. } => values.iter().map(|&v| Cell::Integer(v.into())).collect(),
         Column::Decimal { values, .. }
+        | Column::Rounded { values, .. }
         | Column::Int { values, .. }
         | Column::Timestamp { values, .. } => values.iter().map(|&v| Cell::Integer(v)).collect(),
         Column::Text { codes, table, .. } => codes

@@ -23,6 +23,7 @@ fn kind(name: &str, kind: &str, scale: u32) -> PyResult<Kind> {
         "uuid" => Kind::Uuid,
         "date" => Kind::Date,
         "numeric" => Kind::Numeric { scale },
+        "float8" => Kind::Float8 { scale },
         "text" => Kind::Text,
         "bool" => Kind::Bool,
         "int2" => Kind::Int2,
@@ -42,7 +43,8 @@ fn spent() -> PyErr {
 
 #[pymethods]
 impl Decoder {
-    /// Return a decoder of columns given as (name, type, scale); the scale is that of `numeric`.
+    /// Return a decoder of columns given as (name, type, scale); the scale is that of `numeric`
+    /// and `float8`.
     #[new]
     fn new(columns: Vec<(String, String, u32)>) -> PyResult<Self> {
         let specs: PyResult<Vec<ColumnSpec>> = columns
@@ -70,7 +72,8 @@ impl Decoder {
     }
 
     /// Return the columns by name, as tuples of arrays: `text` (codes, offsets, data, state),
-    /// `numeric` (values, scale, state), others (values, state).
+    /// `numeric` (values, scale, state), `float8` (values, scale, state, rows that lost decimals),
+    /// others (values, state).
     fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let decoder = self.decoder.take().ok_or_else(spent)?;
         let frame = guard(py, "Decoder.finish", || decoder.finish())?;
@@ -95,6 +98,12 @@ fn column_out(py: Python<'_>, column: Column) -> PyResult<Bound<'_, PyTuple>> {
             state,
             scale,
         } => (values.into_pyarray(py), scale, state.into_pyarray(py)).into_pyobject(py),
+        Column::Rounded {
+            values,
+            state,
+            scale,
+            lost,
+        } => (values.into_pyarray(py), scale, state.into_pyarray(py), lost).into_pyobject(py),
         Column::Text {
             codes,
             table,

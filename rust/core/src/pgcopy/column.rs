@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::float8::try_from_float8;
 use super::numeric::{self, Cell, Malformed, try_from_numeric};
 use super::{EPOCH_MICROSECONDS, NONE};
 use crate::fixed::State;
@@ -29,6 +30,11 @@ pub enum Kind {
     Date,
     /// `numeric`, read to mantissas in units of `10^-scale`.
     Numeric {
+        /// Decimals of the mantissas.
+        scale: u32,
+    },
+    /// `float8`, rounded to mantissas in units of `10^-scale`.
+    Float8 {
         /// Decimals of the mantissas.
         scale: u32,
     },
@@ -74,6 +80,17 @@ pub enum Column {
         /// Decimals of the mantissas.
         scale: u32,
     },
+    /// Of [`Kind::Float8`].
+    Rounded {
+        /// Mantissas in units of `10^-scale`.
+        values: Vec<i64>,
+        /// State of each row.
+        state: Vec<u8>,
+        /// Decimals of the mantissas.
+        scale: u32,
+        /// Rows whose decimals went beyond the scale.
+        lost: u64,
+    },
     /// Of [`Kind::Text`].
     Text {
         /// Row of the value in `table`; 0 for NULL, even if the table is empty.
@@ -114,6 +131,7 @@ impl Column {
             Self::Uuid { state, .. }
             | Self::Date { state, .. }
             | Self::Decimal { state, .. }
+            | Self::Rounded { state, .. }
             | Self::Text { state, .. }
             | Self::Bool { state, .. }
             | Self::Int { state, .. }
@@ -165,8 +183,19 @@ pub(super) struct Builder {
 enum Values {
     Uuid(Vec<u8>),
     Date(Vec<i32>),
-    Numeric { values: Vec<i64>, scale: u32 },
-    Text { codes: Vec<u32>, intern: Intern },
+    Numeric {
+        values: Vec<i64>,
+        scale: u32,
+    },
+    Float8 {
+        values: Vec<i64>,
+        scale: u32,
+        lost: u64,
+    },
+    Text {
+        codes: Vec<u32>,
+        intern: Intern,
+    },
     Bool(Vec<u8>),
     Int2(Vec<i64>),
     Int4(Vec<i64>),
@@ -186,6 +215,15 @@ impl Builder {
                 },
                 numeric::HEADER_BYTES,
                 numeric::MAX_BYTES,
+            ),
+            Kind::Float8 { scale } => (
+                Values::Float8 {
+                    values: Vec::new(),
+                    scale,
+                    lost: 0,
+                },
+                8,
+                8,
             ),
             Kind::Text => (
                 Values::Text {
@@ -257,6 +295,16 @@ impl Builder {
                 state,
                 scale,
             },
+            Values::Float8 {
+                values,
+                scale,
+                lost,
+            } => Column::Rounded {
+                values,
+                state,
+                scale,
+                lost,
+            },
             Values::Text { codes, intern } => Column::Text {
                 codes,
                 table: intern.into_table(),
@@ -280,6 +328,15 @@ impl Values {
             }
             Self::Date(values) => Ok(put(values, day(i32::from_be_bytes(exactly(value)?)))),
             Self::Numeric { values, scale } => Ok(put(values, try_from_numeric(value, *scale)?)),
+            Self::Float8 {
+                values,
+                scale,
+                lost,
+            } => {
+                let read = try_from_float8(exactly(value)?, *scale);
+                *lost += u64::from(read.is_ok_and(|read| read.lost));
+                Ok(put(values, read.map(|read| read.mantissa)))
+            }
             Self::Text { codes, intern } => {
                 let code = match intern.find(value) {
                     Some(code) => code,
@@ -309,6 +366,7 @@ impl Values {
             Self::Text { codes, .. } => codes.push(0),
             Self::Bool(values) => values.push(0),
             Self::Numeric { values, .. }
+            | Self::Float8 { values, .. }
             | Self::Int2(values)
             | Self::Int4(values)
             | Self::Int8(values)

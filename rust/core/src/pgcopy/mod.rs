@@ -11,12 +11,14 @@
 //! | [`FloatObjects`]      | the same of floats                                             |
 //! | [`Uuid7`]             | ascending ids from a time and random bytes                     |
 //! | [`try_from_numeric`]  | one NUMERIC as a mantissa, exact or a state                    |
+//! | [`try_from_float8`]   | one double as a mantissa, rounded half away from zero          |
 //!
 //! Source: PostgreSQL documentation, COPY, "Binary Format", and the `*_send` functions of the types.
 
 mod column;
 mod decode;
 mod encode;
+mod float8;
 mod numeric;
 mod object;
 mod uuid7;
@@ -24,6 +26,7 @@ mod uuid7;
 pub use column::{Column, ColumnSpec, Kind, MAX_TEXT_BYTES};
 pub use decode::{Decoder, Frame};
 pub use encode::{Cells, Encoder, Field};
+pub use float8::{Rounded, try_from_float8};
 pub use numeric::{Cell, Malformed, try_from_numeric};
 pub use object::{FloatObjects, Objects};
 pub use uuid7::Uuid7;

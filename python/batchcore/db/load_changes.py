@@ -1,0 +1,67 @@
+"""What a host changed since a moment, loaded as columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchcore.db.load import load
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from batchcore.db.change_queries import ChangeQueries
+    from batchcore.db.engine import Session
+    from batchcore.db.queries import Selection
+    from batchcore.frames import Days, Text
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ChangedPrices:
+    """Closes that came or changed, each once.
+
+    Attributes:
+        symbol: As stored.
+        day: (n,) int32.
+    """
+
+    symbol: Text
+    day: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ChangedFacts:
+    """Portfolios of which something changed.
+
+    Attributes:
+        portfolio_id: (n, 16) uint8.
+        day: (n,) int32, the first day that the change may matter on.
+    """
+
+    portfolio_id: npt.NDArray[np.uint8]
+    day: npt.NDArray[np.int32]
+
+
+async def load_changed_prices(session: Session, queries: ChangeQueries) -> ChangedPrices:
+    """Return symbol and date of each close that came or changed."""
+    columns = await load(session, queries.changed_prices())
+    days: Days = columns["day"]
+    return ChangedPrices(columns["symbol"], days.values)
+
+
+async def load_changed_session(session: Session, queries: ChangeQueries) -> int | None:
+    """Return the first date that may have become a session of `prices`, or ceased to be one."""
+    columns = await load(session, queries.changed_session())
+    days: Days = columns["day"]
+    return int(days.values[0]) if days.state[0] == State.VALUE else None
+
+
+async def load_changed_facts(
+    session: Session, queries: ChangeQueries, selection: Selection
+) -> ChangedFacts:
+    """Return the portfolios whose positions, events or flows changed, and from which day on."""
+    columns = await load(session, queries.changed_facts(selection))
+    days: Days = columns["day"]
+    return ChangedFacts(columns["portfolio_id"], days.values)

@@ -1,0 +1,152 @@
+"""Which portfolios late corrections affect, and from which day on (S13)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batchcore.calendar import PRICES
+from batchcore.db import load as loads
+from batchcore.db.load import normalised
+from batchcore.db.load_changes import (
+    ChangedFacts,
+    load_changed_facts,
+    load_changed_prices,
+    load_changed_session,
+)
+from batchcore.db.queries import Boundaries
+from batchcore.frames import Days
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from batchcore.calendar import Calendar
+    from batchcore.db.change_queries import ChangeQueries
+    from batchcore.db.engine import Session
+    from batchcore.db.load import Held, Portfolios
+    from batchcore.db.load_changes import ChangedPrices
+    from batchcore.db.queries import Selection
+    from batchcore.run.monitor import Monitor
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Affected:
+    """Portfolios that something changed for, and the first day that it may matter on.
+
+    Attributes:
+        id: (n, 16) uint8, ascending.
+        day: (n,) int32.
+        everyone_from: The day from which on every portfolio is affected, these and all others;
+            None if there is none.
+    """
+
+    id: npt.NDArray[np.uint8]
+    day: npt.NDArray[np.int32]
+    everyone_from: int | None
+
+    def boundaries(self) -> Boundaries:
+        """Return the days that part the snapshots of these portfolios."""
+        return Boundaries(self.id, self.day)
+
+    def rewritten(self, portfolios: Portfolios) -> Days:
+        """Return where the chain of each portfolio is rewritten from; NULL where it stands.
+
+        A chain begins where it began: not before its earliest complete snapshot. What matters
+        only after the latest one changes no row.
+
+        Args:
+            portfolios: With the snapshots around `boundaries`, else around `everyone_from`.
+        """
+        row = loads.located(portfolios.id, self.id)
+        known = row >= 0
+        day = np.zeros(len(row), dtype=np.int32)
+        day[known] = self.day[row[known]]
+        if self.everyone_from is not None:
+            day[~known] = self.everyone_from
+            known = np.ones_like(known)
+        opens = portfolios.before.day.state != State.VALUE
+        known &= portfolios.first_day.state == State.VALUE
+        day = np.where(opens, portfolios.first_day.values, day)
+        return Days(day.astype(np.int32), np.where(known, State.VALUE, State.NULL).astype(np.uint8))
+
+
+async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
+    session: Session,
+    queries: ChangeQueries,
+    calendar: Calendar,
+    selection: Selection,
+    start: int | None,
+    monitor: Monitor,
+) -> Affected:
+    """Return which portfolios are affected by what changed, by at most five statements.
+
+    Args:
+        session: The snapshot of the run.
+        queries: Of what changed since a moment.
+        calendar: That of the run.
+        selection: Of which portfolios.
+        start: The first day that may be rewritten; None for any.
+        monitor: Of the run.
+    """
+    facts = await load_changed_facts(session, queries, selection)
+    prices = await load_changed_prices(session, queries)
+    monitor.loaded(changed_facts=len(facts.day), changed_prices=len(prices.day))
+    everyone_from, found = None, [facts]
+    if len(prices.day):
+        if calendar.code == PRICES:
+            everyone_from = await load_changed_session(session, queries)
+        changed = {normalised(name) for name in prices.symbol.table()}
+        symbols = await loads.load_symbols(session, queries, selection)
+        spellings = sorted(name for name in symbols.table() if normalised(name) in changed)
+        if spellings:
+            held = await loads.load_held(session, queries, selection, spellings)
+            monitor.loaded(held=len(held.start))
+            found.append(marked(prices, held))
+    return earliest(found, everyone_from, start)
+
+
+def marked(prices: ChangedPrices, held: Held) -> ChangedFacts:
+    """Return the portfolios that a changed close may mark a lot of, and the day of that close.
+
+    The mark of a lot is a close between its start and its end, the end included, as it may be
+    closed at the mark on it; no close before its start ever is (S4). So of each position the
+    first changed close from its start on counts.
+    """
+    rows: dict[str, int] = {}
+    names = prices.symbol.table()
+    code = [rows.setdefault(normalised(name), len(rows)) for name in names]
+    own = np.array([*code, -1], dtype=np.int64)[prices.symbol.codes]
+    keys = np.unique(_keys(own, prices.day))
+    code = [rows.get(normalised(name), -1) for name in held.symbol.table()]
+    own = np.array([*code, -1], dtype=np.int64)[held.symbol.codes]
+    at = np.searchsorted(keys, _keys(own, held.start))
+    found = at < len(keys)
+    found[found] = keys[at[found]] >> 32 == own[found]
+    day = np.zeros(len(own), dtype=np.int64)
+    day[found] = (keys[at[found]] & 0xFFFF_FFFF) - 2**31
+    found &= day <= held.end
+    return ChangedFacts(held.portfolio_id[found], day[found].astype(np.int32))
+
+
+def _keys(symbol: npt.NDArray[np.int64], day: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    return symbol << 32 | (day.astype(np.int64) + 2**31)
+
+
+def earliest(
+    found: list[ChangedFacts], everyone_from: int | None = None, start: int | None = None
+) -> Affected:
+    """Return each portfolio once, with its earliest day, none before ``start``."""
+    ids, row = np.unique(
+        np.concatenate([each.portfolio_id for each in found]), axis=0, return_inverse=True
+    )
+    day = np.full(len(ids), np.iinfo(np.int32).max, dtype=np.int32)
+    np.minimum.at(day, row.reshape(-1), np.concatenate([each.day for each in found]))
+    if everyone_from is not None:
+        day = np.minimum(day, np.int32(everyone_from))
+    if start is not None:
+        day = np.maximum(day, np.int32(start))
+        everyone_from = None if everyone_from is None else max(everyone_from, start)
+    return Affected(np.ascontiguousarray(ids), day, everyone_from)

@@ -1,0 +1,86 @@
+"""S1 on the real closes of the package: the sessions of each calendar, and the rows on them."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import exchange_calendars
+import pytest
+
+import batchcore
+from batchcore import demo
+from batchcore.audit.opening import check
+from batchcore.calendar import date_of
+from batchcore.config import Settings
+from batchcore.data import real_closes
+from support import database
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+CODES = ("XNYS", "daily", "prices", "XTKS")
+SIZE = demo.Size(portfolios=8, sessions=25)
+EVERY = [dt.date(2016, 5, 26) + dt.timedelta(days=number) for number in range(37)]
+START, END = EVERY[0], EVERY[-1]
+HOLIDAY = dt.date(2016, 7, 4)
+"""Independence Day, a Monday: Tokyo trades, New York does not."""
+
+
+def sessions_of(code: str) -> list[dt.date]:
+    """Return the sessions from START to END by another way than the code under test."""
+    if code == "daily":
+        return EVERY
+    if code == "prices":
+        return [date_of(day) for day in real_closes().days.tolist() if START <= date_of(day) <= END]
+    calendar = exchange_calendars.get_calendar(code)
+    return [day.date() for day in calendar.sessions_in_range(str(START), str(END))]
+
+
+async def ran(url: str, code: str, *dates: dt.date, **options: object) -> batchcore.BatchResult:
+    # in Tokyo there are sessions without a close of New York
+    settings = Settings(min_coverage=0.0 if code == "XTKS" else 0.5, today=HOLIDAY)
+    return await batchcore.run_batch(
+        url, *dates, calendar=code, analytics="none", settings=settings, **options
+    )
+
+
+@pytest.mark.parametrize("code", CODES)
+async def test_each_session_has_the_rows_of_the_reference(same_host: str, code: str) -> None:
+    data = demo.seeded(SIZE, seed=3)
+    await data.write(same_host)
+
+    result = await ran(same_host, code, START, END)
+
+    sessions = sessions_of(code)
+    assert [date_of(day) for day in result.sessions.tolist()] == sessions
+    left_out = [date_of(day) for day in result.sessions_left_out.tolist()]
+    assert sorted(sessions + left_out) == EVERY
+    assert result.rows_written == len(sessions) * SIZE.portfolios
+    checked = await check(same_host, data.opening(), result.sessions.tolist())
+    assert (checked.rows, checked.differing) == (result.rows_written, 0), checked.examples
+
+
+@pytest.mark.parametrize("code", CODES)
+async def test_session_by_session_on_any_date_gives_the_same_rows(
+    same_host: str, code: str
+) -> None:
+    await demo.seeded(SIZE, seed=3).write(same_host)
+    for day in EVERY:
+        await ran(same_host, code, day, day)
+    by_day = database.without_stamps(await database.snapshots(same_host))
+
+    await ran(same_host, code, START, END, on_existing="replace")
+
+    assert database.without_stamps(await database.snapshots(same_host)) == by_day
+
+
+@pytest.mark.parametrize(
+    ("code", "last"),
+    [("XNYS", END), ("prices", END), ("daily", HOLIDAY), ("XTKS", HOLIDAY)],
+)
+async def test_today_stands_for_the_last_session_on_or_before_it(
+    same_host: str, code: str, last: dt.date
+) -> None:
+    await demo.seeded(SIZE, seed=3).write(same_host)
+    baseline = await ran(same_host, code)
+    assert [date_of(day) for day in baseline.sessions.tolist()] == [last]
+    assert (await ran(same_host, code)).nothing_to_do

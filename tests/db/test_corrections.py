@@ -1,0 +1,483 @@
+"""S13 with `changed_since`: late corrections rewrite what they affect, and nothing else."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+
+import batchcore
+from batchcore import calendar as calendars
+from batchcore import reference as ref
+from batchcore.calendar import date_of, day_of
+from batchcore.config import Settings
+from batchcore.errors import ConfigError, SchemaError
+from support import database
+from support.counter import Counter
+from support.database import Host
+from support.edits import SINCE, Editor, add_event, add_flow, add_position, set_price, update
+from support.generate import MONDAY, Generator
+from support.outcome import random_host, seeded
+
+if TYPE_CHECKING:
+    import uuid
+
+    import asyncpg
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+DAYS = tuple(range(MONDAY, MONDAY + 5))
+D0, D1, D2, D3, D4 = DAYS
+LATER = SINCE + dt.timedelta(hours=1)
+BEFORE = SINCE - dt.timedelta(microseconds=1)
+P, Q = database.key("p0"), database.key("p1")
+LOT = database.key("p0/0")
+EAST = dt.timezone(dt.timedelta(hours=9))
+SETTINGS = Settings(min_coverage=0.0, today=date_of(D4))
+
+
+def flow(day: int, amount: int) -> ref.Flow:
+    return ref.Flow(day, Decimal(amount), "CONTRIBUTION")
+
+
+def position(symbol: str = "AAA", entry: int = D0 - 1, **columns: object) -> ref.Position:
+    return replace(ref.Position(symbol, "LONG", Decimal(10), Decimal(10), entry), **columns)
+
+
+async def ran(url: str, flows: tuple[ref.Flow, ...] = ()) -> None:
+    """Run two portfolios of 10 AAA from D0 to D4: 1000 and 10 more each day."""
+    plain = database.plain_host(2, DAYS)
+    first, second = plain.portfolios
+    await database.fill(url, Host((replace(first, flows=flows), second), plain.prices))
+    done = await batchcore.run_batch(url, date_of(D0), date_of(D4), settings=SETTINGS)
+    assert done.rows_written == 10
+
+
+async def corrected(
+    url: str, since: dt.datetime = SINCE, start: int | None = None, **options: object
+) -> batchcore.BatchResult:
+    return await batchcore.run_batch(
+        url,
+        None if start is None else date_of(start),
+        changed_since=since,
+        **{"settings": SETTINGS, "analytics": "none", **options},
+    )
+
+
+async def equity(url: str, portfolio: uuid.UUID = P) -> list[int]:
+    stored = await database.snapshots(url)
+    return [row["equity_balance"] for (own, _), row in sorted(stored.items()) if own == portfolio]
+
+
+async def versions(connection: asyncpg.Connection) -> dict[tuple[uuid.UUID, int], object]:
+    """Return the transaction that last wrote each snapshot."""
+    rows = await connection.fetch(
+        "SELECT portfolio_id, snapshot_date, xmin::text FROM portfolio_snapshots"
+    )
+    return {(row[0], day_of(row[1])): row[2] for row in rows}
+
+
+async def touched(
+    connection: asyncpg.Connection, before: dict[tuple[uuid.UUID, int], object]
+) -> set[tuple[uuid.UUID, int]]:
+    return {at for at, version in (await versions(connection)).items() if version != before[at]}
+
+
+def both(*days: int) -> set[tuple[uuid.UUID, int]]:
+    return {(own, day) for own in (P, Q) for day in days}
+
+
+async def test_a_corrected_close_rewrites_from_its_day_on(same_host: str) -> None:
+    await ran(same_host)
+    async with database.connected(same_host) as connection:
+        before = await versions(connection)
+        await set_price(connection, "AAA", D2, Decimal(15), LATER)
+        result = await corrected(same_host)
+        assert await touched(connection, before) == both(D2, D3, D4)
+
+    # it was 13: U(D2) is 50 for 30; from D3 on the closes are what they were
+    assert await equity(same_host) == [1000, 1010, 1040, 1030, 1040]
+    assert result.rows_written == 6
+    assert result.sessions.tolist() == [D2, D3, D4]
+    assert (await database.equities(same_host))[P] == 1040
+
+
+async def test_a_close_that_came_late_counts_by_any_spelling(same_host: str) -> None:
+    await ran(same_host)
+    async with database.connected(same_host) as connection:
+        await set_price(connection, " aaa", D3, Decimal(20), LATER)
+        await set_price(connection, "aaa", D3, Decimal(30), LATER)
+        assert (await corrected(same_host)).rows_written == 4
+
+    # of AAA, " aaa" and "aaa" the highest in byte order counts: U(D3) is 200
+    assert await equity(same_host) == [1000, 1010, 1020, 1190, 1040]
+
+
+async def test_closes_outside_of_the_time_that_a_lot_is_held_change_nothing(same_host: str) -> None:
+    plain = database.plain_host(1, DAYS)
+    lots = (position(entry=D1, exit_day=D3, exit_price=Decimal(9)), position("BBB", D4))
+    await database.fill(
+        same_host, Host((replace(plain.portfolios[0], positions=lots),), plain.prices)
+    )
+    await batchcore.run_batch(same_host, date_of(D0), date_of(D4), settings=SETTINGS)
+    async with database.connected(same_host) as connection:
+        for symbol, day in (("AAA", D0), ("AAA", D4), ("BBB", D3), ("CCC", D2)):
+            await set_price(connection, symbol, day, Decimal(99), LATER)
+        assert (await corrected(same_host)).nothing_to_do
+        await set_price(connection, "AAA", D3, Decimal(99), LATER)
+        # the lot may be closed at the mark on its last day
+        assert (await corrected(same_host)).sessions.tolist() == [D3, D4]
+        await set_price(connection, "BBB", D4, Decimal(99), LATER)
+        await set_price(connection, "AAA", D3, Decimal(9), database.MOMENT)
+        assert (await corrected(same_host)).sessions.tolist() == [D4]
+
+
+async def test_the_moment_itself_counts(same_host: str) -> None:
+    await ran(same_host)
+    async with database.connected(same_host) as connection:
+        await set_price(connection, "AAA", D4, Decimal(15), BEFORE)
+        assert (await corrected(same_host)).nothing_to_do
+        await set_price(connection, "AAA", D4, Decimal(16), SINCE)
+        assert (await corrected(same_host, since=SINCE.astimezone(EAST))).rows_written == 2
+    assert await equity(same_host) == [1000, 1010, 1020, 1030, 1050]
+
+
+async def test_a_position_added_late_counts_from_its_entry_on(same_host: str) -> None:
+    await ran(same_host)
+    async with database.connected(same_host) as connection:
+        before = await versions(connection)
+        await add_position(connection, P, position(entry=D2), LATER)
+        await corrected(same_host)
+        assert await touched(connection, before) == {(P, D2), (P, D3), (P, D4)}
+
+    # 10 more AAA at 10: U(D2) is 30 more, then 10 more each day
+    assert await equity(same_host) == [1000, 1010, 1050, 1070, 1090]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"entry_date": date_of(D3), "updated_at": LATER},
+        {"quantity": Decimal(20), "updated_at": LATER},
+        {"deleted_at": LATER},
+    ],
+    ids=["entry", "quantity", "deleted"],
+)
+async def test_a_position_edited_or_deleted_counts_from_the_first_snapshot_on(
+    same_host: str, columns: dict[str, object]
+) -> None:
+    await ran(same_host)
+    async with database.connected(same_host) as connection:
+        before = await versions(connection)
+        await update(connection, "positions", LOT, **columns)
+        await corrected(same_host)
+        assert await touched(connection, before) == {(P, day) for day in DAYS}
+    expected = {
+        # held from D3 on, U(D3) is 40
+        "entry_date": [1000, 1000, 1000, 1040, 1050],
+        "quantity": [1000, 1020, 1040, 1060, 1080],
+        "deleted_at": [1000, 1000, 1000, 1000, 1000],
+    }
+    assert await equity(same_host) == expected[next(iter(columns))]
+
+
+async def test_an_event_added_late_counts_from_the_entry_of_its_position_on(
+    same_host: str,
+) -> None:
+    await ran(same_host)
+    async with database.connected(same_host) as connection:
+        second = await add_position(connection, P, position(entry=D1), LATER)
+        await corrected(same_host)
+        event = ref.Event(D3, Decimal(4), Decimal(100))
+        before = await versions(connection)
+        since = LATER + dt.timedelta(hours=1)
+        await add_event(connection, P, second, event, since)
+        await corrected(same_host, since=since)
+        assert await touched(connection, before) == {(P, day) for day in (D1, D2, D3, D4)}
+    counts = {
+        day: row["num_positions"]
+        for (own, day), row in (await database.snapshots(same_host)).items()
+        if own == P
+    }
+    assert counts == {D0: 1, D1: 3, D2: 3, D3: 2, D4: 2}
+
+
+async def test_flows_count_from_their_day_on_and_edited_ones_from_the_first(
+    same_host: str,
+) -> None:
+    await ran(same_host)
+    async with database.connected(same_host) as connection:
+        key = await add_flow(connection, P, flow(D2, 500), LATER)
+        assert (await corrected(same_host)).sessions.tolist() == [D2, D3, D4]
+        assert await equity(same_host) == [1000, 1010, 1520, 1530, 1540]
+
+        since = LATER + dt.timedelta(hours=1)
+        moved = {"change_date": date_of(D3), "updated_at": since}
+        await update(connection, "equity_changes", key, **moved)
+        # it came after the moment, but snapshots know it as it was before the edit
+        assert (await corrected(same_host, since=SINCE)).rows_written == 5
+        assert await equity(same_host) == [1000, 1010, 1020, 1530, 1540]
+
+        since += dt.timedelta(hours=1)
+        await update(connection, "equity_changes", key, deleted_at=since)
+        assert (await corrected(same_host, since=since)).rows_written == 5
+        assert await equity(same_host) == [1000, 1010, 1020, 1030, 1040]
+
+
+async def test_what_is_dated_after_the_latest_snapshot_is_left_to_the_next_run(
+    same_host: str,
+) -> None:
+    await ran(same_host)
+    async with database.connected(same_host) as connection:
+        before = await versions(connection)
+        await set_price(connection, "AAA", D4 + 3, Decimal(99), LATER)
+        await add_position(connection, P, position(entry=D4 + 3), LATER)
+        await add_flow(connection, P, flow(D4 + 3, 1), LATER)
+        result = await corrected(same_host)
+        assert result.nothing_to_do
+        assert await touched(connection, before) == set()
+
+
+async def test_no_row_is_written_before_the_first_or_after_the_latest(same_host: str) -> None:
+    plain = database.plain_host(1, DAYS)
+    await database.fill(same_host, plain)
+    await batchcore.run_batch(same_host, date_of(D1), date_of(D3), settings=SETTINGS)
+    async with database.connected(same_host) as connection:
+        await set_price(connection, "AAA", D0, Decimal(99), LATER)
+        result = await corrected(same_host)
+    assert result.sessions.tolist() == [D1, D2, D3]
+    assert await equity(same_host) == [1000, 1010, 1020]
+
+
+async def test_a_portfolio_without_snapshots_is_left_alone(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(1, DAYS))
+    result = await corrected(same_host, since=database.MOMENT)
+    assert result.nothing_to_do
+    assert await database.snapshots(same_host) == {}
+
+
+async def test_a_start_bounds_what_is_rewritten(same_host: str) -> None:
+    await ran(same_host)
+    async with database.connected(same_host) as connection:
+        before = await versions(connection)
+        await update(connection, "positions", LOT, quantity=Decimal(20), updated_at=LATER)
+        await set_price(connection, "AAA", D4, Decimal(16), LATER)
+        await corrected(same_host, start=D3)
+        assert await touched(connection, before) == {(P, D3), (P, D4), (Q, D4)}
+
+    # 20 AAA from D2 on: U(D2) is 60 for both sides of D3
+    assert await equity(same_host) == [1000, 1010, 1020, 1040, 1080]
+
+
+async def test_portfolios_asked_for_are_the_only_ones(same_host: str) -> None:
+    await ran(same_host)
+    async with database.connected(same_host) as connection:
+        before = await versions(connection)
+        await set_price(connection, "AAA", D4, Decimal(16), LATER)
+        result = await corrected(same_host, portfolio_ids=[Q])
+        assert await touched(connection, before) == {(Q, D4)}
+        assert [bytes(row) for row in result.portfolios.id] == [Q.bytes]
+        with pytest.raises(ConfigError, match="unknown portfolio"):
+            await corrected(same_host, portfolio_ids=[LOT])
+        assert (await corrected(same_host, portfolio_ids=[])).nothing_to_do
+
+
+async def test_a_soft_deleted_portfolio_is_skipped(same_host: str) -> None:
+    await ran(same_host)
+    async with database.connected(same_host) as connection:
+        await set_price(connection, "AAA", D4, Decimal(16), LATER)
+        await update(connection, "portfolios", P, deleted_at=LATER)
+        before = await versions(connection)
+        asked = await corrected(same_host, portfolio_ids=[P])
+        assert asked.nothing_to_do
+        assert asked.issues_by_name() == {"soft_deleted": 1}
+        await corrected(same_host)
+        assert await touched(connection, before) == {(Q, D4)}
+
+
+async def test_a_plan_tells_what_a_correction_then_writes(same_host: str) -> None:
+    await ran(same_host)
+    async with database.connected(same_host) as connection:
+        before = await versions(connection)
+        await set_price(connection, "AAA", D3, Decimal(16), LATER)
+        await update(connection, "positions", LOT, quantity=Decimal(20), updated_at=LATER)
+        planned = await corrected(same_host, settings=replace(SETTINGS, dry_run=True))
+        assert await touched(connection, before) == set()
+    done = await corrected(same_host)
+
+    assert planned.portfolios.sessions_planned.tolist() == (
+        done.portfolios.sessions_written.tolist()
+    )
+    assert sorted(done.portfolios.sessions_written.tolist()) == [2, 5]
+    assert planned.sessions.tolist() == done.sessions.tolist()
+
+
+async def test_what_batchcore_writes_is_no_change(same_host: str) -> None:
+    plain = database.plain_host(2, DAYS)
+    await database.fill(same_host, plain)
+    await batchcore.run_batch(
+        same_host, date_of(D0), date_of(D4), settings=SETTINGS, analytics="full"
+    )
+    async with database.connected(same_host) as connection:
+        values = await connection.fetch("SELECT market_value, updated_at FROM positions")
+        # market values were written: 10 AAA at 15
+        assert [tuple(row) for row in values] == [(150, database.MOMENT)] * 2
+        after_the_fill = database.MOMENT + dt.timedelta(seconds=1)
+        assert (await corrected(same_host, since=after_the_fill)).nothing_to_do
+
+
+async def test_a_correction_costs_a_fixed_number_of_statements(same_host: str) -> None:
+    await ran(same_host)
+    async with database.connected(same_host) as connection:
+        await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        counter = Counter(connection)
+        for day in DAYS[1:]:
+            await set_price(connection, "AAA", day, Decimal(day - D0 + 20), LATER)
+            await add_position(connection, P, position(entry=day), LATER)
+            await add_flow(connection, Q, flow(day, 1), LATER)
+        await counter.statements()
+        result = await corrected(same_host)
+        # facts, prices, symbols, positions held beside the eight of any run
+        assert result.statements_by_phase == {"check": 2, "load": 12, "persist": 4}
+        assert await counter.statements() == 18
+
+
+async def test_a_host_without_time_stamps_is_refused(host: str) -> None:
+    await database.fill(host, database.plain_host(1, DAYS))
+    async with database.connected(host) as connection:
+        await connection.execute("ALTER TABLE positions DROP COLUMN updated_at")
+    with pytest.raises(SchemaError, match=r"public\.positions\.updated_at: missing column"):
+        await corrected(host)
+
+
+async def test_tables_that_a_host_lacks_are_not_looked_at(host: str) -> None:
+    await ran(host)
+    async with database.connected(host) as connection:
+        await connection.execute("DROP TABLE equity_changes, position_realized_events")
+        await set_price(connection, "AAA", D4, Decimal(16), LATER)
+    assert (await corrected(host)).rows_written == 2
+
+
+async def test_a_session_that_comes_or_goes_affects_everyone(same_host: str) -> None:
+    plain = database.plain_host(2, (D0, D1, D3, D4))
+    empty = ref.Portfolio("empty", Decimal(5))
+    await database.fill(
+        same_host, Host((*plain.portfolios, empty), (*plain.prices, ("ZZZ", D1, Decimal(1))))
+    )
+    await batchcore.run_batch(
+        same_host, date_of(D0), date_of(D4), calendar="prices", settings=SETTINGS
+    )
+    async with database.connected(same_host) as connection:
+        before = await versions(connection)
+        await set_price(connection, "ZZZ", D1, Decimal(2), LATER)  # a session as before
+        assert (await corrected(same_host, calendar="prices")).nothing_to_do
+        await set_price(connection, "ZZZ", D2, Decimal(2), LATER)
+        result = await corrected(same_host, calendar="prices")
+        assert result.sessions.tolist() == [D2, D3, D4]
+        assert result.rows_written == 9
+
+        since = LATER + dt.timedelta(hours=1)
+        await set_price(connection, "ZZZ", D2, Decimal(0), since)
+        result = await corrected(same_host, calendar="prices", since=since)
+        assert result.sessions.tolist() == [D3, D4]
+        assert result.issues_by_name()["off_session"] == 3
+        stands = await versions(connection)
+        assert {at for at in before if stands[at] == before[at]} == {
+            (own, day) for own in (P, Q, database.key("empty")) for day in (D0, D1)
+        }
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"since": dt.datetime(2026, 1, 1)}, "needs a time zone"),  # noqa: DTZ001  # the case
+        ({"since": dt.date(2026, 1, 1)}, "expected a datetime.datetime"),
+        ({"since": dt.datetime.min.replace(tzinfo=EAST)}, "is out of range"),
+        ({"on_existing": "error"}, "on_existing is error"),
+        ({"missing": True}, "give one of them"),
+        ({"end_date": date_of(D4)}, "give no end"),
+    ],
+    ids=["naive", "date", "range", "error", "missing", "end"],
+)
+async def test_what_makes_no_sense_with_it_is_refused(options: dict, what: str) -> None:
+    with pytest.raises(ConfigError, match=what) as caught:
+        await corrected("postgresql://nowhere", **options)
+    assert caught.value.option == "changed_since"
+
+
+async def recomputed(url: str, code: str) -> None:
+    """Compute the chain of each portfolio anew from its first snapshot on."""
+    async with database.connected(url) as connection:
+        calendar = calendars.from_price_dates(
+            [
+                day_of(row[0])
+                for row in await connection.fetch(
+                    "SELECT date FROM market_data_cache WHERE close > 0"
+                )
+            ]
+        )
+    if code != "prices":
+        calendar = calendars.load(code)
+    stored = await database.snapshots(url)
+    chains: dict[tuple[int, int], list[uuid.UUID]] = {}
+    for own in {own for own, _ in stored}:
+        days = [day for at, day in stored if at == own and calendar.is_session([day])[0]]
+        if days:
+            chains.setdefault((min(days), max(days)), []).append(own)
+    for (first, last), owners in chains.items():
+        await batchcore.run_batch(
+            url,
+            date_of(first),
+            date_of(last),
+            owners,
+            calendar=code,
+            on_existing="replace",
+            analytics="none",
+            settings=Settings(min_coverage=0.0),
+        )
+
+
+@pytest.mark.parametrize("code", ["XNYS", "daily", "prices"])
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_correction_equals_a_full_recomputation(
+    same_host: str, seed: int, code: str
+) -> None:
+    generator = Generator(seeded(f"corrections {seed}").randint, odd=0, edges=False)
+    made = random_host(generator, portfolios=3)
+    await database.fill(same_host, Host(made.portfolios, made.prices))
+    settings = Settings(min_coverage=0.0, chunk_size=2, today=date_of(MONDAY + 20))
+    for portfolio in made.portfolios:
+        first = MONDAY + generator.one_of((0, 0, 3))
+        await batchcore.run_batch(
+            same_host,
+            date_of(first),
+            date_of(first + 10),
+            [database.key(portfolio.id)],
+            calendar=code,
+            analytics="none",
+            settings=settings,
+        )
+    async with database.connected(same_host) as connection:
+        editor = Editor(connection, generator)
+        for _ in range(10):
+            # from the first moment on, rows that came after it are edited that snapshots know
+            since = generator.one_of((editor.at + dt.timedelta(seconds=1), SINCE))
+            await editor.edit(generator.integer(1, 2))
+            before = await database.snapshots(same_host)
+
+            result = await corrected(same_host, since=since, calendar=code, settings=settings)
+
+            found = await database.snapshots(same_host)
+            equities = await database.equities(same_host)
+            works = result.portfolios.sessions_written > 0
+            rewritten = {bytes(row) for row in result.portfolios.id[works]}
+            stands = [at for at in before if at[0].bytes not in rewritten]
+            assert {at: found[at] for at in stands} == {at: before[at] for at in stands}
+            await recomputed(same_host, code)
+            assert database.without_stamps(found) == (
+                database.without_stamps(await database.snapshots(same_host))
+            )
+            assert await database.equities(same_host) == equities

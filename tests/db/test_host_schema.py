@@ -1,0 +1,462 @@
+"""A host that differs in every way that docs/schema.md allows: migrated, planned, run."""
+
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+import batchcore
+from batchcore import demo
+from batchcore import reference as ref
+from batchcore.audit import opening
+from batchcore.calendar import date_of
+from batchcore.config import Schema, Settings
+from batchcore.db.analytic_tables import check_parts
+from batchcore.db.catalog import inspect
+from batchcore.db.migrate import check, downgrade, migrate
+from batchcore.db.sql import quote_identifier, table_name
+from batchcore.errors import DatabaseError, SchemaError
+from support import database, foreign
+from support.database import Host
+from support.generate import MONDAY, Generator
+from support.outcome import in_doubles, issues_of, outcome, random_host, seeded
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+DOCS = Path(__file__).parents[2] / "docs" / "schema.md"
+DAYS = list(range(MONDAY - 60, MONDAY + 60))
+FIRST, LAST = MONDAY, MONDAY + 10
+INDEXES = {
+    "idx_positions_active_complete": "Holdings",
+    "idx_market_data_valid_prices": "quotes",
+    "idx_positions_symbol_active": "Holdings",
+}
+
+
+@pytest.fixture
+def schema(tmp_path: Path) -> Schema:
+    path = tmp_path / "host.toml"
+    path.write_text(foreign.TOML, encoding="utf-8")
+    return Schema.from_toml(path)
+
+
+@pytest_asyncio.fixture
+async def url(database: str) -> str:
+    """The URL of the host's database, which batchcore has never seen."""
+    await execute(database, *foreign.STATEMENTS)
+    return database
+
+
+async def execute(url: str, *statements: str) -> None:
+    async with database.connected(url) as connection:
+        for statement in statements:
+            await connection.execute(statement)
+
+
+async def fetch(url: str, query: str) -> list[asyncpg.Record]:
+    async with database.connected(url) as connection:
+        return await connection.fetch(query)
+
+
+async def described(url: str) -> set[tuple[str, ...]]:
+    """Return columns, constraints and indexes of every table but the version table."""
+    rows = await fetch(
+        url,
+        "SELECT 'column', c.oid::regclass::text, a.attname::text,"
+        " format_type(a.atttypid, a.atttypmod) || ' ' || a.attnotnull::text"
+        " FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0"
+        " WHERE c.relkind = 'r' AND c.relnamespace::regnamespace::text IN ('ledger', 'public')"
+        " UNION ALL SELECT 'constraint', conrelid::regclass::text, conname::text,"
+        " pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE connamespace::regnamespace::text IN ('ledger', 'public')"
+        " UNION ALL SELECT 'index', tablename::text, indexname::text, indexdef FROM pg_indexes"
+        " WHERE schemaname IN ('ledger', 'public')",
+    )
+    return {tuple(row) for row in rows if "batchcore_alembic_version" not in row[1]}
+
+
+@asynccontextmanager
+async def filled(url: str, host: Host) -> AsyncIterator[asyncpg.Connection]:
+    async with database.connected(url) as connection:
+        await foreign.fill(connection, host)
+        yield connection
+
+
+def stored_column(schema: Schema, name: str) -> str:
+    return schema.column("portfolio_snapshots", name)
+
+
+async def snapshots(url: str, schema: Schema) -> database.Snapshots:
+    """Return the snapshots by the names of docs/schema.md."""
+    listed = {stored_column(schema, name): name for name in ("portfolio_id", "snapshot_date")}
+    listed |= {stored_column(schema, name): name for name in ("total_value", "created_at")}
+    found = {}
+    for record in await fetch(url, "SELECT * FROM ledger.daily"):
+        row = {listed.get(name, name): database.comparable(cell) for name, cell in record.items()}
+        found[row["portfolio_id"], (row["snapshot_date"] - database.EPOCH).days] = row
+    return found
+
+
+# Migration
+
+
+async def test_migrate_marks_0001_and_builds_the_indexes_beside_what_is_there(
+    url: str, schema: Schema
+) -> None:
+    before = await described(url)
+
+    status = await check(url, schema=schema)
+    assert (status.adopted, status.problems) == (True, ())
+    assert await described(url) == before
+
+    report = await migrate(url, schema=schema)
+    assert (report.adopted, report.marked, report.applied) == (True, ("0001",), ("0002",))
+    after = await described(url)
+    gone = {entry for entry in before if entry[2] == "idx_positions_portfolio_deleted"}
+    assert before - after == gone
+    assert len(gone) == 1
+    assert {(entry[2], entry[1]) for entry in after - before} == set(INDEXES.items())
+    own = await fetch(url, "SELECT version_num FROM ledger.alembic_version")
+    ours = await fetch(url, "SELECT version_num FROM ledger.batchcore_alembic_version")
+    assert [own[0][0], ours[0][0]] == ["f00dfeed0001", "0002"]
+    predicate = "SELECT pg_get_expr(indpred, indrelid) FROM pg_index WHERE indexrelid = "
+    (valid,) = await fetch(url, predicate + "'ledger.idx_market_data_valid_prices'::regclass")
+    assert valid[0] == '("Close" > (0)::double precision)'
+
+    again = await migrate(url, schema=schema)
+    assert (again.before, again.marked, again.applied) == ("0002", (), ())
+    assert await described(url) == after
+
+    await downgrade(url, schema=schema)
+    assert await described(url) == before
+
+
+async def test_a_host_writes_while_its_indexes_are_built(url: str, schema: Schema) -> None:
+    prices = tuple(("AAA", day, Decimal(11)) for day in range(MONDAY, MONDAY + 5))
+    async with filled(url, Host((), prices)) as writer, database.connected(url) as old:
+        await writer.execute("SET lock_timeout = '5s'")
+        transaction = old.transaction(isolation="repeatable_read")
+        await transaction.start()
+        await old.fetchval("SELECT count(*) FROM ledger.quotes")
+        migration = asyncio.create_task(migrate(url, schema=schema))
+        waits = (
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
+            " AND wait_event_type = 'Lock' AND query LIKE 'CREATE INDEX CONCURRENTLY%')"
+        )
+        while not await writer.fetchval(waits):
+            assert not migration.done()
+        # the build waits for the old transaction, and nobody for the build
+        await writer.execute("INSERT INTO ledger.quotes VALUES ('BBB', '2026-01-05', 3)")
+        await writer.execute("UPDATE ledger.quotes SET \"Close\" = 12 WHERE ticker = 'AAA'")
+        await writer.execute("DELETE FROM ledger.quotes WHERE day = '2026-01-06'")
+        assert not migration.done()
+        await transaction.rollback()
+        assert (await migration).applied == ("0002",)
+
+    async with database.connected(url) as connection:
+        await connection.execute("SET enable_seqscan = off")
+        query = "SELECT count(*) FROM ledger.quotes WHERE \"Close\" > 0 AND day > '2026-01-01'"
+        assert await connection.fetchval(query) == 5
+
+
+async def test_every_difference_is_named_at_once(url: str, schema: Schema) -> None:
+    await execute(
+        url,
+        'ALTER TABLE ledger."Holdings" DROP COLUMN sold_at, ALTER ticker TYPE bytea USING NULL,'
+        " ALTER ticker DROP NOT NULL",
+        "ALTER TABLE ledger.daily ADD tenant int NOT NULL, ALTER cash_value TYPE double precision",
+        "ALTER TABLE ledger.closures ALTER units TYPE real",
+        "DROP TABLE ledger.quotes",
+    )
+    scales = dict(schema.scales)
+    del scales["positions.quantity"]
+    less = Schema(schema.namespace, schema.tables, schema.columns, scales)
+    problems = {
+        "ledger.Holdings.ticker: is bytea, expected text, varchar or an enum",
+        (
+            "ledger.Holdings.units: is double precision, expected its decimals in schema.scales"
+            " under `positions.quantity`"
+        ),
+        "ledger.Holdings.sold_at: missing column",
+        "ledger.quotes: missing table",
+        (
+            "ledger.daily.cash_value: is double precision, expected numeric(16,2): doubles are"
+            " read, never written"
+        ),
+        "ledger.closures.units: is real, expected numeric",
+        "ledger.daily.tenant: is NOT NULL without a default, and batchcore does not fill it",
+    }
+    with pytest.raises(SchemaError) as raised:
+        await migrate(url, schema=less)
+    assert set(raised.value.problems) == problems
+    assert set((await check(url, schema=less)).problems) == problems
+
+
+async def test_analytics_are_not_written_into_doubles(url: str, schema: Schema) -> None:
+    await execute(url, "ALTER TABLE ledger.daily ALTER hhi TYPE double precision")
+    async with database.connected(url) as connection:
+        found = await inspect(connection, schema)
+    told = "is double precision, expected numeric: doubles are read, never written"
+    assert check_parts(found, "none").level == "none"
+    for level, column in (("portfolio", "daily.hhi"), ("full", "Holdings.Marked Value")):
+        for writes in (True, False):  # a plan says what stands in the way of the run
+            with pytest.raises(SchemaError) as raised:
+                check_parts(found, level, writes=writes)
+            assert f"ledger.{column}: {told}" in raised.value.problems
+
+
+# Run
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_run_and_plan_on_the_host_are_those_of_the_reference(
+    url: str, schema: Schema, seed: int
+) -> None:
+    mode = ("replace", "skip")[seed % 2]
+    host = random_host(Generator(seeded(f"host {seed}").randint, odd=0, edges=False))
+    # finer than the scale: 0.00003 is cut, and half a unit is rounded away from zero
+    prices = list(host.prices)
+    symbol, day, close = prices[0]
+    prices[0] = (symbol, day, Decimal("12.00003") if close else close)
+    host = Host(host.portfolios, (*prices, ("ZZ9", MONDAY, Decimal("0.03125"))), host.standing)
+    await migrate(url, schema=schema)
+    async with filled(url, host):
+        pass
+    before = await snapshots(url, schema)
+    expected = outcome(in_doubles(host), DAYS, FIRST, LAST, mode)
+
+    async def run(*, dry_run: bool) -> batchcore.BatchResult:
+        return await batchcore.run_batch(
+            url,
+            date_of(FIRST),
+            date_of(LAST),
+            calendar="daily",
+            on_existing=mode,
+            settings=Settings(schema=schema, min_coverage=0.0, chunk_size=3, dry_run=dry_run),
+        )
+
+    plan = await run(dry_run=True)
+    assert await snapshots(url, schema) == before
+    result = await run(dry_run=False)
+
+    assert plan.portfolios.sessions_planned.tolist() == result.portfolios.sessions_planned.tolist()
+    assert result.portfolios.sessions_planned.sum() == len(expected.cells) > 0
+    assert result.rows_written == len(expected.cells)
+    assert result.failed == len(expected.failed) == 0
+    assert issues_of(result, host) == expected.issues
+    after = await snapshots(url, schema)
+    assert set(after) == set(before) | set(expected.cells)
+    for at, row in after.items():
+        if at not in expected.cells:
+            assert row == before[at]
+            continue
+        assert {name: row[name] for name in expected.cells[at]} == expected.cells[at]
+        kept = before[at] if at in expected.in_place else {"mood": "calm", "id": row["id"]}
+        assert (row["mood"], row["id"]) == (kept["mood"], kept["id"])
+    stored = await fetch(url, "SELECT id, nav FROM ledger.accounts")
+    assert {row[0]: row[1] for row in stored} == expected.equity
+    decoy = await fetch(url, "SELECT * FROM public.positions")
+    assert [tuple(row) for row in decoy] == [(1, "AAA")]
+
+
+async def test_doubles_that_lost_decimals_are_counted_by_column(url: str, schema: Schema) -> None:
+    position = ref.Position("AAA", "LONG", Decimal("0.12345"), Decimal("10.1"), MONDAY - 9)
+    other = ref.Position("AAA", "LONG", Decimal("3.3"), Decimal("9.99995"), MONDAY - 9)
+    host = Host(
+        (ref.Portfolio("p0", Decimal(1000), (position, other)),),
+        (("AAA", MONDAY - 1, Decimal("11.1")), ("AAA", MONDAY, Decimal("11.00004"))),
+    )
+    await migrate(url, schema=schema)
+    async with filled(url, host):
+        pass
+    result = await batchcore.run_batch(
+        url,
+        date_of(MONDAY),
+        date_of(MONDAY),
+        calendar="daily",
+        analytics="none",
+        settings=Settings(schema=schema),
+    )
+    counts = {
+        "market_data_cache.close": 1,
+        "positions.entry_price": 1,
+        "positions.quantity": 1,
+    }
+    assert result.to_dict()["rounded"] == dict(result.rounded) == counts
+    # 0.1235 and 3.3 of AAA at 11.0000: 1.3585 and 36.3; bought at 10.1 and 10.0000
+    ((_, row),) = (await snapshots(url, schema)).items()
+    assert (row["long_value"], row["num_positions"]) == (Decimal("37.66"), 2)
+    checked = await opening.check(url, {database.key("p0"): Decimal(1000)}, [MONDAY], schema=schema)
+    assert (checked.rows, checked.differing) == (1, 0)
+
+
+async def test_caches_read_doubles_too(url: str, schema: Schema) -> None:
+    prices = (("AAA", MONDAY, Decimal("11.00006")), ("AAA", MONDAY + 1, Decimal("NaN")))
+    async with filled(url, Host((), prices)):
+        pass
+    cache = batchcore.PriceCache(schema=schema)
+    assert await cache.load_date_range(url, ["AAA"], date_of(MONDAY), date_of(MONDAY + 1)) == 1
+    assert cache.get("AAA", date_of(MONDAY)) == Decimal("11.0001")
+    assert cache.get("AAA", date_of(MONDAY + 1)) is None
+    profiles = batchcore.CompanyProfileCache(
+        schema=Schema(
+            schema.namespace,
+            schema.tables,
+            {
+                **schema.columns,
+                **dict.fromkeys(
+                    (
+                        f"company_profiles.{name}"
+                        for name in ("company_name", "industry", "country")
+                    ),
+                    "sector",
+                ),
+                "company_profiles.market_cap": "beta",
+            },
+            {**schema.scales, "company_profiles.market_cap": 2},
+        )
+    )
+    await profiles.load(url, ["AAA"])
+    assert profiles.get_beta("AAA") == Decimal("1.1000")
+
+
+# Grants
+
+
+def grants() -> list[list[str]]:
+    """Return the statements of each block of grants in the docs."""
+    blocks = re.findall(r"```sql\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    return [[line for line in block.splitlines() if line] for block in blocks]
+
+
+async def granted(url: str, statements: list[str], schema: Schema | None = None) -> str:
+    """Make a role that has these grants and no other; return the URL that connects as it."""
+    schema = schema or Schema()
+    role = f"batch_{uuid.uuid4().hex}"
+    async with database.connected(url) as connection:
+        name = await connection.fetchval("SELECT current_database()")
+        quoted = quote_identifier(name)
+        await connection.execute(f"CREATE ROLE {role}")
+        await connection.execute(f"REVOKE ALL ON DATABASE {quoted} FROM PUBLIC")
+        await connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+        await connection.execute(f"GRANT CONNECT ON DATABASE {quoted} TO {role}")
+        for statement in statements:
+            await connection.execute(translated(statement, role, quoted, schema))
+    return f"{url}{'&' if '?' in url else '?'}role={role}"
+
+
+def translated(statement: str, role: str, name: str, schema: Schema) -> str:
+    """Return a grant of the docs for this role, database and names of tables and columns."""
+    statement = statement.replace("TO batch;", f"TO {role}").replace(
+        "DATABASE app", f"DATABASE {name}"
+    )
+    statement = statement.replace("SCHEMA public", f"SCHEMA {quote_identifier(schema.namespace)}")
+    found = re.fullmatch(r"GRANT (.*?)(?: \(([\w, ]+)\))? ON ([\w, ]+) TO (\w+)", statement)
+    if found is None:
+        return statement
+    privileges, columns, tables, role = found.groups()
+    listed = tables.split(", ")
+    if columns is not None:
+        names = [schema.column(listed[0], column) for column in columns.split(", ")]
+        privileges += f" ({foreign.quoted(names)})"
+    return f"GRANT {privileges} ON {', '.join(table_name(schema, t) for t in listed)} TO {role}"
+
+
+async def drop_roles(url: str) -> None:
+    async with database.connected(url) as connection:
+        for row in await connection.fetch(
+            "SELECT rolname::text FROM pg_roles WHERE rolname LIKE 'batch\\_%' AND EXISTS"
+            " (SELECT FROM pg_shdepend WHERE refobjid = pg_roles.oid AND dbid ="
+            " (SELECT oid FROM pg_database WHERE datname = current_database()))"
+        ):
+            await connection.execute(f"DROP OWNED BY {row[0]}")
+            await connection.execute(f"DROP ROLE {row[0]}")
+
+
+@pytest_asyncio.fixture
+async def roles(url: str) -> AsyncIterator[None]:
+    yield
+    await drop_roles(url)
+
+
+SIZE = demo.Size(portfolios=4, symbols=20, sessions=3)
+DATA = demo.seeded(SIZE, seed=3)
+
+
+@pytest_asyncio.fixture
+async def listed(host: str) -> AsyncIterator[str]:
+    """The URL of a database of the listed names, with a market and portfolios."""
+    await DATA.write(host)
+    yield host
+    await drop_roles(host)
+
+
+async def run_as(url: str, **options: Any) -> batchcore.BatchResult:
+    start, end = (date_of(day) for day in (DATA.market.start, DATA.market.end))
+    return await batchcore.run_batch(url, start, end, on_existing="replace", **options)
+
+
+@pytest.mark.parametrize("level", ["portfolio", "full"])
+async def test_the_grants_of_the_docs_are_enough(listed: str, level: str) -> None:
+    first, full = grants()
+    role = await granted(listed, [*first, *(full if level == "full" else [])])
+    for _ in range(2):  # rows that are new, then rows that stand
+        result = await run_as(role, analytics=level)
+        assert (result["success"], result.rows_written) == (True, 12)
+        assert dict(result.analytics_off) == {}
+    assert (
+        await opening.check(role, DATA.opening(), DATA.market.days[-3:].tolist())
+    ).differing == 0
+
+
+async def test_a_plan_needs_only_to_read(listed: str) -> None:
+    reads = [one for one in grants()[0] if one.startswith(("GRANT SELECT", "GRANT USAGE"))]
+    role = await granted(listed, reads)
+    result = await run_as(role, settings=Settings(dry_run=True))
+    assert result.portfolios.sessions_planned.sum() == 12
+    with pytest.raises(SchemaError) as raised:
+        await run_as(role)
+    told = {problem.partition(": ")[2] for problem in raised.value.problems}
+    assert told == {
+        "the role may not INSERT it",
+        "the role may not UPDATE it",
+        "the role may not make temporary tables, expected TEMPORARY on it",
+    }
+
+
+@pytest.mark.parametrize("number", range(sum(map(len, grants()))))
+async def test_each_grant_of_the_docs_is_needed(listed: str, number: int) -> None:
+    every = [statement for block in grants() for statement in block]
+    role = await granted(listed, every[:number] + every[number + 1 :])
+    with pytest.raises((SchemaError, DatabaseError)):
+        await run_as(role, analytics="full")
+    assert await fetch(listed, "SELECT FROM portfolio_snapshots") == []
+
+
+@pytest.mark.usefixtures("roles")
+async def test_the_grants_are_enough_on_a_host_of_other_names(url: str, schema: Schema) -> None:
+    host = database.plain_host(3, [MONDAY, MONDAY + 1])
+    await migrate(url, schema=schema)
+    async with filled(url, host):
+        pass
+    role = await granted(url, grants()[0], schema)
+    for _ in range(2):
+        result = await batchcore.run_batch(
+            role,
+            date_of(MONDAY),
+            date_of(MONDAY + 1),
+            calendar="daily",
+            on_existing="replace",
+            settings=Settings(schema=schema),
+        )
+        assert (result["success"], result.rows_written) == (True, 6)
+    stored = await fetch(url, "SELECT DISTINCT nav FROM ledger.accounts")
+    assert [row[0] for row in stored] == [1010]
