@@ -73,19 +73,18 @@ def checked_symbols(symbols: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def checked_id(portfolio_id: uuid.UUID | str) -> uuid.UUID:
-    """Return the id of a portfolio.
+def checked_id(given: uuid.UUID | str, option: str = "portfolio_id") -> uuid.UUID:
+    """Return the id of a portfolio, or of what `option` names.
 
     Raises:
         ConfigError: it is no UUID, and no text of one.
     """
-    if isinstance(portfolio_id, uuid.UUID):
-        return portfolio_id
+    if isinstance(given, uuid.UUID):
+        return given
     try:
-        return uuid.UUID(portfolio_id)
+        return uuid.UUID(given)
     except (AttributeError, TypeError, ValueError) as error:
-        msg = f"portfolio_id is {portfolio_id!r}, expected a UUID or its text"
-        raise ConfigError(msg, "portfolio_id") from error
+        raise ConfigError(f"{option} {given!r} is no UUID", option) from error
 
 
 def checked_lookback(days: int) -> int:

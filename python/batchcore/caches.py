@@ -419,7 +419,8 @@ class PriceCache:
 
     def _put(self, loaded: Prices, windows: Sequence[Window]) -> None:
         """Take the closes of windows in the place of those that are there."""
-        from batchcore.db.load_caches import in_windows, kept_prices  # noqa: PLC0415
+        from batchcore.db.load import kept_prices  # noqa: PLC0415
+        from batchcore.db.load_caches import in_windows  # noqa: PLC0415
 
         held = _prices(self._reader.columns(laid=False))
         prices = loaded

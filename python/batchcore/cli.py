@@ -159,6 +159,17 @@ DatabaseUrl = Annotated[
         show_default=False,
     ),
 ]
+PortfolioIds = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ID", help="A portfolio; repeatable. Without it all."),
+]
+CalendarCode = Annotated[
+    str,
+    typer.Option(metavar="CODE", help="XNYS, daily, prices, or a code of exchange_calendars."),
+]
+LookbackDays = Annotated[
+    int, typer.Option(metavar="N", help="Calendar days that a close may be old.")
+]
 SchemaFile = Annotated[
     str | None,
     typer.Option(
@@ -276,10 +287,7 @@ def _batch(
             parser=_date, metavar="DATE", help="Last day; without it the last session closed."
         ),
     ] = None,
-    portfolio: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ID", help="A portfolio; repeatable. Without it all."),
-    ] = None,
+    portfolio: PortfolioIds = None,
     portfolios_file: Annotated[
         str | None,
         typer.Option(
@@ -289,13 +297,8 @@ def _batch(
     policy: Annotated[
         str, typer.Option(metavar="NAME", help=f"What the figures mean: {', '.join(POLICIES)}.")
     ] = POLICIES[0],
-    calendar: Annotated[
-        str,
-        typer.Option(metavar="CODE", help="XNYS, daily, prices, or a code of exchange_calendars."),
-    ] = "XNYS",
-    lookback_days: Annotated[
-        int, typer.Option(metavar="N", help="Calendar days that a close may be old.")
-    ] = Settings.lookback_days,
+    calendar: CalendarCode = "XNYS",
+    lookback_days: LookbackDays = Settings.lookback_days,
     on_existing: Annotated[
         str,
         typer.Option(metavar="|".join(ON_EXISTING), help="What becomes of existing snapshots."),
@@ -413,20 +416,12 @@ def verify(
         dt.date | None,
         typer.Option(parser=_date, metavar="DATE", help="Last day; without it to the last."),
     ] = None,
-    portfolio: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ID", help="A portfolio; repeatable. Without it all."),
-    ] = None,
+    portfolio: PortfolioIds = None,
     policy: Annotated[
         str, typer.Option(metavar="NAME", help=f"What the figures mean: {POLICIES[0]}.")
     ] = POLICIES[0],
-    calendar: Annotated[
-        str,
-        typer.Option(metavar="CODE", help="XNYS, daily, prices, or a code of exchange_calendars."),
-    ] = "XNYS",
-    lookback_days: Annotated[
-        int, typer.Option(metavar="N", help="Calendar days that a close may be old.")
-    ] = Settings.lookback_days,
+    calendar: CalendarCode = "XNYS",
+    lookback_days: LookbackDays = Settings.lookback_days,
     sample: Annotated[
         int | None,
         typer.Option(metavar="N", help="Snapshots to draw; without it all.", show_default=False),

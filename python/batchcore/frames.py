@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -252,7 +252,7 @@ def joined_decimals(parts: Sequence[Decimals]) -> Decimals:
     What 64 bits do not hold in that scale is not representable.
     """
     scale = max(part.scale for part in parts)
-    same = [_rescaled(part, scale) for part in parts]
+    same = [rescaled(part, scale) for part in parts]
     return Decimals(
         np.concatenate([part.values for part in same]),
         scale,
@@ -260,7 +260,8 @@ def joined_decimals(parts: Sequence[Decimals]) -> Decimals:
     )
 
 
-def _rescaled(column: Decimals, scale: int) -> Decimals:
+def rescaled(column: Decimals, scale: int) -> Decimals:
+    """Return a column with more decimals; what 64 bits do not hold then is not representable."""
     if column.scale == scale:
         return column
     factor = 10 ** (scale - column.scale)
@@ -269,6 +270,16 @@ def _rescaled(column: Decimals, scale: int) -> Decimals:
     lost = ~fits & (column.state == State.VALUE)
     state = np.where(lost, np.uint8(State.NOT_REPRESENTABLE), column.state)
     return Decimals(np.where(fits, column.values, 0) * factor, scale, state)
+
+
+def day_keys(owner: npt.NDArray[np.integer[Any]], day: npt.NDArray[np.integer[Any]]) -> Int64:
+    """Return a key of each pair of a row and a day, sorted like the pairs.
+
+    Args:
+        owner: int32 or int64 rows of something, such as portfolios or symbols; -1 for none.
+        day: Days since 1970-01-01, of the same shape or one that broadcasts.
+    """
+    return owner.astype(np.int64) << 32 | (day.astype(np.int64) + 2**31)
 
 
 def _no_ids() -> Bytes:

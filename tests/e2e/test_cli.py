@@ -345,7 +345,7 @@ def test_the_database_may_come_from_the_variables_of_libpq(
         (("--start", "2099-01-02", "--end", "2099-01-09"), r"2099-01-02 is beyond calendar `XNYS`"),
         ((*RANGE, "--calendar", "XNYZ"), r"`XNYZ`"),
         ((*RANGE, "--portfolio", str(uuid.UUID(int=1))), f"unknown portfolio {uuid.UUID(int=1)}"),
-        ((*RANGE, "--portfolio", "mine"), r"portfolio id 'mine' is no UUID"),
+        ((*RANGE, "--portfolio", "mine"), r"portfolio_ids 'mine' is no UUID"),
         ((*RANGE, "--policy", "other"), r"`other`, expected one of rollforward, legacy"),
         ((*RANGE, "--on-existing", "x"), r"`x`, expected one of skip, replace, error"),
         ((*RANGE, "--lookback-days", "-1"), r"lookback_days is -1, expected 0"),

@@ -118,7 +118,7 @@ def test_wrong_words_are_refused(filled: str) -> None:
         (("--sample", "0"), "sample is 0, expected 1 or more"),
         (("--policy", "other"), "unknown policy `other`"),
         (("--calendar", "NOWHERE"), "unknown calendar `NOWHERE`"),
-        (("--portfolio", "x"), "portfolio id 'x' is no UUID"),
+        (("--portfolio", "x"), "portfolio_ids 'x' is no UUID"),
         (("--start", "2025-06-20", "--end", "2025-06-19"), "is after end"),
     ):
         said = verify(filled, *words)

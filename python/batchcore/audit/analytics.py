@@ -10,7 +10,17 @@ from batchcore.audit.compare import Analysed, any_by_left, pairs
 from batchcore.db.audit_queries import SHARES
 from batchcore.db.load_analytics import Returns, floats
 from batchcore.frames import Days as DayColumn
-from batchcore.frames import Decimals, Integers, Issues, Misses, Objects, Opening, Rows, Text
+from batchcore.frames import (
+    Decimals,
+    Integers,
+    Issues,
+    Misses,
+    Objects,
+    Opening,
+    Rows,
+    Text,
+    day_keys,
+)
 from batchcore.run.analyse import PAST_RETURNS, ChunkInputs
 from batchcore.units import CENTS, State
 
@@ -116,17 +126,13 @@ def _history(stored: StoredRows, returned: Decimals, past: Returns) -> Returns:
 
 def _last_returns(history: Returns, portfolio: Int32, session: int) -> Returns:
     """Return of each portfolio the last returns before a session that A4 may need."""
-    keys = _keys(history.portfolio, history.day)
+    keys = day_keys(history.portfolio, history.day)
     first = np.searchsorted(keys, portfolio.astype(np.int64) << 32)
-    end = np.searchsorted(keys, _keys(portfolio, np.full(len(portfolio), session)))
+    end = np.searchsorted(keys, day_keys(portfolio, np.full(len(portfolio), session)))
     count = np.minimum(end - first, PAST_RETURNS)
     within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
     row = np.repeat(end - count, count) + within
     return Returns(history.portfolio[row], history.day[row], history.value[row])
-
-
-def _keys(portfolio: Int32, day: npt.NDArray[Any]) -> Int64:
-    return portfolio.astype(np.int64) << 32 | (day.astype(np.int64) + 2**31)
 
 
 def _as_rows(

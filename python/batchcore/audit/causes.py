@@ -10,6 +10,7 @@ import numpy as np
 from batchcore.audit.compare import COLUMNS, Pairs, any_by_left, differs, pairs, place_of
 from batchcore.db.audit_queries import ANALYTIC, COUNTS, NEVER, UNKNOWN
 from batchcore.db.load import taken
+from batchcore.frames import day_keys
 from batchcore.run.regressions import MARKET
 
 if TYPE_CHECKING:
@@ -163,18 +164,14 @@ def _latest_change(
 ) -> Int64:
     """Return when a close of a symbol in a window was last changed; `NEVER` if none was."""
     order = np.lexsort((prices.day, code))
-    keys = _keys(code[order], prices.day[order])
-    low = np.searchsorted(keys, _keys(symbol, first), side="left")
-    high = np.searchsorted(keys, _keys(symbol, last), side="right")
+    keys = day_keys(code[order], prices.day[order])
+    low = np.searchsorted(keys, day_keys(symbol, first), side="left")
+    high = np.searchsorted(keys, day_keys(symbol, last), side="right")
     if len(symbol) == 0:
         return np.zeros(0, dtype=np.int64)
     padded = np.append(prices.changed[order], NEVER)
     latest = np.maximum.reduceat(padded, np.column_stack((low, high)).ravel())[::2]
     return np.where(high > low, latest, NEVER)
-
-
-def _keys(symbol: Int64, day: Int32) -> Int64:
-    return symbol << 32 | (day.astype(np.int64) + 2**31)
 
 
 def _flows_changed(

@@ -22,10 +22,9 @@ from batchcore.db import load as loads
 from batchcore.db import load_stored as stores
 from batchcore.db.audit_queries import ANALYTIC, COUNTS, RULED, SHARES
 from batchcore.db.load_analytics import floats, load_returns
-from batchcore.frames import Decimals, Opening
+from batchcore.frames import Decimals, Opening, rescaled
 from batchcore.run.analyse import PAST_RETURNS
 from batchcore.run.regressions import MARKET
-from batchcore.run.snapshots import rescaled
 from batchcore.units import State
 
 if TYPE_CHECKING:

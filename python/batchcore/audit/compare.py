@@ -11,8 +11,8 @@ import numpy as np
 
 from batchcore.db.audit_queries import ANALYTIC, RULED, SHARES
 from batchcore.db.load import taken
+from batchcore.frames import rescaled
 from batchcore.run.analyse import OBSERVATIONS
-from batchcore.run.snapshots import rescaled
 from batchcore.units import State
 
 if TYPE_CHECKING:

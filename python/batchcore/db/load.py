@@ -276,6 +276,12 @@ async def load_fallback(  # noqa: PLR0917  # what is missing in a window
     return Prices(**await load(session, queries.fallback(wanted, brought, first, last, since)))
 
 
+def kept_prices(prices: Prices, rows: npt.NDArray[np.bool_]) -> Prices:
+    """Return some rows of a frame."""
+    symbol, day, close = (taken(c, rows) for c in (prices.symbol, prices.day, prices.close))
+    return Prices(symbol=symbol, day=day, close=close)
+
+
 def joined_prices(parts: Sequence[Prices]) -> Prices:
     """Return closes one after the other."""
     return Prices(

@@ -9,7 +9,7 @@ import numpy as np
 from batchcore.db.access import reading
 from batchcore.db.cache_queries import CacheQueries
 from batchcore.db.catalog import PRICES, PROFILES, SNAPSHOTS
-from batchcore.db.load import load, taken
+from batchcore.db.load import kept_prices, load, taken
 from batchcore.frames import Previous, Prices, Profiles
 
 if TYPE_CHECKING:
@@ -45,12 +45,6 @@ def in_windows(prices: Prices, windows: Sequence[Window]) -> npt.NDArray[np.bool
         spelt = _spelt(prices.symbol, set(window.symbols))
         inside |= spelt & (day >= window.first) & (day <= window.last)
     return inside
-
-
-def kept_prices(prices: Prices, rows: npt.NDArray[np.bool_]) -> Prices:
-    """Return some rows of a frame."""
-    symbol, day, close = (taken(c, rows) for c in (prices.symbol, prices.day, prices.close))
-    return Prices(symbol=symbol, day=day, close=close)
 
 
 def _spelt(symbol: Text, wanted: set[str]) -> npt.NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from batchcore.db.load import taken
 from batchcore.db.save_analytics import encode_tables, write_tables
 from batchcore.db.sql import column_name, quote_identifier, table_name
 from batchcore.errors import DatabaseError
+from batchcore.frames import day_keys
 from batchcore.units import CENTS
 
 if TYPE_CHECKING:
@@ -219,12 +220,8 @@ def stands_already(
     if len(existing_day) == 0:
         return np.zeros(len(rows), dtype=np.bool_)
     portfolio = _core.locate(keys=existing_id, ids=ids)
-    keys = _keys(rows.portfolio, rows.day)
-    return np.isin(keys, _keys(portfolio, existing_day)[portfolio >= 0])
-
-
-def _keys(portfolio: npt.NDArray[np.int32], day: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    return portfolio.astype(np.int64) << 32 | (day.astype(np.int64) & 0xFFFF_FFFF)
+    keys = day_keys(rows.portfolio, rows.day)
+    return np.isin(keys, day_keys(portfolio, existing_day)[portfolio >= 0])
 
 
 async def write_batch(session: Session, schema: Schema, batch: Batch, stamp: Stamp) -> None:

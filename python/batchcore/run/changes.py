@@ -17,7 +17,7 @@ from batchcore.db.load_changes import (
     load_changed_session,
 )
 from batchcore.db.queries import Boundaries
-from batchcore.frames import Days
+from batchcore.frames import Days, day_keys
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -119,20 +119,16 @@ def marked(prices: ChangedPrices, held: Held) -> ChangedFacts:
     names = prices.symbol.table()
     code = [rows.setdefault(normalised(name), len(rows)) for name in names]
     own = np.array([*code, -1], dtype=np.int64)[prices.symbol.codes]
-    keys = np.unique(_keys(own, prices.day))
+    keys = np.unique(day_keys(own, prices.day))
     code = [rows.get(normalised(name), -1) for name in held.symbol.table()]
     own = np.array([*code, -1], dtype=np.int64)[held.symbol.codes]
-    at = np.searchsorted(keys, _keys(own, held.start))
+    at = np.searchsorted(keys, day_keys(own, held.start))
     found = at < len(keys)
     found[found] = keys[at[found]] >> 32 == own[found]
     day = np.zeros(len(own), dtype=np.int64)
     day[found] = (keys[at[found]] & 0xFFFF_FFFF) - 2**31
     found &= day <= held.end
     return ChangedFacts(held.portfolio_id[found], day[found].astype(np.int32))
-
-
-def _keys(symbol: npt.NDArray[np.int64], day: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    return symbol << 32 | (day.astype(np.int64) + 2**31)
 
 
 def earliest(

@@ -9,6 +9,7 @@ import numpy as np
 
 from batchcore.calendar import date_of
 from batchcore.db.load import located, normalised
+from batchcore.frames import day_keys
 from batchcore.run.prices import valid_rows
 from batchcore.run.result import NO_CLOSE
 
@@ -83,10 +84,10 @@ def latest_closes(symbols: Text, prices: Prices, sessions: npt.NDArray[np.int32]
     moved = np.array([row_of.get(normalised(name), -1) for name in names], dtype=np.int64)
     valid = valid_rows(prices)
     own = moved[prices.symbol.codes[valid]] if names else np.zeros(0, dtype=np.int64)
-    keys = np.unique(_keys(own, prices.day.values[valid])[own >= 0])
+    keys = np.unique(day_keys(own, prices.day.values[valid])[own >= 0])
     rows = np.arange(len(spelt), dtype=np.int64)
     # the first key beyond (symbol, session); the one before it is the latest close, if its own
-    at = np.searchsorted(keys, _keys(rows[:, None], sessions[None, :]), side="right") - 1
+    at = np.searchsorted(keys, day_keys(rows[:, None], sessions[None, :]), side="right") - 1
     found = keys[np.maximum(at, 0)] if len(keys) else np.zeros(at.shape, dtype=np.int64)
     known = (at >= 0) & (found >> 32 == rows[:, None])
     day = np.where(known, (found & 0xFFFF_FFFF) - 2**31, NEVER).astype(np.int32)
@@ -100,10 +101,6 @@ def latest_closes(symbols: Text, prices: Prices, sessions: npt.NDArray[np.int32]
         day[lacks],
         priced[lacks],
     )
-
-
-def _keys(symbol: npt.NDArray[np.int64], day: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    return symbol << 32 | (day.astype(np.int64) + 2**31)
 
 
 def spellings(symbols: Text, latest: Latest) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import uuid
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol, TypedDict
@@ -15,6 +14,7 @@ from batchcore import calendar as calendars
 from batchcore.analytics.provider_beta import WEIGHTS, beta_coverage, provider_beta
 from batchcore.analytics.sector_exposure import over_and_underweights, sector_exposure, sector_of
 from batchcore.analytics.sector_tags import COLORS, sector_tag
+from batchcore.arguments import checked_id
 from batchcore.db import load as loads
 from batchcore.db import tags
 from batchcore.db.access import changing, reading
@@ -30,6 +30,7 @@ from batchcore.native import build_market, hold
 from batchcore.units import LotKind
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Mapping, Sequence
     from decimal import Decimal
 
@@ -147,7 +148,7 @@ async def restore_sector_tag_for_position(
         SchemaError: a table or column is missing.
         DatabaseError: the database refused, failed or went away.
     """
-    position, user = _uuid(position_id, "position_id"), _uuid(user_id, "user_id")
+    position, user = checked_id(position_id, "position_id"), checked_id(user_id, "user_id")
     async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
         writer = tags.SectorTags(session, queries.catalog.schema, user)
         found = [await writer.position(position)]
@@ -180,7 +181,7 @@ async def restore_sector_tags_for_portfolio(
         SchemaError: a table or column is missing.
         DatabaseError: the database refused, failed or went away.
     """
-    portfolio, user = _uuid(portfolio_id, "portfolio_id"), _uuid(user_id, "user_id")
+    portfolio, user = checked_id(portfolio_id, "portfolio_id"), checked_id(user_id, "user_id")
     async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
         writer = tags.SectorTags(session, queries.catalog.schema, user)
         found = await writer.positions(portfolio)
@@ -261,7 +262,7 @@ async def calculate_portfolio_provider_beta(
     if weights not in WEIGHTS:
         msg = f"unknown weights `{weights}`, expected one of {', '.join(WEIGHTS)}"
         raise ConfigError(msg, "weights")
-    portfolio, day = _uuid(portfolio_id, "portfolio_id"), _day(calculation_date)
+    portfolio, day = checked_id(portfolio_id, "portfolio_id"), _day(calculation_date)
     async with reading(db, schema, NEEDS) as (session, queries):
         loaded = await _load(session, queries, portfolio, day, profile_cache)
     held = await asyncio.to_thread(_hold, loaded, day)
@@ -335,7 +336,7 @@ async def calculate_portfolio_sector_exposure(
     Source:
         docs/semantics.md, A2.
     """
-    portfolio, day = _uuid(portfolio_id, "portfolio_id"), _day(calculation_date)
+    portfolio, day = checked_id(portfolio_id, "portfolio_id"), _day(calculation_date)
     async with reading(db, schema, NEEDS) as (session, queries):
         loaded = await _load(session, queries, portfolio, day, profile_cache)
         found = await _benchmark(session, queries, benchmark, day)
@@ -483,15 +484,6 @@ def _shares(held: _Held, loaded: _Loaded) -> dict[str, float] | None:
         for name, share in zip(names, shares.tolist(), strict=True)
         if not np.isnan(share)
     }
-
-
-def _uuid(given: uuid.UUID | str, option: str) -> uuid.UUID:
-    if isinstance(given, uuid.UUID):
-        return given
-    try:
-        return uuid.UUID(given)
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ConfigError(f"{option} {given!r} is no UUID", option) from error
 
 
 def _day(date: dt.date | None) -> int:

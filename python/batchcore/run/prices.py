@@ -10,8 +10,7 @@ import numpy as np
 
 from batchcore.db import load as loads
 from batchcore.db.load import normalised
-from batchcore.frames import Prices
-from batchcore.run.snapshots import rescaled
+from batchcore.frames import Prices, day_keys, rescaled
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -128,7 +127,7 @@ def _of_window(prices: Prices, wanted: list[str], window: Window) -> Prices:
     kept &= (prices.day.values >= window.first) & (prices.day.values <= window.last)
     if len(names):
         kept &= ours[prices.symbol.codes]
-    return _taken(prices, kept)
+    return loads.kept_prices(prices, kept)
 
 
 def _without(prices: Prices, others: Prices) -> Prices:
@@ -136,23 +135,11 @@ def _without(prices: Prices, others: Prices) -> Prices:
     code = {name: row for row, name in enumerate(others.symbol.table())}
     moved = np.array([code.get(name, -1) for name in prices.symbol.table()], dtype=np.int64)
     mine = moved[prices.symbol.codes] if len(moved) else np.zeros(0, dtype=np.int64)
-    there = _keys(others.symbol.codes.astype(np.int64), others.day.values)
-    return _taken(prices, ~np.isin(_keys(mine, prices.day.values), there))
+    there = day_keys(others.symbol.codes.astype(np.int64), others.day.values)
+    return loads.kept_prices(prices, ~np.isin(day_keys(mine, prices.day.values), there))
 
 
 def _of_one_scale(parts: list[Prices]) -> list[Prices]:
     """Return closes with as many decimals as the one that has most."""
     scale = max(part.close.scale for part in parts)
     return [replace(part, close=rescaled(part.close, scale)) for part in parts]
-
-
-def _keys(symbol: npt.NDArray[np.int64], day: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    return symbol << 32 | (day.astype(np.int64) & 0xFFFF_FFFF)
-
-
-def _taken(prices: Prices, rows: npt.NDArray[np.bool_]) -> Prices:
-    return Prices(
-        symbol=loads.taken(prices.symbol, rows),
-        day=loads.taken(prices.day, rows),
-        close=loads.taken(prices.close, rows),
-    )

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.arguments import checked_values
+from batchcore.arguments import checked_id, checked_values
 from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Settings
 from batchcore.errors import ConfigError
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Sequence
 
     import numpy.typing as npt
@@ -167,11 +167,7 @@ def _check_legacy(
 
 
 def _uuids(ids: Sequence[uuid.UUID | str]) -> npt.NDArray[np.uint8]:
-    found: set[bytes] = set()
-    for given in checked_values(ids, "portfolio_ids"):
-        try:
-            found.add((given if isinstance(given, uuid.UUID) else uuid.UUID(given)).bytes)
-        except (ValueError, AttributeError, TypeError) as error:
-            msg = f"portfolio id {given!r} is no UUID"
-            raise ConfigError(msg, "portfolio_ids") from error
+    found = {
+        checked_id(given, "portfolio_ids").bytes for given in checked_values(ids, "portfolio_ids")
+    }
     return np.frombuffer(b"".join(sorted(found)), dtype=np.uint8).reshape(-1, 16)

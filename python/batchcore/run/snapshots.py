@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from batchcore.db.load import SnapshotColumns, located
-from batchcore.frames import Days, Decimals
+from batchcore.frames import Days, Decimals, rescaled
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from batchcore.calendar import Calendar
     from batchcore.db.load import Portfolios
     from batchcore.frames import Previous
@@ -69,18 +67,3 @@ def with_snapshots(
         ),
     )
     return replace(portfolios, before=columns)
-
-
-def rescaled(column: Decimals, scale: int) -> Decimals:
-    """Return a column with more decimals; what 64 bits do not hold then is not representable."""
-    if scale == column.scale:
-        return column
-    unit = 10 ** (scale - column.scale)
-    most = np.int64(2**63 - 1) // unit
-    fits: npt.NDArray[np.bool_] = (column.values <= most) & (column.values >= -most)
-    beyond = (column.state == State.VALUE) & ~fits
-    return Decimals(
-        np.where(fits, column.values, 0) * np.int64(unit),
-        scale,
-        np.where(beyond, State.NOT_REPRESENTABLE, column.state).astype(np.uint8),
-    )
