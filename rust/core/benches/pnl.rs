@@ -1,84 +1,200 @@
-//! The roll-forward of long lots through every session: lots times sessions a second.
+//! The roll-forward beside a bare gather and multiply-add over the same closes and quantities.
+//!
+//! The bare loop adds up close times quantity of each lot of a portfolio on each session, into one
+//! column of 64-bit sums: no rules, no rounding, no other column. The roll-forward fills all
+//! columns. Both run over the same portfolios, in chunks of as many rows as a run computes at a
+//! time or all at once, each chunk into the memory of the one before; they take turns in one
+//! process, and what is printed are medians.
 #![expect(clippy::unwrap_used, reason = "benches stop at what is wrong")]
+#![expect(clippy::print_stdout, reason = "benches say what they have measured")]
+#![expect(clippy::float_arithmetic, reason = "seconds are floats")]
 
 mod data;
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use batchcore_core::frame::{Days, Decimals, Texts};
 use batchcore_core::ids::Uuid;
+use batchcore_core::pnl::columns::Columns;
 use batchcore_core::pnl::inputs::{Events, Flows, Opening, Positions};
 use batchcore_core::pnl::marks::Marks;
-use batchcore_core::pnl::rows::Rows;
 use batchcore_core::pnl::{Inputs, Policy, run};
 use batchcore_core::store::{PriceStore, SnapshotColumns, SnapshotStore};
 use batchcore_core::text::{Intern, Table};
-use criterion::{BenchmarkId, Criterion, Throughput};
 use data::{Closes, FIRST_DAY, Numbers, SCALE};
 
 const SYMBOLS: u32 = 3000;
 const DAYS: i32 = 130;
 const SESSIONS: usize = 120;
-const PORTFOLIOS: usize = 1000;
 const LOTS: usize = 15;
-const ROWS: usize = PORTFOLIOS * LOTS;
+/// Rows of a chunk of a run.
+const CHUNK_ROWS: usize = 100_000;
+const ROUNDS: usize = 15;
 
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
-    roll_forward(&mut criterion);
-    criterion.final_summary();
-}
-
-fn roll_forward(criterion: &mut Criterion) {
-    let closes = Closes::of(SYMBOLS, DAYS);
-    let (symbol, day, close) = closes.columns();
-    let prices = PriceStore::from_columns(&symbol, &day, &close).unwrap();
-    let sessions: Vec<i32> = (FIRST_DAY + 10..FIRST_DAY + DAYS).collect();
-    let marks = Marks::from_prices(&prices, &sessions, 10).unwrap();
-    let previous = SnapshotStore::from_columns(&SnapshotColumns {
-        portfolio_id: &[],
-        day: &[],
-        equity: none(2),
-        cumulative_pnl: none(2),
-        cumulative_realized: none(2),
-        cumulative_flow: none(2),
-        is_complete: &[],
-    })
-    .unwrap();
-    let held = Held::of(closes.table.clone());
-    let inputs = held.inputs(&marks, &previous);
-    let rows = rolled(&inputs, 1);
-    assert_eq!(rows.day.len(), PORTFOLIOS * SESSIONS);
-    assert_eq!(
-        rows.num_positions.first().copied(),
-        i32::try_from(LOTS).ok()
-    );
-
-    let mut group = criterion.benchmark_group("roll_forward");
-    group.throughput(Throughput::Elements(
-        u64::try_from(ROWS * SESSIONS).unwrap(),
-    ));
-    group.sample_size(30);
-    for threads in [1, 2] {
-        let id = BenchmarkId::new("threads", threads);
-        group.bench_function(id, |bench| {
-            bench.iter(|| rolled(black_box(&inputs), threads));
-        });
+    // `cargo test` and `cargo bench -- --test` run benches once, on little
+    let timed = std::env::args().any(|argument| argument == "--bench")
+        && !std::env::args().any(|argument| argument == "--test");
+    let portfolios = if timed { 10_000 } else { 100 };
+    let market = Market::generated();
+    for (name, chunk) in [
+        ("in chunks", (CHUNK_ROWS / SESSIONS).min(portfolios)),
+        ("at once", portfolios),
+    ] {
+        let mut numbers = Numbers::default();
+        let chunks: Vec<Held> = (0..portfolios / chunk)
+            .map(|_| Held::of(market.closes.table.clone(), chunk, &mut numbers))
+            .collect();
+        for threads in [1, 2] {
+            let rounds = if timed { ROUNDS } else { 1 };
+            let measured = Measured::of(&market, &chunks, threads, rounds);
+            measured.tell(name, chunks.len() * chunk * LOTS * SESSIONS, threads);
+        }
     }
-    group.finish();
 }
 
-fn rolled(inputs: &Inputs<'_>, threads: usize) -> Rows {
+/// Median seconds of both sides.
+struct Measured {
+    rolled: f64,
+    bare: f64,
+}
+
+impl Measured {
+    fn of(market: &Market, chunks: &[Held], threads: usize, rounds: usize) -> Self {
+        let rows = chunks.first().unwrap().portfolio_id.len() * SESSIONS;
+        let mut columns = Columns::zeroed(rows);
+        let mut sums = vec![0; rows];
+        let (mut rolled, mut bare) = (Vec::new(), Vec::new());
+        for _ in 0..=rounds {
+            let (mut seconds_rolled, mut seconds_bare) = (0.0, 0.0);
+            for held in chunks {
+                let inputs = held.inputs(&market.marks, &market.previous);
+                seconds_rolled += seconds(|| roll(&inputs, threads, &mut columns));
+                seconds_bare += seconds(|| gather(&market.by_symbol, held, threads, &mut sums));
+                assert_same(&mut columns, &sums);
+            }
+            rolled.push(seconds_rolled);
+            bare.push(seconds_bare);
+        }
+        Self {
+            rolled: median(&rolled),
+            bare: median(&bare),
+        }
+    }
+
+    fn tell(&self, name: &str, lot_sessions: usize, threads: usize) {
+        let millions = f64::from(u32::try_from(lot_sessions).unwrap()) / 1e6;
+        println!(
+            "{name}, {threads} threads: {:.0} M lot-sessions/s, bare {:.0}: ratio {:.2} \
+             ({millions:.0} M in {:.1} ms, bare {:.1})",
+            millions / self.rolled,
+            millions / self.bare,
+            self.bare / self.rolled,
+            self.rolled * 1e3,
+            self.bare * 1e3,
+        );
+    }
+}
+
+fn seconds(action: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    action();
+    start.elapsed().as_secs_f64()
+}
+
+/// Returns the median of all but the first, which warms up.
+fn median(seconds: &[f64]) -> f64 {
+    let mut timed = seconds.get(1..).unwrap().to_vec();
+    timed.sort_by(f64::total_cmp);
+    *timed.get(timed.len() / 2).unwrap()
+}
+
+fn roll(inputs: &Inputs<'_>, threads: usize, columns: &mut Columns) {
     let threads = NonZeroUsize::new(threads).unwrap();
-    run(
-        Policy::Rollforward,
-        inputs,
-        threads,
-        &AtomicBool::new(false),
-    )
-    .unwrap()
+    let never = AtomicBool::new(false);
+    let room = columns.room();
+    let rows = run(Policy::Rollforward, inputs, threads, &never, room).unwrap();
+    black_box(rows);
+}
+
+/// Adds up close times quantity: lot by lot, over all sessions, which is the fastest order.
+fn gather(by_symbol: &[i64], held: &Held, threads: usize, sums: &mut [i64]) {
+    let portfolios = held.portfolio_id.len().div_ceil(threads);
+    let codes = held.codes.chunks(portfolios * LOTS);
+    let quantities = held.quantity.chunks(portfolios * LOTS);
+    let parts = sums.chunks_mut(portfolios * SESSIONS);
+    std::thread::scope(|scope| {
+        for ((sums, codes), quantities) in parts.zip(codes).zip(quantities) {
+            let mut work = move || gather_part(by_symbol, codes, quantities, sums);
+            if threads == 1 {
+                work();
+            } else {
+                scope.spawn(work);
+            }
+        }
+    });
+    black_box(sums);
+}
+
+fn gather_part(by_symbol: &[i64], codes: &[u32], quantities: &[i64], sums: &mut [i64]) {
+    let lots = codes.chunks_exact(LOTS).zip(quantities.chunks_exact(LOTS));
+    for (sums, (codes, quantities)) in sums.chunks_exact_mut(SESSIONS).zip(lots) {
+        sums.fill(0);
+        for (&code, &quantity) in codes.iter().zip(quantities) {
+            let from = usize::try_from(code).unwrap() * SESSIONS;
+            let closes = by_symbol.get(from..from + SESSIONS).unwrap();
+            for (sum, close) in sums.iter_mut().zip(closes) {
+                *sum = sum.wrapping_add(close.wrapping_mul(quantity));
+            }
+        }
+    }
+}
+
+/// Compares the long values with the bare sums, of closes and quantities of four decimals.
+fn assert_same(columns: &mut Columns, sums: &[i64]) {
+    let long = columns.room().long;
+    assert_eq!(long.len(), sums.len());
+    let same = |(&cents, &sum): (&i64, &i64)| cents == (sum + 500_000) / 1_000_000;
+    assert!(long.iter().zip(sums).all(same));
+}
+
+/// Closes, marked on the sessions and laid out by symbol and session.
+struct Market {
+    closes: Closes,
+    marks: Marks,
+    by_symbol: Vec<i64>,
+    previous: SnapshotStore,
+}
+
+impl Market {
+    fn generated() -> Self {
+        let closes = Closes::of(SYMBOLS, DAYS);
+        let (symbol, day, close) = closes.columns();
+        let prices = PriceStore::from_columns(&symbol, &day, &close).unwrap();
+        let sessions: Vec<i32> = (FIRST_DAY + 10..FIRST_DAY + DAYS).collect();
+        let marks = Marks::from_prices(&prices, &sessions, 10).unwrap();
+        let symbols = closes.table.iter();
+        let rows = symbols.flat_map(|symbol| marks.find(symbol).unwrap().mark().to_vec());
+        let by_symbol = rows.collect();
+        let previous = SnapshotStore::from_columns(&SnapshotColumns {
+            portfolio_id: &[],
+            day: &[],
+            equity: none(2),
+            cumulative_pnl: none(2),
+            cumulative_realized: none(2),
+            cumulative_flow: none(2),
+            is_complete: &[],
+        });
+        Self {
+            marks,
+            by_symbol,
+            previous: previous.unwrap(),
+            closes,
+        }
+    }
 }
 
 fn none<'a>(scale: u32) -> Decimals<'a> {
@@ -108,10 +224,10 @@ struct Held {
 }
 
 impl Held {
-    fn of(symbols: Table) -> Self {
-        let mut numbers = Numbers::default();
+    fn of(symbols: Table, portfolios: usize, numbers: &mut Numbers) -> Self {
+        let rows = portfolios * LOTS;
         let mut draw =
-            |limit: u32| -> Vec<u32> { (0..ROWS).map(|_| numbers.below(limit)).collect() };
+            |limit: u32| -> Vec<u32> { (0..rows).map(|_| numbers.below(limit)).collect() };
         let codes = draw(SYMBOLS);
         let amounts = |drawn: Vec<u32>| drawn.into_iter().map(|n| i64::from(n) + 1).collect();
         let quantity = amounts(draw(1000_0000));
@@ -124,20 +240,20 @@ impl Held {
             codes,
             quantity,
             entry_price,
-            entry_day: vec![FIRST_DAY; ROWS],
-            id: (0..ROWS).map(uuid).collect(),
-            owner: (0..ROWS).map(|row| uuid(row / LOTS)).collect(),
-            portfolio_id: (0..PORTFOLIOS).map(uuid).collect(),
-            opening: vec![10_000_000; PORTFOLIOS],
-            nothing: vec![0; ROWS],
-            no_day: vec![0; ROWS],
-            no_code: vec![0; ROWS],
+            entry_day: vec![FIRST_DAY; rows],
+            id: (0..rows).map(uuid).collect(),
+            owner: (0..rows).map(|row| uuid(row / LOTS)).collect(),
+            portfolio_id: (0..portfolios).map(uuid).collect(),
+            opening: vec![10_000_000; portfolios],
+            nothing: vec![0; rows],
+            no_day: vec![0; rows],
+            no_code: vec![0; rows],
             long: long.into_table(),
-            valued: vec![0; ROWS],
-            null: vec![1; ROWS],
-            deleted: vec![false; ROWS],
-            first_day: vec![i32::MIN; PORTFOLIOS],
-            last_day: vec![i32::MAX; PORTFOLIOS],
+            valued: vec![0; rows],
+            null: vec![1; rows],
+            deleted: vec![false; rows],
+            first_day: vec![i32::MIN; portfolios],
+            last_day: vec![i32::MAX; portfolios],
         }
     }
 
@@ -158,7 +274,8 @@ impl Held {
             );
             Days::new("null", values, state).unwrap()
         };
-        let valued = self.valued.get(..PORTFOLIOS).unwrap();
+        let (rows, portfolios) = (self.codes.len(), self.portfolio_id.len());
+        let valued = self.valued.get(..portfolios).unwrap();
         Inputs {
             positions: Positions {
                 id: &self.id,
@@ -168,13 +285,13 @@ impl Held {
                 quantity: exact(&self.quantity),
                 entry_price: exact(&self.entry_price),
                 entry_day: Days::new("entry_day", &self.entry_day, &self.valued).unwrap(),
-                exit_price: null(ROWS, SCALE),
-                exit_day: no_day(ROWS),
-                expiration_day: no_day(ROWS),
+                exit_price: null(rows, SCALE),
+                exit_day: no_day(rows),
+                expiration_day: no_day(rows),
                 investment_class: Texts::new("class", &self.no_code, &self.long, &self.null)
                     .unwrap(),
-                last_price: null(ROWS, SCALE),
-                market_value: null(ROWS, 2),
+                last_price: null(rows, SCALE),
+                market_value: null(rows, 2),
                 deleted: &self.deleted,
             },
             events: Events {
@@ -195,10 +312,10 @@ impl Held {
             opening: Opening {
                 portfolio_id: &self.portfolio_id,
                 equity: Decimals::new("equity", &self.opening, valued, 2).unwrap(),
-                earliest_day: no_day(PORTFOLIOS),
-                earliest_equity: null(PORTFOLIOS, 2),
-                earliest_pnl: null(PORTFOLIOS, 2),
-                earliest_flow: null(PORTFOLIOS, 2),
+                earliest_day: no_day(portfolios),
+                earliest_equity: null(portfolios, 2),
+                earliest_pnl: null(portfolios, 2),
+                earliest_flow: null(portfolios, 2),
                 first_day: &self.first_day,
                 last_day: &self.last_day,
             },

@@ -1,6 +1,8 @@
 //! Marks of the roll-forward (S2, S4): valid closes by normalised symbol, and for each session the
 //! close that counts on it.
 
+use core::ops::Range;
+
 use hashbrown::HashMap;
 
 use crate::error::{Error, Result};
@@ -29,6 +31,8 @@ pub struct SymbolMarks {
     most: i64,
     /// Close as of each session; 0 before the first.
     mark: Vec<i64>,
+    /// The same in 32 bits; empty if one does not fit.
+    small: Vec<u32>,
     /// Day of that close; `i32::MIN` before the first.
     close_day: Vec<i32>,
     aged: Vec<Aged>,
@@ -58,6 +62,18 @@ impl SymbolMarks {
         &self.mark
     }
 
+    /// Returns the marks of some sessions in 32 bits, if all marks of the symbol fit.
+    #[must_use]
+    pub fn small(&self, sessions: Range<usize>) -> Option<&[u32]> {
+        self.small.get(sessions)
+    }
+
+    /// Returns whether no mark before session index `to` is older than its session.
+    #[must_use]
+    pub fn is_fresh_before(&self, to: usize) -> bool {
+        self.aged.first().is_none_or(|aged| to <= aged.session)
+    }
+
     /// Returns the first session index of `from..` whose mark is a close of `day` or later.
     #[must_use]
     pub fn first_priced_since(&self, day: Day, from: usize) -> usize {
@@ -68,6 +84,9 @@ impl SymbolMarks {
     /// Returns the sessions of `from..to` whose mark is not fresh, in order.
     #[must_use]
     pub fn aged(&self, from: usize, to: usize) -> &[Aged] {
+        if self.aged.is_empty() {
+            return &[];
+        }
         let first = self.aged.partition_point(|aged| aged.session < from);
         let rest = self.aged.get(first..).unwrap_or_default();
         rest.get(..rest.partition_point(|aged| aged.session < to))
@@ -99,6 +118,8 @@ impl SymbolMarks {
                 self.aged.push(Aged { session, stale });
             }
         }
+        let small = self.mark.iter().map(|&mark| u32::try_from(mark).ok());
+        self.small = small.collect::<Option<_>>().unwrap_or_default();
     }
 }
 
@@ -339,6 +360,7 @@ mod tests {
         let marks = marks(&[("A", 3, 300), ("A", 5, 500)], &[2, 3, 4, 8], 2).unwrap();
         let symbol = marks.find(b" a ").unwrap();
         assert_eq!(symbol.mark(), [0, 300, 300, 500]);
+        assert_eq!(symbol.small(1..3), Some(&[300, 300][..]));
         assert_eq!(symbol.as_of(Day(4)), Some((300, Day(3))));
         assert_eq!(symbol.as_of(Day(2)), None);
         // from the first close on: day 4 is one day behind, day 8 three
@@ -346,6 +368,22 @@ mod tests {
         assert_eq!(symbol.aged(1, 4), aged);
         assert_eq!(symbol.aged(3, 4), &aged[1..]);
         assert_eq!(symbol.aged(1, 2), []);
+    }
+
+    #[test]
+    fn marks_are_small_if_all_of_them_fit_32_bits() {
+        let most = i64::from(u32::MAX);
+        let marks = marks(
+            &[("A", 3, most), ("B", 3, most), ("B", 4, most + 1)],
+            &[3, 4],
+            10,
+        );
+        let marks = marks.unwrap();
+        assert_eq!(
+            marks.find(b"A").unwrap().small(0..2),
+            Some(&[u32::MAX; 2][..])
+        );
+        assert_eq!(marks.find(b"B").unwrap().small(0..1), None);
     }
 
     #[test]
