@@ -23,16 +23,27 @@ pub struct Aged {
     pub stale: bool,
 }
 
-/// The valid closes of one normalised symbol and its marks on the sessions of a run.
+/// The marks of one normalised symbol on the sessions of a run.
+///
+/// What the loop reads of every lot is small enough to stay in the cache for thousands of symbols;
+/// the rest stands apart.
 #[derive(Debug, Clone, Default)]
 pub struct SymbolMarks {
+    /// Close as of each session in 32 bits; empty if one does not fit.
+    small: Box<[u32]>,
+    most: i64,
+    /// First session whose mark is not fresh.
+    aged_from: usize,
+    valid: Box<Valid>,
+}
+
+/// The valid closes of a symbol, and where they stand on each session.
+#[derive(Debug, Clone, Default)]
+struct Valid {
     days: Vec<i32>,
     closes: Vec<i64>,
-    most: i64,
     /// Close as of each session; 0 before the first.
     mark: Vec<i64>,
-    /// The same in 32 bits; empty if one does not fit.
-    small: Vec<u32>,
     /// Day of that close; `i32::MIN` before the first.
     close_day: Vec<i32>,
     aged: Vec<Aged>,
@@ -53,13 +64,13 @@ impl SymbolMarks {
     /// Returns the latest valid close on or before `day`, with its day.
     #[must_use]
     pub fn as_of(&self, day: Day) -> Option<(i64, Day)> {
-        as_of(&self.days, &self.closes, day)
+        as_of(&self.valid.days, &self.valid.closes, day)
     }
 
     /// Returns the mark of each session, 0 before the first close.
     #[must_use]
     pub fn mark(&self) -> &[i64] {
-        &self.mark
+        &self.valid.mark
     }
 
     /// Returns the marks of some sessions in 32 bits, if all marks of the symbol fit.
@@ -71,24 +82,25 @@ impl SymbolMarks {
     /// Returns whether no mark before session index `to` is older than its session.
     #[must_use]
     pub fn is_fresh_before(&self, to: usize) -> bool {
-        self.aged.first().is_none_or(|aged| to <= aged.session)
+        to <= self.aged_from
     }
 
     /// Returns the first session index of `from..` whose mark is a close of `day` or later.
     #[must_use]
     pub fn first_priced_since(&self, day: Day, from: usize) -> usize {
-        let days = self.close_day.get(from..).unwrap_or_default();
+        let days = self.valid.close_day.get(from..).unwrap_or_default();
         from.saturating_add(days.partition_point(|&d| d < day.0))
     }
 
     /// Returns the sessions of `from..to` whose mark is not fresh, in order.
     #[must_use]
     pub fn aged(&self, from: usize, to: usize) -> &[Aged] {
-        if self.aged.is_empty() {
+        if self.is_fresh_before(to) {
             return &[];
         }
-        let first = self.aged.partition_point(|aged| aged.session < from);
-        let rest = self.aged.get(first..).unwrap_or_default();
+        let aged = &self.valid.aged;
+        let first = aged.partition_point(|aged| aged.session < from);
+        let rest = aged.get(first..).unwrap_or_default();
         rest.get(..rest.partition_point(|aged| aged.session < to))
             .unwrap_or_default()
     }
@@ -99,10 +111,22 @@ impl SymbolMarks {
         self.most
     }
 
-    fn value(&mut self, sessions: &[i32], lookback_days: u32) {
+    fn of(mut valid: Valid, sessions: &[i32], lookback_days: u32) -> Self {
+        valid.mark(sessions, lookback_days);
+        let small = valid.mark.iter().map(|&mark| u32::try_from(mark).ok());
+        Self {
+            small: small.collect::<Option<_>>().unwrap_or_default(),
+            most: valid.closes.iter().copied().max().unwrap_or(0),
+            aged_from: valid.aged.first().map_or(usize::MAX, |aged| aged.session),
+            valid: Box::new(valid),
+        }
+    }
+}
+
+impl Valid {
+    fn mark(&mut self, sessions: &[i32], lookback_days: u32) {
         let mut next = 0usize;
         let mut last = (0i64, i32::MIN);
-        self.most = self.closes.iter().copied().max().unwrap_or(0);
         for (session, &day) in sessions.iter().enumerate() {
             while let (Some(&d), Some(&close)) = (self.days.get(next), self.closes.get(next)) {
                 if d > day {
@@ -118,8 +142,6 @@ impl SymbolMarks {
                 self.aged.push(Aged { session, stale });
             }
         }
-        let small = self.mark.iter().map(|&mark| u32::try_from(mark).ok());
-        self.small = small.collect::<Option<_>>().unwrap_or_default();
     }
 }
 
@@ -147,11 +169,11 @@ impl Marks {
                 group.push((symbol, SymbolId(code)));
             }
         }
-        let mut symbols = Vec::with_capacity(spellings.len());
+        let mut closes = Vec::with_capacity(spellings.len());
         let mut issues = Vec::new();
         for (id, mut group) in (0u32..).zip(spellings) {
             group.sort_unstable();
-            let (mut marks, duplicates) = merged(prices, &group);
+            let (valid, duplicates) = merged(prices, &group);
             if let Some((count, first, winner)) = duplicates {
                 issues.push(Issue {
                     kind: IssueKind::DuplicatePrice,
@@ -161,9 +183,10 @@ impl Marks {
                     detail: format!("{count} dates; {winner} counts on the first"),
                 });
             }
-            marks.value(sessions, lookback_days);
-            symbols.push(marks);
+            closes.push(valid);
         }
+        let marked = |valid| SymbolMarks::of(valid, sessions, lookback_days);
+        let symbols = closes.into_iter().map(marked).collect();
         issues.sort_by(|a, b| a.key().cmp(&b.key()));
         Ok(Self {
             sessions: sessions.to_vec(),
@@ -181,7 +204,7 @@ impl Marks {
         let id = self.names.find(&normalised(symbol))?;
         self.symbols
             .get(index(id))
-            .filter(|marks| !marks.days.is_empty())
+            .filter(|marks| !marks.valid.days.is_empty())
     }
 
     /// Returns the indices of some of the sessions.
@@ -266,7 +289,7 @@ impl Marks {
         for marks in asked.keys().filter_map(|&id| self.symbols.get(index(id))) {
             let counts = fresh.iter_mut().zip(recent.iter_mut());
             for ((fresh, recent), (&day, &close)) in
-                counts.zip(self.sessions.iter().zip(&marks.close_day))
+                counts.zip(self.sessions.iter().zip(&marks.valid.close_day))
             {
                 if Day(day).since(Day(close)) <= i64::from(self.lookback_days) {
                     *recent = recent.saturating_add(1);
@@ -297,7 +320,7 @@ type Duplicates = Option<(usize, Day, String)>;
 
 /// Returns the valid closes of several spellings of one symbol, the later spelling first where
 /// two have one day; and on how many days that was so, the first of them and its winner.
-fn merged(prices: &PriceStore, spellings: &[(&[u8], SymbolId)]) -> (SymbolMarks, Duplicates) {
+fn merged(prices: &PriceStore, spellings: &[(&[u8], SymbolId)]) -> (Valid, Duplicates) {
     let mut rows: Vec<(i32, usize, i64)> = Vec::new();
     for (rank, &(_, symbol)) in spellings.iter().enumerate() {
         let (days, closes) = prices.closes(symbol);
@@ -307,12 +330,12 @@ fn merged(prices: &PriceStore, spellings: &[(&[u8], SymbolId)]) -> (SymbolMarks,
     if spellings.len() > 1 {
         rows.sort_unstable();
     }
-    let mut marks = SymbolMarks::default();
+    let mut valid = Valid::default();
     let mut doubled: Vec<i32> = Vec::new();
     let mut winner = 0usize;
     for (day, rank, close) in rows {
-        if marks.days.last() == Some(&day) {
-            marks.closes.pop();
+        if valid.days.last() == Some(&day) {
+            valid.closes.pop();
             if doubled.last() != Some(&day) {
                 doubled.push(day);
             }
@@ -320,16 +343,16 @@ fn merged(prices: &PriceStore, spellings: &[(&[u8], SymbolId)]) -> (SymbolMarks,
                 winner = rank;
             }
         } else {
-            marks.days.push(day);
+            valid.days.push(day);
         }
-        marks.closes.push(close);
+        valid.closes.push(close);
     }
     let duplicates = doubled.first().map(|&first| {
         let name = spellings.get(winner).map_or(&[][..], |&(name, _)| name);
         let name = String::from_utf8_lossy(name).into_owned();
         (doubled.len(), Day(first), name)
     });
-    (marks, duplicates)
+    (valid, duplicates)
 }
 
 #[cfg(test)]

@@ -425,7 +425,7 @@ struct Buffers<'a> {
     page: Page<'a>,
     symbols: Vec<u32>,
     flows: Vec<(Day, i128)>,
-    scratch: Scratch,
+    scratch: Scratch<'a>,
 }
 
 #[cfg(test)]

@@ -20,9 +20,9 @@ use crate::pnl::value::{MONEY_LIMIT, Units, amount, bound, earned_at, fitting, m
 use crate::store::Amount;
 
 /// `daily_return` is numeric(8, 6): values below it fit (S10, L4).
-pub(super) const RETURN_LIMIT: i128 = 100_000_000;
+pub(super) const RETURN_LIMIT: u32 = 100_000_000;
 /// Units of `daily_return`.
-pub(super) const RETURN_UNIT: i128 = 1_000_000;
+pub(super) const RETURN_UNIT: u32 = 1_000_000;
 
 /// Where a portfolio stands before its first session (S5).
 #[derive(Debug, Clone, Copy)]
@@ -41,9 +41,9 @@ pub struct Start {
 
 /// What is needed of one portfolio.
 #[derive(Debug, Clone, Copy)]
-pub struct Portfolio<'a> {
+pub struct Portfolio<'a, 'm> {
     /// Its lots.
-    pub lots: &'a [Lot<'a>],
+    pub lots: &'a [Lot<'m>],
     /// Code of the symbol of each lot's position.
     pub symbols: &'a [u32],
     /// Date and signed amount of its flows.
@@ -134,9 +134,9 @@ pub fn flow_between(flows: &[(Day, i128)], first: Day, last: Day, scale: u32) ->
 /// What is noticed on the way ends where the rows do: a portfolio that fails is rolled again, over
 /// the sessions before that (S10).
 #[must_use]
-pub fn roll_forward(
-    portfolio: &Portfolio<'_>,
-    scratch: &mut Scratch,
+pub fn roll_forward<'m>(
+    portfolio: &Portfolio<'_, 'm>,
+    scratch: &mut Scratch<'m>,
     room: &mut Room<'_>,
 ) -> Outcome {
     let outcome = rolled_at_width(portfolio, scratch, room);
@@ -154,9 +154,9 @@ pub fn roll_forward(
     }
 }
 
-fn rolled_at_width(
-    portfolio: &Portfolio<'_>,
-    scratch: &mut Scratch,
+fn rolled_at_width<'m>(
+    portfolio: &Portfolio<'_, 'm>,
+    scratch: &mut Scratch<'m>,
     room: &mut Room<'_>,
 ) -> Outcome {
     let bound = bound(portfolio.lots, portfolio.units);
@@ -169,18 +169,21 @@ fn rolled_at_width(
 
 /// Buffers of one thread.
 #[derive(Debug, Default)]
-pub struct Scratch {
-    narrow: Sums<i64>,
-    double: Sums<i128>,
-    wide: Sums<Wide>,
+pub struct Scratch<'a> {
+    narrow: Sums<'a, i64>,
+    double: Sums<'a, i128>,
+    wide: Sums<'a, Wide>,
 }
 
 /// Sums of one portfolio.
 #[derive(Debug, Default)]
-struct Sums<T> {
+struct Sums<'a, T> {
     /// Values of priced lots by session, by sign; all lots, in cents, once they are rounded.
     long: Vec<T>,
     short: Vec<T>,
+    /// Lots still to be added to them.
+    held_long: Vec<Held<'a>>,
+    held_short: Vec<Held<'a>>,
     /// `r2(U)` by session.
     unrealized: Vec<T>,
     /// What is constant, on the first session.
@@ -258,12 +261,14 @@ impl<T: Sum> Constants<T> {
     }
 }
 
-impl<T: Sum> Sums<T> {
+impl<T: Sum> Sums<'_, T> {
     fn reset(&mut self, sessions: usize) {
         for buffer in [&mut self.long, &mut self.short, &mut self.unrealized] {
             buffer.clear();
             buffer.resize(sessions, T::ZERO);
         }
+        self.held_long.clear();
+        self.held_short.clear();
         self.opening = Constants::NONE;
         self.changes.clear();
         self.realized.clear();
@@ -305,37 +310,56 @@ fn realized<T: Sum>(lot: &Lot<'_>, end: Day, units: &Units) -> T {
 }
 
 /// Adds marks of some sessions times `units` to their sums.
-fn add_values<T: Sum>(sums: &mut [T], marks: &SymbolMarks, sessions: Range<usize>, units: T) {
-    let Some((closes, factor)) = marks.small(sessions.clone()).zip(units.small()) else {
-        let closes = marks.mark().get(sessions).unwrap_or_default();
-        for (sum, &close) in sums.iter_mut().zip(closes) {
-            *sum = sum.plus(T::of(close).times(units));
+fn add_values<T: Sum>(sums: &mut [T], closes: &[i64], units: T) {
+    for (sum, &close) in sums.iter_mut().zip(closes) {
+        *sum = sum.plus(T::of(close).times(units));
+    }
+}
+
+/// The marks of a lot held on every session, and the absolute value of its units: products of 32
+/// bits are formed two at a time, those of 64 are not.
+#[derive(Debug, Clone, Copy)]
+struct Held<'a> {
+    closes: &'a [u32],
+    units: u32,
+}
+
+impl Held<'_> {
+    fn value(self, close: u32) -> u64 {
+        u64::from(close).wrapping_mul(u64::from(self.units))
+    }
+}
+
+/// Adds the values of lots to the sums of their sessions: four at a time, so that their marks are
+/// fetched side by side.
+fn add_held<T: Sum>(sums: &mut [T], lots: &[Held<'_>], sign: impl Fn(T) -> T) {
+    let (fours, rest) = lots.as_chunks::<4>();
+    for [a, b, c, d] in fours {
+        let closes = a
+            .closes
+            .iter()
+            .zip(b.closes)
+            .zip(c.closes.iter().zip(d.closes));
+        for (sum, ((&at_a, &at_b), (&at_c, &at_d))) in sums.iter_mut().zip(closes) {
+            let value = (a.value(at_a).wrapping_add(b.value(at_b)))
+                .wrapping_add(c.value(at_c).wrapping_add(d.value(at_d)));
+            *sum = sum.plus(sign(T::of(value.cast_signed())));
         }
-        return;
-    };
-    // products of 32 bits are formed two at a time, those of 64 are not
-    let product = |close: u32| {
-        let product = u64::from(close).wrapping_mul(u64::from(factor));
-        T::of(product.cast_signed())
-    };
-    if units < T::ZERO {
-        for (sum, &close) in sums.iter_mut().zip(closes) {
-            *sum = sum.minus(product(close));
-        }
-    } else {
-        for (sum, &close) in sums.iter_mut().zip(closes) {
-            *sum = sum.plus(product(close));
+    }
+    for lot in rest {
+        for (sum, &close) in sums.iter_mut().zip(lot.closes) {
+            *sum = sum.plus(sign(T::of(lot.value(close).cast_signed())));
         }
     }
 }
 
 /// Adds the values of a public lot held over `held`, which counts in `constants`, and its marks.
-fn hold_public<T: Sum>(
-    lot: &Lot<'_>,
-    portfolio: &Portfolio<'_>,
+fn hold_public<'m, T: Sum>(
+    lot: &Lot<'m>,
+    portfolio: &Portfolio<'_, 'm>,
     held: Range<usize>,
     constants: Constants<T>,
-    sums: &mut Sums<T>,
+    sums: &mut Sums<'m, T>,
     mut missed: impl FnMut(bool, usize, usize, u64),
 ) {
     let quantity = T::of(lot.quantity);
@@ -369,13 +393,25 @@ fn hold_public<T: Sum>(
     sums.hold(&Constants { entry, ..constants }, priced..to);
     let sessions = priced.saturating_add(offset)..to.saturating_add(offset);
     let units = quantity.times(T::of_factor(portfolio.units.close(lot)));
-    let values = if lot.quantity < 0 {
-        &mut sums.short
+    let is_short = lot.quantity < 0;
+    let small = marks.small(sessions.clone()).zip(units.small());
+    if let Some((closes, units)) = small.filter(|(closes, _)| closes.len() == sums.long.len()) {
+        let lots = if is_short {
+            &mut sums.held_short
+        } else {
+            &mut sums.held_long
+        };
+        lots.push(Held { closes, units });
     } else {
-        &mut sums.long
-    };
-    let values = values.get_mut(priced..to).unwrap_or_default();
-    add_values(values, marks, sessions.clone(), units);
+        let values = if is_short {
+            &mut sums.short
+        } else {
+            &mut sums.long
+        };
+        let values = values.get_mut(priced..to).unwrap_or_default();
+        let closes = marks.mark().get(sessions.clone()).unwrap_or_default();
+        add_values(values, closes, units);
+    }
     let mut stale: Option<(usize, usize, u64)> = None;
     for aged in marks.aged(sessions.start, sessions.end) {
         let session = aged.session.saturating_sub(offset);
@@ -391,10 +427,10 @@ fn hold_public<T: Sum>(
 }
 
 /// `bound` is what the sums of the portfolio do not exceed.
-fn rolled<T: Sum>(
-    portfolio: &Portfolio<'_>,
+fn rolled<'m, T: Sum>(
+    portfolio: &Portfolio<'_, 'm>,
     bound: u128,
-    sums: &mut Sums<T>,
+    sums: &mut Sums<'m, T>,
     room: &mut Room<'_>,
 ) -> Outcome {
     let sessions = portfolio
@@ -460,6 +496,10 @@ fn rolled<T: Sum>(
     for (place, &day) in room.day.iter_mut().zip(sessions) {
         *place = day;
     }
+    add_held(&mut sums.long, &sums.held_long, |value| value);
+    add_held(&mut sums.short, &sums.held_short, |value: T| {
+        T::ZERO.minus(value)
+    });
     fill_values(portfolio.units, sums, room);
     fill_marks(&sums.aged, room);
     let before = before.divided(T::divisor(portfolio.units.cent()));
@@ -482,8 +522,8 @@ fn close<T: Sum>(
     lot: &Lot<'_>,
     at: usize,
     session: usize,
-    sums: &mut Sums<T>,
-    portfolio: &Portfolio<'_>,
+    sums: &mut Sums<'_, T>,
+    portfolio: &Portfolio<'_, '_>,
     day: Day,
     outcome: &mut Outcome,
 ) {
@@ -504,7 +544,7 @@ fn close<T: Sum>(
 
 /// Fills the columns of values and counts, and leaves the values in cents in `sums`: stretch by
 /// stretch of sessions between which nothing but marks changes.
-fn fill_values<T: Sum>(units: &Units, sums: &mut Sums<T>, room: &mut Room<'_>) {
+fn fill_values<T: Sum>(units: &Units, sums: &mut Sums<'_, T>, room: &mut Room<'_>) {
     let Sums {
         long,
         short,
@@ -516,25 +556,26 @@ fn fill_values<T: Sum>(units: &Units, sums: &mut Sums<T>, room: &mut Room<'_>) {
     let cent = T::divisor(units.cent());
     let sessions = room.len();
     let mut fill = |sessions: Range<usize>, held: &Constants<T>| {
-        let long = long.get_mut(sessions.clone()).unwrap_or_default();
-        let short = short.get_mut(sessions.clone()).unwrap_or_default();
-        let unrealized = unrealized.get_mut(sessions.clone()).unwrap_or_default();
-        for (unrealized, (long, short)) in unrealized.iter_mut().zip(long.iter().zip(&*short)) {
+        let long = part(long, &sessions);
+        let short = part(short, &sessions);
+        let values = long.iter().zip(&*short);
+        for (unrealized, (long, short)) in part(unrealized, &sessions).iter_mut().zip(values) {
             *unrealized = long.plus(*short).minus(held.entry).divided(cent);
         }
-        for long in long {
+        for (cents, long) in part(room.long, &sessions).iter_mut().zip(long) {
             *long = long.plus(held.long).divided(cent);
+            *cents = long.clamped();
         }
-        for short in short {
+        for (cents, short) in part(room.short, &sessions).iter_mut().zip(short) {
             *short = short.plus(held.short).divided(cent);
+            *cents = short.clamped();
         }
-        let room = room.stretch(sessions.start, sessions.len());
-        room.num_long.fill(held.num_long);
-        room.num_short.fill(held.num_short);
-        room.num_positions
-            .fill(held.num_long.wrapping_add(held.num_short));
+        let num_positions = held.num_long.wrapping_add(held.num_short);
+        part(room.num_long, &sessions).fill(held.num_long);
+        part(room.num_short, &sessions).fill(held.num_short);
+        part(room.num_positions, &sessions).fill(num_positions);
         let fresh = held.public.wrapping_sub(held.unpriced);
-        room.marks.fill([fresh, 0, 0, held.unpriced]);
+        part(room.marks, &sessions).fill([fresh, 0, 0, held.unpriced]);
     };
     changes.sort_unstable_by_key(|&(session, _)| session);
     let mut held = *opening;
@@ -547,6 +588,10 @@ fn fill_values<T: Sum>(units: &Units, sums: &mut Sums<T>, room: &mut Room<'_>) {
         held = held.plus(change);
     }
     fill(from..sessions, &held);
+}
+
+fn part<'a, T>(column: &'a mut [T], sessions: &Range<usize>) -> &'a mut [T] {
+    column.get_mut(sessions.clone()).unwrap_or_default()
 }
 
 /// Counts marks that are not fresh as what they are.
@@ -563,24 +608,17 @@ fn fill_marks(aged: &[Aged], room: &mut Room<'_>) {
 /// Fills the columns of what changes from session to session (S6, S7); `before` is `r2(U(s))` of
 /// the first.
 fn fill_changes<T: Sum>(
-    portfolio: &Portfolio<'_>,
+    portfolio: &Portfolio<'_, '_>,
     sessions: &[i32],
     before: T,
-    sums: &mut Sums<T>,
+    sums: &mut Sums<'_, T>,
     room: &mut Room<'_>,
 ) {
     let Sums {
-        long,
-        short,
         unrealized,
         realized,
         ..
     } = sums;
-    for (column, values) in [(&mut *room.long, long), (&mut *room.short, short)] {
-        for (cents, value) in column.iter_mut().zip(values) {
-            *cents = value.clamped();
-        }
-    }
     let states = room.unrealized_state.iter_mut();
     for ((cents, state), value) in room.unrealized.iter_mut().zip(states).zip(&*unrealized) {
         (*cents, *state) = match value.narrow() {
@@ -633,7 +671,7 @@ fn pnl_at<T: Sum>(session: usize, before: T, unrealized: &[T], realized: T) -> T
 }
 
 /// Returns the flows that count on a session (S5, S7), in cents.
-fn flow_at(portfolio: &Portfolio<'_>, sessions: &[i32], session: usize) -> i128 {
+fn flow_at(portfolio: &Portfolio<'_, '_>, sessions: &[i32], session: usize) -> i128 {
     let Some(&day) = sessions.get(session) else {
         return 0;
     };
@@ -661,7 +699,7 @@ fn clamped(value: i128) -> i64 {
 ///
 /// Nothing is checked here. A value beyond 64 bits has been clamped to them and so does not fit its
 /// column (S10); what follows from it on its session and later is not used.
-fn fill_chain(portfolio: &Portfolio<'_>, room: &mut Room<'_>) {
+fn fill_chain(portfolio: &Portfolio<'_, '_>, room: &mut Room<'_>) {
     let start = &portfolio.start;
     for (column, daily, start) in [
         (
@@ -707,7 +745,7 @@ fn fill_chain(portfolio: &Portfolio<'_>, room: &mut Room<'_>) {
 
 /// Returns whether no amount of a portfolio whose sums do not exceed `bound` can be too large for
 /// its column (S10), so that none has to be looked at.
-fn is_small(portfolio: &Portfolio<'_>, bound: u128) -> bool {
+fn is_small(portfolio: &Portfolio<'_, '_>, bound: u128) -> bool {
     let start = &portfolio.start;
     // each rounding adds half a cent
     let roundings = portfolio.sessions.len().saturating_mul(4);
@@ -734,10 +772,10 @@ fn is_small(portfolio: &Portfolio<'_>, bound: u128) -> bool {
 
 /// Returns the first session with an amount that does not fit, with column and value (S10).
 fn misfit<T: Sum>(
-    portfolio: &Portfolio<'_>,
+    portfolio: &Portfolio<'_, '_>,
     sessions: &[i32],
     before: T,
-    sums: &Sums<T>,
+    sums: &Sums<'_, T>,
     room: &Room<'_>,
 ) -> Option<(usize, String)> {
     (0..sessions.len()).find_map(|session| {
@@ -749,11 +787,11 @@ fn misfit<T: Sum>(
 /// Returns the first amount of a session that does not fit its column, in the order of
 /// docs/semantics.md (S10); those of the session before have to fit.
 fn judge<T: Sum>(
-    portfolio: &Portfolio<'_>,
+    portfolio: &Portfolio<'_, '_>,
     sessions: &[i32],
     session: usize,
     before: T,
-    sums: &Sums<T>,
+    sums: &Sums<'_, T>,
     room: &Room<'_>,
 ) -> Result<(), String> {
     let start = &portfolio.start;
@@ -818,38 +856,52 @@ fn fill_returns(
     room: &mut Room<'_>,
     out_of_range: &mut Vec<(Day, String)>,
 ) {
-    let before = core::iter::once(clamped(start.equity)).chain(room.equity.iter().copied());
-    let states = room.daily_return_state.iter_mut();
-    let places = room.daily_return.iter_mut().zip(states);
-    for (((place, state), &day), (&pnl, before)) in
-        places.zip(sessions).zip(room.daily_pnl.iter().zip(before))
-    {
-        let daily_return = daily_return(pnl, before);
-        let fits = daily_return.unsigned_abs() < RETURN_LIMIT.unsigned_abs();
-        *place = i64::try_from(daily_return)
-            .ok()
-            .filter(|_| fits)
-            .unwrap_or(0);
-        *state = State::Value.byte();
-        if !fits {
-            *state = State::Null.byte();
-            let text = decimal_text(&daily_return.to_string(), 6);
+    room.daily_return_state.fill(State::Value.byte());
+    let mut before = clamped(start.equity);
+    let rows = room.daily_pnl.iter().zip(&*room.equity).enumerate();
+    for ((at, (&pnl, &equity)), place) in rows.zip(&mut *room.daily_return) {
+        *place = daily_return(pnl, before).unwrap_or_else(|text| {
+            let day = sessions.get(at).copied().unwrap_or(i32::MAX);
             out_of_range.push((Day(day), text));
-        }
+            set(room.daily_return_state, at, State::Null.byte());
+            0
+        });
+        before = equity;
     }
 }
 
-/// Returns `r6(pnl / equity)` in millionths, 0 unless the equity is above 0 (S8).
-fn daily_return(pnl: i64, equity: i64) -> i128 {
+/// Returns `r6(pnl / equity)` in millionths, 0 unless the equity is above 0 (S8), or the value if
+/// it is out of range (S10).
+fn daily_return(pnl: i64, equity: i64) -> Result<i64, String> {
     if equity <= 0 {
-        return 0;
+        return Ok(0);
     }
-    match pnl.checked_mul(1_000_000) {
-        Some(numerator) => i128::from(numerator.rounded(equity)),
-        None => {
-            let numerator = i128::from(pnl).saturating_mul(RETURN_UNIT);
-            half_away(numerator, i128::from(equity)).unwrap_or(0)
-        }
+    let equity = equity.unsigned_abs();
+    // half of the divisor is added before the division, which rounds half away from zero
+    let narrow = pnl
+        .unsigned_abs()
+        .checked_mul(RETURN_UNIT.into())
+        .and_then(|numerator| numerator.checked_add(equity >> 1))
+        .and_then(|numerator| numerator.checked_div(equity))
+        .and_then(|quotient| i64::try_from(quotient).ok())
+        .filter(|&quotient| quotient < RETURN_LIMIT.into());
+    if let Some(quotient) = narrow {
+        return Ok(if pnl < 0 {
+            quotient.wrapping_neg()
+        } else {
+            quotient
+        });
+    }
+    wide_return(pnl, equity)
+}
+
+#[cold]
+fn wide_return(pnl: i64, equity: u64) -> Result<i64, String> {
+    let numerator = i128::from(pnl).saturating_mul(i128::from(RETURN_UNIT));
+    let quotient = half_away(numerator, i128::from(equity)).unwrap_or(0);
+    match i64::try_from(quotient) {
+        Ok(quotient) if quotient.unsigned_abs() < RETURN_LIMIT.into() => Ok(quotient),
+        _ => Err(decimal_text(&quotient.to_string(), 6)),
     }
 }
 
@@ -934,7 +986,7 @@ mod tests {
         start: Start,
         lots: &[Lot<'_>],
         flows: &[(Day, i128)],
-        roll: impl FnOnce(&Portfolio<'_>, &mut Room<'_>) -> Outcome,
+        roll: impl FnOnce(&Portfolio<'_, '_>, &mut Room<'_>) -> Outcome,
     ) -> Rolled {
         let units = Units::of(&SCALES);
         let symbols = vec![0; lots.len()];
@@ -989,7 +1041,7 @@ mod tests {
 
     pub(super) fn rolled_by<T: Sum + Default>(start: Start, lots: &[Lot<'_>]) -> Rolled {
         with_portfolio(start, lots, &[], |portfolio, room| {
-            rolled(portfolio, u128::MAX, &mut Sums::<T>::default(), room)
+            rolled(portfolio, u128::MAX, &mut Sums::<'_, T>::default(), room)
         })
     }
 
