@@ -12,7 +12,7 @@ use crate::ids::{Day, SymbolId};
 use crate::pnl::issue::{Issue, IssueKind};
 use crate::store::PriceStore;
 use crate::store::price::as_of;
-use crate::text::{Intern, Table, normalised};
+use crate::text::{Intern, Table, is_normalised, normalised};
 
 /// A session on which a symbol's mark is not fresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,7 +201,11 @@ impl Marks {
     /// Returns the marks of a symbol as stored on a position; nothing if it has no valid close.
     #[must_use]
     pub fn find(&self, symbol: &[u8]) -> Option<&SymbolMarks> {
-        let id = self.names.find(&normalised(symbol))?;
+        let id = if is_normalised(symbol) {
+            self.names.find(symbol)?
+        } else {
+            self.names.find(&normalised(symbol))?
+        };
         self.symbols
             .get(index(id))
             .filter(|marks| !marks.valid.days.is_empty())

@@ -526,6 +526,22 @@ mod tests {
     }
 
     #[test]
+    fn rows_behind_a_batch_with_fewer_than_it_had_room_for_move_down() {
+        let mut columns = Columns::zeroed(7);
+        columns.room().day.copy_from_slice(&[1, 2, 0, 3, 0, 4, 5]);
+        let batch = |rows| {
+            let mut noticed = Rows::default();
+            noticed.wrote(rows, false);
+            noticed
+        };
+        let batches = vec![(3, batch(2)), (2, batch(1)), (2, batch(2))];
+        let rows = joined(batches, &mut columns.room());
+        assert_eq!(rows.len(), 5);
+        assert_eq!(rows.written, [2, 1, 2]);
+        assert_eq!(columns.room().day[..5], [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
     fn no_portfolios_give_no_rows() {
         let (rows, _) = run_empty(&[], 2, &AtomicBool::new(false)).unwrap();
         assert_eq!(rows, Rows::default());

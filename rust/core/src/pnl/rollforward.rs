@@ -14,7 +14,7 @@ use crate::ids::Day;
 use crate::pnl::columns::Room;
 use crate::pnl::issue::IssueKind;
 use crate::pnl::lot::{Class, Closing, Lot};
-use crate::pnl::marks::{Aged, SymbolMarks};
+use crate::pnl::marks::Aged;
 use crate::pnl::rows::Miss;
 use crate::pnl::value::{MONEY_LIMIT, Units, amount, bound, earned_at, fitting, mark};
 use crate::store::Amount;
@@ -212,6 +212,14 @@ struct Constants<T> {
     unpriced: i32,
 }
 
+/// Counts of a session.
+struct Counted {
+    num_positions: i32,
+    num_long: i32,
+    num_short: i32,
+    marks: [i32; 4],
+}
+
 impl<T: Sum> Constants<T> {
     const NONE: Self = Self {
         long: T::ZERO,
@@ -233,6 +241,19 @@ impl<T: Sum> Constants<T> {
             long,
             short,
             ..Self::NONE
+        }
+    }
+
+    /// Returns the counts of a session whose marks are all fresh.
+    fn counted(&self) -> Counted {
+        let unpriced = self.unpriced;
+        let fresh = self.public.wrapping_sub(unpriced);
+        let (lookback, stale) = (0, 0);
+        Counted {
+            num_positions: self.num_long.wrapping_add(self.num_short),
+            num_long: self.num_long,
+            num_short: self.num_short,
+            marks: [fresh, lookback, stale, unpriced],
         }
     }
 
@@ -570,12 +591,11 @@ fn fill_values<T: Sum>(units: &Units, sums: &mut Sums<'_, T>, room: &mut Room<'_
             *short = short.plus(held.short).divided(cent);
             *cents = short.clamped();
         }
-        let num_positions = held.num_long.wrapping_add(held.num_short);
-        part(room.num_long, &sessions).fill(held.num_long);
-        part(room.num_short, &sessions).fill(held.num_short);
-        part(room.num_positions, &sessions).fill(num_positions);
-        let fresh = held.public.wrapping_sub(held.unpriced);
-        part(room.marks, &sessions).fill([fresh, 0, 0, held.unpriced]);
+        let counted = held.counted();
+        part(room.num_long, &sessions).fill(counted.num_long);
+        part(room.num_short, &sessions).fill(counted.num_short);
+        part(room.num_positions, &sessions).fill(counted.num_positions);
+        part(room.marks, &sessions).fill(counted.marks);
     };
     changes.sort_unstable_by_key(|&(session, _)| session);
     let mut held = *opening;
@@ -746,6 +766,9 @@ fn fill_chain(portfolio: &Portfolio<'_, '_>, room: &mut Room<'_>) {
 /// Returns whether no amount of a portfolio whose sums do not exceed `bound` can be too large for
 /// its column (S10), so that none has to be looked at.
 fn is_small(portfolio: &Portfolio<'_, '_>, bound: u128) -> bool {
+    if Width::of(bound) == Width::Wide {
+        return false;
+    }
     let start = &portfolio.start;
     // each rounding adds half a cent
     let roundings = portfolio.sessions.len().saturating_mul(4);
@@ -818,28 +841,25 @@ fn judge<T: Sum>(
         .saturating_add(pnl)
         .saturating_add(flow);
     let equity = i128::from(fitting("equity_balance", equity)?);
-    for (name, column, start, daily) in [
-        (
-            "cumulative_pnl",
-            &*room.cumulative_pnl,
-            start.cumulative_pnl,
-            pnl,
-        ),
-        (
-            "cumulative_realized_pnl",
-            &*room.cumulative_realized,
+    let sum = |column: &[i64], start: i64, daily: i128| {
+        last(column, i128::from(start)).saturating_add(daily)
+    };
+    fitting(
+        "cumulative_pnl",
+        sum(room.cumulative_pnl, start.cumulative_pnl, pnl),
+    )?;
+    fitting(
+        "cumulative_realized_pnl",
+        sum(
+            room.cumulative_realized,
             start.cumulative_realized,
             realized,
         ),
-        (
-            "cumulative_capital_flow",
-            &*room.cumulative_flow,
-            start.cumulative_flow,
-            daily_flow,
-        ),
-    ] {
-        fitting(name, last(column, i128::from(start)).saturating_add(daily))?;
-    }
+    )?;
+    fitting(
+        "cumulative_capital_flow",
+        sum(room.cumulative_flow, start.cumulative_flow, daily_flow),
+    )?;
     let long = i128::from(fitting("long_value", at(&sums.long))?);
     let short = i128::from(fitting("short_value", at(&sums.short))?);
     fitting("gross_exposure", long.saturating_sub(short))?;
@@ -910,7 +930,7 @@ mod tests {
     use super::*;
     use crate::frame::{Days, Decimals, Texts};
     use crate::pnl::columns::Columns;
-    use crate::pnl::marks::Marks;
+    use crate::pnl::marks::{Marks, SymbolMarks};
     use crate::pnl::rows::Row;
     use crate::pnl::value::{MONEY_LIMIT, Scales};
     use crate::store::PriceStore;
