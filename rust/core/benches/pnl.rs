@@ -67,17 +67,24 @@ impl Measured {
         let rows = chunks.first().unwrap().portfolio_id.len() * SESSIONS;
         let mut columns = Columns::zeroed(rows);
         let mut sums = vec![0; rows];
+        let inputs = |held| Held::inputs(held, &market.marks, &market.previous);
+        for held in chunks {
+            roll(&inputs(held), threads, &mut columns);
+            gather(&market.by_symbol, held, threads, &mut sums);
+            assert_same(&mut columns, &sums);
+        }
         let (mut rolled, mut bare) = (Vec::new(), Vec::new());
-        for _ in 0..=rounds {
-            let (mut seconds_rolled, mut seconds_bare) = (0.0, 0.0);
-            for held in chunks {
-                let inputs = held.inputs(&market.marks, &market.previous);
-                seconds_rolled += seconds(|| roll(&inputs, threads, &mut columns));
-                seconds_bare += seconds(|| gather(&market.by_symbol, held, threads, &mut sums));
-                assert_same(&mut columns, &sums);
-            }
-            rolled.push(seconds_rolled);
-            bare.push(seconds_bare);
+        for _ in 0..rounds {
+            rolled.push(seconds(|| {
+                for held in chunks {
+                    roll(&inputs(held), threads, &mut columns);
+                }
+            }));
+            bare.push(seconds(|| {
+                for held in chunks {
+                    gather(&market.by_symbol, held, threads, &mut sums);
+                }
+            }));
         }
         Self {
             rolled: median(&rolled),
@@ -105,11 +112,10 @@ fn seconds(action: impl FnOnce()) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// Returns the median of all but the first, which warms up.
 fn median(seconds: &[f64]) -> f64 {
-    let mut timed = seconds.get(1..).unwrap().to_vec();
-    timed.sort_by(f64::total_cmp);
-    *timed.get(timed.len() / 2).unwrap()
+    let mut sorted = seconds.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    *sorted.get(sorted.len() / 2).unwrap()
 }
 
 fn roll(inputs: &Inputs<'_>, threads: usize, columns: &mut Columns) {

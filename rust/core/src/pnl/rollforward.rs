@@ -284,10 +284,11 @@ impl<T: Sum> Constants<T> {
 
 impl<T: Sum> Sums<'_, T> {
     fn reset(&mut self, sessions: usize) {
-        for buffer in [&mut self.long, &mut self.short, &mut self.unrealized] {
+        for buffer in [&mut self.long, &mut self.short] {
             buffer.clear();
             buffer.resize(sessions, T::ZERO);
         }
+        self.unrealized.resize(sessions, T::ZERO);
         self.held_long.clear();
         self.held_short.clear();
         self.opening = Constants::NONE;
