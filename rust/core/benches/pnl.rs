@@ -4,7 +4,7 @@
 //! column of 64-bit sums: no rules, no rounding, no other column. The roll-forward fills all
 //! columns. Both run over the same portfolios, in chunks of as many rows as a run computes at a
 //! time or all at once, each chunk into the memory of the one before; they take turns in one
-//! process, and what is printed are medians.
+//! process, and what is printed are medians. The columns are the same on one thread and on two.
 #![expect(clippy::unwrap_used, reason = "benches stop at what is wrong")]
 #![expect(clippy::print_stdout, reason = "benches say what they have measured")]
 #![expect(clippy::float_arithmetic, reason = "seconds are floats")]
@@ -48,6 +48,9 @@ fn main() {
         let chunks: Vec<Held> = (0..portfolios / chunk)
             .map(|_| Held::of(market.closes.table.clone(), chunk, &mut numbers))
             .collect();
+        for held in &chunks {
+            assert_threads_agree(&market, held);
+        }
         for threads in [1, 2] {
             let rounds = if timed { ROUNDS } else { 1 };
             let measured = Measured::of(&market, &chunks, threads, rounds);
@@ -56,10 +59,11 @@ fn main() {
     }
 }
 
-/// Median seconds of both sides.
+/// Median seconds of each side.
 struct Measured {
     rolled: f64,
     bare: f64,
+    by_session: f64,
 }
 
 impl Measured {
@@ -68,41 +72,53 @@ impl Measured {
         let mut columns = Columns::zeroed(rows);
         let mut sums = vec![0; rows];
         let inputs = |held| Held::inputs(held, &market.marks, &market.previous);
-        for held in chunks {
-            roll(&inputs(held), threads, &mut columns);
-            gather(&market.by_symbol, held, threads, &mut sums);
-            assert_same(&mut columns, &sums);
+        let inputs: Vec<Inputs<'_>> = chunks.iter().map(inputs).collect();
+        for (held, inputs) in chunks.iter().zip(&inputs) {
+            roll(inputs, threads, &mut columns);
+            let orders: [Order; 2] = [by_lot, by_session];
+            for order in orders {
+                gather(order, &market.by_symbol, held, threads, &mut sums);
+                assert_same(&mut columns, &sums);
+            }
         }
-        let (mut rolled, mut bare) = (Vec::new(), Vec::new());
+        let (mut rolled, mut bare, mut sessions) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             rolled.push(seconds(|| {
-                for held in chunks {
-                    roll(&inputs(held), threads, &mut columns);
+                for inputs in &inputs {
+                    roll(inputs, threads, &mut columns);
                 }
             }));
-            bare.push(seconds(|| {
-                for held in chunks {
-                    gather(&market.by_symbol, held, threads, &mut sums);
-                }
-            }));
+            let orders: [(Order, _); 2] = [(by_lot, &mut bare), (by_session, &mut sessions)];
+            for (order, into) in orders {
+                into.push(seconds(|| {
+                    for held in chunks {
+                        gather(order, &market.by_symbol, held, threads, &mut sums);
+                    }
+                }));
+            }
         }
         Self {
             rolled: median(&rolled),
             bare: median(&bare),
+            by_session: median(&sessions),
         }
     }
 
     fn tell(&self, name: &str, lot_sessions: usize, threads: usize) {
         let millions = f64::from(u32::try_from(lot_sessions).unwrap()) / 1e6;
+        let rate = |seconds: f64| millions / seconds;
         println!(
-            "{name}, {threads} threads: {:.0} M lot-sessions/s, bare {:.0}: ratio {:.2} \
-             ({millions:.0} M in {:.1} ms, bare {:.1})",
-            millions / self.rolled,
-            millions / self.bare,
-            self.bare / self.rolled,
+            "{name}, {threads} threads: {:.0} M lot-sessions/s, {:.1} ms for {millions:.0} M",
+            rate(self.rolled),
             self.rolled * 1e3,
-            self.bare * 1e3,
         );
+        for (order, seconds) in [("by lot", self.bare), ("by session", self.by_session)] {
+            let ratio = seconds / self.rolled;
+            println!(
+                "    bare, {order}: {:.0} M/s, ratio {ratio:.2}",
+                rate(seconds)
+            );
+        }
     }
 }
 
@@ -126,15 +142,18 @@ fn roll(inputs: &Inputs<'_>, threads: usize, columns: &mut Columns) {
     black_box(rows);
 }
 
-/// Adds up close times quantity: lot by lot, over all sessions, which is the fastest order.
-fn gather(by_symbol: &[i64], held: &Held, threads: usize, sums: &mut [i64]) {
+/// Closes by symbol and session, codes and quantities of lots, and the sums of their portfolios.
+type Order = fn(&[i64], &[u32], &[i64], &mut [i64]);
+
+/// Adds up close times quantity.
+fn gather(order: Order, by_symbol: &[i64], held: &Held, threads: usize, sums: &mut [i64]) {
     let portfolios = held.portfolio_id.len().div_ceil(threads);
     let codes = held.codes.chunks(portfolios * LOTS);
     let quantities = held.quantity.chunks(portfolios * LOTS);
     let parts = sums.chunks_mut(portfolios * SESSIONS);
     std::thread::scope(|scope| {
         for ((sums, codes), quantities) in parts.zip(codes).zip(quantities) {
-            let mut work = move || gather_part(by_symbol, codes, quantities, sums);
+            let mut work = move || order(by_symbol, codes, quantities, sums);
             if threads == 1 {
                 work();
             } else {
@@ -145,7 +164,8 @@ fn gather(by_symbol: &[i64], held: &Held, threads: usize, sums: &mut [i64]) {
     black_box(sums);
 }
 
-fn gather_part(by_symbol: &[i64], codes: &[u32], quantities: &[i64], sums: &mut [i64]) {
+/// Lot by lot, over all sessions, which is as the roll-forward does it.
+fn by_lot(by_symbol: &[i64], codes: &[u32], quantities: &[i64], sums: &mut [i64]) {
     let lots = codes.chunks_exact(LOTS).zip(quantities.chunks_exact(LOTS));
     for (sums, (codes, quantities)) in sums.chunks_exact_mut(SESSIONS).zip(lots) {
         sums.fill(0);
@@ -157,6 +177,32 @@ fn gather_part(by_symbol: &[i64], codes: &[u32], quantities: &[i64], sums: &mut 
             }
         }
     }
+}
+
+/// Session by session, over all lots.
+fn by_session(by_symbol: &[i64], codes: &[u32], quantities: &[i64], sums: &mut [i64]) {
+    let lots = codes.chunks_exact(LOTS).zip(quantities.chunks_exact(LOTS));
+    for (sums, (codes, quantities)) in sums.chunks_exact_mut(SESSIONS).zip(lots) {
+        for (session, sum) in sums.iter_mut().enumerate() {
+            let lots = codes.iter().zip(quantities);
+            *sum = lots.fold(0i64, |sum, (&code, &quantity)| {
+                let place = usize::try_from(code).unwrap() * SESSIONS + session;
+                let close = by_symbol.get(place).unwrap();
+                sum.wrapping_add(close.wrapping_mul(quantity))
+            });
+        }
+    }
+}
+
+/// Compares what one thread and two make of the portfolios.
+fn assert_threads_agree(market: &Market, held: &Held) {
+    let inputs = held.inputs(&market.marks, &market.previous);
+    let [one, two] = [1, 2].map(|threads| {
+        let mut columns = Columns::zeroed(inputs.most_rows());
+        roll(&inputs, threads, &mut columns);
+        columns
+    });
+    assert!(one == two, "columns differ between one thread and two");
 }
 
 /// Compares the long values with the bare sums, of closes and quantities of four decimals.
