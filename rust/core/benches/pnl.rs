@@ -2,9 +2,8 @@
 //!
 //! The bare loop adds up close times quantity of each lot of a portfolio on each session, into one
 //! column of 64-bit sums: no rules, no rounding, no other column. The roll-forward fills all
-//! columns. Both run over the same portfolios, in chunks of as many rows as a run computes at a
-//! time or all at once, each chunk into the memory of the one before; they take turns in one
-//! process, and what is printed are medians. The columns are the same on one thread and on two.
+//! columns. Both run over the same portfolios, in chunks or all at once, each chunk into the memory
+//! of the one before; they take turns in one process, and what is printed are medians. The columns are the same on one thread and on two.
 #![expect(clippy::unwrap_used, reason = "benches stop at what is wrong")]
 #![expect(clippy::print_stdout, reason = "benches say what they have measured")]
 #![expect(clippy::float_arithmetic, reason = "seconds are floats")]
@@ -30,8 +29,8 @@ const SYMBOLS: u32 = 3000;
 const DAYS: i32 = 130;
 const SESSIONS: usize = 120;
 const LOTS: usize = 15;
-/// Rows of a chunk of a run.
-const CHUNK_ROWS: usize = 100_000;
+/// Rows of a chunk whose columns fit the cache, of one of a run, and of all at once.
+const CHUNKS: [usize; 3] = [25_000, 100_000, 1_200_000];
 const ROUNDS: usize = 15;
 
 fn main() {
@@ -40,10 +39,8 @@ fn main() {
         && !std::env::args().any(|argument| argument == "--test");
     let portfolios = if timed { 10_000 } else { 100 };
     let market = Market::generated();
-    for (name, chunk) in [
-        ("in chunks", (CHUNK_ROWS / SESSIONS).min(portfolios)),
-        ("at once", portfolios),
-    ] {
+    for rows in CHUNKS {
+        let chunk = (rows / SESSIONS).min(portfolios);
         let mut numbers = Numbers::default();
         let chunks: Vec<Held> = (0..portfolios / chunk)
             .map(|_| Held::of(market.closes.table.clone(), chunk, &mut numbers))
@@ -54,7 +51,7 @@ fn main() {
         for threads in [1, 2] {
             let rounds = if timed { ROUNDS } else { 1 };
             let measured = Measured::of(&market, &chunks, threads, rounds);
-            measured.tell(name, chunks.len() * chunk * LOTS * SESSIONS, threads);
+            measured.tell(rows, chunks.len() * chunk * LOTS * SESSIONS, threads);
         }
     }
 }
@@ -104,11 +101,11 @@ impl Measured {
         }
     }
 
-    fn tell(&self, name: &str, lot_sessions: usize, threads: usize) {
+    fn tell(&self, rows: usize, lot_sessions: usize, threads: usize) {
         let millions = f64::from(u32::try_from(lot_sessions).unwrap()) / 1e6;
         let rate = |seconds: f64| millions / seconds;
         println!(
-            "{name}, {threads} threads: {:.0} M lot-sessions/s, {:.1} ms for {millions:.0} M",
+            "chunks of {rows} rows, {threads} threads: {:.0} M lot-sessions/s, {:.1} ms for {millions:.0} M",
             rate(self.rolled),
             self.rolled * 1e3,
         );
