@@ -18,6 +18,7 @@ import asyncpg
 from batchcore.db import borrowed
 from batchcore.db.driver import NO_CONNECTION, counting_connects, is_lost
 from batchcore.db.driver import driver_errors as driver_errors  # noqa: PLC0414  # with sessions
+from batchcore.db.sql import quote_literal
 from batchcore.errors import ConfigError, DatabaseError, InternalError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Session:
         statements: How many statements each phase has caused.
         phase: The phase that statements are counted under.
         isolation: Level of the transaction, as PostgreSQL writes it.
+        exported: Identifier under which others can see what it sees; None if they cannot.
         bytes: How many bytes of COPY each phase has received and sent.
         rounded: ``table.column`` -> how many doubles lost decimals when they were read.
     """
@@ -69,6 +71,7 @@ class Session:
         self.bytes: Counter[str] = Counter() if traffic is None else traffic
         self.rounded: Counter[str] = Counter() if rounded is None else rounded
         self.isolation = ""
+        self.exported: str | None = None
 
     @property
     def consistent(self) -> bool:
@@ -177,7 +180,9 @@ class Database:
             self._lend = _from_pool(database)
             self._most = database.get_max_size()
         else:
-            self._lend = _from_engine(_engine(database, borrow=borrow))
+            engine = _engine(database, borrow=borrow)
+            self._lend = _from_engine(engine)
+            self._most = _most_of_pool(engine)
 
     def require(self, connections: int) -> None:
         """Refuse a pool that can never lend so many at a time: waiting for one would not end.
@@ -189,27 +194,44 @@ class Database:
             msg = f"the pool's max_size is {self._most}, expected {connections} or more"
             raise ConfigError(msg, "db")
 
+    def most(self, connections: int) -> int:
+        """Return how many of ``connections`` a pool can lend at a time."""
+        return connections if self._most is None else min(connections, self._most)
+
     @contextlib.asynccontextmanager
-    async def snapshot(self, phase: str) -> AsyncIterator[Session]:
+    async def snapshot(self, phase: str, *, shared: bool = False) -> AsyncIterator[Session]:
         """Give a session whose every statement sees the database as it is now.
 
         REPEATABLE READ, READ ONLY; statements and idle times have no limit in it, as one of them
         would end a long run half-way.
 
+        Args:
+            phase: What its statements count under.
+            shared: Whether to export the snapshot, for `same_snapshot`; where the server refuses,
+                `Session.exported` stays None.
+
         Raises:
             DatabaseError: no connection, or the isolation level was not had.
         """
-        async with (
-            self._session(phase) as session,
-            _transaction(session, isolation="repeatable_read", readonly=True),
-        ):
-            await _without_limits(session)
-            with driver_errors():
-                level = await session.raw.fetchval("SHOW transaction_isolation")
-            if not session.raw.is_in_transaction() or level != "repeatable read":
-                msg = f"expected a REPEATABLE READ transaction, was {level}"
-                raise InternalError(msg)
-            session.isolation = level
+        async with self._session(phase) as session, contextlib.AsyncExitStack() as stack:
+            await _enter_snapshot(session, stack)
+            if shared:
+                try:
+                    session.exported = await session.raw.fetchval("SELECT pg_export_snapshot()")
+                except asyncpg.PostgresError:
+                    await stack.aclose()  # the refusal has ended the transaction
+                    await _enter_snapshot(session, stack)
+            yield session
+
+    @contextlib.asynccontextmanager
+    async def same_snapshot(self, phase: str, exported: str) -> AsyncIterator[Session]:
+        """Give a session that sees what another does, as long as that one's transaction lasts.
+
+        Raises:
+            DatabaseError: no connection, or one to a server that knows no such snapshot.
+        """
+        async with self._session(phase) as session, contextlib.AsyncExitStack() as stack:
+            await _enter_snapshot(session, stack, exported)
             yield session
 
     @contextlib.asynccontextmanager
@@ -324,6 +346,24 @@ async def _transaction(
         await transaction.commit()
 
 
+async def _enter_snapshot(
+    session: Session, stack: contextlib.AsyncExitStack, exported: str | None = None
+) -> None:
+    """Begin a transaction that sees one moment: now, or that of an exported snapshot."""
+    await stack.enter_async_context(
+        _transaction(session, isolation="repeatable_read", readonly=True)
+    )
+    if exported is not None:
+        await session.execute(f"SET TRANSACTION SNAPSHOT {quote_literal(exported)}")
+    await _without_limits(session)
+    with driver_errors():
+        level = await session.raw.fetchval("SHOW transaction_isolation")
+    if not session.raw.is_in_transaction() or level != "repeatable read":
+        msg = f"expected a REPEATABLE READ transaction, was {level}"
+        raise InternalError(msg)
+    session.isolation = level
+
+
 async def _settle(session: Session) -> str:
     """Make a policy of row-level security an error; return what the setting was."""
     with driver_errors():
@@ -431,6 +471,13 @@ def _engine(database: object, *, borrow: bool) -> AsyncEngine:
     found = f"{type(database).__module__}.{type(database).__qualname__}"
     msg = f"expected {kinds}, was {found}"
     raise ConfigError(msg, "db")
+
+
+def _most_of_pool(engine: AsyncEngine) -> int | None:
+    """Return how many connections an engine can lend at a time; None if there is no limit."""
+    pool: Any = engine.pool
+    overflow = getattr(pool, "_max_overflow", -1)  # no public name tells it
+    return None if overflow < 0 else pool.size() + overflow
 
 
 def _from_engine(engine: AsyncEngine) -> Lend:

@@ -257,6 +257,7 @@ async def load_fallback(  # noqa: PLR0917  # what is missing in a window
     first: int,
     last: int,
     since: int | None = None,
+    settled: Sequence[str] = (),
 ) -> Prices:
     """Return what `load_prices` of a window leaves out, by one statement.
 
@@ -268,12 +269,14 @@ async def load_fallback(  # noqa: PLR0917  # what is missing in a window
         first: First day of the window.
         last: Last day of the window.
         since: From which day on they are there, if not in the whole window.
+        settled: Of ``wanted``, those that no close before the window is wanted of.
 
     Returns:
-        Of each spelling the last valid close before the window, and the last finite one where it
-        is newer; and the closes in the window of the spellings that were not brought.
+        Of each spelling that is not settled the last valid close before the window, and the last
+        finite one where it is newer; and the closes in the window of spellings not brought.
     """
-    return Prices(**await load(session, queries.fallback(wanted, brought, first, last, since)))
+    query = queries.fallback(wanted, brought, first, last, since, settled)
+    return Prices(**await load(session, query))
 
 
 def kept_prices(prices: Prices, rows: npt.NDArray[np.bool_]) -> Prices:

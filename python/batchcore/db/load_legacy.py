@@ -139,7 +139,7 @@ async def load_spelt_profiles(
     wanted = sorted({*spelt, *map(upper, spelt)})
     columns = await load(session, queries.spelt_profiles(wanted))
     rows = len(columns["is_etf"])
-    no_text = Text.of([None] * rows)
+    no_text = Text.constant(None, rows)
     return Profiles(
         symbol=columns["symbol"],
         name=no_text,

@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from batchcore.db.engine import Session
     from batchcore.db.load_legacy import LegacyPortfolios
     from batchcore.frames import FloatObjects, Rows
-    from batchcore.native import Host
     from batchcore.run.plan import Chunk
 
 PREVIOUS_CLOSE_DAYS: Final = 10
@@ -80,10 +79,12 @@ class LegacyPrepared(Prepared):
     Attributes:
         queries: On the tables of the host.
         tables: What the policy finds of these.
+        today: The first day that is current (L29).
     """
 
     queries: LegacyQueries
     tables: LegacyTables
+    today: int
 
 
 class LegacyPreparation(Preparation):
@@ -99,12 +100,17 @@ class LegacyPreparation(Preparation):
             SchemaError: the database is not one that batchcore can work on.
             SnapshotExistsError: one stands where none may.
         """
-        self.queries = LegacyQueries(await self._inspect())
-        await self.reader.enter("load")
-        self.calendar = await self._calendar()
-        self.days = self._range()
-        portfolios = await self._legacy_portfolios()
-        plan = self._legacy_plan(portfolios)
+        async with self.readers.lend("check") as reader:
+            self.queries = LegacyQueries(await self._inspect(reader))
+            await reader.enter("load")
+            with self.monitor.phase("load"):
+                self._begin_with_symbols()
+                self.calendar = await self._calendar(reader)
+                self.days = self._range()
+                self.today = self._today()
+                portfolios = await self._legacy_portfolios(reader)
+                plan = self._legacy_plan(portfolios)
+        self._planned.set_result(plan)
         self._refuse_no_sessions(portfolios)
         self._look_at_currencies(portfolios.currency, plan)
         return LegacyPrepared(
@@ -114,10 +120,10 @@ class LegacyPreparation(Preparation):
             days=self.days,
             plan=plan,
             chunks=plans.chunks(plan, self.settings.chunk_size),
-            prices=await self._legacy_prices(plan) if plan.works().any() else None,
             names=tuple(portfolios.name.texts()),
             refused=self._has_no_sessions() & ~portfolios.deleted,
             tables=self.tables,
+            today=self.today,
         )
 
     def _check(self, catalog: Catalog) -> None:
@@ -132,10 +138,10 @@ class LegacyPreparation(Preparation):
     def _has_no_sessions(self) -> bool:
         return self.days.start is not None and len(self._sessions()) == 0
 
-    async def _legacy_portfolios(self) -> LegacyPortfolios:
+    async def _legacy_portfolios(self, reader: Session) -> LegacyPortfolios:
         wanted = self.request.wanted
         portfolios = await load_legacy.load_legacy_portfolios(
-            self.reader, self.queries, Selection(wanted), self._sessions()
+            reader, self.queries, Selection(wanted), self._sessions()
         )
         self.monitor.loaded(portfolios=len(portfolios.id))
         self.selection = Selection(wanted)
@@ -198,21 +204,19 @@ class LegacyPreparation(Preparation):
         rows = len(alive) * len(dates)
         self.issues.add(
             Issues(
-                name=Text.of(["no_session"] * rows),
+                name=Text.constant("no_session", rows),
                 portfolio=np.repeat(alive, len(dates)),
-                symbol=Text.of([None] * rows),
+                symbol=Text.constant(None, rows),
                 day=Days(np.tile(dates, len(alive))),
-                detail=Text.of([""] * rows),
+                detail=Text.constant("", rows),
             )
         )
 
-    async def _legacy_prices(self, plan: LegacyPlan) -> Prices:
-        symbols = await loads.load_symbols(self.reader, self.queries, self.selection)
-        self.monitor.loaded(symbols=len(symbols))
+    async def _prices(self, reader: Session, plan: Plan, symbols: Text) -> Prices:
         spelt = {*symbols.table(), ""}
         first = max(plan.price_first - PREVIOUS_CLOSE_DAYS, calendars.FIRST_DATE)
         closes = await load_legacy.load_legacy_closes(
-            self.reader, self.queries, spelt, first, plan.price_last
+            reader, self.queries, spelt, first, plan.price_last
         )
         self.monitor.loaded(prices=len(closes))
         market = await asyncio.to_thread(
@@ -222,22 +226,28 @@ class LegacyPreparation(Preparation):
             policy="legacy",
             lookback_days=self.settings.lookback_days,
         )
-        today, profiles, has_benchmark = self._today(), None, False
-        if plan.price_last >= calendars.day_of(today):
-            profiles = await load_legacy.load_spelt_profiles(self.reader, self.queries, spelt)
+        profiles, has_benchmark = None, False
+        if plan.price_last >= self.today:
+            profiles = await load_legacy.load_spelt_profiles(reader, self.queries, spelt)
             self.monitor.loaded(profiles=0 if profiles is None else len(profiles))
-            has_benchmark = await load_legacy.load_has_benchmark(self.reader, self.queries)
+            has_benchmark = await load_legacy.load_has_benchmark(reader, self.queries)
         source = self.request.price_source
         cached = None if source is None else source.to_frame()
         if cached is not None:
             self.monitor.loaded(cached=len(cached))
-        host = build_host(today, profiles=profiles, cached=cached, has_benchmark=has_benchmark)
+        host = build_host(
+            calendars.date_of(self.today),
+            profiles=profiles,
+            cached=cached,
+            has_benchmark=has_benchmark,
+        )
         return Prices(market, store_snapshots(Previous.none()), Coverage.none(), None, host)
 
-    def _today(self) -> dt.date:
+    def _today(self) -> int:
+        """Return the first day that is current (L29)."""
         if self.settings.today is not None:
-            return self.settings.today
-        return calendars.date_of(self.calendar.local_date(dt.datetime.now(dt.UTC)))
+            return calendars.day_of(self.settings.today)
+        return self.calendar.local_date(dt.datetime.now(dt.UTC))
 
 
 def _refuse_existing(portfolios: LegacyPortfolios) -> None:
@@ -255,13 +265,12 @@ class LegacyStages(Stages):
 
     async def load(self, reader: Session, chunk: Chunk) -> Loaded:
         """Return the rows of a chunk."""
-        prices = self.prepared.prices
-        if not chunk.works.any() or prices is None or prices.host is None:
+        if not chunk.works.any():
             return Loaded(chunk, _no_rows(), None)
         with self.monitor.phase("load"):
-            return await self._loaded(reader, chunk, prices.host)
+            return await self._loaded(reader, chunk)
 
-    async def _loaded(self, reader: Session, chunk: Chunk, host: Host) -> Loaded:
+    async def _loaded(self, reader: Session, chunk: Chunk) -> Loaded:
         queries, selection = self.prepared.queries, self._selection(chunk, chunk.works)
         first = int(self.plan.first_day[chunk.rows][chunk.works].min())
         last = int(self.plan.last_day[chunk.rows][chunk.works].max())
@@ -270,7 +279,7 @@ class LegacyStages(Stages):
         events = await loads.load_events(reader, queries, selection, deleted=True)
         flows = await loads.load_flows(reader, queries, selection, first, last)
         betas = Betas.none()
-        if self.plan.price_last >= host.today:
+        if self.plan.price_last >= self.prepared.today:
             betas = await load_legacy.load_betas(reader, queries, selection)
         self.monitor.loaded(
             stored=len(stored),

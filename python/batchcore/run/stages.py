@@ -110,7 +110,7 @@ class Stages:
             flows = await loads.load_flows(reader, queries, selection, *window)
             self.monitor.loaded(positions=len(positions), events=len(events), flows=len(flows))
             returns = Returns.none()
-            if self.prepared.prices is not None and self.prepared.prices.analysis is not None:
+            if self.prepared.parts.level != "none":
                 calendar = self.prepared.calendar
                 returns = await load_past_returns(reader, queries, calendar, self.plan, chunk)
                 self.monitor.loaded(returns=len(returns.value))
@@ -155,10 +155,9 @@ class Stages:
             return Selection(np.ascontiguousarray(ids[works]))
         return Selection(ids, as_range=self.prepared.plan.is_whole)
 
-    async def compute(self, loaded: Loaded) -> Computed | None:
+    async def compute(self, loaded: Loaded, prices: Prices | None) -> Computed | None:
         """Return what a chunk writes; None if there is nothing."""
         self.notice(loaded.chunk, loaded.existing)
-        prices = self.prepared.prices
         if loaded.facts is None or prices is None:
             return None
         opening = plans.chunk_opening(self.plan.opening, loaded.chunk.rows)
