@@ -119,7 +119,7 @@ class LegacyPreparation(Preparation):
             calendar=self.calendar,
             days=self.days,
             plan=plan,
-            chunks=plans.chunks(plan, self.settings.chunk_size),
+            chunks=plans.chunks(plan, self._chunk_size(plan)),
             names=tuple(portfolios.name.texts()),
             refused=self._has_no_sessions() & ~portfolios.deleted,
             tables=self.tables,

@@ -50,9 +50,9 @@ class Monitor:
     @contextlib.contextmanager
     def phase(self, phase: str) -> Iterator[None]:
         """Count the time until it ends as that of a phase."""
-        began_ns = time.time_ns()
+        began, began_ns = time.perf_counter(), time.time_ns()
         if not self._inside[phase]:
-            self._entered[phase] = time.perf_counter()
+            self._entered[phase] = began
         self._inside[phase] += 1
         try:
             yield

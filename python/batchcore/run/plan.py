@@ -20,8 +20,14 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.load import Existing, Holes, Portfolios
 
-ROWS_OF_A_CHUNK: Final = 100_000
-"""Rows that a chunk should write at most: some 40 MiB of columns and bytes."""
+BYTES_OF_A_CHUNK: Final = 16 << 20
+"""What a chunk should take: its positions as they are loaded, and its rows, with their encoding."""
+
+BYTES_OF_A_POSITION: Final = 256
+BYTES_OF_A_ROW: Final = 600
+
+POSITIONS: Final = 20
+"""Positions that a portfolio is taken to have where the server cannot tell."""
 
 MOST_PORTFOLIOS: Final = 10_000
 LEAST_PORTFOLIOS: Final = 50
@@ -307,9 +313,8 @@ class Chunk:
     works: npt.NDArray[np.bool_]
 
 
-def chunks(plan: Plan, chunk_size: int | None) -> list[Chunk]:
-    """Return the chunks of a run, in the order of ids."""
-    size = chunk_size or default_chunk_size(len(plan.sessions))
+def chunks(plan: Plan, size: int) -> list[Chunk]:
+    """Return the chunks of a run, of so many portfolios each, in the order of ids."""
     works = plan.works()
     return [
         Chunk(number, slice(first, first + size), works[first : first + size])
@@ -317,9 +322,16 @@ def chunks(plan: Plan, chunk_size: int | None) -> list[Chunk]:
     ]
 
 
-def default_chunk_size(sessions: int) -> int:
-    """Return how many portfolios make a chunk of about `ROWS_OF_A_CHUNK` rows."""
-    return min(max(ROWS_OF_A_CHUNK // max(sessions, 1), LEAST_PORTFOLIOS), MOST_PORTFOLIOS)
+def default_chunk_size(sessions: int, positions: float) -> int:
+    """Return how many portfolios make a chunk of about `BYTES_OF_A_CHUNK`.
+
+    Args:
+        sessions: Of the run.
+        positions: That a portfolio has on average.
+    """
+    bytes_each = positions * BYTES_OF_A_POSITION + sessions * BYTES_OF_A_ROW
+    size = int(BYTES_OF_A_CHUNK / max(bytes_each, 1))
+    return min(max(size, LEAST_PORTFOLIOS), MOST_PORTFOLIOS)
 
 
 def chunk_opening(opening: Opening, rows: slice) -> Opening:

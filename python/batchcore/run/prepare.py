@@ -162,7 +162,7 @@ class Preparation:
             calendar=self.calendar,
             days=self.days,
             plan=plan,
-            chunks=plans.chunks(plan, self.settings.chunk_size),
+            chunks=plans.chunks(plan, self._chunk_size(plan)),
         )
 
     async def _inspect(self, reader: Session) -> Catalog:
@@ -172,6 +172,15 @@ class Preparation:
             self._check(catalog)
             await check_revision(reader.raw, catalog)
         return catalog
+
+    def _chunk_size(self, plan: Plan) -> int:
+        """Return how many portfolios a chunk has: what was asked for, or what memory allows."""
+        if self.settings.chunk_size is not None:
+            return self.settings.chunk_size
+        rows = self.queries.catalog.estimated_rows
+        held, holders = rows.get("positions"), rows.get("portfolios")
+        positions = held / holders if held and holders else plans.POSITIONS
+        return plans.default_chunk_size(len(plan.sessions), positions)
 
     def _check(self, catalog: Catalog) -> None:
         writes = not self.settings.dry_run
