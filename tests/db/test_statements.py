@@ -15,8 +15,8 @@ from support.generate import MONDAY
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
 NEW = {"check": 3, "load": 8, "persist": 3}
-"""Name of the snapshot, catalog and revision; portfolios, symbols, prices, fallback, existing rows, positions, events,
-flows; new rows, equities, their UPDATE."""
+"""Name of the snapshot, catalog and revision; portfolios, symbols, prices, fallback, existing rows,
+positions, events, flows; new rows, equities, their UPDATE."""
 
 REPLACED = {"check": 3, "load": 8, "persist": 4}
 """As `NEW`, but rows go to a temporary table and an UPDATE takes them from there."""

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import re
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -169,6 +170,7 @@ class Database:
         self.bytes: Counter[str] = Counter()
         self.rounded: Counter[str] = Counter()
         self._most: int | None = None
+        self._left: Callable[[], int] | None = None
         self._lend: Lend | None = None
         self._savepoint = borrowed.savepoints(database) if borrow else None
         self.owns = self._savepoint is None
@@ -179,10 +181,13 @@ class Database:
         elif isinstance(database, asyncpg.Pool):
             self._lend = _from_pool(database)
             self._most = database.get_max_size()
+            self._left = partial(_left_of_pool, database)
         else:
             engine = _engine(database, borrow=borrow)
             self._lend = _from_engine(engine)
-            self._most = _most_of_pool(engine)
+            self._most = _most_of_engine(engine)
+            if self._most is not None:
+                self._left = partial(_left_of_engine, engine, self._most)
 
     def require(self, connections: int) -> None:
         """Refuse a pool that can never lend so many at a time: waiting for one would not end.
@@ -195,8 +200,8 @@ class Database:
             raise ConfigError(msg, "db")
 
     def most(self, connections: int) -> int:
-        """Return how many of ``connections`` a pool can lend at a time."""
-        return connections if self._most is None else min(connections, self._most)
+        """Return how many of ``connections`` a pool can lend at this moment."""
+        return connections if self._left is None else min(connections, self._left())
 
     @contextlib.asynccontextmanager
     async def snapshot(self, phase: str, *, shared: bool = False) -> AsyncIterator[Session]:
@@ -473,11 +478,22 @@ def _engine(database: object, *, borrow: bool) -> AsyncEngine:
     raise ConfigError(msg, "db")
 
 
-def _most_of_pool(engine: AsyncEngine) -> int | None:
+def _left_of_pool(pool: asyncpg.Pool) -> int:
+    used: int = pool.get_size() - pool.get_idle_size()
+    return pool.get_max_size() - used
+
+
+def _most_of_engine(engine: AsyncEngine) -> int | None:
     """Return how many connections an engine can lend at a time; None if there is no limit."""
     pool: Any = engine.pool
     overflow = getattr(pool, "_max_overflow", -1)  # no public name tells it
     return None if overflow < 0 else pool.size() + overflow
+
+
+def _left_of_engine(engine: AsyncEngine, most: int) -> int:
+    pool: Any = engine.pool
+    used: int = pool.checkedout()
+    return most - used
 
 
 def _from_engine(engine: AsyncEngine) -> Lend:

@@ -205,8 +205,9 @@ class Run:
 
     async def _on_connections(self, tasks: asyncio.TaskGroup) -> None:
         """Read on sessions that share one snapshot, write on others."""
-        at_most = self.database.most(self.request.settings.connections or CONNECTIONS)
-        reading, writing = max(at_most // 2, 1), at_most - at_most // 2
+        wanted = self.request.settings.connections or CONNECTIONS
+        lanes = max(self.database.most(wanted), LEAST_CONNECTIONS)
+        reading, writing = lanes // 2, lanes - lanes // 2
         async with self.database.snapshot("check", shared=reading > 1) as first:
             readers = Sessions(first)
             exported = first.exported
@@ -221,7 +222,7 @@ class Run:
                 writers = Sessions()
                 opened = partial(self.database.writing, "persist")
                 await stack.enter_async_context(writers.opening(opened, writing))
-                await self._go_through(readers, writers, at_most)
+                await self._go_through(readers, writers, lanes)
 
     async def _inside(self, tasks: asyncio.TaskGroup) -> None:
         """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
