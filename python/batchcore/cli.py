@@ -338,6 +338,10 @@ def _batch(
         int | None,
         typer.Option(metavar="N", help="Of native work; all cores.", show_default=False),
     ] = None,
+    connections: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="To the server, two or more; four.", show_default=False),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Compute and write nothing, as `plan`.")
     ] = False,
@@ -355,6 +359,7 @@ def _batch(
         min_coverage=min_coverage,
         today=today,
         threads=threads,
+        connections=connections,
         chunk_size=chunk_size,
         dry_run=dry_run or ask.command == "plan",
     )

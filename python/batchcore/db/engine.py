@@ -480,14 +480,18 @@ def _engine(database: object, *, borrow: bool) -> AsyncEngine:
 
 def _left_of_pool(pool: asyncpg.Pool) -> int:
     used: int = pool.get_size() - pool.get_idle_size()
-    return pool.get_max_size() - used
+    most: int = pool.get_max_size()
+    return most - used
 
 
 def _most_of_engine(engine: AsyncEngine) -> int | None:
     """Return how many connections an engine can lend at a time; None if there is no limit."""
     pool: Any = engine.pool
-    overflow = getattr(pool, "_max_overflow", -1)  # no public name tells it
-    return None if overflow < 0 else pool.size() + overflow
+    overflow: int = getattr(pool, "_max_overflow", -1)  # no public name tells it
+    if overflow < 0:
+        return None
+    size: int = pool.size()
+    return size + overflow
 
 
 def _left_of_engine(engine: AsyncEngine, most: int) -> int:
