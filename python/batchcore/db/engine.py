@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from batchcore.db import borrowed
-from batchcore.db.driver import NO_CONNECTION, counting_connects, is_lost
+from batchcore.db.driver import LOST, NO_CONNECTION, counting_connects, is_lost
 from batchcore.db.driver import driver_errors as driver_errors  # noqa: PLC0414  # with sessions
 from batchcore.db.sql import quote_literal
 from batchcore.errors import ConfigError, DatabaseError, InternalError
@@ -344,7 +344,7 @@ async def _transaction(
         yield
     except BaseException:
         # A connection that is gone has rolled back already; its own error is the one to tell.
-        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with contextlib.suppress(*LOST):
             await transaction.rollback()
         raise
     with driver_errors():
@@ -437,7 +437,7 @@ def _from_url(url: str) -> Lend:
 async def _closed(raw: asyncpg.Connection) -> None:
     try:
         await raw.close(timeout=5)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+    except (*LOST, TimeoutError):
         raw.terminate()
 
 
@@ -455,7 +455,7 @@ def _from_pool(pool: asyncpg.Pool) -> Lend:
         finally:
             count(reset)
             # A connection that cannot be reset is lost, which its own error has told already.
-            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with contextlib.suppress(*LOST):
                 await pool.release(raw)
 
     return lend

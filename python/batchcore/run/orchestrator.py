@@ -191,11 +191,7 @@ class Run:
         counts = {"statements": self.database.statements, "bytes": self.database.bytes}
         with self.monitor.span(counts) as span:
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    if self.database.owns:
-                        await self._on_connections(tasks)
-                    else:
-                        await self._inside(tasks)
+                await (self._on_connections() if self.database.owns else self._inside())
             except BaseExceptionGroup as group:
                 raise _first(group) from None
             result = self._report()
@@ -203,7 +199,7 @@ class Run:
         log_result(result)
         return result
 
-    async def _on_connections(self, tasks: asyncio.TaskGroup) -> None:
+    async def _on_connections(self) -> None:
         """Read on sessions that share one snapshot, write on others."""
         wanted = self.request.settings.connections or CONNECTIONS
         lanes = max(self.database.most(wanted), LEAST_CONNECTIONS)
@@ -215,16 +211,17 @@ class Run:
                 if exported is not None:
                     others = partial(self.database.same_snapshot, "load", exported)
                     await stack.enter_async_context(readers.opening(others, reading - 1))
+                tasks = await stack.enter_async_context(asyncio.TaskGroup())
                 await self._prepare(readers, tasks)
                 if not self._writes():
                     await self._only_notice(readers)
                     return
                 writers = Sessions()
                 opened = partial(self.database.writing, "persist")
-                await stack.enter_async_context(writers.opening(opened, writing))
-                await self._go_through(readers, writers, lanes)
+                async with writers.opening(opened, writing):
+                    await self._go_through(readers, writers, lanes)
 
-    async def _inside(self, tasks: asyncio.TaskGroup) -> None:
+    async def _inside(self) -> None:
         """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
         dry = self.request.settings.dry_run
         async with (
@@ -232,11 +229,12 @@ class Run:
         ):
             self.consistent = session.consistent
             alone = Sessions(session)
-            await self._prepare(alone, tasks)
-            if self._writes():
-                await self._go_through(alone, alone, 1)
-            else:
-                await self._only_notice(alone)
+            async with asyncio.TaskGroup() as tasks:
+                await self._prepare(alone, tasks)
+                if self._writes():
+                    await self._go_through(alone, alone, 1)
+                else:
+                    await self._only_notice(alone)
 
     async def _prepare(self, readers: Sessions, tasks: asyncio.TaskGroup) -> None:
         preparation, stages = _KINDS[self.request.policy]
