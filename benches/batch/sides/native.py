@@ -14,7 +14,7 @@ from batchcore.run import orchestrator as orchestrator  # noqa: PLC0414  # befor
 
 # A run imports it where it is installed, which is not the run's own time.
 with contextlib.suppress(ImportError):
-    import opentelemetry.trace
+    import opentelemetry.trace  # noqa: F401  # loaded
 
 CAPTURED = "captured.json"
 """In the job's folder: the SELECTs that a run sent, if the file was there before it."""
