@@ -55,19 +55,25 @@ def bench_batch(url: str, tmp_path: Path, name: str, analytics: str):
     ("wrong", "row"),
     [
         (
-            "UPDATE portfolio_snapshots SET cash_value = cash_value + 0.01"
-            " WHERE snapshot_date = (SELECT max(snapshot_date) FROM portfolio_snapshots)",
+            (
+                "UPDATE portfolio_snapshots SET cash_value = cash_value + 0.01"
+                " WHERE snapshot_date = (SELECT max(snapshot_date) FROM portfolio_snapshots)"
+            ),
             "10 of portfolio_snapshots",
         ),
         ("UPDATE portfolio_snapshots SET hhi = 0", "1 of portfolio_snapshots"),
         (
-            "DELETE FROM portfolio_snapshots"
-            " WHERE snapshot_date = (SELECT min(snapshot_date) FROM portfolio_snapshots)",
+            (
+                "DELETE FROM portfolio_snapshots"
+                " WHERE snapshot_date = (SELECT min(snapshot_date) FROM portfolio_snapshots)"
+            ),
             "1 of portfolio_snapshots",
         ),
         (
-            "DELETE FROM portfolio_snapshots"
-            " WHERE portfolio_id = (SELECT id FROM portfolios ORDER BY id DESC LIMIT 1)",
+            (
+                "DELETE FROM portfolio_snapshots"
+                " WHERE portfolio_id = (SELECT id FROM portfolios ORDER BY id DESC LIMIT 1)"
+            ),
             "191 of portfolio_snapshots",
         ),
         ("UPDATE portfolios SET equity_balance = equity_balance + 0.01", "1 of portfolios"),
