@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import batchcore
-from batchcore import _core, frames, native, reference, units
+from batchcore import _core, about, frames, native, reference, units
 from batchcore.units import LotKind, Mark, State
 
 if TYPE_CHECKING:
