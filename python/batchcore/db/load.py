@@ -153,7 +153,7 @@ async def load_portfolios(  # noqa: PLR0917  # around a day of a calendar, or da
     order = sorted_ids(columns["id"])
 
     def take(name: str) -> Any:  # noqa: ANN401  # a column of the type of the query's
-        return taken(columns[name], order)
+        return taken(columns.pop(name), order)  # one column at a time is there twice
 
     def snapshot(prefix: str) -> SnapshotColumns:
         return SnapshotColumns(

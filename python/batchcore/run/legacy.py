@@ -34,7 +34,7 @@ from batchcore.frames import (
     SnapshotAnalytics,
     Text,
 )
-from batchcore.native import build_host, build_market, store_snapshots
+from batchcore.native import build_host, build_market
 from batchcore.run import plan as plans
 from batchcore.run.plan import Plan
 from batchcore.run.prepare import Preparation, Prepared, Prices
@@ -178,6 +178,7 @@ class LegacyPreparation(Preparation):
             first_day=first_day,
             last_day=last_day,
             sessions=sessions,
+            goes_on=np.zeros(count, dtype=np.bool_),
             previous=Previous.none(),
             opening=Opening(
                 portfolio_id=portfolios.id,
@@ -241,7 +242,7 @@ class LegacyPreparation(Preparation):
             cached=cached,
             has_benchmark=has_benchmark,
         )
-        return Prices(market, store_snapshots(Previous.none()), Coverage.none(), None, host)
+        return Prices(market, Coverage.none(), None, host)
 
     def _today(self) -> int:
         """Return the first day that is current (L29)."""
@@ -292,7 +293,7 @@ class LegacyStages(Stages):
         if self.request.replaces:
             outside = (stored.day < first) | (stored.day > last)
             stored = replace(stored, is_complete=stored.is_complete & outside)
-        facts = Facts(positions, events, flows, Returns.none(), stored, betas)
+        facts = Facts(positions, events, flows, stored, Returns.none(), betas)
         return Loaded(chunk, existing, facts)
 
     def _encoded(

@@ -19,7 +19,7 @@ from batchcore.db.change_queries import ChangeQueries
 from batchcore.db.driver import driver_errors
 from batchcore.db.queries import Boundaries, Selection
 from batchcore.errors import ConfigError, CoverageError
-from batchcore.native import build_market, store_snapshots
+from batchcore.native import build_market
 from batchcore.run import plan as plans
 from batchcore.run.analytic_inputs import load_analysis, return_sessions
 from batchcore.run.changes import find_affected
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from batchcore.db.sessions import Sessions
     from batchcore.frames import Prices as Closes
     from batchcore.frames import Text
-    from batchcore.native import Host, Market, SnapshotStore
+    from batchcore.native import Host, Market
     from batchcore.run.analyse import Analysis
     from batchcore.run.changes import Affected
     from batchcore.run.issues import IssueList
@@ -59,14 +59,12 @@ class Prices:
 
     Attributes:
         market: Closes, marked on the sessions of the plan.
-        previous: The snapshots that portfolios go on from.
         coverage: Of the sessions that were checked (S12).
         analysis: None where nothing is analysed.
         host: What the policy `legacy` reads beside the frames of a chunk.
     """
 
     market: Market
-    previous: SnapshotStore
     coverage: Coverage
     analysis: Analysis | None
     host: Host | None = None
@@ -357,7 +355,6 @@ class Preparation:
             await self._tell_what_lacks(reader, plan, symbols, closes)
         return Prices(
             market,
-            store_snapshots(plan.previous),
             await self._coverage(reader, plan, market, symbols),
             await load_analysis(
                 reader,

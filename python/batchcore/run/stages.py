@@ -47,16 +47,17 @@ class Facts:
         positions: Holdings.
         events: Partial closes.
         flows: Cash in and out.
+        stored: The snapshots that its portfolios go on from; under the policy `legacy`, those that
+            stand in the range too.
         returns: Daily returns before the run.
-        stored: The snapshots of these portfolios alone, in the place of those of the run.
         betas: Of its positions, under the policy `legacy`.
     """
 
     positions: Positions
     events: Events
     flows: Flows
+    stored: Previous
     returns: Returns
-    stored: Previous | None = None
     betas: Betas | None = None
 
 
@@ -114,7 +115,8 @@ class Stages:
                 calendar = self.prepared.calendar
                 returns = await load_past_returns(reader, queries, calendar, self.plan, chunk)
                 self.monitor.loaded(returns=len(returns.value))
-            return Loaded(chunk, existing, Facts(positions, events, flows, returns))
+            stored = self.plan.previous_of(chunk.rows)
+            return Loaded(chunk, existing, Facts(positions, events, flows, stored, returns))
 
     async def _load_existing(self, reader: Session, chunk: Chunk) -> Existing:
         first, last = self._existing_window(chunk)
@@ -188,13 +190,12 @@ class Stages:
             raise
 
     def _rolled(self, facts: Facts, opening: Opening, prices: Prices) -> Rows:
-        own = facts.stored
         return roll_forward(
             prices.market,
             positions=facts.positions,
             events=facts.events,
             flows=facts.flows,
-            previous=prices.previous if own is None else store_snapshots(own),
+            previous=store_snapshots(facts.stored),
             opening=opening,
             threads=self.request.settings.threads,
             cancel=self.cancel,
