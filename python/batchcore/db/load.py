@@ -153,7 +153,12 @@ async def load_portfolios(  # noqa: PLR0917  # around a day of a calendar, or da
     order = sorted_ids(columns["id"])
 
     def take(name: str) -> Any:  # noqa: ANN401  # a column of the type of the query's
-        return taken(columns.pop(name), order)  # one column at a time is there twice
+        column = columns.pop(name)  # so that one at a time is there twice
+        if isinstance(column, Decimals) and (column.state == State.NULL).all():
+            return Decimals.nulls(
+                len(order), column.scale
+            )  # zeros that nobody touches take no room
+        return taken(column, order)
 
     def snapshot(prefix: str) -> SnapshotColumns:
         return SnapshotColumns(
