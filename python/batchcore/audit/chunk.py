@@ -199,7 +199,8 @@ class ChunkCheck:
     async def _as_other(self, links: Links, wrong: Bools) -> Bools:
         """Return in which rows that differ all that differs is what the other policy gives.
 
-        Columns that the other policy computes apart (A1 to A6) say nothing.
+        Columns that the other policy computes apart (A1 to A6) say nothing. Where the two policies
+        give the same by chance, greeks tell: `legacy` writes them with each active position.
         """
         found = np.zeros(len(links), dtype=np.bool_)
         rules = await self._other()
@@ -225,7 +226,8 @@ class ChunkCheck:
                 differs |= compare.filled_cells(chunk.stored, own, GREEKS)
                 says += GREEKS
             said = wrong[there] & compare.are_of((*says, *EMPTY))
-            found[there] |= expected.known & said.any(axis=1) & ~(said & differs).any(axis=1)
+            fits = expected.known & said.any(axis=1) & ~(said & differs).any(axis=1)
+            found[there] |= fits & ~compare.lacks_greeks(chunk.stored, own, expected)
         return found
 
     async def _changes(self, those: guesses.Differing) -> guesses.Changes:

@@ -188,6 +188,15 @@ def filled_cells(stored: StoredRows, rows: Int64, columns: Sequence[str]) -> Boo
     return found
 
 
+def lacks_greeks(stored: StoredRows, rows: Int64, expected: Expected) -> Bools:
+    """Return which rows are without a greek that is expected to have a value."""
+    found = np.zeros(len(rows), dtype=np.bool_)
+    for name in set(GREEKS) & expected.cells.keys() & stored.cells.keys():
+        there = expected.cells[name].state == State.VALUE
+        found |= there & (stored.cells[name].state[rows] == State.NULL)
+    return found
+
+
 def _weights_differ(stored: Any, expected: Any) -> bool:  # noqa: ANN401  # any JSON
     """Return whether two objects differ as binary64 values (L33)."""
     if not isinstance(stored, dict) or expected is None:

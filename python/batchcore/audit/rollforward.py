@@ -20,7 +20,7 @@ from batchcore.audit.rules import AnalysedRows, Part, Rules
 from batchcore.db import load as loads
 from batchcore.db import load_stored as stores
 from batchcore.db.analytic_tables import check_parts
-from batchcore.db.audit_queries import ANALYTIC, COUNTS, AuditQueries
+from batchcore.db.audit_queries import ANALYTIC, COUNTS, GREEKS, AuditQueries
 from batchcore.db.load_analytics import load_returns
 from batchcore.errors import SchemaError
 from batchcore.frames import Decimals, Opening, rescaled
@@ -123,9 +123,13 @@ class RollForward(Rules):
             )
 
     def _needed(self, columns: Collection[str]) -> Collection[str]:
-        if self.parts is not None:
-            return columns
-        return tuple(column for column in columns if column not in ANALYTIC)
+        """Return columns without those of analytics that are off, and with greeks.
+
+        These are not compared, but tell of the other policy.
+        """
+        off = ANALYTIC if self.parts is None else ()
+        kept = (column for column in columns if column not in off)
+        return (*kept, *self.queries.readable(GREEKS))
 
     def previous(self, stored: StoredRows) -> tuple[Int64, ...]:
         """Return the latest complete row before each (S5)."""
