@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
@@ -38,6 +40,12 @@ if TYPE_CHECKING:
 
 OPEN: Final = np.iinfo(np.int32).max
 """The end of a position that has none."""
+
+_PLAIN_DIGITS: Final = 18
+"""Integers of as many digits fit 64 bits."""
+
+_WIDE: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
+"""In which no value is rounded."""
 
 _KEYS: Final = 4
 """Columns of stored snapshots before those that are compared."""
@@ -224,10 +232,15 @@ def as_decimals(values: Sequence[Decimal | None], scale: int) -> Decimals:
             state = State.NULL
         elif not value.is_finite():
             state = State.NON_FINITE
-        elif not ref.representable(value, scale):
-            state = State.NOT_REPRESENTABLE
         else:
-            mantissa = int(value.scaleb(scale))
+            # Almost all values have few digits, and no fraction of integers is needed for them.
+            units = value.scaleb(scale, _WIDE)
+            if units.adjusted() < _PLAIN_DIGITS and units == units.to_integral_value():
+                mantissa = int(units)
+            elif ref.representable(value, scale):
+                mantissa = int(Fraction(value) * 10**scale)
+            else:
+                state = State.NOT_REPRESENTABLE
         mantissas.append(mantissa)
         states.append(state)
     return Decimals(np.array(mantissas, dtype=np.int64), scale, np.array(states, dtype=np.uint8))
