@@ -219,6 +219,16 @@ async def test_rows_of_runs_on_any_host_do_not_differ(same_loose_host: str, seed
     }
 
 
+@WAYS
+async def test_doubles_are_read_as_a_run_reads_them(same_double_host: str, *, fast: bool) -> None:
+    settings = Settings(schema=LOOSE, today=calendars.date_of(jan(9)))
+    await legacy_host.fill(same_double_host, host_of(HOUSEHOLD))
+    await run(same_double_host, 5, 9, settings=settings)
+    result = await verify(same_double_host, fast=fast, settings=settings)
+    assert (result.rows, wrong(result)) == (6, {})
+    assert checked(result)["sector_exposure"] == 1
+
+
 @pytest.mark.parametrize("seed", range(8))
 async def test_ranges_samples_and_chunks_find_the_same(same_loose_host: str, seed: int) -> None:
     random = seeded(f"parts of legacy {seed}")
