@@ -69,7 +69,7 @@ def tables_of(run: Run) -> Tables:
                 "position_id": own,
                 "portfolio_id": key(owner.name),
                 "trade_date": date(event.day),
-                "quantity_closed": Decimal(1),
+                "quantity_closed": Decimal(1) if event.quantity is None else event.quantity,
                 "realized_pnl": event.realized,
                 "created_at": MOMENT,
             }
