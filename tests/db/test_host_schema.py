@@ -174,6 +174,78 @@ async def test_a_host_writes_while_its_indexes_are_built(url: str, schema: Schem
         assert await connection.fetchval(query) == 5
 
 
+WRITES = (
+    "INSERT INTO ledger.quotes VALUES ('NEW' || $1::int, '2026-01-05', $1::int)",
+    "UPDATE ledger.quotes SET \"Close\" = $1::int WHERE ticker = 'A' || $1::int % 5000",
+    (
+        "INSERT INTO ledger.\"Holdings\" SELECT gen_random_uuid(), id, 'fifo', 'NEW' || $1::int,"
+        " 'LONG', 1, 1, '2026-01-05' FROM ledger.accounts LIMIT 1"
+    ),
+    (
+        "UPDATE ledger.\"Holdings\" SET sold_on = CASE $1::int % 2 WHEN 0 THEN date '2026-01-06' END"
+        " WHERE ticker = 'A' || $1::int % 5000"
+    ),
+)
+
+
+async def test_a_host_that_never_stops_writing_is_migrated_twice(url: str, schema: Schema) -> None:
+    async with filled(url, database.plain_host(2, [MONDAY])) as connection:
+        await connection.execute(
+            "INSERT INTO ledger.quotes SELECT 'A' || n, '2026-01-05', n FROM"
+            " generate_series(0, 9999) AS n"
+        )
+        await connection.execute(
+            "INSERT INTO ledger.\"Holdings\" SELECT gen_random_uuid(), id, 'fifo', 'A' || n,"
+            " 'LONG', n, 1, '2026-01-05' FROM ledger.accounts, generate_series(0, 4999) AS n"
+        )
+    wrote, done = asyncio.Event(), asyncio.Event()
+
+    async def write() -> int:
+        async with database.connected(url) as writer:
+            await writer.execute("SET lock_timeout = '5s'")
+            count = 0
+            while not done.is_set():
+                async with writer.transaction():
+                    for statement in WRITES:
+                        await writer.execute(statement, count)
+                count += 1
+                wrote.set()
+            return count
+
+    async with asyncio.TaskGroup() as group:
+        writer = group.create_task(write())
+        await wrote.wait()
+        assert (await migrate(url, schema=schema)).applied == ("0002",)
+        wrote.clear()
+        await wrote.wait()
+        assert (await migrate(url, schema=schema)).applied == ()
+        done.set()
+
+    assert (await check(url, schema=schema)).is_current
+    invalid = "SELECT FROM pg_index WHERE NOT indisvalid"
+    assert await fetch(url, invalid) == []
+    async with database.connected(url) as connection:
+        for query, rows in (
+            ('SELECT count(*) FROM ledger.quotes WHERE "Close" > 0', None),
+            ("SELECT count(*) FROM ledger.quotes WHERE ticker LIKE 'NEW%'", writer.result()),
+            (
+                (
+                    'SELECT count(*) FROM ledger."Holdings" WHERE deleted_at IS NULL'
+                    " AND ticker IS NOT NULL AND ticker <> ''"
+                ),
+                10_002 + writer.result(),
+            ),
+        ):
+            await connection.execute("RESET ALL")
+            for scan in ("indexscan", "indexonlyscan", "bitmapscan"):
+                await connection.execute(f"SET enable_{scan} = off")
+            plain = await connection.fetchval(query)
+            await connection.execute("RESET ALL")
+            await connection.execute("SET enable_seqscan = off")
+            assert await connection.fetchval(query) == plain
+            assert rows is None or plain == rows
+
+
 async def test_every_difference_is_named_at_once(url: str, schema: Schema) -> None:
     await execute(
         url,

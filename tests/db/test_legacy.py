@@ -19,7 +19,17 @@ from support.generate_legacy import LegacyGenerator
 from support.legacy_frames import Run
 from support.legacy_host import after, assert_left, assert_told, by_reference, source_of
 from support.outcome import LOOSE, seeded
-from support.worked_legacy import CASES, Case, P, jan, portfolio, position, snapshot
+from support.worked_legacy import (
+    CASES,
+    Case,
+    P,
+    beta,
+    jan,
+    portfolio,
+    position,
+    profile,
+    snapshot,
+)
 
 if TYPE_CHECKING:
     from batchcore.reference import legacy
@@ -262,6 +272,38 @@ async def test_optional_tables_that_are_absent_are_as_if_empty(host: str) -> Non
         )
     results = await check(host, run, jan(5), jan(5), Schema())
     assert results["p"].rows[0].hhi is None
+
+
+async def test_own_betas_of_the_positions_that_need_them(same_host: str) -> None:
+    held = {
+        "p": position(market_value="100", betas=(beta(4, "3"), beta(5, "2"))),
+        "profile": position(symbol="BBB", market_value="100", betas=(beta(5, "2"),)),
+        "option": position(position_type="LC", market_value="100", betas=(beta(5, "2"),)),
+        "private": position(investment_class="PRIVATE", market_value="100", betas=(beta(5, "2"),)),
+        "nothing": position(market_value="0", betas=(beta(5, "2"),)),
+        "exited": position(exit_day=60, market_value="100", betas=(beta(5, "2"),)),
+        "moved": position(market_value="100", betas=(beta(5, "2"),)),
+    }
+    portfolios = [replace(named(name), positions=(one,)) for name, one in held.items()]
+    run = replace(
+        plain(*portfolios, today=5), profiles={"BBB": profile("1.5"), "AAA": profile("0")}
+    )
+    await legacy_host.fill(same_host, run)
+    async with database.connected(same_host) as connection:
+        await connection.execute(
+            "UPDATE position_market_betas SET portfolio_id = $1 WHERE portfolio_id = $2",
+            database.key("p"),
+            database.key("moved"),
+        )
+    gone = replace(portfolios[-1], positions=(position(market_value="100"),))
+    run = replace(run, portfolios=(*portfolios[:-1], gone))
+
+    results = await check(same_host, run, jan(5), jan(5), Schema())
+    # 10 x (10 - 7) earned: 100 x 2 / 1030 = 0.1942; BBB has no close: 100 x 1.5 / 1000 = 0.1500
+    betas = {name: result.rows[0].beta_provider_1y for name, result in results.items()}
+    assert betas.pop("p") == Decimal("0.1942")
+    assert betas.pop("profile") == Decimal("0.1500")
+    assert set(betas.values()) == {None}
 
 
 async def test_missing_column_of_the_policy_is_told_before_anything_is_read(host: str) -> None:
