@@ -358,3 +358,44 @@ async def test_run_in_the_transaction_of_the_caller(same_host: str) -> None:
     results = by_reference(run, [jan(5)], SESSIONS)
     assert_told(result, results)
     await assert_left(same_host, before, results)
+
+
+async def test_an_empty_list_is_nobody_and_an_inactive_portfolio_is_somebody(
+    same_host: str,
+) -> None:
+    run = plain(named("p"))
+    await legacy_host.fill(same_host, run)
+    async with database.connected(same_host) as connection:
+        await connection.execute("UPDATE portfolios SET is_active = false")
+    monday = dt.date(2026, 1, 5)
+    options = {"policy": "legacy", "settings": settings(run, Schema())}
+    nobody = await batchcore.run_batch(same_host, monday, monday, [], **options)
+    assert (nobody.rows_written, nobody.failed) == (0, 0)
+    assert len(await database.snapshots(same_host)) == 1
+    everybody = await batchcore.run_batch(same_host, monday, monday, **options)
+    assert everybody.rows_written == 1
+
+
+@pytest.mark.parametrize(
+    ("price", "pnl"),
+    [
+        (None, 30),  # 10 x (10 - 7)
+        (Decimal("8.5"), 15),  # 10 x (8.5 - 7)
+        (0, 0),  # known to have no price
+    ],
+)
+async def test_a_price_cache_serves_the_close_of_the_day_alone(
+    same_host: str, price: Decimal | int | None, pnl: int
+) -> None:
+    run = plain(named("p"))
+    await legacy_host.fill(same_host, run)
+    monday = dt.date(2026, 1, 5)
+    cache = batchcore.PriceCache()
+    await cache.load_single_date(same_host, ["AAA"], monday)
+    if price is not None:
+        cache.set("AAA", monday, price)
+        cache.set("AAA", dt.date(2026, 1, 2), price)  # no previous close (L12)
+    calculator = batchcore.PnLCalculator(settings(run, Schema()), policy="legacy")
+    await calculator.calculate_all_portfolios_pnl(monday, same_host, price_cache=cache)
+    row = (await database.snapshots(same_host))[database.key("p"), jan(5)]
+    assert (row["daily_pnl"], row["long_value"]) == (pnl, 100)

@@ -222,7 +222,9 @@ class Editor:
         event = self.generator.event()
         await add_event(self.connection, row["portfolio_id"], row["id"], event, self.at)
         if self.generator.chance(50):
-            left = Decimal(row["quantity"]) - (event.quantity if row["quantity"] > 0 else -event.quantity)
+            left = Decimal(row["quantity"]) - (
+                event.quantity if row["quantity"] > 0 else -event.quantity
+            )
             await update(self.connection, "positions", row["id"], quantity=left, updated_at=self.at)
 
     async def new_flow(self) -> None:
