@@ -182,7 +182,8 @@ WRITES = (
         " 'LONG', 1, 1, '2026-01-05' FROM ledger.accounts LIMIT 1"
     ),
     (
-        "UPDATE ledger.\"Holdings\" SET sold_on = CASE $1::int % 2 WHEN 0 THEN date '2026-01-06' END"
+        'UPDATE ledger."Holdings" SET sold_on ='
+        " CASE $1::int % 2 WHEN 0 THEN date '2026-01-06' END"
         " WHERE ticker = 'A' || $1::int % 5000"
     ),
 )
