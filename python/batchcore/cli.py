@@ -418,7 +418,7 @@ def verify(
     ] = None,
     portfolio: PortfolioIds = None,
     policy: Annotated[
-        str, typer.Option(metavar="NAME", help=f"What the figures mean: {POLICIES[0]}.")
+        str, typer.Option(metavar="NAME", help=f"What the figures mean: {', '.join(POLICIES)}.")
     ] = POLICIES[0],
     calendar: CalendarCode = "XNYS",
     lookback_days: LookbackDays = Settings.lookback_days,
