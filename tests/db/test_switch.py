@@ -122,9 +122,12 @@ async def test_every_portfolio_goes_on_from_its_row_on_real_closes(same_host: st
     then = await batchcore.run_batch(same_host, None, after[-1], settings=settings)
     assert (first.rows_written, then.rows_written) == (12 * 8, 12 * 4)
 
-    checked = await batchcore.verify(same_host, after[0], after[-1], settings=settings)
-    assert (checked.rows, checked.differing) == (12 * 4, 0)
-    assert checked.checked > 10 * checked.rows
+    for policy, own in (("legacy", legacy_days), ("rollforward", after)):
+        checked = await batchcore.verify(
+            same_host, own[0], own[-1], policy=policy, settings=settings
+        )
+        assert (checked.rows, checked.differing) == (12 * len(own), 0)
+        assert checked.checked > 10 * checked.rows
     stored = await database.snapshots(same_host)
     chain = [calendars.day_of(day) for day in days[7:]]
     for (owner, day), row in stored.items():
