@@ -20,110 +20,18 @@ import asyncpg
 import numpy as np
 
 from baseline import COLUMNS
-from batch import wire
+from batch import inputs, wire
+from batch.inputs import LOT, NO_DAY, NEVER, NONE, Inputs
 from batch.job import Job, Timing
 
-SYMBOL = "V24"  # whole words of 64 bits; the column has 20
-NO_DAY, NEVER = np.int32(-(2**31)), np.int32(2**31 - 1)  # as PostgreSQL sends -infinity, infinity
 CENT = 10**6  # of a price times a quantity, which have four decimals each
 MILLION = 10**6  # a return has six decimals
 SUM_LIMIT = 2.0**62
 PNL_LIMIT = 2**62 // MILLION
 RETURN_LIMIT = 100 * MILLION
 PORTFOLIOS_A_CHUNK = 1000
+STATEMENTS = 7  # four to read, the rows, the equities and their update
 ROWS_A_PIECE = 1000
-
-PORTFOLIOS = """
-    SELECT p.id, coalesce(s.snapshot_date, '-infinity'),
-        (coalesce(s.equity_balance, p.equity_balance, 0) * 100)::int8,
-        (coalesce(s.cumulative_pnl, 0) * 100)::int8,
-        (coalesce(s.cumulative_realized_pnl, 0) * 100)::int8,
-        (coalesce(s.cumulative_capital_flow, 0) * 100)::int8
-    FROM portfolios p LEFT JOIN LATERAL (
-        SELECT * FROM portfolio_snapshots s
-        WHERE s.portfolio_id = p.id AND s.snapshot_date < '{start}'
-            AND s.is_complete AND s.equity_balance IS NOT NULL
-        ORDER BY s.snapshot_date DESC LIMIT 1
-    ) s ON true
-    WHERE p.deleted_at IS NULL ORDER BY p.id
-"""
-PORTFOLIO = {
-    "id": wire.UUID,
-    "previous": wire.DATE,
-    "equity": wire.INT8,
-    "pnl": wire.INT8,
-    "realized": wire.INT8,
-    "flow": wire.INT8,
-}
-
-# What is left of a position, then its events; what has ended before the run plays no part (S3).
-LOTS = """
-    SELECT p.portfolio_id, p.symbol::char(24),
-        (p.quantity * CASE WHEN p.position_type IN ('LONG', 'SHORT') THEN 10000 ELSE 1000000 END)
-            ::int8,
-        (p.entry_price * 10000)::int8, p.entry_date, ends.on, p.investment_class IS NOT DISTINCT
-            FROM 'PRIVATE',
-        coalesce((nullif(p.market_value, 0) * 100)::int8, {none}),
-        coalesce((CASE WHEN p.exit_date IS NOT NULL AND (p.exit_price > 0 OR p.exit_price = 0
-            AND p.position_type NOT IN ('LONG', 'SHORT')
-            AND p.investment_class IS DISTINCT FROM 'PRIVATE') THEN p.exit_price END * 10000)
-            ::int8, {none}),
-        {none}
-    FROM positions p
-    CROSS JOIN LATERAL (SELECT coalesce(p.exit_date, CASE WHEN p.position_type
-        NOT IN ('LONG', 'SHORT') THEN p.expiration_date END, 'infinity')) AS ends("on")
-    LEFT JOIN (
-        SELECT position_id, trade_date, sum(quantity_closed) AS quantity
-        FROM position_realized_events WHERE quantity_closed > 0 GROUP BY 1, 2
-    ) closed ON closed.position_id = p.id AND closed.trade_date = p.exit_date
-    WHERE p.deleted_at IS NULL AND p.quantity <> 0 AND ends.on >= p.entry_date
-        AND ends.on > '{since}' AND p.entry_date <= '{end}'
-        AND (closed.quantity >= abs(p.quantity)) IS NOT TRUE
-    UNION ALL
-    SELECT p.portfolio_id, p.symbol::char(24),
-        (e.quantity_closed * CASE WHEN p.position_type IN ('LONG', 'SHORT') THEN 10000
-            ELSE 1000000 END * CASE WHEN p.quantity < 0 OR p.quantity = 0
-            AND p.position_type IN ('SHORT', 'SC', 'SP') THEN -1 ELSE 1 END)::int8,
-        (p.entry_price * 10000)::int8, p.entry_date, e.trade_date,
-        p.investment_class IS NOT DISTINCT FROM 'PRIVATE',
-        {none}, {none}, (e.realized_pnl * 100)::int8
-    FROM position_realized_events e JOIN positions p ON p.id = e.position_id
-    WHERE p.deleted_at IS NULL AND e.quantity_closed > 0 AND e.trade_date >= p.entry_date
-        AND e.trade_date > '{since}' AND p.entry_date <= '{end}'
-"""
-NONE = -(2**63)
-LOT = {
-    "portfolio": wire.UUID,
-    "symbol": SYMBOL,
-    "units": wire.INT8,
-    "entry": wire.INT8,
-    "start": wire.DATE,
-    "end": wire.DATE,
-    "private": wire.BOOL,
-    "value": wire.INT8,
-    "exit": wire.INT8,
-    "realized": wire.INT8,
-}
-
-FLOWS = """
-    SELECT portfolio_id, change_date,
-        (CASE change_type WHEN 'CONTRIBUTION' THEN amount ELSE -amount END * 100)::int8
-    FROM equity_changes
-    WHERE deleted_at IS NULL AND change_date BETWEEN '{since}' AND '{end}'
-"""
-FLOW = {"portfolio": wire.UUID, "day": wire.DATE, "amount": wire.INT8}
-
-CLOSES = """
-    SELECT symbol::char(24), date, (close * 10000)::int8 FROM market_data_cache
-    WHERE date BETWEEN '{oldest}' AND '{end}' AND close > 0 AND close < 'Infinity'
-"""
-CLOSE = {"symbol": SYMBOL, "day": wire.DATE, "close": wire.INT8}
-
-EQUITIES = """
-    UPDATE portfolios p SET equity_balance = e.cents * 0.01, updated_at = now()
-    FROM equities e
-    WHERE p.id = e.id AND p.equity_balance IS DISTINCT FROM e.cents * 0.01
-"""
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Marks:
@@ -183,46 +91,32 @@ async def _run(url: str, job: Job) -> Timing:
     connection = await asyncpg.connect(url)
     try:
         began = time.perf_counter()
-        loaded = await load(connection, job)
+        read = await inputs.read(connection, job)
         have = time.perf_counter()
-        seconds = await save(connection, loaded)
+        loaded = prepared(read)
+        spent = time.perf_counter() - have
+        spent += await save(connection, loaded)
         done = time.perf_counter()
     finally:
         await connection.close()
     rows = len(loaded.portfolios) * len(job.sessions)
-    return Timing(have - began, seconds, done - have, 7, rows)
+    return Timing(have - began, spent, done - have - spent, STATEMENTS, rows)
 
 
-async def load(connection: asyncpg.Connection, job: Job) -> Loaded:
-    """Return all that the loop reads, from one snapshot of the database."""
-    sessions = np.array(job.sessions, "datetime64[D]")
-    sessions = (sessions - wire.EPOCH).astype(np.int32)
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-
-        async def read(query: str, columns: dict[str, str], **more: object) -> np.ndarray:
-            query = query.format(start=job.start, end=job.end, none=NONE, **more)
-            return await wire.read(connection, query, columns)
-
-        portfolios = await read(PORTFOLIOS, PORTFOLIO)
-        previous = portfolios["previous"].astype(np.int32)
-        since = min(sessions[0], previous[previous != NO_DAY].min(initial=sessions[0]))
-        first = wire.EPOCH + int(since)
-        lots = await read(LOTS, LOT, since=first)
-        flows = await read(FLOWS, FLOW, since=first)
-        closes = await read(CLOSES, CLOSE, oldest=first - job.lookback_days)
-
-    words = _words(closes["symbol"])
-    symbols, of_close = _distinct(words)
-    ordered = _by_portfolio(_words(portfolios["id"]), symbols, lots)
-    unpriced = (ordered.realized == NONE) & (ordered.exit == NONE) & ~ordered.private
-    ends = np.unique(ordered.end[unpriced])
-    ends = ends[(ends > since) & (ends <= sessions[-1])]
+def prepared(read: Inputs) -> Loaded:
+    """Return what the loop reads."""
+    portfolios, sessions, closes = read.portfolios, read.sessions, read.closes
+    symbols, of_close = _distinct(_words(closes["symbol"]))
+    lots = _by_portfolio(_words(portfolios["id"]), symbols, read.lots)
+    previous = portfolios["previous"].astype(np.int32)
+    at_mark = (lots.realized == NONE) & (lots.exit == NONE) & ~lots.private
+    ends = np.unique(lots.end[at_mark])
+    ends = ends[(ends > read.since) & (ends <= sessions[-1])]
     grid = np.unique(np.concatenate([sessions, previous[previous != NO_DAY], ends]))
     marks = _marks(grid, len(symbols), of_close, closes)
-    _check_widths(len(portfolios), ordered, marks)
-    return Loaded(
-        portfolios, sessions, marks, ordered, _flows(portfolios, previous, sessions, flows)
-    )
+    _check_widths(len(portfolios), lots, marks)
+    flows = _flows(portfolios, previous, sessions, read.flows)
+    return Loaded(portfolios, sessions, marks, lots, flows)
 
 
 def _words(texts: np.ndarray) -> np.ndarray:
@@ -489,14 +383,7 @@ async def save(connection: asyncpg.Connection, loaded: Loaded) -> float:
 
     async with connection.transaction():
         await wire.write(connection, "portfolio_snapshots", COLUMNS, pieces())
-        await connection.execute(
-            "CREATE TEMP TABLE equities (id uuid, cents int8) ON COMMIT DROP"
-        )
-        equities = [wire.Plain("id", wire.UUID, ids), wire.Plain("cents", wire.INT8, latest)]
-        await wire.write(
-            connection, "equities", ("id", "cents"), wire.encoded(equities, len(ids), len(ids))
-        )
-        await connection.execute(EQUITIES)
+        await inputs.save_equities(connection, ids, latest)
     return spent[0]
 
 
