@@ -1,4 +1,4 @@
-"""The inputs of a batch as rows of a fixed width, and its equities, for NumPy and Polars.
+"""The inputs of a batch as rows of a fixed width, for NumPy and Polars.
 
 The server casts to int8 and turns positions and their events into lots (S3). What it reads of a
 position is little, so that this costs a tenth of the reading, and decoding is left with nothing.
@@ -101,12 +101,6 @@ CLOSES = """
 """
 CLOSE = {"symbol": SYMBOL, "day": wire.DATE, "close": wire.INT8}
 
-EQUITIES = """
-    UPDATE portfolios p SET equity_balance = e.cents * 0.01, updated_at = now()
-    FROM equities e
-    WHERE p.id = e.id AND p.equity_balance IS DISTINCT FROM e.cents * 0.01
-"""
-
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Inputs:
@@ -150,14 +144,3 @@ async def read(connection: asyncpg.Connection, job: Job) -> Inputs:
             await rows(FLOWS, FLOW, since=first),
             await rows(CLOSES, CLOSE, oldest=first - job.lookback_days),
         )
-
-
-async def save_equities(
-    connection: asyncpg.Connection, ids: np.ndarray, cents: np.ndarray
-) -> None:
-    """Set the equities of portfolios that have changed."""
-    columns = [wire.Plain("id", wire.UUID, ids), wire.Plain("cents", wire.INT8, cents)]
-    await connection.execute("CREATE TEMP TABLE equities (id uuid, cents int8) ON COMMIT DROP")
-    pieces = wire.encoded(columns, len(ids), len(ids))
-    await wire.write(connection, "equities", ("id", "cents"), pieces)
-    await connection.execute(EQUITIES)

@@ -19,9 +19,8 @@ from dataclasses import dataclass
 import asyncpg
 import numpy as np
 
-from baseline import COLUMNS
-from batch import inputs, wire
-from batch.inputs import LOT, NO_DAY, NEVER, NONE, Inputs
+from batch import inputs, snapshots, wire
+from batch.inputs import LOT, NEVER, NO_DAY, NONE, Inputs
 from batch.job import Job, Timing
 
 CENT = 10**6  # of a price times a quantity, which have four decimals each
@@ -31,7 +30,6 @@ PNL_LIMIT = 2**62 // MILLION
 RETURN_LIMIT = 100 * MILLION
 PORTFOLIOS_A_CHUNK = 1000
 STATEMENTS = 7  # four to read, the rows, the equities and their update
-ROWS_A_PIECE = 1000
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Marks:
@@ -371,47 +369,17 @@ async def save(connection: asyncpg.Connection, loaded: Loaded) -> float:
     spent = [0.0]
 
     def pieces() -> Iterator[np.ndarray]:
-        created_us = time.time_ns() // 1000
+        rows = snapshots.Rows(ids, loaded.sessions)
         for first in range(0, len(ids), PORTFOLIOS_A_CHUNK):
             last = min(first + PORTFOLIOS_A_CHUNK, len(ids))
             began = time.perf_counter()
             figures = roll_forward(loaded, first, last)
             spent[0] += time.perf_counter() - began
             latest[first:last] = figures["equity_balance"][-1]
-            columns = _columns(loaded, first, last, figures, created_us)
-            yield from wire.encoded(columns, (last - first) * len(loaded.sessions), ROWS_A_PIECE)
+            by_row = {name: values.T.ravel() for name, values in figures.items()}
+            yield from rows.encoded(first, last, by_row)
 
     async with connection.transaction():
-        await wire.write(connection, "portfolio_snapshots", COLUMNS, pieces())
-        await inputs.save_equities(connection, ids, latest)
+        await wire.write(connection, "portfolio_snapshots", snapshots.COLUMNS, pieces())
+        await snapshots.save_equities(connection, ids, latest)
     return spent[0]
-
-
-def _columns(
-    loaded: Loaded, first: int, last: int, figures: dict[str, np.ndarray], created_us: int
-) -> list[wire.Column]:
-    """Return what to write of some portfolios: rows by portfolio and session."""
-    sessions, count = loaded.sessions, last - first
-    row = first * len(sessions) + np.arange(count * len(sessions))
-    columns: dict[str, wire.Column] = {
-        "id": wire.Plain("id", wire.UUID, wire.uuid7(created_us // 1000, row)),
-        "portfolio_id": wire.Plain(
-            "portfolio_id",
-            wire.UUID,
-            np.repeat(np.ascontiguousarray(loaded.portfolios["id"][first:last]), len(sessions)),
-        ),
-        "snapshot_date": wire.Plain("snapshot_date", wire.DATE, np.tile(sessions, count)),
-        "is_complete": wire.Plain("is_complete", wire.BOOL, np.array(True)),  # noqa: FBT003
-        "created_at": wire.Plain(
-            "created_at", wire.INT8, np.array(created_us - wire.EPOCH_US)
-        ),
-    }
-    for name, values in figures.items():
-        by_row = values.T.ravel()
-        if name.startswith("num_"):
-            columns[name] = wire.Plain(name, wire.INT4, by_row)
-        elif name == "daily_return":
-            columns[name] = wire.Numeric.of(name, 6, by_row)
-        else:
-            columns[name] = wire.Numeric.of(name, 2, by_row)
-    return [columns[name] for name in COLUMNS]
