@@ -4,13 +4,17 @@ Everything is integers: a product that does not fit 64 bits is an error in DuckD
 has 128.
 """
 
+import asyncio
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import duckdb
 import duckdb_extension_postgres_scanner
+import numpy as np
 
-from baseline import COLUMNS
+from batch import snapshots, wire
 from batch.job import Job, Timing
 
 EXTENSION = next(
@@ -18,6 +22,9 @@ EXTENSION = next(
 )
 CONNECTION = duckdb.connect()
 CONNECTION.execute(f"LOAD '{EXTENSION}'")  # as an import, which the clock leaves out
+
+PORTFOLIOS_A_CHUNK = 1000
+RETURN_LIMIT = 100 * 10**6
 
 LOAD = """
 SET VARIABLE sessions = {sessions};
@@ -94,8 +101,8 @@ ASOF LEFT JOIN closing c ON wanted.symbol = c.symbol AND wanted.day >= c.date;
 
 CREATE TEMP TABLE held AS
 SELECT portfolio, day, count(*) AS num, count_if(units > 0) AS longs,
-    sum(CASE WHEN private THEN 0 ELSE value - cost END) AS unrealized,
-    sum(greatest(value, 0)) AS long, sum(least(value, 0)) AS short
+    sum(CASE WHEN private THEN 0 ELSE value - cost END)::BIGINT AS unrealized,
+    sum(greatest(value, 0))::BIGINT AS long, sum(least(value, 0))::BIGINT AS short
 FROM (
     SELECT portfolio, day, units, private, cost,
         units * CASE WHEN date >= start THEN close ELSE entry END AS value
@@ -110,7 +117,7 @@ GROUP BY portfolio, day;
 CREATE TEMP TABLE realized AS
 SELECT portfolio, on_session.day, sum(coalesce(due.realized * 1000000, CASE WHEN private AND exit IS NULL
     THEN 0 ELSE coalesce(exit, CASE WHEN c.date >= start THEN c.close END, entry) * units - cost END
-)) AS realized
+))::BIGINT AS realized
 FROM (
     SELECT lot.* FROM lot JOIN standing USING (portfolio)
     WHERE "end" > coalesce(previous, DATE '{start}') AND "end" <= DATE '{end}'
@@ -130,13 +137,11 @@ FROM (
 ASOF JOIN session on_session ON dated.change_date <= on_session.day
 GROUP BY ALL;
 
-CREATE TEMP MACRO money(amount) AS (amount * 0.01::DECIMAL(2, 2))::DECIMAL(16, 2);
-CREATE TEMP MACRO cents(exact) AS (sign(exact) * ((abs(exact) + 500000) // 1000000))::BIGINT;
+CREATE TEMP MACRO cents(exact) AS sign(exact) * ((abs(exact) + 500000) // 1000000);
 
 CREATE TEMP TABLE chained AS
 WITH rounded AS (
-    SELECT portfolio, day, previous, equity, pnl, standing.realized AS realized_before,
-        standing.flow AS flow_before,
+    SELECT portfolio, day, previous,
         coalesce(num, 0) AS num, coalesce(longs, 0) AS longs,
         cents(coalesce(unrealized, 0)) AS unrealized,
         cents(coalesce(long, 0)) AS long, cents(coalesce(short, 0)) AS short,
@@ -145,65 +150,89 @@ WITH rounded AS (
     LEFT JOIN held USING (portfolio, day)
     LEFT JOIN realized USING (portfolio, day)
     LEFT JOIN flow USING (portfolio, day)
-), daily AS (
-    SELECT *, coalesce(unrealized - lag(unrealized) OVER chain + realized, 0) AS daily_pnl
+), summed AS (
+    SELECT *, unrealized - lag(unrealized, 1, unrealized) OVER chain AS change,
+        unrealized - first(unrealized) OVER chain AS changed,
+        sum(realized) OVER (chain ROWS UNBOUNDED PRECEDING)::BIGINT AS realized_so_far,
+        sum(flow) OVER (chain ROWS UNBOUNDED PRECEDING)::BIGINT AS flow_so_far
     FROM rounded WINDOW chain AS (PARTITION BY portfolio ORDER BY day)
 )
-SELECT portfolio, day, num, longs, long, short, realized, flow, daily_pnl,
-    (equity + sum(daily_pnl + flow) OVER chain)::BIGINT AS equity_balance,
-    (pnl + sum(daily_pnl) OVER chain)::BIGINT AS cumulative_pnl,
-    (realized_before + sum(realized) OVER chain)::BIGINT AS cumulative_realized,
-    (flow_before + sum(flow) OVER chain)::BIGINT AS cumulative_flow
-FROM daily WHERE day IS DISTINCT FROM previous
-WINDOW chain AS (PARTITION BY portfolio ORDER BY day);
+SELECT portfolio, day, change + s.realized AS daily_pnl,
+    equity + changed + realized_so_far + flow_so_far AS equity_balance, num AS num_positions, longs AS num_long_positions,
+    num - longs AS num_short_positions, long AS long_value, short AS short_value,
+    long - short AS gross_exposure, long + short AS net_exposure,
+    equity_balance - long - short AS cash_value,
+    s.realized AS daily_realized_pnl, s.flow AS daily_capital_flow,
+    equity_balance AS total_value, equity_balance - daily_pnl - s.flow AS equity_before,
+    CASE WHEN equity_before <= 0 THEN 0 ELSE sign(daily_pnl)
+        * ((abs(daily_pnl) * 2000000 + equity_before) // (2 * equity_before)) END AS daily_return,
+    pnl + changed + realized_so_far AS cumulative_pnl,
+    standing.realized + realized_so_far AS cumulative_realized_pnl,
+    standing.flow + flow_so_far AS cumulative_capital_flow
+FROM summed s JOIN standing USING (portfolio)
+WHERE day IS DISTINCT FROM s.previous;
 """
 
-PERSIST = """
-BEGIN;
-INSERT INTO pg.portfolio_snapshots ({columns})
-SELECT uuidv7(), id, day, money(equity_balance), money(equity_balance), money(daily_pnl),
-    money(c.realized), money(c.flow),
-    CASE WHEN abs(millionths) < 100000000
-        THEN (millionths * 0.000001::DECIMAL(6, 6))::DECIMAL(8, 6) END,
-    money(cumulative_pnl), money(cumulative_realized), money(cumulative_flow),
-    money(long), money(short), money(long - short), money(long + short),
-    money(equity_balance - long - short), num, longs, num - longs, true, now()
-FROM (
-    SELECT *, equity_balance - daily_pnl - flow AS before,
-        CASE WHEN before > 0 THEN (sign(daily_pnl) * ((abs(daily_pnl)::HUGEINT * 2000000 + before)
-            // (2 * before)))::BIGINT ELSE 0 END AS millionths
-    FROM chained
-) c JOIN standing USING (portfolio)
-ORDER BY portfolio, day;
-CALL postgres_execute('pg', $$
-    UPDATE portfolios p SET equity_balance = s.equity_balance, updated_at = now()
-    FROM portfolio_snapshots s
-    WHERE s.portfolio_id = p.id AND s.snapshot_date = '{end}'
-        AND p.equity_balance IS DISTINCT FROM s.equity_balance
-$$);
-COMMIT;
+FIGURES = """
+SELECT * EXCLUDE (portfolio, day, equity_before) FROM chained
+WHERE portfolio > {first} AND portfolio <= {last} ORDER BY portfolio, day
 """
 
 
 def run(url: str, job: Job) -> Timing:
+    return asyncio.run(_run(url, job))
+
+
+async def _run(url: str, job: Job) -> Timing:
     dates = ", ".join(f"DATE '{day}'" for day in job.sessions)
     names = {
         "sessions": f"[{dates}]",
         "start": job.start,
         "end": job.end,
         "lookback_days": job.lookback_days,
-        "columns": ", ".join(COLUMNS),
     }
-    began = time.perf_counter()
-    with CONNECTION as connection:
-        connection.execute(f"ATTACH '{url}' AS pg (TYPE postgres)")
-        connection.execute("BEGIN")
-        connection.execute(LOAD.format(**names))
-        connection.execute("COMMIT")
+    with CONNECTION:
+        began = time.perf_counter()
+        CONNECTION.execute(f"ATTACH '{url}' AS pg (TYPE postgres, READ_ONLY)")
+        CONNECTION.execute("BEGIN")
+        CONNECTION.execute(LOAD.format(**names))
+        CONNECTION.execute("COMMIT")
         loaded = time.perf_counter()
-        connection.execute(COMPUTE.format(**names))
+        CONNECTION.execute(COMPUTE.format(**names))
         computed = time.perf_counter()
-        connection.execute(PERSIST.format(**names))
+        ids = portfolio_ids()
+        await save(url, ids, job)
         done = time.perf_counter()
-        rows = connection.execute("SELECT count(*) FROM chained").fetchone()[0]
+    rows = len(ids) * len(job.sessions)
     return Timing(loaded - began, computed - loaded, done - computed, None, rows)
+
+
+def portfolio_ids() -> np.ndarray:
+    """Return the ids of the portfolios, in order."""
+    hexadecimal = "unhex(replace(id::VARCHAR, '-', ''))"
+    found = CONNECTION.execute(f"SELECT {hexadecimal} AS id FROM standing ORDER BY portfolio")
+    return np.frombuffer(b"".join(found.fetchnumpy()["id"]), wire.UUID)
+
+
+async def save(url: str, ids: np.ndarray, job: Job) -> None:
+    """Write the rows and the equities in one transaction."""
+    sessions = (np.array(job.sessions, "datetime64[D]") - wire.EPOCH).astype(np.int32)
+    latest = np.empty(len(ids), np.int64)
+
+    def pieces() -> Iterator[np.ndarray]:
+        rows = snapshots.Rows(ids, sessions)
+        for first in range(0, len(ids), PORTFOLIOS_A_CHUNK):
+            last = min(first + PORTFOLIOS_A_CHUNK, len(ids))
+            figures = CONNECTION.execute(FIGURES.format(first=first, last=last)).fetchnumpy()
+            if np.abs(figures["daily_return"]).max() >= RETURN_LIMIT:
+                raise OverflowError("a return of 100 or more, which is NULL and has another width")
+            latest[first:last] = figures["equity_balance"][len(sessions) - 1 :: len(sessions)]
+            yield from rows.encoded(first, last, figures)
+
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction():
+            await wire.write(connection, "portfolio_snapshots", snapshots.COLUMNS, pieces())
+            await snapshots.save_equities(connection, ids, latest)
+    finally:
+        await connection.close()
