@@ -114,7 +114,7 @@ DATA ?=
 JSON ?=
 
 .PHONY: bench-batch
-bench-batch: $(BUILD) ## time a batch side by side: SIZE=s|m|l|xl JOB=daily|backfill SIDES ROUNDS ANALYTICS DATA JSON
+bench-batch: $(BUILD) ## time a batch beside its floor and its peers: SIZE=s|m|l|xl JOB=daily|backfill
 	PYTHONPATH=benches $(BIN)/python -m batch --size $(SIZE) --job $(JOB) --analytics $(ANALYTICS) \
 		$(if $(SIDES),--sides '$(SIDES)') $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(DATA),--data '$(DATA)') $(if $(JSON),--json '$(JSON)') $(BENCH_OPTIONS)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from batch.compare import DiffersError
 from batch.contest import ROUNDS, Contest
-from batch.data import SETTINGS, server
+from batch.data import SETTINGS, server, server_version
 from batch.job import ANALYTICS, JOBS, job_of
 from batch.sides import SIDES
 from batch.sizes import SEED, SIZES
@@ -72,7 +72,8 @@ def main() -> int:
                 f" {len(job.history)}; analytics {given.analytics}; seed {given.seed}"
             ),
             (
-                f"{os.cpu_count()} cores, Python {platform.python_version()}, server settings"
+                f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL"
+                f" {asyncio.run(server_version(started.url))}, settings"
                 f" {' '.join(f'{k}={v}' for k, v in {**SETTINGS, **settings}.items())}"
             ),
         ]

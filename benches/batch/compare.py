@@ -7,15 +7,28 @@ from uuid import UUID
 
 import asyncpg
 
+from batch import state
 from batch.job import Job
 from batchcore.audit.opening import check
 from batchcore.calendar import day_of
 
-LEFT_OUT = ("id", "created_at")
+LEFT_OUT = ("id", "created_at", "updated_at")
 """Of each side's own (S14)."""
 
-ROWS = "rows.txt"
-EQUITIES = "equities.txt"
+SNAPSHOTS = "portfolio_snapshots"
+EQUITIES = {"portfolios": ("id", "equity_balance")}
+MARKET_VALUES = {"positions": ("id", "last_price", "market_value", "unrealized_pnl")}
+
+KEYS = (
+    "portfolio_id",
+    "position_id",
+    "factor_id",
+    "snapshot_date",
+    "calc_date",
+    "calculation_date",
+    "id",
+)
+"""What rows are sorted by."""
 
 
 class DiffersError(Exception):
@@ -64,35 +77,38 @@ class Expected:
     """What batchcore wrote, as text, a line for each row; files, so that memory is bounded.
 
     Attributes:
-        folder: Where they lie.
-        columns: Of `rows.txt`, the portfolio first.
+        folder: Where they lie, one for each table.
+        columns: What is compared, by table; the first is an id.
     """
 
     folder: Path
-    columns: tuple[str, ...]
+    columns: dict[str, tuple[str, ...]]
 
     @classmethod
-    async def kept(cls, connection: asyncpg.Connection, folder: Path) -> "Expected":
-        """Keep what stands."""
-        names = await connection.fetch(
-            "SELECT attname FROM pg_attribute WHERE attrelid = 'portfolio_snapshots'::regclass"
-            " AND attnum > 0 AND NOT attisdropped ORDER BY attname <> 'portfolio_id', attnum"
-        )
-        columns = tuple(row["attname"] for row in names if row["attname"] not in LEFT_OUT)
-        expected = cls(folder, columns)
-        for file, query in expected.queries(()).items():
-            await connection.copy_from_query(query, output=folder / file)
+    async def kept(cls, connection: asyncpg.Connection, job: Job) -> "Expected":
+        """Keep what stands after a job."""
+        columns = {SNAPSHOTS: await _columns(connection, SNAPSHOTS), **EQUITIES}
+        if job.analytics == "full":
+            columns |= {table: await _columns(connection, table) for table in state.WRITTEN_BY_FULL}
+            columns |= MARKET_VALUES
+        expected = cls(job.path, columns)
+        for table in columns:
+            query = expected.query(table)
+            await connection.copy_from_query(query, output=expected.file(table))
         return expected
 
-    def queries(self, only: Sequence[UUID]) -> dict[str, str]:
-        """Return what is compared, of all portfolios or of some, by the file it is kept in."""
-        listed = ",".join(str(one) for one in only)
-        of = "= ANY('{" + listed + "}'::uuid[])" if only else "IS NOT NULL"
-        return {
-            ROWS: f"SELECT {', '.join(self.columns)} FROM portfolio_snapshots"
-            f" WHERE portfolio_id {of} ORDER BY portfolio_id, snapshot_date",
-            EQUITIES: f"SELECT id, equity_balance FROM portfolios WHERE id {of} ORDER BY id",
-        }
+    def file(self, table: str) -> Path:
+        return self.folder / f"{table}.txt"
+
+    def query(self, table: str, only: Sequence[UUID] = ()) -> str:
+        """Return what is compared of a table, of all portfolios or of some."""
+        columns = self.columns[table]
+        keys = [name for name in KEYS if name in columns]
+        query = f"SELECT {', '.join(columns)} FROM {table}"
+        if only:
+            listed = ",".join(str(one) for one in only)
+            query += f" WHERE {columns[0]} = ANY('{{{listed}}}'::uuid[])"
+        return f"{query} ORDER BY {', '.join(keys)}"
 
     async def compare(
         self, connection: asyncpg.Connection, side: str, only: Sequence[UUID] = ()
@@ -103,26 +119,35 @@ class Expected:
             DiffersError: a row differs; it names the first one.
         """
         rows = 0
-        for file, query in self.queries(only).items():
-            comparison = Comparison(self._lines(file, only))
-            await connection.copy_from_query(query, output=comparison.take)
+        for table, columns in self.columns.items():
+            comparison = Comparison(self._lines(table, only))
+            await connection.copy_from_query(self.query(table, only), output=comparison.take)
             comparison.finish()
             if comparison.first is not None:
                 wanted, found = comparison.first
-                columns = ", ".join(self.columns) if file == ROWS else "id, equity_balance"
                 raise DiffersError(
-                    f"{side} differs from batchcore in row {comparison.rows + 1:,}"
-                    f"\n({columns})\nexpected {wanted}\nfound    {found}"
+                    f"{side} differs from batchcore in row {comparison.rows + 1:,} of {table}"
+                    f"\n({', '.join(columns)})\nexpected {wanted}\nfound    {found}"
                 )
-            rows += comparison.rows if file == ROWS else 0
+            rows += comparison.rows if table == SNAPSHOTS else 0
         return rows
 
-    def _lines(self, file: str, only: Sequence[UUID]) -> Iterator[bytes]:
+    def _lines(self, table: str, only: Sequence[UUID]) -> Iterator[bytes]:
         wanted = {str(one).encode() for one in only}
-        with (self.folder / file).open("rb") as lines:
+        with self.file(table).open("rb") as lines:
             for line in lines:
                 if not wanted or line[:36] in wanted:
                     yield line
+
+
+async def _columns(connection: asyncpg.Connection, table: str) -> tuple[str, ...]:
+    """Return the columns of a table but those left out, the portfolio or else an id first."""
+    found = await connection.fetch(
+        "SELECT attname FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0"
+        " AND NOT attisdropped ORDER BY attname <> 'portfolio_id', attnum",
+        table,
+    )
+    return tuple(row["attname"] for row in found if row["attname"] not in LEFT_OUT)
 
 
 class Comparison:

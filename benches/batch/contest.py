@@ -16,14 +16,18 @@ from batch import state
 from batch.compare import Expected, check_with_reference
 from batch.data import connected
 from batch.job import Job
-from batch.outputs import keep_outputs
-from batch.sides import Entry
+from batch.outputs import Outputs, keep_outputs
+from batch.sides import Entry, floor
 from batch.sides.native import CAPTURED
 from batch.table import Rounds
 
 ROUNDS = {"daily": 5, "backfill": 3}
 CHECKED = {"daily": 200, "backfill": 30}
 """Portfolios that are checked with the reference, all their sessions."""
+
+READINGS = 3
+CLOSE = 0.1
+"""By how much the SELECTs of the floor and those of batchcore may differ without a word."""
 
 Tell = Callable[[str], object]
 
@@ -52,6 +56,7 @@ class Contest:
         """Return what each side took; raise `DiffersError` where one wrote something else."""
         await self._keep_history()
         expected = await self._expected()
+        await self._cross_check()
         only = {
             side.name: await self._drawn(side.portfolios)
             for side in self.sides
@@ -65,8 +70,7 @@ class Contest:
             dice.shuffle(turn)
             self.tell(f"round {number} of {rounds}: {', '.join(side.name for side in turn)}")
             for side in turn:
-                told = await self._one(side.name, expected, only.get(side.name, ()))
-                found.add(side.name, told)
+                found.add(side.name, await self._one(side.name, expected, only.get(side.name, ())))
         return found
 
     async def _one(
@@ -107,14 +111,30 @@ class Contest:
         await self._put_back(self.job)
         (self.job.path / CAPTURED).touch()
         child("batchcore", self.url, self.job)
-        (self.job.path / CAPTURED).rename(self.job.path / f"sent-{CAPTURED}")
         async with connected(self.url) as connection:
             checked = await check_with_reference(
                 self.url, connection, self.job, CHECKED[self.job.name], self.seed
             )
             self.tell(checked)
             await keep_outputs(connection, self.job)
-            return await Expected.kept(connection, self.job.path)
+            return await Expected.kept(connection, self.job)
+
+    async def _cross_check(self) -> None:
+        """Tell whether the floor reads what batchcore reads, and how much longer either takes."""
+        sent = json.loads((self.job.path / CAPTURED).read_text(encoding="utf-8"))
+        (self.job.path / CAPTURED).unlink()  # so that no timed run keeps its own
+        await self._put_back(self.job)
+        sets = {"floor": floor.selects(self.job, Outputs.read(self.job.path).symbols)}
+        async with connected(self.url) as connection:
+            read = await floor.reading(connection, {**sets, "batchcore": sent}, READINGS)
+        for name, one in read.items():
+            self.tell(
+                f"the SELECTs of {name}: {one.rows:,} rows, {one.size_bytes:,} bytes,"
+                f" {one.seconds:.3f} s"
+            )
+        least, most = sorted(one.seconds for one in read.values())
+        if most > least * (1 + CLOSE):
+            self.tell(f"they differ by {most / least - 1:.0%}")
 
     async def _drawn(self, count: int) -> tuple[UUID, ...]:
         async with connected(self.url) as connection:

@@ -75,6 +75,11 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
         await connection.close()
 
 
+async def server_version(url: str) -> str:
+    async with connected(url) as connection:
+        return await connection.fetchval("SHOW server_version")
+
+
 async def _filled(url: str, size: Size, *, analytics: bool) -> None:
     wanted = fingerprint(size, analytics=analytics)
     async with connected(url) as connection:

@@ -46,18 +46,24 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """All that a job writes."""
+    """All that a job writes.
+
+    Attributes:
+        tables: Rows, by the table they go to.
+        symbols: Of the positions, whose closes were read for them.
+    """
 
     tables: tuple[Output, ...]
+    symbols: tuple[str, ...]
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        return cls(tuple(Output(**{**one, "columns": tuple(one["columns"])}) for one in found))
+        tables = [Output(**{**one, "columns": tuple(one["columns"])}) for one in found["tables"]]
+        return cls(tuple(tables), tuple(found["symbols"]))
 
     def write(self, folder: Path) -> None:
-        text = json.dumps([asdict(one) for one in self.tables])
-        (folder / FILE).write_text(text, encoding="utf-8")
+        (folder / FILE).write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
 async def keep_outputs(connection: asyncpg.Connection, job: Job) -> Outputs:
@@ -87,6 +93,7 @@ async def keep_outputs(connection: asyncpg.Connection, job: Job) -> Outputs:
             format="binary",
         )
         tables.append(Output(table, names, int(status.rpartition(" ")[2]), file))
-    outputs = Outputs(tuple(tables))
+    symbols = await connection.fetch("SELECT DISTINCT symbol FROM positions ORDER BY symbol")
+    outputs = Outputs(tuple(tables), tuple(row["symbol"] for row in symbols))
     outputs.write(job.path)
     return outputs

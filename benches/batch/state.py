@@ -24,7 +24,8 @@ _KEEP_OPENING = (
 )
 _RESTORE_EQUITIES = """
     UPDATE portfolios p SET equity_balance = o.equity_balance, updated_at = o.updated_at
-    FROM {source} o WHERE p.id = o.id AND p.updated_at <> o.updated_at
+    FROM {source} o WHERE p.id = o.id
+        AND (p.equity_balance, p.updated_at) IS DISTINCT FROM (o.equity_balance, o.updated_at)
 """
 _RESTORE_VALUES = """
     UPDATE positions p SET last_price = v.last_price, market_value = v.market_value,

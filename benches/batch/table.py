@@ -33,12 +33,21 @@ class Rounds:
             values = [run[name] for run in runs if run[name] is not None]
             return median(values) * factor if values else None
 
-        times = self.of / self.on.get(side, self.of)
-        totals = [run["total"] * times for run in runs]
+        on = self.on.get(side, self.of)
+        times = self.of / on
+        totals = [run["total"] for run in runs]
+        if on < self.of:
+            # The first portfolio pays for the connection and what is compiled but once.
+            firsts = [run["notes"]["first"] for run in runs]
+            totals = [
+                first + (total - first) * (self.of - 1) / (on - 1)
+                for first, total in zip(firsts, totals, strict=True)
+            ]
         return {
             "rounds": len(runs),
             "extrapolated_from": self.on.get(side),
-            **{name: middle(name, times) for name in ("total", "load", "compute", "persist")},
+            "total": median(totals),
+            **{name: middle(name, times) for name in ("load", "compute", "persist")},
             "least": min(totals),
             "most": max(totals),
             "statements": middle("statements", times),

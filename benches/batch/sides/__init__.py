@@ -27,7 +27,8 @@ class Entry:
         needs: Packages of the extra `bench` that it cannot be without.
         analytics: Whether it writes the analytic columns and tables too.
         portfolios: How many it is run on, for those too slow for all; the figures of all of them
-            are extrapolated. None is all.
+            are extrapolated, for which it notes as `first` the seconds until the first of them is
+            done. None is all.
         rounds: By job, how many are enough where they take minutes.
     """
 

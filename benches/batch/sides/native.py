@@ -1,6 +1,7 @@
 """batchcore itself."""
 
 import asyncio
+import contextlib
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -10,6 +11,10 @@ from batch.job import Job, Timing
 from batchcore.config import Settings
 from batchcore.db.engine import Session
 from batchcore.run import orchestrator as orchestrator  # noqa: PLC0414  # before the clock
+
+# A run imports it where it is installed, which is not the run's own time.
+with contextlib.suppress(ImportError):
+    import opentelemetry.trace  # noqa: F401  # loaded
 
 CAPTURED = "captured.json"
 """In the job's folder: the SELECTs that a run sent, if the file was there before it."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal, localcontext
+from time import perf_counter
 
 from sqlalchemy import and_, event, select
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
@@ -67,7 +68,7 @@ async def _run(url: str, job: Job) -> Timing:
     sent: list[None] = []
     engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1))
     event.listen(engine.sync_engine, "before_cursor_execute", lambda *_: sent.append(None))
-    rows = 0
+    rows, began, first = 0, perf_counter(), 0.0
     try:
         make = async_sessionmaker(engine)
         async with make() as session:
@@ -79,9 +80,17 @@ async def _run(url: str, job: Job) -> Timing:
                     async with make() as session:
                         rows += await session.run_sync(value, one, day)
                         await session.commit()
+                first = first or perf_counter() - began
     finally:
         await engine.dispose()
-    return Timing(load=None, compute=None, persist=None, statements=len(sent), rows=rows)
+    return Timing(
+        load=None,
+        compute=None,
+        persist=None,
+        statements=len(sent),
+        rows=rows,
+        notes={"first": first},
+    )
 
 
 @dataclass(frozen=True, slots=True)
