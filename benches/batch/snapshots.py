@@ -69,9 +69,7 @@ class Rows:
         yield from wire.encoded([columns[name] for name in COLUMNS], count, ROWS_A_PIECE)
 
 
-async def save_equities(
-    connection: asyncpg.Connection, ids: np.ndarray, cents: np.ndarray
-) -> None:
+async def save_equities(connection: asyncpg.Connection, ids: np.ndarray, cents: np.ndarray) -> None:
     """Set the equities of portfolios that have changed."""
     columns = [wire.Plain("id", wire.UUID, ids), wire.Plain("cents", wire.INT8, cents)]
     await connection.execute("CREATE TEMP TABLE equities (id uuid, cents int8) ON COMMIT DROP")

@@ -25,7 +25,9 @@ NULL = -1
 UUID, DATE, INT4, INT8, BOOL = "V16", ">i4", ">i4", ">i8", "?"
 
 
-async def read(connection: asyncpg.Connection, query: str, columns: Mapping[str, str]) -> np.ndarray:
+async def read(
+    connection: asyncpg.Connection, query: str, columns: Mapping[str, str]
+) -> np.ndarray:
     """Return the rows of a query as a structured array.
 
     Args:

@@ -6,14 +6,12 @@ What stays the same over sessions (costs, PRIVATE values, counts) is added where
 taken off where it ends, and summed up over the sessions. Before that, a bound on every sum is
 compared with 64 bits: beyond them it refuses to go on.
 
-Measured for the loading: positions cast to int8 by the server and read as rows of a fixed width
-take 1.1 times as long as the raw bytes of the same COPY, and nothing remains to be decoded; CSV
-takes 1.1 times as long and has to be parsed.
+How it reads and writes is said in `batch.inputs` and `batch.wire`.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import asyncpg
@@ -30,6 +28,7 @@ PNL_LIMIT = 2**62 // MILLION
 RETURN_LIMIT = 100 * MILLION
 PORTFOLIOS_A_CHUNK = 1000
 STATEMENTS = 7  # four to read, the rows, the equities and their update
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Marks:
@@ -72,7 +71,15 @@ class Lots:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Loaded:
-    """All that the loop reads: `portfolios` as in `PORTFOLIO`, by id; flows by session, in cents."""
+    """All that the loop reads.
+
+    Attributes:
+        portfolios: As in `inputs.PORTFOLIO`, by id.
+        sessions: (s,) int32.
+        marks: Of the symbols of closes.
+        lots: By portfolio.
+        flows: (s, p) int64 cents.
+    """
 
     portfolios: np.ndarray
     sessions: np.ndarray
@@ -283,7 +290,7 @@ def roll_forward(loaded: Loaded, first: int, last: int) -> dict[str, np.ndarray]
     unrealized = _cents(unrealized)
     row = np.searchsorted(marks.grid, np.where(begun, previous, sessions[0]))
     before = np.take_along_axis(unrealized, row[None], axis=0)
-    realized = _cents(_realized(marks, sessions, lots, cost, previous, count))
+    realized = _cents(_realized(marks, sessions, lots, previous))
     flow = loaded.flows[:, first:last]
     pnl = np.diff(unrealized[rows], axis=0, prepend=before) + realized
     opening = portfolios["equity"].astype(np.int64)
@@ -336,14 +343,7 @@ def _while_held(
     return sums
 
 
-def _realized(
-    marks: Marks,
-    sessions: np.ndarray,
-    lots: Lots,
-    cost: np.ndarray,
-    previous: np.ndarray,
-    count: int,
-) -> np.ndarray:
+def _realized(marks: Marks, sessions: np.ndarray, lots: Lots, previous: np.ndarray) -> np.ndarray:
     """Return (s, p) sums of what was realized since the session before (S6)."""
     after = np.where(previous == NO_DAY, sessions[0], previous)[lots.portfolio]
     due = np.flatnonzero((lots.end > after) & (lots.end <= sessions[-1]))
@@ -352,8 +352,9 @@ def _realized(
     row = np.minimum(np.searchsorted(marks.grid, end), len(marks.grid) - 1)
     priced = (marks.day[row, symbol] >= lots.start[due]) & ~lots.private[due]
     mark = np.where(priced, marks.close[row, symbol], lots.entry[due])
-    gain = np.where(price == NONE, mark, price) * lots.units[due] - cost[due]
-    sums = np.zeros((len(sessions), count), np.int64)
+    price = np.where(price == NONE, mark, price)
+    gain = (price - lots.entry[due]) * lots.units[due]
+    sums = np.zeros((len(sessions), len(previous)), np.int64)
     np.add.at(
         sums,
         (np.searchsorted(sessions, end), lots.portfolio[due]),

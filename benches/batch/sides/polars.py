@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from batch import inputs, snapshots, wire
-from batch.inputs import NEVER, NO_DAY, NONE, Inputs
+from batch.inputs import NO_DAY, NONE, Inputs
 from batch.job import Job, Timing
 
 CENT = 10**6  # of a price times a quantity, which have four decimals each
@@ -48,49 +48,40 @@ async def _run(url: str, job: Job) -> Timing:
     return Timing(have - began, spent, done - have - spent, STATEMENTS, rows)
 
 
-def frame(rows: np.ndarray) -> pl.DataFrame:
-    """Return rows as a frame; a text is as many columns of 64 bits as it has words."""
-    columns = {}
-    for name in rows.dtype.names[2::2]:
-        column = rows[name]
-        if column.dtype.kind == "V":
-            words = np.ascontiguousarray(column).view(np.uint64).reshape(len(column), -1)
-            for place, word in enumerate(words.T):
-                columns[f"{name}{place}"] = np.ascontiguousarray(word)
-        else:
-            columns[name] = column.astype(column.dtype.newbyteorder("="))
-    return pl.DataFrame(columns)
-
-
 class Batch:
     """What the sessions of all portfolios are made of."""
 
     def __init__(self, read: Inputs) -> None:
         self.sessions = read.sessions
-        self.portfolios = frame(read.portfolios).with_row_index("portfolio")
-        number = self.portfolios.select(
-            "portfolio", "previous", portfolio0="id0", portfolio1="id1"
-        )
-        closes = frame(read.closes).sort("day")
+        self.portfolios = pl.DataFrame(inputs.columns(read.portfolios)).with_row_index("portfolio")
+        number = self.portfolios.select("portfolio", "previous", portfolio0="id0", portfolio1="id1")
+        closes = pl.DataFrame(inputs.columns(read.closes)).sort("day")
         keys = [name for name in closes.columns if name.startswith("symbol")]
-        lots = frame(read.lots).join(number, on=["portfolio0", "portfolio1"])
+        lots = pl.DataFrame(inputs.columns(read.lots)).join(number, on=["portfolio0", "portfolio1"])
         traded = lots.filter(~pl.col("private")).select(keys).unique().with_row_index("symbol")
         closes = closes.join(traded, on=keys, maintain_order="left")
         lots = lots.join(traded, on=keys, how="left").drop(keys).sort("portfolio")
         lots = lots.with_columns(pl.col("symbol").fill_null(len(traded)))
-        self.lots = lots.with_columns(
-            cost=pl.col("entry") * pl.col("units"),
-        ).with_columns(
-            value=pl.when(pl.col("value") == NONE)
-            .then("cost")
-            .otherwise(pl.col("value") * CENT)
-        ).with_columns(base=pl.when("private").then("value").otherwise("cost"))
+        self.lots = (
+            lots.with_columns(
+                cost=pl.col("entry") * pl.col("units"),
+            )
+            .with_columns(
+                value=pl.when(pl.col("value") == NONE)
+                .then("cost")
+                .otherwise(pl.col("value") * CENT)
+            )
+            .with_columns(base=pl.when("private").then("value").otherwise("cost"))
+        )
         self._check_widths(closes)
-        days = [read.sessions, self.portfolios["previous"].filter(self.portfolios["previous"] != NO_DAY)]
+        days = [
+            read.sessions,
+            self.portfolios["previous"].filter(self.portfolios["previous"] != NO_DAY),
+        ]
         self.days = np.unique(np.concatenate(days)).tolist()
         self.marks = self._marks(len(traded), closes)
         self.realized = self._realized(closes)
-        self.flows = self._flows(frame(read.flows), number)
+        self.flows = self._flows(pl.DataFrame(inputs.columns(read.flows)), number)
 
     def _check_widths(self, closes: pl.DataFrame) -> None:
         """Refuse portfolios whose sums might not fit 64 bits."""
@@ -112,9 +103,7 @@ class Batch:
         if (most["entry"] >= SUM_LIMIT).any():
             raise OverflowError("a portfolio whose sums need more than 64 bits")
 
-    def _marks(
-        self, symbols: int, closes: pl.DataFrame
-    ) -> dict[int, tuple[pl.Series, pl.Series]]:
+    def _marks(self, symbols: int, closes: pl.DataFrame) -> dict[int, tuple[pl.Series, pl.Series]]:
         """Return by day the latest close of each symbol, and the day that it is of (S4).
 
         One symbol more, without a close, is that of lots which have none.
@@ -153,8 +142,8 @@ class Batch:
         price = pl.when(pl.col("exit") == NONE).then(mark).otherwise("exit")
         price = pl.when(pl.col("private") & (pl.col("exit") == NONE)).then("entry").otherwise(price)
         gain = price * pl.col("units") - pl.col("cost")
-        realized = pl.when(pl.col("realized") == NONE).then(gain).otherwise(
-            pl.col("realized") * CENT
+        realized = (
+            pl.when(pl.col("realized") == NONE).then(gain).otherwise(pl.col("realized") * CENT)
         )
         return self._by_session(due, "end", realized)
 
@@ -178,8 +167,8 @@ class Batch:
     def rows(self, first: int, last: int) -> pl.DataFrame:
         """Return the figures of portfolios `first` to `last`, sorted, in cents (S6 to S9)."""
         chosen = pl.col("portfolio").is_between(first, last, closed="left")
-        start = pl.when(pl.col("previous") == NO_DAY).then(int(self.sessions[0])).otherwise(
-            "previous"
+        start = (
+            pl.when(pl.col("previous") == NO_DAY).then(int(self.sessions[0])).otherwise("previous")
         )
         unrealized, realized, flow = (
             pl.col(name) for name in ("unrealized", "realized_on_day", "flow_on_day")
@@ -192,7 +181,12 @@ class Batch:
             .with_columns(day=pl.lit(self.days, dtype=pl.List(pl.Int32)))
             .explode("day")
             .filter(pl.col("day") >= start)
-            .join(self._held(chosen).lazy(), on=["portfolio", "day"], how="left", maintain_order="left")
+            .join(
+                self._held(chosen).lazy(),
+                on=["portfolio", "day"],
+                how="left",
+                maintain_order="left",
+            )
             .join(
                 self.realized.lazy().rename({"amount": "realized_on_day"}),
                 on=["portfolio", "day"],

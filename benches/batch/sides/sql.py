@@ -1,7 +1,13 @@
-"""SQL: one INSERT ... SELECT on the server, to which nothing is sent but the sessions."""
+"""SQL: one INSERT ... SELECT on the server, to which nothing is sent but the sessions.
+
+Closes of the day are joined, and what is missing is looked up by LATERAL; then the marks of a
+symbol are an array, which each lot unnests. Integers of 64 bits stand for prices and quantities,
+whose products are an error where they do not fit; PostgreSQL sums them in 128. For 10,000
+portfolios the server took 0.9 s of CPU for a day, 1.2 s with a LATERAL look-up for each mark, and
+36 s for 120 sessions, 41 s with a row for each mark in the join.
+"""
 
 import asyncio
-import time
 
 import asyncpg
 
@@ -121,8 +127,9 @@ WITH session AS MATERIALIZED (
         AND change_date > coalesce(previous, $1[1] - 1)
     GROUP BY portfolio_id, day
 ), rounded AS (
-    SELECT portfolio_id, day, standing.equity, standing.pnl, standing.realized AS realized_before,
-        standing.flow AS flow_before, previous, coalesce(num, 0) AS num, coalesce(longs, 0) AS longs,
+    SELECT portfolio_id, day, previous, standing.equity, standing.pnl,
+        standing.realized AS realized_before, standing.flow AS flow_before,
+        coalesce(num, 0) AS num, coalesce(longs, 0) AS longs,
         round(coalesce(unrealized, 0) * 0.00000001, 2) AS unrealized,
         round(coalesce(long, 0) * 0.00000001, 2) AS long,
         round(coalesce(short, 0) * 0.00000001, 2) AS short,
