@@ -148,14 +148,19 @@ async def read(connection: asyncpg.Connection, job: Job) -> Inputs:
         )
 
 
+def words(texts: np.ndarray) -> np.ndarray:
+    """Return (n, w) uint64 words of texts whose bytes are whole words."""
+    shape = (len(texts), texts.dtype.itemsize // 8)
+    return np.ascontiguousarray(texts).view(np.uint64).reshape(shape)
+
+
 def columns(rows: np.ndarray) -> dict[str, np.ndarray]:
     """Return rows as native columns; a text is as many of 64 bits as it has words."""
     found = {}
     for name in rows.dtype.names[2::2]:
         column = rows[name]
         if column.dtype.kind == "V":
-            words = np.ascontiguousarray(column).view(np.uint64).reshape(len(column), -1)
-            found |= {f"{name}{place}": word.copy() for place, word in enumerate(words.T)}
+            found |= {f"{name}{place}": word.copy() for place, word in enumerate(words(column).T)}
         else:
             found[name] = column.astype(column.dtype.newbyteorder("="))
     return found

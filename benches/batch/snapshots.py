@@ -13,6 +13,7 @@ from batch import wire
 __all__ = ["COLUMNS", "Rows", "save_equities"]
 
 ROWS_A_PIECE = 1000
+RETURN_LIMIT = 100 * 10**6  # from which on it is NULL (S10)
 EQUITIES = """
     UPDATE portfolios p SET equity_balance = e.cents * 0.01, updated_at = now()
     FROM equities e
@@ -64,8 +65,11 @@ class Rows:
         for name, values in figures.items():
             if name.startswith("num_"):
                 columns[name] = wire.Plain(name, wire.INT4, values)
+            elif name == "daily_return":
+                null = np.abs(values) >= RETURN_LIMIT
+                columns[name] = wire.Numeric.of(name, 6, np.where(null, 0, values), null)
             else:
-                columns[name] = wire.Numeric.of(name, 6 if name == "daily_return" else 2, values)
+                columns[name] = wire.Numeric.of(name, 2, values)
         yield from wire.encoded([columns[name] for name in COLUMNS], count, ROWS_A_PIECE)
 
 

@@ -112,21 +112,25 @@ class Numeric:
         scale: Decimals of the column.
         values: (n,) int64, 10^-scale.
         groups: Digits of four that the largest value has.
+        null: (n,) bool: rows that are NULL instead; None for none.
     """
 
     name: str
     scale: int
     values: np.ndarray
     groups: int
+    null: np.ndarray | None
 
     @classmethod
-    def of(cls, name: str, scale: int, values: np.ndarray) -> "Numeric":
+    def of(
+        cls, name: str, scale: int, values: np.ndarray, null: np.ndarray | None = None
+    ) -> "Numeric":
         largest = int(np.abs(values).max(initial=0)) * 10 ** (-scale % GROUP_DECIMALS)
         after = -(-scale // GROUP_DECIMALS)
         groups = after + 1
         while GROUP**groups <= largest:
             groups += 1
-        return cls(name, scale, values, groups)
+        return cls(name, scale, values, groups, null)
 
     def parts(self) -> list[tuple]:
         head = [(f"{self.name} {part}", ">i2") for part in ("digits", "weight", "sign", "scale")]
@@ -163,7 +167,22 @@ def encoded(columns: Sequence[Column], count: int, rows_a_piece: int) -> Iterato
         piece = template[: which.stop - first].copy()
         for column in columns:
             column.fill(piece, which)
-        yield piece.view(np.uint8)
+        yield _without_nulls(piece, columns, which)
+
+
+def _without_nulls(piece: np.ndarray, columns: Sequence[Column], which: slice) -> np.ndarray:
+    """Return the bytes of rows, without those of values that are NULL."""
+    rows = piece.view(np.uint8).reshape(len(piece), -1)
+    kept = None
+    for column in columns:
+        null = column.null[which] if isinstance(column, Numeric) and column.null is not None else ()
+        if np.any(null):
+            kept = np.ones_like(rows, np.bool_) if kept is None else kept
+            piece[f"{column.name} bytes"][null] = NULL
+            for part, *_ in column.parts():
+                dtype, offset = piece.dtype.fields[part][:2]
+                kept[null, offset : offset + dtype.itemsize] = False
+    return rows.ravel() if kept is None else rows[kept]
 
 
 def uuid7(unix_ms: int, counter: np.ndarray) -> np.ndarray:

@@ -23,7 +23,6 @@ from batch.inputs import NO_DAY, NONE, Inputs
 from batch.job import Job, Timing
 
 PORTFOLIOS_A_CHUNK = 1000
-RETURN_LIMIT = 100 * 10**6
 STATEMENTS = 7  # four to read, the rows, the equities and their update
 
 CONNECTION = duckdb.connect()
@@ -100,7 +99,7 @@ WITH rounded AS (
         cents(coalesce(unrealized, 0)) AS unrealized,
         cents(coalesce(long, 0)) AS long, cents(coalesce(short, 0)) AS short,
         cents(coalesce(gone.realized, 0)) AS realized, coalesce(flowed.flow, 0) AS flow
-    FROM standing JOIN valued ON day >= coalesce(previous, $start)
+    FROM standing JOIN valued ON day >= $start OR day = previous
     LEFT JOIN held USING (portfolio, day)
     LEFT JOIN gone USING (portfolio, day)
     LEFT JOIN flowed USING (portfolio, day)
@@ -182,8 +181,6 @@ async def save(connection: asyncpg.Connection, read: Inputs) -> None:
         for first in range(0, len(ids), PORTFOLIOS_A_CHUNK):
             last = min(first + PORTFOLIOS_A_CHUNK, len(ids))
             figures = CONNECTION.execute(FIGURES, {"first": first, "last": last}).fetchnumpy()
-            if np.abs(figures["daily_return"]).max() >= RETURN_LIMIT:
-                raise OverflowError("a return of 100 or more, which is NULL and has another width")
             latest[first:last] = figures["equity_balance"][len(sessions) - 1 :: len(sessions)]
             yield from rows.encoded(first, last, figures)
 

@@ -25,7 +25,6 @@ CENT = 10**6  # of a price times a quantity, which have four decimals each
 MILLION = 10**6  # a return has six decimals
 SUM_LIMIT = 2.0**62
 PNL_LIMIT = 2**62 // MILLION
-RETURN_LIMIT = 100 * MILLION
 PORTFOLIOS_A_CHUNK = 1000
 STATEMENTS = 7  # four to read, the rows, the equities and their update
 
@@ -111,8 +110,8 @@ async def _run(url: str, job: Job) -> Timing:
 def prepared(read: Inputs) -> Loaded:
     """Return what the loop reads."""
     portfolios, sessions, closes = read.portfolios, read.sessions, read.closes
-    symbols, of_close = _distinct(_words(closes["symbol"]))
-    lots = _by_portfolio(_words(portfolios["id"]), symbols, read.lots)
+    symbols, of_close = _distinct(inputs.words(closes["symbol"]))
+    lots = _by_portfolio(inputs.words(portfolios["id"]), symbols, read.lots)
     previous = portfolios["previous"].astype(np.int32)
     at_mark = (lots.realized == NONE) & (lots.exit == NONE) & ~lots.private
     ends = np.unique(lots.end[at_mark])
@@ -122,11 +121,6 @@ def prepared(read: Inputs) -> Loaded:
     _check_widths(len(portfolios), lots, marks)
     flows = _flows(portfolios, previous, sessions, read.flows)
     return Loaded(portfolios, sessions, marks, lots, flows)
-
-
-def _words(texts: np.ndarray) -> np.ndarray:
-    """Return (n, w) uint64 words of texts whose bytes are whole words."""
-    return np.ascontiguousarray(texts).view(np.uint64).reshape(len(texts), -1)
 
 
 def _hashes(words: np.ndarray) -> np.ndarray:
@@ -159,7 +153,7 @@ def _places(known: np.ndarray, words: np.ndarray) -> np.ndarray:
 
 
 def _by_portfolio(ids: np.ndarray, symbols: np.ndarray, lots: np.ndarray) -> Lots:
-    portfolio = _places(ids, _words(lots["portfolio"]))
+    portfolio = _places(ids, inputs.words(lots["portfolio"]))
     order = np.argsort(portfolio, kind="stable")
     order = order[: np.searchsorted(portfolio, len(ids), sorter=order)]  # not of deleted ones
     portfolio = portfolio[order]
@@ -171,7 +165,7 @@ def _by_portfolio(ids: np.ndarray, symbols: np.ndarray, lots: np.ndarray) -> Lot
     return Lots(
         first=np.searchsorted(portfolio, np.arange(len(ids) + 1)),
         portfolio=portfolio,
-        symbol=_places(symbols, _words(lots["symbol"]))[order],
+        symbol=_places(symbols, inputs.words(lots["symbol"]))[order],
         **columns,
     )
 
@@ -211,7 +205,7 @@ def _flows(
     portfolios: np.ndarray, previous: np.ndarray, sessions: np.ndarray, flows: np.ndarray
 ) -> np.ndarray:
     """Return (s, p) cents that came in: those dated after the session before (S5, S7)."""
-    portfolio = _places(_words(portfolios["id"]), _words(flows["portfolio"]))
+    portfolio = _places(inputs.words(portfolios["id"]), inputs.words(flows["portfolio"]))
     day = flows["day"].astype(np.int32)
     after = np.where(previous == NO_DAY, sessions[0] - 1, previous)
     counts = day > np.append(after, NEVER)[portfolio]
@@ -238,8 +232,6 @@ def _returns(pnl: np.ndarray, equity: np.ndarray) -> np.ndarray:
     divisor = np.where(above, equity, 1)
     whole, rest = np.divmod(np.abs(pnl) * above * MILLION, divisor)
     whole += 2 * rest >= divisor
-    if whole.max(initial=0) >= RETURN_LIMIT:
-        raise OverflowError("a return of 100 or more, which is NULL and has another width")
     return np.negative(whole, out=whole, where=pnl < 0)
 
 

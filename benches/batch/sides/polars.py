@@ -23,7 +23,6 @@ CENT = 10**6  # of a price times a quantity, which have four decimals each
 MILLION = 10**6  # a return has six decimals
 SUM_LIMIT = 2.0**62
 PNL_LIMIT = 2**62 // (2 * MILLION)
-RETURN_LIMIT = 100 * MILLION
 PORTFOLIOS_A_CHUNK = 2500
 STATEMENTS = 7  # four to read, the rows, the equities and their update
 
@@ -167,9 +166,7 @@ class Batch:
     def rows(self, first: int, last: int) -> pl.DataFrame:
         """Return the figures of portfolios `first` to `last`, sorted, in cents (S6 to S9)."""
         chosen = pl.col("portfolio").is_between(first, last, closed="left")
-        start = (
-            pl.when(pl.col("previous") == NO_DAY).then(int(self.sessions[0])).otherwise("previous")
-        )
+        own = (pl.col("day") >= int(self.sessions[0])) | (pl.col("day") == pl.col("previous"))
         unrealized, realized, flow = (
             pl.col(name) for name in ("unrealized", "realized_on_day", "flow_on_day")
         )
@@ -180,7 +177,7 @@ class Batch:
             .filter(chosen)
             .with_columns(day=pl.lit(self.days, dtype=pl.List(pl.Int32)))
             .explode("day")
-            .filter(pl.col("day") >= start)
+            .filter(own)
             .join(
                 self._held(chosen).lazy(),
                 on=["portfolio", "day"],
@@ -295,9 +292,8 @@ async def save(connection: asyncpg.Connection, read: Inputs, batch: Batch) -> fl
             if (
                 figures["daily_pnl"].abs().max() >= PNL_LIMIT
                 or figures["equity_before"].max() >= SUM_LIMIT / 2
-                or figures["daily_return"].abs().max() >= RETURN_LIMIT
             ):
-                raise OverflowError("a return that needs more than 64 bits, or is 100 or more")
+                raise OverflowError("a return that needs more than 64 bits")
             latest[first:last] = figures["equity_balance"].gather_every(
                 len(read.sessions), len(read.sessions) - 1
             )

@@ -138,7 +138,7 @@ WITH session AS MATERIALIZED (
     LEFT JOIN held USING (portfolio_id, day)
     LEFT JOIN gone USING (portfolio_id, day)
     LEFT JOIN flowed USING (portfolio_id, day)
-    WHERE day >= coalesce(previous, $1[1])
+    WHERE day >= $1[1] OR day = previous
 ), daily AS (
     SELECT *, coalesce(unrealized - lag(unrealized) OVER chain, 0.00) + realized AS daily_pnl
     FROM rounded WINDOW chain AS (PARTITION BY portfolio_id ORDER BY day)
