@@ -1,5 +1,7 @@
 """The loop alone: lots times sessions a second, beside a bare gather and multiply-add in NumPy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,9 @@ from sample import Plain, Size, plain
 
 CENTS_A_UNIT = 10**6
 """Closes and quantities have four decimals each, cents two."""
+
+CHUNK_ROWS = 100_000
+"""Rows that a run computes at a time."""
 
 ROUNDS = 7
 
@@ -39,11 +44,13 @@ def tell(figures: list[str], benchmark, name: str, portfolios: Plain) -> None:
         )
 
 
-@pytest.mark.benchmark(group="loop")
-@pytest.mark.parametrize("threads", [1, 2])
-def bench_roll_forward(
-    benchmark, portfolios: Plain, long_cents: np.ndarray, figures: list[str], threads: int
-):
+@pytest.fixture(scope="module")
+def chunk(size: Size) -> Plain:
+    return plain(replace(size, many=min(size.many, CHUNK_ROWS // size.sessions)))
+
+
+def rolled_by(portfolios: Plain, threads: int):
+    """Return an action that rolls the portfolios forward and returns their rows."""
     inputs = portfolios.inputs
     market = build_market(inputs.prices, portfolios.sessions)
     previous = store_snapshots(inputs.previous)
@@ -59,8 +66,10 @@ def bench_roll_forward(
             threads=threads,
         )
 
-    rows = benchmark.pedantic(roll, rounds=ROUNDS, warmup_rounds=1)
+    return roll
 
+
+def assert_earned(rows, portfolios: Plain, long_cents: np.ndarray) -> None:
     values = rows.long_cents.reshape(long_cents.shape)
     assert np.array_equal(values, long_cents)
     # Nothing is sold and nothing is added: what is earned from session to session is the change.
@@ -69,7 +78,32 @@ def bench_roll_forward(
     unrealized = rows.unrealized.values.reshape(long_cents.shape)
     assert np.array_equal(pnl[:, 1:], np.diff(unrealized, axis=1))
     assert np.array_equal(rows.marks[:, 0], np.full(len(rows), portfolios.column.shape[1]))
+
+
+@pytest.mark.benchmark(group="loop")
+@pytest.mark.parametrize("threads", [1, 2])
+def bench_roll_forward(
+    benchmark, portfolios: Plain, long_cents: np.ndarray, figures: list[str], threads: int
+):
+    roll = rolled_by(portfolios, threads)
+
+    rows = benchmark.pedantic(roll, rounds=ROUNDS, warmup_rounds=1)
+
+    assert_earned(rows, portfolios, long_cents)
     tell(figures, benchmark, f"roll_forward, {threads} thread{'s'[: threads - 1]}", portfolios)
+
+
+@pytest.mark.benchmark(group="loop")
+@pytest.mark.parametrize("threads", [1, 2])
+def bench_roll_forward_in_chunks(benchmark, chunk: Plain, figures: list[str], threads: int):
+    """Rolls one chunk after the other, as a run does: its memory is that of the one before."""
+    roll = rolled_by(chunk, threads)
+
+    rows = benchmark.pedantic(roll, rounds=ROUNDS, iterations=12, warmup_rounds=1)
+
+    assert_earned(rows, chunk, valued_by_numpy(chunk))
+    name = f"roll_forward of a chunk, {threads} thread{'s'[: threads - 1]}"
+    tell(figures, benchmark, name, chunk)
 
 
 @pytest.mark.benchmark(group="loop")

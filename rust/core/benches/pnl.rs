@@ -1,84 +1,252 @@
-//! The roll-forward of long lots through every session: lots times sessions a second.
+//! The roll-forward beside a bare gather and multiply-add over the same closes and quantities.
+//!
+//! The bare loop adds up close times quantity of each lot of a portfolio on each session, into one
+//! column of 64-bit sums: no rules, no rounding, no other column. The roll-forward fills all
+//! columns. Both run over the same portfolios, in chunks of as many rows as a run computes at a
+//! time or all at once, each chunk into the memory of the one before; they take turns in one
+//! process, and what is printed are medians. The columns are the same on one thread and on two.
 #![expect(clippy::unwrap_used, reason = "benches stop at what is wrong")]
+#![expect(clippy::print_stdout, reason = "benches say what they have measured")]
+#![expect(clippy::float_arithmetic, reason = "seconds are floats")]
 
 mod data;
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use batchcore_core::frame::{Days, Decimals, Texts};
 use batchcore_core::ids::Uuid;
+use batchcore_core::pnl::columns::Columns;
 use batchcore_core::pnl::inputs::{Events, Flows, Opening, Positions};
 use batchcore_core::pnl::marks::Marks;
-use batchcore_core::pnl::rows::Rows;
 use batchcore_core::pnl::{Inputs, Policy, run};
 use batchcore_core::store::{PriceStore, SnapshotColumns, SnapshotStore};
 use batchcore_core::text::{Intern, Table};
-use criterion::{BenchmarkId, Criterion, Throughput};
 use data::{Closes, FIRST_DAY, Numbers, SCALE};
 
 const SYMBOLS: u32 = 3000;
 const DAYS: i32 = 130;
 const SESSIONS: usize = 120;
-const PORTFOLIOS: usize = 1000;
 const LOTS: usize = 15;
-const ROWS: usize = PORTFOLIOS * LOTS;
+/// Rows of a chunk of a run.
+const CHUNK_ROWS: usize = 100_000;
+const ROUNDS: usize = 15;
 
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
-    roll_forward(&mut criterion);
-    criterion.final_summary();
-}
-
-fn roll_forward(criterion: &mut Criterion) {
-    let closes = Closes::of(SYMBOLS, DAYS);
-    let (symbol, day, close) = closes.columns();
-    let prices = PriceStore::from_columns(&symbol, &day, &close).unwrap();
-    let sessions: Vec<i32> = (FIRST_DAY + 10..FIRST_DAY + DAYS).collect();
-    let marks = Marks::from_prices(&prices, &sessions, 10).unwrap();
-    let previous = SnapshotStore::from_columns(&SnapshotColumns {
-        portfolio_id: &[],
-        day: &[],
-        equity: none(2),
-        cumulative_pnl: none(2),
-        cumulative_realized: none(2),
-        cumulative_flow: none(2),
-        is_complete: &[],
-    })
-    .unwrap();
-    let held = Held::of(closes.table.clone());
-    let inputs = held.inputs(&marks, &previous);
-    let rows = rolled(&inputs, 1);
-    assert_eq!(rows.day.len(), PORTFOLIOS * SESSIONS);
-    assert_eq!(
-        rows.num_positions.first().copied(),
-        i32::try_from(LOTS).ok()
-    );
-
-    let mut group = criterion.benchmark_group("roll_forward");
-    group.throughput(Throughput::Elements(
-        u64::try_from(ROWS * SESSIONS).unwrap(),
-    ));
-    group.sample_size(30);
-    for threads in [1, 2] {
-        let id = BenchmarkId::new("threads", threads);
-        group.bench_function(id, |bench| {
-            bench.iter(|| rolled(black_box(&inputs), threads));
-        });
+    // `cargo test` and `cargo bench -- --test` run benches once, on little
+    let timed = std::env::args().any(|argument| argument == "--bench")
+        && !std::env::args().any(|argument| argument == "--test");
+    let portfolios = if timed { 10_000 } else { 100 };
+    let market = Market::generated();
+    for (name, chunk) in [
+        ("in chunks", (CHUNK_ROWS / SESSIONS).min(portfolios)),
+        ("at once", portfolios),
+    ] {
+        let mut numbers = Numbers::default();
+        let chunks: Vec<Held> = (0..portfolios / chunk)
+            .map(|_| Held::of(market.closes.table.clone(), chunk, &mut numbers))
+            .collect();
+        for held in &chunks {
+            assert_threads_agree(&market, held);
+        }
+        for threads in [1, 2] {
+            let rounds = if timed { ROUNDS } else { 1 };
+            let measured = Measured::of(&market, &chunks, threads, rounds);
+            measured.tell(name, chunks.len() * chunk * LOTS * SESSIONS, threads);
+        }
     }
-    group.finish();
 }
 
-fn rolled(inputs: &Inputs<'_>, threads: usize) -> Rows {
+/// Median seconds of each side.
+struct Measured {
+    rolled: f64,
+    bare: f64,
+    by_session: f64,
+}
+
+impl Measured {
+    fn of(market: &Market, chunks: &[Held], threads: usize, rounds: usize) -> Self {
+        let rows = chunks.first().unwrap().portfolio_id.len() * SESSIONS;
+        let mut columns = Columns::zeroed(rows);
+        let mut sums = vec![0; rows];
+        let inputs = |held| Held::inputs(held, &market.marks, &market.previous);
+        let inputs: Vec<Inputs<'_>> = chunks.iter().map(inputs).collect();
+        for (held, inputs) in chunks.iter().zip(&inputs) {
+            roll(inputs, threads, &mut columns);
+            let orders: [Order; 2] = [by_lot, by_session];
+            for order in orders {
+                gather(order, &market.by_symbol, held, threads, &mut sums);
+                assert_same(&mut columns, &sums);
+            }
+        }
+        let (mut rolled, mut bare, mut sessions) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            rolled.push(seconds(|| {
+                for inputs in &inputs {
+                    roll(inputs, threads, &mut columns);
+                }
+            }));
+            let orders: [(Order, _); 2] = [(by_lot, &mut bare), (by_session, &mut sessions)];
+            for (order, into) in orders {
+                into.push(seconds(|| {
+                    for held in chunks {
+                        gather(order, &market.by_symbol, held, threads, &mut sums);
+                    }
+                }));
+            }
+        }
+        Self {
+            rolled: median(&rolled),
+            bare: median(&bare),
+            by_session: median(&sessions),
+        }
+    }
+
+    fn tell(&self, name: &str, lot_sessions: usize, threads: usize) {
+        let millions = f64::from(u32::try_from(lot_sessions).unwrap()) / 1e6;
+        let rate = |seconds: f64| millions / seconds;
+        println!(
+            "{name}, {threads} threads: {:.0} M lot-sessions/s, {:.1} ms for {millions:.0} M",
+            rate(self.rolled),
+            self.rolled * 1e3,
+        );
+        for (order, seconds) in [("by lot", self.bare), ("by session", self.by_session)] {
+            let ratio = seconds / self.rolled;
+            println!(
+                "    bare, {order}: {:.0} M/s, ratio {ratio:.2}",
+                rate(seconds)
+            );
+        }
+    }
+}
+
+fn seconds(action: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    action();
+    start.elapsed().as_secs_f64()
+}
+
+fn median(seconds: &[f64]) -> f64 {
+    let mut sorted = seconds.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    *sorted.get(sorted.len() / 2).unwrap()
+}
+
+fn roll(inputs: &Inputs<'_>, threads: usize, columns: &mut Columns) {
     let threads = NonZeroUsize::new(threads).unwrap();
-    run(
-        Policy::Rollforward,
-        inputs,
-        threads,
-        &AtomicBool::new(false),
-    )
-    .unwrap()
+    let never = AtomicBool::new(false);
+    let room = columns.room();
+    let rows = run(Policy::Rollforward, inputs, threads, &never, room).unwrap();
+    black_box(rows);
+}
+
+/// Closes by symbol and session, codes and quantities of lots, and the sums of their portfolios.
+type Order = fn(&[i64], &[u32], &[i64], &mut [i64]);
+
+/// Adds up close times quantity.
+fn gather(order: Order, by_symbol: &[i64], held: &Held, threads: usize, sums: &mut [i64]) {
+    let portfolios = held.portfolio_id.len().div_ceil(threads);
+    let codes = held.codes.chunks(portfolios * LOTS);
+    let quantities = held.quantity.chunks(portfolios * LOTS);
+    let parts = sums.chunks_mut(portfolios * SESSIONS);
+    std::thread::scope(|scope| {
+        for ((sums, codes), quantities) in parts.zip(codes).zip(quantities) {
+            let mut work = move || order(by_symbol, codes, quantities, sums);
+            if threads == 1 {
+                work();
+            } else {
+                scope.spawn(work);
+            }
+        }
+    });
+    black_box(sums);
+}
+
+/// Lot by lot, over all sessions, which is as the roll-forward does it.
+fn by_lot(by_symbol: &[i64], codes: &[u32], quantities: &[i64], sums: &mut [i64]) {
+    let lots = codes.chunks_exact(LOTS).zip(quantities.chunks_exact(LOTS));
+    for (sums, (codes, quantities)) in sums.chunks_exact_mut(SESSIONS).zip(lots) {
+        sums.fill(0);
+        for (&code, &quantity) in codes.iter().zip(quantities) {
+            let from = usize::try_from(code).unwrap() * SESSIONS;
+            let closes = by_symbol.get(from..from + SESSIONS).unwrap();
+            for (sum, close) in sums.iter_mut().zip(closes) {
+                *sum = sum.wrapping_add(close.wrapping_mul(quantity));
+            }
+        }
+    }
+}
+
+/// Session by session, over all lots.
+fn by_session(by_symbol: &[i64], codes: &[u32], quantities: &[i64], sums: &mut [i64]) {
+    let lots = codes.chunks_exact(LOTS).zip(quantities.chunks_exact(LOTS));
+    for (sums, (codes, quantities)) in sums.chunks_exact_mut(SESSIONS).zip(lots) {
+        for (session, sum) in sums.iter_mut().enumerate() {
+            let lots = codes.iter().zip(quantities);
+            *sum = lots.fold(0i64, |sum, (&code, &quantity)| {
+                let place = usize::try_from(code).unwrap() * SESSIONS + session;
+                let close = by_symbol.get(place).unwrap();
+                sum.wrapping_add(close.wrapping_mul(quantity))
+            });
+        }
+    }
+}
+
+/// Compares what one thread and two make of the portfolios.
+fn assert_threads_agree(market: &Market, held: &Held) {
+    let inputs = held.inputs(&market.marks, &market.previous);
+    let [one, two] = [1, 2].map(|threads| {
+        let mut columns = Columns::zeroed(inputs.most_rows());
+        roll(&inputs, threads, &mut columns);
+        columns
+    });
+    assert!(one == two, "columns differ between one thread and two");
+}
+
+/// Compares the long values with the bare sums, of closes and quantities of four decimals.
+fn assert_same(columns: &mut Columns, sums: &[i64]) {
+    let long = columns.room().long;
+    assert_eq!(long.len(), sums.len());
+    let same = |(&cents, &sum): (&i64, &i64)| cents == (sum + 500_000) / 1_000_000;
+    assert!(long.iter().zip(sums).all(same));
+}
+
+/// Closes, marked on the sessions and laid out by symbol and session.
+struct Market {
+    closes: Closes,
+    marks: Marks,
+    by_symbol: Vec<i64>,
+    previous: SnapshotStore,
+}
+
+impl Market {
+    fn generated() -> Self {
+        let closes = Closes::of(SYMBOLS, DAYS);
+        let (symbol, day, close) = closes.columns();
+        let prices = PriceStore::from_columns(&symbol, &day, &close).unwrap();
+        let sessions: Vec<i32> = (FIRST_DAY + 10..FIRST_DAY + DAYS).collect();
+        let marks = Marks::from_prices(&prices, &sessions, 10).unwrap();
+        let symbols = closes.table.iter();
+        let rows = symbols.flat_map(|symbol| marks.find(symbol).unwrap().mark().to_vec());
+        let by_symbol = rows.collect();
+        let previous = SnapshotStore::from_columns(&SnapshotColumns {
+            portfolio_id: &[],
+            day: &[],
+            equity: none(2),
+            cumulative_pnl: none(2),
+            cumulative_realized: none(2),
+            cumulative_flow: none(2),
+            is_complete: &[],
+        });
+        Self {
+            marks,
+            by_symbol,
+            previous: previous.unwrap(),
+            closes,
+        }
+    }
 }
 
 fn none<'a>(scale: u32) -> Decimals<'a> {
@@ -108,10 +276,10 @@ struct Held {
 }
 
 impl Held {
-    fn of(symbols: Table) -> Self {
-        let mut numbers = Numbers::default();
+    fn of(symbols: Table, portfolios: usize, numbers: &mut Numbers) -> Self {
+        let rows = portfolios * LOTS;
         let mut draw =
-            |limit: u32| -> Vec<u32> { (0..ROWS).map(|_| numbers.below(limit)).collect() };
+            |limit: u32| -> Vec<u32> { (0..rows).map(|_| numbers.below(limit)).collect() };
         let codes = draw(SYMBOLS);
         let amounts = |drawn: Vec<u32>| drawn.into_iter().map(|n| i64::from(n) + 1).collect();
         let quantity = amounts(draw(1000_0000));
@@ -124,20 +292,20 @@ impl Held {
             codes,
             quantity,
             entry_price,
-            entry_day: vec![FIRST_DAY; ROWS],
-            id: (0..ROWS).map(uuid).collect(),
-            owner: (0..ROWS).map(|row| uuid(row / LOTS)).collect(),
-            portfolio_id: (0..PORTFOLIOS).map(uuid).collect(),
-            opening: vec![10_000_000; PORTFOLIOS],
-            nothing: vec![0; ROWS],
-            no_day: vec![0; ROWS],
-            no_code: vec![0; ROWS],
+            entry_day: vec![FIRST_DAY; rows],
+            id: (0..rows).map(uuid).collect(),
+            owner: (0..rows).map(|row| uuid(row / LOTS)).collect(),
+            portfolio_id: (0..portfolios).map(uuid).collect(),
+            opening: vec![10_000_000; portfolios],
+            nothing: vec![0; rows],
+            no_day: vec![0; rows],
+            no_code: vec![0; rows],
             long: long.into_table(),
-            valued: vec![0; ROWS],
-            null: vec![1; ROWS],
-            deleted: vec![false; ROWS],
-            first_day: vec![i32::MIN; PORTFOLIOS],
-            last_day: vec![i32::MAX; PORTFOLIOS],
+            valued: vec![0; rows],
+            null: vec![1; rows],
+            deleted: vec![false; rows],
+            first_day: vec![i32::MIN; portfolios],
+            last_day: vec![i32::MAX; portfolios],
         }
     }
 
@@ -158,7 +326,8 @@ impl Held {
             );
             Days::new("null", values, state).unwrap()
         };
-        let valued = self.valued.get(..PORTFOLIOS).unwrap();
+        let (rows, portfolios) = (self.codes.len(), self.portfolio_id.len());
+        let valued = self.valued.get(..portfolios).unwrap();
         Inputs {
             positions: Positions {
                 id: &self.id,
@@ -168,13 +337,13 @@ impl Held {
                 quantity: exact(&self.quantity),
                 entry_price: exact(&self.entry_price),
                 entry_day: Days::new("entry_day", &self.entry_day, &self.valued).unwrap(),
-                exit_price: null(ROWS, SCALE),
-                exit_day: no_day(ROWS),
-                expiration_day: no_day(ROWS),
+                exit_price: null(rows, SCALE),
+                exit_day: no_day(rows),
+                expiration_day: no_day(rows),
                 investment_class: Texts::new("class", &self.no_code, &self.long, &self.null)
                     .unwrap(),
-                last_price: null(ROWS, SCALE),
-                market_value: null(ROWS, 2),
+                last_price: null(rows, SCALE),
+                market_value: null(rows, 2),
                 deleted: &self.deleted,
             },
             events: Events {
@@ -195,10 +364,10 @@ impl Held {
             opening: Opening {
                 portfolio_id: &self.portfolio_id,
                 equity: Decimals::new("equity", &self.opening, valued, 2).unwrap(),
-                earliest_day: no_day(PORTFOLIOS),
-                earliest_equity: null(PORTFOLIOS, 2),
-                earliest_pnl: null(PORTFOLIOS, 2),
-                earliest_flow: null(PORTFOLIOS, 2),
+                earliest_day: no_day(portfolios),
+                earliest_equity: null(portfolios, 2),
+                earliest_pnl: null(portfolios, 2),
+                earliest_flow: null(portfolios, 2),
                 first_day: &self.first_day,
                 last_day: &self.last_day,
             },

@@ -106,6 +106,17 @@ pub fn half_away(numerator: i128, divisor: i128) -> Option<i128> {
 pub trait Sum: Copy + PartialOrd {
     /// 0.
     const ZERO: Self;
+    /// A divisor above 0, prepared for many divisions.
+    type Divisor: Copy;
+    /// Returns a divisor.
+    fn divisor(value: u128) -> Self::Divisor;
+    /// Returns `self / divisor` rounded half away from zero.
+    #[must_use]
+    fn divided(self, divisor: Self::Divisor) -> Self;
+    /// Returns the absolute value if sums of products of it by 32 bits may be formed in 64.
+    fn small(self) -> Option<u32>;
+    /// Returns the value, or the nearest that 64 bits hold.
+    fn clamped(self) -> i64;
     /// Returns an integer of 64 bits.
     fn of(value: i64) -> Self;
     /// Returns an integer of 128 bits.
@@ -131,10 +142,61 @@ pub trait Sum: Copy + PartialOrd {
     fn digits(self) -> String;
 }
 
+/// A divisor of 64-bit sums: a multiplication by its reciprocal takes a quarter of the time of a
+/// division.
+///
+/// `q = floor(n * m / 2^(64 + l))` with `l = floor(log2 d)` and `m = ceil(2^(64 + l) / d)` is
+/// `floor(n / d)` for each `n < 2^63`: `m * d - 2^(64 + l) < d < 2^(l + 1)`, so the product is
+/// too large by less than `2^(64 + l)`, too little to reach the next quotient. Source: Granlund,
+/// Montgomery, Division by Invariant Integers using Multiplication (1994), theorem 4.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reciprocal {
+    divisor: u64,
+    /// `m`, or 0 for powers of two, whose `m` is `2^64`.
+    factor: u64,
+    shift: u32,
+}
+
+impl Reciprocal {
+    /// Returns the reciprocal of a divisor, of 1 for 0.
+    #[must_use]
+    pub fn of(divisor: u64) -> Self {
+        let divisor = divisor.max(1);
+        let shift = divisor.ilog2();
+        let above = (1u128 << 64 << shift).div_ceil(u128::from(divisor));
+        Self {
+            divisor,
+            factor: u64::try_from(above).unwrap_or(0),
+            shift,
+        }
+    }
+
+    /// Returns `numerator / divisor` rounded half away from zero, for `|numerator| < 2^62` and a
+    /// divisor below it.
+    #[must_use]
+    pub fn rounded(self, numerator: i64) -> i64 {
+        let above = numerator
+            .unsigned_abs()
+            .wrapping_add(self.divisor.wrapping_shr(1));
+        let quotient = if self.factor == 0 {
+            above.wrapping_shr(self.shift)
+        } else {
+            let (_, high) = above.carrying_mul(self.factor, 0);
+            high.wrapping_shr(self.shift)
+        };
+        let sign = numerator >> 63;
+        (quotient.cast_signed() ^ sign).wrapping_sub(sign)
+    }
+}
+
 macro_rules! sum {
-    ($type:ty, $zero:expr, $of:expr, $of_factor:expr) => {
+    ($type:ident, $zero:expr, $of:expr, $of_factor:expr, $clamped:expr) => {
         impl Sum for $type {
             const ZERO: Self = $zero;
+            sum!(@ $type);
+            fn clamped(self) -> i64 {
+                $clamped(self)
+            }
             fn of(value: i64) -> Self {
                 $of(value)
             }
@@ -181,20 +243,59 @@ macro_rules! sum {
             }
         }
     };
+    (@ i64) => {
+        type Divisor = Reciprocal;
+        fn divisor(value: u128) -> Reciprocal {
+            Reciprocal::of(u64::try_from(value).unwrap_or(u64::MAX))
+        }
+        fn divided(self, divisor: Reciprocal) -> Self {
+            divisor.rounded(self)
+        }
+        fn small(self) -> Option<u32> {
+            u32::try_from(self.unsigned_abs()).ok()
+        }
+    };
+    (@ $type:ident) => {
+        type Divisor = Self;
+        fn divisor(value: u128) -> Self {
+            Self::of_factor(value)
+        }
+        fn divided(self, divisor: Self) -> Self {
+            self.rounded(divisor)
+        }
+        fn small(self) -> Option<u32> {
+            None
+        }
+    };
 }
 
-sum!(i64, 0, core::convert::identity, |value| i64::try_from(
-    value
-)
-.unwrap_or(i64::MAX));
-sum!(i128, 0, i128::from, |value| i128::try_from(value)
-    .unwrap_or(i128::MAX));
+sum!(
+    i64,
+    0,
+    core::convert::identity,
+    |value| i64::try_from(value).unwrap_or(i64::MAX),
+    core::convert::identity
+);
+sum!(
+    i128,
+    0,
+    i128::from,
+    |value| i128::try_from(value).unwrap_or(i128::MAX),
+    nearest
+);
 sum!(
     Wide,
     bnum::n!(0),
     |value| Wide::try_from(value).unwrap_or(Wide::MAX),
-    |value| Wide::try_from(value).unwrap_or(Wide::MAX)
+    |value| Wide::try_from(value).unwrap_or(Wide::MAX),
+    nearest
 );
+
+/// Returns the value, or the nearest that 64 bits hold.
+fn nearest<T: Sum>(value: T) -> i64 {
+    let beyond = if value < T::ZERO { i64::MIN } else { i64::MAX };
+    value.narrow().unwrap_or(beyond)
+}
 
 /// The narrowest [`Sum`] that holds every partial sum of a portfolio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -311,6 +412,50 @@ mod tests {
     }
 
     #[test]
+    fn a_reciprocal_rounds_as_a_division_does() {
+        let most = (1i64 << 62) - 1;
+        for divisor in [
+            1,
+            2,
+            3,
+            5,
+            10,
+            64,
+            100,
+            999_983,
+            10i64.pow(6),
+            10i64.pow(18),
+        ] {
+            let reciprocal = Reciprocal::of(divisor.unsigned_abs());
+            let whole = most / divisor;
+            let around = [0, 1, 2, whole / 7, whole - 1, whole];
+            let near = [-1, 0, 1, divisor / 2 - 1, divisor / 2, divisor / 2 + 1];
+            for (times, more) in around.into_iter().flat_map(|t| near.map(|n| (t, n))) {
+                let numerator = (times * divisor).saturating_add(more).min(most);
+                for numerator in [numerator, -numerator] {
+                    let expected = numerator.rounded(divisor);
+                    assert_eq!(
+                        reciprocal.rounded(numerator),
+                        expected,
+                        "{numerator}/{divisor}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_64_bits_do_not_hold_is_clamped_to_them() {
+        let beyond = i128::from(i64::MAX) + 1;
+        assert_eq!(
+            (beyond.clamped(), (-beyond).clamped()),
+            (i64::MAX, i64::MIN)
+        );
+        assert_eq!((-beyond - 1).clamped(), i64::MIN);
+        assert_eq!(Wide::of(-7).clamped(), -7);
+    }
+
+    #[test]
     fn rescaling_is_exact_or_nothing() {
         assert_eq!(rescaled(15, 1, 3), Some(1500));
         assert_eq!(rescaled(1500, 3, 1), Some(15));
@@ -346,5 +491,30 @@ mod tests {
         assert_eq!(Width::of(1 << 60), Width::Double);
         assert_eq!(Width::of(1 << 124), Width::Wide);
         assert_eq!(Width::of(u128::MAX), Width::Wide);
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn reciprocals_divide(numerator in -(1i64 << 62) + 1..1 << 62, divisor in 1..1i64 << 61) {
+            let expected = numerator.rounded(divisor);
+            prop_assert_eq!(Reciprocal::of(divisor.unsigned_abs()).rounded(numerator), expected);
+        }
+
+        #[test]
+        fn reciprocals_of_powers_of_ten_divide(
+            numerator in -(1i64 << 62) + 1..1 << 62,
+            power in 0..=18u32,
+        ) {
+            let divisor = 10i64.pow(power);
+            let expected = numerator.rounded(divisor);
+            prop_assert_eq!(Reciprocal::of(divisor.unsigned_abs()).rounded(numerator), expected);
+        }
     }
 }

@@ -217,6 +217,13 @@ pub fn normalised(symbol: &[u8]) -> Vec<u8> {
         .to_ascii_uppercase()
 }
 
+/// Returns whether [`normalised`] leaves `symbol` as it is.
+#[must_use]
+pub fn is_normalised(symbol: &[u8]) -> bool {
+    let blank = |end: Option<&u8>| end == Some(&b' ');
+    !blank(symbol.first()) && !blank(symbol.last()) && !symbol.iter().any(u8::is_ascii_lowercase)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,6 +265,8 @@ mod tests {
     fn blanks_go_only_at_the_ends() {
         assert_eq!(normalised(b"  a aA "), b"A AA");
         assert_eq!(normalised(b"   "), b"");
+        let normal = [&b"A AA"[..], b"", b"a", b" A", b"A ", b" "].map(is_normalised);
+        assert_eq!(normal, [true, true, false, false, false, false]);
         assert_eq!(normalised("ß ".as_bytes()), "ß".as_bytes());
     }
 }

@@ -6,15 +6,17 @@ use std::sync::atomic::AtomicBool;
 use batchcore_core::fixed::State;
 use batchcore_core::frame;
 use batchcore_core::ids::Day;
+use batchcore_core::pnl::columns::{self, Room};
 use batchcore_core::pnl::inputs::{Betas, Events, Flows, Host, Opening, Positions};
 use batchcore_core::pnl::issue::Issue;
 use batchcore_core::pnl::legacy::columns::Columns;
 use batchcore_core::pnl::rows::Rows;
 use batchcore_core::pnl::{self as core, Inputs, Policy};
 use batchcore_core::text::Intern;
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
+use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods, dtype};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PySlice};
 
 use crate::arrays::{DayColumn, DecimalColumn, TextColumn, column, ids, plain, table, text_out};
 use crate::errors::{InputError, to_py};
@@ -144,8 +146,13 @@ pub(crate) fn run<'py>(
     };
     let never = AtomicBool::new(false);
     let cancel = cancel.map_or(&never, CancelFlag::raised);
-    let rows = guard(py, "run", || core::run(policy, &inputs, threads, cancel))?;
-    rows_out(py, rows)
+    let memory = Memory::of(py, inputs.most_rows())?;
+    let rows = memory.filled(|room| {
+        guard(py, "run", || {
+            core::run(policy, &inputs, threads, cancel, room)
+        })
+    })?;
+    rows_out(py, &memory, rows)
 }
 
 /// Return the lots held on at least one of `sessions`, (s,) int32, as columns.
@@ -331,38 +338,107 @@ arrays! {
     }
 }
 
-fn rows_out(py: Python<'_>, rows: Rows) -> PyResult<Bound<'_, PyDict>> {
-    let out = PyDict::new(py);
-    let count = rows.len();
-    out.set_item("portfolio", rows.portfolio.into_pyarray(py))?;
-    out.set_item("day", rows.day.into_pyarray(py))?;
-    for (name, cents) in [
-        ("equity_cents", rows.equity),
-        ("daily_pnl_cents", rows.daily_pnl),
-        ("daily_realized_cents", rows.daily_realized),
-        ("daily_flow_cents", rows.daily_flow),
-        ("daily_return", rows.daily_return),
-        ("cumulative_pnl_cents", rows.cumulative_pnl),
-        ("cumulative_realized_cents", rows.cumulative_realized),
-        ("cumulative_flow_cents", rows.cumulative_flow),
-        ("unrealized", rows.unrealized),
-        ("long_cents", rows.long),
-        ("short_cents", rows.short),
-        ("gross_cents", rows.gross),
-        ("net_cents", rows.net),
-        ("cash_cents", rows.cash),
-    ] {
-        out.set_item(name, cents.into_pyarray(py))?;
+/// Names of the columns of 64 bits, in the order of [`Room::AMOUNTS`].
+const AMOUNTS: [&str; columns::AMOUNTS] = [
+    "equity_cents",
+    "daily_pnl_cents",
+    "daily_realized_cents",
+    "daily_flow_cents",
+    "daily_return",
+    "cumulative_pnl_cents",
+    "cumulative_realized_cents",
+    "cumulative_flow_cents",
+    "unrealized",
+    "long_cents",
+    "short_cents",
+    "gross_cents",
+    "net_cents",
+    "cash_cents",
+];
+
+/// Memory of result columns that NumPy has allocated and not cleared: one block for each width,
+/// which an allocator is likelier to keep for the next chunk than many small ones.
+struct Memory<'py> {
+    rows: usize,
+    amounts: Bound<'py, PyArray1<i64>>,
+    numbers: Bound<'py, PyArray1<i32>>,
+    marks: Bound<'py, PyArray1<i32>>,
+    states: Bound<'py, PyArray1<u8>>,
+}
+
+impl<'py> Memory<'py> {
+    fn of(py: Python<'py>, rows: usize) -> PyResult<Self> {
+        Ok(Self {
+            rows,
+            amounts: empty(py, rows, columns::AMOUNTS)?,
+            numbers: empty(py, rows, columns::NUMBERS)?,
+            marks: empty(py, rows, 4)?,
+            states: empty(py, rows, columns::STATES)?,
+        })
     }
-    out.set_item(
-        "daily_return_state",
-        rows.daily_return_state.into_pyarray(py),
-    )?;
-    out.set_item("unrealized_state", rows.unrealized_state.into_pyarray(py))?;
-    out.set_item("num_positions", rows.num_positions.into_pyarray(py))?;
-    out.set_item("num_long", rows.num_long.into_pyarray(py))?;
-    out.set_item("num_short", rows.num_short.into_pyarray(py))?;
-    out.set_item("marks", rows.marks.into_pyarray(py).reshape([count, 4])?)?;
+
+    /// Returns what `fill` makes of the columns.
+    fn filled<T>(&self, fill: impl FnOnce(Room<'_>) -> PyResult<T>) -> PyResult<T> {
+        let mut amounts = self.amounts.try_readwrite()?;
+        let mut numbers = self.numbers.try_readwrite()?;
+        let mut marks = self.marks.try_readwrite()?;
+        let mut states = self.states.try_readwrite()?;
+        let (marks, _) = marks.as_slice_mut()?.as_chunks_mut::<4>();
+        fill(Room::of(
+            self.rows,
+            amounts.as_slice_mut()?,
+            numbers.as_slice_mut()?,
+            marks,
+            states.as_slice_mut()?,
+        ))
+    }
+
+    /// Adds the first `rows` values of each column to `out`, as views.
+    fn set_items(&self, out: &Bound<'py, PyDict>, rows: usize) -> PyResult<()> {
+        let py = out.py();
+        let views = |block: &Bound<'py, PyAny>, names: &[&str]| {
+            for (column, name) in names.iter().enumerate() {
+                let from = column.saturating_mul(self.rows);
+                out.set_item(name, part(block, from, rows)?)?;
+            }
+            PyResult::Ok(())
+        };
+        views(self.amounts.as_any(), &AMOUNTS)?;
+        views(self.numbers.as_any(), &Room::NUMBERS)?;
+        views(self.states.as_any(), &Room::STATES)?;
+        let marks = part(self.marks.as_any(), 0, rows.saturating_mul(4))?;
+        let marks = marks.call_method1(intern!(py, "reshape"), ((rows, 4),))?;
+        out.set_item("marks", marks)
+    }
+}
+
+/// Returns an array of `rows * columns` values that are not cleared.
+fn empty<T: Element>(
+    py: Python<'_>,
+    rows: usize,
+    columns: usize,
+) -> PyResult<Bound<'_, PyArray1<T>>> {
+    let values = rows.saturating_mul(columns);
+    let array = py
+        .import(intern!(py, "numpy"))?
+        .call_method1(intern!(py, "empty"), (values, dtype::<T>(py)))?;
+    Ok(array.cast_into()?)
+}
+
+/// Returns `length` values of an array from `from` on, as a view.
+fn part<'py>(block: &Bound<'py, PyAny>, from: usize, length: usize) -> PyResult<Bound<'py, PyAny>> {
+    let bound = |place: usize| isize::try_from(place).unwrap_or(isize::MAX);
+    let to = from.saturating_add(length);
+    block.get_item(PySlice::new(block.py(), bound(from), bound(to), 1))
+}
+
+fn rows_out<'py>(
+    py: Python<'py>,
+    memory: &Memory<'py>,
+    rows: Rows,
+) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    memory.set_items(&out, rows.len())?;
     out.set_item("written", rows.written.into_pyarray(py))?;
     out.set_item("failed", rows.failed.into_pyarray(py))?;
     out.set_item("issues", issues_out(py, &rows.issues)?)?;

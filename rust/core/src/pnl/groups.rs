@@ -18,7 +18,17 @@ impl Groups {
     /// left out.
     #[must_use]
     pub fn by_key(keys: &[Uuid], owners: &HashMap<Uuid, u32>, count: usize) -> Self {
-        let found: Vec<_> = keys.iter().map(|key| owners.get(key).copied()).collect();
+        // rows of one owner often follow each other
+        let mut last: Option<(&Uuid, Option<u32>)> = None;
+        let owner = |key| match last {
+            Some((known, owner)) if known == key => owner,
+            _ => {
+                let owner = owners.get(key).copied();
+                last = Some((key, owner));
+                owner
+            }
+        };
+        let found: Vec<_> = keys.iter().map(owner).collect();
         Self::of(&found, count)
     }
 

@@ -7,7 +7,7 @@ use core::sync::atomic::AtomicBool;
 use crate::error::Result;
 use crate::fixed::{Sum, Wide};
 use crate::float::Floats;
-use crate::pnl::batches::in_batches;
+use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::{Book, Page};
 use crate::pnl::inputs::{Events, Opening, Positions};
 use crate::pnl::lot::{Class, Lot};
@@ -88,11 +88,11 @@ pub fn hold(
         floats: LotFloats::of(&positions, &events, marks),
         book: Book::of(positions, events, opening, marks)?,
     };
+    let batches = batches(opening.portfolio_id.len());
     let done = in_batches(
-        opening.portfolio_id.len(),
+        batches.map(|portfolios| (portfolios, Holdings::default())),
         threads,
         cancel,
-        |_| Holdings::default(),
         |at, page, holdings| asked.append(at, opening.span(at, days), page, holdings),
     )?;
     let mut holdings = Holdings::default();

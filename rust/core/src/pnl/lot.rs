@@ -168,7 +168,7 @@ impl<'a> Meanings<'a> {
             }),
             marks: meanings(positions.symbol.table(), |symbol| marks.find(symbol)),
             blank: meanings(positions.symbol.table(), |symbol| {
-                normalised(symbol).is_empty()
+                symbol.iter().all(|&byte| byte == b' ')
             }),
         }
     }

@@ -1,6 +1,9 @@
 //! Marks of the roll-forward (S2, S4): valid closes by normalised symbol, and for each session the
 //! close that counts on it.
 
+use core::ops::Range;
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 
 use crate::error::{Error, Result};
@@ -10,7 +13,7 @@ use crate::ids::{Day, SymbolId};
 use crate::pnl::issue::{Issue, IssueKind};
 use crate::store::PriceStore;
 use crate::store::price::as_of;
-use crate::text::{Intern, Table, normalised};
+use crate::text::{Intern, Table, is_normalised, normalised};
 
 /// A session on which a symbol's mark is not fresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +24,27 @@ pub struct Aged {
     pub stale: bool,
 }
 
-/// The valid closes of one normalised symbol and its marks on the sessions of a run.
-#[derive(Debug, Clone, Default)]
+/// The marks of one normalised symbol on the sessions of a run.
+///
+/// What the loop reads of every lot is small enough to stay in the cache for thousands of symbols;
+/// the rest stands apart.
+#[derive(Debug, Clone)]
 pub struct SymbolMarks {
+    /// Close as of each session in 32 bits, of all symbols, one behind the other.
+    small: Arc<[u32]>,
+    /// Where those of this symbol are; nowhere if one does not fit.
+    row: Option<Range<usize>>,
+    most: i64,
+    /// First session whose mark is not fresh.
+    aged_from: usize,
+    valid: Box<Valid>,
+}
+
+/// The valid closes of a symbol, and where they stand on each session.
+#[derive(Debug, Clone, Default)]
+struct Valid {
     days: Vec<i32>,
     closes: Vec<i64>,
-    most: i64,
     /// Close as of each session; 0 before the first.
     mark: Vec<i64>,
     /// Day of that close; `i32::MIN` before the first.
@@ -49,27 +67,43 @@ impl SymbolMarks {
     /// Returns the latest valid close on or before `day`, with its day.
     #[must_use]
     pub fn as_of(&self, day: Day) -> Option<(i64, Day)> {
-        as_of(&self.days, &self.closes, day)
+        as_of(&self.valid.days, &self.valid.closes, day)
     }
 
     /// Returns the mark of each session, 0 before the first close.
     #[must_use]
     pub fn mark(&self) -> &[i64] {
-        &self.mark
+        &self.valid.mark
+    }
+
+    /// Returns the marks of some sessions in 32 bits, if all marks of the symbol fit.
+    #[must_use]
+    pub fn small(&self, sessions: Range<usize>) -> Option<&[u32]> {
+        self.small.get(self.row.clone()?)?.get(sessions)
+    }
+
+    /// Returns whether no mark before session index `to` is older than its session.
+    #[must_use]
+    pub fn is_fresh_before(&self, to: usize) -> bool {
+        to <= self.aged_from
     }
 
     /// Returns the first session index of `from..` whose mark is a close of `day` or later.
     #[must_use]
     pub fn first_priced_since(&self, day: Day, from: usize) -> usize {
-        let days = self.close_day.get(from..).unwrap_or_default();
+        let days = self.valid.close_day.get(from..).unwrap_or_default();
         from.saturating_add(days.partition_point(|&d| d < day.0))
     }
 
     /// Returns the sessions of `from..to` whose mark is not fresh, in order.
     #[must_use]
     pub fn aged(&self, from: usize, to: usize) -> &[Aged] {
-        let first = self.aged.partition_point(|aged| aged.session < from);
-        let rest = self.aged.get(first..).unwrap_or_default();
+        if self.is_fresh_before(to) {
+            return &[];
+        }
+        let aged = &self.valid.aged;
+        let first = aged.partition_point(|aged| aged.session < from);
+        let rest = aged.get(first..).unwrap_or_default();
         rest.get(..rest.partition_point(|aged| aged.session < to))
             .unwrap_or_default()
     }
@@ -80,10 +114,23 @@ impl SymbolMarks {
         self.most
     }
 
-    fn value(&mut self, sessions: &[i32], lookback_days: u32) {
+    fn of(valid: Valid, small: &Arc<[u32]>, row: Option<Range<usize>>) -> Self {
+        Self {
+            small: Arc::clone(small),
+            row,
+            most: valid.closes.iter().copied().max().unwrap_or(0),
+            aged_from: valid.aged.first().map_or(usize::MAX, |aged| aged.session),
+            valid: Box::new(valid),
+        }
+    }
+}
+
+impl Valid {
+    fn mark(&mut self, sessions: &[i32], lookback_days: u32) {
         let mut next = 0usize;
         let mut last = (0i64, i32::MIN);
-        self.most = self.closes.iter().copied().max().unwrap_or(0);
+        self.mark.reserve_exact(sessions.len());
+        self.close_day.reserve_exact(sessions.len());
         for (session, &day) in sessions.iter().enumerate() {
             while let (Some(&d), Some(&close)) = (self.days.get(next), self.closes.get(next)) {
                 if d > day {
@@ -126,11 +173,11 @@ impl Marks {
                 group.push((symbol, SymbolId(code)));
             }
         }
-        let mut symbols = Vec::with_capacity(spellings.len());
+        let mut closes = Vec::with_capacity(spellings.len());
         let mut issues = Vec::new();
         for (id, mut group) in (0u32..).zip(spellings) {
             group.sort_unstable();
-            let (mut marks, duplicates) = merged(prices, &group);
+            let (mut valid, duplicates) = merged(prices, &group);
             if let Some((count, first, winner)) = duplicates {
                 issues.push(Issue {
                     kind: IssueKind::DuplicatePrice,
@@ -140,9 +187,12 @@ impl Marks {
                     detail: format!("{count} dates; {winner} counts on the first"),
                 });
             }
-            marks.value(sessions, lookback_days);
-            symbols.push(marks);
+            valid.mark(sessions, lookback_days);
+            closes.push(valid);
         }
+        let (small, places) = narrowed(&closes);
+        let marked = |(valid, row)| SymbolMarks::of(valid, &small, row);
+        let symbols = closes.into_iter().zip(places).map(marked).collect();
         issues.sort_by(|a, b| a.key().cmp(&b.key()));
         Ok(Self {
             sessions: sessions.to_vec(),
@@ -157,10 +207,14 @@ impl Marks {
     /// Returns the marks of a symbol as stored on a position; nothing if it has no valid close.
     #[must_use]
     pub fn find(&self, symbol: &[u8]) -> Option<&SymbolMarks> {
-        let id = self.names.find(&normalised(symbol))?;
+        let id = if is_normalised(symbol) {
+            self.names.find(symbol)?
+        } else {
+            self.names.find(&normalised(symbol))?
+        };
         self.symbols
             .get(index(id))
-            .filter(|marks| !marks.days.is_empty())
+            .filter(|marks| !marks.valid.days.is_empty())
     }
 
     /// Returns the indices of some of the sessions.
@@ -245,7 +299,7 @@ impl Marks {
         for marks in asked.keys().filter_map(|&id| self.symbols.get(index(id))) {
             let counts = fresh.iter_mut().zip(recent.iter_mut());
             for ((fresh, recent), (&day, &close)) in
-                counts.zip(self.sessions.iter().zip(&marks.close_day))
+                counts.zip(self.sessions.iter().zip(&marks.valid.close_day))
             {
                 if Day(day).since(Day(close)) <= i64::from(self.lookback_days) {
                     *recent = recent.saturating_add(1);
@@ -257,6 +311,28 @@ impl Marks {
         }
         (fresh, recent)
     }
+}
+
+/// Returns the marks of all symbols in 32 bits, one behind the other, and where those of each are;
+/// nowhere if one does not fit.
+///
+/// Lots take symbols in any order: what lies close together misses the cache and its table of
+/// pages less often, which halved the time of the sums.
+fn narrowed(symbols: &[Valid]) -> (Arc<[u32]>, Vec<Option<Range<usize>>>) {
+    let mut small: Vec<u32> = Vec::new();
+    let mut places = Vec::with_capacity(symbols.len());
+    for valid in symbols {
+        let from = small.len();
+        small.extend(
+            valid
+                .mark
+                .iter()
+                .map_while(|&mark| u32::try_from(mark).ok()),
+        );
+        let row = from..small.len();
+        places.push((row.len() == valid.mark.len()).then_some(row));
+    }
+    (small.into(), places)
 }
 
 fn check_ascending(sessions: &[i32]) -> Result<()> {
@@ -276,7 +352,7 @@ type Duplicates = Option<(usize, Day, String)>;
 
 /// Returns the valid closes of several spellings of one symbol, the later spelling first where
 /// two have one day; and on how many days that was so, the first of them and its winner.
-fn merged(prices: &PriceStore, spellings: &[(&[u8], SymbolId)]) -> (SymbolMarks, Duplicates) {
+fn merged(prices: &PriceStore, spellings: &[(&[u8], SymbolId)]) -> (Valid, Duplicates) {
     let mut rows: Vec<(i32, usize, i64)> = Vec::new();
     for (rank, &(_, symbol)) in spellings.iter().enumerate() {
         let (days, closes) = prices.closes(symbol);
@@ -286,12 +362,12 @@ fn merged(prices: &PriceStore, spellings: &[(&[u8], SymbolId)]) -> (SymbolMarks,
     if spellings.len() > 1 {
         rows.sort_unstable();
     }
-    let mut marks = SymbolMarks::default();
+    let mut valid = Valid::default();
     let mut doubled: Vec<i32> = Vec::new();
     let mut winner = 0usize;
     for (day, rank, close) in rows {
-        if marks.days.last() == Some(&day) {
-            marks.closes.pop();
+        if valid.days.last() == Some(&day) {
+            valid.closes.pop();
             if doubled.last() != Some(&day) {
                 doubled.push(day);
             }
@@ -299,16 +375,16 @@ fn merged(prices: &PriceStore, spellings: &[(&[u8], SymbolId)]) -> (SymbolMarks,
                 winner = rank;
             }
         } else {
-            marks.days.push(day);
+            valid.days.push(day);
         }
-        marks.closes.push(close);
+        valid.closes.push(close);
     }
     let duplicates = doubled.first().map(|&first| {
         let name = spellings.get(winner).map_or(&[][..], |&(name, _)| name);
         let name = String::from_utf8_lossy(name).into_owned();
         (doubled.len(), Day(first), name)
     });
-    (marks, duplicates)
+    (valid, duplicates)
 }
 
 #[cfg(test)]
@@ -339,6 +415,7 @@ mod tests {
         let marks = marks(&[("A", 3, 300), ("A", 5, 500)], &[2, 3, 4, 8], 2).unwrap();
         let symbol = marks.find(b" a ").unwrap();
         assert_eq!(symbol.mark(), [0, 300, 300, 500]);
+        assert_eq!(symbol.small(1..3), Some(&[300, 300][..]));
         assert_eq!(symbol.as_of(Day(4)), Some((300, Day(3))));
         assert_eq!(symbol.as_of(Day(2)), None);
         // from the first close on: day 4 is one day behind, day 8 three
@@ -346,6 +423,22 @@ mod tests {
         assert_eq!(symbol.aged(1, 4), aged);
         assert_eq!(symbol.aged(3, 4), &aged[1..]);
         assert_eq!(symbol.aged(1, 2), []);
+    }
+
+    #[test]
+    fn marks_are_small_if_all_of_them_fit_32_bits() {
+        let most = i64::from(u32::MAX);
+        let marks = marks(
+            &[("A", 3, most), ("B", 3, most), ("B", 4, most + 1)],
+            &[3, 4],
+            10,
+        );
+        let marks = marks.unwrap();
+        assert_eq!(
+            marks.find(b"A").unwrap().small(0..2),
+            Some(&[u32::MAX; 2][..])
+        );
+        assert_eq!(marks.find(b"B").unwrap().small(0..1), None);
     }
 
     #[test]

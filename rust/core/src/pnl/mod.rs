@@ -14,13 +14,15 @@
 //! | [`position_values`] | market values of positions on one session               |
 //! | [`batches`]         | threads                                                 |
 //! | [`issue`]           | what is noticed                                         |
-//! | [`rows`]            | result columns                                          |
+//! | [`columns`]         | result columns, and stretches of them                   |
+//! | [`rows`]            | one row, and what is noticed over all                   |
 //!
 //! Portfolios are independent of each other, and results are put together in input order, so that
 //! neither threads nor the order of rows show (S11).
 
 pub mod batches;
 pub mod book;
+pub mod columns;
 pub mod groups;
 pub mod holdings;
 pub mod inputs;
@@ -36,22 +38,24 @@ mod samples;
 pub mod value;
 
 use core::num::NonZeroUsize;
+use core::ops::Range;
 use core::sync::atomic::AtomicBool;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fixed::State;
 use crate::frame::index;
 use crate::ids::{Day, PortfolioId};
 use crate::store::SnapshotStore;
 use crate::store::snapshot::cents;
 use crate::text::Table;
-use batches::in_batches;
+use batches::{batches, in_batches};
 use book::{Book, Page};
+use columns::Room;
 use groups::Groups;
 use inputs::{Events, Flows, Host, Opening, Positions};
 use issue::{Issue, IssueKind};
 use marks::Marks;
-use rollforward::{Portfolio, Scratch, Start, flow_between, opening_equity};
+use rollforward::{Outcome, Portfolio, Scratch, Start, flow_between, opening_equity};
 use rows::Rows;
 use value::Units;
 
@@ -81,15 +85,33 @@ pub struct Inputs<'a> {
     pub opening: Opening<'a>,
 }
 
-/// Returns the rows of all portfolios of `inputs.opening` over the sessions of `inputs.marks`.
+impl Inputs<'_> {
+    /// Returns how many rows [`run`] makes at most: one for each portfolio and session of its own.
+    #[must_use]
+    pub fn most_rows(&self) -> usize {
+        self.rows_of(0..self.opening.portfolio_id.len())
+    }
+
+    fn rows_of(&self, portfolios: Range<usize>) -> usize {
+        let sessions = self.marks.sessions();
+        portfolios
+            .map(|at| self.opening.span(at, sessions).len())
+            .fold(0, usize::saturating_add)
+    }
+}
+
+/// Fills `room` with the rows of all portfolios of `inputs.opening` over the sessions of
+/// `inputs.marks`, one behind the other, and returns how many there are and what was noticed.
 ///
 /// Portfolios come in input order, their sessions ascending. The order of rows in any frame and
-/// the number of threads do not show in the result.
+/// the number of threads do not show in the result. What stands in `room` counts for nothing;
+/// behind the last row it is left undefined.
 ///
 /// # Errors
 ///
 /// [`Error::Length`], [`Error::Value`] or [`Error::Duplicate`] for frames that contradict
-/// themselves; [`Error::Cancelled`] once `cancel` is raised, looked at before each portfolio.
+/// themselves, [`Error::Length`] for a room of fewer than [`Inputs::most_rows`];
+/// [`Error::Cancelled`] once `cancel` is raised, looked at before each portfolio.
 ///
 /// [`Error::Length`]: crate::error::Error::Length
 /// [`Error::Value`]: crate::error::Error::Value
@@ -100,25 +122,19 @@ pub fn run(
     inputs: &Inputs<'_>,
     threads: NonZeroUsize,
     cancel: &AtomicBool,
+    room: Room<'_>,
 ) -> Result<Rows> {
     match policy {
         Policy::Rollforward => {
             let prepared = Prepared::of(inputs)?;
-            gathered(
-                inputs,
-                threads,
-                cancel,
-                |_, _| {},
-                |at, buffers, rows| {
-                    prepared.portfolio(at, buffers, rows);
-                },
-            )
+            gathered(inputs, threads, cancel, room, |at, buffers, filled| {
+                prepared.portfolio(at, buffers, filled);
+            })
         }
         Policy::Legacy(host) => {
             let prepared = legacy::Prepared::of(inputs, &host)?;
-            let reserve = |rows: &mut Rows, count| rows.legacy.reserve(count);
-            let mut rows = gathered(inputs, threads, cancel, reserve, |at, buffers, rows| {
-                prepared.portfolio(at, buffers, rows);
+            let mut rows = gathered(inputs, threads, cancel, room, |at, buffers, filled| {
+                prepared.portfolio(at, buffers, filled);
             })?;
             rows.legacy.sectors = prepared.sectors();
             Ok(rows)
@@ -126,31 +142,57 @@ pub fn run(
     }
 }
 
-/// Returns what `each` makes of the portfolios, in their order; `reserve` makes room for as many
-/// rows as are to come.
+/// What the portfolios of a batch fill.
+struct Filled<'a> {
+    room: Room<'a>,
+    rows: Rows,
+}
+
+/// Fills `room` with what `each` makes of the portfolios, in their order.
 fn gathered<S: Default>(
     inputs: &Inputs<'_>,
     threads: NonZeroUsize,
     cancel: &AtomicBool,
-    reserve: impl Fn(&mut Rows, usize) + Sync,
-    each: impl Fn(usize, &mut S, &mut Rows) + Sync,
+    mut room: Room<'_>,
+    each: impl Fn(usize, &mut S, &mut Filled<'_>) + Sync,
 ) -> Result<Rows> {
-    let sessions = inputs.marks.sessions().len();
-    let begin = |count: usize| {
-        let mut rows = Rows::default();
-        rows.reserve(count);
-        reserve(&mut rows, count);
-        rows
-    };
-    let portfolios = inputs.opening.portfolio_id.len();
-    let batch = |portfolios: usize| begin(portfolios.saturating_mul(sessions));
-    let done = in_batches(portfolios, threads, cancel, batch, each)?;
-    let mut rows = begin(done.iter().map(Rows::len).sum());
-    for later in done {
+    let most = inputs.most_rows();
+    if room.len() < most {
+        return Err(Error::Length {
+            column: "room",
+            expected: most,
+            actual: room.len(),
+        });
+    }
+    let mut rest = room.stretch(0, most);
+    let batches = batches(inputs.opening.portfolio_id.len()).map(|portfolios| {
+        let rows = inputs.rows_of(portfolios.clone());
+        let (room, behind) = core::mem::take(&mut rest).split_at(rows);
+        rest = behind;
+        let rows = Rows::default();
+        (portfolios, Filled { room, rows })
+    });
+    let done = in_batches(batches, threads, cancel, each)?;
+    let done = done
+        .into_iter()
+        .map(|filled| (filled.room.len(), filled.rows));
+    Ok(joined(done.collect(), &mut room))
+}
+
+/// Returns what was noticed in all batches; each comes with the rows it had room for, and those of
+/// later batches move down to where it ends.
+fn joined(batches: Vec<(usize, Rows)>, room: &mut Room<'_>) -> Rows {
+    let mut rows = Rows::default();
+    let legacy = batches.iter().map(|(_, later)| later.legacy.len());
+    rows.legacy.reserve(legacy.sum());
+    let mut from = 0usize;
+    for (most, later) in batches {
+        room.move_down(from, later.len(), rows.len());
         rows.append(later);
+        from = from.saturating_add(most);
     }
     rows.settle();
-    Ok(rows)
+    rows
 }
 
 /// Returns by code of `change_type` which way cash went: 1 in, -1 out, nothing for no type.
@@ -191,41 +233,31 @@ impl<'a> Prepared<'a> {
         })
     }
 
-    fn portfolio(&self, at: usize, buffers: &mut Buffers<'a>, rows: &mut Rows) {
+    fn portfolio(&self, at: usize, buffers: &mut Buffers<'a>, filled: &mut Filled<'_>) {
+        let Filled { room, rows } = filled;
         let sessions = self.inputs.marks.sessions();
         let span = self.inputs.opening.span(at, sessions);
         let portfolio = PortfolioId(u32::try_from(at).unwrap_or(u32::MAX));
-        let number = i32::try_from(at).unwrap_or(i32::MAX);
         let Some(&first) = sessions.get(span.start).filter(|_| !span.is_empty()) else {
-            rows.written.push(0);
-            rows.failed.push(false);
+            rows.wrote(0, false);
             return;
         };
         self.collect(at, portfolio, buffers, &mut rows.issues);
-        let mut issue = |kind, position: Option<usize>, day, detail| {
-            let symbol = position.and_then(|position| self.book.symbol(position));
-            rows.issues.push(Issue {
-                kind,
-                portfolio: Some(portfolio),
-                symbol,
-                day,
-                detail,
-            });
-        };
         let start = match self.start(at, Day(first), &buffers.flows) {
             Ok(start) => start,
             Err((column, state)) => {
-                issue(
-                    IssueKind::of_state(state),
-                    None,
-                    Some(Day(first)),
-                    column.to_owned(),
-                );
-                rows.written.push(0);
-                rows.failed.push(true);
+                rows.issues.push(Issue {
+                    kind: IssueKind::of_state(state),
+                    portfolio: Some(portfolio),
+                    symbol: None,
+                    day: Some(Day(first)),
+                    detail: column.to_owned(),
+                });
+                rows.wrote(0, true);
                 return;
             }
         };
+        let mut room = room.stretch(rows.len(), span.len());
         let outcome = rollforward::roll_forward(
             &Portfolio {
                 lots: &buffers.page.lots,
@@ -238,27 +270,39 @@ impl<'a> Prepared<'a> {
                 units: &self.units,
             },
             &mut buffers.scratch,
+            &mut room,
         );
+        room.portfolio.fill(i32::try_from(at).unwrap_or(i32::MAX));
+        rows.wrote(outcome.written, outcome.failure.is_some());
+        self.notice(portfolio, &buffers.page, outcome, rows);
+    }
+
+    /// Adds what was noticed while a portfolio was rolled.
+    fn notice(&self, portfolio: PortfolioId, page: &Page<'_>, outcome: Outcome, rows: &mut Rows) {
+        let mut issue = |kind, position: Option<usize>, day, detail| {
+            let symbol = position.and_then(|position| self.book.symbol(position));
+            rows.issues.push(Issue {
+                kind,
+                portfolio: Some(portfolio),
+                symbol,
+                day: Some(day),
+                detail,
+            });
+        };
         for (kind, lot, day) in outcome.closings {
             let column = if kind == IssueKind::Expired {
                 "expiration_date"
             } else {
                 "exit_price"
             };
-            let position = buffers.page.lots.get(lot).map(|lot| lot.position);
-            issue(kind, position, Some(day), column.to_owned());
+            let position = page.lots.get(lot).map(|lot| lot.position);
+            issue(kind, position, day, column.to_owned());
         }
         for (day, value) in outcome.returns {
-            issue(IssueKind::ReturnOutOfRange, None, Some(day), value);
+            issue(IssueKind::ReturnOutOfRange, None, day, value);
         }
-        rows.failed.push(outcome.failure.is_some());
         if let Some((day, detail)) = outcome.failure {
-            issue(IssueKind::OutOfRange, None, Some(day), detail);
-        }
-        rows.written
-            .push(i32::try_from(outcome.rows.len()).unwrap_or(i32::MAX));
-        for row in &outcome.rows {
-            rows.push(number, row);
+            issue(IssueKind::OutOfRange, None, day, detail);
         }
         rows.misses.extend(outcome.misses);
     }
@@ -381,20 +425,20 @@ struct Buffers<'a> {
     page: Page<'a>,
     symbols: Vec<u32>,
     flows: Vec<(Day, i128)>,
-    scratch: Scratch,
+    scratch: Scratch<'a>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
     use crate::frame::{Days, Decimals, Texts};
     use crate::ids::Uuid;
+    use crate::pnl::columns::Columns;
     use crate::store::PriceStore;
 
     /// Returns what `run` makes of portfolios without positions, whose opening equity is their
     /// number, on two sessions.
-    fn run_empty(ids: &[Uuid], threads: usize, cancel: &AtomicBool) -> Result<Rows> {
+    fn run_empty(ids: &[Uuid], threads: usize, cancel: &AtomicBool) -> Result<(Rows, Columns)> {
         let nothing = Table::default();
         let text = Texts::new("text", &[], &nothing, &[])?;
         let amount = Decimals::new("amount", &[], &[], 2)?;
@@ -449,7 +493,15 @@ mod tests {
             },
         };
         let threads = NonZeroUsize::new(threads).unwrap();
-        run(Policy::Rollforward, &inputs, threads, cancel)
+        let mut columns = Columns::zeroed(inputs.most_rows());
+        let rows = run(
+            Policy::Rollforward,
+            &inputs,
+            threads,
+            cancel,
+            columns.room(),
+        )?;
+        Ok((rows, columns))
     }
 
     fn ids(count: u8) -> Vec<Uuid> {
@@ -460,11 +512,13 @@ mod tests {
     fn portfolios_come_in_input_order_on_any_number_of_threads() {
         for threads in [1, 2, 5] {
             // four batches of 64, the last one short
-            let rows = run_empty(&ids(200), threads, &AtomicBool::new(false)).unwrap();
+            let run = run_empty(&ids(200), threads, &AtomicBool::new(false));
+            let (rows, mut columns) = run.unwrap();
+            let room = columns.room();
             let expected: Vec<i32> = (0..200).flat_map(|number| [number, number]).collect();
-            assert_eq!(rows.portfolio, expected);
+            assert_eq!(room.portfolio, expected);
             assert_eq!(
-                rows.equity,
+                room.equity,
                 expected.iter().map(|&n| n.into()).collect::<Vec<i64>>()
             );
             assert_eq!(rows.written, [2; 200]);
@@ -472,8 +526,24 @@ mod tests {
     }
 
     #[test]
+    fn rows_behind_a_batch_with_fewer_than_it_had_room_for_move_down() {
+        let mut columns = Columns::zeroed(7);
+        columns.room().day.copy_from_slice(&[1, 2, 0, 3, 0, 4, 5]);
+        let batch = |rows| {
+            let mut noticed = Rows::default();
+            noticed.wrote(rows, false);
+            noticed
+        };
+        let batches = vec![(3, batch(2)), (2, batch(1)), (2, batch(2))];
+        let rows = joined(batches, &mut columns.room());
+        assert_eq!(rows.len(), 5);
+        assert_eq!(rows.written, [2, 1, 2]);
+        assert_eq!(columns.room().day[..5], [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
     fn no_portfolios_give_no_rows() {
-        let rows = run_empty(&[], 2, &AtomicBool::new(false)).unwrap();
+        let (rows, _) = run_empty(&[], 2, &AtomicBool::new(false)).unwrap();
         assert_eq!(rows, Rows::default());
     }
 

@@ -6,7 +6,7 @@ use core::sync::atomic::AtomicBool;
 use crate::error::Result;
 use crate::fixed::{CENTS, Sum, Wide, Width};
 use crate::ids::{Day, PortfolioId};
-use crate::pnl::batches::in_batches;
+use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::{Book, Page};
 use crate::pnl::inputs::{Events, Opening, Positions};
 use crate::pnl::issue::{Issue, IssueKind};
@@ -65,11 +65,11 @@ pub fn value_positions(
         units: Units::of(&book.scales(CENTS)),
         book,
     };
+    let batches = batches(opening.portfolio_id.len());
     let done = in_batches(
-        opening.portfolio_id.len(),
+        batches.map(|portfolios| (portfolios, PositionValues::default())),
         threads,
         cancel,
-        |_| PositionValues::default(),
         |at, page, values| {
             if !opening.span(at, &[day.0]).is_empty() {
                 asked.append(at, page, values);

@@ -1,25 +1,28 @@
 //! The `rollforward` policy: one portfolio, from where it stood to the last session (S4 to S10).
 //!
 //! For each public lot the inner loop is one gather and one multiply-add a session: marks are
-//! shared by all portfolios, and what is constant over sessions (entry values, PRIVATE values,
-//! counts) is added as differences at its first and last session. `long` and `short` sum values by
-//! the sign of the quantity, as every mark is above 0; `U = long + short - entry values`.
+//! shared by all portfolios. What is constant between the days on which something happens to a lot
+//! (entry values, PRIVATE values, counts) is kept as changes, so that all other columns are filled
+//! stretch by stretch, without a branch. `long` and `short` sum values by the sign of the quantity,
+//! as every mark is above 0; `U = long + short - entry values`.
 #![warn(clippy::arithmetic_side_effects)]
 
 use core::ops::Range;
 
 use crate::fixed::{CENTS, State, Sum, Wide, Width, decimal_text, half_away};
 use crate::ids::Day;
+use crate::pnl::columns::Room;
 use crate::pnl::issue::IssueKind;
 use crate::pnl::lot::{Class, Closing, Lot};
-use crate::pnl::rows::{Miss, Row};
-use crate::pnl::value::{Units, amount, bound, earned_at, fitting, mark};
+use crate::pnl::marks::Aged;
+use crate::pnl::rows::Miss;
+use crate::pnl::value::{MONEY_LIMIT, Units, amount, bound, earned_at, fitting, mark};
 use crate::store::Amount;
 
 /// `daily_return` is numeric(8, 6): values below it fit (S10, L4).
-pub(super) const RETURN_LIMIT: i128 = 100_000_000;
+pub(super) const RETURN_LIMIT: u32 = 100_000_000;
 /// Units of `daily_return`.
-pub(super) const RETURN_UNIT: i128 = 1_000_000;
+pub(super) const RETURN_UNIT: u32 = 1_000_000;
 
 /// Where a portfolio stands before its first session (S5).
 #[derive(Debug, Clone, Copy)]
@@ -38,9 +41,9 @@ pub struct Start {
 
 /// What is needed of one portfolio.
 #[derive(Debug, Clone, Copy)]
-pub struct Portfolio<'a> {
+pub struct Portfolio<'a, 'm> {
     /// Its lots.
-    pub lots: &'a [Lot<'a>],
+    pub lots: &'a [Lot<'m>],
     /// Code of the symbol of each lot's position.
     pub symbols: &'a [u32],
     /// Date and signed amount of its flows.
@@ -60,8 +63,8 @@ pub struct Portfolio<'a> {
 /// What one portfolio came to.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
-    /// A row for each session, up to a failure.
-    pub rows: Vec<Row>,
+    /// Rows: one for each session, up to a failure.
+    pub written: usize,
     /// The failure: session, column and value.
     pub failure: Option<(Day, String)>,
     /// Ends that counted: issue, lot and session.
@@ -125,127 +128,188 @@ pub fn flow_between(flows: &[(Day, i128)], first: Day, last: Day, scale: u32) ->
     half_away(sum, 10i128.saturating_pow(scale.saturating_sub(CENTS))).unwrap_or(sum)
 }
 
-/// Returns the rows of a portfolio; `scratch` is reused from one to the next.
+/// Fills `room`, a row for each session, and returns what came of the portfolio; `scratch` is
+/// reused from one to the next.
 ///
 /// What is noticed on the way ends where the rows do: a portfolio that fails is rolled again, over
 /// the sessions before that (S10).
 #[must_use]
-pub fn roll_forward(portfolio: &Portfolio<'_>, scratch: &mut Scratch) -> Outcome {
-    let outcome = rolled_at_width(portfolio, scratch);
+pub fn roll_forward<'m>(
+    portfolio: &Portfolio<'_, 'm>,
+    scratch: &mut Scratch<'m>,
+    room: &mut Room<'_>,
+) -> Outcome {
+    let outcome = rolled_at_width(portfolio, scratch, room);
     if outcome.failure.is_none() {
         return outcome;
     }
     let written = Portfolio {
-        to: portfolio.from.saturating_add(outcome.rows.len()),
+        to: portfolio.from.saturating_add(outcome.written),
         ..*portfolio
     };
+    let mut room = room.stretch(0, outcome.written);
     Outcome {
         failure: outcome.failure,
-        ..rolled_at_width(&written, scratch)
+        ..rolled_at_width(&written, scratch, &mut room)
     }
 }
 
-fn rolled_at_width(portfolio: &Portfolio<'_>, scratch: &mut Scratch) -> Outcome {
-    match Width::of(bound(portfolio.lots, portfolio.units)) {
-        Width::Narrow => rolled(portfolio, &mut scratch.narrow, &mut scratch.counts),
-        Width::Double => rolled(portfolio, &mut scratch.double, &mut scratch.counts),
-        Width::Wide => rolled(portfolio, &mut scratch.wide, &mut scratch.counts),
+fn rolled_at_width<'m>(
+    portfolio: &Portfolio<'_, 'm>,
+    scratch: &mut Scratch<'m>,
+    room: &mut Room<'_>,
+) -> Outcome {
+    let bound = bound(portfolio.lots, portfolio.units);
+    match Width::of(bound) {
+        Width::Narrow => rolled(portfolio, bound, &mut scratch.narrow, room),
+        Width::Double => rolled(portfolio, bound, &mut scratch.double, room),
+        Width::Wide => rolled(portfolio, bound, &mut scratch.wide, room),
     }
 }
 
 /// Buffers of one thread.
 #[derive(Debug, Default)]
-pub struct Scratch {
-    narrow: Sums<i64>,
-    double: Sums<i128>,
-    wide: Sums<Wide>,
-    counts: Counts,
+pub struct Scratch<'a> {
+    narrow: Sums<'a, i64>,
+    double: Sums<'a, i128>,
+    wide: Sums<'a, Wide>,
 }
 
+/// Sums of one portfolio.
 #[derive(Debug, Default)]
-struct Sums<T> {
-    /// Values of priced lots, by sign.
+struct Sums<'a, T> {
+    /// Values of priced lots by session, by sign; all lots, in cents, once they are rounded.
     long: Vec<T>,
     short: Vec<T>,
-    /// Differences of constant values, by sign.
-    constant_long: Vec<T>,
-    constant_short: Vec<T>,
-    /// Differences of the entry values of priced lots.
-    entry: Vec<T>,
-    realized: Vec<T>,
+    /// Lots still to be added to them.
+    held_long: Vec<Held<'a>>,
+    held_short: Vec<Held<'a>>,
+    /// `r2(U)` by session.
+    unrealized: Vec<T>,
+    /// What is constant, on the first session.
+    opening: Constants<T>,
+    /// Sessions on which that changes, and by how much.
+    changes: Vec<(usize, Constants<T>)>,
+    /// What ends realize, by the session that counts it.
+    realized: Vec<(usize, T)>,
+    /// Lots and sessions whose mark is not fresh.
+    aged: Vec<Aged>,
 }
 
-#[derive(Debug, Default)]
-struct Counts {
-    /// Differences of lots held.
-    long: Vec<i32>,
-    short: Vec<i32>,
-    public: Vec<i32>,
-    unpriced: Vec<i32>,
-    lookback: Vec<i32>,
-    stale: Vec<i32>,
+/// What does not change between the days on which something happens to a lot.
+#[derive(Debug, Default, Clone, Copy)]
+struct Constants<T> {
+    /// Values of lots that have no marks, by sign.
+    long: T,
+    short: T,
+    /// Entry values of priced lots.
+    entry: T,
+    /// Lots held, by sign.
+    num_long: i32,
+    num_short: i32,
+    /// Public lots held, and those of them without a mark.
+    public: i32,
+    unpriced: i32,
 }
 
-fn zeroed<T: Copy>(buffer: &mut Vec<T>, length: usize, zero: T) {
-    buffer.clear();
-    buffer.resize(length, zero);
+/// Counts of a session.
+struct Counted {
+    num_positions: i32,
+    num_long: i32,
+    num_short: i32,
+    marks: [i32; 4],
 }
 
-impl<T: Sum> Sums<T> {
-    fn reset(&mut self, sessions: usize) {
-        for buffer in [
-            &mut self.long,
-            &mut self.short,
-            &mut self.constant_long,
-            &mut self.constant_short,
-            &mut self.entry,
-            &mut self.realized,
-        ] {
-            zeroed(buffer, sessions.saturating_add(1), T::ZERO);
-        }
-    }
+impl<T: Sum> Constants<T> {
+    const NONE: Self = Self {
+        long: T::ZERO,
+        short: T::ZERO,
+        entry: T::ZERO,
+        num_long: 0,
+        num_short: 0,
+        public: 0,
+        unpriced: 0,
+    };
 
-    fn hold(&mut self, value: T, from: usize, to: usize) {
-        let buffer = if value < T::ZERO {
-            &mut self.constant_short
+    fn value(value: T) -> Self {
+        let (long, short) = if value < T::ZERO {
+            (T::ZERO, value)
         } else {
-            &mut self.constant_long
+            (value, T::ZERO)
         };
-        between(buffer, value, from, to);
+        Self {
+            long,
+            short,
+            ..Self::NONE
+        }
     }
-}
 
-impl Counts {
-    fn reset(&mut self, sessions: usize) {
-        for buffer in [
-            &mut self.long,
-            &mut self.short,
-            &mut self.public,
-            &mut self.unpriced,
-            &mut self.lookback,
-            &mut self.stale,
-        ] {
-            zeroed(buffer, sessions.saturating_add(1), 0);
+    /// Returns the counts of a session whose marks are all fresh.
+    fn counted(&self) -> Counted {
+        let unpriced = self.unpriced;
+        let fresh = self.public.wrapping_sub(unpriced);
+        let (lookback, stale) = (0, 0);
+        Counted {
+            num_positions: self.num_long.wrapping_add(self.num_short),
+            num_long: self.num_long,
+            num_short: self.num_short,
+            marks: [fresh, lookback, stale, unpriced],
+        }
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        Self {
+            long: self.long.plus(other.long),
+            short: self.short.plus(other.short),
+            entry: self.entry.plus(other.entry),
+            num_long: self.num_long.wrapping_add(other.num_long),
+            num_short: self.num_short.wrapping_add(other.num_short),
+            public: self.public.wrapping_add(other.public),
+            unpriced: self.unpriced.wrapping_add(other.unpriced),
+        }
+    }
+
+    fn negated(&self) -> Self {
+        Self {
+            long: T::ZERO.minus(self.long),
+            short: T::ZERO.minus(self.short),
+            entry: T::ZERO.minus(self.entry),
+            num_long: self.num_long.wrapping_neg(),
+            num_short: self.num_short.wrapping_neg(),
+            public: self.public.wrapping_neg(),
+            unpriced: self.unpriced.wrapping_neg(),
         }
     }
 }
 
-/// Adds `value` to the sessions of `from..to`, as differences.
-fn between<T: Sum>(differences: &mut [T], value: T, from: usize, to: usize) {
-    if let Some(first) = differences.get_mut(from) {
-        *first = first.plus(value);
+impl<T: Sum> Sums<'_, T> {
+    fn reset(&mut self, sessions: usize) {
+        for buffer in [&mut self.long, &mut self.short] {
+            buffer.clear();
+            buffer.resize(sessions, T::ZERO);
+        }
+        self.unrealized.resize(sessions, T::ZERO);
+        self.held_long.clear();
+        self.held_short.clear();
+        self.opening = Constants::NONE;
+        self.changes.clear();
+        self.realized.clear();
+        self.aged.clear();
     }
-    if let Some(behind) = differences.get_mut(to) {
-        *behind = behind.minus(value);
-    }
-}
 
-fn count_between(differences: &mut [i32], from: usize, to: usize) {
-    if let Some(first) = differences.get_mut(from) {
-        *first = first.saturating_add(1);
-    }
-    if let Some(behind) = differences.get_mut(to) {
-        *behind = behind.saturating_sub(1);
+    /// Adds what is constant on the sessions of `range`.
+    fn hold(&mut self, constants: &Constants<T>, range: Range<usize>) {
+        if range.is_empty() {
+            return;
+        }
+        if range.start == 0 {
+            self.opening = self.opening.plus(constants);
+        } else {
+            self.changes.push((range.start, *constants));
+        }
+        if range.end < self.long.len() {
+            self.changes.push((range.end, constants.negated()));
+        }
     }
 }
 
@@ -267,61 +331,113 @@ fn realized<T: Sum>(lot: &Lot<'_>, end: Day, units: &Units) -> T {
     }
 }
 
-/// Adds the values of a public lot held over `from..to`, and counts its marks.
-fn hold_public<T: Sum>(
-    lot: &Lot<'_>,
-    portfolio: &Portfolio<'_>,
-    (from, to): (usize, usize),
-    sums: &mut Sums<T>,
-    counts: &mut Counts,
+/// Adds marks of some sessions times `units` to their sums.
+fn add_values<T: Sum>(sums: &mut [T], closes: &[i64], units: T) {
+    for (sum, &close) in sums.iter_mut().zip(closes) {
+        *sum = sum.plus(T::of(close).times(units));
+    }
+}
+
+/// The marks of a lot held on every session, and the absolute value of its units: products of 32
+/// bits are formed two at a time, those of 64 are not.
+#[derive(Debug, Clone, Copy)]
+struct Held<'a> {
+    closes: &'a [u32],
+    units: u32,
+}
+
+impl Held<'_> {
+    fn value(self, close: u32) -> u64 {
+        u64::from(close).wrapping_mul(u64::from(self.units))
+    }
+}
+
+/// Adds the values of lots to the sums of their sessions: four at a time, so that their marks are
+/// fetched side by side.
+fn add_held<T: Sum>(sums: &mut [T], lots: &[Held<'_>], sign: impl Fn(T) -> T) {
+    let (fours, rest) = lots.as_chunks::<4>();
+    for [a, b, c, d] in fours {
+        let closes = a
+            .closes
+            .iter()
+            .zip(b.closes)
+            .zip(c.closes.iter().zip(d.closes));
+        for (sum, ((&at_a, &at_b), (&at_c, &at_d))) in sums.iter_mut().zip(closes) {
+            let value = (a.value(at_a).wrapping_add(b.value(at_b)))
+                .wrapping_add(c.value(at_c).wrapping_add(d.value(at_d)));
+            *sum = sum.plus(sign(T::of(value.cast_signed())));
+        }
+    }
+    for lot in rest {
+        for (sum, &close) in sums.iter_mut().zip(lot.closes) {
+            *sum = sum.plus(sign(T::of(lot.value(close).cast_signed())));
+        }
+    }
+}
+
+/// Adds the values of a public lot held over `held`, which counts in `constants`, and its marks.
+fn hold_public<'m, T: Sum>(
+    lot: &Lot<'m>,
+    portfolio: &Portfolio<'_, 'm>,
+    held: Range<usize>,
+    constants: Constants<T>,
+    sums: &mut Sums<'m, T>,
     mut missed: impl FnMut(bool, usize, usize, u64),
 ) {
     let quantity = T::of(lot.quantity);
     let entry = amount(lot.entry_price, quantity, portfolio.units.entry(lot));
-    count_between(&mut counts.public, from, to);
+    let constants = Constants {
+        public: 1,
+        ..constants
+    };
     let offset = portfolio.from;
+    let (from, to) = (held.start, held.end);
     let priced = lot.marks.map_or(to, |marks| {
-        let first = marks.first_priced_since(lot.start, from.saturating_add(offset));
+        let first = from.saturating_add(offset);
+        if marks.is_fresh_before(first.saturating_add(1)) {
+            return from;
+        }
+        let first = marks.first_priced_since(lot.start, first);
         first.saturating_sub(offset).min(to)
     });
     if from < priced {
-        sums.hold(entry, from, priced);
-        count_between(&mut counts.unpriced, from, priced);
-        let held = u64::try_from(priced.saturating_sub(from)).unwrap_or(u64::MAX);
-        missed(true, from, priced.saturating_sub(1), held);
+        let unpriced = Constants {
+            unpriced: 1,
+            ..constants.plus(&Constants::value(entry))
+        };
+        sums.hold(&unpriced, from..priced);
+        let sessions = u64::try_from(priced.saturating_sub(from)).unwrap_or(u64::MAX);
+        missed(true, from, priced.saturating_sub(1), sessions);
     }
     let Some(marks) = lot.marks.filter(|_| priced < to) else {
         return;
     };
-    between(&mut sums.entry, entry, priced, to);
-    let row = marks
-        .mark()
-        .get(priced.saturating_add(offset)..to.saturating_add(offset));
-    let buffer = if lot.quantity < 0 {
-        &mut sums.short
-    } else {
-        &mut sums.long
-    };
+    sums.hold(&Constants { entry, ..constants }, priced..to);
+    let sessions = priced.saturating_add(offset)..to.saturating_add(offset);
     let units = quantity.times(T::of_factor(portfolio.units.close(lot)));
-    for (sum, &close) in buffer
-        .get_mut(priced..to)
-        .unwrap_or_default()
-        .iter_mut()
-        .zip(row.unwrap_or_default())
-    {
-        *sum = sum.plus(T::of(close).times(units));
+    let is_short = lot.quantity < 0;
+    let small = marks.small(sessions.clone()).zip(units.small());
+    if let Some((closes, units)) = small.filter(|(closes, _)| closes.len() == sums.long.len()) {
+        let lots = if is_short {
+            &mut sums.held_short
+        } else {
+            &mut sums.held_long
+        };
+        lots.push(Held { closes, units });
+    } else {
+        let values = if is_short {
+            &mut sums.short
+        } else {
+            &mut sums.long
+        };
+        let values = values.get_mut(priced..to).unwrap_or_default();
+        let closes = marks.mark().get(sessions.clone()).unwrap_or_default();
+        add_values(values, closes, units);
     }
     let mut stale: Option<(usize, usize, u64)> = None;
-    for aged in marks.aged(priced.saturating_add(offset), to.saturating_add(offset)) {
+    for aged in marks.aged(sessions.start, sessions.end) {
         let session = aged.session.saturating_sub(offset);
-        let buffer = if aged.stale {
-            &mut counts.stale
-        } else {
-            &mut counts.lookback
-        };
-        if let Some(count) = buffer.get_mut(session) {
-            *count = count.saturating_add(1);
-        }
+        sums.aged.push(Aged { session, ..*aged });
         if aged.stale {
             let (first, _, held) = stale.unwrap_or((session, session, 0));
             stale = Some((first, session, held.saturating_add(1)));
@@ -332,59 +448,58 @@ fn hold_public<T: Sum>(
     }
 }
 
-fn rolled<T: Sum>(portfolio: &Portfolio<'_>, sums: &mut Sums<T>, counts: &mut Counts) -> Outcome {
+/// `bound` is what the sums of the portfolio do not exceed.
+fn rolled<'m, T: Sum>(
+    portfolio: &Portfolio<'_, 'm>,
+    bound: u128,
+    sums: &mut Sums<'m, T>,
+    room: &mut Room<'_>,
+) -> Outcome {
     let sessions = portfolio
         .sessions
         .get(portfolio.from..portfolio.to)
         .unwrap_or_default();
-    let mut outcome = Outcome {
-        rows: Vec::with_capacity(sessions.len()),
-        ..Outcome::default()
-    };
+    let mut outcome = Outcome::default();
     sums.reset(sessions.len());
-    counts.reset(sessions.len());
     let day_at = |session: usize| Day(sessions.get(session).copied().unwrap_or(i32::MAX));
     let mut before = T::ZERO;
 
     for (at, (lot, &symbol)) in portfolio.lots.iter().zip(portfolio.symbols).enumerate() {
         // the session that counts the end in its P&L is the one behind the last on which it is held
-        let Range {
-            start: from,
-            end: to,
-        } = lot.held(sessions);
-        if from < to {
-            let count = if lot.quantity < 0 {
-                &mut counts.short
-            } else {
-                &mut counts.long
+        let held = lot.held(sessions);
+        let to = held.end;
+        if !held.is_empty() {
+            let is_short = lot.quantity < 0;
+            let counted = Constants {
+                num_long: i32::from(!is_short),
+                num_short: i32::from(is_short),
+                ..Constants::NONE
             };
-            count_between(count, from, to);
-            match lot.class {
-                Class::Public => {
-                    let missed = |unpriced, first, last, lot_sessions| {
-                        let (first, last) = (day_at(first), day_at(last));
-                        outcome.misses.push(Miss {
-                            symbol,
-                            unpriced,
-                            lot_sessions,
-                            first,
-                            last,
-                        });
-                    };
-                    hold_public(lot, portfolio, (from, to), sums, counts, missed);
-                }
+            let value = match lot.class {
+                Class::Public => None,
                 Class::PrivateAt(value) => {
                     let factor = T::of_factor(portfolio.units.market_value());
-                    sums.hold(T::of(value).times(factor), from, to);
+                    Some(T::of(value).times(factor))
                 }
                 Class::PrivateAtEntry => {
                     let factor = portfolio.units.entry(lot);
-                    sums.hold(
-                        amount(lot.entry_price, T::of(lot.quantity), factor),
-                        from,
-                        to,
-                    );
+                    Some(amount(lot.entry_price, T::of(lot.quantity), factor))
                 }
+            };
+            if let Some(value) = value {
+                sums.hold(&counted.plus(&Constants::value(value)), held);
+            } else {
+                let missed = |unpriced, first, last, lot_sessions| {
+                    let (first, last) = (day_at(first), day_at(last));
+                    outcome.misses.push(Miss {
+                        symbol,
+                        unpriced,
+                        lot_sessions,
+                        first,
+                        last,
+                    });
+                };
+                hold_public(lot, portfolio, held, counted, sums, missed);
             }
         }
         let Some(previous) = portfolio.start.previous else {
@@ -400,7 +515,27 @@ fn rolled<T: Sum>(portfolio: &Portfolio<'_>, sums: &mut Sums<T>, counts: &mut Co
             close(lot, at, to, sums, portfolio, day_at(to), &mut outcome);
         }
     }
-    finish(portfolio, sessions, before, sums, counts, &mut outcome);
+    for (place, &day) in room.day.iter_mut().zip(sessions) {
+        *place = day;
+    }
+    add_held(&mut sums.long, &sums.held_long, |value| value);
+    add_held(&mut sums.short, &sums.held_short, |value: T| {
+        T::ZERO.minus(value)
+    });
+    fill_values(portfolio.units, sums, room);
+    fill_marks(&sums.aged, room);
+    let before = before.divided(T::divisor(portfolio.units.cent()));
+    fill_changes(portfolio, sessions, before, sums, room);
+    fill_chain(portfolio, room);
+    if !is_small(portfolio, bound)
+        && let Some((session, detail)) = misfit(portfolio, sessions, before, sums, room)
+    {
+        outcome.written = session;
+        outcome.failure = Some((day_at(session), detail));
+        return outcome;
+    }
+    outcome.written = sessions.len();
+    fill_returns(&portfolio.start, sessions, room, &mut outcome.returns);
     outcome
 }
 
@@ -409,23 +544,19 @@ fn close<T: Sum>(
     lot: &Lot<'_>,
     at: usize,
     session: usize,
-    sums: &mut Sums<T>,
-    portfolio: &Portfolio<'_>,
+    sums: &mut Sums<'_, T>,
+    portfolio: &Portfolio<'_, '_>,
     day: Day,
     outcome: &mut Outcome,
 ) {
     let Some(end) = lot.end.filter(|&end| end <= day) else {
         return;
     };
-    let sessions = portfolio.to.saturating_sub(portfolio.from);
-    let Some(sum) = sums
-        .realized
-        .get_mut(session)
-        .filter(|_| session < sessions)
-    else {
+    if session >= portfolio.to.saturating_sub(portfolio.from) {
         return;
-    };
-    *sum = sum.plus(realized(lot, end, portfolio.units));
+    }
+    let realized = realized(lot, end, portfolio.units);
+    sums.realized.push((session, realized));
     match lot.closing {
         Closing::Expiry => outcome.closings.push((IssueKind::Expired, at, day)),
         Closing::Unpriced => outcome.closings.push((IssueKind::ExitUnpriced, at, day)),
@@ -433,211 +564,375 @@ fn close<T: Sum>(
     }
 }
 
-fn finish<T: Sum>(
-    portfolio: &Portfolio<'_>,
-    sessions: &[i32],
-    before: T,
-    sums: &Sums<T>,
-    counts: &Counts,
-    outcome: &mut Outcome,
-) {
-    let cent = T::of_factor(portfolio.units.cent());
-    let mut state = portfolio.start;
-    let mut unrealized_before = before.rounded(cent);
-    let mut held = Held::default();
-    for (session, &day) in sessions.iter().enumerate() {
-        let day = Day(day);
-        let values = Values::at(session, sums, &mut held, cent);
-        let counted = held.count(session, counts);
-        let result = next_row(&state, day, &values, unrealized_before, counted, portfolio);
-        match result {
-            Ok((row, out_of_range)) => {
-                if let Some(value) = out_of_range {
-                    outcome.returns.push((day, value));
-                }
-                state = Start {
-                    previous: Some(day),
-                    equity: i128::from(row.equity),
-                    cumulative_pnl: row.cumulative_pnl,
-                    cumulative_realized: row.cumulative_realized,
-                    cumulative_flow: row.cumulative_flow,
-                };
-                outcome.rows.push(row);
-            }
-            Err(detail) => {
-                outcome.failure = Some((day, detail));
-                break;
-            }
-        }
-        unrealized_before = values.unrealized;
-    }
-}
-
-/// Rounded sums of one session.
-struct Values<T> {
-    unrealized: T,
-    realized: T,
-    long: T,
-    short: T,
-}
-
-/// Running sums of the differences.
-#[derive(Debug)]
-struct Held<T> {
-    long: T,
-    short: T,
-    entry: T,
-    counts: [i32; 4],
-}
-
-impl<T: Sum> Default for Held<T> {
-    fn default() -> Self {
-        Self {
-            long: T::ZERO,
-            short: T::ZERO,
-            entry: T::ZERO,
-            counts: [0; 4],
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Counted {
-    long: i32,
-    short: i32,
-    marks: [i32; 4],
-}
-
-impl<T: Sum> Held<T> {
-    fn count(&mut self, session: usize, counts: &Counts) -> Counted {
-        let at = |buffer: &[i32]| buffer.get(session).copied().unwrap_or(0);
-        let [long, short, public, unpriced] = &mut self.counts;
-        *long = long.saturating_add(at(&counts.long));
-        *short = short.saturating_add(at(&counts.short));
-        *public = public.saturating_add(at(&counts.public));
-        *unpriced = unpriced.saturating_add(at(&counts.unpriced));
-        let (lookback, stale) = (at(&counts.lookback), at(&counts.stale));
-        let fresh = public
-            .saturating_sub(*unpriced)
-            .saturating_sub(lookback)
-            .saturating_sub(stale);
-        Counted {
-            long: *long,
-            short: *short,
-            marks: [fresh, lookback, stale, *unpriced],
-        }
-    }
-}
-
-impl<T: Sum> Values<T> {
-    fn at(session: usize, sums: &Sums<T>, held: &mut Held<T>, cent: T) -> Self {
-        let at = |buffer: &[T]| buffer.get(session).copied().unwrap_or(T::ZERO);
-        held.long = held.long.plus(at(&sums.constant_long));
-        held.short = held.short.plus(at(&sums.constant_short));
-        held.entry = held.entry.plus(at(&sums.entry));
-        let (long, short) = (at(&sums.long), at(&sums.short));
-        Self {
-            unrealized: long.plus(short).minus(held.entry).rounded(cent),
-            realized: at(&sums.realized).rounded(cent),
-            long: long.plus(held.long).rounded(cent),
-            short: short.plus(held.short).rounded(cent),
-        }
-    }
-}
-
-/// Returns the row of a session and its return if that is out of range, or the column and value
-/// that do not fit, judged in the order of docs/semantics.md (S10).
-fn next_row<T: Sum>(
-    state: &Start,
-    day: Day,
-    values: &Values<T>,
-    unrealized_before: T,
-    counted: Counted,
-    portfolio: &Portfolio<'_>,
-) -> Result<(Row, Option<String>), String> {
-    let scale = portfolio.units.flow_scale();
-    let (realized, pnl, flow) = match state.previous {
-        None => (
-            T::ZERO,
-            T::ZERO,
-            flow_between(portfolio.flows, day, day, scale),
-        ),
-        Some(previous) => {
-            let since = Day(previous.0.saturating_add(1));
-            let pnl = values
-                .unrealized
-                .minus(unrealized_before)
-                .plus(values.realized);
-            (
-                values.realized,
-                pnl,
-                flow_between(portfolio.flows, since, day, scale),
-            )
-        }
-    };
-    let daily_realized = fitting("daily_realized_pnl", realized)?;
-    let daily_pnl = fitting("daily_pnl", pnl)?;
-    let daily_flow = fitting("daily_capital_flow", flow)?;
-    let equity = state
-        .equity
-        .saturating_add(i128::from(daily_pnl))
-        .saturating_add(flow);
-    let equity = fitting("equity_balance", equity)?;
-    let sum = |a: i64, b: i64| i128::from(a).saturating_add(i128::from(b));
-    let cumulative_pnl = fitting("cumulative_pnl", sum(state.cumulative_pnl, daily_pnl))?;
-    let cumulative_realized = fitting(
-        "cumulative_realized_pnl",
-        sum(state.cumulative_realized, daily_realized),
-    )?;
-    let cumulative_flow = fitting(
-        "cumulative_capital_flow",
-        sum(state.cumulative_flow, daily_flow),
-    )?;
-    let long = fitting("long_value", values.long)?;
-    let short = fitting("short_value", values.short)?;
-    let gross = fitting(
-        "gross_exposure",
-        i128::from(long).saturating_sub(i128::from(short)),
-    )?;
-    let net = fitting("net_exposure", sum(long, short))?;
-    let cash = fitting(
-        "cash_value",
-        i128::from(equity).saturating_sub(i128::from(net)),
-    )?;
-
-    let numerator = i128::from(daily_pnl).saturating_mul(RETURN_UNIT);
-    let daily_return = half_away(numerator, state.equity).unwrap_or(0);
-    let too_large = daily_return.saturating_abs() >= RETURN_LIMIT;
-    let out_of_range = too_large.then(|| decimal_text(&daily_return.to_string(), 6));
-    let row = Row {
-        day,
-        equity,
-        daily_pnl,
-        daily_realized,
-        daily_flow,
-        daily_return: i64::try_from(daily_return).ok().filter(|_| !too_large),
-        cumulative_pnl,
-        cumulative_realized,
-        cumulative_flow,
-        unrealized: values.unrealized.narrow().ok_or(State::NotRepresentable),
+/// Fills the columns of values and counts, and leaves the values in cents in `sums`: stretch by
+/// stretch of sessions between which nothing but marks changes.
+fn fill_values<T: Sum>(units: &Units, sums: &mut Sums<'_, T>, room: &mut Room<'_>) {
+    let Sums {
         long,
         short,
-        gross,
-        net,
-        cash,
-        num_positions: counted.long.saturating_add(counted.short),
-        num_long: counted.long,
-        num_short: counted.short,
-        marks: counted.marks,
+        unrealized,
+        opening,
+        changes,
+        ..
+    } = sums;
+    let cent = T::divisor(units.cent());
+    let sessions = room.len();
+    let mut fill = |sessions: Range<usize>, held: &Constants<T>| {
+        let long = part(long, &sessions);
+        let short = part(short, &sessions);
+        let values = long.iter().zip(&*short);
+        for (unrealized, (long, short)) in part(unrealized, &sessions).iter_mut().zip(values) {
+            *unrealized = long.plus(*short).minus(held.entry).divided(cent);
+        }
+        for (cents, long) in part(room.long, &sessions).iter_mut().zip(long) {
+            *long = long.plus(held.long).divided(cent);
+            *cents = long.clamped();
+        }
+        for (cents, short) in part(room.short, &sessions).iter_mut().zip(short) {
+            *short = short.plus(held.short).divided(cent);
+            *cents = short.clamped();
+        }
+        let counted = held.counted();
+        part(room.num_long, &sessions).fill(counted.num_long);
+        part(room.num_short, &sessions).fill(counted.num_short);
+        part(room.num_positions, &sessions).fill(counted.num_positions);
+        part(room.marks, &sessions).fill(counted.marks);
     };
-    Ok((row, out_of_range))
+    changes.sort_unstable_by_key(|&(session, _)| session);
+    let mut held = *opening;
+    let mut from = 0usize;
+    for (session, change) in &*changes {
+        if from < *session {
+            fill(from..*session, &held);
+            from = *session;
+        }
+        held = held.plus(change);
+    }
+    fill(from..sessions, &held);
+}
+
+fn part<'a, T>(column: &'a mut [T], sessions: &Range<usize>) -> &'a mut [T] {
+    column.get_mut(sessions.clone()).unwrap_or_default()
+}
+
+/// Counts marks that are not fresh as what they are.
+fn fill_marks(aged: &[Aged], room: &mut Room<'_>) {
+    for aged in aged {
+        if let Some([fresh, lookback, stale, _]) = room.marks.get_mut(aged.session) {
+            let counted = if aged.stale { stale } else { lookback };
+            *counted = counted.wrapping_add(1);
+            *fresh = fresh.wrapping_sub(1);
+        }
+    }
+}
+
+/// Fills the columns of what changes from session to session (S6, S7); `before` is `r2(U(s))` of
+/// the first.
+fn fill_changes<T: Sum>(
+    portfolio: &Portfolio<'_, '_>,
+    sessions: &[i32],
+    before: T,
+    sums: &mut Sums<'_, T>,
+    room: &mut Room<'_>,
+) {
+    let Sums {
+        unrealized,
+        realized,
+        ..
+    } = sums;
+    let states = room.unrealized_state.iter_mut();
+    for ((cents, state), value) in room.unrealized.iter_mut().zip(states).zip(&*unrealized) {
+        (*cents, *state) = match value.narrow() {
+            Some(cents) => (cents, State::Value.byte()),
+            None => (0, State::NotRepresentable.byte()),
+        };
+    }
+    let mut last = match portfolio.start.previous {
+        Some(_) => before,
+        None => unrealized.first().copied().unwrap_or(T::ZERO),
+    };
+    for (pnl, value) in room.daily_pnl.iter_mut().zip(&*unrealized) {
+        *pnl = value.minus(last).clamped();
+        last = *value;
+    }
+    room.daily_realized.fill(0);
+    let cent = T::divisor(portfolio.units.cent());
+    realized.sort_unstable_by_key(|&(session, _)| session);
+    for ends in realized.chunk_by_mut(|(a, _), (b, _)| a == b) {
+        let sum = ends
+            .iter()
+            .fold(T::ZERO, |sum, (_, value)| sum.plus(*value));
+        let rounded = sum.divided(cent);
+        for (_, value) in &mut *ends {
+            *value = rounded;
+        }
+        let Some(&(session, rounded)) = ends.first() else {
+            continue;
+        };
+        let pnl = pnl_at(session, before, unrealized, rounded);
+        set(room.daily_realized, session, rounded.clamped());
+        set(room.daily_pnl, session, pnl.clamped());
+    }
+    room.daily_flow.fill(0);
+    for &(day, _) in portfolio.flows {
+        let session = sessions.partition_point(|&session| session < day.0);
+        set(
+            room.daily_flow,
+            session,
+            clamped(flow_at(portfolio, sessions, session)),
+        );
+    }
+}
+
+/// Returns `r2(U(t)) - r2(U(s)) + r2(R(s, t))` of a session (S6).
+fn pnl_at<T: Sum>(session: usize, before: T, unrealized: &[T], realized: T) -> T {
+    let at = |session: usize| unrealized.get(session).copied().unwrap_or(T::ZERO);
+    let before = session.checked_sub(1).map_or(before, at);
+    at(session).minus(before).plus(realized)
+}
+
+/// Returns the flows that count on a session (S5, S7), in cents.
+fn flow_at(portfolio: &Portfolio<'_, '_>, sessions: &[i32], session: usize) -> i128 {
+    let Some(&day) = sessions.get(session) else {
+        return 0;
+    };
+    let last = session.checked_sub(1).and_then(|last| sessions.get(last));
+    let last = last.copied().or(portfolio.start.previous.map(|day| day.0));
+    let first = last.map_or(day, |last| last.saturating_add(1));
+    let scale = portfolio.units.flow_scale();
+    flow_between(portfolio.flows, Day(first), Day(day), scale)
+}
+
+fn set<T>(column: &mut [T], at: usize, value: T) {
+    if let Some(place) = column.get_mut(at) {
+        *place = value;
+    }
+}
+
+/// Returns the value, or the nearest that 64 bits hold.
+fn clamped(value: i128) -> i64 {
+    let beyond = if value < 0 { i64::MIN } else { i64::MAX };
+    i64::try_from(value).unwrap_or(beyond)
+}
+
+/// Fills the columns that follow from those before: cumulative sums, equity (S8) and exposures
+/// (S9).
+///
+/// Nothing is checked here. A value beyond 64 bits has been clamped to them and so does not fit its
+/// column (S10); what follows from it on its session and later is not used.
+fn fill_chain(portfolio: &Portfolio<'_, '_>, room: &mut Room<'_>) {
+    let start = &portfolio.start;
+    for (column, daily, start) in [
+        (
+            &mut *room.cumulative_pnl,
+            &*room.daily_pnl,
+            start.cumulative_pnl,
+        ),
+        (
+            &mut *room.cumulative_realized,
+            &*room.daily_realized,
+            start.cumulative_realized,
+        ),
+        (
+            &mut *room.cumulative_flow,
+            &*room.daily_flow,
+            start.cumulative_flow,
+        ),
+    ] {
+        let mut sum = start;
+        for (cumulative, daily) in column.iter_mut().zip(daily) {
+            sum = sum.wrapping_add(*daily);
+            *cumulative = sum;
+        }
+    }
+    let mut sum = clamped(start.equity);
+    let daily = room.daily_pnl.iter().zip(&*room.daily_flow);
+    for (equity, (pnl, flow)) in room.equity.iter_mut().zip(daily) {
+        sum = sum.wrapping_add(*pnl).wrapping_add(*flow);
+        *equity = sum;
+    }
+    let values = room.long.iter().zip(&*room.short).zip(&*room.equity);
+    let exposures = room
+        .gross
+        .iter_mut()
+        .zip(&mut *room.net)
+        .zip(&mut *room.cash);
+    for (((gross, net), cash), ((long, short), equity)) in exposures.zip(values) {
+        *gross = long.wrapping_sub(*short);
+        *net = long.wrapping_add(*short);
+        *cash = equity.wrapping_sub(*net);
+    }
+}
+
+/// Returns whether no amount of a portfolio whose sums do not exceed `bound` can be too large for
+/// its column (S10), so that none has to be looked at.
+fn is_small(portfolio: &Portfolio<'_, '_>, bound: u128) -> bool {
+    if Width::of(bound) == Width::Wide {
+        return false;
+    }
+    let start = &portfolio.start;
+    // each rounding adds half a cent
+    let roundings = portfolio.sessions.len().saturating_mul(4);
+    let sums = bound.checked_div(portfolio.units.cent()).unwrap_or(bound);
+    let starts = [
+        start.equity.unsigned_abs(),
+        start.cumulative_pnl.unsigned_abs().into(),
+        start.cumulative_realized.unsigned_abs().into(),
+        start.cumulative_flow.unsigned_abs().into(),
+    ];
+    let flows = portfolio
+        .flows
+        .iter()
+        .map(|(_, amount)| amount.unsigned_abs());
+    // of scale 0 or more, so at most 100 cents each
+    let flows = flows.fold(0u128, u128::saturating_add).saturating_mul(100);
+    starts
+        .into_iter()
+        .fold(flows, u128::saturating_add)
+        .saturating_add(sums.saturating_mul(8))
+        .saturating_add(u128::try_from(roundings).unwrap_or(u128::MAX))
+        < u128::from(MONEY_LIMIT)
+}
+
+/// Returns the first session with an amount that does not fit, with column and value (S10).
+fn misfit<T: Sum>(
+    portfolio: &Portfolio<'_, '_>,
+    sessions: &[i32],
+    before: T,
+    sums: &Sums<'_, T>,
+    room: &Room<'_>,
+) -> Option<(usize, String)> {
+    (0..sessions.len()).find_map(|session| {
+        let judged = judge(portfolio, sessions, session, before, sums, room);
+        judged.err().map(|detail| (session, detail))
+    })
+}
+
+/// Returns the first amount of a session that does not fit its column, in the order of
+/// docs/semantics.md (S10); those of the session before have to fit.
+fn judge<T: Sum>(
+    portfolio: &Portfolio<'_, '_>,
+    sessions: &[i32],
+    session: usize,
+    before: T,
+    sums: &Sums<'_, T>,
+    room: &Room<'_>,
+) -> Result<(), String> {
+    let start = &portfolio.start;
+    let at = |values: &[T]| values.get(session).copied().unwrap_or(T::ZERO);
+    let ends = sums
+        .realized
+        .iter()
+        .find(|(counted, _)| *counted == session);
+    let realized = ends.map_or(T::ZERO, |&(_, rounded)| rounded);
+    let pnl = if session == 0 && start.previous.is_none() {
+        T::ZERO
+    } else {
+        pnl_at(session, before, &sums.unrealized, realized)
+    };
+    let flow = flow_at(portfolio, sessions, session);
+    let last = |column: &[i64], start: i128| {
+        let last = session.checked_sub(1).and_then(|last| column.get(last));
+        last.map_or(start, |&last| i128::from(last))
+    };
+    let realized = i128::from(fitting("daily_realized_pnl", realized)?);
+    let pnl = i128::from(fitting("daily_pnl", pnl)?);
+    let daily_flow = i128::from(fitting("daily_capital_flow", flow)?);
+    let equity = last(room.equity, start.equity)
+        .saturating_add(pnl)
+        .saturating_add(flow);
+    let equity = i128::from(fitting("equity_balance", equity)?);
+    let sum = |column: &[i64], start: i64, daily: i128| {
+        last(column, i128::from(start)).saturating_add(daily)
+    };
+    fitting(
+        "cumulative_pnl",
+        sum(room.cumulative_pnl, start.cumulative_pnl, pnl),
+    )?;
+    fitting(
+        "cumulative_realized_pnl",
+        sum(
+            room.cumulative_realized,
+            start.cumulative_realized,
+            realized,
+        ),
+    )?;
+    fitting(
+        "cumulative_capital_flow",
+        sum(room.cumulative_flow, start.cumulative_flow, daily_flow),
+    )?;
+    let long = i128::from(fitting("long_value", at(&sums.long))?);
+    let short = i128::from(fitting("short_value", at(&sums.short))?);
+    fitting("gross_exposure", long.saturating_sub(short))?;
+    let net = long.saturating_add(short);
+    fitting("net_exposure", net)?;
+    fitting("cash_value", equity.saturating_sub(net))?;
+    Ok(())
+}
+
+/// Fills the returns (S8) and adds those out of range to `out_of_range`.
+fn fill_returns(
+    start: &Start,
+    sessions: &[i32],
+    room: &mut Room<'_>,
+    out_of_range: &mut Vec<(Day, String)>,
+) {
+    room.daily_return_state.fill(State::Value.byte());
+    let mut before = clamped(start.equity);
+    let rows = room.daily_pnl.iter().zip(&*room.equity).enumerate();
+    for ((at, (&pnl, &equity)), place) in rows.zip(&mut *room.daily_return) {
+        *place = daily_return(pnl, before).unwrap_or_else(|text| {
+            let day = sessions.get(at).copied().unwrap_or(i32::MAX);
+            out_of_range.push((Day(day), text));
+            set(room.daily_return_state, at, State::Null.byte());
+            0
+        });
+        before = equity;
+    }
+}
+
+/// Returns `r6(pnl / equity)` in millionths, 0 unless the equity is above 0 (S8), or the value if
+/// it is out of range (S10).
+fn daily_return(pnl: i64, equity: i64) -> Result<i64, String> {
+    if equity <= 0 {
+        return Ok(0);
+    }
+    let equity = equity.unsigned_abs();
+    // half of the divisor is added before the division, which rounds half away from zero
+    let narrow = pnl
+        .unsigned_abs()
+        .checked_mul(RETURN_UNIT.into())
+        .and_then(|numerator| numerator.checked_add(equity >> 1))
+        .and_then(|numerator| numerator.checked_div(equity))
+        .and_then(|quotient| i64::try_from(quotient).ok())
+        .filter(|&quotient| quotient < RETURN_LIMIT.into());
+    if let Some(quotient) = narrow {
+        return Ok(if pnl < 0 {
+            quotient.wrapping_neg()
+        } else {
+            quotient
+        });
+    }
+    wide_return(pnl, equity)
+}
+
+#[cold]
+fn wide_return(pnl: i64, equity: u64) -> Result<i64, String> {
+    let numerator = i128::from(pnl).saturating_mul(i128::from(RETURN_UNIT));
+    let quotient = half_away(numerator, i128::from(equity)).unwrap_or(0);
+    match i64::try_from(quotient) {
+        Ok(quotient) if quotient.unsigned_abs() < RETURN_LIMIT.into() => Ok(quotient),
+        _ => Err(decimal_text(&quotient.to_string(), 6)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::frame::{Days, Decimals, Texts};
+    use crate::pnl::columns::Columns;
     use crate::pnl::marks::{Marks, SymbolMarks};
+    use crate::pnl::rows::Row;
     use crate::pnl::value::{MONEY_LIMIT, Scales};
     use crate::store::PriceStore;
     use crate::text::Intern;
@@ -699,47 +994,85 @@ mod tests {
         }
     }
 
+    /// What came of a portfolio, and its rows.
+    pub(super) struct Rolled {
+        pub(super) rows: Vec<Row>,
+        pub(super) failure: Option<(Day, String)>,
+        pub(super) closings: Vec<(IssueKind, usize, Day)>,
+        pub(super) returns: Vec<(Day, String)>,
+        pub(super) misses: Vec<Miss>,
+    }
+
     fn with_portfolio(
         start: Start,
         lots: &[Lot<'_>],
         flows: &[(Day, i128)],
-        roll: impl FnOnce(&Portfolio<'_>) -> Outcome,
-    ) -> Outcome {
+        roll: impl FnOnce(&Portfolio<'_, '_>, &mut Room<'_>) -> Outcome,
+    ) -> Rolled {
         let units = Units::of(&SCALES);
         let symbols = vec![0; lots.len()];
-        roll(&Portfolio {
-            lots,
-            symbols: &symbols,
-            flows,
-            start,
-            sessions: &SESSIONS,
-            from: 0,
-            to: SESSIONS.len(),
-            units: &units,
+        let mut columns = Columns::zeroed(SESSIONS.len());
+        let outcome = roll(
+            &Portfolio {
+                lots,
+                symbols: &symbols,
+                flows,
+                start,
+                sessions: &SESSIONS,
+                from: 0,
+                to: SESSIONS.len(),
+                units: &units,
+            },
+            &mut columns.room(),
+        );
+        let room = columns.room();
+        Rolled {
+            rows: (0..outcome.written).map(|at| row(&room, at)).collect(),
+            failure: outcome.failure,
+            closings: outcome.closings,
+            returns: outcome.returns,
+            misses: outcome.misses,
+        }
+    }
+
+    fn row(room: &Room<'_>, at: usize) -> Row {
+        let given = |state: u8| State::from_byte(state).filter(|&state| state != State::Value);
+        Row {
+            day: Day(room.day[at]),
+            equity: room.equity[at],
+            daily_pnl: room.daily_pnl[at],
+            daily_realized: room.daily_realized[at],
+            daily_flow: room.daily_flow[at],
+            daily_return: (room.daily_return_state[at] == 0).then_some(room.daily_return[at]),
+            cumulative_pnl: room.cumulative_pnl[at],
+            cumulative_realized: room.cumulative_realized[at],
+            cumulative_flow: room.cumulative_flow[at],
+            unrealized: given(room.unrealized_state[at]).map_or(Ok(room.unrealized[at]), Err),
+            long: room.long[at],
+            short: room.short[at],
+            gross: room.gross[at],
+            net: room.net[at],
+            cash: room.cash[at],
+            num_positions: room.num_positions[at],
+            num_long: room.num_long[at],
+            num_short: room.num_short[at],
+            marks: room.marks[at],
+        }
+    }
+
+    pub(super) fn rolled_by<T: Sum + Default>(start: Start, lots: &[Lot<'_>]) -> Rolled {
+        with_portfolio(start, lots, &[], |portfolio, room| {
+            rolled(portfolio, u128::MAX, &mut Sums::<'_, T>::default(), room)
         })
     }
 
-    pub(super) fn rolled_by<T: Sum>(start: Start, lots: &[Lot<'_>]) -> Outcome {
-        with_portfolio(start, lots, &[], |portfolio| {
-            let mut sums = Sums::<T> {
-                long: Vec::new(),
-                short: Vec::new(),
-                constant_long: Vec::new(),
-                constant_short: Vec::new(),
-                entry: Vec::new(),
-                realized: Vec::new(),
-            };
-            rolled(portfolio, &mut sums, &mut Counts::default())
+    fn forward(start: Start, lots: &[Lot<'_>], flows: &[(Day, i128)]) -> Rolled {
+        with_portfolio(start, lots, flows, |portfolio, room| {
+            roll_forward(portfolio, &mut Scratch::default(), room)
         })
     }
 
-    fn forward(start: Start, lots: &[Lot<'_>], flows: &[(Day, i128)]) -> Outcome {
-        with_portfolio(start, lots, flows, |portfolio| {
-            roll_forward(portfolio, &mut Scratch::default())
-        })
-    }
-
-    fn column<T>(outcome: &Outcome, of: impl Fn(&Row) -> T) -> Vec<T> {
+    fn column<T>(outcome: &Rolled, of: impl Fn(&Row) -> T) -> Vec<T> {
         outcome.rows.iter().map(of).collect()
     }
 
@@ -959,6 +1292,7 @@ mod properties {
 
     use super::tests::{lot, marks, opening, rolled_by, symbol};
     use super::*;
+    use crate::pnl::rows::Row;
 
     /// Quantity, entry price, start, days held, kind of end, amount.
     type Parts = (i64, i64, i32, i32, u8, i64);

@@ -1,4 +1,4 @@
-//! What a policy computes: result columns, and what it noticed.
+//! What a policy computes: one row, and what it noticed over all of them.
 
 use crate::fixed::State;
 use crate::ids::Day;
@@ -63,54 +63,9 @@ pub struct Miss {
     pub last: Day,
 }
 
-/// Result columns: a row for each portfolio and session, portfolios in input order, sessions
-/// ascending.
+/// What came of the portfolios beside their [`Room`](crate::pnl::columns::Room).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rows {
-    /// Row of the portfolio in `Opening`.
-    pub portfolio: Vec<i32>,
-    /// Session.
-    pub day: Vec<i32>,
-    /// Cents, see [`Row`].
-    pub equity: Vec<i64>,
-    /// Cents.
-    pub daily_pnl: Vec<i64>,
-    /// Cents.
-    pub daily_realized: Vec<i64>,
-    /// Cents.
-    pub daily_flow: Vec<i64>,
-    /// Millionths; 0 where there is none.
-    pub daily_return: Vec<i64>,
-    /// 0, or 1 (NULL) where the return is out of range.
-    pub daily_return_state: Vec<u8>,
-    /// Cents.
-    pub cumulative_pnl: Vec<i64>,
-    /// Cents.
-    pub cumulative_realized: Vec<i64>,
-    /// Cents.
-    pub cumulative_flow: Vec<i64>,
-    /// Cents; 0 where there is none.
-    pub unrealized: Vec<i64>,
-    /// 0, 1 (NULL) under a policy without it, or 3 (not representable) beyond 64 bits.
-    pub unrealized_state: Vec<u8>,
-    /// Cents.
-    pub long: Vec<i64>,
-    /// Cents.
-    pub short: Vec<i64>,
-    /// Cents.
-    pub gross: Vec<i64>,
-    /// Cents.
-    pub net: Vec<i64>,
-    /// Cents.
-    pub cash: Vec<i64>,
-    /// Lots.
-    pub num_positions: Vec<i32>,
-    /// Lots.
-    pub num_long: Vec<i32>,
-    /// Lots.
-    pub num_short: Vec<i32>,
-    /// Four counts a row, see [`Row::marks`].
-    pub marks: Vec<i32>,
     /// What only the policy `legacy` has: no rows under another.
     pub legacy: Columns,
     /// Rows of each portfolio.
@@ -121,88 +76,21 @@ pub struct Rows {
     pub issues: Vec<Issue>,
     /// Sorted by symbol, stale before unpriced.
     pub misses: Vec<Miss>,
-}
-
-/// Runs an action on each column that has one value a row.
-macro_rules! for_each_column {
-    ($rows:expr, |$column:ident| $action:expr) => {
-        for_each_column!(
-            @ $rows, $column, $action,
-            portfolio day equity daily_pnl daily_realized daily_flow daily_return
-            daily_return_state cumulative_pnl cumulative_realized cumulative_flow unrealized
-            unrealized_state long short gross net cash num_positions num_long num_short
-        )
-    };
-    (@ $rows:expr, $column:ident, $action:expr, $($name:ident)*) => {
-        $({
-            let $column = &mut $rows.$name;
-            $action;
-        })*
-    };
+    count: usize,
 }
 
 impl Rows {
-    /// Makes room for `rows` more rows, so that pushing them moves nothing.
-    pub fn reserve(&mut self, rows: usize) {
-        for_each_column!(self, |column| column.reserve_exact(rows));
-        self.marks.reserve_exact(rows.saturating_mul(4));
+    /// Counts the rows of one more portfolio, and whether it failed.
+    pub fn wrote(&mut self, rows: usize, failed: bool) {
+        self.count = self.count.saturating_add(rows);
+        self.written.push(i32::try_from(rows).unwrap_or(i32::MAX));
+        self.failed.push(failed);
     }
 
-    /// Appends one row of a portfolio.
-    pub fn push(&mut self, portfolio: i32, row: &Row) {
-        self.portfolio.push(portfolio);
-        self.day.push(row.day.0);
-        self.equity.push(row.equity);
-        self.daily_pnl.push(row.daily_pnl);
-        self.daily_realized.push(row.daily_realized);
-        self.daily_flow.push(row.daily_flow);
-        self.daily_return.push(row.daily_return.unwrap_or(0));
-        let state = row.daily_return.map_or(State::Null, |_| State::Value);
-        self.daily_return_state.push(state.byte());
-        self.cumulative_pnl.push(row.cumulative_pnl);
-        self.cumulative_realized.push(row.cumulative_realized);
-        self.cumulative_flow.push(row.cumulative_flow);
-        self.unrealized.push(row.unrealized.unwrap_or(0));
-        let state = row.unrealized.err().unwrap_or(State::Value);
-        self.unrealized_state.push(state.byte());
-        self.long.push(row.long);
-        self.short.push(row.short);
-        self.gross.push(row.gross);
-        self.net.push(row.net);
-        self.cash.push(row.cash);
-        self.num_positions.push(row.num_positions);
-        self.num_long.push(row.num_long);
-        self.num_short.push(row.num_short);
-        self.marks.extend_from_slice(&row.marks);
-    }
-
-    /// Appends the rows of later portfolios.
+    /// Appends what came of later portfolios.
     pub fn append(&mut self, mut later: Self) {
-        self.legacy.append(later.legacy, self.day.len());
-        self.portfolio.append(&mut later.portfolio);
-        self.day.append(&mut later.day);
-        self.equity.append(&mut later.equity);
-        self.daily_pnl.append(&mut later.daily_pnl);
-        self.daily_realized.append(&mut later.daily_realized);
-        self.daily_flow.append(&mut later.daily_flow);
-        self.daily_return.append(&mut later.daily_return);
-        self.daily_return_state
-            .append(&mut later.daily_return_state);
-        self.cumulative_pnl.append(&mut later.cumulative_pnl);
-        self.cumulative_realized
-            .append(&mut later.cumulative_realized);
-        self.cumulative_flow.append(&mut later.cumulative_flow);
-        self.unrealized.append(&mut later.unrealized);
-        self.unrealized_state.append(&mut later.unrealized_state);
-        self.long.append(&mut later.long);
-        self.short.append(&mut later.short);
-        self.gross.append(&mut later.gross);
-        self.net.append(&mut later.net);
-        self.cash.append(&mut later.cash);
-        self.num_positions.append(&mut later.num_positions);
-        self.num_long.append(&mut later.num_long);
-        self.num_short.append(&mut later.num_short);
-        self.marks.append(&mut later.marks);
+        self.legacy.append(later.legacy, self.count);
+        self.count = self.count.saturating_add(later.count);
         self.written.append(&mut later.written);
         self.failed.append(&mut later.failed);
         self.issues.append(&mut later.issues);
@@ -227,12 +115,12 @@ impl Rows {
     /// Returns the number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.portfolio.len()
+        self.count
     }
 
     /// Returns whether there are no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.portfolio.is_empty()
+        self.count == 0
     }
 }

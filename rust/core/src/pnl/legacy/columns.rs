@@ -67,6 +67,18 @@ fn state_of<T>(value: Option<T>) -> u8 {
 }
 
 impl Columns {
+    /// Returns the number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.total_value.len()
+    }
+
+    /// Returns whether there are no rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.total_value.is_empty()
+    }
+
     /// Makes room for `rows` more rows.
     pub fn reserve(&mut self, rows: usize) {
         for column in [

@@ -26,12 +26,10 @@ use crate::error::Result;
 use crate::fixed::State;
 use crate::frame::index;
 use crate::ids::{Day, PortfolioId};
-use crate::pnl::Inputs;
-use crate::pnl::flow_signs;
 use crate::pnl::groups::{Groups, rows_by_id};
 use crate::pnl::inputs::Host;
 use crate::pnl::issue::Issue;
-use crate::pnl::rows::Rows;
+use crate::pnl::{Filled, Inputs, flow_signs};
 use crate::store::snapshot::cents;
 use crate::text::Table;
 use current::Current;
@@ -121,7 +119,8 @@ impl<'a> Prepared<'a> {
             .unwrap_or_default()
     }
 
-    pub(super) fn portfolio(&self, at: usize, buffers: &mut Buffers, rows: &mut Rows) {
+    pub(super) fn portfolio(&self, at: usize, buffers: &mut Buffers, filled: &mut Filled<'_>) {
+        let Filled { room, rows } = filled;
         let Inputs {
             opening,
             previous,
@@ -149,13 +148,11 @@ impl<'a> Prepared<'a> {
         );
         let portfolio = PortfolioId(u32::try_from(at).unwrap_or(u32::MAX));
         let number = i32::try_from(at).unwrap_or(i32::MAX);
-        rows.failed.push(!outcome.failures.is_empty());
-        rows.written
-            .push(i32::try_from(outcome.rows.len()).unwrap_or(i32::MAX));
-        for (row, more) in &outcome.rows {
-            rows.push(number, row);
+        for (place, (row, more)) in (rows.len()..).zip(&outcome.rows) {
+            room.put(place, number, row);
             rows.legacy.push(more);
         }
+        rows.wrote(outcome.rows.len(), !outcome.failures.is_empty());
         let issues = outcome.failures.into_iter().map(|failure| Issue {
             kind: failure.kind,
             portfolio: Some(portfolio),

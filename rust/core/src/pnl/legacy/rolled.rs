@@ -575,13 +575,15 @@ fn daily_return<T: Ledger>(pnl: T, before: T) -> Result<i64, String> {
     }
     let plain = pnl.signed().zip(before.signed());
     if let Some(units) = plain.and_then(|(pnl, before)| plain_return(pnl, before))
-        && units.saturating_abs() < RETURN_LIMIT
+        && units.saturating_abs() < RETURN_LIMIT.into()
     {
         return Ok(i64::try_from(units).unwrap_or_default());
     }
     let rounded = rounded_return(pnl.wide(), before.wide());
     match rounded.map(|units| (units.narrow(), units)) {
-        Some((Some(units), _)) if i128::from(units).saturating_abs() < RETURN_LIMIT => Ok(units),
+        Some((Some(units), _)) if i128::from(units).saturating_abs() < RETURN_LIMIT.into() => {
+            Ok(units)
+        }
         Some((_, units)) => Err(format!(
             "daily_return = {}",
             decimal_text(&units.digits(), 6)
@@ -597,7 +599,7 @@ fn rounded_return(pnl: Wide, before: Wide) -> Option<Wide> {
 
 /// Returns the units of a quotient whose 28 digits are rounded as it is itself.
 fn plain_return(pnl: i128, before: i128) -> Option<i128> {
-    let numerator = pnl.checked_mul(RETURN_UNIT)?;
+    let numerator = pnl.checked_mul(RETURN_UNIT.into())?;
     let (floor, rest) = (
         numerator.checked_div(before)?,
         numerator.checked_rem(before)?.checked_abs()?,
