@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import numpy as np
 
-from batch.sizes import POSITIONS, SEED, Size
+from batch.sizes import SEED, Size
 from batchcore import _core, market, universe
 from batchcore.db import embedded
 from batchcore.db.fields import field_of
@@ -39,7 +39,7 @@ def fingerprint(size: Size, *, analytics: bool) -> dict[str, int | bool]:
         "version": VERSION,
         "seed": SEED,
         "portfolios": size.portfolios,
-        "positions": POSITIONS,
+        "positions": size.positions,
         "symbols": size.symbols,
         "sessions": size.sessions,
         "analytics": analytics,
@@ -62,7 +62,7 @@ def server(
     if folder is not None:
         kept = folder / (f"{size.name}-analytics" if analytics else size.name)
     with embedded.start(kept, settings={**SETTINGS, **settings}) as started:
-        asyncio.run(_filled(started.url, size, analytics=analytics))
+        asyncio.run(fill(started.url, size, analytics=analytics))
         yield started
 
 
@@ -80,7 +80,12 @@ async def server_version(url: str) -> str:
         return await connection.fetchval("SHOW server_version")
 
 
-async def _filled(url: str, size: Size, *, analytics: bool) -> None:
+async def fill(url: str, size: Size, *, analytics: bool) -> None:
+    """Make a database hold a size, unless it does.
+
+    Raises:
+        SystemExit: it holds another one.
+    """
     wanted = fingerprint(size, analytics=analytics)
     async with connected(url) as connection:
         found = await _found(connection)
@@ -124,7 +129,8 @@ def tables(size: Size, *, analytics: bool) -> Iterator[Table]:
         yield universe.benchmark_table(day=day, seed=SEED)
     for chunk, first in enumerate(range(0, size.portfolios, PORTFOLIOS_A_CHUNK)):
         count = min(PORTFOLIOS_A_CHUNK, size.portfolios - first)
-        made = market.generated_portfolios(count, traded, positions=POSITIONS, seed=SEED + chunk)
+        seed = SEED + chunk
+        made = market.generated_portfolios(count, traded, positions=size.positions, seed=seed)
         for table in made.tables:
             yield _later(table, chunk * MS_A_CHUNK)
 

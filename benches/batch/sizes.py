@@ -12,19 +12,21 @@ class Size:
 
     Attributes:
         name: On the command line.
-        portfolios: Of `POSITIONS` positions each.
+        portfolios: How many.
         symbols: Of the market; a tenth of them options.
         sessions: That can be valued; the market has ten more before them.
+        positions: Of each portfolio.
     """
 
     name: str
     portfolios: int
     symbols: int = 3000
     sessions: int = 120
+    positions: int = POSITIONS
 
     def __str__(self) -> str:
         return (
-            f"{self.portfolios:,} portfolios of {POSITIONS} positions,"
+            f"{self.portfolios:,} portfolios of {self.positions} positions,"
             f" {self.symbols:,} symbols x {self.sessions + 10} sessions"
         )
 

@@ -1,5 +1,6 @@
 """The rounds of a contest as a table, and as JSON."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -71,11 +72,7 @@ class Rounds:
             cells.append("" if row["statements"] is None else f"{row['statements']:,.0f}")
             cells += [_seconds(row["start"]), _seconds(row["import"])]
             body.append([side, *cells])
-        widths = [max(len(line[at]) for line in [["", *titles], *body]) for at in range(14)]
-        lines = []
-        for line in [["", *titles], *body]:
-            cells = [cell.rjust(width) for cell, width in zip(line, widths, strict=True)]
-            lines.append("  ".join([line[0].ljust(widths[0]), *cells[1:]]))
+        lines = aligned([["", *titles], *body])
         lines += [
             f"{side}: run on {self.on[side]:,} of {self.of:,} portfolios; seconds and statements"
             " are extrapolated"
@@ -83,6 +80,18 @@ class Rounds:
             if side in self.on
         ]
         return lines
+
+
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as lines: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if at else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in table
+    ]
 
 
 def _seconds(value: float | None) -> str:

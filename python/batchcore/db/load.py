@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from batchcore.db.engine import Session
     from batchcore.db.queries import Boundaries, Queries, Query, Selection
 
+    Rows = npt.NDArray[Any] | slice
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SnapshotColumns:
@@ -221,7 +223,7 @@ def sorted_ids(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     return order
 
 
-def taken(column: Any, rows: npt.NDArray[Any]) -> Any:  # noqa: ANN401, PLR0911  # the type given
+def taken(column: Any, rows: Rows) -> Any:  # noqa: ANN401, PLR0911  # the type given
     """Return the given rows of a column or array."""
     if isinstance(column, Decimals):
         return Decimals(column.values[rows], column.scale, column.state[rows])
@@ -235,8 +237,8 @@ def taken(column: Any, rows: npt.NDArray[Any]) -> Any:  # noqa: ANN401, PLR0911 
         values, present = column.values[rows], column.present[rows]
         return Objects(column.names, values, column.scale, present, column.state[rows])
     if isinstance(column, FloatObjects):
-        values, present = column.values[rows], column.present[rows]
-        return FloatObjects(column.names, values, present, column.state[rows])
+        floats, present = column.values[rows], column.present[rows]
+        return FloatObjects(column.names, floats, present, column.state[rows])
     return np.ascontiguousarray(column[rows])
 
 
@@ -380,6 +382,32 @@ async def load_events(
     if not queries.has_table("position_realized_events"):
         return Events.none()
     return Events(**await load(session, queries.events(selection, deleted=deleted)))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LooseEvents:
+    """Events without the portfolios of their positions; otherwise as in `Events`."""
+
+    position_id: npt.NDArray[np.uint8]
+    day: Days
+    quantity: Decimals
+    realized: Decimals
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.position_id)
+
+
+async def load_all_events(session: Session, queries: Queries) -> LooseEvents:
+    """Return every event, whatever its position; none where the host has no such table."""
+    if not queries.has_table("position_realized_events"):
+        return loose(Events.none())
+    return LooseEvents(**await load(session, queries.all_events()))
+
+
+def loose(events: Events) -> LooseEvents:
+    """Return events without the portfolios of their positions."""
+    return LooseEvents(events.position_id, events.day, events.quantity, events.realized)
 
 
 async def load_flows(

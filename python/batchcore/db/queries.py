@@ -625,16 +625,28 @@ class Queries:
         )
         if not deleted:
             sql += f" AND p.{self._name('positions', 'deleted_at')} IS NULL"
-        return Query(
-            "events",
-            sql,
-            (
-                Column("position_id", Kind.UUID),
-                Column("portfolio_id", Kind.UUID),
-                Column("day", Kind.DATE),
-                self._decimal("quantity", table, "quantity_closed"),
-                self._decimal("realized", table, "realized_pnl"),
-            ),
+        return Query("events", sql, self._event_columns())
+
+    def all_events(self) -> Query:
+        """Return every event without its portfolio, for which positions would have to be read."""
+        table = "position_realized_events"
+        names = ("position_id", "trade_date", "quantity_closed", "realized_pnl")
+        listed = ", ".join(self._name(table, name) for name in names)
+        sql = (
+            f"SELECT {listed} FROM {self._table(table)}"  # noqa: S608
+            f" WHERE {self._name(table, 'position_id')} IS NOT NULL"
+        )
+        position, _, *rest = self._event_columns()
+        return Query("events", sql, (position, *rest))
+
+    def _event_columns(self) -> tuple[Column, ...]:
+        table = "position_realized_events"
+        return (
+            Column("position_id", Kind.UUID),
+            Column("portfolio_id", Kind.UUID),
+            Column("day", Kind.DATE),
+            self._decimal("quantity", table, "quantity_closed"),
+            self._decimal("realized", table, "realized_pnl"),
         )
 
     def flows(self, selection: Selection, first: int, last: int) -> Query:

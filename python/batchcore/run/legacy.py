@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db import load as loads
 from batchcore.db import load_legacy
 from batchcore.db.analytic_tables import Parts
 from batchcore.db.legacy_queries import LegacyQueries
@@ -263,6 +262,7 @@ class LegacyStages(Stages):
     """The stages that each chunk of a run goes through."""
 
     prepared: LegacyPrepared
+    reads_deleted: ClassVar = True
 
     async def load(self, reader: Session, chunk: Chunk) -> Loaded:
         """Return the rows of a chunk."""
@@ -273,12 +273,11 @@ class LegacyStages(Stages):
 
     async def _loaded(self, reader: Session, chunk: Chunk) -> Loaded:
         queries, selection = self.prepared.queries, self._selection(chunk, chunk.works)
-        first = int(self.plan.first_day[chunk.rows][chunk.works].min())
-        last = int(self.plan.last_day[chunk.rows][chunk.works].max())
+        first, last = self._flow_window(chunk)
         stored = await load_legacy.load_stored(reader, queries, selection, first, last)
         positions = await load_legacy.load_all_positions(reader, queries, selection)
-        events = await loads.load_events(reader, queries, selection, deleted=True)
-        flows = await loads.load_flows(reader, queries, selection, first, last)
+        events = await self.events(reader, chunk, positions)
+        flows = await self.flows(reader, chunk)
         betas = Betas.none()
         if self.plan.price_last >= self.prepared.today:
             betas = await load_legacy.load_betas(reader, queries, selection)
@@ -295,6 +294,12 @@ class LegacyStages(Stages):
             stored = replace(stored, is_complete=stored.is_complete & outside)
         facts = Facts(positions, events, flows, stored, Returns.none(), betas)
         return Loaded(chunk, existing, facts)
+
+    def _flow_window(self, chunk: Chunk) -> tuple[int, int]:
+        """Return the days of the sessions of a chunk."""
+        rows, works = chunk.rows, chunk.works
+        first = int(self.plan.first_day[rows][works].min())
+        return first, int(self.plan.last_day[rows][works].max())
 
     def _encoded(
         self,
