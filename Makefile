@@ -105,6 +105,20 @@ bench: $(BUILD) ## time the benches, the native run beside a dictionary cache in
 	$(BIN)/python -m pytest --benchmark-enable --benchmark-only \
 		--benchmark-columns=min,median,max,rounds benches
 
+SIZE ?= m
+JOB ?= daily
+SIDES ?=
+ROUNDS ?=
+ANALYTICS ?= none
+DATA ?=
+JSON ?=
+
+.PHONY: bench-batch
+bench-batch: $(BUILD) ## time a batch beside its floor and its peers: SIZE=s|m|l|xl JOB=daily|backfill
+	PYTHONPATH=benches $(BIN)/python -m batch --size $(SIZE) --job $(JOB) --analytics $(ANALYTICS) \
+		$(if $(SIDES),--sides '$(SIDES)') $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(DATA),--data '$(DATA)') $(if $(JSON),--json '$(JSON)') $(BENCH_OPTIONS)
+
 .PHONY: demo
 demo: $(BUILD) ## value portfolios on real closes in an embedded PostgreSQL
 	$(BIN)/python -m batchcore demo

@@ -60,6 +60,11 @@ COLUMNS = (
     "created_at",
 )
 
+PORTFOLIO = COLUMNS.index("portfolio_id")
+
+SELECTS = 6
+"""Of `load`; what is written is one COPY, and an UPDATE for each portfolio."""
+
 PORTFOLIOS = "SELECT id, equity_balance FROM portfolios WHERE deleted_at IS NULL ORDER BY id"
 PREVIOUS = """
     SELECT DISTINCT ON (portfolio_id) portfolio_id, snapshot_date, equity_balance,
@@ -139,7 +144,7 @@ class Loaded:
 
 
 async def run(url: str, sessions: list[date], lookback_days: int = 10) -> dict[str, float]:
-    """Load, compute and persist; return the seconds of each."""
+    """Load, compute and persist; return the seconds of each, and what was sent and written."""
     connection = await asyncpg.connect(url)
     try:
         began = perf_counter()
@@ -151,7 +156,13 @@ async def run(url: str, sessions: list[date], lookback_days: int = 10) -> dict[s
         done = perf_counter()
     finally:
         await connection.close()
-    return {"load": have - began, "compute": computed - have, "persist": done - computed}
+    return {
+        "load": have - began,
+        "compute": computed - have,
+        "persist": done - computed,
+        "statements": SELECTS + 1 + len({row[PORTFOLIO] for row in rows}),
+        "rows": len(rows),
+    }
 
 
 async def load(
@@ -368,8 +379,8 @@ def _roll_forward(
 
 async def save(connection: asyncpg.Connection, rows: list[tuple]) -> None:
     """Write the rows and the equities in one transaction."""
-    portfolio, equity = COLUMNS.index("portfolio_id"), COLUMNS.index("equity_balance")
-    latest = {row[portfolio]: row[equity] for row in rows}
+    equity = COLUMNS.index("equity_balance")
+    latest = {row[PORTFOLIO]: row[equity] for row in rows}
     now = datetime.now(UTC)
     async with connection.transaction():
         await connection.copy_records_to_table("portfolio_snapshots", records=rows, columns=COLUMNS)

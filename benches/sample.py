@@ -178,7 +178,7 @@ def plain(size: Size) -> Plain:
             id=ids,
             portfolio_id=np.repeat(portfolio_id, POSITIONS, axis=0),
             symbol=Text(column.ravel().astype(np.uint32), table.offsets, table.data),
-            position_type=_constant("LONG", rows),
+            position_type=Text.constant("LONG", rows),
             quantity=Decimals(quantity.ravel(), markets.QUANTITY_SCALE),
             entry_price=Decimals(entry, 4),
             entry_day=Days(np.full(rows, market.days[0], dtype=np.int32)),
@@ -216,8 +216,3 @@ def plain(size: Size) -> Plain:
         column,
         quantity,
     )
-
-
-def _constant(value: str, rows: int) -> Text:
-    one = Text.of([value])
-    return Text(np.zeros(rows, dtype=np.uint32), one.offsets, one.data)

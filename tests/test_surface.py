@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import batchcore
-from batchcore import _core, frames, native, reference, units
+from batchcore import _core, about, frames, native, reference, units
 from batchcore.units import LotKind, Mark, State
 
 if TYPE_CHECKING:
@@ -161,3 +161,18 @@ def test_importing_batchcore_imports_nothing_heavy() -> None:
     )
     heavy = {"numpy", "sqlalchemy", "asyncpg", "typer", "rich", "alembic", "exchange_calendars"}
     assert heavy.isdisjoint(done.stdout.split())
+
+
+@pytest.mark.parametrize("words", [["version"], ["version", "--json"]])
+def test_version_is_told_without_numpy_and_without_what_reads_arguments(words: list[str]) -> None:
+    script = (
+        f"import sys; sys.argv[1:] = {words!r}\n"
+        "from batchcore.__main__ import main; code = main()\n"
+        "print(*sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run(  # noqa: S603  # this interpreter, on the script above
+        [sys.executable, "-c", script], check=True, capture_output=True, encoding="utf-8"
+    )
+    *said, modules = done.stdout.splitlines()
+    assert "\n".join(said) == about.told(as_json="--json" in words)
+    assert {"numpy", "typer", "rich", "asyncio", "batchcore.cli"}.isdisjoint(modules.split())

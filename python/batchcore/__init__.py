@@ -147,7 +147,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 def __getattr__(name: str) -> object:
     """Return a public name from the room that owns it."""
     if name == "__version__":
-        from batchcore.native import core_version  # noqa: PLC0415  # loads NumPy
+        from batchcore.about import core_version  # noqa: PLC0415  # loads the compiled module
 
         return core_version
     if name not in _HOMES:

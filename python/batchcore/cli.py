@@ -49,6 +49,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
 
+from batchcore import about
 from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Schema, Settings
 from batchcore.errors import (
     BatchcoreError,
@@ -251,9 +252,8 @@ def demo(
     from batchcore import demo as demos  # noqa: PLC0415  # brings NumPy and the driver
     from batchcore import report  # noqa: PLC0415  # likewise
     from batchcore.db import embedded  # noqa: PLC0415  # likewise
-    from batchcore.native import build_profile  # noqa: PLC0415  # likewise
 
-    if build_profile == "debug":
+    if about.build_profile == "debug":
         _tell("warning: this is a debug build of the core, many times slower than a release build")
     size = demos.Size.of(portfolios, symbols, sessions)
     with embedded.start() as server, _progress() as progress:
@@ -338,6 +338,10 @@ def _batch(
         int | None,
         typer.Option(metavar="N", help="Of native work; all cores.", show_default=False),
     ] = None,
+    connections: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="To the server, two or more; four.", show_default=False),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Compute and write nothing, as `plan`.")
     ] = False,
@@ -355,6 +359,7 @@ def _batch(
         min_coverage=min_coverage,
         today=today,
         threads=threads,
+        connections=connections,
         chunk_size=chunk_size,
         dry_run=dry_run or ask.command == "plan",
     )
@@ -418,7 +423,7 @@ def verify(
     ] = None,
     portfolio: PortfolioIds = None,
     policy: Annotated[
-        str, typer.Option(metavar="NAME", help=f"What the figures mean: {POLICIES[0]}.")
+        str, typer.Option(metavar="NAME", help=f"What the figures mean: {', '.join(POLICIES)}.")
     ] = POLICIES[0],
     calendar: CalendarCode = "XNYS",
     lookback_days: LookbackDays = Settings.lookback_days,
@@ -532,14 +537,7 @@ def generate(
 @command("version")
 def version(ask: Ask) -> int:
     """Say which version this is, and how its core was built."""
-    from batchcore.native import build_profile, core_version  # noqa: PLC0415  # brings NumPy
-
-    document = {
-        "version": core_version,
-        "build_profile": build_profile,
-        "python": ".".join(map(str, sys.version_info[:3])),
-    }
-    ask.answer(document, lambda: f"batchcore {core_version} ({build_profile} build)")
+    ask.answer(about.document(), lambda: about.told(as_json=False))
     return DONE
 
 

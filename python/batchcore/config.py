@@ -24,8 +24,10 @@ ANALYTICS: Final = ("portfolio", "full", "every", "none")
 MOST_LOOKBACK_DAYS: Final = 36_525
 """A hundred years."""
 
-MOST: Final = MappingProxyType({"threads": 1024, "chunk_size": 1_000_000})
-"""What an option that counts may be at most."""
+RANGES: Final = MappingProxyType(
+    {"threads": (1, 1024), "connections": (2, 64), "chunk_size": (1, 1_000_000)}
+)
+"""What an option that counts may be at least and at most."""
 
 TABLES: Final = (
     "portfolios",
@@ -178,6 +180,8 @@ class Settings:
         today: The date that "now" stands for where no dates are given, and from which on a day is
             current under the policy `legacy`; None asks the clock.
         threads: Threads of native calls; None takes as many as there are cores.
+        connections: What a run takes at most, half of them to read; None is four. A pool that
+            lends fewer gives what it has.
         chunk_size: Portfolios loaded, computed and committed together; None chooses by the
             number of sessions.
         dry_run: Whether to stop before anything is computed or written.
@@ -188,6 +192,7 @@ class Settings:
     min_coverage: float = 0.5
     today: dt.date | None = None
     threads: int | None = None
+    connections: int | None = None
     chunk_size: int | None = None
     dry_run: bool = False
 
@@ -198,8 +203,8 @@ class Settings:
         if not 0 <= self.min_coverage <= 1:
             msg = f"min_coverage is {self.min_coverage}, expected 0 to 1"
             raise ConfigError(msg, "min_coverage")
-        for option, most in MOST.items():
+        for option, (least, most) in RANGES.items():
             value = getattr(self, option)
-            if value is not None and not 1 <= value <= most:
-                msg = f"{option} is {value}, expected 1 to {most}"
+            if value is not None and not least <= value <= most:
+                msg = f"{option} is {value}, expected {least} to {most}"
                 raise ConfigError(msg, option)

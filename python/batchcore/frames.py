@@ -18,7 +18,7 @@ from batchcore.errors import InputError
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence, Sized
+    from collections.abc import Callable, Mapping, Sequence, Sized
 
     import numpy.typing as npt
 
@@ -216,6 +216,14 @@ class Text:
         data = np.frombuffer(b"".join(encoded), dtype=np.uint8)
         return cls(codes, offsets, data, state)
 
+    @classmethod
+    def constant(cls, value: str | None, rows: int) -> Self:
+        """Return the column that has ``value`` in every row; None is NULL."""
+        one = cls.of([value])
+        return cls(
+            np.zeros(rows, dtype=np.uint32), one.offsets, one.data, np.repeat(one.state, rows)
+        )
+
     def table(self) -> list[str]:
         """Return the distinct values, by code."""
         raw = self.data.tobytes()
@@ -347,18 +355,18 @@ class Positions:
 
     def __post_init__(self) -> None:
         rows = len(self.id)
-        absent = {
-            "exit_price": Decimals.nulls(rows, self.entry_price.scale),
-            "exit_day": Days.nulls(rows),
-            "expiration_day": Days.nulls(rows),
-            "investment_class": Text.of([None] * rows),
-            "market_value": Decimals.nulls(rows),
-            "deleted": np.zeros(rows, dtype=np.bool_),
-            "last_price": Decimals.nulls(rows, self.entry_price.scale),
+        absent: dict[str, Callable[[], object]] = {
+            "exit_price": lambda: Decimals.nulls(rows, self.entry_price.scale),
+            "exit_day": lambda: Days.nulls(rows),
+            "expiration_day": lambda: Days.nulls(rows),
+            "investment_class": lambda: Text.constant(None, rows),
+            "market_value": lambda: Decimals.nulls(rows),
+            "deleted": lambda: np.zeros(rows, dtype=np.bool_),
+            "last_price": lambda: Decimals.nulls(rows, self.entry_price.scale),
         }
-        for name, column in absent.items():
+        for name, nulls in absent.items():
             if getattr(self, name) is None:
-                object.__setattr__(self, name, column)
+                object.__setattr__(self, name, nulls())
         _check_lengths(self)
 
     def __len__(self) -> int:

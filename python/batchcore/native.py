@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore import _core
+from batchcore import _core, about
 from batchcore.calendar import day_of
 from batchcore.config import POLICIES
 from batchcore.errors import ConfigError
@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 
 CancelFlag = _core.CancelFlag
 SnapshotStore = _core.SnapshotStore
-build_profile = _core.build_profile
-core_version = _core.__version__
+build_profile = about.build_profile
+core_version = about.core_version
 
 MAX_LOOKBACK_DAYS: Final = 2**31 - 1
 """More days than any two dates are apart."""

@@ -21,7 +21,8 @@ pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 DAYS = list(range(MONDAY, MONDAY + 4))
 HOST = database.plain_host(6, DAYS)
 IN_ORDER = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
-ONE_EACH = Settings(chunk_size=1)
+ONE_EACH = Settings(chunk_size=1, connections=2)
+"""One connection writes, chunk after chunk."""
 LOCK = 4711
 
 FUNCTION = """
@@ -110,12 +111,36 @@ async def test_a_failing_chunk_is_undone_and_a_second_run_finishes(host: str, ta
     assert {at: stored[at] for at in committed} == committed  # ids and created_at too
 
 
+async def test_of_chunks_side_by_side_each_is_done_or_undone(host: str) -> None:
+    await database.fill(host, HOST)
+    await spoil(host, IN_ORDER[2], RAISE)
+
+    with pytest.raises(DatabaseError, match="not this one"):
+        await run(host, settings=Settings(chunk_size=1, connections=6))
+
+    expected = outcome(HOST, DAYS, DAYS[0], DAYS[-1])
+    stored, equities = await database.snapshots(host), await database.equities(host)
+    done = {portfolio for portfolio, _ in stored}
+    assert IN_ORDER[2] not in done
+    assert set(stored) == {(portfolio, day) for portfolio in done for day in DAYS}
+    for portfolio in IN_ORDER:
+        equity = expected.equity[portfolio] if portfolio in done else Decimal(1000)
+        assert equities[portfolio] == equity
+    await assert_left_alone(host)
+
+    await mend(host)
+    result = await run(host, settings=Settings(chunk_size=1, connections=6))
+
+    assert result.rows_written == (6 - len(done)) * len(DAYS)
+    await assert_committed(host, 6)
+
+
 async def test_in_a_failing_chunk_nobody_is_written(host: str) -> None:
     await database.fill(host, HOST)
     await spoil(host, IN_ORDER[4], RAISE)
 
     with pytest.raises(DatabaseError, match="not this one"):
-        await run(host, settings=Settings(chunk_size=3))
+        await run(host, settings=Settings(chunk_size=3, connections=2))
 
     await assert_committed(host, 3)
 

@@ -74,10 +74,14 @@ async def test_the_fallback_is_told_in_one_line(
 ) -> None:
     plain = database.plain_host(1, DAYS)
     held = plain.portfolios[0].positions[0]
-    lost = type(held)("LOST", "LONG", held.quantity, held.entry_price, held.entry_day)
-    one = type(plain.portfolios[0])("p0", plain.portfolios[0].opening_equity, (held, lost))
-    earlier = ("AAA", DAYS[0] - 90, held.entry_price)
-    await database.fill(same_host, database.Host((one,), (*plain.prices, earlier)))
+    old, lost = (
+        type(held)(symbol, "LONG", held.quantity, held.entry_price, held.entry_day)
+        for symbol in ("OLD", "LOST")
+    )
+    one = type(plain.portfolios[0])("p0", plain.portfolios[0].opening_equity, (held, old, lost))
+    # AAA has a close on the first day, so an earlier one is of no use
+    earlier = [(symbol, DAYS[0] - 90, held.entry_price) for symbol in ("AAA", "OLD")]
+    await database.fill(same_host, database.Host((one,), (*plain.prices, *earlier)))
     with caplog.at_level(logging.INFO, "batchcore"):
         result = await run(same_host)
 
@@ -90,7 +94,7 @@ async def test_the_fallback_is_told_in_one_line(
         "run": result.run_id,
         "phase": "load",
         "fallback_statements": "1",
-        "symbols": "2",
+        "symbols": "3",
         "rows": "1",
         "without_close": "1",
     }

@@ -100,11 +100,12 @@ async def test_a_pool_without_a_free_connection_is_told(
 async def test_an_engine_without_a_free_connection_is_told(same_host: str) -> None:
     await database.fill(same_host, database.plain_host(1, DAYS))
     url = same_host.replace("postgresql:", "postgresql+asyncpg:")
-    sa_engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.05)
+    sa_engine = create_async_engine(url, pool_size=2, max_overflow=0, pool_timeout=0.05)
     try:
-        with pytest.raises(DatabaseError, match="a run needs two of its own") as error:
-            await run(sa_engine)
-        planned = await run(sa_engine, settings=Settings(dry_run=True))
+        async with sa_engine.connect():
+            with pytest.raises(DatabaseError, match="a run needs two of its own") as error:
+                await run(sa_engine)
+            planned = await run(sa_engine, settings=Settings(dry_run=True))
     finally:
         await sa_engine.dispose()
     assert "http" not in str(error.value)

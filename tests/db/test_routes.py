@@ -5,6 +5,7 @@ import pytest
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Settings
+from batchcore.run import stages
 from support import database
 from support.database import Host
 from support.generate import MONDAY, Generator
@@ -22,12 +23,15 @@ def random(seed: int) -> Host:
     return Host(made.portfolios, made.prices)
 
 
-async def run(url: str, first: int, last: int, **settings) -> batchcore.BatchResult:
+async def run(
+    url: str, first: int, last: int, policy: str = "rollforward", **settings
+) -> batchcore.BatchResult:
     return await batchcore.run_batch(
         url,
         date_of(first),
         date_of(last),
-        calendar="daily",
+        policy=policy,
+        calendar="daily" if policy == "rollforward" else "XNYS",
         analytics="none",
         settings=Settings(min_coverage=0.0, **settings),
     )
@@ -76,6 +80,25 @@ async def test_any_chunks_and_threads_give_the_same(same_host: str, seed: int) -
                 same_host, host, [(FIRST, LAST)], chunk_size=chunk_size, threads=threads
             )
             assert found == expected  # the issues, in their order, too
+
+
+@SEEDS
+@pytest.mark.parametrize("policy", ["rollforward", "legacy"])
+@pytest.mark.parametrize("most_bytes", [(1, 1), (1, 3000), (1 << 20, 1)])
+async def test_events_and_flows_loaded_in_stretches_of_any_size_are_the_same(
+    same_host: str,
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
+    policy: str,
+    most_bytes: tuple[int, int],
+) -> None:
+    host, days = random(seed), [(FIRST, LAST)]
+    expected = await left(same_host, host, days, policy=policy)
+    assert expected[0][0]
+    of_all_events, of_a_stretch = most_bytes
+    monkeypatch.setattr(stages, "BYTES_OF_ALL_EVENTS", of_all_events)
+    monkeypatch.setattr(stages, "BYTES_OF_A_STRETCH", of_a_stretch)
+    assert await left(same_host, host, days, chunk_size=2, policy=policy) == expected
 
 
 async def test_replacing_all_rows_gives_the_same(same_host: str) -> None:

@@ -105,7 +105,7 @@ def test_rows_that_differ_are_told_and_fail_the_demo(monkeypatch: pytest.MonkeyP
 
 
 def test_a_debug_build_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchcore.native.build_profile", "debug")
+    monkeypatch.setattr("batchcore.about.build_profile", "debug")
     said = batchcore("demo", *SMALL)
     assert said.code == 0
     assert said.err.startswith("batchcore: warning: this is a debug build of the core")

@@ -6,7 +6,7 @@ import typer
 from batchcore import cli
 from support.command import COMMANDS, HELP, help_file, help_text
 
-LATER = {"--max-failed", "--connections", "--resume", "--no-resume"}
+LATER = {"--max-failed", "--resume", "--no-resume"}
 
 
 def test_every_command_has_a_file() -> None:

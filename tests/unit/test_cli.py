@@ -109,7 +109,6 @@ def test_a_defect_says_so_and_shows_its_traceback_on_debug(monkeypatch) -> None:
         ("version", "--start", "2025-01-02"),
         ("run", "--changed-since", "yesterday"),
         ("run", "--max-failed", "3"),
-        ("run", "--connections", "2"),
         ("version", "--schema", "file"),
         ("run", "--resume"),
     ],
@@ -206,7 +205,10 @@ def test_version_and_help_need_neither_driver_nor_sqlalchemy() -> None:
 
 @pytest.mark.parametrize("name", ["typer", "rich"])
 def test_without_the_extra_one_line_names_it(name: str) -> None:
-    done = python(f"import sys; sys.modules['{name}'] = None; import batchcore.__main__")
+    done = python(
+        f"import sys; sys.modules['{name}'] = None; sys.argv[1:] = ['plan']\n"
+        "from batchcore.__main__ import main; sys.exit(main())"
+    )
     assert (done.returncode, done.stdout) == (3, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("batchcore: error: ")

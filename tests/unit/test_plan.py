@@ -344,7 +344,7 @@ def test_nobody_is_a_plan_without_work() -> None:
         loaded([], calendar, MONDAY), calendar, plans.Range(MONDAY, LAST), "skip"
     )
     assert len(plan.works()) == len(plan.sessions) == 0
-    assert plans.chunks(plan, None) == []
+    assert plans.chunks(plan, 10) == []
 
 
 def test_chunks_cut_portfolios_in_order_and_leave_nobody_out() -> None:
@@ -366,11 +366,17 @@ def test_chunks_cut_portfolios_in_order_and_leave_nobody_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sessions", "portfolios"),
-    [(1, 10_000), (0, 10_000), (10, 10_000), (100, 1000), (120, 833), (2000, 50), (10_000, 50)],
+    ("sessions", "positions", "portfolios"),
+    [
+        (1, 15.0, 1889),  # 8 MiB by 15 x 256 + 600 bytes
+        (120, 15.0, 110),  # by 3840 + 72,000
+        (1, 2000.0, 50),  # 16 would fit; fewer than 50 are not worth a transaction
+        (1, 0.0, 10_000),
+        (0, 0.0, 10_000),
+    ],
 )
-def test_a_chunk_has_about_100_000_rows(sessions: int, portfolios: int) -> None:
-    assert plans.default_chunk_size(sessions) == portfolios
+def test_a_chunk_takes_about_8_mib(sessions: int, positions: float, portfolios: int) -> None:
+    assert plans.default_chunk_size(sessions, positions) == portfolios
 
 
 def test_portfolios_that_are_not_there_are_named() -> None:

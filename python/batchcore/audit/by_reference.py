@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore import reference as ref
-from batchcore.audit.links import CARRIED, Expected
-from batchcore.db.audit_queries import AMOUNTS, COUNTS
+from batchcore.audit.links import BY_LEGACY, BY_ROLLFORWARD, CARRIED, SCALES, Expected
 from batchcore.db.load_stored import as_decimals
-from batchcore.units import CENTS, RETURN_SCALE, State
+from batchcore.reference import legacy
+from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy.typing as npt
 
     from batchcore.audit.links import Links
     from batchcore.frames import Decimals
@@ -59,7 +61,7 @@ class ByReference:
             basis = [carried[name][row] for name in CARRIED]
             found.append(self._row(links, row, basis))
             tick(1)
-        return _expected(found)
+        return _expected(found, BY_ROLLFORWARD)
 
     def _row(self, links: Links, row: int, basis: Sequence[Decimal | None]) -> ref.Row | None:
         portfolio = self._portfolios[int(links.portfolio[row])]
@@ -76,6 +78,74 @@ class ByReference:
         return result.rows[0] if result.rows else None
 
 
+class LegacyByReference:
+    """Computes rows of the portfolios of a chunk under `legacy`, one by one."""
+
+    def __init__(
+        self,
+        portfolios: Sequence[legacy.Portfolio],
+        prices: ref.Market,
+        profiles: Mapping[str, legacy.Profile],
+        scales: ref.Scales,
+    ) -> None:
+        """Take what was read.
+
+        Args:
+            portfolios: Those of the chunk, without snapshots.
+            prices: Every finite close.
+            profiles: By symbol as stored.
+            scales: Of the columns read.
+        """
+        self._portfolios = portfolios
+        self._prices = prices
+        self._profiles = profiles
+        self._scales = scales
+
+    async def legacy_rows(
+        self,
+        links: Links,
+        opening: npt.NDArray[np.int64],
+        current: npt.NDArray[np.bool_],
+        tick: Callable[[int], None],
+    ) -> Expected:
+        """Return what rows should be.
+
+        Args:
+            links: The rows, each with what it goes on from.
+            opening: (k,) cents that the column of the portfolio had before each (L6).
+            current: (k,) bool, whether the day of each was a current one (L32).
+            tick: Called with how many more are done.
+        """
+        found: list[legacy.Row | None] = []
+        carried = {name: _values(links.carried[name]) for name in CARRIED}
+        for row in range(len(links)):
+            await asyncio.sleep(0)  # the reference is slow, and signals must get through
+            day, is_current = int(links.day[row]), bool(current[row])
+            start = self._start(links, row, [carried[name][row] for name in CARRIED])
+            equity = Decimal(int(opening[row])).scaleb(-CENTS)
+            shared = legacy.Shared(
+                self._prices, (day,), day if is_current else day + 1, profiles=self._profiles
+            )
+            result = legacy.roll(replace(start, equity_balance=equity), shared, [day], self._scales)
+            found.append(result.rows[0] if result.rows else None)
+            tick(1)
+        shares = np.full(len(found), None, dtype=np.object_)
+        for number, one in enumerate(found):
+            if one is not None and one.sector_exposure is not None:
+                weights = one.sector_exposure.items()
+                shares[number] = {sector: Decimal(repr(weight)) for sector, weight in weights}
+        return _expected(found, BY_LEGACY, shares)
+
+    def _start(self, links: Links, row: int, basis: Sequence[Decimal | None]) -> legacy.Portfolio:
+        """Return the portfolio of a row with the snapshot that it goes on from."""
+        portfolio = self._portfolios[int(links.portfolio[row])]
+        if links.first[row]:
+            return portfolio
+        equity, pnl, realized, flow = basis
+        previous = legacy.Snapshot(int(links.previous_day[row]), equity, pnl, realized, flow)
+        return replace(portfolio, snapshots=(previous,))
+
+
 def _values(column: Decimals) -> list[Decimal | None]:
     rows = zip(column.values.tolist(), column.state.tolist(), strict=True)
     return [
@@ -84,17 +154,21 @@ def _values(column: Decimals) -> list[Decimal | None]:
     ]
 
 
-def _expected(rows: Sequence[ref.Row | None]) -> Expected:
+def _expected(
+    rows: Sequence[ref.Row | legacy.Row | None],
+    columns: Sequence[str],
+    shares: npt.NDArray[np.object_] | None = None,
+) -> Expected:
     """Return rows as columns; the cells of those that are None mean nothing."""
 
     def cells(name: str) -> list[Decimal | None]:
-        attribute = "equity_balance" if name == "total_value" else name
-        values = [Decimal(0) if row is None else getattr(row, attribute) for row in rows]
+        if name == "total_value" and shares is None:
+            name = "equity_balance"  # S8
+        values = [Decimal(0) if row is None else getattr(row, name) for row in rows]
         return [None if value is None else Decimal(value) for value in values]
 
-    scales = {**dict.fromkeys(AMOUNTS, CENTS), "daily_return": RETURN_SCALE}
-    scales |= dict.fromkeys(COUNTS, 0)
     return Expected(
         np.array([row is not None for row in rows], dtype=np.bool_),
-        {name: as_decimals(cells(name), scale) for name, scale in scales.items()},
+        {name: as_decimals(cells(name), SCALES[name]) for name in columns},
+        shares,
     )

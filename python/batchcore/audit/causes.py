@@ -7,14 +7,23 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.audit.compare import COLUMNS, Pairs, any_by_left, differs, pairs, place_of
-from batchcore.db.audit_queries import ANALYTIC, COUNTS, NEVER, UNKNOWN
+from batchcore.audit.compare import (
+    ALL_COLUMNS,
+    COLUMNS,
+    Pairs,
+    any_by_left,
+    differs,
+    in_any,
+    pairs,
+)
+from batchcore.db.audit_queries import ANALYTIC, COUNTS, GREEKS, NEVER, SHARES, UNKNOWN
 from batchcore.db.load import taken
-from batchcore.frames import day_keys
+from batchcore.frames import day_keys, rescaled
 from batchcore.run.regressions import MARKET
+from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -44,9 +53,13 @@ SUMS: Final = (
 )
 """Columns that say the same after one long step as after several short ones, but for rounding."""
 
+OF_CHAIN: Final = ("daily_return", *SUMS, "beta_provider_1y", SHARES)
+"""Columns that follow from P under `legacy`; all others are of the day alone."""
+
 BY_PRICE: Final = ("daily_pnl", "daily_realized_pnl", "long_value", "short_value", *ANALYTIC)
 BY_FLOW: Final = ("daily_capital_flow", "cumulative_capital_flow", *ANALYTIC)
 BY_LOT: Final = (*BY_PRICE, *COUNTS)
+BY_LEGACY_LOT: Final = (*BY_LOT, *SUMS, *GREEKS)
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -56,10 +69,11 @@ class Differing:
     Attributes:
         row: (k,) int64 row of `StoredRows`.
         day: (k,) int32.
-        since: (k,) int32, the day that each goes on from; its own where there is none.
+        since: (k,) int32, the day after which events and flows count.
         looks_back: (k,) int32, the first day whose close may have counted.
         holes: (k,) int64, sessions between without a complete snapshot.
-        wrong: (k, c) bool; c counts `COLUMNS`.
+        wrong: (k, c) bool; c counts `ALL_COLUMNS`.
+        as_other: (k,) bool, whether what differs is what another policy gives.
     """
 
     row: Int64
@@ -68,12 +82,11 @@ class Differing:
     looks_back: Int32
     holes: Int64
     wrong: Bools
+    as_other: Bools
 
     def in_any(self, columns: Sequence[str]) -> Bools:
         """Return which rows differ in one of some columns."""
-        places = [place_of(column) for column in columns]
-        found: Bools = np.any(self.wrong[:, places], axis=1)
-        return found
+        return in_any(self.wrong, columns)
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -93,10 +106,36 @@ class Changes:
     prices: ChangedPrices
 
 
-def causes(differing: Differing, stored: StoredRows, expected: Expected, changes: Changes) -> Bytes:
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Patterns:
+    """By which columns causes show under a policy.
+
+    Attributes:
+        price: Columns in which closes count.
+        flow: Columns in which flows count.
+        lot: Columns in which positions and events count.
+        exits: Whether a position that was exited counts no more (S3); else it goes on (L8).
+        lacks_a_run: Whether rows go on from one that is no longer there.
+    """
+
+    price: Sequence[str]
+    flow: Sequence[str]
+    lot: Sequence[str]
+    exits: bool
+    lacks_a_run: Callable[[Differing, StoredRows, Expected], Bools]
+
+
+def causes(
+    patterns: Patterns,
+    differing: Differing,
+    stored: StoredRows,
+    expected: Expected,
+    changes: Changes,
+) -> Bytes:
     """Return of each row the cause that its pattern shows first, a row of `CAUSES`.
 
     Args:
+        patterns: Of the policy.
         differing: The rows.
         stored: Of the chunk.
         expected: What the rows should be, one for each of ``differing``.
@@ -105,16 +144,16 @@ def causes(differing: Differing, stored: StoredRows, expected: Expected, changes
     found = np.full(len(differing.row), CAUSES.index("unknown"), dtype=np.uint8)
     written = stored.written[differing.row]
     portfolio = stored.portfolio[differing.row]
+    of_price, of_lot = differing.in_any(patterns.price), differing.in_any(patterns.lot)
     holds = {
-        "missing_run": _lacks_a_run(differing, stored, expected),
-        "other_policy": stored.greeks[differing.row],
-        "price_changed": differing.in_any(BY_PRICE)
-        & _prices_changed(differing, portfolio, written, changes),
-        "flow_changed": differing.in_any(BY_FLOW)
+        "missing_run": patterns.lacks_a_run(differing, stored, expected),
+        "other_policy": differing.as_other,
+        "price_changed": of_price
+        & _prices_changed(differing, portfolio, written, changes, exits=patterns.exits),
+        "flow_changed": differing.in_any(patterns.flow)
         & _flows_changed(differing, portfolio, written, changes.flows),
-        "event_added": differing.in_any(BY_LOT)
-        & _events_added(differing, portfolio, written, changes.events),
-        "position_changed": differing.in_any(BY_LOT)
+        "event_added": of_lot & _events_added(differing, portfolio, written, changes.events),
+        "position_changed": of_lot
         & _positions_changed(differing, portfolio, written, changes.held),
     }
     for name, rows in reversed(holds.items()):
@@ -140,8 +179,28 @@ def _lacks_a_run(differing: Differing, stored: StoredRows, expected: Expected) -
     return found
 
 
-def _prices_changed(
-    differing: Differing, portfolio: Int32, written: Int64, changes: Changes
+def _lacks_a_legacy_run(differing: Differing, stored: StoredRows, expected: Expected) -> Bools:
+    """Return which rows go on from a row that is no longer there (L5, L21).
+
+    Then what is of the day alone is right, and the equity is off by what the sums are off.
+    """
+    found = (differing.holes > 0) & differing.in_any(OF_CHAIN)
+    found &= ~differing.in_any([name for name in ALL_COLUMNS if name not in OF_CHAIN])
+    off = np.zeros(len(found), dtype=np.int64)
+    parts = {"equity_balance": 1, "cumulative_pnl": -1, "cumulative_capital_flow": -1}
+    for name, sign in parts.items():
+        own = taken(stored.cells[name], differing.row)
+        wanted = rescaled(expected.cells[name], own.scale)
+        found &= (own.state == State.VALUE) & (wanted.state == State.VALUE)
+        off += sign * (own.values - wanted.values)
+    # Each step may have rounded a cent of its own.
+    room = (differing.holes + 1) * 10 ** max(stored.cells["equity_balance"].scale - CENTS, 0)
+    within: Bools = np.abs(off) <= room
+    return found & within
+
+
+def _prices_changed(  # of positions that count as the policy has it
+    differing: Differing, portfolio: Int32, written: Int64, changes: Changes, *, exits: bool
 ) -> Bools:
     held, prices = changes.held, changes.prices
     known = {symbol: number for number, symbol in enumerate(held.symbols)}
@@ -151,7 +210,9 @@ def _prices_changed(
     row, position = pair.left, pair.right
     first, last = differing.looks_back, differing.day
     latest = _latest_change(prices, code, held.symbol[position], first[row], last[row])
-    counts = (held.start[position] <= last[row]) & (held.end[position] >= differing.since[row])
+    counts = held.start[position] <= last[row]
+    if exits:
+        counts &= held.end[position] >= differing.since[row]
     found = any_by_left(pair, counts & (latest > written[row]), len(portfolio))
     # Betas are made of the closes of the market too, whoever holds it.
     market = np.full(len(portfolio), known.get(MARKET, other), dtype=np.int64)
@@ -207,3 +268,15 @@ def _changed_since(pair: Pairs, counts: Bools, changed: Int64, written: Int64) -
     moment = changed[pair.right]
     since = (moment > written[pair.left]) & (moment < UNKNOWN)
     return any_by_left(pair, counts & since, len(written))
+
+
+BY_ROLLFORWARD: Final = Patterns(
+    price=BY_PRICE, flow=BY_FLOW, lot=BY_LOT, exits=True, lacks_a_run=_lacks_a_run
+)
+BY_LEGACY: Final = Patterns(
+    price=BY_LEGACY_LOT,
+    flow=(*BY_FLOW, *SUMS),
+    lot=BY_LEGACY_LOT,
+    exits=False,
+    lacks_a_run=_lacks_a_legacy_run,
+)

@@ -2,118 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore import reference as ref
-from batchcore.analytics.windows import LOOK
 from batchcore.audit import causes as guesses
-from batchcore.audit import compare, links
-from batchcore.audit.analytics import Analyses, profiles_changed
-from batchcore.audit.by_reference import ByReference
-from batchcore.audit.links import CARRIED, Expected
-from batchcore.audit.natively import Inputs, Natively
+from batchcore.audit import compare
+from batchcore.audit import links as linking
+from batchcore.audit.links import CARRIED
 from batchcore.audit.result import Difference
+from batchcore.audit.rules import Chunk
 from batchcore.db import load as loads
 from batchcore.db import load_stored as stores
-from batchcore.db.audit_queries import ANALYTIC, COUNTS, RULED, SHARES
-from batchcore.db.load_analytics import floats, load_returns
-from batchcore.frames import Decimals, Opening, rescaled
-from batchcore.run.analyse import PAST_RETURNS
+from batchcore.db.audit_queries import EMPTY, GREEKS, SHARES
+from batchcore.db.load_analytics import floats
+from batchcore.frames import Decimals, day_keys
 from batchcore.run.regressions import MARKET
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     import numpy.typing as npt
 
-    from batchcore.audit.compare import Analysed
-    from batchcore.audit.links import Links
+    from batchcore.audit.links import Expected, Links
+    from batchcore.audit.rules import AnalysedRows, Rules
     from batchcore.audit.tally import Tally
-    from batchcore.calendar import Calendar
-    from batchcore.config import Settings
-    from batchcore.db.analytic_tables import Parts
-    from batchcore.db.audit_queries import AuditQueries
-    from batchcore.db.engine import Session
-    from batchcore.db.load_stored import AddedEvents, Held, StoredRows
-    from batchcore.db.queries import Selection
-    from batchcore.db.read import Reader
+    from batchcore.db.load_stored import StoredRows
     from batchcore.frames import Days
-    from batchcore.native import Market
-    from batchcore.run.analyse import Analysis
 
     Bools = npt.NDArray[np.bool_]
     Int64 = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Shared:
-    """What all chunks share.
-
-    Attributes:
-        session: To read in.
-        queries: On the tables of the host.
-        reader: On the same, for the reference.
-        calendar: Whose sessions count.
-        settings: `lookback_days` and `threads` count.
-        fast: Whether rows are computed natively.
-        parts: What of the analytics can be computed; None if nothing.
-        prices: Closes for the reference; None natively.
-        market: Closes and marks; None where nothing is computed natively.
-        analysis: None where analytics cannot be computed.
-    """
-
-    session: Session
-    queries: AuditQueries
-    reader: Reader
-    calendar: Calendar
-    settings: Settings
-    fast: bool
-    parts: Parts | None
-    prices: ref.Market | None
-    market: Market | None
-    analysis: Analysis | None
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Chunk:
-    """Portfolios that are looked at together, and their rows.
-
-    Attributes:
-        ids: (p, 16) uint8.
-        selection: The same, for queries.
-        stored: Their snapshots.
-        rows: (k,) int64 complete ones that were asked for, rows of `stored`.
-        held: Positions, and when they were changed.
-        events: Partial closes, and when they were added.
-    """
-
-    ids: npt.NDArray[np.uint8]
-    selection: Selection
-    stored: StoredRows
-    rows: Int64
-    held: Held
-    events: AddedEvents
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class AnalysedRows:
-    """The analytic columns of some of the rows of a chunk.
-
-    Attributes:
-        own: Which of them.
-        should: What these columns should be.
-        wrong: (k, c) bool of all rows, which cells differ.
-    """
-
-    own: npt.NDArray[np.intp]
-    should: Analysed
-    wrong: Bools
 
 
 class ChunkCheck:
@@ -130,189 +50,109 @@ class ChunkCheck:
     wrong: Bools
 
     def __init__(
-        self, shared: Shared, chunk: Chunk, tally: Tally, tick: Callable[[int], None]
+        self,
+        rules: Rules,
+        chunk: Chunk,
+        tally: Tally,
+        tick: Callable[[int], None],
+        other: Callable[[], Awaitable[Rules | None]],
     ) -> None:
         """Take what was loaded.
 
         Args:
-            shared: With all chunks.
+            rules: Of the policy that was asked for.
             chunk: Of at least one row.
             tally: Takes what is found.
             tick: Called with how many more rows are done.
+            other: Gives the other policy, if the tables are such that it can be.
         """
-        self._shared = shared
+        self._rules = rules
         self._chunk = chunk
+        self._part = rules.part(chunk)
         self._tally = tally
         self._tick = tick
+        self._other = other
 
     async def run(self) -> None:
         """Compare, count and tell."""
         stored, rows = self._chunk.stored, self._chunk.rows
-        previous = links.previous_rows(stored)
-        self.links = links.stored_links(stored, rows, previous)
-        inputs = await self._inputs()
-        computer = await self._computer(inputs)
-        self.expected = await self._computed(computer, self.links, self._tick)
+        self._before, *others = (before[rows] for before in self._rules.previous(stored))
+        self.links = linking.stored_links(stored, rows, self._before)
+        self.expected = await self._part.rows(self.links, self._tick)
         self.wrong = compare.ruled_differences(stored, rows, self.expected)
-        await self._follow_right_rows(computer, previous[rows])
-        judged = await self._judge()
-        analysed = None
-        if self._shared.analysis is not None and inputs is not None:
-            analysed = await self._analysed(inputs, judged, self._shared.analysis)
+        for before in others:
+            await self._go_on_from(before)
+        await self._follow_right_rows()
+        await self._part.load_history()
+        judged = await self._part.judge(self.links, self.expected)
+        analysed = await self._part.analysed(self.links, self.expected, self.wrong, judged)
         if analysed is not None:
             self.wrong |= analysed.wrong
         self.wrong &= judged.checked()
         self._tally.judge(judged)
-        holes = self._holes()
-        self._tally.missing_sessions += int(holes.sum())
+        self._tally.missing_sessions += int(self._missing_sessions().sum())
         differing = np.flatnonzero(self.wrong.any(axis=1))
         if len(differing):
-            await self._tell(differing, holes, analysed)
+            await self._tell(differing, analysed)
 
-    def right_equities(self, latest: Days, at: Int64) -> Decimals:
-        """Return what the equities of latest snapshots should be, where they are wrong.
+    def right_equities(self, latest: Days) -> Decimals:
+        """Return what the equities of some snapshots should be, where they are wrong.
 
         Args:
-            latest: Day of the latest snapshot of each portfolio.
-            at: (p,) the portfolios of the chunk among them.
+            latest: (p,) the day of one snapshot of each portfolio of the chunk.
 
         Returns:
             (p,) cents; NULL of the other portfolios.
         """
-        found = Decimals.nulls(len(at))
+        found = Decimals.nulls(len(latest.values))
         values, state = found.values.copy(), found.state.copy()
-        own = self.links.day == latest.values[at][self.links.portfolio]
+        own = self.links.day == latest.values[self.links.portfolio]
+        own &= latest.state[self.links.portfolio] == State.VALUE
         own &= self.wrong[:, compare.place_of("equity_balance")]
         equity = self.expected.cells["equity_balance"]
         values[self.links.portfolio[own]] = equity.values[own]
         state[self.links.portfolio[own]] = State.VALUE
         return Decimals(values, equity.scale, state)
 
-    async def _inputs(self) -> Inputs | None:
-        """Return positions and so on as frames, where something is computed natively."""
-        if self._shared.market is None:
-            return None
-        of = self._shared.session, self._shared.queries, self._chunk.selection
-        window = int(self.links.previous_day.min()), int(self.links.day.max())
-        return Inputs(
-            self._chunk.ids,
-            await loads.load_positions(*of),
-            await loads.load_events(*of),
-            await loads.load_flows(*of, *window),
-        )
+    async def _go_on_from(self, before: Int64) -> None:
+        """Compute rows that differ from other rows before them, where that fits better."""
+        stored, rows = self._chunk.stored, self._chunk.rows
+        again = np.flatnonzero(self.wrong.any(axis=1) & (before != self._before))
+        if len(again) == 0:
+            return
+        part = linking.stored_links(stored, rows[again], before[again])
+        better = await self._take_better(again, part)
+        self._before[better] = before[better]
+        self.links = linking.stored_links(stored, rows, self._before)
 
-    async def _computer(self, inputs: Inputs | None) -> ByReference | Natively:
-        shared, lookback_days = self._shared, self._shared.settings.lookback_days
-        if shared.fast and shared.market is not None and inputs is not None:
-            return Natively(shared.market, inputs, shared.settings.threads)
-        ids = [stores.uuid_at(self._chunk.ids, row) for row in range(len(self._chunk.ids))]
-        portfolios = await shared.reader.portfolios(dict.fromkeys(ids), ids)
-        prices = shared.prices or ref.market(())
-        return ByReference(portfolios, prices, lookback_days, shared.reader.scales)
-
-    @staticmethod
-    async def _computed(
-        computer: ByReference | Natively, found: Links, tick: Callable[[int], None]
-    ) -> Expected:
-        """Return what rows should be; unknown where they go on from what is no amount."""
-        able = np.flatnonzero(links.usable(found))
-        part = found.part(able)
-        tick(len(found) - len(able))
-        expected = links.with_opening(await computer.rows(part, tick), part)
-        return links.spread(expected, able, len(found))
-
-    async def _follow_right_rows(self, computer: ByReference | Natively, previous: Int64) -> None:
+    async def _follow_right_rows(self) -> None:
         """Compute rows after a wrong one from what that should have been, where that fits."""
-        stored, rows, wrong = self._chunk.stored, self._chunk.rows, self.wrong
-        place = np.full(len(stored) + 1, -1, dtype=np.int64)  # the last one stands for row -1
+        rows = self._chunk.rows
+        place = np.full(len(self._chunk.stored) + 1, -1, dtype=np.int64)  # the last is of row -1
         place[rows] = np.arange(len(rows))
-        before = place[previous]
-        found = np.flatnonzero(_in_any(wrong, CARRIED) & self.expected.known)
+        before = place[self._before]
+        found = np.flatnonzero(compare.in_any(self.wrong, CARRIED) & self.expected.known)
         while len(found):
-            after = (before >= 0) & np.isin(before, found)
-            again = np.flatnonzero(wrong.any(axis=1) & after)
-            part = links.expected_links(self.links.part(again), before[again], self.expected)
-            other = await self._computed(computer, part, lambda _: None)
-            others = compare.ruled_differences(stored, rows[again], other)
-            better = other.known & (others.sum(axis=1) < wrong[again].sum(axis=1))
-            found = again[better]  # what follows them may fit better, too
-            wrong[found] = others[better]
-            self.expected = links.replaced(self.expected, found, other, np.flatnonzero(better))
+            after = (before >= 0) & np.isin(before, found) & self.expected.known
+            again = np.flatnonzero(self.wrong.any(axis=1) & after)
+            part = linking.expected_links(self.links.part(again), before[again], self.expected)
+            found = await self._take_better(again, part)  # what follows them may fit better, too
 
-    async def _judge(self) -> compare.Judged:
-        """Return which cells the stored data determine."""
-        chunk, parts = self._chunk, self._shared.parts
-        stored, rows, first = chunk.stored, chunk.rows, self.links.first
-        judged, every = compare.Judged(len(rows)), np.ones(len(rows), dtype=np.bool_)
-        judged.leave_out("portfolio_fails", ~self.expected.known)
-        judged.leave_out("opening", first, ("equity_balance",))
-        earlier = first.copy()
-        earlier[first] = compare.tells_of_earlier_rows(stored, rows[first])
-        judged.leave_out("earlier_rows", earlier, compare.BY_CHAIN)
-        if parts is None or self._shared.analysis is None:
-            judged.leave_out("analytics_off", every, ANALYTIC)
-            parts = None
-        else:
-            judged.leave_out("not_analysed", ~compare.is_analysed(stored)[rows], ANALYTIC)
-            if not parts.profiles:
-                judged.leave_out("analytics_off", every, compare.BY_PROFILE)
-        valued = compare.private_values_changed(stored, rows, chunk.held, chunk.events)
-        judged.leave_out("private_value", valued, compare.BY_VALUE)
-        parted = compare.closed_since(stored, rows, chunk.events)
-        judged.leave_out("closed_since", parted, COUNTS)
-        if parts is not None and parts.profiles:
-            changed = await stores.load_changed_profiles(
-                self._shared.session, self._shared.queries, chunk.held.symbols
-            )
-            profiles = profiles_changed(stored, rows, chunk.held, changed)
-            judged.leave_out("profile_changed", profiles, compare.BY_PROFILE)
-        return judged
-
-    async def _analysed(
-        self, inputs: Inputs, judged: compare.Judged, analysis: Analysis
-    ) -> AnalysedRows | None:
-        """Return what the analytic columns should be, of the rows that have any."""
-        ids, stored = self._chunk.ids, self._chunk.stored
-        own = np.flatnonzero(_in_any(judged.checked(), ANALYTIC))
-        if len(own) == 0:
-            return None
-        first = np.full(len(ids), calendars.LAST_DATE, dtype=np.int32)
-        np.minimum.at(first, stored.portfolio, stored.day)
-        past = await load_returns(
-            self._shared.session,
-            self._shared.queries,
-            self._shared.calendar,
-            ids,
-            first,
-            PAST_RETURNS,
+    async def _take_better(self, again: npt.NDArray[np.intp], part: Links) -> Int64:
+        """Compute rows anew, take those that differ in fewer cells and return which they are."""
+        other = await self._part.rows(part, lambda _: None)
+        others = compare.ruled_differences(self._chunk.stored, self._chunk.rows[again], other)
+        better = other.known & (
+            ~self.expected.known[again] | (others.sum(axis=1) < self.wrong[again].sum(axis=1))
         )
-        analyses = Analyses(
-            analysis,
-            positions=inputs.positions,
-            events=inputs.events,
-            opening=Opening(portfolio_id=ids, equity=Decimals.nulls(len(ids))),
-        )
-        read = ("equity_balance", "daily_return")
-        cells = {name: stored.cells[name] for name in read}
-        rows = self._chunk.rows[own]
-        should = await asyncio.to_thread(analyses.rows, stored, rows, cells, past)
-        found = compare.analytic_differences(stored, rows, should)
-        # A wrong equity or return is told of its own row; analytics may go on from the right one.
-        if _in_any(self.wrong, read).any():
-            known = np.flatnonzero(self.expected.known)
-            right = {
-                name: _with(cells[name], self._chunk.rows[known], self.expected.cells[name], known)
-                for name in read
-            }
-            other = await asyncio.to_thread(analyses.rows, stored, rows, right, past)
-            found &= compare.analytic_differences(stored, rows, other)
-        wrong = np.zeros_like(self.wrong)
-        wrong[own] = found
-        return AnalysedRows(own, should, wrong)
+        found: Int64 = again[better]
+        self.wrong[found] = others[better]
+        self.expected = linking.replaced(self.expected, found, other, np.flatnonzero(better))
+        return found
 
     def _holes(self) -> Int64:
-        """Return of each row how many sessions it leaves out after the one that it goes on from."""
-        found, days = self.links, self._shared.calendar.days
+        """Return of each row how many sessions lie after the one that it goes on from."""
+        found, days = self.links, self._rules.calendar.days
         if days is None:
             between = found.day.astype(np.int64) - found.previous_day - 1
         else:
@@ -320,22 +160,29 @@ class ChunkCheck:
             between = np.searchsorted(days, found.day, side="left") - low
         return np.where(found.first, 0, between).astype(np.int64)
 
-    async def _tell(
-        self, differing: npt.NDArray[np.intp], holes: Int64, analysed: AnalysedRows | None
-    ) -> None:
+    def _missing_sessions(self) -> Int64:
+        """Return of each row how many of these have no complete snapshot."""
+        complete = np.concatenate([[0], np.cumsum(self._chunk.stored.complete)])
+        first = np.where(self.links.first, self._chunk.rows, self._before + 1)
+        missing: Int64 = self._holes() - (complete[self._chunk.rows] - complete[first])
+        return missing
+
+    async def _tell(self, differing: npt.NDArray[np.intp], analysed: AnalysedRows | None) -> None:
         """Guess causes, and tell the rows that differ."""
         stored, rows = self._chunk.stored, self._chunk.rows[differing]
-        wrong = self.wrong[differing]
+        wrong, part = self.wrong[differing], self.links.part(differing)
         those = guesses.Differing(
             row=rows,
-            day=self.links.day[differing],
-            since=self.links.previous_day[differing],
-            looks_back=self._looks_back(differing),
-            holes=holes[differing],
+            day=part.day,
+            since=self._part.since(part),
+            looks_back=self._part.looks_back(part, wrong),
+            holes=self._holes()[differing],
             wrong=wrong,
+            as_other=await self._as_other(part, wrong),
         )
         expected = self.expected.part(differing)
-        cause = guesses.causes(those, stored, expected, await self._changes(those))
+        changes = await self._changes(those)
+        cause = guesses.causes(self._part.patterns, those, stored, expected, changes)
         told = Told(stored, rows, expected, analysed, differing)
 
         def tell(row: int, column: str, why: str) -> Difference:
@@ -349,19 +196,45 @@ class ChunkCheck:
 
         self._tally.differ(wrong, cause, told.apart(wrong), tell)
 
-    def _looks_back(self, differing: npt.NDArray[np.intp]) -> npt.NDArray[np.int32]:
-        """Return the first day whose close may have counted in rows."""
-        back = self.links.previous_day[differing] - max(self._shared.settings.lookback_days, 1)
-        day = self.links.day[differing]
-        for row in np.flatnonzero(_in_any(self.wrong[differing], ANALYTIC)).tolist():
-            of_betas = self._shared.calendar.last_sessions(int(day[row]), LOOK + 1)
-            back[row] = min(int(back[row]), int(of_betas[0]))
-        return np.maximum(back, calendars.FIRST_DATE).astype(np.int32)
+    async def _as_other(self, links: Links, wrong: Bools) -> Bools:
+        """Return in which rows that differ all that differs is what the other policy gives.
+
+        Columns that the other policy computes apart (A1 to A6) say nothing. Where the two policies
+        give the same by chance, greeks tell: `legacy` writes them with each active position.
+        """
+        found = np.zeros(len(links), dtype=np.bool_)
+        rules = await self._other()
+        if rules is None:
+            return found
+        chunk = self._chunk
+        stored = await rules.stored(chunk.selection, chunk.ids)
+        keys = day_keys(stored.portfolio, stored.day)
+        at = np.searchsorted(keys, day_keys(links.portfolio, links.day))
+        there = np.flatnonzero(stored.complete[at])
+        rows = at[there]
+        part = rules.part(Chunk(chunk.ids, chunk.selection, stored, rows))
+        for before in rules.previous(stored):
+            expected = await part.rows(
+                linking.stored_links(stored, rows, before[rows]), lambda _: None
+            )
+            own = links.row[there]
+            differs = compare.ruled_differences(chunk.stored, own, expected)
+            says = list(expected.cells)
+            if expected.shares is not None:
+                says.append(SHARES)
+            else:
+                differs |= compare.filled_cells(chunk.stored, own, GREEKS)
+                says += GREEKS
+            said = wrong[there] & compare.are_of((*says, *EMPTY))
+            fits = expected.known & said.any(axis=1) & ~(said & differs).any(axis=1)
+            found[there] |= fits & ~compare.lacks_greeks(chunk.stored, own, expected)
+        return found
 
     async def _changes(self, those: guesses.Differing) -> guesses.Changes:
-        session, queries, chunk = self._shared.session, self._shared.queries, self._chunk
+        session, queries = self._rules.ground.session, self._rules.queries
+        chunk, held = self._chunk, self._part.held
         query = queries.changed_prices(
-            sorted({*chunk.held.symbols, MARKET}),
+            sorted({*held.symbols, MARKET}),
             int(chunk.stored.written[those.row].min()),
             int(those.looks_back.min()),
             int(those.day.max()),
@@ -371,7 +244,7 @@ class ChunkCheck:
         if queries.has_table("equity_changes"):
             query = queries.changed_flows(chunk.selection)
             flows = await stores.load_changed_flows(session, query, chunk.ids)
-        return guesses.Changes(held=chunk.held, events=chunk.events, flows=flows, prices=prices)
+        return guesses.Changes(held=held, events=self._part.events, flows=flows, prices=prices)
 
 
 class Told:
@@ -395,16 +268,21 @@ class Told:
             differing: (d,) which rows of the chunk they are.
         """
         self._pairs = {
-            name: (loads.taken(stored.cells[name], rows), expected.cells[name]) for name in RULED
+            name: (loads.taken(stored.cells[name], rows), column)
+            for name, column in expected.cells.items()
+            if name in stored.cells
         }
+        self._texts = {name: loads.taken(text, rows) for name, text in stored.texts.items()}
         self._shares: list[tuple[Any, Any]] = []
+        if stored.shares is not None and expected.shares is not None:
+            own = compare.shares_at(stored.shares, rows)
+            self._shares = list(zip(own, expected.shares.tolist(), strict=True))
         if analysed is None:
             return
         # Of a row that was not analysed, no analytic cell is asked for.
         at = np.minimum(np.searchsorted(analysed.own, differing), len(analysed.own) - 1)
         for name, column in analysed.should.cells.items():
-            own = loads.taken(stored.cells[name], rows)
-            self._pairs[name] = own, loads.taken(column, at)
+            self._pairs[name] = loads.taken(stored.cells[name], rows), loads.taken(column, at)
         if stored.shares is not None:
             right = compare.shares_of(loads.taken(analysed.should.shares, at))
             self._shares = list(zip(compare.shares_at(stored.shares, rows), right, strict=True))
@@ -413,6 +291,8 @@ class Told:
         """Return a cell as it is, and as it should be."""
         if column == SHARES:
             return self._shares[row]
+        if column in self._texts:
+            return self._texts[column].texts()[row], None
         own, right = self._pairs[column]
         return compare.value_at(own, row), compare.value_at(right, row)
 
@@ -424,23 +304,11 @@ class Told:
         found = np.zeros(wrong.shape)
         for name, (own, right) in self._pairs.items():
             found[:, compare.place_of(name)] = np.abs(floats(own) - floats(right))
+        for name in self._texts:
+            found[:, compare.place_of(name)] = np.nan  # text, and to be NULL
         place = compare.place_of(SHARES)
+        found[:, place] = 0
         for row in np.flatnonzero(wrong[:, place]).tolist():
             distance = compare.shares_apart(*self._shares[row])
             found[row, place] = np.nan if distance is None else float(distance)
         return found
-
-
-def _in_any(cells: Bools, columns: tuple[str, ...]) -> Bools:
-    """Return which rows have a cell in some columns."""
-    places = [compare.place_of(name) for name in columns]
-    found: Bools = np.any(cells[:, places], axis=1)
-    return found
-
-
-def _with(column: Decimals, rows: Int64, values: Decimals, at: npt.NDArray[np.intp]) -> Decimals:
-    """Return a column with some of other values in some rows."""
-    values = rescaled(loads.taken(values, at), column.scale)
-    mantissas, state = column.values.copy(), column.state.copy()
-    mantissas[rows], state[rows] = values.values, values.state
-    return Decimals(mantissas, column.scale, state)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.db.audit_queries import ANALYTIC, RULED, SHARES
+from batchcore.db.audit_queries import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED, SHARES
 from batchcore.db.load import taken
 from batchcore.frames import rescaled
 from batchcore.run.analyse import OBSERVATIONS
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     Int64 = npt.NDArray[np.int64]
 
 COLUMNS: Final = (*RULED, *ANALYTIC)
-"""Columns of a snapshot that are compared, in the order of the report."""
+"""Columns of a snapshot that `rollforward` names, in the order of the report."""
+
+ALL_COLUMNS: Final = (*COLUMNS, *GREEKS, *EMPTY)
+"""Those that `legacy` names: the same, and some more."""
 
 REASONS: Final = (
     "soft_deleted",
@@ -43,6 +46,10 @@ REASONS: Final = (
     "not_analysed",
     "analytics_off",
     "profile_changed",
+    "position_edited",
+    "beta_changed",
+    "benchmark_changed",
+    "day_order",
 )
 """Why cells cannot be checked; the first that holds is counted."""
 
@@ -69,23 +76,53 @@ OF_BASELINE: Final = (
 BY_CHAIN: Final = (*OF_BASELINE, "daily_capital_flow", "cumulative_capital_flow")
 """Columns that the row before has a part in, beside the equity."""
 
-_PLACE: Final = {column: number for number, column in enumerate(COLUMNS)}
+OF_DAY: Final = (
+    "beta_provider_1y",
+    SHARES,
+    *("hhi", "effective_num_positions", "top_3_concentration", "top_10_concentration"),
+)
+"""Columns that `legacy` fills on a current day (L32 to L34)."""
+
+OF_WEIGHTS: Final = OF_DAY[1:]
+"""Those of them that have no value together (L34)."""
+
+BY_LEGACY_CHAIN: Final = (
+    *("daily_pnl", "daily_return"),
+    *("cumulative_pnl", "cumulative_realized_pnl", "cumulative_capital_flow"),
+    *("beta_provider_1y", SHARES),
+)
+"""Columns that P has a part in under `legacy`, beside the equity; P&L is 0 without one (L11)."""
+
+BY_QUANTITY: Final = (
+    *("total_value", "equity_balance", "daily_pnl", "daily_return", "cumulative_pnl"),
+    *EXPOSURES,
+    *COUNTS[1:],
+    *OF_DAY,
+)
+"""Columns in which the quantities of positions count (L15 to L34)."""
+
+_PLACE: Final = {column: number for number, column in enumerate(ALL_COLUMNS)}
+_NOT_COMPARED: Final = 255
 
 
 class Judged:
     """Which cells of some rows can be judged, and why others cannot.
 
     Attributes:
-        reason: (k, c) uint8, 0 or one more than a row of `REASONS`; c counts `COLUMNS`.
+        reason: (k, c) uint8, 0 or one more than a row of `REASONS`; c counts `ALL_COLUMNS`.
     """
 
-    def __init__(self, rows: int) -> None:
-        """Begin with all cells of so many rows."""
-        self.reason = np.zeros((rows, len(COLUMNS)), dtype=np.uint8)
+    def __init__(self, rows: int, columns: Sequence[str] = COLUMNS) -> None:
+        """Begin with all cells of so many rows.
 
-    def leave_out(
-        self, reason: str, rows: Bools, columns: Sequence[str] | Sequence[int] = COLUMNS
-    ) -> None:
+        Args:
+            rows: How many.
+            columns: Those that are compared.
+        """
+        self.reason = np.full((rows, len(ALL_COLUMNS)), _NOT_COMPARED, dtype=np.uint8)
+        self.reason[:, [_PLACE[column] for column in columns]] = 0
+
+    def leave_out(self, reason: str, rows: Bools, columns: Sequence[str] = ALL_COLUMNS) -> None:
         """Leave out cells that no reason before has left out.
 
         Args:
@@ -95,8 +132,7 @@ class Judged:
         """
         code = REASONS.index(reason) + 1
         for column in columns:
-            place = _PLACE[column] if isinstance(column, str) else column
-            cells = self.reason[:, place]
+            cells = self.reason[:, _PLACE[column]]
             cells[rows & (cells == 0)] = code
 
     def checked(self) -> Bools:
@@ -106,7 +142,7 @@ class Judged:
 
     def counts(self) -> dict[str, int]:
         """Return how many cells each reason leaves out."""
-        counted = np.bincount(self.reason.ravel(), minlength=len(REASONS) + 1)
+        counted = np.bincount(self.reason.ravel(), minlength=_NOT_COMPARED + 1)
         return {name: int(counted[code + 1]) for code, name in enumerate(REASONS)}
 
 
@@ -131,12 +167,44 @@ def differs(stored: Decimals, expected: Decimals, units: int = 0) -> Bools:
 
 
 def ruled_differences(stored: StoredRows, rows: Int64, expected: Expected) -> Bools:
-    """Return (k, c) which cells of S5 to S9 are wrong; False in the columns of analytics."""
-    found = np.zeros((len(rows), len(COLUMNS)), dtype=np.bool_)
-    for name in RULED:
-        own = taken(stored.cells[name], rows)
-        found[:, _PLACE[name]] = differs(own, expected.cells[name])
+    """Return (k, c) which cells are wrong to the last digit; False where nothing is expected."""
+    found = np.zeros((len(rows), len(ALL_COLUMNS)), dtype=np.bool_)
+    for name, column in expected.cells.items():
+        if name in stored.cells:
+            found[:, _PLACE[name]] = differs(taken(stored.cells[name], rows), column)
+    if stored.shares is not None and expected.shares is not None:
+        pairs_of = zip(shares_at(stored.shares, rows), expected.shares.tolist(), strict=True)
+        found[:, _PLACE[SHARES]] = [_weights_differ(mine, right) for mine, right in pairs_of]
+    return found | filled_cells(stored, rows, EMPTY)
+
+
+def filled_cells(stored: StoredRows, rows: Int64, columns: Sequence[str]) -> Bools:
+    """Return (k, c) which cells of some columns are not NULL; False in the others."""
+    found = np.zeros((len(rows), len(ALL_COLUMNS)), dtype=np.bool_)
+    for name in columns:
+        column = stored.texts.get(name, stored.cells.get(name))
+        if column is not None:
+            found[:, _PLACE[name]] = column.state[rows] != State.NULL
     return found
+
+
+def lacks_greeks(stored: StoredRows, rows: Int64, expected: Expected) -> Bools:
+    """Return which rows are without a greek that is expected to have a value."""
+    found = np.zeros(len(rows), dtype=np.bool_)
+    for name in set(GREEKS) & expected.cells.keys() & stored.cells.keys():
+        there = expected.cells[name].state == State.VALUE
+        found |= there & (stored.cells[name].state[rows] == State.NULL)
+    return found
+
+
+def _weights_differ(stored: Any, expected: Any) -> bool:  # noqa: ANN401  # any JSON
+    """Return whether two objects differ as binary64 values (L33)."""
+    if not isinstance(stored, dict) or expected is None:
+        return stored is not expected
+    return stored.keys() != expected.keys() or any(
+        not isinstance(stored[name], Decimal) or float(stored[name]) != float(expected[name])
+        for name in expected
+    )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -154,7 +222,7 @@ class Analysed:
 
 def analytic_differences(stored: StoredRows, rows: Int64, expected: Analysed) -> Bools:
     """Return (k, c) which cells of A1 to A6 are wrong, one unit in the last place allowed."""
-    found = np.zeros((len(rows), len(COLUMNS)), dtype=np.bool_)
+    found = np.zeros((len(rows), len(ALL_COLUMNS)), dtype=np.bool_)
     for name, column in expected.cells.items():
         units = 0 if name == OBSERVATIONS else 1
         found[:, _PLACE[name]] = differs(taken(stored.cells[name], rows), column, units)
@@ -233,6 +301,21 @@ def tells_of_earlier_rows(stored: StoredRows, rows: Int64) -> Bools:
     return signs > 1
 
 
+def tells_of_earlier_legacy_rows(stored: StoredRows, rows: Int64, expected: Expected) -> Bools:
+    """Return which rows without P cannot be first ones, though nothing before them is stored.
+
+    One cell that is not what it should be is taken for a wrong one; two tell of rows that are gone.
+    """
+    own = taken(stored.cells["daily_pnl"], rows)
+    signs = differs(own, expected.cells["daily_pnl"]).astype(np.int64)
+    for amount in ("pnl", "realized_pnl", "capital_flow"):
+        daily, sums = (
+            taken(stored.cells[f"{prefix}_{amount}"], rows) for prefix in ("daily", "cumulative")
+        )
+        signs += differs(daily, sums) if daily.scale >= sums.scale else differs(sums, daily)
+    return signs > 1
+
+
 def private_values_changed(
     stored: StoredRows, rows: Int64, held: Held, events: AddedEvents
 ) -> Bools:
@@ -296,14 +379,14 @@ def any_by_left(pair: Pairs, holds: Bools, rows: int) -> Bools:
     return found
 
 
-def is_analysed(stored: StoredRows) -> Bools:
-    """Return which rows have an analytic column: on the others nothing was to be written."""
+def is_analysed(stored: StoredRows, columns: Sequence[str] = ANALYTIC) -> Bools:
+    """Return which rows have one of some columns; JSON `null` is none."""
     found = np.zeros(len(stored), dtype=np.bool_)
     for name, column in stored.cells.items():
-        if name in ANALYTIC:
+        if name in columns:
             found |= column.state != State.NULL
-    if stored.shares is not None:
-        table = np.array([text != "null" for text in stored.shares.table()], dtype=np.bool_)
+    if stored.shares is not None and SHARES in columns:
+        table = np.array([text.strip() != "null" for text in stored.shares.table()], dtype=np.bool_)
         known = stored.shares.state == State.VALUE
         if len(table):
             found |= known & table[np.where(known, stored.shares.codes, 0)]
@@ -324,5 +407,23 @@ def value_at(column: Decimals, row: int) -> Decimal | str | None:
 
 
 def place_of(column: str) -> int:
-    """Return where a column stands in `COLUMNS`."""
+    """Return where a column stands in `ALL_COLUMNS`."""
     return _PLACE[column]
+
+
+def are_of(columns: Sequence[str]) -> Bools:
+    """Return (c,) which of `ALL_COLUMNS` are among some."""
+    found = np.zeros(len(ALL_COLUMNS), dtype=np.bool_)
+    found[[_PLACE[name] for name in columns]] = True
+    return found
+
+
+def in_any(cells: Bools, columns: Sequence[str]) -> Bools:
+    """Return which rows have a cell in some columns.
+
+    Args:
+        cells: (k, c) bool.
+        columns: Which.
+    """
+    found: Bools = np.any(cells[:, [_PLACE[name] for name in columns]], axis=1)
+    return found

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.audit.links import CARRIED, Expected
+from batchcore.audit.links import BY_LEGACY, BY_ROLLFORWARD, CARRIED, SCALES, Expected
 from batchcore.db.audit_queries import AMOUNTS, COUNTS
 from batchcore.db.load import taken
+from batchcore.errors import InternalError
 from batchcore.frames import Decimals, Opening, Previous
 from batchcore.native import CancelFlag, roll_forward, store_snapshots
-from batchcore.units import CENTS, RETURN_SCALE
+from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import numpy.typing as npt
 
     from batchcore.audit.links import Links
-    from batchcore.frames import Events, Flows, Positions, Rows
-    from batchcore.native import Market
+    from batchcore.frames import Betas, Events, Flows, LegacyColumns, Positions, Rows
+    from batchcore.native import Host, Market
+
+    Bools = npt.NDArray[np.bool_]
+    Int64 = npt.NDArray[np.int64]
 
 COLUMNS: Final = {
     "total_value": "equity_cents",
@@ -44,6 +49,9 @@ COLUMNS: Final = {
     "num_short_positions": "num_short",
 }
 """Column of a snapshot -> attribute of `Rows`."""
+
+_OWN: Final = ("total_value", *(name for name in BY_LEGACY if name not in BY_ROLLFORWARD))
+"""Columns that `Rows.legacy` has."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -86,28 +94,22 @@ class Natively:
             links: The rows, each with what it goes on from.
             tick: Called with how many more are done.
         """
-        known = np.zeros(len(links), dtype=np.bool_)
-        mantissas = {name: np.zeros(len(links), dtype=np.int64) for name in (*AMOUNTS, *COUNTS)}
-        returns = Decimals.nulls(len(links), RETURN_SCALE)
-        value, state = returns.values.copy(), returns.state.copy()
-        order = np.argsort(links.day, kind="stable")
-        starts = np.flatnonzero(np.diff(links.day[order], prepend=np.iinfo(np.int32).min))
-        for own in np.split(order, starts[1:]):
-            if len(own) == 0:
-                continue
-            rows = await self._session(links.part(own))
-            at = own[rows.portfolio]
-            known[at] = True
-            for name, attribute in COLUMNS.items():
-                mantissas[name][at] = getattr(rows, attribute)
-            value[at], state[at] = rows.daily_return.values, rows.daily_return.state
+        found = _Found(len(links), BY_ROLLFORWARD)
+        for own in _groups(links.day.astype(np.int64)):
+            part = links.part(own)
+            rows = await self._session(part, part.carried["equity_balance"])
+            found.put(own[rows.portfolio], _columns(rows))
             tick(len(own))
-        cells = {name: Decimals(mantissas[name], CENTS) for name in AMOUNTS}
-        cells |= {name: Decimals(mantissas[name], 0) for name in COUNTS}
-        return Expected(known, {**cells, "daily_return": Decimals(value, RETURN_SCALE, state)})
+        return found.expected()
 
-    async def _session(self, links: Links) -> Rows:
-        """Return the rows of one session; their `portfolio` is a row of ``links``."""
+    async def _session(self, links: Links, equity: Decimals, host: Host | None = None) -> Rows:
+        """Return the rows of one session; their `portfolio` is a row of ``links``.
+
+        Args:
+            links: The rows.
+            equity: Of each, where no snapshot has one.
+            host: Of the policy `legacy`.
+        """
         ids = np.ascontiguousarray(self._inputs.ids[links.portfolio])
         later = np.flatnonzero(~links.first)
         previous = Previous(
@@ -120,7 +122,7 @@ class Natively:
         )
         opening = Opening(
             portfolio_id=ids,
-            equity=links.carried["equity_balance"],
+            equity=equity,
             first_day=links.day.copy(),
             last_day=links.day.copy(),
         )
@@ -134,6 +136,8 @@ class Natively:
             opening=opening,
             threads=self._threads,
             cancel=self._cancel,
+            host=host,
+            betas=self._betas(),
         )
         task = asyncio.ensure_future(asyncio.to_thread(work))
         try:
@@ -143,3 +147,107 @@ class Natively:
             await asyncio.wait([task])
             task.exception()
             raise
+
+    def _betas(self) -> Betas | None:
+        return None
+
+
+class LegacyNatively(Natively):
+    """The same under `legacy`."""
+
+    def __init__(
+        self, market: Market, inputs: Inputs, threads: int | None, *, host: Host, betas: Betas
+    ) -> None:
+        """Take what was loaded.
+
+        Args:
+            market: Prices, with all sessions of rows among its own.
+            inputs: Of the chunk, soft-deleted positions too.
+            threads: Of native calls.
+            host: Profiles, and whether there is a benchmark.
+            betas: Of the positions.
+        """
+        super().__init__(market, inputs, threads)
+        self._host = host
+        self._own_betas = betas
+
+    async def legacy_rows(
+        self, links: Links, opening: Int64, current: Bools, tick: Callable[[int], None]
+    ) -> Expected:
+        """Return what rows should be.
+
+        Args:
+            links: The rows, each with what it goes on from.
+            opening: (k,) cents that the column of the portfolio had before each (L6).
+            current: (k,) bool, whether the day of each was a current one (L32).
+            tick: Called with how many more are done.
+        """
+        found = _Found(len(links), BY_LEGACY)
+        shares = np.full(len(links), None, dtype=np.object_)
+        for own in _groups(2 * links.day.astype(np.int64) + current):
+            today = int(links.day[own[0]]) + (not current[own[0]])
+            host = replace(self._host, today=today)
+            rows = await self._session(links.part(own), Decimals(opening[own], CENTS), host)
+            if rows.legacy is None:
+                raise InternalError("the policy `legacy` gave no columns of its own")
+            at = own[rows.portfolio]
+            own_columns = {name: getattr(rows.legacy, name) for name in _OWN}
+            found.put(at, {**_columns(rows), **own_columns})
+            shares[at] = _weights(rows.legacy)
+            tick(len(own))
+        return found.expected(shares)
+
+    def _betas(self) -> Betas:
+        return self._own_betas
+
+
+class _Found:
+    """Rows in the order of those that were asked for, as they are found."""
+
+    def __init__(self, rows: int, columns: Iterable[str]) -> None:
+        self._known = np.zeros(rows, dtype=np.bool_)
+        self._cells = {
+            name: (np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.uint8))
+            for name in columns
+        }
+
+    def put(self, at: Int64, columns: Mapping[str, Decimals]) -> None:
+        """Take rows that stand at some places."""
+        self._known[at] = True
+        for name, (values, state) in self._cells.items():
+            values[at], state[at] = columns[name].values, columns[name].state
+
+    def expected(self, shares: npt.NDArray[np.object_] | None = None) -> Expected:
+        """Return all of them."""
+        cells = {
+            name: Decimals(values, SCALES[name], state)
+            for name, (values, state) in self._cells.items()
+        }
+        return Expected(self._known, cells, shares)
+
+
+def _groups(keys: Int64) -> Iterator[npt.NDArray[np.intp]]:
+    """Give the rows of each key, keys ascending."""
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order])) + 1
+    if len(keys):
+        yield from np.split(order, starts)
+
+
+def _columns(rows: Rows) -> dict[str, Decimals]:
+    """Return the columns of `RULED`."""
+    found = {name: Decimals(getattr(rows, COLUMNS[name]), CENTS) for name in AMOUNTS}
+    found |= {name: Decimals(getattr(rows, COLUMNS[name]).astype(np.int64), 0) for name in COUNTS}
+    return {**found, "daily_return": rows.daily_return}
+
+
+def _weights(columns: LegacyColumns) -> npt.NDArray[np.object_]:
+    """Return `sector_exposure` as mappings of decimals."""
+    weights = columns.sector_exposure
+    found = np.full(len(weights), None, dtype=np.object_)
+    for row in np.flatnonzero(weights.state == State.VALUE).tolist():
+        found[row] = {
+            weights.names[name]: Decimal(repr(float(weights.values[row, name])))
+            for name in np.flatnonzero(weights.present[row]).tolist()
+        }
+    return found

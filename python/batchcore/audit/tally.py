@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.audit.causes import CAUSES
-from batchcore.audit.compare import COLUMNS, REASONS
+from batchcore.audit.compare import ALL_COLUMNS, REASONS, place_of
 from batchcore.audit.result import ColumnCounts, Difference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -35,11 +35,17 @@ class Tally:
         missing_sessions: Sessions without a complete snapshot.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, columns: Sequence[str]) -> None:
+        """Begin with nothing.
+
+        Args:
+            columns: Those that are compared, in the order of the report.
+        """
         self.rows = 0
         self.rows_differing = 0
         self.missing_sessions = 0
-        self._names = (*COLUMNS, EQUITY)
+        self._names = (*columns, EQUITY)
+        self._places = [place_of(column) for column in columns]
         self._checked = np.zeros(len(self._names), dtype=np.int64)
         self._differing = np.zeros(len(self._names), dtype=np.int64)
         self._worst: list[Difference | None] = [None] * len(self._names)
@@ -49,7 +55,7 @@ class Tally:
 
     def judge(self, judged: Judged) -> None:
         """Count which cells of some rows were compared, and why others were not."""
-        self._checked[: len(COLUMNS)] += judged.checked().sum(axis=0)
+        self._checked[:-1] += judged.checked().sum(axis=0)[self._places]
         self._reasons.update(judged.counts())
 
     def differ(
@@ -68,27 +74,37 @@ class Tally:
             tell: Makes the difference of a row, a column and a cause.
         """
         self.rows_differing += len(wrong)
-        self._differing[: len(COLUMNS)] += wrong.sum(axis=0)
+        self._differing[:-1] += wrong.sum(axis=0)[self._places]
         counted = np.bincount(cause, minlength=len(CAUSES)).tolist()
         self._causes.update(dict(zip(CAUSES, counted, strict=True)))
         for row in range(len(wrong)):
             if len(self._examples) >= EXAMPLES:
                 break
             for place in np.flatnonzero(wrong[row]).tolist():
-                self._add(tell(row, COLUMNS[place], CAUSES[cause[row]]))
-        for place in np.flatnonzero(wrong.any(axis=0)).tolist():
+                self._add(tell(row, ALL_COLUMNS[place], CAUSES[cause[row]]))
+        for number, place in enumerate(self._places):
             own = np.flatnonzero(wrong[:, place])
-            furthest = own[int(np.argmax(np.nan_to_num(apart[own, place], nan=-1.0)))]
-            self._worse(place, tell(int(furthest), COLUMNS[place], CAUSES[cause[furthest]]))
+            if len(own):
+                furthest = own[int(np.argmax(np.nan_to_num(apart[own, place], nan=-1.0)))]
+                told = tell(int(furthest), ALL_COLUMNS[place], CAUSES[cause[furthest]])
+                self._worse(number, told)
 
-    def equity(self, *, checked: int, left_out: int, differences: list[Difference]) -> None:
-        """Count what `portfolios.equity_balance` is compared with (S8)."""
+    def equity(
+        self, *, checked: int, left_out: Mapping[str, int], differences: list[Difference]
+    ) -> None:
+        """Count what `portfolios.equity_balance` is compared with (S8, L7).
+
+        Args:
+            checked: How many were compared.
+            left_out: Reason -> how many could not be.
+            differences: What was found.
+        """
         self._checked[-1] += checked
         self._differing[-1] += len(differences)
-        self._reasons.update({"portfolio_fails": left_out})
+        self._reasons.update(left_out)
         for difference in differences:
             self._add(difference)
-            self._worse(len(COLUMNS), difference)
+            self._worse(-1, difference)
 
     def _add(self, difference: Difference) -> None:
         if len(self._examples) < EXAMPLES:

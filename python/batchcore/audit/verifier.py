@@ -2,56 +2,49 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.analytics.windows import LOOK
-from batchcore.audit.chunk import Chunk, ChunkCheck, Shared
+from batchcore.audit.chunk import ChunkCheck
 from batchcore.audit.compare import Judged, differs, value_at
+from batchcore.audit.legacy import CALENDAR, Legacy
+from batchcore.audit.links import in_cents
 from batchcore.audit.result import Difference, VerifyResult
+from batchcore.audit.rollforward import RollForward
+from batchcore.audit.rules import Chunk, Ground
 from batchcore.audit.tally import EQUITY, Tally
 from batchcore.db import load as loads
 from batchcore.db import load_stored as stores
-from batchcore.db.analytic_tables import check_parts
-from batchcore.db.audit_queries import AuditQueries
 from batchcore.db.catalog import check_run, inspect
 from batchcore.db.driver import driver_errors
 from batchcore.db.engine import Database
-from batchcore.db.queries import Selection
+from batchcore.db.queries import Queries, Selection
 from batchcore.db.read import Reader
 from batchcore.errors import ConfigError, SchemaError
 from batchcore.frames import Decimals
-from batchcore.native import build_market
 from batchcore.run import plan as plans
-from batchcore.run.analytic_inputs import load_analysis
-from batchcore.run.monitor import Monitor
-from batchcore.run.prices import Window, load_closes
-from batchcore.run.regressions import extra_symbols
 from batchcore.run.request import make_request
-from batchcore.units import CENTS, State
+from batchcore.units import State
 
 if TYPE_CHECKING:
     import datetime as dt
+    import uuid
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
+    from batchcore.audit.rules import Rules
     from batchcore.calendar import Calendar
     from batchcore.config import Settings
-    from batchcore.db.analytic_tables import Parts
+    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.load import Portfolios
-    from batchcore.db.load_stored import Counted, StoredRows
-    from batchcore.frames import Text
-    from batchcore.native import Market
-    from batchcore.run.analyse import Analysis
+    from batchcore.db.load_stored import Counted, OwnEquities, StoredRows
     from batchcore.run.request import Request
 
     Progress = Callable[[str, int, int], object]
@@ -63,9 +56,6 @@ ROWS_OF_A_CHUNK: Final = 100_000
 
 ROWS_AS_DECIMALS: Final = 10_000
 """The same, while each cell is a `Decimal`."""
-
-LEVEL: Final = "portfolio"
-"""The analytics that snapshots have columns of."""
 
 
 async def verify(
@@ -95,8 +85,10 @@ async def verify(
         start_date: First day of the range, included; None begins with the first snapshot.
         end_date: Last day of the range, included; None ends with the last snapshot.
         portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
-        policy: What the figures are taken to mean: `rollforward`, docs/semantics.md.
-        calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars (S1).
+        policy: What the figures are taken to mean: `rollforward`, docs/semantics.md, or `legacy`,
+            docs/legacy.md.
+        calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars (S1); under `legacy`
+            `XNYS` (L2).
         sample: How many snapshots, drawn by ``seed``; None takes all.
         seed: Of the draw: the same snapshots of the same database each time.
         fast: Whether to compute natively instead of by the pure-Python reference.
@@ -109,11 +101,9 @@ async def verify(
         DatabaseError: the database refused, failed or went away.
 
     Source:
-        docs/semantics.md, S5 to S10, A1 to A6; S14 for what "equal" leaves out.
+        docs/semantics.md, S5 to S10, A1 to A6; S14 for what "equal" leaves out. docs/legacy.md,
+        L3 to L34.
     """
-    if policy == "legacy":
-        msg = "`verify` knows the policy rollforward alone, was `legacy`"
-        raise ConfigError(msg, "policy")
     request = make_request(
         start_date,
         end_date,
@@ -167,36 +157,39 @@ class Asked:
 class Verification:
     """One verification from its arguments to its result."""
 
+    rules: Rules
+
     def __init__(self, session: Session, asked: Asked, progress: Progress | None) -> None:
         self.session = session
         self.asked = asked
         self.settings = asked.request.settings
-        self.tally = Tally()
-        self.off: dict[str, str] = {}
         self._progress = progress
         self._done = self._total = 0
         self._began = time.perf_counter()
+        self._other: Rules | None = None
+        self._knows_other = False
 
     async def run(self) -> VerifyResult:
         """Return what was found."""
         await self._prepare()
-        chosen = np.flatnonzero(self.drawn_rows > 0)
+        self.tally = Tally(self.rules.columns)
+        self.chosen = np.flatnonzero(self.drawn_rows > 0)
         self._total = int(self.drawn_rows.sum())
-        if len(chosen):
-            shared = await self._share(chosen)
-            for at in self._parts(chosen):
-                await self._check(shared, at)
+        if len(self.chosen):
+            await self._share(self.rules, self.counted)
+            for at in self._parts():
+                await self._check(at)
         return VerifyResult(
             policy=self.asked.request.policy,
             calendar=self.asked.calendar,
             fast=self.asked.fast,
-            portfolios=len(chosen),
+            portfolios=len(self.chosen),
             rows=self.tally.rows,
             rows_stored=int(self.counted.rows.sum()),
             rows_differing=self.tally.rows_differing,
             missing_sessions=self.tally.missing_sessions,
             columns=self.tally.columns(),
-            analytics_off=dict(self.off),
+            analytics_off=dict(self.rules.off),
             consistent=self.session.consistent,
             seconds=time.perf_counter() - self._began,
             **self.tally.rest(),
@@ -211,29 +204,55 @@ class Verification:
         with driver_errors():
             catalog = await inspect(self.session.raw, self.settings.schema)
         check_run(catalog, writes=False)
-        self.parts: Parts | None = None
-        try:
-            self.parts = check_parts(catalog, LEVEL, writes=False)
-            self.off.update(self.parts.off)
-        except SchemaError as error:  # of the columns of analytics: the others were checked
-            self.off["analytics"] = str(error)
-        self.queries = AuditQueries(catalog)
-        self.reader = Reader(self.session.raw, catalog)
-        self.calendar = await self._calendar()
+        self.ground = Ground(
+            session=self.session,
+            catalog=catalog,
+            reader=Reader(self.session.raw, catalog),
+            settings=self.settings,
+            fast=self.asked.fast,
+            start=self.asked.start,
+            end=self.asked.end,
+        )
+        calendar = await self._calendar(catalog)
+        is_legacy = self.asked.request.policy == "legacy"
+        self.rules = (Legacy if is_legacy else RollForward)(self.ground, calendar)
         wanted = Selection(self.asked.request.wanted)
         self.portfolios: Portfolios = await loads.load_portfolios(
-            self.session, self.queries, self.calendar, calendars.LAST_DATE, wanted
+            self.session, self.rules.queries, calendar, calendars.LAST_DATE, wanted
         )
         if wanted.ids is not None:
             plans.check_found(wanted.ids, self.portfolios.id)
-        query = self.queries.counts(self.calendar, wanted, self.asked.start, self.asked.end)
-        self.counted: Counted = await stores.load_counts(self.session, query, self.portfolios.id)
+        self.counted = await self._count(self.rules)
         self._draw()
 
-    async def _calendar(self) -> Calendar:
+    async def _calendar(self, catalog: Catalog) -> Calendar:
         if self.asked.request.known_calendar is not None:
             return self.asked.request.known_calendar
-        return calendars.from_price_dates(await loads.load_price_dates(self.session, self.queries))
+        dates = await loads.load_price_dates(self.session, Queries(catalog))
+        return calendars.from_price_dates(dates)
+
+    async def _count(self, rules: Rules) -> Counted:
+        wanted = Selection(self.asked.request.wanted)
+        query = rules.queries.counts(rules.calendar, wanted, self.asked.start, self.asked.end)
+        return await stores.load_counts(self.session, query, self.portfolios.id)
+
+    async def _share(self, rules: Rules, counted: Counted) -> None:
+        first, last = counted.first[self.chosen].min(), counted.last[self.chosen].max()
+        await rules.share(self._selection(self.chosen), int(first), int(last))
+
+    async def other(self) -> Rules | None:
+        """Return the other policy, on the same tables; None where these do not fit it."""
+        if not self._knows_other:
+            self._knows_other = True
+            try:
+                if self.asked.request.policy == "legacy":
+                    self._other = RollForward(self.ground, calendars.load(CALENDAR))
+                else:
+                    self._other = Legacy(self.ground)
+            except SchemaError:
+                return None
+            await self._share(self._other, await self._count(self._other))
+        return self._other
 
     def _draw(self) -> None:
         """Draw the sample: snapshots are numbered by portfolio and day."""
@@ -254,8 +273,9 @@ class Verification:
         whole = self.asked.request.wanted is None and len(at) == int(at[-1] - at[0]) + 1
         return Selection(ids, as_range=whole)
 
-    def _parts(self, chosen: Int64) -> list[Int64]:
+    def _parts(self) -> list[Int64]:
         """Return portfolios in chunks of so many snapshots at most."""
+        chosen = self.chosen
         if self.settings.chunk_size is not None:
             cuts = np.arange(self.settings.chunk_size, len(chosen), self.settings.chunk_size)
             return np.split(chosen, cuts)
@@ -269,91 +289,26 @@ class Verification:
             parts[-1].append(portfolio)
         return [np.array(part, dtype=np.int64) for part in parts]
 
-    async def _share(self, chosen: Int64) -> Shared:
-        symbols = await loads.load_symbols(self.session, self.queries, self._selection(chosen))
-        prices = market = analysis = None
-        if not self.asked.fast:
-            prices = await self.reader.closes(symbols.table())
-        if self.asked.fast or self.parts is not None:
-            market, analysis = await self._natively(symbols, chosen)
-        return Shared(
-            session=self.session,
-            queries=self.queries,
-            reader=self.reader,
-            calendar=self.calendar,
-            settings=self.settings,
-            fast=self.asked.fast,
-            parts=self.parts,
-            prices=prices,
-            market=market,
-            analysis=analysis,
-        )
-
-    async def _natively(self, symbols: Text, chosen: Int64) -> tuple[Market, Analysis | None]:
-        first = self._inside(int(self.counted.first[chosen].min()))
-        last = self._inside(int(self.counted.last[chosen].max()))
-        level = "none" if self.parts is None else LEVEL
-        days = self.calendar.last_sessions(first, LOOK + 1)[:1]
-        start = min([first - self.settings.lookback_days, *days.tolist()])
-        monitor = Monitor(str(uuid.uuid4()))
-        closes = await load_closes(
-            self.session,
-            self.queries,
-            (*symbols.table(), *extra_symbols(level)),
-            Window(max(start, calendars.FIRST_DATE), first, last),
-            source=None,
-            monitor=monitor,
-        )
-        market = await asyncio.to_thread(
-            build_market,
-            closes,
-            self.calendar.sessions(first, last),
-            policy=self.asked.request.policy,
-            lookback_days=self.settings.lookback_days,
-        )
-        if self.parts is None:
-            return market, None
-        analysis = await load_analysis(
-            self.session,
-            self.queries,
-            self.parts,
-            market=market,
-            symbols=symbols,
-            days=self.calendar.sessions(min([first, *days.tolist()]), last),
-            monitor=monitor,
-            threads=self.settings.threads,
-        )
-        return market, analysis
-
-    def _inside(self, day: int) -> int:
-        """Return the nearest day that the calendar knows."""
-        return min(max(day, self.calendar.first_day), self.calendar.last_day)
-
-    async def _check(self, shared: Shared, at: Int64) -> None:
+    async def _check(self, at: Int64) -> None:
         """Compare the snapshots of some portfolios, and their own equities."""
         chunk = await self._load(at)
+        own = await self.rules.own_equities(self.portfolios, at, chunk)
         instead = Decimals.nulls(len(at))
         if len(chunk.rows):
-            check = ChunkCheck(shared, chunk, self.tally, self._tick)
+            check = ChunkCheck(self.rules, chunk, self.tally, self._tick, self.other)
             await check.run()
-            instead = check.right_equities(self.portfolios.before.day, at)
-        self._check_equities(at, instead)
+            instead = check.right_equities(own.day)
+        self._check_equities(at, own, instead)
 
     async def _load(self, at: Int64) -> Chunk:
         ids = np.ascontiguousarray(self.portfolios.id[at])
-        selection, has_analytics = self._selection(at), self.parts is not None
-        query = self.queries.stored(
-            self.calendar, selection, self.asked.start, self.asked.end, analytics=has_analytics
-        )
-        fetch = loads.load if self.asked.fast else stores.load_plainly
-        stored = await stores.load_stored(self.session, query, self.calendar, ids, fetch)
-        held = await stores.load_holdings(self.session, self.queries, selection, ids)
-        events = await stores.load_added_events(self.session, self.queries, selection, ids)
+        selection = self._selection(at)
+        stored = await self.rules.stored(selection, ids)
         asked = self._asked_for(stored, at)
         deleted = self.portfolios.deleted[at][stored.portfolio]
         self._leave_out(stored, asked, deleted)
         rows = np.flatnonzero(asked & stored.complete & ~deleted)
-        return Chunk(ids, selection, stored, rows, held, events)
+        return Chunk(ids, selection, stored, rows)
 
     def _asked_for(self, stored: StoredRows, at: Int64) -> Bools:
         """Return which stored rows are of the range, and of the sample."""
@@ -373,38 +328,39 @@ class Verification:
         """Count rows that the policy has nothing to say of."""
         self.tally.rows += int(asked.sum())
         others = asked & (~stored.complete | deleted)
-        judged = Judged(int(others.sum()))
+        judged = Judged(int(others.sum()), self.rules.columns)
         judged.leave_out("soft_deleted", deleted[others])
         judged.leave_out("off_session", ~stored.session[others])
         judged.leave_out("incomplete", np.ones(int(others.sum()), dtype=np.bool_))
         self.tally.judge(judged)
         self._tick(int(others.sum()))
 
-    def _check_equities(self, at: Int64, instead: Decimals) -> None:
-        """Compare `portfolios.equity_balance` with the latest complete snapshot (S8).
+    def _check_equities(self, at: Int64, own: OwnEquities, instead: Decimals) -> None:
+        """Compare `portfolios.equity_balance` with the equity of a snapshot (S8, L7).
 
         Args:
             at: Portfolios.
+            own: What it is to be.
             instead: What the equity of that snapshot should be, where it is wrong itself.
         """
-        latest = self.portfolios.before
-        own = np.flatnonzero(~self.portfolios.deleted[at] & (latest.day.state[at] == State.VALUE))
-        right = loads.taken(latest.equity, at[own])
-        unit = 10 ** max(right.scale - CENTS, 0)
-        whole = (right.state == State.VALUE) & (right.values % unit == 0)
-        left_out = int((~whole).sum())
-        own = own[whole]
-        mine, right = loads.taken(self.portfolios.equity, at[own]), loads.taken(right, whole)
-        other = loads.taken(instead, own)
-        wrong = differs(mine, right) & ((other.state != State.VALUE) | differs(mine, other))
+        there = ~self.portfolios.deleted[at] & (own.day.state == State.VALUE)
+        whole = there & in_cents(own.equity)
+        mine = loads.taken(self.portfolios.equity, at)
+        wrong = whole & differs(mine, own.equity) & differs(mine, own.latest)
+        wrong &= (instead.state != State.VALUE) | differs(mine, instead)
         differences = [
             Difference(
-                stores.uuid_at(self.portfolios.id, int(at[own[row]])),
+                stores.uuid_at(self.portfolios.id, int(at[row])),
                 None,
                 EQUITY,
                 value_at(mine, row),
-                value_at(right, row),
+                value_at(own.equity, row),
             )
-            for row in np.flatnonzero(wrong).tolist()
+            for row in np.flatnonzero(wrong & ~own.elsewhere).tolist()
         ]
-        self.tally.equity(checked=len(own), left_out=left_out, differences=differences)
+        left_out = {
+            "portfolio_fails": int((there & ~whole).sum()),
+            "day_order": int((wrong & own.elsewhere).sum()),
+        }
+        checked = int(whole.sum()) - left_out["day_order"]
+        self.tally.equity(checked=checked, left_out=left_out, differences=differences)

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Final
 from batchcore import reference as ref
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.analytic_queries import AnalyticQueries
-from batchcore.db.analytic_tables import COLUMNS, PROFILES, SNAPSHOTS
+from batchcore.db.analytic_tables import COLUMNS, POSITION_BETAS, PROFILES, SNAPSHOTS
+from batchcore.db.benchmarks import TABLE as BENCHMARKS
 from batchcore.db.catalog import Kind
+from batchcore.db.legacy_tables import OTHERS
 from batchcore.db.queries import Column, Query, Selection, date_literal, text_array
+from batchcore.db.sql import quote_literal
 from batchcore.errors import SchemaError
 from batchcore.units import CENTS, RETURN_SCALE
 
@@ -28,7 +31,13 @@ ANALYTIC: Final = tuple(COLUMNS[SNAPSHOTS])
 """Columns of a snapshot that A1 to A6 name."""
 
 GREEKS: Final = ("portfolio_delta", "portfolio_gamma", "portfolio_theta", "portfolio_vega")
-"""Columns that no rule of `rollforward` names, and other batches fill."""
+"""Columns of the policy `legacy` alone (L31)."""
+
+EMPTY: Final = tuple(column for column in OTHERS if column not in ANALYTIC)
+"""Columns that `legacy` leaves NULL, and `rollforward` to others (L31, S14)."""
+
+TEXTS: Final = (SHARES, *EMPTY)
+"""Columns that are read as text: whatever stands in those of `EMPTY` is wrong."""
 
 NEVER: Final = -(2**63)
 """A moment before all others, in microseconds: of a row that does not say when it was written."""
@@ -37,6 +46,14 @@ UNKNOWN: Final = 2**63 - 1
 """A moment after all others: of a table that does not say when its rows were changed."""
 
 _STAMPS: Final = ("created_at", "updated_at", "deleted_at")
+
+_SCALES: Final = {
+    "daily_return": RETURN_SCALE,
+    "beta_calculated_90d_observations": 0,
+    **dict.fromkeys(("beta_provider_1y", "hhi", "top_3_concentration", "top_10_concentration"), 4),
+    **dict.fromkeys(COUNTS, 0),
+}
+"""Decimals in docs/schema.md, where they are not those of cents."""
 
 
 def microseconds(moment: str) -> str:
@@ -62,10 +79,18 @@ class AuditQueries(AnalyticQueries):
         A column that declares none and that no rule reads has those of docs/schema.md; what has
         more is then not representable, and equal to nothing.
         """
+        if _SCALES.get(column) == 0:
+            return 0
         try:
             return self.catalog.scale(SNAPSHOTS, column)
         except SchemaError:
-            return RETURN_SCALE if column == "daily_return" else CENTS
+            return _SCALES.get(column, CENTS)
+
+    def readable(self, columns: Iterable[str]) -> tuple[str, ...]:
+        """Return those columns of snapshots that are there and may be read."""
+        known, schema = self.catalog.columns[SNAPSHOTS], self.catalog.schema
+        found = ((column, known.get(schema.column(SNAPSHOTS, column))) for column in columns)
+        return tuple(name for name, column in found if column is not None and column.can_select)
 
     def counts(
         self, calendar: Calendar, selection: Selection, start: int | None, end: int | None
@@ -103,33 +128,28 @@ class AuditQueries(AnalyticQueries):
         selection: Selection,
         start: int | None,
         end: int | None,
-        *,
-        analytics: bool,
+        columns: Iterable[str],
     ) -> Query:
-        """Return the snapshots of a chunk in a range, and of each the latest complete one before.
+        """Return the snapshots of a chunk in a range, and those before it that they may go on from.
 
         Args:
             calendar: Whose sessions count (S5).
             selection: The portfolios.
             start: First day; None begins with the first row.
             end: Last day; None ends with the last row.
-            analytics: Whether the columns of A1 to A6 come too.
+            columns: Those that are compared.
         """
         table = self._table(SNAPSHOTS)
-        portfolio, day, written = (
-            self._name(SNAPSHOTS, c) for c in ("portfolio_id", "snapshot_date", "created_at")
-        )
-        numbers = [*RULED, *((c for c in ANALYTIC if c != SHARES) if analytics else ())]
+        portfolio, day = (self._name(SNAPSHOTS, c) for c in ("portfolio_id", "snapshot_date"))
+        names = tuple(columns)
         # Counts are integers in the table; as numeric they tell a NULL.
-        cells = [f"{self._name(SNAPSHOTS, c)}::numeric" for c in numbers]
-        if analytics:
-            cells.append(f"{self._name(SNAPSHOTS, SHARES)}::text")
         selected = ", ".join(
             [
-                *(portfolio, day, f"({self.complete(calendar)}) IS TRUE"),
-                f"COALESCE({microseconds(written)}, '{NEVER}'::int8)",
-                self._has_greeks(),
-                *cells,
+                *(portfolio, day, f"({self.complete(calendar)}) IS TRUE", self._written("")),
+                *(
+                    f"{self._name(SNAPSHOTS, c)}::{'text' if c in TEXTS else 'numeric'}"
+                    for c in names
+                ),
             ]
         )
         sql = (
@@ -137,15 +157,14 @@ class AuditQueries(AnalyticQueries):
             f" AND {self._stored_within(start, end)}"
         )
         if start is not None:
-            own = self._name("portfolios", "id")
+            own = f"p.{self._name('portfolios', 'id')}"
             sql += (
                 f" UNION ALL SELECT b.* FROM {self._table('portfolios')} AS p"  # noqa: S608
                 f" CROSS JOIN LATERAL (SELECT {selected} FROM {table}"
-                f" WHERE {portfolio} = p.{own} AND {day} < {date_literal(start)}"
-                f" AND {self.complete(calendar)} ORDER BY {day} DESC LIMIT 1) AS b"
-                f" WHERE {selection.condition(f'p.{own}')}"
+                f" WHERE {portfolio} = {own} AND {day} < {date_literal(start)}"
+                f" AND {self._earlier(calendar, own, start, end)}) AS b"
+                f" WHERE {selection.condition(own)}"
             )
-        scales = {**dict.fromkeys(COUNTS, 0), "beta_calculated_90d_observations": 0}
         return Query(
             "stored",
             sql,
@@ -154,24 +173,28 @@ class AuditQueries(AnalyticQueries):
                 Column("day", Kind.DATE),
                 Column("complete", Kind.BOOL),
                 Column("written", Kind.INT8),
-                Column("greeks", Kind.BOOL),
-                *(Column(c, Kind.NUMERIC, scales.get(c, self.scale(c))) for c in numbers),
-                *((Column(SHARES, Kind.TEXT),) if analytics else ()),
+                *(
+                    Column(c, Kind.TEXT) if c in TEXTS else Column(c, Kind.NUMERIC, self.scale(c))
+                    for c in names
+                ),
             ),
         )
+
+    def _earlier(self, calendar: Calendar, own: str, start: int, end: int | None) -> str:  # noqa: ARG002
+        """Return the rest of the condition for the row before a range that rows go on from."""
+        day = self._name(SNAPSHOTS, "snapshot_date")
+        return f"{self.complete(calendar)} ORDER BY {day} DESC LIMIT 1"
+
+    def _written(self, prefix: str) -> str:
+        """Return the expression for when a snapshot was written; `NEVER` if it does not say."""
+        written = f"{prefix}{self._name(SNAPSHOTS, 'created_at')}"
+        return f"COALESCE({microseconds(written)}, '{NEVER}'::int8)"
 
     def _stored_within(self, start: int | None, end: int | None) -> str:
         day = self._name(SNAPSHOTS, "snapshot_date")
         first = FIRST_DATE if start is None else start
         last = LAST_DATE if end is None else end
         return f"{day} BETWEEN {date_literal(first)} AND {date_literal(last)}"
-
-    def _has_greeks(self) -> str:
-        known = self.catalog.columns[SNAPSHOTS]
-        names = [self.catalog.schema.column(SNAPSHOTS, c) for c in GREEKS]
-        there = [c for c, name in zip(GREEKS, names, strict=True) if name in known]
-        conditions = [f"{self._name(SNAPSHOTS, c)} IS NOT NULL" for c in there]
-        return f"({' OR '.join(conditions)})" if conditions else "false"
 
     def _changed(self, table: str, alias: str, *more: str) -> str:
         """Return the expression for when a row was last changed; `UNKNOWN` where nothing tells."""
@@ -286,3 +309,129 @@ class AuditQueries(AnalyticQueries):
         )
         columns = (Column("symbol", Kind.TEXT), Column("changed", Kind.INT8))
         return Query("changed_profiles", sql, columns)
+
+
+class LegacyAuditQueries(AuditQueries):
+    """The same where the rules of `legacy` differ."""
+
+    def complete(self, calendar: Calendar) -> str:  # noqa: ARG002  # which days are sessions
+        """Return the condition that a snapshot stands (L3); sessions are told by its day."""
+        return f"{self._name(SNAPSHOTS, 'is_complete')}"
+
+    def _earlier(self, calendar: Calendar, own: str, start: int, end: int | None) -> str:  # noqa: ARG002
+        """Return the rest of the condition for rows before a range that rows may go on from.
+
+        A row goes on from the latest one that stood when it was written (L5): so all rows from the
+        latest on that is not younger than any of the range; as a rule that is one row.
+        """
+        table = self._table(SNAPSHOTS)
+        day, portfolio = (self._name(SNAPSHOTS, c) for c in ("snapshot_date", "portfolio_id"))
+        mine = f"{portfolio} = {own}"
+        return (
+            f"isfinite({day}) AND {day} >= COALESCE((SELECT {day} FROM {table}"  # noqa: S608
+            f" WHERE {mine} AND {day} < {date_literal(start)} AND isfinite({day})"
+            f" AND {self._written('')} <= (SELECT min({self._written('')}) FROM {table}"
+            f" WHERE {mine} AND {self._stored_within(start, end)})"
+            f" ORDER BY {day} DESC LIMIT 1), {date_literal(FIRST_DATE)})"
+        )
+
+    def holdings(self, selection: Selection) -> Query:
+        """Return when positions are active (L24) and when they were changed, deleted ones too."""
+        names = {
+            c: f"p.{self._name('positions', c)}"
+            for c in (
+                *("portfolio_id", "symbol", "entry_date", "exit_date"),
+                *("investment_class", "deleted_at"),
+            )
+        }
+        private = (
+            f"({names['investment_class']}::text = 'PRIVATE') IS TRUE"
+            f" AND {names['deleted_at']} IS NULL"
+        )
+        end = f"CASE WHEN isfinite({names['exit_date']}) THEN {names['exit_date']} END"
+        sql = (
+            f"SELECT {names['portfolio_id']}, {names['symbol']},"  # noqa: S608  # quoted
+            f" {_or_never(names['entry_date'])}, {end}, {private},"
+            f" {self._changed('positions', 'p')} FROM {self._table('positions')} AS p"
+            f" WHERE {names['symbol']} IS NOT NULL AND {selection.condition(names['portfolio_id'])}"
+        )
+        return Query("holdings", sql, super().holdings(selection).columns)
+
+    def added_events(self, selection: Selection) -> Query:
+        """Return when events were added, those of soft-deleted positions too (L17)."""
+        table = "position_realized_events"
+        portfolio, start, private, deleted = (
+            f"p.{self._name('positions', c)}"
+            for c in ("portfolio_id", "entry_date", "investment_class", "deleted_at")
+        )
+        day, position = (f"e.{self._name(table, c)}" for c in ("trade_date", "position_id"))
+        # What is left of a soft-deleted position counts nowhere.
+        held = f"CASE WHEN {deleted} IS NULL THEN {start} END"
+        sql = (
+            f"SELECT {portfolio}, {_or_never(held)}, {day},"  # noqa: S608  # quoted
+            f" ({private}::text = 'PRIVATE') IS TRUE, {self._changed(table, 'e')}"
+            f" FROM {self._table(table)} AS e"
+            f" JOIN {self._table('positions')} AS p ON p.{self._name('positions', 'id')}"
+            f" = {position} WHERE isfinite({day}) AND {selection.condition(portfolio)}"
+        )
+        return Query("added_events", sql, super().added_events(selection).columns)
+
+    def changed_betas(self, selection: Selection) -> Query:
+        """Return of each portfolio when a beta of a position was last changed (L32)."""
+        portfolio, own = (f"p.{self._name('positions', c)}" for c in ("portfolio_id", "id"))
+        sql = (
+            f"SELECT {portfolio}, max({self._changed(POSITION_BETAS, 'b')})"  # noqa: S608
+            f" FROM {self._table('positions')} AS p JOIN {self._table(POSITION_BETAS)} AS b"
+            f" ON b.{self._name(POSITION_BETAS, 'position_id')} = {own}"
+            f" WHERE {selection.condition(portfolio)} GROUP BY {portfolio}"
+        )
+        columns = (Column("portfolio_id", Kind.UUID), Column("changed", Kind.INT8))
+        return Query("changed_betas", sql, columns)
+
+    def benchmark_since(self, code: str) -> Query:
+        """Return since when there is a weight of a benchmark; `UNKNOWN` without one (L34)."""
+        sql = (
+            f"SELECT COALESCE(min({self._changed(BENCHMARKS, 'w')}), '{UNKNOWN}'::int8)"  # noqa: S608
+            f" FROM {self._table(BENCHMARKS)} AS w"
+            f" WHERE w.{self._name(BENCHMARKS, 'benchmark_code')} = {quote_literal(code)}"
+        )
+        return Query("benchmark_since", sql, (Column("since", Kind.INT8),))
+
+    def last_run(self, selection: Selection) -> Query:
+        """Return of each portfolio the complete snapshot written last, and of the latest day (L7).
+
+        `elsewhere` is whether `portfolios.equity_balance` is the equity of any of them.
+        """
+        own, column = (f"p.{self._name('portfolios', c)}" for c in ("id", "equity_balance"))
+        table, prefix = self._table(SNAPSHOTS), "s."
+        portfolio, day, equity, complete = (
+            f"{prefix}{self._name(SNAPSHOTS, c)}"
+            for c in ("portfolio_id", "snapshot_date", "equity_balance", "is_complete")
+        )
+        of_own = f"FROM {table} AS s WHERE {portfolio} = {own} AND {complete} AND isfinite({day})"
+        sql = (
+            f"SELECT {own}, written.day, written.equity, latest.equity,"  # noqa: S608  # quoted
+            f" EXISTS (SELECT {of_own} AND {equity} = {column})"
+            f" FROM {self._table('portfolios')} AS p"
+            f" CROSS JOIN LATERAL (SELECT {day}, {equity} {of_own}"
+            f" ORDER BY {self._written(prefix)} DESC, {day} DESC LIMIT 1) AS written(day, equity)"
+            f" CROSS JOIN LATERAL (SELECT {equity} {of_own}"
+            f" ORDER BY {day} DESC LIMIT 1) AS latest(equity) WHERE {selection.condition(own)}"
+        )
+        scale = self.scale("equity_balance")
+        return Query(
+            "last_run",
+            sql,
+            (
+                Column("portfolio_id", Kind.UUID),
+                Column("day", Kind.DATE),
+                Column("equity", Kind.NUMERIC, scale),
+                Column("latest", Kind.NUMERIC, scale),
+                Column("elsewhere", Kind.BOOL),
+            ),
+        )
+
+
+def _or_never(date: str) -> str:
+    """Return the expression for a date, the last one there is where it is none."""
+    return f"CASE WHEN isfinite({date}) THEN {date} ELSE {date_literal(LAST_DATE)} END"

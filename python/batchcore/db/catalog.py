@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -324,6 +324,8 @@ class Catalog:
         indexes: Name -> whether it is valid, of the indexes of batchcore that are there.
         can_stage: Whether the present role may make temporary tables, through which rows that
             stand already and equities are updated.
+        estimated_rows: Table of docs/schema.md -> how many rows the server takes it to have; of
+            tables that were never analysed there is no entry.
     """
 
     schema: Schema
@@ -332,6 +334,7 @@ class Catalog:
     has_version_table: bool
     indexes: Mapping[str, bool]
     can_stage: bool = True
+    estimated_rows: Mapping[str, int] = field(default_factory=dict)
 
     def has_table(self, table: str) -> bool:
         """Return whether ``table`` of docs/schema.md is there."""
@@ -377,12 +380,13 @@ class Catalog:
 async def inspect(connection: asyncpg.Connection, schema: Schema) -> Catalog:
     """Return the catalog of the host's tables, by one statement.
 
-    Only `pg_catalog` is read, so any role may; only text, int4 and bool come back, so the driver
-    asks for no types.
+    Only `pg_catalog` is read, so any role may; only text, int4, int8 and bool come back, so the
+    driver asks for no types.
     """
     columns: dict[str, dict[str, ColumnType]] = {}
     tables: set[str] = set()
     indexes: dict[str, bool] = {}
+    estimated_rows: dict[str, int] = {}
     has_version_table, can_stage = False, True
     for row in await connection.fetch(inspect_sql(schema)):
         can_stage = row["can_stage"]
@@ -395,6 +399,8 @@ async def inspect(connection: asyncpg.Connection, schema: Schema) -> Catalog:
                 of_table = columns.setdefault(row["relation"], {})
                 if row["is_table"]:
                     tables.add(row["relation"])
+                if row["estimated_rows"] > 0:
+                    estimated_rows[row["relation"]] = row["estimated_rows"]
                 if row["name"] is not None:
                     of_table[row["name"]] = _column_type(row)
     return Catalog(
@@ -406,6 +412,7 @@ async def inspect(connection: asyncpg.Connection, schema: Schema) -> Catalog:
         has_version_table=has_version_table,
         indexes=MappingProxyType({name: indexes[name] for name in INDEXES if name in indexes}),
         can_stage=can_stage,
+        estimated_rows=MappingProxyType(estimated_rows),
     )
 
 
@@ -421,7 +428,8 @@ def inspect_sql(schema: Schema) -> str:
 # A domain travels as its base type and keeps the modifier itself, so both are looked up.
 _INSPECT: Final = """\
 SELECT w.item::text AS item, w.relation::text AS relation,
-    c.relkind IN ('r', 'p') AS is_table, COALESCE(i.indisvalid, true) AS is_valid,
+    c.relkind IN ('r', 'p') AS is_table, c.reltuples::int8 AS estimated_rows,
+    COALESCE(i.indisvalid, true) AS is_valid,
     a.attname::text AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS declared,
     CASE WHEN base.typtype = 'e' THEN 'text'
         WHEN base.typname = 'citext' THEN 'text'
@@ -619,12 +627,29 @@ def _numeric_problems(
         yield not_written(label, f"numeric({digits + decimals},{decimals})")
         return
     yield from _scale_problems(catalog, table, column, found)
-    if found.precision is None or found.scale is None:
-        if scale is not None and scale < decimals:
-            yield f"{label}: schema.scales says {scale} decimals, expected {decimals} or more"
+    if found.precision is None and scale is not None and scale < decimals:
+        yield f"{label}: schema.scales says {scale} decimals, expected {decimals} or more"
+    yield from room_problems(catalog, table, column, digits, decimals)
+
+
+def room_problems(
+    catalog: Catalog, table: str, column: str, digits: int, decimals: int
+) -> Iterator[str]:
+    """Return what to say of a NUMERIC that is too narrow for what is written into it.
+
+    Args:
+        catalog: The host's tables.
+        table: One of them.
+        column: Of it; nothing is said of one that is absent or declares no precision.
+        digits: Before the decimal point.
+        decimals: After it.
+    """
+    found = catalog._find(table, column)  # noqa: SLF001  # one module
+    if found is None or found.precision is None or found.scale is None:
         return
     if found.precision - found.scale < digits or found.scale < decimals:
         needed = f"numeric({digits + decimals},{decimals})"
+        label = _label(catalog.schema, table, column)
         yield f"{label}: is {found.declared}, expected room for {needed}"
 
 

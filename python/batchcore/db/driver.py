@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,15 @@ NO_CONNECTION: Final = (
 )
 
 
+LOST: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
+"""What the driver raises on a connection that cannot be used any more."""
+
+
 @contextlib.contextmanager
 def driver_errors() -> Iterator[None]:
     """Turn what the driver raises into `DatabaseError` or `ConfigError`, in one line.
@@ -29,9 +39,15 @@ def driver_errors() -> Iterator[None]:
     Raises:
         ConfigError: the URL cannot be used.
         DatabaseError: the server refused, failed or cannot be reached.
+        CancelledError: the task was cancelled, of which the driver may make an error of its own.
     """
     try:
         yield
+    except (asyncpg.QueryCanceledError, asyncpg.InternalClientError) as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from error
+        raise database_error(error) from error
     except asyncpg.exceptions.ClientConfigurationError as error:
         raise ConfigError(f"the database URL is not usable: {error}", "database_url") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:

@@ -11,13 +11,15 @@ import asyncio
 import contextlib
 import re
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
 from batchcore.db import borrowed
-from batchcore.db.driver import NO_CONNECTION, counting_connects, is_lost
+from batchcore.db.driver import LOST, NO_CONNECTION, counting_connects, is_lost
 from batchcore.db.driver import driver_errors as driver_errors  # noqa: PLC0414  # with sessions
+from batchcore.db.sql import quote_literal
 from batchcore.errors import ConfigError, DatabaseError, InternalError
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Session:
         statements: How many statements each phase has caused.
         phase: The phase that statements are counted under.
         isolation: Level of the transaction, as PostgreSQL writes it.
+        exported: Identifier under which others can see what it sees; None if they cannot.
         bytes: How many bytes of COPY each phase has received and sent.
         rounded: ``table.column`` -> how many doubles lost decimals when they were read.
     """
@@ -69,6 +72,7 @@ class Session:
         self.bytes: Counter[str] = Counter() if traffic is None else traffic
         self.rounded: Counter[str] = Counter() if rounded is None else rounded
         self.isolation = ""
+        self.exported: str | None = None
 
     @property
     def consistent(self) -> bool:
@@ -166,6 +170,7 @@ class Database:
         self.bytes: Counter[str] = Counter()
         self.rounded: Counter[str] = Counter()
         self._most: int | None = None
+        self._left: Callable[[], int] | None = None
         self._lend: Lend | None = None
         self._savepoint = borrowed.savepoints(database) if borrow else None
         self.owns = self._savepoint is None
@@ -176,8 +181,13 @@ class Database:
         elif isinstance(database, asyncpg.Pool):
             self._lend = _from_pool(database)
             self._most = database.get_max_size()
+            self._left = partial(_left_of_pool, database)
         else:
-            self._lend = _from_engine(_engine(database, borrow=borrow))
+            engine = _engine(database, borrow=borrow)
+            self._lend = _from_engine(engine)
+            self._most = _most_of_engine(engine)
+            if self._most is not None:
+                self._left = partial(_left_of_engine, engine, self._most)
 
     def require(self, connections: int) -> None:
         """Refuse a pool that can never lend so many at a time: waiting for one would not end.
@@ -189,27 +199,44 @@ class Database:
             msg = f"the pool's max_size is {self._most}, expected {connections} or more"
             raise ConfigError(msg, "db")
 
+    def most(self, connections: int) -> int:
+        """Return how many of ``connections`` a pool can lend at this moment."""
+        return connections if self._left is None else min(connections, self._left())
+
     @contextlib.asynccontextmanager
-    async def snapshot(self, phase: str) -> AsyncIterator[Session]:
+    async def snapshot(self, phase: str, *, shared: bool = False) -> AsyncIterator[Session]:
         """Give a session whose every statement sees the database as it is now.
 
         REPEATABLE READ, READ ONLY; statements and idle times have no limit in it, as one of them
         would end a long run half-way.
 
+        Args:
+            phase: What its statements count under.
+            shared: Whether to export the snapshot, for `same_snapshot`; where the server refuses,
+                `Session.exported` stays None.
+
         Raises:
             DatabaseError: no connection, or the isolation level was not had.
         """
-        async with (
-            self._session(phase) as session,
-            _transaction(session, isolation="repeatable_read", readonly=True),
-        ):
-            await _without_limits(session)
-            with driver_errors():
-                level = await session.raw.fetchval("SHOW transaction_isolation")
-            if not session.raw.is_in_transaction() or level != "repeatable read":
-                msg = f"expected a REPEATABLE READ transaction, was {level}"
-                raise InternalError(msg)
-            session.isolation = level
+        async with self._session(phase) as session, contextlib.AsyncExitStack() as stack:
+            await _enter_snapshot(session, stack)
+            if shared:
+                try:
+                    session.exported = await session.raw.fetchval("SELECT pg_export_snapshot()")
+                except asyncpg.PostgresError:
+                    await stack.aclose()  # the refusal has ended the transaction
+                    await _enter_snapshot(session, stack)
+            yield session
+
+    @contextlib.asynccontextmanager
+    async def same_snapshot(self, phase: str, exported: str) -> AsyncIterator[Session]:
+        """Give a session that sees what another does, as long as that one's transaction lasts.
+
+        Raises:
+            DatabaseError: no connection, or one to a server that knows no such snapshot.
+        """
+        async with self._session(phase) as session, contextlib.AsyncExitStack() as stack:
+            await _enter_snapshot(session, stack, exported)
             yield session
 
     @contextlib.asynccontextmanager
@@ -317,11 +344,29 @@ async def _transaction(
         yield
     except BaseException:
         # A connection that is gone has rolled back already; its own error is the one to tell.
-        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with contextlib.suppress(*LOST):
             await transaction.rollback()
         raise
     with driver_errors():
         await transaction.commit()
+
+
+async def _enter_snapshot(
+    session: Session, stack: contextlib.AsyncExitStack, exported: str | None = None
+) -> None:
+    """Begin a transaction that sees one moment: now, or that of an exported snapshot."""
+    await stack.enter_async_context(
+        _transaction(session, isolation="repeatable_read", readonly=True)
+    )
+    if exported is not None:
+        await session.execute(f"SET TRANSACTION SNAPSHOT {quote_literal(exported)}")
+    await _without_limits(session)
+    with driver_errors():
+        level = await session.raw.fetchval("SHOW transaction_isolation")
+    if not session.raw.is_in_transaction() or level != "repeatable read":
+        msg = f"expected a REPEATABLE READ transaction, was {level}"
+        raise InternalError(msg)
+    session.isolation = level
 
 
 async def _settle(session: Session) -> str:
@@ -392,7 +437,7 @@ def _from_url(url: str) -> Lend:
 async def _closed(raw: asyncpg.Connection) -> None:
     try:
         await raw.close(timeout=5)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+    except (*LOST, TimeoutError):
         raw.terminate()
 
 
@@ -410,7 +455,7 @@ def _from_pool(pool: asyncpg.Pool) -> Lend:
         finally:
             count(reset)
             # A connection that cannot be reset is lost, which its own error has told already.
-            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with contextlib.suppress(*LOST):
                 await pool.release(raw)
 
     return lend
@@ -431,6 +476,28 @@ def _engine(database: object, *, borrow: bool) -> AsyncEngine:
     found = f"{type(database).__module__}.{type(database).__qualname__}"
     msg = f"expected {kinds}, was {found}"
     raise ConfigError(msg, "db")
+
+
+def _left_of_pool(pool: asyncpg.Pool) -> int:
+    used: int = pool.get_size() - pool.get_idle_size()
+    most: int = pool.get_max_size()
+    return most - used
+
+
+def _most_of_engine(engine: AsyncEngine) -> int | None:
+    """Return how many connections an engine can lend at a time; None if there is no limit."""
+    pool: Any = engine.pool
+    overflow: int = getattr(pool, "_max_overflow", -1)  # no public name tells it
+    if overflow < 0:
+        return None
+    size: int = pool.size()
+    return size + overflow
+
+
+def _left_of_engine(engine: AsyncEngine, most: int) -> int:
+    pool: Any = engine.pool
+    used: int = pool.checkedout()
+    return most - used
 
 
 def _from_engine(engine: AsyncEngine) -> Lend:

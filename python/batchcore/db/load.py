@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from batchcore.db.engine import Session
     from batchcore.db.queries import Boundaries, Queries, Query, Selection
 
+    Rows = npt.NDArray[Any] | slice
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SnapshotColumns:
@@ -153,7 +155,12 @@ async def load_portfolios(  # noqa: PLR0917  # around a day of a calendar, or da
     order = sorted_ids(columns["id"])
 
     def take(name: str) -> Any:  # noqa: ANN401  # a column of the type of the query's
-        return taken(columns[name], order)
+        column = columns.pop(name)  # so that one at a time is there twice
+        if isinstance(column, Decimals) and (column.state == State.NULL).all():
+            return Decimals.nulls(
+                len(order), column.scale
+            )  # zeros that nobody touches take no room
+        return taken(column, order)
 
     def snapshot(prefix: str) -> SnapshotColumns:
         return SnapshotColumns(
@@ -216,7 +223,7 @@ def sorted_ids(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     return order
 
 
-def taken(column: Any, rows: npt.NDArray[Any]) -> Any:  # noqa: ANN401, PLR0911  # the type given
+def taken(column: Any, rows: Rows) -> Any:  # noqa: ANN401, PLR0911  # the type given
     """Return the given rows of a column or array."""
     if isinstance(column, Decimals):
         return Decimals(column.values[rows], column.scale, column.state[rows])
@@ -230,8 +237,8 @@ def taken(column: Any, rows: npt.NDArray[Any]) -> Any:  # noqa: ANN401, PLR0911 
         values, present = column.values[rows], column.present[rows]
         return Objects(column.names, values, column.scale, present, column.state[rows])
     if isinstance(column, FloatObjects):
-        values, present = column.values[rows], column.present[rows]
-        return FloatObjects(column.names, values, present, column.state[rows])
+        floats, present = column.values[rows], column.present[rows]
+        return FloatObjects(column.names, floats, present, column.state[rows])
     return np.ascontiguousarray(column[rows])
 
 
@@ -257,6 +264,7 @@ async def load_fallback(  # noqa: PLR0917  # what is missing in a window
     first: int,
     last: int,
     since: int | None = None,
+    settled: Sequence[str] = (),
 ) -> Prices:
     """Return what `load_prices` of a window leaves out, by one statement.
 
@@ -268,12 +276,14 @@ async def load_fallback(  # noqa: PLR0917  # what is missing in a window
         first: First day of the window.
         last: Last day of the window.
         since: From which day on they are there, if not in the whole window.
+        settled: Of ``wanted``, those that no close before the window is wanted of.
 
     Returns:
-        Of each spelling the last valid close before the window, and the last finite one where it
-        is newer; and the closes in the window of the spellings that were not brought.
+        Of each spelling that is not settled the last valid close before the window, and the last
+        finite one where it is newer; and the closes in the window of spellings not brought.
     """
-    return Prices(**await load(session, queries.fallback(wanted, brought, first, last, since)))
+    query = queries.fallback(wanted, brought, first, last, since, settled)
+    return Prices(**await load(session, query))
 
 
 def kept_prices(prices: Prices, rows: npt.NDArray[np.bool_]) -> Prices:
@@ -372,6 +382,32 @@ async def load_events(
     if not queries.has_table("position_realized_events"):
         return Events.none()
     return Events(**await load(session, queries.events(selection, deleted=deleted)))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LooseEvents:
+    """Events without the portfolios of their positions; otherwise as in `Events`."""
+
+    position_id: npt.NDArray[np.uint8]
+    day: Days
+    quantity: Decimals
+    realized: Decimals
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.position_id)
+
+
+async def load_all_events(session: Session, queries: Queries) -> LooseEvents:
+    """Return every event, whatever its position; none where the host has no such table."""
+    if not queries.has_table("position_realized_events"):
+        return loose(Events.none())
+    return LooseEvents(**await load(session, queries.all_events()))
+
+
+def loose(events: Events) -> LooseEvents:
+    """Return events without the portfolios of their positions."""
+    return LooseEvents(events.position_id, events.day, events.quantity, events.realized)
 
 
 async def load_flows(

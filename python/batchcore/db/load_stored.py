@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
 from batchcore import reference as ref
 from batchcore.calendar import day_of
-from batchcore.db.audit_queries import ANALYTIC, RULED, SHARES
+from batchcore.db.analytic_tables import POSITION_BETAS
+from batchcore.db.audit_queries import NEVER, SHARES, TEXTS, UNKNOWN
+from batchcore.db.benchmarks import TABLE as BENCHMARKS
 from batchcore.db.catalog import Kind
 from batchcore.db.driver import driver_errors
 from batchcore.db.load import load, located, normalised, taken
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.calendar import Calendar
-    from batchcore.db.audit_queries import AuditQueries
+    from batchcore.db.audit_queries import AuditQueries, LegacyAuditQueries
     from batchcore.db.engine import Session
     from batchcore.db.queries import Query, Selection
 
@@ -37,6 +41,15 @@ if TYPE_CHECKING:
 OPEN: Final = np.iinfo(np.int32).max
 """The end of a position that has none."""
 
+_PLAIN_DIGITS: Final = 18
+"""Integers of as many digits fit 64 bits."""
+
+_WIDE: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
+"""In which no value is rounded."""
+
+_KEYS: Final = 4
+"""Columns of stored snapshots before those that are compared."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class StoredRows:
@@ -45,12 +58,11 @@ class StoredRows:
     Attributes:
         portfolio: (n,) int32 row of the ids that were asked for.
         day: (n,) int32.
-        complete: (n,) bool, S5.
+        complete: (n,) bool, S5 or L3, on a session of the calendar.
         session: (n,) bool, whether the day is a session of the calendar.
         written: (n,) int64 microseconds since 1970, `created_at`.
-        greeks: (n,) bool, whether it has greeks, which no rule of `rollforward` names.
-        cells: Column of `RULED` and, if they were asked for, `ANALYTIC` -> values.
-        shares: `sector_exposure` as text; None if it was not asked for.
+        cells: Column -> values, of those that were asked for.
+        texts: The same of those of `audit_queries.TEXTS`.
     """
 
     portfolio: Int32
@@ -58,13 +70,17 @@ class StoredRows:
     complete: Bools
     session: Bools
     written: Int64
-    greeks: Bools
     cells: Mapping[str, Decimals]
-    shares: Text | None
+    texts: Mapping[str, Text]
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.day)
+
+    @property
+    def shares(self) -> Text | None:
+        """`sector_exposure` as text; None if it was not asked for."""
+        return self.texts.get(SHARES)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -216,10 +232,15 @@ def as_decimals(values: Sequence[Decimal | None], scale: int) -> Decimals:
             state = State.NULL
         elif not value.is_finite():
             state = State.NON_FINITE
-        elif not ref.representable(value, scale):
-            state = State.NOT_REPRESENTABLE
         else:
-            mantissa = int(value.scaleb(scale))
+            # Almost all values have few digits, and no fraction of integers is needed for them.
+            units = value.scaleb(scale, _WIDE)
+            if units.adjusted() < _PLAIN_DIGITS and units == units.to_integral_value():
+                mantissa = int(units)
+            elif ref.representable(value, scale):
+                mantissa = int(Fraction(value) * 10**scale)
+            else:
+                state = State.NOT_REPRESENTABLE
         mantissas.append(mantissa)
         states.append(state)
     return Decimals(np.array(mantissas, dtype=np.int64), scale, np.array(states, dtype=np.uint8))
@@ -261,16 +282,16 @@ async def load_stored(
     portfolio, day = located(columns["portfolio_id"], ids), columns["day"].values
     order = np.lexsort((day, portfolio))
     order = order[portfolio[order] >= 0]
-    names = [name for name in (*RULED, *ANALYTIC) if name in columns and name != SHARES]
+    names = [column.name for column in query.columns[_KEYS:]]
+    on_session = calendar.is_session(day[order])
     return StoredRows(
         portfolio=portfolio[order],
         day=day[order],
-        complete=columns["complete"][order].astype(np.bool_),
-        session=calendar.is_session(day[order]),
+        complete=columns["complete"][order].astype(np.bool_) & on_session,
+        session=on_session,
         written=columns["written"][order],
-        greeks=columns["greeks"][order].astype(np.bool_),
-        cells={name: taken(columns[name], order) for name in names},
-        shares=taken(columns[SHARES], order) if SHARES in columns else None,
+        cells={name: taken(columns[name], order) for name in names if name not in TEXTS},
+        texts={name: taken(columns[name], order) for name in names if name in TEXTS},
     )
 
 
@@ -346,6 +367,67 @@ async def load_changed_profiles(
         symbol = normalised(name or "")
         changed[symbol] = max(changed.get(symbol, moment), moment)
     return changed
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class OwnEquities:
+    """What `portfolios.equity_balance` is to be.
+
+    Attributes:
+        day: Of the snapshot that it comes from; NULL where there is none.
+        equity: Of that snapshot.
+        latest: Of the snapshot of the latest day.
+        elsewhere: (p,) bool, whether another snapshot has the equity that the column has.
+    """
+
+    day: Days
+    equity: Decimals
+    latest: Decimals
+    elsewhere: Bools
+
+
+async def load_last_run(
+    session: Session, queries: LegacyAuditQueries, selection: Selection, ids: Bytes
+) -> OwnEquities:
+    """Return the equity of the snapshot of each portfolio that was written last (L7)."""
+    columns = await load(session, queries.last_run(selection))
+    row = located(columns["portfolio_id"], ids)
+    kept, row = np.flatnonzero(row >= 0), row[row >= 0]
+    # Without a snapshot there is a row of NULLs to take, after all others.
+    at = np.full(len(ids), len(kept), dtype=np.int64)
+    at[row] = np.arange(len(kept))
+    day: Days = columns["day"]
+    days = Days(np.append(day.values[kept], 0), np.append(day.state[kept], State.NULL))
+
+    def padded(column: Decimals) -> Decimals:
+        values = np.append(column.values[kept], 0)
+        return Decimals(values, column.scale, np.append(column.state[kept], State.NULL))
+
+    return OwnEquities(
+        day=taken(days, at),
+        equity=taken(padded(columns["equity"]), at),
+        latest=taken(padded(columns["latest"]), at),
+        elsewhere=np.append(columns["elsewhere"][kept].astype(np.bool_), False)[at],
+    )
+
+
+async def load_changed_betas(
+    session: Session, queries: LegacyAuditQueries, selection: Selection, ids: Bytes
+) -> Int64:
+    """Return (p,) when a beta of a position of each portfolio was last changed."""
+    changed = np.full(len(ids), NEVER, dtype=np.int64)
+    if queries.has_table(POSITION_BETAS):
+        columns = await load(session, queries.changed_betas(selection))
+        row = located(columns["portfolio_id"], ids)
+        changed[row[row >= 0]] = columns["changed"][row >= 0]
+    return changed
+
+
+async def load_benchmark_since(session: Session, queries: LegacyAuditQueries, code: str) -> int:
+    """Return since when there is a weight of a benchmark; `UNKNOWN` without one."""
+    if not queries.has_table(BENCHMARKS):
+        return UNKNOWN
+    return int((await load(session, queries.benchmark_since(code)))["since"][0])
 
 
 def uuid_at(ids: Bytes, row: int) -> uuid.UUID:

@@ -372,13 +372,14 @@ class Queries:
         )
         return Query("prices", sql, self._price_columns())
 
-    def fallback(
+    def fallback(  # noqa: PLR0917  # what is missing in a window
         self,
         normalised: Iterable[str],
         brought: Iterable[str],
         first: int,
         last: int,
         since: int | None = None,
+        settled: Iterable[str] = (),
     ) -> Query:
         """Return what the closes of a window leave out.
 
@@ -392,8 +393,10 @@ class Queries:
             first: First day of the window.
             last: Last day of the window.
             since: From which day on they are there, if not in the whole window.
+            settled: Of ``normalised``, those that no close before the window is wanted of.
         """
         symbol, day, close = self._price_names()
+        settled = text_array(settled)
         prices = self._table("market_data_cache")
         brought = text_array(brought)
         before = f"{day} < {date_literal(first)}"
@@ -402,9 +405,9 @@ class Queries:
             f"(SELECT min({symbol}) FROM {prices}) UNION ALL"
             f" SELECT (SELECT min({symbol}) FROM {prices} WHERE {symbol} > spelling.symbol)"
             f" FROM spelling WHERE spelling.symbol IS NOT NULL),"
-            f" wanted(symbol) AS (SELECT spelling.symbol FROM spelling"
-            f" WHERE upper(btrim(spelling.symbol COLLATE \"C\", ' '))"
-            f" = ANY({text_array(normalised)}))"
+            f" wanted(symbol, settled) AS (SELECT one.symbol, one.normalised = ANY({settled})"
+            f" FROM (SELECT symbol, upper(btrim(symbol COLLATE \"C\", ' ')) AS normalised"
+            f" FROM spelling) AS one WHERE one.normalised = ANY({text_array(normalised)}))"
             f" SELECT wanted.symbol, earlier.day, earlier.close FROM wanted"
             f" CROSS JOIN LATERAL ("
             f"(SELECT {day}, {close} FROM {prices} WHERE {symbol} = wanted.symbol AND {before}"
@@ -413,7 +416,7 @@ class Queries:
             f" WHERE {symbol} = wanted.symbol AND {before} AND {self._finite(close)}"
             f" ORDER BY {day} DESC LIMIT 1) AS newest(day, close)"
             f" WHERE NOT ({self._above_zero('market_data_cache', 'close', 'newest.close')})"
-            f") AS earlier(day, close) UNION ALL"
+            f") AS earlier(day, close) WHERE NOT wanted.settled UNION ALL"
             f" SELECT {symbol}, {day}, {close} FROM {prices} WHERE {symbol} = ANY(ARRAY("
             f"SELECT wanted.symbol FROM wanted"
             f" WHERE NOT wanted.symbol = ANY({brought})))"
@@ -622,16 +625,28 @@ class Queries:
         )
         if not deleted:
             sql += f" AND p.{self._name('positions', 'deleted_at')} IS NULL"
-        return Query(
-            "events",
-            sql,
-            (
-                Column("position_id", Kind.UUID),
-                Column("portfolio_id", Kind.UUID),
-                Column("day", Kind.DATE),
-                self._decimal("quantity", table, "quantity_closed"),
-                self._decimal("realized", table, "realized_pnl"),
-            ),
+        return Query("events", sql, self._event_columns())
+
+    def all_events(self) -> Query:
+        """Return every event without its portfolio, for which positions would have to be read."""
+        table = "position_realized_events"
+        names = ("position_id", "trade_date", "quantity_closed", "realized_pnl")
+        listed = ", ".join(self._name(table, name) for name in names)
+        sql = (
+            f"SELECT {listed} FROM {self._table(table)}"  # noqa: S608
+            f" WHERE {self._name(table, 'position_id')} IS NOT NULL"
+        )
+        position, _, *rest = self._event_columns()
+        return Query("events", sql, (position, *rest))
+
+    def _event_columns(self) -> tuple[Column, ...]:
+        table = "position_realized_events"
+        return (
+            Column("position_id", Kind.UUID),
+            Column("portfolio_id", Kind.UUID),
+            Column("day", Kind.DATE),
+            self._decimal("quantity", table, "quantity_closed"),
+            self._decimal("realized", table, "realized_pnl"),
         )
 
     def flows(self, selection: Selection, first: int, last: int) -> Query:

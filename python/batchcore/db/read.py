@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from batchcore import reference as ref
 from batchcore.config import Schema
+from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
 from batchcore.db.catalog import inspect
 from batchcore.db.engine import Database, driver_errors
 from batchcore.db.sql import column_name, table_name
+from batchcore.reference import legacy
+from batchcore.reference.values import upper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -111,45 +114,127 @@ class Reader:
             opening: Opening equity of each of ``ids``.
             ids: Which, in the order of the result.
         """
-        events = await self._events(ids)
-        value = partial(self._decimal, "positions")
-        positions: dict[UUID, list[ref.Position]] = defaultdict(list)
-        for row in await self._rows(
-            "positions",
-            (
-                *("id", "portfolio_id", "symbol", "position_type", "quantity", "entry_price"),
-                *("exit_price", "investment_class", "market_value"),
-            ),
-            ("entry_date", "exit_date", "expiration_date"),
-            ids,
-        ):
-            positions[row["portfolio_id"]].append(
-                ref.Position(
-                    symbol=row["symbol"],
-                    position_type=row["position_type"],
-                    quantity=value(row, "quantity"),
-                    entry_price=value(row, "entry_price"),
-                    entry_day=row["entry_date"],
-                    exit_price=value(row, "exit_price"),
-                    exit_day=row["exit_date"],
-                    expiration_day=row["expiration_date"],
-                    investment_class=row["investment_class"],
-                    market_value=value(row, "market_value"),
-                    events=tuple(events[row["id"]]),
-                )
-            )
-        flows: dict[UUID, list[ref.Flow]] = defaultdict(list)
-        if self._catalog.has_table("equity_changes"):
-            for row in await self._rows(
-                "equity_changes", ("portfolio_id", "amount", "change_type"), ("change_date",), ids
-            ):
-                amount = self._decimal("equity_changes", row, "amount")
-                flow = ref.Flow(row["change_date"], amount, row["change_type"])
-                flows[row["portfolio_id"]].append(flow)
+        positions = await self._positions(ids)
+        flows = await self._flows(ids)
         return [
-            ref.Portfolio(str(one), opening[one], tuple(positions[one]), tuple(flows[one]))
+            ref.Portfolio(
+                str(one),
+                opening[one],
+                tuple(position for _, position in positions[one]),
+                tuple(flows[one]),
+            )
             for one in ids
         ]
+
+    async def legacy_portfolios(self, ids: Sequence[UUID]) -> list[legacy.Portfolio]:
+        """Return portfolios as the policy `legacy` reads them, with no snapshot and no equity.
+
+        Positions, soft-deleted ones too, are in the order of the bytes of their ids.
+
+        Args:
+            ids: Which, in the order of the result.
+        """
+        positions = await self._positions(ids, deleted=True)
+        flows = await self._flows(ids)
+        betas = await self._betas([own for held in positions.values() for own, _ in held])
+        return [
+            legacy.Portfolio(
+                str(one),
+                None,
+                tuple(
+                    replace(position, betas=tuple(betas[own]))
+                    for own, position in sorted(positions[one], key=lambda held: held[0].bytes)
+                ),
+                tuple(flows[one]),
+            )
+            for one in ids
+        ]
+
+    async def _positions(
+        self, ids: Sequence[UUID], *, deleted: bool = False
+    ) -> dict[UUID, list[tuple[UUID, ref.Position]]]:
+        """Return the positions of portfolios with their ids, and with `last_price` if `deleted`."""
+        events = await self._events(ids)
+        value = partial(self._decimal, "positions")
+        columns = ["id", "portfolio_id", "symbol", "position_type", "quantity", "entry_price"]
+        columns += ["exit_price", "investment_class", "market_value", "deleted_at"]
+        columns += ["last_price"] if deleted else []
+        positions: dict[UUID, list[tuple[UUID, ref.Position]]] = defaultdict(list)
+        for row in await self._rows(
+            "positions",
+            columns,
+            ("entry_date", "exit_date", "expiration_date"),
+            ids,
+            deleted=deleted,
+        ):
+            position = ref.Position(
+                symbol=row["symbol"],
+                position_type=row["position_type"],
+                quantity=value(row, "quantity"),
+                entry_price=value(row, "entry_price"),
+                entry_day=row["entry_date"],
+                exit_price=value(row, "exit_price"),
+                exit_day=row["exit_date"],
+                expiration_day=row["expiration_date"],
+                investment_class=row["investment_class"],
+                market_value=value(row, "market_value"),
+                deleted=row["deleted_at"] is not None,
+                events=tuple(events[row["id"]]),
+                last_price=value(row, "last_price") if deleted else None,
+            )
+            positions[row["portfolio_id"]].append((row["id"], position))
+        return positions
+
+    async def _flows(self, ids: Sequence[UUID]) -> dict[UUID, list[ref.Flow]]:
+        flows: dict[UUID, list[ref.Flow]] = defaultdict(list)
+        if not self._catalog.has_table("equity_changes"):
+            return flows
+        for row in await self._rows(
+            "equity_changes", ("portfolio_id", "amount", "change_type"), ("change_date",), ids
+        ):
+            amount = self._decimal("equity_changes", row, "amount")
+            flow = ref.Flow(row["change_date"], amount, row["change_type"])
+            flows[row["portfolio_id"]].append(flow)
+        return flows
+
+    async def _betas(self, positions: Sequence[UUID]) -> dict[UUID, list[ref.Beta]]:
+        table = POSITION_BETAS
+        betas: dict[UUID, list[ref.Beta]] = defaultdict(list)
+        if not self._catalog.has_table(table):
+            return betas
+        position, day = self._name(table, "position_id"), self._name(table, "calc_date")
+        query = (
+            f"SELECT {position} AS position_id, {_day(day)} AS day,"  # noqa: S608  # quoted
+            f" {self._name(table, 'beta')} AS beta"
+            f" FROM {self._table(table)} WHERE {position} = ANY($1)"
+        )
+        for row in await self._fetch(query, positions):
+            beta = self._decimal(table, row, "beta")
+            if row["day"] is not None and beta is not None:
+                betas[row["position_id"]].append(ref.Beta(row["day"], beta))
+        return betas
+
+    async def legacy_closes(self, symbols: Iterable[str]) -> ref.Market:
+        """Return every finite close of symbols as spelt and in upper case (L10, L12, L26)."""
+        return legacy.closes(await self._closes(sorted(_spelt(symbols))), self.scales)
+
+    async def legacy_profiles(self, symbols: Iterable[str]) -> dict[str, legacy.Profile]:
+        """Return the profiles of symbols as spelt and in upper case (L32, L33), by symbol."""
+        if not self._catalog.has_table(PROFILES):
+            return {}
+        names = {c: self._name(PROFILES, c) for c in ("symbol", "beta", "sector", "is_etf")}
+        selected = ", ".join(f"{name} AS {column}" for column, name in names.items())
+        rows = await self._fetch(
+            f"SELECT {selected} FROM {self._table(PROFILES)}"  # noqa: S608  # quoted
+            f" WHERE {names['symbol']} = ANY($1)",
+            sorted(_spelt(symbols)),
+        )
+        return {
+            row["symbol"]: legacy.Profile(
+                self._decimal(PROFILES, row, "beta"), row["sector"], row["is_etf"]
+            )
+            for row in rows
+        }
 
     async def _events(self, ids: Sequence[UUID]) -> dict[UUID, list[ref.Event]]:
         table = "position_realized_events"
@@ -183,19 +268,26 @@ class Reader:
         """Return the valid closes of symbols, however they are spelt, of all days."""
         wanted = {ref.normalized(symbol) for symbol in symbols}
         table = "market_data_cache"
-        symbol, close = self._name(table, "symbol"), self._name(table, "close")
+        symbol = self._name(table, "symbol")
         known = await self._fetch(
             f"SELECT DISTINCT {symbol} AS symbol FROM {self._table(table)}"  # noqa: S608  # quoted
         )
         spelt = [row["symbol"] for row in known if ref.normalized(row["symbol"]) in wanted]
+        return ref.market(await self._closes(spelt), self.scales)
+
+    async def _closes(
+        self, symbols: Sequence[str]
+    ) -> Iterable[tuple[str, int | None, Decimal | None]]:
+        """Return symbol, day and close of symbols exactly as spelt."""
+        table = "market_data_cache"
+        symbol = self._name(table, "symbol")
         closes = await self._fetch(
             f"SELECT {symbol} AS symbol, {_day(self._name(table, 'date'))} AS day,"  # noqa: S608
-            f" {close} AS close"  # quoted
+            f" {self._name(table, 'close')} AS close"  # quoted
             f" FROM {self._table(table)} WHERE {symbol} = ANY($1)",
-            spelt,
+            symbols,
         )
-        prices = ((row["symbol"], row["day"], self._decimal(table, row, "close")) for row in closes)
-        return ref.market(prices, self.scales)
+        return ((row["symbol"], row["day"], self._decimal(table, row, "close")) for row in closes)
 
     async def snapshots(self, ids: Sequence[UUID]) -> dict[UUID, list[StoredRow]]:
         """Return the snapshots of each portfolio, by day."""
@@ -264,16 +356,22 @@ class Reader:
         return [Valuation(**row) for row in rows], Valuation(**totals[0])
 
     async def _rows(
-        self, table: str, columns: Sequence[str], days: Sequence[str], ids: Sequence[UUID]
+        self,
+        table: str,
+        columns: Sequence[str],
+        days: Sequence[str],
+        ids: Sequence[UUID],
+        *,
+        deleted: bool = False,
     ) -> list[asyncpg.Record]:
-        """Return rows of portfolios that are not soft-deleted, dates as days."""
+        """Return rows of portfolios, soft-deleted ones if asked for, dates as days."""
         selected = [f"{self._name(table, column)} AS {column}" for column in columns]
         selected += [f"{_day(self._name(table, column))} AS {column}" for column in days]
         query = (
             f"SELECT {', '.join(selected)} FROM {self._table(table)}"  # noqa: S608  # quoted
             f" WHERE {self._name(table, 'portfolio_id')} = ANY($1)"
         )
-        if table != "portfolio_snapshots":
+        if table != "portfolio_snapshots" and not deleted:
             query += f" AND {self._name(table, 'deleted_at')} IS NULL"
         return await self._fetch(query, ids)
 
@@ -294,6 +392,12 @@ class Reader:
 
     def _name(self, table: str, column: str) -> str:
         return column_name(self._schema, table, column)
+
+
+def _spelt(symbols: Iterable[str]) -> set[str]:
+    """Return symbols as spelt and in upper case."""
+    spelt = set(symbols)
+    return spelt | set(map(upper, spelt))
 
 
 def _day(column: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from batchcore.db.engine import Database
 from batchcore.errors import ConfigError
-from batchcore.run.orchestrator import CONNECTIONS, Run, run_batch
+from batchcore.run.orchestrator import Run, connections_needed, run_batch
 from batchcore.run.request import make_request
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class PnLCalculator:
             snapshot_source=snapshot_cache,
         )
         database = Database(db, borrow=True)
-        database.require(1 if request.settings.dry_run else CONNECTIONS)
+        database.require(connections_needed(request.settings))
         return await Run(database, request).run()
 
 

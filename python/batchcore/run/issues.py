@@ -54,9 +54,9 @@ class IssueList:
         rows = len(noticed.portfolio)
         self.add(
             Issues(
-                name=_constant(name, rows),
+                name=Text.constant(name, rows),
                 portfolio=noticed.portfolio,
-                symbol=Text.of([None] * rows),
+                symbol=Text.constant(None, rows),
                 day=Days(noticed.first),
                 detail=Text(codes.reshape(-1).astype(np.uint32), details.offsets, details.data),
             ),
@@ -80,7 +80,7 @@ class IssueList:
         rows = len(told)
         self.add(
             Issues(
-                name=_constant(name, rows),
+                name=Text.constant(name, rows),
                 portfolio=np.array([one.portfolio for one in told], dtype=np.int32),
                 symbol=Text.of([one.symbol for one in told]),
                 day=Days(np.array([one.day for one in told], dtype=np.int32)),
@@ -132,8 +132,3 @@ class IssueList:
             day=taken(day, order),
             detail=taken(joined([part.detail for part in parts]), order),
         )
-
-
-def _constant(value: str, rows: int) -> Text:
-    table = Text.of([value])
-    return Text(np.zeros(rows, dtype=np.uint32), table.offsets, table.data)

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db import load as loads
 from batchcore.db import load_legacy
 from batchcore.db.analytic_tables import Parts
 from batchcore.db.legacy_queries import LegacyQueries
@@ -34,7 +33,7 @@ from batchcore.frames import (
     SnapshotAnalytics,
     Text,
 )
-from batchcore.native import build_host, build_market, store_snapshots
+from batchcore.native import build_host, build_market
 from batchcore.run import plan as plans
 from batchcore.run.plan import Plan
 from batchcore.run.prepare import Preparation, Prepared, Prices
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
     from batchcore.db.engine import Session
     from batchcore.db.load_legacy import LegacyPortfolios
     from batchcore.frames import FloatObjects, Rows
-    from batchcore.native import Host
     from batchcore.run.plan import Chunk
 
 PREVIOUS_CLOSE_DAYS: Final = 10
@@ -80,10 +78,12 @@ class LegacyPrepared(Prepared):
     Attributes:
         queries: On the tables of the host.
         tables: What the policy finds of these.
+        today: The first day that is current (L29).
     """
 
     queries: LegacyQueries
     tables: LegacyTables
+    today: int
 
 
 class LegacyPreparation(Preparation):
@@ -99,12 +99,17 @@ class LegacyPreparation(Preparation):
             SchemaError: the database is not one that batchcore can work on.
             SnapshotExistsError: one stands where none may.
         """
-        self.queries = LegacyQueries(await self._inspect())
-        await self.reader.enter("load")
-        self.calendar = await self._calendar()
-        self.days = self._range()
-        portfolios = await self._legacy_portfolios()
-        plan = self._legacy_plan(portfolios)
+        async with self.readers.lend("check") as reader:
+            self.queries = LegacyQueries(await self._inspect(reader))
+            await reader.enter("load")
+            with self.monitor.phase("load"):
+                self._begin_with_symbols()
+                self.calendar = await self._calendar(reader)
+                self.days = self._range()
+                self.today = self._today()
+                portfolios = await self._legacy_portfolios(reader)
+                plan = self._legacy_plan(portfolios)
+        self._planned.set_result(plan)
         self._refuse_no_sessions(portfolios)
         self._look_at_currencies(portfolios.currency, plan)
         return LegacyPrepared(
@@ -113,11 +118,11 @@ class LegacyPreparation(Preparation):
             calendar=self.calendar,
             days=self.days,
             plan=plan,
-            chunks=plans.chunks(plan, self.settings.chunk_size),
-            prices=await self._legacy_prices(plan) if plan.works().any() else None,
+            chunks=plans.chunks(plan, self._chunk_size(plan)),
             names=tuple(portfolios.name.texts()),
             refused=self._has_no_sessions() & ~portfolios.deleted,
             tables=self.tables,
+            today=self.today,
         )
 
     def _check(self, catalog: Catalog) -> None:
@@ -132,10 +137,10 @@ class LegacyPreparation(Preparation):
     def _has_no_sessions(self) -> bool:
         return self.days.start is not None and len(self._sessions()) == 0
 
-    async def _legacy_portfolios(self) -> LegacyPortfolios:
+    async def _legacy_portfolios(self, reader: Session) -> LegacyPortfolios:
         wanted = self.request.wanted
         portfolios = await load_legacy.load_legacy_portfolios(
-            self.reader, self.queries, Selection(wanted), self._sessions()
+            reader, self.queries, Selection(wanted), self._sessions()
         )
         self.monitor.loaded(portfolios=len(portfolios.id))
         self.selection = Selection(wanted)
@@ -172,6 +177,7 @@ class LegacyPreparation(Preparation):
             first_day=first_day,
             last_day=last_day,
             sessions=sessions,
+            goes_on=np.zeros(count, dtype=np.bool_),
             previous=Previous.none(),
             opening=Opening(
                 portfolio_id=portfolios.id,
@@ -198,21 +204,19 @@ class LegacyPreparation(Preparation):
         rows = len(alive) * len(dates)
         self.issues.add(
             Issues(
-                name=Text.of(["no_session"] * rows),
+                name=Text.constant("no_session", rows),
                 portfolio=np.repeat(alive, len(dates)),
-                symbol=Text.of([None] * rows),
+                symbol=Text.constant(None, rows),
                 day=Days(np.tile(dates, len(alive))),
-                detail=Text.of([""] * rows),
+                detail=Text.constant("", rows),
             )
         )
 
-    async def _legacy_prices(self, plan: LegacyPlan) -> Prices:
-        symbols = await loads.load_symbols(self.reader, self.queries, self.selection)
-        self.monitor.loaded(symbols=len(symbols))
+    async def _prices(self, reader: Session, plan: Plan, symbols: Text) -> Prices:
         spelt = {*symbols.table(), ""}
         first = max(plan.price_first - PREVIOUS_CLOSE_DAYS, calendars.FIRST_DATE)
         closes = await load_legacy.load_legacy_closes(
-            self.reader, self.queries, spelt, first, plan.price_last
+            reader, self.queries, spelt, first, plan.price_last
         )
         self.monitor.loaded(prices=len(closes))
         market = await asyncio.to_thread(
@@ -222,22 +226,28 @@ class LegacyPreparation(Preparation):
             policy="legacy",
             lookback_days=self.settings.lookback_days,
         )
-        today, profiles, has_benchmark = self._today(), None, False
-        if plan.price_last >= calendars.day_of(today):
-            profiles = await load_legacy.load_spelt_profiles(self.reader, self.queries, spelt)
+        profiles, has_benchmark = None, False
+        if plan.price_last >= self.today:
+            profiles = await load_legacy.load_spelt_profiles(reader, self.queries, spelt)
             self.monitor.loaded(profiles=0 if profiles is None else len(profiles))
-            has_benchmark = await load_legacy.load_has_benchmark(self.reader, self.queries)
+            has_benchmark = await load_legacy.load_has_benchmark(reader, self.queries)
         source = self.request.price_source
         cached = None if source is None else source.to_frame()
         if cached is not None:
             self.monitor.loaded(cached=len(cached))
-        host = build_host(today, profiles=profiles, cached=cached, has_benchmark=has_benchmark)
-        return Prices(market, store_snapshots(Previous.none()), Coverage.none(), None, host)
+        host = build_host(
+            calendars.date_of(self.today),
+            profiles=profiles,
+            cached=cached,
+            has_benchmark=has_benchmark,
+        )
+        return Prices(market, Coverage.none(), None, host)
 
-    def _today(self) -> dt.date:
+    def _today(self) -> int:
+        """Return the first day that is current (L29)."""
         if self.settings.today is not None:
-            return self.settings.today
-        return calendars.date_of(self.calendar.local_date(dt.datetime.now(dt.UTC)))
+            return calendars.day_of(self.settings.today)
+        return self.calendar.local_date(dt.datetime.now(dt.UTC))
 
 
 def _refuse_existing(portfolios: LegacyPortfolios) -> None:
@@ -252,25 +262,24 @@ class LegacyStages(Stages):
     """The stages that each chunk of a run goes through."""
 
     prepared: LegacyPrepared
+    reads_deleted: ClassVar = True
 
     async def load(self, reader: Session, chunk: Chunk) -> Loaded:
         """Return the rows of a chunk."""
-        prices = self.prepared.prices
-        if not chunk.works.any() or prices is None or prices.host is None:
+        if not chunk.works.any():
             return Loaded(chunk, _no_rows(), None)
         with self.monitor.phase("load"):
-            return await self._loaded(reader, chunk, prices.host)
+            return await self._loaded(reader, chunk)
 
-    async def _loaded(self, reader: Session, chunk: Chunk, host: Host) -> Loaded:
+    async def _loaded(self, reader: Session, chunk: Chunk) -> Loaded:
         queries, selection = self.prepared.queries, self._selection(chunk, chunk.works)
-        first = int(self.plan.first_day[chunk.rows][chunk.works].min())
-        last = int(self.plan.last_day[chunk.rows][chunk.works].max())
+        first, last = self._flow_window(chunk)
         stored = await load_legacy.load_stored(reader, queries, selection, first, last)
         positions = await load_legacy.load_all_positions(reader, queries, selection)
-        events = await loads.load_events(reader, queries, selection, deleted=True)
-        flows = await loads.load_flows(reader, queries, selection, first, last)
+        events = await self.events(reader, chunk, positions)
+        flows = await self.flows(reader, chunk)
         betas = Betas.none()
-        if self.plan.price_last >= host.today:
+        if self.plan.price_last >= self.prepared.today:
             betas = await load_legacy.load_betas(reader, queries, selection)
         self.monitor.loaded(
             stored=len(stored),
@@ -283,8 +292,14 @@ class LegacyStages(Stages):
         if self.request.replaces:
             outside = (stored.day < first) | (stored.day > last)
             stored = replace(stored, is_complete=stored.is_complete & outside)
-        facts = Facts(positions, events, flows, Returns.none(), stored, betas)
+        facts = Facts(positions, events, flows, stored, Returns.none(), betas)
         return Loaded(chunk, existing, facts)
+
+    def _flow_window(self, chunk: Chunk) -> tuple[int, int]:
+        """Return the days of the sessions of a chunk."""
+        rows, works = chunk.rows, chunk.works
+        first = int(self.plan.first_day[rows][works].min())
+        return first, int(self.plan.last_day[rows][works].max())
 
     def _encoded(
         self,
@@ -303,6 +318,7 @@ class LegacyStages(Stages):
             analytics=SnapshotAnalytics(own_columns(rows)),
             jsonb=tables.jsonb,
             cleared=tables.cleared,
+            defaulted=tables.defaulted,
         )
         return Computed(loaded.chunk, batch, rows, ())
 

@@ -26,8 +26,9 @@ log: Final = logging.getLogger("batchcore")
 class Monitor:
     """Seconds and rows of the phases of one run.
 
-    A phase is entered again and again, chunk by chunk. Its seconds are those spent in it; its span
-    goes from its first moment to its last.
+    A phase is entered again and again, chunk by chunk, and for several chunks at a time. Its
+    seconds are those in which any of them is in it; its span goes from its first moment to its
+    last.
 
     Attributes:
         run_id: That of the run.
@@ -41,6 +42,8 @@ class Monitor:
         self.seconds = dict.fromkeys(PHASES, 0.0)
         self.rows: Counter[str] = Counter()
         self.rows_by_load: Counter[str] = Counter()
+        self._inside: Counter[str] = Counter()
+        self._entered: dict[str, float] = {}
         self._spans: dict[str, tuple[int, int]] = {}
         self._began = time.perf_counter()
 
@@ -48,10 +51,15 @@ class Monitor:
     def phase(self, phase: str) -> Iterator[None]:
         """Count the time until it ends as that of a phase."""
         began, began_ns = time.perf_counter(), time.time_ns()
+        if not self._inside[phase]:
+            self._entered[phase] = began
+        self._inside[phase] += 1
         try:
             yield
         finally:
-            self.seconds[phase] += time.perf_counter() - began
+            self._inside[phase] -= 1
+            if not self._inside[phase]:
+                self.seconds[phase] += time.perf_counter() - self._entered[phase]
             first, last = self._spans.get(phase, (began_ns, began_ns))
             self._spans[phase] = (min(first, began_ns), max(last, time.time_ns()))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,7 @@ import numpy as np
 from batchcore.db.engine import Database
 from batchcore.db.ledger import commit_chunk
 from batchcore.db.save import write_batch
+from batchcore.db.sessions import Sessions
 from batchcore.run.issues import IssueList
 from batchcore.run.legacy import LegacyPreparation, LegacyStages
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
@@ -22,30 +24,33 @@ from batchcore.run.result import (
     FAILED,
     SKIPPED,
     BatchResult,
+    Coverage,
     PortfolioResults,
     cache_stats,
 )
-from batchcore.run.stages import Computed, Loaded, Stages
+from batchcore.run.stages import Stages
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
     from batchcore.config import Settings
     from batchcore.db.engine import Session
     from batchcore.frames import Rows
-    from batchcore.run.prepare import Prepared
+    from batchcore.run.plan import Chunk
+    from batchcore.run.prepare import Prepared, Prices
     from batchcore.run.request import Request
+    from batchcore.run.stages import Computed
 
     Progress = Callable[[str, int, int], object]
 
-QUEUED_CHUNKS: Final = 1
-"""Chunks that wait between two stages; more would only take memory."""
+LEAST_CONNECTIONS: Final = 2
+"""What a run takes at least: one to read its snapshot on, one to write."""
 
-CONNECTIONS: Final = 2
-"""What a run takes at a time: one to read its snapshot on, one to write."""
+CONNECTIONS: Final = 4
+"""What it takes where the caller does not say, and the pool has them."""
 
 _KINDS: Final[Mapping[str, tuple[type[Preparation], type[Stages]]]] = MappingProxyType(
     {"rollforward": (Preparation, Stages), "legacy": (LegacyPreparation, LegacyStages)}
@@ -79,8 +84,8 @@ async def run_batch(
     transaction: killed anywhere, a run can simply be run again.
 
     Args:
-        db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg. Two
-            connections are taken.
+        db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg. Four
+            connections are taken, or what the pool has, but no less than two.
         start_date: First day of the range, included; a session or not.
         end_date: Last day of the range, included; a session or not.
         portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
@@ -125,8 +130,15 @@ async def run_batch(
         settings=settings,
     )
     database = Database(db)
-    database.require(1 if request.settings.dry_run else CONNECTIONS)
+    database.require(connections_needed(request.settings))
     return await Run(database, request, progress).run()
+
+
+def connections_needed(settings: Settings) -> int:
+    """Return how many connections at a time a run cannot do without."""
+    if settings.dry_run:
+        return 1
+    return settings.connections or LEAST_CONNECTIONS
 
 
 class Run:
@@ -138,7 +150,6 @@ class Run:
         self.database = database
         self.request = request
         self.progress = progress
-        self.kind = _KINDS[request.policy]
         self.monitor = Monitor(str(uuid.uuid4()))
         self.issues = IssueList()
         self.at = ("load", 0, 0)
@@ -147,6 +158,8 @@ class Run:
         self.committed = 0
         self.consistent = True
         self.marks = np.zeros(4, dtype=np.int64)
+        self.coverage = Coverage.none()
+        self.computing = asyncio.Lock()  # native calls take all cores by themselves
 
     async def run(self) -> BatchResult:
         """Return the report of the run, made; `progress` is called all the while."""
@@ -177,16 +190,36 @@ class Run:
     async def _run(self) -> BatchResult:
         counts = {"statements": self.database.statements, "bytes": self.database.bytes}
         with self.monitor.span(counts) as span:
-            if self.database.owns:
-                async with self.database.snapshot("check") as reader:
-                    await self._prepare(reader)
-                    await self._go_through(reader)
-            else:
-                await self._inside()
+            try:
+                await (self._on_connections() if self.database.owns else self._inside())
+            except BaseExceptionGroup as group:
+                raise _first(group) from None
             result = self._report()
             describe(span, result)
         log_result(result)
         return result
+
+    async def _on_connections(self) -> None:
+        """Read on sessions that share one snapshot, write on others."""
+        wanted = self.request.settings.connections or CONNECTIONS
+        lanes = max(self.database.most(wanted), LEAST_CONNECTIONS)
+        reading, writing = lanes // 2, lanes - lanes // 2
+        async with self.database.snapshot("check", shared=reading > 1) as first:
+            readers = Sessions(first)
+            exported = first.exported
+            async with contextlib.AsyncExitStack() as stack:
+                if exported is not None:
+                    others = partial(self.database.same_snapshot, "load", exported)
+                    await stack.enter_async_context(readers.opening(others, reading - 1))
+                tasks = await stack.enter_async_context(asyncio.TaskGroup())
+                await self._prepare(readers, tasks)
+                if not self._writes():
+                    await self._only_notice(readers)
+                    return
+                writers = Sessions()
+                opened = partial(self.database.writing, "persist")
+                async with writers.opening(opened, writing):
+                    await self._go_through(readers, writers, lanes)
 
     async def _inside(self) -> None:
         """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
@@ -195,82 +228,76 @@ class Run:
             self.database.reading("check") if dry else self.database.changing("check") as session
         ):
             self.consistent = session.consistent
-            await self._prepare(session)
-            if dry or self.prepared.prices is None:
-                await self.stages.only_notice(session)
-            else:
-                await self._one_by_one(session)
+            alone = Sessions(session)
+            async with asyncio.TaskGroup() as tasks:
+                await self._prepare(alone, tasks)
+                if self._writes():
+                    await self._go_through(alone, alone, 1)
+                else:
+                    await self._only_notice(alone)
 
-    async def _one_by_one(self, session: Session) -> None:
-        """Load, compute and write each chunk before the next: there is one connection."""
-        for chunk in self.prepared.chunks:
-            await session.enter("load")
-            item = await self.stages.compute(await self.stages.load(session, chunk))
-            if item is None:
-                self._done()
-                continue
-            await session.enter("persist")
-            with self.monitor.phase("persist"):
-                await self._write(item, session)
-            self._count(item)
-
-    async def _prepare(self, reader: Session) -> None:
-        with self.monitor.phase("load"):
-            preparation = self.kind[0](reader, self.request, self.issues, self.monitor)
-            self.prepared: Prepared = await preparation.prepare()
+    async def _prepare(self, readers: Sessions, tasks: asyncio.TaskGroup) -> None:
+        preparation, stages = _KINDS[self.request.policy]
+        self.preparation = preparation(readers, self.request, self.issues, self.monitor, tasks)
+        self.prepared: Prepared = await self.preparation.prepare()
         portfolios = len(self.prepared.plan.id)
         self.status = np.full(portfolios, SKIPPED, dtype=np.uint8)
         self.written = np.zeros(portfolios, dtype=np.int32)
         self.at = ("load", 0, len(self.prepared.chunks))
         if self.prepared.refused is not None:
             self.status[self.prepared.refused] = FAILED
-        self.stages = self.kind[1](self.request, self.prepared, self.issues, self.monitor)
+        self.stages = stages(self.request, self.prepared, self.issues, self.monitor)
 
-    async def _go_through(self, reader: Session) -> None:
-        if self.request.settings.dry_run or self.prepared.prices is None:
+    def _writes(self) -> bool:
+        return not self.request.settings.dry_run and bool(self.prepared.plan.works().any())
+
+    async def _prices(self) -> Prices | None:
+        prices = await self.preparation.prices()
+        if prices is not None:
+            self.coverage = prices.coverage
+        return prices
+
+    async def _only_notice(self, readers: Sessions) -> None:
+        await self._prices()
+        async with readers.lend("load") as reader:
             await self.stages.only_notice(reader)
-        else:
-            await self._pipelined(reader)
 
-    async def _pipelined(self, reader: Session) -> None:
-        """Load, compute and persist at the same time, each chunk after the other."""
-        loaded: asyncio.Queue[Loaded | None] = asyncio.Queue(QUEUED_CHUNKS)
-        computed: asyncio.Queue[Computed | None] = asyncio.Queue(QUEUED_CHUNKS)
+    async def _go_through(self, readers: Sessions, writers: Sessions, lanes: int) -> None:
+        """Take the chunks through their stages, as many side by side as there are lanes.
+
+        That bounds what is in memory. Prices are loaded beside the first chunks.
+        """
+        chunks = iter(self.prepared.chunks)
         try:
-            async with asyncio.TaskGroup() as stages:
-                stages.create_task(self._load(reader, loaded))
-                stages.create_task(self._compute(loaded, computed))
-                stages.create_task(self._persist(computed))
-        except BaseExceptionGroup as group:
-            raise _first(group) from group
+            async with asyncio.TaskGroup() as tasks:
+                prices = tasks.create_task(self._prices())
+                for _ in range(lanes):
+                    tasks.create_task(self._lane(chunks, prices, readers, writers))
         finally:
             self.stages.cancel.set()
 
-    async def _load(self, reader: Session, loaded: asyncio.Queue[Loaded | None]) -> None:
-        for chunk in self.prepared.chunks:
-            await loaded.put(await self.stages.load(reader, chunk))
-        await loaded.put(None)
-
-    async def _compute(
-        self, loaded: asyncio.Queue[Loaded | None], computed: asyncio.Queue[Computed | None]
+    async def _lane(
+        self,
+        chunks: Iterator[Chunk],
+        prices: asyncio.Task[Prices | None],
+        readers: Sessions,
+        writers: Sessions,
     ) -> None:
-        while (item := await loaded.get()) is not None:
-            result = await self.stages.compute(item)
-            if result is None:
+        """Load, compute and write one chunk after the other, whichever is next."""
+        for chunk in chunks:
+            async with readers.lend("load") as reader:
+                loaded = await self.stages.load(reader, chunk)
+            priced = await prices
+            async with self.computing:
+                item = await self.stages.compute(loaded, priced)
+            del loaded
+            if item is None:
                 self._done()
-            else:
-                await computed.put(result)
-        await computed.put(None)
-
-    async def _persist(self, computed: asyncio.Queue[Computed | None]) -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            writer: Session | None = None
-            while (item := await computed.get()) is not None:
-                if writer is None:
-                    writer = await stack.enter_async_context(self.database.writing("persist"))
+                continue
+            async with writers.lend("persist") as writer:
                 with self.monitor.phase("persist"):
                     await self._write(item, writer)
-                self._count(item)
+            self._count(item)
 
     async def _write(self, item: Computed, session: Session) -> None:
         if not item.batch.new_rows and not item.batch.replaced_rows:
@@ -321,7 +348,7 @@ class Run:
             rows_by_load=dict(self.monitor.rows_by_load),
             bytes_written=self.bytes_written,
             cache=cache_stats(self.marks),
-            coverage=self.prepared.coverage,
+            coverage=self.coverage,
             peak_memory_bytes=peak_memory_bytes(),
             consistent=self.consistent,
             chunks=self.committed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
@@ -20,11 +20,19 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.load import Existing, Holes, Portfolios
 
-ROWS_OF_A_CHUNK: Final = 100_000
-"""Rows that a chunk should write at most: some 40 MiB of columns and bytes."""
+BYTES_OF_A_CHUNK: Final = 8 << 20
+"""What a chunk should take: its positions as they are loaded, and its rows, with their encoding."""
+
+BYTES_OF_A_POSITION: Final = 256
+BYTES_OF_A_ROW: Final = 600
+
+POSITIONS: Final = 20
+"""Positions that a portfolio is taken to have where the server cannot tell."""
 
 MOST_PORTFOLIOS: Final = 10_000
 LEAST_PORTFOLIOS: Final = 50
+
+Column = TypeVar("Column", Decimals, Days)
 
 NEVER: Final = np.iinfo(np.int32).min
 """The last day of a portfolio that writes nothing."""
@@ -57,7 +65,8 @@ class Plan:
         first_day: (n,) int32, the first day to write; after `last_day` where nothing is.
         last_day: (n,) int32, the last one.
         sessions: (s,) int32 sessions that some portfolio writes, and those between.
-        previous: The snapshots that portfolios go on from.
+        goes_on: (n,) bool, which portfolios have a snapshot in `previous`.
+        previous: The snapshots that portfolios go on from, in their order.
         opening: Where portfolios open; its rows are those of `id`.
         latest_day: The latest complete snapshot of each portfolio; NULL without one, or for a
             portfolio that is soft-deleted.
@@ -72,6 +81,7 @@ class Plan:
     first_day: npt.NDArray[np.int32]
     last_day: npt.NDArray[np.int32]
     sessions: npt.NDArray[np.int32]
+    goes_on: npt.NDArray[np.bool_]
     previous: Previous
     opening: Opening
     latest_day: Days
@@ -80,6 +90,19 @@ class Plan:
     price_first: int
     price_last: int
     is_whole: bool = False
+
+    def previous_of(self, rows: slice) -> Previous:
+        """Return the snapshots that some of the portfolios go on from."""
+        first = np.count_nonzero(self.goes_on[: rows.start])
+        own = slice(first, first + np.count_nonzero(self.goes_on[rows]))
+        return Previous(
+            portfolio_id=self.previous.portfolio_id[own],
+            day=self.previous.day[own],
+            equity=cut(self.previous.equity, own),
+            cumulative_pnl=cut(self.previous.cumulative_pnl, own),
+            cumulative_realized_pnl=cut(self.previous.cumulative_realized_pnl, own),
+            cumulative_capital_flow=cut(self.previous.cumulative_capital_flow, own),
+        )
 
     def works(self) -> npt.NDArray[np.bool_]:
         """Return for each portfolio whether there is anything to write."""
@@ -206,6 +229,7 @@ def make_plan(
         first_day=first_day,
         last_day=last_day,
         sessions=sessions,
+        goes_on=given,
         previous=Previous(
             portfolio_id=np.ascontiguousarray(portfolios.id[given]),
             day=previous_day[given],
@@ -307,9 +331,8 @@ class Chunk:
     works: npt.NDArray[np.bool_]
 
 
-def chunks(plan: Plan, chunk_size: int | None) -> list[Chunk]:
-    """Return the chunks of a run, in the order of ids."""
-    size = chunk_size or default_chunk_size(len(plan.sessions))
+def chunks(plan: Plan, size: int) -> list[Chunk]:
+    """Return the chunks of a run, of so many portfolios each, in the order of ids."""
     works = plan.works()
     return [
         Chunk(number, slice(first, first + size), works[first : first + size])
@@ -317,31 +340,37 @@ def chunks(plan: Plan, chunk_size: int | None) -> list[Chunk]:
     ]
 
 
-def default_chunk_size(sessions: int) -> int:
-    """Return how many portfolios make a chunk of about `ROWS_OF_A_CHUNK` rows."""
-    return min(max(ROWS_OF_A_CHUNK // max(sessions, 1), LEAST_PORTFOLIOS), MOST_PORTFOLIOS)
+def default_chunk_size(sessions: int, positions: float) -> int:
+    """Return how many portfolios make a chunk of about `BYTES_OF_A_CHUNK`.
+
+    Args:
+        sessions: Of the run.
+        positions: That a portfolio has on average.
+    """
+    bytes_each = positions * BYTES_OF_A_POSITION + sessions * BYTES_OF_A_ROW
+    size = int(BYTES_OF_A_CHUNK / max(bytes_each, 1))
+    return min(max(size, LEAST_PORTFOLIOS), MOST_PORTFOLIOS)
 
 
 def chunk_opening(opening: Opening, rows: slice) -> Opening:
     """Return the rows of a chunk."""
-
-    def cut(column: Any) -> Any:  # noqa: ANN401  # a column of its own type
-        if isinstance(column, Decimals):
-            return Decimals(column.values[rows], column.scale, column.state[rows])
-        if isinstance(column, Days):
-            return Days(column.values[rows], column.state[rows])
-        return column[rows]
-
     return Opening(
-        portfolio_id=cut(opening.portfolio_id),
-        equity=cut(opening.equity),
-        earliest_day=cut(opening.earliest_day),
-        earliest_equity=cut(opening.earliest_equity),
-        earliest_pnl=cut(opening.earliest_pnl),
-        earliest_flow=cut(opening.earliest_flow),
-        first_day=cut(opening.first_day),
-        last_day=cut(opening.last_day),
+        portfolio_id=opening.portfolio_id[rows],
+        equity=cut(opening.equity, rows),
+        earliest_day=cut(opening.earliest_day, rows),
+        earliest_equity=cut(opening.earliest_equity, rows),
+        earliest_pnl=cut(opening.earliest_pnl, rows),
+        earliest_flow=cut(opening.earliest_flow, rows),
+        first_day=opening.first_day[rows],
+        last_day=opening.last_day[rows],
     )
+
+
+def cut(column: Column, rows: slice) -> Column:
+    """Return some rows of a column, without a copy."""
+    if isinstance(column, Decimals):
+        return Decimals(column.values[rows], column.scale, column.state[rows])
+    return Days(column.values[rows], column.state[rows])
 
 
 @dataclass(frozen=True, eq=False, slots=True)

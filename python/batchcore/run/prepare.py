@@ -19,7 +19,7 @@ from batchcore.db.change_queries import ChangeQueries
 from batchcore.db.driver import driver_errors
 from batchcore.db.queries import Boundaries, Selection
 from batchcore.errors import ConfigError, CoverageError
-from batchcore.native import build_market, store_snapshots
+from batchcore.native import build_market
 from batchcore.run import plan as plans
 from batchcore.run.analytic_inputs import load_analysis, return_sessions
 from batchcore.run.changes import find_affected
@@ -38,9 +38,10 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.load import Holes, Portfolios
+    from batchcore.db.sessions import Sessions
     from batchcore.frames import Prices as Closes
     from batchcore.frames import Text
-    from batchcore.native import Host, Market, SnapshotStore
+    from batchcore.native import Host, Market
     from batchcore.run.analyse import Analysis
     from batchcore.run.changes import Affected
     from batchcore.run.issues import IssueList
@@ -58,14 +59,12 @@ class Prices:
 
     Attributes:
         market: Closes, marked on the sessions of the plan.
-        previous: The snapshots that portfolios go on from.
         coverage: Of the sessions that were checked (S12).
         analysis: None where nothing is analysed.
         host: What the policy `legacy` reads beside the frames of a chunk.
     """
 
     market: Market
-    previous: SnapshotStore
     coverage: Coverage
     analysis: Analysis | None
     host: Host | None = None
@@ -82,7 +81,6 @@ class Prepared:
         days: Its range.
         plan: What each portfolio writes.
         chunks: In the order of ids.
-        prices: None where there is nothing to write.
         names: Of its portfolios, where errors tell them.
         refused: (n,) bool, portfolios that fail before anything is computed; None is none.
     """
@@ -93,24 +91,40 @@ class Prepared:
     days: Range
     plan: Plan
     chunks: list[Chunk]
-    prices: Prices | None
     names: tuple[str | None, ...] = ()
     refused: npt.NDArray[np.bool_] | None = None
 
-    @property
-    def coverage(self) -> Coverage:
-        """Coverage of the sessions that were checked; of none where nothing is to be written."""
-        return Coverage.none() if self.prices is None else self.prices.coverage
-
 
 class Preparation:
-    """Loads what all chunks share on one session, and refuses what must not begin."""
+    """Loads what all chunks share, and refuses what must not begin.
+
+    `prepare` comes first; `prices` may run while chunks are loaded, but none may be computed
+    before it has returned.
+    """
 
     def __init__(
-        self, reader: Session, request: Request, issues: IssueList, monitor: Monitor
+        self,
+        readers: Sessions,
+        request: Request,
+        issues: IssueList,
+        monitor: Monitor,
+        tasks: asyncio.TaskGroup,
     ) -> None:
-        self.reader = reader
+        """Take what a run has.
+
+        Args:
+            readers: Sessions that see the same moment.
+            request: What was asked for.
+            issues: Where to report.
+            monitor: Where to count.
+            tasks: Where to load side by side.
+        """
+        self.readers = readers
+        self.tasks = tasks
         self.request = request
+        self.selection = Selection(request.wanted)
+        self._planned: asyncio.Future[Plan] = asyncio.get_running_loop().create_future()
+        self._beside: asyncio.Task[Prices | None] | None = None
         self.settings = request.settings
         self.issues = issues
         self.monitor = monitor
@@ -124,17 +138,21 @@ class Preparation:
             CoverageError: the prices of a session have not arrived (S12).
             SnapshotExistsError: one stands where none may (S13).
         """
-        catalog = await self._inspect()
-        since = self.request.changed_since
-        changes = None if since is None else ChangeQueries(catalog, since)
-        self.queries = AnalyticQueries(catalog)
-        await self.reader.enter("load")
-        self.calendar = await self._calendar()
-        self.days = self._range()
-        holes = await self._holes()
-        affected = None if changes is None else await self._affected(changes)
-        portfolios = await self._portfolios(holes, affected)
-        plan = self._plan(portfolios, holes, affected)
+        async with self.readers.lend("check") as reader:
+            catalog = await self._inspect(reader)
+            since = self.request.changed_since
+            changes = None if since is None else ChangeQueries(catalog, since)
+            self.queries = AnalyticQueries(catalog)
+            await reader.enter("load")
+            with self.monitor.phase("load"):
+                self._begin_with_symbols()
+                self.calendar = await self._calendar(reader)
+                self.days = self._range()
+                holes = await self._holes(reader)
+                affected = None if changes is None else await self._affected(reader, changes)
+                portfolios = await self._portfolios(reader, holes, affected)
+                plan = self._plan(portfolios, holes, affected)
+        self._planned.set_result(plan)
         self._look_at_currencies(portfolios.currency, plan)
         return Prepared(
             queries=self.queries,
@@ -142,26 +160,52 @@ class Preparation:
             calendar=self.calendar,
             days=self.days,
             plan=plan,
-            chunks=plans.chunks(plan, self.settings.chunk_size),
-            prices=await self._prices(plan) if plan.works().any() else None,
+            chunks=plans.chunks(plan, self._chunk_size(plan)),
         )
 
-    async def _inspect(self) -> Catalog:
+    async def _inspect(self, reader: Session) -> Catalog:
         """Return the host's tables, found fit for a run."""
         with driver_errors():
-            catalog = await inspect(self.reader.raw, self.settings.schema)
+            catalog = await inspect(reader.raw, self.settings.schema)
             self._check(catalog)
-            await check_revision(self.reader.raw, catalog)
+            await check_revision(reader.raw, catalog)
         return catalog
+
+    def _chunk_size(self, plan: Plan) -> int:
+        """Return how many portfolios a chunk has: what was asked for, or what memory allows."""
+        if self.settings.chunk_size is not None:
+            return self.settings.chunk_size
+        rows = self.queries.catalog.estimated_rows
+        held, holders = rows.get("positions"), rows.get("portfolios")
+        positions = held / holders if held and holders else plans.POSITIONS
+        return plans.default_chunk_size(len(plan.sessions), positions)
 
     def _check(self, catalog: Catalog) -> None:
         writes = not self.settings.dry_run
         self.parts = check_parts(catalog, self.request.analytics, writes=writes)
 
-    async def _calendar(self) -> Calendar:
+    def _begin_with_symbols(self) -> None:
+        """Load symbols, then prices, beside portfolios, where there is a session for it."""
+        everyone = self.request.wanted is None and self.request.changed_since is None
+        if everyone and self.readers.several:
+            self._beside = self.tasks.create_task(self._priced(self._planned))
+
+    async def _priced(self, planned: asyncio.Future[Plan]) -> Prices | None:
+        """Return the prices of a plan that may still be in the making; symbols come before it."""
+        async with self.readers.lend("load") as reader:
+            with self.monitor.phase("load"):
+                symbols = await loads.load_symbols(reader, self.queries, self.selection)
+            self.monitor.loaded(symbols=len(symbols))
+            plan = await planned
+            if not plan.works().any():
+                return None
+            with self.monitor.phase("load"):
+                return await self._prices(reader, plan, symbols)
+
+    async def _calendar(self, reader: Session) -> Calendar:
         if self.request.known_calendar is not None:
             return self.request.known_calendar
-        return calendars.from_price_dates(await loads.load_price_dates(self.reader, self.queries))
+        return calendars.from_price_dates(await loads.load_price_dates(reader, self.queries))
 
     def _range(self) -> Range:
         start, end = self.request.start, self.request.end
@@ -186,23 +230,23 @@ class Preparation:
             return self.calendar.last_closed(dt.datetime.now(dt.UTC))
         return self.calendar.last_on_or_before(calendars.day_of(self.settings.today))
 
-    async def _holes(self) -> Holes | None:
+    async def _holes(self, reader: Session) -> Holes | None:
         """Return the holes of the chains where what is missing was asked for."""
         days = self.days
         if not self.request.missing or (days.start is not None and not self.request.replaces):
             return None  # with a start, what stands in the range tells its gaps
         selection = Selection(self.request.wanted)
         holes = await loads.load_holes(
-            self.reader, self.queries, self.calendar, selection, days.start, days.end
+            reader, self.queries, self.calendar, selection, days.start, days.end
         )
         self.monitor.loaded(holes=len(holes.earliest))
         return holes
 
-    async def _affected(self, changes: ChangeQueries) -> Affected:
+    async def _affected(self, reader: Session, changes: ChangeQueries) -> Affected:
         """Return what changes of the host affect."""
         start = self.request.start
         return await find_affected(
-            self.reader,
+            reader,
             changes,
             self.calendar,
             Selection(self.request.wanted),
@@ -210,7 +254,9 @@ class Preparation:
             self.monitor,
         )
 
-    async def _portfolios(self, holes: Holes | None, affected: Affected | None) -> Portfolios:
+    async def _portfolios(
+        self, reader: Session, holes: Holes | None, affected: Affected | None
+    ) -> Portfolios:
         wanted, boundary = self.request.wanted, self.days.boundary
         self.selection = Selection(wanted)
         self.is_whole = wanted is None
@@ -226,7 +272,7 @@ class Preparation:
             elif wanted is None:
                 self.selection, self.is_whole = Selection(affected.id), False
         portfolios = await loads.load_portfolios(
-            self.reader, self.queries, self.calendar, boundary, self.selection, own
+            reader, self.queries, self.calendar, boundary, self.selection, own
         )
         self.monitor.loaded(portfolios=len(portfolios))
         if self.request.snapshot_source is not None:
@@ -272,17 +318,25 @@ class Preparation:
             log.warning("run=%s currencies=%s", self.monitor.run_id, ",".join(found))
             self.issues.add_one("currencies", -1, listed)
 
-    async def _prices(self, plan: Plan) -> Prices:
+    async def prices(self) -> Prices | None:
+        """Return the prices of the run; None where nothing is to be written.
+
+        Raises:
+            CoverageError: those of a session have not arrived (S12).
+        """
+        if self._beside is None:
+            return await self._priced(self._planned)
+        return await self._beside
+
+    async def _prices(self, reader: Session, plan: Plan, symbols: Text) -> Prices:
         lookback = self.settings.lookback_days
-        symbols = await loads.load_symbols(self.reader, self.queries, self.selection)
-        self.monitor.loaded(symbols=len(symbols))
         level = "none" if self.settings.dry_run else self.parts.level
         days = return_sessions(plan, self.calendar, level)
         first = min([plan.price_first - lookback, *days[:1].tolist()])
         first = max(first, calendars.FIRST_DATE)
         window = Window(first, plan.price_first, plan.price_last)
         closes = await load_closes(
-            self.reader,
+            reader,
             self.queries,
             (*symbols.table(), *extra_symbols(level)),
             window,
@@ -298,13 +352,12 @@ class Preparation:
         )
         self.issues.add(market.issues)
         if self.settings.dry_run:
-            await self._tell_what_lacks(plan, symbols, closes)
+            await self._tell_what_lacks(reader, plan, symbols, closes)
         return Prices(
             market,
-            store_snapshots(plan.previous),
-            await self._coverage(plan, market, symbols),
+            await self._coverage(reader, plan, market, symbols),
             await load_analysis(
-                self.reader,
+                reader,
                 self.queries,
                 self.parts,
                 market=market,
@@ -317,14 +370,16 @@ class Preparation:
             else None,
         )
 
-    async def _tell_what_lacks(self, plan: Plan, symbols: Text, closes: Closes) -> None:
+    async def _tell_what_lacks(
+        self, reader: Session, plan: Plan, symbols: Text, closes: Closes
+    ) -> None:
         """Report sessions, symbols and portfolios without prices before anything is computed."""
         sessions = plan.sessions[plan.sessions_run()]
         latest = latest_closes(symbols, closes, sessions)
         if not latest.symbols:
             return
         names = spellings(symbols, latest)
-        held = await loads.load_held(self.reader, self.queries, self.selection, names)
+        held = await loads.load_held(reader, self.queries, self.selection, names)
         self.monitor.loaded(held=len(held.start))
         found = Completeness(plan, held, latest, self.settings.lookback_days)
         self.issues.add_told("stale", found.symbols(unpriced=False))
@@ -332,12 +387,14 @@ class Preparation:
         self.issues.add_told("lacks_prices", found.sessions())
         self.issues.add_told("lacks_prices", found.portfolios())
 
-    async def _coverage(self, plan: Plan, market: Market, symbols: Text) -> Coverage:
+    async def _coverage(
+        self, reader: Session, plan: Plan, market: Market, symbols: Text
+    ) -> Coverage:
         """Return the coverage of each session; refuse those whose prices have not arrived (S12)."""
         fresh, recent = market.coverage(symbols)
         checked = plan.sessions_run()
         if self.calendar.code == calendars.DAILY:
-            priced = await loads.load_price_dates(self.reader, self.queries)
+            priced = await loads.load_price_dates(reader, self.queries)
             checked = checked & np.isin(plan.sessions, priced)
         coverage = Coverage(plan.sessions[checked], fresh[checked], recent[checked])
         share = coverage.share()

@@ -63,9 +63,10 @@ async def load_closes(
     """Return every finite close of symbols in a window, and of each the last before it.
 
     The first statement brings the closes of the symbols as they are spelt on positions. One
-    further statement, the fallback, brings what it left out: the last closes before the window,
-    and those in it under other spellings. Closes that are handed in take the place of the first,
-    of the symbols that they cover from the first day needed on; the fallback brings the others.
+    further statement, the fallback, brings what it left out: the last closes before the window, of
+    symbols that have none in it up to the first day needed, and those in it under other spellings.
+    Closes that are handed in take the place of the first, of the symbols that they cover from the
+    first day needed on; the fallback brings the others.
 
     Args:
         reader: In the transaction of the run.
@@ -87,8 +88,9 @@ async def load_closes(
         brought = [one for one in spelt if source.covers(one, window.needed, window.last)]
         monitor.loaded(cached=len(first))
     since = window.first if given is None else window.needed
+    settled = sorted(priced_symbols(first, window.needed))
     rest = await loads.load_fallback(
-        reader, queries, wanted, brought, window.first, window.last, since
+        reader, queries, wanted, brought, window.first, window.last, since, settled
     )
     monitor.loaded(fallback=len(rest))
     if given is not None:
@@ -111,10 +113,13 @@ def valid_rows(prices: Prices) -> npt.NDArray[np.bool_]:
     return valid
 
 
-def priced_symbols(prices: Prices) -> set[str]:
-    """Return the symbols with a valid close, normalised."""
+def priced_symbols(prices: Prices, until: int | None = None) -> set[str]:
+    """Return the symbols with a valid close, up to a day if one is given, normalised."""
     names = prices.symbol.table()
-    codes = np.unique(prices.symbol.codes[valid_rows(prices)])
+    valid = valid_rows(prices)
+    if until is not None:
+        valid &= prices.day.values <= until
+    codes = np.unique(prices.symbol.codes[valid])
     return {normalised(names[code]) for code in codes.tolist()}
 
 

@@ -7,7 +7,7 @@ import os
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,17 @@ from batchcore.native import CancelFlag, roll_forward, store_snapshots
 from batchcore.run import plan as plans
 from batchcore.run.analyse import ChunkInputs
 from batchcore.run.analytic_inputs import chunk_tables, last_sessions, load_past_returns
+from batchcore.run.stretches import (
+    BYTES_OF_A_FLOW,
+    BYTES_OF_A_STRETCH,
+    BYTES_OF_ALL_EVENTS,
+    BYTES_OF_AN_EVENT,
+    EventsByPosition,
+    FlowsByRow,
+    Stretches,
+    rows_of_a_portfolio,
+    stretches,
+)
 from batchcore.units import CENTS
 
 if TYPE_CHECKING:
@@ -47,16 +58,17 @@ class Facts:
         positions: Holdings.
         events: Partial closes.
         flows: Cash in and out.
+        stored: The snapshots that its portfolios go on from; under the policy `legacy`, those that
+            stand in the range too.
         returns: Daily returns before the run.
-        stored: The snapshots of these portfolios alone, in the place of those of the run.
         betas: Of its positions, under the policy `legacy`.
     """
 
     positions: Positions
     events: Events
     flows: Flows
+    stored: Previous
     returns: Returns
-    stored: Previous | None = None
     betas: Betas | None = None
 
 
@@ -84,7 +96,10 @@ class Stages:
 
     Attributes:
         cancel: Raised, it stops native work.
+        reads_deleted: Whether soft-deleted positions count.
     """
+
+    reads_deleted: ClassVar = False
 
     def __init__(
         self, request: Request, prepared: Prepared, issues: IssueList, monitor: Monitor
@@ -96,6 +111,22 @@ class Stages:
         self.monitor = monitor
         self.cancel = CancelFlag()
         self._started_us = time.time_ns() // 1000
+        self._make_stretches()
+
+    def _make_stretches(self) -> None:
+        """Put chunks together to those whose events, and those whose flows, are loaded at once."""
+        chunks, estimated = self.prepared.chunks, self.prepared.queries.catalog.estimated_rows
+        each = BYTES_OF_A_FLOW * rows_of_a_portfolio(estimated, "equity_changes")
+        self._flows = Stretches(
+            chunks, stretches(chunks, each, BYTES_OF_A_STRETCH), self._load_flows
+        )
+        each = BYTES_OF_AN_EVENT * rows_of_a_portfolio(estimated, "position_realized_events")
+        works, whole = self.plan.works(), stretches(chunks, each, BYTES_OF_ALL_EVENTS)
+        if len(whole) == 1 and self.plan.is_whole and works.sum() * 2 >= len(works):
+            self._events = Stretches(chunks, whole, self._load_all_events)
+        else:
+            parts = stretches(chunks, each, BYTES_OF_A_STRETCH)
+            self._events = Stretches(chunks, parts, self._load_events)
 
     async def load(self, reader: Session, chunk: Chunk) -> Loaded:
         """Return the rows of a chunk."""
@@ -105,16 +136,42 @@ class Stages:
                 return Loaded(chunk, existing, None)
             queries, selection = self.prepared.queries, self._selection(chunk, chunk.works)
             positions = await loads.load_positions(reader, queries, selection)
-            events = await loads.load_events(reader, queries, selection)
-            window = self._flow_window(chunk)
-            flows = await loads.load_flows(reader, queries, selection, *window)
+            events = await self.events(reader, chunk, positions)
+            flows = await self.flows(reader, chunk)
             self.monitor.loaded(positions=len(positions), events=len(events), flows=len(flows))
             returns = Returns.none()
-            if self.prepared.prices is not None and self.prepared.prices.analysis is not None:
+            if self.prepared.parts.level != "none":
                 calendar = self.prepared.calendar
                 returns = await load_past_returns(reader, queries, calendar, self.plan, chunk)
                 self.monitor.loaded(returns=len(returns.value))
-            return Loaded(chunk, existing, Facts(positions, events, flows, returns))
+            stored = self.plan.previous_of(chunk.rows)
+            return Loaded(chunk, existing, Facts(positions, events, flows, stored, returns))
+
+    async def events(self, reader: Session, chunk: Chunk, positions: Positions) -> Events:
+        """Return the events of the positions of a chunk."""
+        found = await self._events.of(reader, chunk)
+        return await asyncio.to_thread(found.among, positions)
+
+    async def flows(self, reader: Session, chunk: Chunk) -> Flows:
+        """Return the flows of the portfolios of a chunk."""
+        return (await self._flows.of(reader, chunk)).cut(chunk.rows)
+
+    async def _load_all_events(self, reader: Session, _stretch: Chunk) -> EventsByPosition:
+        found = await loads.load_all_events(reader, self.prepared.queries)
+        return await asyncio.to_thread(EventsByPosition.of, found)
+
+    async def _load_events(self, reader: Session, stretch: Chunk) -> EventsByPosition:
+        selection = self._selection(stretch, stretch.works)
+        found = await loads.load_events(
+            reader, self.prepared.queries, selection, deleted=self.reads_deleted
+        )
+        return await asyncio.to_thread(EventsByPosition.of, loads.loose(found))
+
+    async def _load_flows(self, reader: Session, stretch: Chunk) -> FlowsByRow:
+        selection, window = self._selection(stretch, stretch.works), self._flow_window(stretch)
+        found = await loads.load_flows(reader, self.prepared.queries, selection, *window)
+        ids, first = self.plan.id[stretch.rows], stretch.rows.start
+        return await asyncio.to_thread(FlowsByRow.of, found, ids, first)
 
     async def _load_existing(self, reader: Session, chunk: Chunk) -> Existing:
         first, last = self._existing_window(chunk)
@@ -155,10 +212,9 @@ class Stages:
             return Selection(np.ascontiguousarray(ids[works]))
         return Selection(ids, as_range=self.prepared.plan.is_whole)
 
-    async def compute(self, loaded: Loaded) -> Computed | None:
+    async def compute(self, loaded: Loaded, prices: Prices | None) -> Computed | None:
         """Return what a chunk writes; None if there is nothing."""
         self.notice(loaded.chunk, loaded.existing)
-        prices = self.prepared.prices
         if loaded.facts is None or prices is None:
             return None
         opening = plans.chunk_opening(self.plan.opening, loaded.chunk.rows)
@@ -189,13 +245,12 @@ class Stages:
             raise
 
     def _rolled(self, facts: Facts, opening: Opening, prices: Prices) -> Rows:
-        own = facts.stored
         return roll_forward(
             prices.market,
             positions=facts.positions,
             events=facts.events,
             flows=facts.flows,
-            previous=prices.previous if own is None else store_snapshots(own),
+            previous=store_snapshots(facts.stored),
             opening=opening,
             threads=self.request.settings.threads,
             cancel=self.cancel,

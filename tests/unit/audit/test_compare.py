@@ -1,6 +1,7 @@
 """Cells against cells, pairs of rows, and shares: against plain Python."""
 
 from decimal import Decimal
+from fractions import Fraction
 from itertools import product
 
 import numpy as np
@@ -21,6 +22,7 @@ from batchcore.audit.compare import (
 )
 from batchcore.db.load_stored import as_decimals
 from batchcore.frames import Decimals
+from batchcore.reference import representable
 from batchcore.units import State
 
 MANTISSAS = st.one_of(
@@ -76,6 +78,26 @@ def test_what_is_not_representable_equals_nothing() -> None:
     assert differs(found, found).tolist() == [True, True, True, False]
     told = [value_at(found, row) for row in range(4)]
     assert told == ["not representable", "not finite", "not representable", None]
+
+
+@given(
+    st.integers(-(10**21), 10**21),
+    st.integers(-9, 9),
+    st.integers(0, 6),
+    st.sampled_from([0, 1, 25]),
+)
+def test_a_value_becomes_a_mantissa_if_it_is_representable(
+    digits: int, exponent: int, scale: int, zeros: int
+) -> None:
+    value = Decimal(f"{digits}{'0' * zeros}E{exponent - zeros}")
+    found = as_decimals([value], scale)
+    if representable(value, scale):
+        assert (found.state[0], Fraction(int(found.values[0]), 10**scale)) == (
+            State.VALUE,
+            Fraction(value),
+        )
+    else:
+        assert found.state[0] == State.NOT_REPRESENTABLE
 
 
 @given(st.lists(st.integers(0, 4)), st.lists(st.integers(0, 4)))

@@ -1,0 +1,112 @@
+"""`python -m batch`: a contest from the command line."""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from batch.compare import DiffersError
+from batch.contest import ROUNDS, Contest
+from batch.data import SETTINGS, server, server_version
+from batch.job import ANALYTICS, JOBS, job_of
+from batch.sides import SIDES
+from batch.sizes import SEED, SIZES
+from batchcore import native
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m batch", description=__doc__)
+    made.add_argument("--size", choices=SIZES, default="m")
+    made.add_argument("--job", choices=JOBS, default="daily")
+    made.add_argument("--sides", default="", help="names with commas between; all that can run")
+    made.add_argument("--rounds", type=int, help="5 for daily, 3 for backfill")
+    made.add_argument("--analytics", choices=ANALYTICS, default="none")
+    made.add_argument("--history", type=int, default=1, help="sessions stored before a daily one")
+    made.add_argument("--data", type=Path, help="folder that keeps the databases of the sizes")
+    made.add_argument("--json", type=Path, help="file for the figures of every round")
+    made.add_argument("--seed", type=int, default=SEED, help="of the order of sides")
+    made.add_argument("--setting", action="append", default=[], help="name=value of the server")
+    for option in ("connections", "threads", "chunk-size"):
+        made.add_argument(f"--{option}", type=int, help="of batchcore")
+    return made
+
+
+def main() -> int:
+    given = parser().parse_args()
+    if native.build_profile != "release":
+        return _refused(f"batchcore._core is a {native.build_profile} build: `make build` first")
+    names = [name for name in given.sides.split(",") if name]
+    if unknown := set(names) - set(SIDES):
+        return _refused(f"no side {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}")
+    for name in names:
+        if lacks := SIDES[name].lacks:
+            return _refused(f"{name} needs {', '.join(lacks)}: install the extra `bench`")
+    sides = [SIDES[n] for n in names] or [s for s in SIDES.values() if not s.lacks]
+    if given.analytics != "none":
+        sides = [side for side in sides if side.analytics]
+    settings = dict(pair.split("=", 1) for pair in given.setting)
+    size = SIZES[given.size]
+    options = {name: getattr(given, name) for name in ("connections", "threads", "chunk_size")}
+
+    with (
+        tempfile.TemporaryDirectory(prefix="batchcore-bench-") as folder,
+        server(
+            size, analytics=given.analytics != "none", folder=given.data, settings=settings
+        ) as started,
+    ):
+        job = job_of(
+            given.job,
+            size,
+            history=given.history,
+            analytics=given.analytics,
+            folder=Path(folder),
+            options={name: value for name, value in options.items() if value is not None},
+        )
+        head = [
+            (
+                f"{given.job} {size.name}: {size}; {len(job.sessions)} sessions on top of"
+                f" {len(job.history)}; analytics {given.analytics}; seed {given.seed}"
+            ),
+            (
+                f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL"
+                f" {asyncio.run(server_version(started.url))}, settings"
+                f" {' '.join(f'{k}={v}' for k, v in {**SETTINGS, **settings}.items())}"
+            ),
+        ]
+        _tell(*head)
+        contest = Contest(
+            url=started.url,
+            job=job,
+            sides=tuple(sides),
+            rounds=given.rounds,
+            seed=given.seed,
+            tell=_tell,
+        )
+        try:
+            found = asyncio.run(contest.run())
+        except DiffersError as error:
+            return _refused(str(error))
+    _tell("", *head, f"medians of up to {given.rounds or ROUNDS[given.job]} runs, seconds")
+    _tell(*found.lines())
+    if given.json is not None:
+        figures = {"head": head, "medians": found.medians(), "rounds": found.told}
+        given.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _tell(*lines: str) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+def _refused(reason: str) -> int:
+    sys.stderr.write(f"{reason}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

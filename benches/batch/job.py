@@ -1,0 +1,137 @@
+"""What a side is asked to do, and what it tells about it: both travel as JSON."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Self
+from uuid import UUID
+
+from batch.sizes import Size
+from batchcore import calendar
+from batchcore.calendar import date_of
+from batchcore.market import LAST_SESSION
+
+JOBS = ("daily", "backfill")
+ANALYTICS = ("none", "portfolio", "full")
+LOOKBACK_DAYS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a side is asked to do: rows of `portfolio_snapshots`, and equities of `portfolios`.
+
+    Attributes:
+        name: `daily` or `backfill`.
+        sessions: Those to write, ascending.
+        history: Sessions before them whose snapshots stand; none for `backfill`.
+        portfolios: How many there are, all of which are to be valued unless `only` is given.
+        lookback_days: Calendar days that a close may be old and still count as a hit (S4).
+        analytics: Level; the sides that write none of it are not asked with another than `none`.
+        only: The portfolios to value, sorted; empty for all.
+        options: Settings of batchcore: `connections`, `threads`, `chunk_size`; none is a default.
+        folder: Where files for `prepare` of a side lie; see `outputs`.
+    """
+
+    name: str
+    sessions: tuple[date, ...]
+    history: tuple[date, ...]
+    portfolios: int
+    lookback_days: int = LOOKBACK_DAYS
+    analytics: str = "none"
+    only: tuple[UUID, ...] = ()
+    options: dict[str, int] = field(default_factory=dict)
+    folder: str = ""
+
+    @property
+    def start(self) -> date:
+        return self.sessions[0]
+
+    @property
+    def end(self) -> date:
+        return self.sessions[-1]
+
+    @property
+    def rows(self) -> int:
+        """Return how many rows are to be written."""
+        return (len(self.only) or self.portfolios) * len(self.sessions)
+
+    @property
+    def rows_after(self) -> int:
+        """Return how many rows stand in the end."""
+        return (len(self.only) or self.portfolios) * len((*self.history, *self.sessions))
+
+    @property
+    def path(self) -> Path:
+        return Path(self.folder)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        fields = json.loads(text)
+        for name in ("sessions", "history"):
+            fields[name] = tuple(date.fromisoformat(day) for day in fields[name])
+        fields["only"] = tuple(UUID(one) for one in fields["only"])
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What a side tells of a run; the total is taken around it.
+
+    Attributes:
+        load: Seconds from the database to the side's memory; None where it cannot be told apart.
+        compute: Seconds of arithmetic.
+        persist: Seconds of writing, the commit included.
+        statements: SELECT, COPY, INSERT, UPDATE and DELETE sent; None where they were not counted.
+        rows: Snapshots written.
+        notes: Anything else, by name.
+    """
+
+    load: float | None
+    compute: float | None
+    persist: float | None
+    statements: int | None
+    rows: int
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def job_of(  # noqa: PLR0917  # what the command line gives
+    name: str,
+    size: Size,
+    history: int,
+    analytics: str,
+    folder: Path,
+    options: dict[str, int] | None = None,
+) -> Job:
+    """Return the job of a name on a size: `daily` is the last session, `backfill` all of them.
+
+    Args:
+        name: Of `JOBS`.
+        size: What the database holds.
+        history: Sessions that stand before a daily one.
+        analytics: Of `ANALYTICS`.
+        folder: An empty one.
+        options: Of batchcore.
+    """
+    sessions = last_sessions(size.sessions)
+    first = len(sessions) - 1 if name == "daily" else 0
+    return Job(
+        name=name,
+        sessions=sessions[first:],
+        history=sessions[max(first - history, 0) : first],
+        portfolios=size.portfolios,
+        analytics=analytics,
+        options=options or {},
+        folder=os.fspath(folder),
+    )
+
+
+def last_sessions(count: int) -> tuple[date, ...]:
+    """Return the last sessions of a generated market, ascending."""
+    exchange = calendar.load(calendar.SHIPPED)
+    days = exchange.sessions(exchange.first_day, LAST_SESSION)[-count:]
+    return tuple(date_of(day) for day in days.tolist())

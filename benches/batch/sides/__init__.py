@@ -1,0 +1,80 @@
+"""The sides, and how to write one.
+
+A side is a module with `run(url, job) -> Timing`. It reads the tables at `url`, writes a row of
+`portfolio_snapshots` for each portfolio of the job that is not soft-deleted and each of its
+sessions, sets `portfolios.equity_balance` and `updated_at`, and commits; exactly, by the rules S3
+to S10 of docs/semantics.md, for the data of `batch.data`: symbols and values there are clean. A
+`daily` job goes on from the snapshots that stand already, a `backfill` from the opening equities.
+
+What it needs it imports at its top, since the clock starts after its import. A function
+`prepare(job)` is called before the clock, and is for the floor alone.
+"""
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A side.
+
+    Attributes:
+        name: On the command line and in the table.
+        module: Where it is.
+        what: In a line.
+        needs: Packages of the extra `bench` that it cannot be without.
+        analytics: Whether it writes the analytic columns and tables too.
+        portfolios: How many it is run on, for those too slow for all; the figures of all of them
+            are extrapolated, for which it notes as `first` the seconds until the first of them is
+            done. None is all.
+        rounds: By job, how many are enough where they take minutes.
+    """
+
+    name: str
+    module: str
+    what: str
+    needs: tuple[str, ...] = ()
+    analytics: bool = False
+    portfolios: int | None = None
+    rounds: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """Return the packages that are not installed."""
+        return tuple(name for name in self.needs if find_spec(name) is None)
+
+    def load(self) -> ModuleType:
+        return import_module(self.module)
+
+
+SIDES = {
+    entry.name: entry
+    for entry in (
+        Entry("floor", "batch.sides.floor", "the bytes alone, nothing computed", analytics=True),
+        Entry("batchcore", "batch.sides.native", "batchcore.run_batch", analytics=True),
+        Entry("plan", "batch.sides.plan", "a dictionary cache in pure Python"),
+        Entry(
+            "n+1",
+            "batch.sides.orm",
+            "ORM queries for each position",
+            portfolios=50,
+            rounds={"backfill": 1},
+        ),
+        Entry("sql", "batch.sides.sql", "one INSERT ... SELECT with LATERAL, on the server"),
+        Entry("numpy", "batch.sides.numpy", "int64 arrays, a session of all lots at a time"),
+        Entry(
+            "polars",
+            "batch.sides.polars",
+            "an as-of join, and a query for each session",
+            needs=("polars",),
+        ),
+        Entry(
+            "duckdb",
+            "batch.sides.duckdb",
+            "an ASOF JOIN, and a row for each lot and session",
+            needs=("duckdb",),
+        ),
+    )
+}

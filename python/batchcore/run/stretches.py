@@ -1,0 +1,207 @@
+"""Events and flows, loaded for a stretch of chunks at a time.
+
+A host need not have an index that finds those of one chunk: then each statement reads the whole
+table, and as there are more chunks where there are more rows, that grows with the square of the
+portfolios. A stretch is as many chunks as take a bounded part of memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+
+import numpy as np
+
+from batchcore.db.load import LooseEvents, located, taken
+from batchcore.frames import Events, Flows
+from batchcore.run.plan import Chunk
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from batchcore.db.engine import Session
+    from batchcore.frames import Positions
+
+Kept = TypeVar("Kept")
+
+BYTES_OF_A_STRETCH: Final = 16 << 20
+"""What the rows of a stretch should take."""
+
+BYTES_OF_ALL_EVENTS: Final = 64 << 20
+"""Up to how much all events are loaded as one stretch, for which no table need be joined."""
+
+BYTES_OF_AN_EVENT: Final = 64
+BYTES_OF_A_FLOW: Final = 40
+
+ROWS_OF_A_PORTFOLIO: Final = 5
+"""Events, or flows, that a portfolio is taken to have where the server cannot tell."""
+
+_MIX: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], dtype=np.uint64)
+
+
+def rows_of_a_portfolio(estimated: Mapping[str, int], table: str) -> float:
+    """Return how many rows of a table a portfolio has on average, as the server estimates."""
+    rows, portfolios = estimated.get(table), estimated.get("portfolios")
+    return rows / portfolios if rows and portfolios else ROWS_OF_A_PORTFOLIO
+
+
+def stretches(chunks: Sequence[Chunk], bytes_of_a_portfolio: float, most_bytes: int) -> list[Chunk]:
+    """Return chunks put together to stretches of even size, numbered by their first chunk.
+
+    Args:
+        chunks: Those of the run.
+        bytes_of_a_portfolio: What a portfolio's rows take, on average.
+        most_bytes: What a stretch may take, unless it is a single chunk.
+    """
+    if not chunks:
+        return []
+    portfolios = chunks[-1].rows.start + len(chunks[-1].works)
+    parts = max(math.ceil(portfolios * bytes_of_a_portfolio / most_bytes), 1)
+    size = math.ceil(len(chunks) / min(parts, len(chunks)))
+    return [joined(chunks[first : first + size]) for first in range(0, len(chunks), size)]
+
+
+def joined(chunks: Sequence[Chunk]) -> Chunk:
+    """Return chunks that follow each other as one."""
+    rows = slice(chunks[0].rows.start, chunks[-1].rows.stop)
+    return Chunk(chunks[0].number, rows, np.concatenate([chunk.works for chunk in chunks]))
+
+
+@dataclass(slots=True)
+class _Stretch(Generic[Kept]):
+    """A stretch, what was loaded of it, and how many chunks have yet to take theirs."""
+
+    chunk: Chunk
+    left: int
+    lock: asyncio.Lock
+    kept: Kept | None = None
+
+
+class Stretches(Generic[Kept]):
+    """What is loaded by stretch, and kept until the last chunk of it has taken its part."""
+
+    def __init__(
+        self,
+        chunks: Sequence[Chunk],
+        parts: Sequence[Chunk],
+        load: Callable[[Session, Chunk], Awaitable[Kept]],
+    ) -> None:
+        """Take how to load.
+
+        Args:
+            chunks: Those of the run; the ones that have nothing to write never ask.
+            parts: The stretches that they make.
+            load: Loads a stretch.
+        """
+        self._load = load
+        self._of: dict[int, _Stretch[Kept]] = {}
+        ends = [*(part.number for part in parts), len(chunks)]
+        for part, (first, end) in zip(parts, pairwise(ends), strict=True):
+            own = chunks[first:end]
+            left = sum(bool(chunk.works.any()) for chunk in own)
+            stretch = _Stretch[Kept](part, left, asyncio.Lock())
+            self._of |= {chunk.number: stretch for chunk in own}
+
+    async def of(self, reader: Session, chunk: Chunk) -> Kept:
+        """Return the stretch of a chunk, loaded by the first who asks."""
+        stretch = self._of[chunk.number]
+        async with stretch.lock:
+            kept = stretch.kept
+            if kept is None:
+                kept = stretch.kept = await self._load(reader, stretch.chunk)
+        stretch.left -= 1
+        if stretch.left <= 0:
+            stretch.kept = None
+        return kept
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FlowsByRow:
+    """Flows in the order of the plan.
+
+    Attributes:
+        flows: Sorted by `row`.
+        row: (n,) int32, row of the plan.
+    """
+
+    flows: Flows
+    row: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, flows: Flows, ids: npt.NDArray[np.uint8], first: int) -> Self:
+        """Sort flows by their portfolios; ``ids`` are those of the plan from row ``first`` on."""
+        row = located(flows.portfolio_id, ids)
+        order = np.argsort(row, kind="stable")
+        order = order[np.searchsorted(row[order], 0) :]  # -1 is none of these portfolios
+        return cls(_flows(flows, order), row[order] + np.int32(first))
+
+    def cut(self, rows: slice) -> Flows:
+        """Return the flows of some rows of the plan."""
+        first, stop = np.searchsorted(self.row, [rows.start, rows.stop]).tolist()
+        return _flows(self.flows, slice(first, stop))
+
+
+def _flows(flows: Flows, rows: npt.NDArray[np.int64] | slice) -> Flows:
+    columns = (flows.day, flows.amount, flows.change_type)
+    day, amount, change_type = (taken(column, rows) for column in columns)
+    ids = np.ascontiguousarray(flows.portfolio_id[rows])
+    return Flows(portfolio_id=ids, day=day, amount=amount, change_type=change_type)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class EventsByPosition:
+    """Events in the buckets of a hash table, as a search by their sorted keys takes ten times.
+
+    Attributes:
+        events: In the order of buckets.
+        bits: Of a key that are its bucket, the highest.
+        start: (2^bits + 1,) int64, where each bucket begins.
+    """
+
+    events: LooseEvents
+    bits: int
+    start: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, events: LooseEvents) -> Self:
+        """Put events into buckets by the ids of their positions."""
+        bits = max(len(events).bit_length(), 1)
+        bucket = _buckets(events.position_id, bits)
+        order = np.argsort(bucket, kind="stable")
+        start = np.zeros((1 << bits) + 1, dtype=np.int64)
+        np.cumsum(np.bincount(bucket, minlength=1 << bits), out=start[1:])
+        return cls(LooseEvents(*_event_columns(events, order)), bits, start)
+
+    def among(self, positions: Positions) -> Events:
+        """Return the events of some positions, with the portfolios that these are of."""
+        bucket = _buckets(positions.id, self.bits)
+        first, count = self.start[bucket], self.start[bucket + 1] - self.start[bucket]
+        held = np.repeat(np.arange(len(positions)), count)
+        row = np.arange(len(held)) + np.repeat(first - (np.cumsum(count) - count), count)
+        same = (self.events.position_id[row] == positions.id[held]).all(axis=1)
+        position_id, day, quantity, realized = _event_columns(self.events, row[same])
+        return Events(
+            position_id=position_id,
+            portfolio_id=np.ascontiguousarray(positions.portfolio_id[held[same]]),
+            day=day,
+            quantity=quantity,
+            realized=realized,
+        )
+
+
+def _buckets(ids: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.int64]:
+    """Return the highest bits of a mix of both halves: of many hosts' ids one half says little."""
+    halves = np.ascontiguousarray(ids).view(np.uint64).reshape(-1, 2)
+    mixed = halves[:, 0] * _MIX[0] ^ halves[:, 1] * _MIX[1]
+    buckets: npt.NDArray[np.int64] = (mixed >> np.uint64(64 - bits)).astype(np.int64)
+    return buckets
+
+
+def _event_columns(events: LooseEvents, rows: npt.NDArray[np.int64]) -> tuple[Any, ...]:
+    columns = (events.position_id, events.day, events.quantity, events.realized)
+    return tuple(taken(column, rows) for column in columns)

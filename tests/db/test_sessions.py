@@ -1,0 +1,227 @@
+"""Several connections of one run: one view, one task on each, and doing with fewer."""
+
+import asyncio
+import contextlib
+import logging
+
+import asyncpg
+import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import batchcore
+from batchcore.calendar import date_of
+from batchcore.config import Settings
+from batchcore.db.engine import Database
+from batchcore.db.sessions import Sessions
+from batchcore.errors import ConfigError, DatabaseError
+from support import database
+from support.generate import MONDAY
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+DAYS = list(range(MONDAY, MONDAY + 4))
+HOST = database.plain_host(30, DAYS)
+BACKEND = "SELECT pg_backend_pid()"
+
+
+async def run(db, **options) -> batchcore.BatchResult:
+    return await batchcore.run_batch(
+        db,
+        date_of(DAYS[0]),
+        date_of(DAYS[-1]),
+        calendar="daily",
+        analytics="none",
+        settings=Settings(**options),
+    )
+
+
+async def test_a_shared_snapshot_is_one_moment_on_all_connections(same_host: str) -> None:
+    found = Database(same_host)
+    async with (
+        found.snapshot("read", shared=True) as first,
+        database.connected(same_host) as other,
+    ):
+        await database.fill(same_host, HOST)
+        assert await other.fetchval("SELECT count(*) FROM portfolios") == 30
+        assert first.exported is not None
+        async with found.same_snapshot("read", first.exported) as second:
+            assert second.consistent
+            pids = [await one.raw.fetchval(BACKEND) for one in (first, second)]
+            seen = [
+                await one.raw.fetchval("SELECT count(*) FROM portfolios") for one in (first, second)
+            ]
+            with pytest.raises(DatabaseError, match="read-only"):
+                await second.execute("DELETE FROM portfolios")
+
+    assert seen == [0, 0]
+    assert len(set(pids)) == 2
+
+
+async def test_a_snapshot_that_nobody_knows_is_refused(same_host: str) -> None:
+    with pytest.raises(DatabaseError, match="snapshot"):
+        async with Database(same_host).same_snapshot("read", "0000AAAA-0000BBBB-1"):
+            pass
+
+
+async def test_a_session_is_lent_to_one_task_at_a_time(same_host: str) -> None:
+    found, lent, most = Database(same_host), 0, 0
+    sessions = Sessions()
+
+    async def task() -> int:
+        nonlocal lent, most
+        async with sessions.lend("read") as session:
+            lent += 1
+            most = max(most, lent)
+            pid: int = await session.raw.fetchval(BACKEND)
+            lent -= 1
+        return pid
+
+    async with sessions.opening(lambda: found.writing("read"), 2):
+        pids = await asyncio.gather(*(task() for _ in range(12)))
+
+    assert most <= 2
+    assert 1 <= len(set(pids)) <= 2
+
+
+async def test_what_cannot_be_opened_is_told_to_whoever_waits() -> None:
+    nowhere = Database("postgresql://nobody@127.0.0.1:1/none")
+    sessions = Sessions()
+    async with sessions.opening(lambda: nowhere.writing("write"), 2):
+        for _ in range(2):
+            with pytest.raises(DatabaseError, match="Connect"):
+                async with sessions.lend("write"):
+                    pass
+
+
+async def test_with_one_that_is_there_the_others_may_fail(
+    same_host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    nowhere = Database("postgresql://nobody@127.0.0.1:1/none")
+    async with Database(same_host).writing("write") as there:
+        sessions = Sessions(there)
+        assert not sessions.several
+        with caplog.at_level(logging.WARNING, "batchcore"):
+            async with sessions.opening(lambda: nowhere.writing("write"), 1):
+                assert sessions.several
+                while not caplog.records:
+                    await there.raw.fetchval(BACKEND)
+                async with sessions.lend("write") as session:
+                    assert session is there
+
+    assert not sessions.several
+    (record,) = caplog.records
+    assert record.getMessage().startswith("connections_less=1 error=")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"connections": 2},
+        {"connections": 3, "threads": 1},
+        {"connections": 8, "chunk_size": 1},
+        {"chunk_size": 7, "threads": 2},
+    ],
+)
+async def test_connections_threads_and_chunks_change_nothing_that_is_written(
+    host: str, make_database, template: str, options: dict[str, int]
+) -> None:
+    other = await make_database(template)
+    for url in (host, other):
+        await database.fill(url, HOST)
+
+    expected = await run(host)
+    result = await run(other, **options)
+
+    assert result.rows_written == expected.rows_written == 120
+    assert result["errors"] == expected["errors"]
+    assert result.portfolios.sessions_written.tolist() == [4] * 30
+    cells = [
+        {at: {**row, "id": None, "created_at": None} for at, row in stored.items()}
+        for stored in (await database.snapshots(host), await database.snapshots(other))
+    ]
+    assert cells[0] == cells[1]
+    assert await database.equities(host) == await database.equities(other)
+
+
+async def test_a_server_that_exports_no_snapshot_is_read_on_one_connection(host: str) -> None:
+    await database.fill(host, HOST)
+    async with database.connected(host) as connection:
+        await connection.execute("CREATE SCHEMA shadow")
+        await connection.execute(
+            "CREATE FUNCTION shadow.pg_export_snapshot() RETURNS text LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE feature_not_supported; END $$"
+        )
+        name = await connection.fetchval("SELECT quote_ident(current_database())")
+        await connection.execute(
+            f"ALTER DATABASE {name} SET search_path = shadow, pg_catalog, public"
+        )
+
+    async with Database(host).snapshot("read", shared=True) as session:
+        assert session.exported is None
+        assert session.consistent
+    result = await run(host, chunk_size=4)
+
+    assert result["success"]
+    assert result.rows_written == 120
+
+
+async def test_a_pool_gives_what_it_has(host: str) -> None:
+    await database.fill(host, HOST)
+    async with asyncpg.create_pool(host, min_size=1, max_size=3) as pool:
+        result = await run(pool, chunk_size=4)
+        assert result.rows_written == 120
+        with pytest.raises(ConfigError, match="max_size is 3, expected 4 or more"):
+            await run(pool, connections=4)
+
+
+async def test_a_pool_that_others_use_gives_what_is_left(host: str) -> None:
+    await database.fill(host, HOST)
+    async with (
+        asyncpg.create_pool(host, min_size=1, max_size=4) as pool,
+        pool.acquire(),
+        pool.acquire(),
+    ):
+        result = await run(pool, chunk_size=4)
+
+    assert result.rows_written == 120
+
+
+async def test_an_engine_that_lends_one_connection_is_refused_at_once(host: str) -> None:
+    engine = create_async_engine(
+        host.replace("postgresql://", "postgresql+asyncpg://"), pool_size=1, max_overflow=0
+    )
+    try:
+        with pytest.raises(ConfigError, match="1, expected 2 or more"):
+            await run(engine)
+    finally:
+        await engine.dispose()
+
+
+async def test_all_connections_are_closed_when_a_run_is_cancelled(host: str) -> None:
+    await database.fill(host, HOST)
+    async with (
+        database.connected(host) as watcher,
+        database.connected(host) as locker,
+        locker.transaction(),
+    ):
+        await locker.execute("LOCK TABLE portfolio_snapshots IN SHARE MODE")
+        task = asyncio.create_task(run(host, chunk_size=1))
+        waiting = 0
+        while not waiting:
+            waiting = await watcher.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND wait_event_type = 'Lock'"
+            )
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        others = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND backend_type = 'client backend'"
+        )
+        while await watcher.fetchval(others) > 2:
+            pass
+
+    assert task.cancelled()
+    assert await database.snapshots(host) == {}
+    assert (await run(host)).rows_written == 120

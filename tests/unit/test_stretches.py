@@ -1,0 +1,202 @@
+"""Events and flows of several chunks at a time, each chunk handed its own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchcore.db.load import LooseEvents
+from batchcore.frames import Days, Decimals, Flows, Positions, Text
+from batchcore.run.plan import Chunk
+from batchcore.run.stretches import (
+    ROWS_OF_A_PORTFOLIO,
+    EventsByPosition,
+    FlowsByRow,
+    Stretches,
+    rows_of_a_portfolio,
+    stretches,
+)
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+READER = None
+"""No session: what loads here asks nobody."""
+
+
+def ids(numbers: list[int]) -> npt.NDArray[np.uint8]:
+    """Return ids that are alike but for their last bytes."""
+    found = b"".join(number.to_bytes(16, "big") for number in numbers)
+    return np.frombuffer(found, dtype=np.uint8).reshape(-1, 16)
+
+
+def days(count: int) -> Days:
+    return Days(np.arange(count, dtype=np.int32))
+
+
+def mantissas(count: int) -> Decimals:
+    return Decimals(np.arange(count, dtype=np.int64), 2)
+
+
+def events(positions: list[int], bits: int = 0) -> LooseEvents:
+    """Return an event of each position, its day the number of its row."""
+    count = len(positions)
+    return LooseEvents(
+        ids([one << bits for one in positions]), days(count), mantissas(count), mantissas(count)
+    )
+
+
+def held(numbers: list[int], bits: int = 0) -> Positions:
+    """Return positions, each of the portfolio whose number is a hundred times its own."""
+    count = len(numbers)
+    return Positions(
+        id=ids([number << bits for number in numbers]),
+        portfolio_id=ids([100 * number for number in numbers]),
+        symbol=Text.constant("AAA", count),
+        position_type=Text.constant("LONG", count),
+        quantity=mantissas(count),
+        entry_price=mantissas(count),
+        entry_day=days(count),
+    )
+
+
+def flows(portfolios: list[int]) -> Flows:
+    count = len(portfolios)
+    return Flows(
+        portfolio_id=ids(portfolios),
+        day=days(count),
+        amount=mantissas(count),
+        change_type=Text.constant("CONTRIBUTION", count),
+    )
+
+
+def chunks(works: list[list[bool]]) -> list[Chunk]:
+    size = len(works[0])
+    return [
+        Chunk(number, slice(number * size, (number + 1) * size), np.array(one))
+        for number, one in enumerate(works)
+    ]
+
+
+def test_events_go_to_their_positions_whatever_the_order() -> None:
+    found = EventsByPosition.of(events([7, 3, 9, 3, 8])).among(held([8, 3, 5]))
+
+    # 3 has the events of rows 1 and 3, 8 that of row 4; 7 and 9 are others' positions
+    rows = sorted(zip(found.day.values.tolist(), found.position_id[:, 15].tolist(), strict=True))
+    assert rows == [(1, 3), (3, 3), (4, 8)]
+    of = {day: int.from_bytes(one.tobytes(), "big") for day, one in pairs(found)}
+    assert of == {1: 300, 3: 300, 4: 800}
+
+
+def pairs(found) -> list[tuple[int, npt.NDArray[np.uint8]]]:
+    return list(zip(found.day.values.tolist(), found.portfolio_id, strict=True))
+
+
+@given(
+    made=st.lists(st.integers(0, 40), max_size=60),
+    wanted=st.lists(st.integers(0, 40), unique=True, max_size=30),
+    bits=st.sampled_from([0, 8, 60, 64, 100]),
+)
+def test_events_are_those_that_a_search_finds(
+    made: list[int], wanted: list[int], bits: int
+) -> None:
+    found = EventsByPosition.of(events(made, bits)).among(held(wanted, bits))
+    expected = [row for row, position in enumerate(made) if position in wanted]
+    assert sorted(found.day.values.tolist()) == expected
+    assert found.quantity.values.tolist() == found.day.values.tolist()
+    for day, portfolio in pairs(found):
+        assert int.from_bytes(portfolio.tobytes(), "big") == 100 * made[day]
+
+
+@given(
+    made=st.lists(st.integers(0, 12), max_size=40),
+    first=st.integers(0, 6),
+    cuts=st.tuples(st.integers(0, 4), st.integers(0, 4)).map(sorted),
+)
+def test_flows_are_cut_by_rows_of_the_plan(made: list[int], first: int, cuts: list[int]) -> None:
+    plan = [2, 3, 5, 7, 11]  # the portfolios of the stretch, whose rows begin at `first`
+    by_row = FlowsByRow.of(flows(made), ids(plan), first)
+    found = by_row.cut(slice(first + cuts[0], first + cuts[1]))
+    expected = [row for row, one in enumerate(made) if one in plan[cuts[0] : cuts[1]]]
+    assert sorted(found.day.values.tolist()) == expected
+    assert [made[row] for row in found.day.values] == found.portfolio_id[:, 15].tolist()
+
+
+@pytest.mark.parametrize(
+    ("bytes_each", "starts"),
+    [
+        (0.0, [0]),
+        (100.0, [0]),  # 10 portfolios take 1,000 bytes
+        (101.0, [0, 3]),  # two stretches, of 3 and 2 chunks
+        (200.0, [0, 3]),
+        (201.0, [0, 2, 4]),
+        (5000.0, [0, 1, 2, 3, 4]),  # a chunk is the least
+    ],
+)
+def test_stretches_take_no_more_than_they_may(bytes_each: float, starts: list[int]) -> None:
+    works = [[True, False], [False, False], [True, True], [True, True], [False, True]]
+    found = stretches(chunks(works), bytes_each, 1000)
+    assert [stretch.number for stretch in found] == starts
+    assert np.concatenate([stretch.works for stretch in found]).tolist() == np.ravel(works).tolist()
+    assert [stretch.rows.start for stretch in found] == [2 * start for start in starts]
+    assert found[-1].rows.stop == 10
+
+
+def test_no_chunks_make_no_stretch() -> None:
+    assert stretches([], 10.0, 1000) == []
+
+
+def test_what_the_server_does_not_know_is_estimated() -> None:
+    assert rows_of_a_portfolio({"equity_changes": 30, "portfolios": 12}, "equity_changes") == 2.5
+    assert rows_of_a_portfolio({"portfolios": 12}, "equity_changes") == ROWS_OF_A_PORTFOLIO
+    assert rows_of_a_portfolio({"equity_changes": 30}, "equity_changes") == ROWS_OF_A_PORTFOLIO
+
+
+@pytest.mark.asyncio
+async def test_a_stretch_is_loaded_once_and_dropped_after_its_last_chunk() -> None:
+    loaded: list[int] = []
+
+    async def load(_reader: object, stretch: Chunk) -> list[int]:
+        loaded.append(stretch.number)
+        await asyncio.sleep(0)
+        return [stretch.number]
+
+    made = chunks([[True], [False], [True], [True]])
+    parts = stretches(made, 1.0, 2)
+    kept: Stretches[list[int]] = Stretches(made, parts, load)  # type: ignore[arg-type]
+
+    # chunk 1 has nothing to write and never asks
+    found = await asyncio.gather(*(kept.of(READER, made[number]) for number in (2, 0, 3)))
+
+    assert found == [[2], [0], [2]]
+    assert sorted(loaded) == [0, 2]
+    assert all(stretch.kept is None for stretch in kept._of.values())  # noqa: SLF001
+
+
+@pytest.mark.asyncio
+async def test_who_waits_for_a_load_that_fails_tries_again() -> None:
+    attempts: list[int] = []
+
+    async def load(_reader: object, stretch: Chunk) -> int:
+        attempts.append(stretch.number)
+        await asyncio.sleep(0)
+        if len(attempts) == 1:
+            msg = "the connection was lost"
+            raise ConnectionError(msg)
+        return stretch.number
+
+    made = chunks([[True], [True]])
+    kept: Stretches[int] = Stretches(made, stretches(made, 1.0, 2), load)  # type: ignore[arg-type]
+
+    found = await asyncio.gather(
+        *(kept.of(READER, chunk) for chunk in made), return_exceptions=True
+    )
+
+    assert isinstance(found[0], ConnectionError)
+    assert found[1] == 0
+    assert attempts == [0, 0]
