@@ -27,7 +27,7 @@ MOST_LOOKBACK_DAYS: Final = 36_525
 RANGES: Final = MappingProxyType(
     {"threads": (1, 1024), "connections": (2, 64), "chunk_size": (1, 1_000_000)}
 )
-"""What an option that counts may be at most."""
+"""What an option that counts may be at least and at most."""
 
 TABLES: Final = (
     "portfolios",

@@ -65,13 +65,18 @@ def failure_lines(result: BatchResult) -> list[str]:
 
 
 def plan_dict(result: BatchResult, min_coverage: float) -> dict[str, Any]:
-    """Return the report of a dry run as JSON has it, and what follows from it."""
+    """Return the report of a dry run as JSON has it, and what follows from it.
+
+    The policy `legacy` has no coverage gate, and its plans do not look at prices.
+    """
     document = result.to_dict()
+    document["rows_planned"] = sum(document["portfolios"]["sessions_planned"])
+    if result.policy == "legacy":
+        return document
     issues = document["issues"]
     lacking = [issue for issue in issues if issue["name"] == "lacks_prices"]
     return {
         **document,
-        "rows_planned": sum(document["portfolios"]["sessions_planned"]),
         "min_coverage": min_coverage,
         "sessions_below_min_coverage": [
             session for session, share in document["coverage"].items() if share < min_coverage
@@ -111,6 +116,11 @@ def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
         f"portfolios: {planned:,} of {len(result.portfolios):,} have something to write",
         f"rows: {plan['rows_planned']:,} to write",
         _left_out_text(plan),
+    ]
+    if result.policy == "legacy":
+        lines.append("prices: not looked at under the policy legacy")
+        return "\n".join([*lines, *_note_lines(result)])
+    lines += [
         f"symbols without any close: {_listed(plan['symbols_without_close'])}",
         f"symbols lacking prices: {_listed(plan['symbols_lacking_prices'])}",
         f"sessions lacking prices: {_listed(plan['sessions_lacking_prices'])}",

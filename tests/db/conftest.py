@@ -13,8 +13,10 @@ from batchcore.db.tables import metadata
 
 NUMERIC = {
     "portfolios": ("equity_balance",),
-    "positions": ("quantity", "entry_price", "exit_price", "market_value"),
+    "positions": ("quantity", "entry_price", "exit_price", "last_price", "market_value"),
     "market_data_cache": ("close",),
+    "company_profiles": ("beta",),
+    "position_market_betas": ("beta",),
     "portfolio_snapshots": (
         "equity_balance",
         "daily_pnl",

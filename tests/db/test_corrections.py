@@ -13,14 +13,14 @@ import batchcore
 from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.calendar import date_of, day_of
-from batchcore.config import Settings
+from batchcore.config import Schema, Settings
 from batchcore.errors import ConfigError, SchemaError
 from support import database
 from support.counter import Counter
 from support.database import Host
 from support.edits import SINCE, Editor, add_event, add_flow, add_position, set_price, update
 from support.generate import MONDAY, Generator
-from support.outcome import random_host, seeded
+from support.outcome import LOOSE, random_host, seeded
 
 if TYPE_CHECKING:
     import uuid
@@ -408,7 +408,7 @@ async def test_what_makes_no_sense_with_it_is_refused(options: dict, what: str) 
     assert caught.value.option == "changed_since"
 
 
-async def recomputed(url: str, code: str) -> None:
+async def recomputed(url: str, code: str, schema: Schema) -> None:
     """Compute the chain of each portfolio anew from its first snapshot on."""
     async with database.connected(url) as connection:
         calendar = calendars.from_price_dates(
@@ -436,7 +436,7 @@ async def recomputed(url: str, code: str) -> None:
             calendar=code,
             on_existing="replace",
             analytics="none",
-            settings=Settings(min_coverage=0.0),
+            settings=Settings(schema=schema, min_coverage=0.0),
         )
 
 
@@ -445,14 +445,26 @@ async def recomputed(url: str, code: str) -> None:
 async def test_a_correction_equals_a_full_recomputation(
     same_host: str, seed: int, code: str
 ) -> None:
+    await check_corrections(same_host, seed, code, Schema())
+
+
+@pytest.mark.parametrize("code", ["XNYS", "prices"])
+@pytest.mark.parametrize("seed", range(3, 5))
+async def test_a_correction_on_doubles_equals_a_full_recomputation(
+    same_double_host: str, seed: int, code: str
+) -> None:
+    await check_corrections(same_double_host, seed, code, LOOSE)
+
+
+async def check_corrections(url: str, seed: int, code: str, schema: Schema) -> None:
     generator = Generator(seeded(f"corrections {seed}").randint, odd=0, edges=False)
     made = random_host(generator, portfolios=3)
-    await database.fill(same_host, Host(made.portfolios, made.prices))
-    settings = Settings(min_coverage=0.0, chunk_size=2, today=date_of(MONDAY + 20))
+    await database.fill(url, Host(made.portfolios, made.prices))
+    settings = Settings(schema=schema, min_coverage=0.0, chunk_size=2, today=date_of(MONDAY + 20))
     for portfolio in made.portfolios:
         first = MONDAY + generator.one_of((0, 0, 3))
         await batchcore.run_batch(
-            same_host,
+            url,
             date_of(first),
             date_of(first + 10),
             [database.key(portfolio.id)],
@@ -460,24 +472,24 @@ async def test_a_correction_equals_a_full_recomputation(
             analytics="none",
             settings=settings,
         )
-    async with database.connected(same_host) as connection:
+    async with database.connected(url) as connection:
         editor = Editor(connection, generator)
         for _ in range(10):
             # from the first moment on, rows that came after it are edited that snapshots know
             since = generator.one_of((editor.at + dt.timedelta(seconds=1), SINCE))
             await editor.edit(generator.integer(1, 2))
-            before = await database.snapshots(same_host)
+            before = await database.snapshots(url)
 
-            result = await corrected(same_host, since=since, calendar=code, settings=settings)
+            result = await corrected(url, since=since, calendar=code, settings=settings)
 
-            found = await database.snapshots(same_host)
-            equities = await database.equities(same_host)
+            found = await database.snapshots(url)
+            equities = await database.equities(url)
             works = result.portfolios.sessions_written > 0
             rewritten = {bytes(row) for row in result.portfolios.id[works]}
             stands = [at for at in before if at[0].bytes not in rewritten]
             assert {at: found[at] for at in stands} == {at: before[at] for at in stands}
-            await recomputed(same_host, code)
+            await recomputed(url, code, schema)
             assert database.without_stamps(found) == (
-                database.without_stamps(await database.snapshots(same_host))
+                database.without_stamps(await database.snapshots(url))
             )
-            assert await database.equities(same_host) == equities
+            assert await database.equities(url) == equities

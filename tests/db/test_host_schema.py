@@ -5,6 +5,7 @@ import re
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,23 +18,28 @@ import batchcore
 from batchcore import demo
 from batchcore import reference as ref
 from batchcore.audit import opening
-from batchcore.calendar import date_of
+from batchcore.calendar import date_of, load
 from batchcore.config import Schema, Settings
 from batchcore.db.analytic_tables import check_parts
 from batchcore.db.catalog import inspect
 from batchcore.db.migrate import check, downgrade, migrate
 from batchcore.db.sql import quote_identifier, table_name
 from batchcore.errors import DatabaseError, SchemaError
-from support import database, foreign
+from batchcore.reference import legacy
+from support import database, foreign, legacy_frames, legacy_host
 from support.database import Host
 from support.generate import MONDAY, Generator
+from support.generate_legacy import LegacyGenerator
+from support.legacy_frames import Run as LegacyRun
 from support.outcome import in_doubles, issues_of, outcome, random_host, seeded
+from support.worked_legacy import beta, position
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
 DOCS = Path(__file__).parents[2] / "docs" / "schema.md"
 DAYS = list(range(MONDAY - 60, MONDAY + 60))
 FIRST, LAST = MONDAY, MONDAY + 10
+XNYS = load("XNYS").sessions(MONDAY - 60, MONDAY + 60).tolist()
 INDEXES = {
     "idx_positions_active_complete": "Holdings",
     "idx_market_data_valid_prices": "quotes",
@@ -96,8 +102,9 @@ def stored_column(schema: Schema, name: str) -> str:
 
 async def snapshots(url: str, schema: Schema) -> database.Snapshots:
     """Return the snapshots by the names of docs/schema.md."""
-    listed = {stored_column(schema, name): name for name in ("portfolio_id", "snapshot_date")}
-    listed |= {stored_column(schema, name): name for name in ("total_value", "created_at")}
+    mapped = (key.split(".") for key in schema.columns)
+    columns = (column for table, column in mapped if table == "portfolio_snapshots")
+    listed = {stored_column(schema, column): column for column in columns}
     found = {}
     for record in await fetch(url, "SELECT * FROM ledger.daily"):
         row = {listed.get(name, name): database.comparable(cell) for name, cell in record.items()}
@@ -165,6 +172,79 @@ async def test_a_host_writes_while_its_indexes_are_built(url: str, schema: Schem
         await connection.execute("SET enable_seqscan = off")
         query = "SELECT count(*) FROM ledger.quotes WHERE \"Close\" > 0 AND day > '2026-01-01'"
         assert await connection.fetchval(query) == 5
+
+
+WRITES = (
+    "INSERT INTO ledger.quotes VALUES ('NEW' || $1::int, '2026-01-05', $1::int)",
+    "UPDATE ledger.quotes SET \"Close\" = $1::int WHERE ticker = 'A' || $1::int % 5000",
+    (
+        "INSERT INTO ledger.\"Holdings\" SELECT gen_random_uuid(), id, 'fifo', 'NEW' || $1::int,"
+        " 'LONG', 1, 1, '2026-01-05' FROM ledger.accounts LIMIT 1"
+    ),
+    (
+        'UPDATE ledger."Holdings" SET sold_on ='
+        " CASE $1::int % 2 WHEN 0 THEN date '2026-01-06' END"
+        " WHERE ticker = 'A' || $1::int % 5000"
+    ),
+)
+
+
+async def test_a_host_that_never_stops_writing_is_migrated_twice(url: str, schema: Schema) -> None:
+    async with filled(url, database.plain_host(2, [MONDAY])) as connection:
+        await connection.execute(
+            "INSERT INTO ledger.quotes SELECT 'A' || n, '2026-01-05', n FROM"
+            " generate_series(0, 9999) AS n"
+        )
+        await connection.execute(
+            "INSERT INTO ledger.\"Holdings\" SELECT gen_random_uuid(), id, 'fifo', 'A' || n,"
+            " 'LONG', n, 1, '2026-01-05' FROM ledger.accounts, generate_series(0, 4999) AS n"
+        )
+    wrote, done = asyncio.Event(), asyncio.Event()
+
+    async def write() -> int:
+        async with database.connected(url) as writer:
+            await writer.execute("SET lock_timeout = '5s'")
+            count = 0
+            while not done.is_set():
+                async with writer.transaction():
+                    for statement in WRITES:
+                        await writer.execute(statement, count)
+                count += 1
+                wrote.set()
+            return count
+
+    async with asyncio.TaskGroup() as group:
+        writer = group.create_task(write())
+        await wrote.wait()
+        assert (await migrate(url, schema=schema)).applied == ("0002",)
+        wrote.clear()
+        await wrote.wait()
+        assert (await migrate(url, schema=schema)).applied == ()
+        done.set()
+
+    assert (await check(url, schema=schema)).is_current
+    invalid = "SELECT FROM pg_index WHERE NOT indisvalid"
+    assert await fetch(url, invalid) == []
+    async with database.connected(url) as connection:
+        for query, rows in (
+            ('SELECT count(*) FROM ledger.quotes WHERE "Close" > 0', None),
+            ("SELECT count(*) FROM ledger.quotes WHERE ticker LIKE 'NEW%'", writer.result()),
+            (
+                (
+                    'SELECT count(*) FROM ledger."Holdings" WHERE deleted_at IS NULL'
+                    " AND ticker IS NOT NULL AND ticker <> ''"
+                ),
+                10_002 + writer.result(),
+            ),
+        ):
+            await connection.execute("RESET ALL")
+            for scan in ("indexscan", "indexonlyscan", "bitmapscan"):
+                await connection.execute(f"SET enable_{scan} = off")
+            plain = await connection.fetchval(query)
+            await connection.execute("RESET ALL")
+            await connection.execute("SET enable_seqscan = off")
+            assert await connection.fetchval(query) == plain
+            assert rows is None or plain == rows
 
 
 async def test_every_difference_is_named_at_once(url: str, schema: Schema) -> None:
@@ -267,11 +347,158 @@ async def test_run_and_plan_on_the_host_are_those_of_the_reference(
     assert [tuple(row) for row in decoy] == [(1, "AAA")]
 
 
+HELD = position(
+    quantity="0.3",
+    market_value="123.45",
+    betas=(beta(3, "1.123456"), beta(40, "0.7"), beta(40, "0.9")),
+)
+
+
+def storable(run: LegacyRun) -> LegacyRun:
+    """Return a run without what the types and constraints of the host refuse.
+
+    Each portfolio also has a position that counts in the provider beta.
+    """
+
+    def stored(one: ref.Position) -> ref.Position:
+        kind, units = one.position_type, one.quantity
+        return replace(
+            one,
+            symbol="AAA" if one.symbol is None else one.symbol,
+            quantity=Decimal(1) if units is None or units.is_nan() else units,
+            # FUTURE is a type that no rule knows
+            position_type=kind if kind in {"LONG", "SHORT", "LC", "LP", "SC", "SP"} else "FUTURE",
+            entry_price=Decimal("7.5") if one.entry_price is None else one.entry_price,
+            entry_day=MONDAY - 9 if one.entry_day is None else one.entry_day,
+            events=tuple(
+                ref.Event(on.day or MONDAY, on.quantity, on.realized or Decimal(0))
+                for on in one.events
+            ),
+        )
+
+    def flow(one: ref.Flow) -> ref.Flow:
+        kind = one.change_type if one.change_type in {"CONTRIBUTION", "WITHDRAWAL"} else "FEE"
+        return ref.Flow(one.day or MONDAY, one.amount or Decimal(0), kind)
+
+    def snapshot(one: legacy.Snapshot) -> legacy.Snapshot:
+        amounts = ("equity", "cumulative_pnl", "cumulative_realized_pnl", "cumulative_capital_flow")
+        return replace(one, **{name: in_cents(getattr(one, name)) for name in amounts})
+
+    def in_cents(value: Decimal | None) -> Decimal | None:
+        return None if value is None else value.quantize(Decimal("0.01"))
+
+    portfolios = tuple(
+        replace(
+            one,
+            equity_balance=in_cents(one.equity_balance),
+            positions=tuple(map(stored, (*one.positions, HELD))),
+            flows=tuple(map(flow, one.flows)),
+            snapshots=tuple(map(snapshot, one.snapshots)),
+        )
+        for one in run.portfolios
+    )
+    return replace(run, portfolios=portfolios, cached={})
+
+
+def as_text(cell: Any) -> str:
+    """Return a cell as text: numbers without decimals at the end, keys of `jsonb` in order."""
+    if isinstance(cell, Decimal):
+        return f"{cell.normalize() + 0:f}"
+    return str(sorted(cell.items())) if isinstance(cell, dict) else str(cell)
+
+
+async def run_legacy(
+    url: str, schema: Schema, run: LegacyRun, as_role: str | None = None
+) -> list[legacy.Row]:
+    """Run some days under `legacy`, compare with the reference and return what it says.
+
+    Args:
+        url: The URL of the owner of the host.
+        schema: Of the host.
+        run: What is in it.
+        as_role: The URL that the run connects with, if not the owner's.
+    """
+    days = [day for day in XNYS if FIRST <= day <= LAST]
+    results = legacy_host.by_reference(legacy_frames.in_doubles(run), days, XNYS)
+    before = await snapshots(url, schema)
+    result = await batchcore.run_batch(
+        as_role or url,
+        date_of(FIRST),
+        date_of(LAST),
+        policy="legacy",
+        settings=Settings(schema=schema, chunk_size=2, today=date_of(run.today)),
+    )
+    legacy_host.assert_told(result, results)
+    stored = await snapshots(url, schema)
+    moods = {at: row.pop("mood") for at, row in stored.items()}
+    assert moods == {at: before[at].pop("mood") if at in before else "calm" for at in moods}
+    legacy_host.assert_stored(before, stored, results, as_text)
+    navs = await fetch(url, "SELECT id, nav FROM ledger.accounts")
+    found = {own: database.comparable(nav) for own, nav in navs}
+    assert found == legacy_host.equities_of(results)
+    return [row for result in results.values() for row in result.rows]
+
+
+@pytest.mark.usefixtures("roles")
+async def test_legacy_on_the_host_is_the_reference_with_the_grants_of_the_docs(
+    url: str, schema: Schema
+) -> None:
+    await migrate(url, schema=schema)
+    role = await granted(url, [*grants(RUN), *grants(LEGACY)], schema)
+    rows = []
+    for seed in range(25):
+        generator = LegacyGenerator(seeded(f"legacy host {seed}").randint, odd=0, edges=False)
+        run = storable(generator.any_legacy_run())
+        # finer than the scale: 0.00003 is a price of 0, and half a unit is rounded up
+        fine = [("AAA", MONDAY - 20, Decimal("0.00003")), ("BBB", MONDAY - 20, Decimal("0.03125"))]
+        run = replace(run, prices=(*run.prices, *fine), today=FIRST + seed % 4)
+        await execute(url, "TRUNCATE ledger.accounts, ledger.quotes, ledger.indices CASCADE")
+        async with database.connected(url) as connection:
+            await foreign.fill_legacy(connection, schema, run)
+        rows += await run_legacy(url, schema, run, role)
+    assert sum(row.long_value > 0 for row in rows) > 50
+    assert sum(row.beta_provider_1y is not None for row in rows) > 20
+    assert sum(bool(row.sector_exposure) for row in rows) > 20
+
+
+async def test_legacy_names_every_difference_at_once(url: str, schema: Schema) -> None:
+    await migrate(url, schema=schema)
+    await execute(
+        url,
+        "ALTER TABLE ledger.daily DROP COLUMN delta, ALTER portfolio_vega TYPE real,"
+        " ALTER hhi TYPE double precision, ALTER slope TYPE numeric(9,4),"
+        " ALTER effective_num_positions TYPE numeric(12,1)",
+        'ALTER TABLE ledger."Slopes" ALTER as_of TYPE timestamp',
+        "ALTER TABLE ledger.indices DROP COLUMN code CASCADE",
+        'ALTER TABLE ledger."Holdings" DROP COLUMN seen_at, ALTER units TYPE real',
+    )
+    with pytest.raises(SchemaError) as raised:
+        await batchcore.run_batch(url, policy="legacy", settings=Settings(schema=schema))
+    assert set(raised.value.problems) == {
+        "ledger.daily.delta: missing column",
+        "ledger.daily.portfolio_vega: is real, expected numeric",
+        (
+            "ledger.daily.hhi: is double precision, expected its decimals in schema.scales under"
+            " `portfolio_snapshots.hhi`"
+        ),
+        (
+            "ledger.daily.hhi: is double precision, expected numeric: doubles are read,"
+            " never written"
+        ),
+        "ledger.daily.slope: is numeric(9,4), expected room for numeric(10,4)",
+        ("ledger.daily.effective_num_positions: is numeric(12,1), expected room for numeric(10,2)"),
+        "ledger.Slopes.as_of: is timestamp without time zone, expected date",
+        "ledger.indices.code: missing column",
+        "ledger.Holdings.seen_at: missing column",
+        "ledger.Holdings.units: is real, expected numeric",
+    }
+
+
 async def test_doubles_that_lost_decimals_are_counted_by_column(url: str, schema: Schema) -> None:
-    position = ref.Position("AAA", "LONG", Decimal("0.12345"), Decimal("10.1"), MONDAY - 9)
+    first = ref.Position("AAA", "LONG", Decimal("0.12345"), Decimal("10.1"), MONDAY - 9)
     other = ref.Position("AAA", "LONG", Decimal("3.3"), Decimal("9.99995"), MONDAY - 9)
     host = Host(
-        (ref.Portfolio("p0", Decimal(1000), (position, other)),),
+        (ref.Portfolio("p0", Decimal(1000), (first, other)),),
         (("AAA", MONDAY - 1, Decimal("11.1")), ("AAA", MONDAY, Decimal("11.00004"))),
     )
     await migrate(url, schema=schema)
@@ -331,10 +558,17 @@ async def test_caches_read_doubles_too(url: str, schema: Schema) -> None:
 # Grants
 
 
-def grants() -> list[list[str]]:
-    """Return the statements of each block of grants in the docs."""
-    blocks = re.findall(r"```sql\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-    return [[line for line in block.splitlines() if line] for block in blocks]
+RUN = "The role that runs needs"
+FULL = '`analytics="full"` needs'
+LEGACY = '`policy="legacy"` needs'
+
+
+def grants(of: str) -> list[str]:
+    """Return the statements under the paragraph of the docs that begins so."""
+    text = DOCS.read_text(encoding="utf-8")
+    pattern = rf"^{re.escape(of)}.*\n\n```sql\n((?:GRANT .*\n)+)```"
+    (block,) = re.findall(pattern, text, re.MULTILINE)
+    return block.splitlines()
 
 
 async def granted(url: str, statements: list[str], schema: Schema | None = None) -> str:
@@ -406,8 +640,7 @@ async def run_as(url: str, **options: Any) -> batchcore.BatchResult:
 
 @pytest.mark.parametrize("level", ["portfolio", "full"])
 async def test_the_grants_of_the_docs_are_enough(listed: str, level: str) -> None:
-    first, full = grants()
-    role = await granted(listed, [*first, *(full if level == "full" else [])])
+    role = await granted(listed, [*grants(RUN), *(grants(FULL) if level == "full" else [])])
     for _ in range(2):  # rows that are new, then rows that stand
         result = await run_as(role, analytics=level)
         assert (result["success"], result.rows_written) == (True, 12)
@@ -418,7 +651,7 @@ async def test_the_grants_of_the_docs_are_enough(listed: str, level: str) -> Non
 
 
 async def test_a_plan_needs_only_to_read(listed: str) -> None:
-    reads = [one for one in grants()[0] if one.startswith(("GRANT SELECT", "GRANT USAGE"))]
+    reads = [one for one in grants(RUN) if one.startswith(("GRANT SELECT", "GRANT USAGE"))]
     role = await granted(listed, reads)
     result = await run_as(role, settings=Settings(dry_run=True))
     assert result.portfolios.sessions_planned.sum() == 12
@@ -432,13 +665,29 @@ async def test_a_plan_needs_only_to_read(listed: str) -> None:
     }
 
 
-@pytest.mark.parametrize("number", range(sum(map(len, grants()))))
+@pytest.mark.parametrize("number", range(len(grants(RUN) + grants(FULL))))
 async def test_each_grant_of_the_docs_is_needed(listed: str, number: int) -> None:
-    every = [statement for block in grants() for statement in block]
+    every = grants(RUN) + grants(FULL)
     role = await granted(listed, every[:number] + every[number + 1 :])
     with pytest.raises((SchemaError, DatabaseError)):
         await run_as(role, analytics="full")
     assert await fetch(listed, "SELECT FROM portfolio_snapshots") == []
+
+
+@pytest.mark.parametrize("number", range(len(grants(RUN) + grants(LEGACY))))
+async def test_each_grant_of_the_docs_is_needed_by_legacy(listed: str, number: int) -> None:
+    every = grants(RUN) + grants(LEGACY)
+    role = await granted(listed, every[:number] + every[number + 1 :])
+    with pytest.raises((SchemaError, DatabaseError)):
+        await run_as(role, policy="legacy")
+    assert await fetch(listed, "SELECT FROM portfolio_snapshots") == []
+
+
+async def test_the_grants_of_the_docs_are_enough_for_legacy(listed: str) -> None:
+    role = await granted(listed, grants(RUN) + grants(LEGACY))
+    for _ in range(2):
+        result = await run_as(role, policy="legacy")
+        assert (result["success"], result.rows_written) == (True, 12)
 
 
 @pytest.mark.usefixtures("roles")
@@ -447,7 +696,7 @@ async def test_the_grants_are_enough_on_a_host_of_other_names(url: str, schema: 
     await migrate(url, schema=schema)
     async with filled(url, host):
         pass
-    role = await granted(url, grants()[0], schema)
+    role = await granted(url, grants(RUN), schema)
     for _ in range(2):
         result = await batchcore.run_batch(
             role,

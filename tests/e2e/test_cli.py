@@ -127,6 +127,18 @@ def test_run_under_the_policy_legacy(filled: str) -> None:
     assert run(filled, "--policy", "legacy").code == 99
 
 
+def test_plan_under_the_policy_legacy_says_nothing_of_prices(filled: str) -> None:
+    query(filled, "DELETE FROM market_data_cache")
+    common = ("--database-url", filled, "--policy", "legacy", "--today", END)
+    said = batchcore("plan", *common)
+    assert said.code == 0
+    assert said.out.splitlines()[-1] == "prices: not looked at under the policy legacy"
+    plan = batchcore("plan", *common, "--json").document()
+    assert plan["rows_planned"] == SIZE.portfolios
+    assert not {"min_coverage", "symbols_without_close", "sessions_lacking_prices"} & plan.keys()
+    assert snapshots(filled) == 0
+
+
 def test_legacy_on_a_weekend_fails_each_portfolio(filled: str) -> None:
     days = ("--start", "2025-06-28", "--end", "2025-06-28")
     said = batchcore("run", "--database-url", filled, *days, "--policy", "legacy")

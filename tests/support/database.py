@@ -209,22 +209,23 @@ async def add_portfolios(
 
 async def add_prices(connection: asyncpg.Connection, prices: Iterable[Price]) -> None:
     """Write closes."""
-    await _copy(
-        connection,
-        "market_data_cache",
-        [
-            {
-                "id": uuid.uuid4(),
-                "symbol": symbol,
-                "date": date(day),
-                "close": close,
-                "data_source": "test",
-                "created_at": MOMENT,
-                "updated_at": MOMENT,
-            }
-            for symbol, day, close in prices
-        ],
-    )
+    await _copy(connection, "market_data_cache", price_rows(prices))
+
+
+def price_rows(prices: Iterable[Price]) -> list[dict[str, Any]]:
+    """Return closes as rows of their table."""
+    return [
+        {
+            "id": uuid.uuid4(),
+            "symbol": symbol,
+            "date": date(day),
+            "close": close,
+            "data_source": "test",
+            "created_at": MOMENT,
+            "updated_at": MOMENT,
+        }
+        for symbol, day, close in prices
+    ]
 
 
 async def add_snapshots(

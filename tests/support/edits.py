@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from support import database
@@ -221,7 +222,9 @@ class Editor:
         event = self.generator.event()
         await add_event(self.connection, row["portfolio_id"], row["id"], event, self.at)
         if self.generator.chance(50):
-            left = row["quantity"] - (event.quantity if row["quantity"] > 0 else -event.quantity)
+            left = Decimal(row["quantity"]) - (
+                event.quantity if row["quantity"] > 0 else -event.quantity
+            )
             await update(self.connection, "positions", row["id"], quantity=left, updated_at=self.at)
 
     async def new_flow(self) -> None:

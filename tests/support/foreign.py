@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from support import database
+from support import database, legacy_host
 
 if TYPE_CHECKING:
     import uuid
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import asyncpg
 
     from batchcore import reference as ref
+    from batchcore.config import Schema
     from support.database import Host
+    from support.legacy_frames import Run
 
 NAMESPACE = "ledger"
 
@@ -33,6 +35,8 @@ portfolio_snapshots = "daily"
 equity_changes = "cash"
 position_realized_events = "closures"
 company_profiles = "firms"
+position_market_betas = "Slopes"
+benchmarks_sector_weights = "indices"
 
 [columns]
 portfolios.name = "title"
@@ -51,12 +55,17 @@ positions.exit_date = "sold_on"
 positions.expiration_date = "expires"
 positions.investment_class = "class"
 positions.market_value = "Marked Value"
+positions.last_price = "seen_at"
 market_data_cache.symbol = "ticker"
 market_data_cache.date = "day"
 market_data_cache.close = "Close"
 portfolio_snapshots.portfolio_id = "account_id"
 portfolio_snapshots.snapshot_date = "as_of"
 portfolio_snapshots.total_value = 'Total "Net" Value'
+portfolio_snapshots.portfolio_delta = "delta"
+portfolio_snapshots.sector_exposure = "Sectors"
+portfolio_snapshots.beta_provider_1y = "slope"
+portfolio_snapshots.target_price_coverage = "targets"
 portfolio_snapshots.created_at = "made_at"
 equity_changes.portfolio_id = "account_id"
 equity_changes.change_type = "kind"
@@ -68,15 +77,23 @@ position_realized_events.quantity_closed = "units"
 position_realized_events.realized_pnl = "gain"
 company_profiles.symbol = "ticker"
 company_profiles.is_etf = "is_fund"
+position_market_betas.portfolio_id = "account_id"
+position_market_betas.position_id = "holding_id"
+position_market_betas.calc_date = "as_of"
+position_market_betas.beta = "Slope"
+benchmarks_sector_weights.benchmark_code = "code"
 
 [scales]
 positions.quantity = 4
 positions.entry_price = 4
 positions.exit_price = 4
 positions.market_value = 2
+positions.last_price = 4
 market_data_cache.close = 4
 position_realized_events.quantity_closed = 4
+portfolio_snapshots.portfolio_vega = 2
 company_profiles.beta = 4
+position_market_betas.beta = 6
 """
 
 STATEMENTS = (
@@ -113,6 +130,7 @@ STATEMENTS = (
         expires date,
         class text,
         "Marked Value" double precision,
+        seen_at double precision,
         deleted_at timestamptz)""",
     'CREATE INDEX idx_positions_portfolio_deleted ON ledger."Holdings" (account_id, deleted_at)',
     'CREATE INDEX holdings_ticker ON ledger."Holdings" (ticker, opened DESC)',
@@ -144,8 +162,12 @@ STATEMENTS = (
         num_positions int NOT NULL,
         num_long_positions int NOT NULL,
         num_short_positions int NOT NULL,
-        beta_provider_1y numeric(10,4),
-        sector_exposure jsonb,
+        delta numeric(14,4),
+        portfolio_gamma numeric(12,2),
+        portfolio_theta numeric(12,2),
+        portfolio_vega numeric,
+        slope numeric(10,4),
+        "Sectors" jsonb,
         hhi numeric(10,4),
         effective_num_positions numeric(10,2),
         top_3_concentration numeric(10,4),
@@ -155,6 +177,7 @@ STATEMENTS = (
         beta_calculated_90d numeric(10,4),
         beta_calculated_90d_r_squared numeric(10,4),
         beta_calculated_90d_observations int,
+        targets numeric(10,4) DEFAULT 0.5,
         is_complete bool NOT NULL DEFAULT true,
         made_at timestamptz NOT NULL,
         CONSTRAINT daily_account_day UNIQUE (account_id, as_of),
@@ -181,6 +204,17 @@ STATEMENTS = (
         sector text,
         is_fund bool,
         beta double precision)""",
+    """CREATE TABLE ledger."Slopes" (
+        account_id uuid NOT NULL,
+        holding_id uuid NOT NULL REFERENCES ledger."Holdings",
+        as_of date NOT NULL,
+        method text NOT NULL,
+        window_days smallint NOT NULL,
+        "Slope" double precision NOT NULL,
+        PRIMARY KEY (account_id, holding_id, as_of, method, window_days))""",
+    """CREATE TABLE ledger.indices (
+        code char(8) NOT NULL, sector text NOT NULL, asof_date date NOT NULL,
+        PRIMARY KEY (code, sector, asof_date))""",
     "INSERT INTO ledger.firms VALUES ('AAA', 'Energy', false, 1.1), ('BBB', 'Energy', NULL, 0.9)",
 )
 """What makes the host; nothing of batchcore is in it."""
@@ -209,6 +243,23 @@ async def fill(connection: asyncpg.Connection, host: Host) -> None:
         columns=["ticker", "day", "Close"],
         records=[(symbol, database.date(day), close) for symbol, day, close in host.prices],
     )
+
+
+async def fill_legacy(connection: asyncpg.Connection, schema: Schema, run: Run) -> None:
+    """Write the rows of a run of the policy `legacy`: of each, the columns that the host has."""
+    await connection.execute("TRUNCATE ledger.firms")
+    for table, rows in legacy_host.tables_of(run).items():
+        listed = await connection.fetch(
+            "SELECT column_name::text FROM information_schema.columns WHERE is_identity = 'NO'"
+            " AND table_schema = $1 AND table_name = $2",
+            NAMESPACE,
+            schema.table(table),
+        )
+        there = {name for (name,) in listed}
+        for row in rows:
+            named = {schema.column(table, column): cell for column, cell in row.items()}
+            kept = {name: cell for name, cell in named.items() if name in there}
+            await _insert(connection, schema.table(table), kept)
 
 
 async def _add_holding(

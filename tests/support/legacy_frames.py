@@ -6,7 +6,7 @@ order of ids, the reference in that of its positions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from batchcore.frames import (
     Text,
 )
 from batchcore.reference import legacy
+from batchcore.reference.values import present
 from batchcore.units import CENTS, RETURN_SCALE, State
 from support import build
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from support.cases import Price
 
 BETA_SCALE = 6
+PROFILE_BETA_SCALE = 4
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,45 @@ class Run:
     has_benchmark: bool = True
     scales: ref.Scales = ref.DEFAULT_SCALES
     column_scales: Mapping[str, int] = field(default_factory=dict)
+
+
+def in_doubles(run: Run) -> Run:
+    """Return a run as it is read from tables that hold its inputs as doubles."""
+    scales = run.scales
+
+    def read(value: Decimal | None, scale: int) -> Decimal | None:
+        return None if value is None else ref.from_double(float(value), scale)
+
+    def position(one: ref.Position) -> ref.Position:
+        return replace(
+            one,
+            quantity=read(one.quantity, scales.quantity),
+            entry_price=read(one.entry_price, scales.price),
+            last_price=read(one.last_price, scales.price),
+            market_value=read(one.market_value, scales.money),
+            events=tuple(replace(e, realized=read(e.realized, scales.money)) for e in one.events),
+            betas=tuple(replace(b, beta=present(read(b.beta, BETA_SCALE))) for b in one.betas),
+        )
+
+    return replace(
+        run,
+        portfolios=tuple(
+            replace(
+                portfolio,
+                positions=tuple(map(position, portfolio.positions)),
+                flows=tuple(
+                    replace(flow, amount=read(flow.amount, scales.money))
+                    for flow in portfolio.flows
+                ),
+            )
+            for portfolio in run.portfolios
+        ),
+        prices=tuple((symbol, day, read(close, scales.close)) for symbol, day, close in run.prices),
+        profiles={
+            symbol: replace(profile, beta=read(profile.beta, PROFILE_BETA_SCALE))
+            for symbol, profile in run.profiles.items()
+        },
+    )
 
 
 def by_reference(run: Run) -> list[legacy.Result]:
@@ -154,7 +195,7 @@ def inputs(run: Run) -> Inputs:
         profiles=Profiles(
             symbol=Text.of(symbols),
             name=no_text,
-            beta=build.decimals((profile.beta for profile in profiles), 4),
+            beta=build.decimals((profile.beta for profile in profiles), PROFILE_BETA_SCALE),
             sector=Text.of([profile.sector for profile in profiles]),
             industry=no_text,
             country=no_text,

@@ -18,7 +18,7 @@ from support import database, legacy_frames
 from support.database import MOMENT, OWN_COLUMNS, comparable, date, key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from batchcore import reference as ref
     from batchcore.frames import Prices
@@ -47,8 +47,11 @@ def source_of(run: Run) -> Source:
     return Source(frame)
 
 
-async def fill(url: str, run: Run) -> None:
-    """Write the rows of a run; ids of positions ascend in the order in which they are held."""
+Tables = dict[str, list[dict[str, Any]]]
+
+
+def tables_of(run: Run) -> Tables:
+    """Return the rows of a run; ids of positions ascend in the order in which they are held."""
     held = [
         (portfolio, uuid.UUID(int=number), position)
         for number, (portfolio, position) in enumerate(
@@ -57,7 +60,7 @@ async def fill(url: str, run: Run) -> None:
             for position in portfolio.positions
         )
     ]
-    tables: dict[str, list[dict[str, Any]]] = {
+    return {
         "portfolios": [_portfolio(portfolio) for portfolio in run.portfolios],
         "positions": [_position(owner, own, position) for owner, own, position in held],
         "position_realized_events": [
@@ -66,7 +69,7 @@ async def fill(url: str, run: Run) -> None:
                 "position_id": own,
                 "portfolio_id": key(owner.name),
                 "trade_date": date(event.day),
-                "quantity_closed": Decimal(1),
+                "quantity_closed": Decimal(1) if event.quantity is None else event.quantity,
                 "realized_pnl": event.realized,
                 "created_at": MOMENT,
             }
@@ -135,15 +138,19 @@ async def fill(url: str, run: Run) -> None:
             }
             for code in ("NDX", *["SP500"] * run.has_benchmark)
         ],
+        "market_data_cache": database.price_rows(run.prices),
     }
+
+
+async def fill(url: str, run: Run) -> None:
+    """Write the rows of a run."""
     async with database.connected(url) as connection:
-        for table, rows in tables.items():
+        for table, rows in tables_of(run).items():
             if rows:
                 records = [tuple(row.values()) for row in rows]
                 await connection.copy_records_to_table(
                     table, records=records, columns=list(rows[0])
                 )
-        await database.add_prices(connection, run.prices)
 
 
 def _portfolio(portfolio: legacy.Portfolio) -> dict[str, Any]:
@@ -232,7 +239,24 @@ async def assert_left(
     url: str, before: database.Snapshots, results: dict[str, legacy.Result]
 ) -> None:
     """Assert that the tables hold what the reference says, and else what they held."""
-    stored = await database.snapshots(url)
+    assert_stored(before, await database.snapshots(url), results)
+    assert await database.equities(url) == equities_of(results)
+
+
+def assert_stored(
+    before: database.Snapshots,
+    stored: database.Snapshots,
+    results: dict[str, legacy.Result],
+    text: Callable[[Any], str] = str,
+) -> None:
+    """Assert that each snapshot holds what the reference says, and else what it held.
+
+    Args:
+        before: Snapshots before the run.
+        stored: Snapshots after it.
+        results: What the reference says.
+        text: What two cells must have in common.
+    """
     expected = {
         (key(name), row.day): cells(row) for name, result in results.items() for row in result.rows
     }
@@ -243,14 +267,16 @@ async def assert_left(
             continue
         want = {**dict.fromkeys(row), **expected[at]}
         found = {name: loaded(name, cell) for name, cell in row.items()}
-        assert {name: str(cell) for name, cell in found.items() if name not in STAMPS} == {
-            name: str(cell) for name, cell in want.items() if name not in STAMPS
+        assert {name: text(cell) for name, cell in found.items() if name not in STAMPS} == {
+            name: text(cell) for name, cell in want.items() if name not in STAMPS
         }
         if at in before:
             assert (row["id"], row["created_at"]) == (before[at]["id"], before[at]["created_at"])
-    equities = {key(name): result.equity_balance for name, result in results.items()}
-    found_equities = await database.equities(url)
-    assert found_equities == {own: comparable(cell) for own, cell in equities.items()}
+
+
+def equities_of(results: dict[str, legacy.Result]) -> dict[uuid.UUID, Any]:
+    """Return `portfolios.equity_balance` of each portfolio after a run."""
+    return {key(name): comparable(result.equity_balance) for name, result in results.items()}
 
 
 def cells(row: legacy.Row) -> dict[str, Any]:

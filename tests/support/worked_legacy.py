@@ -1908,10 +1908,11 @@ READ = [
         portfolio(position()),
         (ONE_DAY,),
         prices=(
-            *PRICES[:2],
+            price("AAA", 1, "10"),
+            ("AAA", jan(2), None),
             ("AAA", jan(3), NAN),
             ("AAA", jan(4), TOO_FINE),
-            ("AAA", jan(4), None),
+            price("AAA", 5, "11"),
             ("AAA", None, Decimal(3)),
         ),
     ),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batchcore.config import MOST, MOST_LOOKBACK_DAYS, Schema, Settings
+from batchcore.config import MOST_LOOKBACK_DAYS, RANGES, Schema, Settings
 from batchcore.errors import ConfigError
 
 NAMED = Schema(
@@ -43,10 +43,8 @@ def test_a_schema_does_not_follow_the_mapping_it_was_made_of() -> None:
         ("lookback_days", -1),
         ("lookback_days", MOST_LOOKBACK_DAYS + 1),
         ("lookback_days", 10**30),
-        ("threads", 0),
-        ("threads", MOST["threads"] + 1),
-        ("chunk_size", 0),
-        ("chunk_size", MOST["chunk_size"] + 1),
+        *((option, least - 1) for option, (least, _) in RANGES.items()),
+        *((option, most + 1) for option, (_, most) in RANGES.items()),
         ("min_coverage", -0.1),
         ("min_coverage", 1.1),
         ("min_coverage", float("nan")),

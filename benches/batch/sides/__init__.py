@@ -62,5 +62,19 @@ SIDES = {
             portfolios=50,
             rounds={"backfill": 1},
         ),
+        Entry("sql", "batch.sides.sql", "one INSERT ... SELECT with LATERAL, on the server"),
+        Entry("numpy", "batch.sides.numpy", "int64 arrays, a session of all lots at a time"),
+        Entry(
+            "polars",
+            "batch.sides.polars",
+            "an as-of join, and a query for each session",
+            needs=("polars",),
+        ),
+        Entry(
+            "duckdb",
+            "batch.sides.duckdb",
+            "an ASOF JOIN, and a row for each lot and session",
+            needs=("duckdb",),
+        ),
     )
 }

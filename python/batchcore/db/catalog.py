@@ -627,12 +627,29 @@ def _numeric_problems(
         yield not_written(label, f"numeric({digits + decimals},{decimals})")
         return
     yield from _scale_problems(catalog, table, column, found)
-    if found.precision is None or found.scale is None:
-        if scale is not None and scale < decimals:
-            yield f"{label}: schema.scales says {scale} decimals, expected {decimals} or more"
+    if found.precision is None and scale is not None and scale < decimals:
+        yield f"{label}: schema.scales says {scale} decimals, expected {decimals} or more"
+    yield from room_problems(catalog, table, column, digits, decimals)
+
+
+def room_problems(
+    catalog: Catalog, table: str, column: str, digits: int, decimals: int
+) -> Iterator[str]:
+    """Return what to say of a NUMERIC that is too narrow for what is written into it.
+
+    Args:
+        catalog: The host's tables.
+        table: One of them.
+        column: Of it; nothing is said of one that is absent or declares no precision.
+        digits: Before the decimal point.
+        decimals: After it.
+    """
+    found = catalog._find(table, column)  # noqa: SLF001  # one module
+    if found is None or found.precision is None or found.scale is None:
         return
     if found.precision - found.scale < digits or found.scale < decimals:
         needed = f"numeric({digits + decimals},{decimals})"
+        label = _label(catalog.schema, table, column)
         yield f"{label}: is {found.declared}, expected room for {needed}"
 
 

@@ -160,23 +160,52 @@ class LegacyQueries(AnalyticQueries):
         )
 
     def newest_betas(self, selection: Selection) -> Query:
-        """Return of each position of a chunk its betas of the newest date (L32)."""
-        position, day, beta = (
-            f"b.{self._name(POSITION_BETAS, c)}" for c in ("position_id", "calc_date", "beta")
+        """Return the betas of the newest date of each position of a chunk that needs them (L32).
+
+        Those are the positions that count in the provider beta and have none of their profile. A
+        look-up for each on the unique index, which begins with the portfolio: 20 to 40 times as
+        fast as ranking millions of rows by position.
+        """
+        portfolio, position, day, beta = (
+            self._name(POSITION_BETAS, c)
+            for c in ("portfolio_id", "position_id", "calc_date", "beta")
         )
         p = {
             c: f"p.{self._name('positions', c)}"
-            for c in ("id", "portfolio_id", "deleted_at", "exit_date")
+            for c in (
+                "id",
+                "portfolio_id",
+                "symbol",
+                "position_type",
+                "investment_class",
+                "market_value",
+                "exit_date",
+                "deleted_at",
+            )
         }
         sql = (
-            f"SELECT position, day, beta FROM (SELECT {position}, {day}, {beta},"  # noqa: S608
-            f" rank() OVER (PARTITION BY {position} ORDER BY {day} DESC)"
-            f" FROM {self._table('positions')} AS p"
-            f" JOIN {self._table(POSITION_BETAS)} AS b ON {position} = {p['id']}"
+            f"SELECT {p['id']}, newest.day, newest.beta"  # noqa: S608  # quoted
+            f" FROM {self._table('positions')} AS p CROSS JOIN LATERAL ("
+            f"SELECT {day}, {beta} FROM {self._table(POSITION_BETAS)}"
+            f" WHERE {portfolio} = {p['portfolio_id']} AND {position} = {p['id']}"
+            f" AND {day} IS NOT NULL ORDER BY {day} DESC FETCH FIRST 1 ROW WITH TIES"
+            f") AS newest(day, beta)"
             f" WHERE {p['deleted_at']} IS NULL AND {p['exit_date']} IS NULL"
-            f" AND {day} IS NOT NULL AND {selection.condition(p['portfolio_id'])}"
-            f") AS newest(position, day, beta, rank) WHERE rank = 1"
+            f" AND {p['position_type']}::text IN ('LONG', 'SHORT')"
+            f" AND {p['investment_class']}::text = 'PUBLIC' AND {p['market_value']} <> 0"
+            f" AND {selection.condition(p['portfolio_id'])}"
         )
+        if self.has_table(PROFILES):
+            symbol, own = (f"f.{self._name(PROFILES, c)}" for c in ("symbol", "beta"))
+            above, below = (
+                condition(PROFILES, "beta", own)
+                for condition in (self._above_zero, self._below_zero)
+            )
+            sql += (
+                f" AND NOT EXISTS (SELECT FROM {self._table(PROFILES)} AS f"
+                f' WHERE {symbol}::text = {p["symbol"]}::text COLLATE "C"'
+                f" AND ({above} OR {below}))"
+            )
         return Query(
             "betas",
             sql,

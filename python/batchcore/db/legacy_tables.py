@@ -16,7 +16,7 @@ from batchcore.db.analytic_tables import (
     unwritable,
 )
 from batchcore.db.benchmarks import TABLE as BENCHMARKS
-from batchcore.db.catalog import Kind, check_needs, problems_of, schema_error
+from batchcore.db.catalog import Kind, check_needs, problems_of, room_problems, schema_error
 from batchcore.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -61,11 +61,27 @@ OTHERS: Final = (
 )
 """Columns of docs/schema.md that are NULL in every row that is written (L31)."""
 
+_ROOM: Final = MappingProxyType(
+    {
+        "beta_provider_1y": (6, 4),
+        "hhi": (6, 4),
+        "effective_num_positions": (8, 2),
+        "top_3_concentration": (6, 4),
+        "top_10_concentration": (6, 4),
+    }
+)
+"""Digits before and after the decimal point, of the columns that hold more than 0."""
+
 _NEEDS: Final[Needs] = MappingProxyType(
     {
         PROFILES: COLUMNS[PROFILES],
         POSITION_BETAS: MappingProxyType(
-            {"position_id": Kind.UUID, "calc_date": Kind.DATE, "beta": Kind.NUMERIC}
+            {
+                "portfolio_id": Kind.UUID,
+                "position_id": Kind.UUID,
+                "calc_date": Kind.DATE,
+                "beta": Kind.NUMERIC,
+            }
         ),
         BENCHMARKS: MappingProxyType({"benchmark_code": Kind.TEXT}),
     }
@@ -80,10 +96,12 @@ class LegacyTables:
     Attributes:
         jsonb: Whether `sector_exposure` is `jsonb`.
         cleared: Those of `OTHERS` that are there.
+        defaulted: Those of `cleared` that the server would fill in.
     """
 
     jsonb: bool
     cleared: tuple[str, ...]
+    defaulted: tuple[str, ...]
 
 
 def check_tables(catalog: Catalog, *, writes: bool = True) -> LegacyTables:
@@ -108,13 +126,22 @@ def check_tables(catalog: Catalog, *, writes: bool = True) -> LegacyTables:
     cleared = tuple(column for column in OTHERS if _has(catalog, column))
     found = unwritable(catalog, SNAPSHOTS, own, nullable=WRITTEN, writes=writes)
     problems |= dict.fromkeys(found)
+    for column, room in _ROOM.items():
+        problems |= dict.fromkeys(room_problems(catalog, SNAPSHOTS, column, *room))
     if problems:
         raise schema_error(tuple(problems))
-    return LegacyTables(weights is Kind.JSONB, cleared)
+    defaulted = tuple(column for column in cleared if catalog.column(SNAPSHOTS, column).has_default)
+    return LegacyTables(weights is Kind.JSONB, cleared, defaulted)
 
 
 def _has(catalog: Catalog, column: str) -> bool:
     """Return whether a column of `portfolio_snapshots` is there to be set to NULL."""
     name = catalog.schema.column(SNAPSHOTS, column)
     found = catalog.columns.get(SNAPSHOTS, {}).get(name)
-    return found is not None and not found.not_null and not found.generated and found.can_update
+    return (
+        found is not None
+        and not found.not_null
+        and not found.generated
+        and found.can_insert
+        and found.can_update
+    )

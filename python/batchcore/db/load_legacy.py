@@ -153,7 +153,7 @@ async def load_spelt_profiles(
 
 
 async def load_betas(session: Session, queries: LegacyQueries, selection: Selection) -> Betas:
-    """Return of each position of a chunk its betas of the newest date; none without a table."""
+    """Return the newest betas of the positions of a chunk that need them; none without a table."""
     if not queries.has_table(POSITION_BETAS):
         return Betas.none()
     return Betas(**await load(session, queries.newest_betas(selection)))

@@ -14,7 +14,7 @@ from batchcore.db.save_analytics import encode_tables, write_tables
 from batchcore.db.sql import column_name, quote_identifier, table_name
 from batchcore.errors import DatabaseError
 from batchcore.frames import day_keys
-from batchcore.units import CENTS
+from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -131,6 +131,7 @@ def encode_batch(
     jsonb: bool = False,
     tables: ChunkTables | None = None,
     cleared: tuple[str, ...] = (),
+    defaulted: tuple[str, ...] = (),
 ) -> Batch:
     """Return the bytes of a chunk.
 
@@ -144,6 +145,7 @@ def encode_batch(
         jsonb: Whether `sector_exposure` is `jsonb`.
         tables: What is written beside snapshots.
         cleared: Columns that become NULL in rows that stand already.
+        defaulted: Columns that are NULL in new rows, against their default.
     """
     new, replaced = np.flatnonzero(~stands), np.flatnonzero(stands)
     head: list[Field] = [
@@ -158,7 +160,10 @@ def encode_batch(
             for name, column in columns.items()
         ]
 
-    new_fields = [*head, *_fields(rows, ids, new), *analytic(new)]
+    # A NULL has no bytes, so its type does not matter.
+    nulls = (np.zeros(len(new), dtype=np.int32),), np.full(len(new), State.NULL, dtype=np.uint8)
+    no_values: list[Field] = [(name, "int4", *nulls) for name in defaulted]
+    new_fields = [*head, *_fields(rows, ids, new), *analytic(new), *no_values]
     replaced_fields = [*_fields(rows, ids, replaced), *analytic(replaced)]
     equity_fields: list[Field] = [
         ("id", "uuid", (equities.portfolio_id,), None),

@@ -318,6 +318,7 @@ class LegacyStages(Stages):
             analytics=SnapshotAnalytics(own_columns(rows)),
             jsonb=tables.jsonb,
             cleared=tables.cleared,
+            defaulted=tables.defaulted,
         )
         return Computed(loaded.chunk, batch, rows, ())
 
