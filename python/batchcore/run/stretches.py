@@ -11,7 +11,7 @@ import asyncio
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -155,53 +155,51 @@ def _flows(flows: Flows, rows: npt.NDArray[np.int64] | slice) -> Flows:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class EventsByPosition:
-    """Events in the buckets of a hash table, as a search by their sorted keys takes ten times.
+    """Events and a hash table of their positions; a search by sorted keys takes ten times as long.
 
     Attributes:
-        events: In the order of buckets.
+        events: In any order.
         bits: Of a key that are its bucket, the highest.
-        start: (2^bits + 1,) int64, where each bucket begins.
+        order: (n,) int32 rows of the events, bucket after bucket.
+        start: (2^bits + 1,) int32, where each bucket begins in `order`.
     """
 
     events: LooseEvents
     bits: int
-    start: npt.NDArray[np.int64]
+    order: npt.NDArray[np.int32]
+    start: npt.NDArray[np.int32]
 
     @classmethod
     def of(cls, events: LooseEvents) -> Self:
         """Put events into buckets by the ids of their positions."""
         bits = max(len(events).bit_length(), 1)
         bucket = _buckets(events.position_id, bits)
-        order = np.argsort(bucket, kind="stable")
-        start = np.zeros((1 << bits) + 1, dtype=np.int64)
+        order = np.argsort(bucket, kind="stable").astype(np.int32)
+        start = np.zeros((1 << bits) + 1, dtype=np.int32)
         np.cumsum(np.bincount(bucket, minlength=1 << bits), out=start[1:])
-        return cls(LooseEvents(*_event_columns(events, order)), bits, start)
+        return cls(events, bits, order, start)
 
     def among(self, positions: Positions) -> Events:
         """Return the events of some positions, with the portfolios that these are of."""
         bucket = _buckets(positions.id, self.bits)
         first, count = self.start[bucket], self.start[bucket + 1] - self.start[bucket]
         held = np.repeat(np.arange(len(positions)), count)
-        row = np.arange(len(held)) + np.repeat(first - (np.cumsum(count) - count), count)
+        place = np.arange(len(held)) + np.repeat(first - (np.cumsum(count) - count), count)
+        row = self.order[place]
         same = (self.events.position_id[row] == positions.id[held]).all(axis=1)
-        position_id, day, quantity, realized = _event_columns(self.events, row[same])
+        row, held = row[same], held[same]
         return Events(
-            position_id=position_id,
-            portfolio_id=np.ascontiguousarray(positions.portfolio_id[held[same]]),
-            day=day,
-            quantity=quantity,
-            realized=realized,
+            position_id=np.ascontiguousarray(self.events.position_id[row]),
+            portfolio_id=np.ascontiguousarray(positions.portfolio_id[held]),
+            day=taken(self.events.day, row),
+            quantity=taken(self.events.quantity, row),
+            realized=taken(self.events.realized, row),
         )
 
 
-def _buckets(ids: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.int64]:
+def _buckets(ids: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.int32]:
     """Return the highest bits of a mix of both halves: of many hosts' ids one half says little."""
     halves = np.ascontiguousarray(ids).view(np.uint64).reshape(-1, 2)
     mixed = halves[:, 0] * _MIX[0] ^ halves[:, 1] * _MIX[1]
-    buckets: npt.NDArray[np.int64] = (mixed >> np.uint64(64 - bits)).astype(np.int64)
+    buckets: npt.NDArray[np.int32] = (mixed >> np.uint64(64 - bits)).astype(np.int32)
     return buckets
-
-
-def _event_columns(events: LooseEvents, rows: npt.NDArray[np.int64]) -> tuple[Any, ...]:
-    columns = (events.position_id, events.day, events.quantity, events.realized)
-    return tuple(taken(column, rows) for column in columns)
