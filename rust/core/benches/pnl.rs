@@ -3,7 +3,8 @@
 //! The bare loop adds up close times quantity of each lot of a portfolio on each session, into one
 //! column of 64-bit sums: no rules, no rounding, no other column. The roll-forward fills all
 //! columns. Both run over the same portfolios, in chunks or all at once, each chunk into the memory
-//! of the one before; they take turns in one process, and what is printed are medians. The columns are the same on one thread and on two.
+//! of the one before; they take turns in one process, and what is printed are medians. The columns
+//! are the same on one thread and on two.
 #![expect(clippy::unwrap_used, reason = "benches stop at what is wrong")]
 #![expect(clippy::print_stdout, reason = "benches say what they have measured")]
 #![expect(clippy::float_arithmetic, reason = "seconds are floats")]
