@@ -48,7 +48,7 @@ def bench_server():
             trial(
                 folder,
                 "monthly partitions",
-                "packed, fillfactor 50",
+                "packed fillfactor 50",
                 "synchronous_commit off",
                 LOADS,
             ).run()
@@ -59,7 +59,7 @@ def bench_server():
         PLAIN,
         "monthly partitions",
         "portfolios packed",
-        "packed, fillfactor 50",
+        "packed fillfactor 50",
         "durable",
         "synchronous_commit off",
     ]

@@ -166,7 +166,7 @@ def variants(sessions: Sequence[date], *, compression: str) -> list[Variant]:
         ),
         *(
             Variant(
-                f"packed, fillfactor {share}",
+                f"packed fillfactor {share}",
                 f"{100 / share:.1f} times the pages of portfolios to read",
                 "portfolios packed",
                 sql=(f"ALTER TABLE portfolios SET (fillfactor = {share})",),

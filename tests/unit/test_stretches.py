@@ -16,7 +16,7 @@ from batchcore.run.plan import Chunk
 from batchcore.run.stretches import (
     ROWS_OF_A_PORTFOLIO,
     EventsByPosition,
-    FlowsByRow,
+    FlowsByPortfolio,
     Stretches,
     rows_of_a_portfolio,
     stretches,
@@ -65,10 +65,11 @@ def held(numbers: list[int], bits: int = 0) -> Positions:
     )
 
 
-def flows(portfolios: list[int]) -> Flows:
+def flows(portfolios: list[int], bits: int) -> Flows:
+    """Return a flow of each portfolio, its day the number of its row."""
     count = len(portfolios)
     return Flows(
-        portfolio_id=ids(portfolios),
+        portfolio_id=ids([one << bits for one in portfolios]),
         day=days(count),
         amount=mantissas(count),
         change_type=Text.constant("CONTRIBUTION", count),
@@ -113,18 +114,15 @@ def test_events_are_those_that_a_search_finds(
         assert int.from_bytes(portfolio.tobytes(), "big") == 100 * made[day]
 
 
-@given(
-    made=st.lists(st.integers(0, 12), max_size=40),
-    first=st.integers(0, 6),
-    cuts=st.tuples(st.integers(0, 4), st.integers(0, 4)).map(sorted),
-)
-def test_flows_are_cut_by_rows_of_the_plan(made: list[int], first: int, cuts: list[int]) -> None:
-    plan = [2, 3, 5, 7, 11]  # the portfolios of the stretch, whose rows begin at `first`
-    by_row = FlowsByRow.of(flows(made), ids(plan), first)
-    found = by_row.cut(slice(first + cuts[0], first + cuts[1]))
-    expected = [row for row, one in enumerate(made) if one in plan[cuts[0] : cuts[1]]]
-    assert sorted(found.day.values.tolist()) == expected
-    assert [made[row] for row in found.day.values] == found.portfolio_id[:, 15].tolist()
+@given(made=st.lists(st.integers(0, 12), max_size=40), bits=st.sampled_from([0, 60, 64, 100]))
+def test_flows_are_cut_by_the_ids_of_the_plan(made: list[int], bits: int) -> None:
+    sorted_flows = FlowsByPortfolio.of(flows(made, bits))
+    for chunk in ([2], [3, 5], [7, 11, 12]):
+        found = sorted_flows.between(ids([one << bits for one in chunk]))
+        expected = [row for row, one in enumerate(made) if chunk[0] <= one <= chunk[-1]]
+        assert sorted(found.day.values.tolist()) == expected
+        portfolios = [int.from_bytes(one.tobytes(), "big") >> bits for one in found.portfolio_id]
+        assert portfolios == [made[row] for row in found.day.values]
 
 
 @pytest.mark.parametrize(

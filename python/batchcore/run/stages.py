@@ -25,7 +25,7 @@ from batchcore.run.stretches import (
     BYTES_OF_ALL_EVENTS,
     BYTES_OF_AN_EVENT,
     EventsByPosition,
-    FlowsByRow,
+    FlowsByPortfolio,
     Stretches,
     rows_of_a_portfolio,
     stretches,
@@ -149,12 +149,11 @@ class Stages:
 
     async def events(self, reader: Session, chunk: Chunk, positions: Positions) -> Events:
         """Return the events of the positions of a chunk."""
-        found = await self._events.of(reader, chunk)
-        return await asyncio.to_thread(found.among, positions)
+        return (await self._events.of(reader, chunk)).among(positions)
 
     async def flows(self, reader: Session, chunk: Chunk) -> Flows:
         """Return the flows of the portfolios of a chunk."""
-        return (await self._flows.of(reader, chunk)).cut(chunk.rows)
+        return (await self._flows.of(reader, chunk)).between(self.plan.id[chunk.rows])
 
     async def _load_all_events(self, reader: Session, _stretch: Chunk) -> EventsByPosition:
         found = await loads.load_all_events(reader, self.prepared.queries)
@@ -167,11 +166,10 @@ class Stages:
         )
         return await asyncio.to_thread(EventsByPosition.of, loads.loose(found))
 
-    async def _load_flows(self, reader: Session, stretch: Chunk) -> FlowsByRow:
+    async def _load_flows(self, reader: Session, stretch: Chunk) -> FlowsByPortfolio:
         selection, window = self._selection(stretch, stretch.works), self._flow_window(stretch)
         found = await loads.load_flows(reader, self.prepared.queries, selection, *window)
-        ids, first = self.plan.id[stretch.rows], stretch.rows.start
-        return await asyncio.to_thread(FlowsByRow.of, found, ids, first)
+        return await asyncio.to_thread(FlowsByPortfolio.of, found)
 
     async def _load_existing(self, reader: Session, chunk: Chunk) -> Existing:
         first, last = self._existing_window(chunk)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 import numpy as np
 
-from batchcore.db.load import LooseEvents, located, taken
+from batchcore.db.load import LooseEvents, sorted_ids, taken
 from batchcore.frames import Events, Flows
 from batchcore.run.plan import Chunk
 
@@ -121,28 +122,21 @@ class Stretches(Generic[Kept]):
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class FlowsByRow:
-    """Flows in the order of the plan.
-
-    Attributes:
-        flows: Sorted by `row`.
-        row: (n,) int32, row of the plan.
-    """
+class FlowsByPortfolio:
+    """Flows in the order of their portfolios' ids, which is that of the plan."""
 
     flows: Flows
-    row: npt.NDArray[np.int32]
 
     @classmethod
-    def of(cls, flows: Flows, ids: npt.NDArray[np.uint8], first: int) -> Self:
-        """Sort flows by their portfolios; ``ids`` are those of the plan from row ``first`` on."""
-        row = located(flows.portfolio_id, ids)
-        order = np.argsort(row, kind="stable")
-        order = order[np.searchsorted(row[order], 0) :]  # -1 is none of these portfolios
-        return cls(_flows(flows, order), row[order] + np.int32(first))
+    def of(cls, flows: Flows) -> Self:
+        """Sort flows."""
+        return cls(_flows(flows, sorted_ids(flows.portfolio_id)))
 
-    def cut(self, rows: slice) -> Flows:
-        """Return the flows of some rows of the plan."""
-        first, stop = np.searchsorted(self.row, [rows.start, rows.stop]).tolist()
+    def between(self, ids: npt.NDArray[np.uint8]) -> Flows:
+        """Return the flows from the first to the last of some sorted portfolios, at least one."""
+        rows, found = range(len(self.flows)), self.flows.portfolio_id
+        first = bisect_left(rows, ids[0].tobytes(), key=lambda row: found[row].tobytes())
+        stop = bisect_right(rows, ids[-1].tobytes(), key=lambda row: found[row].tobytes())
         return _flows(self.flows, slice(first, stop))
 
 
