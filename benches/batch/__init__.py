@@ -17,4 +17,7 @@ cell by cell, with the rows of batchcore, and these with the reference.
 - `child`: one run of one side, in its process
 - `compare`: what was written, against the reference and against each other
 - `contest`: the rounds; `table`: their medians
+
+Beside the contest, `scaling` tells how the cost of a run grows, and `server` what hosts and servers
+that a DBA has made otherwise (`variants`) do to it.
 """

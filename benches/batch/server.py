@@ -463,8 +463,9 @@ def main() -> int:
             return 1
         with embedded.start(Path(folder) / "cluster") as server:
             version = asyncio.run(server_version(server.url))
+    rounds = ", ".join(f"{given.rounds or ROUNDS[job]} runs of {job}" for job in trial.jobs)
     head = [
-        f"{size}; medians of {given.rounds or ROUNDS} runs, seconds",
+        f"{size}; {rounds}; medians, seconds",
         f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {version}",
     ]
     _tell("", *head, *found.lines())
