@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore.errors import ConfigError
+from batchcore.frames import distinct
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -255,7 +256,7 @@ def from_price_dates(days: npt.ArrayLike) -> Calendar:
     Returns:
         A calendar without limits: a day without a close is no session, whenever it is.
     """
-    known = np.unique(np.asarray(days, dtype=np.int32))
+    known = distinct(np.asarray(days, dtype=np.int32))
     closing = known.astype(np.int64) * MINUTES
     return Calendar(PRICES, "UTC", FIRST_DATE, LAST_DATE, known, closing)
 

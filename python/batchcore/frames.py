@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -278,6 +278,32 @@ def rescaled(column: Decimals, scale: int) -> Decimals:
     lost = ~fits & (column.state == State.VALUE)
     state = np.where(lost, np.uint8(State.NOT_REPRESENTABLE), column.state)
     return Decimals(np.where(fits, column.values, 0) * factor, scale, state)
+
+
+Number = TypeVar("Number", bound=np.generic)
+
+
+def distinct(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """Return the distinct values of an array, ascending.
+
+    `numpy.unique` does it too, but imports masked arrays first, which takes as long as the rest of
+    a small run.
+    """
+    ordered = np.sort(values)
+    new = np.ones(len(ordered), dtype=np.bool_)
+    new[1:] = ordered[1:] != ordered[:-1]
+    found: npt.NDArray[Number] = ordered[new]
+    return found
+
+
+def among(values: npt.NDArray[Number], others: npt.NDArray[Number]) -> npt.NDArray[np.bool_]:
+    """Return for each value whether it is one of the others."""
+    ordered = np.sort(others)
+    if len(ordered) == 0:
+        return np.zeros(len(values), dtype=np.bool_)
+    row = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    inside: npt.NDArray[np.bool_] = ordered[row] == values
+    return inside
 
 
 def day_keys(owner: npt.NDArray[np.integer[Any]], day: npt.NDArray[np.integer[Any]]) -> Int64:

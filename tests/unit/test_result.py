@@ -237,3 +237,10 @@ def test_an_empty_list_of_issues_is_one() -> None:
     found = IssueList().finish()
     assert len(found) == 0
     assert issue_dicts(replace(report(), issues=found)) == []
+
+
+def test_a_report_is_written_out_without_its_arrays() -> None:
+    assert repr(report()) == (
+        "BatchResult(run_id='r', policy='rollforward', portfolios=3, failed=1, rows_written=3,"
+        " issues=5)"
+    )

@@ -13,7 +13,7 @@ from batchcore.db.load import taken
 from batchcore.db.save_analytics import encode_tables, write_tables
 from batchcore.db.sql import column_name, quote_identifier, table_name
 from batchcore.errors import DatabaseError
-from batchcore.frames import day_keys
+from batchcore.frames import among, day_keys
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def stands_already(
         return np.zeros(len(rows), dtype=np.bool_)
     portfolio = _core.locate(keys=existing_id, ids=ids)
     keys = day_keys(rows.portfolio, rows.day)
-    return np.isin(keys, day_keys(portfolio, existing_day)[portfolio >= 0])
+    return among(keys, day_keys(portfolio, existing_day)[portfolio >= 0])
 
 
 async def write_batch(session: Session, schema: Schema, batch: Batch, stamp: Stamp) -> None:

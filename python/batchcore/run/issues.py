@@ -49,6 +49,8 @@ class IssueList:
 
     def add_noticed(self, name: str, noticed: Noticed, first_portfolio: int, unit: str) -> None:
         """Append one issue for each portfolio noticed: its first day, and how many days."""
+        if len(noticed.portfolio) == 0:
+            return
         counts, codes = np.unique(noticed.days, return_inverse=True)
         details = Text.of([f"{count} {unit}" for count in counts.tolist()])
         rows = len(noticed.portfolio)

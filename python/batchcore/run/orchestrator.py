@@ -373,8 +373,7 @@ def _statuses(rows: Rows, works: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]
     """Return the worst mark of each portfolio's rows, or that it was skipped or failed."""
     status = np.zeros(len(works), dtype=np.uint8)
     for mark in range(1, 4):
-        has = np.unique(rows.portfolio[rows.marks[:, mark] > 0])
-        status[has] = mark
+        status[rows.portfolio[rows.marks[:, mark] > 0]] = mark
     status[~works] = SKIPPED
     status[rows.failed] = FAILED
     return status

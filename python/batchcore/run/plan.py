@@ -441,6 +441,8 @@ def gaps(
 
 
 def _noticed(portfolio: npt.NDArray[np.int32], day: npt.NDArray[np.int32]) -> Noticed:
+    if len(portfolio) == 0:
+        return Noticed(portfolio, day, np.zeros(0, dtype=np.int64))
     rows, where, count = np.unique(portfolio, return_inverse=True, return_counts=True)
     first = np.full(len(rows), np.iinfo(np.int32).max, dtype=np.int32)
     np.minimum.at(first, where, day)

@@ -19,6 +19,7 @@ from batchcore.db.change_queries import ChangeQueries
 from batchcore.db.driver import driver_errors
 from batchcore.db.queries import Boundaries, Selection
 from batchcore.errors import ConfigError, CoverageError
+from batchcore.frames import among, distinct
 from batchcore.native import build_market
 from batchcore.run import plan as plans
 from batchcore.run.analytic_inputs import load_analysis, return_sessions
@@ -311,7 +312,7 @@ class Preparation:
     def _look_at_currencies(self, currency: Text, plan: Plan) -> None:
         """Report portfolios of several currencies: prices are taken to be in each's own (S1)."""
         names = currency.table()
-        codes = np.unique(currency.codes[plan.works() & (currency.state == State.VALUE)])
+        codes = distinct(currency.codes[plan.works() & (currency.state == State.VALUE)])
         found = sorted({names[code].strip() for code in codes.tolist()})
         if len(found) > 1:
             listed = ", ".join(found)
@@ -395,7 +396,7 @@ class Preparation:
         checked = plan.sessions_run()
         if self.calendar.code == calendars.DAILY:
             priced = await loads.load_price_dates(reader, self.queries)
-            checked = checked & np.isin(plan.sessions, priced)
+            checked = checked & among(plan.sessions, priced)
         coverage = Coverage(plan.sessions[checked], fresh[checked], recent[checked])
         share = coverage.share()
         low = np.flatnonzero(share < self.settings.min_coverage)

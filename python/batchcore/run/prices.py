@@ -10,7 +10,7 @@ import numpy as np
 
 from batchcore.db import load as loads
 from batchcore.db.load import normalised
-from batchcore.frames import Prices, day_keys, rescaled
+from batchcore.frames import Prices, among, day_keys, distinct, rescaled
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def priced_symbols(prices: Prices, until: int | None = None) -> set[str]:
     valid = valid_rows(prices)
     if until is not None:
         valid &= prices.day.values <= until
-    codes = np.unique(prices.symbol.codes[valid])
+    codes = distinct(prices.symbol.codes[valid])
     return {normalised(names[code]) for code in codes.tolist()}
 
 
@@ -141,7 +141,7 @@ def _without(prices: Prices, others: Prices) -> Prices:
     moved = np.array([code.get(name, -1) for name in prices.symbol.table()], dtype=np.int64)
     mine = moved[prices.symbol.codes] if len(moved) else np.zeros(0, dtype=np.int64)
     there = day_keys(others.symbol.codes.astype(np.int64), others.day.values)
-    return loads.kept_prices(prices, ~np.isin(day_keys(mine, prices.day.values), there))
+    return loads.kept_prices(prices, ~among(day_keys(mine, prices.day.values), there))
 
 
 def _of_one_scale(parts: list[Prices]) -> list[Prices]:

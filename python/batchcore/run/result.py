@@ -71,7 +71,7 @@ class Coverage:
         return np.where(self.recent == 0, 1.0, self.fresh / counted)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BatchResult(Mapping[str, Any]):
     """The report of a run.
 
@@ -163,6 +163,14 @@ class BatchResult(Mapping[str, Any]):
             and issue["name"] in FAILURES
             and issue["session"]
         ]
+
+    def __repr__(self) -> str:
+        """Return a few numbers: `asyncio.run` asks for it, and arrays take long to write out."""
+        return (
+            f"BatchResult(run_id={self.run_id!r}, policy={self.policy!r},"
+            f" portfolios={len(self.portfolios)}, failed={self.failed},"
+            f" rows_written={self.rows_written}, issues={len(self.issues)})"
+        )
 
     def __getitem__(self, key: str) -> Any:  # noqa: ANN401  # each key has its own type
         """Return the value of one of the plan's keys."""
