@@ -368,14 +368,14 @@ def test_chunks_cut_portfolios_in_order_and_leave_nobody_out() -> None:
 @pytest.mark.parametrize(
     ("sessions", "positions", "portfolios"),
     [
-        (1, 15.0, 1889),  # 8 MiB by 15 x 256 + 600 bytes
-        (120, 15.0, 110),  # by 3840 + 72,000
-        (1, 2000.0, 50),  # 16 would fit; fewer than 50 are not worth a transaction
+        (1, 15.0, 2833),  # 12 MiB, or 12,582,912 bytes, by 15 x 256 + 600
+        (120, 15.0, 165),  # by 3840 + 72,000
+        (1, 2000.0, 50),  # 24 would fit; fewer than 50 are not worth a transaction
         (1, 0.0, 10_000),
         (0, 0.0, 10_000),
     ],
 )
-def test_a_chunk_takes_about_8_mib(sessions: int, positions: float, portfolios: int) -> None:
+def test_a_chunk_takes_about_12_mib(sessions: int, positions: float, portfolios: int) -> None:
     assert plans.default_chunk_size(sessions, positions) == portfolios
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.load import Existing, Holes, Portfolios
 
-BYTES_OF_A_CHUNK: Final = 8 << 20
+BYTES_OF_A_CHUNK: Final = 12 << 20
 """What a chunk should take: its positions as they are loaded, and its rows, with their encoding."""
 
 BYTES_OF_A_POSITION: Final = 256
