@@ -54,7 +54,8 @@ def host() -> database.Host:
         "load_fallback",
         "load_existing",
         "load_positions",
-        "load_events",
+        "load_all_events",
+        "load_flows",
     ],
 )
 async def test_what_is_committed_after_a_load_is_not_seen(
