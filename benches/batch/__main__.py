@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import os
 import platform
 import sys
@@ -15,6 +14,7 @@ from batch.data import SETTINGS, server, server_version
 from batch.job import ANALYTICS, JOBS, job_of
 from batch.sides import SIDES
 from batch.sizes import SEED, SIZES
+from batch.table import keep, tell
 from batchcore import native
 
 
@@ -77,30 +77,25 @@ def main() -> int:
                 f" {' '.join(f'{k}={v}' for k, v in {**SETTINGS, **settings}.items())}"
             ),
         ]
-        _tell(*head)
+        tell(*head)
         contest = Contest(
             url=started.url,
             job=job,
             sides=tuple(sides),
             rounds=given.rounds,
             seed=given.seed,
-            tell=_tell,
+            tell=tell,
         )
         try:
             found = asyncio.run(contest.run())
         except DiffersError as error:
             return _refused(str(error))
-    _tell("", *head, f"medians of up to {given.rounds or ROUNDS[given.job]} runs, seconds")
-    _tell(*found.lines())
+    tell("", *head, f"medians of up to {given.rounds or ROUNDS[given.job]} runs, seconds")
+    tell(*found.lines())
     if given.json is not None:
         figures = {"head": head, "medians": found.medians(), "rounds": found.told}
-        given.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        keep(given.json, figures)
     return 0
-
-
-def _tell(*lines: str) -> None:
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
 
 
 def _refused(reason: str) -> int:

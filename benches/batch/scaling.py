@@ -10,7 +10,6 @@ some portfolios are checked with the reference.
 
 import argparse
 import asyncio
-import json
 import os
 import platform
 import random
@@ -31,7 +30,7 @@ from batch.contest import child
 from batch.data import SETTINGS, connected, fill, server_version
 from batch.job import Job, job_of
 from batch.sizes import POSITIONS, SEED, Size
-from batch.table import MIB, aligned
+from batch.table import MIB, aligned, keep, tell
 from batchcore import native
 from batchcore.db import embedded
 
@@ -280,7 +279,7 @@ def main() -> int:
             rounds=given.rounds,
             seed=given.seed,
             folder=Path(folder),
-            tell=_tell,
+            tell=tell,
         )
         try:
             found = asyncio.run(study.run())
@@ -291,16 +290,10 @@ def main() -> int:
         f"backfill of {base}, each varied alone; medians of {given.rounds} runs, seconds",
         f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {version}",
     ]
-    _tell("", *head, *found.lines())
+    tell("", *head, *found.lines())
     if given.json is not None:
-        text = json.dumps({"head": head, **found.figures()}, indent=1)
-        given.json.write_text(text + "\n", encoding="utf-8")
+        keep(given.json, {"head": head, **found.figures()})
     return 0
-
-
-def _tell(*lines: str) -> None:
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

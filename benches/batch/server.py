@@ -12,7 +12,6 @@ their parent, and into bare ones that are attached.
 
 import argparse
 import asyncio
-import json
 import os
 import platform
 import random
@@ -35,7 +34,7 @@ from batch.data import SETTINGS, connected, fill, server_version
 from batch.job import JOBS, Job, job_of
 from batch.outputs import Output, keep_outputs
 from batch.sizes import SEED, SIZES, Size
-from batch.table import MIB, aligned
+from batch.table import MIB, aligned, keep, tell
 from batch.variants import KEEP_COLUMNS, PARENT, Month, Variant, months, variants
 from batchcore import native
 from batchcore.db import embedded
@@ -454,7 +453,7 @@ def main() -> int:
             only=[name for name in given.only.split(",") if name],
             rounds=given.rounds,
             seed=given.seed,
-            tell=_tell,
+            tell=tell,
         )
         try:
             found = asyncio.run(trial.run())
@@ -468,16 +467,10 @@ def main() -> int:
         f"{size}; {rounds}; medians, seconds",
         f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {version}",
     ]
-    _tell("", *head, *found.lines())
+    tell("", *head, *found.lines())
     if given.json is not None:
-        text = json.dumps({"head": head, **found.figures()}, indent=1)
-        given.json.write_text(text + "\n", encoding="utf-8")
+        keep(given.json, {"head": head, **found.figures()})
     return 0
-
-
-def _tell(*lines: str) -> None:
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

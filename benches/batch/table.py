@@ -1,7 +1,10 @@
 """The rounds of a contest as a table, and as JSON."""
 
-from collections.abc import Sequence
+import json
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -96,3 +99,14 @@ def aligned(table: Sequence[Sequence[str]]) -> list[str]:
 
 def _seconds(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
+
+
+def tell(*lines: str) -> None:
+    """Print lines at once, wherever they go."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+def keep(path: Path, document: Mapping[str, object]) -> None:
+    """Write a document to a file, as JSON."""
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

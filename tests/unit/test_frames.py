@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from batchcore.errors import InputError
-from batchcore.frames import Days, Decimals, Opening, Positions, Text
+from batchcore.frames import Days, Decimals, Opening, Positions, Text, among, distinct
 from batchcore.units import CENTS, State
 from support import build
 from support.worked import portfolio, position
@@ -126,3 +126,22 @@ def test_every_frame_knows_its_length() -> None:
 def test_a_changed_frame_is_checked_again() -> None:
     with pytest.raises(InputError, match="expected 2"):
         replace(two_positions(), quantity=Decimals.nulls(1))
+
+
+@pytest.mark.parametrize("value", ["one", None])
+def test_a_constant_column_is_that_of_its_values(value: str | None) -> None:
+    for rows in (0, 3):
+        column = Text.constant(value, rows)
+        assert column.texts() == Text.of([value] * rows).texts() == [value] * rows
+
+
+def test_distinct_values_come_once_and_ascending() -> None:
+    assert distinct(np.array([3, 1, 3, 2, 1], dtype=np.int32)).tolist() == [1, 2, 3]
+    assert distinct(np.zeros(0, dtype=np.int32)).tolist() == []
+
+
+def test_values_among_others_are_told() -> None:
+    values = np.array([5, 1, 9, 0], dtype=np.int64)
+    assert among(values, np.array([9, 1, 1], dtype=np.int64)).tolist() == [False, True, True, False]
+    assert among(values, np.zeros(0, dtype=np.int64)).tolist() == [False] * 4
+    assert among(values[:0], values).tolist() == []
