@@ -583,9 +583,12 @@ def test_an_error_as_json_is_alone_on_stdout(filled: str) -> None:
 
 # Signals, in a process of its own.
 
+COMMITTED = 8 * SIZE.sessions
+"""The rows of the first two of three chunks."""
+
 
 async def _interrupted(url: str, number: signal.Signals) -> Said:
-    """Run with three chunks, of which the last waits for a lock, and send a signal then."""
+    """Run with three chunks and send a signal when the last waits for a lock, alone."""
     blocker, observer = await asyncpg.connect(url), await asyncpg.connect(url)
 
     async def others(condition: str) -> int:
@@ -611,7 +614,9 @@ async def _interrupted(url: str, number: signal.Signals) -> Said:
             stderr=subprocess.PIPE,
         )
         async with asyncio.timeout(60):
-            while not await others("wait_event_type = 'Lock' AND query LIKE 'COPY%'"):
+            while not await others("wait_event_type = 'Lock' AND query LIKE 'COPY%'") or (
+                await observer.fetchval("SELECT count(*) FROM portfolio_snapshots") < COMMITTED
+            ):
                 assert process.returncode is None
             process.send_signal(number)
             out, err = await process.communicate()
@@ -633,7 +638,7 @@ def test_an_interrupted_run_keeps_what_it_committed_and_goes_on(
         f"interrupted by {number.name}; what was committed stays, run again to go on"
     )
     assert json.loads(said.out)["error"]["exit_code"] == code
-    assert snapshots(filled) == 8 * SIZE.sessions
+    assert snapshots(filled) == COMMITTED
     equities = "SELECT count(*) FROM portfolios p WHERE equity_balance = (SELECT equity_balance"
     equities += " FROM portfolio_snapshots WHERE portfolio_id = p.id AND snapshot_date = "
     assert query(filled, f"{equities} '{END}')")[0][0] == 8
