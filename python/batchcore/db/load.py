@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -354,6 +355,7 @@ async def load_held(
     )
 
 
+@lru_cache(maxsize=1 << 16)
 def normalised(symbol: str) -> str:
     """Return a symbol without blanks at its ends and with ASCII letters in upper case (S2)."""
     return symbol.strip(" ").encode().upper().decode()

@@ -83,8 +83,7 @@ class Selection:
             return "false"
         if self.as_range:
             return f"{column} BETWEEN {_uuid(self.ids[0])} AND {_uuid(self.ids[-1])}"
-        listed = ",".join(str(uuid.UUID(bytes=row.tobytes())) for row in self.ids)
-        return f"{column} = ANY('{{{listed}}}'::uuid[])"
+        return f"{column} = ANY('{{{uuids(self.ids)}}}'::uuid[])"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -101,13 +100,23 @@ class Boundaries:
 
     def rows(self) -> str:
         """Return them as a table of id and day."""
-        ids = ",".join(str(uuid.UUID(bytes=row.tobytes())) for row in self.ids)
-        days = ",".join(iso_date(day) for day in self.day.tolist())
-        return f"unnest('{{{ids}}}'::uuid[], '{{{days}}}'::date[])"
+        return f"unnest('{{{uuids(self.ids)}}}'::uuid[], '{{{dates(self.day)}}}'::date[])"
 
 
 def _uuid(row: npt.NDArray[np.uint8]) -> str:
     return f"'{uuid.UUID(bytes=row.tobytes())}'::uuid"
+
+
+def uuids(ids: npt.NDArray[np.uint8]) -> str:
+    """Return ids with commas between, without hyphens, which PostgreSQL needs none of."""
+    digits = ids.tobytes().hex()
+    return ",".join(digits[first : first + 32] for first in range(0, len(digits), 32))
+
+
+def dates(days: npt.NDArray[np.int32]) -> str:
+    """Return days as ISO dates with commas between."""
+    known = {day: iso_date(day) for day in set(days.tolist())}
+    return ",".join(known[day] for day in days.tolist())
 
 
 def date_literal(day: int) -> str:
