@@ -21,7 +21,7 @@ from batchcore.audit import opening
 from batchcore.calendar import date_of, load
 from batchcore.config import Schema, Settings
 from batchcore.db.analytic_tables import check_parts
-from batchcore.db.catalog import inspect
+from batchcore.db.catalog import LEDGER, inspect
 from batchcore.db.migrate import check, downgrade, migrate
 from batchcore.db.sql import quote_identifier, table_name
 from batchcore.errors import DatabaseError, SchemaError
@@ -86,7 +86,7 @@ async def described(url: str) -> set[tuple[str, ...]]:
         " UNION ALL SELECT 'index', tablename::text, indexname::text, indexdef FROM pg_indexes"
         " WHERE schemaname IN ('ledger', 'public')",
     )
-    return {tuple(row) for row in rows if "batchcore_alembic_version" not in row[1]}
+    return {tuple(row) for row in rows if "batchcore_" not in row[1]}
 
 
 @asynccontextmanager
@@ -125,7 +125,7 @@ async def test_migrate_marks_0001_and_builds_the_indexes_beside_what_is_there(
     assert await described(url) == before
 
     report = await migrate(url, schema=schema)
-    assert (report.adopted, report.marked, report.applied) == (True, ("0001",), ("0002",))
+    assert (report.adopted, report.marked, report.applied) == (True, ("0001",), ("0002", "0003"))
     after = await described(url)
     gone = {entry for entry in before if entry[2] == "idx_positions_portfolio_deleted"}
     assert before - after == gone
@@ -133,17 +133,20 @@ async def test_migrate_marks_0001_and_builds_the_indexes_beside_what_is_there(
     assert {(entry[2], entry[1]) for entry in after - before} == set(INDEXES.items())
     own = await fetch(url, "SELECT version_num FROM ledger.alembic_version")
     ours = await fetch(url, "SELECT version_num FROM ledger.batchcore_alembic_version")
-    assert [own[0][0], ours[0][0]] == ["f00dfeed0001", "0002"]
+    assert [own[0][0], ours[0][0]] == ["f00dfeed0001", "0003"]
     predicate = "SELECT pg_get_expr(indpred, indrelid) FROM pg_index WHERE indexrelid = "
     (valid,) = await fetch(url, predicate + "'ledger.idx_market_data_valid_prices'::regclass")
     assert valid[0] == '("Close" > (0)::double precision)'
 
     again = await migrate(url, schema=schema)
-    assert (again.before, again.marked, again.applied) == ("0002", (), ())
+    assert (again.before, again.marked, again.applied) == ("0003", (), ())
     assert await described(url) == after
+    own = "SELECT relname::text FROM pg_class WHERE relname LIKE 'batchcore\\_%' AND relkind <> 'i'"
+    assert {row[0] for row in await fetch(url, own)} >= set(LEDGER)
 
     await downgrade(url, schema=schema)
     assert await described(url) == before
+    assert await fetch(url, own) == []
 
 
 async def test_a_host_writes_while_its_indexes_are_built(url: str, schema: Schema) -> None:
@@ -166,7 +169,7 @@ async def test_a_host_writes_while_its_indexes_are_built(url: str, schema: Schem
         await writer.execute("DELETE FROM ledger.quotes WHERE day = '2026-01-06'")
         assert not migration.done()
         await transaction.rollback()
-        assert (await migration).applied == ("0002",)
+        assert (await migration).applied == ("0002", "0003")
 
     async with database.connected(url) as connection:
         await connection.execute("SET enable_seqscan = off")
@@ -216,7 +219,7 @@ async def test_a_host_that_never_stops_writing_is_migrated_twice(url: str, schem
     async with asyncio.TaskGroup() as group:
         writer = group.create_task(write())
         await wrote.wait()
-        assert (await migrate(url, schema=schema)).applied == ("0002",)
+        assert (await migrate(url, schema=schema)).applied == ("0002", "0003")
         wrote.clear()
         await wrote.wait()
         assert (await migrate(url, schema=schema)).applied == ()
@@ -320,7 +323,13 @@ async def test_run_and_plan_on_the_host_are_those_of_the_reference(
             date_of(LAST),
             calendar="daily",
             on_existing=mode,
-            settings=Settings(schema=schema, min_coverage=0.0, chunk_size=3, dry_run=dry_run),
+            settings=Settings(
+                schema=schema,
+                min_coverage=0.0,
+                max_failed="100%",
+                chunk_size=3,
+                dry_run=dry_run,
+            ),
         )
 
     plan = await run(dry_run=True)
@@ -426,7 +435,7 @@ async def run_legacy(
         date_of(FIRST),
         date_of(LAST),
         policy="legacy",
-        settings=Settings(schema=schema, chunk_size=2, today=date_of(run.today)),
+        settings=Settings(schema=schema, max_failed="100%", chunk_size=2, today=date_of(run.today)),
     )
     legacy_host.assert_told(result, results)
     stored = await snapshots(url, schema)
@@ -593,15 +602,18 @@ def translated(statement: str, role: str, name: str, schema: Schema) -> str:
         "DATABASE app", f"DATABASE {name}"
     )
     statement = statement.replace("SCHEMA public", f"SCHEMA {quote_identifier(schema.namespace)}")
-    found = re.fullmatch(r"GRANT (.*?)(?: \(([\w, ]+)\))? ON ([\w, ]+) TO (\w+)", statement)
-    if found is None:
+    found = re.fullmatch(
+        r"GRANT (.*?)(?: \(([\w, ]+)\))? ON (SEQUENCE )?([\w, ]+) TO (\w+)", statement
+    )
+    if found is None or " SCHEMA " in statement or " DATABASE " in statement:
         return statement
-    privileges, columns, tables, role = found.groups()
+    privileges, columns, kind, tables, role = found.groups()
     listed = tables.split(", ")
     if columns is not None:
         names = [schema.column(listed[0], column) for column in columns.split(", ")]
         privileges += f" ({foreign.quoted(names)})"
-    return f"GRANT {privileges} ON {', '.join(table_name(schema, t) for t in listed)} TO {role}"
+    names = [table_name(schema, table) for table in listed]
+    return f"GRANT {privileges} ON {kind or ''}{', '.join(names)} TO {role}"
 
 
 async def drop_roles(url: str) -> None:
@@ -651,7 +663,8 @@ async def test_the_grants_of_the_docs_are_enough(listed: str, level: str) -> Non
 
 
 async def test_a_plan_needs_only_to_read(listed: str) -> None:
-    reads = [one for one in grants(RUN) if one.startswith(("GRANT SELECT", "GRANT USAGE"))]
+    plain = ("GRANT SELECT ON", "GRANT USAGE ON SCHEMA")
+    reads = [one for one in grants(RUN) if one.startswith(plain)]
     role = await granted(listed, reads)
     result = await run_as(role, settings=Settings(dry_run=True))
     assert result.portfolios.sessions_planned.sum() == 12
@@ -659,8 +672,8 @@ async def test_a_plan_needs_only_to_read(listed: str) -> None:
         await run_as(role)
     told = {problem.partition(": ")[2] for problem in raised.value.problems}
     assert told == {
-        "the role may not INSERT it",
-        "the role may not UPDATE it",
+        *(f"the role may not {what} it" for what in ("SELECT", "INSERT", "UPDATE", "DELETE")),
+        "the role may not use it, expected USAGE",
         "the role may not make temporary tables, expected TEMPORARY on it",
     }
 
