@@ -334,6 +334,14 @@ async def transaction(session: Session) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
+async def one_moment(session: Session) -> AsyncIterator[None]:
+    """Let a writing session see the database as it is now, as one of `Database.snapshot` does."""
+    async with contextlib.AsyncExitStack() as stack:
+        await _enter_snapshot(session, stack)
+        yield
+
+
+@contextlib.asynccontextmanager
 async def _transaction(
     session: Session, *, isolation: str, readonly: bool = False
 ) -> AsyncIterator[None]:

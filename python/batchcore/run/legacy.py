@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from batchcore.db.load_legacy import LegacyPortfolios
     from batchcore.frames import FloatObjects, Rows
     from batchcore.run.plan import Chunk
+    from batchcore.run.request import Request
 
 PREVIOUS_CLOSE_DAYS: Final = 10
 """How many calendar days before a session its previous close may be (L12)."""
@@ -124,6 +125,12 @@ class LegacyPreparation(Preparation):
             tables=self.tables,
             today=self.today,
         )
+
+    def request_again(self, ids: npt.NDArray[np.uint8]) -> Request:
+        """Return the request of this run for some of its portfolios, with its today (L29)."""
+        request = super().request_again(ids)
+        today = calendars.date_of(self.today)
+        return replace(request, settings=replace(request.settings, today=today))
 
     def _check(self, catalog: Catalog) -> None:
         self.tables = check_tables(catalog, writes=not self.settings.dry_run)

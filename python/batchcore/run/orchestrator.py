@@ -28,6 +28,7 @@ from batchcore.run.result import (
     PortfolioResults,
     cache_stats,
 )
+from batchcore.run.retry import Retries
 from batchcore.run.stages import Stages
 
 if TYPE_CHECKING:
@@ -247,6 +248,7 @@ class Run:
         if self.prepared.refused is not None:
             self.status[self.prepared.refused] = FAILED
         self.stages = stages(self.request, self.prepared, self.issues, self.monitor)
+        self.retries = Retries(self.preparation, self.stages, self.monitor, self.computing)
 
     def _writes(self) -> bool:
         return not self.request.settings.dry_run and bool(self.prepared.plan.works().any())
@@ -291,13 +293,21 @@ class Run:
             async with self.computing:
                 item = await self.stages.compute(loaded, priced)
             del loaded
+            if item is not None:
+                async with writers.lend("persist") as writer:
+                    item = await self._persist(item, writer)
             if item is None:
                 self._done()
-                continue
-            async with writers.lend("persist") as writer:
-                with self.monitor.phase("persist"):
-                    await self._write(item, writer)
-            self._count(item)
+            else:
+                self._count(item)
+
+    async def _persist(self, item: Computed, session: Session) -> Computed | None:
+        """Write a chunk; return it as it was written, None if nothing was left to write."""
+        if self.database.owns:
+            return await self.retries.write(item, session, self._write)
+        with self.monitor.phase("persist"):
+            await self._write(item, session)
+        return item
 
     async def _write(self, item: Computed, session: Session) -> None:
         if not item.batch.new_rows and not item.batch.replaced_rows:
@@ -350,7 +360,7 @@ class Run:
             cache=cache_stats(self.marks),
             coverage=self.coverage,
             peak_memory_bytes=peak_memory_bytes(),
-            consistent=self.consistent,
+            consistent=self.consistent and not self.retries.count,
             chunks=self.committed,
             rows_by_phase=dict(self.monitor.rows),
             bytes_by_phase=dict(self.database.bytes),
@@ -358,6 +368,7 @@ class Run:
             analytics_off=dict(self.prepared.parts.off),
             names=self.prepared.names,
             rounded={name: count for name, count in sorted(self.database.rounded.items()) if count},
+            retries=self.retries.count,
         )
 
 

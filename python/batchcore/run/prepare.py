@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -162,6 +162,20 @@ class Preparation:
             days=self.days,
             plan=plan,
             chunks=plans.chunks(plan, self._chunk_size(plan)),
+        )
+
+    def request_again(self, ids: npt.NDArray[np.uint8]) -> Request:
+        """Return the request of this run for some of its portfolios, at a later moment.
+
+        Its dates are those of the run, and no session is held up again (S12).
+        """
+        return replace(
+            self.request,
+            end=calendars.date_of(self.days.end),
+            wanted=np.ascontiguousarray(ids),
+            known_calendar=self.calendar,
+            settings=replace(self.settings, min_coverage=0.0),
+            snapshot_source=None,
         )
 
     async def _inspect(self, reader: Session) -> Catalog:

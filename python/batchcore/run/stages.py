@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -105,12 +106,21 @@ class Stages:
         self, request: Request, prepared: Prepared, issues: IssueList, monitor: Monitor
     ) -> None:
         self.request = request
-        self.prepared = prepared
-        self.plan = prepared.plan
-        self.issues = issues
         self.monitor = monitor
         self.cancel = CancelFlag()
         self._started_us = time.time_ns() // 1000
+        self._begin(prepared, issues)
+
+    def again(self, prepared: Prepared, issues: IssueList) -> Self:
+        """Return the same stages, with their stamp and flag, for chunks of another plan."""
+        stages = copy.copy(self)
+        stages._begin(prepared, issues)  # noqa: SLF001  # of its own class
+        return stages
+
+    def _begin(self, prepared: Prepared, issues: IssueList) -> None:
+        self.prepared = prepared
+        self.plan = prepared.plan
+        self.issues = issues
         self._make_stretches()
 
     def _make_stretches(self) -> None:
