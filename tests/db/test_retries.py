@@ -347,7 +347,7 @@ async def test_in_a_transaction_of_the_callers_nothing_is_tried_again(host: str)
         {"on_existing": "replace", "missing": True},
         {"changed_since": edits.SINCE.replace(year=2019), "end": None},
     ],
-    ids=lambda options: "-".join(options),
+    ids="-".join,
 )
 async def test_a_chunk_tried_again_is_what_it_would_have_been_without(
     make_database, template: str, options: dict

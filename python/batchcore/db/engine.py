@@ -135,6 +135,29 @@ class Session:
         last = status.rpartition(" ")[2]
         return int(last) if last.isdigit() else 0
 
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """Return the rows of a query.
+
+        Its statement has no name, whatever cache the caller's connections have: a pooler that
+        hands them on by transaction would let one run what another has prepared under that name.
+        """
+        if _COUNTED.match(query):
+            self.count()  # the driver reports none that was prepared
+        with driver_errors():
+            statement = await self.raw.prepare(query, name="")
+            rows: list[asyncpg.Record] = await statement.fetch(*arguments)
+        return rows
+
+    async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
+        """Return the first row of a query, or None; see `fetch`."""
+        rows = await self.fetch(query, *arguments)
+        return rows[0] if rows else None
+
+    async def fetchval(self, query: str, *arguments: object) -> Any:  # noqa: ANN401  # of the query
+        """Return the first value of the first row of a query, or None; see `fetch`."""
+        row = await self.fetchrow(query, *arguments)
+        return None if row is None else row[0]
+
     def log(self, query: LoggedQuery) -> None:
         """Count a query that the driver reports."""
         if _COUNTED.match(query.query):
@@ -222,8 +245,10 @@ class Database:
             await _enter_snapshot(session, stack)
             if shared:
                 try:
-                    session.exported = await session.raw.fetchval("SELECT pg_export_snapshot()")
-                except asyncpg.PostgresError:
+                    session.exported = await session.fetchval("SELECT pg_export_snapshot()")
+                except DatabaseError as error:
+                    if error.sqlstate is None or is_lost(error):
+                        raise
                     await stack.aclose()  # the refusal has ended the transaction
                     await _enter_snapshot(session, stack)
             yield session
@@ -369,8 +394,7 @@ async def _enter_snapshot(
     if exported is not None:
         await session.execute(f"SET TRANSACTION SNAPSHOT {quote_literal(exported)}")
     await _without_limits(session)
-    with driver_errors():
-        level = await session.raw.fetchval("SHOW transaction_isolation")
+    level = await session.fetchval("SHOW transaction_isolation")
     if not session.raw.is_in_transaction() or level != "repeatable read":
         msg = f"expected a REPEATABLE READ transaction, was {level}"
         raise InternalError(msg)
@@ -379,9 +403,8 @@ async def _enter_snapshot(
 
 async def _settle(session: Session) -> str:
     """Make a policy of row-level security an error; return what the setting was."""
-    with driver_errors():
-        session.isolation = await session.raw.fetchval("SHOW transaction_isolation")
-        row_security: str = await session.raw.fetchval("SHOW row_security")
+    session.isolation = await session.fetchval("SHOW transaction_isolation")
+    row_security: str = await session.fetchval("SHOW row_security")
     await session.execute(ROW_SECURITY_OFF)
     return row_security
 

@@ -16,7 +16,6 @@ from batchcore.db.analytic_queries import AnalyticQueries
 from batchcore.db.analytic_tables import check_parts
 from batchcore.db.catalog import check_revision, inspect
 from batchcore.db.change_queries import ChangeQueries
-from batchcore.db.driver import driver_errors
 from batchcore.db.queries import Boundaries, Selection
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.frames import among, distinct
@@ -180,10 +179,9 @@ class Preparation:
 
     async def _inspect(self, reader: Session) -> Catalog:
         """Return the host's tables, found fit for a run."""
-        with driver_errors():
-            catalog = await inspect(reader.raw, self.settings.schema)
-            self._check(catalog)
-            await check_revision(reader.raw, catalog)
+        catalog = await inspect(reader, self.settings.schema)
+        self._check(catalog)
+        await check_revision(reader, catalog)
         return catalog
 
     def _chunk_size(self, plan: Plan) -> int:
