@@ -105,6 +105,8 @@ class BatchResult(Mapping[str, Any]):
         rounded: ``table.column`` of docs/schema.md -> doubles read that had more decimals than
             its scale; one that is read twice counts twice.
         retries: How many times a chunk was tried again, because others were in its way.
+        attempt: 1, or more for a run that was begun before and gone on with.
+        resumed: The report of the run before, asked for the same, that the call finished first.
     """
 
     run_id: str
@@ -131,6 +133,8 @@ class BatchResult(Mapping[str, Any]):
     names: tuple[str | None, ...] = ()
     rounded: Mapping[str, int] = field(default_factory=dict)
     retries: int = 0
+    attempt: int = 1
+    resumed: BatchResult | None = None
 
     @property
     def failed(self) -> int:
@@ -241,6 +245,8 @@ class BatchResult(Mapping[str, Any]):
             "peak_memory_bytes": self.peak_memory_bytes,
             "consistent": self.consistent,
             "retries": self.retries,
+            "attempt": self.attempt,
+            "resumed": None if self.resumed is None else self.resumed.to_dict(),
         }
 
 

@@ -7,7 +7,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.engine import one_moment
+from batchcore.db.engine import snapshot
 from batchcore.db.sessions import Sessions
 from batchcore.errors import DatabaseError
 from batchcore.run.issues import IssueList
@@ -101,19 +101,20 @@ class Retries:
         """Return a chunk as a run of its portfolios alone would load and compute it."""
         issues = IssueList()  # what the run noticed of its portfolios is in its own list
         request = self._preparation.request_again(self._stages.plan.id[chunk.rows])
-        async with one_moment(session):
+        async with snapshot(session):
             preparation = type(self._preparation)(
                 Sessions(session),  # one, so it loads nothing side by side
                 request,
                 issues,
                 self._monitor,
                 asyncio.TaskGroup(),
+                catalog=self._stages.prepared.queries.catalog,
             )
             prepared = await preparation.prepare()
             works = prepared.plan.works()
             if not works.any():
                 return None
-            own = Chunk(0, slice(0, len(works)), works)
+            own = Chunk(chunk.number, slice(0, len(works)), works)
             stages = self._stages.again(replace(prepared, chunks=[own]), issues)
             await session.enter("load")
             loaded = await stages.load(session, own)
