@@ -191,6 +191,20 @@ async def test_a_chunk_tried_again_is_of_the_moment_of_its_retry_and_no_other_is
     assert (result.retries, result.consistent, result.chunks) == (1, False, 3)
     assert result.rows_written == 2 * len(DAYS) + sum(at[0] == SECOND for at in again.cells)
     assert result.to_dict()["retries"] == 1
+    async with database.connected(host) as connection:
+        entries = await connection.fetch(
+            "SELECT chunk, first_portfolio, last_portfolio, rows_written, sessions"
+            " FROM batchcore_run_chunks ORDER BY chunk"
+        )
+        assert await connection.fetchval("SELECT rows_written FROM batchcore_runs") == (
+            result.rows_written
+        )
+    rows = sum(at[0] == SECOND for at in again.cells)
+    assert [tuple(entry) for entry in entries] == [
+        (0, FIRST, FIRST, len(DAYS), len(DAYS)),
+        (1, SECOND, SECOND, rows, rows),
+        (2, THIRD, THIRD, len(DAYS), len(DAYS)),
+    ]
     assert await tries(host) > 1
 
 
@@ -305,7 +319,7 @@ async def test_after_so_many_attempts_the_refusal_is_the_runs(
 ) -> None:
     await database.fill(host, HOST)
     await meddle(host, raised(sqlstate), times=1000)
-    async with asyncpg.create_pool(host, min_size=2, max_size=2) as pool:
+    async with asyncpg.create_pool(host, min_size=3, max_size=3) as pool:
         with pytest.raises(DatabaseError, match="in the way") as caught:
             await run(pool)
 
@@ -321,7 +335,7 @@ async def test_after_so_many_attempts_the_refusal_is_the_runs(
 async def test_the_last_attempt_may_be_the_one_that_works(host: str) -> None:
     await database.fill(host, HOST)
     await meddle(host, raised("40001"), times=ATTEMPTS - 1)
-    async with asyncpg.create_pool(host, min_size=2, max_size=2) as pool:  # none to spare
+    async with asyncpg.create_pool(host, min_size=3, max_size=3) as pool:  # none to spare
         result = await run(pool)
 
     await assert_stored(host, undisturbed())

@@ -83,6 +83,13 @@ NOT_TAKEN: Final = (
 """What to do where a setting was sent with the connection."""
 
 
+NONE_LEFT: Final = (
+    "a pooler, such as PgBouncer, had no connection to the server left: a run takes five at a time,"
+    " so its pool_size is to be that or more (docs/operations.md)"
+)
+"""What to set where a client has waited in vain."""
+
+
 def database_error(error: BaseException) -> DatabaseError:
     """Return the error of one line for what the driver raised."""
     sqlstate = getattr(error, "sqlstate", None)
@@ -91,6 +98,8 @@ def database_error(error: BaseException) -> DatabaseError:
         text = f"{text.partition(' HINT:')[0]}: {POOLED}"
     elif sqlstate == "08P01" and "startup parameter" in text:
         text = f"{text}: {NOT_TAKEN}"
+    elif "query_wait_timeout" in text:
+        text = f"{text}: {NONE_LEFT}"
     return DatabaseError(text, sqlstate if isinstance(sqlstate, str) else None)
 
 
