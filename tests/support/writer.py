@@ -14,7 +14,7 @@ from typing import Final
 
 import asyncpg
 
-FIRST: Final = 20_457  # 2026-01-05, a Monday
+FIRST: Final = 20_458  # 2026-01-05, a Monday
 DAYS: Final = tuple(range(FIRST, FIRST + 4))
 PORTFOLIOS: Final = 24
 
