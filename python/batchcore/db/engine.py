@@ -39,6 +39,11 @@ WAIT_S: Final = 30.0
 ROW_SECURITY_OFF: Final = "SET LOCAL row_security = off"
 """A policy of row-level security would leave rows out in silence; this makes it an error."""
 
+_ESCAPES: Final = (
+    "the database URL has no valid port: special characters of a password are to be written as %XX"
+)
+_LATE_AT: Final = re.compile(r"/[^?]*@|[?#][^=]*@")
+
 URL_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
 
 _COUNTED: Final = re.compile(
@@ -479,6 +484,11 @@ def driver_url(url: str) -> str:
     if not colon or scheme not in URL_SCHEMES:
         msg = "expected a database URL that starts with `postgresql://`"
         raise ConfigError(msg, "database_url")
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    after = rest[len(authority) :]
+    # With a `/`, `?` or `#` in the password, what comes before it is taken for host and port.
+    if "@" not in authority and _LATE_AT.match(after):
+        raise ConfigError(_ESCAPES, "database_url")
     return f"postgresql://{rest}"
 
 
@@ -494,11 +504,7 @@ async def connected(url: str, **options: Any) -> asyncpg.Connection:  # noqa: AN
         raise
     except ValueError:
         # Said without the text: with a `/` in the password, a part of it is taken for the port.
-        raise ConfigError(
-            "the database URL has no valid port: special characters of a password are to be "
-            "written as %XX",
-            "database_url",
-        ) from None
+        raise ConfigError(_ESCAPES, "database_url") from None
 
 
 def _from_url(url: str) -> Lend:
