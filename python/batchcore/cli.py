@@ -331,7 +331,8 @@ def _batch(
     max_failed: Annotated[
         str,
         typer.Option(
-            metavar="N|P%", help="Portfolios that may fail before the run stops, at least one."
+            metavar="N|P%",
+            help="Portfolios that may fail before the run stops; of a share, at least one.",
         ),
     ] = str(Settings.max_failed),
     today: Annotated[

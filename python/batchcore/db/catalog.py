@@ -605,7 +605,8 @@ def _own_problems(catalog: Catalog) -> Iterator[str]:
     for name, granted in catalog.ledger.items():
         for privilege in LEDGER[name]:
             if privilege not in granted:
-                yield f"{catalog.schema.namespace}.{name}: the role may not {privilege} it"
+                told = "use it, expected USAGE" if privilege == "USAGE" else f"{privilege} it"
+                yield f"{catalog.schema.namespace}.{name}: the role may not {told}"
 
 
 def _unmet(catalog: Catalog, needs: Needs, inserts: Collection[str]) -> Iterator[str]:
