@@ -323,7 +323,13 @@ async def test_run_and_plan_on_the_host_are_those_of_the_reference(
             date_of(LAST),
             calendar="daily",
             on_existing=mode,
-            settings=Settings(schema=schema, min_coverage=0.0, chunk_size=3, dry_run=dry_run),
+            settings=Settings(
+                schema=schema,
+                min_coverage=0.0,
+                max_failed="100%",
+                chunk_size=3,
+                dry_run=dry_run,
+            ),
         )
 
     plan = await run(dry_run=True)
@@ -429,7 +435,7 @@ async def run_legacy(
         date_of(FIRST),
         date_of(LAST),
         policy="legacy",
-        settings=Settings(schema=schema, chunk_size=2, today=date_of(run.today)),
+        settings=Settings(schema=schema, max_failed="100%", chunk_size=2, today=date_of(run.today)),
     )
     legacy_host.assert_told(result, results)
     stored = await snapshots(url, schema)

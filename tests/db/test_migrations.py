@@ -103,7 +103,8 @@ async def host_database(url: str) -> None:
     await migrate(url)
     await execute(
         url,
-        f"DROP TABLE {VERSION_TABLE}",
+        f"DROP TABLE {', '.join((VERSION_TABLE, *tables.ledger.tables))}",
+        "DROP SEQUENCE batchcore_run_tokens",
         *(f"DROP INDEX {name}" for name in sorted(THREE)),
         f"CREATE INDEX {REPLACED} ON positions (portfolio_id, deleted_at)",
     )

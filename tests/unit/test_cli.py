@@ -76,6 +76,7 @@ def test_every_exception_of_the_family_has_been_thought_of() -> None:
         errors.DatabaseError,
         errors.CoverageError,
         errors.SnapshotExistsError,
+        errors.TooManyFailedError,
         errors.DecodeError,
         errors.NumericError,
         errors.CancelledError,

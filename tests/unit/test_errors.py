@@ -30,6 +30,7 @@ EXAMPLES = [
         {"portfolio": "p", "session": "2026-01-05"},
     ),
     (errors.LeaseHeldError("no", "r"), {"run_id": "r"}),
+    (errors.TooManyFailedError("no", 3, 2), {"failed": 3, "allowed": 2}),
     (errors.InternalError("no"), {}),
     (errors.CancelledError("no"), {}),
 ]
@@ -44,6 +45,7 @@ BUILT_INS = {
     "CoverageError": LookupError,
     "SnapshotExistsError": ValueError,
     "LeaseHeldError": RuntimeError,
+    "TooManyFailedError": RuntimeError,
     "InternalError": RuntimeError,
     "CancelledError": RuntimeError,
 }
