@@ -355,7 +355,7 @@ async def statements(url: str, positions: int, cache: Cached | None = None) -> l
     fetch_rows = Session.fetch
 
     async def recorded(session: Session, query: str, *arguments: object) -> list[asyncpg.Record]:
-        sent.append(query.split()[0])
+        sent.append(query.split(maxsplit=1)[0])
         return await fetch_rows(session, query, *arguments)
 
     async with database.connected(url) as connection, connection.transaction():
