@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -25,9 +27,22 @@ MOST_LOOKBACK_DAYS: Final = 36_525
 """A hundred years."""
 
 RANGES: Final = MappingProxyType(
-    {"threads": (1, 1024), "connections": (2, 64), "chunk_size": (1, 1_000_000)}
+    {
+        "threads": (1, 1024),
+        "connections": (2, 64),
+        "chunk_size": (1, 1_000_000),
+        "lease_seconds": (1, 86_400),
+        "ledger_days": (1, 36_525),
+    }
 )
 """What an option that counts may be at least and at most."""
+
+WHOLE: Final = 100
+"""What a share in percent is of."""
+
+_MAX_FAILED: Final = re.compile(
+    r"(?P<number>\d{1,9}|\d{1,3}\.\d{1,6}(?=%))(?P<percent>%?)", re.ASCII
+)
 
 TABLES: Final = (
     "portfolios",
@@ -180,11 +195,15 @@ class Settings:
         today: The date that "now" stands for where no dates are given, and from which on a day is
             current under the policy `legacy`; None asks the clock.
         threads: Threads of native calls; None takes as many as there are cores.
-        connections: What a run takes at most, half of them to read; None is four. A pool that
-            lends fewer gives what it has.
+        connections: What a run takes at most to read and write on, half of them to read; None is
+            four. A pool that lends fewer gives what it has. One more is that of its heartbeat.
         chunk_size: Portfolios loaded, computed and committed together; None chooses by the
             number of sessions.
         dry_run: Whether to stop before anything is computed or written.
+        max_failed: How many portfolios may fail before a run stops: a count, or a share of those
+            of the run as text such as ``1%``, which is never less than one portfolio.
+        lease_seconds: How long the lease of a run that gives no sign of life lasts.
+        ledger_days: How many days ended runs stay in the ledger.
     """
 
     schema: Schema = field(default_factory=Schema)
@@ -195,6 +214,9 @@ class Settings:
     connections: int | None = None
     chunk_size: int | None = None
     dry_run: bool = False
+    max_failed: int | str = "1%"
+    lease_seconds: int = 60
+    ledger_days: int = 90
 
     def __post_init__(self) -> None:
         if not 0 <= self.lookback_days <= MOST_LOOKBACK_DAYS:
@@ -208,3 +230,19 @@ class Settings:
             if value is not None and not least <= value <= most:
                 msg = f"{option} is {value}, expected {least} to {most}"
                 raise ConfigError(msg, option)
+        self.failures_allowed(0)
+
+    def failures_allowed(self, portfolios: int) -> int:
+        """Return how many of so many portfolios may fail before a run stops.
+
+        Raises:
+            ConfigError: `max_failed` is neither a count nor a share.
+        """
+        found = _MAX_FAILED.fullmatch(str(self.max_failed))
+        if found is None or (found["percent"] and Fraction(found["number"]) > WHOLE):
+            msg = f"max_failed is {self.max_failed!r}, expected a count such as 5, or 0% to 100%"
+            raise ConfigError(msg, "max_failed")
+        number = Fraction(found["number"])
+        if found["percent"]:
+            return max(int(portfolios * number / WHOLE), 1)
+        return int(number)

@@ -135,6 +135,20 @@ class LeaseHeldError(BatchcoreError, RuntimeError):
         self.run_id = run_id
 
 
+class TooManyFailedError(BatchcoreError, RuntimeError):
+    """More portfolios failed than ``max_failed`` allows; what was committed before stands.
+
+    Attributes:
+        failed: How many had failed when the run stopped.
+        allowed: How many may.
+    """
+
+    def __init__(self, message: str, failed: int = 0, allowed: int = 0) -> None:
+        super().__init__(message, failed, allowed)
+        self.failed = failed
+        self.allowed = allowed
+
+
 class InternalError(BatchcoreError, RuntimeError):
     """A defect of batchcore; please report it with the line that it prints."""
 

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from batchcore.db.migrate import migrate
-from batchcore.db.tables import metadata
+from batchcore.db.tables import ledger, metadata
 
 NUMERIC = {
     "portfolios": ("equity_balance",),
@@ -116,7 +116,8 @@ async def host(make_database: Callable[..., Awaitable[str]], template: str) -> s
 
 
 def emptied(url: str) -> str:
-    asyncio.run(execute(url, f"TRUNCATE {', '.join(metadata.tables)}"))
+    own = (*metadata.tables, *ledger.tables)
+    asyncio.run(execute(url, f"TRUNCATE {', '.join(own)}"))
     return url
 
 

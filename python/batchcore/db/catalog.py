@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from batchcore.config import Schema
 
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 """The newest revision of the migrations, known here without Alembic."""
 
 VERSION_TABLE: Final = "batchcore_alembic_version"

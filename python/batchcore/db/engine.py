@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import re
 from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +24,7 @@ from batchcore.db.sql import quote_literal
 from batchcore.errors import ConfigError, DatabaseError, InternalError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from asyncpg.connection import LoggedQuery
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -45,6 +46,19 @@ _COUNTED: Final = re.compile(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """The moment that a REPEATABLE READ transaction sees, as the server names it.
+
+    Attributes:
+        snapshot_id: ``xmin:xmax:running transactions``.
+        lsn: Where its log was; None on a standby.
+    """
+
+    snapshot_id: str
+    lsn: str | None
+
+
 class Session:
     """A connection inside one transaction, and what has been sent on it.
 
@@ -54,6 +68,7 @@ class Session:
         phase: The phase that statements are counted under.
         isolation: Level of the transaction, as PostgreSQL writes it.
         exported: Identifier under which others can see what it sees; None if they cannot.
+        view: Which moment it sees, where it was asked to tell.
         bytes: How many bytes of COPY each phase has received and sent.
         rounded: ``table.column`` -> how many doubles lost decimals when they were read.
         grace: How long ending its transaction may take.
@@ -75,6 +90,7 @@ class Session:
         self.grace = Grace()
         self.isolation = ""
         self.exported: str | None = None
+        self.view: View | None = None
 
     @property
     def consistent(self) -> bool:
@@ -221,14 +237,7 @@ class Database:
         Raises:
             DatabaseError: no connection, or the isolation level was not had.
         """
-        async with self._session(phase) as session, contextlib.AsyncExitStack() as stack:
-            await _enter_snapshot(session, stack)
-            if shared:
-                try:
-                    session.exported = await session.raw.fetchval("SELECT pg_export_snapshot()")
-                except asyncpg.PostgresError:
-                    await stack.aclose()  # the refusal has ended the transaction
-                    await _enter_snapshot(session, stack)
+        async with self._session(phase) as session, snapshot(session, shared=shared):
             yield session
 
     @contextlib.asynccontextmanager
@@ -329,12 +338,63 @@ class Database:
 
 
 @contextlib.asynccontextmanager
-async def transaction(session: Session) -> AsyncIterator[None]:
-    """Run a READ COMMITTED transaction of a writing session: all of it, or nothing."""
-    async with _transaction(session, isolation="read_committed"):
-        await _without_limits(session)
-        session.isolation = "read committed"
+async def snapshot(
+    session: Session, *, shared: bool = False, told: bool = False
+) -> AsyncIterator[None]:
+    """Let every statement of a session see the database as it is now, as `Database.snapshot`.
+
+    Args:
+        session: In no transaction.
+        shared: Whether to export the snapshot.
+        told: Whether to ask which moment it is, for `Session.view`.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        await _enter_snapshot(session, stack)
+        if shared:
+            try:
+                await _name_snapshot(session, exported=True, told=told)
+            except asyncpg.PostgresError:
+                await stack.aclose()  # the refusal has ended the transaction
+                await _enter_snapshot(session, stack)
+        if told and session.exported is None:
+            with driver_errors():
+                await _name_snapshot(session, exported=False, told=True)
         yield
+
+
+async def _name_snapshot(session: Session, *, exported: bool, told: bool) -> None:
+    wanted = ["pg_export_snapshot()"] if exported else ["NULL::text"]
+    if told:
+        wanted += [
+            "pg_current_snapshot()::text",
+            "CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text END",
+        ]
+    row = await session.raw.fetchrow(f"SELECT {', '.join(wanted)}")
+    session.exported = row[0]
+    session.view = View(row[1], row[2]) if told else None
+
+
+@contextlib.asynccontextmanager
+async def transaction(
+    session: Session, *, idle_ms: int = 0, first: Sequence[str] = ()
+) -> AsyncIterator[int]:
+    """Run a READ COMMITTED transaction of a writing session: all of it, or nothing.
+
+    Args:
+        session: In no transaction.
+        idle_ms: How long the server waits for the next statement before it ends the connection;
+            0 is for ever.
+        first: SELECT statements that go with its settings in one message, each of which sees what
+            is committed when it begins.
+
+    Yields:
+        How many rows the last of ``first`` has found.
+    """
+    async with _transaction(session, isolation="read_committed"):
+        rows = await _without_limits(session, idle_ms, first)
+        session.count(len(first))
+        session.isolation = "read committed"
+        yield rows
 
 
 @contextlib.asynccontextmanager
@@ -385,13 +445,13 @@ async def _settle(session: Session) -> str:
     return row_security
 
 
-async def _without_limits(session: Session) -> None:
-    settings = ["statement_timeout", "idle_in_transaction_session_timeout"]
+async def _without_limits(session: Session, idle_ms: int = 0, first: Sequence[str] = ()) -> int:
+    settings = {"statement_timeout": 0, "idle_in_transaction_session_timeout": idle_ms}
     if session.raw.get_server_version() >= (17,):
-        settings.append("transaction_timeout")
+        settings["transaction_timeout"] = 0
     statements = [ROW_SECURITY_OFF]
-    statements += [f"SET LOCAL {name} = 0" for name in settings]
-    await session.execute("; ".join(statements))
+    statements += [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
+    return await session.execute("; ".join([*statements, *first]))
 
 
 def driver_url(url: str) -> str:

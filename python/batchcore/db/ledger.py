@@ -1,23 +1,592 @@
-"""What has been committed: the one function that commits a chunk."""
+"""Runs, their leases, and what has been committed: the one function that commits a chunk.
+
+A run holds a lease: a row of `batchcore_runs` with a token, and one of `batchcore_run_heartbeats`
+that says until when it counts. Who takes a run over, or puts another in its place, gives it a new
+token. Each transaction that writes ends with an UPDATE that finds the run only by the token that
+it began with, so nothing is committed after that.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import contextlib
+import datetime as dt
+import time
+import uuid
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from batchcore.db.engine import transaction
-from batchcore.db.save import write_batch
+import numpy as np
+
+from batchcore.db.engine import driver_errors, transaction
+from batchcore.db.save import encoded, write_batch
+from batchcore.db.sql import quote_identifier, quote_literal
+from batchcore.errors import DatabaseError, LeaseHeldError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+
+    import numpy.typing as npt
+
     from batchcore.config import Schema
-    from batchcore.db.engine import Session
+    from batchcore.db.engine import Session, View
+    from batchcore.db.fields import Field
     from batchcore.db.save import Batch, Stamp
 
+RUNS: Final = "batchcore_runs"
+CHUNKS: Final = "batchcore_run_chunks"
+ISSUES: Final = "batchcore_run_issues"
+HEARTBEATS: Final = "batchcore_run_heartbeats"
+TOKENS: Final = "batchcore_run_tokens"
 
-async def commit_chunk(session: Session, schema: Schema, batch: Batch, stamp: Stamp) -> None:
-    """Write and commit a chunk in one transaction: its snapshots and its equities, or nothing.
+LIVES: Final = "running"
+RESUMABLE: Final = ("failed", "interrupted", "incomplete")
+"""States of runs that have ended and that the same call goes on with."""
+
+WAIT_S: Final = 30.0
+"""How long the transactions of a run that was taken over may take to end."""
+
+POLL_S: Final = 0.02
+
+_KEYS: Final = 2**31
+"""Advisory locks of two parts take 32 bits; the sign is left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a run was asked for, as the ledger has it.
+
+    Attributes:
+        fingerprint: The same for the same question.
+        document: The question, as JSON.
+        portfolio_ids: Which portfolios; None is all.
+        configuration: How it is worked on, as JSON.
+        code_version: Of batchcore.
+        lease_ms: How long a lease lasts.
+    """
+
+    fingerprint: str
+    document: str
+    portfolio_ids: npt.NDArray[np.uint8] | None
+    configuration: str
+    code_version: str
+    lease_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A run of the ledger that matters for one that begins.
+
+    Attributes:
+        run_id: Its id.
+        token: Of its lease.
+        state: As stored.
+        same: Whether it was asked for the same.
+        alive: Whether its lease counts still.
+        until: Until when.
+    """
+
+    run_id: str
+    token: int
+    state: str
+    same: bool
+    alive: bool
+    until: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write as a run, as long as its token stands.
+
+    Attributes:
+        run_id: Of the run.
+        token: By which each transaction finds it.
+        attempt: From 1; a run that is taken over, or resumed, goes on with the next.
+        moment_us: When the run began, microseconds since 1970-01-01: what "now" is for it, and
+            the `created_at` of its rows.
+        end: Its last day, where an earlier attempt has found it.
+        configuration: How it is worked on, as JSON.
+        lease_ms: How long it lasts without a heartbeat.
+    """
+
+    run_id: str
+    token: int
+    attempt: int
+    moment_us: int
+    end: dt.date | None
+    configuration: str
+    lease_ms: int
+
+    @property
+    def moment(self) -> dt.datetime:
+        """When the run began."""
+        return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=self.moment_us)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What is known of a run once it is planned.
+
+    Attributes:
+        view: The moment of the database that it reads.
+        start: First day of its range; None goes on after what is there.
+        end: Last day.
+        portfolios: How many.
+    """
+
+    view: View
+    start: dt.date | None
+    end: dt.date
+    portfolios: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the ledger keeps of a chunk.
+
+    Attributes:
+        chunk: Its number.
+        first_portfolio: 16 bytes.
+        last_portfolio: Likewise.
+        first_session: Day of the earliest row; None without rows.
+        last_session: Day of the latest.
+        sessions: How many different ones.
+        rows: Snapshots written.
+        failed: Portfolios that failed.
+        issues: COPY bytes of `ISSUE_COLUMNS`.
+    """
+
+    chunk: int
+    first_portfolio: bytes
+    last_portfolio: bytes
+    first_session: dt.date | None
+    last_session: dt.date | None
+    sessions: int
+    rows: int
+    failed: int
+    issues: list[bytes]
+
+
+ISSUE_COLUMNS: Final = (
+    *("run_id", "chunk", "portfolio_id", "name", "failed"),
+    *("count", "symbol", "session", "detail"),
+)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Committed:
+    """The chunks that a run has committed, in the order of their numbers.
+
+    Attributes:
+        first: 16 bytes of each, the first portfolio.
+        last: The last.
+        failed: Portfolios of each that failed.
+        chunks: One more than the highest number.
+    """
+
+    first: tuple[bytes, ...] = ()
+    last: tuple[bytes, ...] = ()
+    failed: tuple[frozenset[bytes], ...] = ()
+    chunks: int = 0
+
+    def covers(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """Return which portfolios are among those of a chunk."""
+        return self._marked(ids)[0]
+
+    def done(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """Return which of them did not fail when they were committed last."""
+        return self._marked(ids)[1]
+
+    def _marked(
+        self, ids: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Return both of ``ids``, which are sorted."""
+        keys = [row.tobytes() for row in ids]
+        covered, done = (np.zeros(len(keys), dtype=np.bool_) for _ in range(2))
+        for first, last, failed in zip(self.first, self.last, self.failed, strict=True):
+            inside = slice(bisect_left(keys, first), bisect_right(keys, last))
+            covered[inside] = done[inside] = True
+            for row, key in enumerate(keys[inside], start=inside.start) if failed else ():
+                done[row] = key not in failed
+        return covered, done
+
+
+class Ledger:
+    """The tables of the ledger in one namespace."""
+
+    def __init__(self, schema: Schema) -> None:
+        """Take the namespace."""
+        self._namespace = schema.namespace
+        names = (RUNS, CHUNKS, ISSUES, HEARTBEATS, TOKENS)
+        self._runs, self._chunks, self._issues, self._heartbeats, self._tokens = (
+            f"{quote_identifier(schema.namespace)}.{quote_identifier(name)}" for name in names
+        )
+
+    async def found(self, session: Session, asked: Asked) -> list[Found]:
+        """Return the runs that one asked for so has to do with, the latest token first.
+
+        These are runs that count as running, on portfolios of its own, and the latest one that
+        was asked for the same, if that has ended early and nobody else has written to its
+        portfolios since. Until the transaction ends no other run can begin.
+        """
+        await session.execute(f"LOCK TABLE {self._runs} IN SHARE UPDATE EXCLUSIVE MODE")
+        same = f"r.fingerprint = {quote_literal(asked.fingerprint)}"
+        ended = ", ".join(quote_literal(state) for state in RESUMABLE)
+        rows = await self._fetch(
+            session,
+            f"SELECT r.id::text, r.token, r.state, {same} AS same,"  # noqa: S608  # quoted
+            " COALESCE(h.expires_at > clock_timestamp(), false) AS alive,"
+            " COALESCE(h.expires_at, r.started_at)::text AS until"
+            f" FROM {self._runs} AS r LEFT JOIN {self._heartbeats} AS h ON h.run_id = r.id"
+            f" WHERE (r.state = '{LIVES}' AND {_overlaps('r', asked.portfolio_ids)})"
+            f" OR (r.state IN ({ended}) AND {same} AND NOT EXISTS (SELECT FROM {self._runs} AS l"
+            " WHERE l.token > r.token AND (l.fingerprint = r.fingerprint"
+            f" OR (l.chunks > 0 AND {_overlaps('l', asked.portfolio_ids)}))))"
+            " ORDER BY r.token DESC",
+        )
+        return [Found(*row) for row in rows]
+
+    async def begin(
+        self, session: Session, asked: Asked, run_id: str, moment: dt.datetime
+    ) -> Lease:
+        """Enter a run, with its lease."""
+        ids = asked.portfolio_ids
+        own = quote_literal(run_id)
+        rows = await self._fetch(
+            session,
+            f"WITH run AS (INSERT INTO {self._runs} (id, fingerprint, asked, portfolio_ids,"  # noqa: S608
+            " configuration, code_version, state, attempt, token, created_at, started_at, failed,"
+            f" chunks, rows_written, seconds) VALUES ({own}, {quote_literal(asked.fingerprint)},"
+            f" {quote_literal(asked.document)}, {'NULL' if ids is None else _uuid_array(ids)},"
+            f" {quote_literal(asked.configuration)}, {quote_literal(asked.code_version)},"
+            f" '{LIVES}', 1, {self._next_token()}, {_instant(_microseconds(moment))},"
+            f" clock_timestamp(), 0, 0, 0, 0) RETURNING id, token), {self._lent(asked.lease_ms)}"
+            " SELECT token FROM run",
+        )
+        return Lease(
+            run_id=run_id,
+            token=rows[0][0],
+            attempt=1,
+            moment_us=_microseconds(moment),
+            end=None,
+            configuration=asked.configuration,
+            lease_ms=asked.lease_ms,
+        )
+
+    async def take_over(self, session: Session, run_id: str, lease_ms: int) -> Lease:
+        """Go on with a run: its next attempt, under another token."""
+        rows = await self._fetch(
+            session,
+            f"WITH run AS (UPDATE {self._runs} SET state = '{LIVES}', attempt = attempt + 1,"  # noqa: S608
+            f" token = {self._next_token()}, started_at = clock_timestamp(), ended_at = NULL,"
+            f" failed = 0, error = NULL WHERE id = {quote_literal(run_id)} RETURNING id, token,"
+            " attempt, (extract(epoch FROM created_at) * 1000000)::int8 AS moment,"
+            f" end_date::text AS last, configuration::text AS configured), {self._lent(lease_ms)}"
+            " SELECT token, attempt, moment, last, configured FROM run",
+        )
+        token, attempt, moment_us, end, configuration = rows[0]
+        return Lease(
+            run_id=run_id,
+            token=token,
+            attempt=attempt,
+            moment_us=moment_us,
+            end=None if end is None else dt.date.fromisoformat(end),
+            configuration=configuration,
+            lease_ms=lease_ms,
+        )
+
+    async def supersede(self, session: Session, runs: Iterable[str]) -> None:
+        """Take the right to write from runs that another is put in the place of."""
+        ids = ", ".join(f"{quote_literal(run_id)}::uuid" for run_id in runs)
+        await self._fetch(
+            session,
+            f"WITH gone AS (UPDATE {self._runs} SET state = 'superseded',"  # noqa: S608  # quoted
+            f" token = {self._next_token()}, ended_at = clock_timestamp() WHERE id IN ({ids})"
+            f" RETURNING id, token) UPDATE {self._heartbeats} AS h SET token = gone.token"
+            " FROM gone WHERE h.run_id = gone.id",
+        )
+
+    def _next_token(self) -> str:
+        return f"nextval({quote_literal(self._tokens)}::regclass)"
+
+    def _lent(self, lease_ms: int) -> str:
+        """Return the part of a statement that lends what its part `run` returns."""
+        return (
+            f"lent AS (INSERT INTO {self._heartbeats} (run_id, token, beat_at, expires_at)"  # noqa: S608
+            f" SELECT id, token, clock_timestamp(), {_expiry(lease_ms)} FROM run"
+            " ON CONFLICT (run_id) DO UPDATE SET token = EXCLUDED.token,"
+            " beat_at = EXCLUDED.beat_at, expires_at = EXCLUDED.expires_at)"
+        )
+
+    async def end_transactions(self, session: Session, tokens: Sequence[int]) -> int:
+        """End the connections whose transactions write under tokens; return how many there were.
+
+        A client that is stalled inside a COPY holds the keys of its rows, and no timeout of the
+        server ends that.
+        """
+        keys = ", ".join(f"{token % _KEYS}::oid" for token in tokens)
+        found = await self._fetch(
+            session,
+            "SELECT count(pg_terminate_backend(l.pid)) FROM (SELECT DISTINCT pid FROM pg_locks"  # noqa: S608
+            f" WHERE locktype = 'advisory' AND objsubid = 2 AND classid = {self._class()}"
+            f" AND objid IN ({keys}) AND database = (SELECT oid FROM pg_database"
+            " WHERE datname = current_database()) AND pid <> pg_backend_pid()) AS l",
+        )
+        return int(found[0][0])
+
+    async def await_end(self, session: Session, tokens: Sequence[int]) -> None:
+        """End the transactions of tokens that are given up, and wait until there are none.
+
+        Raises:
+            DatabaseError: they do not end.
+        """
+        until = time.monotonic() + WAIT_S
+        while await self.end_transactions(session, tokens):
+            if time.monotonic() > until:
+                msg = f"the transactions of the run before have not ended within {WAIT_S:.0f} s"
+                raise DatabaseError(msg)
+            await asyncio.sleep(POLL_S)
+
+    def _class(self) -> str:
+        return f"{quote_literal(self._runs)}::regclass::oid"
+
+    async def beat(self, session: Session, lease: Lease) -> bool:
+        """Prolong a lease; return whether it was still that of this run."""
+        touched = await session.execute(
+            f"UPDATE {self._heartbeats} SET beat_at = clock_timestamp(),"  # noqa: S608  # quoted
+            f" expires_at = {_expiry(lease.lease_ms)} WHERE {_own('run_id', lease)}"
+        )
+        return touched == 1
+
+    @contextlib.asynccontextmanager
+    async def fenced(self, session: Session, lease: Lease) -> AsyncIterator[None]:
+        """Run a transaction that writes under a lease.
+
+        Who takes over looks for its advisory lock after the token was replaced: either the token
+        is read after that here, or the lock is there to be found.
+
+        Raises:
+            LeaseHeldError: another run took over.
+        """
+        key = f"({self._class()}::int8)::bit(32)::int4, {lease.token % _KEYS}"
+        first = (
+            f"SELECT pg_advisory_xact_lock_shared({key})",
+            f"SELECT 1 FROM {self._runs} WHERE {_own('id', lease)} AND state = '{LIVES}'",  # noqa: S608
+        )
+        async with transaction(session, idle_ms=max(lease.lease_ms // 2, 1), first=first) as held:
+            if not held:
+                raise taken_over(lease)
+            yield
+
+    async def enter(
+        self, session: Session, lease: Lease, entry: Entry, planned: Planned, sha256: str
+    ) -> None:
+        """Enter a chunk, as the last statement of its transaction.
+
+        Raises:
+            LeaseHeldError: another run took over: the transaction must not commit.
+        """
+        values = (
+            quote_literal(lease.run_id),
+            str(entry.chunk),
+            str(lease.attempt),
+            *(quote_literal(_uuid(one)) for one in (entry.first_portfolio, entry.last_portfolio)),
+            *(_date(day) for day in (entry.first_session, entry.last_session)),
+            str(entry.sessions),
+            str(entry.rows),
+            quote_literal(sha256),
+            "clock_timestamp()",
+        )
+        touched = await session.execute(
+            f"WITH entry AS (INSERT INTO {self._chunks} (run_id, chunk, attempt, first_portfolio,"  # noqa: S608
+            " last_portfolio, first_session, last_session, sessions, rows_written, sha256,"
+            f" committed_at) VALUES ({', '.join(values)}))"
+            f" UPDATE {self._runs} SET chunks = chunks + 1,"
+            f" rows_written = rows_written + {entry.rows}, failed = failed + {entry.failed},"
+            f" {_of_plan(planned)} WHERE {_own('id', lease)} AND state = '{LIVES}'"
+        )
+        if not touched:
+            raise taken_over(lease)
+
+    async def enter_issues(self, session: Session, entry: Entry) -> None:
+        """Enter the issues of a chunk."""
+        if entry.issues:
+            await session.copy_in(
+                ISSUES, list(ISSUE_COLUMNS), entry.issues, namespace=self._namespace
+            )
+
+    async def finish(
+        self,
+        session: Session,
+        lease: Lease,
+        state: str,
+        *,
+        seconds: float,
+        ledger_days: int,
+        planned: Planned | None = None,
+        error: str | None = None,
+    ) -> bool:
+        """End a run, give its lease back, and forget runs that are too old.
+
+        Returns:
+            Whether the run was still this one's.
+        """
+        known = "" if planned is None else f" {_of_plan(planned)},"
+        told = "NULL" if error is None else quote_literal(error)
+        age = f"clock_timestamp() - interval '{ledger_days} days'"
+        touched = await session.execute(
+            f"WITH given AS (UPDATE {self._heartbeats} SET expires_at = clock_timestamp()"  # noqa: S608
+            f" WHERE {_own('run_id', lease)}),"
+            f" old AS (DELETE FROM {self._runs} WHERE id IN (SELECT r.id FROM {self._runs} AS r"
+            f" LEFT JOIN {self._heartbeats} AS h ON h.run_id = r.id"
+            f" WHERE r.id <> {quote_literal(lease.run_id)} AND CASE WHEN r.state = '{LIVES}'"
+            f" THEN COALESCE(h.expires_at, r.started_at) ELSE r.ended_at END < {age}"
+            " FOR UPDATE OF r SKIP LOCKED))"
+            f" UPDATE {self._runs} SET state = {quote_literal(state)},{known}"
+            f" ended_at = clock_timestamp(), seconds = seconds + {max(seconds, 0.0):.3f},"
+            f" error = {told} WHERE {_own('id', lease)} AND state = '{LIVES}'"
+        )
+        return touched == 1
+
+    async def committed(self, session: Session, run_id: str) -> Committed:
+        """Return what a run has committed so far."""
+        own = f"run_id = {quote_literal(run_id)}"
+        chunks = await self._fetch(
+            session,
+            f"SELECT chunk, first_portfolio::text, last_portfolio::text FROM {self._chunks}"  # noqa: S608
+            f" WHERE {own} ORDER BY chunk",
+        )
+        failed: dict[int, set[bytes]] = {}
+        for chunk, portfolio in await self._fetch(
+            session,
+            f"SELECT DISTINCT chunk, portfolio_id::text FROM {self._issues}"  # noqa: S608  # quoted
+            f" WHERE {own} AND failed",
+        ):
+            failed.setdefault(chunk, set()).add(uuid.UUID(portfolio).bytes)
+        return Committed(
+            first=tuple(uuid.UUID(row[1]).bytes for row in chunks),
+            last=tuple(uuid.UUID(row[2]).bytes for row in chunks),
+            failed=tuple(frozenset(failed.get(row[0], ())) for row in chunks),
+            chunks=max((row[0] for row in chunks), default=-1) + 1,
+        )
+
+    async def _fetch(self, session: Session, sql: str) -> list[Any]:
+        with driver_errors():
+            found: list[Any] = await session.raw.fetch(sql)
+        return found
+
+
+async def commit_chunk(
+    session: Session,
+    schema: Schema,
+    batch: Batch,
+    stamp: Stamp,
+    *,
+    entry: Entry,
+    lease: Lease,
+    planned: Planned,
+    step: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Write and commit a chunk in one transaction: rows, equities and ledger, or nothing.
+
+    Args:
+        session: In no transaction.
+        schema: Names of tables and columns.
+        batch: What it writes.
+        stamp: What its new rows share.
+        entry: What the ledger keeps of it.
+        lease: Of the run.
+        planned: What is known of the run.
+        step: Told the name of each step when it is done.
 
     Raises:
+        LeaseHeldError: another run took over; nothing of the chunk was written.
         DatabaseError: nothing of the chunk was written.
     """
-    async with transaction(session):
-        await write_batch(session, schema, batch, stamp)
+    ledger = Ledger(schema)
+    async with ledger.fenced(session, lease):
+        step("begun")
+        await write_batch(session, schema, batch, stamp, step)
+        await ledger.enter_issues(session, entry)
+        step("ledger")
+        await ledger.enter(session, lease, entry, planned, batch.sha256)
+        step("fenced")
+    step("committed")
+
+
+def encode_issues(run_id: str, chunk: int, columns: Mapping[str, Field], rows: int) -> list[bytes]:
+    """Return the COPY bytes of the issues of a chunk.
+
+    Args:
+        run_id: Of the run.
+        chunk: Its number.
+        columns: The other columns of `ISSUE_COLUMNS`.
+        rows: How many.
+    """
+    own = np.frombuffer(uuid.UUID(run_id).bytes, dtype=np.uint8)
+    fields: dict[str, Field] = {
+        "run_id": ("run_id", "uuid", (np.ascontiguousarray(np.tile(own, (rows, 1))),), None),
+        "chunk": ("chunk", "int4", (np.full(rows, chunk, dtype=np.int32),), None),
+        **columns,
+    }
+    return encoded([fields[name] for name in ISSUE_COLUMNS], rows)
+
+
+def taken_over(lease: Lease) -> LeaseHeldError:
+    """Return the error for a run whose token is no longer its own."""
+    msg = f"another run took over from run {lease.run_id}; what it had not committed is undone"
+    return LeaseHeldError(msg, lease.run_id)
+
+
+def _own(column: str, lease: Lease) -> str:
+    return f"{column} = {quote_literal(lease.run_id)} AND token = {lease.token}"
+
+
+def _of_plan(planned: Planned) -> str:
+    view = planned.view
+    lsn = "NULL" if view.lsn is None else quote_literal(view.lsn)
+    return (
+        f"snapshot_id = {quote_literal(view.snapshot_id)}, lsn = {lsn},"
+        f" start_date = {_date(planned.start)}, end_date = {_date(planned.end)},"
+        f" portfolios = {planned.portfolios}"
+    )
+
+
+def _expiry(lease_ms: int) -> str:
+    return f"clock_timestamp() + interval '{lease_ms} ms'"
+
+
+def _microseconds(moment: dt.datetime) -> int:
+    return (moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
+
+
+def _instant(unix_us: int) -> str:
+    seconds, microseconds = divmod(unix_us, 1_000_000)
+    return f"to_timestamp({seconds}) + interval '{microseconds} us'"
+
+
+def _date(day: dt.date | None) -> str:
+    return "NULL::date" if day is None else f"'{day.isoformat()}'::date"
+
+
+def _uuid(raw: bytes) -> str:
+    return str(uuid.UUID(bytes=raw))
+
+
+def _uuid_array(ids: npt.NDArray[np.uint8]) -> str:
+    return f"'{{{','.join(_uuid(row.tobytes()) for row in ids)}}}'::uuid[]"
+
+
+def _overlaps(runs: str, ids: npt.NDArray[np.uint8] | None) -> str:
+    """Return the condition that portfolios of a run are among others; NULL is all."""
+    column = f"{runs}.portfolio_ids"
+    if ids is None:
+        return f"COALESCE(cardinality({column}), 1) > 0"
+    if len(ids) == 0:
+        return "false"
+    # by a hash of both, where && would compare each with each
+    return (
+        f"({column} IS NULL OR EXISTS (SELECT unnest({column})"
+        f" INTERSECT SELECT unnest({_uuid_array(ids)})))"
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,6 +18,8 @@ from batchcore.frames import among, day_keys
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import numpy.typing as npt
 
     from batchcore.config import Schema
@@ -69,6 +72,7 @@ class Batch:
         equity_rows: How many.
         tables: What is written beside snapshots; None for nothing.
         cleared: Columns that become NULL in rows that stand already.
+        sha256: Of all COPY bytes in the order of their sending, as hexadecimal digits.
     """
 
     new: list[bytes]
@@ -82,13 +86,18 @@ class Batch:
     equity_rows: int
     tables: TablesBatch | None = None
     cleared: tuple[str, ...] = ()
+    sha256: str = ""
 
     @property
     def size_bytes(self) -> int:
         """Bytes that go to the server."""
-        pieces = (*self.new, *self.replaced, *self.equity)
-        tables = 0 if self.tables is None else self.tables.size_bytes
-        return sum(len(piece) for piece in pieces) + tables
+        return sum(len(piece) for piece in self.pieces())
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield all bytes of COPY in the order of their sending."""
+        yield from (*self.new, *self.replaced, *self.equity)
+        if self.tables is not None:
+            yield from self.tables.pieces()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -169,15 +178,15 @@ def encode_batch(
         ("id", "uuid", (equities.portfolio_id,), None),
         ("equity_balance", "numeric", (equities.cents, CENTS), None),
     ]
-    return Batch(
-        new=_encoded(new_fields, len(new)),
+    batch = Batch(
+        new=encoded(new_fields, len(new)),
         new_rows=len(new),
         new_columns=tuple(field[0] for field in new_fields),
-        replaced=_encoded(replaced_fields, len(replaced)),
+        replaced=encoded(replaced_fields, len(replaced)),
         replaced_rows=len(replaced),
         replaced_columns=tuple(field[0] for field in replaced_fields),
         replaced_types=tuple(field[1] for field in replaced_fields),
-        equity=_encoded(equity_fields, len(equities.cents)),
+        equity=encoded(equity_fields, len(equities.cents)),
         equity_rows=len(equities.cents),
         tables=None
         if tables is None
@@ -186,9 +195,14 @@ def encode_batch(
         ),
         cleared=cleared,
     )
+    digest = hashlib.sha256()
+    for piece in batch.pieces():
+        digest.update(piece)
+    return replace(batch, sha256=digest.hexdigest())
 
 
-def _encoded(columns: list[Field], rows: int) -> list[bytes]:
+def encoded(columns: list[Field], rows: int) -> list[bytes]:
+    """Return the bytes of a COPY of columns; none without rows."""
     return _core.encode(fields=columns, rows=rows, piece_bytes=PIECE_BYTES) if rows else []
 
 
@@ -229,11 +243,24 @@ def stands_already(
     return among(keys, day_keys(portfolio, existing_day)[portfolio >= 0])
 
 
-async def write_batch(session: Session, schema: Schema, batch: Batch, stamp: Stamp) -> None:
+async def write_batch(
+    session: Session,
+    schema: Schema,
+    batch: Batch,
+    stamp: Stamp,
+    step: Callable[[str], None] = lambda _: None,
+) -> None:
     """Write a chunk inside the caller's transaction.
 
     New rows go by COPY straight into the table. Rows that stand already are updated in place, so
     that their `id`, foreign keys to it and the host's own columns live on.
+
+    Args:
+        session: In a transaction.
+        schema: Names of tables and columns.
+        batch: The chunk.
+        stamp: What its new rows share.
+        step: Told the name of each step when it is done.
 
     Raises:
         DatabaseError: the server refused it, or a row that stood at the load is gone.
@@ -243,8 +270,10 @@ async def write_batch(session: Session, schema: Schema, batch: Batch, stamp: Sta
         await session.copy_in(schema.table(_TABLE), names, batch.new, namespace=schema.namespace)
     if batch.replaced_rows:
         await _replace(session, schema, batch)
+    step("copied")
     if batch.equity_rows:
         await _set_equity(session, schema, batch, stamp)
+    step("equities")
     if batch.tables is not None:
         await write_tables(session, schema, batch.tables)
 

@@ -66,11 +66,10 @@ class TablesBatch:
     stands: str
     market_values: TableBatch | None
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes that go to the server."""
-        batches = (*self.tables, self.market_values) if self.market_values else self.tables
-        return sum(len(piece) for batch in batches for piece in batch.pieces)
+    def pieces(self) -> Iterator[bytes]:
+        """Yield all bytes of COPY in the order of their sending."""
+        for batch in (*self.tables, self.market_values) if self.market_values else self.tables:
+            yield from batch.pieces
 
     @property
     def rows(self) -> int:

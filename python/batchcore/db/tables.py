@@ -1,7 +1,7 @@
 """The schema as SQLAlchemy tables: docs/schema.md in code, which the migrations must agree with.
 
-Only what docs/schema.md lists is here, because a host owns these tables: no default that it
-does not name, and no index but the three of batchcore.
+Only what docs/schema.md lists is in `metadata`, because a host owns these tables: no default that
+it does not name, and no index but the three of batchcore. Those of `ledger` are batchcore's own.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Date,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Numeric,
+    Sequence,
     String,
     Table,
     Text,
@@ -27,14 +29,19 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-metadata: Final = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "uq": "uq_%(table_name)s",
-    }
-)
+_NAMES: Final = {
+    "pk": "pk_%(table_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "uq": "uq_%(table_name)s",
+}
+
+metadata: Final = MetaData(naming_convention=_NAMES)
+"""The host's tables."""
+
+ledger: Final = MetaData(naming_convention=_NAMES)
+"""The tables of batchcore itself."""
 
 position_type: Final = Enum(
     "LC", "LP", "SC", "SP", "LONG", "SHORT", name="positiontype", metadata=metadata
@@ -384,3 +391,78 @@ INDEXES: Final = (
     ),
 )
 """The three indexes that batchcore adds to the host's tables."""
+
+run_tokens: Final = Sequence("batchcore_run_tokens", metadata=ledger)
+
+runs: Final = Table(
+    "batchcore_runs",
+    ledger,
+    _id(),
+    Column("fingerprint", Text, nullable=False),
+    Column("asked", JSONB, nullable=False),
+    Column("portfolio_ids", ARRAY(Uuid)),
+    Column("configuration", JSONB, nullable=False),
+    Column("code_version", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("token", BigInteger, nullable=False),
+    _instant("created_at"),
+    _instant("started_at"),
+    _instant("ended_at", nullable=True),
+    Column("start_date", Date),
+    Column("end_date", Date),
+    Column("snapshot_id", Text),
+    Column("lsn", Text),
+    Column("portfolios", Integer),
+    Column("failed", Integer, nullable=False),
+    Column("chunks", Integer, nullable=False),
+    Column("rows_written", BigInteger, nullable=False),
+    Column("seconds", Numeric(12, 3), nullable=False),
+    Column("error", Text),
+)
+
+
+def _run_id() -> Column[Any]:
+    return Column(
+        "run_id", Uuid, ForeignKey("batchcore_runs.id", ondelete="CASCADE"), primary_key=True
+    )
+
+
+run_chunks: Final = Table(
+    "batchcore_run_chunks",
+    ledger,
+    _run_id(),
+    Column("chunk", Integer, primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    _uuid("first_portfolio"),
+    _uuid("last_portfolio"),
+    Column("first_session", Date),
+    Column("last_session", Date),
+    Column("sessions", Integer, nullable=False),
+    Column("rows_written", Integer, nullable=False),
+    Column("sha256", Text, nullable=False),
+    _instant("committed_at"),
+)
+
+run_issues: Final = Table(
+    "batchcore_run_issues",
+    ledger,
+    _run_id(),
+    Column("chunk", Integer, primary_key=True),
+    Column("portfolio_id", Uuid, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("failed", Boolean, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("symbol", Text),
+    Column("session", Date),
+    Column("detail", Text),
+)
+
+run_heartbeats: Final = Table(
+    "batchcore_run_heartbeats",
+    ledger,
+    _run_id(),
+    Column("token", BigInteger, nullable=False),
+    _instant("beat_at"),
+    _instant("expires_at"),
+)

@@ -28,14 +28,15 @@ def _is_ours(
     reflected: bool,  # noqa: FBT001  # the signature is Alembic's
     compared_with: SchemaItem | None,  # noqa: ARG001  # the signature is Alembic's
 ) -> bool:
-    return not (kind == "table" and reflected and name not in tables.metadata.tables)
+    ours = (*tables.metadata.tables, *tables.ledger.tables)
+    return not (kind == "table" and reflected and name not in ours)
 
 
 def _run(connection: Connection) -> None:
     chosen = options()
     context.configure(
         connection=connection,
-        target_metadata=tables.metadata,
+        target_metadata=[tables.metadata, tables.ledger],
         version_table=VERSION_TABLE,
         version_table_schema=chosen.schema.namespace,
         include_object=_is_ours,

@@ -27,6 +27,15 @@ class IssueList:
         self._parts: list[Issues] = []
         self._misses: dict[tuple[bool, str], tuple[int, int, int]] = {}
 
+    @property
+    def parts(self) -> int:
+        """How many parts were appended."""
+        return len(self._parts)
+
+    def since(self, parts: int) -> tuple[Issues, ...]:
+        """Return the parts appended since there were so many."""
+        return tuple(self._parts[parts:])
+
     def add(self, issues: Issues, first_portfolio: int = 0) -> None:
         """Append issues whose portfolios count from ``first_portfolio``."""
         portfolio = issues.portfolio

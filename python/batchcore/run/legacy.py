@@ -17,6 +17,7 @@ import numpy as np
 from batchcore import calendar as calendars
 from batchcore.db import load_legacy
 from batchcore.db.analytic_tables import Parts
+from batchcore.db.ledger import Committed
 from batchcore.db.legacy_queries import LegacyQueries
 from batchcore.db.legacy_tables import WRITTEN, LegacyTables, check_tables
 from batchcore.db.load import Existing
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from batchcore.db.load_legacy import LegacyPortfolios
     from batchcore.frames import FloatObjects, Rows
     from batchcore.run.plan import Chunk
+    from batchcore.run.request import Request
 
 PREVIOUS_CLOSE_DAYS: Final = 10
 """How many calendar days before a session its previous close may be (L12)."""
@@ -125,8 +127,12 @@ class LegacyPreparation(Preparation):
             today=self.today,
         )
 
-    def _check(self, catalog: Catalog) -> None:
-        self.tables = check_tables(catalog, writes=not self.settings.dry_run)
+    @classmethod
+    def _checked(cls, catalog: Catalog, request: Request) -> LegacyTables:
+        return check_tables(catalog, writes=not request.settings.dry_run)
+
+    def _check(self, catalog: Catalog, request: Request) -> None:
+        self.tables = self._checked(catalog, request)
 
     def _sessions(self) -> npt.NDArray[np.int32]:
         """Return the sessions of a range with a start; without one, none."""
@@ -153,8 +159,9 @@ class LegacyPreparation(Preparation):
 
     def _legacy_plan(self, portfolios: LegacyPortfolios) -> LegacyPlan:
         days, count = self.days, len(portfolios.id)
+        committed = self.request.committed or Committed()
         if self.request.on_existing == "error":
-            _refuse_existing(portfolios)
+            _refuse_existing(portfolios, committed)
         first_day = np.full(count, days.end if days.start is None else days.start, dtype=np.int32)
         if days.start is None:
             latest = portfolios.latest
@@ -162,9 +169,12 @@ class LegacyPreparation(Preparation):
             first_day[goes_on] = latest.values[goes_on] + 1
         last_day = np.full(count, days.end, dtype=np.int32)
         stands = portfolios.stands
-        if self.request.replaces:
-            stands = np.zeros(count, dtype=np.int64)
         idle = portfolios.deleted  # skipped (L1), as those are whose rows all stand (L3)
+        if self.request.replaces:
+            if days.start is not None:
+                written = stands >= len(self._sessions())
+                idle = idle | (committed.done(portfolios.id) & written)
+            stands = np.zeros(count, dtype=np.int64)
         if days.start is not None:
             idle = idle | (stands >= len(self._sessions()))
         last_day[idle] = plans.NEVER
@@ -247,11 +257,12 @@ class LegacyPreparation(Preparation):
         """Return the first day that is current (L29)."""
         if self.settings.today is not None:
             return calendars.day_of(self.settings.today)
-        return self.calendar.local_date(dt.datetime.now(dt.UTC))
+        return self.calendar.local_date(self.request.moment or dt.datetime.now(dt.UTC))
 
 
-def _refuse_existing(portfolios: LegacyPortfolios) -> None:
-    stands = np.flatnonzero((portfolios.stands > 0) & ~portfolios.deleted)
+def _refuse_existing(portfolios: LegacyPortfolios, committed: Committed) -> None:
+    own = committed.covers(portfolios.id)  # rows that the run itself has written
+    stands = np.flatnonzero((portfolios.stands > 0) & ~portfolios.deleted & ~own)
     if len(stands) > 0:
         row = int(stands[0])
         day = int(portfolios.first_stands.values[row])

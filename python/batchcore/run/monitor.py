@@ -63,6 +63,13 @@ class Monitor:
             first, last = self._spans.get(phase, (began_ns, began_ns))
             self._spans[phase] = (min(first, began_ns), max(last, time.time_ns()))
 
+    def step(self, name: str, chunk: int | None = None) -> None:
+        """Log that a step is done, of a chunk or of the run."""
+        if chunk is None:
+            log.debug("run=%s step=%s", self.run_id, name)
+        else:
+            log.debug("run=%s step=%s chunk=%s", self.run_id, name, chunk)
+
     def loaded(self, **rows: int) -> None:
         """Count rows that queries brought."""
         self.rows_by_load.update(rows)
@@ -123,6 +130,7 @@ def describe(span: Any, result: BatchResult) -> None:  # noqa: ANN401  # of a mo
         return
     span.set_attributes(
         {
+            f"{SPAN}.run_id": result.run_id,
             f"{SPAN}.policy": result.policy,
             f"{SPAN}.portfolios": len(result.portfolios),
             f"{SPAN}.failed": result.failed,

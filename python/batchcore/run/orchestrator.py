@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
+import logging
 import uuid
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.db.engine import Database
-from batchcore.db.ledger import commit_chunk
+from batchcore.calendar import date_of
+from batchcore.db.engine import Database, snapshot, transaction
+from batchcore.db.ledger import Ledger, Planned, commit_chunk
 from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
+from batchcore.errors import LeaseHeldError, TooManyFailedError
 from batchcore.run.issues import IssueList
+from batchcore.run.lease import PHASE as LEDGER
+from batchcore.run.lease import Holder, as_begun, tried
 from batchcore.run.legacy import LegacyPreparation, LegacyStages
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.prepare import Preparation
@@ -31,13 +38,14 @@ from batchcore.run.result import (
 from batchcore.run.stages import Stages
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
     from batchcore.config import Settings
+    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
+    from batchcore.db.ledger import Lease
     from batchcore.frames import Rows
     from batchcore.run.plan import Chunk
     from batchcore.run.prepare import Prepared, Prices
@@ -46,16 +54,18 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], object]
 
-LEAST_CONNECTIONS: Final = 2
-"""What a run takes at least: one to read its snapshot on, one to write."""
+LEAST_LANES: Final = 2
+"""What a run takes at least: one to read its snapshot on, one to write; and its heartbeat's."""
 
-CONNECTIONS: Final = 4
-"""What it takes where the caller does not say, and the pool has them."""
+LANES: Final = 4
+"""What it takes beside its heartbeat's where the caller does not say, and the pool has them."""
 
 _KINDS: Final[Mapping[str, tuple[type[Preparation], type[Stages]]]] = MappingProxyType(
     {"rollforward": (Preparation, Stages), "legacy": (LegacyPreparation, LegacyStages)}
 )
 """What prepares a run and goes through its chunks, by policy."""
+
+log: Final = logging.getLogger("batchcore")
 
 TICK_S: Final = 0.5
 """How often `progress` is called while work goes on."""
@@ -72,6 +82,7 @@ async def run_batch(
     on_existing: str = "skip",
     missing: bool = False,
     changed_since: dt.datetime | None = None,
+    resume: bool = True,
     analytics: str = "portfolio",
     settings: Settings | None = None,
     progress: Progress | None = None,
@@ -83,9 +94,14 @@ async def run_batch(
     zone. Everything is read from one snapshot of the database. A chunk of portfolios is one
     transaction: killed anywhere, a run can simply be run again.
 
+    While it lasts no other run works on the same portfolios. Where one that was asked for the same
+    has ended early, it is gone on with, see docs/operations.md: with its own dates, from where its
+    ledger ends. If no end was given and there are newer sessions, a run of these follows.
+
     Args:
-        db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg. Four
-            connections are taken, or what the pool has, but no less than two.
+        db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg. Five
+            connections are taken, or what the pool has, but no less than three: to read, to write,
+            and for the heartbeat.
         start_date: First day of the range, included; a session or not.
         end_date: Last day of the range, included; a session or not.
         portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
@@ -100,6 +116,8 @@ async def run_batch(
             or flows changed for since then, the rows from the first affected session to the
             latest complete snapshot are computed anew; nothing else is touched (S13). Then
             ``start_date`` is the first day that may be rewritten, and ``end_date`` is not given.
+        resume: Whether to go on with a run that was asked for the same and has ended early; if
+            not, everything that was asked for is done anew.
         analytics: `portfolio`: the analytic columns of each portfolio's last session; `every`: of
             every session; `full`: as `portfolio`, and market values, position and factor tables;
             `none`: those columns are left alone.
@@ -115,6 +133,9 @@ async def run_batch(
         SchemaError: the database is not one that batchcore can work on.
         CoverageError: the prices of a session have not arrived (S12); nothing was written.
         SnapshotExistsError: ``on_existing="error"`` and there is one; nothing was written.
+        LeaseHeldError: another run works on some of the portfolios, or took over from this one.
+        TooManyFailedError: more portfolios failed than `Settings.max_failed`; chunks committed
+            before stand.
         DatabaseError: the database refused, failed or went away; chunks committed before stand.
     """
     request = make_request(
@@ -131,22 +152,36 @@ async def run_batch(
     )
     database = Database(db)
     database.require(connections_needed(request.settings))
-    return await Run(database, request, progress).run()
+    run = Run(database, request, progress, resume=resume)
+    result = await run.run()
+    if not run.is_behind():
+        return result
+    return replace(await Run(Database(db), request, progress, resume=False).run(), resumed=result)
 
 
 def connections_needed(settings: Settings) -> int:
     """Return how many connections at a time a run cannot do without."""
     if settings.dry_run:
         return 1
-    return settings.connections or LEAST_CONNECTIONS
+    return (settings.connections or LEAST_LANES) + 1
 
 
 class Run:
     """One run from its arguments to its report."""
 
     def __init__(
-        self, database: Database, request: Request, progress: Progress | None = None
+        self,
+        database: Database,
+        request: Request,
+        progress: Progress | None = None,
+        *,
+        resume: bool = True,
     ) -> None:
+        self.asked = request
+        self.resume = resume
+        self.lease: Lease | None = None
+        self.planned: Planned | None = None
+        self.failed = 0
         self.database = database
         self.request = request
         self.progress = progress
@@ -200,26 +235,111 @@ class Run:
         return result
 
     async def _on_connections(self) -> None:
-        """Read on sessions that share one snapshot, write on others."""
-        wanted = self.request.settings.connections or CONNECTIONS
-        lanes = max(self.database.most(wanted), LEAST_CONNECTIONS)
+        """Read on sessions that share one snapshot, write on others, under a lease."""
+        wanted = (self.request.settings.connections or LANES) + 1
+        lanes = max(self.database.most(wanted) - 1, LEAST_LANES)
+        async with self.database.writing("check") as first:
+            if self.request.settings.dry_run:
+                await self._on_snapshot(first, lanes, None)
+            else:
+                await self._under_lease(first, lanes)
+
+    async def _under_lease(self, first: Session, lanes: int) -> None:
+        """Take the lease, do the work while a heartbeat prolongs it, and say how it ended."""
+        holder = Holder(self.request, self.monitor.run_id, resume=self.resume)
+        preparation, _ = _KINDS[self.request.policy]
+        async with transaction(first):
+            catalog = await preparation.inspected(first, self.request)
+            await first.enter(LEDGER)
+            lease = await holder.acquire(first, dt.datetime.now(dt.UTC))
+        self.lease, self.monitor.run_id = lease, lease.run_id
+        self.monitor.step("lease")
+        try:
+            await holder.take_place(first)
+            self.request = as_begun(self.request, lease)
+            if lease.attempt > 1:
+                log.info("run=%s attempt=%s resumed=true", lease.run_id, lease.attempt)
+            async with asyncio.TaskGroup() as tasks:
+                beats = tasks.create_task(holder.beat(self.database, lease))
+                await self._on_snapshot(first, lanes, catalog)
+                beats.cancel()
+            state = "incomplete" if (self.status == FAILED).any() else "complete"
+            seconds = self.monitor.seconds_by_phase()["total"]
+            await holder.end(first, lease, state, seconds=seconds, planned=self.planned)
+        except BaseException as error:
+            await tried(partial(self._stopped, holder, first, lease, error))
+            raise
+        self.monitor.step("finished")
+
+    async def _stopped(
+        self, holder: Holder, first: Session, lease: Lease, error: BaseException
+    ) -> None:
+        """Enter why a run ends early, on the first connection or, if that is gone, another."""
+        if isinstance(error, BaseExceptionGroup):
+            error = _first(error)
+        if isinstance(error, LeaseHeldError):
+            return
+        state = "failed" if isinstance(error, Exception) else "interrupted"
+        end = partial(
+            holder.end,
+            lease=lease,
+            state=state,
+            seconds=self.monitor.seconds_by_phase()["total"],
+            planned=self.planned,
+            error=f"{type(error).__name__}: {error}".rstrip(": "),
+        )
+        if not first.raw.is_closed():
+            await end(first)
+            return
+        async with self.database.writing(LEDGER) as other:
+            await end(other)
+
+    async def _on_snapshot(self, first: Session, lanes: int, catalog: Catalog | None) -> None:
         reading, writing = lanes // 2, lanes - lanes // 2
-        async with self.database.snapshot("check", shared=reading > 1) as first:
-            readers = Sessions(first)
-            exported = first.exported
-            async with contextlib.AsyncExitStack() as stack:
-                if exported is not None:
-                    others = partial(self.database.same_snapshot, "load", exported)
-                    await stack.enter_async_context(readers.opening(others, reading - 1))
-                tasks = await stack.enter_async_context(asyncio.TaskGroup())
-                await self._prepare(readers, tasks)
-                if not self._writes():
-                    await self._only_notice(readers)
-                    return
-                writers = Sessions()
-                opened = partial(self.database.writing, "persist")
-                async with writers.opening(opened, writing):
-                    await self._go_through(readers, writers, lanes)
+        told = self.lease is not None
+        async with (
+            snapshot(first, shared=reading > 1, told=told),
+            contextlib.AsyncExitStack() as stack,
+        ):
+            self.monitor.step("snapshot")
+            readers, exported = Sessions(first), first.exported
+            if exported is not None:
+                others = partial(self.database.same_snapshot, "load", exported)
+                await stack.enter_async_context(readers.opening(others, reading - 1))
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            if self.lease is not None and self.lease.attempt > 1:
+                await first.enter(LEDGER)
+                ledger = Ledger(self.request.settings.schema)
+                committed = await ledger.committed(first, self.lease.run_id)
+                self.request = replace(self.request, committed=committed)
+            await self._prepare(readers, tasks, catalog)
+            self._plan_is_known(first)
+            if not self._writes():
+                await self._only_notice(readers)
+                return
+            writers = Sessions()
+            opened = partial(self.database.writing, "persist")
+            async with writers.opening(opened, writing):
+                await self._go_through(readers, writers, lanes)
+
+    def _plan_is_known(self, first: Session) -> None:
+        days, lease = self.prepared.days, self.lease
+        if lease is None or first.view is None:
+            return
+        self.stages.run_id = lease.run_id
+        self.planned = Planned(
+            view=first.view,
+            start=None if days.start is None else date_of(days.start),
+            end=date_of(days.end),
+            portfolios=len(self.prepared.plan.id),
+        )
+        self.monitor.step("planned")
+
+    def is_behind(self) -> bool:
+        """Return whether a run that was gone on with ended before the last session closed."""
+        if self.lease is None or self.lease.attempt == 1 or self.asked.end is not None:
+            return False
+        return self.preparation.last_closed(self.asked) > self.prepared.days.end
 
     async def _inside(self) -> None:
         """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
@@ -236,9 +356,13 @@ class Run:
                 else:
                     await self._only_notice(alone)
 
-    async def _prepare(self, readers: Sessions, tasks: asyncio.TaskGroup) -> None:
+    async def _prepare(
+        self, readers: Sessions, tasks: asyncio.TaskGroup, catalog: Catalog | None = None
+    ) -> None:
         preparation, stages = _KINDS[self.request.policy]
-        self.preparation = preparation(readers, self.request, self.issues, self.monitor, tasks)
+        self.preparation = preparation(
+            readers, self.request, self.issues, self.monitor, tasks, catalog=catalog
+        )
         self.prepared: Prepared = await self.preparation.prepare()
         portfolios = len(self.prepared.plan.id)
         self.status = np.full(portfolios, SKIPPED, dtype=np.uint8)
@@ -287,23 +411,52 @@ class Run:
         for chunk in chunks:
             async with readers.lend("load") as reader:
                 loaded = await self.stages.load(reader, chunk)
+            self.monitor.step("loaded", chunk.number)
             priced = await prices
             async with self.computing:
                 item = await self.stages.compute(loaded, priced)
+            self.monitor.step("computed", chunk.number)
             del loaded
             if item is None:
                 self._done()
                 continue
+            self._look_at_failures(item)
             async with writers.lend("persist") as writer:
                 with self.monitor.phase("persist"):
                     await self._write(item, writer)
             self._count(item)
 
+    def _look_at_failures(self, item: Computed) -> None:
+        """Refuse to go on after too many failures, before a chunk is written."""
+        self.failed += int(np.count_nonzero(item.rows.failed))
+        portfolios = len(self.prepared.plan.id)
+        allowed = self.request.settings.failures_allowed(portfolios)
+        if self.failed > allowed:
+            msg = (
+                f"{self.failed} of {portfolios} portfolios failed, {allowed} may (max_failed"
+                f" {self.request.settings.max_failed}); what was committed before stands"
+            )
+            raise TooManyFailedError(msg, self.failed, allowed)
+
     async def _write(self, item: Computed, session: Session) -> None:
-        if not item.batch.new_rows and not item.batch.replaced_rows:
+        schema, stamp = self.request.settings.schema, self.stages.stamp()
+        entry, lease, planned = item.entry, self.lease, self.planned
+        if entry is not None and lease is not None and planned is not None:
+            step = partial(self.monitor.step, chunk=item.chunk.number)
+            await commit_chunk(
+                session,
+                schema,
+                item.batch,
+                stamp,
+                entry=entry,
+                lease=lease,
+                planned=planned,
+                step=step,
+            )
+        elif item.batch.new_rows or item.batch.replaced_rows:
+            await write_batch(session, schema, item.batch, stamp)
+        else:
             return
-        write = commit_chunk if self.database.owns else write_batch
-        await write(session, self.request.settings.schema, item.batch, self.stages.stamp())
         self.committed += 1
 
     def _count(self, item: Computed) -> None:
@@ -358,6 +511,7 @@ class Run:
             analytics_off=dict(self.prepared.parts.off),
             names=self.prepared.names,
             rounded={name: count for name, count in sorted(self.database.rounded.items()) if count},
+            attempt=1 if self.lease is None else self.lease.attempt,
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import numpy as np
 
 from batchcore.calendar import date_of
+from batchcore.db.ledger import Committed
 from batchcore.db.load import located
 from batchcore.errors import ConfigError, SnapshotExistsError
 from batchcore.frames import Days, Decimals, Opening, Previous
@@ -175,6 +176,7 @@ def make_plan(
     *,
     only_rewrite: bool = False,
     is_whole: bool = False,
+    committed: Committed | None = None,
 ) -> Plan:
     """Return the plan of a run (S5, S13).
 
@@ -188,6 +190,8 @@ def make_plan(
             after its latest. None is what ``on_existing`` says.
         only_rewrite: Whether portfolios end with their latest snapshot, and none goes on.
         is_whole: Whether these are all portfolios that are not soft-deleted.
+        committed: What earlier attempts of the run have written: portfolios among that which did
+            not fail are neither refused nor computed anew.
 
     Raises:
         SnapshotExistsError: a complete snapshot stands in the range and ``on_existing`` is
@@ -199,8 +203,9 @@ def make_plan(
     has_before, has_last = before.day.state == 0, last.day.state == 0
     has_latest = has_before | has_last
     latest_day = np.where(has_last, last.day.values, before.day.values)
+    committed = committed or Committed()
     if on_existing == "error" and days.start is not None:
-        _refuse_existing(portfolios, days)
+        _refuse_existing(portfolios, days, committed)
     if rewrite is None:
         goes_on = on_existing == "skip"
         rewrite = Days.nulls(count) if goes_on else _from_start(count, calendar, days)
@@ -217,6 +222,10 @@ def make_plan(
         extended = anew & has_last
         last_day[extended] = np.maximum(last_day, last.day.values)[extended]
     last_day[portfolios.deleted] = NEVER  # skipped (S1)
+    if committed.chunks:
+        # One that came since among those of a chunk has no such snapshot.
+        reached = has_latest & (latest_day >= calendar.last_on_or_before(days.end))
+        last_day[committed.done(portfolios.id) & (reached | only_rewrite)] = NEVER
     source, given = has_last & ~anew, np.where(anew, has_before, has_latest)
 
     busy = first_day <= last_day
@@ -291,9 +300,9 @@ def _chosen(
     )
 
 
-def _refuse_existing(portfolios: Portfolios, days: Range) -> None:
+def _refuse_existing(portfolios: Portfolios, days: Range, committed: Committed) -> None:
     first = portfolios.first_day
-    alive = ~portfolios.deleted
+    alive = ~portfolios.deleted & ~committed.covers(portfolios.id)
     stands = np.flatnonzero(alive & (first.state == 0) & (first.values <= days.end))
     if len(stands) == 0:
         return

@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -110,6 +110,8 @@ class Preparation:
         issues: IssueList,
         monitor: Monitor,
         tasks: asyncio.TaskGroup,
+        *,
+        catalog: Catalog | None = None,
     ) -> None:
         """Take what a run has.
 
@@ -119,9 +121,11 @@ class Preparation:
             issues: Where to report.
             monitor: Where to count.
             tasks: Where to load side by side.
+            catalog: The host's tables, where they were looked at already.
         """
         self.readers = readers
         self.tasks = tasks
+        self.catalog = catalog
         self.request = request
         self.selection = Selection(request.wanted)
         self._planned: asyncio.Future[Plan] = asyncio.get_running_loop().create_future()
@@ -166,9 +170,22 @@ class Preparation:
 
     async def _inspect(self, reader: Session) -> Catalog:
         """Return the host's tables, found fit for a run."""
+        catalog = self.catalog
+        if catalog is None:
+            catalog = await self.inspected(reader, self.request)
+        self._check(catalog, self.request)
+        return catalog
+
+    @classmethod
+    async def inspected(cls, reader: Session, request: Request) -> Catalog:
+        """Return the host's tables, found fit for a run.
+
+        Raises:
+            SchemaError: the database is not one that batchcore can work on.
+        """
         with driver_errors():
-            catalog = await inspect(reader.raw, self.settings.schema)
-            self._check(catalog)
+            catalog = await inspect(reader.raw, request.settings.schema)
+            cls._checked(catalog, request)
             await check_revision(reader.raw, catalog)
         return catalog
 
@@ -181,9 +198,12 @@ class Preparation:
         positions = held / holders if held and holders else plans.POSITIONS
         return plans.default_chunk_size(len(plan.sessions), positions)
 
-    def _check(self, catalog: Catalog) -> None:
-        writes = not self.settings.dry_run
-        self.parts = check_parts(catalog, self.request.analytics, writes=writes)
+    @classmethod
+    def _checked(cls, catalog: Catalog, request: Request) -> Any:  # noqa: ANN401  # by policy
+        return check_parts(catalog, request.analytics, writes=not request.settings.dry_run)
+
+    def _check(self, catalog: Catalog, request: Request) -> None:
+        self.parts = self._checked(catalog, request)
 
     def _begin_with_symbols(self) -> None:
         """Load symbols, then prices, beside portfolios, where there is a session for it."""
@@ -212,7 +232,7 @@ class Preparation:
         start, end = self.request.start, self.request.end
         if self.request.changed_since is not None:
             start = None  # bounds what is rewritten, portfolio by portfolio
-        last = self._last_closed() if end is None else calendars.day_of(end)
+        last = self.last_closed(self.request) if end is None else calendars.day_of(end)
         first = None if start is None else calendars.day_of(start)
         if first is not None and first > last:
             msg = (
@@ -226,10 +246,11 @@ class Preparation:
             self.calendar.sessions(first, last)  # raises beyond the calendar
         return plans.Range(first, last)
 
-    def _last_closed(self) -> int:
-        if self.settings.today is None:
-            return self.calendar.last_closed(dt.datetime.now(dt.UTC))
-        return self.calendar.last_on_or_before(calendars.day_of(self.settings.today))
+    def last_closed(self, request: Request) -> int:
+        """Return the last session closed by what "now" is for a request."""
+        if request.settings.today is None:
+            return self.calendar.last_closed(request.moment or dt.datetime.now(dt.UTC))
+        return self.calendar.last_on_or_before(calendars.day_of(request.settings.today))
 
     async def _holes(self, reader: Session) -> Holes | None:
         """Return the holes of the chains where what is missing was asked for."""
@@ -304,6 +325,7 @@ class Preparation:
             rewrite,
             only_rewrite=affected is not None,
             is_whole=self.is_whole,
+            committed=self.request.committed,
         )
         if affected is not None:
             self.selection = Selection(np.ascontiguousarray(plan.id[plan.works()]))

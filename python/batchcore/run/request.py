@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.calendar import Calendar
+    from batchcore.db.ledger import Committed
     from batchcore.run.prices import PriceSource
     from batchcore.run.snapshots import SnapshotSource
 
@@ -42,6 +43,8 @@ class Request:
         settings: Everything else.
         price_source: Closes that were loaded before; they count before those stored.
         snapshot_source: Snapshots that were loaded before, likewise.
+        moment: What "now" is, and the `created_at` of new rows; None asks the clock.
+        committed: What earlier attempts of the run have committed.
     """
 
     start: dt.date | None = None
@@ -56,6 +59,8 @@ class Request:
     settings: Settings
     price_source: PriceSource | None = None
     snapshot_source: SnapshotSource | None = None
+    moment: dt.datetime | None = None
+    committed: Committed | None = None
 
     @property
     def replaces(self) -> bool:

@@ -103,6 +103,8 @@ class BatchResult(Mapping[str, Any]):
         names: Of the portfolios, under the policy `legacy`.
         rounded: ``table.column`` of docs/schema.md -> doubles read that had more decimals than
             its scale; one that is read twice counts twice.
+        attempt: 1, or more for a run that was begun before and gone on with.
+        resumed: The report of the run before, asked for the same, that the call finished first.
     """
 
     run_id: str
@@ -128,6 +130,8 @@ class BatchResult(Mapping[str, Any]):
     analytics_off: Mapping[str, str] = field(default_factory=dict)
     names: tuple[str | None, ...] = ()
     rounded: Mapping[str, int] = field(default_factory=dict)
+    attempt: int = 1
+    resumed: BatchResult | None = None
 
     @property
     def failed(self) -> int:
@@ -237,6 +241,8 @@ class BatchResult(Mapping[str, Any]):
             "rounded": dict(self.rounded),
             "peak_memory_bytes": self.peak_memory_bytes,
             "consistent": self.consistent,
+            "attempt": self.attempt,
+            "resumed": None if self.resumed is None else self.resumed.to_dict(),
         }
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from batchcore.native import CancelFlag, roll_forward, store_snapshots
 from batchcore.run import plan as plans
 from batchcore.run.analyse import ChunkInputs
 from batchcore.run.analytic_inputs import chunk_tables, last_sessions, load_past_returns
+from batchcore.run.entries import entry_of
 from batchcore.run.stretches import (
     BYTES_OF_A_FLOW,
     BYTES_OF_A_STRETCH,
@@ -33,11 +35,12 @@ from batchcore.run.stretches import (
 from batchcore.units import CENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
     from batchcore.db.engine import Session
+    from batchcore.db.ledger import Entry
     from batchcore.db.load import Existing
     from batchcore.frames import Betas, Events, Flows, Issues, Opening, Positions, Previous, Rows
     from batchcore.run.analyse import Analysed, Analysis
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
     from batchcore.run.request import Request
 
 Made = TypeVar("Made")
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -83,12 +88,21 @@ class Loaded:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Computed:
-    """A chunk that waits to be written; `issues` are those of its analytics."""
+    """A chunk that waits to be written.
+
+    Attributes:
+        chunk: Which.
+        batch: Its bytes.
+        rows: What they were made of.
+        issues: Those of its analytics.
+        entry: What the ledger keeps of it, where there is one.
+    """
 
     chunk: Chunk
     batch: Batch
     rows: Rows
     issues: tuple[Issues, ...]
+    entry: Entry | None = None
 
 
 class Stages:
@@ -96,6 +110,7 @@ class Stages:
 
     Attributes:
         cancel: Raised, it stops native work.
+        run_id: Of the run in the ledger; None where nothing is entered there.
         reads_deleted: Whether soft-deleted positions count.
     """
 
@@ -110,7 +125,9 @@ class Stages:
         self.issues = issues
         self.monitor = monitor
         self.cancel = CancelFlag()
-        self._started_us = time.time_ns() // 1000
+        self.run_id: str | None = None
+        moment = request.moment or dt.datetime.now(dt.UTC)
+        self._started_us = (moment - _EPOCH) // dt.timedelta(microseconds=1)
         self._make_stretches()
 
     def _make_stretches(self) -> None:
@@ -212,7 +229,9 @@ class Stages:
 
     async def compute(self, loaded: Loaded, prices: Prices | None) -> Computed | None:
         """Return what a chunk writes; None if there is nothing."""
+        before = self.issues.parts
         self.notice(loaded.chunk, loaded.existing)
+        noticed = self.issues.since(before)
         if loaded.facts is None or prices is None:
             return None
         opening = plans.chunk_opening(self.plan.opening, loaded.chunk.rows)
@@ -229,7 +248,7 @@ class Stages:
             self.monitor.rows["analytics"] += len(rows) if every else int((rows.written > 0).sum())
         with self.monitor.phase("compute"):
             encoded = partial(self._encoded, loaded, opening, rows, analysed, prices.analysis)
-            return await self._in_thread(encoded)
+            return await self._in_thread(partial(self._entered, encoded, noticed))
 
     async def _in_thread(self, work: Callable[[], Made]) -> Made:
         """Run native work beside the loop; a cancelled task waits for it to see the flag."""
@@ -297,6 +316,19 @@ class Stages:
             tables=chunk_tables(analysed, analysis, self.prepared.queries, portfolios),
         )
         return Computed(chunk, batch, rows, analysed.issues)
+
+    def _entered(self, encoded: Callable[[], Computed], noticed: Sequence[Issues]) -> Computed:
+        """Return a chunk encoded, with what the ledger keeps of it."""
+        computed, plan = encoded(), self.plan
+        if self.run_id is None:
+            return computed
+        committed = self.request.committed
+        number = computed.chunk.number + (0 if committed is None else committed.chunks)
+        rows, own = computed.rows, computed.chunk.rows
+        issues = [(part, own.start) for part in noticed]
+        issues += [(part, 0) for part in (rows.issues, *computed.issues)]
+        entry = entry_of(self.run_id, number, plan.id[own], rows, issues)
+        return replace(computed, entry=entry)
 
     def stamp(self) -> Stamp:
         """Return what the new rows of a chunk share; ids of a later one sort after them."""

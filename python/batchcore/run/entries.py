@@ -1,0 +1,96 @@
+"""What the ledger keeps of a chunk: pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore.calendar import date_of
+from batchcore.db.fields import field_of
+from batchcore.db.ledger import Entry, encode_issues
+from batchcore.db.load import taken
+from batchcore.frames import Days, Integers, Text, joined
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from batchcore.frames import Issues, Rows
+
+FAILED: Final = "failed"
+"""The issue of a portfolio that failed without another."""
+
+
+def entry_of(
+    run_id: str,
+    number: int,
+    ids: npt.NDArray[np.uint8],
+    rows: Rows,
+    issues: Sequence[tuple[Issues, int]],
+) -> Entry:
+    """Return what the ledger keeps of a chunk.
+
+    Args:
+        run_id: Of the run.
+        number: Of the chunk in the ledger.
+        ids: (p, 16) uint8, its portfolios.
+        rows: What it writes.
+        issues: What was noticed; their portfolios count those of the chunk from a number on.
+    """
+    sessions = np.unique(rows.day)
+    first, last = (date_of(int(sessions[row])) if len(sessions) else None for row in (0, -1))
+    columns = issue_columns(ids, rows.failed, issues)
+    fields = {name: field_of(name, column) for name, column in columns.items()}
+    return Entry(
+        chunk=number,
+        first_portfolio=ids[0].tobytes(),
+        last_portfolio=ids[-1].tobytes(),
+        first_session=first,
+        last_session=last,
+        sessions=len(sessions),
+        rows=len(rows),
+        failed=int(np.count_nonzero(rows.failed)),
+        issues=encode_issues(run_id, number, fields, len(columns["count"])),
+    )
+
+
+def issue_columns(
+    ids: npt.NDArray[np.uint8],
+    failed: npt.NDArray[np.bool_],
+    issues: Sequence[tuple[Issues, int]],
+) -> dict[str, Any]:
+    """Return one row for each portfolio and name: how many there are, and the first.
+
+    A portfolio that failed has one at least.
+    """
+    lone = np.flatnonzero(failed).astype(np.int32)
+    names = joined([*(part.name for part, _ in issues), Text.constant(FAILED, len(lone))])
+    portfolio = np.concatenate([*(part.portfolio - start for part, start in issues), lone])
+    empty = Text.constant(None, len(lone))
+    symbol = joined([*(part.symbol for part, _ in issues), empty])
+    detail = joined([*(part.detail for part, _ in issues), empty])
+    days = [*(part.day for part, _ in issues), Days.nulls(len(lone))]
+    day = Days(
+        np.concatenate([one.values for one in days]), np.concatenate([one.state for one in days])
+    )
+    told = np.zeros(len(ids), dtype=np.bool_)
+    of_one = portfolio[: len(portfolio) - len(lone)]
+    told[of_one[of_one >= 0]] = True
+    counts = portfolio >= 0
+    counts[len(of_one) :] = ~told[lone]
+    row = np.flatnonzero(counts)
+    kinds = len(names.offsets)
+    key = portfolio[row].astype(np.int64) * kinds + names.codes[row]
+    _, own, count = np.unique(key, return_index=True, return_counts=True)
+    own = row[own]
+    return {
+        "portfolio_id": np.ascontiguousarray(ids[portfolio[own]]),
+        "name": taken(names, own),
+        "failed": failed[portfolio[own]],
+        "count": Integers(count.astype(np.int32)),
+        "symbol": taken(symbol, own),
+        "session": taken(day, own),
+        "detail": taken(detail, own),
+    }

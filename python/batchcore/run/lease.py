@@ -1,0 +1,226 @@
+"""The lease of a run: taken, or taken over, kept by a heartbeat, given back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import hashlib
+import json
+import logging
+import os
+import platform
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from batchcore import about
+from batchcore.calendar import PRICES
+from batchcore.db.engine import transaction
+from batchcore.db.ledger import LIVES, Asked, Ledger, taken_over
+from batchcore.errors import BatchcoreError, LeaseHeldError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from batchcore.db.engine import Database, Session
+    from batchcore.db.ledger import Found, Lease, Planned
+    from batchcore.run.request import Request
+
+PHASE: Final = "ledger"
+"""What statements on the ledger alone are counted under."""
+
+BEATS: Final = 6
+"""Heartbeats in the time of a lease."""
+
+END_S: Final = 1.0
+"""How long a run that was stopped tries to say so."""
+
+log: Final = logging.getLogger("batchcore")
+
+
+def asked(request: Request) -> Asked:
+    """Return what a run was asked for, as the ledger has it."""
+    settings, schema, calendar = request.settings, request.settings.schema, request.known_calendar
+    since = request.changed_since
+    question: dict[str, Any] = {
+        "policy": request.policy,
+        "calendar": PRICES if calendar is None else calendar.code,
+        "start": None if request.start is None else request.start.isoformat(),
+        "end": None if request.end is None else request.end.isoformat(),
+        "on_existing": request.on_existing,
+        "missing": request.missing,
+        "changed_since": None if since is None else since.astimezone(dt.UTC).isoformat(),
+        "analytics": request.analytics,
+        "lookback_days": settings.lookback_days,
+        "min_coverage": settings.min_coverage,
+        "prices_given": request.price_source is not None,
+        "snapshots_given": request.snapshot_source is not None,
+        "tables": dict(sorted(schema.tables.items())),
+        "columns": dict(sorted(schema.columns.items())),
+        "scales": dict(sorted(schema.scales.items())),
+    }
+    document = json.dumps(question, sort_keys=True)
+    digest = hashlib.sha256(document.encode())
+    if request.wanted is not None:
+        digest.update(b"portfolios")
+        digest.update(request.wanted.tobytes())
+    configuration = {
+        "today": None if settings.today is None else settings.today.isoformat(),
+        "threads": settings.threads,
+        "connections": settings.connections,
+        "chunk_size": settings.chunk_size,
+        "max_failed": settings.max_failed,
+        "lease_seconds": settings.lease_seconds,
+        "host": platform.node(),
+        "pid": os.getpid(),
+    }
+    return Asked(
+        fingerprint=digest.hexdigest(),
+        document=document,
+        portfolio_ids=request.wanted,
+        configuration=json.dumps(configuration),
+        code_version=about.core_version,
+        lease_ms=settings.lease_seconds * 1000,
+    )
+
+
+def as_begun(request: Request, lease: Lease) -> Request:
+    """Return a request with the dates that its run began with.
+
+    All else that its rows depend on is part of the fingerprint.
+    """
+    if lease.attempt == 1:
+        return replace(request, moment=lease.moment)
+    today = json.loads(lease.configuration)["today"]
+    return replace(
+        request,
+        moment=lease.moment,
+        end=request.end or lease.end,
+        settings=replace(
+            request.settings, today=None if today is None else dt.date.fromisoformat(today)
+        ),
+    )
+
+
+class Holder:
+    """Takes the lease of a run, and looks after it."""
+
+    def __init__(self, request: Request, run_id: str, *, resume: bool) -> None:
+        """Take what a run has.
+
+        Args:
+            request: What it was asked for.
+            run_id: The id of a run that begins.
+            resume: Whether to go on with a run that was asked for the same and has ended early.
+        """
+        self.asked = asked(request)
+        self.ledger = Ledger(request.settings.schema)
+        self.days = request.settings.ledger_days
+        self._run_id = run_id
+        self._resume = resume
+        self._given_up: list[int] = []
+
+    async def acquire(self, session: Session, moment: dt.datetime) -> Lease:
+        """Return the lease of the run, in a transaction that is committed at once.
+
+        `take_place` comes next.
+
+        Raises:
+            LeaseHeldError: another live run works on some of the portfolios.
+        """
+        found = await self.ledger.found(session, self.asked)
+        for other in found:
+            if other.state == LIVES and other.alive:
+                raise _held(other)
+        same = [run for run in found if run.same and self._resume][:1]
+        gone = [run for run in found if run.state == LIVES and run not in same]
+        self._given_up = [run.token for run in (*same, *gone)]
+        if self._given_up:
+            # One that waits for its client would keep its row of the ledger locked.
+            await self.ledger.end_transactions(session, self._given_up)
+        if gone:
+            await self.ledger.supersede(session, [run.run_id for run in gone])
+        for run in gone:
+            log.warning("run=%s state=superseded", run.run_id)
+        if same:
+            return await self.ledger.take_over(session, same[0].run_id, self.asked.lease_ms)
+        return await self.ledger.begin(session, self.asked, self._run_id, moment)
+
+    async def take_place(self, session: Session) -> None:
+        """End what runs that were given up still have open, once the lease is committed."""
+        if self._given_up:
+            async with transaction(session):
+                await self.ledger.await_end(session, self._given_up)
+
+    async def beat(self, database: Database, lease: Lease) -> None:
+        """Prolong the lease for as long as the task lives, on a connection of its own.
+
+        That is opened for the first beat, so that a short run does without. Where it fails,
+        another is opened: what protects the data is the token, not the heartbeat.
+
+        Raises:
+            LeaseHeldError: another run took over.
+        """
+        pause, held = lease.lease_ms / 1000 / BEATS, True
+        while held:
+            await asyncio.sleep(pause)
+            try:
+                async with database.writing(PHASE) as session:
+                    while held := await self.ledger.beat(session, lease):  # noqa: ASYNC110  # a clock
+                        await asyncio.sleep(pause)
+            except BatchcoreError as error:
+                log.warning("run=%s heartbeat=failed error=%r", lease.run_id, str(error))
+        raise taken_over(lease)
+
+    async def end(
+        self,
+        session: Session,
+        lease: Lease,
+        state: str,
+        *,
+        seconds: float,
+        planned: Planned | None,
+        error: str | None = None,
+    ) -> None:
+        """Write how a run has ended.
+
+        Raises:
+            LeaseHeldError: another run took over.
+            DatabaseError: it could not be written.
+        """
+        await session.enter(PHASE)
+        if not await self.ledger.finish(
+            session,
+            lease,
+            state,
+            seconds=seconds,
+            ledger_days=self.days,
+            planned=planned,
+            error=error,
+        ):
+            raise taken_over(lease)
+
+
+async def tried(work: Callable[[], Awaitable[None]]) -> None:
+    """Do something that may fail, and for no longer than `END_S`, whoever cancels this task."""
+    task = asyncio.ensure_future(_tried(work))
+    done, _ = await asyncio.wait([task], timeout=END_S)
+    if not done:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _tried(work: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await work()
+    except BatchcoreError as error:
+        log.warning("ledger=unfinished error=%r", str(error))
+
+
+def _held(other: Found) -> LeaseHeldError:
+    msg = (
+        f"run {other.run_id} is at work on these portfolios, its lease counts until {other.until}:"
+        " wait for its end, `batchcore status` shows it"
+    )
+    return LeaseHeldError(msg, other.run_id)
