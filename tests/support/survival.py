@@ -1,0 +1,91 @@
+"""A fault, then one plain run, then every row beside those of a batch that was never disturbed."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from support.faults import Fault, Moment, Scene
+from support.jobs import dump, lost_and_doubled, snapshots_in
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from random import Random
+
+    from support.cluster import Cluster
+    from support.jobs import Job
+
+
+@dataclass
+class Report:
+    """What the faults of a test run did.
+
+    Attributes:
+        seed: Of the moments that are left to chance.
+        injected: How many struck.
+        survived: After how many the database was as if there had been none.
+        lost: Rows that were missing.
+        doubled: Rows that were there and should not have been.
+    """
+
+    seed: int
+    injected: int = 0
+    survived: int = 0
+    lost: int = 0
+    doubled: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+
+    def lines(self) -> Iterator[str]:
+        for kind, count in sorted(self.kinds.items()):
+            yield f"{kind}: {count}"
+        yield (
+            f"faults injected {self.injected:,}, survived {self.survived:,},"
+            f" rows lost {self.lost:,}, rows doubled {self.doubled:,}"
+        )
+        yield f"random moments by --faults-seed {self.seed}"
+
+
+@contextlib.asynccontextmanager
+async def scene_of(
+    cluster: Cluster, job: Job, moment: Moment, by_chance: Random
+) -> AsyncIterator[Scene]:
+    """Give a job on a database of its own."""
+    name = f"scene_{uuid.uuid4().hex}"
+    await cluster.copy(job.template, name)
+    try:
+        yield Scene(cluster, job, name, moment, by_chance)
+    finally:
+        await cluster.drop(name)
+
+
+async def assert_survived(scene: Scene, fault: Fault, report: Report) -> None:
+    """Let a fault strike, run the batch again, and look at every row."""
+    report.injected += 1
+    kind = fault.__name__.replace("_", " ")
+    report.kinds[kind] = report.kinds.get(kind, 0) + 1
+    await fault(scene)
+    await assert_whole(scene)
+    await scene.again()
+    job = scene.job
+    async with scene.cluster.connected(scene.database) as connection:
+        found = await dump(connection)
+        states = await connection.fetch("SELECT state FROM batchcore_runs")
+        entered = await connection.fetchval("SELECT sum(rows_written) FROM batchcore_run_chunks")
+    lost, doubled = lost_and_doubled(job.expected, found)
+    report.lost += lost.total()
+    report.doubled += doubled.total()
+    assert (lost, doubled) == ({}, {})
+    assert {row["state"] for row in states} <= {"complete", "superseded"}
+    if job.name != "replace":  # there, a run after one that is complete does all of it again
+        assert entered == snapshots_in(found) - snapshots_in(job.before)
+    report.survived += 1
+
+
+async def assert_whole(scene: Scene) -> None:
+    """Assert that each portfolio is as before, or done; never anything between."""
+    async with scene.cluster.connected(scene.database) as connection:
+        found = await dump(connection)
+    for owner, rows in found.items():
+        assert rows in (scene.job.before.get(owner), scene.job.expected.get(owner)), owner
