@@ -40,6 +40,7 @@ async def test_killed_at_a_step(
     moment = Moment(step, by_chance.randint(1, job.steps.count(step)))
     async with scene_of(cluster, job, moment, by_chance) as scene:
         await assert_survived(scene, kill, report)
+        assert scene.was_stopped
 
 
 @pytest.mark.parametrize("job", ["skip", "replace", "go-on"])
@@ -83,6 +84,7 @@ async def test_disturbed_at_a_step(
 ) -> None:
     async with scene_of(cluster, job_of[job], moment, by_chance) as scene:
         await assert_survived(scene, fault, report)
+        assert scene.was_stopped
 
 
 @pytest.mark.parametrize("job", ["skip", "replace"])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from support.cluster import Cluster
 
 ROLE = "batch"
-"""Runs the batches; what it may do is granted and can be revoked."""
+"""Runs the batches; what it may do is granted and can be revoked. Its password is its name."""
 
 START, MIDDLE, END = "2025-06-16", "2025-06-23", "2025-06-30"
 ROWS = SIZE.portfolios * SIZE.sessions
@@ -79,7 +79,9 @@ class Job:
 
 async def jobs(cluster: Cluster) -> list[Job]:
     """Return the jobs, with a template for each, and what they do undisturbed."""
-    await cluster.execute(f"CREATE ROLE {ROLE} LOGIN", "CREATE DATABASE filled TEMPLATE template0")
+    await cluster.execute(
+        f"CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE}'", "CREATE DATABASE filled TEMPLATE template0"
+    )
     url = cluster.url("filled")
     await migrate(url)
     await demo.seeded(SIZE, seed=SEED).write(url)

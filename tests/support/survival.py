@@ -25,6 +25,7 @@ class Report:
     Attributes:
         seed: Of the moments that are left to chance.
         injected: How many struck.
+        stopped: How many of them stopped the batch; it bore the others, or was done already.
         survived: After how many the database was as if there had been none.
         lost: Rows that were missing.
         doubled: Rows that were there and should not have been.
@@ -32,6 +33,7 @@ class Report:
 
     seed: int
     injected: int = 0
+    stopped: int = 0
     survived: int = 0
     lost: int = 0
     doubled: int = 0
@@ -40,6 +42,7 @@ class Report:
     def lines(self) -> Iterator[str]:
         for kind, count in sorted(self.kinds.items()):
             yield f"{kind}: {count}"
+        yield f"batches stopped by them: {self.stopped:,}"
         yield (
             f"faults injected {self.injected:,}, survived {self.survived:,},"
             f" rows lost {self.lost:,}, rows doubled {self.doubled:,}"
@@ -66,6 +69,7 @@ async def assert_survived(scene: Scene, fault: Fault, report: Report) -> None:
     kind = fault.__name__.replace("_", " ")
     report.kinds[kind] = report.kinds.get(kind, 0) + 1
     await fault(scene)
+    report.stopped += scene.was_stopped
     await assert_whole(scene)
     await scene.again()
     job = scene.job
