@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 PATIENCE_S = 60.0
 
 SUCCESS = (0, 99)
-STOPPED = (*SUCCESS, 2, 4)
-"""Of a batch whose database failed it: too late to matter, failed, or another took over."""
+STOPPED = (*SUCCESS, 2, 3, 4)
+"""Of a batch that a fault came too late for, or that failed, may not write, or was taken over."""
 
 
 @dataclass(frozen=True)

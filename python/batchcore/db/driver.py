@@ -35,7 +35,7 @@ LOST: Final = (
 PATIENCE_S: Final = 5.0
 """How long a connection may take to end its transaction, or to be closed."""
 
-GRACE_S: Final = 1.0
+GRACE_S: Final = 0.7
 """How long all connections of a run that is cancelled may take for it together."""
 
 

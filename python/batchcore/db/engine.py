@@ -97,6 +97,15 @@ class Session:
         """Whether every statement sees the database at one moment."""
         return self.isolation in {"repeatable read", "serializable"}
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether its connection is closed, or back in its pool."""
+        try:
+            closed: bool = self.raw.is_closed()
+        except asyncpg.InterfaceError:  # a pool has taken it back
+            return True
+        return closed
+
     async def enter(self, phase: str) -> None:
         """Count what comes under another phase."""
         await asyncio.sleep(0)  # the driver reports a query one turn of the loop later
