@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from batchcore.errors import NumericError as NumericError
     from batchcore.errors import SchemaError as SchemaError
     from batchcore.errors import SnapshotExistsError as SnapshotExistsError
+    from batchcore.errors import TooManyFailedError as TooManyFailedError
     from batchcore.frames import BenchmarkWeights as BenchmarkWeights
     from batchcore.frames import Betas as Betas
     from batchcore.frames import Days as Days
@@ -102,6 +103,7 @@ _ROOMS: Final = {
         "NumericError",
         "SchemaError",
         "SnapshotExistsError",
+        "TooManyFailedError",
     ),
     "batchcore.frames": (
         "BenchmarkWeights",

@@ -15,7 +15,9 @@ an argument or setting is wrong                       `ConfigError`          3
 a column is wrong                                     `InputError`           3
 tables that do not fit, or were not migrated          `SchemaError`          3
 an extra is not installed                                                    3
-another migration is at work                          `LeaseHeldError`       4
+more portfolios failed than may                       `TooManyFailedError`   2
+another run is at work on some of the portfolios,     `LeaseHeldError`       4
+or took over; another migration is at work
 nothing to do (0 with ``--ok-if-nothing``)                                   99
 interrupted by SIGINT, SIGTERM; what was committed                           130, 143
 stays, statements at work are cancelled
@@ -326,6 +328,12 @@ def _batch(
         float,
         typer.Option(metavar="X", help="Share of symbols that a session needs closes of, 0 to 1."),
     ] = Settings.min_coverage,
+    max_failed: Annotated[
+        str,
+        typer.Option(
+            metavar="N|P%", help="Portfolios that may fail before the run stops, at least one."
+        ),
+    ] = str(Settings.max_failed),
     today: Annotated[
         dt.date | None,
         typer.Option(parser=_date, metavar="DATE", help="The date that stands for now."),
@@ -340,8 +348,25 @@ def _batch(
     ] = None,
     connections: Annotated[
         int | None,
-        typer.Option(metavar="N", help="To the server, two or more; four.", show_default=False),
+        typer.Option(
+            metavar="N",
+            help="To the server, two or more, and one for the heartbeat; four.",
+            show_default=False,
+        ),
     ] = None,
+    lease_seconds: Annotated[
+        int,
+        typer.Option(metavar="N", help="How long a run counts as alive without a heartbeat."),
+    ] = Settings.lease_seconds,
+    ledger_days: Annotated[
+        int, typer.Option(metavar="N", help="Days that ended runs stay in the ledger.")
+    ] = Settings.ledger_days,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--no-resume", help="Go on with a run of the same options that ended early."
+        ),
+    ] = True,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Compute and write nothing, as `plan`.")
     ] = False,
@@ -362,6 +387,9 @@ def _batch(
         connections=connections,
         chunk_size=chunk_size,
         dry_run=dry_run or ask.command == "plan",
+        max_failed=max_failed,
+        lease_seconds=lease_seconds,
+        ledger_days=ledger_days,
     )
     from batchcore import report  # noqa: PLC0415  # brings NumPy
     from batchcore.run.orchestrator import run_batch  # noqa: PLC0415  # brings the driver
@@ -378,6 +406,7 @@ def _batch(
                 on_existing=on_existing,
                 missing=missing,
                 changed_since=changed_since,
+                resume=resume,
                 analytics=analytics,
                 settings=settings,
                 progress=progress,
@@ -388,11 +417,12 @@ def _batch(
         ask.answer(plan, lambda: report.plan_text(result, plan))
     else:
         ask.answer(result.to_dict(), lambda: report.result_text(result))
-    for line in report.failure_lines(result):
+    both = [result] if result.resumed is None else [result.resumed, result]
+    for line in (line for one in both for line in report.failure_lines(one)):
         _tell(line)
-    if result.failed:
+    if any(one.failed for one in both):
         return INCOMPLETE
-    if result.nothing_to_do and not ok_if_nothing:
+    if all(one.nothing_to_do for one in both) and not ok_if_nothing:
         return NOTHING_TO_DO
     return DONE
 
@@ -464,6 +494,32 @@ def verify(
     if result.rows == 0:
         return NOTHING_TO_DO
     return INCOMPLETE if result.differing else DONE
+
+
+@command("status")
+def status(
+    ask: Ask,
+    *,
+    run: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="One run, with its chunks and what was noticed."),
+    ] = None,
+    limit: Annotated[int, typer.Option(metavar="N", help="The latest runs.")] = 20,
+    schema: SchemaFile = None,
+    database_url: DatabaseUrl = None,
+) -> int:
+    """Show runs and what they have committed; one whose lease has expired is stuck."""
+    from batchcore import report  # noqa: PLC0415  # brings NumPy
+    from batchcore.run import status as ledger  # noqa: PLC0415  # brings the driver
+
+    url, names = _database_url(database_url), _schema(schema)
+    if run is not None:
+        found = _run(ledger.run(url, run, schema=names))
+        ask.answer(found, lambda: report.run_text(found))
+        return DONE
+    runs = _run(ledger.runs(url, schema=names, limit=limit))
+    ask.answer({"runs": runs}, lambda: report.runs_text(runs))
+    return DONE
 
 
 @command("migrate")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import date_of
@@ -24,15 +26,18 @@ LISTED: Final = 20
 
 
 def result_text(result: BatchResult) -> str:
-    """Return what a run did."""
+    """Return what a run did, after what it finished first."""
+    if result.resumed is not None:
+        return f"{result_text(result.resumed)}\n{result_text(replace(result, resumed=None))}"
     if result.nothing_to_do:
         return _nothing_text(result)
     cache, failed = result.cache, result.failed
     written = result["portfolios_processed"]
     skipped = len(result.portfolios) - written - failed
     rate = "none" if cache["hit_rate"] is None else f"{cache['hit_rate']:.2%}"
+    again = "" if result.attempt == 1 else f", attempt {result.attempt}"
     lines = [
-        f"run {result.run_id}: {result.policy}, {_sessions_text(result)}",
+        f"run {result.run_id}: {result.policy}, {_sessions_text(result)}{again}",
         f"portfolios: {written:,} complete, {skipped:,} skipped, {failed:,} failed",
         f"rows: {result.rows_written:,} written in {result.chunks:,} chunks",
         f"marks: {rate} hits; {_marks_text(cache)}",
@@ -204,6 +209,80 @@ def status_text(status: MigrateStatus) -> str:
     if status.is_current:
         lines.append("nothing to do")
     return "\n".join(lines)
+
+
+def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return runs of the ledger, a line for each."""
+    if not runs:
+        return "no run is in the ledger"
+    head = ("run", "state", "policy", "range", "attempt", "portfolios", "failed", "chunks")
+    rows = [(*head, "rows", "began")]
+    for run in runs:
+        counts = (run["attempt"], _or_dash(run["portfolios"]), run["failed"], run["chunks"])
+        asked, began = run["asked"]["policy"], run["created_at"]
+        told = (run["run_id"], run["state"], asked, _range_text(run), *counts)
+        rows.append((*(f"{cell}" for cell in told), f"{run['rows_written']}", began))
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(r, widths, strict=True)) for r in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def run_text(run: Mapping[str, Any]) -> str:
+    """Return one run of the ledger with its chunks, and the portfolios that were noticed."""
+    asked, failed = run["asked"], [issue for issue in run["issues"] if issue["failed"]]
+    of = "all" if run["portfolios_asked"] is None else f"{run['portfolios_asked']:,} asked for"
+    lines = [
+        f"run {run['run_id']}: {run['state']}, attempt {run['attempt']}",
+        (
+            f"asked for: {asked['policy']}, {_range_text(run)}, calendar {asked['calendar']},"
+            f" on_existing {asked['on_existing']}, portfolios: {of}"
+        ),
+        (
+            f"began {run['created_at']}, this attempt {run['started_at']}"
+            f"{_at(', ended', run['ended_at'])}{_at(', last heartbeat', run['beat_at'])}"
+            f"{_at(', lease until', run['expires_at'])}"
+        ),
+        f"read: snapshot {_or_dash(run['snapshot_id'])} at {_or_dash(run['lsn'])}",
+        f"portfolios: {_or_dash(run['portfolios'])}, {run['failed']:,} failed",
+        (
+            f"rows: {run['rows_written']:,} written in {run['chunks']:,} chunks,"
+            f" {run['seconds']:.3f} seconds, batchcore {run['code_version']}"
+        ),
+    ]
+    if run["error"]:
+        lines.append(f"error: {run['error']}")
+    lines += [
+        f"chunk {chunk['chunk']}: {chunk['first_portfolio']} to {chunk['last_portfolio']},"
+        f" {chunk['sessions']:,} sessions, {chunk['rows_written']:,} rows,"
+        f" attempt {chunk['attempt']}, sha256 {chunk['sha256']}"
+        for chunk in run["chunks_committed"]
+    ]
+    lines += [
+        f"failed: {issue['portfolio']}: {issue['name']} {issue['detail'] or ''}".rstrip()
+        + _at(" on", issue["session"])
+        for issue in failed[:LISTED]
+    ]
+    if len(failed) > LISTED:
+        lines.append(f"failed: {len(failed) - LISTED:,} more, which --json lists")
+    noticed = Counter(issue["name"] for issue in run["issues"] if not issue["failed"])
+    if noticed:
+        lines.append(f"noticed, portfolios: {_named_counts(dict(sorted(noticed.items())))}")
+    return "\n".join(lines)
+
+
+def _range_text(run: Mapping[str, Any]) -> str:
+    start, end = run["start_date"] or run["asked"]["start"], run["end_date"] or run["asked"]["end"]
+    return f"{start or 'latest'} to {end or 'now'}"
+
+
+def _or_dash(value: object) -> str:
+    return "-" if value is None else f"{value}"
+
+
+def _at(label: str, moment: str | None) -> str:
+    return "" if moment is None else f"{label} {moment}"
 
 
 def migrated_text(report: MigrateReport) -> str:

@@ -45,7 +45,7 @@ async def opened(url: str, kind: str, isolation: str | None = None) -> AsyncIter
     if kind == "url":
         yield url, None, None
     elif kind == "pool":
-        async with asyncpg.create_pool(url, min_size=1, max_size=2) as pool:
+        async with asyncpg.create_pool(url, min_size=1, max_size=3) as pool:
             yield pool, None, None
     elif kind == "asyncpg":
         async with database.connected(url) as raw:

@@ -164,11 +164,11 @@ async def test_rows_in_place_come_back_when_their_chunk_fails(host: str) -> None
 async def callers(url: str, kind: str):
     """A pool or an engine of the caller's, of just the connections that a run takes."""
     if kind == "pool":
-        async with asyncpg.create_pool(url, min_size=2, max_size=2) as pool:
+        async with asyncpg.create_pool(url, min_size=2, max_size=3) as pool:
             yield pool
         return
     url = url.replace("postgresql://", "postgresql+asyncpg://")
-    engine = create_async_engine(url, pool_size=2, max_overflow=0)
+    engine = create_async_engine(url, pool_size=3, max_overflow=0)
     yield engine
     await engine.dispose()
 

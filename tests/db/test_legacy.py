@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -42,8 +42,9 @@ EVERY_CASE = pytest.mark.parametrize(
 )
 
 
-def settings(run: Run, schema: Schema, **options: int | None) -> Settings:
-    return Settings(schema=schema, today=calendars.date_of(run.today), **options)  # type: ignore[arg-type]
+def settings(run: Run, schema: Schema, **options: Any) -> Settings:
+    today = calendars.date_of(run.today)
+    return Settings(schema=schema, today=today, max_failed="100%", **options)
 
 
 def schema_of(run: Run) -> Schema:

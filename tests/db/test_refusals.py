@@ -10,6 +10,7 @@ import batchcore
 from batchcore.calendar import date_of, day_of
 from batchcore.config import Settings
 from batchcore.db import engine
+from batchcore.db.tables import ledger
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from support import database
 from support.database import Standing
@@ -25,6 +26,9 @@ TABLES = (
 )
 
 
+LEDGER = ", ".join(ledger.tables)
+
+
 async def as_role(url: str, role: str) -> asyncpg.Pool:
     """Return a pool that works as a role which may read and write all rows, and owns nothing."""
     async with database.connected(url) as connection:
@@ -32,11 +36,13 @@ async def as_role(url: str, role: str) -> asyncpg.Pool:
         await connection.execute(f"CREATE ROLE {role}")
         await connection.execute(f"GRANT SELECT, INSERT, UPDATE ON {TABLES} TO {role}")
         await connection.execute(f"GRANT SELECT ON batchcore_alembic_version TO {role}")
+        await connection.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {LEDGER} TO {role}")
+        await connection.execute(f"GRANT USAGE ON SEQUENCE batchcore_run_tokens TO {role}")
 
     async def become(connection: asyncpg.Connection) -> None:
         await connection.execute(f"SET ROLE {role}")
 
-    return await asyncpg.create_pool(url, min_size=0, max_size=2, setup=become)
+    return await asyncpg.create_pool(url, min_size=0, max_size=3, setup=become)
 
 
 async def forget(url: str, role: str) -> None:
@@ -90,9 +96,9 @@ async def test_a_pool_without_a_free_connection_is_told(
 ) -> None:
     await database.fill(same_host, database.plain_host(1, DAYS))
     monkeypatch.setattr(engine, "WAIT_S", 0.05)
-    async with asyncpg.create_pool(same_host, min_size=0, max_size=2) as pool:
-        async with pool.acquire():
-            with pytest.raises(DatabaseError, match="a run needs two of its own"):
+    async with asyncpg.create_pool(same_host, min_size=0, max_size=3) as pool:
+        async with pool.acquire(), pool.acquire():
+            with pytest.raises(DatabaseError, match="a run needs three of its own"):
                 await run(pool)
         assert (await run(pool)).rows_written == len(DAYS)
 
@@ -100,10 +106,10 @@ async def test_a_pool_without_a_free_connection_is_told(
 async def test_an_engine_without_a_free_connection_is_told(same_host: str) -> None:
     await database.fill(same_host, database.plain_host(1, DAYS))
     url = same_host.replace("postgresql:", "postgresql+asyncpg:")
-    sa_engine = create_async_engine(url, pool_size=2, max_overflow=0, pool_timeout=0.05)
+    sa_engine = create_async_engine(url, pool_size=3, max_overflow=0, pool_timeout=0.05)
     try:
-        async with sa_engine.connect():
-            with pytest.raises(DatabaseError, match="a run needs two of its own") as error:
+        async with sa_engine.connect(), sa_engine.connect():
+            with pytest.raises(DatabaseError, match="a run needs three of its own") as error:
                 await run(sa_engine)
             planned = await run(sa_engine, settings=Settings(dry_run=True))
     finally:

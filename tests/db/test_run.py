@@ -73,6 +73,7 @@ async def check_run(
                 schema=schema,
                 lookback_days=lookback_days,
                 min_coverage=0.0,
+                max_failed="100%",
                 chunk_size=random.choice((None, 1, 3)),
                 threads=random.choice((1, 2)),
             ),

@@ -10,8 +10,7 @@ from batchcore import native
 from batchcore import reference as ref
 from batchcore.config import Schema
 from batchcore.db import save
-from batchcore.db.engine import Database, transaction
-from batchcore.db.ledger import commit_chunk
+from batchcore.db.engine import Database, Session, transaction
 from batchcore.db.save import Equities, Stamp, encode_batch, stands_already
 from batchcore.errors import DatabaseError
 from support import build, database
@@ -65,9 +64,14 @@ class Chunk:
             await database.add_portfolios(connection, self.portfolios)
 
 
+async def committed(session: Session, batch: save.Batch) -> None:
+    async with transaction(session):
+        await save.write_batch(session, Schema(), batch, STAMP)
+
+
 async def write(url: str, batch: save.Batch) -> None:
     async with Database(url).writing("persist") as session:
-        await commit_chunk(session, Schema(), batch, STAMP)
+        await committed(session, batch)
 
 
 def cells(stored: database.Snapshots, chunk: Chunk) -> database.Snapshots:
@@ -193,8 +197,8 @@ async def test_two_chunks_may_follow_each_other_on_one_connection(same_host: str
     await chunk.fill(same_host)
     everything = np.ones(len(chunk.rows), dtype=np.bool_)
     async with Database(same_host).writing("persist") as session:
-        await commit_chunk(session, Schema(), chunk.batch(), STAMP)
-        await commit_chunk(session, Schema(), chunk.batch(stands=everything), STAMP)
+        await committed(session, chunk.batch())
+        await committed(session, chunk.batch(stands=everything))
         async with transaction(session):
             assert await session.raw.fetchval("SELECT count(*) FROM portfolio_snapshots") == 30
     assert cells(await database.snapshots(same_host), chunk) == chunk.expected

@@ -47,7 +47,7 @@ async def caller(url: str, kind: str) -> AsyncIterator[Caller]:
                 yield Caller(url, nothing, nothing, nothing)
             case "pool":
                 pool = await stack.enter_async_context(
-                    asyncpg.create_pool(url, min_size=1, max_size=2)
+                    asyncpg.create_pool(url, min_size=1, max_size=3)
                 )
                 yield Caller(pool, nothing, nothing, nothing)
             case "asyncpg" | "lent":

@@ -69,6 +69,7 @@ class Differing:
     Attributes:
         row: (k,) int64 row of `StoredRows`.
         day: (k,) int32.
+        written: (k,) int64, when the row was last written, microseconds since 1970.
         since: (k,) int32, the day after which events and flows count.
         looks_back: (k,) int32, the first day whose close may have counted.
         holes: (k,) int64, sessions between without a complete snapshot.
@@ -78,6 +79,7 @@ class Differing:
 
     row: Int64
     day: Int32
+    written: Int64
     since: Int32
     looks_back: Int32
     holes: Int64
@@ -142,7 +144,7 @@ def causes(
         changes: What was changed.
     """
     found = np.full(len(differing.row), CAUSES.index("unknown"), dtype=np.uint8)
-    written = stored.written[differing.row]
+    written = differing.written
     portfolio = stored.portfolio[differing.row]
     of_price, of_lot = differing.in_any(patterns.price), differing.in_any(patterns.lot)
     holds = {

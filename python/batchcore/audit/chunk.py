@@ -174,6 +174,9 @@ class ChunkCheck:
         those = guesses.Differing(
             row=rows,
             day=part.day,
+            written=(await self._rules.rewritten()).written(
+                self._chunk.ids, stored.portfolio[rows], stored.day[rows], stored.written[rows]
+            ),
             since=self._part.since(part),
             looks_back=self._part.looks_back(part, wrong),
             holes=self._holes()[differing],
@@ -235,7 +238,7 @@ class ChunkCheck:
         chunk, held = self._chunk, self._part.held
         query = queries.changed_prices(
             sorted({*held.symbols, MARKET}),
-            int(chunk.stored.written[those.row].min()),
+            int(those.written.min()),
             int(those.looks_back.min()),
             int(those.day.max()),
         )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.load import Portfolios
-    from batchcore.db.load_stored import AddedEvents, Held, OwnEquities, StoredRows
+    from batchcore.db.load_stored import AddedEvents, Held, OwnEquities, Rewritten, StoredRows
     from batchcore.db.queries import Selection
     from batchcore.db.read import Reader
 
@@ -114,6 +114,14 @@ class Rules(abc.ABC):
         self.ground = ground
         self.queries = queries
         self.calendar = calendar
+        self._rewritten: Rewritten | None = None
+
+    async def rewritten(self) -> Rewritten:
+        """Return the chunks that runs have computed anew; they are loaded once."""
+        if self._rewritten is None:
+            query = self.queries.rewritten()
+            self._rewritten = await stores.load_rewritten(self.ground.session, query)
+        return self._rewritten
 
     @abc.abstractmethod
     async def share(self, selection: Selection, first: int, last: int) -> None:

@@ -10,9 +10,10 @@ from batchcore.db.analytic_queries import AnalyticQueries
 from batchcore.db.analytic_tables import COLUMNS, POSITION_BETAS, PROFILES, SNAPSHOTS
 from batchcore.db.benchmarks import TABLE as BENCHMARKS
 from batchcore.db.catalog import Kind
+from batchcore.db.ledger import CHUNKS, RUNS
 from batchcore.db.legacy_tables import OTHERS
 from batchcore.db.queries import Column, Query, Selection, date_literal, text_array
-from batchcore.db.sql import quote_literal
+from batchcore.db.sql import quote_identifier, quote_literal
 from batchcore.errors import SchemaError
 from batchcore.units import CENTS, RETURN_SCALE
 
@@ -177,6 +178,35 @@ class AuditQueries(AnalyticQueries):
                     Column(c, Kind.TEXT) if c in TEXTS else Column(c, Kind.NUMERIC, self.scale(c))
                     for c in names
                 ),
+            ),
+        )
+
+    def rewritten(self) -> Query | None:
+        """Return the chunks that runs have computed anew, and when these began.
+
+        Runs that replace write every row of a portfolio from their first session on; those of
+        others have the moment in their rows. None where there is no ledger to be read.
+        """
+        if any("SELECT" not in self.catalog.ledger.get(name, ()) for name in (RUNS, CHUNKS)):
+            return None
+        namespace = quote_identifier(self.catalog.schema.namespace)
+        sql = (
+            "SELECT c.first_portfolio, c.last_portfolio, c.first_session, c.last_session,"  # noqa: S608
+            f" {microseconds('r.created_at')} FROM {namespace}.{CHUNKS} AS c"
+            f" JOIN {namespace}.{RUNS} AS r ON r.id = c.run_id WHERE c.first_session IS NOT NULL"
+            " AND r.asked->>'on_existing' = 'replace' AND r.asked->>'changed_since' IS NULL"
+            " AND r.asked->>'start' IS NOT NULL AND NOT (r.asked->>'missing')::bool"
+            " ORDER BY r.created_at"
+        )
+        return Query(
+            "rewritten",
+            sql,
+            (
+                Column("first_portfolio", Kind.UUID),
+                Column("last_portfolio", Kind.UUID),
+                Column("first", Kind.DATE),
+                Column("last", Kind.DATE),
+                Column("began", Kind.INT8),
             ),
         )
 

@@ -34,6 +34,18 @@ INDEXES: Final = (
 """The indexes of revision 0002, by name."""
 
 
+LEDGER: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "batchcore_runs": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "batchcore_run_chunks": ("SELECT", "INSERT"),
+        "batchcore_run_issues": ("SELECT", "INSERT"),
+        "batchcore_run_heartbeats": ("SELECT", "INSERT", "UPDATE"),
+        "batchcore_run_tokens": ("USAGE",),
+    }
+)
+"""The tables of revision 0003, by name, with what a run does to them; the last is a sequence."""
+
+
 class Kind(enum.StrEnum):
     """A type as binary COPY sends it; `OTHER` is one that batchcore cannot read."""
 
@@ -326,6 +338,8 @@ class Catalog:
             stand already and equities are updated.
         estimated_rows: Table of docs/schema.md -> how many rows the server takes it to have; of
             tables that were never analysed there is no entry.
+        ledger: Name -> what the present role may do, of the tables of batchcore's own that are
+            there, and of their sequence.
     """
 
     schema: Schema
@@ -335,6 +349,7 @@ class Catalog:
     indexes: Mapping[str, bool]
     can_stage: bool = True
     estimated_rows: Mapping[str, int] = field(default_factory=dict)
+    ledger: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def has_table(self, table: str) -> bool:
         """Return whether ``table`` of docs/schema.md is there."""
@@ -387,6 +402,7 @@ async def inspect(connection: asyncpg.Connection, schema: Schema) -> Catalog:
     tables: set[str] = set()
     indexes: dict[str, bool] = {}
     estimated_rows: dict[str, int] = {}
+    ledger: dict[str, frozenset[str]] = {}
     has_version_table, can_stage = False, True
     for row in await connection.fetch(inspect_sql(schema)):
         can_stage = row["can_stage"]
@@ -395,6 +411,8 @@ async def inspect(connection: asyncpg.Connection, schema: Schema) -> Catalog:
                 indexes[row["relation"]] = row["is_valid"]
             case "version":
                 has_version_table = True
+            case "ledger" | "sequence":
+                ledger[row["relation"]] = frozenset(row["granted"].split())
             case _:
                 of_table = columns.setdefault(row["relation"], {})
                 if row["is_table"]:
@@ -413,6 +431,7 @@ async def inspect(connection: asyncpg.Connection, schema: Schema) -> Catalog:
         indexes=MappingProxyType({name: indexes[name] for name in INDEXES if name in indexes}),
         can_stage=can_stage,
         estimated_rows=MappingProxyType(estimated_rows),
+        ledger=MappingProxyType({name: ledger[name] for name in LEDGER if name in ledger}),
     )
 
 
@@ -421,6 +440,10 @@ def inspect_sql(schema: Schema) -> str:
     wanted = [("column", table, schema.table(table)) for table in TABLES]
     wanted.append(("version", VERSION_TABLE, VERSION_TABLE))
     wanted += [("index", name, name) for name in INDEXES]
+    wanted += [
+        ("sequence" if privileges == ("USAGE",) else "ledger", name, name)
+        for name, privileges in LEDGER.items()
+    ]
     values = ", ".join(f"({', '.join(quote_literal(part) for part in entry)})" for entry in wanted)
     return _INSPECT.format(values=values, namespace=quote_literal(schema.namespace))
 
@@ -442,11 +465,19 @@ SELECT w.item::text AS item, w.relation::text AS relation,
     pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMP') AS can_stage,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') AS can_select,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT') AS can_insert,
-    pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE') AS can_update
+    pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE') AS can_update,
+    CASE w.item WHEN 'sequence'
+        THEN CASE WHEN pg_catalog.has_sequence_privilege(c.oid, 'USAGE') THEN 'USAGE' ELSE '' END
+        WHEN 'ledger' THEN pg_catalog.concat_ws(' ',
+        CASE WHEN pg_catalog.has_table_privilege(c.oid, 'SELECT') THEN 'SELECT' END,
+        CASE WHEN pg_catalog.has_table_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
+        CASE WHEN pg_catalog.has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END,
+        CASE WHEN pg_catalog.has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END) END AS granted
 FROM (VALUES {values}) AS w (item, relation, relname)
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = {namespace}
 JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.relname
     AND CASE w.item WHEN 'index' THEN c.relkind IN ('i', 'I')
+        WHEN 'sequence' THEN c.relkind = 'S'
         ELSE c.relkind IN ('r', 'p', 'v', 'm', 'f') END
 LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
 LEFT JOIN pg_catalog.pg_attribute AS a ON w.item = 'column' AND a.attrelid = c.oid
@@ -563,8 +594,17 @@ def _problems(catalog: Catalog, *, writes: bool) -> Iterator[str]:
             label = _label(schema, table, column)
             yield from _access_problems(label, table, column, found, writes=writes)
     yield from _unfilled(catalog, _SNAPSHOTS, REQUIRED[_SNAPSHOTS])
-    if writes and not catalog.can_stage:
+    if writes:
+        yield from _own_problems(catalog)
+
+
+def _own_problems(catalog: Catalog) -> Iterator[str]:
+    if not catalog.can_stage:
         yield "the database: the role may not make temporary tables, expected TEMPORARY on it"
+    for name, granted in catalog.ledger.items():
+        for privilege in LEDGER[name]:
+            if privilege not in granted:
+                yield f"{catalog.schema.namespace}.{name}: the role may not {privilege} it"
 
 
 def _unmet(catalog: Catalog, needs: Needs, inserts: Collection[str]) -> Iterator[str]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 NO_CONNECTION: Final = (
-    "the pool has lent no connection in time: a run needs two of its own, one to read and one to"
-    " write"
+    "the pool has lent no connection in time: a run needs three of its own, to read, to write and"
+    " for its heartbeat"
 )
 
 

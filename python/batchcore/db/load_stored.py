@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -292,6 +293,58 @@ async def load_stored(
         written=columns["written"][order],
         cells={name: taken(columns[name], order) for name in names if name not in TEXTS},
         texts={name: taken(columns[name], order) for name in names if name in TEXTS},
+    )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Rewritten:
+    """Chunks that were computed anew, the earliest run first.
+
+    Attributes:
+        first_portfolio: 16 bytes of each.
+        last_portfolio: Likewise.
+        first: (n,) int32 first session.
+        last: (n,) int32 last session.
+        began: (n,) int64 start of the run, microseconds since 1970.
+    """
+
+    first_portfolio: tuple[bytes, ...] = ()
+    last_portfolio: tuple[bytes, ...] = ()
+    first: Int32 = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    last: Int32 = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    began: Int64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def written(self, ids: Bytes, portfolio: Int32, day: Int32, created: Int64) -> Int64:
+        """Return when rows were last written: created, or computed anew since.
+
+        Args:
+            ids: (p, 16) uint8, sorted.
+            portfolio: (n,) int32 rows of ``ids``.
+            day: (n,) int32.
+            created: (n,) int64 microseconds since 1970.
+        """
+        written = created.copy()
+        keys = [row.tobytes() for row in ids]
+        for row, (low, high) in enumerate(
+            zip(self.first_portfolio, self.last_portfolio, strict=True)
+        ):
+            inside = (portfolio >= bisect_left(keys, low)) & (portfolio < bisect_right(keys, high))
+            inside &= (day >= self.first[row]) & (day <= self.last[row])
+            written[inside] = np.maximum(written[inside], self.began[row])
+        return written
+
+
+async def load_rewritten(session: Session, query: Query | None) -> Rewritten:
+    """Return the chunks that runs have computed anew, as the ledger knows them."""
+    if query is None:
+        return Rewritten()
+    columns = await load(session, query)
+    return Rewritten(
+        first_portfolio=tuple(row.tobytes() for row in columns["first_portfolio"]),
+        last_portfolio=tuple(row.tobytes() for row in columns["last_portfolio"]),
+        first=columns["first"].values,
+        last=columns["last"].values,
+        began=columns["began"],
     )
 
 

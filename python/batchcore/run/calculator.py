@@ -91,6 +91,8 @@ class PnLCalculator:
             SchemaError: the database is not one that batchcore can work on.
             CoverageError: the prices of the session have not arrived (S12); nothing was written.
             SnapshotExistsError: ``on_existing="error"`` and there is one; nothing was written.
+            LeaseHeldError: another run works on some of the portfolios, or took over.
+            TooManyFailedError: more portfolios failed than may.
             DatabaseError: the database refused, failed or went away.
         """
         if type(calculation_date) is not dt.date:  # None would be the whole way from what is there
@@ -121,6 +123,7 @@ class BatchOrchestrator:
         calendar: str = "XNYS",
         on_existing: str = "skip",
         missing: bool = False,
+        resume: bool = True,
         analytics: str = "portfolio",
         progress: Progress | None = None,
     ) -> None:
@@ -133,6 +136,7 @@ class BatchOrchestrator:
             calendar: Whose sessions.
             on_existing: What becomes of complete snapshots.
             missing: Whether to look for holes between snapshots.
+            resume: Whether to go on with a run that has ended early.
             analytics: What of the analytics is written.
             progress: Called while work goes on.
         """
@@ -142,6 +146,7 @@ class BatchOrchestrator:
         self._calendar = calendar
         self._on_existing = on_existing
         self._missing = missing
+        self._resume = resume
         self._analytics = analytics
         self._progress = progress
 
@@ -173,6 +178,7 @@ class BatchOrchestrator:
             calendar=self._calendar,
             on_existing=self._on_existing,
             missing=self._missing,
+            resume=self._resume,
             analytics=self._analytics,
             settings=self._settings,
             progress=self._progress,

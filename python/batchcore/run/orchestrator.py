@@ -256,6 +256,7 @@ class Run:
         self.monitor.step("lease")
         try:
             await holder.take_place(first)
+            await first.enter("check")
             self.request = as_begun(self.request, lease)
             if lease.attempt > 1:
                 log.info("run=%s attempt=%s resumed=true", lease.run_id, lease.attempt)

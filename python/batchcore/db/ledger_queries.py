@@ -1,0 +1,74 @@
+"""The ledger read back: runs, their chunks, and what portfolios were noticed for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from batchcore.db.driver import driver_errors
+from batchcore.db.ledger import CHUNKS, HEARTBEATS, ISSUES, LIVES, RUNS
+from batchcore.db.sql import quote_identifier, quote_literal
+
+if TYPE_CHECKING:
+    import uuid
+
+    from batchcore.config import Schema
+    from batchcore.db.engine import Session
+
+STUCK: Final = "stuck"
+"""What a run is called that counts as running and whose lease has expired."""
+
+
+async def load_runs(
+    session: Session, schema: Schema, *, limit: int, run_id: uuid.UUID | None = None
+) -> list[dict[str, Any]]:
+    """Return the runs that began last, the latest first, or the one of an id."""
+    namespace = quote_identifier(schema.namespace)
+    condition = "true" if run_id is None else f"r.id = {quote_literal(str(run_id))}"
+    return await _rows(
+        session,
+        f"SELECT r.id::text AS run_id, CASE WHEN r.state = '{LIVES}'"  # noqa: S608  # quoted
+        " AND COALESCE(h.expires_at <= clock_timestamp(), true)"
+        f" THEN '{STUCK}' ELSE r.state END AS state,"
+        " r.asked::text AS asked, cardinality(r.portfolio_ids) AS portfolios_asked,"
+        " r.configuration::text AS configuration, r.code_version, r.attempt, r.token,"
+        " r.start_date::text AS start_date, r.end_date::text AS end_date,"
+        " r.snapshot_id, r.lsn, r.portfolios, r.failed, r.chunks, r.rows_written,"
+        f" r.seconds::text AS seconds, r.error, {_instant('r.created_at', 'created_at')},"
+        f" {_instant('r.started_at', 'started_at')}, {_instant('r.ended_at', 'ended_at')},"
+        f" {_instant('h.beat_at', 'beat_at')}, {_instant('h.expires_at', 'expires_at')}"
+        f" FROM {namespace}.{RUNS} AS r LEFT JOIN {namespace}.{HEARTBEATS} AS h ON h.run_id = r.id"
+        f" WHERE {condition} ORDER BY r.created_at DESC, r.token DESC LIMIT {limit}",
+    )
+
+
+async def load_chunks(session: Session, schema: Schema, run_id: uuid.UUID) -> list[dict[str, Any]]:
+    """Return the chunks of a run in the order of their numbers."""
+    namespace = quote_identifier(schema.namespace)
+    return await _rows(
+        session,
+        "SELECT chunk, attempt, first_portfolio::text AS first_portfolio,"  # noqa: S608  # quoted
+        " last_portfolio::text AS last_portfolio, first_session::text AS first_session,"
+        " last_session::text AS last_session, sessions, rows_written, sha256,"
+        f" {_instant('committed_at', 'committed_at')} FROM {namespace}.{CHUNKS}"
+        f" WHERE run_id = {quote_literal(str(run_id))} ORDER BY chunk",
+    )
+
+
+async def load_issues(session: Session, schema: Schema, run_id: uuid.UUID) -> list[dict[str, Any]]:
+    """Return what portfolios of a run were noticed for, by portfolio."""
+    namespace = quote_identifier(schema.namespace)
+    return await _rows(
+        session,
+        "SELECT portfolio_id::text AS portfolio, name, failed, count, symbol,"  # noqa: S608  # quoted
+        f" session::text AS session, detail, chunk FROM {namespace}.{ISSUES}"
+        f" WHERE run_id = {quote_literal(str(run_id))} ORDER BY portfolio_id, name, chunk",
+    )
+
+
+async def _rows(session: Session, sql: str) -> list[dict[str, Any]]:
+    with driver_errors():
+        return [dict(row) for row in await session.raw.fetch(sql)]
+
+
+def _instant(moment: str, name: str) -> str:
+    return f"to_char({moment} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS {name}"
