@@ -1,5 +1,6 @@
 """``python -m batchcore`` and the script ``batchcore`` are the command line."""
 
+import signal
 import sys
 
 
@@ -9,6 +10,7 @@ def main() -> int:
     `version` is answered here: what reads the arguments of other commands takes eight times as
     long to import as Python takes to start.
     """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to tell before there is anything to stop
     words = sys.argv[1:]
     if words in (["version"], ["version", "--json"]):
         from batchcore import about  # noqa: PLC0415  # what the others do not need

@@ -9,7 +9,7 @@ import pytest
 
 from support.cluster import Cluster
 from support.jobs import Job, jobs
-from support.survival import Report
+from support.survival import Report, Stage
 
 REPORT = pytest.StashKey[Report]()
 
@@ -30,9 +30,9 @@ def pytest_terminal_summary(
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "random_point" in metafunc.fixturenames:
+    if "one_of_many" in metafunc.fixturenames:
         points = metafunc.config.getoption("--faults")
-        metafunc.parametrize("random_point", range(points))
+        metafunc.parametrize("one_of_many", range(points), indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -43,17 +43,19 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def job_of(cluster: Cluster) -> dict[str, Job]:
-    """The jobs by name."""
+def job_by_name(cluster: Cluster) -> dict[str, Job]:
     return {job.name: job for job in asyncio.run(jobs(cluster))}
 
 
-@pytest.fixture(scope="session")
-def report(pytestconfig: pytest.Config) -> Report:
-    return pytestconfig.stash[REPORT]
+@pytest.fixture
+def stage(cluster: Cluster, job_by_name: dict[str, Job], request: pytest.FixtureRequest) -> Stage:
+    """What a test disturbs batches with; a parameter only changes what is left to chance."""
+    report = request.config.stash[REPORT]
+    random = Random(f"{report.seed} {request.node.name}")  # noqa: S311  # to be repeated
+    return Stage(cluster, job_by_name, report, random)
 
 
 @pytest.fixture
-def by_chance(report: Report, request: pytest.FixtureRequest) -> Random:
-    """Random numbers of this test alone, the same for the same seed."""
-    return Random(f"{report.seed} {request.node.name}")  # noqa: S311
+def one_of_many(stage: Stage) -> Stage:
+    """The same, as often as ``--faults`` says."""
+    return stage

@@ -1,10 +1,7 @@
 """Killed, cut off, stalled, out of disk, started twice: the next run finishes the work."""
 
-from random import Random
-
 import pytest
 
-from support.cluster import Cluster
 from support.faults import (
     EVERYWHERE,
     Fault,
@@ -20,8 +17,7 @@ from support.faults import (
     stall_connections,
     start_twice,
 )
-from support.jobs import Job
-from support.survival import Report, assert_survived, scene_of
+from support.survival import Stage
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
@@ -33,24 +29,17 @@ STEPS = (
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_killed_at_a_step(
-    cluster: Cluster, job_of: dict[str, Job], report: Report, by_chance: Random, step: str
-) -> None:
-    job = by_chance.choice(list(job_of.values()))
-    moment = Moment(step, by_chance.randint(1, job.steps.count(step)))
-    async with scene_of(cluster, job, moment, by_chance) as scene:
-        await assert_survived(scene, kill, report)
-        assert scene.was_stopped
+async def test_killed_at_a_step(stage: Stage, step: str) -> None:
+    job = stage.some_job()
+    moment = Moment(step, stage.some_time(job, step))
+    scene = await stage.assert_survived(kill, job, moment)
+    assert scene.was_stopped
 
 
 @pytest.mark.parametrize("job", ["skip", "replace", "go-on"])
-@pytest.mark.parametrize("number", range(4))
-async def test_killed_at_any_moment(
-    cluster: Cluster, job_of: dict[str, Job], report: Report, by_chance: Random, job: str, number
-) -> None:
-    moment = Moment(share=by_chance.random())
-    async with scene_of(cluster, job_of[job], moment, by_chance) as scene:
-        await assert_survived(scene, kill, report)
+@pytest.mark.parametrize("stage", range(4), indirect=True)
+async def test_killed_at_any_moment(stage: Stage, job: str) -> None:
+    await stage.assert_survived(kill, stage.jobs[job], Moment(share=stage.random.random()))
 
 
 @pytest.mark.parametrize(
@@ -73,42 +62,24 @@ async def test_killed_at_any_moment(
     ],
     ids=lambda given: getattr(given, "__name__", str(given)),
 )
-async def test_disturbed_at_a_step(
-    cluster: Cluster,
-    job_of: dict[str, Job],
-    report: Report,
-    by_chance: Random,
-    fault: Fault,
-    job: str,
-    moment: Moment,
-) -> None:
-    async with scene_of(cluster, job_of[job], moment, by_chance) as scene:
-        await assert_survived(scene, fault, report)
-        assert scene.was_stopped
+async def test_disturbed_at_a_step(stage: Stage, fault: Fault, job: str, moment: Moment) -> None:
+    scene = await stage.assert_survived(fault, stage.jobs[job], moment)
+    assert scene.was_stopped
 
 
 @pytest.mark.parametrize("job", ["skip", "replace"])
-async def test_started_twice(
-    cluster: Cluster, job_of: dict[str, Job], report: Report, by_chance: Random, job: str
-) -> None:
-    moment = Moment(share=by_chance.random() / 2)
-    async with scene_of(cluster, job_of[job], moment, by_chance) as scene:
-        await assert_survived(scene, start_twice, report)
+async def test_started_twice(stage: Stage, job: str) -> None:
+    moment = Moment(share=stage.random.random() / 2)
+    await stage.assert_survived(start_twice, stage.jobs[job], moment)
 
 
 @pytest.mark.slow
-async def test_disturbed_anyhow_at_any_moment(
-    cluster: Cluster,
-    job_of: dict[str, Job],
-    report: Report,
-    by_chance: Random,
-    random_point: int,
-) -> None:
-    job = by_chance.choice(list(job_of.values()))
-    fault = by_chance.choice([*EVERYWHERE, kill, kill, start_twice])
-    moment = Moment(share=by_chance.random())
-    if by_chance.random() < 0.5:
-        step = by_chance.choice(job.steps)
-        moment = Moment(step, by_chance.randint(1, job.steps.count(step)))
-    async with scene_of(cluster, job, moment, by_chance) as scene:
-        await assert_survived(scene, fault, report)
+async def test_disturbed_anyhow_at_any_moment(one_of_many: Stage) -> None:
+    stage = one_of_many
+    job = stage.some_job()
+    moment = Moment(share=stage.random.random())
+    if stage.random.random() < 0.5:
+        step = stage.random.choice(job.steps)
+        moment = Moment(step, stage.some_time(job, step))
+    fault = stage.random.choice([*EVERYWHERE, kill, kill, start_twice])
+    await stage.assert_survived(fault, job, moment)

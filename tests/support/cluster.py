@@ -120,7 +120,7 @@ class Cluster:
                 " AND backend_type = 'client backend'",
                 database,
             ):
-                await asyncio.sleep(0.005)
+                pass
 
     async def kill_backend(self, pid: int) -> None:
         """Kill one backend, upon which the server ends all others and starts anew."""
@@ -134,7 +134,7 @@ class Cluster:
             with contextlib.suppress(*GONE):
                 async with asyncio.timeout(PATIENCE_S):
                     while await connection.fetchval("SELECT pg_backend_pid()") == began:
-                        await asyncio.sleep(0.005)
+                        pass
         await self.ready()
 
     async def restart(self) -> None:
@@ -189,4 +189,3 @@ def _children(parent: int) -> list[int]:
             if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
                 found.append(int(stat.parent.name))
     return found
-

@@ -7,20 +7,41 @@ import contextlib
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from random import Random
 from typing import TYPE_CHECKING
 
 from support.jobs import ROLE
-from support.proxy import Proxy, proxied
+from support.proxy import proxied
 from support.worker import At, Worker, started
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from random import Random
 
     from support.cluster import Cluster
     from support.jobs import Job
 
 PATIENCE_S = 60.0
+
+WAL_SEGMENT_BYTES = 1 << 24
+BLOATED = (
+    "ALTER TABLE portfolio_snapshots SET (fillfactor = 10)",
+    "ALTER TABLE portfolio_snapshots DISABLE TRIGGER ALL",
+    """
+    INSERT INTO portfolio_snapshots (
+        id, portfolio_id, snapshot_date, total_value, cash_value, long_value, short_value,
+        gross_exposure, net_exposure, num_positions, num_long_positions, num_short_positions,
+        created_at
+    )
+    SELECT gen_random_uuid(), '00000000-0000-0000-0000-000000000001', DATE '1990-01-01' + n,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, now()
+    FROM generate_series(1, 15000) AS n
+    """,
+    "ALTER TABLE portfolio_snapshots ENABLE TRIGGER ALL",
+    "VACUUM FULL portfolio_snapshots",  # so that no empty page is left at its end
+)
+"""Makes a table longer than a file of the log may be, with rows of nobody."""
+
+SLIM = "DELETE FROM portfolio_snapshots WHERE portfolio_id = '00000000-0000-0000-0000-000000000001'"
 
 SUCCESS = (0, 99)
 STOPPED = (*SUCCESS, 2, 3, 4)
@@ -70,6 +91,10 @@ class Scene:
     @property
     def url(self) -> str:
         return self.cluster.url(self.database, ROLE)
+
+    @property
+    def tcp_url(self) -> str:
+        return self.cluster.tcp_url(self.database, ROLE, ROLE)
 
     @property
     def was_stopped(self) -> bool:
@@ -138,13 +163,13 @@ async def restart_server(scene: Scene) -> None:
 
 async def drop_connections(scene: Scene) -> None:
     """All its connections are reset."""
-    async with _proxied(scene) as (proxy, url), scene.at_the_moment(url):
+    async with proxied(scene.tcp_url) as (proxy, url), scene.at_the_moment(url):
         proxy.drop()
 
 
 async def stall_connections(scene: Scene) -> None:
     """Its connections go silent, another run takes over, and then they go on."""
-    async with _proxied(scene) as (proxy, url), scene.at_the_moment(url) as worker:
+    async with proxied(scene.tcp_url) as (proxy, url), scene.at_the_moment(url) as worker:
         proxy.stall()
         if scene.moment.step is not None:
             worker.go_on()
@@ -174,22 +199,7 @@ async def fill_tablespace(scene: Scene) -> None:
     async with scene.at_the_moment():
         scene.cluster.limit_files(WAL_SEGMENT_BYTES)
     await scene.cluster.revive()
-    await scene.cluster.execute(*SLIM, database=scene.database)
-
-
-WAL_SEGMENT_BYTES = 1 << 24
-NOBODY = "00000000-0000-0000-0000-000000000001"
-BLOATED = (
-    "ALTER TABLE portfolio_snapshots SET (fillfactor = 10)",
-    "ALTER TABLE portfolio_snapshots DISABLE TRIGGER ALL",
-    "INSERT INTO portfolio_snapshots (id, portfolio_id, snapshot_date, total_value, cash_value,"
-    " long_value, short_value, gross_exposure, net_exposure, num_positions, num_long_positions,"
-    f" num_short_positions, created_at) SELECT gen_random_uuid(), '{NOBODY}', DATE '1990-01-01' + n,"  # noqa: S608
-    " 0, 0, 0, 0, 0, 0, 0, 0, 0, now() FROM generate_series(1, 15000) AS n",
-    "ALTER TABLE portfolio_snapshots ENABLE TRIGGER ALL",
-    "VACUUM FULL portfolio_snapshots",  # so that no empty page is left at its end
-)
-SLIM = (f"DELETE FROM portfolio_snapshots WHERE portfolio_id = '{NOBODY}'",)  # noqa: S608
+    await scene.cluster.execute(SLIM, database=scene.database)
 
 
 async def forbid_writing(scene: Scene) -> None:
@@ -211,12 +221,6 @@ async def start_twice(scene: Scene) -> None:
             said = one.said(), other.said()
     assert any(code in SUCCESS for code in scene.codes), said
     assert all(code in {*SUCCESS, 4} for code in scene.codes), said
-
-
-@contextlib.asynccontextmanager
-async def _proxied(scene: Scene) -> AsyncIterator[tuple[Proxy, str]]:
-    async with proxied(scene.cluster.tcp_url(scene.database, ROLE, ROLE)) as found:
-        yield found
 
 
 Fault = Callable[[Scene], Awaitable[None]]

@@ -156,8 +156,7 @@ def _rows_of(table: str) -> str:
     columns = [
         f"t.{column.name}"
         for column in metadata.tables[table].columns
-        if not isinstance(column.type, sa.DateTime)
-        and (column.name != "id" or table in KEYED)
+        if not isinstance(column.type, sa.DateTime) and (column.name != "id" or table in KEYED)
     ]
     return (
         f"SELECT {WRITTEN[table]}::text, '{table}', ROW({', '.join(columns)})::text"  # noqa: S608

@@ -34,6 +34,10 @@ class Proxy:
     def connections(self) -> int:
         return len(self._writers) // 2
 
+    @property
+    def flows(self) -> bool:
+        return self._flows.is_set()
+
     def drop(self) -> None:
         """Cut all connections off, as a firewall that forgets them does: with a reset."""
         for writer in self._writers:
@@ -67,7 +71,9 @@ class Proxy:
         ends = [writer]
         try:
             await self._flows.wait()
-            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+            server_reader, server_writer = await asyncio.open_connection(
+                "127.0.0.1", self._upstream
+            )
             self._writers.add(server_writer)
             ends.append(server_writer)
             async with asyncio.TaskGroup() as pumps:

@@ -11,7 +11,7 @@ from support.faults import Fault, Moment, Scene
 from support.jobs import dump, lost_and_doubled, snapshots_in
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from random import Random
 
     from support.cluster import Cluster
@@ -50,30 +50,53 @@ class Report:
         yield f"random moments by --faults-seed {self.seed}"
 
 
-@contextlib.asynccontextmanager
-async def scene_of(
-    cluster: Cluster, job: Job, moment: Moment, by_chance: Random
-) -> AsyncIterator[Scene]:
-    """Give a job on a database of its own."""
-    name = f"scene_{uuid.uuid4().hex}"
-    await cluster.copy(job.template, name)
-    try:
-        yield Scene(cluster, job, name, moment, by_chance)
-    finally:
-        await cluster.drop(name)
+@dataclass(frozen=True)
+class Stage:
+    """What a test disturbs batches with.
 
+    Attributes:
+        cluster: The server.
+        jobs: By name.
+        report: Of all tests.
+        random: Random numbers of this test alone, the same for the same seed.
+    """
 
-async def assert_survived(scene: Scene, fault: Fault, report: Report) -> None:
-    """Let a fault strike, run the batch again, and look at every row."""
-    report.injected += 1
-    kind = fault.__name__.replace("_", " ")
-    report.kinds[kind] = report.kinds.get(kind, 0) + 1
-    await fault(scene)
-    report.stopped += scene.was_stopped
-    await assert_whole(scene)
-    await scene.again()
-    await assert_done(scene, report)
-    report.survived += 1
+    cluster: Cluster
+    jobs: Mapping[str, Job]
+    report: Report
+    random: Random
+
+    def some_job(self, *names: str) -> Job:
+        """Return one of some jobs, of all without names, by chance."""
+        return self.jobs[self.random.choice(names or list(self.jobs))]
+
+    def some_time(self, job: Job, step: str) -> int:
+        """Return which of the times that a job takes a step, by chance."""
+        return self.random.randint(1, job.steps.count(step))
+
+    @contextlib.asynccontextmanager
+    async def scene(self, job: Job, moment: Moment | None = None) -> AsyncIterator[Scene]:
+        """Give a job on a database of its own."""
+        name = f"scene_{uuid.uuid4().hex}"
+        await self.cluster.copy(job.template, name)
+        try:
+            yield Scene(self.cluster, job, name, moment or Moment(), self.random)
+        finally:
+            await self.cluster.drop(name)
+
+    async def assert_survived(self, fault: Fault, job: Job, moment: Moment) -> Scene:
+        """Let a fault strike, run the batch again, and look at every row."""
+        report, kind = self.report, fault.__name__.replace("_", " ")
+        report.injected += 1
+        report.kinds[kind] = report.kinds.get(kind, 0) + 1
+        async with self.scene(job, moment) as scene:
+            await fault(scene)
+            report.stopped += scene.was_stopped
+            await assert_whole(scene)
+            await scene.again()
+            await assert_done(scene, report)
+        report.survived += 1
+        return scene
 
 
 async def assert_done(scene: Scene, report: Report | None = None) -> None:

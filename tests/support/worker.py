@@ -13,7 +13,6 @@ import logging
 import multiprocessing
 import os
 import re
-import signal
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 from support.command import Said, batchcore
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import AsyncIterator, Sequence
     from multiprocessing.connection import Connection
 

@@ -514,9 +514,7 @@ def _from_url(url: str) -> Lend:
 
 def _from_pool(pool: asyncpg.Pool) -> Lend:
     @contextlib.asynccontextmanager
-    async def lend(
-        count: Callable[[str], None], grace: Grace
-    ) -> AsyncIterator[asyncpg.Connection]:
+    async def lend(count: Callable[[str], None], grace: Grace) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
             try:
                 raw = await pool.acquire(timeout=WAIT_S)

@@ -21,8 +21,8 @@ from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
 from batchcore.errors import LeaseHeldError, TooManyFailedError
 from batchcore.run.issues import IssueList
-from batchcore.run.lease import ACQUIRE_IDLE_MS, PHASE as LEDGER
-from batchcore.run.lease import Holder, as_begun, tried
+from batchcore.run.lease import ACQUIRE_IDLE_MS, Holder, as_begun, tried
+from batchcore.run.lease import PHASE as LEDGER
 from batchcore.run.legacy import LegacyPreparation, LegacyStages
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.prepare import Preparation
