@@ -124,7 +124,7 @@ async def test_an_empty_database_gets_every_revision(database: str) -> None:
     report = await migrate(database)
 
     assert report == MigrateReport(
-        before=None, revision="0002", adopted=False, marked=(), applied=("0001", "0002")
+        before=None, revision="0003", adopted=False, marked=(), applied=("0001", "0002", "0003")
     )
     assert await relations(database) >= {*tables.metadata.tables, *THREE, VERSION_TABLE}
 
@@ -170,7 +170,7 @@ async def test_migrating_twice_does_nothing(database: str) -> None:
     before = await described(database)
 
     assert await migrate(database) == MigrateReport(
-        before="0002", revision="0002", adopted=False, marked=(), applied=()
+        before="0003", revision="0003", adopted=False, marked=(), applied=()
     )
     assert await described(database) == before
 
@@ -272,7 +272,7 @@ async def test_a_host_keeps_its_tables_and_gets_the_indexes(database: str) -> No
     await execute(database, PORTFOLIO)
 
     assert await migrate(database) == MigrateReport(
-        before=None, revision="0002", adopted=True, marked=("0001",), applied=("0002",)
+        before=None, revision="0003", adopted=True, marked=("0001",), applied=("0002", "0003")
     )
     found = await relations(database)
     assert found >= THREE
@@ -416,10 +416,10 @@ async def test_a_schema_that_is_not_there_is_named(database: str) -> None:
 async def test_check_tells_and_changes_nothing(database: str) -> None:
     status = await check(database)
 
-    assert (status.revision, status.head, status.pending) == (None, "0002", ("0001", "0002"))
+    assert (status.revision, status.head, status.pending) == (None, "0003", ("0001", "0002", "0003"))
     assert not status.adopted
     assert not status.is_current
-    assert [step.partition(":")[0] for step in status.steps] == ["0001", "0002"]
+    assert [step.partition(":")[0] for step in status.steps] == ["0001", "0002", "0003"]
     assert await relations(database) == set()
 
     await migrate(database)
@@ -456,7 +456,7 @@ async def test_a_second_migration_at_the_same_moment_is_refused(database: str) -
             await migrate(database)
         await connection.fetchval("SELECT pg_advisory_unlock($1)", key)
 
-    assert (await migrate(database)).applied == ("0001", "0002")
+    assert (await migrate(database)).applied == ("0001", "0002", "0003")
 
 
 async def test_a_borrowed_connection_gets_its_settings_back(database: str) -> None:
@@ -500,7 +500,7 @@ async def test_a_server_that_is_not_there_is_a_database_error(tmp_path: Path) ->
 
 
 async def test_an_unknown_revision_to_go_back_to_is_refused(database: str) -> None:
-    with pytest.raises(ConfigError, match="expected base or 0001, 0002"):
+    with pytest.raises(ConfigError, match="expected base or 0001, 0002, 0003"):
         await downgrade(database, "0000")
 
 

@@ -1,0 +1,345 @@
+"""One run at a time on the same portfolios; who was taken over writes nothing any more."""
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+
+import batchcore
+from batchcore.calendar import date_of
+from batchcore.config import Schema, Settings
+from batchcore.db.engine import Database, transaction
+from batchcore.db.ledger import Ledger
+from batchcore.errors import DatabaseError, LeaseHeldError
+from batchcore.run import orchestrator
+from batchcore.run.lease import Holder
+from batchcore.run.request import make_request
+from support import database, ledger
+from support.generate import MONDAY
+from support.outcome import outcome
+
+if TYPE_CHECKING:
+    import asyncpg
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+DAYS = list(range(MONDAY, MONDAY + 3))
+HOST = database.plain_host(4, DAYS)
+IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
+MOMENT = dt.datetime(2026, 1, 5, 22, 0, tzinfo=dt.UTC)
+SOON = dt.timedelta(seconds=2.1)
+ONE_EACH = Settings(chunk_size=1, connections=2)
+
+
+async def run(db: object, **options: object) -> batchcore.BatchResult:
+    options.setdefault("settings", ONE_EACH)
+    return await batchcore.run_batch(
+        db, date_of(DAYS[0]), date_of(DAYS[-1]), calendar="daily", analytics="none", **options
+    )
+
+
+@contextlib.asynccontextmanager
+async def at_work(url: str, portfolio: object, **options: object) -> AsyncIterator[asyncio.Task]:
+    """Give a run that is inside the transaction of a portfolio, until its lock is given back."""
+    await ledger.spoil(url, portfolio, ledger.WAIT)
+    async with database.connected(url) as other:
+        await other.fetchval(f"SELECT pg_advisory_lock({ledger.LOCK})")
+        task = asyncio.create_task(run(url, **options))
+        try:
+            await ledger.waits(other)
+            yield task
+        finally:
+            await other.fetchval(f"SELECT pg_advisory_unlock({ledger.LOCK})")
+            async with asyncio.timeout(30):
+                await asyncio.gather(task, return_exceptions=True)
+    await ledger.mend(url)
+
+
+async def assert_as_if_undisturbed(url: str) -> None:
+    expected = outcome(HOST, DAYS, DAYS[0], DAYS[-1])
+    stored = await database.snapshots(url)
+    assert set(stored) == set(expected.cells)
+    for at, row in stored.items():
+        assert row.items() >= expected.cells[at].items()
+    assert await database.equities(url) == expected.equity
+
+
+async def test_a_second_run_on_the_same_portfolios_is_refused_and_writes_nothing(host: str) -> None:
+    await database.fill(host, HOST)
+    async with at_work(host, IDS[1]) as first:
+        before = await database.snapshots(host)
+        (own,) = await ledger.runs(host)
+        for portfolios in (None, [IDS[3]]):
+            with pytest.raises(LeaseHeldError, match="its lease counts until") as caught:
+                await run(host, portfolio_ids=portfolios)
+            assert caught.value.run_id == str(own["id"])
+        assert await database.snapshots(host) == before
+        assert len(await ledger.runs(host)) == 1
+    assert first.result().rows_written == 12
+    await assert_as_if_undisturbed(host)
+
+
+async def test_runs_on_other_portfolios_go_side_by_side(host: str) -> None:
+    await database.fill(host, HOST)
+    async with at_work(host, IDS[0], portfolio_ids=IDS[:2]) as first:
+        second = await run(host, portfolio_ids=IDS[2:])
+        none = await run(host, portfolio_ids=[])
+        assert (second.rows_written, none.rows_written) == (6, 0)
+        assert not first.done()
+    assert first.result().rows_written == 6
+    assert [row["state"] for row in await ledger.runs(host)] == ["complete"] * 3
+    await assert_as_if_undisturbed(host)
+
+
+async def test_a_plan_needs_no_lease(host: str) -> None:
+    await database.fill(host, HOST)
+    async with at_work(host, IDS[1]):
+        planned = await run(host, settings=Settings(dry_run=True))
+        assert len(planned.sessions) == 3
+        assert len(await ledger.runs(host)) == 1
+
+
+async def test_two_starts_at_once_are_one_run(host: str) -> None:
+    await database.fill(host, HOST)
+    async with database.connected(host) as other:
+        async with other.transaction():
+            await other.execute("LOCK TABLE batchcore_runs IN SHARE UPDATE EXCLUSIVE MODE")
+            both = [asyncio.create_task(run(host)) for _ in range(2)]
+            await ledger.until(
+                other,
+                "SELECT count(*) = 2 FROM pg_locks WHERE NOT granted"
+                " AND relation = 'batchcore_runs'::regclass",
+            )
+        found = await asyncio.gather(*both, return_exceptions=True)
+    done = [one for one in found if isinstance(one, batchcore.BatchResult)]
+    # the second is refused, or comes when the first is through
+    assert sum(one.rows_written for one in done) == 12
+    assert all(isinstance(one, batchcore.BatchResult | LeaseHeldError) for one in found)
+    await assert_as_if_undisturbed(host)
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_an_expired_lease_is_taken_over_and_its_open_transaction_ended(
+    host: str, *, same: bool
+) -> None:
+    await database.fill(host, HOST)
+    async with at_work(host, IDS[1]) as zombie:  # its transaction has written rows of IDS[1]
+        await ledger.expire(host)
+        await ledger.heal(host)
+        result = await run(host, resume=same)
+        with pytest.raises((DatabaseError, LeaseHeldError)):
+            await zombie
+    assert result.rows_written == 9
+    found = [(row["state"], row["attempt"]) for row in await ledger.runs(host)]
+    assert found == ([("complete", 2)] if same else [("superseded", 1), ("complete", 1)])
+    await assert_as_if_undisturbed(host)
+
+
+@pytest.mark.parametrize("at", ["begun", "ledger"])
+async def test_a_zombie_that_wakes_up_writes_nothing(
+    host: str, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    await database.fill(host, HOST)
+    asleep, awake = asyncio.Event(), asyncio.Event()
+    commit = orchestrator.commit_chunk
+    enter = Ledger.enter
+    zombies: list[object] = []
+
+    async def sleep() -> None:
+        if not zombies:
+            zombies.append(asyncio.current_task())
+            asleep.set()
+            await awake.wait()
+
+    async def before(*arguments: object, **options: object) -> None:
+        await sleep()
+        await commit(*arguments, **options)
+
+    async def inside(*arguments: object) -> None:
+        await sleep()
+        await enter(*arguments)
+
+    async def nobody(*_: object) -> int:
+        return 0
+
+    if at == "begun":
+        monkeypatch.setattr(orchestrator, "commit_chunk", before)
+    else:  # as if the look at the server's locks had come too early
+        monkeypatch.setattr(Ledger, "enter", inside)
+        monkeypatch.setattr(Ledger, "end_transactions", nobody)
+    zombie = asyncio.create_task(run(host, portfolio_ids=[IDS[0]]))
+    await asleep.wait()
+    await ledger.expire(host)
+    if at == "begun":
+        await run(host)
+    else:
+        async with Database(host).writing("test") as session, transaction(session):
+            await Ledger(Schema()).supersede(session, [str((await ledger.runs(host))[0]["id"])])
+    before_it = await database.snapshots(host)
+    awake.set()
+    with pytest.raises(LeaseHeldError, match="another run took over"):
+        await zombie
+    assert await database.snapshots(host) == before_it
+    rows = await ledger.runs(host)
+    assert (rows[0]["state"], rows[0]["chunks"], rows[0]["rows_written"]) == ("superseded", 0, 0)
+    assert await ledger.fetch(host, "SELECT FROM batchcore_run_chunks WHERE attempt > 1") == []
+    await run(host)
+    await assert_as_if_undisturbed(host)
+
+
+async def test_a_heartbeat_prolongs_the_lease_and_a_lost_one_stops_the_run(host: str) -> None:
+    await database.fill(host, HOST)
+    settings = Settings(chunk_size=1, connections=2, lease_seconds=2)
+    async with (
+        at_work(host, IDS[1], settings=settings) as task,
+        database.connected(host) as other,
+    ):
+        row = await other.fetchrow("SELECT * FROM batchcore_run_heartbeats")
+        assert dt.timedelta(seconds=1.9) < row["expires_at"] - row["beat_at"] < SOON
+        await ledger.until(
+            other,
+            "SELECT beat_at > started_at AND expires_at - beat_at BETWEEN '1.9 s' AND '2.1 s'"  # noqa: S608
+            " FROM batchcore_run_heartbeats JOIN batchcore_runs ON id = run_id"
+            f" WHERE beat_at > '{row['beat_at']}'::timestamptz",
+        )
+        await other.execute("UPDATE batchcore_run_heartbeats SET token = token + 1")
+        async with asyncio.timeout(30):
+            with pytest.raises(LeaseHeldError, match="another run took over"):
+                await task
+    assert len(await database.snapshots(host)) == 3  # of the first portfolio alone
+
+
+async def test_a_heartbeat_that_fails_is_tried_again(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.fill(host, HOST)
+    beats: list[bool] = []
+    beaten = asyncio.Event()
+    beat = Ledger.beat
+
+    async def failing(*arguments: object) -> bool:
+        beats.append(True)
+        if len(beats) == 1:
+            raise DatabaseError("the network is away")
+        beaten.set()
+        return await beat(*arguments)
+
+    monkeypatch.setattr(Ledger, "beat", failing)
+    settings = Settings(chunk_size=1, connections=2, lease_seconds=1)
+    async with at_work(host, IDS[1], settings=settings) as task, asyncio.timeout(30):
+        await beaten.wait()
+    assert task.result().rows_written == 12
+
+
+async def test_a_run_that_was_taken_over_at_its_end_says_so(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.fill(host, HOST)
+    finish = Ledger.finish
+
+    async def after(*arguments: object, **options: object) -> bool:
+        await ledger.execute(host, "UPDATE batchcore_runs SET token = token + 1")
+        return await finish(*arguments, **options)
+
+    monkeypatch.setattr(Ledger, "finish", after)
+    with pytest.raises(LeaseHeldError, match="another run took over"):
+        await run(host)
+    await assert_as_if_undisturbed(host)
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, DatabaseError])
+async def test_a_lease_is_given_back_however_a_run_ends(host: str, error: type) -> None:
+    await database.fill(host, HOST)
+    if error is DatabaseError:
+        await ledger.spoil(host, IDS[1], ledger.RAISE)
+        with pytest.raises(DatabaseError, match="not this one"):
+            await run(host)
+        await ledger.mend(host)
+    else:
+        async with at_work(host, IDS[1]) as task:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+    (row,) = await ledger.runs(host)
+    told = {DatabaseError: ("failed", "DatabaseError: not this one")}
+    assert (row["state"], row["error"]) == told.get(error, ("interrupted", "CancelledError"))
+    (beat,) = await ledger.fetch(
+        host, "SELECT expires_at <= clock_timestamp() FROM batchcore_run_heartbeats"
+    )
+    assert beat[0]
+    assert (await run(host, resume=False)).rows_written == 9
+    await assert_as_if_undisturbed(host)
+
+
+async def test_an_expired_run_of_others_is_left_alone(host: str) -> None:
+    await database.fill(host, HOST)
+    await ledger.spoil(host, IDS[0], ledger.RAISE)
+    with pytest.raises(DatabaseError):
+        await run(host, portfolio_ids=IDS[:1])
+    await ledger.mend(host)
+    await ledger.kill(host)
+    await run(host, portfolio_ids=IDS[1:])
+    assert [row["state"] for row in await ledger.runs(host)] == ["running", "complete"]
+    await run(host)
+    states = [row["state"] for row in await ledger.runs(host)]
+    assert states == ["superseded", "complete", "complete"]
+    await assert_as_if_undisturbed(host)
+
+
+async def test_tokens_only_grow(host: str) -> None:
+    await database.fill(host, HOST)
+    request = make_request(
+        None,
+        None,
+        None,
+        policy="rollforward",
+        calendar="XNYS",
+        on_existing="skip",
+        missing=False,
+        analytics="none",
+        settings=None,
+    )
+    tokens = []
+    for _ in range(3):
+        async with Database(host).writing("test") as session:
+            holder = Holder(request, "00000000-0000-4000-8000-000000000001", resume=True)
+            async with transaction(session):
+                lease = await holder.acquire(session, MOMENT)
+            await holder.take_place(session)
+        tokens.append((lease.token, lease.attempt, lease.moment))
+        await ledger.expire(host)
+    assert [token[1:] for token in tokens] == [(attempt, MOMENT) for attempt in (1, 2, 3)]
+    assert sorted({token[0] for token in tokens}) == [token[0] for token in tokens]
+
+
+async def test_a_connection_that_is_idle_in_a_transaction_is_ended_before_its_lease(
+    host: str,
+) -> None:
+    await database.fill(host, HOST)
+    seen: list[str] = []
+    entered = Ledger.enter_issues
+
+    async def looked(self: Ledger, session: object, entry: object) -> None:
+        seen.append(await session.raw.fetchval("SHOW idle_in_transaction_session_timeout"))
+        await entered(self, session, entry)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ledger, "enter_issues", looked)
+        await run(host, settings=Settings(lease_seconds=20))
+    assert seen == ["10s"]
+
+
+async def test_a_session_of_the_caller_keeps_no_ledger(host: str) -> None:
+    await database.fill(host, HOST)
+    calculator = batchcore.PnLCalculator(Settings(), calendar="daily", analytics="none")
+    raw: asyncpg.Connection
+    async with at_work(host, IDS[3], portfolio_ids=[IDS[3]]), database.connected(host) as raw:
+        async with raw.transaction():
+            result = await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), raw, IDS[:1])
+        assert result.rows_written == 1
+        assert len(await ledger.runs(host)) == 1
+    assert (await database.equities(host))[IDS[0]] == Decimal(1000)

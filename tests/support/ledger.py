@@ -1,0 +1,109 @@
+"""The ledger as a plain SELECT brings it, and what a process that was killed leaves in it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from support import database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import asyncpg
+
+LOCK = 4711
+RAISE = "RAISE EXCEPTION 'not this one' USING ERRCODE = 'P0042';"
+WAIT = f"PERFORM pg_advisory_xact_lock({LOCK});"
+
+FUNCTION = """
+    CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.portfolio_id = '{portfolio}' THEN
+            {action}
+        END IF;
+        RETURN NEW;
+    END $$"""
+
+
+async def execute(url: str, *statements: str) -> None:
+    async with database.connected(url) as connection:
+        for statement in statements:
+            await connection.execute(statement)
+
+
+async def fetch(url: str, query: str) -> list[asyncpg.Record]:
+    async with database.connected(url) as connection:
+        return await connection.fetch(query)
+
+
+async def runs(url: str) -> list[asyncpg.Record]:
+    """Return the runs in the order in which they began."""
+    return await fetch(url, "SELECT * FROM batchcore_runs ORDER BY created_at")
+
+
+async def chunks(url: str) -> list[asyncpg.Record]:
+    """Return the chunks of all runs, those of a run by number."""
+    return await fetch(
+        url,
+        "SELECT c.* FROM batchcore_run_chunks AS c JOIN batchcore_runs AS r ON r.id = c.run_id"
+        " ORDER BY r.created_at, c.chunk",
+    )
+
+
+async def expire(url: str) -> None:
+    """Let every lease have expired."""
+    await execute(
+        url, "UPDATE batchcore_run_heartbeats SET expires_at = now() - interval '1 second'"
+    )
+
+
+async def kill(url: str) -> None:
+    """Leave the runs as if their process was killed long ago, before it could say so."""
+    await execute(url, "UPDATE batchcore_runs SET state = 'running', ended_at = NULL, error = NULL")
+    await expire(url)
+
+
+async def spoil(url: str, portfolio: object, action: str) -> None:
+    """Let the server do something when a row of a portfolio is inserted."""
+    await execute(
+        url,
+        FUNCTION.format(portfolio=portfolio, action=action),
+        "CREATE TRIGGER spoil BEFORE INSERT ON portfolio_snapshots"
+        " FOR EACH ROW EXECUTE FUNCTION spoil()",
+    )
+
+
+async def heal(url: str) -> None:
+    """Let the server do nothing of it any more, though a transaction that it holds up is open."""
+    await execute(
+        url,
+        "CREATE OR REPLACE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RETURN NEW; END $$",
+    )
+
+
+async def mend(url: str) -> None:
+    await execute(url, "DROP FUNCTION spoil CASCADE")
+
+
+async def waits(connection: asyncpg.Connection) -> None:
+    """Return when a backend waits for a lock that this connection holds."""
+    await until(
+        connection,
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted"
+        " AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))",
+    )
+
+
+async def until(connection: asyncpg.Connection, query: str) -> None:
+    """Return when a query answers true."""
+    async with asyncio.timeout(30):
+        for _ in _forever():
+            if await connection.fetchval(query):
+                return
+
+
+def _forever() -> Iterator[None]:
+    while True:
+        yield
