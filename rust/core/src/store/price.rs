@@ -287,6 +287,19 @@ mod tests {
     }
 
     #[test]
+    fn a_raised_flag_stops_it() {
+        let (zeros, table) = ([0], table(&["AAA"]));
+        let symbol = Texts::new("prices.symbol", &[0], &table, &zeros).unwrap();
+        let day = Days::new("prices.day", &[5], &zeros).unwrap();
+        let close = Decimals::new("prices.close", &[1], &zeros, 4).unwrap();
+        let made = |raised| {
+            PriceStore::from_columns_unless(&symbol, &day, &close, &AtomicBool::new(raised))
+        };
+        assert!(made(false).is_ok());
+        assert!(matches!(made(true), Err(Error::Cancelled)));
+    }
+
+    #[test]
     fn rows_in_any_order_are_found_as_of_a_day() {
         let store = store(&[(1, 7, 70, 0), (0, 5, 50, 0), (1, 3, 30, 0), (0, 6, 0, 0)]).unwrap();
         assert_eq!(store.as_of(SymbolId(1), Day(6), 10), Some((30, Day(3))));
