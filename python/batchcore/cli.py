@@ -41,7 +41,6 @@ import inspect
 import json
 import logging
 import os
-import re
 import signal
 import sys
 import threading
@@ -61,6 +60,7 @@ from batchcore.errors import (
     LeaseHeldError,
     SchemaError,
 )
+from batchcore.redact import Redactor
 
 try:
     import typer
@@ -97,7 +97,7 @@ LAST_RESORT_S: Final = 1.8
 SEED: Final = 1
 
 _T = TypeVar("_T")
-_WITH_PASSWORD: Final = re.compile(r"(\w+://[^\s:/@]*):[^\s@]*@")
+_redacted: Final = Redactor()
 
 app: Final = typer.Typer(
     name="batchcore",
@@ -334,7 +334,8 @@ def _batch(
     max_failed: Annotated[
         str,
         typer.Option(
-            metavar="N|P%", help="Portfolios that may fail before the run stops, at least one."
+            metavar="N|P%",
+            help="Portfolios that may fail before the run stops; of a share, at least one.",
         ),
     ] = str(Settings.max_failed),
     today: Annotated[
@@ -608,6 +609,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             help is shown.
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    _redacted.forget()
+    _redacted.hide(os.environ.get("PGPASSWORD"))
     as_json, debug = "--json" in words, "--debug" in words
     try:
         with _signals_raise():
@@ -669,7 +672,10 @@ def _one_line(error: BaseException) -> str:
 
 def _error(error: BaseException, message: str, code: int) -> dict[str, Any]:
     """Return the error as JSON has it, with the attributes of our own exceptions."""
-    attributes = vars(error) if isinstance(error, BatchcoreError) else {}
+    attributes = {
+        key: _redacted(value) if isinstance(value, str) else value
+        for key, value in (vars(error) if isinstance(error, BatchcoreError) else {}).items()
+    }
     name = "UsageError" if isinstance(error, typer.TyperException) else type(error).__name__
     return {"type": name, "message": message, "exit_code": code, **attributes}
 
@@ -677,10 +683,6 @@ def _error(error: BaseException, message: str, code: int) -> dict[str, Any]:
 def _further_problems(error: BaseException) -> tuple[str, ...]:
     """Return what is in the way beside what the message of the error names."""
     return error.problems[1:] if isinstance(error, SchemaError) else ()
-
-
-def _redacted(text: str) -> str:
-    return _WITH_PASSWORD.sub(r"\1:***@", text)
 
 
 def _tell(line: str) -> None:
@@ -699,6 +701,7 @@ def _database_url(given: str | None) -> str:
                 f"no database: give --database-url, or set {URL_VARIABLE} or PGHOST", "database_url"
             )
         return "postgresql://"
+    _redacted.hide(given)
     return given
 
 

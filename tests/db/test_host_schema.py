@@ -21,7 +21,7 @@ from batchcore.audit import opening
 from batchcore.calendar import date_of, load
 from batchcore.config import Schema, Settings
 from batchcore.db.analytic_tables import check_parts
-from batchcore.db.catalog import inspect
+from batchcore.db.catalog import LEDGER, inspect
 from batchcore.db.migrate import check, downgrade, migrate
 from batchcore.db.sql import quote_identifier, table_name
 from batchcore.errors import DatabaseError, SchemaError
@@ -86,7 +86,7 @@ async def described(url: str) -> set[tuple[str, ...]]:
         " UNION ALL SELECT 'index', tablename::text, indexname::text, indexdef FROM pg_indexes"
         " WHERE schemaname IN ('ledger', 'public')",
     )
-    return {tuple(row) for row in rows if "batchcore_alembic_version" not in row[1]}
+    return {tuple(row) for row in rows if "batchcore_" not in row[1]}
 
 
 @asynccontextmanager
@@ -141,9 +141,12 @@ async def test_migrate_marks_0001_and_builds_the_indexes_beside_what_is_there(
     again = await migrate(url, schema=schema)
     assert (again.before, again.marked, again.applied) == ("0003", (), ())
     assert await described(url) == after
+    own = "SELECT relname::text FROM pg_class WHERE relname LIKE 'batchcore\\_%' AND relkind <> 'i'"
+    assert {row[0] for row in await fetch(url, own)} >= set(LEDGER)
 
     await downgrade(url, schema=schema)
     assert await described(url) == before
+    assert await fetch(url, own) == []
 
 
 async def test_a_host_writes_while_its_indexes_are_built(url: str, schema: Schema) -> None:
@@ -593,15 +596,18 @@ def translated(statement: str, role: str, name: str, schema: Schema) -> str:
         "DATABASE app", f"DATABASE {name}"
     )
     statement = statement.replace("SCHEMA public", f"SCHEMA {quote_identifier(schema.namespace)}")
-    found = re.fullmatch(r"GRANT (.*?)(?: \(([\w, ]+)\))? ON ([\w, ]+) TO (\w+)", statement)
-    if found is None:
+    found = re.fullmatch(
+        r"GRANT (.*?)(?: \(([\w, ]+)\))? ON (SEQUENCE )?([\w, ]+) TO (\w+)", statement
+    )
+    if found is None or " SCHEMA " in statement or " DATABASE " in statement:
         return statement
-    privileges, columns, tables, role = found.groups()
+    privileges, columns, kind, tables, role = found.groups()
     listed = tables.split(", ")
     if columns is not None:
         names = [schema.column(listed[0], column) for column in columns.split(", ")]
         privileges += f" ({foreign.quoted(names)})"
-    return f"GRANT {privileges} ON {', '.join(table_name(schema, t) for t in listed)} TO {role}"
+    names = [table_name(schema, table) for table in listed]
+    return f"GRANT {privileges} ON {kind or ''}{', '.join(names)} TO {role}"
 
 
 async def drop_roles(url: str) -> None:
@@ -651,7 +657,8 @@ async def test_the_grants_of_the_docs_are_enough(listed: str, level: str) -> Non
 
 
 async def test_a_plan_needs_only_to_read(listed: str) -> None:
-    reads = [one for one in grants(RUN) if one.startswith(("GRANT SELECT", "GRANT USAGE"))]
+    plain = ("GRANT SELECT ON", "GRANT USAGE ON SCHEMA")
+    reads = [one for one in grants(RUN) if one.startswith(plain)]
     role = await granted(listed, reads)
     result = await run_as(role, settings=Settings(dry_run=True))
     assert result.portfolios.sessions_planned.sum() == 12
@@ -659,8 +666,8 @@ async def test_a_plan_needs_only_to_read(listed: str) -> None:
         await run_as(role)
     told = {problem.partition(": ")[2] for problem in raised.value.problems}
     assert told == {
-        "the role may not INSERT it",
-        "the role may not UPDATE it",
+        *(f"the role may not {what} it" for what in ("SELECT", "INSERT", "UPDATE", "DELETE")),
+        "the role may not use it, expected USAGE",
         "the role may not make temporary tables, expected TEMPORARY on it",
     }
 

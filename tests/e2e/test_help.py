@@ -6,8 +6,6 @@ import typer
 from batchcore import cli
 from support.command import COMMANDS, HELP, help_file, help_text
 
-LATER = {"--max-failed", "--resume", "--no-resume"}
-
 
 def test_every_command_has_a_file() -> None:
     commands = typer.main.get_command(cli.app).commands
@@ -18,11 +16,6 @@ def test_every_command_has_a_file() -> None:
 @pytest.mark.parametrize("command", [None, *COMMANDS])
 def test_help_is_that_of_the_file(command: str | None) -> None:
     assert help_text(command) == help_file(command).read_text()
-
-
-@pytest.mark.parametrize("command", ["run", "plan"])
-def test_help_names_no_option_of_later(command: str) -> None:
-    assert not LATER & set(help_text(command).split())
 
 
 def test_plan_takes_the_options_of_run() -> None:

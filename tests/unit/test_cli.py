@@ -108,9 +108,9 @@ def test_a_defect_says_so_and_shows_its_traceback_on_debug(monkeypatch) -> None:
         ("generate", "--portfolios"),
         ("version", "--start", "2025-01-02"),
         ("run", "--changed-since", "yesterday"),
-        ("run", "--max-failed", "3"),
         ("version", "--schema", "file"),
-        ("run", "--resume"),
+        ("status", "--limit", "all"),
+        ("verify", "--resume"),
     ],
     ids=" ".join,
 )
@@ -134,7 +134,7 @@ def test_without_words_the_help_is_shown() -> None:
     assert said.out.startswith("Usage: batchcore ")
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "migrate", "generate"])
+@pytest.mark.parametrize("command", ["run", "plan", "status", "migrate", "generate"])
 def test_without_a_database_the_ways_to_name_one_are_told(command: str) -> None:
     said = batchcore(command)
     assert (said.code, said.out) == (3, "")

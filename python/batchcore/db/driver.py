@@ -113,10 +113,37 @@ def _driver_cause(error: Exception) -> BaseException | None:
     return (wrapped.__cause__ or wrapped) if wrapped is not None else error
 
 
+POOLED: Final = (
+    "a pooler that hands connections on by transaction, such as PgBouncer, keeps no prepared"
+    " statements: set statement_cache_size=0 on an asyncpg.Pool; on an SQLAlchemy engine also"
+    " prepared_statement_cache_size=0 and a prepared_statement_name_func (docs/operations.md)"
+)
+"""What to set where a statement that was prepared is not there, or stands there already."""
+
+NOT_TAKEN: Final = (
+    "a pooler, such as PgBouncer, takes no such setting: leave it out of server_settings and of the"
+    " URL, or name it in its ignore_startup_parameters (docs/operations.md)"
+)
+"""What to do where a setting was sent with the connection."""
+
+
+NONE_LEFT: Final = (
+    "a pooler, such as PgBouncer, had no connection to the server left: a run takes five at a time,"
+    " so its pool_size is to be that or more (docs/operations.md)"
+)
+"""What to set where a client has waited in vain."""
+
+
 def database_error(error: BaseException) -> DatabaseError:
     """Return the error of one line for what the driver raised."""
     sqlstate = getattr(error, "sqlstate", None)
     text = " ".join(str(error).split()) or type(error).__name__
+    if sqlstate in {"26000", "42P05"}:
+        text = f"{text.partition(' HINT:')[0]}: {POOLED}"
+    elif sqlstate == "08P01" and "startup parameter" in text:
+        text = f"{text}: {NOT_TAKEN}"
+    elif "query_wait_timeout" in text:
+        text = f"{text}: {NONE_LEFT}"
     return DatabaseError(text, sqlstate if isinstance(sqlstate, str) else None)
 
 

@@ -39,6 +39,11 @@ WAIT_S: Final = 30.0
 ROW_SECURITY_OFF: Final = "SET LOCAL row_security = off"
 """A policy of row-level security would leave rows out in silence; this makes it an error."""
 
+_ESCAPES: Final = (
+    "the database URL has no valid port: special characters of a password are to be written as %XX"
+)
+_LATE_AT: Final = re.compile(r"/[^?]*@|[?#][^=]*@")
+
 URL_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
 
 _COUNTED: Final = re.compile(
@@ -161,6 +166,29 @@ class Session:
             status: str = await self.raw.execute(sql)
         last = status.rpartition(" ")[2]
         return int(last) if last.isdigit() else 0
+
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """Return the rows of a query.
+
+        Its statement has no name, whatever cache the caller's connections have: a pooler that
+        hands them on by transaction would let one run what another has prepared under that name.
+        """
+        if _COUNTED.match(query):
+            self.count()  # the driver reports none that was prepared
+        with driver_errors():
+            statement = await self.raw.prepare(query, name="")
+            rows: list[asyncpg.Record] = await statement.fetch(*arguments)
+        return rows
+
+    async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
+        """Return the first row of a query, or None; see `fetch`."""
+        rows = await self.fetch(query, *arguments)
+        return rows[0] if rows else None
+
+    async def fetchval(self, query: str, *arguments: object) -> Any:  # noqa: ANN401  # of the query
+        """Return the first value of the first row of a query, or None; see `fetch`."""
+        row = await self.fetchrow(query, *arguments)
+        return None if row is None else row[0]
 
     def log(self, query: LoggedQuery) -> None:
         """Count a query that the driver reports."""
@@ -362,12 +390,13 @@ async def snapshot(
         if shared:
             try:
                 await _name_snapshot(session, exported=True, told=told)
-            except asyncpg.PostgresError:
+            except DatabaseError as error:
+                if error.sqlstate is None or is_lost(error):
+                    raise
                 await stack.aclose()  # the refusal has ended the transaction
                 await _enter_snapshot(session, stack)
         if told and session.exported is None:
-            with driver_errors():
-                await _name_snapshot(session, exported=False, told=True)
+            await _name_snapshot(session, exported=False, told=True)
         yield
 
 
@@ -378,7 +407,7 @@ async def _name_snapshot(session: Session, *, exported: bool, told: bool) -> Non
             "pg_current_snapshot()::text",
             "CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text END",
         ]
-    row = await session.raw.fetchrow(f"SELECT {', '.join(wanted)}")
+    (row,) = await session.fetch(f"SELECT {', '.join(wanted)}")
     session.exported = row[0]
     session.view = View(row[1], row[2]) if told else None
 
@@ -437,8 +466,7 @@ async def _enter_snapshot(
     if exported is not None:
         await session.execute(f"SET TRANSACTION SNAPSHOT {quote_literal(exported)}")
     await _without_limits(session)
-    with driver_errors():
-        level = await session.raw.fetchval("SHOW transaction_isolation")
+    level = await session.fetchval("SHOW transaction_isolation")
     if not session.raw.is_in_transaction() or level != "repeatable read":
         msg = f"expected a REPEATABLE READ transaction, was {level}"
         raise InternalError(msg)
@@ -447,9 +475,8 @@ async def _enter_snapshot(
 
 async def _settle(session: Session) -> str:
     """Make a policy of row-level security an error; return what the setting was."""
-    with driver_errors():
-        session.isolation = await session.raw.fetchval("SHOW transaction_isolation")
-        row_security: str = await session.raw.fetchval("SHOW row_security")
+    session.isolation = await session.fetchval("SHOW transaction_isolation")
+    row_security: str = await session.fetchval("SHOW row_security")
     await session.execute(ROW_SECURITY_OFF)
     return row_security
 
@@ -473,6 +500,11 @@ def driver_url(url: str) -> str:
     if not colon or scheme not in URL_SCHEMES:
         msg = "expected a database URL that starts with `postgresql://`"
         raise ConfigError(msg, "database_url")
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    after = rest[len(authority) :]
+    # With a `/`, `?` or `#` in the password, what comes before it is taken for host and port.
+    if "@" not in authority and _LATE_AT.match(after):
+        raise ConfigError(_ESCAPES, "database_url")
     return f"postgresql://{rest}"
 
 
@@ -488,11 +520,7 @@ async def connected(url: str, **options: Any) -> asyncpg.Connection:  # noqa: AN
         raise
     except ValueError:
         # Said without the text: with a `/` in the password, a part of it is taken for the port.
-        raise ConfigError(
-            "the database URL has no valid port: special characters of a password are to be "
-            "written as %XX",
-            "database_url",
-        ) from None
+        raise ConfigError(_ESCAPES, "database_url") from None
 
 
 def _from_url(url: str) -> Lend:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore import _core
 from batchcore.db.analytic_tables import COLUMNS, KEYS
-from batchcore.db.engine import driver_errors
 from batchcore.db.fields import field_of
 from batchcore.db.sql import column_name, quote_identifier, table_name
 from batchcore.frames import Moment, Table
@@ -132,9 +131,8 @@ async def write_tables(session: Session, schema: Schema, batch: TablesBatch) -> 
         DatabaseError: the server refused it.
     """
     if batch.tables:
-        with driver_errors():
-            stands = await session.raw.fetchrow(batch.stands)
-        for table, has_rows in zip(batch.tables, stands, strict=True):
+        stands = await session.fetch(batch.stands)
+        for table, has_rows in zip(batch.tables, stands[0], strict=True):
             if has_rows:
                 await _merge(session, schema, table)
             else:

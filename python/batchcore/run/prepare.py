@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ from batchcore.db.analytic_queries import AnalyticQueries
 from batchcore.db.analytic_tables import check_parts
 from batchcore.db.catalog import check_revision, inspect
 from batchcore.db.change_queries import ChangeQueries
-from batchcore.db.driver import driver_errors
 from batchcore.db.queries import Boundaries, Selection
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.frames import among, distinct
@@ -171,6 +170,20 @@ class Preparation:
             chunks=plans.chunks(plan, self._chunk_size(plan)),
         )
 
+    def request_again(self, ids: npt.NDArray[np.uint8]) -> Request:
+        """Return the request of this run for some of its portfolios, at a later moment.
+
+        Its dates are those of the run, and no session is held up again (S12).
+        """
+        return replace(
+            self.request,
+            end=calendars.date_of(self.days.end),
+            wanted=np.ascontiguousarray(ids),
+            known_calendar=self.calendar,
+            settings=replace(self.settings, min_coverage=0.0),
+            snapshot_source=None,
+        )
+
     async def _inspect(self, reader: Session) -> Catalog:
         """Return the host's tables, found fit for a run."""
         catalog = self.catalog
@@ -186,10 +199,9 @@ class Preparation:
         Raises:
             SchemaError: the database is not one that batchcore can work on.
         """
-        with driver_errors():
-            catalog = await inspect(reader.raw, request.settings.schema)
-            cls._checked(catalog, request)
-            await check_revision(reader.raw, catalog)
+        catalog = await inspect(reader, request.settings.schema)
+        cls._checked(catalog, request)
+        await check_revision(reader, catalog)
         return catalog
 
     def _chunk_size(self, plan: Plan) -> int:

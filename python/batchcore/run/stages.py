@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import datetime as dt
 import os
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 import numpy as np
 
@@ -119,14 +120,23 @@ class Stages:
         self, request: Request, prepared: Prepared, issues: IssueList, monitor: Monitor
     ) -> None:
         self.request = request
-        self.prepared = prepared
-        self.plan = prepared.plan
-        self.issues = issues
         self.monitor = monitor
         self.cancel = CancelFlag()
         self.run_id: str | None = None
         moment = request.moment or dt.datetime.now(dt.UTC)
         self._started_us = (moment - _EPOCH) // dt.timedelta(microseconds=1)
+        self._begin(prepared, issues)
+
+    def again(self, prepared: Prepared, issues: IssueList) -> Self:
+        """Return the same stages, with their stamp and flag, for chunks of another plan."""
+        stages = copy.copy(self)
+        stages._begin(prepared, issues)  # noqa: SLF001  # of its own class
+        return stages
+
+    def _begin(self, prepared: Prepared, issues: IssueList) -> None:
+        self.prepared = prepared
+        self.plan = prepared.plan
+        self.issues = issues
         self._make_stretches()
 
     def _make_stretches(self) -> None:

@@ -95,13 +95,15 @@ class Stretches(Generic[Kept]):
         """Take how to load.
 
         Args:
-            chunks: Those of the run; the ones that have nothing to write never ask.
+            chunks: Those of the run, or some in a row; the ones that have nothing to write never
+                ask.
             parts: The stretches that they make.
             load: Loads a stretch.
         """
         self._load = load
         self._of: dict[int, _Stretch[Kept]] = {}
-        ends = [*(part.number for part in parts), len(chunks)]
+        before = chunks[0].number if chunks else 0
+        ends = [*(part.number - before for part in parts), len(chunks)]
         for part, (first, end) in zip(parts, pairwise(ends), strict=True):
             own = chunks[first:end]
             left = sum(bool(chunk.works.any()) for chunk in own)

@@ -1,0 +1,332 @@
+"""What the ledger keeps: runs, chunks with the hash of their bytes, and who failed and why."""
+
+import datetime as dt
+import hashlib
+import json
+import logging
+from dataclasses import replace
+from decimal import Decimal
+
+import asyncpg
+import pytest
+
+import batchcore
+from batchcore.about import core_version
+from batchcore.calendar import date_of
+from batchcore.config import Settings
+from batchcore.db.engine import Session
+from batchcore.errors import DatabaseError, TooManyFailedError
+from batchcore.run import status
+from support import database, ledger
+from support.generate import MONDAY
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+DAYS = list(range(MONDAY, MONDAY + 3))
+HOST = database.plain_host(5, DAYS)
+IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
+START, END = date_of(DAYS[0]), date_of(DAYS[-1])
+ONE_EACH = Settings(chunk_size=1, connections=2)
+HUGE = "UPDATE positions SET quantity = 999999999999, position_type = 'LC' WHERE portfolio_id = $1"
+"""A hundred times 11 of each do not fit a column of 14 digits: the portfolio fails (S10)."""
+
+
+async def run(db: object, **options: object) -> batchcore.BatchResult:
+    options.setdefault("settings", ONE_EACH)
+    options.setdefault("analytics", "none")
+    return await batchcore.run_batch(db, START, END, calendar="daily", **options)
+
+
+async def let_fail(url: str, *portfolios: object) -> None:
+    async with database.connected(url) as connection:
+        for portfolio in portfolios:
+            await connection.execute(HUGE, portfolio)
+
+
+async def test_a_run_says_what_was_asked_for_and_what_became_of_it(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    result = await run(same_host, portfolio_ids=IDS[:3], settings=Settings(chunk_size=2))
+
+    (row,) = await ledger.runs(same_host)
+    assert str(row["id"]) == result.run_id
+    asked = json.loads(row["asked"])
+    told = {name: asked[name] for name in ("policy", "calendar", "start", "end", "on_existing")}
+    assert told == {
+        "policy": "rollforward",
+        "calendar": "daily",
+        "start": START.isoformat(),
+        "end": END.isoformat(),
+        "on_existing": "skip",
+    }
+    assert row["portfolio_ids"] == IDS[:3]
+    assert json.loads(row["configuration"])["chunk_size"] == 2
+    assert (row["code_version"], row["state"], row["attempt"]) == (core_version, "complete", 1)
+    assert (row["start_date"], row["end_date"]) == (START, END)
+    counts = ("portfolios", "failed", "chunks", "rows_written", "error")
+    assert [row[name] for name in counts] == [3, 0, 2, 9, None]
+    assert row["ended_at"] >= row["started_at"]
+    assert 0 < row["seconds"] < (row["ended_at"] - row["started_at"]).total_seconds() + 5
+    stamps = {one["created_at"] for one in (await database.snapshots(same_host)).values()}
+    assert stamps == {row["created_at"]}
+    xmin, xmax, *_ = row["snapshot_id"].split(":")
+    assert int(xmin) <= int(xmax)
+    async with database.connected(same_host) as connection:
+        lsn = "SELECT $1::text::pg_lsn <= pg_current_wal_lsn()"
+        assert await connection.fetchval(lsn, row["lsn"])
+
+
+@pytest.mark.parametrize("analytics", ["none", "full"])
+@pytest.mark.parametrize("mode", ["skip", "replace"])
+async def test_the_hash_of_a_chunk_is_that_of_the_bytes_sent(
+    same_host: str, monkeypatch: pytest.MonkeyPatch, analytics: str, mode: str
+) -> None:
+    await database.fill(same_host, HOST)
+    if mode == "replace":
+        await run(same_host, portfolio_ids=IDS[:1])
+    sent: list[tuple[str, bytes]] = []
+    copy_in = Session.copy_in
+
+    async def noted(self: Session, table: str, columns: list[str], pieces, **options) -> int:
+        sent.append((table, b"".join(pieces)))
+        return await copy_in(self, table, columns, pieces, **options)
+
+    monkeypatch.setattr(Session, "copy_in", noted)
+    result = await run(
+        same_host, on_existing=mode, analytics=analytics, settings=Settings(connections=2)
+    )
+
+    (*_, entry) = await ledger.chunks(same_host)
+    digest = hashlib.sha256(
+        b"".join(data for table, data in sent if table != "batchcore_run_issues")
+    )
+    assert entry["sha256"] == digest.hexdigest()
+    assert str(entry["run_id"]) == result.run_id
+    assert (entry["first_portfolio"], entry["last_portfolio"]) == (IDS[0], IDS[-1])
+    assert (entry["first_session"], entry["last_session"]) == (START, END)
+    assert (entry["sessions"], entry["rows_written"], entry["chunk"]) == (3, 15, 0)
+
+
+async def test_who_failed_and_why_is_one_row_for_each_portfolio_and_name(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await let_fail(same_host, IDS[1])
+    await ledger.execute(  # two flows without an amount of their own date are two bad flows
+        same_host,
+        "ALTER TABLE equity_changes ALTER amount DROP NOT NULL",
+        *(
+            "INSERT INTO equity_changes (id, portfolio_id, change_type, change_date,"
+            " created_by_user_id, created_at, updated_at) SELECT gen_random_uuid(),"
+            f" '{IDS[3]}', 'CONTRIBUTION', '{date_of(day)}', gen_random_uuid(), now(), now()"
+            for day in DAYS[:2]
+        ),
+    )
+    try:
+        result = await run(same_host, settings=Settings(chunk_size=2))
+    finally:
+        await ledger.execute(
+            same_host,
+            "DELETE FROM equity_changes",
+            "ALTER TABLE equity_changes ALTER amount SET NOT NULL",
+        )
+
+    assert result.issues_by_name() == {"bad_flow": 2, "out_of_range": 1}
+    rows = await ledger.fetch(
+        same_host,
+        "SELECT portfolio_id, name, failed, count, session, chunk, detail"
+        " FROM batchcore_run_issues ORDER BY name",
+    )
+    bad, out = rows
+    assert tuple(bad)[:6] == (IDS[3], "bad_flow", False, 2, None, 1)
+    assert tuple(out)[:6] == (IDS[1], "out_of_range", True, 1, START, 0)
+    assert "long_value" in out["detail"]
+    (row,) = await ledger.runs(same_host)
+    assert (row["state"], row["failed"]) == ("incomplete", 1)
+
+
+async def test_a_chunk_of_failures_alone_is_entered_too(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await let_fail(same_host, IDS[0])
+    await run(same_host)
+    entries = [(entry["chunk"], entry["rows_written"]) for entry in await ledger.chunks(same_host)]
+    assert entries == [(0, 0), *((chunk, 3) for chunk in range(1, 5))]
+    (row,) = await ledger.runs(same_host)
+    assert (row["chunks"], row["failed"], row["rows_written"]) == (5, 1, 12)
+
+
+async def test_neither_plans_nor_refused_runs_are_entered(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await run(same_host, settings=Settings(dry_run=True))
+    assert await ledger.runs(same_host) == []
+
+
+@pytest.mark.parametrize("limit", ["2", "40%"])
+async def test_more_failures_than_may_stop_the_run_before_the_chunk(
+    same_host: str, limit: str
+) -> None:
+    await database.fill(same_host, HOST)
+    await let_fail(same_host, IDS[0], IDS[2], IDS[3])
+    settings = replace(ONE_EACH, max_failed=limit)
+
+    with pytest.raises(TooManyFailedError, match="3 of 5 portfolios failed, 2 may") as caught:
+        await run(same_host, settings=settings)
+
+    assert (caught.value.failed, caught.value.allowed) == (3, 2)
+    (row,) = await ledger.runs(same_host)
+    assert row["state"] == "failed"
+    assert row["error"].startswith("TooManyFailedError: 3 of 5")
+    done = {at[0] for at in await database.snapshots(same_host)}
+    assert done <= {IDS[1]}  # the two chunks before may have been at work still
+    failed = await ledger.fetch(same_host, "SELECT portfolio_id FROM batchcore_run_issues")
+    assert {one[0] for one in failed} <= {IDS[0], IDS[2]}
+    assert len(failed) == row["failed"]
+    await ledger.execute(same_host, "UPDATE positions SET quantity = 10, position_type = 'LONG'")
+    mended = await run(same_host, settings=settings)
+    assert (mended.attempt, mended.failed) == (2, 0)
+    assert mended.rows_written == 3 * (5 - len(done))
+
+
+@pytest.mark.parametrize(("failing", "limit"), [(1, "1%"), (2, "2"), (2, "40%"), (3, "100%")])
+async def test_as_many_failures_as_may_are_failures_of_portfolios(
+    same_host: str, failing: int, limit: str
+) -> None:
+    await database.fill(same_host, HOST)
+    await let_fail(same_host, *IDS[:failing])
+    result = await run(same_host, settings=replace(ONE_EACH, max_failed=limit))
+    assert (result.failed, result.rows_written) == (failing, 3 * (5 - failing))
+
+
+async def test_old_runs_are_forgotten_when_a_run_ends(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    day = dt.timedelta(days=1)
+    kept, old, stuck = [
+        (await run(same_host, portfolio_ids=IDS[:1], resume=False)).run_id for _ in range(3)
+    ]
+    async with database.connected(same_host) as connection:
+        now = await connection.fetchval("SELECT clock_timestamp()")
+        for run_id, age, state in ((kept, 9, "failed"), (old, 11, "complete"), (stuck, 11, "x")):
+            await connection.execute(
+                "UPDATE batchcore_runs SET ended_at = $2, state = $3 WHERE id = $1",
+                run_id,
+                None if state == "x" else now - age * day,
+                "running" if state == "x" else state,
+            )
+            await connection.execute(
+                "UPDATE batchcore_run_heartbeats SET expires_at = $2 WHERE run_id = $1",
+                run_id,
+                now - age * day,
+            )
+    last = await run(same_host, portfolio_ids=IDS[1:2], settings=replace(ONE_EACH, ledger_days=10))
+
+    assert {str(row["id"]) for row in await ledger.runs(same_host)} == {kept, last.run_id}
+    for table in ("run_chunks", "run_heartbeats"):
+        found = await ledger.fetch(same_host, f"SELECT run_id FROM batchcore_{table}")  # noqa: S608
+        assert {str(row["run_id"]) for row in found} <= {kept, last.run_id}
+
+
+async def test_steps_are_logged_in_order(same_host: str, caplog: pytest.LogCaptureFixture) -> None:
+    await database.fill(same_host, HOST)
+    with caplog.at_level(logging.DEBUG, "batchcore"):
+        result = await run(same_host, settings=Settings(connections=2))
+    steps = [one.message for one in caplog.records if " step=" in one.message]
+    writes = ("begun", "copied", "equities", "ledger", "fenced", "committed")
+    assert steps == [
+        *(f"run={result.run_id} step={name}" for name in ("lease", "snapshot", "planned")),
+        *(f"run={result.run_id} step={name} chunk=0" for name in ("loaded", "computed", *writes)),
+        f"run={result.run_id} step=finished",
+    ]
+
+
+# What `batchcore status` reads.
+
+
+async def test_status_tells_runs_the_latest_first_and_a_stuck_one(host: str) -> None:
+    await database.fill(host, HOST)
+    assert await status.runs(host) == []
+    first = await run(host, portfolio_ids=IDS[:1])
+    await ledger.kill(host)
+    second = await run(host, portfolio_ids=IDS[1:])
+
+    found = await status.runs(host)
+
+    assert [one["run_id"] for one in found] == [second.run_id, first.run_id]
+    assert [one["state"] for one in found] == ["complete", "stuck"]
+    assert [one["portfolios_asked"] for one in found] == [4, 1]
+    assert (await status.runs(host, limit=1))[0]["run_id"] == second.run_id
+    with pytest.raises(batchcore.ConfigError, match="limit is 0"):
+        await status.runs(host, limit=0)
+
+
+async def test_status_of_a_live_run_is_running(host: str) -> None:
+    await database.fill(host, HOST)
+    await run(host)
+    await ledger.execute(
+        host,
+        "UPDATE batchcore_runs SET state = 'running'",
+        "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 minute'",
+    )
+    assert [one["state"] for one in await status.runs(host)] == ["running"]
+
+
+async def test_status_of_one_run_has_its_chunks_and_issues(host: str) -> None:
+    await database.fill(host, HOST)
+    await let_fail(host, IDS[4])
+    result = await run(host, settings=Settings(chunk_size=3))
+
+    found = await status.run(host, result.run_id)
+
+    json.dumps(found)
+    assert (found["state"], found["failed"], found["rows_written"]) == ("incomplete", 1, 12)
+    assert [chunk["rows_written"] for chunk in found["chunks_committed"]] == [9, 3]
+    (issue,) = found["issues"]
+    assert (issue["portfolio"], issue["name"], issue["failed"]) == (
+        *(str(IDS[4]), "out_of_range", True),
+    )
+    for unknown, told in (("x", "is no UUID"), (str(IDS[0]), "there is no run")):
+        with pytest.raises(batchcore.ConfigError, match=told):
+            await status.run(host, unknown)
+
+
+async def test_status_of_a_database_that_was_not_migrated_says_so(database: str) -> None:
+    with pytest.raises(batchcore.SchemaError, match="run `batchcore migrate`"):
+        await status.runs(database)
+
+
+async def test_a_run_on_tables_that_were_not_migrated_enters_nothing(host: str) -> None:
+    await ledger.execute(host, "UPDATE batchcore_alembic_version SET version_num = '0002'")
+    with pytest.raises(batchcore.SchemaError, match="at revision 0002, expected 0003"):
+        await run(host)
+    assert await ledger.runs(host) == []
+
+
+async def test_a_run_that_is_refused_is_entered_as_failed(host: str) -> None:
+    with pytest.raises(batchcore.ConfigError, match="unknown portfolio"):
+        await run(host, portfolio_ids=IDS[:1])
+    (row,) = await ledger.runs(host)
+    assert (row["state"], row["chunks"]) == ("failed", 0)
+    assert row["error"].startswith("ConfigError: unknown portfolio")
+
+
+async def test_the_password_of_a_database_is_in_no_row(host: str) -> None:
+    await database.fill(host, HOST)
+    await ledger.spoil(host, IDS[0], ledger.RAISE)
+    with pytest.raises(DatabaseError):
+        await run(host)
+    (row,) = await ledger.runs(host)
+    assert "postgresql://" not in str(dict(row))
+
+
+async def test_a_ledger_that_may_not_be_written_stops_the_run_at_once(host: str) -> None:
+    await database.fill(host, HOST)
+    async with database.connected(host) as connection:
+        name = await connection.fetchval("SELECT current_database()")
+        await connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    with pytest.raises(DatabaseError, match="read-only"):
+        await run(host)
+    assert await database.snapshots(host) == {}
+    assert (await database.equities(host))[IDS[0]] == Decimal(1000)
+
+
+async def test_a_pool_counts_its_connection_for_the_heartbeat(host: str) -> None:
+    await database.fill(host, HOST)
+    async with asyncpg.create_pool(host, min_size=1, max_size=2) as pool:
+        with pytest.raises(batchcore.ConfigError, match="max_size is 2, expected 3 or more"):
+            await run(pool)
