@@ -90,7 +90,7 @@ lint-deny: $(SETUP)
 audit: $(SETUP) ## look for known vulnerabilities, where their databases can be reached
 	$(BIN)/python scripts/audit.py
 
-.PHONY: test test-rust test-python test-wheel
+.PHONY: test test-rust test-python test-wheel test-slow
 test: test-rust test-python test-wheel ## run every test: Rust, Python, and the wheel in a clean environment
 
 test-rust: $(SETUP) ## run the tests of the crates
@@ -100,6 +100,10 @@ test-rust: $(SETUP) ## run the tests of the crates
 test-python: $(BUILD)
 	$(call step,pytest)
 	$(BIN)/python -m pytest
+
+test-slow: $(BUILD) ## run the slow tests that the others leave out: 500 faults, long property tests
+	$(call step,pytest -m slow)
+	$(BIN)/python -m pytest -m slow
 
 test-wheel: $(if $(WHEEL),,$(BUILD))
 	$(call step,wheel test)

@@ -91,6 +91,9 @@ URL_VARIABLE: Final = "BATCHCORE_DATABASE_URL"
 LIBPQ_VARIABLES: Final = ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE")
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
+LAST_RESORT_S: Final = 1.8
+"""How long after a signal the process may take to end in good order."""
+
 SEED: Final = 1
 
 _T = TypeVar("_T")
@@ -759,14 +762,38 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 def _run(work: Coroutine[Any, Any, _T]) -> _T:
     """Return what ``work`` returns; a signal cancels it."""
-    return asyncio.run(_interruptible(work))
+    timers: list[threading.Timer] = []
+
+    def caught(number: int) -> None:
+        timer = threading.Timer(LAST_RESORT_S, _give_up, [Interrupted(number)])
+        timer.daemon = True
+        timer.start()
+        timers.append(timer)
+
+    try:
+        return asyncio.run(_interruptible(work, caught))
+    finally:
+        for timer in timers:
+            timer.cancel()
 
 
-async def _interruptible(work: Coroutine[Any, Any, _T]) -> _T:
+def _give_up(error: Interrupted) -> None:
+    """End a process that cannot do so itself soon, as while a name is looked up in vain.
+
+    What it has not committed is undone, as if it had been killed.
+    """
+    _tell(f"error: {_one_line(error)}")
+    sys.stderr.flush()
+    os._exit(128 + error.signal)
+
+
+async def _interruptible(work: Coroutine[Any, Any, _T], was_caught: Callable[[int], None]) -> _T:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     caught: list[int] = []
 
     def stop(number: int) -> None:
+        if not caught:
+            was_caught(number)
         caught.append(number)
         if task is not None:
             task.cancel()

@@ -12,7 +12,7 @@ import asyncpg
 from batchcore.errors import ConfigError, DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from asyncpg.connection import LoggedQuery
     from sqlalchemy import Engine
@@ -30,6 +30,50 @@ LOST: Final = (
     OSError,
 )
 """What the driver raises on a connection that cannot be used any more."""
+
+
+PATIENCE_S: Final = 5.0
+"""How long a connection may take to end its transaction, or to be closed."""
+
+GRACE_S: Final = 0.7
+"""How long all connections of a run that is cancelled may take for it together."""
+
+
+class Grace:
+    """Bounds the end of work on connections: a server that is silent would keep it for ever.
+
+    A run that is cancelled has `GRACE_S` from then on, all its connections together; otherwise
+    each step may take `PATIENCE_S`.
+    """
+
+    def __init__(self) -> None:
+        self._until: float | None = None
+
+    def left(self) -> float:
+        """Return how many seconds a step may take; more than 0."""
+        now, task = asyncio.get_running_loop().time(), asyncio.current_task()
+        if self._until is None and task is not None and task.cancelling():
+            self._until = now + GRACE_S
+        return PATIENCE_S if self._until is None else max(self._until - now, 0.001)
+
+    async def end(self, raw: asyncpg.Connection, work: Callable[[], Awaitable[object]]) -> None:
+        """Await the end of work on a connection; cut it off where that fails or takes too long.
+
+        Its server process then ends the transaction by itself.
+        """
+        try:
+            async with asyncio.timeout(self.left()):
+                await work()
+        except (*LOST, TimeoutError):
+            _cut_off(raw)
+        except asyncio.CancelledError:  # once more, and nobody waits any longer
+            _cut_off(raw)
+            raise
+
+
+def _cut_off(raw: asyncpg.Connection) -> None:
+    with contextlib.suppress(asyncpg.InterfaceError):  # a pool has taken it back
+        raw.terminate()
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from batchcore.db import borrowed
-from batchcore.db.driver import LOST, NO_CONNECTION, counting_connects, is_lost
+from batchcore.db.driver import LOST, NO_CONNECTION, Grace, counting_connects, is_lost
 from batchcore.db.driver import driver_errors as driver_errors  # noqa: PLC0414  # with sessions
 from batchcore.db.sql import quote_literal
 from batchcore.errors import ConfigError, DatabaseError, InternalError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     Lend = Callable[
-        [Callable[[str], None]], contextlib.AbstractAsyncContextManager[asyncpg.Connection]
+        [Callable[[str], None], Grace], contextlib.AbstractAsyncContextManager[asyncpg.Connection]
     ]
 
 WAIT_S: Final = 30.0
@@ -76,6 +76,7 @@ class Session:
         view: Which moment it sees, where it was asked to tell.
         bytes: How many bytes of COPY each phase has received and sent.
         rounded: ``table.column`` -> how many doubles lost decimals when they were read.
+        grace: How long ending its transaction may take.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Session:
         self.phase = phase
         self.bytes: Counter[str] = Counter() if traffic is None else traffic
         self.rounded: Counter[str] = Counter() if rounded is None else rounded
+        self.grace = Grace()
         self.isolation = ""
         self.exported: str | None = None
         self.view: View | None = None
@@ -99,6 +101,15 @@ class Session:
     def consistent(self) -> bool:
         """Whether every statement sees the database at one moment."""
         return self.isolation in {"repeatable read", "serializable"}
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its connection is closed, or back in its pool."""
+        try:
+            closed: bool = self.raw.is_closed()
+        except asyncpg.InterfaceError:  # a pool has taken it back
+            return True
+        return closed
 
     async def enter(self, phase: str) -> None:
         """Count what comes under another phase."""
@@ -213,6 +224,7 @@ class Database:
         self.statements = Counter() if statements is None else statements
         self.bytes: Counter[str] = Counter()
         self.rounded: Counter[str] = Counter()
+        self._grace = Grace()
         self._most: int | None = None
         self._left: Callable[[], int] | None = None
         self._lend: Lend | None = None
@@ -336,7 +348,7 @@ class Database:
             msg = "a run was given a connection of the caller's"
             raise InternalError(msg)
         async with (
-            self._lend(self._counting(phase)) as raw,
+            self._lend(self._counting(phase), self._grace) as raw,
             self._logged(raw, phase) as session,
         ):
             yield session
@@ -351,6 +363,7 @@ class Database:
     @contextlib.asynccontextmanager
     async def _logged(self, raw: asyncpg.Connection, phase: str) -> AsyncIterator[Session]:
         session = Session(raw, self.statements, phase, self.bytes, self.rounded)
+        session.grace = self._grace
         raw.add_query_logger(session.log)
         try:
             yield session
@@ -428,13 +441,16 @@ async def _transaction(
 ) -> AsyncIterator[None]:
     with driver_errors():
         transaction = session.raw.transaction(isolation=isolation, readonly=readonly)
-        await transaction.start()
+        try:
+            await transaction.start()
+        except asyncio.CancelledError:
+            session.raw.terminate()  # nobody can tell whether it has begun
+            raise
     try:
         yield
     except BaseException:
         # A connection that is gone has rolled back already; its own error is the one to tell.
-        with contextlib.suppress(*LOST):
-            await transaction.rollback()
+        await session.grace.end(session.raw, transaction.rollback)
         raise
     with driver_errors():
         await transaction.commit()
@@ -511,27 +527,22 @@ def _from_url(url: str) -> Lend:
     url = driver_url(url)
 
     @contextlib.asynccontextmanager
-    async def lend(_count: Callable[[str], None]) -> AsyncIterator[asyncpg.Connection]:
+    async def lend(
+        _count: Callable[[str], None], grace: Grace
+    ) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
             raw = await connected(url, statement_cache_size=0)
         try:
             yield raw
         finally:
-            await _closed(raw)
+            await grace.end(raw, raw.close)
 
     return lend
 
 
-async def _closed(raw: asyncpg.Connection) -> None:
-    try:
-        await raw.close(timeout=5)
-    except (*LOST, TimeoutError):
-        raw.terminate()
-
-
 def _from_pool(pool: asyncpg.Pool) -> Lend:
     @contextlib.asynccontextmanager
-    async def lend(count: Callable[[str], None]) -> AsyncIterator[asyncpg.Connection]:
+    async def lend(count: Callable[[str], None], grace: Grace) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
             try:
                 raw = await pool.acquire(timeout=WAIT_S)
@@ -544,7 +555,7 @@ def _from_pool(pool: asyncpg.Pool) -> Lend:
             count(reset)
             # A connection that cannot be reset is lost, which its own error has told already.
             with contextlib.suppress(*LOST):
-                await pool.release(raw)
+                await pool.release(raw, timeout=grace.left())
 
     return lend
 
@@ -590,7 +601,9 @@ def _left_of_engine(engine: AsyncEngine, most: int) -> int:
 
 def _from_engine(engine: AsyncEngine) -> Lend:
     @contextlib.asynccontextmanager
-    async def lend(count: Callable[[str], None]) -> AsyncIterator[asyncpg.Connection]:
+    async def lend(
+        count: Callable[[str], None], _grace: Grace
+    ) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
             with counting_connects(engine.sync_engine, count):
                 connection = await engine.connect()

@@ -21,8 +21,8 @@ from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
 from batchcore.errors import LeaseHeldError, TooManyFailedError
 from batchcore.run.issues import IssueList
+from batchcore.run.lease import ACQUIRE_IDLE_MS, Holder, as_begun, tried
 from batchcore.run.lease import PHASE as LEDGER
-from batchcore.run.lease import Holder, as_begun, tried
 from batchcore.run.legacy import LegacyPreparation, LegacyStages
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.prepare import Preparation
@@ -249,7 +249,7 @@ class Run:
         """Take the lease, do the work while a heartbeat prolongs it, and say how it ended."""
         holder = Holder(self.request, self.monitor.run_id, resume=self.resume)
         preparation, _ = _KINDS[self.request.policy]
-        async with transaction(first):
+        async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
             catalog = await preparation.inspected(first, self.request)
             await first.enter(LEDGER)
             lease = await holder.acquire(first, dt.datetime.now(dt.UTC))
@@ -290,7 +290,7 @@ class Run:
             planned=self.planned,
             error=f"{type(error).__name__}: {error}".rstrip(": "),
         )
-        if not first.raw.is_closed():
+        if not first.is_gone:
             await end(first)
             return
         async with self.database.writing(LEDGER) as other:

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from batchcore.db.change_queries import ChangeQueries
 from batchcore.db.queries import Boundaries, Selection
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.frames import among, distinct
-from batchcore.native import build_market
+from batchcore.native import CancelFlag, build_market
 from batchcore.run import plan as plans
 from batchcore.run.analytic_inputs import load_analysis, return_sessions
 from batchcore.run.changes import find_affected
@@ -28,6 +29,7 @@ from batchcore.run.prices import Window, load_closes
 from batchcore.run.regressions import extra_symbols
 from batchcore.run.result import Coverage
 from batchcore.run.snapshots import with_snapshots
+from batchcore.run.threads import in_thread
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -132,6 +134,7 @@ class Preparation:
         self.settings = request.settings
         self.issues = issues
         self.monitor = monitor
+        self.cancel = CancelFlag()
 
     async def prepare(self) -> Prepared:
         """Return what all chunks share.
@@ -378,13 +381,15 @@ class Preparation:
             source=self.request.price_source,
             monitor=self.monitor,
         )
-        market = await asyncio.to_thread(
+        build = partial(
             build_market,
             closes,
             plan.sessions,
             policy=self.request.policy,
             lookback_days=lookback,
+            cancel=self.cancel,
         )
+        market = await in_thread(build, self.cancel)
         self.issues.add(market.issues)
         if self.settings.dry_run:
             await self._tell_what_lacks(reader, plan, symbols, closes)

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pyo3::prelude::*;
 
 use crate::errors::{InternalError, to_py};
-use batchcore_core::error::Result;
+use batchcore_core::error::{Error, Result};
 
 /// Stops native calls from another thread: they raise `CancelledError` within milliseconds.
 #[pyclass(frozen, module = "batchcore._core")]
@@ -36,6 +36,14 @@ impl CancelFlag {
 impl CancelFlag {
     pub(crate) fn raised(&self) -> &AtomicBool {
         &self.raised
+    }
+
+    /// Refuses to go on once a flag, if there is one, is raised.
+    pub(crate) fn check(cancel: Option<&Self>) -> Result<()> {
+        match cancel {
+            Some(flag) if flag.is_set() => Err(Error::Cancelled),
+            _ => Ok(()),
+        }
     }
 }
 

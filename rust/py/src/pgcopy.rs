@@ -9,7 +9,7 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple};
 
 use crate::arrays::{column, text_out, uuids};
 use crate::errors::{InputError, to_py};
-use crate::guard::guard;
+use crate::guard::{CancelFlag, guard};
 
 /// Takes the bytes of a binary COPY, split anywhere, and makes columns of them. One task alone
 /// uses it.
@@ -229,9 +229,9 @@ type FieldArguments<'py> = (
 /// offsets and uint8 data of the names, int64 mantissas row by row, scale, uint8 whether there) or
 /// the same with float64 values and no scale,
 /// `bool` (uint8 0 or 1,) or (constant,), `timestamptz` (constant microseconds,), `null` (); state
-/// is None or uint8.
+/// is None or uint8. Raises `CancelledError` between two pieces once `cancel` is raised.
 #[pyfunction]
-#[pyo3(signature = (*, fields, rows, piece_bytes))]
+#[pyo3(signature = (*, fields, rows, piece_bytes, cancel=None))]
 #[expect(
     clippy::needless_pass_by_value,
     reason = "extracted from Python, so owned"
@@ -241,6 +241,7 @@ pub(crate) fn encode<'py>(
     fields: Vec<FieldArguments<'py>>,
     rows: usize,
     piece_bytes: usize,
+    cancel: Option<&CancelFlag>,
 ) -> PyResult<Bound<'py, PyList>> {
     let mut arrays = Vec::with_capacity(fields.len());
     for (name, kind, value, state) in &fields {
@@ -263,6 +264,7 @@ pub(crate) fn encode<'py>(
         let mut encoder = core::Encoder::new(&columns, rows)?;
         let mut pieces = Vec::new();
         while let Some(piece) = encoder.next_piece(piece_bytes) {
+            CancelFlag::check(cancel)?;
             pieces.push(piece);
         }
         Ok(pieces)

@@ -34,18 +34,24 @@ type Counts<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u32>>);
 #[pymethods]
 impl Marks {
     /// Return the marks of every symbol of `prices` on `sessions`, (s,) int32 ascending.
+    ///
+    /// Raises `CancelledError` once `cancel` is raised.
     #[staticmethod]
-    #[pyo3(signature = (prices, *, sessions, lookback_days))]
+    #[pyo3(signature = (prices, *, sessions, lookback_days, cancel=None))]
     fn from_prices(
         py: Python<'_>,
         prices: &PriceStore,
         sessions: &Bound<'_, PyAny>,
         lookback_days: u32,
+        cancel: Option<&CancelFlag>,
     ) -> PyResult<Self> {
+        let never = AtomicBool::new(false);
+        let cancel = cancel.map_or(&never, CancelFlag::raised);
         let sessions = column::<i32>(sessions, "sessions")?;
         let sessions = sessions.as_slice()?;
         let marks = guard(py, "Marks.from_prices", || {
-            core::marks::Marks::from_prices(&prices.store, sessions, lookback_days)
+            let store = &prices.store;
+            core::marks::Marks::from_prices_unless(store, sessions, lookback_days, cancel)
         })?;
         Ok(Self { marks })
     }

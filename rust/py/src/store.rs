@@ -1,5 +1,7 @@
 //! Price, profile and snapshot stores.
 
+use std::sync::atomic::AtomicBool;
+
 use batchcore_core::fixed::{CENTS, State};
 use batchcore_core::frame;
 use batchcore_core::ids::{Day, SymbolId};
@@ -12,7 +14,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::arrays::{DayColumn, DecimalColumn, TextColumn, ids, plain, text_out, uuids};
 use crate::caches::{decimal, symbol_text};
 use crate::errors::{NumericError, to_py};
-use crate::guard::guard;
+use crate::guard::{CancelFlag, guard};
 
 /// Closes by symbol as stored and day.
 #[pyclass(frozen, module = "batchcore._core")]
@@ -23,14 +25,23 @@ pub(crate) struct PriceStore {
 #[pymethods]
 impl PriceStore {
     /// Return the store of all closes of a `frames.Prices` that have a value.
+    ///
+    /// Raises `CancelledError` once `cancel` is raised.
     #[staticmethod]
-    fn from_frame(py: Python<'_>, prices: &Bound<'_, PyAny>) -> PyResult<Self> {
+    #[pyo3(signature = (prices, *, cancel=None))]
+    fn from_frame(
+        py: Python<'_>,
+        prices: &Bound<'_, PyAny>,
+        cancel: Option<&CancelFlag>,
+    ) -> PyResult<Self> {
+        let never = AtomicBool::new(false);
+        let cancel = cancel.map_or(&never, CancelFlag::raised);
         let symbol = TextColumn::of(prices, "prices.symbol")?;
         let day = DayColumn::of(prices, "prices.day")?;
         let close = DecimalColumn::of(prices, "prices.close")?;
         let (symbol, day, close) = (symbol.borrow()?, day.borrow()?, close.borrow()?);
         let store = guard(py, "PriceStore.from_frame", || {
-            core::PriceStore::from_columns(&symbol, &day, &close)
+            core::PriceStore::from_columns_unless(&symbol, &day, &close, cancel)
         })?;
         Ok(Self { store })
     }

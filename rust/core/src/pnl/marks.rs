@@ -2,6 +2,7 @@
 //! close that counts on it.
 
 use core::ops::Range;
+use core::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -12,7 +13,7 @@ use crate::frame::{Texts, index};
 use crate::ids::{Day, SymbolId};
 use crate::pnl::issue::{Issue, IssueKind};
 use crate::store::PriceStore;
-use crate::store::price::as_of;
+use crate::store::price::{as_of, not_raised};
 use crate::text::{Intern, Table, is_normalised, normalised};
 
 /// A session on which a symbol's mark is not fresh.
@@ -159,6 +160,20 @@ impl Marks {
     ///
     /// [`Error::Value`] unless the sessions ascend.
     pub fn from_prices(prices: &PriceStore, sessions: &[i32], lookback_days: u32) -> Result<Self> {
+        Self::from_prices_unless(prices, sessions, lookback_days, &AtomicBool::new(false))
+    }
+
+    /// Returns what [`Marks::from_prices`] does, unless a flag is raised meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of `from_prices`; [`Error::Cancelled`] once `cancel` is raised.
+    pub fn from_prices_unless(
+        prices: &PriceStore,
+        sessions: &[i32],
+        lookback_days: u32,
+        cancel: &AtomicBool,
+    ) -> Result<Self> {
         check_ascending(sessions)?;
         let mut names = Intern::default();
         let mut spellings: Vec<Vec<(&[u8], SymbolId)>> = Vec::new();
@@ -176,6 +191,7 @@ impl Marks {
         let mut closes = Vec::with_capacity(spellings.len());
         let mut issues = Vec::new();
         for (id, mut group) in (0u32..).zip(spellings) {
+            not_raised(cancel)?;
             group.sort_unstable();
             let (mut valid, duplicates) = merged(prices, &group);
             if let Some((count, first, winner)) = duplicates {
