@@ -80,7 +80,7 @@ def by_core(run: Run) -> tuple[list[ref.Result], list[ref.Issue]]:
     return build.results(rows), build.market_issues(rows)
 
 
-@settings(PROFILE, max_examples=2000)
+@settings(PROFILE, max_examples=500)
 @given(runs())
 def test_core_equals_the_reference(run: Run) -> None:
     assert by_core(run) == by_reference(run)
