@@ -52,6 +52,7 @@ $(BUILD): $(SETUP) $(RUST)
 .PHONY: fmt
 fmt: $(SETUP) ## format Rust and Python
 	cargo fmt --all
+	cargo fmt --manifest-path rust/fuzz/Cargo.toml
 	$(BIN)/ruff check --select I --fix .
 	$(BIN)/ruff format .
 
@@ -61,6 +62,7 @@ lint: lint-rust lint-python lint-types lint-imports lint-deny ## run every stati
 lint-rust: $(SETUP)
 	$(call step,cargo fmt --check)
 	cargo fmt --all --check
+	cargo fmt --manifest-path rust/fuzz/Cargo.toml --check
 	$(call step,cargo clippy)
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
@@ -128,12 +130,23 @@ bench-batch: $(BUILD) ## time a batch beside its floor and its peers: SIZE=s|m|l
 		$(if $(SIDES),--sides '$(SIDES)') $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(DATA),--data '$(DATA)') $(if $(JSON),--json '$(JSON)') $(BENCH_OPTIONS)
 
+FUZZ_SECONDS ?= 600
+FUZZ_OPTIONS ?= -max_len=2048 -rss_limit_mb=1024
+
+# Safe Rust needs no sanitizer, and without one the toolchain of the rest will do.
+.PHONY: fuzz
+fuzz: $(SETUP) ## fuzz the decoder, then the numeric parser, FUZZ_SECONDS=600 each
+	for target in decoder numeric; do \
+		PATH="$(CURDIR)/$(BIN):$$PATH" cargo fuzz run --fuzz-dir rust/fuzz --sanitizer none $$target \
+			-- -max_total_time=$(FUZZ_SECONDS) $(FUZZ_OPTIONS) || exit; \
+	done
+
 .PHONY: demo
 demo: $(BUILD) ## value portfolios on real closes in an embedded PostgreSQL
 	$(BIN)/python -m batchcore demo
 
 .PHONY: clean
 clean: ## remove everything that these targets made
-	rm -rf $(VENV) target dist python/batchcore/_core*.so
+	rm -rf $(VENV) target rust/fuzz/target dist python/batchcore/_core*.so
 	rm -rf .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find python tests benches scripts -name __pycache__ -prune -exec rm -rf {} +
