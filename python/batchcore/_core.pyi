@@ -57,7 +57,7 @@ class Decoder:
 @final
 class PriceStore:
     @staticmethod
-    def from_frame(prices: Prices) -> PriceStore: ...
+    def from_frame(prices: Prices, *, cancel: CancelFlag | None = None) -> PriceStore: ...
     def as_of(self, symbol: int, day: int, lookback_days: int) -> tuple[int, int] | None: ...
     def __len__(self) -> int: ...
     @property
@@ -125,7 +125,11 @@ class SnapshotStore:
 class Marks:
     @staticmethod
     def from_prices(
-        prices: PriceStore, *, sessions: npt.NDArray[np.int32], lookback_days: int
+        prices: PriceStore,
+        *,
+        sessions: npt.NDArray[np.int32],
+        lookback_days: int,
+        cancel: CancelFlag | None = None,
     ) -> Marks: ...
     def coverage(self, symbols: Text) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]: ...
     def fresh_closes(
@@ -138,6 +142,7 @@ def encode(
     fields: list[tuple[str, str, tuple[Any, ...], npt.NDArray[np.uint8] | None]],
     rows: int,
     piece_bytes: int,
+    cancel: CancelFlag | None = None,
 ) -> list[bytes]: ...
 def hold(
     *,

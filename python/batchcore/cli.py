@@ -41,7 +41,6 @@ import inspect
 import json
 import logging
 import os
-import re
 import signal
 import sys
 import threading
@@ -61,6 +60,7 @@ from batchcore.errors import (
     LeaseHeldError,
     SchemaError,
 )
+from batchcore.redact import Redactor
 
 try:
     import typer
@@ -91,10 +91,13 @@ URL_VARIABLE: Final = "BATCHCORE_DATABASE_URL"
 LIBPQ_VARIABLES: Final = ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE")
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
+LAST_RESORT_S: Final = 1.8
+"""How long after a signal the process may take to end in good order."""
+
 SEED: Final = 1
 
 _T = TypeVar("_T")
-_WITH_PASSWORD: Final = re.compile(r"(\w+://[^\s:/@]*):[^\s@]*@")
+_redacted: Final = Redactor()
 
 app: Final = typer.Typer(
     name="batchcore",
@@ -606,6 +609,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             help is shown.
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    _redacted.forget()
+    _redacted.hide(os.environ.get("PGPASSWORD"))
     as_json, debug = "--json" in words, "--debug" in words
     try:
         with _signals_raise():
@@ -667,7 +672,10 @@ def _one_line(error: BaseException) -> str:
 
 def _error(error: BaseException, message: str, code: int) -> dict[str, Any]:
     """Return the error as JSON has it, with the attributes of our own exceptions."""
-    attributes = vars(error) if isinstance(error, BatchcoreError) else {}
+    attributes = {
+        key: _redacted(value) if isinstance(value, str) else value
+        for key, value in (vars(error) if isinstance(error, BatchcoreError) else {}).items()
+    }
     name = "UsageError" if isinstance(error, typer.TyperException) else type(error).__name__
     return {"type": name, "message": message, "exit_code": code, **attributes}
 
@@ -675,10 +683,6 @@ def _error(error: BaseException, message: str, code: int) -> dict[str, Any]:
 def _further_problems(error: BaseException) -> tuple[str, ...]:
     """Return what is in the way beside what the message of the error names."""
     return error.problems[1:] if isinstance(error, SchemaError) else ()
-
-
-def _redacted(text: str) -> str:
-    return _WITH_PASSWORD.sub(r"\1:***@", text)
 
 
 def _tell(line: str) -> None:
@@ -697,6 +701,7 @@ def _database_url(given: str | None) -> str:
                 f"no database: give --database-url, or set {URL_VARIABLE} or PGHOST", "database_url"
             )
         return "postgresql://"
+    _redacted.hide(given)
     return given
 
 
@@ -757,14 +762,38 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 def _run(work: Coroutine[Any, Any, _T]) -> _T:
     """Return what ``work`` returns; a signal cancels it."""
-    return asyncio.run(_interruptible(work))
+    timers: list[threading.Timer] = []
+
+    def caught(number: int) -> None:
+        timer = threading.Timer(LAST_RESORT_S, _give_up, [Interrupted(number)])
+        timer.daemon = True
+        timer.start()
+        timers.append(timer)
+
+    try:
+        return asyncio.run(_interruptible(work, caught))
+    finally:
+        for timer in timers:
+            timer.cancel()
 
 
-async def _interruptible(work: Coroutine[Any, Any, _T]) -> _T:
+def _give_up(error: Interrupted) -> None:
+    """End a process that cannot do so itself soon, as while a name is looked up in vain.
+
+    What it has not committed is undone, as if it had been killed.
+    """
+    _tell(f"error: {_one_line(error)}")
+    sys.stderr.flush()
+    os._exit(128 + error.signal)
+
+
+async def _interruptible(work: Coroutine[Any, Any, _T], was_caught: Callable[[int], None]) -> _T:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     caught: list[int] = []
 
     def stop(number: int) -> None:
+        if not caught:
+            was_caught(number)
         caught.append(number)
         if task is not None:
             task.cancel()

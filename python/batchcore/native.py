@@ -158,6 +158,7 @@ def build_market(
     *,
     policy: str = "rollforward",
     lookback_days: int = 10,
+    cancel: _core.CancelFlag | None = None,
 ) -> Market:
     """Return the market of a run: prices hashed and sorted once, marks of each session.
 
@@ -166,8 +167,10 @@ def build_market(
         sessions: (s,) int32 days since 1970-01-01, ascending.
         policy: Whose marks.
         lookback_days: See `Market`.
+        cancel: Raised from another thread, it stops the call.
 
     Raises:
+        CancelledError: `cancel` was raised.
         ConfigError: an unknown policy, or a lookback that is none.
         InputError: a wrong column, two rows of one symbol and day, or sessions that do not ascend.
     """
@@ -177,8 +180,10 @@ def build_market(
     if not 0 <= lookback_days <= MAX_LOOKBACK_DAYS:
         msg = f"lookback_days is {lookback_days}, expected 0 to {MAX_LOOKBACK_DAYS}"
         raise ConfigError(msg, "lookback_days")
-    store = _core.PriceStore.from_frame(prices)
-    marks = _core.Marks.from_prices(store, sessions=sessions, lookback_days=lookback_days)
+    store = _core.PriceStore.from_frame(prices, cancel=cancel)
+    marks = _core.Marks.from_prices(
+        store, sessions=sessions, lookback_days=lookback_days, cancel=cancel
+    )
     issues = _issues(marks.issues()) if policy == "rollforward" else _NO_ISSUES
     return Market(policy, sessions, lookback_days, store, marks, issues)
 

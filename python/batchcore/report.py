@@ -48,7 +48,18 @@ def result_text(result: BatchResult) -> str:
 
 
 def _note_lines(result: BatchResult) -> list[str]:
-    return [*_off_lines(result), *_rounded_lines(result), *_issue_lines(result)]
+    return [
+        *_retried_lines(result),
+        *_off_lines(result),
+        *_rounded_lines(result),
+        *_issue_lines(result),
+    ]
+
+
+def _retried_lines(result: BatchResult) -> list[str]:
+    if not result.retries:
+        return []
+    return [f"retries: {result.retries:,}; chunks tried again are of a later moment than the run"]
 
 
 def _off_lines(result: BatchResult) -> list[str]:

@@ -10,6 +10,30 @@ import pytest_asyncio
 
 from batchcore.db.migrate import migrate
 from batchcore.db.tables import ledger, metadata
+from support import bouncer
+
+NO_BOUNCER = pytest.StashKey[str]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests with PgBouncer out where it is not, and cannot be installed."""
+    through = [item for item in items if item.get_closest_marker("pgbouncer")]
+    if not through or config.option.collectonly:
+        return
+    program, reason = bouncer.program()
+    if program is None:
+        config.stash[NO_BOUNCER] = f"{len(through)} tests with PgBouncer were left out: {reason}"
+        config.hook.pytest_deselected(items=through)
+        items[:] = [item for item in items if item not in through]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if reason := config.stash.get(NO_BOUNCER, ""):
+        terminalreporter.write_line(reason)
+
 
 NUMERIC = {
     "portfolios": ("equity_balance",),

@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -195,6 +196,15 @@ def processes() -> dict[int, tuple[int, str]]:
     return found
 
 
+def arguments_of_all() -> list[str]:
+    """Return the arguments of every process, as `ps` shows them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes().decode(errors="replace"))
+    return found
+
+
 def living(pids: set[int]) -> set[int]:
     """Those that run; a zombie does not, it waits for its parent."""
     states = {pid: state for pid, (_, state) in processes().items()}
@@ -296,6 +306,28 @@ def test_only_the_owner_gets_to_the_socket(own):
     assert mode(own.data_dir) == 0o700
     assert mode(own.data_dir / "data") == 0o700
     assert mode(own.data_dir / ".s.PGSQL.5432") == 0o700
+
+
+@only_root
+@pytest.mark.parametrize("name", [".s.PGSQL.5432", "data/PG_VERSION", "data/pg_hba.conf"])
+def test_another_account_is_let_in_nowhere(own, name):
+    path = own.data_dir / name
+    owner = (own.data_dir / "data").stat().st_uid
+    assert path.exists()
+    os.seteuid(next(uid for uid in (65533, 65532) if uid != owner))
+    try:
+        with socket.socket(socket.AF_UNIX) as client, pytest.raises(PermissionError):
+            client.connect(str(path))
+        with pytest.raises(PermissionError):
+            path.read_bytes()
+    finally:
+        os.seteuid(0)
+
+
+def test_only_who_reaches_the_socket_needs_no_password(own):
+    rules = "SELECT string_agg(DISTINCT type || ' ' || auth_method, ', ') FROM pg_hba_file_rules"
+    assert value(own.url, rules) == "host scram-sha-256, local trust"
+    assert value(own.url, "SELECT count(*) FROM pg_hba_file_rules WHERE error IS NOT NULL") == 0
 
 
 @only_root
@@ -493,6 +525,13 @@ def test_tcp_takes_the_password_of_its_url(kept):
         assert parts.hostname == "127.0.0.1"
         assert value(server.url, "SELECT 1") == 1
         assert value(server.url, "SHOW password_encryption") == "scram-sha-256"
+        assert value(server.url, "SHOW listen_addresses") == "127.0.0.1"
+        stored = "SELECT rolpassword FROM pg_authid WHERE rolname = current_user"
+        assert str(value(server.url, stored)).startswith("SCRAM-SHA-256$")
+        assert not any(parts.password in arguments for arguments in arguments_of_all())
+        for path in data_dir.iterdir():
+            if path.is_file() and parts.password in path.read_text(errors="replace"):
+                assert mode(path) == 0o600
         with pytest.raises(asyncpg.InvalidPasswordError):
             value(server.url.replace(parts.password, "guess"), "SELECT 1")
     with embedded.start(data_dir, tcp=True) as server:

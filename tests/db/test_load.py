@@ -253,6 +253,70 @@ async def test_symbols_are_those_of_the_portfolios_meant(same_host: str) -> None
     assert len(some.texts()) == len(set(some.texts()))
 
 
+async def _many_positions(url: str) -> None:
+    """Fill a host with 30,000 positions: in 300 symbols, some hostile, ten of them of the dead."""
+    portfolio = "SELECT gen_random_uuid(), gen_random_uuid(), 'n', n::text, 'cash', 'USD', now(),"
+    async with database.connected(url) as connection:
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(
+            "INSERT INTO portfolios (id, user_id, name, account_name, account_type, currency,"
+            f" created_at, updated_at, deleted_at) {portfolio} now(),"
+            " CASE WHEN n > 90 THEN now() END FROM generate_series(1, 100) AS n"
+        )
+        await connection.execute(
+            "INSERT INTO positions (id, portfolio_id, symbol, position_type, quantity,"
+            " entry_price, entry_date, created_at, updated_at, deleted_at)"
+            " SELECT gen_random_uuid(), p.id,"
+            " CASE WHEN p.account_name::int > 90 THEN 'DEAD' || n % 10"
+            " WHEN n % 300 < cardinality($1::text[]) THEN $1[n % 300 + 1] ELSE 'S' || n % 300 END,"
+            " 'LONG', 1, 1, '2026-01-05', now(), now(), CASE WHEN n % 300 = 17 THEN now() END"
+            " FROM portfolios AS p CROSS JOIN generate_series(0, 299) AS n",
+            HOSTILE,
+        )
+        await connection.execute("VACUUM ANALYZE positions")
+
+
+async def test_symbols_of_many_positions_are_stepped_through(same_host: str) -> None:
+    await _many_positions(same_host)
+    async with Reader(same_host) as (session, queries):
+        everyone = Selection()
+        assert queries.steps(everyone) == 1000
+        read = await loads.load(session, queries.symbols(everyone))
+        sent = session.statements["load"]
+        stepped = await loads.load_symbols(session, queries, everyone)
+        assert session.statements["load"] == sent + 1
+        for most in (1, len(stepped), len(stepped) + 1):
+            found = await loads.load(session, queries.stepped_symbols(most))
+            assert len(found["symbol"]) == min(most, len(stepped))
+    assert len(stepped) == len(set(stepped.texts())) > 280
+    assert set(stepped.texts()) == set(read["symbol"].texts())
+    assert not {"S17", "DEAD1", ""} & set(stepped.texts())
+
+
+async def test_more_symbols_than_steps_are_read_after_all(
+    same_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _many_positions(same_host)
+    monkeypatch.setattr("batchcore.db.queries.POSITIONS_OF_A_STEP", 300)
+    async with Reader(same_host) as (session, queries):
+        everyone = Selection()
+        assert queries.steps(everyone) == 100
+        await session.enter("load")
+        sent = session.statements["load"]
+        found = await loads.load_symbols(session, queries, everyone)
+        assert session.statements["load"] == sent + 2
+        read = await loads.load(session, queries.symbols(everyone))
+    assert set(found.texts()) == set(read["symbol"].texts())
+
+
+async def test_symbols_are_not_stepped_through_without_their_index(same_host: str) -> None:
+    await _many_positions(same_host)
+    async with database.connected(same_host) as connection:
+        await connection.execute("DROP INDEX idx_positions_symbol_active")
+    async with Reader(same_host) as (_, queries):
+        assert queries.steps(Selection()) == 0
+
+
 async def test_empty_tables_are_empty_frames(same_host: str) -> None:
     async with Reader(same_host) as (session, queries):
         everyone = Selection()

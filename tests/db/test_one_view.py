@@ -1,5 +1,7 @@
 """Everything that a run reads is of one moment."""
 
+import asyncio
+import sys
 from dataclasses import replace
 from decimal import Decimal
 
@@ -10,7 +12,8 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.db import load as loads
-from support import database
+from batchcore.db.engine import Session
+from support import database, writer
 from support.generate import MONDAY
 from support.outcome import assert_left, outcome
 
@@ -27,7 +30,7 @@ CHANGES = (
 )
 
 
-def host() -> database.Host:
+def filled() -> database.Host:
     """Return portfolios whose rows depend on every table."""
     plain = database.plain_host(4, DAYS)
     event = ref.Event(DAYS[1], Decimal(1), Decimal(3))
@@ -61,7 +64,7 @@ def host() -> database.Host:
 async def test_what_is_committed_after_a_load_is_not_seen(
     same_host: str, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    given = host()
+    given = filled()
     await database.fill(same_host, given)
     load = getattr(loads, step)
     changed = []
@@ -92,3 +95,54 @@ async def test_what_is_committed_after_a_load_is_not_seen(
     assert result.rows_written == len(expected.cells)
     assert_left({}, await database.snapshots(same_host), expected, given)
     assert await database.equities(same_host) == expected.equity
+
+
+@pytest.mark.parametrize("calendar", ["daily", "prices"])
+async def test_a_host_that_never_stops_writing_is_seen_at_one_moment(
+    host: str, monkeypatch: pytest.MonkeyPatch, calendar: str
+) -> None:
+    await database.fill(host, writer.generation(0))
+    copy_out, turn = Session.copy_out, asyncio.Lock()
+    seen: list[int] = []
+
+    async with asyncio.timeout(60), database.connected(host) as watching:
+        await watching.execute(writer.TABLE)
+
+        async def number() -> int:
+            return await watching.fetchval("SELECT number FROM generation")
+
+        async def after_another_generation(session: Session, *arguments: object) -> None:
+            async with turn:
+                last = await number()
+                while (found := await number()) == last:
+                    pass
+                seen.append(found)
+            await copy_out(session, *arguments)
+
+        monkeypatch.setattr(Session, "copy_out", after_another_generation)
+        process = await asyncio.create_subprocess_exec(sys.executable, writer.__file__, host)
+        try:
+            while await number() == 0:
+                pass
+            result = await batchcore.run_batch(
+                host,
+                date_of(writer.DAYS[0]),
+                date_of(writer.DAYS[-1]),
+                calendar=calendar,
+                analytics="none",
+                settings=Settings(chunk_size=6),
+            )
+        finally:
+            process.kill()
+            await process.wait()
+
+    assert len(set(seen)) == len(seen) > 12  # each load but the first came after yet another commit
+    assert (result.consistent, result.retries, result.chunks) == (True, 0, 4)
+    stored = await database.snapshots(host)
+    first = next(iter(stored))[0]
+    moment = int(stored[first, writer.DAYS[-1]]["daily_capital_flow"]) - 1
+    assert 0 < moment < seen[0]
+    given = writer.generation(moment)
+    expected = outcome(given, writer.DAYS, writer.DAYS[0], writer.DAYS[-1])
+    assert_left({}, stored, expected, given)
+    assert await database.equities(host) == expected.equity

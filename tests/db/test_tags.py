@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+from unittest import mock
 
 import asyncpg
 import pytest
@@ -16,6 +17,7 @@ import batchcore
 from batchcore import reference as ref
 from batchcore.analytics.sector_exposure import SECTORS
 from batchcore.analytics.sector_tags import COLORS
+from batchcore.db.engine import Session
 from batchcore.errors import ConfigError, SchemaError
 from support import database
 from support.cases import day
@@ -350,11 +352,19 @@ async def statements(url: str, positions: int, cache: Cached | None = None) -> l
     """Return what is sent for a portfolio of some positions, on a connection known already."""
     await fill(url, [("AAA", "LONG", None, "Technology")] * positions)
     sent: list[str] = []
+    fetch_rows = Session.fetch
+
+    async def recorded(session: Session, query: str, *arguments: object) -> list[asyncpg.Record]:
+        sent.append(query.split(maxsplit=1)[0])
+        return await fetch_rows(session, query, *arguments)
+
     async with database.connected(url) as connection, connection.transaction():
         await batchcore.restore_sector_tags_for_portfolio(
             connection, key("user of empty"), key("empty")
         )
-        with connection.query_logger(lambda query: sent.append(query.query.split()[0])):
+        # The driver reports none of the statements that are prepared.
+        fetch = mock.patch.object(Session, "fetch", recorded)
+        with fetch, connection.query_logger(lambda query: sent.append(query.query.split()[0])):
             result = await batchcore.restore_sector_tags_for_portfolio(
                 connection, OWNER, key("p"), cache
             )

@@ -61,7 +61,7 @@ def compared(results: Iterable[legacy.Result]) -> list[Any]:
     ]
 
 
-@settings(PROFILE, max_examples=1500)
+@settings(PROFILE, max_examples=400)
 @given(runs())
 def test_core_equals_the_reference(run: Run) -> None:
     assert compared(legacy_frames.by_core(run)) == compared(legacy_frames.by_reference(run))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,10 +80,24 @@ def by_core(run: Run) -> tuple[list[ref.Result], list[ref.Issue]]:
     return build.results(rows), build.market_issues(rows)
 
 
-@settings(PROFILE, max_examples=2000)
+@settings(PROFILE, max_examples=500)
 @given(runs())
 def test_core_equals_the_reference(run: Run) -> None:
     assert by_core(run) == by_reference(run)
+
+
+def test_an_issue_without_symbol_comes_before_that_of_an_empty_one() -> None:
+    too_fine = Decimal("1E-25")
+    snapshot = ref.Snapshot(20458, too_fine, Decimal(0), Decimal(0), None)
+    position = ref.Position("", "LONG", Decimal(1), too_fine, 20458)
+    portfolio = ref.Portfolio("p0", Decimal(1), (position,), snapshots=(snapshot,))
+    run = Run((), (portfolio,), (20459,), 10)
+    assert by_core(run) == by_reference(run)
+    (result,), _ = by_core(run)
+    assert [(issue.name, issue.symbol) for issue in result.issues] == [
+        ("not_representable", None),
+        ("not_representable", ""),
+    ]
 
 
 @settings(PROFILE, max_examples=200)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from batchcore import native
+from batchcore import _core, native
 from batchcore import reference as ref
 from batchcore.errors import CancelledError, ConfigError, InputError
 from batchcore.frames import Days, Decimals, Inputs, Text
@@ -500,6 +500,28 @@ def test_other_threads_run_during_a_native_call() -> None:
     finally:
         sys.setswitchinterval(interval)
         other.join()
+
+
+def test_a_raised_flag_stops_what_is_made_of_prices() -> None:
+    flag = native.CancelFlag()
+    flag.set()
+    sessions = build.session_days([0])
+    prices = build.prices([("AAA", 0, Decimal(1))])
+    store = _core.PriceStore.from_frame(prices)
+
+    with pytest.raises(CancelledError):
+        native.build_market(prices, sessions, cancel=flag)
+    with pytest.raises(CancelledError):
+        _core.Marks.from_prices(store, sessions=sessions, lookback_days=10, cancel=flag)
+
+
+def test_a_raised_flag_stops_the_encoder() -> None:
+    flag = native.CancelFlag()
+    flag.set()
+    fields = [("a", "int4", (np.zeros(1, dtype=np.int32),), None)]
+
+    with pytest.raises(CancelledError):
+        _core.encode(fields=fields, rows=1, piece_bytes=1, cancel=flag)
 
 
 def test_a_flag_is_raised_once_and_for_all() -> None:

@@ -106,7 +106,8 @@ def test_portfolios_are_chosen_by_range_by_list_or_not_at_all() -> None:
     assert Selection().condition("id") == "true"
     assert Selection(IDS[:0]).condition("id") == "false"
     assert Selection(IDS[:0], as_range=True).condition("id") == "false"
-    assert Selection(IDS).condition("id") == f"id = ANY('{{{first},{second},{third}}}'::uuid[])"
+    listed = ",".join(one.replace("-", "") for one in (first, second, third))
+    assert Selection(IDS).condition("id") == f"id = ANY('{{{listed}}}'::uuid[])"
     assert (
         Selection(IDS, as_range=True).condition("id")
         == f"id BETWEEN '{first}'::uuid AND '{third}'::uuid"

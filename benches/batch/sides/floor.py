@@ -90,12 +90,20 @@ PORTFOLIOS = """
     LEFT JOIN LATERAL (SELECT * FROM portfolio_snapshots WHERE portfolio_id = p.id
         AND snapshot_date >= '{start}' AND is_complete AND equity_balance IS NOT NULL
         ORDER BY snapshot_date LIMIT 1) first ON true
-    LEFT JOIN LATERAL (SELECT * FROM portfolio_snapshots WHERE portfolio_id = p.id
-        AND snapshot_date >= '{start}' AND is_complete AND equity_balance IS NOT NULL
-        ORDER BY snapshot_date DESC LIMIT 1) last ON true
+    LEFT JOIN LATERAL (SELECT * FROM portfolio_snapshots WHERE first.id IS NOT NULL
+        AND portfolio_id = p.id AND snapshot_date >= '{start}' AND is_complete
+        AND equity_balance IS NOT NULL ORDER BY snapshot_date DESC LIMIT 1) last ON true
     WHERE p.deleted_at IS NULL
 """
-SYMBOLS = "SELECT DISTINCT symbol FROM positions WHERE deleted_at IS NULL"
+SYMBOLS = """
+    WITH RECURSIVE spelling(symbol) AS (
+        (SELECT symbol FROM positions WHERE deleted_at IS NULL AND symbol <> ''
+            ORDER BY deleted_at, symbol LIMIT 1)
+        UNION ALL SELECT (SELECT symbol FROM positions WHERE deleted_at IS NULL AND symbol <> ''
+            AND symbol > spelling.symbol ORDER BY deleted_at, symbol LIMIT 1)
+        FROM spelling WHERE spelling.symbol IS NOT NULL)
+    SELECT symbol FROM spelling WHERE symbol IS NOT NULL
+"""
 PRICES = """
     SELECT symbol, date, close FROM market_data_cache
     WHERE symbol = ANY({symbols}) AND date BETWEEN '{oldest}' AND '{end}'

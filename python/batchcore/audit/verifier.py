@@ -21,7 +21,6 @@ from batchcore.audit.tally import EQUITY, Tally
 from batchcore.db import load as loads
 from batchcore.db import load_stored as stores
 from batchcore.db.catalog import check_run, inspect
-from batchcore.db.driver import driver_errors
 from batchcore.db.engine import Database
 from batchcore.db.queries import Queries, Selection
 from batchcore.db.read import Reader
@@ -201,13 +200,12 @@ class Verification:
             self._progress("verify", self._done, self._total)
 
     async def _prepare(self) -> None:
-        with driver_errors():
-            catalog = await inspect(self.session.raw, self.settings.schema)
+        catalog = await inspect(self.session, self.settings.schema)
         check_run(catalog, writes=False)
         self.ground = Ground(
             session=self.session,
             catalog=catalog,
-            reader=Reader(self.session.raw, catalog),
+            reader=Reader(self.session, catalog),
             settings=self.settings,
             fast=self.asked.fast,
             start=self.asked.start,

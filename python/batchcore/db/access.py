@@ -11,7 +11,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from batchcore.config import Schema
 from batchcore.db.catalog import Catalog, check_needs, inspect
-from batchcore.db.engine import Database, driver_errors
+from batchcore.db.engine import Database
 from batchcore.db.queries import Queries
 from batchcore.errors import DatabaseError, SchemaError
 
@@ -117,8 +117,7 @@ async def _queries(
             return Queries(catalog)
     phase = session.phase
     await session.enter(CHECK)
-    with driver_errors():
-        catalog = await inspect(session.raw, schema)
+    catalog = await inspect(session, schema)
     await session.enter(phase)
     check_needs(catalog, needs, inserts=inserts)
     catalogs[schema] = catalog

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING
 
-from batchcore.calendar import date_of
 from batchcore.db.analytic_tables import FACTORS, KEYS, PROFILES, SNAPSHOTS
 from batchcore.db.catalog import Kind
-from batchcore.db.queries import Column, Queries, Query, Selection, date_literal, text_array
+from batchcore.db.queries import (
+    Column,
+    Queries,
+    Query,
+    Selection,
+    date_literal,
+    dates,
+    text_array,
+    uuids,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -62,11 +69,9 @@ class AnalyticQueries(Queries):
         portfolio, day, value = (
             self._name(SNAPSHOTS, c) for c in ("portfolio_id", "snapshot_date", "daily_return")
         )
-        listed = ",".join(str(uuid.UUID(bytes=row.tobytes())) for row in ids)
-        days = ",".join(date_of(one).isoformat() for one in before.tolist())
         sql = (
             f"SELECT (w.number - 1)::int4, s.{day}, s.{value}"  # noqa: S608  # quoted
-            f" FROM unnest('{{{listed}}}'::uuid[], '{{{days}}}'::date[])"
+            f" FROM unnest('{{{uuids(ids)}}}'::uuid[], '{{{dates(before)}}}'::date[])"
             " WITH ORDINALITY AS w(id, before, number)"
             f" CROSS JOIN LATERAL (SELECT {day}, {value} FROM {self._table(SNAPSHOTS)}"
             f" WHERE {portfolio} = w.id AND {day} < w.before AND {self._finite(value)}"
@@ -105,7 +110,7 @@ class AnalyticQueries(Queries):
             days: Dates of the rows.
             factors: Ids of the factors.
         """
-        dates = ",".join(date_literal(day) for day in days)
+        listed = ",".join(date_literal(day) for day in days)
 
         def exists(table: str) -> str:
             owner, key = "positions", "position_id"
@@ -118,8 +123,8 @@ class AnalyticQueries(Queries):
             of_row = {
                 key: f"= {own_id}",
                 "portfolio_id": f"= {of_portfolio}",
-                "calc_date": f"IN ({dates})",
-                "calculation_date": f"IN ({dates})",
+                "calc_date": f"IN ({listed})",
+                "calculation_date": f"IN ({listed})",
             }
             conditions = [portfolios.condition(of_portfolio)]
             for column in KEYS[table]:

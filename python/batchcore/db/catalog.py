@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from batchcore.config import Schema
+    from batchcore.db.engine import Session
 
 REVISION: Final = "0003"
 """The newest revision of the migrations, known here without Alembic."""
@@ -392,7 +393,7 @@ class Catalog:
         return self.schema.scales.get(f"{table}.{column}")
 
 
-async def inspect(connection: asyncpg.Connection, schema: Schema) -> Catalog:
+async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> Catalog:
     """Return the catalog of the host's tables, by one statement.
 
     Only `pg_catalog` is read, so any role may; only text, int4, int8 and bool come back, so the
@@ -529,7 +530,7 @@ def check_needs(catalog: Catalog, needs: Needs, *, inserts: Collection[str] = ()
         raise schema_error(problems)
 
 
-async def check_revision(connection: asyncpg.Connection, catalog: Catalog) -> None:
+async def check_revision(connection: asyncpg.Connection | Session, catalog: Catalog) -> None:
     """Refuse a database that batchcore's migrations have not brought to `REVISION`.
 
     It costs one statement, and none where the version table is absent.

@@ -12,7 +12,7 @@ import asyncpg
 from batchcore.errors import ConfigError, DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from asyncpg.connection import LoggedQuery
     from sqlalchemy import Engine
@@ -30,6 +30,50 @@ LOST: Final = (
     OSError,
 )
 """What the driver raises on a connection that cannot be used any more."""
+
+
+PATIENCE_S: Final = 5.0
+"""How long a connection may take to end its transaction, or to be closed."""
+
+GRACE_S: Final = 0.7
+"""How long all connections of a run that is cancelled may take for it together."""
+
+
+class Grace:
+    """Bounds the end of work on connections: a server that is silent would keep it for ever.
+
+    A run that is cancelled has `GRACE_S` from then on, all its connections together; otherwise
+    each step may take `PATIENCE_S`.
+    """
+
+    def __init__(self) -> None:
+        self._until: float | None = None
+
+    def left(self) -> float:
+        """Return how many seconds a step may take; more than 0."""
+        now, task = asyncio.get_running_loop().time(), asyncio.current_task()
+        if self._until is None and task is not None and task.cancelling():
+            self._until = now + GRACE_S
+        return PATIENCE_S if self._until is None else max(self._until - now, 0.001)
+
+    async def end(self, raw: asyncpg.Connection, work: Callable[[], Awaitable[object]]) -> None:
+        """Await the end of work on a connection; cut it off where that fails or takes too long.
+
+        Its server process then ends the transaction by itself.
+        """
+        try:
+            async with asyncio.timeout(self.left()):
+                await work()
+        except (*LOST, TimeoutError):
+            _cut_off(raw)
+        except asyncio.CancelledError:  # once more, and nobody waits any longer
+            _cut_off(raw)
+            raise
+
+
+def _cut_off(raw: asyncpg.Connection) -> None:
+    with contextlib.suppress(asyncpg.InterfaceError):  # a pool has taken it back
+        raw.terminate()
 
 
 @contextlib.contextmanager
@@ -69,10 +113,37 @@ def _driver_cause(error: Exception) -> BaseException | None:
     return (wrapped.__cause__ or wrapped) if wrapped is not None else error
 
 
+POOLED: Final = (
+    "a pooler that hands connections on by transaction, such as PgBouncer, keeps no prepared"
+    " statements: set statement_cache_size=0 on an asyncpg.Pool; on an SQLAlchemy engine also"
+    " prepared_statement_cache_size=0 and a prepared_statement_name_func (docs/operations.md)"
+)
+"""What to set where a statement that was prepared is not there, or stands there already."""
+
+NOT_TAKEN: Final = (
+    "a pooler, such as PgBouncer, takes no such setting: leave it out of server_settings and of the"
+    " URL, or name it in its ignore_startup_parameters (docs/operations.md)"
+)
+"""What to do where a setting was sent with the connection."""
+
+
+NONE_LEFT: Final = (
+    "a pooler, such as PgBouncer, had no connection to the server left: a run takes five at a time,"
+    " so its pool_size is to be that or more (docs/operations.md)"
+)
+"""What to set where a client has waited in vain."""
+
+
 def database_error(error: BaseException) -> DatabaseError:
     """Return the error of one line for what the driver raised."""
     sqlstate = getattr(error, "sqlstate", None)
     text = " ".join(str(error).split()) or type(error).__name__
+    if sqlstate in {"26000", "42P05"}:
+        text = f"{text.partition(' HINT:')[0]}: {POOLED}"
+    elif sqlstate == "08P01" and "startup parameter" in text:
+        text = f"{text}: {NOT_TAKEN}"
+    elif "query_wait_timeout" in text:
+        text = f"{text}: {NONE_LEFT}"
     return DatabaseError(text, sqlstate if isinstance(sqlstate, str) else None)
 
 

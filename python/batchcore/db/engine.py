@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from batchcore.db import borrowed
-from batchcore.db.driver import LOST, NO_CONNECTION, counting_connects, is_lost
+from batchcore.db.driver import LOST, NO_CONNECTION, Grace, counting_connects, is_lost
 from batchcore.db.driver import driver_errors as driver_errors  # noqa: PLC0414  # with sessions
 from batchcore.db.sql import quote_literal
 from batchcore.errors import ConfigError, DatabaseError, InternalError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     Lend = Callable[
-        [Callable[[str], None]], contextlib.AbstractAsyncContextManager[asyncpg.Connection]
+        [Callable[[str], None], Grace], contextlib.AbstractAsyncContextManager[asyncpg.Connection]
     ]
 
 WAIT_S: Final = 30.0
@@ -38,6 +38,11 @@ WAIT_S: Final = 30.0
 
 ROW_SECURITY_OFF: Final = "SET LOCAL row_security = off"
 """A policy of row-level security would leave rows out in silence; this makes it an error."""
+
+_ESCAPES: Final = (
+    "the database URL has no valid port: special characters of a password are to be written as %XX"
+)
+_LATE_AT: Final = re.compile(r"/[^?]*@|[?#][^=]*@")
 
 URL_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
 
@@ -71,6 +76,7 @@ class Session:
         view: Which moment it sees, where it was asked to tell.
         bytes: How many bytes of COPY each phase has received and sent.
         rounded: ``table.column`` -> how many doubles lost decimals when they were read.
+        grace: How long ending its transaction may take.
     """
 
     def __init__(
@@ -86,6 +92,7 @@ class Session:
         self.phase = phase
         self.bytes: Counter[str] = Counter() if traffic is None else traffic
         self.rounded: Counter[str] = Counter() if rounded is None else rounded
+        self.grace = Grace()
         self.isolation = ""
         self.exported: str | None = None
         self.view: View | None = None
@@ -94,6 +101,15 @@ class Session:
     def consistent(self) -> bool:
         """Whether every statement sees the database at one moment."""
         return self.isolation in {"repeatable read", "serializable"}
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its connection is closed, or back in its pool."""
+        try:
+            closed: bool = self.raw.is_closed()
+        except asyncpg.InterfaceError:  # a pool has taken it back
+            return True
+        return closed
 
     async def enter(self, phase: str) -> None:
         """Count what comes under another phase."""
@@ -151,6 +167,29 @@ class Session:
         last = status.rpartition(" ")[2]
         return int(last) if last.isdigit() else 0
 
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """Return the rows of a query.
+
+        Its statement has no name, whatever cache the caller's connections have: a pooler that
+        hands them on by transaction would let one run what another has prepared under that name.
+        """
+        if _COUNTED.match(query):
+            self.count()  # the driver reports none that was prepared
+        with driver_errors():
+            statement = await self.raw.prepare(query, name="")
+            rows: list[asyncpg.Record] = await statement.fetch(*arguments)
+        return rows
+
+    async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
+        """Return the first row of a query, or None; see `fetch`."""
+        rows = await self.fetch(query, *arguments)
+        return rows[0] if rows else None
+
+    async def fetchval(self, query: str, *arguments: object) -> Any:  # noqa: ANN401  # of the query
+        """Return the first value of the first row of a query, or None; see `fetch`."""
+        row = await self.fetchrow(query, *arguments)
+        return None if row is None else row[0]
+
     def log(self, query: LoggedQuery) -> None:
         """Count a query that the driver reports."""
         if _COUNTED.match(query.query):
@@ -185,6 +224,7 @@ class Database:
         self.statements = Counter() if statements is None else statements
         self.bytes: Counter[str] = Counter()
         self.rounded: Counter[str] = Counter()
+        self._grace = Grace()
         self._most: int | None = None
         self._left: Callable[[], int] | None = None
         self._lend: Lend | None = None
@@ -308,7 +348,7 @@ class Database:
             msg = "a run was given a connection of the caller's"
             raise InternalError(msg)
         async with (
-            self._lend(self._counting(phase)) as raw,
+            self._lend(self._counting(phase), self._grace) as raw,
             self._logged(raw, phase) as session,
         ):
             yield session
@@ -323,6 +363,7 @@ class Database:
     @contextlib.asynccontextmanager
     async def _logged(self, raw: asyncpg.Connection, phase: str) -> AsyncIterator[Session]:
         session = Session(raw, self.statements, phase, self.bytes, self.rounded)
+        session.grace = self._grace
         raw.add_query_logger(session.log)
         try:
             yield session
@@ -349,12 +390,13 @@ async def snapshot(
         if shared:
             try:
                 await _name_snapshot(session, exported=True, told=told)
-            except asyncpg.PostgresError:
+            except DatabaseError as error:
+                if error.sqlstate is None or is_lost(error):
+                    raise
                 await stack.aclose()  # the refusal has ended the transaction
                 await _enter_snapshot(session, stack)
         if told and session.exported is None:
-            with driver_errors():
-                await _name_snapshot(session, exported=False, told=True)
+            await _name_snapshot(session, exported=False, told=True)
         yield
 
 
@@ -365,7 +407,7 @@ async def _name_snapshot(session: Session, *, exported: bool, told: bool) -> Non
             "pg_current_snapshot()::text",
             "CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text END",
         ]
-    row = await session.raw.fetchrow(f"SELECT {', '.join(wanted)}")
+    (row,) = await session.fetch(f"SELECT {', '.join(wanted)}")
     session.exported = row[0]
     session.view = View(row[1], row[2]) if told else None
 
@@ -399,13 +441,16 @@ async def _transaction(
 ) -> AsyncIterator[None]:
     with driver_errors():
         transaction = session.raw.transaction(isolation=isolation, readonly=readonly)
-        await transaction.start()
+        try:
+            await transaction.start()
+        except asyncio.CancelledError:
+            session.raw.terminate()  # nobody can tell whether it has begun
+            raise
     try:
         yield
     except BaseException:
         # A connection that is gone has rolled back already; its own error is the one to tell.
-        with contextlib.suppress(*LOST):
-            await transaction.rollback()
+        await session.grace.end(session.raw, transaction.rollback)
         raise
     with driver_errors():
         await transaction.commit()
@@ -421,8 +466,7 @@ async def _enter_snapshot(
     if exported is not None:
         await session.execute(f"SET TRANSACTION SNAPSHOT {quote_literal(exported)}")
     await _without_limits(session)
-    with driver_errors():
-        level = await session.raw.fetchval("SHOW transaction_isolation")
+    level = await session.fetchval("SHOW transaction_isolation")
     if not session.raw.is_in_transaction() or level != "repeatable read":
         msg = f"expected a REPEATABLE READ transaction, was {level}"
         raise InternalError(msg)
@@ -431,9 +475,8 @@ async def _enter_snapshot(
 
 async def _settle(session: Session) -> str:
     """Make a policy of row-level security an error; return what the setting was."""
-    with driver_errors():
-        session.isolation = await session.raw.fetchval("SHOW transaction_isolation")
-        row_security: str = await session.raw.fetchval("SHOW row_security")
+    session.isolation = await session.fetchval("SHOW transaction_isolation")
+    row_security: str = await session.fetchval("SHOW row_security")
     await session.execute(ROW_SECURITY_OFF)
     return row_security
 
@@ -457,6 +500,11 @@ def driver_url(url: str) -> str:
     if not colon or scheme not in URL_SCHEMES:
         msg = "expected a database URL that starts with `postgresql://`"
         raise ConfigError(msg, "database_url")
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    after = rest[len(authority) :]
+    # With a `/`, `?` or `#` in the password, what comes before it is taken for host and port.
+    if "@" not in authority and _LATE_AT.match(after):
+        raise ConfigError(_ESCAPES, "database_url")
     return f"postgresql://{rest}"
 
 
@@ -472,38 +520,29 @@ async def connected(url: str, **options: Any) -> asyncpg.Connection:  # noqa: AN
         raise
     except ValueError:
         # Said without the text: with a `/` in the password, a part of it is taken for the port.
-        raise ConfigError(
-            "the database URL has no valid port: special characters of a password are to be "
-            "written as %XX",
-            "database_url",
-        ) from None
+        raise ConfigError(_ESCAPES, "database_url") from None
 
 
 def _from_url(url: str) -> Lend:
     url = driver_url(url)
 
     @contextlib.asynccontextmanager
-    async def lend(_count: Callable[[str], None]) -> AsyncIterator[asyncpg.Connection]:
+    async def lend(
+        _count: Callable[[str], None], grace: Grace
+    ) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
             raw = await connected(url, statement_cache_size=0)
         try:
             yield raw
         finally:
-            await _closed(raw)
+            await grace.end(raw, raw.close)
 
     return lend
 
 
-async def _closed(raw: asyncpg.Connection) -> None:
-    try:
-        await raw.close(timeout=5)
-    except (*LOST, TimeoutError):
-        raw.terminate()
-
-
 def _from_pool(pool: asyncpg.Pool) -> Lend:
     @contextlib.asynccontextmanager
-    async def lend(count: Callable[[str], None]) -> AsyncIterator[asyncpg.Connection]:
+    async def lend(count: Callable[[str], None], grace: Grace) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
             try:
                 raw = await pool.acquire(timeout=WAIT_S)
@@ -516,7 +555,7 @@ def _from_pool(pool: asyncpg.Pool) -> Lend:
             count(reset)
             # A connection that cannot be reset is lost, which its own error has told already.
             with contextlib.suppress(*LOST):
-                await pool.release(raw)
+                await pool.release(raw, timeout=grace.left())
 
     return lend
 
@@ -562,7 +601,9 @@ def _left_of_engine(engine: AsyncEngine, most: int) -> int:
 
 def _from_engine(engine: AsyncEngine) -> Lend:
     @contextlib.asynccontextmanager
-    async def lend(count: Callable[[str], None]) -> AsyncIterator[asyncpg.Connection]:
+    async def lend(
+        count: Callable[[str], None], _grace: Grace
+    ) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
             with counting_connects(engine.sync_engine, count):
                 connection = await engine.connect()

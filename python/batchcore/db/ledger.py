@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.db.engine import driver_errors, transaction
+from batchcore.db.engine import transaction
 from batchcore.db.save import encoded, write_batch
 from batchcore.db.sql import quote_identifier, quote_literal
 from batchcore.errors import DatabaseError, LeaseHeldError
@@ -472,9 +472,7 @@ class Ledger:
         )
 
     async def _fetch(self, session: Session, sql: str) -> list[Any]:
-        with driver_errors():
-            found: list[Any] = await session.raw.fetch(sql)
-        return found
+        return await session.fetch(sql)
 
 
 async def commit_chunk(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -152,15 +153,20 @@ async def load_portfolios(  # noqa: PLR0917  # around a day of a calendar, or da
 ) -> Portfolios:
     """Return the portfolios of a run, sorted by id."""
     columns = await load(session, queries.portfolios(calendar, boundary, selection, own))
-    order = sorted_ids(columns["id"])
+    count, order = len(columns["id"]), sorted_ids(columns["id"])
+    # Mostly they come in order, and need no copy.
+    rows = slice(None) if (order[1:] > order[:-1]).all() else order
+    del order
+    known = np.zeros(count, dtype=np.uint8)  # of all columns without NULL, once
 
     def take(name: str) -> Any:  # noqa: ANN401  # a column of the type of the query's
         column = columns.pop(name)  # so that one at a time is there twice
-        if isinstance(column, Decimals) and (column.state == State.NULL).all():
-            return Decimals.nulls(
-                len(order), column.scale
-            )  # zeros that nobody touches take no room
-        return taken(column, order)
+        if not isinstance(column, Decimals):
+            return taken(column, rows)
+        if (column.state == State.NULL).all():
+            return Decimals.nulls(count, column.scale)  # zeros that nobody touches take no room
+        state = column.state[rows] if column.state.any() else known
+        return Decimals(column.values[rows], column.scale, state)
 
     def snapshot(prefix: str) -> SnapshotColumns:
         return SnapshotColumns(
@@ -243,9 +249,17 @@ def taken(column: Any, rows: Rows) -> Any:  # noqa: ANN401, PLR0911  # the type 
 
 
 async def load_symbols(session: Session, queries: Queries, selection: Selection) -> Text:
-    """Return the distinct symbols of the positions of a run, as spelt."""
-    columns = await load(session, queries.symbols(selection))
-    symbols: Text = columns["symbol"]
+    """Return the distinct symbols of the positions of a run, as spelt.
+
+    Where there are few of many positions, an index is stepped through instead of reading them all;
+    where there turn out to be more, they are read after all, by a second statement.
+    """
+    most = queries.steps(selection)
+    if most:
+        stepped: Text = (await load(session, queries.stepped_symbols(most)))["symbol"]
+        if len(stepped) < most:
+            return stepped
+    symbols: Text = (await load(session, queries.symbols(selection)))["symbol"]
     return symbols
 
 
@@ -341,6 +355,7 @@ async def load_held(
     )
 
 
+@lru_cache(maxsize=1 << 16)
 def normalised(symbol: str) -> str:
     """Return a symbol without blanks at its ends and with ASCII letters in upper case (S2)."""
     return symbol.strip(" ").encode().upper().decode()

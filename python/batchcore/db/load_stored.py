@@ -17,7 +17,6 @@ from batchcore.db.analytic_tables import POSITION_BETAS
 from batchcore.db.audit_queries import NEVER, SHARES, TEXTS, UNKNOWN
 from batchcore.db.benchmarks import TABLE as BENCHMARKS
 from batchcore.db.catalog import Kind
-from batchcore.db.driver import driver_errors
 from batchcore.db.load import load, located, normalised, taken
 from batchcore.frames import Days, Decimals, Text
 from batchcore.units import State
@@ -189,9 +188,7 @@ async def load_plainly(session: Session, query: Query) -> dict[str, Any]:
     Raises:
         DatabaseError: the server refused the query.
     """
-    session.count()
-    with driver_errors():
-        rows = await session.raw.fetch(query.sql)
+    rows = await session.fetch(query.sql)
     columns = (
         zip(*(tuple(row) for row in rows), strict=True) if rows else ([],) * len(query.columns)
     )

@@ -15,7 +15,7 @@ from batchcore import reference as ref
 from batchcore.config import Schema
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
 from batchcore.db.catalog import inspect
-from batchcore.db.engine import Database, driver_errors
+from batchcore.db.engine import Database
 from batchcore.db.sql import column_name, table_name
 from batchcore.reference import legacy
 from batchcore.reference.values import upper
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from batchcore.db.catalog import Catalog
+    from batchcore.db.engine import Session
 
 STORED_COLUMNS: Final = (
     "total_value",
@@ -88,9 +89,9 @@ class Valuation:
 class Reader:
     """Reads of one snapshot of the database."""
 
-    def __init__(self, raw: asyncpg.Connection, catalog: Catalog) -> None:
-        """Take a connection inside a transaction, and what its tables are."""
-        self._raw = raw
+    def __init__(self, session: Session, catalog: Catalog) -> None:
+        """Take a session inside a transaction, and what its tables are."""
+        self._session = session
         self._catalog = catalog
         self._schema = catalog.schema
 
@@ -376,9 +377,7 @@ class Reader:
         return await self._fetch(query, ids)
 
     async def _fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        with driver_errors():
-            rows: list[asyncpg.Record] = await self._raw.fetch(query, *arguments)
-        return rows
+        return await self._session.fetch(query, *arguments)
 
     def _decimal(self, table: str, row: asyncpg.Record, column: str) -> Decimal | None:
         """Return a cell that a rule reads; a double is rounded as it says."""
@@ -415,6 +414,5 @@ async def reading(db: object, *, schema: Schema | None = None) -> AsyncIterator[
         DatabaseError: the database refused or went away.
     """
     async with Database(db).snapshot("read") as session:
-        with driver_errors():
-            catalog = await inspect(session.raw, schema or Schema())
-        yield Reader(session.raw, catalog)
+        catalog = await inspect(session, schema or Schema())
+        yield Reader(session, catalog)

@@ -141,6 +141,7 @@ def encode_batch(
     tables: ChunkTables | None = None,
     cleared: tuple[str, ...] = (),
     defaulted: tuple[str, ...] = (),
+    cancel: _core.CancelFlag | None = None,
 ) -> Batch:
     """Return the bytes of a chunk.
 
@@ -155,6 +156,10 @@ def encode_batch(
         tables: What is written beside snapshots.
         cleared: Columns that become NULL in rows that stand already.
         defaulted: Columns that are NULL in new rows, against their default.
+        cancel: Raised from another thread, it stops the call.
+
+    Raises:
+        CancelledError: `cancel` was raised.
     """
     new, replaced = np.flatnonzero(~stands), np.flatnonzero(stands)
     head: list[Field] = [
@@ -179,19 +184,23 @@ def encode_batch(
         ("equity_balance", "numeric", (equities.cents, CENTS), None),
     ]
     batch = Batch(
-        new=encoded(new_fields, len(new)),
+        new=encoded(new_fields, len(new), cancel),
         new_rows=len(new),
         new_columns=tuple(field[0] for field in new_fields),
-        replaced=encoded(replaced_fields, len(replaced)),
+        replaced=encoded(replaced_fields, len(replaced), cancel),
         replaced_rows=len(replaced),
         replaced_columns=tuple(field[0] for field in replaced_fields),
         replaced_types=tuple(field[1] for field in replaced_fields),
-        equity=encoded(equity_fields, len(equities.cents)),
+        equity=encoded(equity_fields, len(equities.cents), cancel),
         equity_rows=len(equities.cents),
         tables=None
         if tables is None
         else encode_tables(
-            tables, id_unix_ms=stamp.id_unix_ms, random=stamp.random, unix_us=stamp.unix_us
+            tables,
+            id_unix_ms=stamp.id_unix_ms,
+            random=stamp.random,
+            unix_us=stamp.unix_us,
+            cancel=cancel,
         ),
         cleared=cleared,
     )
@@ -201,9 +210,15 @@ def encode_batch(
     return replace(batch, sha256=digest.hexdigest())
 
 
-def encoded(columns: list[Field], rows: int) -> list[bytes]:
-    """Return the bytes of a COPY of columns; none without rows."""
-    return _core.encode(fields=columns, rows=rows, piece_bytes=PIECE_BYTES) if rows else []
+def encoded(columns: list[Field], rows: int, cancel: _core.CancelFlag | None = None) -> list[bytes]:
+    """Return the bytes of a COPY of columns; none without rows.
+
+    Raises:
+        CancelledError: `cancel` was raised.
+    """
+    if not rows:
+        return []
+    return _core.encode(fields=columns, rows=rows, piece_bytes=PIECE_BYTES, cancel=cancel)
 
 
 def _fields(rows: Rows, ids: npt.NDArray[np.uint8], own: npt.NDArray[np.int64]) -> list[Field]:

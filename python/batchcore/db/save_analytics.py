@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore import _core
 from batchcore.db.analytic_tables import COLUMNS, KEYS
-from batchcore.db.engine import driver_errors
 from batchcore.db.fields import field_of
 from batchcore.db.sql import column_name, quote_identifier, table_name
 from batchcore.frames import Moment, Table
@@ -79,7 +78,12 @@ class TablesBatch:
 
 
 def encode_tables(
-    tables: ChunkTables, *, id_unix_ms: int, random: bytes, unix_us: int
+    tables: ChunkTables,
+    *,
+    id_unix_ms: int,
+    random: bytes,
+    unix_us: int,
+    cancel: _core.CancelFlag | None = None,
 ) -> TablesBatch:
     """Return the bytes of what a chunk writes beside its snapshots.
 
@@ -88,6 +92,10 @@ def encode_tables(
         id_unix_ms: Milliseconds of the ids of new rows.
         random: 16 random bytes, where the ids of each table start.
         unix_us: The run's start, microseconds since 1970-01-01: the time stamps.
+        cancel: Raised from another thread, it stops the call.
+
+    Raises:
+        CancelledError: `cancel` was raised.
     """
     made: Field = ("id", "uuid7", (id_unix_ms, random), None)
     batches = []
@@ -98,18 +106,18 @@ def encode_tables(
             if name in COLUMNS[table.name]
         }
         stamped = replace(table, columns={**table.columns, **stamps})
-        batches.append(_encoded(stamped, [made]))
+        batches.append(_encoded(stamped, [made], cancel))
     values = tables.market_values
     return TablesBatch(
         tables=tuple(batches),
         stands=tables.stands,
-        market_values=_encoded(values, []) if values is not None and values.rows else None,
+        market_values=_encoded(values, [], cancel) if values is not None and values.rows else None,
     )
 
 
-def _encoded(table: Table, first: list[Field]) -> TableBatch:
+def _encoded(table: Table, first: list[Field], cancel: _core.CancelFlag | None) -> TableBatch:
     fields = [*first, *(field_of(name, column) for name, column in table.columns.items())]
-    pieces = _core.encode(fields=fields, rows=table.rows, piece_bytes=PIECE_BYTES)
+    pieces = _core.encode(fields=fields, rows=table.rows, piece_bytes=PIECE_BYTES, cancel=cancel)
     return TableBatch(table.name, tuple(field[0] for field in fields), table.rows, pieces)
 
 
@@ -123,9 +131,8 @@ async def write_tables(session: Session, schema: Schema, batch: TablesBatch) -> 
         DatabaseError: the server refused it.
     """
     if batch.tables:
-        with driver_errors():
-            stands = await session.raw.fetchrow(batch.stands)
-        for table, has_rows in zip(batch.tables, stands, strict=True):
+        stands = await session.fetch(batch.stands)
+        for table, has_rows in zip(batch.tables, stands[0], strict=True):
             if has_rows:
                 await _merge(session, schema, table)
             else:

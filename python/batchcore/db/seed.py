@@ -15,7 +15,7 @@ from batchcore.db.catalog import (
     not_written,
     schema_error,
 )
-from batchcore.db.engine import Database, driver_errors, transaction
+from batchcore.db.engine import Database, transaction
 from batchcore.db.fields import field_of
 from batchcore.db.sql import table_name
 from batchcore.errors import ConfigError
@@ -68,10 +68,9 @@ async def fill(
     schema = schema or Schema()
     rows = 0
     async with Database(db).writing("fill") as session:
-        with driver_errors():
-            catalog = await inspect(session.raw, schema)
-            await check_revision(session.raw, catalog)
         async with transaction(session):
+            catalog = await inspect(session, schema)
+            await check_revision(session, catalog)
             tables = [table for table in tables if await _is_there(session, schema, table.name)]
             _refuse_misfits(catalog, tables)
             await _refuse_rows(session, schema, [*(table.name for table in tables), RESULTS])
@@ -88,10 +87,9 @@ async def fill(
 async def _is_there(session: Session, schema: Schema, table: str) -> bool:
     if table in NEEDED:
         return True
-    with driver_errors():
-        found: bool = await session.raw.fetchval(
-            "SELECT to_regclass($1) IS NOT NULL", table_name(schema, table)
-        )
+    found: bool = await session.fetchval(
+        "SELECT to_regclass($1) IS NOT NULL", table_name(schema, table)
+    )
     return found
 
 
@@ -121,9 +119,7 @@ def _misfit(catalog: Catalog, table: str, name: str, column: object) -> str:
 async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> None:
     for table in tables:
         query = f"SELECT EXISTS (SELECT FROM {table_name(schema, table)})"  # noqa: S608  # quoted
-        with driver_errors():
-            has_rows = await session.raw.fetchval(query)
-        if has_rows:
+        if await session.fetchval(query):
             msg = (
                 f"table `{schema.table(table)}` has rows already: only an empty database is "
                 "filled, and nothing was changed in this one"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
     Open = Callable[[], contextlib.AbstractAsyncContextManager[Session]]
 
 log = logging.getLogger("batchcore")
+
+
+@dataclass(slots=True)
+class _Holder:
+    """What opens one session and holds it until work is over."""
+
+    opened: Open
+    over: asyncio.Event
+    is_open: bool = False
 
 
 class Sessions:
@@ -62,20 +72,27 @@ class Sessions:
             count: How many.
         """
         self._hopes += count
-        holders = [asyncio.create_task(self._hold(opened)) for _ in range(count)]
+        over = asyncio.Event()
+        holders = [_Holder(opened, over) for _ in range(count)]
+        tasks = [asyncio.create_task(self._hold(holder)) for holder in holders]
         try:
             yield
+            over.set()
         finally:
-            for holder in holders:
-                holder.cancel()
-            await asyncio.gather(*holders, return_exceptions=True)
+            for holder, task in zip(holders, tasks, strict=True):
+                if not (over.is_set() and holder.is_open):
+                    task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _hold(self, opened: Open) -> None:
+    async def _hold(self, holder: _Holder) -> None:
         try:
-            async with opened() as session:
+            async with holder.opened() as session:
+                holder.is_open = True
                 self._idle.put_nowait(session)
-                await asyncio.Event().wait()  # until it is cancelled
+                await holder.over.wait()
         except Exception as error:  # noqa: BLE001  # lend tells it
+            if holder.over.is_set():
+                return
             self._hopes -= 1
             if self._hopes == 0:
                 self._idle.put_nowait(error)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore.db.analytic_tables import COLUMNS, PROFILES
 from batchcore.db.catalog import TAGS
-from batchcore.db.driver import driver_errors
 from batchcore.db.sql import column_name, table_name
 from batchcore.errors import ConfigError
 
@@ -239,9 +238,7 @@ class SectorTags:
         )
 
     async def _fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        with driver_errors():
-            rows: list[asyncpg.Record] = await self._session.raw.fetch(query, *arguments)
-        return rows
+        return await self._session.fetch(query, *arguments)
 
 
 def _position(row: asyncpg.Record) -> TaggedPosition:

@@ -347,9 +347,9 @@ def roll_forward(
     return Result(tuple(rows), tuple(sorted(issues, key=_issue_order)), failed)
 
 
-def _issue_order(issue: Issue) -> tuple[str, str, int, str]:
+def _issue_order(issue: Issue) -> tuple[str, bool, str, int, str]:
     day = -INFINITE_DAY if issue.day is None else issue.day
-    return issue.name, issue.symbol or "", day, issue.detail
+    return issue.name, issue.symbol is not None, issue.symbol or "", day, issue.detail
 
 
 def _first(columns: Iterable[tuple[str, State]], *wanted: State) -> str | None:

@@ -15,6 +15,7 @@ from batchcore.analytics.volatility import realized_volatility
 from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
 from batchcore.db.load import located, taken
 from batchcore.db.load_analytics import floats
+from batchcore.errors import CancelledError
 from batchcore.frames import Integers, Issues, SnapshotAnalytics
 from batchcore.native import hold, value_positions
 from batchcore.run import table_rows
@@ -168,6 +169,7 @@ class Analysis:
         fitting = Fitting(self.parts.rooms)
         tables: list[Table] = []
         for block in self._blocks(inputs, cancel):
+            _not_raised(cancel)
             found, count = self._numbers(block, inputs)
             for name, figures in found.items():
                 numbers[name][block.row] = figures[block.at]
@@ -175,6 +177,7 @@ class Analysis:
             if self._profiles is not None:
                 shares[block.row] = self._shares(block)[block.at]
                 known[block.row] = (block.equity > 0)[block.at]
+            _not_raised(cancel)
             if self.parts.level == "full":
                 tables += self._table_rows(block, inputs, fitting)
         values, issues = self._market_values(inputs, fitting, cancel)
@@ -327,6 +330,12 @@ class Analysis:
             )
             issues.append(_issues_of(values.issues, counts))
         return (table_rows.joined_tables(found) if found else None), issues
+
+
+def _not_raised(cancel: CancelFlag | None) -> None:
+    if cancel is not None and cancel.is_set():
+        msg = "cancelled"
+        raise CancelledError(msg)
 
 
 def _sectors(profiles: SymbolProfiles | None, symbols: int) -> tuple[tuple[str, ...], Int64, int]:

@@ -32,7 +32,10 @@ PHASE: Final = "ledger"
 BEATS: Final = 6
 """Heartbeats in the time of a lease."""
 
-END_S: Final = 1.0
+ACQUIRE_IDLE_MS: Final = 10_000
+"""How long the server waits for one that takes a lease and goes silent: no other can begin."""
+
+END_S: Final = 0.7
 """How long a run that was stopped tries to say so."""
 
 log: Final = logging.getLogger("batchcore")

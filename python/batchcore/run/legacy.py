@@ -7,9 +7,9 @@ all rows of its range, and nothing of the plan tells where a portfolio stands.
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
@@ -40,6 +40,7 @@ from batchcore.run.plan import Plan
 from batchcore.run.prepare import Preparation, Prepared, Prices
 from batchcore.run.result import Coverage
 from batchcore.run.stages import Computed, Facts, Loaded, Stages
+from batchcore.run.threads import in_thread
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -229,13 +230,15 @@ class LegacyPreparation(Preparation):
             reader, self.queries, spelt, first, plan.price_last
         )
         self.monitor.loaded(prices=len(closes))
-        market = await asyncio.to_thread(
+        build = partial(
             build_market,
             closes,
             plan.sessions,
             policy="legacy",
             lookback_days=self.settings.lookback_days,
+            cancel=self.cancel,
         )
+        market = await in_thread(build, self.cancel)
         profiles, has_benchmark = None, False
         if plan.price_last >= self.today:
             profiles = await load_legacy.load_spelt_profiles(reader, self.queries, spelt)
@@ -330,6 +333,7 @@ class LegacyStages(Stages):
             jsonb=tables.jsonb,
             cleared=tables.cleared,
             defaulted=tables.defaulted,
+            cancel=self.cancel,
         )
         return Computed(loaded.chunk, batch, rows, ())
 

@@ -21,8 +21,8 @@ from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
 from batchcore.errors import LeaseHeldError, TooManyFailedError
 from batchcore.run.issues import IssueList
+from batchcore.run.lease import ACQUIRE_IDLE_MS, Holder, as_begun, tried
 from batchcore.run.lease import PHASE as LEDGER
-from batchcore.run.lease import Holder, as_begun, tried
 from batchcore.run.legacy import LegacyPreparation, LegacyStages
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.prepare import Preparation
@@ -35,6 +35,7 @@ from batchcore.run.result import (
     PortfolioResults,
     cache_stats,
 )
+from batchcore.run.retry import Retries
 from batchcore.run.stages import Stages
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class Run:
         self.resume = resume
         self.lease: Lease | None = None
         self.planned: Planned | None = None
-        self.failed = 0
+        self.failed_of: dict[int, int] = {}
         self.database = database
         self.request = request
         self.progress = progress
@@ -248,7 +249,7 @@ class Run:
         """Take the lease, do the work while a heartbeat prolongs it, and say how it ended."""
         holder = Holder(self.request, self.monitor.run_id, resume=self.resume)
         preparation, _ = _KINDS[self.request.policy]
-        async with transaction(first):
+        async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
             catalog = await preparation.inspected(first, self.request)
             await first.enter(LEDGER)
             lease = await holder.acquire(first, dt.datetime.now(dt.UTC))
@@ -289,7 +290,7 @@ class Run:
             planned=self.planned,
             error=f"{type(error).__name__}: {error}".rstrip(": "),
         )
-        if not first.raw.is_closed():
+        if not first.is_gone:
             await end(first)
             return
         async with self.database.writing(LEDGER) as other:
@@ -372,6 +373,7 @@ class Run:
         if self.prepared.refused is not None:
             self.status[self.prepared.refused] = FAILED
         self.stages = stages(self.request, self.prepared, self.issues, self.monitor)
+        self.retries = Retries(self.preparation, self.stages, self.monitor, self.computing)
 
     def _writes(self) -> bool:
         return not self.request.settings.dry_run and bool(self.prepared.plan.works().any())
@@ -418,28 +420,37 @@ class Run:
                 item = await self.stages.compute(loaded, priced)
             self.monitor.step("computed", chunk.number)
             del loaded
+            if item is not None:
+                async with writers.lend("persist") as writer:
+                    item = await self._persist(item, writer)
             if item is None:
                 self._done()
-                continue
-            self._look_at_failures(item)
-            async with writers.lend("persist") as writer:
-                with self.monitor.phase("persist"):
-                    await self._write(item, writer)
-            self._count(item)
+            else:
+                self._count(item)
+
+    async def _persist(self, item: Computed, session: Session) -> Computed | None:
+        """Write a chunk; return it as it was written, None if nothing was left to write."""
+        if self.database.owns:
+            return await self.retries.write(item, session, self._write)
+        with self.monitor.phase("persist"):
+            await self._write(item, session)
+        return item
 
     def _look_at_failures(self, item: Computed) -> None:
         """Refuse to go on after too many failures, before a chunk is written."""
-        self.failed += int(np.count_nonzero(item.rows.failed))
+        self.failed_of[item.chunk.number] = int(np.count_nonzero(item.rows.failed))
+        failed = sum(self.failed_of.values())
         portfolios = len(self.prepared.plan.id)
         allowed = self.request.settings.failures_allowed(portfolios)
-        if self.failed > allowed:
+        if failed > allowed:
             msg = (
-                f"{self.failed} of {portfolios} portfolios failed, {allowed} may (max_failed"
+                f"{failed} of {portfolios} portfolios failed, {allowed} may (max_failed"
                 f" {self.request.settings.max_failed}); what was committed before stands"
             )
-            raise TooManyFailedError(msg, self.failed, allowed)
+            raise TooManyFailedError(msg, failed, allowed)
 
     async def _write(self, item: Computed, session: Session) -> None:
+        self._look_at_failures(item)
         schema, stamp = self.request.settings.schema, self.stages.stamp()
         entry, lease, planned = item.entry, self.lease, self.planned
         if entry is not None and lease is not None and planned is not None:
@@ -504,7 +515,7 @@ class Run:
             cache=cache_stats(self.marks),
             coverage=self.coverage,
             peak_memory_bytes=peak_memory_bytes(),
-            consistent=self.consistent,
+            consistent=self.consistent and not self.retries.count,
             chunks=self.committed,
             rows_by_phase=dict(self.monitor.rows),
             bytes_by_phase=dict(self.database.bytes),
@@ -512,6 +523,7 @@ class Run:
             analytics_off=dict(self.prepared.parts.off),
             names=self.prepared.names,
             rounded={name: count for name, count in sorted(self.database.rounded.items()) if count},
+            retries=self.retries.count,
             attempt=1 if self.lease is None else self.lease.attempt,
         )
 

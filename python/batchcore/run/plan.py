@@ -34,6 +34,7 @@ MOST_PORTFOLIOS: Final = 10_000
 LEAST_PORTFOLIOS: Final = 50
 
 Column = TypeVar("Column", Decimals, Days)
+Kept = TypeVar("Kept", bound=np.generic)
 
 NEVER: Final = np.iinfo(np.int32).min
 """The last day of a portfolio that writes nothing."""
@@ -240,8 +241,8 @@ def make_plan(
         sessions=sessions,
         goes_on=given,
         previous=Previous(
-            portfolio_id=np.ascontiguousarray(portfolios.id[given]),
-            day=previous_day[given],
+            portfolio_id=_given(portfolios.id, given),
+            day=_given(previous_day, given),
             equity=_chosen(last.equity, before.equity, source, given),
             cumulative_pnl=_chosen(last.cumulative_pnl, before.cumulative_pnl, source, given),
             cumulative_realized_pnl=_chosen(
@@ -293,11 +294,17 @@ def _chosen(
     given: npt.NDArray[np.bool_],
 ) -> Decimals:
     """Return the ``given`` rows of ``one`` where said, else of ``other``."""
-    return Decimals(
-        np.where(where, one.values, other.values)[given],
-        one.scale,
-        np.where(where, one.state, other.state)[given],
-    )
+    if not where.any():  # as in most runs: then nothing is copied
+        values, state = other.values, other.state
+    else:
+        values = np.where(where, one.values, other.values)
+        state = np.where(where, one.state, other.state)
+    return Decimals(_given(values, given), one.scale, _given(state, given))
+
+
+def _given(values: npt.NDArray[Kept], given: npt.NDArray[np.bool_]) -> npt.NDArray[Kept]:
+    """Return the ``given`` rows, without a copy where that is all of them."""
+    return values if given.all() else np.ascontiguousarray(values[given])
 
 
 def _refuse_existing(portfolios: Portfolios, days: Range, committed: Committed) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +17,10 @@ from batchcore.db.analytic_queries import AnalyticQueries
 from batchcore.db.analytic_tables import check_parts
 from batchcore.db.catalog import check_revision, inspect
 from batchcore.db.change_queries import ChangeQueries
-from batchcore.db.driver import driver_errors
 from batchcore.db.queries import Boundaries, Selection
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.frames import among, distinct
-from batchcore.native import build_market
+from batchcore.native import CancelFlag, build_market
 from batchcore.run import plan as plans
 from batchcore.run.analytic_inputs import load_analysis, return_sessions
 from batchcore.run.changes import find_affected
@@ -29,6 +29,7 @@ from batchcore.run.prices import Window, load_closes
 from batchcore.run.regressions import extra_symbols
 from batchcore.run.result import Coverage
 from batchcore.run.snapshots import with_snapshots
+from batchcore.run.threads import in_thread
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ class Preparation:
         self.settings = request.settings
         self.issues = issues
         self.monitor = monitor
+        self.cancel = CancelFlag()
 
     async def prepare(self) -> Prepared:
         """Return what all chunks share.
@@ -168,6 +170,20 @@ class Preparation:
             chunks=plans.chunks(plan, self._chunk_size(plan)),
         )
 
+    def request_again(self, ids: npt.NDArray[np.uint8]) -> Request:
+        """Return the request of this run for some of its portfolios, at a later moment.
+
+        Its dates are those of the run, and no session is held up again (S12).
+        """
+        return replace(
+            self.request,
+            end=calendars.date_of(self.days.end),
+            wanted=np.ascontiguousarray(ids),
+            known_calendar=self.calendar,
+            settings=replace(self.settings, min_coverage=0.0),
+            snapshot_source=None,
+        )
+
     async def _inspect(self, reader: Session) -> Catalog:
         """Return the host's tables, found fit for a run."""
         catalog = self.catalog
@@ -183,10 +199,9 @@ class Preparation:
         Raises:
             SchemaError: the database is not one that batchcore can work on.
         """
-        with driver_errors():
-            catalog = await inspect(reader.raw, request.settings.schema)
-            cls._checked(catalog, request)
-            await check_revision(reader.raw, catalog)
+        catalog = await inspect(reader, request.settings.schema)
+        cls._checked(catalog, request)
+        await check_revision(reader, catalog)
         return catalog
 
     def _chunk_size(self, plan: Plan) -> int:
@@ -366,13 +381,15 @@ class Preparation:
             source=self.request.price_source,
             monitor=self.monitor,
         )
-        market = await asyncio.to_thread(
+        build = partial(
             build_market,
             closes,
             plan.sessions,
             policy=self.request.policy,
             lookback_days=lookback,
+            cancel=self.cancel,
         )
+        market = await in_thread(build, self.cancel)
         self.issues.add(market.issues)
         if self.settings.dry_run:
             await self._tell_what_lacks(reader, plan, symbols, closes)

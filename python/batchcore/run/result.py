@@ -94,7 +94,8 @@ class BatchResult(Mapping[str, Any]):
         cache: Marks of all lots and sessions by status, and the hit rate (S4).
         coverage: Of each session.
         peak_memory_bytes: Of the process, 0 where the system does not tell.
-        consistent: Whether every load saw one snapshot of the database.
+        consistent: Whether every load saw one snapshot of the database; those of chunks tried
+            again did not.
         chunks: How many were committed.
         rows_by_phase: Rows brought, computed and written.
         bytes_by_phase: Bytes of COPY that came and went.
@@ -103,6 +104,7 @@ class BatchResult(Mapping[str, Any]):
         names: Of the portfolios, under the policy `legacy`.
         rounded: ``table.column`` of docs/schema.md -> doubles read that had more decimals than
             its scale; one that is read twice counts twice.
+        retries: How many times a chunk was tried again, because others were in its way.
         attempt: 1, or more for a run that was begun before and gone on with.
         resumed: The report of the run before, asked for the same, that the call finished first.
     """
@@ -130,6 +132,7 @@ class BatchResult(Mapping[str, Any]):
     analytics_off: Mapping[str, str] = field(default_factory=dict)
     names: tuple[str | None, ...] = ()
     rounded: Mapping[str, int] = field(default_factory=dict)
+    retries: int = 0
     attempt: int = 1
     resumed: BatchResult | None = None
 
@@ -241,6 +244,7 @@ class BatchResult(Mapping[str, Any]):
             "rounded": dict(self.rounded),
             "peak_memory_bytes": self.peak_memory_bytes,
             "consistent": self.consistent,
+            "retries": self.retries,
             "attempt": self.attempt,
             "resumed": None if self.resumed is None else self.resumed.to_dict(),
         }

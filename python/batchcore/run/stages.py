@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import datetime as dt
 import os
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from batchcore.run.stretches import (
     rows_of_a_portfolio,
     stretches,
 )
+from batchcore.run.threads import in_thread
 from batchcore.units import CENTS
 
 if TYPE_CHECKING:
@@ -49,8 +51,6 @@ if TYPE_CHECKING:
     from batchcore.run.plan import Chunk, Plan
     from batchcore.run.prepare import Prepared, Prices
     from batchcore.run.request import Request
-
-Made = TypeVar("Made")
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -120,14 +120,23 @@ class Stages:
         self, request: Request, prepared: Prepared, issues: IssueList, monitor: Monitor
     ) -> None:
         self.request = request
-        self.prepared = prepared
-        self.plan = prepared.plan
-        self.issues = issues
         self.monitor = monitor
         self.cancel = CancelFlag()
         self.run_id: str | None = None
         moment = request.moment or dt.datetime.now(dt.UTC)
         self._started_us = (moment - _EPOCH) // dt.timedelta(microseconds=1)
+        self._begin(prepared, issues)
+
+    def again(self, prepared: Prepared, issues: IssueList) -> Self:
+        """Return the same stages, with their stamp and flag, for chunks of another plan."""
+        stages = copy.copy(self)
+        stages._begin(prepared, issues)  # noqa: SLF001  # of its own class
+        return stages
+
+    def _begin(self, prepared: Prepared, issues: IssueList) -> None:
+        self.prepared = prepared
+        self.plan = prepared.plan
+        self.issues = issues
         self._make_stretches()
 
     def _make_stretches(self) -> None:
@@ -237,29 +246,18 @@ class Stages:
         opening = plans.chunk_opening(self.plan.opening, loaded.chunk.rows)
         with self.monitor.phase("compute"):
             rolled = partial(self._rolled, loaded.facts, opening, prices)
-            rows = await self._in_thread(rolled)
+            rows = await in_thread(rolled, self.cancel)
         analysed = None
         if prices.analysis is not None:
             with self.monitor.phase("analytics"):
                 inputs = self._analytic_inputs(loaded.chunk, loaded.facts, opening, rows)
                 analyse = partial(prices.analysis.analyse, inputs, self.cancel)
-                analysed = await self._in_thread(analyse)
+                analysed = await in_thread(analyse, self.cancel)
             every = prices.analysis.parts.level == "every"
             self.monitor.rows["analytics"] += len(rows) if every else int((rows.written > 0).sum())
         with self.monitor.phase("compute"):
             encoded = partial(self._encoded, loaded, opening, rows, analysed, prices.analysis)
-            return await self._in_thread(partial(self._entered, encoded, noticed))
-
-    async def _in_thread(self, work: Callable[[], Made]) -> Made:
-        """Run native work beside the loop; a cancelled task waits for it to see the flag."""
-        task = asyncio.ensure_future(asyncio.to_thread(work))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            self.cancel.set()
-            await asyncio.wait([task])
-            task.exception()
-            raise
+            return await in_thread(partial(self._entered, encoded, noticed), self.cancel)
 
     def _rolled(self, facts: Facts, opening: Opening, prices: Prices) -> Rows:
         return roll_forward(
@@ -302,7 +300,7 @@ class Stages:
         stands = stands_already(rows, ids, existing.portfolio_id, existing.day)
         equities = equities_of(rows, ids, self.plan, chunk.rows)
         if analysed is None or analysis is None:
-            batch = encode_batch(rows, ids, stands, equities, self.stamp())
+            batch = encode_batch(rows, ids, stands, equities, self.stamp(), cancel=self.cancel)
             return Computed(chunk, batch, rows, ())
         portfolios = self._selection(chunk, chunk.works)
         batch = encode_batch(
@@ -314,6 +312,7 @@ class Stages:
             analytics=analysed.snapshot,
             jsonb=analysis.parts.jsonb,
             tables=chunk_tables(analysed, analysis, self.prepared.queries, portfolios),
+            cancel=self.cancel,
         )
         return Computed(chunk, batch, rows, analysed.issues)
 

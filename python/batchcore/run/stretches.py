@@ -42,6 +42,9 @@ BYTES_OF_A_FLOW: Final = 40
 ROWS_OF_A_PORTFOLIO: Final = 5
 """Events, or flows, that a portfolio is taken to have where the server cannot tell."""
 
+FINER: Final = 3
+"""By how many bits more a position is told to have no events."""
+
 _MIX: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], dtype=np.uint64)
 
 
@@ -95,13 +98,15 @@ class Stretches(Generic[Kept]):
         """Take how to load.
 
         Args:
-            chunks: Those of the run; the ones that have nothing to write never ask.
+            chunks: Those of the run, or some in a row; the ones that have nothing to write never
+                ask.
             parts: The stretches that they make.
             load: Loads a stretch.
         """
         self._load = load
         self._of: dict[int, _Stretch[Kept]] = {}
-        ends = [*(part.number for part in parts), len(chunks)]
+        before = chunks[0].number if chunks else 0
+        ends = [*(part.number - before for part in parts), len(chunks)]
         for part, (first, end) in zip(parts, pairwise(ends), strict=True):
             own = chunks[first:end]
             left = sum(bool(chunk.works.any()) for chunk in own)
@@ -154,12 +159,15 @@ class EventsByPosition:
     Attributes:
         events: In any order.
         bits: Of a key that are its bucket, the highest.
+        seen: (2^(bits + 3),) bool, which of the values of three bits more some event has: of the
+            positions without events nearly all are told by it.
         order: (n,) int32 rows of the events, bucket after bucket.
         start: (2^bits + 1,) int32, where each bucket begins in `order`.
     """
 
     events: LooseEvents
     bits: int
+    seen: npt.NDArray[np.bool_]
     order: npt.NDArray[np.int32]
     start: npt.NDArray[np.int32]
 
@@ -167,17 +175,22 @@ class EventsByPosition:
     def of(cls, events: LooseEvents) -> Self:
         """Put events into buckets by the ids of their positions."""
         bits = max(len(events).bit_length(), 1)
-        bucket = _buckets(events.position_id, bits)
+        mixed = _mixed(events.position_id)
+        seen = np.zeros(1 << (bits + FINER), dtype=np.bool_)
+        seen[_highest(mixed, bits + FINER)] = True
+        bucket = _highest(mixed, bits)
         order = np.argsort(bucket, kind="stable").astype(np.int32)
         start = np.zeros((1 << bits) + 1, dtype=np.int32)
         np.cumsum(np.bincount(bucket, minlength=1 << bits), out=start[1:])
-        return cls(events, bits, order, start)
+        return cls(events, bits, seen, order, start)
 
     def among(self, positions: Positions) -> Events:
         """Return the events of some positions, with the portfolios that these are of."""
-        bucket = _buckets(positions.id, self.bits)
+        mixed = _mixed(positions.id)
+        hit = np.flatnonzero(self.seen[_highest(mixed, self.bits + FINER)])
+        bucket = _highest(mixed[hit], self.bits)
         first, count = self.start[bucket], self.start[bucket + 1] - self.start[bucket]
-        held = np.repeat(np.arange(len(positions)), count)
+        held = np.repeat(hit, count)
         place = np.arange(len(held)) + np.repeat(first - (np.cumsum(count) - count), count)
         row = self.order[place]
         same = (self.events.position_id[row] == positions.id[held]).all(axis=1)
@@ -191,9 +204,14 @@ class EventsByPosition:
         )
 
 
-def _buckets(ids: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.int32]:
-    """Return the highest bits of a mix of both halves: of many hosts' ids one half says little."""
+def _mixed(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """Return a mix of both halves of ids: of many hosts' ids one half says little."""
     halves = np.ascontiguousarray(ids).view(np.uint64).reshape(-1, 2)
-    mixed = halves[:, 0] * _MIX[0] ^ halves[:, 1] * _MIX[1]
+    mixed: npt.NDArray[np.uint64] = halves[:, 0] * _MIX[0] ^ halves[:, 1] * _MIX[1]
+    return mixed
+
+
+def _highest(mixed: npt.NDArray[np.uint64], bits: int) -> npt.NDArray[np.int32]:
+    """Return the highest bits of a mix."""
     buckets: npt.NDArray[np.int32] = (mixed >> np.uint64(64 - bits)).astype(np.int32)
     return buckets

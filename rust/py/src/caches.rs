@@ -14,6 +14,7 @@ use pyo3::types::{PyDict, PyString, PyType};
 
 use crate::arrays::text_out;
 use crate::errors::ConfigError;
+use crate::guard::guard;
 use crate::store::PriceStore;
 
 static DECIMAL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -67,6 +68,9 @@ impl Shared {
     }
 }
 
+/// Room made before symbols are counted: what says how many there are may be wrong.
+const MOST_EXPECTED: usize = 1 << 16;
+
 /// Decimals of the day asked last, by symbol.
 type DayPrices = Mutex<Option<(i32, Py<PyDict>)>>;
 
@@ -87,25 +91,29 @@ type Array<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<u8>>, u32);
 #[pymethods]
 impl PriceReader {
     #[new]
-    fn new(store: Py<PriceStore>, days: Py<PyAny>) -> Self {
-        Self {
-            index: DayIndex::of(&store.get().store),
-            store,
-            days,
-            shared: Arc::default(),
-            last_day: Mutex::new(None),
-        }
+    fn new(store: Py<PriceStore>, days: Py<PyAny>) -> PyResult<Self> {
+        guard("PriceReader", || {
+            Ok(Self {
+                index: DayIndex::of(&store.get().store),
+                store,
+                days,
+                shared: Arc::default(),
+                last_day: Mutex::new(None),
+            })
+        })
     }
 
     /// Return a reader of another store with the same closes laid and the same counts.
-    fn over(&self, py: Python<'_>, store: Py<PriceStore>) -> Self {
-        Self {
-            index: DayIndex::of(&store.get().store),
-            store,
-            days: self.days.clone_ref(py),
-            shared: Arc::clone(&self.shared),
-            last_day: Mutex::new(None),
-        }
+    fn over(&self, py: Python<'_>, store: Py<PriceStore>) -> PyResult<Self> {
+        guard("PriceReader.over", || {
+            Ok(Self {
+                index: DayIndex::of(&store.get().store),
+                store,
+                days: self.days.clone_ref(py),
+                shared: Arc::clone(&self.shared),
+                last_day: Mutex::new(None),
+            })
+        })
     }
 
     /// Return the price of a symbol on a date itself, or None.
@@ -115,13 +123,15 @@ impl PriceReader {
         symbol: &Bound<'py, PyAny>,
         date: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let day = self.day_of(date)?;
-        let Some(close) = self.price_on(symbol_text(symbol)?, day) else {
-            self.shared.misses.fetch_add(1, Ordering::Relaxed);
-            return Ok(None);
-        };
-        self.shared.hits.fetch_add(1, Ordering::Relaxed);
-        self.to_decimal(py, close).map(Some)
+        guard("PriceReader.get", || {
+            let day = self.day_of(date)?;
+            let Some(close) = self.price_on(symbol_text(symbol)?, day) else {
+                self.shared.misses.fetch_add(1, Ordering::Relaxed);
+                return Ok(None);
+            };
+            self.shared.hits.fetch_add(1, Ordering::Relaxed);
+            self.to_decimal(py, close).map(Some)
+        })
     }
 
     /// Return (price, day) of the latest price of a symbol on a day of
@@ -133,22 +143,24 @@ impl PriceReader {
         date: &Bound<'py, PyAny>,
         lookback_days: u32,
     ) -> PyResult<Option<Found<'py>>> {
-        let day = self.day_of(date)?;
-        let symbol = symbol_text(symbol)?.as_bytes();
-        let store = &self.store.get().store;
-        let found = self
-            .shared
-            .laid()
-            .price_as_of(store, symbol, day, lookback_days);
-        let Some((close, found)) = found else {
-            self.shared.count(0, 1);
-            return Ok(None);
-        };
-        self.shared.count(1, 0);
-        if found != day {
-            self.shared.lookback_hits.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(Some((self.to_decimal(py, close)?, found.0)))
+        guard("PriceReader.get_with_lookback", || {
+            let day = self.day_of(date)?;
+            let symbol = symbol_text(symbol)?.as_bytes();
+            let store = &self.store.get().store;
+            let found = self
+                .shared
+                .laid()
+                .price_as_of(store, symbol, day, lookback_days);
+            let Some((close, found)) = found else {
+                self.shared.count(0, 1);
+                return Ok(None);
+            };
+            self.shared.count(1, 0);
+            if found != day {
+                self.shared.lookback_hits.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(Some((self.to_decimal(py, close)?, found.0)))
+        })
     }
 
     /// Return the prices of those of `symbols` that have one on a date itself.
@@ -158,32 +170,34 @@ impl PriceReader {
         symbols: &Bound<'py, PyAny>,
         date: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let day = self.day_of(date)?;
-        let known = self.prices_of(py, day);
-        let prices = PyDict::new(py);
-        let (mut hits, mut misses) = (0, 0);
-        for symbol in each(symbols)? {
-            let symbol = symbol?;
-            let price = match get_item(&known, &symbol)? {
-                Some(price) => Some(price),
-                None => match self.price_on(symbol_text(&symbol)?, day) {
-                    Some(close) => {
-                        let price = self.to_decimal(py, close)?;
-                        known.set_item(&symbol, &price)?;
-                        Some(price)
-                    }
-                    None => None,
-                },
-            };
-            if let Some(price) = price {
-                prices.set_item(symbol, price)?;
-                hits += 1;
-            } else {
-                misses += 1;
+        guard("PriceReader.get_batch", || {
+            let day = self.day_of(date)?;
+            let known = self.prices_of(py, day);
+            let prices = PyDict::new(py);
+            let (mut hits, mut misses) = (0, 0);
+            for symbol in each(symbols)? {
+                let symbol = symbol?;
+                let price = match get_item(&known, &symbol)? {
+                    Some(price) => Some(price),
+                    None => match self.price_on(symbol_text(&symbol)?, day) {
+                        Some(close) => {
+                            let price = self.to_decimal(py, close)?;
+                            known.set_item(&symbol, &price)?;
+                            Some(price)
+                        }
+                        None => None,
+                    },
+                };
+                if let Some(price) = price {
+                    prices.set_item(symbol, price)?;
+                    hits += 1;
+                } else {
+                    misses += 1;
+                }
             }
-        }
-        self.shared.count(hits, misses);
-        Ok(prices)
+            self.shared.count(hits, misses);
+            Ok(prices)
+        })
     }
 
     /// Return (mantissas, states, scale) of the prices of `symbols` on a date itself, in order.
@@ -193,42 +207,48 @@ impl PriceReader {
         symbols: &Bound<'py, PyAny>,
         date: &Bound<'py, PyAny>,
     ) -> PyResult<Array<'py>> {
-        let day = self.day_of(date)?;
-        let scale = self.scale();
-        let expected = symbols.len().unwrap_or_default();
-        let mut values = Vec::with_capacity(expected);
-        let mut states = Vec::with_capacity(expected);
-        let mut hits = 0;
-        for symbol in each(symbols)? {
-            let close = self.price_on(symbol_text(&symbol?)?, day);
-            let value = close.map(|close| rescaled(close.mantissa, close.scale, scale));
-            let state = match value {
-                Some(Some(_)) => State::Value,
-                Some(None) => State::NotRepresentable,
-                None => State::Null,
-            };
-            hits += u64::from(close.is_some());
-            values.push(value.flatten().unwrap_or_default());
-            states.push(state.byte());
-        }
-        let asked = u64::try_from(values.len()).unwrap_or(u64::MAX);
-        self.shared.count(hits, asked.saturating_sub(hits));
-        // copied, as an array over a Vec costs more to make than a few symbols take
-        let values = PyArray1::from_slice(py, &values);
-        Ok((values, PyArray1::from_slice(py, &states), scale))
+        guard("PriceReader.get_array", || {
+            let day = self.day_of(date)?;
+            let scale = self.scale_of_all();
+            let expected = symbols.len().unwrap_or_default().min(MOST_EXPECTED);
+            let mut values = Vec::with_capacity(expected);
+            let mut states = Vec::with_capacity(expected);
+            let mut hits = 0;
+            for symbol in each(symbols)? {
+                let close = self.price_on(symbol_text(&symbol?)?, day);
+                let value = close.map(|close| rescaled(close.mantissa, close.scale, scale));
+                let state = match value {
+                    Some(Some(_)) => State::Value,
+                    Some(None) => State::NotRepresentable,
+                    None => State::Null,
+                };
+                hits += u64::from(close.is_some());
+                values.push(value.flatten().unwrap_or_default());
+                states.push(state.byte());
+            }
+            let asked = u64::try_from(values.len()).unwrap_or(u64::MAX);
+            self.shared.count(hits, asked.saturating_sub(hits));
+            // copied, as an array over a Vec costs more to make than a few symbols take
+            let values = PyArray1::from_slice(py, &values);
+            Ok((values, PyArray1::from_slice(py, &states), scale))
+        })
     }
 
     /// Return whether `get` has a price, without counting.
     fn has(&self, symbol: &Bound<'_, PyAny>, date: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let day = self.day_of(date)?;
-        Ok(self.price_on(symbol_text(symbol)?, day).is_some())
+        guard("PriceReader.has", || {
+            let day = self.day_of(date)?;
+            Ok(self.price_on(symbol_text(symbol)?, day).is_some())
+        })
     }
 
     /// Return whether a close was laid over a symbol and date, 0 too.
     fn is_laid(&self, symbol: &Bound<'_, PyAny>, date: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let day = self.day_of(date)?;
-        let symbol = symbol_text(symbol)?.as_bytes();
-        Ok(self.shared.laid().on(symbol, day).is_some())
+        guard("PriceReader.is_laid", || {
+            let day = self.day_of(date)?;
+            let symbol = symbol_text(symbol)?.as_bytes();
+            Ok(self.shared.laid().on(symbol, day).is_some())
+        })
     }
 
     /// Lay ``mantissa * 10**-scale`` over the close of a symbol and date; 0 means none.
@@ -240,51 +260,94 @@ impl PriceReader {
         mantissa: i64,
         scale: u32,
     ) -> PyResult<()> {
-        let day = self.day_of(date)?;
-        let symbol = symbol_text(symbol)?.as_bytes();
-        self.shared
-            .laid()
-            .set(symbol, day, Close { mantissa, scale });
-        self.shared.has_laid.store(true, Ordering::Relaxed);
-        let kept = self.last_prices().take();
-        drop(kept.map(|(_, prices)| prices.into_bound(py)));
-        Ok(())
+        guard("PriceReader.set", || {
+            let day = self.day_of(date)?;
+            let symbol = symbol_text(symbol)?.as_bytes();
+            self.shared
+                .laid()
+                .set(symbol, day, Close { mantissa, scale });
+            self.shared.has_laid.store(true, Ordering::Relaxed);
+            let kept = self.last_prices().take();
+            drop(kept.map(|(_, prices)| prices.into_bound(py)));
+            Ok(())
+        })
     }
 
     /// Return the closes as columns of `frames.Prices`, those laid in their place or without them.
     #[pyo3(signature = (*, laid))]
     fn columns<'py>(&self, py: Python<'py>, laid: bool) -> PyResult<Bound<'py, PyDict>> {
-        let store = &self.store.get().store;
-        let columns = if laid {
-            self.shared.laid().over(store)
-        } else {
-            Laid::default().over(store)
-        };
-        let out = PyDict::new(py);
-        let rows = columns.symbol.len();
-        let symbol = text_out(py, columns.symbol, columns.symbols, vec![0; rows])?;
-        out.set_item("symbol", symbol)?;
-        out.set_item("day", columns.day.into_pyarray(py))?;
-        let (values, state) = (columns.close, columns.state);
-        let close = (
-            values.into_pyarray(py),
-            columns.scale,
-            state.into_pyarray(py),
-        );
-        out.set_item("close", close)?;
-        Ok(out)
+        guard("PriceReader.columns", || {
+            let store = &self.store.get().store;
+            let columns = if laid {
+                self.shared.laid().over(store)
+            } else {
+                Laid::default().over(store)
+            };
+            let out = PyDict::new(py);
+            let rows = columns.symbol.len();
+            let symbol = text_out(py, columns.symbol, columns.symbols, vec![0; rows])?;
+            out.set_item("symbol", symbol)?;
+            out.set_item("day", columns.day.into_pyarray(py))?;
+            let (values, state) = (columns.close, columns.state);
+            let close = (
+                values.into_pyarray(py),
+                columns.scale,
+                state.into_pyarray(py),
+            );
+            out.set_item("close", close)?;
+            Ok(out)
+        })
     }
 
     /// Return (prices, distinct days of closes), those laid in their place.
-    fn spread(&self) -> (usize, usize) {
-        let store = &self.store.get().store;
-        let laid = self.shared.laid();
-        (laid.prices_over(store), laid.distinct_days_over(store))
+    fn spread(&self) -> PyResult<(usize, usize)> {
+        guard("PriceReader.spread", || {
+            let store = &self.store.get().store;
+            let laid = self.shared.laid();
+            Ok((laid.prices_over(store), laid.distinct_days_over(store)))
+        })
     }
 
     /// Decimals that hold every close.
     #[getter]
-    fn scale(&self) -> u32 {
+    fn scale(&self) -> PyResult<u32> {
+        guard("PriceReader.scale", || Ok(self.scale_of_all()))
+    }
+
+    /// (hits, of them by lookback, misses).
+    #[getter]
+    fn counts(&self) -> PyResult<(u64, u64, u64)> {
+        guard("PriceReader.counts", || {
+            Ok((
+                self.shared.hits.load(Ordering::Relaxed),
+                self.shared.lookback_hits.load(Ordering::Relaxed),
+                self.shared.misses.load(Ordering::Relaxed),
+            ))
+        })
+    }
+
+    /// Bytes that the store and what is laid over it take.
+    #[getter]
+    fn size_bytes(&self) -> PyResult<usize> {
+        guard("PriceReader.size_bytes", || {
+            let beside = [self.shared.laid().size_bytes(), self.index.size_bytes()];
+            let store = self.store.get().store.size_bytes();
+            Ok(beside.into_iter().fold(store, usize::saturating_add))
+        })
+    }
+
+    /// Prices of the day that a batch was asked of last, by symbol.
+    #[getter]
+    fn last_batch<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        guard("PriceReader.last_batch", || {
+            let kept = self.last_prices();
+            Ok(kept.as_ref().map(|(_, prices)| prices.bind(py).clone()))
+        })
+    }
+}
+
+impl PriceReader {
+    fn scale_of_all(&self) -> u32 {
         let store = &self.store.get().store;
         if self.shared.has_laid.load(Ordering::Relaxed) {
             self.shared.laid().scale_over(store)
@@ -293,33 +356,6 @@ impl PriceReader {
         }
     }
 
-    /// (hits, of them by lookback, misses).
-    #[getter]
-    fn counts(&self) -> (u64, u64, u64) {
-        (
-            self.shared.hits.load(Ordering::Relaxed),
-            self.shared.lookback_hits.load(Ordering::Relaxed),
-            self.shared.misses.load(Ordering::Relaxed),
-        )
-    }
-
-    /// Bytes that the store and what is laid over it take.
-    #[getter]
-    fn size_bytes(&self) -> usize {
-        let beside = [self.shared.laid().size_bytes(), self.index.size_bytes()];
-        let store = self.store.get().store.size_bytes();
-        beside.into_iter().fold(store, usize::saturating_add)
-    }
-
-    /// Prices of the day that a batch was asked of last, by symbol.
-    #[getter]
-    fn last_batch<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyDict>> {
-        let kept = self.last_prices();
-        kept.as_ref().map(|(_, prices)| prices.bind(py).clone())
-    }
-}
-
-impl PriceReader {
     fn day_of(&self, date: &Bound<'_, PyAny>) -> PyResult<Day> {
         let py = date.py();
         match self.days.bind(py).get_item(date) {
@@ -357,13 +393,15 @@ impl PriceReader {
 
     /// Returns the Decimals made so far of a day: nightly batches ask one day for every portfolio.
     fn prices_of<'py>(&self, py: Python<'py>, day: Day) -> Bound<'py, PyDict> {
-        let mut kept = self.last_prices();
+        let kept = self.last_prices();
         if let Some((_, prices)) = kept.as_ref().filter(|(of, _)| *of == day.0) {
             return prices.bind(py).clone();
         }
+        // what is made or goes away may run Python code, which must not wait for this lock
+        drop(kept);
         let prices = PyDict::new(py);
-        let before = kept.replace((day.0, prices.clone().unbind()));
-        drop(kept); // what goes away may run Python code
+        let made = (day.0, prices.clone().unbind());
+        let before = self.last_prices().replace(made);
         drop(before.map(|(_, prices)| prices.into_bound(py)));
         prices
     }

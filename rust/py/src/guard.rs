@@ -1,12 +1,13 @@
 //! What every entry point runs through: panics become exceptions, long calls can be cancelled.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 
 use crate::errors::{InternalError, to_py};
-use batchcore_core::error::Result;
+use batchcore_core::error::{Error, Result};
 
 /// Stops native calls from another thread: they raise `CancelledError` within milliseconds.
 #[pyclass(frozen, module = "batchcore._core")]
@@ -18,18 +19,23 @@ pub(crate) struct CancelFlag {
 #[pymethods]
 impl CancelFlag {
     #[new]
-    fn new() -> Self {
-        Self::default()
+    fn new() -> PyResult<Self> {
+        guard("CancelFlag", || Ok(Self::default()))
     }
 
     /// Raise the flag; it stays raised.
-    fn set(&self) {
-        self.raised.store(true, Ordering::Relaxed);
+    fn set(&self) -> PyResult<()> {
+        guard("CancelFlag.set", || {
+            self.raised.store(true, Ordering::Relaxed);
+            Ok(())
+        })
     }
 
     /// Return whether the flag is raised.
-    fn is_set(&self) -> bool {
-        self.raised.load(Ordering::Relaxed)
+    fn is_set(&self) -> PyResult<bool> {
+        guard("CancelFlag.is_set", || {
+            Ok(self.raised.load(Ordering::Relaxed))
+        })
     }
 }
 
@@ -37,26 +43,42 @@ impl CancelFlag {
     pub(crate) fn raised(&self) -> &AtomicBool {
         &self.raised
     }
-}
 
-/// Runs `work` without the interpreter; a panic in it becomes `InternalError` with a report line.
-pub(crate) fn guard<T: Send>(
-    py: Python<'_>,
-    entry: &str,
-    work: impl FnOnce() -> Result<T> + Send,
-) -> PyResult<T> {
-    match py.detach(|| catch_unwind(AssertUnwindSafe(work))) {
-        Ok(result) => result.map_err(|error| to_py(&error)),
-        Err(panic) => {
-            let said = panic
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-                .or_else(|| panic.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| "no message".to_owned());
-            let version = env!("CARGO_PKG_VERSION");
-            Err(InternalError::new_err(format!(
-                "a defect of batchcore {version} in `{entry}`: {said}; please report this line"
-            )))
+    /// Refuses to go on once a flag, if there is one, is raised.
+    pub(crate) fn check(cancel: Option<&Self>) -> Result<()> {
+        match cancel {
+            Some(flag) if flag.raised.load(Ordering::Relaxed) => Err(Error::Cancelled),
+            _ => Ok(()),
         }
     }
+}
+
+/// Runs the body of an entry point; a panic in it becomes `InternalError` with a report line.
+#[inline]
+pub(crate) fn guard<T>(entry: &str, body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(result) => result,
+        Err(panic) => Err(report(entry, panic.as_ref())),
+    }
+}
+
+/// Returns the exception of a panic.
+#[cold]
+fn report(entry: &str, panic: &(dyn Any + Send)) -> PyErr {
+    let text = panic.downcast_ref::<&str>().copied();
+    let said = text
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    let version = env!("CARGO_PKG_VERSION");
+    InternalError::new_err(format!(
+        "a defect of batchcore {version} in `{entry}`: {said}; please report this line"
+    ))
+}
+
+/// Runs `work` of the core without the interpreter.
+pub(crate) fn detached<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> PyResult<T> {
+    py.detach(work).map_err(|error| to_py(&error))
 }

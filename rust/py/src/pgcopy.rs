@@ -9,7 +9,7 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple};
 
 use crate::arrays::{column, text_out, uuids};
 use crate::errors::{InputError, to_py};
-use crate::guard::guard;
+use crate::guard::{CancelFlag, detached, guard};
 
 /// Takes the bytes of a binary COPY, split anywhere, and makes columns of them. One task alone
 /// uses it.
@@ -46,42 +46,54 @@ impl Decoder {
     /// Return a decoder of columns given as (name, type, scale); the scale is that of `numeric`
     /// and `float8`.
     #[new]
-    fn new(columns: Vec<(String, String, u32)>) -> PyResult<Self> {
-        let specs: PyResult<Vec<ColumnSpec>> = columns
-            .into_iter()
-            .map(|(name, type_name, scale)| {
-                let kind = kind(&name, &type_name, scale)?;
-                Ok(ColumnSpec { name, kind })
+    fn new(columns: &Bound<'_, PyList>) -> PyResult<Self> {
+        guard("Decoder", || {
+            let columns: Vec<(String, String, u32)> = columns.extract()?;
+            let specs: PyResult<Vec<ColumnSpec>> = columns
+                .into_iter()
+                .map(|(name, type_name, scale)| {
+                    let kind = kind(&name, &type_name, scale)?;
+                    Ok(ColumnSpec { name, kind })
+                })
+                .collect();
+            Ok(Self {
+                decoder: Some(core::Decoder::new(specs?)),
             })
-            .collect();
-        Ok(Self {
-            decoder: Some(core::Decoder::new(specs?)),
         })
     }
 
     /// Take the next bytes of the stream.
     fn push(&mut self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
-        let decoder = self.decoder.as_mut().ok_or_else(spent)?;
-        guard(py, "Decoder.push", || decoder.push(data))
+        guard("Decoder.push", || {
+            // after a panic there is none: its columns would not be of one length
+            let mut decoder = self.decoder.take().ok_or_else(spent)?;
+            let pushed = detached(py, || decoder.push(data));
+            self.decoder = Some(decoder);
+            pushed
+        })
     }
 
     /// Rows that are complete so far.
     #[getter]
-    fn rows(&self) -> u64 {
-        self.decoder.as_ref().map_or(0, core::Decoder::rows)
+    fn rows(&self) -> PyResult<u64> {
+        guard("Decoder.rows", || {
+            Ok(self.decoder.as_ref().map_or(0, core::Decoder::rows))
+        })
     }
 
     /// Return the columns by name, as tuples of arrays: `text` (codes, offsets, data, state),
     /// `numeric` (values, scale, state), `float8` (values, scale, state, rows that lost decimals),
     /// others (values, state).
     fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let decoder = self.decoder.take().ok_or_else(spent)?;
-        let frame = guard(py, "Decoder.finish", || decoder.finish())?;
-        let columns = PyDict::new(py);
-        for (name, column) in frame.columns {
-            columns.set_item(name, column_out(py, column)?)?;
-        }
-        Ok(columns)
+        guard("Decoder.finish", || {
+            let decoder = self.decoder.take().ok_or_else(spent)?;
+            let frame = detached(py, || decoder.finish())?;
+            let columns = PyDict::new(py);
+            for (name, column) in frame.columns {
+                columns.set_item(name, column_out(py, column)?)?;
+            }
+            Ok(columns)
+        })
     }
 }
 
@@ -229,43 +241,44 @@ type FieldArguments<'py> = (
 /// offsets and uint8 data of the names, int64 mantissas row by row, scale, uint8 whether there) or
 /// the same with float64 values and no scale,
 /// `bool` (uint8 0 or 1,) or (constant,), `timestamptz` (constant microseconds,), `null` (); state
-/// is None or uint8.
+/// is None or uint8. Raises `CancelledError` between two pieces once `cancel` is raised.
 #[pyfunction]
-#[pyo3(signature = (*, fields, rows, piece_bytes))]
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "extracted from Python, so owned"
-)]
+#[pyo3(signature = (*, fields, rows, piece_bytes, cancel=None))]
 pub(crate) fn encode<'py>(
     py: Python<'py>,
-    fields: Vec<FieldArguments<'py>>,
+    fields: &Bound<'py, PyList>,
     rows: usize,
     piece_bytes: usize,
+    cancel: Option<&CancelFlag>,
 ) -> PyResult<Bound<'py, PyList>> {
-    let mut arrays = Vec::with_capacity(fields.len());
-    for (name, kind, value, state) in &fields {
-        let state = state
-            .as_ref()
-            .map(|state| column::<u8>(state, &format!("{name}.state")))
-            .transpose()?;
-        arrays.push((name, kind, held(name, kind, value)?, state));
-    }
-    let mut columns = Vec::with_capacity(arrays.len());
-    for (name, kind, held, state) in &arrays {
-        let state = state.as_ref().map(|state| state.as_slice()).transpose()?;
-        columns.push(Field {
-            name: name.as_str(),
-            cells: cells(kind, held)?,
-            state,
-        });
-    }
-    let pieces = guard(py, "encode", || {
-        let mut encoder = core::Encoder::new(&columns, rows)?;
-        let mut pieces = Vec::new();
-        while let Some(piece) = encoder.next_piece(piece_bytes) {
-            pieces.push(piece);
+    guard("encode", || {
+        let fields: Vec<FieldArguments<'py>> = fields.extract()?;
+        let mut arrays = Vec::with_capacity(fields.len());
+        for (name, kind, value, state) in &fields {
+            let state = state
+                .as_ref()
+                .map(|state| column::<u8>(state, &format!("{name}.state")))
+                .transpose()?;
+            arrays.push((name, kind, held(name, kind, value)?, state));
         }
-        Ok(pieces)
-    })?;
-    PyList::new(py, pieces.iter().map(|piece| PyBytes::new(py, piece)))
+        let mut columns = Vec::with_capacity(arrays.len());
+        for (name, kind, held, state) in &arrays {
+            let state = state.as_ref().map(|state| state.as_slice()).transpose()?;
+            columns.push(Field {
+                name: name.as_str(),
+                cells: cells(kind, held)?,
+                state,
+            });
+        }
+        let pieces = detached(py, || {
+            let mut encoder = core::Encoder::new(&columns, rows)?;
+            let mut pieces = Vec::new();
+            while let Some(piece) = encoder.next_piece(piece_bytes) {
+                CancelFlag::check(cancel)?;
+                pieces.push(piece);
+            }
+            Ok(pieces)
+        })?;
+        PyList::new(py, pieces.iter().map(|piece| PyBytes::new(py, piece)))
+    })
 }

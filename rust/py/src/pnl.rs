@@ -20,7 +20,7 @@ use pyo3::types::{PyDict, PySlice};
 
 use crate::arrays::{DayColumn, DecimalColumn, TextColumn, column, ids, plain, table, text_out};
 use crate::errors::{InputError, to_py};
-use crate::guard::{CancelFlag, guard};
+use crate::guard::{CancelFlag, detached, guard};
 use crate::store::{PriceStore, ProfileStore, SnapshotStore};
 
 /// Marks of all symbols on the sessions of a run.
@@ -34,28 +34,38 @@ type Counts<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u32>>);
 #[pymethods]
 impl Marks {
     /// Return the marks of every symbol of `prices` on `sessions`, (s,) int32 ascending.
+    ///
+    /// Raises `CancelledError` once `cancel` is raised.
     #[staticmethod]
-    #[pyo3(signature = (prices, *, sessions, lookback_days))]
+    #[pyo3(signature = (prices, *, sessions, lookback_days, cancel=None))]
     fn from_prices(
         py: Python<'_>,
         prices: &PriceStore,
         sessions: &Bound<'_, PyAny>,
         lookback_days: u32,
+        cancel: Option<&CancelFlag>,
     ) -> PyResult<Self> {
-        let sessions = column::<i32>(sessions, "sessions")?;
-        let sessions = sessions.as_slice()?;
-        let marks = guard(py, "Marks.from_prices", || {
-            core::marks::Marks::from_prices(&prices.store, sessions, lookback_days)
-        })?;
-        Ok(Self { marks })
+        guard("Marks.from_prices", || {
+            let never = AtomicBool::new(false);
+            let cancel = cancel.map_or(&never, CancelFlag::raised);
+            let sessions = column::<i32>(sessions, "sessions")?;
+            let sessions = sessions.as_slice()?;
+            let marks = detached(py, || {
+                let store = &prices.store;
+                core::marks::Marks::from_prices_unless(store, sessions, lookback_days, cancel)
+            })?;
+            Ok(Self { marks })
+        })
     }
 
     /// Return for each session how many of the table of `symbols` have a valid close on it, and
     /// how many on it or in the lookback before: two (s,) uint32.
     fn coverage<'py>(&self, py: Python<'py>, symbols: &Bound<'py, PyAny>) -> PyResult<Counts<'py>> {
-        let symbols = table(symbols, "symbols")?;
-        let (fresh, recent) = guard(py, "Marks.coverage", || Ok(self.marks.coverage(&symbols)))?;
-        Ok((fresh.into_pyarray(py), recent.into_pyarray(py)))
+        guard("Marks.coverage", || {
+            let symbols = table(symbols, "symbols")?;
+            let (fresh, recent) = detached(py, || Ok(self.marks.coverage(&symbols)))?;
+            Ok((fresh.into_pyarray(py), recent.into_pyarray(py)))
+        })
     }
 
     /// Return the valid close of each of `symbols` on each of `days`, (d,) int32: (d, u) float64
@@ -66,19 +76,19 @@ impl Marks {
         symbols: &Bound<'py, PyAny>,
         days: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyArray2<f64>>> {
-        let symbols = TextColumn::from_object(symbols, "symbols")?;
-        let symbols = symbols.borrow()?;
-        let days = column::<i32>(days, "days")?;
-        let days = days.as_slice()?;
-        let closes = guard(py, "Marks.fresh_closes", || {
-            Ok(self.marks.fresh_closes(&symbols, days))
-        })?;
-        closes.into_pyarray(py).reshape([days.len(), symbols.len()])
+        guard("Marks.fresh_closes", || {
+            let symbols = TextColumn::from_object(symbols, "symbols")?;
+            let symbols = symbols.borrow()?;
+            let days = column::<i32>(days, "days")?;
+            let days = days.as_slice()?;
+            let closes = detached(py, || Ok(self.marks.fresh_closes(&symbols, days)))?;
+            closes.into_pyarray(py).reshape([days.len(), symbols.len()])
+        })
     }
 
     /// Return what was noticed about the prices, as columns of `frames.Issues`.
     fn issues<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        issues_out(py, self.marks.issues())
+        guard("Marks.issues", || issues_out(py, self.marks.issues()))
     }
 }
 
@@ -112,47 +122,46 @@ pub(crate) fn run<'py>(
     betas: Option<&Bound<'py, PyAny>>,
     has_benchmark: bool,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let betas = betas.map(BetaArrays::of).transpose()?;
-    let policy = match (policy, prices, today) {
-        ("rollforward", ..) => Policy::Rollforward,
-        ("legacy", Some(prices), Some(today)) => Policy::Legacy(Host {
-            prices: &prices.store,
-            cached: cached.map(|cached| &cached.store),
-            today: Day(today),
-            profiles: profiles.map(|profiles| &profiles.store),
-            betas: betas.as_ref().map(BetaArrays::borrow).transpose()?,
-            has_benchmark,
-        }),
-        ("legacy", ..) => {
-            let message = "policy `legacy`: expected `prices` and `today`, was None";
-            return Err(InputError::new_err((message, "policy")));
-        }
-        (policy, ..) => {
-            let message = format!("no policy `{policy}`, expected rollforward or legacy");
-            return Err(InputError::new_err((message, "policy")));
-        }
-    };
-    let positions = PositionArrays::of(positions)?;
-    let events = EventArrays::of(events)?;
-    let flows = FlowArrays::of(flows)?;
-    let opening = OpeningArrays::of(opening)?;
-    let inputs = Inputs {
-        positions: positions.borrow()?,
-        events: events.borrow()?,
-        flows: flows.borrow()?,
-        marks: &marks.marks,
-        previous: &previous.store,
-        opening: opening.borrow()?,
-    };
-    let never = AtomicBool::new(false);
-    let cancel = cancel.map_or(&never, CancelFlag::raised);
-    let memory = Memory::of(py, inputs.most_rows())?;
-    let rows = memory.filled(|room| {
-        guard(py, "run", || {
-            core::run(policy, &inputs, threads, cancel, room)
-        })
-    })?;
-    rows_out(py, &memory, rows)
+    guard("run", || {
+        let betas = betas.map(BetaArrays::of).transpose()?;
+        let policy = match (policy, prices, today) {
+            ("rollforward", ..) => Policy::Rollforward,
+            ("legacy", Some(prices), Some(today)) => Policy::Legacy(Host {
+                prices: &prices.store,
+                cached: cached.map(|cached| &cached.store),
+                today: Day(today),
+                profiles: profiles.map(|profiles| &profiles.store),
+                betas: betas.as_ref().map(BetaArrays::borrow).transpose()?,
+                has_benchmark,
+            }),
+            ("legacy", ..) => {
+                let message = "policy `legacy`: expected `prices` and `today`, was None";
+                return Err(InputError::new_err((message, "policy")));
+            }
+            (policy, ..) => {
+                let message = format!("no policy `{policy}`, expected rollforward or legacy");
+                return Err(InputError::new_err((message, "policy")));
+            }
+        };
+        let positions = PositionArrays::of(positions)?;
+        let events = EventArrays::of(events)?;
+        let flows = FlowArrays::of(flows)?;
+        let opening = OpeningArrays::of(opening)?;
+        let inputs = Inputs {
+            positions: positions.borrow()?,
+            events: events.borrow()?,
+            flows: flows.borrow()?,
+            marks: &marks.marks,
+            previous: &previous.store,
+            opening: opening.borrow()?,
+        };
+        let never = AtomicBool::new(false);
+        let cancel = cancel.map_or(&never, CancelFlag::raised);
+        let memory = Memory::of(py, inputs.most_rows())?;
+        let rows = memory
+            .filled(|room| detached(py, || core::run(policy, &inputs, threads, cancel, room)))?;
+        rows_out(py, &memory, rows)
+    })
 }
 
 /// Return the lots held on at least one of `sessions`, (s,) int32, as columns.
@@ -172,27 +181,30 @@ pub(crate) fn hold<'py>(
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let positions = PositionArrays::of(positions)?;
-    let events = EventArrays::of(events)?;
-    let opening = OpeningArrays::of(opening)?;
-    let (positions, events, opening) = (positions.borrow()?, events.borrow()?, opening.borrow()?);
-    let days = column::<i32>(sessions, "sessions")?;
-    let days = days.as_slice()?;
-    let never = AtomicBool::new(false);
-    let cancel = cancel.map_or(&never, CancelFlag::raised);
-    let held = guard(py, "hold", || {
-        let marks = &marks.marks;
-        core::holdings::hold(positions, events, &opening, marks, days, threads, cancel)
-    })?;
-    let shape = [held.len(), days.len()];
-    let out = PyDict::new(py);
-    out.set_item("portfolio", held.portfolio.into_pyarray(py))?;
-    out.set_item("position", held.position.into_pyarray(py))?;
-    out.set_item("symbol", held.symbol.into_pyarray(py))?;
-    out.set_item("kind", held.kind.into_pyarray(py))?;
-    out.set_item("value", held.value.into_pyarray(py).reshape(shape)?)?;
-    out.set_item("held", held.held.into_pyarray(py).reshape(shape)?)?;
-    Ok(out)
+    guard("hold", || {
+        let positions = PositionArrays::of(positions)?;
+        let events = EventArrays::of(events)?;
+        let opening = OpeningArrays::of(opening)?;
+        let (positions, events, opening) =
+            (positions.borrow()?, events.borrow()?, opening.borrow()?);
+        let days = column::<i32>(sessions, "sessions")?;
+        let days = days.as_slice()?;
+        let never = AtomicBool::new(false);
+        let cancel = cancel.map_or(&never, CancelFlag::raised);
+        let held = detached(py, || {
+            let marks = &marks.marks;
+            core::holdings::hold(positions, events, &opening, marks, days, threads, cancel)
+        })?;
+        let shape = [held.len(), days.len()];
+        let out = PyDict::new(py);
+        out.set_item("portfolio", held.portfolio.into_pyarray(py))?;
+        out.set_item("position", held.position.into_pyarray(py))?;
+        out.set_item("symbol", held.symbol.into_pyarray(py))?;
+        out.set_item("kind", held.kind.into_pyarray(py))?;
+        out.set_item("value", held.value.into_pyarray(py).reshape(shape)?)?;
+        out.set_item("held", held.held.into_pyarray(py).reshape(shape)?)?;
+        Ok(out)
+    })
 }
 
 /// Return the values of public positions on `session`, as columns.
@@ -212,25 +224,28 @@ pub(crate) fn value_positions<'py>(
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let positions = PositionArrays::of(positions)?;
-    let events = EventArrays::of(events)?;
-    let opening = OpeningArrays::of(opening)?;
-    let (positions, events, opening) = (positions.borrow()?, events.borrow()?, opening.borrow()?);
-    let never = AtomicBool::new(false);
-    let cancel = cancel.map_or(&never, CancelFlag::raised);
-    let values = guard(py, "value_positions", || {
-        let (marks, day) = (&marks.marks, Day(session));
-        core::position_values::value_positions(
-            positions, events, &opening, marks, day, threads, cancel,
-        )
-    })?;
-    let out = PyDict::new(py);
-    out.set_item("position", values.position.into_pyarray(py))?;
-    out.set_item("last_price", values.last_price.into_pyarray(py))?;
-    out.set_item("market_value_cents", values.market_value.into_pyarray(py))?;
-    out.set_item("unrealized_cents", values.unrealized.into_pyarray(py))?;
-    out.set_item("issues", issues_out(py, &values.issues)?)?;
-    Ok(out)
+    guard("value_positions", || {
+        let positions = PositionArrays::of(positions)?;
+        let events = EventArrays::of(events)?;
+        let opening = OpeningArrays::of(opening)?;
+        let (positions, events, opening) =
+            (positions.borrow()?, events.borrow()?, opening.borrow()?);
+        let never = AtomicBool::new(false);
+        let cancel = cancel.map_or(&never, CancelFlag::raised);
+        let values = detached(py, || {
+            let (marks, day) = (&marks.marks, Day(session));
+            core::position_values::value_positions(
+                positions, events, &opening, marks, day, threads, cancel,
+            )
+        })?;
+        let out = PyDict::new(py);
+        out.set_item("position", values.position.into_pyarray(py))?;
+        out.set_item("last_price", values.last_price.into_pyarray(py))?;
+        out.set_item("market_value_cents", values.market_value.into_pyarray(py))?;
+        out.set_item("unrealized_cents", values.unrealized.into_pyarray(py))?;
+        out.set_item("issues", issues_out(py, &values.issues)?)?;
+        Ok(out)
+    })
 }
 
 macro_rules! arrays {

@@ -1,5 +1,7 @@
 //! Price, profile and snapshot stores.
 
+use std::sync::atomic::AtomicBool;
+
 use batchcore_core::fixed::{CENTS, State};
 use batchcore_core::frame;
 use batchcore_core::ids::{Day, SymbolId};
@@ -12,7 +14,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::arrays::{DayColumn, DecimalColumn, TextColumn, ids, plain, text_out, uuids};
 use crate::caches::{decimal, symbol_text};
 use crate::errors::{NumericError, to_py};
-use crate::guard::guard;
+use crate::guard::{CancelFlag, detached, guard};
 
 /// Closes by symbol as stored and day.
 #[pyclass(frozen, module = "batchcore._core")]
@@ -23,46 +25,59 @@ pub(crate) struct PriceStore {
 #[pymethods]
 impl PriceStore {
     /// Return the store of all closes of a `frames.Prices` that have a value.
+    ///
+    /// Raises `CancelledError` once `cancel` is raised.
     #[staticmethod]
-    fn from_frame(py: Python<'_>, prices: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let symbol = TextColumn::of(prices, "prices.symbol")?;
-        let day = DayColumn::of(prices, "prices.day")?;
-        let close = DecimalColumn::of(prices, "prices.close")?;
-        let (symbol, day, close) = (symbol.borrow()?, day.borrow()?, close.borrow()?);
-        let store = guard(py, "PriceStore.from_frame", || {
-            core::PriceStore::from_columns(&symbol, &day, &close)
-        })?;
-        Ok(Self { store })
+    #[pyo3(signature = (prices, *, cancel=None))]
+    fn from_frame(
+        py: Python<'_>,
+        prices: &Bound<'_, PyAny>,
+        cancel: Option<&CancelFlag>,
+    ) -> PyResult<Self> {
+        guard("PriceStore.from_frame", || {
+            let never = AtomicBool::new(false);
+            let cancel = cancel.map_or(&never, CancelFlag::raised);
+            let symbol = TextColumn::of(prices, "prices.symbol")?;
+            let day = DayColumn::of(prices, "prices.day")?;
+            let close = DecimalColumn::of(prices, "prices.close")?;
+            let (symbol, day, close) = (symbol.borrow()?, day.borrow()?, close.borrow()?);
+            let store = detached(py, || {
+                core::PriceStore::from_columns_unless(&symbol, &day, &close, cancel)
+            })?;
+            Ok(Self { store })
+        })
     }
 
     /// Return (mantissa, day) of the latest close of row `symbol` of the symbol table on a day of
     /// ``[day - lookback_days, day]``, or None.
-    fn as_of(&self, symbol: u32, day: i32, lookback_days: u32) -> Option<(i64, i32)> {
-        let found = self.store.as_of(SymbolId(symbol), Day(day), lookback_days);
-        found.map(|(close, day)| (close, day.0))
+    fn as_of(&self, symbol: u32, day: i32, lookback_days: u32) -> PyResult<Option<(i64, i32)>> {
+        guard("PriceStore.as_of", || {
+            let found = self.store.as_of(SymbolId(symbol), Day(day), lookback_days);
+            Ok(found.map(|(close, day)| (close, day.0)))
+        })
     }
 
     /// Return the number of closes.
-    fn __len__(&self) -> usize {
-        self.store.len()
+    fn __len__(&self) -> PyResult<usize> {
+        guard("PriceStore.__len__", || Ok(self.store.len()))
     }
 
     /// Decimals of the closes.
     #[getter]
-    fn scale(&self) -> u32 {
-        self.store.scale()
+    fn scale(&self) -> PyResult<u32> {
+        guard("PriceStore.scale", || Ok(self.store.scale()))
     }
 
     /// Bytes that the store takes.
     #[getter]
-    fn size_bytes(&self) -> usize {
-        self.store.size_bytes()
+    fn size_bytes(&self) -> PyResult<usize> {
+        guard("PriceStore.size_bytes", || Ok(self.store.size_bytes()))
     }
 
     /// Rows without a close to store: NULL, not finite or not representable.
     #[getter]
-    fn left_out(&self) -> usize {
-        self.store.left_out()
+    fn left_out(&self) -> PyResult<usize> {
+        guard("PriceStore.left_out", || Ok(self.store.left_out()))
     }
 }
 
@@ -77,28 +92,28 @@ impl ProfileStore {
     /// Return the store of all rows of a `frames.Profiles` whose symbol is not NULL.
     #[staticmethod]
     fn from_frame(py: Python<'_>, profiles: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let symbol = TextColumn::of(profiles, "profiles.symbol")?;
-        let name = TextColumn::of(profiles, "profiles.name")?;
-        let beta = DecimalColumn::of(profiles, "profiles.beta")?;
-        let sector = TextColumn::of(profiles, "profiles.sector")?;
-        let industry = TextColumn::of(profiles, "profiles.industry")?;
-        let country = TextColumn::of(profiles, "profiles.country")?;
-        let market_cap = DecimalColumn::of(profiles, "profiles.market_cap")?;
-        let is_etf = plain::<bool>(profiles, "profiles.is_etf")?;
-        let columns = ProfileColumns {
-            symbol: symbol.borrow()?,
-            name: name.borrow()?,
-            beta: beta.borrow()?,
-            sector: sector.borrow()?,
-            industry: industry.borrow()?,
-            country: country.borrow()?,
-            market_cap: market_cap.borrow()?,
-            is_etf: is_etf.as_slice()?,
-        };
-        let store = guard(py, "ProfileStore.from_frame", || {
-            core::ProfileStore::from_columns(&columns)
-        })?;
-        Ok(Self { store })
+        guard("ProfileStore.from_frame", || {
+            let symbol = TextColumn::of(profiles, "profiles.symbol")?;
+            let name = TextColumn::of(profiles, "profiles.name")?;
+            let beta = DecimalColumn::of(profiles, "profiles.beta")?;
+            let sector = TextColumn::of(profiles, "profiles.sector")?;
+            let industry = TextColumn::of(profiles, "profiles.industry")?;
+            let country = TextColumn::of(profiles, "profiles.country")?;
+            let market_cap = DecimalColumn::of(profiles, "profiles.market_cap")?;
+            let is_etf = plain::<bool>(profiles, "profiles.is_etf")?;
+            let columns = ProfileColumns {
+                symbol: symbol.borrow()?,
+                name: name.borrow()?,
+                beta: beta.borrow()?,
+                sector: sector.borrow()?,
+                industry: industry.borrow()?,
+                country: country.borrow()?,
+                market_cap: market_cap.borrow()?,
+                is_etf: is_etf.as_slice()?,
+            };
+            let store = detached(py, || core::ProfileStore::from_columns(&columns))?;
+            Ok(Self { store })
+        })
     }
 
     /// Return (name, beta, sector, industry, country, market cap, ETF flag) of a symbol, or
@@ -108,54 +123,58 @@ impl ProfileStore {
         py: Python<'py>,
         symbol: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        let Some(found) = self.store.get(symbol_text(symbol)?.as_bytes()) else {
-            return Ok(None);
-        };
-        let number = |value: Amount, scale| value.ok().map(|value| decimal(py, value, scale));
-        let beta = number(found.beta, self.store.beta_scale()).transpose()?;
-        let market_cap = number(found.market_cap, self.store.market_cap_scale()).transpose()?;
-        (
-            found.name,
-            beta,
-            found.sector,
-            found.industry,
-            found.country,
-            market_cap,
-            found.is_etf,
-        )
-            .into_pyobject(py)
-            .map(Some)
+        guard("ProfileStore.get", || {
+            let Some(found) = self.store.get(symbol_text(symbol)?.as_bytes()) else {
+                return Ok(None);
+            };
+            let number = |value: Amount, scale| value.ok().map(|value| decimal(py, value, scale));
+            let beta = number(found.beta, self.store.beta_scale()).transpose()?;
+            let market_cap = number(found.market_cap, self.store.market_cap_scale()).transpose()?;
+            (
+                found.name,
+                beta,
+                found.sector,
+                found.industry,
+                found.country,
+                market_cap,
+                found.is_etf,
+            )
+                .into_pyobject(py)
+                .map(Some)
+        })
     }
 
     /// Return the rows as columns of `frames.Profiles`.
     fn columns<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let out = PyDict::new(py);
-        for (name, column) in self.store.texts() {
-            let (codes, state) = (column.codes.clone(), column.state.clone());
-            out.set_item(name, text_out(py, codes, column.table.clone(), state)?)?;
-        }
-        for (name, column) in self.store.decimals() {
-            let (values, state) = (column.values.clone(), column.state.clone());
-            let parts = (
-                values.into_pyarray(py),
-                column.scale,
-                state.into_pyarray(py),
-            );
-            out.set_item(name, parts)?;
-        }
-        out.set_item("is_etf", self.store.is_etf().to_vec().into_pyarray(py))?;
-        Ok(out)
+        guard("ProfileStore.columns", || {
+            let out = PyDict::new(py);
+            for (name, column) in self.store.texts() {
+                let (codes, state) = (column.codes.clone(), column.state.clone());
+                out.set_item(name, text_out(py, codes, column.table.clone(), state)?)?;
+            }
+            for (name, column) in self.store.decimals() {
+                let (values, state) = (column.values.clone(), column.state.clone());
+                let parts = (
+                    values.into_pyarray(py),
+                    column.scale,
+                    state.into_pyarray(py),
+                );
+                out.set_item(name, parts)?;
+            }
+            out.set_item("is_etf", self.store.is_etf().to_vec().into_pyarray(py))?;
+            Ok(out)
+        })
     }
 
     /// Return the number of profiles.
-    fn __len__(&self) -> usize {
-        self.store.len()
+    fn __len__(&self) -> PyResult<usize> {
+        guard("ProfileStore.__len__", || Ok(self.store.len()))
     }
 
     /// Bytes that the store takes.
     #[getter]
-    fn size_bytes(&self) -> usize {
-        self.store.size_bytes()
+    fn size_bytes(&self) -> PyResult<usize> {
+        guard("ProfileStore.size_bytes", || Ok(self.store.size_bytes()))
     }
 }
 
@@ -188,35 +207,38 @@ impl SnapshotStore {
     /// Return the store of all rows of a `frames.Previous`.
     #[staticmethod]
     fn from_frame(py: Python<'_>, previous: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let portfolio_id = ids(previous, "previous.portfolio_id")?;
-        let day = plain::<i32>(previous, "previous.day")?;
-        let is_complete = plain::<bool>(previous, "previous.is_complete")?;
-        let equity = DecimalColumn::of(previous, "previous.equity")?;
-        let pnl = DecimalColumn::of(previous, "previous.cumulative_pnl")?;
-        let realized = DecimalColumn::of(previous, "previous.cumulative_realized_pnl")?;
-        let flow = DecimalColumn::of(previous, "previous.cumulative_capital_flow")?;
-        let columns = SnapshotColumns {
-            portfolio_id: frame::uuids("previous.portfolio_id", portfolio_id.as_slice()?)
-                .map_err(|error| to_py(&error))?,
-            day: day.as_slice()?,
-            equity: equity.borrow()?,
-            cumulative_pnl: pnl.borrow()?,
-            cumulative_realized: realized.borrow()?,
-            cumulative_flow: flow.borrow()?,
-            is_complete: is_complete.as_slice()?,
-        };
-        let store = guard(py, "SnapshotStore.from_frame", || {
-            core::SnapshotStore::from_columns(&columns)
-        })?;
-        Ok(Self { store })
+        guard("SnapshotStore.from_frame", || {
+            let portfolio_id = ids(previous, "previous.portfolio_id")?;
+            let day = plain::<i32>(previous, "previous.day")?;
+            let is_complete = plain::<bool>(previous, "previous.is_complete")?;
+            let equity = DecimalColumn::of(previous, "previous.equity")?;
+            let pnl = DecimalColumn::of(previous, "previous.cumulative_pnl")?;
+            let realized = DecimalColumn::of(previous, "previous.cumulative_realized_pnl")?;
+            let flow = DecimalColumn::of(previous, "previous.cumulative_capital_flow")?;
+            let columns = SnapshotColumns {
+                portfolio_id: frame::uuids("previous.portfolio_id", portfolio_id.as_slice()?)
+                    .map_err(|error| to_py(&error))?,
+                day: day.as_slice()?,
+                equity: equity.borrow()?,
+                cumulative_pnl: pnl.borrow()?,
+                cumulative_realized: realized.borrow()?,
+                cumulative_flow: flow.borrow()?,
+                is_complete: is_complete.as_slice()?,
+            };
+            let store = detached(py, || core::SnapshotStore::from_columns(&columns))?;
+            Ok(Self { store })
+        })
     }
 
     /// Return the day of the latest complete snapshot of a portfolio (16 bytes) before `day`, or
     /// None.
-    fn before(&self, portfolio_id: [u8; 16], day: i32) -> Option<i32> {
-        self.store
-            .before(&portfolio_id, Day(day))
-            .map(|snapshot| snapshot.day.0)
+    fn before(&self, portfolio_id: [u8; 16], day: i32) -> PyResult<Option<i32>> {
+        guard("SnapshotStore.before", || {
+            Ok(self
+                .store
+                .before(&portfolio_id, Day(day))
+                .map(|snapshot| snapshot.day.0))
+        })
     }
 
     /// Return (day, equity, cumulative P&L, realized, flow) of the latest snapshot of a portfolio
@@ -226,56 +248,61 @@ impl SnapshotStore {
         py: Python<'py>,
         portfolio_id: [u8; 16],
     ) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        let Some(snapshot) = self.store.latest(&portfolio_id) else {
-            return Ok(None);
-        };
-        (
-            snapshot.day.0,
-            dollars(py, snapshot.equity, "equity_balance")?,
-            dollars(py, snapshot.cumulative_pnl, "cumulative_pnl")?,
-            dollars(py, snapshot.cumulative_realized, "cumulative_realized_pnl")?,
-            dollars(py, snapshot.cumulative_flow, "cumulative_capital_flow")?,
-        )
-            .into_pyobject(py)
-            .map(Some)
+        guard("SnapshotStore.latest", || {
+            let Some(snapshot) = self.store.latest(&portfolio_id) else {
+                return Ok(None);
+            };
+            (
+                snapshot.day.0,
+                dollars(py, snapshot.equity, "equity_balance")?,
+                dollars(py, snapshot.cumulative_pnl, "cumulative_pnl")?,
+                dollars(py, snapshot.cumulative_realized, "cumulative_realized_pnl")?,
+                dollars(py, snapshot.cumulative_flow, "cumulative_capital_flow")?,
+            )
+                .into_pyobject(py)
+                .map(Some)
+        })
     }
 
     /// Return the rows as columns of `frames.Previous`, ordered by portfolio and day.
     fn columns<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let rows = self.store.len();
-        let out = PyDict::new(py);
-        let ids: Vec<u8> = self.store.iter().flat_map(|(id, _)| *id).collect();
-        out.set_item("portfolio_id", ids.into_pyarray(py).reshape([rows, 16])?)?;
-        let days: Vec<i32> = self.store.iter().map(|(_, row)| row.day.0).collect();
-        out.set_item("day", days.into_pyarray(py))?;
-        let is_complete: Vec<bool> = self.store.iter().map(|(_, row)| row.is_complete).collect();
-        out.set_item("is_complete", is_complete.into_pyarray(py))?;
-        let columns: [(&str, AmountOf); 4] = [
-            ("equity", |row| row.equity),
-            ("cumulative_pnl", |row| row.cumulative_pnl),
-            ("cumulative_realized_pnl", |row| row.cumulative_realized),
-            ("cumulative_capital_flow", |row| row.cumulative_flow),
-        ];
-        for (name, of) in columns {
-            let amounts = || self.store.iter().map(|(_, row)| of(row));
-            let values: Vec<i64> = amounts().map(Result::unwrap_or_default).collect();
-            let state = |value: Amount| value.err().unwrap_or(State::Value).byte();
-            let states: Vec<u8> = amounts().map(state).collect();
-            let parts = (values.into_pyarray(py), CENTS, states.into_pyarray(py));
-            out.set_item(name, parts)?;
-        }
-        Ok(out)
+        guard("SnapshotStore.columns", || {
+            let rows = self.store.len();
+            let out = PyDict::new(py);
+            let ids: Vec<u8> = self.store.iter().flat_map(|(id, _)| *id).collect();
+            out.set_item("portfolio_id", ids.into_pyarray(py).reshape([rows, 16])?)?;
+            let days: Vec<i32> = self.store.iter().map(|(_, row)| row.day.0).collect();
+            out.set_item("day", days.into_pyarray(py))?;
+            let is_complete: Vec<bool> =
+                self.store.iter().map(|(_, row)| row.is_complete).collect();
+            out.set_item("is_complete", is_complete.into_pyarray(py))?;
+            let columns: [(&str, AmountOf); 4] = [
+                ("equity", |row| row.equity),
+                ("cumulative_pnl", |row| row.cumulative_pnl),
+                ("cumulative_realized_pnl", |row| row.cumulative_realized),
+                ("cumulative_capital_flow", |row| row.cumulative_flow),
+            ];
+            for (name, of) in columns {
+                let amounts = || self.store.iter().map(|(_, row)| of(row));
+                let values: Vec<i64> = amounts().map(Result::unwrap_or_default).collect();
+                let state = |value: Amount| value.err().unwrap_or(State::Value).byte();
+                let states: Vec<u8> = amounts().map(state).collect();
+                let parts = (values.into_pyarray(py), CENTS, states.into_pyarray(py));
+                out.set_item(name, parts)?;
+            }
+            Ok(out)
+        })
     }
 
     /// Return the number of snapshots.
-    fn __len__(&self) -> usize {
-        self.store.len()
+    fn __len__(&self) -> PyResult<usize> {
+        guard("SnapshotStore.__len__", || Ok(self.store.len()))
     }
 
     /// Bytes that the store takes.
     #[getter]
-    fn size_bytes(&self) -> usize {
-        self.store.size_bytes()
+    fn size_bytes(&self) -> PyResult<usize> {
+        guard("SnapshotStore.size_bytes", || Ok(self.store.size_bytes()))
     }
 }
 
@@ -287,19 +314,21 @@ pub(crate) fn locate<'py>(
     keys: &Bound<'py, PyAny>,
     ids: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyArray1<i32>>> {
-    let keys = uuids(keys, "keys")?;
-    let ids = uuids(ids, "ids")?;
-    let read = |name, flat| frame::uuids(name, flat).map_err(|error| to_py(&error));
-    let (keys, ids) = (
-        read("keys", keys.as_slice()?)?,
-        read("ids", ids.as_slice()?)?,
-    );
-    let rows = guard(py, "locate", || {
-        let rows: HashMap<_, i32> = ids.iter().zip(0i32..).collect();
-        Ok(keys
-            .iter()
-            .map(|key| rows.get(key).copied().unwrap_or(-1))
-            .collect::<Vec<i32>>())
-    })?;
-    Ok(rows.into_pyarray(py))
+    guard("locate", || {
+        let keys = uuids(keys, "keys")?;
+        let ids = uuids(ids, "ids")?;
+        let read = |name, flat| frame::uuids(name, flat).map_err(|error| to_py(&error));
+        let (keys, ids) = (
+            read("keys", keys.as_slice()?)?,
+            read("ids", ids.as_slice()?)?,
+        );
+        let rows = detached(py, || {
+            let rows: HashMap<_, i32> = ids.iter().zip(0i32..).collect();
+            Ok(keys
+                .iter()
+                .map(|key| rows.get(key).copied().unwrap_or(-1))
+                .collect::<Vec<i32>>())
+        })?;
+        Ok(rows.into_pyarray(py))
+    })
 }

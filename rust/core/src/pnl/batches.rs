@@ -3,7 +3,9 @@
 use core::num::NonZeroUsize;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
+use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 
 use crate::error::{Error, Result};
 
@@ -50,10 +52,15 @@ pub fn in_batches<S: Default, T: Send>(
         }
     };
     std::thread::scope(|scope| {
-        for _ in 1..threads.get().min(most) {
-            scope.spawn(work);
-        }
+        // where the system gives no more threads, those that there are do all of the work
+        let others: Vec<_> = (1..threads.get().min(most))
+            .map_while(|_| Builder::new().spawn_scoped(scope, work).ok())
+            .collect();
         work();
+        for other in others {
+            // what a thread said in its panic is told, not only that there was one
+            other.join().unwrap_or_else(|panic| resume_unwind(panic));
+        }
     });
     if cancel.load(Ordering::Relaxed) {
         return Err(Error::Cancelled);

@@ -2,6 +2,7 @@
 //! close that counts on it.
 
 use core::ops::Range;
+use core::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -12,7 +13,7 @@ use crate::frame::{Texts, index};
 use crate::ids::{Day, SymbolId};
 use crate::pnl::issue::{Issue, IssueKind};
 use crate::store::PriceStore;
-use crate::store::price::as_of;
+use crate::store::price::{as_of, not_raised};
 use crate::text::{Intern, Table, is_normalised, normalised};
 
 /// A session on which a symbol's mark is not fresh.
@@ -114,13 +115,13 @@ impl SymbolMarks {
         self.most
     }
 
-    fn of(valid: Valid, small: &Arc<[u32]>, row: Option<Range<usize>>) -> Self {
+    fn of(valid: Box<Valid>, small: &Arc<[u32]>, row: Option<Range<usize>>) -> Self {
         Self {
             small: Arc::clone(small),
             row,
             most: valid.closes.iter().copied().max().unwrap_or(0),
             aged_from: valid.aged.first().map_or(usize::MAX, |aged| aged.session),
-            valid: Box::new(valid),
+            valid,
         }
     }
 }
@@ -159,37 +160,48 @@ impl Marks {
     ///
     /// [`Error::Value`] unless the sessions ascend.
     pub fn from_prices(prices: &PriceStore, sessions: &[i32], lookback_days: u32) -> Result<Self> {
+        Self::from_prices_unless(prices, sessions, lookback_days, &AtomicBool::new(false))
+    }
+
+    /// Returns what [`Marks::from_prices`] does, unless a flag is raised meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of `from_prices`; [`Error::Cancelled`] once `cancel` is raised.
+    pub fn from_prices_unless(
+        prices: &PriceStore,
+        sessions: &[i32],
+        lookback_days: u32,
+        cancel: &AtomicBool,
+    ) -> Result<Self> {
         check_ascending(sessions)?;
         let mut names = Intern::default();
-        let mut spellings: Vec<Vec<(&[u8], SymbolId)>> = Vec::new();
+        let mut spellings: Vec<Spelling<'_>> = Vec::new();
         for (code, symbol) in (0u32..).zip(prices.symbols().iter()) {
-            let Some(id) = names.code(&normalised(symbol)) else {
-                continue;
-            };
-            if index(id) >= spellings.len() {
-                spellings.resize_with(index(id).saturating_add(1), Vec::new);
-            }
-            if let Some(group) = spellings.get_mut(index(id)) {
-                group.push((symbol, SymbolId(code)));
+            if let Some(id) = names.code(&normalised(symbol)) {
+                spellings.push((id, symbol, SymbolId(code)));
             }
         }
-        let mut closes = Vec::with_capacity(spellings.len());
+        spellings.sort_unstable();
+        let mut closes = Vec::with_capacity(names.table().len());
         let mut issues = Vec::new();
-        for (id, mut group) in (0u32..).zip(spellings) {
-            group.sort_unstable();
-            let (mut valid, duplicates) = merged(prices, &group);
+        for group in spellings.chunk_by(|(id, ..), (next, ..)| id == next) {
+            not_raised(cancel)?;
+            let (mut valid, duplicates) = merged(prices, group);
             if let Some((count, first, winner)) = duplicates {
+                let id = group.first().map(|&(id, ..)| id);
                 issues.push(Issue {
                     kind: IssueKind::DuplicatePrice,
                     portfolio: None,
-                    symbol: names.table().text(id).map(str::to_owned),
+                    symbol: id.and_then(|id| names.table().text(id)).map(str::to_owned),
                     day: Some(first),
                     detail: format!("{count} dates; {winner} counts on the first"),
                 });
             }
             valid.mark(sessions, lookback_days);
-            closes.push(valid);
+            closes.push(Box::new(valid));
         }
+        drop(spellings);
         let (small, places) = narrowed(&closes);
         let marked = |(valid, row)| SymbolMarks::of(valid, &small, row);
         let symbols = closes.into_iter().zip(places).map(marked).collect();
@@ -318,7 +330,7 @@ impl Marks {
 ///
 /// Lots take symbols in any order: what lies close together misses the cache and its table of
 /// pages less often, which halved the time of the sums.
-fn narrowed(symbols: &[Valid]) -> (Arc<[u32]>, Vec<Option<Range<usize>>>) {
+fn narrowed(symbols: &[Box<Valid>]) -> (Arc<[u32]>, Vec<Option<Range<usize>>>) {
     let mut small: Vec<u32> = Vec::new();
     let mut places = Vec::with_capacity(symbols.len());
     for valid in symbols {
@@ -348,13 +360,16 @@ fn check_ascending(sessions: &[i32]) -> Result<()> {
     })
 }
 
+/// A symbol as stored, after the id of what it is the same as (S2).
+type Spelling<'a> = (u32, &'a [u8], SymbolId);
+
 type Duplicates = Option<(usize, Day, String)>;
 
 /// Returns the valid closes of several spellings of one symbol, the later spelling first where
 /// two have one day; and on how many days that was so, the first of them and its winner.
-fn merged(prices: &PriceStore, spellings: &[(&[u8], SymbolId)]) -> (Valid, Duplicates) {
+fn merged(prices: &PriceStore, spellings: &[Spelling<'_>]) -> (Valid, Duplicates) {
     let mut rows: Vec<(i32, usize, i64)> = Vec::new();
-    for (rank, &(_, symbol)) in spellings.iter().enumerate() {
+    for (rank, &(.., symbol)) in spellings.iter().enumerate() {
         let (days, closes) = prices.closes(symbol);
         let valid = days.iter().zip(closes).filter(|&(_, &close)| close > 0);
         rows.extend(valid.map(|(&day, &close)| (day, rank, close)));
@@ -380,7 +395,7 @@ fn merged(prices: &PriceStore, spellings: &[(&[u8], SymbolId)]) -> (Valid, Dupli
         valid.closes.push(close);
     }
     let duplicates = doubled.first().map(|&first| {
-        let name = spellings.get(winner).map_or(&[][..], |&(name, _)| name);
+        let name = spellings.get(winner).map_or(&[][..], |&(_, name, _)| name);
         let name = String::from_utf8_lossy(name).into_owned();
         (doubled.len(), Day(first), name)
     });

@@ -1,9 +1,14 @@
 //! Closes by symbol as stored and day, with as-of lookup.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use crate::error::{Error, Result};
 use crate::frame::{Days, Decimals, Texts, index, same_length};
 use crate::ids::{Day, SymbolId};
 use crate::text::{Index, Table};
+
+/// Rows between two looks at a cancel flag.
+const STRIDE: usize = 1 << 16;
 
 /// Every close that is finite and representable, 0 and negative ones too: which of them is a
 /// price is for a policy to say.
@@ -27,6 +32,20 @@ impl PriceStore {
     /// [`Error::Length`] if the columns differ in length; [`Error::Duplicate`] if a symbol has two
     /// rows of one day.
     pub fn from_columns(symbol: &Texts<'_>, day: &Days<'_>, close: &Decimals<'_>) -> Result<Self> {
+        Self::from_columns_unless(symbol, day, close, &AtomicBool::new(false))
+    }
+
+    /// Returns what [`PriceStore::from_columns`] does, unless a flag is raised meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of `from_columns`; [`Error::Cancelled`] once `cancel` is raised.
+    pub fn from_columns_unless(
+        symbol: &Texts<'_>,
+        day: &Days<'_>,
+        close: &Decimals<'_>,
+        cancel: &AtomicBool,
+    ) -> Result<Self> {
         let rows = symbol.len();
         same_length("prices.day", rows, day.len())?;
         same_length("prices.close", rows, close.len())?;
@@ -38,10 +57,17 @@ impl PriceStore {
             ))
         };
 
+        let strides = || {
+            let starts = (0..rows).step_by(STRIDE);
+            starts.map(|from| from..from.saturating_add(STRIDE).min(rows))
+        };
         let mut ends = vec![0usize; symbol.table().len()];
-        for (code, _, _) in (0..rows).filter_map(valued) {
-            if let Some(count) = ends.get_mut(index(code)) {
-                *count = count.saturating_add(1);
+        for stride in strides() {
+            not_raised(cancel)?;
+            for (code, _, _) in stride.filter_map(valued) {
+                if let Some(count) = ends.get_mut(index(code)) {
+                    *count = count.saturating_add(1);
+                }
             }
         }
         let mut starts = Vec::with_capacity(ends.len().saturating_add(1));
@@ -53,15 +79,19 @@ impl PriceStore {
             starts.push(total);
         }
         let mut pairs = vec![(0i32, 0i64); total];
-        for (code, day, close) in (0..rows).filter_map(valued) {
-            if let Some(end) = ends.get_mut(index(code)) {
-                if let Some(pair) = pairs.get_mut(*end) {
-                    *pair = (day.0, close);
+        for stride in strides() {
+            not_raised(cancel)?;
+            for (code, day, close) in stride.filter_map(valued) {
+                if let Some(end) = ends.get_mut(index(code)) {
+                    if let Some(pair) = pairs.get_mut(*end) {
+                        *pair = (day.0, close);
+                    }
+                    *end = end.saturating_add(1);
                 }
-                *end = end.saturating_add(1);
             }
         }
         for range in starts.windows(2) {
+            not_raised(cancel)?;
             let &[from, to] = range else { continue };
             let Some(group) = pairs.get_mut(from..to) else {
                 continue;
@@ -197,6 +227,18 @@ pub fn as_of(days: &[i32], closes: &[i64], day: Day) -> Option<(i64, Day)> {
     Some((*closes.get(last)?, Day(*days.get(last)?)))
 }
 
+/// Refuses to go on once a flag is raised.
+///
+/// # Errors
+///
+/// [`Error::Cancelled`].
+pub(crate) fn not_raised(cancel: &AtomicBool) -> Result<()> {
+    if cancel.load(Ordering::Relaxed) {
+        return Err(Error::Cancelled);
+    }
+    Ok(())
+}
+
 fn duplicate(symbol: &Texts<'_>, day: &Days<'_>, close: &Decimals<'_>) -> Error {
     let mut seen = hashbrown::HashMap::new();
     for row in 0..symbol.len() {
@@ -242,6 +284,19 @@ mod tests {
             &Days::new("prices.day", &days, &zeros)?,
             &Decimals::new("prices.close", &closes, &states, 4)?,
         )
+    }
+
+    #[test]
+    fn a_raised_flag_stops_it() {
+        let (zeros, table) = ([0], table(&["AAA"]));
+        let symbol = Texts::new("prices.symbol", &[0], &table, &zeros).unwrap();
+        let day = Days::new("prices.day", &[5], &zeros).unwrap();
+        let close = Decimals::new("prices.close", &[1], &zeros, 4).unwrap();
+        let made = |raised| {
+            PriceStore::from_columns_unless(&symbol, &day, &close, &AtomicBool::new(raised))
+        };
+        assert!(made(false).is_ok());
+        assert!(matches!(made(true), Err(Error::Cancelled)));
     }
 
     #[test]

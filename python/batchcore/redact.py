@@ -1,0 +1,76 @@
+"""Passwords kept out of what is told, and out of the arguments that `ps` shows."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+LEAST: Final = 3
+"""A password of fewer characters would be found in every other word."""
+
+_IN_URL: Final = re.compile(r"(\w+://[^\s:/@]*):\S*@")
+_PARAMETER: Final = re.compile(r"(?i)(password|passwd|pwd)=(\"[^\"]*\"|'[^']*'|[^\s&,;)\"'\]]+)")
+
+_ARGUMENT: Final = re.compile(rb"(\w+://[^\s:/@\0]*:)([^\s\0]*)(?=@)")
+_OF_ARGUMENT: Final = re.compile(rb"(?i)((?:password|passwd|pwd)=)([^\s&\0]+)")
+
+
+class Redactor:
+    """Takes passwords out of texts: what looks like one, and those that it has been told."""
+
+    def __init__(self) -> None:
+        """Begin without having been told any."""
+        self._told: set[str] = set()
+
+    def forget(self) -> None:
+        """Look for none of those that it has been told any more."""
+        self._told.clear()
+
+    def hide(self, *texts: str | None) -> None:
+        """Take passwords, or URLs with passwords in them, to look for everywhere."""
+        for text in texts:
+            if not text:
+                continue
+            parts = [text] if "://" not in text else _passwords(text)
+            for part in parts:
+                self._told |= {one for one in (part, unquote(part)) if len(one) >= LEAST}
+
+    def __call__(self, text: str) -> str:
+        """Return a text without passwords."""
+        for told in sorted(self._told, key=len, reverse=True):
+            text = text.replace(told, "***").replace(repr(told)[1:-1], "***")
+        return _PARAMETER.sub(r"\1=***", _IN_URL.sub(r"\1:***@", text))
+
+
+def _passwords(url: str) -> list[str]:
+    """Return what may be passwords in a URL, whether they are written as they should be or not."""
+    rest = url.partition("://")[2]
+    found = [match[2] for match in _PARAMETER.finditer(rest)]
+    before, at, _ = rest.rpartition("@")
+    if at and ":" in before:
+        found.append(before.partition(":")[2])
+    return found
+
+
+def hide_arguments() -> None:
+    """Overwrite passwords in the arguments of this process, so that `ps` shows none of them.
+
+    Linux lets a process write its own memory; elsewhere they stay, and before this is called they
+    are there for a moment.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        # After the name of the program, which may hold anything, the fields from the third on.
+        fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+        start, end = int(fields[45]), int(fields[46])
+        with Path("/proc/self/mem").open("r+b", buffering=0) as memory:
+            memory.seek(start)
+            given = memory.read(end - start)
+            hidden = given
+            for pattern in (_ARGUMENT, _OF_ARGUMENT):
+                hidden = pattern.sub(lambda match: match[1] + b"x" * len(match[2]), hidden)
+            if hidden != given:
+                memory.seek(start)
+                memory.write(hidden)

@@ -1,0 +1,127 @@
+"""Chunks that the database refused for what others did meanwhile, done again at a later moment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from batchcore.db.engine import snapshot
+from batchcore.db.sessions import Sessions
+from batchcore.errors import DatabaseError
+from batchcore.run.issues import IssueList
+from batchcore.run.plan import Chunk
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from batchcore.db.engine import Session
+    from batchcore.run.monitor import Monitor
+    from batchcore.run.prepare import Preparation
+    from batchcore.run.stages import Computed, Stages
+
+    Write = Callable[[Computed, Session], Awaitable[None]]
+
+RETRIED: Final = frozenset({"40001", "40P01", "23505"})
+"""SQLSTATEs of what another transaction did: serialization failure, deadlock, unique violation."""
+
+ATTEMPTS: Final = 3
+"""How often a chunk is tried before the refusal ends the run."""
+
+log = logging.getLogger("batchcore")
+
+
+class Retries:
+    """Writes chunks; one that others were in the way of is loaded and computed anew.
+
+    Then it sees the database as it is by then, prices too: the rows of each chunk are of one
+    moment, though those of this one not of the run's.
+
+    Attributes:
+        count: How many times a chunk was tried again.
+    """
+
+    def __init__(
+        self, preparation: Preparation, stages: Stages, monitor: Monitor, computing: asyncio.Lock
+    ) -> None:
+        """Take what a run has.
+
+        Args:
+            preparation: What prepared it.
+            stages: What its chunks go through.
+            monitor: Where to count.
+            computing: Held by whoever computes.
+        """
+        self.count = 0
+        self._preparation = preparation
+        self._stages = stages
+        self._monitor = monitor
+        self._computing = computing
+
+    async def write(self, item: Computed, session: Session, write: Write) -> Computed | None:
+        """Return what was written in the end; None if there was nothing left to write.
+
+        Args:
+            item: A chunk, computed.
+            session: Outside a transaction; to write on, and to load on again.
+            write: Commits a chunk: all of it, or nothing.
+
+        Raises:
+            DatabaseError: the database refused it, `ATTEMPTS` times if others were in the way.
+            SnapshotExistsError: one has come to stand where none may (S13).
+        """
+        tried = 0
+        while True:
+            try:
+                if tried:
+                    again = await self._again(item.chunk, session)
+                    if again is None:
+                        return None
+                    item = again
+                with self._monitor.phase("persist"):
+                    await write(item, session)
+            except DatabaseError as error:
+                tried += 1
+                if error.sqlstate not in RETRIED or tried == ATTEMPTS:
+                    raise
+                self.count += 1
+                log.warning(
+                    "run=%s chunk=%d retry=%d sqlstate=%s error=%r",
+                    self._monitor.run_id,
+                    item.chunk.number,
+                    tried,
+                    error.sqlstate,
+                    str(error),
+                )
+            else:
+                return item
+
+    async def _again(self, chunk: Chunk, session: Session) -> Computed | None:
+        """Return a chunk as a run of its portfolios alone would load and compute it."""
+        issues = IssueList()  # what the run noticed of its portfolios is in its own list
+        request = self._preparation.request_again(self._stages.plan.id[chunk.rows])
+        async with snapshot(session):
+            preparation = type(self._preparation)(
+                Sessions(session),  # one, so it loads nothing side by side
+                request,
+                issues,
+                self._monitor,
+                asyncio.TaskGroup(),
+                catalog=self._stages.prepared.queries.catalog,
+            )
+            prepared = await preparation.prepare()
+            works = prepared.plan.works()
+            if not works.any():
+                return None
+            own = Chunk(chunk.number, slice(0, len(works)), works)
+            stages = self._stages.again(replace(prepared, chunks=[own]), issues)
+            await session.enter("load")
+            loaded = await stages.load(session, own)
+            prices = await preparation.prices()
+        await session.enter("persist")
+        async with self._computing:
+            computed = await stages.compute(loaded, prices)
+        if computed is None:
+            return None
+        return replace(computed, chunk=Chunk(chunk.number, chunk.rows, works))

@@ -1,0 +1,149 @@
+"""Names of a configuration that would be SQL, were they not quoted: all of it works with them."""
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+import batchcore
+from batchcore.calendar import date_of
+from batchcore.config import TABLES, Schema, Settings
+from batchcore.db.migrate import check, downgrade, migrate
+from batchcore.db.sql import quote_identifier
+from support import database
+from support.generate import MONDAY
+from support.outcome import outcome
+
+pytestmark = [pytest.mark.db]
+
+NAMESPACES = [
+    "we\"ird'; DROP SCHEMA public CASCADE; --\\ %s %(a)s :b ::c {} ?\n",
+    " größe 株\t$1 $$ '' \\' %% .x\"",
+]
+TRAP = "\"'; DROP TABLE \\ %s %(x)s :y {} \n$1"
+"""Stands in the name of each table and column."""
+
+DAYS = list(range(MONDAY, MONDAY + 4))
+HOST = database.plain_host(4, DAYS)
+
+
+def toml(text: str) -> str:
+    """Return a text as TOML has it."""
+    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
+    return '"' + "".join(escapes.get(letter, letter) for letter in text) + '"'
+
+
+async def renamed(url: str, namespace: str) -> Schema:
+    """Rename namespace, tables and columns of a migrated database, all but those of batchcore."""
+    async with database.connected(url) as connection:
+        columns = await connection.fetch(
+            "SELECT relname, attname FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid"
+            " WHERE relnamespace = 'public'::regnamespace AND relname = ANY($1) AND attnum > 0",
+            list(TABLES),
+        )
+        tables = {table: f"{number}{TRAP}" for number, table in enumerate(TABLES)}
+        names = {
+            f"{table}.{column}": f"{number}{TRAP}" for number, (table, column) in enumerate(columns)
+        }
+        for name, new in names.items():
+            table, _, column = name.partition(".")
+            await connection.execute(
+                f"ALTER TABLE {table} RENAME {column} TO {quote_identifier(new)}"
+            )
+        for table in {table for table, _ in columns}:
+            await connection.execute(
+                f"ALTER TABLE {table} RENAME TO {quote_identifier(tables[table])}"
+            )
+        await connection.execute(f"ALTER SCHEMA public RENAME TO {quote_identifier(namespace)}")
+        await connection.execute("CREATE SCHEMA public; CREATE TABLE public.x (a int)")
+    return Schema(namespace=namespace, tables=tables, columns=names)
+
+
+async def stored(url: str, schema: Schema) -> dict[tuple[uuid.UUID, int], object]:
+    """Return the equities stored under the names of a schema."""
+    table, portfolio, date, equity = (
+        quote_identifier(name)
+        for name in (
+            schema.table("portfolio_snapshots"),
+            *(
+                schema.column("portfolio_snapshots", column)
+                for column in ("portfolio_id", "snapshot_date", "equity_balance")
+            ),
+        )
+    )
+    async with database.connected(url) as connection:
+        rows = await connection.fetch(
+            f"SELECT {portfolio}, {date}, {equity}"  # noqa: S608  # quoted
+            f" FROM {quote_identifier(schema.namespace)}.{table}"
+        )
+        assert await connection.fetchval("SELECT count(*) FROM public.x") == 0
+    return {(row[0], (row[1] - database.EPOCH).days): row[2] for row in rows}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("namespace", "policy"),
+    [(NAMESPACES[0], "rollforward"), (NAMESPACES[1], "rollforward"), (NAMESPACES[1], "legacy")],
+)
+async def test_tables_and_columns_of_any_name_are_read_and_written(
+    host: str, namespace: str, policy: str
+) -> None:
+    await database.fill(host, HOST)
+    schema = await renamed(host, namespace)
+    options = {"policy": policy, "settings": Settings(schema=schema, chunk_size=2)}
+    if policy == "rollforward":
+        options |= {"calendar": "daily", "analytics": "full"}
+    days = date_of(DAYS[0]), date_of(DAYS[-1])
+
+    planned = await batchcore.run_batch(
+        host, *days, **{**options, "settings": Settings(schema=schema, dry_run=True)}
+    )
+    result = await batchcore.run_batch(host, *days, **options)
+    again = await batchcore.run_batch(host, *days, **options, on_existing="replace")
+
+    rows = len(DAYS) * len(HOST.portfolios)
+    assert (result.rows_written, again.rows_written, result.failed) == (rows, rows, 0)
+    assert planned.rows_written == 0
+    found = await stored(host, schema)
+    assert len(found) == rows
+    if policy == "rollforward":
+        expected = outcome(HOST, DAYS, DAYS[0], DAYS[-1])
+        assert found == {at: cells["equity_balance"] for at, cells in expected.cells.items()}
+        checked = await batchcore.verify(host, calendar="daily", settings=Settings(schema=schema))
+        assert (checked.rows, checked.rows_differing) == (rows, 0)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("namespace", NAMESPACES)
+async def test_a_namespace_of_any_name_is_migrated_there_and_back(
+    make_database, namespace: str
+) -> None:
+    url, schema = await make_database(), Schema(namespace=namespace)
+    async with database.connected(url) as connection:
+        await connection.execute(f"CREATE SCHEMA {quote_identifier(namespace)}")
+        await connection.execute("CREATE TABLE public.x (a int)")
+    done = await migrate(url, schema=schema)
+    assert done.applied
+    assert (await check(url, schema=schema)).is_current
+    await downgrade(url, "base", schema=schema)
+    async with database.connected(url) as connection:
+        left = await connection.fetch(
+            "SELECT relname::text FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace"
+            " WHERE relkind IN ('r', 'S') AND nspname = ANY($1)",
+            [namespace, "public"],
+        )
+    assert {row[0] for row in left} <= {"x", "batchcore_alembic_version"}
+
+
+def test_a_file_with_such_names_is_read(tmp_path: Path) -> None:
+    schema = Schema(
+        namespace=NAMESPACES[0],
+        tables={"positions": TRAP},
+        columns={"positions.quantity": TRAP, "portfolios.id": NAMESPACES[1]},
+    )
+    path = tmp_path / "names.toml"
+    lines = [f"namespace = {toml(schema.namespace)}", "[tables]"]
+    lines += [f"{name} = {toml(new)}" for name, new in schema.tables.items()]
+    lines += ["[columns]", *(f'"{name}" = {toml(new)}' for name, new in schema.columns.items())]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert Schema.from_toml(path) == schema

@@ -1,0 +1,391 @@
+"""Others in the way of a chunk: it is done again at a later moment, so and so often."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from decimal import Decimal
+
+import asyncpg
+import pytest
+
+import batchcore
+from batchcore import reference as ref
+from batchcore.calendar import date_of
+from batchcore.config import Settings
+from batchcore.errors import DatabaseError, SnapshotExistsError
+from batchcore.run.retry import ATTEMPTS
+from support import database, edits
+from support.database import Host, Standing
+from support.generate import MONDAY
+from support.outcome import Outcome, assert_time_ordered, outcome
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+DAYS = list(range(MONDAY, MONDAY + 4))
+LOCK = 4712
+ONE_EACH = Settings(chunk_size=1, connections=2)
+"""One connection writes, chunk after chunk."""
+PATIENCE_S = 60
+WAIT = f"PERFORM pg_advisory_xact_lock({LOCK});"
+
+MEDDLE = """
+    CREATE SEQUENCE tries;
+    CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.portfolio_id = '{portfolio}' THEN
+            IF nextval('tries') <= {times} THEN {action} END IF;
+        END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER meddle {when} INSERT ON portfolio_snapshots
+        FOR EACH ROW EXECUTE FUNCTION meddle();"""
+
+
+def host() -> Host:
+    """Return three portfolios whose rows depend on every table."""
+    plain = database.plain_host(3, DAYS)
+    event = ref.Event(DAYS[2], Decimal(1), Decimal(3))
+    flow = ref.Flow(DAYS[3], Decimal(70), "CONTRIBUTION")
+    return replace(
+        plain,
+        portfolios=tuple(
+            replace(
+                portfolio,
+                positions=(replace(portfolio.positions[0], events=(event,)),),
+                flows=(flow,),
+            )
+            for portfolio in plain.portfolios
+        ),
+    )
+
+
+HOST = host()
+IN_ORDER = sorted(HOST.portfolios, key=lambda portfolio: database.key(portfolio.id))
+FIRST, SECOND, THIRD = (database.key(portfolio.id) for portfolio in IN_ORDER)
+
+
+def raised(sqlstate: str) -> str:
+    return f"RAISE EXCEPTION 'in the way' USING ERRCODE = '{sqlstate}';"
+
+
+async def meddle(
+    url: str, action: str, *, times: int = 1, portfolio=SECOND, when: str = "BEFORE"
+) -> None:
+    """Let the server do something at the first rows of a portfolio that are written."""
+    async with database.connected(url) as connection:
+        await connection.execute(
+            MEDDLE.format(portfolio=portfolio, times=times, action=action, when=when)
+        )
+
+
+async def tries(url: str) -> int:
+    async with database.connected(url) as connection:
+        return await connection.fetchval("SELECT last_value FROM tries")
+
+
+async def run(db, **options) -> batchcore.BatchResult:
+    options = {"settings": ONE_EACH, "calendar": "daily", "end": DAYS[-1], **options}
+    end = options.pop("end")
+    return await batchcore.run_batch(
+        db, date_of(DAYS[0]), None if end is None else date_of(end), analytics="none", **options
+    )
+
+
+async def assert_stored(url: str, of: dict[object, Outcome]) -> None:
+    """Assert that the rows of each portfolio are those of its outcome, and no others there."""
+    stored, equities = await database.snapshots(url), await database.equities(url)
+    wanted = {at for own, found in of.items() for at in found.cells if at[0] == own}
+    written = {at for at in stored if stored[at]["created_at"] != database.MOMENT}
+    assert written == wanted
+    for own, found in of.items():
+        assert equities[own] == found.equity[own]
+        for at, cells in found.cells.items():
+            if at[0] == own:
+                assert stored[at].items() >= cells.items(), database.shown(stored[at])
+    assert len({stored[at]["created_at"] for at in written}) == 1
+    assert_time_ordered(stored, written)
+
+
+@contextlib.asynccontextmanager
+async def held(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Give a connection that holds what `WAIT` waits for."""
+    async with asyncio.timeout(PATIENCE_S), database.connected(url) as connection:
+        await connection.fetchval(f"SELECT pg_advisory_lock({LOCK})")
+        yield connection
+
+
+async def let_go(connection: asyncpg.Connection) -> None:
+    await connection.fetchval(f"SELECT pg_advisory_unlock({LOCK})")
+
+
+async def blocked(url: str, by: asyncpg.Connection) -> None:
+    """Return when a backend waits for a lock that a connection holds."""
+    async with database.connected(url) as other:
+        while not await other.fetchval(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND $1 = ANY(pg_blocking_pids(pid))",
+            by.get_server_pid(),
+        ):
+            pass
+
+
+def undisturbed() -> dict[object, Outcome]:
+    found = outcome(HOST, DAYS, DAYS[0], DAYS[-1])
+    return dict.fromkeys((FIRST, SECOND, THIRD), found)
+
+
+async def change_everything(connection: asyncpg.Connection) -> Host:
+    """Change what the second portfolio depends on, in every table; return what is there then."""
+    old = HOST.portfolios[HOST.portfolios.index(IN_ORDER[1])]
+    more = ref.Position("NEW", "LONG", Decimal(4), Decimal(50), DAYS[1])
+    prices = [("NEW", day, Decimal(60 + day - MONDAY)) for day in DAYS]
+    later = [("AAA", DAYS[-1] + 1, Decimal(99)), ("NEW", DAYS[-1] + 1, Decimal(99))]
+    standing = Standing(DAYS[0], Decimal(7000), cumulative_pnl=Decimal(1))
+    await connection.execute("UPDATE market_data_cache SET close = close + 5")
+    await connection.execute("UPDATE positions SET quantity = 20")
+    await connection.execute("UPDATE position_realized_events SET realized_pnl = 9")
+    await connection.execute("UPDATE equity_changes SET amount = 11")
+    await database.add_prices(connection, [*prices, *later])
+    await edits.add_position(connection, SECOND, more, database.MOMENT)
+    await database.add_snapshots(connection, old.id, [standing])
+    event, flow = old.positions[0].events[0], old.flows[0]
+    held_now = replace(
+        old.positions[0],
+        quantity=Decimal(20),
+        events=(replace(event, realized=Decimal(9)),),
+    )
+    changed = replace(old, positions=(held_now, more), flows=(replace(flow, amount=Decimal(11)),))
+    return Host(
+        (changed,),
+        (*((symbol, day, close + 5) for symbol, day, close in HOST.prices), *prices, *later),
+        {old.id: (standing,)},
+    )
+
+
+async def lose_the_prices_of_a_session(connection: asyncpg.Connection) -> Host:
+    """Delete the closes of the last session: a run that begins after it would be held up."""
+    await connection.execute(
+        "DELETE FROM market_data_cache WHERE date = $1", database.date(DAYS[-1])
+    )
+    kept = tuple(price for price in HOST.prices if price[1] != DAYS[-1])
+    return replace(HOST, prices=kept)
+
+
+@pytest.mark.parametrize("change", [change_everything, lose_the_prices_of_a_session])
+async def test_a_chunk_tried_again_is_of_the_moment_of_its_retry_and_no_other_is(
+    host: str, change: Callable
+) -> None:
+    await database.fill(host, HOST)
+    await meddle(host, WAIT + raised("40001"))
+
+    async with held(host) as other:
+        task = asyncio.create_task(run(host, calendar="prices", end=None))
+        await blocked(host, other)
+        changed = await change(other)
+        await let_go(other)
+        result = await task
+
+    found = outcome(HOST, DAYS, DAYS[0], DAYS[-1])
+    again = outcome(changed, DAYS, DAYS[0], DAYS[-1])  # its last session is that of the run
+    await assert_stored(host, {FIRST: found, SECOND: again, THIRD: found})
+    assert (result.retries, result.consistent, result.chunks) == (1, False, 3)
+    assert result.rows_written == 2 * len(DAYS) + sum(at[0] == SECOND for at in again.cells)
+    assert result.to_dict()["retries"] == 1
+    async with database.connected(host) as connection:
+        entries = await connection.fetch(
+            "SELECT chunk, first_portfolio, last_portfolio, rows_written, sessions"
+            " FROM batchcore_run_chunks ORDER BY chunk"
+        )
+        assert await connection.fetchval("SELECT rows_written FROM batchcore_runs") == (
+            result.rows_written
+        )
+    rows = sum(at[0] == SECOND for at in again.cells)
+    assert [tuple(entry) for entry in entries] == [
+        (0, FIRST, FIRST, len(DAYS), len(DAYS)),
+        (1, SECOND, SECOND, rows, rows),
+        (2, THIRD, THIRD, len(DAYS), len(DAYS)),
+    ]
+    assert await tries(host) > 1
+
+
+async def test_a_row_that_the_host_writes_meanwhile_stands_and_the_chain_goes_on_from_it(
+    host: str,
+) -> None:
+    await database.fill(host, HOST)
+    standing = Standing(DAYS[0], Decimal(4000))
+
+    async with asyncio.timeout(PATIENCE_S), database.connected(host) as other:
+        begun = other.transaction()
+        await begun.start()
+        await database.add_snapshots(other, IN_ORDER[1].id, [standing])
+        task = asyncio.create_task(run(host))
+        await blocked(host, other)
+        await begun.commit()
+        result = await task
+
+    again = outcome(replace(HOST, standing={IN_ORDER[1].id: (standing,)}), DAYS, DAYS[0], DAYS[-1])
+    await assert_stored(host, {**undisturbed(), SECOND: again})
+    assert (result.retries, result.consistent) == (1, False)
+
+
+async def test_a_row_that_the_host_takes_back_is_no_reason_to_try_again(host: str) -> None:
+    await database.fill(host, HOST)
+
+    async with asyncio.timeout(PATIENCE_S), database.connected(host) as other:
+        begun = other.transaction()
+        await begun.start()
+        await database.add_snapshots(other, IN_ORDER[1].id, [Standing(DAYS[0])])
+        task = asyncio.create_task(run(host))
+        await blocked(host, other)
+        await begun.rollback()
+        result = await task
+
+    await assert_stored(host, undisturbed())
+    assert (result.retries, result.consistent) == (0, True)
+
+
+async def test_where_the_host_has_written_all_rows_nothing_is_left_to_write(host: str) -> None:
+    await database.fill(host, HOST)
+    rows = [Standing(day, Decimal(4000)) for day in DAYS]
+
+    async with asyncio.timeout(PATIENCE_S), database.connected(host) as other:
+        begun = other.transaction()
+        await begun.start()
+        await database.add_snapshots(other, IN_ORDER[1].id, rows)
+        task = asyncio.create_task(run(host))
+        await blocked(host, other)
+        await begun.commit()
+        result = await task
+
+    assert (result.retries, result.chunks, result.failed) == (1, 2, 0)
+    assert result.to_dict()["portfolios"]["status"] == ["ok", "skipped", "ok"]
+    found = undisturbed()
+    await assert_stored(host, {FIRST: found[FIRST], THIRD: found[THIRD]})
+
+
+async def test_a_row_of_the_host_where_none_may_stand_ends_the_run(host: str) -> None:
+    await database.fill(host, HOST)
+
+    async with asyncio.timeout(PATIENCE_S), database.connected(host) as other:
+        begun = other.transaction()
+        await begun.start()
+        await database.add_snapshots(other, IN_ORDER[1].id, [Standing(DAYS[1], Decimal(1))])
+        task = asyncio.create_task(run(host, on_existing="error"))
+        await blocked(host, other)
+        await begun.commit()
+        with pytest.raises(SnapshotExistsError) as caught:
+            await task
+
+    assert caught.value.portfolio == str(SECOND)
+
+
+async def test_the_victim_of_a_deadlock_tries_again(host: str) -> None:
+    await database.fill(host, HOST)
+    await meddle(host, WAIT, when="AFTER")  # the row is there, the equity not yet
+    async with database.connected(host) as owner:
+        name = await owner.fetchval("SELECT current_database()")
+        await owner.execute(f"ALTER DATABASE \"{name}\" SET deadlock_timeout = '20ms'")
+
+    async with held(host) as lock, database.connected(host) as other:
+        await other.execute("SET deadlock_timeout = '1h'")  # whoever looks first is the victim
+        begun = other.transaction()
+        await begun.start()
+        await other.execute("UPDATE portfolios SET name = 'x' WHERE id = $1", SECOND)
+        task = asyncio.create_task(run(host))
+        await blocked(host, lock)  # the row is written
+        adding = database.add_snapshots(other, IN_ORDER[1].id, [Standing(DAYS[0])])
+        inserted = asyncio.create_task(adding)
+        async with database.connected(host) as watching:
+            while not await watching.fetchval(
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = $1",
+                other.get_server_pid(),
+            ):
+                pass
+        await let_go(lock)  # on to the equity, which the other one holds
+        await inserted
+        await begun.rollback()
+        result = await task
+
+    await assert_stored(host, undisturbed())
+    assert (result.retries, result.consistent) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "times"),
+    [("40001", ATTEMPTS), ("40P01", ATTEMPTS), ("23505", ATTEMPTS), ("P0042", 1)],
+)
+async def test_after_so_many_attempts_the_refusal_is_the_runs(
+    host: str, sqlstate: str, times: int
+) -> None:
+    await database.fill(host, HOST)
+    await meddle(host, raised(sqlstate), times=1000)
+    async with asyncpg.create_pool(host, min_size=3, max_size=3) as pool:
+        with pytest.raises(DatabaseError, match="in the way") as caught:
+            await run(pool)
+
+    assert caught.value.sqlstate == sqlstate
+    assert await tries(host) == times
+    found = undisturbed()
+    stored = await database.snapshots(host)
+    assert set(stored) == {(FIRST, day) for day in DAYS}
+    assert (await database.equities(host))[SECOND] == IN_ORDER[1].opening_equity
+    assert (await database.equities(host))[FIRST] == found[FIRST].equity[FIRST]
+
+
+async def test_the_last_attempt_may_be_the_one_that_works(host: str) -> None:
+    await database.fill(host, HOST)
+    await meddle(host, raised("40001"), times=ATTEMPTS - 1)
+    async with asyncpg.create_pool(host, min_size=3, max_size=3) as pool:  # none to spare
+        result = await run(pool)
+
+    await assert_stored(host, undisturbed())
+    assert result.retries == ATTEMPTS - 1
+
+
+async def test_in_a_transaction_of_the_callers_nothing_is_tried_again(host: str) -> None:
+    await database.fill(host, HOST)
+    await meddle(host, raised("40001"))
+    calculator = batchcore.PnLCalculator(analytics="none")
+    async with database.connected(host) as connection, connection.transaction():
+        with pytest.raises(DatabaseError, match="in the way") as caught:
+            await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), connection)
+        assert caught.value.sqlstate == "40001"
+        assert await connection.fetchval("SELECT count(*) FROM portfolio_snapshots") == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"policy": "legacy"},
+        {"on_existing": "replace"},
+        {"on_existing": "replace", "missing": True},
+        {"changed_since": edits.SINCE.replace(year=2019), "end": None},
+    ],
+    ids="-".join,
+)
+async def test_a_chunk_tried_again_is_what_it_would_have_been_without(
+    make_database, template: str, options: dict
+) -> None:
+    if options.get("policy") == "legacy":
+        options = {**options, "calendar": "XNYS"}
+    stored = []
+    for spoilt in (False, True):
+        url = await make_database(template)
+        await database.fill(url, HOST)
+        if "policy" not in options:
+            await run(url, settings=Settings(), end=DAYS[1])
+            async with database.connected(url) as connection:
+                await connection.execute("UPDATE positions SET quantity = 30")
+        if spoilt:
+            async with database.connected(url) as connection:
+                await connection.execute(
+                    MEDDLE.format(
+                        portfolio=SECOND, times=1, action=raised("40001"), when="BEFORE"
+                    ).replace(" INSERT ON", " INSERT OR UPDATE ON")
+                )
+        result = await run(url, **options)
+        assert result.retries == int(spoilt)
+        stored.append(database.without_stamps(await database.snapshots(url)))
+        stored.append(await database.equities(url))
+    assert stored[:2] == stored[2:]
+    assert stored[0]

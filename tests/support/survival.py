@@ -1,0 +1,124 @@
+"""A fault, then one plain run, then every row beside those of a batch that was never disturbed."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from support.faults import Fault, Moment, Scene
+from support.jobs import dump, lost_and_doubled, snapshots_in
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+    from random import Random
+
+    from support.cluster import Cluster
+    from support.jobs import Job
+
+
+@dataclass
+class Report:
+    """What the faults of a test run did.
+
+    Attributes:
+        seed: Of the moments that are left to chance.
+        injected: How many struck.
+        stopped: How many of them stopped the batch; it bore the others, or was done already.
+        survived: After how many the database was as if there had been none.
+        lost: Rows that were missing.
+        doubled: Rows that were there and should not have been.
+    """
+
+    seed: int
+    injected: int = 0
+    stopped: int = 0
+    survived: int = 0
+    lost: int = 0
+    doubled: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+
+    def lines(self) -> Iterator[str]:
+        for kind, count in sorted(self.kinds.items()):
+            yield f"{kind}: {count}"
+        yield f"batches stopped by them: {self.stopped:,}"
+        yield (
+            f"faults injected {self.injected:,}, survived {self.survived:,},"
+            f" rows lost {self.lost:,}, rows doubled {self.doubled:,}"
+        )
+        yield f"random moments by --faults-seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a test disturbs batches with.
+
+    Attributes:
+        cluster: The server.
+        jobs: By name.
+        report: Of all tests.
+        random: Random numbers of this test alone, the same for the same seed.
+    """
+
+    cluster: Cluster
+    jobs: Mapping[str, Job]
+    report: Report
+    random: Random
+
+    def some_job(self, *names: str) -> Job:
+        """Return one of some jobs, of all without names, by chance."""
+        return self.jobs[self.random.choice(names or list(self.jobs))]
+
+    def some_time(self, job: Job, step: str) -> int:
+        """Return which of the times that a job takes a step, by chance."""
+        return self.random.randint(1, job.steps.count(step))
+
+    @contextlib.asynccontextmanager
+    async def scene(self, job: Job, moment: Moment | None = None) -> AsyncIterator[Scene]:
+        """Give a job on a database of its own."""
+        name = f"scene_{uuid.uuid4().hex}"
+        await self.cluster.copy(job.template, name)
+        try:
+            yield Scene(self.cluster, job, name, moment or Moment(), self.random)
+        finally:
+            await self.cluster.drop(name)
+
+    async def assert_survived(self, fault: Fault, job: Job, moment: Moment) -> Scene:
+        """Let a fault strike, run the batch again, and look at every row."""
+        report, kind = self.report, fault.__name__.replace("_", " ")
+        report.injected += 1
+        report.kinds[kind] = report.kinds.get(kind, 0) + 1
+        async with self.scene(job, moment) as scene:
+            await fault(scene)
+            report.stopped += scene.was_stopped
+            await assert_whole(scene)
+            await scene.again()
+            await assert_done(scene, report)
+        report.survived += 1
+        return scene
+
+
+async def assert_done(scene: Scene, report: Report | None = None) -> None:
+    """Assert that all rows are as if nothing had disturbed the batch, those of the ledger too."""
+    job = scene.job
+    async with scene.cluster.connected(scene.database) as connection:
+        found = await dump(connection)
+        states = await connection.fetch("SELECT state FROM batchcore_runs")
+        entered = await connection.fetchval("SELECT sum(rows_written) FROM batchcore_run_chunks")
+    lost, doubled = lost_and_doubled(job.expected, found)
+    if report is not None:
+        report.lost += lost.total()
+        report.doubled += doubled.total()
+    assert (lost, doubled) == ({}, {})
+    assert {row["state"] for row in states} <= {"complete", "superseded"}
+    if "replace" not in job.words:  # there, a run after one that is complete does all of it again
+        assert entered == snapshots_in(found) - snapshots_in(job.before)
+
+
+async def assert_whole(scene: Scene) -> None:
+    """Assert that each portfolio is as before, or done; never anything between."""
+    async with scene.cluster.connected(scene.database) as connection:
+        found = await dump(connection)
+    for owner, rows in found.items():
+        assert rows in (scene.job.before.get(owner), scene.job.expected.get(owner)), owner

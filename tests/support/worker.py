@@ -1,0 +1,156 @@
+"""Batches in processes of their own: quick to start, and easy to kill.
+
+A process that has imported everything forks a worker for each batch, which runs the command line.
+A worker can be stopped in its tracks at a named step of its run: it kills itself there, sends
+itself a signal, or waits until it is told to go on, its event loop with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import os
+import re
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from support.command import Said, batchcore
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import AsyncIterator, Sequence
+    from multiprocessing.connection import Connection
+
+STEP = re.compile(r" step=(\w+)")
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    ["asyncpg", "batchcore.cli", "batchcore.run.orchestrator", "logging.handlers"]
+)
+
+
+@dataclass(frozen=True)
+class At:
+    """A moment in a run.
+
+    Attributes:
+        step: Name of a step, as the run logs it.
+        count: Which time it is taken, from 1.
+        signal: What the worker sends itself there; None lets it wait for `Worker.go_on`.
+    """
+
+    step: str
+    count: int = 1
+    signal: signal.Signals | None = None
+
+
+class Worker:
+    """A batch that runs in another process."""
+
+    def __init__(self, words: Sequence[str], at: At | None = None) -> None:
+        self._pipe, other = CONTEXT.Pipe()
+        self._process = CONTEXT.Process(target=_work, args=(tuple(words), at, other), daemon=True)
+        self._process.start()
+        self._said: Said | None = None
+        other.close()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    async def reached(self) -> bool:
+        """Return whether it waits at its step now; False if it has ended before."""
+        await _readable(self._pipe.fileno())
+        return self._received() == "reached"
+
+    def go_on(self) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it was killed
+            self._pipe.send("go on")
+
+    def send(self, number: signal.Signals) -> None:
+        if self._process.is_alive():
+            os.kill(self.pid, number)
+
+    async def ended(self) -> int:
+        """Return its exit code, -9 if it was killed."""
+        await _readable(self._process.sentinel)
+        self._process.join()
+        assert self._process.exitcode is not None
+        return self._process.exitcode
+
+    def said(self) -> Said | None:
+        """Return what an ended worker printed; None if it was killed."""
+        while self._said is None and self._pipe.poll() and self._received() is not None:
+            pass
+        return self._said
+
+    def _received(self) -> object:
+        try:
+            found = self._pipe.recv()
+        except (EOFError, ConnectionResetError):
+            return None
+        if isinstance(found, Said):
+            self._said = found
+        return found
+
+    def close(self) -> None:
+        if self._process.is_alive():
+            self._process.kill()
+        self._process.join()
+        self._process.close()
+        self._pipe.close()
+
+
+async def _readable(descriptor: int) -> None:
+    """Return when a file descriptor can be read from, or is at its end."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    loop.add_reader(descriptor, lambda: future.done() or future.set_result(None))
+    try:
+        await future
+    finally:
+        loop.remove_reader(descriptor)
+
+
+@contextlib.asynccontextmanager
+async def started(words: Sequence[str], at: At | None = None) -> AsyncIterator[Worker]:
+    """Run the command line with ``words``; whatever is left of the worker is killed at the end."""
+    worker = Worker(words, at)
+    try:
+        yield worker
+    finally:
+        worker.close()
+
+
+class _Steps(logging.Handler):
+    """Strikes at a step."""
+
+    def __init__(self, at: At, pipe: Connection) -> None:
+        super().__init__()
+        self._at, self._pipe, self._left = at, pipe, at.count
+
+    def emit(self, record: logging.LogRecord) -> None:
+        found = STEP.search(record.getMessage())
+        if found is None or found[1] != self._at.step:
+            return
+        self._left -= 1
+        if self._left:
+            return
+        if self._at.signal is not None:
+            os.kill(os.getpid(), self._at.signal)
+            return
+        self._pipe.send("reached")
+        self._pipe.recv()
+
+
+def _work(words: tuple[str, ...], at: At | None, pipe: Connection) -> None:
+    if at is not None:
+        logging.getLogger("batchcore").addHandler(_Steps(at, pipe))
+    said = batchcore(*words)
+    with contextlib.suppress(BrokenPipeError):
+        pipe.send(said)
+    sys.exit(said.code)
