@@ -436,7 +436,7 @@ async def recomputed(url: str, code: str, schema: Schema) -> None:
             calendar=code,
             on_existing="replace",
             analytics="none",
-            settings=Settings(schema=schema, min_coverage=0.0),
+            settings=Settings(schema=schema, min_coverage=0.0, max_failed="100%"),
         )
 
 
@@ -460,7 +460,13 @@ async def check_corrections(url: str, seed: int, code: str, schema: Schema) -> N
     generator = Generator(seeded(f"corrections {seed}").randint, odd=0, edges=False)
     made = random_host(generator, portfolios=3)
     await database.fill(url, Host(made.portfolios, made.prices))
-    settings = Settings(schema=schema, min_coverage=0.0, chunk_size=2, today=date_of(MONDAY + 20))
+    settings = Settings(
+        schema=schema,
+        min_coverage=0.0,
+        max_failed="100%",
+        chunk_size=2,
+        today=date_of(MONDAY + 20),
+    )
     for portfolio in made.portfolios:
         first = MONDAY + generator.one_of((0, 0, 3))
         await batchcore.run_batch(

@@ -392,6 +392,44 @@ async def test_a_price_changed_since_is_guessed(same_host: str, *, fast: bool) -
     assert (first.stored, first.expected, first.cause) == (10, 15, "price_changed")
 
 
+@pytest.mark.parametrize(
+    ("ledger", "cause"),
+    [
+        ("SELECT 1", "unknown"),  # the run that replaced the rows knew the price
+        ("DELETE FROM batchcore_runs", "price_changed"),  # as far as `created_at` tells
+        ("DROP TABLE batchcore_run_chunks", "price_changed"),
+        # what only goes on leaves the rows before as they are
+        ("UPDATE batchcore_runs SET asked = asked || '{\"start\": null}'", "price_changed"),
+        ("UPDATE batchcore_run_chunks SET last_session = '2020-01-01'", "price_changed"),
+        ("UPDATE batchcore_run_chunks SET last_portfolio = first_portfolio", "price_changed"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_rows_that_a_run_replaced_go_by_its_start(host: str, ledger: str, cause: str) -> None:
+    await plain(host, 2)
+    await execute(
+        host,
+        "UPDATE market_data_cache SET close = 13.5, updated_at = now()"  # noqa: S608
+        f" WHERE date = '{date_of(D2)}'",
+    )
+    await run(host, on_existing="replace")
+    assert wrong(await verify(host)) == {}
+    late = (
+        "daily_pnl = daily_pnl + 1 WHERE portfolio_id ="
+        " (SELECT id FROM portfolios ORDER BY id DESC LIMIT 1)"
+    )
+    await execute(
+        host,
+        f"UPDATE portfolio_snapshots SET {late} AND snapshot_date = '{date_of(D3)}'",  # noqa: S608
+        ledger,
+    )
+
+    result = await verify(host)
+
+    assert result.causes == {cause: 1}
+    assert wrong(result) == {"daily_pnl": 1}
+
+
 @WAYS
 @pytest.mark.asyncio
 async def test_a_price_that_does_not_say_so_is_of_no_known_cause(

@@ -107,7 +107,10 @@ async def execute(url: str, *statements: str) -> None:
 
 async def run(url: str, first: int, last: int, **options: Any) -> batchcore.BatchResult:
     """Run days of January under `legacy`; "today" is the 9th."""
-    options = {"policy": "legacy", "settings": Settings(today=calendars.date_of(jan(9)))} | options
+    options = {
+        "policy": "legacy",
+        "settings": Settings(today=calendars.date_of(jan(9)), max_failed="100%"),
+    } | options
     return await batchcore.run_batch(
         url, calendars.date_of(jan(first)), calendars.date_of(jan(last)), **options
     )
@@ -190,7 +193,7 @@ async def test_rows_of_runs_on_any_host_do_not_differ(same_loose_host: str, seed
         for one in made.portfolios
     )
     await legacy_host.fill(same_loose_host, replace(made, portfolios=portfolios))
-    settings = Settings(schema=LOOSE, today=calendars.date_of(made.today))
+    settings = Settings(schema=LOOSE, max_failed="100%", today=calendars.date_of(made.today))
     written = 0
     # Three runs, in order or not, with days between that are not run or run already.
     starts = [first, *(first + random.randint(0, 10) for _ in range(2))]
@@ -221,7 +224,7 @@ async def test_rows_of_runs_on_any_host_do_not_differ(same_loose_host: str, seed
 
 @WAYS
 async def test_doubles_are_read_as_a_run_reads_them(same_double_host: str, *, fast: bool) -> None:
-    settings = Settings(schema=LOOSE, today=calendars.date_of(jan(9)))
+    settings = Settings(schema=LOOSE, max_failed="100%", today=calendars.date_of(jan(9)))
     await legacy_host.fill(same_double_host, host_of(HOUSEHOLD))
     await run(same_double_host, 5, 9, settings=settings)
     result = await verify(same_double_host, fast=fast, settings=settings)
@@ -234,7 +237,7 @@ async def test_ranges_samples_and_chunks_find_the_same(same_loose_host: str, see
     random = seeded(f"parts of legacy {seed}")
     made = LegacyGenerator(random.randint).any_legacy_run()
     await legacy_host.fill(same_loose_host, made)
-    settings = Settings(schema=LOOSE, today=calendars.date_of(made.today))
+    settings = Settings(schema=LOOSE, max_failed="100%", today=calendars.date_of(made.today))
     for first in random.sample(range(MONDAY - 4, MONDAY + 8), 4):
         start, end = calendars.date_of(first), calendars.date_of(first + 2)
         await batchcore.run_batch(same_loose_host, start, end, policy="legacy", settings=settings)

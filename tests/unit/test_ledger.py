@@ -1,0 +1,218 @@
+"""What the ledger keeps of a chunk, what of it counts as done, and when two questions are one."""
+
+import datetime as dt
+import json
+
+import numpy as np
+import pytest
+
+from batchcore.config import Schema, Settings
+from batchcore.db.ledger import Committed, Lease
+from batchcore.errors import ConfigError
+from batchcore.frames import Days, Issues, Text
+from batchcore.run.entries import issue_columns
+from batchcore.run.lease import as_begun, asked
+from batchcore.run.request import Request, make_request
+
+MONDAY = dt.date(2026, 1, 5)
+OPTIONS = {
+    "policy": "rollforward",
+    "calendar": "XNYS",
+    "on_existing": "skip",
+    "missing": False,
+    "analytics": "none",
+    "settings": Settings(),
+}
+
+
+def ids(*numbers: int) -> np.ndarray:
+    """Return ids that sort as their numbers do; the first byte may be above 127."""
+    raw = b"".join(number.to_bytes(16, "big") for number in numbers)
+    return np.frombuffer(raw, dtype=np.uint8).reshape(-1, 16)
+
+
+def raw(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+def issues(*rows: tuple[str, int, str | None, int | None, str]) -> Issues:
+    names, portfolios, symbols, days, details = zip(*rows, strict=True)
+    return Issues(
+        name=Text.of(names),
+        portfolio=np.array(portfolios, dtype=np.int32),
+        symbol=Text.of(symbols),
+        day=Days(
+            np.array([day or 0 for day in days], dtype=np.int32),
+            np.array([day is None for day in days], dtype=np.uint8),
+        ),
+        detail=Text.of(details),
+    )
+
+
+def told(columns: dict) -> list[tuple]:
+    """Return name, portfolio's last byte, failed, count, symbol, session and detail of each row."""
+    day = columns["session"]
+    return list(
+        zip(
+            columns["name"].texts(),
+            columns["portfolio_id"][:, -1].tolist(),
+            columns["failed"].tolist(),
+            columns["count"].values.tolist(),
+            columns["symbol"].texts(),
+            [v if s == 0 else None for v, s in zip(day.values, day.state, strict=True)],
+            columns["detail"].texts(),
+            strict=True,
+        )
+    )
+
+
+def test_issues_are_one_row_for_each_portfolio_and_name_with_the_first_of_them() -> None:
+    own = issues(
+        ("gap", 1, None, 7, "2 sessions"),
+        ("bad_event", 0, "AAA", None, "first"),
+        ("bad_event", 0, "BBB", 5, "second"),
+        ("stale", -1, "CCC", 3, "of no portfolio"),
+    )
+    of_run = issues(("off_session", 11, None, 4, "1 dates"), ("bad_event", 10, "DDD", 6, "third"))
+    failed = np.array([False, True])
+
+    found = issue_columns(ids(1, 2), failed, [(of_run, 10), (own, 0)])
+
+    assert sorted(told(found)) == [
+        ("bad_event", 1, False, 3, "DDD", 6, "third"),
+        ("gap", 2, True, 1, None, 7, "2 sessions"),
+        ("off_session", 2, True, 1, None, 4, "1 dates"),
+    ]
+
+
+def test_a_portfolio_that_failed_without_an_issue_has_a_row() -> None:
+    found = issue_columns(ids(1, 2, 3), np.array([False, True, False]), [])
+    assert told(found) == [("failed", 2, True, 1, None, None, None)]
+    none = issue_columns(ids(1), np.array([False]), [])
+    assert told(none) == []
+
+
+def test_what_is_done_is_what_a_later_chunk_did_not_fail() -> None:
+    high = 200 << 120
+    committed = Committed(
+        first=(raw(2), raw(5), raw(4)),
+        last=(raw(4), raw(high), raw(5)),
+        failed=(frozenset({raw(4), raw(3)}), frozenset({raw(7)}), frozenset()),
+        chunks=3,
+    )
+    given = ids(1, 2, 3, 4, 5, 6, 7, high, high + 1)
+    assert committed.covers(given).tolist() == [False, *[True] * 7, False]
+    expected = [False, True, False, True, True, True, False, True, False]
+    assert committed.done(given).tolist() == expected
+    assert Committed().done(given).tolist() == [False] * 9
+    assert committed.done(ids()).tolist() == []
+
+
+def question(start: dt.date | None = MONDAY, end: dt.date | None = None, **options) -> Request:
+    portfolios = options.pop("portfolio_ids", None)
+    return make_request(start, end, portfolios, **{**OPTIONS, **options})
+
+
+def test_the_same_question_has_the_same_fingerprint_however_it_is_worked_on() -> None:
+    settings = Settings(
+        threads=1,
+        connections=8,
+        chunk_size=3,
+        max_failed=7,
+        lease_seconds=5,
+        ledger_days=1,
+        today=MONDAY,
+    )
+    assert asked(question()).fingerprint == asked(question(settings=settings)).fingerprint
+    configured = json.loads(asked(question(settings=settings)).configuration)
+    assert (configured["chunk_size"], configured["today"]) == (3, "2026-01-05")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"start": None},
+        {"end": MONDAY},
+        {"portfolio_ids": []},
+        {"portfolio_ids": ["00000000-0000-4000-8000-000000000001"]},
+        {"policy": "legacy"},
+        {"calendar": "daily"},
+        {"calendar": "prices"},
+        {"on_existing": "replace"},
+        {"on_existing": "error"},
+        {"missing": True},
+        {"changed_since": dt.datetime(2026, 1, 5, tzinfo=dt.UTC)},
+        {"analytics": "full"},
+        {"settings": Settings(lookback_days=9)},
+        {"settings": Settings(min_coverage=0.25)},
+        {"settings": Settings(schema=Schema(tables={"positions": "holdings"}))},
+        {"settings": Settings(schema=Schema(columns={"positions.symbol": "ticker"}))},
+        {"settings": Settings(schema=Schema(scales={"positions.quantity": 4}))},
+    ],
+    ids=lambda other: str(other)[:60],
+)
+def test_another_question_has_another_fingerprint(other: dict) -> None:
+    assert asked(question(**other)).fingerprint != asked(question()).fingerprint
+
+
+def test_the_moment_of_changes_counts_and_not_its_time_zone() -> None:
+    east = dt.timezone(dt.timedelta(hours=5))
+    one, same = (
+        asked(question(changed_since=moment)).fingerprint
+        for moment in (
+            dt.datetime(2026, 1, 5, 1, tzinfo=dt.UTC),
+            dt.datetime(2026, 1, 5, 6, tzinfo=east),
+        )
+    )
+    assert one == same
+
+
+def lease(attempt: int, end: dt.date | None, today: str | None) -> Lease:
+    moment = dt.datetime(2026, 1, 6, 22, tzinfo=dt.UTC)
+    unix_us = int(moment.timestamp()) * 1_000_000
+    configuration = json.dumps({"today": today, "chunk_size": 1})
+    return Lease("r", 1, attempt, unix_us, end, configuration, 1000)
+
+
+def test_a_run_that_is_gone_on_with_has_the_dates_that_it_began_with() -> None:
+    later = question(settings=Settings(today=dt.date(2026, 1, 9), chunk_size=7))
+    began = as_begun(later, lease(2, dt.date(2026, 1, 6), "2026-01-06"))
+    assert (began.start, began.end) == (MONDAY, dt.date(2026, 1, 6))
+    assert began.moment == dt.datetime(2026, 1, 6, 22, tzinfo=dt.UTC)
+    assert (began.settings.today, began.settings.chunk_size) == (dt.date(2026, 1, 6), 7)
+
+    by_clock = as_begun(later, lease(2, None, None))
+    assert (by_clock.end, by_clock.settings.today) == (None, None)
+
+    first = as_begun(later, lease(1, None, None))
+    assert (first.start, first.end) == (MONDAY, None)
+    assert (first.settings, first.moment) == (later.settings, began.moment)
+
+
+@pytest.mark.parametrize(
+    ("max_failed", "portfolios", "allowed"),
+    [
+        ("1%", 0, 1),
+        ("1%", 99, 1),
+        ("1%", 199, 1),
+        ("1%", 200, 2),
+        ("0%", 1000, 1),
+        ("0.5%", 1000, 5),
+        ("12.5%", 80, 10),
+        ("100%", 7, 7),
+        (0, 1000, 0),
+        (3, 1, 3),
+        ("3", 1, 3),
+    ],
+)
+def test_of_so_many_portfolios_so_many_may_fail(
+    max_failed: int | str, portfolios: int, allowed: int
+) -> None:
+    assert Settings(max_failed=max_failed).failures_allowed(portfolios) == allowed
+
+
+@pytest.mark.parametrize("wrong", ["", "%", "many", "-1", -1, "101%", "1.5", "1 %", 0.5, "\uff11%"])
+def test_what_is_neither_a_count_nor_a_share_is_refused(wrong: object) -> None:
+    with pytest.raises(ConfigError, match="expected a count such as 5, or 0% to 100%") as caught:
+        Settings(max_failed=wrong)
+    assert caught.value.option == "max_failed"
