@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from support.cluster import Cluster
     from support.jobs import Job
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 WAL_SEGMENT_BYTES = 1 << 24
 BLOATED = (
