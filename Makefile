@@ -99,9 +99,12 @@ test-rust: $(SETUP) ## run the tests of the crates
 	$(call step,cargo test)
 	cargo test --workspace --locked
 
+# Each process has a server of its own and runs whole files, so that fixtures are made once.
+PROCESSES ?= 2
+
 test-python: $(BUILD)
 	$(call step,pytest)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 test-slow: $(BUILD) ## run the slow tests that the others leave out: 500 faults, long property tests
 	$(call step,pytest -m slow)

@@ -223,7 +223,7 @@ async def test_a_load_neither_commits_nor_ends_the_callers_transaction(
         assert await outside.load_missing(host, ["NEW"], [MONDAY]) == 1
 
 
-@pytest.mark.parametrize("db", [None, 5, object(), "mysql://host/db"], ids=repr)
+@pytest.mark.parametrize("db", [None, 5, object, "mysql://host/db"], ids=repr)
 async def test_a_db_of_the_wrong_kind_is_refused(db: Any) -> None:
     loads = (
         PriceCache().load_single_date(db, ["A"], MONDAY),

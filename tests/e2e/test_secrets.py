@@ -112,8 +112,9 @@ def test_a_wrong_password_is_shown_nowhere(
     assert_hidden(said.out + said.err)
 
 
-@COMMAND
-@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    ("name", "as_json"), [("run", False), ("run", True), ("migrate", False), ("status", True)]
+)
 @pytest.mark.parametrize(
     "url",
     [
@@ -182,7 +183,7 @@ def shown_of(pid: int) -> str:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process cannot do that")
-@pytest.mark.parametrize("form", ["authority", "parameter", "both"])
+@pytest.mark.parametrize("form", ["authority", "both"])
 def test_ps_shows_no_password(secured: str, tcp_server, form: str) -> None:
     url, _ = forms(secured, PASSWORD)[form]
     own = tcp_server.database_url("kept")

@@ -19,6 +19,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[REPORT] = Report(secrets.randbelow(2**32) if seed is None else seed)
 
 
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"faults: --faults-seed {config.stash[REPORT].seed}"
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:

@@ -19,7 +19,7 @@ from support.faults import PATIENCE_S, SUCCESS, Moment, Scene
 from support.jobs import END, START, Job, dump
 from support.proxy import Proxy, proxied
 from support.survival import Stage, assert_done, assert_whole
-from support.worker import STEP, At, started
+from support.worker import STEP, At, patience, started
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
@@ -98,7 +98,11 @@ async def test_a_signal_at_any_moment(stage: Stage) -> None:
 async def test_a_signal_while_the_server_is_silent(stage: Stage, step: str) -> None:
     job, number = stage.jobs["skip"], stage.random.choice(list(CODES))
     async with stage.scene(job) as scene, proxied(scene.tcp_url) as (proxy, url):
-        async with asyncio.timeout(PATIENCE_S), started(job.on(url), At(step)) as worker:
+        at = At(step)
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            started(job.on(url), at, patient=False) as worker,
+        ):
             assert await worker.reached()
             proxy.stall()
             worker.go_on()
@@ -125,6 +129,11 @@ async def test_a_signal_while_a_name_is_looked_up(number: signal.Signals) -> Non
     assert process.returncode == CODES[number]
     (line,) = err.decode().splitlines()
     assert line.startswith(f"batchcore: error: interrupted by {number.name}")
+
+
+@pytest.fixture
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    patience(monkeypatch.setattr)
 
 
 @contextlib.asynccontextmanager
@@ -243,6 +252,7 @@ async def assert_goes_on(
 
 
 @pytest.mark.parametrize("step", STEPS)
+@pytest.mark.usefixtures("_patient")
 async def test_a_task_cancelled_at_a_step(stage: Stage, step: str) -> None:
     job, kind = stage.some_job("skip", "replace"), stage.random.choice(KINDS)
     count = stage.some_time(job, step)
@@ -257,6 +267,7 @@ async def test_a_task_cancelled_at_a_step(stage: Stage, step: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stage", range(3), indirect=True)
+@pytest.mark.usefixtures("_patient")
 async def test_a_task_cancelled_at_any_moment(stage: Stage, kind: str) -> None:
     job = stage.some_job("skip", "replace")
 

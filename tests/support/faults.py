@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from support.cluster import Cluster
     from support.jobs import Job
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 WAL_SEGMENT_BYTES = 1 << 24
 BLOATED = (
@@ -187,18 +187,22 @@ async def freeze(scene: Scene) -> None:
 
 async def fill_disk(scene: Scene) -> None:
     """No process of the server can write beyond the first bytes of a file, nor to its log."""
-    async with scene.at_the_moment():
-        scene.cluster.limit_files(scene.random.choice([1, 1 << 13, 1 << 16]))
-    await scene.cluster.revive()
+    try:
+        async with scene.at_the_moment():
+            scene.cluster.limit_files(scene.random.choice([1, 1 << 13, 1 << 16]))
+    finally:
+        await scene.cluster.revive()
 
 
 async def fill_tablespace(scene: Scene) -> None:
     """Tables cannot grow any more; the log of the server can."""
     await scene.cluster.execute(*BLOATED, database=scene.database)
     assert await scene.cluster.bytes_of("portfolio_snapshots", scene.database) > WAL_SEGMENT_BYTES
-    async with scene.at_the_moment():
-        scene.cluster.limit_files(WAL_SEGMENT_BYTES)
-    await scene.cluster.revive()
+    try:
+        async with scene.at_the_moment():
+            scene.cluster.limit_files(WAL_SEGMENT_BYTES)
+    finally:
+        await scene.cluster.revive()
     await scene.cluster.execute(SLIM, database=scene.database)
 
 

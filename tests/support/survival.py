@@ -90,7 +90,11 @@ class Stage:
         report.injected += 1
         report.kinds[kind] = report.kinds.get(kind, 0) + 1
         async with self.scene(job, moment) as scene:
-            await fault(scene)
+            try:
+                await fault(scene)
+            except BaseException as error:
+                error.add_note(f"{kind} at {moment} of {job.name}")
+                raise
             report.stopped += scene.was_stopped
             await assert_whole(scene)
             await scene.again()

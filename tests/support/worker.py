@@ -17,11 +17,14 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchcore import cli
+from batchcore.db import driver
+from batchcore.run import lease
 from support.command import Said, batchcore
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from multiprocessing.connection import Connection
 
 STEP = re.compile(r" step=(\w+)")
@@ -30,6 +33,15 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     ["asyncpg", "batchcore.cli", "batchcore.run.orchestrator", "logging.handlers"]
 )
+
+
+PATIENCE_S = 60.0
+
+
+def patience(change: Callable[[object, str, float], object]) -> None:
+    """Let batches of this process take their time to end; ``change`` sets an attribute."""
+    for module, name in ((driver, "GRACE_S"), (lease, "END_S"), (cli, "LAST_RESORT_S")):
+        change(module, name, PATIENCE_S)
 
 
 @dataclass(frozen=True)
@@ -50,9 +62,10 @@ class At:
 class Worker:
     """A batch that runs in another process."""
 
-    def __init__(self, words: Sequence[str], at: At | None = None) -> None:
+    def __init__(self, words: Sequence[str], at: At | None = None, *, patient: bool) -> None:
         self._pipe, other = CONTEXT.Pipe()
-        self._process = CONTEXT.Process(target=_work, args=(tuple(words), at, other), daemon=True)
+        order = (tuple(words), at, other, patient)
+        self._process = CONTEXT.Process(target=_work, args=order, daemon=True)
         self._process.start()
         self._said: Said | None = None
         other.close()
@@ -117,9 +130,18 @@ async def _readable(descriptor: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def started(words: Sequence[str], at: At | None = None) -> AsyncIterator[Worker]:
-    """Run the command line with ``words``; whatever is left of the worker is killed at the end."""
-    worker = Worker(words, at)
+async def started(
+    words: Sequence[str], at: At | None = None, *, patient: bool = True
+) -> AsyncIterator[Worker]:
+    """Run the command line with ``words``; whatever is left of the worker is killed at the end.
+
+    Args:
+        words: What it is called with.
+        at: Where it stops.
+        patient: Whether it may take longer than it gives itself to end once it is interrupted, as
+            it would on a machine with nothing else to do.
+    """
+    worker = Worker(words, at, patient=patient)
     try:
         yield worker
     finally:
@@ -147,7 +169,9 @@ class _Steps(logging.Handler):
         self._pipe.recv()
 
 
-def _work(words: tuple[str, ...], at: At | None, pipe: Connection) -> None:
+def _work(words: tuple[str, ...], at: At | None, pipe: Connection, patient: bool) -> None:  # noqa: FBT001  # as `Process` hands it on
+    if patient:
+        patience(setattr)
     if at is not None:
         logging.getLogger("batchcore").addHandler(_Steps(at, pipe))
     said = batchcore(*words)
