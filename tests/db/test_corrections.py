@@ -341,8 +341,8 @@ async def test_a_correction_costs_a_fixed_number_of_statements(same_host: str) -
         await counter.statements()
         result = await corrected(same_host)
         # facts, prices, symbols, positions held beside the eight of any run
-        assert result.statements_by_phase == {"check": 3, "load": 12, "persist": 4}
-        assert await counter.statements() == 19
+        assert result.statements_by_phase == {"check": 3, "ledger": 3, "load": 12, "persist": 7}
+        assert await counter.statements() == 25
 
 
 async def test_a_host_without_time_stamps_is_refused(host: str) -> None:
