@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -9,6 +10,9 @@ import pytest_asyncio
 from sqlalchemy import make_url
 
 from batchcore.db import embedded
+from support.survival import Report
+
+FAULTS = pytest.StashKey[list[Report]]()
 
 MakeDatabase = Callable[..., Awaitable[str]]
 
@@ -39,6 +43,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         help="repeat the moments that another run left to chance",
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Keep what a process of the test run says of its faults, when it ends."""
+    told = getattr(node, "workeroutput", {}).get("faults")
+    if told is not None:
+        node.config.stash.setdefault(FAULTS, []).append(Report(**told))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if reports := config.stash.get(FAULTS, None):
+        first, *others = reports
+        for other in others:
+            first.add(other)
+        first.tell(terminalreporter)
 
 
 @pytest.fixture(scope="session")

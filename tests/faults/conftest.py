@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Iterator
+from dataclasses import asdict
 from random import Random
 
 import pytest
@@ -16,6 +17,8 @@ REPORT = pytest.StashKey[Report]()
 
 def pytest_configure(config: pytest.Config) -> None:
     seed = config.getoption("--faults-seed")
+    if seed is None and (worker := getattr(config, "workerinput", None)):
+        seed = int(worker["testrunuid"], 16) % 2**32  # that of all processes
     config.stash[REPORT] = Report(secrets.randbelow(2**32) if seed is None else seed)
 
 
@@ -23,14 +26,16 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"faults: --faults-seed {config.stash[REPORT].seed}"
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    worker = getattr(session.config, "workeroutput", None)
+    if worker is not None:
+        worker["faults"] = asdict(session.config.stash[REPORT])
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    report = config.stash[REPORT]
-    if report.injected:
-        terminalreporter.section("faults")
-        for line in report.lines():
-            terminalreporter.write_line(line)
+    config.stash[REPORT].tell(terminalreporter)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from support.faults import Fault, Moment, Scene
@@ -13,6 +13,8 @@ from support.jobs import dump, lost_and_doubled, snapshots_in
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
     from random import Random
+
+    import pytest
 
     from support.cluster import Cluster
     from support.jobs import Job
@@ -38,6 +40,21 @@ class Report:
     lost: int = 0
     doubled: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
+
+    def add(self, other: Report) -> None:
+        """Count what the faults of another process of the test run did."""
+        for each in fields(self):
+            if each.type == "int" and each.name != "seed":
+                setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        for kind, count in other.kinds.items():
+            self.kinds[kind] = self.kinds.get(kind, 0) + count
+
+    def tell(self, terminal: pytest.TerminalReporter) -> None:
+        """Write a section at the end of the test run, if there were any."""
+        if self.injected:
+            terminal.section("faults")
+            for line in self.lines():
+                terminal.write_line(line)
 
     def lines(self) -> Iterator[str]:
         for kind, count in sorted(self.kinds.items()):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from batchcore.db.driver import counting_connects, driver_errors, is_lost
+from batchcore.db.driver import Grace, counting_connects, driver_errors, is_lost
 from batchcore.errors import ConfigError, DatabaseError, InternalError
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def _of_asyncpg(raw: asyncpg.Connection) -> Savepoints:
         except BaseException:
             # A connection that is gone has rolled back already; its own error is the one to tell.
             with contextlib.suppress(DatabaseError), driver_errors():
-                await raw.execute(undo)
+                async with asyncio.timeout(Grace().left()):
+                    await raw.execute(undo)
             raise
         with driver_errors():
             await raw.execute(end)
@@ -175,7 +177,8 @@ async def _nested(
             await connection.invalidate()
         else:
             with contextlib.suppress(DatabaseError), driver_errors():
-                await nested.rollback()
+                async with asyncio.timeout(Grace().left()):
+                    await nested.rollback()
         raise
     with driver_errors():
         await (nested.commit() if keep else nested.rollback())

@@ -208,18 +208,25 @@ class Holder:
 
 async def tried(work: Callable[[], Awaitable[None]]) -> None:
     """Do something that may fail, and for no longer than `END_S`, whoever cancels this task."""
-    task = asyncio.ensure_future(_tried(work))
-    done, _ = await asyncio.wait([task], timeout=END_S)
-    if not done:
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(_tried(work))
+    until, cancelled = loop.time() + END_S, None
+    while not task.done() and loop.time() < until:
+        try:
+            await asyncio.wait([task], timeout=until - loop.time())
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if not task.done():
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _tried(work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
-    except BatchcoreError as error:
+    except Exception as error:  # noqa: BLE001  # why the run stopped is what is to be told
         log.warning("ledger=unfinished error=%r", str(error))
 
 
