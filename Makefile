@@ -100,11 +100,14 @@ test-rust: $(SETUP) ## run the tests of the crates
 	cargo test --workspace --locked
 
 # Each process has a server of its own and runs whole files, so that fixtures are made once.
+# Faults strike processes and servers of their own, and come last and alone.
 PROCESSES ?= 2
 
 test-python: $(BUILD)
 	$(call step,pytest)
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --ignore tests/faults
+	$(call step,pytest tests/faults)
+	$(BIN)/python -m pytest tests/faults
 
 test-slow: $(BUILD) ## run the slow tests that the others leave out: 500 faults, long property tests
 	$(call step,pytest -m slow)
