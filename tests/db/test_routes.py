@@ -33,7 +33,7 @@ async def run(
         policy=policy,
         calendar="daily" if policy == "rollforward" else "XNYS",
         analytics="none",
-        settings=Settings(min_coverage=0.0, **settings),
+        settings=Settings(min_coverage=0.0, max_failed="100%", **settings),
     )
 
 
@@ -42,7 +42,7 @@ async def left(url: str, host: Host, spans: list[tuple[int, int]], **settings):
     async with database.connected(url) as connection:
         await connection.execute(
             "TRUNCATE portfolios, positions, market_data_cache, portfolio_snapshots,"
-            " equity_changes, position_realized_events"
+            " equity_changes, position_realized_events, batchcore_runs CASCADE"
         )
     await database.fill(url, host)
     results = [await run(url, *span, **settings) for span in spans]
