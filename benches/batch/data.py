@@ -90,6 +90,7 @@ async def fill(url: str, size: Size, *, analytics: bool) -> None:
     async with connected(url) as connection:
         found = await _found(connection)
     if found == wanted:
+        await migrate(url)  # a folder may be older than the newest revision
         return
     if found is not None:
         raise SystemExit(f"the data folder holds {found}, expected {wanted}: remove it")

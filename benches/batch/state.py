@@ -68,6 +68,7 @@ async def put_back(connection: asyncpg.Connection, job: Job) -> None:
     history = len(job.history)
     await connection.execute("SET session_replication_role = replica")
     await connection.execute("TRUNCATE portfolio_snapshots")
+    await connection.execute("TRUNCATE batchcore_runs CASCADE")  # no run is to be gone on with
     source = f"bench.rolled_{history}" if history else "bench.opening"
     await connection.execute(_RESTORE_EQUITIES.format(source=source))
     changed = ["portfolio_snapshots", "portfolios"]

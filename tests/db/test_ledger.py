@@ -152,7 +152,16 @@ async def test_a_chunk_of_failures_alone_is_entered_too(same_host: str) -> None:
     assert (row["chunks"], row["failed"], row["rows_written"]) == (5, 1, 12)
 
 
-async def test_neither_plans_nor_refused_runs_are_entered(same_host: str) -> None:
+async def test_portfolios_that_fail_before_a_chunk_are_counted(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    saturday = dt.date(2026, 1, 10)
+    result = await batchcore.run_batch(same_host, saturday, saturday, policy="legacy")  # L2
+    assert result.failed == 5
+    (row,) = await ledger.runs(same_host)
+    assert (row["state"], row["failed"], row["chunks"]) == ("incomplete", 5, 0)
+
+
+async def test_plans_are_not_entered(same_host: str) -> None:
     await database.fill(same_host, HOST)
     await run(same_host, settings=Settings(dry_run=True))
     assert await ledger.runs(same_host) == []

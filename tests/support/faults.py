@@ -202,7 +202,7 @@ async def fill_tablespace(scene: Scene) -> None:
         async with scene.at_the_moment():
             scene.cluster.limit_files(WAL_SEGMENT_BYTES)
     finally:
-        await scene.cluster.revive()
+        scene.cluster.limit_files()
     await scene.cluster.execute(SLIM, database=scene.database)
 
 

@@ -425,14 +425,26 @@ class Ledger:
         seconds: float,
         ledger_days: int,
         planned: Planned | None = None,
+        failed: int | None = None,
         error: str | None = None,
     ) -> bool:
         """End a run, give its lease back, and forget runs that are too old.
+
+        Args:
+            session: To write on.
+            lease: Of the run.
+            state: In which it ends.
+            seconds: That the attempt took.
+            ledger_days: How many days ended runs stay.
+            planned: What is known of the run, if it came so far.
+            failed: Portfolios that failed; None is those of the chunks.
+            error: Why it ends early.
 
         Returns:
             Whether the run was still this one's.
         """
         known = "" if planned is None else f" {_of_plan(planned)},"
+        known += "" if failed is None else f" failed = {failed},"
         told = "NULL" if error is None else quote_literal(error)
         age = f"clock_timestamp() - interval '{ledger_days} days'"
         touched = await session.execute(

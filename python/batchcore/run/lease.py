@@ -183,6 +183,7 @@ class Holder:
         *,
         seconds: float,
         planned: Planned | None,
+        failed: int | None = None,
         error: str | None = None,
     ) -> None:
         """Write how a run has ended.
@@ -199,6 +200,7 @@ class Holder:
             seconds=seconds,
             ledger_days=self.days,
             planned=planned,
+            failed=failed,
             error=error,
         ):
             raise taken_over(lease)

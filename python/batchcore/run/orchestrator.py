@@ -265,9 +265,15 @@ class Run:
                 beats = tasks.create_task(holder.beat(self.database, lease))
                 await self._on_snapshot(first, lanes, catalog)
                 beats.cancel()
-            state = "incomplete" if (self.status == FAILED).any() else "complete"
-            seconds = self.monitor.seconds_by_phase()["total"]
-            await holder.end(first, lease, state, seconds=seconds, planned=self.planned)
+            failed = int(np.count_nonzero(self.status == FAILED))
+            await holder.end(
+                first,
+                lease,
+                "incomplete" if failed else "complete",
+                seconds=self.monitor.seconds_by_phase()["total"],
+                planned=self.planned,
+                failed=failed,
+            )
         except BaseException as error:
             await tried(partial(self._stopped, holder, first, lease, error))
             raise
