@@ -31,7 +31,7 @@ def test_what_cannot_be_reached_is_told_and_no_failure(
     assert audit.main() == 0
     assert capsys.readouterr().out.splitlines() == [
         f"audit: crates were not looked at: {audit.RUSTSEC} does not answer",
-        f"audit: Python packages were not looked at: {audit.PYPI} does not answer",
+        f"audit: Python packages were not looked at: {audit.OSV} does not answer",
     ]
 
 
@@ -46,18 +46,18 @@ def test_what_is_found_is_a_failure(
         return ran[-1] != found
 
     monkeypatch.setattr(audit.urllib.request, "urlopen", lambda *_, **__: io.BytesIO(page))
-    page = b'{"vulnerabilities": []}'
+    page = b'{"id": "OSV-2020-111"}'
     monkeypatch.setattr(audit, "run", run)
     assert audit.main() == code
     assert ran[0] == "cargo-deny"
     assert ran[-1] == "pip-audit"
 
 
-def test_a_mirror_that_knows_no_vulnerabilities_is_no_database_of_them(
+def test_a_page_that_is_no_advisory_is_no_database_of_them(
     audit: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for page in (b"{}", b"<html>"):
         monkeypatch.setattr(
             audit.urllib.request, "urlopen", lambda *_, page=page, **__: io.BytesIO(page)
         )
-        assert not audit.has_pypi()
+        assert not audit.has_osv()
