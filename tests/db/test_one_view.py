@@ -2,13 +2,10 @@
 
 import asyncio
 import sys
-from dataclasses import replace
-from decimal import Decimal
 
 import pytest
 
 import batchcore
-from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.db import load as loads
@@ -30,24 +27,6 @@ CHANGES = (
 )
 
 
-def filled() -> database.Host:
-    """Return portfolios whose rows depend on every table."""
-    plain = database.plain_host(4, DAYS)
-    event = ref.Event(DAYS[1], Decimal(1), Decimal(3))
-    flow = ref.Flow(DAYS[2], Decimal(70), "CONTRIBUTION")
-    return replace(
-        plain,
-        portfolios=tuple(
-            replace(
-                portfolio,
-                positions=(replace(portfolio.positions[0], events=(event,)),),
-                flows=(flow,),
-            )
-            for portfolio in plain.portfolios
-        ),
-    )
-
-
 @pytest.mark.parametrize(
     "step",
     [
@@ -64,7 +43,7 @@ def filled() -> database.Host:
 async def test_what_is_committed_after_a_load_is_not_seen(
     same_host: str, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    given = filled()
+    given = database.full_host(4, DAYS, event=DAYS[1], flow=DAYS[2])
     await database.fill(same_host, given)
     load = getattr(loads, step)
     changed = []

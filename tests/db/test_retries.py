@@ -41,26 +41,7 @@ MEDDLE = """
     CREATE TRIGGER meddle {when} INSERT ON portfolio_snapshots
         FOR EACH ROW EXECUTE FUNCTION meddle();"""
 
-
-def host() -> Host:
-    """Return three portfolios whose rows depend on every table."""
-    plain = database.plain_host(3, DAYS)
-    event = ref.Event(DAYS[2], Decimal(1), Decimal(3))
-    flow = ref.Flow(DAYS[3], Decimal(70), "CONTRIBUTION")
-    return replace(
-        plain,
-        portfolios=tuple(
-            replace(
-                portfolio,
-                positions=(replace(portfolio.positions[0], events=(event,)),),
-                flows=(flow,),
-            )
-            for portfolio in plain.portfolios
-        ),
-    )
-
-
-HOST = host()
+HOST = database.full_host(3, DAYS, event=DAYS[2], flow=DAYS[3])
 IN_ORDER = sorted(HOST.portfolios, key=lambda portfolio: database.key(portfolio.id))
 FIRST, SECOND, THIRD = (database.key(portfolio.id) for portfolio in IN_ORDER)
 

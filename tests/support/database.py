@@ -10,7 +10,7 @@ import contextlib
 import datetime as dt
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -355,4 +355,25 @@ def plain_host(portfolios: int, days: Sequence[int]) -> Host:
     return Host(
         tuple(ref.Portfolio(f"p{n}", Decimal(1000), (position,)) for n in range(portfolios)),
         tuple(("AAA", day, Decimal(11 + n)) for n, day in enumerate(sorted(days))),
+    )
+
+
+def full_host(portfolios: int, days: Sequence[int], *, event: int, flow: int) -> Host:
+    """Return a plain host whose rows depend on every table.
+
+    Each portfolio sells one AAA on the day ``event``, for 3 realized, and is paid 70 on ``flow``.
+    """
+    plain = plain_host(portfolios, days)
+    sold = ref.Event(event, Decimal(1), Decimal(3))
+    paid = ref.Flow(flow, Decimal(70), "CONTRIBUTION")
+    return replace(
+        plain,
+        portfolios=tuple(
+            replace(
+                portfolio,
+                positions=(replace(portfolio.positions[0], events=(sold,)),),
+                flows=(paid,),
+            )
+            for portfolio in plain.portfolios
+        ),
     )
