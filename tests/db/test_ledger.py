@@ -159,6 +159,42 @@ async def test_portfolios_that_fail_before_a_chunk_are_counted(same_host: str) -
     assert result.failed == 5
     (row,) = await ledger.runs(same_host)
     assert (row["state"], row["failed"], row["chunks"]) == ("incomplete", 5, 0)
+    told = (await status.run(same_host, result.run_id))["issues"]
+    assert sorted((one["portfolio"], one["failed"], one["chunk"]) for one in told) == [
+        (str(portfolio), True, None) for portfolio in IDS
+    ]
+    assert {one["name"] for one in told} == set(result.issues_by_name())
+
+
+async def test_what_is_noticed_where_nothing_is_written_is_entered_by_each_attempt_anew(
+    same_host: str,
+) -> None:
+    await database.fill(same_host, HOST)
+    deleted, holed = IDS[0], IDS[3]
+    gone = f"UPDATE portfolios SET deleted_at = now() WHERE id = '{deleted}'"  # noqa: S608
+    await run(same_host)
+    await ledger.execute(
+        same_host,
+        gone,
+        f"DELETE FROM portfolio_snapshots WHERE portfolio_id = '{holed}'"  # noqa: S608
+        f" AND snapshot_date = '{date_of(DAYS[1])}'",
+    )
+    expected = [(str(deleted), "soft_deleted"), (str(holed), "gap")]
+
+    for attempt, left in ((1, "complete"), (2, "complete")):
+        result = await run(same_host, portfolio_ids=IDS)
+        assert (result.attempt, result.nothing_to_do) == (attempt, True)
+        found = await status.run(same_host, result.run_id)
+        assert found["state"] == left
+        told = [(one["portfolio"], one["name"], one["failed"]) for one in found["issues"]]
+        assert sorted(told) == sorted((*one, False) for one in expected)
+        await ledger.kill(same_host)
+
+    await ledger.execute(same_host, "UPDATE portfolios SET deleted_at = NULL")
+    result = await run(same_host, portfolio_ids=IDS)
+    assert result.attempt == 3
+    told = (await status.run(same_host, result.run_id))["issues"]
+    assert [(one["portfolio"], one["name"]) for one in told] == expected[1:]
 
 
 async def test_plans_are_not_entered(same_host: str) -> None:

@@ -255,6 +255,21 @@ async def test_a_range_without_an_end_keeps_the_end_that_it_had(host: str) -> No
     await assert_as_if_undisturbed(host)
 
 
+@pytest.mark.parametrize("how", ["killed", "failed"])
+async def test_a_run_that_goes_beyond_today_is_not_gone_on_with(host: str, how: str) -> None:
+    await database.fill(host, HOST)
+    await ended_early(host, how, last=None, settings=replace(ONE_EACH, today=date_of(DAYS[3])))
+
+    early = replace(ONE_EACH, today=date_of(DAYS[1]))
+    result = await run(host, last=None, settings=early)
+
+    assert (result.attempt, result.resumed, result.rows_written) == (1, None, 3 * 2)
+    stored = await database.snapshots(host)
+    assert {day for at, day in stored if at in IDS[2:]} == set(DAYS[:2])
+    states = {row["state"] for row in await ledger.runs(host)}
+    assert states == {"complete", "superseded" if how == "killed" else how}
+
+
 async def test_the_sessions_of_prices_that_came_since_wait_for_the_run_after(host: str) -> None:
     given = database.plain_host(5, DAYS)
     later = tuple(price for price in given.prices if price[1] == DAYS[3])

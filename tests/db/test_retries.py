@@ -260,6 +260,30 @@ async def test_a_row_of_the_host_where_none_may_stand_ends_the_run(host: str) ->
     assert caught.value.portfolio == str(SECOND)
 
 
+async def test_a_portfolio_that_the_host_deletes_ends_the_run_and_the_next_one_goes_on(
+    host: str,
+) -> None:
+    await database.fill(host, HOST)
+    holdings = ("position_realized_events", "equity_changes", "positions")
+    async with asyncio.timeout(PATIENCE_S), held(host) as connection:
+        await meddle(host, WAIT + raised("40001"))
+        task = asyncio.create_task(run(host))
+        await blocked(host, connection)
+        async with database.connected(host) as other:
+            await other.execute("SET session_replication_role = replica")
+            for table, column in (*((t, "portfolio_id") for t in holdings), ("portfolios", "id")):
+                await other.execute(f"DELETE FROM {table} WHERE {column} = $1", SECOND)  # noqa: S608
+        await let_go(connection)
+        with pytest.raises(DatabaseError, match="was deleted while the run was at work") as caught:
+            await task
+
+    assert str(SECOND) in str(caught.value)
+    result = await run(host)
+    assert (result.attempt, result.failed) == (2, 0)
+    found = undisturbed()
+    await assert_stored(host, {FIRST: found[FIRST], THIRD: found[THIRD]})
+
+
 async def test_the_victim_of_a_deadlock_tries_again(host: str) -> None:
     await database.fill(host, HOST)
     await meddle(host, WAIT, when="AFTER")  # the row is there, the equity not yet

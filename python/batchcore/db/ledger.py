@@ -64,6 +64,7 @@ class Asked:
         configuration: How it is worked on, as JSON.
         code_version: Of batchcore.
         lease_ms: How long a lease lasts.
+        today: The day that "now" is taken for, where it is given and bounds the run.
     """
 
     fingerprint: str
@@ -72,6 +73,7 @@ class Asked:
     configuration: str
     code_version: str
     lease_ms: int
+    today: dt.date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +230,14 @@ class Ledger:
 
         These are runs that count as running, on portfolios of its own, and the latest one that
         was asked for the same, if that has ended early and nobody else has written to its
-        portfolios since. Until the transaction ends no other run can begin.
+        portfolios since. One that goes beyond the "today" of this one is not the same. Until the
+        transaction ends no other run can begin.
         """
         await session.execute(f"LOCK TABLE {self._runs} IN SHARE UPDATE EXCLUSIVE MODE")
         same = f"r.fingerprint = {quote_literal(asked.fingerprint)}"
+        if asked.today is not None:
+            until = "COALESCE(r.end_date, (r.configuration ->> 'today')::date)"
+            same = f"({same} AND COALESCE({until} <= {_date(asked.today)}, true))"
         ended = ", ".join(quote_literal(state) for state in RESUMABLE)
         rows = await self._fetch(
             session,
@@ -409,12 +415,10 @@ class Ledger:
         if not touched:
             raise taken_over(lease)
 
-    async def enter_issues(self, session: Session, entry: Entry) -> None:
-        """Enter the issues of a chunk."""
-        if entry.issues:
-            await session.copy_in(
-                ISSUES, list(ISSUE_COLUMNS), entry.issues, namespace=self._namespace
-            )
+    async def enter_issues(self, session: Session, issues: list[bytes]) -> None:
+        """Enter issues, given as COPY bytes."""
+        if issues:
+            await session.copy_in(ISSUES, list(ISSUE_COLUMNS), issues, namespace=self._namespace)
 
     async def finish(
         self,
@@ -518,7 +522,7 @@ async def commit_chunk(
     async with ledger.fenced(session, lease):
         step("begun")
         await write_batch(session, schema, batch, stamp, step)
-        await ledger.enter_issues(session, entry)
+        await ledger.enter_issues(session, entry.issues)
         step("ledger")
         await ledger.enter(session, lease, entry, planned, batch.sha256)
         step("fenced")

@@ -55,13 +55,20 @@ async def load_chunks(session: Session, schema: Schema, run_id: uuid.UUID) -> li
 
 
 async def load_issues(session: Session, schema: Schema, run_id: uuid.UUID) -> list[dict[str, Any]]:
-    """Return what portfolios of a run were noticed for, by portfolio."""
+    """Return what portfolios of a run were noticed for, by portfolio.
+
+    What is in no chunk was noticed anew by each attempt that came to its end, and has minus its
+    number: that of the last attempt counts.
+    """
     namespace = quote_identifier(schema.namespace)
+    own = quote_literal(str(run_id))
     return await _rows(
         session,
         "SELECT portfolio_id::text AS portfolio, name, failed, count, symbol,"  # noqa: S608  # quoted
-        f" session::text AS session, detail, chunk FROM {namespace}.{ISSUES}"
-        f" WHERE run_id = {quote_literal(str(run_id))} ORDER BY portfolio_id, name, chunk",
+        " session::text AS session, detail, CASE WHEN chunk >= 0 THEN chunk END AS chunk"
+        f" FROM {namespace}.{ISSUES} WHERE run_id = {own} AND (chunk >= 0 OR chunk ="
+        f" (SELECT -attempt FROM {namespace}.{RUNS} WHERE id = {own}))"
+        " ORDER BY portfolio_id, name, chunk",
     )
 
 

@@ -41,8 +41,6 @@ def entry_of(
     """
     sessions = np.unique(rows.day)
     first, last = (date_of(int(sessions[row])) if len(sessions) else None for row in (0, -1))
-    columns = issue_columns(ids, rows.failed, issues)
-    fields = {name: field_of(name, column) for name, column in columns.items()}
     return Entry(
         chunk=number,
         first_portfolio=ids[0].tobytes(),
@@ -52,8 +50,30 @@ def entry_of(
         sessions=len(sessions),
         rows=len(rows),
         failed=int(np.count_nonzero(rows.failed)),
-        issues=encode_issues(run_id, number, fields, len(columns["count"])),
+        issues=issue_bytes(run_id, number, ids, rows.failed, issues),
     )
+
+
+def issue_bytes(
+    run_id: str,
+    number: int,
+    ids: npt.NDArray[np.uint8],
+    failed: npt.NDArray[np.bool_],
+    issues: Sequence[tuple[Issues, int]],
+) -> list[bytes]:
+    """Return the COPY bytes of what was noticed of portfolios; none without an issue.
+
+    Args:
+        run_id: Of the run.
+        number: Of the chunk in the ledger, below zero for what belongs to none.
+        ids: (p, 16) uint8, the portfolios.
+        failed: (p,) bool, which of them failed.
+        issues: What was noticed; their portfolios count those of ``ids`` from a number on.
+    """
+    columns = issue_columns(ids, failed, issues)
+    rows = len(columns["count"])
+    fields = {name: field_of(name, column) for name, column in columns.items()}
+    return encode_issues(run_id, number, fields, rows) if rows else []
 
 
 def issue_columns(

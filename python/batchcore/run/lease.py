@@ -11,6 +11,7 @@ import logging
 import os
 import platform
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import about
@@ -84,6 +85,7 @@ def asked(request: Request) -> Asked:
         configuration=json.dumps(configuration),
         code_version=about.core_version,
         lease_ms=settings.lease_seconds * 1000,
+        today=settings.today if request.end is None else None,
     )
 
 
@@ -184,16 +186,18 @@ class Holder:
         seconds: float,
         planned: Planned | None,
         failed: int | None = None,
+        issues: list[bytes] | None = None,
         error: str | None = None,
     ) -> None:
-        """Write how a run has ended.
+        """Write how a run has ended, and the COPY bytes of issues that are in no chunk.
 
         Raises:
             LeaseHeldError: another run took over.
             DatabaseError: it could not be written.
         """
         await session.enter(PHASE)
-        if not await self.ledger.finish(
+        finish = partial(
+            self.ledger.finish,
             session,
             lease,
             state,
@@ -202,8 +206,15 @@ class Holder:
             planned=planned,
             failed=failed,
             error=error,
-        ):
-            raise taken_over(lease)
+        )
+        if not issues:
+            if not await finish():
+                raise taken_over(lease)
+            return
+        async with self.ledger.fenced(session, lease):
+            await self.ledger.enter_issues(session, issues)
+            if not await finish():
+                raise taken_over(lease)
 
 
 async def tried(work: Callable[[], Awaitable[None]]) -> None:

@@ -337,8 +337,9 @@ class LegacyStages(Stages):
         )
         return Computed(loaded.chunk, batch, rows, ())
 
-    def notice(self, chunk: Chunk, existing: Existing) -> None:
+    def notice(self, chunk: Chunk, existing: Existing) -> tuple[Issues, ...]:
         """Report nothing: rows that stand are passed over without a word (L3)."""
+        return ()
 
     async def only_notice(self, reader: Session) -> None:
         """Report nothing, likewise."""

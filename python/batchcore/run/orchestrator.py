@@ -20,6 +20,7 @@ from batchcore.db.ledger import Ledger, Planned, commit_chunk
 from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
 from batchcore.errors import LeaseHeldError, TooManyFailedError
+from batchcore.run.entries import issue_bytes
 from batchcore.run.issues import IssueList
 from batchcore.run.lease import ACQUIRE_IDLE_MS, Holder, as_begun, tried
 from batchcore.run.lease import PHASE as LEDGER
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.ledger import Lease
-    from batchcore.frames import Rows
+    from batchcore.frames import Issues, Rows
     from batchcore.run.plan import Chunk
     from batchcore.run.prepare import Prepared, Prices
     from batchcore.run.request import Request
@@ -193,6 +194,7 @@ class Run:
         self.bytes_written = 0
         self.committed = 0
         self.consistent = True
+        self.unwritten: tuple[Issues, ...] = ()
         self.marks = np.zeros(4, dtype=np.int64)
         self.coverage = Coverage.none()
         self.computing = asyncio.Lock()  # native calls take all cores by themselves
@@ -273,11 +275,20 @@ class Run:
                 seconds=self.monitor.seconds_by_phase()["total"],
                 planned=self.planned,
                 failed=failed,
+                issues=self._unwritten_issues(lease),
             )
         except BaseException as error:
             await tried(partial(self._stopped, holder, first, lease, error))
             raise
         self.monitor.step("finished")
+
+    def _unwritten_issues(self, lease: Lease) -> list[bytes]:
+        """Return what was noticed of portfolios outside the chunks that were written."""
+        ids, refused = self.prepared.plan.id, self.prepared.refused
+        if refused is None:
+            refused = np.zeros(len(ids), dtype=np.bool_)
+        issues = [(part, 0) for part in (*self.unwritten, *self.stages.unwritten)]
+        return issue_bytes(lease.run_id, -lease.attempt, ids, refused, issues)
 
     async def _stopped(
         self, holder: Holder, first: Session, lease: Lease, error: BaseException
@@ -372,6 +383,7 @@ class Run:
             readers, self.request, self.issues, self.monitor, tasks, catalog=catalog
         )
         self.prepared: Prepared = await self.preparation.prepare()
+        self.unwritten = self.issues.since(0)
         portfolios = len(self.prepared.plan.id)
         self.status = np.full(portfolios, SKIPPED, dtype=np.uint8)
         self.written = np.zeros(portfolios, dtype=np.int32)

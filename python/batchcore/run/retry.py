@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore.db.engine import snapshot
 from batchcore.db.sessions import Sessions
-from batchcore.errors import DatabaseError
+from batchcore.errors import ConfigError, DatabaseError
 from batchcore.run.issues import IssueList
 from batchcore.run.plan import Chunk
 
@@ -110,7 +110,11 @@ class Retries:
                 asyncio.TaskGroup(),
                 catalog=self._stages.prepared.queries.catalog,
             )
-            prepared = await preparation.prepare()
+            try:
+                prepared = await preparation.prepare()
+            except ConfigError as error:  # the run itself has found all of them
+                msg = f"a portfolio was deleted while the run was at work: {error}"
+                raise DatabaseError(msg) from error
             works = prepared.plan.works()
             if not works.any():
                 return None

@@ -111,6 +111,7 @@ class Stages:
     Attributes:
         cancel: Raised, it stops native work.
         run_id: Of the run in the ledger; None where nothing is entered there.
+        unwritten: What was noticed of chunks that write nothing.
         reads_deleted: Whether soft-deleted positions count.
     """
 
@@ -137,6 +138,7 @@ class Stages:
         self.prepared = prepared
         self.plan = prepared.plan
         self.issues = issues
+        self.unwritten: list[Issues] = []
         self._make_stretches()
 
     def _make_stretches(self) -> None:
@@ -238,10 +240,9 @@ class Stages:
 
     async def compute(self, loaded: Loaded, prices: Prices | None) -> Computed | None:
         """Return what a chunk writes; None if there is nothing."""
-        before = self.issues.parts
-        self.notice(loaded.chunk, loaded.existing)
-        noticed = self.issues.since(before)
+        noticed = self.notice(loaded.chunk, loaded.existing)
         if loaded.facts is None or prices is None:
+            self.unwritten += noticed
             return None
         opening = plans.chunk_opening(self.plan.opening, loaded.chunk.rows)
         with self.monitor.phase("compute"):
@@ -333,8 +334,9 @@ class Stages:
         """Return what the new rows of a chunk share; ids of a later one sort after them."""
         return Stamp(self._started_us, time.time_ns() // 1_000_000, os.urandom(16))
 
-    def notice(self, chunk: Chunk, existing: Existing) -> None:
-        """Report the rows that a run leaves as they are (S13)."""
+    def notice(self, chunk: Chunk, existing: Existing) -> tuple[Issues, ...]:
+        """Report the rows that a run leaves as they are (S13), and return what was reported."""
+        before = self.issues.parts
         first, days = chunk.rows.start, self.prepared.days
         portfolio = loads.located(existing.portfolio_id, self.plan.id[chunk.rows])
         portfolio[self.plan.deleted[chunk.rows][portfolio]] = -1  # of -1, whatever it picks, too
@@ -346,6 +348,7 @@ class Stages:
             latest = loads.taken(self.plan.latest_day, np.arange(len(self.plan.id))[chunk.rows])
             missing = plans.gaps(existing, portfolio, latest, sessions)
             self.issues.add_noticed("gap", missing, first, "sessions")
+        return self.issues.since(before)
 
     def _own_window(self, chunk: Chunk) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Return first and last day of each portfolio's range, and what it writes beyond it."""
@@ -360,7 +363,7 @@ class Stages:
         for chunk in self.prepared.chunks:
             with self.monitor.phase("load"):
                 existing = await self._load_existing(reader, chunk)
-            self.notice(chunk, existing)
+            self.unwritten += self.notice(chunk, existing)
 
 
 def equities_of(
