@@ -36,6 +36,15 @@ if TYPE_CHECKING:
 WAIT_S: Final = 30.0
 """How long a pool may take to lend a connection; it is the default of SQLAlchemy's pools too."""
 
+SMALL_BYTES: Final = 32 * 1024
+"""What is a small piece of a COPY."""
+
+MUCH_BYTES: Final = 128 * 1024
+"""From how many bytes on a COPY is much data."""
+
+GATHER_S: Final = 0.001
+"""How long pieces add up; event loops count time in milliseconds."""
+
 ROW_SECURITY_OFF: Final = "SET LOCAL row_security = off"
 """A policy of row-level security would leave rows out in silence; this makes it an error."""
 
@@ -123,19 +132,26 @@ class Session:
     async def copy_out(self, query: str, take: Callable[[bytes], None]) -> None:
         """Run ``COPY (query) TO STDOUT`` and hand its bytes to ``take`` as they arrive.
 
+        The server sends 8 KiB at a time, and each piece that wakes the process costs it more than
+        decoding what is in it. So of much data small pieces are let add up to larger ones.
+
         What ``take`` raises is raised when the COPY is over: asyncpg would ask the server to
         cancel it, and wait for ever for the answer where its last bytes have arrived already.
         """
         raised: list[Exception] = []
+        received, task = 0, asyncio.current_task()
 
         async def sink(data: bytes) -> None:
+            nonlocal received
             self.bytes[self.phase] += len(data)
-            if raised:
-                return
-            try:
-                take(bytes(data))  # asyncpg may hand out its own buffer
-            except Exception as error:  # noqa: BLE001  # raised below
-                raised.append(error)
+            received += len(data)
+            if not raised:
+                try:
+                    take(bytes(data))  # asyncpg may hand out its own buffer
+                except Exception as error:  # noqa: BLE001  # raised below
+                    raised.append(error)
+            if len(data) < SMALL_BYTES and received >= MUCH_BYTES:
+                await _let_gather(task)  # asyncpg reads nothing meanwhile
 
         self.count()
         with driver_errors():
@@ -194,6 +210,21 @@ class Session:
         """Count a query that the driver reports."""
         if _COUNTED.match(query.query):
             self.count()
+
+
+async def _let_gather(task: asyncio.Task[Any] | None) -> None:
+    """Wait a moment in a task; cancelled, the task is so at its next wait.
+
+    Not in this one, for it is in what asyncpg calls: see `Session.copy_out`. With a time limit of
+    the caller's connection, asyncpg calls that in another task, which does not wait.
+    """
+    if task is None or task is not asyncio.current_task():
+        return
+    try:
+        await asyncio.sleep(GATHER_S)
+    except asyncio.CancelledError as error:
+        task.uncancel()  # for it is counted again
+        task.cancel(*error.args)
 
 
 class Database:

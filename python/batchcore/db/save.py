@@ -12,7 +12,7 @@ from batchcore import _core
 from batchcore.db.fields import field_of
 from batchcore.db.load import taken
 from batchcore.db.save_analytics import encode_tables, write_tables
-from batchcore.db.sql import column_name, quote_identifier, table_name
+from batchcore.db.sql import column_name, quote_identifier, table_name, within
 from batchcore.errors import DatabaseError
 from batchcore.frames import among, day_keys
 from batchcore.units import CENTS, State
@@ -70,6 +70,7 @@ class Batch:
         replaced_types: The types of these.
         equity: COPY bytes of portfolio and equity.
         equity_rows: How many.
+        span: First and last portfolio of the chunk, 16 bytes each.
         tables: What is written beside snapshots; None for nothing.
         cleared: Columns that become NULL in rows that stand already.
         sha256: Of all COPY bytes in the order of their sending, as hexadecimal digits.
@@ -84,6 +85,7 @@ class Batch:
     replaced_types: tuple[str, ...]
     equity: list[bytes]
     equity_rows: int
+    span: tuple[bytes, bytes]
     tables: TablesBatch | None = None
     cleared: tuple[str, ...] = ()
     sha256: str = ""
@@ -147,7 +149,7 @@ def encode_batch(
 
     Args:
         rows: Sorted by portfolio and day.
-        ids: (p, 16) uint8, the portfolios that `rows.portfolio` counts.
+        ids: (p, 16) uint8, sorted, the portfolios that `rows.portfolio` counts.
         stands: (n,) bool, whether a row stands already.
         equities: What `portfolios.equity_balance` becomes.
         stamp: What new rows share.
@@ -193,6 +195,7 @@ def encode_batch(
         replaced_types=tuple(field[1] for field in replaced_fields),
         equity=encoded(equity_fields, len(equities.cents), cancel),
         equity_rows=len(equities.cents),
+        span=span_of(ids),
         tables=None
         if tables is None
         else encode_tables(
@@ -219,6 +222,11 @@ def encoded(columns: list[Field], rows: int, cancel: _core.CancelFlag | None = N
     if not rows:
         return []
     return _core.encode(fields=columns, rows=rows, piece_bytes=PIECE_BYTES, cancel=cancel)
+
+
+def span_of(ids: npt.NDArray[np.uint8]) -> tuple[bytes, bytes]:
+    """Return the first and the last of sorted ids; of none, what everything lies between."""
+    return (ids[0].tobytes(), ids[-1].tobytes()) if len(ids) else (bytes(16), b"\xff" * 16)
 
 
 def _fields(rows: Rows, ids: npt.NDArray[np.uint8], own: npt.NDArray[np.int64]) -> list[Field]:
@@ -290,7 +298,7 @@ async def write_batch(
         await _set_equity(session, schema, batch, stamp)
     step("equities")
     if batch.tables is not None:
-        await write_tables(session, schema, batch.tables)
+        await write_tables(session, schema, batch.tables, batch.span)
 
 
 async def _replace(session: Session, schema: Schema, batch: Batch) -> None:
@@ -311,9 +319,10 @@ async def _replace(session: Session, schema: Schema, batch: Batch) -> None:
     same = " AND ".join(
         f"snapshot.{column_name(schema, _TABLE, c)} = staged.{quote_identifier(c)}" for c in key
     )
+    own = within(batch.span, f"snapshot.{column_name(schema, _TABLE, 'portfolio_id')}")
     updated = await session.execute(
         f"UPDATE {table_name(schema, _TABLE)} AS snapshot SET {changed}"  # noqa: S608  # quoted
-        f" FROM {_STAGED_ROWS} AS staged WHERE {same}"
+        f" FROM {_STAGED_ROWS} AS staged WHERE {same} AND {own}"
     )
     await session.execute(f"DROP TABLE pg_temp.{_STAGED_ROWS}")
     if updated != batch.replaced_rows:
@@ -333,11 +342,12 @@ async def _set_equity(session: Session, schema: Schema, batch: Batch, stamp: Sta
     updated_at = column_name(schema, "portfolios", "updated_at")
     seconds, microseconds = divmod(stamp.unix_us, 1_000_000)
     moment = f"to_timestamp({seconds}) + interval '{microseconds} us'"
+    key = f"portfolio.{column_name(schema, 'portfolios', 'id')}"
     await session.execute(
         f"UPDATE {table_name(schema, 'portfolios')} AS portfolio"  # noqa: S608  # quoted
         f" SET {equity} = staged.equity_balance, {updated_at} = {moment}"
         f" FROM {_STAGED_EQUITY} AS staged"
-        f" WHERE portfolio.{column_name(schema, 'portfolios', 'id')} = staged.id"
+        f" WHERE {key} = staged.id AND {within(batch.span, key)}"
         f" AND portfolio.{equity} IS DISTINCT FROM staged.equity_balance"
     )
     await session.execute(f"DROP TABLE pg_temp.{_STAGED_EQUITY}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from batchcore import _core
 from batchcore.db.analytic_tables import COLUMNS, KEYS
 from batchcore.db.fields import field_of
-from batchcore.db.sql import column_name, quote_identifier, table_name
+from batchcore.db.sql import column_name, quote_identifier, table_name, within
 from batchcore.frames import Moment, Table
 
 if TYPE_CHECKING:
@@ -121,11 +121,19 @@ def _encoded(table: Table, first: list[Field], cancel: _core.CancelFlag | None) 
     return TableBatch(table.name, tuple(field[0] for field in fields), table.rows, pieces)
 
 
-async def write_tables(session: Session, schema: Schema, batch: TablesBatch) -> None:
+async def write_tables(
+    session: Session, schema: Schema, batch: TablesBatch, span: tuple[bytes, bytes]
+) -> None:
     """Write what a chunk has beside its snapshots, inside the caller's transaction.
 
     Where none of its rows stands, they go by COPY straight into the table. Else those that stand
     are updated in place, so that their `id` and `created_at` live on, and the others inserted.
+
+    Args:
+        session: In a transaction.
+        schema: Names of tables and columns.
+        batch: The rows.
+        span: First and last portfolio of the chunk, 16 bytes each.
 
     Raises:
         DatabaseError: the server refused it.
@@ -140,7 +148,7 @@ async def write_tables(session: Session, schema: Schema, batch: TablesBatch) -> 
                 name, namespace = schema.table(table.table), schema.namespace
                 await session.copy_in(name, names, table.pieces, namespace=namespace)
     if batch.market_values is not None:
-        await _set_market_values(session, schema, batch.market_values)
+        await _set_market_values(session, schema, batch.market_values, span)
 
 
 async def _stage(session: Session, schema: Schema, batch: TableBatch) -> str:
@@ -180,7 +188,9 @@ async def _merge(session: Session, schema: Schema, batch: TableBatch) -> None:
     await session.execute(f"DROP TABLE pg_temp.{staged}")
 
 
-async def _set_market_values(session: Session, schema: Schema, batch: TableBatch) -> None:
+async def _set_market_values(
+    session: Session, schema: Schema, batch: TableBatch, span: tuple[bytes, bytes]
+) -> None:
     staged = await _stage(session, schema, batch)
     values = [c for c in batch.columns if c != "id"]
     changed = ", ".join(
@@ -189,9 +199,13 @@ async def _set_market_values(session: Session, schema: Schema, batch: TableBatch
     own = ", ".join(f"own.{column_name(schema, _POSITIONS, c)}" for c in values)
     others = ", ".join(f"staged.{quote_identifier(c)}" for c in values)
     same = " AND ".join(_pairs(schema, _POSITIONS, ("id",)))
+    # What is loaded is not soft-deleted; the index on portfolios has no other.
+    live = f"own.{column_name(schema, _POSITIONS, 'deleted_at')} IS NULL"
+    held = within(span, f"own.{column_name(schema, _POSITIONS, 'portfolio_id')}")
     await session.execute(
         f"UPDATE {table_name(schema, _POSITIONS)} AS own SET {changed}"  # noqa: S608  # quoted
-        f" FROM {staged} AS staged WHERE {same} AND ({own}) IS DISTINCT FROM ({others})"
+        f" FROM {staged} AS staged WHERE {same} AND {live} AND {held}"
+        f" AND ({own}) IS DISTINCT FROM ({others})"
     )
     await session.execute(f"DROP TABLE pg_temp.{staged}")
 

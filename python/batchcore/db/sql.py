@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 from batchcore.errors import InputError
@@ -43,6 +44,16 @@ def table_name(schema: Schema, table: str) -> str:
 def column_name(schema: Schema, table: str, column: str) -> str:
     """Return ``table.column`` of docs/schema.md as the database knows it: quoted, unqualified."""
     return quote_identifier(schema.column(table, column))
+
+
+def within(span: tuple[bytes, bytes], column: str) -> str:
+    """Return the condition that ``column`` is in the span of a chunk.
+
+    Rows beside the staged ones are none of the chunk's anyway. But without it the server, which
+    knows little of a table just staged, reads the whole other table to join them.
+    """
+    first, last = (quote_literal(str(uuid.UUID(bytes=one))) for one in span)
+    return f"{column} BETWEEN {first}::uuid AND {last}::uuid"
 
 
 def _sendable(text: str) -> str:

@@ -337,7 +337,7 @@ class LegacyStages(Stages):
         )
         return Computed(loaded.chunk, batch, rows, ())
 
-    def notice(self, chunk: Chunk, existing: Existing) -> tuple[Issues, ...]:
+    def notice(self, chunk: Chunk, existing: Existing) -> tuple[Issues, ...]:  # noqa: ARG002  # of its base
         """Report nothing: rows that stand are passed over without a word (L3)."""
         return ()
 
