@@ -230,6 +230,10 @@ class Text:
         ends = self.offsets.tolist()
         return [raw[a:b].decode() for a, b in pairwise(ends)]
 
+    def value(self, code: int) -> str:
+        """Return one of the distinct values."""
+        return self.data[self.offsets[code] : self.offsets[code + 1]].tobytes().decode()
+
     def texts(self) -> list[str | None]:
         """Return the value of each row; NULL is None."""
         table = self.table()
@@ -294,6 +298,18 @@ def distinct(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
     new[1:] = ordered[1:] != ordered[:-1]
     found: npt.NDArray[Number] = ordered[new]
     return found
+
+
+def first_of_each(
+    values: npt.NDArray[Number],
+) -> tuple[Int64, Int64]:
+    """Return the row in which each distinct value comes first, by value, and how often it is."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    new = np.ones(len(ordered), dtype=np.bool_)
+    new[1:] = ordered[1:] != ordered[:-1]
+    starts = np.flatnonzero(new)
+    return order[starts], np.diff(starts, append=len(ordered))
 
 
 def among(values: npt.NDArray[Number], others: npt.NDArray[Number]) -> npt.NDArray[np.bool_]:

@@ -1,11 +1,13 @@
 """Connections: isolation, transactions, and what is left behind on a caller's."""
 
+import asyncio
 import traceback
 
 import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from batchcore.db import engine
 from batchcore.db.engine import Database, transaction
 from batchcore.db.migrate import migrate
 from batchcore.errors import ConfigError, DatabaseError
@@ -120,6 +122,87 @@ async def test_copy_on_a_borrowed_connection_is_inside_the_transaction(
             async with transaction(session):
                 await session.copy_in("letters", ["letter"], [one_row])
             assert await other.fetchval("SELECT count(*) FROM letters") == 1
+
+
+MUCH = "SELECT repeat('x', 100) FROM generate_series(1, 50000)"
+MUCH_BYTES = 19 + 50_000 * (2 + 4 + 100) + 2
+
+
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note how much has arrived whenever pieces are let add up."""
+    seen: list[int] = []
+    gather = engine._let_gather  # noqa: SLF001  # what a COPY waits for
+
+    async def noted(task: object) -> None:
+        seen.append(1)
+        await gather(task)
+
+    monkeypatch.setattr(engine, "_let_gather", noted)
+    return seen
+
+
+@pytest.mark.parametrize("limit", [None, 60], ids=["no time limit", "a time limit"])
+async def test_small_pieces_of_much_data_add_up_and_all_of_it_arrives(
+    same_host: str, monkeypatch: pytest.MonkeyPatch, naps: list[int], limit: int | None
+) -> None:
+    monkeypatch.setattr(engine, "SMALL_BYTES", 1 << 20)
+    pieces: list[bytes] = []
+    async with (
+        asyncpg.create_pool(same_host, min_size=1, command_timeout=limit) as pool,
+        Database(pool).snapshot("read") as session,
+    ):
+        await session.copy_out("SELECT 1", pieces.append)
+        assert not naps
+        pieces.clear()
+        await session.copy_out(MUCH, pieces.append)
+        assert sum(len(piece) for piece in pieces) == MUCH_BYTES == session.bytes["read"] - 31
+    assert naps
+
+
+async def test_a_copy_that_is_cancelled_while_pieces_add_up_ends_at_once(
+    same_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "GATHER_S", 30)
+    monkeypatch.setattr(engine, "SMALL_BYTES", 1 << 20)
+    async with asyncio.timeout(20), Database(same_host).writing("read") as session:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await session.copy_out(MUCH, lambda _: None)
+        assert asyncio.current_task().cancelling() == 0
+        assert await session.fetchval("SELECT 1") == 1
+
+        task = asyncio.create_task(session.copy_out(MUCH, lambda _: None))
+        await asyncio.sleep(0.5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await session.fetchval("SELECT 1") == 1
+
+
+async def test_a_copy_that_is_cancelled_after_its_last_piece_has_arrived_is_whole(
+    same_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces: list[bytes] = []
+
+    async def cancelled_at_the_end(task: asyncio.Task) -> None:
+        if sum(len(piece) for piece in pieces) == MUCH_BYTES:
+            task.cancel()  # as a signal would while it waits
+        await gather(task)
+
+    gather = engine._let_gather  # noqa: SLF001  # what a COPY waits for
+    monkeypatch.setattr(engine, "_let_gather", cancelled_at_the_end)
+    monkeypatch.setattr(engine, "SMALL_BYTES", 1 << 20)
+    async with asyncio.timeout(20), Database(same_host).writing("read") as session:
+
+        async def copied() -> None:
+            await session.copy_out(MUCH, pieces.append)
+            await asyncio.sleep(30)
+
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(copied())
+        assert sum(len(piece) for piece in pieces) == MUCH_BYTES
+        assert await session.fetchval("SELECT 1") == 1
 
 
 @KINDS

@@ -201,6 +201,17 @@ async def test_prices_are_those_of_the_window_and_the_last_before_it(same_host: 
             session, queries, ["AAA"], ["AAA", "aAA"], MONDAY, MONDAY + 2
         )
         every = await loads.load_fallback(session, queries, ["AAA"], [], MONDAY, MONDAY + 2)
+        stored = await loads.load_spellings(session, queries)
+        named = [" aaa", "AAA", "Aaa "]
+        known, settled, nothing = [
+            await loads.load_left_out(session, queries, *names, *days)
+            for days in [(MONDAY, MONDAY + 2)]
+            for names in (
+                (named, [], ["AAA", "aAA"]),
+                ([], named, ["AAA", "aAA"]),
+                ([], [], ["AAA"]),
+            )
+        ]
 
     def shown(found) -> list[tuple]:
         columns = (found.symbol.texts(), found.day.values.tolist(), values(found.close))
@@ -212,6 +223,10 @@ async def test_prices_are_those_of_the_window_and_the_last_before_it(same_host: 
     assert shown(window) == asked
     assert shown(rest) == earlier + other
     assert shown(every) == earlier + asked + other
+    assert sorted(stored.texts()) == [*named, "BBB"]
+    assert shown(known) == shown(rest)
+    assert shown(settled) == other
+    assert shown(nothing) == []
     both = loads.joined_prices([window, rest])
     assert shown(both) == shown(every)
 
@@ -328,6 +343,8 @@ async def test_empty_tables_are_empty_frames(same_host: str) -> None:
         assert len(symbols) == 0
         assert len(await loads.load_prices(session, queries, symbols.table(), 0, 1)) == 0
         assert len(await loads.load_fallback(session, queries, [], [], 0, 1)) == 0
+        assert len(await loads.load_spellings(session, queries)) == 0
+        assert len(await loads.load_left_out(session, queries, ["A"], ["B"], [], 0, 1)) == 0
 
 
 @pytest.mark.parametrize("conforming", ["on", "off"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -32,8 +33,9 @@ CHANGES = (
     [
         "load_portfolios",
         "load_symbols",
+        "load_spellings",
         "load_prices",
-        "load_fallback",
+        "load_left_out",
         "load_existing",
         "load_positions",
         "load_all_events",
@@ -44,29 +46,37 @@ async def test_what_is_committed_after_a_load_is_not_seen(
     same_host: str, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     given = database.full_host(4, DAYS, event=DAYS[1], flow=DAYS[2])
+    spelt = (*given.prices, (" aaa", DAYS[0] - 1, given.prices[0][2]))
+    given = replace(given, prices=spelt)
     await database.fill(same_host, given)
     load = getattr(loads, step)
     changed = []
 
-    async def then_change(*arguments: object) -> object:
-        found = await load(*arguments)
-        if not changed:
-            changed.append(step)
-            async with database.connected(same_host) as other:
+    async with database.connected(same_host) as other, asyncio.timeout(60):
+        begun = other.transaction()
+        await begun.start()
+        # Nothing is written before the change, or it would change what the run has written.
+        await other.execute("LOCK TABLE portfolio_snapshots IN SHARE MODE")
+
+        async def then_change(*arguments: object) -> object:
+            found = await load(*arguments)
+            if not changed:
+                changed.append(step)
                 for change in CHANGES:
                     await other.execute(change)
-        return found
+                await begun.commit()
+            return found
 
-    monkeypatch.setattr(loads, step, then_change)
+        monkeypatch.setattr(loads, step, then_change)
 
-    result = await batchcore.run_batch(
-        same_host,
-        date_of(DAYS[0]),
-        date_of(DAYS[-1]),
-        calendar="daily",
-        analytics="none",
-        settings=Settings(chunk_size=1),
-    )
+        result = await batchcore.run_batch(
+            same_host,
+            date_of(DAYS[0]),
+            date_of(DAYS[-1]),
+            calendar="daily",
+            analytics="none",
+            settings=Settings(chunk_size=1),
+        )
 
     assert changed
     assert result.consistent

@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
 NEW = {"check": 3, "ledger": 3, "load": 8, "persist": 6}
 """Catalog, revision and name of the snapshot; runs at work, the own one entered, its end;
-portfolios, symbols, prices, fallback, existing rows, positions, events, flows; lock and look at the
-token, new rows, equities, their UPDATE, the chunk with the run's row."""
+portfolios, symbols, spellings of closes, prices, existing rows, positions, events, flows; lock and
+look at the token, new rows, equities, their UPDATE, the chunk with the run's row."""
 
 REPLACED = {**NEW, "persist": 7}
 """As `NEW`, but rows go to a temporary table and an UPDATE takes them from there."""
@@ -87,9 +87,10 @@ async def test_a_run_with_nothing_to_do_only_looks(same_host: str, counter: Coun
     result = await run(same_host, days)
 
     assert result.nothing_to_do
-    # portfolios and existing rows; symbols are asked for beside them, as a rule there is work
-    assert result.statements_by_phase == {"check": 3, "ledger": 3, "load": 3}
-    assert await counter.statements() == 9
+    # portfolios and existing rows; symbols, of positions and of closes, are asked for beside
+    # them, as a rule there is work
+    assert result.statements_by_phase == {"check": 3, "ledger": 3, "load": 4}
+    assert await counter.statements() == 10
 
 
 async def test_holes_are_found_by_one_statement(same_host: str, counter: Counter) -> None:

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from batchcore.errors import InputError
-from batchcore.frames import Days, Decimals, Opening, Positions, Text, among, distinct
+from batchcore.frames import (
+    Days,
+    Decimals,
+    Opening,
+    Positions,
+    Text,
+    among,
+    distinct,
+    first_of_each,
+)
 from batchcore.units import CENTS, State
 from support import build
 from support.worked import portfolio, position
@@ -138,6 +147,18 @@ def test_a_constant_column_is_that_of_its_values(value: str | None) -> None:
 def test_distinct_values_come_once_and_ascending() -> None:
     assert distinct(np.array([3, 1, 3, 2, 1], dtype=np.int32)).tolist() == [1, 2, 3]
     assert distinct(np.zeros(0, dtype=np.int32)).tolist() == []
+
+
+def test_the_first_of_each_value_is_told_and_how_often_it_comes() -> None:
+    first, count = first_of_each(np.array([3, 1, 3, 2, 1, 3], dtype=np.int32))
+    assert (first.tolist(), count.tolist()) == ([1, 3, 0], [2, 1, 3])
+    first, count = first_of_each(np.zeros(0, dtype=np.int64))
+    assert (first.tolist(), count.tolist()) == ([], [])
+
+
+def test_one_distinct_text_is_that_of_the_table() -> None:
+    column = Text.of(["b", None, "", "\u00e9", "b"])
+    assert [column.value(code) for code in range(3)] == column.table() == ["b", "", "\u00e9"]
 
 
 def test_values_among_others_are_told() -> None:

@@ -121,6 +121,8 @@ def every_query(queries: Queries) -> list[str]:
         queries.symbols(chosen),
         queries.prices(["AAA"], MONDAY, MONDAY),
         queries.fallback(["AAA"], ["AAA"], MONDAY, MONDAY),
+        queries.spellings(),
+        queries.left_out(["AAA"], ["BBB"], ["AAA"], MONDAY, MONDAY),
         queries.held(chosen, ["AAA"]),
         queries.price_dates(),
         queries.positions(chosen),

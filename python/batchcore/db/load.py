@@ -300,6 +300,26 @@ async def load_fallback(  # noqa: PLR0917  # what is missing in a window
     return Prices(**await load(session, query))
 
 
+async def load_spellings(session: Session, queries: Queries) -> Text:
+    """Return the distinct symbols that closes are stored under."""
+    symbols: Text = (await load(session, queries.spellings()))["symbol"]
+    return symbols
+
+
+async def load_left_out(
+    session: Session,
+    queries: Queries,
+    earlier: Sequence[str],
+    others: Sequence[str],
+    brought: Sequence[str],
+    *window: int,
+) -> Prices:
+    """Return what `load_fallback` does, where the spellings are known; see `Queries.left_out`."""
+    first, last = window
+    query = queries.left_out(earlier, others, brought, first, last)
+    return Prices(**await load(session, query))
+
+
 def kept_prices(prices: Prices, rows: npt.NDArray[np.bool_]) -> Prices:
     """Return some rows of a frame."""
     symbol, day, close = (taken(c, rows) for c in (prices.symbol, prices.day, prices.close))

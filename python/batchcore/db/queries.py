@@ -452,20 +452,66 @@ class Queries:
             since: From which day on they are there, if not in the whole window.
             settled: Of ``normalised``, those that no close before the window is wanted of.
         """
-        symbol, day, close = self._price_names()
-        settled = text_array(settled)
-        prices = self._table("market_data_cache")
-        brought = text_array(brought)
-        before = f"{day} < {date_literal(first)}"
+        wanted = (
+            f"{self._stepped_spellings()}, wanted(symbol, settled) AS ("  # noqa: S608
+            f"SELECT one.symbol, one.normalised = ANY({text_array(settled)})"
+            f" FROM (SELECT symbol, upper(btrim(symbol COLLATE \"C\", ' ')) AS normalised"
+            f" FROM spelling) AS one WHERE one.normalised = ANY({text_array(normalised)}))"
+        )
+        return self._left_out(wanted, brought, first, last, since)
+
+    def spellings(self) -> Query:
+        """Return the distinct symbols that closes are stored under."""
         sql = (
+            f"{self._stepped_spellings()} SELECT spelling.symbol FROM spelling"  # noqa: S608
+            " WHERE spelling.symbol IS NOT NULL"
+        )
+        return Query("spellings", sql, (Column("symbol", Kind.TEXT),))
+
+    def left_out(
+        self,
+        earlier: Iterable[str],
+        others: Iterable[str],
+        brought: Iterable[str],
+        first: int,
+        last: int,
+    ) -> Query:
+        """Return what `fallback` does, where the spellings are known.
+
+        Args:
+            earlier: Spellings that a close before the window is wanted of.
+            others: Further ones whose closes in the window may not be there yet.
+            brought: Spellings whose closes in the window are there already.
+            first: First day of the window.
+            last: Last day of the window.
+        """
+        symbol, prices = self._price_names()[0], self._table("market_data_cache")
+        empty = f"ARRAY(SELECT {symbol} FROM {prices} WHERE false)"  # noqa: S608  # gives its type
+        wanted = (
+            f"WITH wanted(symbol, settled) AS (SELECT unnest({empty} || {text_array(earlier)}),"
+            f" false UNION ALL SELECT unnest({empty} || {text_array(others)}), true)"
+        )
+        return self._left_out(wanted, brought, first, last, None)
+
+    def _stepped_spellings(self) -> str:
+        """Return the start of a statement that has the symbols of closes, and a NULL."""
+        symbol, prices = self._price_names()[0], self._table("market_data_cache")
+        return (
             f"WITH RECURSIVE spelling(symbol) AS ("  # noqa: S608
             f"(SELECT min({symbol}) FROM {prices}) UNION ALL"
             f" SELECT (SELECT min({symbol}) FROM {prices} WHERE {symbol} > spelling.symbol)"
-            f" FROM spelling WHERE spelling.symbol IS NOT NULL),"
-            f" wanted(symbol, settled) AS (SELECT one.symbol, one.normalised = ANY({settled})"
-            f" FROM (SELECT symbol, upper(btrim(symbol COLLATE \"C\", ' ')) AS normalised"
-            f" FROM spelling) AS one WHERE one.normalised = ANY({text_array(normalised)}))"
-            f" SELECT wanted.symbol, earlier.day, earlier.close FROM wanted"
+            f" FROM spelling WHERE spelling.symbol IS NOT NULL)"
+        )
+
+    def _left_out(
+        self, wanted: str, spellings: Iterable[str], first: int, last: int, since: int | None
+    ) -> Query:
+        """Return the query that begins with a WITH of `wanted`."""
+        symbol, day, close = self._price_names()
+        prices, brought = self._table("market_data_cache"), text_array(spellings)
+        before = f"{day} < {date_literal(first)}"
+        sql = (
+            f"{wanted} SELECT wanted.symbol, earlier.day, earlier.close FROM wanted"  # noqa: S608
             f" CROSS JOIN LATERAL ("
             f"(SELECT {day}, {close} FROM {prices} WHERE {symbol} = wanted.symbol AND {before}"
             f" AND {self._valid_close()} ORDER BY {day} DESC LIMIT 1) UNION ALL"

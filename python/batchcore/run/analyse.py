@@ -16,7 +16,7 @@ from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
 from batchcore.db.load import located, taken
 from batchcore.db.load_analytics import floats
 from batchcore.errors import CancelledError
-from batchcore.frames import Integers, Issues, SnapshotAnalytics
+from batchcore.frames import Integers, Issues, SnapshotAnalytics, distinct, first_of_each
 from batchcore.native import hold, value_positions
 from batchcore.run import table_rows
 from batchcore.run.fitting import Fitting
@@ -196,7 +196,7 @@ class Analysis:
                 }
             ),
             _by_name(tables),
-            np.unique(rows.day[rows.day == inputs.last_session[rows.portfolio]]),
+            distinct(rows.day[rows.day == inputs.last_session[rows.portfolio]]),
             values,
             (*issues, fitting.issues()),
         )
@@ -208,7 +208,7 @@ class Analysis:
             row = np.flatnonzero(rows.day == inputs.last_session[rows.portfolio])
         if len(row) == 0:
             return
-        sessions = self._market.sessions if every else np.unique(rows.day[row])
+        sessions = self._market.sessions if every else distinct(rows.day[row])
         holdings = hold(
             self._market,
             positions=inputs.positions,
@@ -268,7 +268,7 @@ class Analysis:
     def _table_rows(self, block: _Block, inputs: ChunkInputs, fitting: Fitting) -> Iterator[Table]:
         session, lots = int(block.sessions[0]), block.lots
         stocks = np.flatnonzero(lots["kind"] == LotKind.STOCK)
-        _, first = np.unique(block.position[stocks], return_index=True)
+        first, _ = first_of_each(block.position[stocks])
         lot = stocks[np.sort(first)]  # a position counts once, where its first lot stands
         portfolio = block.members[lots["portfolio"][lot]]
         held = table_rows.HeldStocks(
@@ -305,7 +305,7 @@ class Analysis:
         row = row[inputs.is_latest[rows.portfolio[row]]]
         owner = located(inputs.positions.portfolio_id, inputs.opening.portfolio_id)
         found, issues = [], []
-        for session in np.unique(rows.day[row]).tolist():
+        for session in distinct(rows.day[row]).tolist():
             values = value_positions(
                 self._market,
                 positions=inputs.positions,
@@ -357,7 +357,8 @@ def _block(  # noqa: PLR0917  # some rows, and the lots of their portfolios
 ) -> _Block:
     """Return the block of some rows, on some of the sessions that lots are held on."""
     sessions = sessions[columns]
-    members, owner = np.unique(rows.portfolio[row], return_inverse=True)
+    members = distinct(rows.portfolio[row])
+    owner = np.searchsorted(members, rows.portfolio[row])
     column = np.searchsorted(sessions, rows.day[row])
     equity = np.full((len(members), len(sessions)), np.nan)
     equity[owner, column] = rows.equity_cents[row] / 10**CENTS

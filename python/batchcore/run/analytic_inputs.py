@@ -12,6 +12,7 @@ from batchcore.analytics.windows import LOOK
 from batchcore.db.load_analytics import load_factors, load_profiles, load_returns
 from batchcore.db.queries import Selection
 from batchcore.db.save_analytics import ChunkTables
+from batchcore.frames import distinct
 from batchcore.run.analyse import PAST_RETURNS, Analysis
 from batchcore.run.regressions import Regressions
 from batchcore.units import FACTOR_ETFS
@@ -52,7 +53,7 @@ def return_sessions(plan: Plan, calendar: Calendar, level: str) -> Int32:
         return np.zeros(0, dtype=np.int32)
     analysed = plan.sessions[plan.sessions_run()]
     if level != "every":
-        analysed = np.unique(last_sessions(plan)[plan.works()])
+        analysed = distinct(last_sessions(plan)[plan.works()])
     first = calendar.last_sessions(int(analysed[0]), LOOK + 1)
     return calendar.sessions(int(first[0]), int(analysed[-1]))
 

@@ -10,7 +10,7 @@ from batchcore.calendar import date_of
 from batchcore.db.fields import field_of
 from batchcore.db.ledger import Entry, encode_issues
 from batchcore.db.load import taken
-from batchcore.frames import Days, Integers, Text, joined
+from batchcore.frames import Days, Integers, Text, distinct, first_of_each, joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ def entry_of(
         rows: What it writes.
         issues: What was noticed; their portfolios count those of the chunk from a number on.
     """
-    sessions = np.unique(rows.day)
+    sessions = distinct(rows.day)
     first, last = (date_of(int(sessions[row])) if len(sessions) else None for row in (0, -1))
     return Entry(
         chunk=number,
@@ -103,7 +103,7 @@ def issue_columns(
     row = np.flatnonzero(counts)
     kinds = len(names.offsets)
     key = portfolio[row].astype(np.int64) * kinds + names.codes[row]
-    _, own, count = np.unique(key, return_index=True, return_counts=True)
+    own, count = first_of_each(key)
     own = row[own]
     return {
         "portfolio_id": np.ascontiguousarray(ids[portfolio[own]]),

@@ -101,10 +101,9 @@ class IssueList:
 
     def add_misses(self, misses: Misses) -> None:
         """Add misses to those of the same symbol."""
-        names = misses.symbol.table()
         for row in range(len(misses)):
             known = misses.symbol.state[row] == State.VALUE
-            symbol = names[misses.symbol.codes[row]] if known else ""
+            symbol = misses.symbol.value(int(misses.symbol.codes[row])) if known else ""
             key = (bool(misses.unpriced[row]), symbol)
             count, first, last = self._misses.get(key, (0, 2**31, -(2**31)))
             self._misses[key] = (

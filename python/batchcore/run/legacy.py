@@ -223,6 +223,9 @@ class LegacyPreparation(Preparation):
             )
         )
 
+    async def _look_ahead(self, reader: Session) -> None:
+        """Load nothing: closes are looked up as symbols are spelt on positions (L12)."""
+
     async def _prices(self, reader: Session, plan: Plan, symbols: Text) -> Prices:
         spelt = {*symbols.table(), ""}
         first = max(plan.price_first - PREVIOUS_CLOSE_DAYS, calendars.FIRST_DATE)

@@ -131,6 +131,7 @@ class Preparation:
         self.selection = Selection(request.wanted)
         self._planned: asyncio.Future[Plan] = asyncio.get_running_loop().create_future()
         self._beside: asyncio.Task[Prices | None] | None = None
+        self._stored: Text | None = None
         self.settings = request.settings
         self.issues = issues
         self.monitor = monitor
@@ -224,19 +225,26 @@ class Preparation:
         """Load symbols, then prices, beside portfolios, where there is a session for it."""
         everyone = self.request.wanted is None and self.request.changed_since is None
         if everyone and self.readers.several:
-            self._beside = self.tasks.create_task(self._priced(self._planned))
+            self._beside = self.tasks.create_task(self._priced(self._planned, ahead=True))
 
-    async def _priced(self, planned: asyncio.Future[Plan]) -> Prices | None:
-        """Return the prices of a plan that may still be in the making; symbols come before it."""
+    async def _priced(self, planned: asyncio.Future[Plan], *, ahead: bool = False) -> Prices | None:
+        """Return the prices of a plan; `ahead` of it symbols and spellings are loaded."""
         async with self.readers.lend("load") as reader:
             with self.monitor.phase("load"):
                 symbols = await loads.load_symbols(reader, self.queries, self.selection)
-            self.monitor.loaded(symbols=len(symbols))
+                self.monitor.loaded(symbols=len(symbols))
+                if ahead:
+                    await self._look_ahead(reader)
             plan = await planned
             if not plan.works().any():
                 return None
             with self.monitor.phase("load"):
                 return await self._prices(reader, plan, symbols)
+
+    async def _look_ahead(self, reader: Session) -> None:
+        """Load what is of use for the prices of any plan."""
+        if self.request.price_source is None:
+            self._stored = await loads.load_spellings(reader, self.queries)
 
     async def _calendar(self, reader: Session) -> Calendar:
         if self.request.known_calendar is not None:
@@ -380,6 +388,7 @@ class Preparation:
             window,
             source=self.request.price_source,
             monitor=self.monitor,
+            stored=self._stored,
         )
         build = partial(
             build_market,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from batchcore.db.engine import Session
     from batchcore.db.queries import Queries
+    from batchcore.frames import Text
     from batchcore.run.monitor import Monitor
 
 log = logging.getLogger("batchcore")
@@ -59,14 +60,16 @@ async def load_closes(
     *,
     source: PriceSource | None,
     monitor: Monitor,
+    stored: Text | None = None,
 ) -> Prices:
     """Return every finite close of symbols in a window, and of each the last before it.
 
     The first statement brings the closes of the symbols as they are spelt on positions. One
     further statement, the fallback, brings what it left out: the last closes before the window, of
     symbols that have none in it up to the first day needed, and those in it under other spellings.
-    Closes that are handed in take the place of the first, of the symbols that they cover from the
-    first day needed on; the fallback brings the others.
+    Where it is known which spellings closes are stored under, there mostly is nothing left out,
+    and no such statement. Closes that are handed in take the place of the first, of the symbols
+    that they cover from the first day needed on; the fallback brings the others.
 
     Args:
         reader: In the transaction of the run.
@@ -75,6 +78,7 @@ async def load_closes(
         window: Its days.
         source: Closes that were loaded before, if any; they count before those stored.
         monitor: Of the run.
+        stored: The symbols that closes are stored under, where they were loaded before.
     """
     spelt = sorted(set(spellings))
     wanted = sorted({normalised(symbol) for symbol in spelt} - {""})
@@ -88,22 +92,48 @@ async def load_closes(
         brought = [one for one in spelt if source.covers(one, window.needed, window.last)]
         monitor.loaded(cached=len(first))
     since = window.first if given is None else window.needed
-    settled = sorted(priced_symbols(first, window.needed))
-    rest = await loads.load_fallback(
-        reader, queries, wanted, brought, window.first, window.last, since, settled
-    )
+    settled = priced_symbols(first, window.needed)
+    if stored is None or source is not None:
+        rest = await loads.load_fallback(
+            reader, queries, wanted, brought, window.first, window.last, since, sorted(settled)
+        )
+    else:
+        named = _named(stored.table(), wanted, settled, {*brought, *first.symbol.table()})
+        if not any(named):
+            _tell(monitor, 0, wanted, 0, settled)
+            return first
+        days = window.first, window.last
+        rest = await loads.load_left_out(reader, queries, *named, brought, *days)
     monitor.loaded(fallback=len(rest))
     if given is not None:
         rest = _without(rest, given)
     found = loads.joined_prices(_of_one_scale([first, rest]))
-    log.info(
-        "run=%s phase=load fallback_statements=1 symbols=%d rows=%d without_close=%d",
-        monitor.run_id,
-        len(wanted),
-        len(rest),
-        len(set(wanted) - priced_symbols(found)),
-    )
+    _tell(monitor, 1, wanted, len(rest), priced_symbols(found))
     return found
+
+
+def _named(
+    stored: list[str], wanted: list[str], settled: set[str], there: set[str]
+) -> tuple[list[str], list[str]]:
+    """Return the spellings that an earlier close is wanted of, and others that are not there."""
+    among = set(wanted)
+    ours = [(name, normalised(name)) for name in stored]
+    ours = [(name, symbol) for name, symbol in ours if symbol in among]
+    earlier = [name for name, symbol in ours if symbol not in settled]
+    return earlier, [name for name, symbol in ours if symbol in settled and name not in there]
+
+
+def _tell(
+    monitor: Monitor, statements: int, wanted: list[str], rows: int, priced: set[str]
+) -> None:
+    log.info(
+        "run=%s phase=load fallback_statements=%d symbols=%d rows=%d without_close=%d",
+        monitor.run_id,
+        statements,
+        len(wanted),
+        rows,
+        len(set(wanted) - priced),
+    )
 
 
 def valid_rows(prices: Prices) -> npt.NDArray[np.bool_]:
