@@ -1,11 +1,9 @@
 //! Positions and their events by portfolio: gathers the lots of one.
 
-use hashbrown::HashMap;
-
 use crate::error::Result;
 use crate::frame::index;
 use crate::ids::{PortfolioId, Uuid};
-use crate::pnl::groups::{Groups, rows_by_id};
+use crate::pnl::groups::{Groups, Owners};
 use crate::pnl::inputs::{Events, Opening, Positions};
 use crate::pnl::issue::Issue;
 use crate::pnl::lot::{Lot, Meanings, Noted, append_lots};
@@ -19,7 +17,7 @@ pub struct Book<'a> {
     events: Events<'a>,
     marks: &'a Marks,
     meanings: Meanings<'a>,
-    portfolios: HashMap<Uuid, u32>,
+    portfolios: Owners<'a>,
     by_portfolio: Groups,
     by_position: Groups,
 }
@@ -43,25 +41,25 @@ impl<'a> Book<'a> {
     pub fn of(
         positions: Positions<'a>,
         events: Events<'a>,
-        opening: &Opening<'_>,
+        opening: &Opening<'a>,
         marks: &'a Marks,
     ) -> Result<Self> {
         positions.check()?;
         events.check()?;
         opening.check()?;
-        let portfolios = rows_by_id("opening.portfolio_id", opening.portfolio_id)?;
+        let portfolios = Owners::of("opening.portfolio_id", opening.portfolio_id)?;
         let by_position = if events.position_id.is_empty() {
             Groups::default()
         } else {
-            let rows = rows_by_id("positions.id", positions.id)?;
-            Groups::by_key(events.position_id, &rows, positions.id.len())
+            let rows = Owners::of("positions.id", positions.id)?;
+            Groups::by_key(events.position_id, &rows)
         };
         Ok(Self {
             positions,
             events,
             marks,
             meanings: Meanings::of(&positions, marks),
-            by_portfolio: Groups::by_key(positions.portfolio_id, &portfolios, portfolios.len()),
+            by_portfolio: Groups::by_key(positions.portfolio_id, &portfolios),
             by_position,
             portfolios,
         })
@@ -70,7 +68,7 @@ impl<'a> Book<'a> {
     /// Returns the rows of another frame by portfolio.
     #[must_use]
     pub fn by_portfolio(&self, portfolio_id: &[Uuid]) -> Groups {
-        Groups::by_key(portfolio_id, &self.portfolios, self.portfolios.len())
+        Groups::by_key(portfolio_id, &self.portfolios)
     }
 
     /// Returns the positions.

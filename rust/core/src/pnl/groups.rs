@@ -1,7 +1,5 @@
 //! Rows that belong to others: found by uuid, grouped by their owner.
 
-use hashbrown::HashMap;
-
 use crate::error::{Error, Result};
 use crate::frame::index;
 use crate::ids::Uuid;
@@ -17,19 +15,19 @@ impl Groups {
     /// Groups the rows of `keys` by the row of `owners` that has their key; rows without owner are
     /// left out.
     #[must_use]
-    pub fn by_key(keys: &[Uuid], owners: &HashMap<Uuid, u32>, count: usize) -> Self {
+    pub fn by_key(keys: &[Uuid], owners: &Owners<'_>) -> Self {
         // rows of one owner often follow each other
         let mut last: Option<(&Uuid, Option<u32>)> = None;
         let owner = |key| match last {
             Some((known, owner)) if known == key => owner,
             _ => {
-                let owner = owners.get(key).copied();
+                let owner = owners.find(key);
                 last = Some((key, owner));
                 owner
             }
         };
         let found: Vec<_> = keys.iter().map(owner).collect();
-        Self::of(&found, count)
+        Self::of(&found, owners.len())
     }
 
     /// Groups the rows of `owners`; rows without owner are left out.
@@ -74,23 +72,79 @@ impl Groups {
     }
 }
 
-/// Returns the row of each uuid.
-///
-/// # Errors
-///
-/// [`Error::Duplicate`] naming `column` if one stands in two rows.
-pub fn rows_by_id(column: &'static str, ids: &[Uuid]) -> Result<HashMap<Uuid, u32>> {
-    let mut rows = HashMap::with_capacity(ids.len());
-    for (row, id) in (0u32..).zip(ids) {
-        if let Some(first) = rows.insert(*id, row) {
+/// The rows of distinct uuids.
+#[derive(Debug)]
+pub enum Owners<'a> {
+    /// They ascend, as those that are made in the order of time do: each is found by halving.
+    Ascending(&'a [Uuid]),
+    /// They come in another order: with their rows, in that of their bytes. Those that nearly
+    /// ascend are sorted in hardly more than one pass, and a hash of them takes longer.
+    Sorted(Vec<(u128, u32)>),
+}
+
+impl<'a> Owners<'a> {
+    /// Returns the rows of `ids`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Duplicate`] naming `column` if one stands in two rows.
+    pub fn of(column: &'static str, ids: &'a [Uuid]) -> Result<Self> {
+        if ids.is_sorted_by(|one, next| number(one) < number(next)) {
+            return Ok(Self::Ascending(ids));
+        }
+        let mut sorted: Vec<_> = ids.iter().map(number).zip(0u32..).collect();
+        sorted.sort_by_key(|&(id, _)| id);
+        let again = sorted
+            .iter()
+            .zip(sorted.iter().skip(1))
+            .filter(|((id, _), (next, _))| id == next)
+            .min_by_key(|(_, (_, row))| *row);
+        if let Some((&(_, first), &(_, row))) = again {
             return Err(Error::Duplicate {
                 column,
                 row: index(row),
                 first: index(first),
             });
         }
+        Ok(Self::Sorted(sorted))
     }
-    Ok(rows)
+
+    /// Returns the row of a uuid, if it is one of them.
+    #[must_use]
+    pub fn find(&self, id: &Uuid) -> Option<u32> {
+        match self {
+            Self::Ascending(ids) => {
+                let row = ids.binary_search_by_key(&number(id), number).ok()?;
+                u32::try_from(row).ok()
+            }
+            Self::Sorted(sorted) => {
+                let place = sorted
+                    .binary_search_by_key(&number(id), |&(id, _)| id)
+                    .ok()?;
+                sorted.get(place).map(|&(_, row)| row)
+            }
+        }
+    }
+
+    /// Returns how many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Ascending(ids) => ids.len(),
+            Self::Sorted(sorted) => sorted.len(),
+        }
+    }
+
+    /// Returns whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Returns a number that is ordered as the bytes are.
+fn number(id: &Uuid) -> u128 {
+    u128::from_be_bytes(*id)
 }
 
 #[cfg(test)]
@@ -104,5 +158,41 @@ mod tests {
         assert_eq!(groups.get(1), []);
         assert_eq!(groups.get(2), [0, 3]);
         assert_eq!(groups.get(3), []);
+    }
+
+    fn id(first: u8, last: u8) -> Uuid {
+        let mut id = [0; 16];
+        id[0] = first;
+        id[15] = last;
+        id
+    }
+
+    #[test]
+    fn rows_are_found_whether_the_ids_ascend_or_not() {
+        let ascending = [id(0, 1), id(0, 9), id(1, 0), id(200, 0)];
+        let mixed = [id(1, 0), id(0, 9), id(200, 0), id(0, 1)];
+        for (ids, ascend) in [(ascending, true), (mixed, false)] {
+            let owners = Owners::of("ids", &ids).unwrap();
+            assert_eq!(matches!(owners, Owners::Ascending(_)), ascend);
+            assert_eq!(owners.len(), 4);
+            for (row, own) in (0u32..).zip(&ids) {
+                assert_eq!(owners.find(own), Some(row));
+            }
+            for other in [id(0, 0), id(0, 2), id(255, 255)] {
+                assert_eq!(owners.find(&other), None);
+            }
+        }
+        assert!(Owners::of("ids", &[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_uuid_in_two_rows_is_refused_wherever_they_are() {
+        for ids in [vec![id(0, 1), id(0, 1)], vec![id(3, 0), id(0, 1), id(3, 0)]] {
+            let error = Owners::of("ids", &ids).unwrap_err();
+            let row = ids.len() - 1;
+            assert!(
+                matches!(error, Error::Duplicate { column: "ids", row: at, first: 0 } if at == row)
+            );
+        }
     }
 }

@@ -220,10 +220,19 @@ impl PriceStore {
     }
 }
 
+/// Closes at the end that are looked at one by one.
+const LATEST: usize = 3;
+
 /// Returns the last of `closes` whose day is not after `day`, with its day.
+///
+/// That is mostly one of the latest: a nightly run asks for the session before the last.
 #[must_use]
 pub fn as_of(days: &[i32], closes: &[i64], day: Day) -> Option<(i64, Day)> {
-    let last = days.partition_point(|&d| d <= day.0).checked_sub(1)?;
+    let (earlier, latest) = days.split_at(days.len().saturating_sub(LATEST));
+    let last = match latest.iter().rposition(|&d| d <= day.0) {
+        Some(at) => earlier.len().saturating_add(at),
+        None => earlier.partition_point(|&d| d <= day.0).checked_sub(1)?,
+    };
     Some((*closes.get(last)?, Day(*days.get(last)?)))
 }
 

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::fixed::{State, Sum, Wide, decimal_text};
 use crate::float::Floats;
 use crate::frame::index;
-use crate::pnl::groups::rows_by_id;
+use crate::pnl::groups::Owners;
 use crate::pnl::inputs::{Betas, Host, Positions};
 use crate::pnl::legacy::columns::Weights;
 use crate::pnl::legacy::holding::{Class, Holding, size, size_scale};
@@ -79,10 +79,10 @@ fn known(beta: core::result::Result<i64, State>, floats: Floats) -> Option<f64> 
 /// Returns the newest beta of each position, of several the largest; NaN counts as larger.
 fn newest(betas: &Betas<'_>, positions: &Positions<'_>) -> Result<Vec<Option<f64>>> {
     betas.check()?;
-    let rows = rows_by_id("positions.id", positions.id)?;
+    let rows = Owners::of("positions.id", positions.id)?;
     let mut newest = vec![None; positions.id.len()];
     for (row, id) in betas.position_id.iter().enumerate() {
-        let place = rows.get(id).and_then(|&at| newest.get_mut(index(at)));
+        let place = rows.find(id).and_then(|at| newest.get_mut(index(at)));
         let (Some(place), Ok(day)) = (place, betas.day.get(row)) else {
             continue;
         };

@@ -26,7 +26,7 @@ use crate::error::Result;
 use crate::fixed::State;
 use crate::frame::index;
 use crate::ids::{Day, PortfolioId};
-use crate::pnl::groups::{Groups, rows_by_id};
+use crate::pnl::groups::{Groups, Owners};
 use crate::pnl::inputs::Host;
 use crate::pnl::issue::Issue;
 use crate::pnl::{Filled, Inputs, flow_signs};
@@ -77,8 +77,8 @@ impl<'a> Prepared<'a> {
         events.check()?;
         flows.check()?;
         opening.check()?;
-        let portfolios = rows_by_id("opening.portfolio_id", opening.portfolio_id)?;
-        let grouped = |keys| Groups::by_key(keys, &portfolios, portfolios.len());
+        let portfolios = Owners::of("opening.portfolio_id", opening.portfolio_id)?;
+        let grouped = |keys| Groups::by_key(keys, &portfolios);
         let quotes = Quotes::of(
             positions.symbol.table(),
             host.prices,
