@@ -1,5 +1,7 @@
 """Loads against plain SELECTs, and what they say of bytes that are not as announced."""
 
+import uuid
+from dataclasses import fields
 from decimal import Decimal
 
 import numpy as np
@@ -10,7 +12,7 @@ from batchcore.config import Schema
 from batchcore.db import load as loads
 from batchcore.db.catalog import Kind, inspect
 from batchcore.db.engine import Database
-from batchcore.db.queries import Column, Queries, Query, Selection, text_array
+from batchcore.db.queries import Column, Part, Queries, Query, Selection, text_array
 from batchcore.errors import DatabaseError, DecodeError
 from support import database
 from support.database import Host, Standing
@@ -162,6 +164,43 @@ async def test_portfolios_come_sorted_with_the_snapshots_around_a_day(
         assert values(found.first_flow)[row] == (first and first.daily_capital_flow)
 
 
+def columns_of(found: loads.Portfolios) -> list[list[tuple]]:
+    """Return each column as values and states."""
+    columns = [getattr(found, item.name) for item in fields(found)]
+    columns += [getattr(found.before, item.name) for item in fields(found.before)]
+    columns += [getattr(found.last, item.name) for item in fields(found.last)]
+    return [values(column) for column in columns if not isinstance(column, loads.SnapshotColumns)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_portfolios_in_two_parts_are_those_at_once(same_host: str, seed: int) -> None:
+    await database.fill(same_host, random(seed))
+    of_a_day = (XNYS, MONDAY + 3, Selection())
+    async with Reader(same_host) as (session, queries):
+        whole = await loads.load_portfolios(session, queries, *of_a_day)
+        ids = [uuid.UUID(bytes=bytes(row)) for row in whole.id]
+        for split in (ids[0], ids[len(ids) // 2], ids[-1], uuid.UUID(int=2**128 - 1)):
+            lower, upper = [
+                await loads.load_part(session, queries, *of_a_day, Part(split, is_lower))
+                for is_lower in (True, False)
+            ]
+            assert len(lower["id"]) == sum(one < split for one in ids)
+            found = loads.portfolios_of(lower, upper)
+            assert columns_of(found) == columns_of(whole)
+
+
+async def test_portfolios_are_parted_by_what_the_server_knows_of_them(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(40, [MONDAY]))
+    async with Reader(same_host) as (session, queries):
+        assert await loads.load_split(session, queries) is None
+    async with database.connected(same_host) as connection:
+        await connection.execute("ANALYZE portfolios")
+    async with Reader(same_host) as (session, queries):
+        split = await loads.load_split(session, queries)
+        below = await session.fetchval("SELECT count(*) FROM portfolios WHERE id < $1", split)
+    assert 18 <= below <= 26
+
+
 def is_xnys(day: int) -> bool:
     return bool(XNYS.is_session([day])[0])
 
@@ -223,7 +262,7 @@ async def test_prices_are_those_of_the_window_and_the_last_before_it(same_host: 
     assert shown(window) == asked
     assert shown(rest) == earlier + other
     assert shown(every) == earlier + asked + other
-    assert sorted(stored.texts()) == [*named, "BBB"]
+    assert sorted(stored.texts()) == sorted([*named, "BBB"])
     assert shown(known) == shown(rest)
     assert shown(settled) == other
     assert shown(nothing) == []
@@ -330,6 +369,19 @@ async def test_symbols_are_not_stepped_through_without_their_index(same_host: st
         await connection.execute("DROP INDEX idx_positions_symbol_active")
     async with Reader(same_host) as (_, queries):
         assert queries.steps(Selection()) == 0
+
+
+async def test_more_spellings_than_are_of_use_are_left_to_the_server(
+    same_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["AAA", "BBB", "CCC"]
+    async with database.connected(same_host) as connection:
+        await database.add_prices(connection, [(name, MONDAY, Decimal(1)) for name in names])
+    async with Reader(same_host) as (session, queries):
+        for most, found in ((3, names), (2, None)):
+            monkeypatch.setattr(loads, "MOST_SPELLINGS", most)
+            stored = await loads.load_spellings(session, queries)
+            assert (None if stored is None else sorted(stored.texts())) == found
 
 
 async def test_empty_tables_are_empty_frames(same_host: str) -> None:

@@ -1,11 +1,14 @@
 """S11 on the database: the same rows to the last digit, whatever the route."""
 
+import uuid
+
 import pytest
 
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.run import stages
+from batchcore.db import load as loads
+from batchcore.run import prepare, stages
 from support import database
 from support.database import Host
 from support.generate import MONDAY, Generator
@@ -80,6 +83,26 @@ async def test_any_chunks_and_threads_give_the_same(same_host: str, seed: int) -
                 same_host, host, [(FIRST, LAST)], chunk_size=chunk_size, threads=threads
             )
             assert found == expected  # the issues, in their order, too
+
+
+@SEEDS
+async def test_portfolios_loaded_on_two_sessions_give_the_same(
+    same_host: str, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    host, days = random(seed), [(FIRST, FIRST + 3), (FIRST + 4, LAST)]
+    expected = await left(same_host, host, days, chunk_size=5)
+    async with database.connected(same_host) as connection:
+        await connection.execute("ANALYZE portfolios")
+    splits, load_split = [], loads.load_split
+
+    async def noted(*arguments: object) -> uuid.UUID | None:
+        splits.append(await load_split(*arguments))
+        return splits[-1]
+
+    monkeypatch.setattr(loads, "load_split", noted)
+    monkeypatch.setattr(prepare, "MANY", 0)  # TRUNCATE forgets how many there were
+    assert await left(same_host, host, days, chunk_size=5) == expected
+    assert len([split for split in splits if split is not None]) == 2
 
 
 @SEEDS

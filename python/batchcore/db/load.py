@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from batchcore.frames import (
     Prices,
     Text,
     joined,
+    joined_decimals,
 )
 from batchcore.units import State
 
@@ -33,9 +35,12 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.engine import Session
-    from batchcore.db.queries import Boundaries, Queries, Query, Selection
+    from batchcore.db.queries import Boundaries, Part, Queries, Query, Selection
 
     Rows = npt.NDArray[Any] | slice
+
+MOST_SPELLINGS: Final = 50_000
+"""How many symbols of closes are looked at in the process; more are for the server."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -152,7 +157,32 @@ async def load_portfolios(  # noqa: PLR0917  # around a day of a calendar, or da
     own: Boundaries | None = None,
 ) -> Portfolios:
     """Return the portfolios of a run, sorted by id."""
-    columns = await load(session, queries.portfolios(calendar, boundary, selection, own))
+    query = queries.portfolios(calendar, boundary, selection, own)
+    return portfolios_of(await load(session, query))
+
+
+async def load_split(session: Session, queries: Queries) -> uuid.UUID | None:
+    """Return an id to load portfolios in two parts by; None where the server knows of none."""
+    found: str | None = await session.fetchval(queries.split_of_portfolios())
+    return None if found is None else uuid.UUID(found)
+
+
+async def load_part(  # noqa: PLR0917  # around a day of a calendar
+    session: Session,
+    queries: Queries,
+    calendar: Calendar,
+    boundary: int,
+    selection: Selection,
+    part: Part,
+) -> dict[str, Any]:
+    """Return the columns of a part of the portfolios of a run, for `portfolios_of`."""
+    return await load(session, queries.portfolios(calendar, boundary, selection, part=part))
+
+
+def portfolios_of(columns: dict[str, Any], *others: dict[str, Any]) -> Portfolios:
+    """Return the portfolios of one or several parts, sorted by id; columns are taken away."""
+    for name in columns if others else ():
+        columns[name] = concatenated([part.pop(name) for part in (dict(columns), *others)])
     count, order = len(columns["id"]), sorted_ids(columns["id"])
     # Mostly they come in order, and need no copy.
     rows = slice(None) if (order[1:] > order[:-1]).all() else order
@@ -220,6 +250,19 @@ async def load_holes(  # noqa: PLR0917  # the range of a calendar, for some port
     columns = await load(session, queries.holes(calendar, selection, start, end))
     earliest: Days = columns["earliest"]
     return Holes(columns["portfolio_id"], earliest.values, columns["hole"], columns["missing"])
+
+
+def concatenated(parts: Sequence[Any]) -> Any:  # noqa: ANN401  # the type given
+    """Return columns, or arrays, of one type and scale one after the other."""
+    first = parts[0]
+    if isinstance(first, Decimals):
+        return joined_decimals(parts)
+    if isinstance(first, Days):
+        values = np.concatenate([part.values for part in parts])
+        return Days(values, np.concatenate([part.state for part in parts]))
+    if isinstance(first, Text):
+        return joined(parts)
+    return np.concatenate(parts)
 
 
 def sorted_ids(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
@@ -300,10 +343,10 @@ async def load_fallback(  # noqa: PLR0917  # what is missing in a window
     return Prices(**await load(session, query))
 
 
-async def load_spellings(session: Session, queries: Queries) -> Text:
-    """Return the distinct symbols that closes are stored under."""
-    symbols: Text = (await load(session, queries.spellings()))["symbol"]
-    return symbols
+async def load_spellings(session: Session, queries: Queries) -> Text | None:
+    """Return the distinct symbols that closes are stored under; None if they are too many."""
+    symbols: Text = (await load(session, queries.spellings(MOST_SPELLINGS + 1)))["symbol"]
+    return symbols if len(symbols) <= MOST_SPELLINGS else None
 
 
 async def load_left_out(

@@ -103,6 +103,24 @@ class Boundaries:
         return f"unnest('{{{uuids(self.ids)}}}'::uuid[], '{{{dates(self.day)}}}'::date[])"
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The portfolios on one side of an id.
+
+    Attributes:
+        split: The id.
+        is_lower: Whether those below it, else it and those above.
+    """
+
+    split: uuid.UUID
+    is_lower: bool
+
+    @property
+    def bound(self) -> str:
+        """The id as a literal."""
+        return f"'{self.split}'::uuid"
+
+
 def _uuid(row: npt.NDArray[np.uint8]) -> str:
     return f"'{uuid.UUID(bytes=row.tobytes())}'::uuid"
 
@@ -168,6 +186,9 @@ def _sessions(calendar: Calendar, start: int | None, end: int) -> str:
     )
 
 
+SHARE: Final = 0.55
+"""Of the portfolios, the first reading session loads so many; the other loads symbols too."""
+
 SYMBOL_INDEX: Final = "idx_positions_symbol_active"
 
 LEAST_STEPPED: Final = 20_000
@@ -213,6 +234,7 @@ class Queries:
         boundary: int,
         selection: Selection,
         own: Boundaries | None = None,
+        part: Part | None = None,
     ) -> Query:
         """Return each portfolio with the snapshots around ``boundary``, or around one of its own.
 
@@ -266,6 +288,8 @@ class Queries:
         wanted = f"p.{p['deleted_at']} IS NULL"
         if selection.ids is not None:
             wanted = selection.condition(f"p.{p['id']}")
+        if part is not None:
+            wanted += f" AND p.{p['id']} {'<' if part.is_lower else '>='} {part.bound}"
         sql = (
             f"SELECT {', '.join(selected)} FROM {self._table('portfolios')} AS p{joined}"  # noqa: S608
             + lateral("before", cumulative, "DESC")
@@ -298,6 +322,21 @@ class Queries:
                 *snapshot("first", ("equity_balance", "daily_pnl", "daily_capital_flow")),
                 *snapshot("last", sums),
             ),
+        )
+
+    def split_of_portfolios(self) -> str:
+        """Return the SELECT of an id that `SHARE` of the portfolios are below.
+
+        By what the server knows of the column: NULL where it never looked, or the role may not.
+        """
+        schema = self._schema
+        return (
+            "SELECT s.bounds[1 + floor(cardinality(s.bounds) * "  # noqa: S608  # quoted
+            f"{SHARE})::int]::text FROM (SELECT histogram_bounds::text::uuid[] AS bounds"
+            f" FROM pg_catalog.pg_stats WHERE schemaname = {quote_literal(schema.namespace)}"
+            f" AND tablename = {quote_literal(schema.table('portfolios'))}"
+            f" AND attname = {quote_literal(schema.column('portfolios', 'id'))}"
+            " AND NOT inherited) AS s"
         )
 
     def complete(self, calendar: Calendar) -> str:
@@ -460,11 +499,11 @@ class Queries:
         )
         return self._left_out(wanted, brought, first, last, since)
 
-    def spellings(self) -> Query:
-        """Return the distinct symbols that closes are stored under."""
+    def spellings(self, most: int) -> Query:
+        """Return the distinct symbols that closes are stored under, up to so many."""
         sql = (
             f"{self._stepped_spellings()} SELECT spelling.symbol FROM spelling"  # noqa: S608
-            " WHERE spelling.symbol IS NOT NULL"
+            f" WHERE spelling.symbol IS NOT NULL LIMIT {most}"
         )
         return Query("spellings", sql, (Column("symbol", Kind.TEXT),))
 

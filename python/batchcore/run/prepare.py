@@ -7,7 +7,7 @@ import datetime as dt
 import logging
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from batchcore.db.analytic_queries import AnalyticQueries
 from batchcore.db.analytic_tables import check_parts
 from batchcore.db.catalog import check_revision, inspect
 from batchcore.db.change_queries import ChangeQueries
-from batchcore.db.queries import Boundaries, Selection
+from batchcore.db.queries import Boundaries, Part, Selection
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.frames import among, distinct
 from batchcore.native import CancelFlag, build_market
@@ -33,6 +33,8 @@ from batchcore.run.threads import in_thread
 from batchcore.units import State
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     import numpy.typing as npt
 
     from batchcore.calendar import Calendar
@@ -51,6 +53,11 @@ if TYPE_CHECKING:
     from batchcore.run.plan import Chunk, Plan, Range
     from batchcore.run.request import Request
 
+    Columns = dict[str, Any]
+    Offered = tuple[Callable[[Session], Awaitable[Columns]], asyncio.Future[Columns]]
+
+MANY: Final = 50_000
+"""Portfolios from which on both reading sessions load them; a half takes a quarter second then."""
 
 log = logging.getLogger("batchcore")
 
@@ -132,6 +139,7 @@ class Preparation:
         self._planned: asyncio.Future[Plan] = asyncio.get_running_loop().create_future()
         self._beside: asyncio.Task[Prices | None] | None = None
         self._stored: Text | None = None
+        self._part: asyncio.Future[Offered | None] = asyncio.get_running_loop().create_future()
         self.settings = request.settings
         self.issues = issues
         self.monitor = monitor
@@ -242,9 +250,13 @@ class Preparation:
                 return await self._prices(reader, plan, symbols)
 
     async def _look_ahead(self, reader: Session) -> None:
-        """Load what is of use for the prices of any plan."""
+        """Load what is of use for the prices of any plan, and a part of many portfolios."""
         if self.request.price_source is None:
             self._stored = await loads.load_spellings(reader, self.queries)
+        offered = await self._part
+        if offered is not None:
+            load, found = offered
+            found.set_result(await load(reader))
 
     async def _calendar(self, reader: Session) -> Calendar:
         if self.request.known_calendar is not None:
@@ -316,9 +328,7 @@ class Preparation:
                 boundary = affected.everyone_from
             elif wanted is None:
                 self.selection, self.is_whole = Selection(affected.id), False
-        portfolios = await loads.load_portfolios(
-            reader, self.queries, self.calendar, boundary, self.selection, own
-        )
+        portfolios = await self._load_portfolios(reader, boundary, own)
         self.monitor.loaded(portfolios=len(portfolios))
         if self.request.snapshot_source is not None:
             given = self.request.snapshot_source.to_frame()
@@ -329,6 +339,27 @@ class Preparation:
         for row in np.flatnonzero(portfolios.deleted).tolist():
             self.issues.add_one("soft_deleted", row, "")
         return portfolios
+
+    async def _load_portfolios(
+        self, reader: Session, boundary: int, own: Boundaries | None
+    ) -> Portfolios:
+        """Return the portfolios; of many, the other reading session loads a part."""
+        load = partial(loads.load_part, queries=self.queries, calendar=self.calendar)
+        load = partial(load, boundary=boundary, selection=self.selection)
+        estimated = self.queries.catalog.estimated_rows.get("portfolios", 0)
+        if self._beside is None or own is not None or estimated < MANY:
+            split = None
+        else:
+            split = await loads.load_split(reader, self.queries)
+        if split is None:
+            self._part.set_result(None)
+            return await loads.load_portfolios(
+                reader, self.queries, self.calendar, boundary, self.selection, own
+            )
+        other: asyncio.Future[Columns] = asyncio.get_running_loop().create_future()
+        self._part.set_result((partial(load, part=Part(split, is_lower=False)), other))
+        lower = await load(reader, part=Part(split, is_lower=True))
+        return loads.portfolios_of(lower, await other)
 
     def _plan(self, portfolios: Portfolios, holes: Holes | None, affected: Affected | None) -> Plan:
         """Return the plan; holes are filled under `replace`, else reported (S13)."""

@@ -100,6 +100,7 @@ async def load_closes(
     else:
         named = _named(stored.table(), wanted, settled, {*brought, *first.symbol.table()})
         if not any(named):
+            monitor.loaded(fallback=0)
             _tell(monitor, 0, wanted, 0, settled)
             return first
         days = window.first, window.last
