@@ -189,6 +189,8 @@ async def test_what_is_noticed_where_nothing_is_written_is_entered_by_each_attem
         told = [(one["portfolio"], one["name"], one["failed"]) for one in found["issues"]]
         assert sorted(told) == sorted((*one, False) for one in expected)
         await ledger.kill(same_host)
+        stuck = await status.run(same_host, result.run_id)
+        assert (stuck["state"], stuck["issues"]) == ("stuck", found["issues"])
 
     await ledger.execute(same_host, "UPDATE portfolios SET deleted_at = NULL")
     result = await run(same_host, portfolio_ids=IDS)

@@ -11,6 +11,7 @@ from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.db import load as loads
 from batchcore.db.engine import Session
+from batchcore.run import prepare
 from support import database, writer
 from support.generate import MONDAY
 from support.outcome import assert_left, outcome
@@ -32,6 +33,7 @@ CHANGES = (
     "step",
     [
         "load_portfolios",
+        "load_part",
         "load_symbols",
         "load_spellings",
         "load_prices",
@@ -58,8 +60,8 @@ async def test_what_is_committed_after_a_load_is_not_seen(
         # Nothing is written before the change, or it would change what the run has written.
         await other.execute("LOCK TABLE portfolio_snapshots IN SHARE MODE")
 
-        async def then_change(*arguments: object) -> object:
-            found = await load(*arguments)
+        async def then_change(*arguments: object, **options: object) -> object:
+            found = await load(*arguments, **options)
             if not changed:
                 changed.append(step)
                 for change in CHANGES:
@@ -68,6 +70,8 @@ async def test_what_is_committed_after_a_load_is_not_seen(
             return found
 
         monkeypatch.setattr(loads, step, then_change)
+        if step == "load_part":
+            monkeypatch.setattr(prepare, "MANY", 0)
 
         result = await batchcore.run_batch(
             same_host,

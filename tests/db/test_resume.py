@@ -10,6 +10,7 @@ import pytest
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Settings
+from batchcore.db import load as loads
 from batchcore.errors import DatabaseError, SnapshotExistsError
 from support import database, ledger
 from support.generate import MONDAY
@@ -268,6 +269,25 @@ async def test_a_run_that_goes_beyond_today_is_not_gone_on_with(host: str, how: 
     assert {day for at, day in stored if at in IDS[2:]} == set(DAYS[:2])
     states = {row["state"] for row in await ledger.runs(host)}
     assert states == {"complete", "superseded" if how == "killed" else how}
+
+
+async def test_a_run_that_may_go_beyond_today_is_not_gone_on_with(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise DatabaseError("before it is planned")
+
+    await database.fill(host, HOST)
+    monkeypatch.setattr(loads, "load_portfolios", fails)
+    with pytest.raises(DatabaseError, match="before it is planned"):
+        await run(host, last=None)  # until the day on which this test is run
+    monkeypatch.undo()
+
+    result = await run(host, last=None, settings=replace(ONE_EACH, today=date_of(DAYS[1])))
+
+    assert (result.attempt, result.rows_written) == (1, 5 * 2)
+    again = await run(host, last=None, settings=replace(ONE_EACH, today=date_of(DAYS[1])))
+    assert again.nothing_to_do
 
 
 async def test_the_sessions_of_prices_that_came_since_wait_for_the_run_after(host: str) -> None:

@@ -14,6 +14,7 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import DatabaseError, SnapshotExistsError
+from batchcore.run import status
 from batchcore.run.retry import ATTEMPTS
 from support import database, edits
 from support.database import Host, Standing
@@ -242,6 +243,28 @@ async def test_where_the_host_has_written_all_rows_nothing_is_left_to_write(host
     assert result.to_dict()["portfolios"]["status"] == ["ok", "skipped", "ok"]
     found = undisturbed()
     await assert_stored(host, {FIRST: found[FIRST], THIRD: found[THIRD]})
+
+
+async def test_what_was_noticed_of_a_chunk_is_entered_though_nothing_is_left_to_write(
+    host: str,
+) -> None:
+    await database.fill(host, HOST)
+    first, gap, third, last = [Standing(day, Decimal(4000)) for day in DAYS]
+
+    async with asyncio.timeout(PATIENCE_S), database.connected(host) as other:
+        await database.add_snapshots(other, IN_ORDER[1].id, [first, third])
+        begun = other.transaction()
+        await begun.start()
+        await database.add_snapshots(other, IN_ORDER[1].id, [last])
+        task = asyncio.create_task(run(host))
+        await blocked(host, other)
+        await begun.commit()
+        result = await task
+
+    assert (result.retries, result.chunks) == (1, 2)
+    (issue,) = (await status.run(host, result.run_id))["issues"]
+    assert (issue["portfolio"], issue["name"], issue["chunk"]) == (str(SECOND), "gap", None)
+    assert issue["session"] == date_of(gap.day).isoformat()
 
 
 async def test_a_row_of_the_host_where_none_may_stand_ends_the_run(host: str) -> None:

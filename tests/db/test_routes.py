@@ -1,5 +1,7 @@
 """S11 on the database: the same rows to the last digit, whatever the route."""
 
+import asyncio
+import contextlib
 import uuid
 
 import pytest
@@ -8,8 +10,10 @@ import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.db import load as loads
+from batchcore.db.engine import Database, Session
+from batchcore.db.queries import Part
 from batchcore.run import prepare, stages
-from support import database
+from support import database, ledger
 from support.database import Host
 from support.generate import MONDAY, Generator
 from support.outcome import assert_time_ordered, random_host, seeded
@@ -85,24 +89,83 @@ async def test_any_chunks_and_threads_give_the_same(same_host: str, seed: int) -
             assert found == expected  # the issues, in their order, too
 
 
+def middle(host: Host) -> uuid.UUID:
+    return sorted(database.key(portfolio.id) for portfolio in host.portfolios)[6]
+
+
 @SEEDS
+@pytest.mark.parametrize("second", ["comes", "does not come", "comes late"])
 async def test_portfolios_loaded_on_two_sessions_give_the_same(
-    same_host: str, monkeypatch: pytest.MonkeyPatch, seed: int
+    same_host: str, monkeypatch: pytest.MonkeyPatch, seed: int, second: str
 ) -> None:
     host, days = random(seed), [(FIRST, FIRST + 3), (FIRST + 4, LAST)]
     expected = await left(same_host, host, days, chunk_size=5)
-    async with database.connected(same_host) as connection:
-        await connection.execute("ANALYZE portfolios")
-    splits, load_split = [], loads.load_split
+    same_snapshot, load_part = Database.same_snapshot, loads.load_part
+    readers: list[tuple[int, bool]] = []
+    both = asyncio.Event()
 
-    async def noted(*arguments: object) -> uuid.UUID | None:
-        splits.append(await load_split(*arguments))
-        return splits[-1]
+    async def split(*_: object) -> uuid.UUID:
+        both.clear()  # asked once for each run
+        return middle(host)
 
-    monkeypatch.setattr(loads, "load_split", noted)
-    monkeypatch.setattr(prepare, "MANY", 0)  # TRUNCATE forgets how many there were
-    assert await left(same_host, host, days, chunk_size=5) == expected
-    assert len([split for split in splits if split is not None]) == 2
+    @contextlib.asynccontextmanager
+    async def opened(database: Database, phase: str, exported: str):
+        if second == "comes late":
+            await both.wait()
+        name = "no such snapshot" if second == "does not come" else exported
+        async with same_snapshot(database, phase, name) as session:
+            yield session
+
+    async def noted(session: Session, *arguments: object, part: Part, **options: object):
+        if part.is_lower and second == "comes":
+            await both.wait()  # until the other has begun
+        readers.append((id(session), part.is_lower))
+        if not part.is_lower:
+            both.set()
+        return await load_part(session, *arguments, part=part, **options)
+
+    monkeypatch.setattr(loads, "load_split", split)
+    monkeypatch.setattr(loads, "load_part", noted)
+    monkeypatch.setattr(prepare, "MANY", 0)
+    monkeypatch.setattr(Database, "same_snapshot", opened)
+    async with asyncio.timeout(60):
+        assert await left(same_host, host, days, chunk_size=5) == expected
+    assert len(readers) == 4
+    for one, other in (readers[:2], readers[2:]):
+        assert one[1] != other[1]
+        assert (one[0] == other[0]) == (second != "comes")
+
+
+async def test_a_run_cancelled_between_two_parts_is_cancelled(
+    same_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = random(0)
+    await database.fill(same_host, host)
+    load_part, tasks = loads.load_part, []
+
+    async def split(*_: object) -> uuid.UUID:
+        return middle(host)
+
+    async def noted(session: Session, *arguments: object, part: Part, **options: object):
+        found = await load_part(session, *arguments, part=part, **options)
+        if part.is_lower:
+            for _ in range(50):  # until the other has come to its part
+                await asyncio.sleep(0.01)
+        else:
+            await asyncio.sleep(1)  # the first waits for this one now
+            tasks[0].cancel()
+        return found
+
+    monkeypatch.setattr(loads, "load_split", split)
+    monkeypatch.setattr(loads, "load_part", noted)
+    monkeypatch.setattr(prepare, "MANY", 0)
+    tasks.append(asyncio.create_task(run(same_host, FIRST, LAST)))
+    async with asyncio.timeout(60):
+        with pytest.raises(asyncio.CancelledError):
+            await tasks[0]
+    assert [row["state"] for row in await ledger.runs(same_host)] == ["interrupted"]
+    monkeypatch.undo()
+    assert (await run(same_host, FIRST, LAST)).attempt == 2
 
 
 @SEEDS

@@ -42,6 +42,8 @@ SMALL_BYTES: Final = 32 * 1024
 MUCH_BYTES: Final = 128 * 1024
 """From how many bytes on a COPY is much data."""
 
+LOST_IN_COPY: Final = "the connection was lost in the middle of a COPY"
+
 GATHER_S: Final = 0.001
 """How long pieces add up; event loops count time in milliseconds."""
 
@@ -139,7 +141,7 @@ class Session:
         cancel it, and wait for ever for the answer where its last bytes have arrived already.
         """
         raised: list[Exception] = []
-        received, task = 0, asyncio.current_task()
+        received, gathers = 0, not _has_time_limit(self.raw)
 
         async def sink(data: bytes) -> None:
             nonlocal received
@@ -150,12 +152,20 @@ class Session:
                     take(bytes(data))  # asyncpg may hand out its own buffer
                 except Exception as error:  # noqa: BLE001  # raised below
                     raised.append(error)
-            if len(data) < SMALL_BYTES and received >= MUCH_BYTES:
-                await _let_gather(task)  # asyncpg reads nothing meanwhile
+            if gathers and len(data) < SMALL_BYTES and received >= MUCH_BYTES:
+                await _let_gather()  # asyncpg reads nothing meanwhile
+                if self.is_gone:
+                    # Nobody waited for the connection then, so nobody would be told.
+                    raise asyncpg.ConnectionDoesNotExistError(LOST_IN_COPY)
 
         self.count()
-        with driver_errors():
-            await self.raw.copy_from_query(query, output=sink, format="binary")
+        try:
+            with driver_errors():
+                await self.raw.copy_from_query(query, output=sink, format="binary")
+        except AttributeError as error:  # asyncpg's own, of a connection that was terminated
+            if self.is_gone:
+                raise DatabaseError(LOST_IN_COPY) from error
+            raise
         if raised:
             raise raised[0]
 
@@ -212,17 +222,24 @@ class Session:
             self.count()
 
 
-async def _let_gather(task: asyncio.Task[Any] | None) -> None:
-    """Wait a moment in a task; cancelled, the task is so at its next wait.
+def _has_time_limit(raw: asyncpg.Connection) -> bool:
+    """Return whether a connection has a `command_timeout`, or may have one."""
+    config = getattr(raw, "_config", None)  # no public name tells it
+    return config is None or config.command_timeout is not None
 
-    Not in this one, for it is in what asyncpg calls: see `Session.copy_out`. With a time limit of
-    the caller's connection, asyncpg calls that in another task, which does not wait.
+
+async def _let_gather() -> None:
+    """Wait a moment; if its task is cancelled meanwhile, it is so at its next wait instead.
+
+    Not in this one, for it is in what asyncpg calls: see `Session.copy_out`. Under a time limit
+    of the caller's connection, which cancels likewise, there is to be no such wait.
     """
-    if task is None or task is not asyncio.current_task():
-        return
     try:
         await asyncio.sleep(GATHER_S)
     except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None:
+            raise
         task.uncancel()  # for it is counted again
         task.cancel(*error.args)
 

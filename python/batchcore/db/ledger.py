@@ -44,6 +44,9 @@ LIVES: Final = "running"
 RESUMABLE: Final = ("failed", "interrupted", "incomplete")
 """States of runs that have ended and that the same call goes on with."""
 
+WHOLE: Final = ("complete", "incomplete")
+"""States of runs that came to their end, so that what was noticed outside chunks is entered."""
+
 WAIT_S: Final = 30.0
 """How long the transactions of a run that was taken over may take to end."""
 
@@ -230,14 +233,14 @@ class Ledger:
 
         These are runs that count as running, on portfolios of its own, and the latest one that
         was asked for the same, if that has ended early and nobody else has written to its
-        portfolios since. One that goes beyond the "today" of this one is not the same. Until the
-        transaction ends no other run can begin.
+        portfolios since. One that goes, or may go, beyond the "today" of this one is not the same.
+        Until the transaction ends no other run can begin.
         """
         await session.execute(f"LOCK TABLE {self._runs} IN SHARE UPDATE EXCLUSIVE MODE")
         same = f"r.fingerprint = {quote_literal(asked.fingerprint)}"
         if asked.today is not None:
             until = "COALESCE(r.end_date, (r.configuration ->> 'today')::date)"
-            same = f"({same} AND COALESCE({until} <= {_date(asked.today)}, true))"
+            same = f"({same} AND COALESCE({until} <= {_date(asked.today)}, false))"
         ended = ", ".join(quote_literal(state) for state in RESUMABLE)
         rows = await self._fetch(
             session,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.db.driver import driver_errors
-from batchcore.db.ledger import CHUNKS, HEARTBEATS, ISSUES, LIVES, RUNS
+from batchcore.db.ledger import CHUNKS, HEARTBEATS, ISSUES, LIVES, RUNS, WHOLE
 from batchcore.db.sql import quote_identifier, quote_literal
 
 if TYPE_CHECKING:
@@ -58,16 +58,19 @@ async def load_issues(session: Session, schema: Schema, run_id: uuid.UUID) -> li
     """Return what portfolios of a run were noticed for, by portfolio.
 
     What is in no chunk was noticed anew by each attempt that came to its end, and has minus its
-    number: that of the last attempt counts.
+    number: that of the last such attempt counts.
     """
     namespace = quote_identifier(schema.namespace)
     own = quote_literal(str(run_id))
+    ended = ", ".join(quote_literal(state) for state in WHOLE)
     return await _rows(
         session,
         "SELECT portfolio_id::text AS portfolio, name, failed, count, symbol,"  # noqa: S608  # quoted
         " session::text AS session, detail, CASE WHEN chunk >= 0 THEN chunk END AS chunk"
         f" FROM {namespace}.{ISSUES} WHERE run_id = {own} AND (chunk >= 0 OR chunk ="
-        f" (SELECT -attempt FROM {namespace}.{RUNS} WHERE id = {own}))"
+        f" (SELECT CASE WHEN r.state IN ({ended}) THEN -r.attempt ELSE (SELECT min(chunk)"
+        f" FROM {namespace}.{ISSUES} WHERE run_id = {own}) END"
+        f" FROM {namespace}.{RUNS} AS r WHERE r.id = {own}))"
         " ORDER BY portfolio_id, name, chunk",
     )
 

@@ -162,7 +162,7 @@ async def load_portfolios(  # noqa: PLR0917  # around a day of a calendar, or da
 
 
 async def load_split(session: Session, queries: Queries) -> uuid.UUID | None:
-    """Return an id to load portfolios in two parts by; None where the server knows of none."""
+    """Return an id to load portfolios in two parts by; None where there are fewer than known."""
     found: str | None = await session.fetchval(queries.split_of_portfolios())
     return None if found is None else uuid.UUID(found)
 
@@ -344,8 +344,14 @@ async def load_fallback(  # noqa: PLR0917  # what is missing in a window
 
 
 async def load_spellings(session: Session, queries: Queries) -> Text | None:
-    """Return the distinct symbols that closes are stored under; None if they are too many."""
-    symbols: Text = (await load(session, queries.spellings(MOST_SPELLINGS + 1)))["symbol"]
+    """Return the distinct symbols that closes are stored under.
+
+    None where they are too many, or one of them, which nobody need hold, is no text.
+    """
+    try:
+        symbols: Text = (await load(session, queries.spellings(MOST_SPELLINGS + 1)))["symbol"]
+    except DecodeError:
+        return None
     return symbols if len(symbols) <= MOST_SPELLINGS else None
 
 

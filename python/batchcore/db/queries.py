@@ -325,18 +325,12 @@ class Queries:
         )
 
     def split_of_portfolios(self) -> str:
-        """Return the SELECT of an id that `SHARE` of the portfolios are below.
-
-        By what the server knows of the column: NULL where it never looked, or the role may not.
-        """
-        schema = self._schema
+        """Return the SELECT of an id that about `SHARE` of the portfolios are below, if any is."""
+        own = self._name("portfolios", "id")
+        below = int(self._catalog.estimated_rows.get("portfolios", 0) * SHARE)
         return (
-            "SELECT s.bounds[1 + floor(cardinality(s.bounds) * "  # noqa: S608  # quoted
-            f"{SHARE})::int]::text FROM (SELECT histogram_bounds::text::uuid[] AS bounds"
-            f" FROM pg_catalog.pg_stats WHERE schemaname = {quote_literal(schema.namespace)}"
-            f" AND tablename = {quote_literal(schema.table('portfolios'))}"
-            f" AND attname = {quote_literal(schema.column('portfolios', 'id'))}"
-            " AND NOT inherited) AS s"
+            f"SELECT {own}::text FROM {self._table('portfolios')}"  # noqa: S608  # quoted
+            f" ORDER BY {own} LIMIT 1 OFFSET {below}"
         )
 
     def complete(self, calendar: Calendar) -> str:

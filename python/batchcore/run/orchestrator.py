@@ -439,8 +439,11 @@ class Run:
             self.monitor.step("computed", chunk.number)
             del loaded
             if item is not None:
+                noticed = item.noticed
                 async with writers.lend("persist") as writer:
                     item = await self._persist(item, writer)
+                if item is None:
+                    self.stages.unwritten += noticed
             if item is None:
                 self._done()
             else:

@@ -54,12 +54,36 @@ if TYPE_CHECKING:
     from batchcore.run.request import Request
 
     Columns = dict[str, Any]
-    Offered = tuple[Callable[[Session], Awaitable[Columns]], asyncio.Future[Columns]]
 
 MANY: Final = 50_000
 """Portfolios from which on both reading sessions load them; a half takes a quarter second then."""
 
 log = logging.getLogger("batchcore")
+
+
+class Offer:
+    """A part of a load that another session may take, as long as nobody has."""
+
+    def __init__(self, load: Callable[[Session], Awaitable[Columns]]) -> None:
+        """Take what loads it on a session."""
+        self._load = load
+        self._found: asyncio.Future[Columns] | None = None
+
+    async def take(self, session: Session) -> None:
+        """Load it, unless it is loaded elsewhere."""
+        if self._found is not None:
+            return
+        self._found = asyncio.get_running_loop().create_future()
+        columns = await self._load(session)
+        if not self._found.done():  # who waited for it may have been cancelled
+            self._found.set_result(columns)
+
+    async def found(self, session: Session) -> Columns:
+        """Return what was loaded; if nobody has begun, it is loaded here."""
+        if self._found is not None:
+            return await self._found
+        self._found = asyncio.get_running_loop().create_future()  # nobody is to begin now
+        return await self._load(session)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -139,7 +163,7 @@ class Preparation:
         self._planned: asyncio.Future[Plan] = asyncio.get_running_loop().create_future()
         self._beside: asyncio.Task[Prices | None] | None = None
         self._stored: Text | None = None
-        self._part: asyncio.Future[Offered | None] = asyncio.get_running_loop().create_future()
+        self._part: asyncio.Future[Offer | None] = asyncio.get_running_loop().create_future()
         self.settings = request.settings
         self.issues = issues
         self.monitor = monitor
@@ -253,10 +277,9 @@ class Preparation:
         """Load what is of use for the prices of any plan, and a part of many portfolios."""
         if self.request.price_source is None:
             self._stored = await loads.load_spellings(reader, self.queries)
-        offered = await self._part
-        if offered is not None:
-            load, found = offered
-            found.set_result(await load(reader))
+        offer = await self._part
+        if offer is not None:
+            await offer.take(reader)
 
     async def _calendar(self, reader: Session) -> Calendar:
         if self.request.known_calendar is not None:
@@ -356,10 +379,10 @@ class Preparation:
             return await loads.load_portfolios(
                 reader, self.queries, self.calendar, boundary, self.selection, own
             )
-        other: asyncio.Future[Columns] = asyncio.get_running_loop().create_future()
-        self._part.set_result((partial(load, part=Part(split, is_lower=False)), other))
+        upper = Offer(partial(load, part=Part(split, is_lower=False)))
+        self._part.set_result(upper)
         lower = await load(reader, part=Part(split, is_lower=True))
-        return loads.portfolios_of(lower, await other)
+        return loads.portfolios_of(lower, await upper.found(reader))
 
     def _plan(self, portfolios: Portfolios, holes: Holes | None, affected: Affected | None) -> Plan:
         """Return the plan; holes are filled under `replace`, else reported (S13)."""

@@ -95,6 +95,7 @@ class Computed:
         batch: Its bytes.
         rows: What they were made of.
         issues: Those of its analytics.
+        noticed: What was noticed of its portfolios beside.
         entry: What the ledger keeps of it, where there is one.
     """
 
@@ -102,6 +103,7 @@ class Computed:
     batch: Batch
     rows: Rows
     issues: tuple[Issues, ...]
+    noticed: tuple[Issues, ...] = ()
     entry: Entry | None = None
 
 
@@ -328,7 +330,7 @@ class Stages:
         issues = [(part, own.start) for part in noticed]
         issues += [(part, 0) for part in (rows.issues, *computed.issues)]
         entry = entry_of(self.run_id, number, plan.id[own], rows, issues)
-        return replace(computed, entry=entry)
+        return replace(computed, noticed=tuple(noticed), entry=entry)
 
     def stamp(self) -> Stamp:
         """Return what the new rows of a chunk share; ids of a later one sort after them."""
