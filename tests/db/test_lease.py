@@ -13,7 +13,7 @@ import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
 from batchcore.db.engine import Database, transaction
-from batchcore.db.ledger import Ledger
+from batchcore.db.ledger import Lease, Ledger
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.run import orchestrator
 from batchcore.run.lease import Holder
@@ -343,3 +343,25 @@ async def test_a_session_of_the_caller_keeps_no_ledger(host: str) -> None:
         assert result.rows_written == 1
         assert len(await ledger.runs(host)) == 1
     assert (await database.equities(host))[IDS[0]] == Decimal(1000)
+
+
+async def test_a_run_cancelled_while_its_lease_is_committed_gives_it_back(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.fill(host, HOST)
+    acquire = Holder.acquire
+
+    async def cancelled(holder: Holder, *arguments: object) -> Lease:
+        lease = await acquire(holder, *arguments)
+        asyncio.current_task().cancel()  # the COMMIT is on its way by then
+        return lease
+
+    monkeypatch.setattr(Holder, "acquire", cancelled)
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(run(host))
+    monkeypatch.undo()
+
+    assert all(row["state"] == "interrupted" for row in await ledger.runs(host))
+    result = await run(host)
+    assert result.rows_written > 0
+    assert [row["state"] for row in await ledger.runs(host)][-1] == "complete"

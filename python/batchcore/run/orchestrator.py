@@ -251,13 +251,14 @@ class Run:
         """Take the lease, do the work while a heartbeat prolongs it, and say how it ended."""
         holder = Holder(self.request, self.monitor.run_id, resume=self.resume)
         preparation, _ = _KINDS[self.request.policy]
-        async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
-            catalog = await preparation.inspected(first, self.request)
-            await first.enter(LEDGER)
-            lease = await holder.acquire(first, dt.datetime.now(dt.UTC))
-        self.lease, self.monitor.run_id = lease, lease.run_id
-        self.monitor.step("lease")
+        lease: Lease | None = None
         try:
+            async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
+                catalog = await preparation.inspected(first, self.request)
+                await first.enter(LEDGER)
+                lease = await holder.acquire(first, dt.datetime.now(dt.UTC))
+            self.lease, self.monitor.run_id = lease, lease.run_id
+            self.monitor.step("lease")
             await holder.take_place(first)
             await first.enter("check")
             self.request = as_begun(self.request, lease)
@@ -278,7 +279,8 @@ class Run:
                 issues=self._unwritten_issues(lease),
             )
         except BaseException as error:
-            await tried(partial(self._stopped, holder, first, lease, error))
+            if lease is not None:  # committed too, or cancelled on the way there
+                await tried(partial(self._stopped, holder, first, lease, error))
             raise
         self.monitor.step("finished")
 
