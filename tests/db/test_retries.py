@@ -111,6 +111,23 @@ async def blocked(url: str, by: asyncpg.Connection) -> None:
             pass
 
 
+async def run_beside(
+    url: str, rows: list[Standing], *, commits: bool = True, **options
+) -> batchcore.BatchResult:
+    """Run while the host writes snapshots of the second portfolio.
+
+    It commits them, or takes them back, when the run waits for them.
+    """
+    async with asyncio.timeout(PATIENCE_S), database.connected(url) as other:
+        begun = other.transaction()
+        await begun.start()
+        await database.add_snapshots(other, IN_ORDER[1].id, rows)
+        task = asyncio.create_task(run(url, **options))
+        await blocked(url, other)
+        await (begun.commit() if commits else begun.rollback())
+        return await task
+
+
 def undisturbed() -> dict[object, Outcome]:
     found = outcome(HOST, DAYS, DAYS[0], DAYS[-1])
     return dict.fromkeys((FIRST, SECOND, THIRD), found)
@@ -196,14 +213,7 @@ async def test_a_row_that_the_host_writes_meanwhile_stands_and_the_chain_goes_on
     await database.fill(host, HOST)
     standing = Standing(DAYS[0], Decimal(4000))
 
-    async with asyncio.timeout(PATIENCE_S), database.connected(host) as other:
-        begun = other.transaction()
-        await begun.start()
-        await database.add_snapshots(other, IN_ORDER[1].id, [standing])
-        task = asyncio.create_task(run(host))
-        await blocked(host, other)
-        await begun.commit()
-        result = await task
+    result = await run_beside(host, [standing])
 
     again = outcome(replace(HOST, standing={IN_ORDER[1].id: (standing,)}), DAYS, DAYS[0], DAYS[-1])
     await assert_stored(host, {**undisturbed(), SECOND: again})
@@ -213,14 +223,7 @@ async def test_a_row_that_the_host_writes_meanwhile_stands_and_the_chain_goes_on
 async def test_a_row_that_the_host_takes_back_is_no_reason_to_try_again(host: str) -> None:
     await database.fill(host, HOST)
 
-    async with asyncio.timeout(PATIENCE_S), database.connected(host) as other:
-        begun = other.transaction()
-        await begun.start()
-        await database.add_snapshots(other, IN_ORDER[1].id, [Standing(DAYS[0])])
-        task = asyncio.create_task(run(host))
-        await blocked(host, other)
-        await begun.rollback()
-        result = await task
+    result = await run_beside(host, [Standing(DAYS[0])], commits=False)
 
     await assert_stored(host, undisturbed())
     assert (result.retries, result.consistent) == (0, True)
@@ -230,14 +233,7 @@ async def test_where_the_host_has_written_all_rows_nothing_is_left_to_write(host
     await database.fill(host, HOST)
     rows = [Standing(day, Decimal(4000)) for day in DAYS]
 
-    async with asyncio.timeout(PATIENCE_S), database.connected(host) as other:
-        begun = other.transaction()
-        await begun.start()
-        await database.add_snapshots(other, IN_ORDER[1].id, rows)
-        task = asyncio.create_task(run(host))
-        await blocked(host, other)
-        await begun.commit()
-        result = await task
+    result = await run_beside(host, rows)
 
     assert (result.retries, result.chunks, result.failed) == (1, 2, 0)
     assert result.to_dict()["portfolios"]["status"] == ["ok", "skipped", "ok"]
@@ -251,15 +247,10 @@ async def test_what_was_noticed_of_a_chunk_is_entered_though_nothing_is_left_to_
     await database.fill(host, HOST)
     first, gap, third, last = [Standing(day, Decimal(4000)) for day in DAYS]
 
-    async with asyncio.timeout(PATIENCE_S), database.connected(host) as other:
+    async with database.connected(host) as other:
         await database.add_snapshots(other, IN_ORDER[1].id, [first, third])
-        begun = other.transaction()
-        await begun.start()
-        await database.add_snapshots(other, IN_ORDER[1].id, [last])
-        task = asyncio.create_task(run(host))
-        await blocked(host, other)
-        await begun.commit()
-        result = await task
+
+    result = await run_beside(host, [last])
 
     assert (result.retries, result.chunks) == (1, 2)
     (issue,) = (await status.run(host, result.run_id))["issues"]
@@ -270,15 +261,8 @@ async def test_what_was_noticed_of_a_chunk_is_entered_though_nothing_is_left_to_
 async def test_a_row_of_the_host_where_none_may_stand_ends_the_run(host: str) -> None:
     await database.fill(host, HOST)
 
-    async with asyncio.timeout(PATIENCE_S), database.connected(host) as other:
-        begun = other.transaction()
-        await begun.start()
-        await database.add_snapshots(other, IN_ORDER[1].id, [Standing(DAYS[1], Decimal(1))])
-        task = asyncio.create_task(run(host, on_existing="error"))
-        await blocked(host, other)
-        await begun.commit()
-        with pytest.raises(SnapshotExistsError) as caught:
-            await task
+    with pytest.raises(SnapshotExistsError) as caught:
+        await run_beside(host, [Standing(DAYS[1], Decimal(1))], on_existing="error")
 
     assert caught.value.portfolio == str(SECOND)
 

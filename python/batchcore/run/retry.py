@@ -112,7 +112,9 @@ class Retries:
             )
             try:
                 prepared = await preparation.prepare()
-            except ConfigError as error:  # the run itself has found all of them
+            except ConfigError as error:
+                if error.option != "portfolio_ids":
+                    raise
                 msg = f"a portfolio was deleted while the run was at work: {error}"
                 raise DatabaseError(msg) from error
             works = prepared.plan.works()
