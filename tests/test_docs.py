@@ -89,7 +89,7 @@ def named_issues() -> set[str]:
     names = set(re.findall(r'Self::\w+ => "(\w+)"', core))
     for path in (ROOT / "python/batchcore/run").glob("*.py"):
         text = path.read_text()
-        names.update(re.findall(r"\badd_(?:noticed|one|told)\(\s*\"(\w+)\"", text))
+        names.update(re.findall(r"\badd_(?:each|noticed|one|told)\(\s*\"(\w+)\"", text))
         names.update(re.findall(r"\"(\w+_out_of_range)\"", text))
     return names | {"stale", "unpriced"}
 

@@ -51,7 +51,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
 
 from batchcore import about
-from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Schema, Settings
+from batchcore.config import ANALYTICS, INCEPTION, ON_EXISTING, POLICIES, Schema, Settings
 from batchcore.errors import (
     BatchcoreError,
     ConfigError,
@@ -145,6 +145,17 @@ def _date(text: str) -> dt.date:
         return dt.date.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"`{text}` is no date, expected YYYY-MM-DD") from None
+
+
+def _start(text: str) -> dt.date | str:
+    if text == INCEPTION:
+        return text
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"`{text}` is no date, expected YYYY-MM-DD or `{INCEPTION}`"
+        ) from None
 
 
 def _moment(text: str) -> dt.datetime:
@@ -278,12 +289,13 @@ def demo(
 def _batch(
     ask: Ask,
     *,
-    start: Annotated[
-        dt.date | None,
+    start: Annotated[  # noqa: ANN401  # a date or `inception`: typer takes no union
+        Any,
         typer.Option(
-            parser=_date,
-            metavar="DATE",
-            help="First day; without it each portfolio goes on after its latest snapshot.",
+            parser=_start,
+            metavar="DATE|inception",
+            help="First day, or each portfolio's earliest entry; by default after its latest"
+            " snapshot.",
         ),
     ] = None,
     end: Annotated[

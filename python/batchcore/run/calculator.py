@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from batchcore.db.engine import Database
 from batchcore.errors import ConfigError
@@ -152,14 +152,15 @@ class BatchOrchestrator:
 
     async def run_batch_sequence(
         self,
-        start_date: dt.date | None = None,
+        start_date: dt.date | Literal["inception"] | None = None,
         end_date: dt.date | None = None,
         portfolio_ids: Sequence[uuid.UUID | str] | None = None,
     ) -> BatchResult:
         """Roll portfolios forward over the sessions of a range; see `run_batch`.
 
         Args:
-            start_date: First day of the range, included; None goes on after what is there.
+            start_date: First day of the range, included, or `inception`; None goes on after
+                what is there.
             end_date: Last day of the range, included; None is the last session closed.
             portfolio_ids: Which portfolios; None is all that are not soft-deleted.
 

@@ -14,6 +14,8 @@ from batchcore.units import State
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
     from batchcore.frames import Misses, Rows
     from batchcore.run.completeness import Told
     from batchcore.run.plan import Noticed
@@ -83,6 +85,25 @@ class IssueList:
                 symbol=Text.of([None]),
                 day=Days.nulls(1),
                 detail=Text.of([detail]),
+            )
+        )
+
+    def add_each(
+        self,
+        name: str,
+        portfolio: npt.NDArray[np.int32],
+        day: npt.NDArray[np.int32],
+        details: Sequence[str],
+    ) -> None:
+        """Append one issue for each portfolio given, with its day and detail."""
+        rows = len(portfolio)
+        self.add(
+            Issues(
+                name=Text.constant(name, rows),
+                portfolio=portfolio,
+                symbol=Text.constant(None, rows),
+                day=Days(day),
+                detail=Text.of(list(details)),
             )
         )
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import about
 from batchcore.calendar import PRICES
+from batchcore.config import INCEPTION
 from batchcore.db.engine import transaction
 from batchcore.db.ledger import LIVES, Asked, Ledger, taken_over
 from batchcore.errors import BatchcoreError, LeaseHeldError
@@ -46,10 +47,11 @@ def asked(request: Request) -> Asked:
     """Return what a run was asked for, as the ledger has it."""
     settings, schema, calendar = request.settings, request.settings.schema, request.known_calendar
     since = request.changed_since
+    start = None if request.start is None else request.start.isoformat()
     question: dict[str, Any] = {
         "policy": request.policy,
         "calendar": PRICES if calendar is None else calendar.code,
-        "start": None if request.start is None else request.start.isoformat(),
+        "start": INCEPTION if request.inception else start,
         "end": None if request.end is None else request.end.isoformat(),
         "on_existing": request.on_existing,
         "missing": request.missing,
@@ -187,6 +189,7 @@ class Holder:
         planned: Planned | None,
         failed: int | None = None,
         issues: list[bytes] | None = None,
+        symbol_issues: list[bytes] | None = None,
         error: str | None = None,
     ) -> None:
         """Write how a run has ended, and the COPY bytes of issues that are in no chunk.
@@ -207,12 +210,13 @@ class Holder:
             failed=failed,
             error=error,
         )
-        if not issues:
+        if not issues and not symbol_issues:
             if not await finish():
                 raise taken_over(lease)
             return
         async with self.ledger.fenced(session, lease):
-            await self.ledger.enter_issues(session, issues)
+            await self.ledger.enter_issues(session, issues or [])
+            await self.ledger.enter_symbol_issues(session, symbol_issues or [])
             if not await finish():
                 raise taken_over(lease)
 

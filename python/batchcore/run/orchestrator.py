@@ -10,7 +10,7 @@ import uuid
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from batchcore.db.ledger import Ledger, Planned, commit_chunk
 from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
 from batchcore.errors import LeaseHeldError, TooManyFailedError
-from batchcore.run.entries import issue_bytes
+from batchcore.run.entries import issue_bytes, symbol_issue_bytes
 from batchcore.run.issues import IssueList
 from batchcore.run.lease import ACQUIRE_IDLE_MS, Holder, as_begun, tried
 from batchcore.run.lease import PHASE as LEDGER
@@ -75,7 +75,7 @@ TICK_S: Final = 0.5
 
 async def run_batch(
     db: object,
-    start_date: dt.date | None = None,
+    start_date: dt.date | Literal["inception"] | None = None,
     end_date: dt.date | None = None,
     portfolio_ids: Sequence[uuid.UUID | str] | None = None,
     *,
@@ -104,7 +104,8 @@ async def run_batch(
         db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg. Five
             connections are taken, or what the pool has, but no less than three: to read, to write,
             and for the heartbeat.
-        start_date: First day of the range, included; a session or not.
+        start_date: First day of the range, included; a session or not. `inception` values each
+            portfolio without a snapshot from its earliest entry on, and under ``replace`` all.
         end_date: Last day of the range, included; a session or not.
         portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
         policy: What the figures mean: `rollforward`, docs/semantics.md, or `legacy`,
@@ -277,6 +278,7 @@ class Run:
                 planned=self.planned,
                 failed=failed,
                 issues=self._unwritten_issues(lease),
+                symbol_issues=self._symbol_issues(lease),
             )
         except BaseException as error:
             if lease is not None:  # committed too, or cancelled on the way there
@@ -291,6 +293,10 @@ class Run:
             refused = np.zeros(len(ids), dtype=np.bool_)
         issues = [(part, 0) for part in (*self.unwritten, *self.stages.unwritten)]
         return issue_bytes(lease.run_id, -lease.attempt, ids, refused, issues)
+
+    def _symbol_issues(self, lease: Lease) -> list[bytes]:
+        """Return what was noticed of symbols by this attempt."""
+        return symbol_issue_bytes(lease.run_id, lease.attempt, self.issues.finish())
 
     async def _stopped(
         self, holder: Holder, first: Session, lease: Lease, error: BaseException
@@ -307,6 +313,7 @@ class Run:
             state=state,
             seconds=self.monitor.seconds_by_phase()["total"],
             planned=self.planned,
+            symbol_issues=self._symbol_issues(lease),
             error=f"{type(error).__name__}: {error}".rstrip(": "),
         )
         if not first.is_gone:

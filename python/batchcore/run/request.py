@@ -10,7 +10,7 @@ import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.arguments import checked_id, checked_values
-from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Settings
+from batchcore.config import ANALYTICS, INCEPTION, ON_EXISTING, POLICIES, Settings
 from batchcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Request:
 
     Attributes:
         start: First day of the range, included; None goes on after each latest snapshot.
+        inception: Whether the range of each portfolio begins with its earliest entry.
         end: Last day, included; None is the last session closed.
         wanted: (n, 16) uint8, sorted: which portfolios; None is all that are not soft-deleted.
         policy: What the figures mean.
@@ -48,6 +49,7 @@ class Request:
     """
 
     start: dt.date | None = None
+    inception: bool = False
     end: dt.date | None = None
     wanted: npt.NDArray[np.uint8] | None = None
     policy: str = POLICIES[0]
@@ -69,7 +71,7 @@ class Request:
 
 
 def make_request(
-    start: dt.date | None,
+    start: dt.date | str | None,
     end: dt.date | None,
     portfolio_ids: Sequence[uuid.UUID | str] | None,
     *,
@@ -92,21 +94,26 @@ def make_request(
         msg = "missing goes on after snapshots that stand: on_existing is error, expected skip"
         raise ConfigError(f"{msg} or replace", "missing")
     _check("analytics", analytics, ANALYTICS)
-    for option, date in (("start", start), ("end", end)):
-        if date is not None and type(date) is not dt.date:
-            msg = f"{option} is {date!r}, expected a datetime.date"
-            raise ConfigError(msg, option)
+    first, inception = _first_day(start)
+    if end is not None and type(end) is not dt.date:
+        msg = f"end is {end!r}, expected a datetime.date"
+        raise ConfigError(msg, "end")
+    if inception and (missing or changed_since is not None):
+        other = "missing" if missing else "changed_since"
+        msg = f"start is `{INCEPTION}`, which does not go with {other}: give a date or none"
+        raise ConfigError(msg, "start")
     if policy == "legacy":
         _check_legacy(calendar, changed_since, missing=missing, analytics=analytics)
         analytics = "none"
-    if start is not None and end is not None and start > end:
-        msg = f"start {start.isoformat()} is after end {end.isoformat()}"
+    if first is not None and end is not None and first > end:
+        msg = f"start {first.isoformat()} is after end {end.isoformat()}"
         raise ConfigError(msg, "start")
     if changed_since is not None:
         _check_changed_since(changed_since, end, on_existing, missing=missing)
         on_existing = "replace"
     return Request(
-        start=start,
+        start=first,
+        inception=inception,
         end=end,
         wanted=None if portfolio_ids is None else _uuids(portfolio_ids),
         policy=policy,
@@ -117,6 +124,16 @@ def make_request(
         analytics=analytics,
         settings=settings or Settings(),
     )
+
+
+def _first_day(start: dt.date | str | None) -> tuple[dt.date | None, bool]:
+    """Return the first day of a range, and whether it begins with each earliest entry."""
+    if start == INCEPTION:
+        return None, True
+    if start is None or type(start) is dt.date:
+        return start, False
+    msg = f"start is {start!r}, expected a datetime.date or `{INCEPTION}`"
+    raise ConfigError(msg, "start")
 
 
 def _check_changed_since(

@@ -152,6 +152,18 @@ class BatchResult(Mapping[str, Any]):
         counts = np.bincount(self.issues.name.codes, minlength=len(names))
         return {name: int(counts[code]) for code, name in sorted_names(names) if counts[code]}
 
+    def symbols_by_issue(self) -> dict[str, list[str]]:
+        """Return the symbols of each name of issues that has any, each once and in order."""
+        issues = self.issues
+        names, symbols = issues.name.table(), issues.symbol.table()
+        row = np.flatnonzero(issues.symbol.state == State.VALUE)
+        key = issues.name.codes[row].astype(np.int64) * len(symbols) + issues.symbol.codes[row]
+        first = row[np.sort(np.unique(key, return_index=True)[1])]
+        found: dict[str, list[str]] = {}
+        for name, symbol in zip(issues.name.codes[first], issues.symbol.codes[first], strict=True):
+            found.setdefault(names[name], []).append(symbols[symbol])
+        return found
+
     def errors(self) -> list[str]:
         """Return one line for each failed portfolio; under `legacy` for each day that failed."""
         if self.policy == "legacy":

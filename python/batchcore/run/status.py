@@ -11,7 +11,12 @@ from batchcore.config import Schema
 from batchcore.db.catalog import check_revision, inspect
 from batchcore.db.driver import driver_errors
 from batchcore.db.engine import Database
-from batchcore.db.ledger_queries import load_chunks, load_issues, load_runs
+from batchcore.db.ledger_queries import (
+    load_chunks,
+    load_issues,
+    load_runs,
+    load_symbol_issues,
+)
 from batchcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,7 +51,7 @@ async def runs(
 
 
 async def run(db: object, run_id: str, *, schema: Schema | None = None) -> dict[str, Any]:
-    """Return a run with its `chunks` and the `issues` of its portfolios.
+    """Return a run with its `chunks`, the `issues` of its portfolios and those of its symbols.
 
     Args:
         db: As in `runs`.
@@ -73,6 +78,7 @@ async def run(db: object, run_id: str, *, schema: Schema | None = None) -> dict[
             **_told(found[0]),
             "chunks_committed": await load_chunks(session, schema, own),
             "issues": await load_issues(session, schema, own),
+            "symbol_issues": await load_symbol_issues(session, schema, own),
         }
 
 
