@@ -130,11 +130,14 @@ PROFILES = (
 )
 
 
-def factor(etf: str, *, is_active: bool = True):
+def factor(
+    etf: str, name: str | None = None, *, method: str | None = "OLS Regression", is_active=True
+):
     return {
-        "id": key(f"factor {etf}"),
-        "name": etf,
+        "id": key(f"factor {name or etf}"),
+        "name": name or etf,
         "factor_type": "style",
+        "calculation_method": method,
         "etf_proxy": etf,
         "display_order": 1,
         "is_active": is_active,
