@@ -125,7 +125,11 @@ async def test_migrate_marks_0001_and_builds_the_indexes_beside_what_is_there(
     assert await described(url) == before
 
     report = await migrate(url, schema=schema)
-    assert (report.adopted, report.marked, report.applied) == (True, ("0001",), ("0002", "0003", "0004"))
+    assert (report.adopted, report.marked, report.applied) == (
+        True,
+        ("0001",),
+        ("0002", "0003", "0004"),
+    )
     after = await described(url)
     gone = {entry for entry in before if entry[2] == "idx_positions_portfolio_deleted"}
     assert before - after == gone

@@ -126,7 +126,11 @@ async def test_an_empty_database_gets_every_revision(database: str) -> None:
     report = await migrate(database)
 
     assert report == MigrateReport(
-        before=None, revision="0004", adopted=False, marked=(), applied=("0001", "0002", "0003", "0004")
+        before=None,
+        revision="0004",
+        adopted=False,
+        marked=(),
+        applied=("0001", "0002", "0003", "0004"),
     )
     assert await relations(database) >= {*EVERY_TABLE, *THREE, VERSION_TABLE}
 
@@ -280,7 +284,11 @@ async def test_a_host_keeps_its_tables_and_gets_the_indexes(database: str) -> No
     await execute(database, PORTFOLIO)
 
     assert await migrate(database) == MigrateReport(
-        before=None, revision="0004", adopted=True, marked=("0001",), applied=("0002", "0003", "0004")
+        before=None,
+        revision="0004",
+        adopted=True,
+        marked=("0001",),
+        applied=("0002", "0003", "0004"),
     )
     found = await relations(database)
     assert found >= THREE
