@@ -13,10 +13,9 @@ import pytest_asyncio
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
-from batchcore.db import catalog
-from batchcore.db.indexes import MADE
+from batchcore.db import migrate as migrations
 from batchcore.db.migrate import check, downgrade, migrate
-from batchcore.errors import DatabaseError, SchemaError
+from batchcore.errors import DatabaseError
 from support import database as hosts
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
@@ -31,17 +30,25 @@ OWN = (
 NEVER_HERE = (
     f"DROP TABLE {', '.join(OWN)}",
     "DROP SEQUENCE batchcore_run_tokens",
-    "DROP INDEX idx_positions_active_complete, idx_market_data_valid_prices,"
-    " idx_positions_symbol_active",
+    (
+        "DROP INDEX idx_positions_active_complete, idx_market_data_valid_prices,"
+        " idx_positions_symbol_active"
+    ),
 )
 PARTITIONED = (
     "ALTER TABLE market_data_cache RENAME TO plain_prices",
-    "CREATE TABLE market_data_cache (LIKE plain_prices INCLUDING DEFAULTS)"
-    " PARTITION BY RANGE (date)",
-    "CREATE TABLE prices_old PARTITION OF market_data_cache FOR VALUES FROM (MINVALUE)"
-    " TO ('2026-06-30')",
-    "CREATE TABLE prices_2026 PARTITION OF market_data_cache FOR VALUES FROM ('2026-06-30')"
-    " TO (MAXVALUE) PARTITION BY LIST (symbol)",
+    (
+        "CREATE TABLE market_data_cache (LIKE plain_prices INCLUDING DEFAULTS)"
+        " PARTITION BY RANGE (date)"
+    ),
+    (
+        "CREATE TABLE prices_old PARTITION OF market_data_cache FOR VALUES FROM (MINVALUE)"
+        " TO ('2026-06-30')"
+    ),
+    (
+        "CREATE TABLE prices_2026 PARTITION OF market_data_cache FOR VALUES FROM ('2026-06-30')"
+        " TO (MAXVALUE) PARTITION BY LIST (symbol)"
+    ),
     "CREATE TABLE prices_2026_aaa PARTITION OF prices_2026 FOR VALUES IN ('AAA')",
     "CREATE TABLE prices_2026_rest PARTITION OF prices_2026 DEFAULT",
     "DROP TABLE plain_prices",
@@ -152,8 +159,6 @@ async def test_indexes_of_partitions_that_are_there_are_attached_and_given_back(
 async def test_an_interrupted_build_by_partition_goes_on(
     empty_host: str, monkeypatch: pytest.MonkeyPatch, statements: int
 ) -> None:
-    from batchcore.db import migrate as migrations
-
     await execute(empty_host, *PARTITIONED)
     build = migrations.built
 
@@ -234,12 +239,12 @@ async def test_prices_that_are_no_table_have_no_index_and_run(
 ) -> None:
     await filled(empty_host)
     async with opened(empty_host) as connection:
-        where = connection._addr
         name = await connection.fetchval("SELECT current_database()")
         user = await connection.fetchval("SELECT current_user")
-        host, port = (
-            (where.rsplit("/", 1)[0], where.rsplit(".", 1)[1]) if isinstance(where, str) else where
+        host = await connection.fetchval(
+            "SELECT split_part(current_setting('unix_socket_directories'), ',', 1)"
         )
+        port = await connection.fetchval("SELECT current_setting('port')")
         options = f"host '{host}', port '{port}', dbname '{name}'"
         await connection.execute("ALTER TABLE market_data_cache RENAME TO prices")
         for statement in made:
@@ -276,11 +281,15 @@ async def test_partitioned_snapshots_positions_and_portfolios_of_another_schema_
     )
     statements = [
         "ALTER TABLE portfolio_snapshots RENAME TO plain",
-        "CREATE TABLE portfolio_snapshots (LIKE plain INCLUDING DEFAULTS,"
-        " UNIQUE (portfolio_id, snapshot_date)) PARTITION BY RANGE (snapshot_date)",
+        (
+            "CREATE TABLE portfolio_snapshots (LIKE plain INCLUDING DEFAULTS,"
+            " UNIQUE (portfolio_id, snapshot_date)) PARTITION BY RANGE (snapshot_date)"
+        ),
         "CREATE TABLE one PARTITION OF portfolio_snapshots DEFAULT",
-        'CREATE TABLE lots (LIKE "hold:ings" INCLUDING DEFAULTS, PRIMARY KEY (id, portfolio_id))'
-        " PARTITION BY HASH (portfolio_id)",
+        (
+            'CREATE TABLE lots (LIKE "hold:ings" INCLUDING DEFAULTS,'
+            " PRIMARY KEY (id, portfolio_id)) PARTITION BY HASH (portfolio_id)"
+        ),
         "CREATE TABLE lots_0 PARTITION OF lots FOR VALUES WITH (MODULUS 2, REMAINDER 0)",
         "CREATE TABLE lots_1 PARTITION OF lots FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
         'INSERT INTO lots SELECT * FROM "hold:ings"',
