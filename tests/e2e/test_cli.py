@@ -61,6 +61,7 @@ def test_migrate_prepares_an_empty_database_and_then_has_nothing_to_do(empty: st
         "0001: done",
         "0002: done",
         "0003: done",
+        "0004: done",
         "the database is at revision 0004, the newest",
     ]
     assert batchcore("migrate", *url).out == "the database is at revision 0004, the newest\n"
@@ -751,5 +752,5 @@ def test_a_file_that_is_no_schema_is_named(command: str, tmp_path: Path) -> None
     assert (said.code, said.out) == (3, "")
     assert said.error() == f"{file}: cannot be read: No such file or directory"
     file.write_text("[names]", encoding="utf-8")
-    expected = "unknown key `names`, expected namespace, tables, columns or scales"
+    expected = "unknown key `names`, expected namespace, tables, columns, scales or factors"
     assert batchcore(command, *common).error() == f"{file}: {expected}"
