@@ -291,6 +291,12 @@ async def test_a_host_keeps_its_tables_and_gets_the_indexes(database: str) -> No
         adopted=True,
         marked=("0001",),
         applied=("0002", "0003", "0004", "0005"),
+        notes=(
+            "build public.idx_positions_active_complete on public.positions",
+            "build public.idx_market_data_valid_prices on public.market_data_cache",
+            "build public.idx_positions_symbol_active on public.positions",
+            f"{KEPT}: --drop-redundant drops it",
+        ),
     )
     assert await relations(database) >= {*THREE, REPLACED}
 
