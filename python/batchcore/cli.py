@@ -51,7 +51,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
 
 from batchcore import about
-from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Schema, Settings
+from batchcore.config import ANALYTICS, BETA_WEIGHTS, ON_EXISTING, POLICIES, Schema, Settings
 from batchcore.errors import (
     BatchcoreError,
     ConfigError,
@@ -175,6 +175,10 @@ CalendarCode = Annotated[
 ]
 LookbackDays = Annotated[
     int, typer.Option(metavar="N", help="Calendar days that a close may be old.")
+]
+BetaWeights = Annotated[
+    str,
+    typer.Option(metavar="|".join(BETA_WEIGHTS), help="What a provider beta is a share of."),
 ]
 SchemaFile = Annotated[
     str | None,
@@ -327,6 +331,7 @@ def _batch(
         str,
         typer.Option(metavar="|".join(ANALYTICS), help="What of the analytics is written."),
     ] = ANALYTICS[0],
+    beta_weights: BetaWeights = BETA_WEIGHTS[0],
     min_coverage: Annotated[
         float,
         typer.Option(metavar="X", help="Share of symbols that a session needs closes of, 0 to 1."),
@@ -412,6 +417,7 @@ def _batch(
                 changed_since=changed_since,
                 resume=resume,
                 analytics=analytics,
+                beta_weights=beta_weights,
                 settings=settings,
                 progress=progress,
             )
@@ -461,6 +467,7 @@ def verify(
     ] = POLICIES[0],
     calendar: CalendarCode = "XNYS",
     lookback_days: LookbackDays = Settings.lookback_days,
+    beta_weights: BetaWeights = BETA_WEIGHTS[0],
     sample: Annotated[
         int | None,
         typer.Option(metavar="N", help="Snapshots to draw; without it all.", show_default=False),
@@ -487,6 +494,7 @@ def verify(
                 portfolio,
                 policy=policy,
                 calendar=calendar,
+                beta_weights=beta_weights,
                 sample=sample,
                 seed=seed,
                 fast=fast,

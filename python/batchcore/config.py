@@ -23,6 +23,9 @@ ON_EXISTING: Final = ("skip", "replace", "error")
 ANALYTICS: Final = ("portfolio", "full", "every", "none")
 """What of the analytics a run writes, and on which sessions."""
 
+BETA_WEIGHTS: Final = ("market_value", "equity")
+"""What a provider beta is a share of (A1)."""
+
 MOST_LOOKBACK_DAYS: Final = 36_525
 """A hundred years."""
 

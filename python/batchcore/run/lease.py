@@ -55,6 +55,7 @@ def asked(request: Request) -> Asked:
         "missing": request.missing,
         "changed_since": None if since is None else since.astimezone(dt.UTC).isoformat(),
         "analytics": request.analytics,
+        "beta_weights": request.beta_weights,
         "lookback_days": settings.lookback_days,
         "min_coverage": settings.min_coverage,
         "prices_given": request.price_source is not None,

@@ -86,6 +86,7 @@ async def run_batch(
     changed_since: dt.datetime | None = None,
     resume: bool = True,
     analytics: str = "portfolio",
+    beta_weights: str = "market_value",
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> BatchResult:
@@ -123,6 +124,8 @@ async def run_batch(
         analytics: `portfolio`: the analytic columns of each portfolio's last session; `every`: of
             every session; `full`: as `portfolio`, and market values, position and factor tables;
             `none`: those columns are left alone.
+        beta_weights: What `beta_provider_1y` is a share of (A1): `market_value` of the lots with a
+            beta, or `equity`.
         settings: Everything else.
         progress: Called with phase, chunks done and chunks in all, at least once a second while
             work goes on.
@@ -150,6 +153,7 @@ async def run_batch(
         missing=missing,
         changed_since=changed_since,
         analytics=analytics,
+        beta_weights=beta_weights,
         settings=settings,
     )
     database = Database(db)

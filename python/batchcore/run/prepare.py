@@ -468,6 +468,7 @@ class Preparation:
                 days=days,
                 monitor=self.monitor,
                 threads=self.settings.threads,
+                beta_weights=self.request.beta_weights,
             )
             if level != "none"
             else None,

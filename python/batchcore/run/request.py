@@ -10,7 +10,7 @@ import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.arguments import checked_id, checked_values
-from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Settings
+from batchcore.config import ANALYTICS, BETA_WEIGHTS, ON_EXISTING, POLICIES, Settings
 from batchcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Request:
         changed_since: The moment from which on changes of the host are looked for: only rows that
             they affect are computed anew. None is an ordinary run.
         analytics: What of the analytics is written.
+        beta_weights: What `beta_provider_1y` is a share of (A1).
         settings: Everything else.
         price_source: Closes that were loaded before; they count before those stored.
         snapshot_source: Snapshots that were loaded before, likewise.
@@ -56,6 +57,7 @@ class Request:
     missing: bool = False
     changed_since: dt.datetime | None = None
     analytics: str = ANALYTICS[0]
+    beta_weights: str = BETA_WEIGHTS[0]
     settings: Settings
     price_source: PriceSource | None = None
     snapshot_source: SnapshotSource | None = None
@@ -80,6 +82,7 @@ def make_request(
     analytics: str,
     settings: Settings | None,
     changed_since: dt.datetime | None = None,
+    beta_weights: str = BETA_WEIGHTS[0],
 ) -> Request:
     """Return the arguments of a run, checked.
 
@@ -92,6 +95,7 @@ def make_request(
         msg = "missing goes on after snapshots that stand: on_existing is error, expected skip"
         raise ConfigError(f"{msg} or replace", "missing")
     _check("analytics", analytics, ANALYTICS)
+    _check("beta_weights", beta_weights, BETA_WEIGHTS)
     for option, date in (("start", start), ("end", end)):
         if date is not None and type(date) is not dt.date:
             msg = f"{option} is {date!r}, expected a datetime.date"
@@ -115,6 +119,7 @@ def make_request(
         missing=missing,
         changed_since=changed_since,
         analytics=analytics,
+        beta_weights=beta_weights,
         settings=settings or Settings(),
     )
 
