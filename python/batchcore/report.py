@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import date_of
-from batchcore.run.result import NO_CLOSE
+from batchcore.run.result import NO_CLOSE, difference_dicts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,6 +44,40 @@ def result_text(result: BatchResult) -> str:
         f"statements: {_counts_text(result.statements_by_phase)}",
         f"seconds: {_seconds_text(result.seconds_by_phase)}",
     ]
+    return "\n".join([*lines, *_note_lines(result)])
+
+
+def repair_text(result: BatchResult) -> str:
+    """Return what a repair did, or would do."""
+    found = result.differences
+    compared = result.rows_by_phase.get("compute", 0)
+    if not found:
+        lines = [f"nothing to repair: {compared:,} snapshots are what they should be"]
+        return "\n".join([*lines, *_note_lines(result)])
+    cells, rows = int(found.cells.sum()), int(found.rows.sum())
+    did = "would repair" if result.dry_run else f"run {result.run_id}: repaired"
+    again = "" if result.attempt == 1 else f", attempt {result.attempt}"
+    lines = [
+        f"{did} {len(found):,} of {len(result.portfolios):,} portfolios{again}",
+        f"cells: {cells:,} differ; {compared:,} snapshots compared",
+        f"rows: {rows:,} to write" if result.dry_run else f"rows: {rows:,} written",
+    ]
+    lines += [
+        f"portfolio {one['portfolio']}: "
+        + (
+            f"from {one['first_session']} on, {one['rows']:,} rows, {one['cells']:,} cells"
+            if one["first_session"]
+            else "its equity_balance"
+        )
+        for one in (difference_dicts(result) or [])[:LISTED]
+    ]
+    if len(found) > LISTED:
+        lines.append(f"{len(found) - LISTED:,} more portfolios, which --json lists")
+    if not result.dry_run:
+        lines += [
+            f"statements: {_counts_text(result.statements_by_phase)}",
+            f"seconds: {_seconds_text(result.seconds_by_phase)}",
+        ]
     return "\n".join([*lines, *_note_lines(result)])
 
 
@@ -230,7 +264,7 @@ def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
     rows = [(*head, "rows", "began")]
     for run in runs:
         counts = (run["attempt"], _or_dash(run["portfolios"]), run["failed"], run["chunks"])
-        asked, began = run["asked"]["policy"], run["created_at"]
+        asked, began = _asked_text(run["asked"]), run["created_at"]
         told = (run["run_id"], run["state"], asked, _range_text(run), *counts)
         rows.append((*(f"{cell}" for cell in told), f"{run['rows_written']}", began))
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
@@ -247,7 +281,7 @@ def run_text(run: Mapping[str, Any]) -> str:
     lines = [
         f"run {run['run_id']}: {run['state']}, attempt {run['attempt']}",
         (
-            f"asked for: {asked['policy']}, {_range_text(run)}, calendar {asked['calendar']},"
+            f"asked for: {_asked_text(asked)}, {_range_text(run)}, calendar {asked['calendar']},"
             f" on_existing {asked['on_existing']}, portfolios: {of}"
         ),
         (
@@ -281,6 +315,10 @@ def run_text(run: Mapping[str, Any]) -> str:
     if noticed:
         lines.append(f"noticed, portfolios: {_named_counts(dict(sorted(noticed.items())))}")
     return "\n".join(lines)
+
+
+def _asked_text(asked: Mapping[str, Any]) -> str:
+    return f"{asked['policy']} repair" if asked.get("repairs") else f"{asked['policy']}"
 
 
 def _range_text(run: Mapping[str, Any]) -> str:

@@ -180,8 +180,6 @@ class Preparation:
         """
         async with self.readers.lend("check") as reader:
             catalog = await self._inspect(reader)
-            since = self.request.changed_since
-            changes = None if since is None else ChangeQueries(catalog, since)
             self.queries = AnalyticQueries(catalog)
             await reader.enter("load")
             with self.monitor.phase("load"):
@@ -189,7 +187,7 @@ class Preparation:
                 self.calendar = await self._calendar(reader)
                 self.days = self._range()
                 holes = await self._holes(reader)
-                affected = None if changes is None else await self._affected(reader, changes)
+                affected = await self._affected(reader)
                 portfolios = await self._portfolios(reader, holes, affected)
                 plan = self._plan(portfolios, holes, affected)
         self._planned.set_result(plan)
@@ -288,7 +286,7 @@ class Preparation:
 
     def _range(self) -> Range:
         start, end = self.request.start, self.request.end
-        if self.request.changed_since is not None:
+        if self.request.changed_since is not None or self.request.repairs:
             start = None  # bounds what is rewritten, portfolio by portfolio
         last = self.last_closed(self.request) if end is None else calendars.day_of(end)
         first = None if start is None else calendars.day_of(start)
@@ -322,12 +320,14 @@ class Preparation:
         self.monitor.loaded(holes=len(holes.earliest))
         return holes
 
-    async def _affected(self, reader: Session, changes: ChangeQueries) -> Affected:
-        """Return what changes of the host affect."""
-        start = self.request.start
+    async def _affected(self, reader: Session) -> Affected | None:
+        """Return what changes of the host affect; None in an ordinary run."""
+        start, since = self.request.start, self.request.changed_since
+        if since is None:
+            return None
         return await find_affected(
             reader,
-            changes,
+            ChangeQueries(self.queries.catalog, since),
             self.calendar,
             Selection(self.request.wanted),
             None if start is None else calendars.day_of(start),
@@ -346,7 +346,7 @@ class Preparation:
             has = day.state == State.VALUE
             own = Boundaries(holes.portfolio_id[has], day.values[has])
         elif affected is not None:
-            own = affected.boundaries()
+            own = affected.boundaries() if len(affected.id) else None
             if affected.everyone_from is not None:
                 boundary = affected.everyone_from
             elif wanted is None:
@@ -404,7 +404,7 @@ class Preparation:
             is_whole=self.is_whole,
             committed=self.request.committed,
         )
-        if affected is not None:
+        if affected is not None and not plan.works().all():
             self.selection = Selection(np.ascontiguousarray(plan.id[plan.works()]))
         return plan
 
@@ -430,7 +430,7 @@ class Preparation:
 
     async def _prices(self, reader: Session, plan: Plan, symbols: Text) -> Prices:
         lookback = self.settings.lookback_days
-        level = "none" if self.settings.dry_run else self.parts.level
+        level = "none" if self.request.only_plans else self.parts.level
         days = return_sessions(plan, self.calendar, level)
         first = min([plan.price_first - lookback, *days[:1].tolist()])
         first = max(first, calendars.FIRST_DATE)
@@ -454,7 +454,7 @@ class Preparation:
         )
         market = await in_thread(build, self.cancel)
         self.issues.add(market.issues)
-        if self.settings.dry_run:
+        if self.request.only_plans:
             await self._tell_what_lacks(reader, plan, symbols, closes)
         return Prices(
             market,
@@ -503,7 +503,7 @@ class Preparation:
         coverage = Coverage(plan.sessions[checked], fresh[checked], recent[checked])
         share = coverage.share()
         low = np.flatnonzero(share < self.settings.min_coverage)
-        if len(low) == 0 or self.settings.dry_run:
+        if len(low) == 0 or self.request.only_plans:
             return coverage
         row = int(low[0])
         session = calendars.date_of(int(coverage.session[row])).isoformat()

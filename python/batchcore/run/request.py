@@ -39,6 +39,8 @@ class Request:
         missing: Whether to look for holes: they are reported, or under `replace` filled.
         changed_since: The moment from which on changes of the host are looked for: only rows that
             they affect are computed anew. None is an ordinary run.
+        repairs: Whether rows that stand are compared with what they should be, and only those of a
+            portfolio from its first difference on are written.
         analytics: What of the analytics is written.
         beta_weights: What `beta_provider_1y` is a share of (A1).
         settings: Everything else.
@@ -56,6 +58,7 @@ class Request:
     on_existing: str = ON_EXISTING[0]
     missing: bool = False
     changed_since: dt.datetime | None = None
+    repairs: bool = False
     analytics: str = ANALYTICS[0]
     beta_weights: str = BETA_WEIGHTS[0]
     settings: Settings
@@ -68,6 +71,11 @@ class Request:
     def replaces(self) -> bool:
         """Whether rows that stand are computed anew."""
         return self.on_existing == "replace"
+
+    @property
+    def only_plans(self) -> bool:
+        """Whether nothing is computed: a dry run of a repair computes all, and writes nothing."""
+        return self.settings.dry_run and not self.repairs
 
 
 def make_request(
@@ -82,6 +90,7 @@ def make_request(
     analytics: str,
     settings: Settings | None,
     changed_since: dt.datetime | None = None,
+    repairs: bool = False,
     beta_weights: str = BETA_WEIGHTS[0],
 ) -> Request:
     """Return the arguments of a run, checked.
@@ -101,6 +110,9 @@ def make_request(
             msg = f"{option} is {date!r}, expected a datetime.date"
             raise ConfigError(msg, option)
     if policy == "legacy":
+        if repairs:
+            msg = "the policy `legacy` knows no repair: what its rows came from is overwritten, and"
+            raise ConfigError(f"{msg} later rows are not repaired (L7)", "policy")
         _check_legacy(calendar, changed_since, missing=missing, analytics=analytics)
         analytics = "none"
     if start is not None and end is not None and start > end:
@@ -118,6 +130,7 @@ def make_request(
         on_existing=on_existing,
         missing=missing,
         changed_since=changed_since,
+        repairs=repairs,
         analytics=analytics,
         beta_weights=beta_weights,
         settings=settings or Settings(),
