@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import date_of
@@ -65,7 +65,7 @@ def repair_text(result: BatchResult) -> str:
     lines += [
         f"portfolio {one['portfolio']}: "
         + (
-            f"from {one['first_session']} on, {one['rows']:,} rows, {one['cells']:,} cells"
+            f"rows from {one['first_session']} on: {one['rows']:,}, cells: {one['cells']:,}"
             if one["first_session"]
             else "its equity_balance"
         )
@@ -123,6 +123,7 @@ def plan_dict(result: BatchResult, min_coverage: float) -> dict[str, Any]:
     document["rows_planned"] = sum(document["portfolios"]["sessions_planned"])
     if result.policy == "legacy":
         return document
+    document["time_stamps"] = [asdict(one) for one in result.stamps]
     issues = document["issues"]
     lacking = [issue for issue in issues if issue["name"] == "lacks_prices"]
     return {
@@ -159,7 +160,8 @@ def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
         plan: What `plan_dict` made of it.
     """
     if result.nothing_to_do:
-        return f"{_nothing_text(result)}\n{_left_out_text(plan)}"
+        lines = [_nothing_text(result), _left_out_text(plan), *_stamp_lines(result)]
+        return "\n".join(lines)
     planned = int((result.portfolios.sessions_planned > 0).sum())
     lines = [
         f"would run {_sessions_text(result)}",
@@ -177,8 +179,31 @@ def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
         f"portfolios lacking prices: {_listed(plan['portfolios_lacking_prices'])}",
         f"sessions below full coverage: {_listed(plan['sessions_below_full_coverage'])}",
     ]
-    lines += [*_coverage_lines(result, plan), *_note_lines(result)]
+    lines += [*_coverage_lines(result, plan), *_stamp_lines(result), *_note_lines(result)]
     return "\n".join(lines)
+
+
+def _stamp_lines(result: BatchResult) -> list[str]:
+    """Return which of two ways to bring corrections in the time stamps speak for, and why."""
+    if not result.stamps:
+        return []
+    touched = [one for one in result.stamps if one.touched * 2 > one.rows]
+    loose = [one.table for one in result.stamps if not one.trigger]
+    if touched:
+        told = "use repair: most rows are touched each day, which --changed-since takes for changes"
+    elif loose:
+        told = (
+            f"use repair, unless your application sets updated_at: no trigger of {', '.join(loose)}"
+            " does"
+        )
+    else:
+        told = "use --changed-since: triggers set updated_at; repair finds deleted rows too"
+    shares = ", ".join(
+        f"{one.touched:,} of {one.rows:,} {one.table}" for one in result.stamps if one.rows
+    )
+    if shares:
+        told += f" (updated in the last 24 hours, of a sample: {shares})"
+    return [f"late corrections: {told}"]
 
 
 def verified_text(result: VerifyResult) -> str:

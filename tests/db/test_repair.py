@@ -20,6 +20,7 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of, day_of
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, DatabaseError
+from batchcore.report import plan_dict, plan_text
 from support import database, ledger
 from support.database import Host
 from support.edits import Editor, add_flow, add_position, recomputed
@@ -411,3 +412,63 @@ async def test_a_repair_equals_a_full_recomputation(same_host: str, seed: int, c
                 database.without_stamps(await database.snapshots(same_host))
             )
             assert await database.equities(same_host) == equities
+
+
+KEEPS = """
+    CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN NEW.updated_at := now(); RETURN NEW; END $$"""
+TABLES = ("equity_changes", "market_data_cache", "positions")
+
+
+async def advice(url: str) -> tuple[str, list[dict[str, Any]]]:
+    """Return what a plan says of late corrections, and from what it says so."""
+    result = await batchcore.run_batch(url, settings=replace(SETTINGS, dry_run=True))
+    plan = plan_dict(result, 0.0)
+    (line,) = (
+        line for line in plan_text(result, plan).splitlines() if line.startswith("late corrections")
+    )
+    return line.removeprefix("late corrections: "), plan["time_stamps"]
+
+
+async def test_a_plan_says_which_way_the_time_stamps_speak_for(host: str) -> None:
+    await stood(host)
+    line, evidence = await advice(host)
+    assert line == (
+        "use repair, unless your application sets updated_at: no trigger of equity_changes,"
+        " market_data_cache, positions does (updated in the last 24 hours, of a sample:"
+        " 0 of 1 equity_changes, 0 of 10 market_data_cache, 0 of 2 positions)"
+    )
+    assert evidence[0] == {"table": "equity_changes", "trigger": False, "rows": 1, "touched": 0}
+
+    await ledger.execute(
+        host,
+        KEEPS,
+        *(
+            f"CREATE TRIGGER keeps BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION stamp()"
+            for table in TABLES
+        ),
+        "ALTER TABLE positions DISABLE TRIGGER keeps",
+    )
+    assert (await advice(host))[0].startswith(
+        "use repair, unless your application sets updated_at: no trigger of positions does"
+    )
+    await ledger.execute(host, "ALTER TABLE positions ENABLE TRIGGER keeps")
+    assert (await advice(host))[0].startswith("use --changed-since: triggers set updated_at;")
+    await ledger.execute(host, "UPDATE market_data_cache SET close = close")
+    line, evidence = await advice(host)
+    assert line.startswith("use repair: most rows are touched each day")
+    assert [(one["rows"], one["touched"]) for one in evidence] == [(1, 0), (10, 10), (2, 0)]
+
+
+async def test_tables_without_time_stamps_tell_nothing(host: str) -> None:
+    await stood(host)
+    await ledger.execute(
+        host,
+        *(f"ALTER TABLE {table} DROP COLUMN updated_at" for table in TABLES[:2]),
+        "ALTER TABLE positions ALTER updated_at TYPE timestamp",
+    )
+    result = await batchcore.run_batch(host, settings=replace(SETTINGS, dry_run=True))
+    assert result.stamps == ()
+    assert "late corrections" not in plan_text(result, plan_dict(result, 0.0))
+    await ledger.execute(host, of_close("UPDATE market_data_cache SET close = 15"))
+    assert found(await repaired(host)).keys() == {P}

@@ -576,6 +576,7 @@ class Run:
             retries=self.retries.count,
             attempt=1 if self.lease is None else self.lease.attempt,
             differences=found,
+            stamps=self.prepared.stamps,
         )
 
 

@@ -16,7 +16,8 @@ from batchcore.db import load as loads
 from batchcore.db.analytic_queries import AnalyticQueries
 from batchcore.db.analytic_tables import check_parts
 from batchcore.db.catalog import check_revision, inspect
-from batchcore.db.change_queries import ChangeQueries
+from batchcore.db.change_queries import ChangeQueries, StampQueries
+from batchcore.db.load_changes import Stamps, load_stamps
 from batchcore.db.queries import Boundaries, Part, Selection
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.frames import among, distinct
@@ -116,6 +117,7 @@ class Prepared:
         chunks: In the order of ids.
         names: Of its portfolios, where errors tell them.
         refused: (n,) bool, portfolios that fail before anything is computed; None is none.
+        stamps: Of a plan, what the host's tables tell of their time stamps.
     """
 
     queries: AnalyticQueries
@@ -126,6 +128,7 @@ class Prepared:
     chunks: list[Chunk]
     names: tuple[str | None, ...] = ()
     refused: npt.NDArray[np.bool_] | None = None
+    stamps: tuple[Stamps, ...] = ()
 
 
 class Preparation:
@@ -190,6 +193,9 @@ class Preparation:
                 affected = await self._affected(reader)
                 portfolios = await self._portfolios(reader, holes, affected)
                 plan = self._plan(portfolios, holes, affected)
+                stamps: tuple[Stamps, ...] = ()
+                if self.request.only_plans:
+                    stamps = await load_stamps(reader, StampQueries(catalog))
         self._planned.set_result(plan)
         self._look_at_currencies(portfolios.currency, plan)
         return Prepared(
@@ -199,6 +205,7 @@ class Preparation:
             days=self.days,
             plan=plan,
             chunks=plans.chunks(plan, self._chunk_size(plan)),
+            stamps=stamps,
         )
 
     def request_again(self, ids: npt.NDArray[np.uint8]) -> Request:

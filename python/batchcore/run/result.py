@@ -16,6 +16,7 @@ from batchcore.units import Mark, State
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from batchcore.db.load_changes import Stamps
     from batchcore.frames import Issues
 
 STATUSES: Final = ("ok", "lookback", "stale", "unpriced", "skipped", "failed")
@@ -131,6 +132,7 @@ class BatchResult(Mapping[str, Any]):
         retries: How many times a chunk was tried again, because others were in its way.
         attempt: 1, or more for a run that was begun before and gone on with.
         differences: Of a repair, what it found; None of a run.
+        stamps: Of a plan, what the host's tables tell of their time stamps.
         resumed: The report of the run before, asked for the same, that the call finished first.
     """
 
@@ -160,6 +162,7 @@ class BatchResult(Mapping[str, Any]):
     retries: int = 0
     attempt: int = 1
     differences: Differences | None = None
+    stamps: tuple[Stamps, ...] = ()
     resumed: BatchResult | None = None
 
     @property
