@@ -1,9 +1,13 @@
 """`batchcore repair` on a real server: what it prints, its exit codes, its entry in the ledger."""
 
+import asyncio
+import signal
+
 import pytest
 
 from support.command import Said, batchcore
 from support.tables import SIZE, digests, query
+from support.worker import At, started
 
 pytestmark = pytest.mark.db
 
@@ -68,6 +72,36 @@ def test_its_own_equity_alone(done: str) -> None:
     said = repair(done)
     assert said.code == 0
     assert said.out.splitlines()[3].endswith(": its equity_balance")
+
+
+async def killed(*words: str) -> int:
+    """Return the exit code of a call that kills itself after its second chunk."""
+    at = At("committed", 2, signal.SIGKILL)
+    async with started(("repair", *words, "-vv"), at) as worker:
+        return await worker.ended()
+
+
+def test_killed_half_way_and_run_again(done: str) -> None:
+    before = digests(done)
+    query(
+        done, "DELETE FROM portfolio_snapshots WHERE snapshot_date IN ('2025-06-18', '2025-06-25')"
+    )
+    query(done, "UPDATE portfolios SET equity_balance = 0")
+    words = ("--database-url", done, "--analytics", "none", "--chunk-size", "3")
+    assert asyncio.run(killed(*words)) == -signal.SIGKILL
+    query(done, "UPDATE batchcore_run_heartbeats SET expires_at = now() - interval '1 second'")
+
+    said = batchcore("repair", *words, "--json")
+
+    assert said.code == 0
+    document = said.document()
+    assert document["attempt"] == 2
+    assert len(document["differences"]) == 6
+    assert batchcore("verify", "--database-url", done, "--fast").code == 0
+    (rows,) = query(done, "SELECT count(*) FROM portfolio_snapshots")
+    assert rows[0] == SIZE.portfolios * SIZE.sessions
+    assert digests(done)["positions"] == before["positions"]
+    assert repair(done).code == 99
 
 
 def test_options_that_make_no_sense(done: str) -> None:
