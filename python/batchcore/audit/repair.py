@@ -8,7 +8,7 @@ portfolio on are kept.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
@@ -198,8 +198,7 @@ class RepairStages(Stages):
         self, loaded: Loaded, rows: Rows, analytics: SnapshotAnalytics | None
     ) -> Int64:
         """Return (n,) how many cells of each row are stored otherwise, or not at all."""
-        assert isinstance(loaded.existing, Stood)  # noqa: S101  # what `_load_existing` returns
-        stored, columns = loaded.existing.rows, columns_of(rows)
+        stored, columns = cast("Stood", loaded.existing).rows, columns_of(rows)
         wrong = np.full(len(rows), len(columns), dtype=np.int64)
         keys = day_keys(stored.portfolio, stored.day)
         sought = day_keys(rows.portfolio, rows.day)

@@ -111,8 +111,11 @@ def make_request(
             raise ConfigError(msg, option)
     if policy == "legacy":
         if repairs:
-            msg = "the policy `legacy` knows no repair: what its rows came from is overwritten, and"
-            raise ConfigError(f"{msg} later rows are not repaired (L7)", "policy")
+            msg = (
+                "the policy `legacy` knows no repair: what its rows came from is overwritten, and"
+                " later rows are not repaired (L7); verify tells which cells differ"
+            )
+            raise ConfigError(msg, "policy")
         _check_legacy(calendar, changed_since, missing=missing, analytics=analytics)
         analytics = "none"
     if start is not None and end is not None and start > end:
