@@ -469,23 +469,25 @@ def repair(
     start: Annotated[
         dt.date | None,
         typer.Option(
-            parser=_date, metavar="DATE", help="First day looked at; without it from the first."
+            parser=_date,
+            metavar="DATE",
+            help="First day to compare; default: the earliest snapshot.",
         ),
     ] = None,
     end: Annotated[
         dt.date | None,
         typer.Option(
-            parser=_date, metavar="DATE", help="Last day looked at; without it to the last."
+            parser=_date, metavar="DATE", help="Last day to compare; default: the latest snapshot."
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell what differs; write nothing.")
+        bool, typer.Option("--dry-run", help="Report what differs and write nothing.")
     ] = False,
     **options: Any,  # noqa: ANN401  # the others of `_batch`
 ) -> int:
     """Recompute stored snapshots; replace those of a portfolio from its first difference on.
 
-    For hosts whose time stamps do not tell what was corrected; where they do, `run
+    For applications whose time stamps do not show what was corrected; where they do, `run
     --changed-since` is faster.
     """
     return _batch(ask, start=start, end=end, dry_run=dry_run, **options)

@@ -1,4 +1,4 @@
-"""Stored snapshots compared with what they should be; each chain is written from where it differs.
+"""Recompute stored snapshots, and replace each portfolio's from its first difference on.
 
 The same stages as those of a run that replaces everything (S13). What a chunk computes is compared
 with what is stored before it is encoded, and only the rows from the first difference of each
@@ -78,10 +78,10 @@ async def repair(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> BatchResult:
-    """Compute stored snapshots anew, and replace those of each portfolio from where they differ.
+    """Recompute stored snapshots, and replace each portfolio's from its first difference on.
 
-    For hosts whose time stamps do not tell what was changed: nothing but figures is compared. All
-    that is stored in the range is computed natively; of each portfolio the rows from the first
+    For hosts whose time stamps do not show what was changed: only figures are compared. All
+    that is stored in the range is recomputed natively; of each portfolio the rows from the first
     session that differs to its latest complete snapshot are written (S13), and none of one without
     a difference. Otherwise it is a run as any other: one snapshot of the database, a lease, an
     entry in the ledger, gone on with after an early end.
@@ -127,7 +127,7 @@ async def repair(
 
 
 class RepairPreparation(Preparation):
-    """Plans to compute every chain anew, from the start or where it began to its end."""
+    """Plans to recompute every chain, from the start or its first snapshot to its latest."""
 
     async def _affected(self, reader: Session) -> Affected:  # noqa: ARG002  # nothing is read
         start = self.request.start
@@ -138,7 +138,7 @@ class RepairPreparation(Preparation):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Stood(Existing):
-    """Which snapshots of a chunk stand, and what they hold.
+    """The snapshots of a chunk that exist, with their cells.
 
     Attributes:
         rows: The same, sorted by portfolio and day.
@@ -244,7 +244,7 @@ class RepairStages(Stages):
         return found
 
     def _equities(self, rows: Rows, ids: Bytes, chunk: Chunk) -> Equities:
-        """Return what `portfolios.equity_balance` becomes, where that is not what it is (S8)."""
+        """Return the new `portfolios.equity_balance` of portfolios where it differs (S8)."""
         of_rows = super()._equities(rows, ids, chunk)
         at = located(of_rows.portfolio_id, ids)
         latest = self.plan.latest_equity

@@ -39,7 +39,7 @@ SAMPLE: Final = 10_000
 
 
 class StampQueries(Queries):
-    """The query of what keeps the time stamps of a host."""
+    """The query for evidence of how a host keeps its time stamps."""
 
     def stamped(self) -> tuple[str, ...]:
         """Return the tables of `EDITED` that have both time stamps, and are no views."""

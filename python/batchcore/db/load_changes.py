@@ -46,7 +46,7 @@ class ChangedFacts:
 
 @dataclass(frozen=True, slots=True)
 class Stamps:
-    """What a table of the host tells of its time stamps.
+    """Evidence of how a host keeps the time stamps of a table.
 
     Attributes:
         table: Its name in docs/schema.md.
@@ -62,7 +62,7 @@ class Stamps:
 
 
 async def load_stamps(session: Session, queries: StampQueries) -> tuple[Stamps, ...]:
-    """Return what the tables that have time stamps tell of them."""
+    """Return the evidence of each table that has time stamps."""
     tables = queries.stamped()
     if not tables:
         return ()

@@ -117,7 +117,7 @@ class Prepared:
         chunks: In the order of ids.
         names: Of its portfolios, where errors tell them.
         refused: (n,) bool, portfolios that fail before anything is computed; None is none.
-        stamps: Of a plan, what the host's tables tell of their time stamps.
+        stamps: Of a plan, how the host keeps the time stamps of its tables.
     """
 
     queries: AnalyticQueries

@@ -39,7 +39,7 @@ class Request:
         missing: Whether to look for holes: they are reported, or under `replace` filled.
         changed_since: The moment from which on changes of the host are looked for: only rows that
             they affect are computed anew. None is an ordinary run.
-        repairs: Whether rows that stand are compared with what they should be, and only those of a
+        repairs: Whether existing rows are compared with recomputed ones, and only those of a
             portfolio from its first difference on are written.
         analytics: What of the analytics is written.
         beta_weights: What `beta_provider_1y` is a share of (A1).
@@ -113,7 +113,7 @@ def make_request(
         if repairs:
             msg = (
                 "the policy `legacy` knows no repair: what its rows came from is overwritten, and"
-                " later rows are not repaired (L7); verify tells which cells differ"
+                " later rows are not repaired (L7); verify reports which cells differ"
             )
             raise ConfigError(msg, "policy")
         _check_legacy(calendar, changed_since, missing=missing, analytics=analytics)

@@ -132,7 +132,7 @@ class BatchResult(Mapping[str, Any]):
         retries: How many times a chunk was tried again, because others were in its way.
         attempt: 1, or more for a run that was begun before and gone on with.
         differences: Of a repair, what it found; None of a run.
-        stamps: Of a plan, what the host's tables tell of their time stamps.
+        stamps: Of a plan, how the host keeps the time stamps of its tables.
         resumed: The report of the run before, asked for the same, that the call finished first.
     """
 
