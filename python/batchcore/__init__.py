@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from batchcore.audit.repair import repair as repair
     from batchcore.audit.result import VerifyResult as VerifyResult
     from batchcore.audit.verifier import verify as verify
     from batchcore.caches import Closes as Closes
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from batchcore.run.result import BatchResult as BatchResult
 
 _ROOMS: Final = {
+    "batchcore.audit.repair": ("repair",),
     "batchcore.audit.result": ("VerifyResult",),
     "batchcore.audit.verifier": ("verify",),
     "batchcore.caches": (

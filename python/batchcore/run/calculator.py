@@ -34,6 +34,7 @@ class PnLCalculator:
         calendar: str = "XNYS",
         on_existing: str = "skip",
         analytics: str = "portfolio",
+        beta_weights: str = "market_value",
     ) -> None:
         """Take what all dates share.
 
@@ -43,6 +44,7 @@ class PnLCalculator:
             calendar: As in `run_batch`.
             on_existing: As in `run_batch`.
             analytics: As in `run_batch`.
+            beta_weights: As in `run_batch`.
 
         Raises:
             ConfigError: an option is wrong.
@@ -54,6 +56,7 @@ class PnLCalculator:
             on_existing=on_existing,
             missing=False,
             analytics=analytics,
+            beta_weights=beta_weights,
             settings=settings,
         )
         self._make(None, None, None)  # raises while the caller's own line is at fault
@@ -125,6 +128,7 @@ class BatchOrchestrator:
         missing: bool = False,
         resume: bool = True,
         analytics: str = "portfolio",
+        beta_weights: str = "market_value",
         progress: Progress | None = None,
     ) -> None:
         """Take what all runs share.
@@ -138,6 +142,7 @@ class BatchOrchestrator:
             missing: Whether to look for holes between snapshots.
             resume: Whether to go on with a run that has ended early.
             analytics: What of the analytics is written.
+            beta_weights: What `beta_provider_1y` is a share of.
             progress: Called while work goes on.
         """
         self._db = db
@@ -148,6 +153,7 @@ class BatchOrchestrator:
         self._missing = missing
         self._resume = resume
         self._analytics = analytics
+        self._beta_weights = beta_weights
         self._progress = progress
 
     async def run_batch_sequence(
@@ -181,6 +187,7 @@ class BatchOrchestrator:
             missing=self._missing,
             resume=self._resume,
             analytics=self._analytics,
+            beta_weights=self._beta_weights,
             settings=self._settings,
             progress=self._progress,
         )

@@ -56,7 +56,9 @@ def asked(request: Request) -> Asked:
         "on_existing": request.on_existing,
         "missing": request.missing,
         "changed_since": None if since is None else since.astimezone(dt.UTC).isoformat(),
+        "repairs": request.repairs,
         "analytics": request.analytics,
+        "beta_weights": request.beta_weights,
         "lookback_days": settings.lookback_days,
         "min_coverage": settings.min_coverage,
         "prices_given": request.price_source is not None,
@@ -103,7 +105,8 @@ def as_begun(request: Request, lease: Lease) -> Request:
     return replace(
         request,
         moment=lease.moment,
-        end=request.end or lease.end,
+        # A repair without an end goes to the latest snapshots, whatever the last session closed.
+        end=request.end or (None if request.repairs else lease.end),
         settings=replace(
             request.settings, today=None if today is None else dt.date.fromisoformat(today)
         ),

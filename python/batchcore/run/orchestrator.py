@@ -20,6 +20,7 @@ from batchcore.db.ledger import Ledger, Planned, commit_chunk
 from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
 from batchcore.errors import LeaseHeldError, TooManyFailedError
+from batchcore.frames import distinct
 from batchcore.run.entries import issue_bytes, symbol_issue_bytes
 from batchcore.run.issues import IssueList, not_replaced
 from batchcore.run.lease import ACQUIRE_IDLE_MS, Holder, as_begun, tried
@@ -35,6 +36,7 @@ from batchcore.run.result import (
     Coverage,
     PortfolioResults,
     cache_stats,
+    joined_differences,
 )
 from batchcore.run.retry import Retries
 from batchcore.run.stages import Stages
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from batchcore.run.plan import Chunk
     from batchcore.run.prepare import Prepared, Prices
     from batchcore.run.request import Request
+    from batchcore.run.result import Differences
     from batchcore.run.stages import Computed
 
     Progress = Callable[[str, int, int], object]
@@ -87,6 +90,7 @@ async def run_batch(
     changed_since: dt.datetime | None = None,
     resume: bool = True,
     analytics: str = "portfolio",
+    beta_weights: str = "market_value",
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> BatchResult:
@@ -125,6 +129,8 @@ async def run_batch(
         analytics: `portfolio`: the analytic columns of each portfolio's last session; `every`: of
             every session; `full`: as `portfolio`, and market values, position and factor tables;
             `none`: those columns are left alone.
+        beta_weights: What `beta_provider_1y` is a share of (A1): `market_value` of the lots with a
+            beta, or `equity`.
         settings: Everything else.
         progress: Called with phase, chunks done and chunks in all, at least once a second while
             work goes on.
@@ -152,6 +158,7 @@ async def run_batch(
         missing=missing,
         changed_since=changed_since,
         analytics=analytics,
+        beta_weights=beta_weights,
         settings=settings,
     )
     database = Database(db)
@@ -180,8 +187,10 @@ class Run:
         progress: Progress | None = None,
         *,
         resume: bool = True,
+        kinds: tuple[type[Preparation], type[Stages]] | None = None,
     ) -> None:
         self.asked = request
+        self.kinds = kinds or _KINDS[request.policy]
         self.resume = resume
         self.lease: Lease | None = None
         self.planned: Planned | None = None
@@ -196,6 +205,8 @@ class Run:
         self.bytes_written = 0
         self.committed = 0
         self.consistent = True
+        self.differences: list[Differences] = []
+        self.days_repaired: list[npt.NDArray[np.int32]] = []
         self.unwritten: tuple[Issues, ...] = ()
         self.marks = np.zeros(4, dtype=np.int64)
         self.coverage = Coverage.none()
@@ -254,7 +265,7 @@ class Run:
     async def _under_lease(self, first: Session, lanes: int) -> None:
         """Take the lease, do the work while a heartbeat prolongs it, and say how it ended."""
         holder = Holder(self.request, self.monitor.run_id, resume=self.resume)
-        preparation, _ = _KINDS[self.request.policy]
+        preparation, _ = self.kinds
         lease: Lease | None = None
         try:
             async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
@@ -345,8 +356,11 @@ class Run:
                 self.request = replace(self.request, committed=committed)
             await self._prepare(readers, tasks, catalog)
             self._plan_is_known(first)
-            if not self._writes():
+            if not self._computes():
                 await self._only_notice(readers)
+                return
+            if self.request.settings.dry_run:
+                await self._go_through(readers, readers, reading)
                 return
             writers = Sessions()
             opened = partial(self.database.writing, "persist")
@@ -382,7 +396,7 @@ class Run:
             alone = Sessions(session)
             async with asyncio.TaskGroup() as tasks:
                 await self._prepare(alone, tasks)
-                if self._writes():
+                if self._computes():
                     await self._go_through(alone, alone, 1)
                 else:
                     await self._only_notice(alone)
@@ -390,7 +404,7 @@ class Run:
     async def _prepare(
         self, readers: Sessions, tasks: asyncio.TaskGroup, catalog: Catalog | None = None
     ) -> None:
-        preparation, stages = _KINDS[self.request.policy]
+        preparation, stages = self.kinds
         self.preparation = preparation(
             readers, self.request, self.issues, self.monitor, tasks, catalog=catalog
         )
@@ -405,8 +419,8 @@ class Run:
         self.stages = stages(self.request, self.prepared, self.issues, self.monitor)
         self.retries = Retries(self.preparation, self.stages, self.monitor, self.computing)
 
-    def _writes(self) -> bool:
-        return not self.request.settings.dry_run and bool(self.prepared.plan.works().any())
+    def _computes(self) -> bool:
+        return not self.request.only_plans and bool(self.prepared.plan.works().any())
 
     async def _prices(self) -> Prices | None:
         prices = await self.preparation.prices()
@@ -465,6 +479,8 @@ class Run:
 
     async def _persist(self, item: Computed, session: Session) -> Computed | None:
         """Write a chunk; return it as it was written, None if nothing was left to write."""
+        if self.request.settings.dry_run:
+            return item
         if self.database.owns:
             return await self.retries.write(item, session, self._write)
         with self.monitor.phase("persist"):
@@ -510,14 +526,20 @@ class Run:
     def _count(self, item: Computed) -> None:
         rows, first = item.rows, item.chunk.rows.start
         self.monitor.rows["compute"] += len(rows)
-        tables = 0 if item.batch.tables is None else item.batch.tables.rows
-        self.monitor.rows["analytics"] += tables
-        self.monitor.rows["persist"] += len(rows) + tables
-        self.rows_written += len(rows)
-        self.bytes_written += item.batch.size_bytes
+        if not self.request.settings.dry_run:
+            tables = 0 if item.batch.tables is None else item.batch.tables.rows
+            self.monitor.rows["analytics"] += tables
+            self.monitor.rows["persist"] += len(rows) + tables
+            self.rows_written += len(rows)
+            self.bytes_written += item.batch.size_bytes
+        if item.differences is not None:
+            found = item.differences
+            self.differences.append(replace(found, portfolio=found.portfolio + np.int32(first)))
+            self.days_repaired.append(distinct(rows.day))
         self.marks += rows.marks.sum(axis=0, dtype=np.int64)
         self.written[item.chunk.rows] = rows.written
-        self.status[item.chunk.rows] = _statuses(rows, item.chunk.works)
+        works = item.chunk.works & (not self.request.settings.dry_run)
+        self.status[item.chunk.rows] = _statuses(rows, works)
         self.issues.add_rows(rows, first)
         for issues in item.issues:
             self.issues.add(issues, first)
@@ -536,15 +558,20 @@ class Run:
         left_out = np.zeros(0, dtype=np.int32)
         if days.start is not None:
             left_out = self.prepared.calendar.left_out(days.start, days.end)
+        planned, sessions, found = plan.sessions_planned(), plan.sessions[plan.sessions_run()], None
+        written, dry_run = self.written, self.request.settings.dry_run
+        if self.request.repairs:
+            planned, found = written, joined_differences(self.differences)
+            sessions = distinct(np.concatenate([np.zeros(0, dtype=np.int32), *self.days_repaired]))
         return BatchResult(
             run_id=self.monitor.run_id,
             policy=self.request.policy,
-            dry_run=self.request.settings.dry_run,
+            dry_run=dry_run,
             portfolios=PortfolioResults(
-                plan.id, self.status, plan.sessions_planned(), self.written
+                plan.id, self.status, planned, np.zeros_like(written) if dry_run else written
             ),
             issues=self.issues.finish(),
-            sessions=plan.sessions[plan.sessions_run()],
+            sessions=sessions,
             sessions_left_out=left_out,
             rows_written=self.rows_written,
             statements_by_phase=dict(self.database.statements),
@@ -564,6 +591,8 @@ class Run:
             rounded={name: count for name, count in sorted(self.database.rounded.items()) if count},
             retries=self.retries.count,
             attempt=1 if self.lease is None else self.lease.attempt,
+            differences=found,
+            stamps=self.prepared.stamps,
         )
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final, Protocol, TypedDict
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.analytics.provider_beta import WEIGHTS, beta_coverage, provider_beta
+from batchcore.analytics.provider_beta import beta_coverage, provider_beta
 from batchcore.analytics.sector_exposure import over_and_underweights, sector_exposure, sector_of
 from batchcore.analytics.sector_tags import COLORS, sector_tag
 from batchcore.arguments import checked_id
+from batchcore.config import BETA_WEIGHTS
 from batchcore.db import load as loads
 from batchcore.db import tags
 from batchcore.db.access import changing, reading
@@ -259,8 +260,8 @@ async def calculate_portfolio_provider_beta(
     Source:
         docs/semantics.md, A1.
     """
-    if weights not in WEIGHTS:
-        msg = f"unknown weights `{weights}`, expected one of {', '.join(WEIGHTS)}"
+    if weights not in BETA_WEIGHTS:
+        msg = f"unknown weights `{weights}`, expected one of {', '.join(BETA_WEIGHTS)}"
         raise ConfigError(msg, "weights")
     portfolio, day = checked_id(portfolio_id, "portfolio_id"), _day(calculation_date)
     async with reading(db, schema, NEEDS) as (session, queries):

@@ -10,7 +10,14 @@ import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.arguments import checked_id, checked_values
-from batchcore.config import ANALYTICS, INCEPTION, ON_EXISTING, POLICIES, Settings
+from batchcore.config import (
+    ANALYTICS,
+    BETA_WEIGHTS,
+    INCEPTION,
+    ON_EXISTING,
+    POLICIES,
+    Settings,
+)
 from batchcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,7 +47,10 @@ class Request:
         missing: Whether to look for holes: they are reported, or under `replace` filled.
         changed_since: The moment from which on changes of the host are looked for: only rows that
             they affect are computed anew. None is an ordinary run.
+        repairs: Whether existing rows are compared with recomputed ones, and only those of a
+            portfolio from its first difference on are written.
         analytics: What of the analytics is written.
+        beta_weights: What `beta_provider_1y` is a share of (A1).
         settings: Everything else.
         price_source: Closes that were loaded before; they count before those stored.
         snapshot_source: Snapshots that were loaded before, likewise.
@@ -57,7 +67,9 @@ class Request:
     on_existing: str = ON_EXISTING[0]
     missing: bool = False
     changed_since: dt.datetime | None = None
+    repairs: bool = False
     analytics: str = ANALYTICS[0]
+    beta_weights: str = BETA_WEIGHTS[0]
     settings: Settings
     price_source: PriceSource | None = None
     snapshot_source: SnapshotSource | None = None
@@ -68,6 +80,16 @@ class Request:
     def replaces(self) -> bool:
         """Whether rows that stand are computed anew."""
         return self.on_existing == "replace"
+
+    @property
+    def only_rewrites(self) -> bool:
+        """Whether only existing rows are computed again, and no portfolio goes on."""
+        return self.repairs or self.changed_since is not None
+
+    @property
+    def only_plans(self) -> bool:
+        """Whether nothing is computed: a dry run of a repair computes all, and writes nothing."""
+        return self.settings.dry_run and not self.repairs
 
 
 def make_request(
@@ -82,6 +104,8 @@ def make_request(
     analytics: str,
     settings: Settings | None,
     changed_since: dt.datetime | None = None,
+    repairs: bool = False,
+    beta_weights: str = BETA_WEIGHTS[0],
 ) -> Request:
     """Return the arguments of a run, checked.
 
@@ -94,6 +118,7 @@ def make_request(
         msg = "missing goes on after snapshots that stand: on_existing is error, expected skip"
         raise ConfigError(f"{msg} or replace", "missing")
     _check("analytics", analytics, ANALYTICS)
+    _check("beta_weights", beta_weights, BETA_WEIGHTS)
     first, inception = _first_day(start)
     if end is not None and type(end) is not dt.date:
         msg = f"end is {end!r}, expected a datetime.date"
@@ -103,6 +128,12 @@ def make_request(
         msg = f"start is `{INCEPTION}`, which does not go with {other}: give a date or none"
         raise ConfigError(msg, "start")
     if policy == "legacy":
+        if repairs:
+            msg = (
+                "the policy `legacy` knows no repair: what its rows came from is overwritten, and"
+                " later rows are not repaired (L7); verify reports which cells differ"
+            )
+            raise ConfigError(msg, "policy")
         _check_legacy(calendar, changed_since, missing=missing, analytics=analytics)
         analytics = "none"
     if first is not None and end is not None and first > end:
@@ -121,7 +152,9 @@ def make_request(
         on_existing=on_existing,
         missing=missing,
         changed_since=changed_since,
+        repairs=repairs,
         analytics=analytics,
+        beta_weights=beta_weights,
         settings=settings or Settings(),
     )
 
