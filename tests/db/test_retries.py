@@ -14,7 +14,6 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import DatabaseError, SnapshotExistsError
-from batchcore.run import status
 from batchcore.run.retry import ATTEMPTS
 from support import database, edits
 from support.database import Host, Standing
@@ -253,9 +252,9 @@ async def test_what_was_noticed_of_a_chunk_is_entered_though_nothing_is_left_to_
     result = await run_beside(host, [last])
 
     assert (result.retries, result.chunks) == (1, 2)
-    (issue,) = (await status.run(host, result.run_id))["issues"]
-    assert (issue["portfolio"], issue["name"], issue["chunk"]) == (str(SECOND), "gap", None)
-    assert issue["session"] == date_of(gap.day).isoformat()
+    ((issue,),) = [run.issues for run in await batchcore.runs(host, run_id=result.run_id)]
+    assert (issue.portfolio, issue.name, issue.chunk) == (str(SECOND), "gap", None)
+    assert issue.session == date_of(gap.day)
 
 
 async def test_a_row_of_the_host_where_none_may_stand_ends_the_run(host: str) -> None:

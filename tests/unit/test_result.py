@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +38,10 @@ def issues(*rows: tuple[str, int, str | None, int | None, str]) -> Issues:
         day=build.days([day for *_, day, _ in rows]),
         detail=Text.of([detail for *_, detail in rows]),
     )
+
+
+def replace(result: BatchResult, **changes: Any) -> BatchResult:
+    return BatchResult(**vars(result) | changes)
 
 
 def report() -> BatchResult:

@@ -17,6 +17,8 @@ import numpy as np
 from batchcore.calendar import date_of
 from batchcore.db.engine import Database, snapshot, transaction
 from batchcore.db.ledger import Ledger, Planned, commit_chunk
+from batchcore.db.load import lock_portfolios
+from batchcore.db.queries import Queries, Selection
 from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
 from batchcore.errors import LeaseHeldError, TooManyFailedError
@@ -86,6 +88,7 @@ async def run_batch(
     changed_since: dt.datetime | None = None,
     resume: bool = True,
     analytics: str = "portfolio",
+    wait: float = 0,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> BatchResult:
@@ -123,6 +126,8 @@ async def run_batch(
         analytics: `portfolio`: the analytic columns of each portfolio's last session; `every`: of
             every session; `full`: as `portfolio`, and market values, position and factor tables;
             `none`: those columns are left alone.
+        wait: Seconds to wait for another run that works on some of the portfolios, until it ends
+            or its lease expires; then this one begins.
         settings: Everything else.
         progress: Called with phase, chunks done and chunks in all, at least once a second while
             work goes on.
@@ -135,12 +140,13 @@ async def run_batch(
         SchemaError: the database is not one that batchcore can work on.
         CoverageError: the prices of a session have not arrived (S12); nothing was written.
         SnapshotExistsError: ``on_existing="error"`` and there is one; nothing was written.
-        LeaseHeldError: another run works on some of the portfolios, or took over from this one.
+        LeaseHeldError: another run works on some of the portfolios, after ``wait`` too, or took
+            over from this one.
         TooManyFailedError: more portfolios failed than `Settings.max_failed`; chunks committed
             before stand.
         DatabaseError: the database refused, failed or went away; chunks committed before stand.
     """
-    request = make_request(
+    request = await requested(
         start_date,
         end_date,
         portfolio_ids,
@@ -150,6 +156,7 @@ async def run_batch(
         missing=missing,
         changed_since=changed_since,
         analytics=analytics,
+        wait=wait,
         settings=settings,
     )
     database = Database(db)
@@ -158,7 +165,21 @@ async def run_batch(
     result = await run.run()
     if not run.is_behind():
         return result
-    return replace(await Run(Database(db), request, progress, resume=False).run(), resumed=result)
+    later = Run(Database(db), request, progress, resume=False)
+    later.resumed = result
+    return await later.run()
+
+
+async def requested(*dates_and_portfolios: Any, **options: Any) -> Request:  # noqa: ANN401  # make_request's
+    """Return what `make_request` does, in a thread: a calendar may bring pandas."""
+    return await asyncio.to_thread(make_request, *dates_and_portfolios, **options)
+
+
+async def run_on_any(db: object, request: Request) -> BatchResult:
+    """Return the report of a run on any kind of `db`, the caller's own connections too."""
+    database = Database(db, borrow=True)
+    database.require(connections_needed(request.settings))
+    return await Run(database, request).run()
 
 
 def connections_needed(settings: Settings) -> int:
@@ -181,6 +202,7 @@ class Run:
     ) -> None:
         self.asked = request
         self.resume = resume
+        self.resumed: BatchResult | None = None
         self.lease: Lease | None = None
         self.planned: Planned | None = None
         self.failed_of: dict[int, int] = {}
@@ -253,10 +275,15 @@ class Run:
         preparation, _ = _KINDS[self.request.policy]
         lease: Lease | None = None
         try:
-            async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
-                catalog = await preparation.inspected(first, self.request)
-                await first.enter(LEDGER)
-                lease = await holder.acquire(first, dt.datetime.now(dt.UTC))
+            while lease is None:
+                try:
+                    async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
+                        catalog = await preparation.inspected(first, self.request)
+                        await first.enter(LEDGER)
+                        lease = await holder.acquire(first, dt.datetime.now(dt.UTC))
+                except LeaseHeldError as held:
+                    await holder.wait_for(first, held)
+                    await first.enter("check")
             self.lease, self.monitor.run_id = lease, lease.run_id
             self.monitor.step("lease")
             await holder.take_place(first)
@@ -365,13 +392,17 @@ class Run:
     async def _inside(self) -> None:
         """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
         dry = self.request.settings.dry_run
+        preparation, _ = _KINDS[self.request.policy]
         async with (
             self.database.reading("check") if dry else self.database.changing("check") as session
         ):
             self.consistent = session.consistent
+            catalog = await preparation.inspected(session, self.request)
+            if not dry:
+                await lock_portfolios(session, Queries(catalog), Selection(self.request.wanted))
             alone = Sessions(session)
             async with asyncio.TaskGroup() as tasks:
-                await self._prepare(alone, tasks)
+                await self._prepare(alone, tasks, catalog)
                 if self._writes():
                     await self._go_through(alone, alone, 1)
                 else:
@@ -548,6 +579,7 @@ class Run:
             rounded={name: count for name, count in sorted(self.database.rounded.items()) if count},
             retries=self.retries.count,
             attempt=1 if self.lease is None else self.lease.attempt,
+            resumed=self.resumed,
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from batchcore import calendar as calendars
 from batchcore.arguments import checked_id, checked_values
 from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Settings
+from batchcore.entry import check_choice
 from batchcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Request:
         changed_since: The moment from which on changes of the host are looked for: only rows that
             they affect are computed anew. None is an ordinary run.
         analytics: What of the analytics is written.
+        wait_s: How long to wait for another run on some of the portfolios to end.
         settings: Everything else.
         price_source: Closes that were loaded before; they count before those stored.
         snapshot_source: Snapshots that were loaded before, likewise.
@@ -56,6 +58,7 @@ class Request:
     missing: bool = False
     changed_since: dt.datetime | None = None
     analytics: str = ANALYTICS[0]
+    wait_s: float = 0.0
     settings: Settings
     price_source: PriceSource | None = None
     snapshot_source: SnapshotSource | None = None
@@ -80,18 +83,19 @@ def make_request(
     analytics: str,
     settings: Settings | None,
     changed_since: dt.datetime | None = None,
+    wait: float = 0,
 ) -> Request:
     """Return the arguments of a run, checked.
 
     Raises:
         ConfigError: one of them is wrong, or two contradict each other.
     """
-    _check("policy", policy, POLICIES)
-    _check("on_existing", on_existing, ON_EXISTING)
+    check_choice("policy", policy, POLICIES)
+    check_choice("on_existing", on_existing, ON_EXISTING)
     if missing and on_existing == "error":
         msg = "missing goes on after snapshots that stand: on_existing is error, expected skip"
         raise ConfigError(f"{msg} or replace", "missing")
-    _check("analytics", analytics, ANALYTICS)
+    check_choice("analytics", analytics, ANALYTICS)
     for option, date in (("start", start), ("end", end)):
         if date is not None and type(date) is not dt.date:
             msg = f"{option} is {date!r}, expected a datetime.date"
@@ -105,6 +109,9 @@ def make_request(
     if changed_since is not None:
         _check_changed_since(changed_since, end, on_existing, missing=missing)
         on_existing = "replace"
+    if isinstance(wait, bool) or not isinstance(wait, int | float) or not wait >= 0:
+        msg = f"wait is {wait!r}, expected seconds, 0 or more"
+        raise ConfigError(msg, "wait")
     return Request(
         start=start,
         end=end,
@@ -115,6 +122,7 @@ def make_request(
         missing=missing,
         changed_since=changed_since,
         analytics=analytics,
+        wait_s=wait,
         settings=settings or Settings(),
     )
 
@@ -145,12 +153,6 @@ def _has_utc(since: dt.datetime) -> bool:
     except OverflowError:
         return False
     return True
-
-
-def _check(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        msg = f"unknown {option} `{value}`, expected one of {', '.join(known)}"
-        raise ConfigError(msg, option)
 
 
 def _check_legacy(
