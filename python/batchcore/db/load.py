@@ -11,7 +11,7 @@ import numpy as np
 
 from batchcore import _core
 from batchcore.db.catalog import Kind
-from batchcore.errors import DatabaseError, DecodeError
+from batchcore.errors import DecodeError
 from batchcore.frames import (
     Days,
     Decimals,
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from batchcore.db.queries import Boundaries, Part, Queries, Query, Selection
 
     Rows = npt.NDArray[Any] | slice
-
-SERIALIZATION_FAILURE: Final = "40001"
-"""SQLSTATE of what a transaction at a higher isolation level cannot do."""
 
 MOST_SPELLINGS: Final = 50_000
 """How many symbols of closes are looked at in the process; more are for the server."""
@@ -174,21 +171,8 @@ async def lock_portfolios(session: Session, queries: Queries, selection: Selecti
     """Lock the rows of portfolios until the transaction ends; wait for whoever has locked them.
 
     What is read after that includes what the others have committed, at READ COMMITTED.
-
-    Raises:
-        DatabaseError: the server refused; at a higher level also where another transaction has
-            changed one of them since this one began.
     """
-    try:
-        await session.fetchval(queries.lock_of_portfolios(selection))
-    except DatabaseError as error:
-        if error.sqlstate != SERIALIZATION_FAILURE:
-            raise
-        msg = (
-            "another transaction has changed these portfolios since the caller's transaction began,"
-            f" which is {session.isolation.upper()} and cannot see it: roll it back and begin again"
-        )
-        raise DatabaseError(msg, error.sqlstate) from error
+    await session.fetchval(queries.lock_of_portfolios(selection))
 
 
 async def load_part(  # noqa: PLR0917  # around a day of a calendar

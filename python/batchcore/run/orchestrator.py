@@ -21,7 +21,7 @@ from batchcore.db.load import lock_portfolios
 from batchcore.db.queries import Queries, Selection
 from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
-from batchcore.errors import LeaseHeldError, TooManyFailedError
+from batchcore.errors import DatabaseError, LeaseHeldError, TooManyFailedError
 from batchcore.run.entries import issue_bytes
 from batchcore.run.issues import IssueList
 from batchcore.run.lease import ACQUIRE_IDLE_MS, Holder, as_begun, tried
@@ -399,7 +399,9 @@ class Run:
             self.consistent = session.consistent
             catalog = await preparation.inspected(session, self.request)
             if not dry:
-                await lock_portfolios(session, Queries(catalog), Selection(self.request.wanted))
+                with _begun_too_early(session):
+                    wanted = Selection(self.request.wanted)
+                    await lock_portfolios(session, Queries(catalog), wanted)
             alone = Sessions(session)
             async with asyncio.TaskGroup() as tasks:
                 await self._prepare(alone, tasks, catalog)
@@ -486,7 +488,7 @@ class Run:
         """Write a chunk; return it as it was written, None if nothing was left to write."""
         if self.database.owns:
             return await self.retries.write(item, session, self._write)
-        with self.monitor.phase("persist"):
+        with self.monitor.phase("persist"), _begun_too_early(session):
             await self._write(item, session)
         return item
 
@@ -581,6 +583,21 @@ class Run:
             attempt=1 if self.lease is None else self.lease.attempt,
             resumed=self.resumed,
         )
+
+
+@contextlib.contextmanager
+def _begun_too_early(session: Session) -> Iterator[None]:
+    """Say what to do where a caller's transaction does not see what others have committed."""
+    try:
+        yield
+    except DatabaseError as error:
+        if not (session.consistent and error.sqlstate in {"40001", "23505"}):
+            raise
+        msg = (
+            f"the caller's transaction is {session.isolation.upper()} and cannot see what others"
+            f" have committed since it began: roll it back and begin again ({error})"
+        )
+        raise DatabaseError(msg, error.sqlstate) from error
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:
