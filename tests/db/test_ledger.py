@@ -4,6 +4,7 @@ import datetime as dt
 import hashlib
 import json
 import logging
+import uuid
 from dataclasses import replace
 from decimal import Decimal
 
@@ -17,6 +18,7 @@ from batchcore.config import Settings
 from batchcore.db.engine import Session
 from batchcore.errors import DatabaseError, TooManyFailedError
 from support import database, ledger
+from support.callers import BORROWED, OWN, caller
 from support.generate import MONDAY
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
@@ -304,6 +306,21 @@ async def test_status_tells_runs_the_latest_first_and_a_stuck_one(host: str) -> 
     assert (await batchcore.runs(host, limit=1))[0].run_id == second.run_id
     with pytest.raises(batchcore.ConfigError, match="limit is 0"):
         await batchcore.runs(host, limit=0)
+
+
+@pytest.mark.parametrize("kind", OWN + BORROWED)
+async def test_runs_are_told_on_every_kind_of_db(host: str, kind: str) -> None:
+    await database.fill(host, HOST)
+    result = await run(host)
+    async with caller(host, kind) as own:
+        (found,) = await batchcore.runs(own.db)
+        assert (await batchcore.runs(own.db, run_id=uuid.UUID(result.run_id)))[0].chunks == 5
+    assert (found.run_id, found.state) == (result.run_id, "complete")
+    assert (found.start_date, found.end_date) == (START, END)
+    assert found.asked["on_existing"] == "skip"
+    assert found.created_at <= found.started_at <= (found.ended_at or found.started_at)
+    assert found.created_at.utcoffset() == dt.timedelta(0)
+    assert (found.chunks_committed, found.issues) == ((), ())
 
 
 async def test_status_of_a_live_run_is_running(host: str) -> None:

@@ -138,7 +138,7 @@ def test_later_sessions_are_reported_beside_what_was_finished(filled: str) -> No
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--run", "x"), "run `x` is no UUID"),
+        (("--run", "x"), "run 'x' is no UUID"),
         (("--run", NOBODY), f"there is no run {NOBODY} in the ledger"),
         (("--limit", "0"), "limit is 0, expected 1 or more"),
     ],
