@@ -1,7 +1,8 @@
 """How long a call keeps the event loop from its other tasks, the first call of a process included.
 
 A ticker that sleeps 10 ms measures it. What other processes take from it is in there too, so a
-ticker alone is told beside, and the processor time of the loop's own thread in the longest gap.
+ticker alone is told beside, and the most processor time that this one took in a gap, all its
+threads together: on a quiet machine no gap is longer than that and the 10 ms.
 """
 
 import json
@@ -29,9 +30,9 @@ told = {}
 
 async def tick(gaps):
     while True:
-        wall, own = time.perf_counter(), time.thread_time()
+        wall, own = time.perf_counter(), time.process_time()
         await asyncio.sleep(0.01)
-        gaps.append((time.perf_counter() - wall, time.thread_time() - own))
+        gaps.append((time.perf_counter() - wall, time.process_time() - own))
 
 async def timed(name, work):
     gaps = []
@@ -40,7 +41,7 @@ async def timed(name, work):
     result = await work
     await asyncio.sleep(0.05)
     ticker.cancel()
-    told[name] = max(gaps)
+    told[name] = [max(one) for one in zip(*gaps)]
     return result
 
 async def documented(result):
@@ -67,7 +68,7 @@ pytestmark = pytest.mark.db
 
 @dataclass
 class Gaps:
-    """The longest gap of each call, and the loop's own share of it, in seconds."""
+    """Of each call the longest gap, and the most processor time of one, in seconds."""
 
     host: Host
     longest: dict[tuple[str, str], list[tuple[float, float]]] = field(
@@ -97,11 +98,12 @@ def gaps(loaded: Host, figures: list[str]):
     if loaded.size != MANY:
         return
     figures.append(f"longest gap of a 10 ms ticker, in milliseconds: {found.host.size}")
-    figures.append(f"{'':10}{'':16}{'median':>8}{'most':>8}{'own, median':>13}")
+    figures.append(f"{'':10}{'':16}{'median':>8}{'most':>8}{'own, median':>13}{'most':>6}")
     for (loop, call), seconds in found.longest.items():
         wall, own = ([one[at] * 1000 for one in seconds] for at in (0, 1))
         figures.append(
-            f"{loop:10}{call:16}{median(wall):>8.0f}{max(wall):>8.0f}{median(own):>13.0f}"
+            f"{loop:10}{call:16}{median(wall):>8.0f}{max(wall):>8.0f}"
+            f"{median(own):>13.0f}{max(own):>6.0f}"
         )
 
 
