@@ -21,6 +21,7 @@ from batchcore.db.load import lock_portfolios
 from batchcore.db.queries import Queries, Selection
 from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
+from batchcore.entry import imported
 from batchcore.errors import DatabaseError, LeaseHeldError, TooManyFailedError
 from batchcore.run.entries import issue_bytes
 from batchcore.run.issues import IssueList
@@ -248,6 +249,8 @@ class Run:
             self.progress(*self.at)
 
     async def _run(self) -> BatchResult:
+        with contextlib.suppress(ImportError):
+            await imported("opentelemetry.trace")  # for the span
         counts = {"statements": self.database.statements, "bytes": self.database.bytes}
         with self.monitor.span(counts) as span:
             try:
