@@ -403,6 +403,12 @@ def _batch(
             "--resume/--no-resume", help="Go on with a run of the same options that ended early."
         ),
     ] = True,
+    wait: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", help="Wait so long for another run on these portfolios to end."
+        ),
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Compute and write nothing, as `plan`.")
     ] = False,
@@ -449,6 +455,7 @@ def _batch(
                 resume=resume,
                 analytics=analytics,
                 beta_weights=beta_weights,
+                wait=wait,
                 settings=settings,
                 progress=progress,
             )
@@ -589,11 +596,10 @@ def status(
     from batchcore.run import status as ledger  # noqa: PLC0415  # brings the driver
 
     url, names = _database_url(database_url), _schema(schema)
+    runs = [one.to_dict() for one in _run(ledger.runs(url, run_id=run, limit=limit, schema=names))]
     if run is not None:
-        found = _run(ledger.run(url, run, schema=names))
-        ask.answer(found, lambda: report.run_text(found))
+        ask.answer(runs[0], lambda: report.run_text(runs[0]))
         return DONE
-    runs = _run(ledger.runs(url, schema=names, limit=limit))
     ask.answer({"runs": runs}, lambda: report.runs_text(runs))
     return DONE
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import date_of
@@ -31,7 +31,11 @@ SYMBOLS: Final = 5
 def result_text(result: BatchResult) -> str:
     """Return what a run did, after what it finished first."""
     if result.resumed is not None:
-        return f"{result_text(result.resumed)}\n{result_text(replace(result, resumed=None))}"
+        return f"{_own_text(result.resumed)}\n{_own_text(result)}"
+    return _own_text(result)
+
+
+def _own_text(result: BatchResult) -> str:
     if result.nothing_to_do:
         return _nothing_text(result)
     cache, failed = result.cache, result.failed

@@ -226,6 +226,11 @@ async def test_what_inception_does_not_go_with_is_refused(
         await run("postgresql://nowhere", "inception", **options)
 
 
+async def test_a_repair_from_inception_is_refused() -> None:
+    with pytest.raises(ConfigError, match="does not go with repair"):
+        await batchcore.repair("postgresql://nowhere", "inception")  # type: ignore[arg-type]
+
+
 async def test_any_other_word_is_refused() -> None:
     with pytest.raises(ConfigError, match="`inception`") as caught:
         await run("postgresql://nowhere", "beginning")

@@ -292,6 +292,16 @@ class Ledger:
             lease_ms=asked.lease_ms,
         )
 
+    async def is_alive(self, session: Session, run_id: str | None) -> bool:
+        """Return whether a run counts as running and its lease has not expired."""
+        rows = await self._fetch(
+            session,
+            f"SELECT FROM {self._runs} AS r JOIN {self._heartbeats} AS h ON h.run_id = r.id"
+            f" WHERE r.id = {quote_literal(str(run_id))} AND r.state = '{LIVES}'"
+            " AND h.expires_at > clock_timestamp()",
+        )
+        return bool(rows)
+
     async def take_over(self, session: Session, run_id: str, lease_ms: int) -> Lease:
         """Go on with a run: its next attempt, under another token."""
         rows = await self._fetch(

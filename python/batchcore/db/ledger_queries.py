@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from batchcore.db.driver import driver_errors
 from batchcore.db.ledger import (
     CHUNKS,
     HEARTBEATS,
@@ -97,8 +96,7 @@ async def load_symbol_issues(
 
 
 async def _rows(session: Session, sql: str) -> list[dict[str, Any]]:
-    with driver_errors():
-        return [dict(row) for row in await session.raw.fetch(sql)]
+    return [dict(row) for row in await session.fetch(sql)]
 
 
 def _instant(moment: str, name: str) -> str:

@@ -168,6 +168,14 @@ async def load_split(session: Session, queries: Queries) -> uuid.UUID | None:
     return None if found is None else uuid.UUID(found)
 
 
+async def lock_portfolios(session: Session, queries: Queries, selection: Selection) -> None:
+    """Lock the rows of portfolios until the transaction ends; wait for whoever has locked them.
+
+    What is read after that includes what the others have committed, at READ COMMITTED.
+    """
+    await session.fetchval(queries.lock_of_portfolios(selection))
+
+
 async def load_part(  # noqa: PLR0917  # around a day of a calendar
     session: Session,
     queries: Queries,

@@ -324,6 +324,21 @@ class Queries:
             ),
         )
 
+    def lock_of_portfolios(self, selection: Selection) -> str:
+        """Return the SELECT that locks the rows of portfolios, and counts them.
+
+        In the order of their ids, so that two do not wait for each other. Foreign keys to them
+        can be checked meanwhile.
+        """
+        own = self._name("portfolios", "id")
+        wanted = f"{self._name('portfolios', 'deleted_at')} IS NULL"
+        if selection.ids is not None:
+            wanted = selection.condition(own)
+        return (
+            f"SELECT count(*) FROM (SELECT {own} FROM {self._table('portfolios')}"  # noqa: S608
+            f" WHERE {wanted} ORDER BY {own} FOR NO KEY UPDATE) AS locked"
+        )
+
     def split_of_portfolios(self) -> str:
         """Return the SELECT of an id that about `SHARE` of the portfolios are below, if any is."""
         own = self._name("portfolios", "id")

@@ -37,6 +37,9 @@ BEATS: Final = 6
 ACQUIRE_IDLE_MS: Final = 10_000
 """How long the server waits for one that takes a lease and goes silent: no other can begin."""
 
+WAIT_POLL_S: Final = 0.5
+"""How often a run that waits for another asks whether that is still alive."""
+
 END_S: Final = 0.7
 """How long a run that was stopped tries to say so."""
 
@@ -129,6 +132,8 @@ class Holder:
         self.days = request.settings.ledger_days
         self._run_id = run_id
         self._resume = resume
+        self._wait_s = request.wait_s
+        self._wait_until: float | None = None
         self._given_up: list[int] = []
 
     async def acquire(self, session: Session, moment: dt.datetime) -> Lease:
@@ -156,6 +161,25 @@ class Holder:
         if same:
             return await self.ledger.take_over(session, same[0].run_id, self.asked.lease_ms)
         return await self.ledger.begin(session, self.asked, self._run_id, moment)
+
+    async def wait_for(self, session: Session, held: LeaseHeldError) -> None:
+        """Wait, outside a transaction, until the run that refused this one is no longer alive.
+
+        Raises:
+            LeaseHeldError: it is, after as long as the request has it.
+        """
+        if not self._wait_s:
+            raise held
+        clock = asyncio.get_running_loop().time
+        if self._wait_until is None:
+            self._wait_until = clock() + self._wait_s
+        log.warning("run=%s waits_for=%s seconds=%g", self._run_id, held.run_id, self._wait_s)
+        while await self.ledger.is_alive(session, held.run_id):
+            left = self._wait_until - clock()
+            if left <= 0:
+                msg = f"waited {self._wait_s:g} seconds: {held}"
+                raise LeaseHeldError(msg, held.run_id) from held
+            await asyncio.sleep(min(WAIT_POLL_S, left))
 
     async def take_place(self, session: Session) -> None:
         """End what runs that were given up still have open, once the lease is committed."""

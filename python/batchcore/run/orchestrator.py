@@ -17,9 +17,12 @@ import numpy as np
 from batchcore.calendar import date_of
 from batchcore.db.engine import Database, snapshot, transaction
 from batchcore.db.ledger import Ledger, Planned, commit_chunk
+from batchcore.db.load import lock_portfolios
+from batchcore.db.queries import Queries, Selection
 from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
-from batchcore.errors import LeaseHeldError, TooManyFailedError
+from batchcore.entry import imported
+from batchcore.errors import DatabaseError, LeaseHeldError, TooManyFailedError
 from batchcore.frames import distinct
 from batchcore.run.entries import issue_bytes, symbol_issue_bytes
 from batchcore.run.issues import IssueList, not_replaced
@@ -91,6 +94,7 @@ async def run_batch(
     resume: bool = True,
     analytics: str = "portfolio",
     beta_weights: str = "market_value",
+    wait: float = 0,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> BatchResult:
@@ -131,6 +135,8 @@ async def run_batch(
             `none`: those columns are left alone.
         beta_weights: What `beta_provider_1y` is a share of (A1): `market_value` of the lots with a
             beta, or `equity`.
+        wait: Seconds to wait for another run that works on some of the portfolios, until it ends
+            or its lease expires; then this one begins.
         settings: Everything else.
         progress: Called with phase, chunks done and chunks in all, at least once a second while
             work goes on.
@@ -143,12 +149,13 @@ async def run_batch(
         SchemaError: the database is not one that batchcore can work on.
         CoverageError: the prices of a session have not arrived (S12); nothing was written.
         SnapshotExistsError: ``on_existing="error"`` and there is one; nothing was written.
-        LeaseHeldError: another run works on some of the portfolios, or took over from this one.
+        LeaseHeldError: another run works on some of the portfolios, after ``wait`` too, or took
+            over from this one.
         TooManyFailedError: more portfolios failed than `Settings.max_failed`; chunks committed
             before stand.
         DatabaseError: the database refused, failed or went away; chunks committed before stand.
     """
-    request = make_request(
+    request = await requested(
         start_date,
         end_date,
         portfolio_ids,
@@ -159,6 +166,7 @@ async def run_batch(
         changed_since=changed_since,
         analytics=analytics,
         beta_weights=beta_weights,
+        wait=wait,
         settings=settings,
     )
     database = Database(db)
@@ -167,7 +175,21 @@ async def run_batch(
     result = await run.run()
     if not run.is_behind():
         return result
-    return replace(await Run(Database(db), request, progress, resume=False).run(), resumed=result)
+    later = Run(Database(db), request, progress, resume=False)
+    later.resumed = result
+    return await later.run()
+
+
+async def requested(*dates_and_portfolios: Any, **options: Any) -> Request:  # noqa: ANN401  # make_request's
+    """Return what `make_request` does, in a thread: a calendar may bring pandas."""
+    return await asyncio.to_thread(make_request, *dates_and_portfolios, **options)
+
+
+async def run_on_any(db: object, request: Request) -> BatchResult:
+    """Return the report of a run on any kind of `db`, the caller's own connections too."""
+    database = Database(db, borrow=True)
+    database.require(connections_needed(request.settings))
+    return await Run(database, request).run()
 
 
 def connections_needed(settings: Settings) -> int:
@@ -192,6 +214,7 @@ class Run:
         self.asked = request
         self.kinds = kinds or _KINDS[request.policy]
         self.resume = resume
+        self.resumed: BatchResult | None = None
         self.lease: Lease | None = None
         self.planned: Planned | None = None
         self.failed_of: dict[int, int] = {}
@@ -241,6 +264,8 @@ class Run:
             self.progress(*self.at)
 
     async def _run(self) -> BatchResult:
+        with contextlib.suppress(ImportError):
+            await imported("opentelemetry.trace")  # for the span
         counts = {"statements": self.database.statements, "bytes": self.database.bytes}
         with self.monitor.span(counts) as span:
             try:
@@ -268,10 +293,15 @@ class Run:
         preparation, _ = self.kinds
         lease: Lease | None = None
         try:
-            async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
-                catalog = await preparation.inspected(first, self.request)
-                await first.enter(LEDGER)
-                lease = await holder.acquire(first, dt.datetime.now(dt.UTC))
+            while lease is None:
+                try:
+                    async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
+                        catalog = await preparation.inspected(first, self.request)
+                        await first.enter(LEDGER)
+                        lease = await holder.acquire(first, dt.datetime.now(dt.UTC))
+                except LeaseHeldError as held:
+                    await holder.wait_for(first, held)
+                    await first.enter("check")
             self.lease, self.monitor.run_id = lease, lease.run_id
             self.monitor.step("lease")
             await holder.take_place(first)
@@ -389,13 +419,19 @@ class Run:
     async def _inside(self) -> None:
         """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
         dry = self.request.settings.dry_run
+        preparation, _ = _KINDS[self.request.policy]
         async with (
             self.database.reading("check") if dry else self.database.changing("check") as session
         ):
             self.consistent = session.consistent
+            catalog = await preparation.inspected(session, self.request)
+            if not dry:
+                with _begun_too_early(session):
+                    wanted = Selection(self.request.wanted)
+                    await lock_portfolios(session, Queries(catalog), wanted)
             alone = Sessions(session)
             async with asyncio.TaskGroup() as tasks:
-                await self._prepare(alone, tasks)
+                await self._prepare(alone, tasks, catalog)
                 if self._computes():
                     await self._go_through(alone, alone, 1)
                 else:
@@ -483,7 +519,7 @@ class Run:
             return item
         if self.database.owns:
             return await self.retries.write(item, session, self._write)
-        with self.monitor.phase("persist"):
+        with self.monitor.phase("persist"), _begun_too_early(session):
             await self._write(item, session)
         return item
 
@@ -593,7 +629,23 @@ class Run:
             attempt=1 if self.lease is None else self.lease.attempt,
             differences=found,
             stamps=self.prepared.stamps,
+            resumed=self.resumed,
         )
+
+
+@contextlib.contextmanager
+def _begun_too_early(session: Session) -> Iterator[None]:
+    """Say what to do where a caller's transaction does not see what others have committed."""
+    try:
+        yield
+    except DatabaseError as error:
+        if not (session.consistent and error.sqlstate in {"40001", "23505"}):
+            raise
+        msg = (
+            f"the caller's transaction is {session.isolation.upper()} and cannot see what others"
+            f" have committed since it began: roll it back and begin again ({error})"
+        )
+        raise DatabaseError(msg, error.sqlstate) from error
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

@@ -525,13 +525,14 @@ class Preparation:
     ) -> None:
         """Report sessions, symbols and portfolios without prices before anything is computed."""
         sessions = plan.sessions[plan.sessions_run()]
-        latest = latest_closes(symbols, closes, sessions)
+        latest = await asyncio.to_thread(latest_closes, symbols, closes, sessions)
         if not latest.symbols:
             return
         names = spellings(symbols, latest)
         held = await loads.load_held(reader, self.queries, self.selection, names)
         self.monitor.loaded(held=len(held.start))
-        found = Completeness(plan, held, latest, self.settings.lookback_days)
+        lookback = self.settings.lookback_days
+        found = await asyncio.to_thread(Completeness, plan, held, latest, lookback)
         self.issues.add_told("stale", found.symbols(unpriced=False))
         self.issues.add_told("unpriced", found.symbols(unpriced=True))
         self.issues.add_told("lacks_prices", found.sessions())

@@ -18,6 +18,7 @@ from batchcore.config import (
     POLICIES,
     Settings,
 )
+from batchcore.entry import check_choice
 from batchcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Request:
             portfolio from its first difference on are written.
         analytics: What of the analytics is written.
         beta_weights: What `beta_provider_1y` is a share of (A1).
+        wait_s: How long to wait for another run on some of the portfolios to end.
         settings: Everything else.
         price_source: Closes that were loaded before; they count before those stored.
         snapshot_source: Snapshots that were loaded before, likewise.
@@ -70,6 +72,7 @@ class Request:
     repairs: bool = False
     analytics: str = ANALYTICS[0]
     beta_weights: str = BETA_WEIGHTS[0]
+    wait_s: float = 0.0
     settings: Settings
     price_source: PriceSource | None = None
     snapshot_source: SnapshotSource | None = None
@@ -106,25 +109,26 @@ def make_request(
     changed_since: dt.datetime | None = None,
     repairs: bool = False,
     beta_weights: str = BETA_WEIGHTS[0],
+    wait: float = 0,
 ) -> Request:
     """Return the arguments of a run, checked.
 
     Raises:
         ConfigError: one of them is wrong, or two contradict each other.
     """
-    _check("policy", policy, POLICIES)
-    _check("on_existing", on_existing, ON_EXISTING)
+    check_choice("policy", policy, POLICIES)
+    check_choice("on_existing", on_existing, ON_EXISTING)
     if missing and on_existing == "error":
         msg = "missing goes on after snapshots that stand: on_existing is error, expected skip"
         raise ConfigError(f"{msg} or replace", "missing")
-    _check("analytics", analytics, ANALYTICS)
-    _check("beta_weights", beta_weights, BETA_WEIGHTS)
+    check_choice("analytics", analytics, ANALYTICS)
+    check_choice("beta_weights", beta_weights, BETA_WEIGHTS)
     first, inception = _first_day(start)
     if end is not None and type(end) is not dt.date:
         msg = f"end is {end!r}, expected a datetime.date"
         raise ConfigError(msg, "end")
-    if inception and (missing or changed_since is not None):
-        other = "missing" if missing else "changed_since"
+    if inception and (missing or changed_since is not None or repairs):
+        other = "missing" if missing else "repair" if repairs else "changed_since"
         msg = f"start is `{INCEPTION}`, which does not go with {other}: give a date or none"
         raise ConfigError(msg, "start")
     if policy == "legacy":
@@ -142,6 +146,9 @@ def make_request(
     if changed_since is not None:
         _check_changed_since(changed_since, end, on_existing, missing=missing)
         on_existing = "replace"
+    if isinstance(wait, bool) or not isinstance(wait, int | float) or not wait >= 0:
+        msg = f"wait is {wait!r}, expected seconds, 0 or more"
+        raise ConfigError(msg, "wait")
     return Request(
         start=first,
         inception=inception,
@@ -155,6 +162,7 @@ def make_request(
         repairs=repairs,
         analytics=analytics,
         beta_weights=beta_weights,
+        wait_s=wait,
         settings=settings or Settings(),
     )
 
@@ -195,12 +203,6 @@ def _has_utc(since: dt.datetime) -> bool:
     except OverflowError:
         return False
     return True
-
-
-def _check(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        msg = f"unknown {option} `{value}`, expected one of {', '.join(known)}"
-        raise ConfigError(msg, option)
 
 
 def _check_legacy(
