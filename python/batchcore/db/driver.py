@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import ssl
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +33,9 @@ LOST: Final = (
 )
 """What the driver raises on a connection that cannot be used any more."""
 
+
+_OTHER_NAME: Final = frozenset({62, 64})
+"""X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
 
 PATIENCE_S: Final = 5.0
 """How long a connection may take to end its transaction, or to be closed."""
@@ -137,7 +142,7 @@ NONE_LEFT: Final = (
 def database_error(error: BaseException) -> DatabaseError:
     """Return the error of one line for what the driver raised."""
     sqlstate = getattr(error, "sqlstate", None)
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = _reason(error)
     if sqlstate in {"26000", "42P05"}:
         text = f"{text.partition(' HINT:')[0]}: {POOLED}"
     elif sqlstate == "08P01" and "startup parameter" in text:
@@ -145,6 +150,25 @@ def database_error(error: BaseException) -> DatabaseError:
     elif "query_wait_timeout" in text:
         text = f"{text}: {NONE_LEFT}"
     return DatabaseError(text, sqlstate if isinstance(sqlstate, str) else None)
+
+
+def _reason(error: BaseException) -> str:
+    """Return what happened, in one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    match error:
+        case ssl.SSLCertVerificationError() if error.verify_code in _OTHER_NAME:
+            text = f"the certificate of the server is for another host: {error.verify_message}"
+        case ssl.SSLCertVerificationError():
+            text = f"the certificate of the server is not trusted: {error.verify_message}"
+        case ssl.SSLError():
+            text = f"TLS failed: {error.reason or text}"
+        case socket.gaierror():
+            text = f"the name of the host cannot be looked up: {error.strerror}"
+        case ConnectionRefusedError():
+            text = f"nobody listens there: {error.strerror or text}"
+        case FileNotFoundError():
+            text = f"there is no such socket: {error.strerror or text}"
+    return text
 
 
 def is_lost(error: BaseException) -> bool:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from batchcore.db import borrowed
+from batchcore.db.connect import Connector
+from batchcore.db.conninfo import resolved
 from batchcore.db.driver import LOST, NO_CONNECTION, Grace, counting_connects, is_lost
 from batchcore.db.driver import driver_errors as driver_errors  # noqa: PLC0414  # with sessions
 from batchcore.db.sql import quote_literal
@@ -49,13 +51,6 @@ GATHER_S: Final = 0.001
 
 ROW_SECURITY_OFF: Final = "SET LOCAL row_security = off"
 """A policy of row-level security would leave rows out in silence; this makes it an error."""
-
-_ESCAPES: Final = (
-    "the database URL has no valid port: special characters of a password are to be written as %XX"
-)
-_LATE_AT: Final = re.compile(r"/[^?]*@|[?#][^=]*@")
-
-URL_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
 
 _COUNTED: Final = re.compile(
     r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|COPY|MERGE|VALUES)\b", re.IGNORECASE
@@ -538,48 +533,14 @@ async def _without_limits(session: Session, idle_ms: int = 0, first: Sequence[st
     return await session.execute("; ".join([*statements, *first]))
 
 
-def driver_url(url: str) -> str:
-    """Return a database URL as asyncpg reads it: sslmode and PG* mean there what libpq says.
-
-    Raises:
-        ConfigError: it is not PostgreSQL's.
-    """
-    scheme, colon, rest = url.partition("://")
-    if not colon or scheme not in URL_SCHEMES:
-        msg = "expected a database URL that starts with `postgresql://`"
-        raise ConfigError(msg, "database_url")
-    authority = re.split("[/?#]", rest, maxsplit=1)[0]
-    after = rest[len(authority) :]
-    # With a `/`, `?` or `#` in the password, what comes before it is taken for host and port.
-    if "@" not in authority and _LATE_AT.match(after):
-        raise ConfigError(_ESCAPES, "database_url")
-    return f"postgresql://{rest}"
-
-
-async def connected(url: str, **options: Any) -> asyncpg.Connection:  # noqa: ANN401  # asyncpg's
-    """Return a connection to a URL of `driver_url`.
-
-    Raises:
-        ConfigError: asyncpg cannot read a part of the URL or of the PG* variables.
-    """
-    try:
-        return await asyncpg.connect(url, **options)
-    except asyncpg.exceptions.ClientConfigurationError:
-        raise
-    except ValueError:
-        # Said without the text: with a `/` in the password, a part of it is taken for the port.
-        raise ConfigError(_ESCAPES, "database_url") from None
-
-
 def _from_url(url: str) -> Lend:
-    url = driver_url(url)
+    connector = Connector(resolved(url))
 
     @contextlib.asynccontextmanager
     async def lend(
         _count: Callable[[str], None], grace: Grace
     ) -> AsyncIterator[asyncpg.Connection]:
-        with driver_errors():
-            raw = await connected(url, statement_cache_size=0)
+        raw = await connector.connect(statement_cache_size=0)
         try:
             yield raw
         finally:
