@@ -515,7 +515,7 @@ def test_an_unwritable_snapshot_table_is_refused(filled: str) -> None:
     )
     try:
         before = digests(filled)
-        said = run(f"{filled}{'&' if '?' in filled else '?'}role={role}")
+        said = run(f"{filled}{'&' if '?' in filled else '?'}options=-c%20role%3D{role}")
         assert (said.code, said.out) == (3, "")
         assert "portfolio_snapshots" in said.error()
         assert "INSERT" in said.error()

@@ -14,7 +14,7 @@ import asyncpg
 from batchcore.errors import ConfigError, DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sized
 
     from asyncpg.connection import LoggedQuery
     from sqlalchemy import Engine
@@ -33,6 +33,15 @@ LOST: Final = (
 )
 """What the driver raises on a connection that cannot be used any more."""
 
+
+STALE: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.InterfaceError,
+    BrokenPipeError,
+    ConnectionResetError,
+)
+"""What the driver raises on a connection that the server has closed meanwhile."""
 
 _OTHER_NAME: Final = frozenset({62, 64})
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
@@ -74,6 +83,20 @@ class Grace:
         except asyncio.CancelledError:  # once more, and nobody waits any longer
             _cut_off(raw)
             raise
+
+
+async def answers(raw: asyncpg.Connection) -> bool:
+    """Return whether the server answers on a connection; one that does not is cut off.
+
+    It is asked nothing: an empty query that is parsed, and not executed, is counted nowhere.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await raw.prepare(";", name="")
+    except (*LOST, TimeoutError):
+        _cut_off(raw)
+        return False
+    return True
 
 
 def _cut_off(raw: asyncpg.Connection) -> None:
@@ -181,12 +204,15 @@ _connecting: Final[ContextVar[object]] = ContextVar("batchcore_connecting", defa
 
 
 @contextlib.contextmanager
-def counting_connects(engine: Engine, count: Callable[[str], None]) -> Iterator[None]:
+def counting_connects(engine: Engine, count: Callable[[str], None]) -> Iterator[Sized]:
     """Count what SQLAlchemy sends on a connection that it opens for this task.
 
     Args:
         engine: What opens it.
         count: Called with each text that is sent.
+
+    Yields:
+        As many as it has opened.
     """
     from sqlalchemy import event  # noqa: PLC0415  # the caller has it imported
 
@@ -212,7 +238,7 @@ def counting_connects(engine: Engine, count: Callable[[str], None]) -> Iterator[
         event.listen(engine, name, listener, insert=True)  # before its own
     token = _connecting.set(mine)
     try:
-        yield
+        yield logged
     finally:
         _connecting.reset(token)
         for name, listener in listeners:

@@ -38,6 +38,7 @@ from batchcore.run.result import (
 )
 from batchcore.run.retry import Retries
 from batchcore.run.stages import Stages
+from batchcore.run.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -198,6 +199,7 @@ class Run:
         self.marks = np.zeros(4, dtype=np.int64)
         self.coverage = Coverage.none()
         self.computing = asyncio.Lock()  # native calls take all cores by themselves
+        self.waits = Waits()
 
     async def run(self) -> BatchResult:
         """Return the report of the run, made; `progress` is called all the while."""
@@ -265,7 +267,7 @@ class Run:
             if lease.attempt > 1:
                 log.info("run=%s attempt=%s resumed=true", lease.run_id, lease.attempt)
             async with asyncio.TaskGroup() as tasks:
-                beats = tasks.create_task(holder.beat(self.database, lease))
+                beats = tasks.create_task(holder.beat(self.database, lease, self.waits))
                 await self._on_snapshot(first, lanes, catalog)
                 beats.cancel()
             failed = int(np.count_nonzero(self.status == FAILED))
@@ -323,7 +325,7 @@ class Run:
             contextlib.AsyncExitStack() as stack,
         ):
             self.monitor.step("snapshot")
-            readers, exported = Sessions(first), first.exported
+            readers, exported = Sessions(first, around=self.waits.around), first.exported
             if exported is not None:
                 others = partial(self.database.same_snapshot, "load", exported)
                 await stack.enter_async_context(readers.opening(others, reading - 1))
@@ -338,7 +340,7 @@ class Run:
             if not self._writes():
                 await self._only_notice(readers)
                 return
-            writers = Sessions()
+            writers = Sessions(around=self.waits.around)
             opened = partial(self.database.writing, "persist")
             async with writers.opening(opened, writing):
                 await self._go_through(readers, writers, lanes)
