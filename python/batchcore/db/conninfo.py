@@ -270,9 +270,9 @@ class _Values:
         """Refuse values that libpq refuses, and those that asyncpg cannot carry out."""
         for name, parameter in PARAMETERS.items():
             value = self.get(name)
-            if not value or {value, value.upper()} & set(parameter.allowed):
+            if name not in self.values or {value, value.upper()} & set(parameter.allowed):
                 continue
-            if parameter.refused:
+            if parameter.refused and value:
                 but = f" (only {_listed(parameter.allowed)} is taken)" if parameter.allowed else ""
                 raise self.error(name, f"{parameter.refused}{but}")
             if parameter.choices and value not in parameter.choices:
@@ -507,8 +507,8 @@ def _unescaped(text: str) -> str:
 
 
 def _settings(found: _Values) -> dict[str, str]:
-    name = found.get("application_name") or found.get("fallback_application_name")
-    settings = {"application_name": name or APPLICATION_NAME}
+    fallback = found.get("fallback_application_name") or APPLICATION_NAME
+    settings = {"application_name": found.values.get("application_name", fallback)}
     if options := found.get("options"):
         settings["options"] = options
     for variable, setting in SETTINGS.items():

@@ -38,6 +38,7 @@ STALE: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     BrokenPipeError,
     ConnectionResetError,
 )
