@@ -599,3 +599,21 @@ async def test_a_server_that_is_silent_is_told_and_the_next_one_tried(
         found = await error(f"postgresql://a:b@{hosts}/c")
         for port in ports:
             assert f"port {port} failed: no answer within 0.05 s" in str(found)
+
+
+async def test_the_table_of_parameters_is_that_of_the_code() -> None:
+    page = Path(__file__).parents[2] / "docs" / "operations.md"
+    text = page.read_text("utf-8").partition("\n## Connecting\n")[2]
+    rows = [
+        [cell.strip().replace("`", "") for cell in line.strip("|").split("|")]
+        for line in text.partition("\n## ")[0].splitlines()
+        if line.startswith("| `")
+    ]
+    assert [row[0] for row in rows] == list(PARAMETERS)
+    for name, variable, told in rows:
+        parameter = PARAMETERS[name]
+        assert variable == parameter.variable
+        assert ("refused" in told or "3.0" in told) >= bool(parameter.refused)
+        assert (told == "refused") == bool(parameter.refused and not parameter.allowed)
+    for variable in SETTINGS:
+        assert f"`{variable}`" in text
