@@ -63,7 +63,6 @@ from batchcore.config import (
 from batchcore.errors import (
     BatchcoreError,
     ConfigError,
-    DatabaseError,
     InputError,
     LeaseHeldError,
     SchemaError,
@@ -739,8 +738,6 @@ def _one_line(error: BaseException) -> str:
             context = getattr(error, "ctx", None)
             path = context.command_path if context is not None else "batchcore"
             text = f"{error.format_message()} (see `{path} --help`)"
-        case DatabaseError() if error.sqlstate is None and isinstance(error.__cause__, OSError):
-            text = f"the database cannot be reached: {error}; does it run, and is its URL right?"
         case BatchcoreError():
             text = str(error)
         case _:

@@ -597,7 +597,7 @@ async def granted(url: str, statements: list[str], schema: Schema | None = None)
         await connection.execute(f"GRANT CONNECT ON DATABASE {quoted} TO {role}")
         for statement in statements:
             await connection.execute(translated(statement, role, quoted, schema))
-    return f"{url}{'&' if '?' in url else '?'}role={role}"
+    return f"{url}{'&' if '?' in url else '?'}options=-c%20role%3D{role}"
 
 
 def translated(statement: str, role: str, name: str, schema: Schema) -> str:

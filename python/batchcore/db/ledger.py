@@ -136,6 +136,27 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocked:
+    """A server process that waits for a lock, and one that holds it.
+
+    Attributes:
+        pid: That waits.
+        holder: That holds the lock, or waits for it too, ahead; 0 is a prepared transaction.
+        user: Of the holder; None, as all of it, where this role may not see it.
+        application: As it names itself.
+        state: What it does.
+        age_s: For how long its transaction is open.
+    """
+
+    pid: int
+    holder: int
+    user: str | None
+    application: str | None
+    state: str | None
+    age_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """What is known of a run once it is planned.
 
@@ -375,6 +396,33 @@ class Ledger:
                 msg = f"the transactions of the run before have not ended within {WAIT_S:.0f} s"
                 raise DatabaseError(msg)
             await asyncio.sleep(POLL_S)
+
+    async def in_the_way(
+        self, session: Session, lease: Lease, pids: Sequence[int]
+    ) -> list[Blocked]:
+        """Return which server processes of a run wait for a lock, and who holds it.
+
+        Those that write are known by the advisory lock of their token, also behind a pooler,
+        which hides their process ids.
+
+        Args:
+            session: Not one of those.
+            lease: Of the run.
+            pids: Of the processes that may wait.
+        """
+        own = ", ".join(map(str, pids))
+        rows = await self._fetch(
+            session,
+            "SELECT w.pid, h.pid, a.usename, a.application_name, a.state,"  # noqa: S608
+            " extract(epoch FROM clock_timestamp() - a.xact_start)::float8"
+            " FROM pg_stat_activity AS w, unnest(pg_blocking_pids(w.pid)) AS h (pid)"
+            " LEFT JOIN pg_stat_activity AS a ON a.pid = h.pid"
+            " WHERE w.datname = current_database() AND w.usename = session_user"
+            f" AND w.wait_event_type = 'Lock' AND (w.pid IN ({own}) OR w.pid IN"
+            " (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2"
+            f" AND classid = {self._class()} AND objid = {lease.token % _KEYS}::oid))",
+        )
+        return [Blocked(*row) for row in rows]
 
     def _class(self) -> str:
         return f"{quote_literal(self._runs)}::regclass::oid"

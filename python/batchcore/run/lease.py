@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from batchcore.db.engine import Database, Session
     from batchcore.db.ledger import Found, Lease, Planned
     from batchcore.run.request import Request
+    from batchcore.run.waits import Waits
 
 PHASE: Final = "ledger"
 """What statements on the ledger alone are counted under."""
@@ -187,24 +188,31 @@ class Holder:
             async with transaction(session):
                 await self.ledger.await_end(session, self._given_up)
 
-    async def beat(self, database: Database, lease: Lease) -> None:
+    async def beat(self, database: Database, lease: Lease, waits: Waits) -> None:
         """Prolong the lease for as long as the task lives, on a connection of its own.
 
-        That is opened for the first beat, so that a short run does without. Where it fails,
-        another is opened: what protects the data is the token, not the heartbeat.
+        That is opened for the first beat, or to ask whom the run waits for, so that a short run
+        does without. Where it fails, another is opened: what protects the data is the token, not
+        the heartbeat.
 
         Raises:
             LeaseHeldError: another run took over.
         """
         pause, held = lease.lease_ms / 1000 / BEATS, True
+        ahead = await waits.sleep(pause)
         while held:
-            await asyncio.sleep(pause)
             try:
                 async with database.writing(PHASE) as session:
-                    while held := await self.ledger.beat(session, lease):  # noqa: ASYNC110  # a clock
-                        await asyncio.sleep(pause)
+                    while held and not session.is_gone:  # the server may close one that is idle
+                        await waits.tell(session, self.ledger, lease)
+                        if not ahead:
+                            held = await self.ledger.beat(session, lease)
+                        if held:
+                            ahead = await waits.sleep(ahead or pause)
             except BatchcoreError as error:
                 log.warning("run=%s heartbeat=failed error=%r", lease.run_id, str(error))
+                await asyncio.sleep(pause)
+                ahead = 0.0
         raise taken_over(lease)
 
     async def end(

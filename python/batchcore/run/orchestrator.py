@@ -43,6 +43,7 @@ from batchcore.run.result import (
 )
 from batchcore.run.retry import Retries
 from batchcore.run.stages import Stages
+from batchcore.run.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -236,6 +237,7 @@ class Run:
         self.factors_off: Mapping[str, str] = {}
         self.kept: dict[int, Sequence[Kept]] = {}
         self.computing = asyncio.Lock()  # native calls take all cores by themselves
+        self.waits = Waits()
 
     async def run(self) -> BatchResult:
         """Return the report of the run, made; `progress` is called all the while."""
@@ -310,7 +312,7 @@ class Run:
             if lease.attempt > 1:
                 log.info("run=%s attempt=%s resumed=true", lease.run_id, lease.attempt)
             async with asyncio.TaskGroup() as tasks:
-                beats = tasks.create_task(holder.beat(self.database, lease))
+                beats = tasks.create_task(holder.beat(self.database, lease, self.waits))
                 await self._on_snapshot(first, lanes, catalog)
                 beats.cancel()
             failed = int(np.count_nonzero(self.status == FAILED))
@@ -374,7 +376,7 @@ class Run:
             contextlib.AsyncExitStack() as stack,
         ):
             self.monitor.step("snapshot")
-            readers, exported = Sessions(first), first.exported
+            readers, exported = Sessions(first, around=self.waits.around), first.exported
             if exported is not None:
                 others = partial(self.database.same_snapshot, "load", exported)
                 await stack.enter_async_context(readers.opening(others, reading - 1))
@@ -392,7 +394,7 @@ class Run:
             if self.request.settings.dry_run:
                 await self._go_through(readers, readers, reading)
                 return
-            writers = Sessions()
+            writers = Sessions(around=self.waits.around)
             opened = partial(self.database.writing, "persist")
             async with writers.opening(opened, writing):
                 await self._go_through(readers, writers, lanes)
