@@ -27,6 +27,7 @@ from batchcore import reference as ref
 from batchcore.audit.causes import CAUSES
 from batchcore.audit.compare import REASONS
 from batchcore.audit.result import ColumnCounts, Difference
+from batchcore.db.ledger import NOT_REPLACED
 from batchcore.db.migrate import migrate
 from batchcore.run.result import PortfolioResults
 from batchcore.units import Mark
@@ -89,9 +90,9 @@ def named_issues() -> set[str]:
     names = set(re.findall(r'Self::\w+ => "(\w+)"', core))
     for path in (ROOT / "python/batchcore/run").glob("*.py"):
         text = path.read_text()
-        names.update(re.findall(r"\badd_(?:noticed|one|told)\(\s*\"(\w+)\"", text))
+        names.update(re.findall(r"\badd_(?:each|noticed|one|told)\(\s*\"(\w+)\"", text))
         names.update(re.findall(r"\"(\w+_out_of_range)\"", text))
-    return names | {"stale", "unpriced"}
+    return names | {"stale", "unpriced", NOT_REPLACED}
 
 
 def test_the_issues_of_the_code_are_those_of_the_table() -> None:
@@ -346,6 +347,7 @@ def test_the_file_of_names_says_the_same_as_the_code_beside_it() -> None:
         "tables": dict(schema.tables),
         "columns": {"positions": {"entry_price": schema.column("positions", "entry_price")}},
         "scales": {"positions": {"quantity": schema.scales["positions.quantity"]}},
+        "factors": dict(schema.factors),
     }
 
 

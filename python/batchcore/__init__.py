@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from batchcore.audit.repair import repair as repair
     from batchcore.audit.result import VerifyResult as VerifyResult
     from batchcore.audit.verifier import verify as verify
     from batchcore.caches import Closes as Closes
@@ -82,10 +83,12 @@ if TYPE_CHECKING:
     from batchcore.run.status import ChunkStatus as ChunkStatus
     from batchcore.run.status import IssueStatus as IssueStatus
     from batchcore.run.status import RunStatus as RunStatus
+    from batchcore.run.status import SymbolIssueStatus as SymbolIssueStatus
     from batchcore.run.status import runs as runs
 
 
 _ROOMS: Final = {
+    "batchcore.audit.repair": ("repair",),
     "batchcore.audit.result": ("VerifyResult",),
     "batchcore.audit.verifier": ("verify",),
     "batchcore.caches": (
@@ -147,7 +150,13 @@ _ROOMS: Final = {
         "restore_sector_tags_for_portfolio",
     ),
     "batchcore.run.result": ("BatchResult",),
-    "batchcore.run.status": ("ChunkStatus", "IssueStatus", "RunStatus", "runs"),
+    "batchcore.run.status": (
+        "ChunkStatus",
+        "IssueStatus",
+        "RunStatus",
+        "SymbolIssueStatus",
+        "runs",
+    ),
 }
 _AWAITED: Final = frozenset(
     {

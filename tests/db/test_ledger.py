@@ -359,7 +359,7 @@ async def test_status_of_a_database_that_was_not_migrated_says_so(database: str)
 
 async def test_a_run_on_tables_that_were_not_migrated_enters_nothing(host: str) -> None:
     await ledger.execute(host, "UPDATE batchcore_alembic_version SET version_num = '0002'")
-    with pytest.raises(batchcore.SchemaError, match="at revision 0002, expected 0004"):
+    with pytest.raises(batchcore.SchemaError, match="at revision 0002, expected 0005"):
         await run(host)
     assert await ledger.runs(host) == []
 
@@ -397,3 +397,46 @@ async def test_a_pool_counts_its_connection_for_the_heartbeat(host: str) -> None
     async with asyncpg.create_pool(host, min_size=1, max_size=2) as pool:
         with pytest.raises(batchcore.ConfigError, match="max_size is 2, expected 3 or more"):
             await run(pool)
+
+
+async def test_what_was_noticed_of_symbols_is_kept_once_for_each_attempt(same_host: str) -> None:
+    """Two spellings of one symbol on every session, and a symbol without any close."""
+    await database.fill(same_host, HOST)
+    async with database.connected(same_host) as connection:
+        await database.add_prices(connection, [("aaa", day, Decimal(5)) for day in DAYS])
+        await connection.execute(
+            "UPDATE positions SET symbol = 'LOST' WHERE portfolio_id = ANY($1)", IDS[:2]
+        )
+    result = await run(same_host, settings=Settings(min_coverage=0.0, chunk_size=1))
+
+    found = (await told_of(same_host, result)).symbol_issues
+    assert [(one.name, one.symbol, one.count, one.attempt) for one in found] == [
+        ("duplicate_price", "AAA", 1, 1),
+        ("unpriced", "LOST", 1, 1),
+    ]
+    duplicate, unpriced = found
+    assert duplicate.session == START
+    assert unpriced.detail == f"6 lot-sessions until {END}"
+
+
+async def test_a_run_that_failed_keeps_what_it_noticed_of_symbols(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    async with database.connected(same_host) as connection:
+        await database.add_prices(connection, [("aaa", DAYS[0], Decimal(5))])
+    await let_fail(same_host, *IDS[:2])
+    with pytest.raises(TooManyFailedError):
+        await run(same_host, settings=replace(ONE_EACH, max_failed=0))
+    await run(same_host, settings=replace(ONE_EACH, max_failed=2))
+
+    (row,) = await ledger.runs(same_host)
+    (kept,) = await batchcore.runs(same_host, run_id=row["id"])
+    assert [(one.name, one.symbol, one.attempt) for one in kept.symbol_issues] == [
+        ("duplicate_price", "AAA", 1),
+        ("duplicate_price", "AAA", 2),
+    ]
+
+
+async def test_a_run_without_issues_of_symbols_keeps_none(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    result = await run(same_host)
+    assert (await told_of(same_host, result)).symbol_issues == ()

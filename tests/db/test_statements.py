@@ -154,9 +154,9 @@ async def test_a_plan_asks_for_positions_only_where_prices_lack(
             settings=Settings(dry_run=True, lookback_days=0),
         )
 
-        # portfolios, symbols, prices, fallback, existing rows; and the positions of AAA
-        assert result.statements_by_phase == {"check": 3, "load": 5 + held}
-        assert await counter.statements() == 8 + held
+        # portfolios, time stamps, symbols, prices, fallback, existing rows; and positions of AAA
+        assert result.statements_by_phase == {"check": 3, "load": 6 + held}
+        assert await counter.statements() == 9 + held
         # stale on the last session: the symbol, the session and each portfolio
         assert len(result.issues) == 7 * held
 

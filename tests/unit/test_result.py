@@ -299,3 +299,21 @@ def test_a_report_is_written_out_without_its_arrays() -> None:
         "BatchResult(run_id='r', policy='rollforward', portfolios=3, failed=1, rows_written=3,"
         " issues=5)"
     )
+
+
+def test_symbols_of_issues_come_once_and_in_order() -> None:
+    again = (
+        ("stale", -1, "BBB", MONDAY, ""),
+        ("stale", -1, "AAA", MONDAY + 1, ""),
+        ("expired", 0, "BBB", MONDAY, ""),
+        ("soft_deleted", 0, None, None, ""),
+        ("stale", -1, "BBB", MONDAY + 2, ""),
+    )
+    assert replace(report(), issues=issues(*again)).symbols_by_issue() == {
+        "stale": ["BBB", "AAA"],
+        "expired": ["BBB"],
+    }
+
+
+def test_without_issues_there_are_no_symbols_of_them() -> None:
+    assert replace(report(), issues=issues()).symbols_by_issue() == {}

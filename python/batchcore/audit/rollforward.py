@@ -120,6 +120,7 @@ class RollForward(Rules):
                 days=self.calendar.sessions(min([first, *days.tolist()]), last),
                 monitor=monitor,
                 threads=settings.threads,
+                beta_weights=ground.beta_weights,
             )
 
     def _needed(self, columns: Collection[str]) -> Collection[str]:

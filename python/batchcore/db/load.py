@@ -11,6 +11,7 @@ import numpy as np
 
 from batchcore import _core
 from batchcore.db.catalog import Kind
+from batchcore.db.queries import Boundaries
 from batchcore.errors import DecodeError
 from batchcore.frames import (
     Days,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.engine import Session
-    from batchcore.db.queries import Boundaries, Part, Queries, Query, Selection
+    from batchcore.db.queries import Part, Queries, Query, Selection
 
     Rows = npt.NDArray[Any] | slice
 
@@ -397,6 +398,15 @@ def joined_prices(parts: Sequence[Prices]) -> Prices:
             np.concatenate([part.close.state for part in parts]),
         ),
     )
+
+
+async def load_earliest_entries(
+    session: Session, queries: Queries, selection: Selection
+) -> Boundaries:
+    """Return the earliest entry date of each portfolio that has one."""
+    columns = await load(session, queries.earliest_entries(selection))
+    portfolio_id, day = columns["portfolio_id"], columns["day"]
+    return Boundaries(portfolio_id, day.values)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -677,6 +677,21 @@ class Queries:
         )
         return Query("positions", sql, read)
 
+    def earliest_entries(self, selection: Selection) -> Query:
+        """Return the earliest entry date of each portfolio that has one."""
+        portfolio, entry, deleted = (
+            self._name("positions", c) for c in ("portfolio_id", "entry_date", "deleted_at")
+        )
+        sql = (
+            f"SELECT {portfolio}, min({entry}) FROM {self._table('positions')}"  # noqa: S608
+            f" WHERE {deleted} IS NULL AND {selection.condition(portfolio)}"
+            f" AND {entry} BETWEEN {date_literal(FIRST_DATE)} AND {date_literal(LAST_DATE)}"
+            f" GROUP BY {portfolio}"
+        )
+        return Query(
+            "earliest_entries", sql, (Column("portfolio_id", Kind.UUID), Column("day", Kind.DATE))
+        )
+
     def held(self, selection: Selection, spellings: Iterable[str]) -> Query:
         """Return when the public positions in some symbols are held: from entry to the end (S3).
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Settings
+from batchcore.config import ANALYTICS, BETA_WEIGHTS, ON_EXISTING, POLICIES, Settings
 from batchcore.entry import check_choice, db_of, imported
 from batchcore.errors import ConfigError
 
@@ -32,6 +32,7 @@ class PnLCalculator:
         calendar: str = "XNYS",
         on_existing: str = "skip",
         analytics: str = "portfolio",
+        beta_weights: str = "market_value",
     ) -> None:
         """Take what all dates share.
 
@@ -42,6 +43,7 @@ class PnLCalculator:
             calendar: As in `run_batch`.
             on_existing: As in `run_batch`.
             analytics: As in `run_batch`.
+            beta_weights: As in `run_batch`.
 
         Raises:
             ConfigError: an option is wrong.
@@ -52,6 +54,7 @@ class PnLCalculator:
         check_choice("policy", policy, POLICIES)
         check_choice("on_existing", on_existing, ON_EXISTING)
         check_choice("analytics", analytics, ANALYTICS)
+        check_choice("beta_weights", beta_weights, BETA_WEIGHTS)
         self._db = db
         self._options: dict[str, Any] = {
             "policy": policy,
@@ -59,6 +62,7 @@ class PnLCalculator:
             "on_existing": on_existing,
             "missing": False,
             "analytics": analytics,
+            "beta_weights": beta_weights,
             "settings": settings,
         }
 
@@ -162,6 +166,7 @@ class BatchOrchestrator:
         missing: bool = False,
         resume: bool = True,
         analytics: str = "portfolio",
+        beta_weights: str = "market_value",
         wait: float = 0,
         progress: Progress | None = None,
     ) -> None:
@@ -176,6 +181,7 @@ class BatchOrchestrator:
             missing: Whether to look for holes between snapshots.
             resume: Whether to go on with a run that has ended early.
             analytics: What of the analytics is written.
+            beta_weights: What `beta_provider_1y` is a share of.
             wait: Seconds to wait for another run on some of the portfolios to end.
             progress: Called while work goes on.
         """
@@ -187,19 +193,21 @@ class BatchOrchestrator:
         self._missing = missing
         self._resume = resume
         self._analytics = analytics
+        self._beta_weights = beta_weights
         self._wait = wait
         self._progress = progress
 
     async def run_batch_sequence(
         self,
-        start_date: dt.date | None = None,
+        start_date: dt.date | Literal["inception"] | None = None,
         end_date: dt.date | None = None,
         portfolio_ids: Sequence[uuid.UUID | str] | None = None,
     ) -> BatchResult:
         """Roll portfolios forward over the sessions of a range; see `run_batch`.
 
         Args:
-            start_date: First day of the range, included; None goes on after what is there.
+            start_date: First day of the range, included, or `inception`; None goes on after
+                what is there.
             end_date: Last day of the range, included; None is the last session closed.
             portfolio_ids: Which portfolios; None is all that are not soft-deleted.
 
@@ -221,6 +229,7 @@ class BatchOrchestrator:
             missing=self._missing,
             resume=self._resume,
             analytics=self._analytics,
+            beta_weights=self._beta_weights,
             wait=self._wait,
             settings=self._settings,
             progress=self._progress,

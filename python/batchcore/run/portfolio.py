@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final, Protocol, TypedDict
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.analytics.provider_beta import WEIGHTS, beta_coverage, provider_beta
+from batchcore.analytics.provider_beta import beta_coverage, provider_beta
 from batchcore.analytics.sector_exposure import over_and_underweights, sector_exposure, sector_of
 from batchcore.analytics.sector_tags import COLORS, sector_tag
 from batchcore.arguments import checked_id
 from batchcore.caches import check_cache
+from batchcore.config import BETA_WEIGHTS
 from batchcore.db import load as loads
 from batchcore.db import tags
 from batchcore.db.access import changing, reading
@@ -262,8 +263,8 @@ async def calculate_portfolio_provider_beta(
         docs/semantics.md, A1.
     """
     check_cache("profile_cache", profile_cache)
-    if weights not in WEIGHTS:
-        msg = f"unknown weights `{weights}`, expected one of {', '.join(WEIGHTS)}"
+    if weights not in BETA_WEIGHTS:
+        msg = f"unknown weights `{weights}`, expected one of {', '.join(BETA_WEIGHTS)}"
         raise ConfigError(msg, "weights")
     portfolio, day = checked_id(portfolio_id, "portfolio_id"), _day(calculation_date)
     async with reading(db, schema, NEEDS) as (session, queries):

@@ -12,7 +12,12 @@ from batchcore.arguments import checked_id
 from batchcore.config import Schema
 from batchcore.db.catalog import check_revision, inspect
 from batchcore.db.engine import Database
-from batchcore.db.ledger_queries import load_chunks, load_issues, load_runs
+from batchcore.db.ledger_queries import (
+    load_chunks,
+    load_issues,
+    load_runs,
+    load_symbol_issues,
+)
 from batchcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,6 +79,27 @@ class IssueStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SymbolIssueStatus:
+    """Issues of one name that an attempt of a run has noticed of a symbol.
+
+    Attributes:
+        symbol: As stored.
+        name: See docs/semantics.md, "Issues".
+        count: How many.
+        session: Of the first, where it has one.
+        detail: Likewise.
+        attempt: That noticed them.
+    """
+
+    symbol: str
+    name: str
+    count: int
+    session: dt.date | None
+    detail: str | None
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStatus:
     """A run of the ledger.
 
@@ -104,6 +130,7 @@ class RunStatus:
         expires_at: Until when its lease counts.
         chunks_committed: The chunks, of a run that was asked for by its id; else empty.
         issues: What was noticed of portfolios, likewise.
+        symbol_issues: What was noticed of symbols, likewise.
     """
 
     run_id: str
@@ -131,6 +158,7 @@ class RunStatus:
     expires_at: dt.datetime | None
     chunks_committed: tuple[ChunkStatus, ...] = ()
     issues: tuple[IssueStatus, ...] = ()
+    symbol_issues: tuple[SymbolIssueStatus, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold: dates and times as ISO text."""
@@ -174,12 +202,14 @@ async def runs(
             raise ConfigError(msg, "run")
         chunks = await load_chunks(session, schema, own)
         issues = await load_issues(session, schema, own)
+        symbols = await load_symbol_issues(session, schema, own)
         return [
             _run(
                 {
                     **found[0],
                     "chunks_committed": tuple(ChunkStatus(**_timed(row)) for row in chunks),
                     "issues": tuple(IssueStatus(**_timed(row)) for row in issues),
+                    "symbol_issues": tuple(SymbolIssueStatus(**_timed(row)) for row in symbols),
                 }
             )
         ]
