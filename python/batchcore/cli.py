@@ -51,11 +51,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
 
 from batchcore import about
-from batchcore.config import ANALYTICS, BETA_WEIGHTS, ON_EXISTING, POLICIES, Schema, Settings
+from batchcore.config import (
+    ANALYTICS,
+    BETA_WEIGHTS,
+    INCEPTION,
+    ON_EXISTING,
+    POLICIES,
+    Schema,
+    Settings,
+)
 from batchcore.errors import (
     BatchcoreError,
     ConfigError,
-    DatabaseError,
     InputError,
     LeaseHeldError,
     SchemaError,
@@ -145,6 +152,17 @@ def _date(text: str) -> dt.date:
         return dt.date.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"`{text}` is no date, expected YYYY-MM-DD") from None
+
+
+def _start(text: str) -> dt.date | str:
+    if text == INCEPTION:
+        return text
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"`{text}` is no date, expected YYYY-MM-DD or `{INCEPTION}`"
+        ) from None
 
 
 def _moment(text: str) -> dt.datetime:
@@ -289,12 +307,13 @@ def demo(
 def _batch(
     ask: Ask,
     *,
-    start: Annotated[
-        dt.date | None,
+    start: Annotated[  # noqa: ANN401  # a date or `inception`: typer takes no union
+        Any,
         typer.Option(
-            parser=_date,
-            metavar="DATE",
-            help="First day; without it each portfolio goes on after its latest snapshot.",
+            parser=_start,
+            metavar="DATE|inception",
+            help="First day, or each portfolio's earliest entry; by default after its latest"
+            " snapshot.",
         ),
     ] = None,
     end: Annotated[
@@ -383,6 +402,12 @@ def _batch(
             "--resume/--no-resume", help="Go on with a run of the same options that ended early."
         ),
     ] = True,
+    wait: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", help="Wait so long for another run on these portfolios to end."
+        ),
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Compute and write nothing, as `plan`.")
     ] = False,
@@ -429,6 +454,7 @@ def _batch(
                 resume=resume,
                 analytics=analytics,
                 beta_weights=beta_weights,
+                wait=wait,
                 settings=settings,
                 progress=progress,
             )
@@ -569,11 +595,10 @@ def status(
     from batchcore.run import status as ledger  # noqa: PLC0415  # brings the driver
 
     url, names = _database_url(database_url), _schema(schema)
+    runs = [one.to_dict() for one in _run(ledger.runs(url, run_id=run, limit=limit, schema=names))]
     if run is not None:
-        found = _run(ledger.run(url, run, schema=names))
-        ask.answer(found, lambda: report.run_text(found))
+        ask.answer(runs[0], lambda: report.run_text(runs[0]))
         return DONE
-    runs = _run(ledger.runs(url, schema=names, limit=limit))
     ask.answer({"runs": runs}, lambda: report.runs_text(runs))
     return DONE
 
@@ -713,8 +738,6 @@ def _one_line(error: BaseException) -> str:
             context = getattr(error, "ctx", None)
             path = context.command_path if context is not None else "batchcore"
             text = f"{error.format_message()} (see `{path} --help`)"
-        case DatabaseError() if error.sqlstate is None and isinstance(error.__cause__, OSError):
-            text = f"the database cannot be reached: {error}; does it run, and is its URL right?"
         case BatchcoreError():
             text = str(error)
         case _:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import date_of
@@ -24,11 +24,18 @@ if TYPE_CHECKING:
 LISTED: Final = 20
 """How many of a kind are told one by one; JSON has them all."""
 
+SYMBOLS: Final = 5
+"""How many symbols of an issue a report names."""
+
 
 def result_text(result: BatchResult) -> str:
     """Return what a run did, after what it finished first."""
     if result.resumed is not None:
-        return f"{result_text(result.resumed)}\n{result_text(replace(result, resumed=None))}"
+        return f"{_own_text(result.resumed)}\n{_own_text(result)}"
+    return _own_text(result)
+
+
+def _own_text(result: BatchResult) -> str:
     if result.nothing_to_do:
         return _nothing_text(result)
     cache, failed = result.cache, result.failed
@@ -342,6 +349,10 @@ def run_text(run: Mapping[str, Any]) -> str:
     noticed = Counter(issue["name"] for issue in run["issues"] if not issue["failed"])
     if noticed:
         lines.append(f"noticed, portfolios: {_named_counts(dict(sorted(noticed.items())))}")
+    lines += [
+        f"noticed, symbols: {name}: {_first_symbols(list(symbols))}"
+        for name, symbols in _by_name(run["symbol_issues"]).items()
+    ]
     return "\n".join(lines)
 
 
@@ -435,9 +446,26 @@ def _seconds_text(seconds: Mapping[str, float]) -> str:
 
 
 def _issue_lines(result: BatchResult) -> list[str]:
-    counts = result.issues_by_name()
-    named = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    return [f"issues: {named}"] if counts else []
+    """Return a line for each name of issues, with how many there are and the first symbols."""
+    symbols = result.symbols_by_issue()
+    return [
+        f"issue {name}: {count:,}"
+        + (f" ({_first_symbols(symbols[name])})" if name in symbols else "")
+        for name, count in result.issues_by_name().items()
+    ]
+
+
+def _first_symbols(symbols: Sequence[str]) -> str:
+    more = f" and {len(symbols) - SYMBOLS:,} more" if len(symbols) > SYMBOLS else ""
+    return f"{', '.join(symbols[:SYMBOLS])}{more}"
+
+
+def _by_name(issues: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, None]]:
+    """Return the symbols of issues by name, each once and in order."""
+    found: dict[str, dict[str, None]] = {}
+    for issue in issues:
+        found.setdefault(issue["name"], {})[issue["symbol"]] = None
+    return found
 
 
 def _coverage_lines(result: BatchResult, plan: Mapping[str, Any]) -> list[str]:

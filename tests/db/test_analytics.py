@@ -766,7 +766,7 @@ async def test_a_role_must_be_allowed_what_its_level_writes(host: str) -> None:
         f"GRANT INSERT, UPDATE ON portfolio_snapshots TO {role}",
         f"GRANT UPDATE (equity_balance, updated_at) ON portfolios TO {role}",
         "GRANT INSERT, UPDATE, DELETE ON batchcore_runs, batchcore_run_chunks,"
-        f" batchcore_run_issues, batchcore_run_heartbeats TO {role}",
+        f" batchcore_run_issues, batchcore_run_symbol_issues, batchcore_run_heartbeats TO {role}",
         f"GRANT USAGE ON SEQUENCE batchcore_run_tokens TO {role}",
     ):
         try:

@@ -75,6 +75,7 @@ async def repair(
     resume: bool = True,
     analytics: str = "portfolio",
     beta_weights: str = "market_value",
+    wait: float = 0,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> BatchResult:
@@ -97,6 +98,7 @@ async def repair(
         resume: Whether to go on with a repair that was asked for the same and has ended early.
         analytics: As in `run_batch`; figures that it computes are compared where it computes them.
         beta_weights: As in `run_batch`.
+        wait: Likewise.
         settings: Everything else; with `dry_run` nothing is written.
         progress: As in `run_batch`.
 
@@ -118,6 +120,7 @@ async def repair(
         repairs=True,
         analytics=analytics,
         beta_weights=beta_weights,
+        wait=wait,
         settings=settings,
     )
     database = Database(db)

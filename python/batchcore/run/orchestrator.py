@@ -10,18 +10,21 @@ import uuid
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from batchcore.calendar import date_of
 from batchcore.db.engine import Database, snapshot, transaction
 from batchcore.db.ledger import Ledger, Planned, commit_chunk
+from batchcore.db.load import lock_portfolios
+from batchcore.db.queries import Queries, Selection
 from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
-from batchcore.errors import LeaseHeldError, TooManyFailedError
+from batchcore.entry import imported
+from batchcore.errors import DatabaseError, LeaseHeldError, TooManyFailedError
 from batchcore.frames import distinct
-from batchcore.run.entries import issue_bytes
+from batchcore.run.entries import issue_bytes, symbol_issue_bytes
 from batchcore.run.issues import IssueList, not_replaced
 from batchcore.run.lease import ACQUIRE_IDLE_MS, Holder, as_begun, tried
 from batchcore.run.lease import PHASE as LEDGER
@@ -40,6 +43,7 @@ from batchcore.run.result import (
 )
 from batchcore.run.retry import Retries
 from batchcore.run.stages import Stages
+from batchcore.run.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,7 +83,7 @@ TICK_S: Final = 0.5
 
 async def run_batch(
     db: object,
-    start_date: dt.date | None = None,
+    start_date: dt.date | Literal["inception"] | None = None,
     end_date: dt.date | None = None,
     portfolio_ids: Sequence[uuid.UUID | str] | None = None,
     *,
@@ -91,6 +95,7 @@ async def run_batch(
     resume: bool = True,
     analytics: str = "portfolio",
     beta_weights: str = "market_value",
+    wait: float = 0,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> BatchResult:
@@ -109,7 +114,8 @@ async def run_batch(
         db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg. Five
             connections are taken, or what the pool has, but no less than three: to read, to write,
             and for the heartbeat.
-        start_date: First day of the range, included; a session or not.
+        start_date: First day of the range, included; a session or not. `inception` values each
+            portfolio without a snapshot from its earliest entry on, and under ``replace`` all.
         end_date: Last day of the range, included; a session or not.
         portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
         policy: What the figures mean: `rollforward`, docs/semantics.md, or `legacy`,
@@ -130,6 +136,8 @@ async def run_batch(
             `none`: those columns are left alone.
         beta_weights: What `beta_provider_1y` is a share of (A1): `market_value` of the lots with a
             beta, or `equity`.
+        wait: Seconds to wait for another run that works on some of the portfolios, until it ends
+            or its lease expires; then this one begins.
         settings: Everything else.
         progress: Called with phase, chunks done and chunks in all, at least once a second while
             work goes on.
@@ -142,12 +150,13 @@ async def run_batch(
         SchemaError: the database is not one that batchcore can work on.
         CoverageError: the prices of a session have not arrived (S12); nothing was written.
         SnapshotExistsError: ``on_existing="error"`` and there is one; nothing was written.
-        LeaseHeldError: another run works on some of the portfolios, or took over from this one.
+        LeaseHeldError: another run works on some of the portfolios, after ``wait`` too, or took
+            over from this one.
         TooManyFailedError: more portfolios failed than `Settings.max_failed`; chunks committed
             before stand.
         DatabaseError: the database refused, failed or went away; chunks committed before stand.
     """
-    request = make_request(
+    request = await requested(
         start_date,
         end_date,
         portfolio_ids,
@@ -158,6 +167,7 @@ async def run_batch(
         changed_since=changed_since,
         analytics=analytics,
         beta_weights=beta_weights,
+        wait=wait,
         settings=settings,
     )
     database = Database(db)
@@ -166,7 +176,21 @@ async def run_batch(
     result = await run.run()
     if not run.is_behind():
         return result
-    return replace(await Run(Database(db), request, progress, resume=False).run(), resumed=result)
+    later = Run(Database(db), request, progress, resume=False)
+    later.resumed = result
+    return await later.run()
+
+
+async def requested(*dates_and_portfolios: Any, **options: Any) -> Request:  # noqa: ANN401  # make_request's
+    """Return what `make_request` does, in a thread: a calendar may bring pandas."""
+    return await asyncio.to_thread(make_request, *dates_and_portfolios, **options)
+
+
+async def run_on_any(db: object, request: Request) -> BatchResult:
+    """Return the report of a run on any kind of `db`, the caller's own connections too."""
+    database = Database(db, borrow=True)
+    database.require(connections_needed(request.settings))
+    return await Run(database, request).run()
 
 
 def connections_needed(settings: Settings) -> int:
@@ -191,6 +215,7 @@ class Run:
         self.asked = request
         self.kinds = kinds or _KINDS[request.policy]
         self.resume = resume
+        self.resumed: BatchResult | None = None
         self.lease: Lease | None = None
         self.planned: Planned | None = None
         self.failed_of: dict[int, int] = {}
@@ -212,6 +237,7 @@ class Run:
         self.factors_off: Mapping[str, str] = {}
         self.kept: dict[int, Sequence[Kept]] = {}
         self.computing = asyncio.Lock()  # native calls take all cores by themselves
+        self.waits = Waits()
 
     async def run(self) -> BatchResult:
         """Return the report of the run, made; `progress` is called all the while."""
@@ -240,6 +266,8 @@ class Run:
             self.progress(*self.at)
 
     async def _run(self) -> BatchResult:
+        with contextlib.suppress(ImportError):
+            await imported("opentelemetry.trace")  # for the span
         counts = {"statements": self.database.statements, "bytes": self.database.bytes}
         with self.monitor.span(counts) as span:
             try:
@@ -267,10 +295,15 @@ class Run:
         preparation, _ = self.kinds
         lease: Lease | None = None
         try:
-            async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
-                catalog = await preparation.inspected(first, self.request)
-                await first.enter(LEDGER)
-                lease = await holder.acquire(first, dt.datetime.now(dt.UTC))
+            while lease is None:
+                try:
+                    async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
+                        catalog = await preparation.inspected(first, self.request)
+                        await first.enter(LEDGER)
+                        lease = await holder.acquire(first, dt.datetime.now(dt.UTC))
+                except LeaseHeldError as held:
+                    await holder.wait_for(first, held)
+                    await first.enter("check")
             self.lease, self.monitor.run_id = lease, lease.run_id
             self.monitor.step("lease")
             await holder.take_place(first)
@@ -279,7 +312,7 @@ class Run:
             if lease.attempt > 1:
                 log.info("run=%s attempt=%s resumed=true", lease.run_id, lease.attempt)
             async with asyncio.TaskGroup() as tasks:
-                beats = tasks.create_task(holder.beat(self.database, lease))
+                beats = tasks.create_task(holder.beat(self.database, lease, self.waits))
                 await self._on_snapshot(first, lanes, catalog)
                 beats.cancel()
             failed = int(np.count_nonzero(self.status == FAILED))
@@ -291,6 +324,7 @@ class Run:
                 planned=self.planned,
                 failed=failed,
                 issues=self._unwritten_issues(lease),
+                symbol_issues=self._symbol_issues(lease),
             )
         except BaseException as error:
             if lease is not None:  # committed too, or cancelled on the way there
@@ -305,6 +339,10 @@ class Run:
             refused = np.zeros(len(ids), dtype=np.bool_)
         issues = [(part, 0) for part in (*self.unwritten, *self.stages.unwritten)]
         return issue_bytes(lease.run_id, -lease.attempt, ids, refused, issues)
+
+    def _symbol_issues(self, lease: Lease) -> list[bytes]:
+        """Return what was noticed of symbols by this attempt."""
+        return symbol_issue_bytes(lease.run_id, lease.attempt, self.issues.finish())
 
     async def _stopped(
         self, holder: Holder, first: Session, lease: Lease, error: BaseException
@@ -321,6 +359,7 @@ class Run:
             state=state,
             seconds=self.monitor.seconds_by_phase()["total"],
             planned=self.planned,
+            symbol_issues=self._symbol_issues(lease),
             error=f"{type(error).__name__}: {error}".rstrip(": "),
         )
         if not first.is_gone:
@@ -337,7 +376,7 @@ class Run:
             contextlib.AsyncExitStack() as stack,
         ):
             self.monitor.step("snapshot")
-            readers, exported = Sessions(first), first.exported
+            readers, exported = Sessions(first, around=self.waits.around), first.exported
             if exported is not None:
                 others = partial(self.database.same_snapshot, "load", exported)
                 await stack.enter_async_context(readers.opening(others, reading - 1))
@@ -355,7 +394,7 @@ class Run:
             if self.request.settings.dry_run:
                 await self._go_through(readers, readers, reading)
                 return
-            writers = Sessions()
+            writers = Sessions(around=self.waits.around)
             opened = partial(self.database.writing, "persist")
             async with writers.opening(opened, writing):
                 await self._go_through(readers, writers, lanes)
@@ -382,13 +421,19 @@ class Run:
     async def _inside(self) -> None:
         """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
         dry = self.request.settings.dry_run
+        preparation, _ = _KINDS[self.request.policy]
         async with (
             self.database.reading("check") if dry else self.database.changing("check") as session
         ):
             self.consistent = session.consistent
+            catalog = await preparation.inspected(session, self.request)
+            if not dry:
+                with _begun_too_early(session):
+                    wanted = Selection(self.request.wanted)
+                    await lock_portfolios(session, Queries(catalog), wanted)
             alone = Sessions(session)
             async with asyncio.TaskGroup() as tasks:
-                await self._prepare(alone, tasks)
+                await self._prepare(alone, tasks, catalog)
                 if self._computes():
                     await self._go_through(alone, alone, 1)
                 else:
@@ -476,7 +521,7 @@ class Run:
             return item
         if self.database.owns:
             return await self.retries.write(item, session, self._write)
-        with self.monitor.phase("persist"):
+        with self.monitor.phase("persist"), _begun_too_early(session):
             await self._write(item, session)
         return item
 
@@ -586,7 +631,23 @@ class Run:
             attempt=1 if self.lease is None else self.lease.attempt,
             differences=found,
             stamps=self.prepared.stamps,
+            resumed=self.resumed,
         )
+
+
+@contextlib.contextmanager
+def _begun_too_early(session: Session) -> Iterator[None]:
+    """Say what to do where a caller's transaction does not see what others have committed."""
+    try:
+        yield
+    except DatabaseError as error:
+        if not (session.consistent and error.sqlstate in {"40001", "23505"}):
+            raise
+        msg = (
+            f"the caller's transaction is {session.isolation.upper()} and cannot see what others"
+            f" have committed since it began: roll it back and begin again ({error})"
+        )
+        raise DatabaseError(msg, error.sqlstate) from error
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

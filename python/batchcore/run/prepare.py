@@ -166,6 +166,7 @@ class Preparation:
         self._planned: asyncio.Future[Plan] = asyncio.get_running_loop().create_future()
         self._beside: asyncio.Task[Prices | None] | None = None
         self._stored: Text | None = None
+        self.entries: Boundaries | None = None
         self._part: asyncio.Future[Offer | None] = asyncio.get_running_loop().create_future()
         self.settings = request.settings
         self.issues = issues
@@ -189,10 +190,12 @@ class Preparation:
                 self._begin_with_symbols()
                 self.calendar = await self._calendar(reader)
                 self.days = self._range()
+                self.entries = await self._inception(reader)
                 holes = await self._holes(reader)
                 affected = await self._affected(reader)
                 portfolios = await self._portfolios(reader, holes, affected)
                 plan = self._plan(portfolios, holes, affected)
+                await self._look_for_history(reader, plan)
                 stamps: tuple[Stamps, ...] = ()
                 if self.request.only_plans:
                     stamps = await load_stamps(reader, StampQueries(catalog))
@@ -293,7 +296,7 @@ class Preparation:
 
     def _range(self) -> Range:
         start, end = self.request.start, self.request.end
-        if self.request.changed_since is not None or self.request.repairs:
+        if self.request.only_rewrites:
             start = None  # bounds what is rewritten, portfolio by portfolio
         last = self.last_closed(self.request) if end is None else calendars.day_of(end)
         first = None if start is None else calendars.day_of(start)
@@ -314,6 +317,38 @@ class Preparation:
         if request.settings.today is None:
             return self.calendar.last_closed(request.moment or dt.datetime.now(dt.UTC))
         return self.calendar.last_on_or_before(calendars.day_of(request.settings.today))
+
+    async def _inception(self, reader: Session) -> Boundaries | None:
+        """Return the earliest entry of each portfolio where the range begins with it."""
+        if not self.request.inception:
+            return None
+        return await self._earliest_entries(reader, Selection(self.request.wanted))
+
+    async def _earliest_entries(self, reader: Session, selection: Selection) -> Boundaries:
+        """Return the earliest entry of each portfolio that has one, within the calendar."""
+        entries = await loads.load_earliest_entries(reader, self.queries, selection)
+        self.monitor.loaded(earliest_entries=len(entries.day))
+        return Boundaries(entries.ids, np.maximum(entries.day, np.int32(self.calendar.first_day)))
+
+    async def _look_for_history(self, reader: Session, plan: Plan) -> None:
+        """Report portfolios without a snapshot whose earlier sessions nothing asked for."""
+        request = self.request
+        if request.start is not None or request.inception or request.only_rewrites:
+            return
+        row = plans.without_history(plan)
+        if len(row) == 0:
+            return
+        ids = np.ascontiguousarray(plan.id[row])
+        entries = await self._earliest_entries(reader, Selection(ids))
+        row = row[loads.located(entries.ids, ids)]
+        first = self.calendar.next_sessions(entries.day)
+        early = first < plan.first_day[row]
+        portfolio = row[early].astype(np.int32)
+        details = [
+            f"earliest entry {calendars.iso_of(day)}; start with `inception` to value it from there"
+            for day in entries.day[early].tolist()
+        ]
+        self.issues.add_each("no_history", portfolio, plan.first_day[portfolio], details)
 
     async def _holes(self, reader: Session) -> Holes | None:
         """Return the holes of the chains where what is missing was asked for."""
@@ -347,7 +382,7 @@ class Preparation:
         wanted, boundary = self.request.wanted, self.days.boundary
         self.selection = Selection(wanted)
         self.is_whole = wanted is None
-        own = None
+        own = self.entries
         if holes is not None and self.request.replaces:
             day = plans.rewrites(holes, self.calendar, self.days)
             has = day.state == State.VALUE
@@ -394,7 +429,10 @@ class Preparation:
     def _plan(self, portfolios: Portfolios, holes: Holes | None, affected: Affected | None) -> Plan:
         """Return the plan; holes are filled under `replace`, else reported (S13)."""
         rewrite = None
-        if affected is not None:
+        if self.entries is not None:
+            replaces = self.request.replaces
+            rewrite = plans.from_inception(portfolios, self.entries, replaces=replaces)
+        elif affected is not None:
             rewrite = affected.rewritten(portfolios)
         elif holes is not None and self.request.replaces:
             rewrite = plans.rewritten(portfolios.id, holes, self.calendar, self.days)
@@ -410,6 +448,7 @@ class Preparation:
             only_rewrite=affected is not None,
             is_whole=self.is_whole,
             committed=self.request.committed,
+            inception=self.request.inception,
         )
         if affected is not None and not plan.works().all():
             self.selection = Selection(np.ascontiguousarray(plan.id[plan.works()]))
@@ -486,13 +525,14 @@ class Preparation:
     ) -> None:
         """Report sessions, symbols and portfolios without prices before anything is computed."""
         sessions = plan.sessions[plan.sessions_run()]
-        latest = latest_closes(symbols, closes, sessions)
+        latest = await asyncio.to_thread(latest_closes, symbols, closes, sessions)
         if not latest.symbols:
             return
         names = spellings(symbols, latest)
         held = await loads.load_held(reader, self.queries, self.selection, names)
         self.monitor.loaded(held=len(held.start))
-        found = Completeness(plan, held, latest, self.settings.lookback_days)
+        lookback = self.settings.lookback_days
+        found = await asyncio.to_thread(Completeness, plan, held, latest, lookback)
         self.issues.add_told("stale", found.symbols(unpriced=False))
         self.issues.add_told("unpriced", found.symbols(unpriced=True))
         self.issues.add_told("lacks_prices", found.sessions())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from batchcore.db.load_changes import Stamps
     from batchcore.frames import Issues
+
+Result = TypeVar("Result")
 
 STATUSES: Final = ("ok", "lookback", "stale", "unpriced", "skipped", "failed")
 """By code: the worst mark of the sessions written, or why nothing or not all was written."""
@@ -96,6 +98,16 @@ class Differences:
         return len(self.portfolio)
 
 
+def _only_a_mapping(cls: type[Result]) -> type[Result]:
+    """Return a dataclass that others do not know for one, and take for the mapping that it is.
+
+    FastAPI would encode all its fields, arrays among them.
+    """
+    del cls.__dataclass_fields__  # type: ignore[attr-defined]  # a dataclass has it
+    return cls
+
+
+@_only_a_mapping
 @dataclass(frozen=True, eq=False, repr=False)
 class BatchResult(Mapping[str, Any]):
     """The report of a run.
@@ -181,6 +193,18 @@ class BatchResult(Mapping[str, Any]):
         counts = np.bincount(self.issues.name.codes, minlength=len(names))
         return {name: int(counts[code]) for code, name in sorted_names(names) if counts[code]}
 
+    def symbols_by_issue(self) -> dict[str, list[str]]:
+        """Return the symbols of each name of issues that has any, each once and in order."""
+        issues = self.issues
+        names, symbols = issues.name.table(), issues.symbol.table()
+        row = np.flatnonzero(issues.symbol.state == State.VALUE)
+        key = issues.name.codes[row].astype(np.int64) * len(symbols) + issues.symbol.codes[row]
+        first = row[np.sort(np.unique(key, return_index=True)[1])]
+        found: dict[str, list[str]] = {}
+        for name, symbol in zip(issues.name.codes[first], issues.symbol.codes[first], strict=True):
+            found.setdefault(names[name], []).append(symbols[symbol])
+        return found
+
     def errors(self) -> list[str]:
         """Return one line for each failed portfolio; under `legacy` for each day that failed."""
         if self.policy == "legacy":
@@ -233,6 +257,11 @@ class BatchResult(Mapping[str, Any]):
         """Return how many keys there are."""
         return len(_KEYS)
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # pydantic's
+        """Return what pydantic, and so FastAPI, takes it for: the mapping."""
+        return handler(dict[str, Any])
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as what JSON can hold: columns as lists, dates as ISO text."""
         share = self.coverage.share()
@@ -251,7 +280,7 @@ class BatchResult(Mapping[str, Any]):
                 date_of(day).isoformat() for day in self.sessions_left_out.tolist()
             ],
             "portfolios": {
-                "id": [str(uuid.UUID(bytes=row.tobytes())) for row in self.portfolios.id],
+                "id": _texts_of(self.portfolios.id),
                 "status": [STATUSES[code] for code in self.portfolios.status.tolist()],
                 "sessions_planned": self.portfolios.sessions_planned.tolist(),
                 "sessions_written": self.portfolios.sessions_written.tolist(),
@@ -308,24 +337,37 @@ def sorted_names(names: list[str]) -> list[tuple[int, str]]:
 def issue_dicts(result: BatchResult) -> list[dict[str, str | None]]:
     """Return the issues as JSON has them; None where one is not of a portfolio, symbol or day."""
     issues = result.issues
+    ids = [*_texts_of(result.portfolios.id), None]  # -1 is of none
     names, symbols, details = issues.name.table(), issues.symbol.table(), issues.detail.table()
-    found: list[dict[str, str | None]] = []
-    for row in range(len(issues)):
-        portfolio = int(issues.portfolio[row])
-        has_symbol = issues.symbol.state[row] == State.VALUE
-        has_day = issues.day.state[row] == State.VALUE
-        found.append(
-            {
-                "name": names[issues.name.codes[row]],
-                "portfolio": str(uuid.UUID(bytes=result.portfolios.id[portfolio].tobytes()))
-                if portfolio >= 0
-                else None,
-                "symbol": symbols[issues.symbol.codes[row]] if has_symbol else None,
-                "session": iso_of(int(issues.day.values[row])) if has_day else None,
-                "detail": details[issues.detail.codes[row]],
-            }
+    return [
+        {
+            "name": names[name],
+            "portfolio": ids[portfolio],
+            "symbol": symbols[symbol] if of_symbol == State.VALUE else None,
+            "session": iso_of(day) if of_day == State.VALUE else None,
+            "detail": details[detail],
+        }
+        for name, portfolio, symbol, of_symbol, day, of_day, detail in zip(
+            issues.name.codes.tolist(),
+            issues.portfolio.tolist(),
+            issues.symbol.codes.tolist(),
+            issues.symbol.state.tolist(),
+            issues.day.values.tolist(),
+            issues.day.state.tolist(),
+            issues.detail.codes.tolist(),
+            strict=True,
         )
-    return found
+    ]
+
+
+def _texts_of(ids: npt.NDArray[np.uint8]) -> list[str]:
+    """Return ids of (n, 16) uint8 as text."""
+    text = ids.tobytes().hex()
+    return [
+        f"{text[at : at + 8]}-{text[at + 8 : at + 12]}-{text[at + 12 : at + 16]}"
+        f"-{text[at + 16 : at + 20]}-{text[at + 20 : at + 32]}"
+        for at in range(0, len(text), 32)
+    ]
 
 
 def joined_differences(parts: Sequence[Differences]) -> Differences:
