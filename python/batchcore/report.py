@@ -61,13 +61,15 @@ def repair_text(result: BatchResult) -> str:
     if not found:
         lines = [f"nothing to repair: {compared:,} snapshots are what they should be"]
         return "\n".join([*lines, *_note_lines(result)])
-    cells, rows = int(found.cells.sum()), int(found.rows.sum())
+    cells, planned = int(found.cells.sum()), int(found.rows.sum())
     did = "would repair" if result.dry_run else f"run {result.run_id}: repaired"
     again = "" if result.attempt == 1 else f", attempt {result.attempt}"
     lines = [
         f"{did} {len(found):,} of {len(result.portfolios):,} portfolios{again}",
         f"cells: {cells:,} differ; {compared:,} snapshots compared",
-        f"rows: {rows:,} to write" if result.dry_run else f"rows: {rows:,} written",
+        f"rows: {planned:,} to write"
+        if result.dry_run
+        else f"rows: {result.rows_written:,} written",
     ]
     lines += [
         f"portfolio {one['portfolio']}: "
