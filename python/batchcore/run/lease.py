@@ -18,7 +18,7 @@ from batchcore import about
 from batchcore.calendar import PRICES
 from batchcore.db.engine import transaction
 from batchcore.db.ledger import LIVES, Asked, Ledger, taken_over
-from batchcore.errors import BatchcoreError, LeaseHeldError
+from batchcore.errors import DatabaseError, LeaseHeldError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -95,11 +95,12 @@ def as_begun(request: Request, lease: Lease) -> Request:
     All else that its rows depend on is part of the fingerprint.
     """
     if lease.attempt == 1:
-        return replace(request, moment=lease.moment)
+        return replace(request, moment=lease.moment, began=lease.began)
     today = json.loads(lease.configuration)["today"]
     return replace(
         request,
         moment=lease.moment,
+        began=lease.began,
         end=request.end or lease.end,
         settings=replace(
             request.settings, today=None if today is None else dt.date.fromisoformat(today)
@@ -125,7 +126,7 @@ class Holder:
         self._resume = resume
         self._given_up: list[int] = []
 
-    async def acquire(self, session: Session, moment: dt.datetime) -> Lease:
+    async def acquire(self, session: Session) -> Lease:
         """Return the lease of the run, in a transaction that is committed at once.
 
         `take_place` comes next.
@@ -149,7 +150,7 @@ class Holder:
             log.warning("run=%s state=superseded", run.run_id)
         if same:
             return await self.ledger.take_over(session, same[0].run_id, self.asked.lease_ms)
-        return await self.ledger.begin(session, self.asked, self._run_id, moment)
+        return await self.ledger.begin(session, self.asked, self._run_id)
 
     async def take_place(self, session: Session) -> None:
         """End what runs that were given up still have open, once the lease is committed."""
@@ -160,21 +161,24 @@ class Holder:
     async def beat(self, database: Database, lease: Lease) -> None:
         """Prolong the lease for as long as the task lives, on a connection of its own.
 
-        That is opened for the first beat, so that a short run does without. Where it fails,
-        another is opened: what protects the data is the token, not the heartbeat.
+        That is opened for the first beat, so that a short run does without. Where it fails, or
+        the server has closed it while it was idle, another is opened: what protects the data is
+        the token, not the heartbeat.
 
         Raises:
             LeaseHeldError: another run took over.
         """
         pause, held = lease.lease_ms / 1000 / BEATS, True
+        await asyncio.sleep(pause)
         while held:
-            await asyncio.sleep(pause)
             try:
                 async with database.writing(PHASE) as session:
-                    while held := await self.ledger.beat(session, lease):  # noqa: ASYNC110  # a clock
-                        await asyncio.sleep(pause)
-            except BatchcoreError as error:
+                    while not session.is_gone and held:
+                        held = await self.ledger.beat(session, lease)
+                        await asyncio.sleep(pause if held else 0.0)
+            except DatabaseError as error:
                 log.warning("run=%s heartbeat=failed error=%r", lease.run_id, str(error))
+                await asyncio.sleep(pause)
         raise taken_over(lease)
 
     async def end(
@@ -243,7 +247,8 @@ async def _tried(work: Callable[[], Awaitable[None]]) -> None:
 
 def _held(other: Found) -> LeaseHeldError:
     msg = (
-        f"run {other.run_id} is at work on these portfolios, its lease counts until {other.until}:"
+        f"run {other.run_id} is at work on these portfolios, its lease counts until"
+        f" {other.until.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}:"
         " wait for its end, `batchcore status` shows it"
     )
     return LeaseHeldError(msg, other.run_id)

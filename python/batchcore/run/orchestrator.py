@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import logging
 import uuid
 from dataclasses import replace
@@ -40,6 +39,7 @@ from batchcore.run.retry import Retries
 from batchcore.run.stages import Stages
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
@@ -256,7 +256,7 @@ class Run:
             async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
                 catalog = await preparation.inspected(first, self.request)
                 await first.enter(LEDGER)
-                lease = await holder.acquire(first, dt.datetime.now(dt.UTC))
+                lease = await holder.acquire(first)
             self.lease, self.monitor.run_id = lease, lease.run_id
             self.monitor.step("lease")
             await holder.take_place(first)
@@ -333,6 +333,8 @@ class Run:
                 ledger = Ledger(self.request.settings.schema)
                 committed = await ledger.committed(first, self.lease.run_id)
                 self.request = replace(self.request, committed=committed)
+            if self.lease is None:
+                await self._ask_the_time(first)
             await self._prepare(readers, tasks, catalog)
             self._plan_is_known(first)
             if not self._writes():
@@ -360,7 +362,8 @@ class Run:
         """Return whether a run that was gone on with ended before the last session closed."""
         if self.lease is None or self.lease.attempt == 1 or self.asked.end is not None:
             return False
-        return self.preparation.last_closed(self.asked) > self.prepared.days.end
+        asked = replace(self.asked, moment=self.lease.began)
+        return self.preparation.last_closed(asked) > self.prepared.days.end
 
     async def _inside(self) -> None:
         """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
@@ -369,6 +372,7 @@ class Run:
             self.database.reading("check") if dry else self.database.changing("check") as session
         ):
             self.consistent = session.consistent
+            await self._ask_the_time(session)
             alone = Sessions(session)
             async with asyncio.TaskGroup() as tasks:
                 await self._prepare(alone, tasks)
@@ -376,6 +380,11 @@ class Run:
                     await self._go_through(alone, alone, 1)
                 else:
                     await self._only_notice(alone)
+
+    async def _ask_the_time(self, session: Session) -> None:
+        """Let "now" be what the server's clock shows, where no lease tells it."""
+        moment = await session.now()
+        self.request = replace(self.request, moment=moment, began=moment)
 
     async def _prepare(
         self, readers: Sessions, tasks: asyncio.TaskGroup, catalog: Catalog | None = None

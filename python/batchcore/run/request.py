@@ -11,7 +11,7 @@ import numpy as np
 from batchcore import calendar as calendars
 from batchcore.arguments import checked_id, checked_values
 from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Settings
-from batchcore.errors import ConfigError
+from batchcore.errors import ConfigError, InternalError
 
 if TYPE_CHECKING:
     import uuid
@@ -43,7 +43,9 @@ class Request:
         settings: Everything else.
         price_source: Closes that were loaded before; they count before those stored.
         snapshot_source: Snapshots that were loaded before, likewise.
-        moment: What "now" is, and the `created_at` of new rows; None asks the clock.
+        moment: What "now" is, and the `created_at` of new rows, by the server's clock; None as
+            long as that was not asked.
+        began: When this attempt of the run began, likewise.
         committed: What earlier attempts of the run have committed.
     """
 
@@ -60,12 +62,30 @@ class Request:
     price_source: PriceSource | None = None
     snapshot_source: SnapshotSource | None = None
     moment: dt.datetime | None = None
+    began: dt.datetime | None = None
     committed: Committed | None = None
+
+    @property
+    def now(self) -> dt.datetime:
+        """What "now" is, once the server was asked."""
+        return _known(self.moment)
+
+    @property
+    def attempt_began(self) -> dt.datetime:
+        """When this attempt began, once the server was asked."""
+        return _known(self.began)
 
     @property
     def replaces(self) -> bool:
         """Whether rows that stand are computed anew."""
         return self.on_existing == "replace"
+
+
+def _known(moment: dt.datetime | None) -> dt.datetime:
+    if moment is None:
+        msg = "the server was not asked for its time"
+        raise InternalError(msg)
+    return moment
 
 
 def make_request(

@@ -11,6 +11,7 @@ from batchcore.config import Schema
 from batchcore.db.catalog import check_revision, inspect
 from batchcore.db.driver import driver_errors
 from batchcore.db.engine import Database
+from batchcore.db.ledger import NEXT_CHANGED_SINCE
 from batchcore.db.ledger_queries import load_chunks, load_issues, load_runs
 from batchcore.errors import ConfigError
 
@@ -86,4 +87,10 @@ async def _reading(db: object, schema: Schema) -> AsyncIterator[Session]:
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:
     asked, configuration = (json.loads(row[name]) for name in ("asked", "configuration"))
-    return {**row, "asked": asked, "configuration": configuration, "seconds": float(row["seconds"])}
+    return {
+        **row,
+        "asked": asked,
+        "configuration": configuration,
+        "seconds": float(row["seconds"]),
+        NEXT_CHANGED_SINCE: configuration.pop(NEXT_CHANGED_SINCE, None),
+    }
