@@ -30,8 +30,8 @@ def silence(stream: TextIO) -> None:
     Python would try once more at its end, and give the process an exit code of its own.
     """
     try:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
+        number, null = stream.fileno(), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, number)
         os.close(null)
     except (OSError, ValueError):  # no file, or closed: then there is nothing to write at the end
         return
