@@ -241,7 +241,9 @@ async def tried(work: Callable[[], Awaitable[None]]) -> None:
 async def _tried(work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
-    except Exception as error:  # noqa: BLE001  # why the run stopped is what is to be told
+    # Why the run stopped is what is to be told, and asyncpg has all kinds of errors for a
+    # connection that was cut off in between.
+    except Exception as error:  # noqa: BLE001
         log.warning("ledger=unfinished error=%r", str(error))
 
 
