@@ -200,9 +200,10 @@ async def test_everything_else(under: tuple[str, str]) -> None:
     assert again.rows_written == 6
     await as_it_must_be(plain)
 
-    shown = await status.runs(url)
+    shown = [run.to_dict() for run in await status.runs(url)]
     assert [one["end_date"] for one in shown] == [date_of(DAYS[-1]).isoformat()] * 2
-    one = await status.run(url, first.run_id)
+    (found,) = await status.runs(url, run_id=first.run_id)
+    one = found.to_dict()
     assert one["chunks_committed"][0]["first_session"] == date_of(DAYS[0]).isoformat()
     assert dt.datetime.fromisoformat(one["created_at"]).tzinfo is not None
     since = dt.datetime.fromisoformat(one["next_changed_since"])
