@@ -125,7 +125,7 @@ def driver_errors() -> Iterator[None]:
         raise ConfigError(f"the database URL is not usable: {error}", "database_url") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         raise database_error(error) from error
-    except Exception as error:
+    except Exception as error:  # SQLAlchemy's, which is not imported for this; others go on
         cause = _driver_cause(error)
         if cause is None:
             raise
@@ -156,6 +156,12 @@ NOT_TAKEN: Final = (
 """What to do where a setting was sent with the connection."""
 
 
+READ_ONLY: Final = (
+    "default_transaction_read_only may be on for the database or the role, and is to be off for"
+    " one that runs"
+)
+"""What to set where a transaction is read-only that was not begun so."""
+
 NONE_LEFT: Final = (
     "a pooler, such as PgBouncer, had no connection to the server left: a run takes five at a time,"
     " so its pool_size is to be that or more (docs/operations.md)"
@@ -171,6 +177,8 @@ def database_error(error: BaseException) -> DatabaseError:
         text = f"{text.partition(' HINT:')[0]}: {POOLED}"
     elif sqlstate == "08P01" and "startup parameter" in text:
         text = f"{text}: {NOT_TAKEN}"
+    elif sqlstate == "25006" and "read-only transaction" in text:
+        text = f"{text}: {READ_ONLY}"
     elif "query_wait_timeout" in text:
         text = f"{text}: {NONE_LEFT}"
     return DatabaseError(text, sqlstate if isinstance(sqlstate, str) else None)

@@ -143,7 +143,9 @@ def date_literal(day: int) -> str:
 
 
 def iso_date(day: int) -> str:
-    """Return a day since 1970-01-01 as an ISO date."""
+    """Return a day since 1970-01-01 as an ISO date; the one after Python's last is a date too."""
+    if day + _EPOCH == dt.date.max.toordinal() + 1:
+        return "10000-01-01"  # what is before it is everything up to the last
     return dt.date.fromordinal(day + _EPOCH).isoformat()
 
 

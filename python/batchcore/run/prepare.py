@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import logging
 from dataclasses import dataclass, replace
 from functools import partial
@@ -315,7 +314,7 @@ class Preparation:
     def last_closed(self, request: Request) -> int:
         """Return the last session closed by what "now" is for a request."""
         if request.settings.today is None:
-            return self.calendar.last_closed(request.moment or dt.datetime.now(dt.UTC))
+            return self.calendar.last_closed(request.now)
         return self.calendar.last_on_or_before(calendars.day_of(request.settings.today))
 
     async def _inception(self, reader: Session) -> Boundaries | None:
