@@ -109,7 +109,10 @@ def test_a_file_names_what_a_schema_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("names = 1", "unknown key `names`, expected namespace, tables, columns or scales"),
+        (
+            "names = 1",
+            "unknown key `names`, expected namespace, tables, columns, scales or price_sources",
+        ),
         ("namespace = 1", "`namespace` is 1, expected text"),
         ('namespace = ""', "`namespace` is empty"),
         ("tables = 'x'", "`tables` is 'x', expected a table"),
@@ -128,6 +131,9 @@ def test_a_file_names_what_a_schema_does(tmp_path: Path) -> None:
             "[columns]\npositions.quantity = 'a'\n'positions.quantity' = 'b'",
             "`columns.positions.quantity` is there twice",
         ),
+        ("price_sources = 'a'", "price_sources is 'a', expected a list of different texts"),
+        ("price_sources = ['a', 1]", "price_sources is ['a', 1], expected a list of different"),
+        ("price_sources = ['a', 'a']", "price_sources is ['a', 'a'], expected a list of different"),
         ("[scales\n", "is no TOML: "),
     ],
 )

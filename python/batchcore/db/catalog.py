@@ -249,6 +249,7 @@ TAGS: Final[Needs] = MappingProxyType(
 )
 """To give positions their sector tags; rows of the last two are inserted."""
 
+_PRICES: Final = "market_data_cache"
 _SNAPSHOTS: Final = "portfolio_snapshots"
 _KEY: Final = frozenset({"id", "portfolio_id", "snapshot_date", "created_at"})
 _WRITTEN: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
@@ -259,6 +260,8 @@ _WRITTEN: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 )
 _MONEY_DIGITS: Final = 14
 _RETURN_DIGITS: Final = 2
+_MODERATE: Final = 8
+"""Decimals that leave ten digits before the point, of what is too wide at any scale."""
 _HEADER_BYTES: Final = 4
 
 _KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
@@ -323,6 +326,13 @@ class ColumnType:
     can_insert: bool = True
     can_update: bool = True
 
+    @property
+    def fits(self) -> bool:
+        """Whether 64 bits hold every value of a NUMERIC at its declared scale."""
+        if self.precision is None or self.scale is None:
+            return False
+        return self.precision - min(self.scale, 0) <= MAX_SCALE
+
 
 @dataclass(frozen=True)
 class Catalog:
@@ -341,6 +351,8 @@ class Catalog:
             tables that were never analysed there is no entry.
         ledger: Name -> what the present role may do, of the tables of batchcore's own that are
             there, and of their sequence.
+        one_price: Whether a unique key of `market_data_cache` keeps each symbol and date to one
+            row.
     """
 
     schema: Schema
@@ -351,6 +363,7 @@ class Catalog:
     can_stage: bool = True
     estimated_rows: Mapping[str, int] = field(default_factory=dict)
     ledger: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    one_price: bool = True
 
     def has_table(self, table: str) -> bool:
         """Return whether ``table`` of docs/schema.md is there."""
@@ -371,8 +384,9 @@ class Catalog:
     def scale(self, table: str, column: str) -> int:
         """Return the decimals that ``table.column`` of docs/schema.md is read with.
 
-        A declared scale counts before one of `Schema.scales`; a negative one is read as 0. A
-        double declares none.
+        One of `Schema.scales` counts before a larger one that is declared; a negative one is read
+        as 0. A double declares none. A column that a run writes, and whose digits do not all fit
+        64 bits, is read with the decimals that are written.
 
         Raises:
             SchemaError: it is not there, or has neither.
@@ -384,13 +398,22 @@ class Catalog:
             raise SchemaError(problem, (problem,))
         return scale
 
+    def always_fits(self, table: str, column: str) -> bool:
+        """Return whether every finite value of a NUMERIC is representable as it is read."""
+        found = self.column(table, column)
+        return found.fits and self.scale(table, column) == max(found.scale or 0, 0)
+
     def _find(self, table: str, column: str) -> ColumnType | None:
         return self.columns.get(table, {}).get(self.schema.column(table, column))
 
     def _scale(self, table: str, column: str, found: ColumnType) -> int | None:
-        if found.scale is not None:
-            return max(found.scale, 0)
-        return self.schema.scales.get(f"{table}.{column}")
+        asked = self.schema.scales.get(f"{table}.{column}")
+        if found.scale is None:
+            return asked
+        declared = max(found.scale, 0)
+        if asked is None and not found.fits and column in _WRITTEN.get(table, ()):
+            asked = _written_room(column)[1]  # nothing finer is ever written there
+        return declared if asked is None else min(asked, declared)
 
 
 async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> Catalog:
@@ -404,9 +427,10 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
     indexes: dict[str, bool] = {}
     estimated_rows: dict[str, int] = {}
     ledger: dict[str, frozenset[str]] = {}
-    has_version_table, can_stage = False, True
+    has_version_table, can_stage, one_price = False, True, False
     for row in await connection.fetch(inspect_sql(schema)):
         can_stage = row["can_stage"]
+        one_price |= row["one_price"]
         match row["item"]:
             case "index":
                 indexes[row["relation"]] = row["is_valid"]
@@ -433,6 +457,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
         can_stage=can_stage,
         estimated_rows=MappingProxyType(estimated_rows),
         ledger=MappingProxyType({name: ledger[name] for name in LEDGER if name in ledger}),
+        one_price=one_price,
     )
 
 
@@ -446,13 +471,25 @@ def inspect_sql(schema: Schema) -> str:
         for name, privileges in LEDGER.items()
     ]
     values = ", ".join(f"({', '.join(quote_literal(part) for part in entry)})" for entry in wanted)
-    return _INSPECT.format(values=values, namespace=quote_literal(schema.namespace))
+    price_key = (schema.column(_PRICES, column) for column in ("symbol", "date"))
+    return _INSPECT.format(
+        values=values,
+        namespace=quote_literal(schema.namespace),
+        price_key=", ".join(map(quote_literal, price_key)),
+    )
 
 
 # A domain travels as its base type and keeps the modifier itself, so both are looked up.
 _INSPECT: Final = """\
 SELECT w.item::text AS item, w.relation::text AS relation,
     c.relkind IN ('r', 'p') AS is_table, c.reltuples::int8 AS estimated_rows,
+    w.item = 'column' AND w.relation = 'market_data_cache' AND EXISTS (
+        SELECT FROM pg_catalog.pg_index AS k WHERE k.indrelid = c.oid AND k.indisunique
+        AND k.indisvalid AND k.indpred IS NULL AND k.indexprs IS NULL AND NOT EXISTS (
+            SELECT FROM pg_catalog.unnest(k.indkey::int2[]) WITH ORDINALITY AS part (attnum, place)
+            JOIN pg_catalog.pg_attribute AS own
+                ON own.attrelid = c.oid AND own.attnum = part.attnum
+            WHERE part.place <= k.indnkeyatts AND own.attname NOT IN ({price_key}))) AS one_price,
     COALESCE(i.indisvalid, true) AS is_valid,
     a.attname::text AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS declared,
     CASE WHEN base.typtype = 'e' THEN 'text'
@@ -577,7 +614,7 @@ def schema_error(problems: tuple[str, ...]) -> SchemaError:
 
 def _problems(catalog: Catalog, *, writes: bool) -> Iterator[str]:
     schema = catalog.schema
-    for table, columns in REQUIRED.items():
+    for table, columns in _wanted(REQUIRED, schema):
         if not catalog.has_table(table):
             if table not in OPTIONAL:
                 yield f"{_label(schema, table)}: missing table"
@@ -611,7 +648,7 @@ def _own_problems(catalog: Catalog) -> Iterator[str]:
 
 def _unmet(catalog: Catalog, needs: Needs, inserts: Collection[str]) -> Iterator[str]:
     schema = catalog.schema
-    for table, columns in needs.items():
+    for table, columns in _wanted(needs, schema):
         if not catalog.has_table(table):
             yield f"{_label(schema, table)}: missing table"
             continue
@@ -634,6 +671,15 @@ def _unmet(catalog: Catalog, needs: Needs, inserts: Collection[str]) -> Iterator
             yield from _unfilled(catalog, table, columns)
 
 
+def _wanted(needs: Needs, schema: Schema) -> Iterator[tuple[str, Mapping[str, Kind]]]:
+    """Yield tables and columns that are needed, the declared sources of closes too."""
+    for table, columns in needs.items():
+        if table == _PRICES and schema.price_sources:
+            yield table, {**columns, "data_source": Kind.TEXT}
+        else:
+            yield table, columns
+
+
 def _misfit(catalog: Catalog, table: str, column: str, kind: Kind) -> str:
     """Return what keeps a column from being read as ``kind``; empty if nothing does."""
     label = _label(catalog.schema, table, column)
@@ -652,6 +698,32 @@ def _scale_problems(catalog: Catalog, table: str, column: str, found: ColumnType
     elif scale > MAX_SCALE:
         label = _label(catalog.schema, table, column)
         yield f"{label}: is {found.declared}, expected at most {MAX_SCALE} decimals"
+    elif _may_not_fit(catalog.schema, table, column, found):
+        whole = MAX_SCALE - (found.precision or 0) + (found.scale or 0)
+        moderate = whole if whole >= CENTS else min(max(found.scale or 0, 0), _MODERATE)
+        yield (
+            f"{_label(catalog.schema, table, column)}: is {found.declared}, whose digits do not all"
+            f" fit 64 bits, expected its decimals in schema.scales, such as"
+            f" `{table}.{column} = {moderate}`"
+        )
+
+
+def _may_not_fit(schema: Schema, table: str, column: str, found: ColumnType) -> bool:
+    """Return whether a NUMERIC of a run needs its decimals chosen: not all of its digits fit."""
+    return (
+        column in REQUIRED.get(table, ())
+        and column not in _WRITTEN.get(table, ())
+        and f"{table}.{column}" not in schema.scales
+        and found.precision is not None
+        and not found.fits
+    )
+
+
+def _written_room(column: str) -> tuple[int, int]:
+    """Return the digits before and after the point of what is written into a column."""
+    if column == "daily_return":
+        return _RETURN_DIGITS, RETURN_SCALE
+    return _MONEY_DIGITS, CENTS
 
 
 def _numeric_problems(
@@ -662,14 +734,12 @@ def _numeric_problems(
     if column not in _WRITTEN.get(table, ()):
         yield from _scale_problems(catalog, table, column, found)
         return
-    digits, decimals = _MONEY_DIGITS, CENTS
-    if column == "daily_return":
-        digits, decimals = _RETURN_DIGITS, RETURN_SCALE
+    digits, decimals = _written_room(column)
     if found.kind is Kind.FLOAT8:
         yield not_written(label, f"numeric({digits + decimals},{decimals})")
         return
     yield from _scale_problems(catalog, table, column, found)
-    if found.precision is None and scale is not None and scale < decimals:
+    if scale is not None and scale < decimals <= (found.scale or decimals):
         yield f"{label}: schema.scales says {scale} decimals, expected {decimals} or more"
     yield from room_problems(catalog, table, column, digits, decimals)
 

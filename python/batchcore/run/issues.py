@@ -9,13 +9,14 @@ import numpy as np
 from batchcore.calendar import date_of
 from batchcore.db.load import taken
 from batchcore.frames import Days, Issues, Text, joined
+from batchcore.run.completeness import Told
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from batchcore.db.sources import Ambiguous
     from batchcore.frames import Misses, Rows
-    from batchcore.run.completeness import Told
     from batchcore.run.plan import Noticed
 
 
@@ -97,6 +98,13 @@ class IssueList:
                 day=Days(np.array([one.day for one in told], dtype=np.int32)),
                 detail=Text.of([one.detail for one in told]),
             )
+        )
+
+    def add_ambiguous(self, found: Sequence[Ambiguous]) -> None:
+        """Append the symbols of closes whose rows of a date differ (S2)."""
+        ordered = sorted(found, key=lambda one: (one.symbol, one.day))
+        self.add_told(
+            "ambiguous_price", [Told(-1, one.symbol, one.day, one.detail) for one in ordered]
         )
 
     def add_misses(self, misses: Misses) -> None:
