@@ -40,48 +40,65 @@ def one_close(prices: Prices, rank: npt.NDArray[np.int64] | None) -> tuple[Price
     Source:
         docs/semantics.md, S2.
     """
-    close, codes, days = prices.close, prices.symbol.codes, prices.day.values
+    codes, days = prices.symbol.codes, prices.day.values
     rows = np.flatnonzero((prices.symbol.state | prices.day.state) == State.VALUE)
     key = day_keys(codes[rows].astype(np.int64), days[rows])
-    value, state = close.values[rows], close.state[rows]
-    order_of = np.zeros(len(rows), dtype=np.int64) if rank is None else rank[rows]
-    # valid closes first, then those that are refused with a value, then those without one
-    unreadable = np.where(state == State.NOT_REPRESENTABLE, 2, 3)
-    level = np.where(state == State.VALUE, value <= 0, unreadable)
-    order = np.lexsort((value, order_of, level, key))
-    key, level, order_of, value = key[order], level[order], order_of[order], value[order]
+    order = np.argsort(key, kind="stable")
+    key, rows = key[order], rows[order]
     is_first = np.ones(len(rows), dtype=np.bool_)
     is_first[1:] = key[1:] != key[:-1]
-    alike = is_first.copy()  # the first of rows that are of one rank and level too
-    alike[1:] |= (level[1:] != level[:-1]) | (order_of[1:] != order_of[:-1])
-    first, starts = np.flatnonzero(is_first), np.flatnonzero(alike)
-    last = np.append(starts[1:], len(rows))[np.searchsorted(starts, first)] - 1
-    differs = (level[first] == 0) & (value[first] != value[last])
-    kept = np.sort(rows[order[first[~differs]]])
-    found = _ambiguous(prices, rows[order[first[differs]]], rows[order[last[differs]]])
-    if len(kept) == len(prices):
-        return prices, found
-    symbol = Text(codes[kept], prices.symbol.offsets, prices.symbol.data)
-    closes = Decimals(close.values[kept], close.scale, close.state[kept])
-    return Prices(symbol=symbol, day=Days(days[kept]), close=closes), found
+    if is_first.all():
+        return prices if len(rows) == len(prices) else _taken(prices, np.sort(rows)), []
+    starts, group = np.flatnonzero(is_first), np.cumsum(is_first) - 1
+    value, state = prices.close.values[rows], prices.close.state[rows]
+    unreadable = np.where(state == State.NOT_REPRESENTABLE, 2, 3)
+    place = np.where(state == State.VALUE, value <= 0, unreadable)
+    sources = 1
+    if rank is not None:
+        sources += int(rank.max())
+        place = place * sources + rank[rows]
+    best = np.minimum.reduceat(place, starts)
+    counts = place == best[group]
+    ends = np.iinfo(np.int64)
+    low = np.minimum.reduceat(np.where(counts, value, ends.max), starts)
+    high = np.maximum.reduceat(np.where(counts, value, ends.min), starts)
+    differs = (best < sources) & (low != high)  # of valid closes
+    counts &= (value == low[group]) & ~differs[group]
+    kept = np.zeros(len(prices), dtype=np.bool_)
+    kept[np.minimum.reduceat(np.where(counts, rows, len(prices) - 1), starts)[~differs]] = True
+    first = rows[starts[differs]]
+    found = _ambiguous(prices, first, low[differs], high[differs])
+    return _taken(prices, np.flatnonzero(kept)), found
+
+
+def _taken(prices: Prices, rows: npt.NDArray[np.intp]) -> Prices:
+    close, codes = prices.close, prices.symbol.codes[rows]
+    return Prices(
+        symbol=Text(codes, prices.symbol.offsets, prices.symbol.data),
+        day=Days(prices.day.values[rows]),
+        close=Decimals(close.values[rows], close.scale, close.state[rows]),
+    )
 
 
 def _ambiguous(
-    prices: Prices, low: npt.NDArray[np.intp], high: npt.NDArray[np.intp]
+    prices: Prices,
+    rows: npt.NDArray[np.intp],
+    low: npt.NDArray[np.int64],
+    high: npt.NDArray[np.int64],
 ) -> list[Ambiguous]:
     """Return one of each symbol; rows come by symbol and day."""
-    firsts, counts = first_of_each(prices.symbol.codes[low])
+    firsts, counts = first_of_each(prices.symbol.codes[rows])
     scale = prices.close.scale
 
-    def shown(row: int) -> str:
-        text = f"{Decimal(int(prices.close.values[row])).scaleb(-scale):f}"
+    def shown(mantissa: int) -> str:
+        text = f"{Decimal(mantissa).scaleb(-scale):f}"
         return text.rstrip("0").rstrip(".") if scale else text
 
     return [
         Ambiguous(
-            prices.symbol.value(int(prices.symbol.codes[low[at]])),
-            int(prices.day.values[low[at]]),
-            f"{count} dates; {shown(low[at])} and {shown(high[at])} on the first",
+            prices.symbol.value(int(prices.symbol.codes[rows[at]])),
+            int(prices.day.values[rows[at]]),
+            f"{count} dates; {shown(int(low[at]))} and {shown(int(high[at]))} on the first",
         )
         for at, count in zip(firsts.tolist(), counts.tolist(), strict=True)
     ]
