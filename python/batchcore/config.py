@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from batchcore.errors import ConfigError
-from batchcore.units import MAX_SCALE
+from batchcore.units import FACTOR_ETFS, MAX_SCALE
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -77,17 +77,20 @@ class Schema:
             not all fit 64 bits.
         price_sources: Values of ``market_data_cache.data_source``: of several rows of one symbol
             and date the first of these that has a valid close counts, and no other source.
+        factors: Name of a factor in `factor_definitions` -> the ETF whose betas it gets (A8).
+            Without any, an ETF is that of the one active factor by regression that has it as proxy.
     """
 
     namespace: str = "public"
     tables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     scales: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    factors: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     price_sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "price_sources", _sources(self.price_sources))
-        for names in ("tables", "columns", "scales"):
+        for names in ("tables", "columns", "scales", "factors"):
             object.__setattr__(self, names, MappingProxyType(dict(getattr(self, names))))
         for name in self.tables:
             if name not in TABLES:
@@ -99,9 +102,16 @@ class Schema:
                 if table not in TABLES or not dot or not column:
                     msg = f"schema.{option}: expected `table.column`, was `{name}`"
                     raise ConfigError(msg, "schema")
+        self._check_values()
+
+    def _check_values(self) -> None:
         for name, scale in self.scales.items():
             if not 0 <= scale <= MAX_SCALE:
                 msg = f"schema.scales: `{name}` is {scale}, expected 0 to {MAX_SCALE}"
+                raise ConfigError(msg, "schema")
+        for name, etf in self.factors.items():
+            if etf not in FACTOR_ETFS:
+                msg = f"schema.factors: `{name}` is {etf}, expected one of {', '.join(FACTOR_ETFS)}"
                 raise ConfigError(msg, "schema")
 
     @classmethod
@@ -131,14 +141,15 @@ class Schema:
 
     def __hash__(self) -> int:
         """Return a hash of all names and scales."""
-        names = (self.tables, self.columns, self.scales)
+        names = (self.tables, self.columns, self.scales, self.factors)
         mapped = (frozenset(mapping.items()) for mapping in names)
         return hash((self.namespace, self.price_sources, *mapped))
 
     def __reduce__(self) -> tuple[type[Schema], tuple[object, ...]]:
         """Return how to make it again in another process."""
-        names = (dict(self.tables), dict(self.columns), dict(self.scales))
-        return Schema, (self.namespace, *names, self.price_sources)
+        names = (self.tables, self.columns, self.scales, self.factors)
+        mapped = (dict(mapping) for mapping in names)
+        return Schema, (self.namespace, *mapped, self.price_sources)
 
     def table(self, table: str) -> str:
         """Return the database's name of ``table``."""
@@ -164,10 +175,10 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in document.items():
         if key == "namespace":
             arguments[key] = _of_type(value, str, "namespace", "text")
-        elif key == "tables":
-            names = _of_type(value, dict, "tables", "a table")
+        elif key in {"tables", "factors"}:
+            names = _of_type(value, dict, key, "a table")
             arguments[key] = {
-                name: _of_type(one, str, f"tables.{name}", "text") for name, one in names.items()
+                name: _of_type(one, str, f"{key}.{name}", "text") for name, one in names.items()
             }
         elif key in {"columns", "scales"}:
             kind, told = (str, "text") if key == "columns" else (int, "a whole number")
@@ -180,7 +191,7 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
         elif key == "price_sources":
             arguments[key] = value
         else:
-            keys = "namespace, tables, columns, scales or price_sources"
+            keys = "namespace, tables, columns, scales, factors or price_sources"
             raise ConfigError(f"unknown key `{key}`, expected {keys}", "schema")
     return arguments
 

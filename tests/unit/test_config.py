@@ -111,7 +111,7 @@ def test_a_file_names_what_a_schema_does(tmp_path: Path) -> None:
     [
         (
             "names = 1",
-            "unknown key `names`, expected namespace, tables, columns, scales or price_sources",
+            "unknown key `names`, expected namespace, tables, columns, scales, factors or price_so",
         ),
         ("namespace = 1", "`namespace` is 1, expected text"),
         ('namespace = ""', "`namespace` is empty"),

@@ -62,6 +62,7 @@ def asked(request: Request) -> Asked:
         "tables": dict(sorted(schema.tables.items())),
         "columns": dict(sorted(schema.columns.items())),
         "scales": dict(sorted(schema.scales.items())),
+        "factors": dict(sorted(schema.factors.items())),
     }
     if schema.price_sources:
         question["price_sources"] = list(schema.price_sources)
