@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import ssl
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +14,7 @@ import asyncpg
 from batchcore.errors import ConfigError, DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sized
 
     from asyncpg.connection import LoggedQuery
     from sqlalchemy import Engine
@@ -31,6 +33,19 @@ LOST: Final = (
 )
 """What the driver raises on a connection that cannot be used any more."""
 
+
+STALE: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    BrokenPipeError,
+    ConnectionResetError,
+)
+"""What the driver raises on a connection that the server has closed meanwhile."""
+
+_OTHER_NAME: Final = frozenset({62, 64})
+"""X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
 
 PATIENCE_S: Final = 5.0
 """How long a connection may take to end its transaction, or to be closed."""
@@ -69,6 +84,20 @@ class Grace:
         except asyncio.CancelledError:  # once more, and nobody waits any longer
             _cut_off(raw)
             raise
+
+
+async def answers(raw: asyncpg.Connection) -> bool:
+    """Return whether the server answers on a connection; one that does not is cut off.
+
+    It is asked nothing: an empty query that is parsed, and not executed, is counted nowhere.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await raw.prepare(";", name="")
+    except (*LOST, TimeoutError):
+        _cut_off(raw)
+        return False
+    return True
 
 
 def _cut_off(raw: asyncpg.Connection) -> None:
@@ -137,7 +166,7 @@ NONE_LEFT: Final = (
 def database_error(error: BaseException) -> DatabaseError:
     """Return the error of one line for what the driver raised."""
     sqlstate = getattr(error, "sqlstate", None)
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = _reason(error)
     if sqlstate in {"26000", "42P05"}:
         text = f"{text.partition(' HINT:')[0]}: {POOLED}"
     elif sqlstate == "08P01" and "startup parameter" in text:
@@ -145,6 +174,25 @@ def database_error(error: BaseException) -> DatabaseError:
     elif "query_wait_timeout" in text:
         text = f"{text}: {NONE_LEFT}"
     return DatabaseError(text, sqlstate if isinstance(sqlstate, str) else None)
+
+
+def _reason(error: BaseException) -> str:
+    """Return what happened, in one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    match error:
+        case ssl.SSLCertVerificationError() if error.verify_code in _OTHER_NAME:
+            text = f"the certificate of the server is for another host: {error.verify_message}"
+        case ssl.SSLCertVerificationError():
+            text = f"the certificate of the server is not trusted: {error.verify_message}"
+        case ssl.SSLError():
+            text = f"TLS failed: {error.reason or text}"
+        case socket.gaierror():
+            text = f"the name of the host cannot be looked up: {error.strerror}"
+        case ConnectionRefusedError():
+            text = f"nobody listens there: {error.strerror or text}"
+        case FileNotFoundError():
+            text = f"there is no such socket: {error.strerror or text}"
+    return text
 
 
 def is_lost(error: BaseException) -> bool:
@@ -157,12 +205,15 @@ _connecting: Final[ContextVar[object]] = ContextVar("batchcore_connecting", defa
 
 
 @contextlib.contextmanager
-def counting_connects(engine: Engine, count: Callable[[str], None]) -> Iterator[None]:
+def counting_connects(engine: Engine, count: Callable[[str], None]) -> Iterator[Sized]:
     """Count what SQLAlchemy sends on a connection that it opens for this task.
 
     Args:
         engine: What opens it.
         count: Called with each text that is sent.
+
+    Yields:
+        As many as it has opened.
     """
     from sqlalchemy import event  # noqa: PLC0415  # the caller has it imported
 
@@ -188,7 +239,7 @@ def counting_connects(engine: Engine, count: Callable[[str], None]) -> Iterator[
         event.listen(engine, name, listener, insert=True)  # before its own
     token = _connecting.set(mine)
     try:
-        yield
+        yield logged
     finally:
         _connecting.reset(token)
         for name, listener in listeners:

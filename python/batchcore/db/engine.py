@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from batchcore.db import borrowed
-from batchcore.db.driver import LOST, NO_CONNECTION, Grace, counting_connects, is_lost
+from batchcore.db.connect import Connector
+from batchcore.db.conninfo import resolved
+from batchcore.db.driver import (
+    LOST,
+    NO_CONNECTION,
+    PATIENCE_S,
+    STALE,
+    Grace,
+    answers,
+    counting_connects,
+    is_lost,
+)
 from batchcore.db.driver import driver_errors as driver_errors  # noqa: PLC0414  # with sessions
 from batchcore.db.sql import quote_literal
 from batchcore.errors import ConfigError, DatabaseError, InternalError
@@ -27,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from asyncpg.connection import LoggedQuery
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from batchcore.db.sources import Ambiguous
 
@@ -51,13 +62,6 @@ GATHER_S: Final = 0.001
 
 ROW_SECURITY_OFF: Final = "SET LOCAL row_security = off"
 """A policy of row-level security would leave rows out in silence; this makes it an error."""
-
-_ESCAPES: Final = (
-    "the database URL has no valid port: special characters of a password are to be written as %XX"
-)
-_LATE_AT: Final = re.compile(r"/[^?]*@|[?#][^=]*@")
-
-URL_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
 
 _COUNTED: Final = re.compile(
     r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|COPY|MERGE|VALUES)\b", re.IGNORECASE
@@ -131,6 +135,10 @@ class Session:
         except asyncpg.InterfaceError:  # a pool has taken it back
             return True
         return closed
+
+    async def answers(self) -> bool:
+        """Return whether the server does; if not, the connection is gone."""
+        return not self.is_gone and await answers(self.raw)
 
     async def enter(self, phase: str) -> None:
         """Count what comes under another phase."""
@@ -548,48 +556,14 @@ async def _without_limits(session: Session, idle_ms: int = 0, first: Sequence[st
     return await session.execute("; ".join([*statements, *first]))
 
 
-def driver_url(url: str) -> str:
-    """Return a database URL as asyncpg reads it: sslmode and PG* mean there what libpq says.
-
-    Raises:
-        ConfigError: it is not PostgreSQL's.
-    """
-    scheme, colon, rest = url.partition("://")
-    if not colon or scheme not in URL_SCHEMES:
-        msg = "expected a database URL that starts with `postgresql://`"
-        raise ConfigError(msg, "database_url")
-    authority = re.split("[/?#]", rest, maxsplit=1)[0]
-    after = rest[len(authority) :]
-    # With a `/`, `?` or `#` in the password, what comes before it is taken for host and port.
-    if "@" not in authority and _LATE_AT.match(after):
-        raise ConfigError(_ESCAPES, "database_url")
-    return f"postgresql://{rest}"
-
-
-async def connected(url: str, **options: Any) -> asyncpg.Connection:  # noqa: ANN401  # asyncpg's
-    """Return a connection to a URL of `driver_url`.
-
-    Raises:
-        ConfigError: asyncpg cannot read a part of the URL or of the PG* variables.
-    """
-    try:
-        return await asyncpg.connect(url, **options)
-    except asyncpg.exceptions.ClientConfigurationError:
-        raise
-    except ValueError:
-        # Said without the text: with a `/` in the password, a part of it is taken for the port.
-        raise ConfigError(_ESCAPES, "database_url") from None
-
-
 def _from_url(url: str) -> Lend:
-    url = driver_url(url)
+    connector = Connector(resolved(url))
 
     @contextlib.asynccontextmanager
     async def lend(
         _count: Callable[[str], None], grace: Grace
     ) -> AsyncIterator[asyncpg.Connection]:
-        with driver_errors():
-            raw = await connected(url, statement_cache_size=0)
+        raw = await connector.connect(statement_cache_size=0)
         try:
             yield raw
         finally:
@@ -602,10 +576,7 @@ def _from_pool(pool: asyncpg.Pool) -> Lend:
     @contextlib.asynccontextmanager
     async def lend(count: Callable[[str], None], grace: Grace) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
-            try:
-                raw = await pool.acquire(timeout=WAIT_S)
-            except TimeoutError as error:
-                raise DatabaseError(NO_CONNECTION) from error
+            raw = await _of_pool(pool)
         reset = raw.get_reset_query()
         try:
             yield raw
@@ -616,6 +587,30 @@ def _from_pool(pool: asyncpg.Pool) -> Lend:
                 await pool.release(raw, timeout=grace.left())
 
     return lend
+
+
+async def _of_pool(pool: asyncpg.Pool) -> asyncpg.Connection:
+    """Return a connection that answers; in the place of each dead one the pool opens another."""
+    for others in reversed(range(pool.get_max_size() + 1)):
+        try:
+            raw = await pool.acquire(timeout=WAIT_S)
+        except STALE:  # `setup` of the pool has met a dead one
+            if not others:
+                raise
+            continue
+        except TimeoutError as error:
+            raise DatabaseError(NO_CONNECTION) from error
+        answered = False
+        try:
+            answered = await answers(raw)
+        finally:
+            if not answered:
+                with contextlib.suppress(*LOST):
+                    await pool.release(raw, timeout=PATIENCE_S)
+        if answered:
+            return raw
+    msg = "the server closes each connection of the pool before it is used"
+    raise DatabaseError(msg)
 
 
 def _engine(database: object, *, borrow: bool) -> AsyncEngine:
@@ -663,12 +658,7 @@ def _from_engine(engine: AsyncEngine) -> Lend:
         count: Callable[[str], None], _grace: Grace
     ) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
-            with counting_connects(engine.sync_engine, count):
-                connection = await engine.connect()
-            raw = (await connection.get_raw_connection()).driver_connection
-        if raw is None:
-            msg = "SQLAlchemy gave no connection of the driver"
-            raise InternalError(msg)
+            connection, raw = await _of_engine(engine, count)
         try:
             yield raw
         except BaseException as error:
@@ -680,3 +670,26 @@ def _from_engine(engine: AsyncEngine) -> Lend:
             await connection.close()
 
     return lend
+
+
+async def _of_engine(
+    engine: AsyncEngine, count: Callable[[str], None]
+) -> tuple[AsyncConnection, asyncpg.Connection]:
+    """Return a connection that answers: one that is opened for it, or that the pool has left."""
+    while True:
+        with counting_connects(engine.sync_engine, count) as opened:
+            connection = await engine.connect()
+        answered = False
+        try:
+            raw = (await connection.get_raw_connection()).driver_connection
+            if raw is None:
+                msg = "SQLAlchemy gave no connection of the driver"
+                raise InternalError(msg)
+            answered = bool(opened) or await answers(raw)
+            if not answered:
+                await connection.invalidate()
+        finally:
+            if not answered:
+                await connection.close()
+        if answered:
+            return connection, raw

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 RUNS: Final = "batchcore_runs"
 CHUNKS: Final = "batchcore_run_chunks"
 ISSUES: Final = "batchcore_run_issues"
+SYMBOL_ISSUES: Final = "batchcore_run_symbol_issues"
 HEARTBEATS: Final = "batchcore_run_heartbeats"
 TOKENS: Final = "batchcore_run_tokens"
 
@@ -135,6 +136,27 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocked:
+    """A server process that waits for a lock, and one that holds it.
+
+    Attributes:
+        pid: That waits.
+        holder: That holds the lock, or waits for it too, ahead; 0 is a prepared transaction.
+        user: Of the holder; None, as all of it, where this role may not see it.
+        application: As it names itself.
+        state: What it does.
+        age_s: For how long its transaction is open.
+    """
+
+    pid: int
+    holder: int
+    user: str | None
+    application: str | None
+    state: str | None
+    age_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """What is known of a run once it is planned.
 
@@ -182,6 +204,9 @@ ISSUE_COLUMNS: Final = (
     *("run_id", "chunk", "portfolio_id", "name", "failed"),
     *("count", "symbol", "session", "detail"),
 )
+
+
+SYMBOL_ISSUE_COLUMNS: Final = ("run_id", "attempt", "name", "symbol", "count", "session", "detail")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -288,6 +313,16 @@ class Ledger:
             lease_ms=asked.lease_ms,
         )
 
+    async def is_alive(self, session: Session, run_id: str | None) -> bool:
+        """Return whether a run counts as running and its lease has not expired."""
+        rows = await self._fetch(
+            session,
+            f"SELECT FROM {self._runs} AS r JOIN {self._heartbeats} AS h ON h.run_id = r.id"
+            f" WHERE r.id = {quote_literal(str(run_id))} AND r.state = '{LIVES}'"
+            " AND h.expires_at > clock_timestamp()",
+        )
+        return bool(rows)
+
     async def take_over(self, session: Session, run_id: str, lease_ms: int) -> Lease:
         """Go on with a run: its next attempt, under another token."""
         rows = await self._fetch(
@@ -362,6 +397,33 @@ class Ledger:
                 raise DatabaseError(msg)
             await asyncio.sleep(POLL_S)
 
+    async def in_the_way(
+        self, session: Session, lease: Lease, pids: Sequence[int]
+    ) -> list[Blocked]:
+        """Return which server processes of a run wait for a lock, and who holds it.
+
+        Those that write are known by the advisory lock of their token, also behind a pooler,
+        which hides their process ids.
+
+        Args:
+            session: Not one of those.
+            lease: Of the run.
+            pids: Of the processes that may wait.
+        """
+        own = ", ".join(map(str, pids))
+        rows = await self._fetch(
+            session,
+            "SELECT w.pid, h.pid, a.usename, a.application_name, a.state,"  # noqa: S608
+            " extract(epoch FROM clock_timestamp() - a.xact_start)::float8"
+            " FROM pg_stat_activity AS w, unnest(pg_blocking_pids(w.pid)) AS h (pid)"
+            " LEFT JOIN pg_stat_activity AS a ON a.pid = h.pid"
+            " WHERE w.datname = current_database() AND w.usename = session_user"
+            f" AND w.wait_event_type = 'Lock' AND (w.pid IN ({own}) OR w.pid IN"
+            " (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2"
+            f" AND classid = {self._class()} AND objid = {lease.token % _KEYS}::oid))",
+        )
+        return [Blocked(*row) for row in rows]
+
     def _class(self) -> str:
         return f"{quote_literal(self._runs)}::regclass::oid"
 
@@ -427,6 +489,13 @@ class Ledger:
         """Enter issues, given as COPY bytes."""
         if issues:
             await session.copy_in(ISSUES, list(ISSUE_COLUMNS), issues, namespace=self._namespace)
+
+    async def enter_symbol_issues(self, session: Session, issues: list[bytes]) -> None:
+        """Enter issues of symbols, given as COPY bytes."""
+        if issues:
+            await session.copy_in(
+                SYMBOL_ISSUES, list(SYMBOL_ISSUE_COLUMNS), issues, namespace=self._namespace
+            )
 
     async def enter_kept(
         self, session: Session, lease: Lease, chunk: int, kept: Sequence[Kept]
@@ -565,13 +634,40 @@ def encode_issues(run_id: str, chunk: int, columns: Mapping[str, Field], rows: i
         columns: The other columns of `ISSUE_COLUMNS`.
         rows: How many.
     """
+    return _encoded(ISSUE_COLUMNS, run_id, {"chunk": chunk}, columns, rows)
+
+
+def encode_symbol_issues(
+    run_id: str, attempt: int, columns: Mapping[str, Field], rows: int
+) -> list[bytes]:
+    """Return the COPY bytes of the issues of symbols.
+
+    Args:
+        run_id: Of the run.
+        attempt: That noticed them.
+        columns: The other columns of `SYMBOL_ISSUE_COLUMNS`.
+        rows: How many.
+    """
+    return _encoded(SYMBOL_ISSUE_COLUMNS, run_id, {"attempt": attempt}, columns, rows)
+
+
+def _encoded(
+    names: Sequence[str],
+    run_id: str,
+    number: Mapping[str, int],
+    columns: Mapping[str, Field],
+    rows: int,
+) -> list[bytes]:
     own = np.frombuffer(uuid.UUID(run_id).bytes, dtype=np.uint8)
     fields: dict[str, Field] = {
         "run_id": ("run_id", "uuid", (np.ascontiguousarray(np.tile(own, (rows, 1))),), None),
-        "chunk": ("chunk", "int4", (np.full(rows, chunk, dtype=np.int32),), None),
+        **{
+            name: (name, "int4", (np.full(rows, value, dtype=np.int32),), None)
+            for name, value in number.items()
+        },
         **columns,
     }
-    return encoded([fields[name] for name in ISSUE_COLUMNS], rows)
+    return encoded([fields[name] for name in names], rows)
 
 
 def taken_over(lease: Lease) -> LeaseHeldError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +12,7 @@ import numpy as np
 
 from batchcore import _core
 from batchcore.db.catalog import Kind
+from batchcore.db.queries import Boundaries
 from batchcore.db.sources import one_close
 from batchcore.errors import DecodeError
 from batchcore.frames import (
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.engine import Session
-    from batchcore.db.queries import Boundaries, Part, Queries, Query, Selection
+    from batchcore.db.queries import Part, Queries, Query, Selection
 
     Rows = npt.NDArray[Any] | slice
 
@@ -167,6 +169,14 @@ async def load_split(session: Session, queries: Queries) -> uuid.UUID | None:
     """Return an id to load portfolios in two parts by; None where there are fewer than known."""
     found: str | None = await session.fetchval(queries.split_of_portfolios())
     return None if found is None else uuid.UUID(found)
+
+
+async def lock_portfolios(session: Session, queries: Queries, selection: Selection) -> None:
+    """Lock the rows of portfolios until the transaction ends; wait for whoever has locked them.
+
+    What is read after that includes what the others have committed, at READ COMMITTED.
+    """
+    await session.fetchval(queries.lock_of_portfolios(selection))
 
 
 async def load_part(  # noqa: PLR0917  # around a day of a calendar
@@ -325,7 +335,7 @@ async def load_closes(session: Session, queries: Queries, query: Query) -> Price
     prices = Prices(**columns)
     if queries.one_price:
         return prices
-    prices, found = one_close(prices, rank)
+    prices, found = await asyncio.to_thread(one_close, prices, rank)
     session.ambiguous += found
     return prices
 
@@ -406,6 +416,15 @@ def joined_prices(parts: Sequence[Prices]) -> Prices:
             np.concatenate([part.close.state for part in parts]),
         ),
     )
+
+
+async def load_earliest_entries(
+    session: Session, queries: Queries, selection: Selection
+) -> Boundaries:
+    """Return the earliest entry date of each portfolio that has one."""
+    columns = await load(session, queries.earliest_entries(selection))
+    portfolio_id, day = columns["portfolio_id"], columns["day"]
+    return Boundaries(portfolio_id, day.values)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -19,7 +19,9 @@ from batchcore.db.catalog import (
     revision_sql,
     schema_error,
 )
-from batchcore.db.engine import connected, driver_errors, driver_url
+from batchcore.db.connect import Connector
+from batchcore.db.conninfo import resolved
+from batchcore.db.engine import driver_errors
 from batchcore.db.indexes import SPECS, Work, built, look, redundant, removed, unmarked
 from batchcore.db.sql import quote_literal, table_name
 from batchcore.errors import ConfigError, LeaseHeldError
@@ -271,10 +273,10 @@ async def connect(database: str | AsyncEngine) -> AsyncIterator[AsyncConnection]
     from sqlalchemy import NullPool  # noqa: PLC0415  # not needed to import batchcore
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415  # likewise
 
-    url = driver_url(database)
+    connector = Connector(resolved(database))
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=lambda: connected(url),
+        async_creator=connector.connect,
         poolclass=NullPool,
     )
     try:

@@ -5,6 +5,7 @@ Nothing here goes through the native decoder, so that a check does not trust wha
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -233,7 +234,8 @@ class Reader:
 
     async def legacy_closes(self, symbols: Iterable[str]) -> ref.Market:
         """Return every finite close of symbols as spelt and in upper case (L10, L12, L26)."""
-        return legacy.closes(await self._closes(sorted(_spelt(symbols))), self.scales)
+        found = await self._closes(sorted(_spelt(symbols)))
+        return await asyncio.to_thread(legacy.closes, found, self.scales)
 
     async def legacy_profiles(self, symbols: Iterable[str]) -> dict[str, legacy.Profile]:
         """Return the profiles of symbols as spelt and in upper case (L32, L33), by symbol."""
@@ -291,7 +293,7 @@ class Reader:
         )
         names = [str(_text(row["symbol"])) for row in known]
         spelt = [name for name in names if ref.normalized(name) in wanted]
-        return ref.market(await self._closes(spelt), self.scales)
+        return await asyncio.to_thread(ref.market, await self._closes(spelt), self.scales)
 
     async def _closes(
         self, symbols: Sequence[str]
@@ -310,7 +312,11 @@ class Reader:
             (row["symbol"], row["day"], self._decimal(table, row, "close"), row["source"])
             for row in closes
         )
-        return ref.one_close(rows, sources, scale=self.scales.close)[0]
+        if self._catalog.one_price and not sources:
+            return ((symbol, day, close) for symbol, day, close, _ in rows)
+        scale = self.scales.close
+        kept, _ = await asyncio.to_thread(ref.one_close, rows, sources, scale=scale)
+        return kept
 
     async def snapshots(self, ids: Sequence[UUID]) -> dict[UUID, list[StoredRow]]:
         """Return the snapshots of each portfolio, by day."""
