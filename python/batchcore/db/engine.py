@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from asyncpg.connection import LoggedQuery
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+    from batchcore.db.sources import Ambiguous
+
     Lend = Callable[
         [Callable[[str], None], Grace], contextlib.AbstractAsyncContextManager[asyncpg.Connection]
     ]
@@ -105,6 +107,7 @@ class Session:
         view: Which moment it sees, where it was asked to tell.
         bytes: How many bytes of COPY each phase has received and sent.
         rounded: ``table.column`` -> how many doubles lost decimals when they were read.
+        ambiguous: Symbols of closes read on dates on which rows differ (S2).
         grace: How long ending its transaction may take.
     """
 
@@ -121,6 +124,7 @@ class Session:
         self.phase = phase
         self.bytes: Counter[str] = Counter() if traffic is None else traffic
         self.rounded: Counter[str] = Counter() if rounded is None else rounded
+        self.ambiguous: list[Ambiguous] = []
         self.grace = Grace()
         self.isolation = ""
         self.exported: str | None = None
@@ -130,6 +134,12 @@ class Session:
     def consistent(self) -> bool:
         """Whether every statement sees the database at one moment."""
         return self.isolation in {"repeatable read", "serializable"}
+
+    @property
+    def has_encoding(self) -> bool:
+        """Whether texts of the database are of a known encoding; in SQL_ASCII they are bytes."""
+        settings: asyncpg.ServerSettings = self.raw.get_settings()
+        return bool(settings.server_encoding != "SQL_ASCII")
 
     @property
     def is_gone(self) -> bool:

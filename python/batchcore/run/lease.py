@@ -72,6 +72,8 @@ def asked(request: Request) -> Asked:
         "scales": dict(sorted(schema.scales.items())),
         "factors": dict(sorted(schema.factors.items())),
     }
+    if schema.price_sources:
+        question["price_sources"] = list(schema.price_sources)
     document = json.dumps(question, sort_keys=True)
     digest = hashlib.sha256(document.encode())
     if request.wanted is not None:

@@ -239,6 +239,7 @@ class LegacyPreparation(Preparation):
             reader, self.queries, spelt, first, plan.price_last
         )
         self.monitor.loaded(prices=len(closes))
+        self.issues.add_ambiguous(reader.ambiguous)
         build = partial(
             build_market,
             closes,
