@@ -596,7 +596,8 @@ def _from_pool(pool: asyncpg.Pool) -> Lend:
                 raw = await pool.acquire(timeout=WAIT_S)
             except TimeoutError as error:
                 raise DatabaseError(NO_CONNECTION) from error
-        reset = raw.get_reset_query()
+        # asyncpg 0.29 has no public name for it.
+        reset = (getattr(raw, "get_reset_query", None) or raw._get_reset_query)()  # noqa: SLF001
         try:
             yield raw
         finally:
