@@ -106,15 +106,13 @@ test-rust: $(SETUP) ## run the tests of the crates
 	$(call step,cargo test)
 	cargo test --workspace --locked
 
-# Each process has a server of its own and runs whole files, so that fixtures are made once.
-# Faults strike processes and servers of their own, and come last and alone.
+# Each process has a server of its own. It begins with a half of the tests in their order, so that
+# few fixtures are made twice, and takes over what another has left at the end.
 PROCESSES ?= 2
 
 define pytest
 	$(call step,pytest)
-	$(1) -m pytest --numprocesses $(PROCESSES) --dist loadfile --ignore tests/faults
-	$(call step,pytest tests/faults)
-	$(1) -m pytest tests/faults
+	$(1) -m pytest --numprocesses $(PROCESSES) --dist worksteal
 endef
 
 test-python: $(BUILD) test-programs
