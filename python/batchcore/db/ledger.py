@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from batchcore.calendar import date_of
 from batchcore.db.engine import transaction
 from batchcore.db.save import encoded, write_batch
 from batchcore.db.sql import quote_identifier, quote_literal
@@ -33,12 +34,16 @@ if TYPE_CHECKING:
     from batchcore.db.engine import Session, View
     from batchcore.db.fields import Field
     from batchcore.db.save import Batch, Stamp
+    from batchcore.db.save_analytics import Kept
 
 RUNS: Final = "batchcore_runs"
 CHUNKS: Final = "batchcore_run_chunks"
 ISSUES: Final = "batchcore_run_issues"
 HEARTBEATS: Final = "batchcore_run_heartbeats"
 TOKENS: Final = "batchcore_run_tokens"
+
+NOT_REPLACED: Final = "not_replaced"
+"""The issue of rows that another writer stored, so that a chunk left them as they are."""
 
 LIVES: Final = "running"
 RESUMABLE: Final = ("failed", "interrupted", "incomplete")
@@ -423,6 +428,21 @@ class Ledger:
         if issues:
             await session.copy_in(ISSUES, list(ISSUE_COLUMNS), issues, namespace=self._namespace)
 
+    async def enter_kept(
+        self, session: Session, lease: Lease, chunk: int, kept: Sequence[Kept]
+    ) -> None:
+        """Enter what a chunk left to other writers."""
+        if not kept:
+            return
+        rows = ", ".join(
+            f"({quote_literal(lease.run_id)}, {chunk}, {quote_literal(_uuid(one.portfolio))},"
+            f" {quote_literal(NOT_REPLACED)}, false, {one.rows}, NULL::text,"
+            f" {_date(date_of(one.day))}, {quote_literal(one.detail)})"
+            for one in kept
+        )
+        columns = ", ".join(ISSUE_COLUMNS)
+        await session.execute(f"INSERT INTO {self._issues} ({columns}) VALUES {rows}")  # noqa: S608
+
     async def finish(
         self,
         session: Session,
@@ -504,8 +524,10 @@ async def commit_chunk(
     lease: Lease,
     planned: Planned,
     step: Callable[[str], None] = lambda _: None,
-) -> None:
+) -> Sequence[Kept]:
     """Write and commit a chunk in one transaction: rows, equities and ledger, or nothing.
+
+    What it left to other writers is returned.
 
     Args:
         session: In no transaction.
@@ -524,12 +546,14 @@ async def commit_chunk(
     ledger = Ledger(schema)
     async with ledger.fenced(session, lease):
         step("begun")
-        await write_batch(session, schema, batch, stamp, step)
+        kept = await write_batch(session, schema, batch, stamp, step)
         await ledger.enter_issues(session, entry.issues)
+        await ledger.enter_kept(session, lease, entry.chunk, kept)
         step("ledger")
         await ledger.enter(session, lease, entry, planned, batch.sha256)
         step("fenced")
     step("committed")
+    return kept
 
 
 def encode_issues(run_id: str, chunk: int, columns: Mapping[str, Field], rows: int) -> list[bytes]:

@@ -18,14 +18,14 @@ from batchcore.frames import among, day_keys
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
     from batchcore.config import Schema
     from batchcore.db.engine import Session
     from batchcore.db.fields import Field
-    from batchcore.db.save_analytics import ChunkTables, TablesBatch
+    from batchcore.db.save_analytics import ChunkTables, Kept, TablesBatch
     from batchcore.frames import Decimals, Rows, SnapshotAnalytics
 
 PIECE_BYTES: Final = 1 << 20
@@ -272,8 +272,8 @@ async def write_batch(
     batch: Batch,
     stamp: Stamp,
     step: Callable[[str], None] = lambda _: None,
-) -> None:
-    """Write a chunk inside the caller's transaction.
+) -> Sequence[Kept]:
+    """Write a chunk inside the caller's transaction; return what it left to other writers.
 
     New rows go by COPY straight into the table. Rows that stand already are updated in place, so
     that their `id`, foreign keys to it and the host's own columns live on.
@@ -297,8 +297,9 @@ async def write_batch(
     if batch.equity_rows:
         await _set_equity(session, schema, batch, stamp)
     step("equities")
-    if batch.tables is not None:
-        await write_tables(session, schema, batch.tables, batch.span)
+    if batch.tables is None:
+        return ()
+    return await write_tables(session, schema, batch.tables, batch.span)
 
 
 async def _replace(session: Session, schema: Schema, batch: Batch) -> None:

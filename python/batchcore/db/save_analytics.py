@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from batchcore import _core
 from batchcore.db.analytic_tables import COLUMNS, KEYS
+from batchcore.db.catalog import WRITES
 from batchcore.db.fields import field_of
 from batchcore.db.sql import column_name, quote_identifier, table_name, within
 from batchcore.frames import Moment, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from batchcore.config import Schema
     from batchcore.db.engine import Session
@@ -55,6 +57,23 @@ class TableBatch:
     columns: tuple[str, ...]
     rows: int
     pieces: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Rows of a portfolio that another writer stored, so that they were left as they are.
+
+    Attributes:
+        portfolio: 16 bytes.
+        rows: How many.
+        day: Their first date, days since 1970-01-01.
+        detail: How many of each table.
+    """
+
+    portfolio: bytes
+    rows: int
+    day: int
+    detail: str
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -123,11 +142,12 @@ def _encoded(table: Table, first: list[Field], cancel: _core.CancelFlag | None) 
 
 async def write_tables(
     session: Session, schema: Schema, batch: TablesBatch, span: tuple[bytes, bytes]
-) -> None:
+) -> Sequence[Kept]:
     """Write what a chunk has beside its snapshots, inside the caller's transaction.
 
     Where none of its rows stands, they go by COPY straight into the table. Else those that stand
-    are updated in place, so that their `id` and `created_at` live on, and the others inserted.
+    are updated in place, so that their `id` and `created_at` live on, and the others inserted;
+    rows that another writer stored last stay, and are returned by portfolio.
 
     Args:
         session: In a transaction.
@@ -138,17 +158,45 @@ async def write_tables(
     Raises:
         DatabaseError: the server refused it.
     """
+    kept: dict[str, list[tuple[str, int, int]]] = {}
     if batch.tables:
-        stands = await session.fetch(batch.stands)
+        stands = await session.fetch(_marked(schema, batch.stands))
         for table, has_rows in zip(batch.tables, stands[0], strict=True):
             if has_rows:
-                await _merge(session, schema, table)
+                for portfolio, rows, day in await _merge(session, schema, table):
+                    kept.setdefault(portfolio, []).append((table.table, rows, day))
             else:
                 names = [schema.column(table.table, column) for column in table.columns]
                 name, namespace = schema.table(table.table), schema.namespace
                 await session.copy_in(name, names, table.pieces, namespace=namespace)
     if batch.market_values is not None:
         await _set_market_values(session, schema, batch.market_values, span)
+    return [
+        Kept(
+            uuid.UUID(portfolio).bytes,
+            sum(rows for _, rows, _ in found),
+            min(day for *_, day in found),
+            ", ".join(f"{rows} of {table}" for table, rows, _ in found),
+        )
+        for portfolio, found in sorted(kept.items())
+    ]
+
+
+def _marked(schema: Schema, stands: str) -> str:
+    """Return the statement ``stands``, which enters too that its transaction writes rows.
+
+    Rows keep the id of the transaction that wrote them last (`xmin`), and so does the mark: by
+    that they are known again, whatever triggers make of time stamps. A restored dump has other
+    ids, so what is in it counts as written by others.
+    """
+    return (
+        f"WITH mark AS (INSERT INTO {_own_table(schema, WRITES)} (id, written_at)"  # noqa: S608
+        f" VALUES (gen_random_uuid(), clock_timestamp())) {stands}"
+    )
+
+
+def _own_table(schema: Schema, name: str) -> str:
+    return f"{quote_identifier(schema.namespace)}.{quote_identifier(name)}"
 
 
 async def _stage(session: Session, schema: Schema, batch: TableBatch) -> str:
@@ -165,10 +213,12 @@ async def _stage(session: Session, schema: Schema, batch: TableBatch) -> str:
     return staged
 
 
-async def _merge(session: Session, schema: Schema, batch: TableBatch) -> None:
+async def _merge(session: Session, schema: Schema, batch: TableBatch) -> list[tuple[str, int, int]]:
+    """Write rows of which some may stand; return portfolio, count and first date of those kept."""
     staged = await _stage(session, schema, batch)
     table, keys = batch.table, KEYS[batch.table]
     same = " AND ".join(_pairs(schema, table, keys))
+    kept_rows = await session.fetch(_without_others(schema, table, staged, same))
     kept = {*keys, "id", "created_at"}
     values = [c for c in batch.columns if c not in kept]
     changed = ", ".join(
@@ -186,6 +236,30 @@ async def _merge(session: Session, schema: Schema, batch: TableBatch) -> None:
         f" (SELECT FROM {table_name(schema, table)} AS own WHERE {same}) ORDER BY staged.id"
     )
     await session.execute(f"DROP TABLE pg_temp.{staged}")
+    return [tuple(row) for row in kept_rows]
+
+
+def _without_others(schema: Schema, table: str, staged: str, same: str) -> str:
+    """Return the statement that takes the keys of other writers' rows out of the staged ones.
+
+    Runs before the marks were entered have their chunks in the ledger, by the same transaction.
+    """
+    owner, of_owner = "gone.portfolio_id", ""
+    if "portfolio_id" not in KEYS[table]:
+        owner = f"p.{column_name(schema, _POSITIONS, 'portfolio_id')}"
+        own_id = f"p.{column_name(schema, _POSITIONS, 'id')}"
+        of_owner = f" JOIN {table_name(schema, _POSITIONS)} AS p ON {own_id} = gone.position_id"
+    (day,) = (column for column in KEYS[table] if column.endswith("_date"))
+    ours = " UNION ALL ".join(
+        f"SELECT xmin FROM {_own_table(schema, name)}"  # noqa: S608  # quoted
+        for name in (WRITES, "batchcore_run_chunks")
+    )
+    return (
+        f"WITH gone AS (DELETE FROM {staged} AS staged USING {table_name(schema, table)} AS own"  # noqa: S608
+        f" WHERE {same} AND own.xmin NOT IN ({ours}) RETURNING staged.*)"
+        f" SELECT {owner}::text, count(*), min(gone.{day}) - '1970-01-01'::date"
+        f" FROM gone{of_owner} GROUP BY 1"
+    )
 
 
 async def _set_market_values(

@@ -21,7 +21,7 @@ from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
 from batchcore.errors import LeaseHeldError, TooManyFailedError
 from batchcore.run.entries import issue_bytes
-from batchcore.run.issues import IssueList
+from batchcore.run.issues import IssueList, not_replaced
 from batchcore.run.lease import ACQUIRE_IDLE_MS, Holder, as_begun, tried
 from batchcore.run.lease import PHASE as LEDGER
 from batchcore.run.legacy import LegacyPreparation, LegacyStages
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.ledger import Lease
+    from batchcore.db.save_analytics import Kept
     from batchcore.frames import Issues, Rows
     from batchcore.run.plan import Chunk
     from batchcore.run.prepare import Prepared, Prices
@@ -197,6 +198,8 @@ class Run:
         self.unwritten: tuple[Issues, ...] = ()
         self.marks = np.zeros(4, dtype=np.int64)
         self.coverage = Coverage.none()
+        self.factors_off: Mapping[str, str] = {}
+        self.kept: dict[int, Sequence[Kept]] = {}
         self.computing = asyncio.Lock()  # native calls take all cores by themselves
 
     async def run(self) -> BatchResult:
@@ -402,6 +405,8 @@ class Run:
         prices = await self.preparation.prices()
         if prices is not None:
             self.coverage = prices.coverage
+            if prices.analysis is not None and prices.analysis.factors is not None:
+                self.factors_off = prices.analysis.factors.off
         return prices
 
     async def _only_notice(self, readers: Sessions) -> None:
@@ -478,7 +483,7 @@ class Run:
         entry, lease, planned = item.entry, self.lease, self.planned
         if entry is not None and lease is not None and planned is not None:
             step = partial(self.monitor.step, chunk=item.chunk.number)
-            await commit_chunk(
+            kept = await commit_chunk(
                 session,
                 schema,
                 item.batch,
@@ -489,9 +494,10 @@ class Run:
                 step=step,
             )
         elif item.batch.new_rows or item.batch.replaced_rows:
-            await write_batch(session, schema, item.batch, stamp)
+            kept = await write_batch(session, schema, item.batch, stamp)
         else:
             return
+        self.kept[item.chunk.number] = kept
         self.committed += 1
 
     def _count(self, item: Computed) -> None:
@@ -508,6 +514,9 @@ class Run:
         self.issues.add_rows(rows, first)
         for issues in item.issues:
             self.issues.add(issues, first)
+        kept = self.kept.pop(item.chunk.number, ())
+        if kept:
+            self.issues.add(not_replaced(kept, self.prepared.plan.id))
         self._done()
 
     def _done(self) -> None:
@@ -543,7 +552,7 @@ class Run:
             rows_by_phase=dict(self.monitor.rows),
             bytes_by_phase=dict(self.database.bytes),
             analytics=self.request.analytics,
-            analytics_off=dict(self.prepared.parts.off),
+            analytics_off={**self.prepared.parts.off, **self.factors_off},
             names=self.prepared.names,
             rounded={name: count for name, count in sorted(self.database.rounded.items()) if count},
             retries=self.retries.count,
