@@ -107,6 +107,9 @@ LAST_RESORT_S: Final = 1.8
 
 SEED: Final = 1
 
+UsageError: Final[Any] = typer.BadParameter.__base__
+"""A wrong word of the command line; not every version of Typer has a public name for it."""
+
 _T = TypeVar("_T")
 _redacted: Final = Redactor()
 
@@ -746,7 +749,9 @@ def _code(error: BaseException) -> int:
             return 128 + error.signal
         case LeaseHeldError():
             return LEASE_HELD
-        case ConfigError() | InputError() | SchemaError() | typer.TyperException():
+        case ConfigError() | InputError() | SchemaError():
+            return USAGE
+        case _ if isinstance(error, UsageError):
             return USAGE
         case _:
             return FAILED
@@ -757,7 +762,7 @@ def _one_line(error: BaseException) -> str:
         case Interrupted():
             name = error.signal.name
             text = f"interrupted by {name}; what was committed stays, run again to go on"
-        case typer.TyperException():
+        case _ if isinstance(error, UsageError):
             context = getattr(error, "ctx", None)
             path = context.command_path if context is not None else "batchcore"
             text = f"{error.format_message()} (see `{path} --help`)"
@@ -782,7 +787,7 @@ def _error(error: BaseException, message: str, code: int) -> dict[str, Any]:
         key: _redacted(value) if isinstance(value, str) else value
         for key, value in (vars(error) if isinstance(error, BatchcoreError) else {}).items()
     }
-    name = "UsageError" if isinstance(error, typer.TyperException) else type(error).__name__
+    name = "UsageError" if isinstance(error, UsageError) else type(error).__name__
     return {"type": name, "message": message, "exit_code": code, **attributes}
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
@@ -209,7 +210,28 @@ def is_lost(error: BaseException) -> bool:
     return sqlstate.startswith(("08", "57P"))
 
 
-_connecting: Final[ContextVar[object]] = ContextVar("batchcore_connecting", default=None)
+_opened: Final[ContextVar[Callable[[asyncpg.Connection], None] | None]] = ContextVar(
+    "batchcore_opened", default=None
+)
+
+
+@functools.cache
+def _listen_to_pools() -> None:
+    """Let `counting_connects` know of each connection that a pool of SQLAlchemy opens.
+
+    The listener is one of all pools, which come before those of a pool itself. SQLAlchemy's own
+    are of the pool and wait for the server; a listener added or removed there meanwhile would end
+    them with an error, in a connection of the caller's too.
+    """
+    from sqlalchemy import event  # noqa: PLC0415  # the caller has it imported
+    from sqlalchemy.pool import Pool  # noqa: PLC0415  # likewise
+
+    def connected(dbapi_connection: object, _record: object) -> None:
+        raw = getattr(dbapi_connection, "driver_connection", None)
+        if (opened := _opened.get()) is not None and isinstance(raw, asyncpg.Connection):
+            opened(raw)
+
+    event.listen(Pool, "connect", connected)
 
 
 @contextlib.contextmanager
@@ -225,32 +247,27 @@ def counting_connects(engine: Engine, count: Callable[[str], None]) -> Iterator[
     """
     from sqlalchemy import event  # noqa: PLC0415  # the caller has it imported
 
-    mine = object()
-    logged: list[tuple[asyncpg.Connection, Callable[[LoggedQuery], None]]] = []
+    logged: list[asyncpg.Connection] = []
 
-    def connected(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401
-        def log(query: LoggedQuery) -> None:
-            count(query.query)
+    def log(query: LoggedQuery) -> None:
+        count(query.query)
 
-        if _connecting.get() is mine:
-            raw = dbapi_connection.driver_connection
-            raw.add_query_logger(log)
-            logged.append((raw, log))
+    def opened(raw: asyncpg.Connection) -> None:
+        raw.add_query_logger(log)
+        logged.append(raw)
 
     # asyncpg reports no prepared statements, and SQLAlchemy looks at a server through them.
     def executed(_cursor: object, statement: str, *_rest: object) -> None:
-        if _connecting.get() is mine:
+        if _opened.get() is opened:
             count(statement)
 
-    listeners = (("connect", connected), ("do_execute", executed))
-    for name, listener in listeners:
-        event.listen(engine, name, listener, insert=True)  # before its own
-    token = _connecting.set(mine)
+    _listen_to_pools()
+    event.listen(engine, "do_execute", executed, insert=True)  # before the caller's
+    token = _opened.set(opened)
     try:
         yield logged
     finally:
-        _connecting.reset(token)
-        for name, listener in listeners:
-            event.remove(engine, name, listener)
-        for raw, log in logged:
+        _opened.reset(token)
+        event.remove(engine, "do_execute", executed)
+        for raw in logged:
             raw.remove_query_logger(log)

@@ -618,7 +618,8 @@ def _from_pool(pool: asyncpg.Pool) -> Lend:
     async def lend(count: Callable[[str], None], grace: Grace) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
             raw = await _of_pool(pool)
-        reset = raw.get_reset_query()
+        # asyncpg 0.29 has no public name for it.
+        reset = (getattr(raw, "get_reset_query", None) or raw._get_reset_query)()  # noqa: SLF001
         try:
             yield raw
         finally:
