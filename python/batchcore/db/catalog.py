@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from batchcore.config import TABLES
+from batchcore.db.acting import acting_sql
 from batchcore.db.sql import quote_literal, table_name
 from batchcore.errors import SchemaError
 from batchcore.units import CENTS, MAX_SCALE, RETURN_SCALE
@@ -341,6 +342,8 @@ class Catalog:
             tables that were never analysed there is no entry.
         ledger: Name -> what the present role may do, of the tables of batchcore's own that are
             there, and of their sequence.
+        acting: Table of docs/schema.md and INSERT or UPDATE, where triggers or rules of the host
+            act on that.
     """
 
     schema: Schema
@@ -351,6 +354,7 @@ class Catalog:
     can_stage: bool = True
     estimated_rows: Mapping[str, int] = field(default_factory=dict)
     ledger: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    acting: frozenset[tuple[str, str]] = frozenset()
 
     def has_table(self, table: str) -> bool:
         """Return whether ``table`` of docs/schema.md is there."""
@@ -404,6 +408,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
     indexes: dict[str, bool] = {}
     estimated_rows: dict[str, int] = {}
     ledger: dict[str, frozenset[str]] = {}
+    acting: set[tuple[str, str]] = set()
     has_version_table, can_stage = False, True
     for row in await connection.fetch(inspect_sql(schema)):
         can_stage = row["can_stage"]
@@ -416,6 +421,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
                 ledger[row["relation"]] = frozenset(row["granted"].split())
             case _:
                 of_table = columns.setdefault(row["relation"], {})
+                acting |= {(row["relation"], event) for event in row["acts_on"].split()}
                 if row["is_table"]:
                     tables.add(row["relation"])
                 if row["estimated_rows"] > 0:
@@ -433,6 +439,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
         can_stage=can_stage,
         estimated_rows=MappingProxyType(estimated_rows),
         ledger=MappingProxyType({name: ledger[name] for name in LEDGER if name in ledger}),
+        acting=frozenset(acting),
     )
 
 
@@ -446,7 +453,11 @@ def inspect_sql(schema: Schema) -> str:
         for name, privileges in LEDGER.items()
     ]
     values = ", ".join(f"({', '.join(quote_literal(part) for part in entry)})" for entry in wanted)
-    return _INSPECT.format(values=values, namespace=quote_literal(schema.namespace))
+    return _INSPECT.format(
+        values=values,
+        namespace=quote_literal(schema.namespace),
+        acting=acting_sql(schema, TABLES),
+    )
 
 
 # A domain travels as its base type and keeps the modifier itself, so both are looked up.
@@ -467,6 +478,8 @@ SELECT w.item::text AS item, w.relation::text AS relation,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') AS can_select,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT') AS can_insert,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE') AS can_update,
+    pg_catalog.concat_ws(' ', CASE WHEN acting.inserts THEN 'INSERT' END,
+        CASE WHEN acting.updates THEN 'UPDATE' END) AS acts_on,
     CASE w.item WHEN 'sequence'
         THEN CASE WHEN pg_catalog.has_sequence_privilege(c.oid, 'USAGE') THEN 'USAGE' ELSE '' END
         WHEN 'ledger' THEN pg_catalog.concat_ws(' ',
@@ -480,6 +493,9 @@ JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.relnam
     AND CASE w.item WHEN 'index' THEN c.relkind IN ('i', 'I')
         WHEN 'sequence' THEN c.relkind = 'S'
         ELSE c.relkind IN ('r', 'p', 'v', 'm', 'f') END
+LEFT JOIN (SELECT root, pg_catalog.bool_or(inserts) AS inserts,
+        pg_catalog.bool_or(updates) AS updates
+    FROM ({acting}) AS a GROUP BY root) AS acting ON acting.root = c.oid
 LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
 LEFT JOIN pg_catalog.pg_attribute AS a ON w.item = 'column' AND a.attrelid = c.oid
     AND a.attnum > 0 AND NOT a.attisdropped

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from batchcore.db.engine import Database, Session
-    from batchcore.db.ledger import Found, Lease, Planned
+    from batchcore.db.ledger import Found, IssueRows, Lease, Planned
     from batchcore.run.request import Request
 
 PHASE: Final = "ledger"
@@ -186,10 +186,10 @@ class Holder:
         seconds: float,
         planned: Planned | None,
         failed: int | None = None,
-        issues: list[bytes] | None = None,
+        issues: IssueRows | None = None,
         error: str | None = None,
     ) -> None:
-        """Write how a run has ended, and the COPY bytes of issues that are in no chunk.
+        """Write how a run has ended, and the issues that are in no chunk.
 
         Raises:
             LeaseHeldError: another run took over.
@@ -207,7 +207,7 @@ class Holder:
             failed=failed,
             error=error,
         )
-        if not issues:
+        if issues is None or not issues.rows:
             if not await finish():
                 raise taken_over(lease)
             return

@@ -17,16 +17,18 @@ import numpy as np
 from batchcore.calendar import date_of
 from batchcore.db.engine import Database, snapshot, transaction
 from batchcore.db.ledger import Ledger, Planned, commit_chunk
+from batchcore.db.refusals import is_refusal
 from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
-from batchcore.errors import LeaseHeldError, TooManyFailedError
-from batchcore.run.entries import issue_bytes
+from batchcore.errors import InternalError, LeaseHeldError, TooManyFailedError
+from batchcore.run.entries import issue_rows
 from batchcore.run.issues import IssueList
 from batchcore.run.lease import ACQUIRE_IDLE_MS, Holder, as_begun, tried
 from batchcore.run.lease import PHASE as LEDGER
 from batchcore.run.legacy import LegacyPreparation, LegacyStages
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.prepare import Preparation
+from batchcore.run.refusals import Bisection
 from batchcore.run.request import make_request
 from batchcore.run.result import (
     FAILED,
@@ -40,17 +42,20 @@ from batchcore.run.retry import Retries
 from batchcore.run.stages import Stages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
-    from batchcore.db.ledger import Lease
+    from batchcore.db.ledger import Entry, IssueRows, Lease
+    from batchcore.db.save import Batch
+    from batchcore.errors import DatabaseError
     from batchcore.frames import Issues, Rows
     from batchcore.run.plan import Chunk
     from batchcore.run.prepare import Prepared, Prices
+    from batchcore.run.refusals import Judge
     from batchcore.run.request import Request
     from batchcore.run.stages import Computed
 
@@ -284,13 +289,13 @@ class Run:
             raise
         self.monitor.step("finished")
 
-    def _unwritten_issues(self, lease: Lease) -> list[bytes]:
+    def _unwritten_issues(self, lease: Lease) -> IssueRows:
         """Return what was noticed of portfolios outside the chunks that were written."""
         ids, refused = self.prepared.plan.id, self.prepared.refused
         if refused is None:
             refused = np.zeros(len(ids), dtype=np.bool_)
         issues = [(part, 0) for part in (*self.unwritten, *self.stages.unwritten)]
-        return issue_bytes(lease.run_id, -lease.attempt, ids, refused, issues)
+        return issue_rows(lease.run_id, -lease.attempt, ids, refused, issues)
 
     async def _stopped(
         self, holder: Holder, first: Session, lease: Lease, error: BaseException
@@ -454,14 +459,15 @@ class Run:
     async def _persist(self, item: Computed, session: Session) -> Computed | None:
         """Write a chunk; return it as it was written, None if nothing was left to write."""
         if self.database.owns:
-            return await self.retries.write(item, session, self._write)
+            return await self.retries.write(item, session, self._write, self._write_apart)
         with self.monitor.phase("persist"):
-            await self._write(item, session)
-        return item
+            return await self._write_inside(item, session)
 
-    def _look_at_failures(self, item: Computed) -> None:
+    def _look_at_failures(self, item: Computed, refused: Mapping[int, str]) -> None:
         """Refuse to go on after too many failures, before a chunk is written."""
-        self.failed_of[item.chunk.number] = int(np.count_nonzero(item.rows.failed))
+        fails = item.rows.failed.copy()
+        fails[list(refused)] = True
+        self.failed_of[item.chunk.number] = int(np.count_nonzero(fails))
         failed = sum(self.failed_of.values())
         portfolios = len(self.prepared.plan.id)
         allowed = self.request.settings.failures_allowed(portfolios)
@@ -470,38 +476,101 @@ class Run:
                 f"{failed} of {portfolios} portfolios failed, {allowed} may (max_failed"
                 f" {self.request.settings.max_failed}); what was committed before stands"
             )
+            if refused:
+                msg = f"{msg}; the database refused the last one: {[*refused.values()][-1]}"
             raise TooManyFailedError(msg, failed, allowed)
 
     async def _write(self, item: Computed, session: Session) -> None:
-        self._look_at_failures(item)
-        schema, stamp = self.request.settings.schema, self.stages.stamp()
-        entry, lease, planned = item.entry, self.lease, self.planned
-        if entry is not None and lease is not None and planned is not None:
-            step = partial(self.monitor.step, chunk=item.chunk.number)
-            await commit_chunk(
-                session,
-                schema,
-                item.batch,
-                stamp,
-                entry=entry,
-                lease=lease,
-                planned=planned,
-                step=step,
-            )
-        elif item.batch.new_rows or item.batch.replaced_rows:
-            await write_batch(session, schema, item.batch, stamp)
-        else:
-            return
+        """Commit a chunk: all of it, or nothing."""
+        self._look_at_failures(item, {})
+
+        async def write(step: Callable[[str], None]) -> Entry:
+            (batch,) = item.batches
+            await self._write_batch(session, batch, step)
+            return _entry_of(item)
+
+        await self._commit(item, session, write)
+
+    async def _write_apart(
+        self, item: Computed, session: Session, refusal: DatabaseError, judge: Judge
+    ) -> Computed:
+        """Commit what the database takes of a chunk that it refuses as a whole."""
+        (batch,) = item.batches
+        bisection = self._bisection(item, session, judge)
+        found = [item]
+
+        async def write(_: Callable[[str], None]) -> Entry:
+            await bisection.halve(batch, refusal)
+            found[0] = await self._left_of(item, bisection)
+            return _entry_of(found[0])
+
+        await self._commit(item, session, write)
+        return found[0]
+
+    async def _write_inside(self, item: Computed, session: Session) -> Computed:
+        """Write what the database takes of a chunk, in the caller's transaction."""
+        self._look_at_failures(item, {})
+        (batch,) = item.batches
+        if not batch.snapshots:
+            return item
+
+        async def judge(error: DatabaseError) -> bool:
+            return is_refusal(error)
+
+        bisection = self._bisection(item, session, judge)
+        await bisection.write(batch)
+        self.committed += bool(bisection.written)
+        return await self._left_of(item, bisection)
+
+    def _bisection(self, item: Computed, session: Session, judge: Judge) -> Bisection:
+        return Bisection(
+            session,
+            self.request.settings.schema,
+            partial(self._write_batch, session),
+            judge=judge,
+            count=partial(self._look_at_failures, item),
+            settles=self.database.owns,
+        )
+
+    async def _left_of(self, item: Computed, bisection: Bisection) -> Computed:
+        if not bisection.refused:
+            return replace(item, batches=tuple(bisection.written))
+        return await self.stages.without(item, bisection.refused, bisection.written)
+
+    async def _write_batch(
+        self, session: Session, batch: Batch, step: Callable[[str], None] = lambda _: None
+    ) -> None:
+        schema, acting = self.request.settings.schema, self.prepared.queries.catalog.acting
+        await write_batch(session, schema, batch, self.stages.stamp(), step, acting=acting)
+
+    async def _commit(
+        self,
+        item: Computed,
+        session: Session,
+        write: Callable[[Callable[[str], None]], Awaitable[Entry]],
+    ) -> None:
+        lease, planned = self.lease, self.planned
+        if lease is None or planned is None:
+            msg = "a chunk is to be committed without a lease"
+            raise InternalError(msg)
+        await commit_chunk(
+            session,
+            self.request.settings.schema,
+            write,
+            lease=lease,
+            planned=planned,
+            step=partial(self.monitor.step, chunk=item.chunk.number),
+        )
         self.committed += 1
 
     def _count(self, item: Computed) -> None:
         rows, first = item.rows, item.chunk.rows.start
         self.monitor.rows["compute"] += len(rows)
-        tables = 0 if item.batch.tables is None else item.batch.tables.rows
+        tables = sum(batch.tables.rows for batch in item.batches if batch.tables is not None)
         self.monitor.rows["analytics"] += tables
         self.monitor.rows["persist"] += len(rows) + tables
         self.rows_written += len(rows)
-        self.bytes_written += item.batch.size_bytes
+        self.bytes_written += sum(batch.size_bytes for batch in item.batches)
         self.marks += rows.marks.sum(axis=0, dtype=np.int64)
         self.written[item.chunk.rows] = rows.written
         self.status[item.chunk.rows] = _statuses(rows, item.chunk.works)
@@ -549,6 +618,13 @@ class Run:
             retries=self.retries.count,
             attempt=1 if self.lease is None else self.lease.attempt,
         )
+
+
+def _entry_of(item: Computed) -> Entry:
+    if item.entry is None:
+        msg = "a chunk is to be committed without an entry of the ledger"
+        raise InternalError(msg)
+    return item.entry
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:
