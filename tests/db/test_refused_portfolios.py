@@ -76,7 +76,7 @@ FOREIGN_KEY = f"""
     ALTER TABLE portfolio_snapshots ADD COLUMN desk uuid
         GENERATED ALWAYS AS (portfolio_id) STORED;
     ALTER TABLE portfolio_snapshots ADD CONSTRAINT at_a_desk FOREIGN KEY (desk)
-        REFERENCES desks (id) NOT VALID{{deferred}}"""
+        REFERENCES desks (id) NOT VALID{{deferred}}"""  # noqa: S608
 
 REFUSALS = {
     "check": (check(), "constraint `not_these`"),
@@ -97,8 +97,10 @@ REFUSALS = {
         "trigger `refusing` on portfolio_snapshots: view",
     ),
     "equity": (
-        "ALTER TABLE portfolios ADD CONSTRAINT fixed"
-        f" CHECK (id <> '{BAD}' OR equity_balance IN (1000, 1113)) NOT VALID",
+        (
+            "ALTER TABLE portfolios ADD CONSTRAINT fixed"
+            f" CHECK (id <> '{BAD}' OR equity_balance IN (1000, 1113)) NOT VALID"
+        ),
         "constraint `fixed`",
     ),
     "equity trigger": (
@@ -265,13 +267,13 @@ async def test_more_refusals_than_may_stop_the_run_with_the_reason(
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Return the attempts of parts, which are appended as they are made."""
     attempts: list[object] = []
-    attempt = Bisection._attempt
+    attempt = Bisection.attempt
 
     async def noted(self: Bisection, batch: object) -> DatabaseError | None:
         attempts.append(batch)
         return await attempt(self, batch)
 
-    monkeypatch.setattr(Bisection, "_attempt", noted)
+    monkeypatch.setattr(Bisection, "attempt", noted)
     return attempts
 
 
@@ -378,8 +380,7 @@ async def test_a_table_that_the_role_may_not_use_is_no_refusal_of_a_portfolio(ho
     assert await database.snapshots(host) == {}
 
 
-@pytest.mark.parametrize("refusal", ["check", "trigger", "equity"])
-@pytest.mark.parametrize("chunk_size", [2, None])
+@pytest.mark.parametrize(("refusal", "chunk_size"), [("check", None), ("after", 2)])
 async def test_in_a_transaction_of_the_callers_the_others_are_written(
     host: str, refusal: str, chunk_size: int | None
 ) -> None:
@@ -446,13 +447,14 @@ async def test_a_table_of_the_analytics_may_refuse_a_portfolio_too(
         await batchcore.run_batch(host, end, end, portfolio_ids=own[3:], analytics="full")
         await ledger.execute(
             host,
-            *(f"UPDATE {name} SET updated_at = 'epoch'" for name in TABLES if name != "positions"),
+            *(f"UPDATE {name} SET updated_at = 'epoch'" for name in TABLES if name != "positions"),  # noqa: S608
             "UPDATE positions SET market_value = NULL, quantity = 20",
         )
     condition = TABLES.get(table, "").format(f"'{own[4]}'")
     if table not in TABLES:
         positions = await ledger.fetch(
-            host, f"SELECT id FROM positions WHERE portfolio_id = '{own[4]}'"
+            host,
+            f"SELECT id FROM positions WHERE portfolio_id = '{own[4]}'",  # noqa: S608
         )
         condition = f"position_id <> '{positions[0][0]}'"
     await ledger.execute(

@@ -81,7 +81,7 @@ class Bisection:
         Raises:
             DatabaseError: the database failed in another way.
         """
-        refusal = await self._attempt(batch)
+        refusal = await self.attempt(batch)
         if refusal is None:
             self.written.append(batch)
         else:
@@ -105,7 +105,7 @@ class Bisection:
             kept[half] = True
             await self.write(await asyncio.to_thread(batch.cut, kept))
 
-    async def _attempt(self, batch: Batch) -> DatabaseError | None:
+    async def attempt(self, batch: Batch) -> DatabaseError | None:
         """Write a part, or nothing of it; return why the database refuses it."""
         await self._session.execute("SAVEPOINT batchcore_part")
         try:
