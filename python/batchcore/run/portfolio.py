@@ -150,7 +150,7 @@ async def restore_sector_tag_for_position(
     """
     position, user = checked_id(position_id, "position_id"), checked_id(user_id, "user_id")
     async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
-        writer = tags.SectorTags(session, queries.catalog.schema, user)
+        writer = tags.SectorTags(session, queries.catalog, user)
         found = [await writer.position(position)]
         return await _restore(writer, session, queries, found, profile_cache)
 
@@ -183,7 +183,7 @@ async def restore_sector_tags_for_portfolio(
     """
     portfolio, user = checked_id(portfolio_id, "portfolio_id"), checked_id(user_id, "user_id")
     async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
-        writer = tags.SectorTags(session, queries.catalog.schema, user)
+        writer = tags.SectorTags(session, queries.catalog, user)
         found = await writer.positions(portfolio)
         return await _restore(writer, session, queries, found, profile_cache)
 
