@@ -326,4 +326,5 @@ async def _set_equity(
         f" {column_name(schema, 'portfolios', 'updated_at')} = {moment}"
         f" FROM {staged.name} AS staged WHERE {staged.found} AND {staged.differs()}"
     )
-    await write_staged(session, schema, staged, partial(session.execute, update), acting=acting)
+    write = partial(session.execute, update)
+    await write_staged(session, schema, staged, write, acting=acting, every=False)

@@ -185,4 +185,5 @@ async def _set_market_values(
         f"UPDATE {table_name(schema, rows.table)} AS own SET {staged.assignments()}"  # noqa: S608
         f" FROM {staged.name} AS staged WHERE {staged.found} AND {staged.differs()}"
     )
-    await write_staged(session, schema, staged, partial(session.execute, update), acting=acting)
+    write = partial(session.execute, update)
+    await write_staged(session, schema, staged, write, acting=acting, every=False)

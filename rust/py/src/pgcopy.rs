@@ -5,7 +5,7 @@ use batchcore_core::pgcopy::{Cells, Column, ColumnSpec, Field, FloatObjects, Kin
 use batchcore_core::text::Table;
 use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyBytesMethods, PyDict, PyList, PyTuple};
 
 use crate::arrays::{column, text_out, uuids};
 use crate::errors::{InputError, to_py};
@@ -297,7 +297,7 @@ pub(crate) fn pick<'py>(
         let keep = column::<u8>(keep, "keep")?;
         let keep: Vec<bool> = keep.as_slice()?.iter().map(|&kept| kept != 0).collect();
         let held: Vec<Bound<'py, PyBytes>> = pieces.extract()?;
-        let pieces: Vec<&[u8]> = held.iter().map(|piece| piece.as_bytes()).collect();
+        let pieces: Vec<&[u8]> = held.iter().map(PyBytesMethods::as_bytes).collect();
         let picked = detached(py, || core::pick(&pieces, &keep))?;
         PyList::new(py, picked.iter().map(|piece| PyBytes::new(py, piece)))
     })
