@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from batchcore.caches import SnapshotCacheStats as SnapshotCacheStats
     from batchcore.config import Schema as Schema
     from batchcore.config import Settings as Settings
+    from batchcore.db.autogenerate import alembic_include_object as alembic_include_object
     from batchcore.errors import BatchcoreError as BatchcoreError
     from batchcore.errors import CancelledError as CancelledError
     from batchcore.errors import ConfigError as ConfigError
@@ -90,6 +91,7 @@ _ROOMS: Final = {
     ),
     "batchcore.native": ("compute",),
     "batchcore.config": ("Schema", "Settings"),
+    "batchcore.db.autogenerate": ("alembic_include_object",),
     "batchcore.errors": (
         "BatchcoreError",
         "CancelledError",

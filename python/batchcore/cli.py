@@ -533,6 +533,9 @@ def migrate(
     check: Annotated[
         bool, typer.Option("--check", help="Only tell: exit with 0 if nothing is to do, else 1.")
     ] = False,
+    drop_redundant: Annotated[
+        bool, typer.Option("--drop-redundant", help="Drop indexes that others make redundant.")
+    ] = False,
     schema: SchemaFile = None,
     database_url: DatabaseUrl = None,
 ) -> int:
@@ -542,13 +545,13 @@ def migrate(
 
     url, names = _database_url(database_url), _schema(schema)
     if check:
-        status = _run(migrations.check(url, schema=names))
+        status = _run(migrations.check(url, schema=names, drop_redundant=drop_redundant))
         document = {**dataclasses.asdict(status), "is_current": status.is_current}
         ask.answer(document, lambda: report.status_text(status))
         if status.problems:
             return USAGE
         return DONE if status.is_current else INCOMPLETE
-    migrated = _run(migrations.migrate(url, schema=names))
+    migrated = _run(migrations.migrate(url, schema=names, drop_redundant=drop_redundant))
     ask.answer(dataclasses.asdict(migrated), lambda: report.migrated_text(migrated))
     return DONE
 

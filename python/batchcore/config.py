@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from batchcore.errors import ConfigError
-from batchcore.units import MAX_SCALE
+from batchcore.units import FACTOR_ETFS, MAX_SCALE
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -74,15 +74,18 @@ class Schema:
         columns: ``table.column`` of docs/schema.md -> column name in the database.
         scales: ``table.column`` of docs/schema.md -> decimals, for a NUMERIC without a declared
             scale, and for a `double precision`.
+        factors: Name of a factor in `factor_definitions` -> the ETF whose betas it gets (A8).
+            Without any, an ETF is that of the one active factor by regression that has it as proxy.
     """
 
     namespace: str = "public"
     tables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     scales: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    factors: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
-        for names in ("tables", "columns", "scales"):
+        for names in ("tables", "columns", "scales", "factors"):
             object.__setattr__(self, names, MappingProxyType(dict(getattr(self, names))))
         for name in self.tables:
             if name not in TABLES:
@@ -94,9 +97,16 @@ class Schema:
                 if table not in TABLES or not dot or not column:
                     msg = f"schema.{option}: expected `table.column`, was `{name}`"
                     raise ConfigError(msg, "schema")
+        self._check_values()
+
+    def _check_values(self) -> None:
         for name, scale in self.scales.items():
             if not 0 <= scale <= MAX_SCALE:
                 msg = f"schema.scales: `{name}` is {scale}, expected 0 to {MAX_SCALE}"
+                raise ConfigError(msg, "schema")
+        for name, etf in self.factors.items():
+            if etf not in FACTOR_ETFS:
+                msg = f"schema.factors: `{name}` is {etf}, expected one of {', '.join(FACTOR_ETFS)}"
                 raise ConfigError(msg, "schema")
 
     @classmethod
@@ -126,12 +136,13 @@ class Schema:
 
     def __hash__(self) -> int:
         """Return a hash of all names and scales."""
-        names = (self.tables, self.columns, self.scales)
+        names = (self.tables, self.columns, self.scales, self.factors)
         return hash((self.namespace, *(frozenset(mapping.items()) for mapping in names)))
 
     def __reduce__(self) -> tuple[type[Schema], tuple[object, ...]]:
         """Return how to make it again in another process."""
-        return Schema, (self.namespace, dict(self.tables), dict(self.columns), dict(self.scales))
+        names = (self.tables, self.columns, self.scales, self.factors)
+        return Schema, (self.namespace, *(dict(mapping) for mapping in names))
 
     def table(self, table: str) -> str:
         """Return the database's name of ``table``."""
@@ -148,10 +159,10 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in document.items():
         if key == "namespace":
             arguments[key] = _of_type(value, str, "namespace", "text")
-        elif key == "tables":
-            names = _of_type(value, dict, "tables", "a table")
+        elif key in {"tables", "factors"}:
+            names = _of_type(value, dict, key, "a table")
             arguments[key] = {
-                name: _of_type(one, str, f"tables.{name}", "text") for name, one in names.items()
+                name: _of_type(one, str, f"{key}.{name}", "text") for name, one in names.items()
             }
         elif key in {"columns", "scales"}:
             kind, told = (str, "text") if key == "columns" else (int, "a whole number")
@@ -162,7 +173,7 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
                 entries[name] = _of_type(one, kind, f"{key}.{name}", told)
             arguments[key] = entries
         else:
-            keys = "namespace, tables, columns or scales"
+            keys = "namespace, tables, columns, scales or factors"
             raise ConfigError(f"unknown key `{key}`, expected {keys}", "schema")
     return arguments
 

@@ -216,6 +216,7 @@ def status_text(status: MigrateStatus) -> str:
     at = "none, batchcore never migrated it" if status.revision is None else status.revision
     lines = [f"revision: {at}; newest: {status.head}"]
     lines += [f"to do: {step}" for step in status.steps]
+    lines += [f"index: {note}" for note in status.notes]
     lines += [f"in the way: {problem}" for problem in status.problems]
     if status.is_current:
         lines.append("nothing to do")
@@ -300,6 +301,7 @@ def migrated_text(report: MigrateReport) -> str:
     """Return what a migration did."""
     lines = [f"{revision}: marked as done, the tables are the host's" for revision in report.marked]
     lines += [f"{revision}: done" for revision in report.applied]
+    lines += [f"index: {note}" for note in report.notes]
     return "\n".join([*lines, f"the database is at revision {report.revision}, the newest"])
 
 

@@ -203,7 +203,7 @@ def factor_table(*, day: int, seed: int) -> Table:
             "name": Text.of([factor.name for factor in FACTORS]),
             "description": Text.of([f"Returns of {factor.etf}" for factor in FACTORS]),
             "factor_type": Text.of([factor.kind for factor in FACTORS]),
-            "calculation_method": Constant("RIDGE"),
+            "calculation_method": Constant("RIDGE_REGRESSION"),
             "etf_proxy": Text.of([factor.etf for factor in FACTORS]),
             "display_order": Integers(np.arange(1, len(FACTORS) + 1, dtype=np.int32)),
             "is_active": Constant(value=True),

@@ -130,11 +130,14 @@ PROFILES = (
 )
 
 
-def factor(etf: str, *, is_active: bool = True):
+def factor(
+    etf: str, name: str | None = None, *, method: str | None = "OLS Regression", is_active=True
+):
     return {
-        "id": key(f"factor {etf}"),
-        "name": etf,
+        "id": key(f"factor {name or etf}"),
+        "name": name or etf,
         "factor_type": "style",
+        "calculation_method": method,
         "etf_proxy": etf,
         "display_order": 1,
         "is_active": is_active,
@@ -263,26 +266,180 @@ async def test_other_levels_write_neither_tables_nor_market_values(host: str) ->
     } == {None}
 
 
+async def table_rows(url: str) -> dict[str, list[dict[str, Any]]]:
+    return {table: await rows_of(url, f"SELECT * FROM {table}") for table in TABLES}  # noqa: S608
+
+
 async def test_rows_that_stand_keep_id_and_creation(host: str) -> None:
     await fill(host)
     await run(host, "full")
-    before = {table: await rows_of(host, f"SELECT * FROM {table}") for table in TABLES}  # noqa: S608
+    before = await table_rows(host)
     async with executed(
         host,
-        "UPDATE position_market_betas SET beta = 7, observations = 1",
-        "UPDATE factor_exposures SET exposure_value = 7",
+        "UPDATE market_data_cache SET close = close + 1 WHERE symbol = 'AAA' AND close = 50",
         "DELETE FROM position_factor_exposures",
     ):
-        await run(host, "full", on_existing="replace")
+        result = await run(host, "full", on_existing="replace")
 
+    assert "not_replaced" not in result.issues_by_name()
+    changing = {"updated_at", *("beta", "alpha", "exposure_value", "exposure_dollar")}
+    changing |= {"r_squared", "std_error", "p_value"}
     for table in TABLES[:2]:
         (old,), (row,) = before[table], await rows_of(host, f"SELECT * FROM {table}")  # noqa: S608
-        assert row.pop("updated_at") > old.pop("updated_at")
-        assert row == old
+        assert row["updated_at"] > old["updated_at"]
+        changed = {name for name in row if row[name] != old[name]}
+        assert {"updated_at"} < changed <= changing
     (old,) = before["position_factor_exposures"]
     (row,) = await rows_of(host, "SELECT * FROM position_factor_exposures")
-    for name in ("position_id", "factor_id", "exposure_value"):
-        assert row[name] == old[name]
+    assert [row[name] for name in ("position_id", "factor_id")] == [
+        old[name] for name in ("position_id", "factor_id")
+    ]
+
+
+def theirs(table: str, **own: Any) -> dict[str, Any]:
+    """A row of the host's, of the key of one of batchcore's."""
+    if table == "position_market_betas":
+        row = {"portfolio_id": key("hand"), "position_id": key("hand/0"), "beta": Decimal(7)}
+        row |= {"calc_date": date_of(LAST), "observations": 60, "window_days": 90}
+        row |= {"method": "OLS_SIMPLE", **stamps("created_at", "updated_at")}
+    elif table == "factor_exposures":
+        row = {"portfolio_id": key("hand"), "factor_id": key("factor SPY")}
+        row |= {"calculation_date": date_of(LAST), "exposure_value": Decimal(7)}
+        row |= stamps("created_at", "updated_at")
+    else:
+        row = {"position_id": key("hand/0"), "factor_id": key("factor SPY")}
+        row |= {"calculation_date": date_of(LAST), "exposure_value": Decimal(7)}
+        row |= {"quality_flag": "full_history", **stamps("created_at")}
+    return {"id": key(f"theirs in {table}"), **row, **own}
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_a_row_that_the_host_stored_stays_and_is_named(host: str, table: str) -> None:
+    await fill(host)
+    await add_rows(host, table, theirs(table))
+
+    result = await run(host, "full")
+
+    (kept,) = (await table_rows(host))[table]
+    assert {name: kept[name] for name in theirs(table)} == theirs(table)
+    found = [issue for issue in result.to_dict()["issues"] if issue["name"] == "not_replaced"]
+    assert [(one["session"], one["detail"]) for one in found] == [
+        (date_of(LAST).isoformat(), f"1 of {table}")
+    ]
+    entered = await rows_of(
+        host,
+        "SELECT portfolio_id, count, session, detail FROM batchcore_run_issues"
+        " WHERE name = 'not_replaced'",
+    )
+    assert [tuple(row.values()) for row in entered] == [
+        (key("hand"), 1, date_of(LAST), f"1 of {table}")
+    ]
+    assert all(len(rows) == 1 for rows in (await table_rows(host)).values())
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_a_row_that_the_host_changed_stays_whatever_its_time_stamps(
+    host: str, table: str
+) -> None:
+    await fill(host)
+    await run(host, "full")
+    value = "beta" if table == "position_market_betas" else "exposure_value"
+    async with executed(host, f"UPDATE {table} SET {value} = 7"):  # noqa: S608
+        result = await run(host, "full", on_existing="replace")
+
+    (kept,) = (await table_rows(host))[table]
+    assert kept[value] == 7
+    assert result.issues_by_name()["not_replaced"] == 1
+
+
+async def test_a_trigger_on_time_stamps_makes_no_row_that_of_another(host: str) -> None:
+    await fill(host)
+    touch = (
+        "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN NEW.updated_at := clock_timestamp(); RETURN NEW; END $$"
+    )
+    on = (
+        "CREATE TRIGGER touched BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION touch()"
+    )
+    async with executed(host, touch, *(on.format(table) for table in TABLES[:2])):
+        for _ in range(3):
+            result = await run(host, "full", on_existing="replace")
+            assert "not_replaced" not in result.issues_by_name()
+
+
+async def test_rows_of_the_callers_own_transaction_are_known_again(host: str) -> None:
+    await fill(host)
+    calculator = batchcore.PnLCalculator(Settings(min_coverage=0.0), analytics="full")
+    async with database.connected(host) as connection, connection.transaction():
+        await calculator.calculate_all_portfolios_pnl(date_of(LAST), connection)
+    result = await run(host, "full", on_existing="replace")
+
+    assert "not_replaced" not in result.issues_by_name()
+
+
+async def test_rows_of_a_run_before_the_marks_are_known_by_its_chunks(host: str) -> None:
+    await fill(host)
+    await run(host, "full")
+    async with executed(host, "TRUNCATE batchcore_analytic_writes"):
+        result = await run(host, "full", on_existing="replace")
+
+    assert "not_replaced" not in result.issues_by_name()
+
+
+SEVERAL = (
+    factor("SPY", "Market Beta (SPY)", method="Ridge_REGRESSION"),
+    factor("SPY", "Provider Beta", method="provider"),
+    factor("TLT", "IR Beta", method="ols regression"),
+    factor("TLT", "Long Rates", method="ridge regression"),
+    factor("HYG", "Credit", method=None),
+)
+
+
+async def test_only_the_one_regression_on_a_proxy_is_written(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await database.fill(host, HAND)
+    await add_rows(host, "factor_definitions", *SEVERAL)
+
+    result = await run(host, "full")
+
+    off = {
+        "factor HYG": (
+            "`Credit` has it as proxy, but is no regression by method: name the right one in"
+            " schema.factors"
+        ),
+        "factor TLT": (
+            f"{', '.join(in_order('IR Beta', 'Long Rates'))} are regressions on it: name the right"
+            " one in schema.factors"
+        ),
+    }
+    assert {name: result.analytics_off[name] for name in off} == off
+    assert "analytics_off='factor TLT'" in caplog.text
+    for table in TABLES[1:]:
+        rows = await rows_of(host, f"SELECT factor_id FROM {table}")  # noqa: S608
+        assert [row["factor_id"] for row in rows] == [key("factor Market Beta (SPY)")]
+
+
+def in_order(*names: str) -> list[str]:
+    """Names of factors as they are told: by the ids."""
+    return [f"`{name}`" for name in sorted(names, key=lambda name: key(f"factor {name}"))]
+
+
+async def test_factors_are_mapped_by_name(host: str) -> None:
+    await database.fill(host, HAND)
+    await add_rows(host, "factor_definitions", *SEVERAL)
+    factors = {"Provider Beta": "SPY", "Credit": "SPY", "No Such": "TLT"}
+    settings = Settings(schema=Schema(factors=factors), min_coverage=0.0)
+    async with executed(host, "ALTER TABLE factor_definitions DROP COLUMN calculation_method"):
+        result = await run(host, "full", settings=settings)
+
+    assert result.analytics_off["factor No Such"] == "no active factors of this name, expected one"
+    rows = await rows_of(host, "SELECT factor_id, exposure_value FROM factor_exposures")
+    assert {row["factor_id"] for row in rows} == {
+        key("factor Provider Beta"),
+        key("factor Credit"),
+    }
+    assert {row["exposure_value"] for row in rows} == {Decimal("0.057619")}
 
 
 async def test_some_rows_stand_and_the_others_are_inserted(host: str) -> None:
@@ -438,8 +595,8 @@ async def test_statements_of_each_level(host: str) -> None:
     assert own == plain | {"load": plain["load"] + 2}
     # the factors; whether rows stand, a COPY into each of three tables, COPY and UPDATE of values
     assert full == own | {"load": own["load"] + 1, "persist": own["persist"] + 1 + 3 + 2}
-    # where rows stand, an UPDATE and an INSERT more for each table
-    assert again == full | {"persist": full["persist"] + 3 * 2}
+    # where rows stand, what others stored is taken out, an UPDATE and an INSERT for each table
+    assert again == full | {"persist": full["persist"] + 3 * 3}
 
 
 @pytest.mark.parametrize(
@@ -581,6 +738,7 @@ async def test_a_role_must_be_allowed_what_its_level_writes(host: str) -> None:
     assert "public.positions.last_price: the role may not UPDATE it" in problems
     assert "public.position_market_betas.beta: the role may not INSERT it" in problems
     assert "public.factor_exposures.exposure_value: the role may not UPDATE it" in problems
+    assert "public.batchcore_analytic_writes: the role may not INSERT it" in problems
     assert not [problem for problem in problems if "factor_definitions" in problem]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from batchcore.config import TABLES, Schema
 from batchcore.db import tables
+from batchcore.db.analytic_tables import check_parts
 from batchcore.db.catalog import (
     BENCHMARKS,
     OPTIONAL,
@@ -240,6 +241,52 @@ async def test_a_negative_scale_is_read_as_zero(migrated: str) -> None:
                 " column to write to"
             ),
         ),
+        (
+            "ALTER TABLE portfolio_snapshots ALTER daily_return SET NOT NULL",
+            (
+                "public.portfolio_snapshots.daily_return: is NOT NULL, expected a column that may"
+                " be NULL (S10)"
+            ),
+        ),
+        (
+            "ALTER TABLE portfolio_snapshots DROP CONSTRAINT uq_portfolio_snapshots",
+            (
+                "public.portfolio_snapshots: has no unique key on (portfolio_id, snapshot_date), so"
+                " a row could stand twice: CREATE UNIQUE INDEX CONCURRENTLY ON"
+                ' "public"."portfolio_snapshots" ("portfolio_id", "snapshot_date")'
+            ),
+        ),
+        (
+            (
+                "ALTER TABLE portfolio_snapshots DROP CONSTRAINT uq_portfolio_snapshots;"
+                " CREATE UNIQUE INDEX ON portfolio_snapshots (portfolio_id, snapshot_date)"
+                " WHERE is_complete;"
+                " CREATE UNIQUE INDEX ON portfolio_snapshots (portfolio_id, (snapshot_date + 1));"
+                " CREATE INDEX ON portfolio_snapshots (portfolio_id, snapshot_date)"
+            ),
+            (
+                "public.portfolio_snapshots: has no unique key on (portfolio_id, snapshot_date), so"
+                " a row could stand twice: CREATE UNIQUE INDEX CONCURRENTLY ON"
+                ' "public"."portfolio_snapshots" ("portfolio_id", "snapshot_date")'
+            ),
+        ),
+        (
+            (
+                "ALTER TABLE portfolio_snapshots DROP CONSTRAINT uq_portfolio_snapshots,"
+                " ADD UNIQUE (portfolio_id, snapshot_date) DEFERRABLE"
+            ),
+            (
+                "public.portfolio_snapshots: its unique key on (portfolio_id, snapshot_date) is"
+                " DEFERRABLE, expected one that is not"
+            ),
+        ),
+        (
+            "ALTER TABLE portfolios DROP CONSTRAINT pk_portfolios CASCADE",
+            (
+                "public.portfolios: has no unique key on (id), so a row could stand twice: CREATE"
+                ' UNIQUE INDEX CONCURRENTLY ON "public"."portfolios" ("id")'
+            ),
+        ),
     ],
 )
 async def test_a_fault_is_named_with_table_and_column(
@@ -289,10 +336,74 @@ async def test_a_view_in_place_of_the_snapshots_is_named(migrated: str) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_view_of_portfolios_must_be_updatable(migrated: str) -> None:
+    renamed = "ALTER TABLE portfolios RENAME TO kept"
+    fixed = await inspected(
+        migrated, renamed, "CREATE VIEW portfolios AS SELECT DISTINCT * FROM kept"
+    )
+    plain = await inspected(
+        migrated, renamed, "CREATE VIEW portfolios AS SELECT * FROM kept WHERE is_active"
+    )
+
+    problem = "public.portfolios: is a view, expected a table or an updatable view to write to"
+    assert problems_of(fixed) == (problem,)
+    assert problems_of(fixed, writes=False) == ()
+    assert problems_of(plain) == ()
+
+
+@pytest.mark.asyncio
+async def test_full_needs_positions_that_ids_tell_apart(migrated: str) -> None:
+    dropped = "ALTER TABLE positions DROP CONSTRAINT pk_positions CASCADE"
+    lost = await inspected(migrated, dropped)
+    with_portfolio = await inspected(
+        migrated, dropped, "CREATE UNIQUE INDEX ON positions (id, portfolio_id)"
+    )
+
+    problem = (
+        "public.positions: has no unique key on (id), so a row could stand twice: CREATE UNIQUE"
+        ' INDEX CONCURRENTLY ON "public"."positions" ("id")'
+    )
+    with pytest.raises(SchemaError) as raised:
+        check_parts(lost, "full")
+    assert raised.value.problems == (problem,)
+    check_parts(lost, "portfolio")
+    check_parts(lost, "full", writes=False)
+    check_parts(with_portfolio, "full")
+
+
+@pytest.mark.asyncio
+async def test_an_index_of_the_host_counts_under_any_name(migrated: str) -> None:
+    columns = "(deleted_at, symbol, exit_date, expiration_date)"
+    dropped = "DROP INDEX idx_positions_symbol_active"
+    other = await inspected(
+        migrated,
+        dropped,
+        f"CREATE INDEX theirs ON positions {columns} WHERE deleted_at IS NULL",
+        "CREATE INDEX down ON positions (deleted_at, symbol DESC, exit_date, expiration_date)"
+        " WHERE symbol <> '' AND symbol IS NOT NULL AND deleted_at IS NULL",
+    )
+    same = await inspected(
+        migrated,
+        dropped,
+        f"CREATE INDEX own ON positions {columns}"
+        " WHERE symbol <> '' AND symbol IS NOT NULL AND deleted_at IS NULL",
+    )
+
+    assert "idx_positions_symbol_active" not in other.indexes
+    assert same.indexes["idx_positions_symbol_active"]
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "statement",
     [
         "DROP TABLE equity_changes, position_realized_events",
+        (
+            "ALTER TABLE portfolio_snapshots DROP CONSTRAINT uq_portfolio_snapshots;"
+            " CREATE UNIQUE INDEX ON portfolio_snapshots (snapshot_date, portfolio_id)"
+            " INCLUDE (equity_balance)"
+        ),
+        "ALTER TABLE market_data_cache DROP CONSTRAINT uq_market_data_cache",
         "ALTER TABLE portfolio_snapshots ADD tenant text NOT NULL DEFAULT 'one'",
         "ALTER TABLE portfolio_snapshots ADD serial int GENERATED ALWAYS AS IDENTITY",
         "ALTER TABLE portfolio_snapshots ADD tenant text",
@@ -497,7 +608,7 @@ async def test_a_run_asks_for_the_newest_revision(database: str) -> None:
     assert await refusal() == ""
     await downgrade(database, "0001")
     assert await refusal() == (
-        "the database is at revision 0001, expected 0003: run `batchcore migrate`"
+        "the database is at revision 0001, expected 0004: run `batchcore migrate`"
     )
     await downgrade(database)
     assert await refusal() == never

@@ -19,6 +19,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData, event
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from batchcore import alembic_include_object
 from batchcore.config import Schema
 from batchcore.db import catalog, tables
 from batchcore.db.migrate import MigrateReport, check, connect, downgrade, migrate
@@ -32,6 +33,7 @@ THREE = {
     "idx_positions_symbol_active",
 }
 REPLACED = "idx_positions_portfolio_deleted"
+KEPT = f"keep public.{REPLACED}, redundant beside idx_positions_active_complete"
 VERSION_TABLE = "batchcore_alembic_version"
 EVERY_TABLE = (*tables.metadata.tables, *tables.ledger.tables)
 DOCS = Path(__file__).parents[2] / "docs" / "schema.md"
@@ -126,7 +128,11 @@ async def test_an_empty_database_gets_every_revision(database: str) -> None:
     report = await migrate(database)
 
     assert report == MigrateReport(
-        before=None, revision="0003", adopted=False, marked=(), applied=("0001", "0002", "0003")
+        before=None,
+        revision="0004",
+        adopted=False,
+        marked=(),
+        applied=("0001", "0002", "0003", "0004"),
     )
     assert await relations(database) >= {*EVERY_TABLE, *THREE, VERSION_TABLE}
 
@@ -172,7 +178,7 @@ async def test_migrating_twice_does_nothing(database: str) -> None:
     before = await described(database)
 
     assert await migrate(database) == MigrateReport(
-        before="0003", revision="0003", adopted=False, marked=(), applied=()
+        before="0004", revision="0004", adopted=False, marked=(), applied=()
     )
     assert await described(database) == before
 
@@ -280,16 +286,19 @@ async def test_a_host_keeps_its_tables_and_gets_the_indexes(database: str) -> No
     await execute(database, PORTFOLIO)
 
     assert await migrate(database) == MigrateReport(
-        before=None, revision="0003", adopted=True, marked=("0001",), applied=("0002", "0003")
+        before=None,
+        revision="0004",
+        adopted=True,
+        marked=("0001",),
+        applied=("0002", "0003", "0004"),
     )
-    found = await relations(database)
-    assert found >= THREE
-    assert REPLACED not in found
+    assert await relations(database) >= {*THREE, REPLACED}
 
     assert (await migrate(database)).applied == ()
 
     await downgrade(database)
     assert await relations(database) >= {"portfolios", "positions", REPLACED}
+    assert THREE.isdisjoint(await relations(database))
     assert VERSION_TABLE not in await relations(database)
     async with opened(database) as connection:
         assert await connection.fetchval("SELECT count(*) FROM portfolios") == 1
@@ -310,10 +319,9 @@ async def test_a_host_gets_its_indexes_concurrently(database: str) -> None:
         await engine.dispose()
 
     changes = [text for text in sent if text.startswith(("CREATE INDEX", "DROP INDEX"))]
-    assert len(changes) == 4
-    for text in changes[:3]:
+    assert len(changes) == 3
+    for text in changes:
         assert text.startswith("CREATE INDEX CONCURRENTLY IF NOT EXISTS ")
-    assert changes[3] == f"DROP INDEX CONCURRENTLY IF EXISTS public.{REPLACED}"
 
 
 async def test_an_index_left_invalid_is_built_again(database: str) -> None:
@@ -424,11 +432,11 @@ async def test_a_schema_that_is_not_there_is_named(database: str) -> None:
 async def test_check_tells_and_changes_nothing(database: str) -> None:
     status = await check(database)
 
-    assert (status.revision, status.head) == (None, "0003")
-    assert status.pending == ("0001", "0002", "0003")
+    assert (status.revision, status.head) == (None, "0004")
+    assert status.pending == ("0001", "0002", "0003", "0004")
     assert not status.adopted
     assert not status.is_current
-    assert [step.partition(":")[0] for step in status.steps] == ["0001", "0002", "0003"]
+    assert [step.partition(":")[0] for step in status.steps] == ["0001", "0002", "0003", "0004"]
     assert await relations(database) == set()
 
     await migrate(database)
@@ -465,7 +473,7 @@ async def test_a_second_migration_at_the_same_moment_is_refused(database: str) -
             await migrate(database)
         await connection.fetchval("SELECT pg_advisory_unlock($1)", key)
 
-    assert (await migrate(database)).applied == ("0001", "0002", "0003")
+    assert (await migrate(database)).applied == ("0001", "0002", "0003", "0004")
 
 
 async def test_a_borrowed_connection_gets_its_settings_back(database: str) -> None:
@@ -509,16 +517,132 @@ async def test_a_server_that_is_not_there_is_a_database_error(tmp_path: Path) ->
 
 
 async def test_an_unknown_revision_to_go_back_to_is_refused(database: str) -> None:
-    with pytest.raises(ConfigError, match="expected base or 0001, 0002, 0003"):
+    with pytest.raises(ConfigError, match="expected base or 0001, 0002, 0003, 0004"):
         await downgrade(database, "0000")
 
 
-async def test_the_include_object_of_the_docs_keeps_what_is_ours(database: str) -> None:
+SAME = {
+    "idx_positions_active_complete": (
+        "positions (portfolio_id, deleted_at, exit_date, investment_class) WHERE deleted_at IS NULL"
+    ),
+    "idx_market_data_valid_prices": "market_data_cache (symbol, date) WHERE close > 0",
+    "idx_positions_symbol_active": (
+        "positions (deleted_at, symbol, exit_date, expiration_date)"
+        " WHERE symbol IS NOT NULL AND deleted_at IS NULL AND symbol <> ''"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SAME))
+@pytest.mark.parametrize("own", ["theirs", ""])
+async def test_an_index_of_the_host_is_taken_over_and_outlives_a_downgrade(
+    database: str, name: str, own: str
+) -> None:
+    await host_database(database)
+    await execute(database, f"CREATE INDEX {own or name} ON {SAME[name]}")
+    before = await indexes(database)
+
+    told = (await check(database)).notes
+    report = await migrate(database)
+    assert f"take over public.{own or name} as {name}" in told
+    assert report.notes == told
+    after = await indexes(database)
+    made = {one for one in after.keys() - before.keys() if one.startswith("idx_")}
+    assert made == THREE - {name}
+
+    await downgrade(database)
+    assert await indexes(database) == before
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "positions (portfolio_id, deleted_at, exit_date)",
+        "positions (portfolio_id, deleted_at, exit_date, investment_class)",
+        "portfolios (name)",
+    ],
+)
+async def test_another_index_of_the_name_stays_and_ours_gets_another(
+    database: str, other: str
+) -> None:
+    await host_database(database)
+    await execute(database, f"CREATE INDEX idx_positions_active_complete ON {other}")
+    before = await indexes(database)
+
     await migrate(database)
-    text = DOCS.read_text()
-    snippet = text[text.index("BATCHCORE_INDEXES = {") : text.index("context.configure(...,")]
-    names: dict[str, object] = {}
-    exec(snippet, names)  # noqa: S102  # the docs' own lines
+
+    found = await indexes(database)
+    assert found.items() >= before.items()
+    assert "batchcore_idx_positions_active_complete" in found
+    await downgrade(database)
+    assert await indexes(database) == before
+
+
+async def test_a_redundant_index_is_named_and_dropped_on_demand(database: str) -> None:
+    await host_database(database)
+    kept = f"{KEPT}: --drop-redundant drops it"
+
+    assert kept in (await check(database)).notes
+    assert kept in (await migrate(database)).notes
+    assert (await migrate(database)).notes == (kept,)
+    assert REPLACED in await relations(database)
+
+    dropped = f"drop public.{REPLACED}, redundant beside idx_positions_active_complete"
+    assert (await check(database, drop_redundant=True)).notes == (dropped,)
+    assert REPLACED in await relations(database)
+    assert (await migrate(database, drop_redundant=True)).notes == (dropped,)
+    assert REPLACED not in await relations(database)
+    assert (await migrate(database, drop_redundant=True)).notes == ()
+
+
+@pytest.mark.parametrize(
+    "needed",
+    [
+        "CREATE UNIQUE INDEX other ON positions (portfolio_id, deleted_at)",
+        "CREATE INDEX other ON positions (portfolio_id, deleted_at) INCLUDE (symbol)",
+        "CREATE INDEX other ON positions (portfolio_id, deleted_at) WHERE deleted_at IS NOT NULL",
+        "CREATE INDEX other ON positions (deleted_at, portfolio_id)",
+        "CREATE INDEX other ON positions USING hash (portfolio_id)",
+    ],
+)
+async def test_an_index_that_does_more_is_not_redundant(database: str, needed: str) -> None:
+    await host_database(database)
+    await execute(database, f"DROP INDEX {REPLACED}", needed)
+
+    await migrate(database, drop_redundant=True)
+
+    assert "other" in await relations(database)
+
+
+async def test_what_an_earlier_version_made_is_not_dropped_from_a_host(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await host_database(database)
+    await migrate(database)
+    await execute(database, *(f"COMMENT ON INDEX {name} IS NULL" for name in sorted(THREE)))
+
+    kept = {f"keep public.{name} at a downgrade, not known as batchcore's" for name in THREE}
+    assert set((await check(database)).notes) > kept
+    await downgrade(database)
+
+    assert await relations(database) >= THREE
+    for name in THREE:
+        assert f"index public.{name} stays" in caplog.text
+
+
+async def test_what_an_earlier_version_made_in_its_own_tables_is_dropped(database: str) -> None:
+    await migrate(database)
+    await execute(database, *(f"COMMENT ON INDEX {name} IS NULL" for name in sorted(THREE)))
+    await downgrade(database, "0001")
+
+    assert THREE.isdisjoint(await relations(database))
+
+
+async def test_autogenerate_beside_a_hosts_models_and_hook_stays_clean(database: str) -> None:
+    await migrate(database)
+    await execute(
+        database, "CREATE TABLE audit_log (id int)", "CREATE INDEX own ON positions (symbol)"
+    )
 
     # The host's models know their tables, and nothing of batchcore.
     models = MetaData()
@@ -532,10 +656,31 @@ async def test_the_include_object_of_the_docs_keeps_what_is_ours(database: str) 
         found = compare_metadata(context, models)
         return {change[1].name for change in found if change[0].startswith("remove_")}
 
+    def theirs(_item: object, name: str, type_: str, *_rest: object) -> bool:
+        return (type_, name) != ("table", "audit_log")
+
     assert await on_connection(
         database, lambda connection: dropped(connection, lambda *_: True)
-    ) == {*THREE, VERSION_TABLE, *tables.ledger.tables}
-    assert await on_connection(database, lambda one: dropped(one, names["include_object"])) == set()
+    ) == {*THREE, VERSION_TABLE, *tables.ledger.tables, "audit_log", "own"}
+    alone, beside = alembic_include_object(), alembic_include_object(theirs)
+    assert await on_connection(database, lambda one: dropped(one, alone)) == {"audit_log", "own"}
+    assert await on_connection(database, lambda one: dropped(one, beside)) == {"own"}
+
+
+async def test_what_is_in_the_hosts_models_is_for_the_host_to_say(database: str) -> None:
+    await host_database(database)
+
+    def changes(connection: Connection) -> set[tuple[str, str]]:
+        include = alembic_include_object(lambda *_: True)
+        context = MigrationContext.configure(connection, opts={"include_object": include})
+        return {
+            (change[0], change[1].name)
+            for change in compare_metadata(context, tables.metadata)
+            if not isinstance(change, list)
+        }
+
+    # these models have the three indexes, and the database has not
+    assert {("add_index", name) for name in THREE} <= await on_connection(database, changes)
 
 
 async def test_an_index_build_waits_for_an_older_transaction(database: str) -> None:

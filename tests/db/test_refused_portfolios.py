@@ -424,9 +424,9 @@ SWINGING = tuple(
 HELD = ref.Position("AAA", "LONG", Decimal(10), Decimal(10), SESSIONS[0])
 FULL = Host(tuple(ref.Portfolio(f"p{n}", Decimal(1000), (HELD,)) for n in range(5)), SWINGING)
 FACTOR = """
-    INSERT INTO factor_definitions (id, name, factor_type, etf_proxy, display_order, is_active,
-        created_at, updated_at)
-    VALUES (gen_random_uuid(), 'Market', 'style', 'SPY', 1, true, now(), now())"""
+    INSERT INTO factor_definitions (id, name, factor_type, calculation_method, etf_proxy,
+        display_order, is_active, created_at, updated_at)
+    VALUES (gen_random_uuid(), 'Market', 'style', 'regression', 'SPY', 1, true, now(), now())"""
 TABLES = {
     "positions": "portfolio_id NOT IN ({}) OR market_value IS NULL",
     "position_market_betas": "portfolio_id NOT IN ({})",
@@ -445,11 +445,7 @@ async def test_a_table_of_the_analytics_may_refuse_a_portfolio_too(
     end = date_of(SESSIONS[-1])
     if mode == "replace":
         await batchcore.run_batch(host, end, end, portfolio_ids=own[3:], analytics="full")
-        await ledger.execute(
-            host,
-            *(f"UPDATE {name} SET updated_at = 'epoch'" for name in TABLES if name != "positions"),  # noqa: S608
-            "UPDATE positions SET market_value = NULL, quantity = 20",
-        )
+        await ledger.execute(host, "UPDATE positions SET market_value = NULL, quantity = 20")
     condition = TABLES.get(table, "").format(f"'{own[4]}'")
     if table not in TABLES:
         positions = await ledger.fetch(
@@ -479,3 +475,19 @@ async def test_a_table_of_the_analytics_may_refuse_a_portfolio_too(
         host, "SELECT portfolio_id FROM positions WHERE market_value IS NOT NULL ORDER BY 1"
     )
     assert [row[0] for row in rows] == own[:4]
+
+
+async def test_a_part_may_have_no_rows_of_a_table(host: str) -> None:
+    bare = ref.Portfolio("bare", Decimal(1000))
+    held = FULL.portfolios[0]
+    await database.fill(host, replace(FULL, portfolios=(bare, held)))
+    end, own = date_of(SESSIONS[-1]), database.key(held.id)
+    await batchcore.run_batch(host, end, end, analytics="full")
+    await ledger.execute(host, "UPDATE positions SET quantity = 20", check(own))
+
+    result = await batchcore.run_batch(
+        host, end, end, on_existing="replace", analytics="full", settings=ANY
+    )
+
+    assert list(issues_of(result)) == [str(own)]
+    assert (result.failed, result.rows_written) == (1, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchcore.db.analytic_tables import FACTORS, KEYS, PROFILES, SNAPSHOTS
+from batchcore.db.analytic_tables import COLUMNS, FACTORS, KEYS, PROFILES, SNAPSHOTS
 from batchcore.db.catalog import Kind
 from batchcore.db.queries import (
     Column,
@@ -88,14 +88,30 @@ class AnalyticQueries(Queries):
         )
 
     def factors(self, etfs: Iterable[str]) -> Query:
-        """Return the active factors whose ETF is one of these."""
-        name = {c: self._name(FACTORS, c) for c in ("id", "etf_proxy", "is_active")}
-        etf = f"upper(btrim({name['etf_proxy']} COLLATE \"C\", ' '))"
+        """Return the active factors whose ETF is one of these, or those of `Schema.factors`."""
+        by_name = self.catalog.schema.factors
+        name = {c: self._name(FACTORS, c) for c in COLUMNS[FACTORS]}
+        etf = f"upper(btrim({name['etf_proxy']}::text COLLATE \"C\", ' '))"
+        regressed = f"{name['calculation_method']}::text COLLATE \"C\" ILIKE '%regression%'"
+        wanted = f"{etf} = ANY({text_array(etfs)})"
+        if by_name:
+            etf = regressed = "NULL"
+            wanted = f"{name['name']} = ANY({text_array(by_name)})"
         sql = (
-            f"SELECT {name['id']}, {etf} FROM {self._table(FACTORS)}"  # noqa: S608  # quoted
-            f" WHERE {name['is_active']} AND {etf} = ANY({text_array(etfs)}) ORDER BY {name['id']}"
+            f"SELECT {name['id']}, {name['name']}, {etf}::text, ({regressed}) IS TRUE"  # noqa: S608  # quoted
+            f" FROM {self._table(FACTORS)} WHERE {name['is_active']} AND {wanted}"
+            f" ORDER BY {name['id']}"
         )
-        return Query("factors", sql, (Column("id", Kind.UUID), Column("etf", Kind.TEXT)))
+        return Query(
+            "factors",
+            sql,
+            (
+                Column("id", Kind.UUID),
+                Column("name", Kind.TEXT),
+                Column("etf", Kind.TEXT),
+                Column("regressed", Kind.BOOL),
+            ),
+        )
 
     def stands(
         self, tables: Sequence[str], portfolios: Selection, days: Sequence[int], factors: Selection

@@ -6,7 +6,17 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.catalog import Kind, check_needs, not_written, problems_of, schema_error
+from batchcore.db.catalog import (
+    WRITES,
+    Kind,
+    check_needs,
+    key_problems,
+    not_written,
+    own_problems,
+    problems_of,
+    schema_error,
+    updatable_problems,
+)
 from batchcore.errors import SchemaError
 from batchcore.units import MAX_SCALE
 
@@ -72,7 +82,15 @@ COLUMNS: Final[Needs] = MappingProxyType(
                 **_STAMPS,
             }
         ),
-        FACTORS: MappingProxyType({**_ID, "etf_proxy": Kind.TEXT, "is_active": Kind.BOOL}),
+        FACTORS: MappingProxyType(
+            {
+                **_ID,
+                "name": Kind.TEXT,
+                "etf_proxy": Kind.TEXT,
+                "calculation_method": Kind.TEXT,
+                "is_active": Kind.BOOL,
+            }
+        ),
         FACTOR_EXPOSURES: MappingProxyType(
             {
                 **_ID,
@@ -182,6 +200,13 @@ def check_parts(catalog: Catalog, level: str, *, writes: bool = True) -> Parts:
     tables = list(_tables(parts))
     problems = dict.fromkeys(problems_of(catalog, writes=writes))
     problems |= dict.fromkeys(_problems(catalog, tables, writes=writes))
+    if writes and not KEYS.keys().isdisjoint(tables):
+        problems |= dict.fromkeys(own_problems(catalog, WRITES))
+    if writes and parts.market_values:
+        problems |= dict.fromkeys(updatable_problems(catalog, POSITIONS))
+        # a partitioned table has no key on the id alone, and the portfolio is known too
+        beside = ("portfolio_id",)
+        problems |= dict.fromkeys(key_problems(catalog, POSITIONS, ("id",), beside=beside))
     if problems:
         raise schema_error(tuple(problems))
     rooms = {table: MappingProxyType(dict(_rooms(catalog, table))) for table in tables}
@@ -243,6 +268,9 @@ def _problems(catalog: Catalog, tables: list[str], *, writes: bool) -> Iterator[
         table: {column: json_kind(catalog, table, column) for column in COLUMNS[table]}
         for table in tables
     }
+    if FACTORS in needs and catalog.schema.factors:
+        # by name: neither proxy nor method is read
+        needs[FACTORS] = {column: needs[FACTORS][column] for column in ("id", "name", "is_active")}
     try:
         check_needs(catalog, needs, inserts=[t for t in tables if t in KEYS] if writes else ())
     except SchemaError as error:

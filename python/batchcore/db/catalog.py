@@ -6,11 +6,12 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.config import TABLES
 from batchcore.db.acting import acting_sql
-from batchcore.db.sql import quote_literal, table_name
+from batchcore.db.indexes import COLUMNS, IS_PLAIN, SPECS, fits
+from batchcore.db.sql import column_name, quote_literal, table_name
 from batchcore.errors import SchemaError
 from batchcore.units import CENTS, MAX_SCALE, RETURN_SCALE
 
@@ -22,19 +23,18 @@ if TYPE_CHECKING:
     from batchcore.config import Schema
     from batchcore.db.engine import Session
 
-REVISION: Final = "0003"
+REVISION: Final = "0004"
 """The newest revision of the migrations, known here without Alembic."""
 
 VERSION_TABLE: Final = "batchcore_alembic_version"
 """Where Alembic keeps batchcore's revision, beside the host's own version table."""
 
-INDEXES: Final = (
-    "idx_positions_active_complete",
-    "idx_market_data_valid_prices",
-    "idx_positions_symbol_active",
-)
+INDEXES: Final = tuple(spec.name for spec in SPECS)
 """The indexes of revision 0002, by name."""
 
+
+WRITES: Final = "batchcore_analytic_writes"
+"""The table of revision 0004: a row for each transaction that wrote the tables of level `full`."""
 
 LEDGER: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -43,9 +43,13 @@ LEDGER: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "batchcore_run_issues": ("SELECT", "INSERT"),
         "batchcore_run_heartbeats": ("SELECT", "INSERT", "UPDATE"),
         "batchcore_run_tokens": ("USAGE",),
+        WRITES: ("SELECT", "INSERT"),
     }
 )
-"""The tables of revision 0003, by name, with what a run does to them; the last is a sequence."""
+"""batchcore's own tables, by name, with what a run does to them; one is a sequence.
+
+That of revision 0004 is for level `full` alone.
+"""
 
 
 class Kind(enum.StrEnum):
@@ -258,6 +262,10 @@ _WRITTEN: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "portfolios": frozenset({"equity_balance", "updated_at"}),
     }
 )
+_KEYED: Final = ("portfolios", "positions", _SNAPSHOTS)
+_NULLED: Final = frozenset({"daily_return"})
+"""Columns of snapshots that a rule of the roll-forward may leave NULL (S10)."""
+
 _MONEY_DIGITS: Final = 14
 _RETURN_DIGITS: Final = 2
 _HEADER_BYTES: Final = 4
@@ -334,8 +342,13 @@ class Catalog:
         columns: Table of docs/schema.md -> name in the database -> column. An absent table has
             no entry.
         writable_tables: Those that are tables, not views.
+        updatable_tables: Those, and views whose rows may be changed.
+        keys: Table of docs/schema.md -> columns in the database that are unique together, of
+            portfolios, positions and snapshots.
+        deferrable_keys: The same, of those that are looked at only when a transaction ends.
         has_version_table: Whether `batchcore_alembic_version` is there.
-        indexes: Name -> whether it is valid, of the indexes of batchcore that are there.
+        indexes: Name -> whether it is valid, of the indexes of batchcore that are there, also
+            under another name that the host has given one.
         can_stage: Whether the present role may make temporary tables, through which rows that
             stand already and equities are updated.
         estimated_rows: Table of docs/schema.md -> how many rows the server takes it to have; of
@@ -352,6 +365,9 @@ class Catalog:
     has_version_table: bool
     indexes: Mapping[str, bool]
     can_stage: bool = True
+    updatable_tables: frozenset[str] = frozenset()
+    keys: Mapping[str, frozenset[tuple[str, ...]]] = field(default_factory=dict)
+    deferrable_keys: Mapping[str, frozenset[tuple[str, ...]]] = field(default_factory=dict)
     estimated_rows: Mapping[str, int] = field(default_factory=dict)
     ledger: Mapping[str, frozenset[str]] = field(default_factory=dict)
     acting: frozenset[tuple[str, str]] = frozenset()
@@ -404,9 +420,10 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
     driver asks for no types.
     """
     columns: dict[str, dict[str, ColumnType]] = {}
-    tables: set[str] = set()
+    kinds: dict[str, Mapping[str, Any]] = {}
+    keys: dict[str, set[tuple[str, ...]]] = {}
+    deferrable: dict[str, set[tuple[str, ...]]] = {}
     indexes: dict[str, bool] = {}
-    estimated_rows: dict[str, int] = {}
     ledger: dict[str, frozenset[str]] = {}
     acting: set[tuple[str, str]] = set()
     has_version_table, can_stage = False, True
@@ -415,6 +432,11 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
         match row["item"]:
             case "index":
                 indexes[row["relation"]] = row["is_valid"]
+            case "key":
+                if row["is_key"]:
+                    own = keys if row["is_immediate"] else deferrable
+                    own.setdefault(row["relation"], set()).add(tuple(row["key_columns"]))
+                indexes |= dict.fromkeys(_served(schema, row), True)
             case "version":
                 has_version_table = True
             case "ledger" | "sequence":
@@ -422,10 +444,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
             case _:
                 of_table = columns.setdefault(row["relation"], {})
                 acting |= {(row["relation"], event) for event in row["acts_on"].split()}
-                if row["is_table"]:
-                    tables.add(row["relation"])
-                if row["estimated_rows"] > 0:
-                    estimated_rows[row["relation"]] = row["estimated_rows"]
+                kinds[row["relation"]] = row
                 if row["name"] is not None:
                     of_table[row["name"]] = _column_type(row)
     return Catalog(
@@ -433,19 +452,39 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
         columns=MappingProxyType(
             {table: MappingProxyType(columns[table]) for table in TABLES if table in columns}
         ),
-        writable_tables=frozenset(tables),
+        writable_tables=frozenset(table for table, row in kinds.items() if row["is_table"]),
         has_version_table=has_version_table,
         indexes=MappingProxyType({name: indexes[name] for name in INDEXES if name in indexes}),
         can_stage=can_stage,
-        estimated_rows=MappingProxyType(estimated_rows),
+        updatable_tables=frozenset(table for table, row in kinds.items() if row["is_updatable"]),
+        keys=MappingProxyType({table: frozenset(found) for table, found in keys.items()}),
+        deferrable_keys=MappingProxyType(
+            {table: frozenset(found) for table, found in deferrable.items()}
+        ),
+        estimated_rows=MappingProxyType(
+            {
+                table: row["estimated_rows"]
+                for table, row in kinds.items()
+                if row["estimated_rows"] > 0
+            }
+        ),
         ledger=MappingProxyType({name: ledger[name] for name in LEDGER if name in ledger}),
         acting=frozenset(acting),
     )
 
 
+def _served(schema: Schema, row: Mapping[str, Any]) -> Iterator[str]:
+    """Return which indexes of batchcore one of the host's is, whatever its name."""
+    for spec in SPECS if row["is_plain"] else ():
+        columns = tuple(row["key_columns"])
+        if spec.table == row["relation"] and fits(schema, spec, columns, row["predicate"]):
+            yield spec.name
+
+
 def inspect_sql(schema: Schema) -> str:
     """Return the statement of `inspect`, without parameters."""
     wanted = [("column", table, schema.table(table)) for table in TABLES]
+    wanted += [("key", table, schema.table(table)) for table in _KEYED]
     wanted.append(("version", VERSION_TABLE, VERSION_TABLE))
     wanted += [("index", name, name) for name in INDEXES]
     wanted += [
@@ -457,14 +496,23 @@ def inspect_sql(schema: Schema) -> str:
         values=values,
         namespace=quote_literal(schema.namespace),
         acting=acting_sql(schema, TABLES),
+        is_plain=IS_PLAIN,
+        columns=COLUMNS,
     )
 
 
 # A domain travels as its base type and keeps the modifier itself, so both are looked up.
 _INSPECT: Final = """\
 SELECT w.item::text AS item, w.relation::text AS relation,
-    c.relkind IN ('r', 'p') AS is_table, c.reltuples::int8 AS estimated_rows,
-    COALESCE(i.indisvalid, true) AS is_valid,
+    c.relkind IN ('r', 'p') AS is_table,
+    pg_catalog.pg_relation_is_updatable(c.oid, true) & 4 <> 0 AS is_updatable,
+    c.reltuples::int8 AS estimated_rows,
+    COALESCE(own.indisvalid, true) AS is_valid,
+    i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL AS is_key,
+    i.indimmediate AS is_immediate,
+    CASE WHEN w.item = 'key' THEN {is_plain} END AS is_plain,
+    CASE WHEN w.item = 'key' THEN {columns} END AS key_columns,
+    COALESCE(pg_catalog.pg_get_expr(i.indpred, i.indrelid), '') AS predicate,
     a.attname::text AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS declared,
     CASE WHEN base.typtype = 'e' THEN 'text'
         WHEN base.typname = 'citext' THEN 'text'
@@ -496,12 +544,14 @@ JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.relnam
 LEFT JOIN (SELECT root, pg_catalog.bool_or(inserts) AS inserts,
         pg_catalog.bool_or(updates) AS updates
     FROM ({acting}) AS a GROUP BY root) AS acting ON acting.root = c.oid
-LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
+LEFT JOIN pg_catalog.pg_index AS own ON own.indexrelid = c.oid
+LEFT JOIN pg_catalog.pg_index AS i ON w.item = 'key' AND i.indrelid = c.oid AND i.indisvalid
 LEFT JOIN pg_catalog.pg_attribute AS a ON w.item = 'column' AND a.attrelid = c.oid
     AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_type AS base
     ON base.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+WHERE w.item <> 'key' OR i.indexrelid IS NOT NULL
 ORDER BY w.item, w.relation, a.attnum"""
 
 
@@ -598,31 +648,86 @@ def _problems(catalog: Catalog, *, writes: bool) -> Iterator[str]:
             if table not in OPTIONAL:
                 yield f"{_label(schema, table)}: missing table"
             continue
-        if writes and table in _WRITTEN and table not in catalog.writable_tables:
-            yield f"{_label(schema, table)}: is a view, expected a table to write to"
+        if writes:
+            yield from _table_problems(catalog, table)
         for column, kind in columns.items():
-            found = catalog._find(table, column)  # noqa: SLF001  # one module
-            misfit = _misfit(catalog, table, column, kind)
-            if found is None or misfit:
-                yield misfit
-                continue
-            if kind is Kind.NUMERIC:
-                yield from _numeric_problems(catalog, table, column, found)
-            label = _label(schema, table, column)
-            yield from _access_problems(label, table, column, found, writes=writes)
+            yield from _column_problems(catalog, table, column, kind, writes=writes)
     yield from _unfilled(catalog, _SNAPSHOTS, REQUIRED[_SNAPSHOTS])
     if writes:
-        yield from _own_problems(catalog)
+        if not catalog.can_stage:
+            yield "the database: the role may not make temporary tables, expected TEMPORARY on it"
+        for name in catalog.ledger:
+            if name != WRITES:
+                yield from own_problems(catalog, name)
 
 
-def _own_problems(catalog: Catalog) -> Iterator[str]:
-    if not catalog.can_stage:
-        yield "the database: the role may not make temporary tables, expected TEMPORARY on it"
-    for name, granted in catalog.ledger.items():
-        for privilege in LEDGER[name]:
-            if privilege not in granted:
-                told = "use it, expected USAGE" if privilege == "USAGE" else f"{privilege} it"
-                yield f"{catalog.schema.namespace}.{name}: the role may not {told}"
+def _column_problems(
+    catalog: Catalog, table: str, column: str, kind: Kind, *, writes: bool
+) -> Iterator[str]:
+    found = catalog._find(table, column)  # noqa: SLF001  # one module
+    misfit = _misfit(catalog, table, column, kind)
+    if found is None or misfit:
+        yield misfit
+        return
+    if kind is Kind.NUMERIC:
+        yield from _numeric_problems(catalog, table, column, found)
+    label = _label(catalog.schema, table, column)
+    yield from _access_problems(label, table, column, found, writes=writes)
+
+
+def _table_problems(catalog: Catalog, table: str) -> Iterator[str]:
+    """Return what keeps a table from being written as a run does."""
+    if table == _SNAPSHOTS:
+        if table not in catalog.writable_tables:
+            yield f"{_label(catalog.schema, table)}: is a view, expected a table to write to"
+        yield from key_problems(catalog, table, ("portfolio_id", "snapshot_date"))
+    elif table == "portfolios":
+        yield from updatable_problems(catalog, table)
+        yield from key_problems(catalog, table, ("id",))
+
+
+def updatable_problems(catalog: Catalog, table: str) -> Iterator[str]:
+    """Return what to say of a table whose rows are to be changed and cannot be."""
+    if catalog.has_table(table) and table not in catalog.updatable_tables:
+        label = _label(catalog.schema, table)
+        yield f"{label}: is a view, expected a table or an updatable view to write to"
+
+
+def key_problems(
+    catalog: Catalog, table: str, columns: tuple[str, ...], *, beside: tuple[str, ...] = ()
+) -> Iterator[str]:
+    """Return what to say of a table whose rows columns do not tell apart, as UPDATEs rely on.
+
+    Args:
+        catalog: The host's tables.
+        table: One of them; nothing is said of a view, whose own tables have the keys.
+        columns: Unique together.
+        beside: What a key may have beside them.
+    """
+    if table not in catalog.writable_tables:
+        return
+    schema = catalog.schema
+    wanted = {schema.column(table, column) for column in (*columns, *beside)}
+    if any(wanted.issuperset(key) for key in catalog.keys.get(table, ())):
+        return
+    label = _label(schema, table)
+    listed = ", ".join(schema.column(table, column) for column in columns)
+    if any(wanted.issuperset(key) for key in catalog.deferrable_keys.get(table, ())):
+        yield f"{label}: its unique key on ({listed}) is DEFERRABLE, expected one that is not"
+        return
+    names = ", ".join(column_name(schema, table, column) for column in columns)
+    yield (
+        f"{label}: has no unique key on ({listed}), so a row could stand twice: "
+        f"CREATE UNIQUE INDEX CONCURRENTLY ON {table_name(schema, table)} ({names})"
+    )
+
+
+def own_problems(catalog: Catalog, name: str) -> Iterator[str]:
+    """Return one line for each privilege that the role lacks on one of batchcore's own tables."""
+    for privilege in LEDGER[name]:
+        if privilege not in catalog.ledger.get(name, LEDGER[name]):
+            told = "use it, expected USAGE" if privilege == "USAGE" else f"{privilege} it"
+            yield f"{catalog.schema.namespace}.{name}: the role may not {told}"
 
 
 def _unmet(catalog: Catalog, needs: Needs, inserts: Collection[str]) -> Iterator[str]:
@@ -718,6 +823,8 @@ def _access_problems(
         yield f"{label}: the role may not SELECT it"
     if not writes or column not in _WRITTEN.get(table, ()):
         return
+    if found.not_null and column in _NULLED:
+        yield f"{label}: is NOT NULL, expected a column that may be NULL (S10)"
     if found.generated:
         yield f"{label}: is generated by the server, expected a column to write to"
     if table == _SNAPSHOTS and not found.can_insert:

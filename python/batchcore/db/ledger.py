@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from batchcore.calendar import date_of
 from batchcore.db.acting import acting_on
 from batchcore.db.engine import transaction
 from batchcore.db.sent import encoded
@@ -33,12 +34,16 @@ if TYPE_CHECKING:
     from batchcore.config import Schema
     from batchcore.db.engine import Session, View
     from batchcore.db.fields import Field
+    from batchcore.db.save_analytics import Kept
 
 RUNS: Final = "batchcore_runs"
 CHUNKS: Final = "batchcore_run_chunks"
 ISSUES: Final = "batchcore_run_issues"
 HEARTBEATS: Final = "batchcore_run_heartbeats"
 TOKENS: Final = "batchcore_run_tokens"
+
+NOT_REPLACED: Final = "not_replaced"
+"""The issue of rows that another writer stored, so that a chunk left them as they are."""
 
 LIVES: Final = "running"
 RESUMABLE: Final = ("failed", "interrupted", "incomplete")
@@ -455,6 +460,21 @@ class Ledger:
             names = ", ".join(map(str, found))
             raise DatabaseError(f"the ledger does not keep what it was sent: {names} acts on it")
 
+    async def enter_kept(
+        self, session: Session, lease: Lease, chunk: int, kept: Sequence[Kept]
+    ) -> None:
+        """Enter what a chunk left to other writers."""
+        if not kept:
+            return
+        rows = ", ".join(
+            f"({quote_literal(lease.run_id)}, {chunk}, {quote_literal(_uuid(one.portfolio))},"
+            f" {quote_literal(NOT_REPLACED)}, false, {one.rows}, NULL::text,"
+            f" {_date(date_of(one.day))}, {quote_literal(one.detail)})"
+            for one in kept
+        )
+        columns = ", ".join(ISSUE_COLUMNS)
+        await session.execute(f"INSERT INTO {self._issues} ({columns}) VALUES {rows}")  # noqa: S608
+
     async def finish(
         self,
         session: Session,
@@ -529,7 +549,7 @@ class Ledger:
 async def commit_chunk(
     session: Session,
     schema: Schema,
-    write: Callable[[Callable[[str], None]], Awaitable[Entry]],
+    write: Callable[[Callable[[str], None]], Awaitable[tuple[Entry, Sequence[Kept]]]],
     *,
     lease: Lease,
     planned: Planned,
@@ -540,7 +560,8 @@ async def commit_chunk(
     Args:
         session: In no transaction.
         schema: Names of tables and columns.
-        write: Writes its rows and returns what the ledger keeps of it; it is handed ``step``.
+        write: Writes its rows; it is handed ``step``, and returns what the ledger keeps of the
+            chunk and what that left to other writers.
         lease: Of the run.
         planned: What is known of the run.
         step: Told the name of each step when it is done.
@@ -552,8 +573,9 @@ async def commit_chunk(
     ledger = Ledger(schema)
     async with ledger.fenced(session, lease):
         step("begun")
-        entry = await write(step)
+        entry, kept = await write(step)
         await ledger.enter_issues(session, entry.issues)
+        await ledger.enter_kept(session, lease, entry.chunk, kept)
         step("ledger")
         await ledger.enter(session, lease, entry, planned)
         step("fenced")

@@ -11,7 +11,7 @@ from batchcore.db.load import load, normalised
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -63,15 +63,17 @@ class Returns:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Factors:
-    """Active factors, sorted by id.
+    """Active factors that get the betas of an ETF (A8), sorted by id.
 
     Attributes:
         id: (f, 16) uint8.
         etf: Symbol of the ETF of each, normalised.
+        off: What no factor was found for -> why.
     """
 
     id: npt.NDArray[np.uint8]
     etf: tuple[str, ...]
+    off: Mapping[str, str]
 
 
 def floats(column: Decimals) -> Floats:
@@ -122,7 +124,48 @@ async def load_returns(  # noqa: PLR0917  # of portfolios, before a day of each
 
 
 async def load_factors(session: Session, queries: AnalyticQueries, etfs: Sequence[str]) -> Factors:
-    """Return the active factors of these ETFs."""
+    """Return the factors that these ETFs stand for: those of `Schema.factors`, or by proxy."""
     columns = await load(session, queries.factors(etfs))
-    names: Text = columns["etf"]
-    return Factors(columns["id"], tuple(str(name) for name in names.texts()))
+    names = [str(name) for name in columns["name"].texts()]
+    by_name = queries.catalog.schema.factors
+    if by_name:
+        etf_of, off = _by_name(names, by_name)
+    else:
+        regressed = columns["regressed"].astype(np.bool_).tolist()
+        etf_of, off = _by_proxy(names, [str(etf) for etf in columns["etf"].texts()], regressed)
+    rows = sorted(etf_of)
+    return Factors(columns["id"][rows], tuple(etf_of[row] for row in rows), off)
+
+
+def _by_name(
+    names: Sequence[str], etf_of: Mapping[str, str]
+) -> tuple[dict[int, str], dict[str, str]]:
+    """Return the ETF of each row that is one's own, and why a name has none."""
+    found, off = {}, {}
+    for name, etf in etf_of.items():
+        rows = [row for row, one in enumerate(names) if one == name]
+        if len(rows) == 1:
+            found[rows[0]] = etf
+        else:
+            count = len(rows) or "no"
+            off[f"factor {name}"] = f"{count} active factors of this name, expected one"
+    return found, off
+
+
+def _by_proxy(
+    names: Sequence[str], etfs: Sequence[str], regressed: Sequence[bool]
+) -> tuple[dict[int, str], dict[str, str]]:
+    """Return the ETF of each row that alone is a regression on it, and why an ETF has none."""
+    found, off = {}, {}
+    for etf in sorted(set(etfs)):
+        having = [row for row, one in enumerate(etfs) if one == etf]
+        rows = [row for row in having if regressed[row]]
+        if len(rows) == 1:
+            found[rows[0]] = etf
+            continue
+        listed = ", ".join(f"`{names[row]}`" for row in rows or having)
+        why = "are regressions on it" if rows else "has it as proxy, but is no regression by method"
+        if not rows and len(having) > 1:
+            why = "have it as proxy, but are no regressions by method"
+        off[f"factor {etf}"] = f"{listed} {why}: name the right one in schema.factors"
+    return found, off

@@ -20,6 +20,7 @@ from batchcore.db.catalog import (
     schema_error,
 )
 from batchcore.db.engine import connected, driver_errors, driver_url
+from batchcore.db.indexes import SPECS, Work, built, look, redundant, removed, unmarked
 from batchcore.db.sql import quote_literal, table_name
 from batchcore.errors import ConfigError, LeaseHeldError
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 _HOST_REVISION: Final = "0001"
+_INDEX_REVISION: Final = "0002"
 _ADOPTED: Final = "batchcore: the tables of revision 0001 are the host's own"
 _LOCK_KEY: Final = 0x62_61_74_63_68_6D_69_67
 """The bytes of ``batchmig``: one migration at a time for each database."""
@@ -49,11 +51,13 @@ class Options:
         concurrently: Whether indexes are built and dropped CONCURRENTLY, outside a transaction.
         adopted: Whether the host's tables were there before batchcore, so that no downgrade
             may drop them.
+        index_statements: What revision 0002 runs; None takes tables that are as 0001 made them.
     """
 
     schema: Schema = field(default_factory=Schema)
     concurrently: bool = False
     adopted: bool = False
+    index_statements: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class MigrateStatus:
         pending: Revisions to come, in order; the host's tables count as 0001.
         steps: What `migrate` would do, a line for each.
         problems: What stands in its way, a line for each.
+        notes: What to know of indexes, a line for each: built, taken over, redundant.
     """
 
     revision: str | None
@@ -75,6 +80,7 @@ class MigrateStatus:
     pending: tuple[str, ...]
     steps: tuple[str, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def is_current(self) -> bool:
@@ -92,6 +98,7 @@ class MigrateReport:
         adopted: Whether the tables are the host's own.
         marked: Revisions noted as done without running them.
         applied: Revisions that ran, in order.
+        notes: What was done about indexes, a line for each.
     """
 
     before: str | None
@@ -99,19 +106,39 @@ class MigrateReport:
     adopted: bool
     marked: tuple[str, ...]
     applied: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
-async def migrate(database: str | AsyncEngine, *, schema: Schema | None = None) -> MigrateReport:
+@dataclass(frozen=True)
+class _Found:
+    """A status, with the statements that are due.
+
+    Attributes:
+        status: For the caller.
+        index_statements: Of revision 0002.
+        drops: Of redundant indexes.
+    """
+
+    status: MigrateStatus
+    index_statements: tuple[str, ...] = ()
+    drops: tuple[str, ...] = ()
+
+
+async def migrate(
+    database: str | AsyncEngine, *, schema: Schema | None = None, drop_redundant: bool = False
+) -> MigrateReport:
     """Bring ``database`` to the newest schema; nothing happens to one that is there already.
 
     An empty database gets everything in one transaction. In one that has host tables, these are
     compared with what a run needs, revision 0001 is marked as done, and the later ones run, with
     indexes built CONCURRENTLY: such a build locks nobody out, but waits for every transaction
-    older than itself.
+    older than itself. Indexes that the host has already are taken over, and none of its own is
+    dropped unasked.
 
     Args:
         database: A URL, or an engine on asyncpg.
         schema: Names of tables and columns; None takes those of docs/schema.md.
+        drop_redundant: Whether to drop indexes of the host that those of batchcore make redundant.
 
     Raises:
         ConfigError: Alembic is not installed, or the URL is none.
@@ -122,7 +149,8 @@ async def migrate(database: str | AsyncEngine, *, schema: Schema | None = None) 
     schema = schema or Schema()
     _require_alembic()
     async with _session(database) as (connection, raw):
-        status = await _status(raw, schema)
+        found = await _status(raw, schema, drop_redundant=drop_redundant)
+        status = found.status
         if status.problems:
             raise schema_error(status.problems)
         marked: tuple[str, ...] = ()
@@ -135,25 +163,32 @@ async def migrate(database: str | AsyncEngine, *, schema: Schema | None = None) 
                 schema=schema,
                 concurrently=status.adopted or status.revision is not None,
                 adopted=status.adopted,
+                index_statements=found.index_statements,
             )
             await connection.run_sync(_command("upgrade", options, "head"))
         for revision in applied:
             _logger.info("revision %s is done", revision)
+        for statement in found.drops:
+            await raw.execute(statement)
         return MigrateReport(
             before=status.revision,
             revision=status.head,
             adopted=status.adopted,
             marked=marked,
             applied=applied,
+            notes=status.notes,
         )
 
 
-async def check(database: str | AsyncEngine, *, schema: Schema | None = None) -> MigrateStatus:
+async def check(
+    database: str | AsyncEngine, *, schema: Schema | None = None, drop_redundant: bool = False
+) -> MigrateStatus:
     """Return where ``database`` stands and what `migrate` would do, without doing it.
 
     Args:
         database: A URL, or an engine on asyncpg.
         schema: Names of tables and columns; None takes those of docs/schema.md.
+        drop_redundant: As of `migrate`.
 
     Raises:
         ConfigError: Alembic is not installed, or the URL is none.
@@ -162,7 +197,9 @@ async def check(database: str | AsyncEngine, *, schema: Schema | None = None) ->
     _require_alembic()
     with driver_errors():
         async with connect(database) as connection:
-            return await _status(await _driver_connection(connection), schema or Schema())
+            raw = await _driver_connection(connection)
+            found = await _status(raw, schema or Schema(), drop_redundant=drop_redundant)
+            return found.status
 
 
 async def downgrade(
@@ -170,8 +207,8 @@ async def downgrade(
 ) -> None:
     """Take ``database`` back to ``revision``, by default to where batchcore was never there.
 
-    Tables that were the host's own stay, with all that is in them; those that `migrate` created
-    are dropped.
+    Tables that were the host's own stay, with all that is in them, and so do its indexes; what
+    `migrate` made is dropped.
 
     Args:
         database: A URL, or an engine on asyncpg.
@@ -196,7 +233,17 @@ async def downgrade(
             return
         if found not in known:
             raise schema_error((newer_revision(found),))
-        options = Options(schema=schema, concurrently=True, adopted=await _is_adopted(raw, schema))
+        adopted = await _is_adopted(raw, schema)
+        layout = await look(raw, schema)
+        for name in unmarked(layout) if adopted else ():
+            _logger.warning("index %s stays: nothing says that batchcore made it", name)
+        work = removed(layout, concurrently=True, is_own=not adopted)
+        options = Options(
+            schema=schema,
+            concurrently=True,
+            adopted=adopted,
+            index_statements=tuple(work.statements),
+        )
         await connection.run_sync(_command("downgrade", options, revision))
         if revision == "base":
             await raw.execute(f"DROP TABLE {table_name(schema, VERSION_TABLE)}")
@@ -280,7 +327,7 @@ async def _adopt(connection: AsyncConnection, schema: Schema) -> None:
         )
 
 
-async def _status(raw: asyncpg.Connection, schema: Schema) -> MigrateStatus:
+async def _status(raw: asyncpg.Connection, schema: Schema, *, drop_redundant: bool) -> _Found:
     scripts = _scripts()
     head = scripts.get_current_head() or ""
     known = {script.revision: script.doc for script in scripts.walk_revisions()}
@@ -305,13 +352,38 @@ async def _status(raw: asyncpg.Connection, schema: Schema) -> MigrateStatus:
         else f"{one}: {known[one]}"
         for one in pending
     )
-    return MigrateStatus(
-        revision=revision,
-        head=head,
-        adopted=adopted,
-        pending=pending,
-        steps=steps,
-        problems=problems,
+    layout = await look(raw, schema)
+    work = Work()
+    if _INDEX_REVISION in pending:
+        concurrently = adopted or revision is not None
+        work = built(layout, concurrently=concurrently, is_own=not adopted)
+        if not concurrently:
+            work.notes.clear()  # of an empty database: nothing to choose
+    elif adopted:
+        work.notes += [
+            f"keep {name} at a downgrade, not known as batchcore's" for name in unmarked(layout)
+        ]
+    drops = []
+    for name, statement in redundant(layout) if adopted else ():
+        if drop_redundant:
+            drops.append(statement)
+            work.notes.append(f"drop {name}, redundant beside {SPECS[0].name}")
+        else:
+            work.notes.append(
+                f"keep {name}, redundant beside {SPECS[0].name}: --drop-redundant drops it"
+            )
+    return _Found(
+        MigrateStatus(
+            revision=revision,
+            head=head,
+            adopted=adopted,
+            pending=pending,
+            steps=steps,
+            problems=problems,
+            notes=tuple(work.notes),
+        ),
+        tuple(work.statements),
+        tuple(drops),
     )
 
 

@@ -19,14 +19,14 @@ from batchcore.frames import among, day_keys, distinct
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
     from batchcore.config import Schema
     from batchcore.db.engine import Session
     from batchcore.db.fields import Field
-    from batchcore.db.save_analytics import ChunkTables, TablesBatch
+    from batchcore.db.save_analytics import ChunkTables, Kept, TablesBatch
     from batchcore.frames import Decimals, Rows, SnapshotAnalytics
 
 _TABLE: Final = "portfolio_snapshots"
@@ -270,8 +270,8 @@ async def write_batch(
     step: Callable[[str], None] = lambda _: None,
     *,
     acting: Collection[tuple[str, str]] = (),
-) -> None:
-    """Write a chunk inside the caller's transaction.
+) -> Sequence[Kept]:
+    """Write a chunk inside the caller's transaction; return what it left to other writers.
 
     New rows go by COPY straight into the table. Rows that stand already are updated in place, so
     that their `id`, foreign keys to it and the host's own columns live on. What the server kept is
@@ -306,8 +306,9 @@ async def write_batch(
     if batch.equity.rows:
         await _set_equity(session, schema, batch, stamp, acting)
     step("equities")
-    if batch.tables is not None:
-        await write_tables(session, schema, batch.tables, batch.span, acting)
+    if batch.tables is None:
+        return ()
+    return await write_tables(session, schema, batch.tables, batch.span, acting)
 
 
 async def _set_equity(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from batchcore.db.analytic_tables import COLUMNS, KEYS
+from batchcore.db.analytic_tables import COLUMNS, KEYS, POSITIONS
+from batchcore.db.catalog import WRITES
 from batchcore.db.fields import field_of
-from batchcore.db.sent import EncodedRows, copy_rows, stage, write_staged
+from batchcore.db.sent import EncodedRows, Staged, copy_rows, stage, write_staged
 from batchcore.db.sql import column_name, quote_identifier, table_name, within
 from batchcore.frames import Moment, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -38,6 +40,23 @@ class ChunkTables:
     rows: tuple[Table, ...] = ()
     stands: str = ""
     market_values: Table | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Rows of a portfolio that another writer stored, so that they were left as they are.
+
+    Attributes:
+        portfolio: 16 bytes.
+        rows: How many.
+        day: Their first date, days since 1970-01-01.
+        detail: How many of each table.
+    """
+
+    portfolio: bytes
+    rows: int
+    day: int
+    detail: str
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -118,11 +137,12 @@ async def write_tables(
     batch: TablesBatch,
     span: tuple[bytes, bytes],
     acting: Collection[tuple[str, str]],
-) -> None:
+) -> Sequence[Kept]:
     """Write what a chunk has beside its snapshots, inside the caller's transaction.
 
     Where none of its rows stands, they go by COPY straight into the table. Else those that stand
-    are updated in place, so that their `id` and `created_at` live on, and the others inserted.
+    are updated in place, so that their `id` and `created_at` live on, and the others inserted;
+    rows that another writer stored last stay, and are returned by portfolio.
 
     Args:
         session: In a transaction.
@@ -134,22 +154,55 @@ async def write_tables(
     Raises:
         DatabaseError: the server refused it, or holds something else than was sent.
     """
+    kept: dict[str, list[tuple[str, int, int]]] = {}
     if any(table.rows for table in batch.tables):
-        stands = await session.fetch(batch.stands)
+        stands = await session.fetch(_marked(schema, batch.stands))
         for table, has_rows in zip(batch.tables, stands[0], strict=True):
+            if not table.rows:
+                continue
             if has_rows:
-                await _merge(session, schema, table, acting)
-            elif table.rows:
+                for portfolio, rows, day in await _merge(session, schema, table, acting):
+                    kept.setdefault(portfolio, []).append((table.table, rows, day))
+            else:
                 key = KEYS[table.table]
                 await copy_rows(session, schema, table, key, condition="true", acting=acting)
     if batch.market_values is not None and batch.market_values.rows:
         await _set_market_values(session, schema, batch.market_values, span, acting)
+    return [
+        Kept(
+            uuid.UUID(portfolio).bytes,
+            sum(rows for _, rows, _ in found),
+            min(day for *_, day in found),
+            ", ".join(f"{rows} of {table}" for table, rows, _ in found),
+        )
+        for portfolio, found in sorted(kept.items())
+    ]
+
+
+def _marked(schema: Schema, stands: str) -> str:
+    """Return the statement ``stands``, which enters too that its transaction writes rows.
+
+    Rows keep the id of the transaction that wrote them last (`xmin`), and so does the mark: by
+    that they are known again, whatever triggers make of time stamps. A restored dump has other
+    ids, so what is in it counts as written by others.
+    """
+    return (
+        f"WITH mark AS (INSERT INTO {_own_table(schema, WRITES)} (id, written_at)"  # noqa: S608
+        f" VALUES (gen_random_uuid(), clock_timestamp())) {stands}"
+    )
+
+
+def _own_table(schema: Schema, name: str) -> str:
+    return f"{quote_identifier(schema.namespace)}.{quote_identifier(name)}"
 
 
 async def _merge(
     session: Session, schema: Schema, rows: EncodedRows, acting: Collection[tuple[str, str]]
-) -> None:
+) -> list[tuple[str, int, int]]:
+    """Write rows of which some may stand; return portfolio, count and first date of those kept."""
     staged = await stage(session, schema, rows, KEYS[rows.table])
+    kept = await session.fetch(_without_others(schema, staged))
+    staged = replace(staged, count=staged.count - sum(row[1] for row in kept))
     table = table_name(schema, rows.table)
     into = ", ".join(column_name(schema, rows.table, c) for c in rows.columns)
     taken = ", ".join(f"staged.{quote_identifier(c)}" for c in rows.columns)
@@ -166,6 +219,32 @@ async def _merge(
         )
 
     await write_staged(session, schema, staged, write, acting=acting)
+    return [tuple(row) for row in kept]
+
+
+def _without_others(schema: Schema, staged: Staged) -> str:
+    """Return the statement that takes the keys of other writers' rows out of the staged ones.
+
+    Runs before the marks were entered have their chunks in the ledger, by the same transaction.
+    """
+    table = staged.rows.table
+    owner, of_owner = "gone.portfolio_id", ""
+    if "portfolio_id" not in KEYS[table]:
+        owner = f"p.{column_name(schema, POSITIONS, 'portfolio_id')}"
+        own_id = f"p.{column_name(schema, POSITIONS, 'id')}"
+        of_owner = f" JOIN {table_name(schema, POSITIONS)} AS p ON {own_id} = gone.position_id"
+    (day,) = (column for column in KEYS[table] if column.endswith("_date"))
+    ours = " UNION ALL ".join(
+        f"SELECT xmin FROM {_own_table(schema, name)}"  # noqa: S608  # quoted
+        for name in (WRITES, "batchcore_run_chunks")
+    )
+    return (
+        f"WITH gone AS (DELETE FROM {staged.name} AS staged"  # noqa: S608
+        f" USING {table_name(schema, table)} AS own WHERE {staged.found}"
+        f" AND own.xmin NOT IN ({ours}) RETURNING staged.*)"
+        f" SELECT {owner}::text, count(*), min(gone.{day}) - '1970-01-01'::date"
+        f" FROM gone{of_owner} GROUP BY 1"
+    )
 
 
 async def _set_market_values(

@@ -100,6 +100,7 @@ class Staged:
         name: Of the temporary table.
         found: Condition that the row ``own`` of the table is that of the row ``staged``.
         values: Column of docs/schema.md -> its quoted name, and the SQL of what it is to hold.
+        count: How many there are to write.
         must_exist: Whether a row that is not in the table is missing.
     """
 
@@ -107,6 +108,7 @@ class Staged:
     name: str
     found: str
     values: Mapping[str, tuple[str, str]]
+    count: int
     must_exist: bool = True
 
     def assignments(self) -> str:
@@ -159,6 +161,7 @@ async def stage(
         name=name,
         found=" AND ".join([*same, condition]),
         values=values | {c: (own[c], "NULL") for c in cleared},
+        count=rows.rows,
         must_exist=must_exist,
     )
 
@@ -237,7 +240,7 @@ async def write_staged(
     for _ in range(2):
         counted = await write()
         wrong = ""
-        if watched or (every and counted != staged.rows.rows):
+        if watched or (every and counted != staged.count):
             wrong = await _unlike(session, schema, staged)
         if not wrong:
             break
@@ -264,7 +267,7 @@ async def _unlike(session: Session, schema: Schema, staged: Staged) -> str:
         f" FROM {staged.name} AS staged {join} {table_name(schema, staged.rows.table)} AS own"
         f" ON {staged.found}) AS u"
     )
-    rows, found = staged.rows.rows, []
+    rows, found = staged.count, []
     if row["missing"]:
         found.append(f"{row['missing']} of {rows} rows sent are not there")
     if row["other"]:

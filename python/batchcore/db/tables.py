@@ -466,3 +466,10 @@ run_heartbeats: Final = Table(
     _instant("beat_at"),
     _instant("expires_at"),
 )
+
+analytic_writes: Final = Table(
+    "batchcore_analytic_writes",
+    ledger,
+    _id(),
+    _instant("written_at"),
+)

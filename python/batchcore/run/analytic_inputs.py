@@ -91,6 +91,8 @@ async def load_analysis(
     if parts.factors:
         factors = await load_factors(reader, queries, FACTOR_ETFS)
         monitor.loaded(factors=len(factors.id))
+        for part, reason in factors.off.items():
+            log.warning("run=%s analytics_off=%r reason=%r", monitor.run_id, part, reason)
     return Analysis(parts, market, regressions, profiles=profiles, factors=factors, threads=threads)
 
 

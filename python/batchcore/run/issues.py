@@ -7,16 +7,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.db.load import taken
+from batchcore.db.ledger import NOT_REPLACED
+from batchcore.db.load import located, taken
 from batchcore.frames import Days, Issues, Text, joined
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
+    from batchcore.db.save_analytics import Kept
     from batchcore.frames import Misses, Rows
     from batchcore.run.completeness import Told
     from batchcore.run.plan import Noticed
+
+
+def not_replaced(kept: Sequence[Kept], ids: npt.NDArray[np.uint8]) -> Issues:
+    """Return one issue for each portfolio of ``ids`` whose rows were left to other writers."""
+    owner = np.frombuffer(b"".join(one.portfolio for one in kept), np.uint8).reshape(-1, 16)
+    return Issues(
+        name=Text.constant(NOT_REPLACED, len(kept)),
+        portfolio=located(owner, ids),
+        symbol=Text.constant(None, len(kept)),
+        day=Days(np.array([one.day for one in kept], dtype=np.int32)),
+        detail=Text.of([one.detail for one in kept]),
+    )
 
 
 class IssueList:

@@ -62,6 +62,7 @@ def asked(request: Request) -> Asked:
         "tables": dict(sorted(schema.tables.items())),
         "columns": dict(sorted(schema.columns.items())),
         "scales": dict(sorted(schema.scales.items())),
+        "factors": dict(sorted(schema.factors.items())),
     }
     document = json.dumps(question, sort_keys=True)
     digest = hashlib.sha256(document.encode())

@@ -22,7 +22,7 @@ from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
 from batchcore.errors import InternalError, LeaseHeldError, TooManyFailedError
 from batchcore.run.entries import issue_rows
-from batchcore.run.issues import IssueList
+from batchcore.run.issues import IssueList, not_replaced
 from batchcore.run.lease import ACQUIRE_IDLE_MS, Holder, as_begun, tried
 from batchcore.run.lease import PHASE as LEDGER
 from batchcore.run.legacy import LegacyPreparation, LegacyStages
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from batchcore.db.engine import Session
     from batchcore.db.ledger import Entry, IssueRows, Lease
     from batchcore.db.save import Batch
+    from batchcore.db.save_analytics import Kept
     from batchcore.errors import DatabaseError
     from batchcore.frames import Issues, Rows
     from batchcore.run.plan import Chunk
@@ -202,6 +203,8 @@ class Run:
         self.unwritten: tuple[Issues, ...] = ()
         self.marks = np.zeros(4, dtype=np.int64)
         self.coverage = Coverage.none()
+        self.factors_off: Mapping[str, str] = {}
+        self.kept: dict[int, Sequence[Kept]] = {}
         self.computing = asyncio.Lock()  # native calls take all cores by themselves
 
     async def run(self) -> BatchResult:
@@ -407,6 +410,8 @@ class Run:
         prices = await self.preparation.prices()
         if prices is not None:
             self.coverage = prices.coverage
+            if prices.analysis is not None and prices.analysis.factors is not None:
+                self.factors_off = prices.analysis.factors.off
         return prices
 
     async def _only_notice(self, readers: Sessions) -> None:
@@ -484,10 +489,9 @@ class Run:
         """Commit a chunk: all of it, or nothing."""
         self._look_at_failures(item, {})
 
-        async def write(step: Callable[[str], None]) -> Entry:
+        async def write(step: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
             (batch,) = item.batches
-            await self._write_batch(session, batch, step)
-            return _entry_of(item)
+            return _entry_of(item), await self._write_batch(session, batch, step)
 
         await self._commit(item, session, write)
 
@@ -499,10 +503,10 @@ class Run:
         bisection = self._bisection(item, session, judge)
         found = [item]
 
-        async def write(_: Callable[[str], None]) -> Entry:
+        async def write(_: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
             await bisection.halve(batch, refusal)
             found[0] = await self._left_of(item, bisection)
-            return _entry_of(found[0])
+            return _entry_of(found[0]), bisection.kept
 
         await self._commit(item, session, write)
         return found[0]
@@ -520,6 +524,7 @@ class Run:
         bisection = self._bisection(item, session, judge)
         await bisection.write(batch)
         self.committed += bool(bisection.written)
+        self.kept[item.chunk.number] = bisection.kept
         return await self._left_of(item, bisection)
 
     def _bisection(self, item: Computed, session: Session, judge: Judge) -> Bisection:
@@ -539,24 +544,30 @@ class Run:
 
     async def _write_batch(
         self, session: Session, batch: Batch, step: Callable[[str], None] = lambda _: None
-    ) -> None:
+    ) -> Sequence[Kept]:
         schema, acting = self.request.settings.schema, self.prepared.queries.catalog.acting
-        await write_batch(session, schema, batch, self.stages.stamp(), step, acting=acting)
+        return await write_batch(session, schema, batch, self.stages.stamp(), step, acting=acting)
 
     async def _commit(
         self,
         item: Computed,
         session: Session,
-        write: Callable[[Callable[[str], None]], Awaitable[Entry]],
+        write: Callable[[Callable[[str], None]], Awaitable[tuple[Entry, Sequence[Kept]]]],
     ) -> None:
         lease, planned = self.lease, self.planned
         if lease is None or planned is None:
             msg = "a chunk is to be committed without a lease"
             raise InternalError(msg)
+
+        async def noted(step: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
+            entry, kept = await write(step)
+            self.kept[item.chunk.number] = kept
+            return entry, kept
+
         await commit_chunk(
             session,
             self.request.settings.schema,
-            write,
+            noted,
             lease=lease,
             planned=planned,
             step=partial(self.monitor.step, chunk=item.chunk.number),
@@ -577,6 +588,9 @@ class Run:
         self.issues.add_rows(rows, first)
         for issues in item.issues:
             self.issues.add(issues, first)
+        kept = self.kept.pop(item.chunk.number, ())
+        if kept:
+            self.issues.add(not_replaced(kept, self.prepared.plan.id))
         self._done()
 
     def _done(self) -> None:
@@ -612,7 +626,7 @@ class Run:
             rows_by_phase=dict(self.monitor.rows),
             bytes_by_phase=dict(self.database.bytes),
             analytics=self.request.analytics,
-            analytics_off=dict(self.prepared.parts.off),
+            analytics_off={**self.prepared.parts.off, **self.factors_off},
             names=self.prepared.names,
             rounded={name: count for name, count in sorted(self.database.rounded.items()) if count},
             retries=self.retries.count,

@@ -15,7 +15,7 @@ from batchcore.errors import DatabaseError
 from batchcore.frames import Days, Issues, LegacyColumns, Rows, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from batchcore.db.acting import Acting
     from batchcore.db.engine import Session
     from batchcore.db.save import Batch
+    from batchcore.db.save_analytics import Kept
 
     Judge = Callable[[DatabaseError], Awaitable[bool]]
 
@@ -41,6 +42,7 @@ class Bisection:
 
     Attributes:
         written: The parts that the database took, in the order of their sending.
+        kept: What these left to other writers.
         refused: Portfolio of the chunk -> who refuses it, and the message.
     """
 
@@ -48,7 +50,7 @@ class Bisection:
         self,
         session: Session,
         schema: Schema,
-        write: Callable[[Batch], Awaitable[None]],
+        write: Callable[[Batch], Awaitable[Sequence[Kept]]],
         *,
         judge: Judge,
         count: Callable[[Mapping[int, str]], None],
@@ -59,13 +61,14 @@ class Bisection:
         Args:
             session: In a transaction.
             schema: Names of tables and columns.
-            write: Writes a part.
+            write: Writes a part; returns what it left to other writers.
             judge: Returns whether an error is the refusal of a portfolio.
             count: Called with `refused` whenever there is one more; may raise.
             settles: Whether deferred constraints are checked part by part: not in a transaction
                 of the caller's, who may have deferred others.
         """
         self.written: list[Batch] = []
+        self.kept: list[Kept] = []
         self.refused: dict[int, str] = {}
         self._session = session
         self._schema = schema
@@ -109,7 +112,7 @@ class Bisection:
         """Write a part, or nothing of it; return why the database refuses it."""
         await self._session.execute("SAVEPOINT batchcore_part")
         try:
-            await self._write(batch)
+            kept = await self._write(batch)
             if self._settles:
                 await self._session.execute("SET CONSTRAINTS ALL IMMEDIATE")
         except DatabaseError as error:
@@ -122,6 +125,7 @@ class Bisection:
                 raise
             return error
         await self._session.execute("RELEASE SAVEPOINT batchcore_part")
+        self.kept += kept
         return None
 
     async def _described(self, batch: Batch, refusal: DatabaseError) -> str:

@@ -1,0 +1,311 @@
+"""Hosts whose tables are partitioned, views or in other schemas: migrate, plan and run on them."""
+
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+import batchcore
+from batchcore.calendar import date_of
+from batchcore.config import Schema, Settings
+from batchcore.db import migrate as migrations
+from batchcore.db.migrate import check, downgrade, migrate
+from batchcore.errors import DatabaseError
+from support import database as hosts
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+DAYS = (20633, 20634, 20635)  # Monday, 2026-06-29, to Wednesday
+PRICES = "idx_market_data_valid_prices"
+OWN = (
+    "batchcore_alembic_version",
+    *("batchcore_run_chunks", "batchcore_run_issues", "batchcore_run_heartbeats"),
+    *("batchcore_runs", "batchcore_analytic_writes"),
+)
+NEVER_HERE = (
+    f"DROP TABLE {', '.join(OWN)}",
+    "DROP SEQUENCE batchcore_run_tokens",
+    (
+        "DROP INDEX idx_positions_active_complete, idx_market_data_valid_prices,"
+        " idx_positions_symbol_active"
+    ),
+)
+PARTITIONED = (
+    "ALTER TABLE market_data_cache RENAME TO plain_prices",
+    (
+        "CREATE TABLE market_data_cache (LIKE plain_prices INCLUDING DEFAULTS)"
+        " PARTITION BY RANGE (date)"
+    ),
+    (
+        "CREATE TABLE prices_old PARTITION OF market_data_cache FOR VALUES FROM (MINVALUE)"
+        " TO ('2026-06-30')"
+    ),
+    (
+        "CREATE TABLE prices_2026 PARTITION OF market_data_cache FOR VALUES FROM ('2026-06-30')"
+        " TO (MAXVALUE) PARTITION BY LIST (symbol)"
+    ),
+    "CREATE TABLE prices_2026_aaa PARTITION OF prices_2026 FOR VALUES IN ('AAA')",
+    "CREATE TABLE prices_2026_rest PARTITION OF prices_2026 DEFAULT",
+    "DROP TABLE plain_prices",
+)
+INDEXES = """
+SELECT c.relname::text, x.relname::text, i.indisvalid,
+    (SELECT p.relname::text FROM pg_inherits h JOIN pg_class p ON p.oid = h.inhparent
+        WHERE h.inhrelid = x.oid)
+FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid
+WHERE c.relname LIKE '%prices%' OR c.relname = 'market_data_cache' ORDER BY 1, 2"""
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def execute(url: str, *statements: str) -> None:
+    async with opened(url) as connection:
+        for statement in statements:
+            await connection.execute(statement)
+
+
+async def price_indexes(url: str) -> list[tuple[Any, ...]]:
+    async with opened(url) as connection:
+        return [tuple(row) for row in await connection.fetch(INDEXES)]
+
+
+@pytest_asyncio.fixture
+async def empty_host(host: str) -> str:
+    """A host's tables as batchcore finds them when it comes."""
+    await execute(host, *NEVER_HERE)
+    return host
+
+
+async def filled(url: str) -> None:
+    await hosts.fill(url, hosts.plain_host(2, DAYS))
+
+
+async def run(url: str, schema: Schema | None = None, **options: Any) -> batchcore.BatchResult:
+    settings = Settings(schema=schema or Schema(), **options.pop("settings", {}))
+    return await batchcore.run_batch(
+        url, date_of(DAYS[0]), date_of(DAYS[-1]), settings=settings, **options
+    )
+
+
+async def assert_ran(url: str, schema: Schema | None = None) -> None:
+    planned = await run(url, schema, settings={"dry_run": True})
+    assert planned["success"]
+    result = await run(url, schema, analytics="full")
+    assert result.rows_written == 6
+    # ten AAA, which close at 11, 12 and 13
+    stored = await hosts.snapshots(url)
+    assert {(day, row["equity_balance"]) for (_, day), row in stored.items()} == {
+        (day, Decimal(1000 + 10 * n)) for n, day in enumerate(DAYS)
+    }
+
+
+async def test_a_partitioned_price_table_gets_its_index_by_partition(empty_host: str) -> None:
+    await execute(empty_host, *PARTITIONED)
+    await filled(empty_host)
+
+    told = (await check(empty_host)).notes
+    assert f"build public.{PRICES} on public.market_data_cache, by partition: 3" in told
+    report = await migrate(empty_host)
+
+    assert report.notes == told
+    assert await price_indexes(empty_host) == [
+        ("market_data_cache", PRICES, True, None),
+        ("prices_2026", f"{PRICES}_prices_2026", True, PRICES),
+        ("prices_2026_aaa", f"{PRICES}_prices_2026_aaa", True, f"{PRICES}_prices_2026"),
+        ("prices_2026_rest", f"{PRICES}_prices_2026_rest", True, f"{PRICES}_prices_2026"),
+        ("prices_old", f"{PRICES}_prices_old", True, PRICES),
+    ]
+    await assert_ran(empty_host)
+
+    await downgrade(empty_host)
+    assert await price_indexes(empty_host) == []
+
+
+async def test_indexes_of_partitions_that_are_there_are_attached_and_given_back(
+    empty_host: str,
+) -> None:
+    await execute(
+        empty_host,
+        *PARTITIONED,
+        "CREATE INDEX theirs ON prices_old (symbol, date) WHERE close > 0",
+        "CREATE INDEX other ON prices_2026_aaa (symbol) WHERE close > 0",
+    )
+
+    await migrate(empty_host)
+    found = await price_indexes(empty_host)
+    assert ("prices_old", "theirs", True, PRICES) in found
+    assert len(found) == 6
+
+    await downgrade(empty_host)
+    assert await price_indexes(empty_host) == [
+        ("prices_2026_aaa", "other", True, None),
+        ("prices_old", "theirs", True, None),
+    ]
+
+
+@pytest.mark.parametrize("statements", [1, 2, 3, 4, 5, 6, 7])
+async def test_an_interrupted_build_by_partition_goes_on(
+    empty_host: str, monkeypatch: pytest.MonkeyPatch, statements: int
+) -> None:
+    await execute(empty_host, *PARTITIONED)
+    build = migrations.built
+
+    def part(*given: Any, **options: Any) -> Any:
+        work = build(*given, **options)
+        at = next(n for n, one in enumerate(work.statements) if PRICES in one)
+        work.statements[at + statements :] = ["SELECT 1 / 0"]
+        return work
+
+    monkeypatch.setattr(migrations, "built", part)
+    with pytest.raises(DatabaseError, match="division by zero"):
+        await migrate(empty_host)
+    monkeypatch.undo()
+
+    await migrate(empty_host)
+    found = await price_indexes(empty_host)
+    assert len(found) == 5
+    assert all(valid for _, _, valid, _ in found)
+    await downgrade(empty_host)
+    assert await price_indexes(empty_host) == []
+
+
+async def test_a_build_that_left_a_partition_invalid_begins_it_again(empty_host: str) -> None:
+    await execute(empty_host, *PARTITIONED)
+    await filled(empty_host)
+    async with opened(empty_host) as connection:
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await connection.execute(
+                f"CREATE UNIQUE INDEX CONCURRENTLY {PRICES}_prices_2026_aaa"
+                " ON prices_2026_aaa (symbol)"
+            )
+
+    await migrate(empty_host)
+
+    assert all(valid for _, _, valid, _ in await price_indexes(empty_host))
+    assert len(await price_indexes(empty_host)) == 5
+
+
+async def test_a_partitioned_index_of_the_host_is_taken_over_whole(empty_host: str) -> None:
+    await execute(
+        empty_host,
+        *PARTITIONED,
+        "CREATE INDEX whole ON market_data_cache (symbol, date) WHERE close > 0",
+    )
+    before = await price_indexes(empty_host)
+
+    report = await migrate(empty_host)
+    assert f"take over public.whole as {PRICES}" in report.notes
+    await downgrade(empty_host)
+    assert await price_indexes(empty_host) == before
+
+
+@pytest.mark.parametrize(
+    ("made", "kind"),
+    [
+        (("CREATE VIEW market_data_cache AS SELECT * FROM prices",), "a view"),
+        (
+            ("CREATE MATERIALIZED VIEW market_data_cache AS SELECT * FROM prices",),
+            "a materialized view",
+        ),
+        (
+            (
+                "CREATE EXTENSION postgres_fdw",
+                "CREATE SERVER itself FOREIGN DATA WRAPPER postgres_fdw OPTIONS ({options})",
+                "CREATE USER MAPPING FOR CURRENT_USER SERVER itself OPTIONS ({user})",
+                "CREATE SCHEMA far",
+                "IMPORT FOREIGN SCHEMA public LIMIT TO (prices) FROM SERVER itself INTO far",
+                "ALTER FOREIGN TABLE far.prices RENAME TO market_data_cache",
+                "ALTER FOREIGN TABLE far.market_data_cache SET SCHEMA public",
+            ),
+            "a foreign table",
+        ),
+    ],
+    ids=["view", "materialized", "foreign"],
+)
+async def test_prices_that_are_no_table_have_no_index_and_run(
+    empty_host: str, made: tuple[str, ...], kind: str
+) -> None:
+    await filled(empty_host)
+    async with opened(empty_host) as connection:
+        name = await connection.fetchval("SELECT current_database()")
+        user = await connection.fetchval("SELECT current_user")
+        host = await connection.fetchval(
+            "SELECT split_part(current_setting('unix_socket_directories'), ',', 1)"
+        )
+        port = await connection.fetchval("SELECT current_setting('port')")
+        options = f"host '{host}', port '{port}', dbname '{name}'"
+        await connection.execute("ALTER TABLE market_data_cache RENAME TO prices")
+        for statement in made:
+            try:
+                await connection.execute(
+                    statement.format(options=options, user=f"\"user\" '{user}'")
+                )
+            except asyncpg.FeatureNotSupportedError:
+                pytest.skip("this server has no postgres_fdw")
+
+    report = await migrate(empty_host)
+
+    assert f"none on public.market_data_cache, {kind}: {PRICES}" in report.notes
+    await assert_ran(empty_host)
+    changed = dt.datetime(2019, 1, 1, tzinfo=dt.UTC)
+    again = await batchcore.run_batch(empty_host, changed_since=changed)
+    assert again.rows_written == 6
+    cache = batchcore.PriceCache()
+    await cache.load_date_range(empty_host, ["AAA"], date_of(DAYS[0]), date_of(DAYS[-1]))
+    assert cache.get("AAA", date_of(DAYS[0])) == Decimal(11)
+
+
+async def test_partitioned_snapshots_positions_and_portfolios_of_another_schema_run(
+    empty_host: str,
+) -> None:
+    await filled(empty_host)
+    tables = ("portfolios", "positions", "market_data_cache", "portfolio_snapshots")
+    await execute(
+        empty_host,
+        'CREATE SCHEMA "my host"',
+        *(f'ALTER TABLE {table} SET SCHEMA "my host"' for table in tables),
+        'SET search_path = "my host"',
+        'ALTER TABLE positions RENAME TO "hold:ings"',
+    )
+    statements = [
+        "ALTER TABLE portfolio_snapshots RENAME TO plain",
+        (
+            "CREATE TABLE portfolio_snapshots (LIKE plain INCLUDING DEFAULTS,"
+            " UNIQUE (portfolio_id, snapshot_date)) PARTITION BY RANGE (snapshot_date)"
+        ),
+        "CREATE TABLE one PARTITION OF portfolio_snapshots DEFAULT",
+        (
+            'CREATE TABLE lots (LIKE "hold:ings" INCLUDING DEFAULTS,'
+            " PRIMARY KEY (id, portfolio_id)) PARTITION BY HASH (portfolio_id)"
+        ),
+        "CREATE TABLE lots_0 PARTITION OF lots FOR VALUES WITH (MODULUS 2, REMAINDER 0)",
+        "CREATE TABLE lots_1 PARTITION OF lots FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
+        'INSERT INTO lots SELECT * FROM "hold:ings"',
+        'DROP TABLE "hold:ings" CASCADE',
+        'ALTER TABLE lots RENAME TO "hold:ings"',
+    ]
+    async with opened(empty_host) as connection:
+        await connection.execute('SET search_path = "my host"')
+        for statement in statements:
+            await connection.execute(statement)
+    schema = Schema(namespace="my host", tables={"positions": "hold:ings"})
+
+    report = await migrate(empty_host, schema=schema)
+    assert any("on my host.hold:ings, by partition: 2" in note for note in report.notes)
+    result = await run(empty_host, schema, analytics="full")
+    assert result.rows_written == 6
+    again = await run(empty_host, schema, analytics="full", on_existing="replace")
+    assert again.rows_written == 6
+    await downgrade(empty_host, schema=schema)
