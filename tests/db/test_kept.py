@@ -328,8 +328,8 @@ async def test_what_is_not_kept_of_the_analytics_is_an_error(
     await ledger.execute(
         host,
         "INSERT INTO factor_definitions (id, name, factor_type, calculation_method, etf_proxy,"
-        " display_order, is_active, created_at, updated_at)"
-        " VALUES (gen_random_uuid(), 'Market', 'style', 'regression', 'SPY', 1, true, now(), now())",
+        " display_order, is_active, created_at, updated_at) VALUES"
+        " (gen_random_uuid(), 'Market', 'style', 'regression', 'SPY', 1, true, now(), now())",
     )
     end = date_of(SESSIONS[-1])
     own = sorted(database.key(portfolio.id) for portfolio in FULL.portfolios)

@@ -98,6 +98,7 @@ class Staged:
     Attributes:
         rows: Them.
         name: Of the temporary table.
+        key: Quoted column of the table that no row found has a NULL in.
         found: Condition that the row ``own`` of the table is that of the row ``staged``.
         values: Column of docs/schema.md -> its quoted name, and the SQL of what it is to hold.
         count: How many there are to write.
@@ -106,6 +107,7 @@ class Staged:
 
     rows: EncodedRows
     name: str
+    key: str
     found: str
     values: Mapping[str, tuple[str, str]]
     count: int
@@ -159,6 +161,7 @@ async def stage(
     return Staged(
         rows=rows,
         name=name,
+        key=own[next(iter(key))],
         found=" AND ".join([*same, condition]),
         values=values | {c: (own[c], "NULL") for c in cleared},
         count=rows.rows,
@@ -262,8 +265,8 @@ async def _unlike(session: Session, schema: Schema, staged: Staged) -> str:
         "SELECT count(*) FILTER (WHERE is_missing) AS missing,"  # noqa: S608  # quoted
         " count(*) FILTER (WHERE changed <> '') AS other,"
         " min(changed) FILTER (WHERE changed <> '') AS columns"
-        f" FROM (SELECT own.tableoid IS NULL AS is_missing,"
-        f" CASE WHEN own.tableoid IS NOT NULL THEN concat_ws(', ', {changed}) END AS changed"
+        f" FROM (SELECT own.{staged.key} IS NULL AS is_missing,"
+        f" CASE WHEN own.{staged.key} IS NOT NULL THEN concat_ws(', ', {changed}) END AS changed"
         f" FROM {staged.name} AS staged {join} {table_name(schema, staged.rows.table)} AS own"
         f" ON {staged.found}) AS u"
     )
