@@ -91,7 +91,7 @@ def named_issues() -> set[str]:
     for path in (ROOT / "python/batchcore/run").glob("*.py"):
         text = path.read_text()
         names.update(re.findall(r"\badd_(?:each|noticed|one|told)\(\s*\"(\w+)\"", text))
-        names.update(re.findall(r"\"(\w+_out_of_range)\"", text))
+        names.update(re.findall(r"\"(\w+_out_of_range|refused_by_\w+)\"", text))
     return names | {"stale", "unpriced", NOT_REPLACED}
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "encode",
     "hold",
     "locate",
+    "pick",
     "run",
     "value_positions",
 ]
@@ -157,6 +158,7 @@ def hold(
     cancel: CancelFlag | None = None,
 ) -> dict[str, Any]: ...
 def locate(*, keys: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]: ...
+def pick(*, pieces: list[bytes], keep: npt.NDArray[np.uint8]) -> list[bytes]: ...
 def run(
     *,
     policy: str,

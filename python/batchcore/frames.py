@@ -1000,11 +1000,17 @@ class Table:
         rows: How many.
         columns: Name in docs/schema.md -> values; a uuid is (n, 16) uint8, a truth value (n,) bool.
             Columns that are not here are NULL.
+        portfolio: (n,) int32 row of `Opening` that each is of; left out, all are of the first.
     """
 
     name: str
     rows: int
     columns: Mapping[str, Bytes | Bools | Decimals | Days | Integers | Text | Constant | Moment]
+    portfolio: Int32 = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.portfolio is None:
+            object.__setattr__(self, "portfolio", np.zeros(self.rows, dtype=np.int32))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

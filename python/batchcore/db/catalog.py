@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.config import TABLES
+from batchcore.db.acting import acting_sql
 from batchcore.db.indexes import COLUMNS, IS_PLAIN, SPECS, fits
 from batchcore.db.sql import column_name, quote_literal, table_name
 from batchcore.errors import SchemaError
@@ -365,6 +366,8 @@ class Catalog:
             tables that were never analysed there is no entry.
         ledger: Name -> what the present role may do, of the tables of batchcore's own that are
             there, and of their sequence.
+        acting: Table of docs/schema.md and INSERT or UPDATE, where triggers or rules of the host
+            act on that.
     """
 
     schema: Schema
@@ -378,6 +381,7 @@ class Catalog:
     deferrable_keys: Mapping[str, frozenset[tuple[str, ...]]] = field(default_factory=dict)
     estimated_rows: Mapping[str, int] = field(default_factory=dict)
     ledger: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    acting: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def one_price(self) -> bool:
@@ -449,6 +453,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
     deferrable: dict[str, set[tuple[str, ...]]] = {}
     indexes: dict[str, bool] = {}
     ledger: dict[str, frozenset[str]] = {}
+    acting: set[tuple[str, str]] = set()
     has_version_table, can_stage = False, True
     for row in await connection.fetch(inspect_sql(schema)):
         can_stage = row["can_stage"]
@@ -466,6 +471,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
                 ledger[row["relation"]] = frozenset(row["granted"].split())
             case _:
                 of_table = columns.setdefault(row["relation"], {})
+                acting |= {(row["relation"], event) for event in row["acts_on"].split()}
                 kinds[row["relation"]] = row
                 if row["name"] is not None:
                     of_table[row["name"]] = _column_type(row)
@@ -491,6 +497,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
             }
         ),
         ledger=MappingProxyType({name: ledger[name] for name in LEDGER if name in ledger}),
+        acting=frozenset(acting),
     )
 
 
@@ -516,6 +523,7 @@ def inspect_sql(schema: Schema) -> str:
     return _INSPECT.format(
         values=values,
         namespace=quote_literal(schema.namespace),
+        acting=acting_sql(schema, TABLES),
         is_plain=IS_PLAIN,
         columns=COLUMNS,
     )
@@ -546,6 +554,8 @@ SELECT w.item::text AS item, w.relation::text AS relation,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') AS can_select,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT') AS can_insert,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE') AS can_update,
+    pg_catalog.concat_ws(' ', CASE WHEN acting.inserts THEN 'INSERT' END,
+        CASE WHEN acting.updates THEN 'UPDATE' END) AS acts_on,
     CASE w.item WHEN 'sequence'
         THEN CASE WHEN pg_catalog.has_sequence_privilege(c.oid, 'USAGE') THEN 'USAGE' ELSE '' END
         WHEN 'ledger' THEN pg_catalog.concat_ws(' ',
@@ -559,6 +569,9 @@ JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.relnam
     AND CASE w.item WHEN 'index' THEN c.relkind IN ('i', 'I')
         WHEN 'sequence' THEN c.relkind = 'S'
         ELSE c.relkind IN ('r', 'p', 'v', 'm', 'f') END
+LEFT JOIN (SELECT root, pg_catalog.bool_or(inserts) AS inserts,
+        pg_catalog.bool_or(updates) AS updates
+    FROM ({acting}) AS a GROUP BY root) AS acting ON acting.root = c.oid
 LEFT JOIN pg_catalog.pg_index AS own ON own.indexrelid = c.oid
 LEFT JOIN pg_catalog.pg_index AS i ON w.item = 'key' AND i.indrelid = c.oid AND i.indisvalid
 LEFT JOIN pg_catalog.pg_attribute AS a ON w.item = 'column' AND a.attrelid = c.oid

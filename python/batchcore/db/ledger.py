@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.calendar import date_of
+from batchcore.db.acting import acting_on
 from batchcore.db.engine import alone, transaction
-from batchcore.db.save import encoded, write_batch
+from batchcore.db.sent import encoded
 from batchcore.db.sql import quote_identifier, quote_literal
 from batchcore.errors import DatabaseError, LeaseHeldError
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from batchcore.config import Schema
     from batchcore.db.engine import Session, View
     from batchcore.db.fields import Field
-    from batchcore.db.save import Batch, Stamp
     from batchcore.db.save_analytics import Kept
 
 RUNS: Final = "batchcore_runs"
@@ -189,6 +189,23 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
+class IssueRows:
+    """What was noticed of portfolios or of symbols, encoded.
+
+    Attributes:
+        table: Of the ledger.
+        columns: Its columns.
+        rows: How many.
+        pieces: COPY bytes of the columns; none without rows.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    rows: int
+    pieces: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """What the ledger keeps of a chunk.
 
@@ -201,7 +218,8 @@ class Entry:
         sessions: How many different ones.
         rows: Snapshots written.
         failed: Portfolios that failed.
-        issues: COPY bytes of `ISSUE_COLUMNS`.
+        issues: What was noticed.
+        sha256: Of the COPY bytes of its rows in the order of their sending, as digits.
     """
 
     chunk: int
@@ -212,7 +230,8 @@ class Entry:
     sessions: int
     rows: int
     failed: int
-    issues: list[bytes]
+    issues: IssueRows
+    sha256: str
 
 
 ISSUE_COLUMNS: Final = (
@@ -267,6 +286,7 @@ class Ledger:
 
     def __init__(self, schema: Schema) -> None:
         """Take the namespace."""
+        self._schema = schema
         self._namespace = schema.namespace
         names = (RUNS, CHUNKS, ISSUES, HEARTBEATS, TOKENS)
         self._runs, self._chunks, self._issues, self._heartbeats, self._tokens = (
@@ -472,13 +492,12 @@ class Ledger:
                 raise taken_over(lease)
             yield
 
-    async def enter(
-        self, session: Session, lease: Lease, entry: Entry, planned: Planned, sha256: str
-    ) -> None:
+    async def enter(self, session: Session, lease: Lease, entry: Entry, planned: Planned) -> None:
         """Enter a chunk, as the last statement of its transaction.
 
         Raises:
             LeaseHeldError: another run took over: the transaction must not commit.
+            DatabaseError: a trigger keeps the entry out.
         """
         values = (
             quote_literal(lease.run_id),
@@ -488,31 +507,41 @@ class Ledger:
             *(_date(day) for day in (entry.first_session, entry.last_session)),
             str(entry.sessions),
             str(entry.rows),
-            quote_literal(sha256),
+            quote_literal(entry.sha256),
             "clock_timestamp()",
         )
         touched = await session.execute(
             f"WITH entry AS (INSERT INTO {self._chunks} (run_id, chunk, attempt, first_portfolio,"  # noqa: S608
             " last_portfolio, first_session, last_session, sessions, rows_written, sha256,"
-            f" committed_at) VALUES ({', '.join(values)}))"
+            f" committed_at) VALUES ({', '.join(values)}) RETURNING run_id)"
             f" UPDATE {self._runs} SET chunks = chunks + 1,"
             f" rows_written = rows_written + {entry.rows}, failed = failed + {entry.failed},"
-            f" {_of_plan(planned)} WHERE {_own('id', lease)} AND state = '{LIVES}'"
+            f" {_of_plan(planned)} FROM entry WHERE {_own('id', lease)} AND state = '{LIVES}'"
         )
         if not touched:
+            await self._refuse_triggers(session, CHUNKS, RUNS)
             raise taken_over(lease)
 
-    async def enter_issues(self, session: Session, issues: list[bytes]) -> None:
-        """Enter issues, given as COPY bytes."""
-        if issues:
-            await session.copy_in(ISSUES, list(ISSUE_COLUMNS), issues, namespace=self._namespace)
+    async def enter_issues(self, session: Session, issues: IssueRows) -> None:
+        """Enter issues.
 
-    async def enter_symbol_issues(self, session: Session, issues: list[bytes]) -> None:
-        """Enter issues of symbols, given as COPY bytes."""
-        if issues:
-            await session.copy_in(
-                SYMBOL_ISSUES, list(SYMBOL_ISSUE_COLUMNS), issues, namespace=self._namespace
-            )
+        Raises:
+            DatabaseError: the server keeps fewer than it was sent.
+        """
+        if not issues.rows:
+            return
+        kept = await session.copy_in(
+            issues.table, list(issues.columns), issues.pieces, namespace=self._namespace
+        )
+        if kept != issues.rows:
+            await self._refuse_triggers(session, issues.table)
+
+    async def _refuse_triggers(self, session: Session, *tables: str) -> None:
+        """Raise an error that names the triggers on tables of the ledger, if there are any."""
+        found = await acting_on(session, self._schema, tables)
+        if found:
+            names = ", ".join(map(str, found))
+            raise DatabaseError(f"the ledger does not keep what it was sent: {names} acts on it")
 
     async def enter_kept(
         self, session: Session, lease: Lease, chunk: int, kept: Sequence[Kept]
@@ -604,24 +633,19 @@ class Ledger:
 async def commit_chunk(
     session: Session,
     schema: Schema,
-    batch: Batch,
-    stamp: Stamp,
+    write: Callable[[Callable[[str], None]], Awaitable[tuple[Entry, Sequence[Kept]]]],
     *,
-    entry: Entry,
     lease: Lease,
     planned: Planned,
     step: Callable[[str], None] = lambda _: None,
-) -> Sequence[Kept]:
+) -> None:
     """Write and commit a chunk in one transaction: rows, equities and ledger, or nothing.
-
-    What it left to other writers is returned.
 
     Args:
         session: In no transaction.
         schema: Names of tables and columns.
-        batch: What it writes.
-        stamp: What its new rows share.
-        entry: What the ledger keeps of it.
+        write: Writes its rows; it is handed ``step``, and returns what the ledger keeps of the
+            chunk and what that left to other writers.
         lease: Of the run.
         planned: What is known of the run.
         step: Told the name of each step when it is done.
@@ -633,18 +657,17 @@ async def commit_chunk(
     ledger = Ledger(schema)
     async with ledger.fenced(session, lease):
         step("begun")
-        kept = await write_batch(session, schema, batch, stamp, step)
+        entry, kept = await write(step)
         await ledger.enter_issues(session, entry.issues)
         await ledger.enter_kept(session, lease, entry.chunk, kept)
         step("ledger")
-        await ledger.enter(session, lease, entry, planned, batch.sha256)
+        await ledger.enter(session, lease, entry, planned)
         step("fenced")
     step("committed")
-    return kept
 
 
-def encode_issues(run_id: str, chunk: int, columns: Mapping[str, Field], rows: int) -> list[bytes]:
-    """Return the COPY bytes of the issues of a chunk.
+def encode_issues(run_id: str, chunk: int, columns: Mapping[str, Field], rows: int) -> IssueRows:
+    """Return the issues of a chunk, encoded.
 
     Args:
         run_id: Of the run.
@@ -652,13 +675,13 @@ def encode_issues(run_id: str, chunk: int, columns: Mapping[str, Field], rows: i
         columns: The other columns of `ISSUE_COLUMNS`.
         rows: How many.
     """
-    return _encoded(ISSUE_COLUMNS, run_id, {"chunk": chunk}, columns, rows)
+    return _encoded(ISSUES, ISSUE_COLUMNS, run_id, {"chunk": chunk}, columns, rows)
 
 
 def encode_symbol_issues(
     run_id: str, attempt: int, columns: Mapping[str, Field], rows: int
-) -> list[bytes]:
-    """Return the COPY bytes of the issues of symbols.
+) -> IssueRows:
+    """Return the issues of symbols, encoded.
 
     Args:
         run_id: Of the run.
@@ -666,16 +689,19 @@ def encode_symbol_issues(
         columns: The other columns of `SYMBOL_ISSUE_COLUMNS`.
         rows: How many.
     """
-    return _encoded(SYMBOL_ISSUE_COLUMNS, run_id, {"attempt": attempt}, columns, rows)
+    return _encoded(
+        SYMBOL_ISSUES, SYMBOL_ISSUE_COLUMNS, run_id, {"attempt": attempt}, columns, rows
+    )
 
 
-def _encoded(
-    names: Sequence[str],
+def _encoded(  # noqa: PLR0917  # a table, its rows and what they share
+    table: str,
+    names: tuple[str, ...],
     run_id: str,
     number: Mapping[str, int],
     columns: Mapping[str, Field],
     rows: int,
-) -> list[bytes]:
+) -> IssueRows:
     own = np.frombuffer(uuid.UUID(run_id).bytes, dtype=np.uint8)
     fields: dict[str, Field] = {
         "run_id": ("run_id", "uuid", (np.ascontiguousarray(np.tile(own, (rows, 1))),), None),
@@ -685,7 +711,7 @@ def _encoded(
         },
         **columns,
     }
-    return encoded([fields[name] for name in names], rows)
+    return IssueRows(table, names, rows, encoded([fields[name] for name in names], rows))
 
 
 def taken_over(lease: Lease) -> LeaseHeldError:

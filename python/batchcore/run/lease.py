@@ -22,10 +22,10 @@ from batchcore.db.ledger import LIVES, Asked, Ledger, taken_over
 from batchcore.errors import DatabaseError, LeaseHeldError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from batchcore.db.engine import Database, Session
-    from batchcore.db.ledger import Found, Lease, Planned
+    from batchcore.db.ledger import Found, IssueRows, Lease, Planned
     from batchcore.run.request import Request
     from batchcore.run.waits import Waits
 
@@ -227,11 +227,10 @@ class Holder:
         seconds: float,
         planned: Planned | None,
         failed: int | None = None,
-        issues: list[bytes] | None = None,
-        symbol_issues: list[bytes] | None = None,
+        issues: Sequence[IssueRows] = (),
         error: str | None = None,
     ) -> None:
-        """Write how a run has ended, and the COPY bytes of issues that are in no chunk.
+        """Write how a run has ended, and the issues that are in no chunk.
 
         Raises:
             LeaseHeldError: another run took over.
@@ -249,13 +248,14 @@ class Holder:
             failed=failed,
             error=error,
         )
-        if not issues and not symbol_issues:
+        issues = [one for one in issues if one.rows]
+        if not issues:
             if not await finish():
                 raise taken_over(lease)
             return
         async with self.ledger.fenced(session, lease):
-            await self.ledger.enter_issues(session, issues or [])
-            await self.ledger.enter_symbol_issues(session, symbol_issues or [])
+            for one in issues:
+                await self.ledger.enter_issues(session, one)
             if not await finish():
                 raise taken_over(lease)
 

@@ -351,7 +351,7 @@ class LegacyStages(Stages):
             defaulted=tables.defaulted,
             cancel=self.cancel,
         )
-        return Computed(loaded.chunk, batch, rows, ())
+        return Computed(loaded.chunk, (batch,), rows, ())
 
     def notice(self, chunk: Chunk, existing: Existing) -> tuple[Issues, ...]:  # noqa: ARG002  # of its base
         """Report nothing: rows that stand are passed over without a word (L3)."""

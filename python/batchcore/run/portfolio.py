@@ -152,7 +152,7 @@ async def restore_sector_tag_for_position(
     check_cache("profile_cache", profile_cache)
     position, user = checked_id(position_id, "position_id"), checked_id(user_id, "user_id")
     async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
-        writer = tags.SectorTags(session, queries.catalog.schema, user)
+        writer = tags.SectorTags(session, queries.catalog, user)
         found = [await writer.position(position)]
         return await _restore(writer, session, queries, found, profile_cache)
 
@@ -186,7 +186,7 @@ async def restore_sector_tags_for_portfolio(
     check_cache("profile_cache", profile_cache)
     portfolio, user = checked_id(portfolio_id, "portfolio_id"), checked_id(user_id, "user_id")
     async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
-        writer = tags.SectorTags(session, queries.catalog.schema, user)
+        writer = tags.SectorTags(session, queries.catalog, user)
         found = await writer.positions(portfolio)
         return await _restore(writer, session, queries, found, profile_cache)
 
