@@ -70,6 +70,24 @@ def test_migrate_prepares_an_empty_database_and_then_has_nothing_to_do(empty: st
     assert (after.code, after.document()["is_current"]) == (0, True)
 
 
+def test_migrate_names_a_redundant_index_of_a_host_and_drops_it_when_asked(empty: str) -> None:
+    url = ("--database-url", empty)
+    batchcore("migrate", *url)
+    query(empty, "DROP TABLE batchcore_alembic_version, batchcore_analytic_writes")
+    query(empty, "DROP TABLE batchcore_runs CASCADE")
+    query(empty, "DROP TABLE batchcore_run_chunks, batchcore_run_issues, batchcore_run_heartbeats")
+    query(empty, "DROP SEQUENCE batchcore_run_tokens")
+    query(empty, "CREATE INDEX theirs ON positions (portfolio_id, deleted_at)")
+    redundant = "public.theirs, redundant beside idx_positions_active_complete"
+
+    kept = f"index: keep {redundant}: --drop-redundant drops it"
+    assert kept in batchcore("migrate", "--check", *url).out.splitlines()
+    assert kept in batchcore("migrate", *url).out.splitlines()
+    said = batchcore("migrate", "--drop-redundant", *url)
+    assert f"index: drop {redundant}" in said.out.splitlines()
+    assert not query(empty, "SELECT FROM pg_indexes WHERE indexname = 'theirs'")
+
+
 def test_generate_run_and_run_again(migrated: str) -> None:
     url = ("--database-url", migrated)
     size = ("--portfolios", "5", "--symbols", "20", "--sessions", "10")
