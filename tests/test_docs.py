@@ -344,6 +344,7 @@ def test_the_file_of_names_says_the_same_as_the_code_beside_it() -> None:
     schema = names["schema"]
     assert document == {
         "namespace": schema.namespace,
+        "price_sources": list(schema.price_sources),
         "tables": dict(schema.tables),
         "columns": {"positions": {"entry_price": schema.column("positions", "entry_price")}},
         "scales": {"positions": {"quantity": schema.scales["positions.quantity"]}},

@@ -306,7 +306,20 @@ def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
     lines = (
         "  ".join(cell.ljust(width) for cell, width in zip(r, widths, strict=True)) for r in rows
     )
-    return "\n".join(line.rstrip() for line in lines)
+    table = [line.rstrip() for line in lines]
+    whole = [run for run in runs if run["state"] == "complete" and run["portfolios_asked"] is None]
+    corrected = [
+        run for run in whole if run["asked"]["changed_since"] or run["asked"].get("repairs")
+    ]
+    # A run that corrects nothing has seen no change to the rows that stood before it.
+    shown = corrected[:1] or whole[-1:]
+    return "\n".join([*table, *_next_text(*shown)])
+
+
+def _next_text(*runs: Mapping[str, Any]) -> list[str]:
+    """Return from which moment on the next correction is to look, a line for each run."""
+    known = [run["next_changed_since"] for run in runs if run["state"] == "complete"]
+    return [f"next correction: --changed-since {since}" for since in known if since is not None]
 
 
 def run_text(run: Mapping[str, Any]) -> str:
@@ -331,6 +344,7 @@ def run_text(run: Mapping[str, Any]) -> str:
             f" {run['seconds']:.3f} seconds, batchcore {run['code_version']}"
         ),
     ]
+    lines += _next_text(run)
     if run["error"]:
         lines.append(f"error: {run['error']}")
     lines += [

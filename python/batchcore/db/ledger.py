@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import time
 import uuid
 from bisect import bisect_left, bisect_right
@@ -20,12 +19,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.db.engine import transaction
+from batchcore.db.engine import alone, transaction
 from batchcore.db.save import encoded, write_batch
 from batchcore.db.sql import quote_identifier, quote_literal
 from batchcore.errors import DatabaseError, LeaseHeldError
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     import numpy.typing as npt
@@ -57,6 +57,24 @@ WAIT_S: Final = 30.0
 """How long the transactions of a run that was taken over may take to end."""
 
 POLL_S: Final = 0.02
+
+NEXT_CHANGED_SINCE: Final = "next_changed_since"
+"""What the configuration of a run calls the moment from which on it may have missed a change."""
+
+HIDDEN: Final = "interval '1 hour'"
+"""How long a transaction counts as open whose start the role may not see."""
+
+# Time stamps are those of when a transaction began, and one that is open does not show its rows.
+_NEXT_CHANGED_SINCE: Final = (
+    f"(SELECT jsonb_build_object('{NEXT_CHANGED_SINCE}', to_char(LEAST(now(), min(o.began))"  # noqa: S608
+    " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')) FROM"
+    f" (SELECT COALESCE(a.xact_start, now() - {HIDDEN}) AS began FROM pg_locks AS l"
+    " JOIN pg_stat_activity AS a ON a.pid = l.pid WHERE l.locktype = 'virtualxid'"
+    " AND l.mode = 'ExclusiveLock' AND a.datname = current_database()"
+    " AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid()"
+    f" UNION ALL SELECT p.prepared - {HIDDEN} FROM pg_prepared_xacts AS p"
+    " WHERE p.database = current_database()) AS o)"
+)
 
 _KEYS: Final = 2**31
 """Advisory locks of two parts take 32 bits; the sign is left alone."""
@@ -103,7 +121,7 @@ class Found:
     state: str
     same: bool
     alive: bool
-    until: str
+    until: dt.datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +132,9 @@ class Lease:
         run_id: Of the run.
         token: By which each transaction finds it.
         attempt: From 1; a run that is taken over, or resumed, goes on with the next.
-        moment_us: When the run began, microseconds since 1970-01-01: what "now" is for it, and
-            the `created_at` of its rows.
+        moment: When the run began, by the server's clock: what "now" is for it, and the
+            `created_at` of its rows.
+        began: When this attempt began, likewise.
         end: Its last day, where an earlier attempt has found it.
         configuration: How it is worked on, as JSON.
         lease_ms: How long it lasts without a heartbeat.
@@ -124,15 +143,11 @@ class Lease:
     run_id: str
     token: int
     attempt: int
-    moment_us: int
+    moment: dt.datetime
+    began: dt.datetime
     end: dt.date | None
     configuration: str
     lease_ms: int
-
-    @property
-    def moment(self) -> dt.datetime:
-        """When the run began."""
-        return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=self.moment_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +291,7 @@ class Ledger:
             session,
             f"SELECT r.id::text, r.token, r.state, {same} AS same,"  # noqa: S608  # quoted
             " COALESCE(h.expires_at > clock_timestamp(), false) AS alive,"
-            " COALESCE(h.expires_at, r.started_at)::text AS until"
+            " COALESCE(h.expires_at, r.started_at) AS until"
             f" FROM {self._runs} AS r LEFT JOIN {self._heartbeats} AS h ON h.run_id = r.id"
             f" WHERE (r.state = '{LIVES}' AND {_overlaps('r', asked.portfolio_ids)})"
             f" OR (r.state IN ({ended}) AND {same} AND NOT EXISTS (SELECT FROM {self._runs} AS l"
@@ -286,10 +301,8 @@ class Ledger:
         )
         return [Found(*row) for row in rows]
 
-    async def begin(
-        self, session: Session, asked: Asked, run_id: str, moment: dt.datetime
-    ) -> Lease:
-        """Enter a run, with its lease."""
+    async def begin(self, session: Session, asked: Asked, run_id: str) -> Lease:
+        """Enter a run, with its lease; it begins when the transaction did."""
         ids = asked.portfolio_ids
         own = quote_literal(run_id)
         rows = await self._fetch(
@@ -298,16 +311,18 @@ class Ledger:
             " configuration, code_version, state, attempt, token, created_at, started_at, failed,"
             f" chunks, rows_written, seconds) VALUES ({own}, {quote_literal(asked.fingerprint)},"
             f" {quote_literal(asked.document)}, {'NULL' if ids is None else _uuid_array(ids)},"
-            f" {quote_literal(asked.configuration)}, {quote_literal(asked.code_version)},"
-            f" '{LIVES}', 1, {self._next_token()}, {_instant(_microseconds(moment))},"
-            f" clock_timestamp(), 0, 0, 0, 0) RETURNING id, token), {self._lent(asked.lease_ms)}"
-            " SELECT token FROM run",
+            f" {quote_literal(asked.configuration)}::jsonb || {_NEXT_CHANGED_SINCE},"
+            f" {quote_literal(asked.code_version)}, '{LIVES}', 1, {self._next_token()}, now(),"
+            f" clock_timestamp(), 0, 0, 0, 0) RETURNING id, token, created_at),"
+            f" {self._lent(asked.lease_ms)} SELECT token, created_at FROM run",
         )
+        token, moment = rows[0]
         return Lease(
             run_id=run_id,
-            token=rows[0][0],
+            token=token,
             attempt=1,
-            moment_us=_microseconds(moment),
+            moment=moment,
+            began=moment,
             end=None,
             configuration=asked.configuration,
             lease_ms=asked.lease_ms,
@@ -330,17 +345,18 @@ class Ledger:
             f"WITH run AS (UPDATE {self._runs} SET state = '{LIVES}', attempt = attempt + 1,"  # noqa: S608
             f" token = {self._next_token()}, started_at = clock_timestamp(), ended_at = NULL,"
             f" failed = 0, error = NULL WHERE id = {quote_literal(run_id)} RETURNING id, token,"
-            " attempt, (extract(epoch FROM created_at) * 1000000)::int8 AS moment,"
-            f" end_date::text AS last, configuration::text AS configured), {self._lent(lease_ms)}"
-            " SELECT token, attempt, moment, last, configured FROM run",
+            " attempt, created_at, started_at, end_date, configuration::text AS configured),"
+            f" {self._lent(lease_ms)}"
+            " SELECT token, attempt, created_at, started_at, end_date, configured FROM run",
         )
-        token, attempt, moment_us, end, configuration = rows[0]
+        token, attempt, moment, began, end, configuration = rows[0]
         return Lease(
             run_id=run_id,
             token=token,
             attempt=attempt,
-            moment_us=moment_us,
-            end=None if end is None else dt.date.fromisoformat(end),
+            moment=moment,
+            began=began,
+            end=end,
             configuration=configuration,
             lease_ms=lease_ms,
         )
@@ -429,9 +445,10 @@ class Ledger:
 
     async def beat(self, session: Session, lease: Lease) -> bool:
         """Prolong a lease; return whether it was still that of this run."""
-        touched = await session.execute(
+        touched = await alone(
+            session,
             f"UPDATE {self._heartbeats} SET beat_at = clock_timestamp(),"  # noqa: S608  # quoted
-            f" expires_at = {_expiry(lease.lease_ms)} WHERE {_own('run_id', lease)}"
+            f" expires_at = {_expiry(lease.lease_ms)} WHERE {_own('run_id', lease)}",
         )
         return touched == 1
 
@@ -543,7 +560,8 @@ class Ledger:
         known += "" if failed is None else f" failed = {failed},"
         told = "NULL" if error is None else quote_literal(error)
         age = f"clock_timestamp() - interval '{ledger_days} days'"
-        touched = await session.execute(
+        touched = await alone(
+            session,
             f"WITH given AS (UPDATE {self._heartbeats} SET expires_at = clock_timestamp()"  # noqa: S608
             f" WHERE {_own('run_id', lease)}),"
             f" old AS (DELETE FROM {self._runs} WHERE id IN (SELECT r.id FROM {self._runs} AS r"
@@ -553,7 +571,7 @@ class Ledger:
             " FOR UPDATE OF r SKIP LOCKED))"
             f" UPDATE {self._runs} SET state = {quote_literal(state)},{known}"
             f" ended_at = clock_timestamp(), seconds = seconds + {max(seconds, 0.0):.3f},"
-            f" error = {told} WHERE {_own('id', lease)} AND state = '{LIVES}'"
+            f" error = {told} WHERE {_own('id', lease)} AND state = '{LIVES}'",
         )
         return touched == 1
 
@@ -692,15 +710,6 @@ def _of_plan(planned: Planned) -> str:
 
 def _expiry(lease_ms: int) -> str:
     return f"clock_timestamp() + interval '{lease_ms} ms'"
-
-
-def _microseconds(moment: dt.datetime) -> int:
-    return (moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
-
-
-def _instant(unix_us: int) -> str:
-    seconds, microseconds = divmod(unix_us, 1_000_000)
-    return f"to_timestamp({seconds}) + interval '{microseconds} us'"
 
 
 def _date(day: dt.date | None) -> str:

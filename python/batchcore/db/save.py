@@ -308,7 +308,7 @@ async def _replace(session: Session, schema: Schema, batch: Batch) -> None:
     types = zip(columns, batch.replaced_types, strict=True)
     declared = ", ".join(f"{quote_identifier(c)} {type_name}" for c, type_name in types)
     await session.execute(f"CREATE TEMP TABLE {_STAGED_ROWS} ({declared}) ON COMMIT DROP")
-    await session.copy_in(_STAGED_ROWS, list(columns), batch.replaced)
+    await session.copy_in(_STAGED_ROWS, list(columns), batch.replaced, namespace="pg_temp")
     key = ("portfolio_id", "snapshot_date")
     changed = ", ".join(
         [
@@ -324,7 +324,7 @@ async def _replace(session: Session, schema: Schema, batch: Batch) -> None:
     own = within(batch.span, f"snapshot.{column_name(schema, _TABLE, 'portfolio_id')}")
     updated = await session.execute(
         f"UPDATE {table_name(schema, _TABLE)} AS snapshot SET {changed}"  # noqa: S608  # quoted
-        f" FROM {_STAGED_ROWS} AS staged WHERE {same} AND {own}"
+        f" FROM pg_temp.{_STAGED_ROWS} AS staged WHERE {same} AND {own}"
     )
     await session.execute(f"DROP TABLE pg_temp.{_STAGED_ROWS}")
     if updated != batch.replaced_rows:
@@ -339,7 +339,8 @@ async def _set_equity(session: Session, schema: Schema, batch: Batch, stamp: Sta
     await session.execute(
         f"CREATE TEMP TABLE {_STAGED_EQUITY} (id uuid, equity_balance numeric) ON COMMIT DROP"
     )
-    await session.copy_in(_STAGED_EQUITY, ["id", "equity_balance"], batch.equity)
+    columns = ["id", "equity_balance"]
+    await session.copy_in(_STAGED_EQUITY, columns, batch.equity, namespace="pg_temp")
     equity = column_name(schema, "portfolios", "equity_balance")
     updated_at = column_name(schema, "portfolios", "updated_at")
     seconds, microseconds = divmod(stamp.unix_us, 1_000_000)
@@ -348,7 +349,7 @@ async def _set_equity(session: Session, schema: Schema, batch: Batch, stamp: Sta
     await session.execute(
         f"UPDATE {table_name(schema, 'portfolios')} AS portfolio"  # noqa: S608  # quoted
         f" SET {equity} = staged.equity_balance, {updated_at} = {moment}"
-        f" FROM {_STAGED_EQUITY} AS staged"
+        f" FROM pg_temp.{_STAGED_EQUITY} AS staged"
         f" WHERE {key} = staged.id AND {within(batch.span, key)}"
         f" AND portfolio.{equity} IS DISTINCT FROM staged.equity_balance"
     )

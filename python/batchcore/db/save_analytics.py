@@ -209,8 +209,8 @@ async def _stage(session: Session, schema: Schema, batch: TableBatch) -> str:
         f"CREATE TEMP TABLE {staged} ON COMMIT DROP AS"  # noqa: S608  # quoted
         f" SELECT {columns} FROM {table_name(schema, batch.table)} WITH NO DATA"
     )
-    await session.copy_in(staged, list(batch.columns), batch.pieces)
-    return staged
+    await session.copy_in(staged, list(batch.columns), batch.pieces, namespace="pg_temp")
+    return f"pg_temp.{staged}"
 
 
 async def _merge(session: Session, schema: Schema, batch: TableBatch) -> list[tuple[str, int, int]]:
@@ -235,7 +235,7 @@ async def _merge(session: Session, schema: Schema, batch: TableBatch) -> list[tu
         f" SELECT {taken} FROM {staged} AS staged WHERE NOT EXISTS"
         f" (SELECT FROM {table_name(schema, table)} AS own WHERE {same}) ORDER BY staged.id"
     )
-    await session.execute(f"DROP TABLE pg_temp.{staged}")
+    await session.execute(f"DROP TABLE {staged}")
     return [tuple(row) for row in kept_rows]
 
 
@@ -281,7 +281,7 @@ async def _set_market_values(
         f" FROM {staged} AS staged WHERE {same} AND {live} AND {held}"
         f" AND ({own}) IS DISTINCT FROM ({others})"
     )
-    await session.execute(f"DROP TABLE pg_temp.{staged}")
+    await session.execute(f"DROP TABLE {staged}")
 
 
 def _pairs(schema: Schema, table: str, columns: tuple[str, ...]) -> Iterator[str]:

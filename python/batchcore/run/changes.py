@@ -136,11 +136,14 @@ def earliest(
     found: list[ChangedFacts], everyone_from: int | None = None, start: int | None = None
 ) -> Affected:
     """Return each portfolio once, with its earliest day, none before ``start``."""
-    ids, row = np.unique(
-        np.concatenate([each.portfolio_id for each in found]), axis=0, return_inverse=True
-    )
-    day = np.full(len(ids), np.iinfo(np.int32).max, dtype=np.int32)
-    np.minimum.at(day, row.reshape(-1), np.concatenate([each.day for each in found]))
+    every = np.concatenate([each.portfolio_id for each in found])
+    order = loads.sorted_ids(every)  # numpy.unique of rows keeps the interpreter's lock
+    ids, day = every[order], np.concatenate([each.day for each in found])[order]
+    if len(ids):
+        begins = np.ones(len(ids), dtype=np.bool_)
+        begins[1:] = (ids[1:] != ids[:-1]).any(axis=1)
+        starts = np.flatnonzero(begins)
+        ids, day = ids[starts], np.minimum.reduceat(day, starts)
     if everyone_from is not None:
         day = np.minimum(day, np.int32(everyone_from))
     if start is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import logging
 import uuid
 from dataclasses import replace
@@ -46,6 +45,7 @@ from batchcore.run.stages import Stages
 from batchcore.run.waits import Waits
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
@@ -300,7 +300,7 @@ class Run:
                     async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
                         catalog = await preparation.inspected(first, self.request)
                         await first.enter(LEDGER)
-                        lease = await holder.acquire(first, dt.datetime.now(dt.UTC))
+                        lease = await holder.acquire(first)
                 except LeaseHeldError as held:
                     await holder.wait_for(first, held)
                     await first.enter("check")
@@ -386,6 +386,8 @@ class Run:
                 ledger = Ledger(self.request.settings.schema)
                 committed = await ledger.committed(first, self.lease.run_id)
                 self.request = replace(self.request, committed=committed)
+            if self.lease is None:
+                await self._ask_the_time(first)
             await self._prepare(readers, tasks, catalog)
             self._plan_is_known(first)
             if not self._computes():
@@ -416,7 +418,8 @@ class Run:
         """Return whether a run that was gone on with ended before the last session closed."""
         if self.lease is None or self.lease.attempt == 1 or self.asked.end is not None:
             return False
-        return self.preparation.last_closed(self.asked) > self.prepared.days.end
+        asked = replace(self.asked, moment=self.lease.began)
+        return self.preparation.last_closed(asked) > self.prepared.days.end
 
     async def _inside(self) -> None:
         """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
@@ -431,6 +434,7 @@ class Run:
                 with _begun_too_early(session):
                     wanted = Selection(self.request.wanted)
                     await lock_portfolios(session, Queries(catalog), wanted)
+            await self._ask_the_time(session)
             alone = Sessions(session)
             async with asyncio.TaskGroup() as tasks:
                 await self._prepare(alone, tasks, catalog)
@@ -438,6 +442,11 @@ class Run:
                     await self._go_through(alone, alone, 1)
                 else:
                     await self._only_notice(alone)
+
+    async def _ask_the_time(self, session: Session) -> None:
+        """Let "now" be what the server's clock shows, where no lease tells it."""
+        moment = await session.now()
+        self.request = replace(self.request, moment=moment, began=moment)
 
     async def _prepare(
         self, readers: Sessions, tasks: asyncio.TaskGroup, catalog: Catalog | None = None

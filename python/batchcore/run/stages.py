@@ -129,8 +129,9 @@ class Stages:
         self.monitor = monitor
         self.cancel = CancelFlag()
         self.run_id: str | None = None
-        moment = request.moment or dt.datetime.now(dt.UTC)
-        self._started_us = (moment - _EPOCH) // dt.timedelta(microseconds=1)
+        self._moment_us = (request.now - _EPOCH) // dt.timedelta(microseconds=1)
+        self._began_ms = (request.attempt_began - _EPOCH) // dt.timedelta(milliseconds=1)
+        self._made = time.monotonic()
         self._begin(prepared, issues)
 
     def again(self, prepared: Prepared, issues: IssueList) -> Self:
@@ -340,7 +341,8 @@ class Stages:
 
     def stamp(self) -> Stamp:
         """Return what the new rows of a chunk share; ids of a later one sort after them."""
-        return Stamp(self._started_us, time.time_ns() // 1_000_000, os.urandom(16))
+        elapsed_ms = int((time.monotonic() - self._made) * 1000)
+        return Stamp(self._moment_us, self._began_ms + elapsed_ms, os.urandom(16))
 
     def notice(self, chunk: Chunk, existing: Existing) -> tuple[Issues, ...]:
         """Report the rows that a run leaves as they are (S13), and return what was reported."""
