@@ -24,9 +24,8 @@ from batchcore.db.save import Equities
 from batchcore.frames import Constant, Days, Decimals, Integers, Rows, Table, day_keys
 from batchcore.run.analytic_inputs import last_sessions
 from batchcore.run.changes import Affected
-from batchcore.run.orchestrator import Run, connections_needed
+from batchcore.run.orchestrator import Run, connections_needed, requested
 from batchcore.run.prepare import Preparation
-from batchcore.run.request import make_request
 from batchcore.run.result import Differences
 from batchcore.run.stages import Stages, in_cents
 from batchcore.units import CENTS, State
@@ -98,7 +97,7 @@ async def repair(
         resume: Whether to go on with a repair that was asked for the same and has ended early.
         analytics: As in `run_batch`; figures that it computes are compared where it computes them.
         beta_weights: As in `run_batch`.
-        wait: Likewise.
+        wait: As in `run_batch`.
         settings: Everything else; with `dry_run` nothing is written.
         progress: As in `run_batch`.
 
@@ -109,7 +108,7 @@ async def repair(
         ConfigError: an argument is wrong, or names a portfolio that is not there.
         BatchcoreError: as `run_batch` does.
     """
-    request = make_request(
+    request = await requested(
         start_date,
         end_date,
         portfolio_ids,

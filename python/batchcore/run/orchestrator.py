@@ -427,7 +427,7 @@ class Run:
     async def _inside(self) -> None:
         """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
         dry = self.request.settings.dry_run
-        preparation, _ = _KINDS[self.request.policy]
+        preparation, _ = self.kinds
         async with (
             self.database.reading("check") if dry else self.database.changing("check") as session
         ):
