@@ -162,6 +162,7 @@ _AWAITED: Final = frozenset(
     {
         "calculate_portfolio_provider_beta",
         "calculate_portfolio_sector_exposure",
+        "repair",
         "restore_sector_tag_for_position",
         "restore_sector_tags_for_portfolio",
         "run_batch",

@@ -26,7 +26,7 @@ from batchcore.run.analytic_inputs import last_sessions
 from batchcore.run.changes import Affected
 from batchcore.run.orchestrator import Run, connections_needed
 from batchcore.run.prepare import Preparation
-from batchcore.run.request import make_request
+from batchcore.run.request import requested
 from batchcore.run.result import Differences
 from batchcore.run.stages import Stages, in_cents
 from batchcore.units import CENTS, State
@@ -109,7 +109,7 @@ async def repair(
         ConfigError: an argument is wrong, or names a portfolio that is not there.
         BatchcoreError: as `run_batch` does.
     """
-    request = make_request(
+    request = await requested(
         start_date,
         end_date,
         portfolio_ids,

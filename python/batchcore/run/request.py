@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -93,6 +94,11 @@ class Request:
     def only_plans(self) -> bool:
         """Whether nothing is computed: a dry run of a repair computes all, and writes nothing."""
         return self.settings.dry_run and not self.repairs
+
+
+async def requested(*arguments: Any, **options: Any) -> Request:  # noqa: ANN401  # make_request's
+    """Return what `make_request` does, in a thread: a calendar may bring pandas."""
+    return await asyncio.to_thread(make_request, *arguments, **options)
 
 
 def make_request(
