@@ -38,8 +38,9 @@ print(all(name in sys.modules for name in ("numpy", "asyncpg")))
 CALLS = {
     "run_batch": "await batchcore.run_batch('x')",
     "a calendar of exchange_calendars": "await batchcore.run_batch('x', calendar='XLON')",
+    "repair": "await batchcore.repair('x')",
     "runs": "await batchcore.runs('x')",
-    "verify": "await batchcore.verify('x')",
+    "verify": "await batchcore.verify('x', calendar='XLON')",
     "one portfolio": ("await batchcore.calculate_portfolio_provider_beta('x', '0' * 32)"),
 }
 

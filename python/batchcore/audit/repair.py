@@ -24,8 +24,9 @@ from batchcore.db.save import Equities
 from batchcore.frames import Constant, Days, Decimals, Integers, Rows, Table, day_keys
 from batchcore.run.analytic_inputs import last_sessions
 from batchcore.run.changes import Affected
-from batchcore.run.orchestrator import Run, connections_needed, requested
+from batchcore.run.orchestrator import Run, connections_needed
 from batchcore.run.prepare import Preparation
+from batchcore.run.request import requested
 from batchcore.run.result import Differences
 from batchcore.run.stages import Stages, in_cents
 from batchcore.units import CENTS, State

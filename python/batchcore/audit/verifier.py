@@ -27,7 +27,7 @@ from batchcore.db.read import Reader
 from batchcore.errors import ConfigError, SchemaError
 from batchcore.frames import Decimals
 from batchcore.run import plan as plans
-from batchcore.run.request import make_request
+from batchcore.run.request import requested
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ async def verify(
         docs/semantics.md, S5 to S10, A1 to A6; S14 for what "equal" leaves out. docs/legacy.md,
         L3 to L34.
     """
-    request = make_request(
+    request = await requested(
         start_date,
         end_date,
         portfolio_ids,

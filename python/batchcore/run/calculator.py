@@ -114,7 +114,8 @@ class PnLCalculator:
         caches.check_cache("price_cache", price_cache)
         caches.check_cache("snapshot_cache", snapshot_cache)
         orchestrator = await imported("batchcore.run.orchestrator")
-        request = await orchestrator.requested(
+        requests = await imported("batchcore.run.request")
+        request = await requests.requested(
             calculation_date, calculation_date, portfolio_ids, **self._options
         )
         request = replace(request, price_source=price_cache, snapshot_source=snapshot_cache)

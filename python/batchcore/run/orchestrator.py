@@ -32,7 +32,7 @@ from batchcore.run.legacy import LegacyPreparation, LegacyStages
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.prepare import Preparation
 from batchcore.run.refusals import Bisection
-from batchcore.run.request import make_request
+from batchcore.run.request import requested
 from batchcore.run.result import (
     FAILED,
     SKIPPED,
@@ -183,11 +183,6 @@ async def run_batch(
     later = Run(Database(db), request, progress, resume=False)
     later.resumed = result
     return await later.run()
-
-
-async def requested(*dates_and_portfolios: Any, **options: Any) -> Request:  # noqa: ANN401  # make_request's
-    """Return what `make_request` does, in a thread: a calendar may bring pandas."""
-    return await asyncio.to_thread(make_request, *dates_and_portfolios, **options)
 
 
 async def run_on_any(db: object, request: Request) -> BatchResult:

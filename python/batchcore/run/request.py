@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -113,6 +114,11 @@ def _known(moment: dt.datetime | None) -> dt.datetime:
         msg = "the server was not asked for its time"
         raise InternalError(msg)
     return moment
+
+
+async def requested(*arguments: Any, **options: Any) -> Request:  # noqa: ANN401  # make_request's
+    """Return what `make_request` does, in a thread: a calendar may bring pandas."""
+    return await asyncio.to_thread(make_request, *arguments, **options)
 
 
 def make_request(
