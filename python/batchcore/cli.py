@@ -51,7 +51,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
 
 from batchcore import about
-from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Schema, Settings
+from batchcore.config import (
+    ANALYTICS,
+    BETA_WEIGHTS,
+    INCEPTION,
+    ON_EXISTING,
+    POLICIES,
+    Schema,
+    Settings,
+)
 from batchcore.errors import (
     BatchcoreError,
     ConfigError,
@@ -146,6 +154,17 @@ def _date(text: str) -> dt.date:
         raise typer.BadParameter(f"`{text}` is no date, expected YYYY-MM-DD") from None
 
 
+def _start(text: str) -> dt.date | str:
+    if text == INCEPTION:
+        return text
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"`{text}` is no date, expected YYYY-MM-DD or `{INCEPTION}`"
+        ) from None
+
+
 def _moment(text: str) -> dt.datetime:
     try:
         return dt.datetime.fromisoformat(text)
@@ -175,6 +194,10 @@ CalendarCode = Annotated[
 LookbackDays = Annotated[
     int, typer.Option(metavar="N", help="Calendar days that a close may be old.")
 ]
+BetaWeights = Annotated[
+    str,
+    typer.Option(metavar="|".join(BETA_WEIGHTS), help="What a provider beta is a share of."),
+]
 SchemaFile = Annotated[
     str | None,
     typer.Option(
@@ -195,7 +218,7 @@ Verbose = Annotated[
 
 
 def command(
-    name: str, options_of: Callable[..., int] | None = None
+    name: str, options_of: Callable[..., int] | None = None, without: Sequence[str] = ()
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Register a function of an `Ask` and options as a command.
 
@@ -203,7 +226,9 @@ def command(
 
     Args:
         name: Of the command.
-        options_of: The function whose parameters are the options, if it is another one.
+        options_of: Another function whose parameters are options too; those of the command's own
+            function come in their place.
+        without: Options of the other function that the command lacks.
     """
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
@@ -213,13 +238,9 @@ def command(
             with _logging_to_stderr(verbose):
                 return function(Ask(name, as_json, verbose), **options)
 
-        source = options_of or function
-        hints = get_type_hints(source, include_extras=True)
-        own = [
-            parameter.replace(annotation=hints[parameter.name])
-            for parameter in inspect.signature(source).parameters.values()
-            if parameter.name != "ask"
-        ]
+        options = _options(options_of or function)
+        options |= {name: one for name, one in _options(function).items() if name != "options"}
+        own = [one for name, one in options.items() if name not in without]
         common = {"as_json": (Json, False), "debug": (Debug, False), "verbose": (Verbose, 0)}
         added = [
             inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
@@ -231,6 +252,15 @@ def command(
         return function
 
     return register
+
+
+def _options(function: Callable[..., int]) -> dict[str, inspect.Parameter]:
+    hints = get_type_hints(function, include_extras=True)
+    return {
+        name: parameter.replace(annotation=hints[name])
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name != "ask"
+    }
 
 
 @command("demo")
@@ -277,12 +307,13 @@ def demo(
 def _batch(
     ask: Ask,
     *,
-    start: Annotated[
-        dt.date | None,
+    start: Annotated[  # noqa: ANN401  # a date or `inception`: typer takes no union
+        Any,
         typer.Option(
-            parser=_date,
-            metavar="DATE",
-            help="First day; without it each portfolio goes on after its latest snapshot.",
+            parser=_start,
+            metavar="DATE|inception",
+            help="First day, or each portfolio's earliest entry; by default after its latest"
+            " snapshot.",
         ),
     ] = None,
     end: Annotated[
@@ -326,6 +357,7 @@ def _batch(
         str,
         typer.Option(metavar="|".join(ANALYTICS), help="What of the analytics is written."),
     ] = ANALYTICS[0],
+    beta_weights: BetaWeights = BETA_WEIGHTS[0],
     min_coverage: Annotated[
         float,
         typer.Option(metavar="X", help="Share of symbols that a session needs closes of, 0 to 1."),
@@ -370,6 +402,12 @@ def _batch(
             "--resume/--no-resume", help="Go on with a run of the same options that ended early."
         ),
     ] = True,
+    wait: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", help="Wait so long for another run on these portfolios to end."
+        ),
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Compute and write nothing, as `plan`.")
     ] = False,
@@ -395,27 +433,35 @@ def _batch(
         ledger_days=ledger_days,
     )
     from batchcore import report  # noqa: PLC0415  # brings NumPy
-    from batchcore.run.orchestrator import run_batch  # noqa: PLC0415  # brings the driver
+    from batchcore.audit.repair import repair  # noqa: PLC0415  # brings the driver
+    from batchcore.run.orchestrator import run_batch  # noqa: PLC0415  # likewise
 
+    if ask.command == "repair":
+        work = repair
+    else:
+        work = functools.partial(
+            run_batch, on_existing=on_existing, missing=missing, changed_since=changed_since
+        )
     with _progress() as progress:
         result = _run(
-            run_batch(
+            work(
                 url,
                 start,
                 end,
                 portfolios,
                 policy=policy,
                 calendar=calendar,
-                on_existing=on_existing,
-                missing=missing,
-                changed_since=changed_since,
                 resume=resume,
                 analytics=analytics,
+                beta_weights=beta_weights,
+                wait=wait,
                 settings=settings,
                 progress=progress,
             )
         )
-    if settings.dry_run:
+    if ask.command == "repair":
+        ask.answer(result.to_dict(), lambda: report.repair_text(result))
+    elif settings.dry_run:
         plan = report.plan_dict(result, min_coverage)
         ask.answer(plan, lambda: report.plan_text(result, plan))
     else:
@@ -442,6 +488,37 @@ def plan(ask: Ask, **options: Any) -> int:  # noqa: ANN401  # those of `_batch`
     return _batch(ask, **options)
 
 
+@command("repair", options_of=_batch, without=("on_existing", "missing", "changed_since", "today"))
+def repair(
+    ask: Ask,
+    *,
+    start: Annotated[
+        dt.date | None,
+        typer.Option(
+            parser=_date,
+            metavar="DATE",
+            help="First day to compare; default: the earliest snapshot.",
+        ),
+    ] = None,
+    end: Annotated[
+        dt.date | None,
+        typer.Option(
+            parser=_date, metavar="DATE", help="Last day to compare; default: the latest snapshot."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Report what differs and write nothing.")
+    ] = False,
+    **options: Any,  # noqa: ANN401  # the others of `_batch`
+) -> int:
+    """Recompute stored snapshots; replace those of a portfolio from its first difference on.
+
+    For applications whose time stamps do not show what was corrected; where they do, `run
+    --changed-since` is faster.
+    """
+    return _batch(ask, start=start, end=end, dry_run=dry_run, **options)
+
+
 @command("verify")
 def verify(
     ask: Ask,
@@ -460,6 +537,7 @@ def verify(
     ] = POLICIES[0],
     calendar: CalendarCode = "XNYS",
     lookback_days: LookbackDays = Settings.lookback_days,
+    beta_weights: BetaWeights = BETA_WEIGHTS[0],
     sample: Annotated[
         int | None,
         typer.Option(metavar="N", help="Snapshots to draw; without it all.", show_default=False),
@@ -486,6 +564,7 @@ def verify(
                 portfolio,
                 policy=policy,
                 calendar=calendar,
+                beta_weights=beta_weights,
                 sample=sample,
                 seed=seed,
                 fast=fast,
@@ -516,11 +595,10 @@ def status(
     from batchcore.run import status as ledger  # noqa: PLC0415  # brings the driver
 
     url, names = _database_url(database_url), _schema(schema)
+    runs = [one.to_dict() for one in _run(ledger.runs(url, run_id=run, limit=limit, schema=names))]
     if run is not None:
-        found = _run(ledger.run(url, run, schema=names))
-        ask.answer(found, lambda: report.run_text(found))
+        ask.answer(runs[0], lambda: report.run_text(runs[0]))
         return DONE
-    runs = _run(ledger.runs(url, schema=names, limit=limit))
     ask.answer({"runs": runs}, lambda: report.runs_text(runs))
     return DONE
 

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 POLICIES: Final = ("rollforward", "legacy")
 ON_EXISTING: Final = ("skip", "replace", "error")
 ANALYTICS: Final = ("portfolio", "full", "every", "none")
+
+INCEPTION: Final = "inception"
+"""The start of a run that values each portfolio from its earliest entry on."""
 """What of the analytics a run writes, and on which sessions."""
+
+BETA_WEIGHTS: Final = ("market_value", "equity")
+"""What a provider beta is a share of (A1)."""
 
 MOST_LOOKBACK_DAYS: Final = 36_525
 """A hundred years."""

@@ -93,6 +93,18 @@ def test_a_second_run_ends_with_4_and_names_the_first(filled: str) -> None:
     assert (error["type"], error["exit_code"], error["run_id"]) == ("LeaseHeldError", 4, first)
 
 
+def test_a_run_that_waits_says_for_whom_and_then_ends_with_4(filled: str) -> None:
+    assert run(filled).code == 0
+    query(filled, KILLED)
+    query(filled, ALIVE)
+    (one,) = status(filled, "--json").document()["runs"]
+    said = run(filled, "--wait", "0.2")
+    assert said.code == 4
+    assert f"waits_for={one['run_id']} seconds=0.2" in said.err
+    assert f"waited 0.2 seconds: run {one['run_id']} is at work" in said.err
+    assert run(filled, "--wait", "-1").error() == "wait is -1.0, expected seconds, 0 or more"
+
+
 def test_no_resume_begins_a_run_of_its_own(filled: str) -> None:
     assert run(filled).code == 0
     query(filled, "UPDATE batchcore_runs SET state = 'failed'")
@@ -138,7 +150,7 @@ def test_later_sessions_are_reported_beside_what_was_finished(filled: str) -> No
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--run", "x"), "run `x` is no UUID"),
+        (("--run", "x"), "run 'x' is no UUID"),
         (("--run", NOBODY), f"there is no run {NOBODY} in the ledger"),
         (("--limit", "0"), "limit is 0, expected 1 or more"),
     ],

@@ -312,3 +312,15 @@ def test_last_sessions_of_daily_are_the_days_before():
 def test_last_sessions_beyond_the_calendar_are_refused(xnys):
     with pytest.raises(ConfigError, match="is beyond calendar"):
         xnys.last_sessions(day("2099-01-01"), 5)
+
+
+def test_the_next_session_is_the_first_on_or_after_a_day(xnys):
+    friday, monday, never = day("2026-01-02"), day("2026-01-05"), np.iinfo(np.int32).max
+    asked = np.array([monday, friday, friday + 1, day("1887-11-12"), 100_000], dtype=np.int32)
+    found = [monday, friday, monday, day("1990-01-02"), never]
+    assert xnys.next_sessions(asked).tolist() == found
+
+
+def test_under_daily_the_next_session_is_the_day_itself():
+    days = np.array([20_458, -3], dtype=np.int32)
+    assert calendar.load("daily").next_sessions(days).tolist() == [20_458, -3]

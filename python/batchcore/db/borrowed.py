@@ -39,6 +39,8 @@ def savepoints(database: object) -> Savepoints | None:
     """
     if isinstance(database, asyncpg.Connection | PoolConnectionProxy):
         return _of_asyncpg(database)
+    if isinstance(database, str | asyncpg.Pool):
+        return None
 
     from sqlalchemy.ext.asyncio import (  # noqa: PLC0415  # 0.4 s to import
         AsyncConnection,

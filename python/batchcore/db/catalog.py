@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batchcore.config import Schema
     from batchcore.db.engine import Session
 
-REVISION: Final = "0004"
+REVISION: Final = "0005"
 """The newest revision of the migrations, known here without Alembic."""
 
 VERSION_TABLE: Final = "batchcore_alembic_version"
@@ -40,6 +40,7 @@ LEDGER: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "batchcore_runs": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "batchcore_run_chunks": ("SELECT", "INSERT"),
         "batchcore_run_issues": ("SELECT", "INSERT"),
+        "batchcore_run_symbol_issues": ("SELECT", "INSERT"),
         "batchcore_run_heartbeats": ("SELECT", "INSERT", "UPDATE"),
         "batchcore_run_tokens": ("USAGE",),
         WRITES: ("SELECT", "INSERT"),

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 RUNS: Final = "batchcore_runs"
 CHUNKS: Final = "batchcore_run_chunks"
 ISSUES: Final = "batchcore_run_issues"
+SYMBOL_ISSUES: Final = "batchcore_run_symbol_issues"
 HEARTBEATS: Final = "batchcore_run_heartbeats"
 TOKENS: Final = "batchcore_run_tokens"
 
@@ -205,6 +206,9 @@ ISSUE_COLUMNS: Final = (
 )
 
 
+SYMBOL_ISSUE_COLUMNS: Final = ("run_id", "attempt", "name", "symbol", "count", "session", "detail")
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Committed:
     """The chunks that a run has committed, in the order of their numbers.
@@ -308,6 +312,16 @@ class Ledger:
             configuration=asked.configuration,
             lease_ms=asked.lease_ms,
         )
+
+    async def is_alive(self, session: Session, run_id: str | None) -> bool:
+        """Return whether a run counts as running and its lease has not expired."""
+        rows = await self._fetch(
+            session,
+            f"SELECT FROM {self._runs} AS r JOIN {self._heartbeats} AS h ON h.run_id = r.id"
+            f" WHERE r.id = {quote_literal(str(run_id))} AND r.state = '{LIVES}'"
+            " AND h.expires_at > clock_timestamp()",
+        )
+        return bool(rows)
 
     async def take_over(self, session: Session, run_id: str, lease_ms: int) -> Lease:
         """Go on with a run: its next attempt, under another token."""
@@ -476,6 +490,13 @@ class Ledger:
         if issues:
             await session.copy_in(ISSUES, list(ISSUE_COLUMNS), issues, namespace=self._namespace)
 
+    async def enter_symbol_issues(self, session: Session, issues: list[bytes]) -> None:
+        """Enter issues of symbols, given as COPY bytes."""
+        if issues:
+            await session.copy_in(
+                SYMBOL_ISSUES, list(SYMBOL_ISSUE_COLUMNS), issues, namespace=self._namespace
+            )
+
     async def enter_kept(
         self, session: Session, lease: Lease, chunk: int, kept: Sequence[Kept]
     ) -> None:
@@ -613,13 +634,40 @@ def encode_issues(run_id: str, chunk: int, columns: Mapping[str, Field], rows: i
         columns: The other columns of `ISSUE_COLUMNS`.
         rows: How many.
     """
+    return _encoded(ISSUE_COLUMNS, run_id, {"chunk": chunk}, columns, rows)
+
+
+def encode_symbol_issues(
+    run_id: str, attempt: int, columns: Mapping[str, Field], rows: int
+) -> list[bytes]:
+    """Return the COPY bytes of the issues of symbols.
+
+    Args:
+        run_id: Of the run.
+        attempt: That noticed them.
+        columns: The other columns of `SYMBOL_ISSUE_COLUMNS`.
+        rows: How many.
+    """
+    return _encoded(SYMBOL_ISSUE_COLUMNS, run_id, {"attempt": attempt}, columns, rows)
+
+
+def _encoded(
+    names: Sequence[str],
+    run_id: str,
+    number: Mapping[str, int],
+    columns: Mapping[str, Field],
+    rows: int,
+) -> list[bytes]:
     own = np.frombuffer(uuid.UUID(run_id).bytes, dtype=np.uint8)
     fields: dict[str, Field] = {
         "run_id": ("run_id", "uuid", (np.ascontiguousarray(np.tile(own, (rows, 1))),), None),
-        "chunk": ("chunk", "int4", (np.full(rows, chunk, dtype=np.int32),), None),
+        **{
+            name: (name, "int4", (np.full(rows, value, dtype=np.int32),), None)
+            for name, value in number.items()
+        },
         **columns,
     }
-    return encoded([fields[name] for name in ISSUE_COLUMNS], rows)
+    return encoded([fields[name] for name in names], rows)
 
 
 def taken_over(lease: Lease) -> LeaseHeldError:

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from batchcore.db.driver import driver_errors
-from batchcore.db.ledger import CHUNKS, HEARTBEATS, ISSUES, LIVES, RUNS, WHOLE
+from batchcore.db.ledger import (
+    CHUNKS,
+    HEARTBEATS,
+    ISSUES,
+    LIVES,
+    RUNS,
+    SYMBOL_ISSUES,
+    WHOLE,
+)
 from batchcore.db.sql import quote_identifier, quote_literal
 
 if TYPE_CHECKING:
@@ -75,9 +82,21 @@ async def load_issues(session: Session, schema: Schema, run_id: uuid.UUID) -> li
     )
 
 
+async def load_symbol_issues(
+    session: Session, schema: Schema, run_id: uuid.UUID
+) -> list[dict[str, Any]]:
+    """Return what each attempt of a run noticed of symbols, by name and symbol."""
+    namespace = quote_identifier(schema.namespace)
+    return await _rows(
+        session,
+        "SELECT name, symbol, count, session::text AS session, detail, attempt"  # noqa: S608
+        f" FROM {namespace}.{SYMBOL_ISSUES} WHERE run_id = {quote_literal(str(run_id))}"
+        ' ORDER BY name, symbol COLLATE "C", attempt',
+    )
+
+
 async def _rows(session: Session, sql: str) -> list[dict[str, Any]]:
-    with driver_errors():
-        return [dict(row) for row in await session.raw.fetch(sql)]
+    return [dict(row) for row in await session.fetch(sql)]
 
 
 def _instant(moment: str, name: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from batchcore import _core
 from batchcore.db.catalog import Kind
+from batchcore.db.queries import Boundaries
 from batchcore.errors import DecodeError
 from batchcore.frames import (
     Days,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.engine import Session
-    from batchcore.db.queries import Boundaries, Part, Queries, Query, Selection
+    from batchcore.db.queries import Part, Queries, Query, Selection
 
     Rows = npt.NDArray[Any] | slice
 
@@ -165,6 +166,14 @@ async def load_split(session: Session, queries: Queries) -> uuid.UUID | None:
     """Return an id to load portfolios in two parts by; None where there are fewer than known."""
     found: str | None = await session.fetchval(queries.split_of_portfolios())
     return None if found is None else uuid.UUID(found)
+
+
+async def lock_portfolios(session: Session, queries: Queries, selection: Selection) -> None:
+    """Lock the rows of portfolios until the transaction ends; wait for whoever has locked them.
+
+    What is read after that includes what the others have committed, at READ COMMITTED.
+    """
+    await session.fetchval(queries.lock_of_portfolios(selection))
 
 
 async def load_part(  # noqa: PLR0917  # around a day of a calendar
@@ -389,6 +398,15 @@ def joined_prices(parts: Sequence[Prices]) -> Prices:
             np.concatenate([part.close.state for part in parts]),
         ),
     )
+
+
+async def load_earliest_entries(
+    session: Session, queries: Queries, selection: Selection
+) -> Boundaries:
+    """Return the earliest entry date of each portfolio that has one."""
+    columns = await load(session, queries.earliest_entries(selection))
+    portfolio_id, day = columns["portfolio_id"], columns["day"]
+    return Boundaries(portfolio_id, day.values)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -324,6 +324,21 @@ class Queries:
             ),
         )
 
+    def lock_of_portfolios(self, selection: Selection) -> str:
+        """Return the SELECT that locks the rows of portfolios, and counts them.
+
+        In the order of their ids, so that two do not wait for each other. Foreign keys to them
+        can be checked meanwhile.
+        """
+        own = self._name("portfolios", "id")
+        wanted = f"{self._name('portfolios', 'deleted_at')} IS NULL"
+        if selection.ids is not None:
+            wanted = selection.condition(own)
+        return (
+            f"SELECT count(*) FROM (SELECT {own} FROM {self._table('portfolios')}"  # noqa: S608
+            f" WHERE {wanted} ORDER BY {own} FOR NO KEY UPDATE) AS locked"
+        )
+
     def split_of_portfolios(self) -> str:
         """Return the SELECT of an id that about `SHARE` of the portfolios are below, if any is."""
         own = self._name("portfolios", "id")
@@ -661,6 +676,21 @@ class Queries:
             f" AND {selection.condition(self._name('positions', 'portfolio_id'))}"
         )
         return Query("positions", sql, read)
+
+    def earliest_entries(self, selection: Selection) -> Query:
+        """Return the earliest entry date of each portfolio that has one."""
+        portfolio, entry, deleted = (
+            self._name("positions", c) for c in ("portfolio_id", "entry_date", "deleted_at")
+        )
+        sql = (
+            f"SELECT {portfolio}, min({entry}) FROM {self._table('positions')}"  # noqa: S608
+            f" WHERE {deleted} IS NULL AND {selection.condition(portfolio)}"
+            f" AND {entry} BETWEEN {date_literal(FIRST_DATE)} AND {date_literal(LAST_DATE)}"
+            f" GROUP BY {portfolio}"
+        )
+        return Query(
+            "earliest_entries", sql, (Column("portfolio_id", Kind.UUID), Column("day", Kind.DATE))
+        )
 
     def held(self, selection: Selection, spellings: Iterable[str]) -> Query:
         """Return when the public positions in some symbols are held: from entry to the end (S3).

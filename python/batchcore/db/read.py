@@ -5,6 +5,7 @@ Nothing here goes through the native decoder, so that a check does not trust wha
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -217,7 +218,8 @@ class Reader:
 
     async def legacy_closes(self, symbols: Iterable[str]) -> ref.Market:
         """Return every finite close of symbols as spelt and in upper case (L10, L12, L26)."""
-        return legacy.closes(await self._closes(sorted(_spelt(symbols))), self.scales)
+        found = await self._closes(sorted(_spelt(symbols)))
+        return await asyncio.to_thread(legacy.closes, found, self.scales)
 
     async def legacy_profiles(self, symbols: Iterable[str]) -> dict[str, legacy.Profile]:
         """Return the profiles of symbols as spelt and in upper case (L32, L33), by symbol."""
@@ -274,7 +276,7 @@ class Reader:
             f"SELECT DISTINCT {symbol} AS symbol FROM {self._table(table)}"  # noqa: S608  # quoted
         )
         spelt = [row["symbol"] for row in known if ref.normalized(row["symbol"]) in wanted]
-        return ref.market(await self._closes(spelt), self.scales)
+        return await asyncio.to_thread(ref.market, await self._closes(spelt), self.scales)
 
     async def _closes(
         self, symbols: Sequence[str]

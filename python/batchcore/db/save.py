@@ -97,7 +97,7 @@ class Batch:
 
     def pieces(self) -> Iterator[bytes]:
         """Yield all bytes of COPY in the order of their sending."""
-        yield from (*self.new, *self.replaced, *self.equity)
+        yield from (*self.equity, *self.new, *self.replaced)
         if self.tables is not None:
             yield from self.tables.pieces()
 
@@ -276,7 +276,8 @@ async def write_batch(
     """Write a chunk inside the caller's transaction; return what it left to other writers.
 
     New rows go by COPY straight into the table. Rows that stand already are updated in place, so
-    that their `id`, foreign keys to it and the host's own columns live on.
+    that their `id`, foreign keys to it and the host's own columns live on. Equities come first:
+    whoever has locked portfolios is waited for before their snapshots are locked.
 
     Args:
         session: In a transaction.
@@ -288,15 +289,15 @@ async def write_batch(
     Raises:
         DatabaseError: the server refused it, or a row that stood at the load is gone.
     """
+    if batch.equity_rows:
+        await _set_equity(session, schema, batch, stamp)
+    step("equities")
     if batch.new_rows:
         names = [schema.column(_TABLE, column) for column in batch.new_columns]
         await session.copy_in(schema.table(_TABLE), names, batch.new, namespace=schema.namespace)
     if batch.replaced_rows:
         await _replace(session, schema, batch)
     step("copied")
-    if batch.equity_rows:
-        await _set_equity(session, schema, batch, stamp)
-    step("equities")
     if batch.tables is None:
         return ()
     return await write_tables(session, schema, batch.tables, batch.span)

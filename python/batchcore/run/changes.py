@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from batchcore.db.load_changes import (
     load_changed_session,
 )
 from batchcore.db.queries import Boundaries
-from batchcore.frames import Days, day_keys
+from batchcore.frames import Days, day_keys, distinct
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -104,8 +105,8 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
         if spellings:
             held = await loads.load_held(session, queries, selection, spellings)
             monitor.loaded(held=len(held.start))
-            found.append(marked(prices, held))
-    return earliest(found, everyone_from, start)
+            found.append(await asyncio.to_thread(marked, prices, held))
+    return await asyncio.to_thread(earliest, found, everyone_from, start)
 
 
 def marked(prices: ChangedPrices, held: Held) -> ChangedFacts:
@@ -119,7 +120,7 @@ def marked(prices: ChangedPrices, held: Held) -> ChangedFacts:
     names = prices.symbol.table()
     code = [rows.setdefault(normalised(name), len(rows)) for name in names]
     own = np.array([*code, -1], dtype=np.int64)[prices.symbol.codes]
-    keys = np.unique(day_keys(own, prices.day))
+    keys = distinct(day_keys(own, prices.day))
     code = [rows.get(normalised(name), -1) for name in held.symbol.table()]
     own = np.array([*code, -1], dtype=np.int64)[held.symbol.codes]
     at = np.searchsorted(keys, day_keys(own, held.start))

@@ -102,6 +102,25 @@ class IssueList:
             )
         )
 
+    def add_each(
+        self,
+        name: str,
+        portfolio: npt.NDArray[np.int32],
+        day: npt.NDArray[np.int32],
+        details: Sequence[str],
+    ) -> None:
+        """Append one issue for each portfolio given, with its day and detail."""
+        rows = len(portfolio)
+        self.add(
+            Issues(
+                name=Text.constant(name, rows),
+                portfolio=portfolio,
+                symbol=Text.constant(None, rows),
+                day=Days(day),
+                detail=Text.of(list(details)),
+            )
+        )
+
     def add_told(self, name: str, told: Sequence[Told]) -> None:
         """Append issues of a plan."""
         rows = len(told)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import about
 from batchcore.calendar import PRICES
+from batchcore.config import INCEPTION
 from batchcore.db.engine import transaction
 from batchcore.db.ledger import LIVES, Asked, Ledger, taken_over
 from batchcore.errors import BatchcoreError, LeaseHeldError
@@ -37,6 +38,9 @@ BEATS: Final = 6
 ACQUIRE_IDLE_MS: Final = 10_000
 """How long the server waits for one that takes a lease and goes silent: no other can begin."""
 
+WAIT_POLL_S: Final = 0.5
+"""How often a run that waits for another asks whether that is still alive."""
+
 END_S: Final = 0.7
 """How long a run that was stopped tries to say so."""
 
@@ -47,15 +51,18 @@ def asked(request: Request) -> Asked:
     """Return what a run was asked for, as the ledger has it."""
     settings, schema, calendar = request.settings, request.settings.schema, request.known_calendar
     since = request.changed_since
+    start = None if request.start is None else request.start.isoformat()
     question: dict[str, Any] = {
         "policy": request.policy,
         "calendar": PRICES if calendar is None else calendar.code,
-        "start": None if request.start is None else request.start.isoformat(),
+        "start": INCEPTION if request.inception else start,
         "end": None if request.end is None else request.end.isoformat(),
         "on_existing": request.on_existing,
         "missing": request.missing,
         "changed_since": None if since is None else since.astimezone(dt.UTC).isoformat(),
+        "repairs": request.repairs,
         "analytics": request.analytics,
+        "beta_weights": request.beta_weights,
         "lookback_days": settings.lookback_days,
         "min_coverage": settings.min_coverage,
         "prices_given": request.price_source is not None,
@@ -102,7 +109,8 @@ def as_begun(request: Request, lease: Lease) -> Request:
     return replace(
         request,
         moment=lease.moment,
-        end=request.end or lease.end,
+        # A repair without an end goes to the latest snapshots, whatever the last session closed.
+        end=request.end or (None if request.repairs else lease.end),
         settings=replace(
             request.settings, today=None if today is None else dt.date.fromisoformat(today)
         ),
@@ -125,6 +133,8 @@ class Holder:
         self.days = request.settings.ledger_days
         self._run_id = run_id
         self._resume = resume
+        self._wait_s = request.wait_s
+        self._wait_until: float | None = None
         self._given_up: list[int] = []
 
     async def acquire(self, session: Session, moment: dt.datetime) -> Lease:
@@ -152,6 +162,25 @@ class Holder:
         if same:
             return await self.ledger.take_over(session, same[0].run_id, self.asked.lease_ms)
         return await self.ledger.begin(session, self.asked, self._run_id, moment)
+
+    async def wait_for(self, session: Session, held: LeaseHeldError) -> None:
+        """Wait, outside a transaction, until the run that refused this one is no longer alive.
+
+        Raises:
+            LeaseHeldError: it is, after as long as the request has it.
+        """
+        if not self._wait_s:
+            raise held
+        clock = asyncio.get_running_loop().time
+        if self._wait_until is None:
+            self._wait_until = clock() + self._wait_s
+        log.warning("run=%s waits_for=%s seconds=%g", self._run_id, held.run_id, self._wait_s)
+        while await self.ledger.is_alive(session, held.run_id):
+            left = self._wait_until - clock()
+            if left <= 0:
+                msg = f"waited {self._wait_s:g} seconds: {held}"
+                raise LeaseHeldError(msg, held.run_id) from held
+            await asyncio.sleep(min(WAIT_POLL_S, left))
 
     async def take_place(self, session: Session) -> None:
         """End what runs that were given up still have open, once the lease is committed."""
@@ -196,6 +225,7 @@ class Holder:
         planned: Planned | None,
         failed: int | None = None,
         issues: list[bytes] | None = None,
+        symbol_issues: list[bytes] | None = None,
         error: str | None = None,
     ) -> None:
         """Write how a run has ended, and the COPY bytes of issues that are in no chunk.
@@ -216,12 +246,13 @@ class Holder:
             failed=failed,
             error=error,
         )
-        if not issues:
+        if not issues and not symbol_issues:
             if not await finish():
                 raise taken_over(lease)
             return
         async with self.ledger.fenced(session, lease):
-            await self.ledger.enter_issues(session, issues)
+            await self.ledger.enter_issues(session, issues or [])
+            await self.ledger.enter_symbol_issues(session, symbol_issues or [])
             if not await finish():
                 raise taken_over(lease)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 
 from batchcore import calendar as calendars
+from batchcore.db import load as loads
 from batchcore.db import load_legacy
 from batchcore.db.analytic_tables import Parts
 from batchcore.db.ledger import Committed
@@ -110,8 +111,10 @@ class LegacyPreparation(Preparation):
                 self.calendar = await self._calendar(reader)
                 self.days = self._range()
                 self.today = self._today()
+                self.entries = await self._inception(reader)
                 portfolios = await self._legacy_portfolios(reader)
                 plan = self._legacy_plan(portfolios)
+                await self._look_for_history(reader, plan)
         self._planned.set_result(plan)
         self._refuse_no_sessions(portfolios)
         self._look_at_currencies(portfolios.currency, plan)
@@ -162,12 +165,16 @@ class LegacyPreparation(Preparation):
         days, count = self.days, len(portfolios.id)
         committed = self.request.committed or Committed()
         if self.request.on_existing == "error":
-            _refuse_existing(portfolios, committed)
+            _refuse_existing(portfolios, committed, inception=self.request.inception)
         first_day = np.full(count, days.end if days.start is None else days.start, dtype=np.int32)
         if days.start is None:
             latest = portfolios.latest
             goes_on = latest.state == State.VALUE
             first_day[goes_on] = latest.values[goes_on] + 1
+            if self.entries is not None:
+                row = loads.located(portfolios.id, self.entries.ids)
+                begins = (row >= 0) & (~goes_on | self.request.replaces)
+                first_day[begins] = self.entries.day[row[begins]]
         last_day = np.full(count, days.end, dtype=np.int32)
         stands = portfolios.stands
         idle = portfolios.deleted  # skipped (L1), as those are whose rows all stand (L3)
@@ -266,12 +273,18 @@ class LegacyPreparation(Preparation):
         return self.calendar.local_date(self.request.moment or dt.datetime.now(dt.UTC))
 
 
-def _refuse_existing(portfolios: LegacyPortfolios, committed: Committed) -> None:
+def _refuse_existing(
+    portfolios: LegacyPortfolios, committed: Committed, *, inception: bool
+) -> None:
     own = committed.covers(portfolios.id)  # rows that the run itself has written
-    stands = np.flatnonzero((portfolios.stands > 0) & ~portfolios.deleted & ~own)
+    stored = portfolios.stands > 0
+    first = portfolios.first_stands.values
+    if inception:
+        stored, first = portfolios.latest.state == State.VALUE, portfolios.latest.values
+    stands = np.flatnonzero(stored & ~portfolios.deleted & ~own)
     if len(stands) > 0:
         row = int(stands[0])
-        day = int(portfolios.first_stands.values[row])
+        day = int(first[row])
         raise plans.existing_error(portfolios.id[row], day, len(stands))
 
 

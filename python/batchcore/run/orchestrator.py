@@ -10,17 +10,21 @@ import uuid
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from batchcore.calendar import date_of
 from batchcore.db.engine import Database, snapshot, transaction
 from batchcore.db.ledger import Ledger, Planned, commit_chunk
+from batchcore.db.load import lock_portfolios
+from batchcore.db.queries import Queries, Selection
 from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
-from batchcore.errors import LeaseHeldError, TooManyFailedError
-from batchcore.run.entries import issue_bytes
+from batchcore.entry import imported
+from batchcore.errors import DatabaseError, LeaseHeldError, TooManyFailedError
+from batchcore.frames import distinct
+from batchcore.run.entries import issue_bytes, symbol_issue_bytes
 from batchcore.run.issues import IssueList, not_replaced
 from batchcore.run.lease import ACQUIRE_IDLE_MS, Holder, as_begun, tried
 from batchcore.run.lease import PHASE as LEDGER
@@ -35,6 +39,7 @@ from batchcore.run.result import (
     Coverage,
     PortfolioResults,
     cache_stats,
+    joined_differences,
 )
 from batchcore.run.retry import Retries
 from batchcore.run.stages import Stages
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
     from batchcore.run.plan import Chunk
     from batchcore.run.prepare import Prepared, Prices
     from batchcore.run.request import Request
+    from batchcore.run.result import Differences
     from batchcore.run.stages import Computed
 
     Progress = Callable[[str, int, int], object]
@@ -77,7 +83,7 @@ TICK_S: Final = 0.5
 
 async def run_batch(
     db: object,
-    start_date: dt.date | None = None,
+    start_date: dt.date | Literal["inception"] | None = None,
     end_date: dt.date | None = None,
     portfolio_ids: Sequence[uuid.UUID | str] | None = None,
     *,
@@ -88,6 +94,8 @@ async def run_batch(
     changed_since: dt.datetime | None = None,
     resume: bool = True,
     analytics: str = "portfolio",
+    beta_weights: str = "market_value",
+    wait: float = 0,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> BatchResult:
@@ -106,7 +114,8 @@ async def run_batch(
         db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg. Five
             connections are taken, or what the pool has, but no less than three: to read, to write,
             and for the heartbeat.
-        start_date: First day of the range, included; a session or not.
+        start_date: First day of the range, included; a session or not. `inception` values each
+            portfolio without a snapshot from its earliest entry on, and under ``replace`` all.
         end_date: Last day of the range, included; a session or not.
         portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
         policy: What the figures mean: `rollforward`, docs/semantics.md, or `legacy`,
@@ -125,6 +134,10 @@ async def run_batch(
         analytics: `portfolio`: the analytic columns of each portfolio's last session; `every`: of
             every session; `full`: as `portfolio`, and market values, position and factor tables;
             `none`: those columns are left alone.
+        beta_weights: What `beta_provider_1y` is a share of (A1): `market_value` of the lots with a
+            beta, or `equity`.
+        wait: Seconds to wait for another run that works on some of the portfolios, until it ends
+            or its lease expires; then this one begins.
         settings: Everything else.
         progress: Called with phase, chunks done and chunks in all, at least once a second while
             work goes on.
@@ -137,12 +150,13 @@ async def run_batch(
         SchemaError: the database is not one that batchcore can work on.
         CoverageError: the prices of a session have not arrived (S12); nothing was written.
         SnapshotExistsError: ``on_existing="error"`` and there is one; nothing was written.
-        LeaseHeldError: another run works on some of the portfolios, or took over from this one.
+        LeaseHeldError: another run works on some of the portfolios, after ``wait`` too, or took
+            over from this one.
         TooManyFailedError: more portfolios failed than `Settings.max_failed`; chunks committed
             before stand.
         DatabaseError: the database refused, failed or went away; chunks committed before stand.
     """
-    request = make_request(
+    request = await requested(
         start_date,
         end_date,
         portfolio_ids,
@@ -152,6 +166,8 @@ async def run_batch(
         missing=missing,
         changed_since=changed_since,
         analytics=analytics,
+        beta_weights=beta_weights,
+        wait=wait,
         settings=settings,
     )
     database = Database(db)
@@ -160,7 +176,21 @@ async def run_batch(
     result = await run.run()
     if not run.is_behind():
         return result
-    return replace(await Run(Database(db), request, progress, resume=False).run(), resumed=result)
+    later = Run(Database(db), request, progress, resume=False)
+    later.resumed = result
+    return await later.run()
+
+
+async def requested(*dates_and_portfolios: Any, **options: Any) -> Request:  # noqa: ANN401  # make_request's
+    """Return what `make_request` does, in a thread: a calendar may bring pandas."""
+    return await asyncio.to_thread(make_request, *dates_and_portfolios, **options)
+
+
+async def run_on_any(db: object, request: Request) -> BatchResult:
+    """Return the report of a run on any kind of `db`, the caller's own connections too."""
+    database = Database(db, borrow=True)
+    database.require(connections_needed(request.settings))
+    return await Run(database, request).run()
 
 
 def connections_needed(settings: Settings) -> int:
@@ -180,9 +210,12 @@ class Run:
         progress: Progress | None = None,
         *,
         resume: bool = True,
+        kinds: tuple[type[Preparation], type[Stages]] | None = None,
     ) -> None:
         self.asked = request
+        self.kinds = kinds or _KINDS[request.policy]
         self.resume = resume
+        self.resumed: BatchResult | None = None
         self.lease: Lease | None = None
         self.planned: Planned | None = None
         self.failed_of: dict[int, int] = {}
@@ -196,6 +229,8 @@ class Run:
         self.bytes_written = 0
         self.committed = 0
         self.consistent = True
+        self.differences: list[Differences] = []
+        self.days_repaired: list[npt.NDArray[np.int32]] = []
         self.unwritten: tuple[Issues, ...] = ()
         self.marks = np.zeros(4, dtype=np.int64)
         self.coverage = Coverage.none()
@@ -231,6 +266,8 @@ class Run:
             self.progress(*self.at)
 
     async def _run(self) -> BatchResult:
+        with contextlib.suppress(ImportError):
+            await imported("opentelemetry.trace")  # for the span
         counts = {"statements": self.database.statements, "bytes": self.database.bytes}
         with self.monitor.span(counts) as span:
             try:
@@ -255,13 +292,18 @@ class Run:
     async def _under_lease(self, first: Session, lanes: int) -> None:
         """Take the lease, do the work while a heartbeat prolongs it, and say how it ended."""
         holder = Holder(self.request, self.monitor.run_id, resume=self.resume)
-        preparation, _ = _KINDS[self.request.policy]
+        preparation, _ = self.kinds
         lease: Lease | None = None
         try:
-            async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
-                catalog = await preparation.inspected(first, self.request)
-                await first.enter(LEDGER)
-                lease = await holder.acquire(first, dt.datetime.now(dt.UTC))
+            while lease is None:
+                try:
+                    async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
+                        catalog = await preparation.inspected(first, self.request)
+                        await first.enter(LEDGER)
+                        lease = await holder.acquire(first, dt.datetime.now(dt.UTC))
+                except LeaseHeldError as held:
+                    await holder.wait_for(first, held)
+                    await first.enter("check")
             self.lease, self.monitor.run_id = lease, lease.run_id
             self.monitor.step("lease")
             await holder.take_place(first)
@@ -282,6 +324,7 @@ class Run:
                 planned=self.planned,
                 failed=failed,
                 issues=self._unwritten_issues(lease),
+                symbol_issues=self._symbol_issues(lease),
             )
         except BaseException as error:
             if lease is not None:  # committed too, or cancelled on the way there
@@ -296,6 +339,10 @@ class Run:
             refused = np.zeros(len(ids), dtype=np.bool_)
         issues = [(part, 0) for part in (*self.unwritten, *self.stages.unwritten)]
         return issue_bytes(lease.run_id, -lease.attempt, ids, refused, issues)
+
+    def _symbol_issues(self, lease: Lease) -> list[bytes]:
+        """Return what was noticed of symbols by this attempt."""
+        return symbol_issue_bytes(lease.run_id, lease.attempt, self.issues.finish())
 
     async def _stopped(
         self, holder: Holder, first: Session, lease: Lease, error: BaseException
@@ -312,6 +359,7 @@ class Run:
             state=state,
             seconds=self.monitor.seconds_by_phase()["total"],
             planned=self.planned,
+            symbol_issues=self._symbol_issues(lease),
             error=f"{type(error).__name__}: {error}".rstrip(": "),
         )
         if not first.is_gone:
@@ -340,8 +388,11 @@ class Run:
                 self.request = replace(self.request, committed=committed)
             await self._prepare(readers, tasks, catalog)
             self._plan_is_known(first)
-            if not self._writes():
+            if not self._computes():
                 await self._only_notice(readers)
+                return
+            if self.request.settings.dry_run:
+                await self._go_through(readers, readers, reading)
                 return
             writers = Sessions(around=self.waits.around)
             opened = partial(self.database.writing, "persist")
@@ -370,14 +421,20 @@ class Run:
     async def _inside(self) -> None:
         """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
         dry = self.request.settings.dry_run
+        preparation, _ = _KINDS[self.request.policy]
         async with (
             self.database.reading("check") if dry else self.database.changing("check") as session
         ):
             self.consistent = session.consistent
+            catalog = await preparation.inspected(session, self.request)
+            if not dry:
+                with _begun_too_early(session):
+                    wanted = Selection(self.request.wanted)
+                    await lock_portfolios(session, Queries(catalog), wanted)
             alone = Sessions(session)
             async with asyncio.TaskGroup() as tasks:
-                await self._prepare(alone, tasks)
-                if self._writes():
+                await self._prepare(alone, tasks, catalog)
+                if self._computes():
                     await self._go_through(alone, alone, 1)
                 else:
                     await self._only_notice(alone)
@@ -385,7 +442,7 @@ class Run:
     async def _prepare(
         self, readers: Sessions, tasks: asyncio.TaskGroup, catalog: Catalog | None = None
     ) -> None:
-        preparation, stages = _KINDS[self.request.policy]
+        preparation, stages = self.kinds
         self.preparation = preparation(
             readers, self.request, self.issues, self.monitor, tasks, catalog=catalog
         )
@@ -400,8 +457,8 @@ class Run:
         self.stages = stages(self.request, self.prepared, self.issues, self.monitor)
         self.retries = Retries(self.preparation, self.stages, self.monitor, self.computing)
 
-    def _writes(self) -> bool:
-        return not self.request.settings.dry_run and bool(self.prepared.plan.works().any())
+    def _computes(self) -> bool:
+        return not self.request.only_plans and bool(self.prepared.plan.works().any())
 
     async def _prices(self) -> Prices | None:
         prices = await self.preparation.prices()
@@ -460,9 +517,11 @@ class Run:
 
     async def _persist(self, item: Computed, session: Session) -> Computed | None:
         """Write a chunk; return it as it was written, None if nothing was left to write."""
+        if self.request.settings.dry_run:
+            return item
         if self.database.owns:
             return await self.retries.write(item, session, self._write)
-        with self.monitor.phase("persist"):
+        with self.monitor.phase("persist"), _begun_too_early(session):
             await self._write(item, session)
         return item
 
@@ -505,14 +564,20 @@ class Run:
     def _count(self, item: Computed) -> None:
         rows, first = item.rows, item.chunk.rows.start
         self.monitor.rows["compute"] += len(rows)
-        tables = 0 if item.batch.tables is None else item.batch.tables.rows
-        self.monitor.rows["analytics"] += tables
-        self.monitor.rows["persist"] += len(rows) + tables
-        self.rows_written += len(rows)
-        self.bytes_written += item.batch.size_bytes
+        if not self.request.settings.dry_run:
+            tables = 0 if item.batch.tables is None else item.batch.tables.rows
+            self.monitor.rows["analytics"] += tables
+            self.monitor.rows["persist"] += len(rows) + tables
+            self.rows_written += len(rows)
+            self.bytes_written += item.batch.size_bytes
+        if item.differences is not None:
+            found = item.differences
+            self.differences.append(replace(found, portfolio=found.portfolio + np.int32(first)))
+            self.days_repaired.append(distinct(rows.day))
         self.marks += rows.marks.sum(axis=0, dtype=np.int64)
         self.written[item.chunk.rows] = rows.written
-        self.status[item.chunk.rows] = _statuses(rows, item.chunk.works)
+        works = item.chunk.works & (not self.request.settings.dry_run)
+        self.status[item.chunk.rows] = _statuses(rows, works)
         self.issues.add_rows(rows, first)
         for issues in item.issues:
             self.issues.add(issues, first)
@@ -531,15 +596,20 @@ class Run:
         left_out = np.zeros(0, dtype=np.int32)
         if days.start is not None:
             left_out = self.prepared.calendar.left_out(days.start, days.end)
+        planned, sessions, found = plan.sessions_planned(), plan.sessions[plan.sessions_run()], None
+        written, dry_run = self.written, self.request.settings.dry_run
+        if self.request.repairs:
+            planned, found = written, joined_differences(self.differences)
+            sessions = distinct(np.concatenate([np.zeros(0, dtype=np.int32), *self.days_repaired]))
         return BatchResult(
             run_id=self.monitor.run_id,
             policy=self.request.policy,
-            dry_run=self.request.settings.dry_run,
+            dry_run=dry_run,
             portfolios=PortfolioResults(
-                plan.id, self.status, plan.sessions_planned(), self.written
+                plan.id, self.status, planned, np.zeros_like(written) if dry_run else written
             ),
             issues=self.issues.finish(),
-            sessions=plan.sessions[plan.sessions_run()],
+            sessions=sessions,
             sessions_left_out=left_out,
             rows_written=self.rows_written,
             statements_by_phase=dict(self.database.statements),
@@ -559,7 +629,25 @@ class Run:
             rounded={name: count for name, count in sorted(self.database.rounded.items()) if count},
             retries=self.retries.count,
             attempt=1 if self.lease is None else self.lease.attempt,
+            differences=found,
+            stamps=self.prepared.stamps,
+            resumed=self.resumed,
         )
+
+
+@contextlib.contextmanager
+def _begun_too_early(session: Session) -> Iterator[None]:
+    """Say what to do where a caller's transaction does not see what others have committed."""
+    try:
+        yield
+    except DatabaseError as error:
+        if not (session.consistent and error.sqlstate in {"40001", "23505"}):
+            raise
+        msg = (
+            f"the caller's transaction is {session.isolation.upper()} and cannot see what others"
+            f" have committed since it began: roll it back and begin again ({error})"
+        )
+        raise DatabaseError(msg, error.sqlstate) from error
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol, TypedDict
 
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.analytics.provider_beta import WEIGHTS, beta_coverage, provider_beta
+from batchcore.analytics.provider_beta import beta_coverage, provider_beta
 from batchcore.analytics.sector_exposure import over_and_underweights, sector_exposure, sector_of
 from batchcore.analytics.sector_tags import COLORS, sector_tag
 from batchcore.arguments import checked_id
+from batchcore.caches import check_cache
+from batchcore.config import BETA_WEIGHTS
 from batchcore.db import load as loads
 from batchcore.db import tags
 from batchcore.db.access import changing, reading
@@ -148,6 +149,7 @@ async def restore_sector_tag_for_position(
         SchemaError: a table or column is missing.
         DatabaseError: the database refused, failed or went away.
     """
+    check_cache("profile_cache", profile_cache)
     position, user = checked_id(position_id, "position_id"), checked_id(user_id, "user_id")
     async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
         writer = tags.SectorTags(session, queries.catalog.schema, user)
@@ -181,6 +183,7 @@ async def restore_sector_tags_for_portfolio(
         SchemaError: a table or column is missing.
         DatabaseError: the database refused, failed or went away.
     """
+    check_cache("profile_cache", profile_cache)
     portfolio, user = checked_id(portfolio_id, "portfolio_id"), checked_id(user_id, "user_id")
     async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
         writer = tags.SectorTags(session, queries.catalog.schema, user)
@@ -207,7 +210,7 @@ async def _restore(
     changes = await writer.put(sectors, COLORS)
     names = sorted(sectors.values())
     return SectorTagResult(
-        tags=MappingProxyType({name: names.count(name) for name in dict.fromkeys(names)}),
+        tags={name: names.count(name) for name in dict.fromkeys(names)},
         created=changes.created,
         adopted=changes.adopted,
         removed=changes.removed,
@@ -259,8 +262,9 @@ async def calculate_portfolio_provider_beta(
     Source:
         docs/semantics.md, A1.
     """
-    if weights not in WEIGHTS:
-        msg = f"unknown weights `{weights}`, expected one of {', '.join(WEIGHTS)}"
+    check_cache("profile_cache", profile_cache)
+    if weights not in BETA_WEIGHTS:
+        msg = f"unknown weights `{weights}`, expected one of {', '.join(BETA_WEIGHTS)}"
         raise ConfigError(msg, "weights")
     portfolio, day = checked_id(portfolio_id, "portfolio_id"), _day(calculation_date)
     async with reading(db, schema, NEEDS) as (session, queries):
@@ -336,6 +340,7 @@ async def calculate_portfolio_sector_exposure(
     Source:
         docs/semantics.md, A2.
     """
+    check_cache("profile_cache", profile_cache)
     portfolio, day = checked_id(portfolio_id, "portfolio_id"), _day(calculation_date)
     async with reading(db, schema, NEEDS) as (session, queries):
         loaded = await _load(session, queries, portfolio, day, profile_cache)

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from batchcore.run.plan import Chunk, Plan
     from batchcore.run.prepare import Prepared, Prices
     from batchcore.run.request import Request
+    from batchcore.run.result import Differences
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -97,6 +98,7 @@ class Computed:
         issues: Those of its analytics.
         noticed: What was noticed of its portfolios beside.
         entry: What the ledger keeps of it, where there is one.
+        differences: Of a repair, what it found.
     """
 
     chunk: Chunk
@@ -105,6 +107,7 @@ class Computed:
     issues: tuple[Issues, ...]
     noticed: tuple[Issues, ...] = ()
     entry: Entry | None = None
+    differences: Differences | None = None
 
 
 class Stages:
@@ -301,7 +304,7 @@ class Stages:
     ) -> Computed:
         chunk, existing, ids = loaded.chunk, loaded.existing, opening.portfolio_id
         stands = stands_already(rows, ids, existing.portfolio_id, existing.day)
-        equities = equities_of(rows, ids, self.plan, chunk.rows)
+        equities = self._equities(rows, ids, chunk)
         if analysed is None or analysis is None:
             batch = encode_batch(rows, ids, stands, equities, self.stamp(), cancel=self.cancel)
             return Computed(chunk, batch, rows, ())
@@ -331,6 +334,9 @@ class Stages:
         issues += [(part, 0) for part in (rows.issues, *computed.issues)]
         entry = entry_of(self.run_id, number, plan.id[own], rows, issues)
         return replace(computed, noticed=tuple(noticed), entry=entry)
+
+    def _equities(self, rows: Rows, ids: npt.NDArray[np.uint8], chunk: Chunk) -> Equities:
+        return equities_of(rows, ids, self.plan, chunk.rows)
 
     def stamp(self) -> Stamp:
         """Return what the new rows of a chunk share; ids of a later one sort after them."""
