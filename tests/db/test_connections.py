@@ -92,6 +92,14 @@ CASES: dict[str, tuple[str, dict[str, str]]] = {
     "an empty database is that of the user": (f"postgresql://{NAME}:{WORD}@127.0.0.1:{{port}}", {}),
     "the last of two counts": (f"{U}?application_name=a&application_name=b", {}),
     "a percent that is none": (f"{U}?application_name=%zz", {}),
+    "an @ and a / in a parameter": (f"{U}?application_name=a/b@c", {}),
+    "the same, without a user before": (
+        (
+            f"postgresql://127.0.0.1:{{port}}/postgres?user=only_tls&password={WORD}"
+            "&application_name=a/b@c"
+        ),
+        {},
+    ),
     "an unknown parameter": (f"{U}?jit=off", {}),
     "a parameter without a value": (f"{U}?application_name", {}),
     "a socket": (SOCKET, {}),
@@ -397,6 +405,7 @@ async def test_what_cannot_be_done_is_refused_by_name(surroundings, name: str) -
 @pytest.mark.parametrize(
     ("query", "said"),
     [
+        ("port=65536", "`port` in the database URL: no valid port, expected 1 to 65535"),
         ("host=@abstract", "`host` in the database URL: .* no abstract socket"),
         ("sslrootcert=system&sslmode=require", "takes no sslmode but verify-full"),
         ("sslnegotiation=direct", "takes sslmode require, verify-ca or verify-full"),

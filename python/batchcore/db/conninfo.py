@@ -39,6 +39,7 @@ _PERCENT: Final = (
     "in the database URL a `%` is not followed by the two hex digits of a character: a `%` itself"
     " is written as %25"
 )
+_IN_URL: Final = "`{}` in the database URL"
 _LATE_AT: Final = re.compile(r"/[^?]*@|\?[^=]*@")
 _PASSFILE_PART: Final = re.compile(r"((?:\\.|[^\\:])*)(?::|$)")
 _BAD_PERCENT: Final = re.compile(r"%(?:00|(?![0-9A-Fa-f]{2}))")
@@ -220,7 +221,7 @@ def resolved(url: str) -> ConnInfo:
     """
     found = _Values()
     for name, value in _of_url(url).items():
-        found.give(name, value, f"`{name}` in the database URL")
+        found.give(name, value, _IN_URL.format(name))
     if service := found.get("service") or os.environ.get("PGSERVICE"):
         _read_service(found, service)
     for name, parameter in PARAMETERS.items():
@@ -261,6 +262,10 @@ class _Values:
     def get(self, name: str) -> str:
         """Return a value, or "": an empty one is none."""
         return self.values.get(name, "")
+
+    def is_of_url(self, name: str) -> bool:
+        """Return whether a value is given in the URL."""
+        return self._places[name] == _IN_URL.format(name)
 
     def error(self, name: str, problem: str) -> ConfigError:
         """Return the error for a value, which it does not show: it may be a part of a password."""
@@ -306,10 +311,10 @@ def _of_url(url: str) -> dict[str, str]:
     if rest[len(before) :].startswith("@"):
         found["user"], _, found["password"] = before.partition(":")
         rest = rest[len(before) + 1 :]
-    elif _LATE_AT.search(rest):
+    hosts = re.split(r"[/?]", rest, maxsplit=1)[0]
+    if "user" not in found and _LATE_AT.match(rest[len(hosts) :]):
         # With a `/` in the password, what comes before it is taken for host and port.
         raise ConfigError(_ESCAPES, "database_url")
-    hosts = re.split(r"[/?]", rest, maxsplit=1)[0]
     path, _, query = rest[len(hosts) :].partition("?")
     found["host"], found["port"] = _authority(hosts)
     found["dbname"] = path[1:]
@@ -461,10 +466,10 @@ def _port(found: _Values, text: str) -> int:
         port = 0
     if 0 < port <= _LAST_PORT:
         return port
-    problem = "no valid port, expected 1 to 65535"
-    error = found.error("port", problem)
+    if text.strip().isdigit() or not found.is_of_url("port"):
+        raise found.error("port", "no valid port, expected 1 to 65535")
     # With a `/` in a password, a part of it is taken for the port.
-    raise ConfigError(_ESCAPES, "database_url") if "URL" in str(error) else error
+    raise ConfigError(_ESCAPES, "database_url")
 
 
 def _socket_folder(port: int) -> str:

@@ -434,7 +434,7 @@ class Ledger:
             await asyncio.sleep(POLL_S)
 
     async def in_the_way(
-        self, session: Session, lease: Lease, pids: Sequence[int]
+        self, session: Session, pids: Sequence[int], token: int | None
     ) -> list[Blocked]:
         """Return which server processes of a run wait for a lock, and who holds it.
 
@@ -443,10 +443,11 @@ class Ledger:
 
         Args:
             session: Not one of those.
-            lease: Of the run.
             pids: Of the processes that may wait.
+            token: Of the run, if it has one yet.
         """
         own = ", ".join(map(str, pids))
+        writes = "false" if token is None else f"objid = {token % _KEYS}::oid"
         rows = await self._fetch(
             session,
             "SELECT w.pid, h.pid, a.usename, a.application_name, a.state,"  # noqa: S608
@@ -456,7 +457,7 @@ class Ledger:
             " WHERE w.datname = current_database() AND w.usename = session_user"
             f" AND w.wait_event_type = 'Lock' AND (w.pid IN ({own}) OR w.pid IN"
             " (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2"
-            f" AND classid = {self._class()} AND objid = {lease.token % _KEYS}::oid))",
+            f" AND classid = {self._class()} AND {writes}))",
         )
         return [Blocked(*row) for row in rows]
 

@@ -207,7 +207,7 @@ class Holder:
             try:
                 async with database.writing(PHASE) as session:
                     while held and not session.is_gone:  # the server may close one that is idle
-                        await waits.tell(session, self.ledger, lease)
+                        await waits.tell(session, self.ledger, lease.run_id, lease.token)
                         if not ahead:
                             held = await self.ledger.beat(session, lease)
                         if held:

@@ -296,7 +296,12 @@ class Run:
         try:
             while lease is None:
                 try:
-                    async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
+                    async with (
+                        self.waits.before_lease(
+                            first, self.database, holder.ledger, self.monitor.run_id
+                        ),
+                        transaction(first, idle_ms=ACQUIRE_IDLE_MS),
+                    ):
                         catalog = await preparation.inspected(first, self.request)
                         await first.enter(LEDGER)
                         lease = await holder.acquire(first)

@@ -8,10 +8,10 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
-    from batchcore.db.engine import Session
-    from batchcore.db.ledger import Lease, Ledger
+    from batchcore.db.engine import Database, Session
+    from batchcore.db.ledger import Ledger
 
 LATE_S: Final = 5.0
 """How long a step may take before the server is asked whether it waits for a lock."""
@@ -61,18 +61,40 @@ class Waits:
                 await self._wakes.wait()
         return max(until - loop.time(), 0.0)
 
-    async def tell(self, session: Session, ledger: Ledger, lease: Lease) -> None:
+    @contextlib.asynccontextmanager
+    async def before_lease(
+        self, session: Session, database: Database, ledger: Ledger, run_id: str
+    ) -> AsyncIterator[None]:
+        """Watch over a step before there is a heartbeat, on a connection opened once it is late."""
+        task = asyncio.create_task(self._watch(database, ledger, run_id))
+        try:
+            with self.around(session):
+                yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _watch(self, database: Database, ledger: Ledger, run_id: str) -> None:
+        await self._wakes.wait()
+        async with database.writing("ledger") as session:
+            while True:
+                await self.tell(session, ledger, run_id)
+                await self.sleep(LATE_S)
+
+    async def tell(
+        self, session: Session, ledger: Ledger, run_id: str, token: int | None = None
+    ) -> None:
         """Log once of each late step and each process that holds it up who that is."""
         if not self._late:
             return
-        for found in await ledger.in_the_way(session, lease, sorted(self._late)):
+        for found in await ledger.in_the_way(session, sorted(self._late), token):
             if (found.pid, found.holder) in self._told:
                 continue
             self._told.add((found.pid, found.holder))
             log.warning(
                 "run=%s waits_for=lock pid=%d holder=%d user=%s application=%r state=%r"
                 " transaction_s=%.0f",
-                lease.run_id,
+                run_id,
                 found.pid,
                 found.holder,
                 found.user,
