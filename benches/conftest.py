@@ -3,15 +3,12 @@
 With the tests every bench runs once, untimed, on little; `--benchmark-enable` times it on a lot.
 """
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
 
 from batchcore import native
-from batchcore.db import embedded
-from batchcore.db.migrate import migrate
-from sample import FULL, SMALL, Host, Size, filled
+from sample import FULL, SMALL, Host, Size, hosted
 
 FIGURES = pytest.StashKey[list[str]]()
 
@@ -52,10 +49,5 @@ def size(request: pytest.FixtureRequest) -> Size:
 @pytest.fixture(scope="session")
 def host(size: Size) -> Iterator[Host]:
     """An embedded server whose database has portfolios and prices, and no snapshots."""
-
-    async def prepared(url: str) -> Host:
-        await migrate(url)
-        return await filled(url, size)
-
-    with embedded.start() as server:
-        yield asyncio.run(prepared(server.url))
+    with hosted(size) as found:
+        yield found

@@ -1,6 +1,9 @@
 """What the benches work on: seeded portfolios of two sizes, in frames and in a database."""
 
+import asyncio
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -11,6 +14,8 @@ import numpy as np
 from batchcore import market as markets
 from batchcore import universe
 from batchcore.calendar import date_of
+from batchcore.db import embedded
+from batchcore.db.migrate import migrate
 from batchcore.frames import (
     Days,
     Decimals,
@@ -77,6 +82,18 @@ class Host:
     @property
     def sessions(self) -> list[date]:
         return [date_of(day) for day in self.market.days[self.market.first :].tolist()]
+
+
+@contextmanager
+def hosted(size: Size, *, analytics: bool = False) -> Iterator[Host]:
+    """Give a server of its own whose database is filled."""
+
+    async def prepared(url: str) -> Host:
+        await migrate(url)
+        return await filled(url, size, analytics=analytics)
+
+    with embedded.start() as server:
+        yield asyncio.run(prepared(server.url))
 
 
 async def filled(url: str, size: Size, *, analytics: bool = False) -> Host:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tomllib
 import uuid
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from batchcore import reference as ref
 from batchcore.audit.causes import CAUSES
 from batchcore.audit.compare import REASONS
 from batchcore.audit.result import ColumnCounts, Difference
+from batchcore.db.ledger import NOT_REPLACED
 from batchcore.db.migrate import migrate
 from batchcore.run.result import PortfolioResults
 from batchcore.units import Mark
@@ -89,9 +90,9 @@ def named_issues() -> set[str]:
     names = set(re.findall(r'Self::\w+ => "(\w+)"', core))
     for path in (ROOT / "python/batchcore/run").glob("*.py"):
         text = path.read_text()
-        names.update(re.findall(r"\badd_(?:noticed|one|told)\(\s*\"(\w+)\"", text))
+        names.update(re.findall(r"\badd_(?:each|noticed|one|told)\(\s*\"(\w+)\"", text))
         names.update(re.findall(r"\"(\w+_out_of_range|refused_by_\w+)\"", text))
-    return names | {"stale", "unpriced"}
+    return names | {"stale", "unpriced", NOT_REPLACED}
 
 
 def test_the_issues_of_the_code_are_those_of_the_table() -> None:
@@ -343,9 +344,11 @@ def test_the_file_of_names_says_the_same_as_the_code_beside_it() -> None:
     schema = names["schema"]
     assert document == {
         "namespace": schema.namespace,
+        "price_sources": list(schema.price_sources),
         "tables": dict(schema.tables),
         "columns": {"positions": {"entry_price": schema.column("positions", "entry_price")}},
         "scales": {"positions": {"quantity": schema.scales["positions.quantity"]}},
+        "factors": dict(schema.factors),
     }
 
 
@@ -390,6 +393,9 @@ def test_every_public_name_is_told() -> None:
         ("verify", Difference),
         ("BatchResult", PortfolioResults),
         ("One portfolio", batchcore.SectorTagResult),
+        ("runs", batchcore.RunStatus),
+        ("runs", batchcore.ChunkStatus),
+        ("runs", batchcore.IssueStatus),
         *(
             ("compute", frame)
             for frame in (
@@ -410,7 +416,7 @@ def test_every_public_name_is_told() -> None:
 )
 def test_every_attribute_is_told(title: str, frame: Any) -> None:
     told = set(re.findall(r"`(\w+)", section(API, title)))
-    assert [item.name for item in fields(frame) if item.name not in told] == []
+    assert [name for name in inspect.signature(frame).parameters if name not in told] == []
 
 
 def test_every_argument_of_a_run_is_told() -> None:

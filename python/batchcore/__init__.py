@@ -1,16 +1,22 @@
 """batchcore: the nightly P&L batch over PostgreSQL, native, exact and restartable.
 
 Public names load when they are first used, so that importing batchcore imports neither
-SQLAlchemy nor asyncpg.
+SQLAlchemy nor asyncpg. Inside an event loop the functions to await load in a thread, so that the
+loop goes on; `preload` loads everything beforehand.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
-from typing import TYPE_CHECKING, Final
+import sys
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from batchcore.audit.repair import repair as repair
     from batchcore.audit.result import VerifyResult as VerifyResult
     from batchcore.audit.verifier import verify as verify
     from batchcore.caches import Closes as Closes
@@ -74,8 +80,15 @@ if TYPE_CHECKING:
         restore_sector_tags_for_portfolio as restore_sector_tags_for_portfolio,
     )
     from batchcore.run.result import BatchResult as BatchResult
+    from batchcore.run.status import ChunkStatus as ChunkStatus
+    from batchcore.run.status import IssueStatus as IssueStatus
+    from batchcore.run.status import RunStatus as RunStatus
+    from batchcore.run.status import SymbolIssueStatus as SymbolIssueStatus
+    from batchcore.run.status import runs as runs
+
 
 _ROOMS: Final = {
+    "batchcore.audit.repair": ("repair",),
     "batchcore.audit.result": ("VerifyResult",),
     "batchcore.audit.verifier": ("verify",),
     "batchcore.caches": (
@@ -137,15 +150,63 @@ _ROOMS: Final = {
         "restore_sector_tags_for_portfolio",
     ),
     "batchcore.run.result": ("BatchResult",),
+    "batchcore.run.status": (
+        "ChunkStatus",
+        "IssueStatus",
+        "RunStatus",
+        "SymbolIssueStatus",
+        "runs",
+    ),
 }
+_AWAITED: Final = frozenset(
+    {
+        "calculate_portfolio_provider_beta",
+        "calculate_portfolio_sector_exposure",
+        "restore_sector_tag_for_position",
+        "restore_sector_tags_for_portfolio",
+        "run_batch",
+        "runs",
+        "verify",
+    }
+)
+"""The functions to await."""
+
+_LATE: Final = ("batchcore.run.orchestrator", "batchcore.db.load_caches")
+"""Rooms without a public name of their own that calls import when they need them."""
+
+_EXTRAS: Final = ("opentelemetry.trace", "scipy.special")
+"""What calls import of packages that may not be there."""
+
 _HOMES: Final = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [  # noqa: PLE0604  # strings, from the table above
     "__version__",
-    *sorted(_HOMES),
+    *sorted([*_HOMES, "preload"]),
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def preload(calendar: str = "XNYS") -> None:
+    """Import all that calls need, so that the first one takes no longer than the next.
+
+    For a server that forks its workers, which then share what is in memory, and for one that would
+    rather wait when it starts. It opens no connection and starts no thread.
+
+    Args:
+        calendar: Loaded too; a code of exchange_calendars brings pandas.
+
+    Raises:
+        ConfigError: the calendar is unknown, or needs an extra.
+    """
+    for room in (*_ROOMS, *_LATE):
+        importlib.import_module(room)
+    for module in _EXTRAS:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    calendars = importlib.import_module("batchcore.calendar")
+    if calendar != calendars.PRICES:  # which only the database knows
+        calendars.load(calendar)
 
 
 def __getattr__(name: str) -> object:
@@ -157,9 +218,33 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         msg = f"module `batchcore` has no attribute `{name}`"
         raise AttributeError(msg)
+    if name in _AWAITED and _in_event_loop():
+        return _loading(name)
+    return _loaded(name)
+
+
+def _loaded(name: str) -> Any:  # noqa: ANN401  # whatever has the name
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
+
+
+def _in_event_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")  # whoever runs a loop has it imported
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
+
+
+def _loading(name: str) -> Callable[..., Awaitable[object]]:
+    """Return what loads a function in a thread when it is called, and then calls it."""
+
+    async def call(*args: object, **kwargs: object) -> object:
+        import asyncio  # noqa: PLC0415  # there is a loop, so it is imported
+
+        function = await asyncio.to_thread(_loaded, name)
+        return await function(*args, **kwargs)
+
+    call.__module__, call.__name__, call.__qualname__ = __name__, name, name
+    return call
 
 
 def __dir__() -> list[str]:

@@ -7,6 +7,7 @@ database, and asking for what is loaded costs none. One task owns a cache.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from batchcore.arguments import (
     checked_values,
 )
 from batchcore.calendar import FIRST_DATE, date_of
+from batchcore.entry import db_of, imported
 from batchcore.errors import ConfigError
 from batchcore.frames import (
     Days,
@@ -49,6 +51,10 @@ if TYPE_CHECKING:
     from batchcore.config import Schema
     from batchcore.db.cache_queries import Window
     from batchcore.spans import Span, Spans
+
+_LOADS: Final = "batchcore.db.load_caches"
+_QUERIES: Final = "batchcore.db.cache_queries"
+"""They bring the driver."""
 
 MOST_WINDOWS: Final = 16
 """Into how many windows a statement is parted at most; beyond, one window spans them all."""
@@ -154,17 +160,21 @@ class PriceCache:
     no price. Loading a date brings the ``lookback_days`` before it too.
     """
 
-    def __init__(self, lookback_days: int = 10, *, schema: Schema | None = None) -> None:
+    def __init__(
+        self, lookback_days: int = 10, db: object = None, *, schema: Schema | None = None
+    ) -> None:
         """Make an empty cache.
 
         Args:
             lookback_days: Calendar days that a price may be old in `get_with_lookback`.
+            db: What is loaded from where a call gives None.
             schema: Names of tables and columns; None for those of docs/schema.md.
 
         Raises:
             ConfigError: a lookback that is none.
         """
         self._lookback_days = checked_lookback(lookback_days)
+        self._db = db
         self._schema = schema
         self.clear()
 
@@ -174,13 +184,13 @@ class PriceCache:
         return self._lookback_days
 
     async def load_single_date(
-        self, db: object, symbols: Iterable[str], calculation_date: dt.date
+        self, db: object | None, symbols: Iterable[str], calculation_date: dt.date
     ) -> int:
         """Load what is not loaded yet of the closes of one date and of the lookback before it.
 
         Args:
             db: A URL, an asyncpg pool or connection, or an SQLAlchemy `AsyncEngine`,
-                `AsyncConnection` or `AsyncSession` on asyncpg.
+                `AsyncConnection` or `AsyncSession` on asyncpg; None is that of the constructor.
             symbols: Spelt as stored.
             calculation_date: The date.
 
@@ -196,7 +206,7 @@ class PriceCache:
         return await self._load(db, symbols, day, day)
 
     async def load_date_range(
-        self, db: object, symbols: Iterable[str], start_date: dt.date, end_date: dt.date
+        self, db: object | None, symbols: Iterable[str], start_date: dt.date, end_date: dt.date
     ) -> int:
         """Load what is not loaded yet of the closes of a range, both ends included.
 
@@ -300,7 +310,7 @@ class PriceCache:
         ]
 
     async def load_missing(
-        self, db: object, symbols: Iterable[str], dates: Iterable[dt.date]
+        self, db: object | None, symbols: Iterable[str], dates: Iterable[dt.date]
     ) -> int:
         """Load what `missing` tells, with the lookback before it, by one statement.
 
@@ -315,6 +325,7 @@ class PriceCache:
             SchemaError: the price table is not what it has to be.
             DatabaseError: the database refused, failed or went away.
         """
+        db = db_of(db, self._db)
         ranges: defaultdict[str, Spans] = defaultdict(tuple)
         for symbol, date in self.missing(symbols, dates):
             day = checked_day(date)
@@ -386,8 +397,8 @@ class PriceCache:
     def _back(self, day: int) -> int:
         return max(day - self._lookback_days, FIRST_DATE)
 
-    async def _load(self, db: object, symbols: Iterable[str], first: int, last: int) -> int:
-        first = self._back(first)
+    async def _load(self, db: object | None, symbols: Iterable[str], first: int, last: int) -> int:
+        db, first = db_of(db, self._db), self._back(first)
         return await self._fetch(
             db,
             (
@@ -404,17 +415,15 @@ class PriceCache:
             spans[span].append(symbol)
         if not spans:
             return 0
-        from batchcore.db.cache_queries import Window  # noqa: PLC0415  # loads asyncpg
-        from batchcore.db.load_caches import load_closes  # noqa: PLC0415
-
-        windows = [Window(tuple(those), *span) for span, those in spans.items()]
+        loads, queries = await imported(_LOADS), await imported(_QUERIES)
+        windows = [queries.Window(tuple(those), *span) for span, those in spans.items()]
         if len(windows) > MOST_WINDOWS:
             every = dict.fromkeys(symbol for window in windows for symbol in window.symbols)
             first = min(window.first for window in windows)
             last = max(window.last for window in windows)
-            windows = [Window(tuple(every), first, last)]
-        loaded = await load_closes(db, self._schema, windows)
-        self._put(loaded, windows)
+            windows = [queries.Window(tuple(every), first, last)]
+        loaded: Prices = await loads.load_closes(db, self._schema, windows)
+        await asyncio.to_thread(self._put, loaded, windows)
         return len(loaded)
 
     def _put(self, loaded: Prices, windows: Sequence[Window]) -> None:
@@ -444,16 +453,18 @@ class PriceCache:
 class CompanyProfileCache:
     """Company profiles by the exact symbol string."""
 
-    def __init__(self, *, schema: Schema | None = None) -> None:
+    def __init__(self, db: object = None, *, schema: Schema | None = None) -> None:
         """Make an empty cache.
 
         Args:
+            db: What is loaded from where a call gives None.
             schema: Names of tables and columns; None for those of docs/schema.md.
         """
+        self._db = db
         self._schema = schema
         self.clear()
 
-    async def load(self, db: object, symbols: Iterable[str]) -> int:
+    async def load(self, db: object | None, symbols: Iterable[str]) -> int:
         """Load the profiles of symbols that were not loaded yet, by one statement.
 
         Args:
@@ -468,12 +479,12 @@ class CompanyProfileCache:
             SchemaError: there is no such table, or it is not what it has to be.
             DatabaseError: the database refused, failed or went away.
         """
+        db = db_of(db, self._db)
         wanted = [symbol for symbol in checked_symbols(symbols) if symbol not in self._loaded]
         if not wanted:
             return 0
-        from batchcore.db.load_caches import load_company_profiles  # noqa: PLC0415  # asyncpg
-
-        loaded = await load_company_profiles(db, self._schema, wanted)
+        loads = await imported(_LOADS)
+        loaded: Profiles = await loads.load_company_profiles(db, self._schema, wanted)
         held = self.to_frame()
         self._store = _core.ProfileStore.from_frame(
             _joined_profiles([held, loaded]) if len(held) else loaded
@@ -548,18 +559,20 @@ class CompanyProfileCache:
 class SnapshotCache:
     """The latest complete snapshot of each portfolio before a date (S5)."""
 
-    def __init__(self, *, schema: Schema | None = None) -> None:
+    def __init__(self, db: object = None, *, schema: Schema | None = None) -> None:
         """Make an empty cache.
 
         Args:
+            db: What is loaded from where a call gives None.
             schema: Names of tables and columns; None for those of docs/schema.md.
         """
+        self._db = db
         self._schema = schema
         self.clear()
 
     async def load_latest_snapshots(
         self,
-        db: object,
+        db: object | None,
         portfolio_ids: Iterable[uuid.UUID | str],
         before_date: dt.date,
         *,
@@ -585,6 +598,7 @@ class SnapshotCache:
             SchemaError: the table is not what it has to be.
             DatabaseError: the database refused, failed or went away.
         """
+        db = db_of(db, self._db)
         before = checked_day(before_date)
         ids = dict.fromkeys(
             checked_id(one).bytes for one in checked_values(portfolio_ids, "portfolio_ids")
@@ -592,10 +606,11 @@ class SnapshotCache:
         wanted = [one for one in ids if not self._knows(one, calendar, before)]
         if not wanted:
             return 0
-        sessions = _sessions(calendar)
-        from batchcore.db.load_caches import load_latest_snapshots  # noqa: PLC0415  # asyncpg
-
-        loaded = await load_latest_snapshots(db, self._schema, sessions, wanted, before)
+        sessions = await asyncio.to_thread(_sessions, calendar)
+        loads = await imported(_LOADS)
+        loaded: Previous = await loads.load_latest_snapshots(
+            db, self._schema, sessions, wanted, before
+        )
         held = self.to_frame()
         again = set(wanted)
         kept = np.array([one not in again for one in _keys(held.portfolio_id)], dtype=np.bool_)
@@ -681,6 +696,31 @@ _AMOUNTS: Final = (
     "cumulative_realized_pnl",
     "cumulative_capital_flow",
 )
+
+
+_KINDS: Final = {
+    "price_cache": (PriceCache, ("to_frame", "covers")),
+    "snapshot_cache": (SnapshotCache, ("to_frame",)),
+    "profile_cache": (CompanyProfileCache, ("get",)),
+}
+"""What an argument takes: the cache of that kind, or whatever else has its methods."""
+
+
+def check_cache(option: str, given: object) -> None:
+    """Refuse what is not a cache of the kind that an argument takes.
+
+    Raises:
+        ConfigError: it is a cache of another kind, or no cache.
+    """
+    own, methods = _KINDS[option]
+    if given is None or isinstance(given, own):
+        return
+    others = tuple(kind for kind, _ in _KINDS.values())
+    has_all = all(callable(getattr(given, method, None)) for method in methods)
+    if isinstance(given, (*others, type)) or not has_all:
+        what = given.__name__ if isinstance(given, type) else type(given).__name__
+        msg = f"{option} is {what}, expected a {own.__name__}"
+        raise ConfigError(msg, option)
 
 
 def _sessions(code: str) -> calendar.Calendar:

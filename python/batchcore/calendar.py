@@ -145,6 +145,22 @@ class Calendar:
         out[sessions - start] = False
         return (np.flatnonzero(out) + start).astype(np.int32)
 
+    def next_sessions(self, days: npt.NDArray[np.int32]) -> Int32:
+        """Return the first session on or after each of ``days``.
+
+        Args:
+            days: (n,) int32, in any order.
+
+        Returns:
+            (n,) int32; the largest int32 where the calendar has none.
+        """
+        known = np.maximum(days, np.int32(self.first_day))
+        if self.days is None:
+            return known
+        following = np.append(self.days, np.iinfo(np.int32).max)
+        found: Int32 = following[np.searchsorted(self.days, known, side="left")]
+        return found
+
     def last_closed(self, now: datetime) -> int:
         """Return the last session that has closed by ``now``.
 
@@ -312,8 +328,9 @@ def _from_library(code: str) -> Calendar:
     try:
         found = exchange_calendars.get_calendar(code, start=str(start), end=str(end))
     except ValueError:
-        # Some exchanges are recorded for fewer years; only an instance tells which.
-        probe = exchange_calendars.get_calendar(code, start="2020-01-02", end="2020-12-31")
+        # Some exchanges are recorded for fewer years; only an instance tells which, and it takes
+        # its own years where none are named.
+        probe = exchange_calendars.get_calendar(code)
         lower, upper = probe.bound_min(), probe.bound_max()
         start = start if lower is None else max(start, lower.date())
         end = end if upper is None else min(end, upper.date())

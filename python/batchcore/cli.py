@@ -51,16 +51,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
 
 from batchcore import about
-from batchcore.config import ANALYTICS, ON_EXISTING, POLICIES, Schema, Settings
+from batchcore.config import (
+    ANALYTICS,
+    BETA_WEIGHTS,
+    INCEPTION,
+    ON_EXISTING,
+    POLICIES,
+    Schema,
+    Settings,
+)
 from batchcore.errors import (
     BatchcoreError,
     ConfigError,
-    DatabaseError,
     InputError,
     LeaseHeldError,
     SchemaError,
 )
 from batchcore.redact import Redactor
+from batchcore.streams import silence, tell
 
 try:
     import typer
@@ -87,6 +95,9 @@ LEASE_HELD: Final = 4
 NOTHING_TO_DO: Final = 99
 BROKEN_PIPE: Final = 141
 
+CHANGING: Final = ("demo", "run", "migrate", "generate")
+"""Commands that succeed by what they do, whether their report can be printed or not."""
+
 URL_VARIABLE: Final = "BATCHCORE_DATABASE_URL"
 LIBPQ_VARIABLES: Final = ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE")
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -95,6 +106,9 @@ LAST_RESORT_S: Final = 1.8
 """How long after a signal the process may take to end in good order."""
 
 SEED: Final = 1
+
+UsageError: Final[Any] = typer.BadParameter.__base__
+"""A wrong word of the command line; not every version of Typer has a public name for it."""
 
 _T = TypeVar("_T")
 _redacted: Final = Redactor()
@@ -137,7 +151,24 @@ class Ask:
 
     def answer(self, document: Mapping[str, Any], text: Callable[[], str]) -> None:
         """Print the answer of the command."""
-        print(json.dumps(document, indent=2) if self.as_json else text())
+        with self.printing():
+            print(json.dumps(document, indent=2) if self.as_json else text())
+
+    @contextlib.contextmanager
+    def printing(self) -> Iterator[None]:
+        """Print on stdout; where that fails, what a command has done is done all the same.
+
+        Raises:
+            OSError: the answer is all that the command is for.
+        """
+        try:
+            yield
+            sys.stdout.flush()
+        except OSError as error:
+            if self.command not in CHANGING:
+                raise type(error)(error.errno, error.strerror, "stdout") from error
+            silence(sys.stdout)
+            _tell(f"warning: the report cannot be printed: {error.strerror}")
 
 
 def _date(text: str) -> dt.date:
@@ -145,6 +176,17 @@ def _date(text: str) -> dt.date:
         return dt.date.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"`{text}` is no date, expected YYYY-MM-DD") from None
+
+
+def _start(text: str) -> dt.date | str:
+    if text == INCEPTION:
+        return text
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"`{text}` is no date, expected YYYY-MM-DD or `{INCEPTION}`"
+        ) from None
 
 
 def _moment(text: str) -> dt.datetime:
@@ -176,6 +218,10 @@ CalendarCode = Annotated[
 LookbackDays = Annotated[
     int, typer.Option(metavar="N", help="Calendar days that a close may be old.")
 ]
+BetaWeights = Annotated[
+    str,
+    typer.Option(metavar="|".join(BETA_WEIGHTS), help="What a provider beta is a share of."),
+]
 SchemaFile = Annotated[
     str | None,
     typer.Option(
@@ -196,7 +242,7 @@ Verbose = Annotated[
 
 
 def command(
-    name: str, options_of: Callable[..., int] | None = None
+    name: str, options_of: Callable[..., int] | None = None, without: Sequence[str] = ()
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Register a function of an `Ask` and options as a command.
 
@@ -204,7 +250,9 @@ def command(
 
     Args:
         name: Of the command.
-        options_of: The function whose parameters are the options, if it is another one.
+        options_of: Another function whose parameters are options too; those of the command's own
+            function come in their place.
+        without: Options of the other function that the command lacks.
     """
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
@@ -214,13 +262,9 @@ def command(
             with _logging_to_stderr(verbose):
                 return function(Ask(name, as_json, verbose), **options)
 
-        source = options_of or function
-        hints = get_type_hints(source, include_extras=True)
-        own = [
-            parameter.replace(annotation=hints[parameter.name])
-            for parameter in inspect.signature(source).parameters.values()
-            if parameter.name != "ask"
-        ]
+        options = _options(options_of or function)
+        options |= {name: one for name, one in _options(function).items() if name != "options"}
+        own = [one for name, one in options.items() if name not in without]
         common = {"as_json": (Json, False), "debug": (Debug, False), "verbose": (Verbose, 0)}
         added = [
             inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
@@ -232,6 +276,15 @@ def command(
         return function
 
     return register
+
+
+def _options(function: Callable[..., int]) -> dict[str, inspect.Parameter]:
+    hints = get_type_hints(function, include_extras=True)
+    return {
+        name: parameter.replace(annotation=hints[name])
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name != "ask"
+    }
 
 
 @command("demo")
@@ -265,10 +318,11 @@ def demo(
         done = _run(demos.run_demo(server.url, size, seed=seed, progress=progress))
     if not ask.as_json:
         console = Console(file=sys.stdout, highlight=False)
-        for part in report.demo_parts(done):
-            # wider than the terminal rather than with digits cut off
-            width = max(console.width, console.measure(part).minimum)
-            console.print(part, soft_wrap=isinstance(part, str), width=width, crop=False)
+        with ask.printing():
+            for part in report.demo_parts(done):
+                # wider than the terminal rather than with digits cut off
+                width = max(console.width, console.measure(part).minimum)
+                console.print(part, soft_wrap=isinstance(part, str), width=width, crop=False)
     ask.answer(done.to_dict(), lambda: report.checked_text(done))
     for line in (*done.checked.examples, *report.failure_lines(done.result)):
         _tell(line)
@@ -278,12 +332,13 @@ def demo(
 def _batch(
     ask: Ask,
     *,
-    start: Annotated[
-        dt.date | None,
+    start: Annotated[  # noqa: ANN401  # a date or `inception`: typer takes no union
+        Any,
         typer.Option(
-            parser=_date,
-            metavar="DATE",
-            help="First day; without it each portfolio goes on after its latest snapshot.",
+            parser=_start,
+            metavar="DATE|inception",
+            help="First day, or each portfolio's earliest entry; by default after its latest"
+            " snapshot.",
         ),
     ] = None,
     end: Annotated[
@@ -327,6 +382,7 @@ def _batch(
         str,
         typer.Option(metavar="|".join(ANALYTICS), help="What of the analytics is written."),
     ] = ANALYTICS[0],
+    beta_weights: BetaWeights = BETA_WEIGHTS[0],
     min_coverage: Annotated[
         float,
         typer.Option(metavar="X", help="Share of symbols that a session needs closes of, 0 to 1."),
@@ -371,6 +427,12 @@ def _batch(
             "--resume/--no-resume", help="Go on with a run of the same options that ended early."
         ),
     ] = True,
+    wait: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", help="Wait so long for another run on these portfolios to end."
+        ),
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Compute and write nothing, as `plan`.")
     ] = False,
@@ -396,27 +458,35 @@ def _batch(
         ledger_days=ledger_days,
     )
     from batchcore import report  # noqa: PLC0415  # brings NumPy
-    from batchcore.run.orchestrator import run_batch  # noqa: PLC0415  # brings the driver
+    from batchcore.audit.repair import repair  # noqa: PLC0415  # brings the driver
+    from batchcore.run.orchestrator import run_batch  # noqa: PLC0415  # likewise
 
+    if ask.command == "repair":
+        work = repair
+    else:
+        work = functools.partial(
+            run_batch, on_existing=on_existing, missing=missing, changed_since=changed_since
+        )
     with _progress() as progress:
         result = _run(
-            run_batch(
+            work(
                 url,
                 start,
                 end,
                 portfolios,
                 policy=policy,
                 calendar=calendar,
-                on_existing=on_existing,
-                missing=missing,
-                changed_since=changed_since,
                 resume=resume,
                 analytics=analytics,
+                beta_weights=beta_weights,
+                wait=wait,
                 settings=settings,
                 progress=progress,
             )
         )
-    if settings.dry_run:
+    if ask.command == "repair":
+        ask.answer(result.to_dict(), lambda: report.repair_text(result))
+    elif settings.dry_run:
         plan = report.plan_dict(result, min_coverage)
         ask.answer(plan, lambda: report.plan_text(result, plan))
     else:
@@ -443,6 +513,37 @@ def plan(ask: Ask, **options: Any) -> int:  # noqa: ANN401  # those of `_batch`
     return _batch(ask, **options)
 
 
+@command("repair", options_of=_batch, without=("on_existing", "missing", "changed_since", "today"))
+def repair(
+    ask: Ask,
+    *,
+    start: Annotated[
+        dt.date | None,
+        typer.Option(
+            parser=_date,
+            metavar="DATE",
+            help="First day to compare; default: the earliest snapshot.",
+        ),
+    ] = None,
+    end: Annotated[
+        dt.date | None,
+        typer.Option(
+            parser=_date, metavar="DATE", help="Last day to compare; default: the latest snapshot."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Report what differs and write nothing.")
+    ] = False,
+    **options: Any,  # noqa: ANN401  # the others of `_batch`
+) -> int:
+    """Recompute stored snapshots; replace those of a portfolio from its first difference on.
+
+    For applications whose time stamps do not show what was corrected; where they do, `run
+    --changed-since` is faster.
+    """
+    return _batch(ask, start=start, end=end, dry_run=dry_run, **options)
+
+
 @command("verify")
 def verify(
     ask: Ask,
@@ -461,6 +562,7 @@ def verify(
     ] = POLICIES[0],
     calendar: CalendarCode = "XNYS",
     lookback_days: LookbackDays = Settings.lookback_days,
+    beta_weights: BetaWeights = BETA_WEIGHTS[0],
     sample: Annotated[
         int | None,
         typer.Option(metavar="N", help="Snapshots to draw; without it all.", show_default=False),
@@ -487,6 +589,7 @@ def verify(
                 portfolio,
                 policy=policy,
                 calendar=calendar,
+                beta_weights=beta_weights,
                 sample=sample,
                 seed=seed,
                 fast=fast,
@@ -517,11 +620,10 @@ def status(
     from batchcore.run import status as ledger  # noqa: PLC0415  # brings the driver
 
     url, names = _database_url(database_url), _schema(schema)
+    runs = [one.to_dict() for one in _run(ledger.runs(url, run_id=run, limit=limit, schema=names))]
     if run is not None:
-        found = _run(ledger.run(url, run, schema=names))
-        ask.answer(found, lambda: report.run_text(found))
+        ask.answer(runs[0], lambda: report.run_text(runs[0]))
         return DONE
-    runs = _run(ledger.runs(url, schema=names, limit=limit))
     ask.answer({"runs": runs}, lambda: report.runs_text(runs))
     return DONE
 
@@ -621,19 +723,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = run_words(words, standalone_mode=False, prog_name="batchcore")
             sys.stdout.flush()
     except (BrokenPipeError, SystemExit):
-        # Typer makes a SystemExit of a broken pipe, and of nothing else in this mode. Python
-        # flushes stdout once more at its end, and would complain then.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Typer makes a SystemExit of a broken pipe, and of nothing else in this mode.
+        silence(sys.stdout)
         return BROKEN_PIPE
     except (Exception, Interrupted) as error:  # noqa: BLE001  # the last one to see it
         code = _code(error)
         message = _one_line(error)
         if debug:
-            trace = "".join(traceback.format_exception(error))
-            print(_redacted(trace), end="", file=sys.stderr)
-        if as_json:
-            print(json.dumps({"error": _error(error, message, code)}, indent=2))
+            tell(_redacted("".join(traceback.format_exception(error)).rstrip()))
+        try:
+            if as_json:
+                print(json.dumps({"error": _error(error, message, code)}, indent=2))
+            sys.stdout.flush()
+        except OSError:  # as what went wrong may be that stdout is full
+            silence(sys.stdout)
         _tell(f"error: {message}")
         for problem in _further_problems(error):
             _tell(f"also: {_redacted(problem)}")
@@ -646,7 +749,9 @@ def _code(error: BaseException) -> int:
             return 128 + error.signal
         case LeaseHeldError():
             return LEASE_HELD
-        case ConfigError() | InputError() | SchemaError() | typer.TyperException():
+        case ConfigError() | InputError() | SchemaError():
+            return USAGE
+        case _ if isinstance(error, UsageError):
             return USAGE
         case _:
             return FAILED
@@ -657,14 +762,17 @@ def _one_line(error: BaseException) -> str:
         case Interrupted():
             name = error.signal.name
             text = f"interrupted by {name}; what was committed stays, run again to go on"
-        case typer.TyperException():
+        case _ if isinstance(error, UsageError):
             context = getattr(error, "ctx", None)
             path = context.command_path if context is not None else "batchcore"
             text = f"{error.format_message()} (see `{path} --help`)"
-        case DatabaseError() if error.sqlstate is None and isinstance(error.__cause__, OSError):
-            text = f"the database cannot be reached: {error}; does it run, and is its URL right?"
         case BatchcoreError():
             text = str(error)
+        case OSError():  # a file, a pipe, a limit of the machine
+            named = "" if error.filename is None else f"{error.filename}: "
+            text = f"{named}{error.strerror or error}"
+        case MemoryError():
+            text = "out of memory: fewer portfolios at a time (--chunk-size) need less"
         case _:
             text = (
                 f"a defect of batchcore: {type(error).__name__}: {error}; please report it, "
@@ -679,7 +787,7 @@ def _error(error: BaseException, message: str, code: int) -> dict[str, Any]:
         key: _redacted(value) if isinstance(value, str) else value
         for key, value in (vars(error) if isinstance(error, BatchcoreError) else {}).items()
     }
-    name = "UsageError" if isinstance(error, typer.TyperException) else type(error).__name__
+    name = "UsageError" if isinstance(error, UsageError) else type(error).__name__
     return {"type": name, "message": message, "exit_code": code, **attributes}
 
 
@@ -689,7 +797,7 @@ def _further_problems(error: BaseException) -> tuple[str, ...]:
 
 
 def _tell(line: str) -> None:
-    print(f"batchcore: {line}", file=sys.stderr)
+    tell(f"batchcore: {line}")
 
 
 def _database_url(given: str | None) -> str:
@@ -786,7 +894,6 @@ def _give_up(error: Interrupted) -> None:
     What it has not committed is undone, as if it had been killed.
     """
     _tell(f"error: {_one_line(error)}")
-    sys.stderr.flush()
     os._exit(128 + error.signal)
 
 
@@ -822,7 +929,7 @@ class _ToStderr(logging.Handler):
     """Writes to whatever stderr is at the moment, so that a progress bar can stand below."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(_redacted(self.format(record)), file=sys.stderr)
+        tell(_redacted(self.format(record)))
 
 
 @contextlib.contextmanager

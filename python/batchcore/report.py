@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import date_of
-from batchcore.run.result import NO_CLOSE
+from batchcore.run.result import NO_CLOSE, difference_dicts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,11 +24,18 @@ if TYPE_CHECKING:
 LISTED: Final = 20
 """How many of a kind are told one by one; JSON has them all."""
 
+SYMBOLS: Final = 5
+"""How many symbols of an issue a report names."""
+
 
 def result_text(result: BatchResult) -> str:
     """Return what a run did, after what it finished first."""
     if result.resumed is not None:
-        return f"{result_text(result.resumed)}\n{result_text(replace(result, resumed=None))}"
+        return f"{_own_text(result.resumed)}\n{_own_text(result)}"
+    return _own_text(result)
+
+
+def _own_text(result: BatchResult) -> str:
     if result.nothing_to_do:
         return _nothing_text(result)
     cache, failed = result.cache, result.failed
@@ -44,6 +51,42 @@ def result_text(result: BatchResult) -> str:
         f"statements: {_counts_text(result.statements_by_phase)}",
         f"seconds: {_seconds_text(result.seconds_by_phase)}",
     ]
+    return "\n".join([*lines, *_note_lines(result)])
+
+
+def repair_text(result: BatchResult) -> str:
+    """Return what a repair did, or would do."""
+    found = result.differences
+    compared = result.rows_by_phase.get("compute", 0)
+    if not found:
+        lines = [f"nothing to repair: {compared:,} snapshots are what they should be"]
+        return "\n".join([*lines, *_note_lines(result)])
+    cells, planned = int(found.cells.sum()), int(found.rows.sum())
+    did = "would repair" if result.dry_run else f"run {result.run_id}: repaired"
+    again = "" if result.attempt == 1 else f", attempt {result.attempt}"
+    lines = [
+        f"{did} {len(found):,} of {len(result.portfolios):,} portfolios{again}",
+        f"cells: {cells:,} differ; {compared:,} snapshots compared",
+        f"rows: {planned:,} to write"
+        if result.dry_run
+        else f"rows: {result.rows_written:,} written",
+    ]
+    lines += [
+        f"portfolio {one['portfolio']}: "
+        + (
+            f"rows from {one['first_session']} on: {one['rows']:,}, cells: {one['cells']:,}"
+            if one["first_session"]
+            else "its equity_balance"
+        )
+        for one in (difference_dicts(result) or [])[:LISTED]
+    ]
+    if len(found) > LISTED:
+        lines.append(f"{len(found) - LISTED:,} more portfolios, which --json lists")
+    if not result.dry_run:
+        lines += [
+            f"statements: {_counts_text(result.statements_by_phase)}",
+            f"seconds: {_seconds_text(result.seconds_by_phase)}",
+        ]
     return "\n".join([*lines, *_note_lines(result)])
 
 
@@ -89,6 +132,7 @@ def plan_dict(result: BatchResult, min_coverage: float) -> dict[str, Any]:
     document["rows_planned"] = sum(document["portfolios"]["sessions_planned"])
     if result.policy == "legacy":
         return document
+    document["time_stamps"] = [asdict(one) for one in result.stamps]
     issues = document["issues"]
     lacking = [issue for issue in issues if issue["name"] == "lacks_prices"]
     return {
@@ -125,7 +169,8 @@ def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
         plan: What `plan_dict` made of it.
     """
     if result.nothing_to_do:
-        return f"{_nothing_text(result)}\n{_left_out_text(plan)}"
+        lines = [_nothing_text(result), _left_out_text(plan), *_stamp_lines(result)]
+        return "\n".join(lines)
     planned = int((result.portfolios.sessions_planned > 0).sum())
     lines = [
         f"would run {_sessions_text(result)}",
@@ -143,8 +188,31 @@ def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
         f"portfolios lacking prices: {_listed(plan['portfolios_lacking_prices'])}",
         f"sessions below full coverage: {_listed(plan['sessions_below_full_coverage'])}",
     ]
-    lines += [*_coverage_lines(result, plan), *_note_lines(result)]
+    lines += [*_coverage_lines(result, plan), *_stamp_lines(result), *_note_lines(result)]
     return "\n".join(lines)
+
+
+def _stamp_lines(result: BatchResult) -> list[str]:
+    """Return which of two ways to bring corrections in the time stamps speak for, and why."""
+    if not result.stamps:
+        return []
+    touched = [one for one in result.stamps if one.touched * 2 > one.rows]
+    loose = [one.table for one in result.stamps if not one.trigger]
+    if touched:
+        told = "use repair: most rows are touched each day, which --changed-since takes for changes"
+    elif loose:
+        told = (
+            f"use repair, unless your application sets updated_at: no trigger of {', '.join(loose)}"
+            " does"
+        )
+    else:
+        told = "use --changed-since: triggers set updated_at; repair finds deleted rows too"
+    shares = ", ".join(
+        f"{one.touched:,} of {one.rows:,} {one.table}" for one in result.stamps if one.rows
+    )
+    if shares:
+        told += f" (updated in the last 24 hours, of a sample: {shares})"
+    return [f"late corrections: {told}"]
 
 
 def verified_text(result: VerifyResult) -> str:
@@ -231,14 +299,27 @@ def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
     rows = [(*head, "rows", "began")]
     for run in runs:
         counts = (run["attempt"], _or_dash(run["portfolios"]), run["failed"], run["chunks"])
-        asked, began = run["asked"]["policy"], run["created_at"]
+        asked, began = _asked_text(run["asked"]), run["created_at"]
         told = (run["run_id"], run["state"], asked, _range_text(run), *counts)
         rows.append((*(f"{cell}" for cell in told), f"{run['rows_written']}", began))
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = (
         "  ".join(cell.ljust(width) for cell, width in zip(r, widths, strict=True)) for r in rows
     )
-    return "\n".join(line.rstrip() for line in lines)
+    table = [line.rstrip() for line in lines]
+    whole = [run for run in runs if run["state"] == "complete" and run["portfolios_asked"] is None]
+    corrected = [
+        run for run in whole if run["asked"]["changed_since"] or run["asked"].get("repairs")
+    ]
+    # A run that corrects nothing has seen no change to the rows that stood before it.
+    shown = corrected[:1] or whole[-1:]
+    return "\n".join([*table, *_next_text(*shown)])
+
+
+def _next_text(*runs: Mapping[str, Any]) -> list[str]:
+    """Return from which moment on the next correction is to look, a line for each run."""
+    known = [run["next_changed_since"] for run in runs if run["state"] == "complete"]
+    return [f"next correction: --changed-since {since}" for since in known if since is not None]
 
 
 def run_text(run: Mapping[str, Any]) -> str:
@@ -248,7 +329,7 @@ def run_text(run: Mapping[str, Any]) -> str:
     lines = [
         f"run {run['run_id']}: {run['state']}, attempt {run['attempt']}",
         (
-            f"asked for: {asked['policy']}, {_range_text(run)}, calendar {asked['calendar']},"
+            f"asked for: {_asked_text(asked)}, {_range_text(run)}, calendar {asked['calendar']},"
             f" on_existing {asked['on_existing']}, portfolios: {of}"
         ),
         (
@@ -263,6 +344,7 @@ def run_text(run: Mapping[str, Any]) -> str:
             f" {run['seconds']:.3f} seconds, batchcore {run['code_version']}"
         ),
     ]
+    lines += _next_text(run)
     if run["error"]:
         lines.append(f"error: {run['error']}")
     lines += [
@@ -281,7 +363,15 @@ def run_text(run: Mapping[str, Any]) -> str:
     noticed = Counter(issue["name"] for issue in run["issues"] if not issue["failed"])
     if noticed:
         lines.append(f"noticed, portfolios: {_named_counts(dict(sorted(noticed.items())))}")
+    lines += [
+        f"noticed, symbols: {name}: {_first_symbols(list(symbols))}"
+        for name, symbols in _by_name(run["symbol_issues"]).items()
+    ]
     return "\n".join(lines)
+
+
+def _asked_text(asked: Mapping[str, Any]) -> str:
+    return f"{asked['policy']} repair" if asked.get("repairs") else f"{asked['policy']}"
 
 
 def _range_text(run: Mapping[str, Any]) -> str:
@@ -370,9 +460,26 @@ def _seconds_text(seconds: Mapping[str, float]) -> str:
 
 
 def _issue_lines(result: BatchResult) -> list[str]:
-    counts = result.issues_by_name()
-    named = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    return [f"issues: {named}"] if counts else []
+    """Return a line for each name of issues, with how many there are and the first symbols."""
+    symbols = result.symbols_by_issue()
+    return [
+        f"issue {name}: {count:,}"
+        + (f" ({_first_symbols(symbols[name])})" if name in symbols else "")
+        for name, count in result.issues_by_name().items()
+    ]
+
+
+def _first_symbols(symbols: Sequence[str]) -> str:
+    more = f" and {len(symbols) - SYMBOLS:,} more" if len(symbols) > SYMBOLS else ""
+    return f"{', '.join(symbols[:SYMBOLS])}{more}"
+
+
+def _by_name(issues: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, None]]:
+    """Return the symbols of issues by name, each once and in order."""
+    found: dict[str, dict[str, None]] = {}
+    for issue in issues:
+        found.setdefault(issue["name"], {})[issue["symbol"]] = None
+    return found
 
 
 def _coverage_lines(result: BatchResult, plan: Mapping[str, Any]) -> list[str]:

@@ -206,6 +206,48 @@ async def test_columns_are_those_by_hand(host: str, level: str) -> None:
     assert "analytic_out_of_range" not in result.issues_by_name()
 
 
+@pytest.mark.parametrize("level", ["portfolio", "every", "full"])
+async def test_a_provider_beta_is_a_share_of_what_the_run_was_asked_for(
+    host: str, level: str
+) -> None:
+    await fill(host)
+
+    await run(host, level, beta_weights="equity")
+
+    # (600 * 1.5 + -100 * 0.5) by 10,000
+    expected = HAND_COLUMNS | {"beta_provider_1y": Decimal("0.0850")}
+    assert await analytics_of(host) == {(key("hand"), LAST): expected}
+    for weights, differing in (("equity", 0), ("market_value", 1)):
+        result = await batchcore.verify(host, fast=True, beta_weights=weights)
+        assert result.differing == differing
+
+
+async def test_by_equity_short_stocks_have_a_provider_beta_too(host: str) -> None:
+    position = ref.Position("BBB", "SHORT", Decimal(-100), Decimal(20), LAST - 1)
+    await fill(host, Host((ref.Portfolio("short", Decimal(10_000), (position,)),), PRICES))
+    days = SESSIONS[-2:]
+    betas = []
+    for weights, day in zip(("market_value", "equity"), days, strict=True):
+        orchestrator = batchcore.BatchOrchestrator(
+            host, Settings(min_coverage=0.0), beta_weights=weights, on_existing="replace"
+        )
+        await orchestrator.run_batch_sequence(date_of(day), date_of(LAST))
+        found = await analytics_of(host)
+        betas.append(found[key("short"), LAST]["beta_provider_1y"])
+
+    # -2000 is not above 0; -2000 * 0.5 by 10,000
+    assert betas == [None, Decimal("-0.1000")]
+
+
+async def test_unknown_beta_weights_are_a_config_error(host: str) -> None:
+    with pytest.raises(ConfigError, match="unknown beta_weights `nav`"):
+        await run(host, "portfolio", beta_weights="nav")
+    with pytest.raises(ConfigError, match="unknown beta_weights `nav`"):
+        batchcore.PnLCalculator(beta_weights="nav")
+    with pytest.raises(ConfigError, match="unknown beta_weights `nav`"):
+        await batchcore.verify(host, beta_weights="nav")
+
+
 async def test_full_writes_betas_factors_and_market_values(host: str) -> None:
     await fill(host)
 
@@ -724,7 +766,7 @@ async def test_a_role_must_be_allowed_what_its_level_writes(host: str) -> None:
         f"GRANT INSERT, UPDATE ON portfolio_snapshots TO {role}",
         f"GRANT UPDATE (equity_balance, updated_at) ON portfolios TO {role}",
         "GRANT INSERT, UPDATE, DELETE ON batchcore_runs, batchcore_run_chunks,"
-        f" batchcore_run_issues, batchcore_run_heartbeats TO {role}",
+        f" batchcore_run_issues, batchcore_run_symbol_issues, batchcore_run_heartbeats TO {role}",
         f"GRANT USAGE ON SEQUENCE batchcore_run_tokens TO {role}",
     ):
         try:

@@ -223,7 +223,36 @@ async def test_a_load_neither_commits_nor_ends_the_callers_transaction(
         assert await outside.load_missing(host, ["NEW"], [MONDAY]) == 1
 
 
-@pytest.mark.parametrize("db", [None, 5, object, "mysql://host/db"], ids=repr)
+@KINDS
+async def test_a_db_of_the_constructor_is_that_of_loads_that_name_none(
+    host: str, kind: str
+) -> None:
+    await put_closes(host, ("AAA", MONDAY, "10.5"))
+    await put_profiles(host, [("AAA", "A", None, "Energy", None, None, None, False)])
+    await put_snapshots(host, (A, FRIDAY, "1000", True))
+    async with caller(host, kind) as own:
+        prices = PriceCache(10, own.db)
+        assert await prices.load_single_date(None, ["AAA"], MONDAY) == 1
+        prices.clear()
+        assert await prices.load_date_range(None, ["AAA"], FRIDAY, MONDAY) == 1
+        prices.clear()
+        assert await prices.load_missing(None, ["AAA"], [MONDAY]) == 1
+        assert await CompanyProfileCache(own.db).load(None, ["AAA"]) == 1
+        assert await SnapshotCache(own.db).load_latest_snapshots(None, [A], MONDAY) == 1
+
+
+async def test_a_cache_without_a_db_says_so() -> None:
+    for load in (
+        PriceCache().load_single_date(None, [], MONDAY),
+        PriceCache().load_missing(None, [], []),
+        CompanyProfileCache().load(None, []),
+        SnapshotCache().load_latest_snapshots(None, [], MONDAY),
+    ):
+        with pytest.raises(ConfigError, match=r"^db is None, and the constructor was given none"):
+            await load
+
+
+@pytest.mark.parametrize("db", [5, object, "mysql://host/db"], ids=repr)
 async def test_a_db_of_the_wrong_kind_is_refused(db: Any) -> None:
     loads = (
         PriceCache().load_single_date(db, ["A"], MONDAY),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -13,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 import batchcore
-from batchcore.caches import PriceCache, SnapshotCache
+from batchcore.caches import CompanyProfileCache, PriceCache, SnapshotCache
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, CoverageError
@@ -199,6 +200,67 @@ async def test_a_date_that_is_no_session_is_nothing_to_do(same_host: str) -> Non
 async def test_options_are_checked_where_they_are_given() -> None:
     with pytest.raises(ConfigError, match="unknown on_existing"):
         batchcore.PnLCalculator(on_existing="overwrite")
+
+
+@pytest.mark.parametrize("kind", ["url", "session"])
+async def test_a_db_of_the_constructor_is_that_of_calls_that_name_none(
+    same_host: str, kind: str
+) -> None:
+    await database.fill(same_host, database.plain_host(3, DAYS))
+    async with opened(same_host, kind) as (db, commit, _):
+        own = batchcore.PnLCalculator(None, db)
+        assert (await own.calculate_all_portfolios_pnl(date_of(D0))).rows_written == 3
+        one = await own.calculate_portfolio_pnl(P, date_of(D1))
+        assert (one.rows_written, len(one.portfolios)) == (1, 1)
+        elsewhere = batchcore.PnLCalculator(db="postgresql://nowhere.invalid/x")
+        assert (await elsewhere.calculate_portfolio_pnl(str(P), date_of(D2), db)).rows_written == 1
+        if commit is not None:
+            await commit()
+    assert await stored(same_host) == {D0: 1000, D1: 1010, D2: 1020}
+
+
+async def test_a_calculator_without_a_db_says_so() -> None:
+    told = "^db is None, and the constructor was given none: pass `db` to one of the two$"
+    with pytest.raises(ConfigError, match=told):
+        await batchcore.PnLCalculator().calculate_all_portfolios_pnl(date_of(D0))
+    with pytest.raises(ConfigError, match=told):
+        await batchcore.PnLCalculator().calculate_portfolio_pnl(P, date_of(D0))
+    with pytest.raises(ConfigError, match=r"^settings is of type str, expected Settings; a databa"):
+        batchcore.PnLCalculator("postgresql://nowhere.invalid/x")
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "told"),
+    [
+        ("price_cache", SnapshotCache(), "price_cache is SnapshotCache, expected a PriceCache"),
+        ("price_cache", PriceCache, "price_cache is PriceCache, expected a PriceCache"),
+        ("price_cache", {}, "price_cache is dict, expected a PriceCache"),
+        ("snapshot_cache", PriceCache(), "snapshot_cache is PriceCache, expected a SnapshotCache"),
+        ("snapshot_cache", CompanyProfileCache(), "snapshot_cache is CompanyProfileCache, "),
+    ],
+)
+async def test_a_cache_of_the_wrong_kind_is_named(option: str, given: Any, told: str) -> None:
+    own = batchcore.PnLCalculator(db="postgresql://nowhere.invalid/x")
+    for call in (
+        own.calculate_all_portfolios_pnl(date_of(D0), **{option: given}),
+        own.calculate_portfolio_pnl(P, date_of(D0), **{option: given}),
+    ):
+        with pytest.raises(ConfigError, match=f"^{told}"):
+            await call
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        batchcore.calculate_portfolio_provider_beta,
+        batchcore.calculate_portfolio_sector_exposure,
+        partial(batchcore.restore_sector_tag_for_position, "postgresql://nowhere.invalid/x"),
+        partial(batchcore.restore_sector_tags_for_portfolio, "postgresql://nowhere.invalid/x"),
+    ],
+)
+async def test_a_profile_cache_of_the_wrong_kind_is_named(call: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^profile_cache is PriceCache, expected a CompanyProf"):
+        await call(str(P), str(P), PriceCache())
 
 
 @pytest.mark.parametrize("date", [None, "2026-01-05", dt.datetime(2026, 1, 5, tzinfo=dt.UTC), 5])

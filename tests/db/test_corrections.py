@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 import batchcore
-from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.calendar import date_of, day_of
 from batchcore.config import Schema, Settings
@@ -18,7 +17,16 @@ from batchcore.errors import ConfigError, SchemaError
 from support import database
 from support.counter import Counter
 from support.database import Host
-from support.edits import SINCE, Editor, add_event, add_flow, add_position, set_price, update
+from support.edits import (
+    SINCE,
+    Editor,
+    add_event,
+    add_flow,
+    add_position,
+    recomputed,
+    set_price,
+    update,
+)
 from support.generate import MONDAY, Generator
 from support.outcome import LOOSE, random_host, seeded
 
@@ -406,38 +414,6 @@ async def test_what_makes_no_sense_with_it_is_refused(options: dict, what: str) 
     with pytest.raises(ConfigError, match=what) as caught:
         await corrected("postgresql://nowhere", **options)
     assert caught.value.option == "changed_since"
-
-
-async def recomputed(url: str, code: str, schema: Schema) -> None:
-    """Compute the chain of each portfolio anew from its first snapshot on."""
-    async with database.connected(url) as connection:
-        calendar = calendars.from_price_dates(
-            [
-                day_of(row[0])
-                for row in await connection.fetch(
-                    "SELECT date FROM market_data_cache WHERE close > 0"
-                )
-            ]
-        )
-    if code != "prices":
-        calendar = calendars.load(code)
-    stored = await database.snapshots(url)
-    chains: dict[tuple[int, int], list[uuid.UUID]] = {}
-    for own in {own for own, _ in stored}:
-        days = [day for at, day in stored if at == own and calendar.is_session([day])[0]]
-        if days:
-            chains.setdefault((min(days), max(days)), []).append(own)
-    for (first, last), owners in chains.items():
-        await batchcore.run_batch(
-            url,
-            date_of(first),
-            date_of(last),
-            owners,
-            calendar=code,
-            on_existing="replace",
-            analytics="none",
-            settings=Settings(schema=schema, min_coverage=0.0, max_failed="100%"),
-        )
 
 
 @pytest.mark.parametrize("code", ["XNYS", "daily", "prices"])

@@ -53,6 +53,23 @@ print(forked(lambda: run(URL, NEXT)), run(URL, NEXT))
     assert bounded.run(script + code) == "3\n3 0\n"
 
 
+def test_a_child_runs_after_its_parent_has_loaded_everything(script: str) -> None:
+    code = """
+import sys
+import threading
+batchcore.preload()
+before = set(sys.modules)
+print(threading.active_count())
+
+def first():
+    rows = run(URL, FIRST)
+    return 100 * len({name for name in sys.modules if "batchcore" in name} - before) + rows
+
+print(forked(first), run(URL, NEXT))
+"""
+    assert bounded.run(script + code) == "1\n3 3\n"
+
+
 def test_a_pool_that_a_child_uses_too_is_an_error_and_nothing_hangs(script: str) -> None:
     # both processes hold the same sockets then, and either may read what is the other's
     code = """

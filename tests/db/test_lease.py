@@ -15,6 +15,7 @@ from batchcore.config import Schema, Settings
 from batchcore.db.engine import Database, transaction
 from batchcore.db.ledger import Lease, Ledger
 from batchcore.errors import DatabaseError, LeaseHeldError
+from batchcore.run import lease as leases
 from batchcore.run import orchestrator
 from batchcore.run.lease import Holder
 from batchcore.run.request import make_request
@@ -30,7 +31,6 @@ pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 DAYS = list(range(MONDAY, MONDAY + 3))
 HOST = database.plain_host(4, DAYS)
 IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
-MOMENT = dt.datetime(2026, 1, 5, 22, 0, tzinfo=dt.UTC)
 SOON = dt.timedelta(seconds=2.1)
 ONE_EACH = Settings(chunk_size=1, connections=2)
 
@@ -81,6 +81,102 @@ async def test_a_second_run_on_the_same_portfolios_is_refused_and_writes_nothing
         assert len(await ledger.runs(host)) == 1
     assert first.result().rows_written == 12
     await assert_as_if_undisturbed(host)
+
+
+@contextlib.asynccontextmanager
+async def waits_for(
+    url: str, run_id: object, monkeypatch: pytest.MonkeyPatch, **options: object
+) -> AsyncIterator[asyncio.Task]:
+    """Give a run that waits for another."""
+    asked, is_alive = asyncio.Event(), Ledger.is_alive
+
+    async def noticed(self: Ledger, session: object, other: str | None) -> bool:
+        assert other == str(run_id)
+        asked.set()
+        return await is_alive(self, session, other)
+
+    monkeypatch.setattr(Ledger, "is_alive", noticed)
+    monkeypatch.setattr(leases, "WAIT_POLL_S", 0.01)
+    task = asyncio.create_task(run(url, wait=300, **options))
+    try:
+        async with asyncio.timeout(30):
+            await asked.wait()
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_run_that_may_wait_begins_when_the_other_has_ended(
+    host: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await database.fill(host, HOST)
+    async with contextlib.AsyncExitStack() as stack:
+        async with at_work(host, IDS[1]) as first:
+            (own,) = await ledger.runs(host)
+            waits = waits_for(host, own["id"], monkeypatch, portfolio_ids=IDS[:2])
+            second = await stack.enter_async_context(waits)
+            assert f"waits_for={own['id']} seconds=300" in caplog.text
+            async with database.connected(host) as other:  # outside a transaction
+                assert (
+                    await other.fetchval(
+                        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                        " AND query LIKE '%r.state = %' AND state LIKE 'idle in%'"
+                    )
+                    == 0
+                )
+        assert first.result().rows_written == 12
+        async with asyncio.timeout(60):
+            assert (await second).nothing_to_do
+    assert [row["state"] for row in await ledger.runs(host)] == ["complete"] * 2
+    await assert_as_if_undisturbed(host)
+
+
+async def test_a_run_that_may_wait_takes_over_a_lease_that_expires(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.fill(host, HOST)
+    await run(host, portfolio_ids=IDS[:2])
+    await ledger.kill(host)
+    await ledger.execute(
+        host, "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 hour'"
+    )
+    (own,) = await ledger.runs(host)
+    async with waits_for(host, own["id"], monkeypatch) as second:
+        await ledger.expire(host)
+        async with asyncio.timeout(60):
+            assert (await second).rows_written == 6
+    assert [row["state"] for row in await ledger.runs(host)] == ["superseded", "complete"]
+    await assert_as_if_undisturbed(host)
+
+
+async def test_a_run_that_waits_can_be_cancelled(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.fill(host, HOST)
+    async with at_work(host, IDS[1]):
+        (own,) = await ledger.runs(host)
+        async with waits_for(host, own["id"], monkeypatch) as second:
+            second.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await second
+        assert len(await ledger.runs(host)) == 1
+
+
+async def test_a_run_has_waited_long_enough(host: str) -> None:
+    await database.fill(host, HOST)
+    async with at_work(host, IDS[1]):
+        (own,) = await ledger.runs(host)
+        told = rf"^waited 0\.01 seconds: run {own['id']} is at work on these portfolios"
+        with pytest.raises(LeaseHeldError, match=told) as caught:
+            await run(host, wait=0.01)
+        assert caught.value.run_id == str(own["id"])
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), "5", True])
+async def test_what_is_no_time_to_wait_is_refused(seconds: object) -> None:
+    with pytest.raises(batchcore.ConfigError, match=r"^wait is .*, expected seconds, 0 or more$"):
+        await run("postgresql://nowhere", wait=seconds)
 
 
 async def test_runs_on_other_portfolios_go_side_by_side(host: str) -> None:
@@ -308,11 +404,12 @@ async def test_tokens_only_grow(host: str) -> None:
         async with Database(host).writing("test") as session:
             holder = Holder(request, "00000000-0000-4000-8000-000000000001", resume=True)
             async with transaction(session):
-                lease = await holder.acquire(session, MOMENT)
+                lease = await holder.acquire(session)
             await holder.take_place(session)
         tokens.append((lease.token, lease.attempt, lease.moment))
         await ledger.expire(host)
-    assert [token[1:] for token in tokens] == [(attempt, MOMENT) for attempt in (1, 2, 3)]
+    moment = tokens[0][2]
+    assert [token[1:] for token in tokens] == [(attempt, moment) for attempt in (1, 2, 3)]
     assert sorted({token[0] for token in tokens}) == [token[0] for token in tokens]
 
 

@@ -4,6 +4,7 @@ import datetime as dt
 import hashlib
 import json
 import logging
+import uuid
 from dataclasses import replace
 from decimal import Decimal
 
@@ -16,8 +17,8 @@ from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.db.engine import Session
 from batchcore.errors import DatabaseError, TooManyFailedError
-from batchcore.run import status
 from support import database, ledger
+from support.callers import BORROWED, OWN, caller
 from support.generate import MONDAY
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
@@ -35,6 +36,11 @@ async def run(db: object, **options: object) -> batchcore.BatchResult:
     options.setdefault("settings", ONE_EACH)
     options.setdefault("analytics", "none")
     return await batchcore.run_batch(db, START, END, calendar="daily", **options)
+
+
+async def told_of(url: str, result: batchcore.BatchResult) -> batchcore.RunStatus:
+    (found,) = await batchcore.runs(url, run_id=result.run_id)
+    return found
 
 
 async def let_fail(url: str, *portfolios: object) -> None:
@@ -159,11 +165,11 @@ async def test_portfolios_that_fail_before_a_chunk_are_counted(same_host: str) -
     assert result.failed == 5
     (row,) = await ledger.runs(same_host)
     assert (row["state"], row["failed"], row["chunks"]) == ("incomplete", 5, 0)
-    told = (await status.run(same_host, result.run_id))["issues"]
-    assert sorted((one["portfolio"], one["failed"], one["chunk"]) for one in told) == [
+    told = (await told_of(same_host, result)).issues
+    assert sorted((one.portfolio, one.failed, one.chunk) for one in told) == [
         (str(portfolio), True, None) for portfolio in IDS
     ]
-    assert {one["name"] for one in told} == set(result.issues_by_name())
+    assert {one.name for one in told} == set(result.issues_by_name())
 
 
 async def test_what_is_noticed_where_nothing_is_written_is_entered_by_each_attempt_anew(
@@ -184,19 +190,19 @@ async def test_what_is_noticed_where_nothing_is_written_is_entered_by_each_attem
     for attempt, left in ((1, "complete"), (2, "complete")):
         result = await run(same_host, portfolio_ids=IDS)
         assert (result.attempt, result.nothing_to_do) == (attempt, True)
-        found = await status.run(same_host, result.run_id)
-        assert found["state"] == left
-        told = [(one["portfolio"], one["name"], one["failed"]) for one in found["issues"]]
+        found = await told_of(same_host, result)
+        assert found.state == left
+        told = [(one.portfolio, one.name, one.failed) for one in found.issues]
         assert sorted(told) == sorted((*one, False) for one in expected)
         await ledger.kill(same_host)
-        stuck = await status.run(same_host, result.run_id)
-        assert (stuck["state"], stuck["issues"]) == ("stuck", found["issues"])
+        stuck = await told_of(same_host, result)
+        assert (stuck.state, stuck.issues) == ("stuck", found.issues)
 
     await ledger.execute(same_host, "UPDATE portfolios SET deleted_at = NULL")
     result = await run(same_host, portfolio_ids=IDS)
     assert result.attempt == 3
-    told = (await status.run(same_host, result.run_id))["issues"]
-    assert [(one["portfolio"], one["name"]) for one in told] == expected[1:]
+    told = (await told_of(same_host, result)).issues
+    assert [(one.portfolio, one.name) for one in told] == expected[1:]
 
 
 async def test_plans_are_not_entered(same_host: str) -> None:
@@ -274,7 +280,7 @@ async def test_steps_are_logged_in_order(same_host: str, caplog: pytest.LogCaptu
     with caplog.at_level(logging.DEBUG, "batchcore"):
         result = await run(same_host, settings=Settings(connections=2))
     steps = [one.message for one in caplog.records if " step=" in one.message]
-    writes = ("begun", "copied", "equities", "ledger", "fenced", "committed")
+    writes = ("begun", "equities", "copied", "ledger", "fenced", "committed")
     assert steps == [
         *(f"run={result.run_id} step={name}" for name in ("lease", "snapshot", "planned")),
         *(f"run={result.run_id} step={name} chunk=0" for name in ("loaded", "computed", *writes)),
@@ -287,19 +293,34 @@ async def test_steps_are_logged_in_order(same_host: str, caplog: pytest.LogCaptu
 
 async def test_status_tells_runs_the_latest_first_and_a_stuck_one(host: str) -> None:
     await database.fill(host, HOST)
-    assert await status.runs(host) == []
+    assert await batchcore.runs(host) == []
     first = await run(host, portfolio_ids=IDS[:1])
     await ledger.kill(host)
     second = await run(host, portfolio_ids=IDS[1:])
 
-    found = await status.runs(host)
+    found = await batchcore.runs(host)
 
-    assert [one["run_id"] for one in found] == [second.run_id, first.run_id]
-    assert [one["state"] for one in found] == ["complete", "stuck"]
-    assert [one["portfolios_asked"] for one in found] == [4, 1]
-    assert (await status.runs(host, limit=1))[0]["run_id"] == second.run_id
+    assert [one.run_id for one in found] == [second.run_id, first.run_id]
+    assert [one.state for one in found] == ["complete", "stuck"]
+    assert [one.portfolios_asked for one in found] == [4, 1]
+    assert (await batchcore.runs(host, limit=1))[0].run_id == second.run_id
     with pytest.raises(batchcore.ConfigError, match="limit is 0"):
-        await status.runs(host, limit=0)
+        await batchcore.runs(host, limit=0)
+
+
+@pytest.mark.parametrize("kind", OWN + BORROWED)
+async def test_runs_are_told_on_every_kind_of_db(host: str, kind: str) -> None:
+    await database.fill(host, HOST)
+    result = await run(host)
+    async with caller(host, kind) as own:
+        (found,) = await batchcore.runs(own.db)
+        assert (await batchcore.runs(own.db, run_id=uuid.UUID(result.run_id)))[0].chunks == 5
+    assert (found.run_id, found.state) == (result.run_id, "complete")
+    assert (found.start_date, found.end_date) == (START, END)
+    assert found.asked["on_existing"] == "skip"
+    assert found.created_at <= found.started_at <= (found.ended_at or found.started_at)
+    assert found.created_at.utcoffset() == dt.timedelta(0)
+    assert (found.chunks_committed, found.issues) == ((), ())
 
 
 async def test_status_of_a_live_run_is_running(host: str) -> None:
@@ -310,7 +331,7 @@ async def test_status_of_a_live_run_is_running(host: str) -> None:
         "UPDATE batchcore_runs SET state = 'running'",
         "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 minute'",
     )
-    assert [one["state"] for one in await status.runs(host)] == ["running"]
+    assert [one.state for one in await batchcore.runs(host)] == ["running"]
 
 
 async def test_status_of_one_run_has_its_chunks_and_issues(host: str) -> None:
@@ -318,28 +339,27 @@ async def test_status_of_one_run_has_its_chunks_and_issues(host: str) -> None:
     await let_fail(host, IDS[4])
     result = await run(host, settings=Settings(chunk_size=3))
 
-    found = await status.run(host, result.run_id)
+    found = await told_of(host, result)
 
-    json.dumps(found)
-    assert (found["state"], found["failed"], found["rows_written"]) == ("incomplete", 1, 12)
-    assert [chunk["rows_written"] for chunk in found["chunks_committed"]] == [9, 3]
-    (issue,) = found["issues"]
-    assert (issue["portfolio"], issue["name"], issue["failed"]) == (
-        *(str(IDS[4]), "out_of_range", True),
-    )
+    document = found.to_dict()
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert (found.state, found.failed, found.rows_written) == ("incomplete", 1, 12)
+    assert [chunk.rows_written for chunk in found.chunks_committed] == [9, 3]
+    (issue,) = found.issues
+    assert (issue.portfolio, issue.name, issue.failed) == (*(str(IDS[4]), "out_of_range", True),)
     for unknown, told in (("x", "is no UUID"), (str(IDS[0]), "there is no run")):
         with pytest.raises(batchcore.ConfigError, match=told):
-            await status.run(host, unknown)
+            await batchcore.runs(host, run_id=unknown)
 
 
 async def test_status_of_a_database_that_was_not_migrated_says_so(database: str) -> None:
     with pytest.raises(batchcore.SchemaError, match="run `batchcore migrate`"):
-        await status.runs(database)
+        await batchcore.runs(database)
 
 
 async def test_a_run_on_tables_that_were_not_migrated_enters_nothing(host: str) -> None:
     await ledger.execute(host, "UPDATE batchcore_alembic_version SET version_num = '0002'")
-    with pytest.raises(batchcore.SchemaError, match="at revision 0002, expected 0004"):
+    with pytest.raises(batchcore.SchemaError, match="at revision 0002, expected 0005"):
         await run(host)
     assert await ledger.runs(host) == []
 
@@ -377,3 +397,46 @@ async def test_a_pool_counts_its_connection_for_the_heartbeat(host: str) -> None
     async with asyncpg.create_pool(host, min_size=1, max_size=2) as pool:
         with pytest.raises(batchcore.ConfigError, match="max_size is 2, expected 3 or more"):
             await run(pool)
+
+
+async def test_what_was_noticed_of_symbols_is_kept_once_for_each_attempt(same_host: str) -> None:
+    """Two spellings of one symbol on every session, and a symbol without any close."""
+    await database.fill(same_host, HOST)
+    async with database.connected(same_host) as connection:
+        await database.add_prices(connection, [("aaa", day, Decimal(5)) for day in DAYS])
+        await connection.execute(
+            "UPDATE positions SET symbol = 'LOST' WHERE portfolio_id = ANY($1)", IDS[:2]
+        )
+    result = await run(same_host, settings=Settings(min_coverage=0.0, chunk_size=1))
+
+    found = (await told_of(same_host, result)).symbol_issues
+    assert [(one.name, one.symbol, one.count, one.attempt) for one in found] == [
+        ("duplicate_price", "AAA", 1, 1),
+        ("unpriced", "LOST", 1, 1),
+    ]
+    duplicate, unpriced = found
+    assert duplicate.session == START
+    assert unpriced.detail == f"6 lot-sessions until {END}"
+
+
+async def test_a_run_that_failed_keeps_what_it_noticed_of_symbols(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    async with database.connected(same_host) as connection:
+        await database.add_prices(connection, [("aaa", DAYS[0], Decimal(5))])
+    await let_fail(same_host, *IDS[:2])
+    with pytest.raises(TooManyFailedError):
+        await run(same_host, settings=replace(ONE_EACH, max_failed=0))
+    await run(same_host, settings=replace(ONE_EACH, max_failed=2))
+
+    (row,) = await ledger.runs(same_host)
+    (kept,) = await batchcore.runs(same_host, run_id=row["id"])
+    assert [(one.name, one.symbol, one.attempt) for one in kept.symbol_issues] == [
+        ("duplicate_price", "AAA", 1),
+        ("duplicate_price", "AAA", 2),
+    ]
+
+
+async def test_a_run_without_issues_of_symbols_keeps_none(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    result = await run(same_host)
+    assert (await told_of(same_host, result)).symbol_issues == ()

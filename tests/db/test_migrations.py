@@ -129,10 +129,10 @@ async def test_an_empty_database_gets_every_revision(database: str) -> None:
 
     assert report == MigrateReport(
         before=None,
-        revision="0004",
+        revision="0005",
         adopted=False,
         marked=(),
-        applied=("0001", "0002", "0003", "0004"),
+        applied=("0001", "0002", "0003", "0004", "0005"),
     )
     assert await relations(database) >= {*EVERY_TABLE, *THREE, VERSION_TABLE}
 
@@ -178,7 +178,7 @@ async def test_migrating_twice_does_nothing(database: str) -> None:
     before = await described(database)
 
     assert await migrate(database) == MigrateReport(
-        before="0004", revision="0004", adopted=False, marked=(), applied=()
+        before="0005", revision="0005", adopted=False, marked=(), applied=()
     )
     assert await described(database) == before
 
@@ -287,10 +287,16 @@ async def test_a_host_keeps_its_tables_and_gets_the_indexes(database: str) -> No
 
     assert await migrate(database) == MigrateReport(
         before=None,
-        revision="0004",
+        revision="0005",
         adopted=True,
         marked=("0001",),
-        applied=("0002", "0003", "0004"),
+        applied=("0002", "0003", "0004", "0005"),
+        notes=(
+            "build public.idx_positions_active_complete on public.positions",
+            "build public.idx_market_data_valid_prices on public.market_data_cache",
+            "build public.idx_positions_symbol_active on public.positions",
+            f"{KEPT}: --drop-redundant drops it",
+        ),
     )
     assert await relations(database) >= {*THREE, REPLACED}
 
@@ -432,11 +438,17 @@ async def test_a_schema_that_is_not_there_is_named(database: str) -> None:
 async def test_check_tells_and_changes_nothing(database: str) -> None:
     status = await check(database)
 
-    assert (status.revision, status.head) == (None, "0004")
-    assert status.pending == ("0001", "0002", "0003", "0004")
+    assert (status.revision, status.head) == (None, "0005")
+    assert status.pending == ("0001", "0002", "0003", "0004", "0005")
     assert not status.adopted
     assert not status.is_current
-    assert [step.partition(":")[0] for step in status.steps] == ["0001", "0002", "0003", "0004"]
+    assert [step.partition(":")[0] for step in status.steps] == [
+        "0001",
+        "0002",
+        "0003",
+        "0004",
+        "0005",
+    ]
     assert await relations(database) == set()
 
     await migrate(database)
@@ -473,7 +485,7 @@ async def test_a_second_migration_at_the_same_moment_is_refused(database: str) -
             await migrate(database)
         await connection.fetchval("SELECT pg_advisory_unlock($1)", key)
 
-    assert (await migrate(database)).applied == ("0001", "0002", "0003", "0004")
+    assert (await migrate(database)).applied == ("0001", "0002", "0003", "0004", "0005")
 
 
 async def test_a_borrowed_connection_gets_its_settings_back(database: str) -> None:
@@ -517,7 +529,7 @@ async def test_a_server_that_is_not_there_is_a_database_error(tmp_path: Path) ->
 
 
 async def test_an_unknown_revision_to_go_back_to_is_refused(database: str) -> None:
-    with pytest.raises(ConfigError, match="expected base or 0001, 0002, 0003, 0004"):
+    with pytest.raises(ConfigError, match="expected base or 0001, 0002, 0003, 0004, 0005"):
         await downgrade(database, "0000")
 
 

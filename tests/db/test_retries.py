@@ -14,7 +14,6 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import DatabaseError, SnapshotExistsError
-from batchcore.run import status
 from batchcore.run.retry import ATTEMPTS
 from support import database, edits
 from support.database import Host, Standing
@@ -41,6 +40,19 @@ MEDDLE = """
     END $$;
     CREATE TRIGGER meddle {when} INSERT ON portfolio_snapshots
         FOR EACH ROW EXECUTE FUNCTION meddle();"""
+
+MEDDLE_BEFORE_EQUITIES = """
+    CREATE SEQUENCE tries;
+    CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF EXISTS (SELECT FROM pg_temp.{staged} WHERE id = '{portfolio}') THEN
+            IF nextval('tries') = 1 THEN {action} END IF;
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER meddle BEFORE UPDATE ON portfolios
+        FOR EACH STATEMENT EXECUTE FUNCTION meddle();"""
+"""Before the row of the portfolio is locked."""
 
 HOST = database.full_host(3, DAYS, event=DAYS[2], flow=DAYS[3])
 IN_ORDER = sorted(HOST.portfolios, key=lambda portfolio: database.key(portfolio.id))
@@ -253,9 +265,9 @@ async def test_what_was_noticed_of_a_chunk_is_entered_though_nothing_is_left_to_
     result = await run_beside(host, [last])
 
     assert (result.retries, result.chunks) == (1, 2)
-    (issue,) = (await status.run(host, result.run_id))["issues"]
-    assert (issue["portfolio"], issue["name"], issue["chunk"]) == (str(SECOND), "gap", None)
-    assert issue["session"] == date_of(gap.day).isoformat()
+    ((issue,),) = [run.issues for run in await batchcore.runs(host, run_id=result.run_id)]
+    assert (issue.portfolio, issue.name, issue.chunk) == (str(SECOND), "gap", None)
+    assert issue.session == date_of(gap.day)
 
 
 async def test_a_row_of_the_host_where_none_may_stand_ends_the_run(host: str) -> None:
@@ -273,7 +285,13 @@ async def test_a_portfolio_that_the_host_deletes_ends_the_run_and_the_next_one_g
     await database.fill(host, HOST)
     holdings = ("position_realized_events", "equity_changes", "positions")
     async with asyncio.timeout(PATIENCE_S), held(host) as connection:
-        await meddle(host, WAIT + raised("40001"))
+        async with database.connected(host) as owner:
+            action = WAIT + raised("40001")
+            await owner.execute(
+                MEDDLE_BEFORE_EQUITIES.format(
+                    staged="batchcore_staged_equity", portfolio=SECOND, action=action
+                )
+            )
         task = asyncio.create_task(run(host))
         await blocked(host, connection)
         async with database.connected(host) as other:
@@ -293,28 +311,28 @@ async def test_a_portfolio_that_the_host_deletes_ends_the_run_and_the_next_one_g
 
 async def test_the_victim_of_a_deadlock_tries_again(host: str) -> None:
     await database.fill(host, HOST)
-    await meddle(host, WAIT, when="AFTER")  # the row is there, the equity not yet
+    await meddle(host, WAIT)  # the equity is there, the row not yet
     async with database.connected(host) as owner:
         name = await owner.fetchval("SELECT current_database()")
         await owner.execute(f"ALTER DATABASE \"{name}\" SET deadlock_timeout = '20ms'")
 
     async with held(host) as lock, database.connected(host) as other:
         await other.execute("SET deadlock_timeout = '1h'")  # whoever looks first is the victim
+        task = asyncio.create_task(run(host))
+        await blocked(host, lock)
         begun = other.transaction()
         await begun.start()
-        await other.execute("UPDATE portfolios SET name = 'x' WHERE id = $1", SECOND)
-        task = asyncio.create_task(run(host))
-        await blocked(host, lock)  # the row is written
-        adding = database.add_snapshots(other, IN_ORDER[1].id, [Standing(DAYS[0])])
-        inserted = asyncio.create_task(adding)
+        await database.add_snapshots(other, IN_ORDER[1].id, [Standing(DAYS[0])])
+        change = other.execute("UPDATE portfolios SET name = 'x' WHERE id = $1", SECOND)
+        changed = asyncio.create_task(change)
         async with database.connected(host) as watching:
             while not await watching.fetchval(
                 "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = $1",
                 other.get_server_pid(),
             ):
                 pass
-        await let_go(lock)  # on to the equity, which the other one holds
-        await inserted
+        await let_go(lock)  # on to the row, which the other one holds
+        await changed
         await begun.rollback()
         result = await task
 

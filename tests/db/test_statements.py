@@ -127,8 +127,9 @@ async def test_a_session_of_the_caller_costs_what_a_run_does(
         result = await calculator.calculate_all_portfolios_pnl(date_of(days[0]), connection)
         counted = await counter.statements()
 
-    # of four chunks each costs its own: two loads and three writes; events and flows come at once
-    assert result.statements_by_phase == {"check": 2, "load": 4 + 2 + 4 * 2, "persist": 4 * 3}
+    # the time is asked for and the rows of the portfolios are locked; of four chunks each costs
+    # its own: two loads and three writes; events and flows come at once
+    assert result.statements_by_phase == {"check": 3, "load": 4 + 2 + 4 * 2, "persist": 4 * 3}
     assert counted == sum(result.statements_by_phase.values())
 
 
@@ -153,9 +154,10 @@ async def test_a_plan_asks_for_positions_only_where_prices_lack(
             settings=Settings(dry_run=True, lookback_days=0),
         )
 
-        # portfolios, symbols, prices, fallback, existing rows; and the positions of AAA
-        assert result.statements_by_phase == {"check": 3, "load": 5 + held}
-        assert await counter.statements() == 8 + held
+        # beside the check the time; portfolios, time stamps, symbols, prices, fallback, existing
+        # rows; and positions of AAA
+        assert result.statements_by_phase == {"check": 4, "load": 6 + held}
+        assert await counter.statements() == 9 + held
         # stale on the last session: the symbol, the session and each portfolio
         assert len(result.issues) == 7 * held
 

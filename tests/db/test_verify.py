@@ -840,7 +840,9 @@ async def test_a_role_that_may_only_select_will_do(
         f"UPDATE portfolio_snapshots SET cash_value = 7 WHERE {snapshot(INSIDE, FIRST)}",  # noqa: S608
     )
     try:
-        result = await batchcore.verify(f"{url}{'&' if '?' in url else '?'}role={role}", fast=fast)
+        result = await batchcore.verify(
+            f"{url}{'&' if '?' in url else '?'}options=-c%20role%3D{role}", fast=fast
+        )
         assert (result.rows, wrong(result)) == (24, {"cash_value": 1})
     finally:
         await execute(url, f"DROP OWNED BY {role}; DROP ROLE {role}")

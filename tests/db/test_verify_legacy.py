@@ -830,7 +830,9 @@ async def test_a_role_that_may_only_select_will_do(
     )
     await execute(url, f"CREATE ROLE {role}; GRANT SELECT ON {tables} TO {role}")
     try:
-        result = await verify(f"{url}{'&' if '?' in url else '?'}role={role}", fast=fast)
+        result = await verify(
+            f"{url}{'&' if '?' in url else '?'}options=-c%20role%3D{role}", fast=fast
+        )
         assert (result.rows, wrong(result)) == (5, {"daily_pnl": 1})
     finally:
         await execute(url, f"DROP OWNED BY {role}; DROP ROLE {role}")

@@ -43,7 +43,7 @@ def test_runs_and_one_of_them(filled: str) -> None:
     run_id = said.document()["run_id"]
 
     lines = status(filled).out.splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 3
     assert lines[0].split() == [
         *("run", "state", "policy", "range", "attempt", "portfolios", "failed", "chunks"),
         *("rows", "began"),
@@ -54,6 +54,8 @@ def test_runs_and_one_of_them(filled: str) -> None:
         *(run_id, "complete", "rollforward", START, "to", END),
         *("1", f"{SIZE.portfolios}", "0", f"{chunks}", f"{rows}"),
     ]
+    (told,) = status(filled, "--json").document()["runs"]
+    assert lines[2] == f"next correction: --changed-since {told['next_changed_since']}"
 
     text = status(filled, "--run", run_id).out
     assert text.startswith(f"run {run_id}: complete, attempt 1\nasked for: rollforward, {START}")
@@ -91,6 +93,18 @@ def test_a_second_run_ends_with_4_and_names_the_first(filled: str) -> None:
     assert query(filled, "SELECT count(*) FROM portfolio_snapshots")[0][0] == 0
     error = run(filled, "--json").document()["error"]
     assert (error["type"], error["exit_code"], error["run_id"]) == ("LeaseHeldError", 4, first)
+
+
+def test_a_run_that_waits_says_for_whom_and_then_ends_with_4(filled: str) -> None:
+    assert run(filled).code == 0
+    query(filled, KILLED)
+    query(filled, ALIVE)
+    (one,) = status(filled, "--json").document()["runs"]
+    said = run(filled, "--wait", "0.2")
+    assert said.code == 4
+    assert f"waits_for={one['run_id']} seconds=0.2" in said.err
+    assert f"waited 0.2 seconds: run {one['run_id']} is at work" in said.err
+    assert run(filled, "--wait", "-1").error() == "wait is -1.0, expected seconds, 0 or more"
 
 
 def test_no_resume_begins_a_run_of_its_own(filled: str) -> None:
@@ -138,7 +152,7 @@ def test_later_sessions_are_reported_beside_what_was_finished(filled: str) -> No
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--run", "x"), "run `x` is no UUID"),
+        (("--run", "x"), "run 'x' is no UUID"),
         (("--run", NOBODY), f"there is no run {NOBODY} in the ledger"),
         (("--limit", "0"), "limit is 0, expected 1 or more"),
     ],

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
 STEPS = (
     *("lease", "snapshot", "planned", "loaded", "computed"),
-    *("begun", "copied", "equities", "ledger", "fenced", "committed", "finished"),
+    *("begun", "equities", "copied", "ledger", "fenced", "committed", "finished"),
 )
 """Of a run, and of each chunk between the third and the last."""
 

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 STEPS = (
     *("lease", "snapshot", "planned", "loaded", "computed"),
-    *("begun", "copied", "equities", "ledger", "fenced", "committed"),
+    *("begun", "equities", "copied", "ledger", "fenced", "committed"),
 )
 LAST = "finished"
 MOST_CONNECTIONS = 6

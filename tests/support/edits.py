@@ -8,6 +8,10 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import batchcore
+from batchcore import calendar as calendars
+from batchcore.calendar import date_of, day_of
+from batchcore.config import Settings
 from support import database
 from support.generate import CHANGE_TYPES, MONDAY, SPELLINGS, SYMBOLS
 
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from batchcore import reference as ref
+    from batchcore.config import Schema
     from support.generate import Generator
 
 SINCE = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
@@ -120,6 +125,38 @@ async def add_flow(
     }
     await insert(connection, "equity_changes", row)
     return key
+
+
+async def recomputed(url: str, code: str, schema: Schema) -> None:
+    """Compute the chain of each portfolio anew from its first snapshot on."""
+    async with database.connected(url) as connection:
+        calendar = calendars.from_price_dates(
+            [
+                day_of(row[0])
+                for row in await connection.fetch(
+                    "SELECT date FROM market_data_cache WHERE close > 0"
+                )
+            ]
+        )
+    if code != "prices":
+        calendar = calendars.load(code)
+    stored = await database.snapshots(url)
+    chains: dict[tuple[int, int], list[uuid.UUID]] = {}
+    for own in {own for own, _ in stored}:
+        days = [day for at, day in stored if at == own and calendar.is_session([day])[0]]
+        if days:
+            chains.setdefault((min(days), max(days)), []).append(own)
+    for (first, last), owners in chains.items():
+        await batchcore.run_batch(
+            url,
+            date_of(first),
+            date_of(last),
+            owners,
+            calendar=code,
+            on_existing="replace",
+            analytics="none",
+            settings=Settings(schema=schema, min_coverage=0.0, max_failed="100%"),
+        )
 
 
 class Editor:

@@ -14,6 +14,7 @@ NAMED = Schema(
     tables={"positions": "holdings"},
     columns={"positions.entry_price": "cost_basis_per_share"},
     scales={"positions.quantity": 8},
+    factors={"Market Beta": "SPY"},
 )
 
 
@@ -25,7 +26,9 @@ def test_settings_pickle_with_their_schema() -> None:
 
 
 def test_equal_settings_hash_alike() -> None:
-    other = Schema("host", dict(NAMED.tables), dict(NAMED.columns), dict(NAMED.scales))
+    other = Schema(
+        "host", *(dict(getattr(NAMED, one)) for one in ("tables", "columns", "scales", "factors"))
+    )
     assert hash(Settings(schema=NAMED)) == hash(Settings(schema=other))
     assert len({Settings(), Settings(), Settings(schema=NAMED)}) == 2
 
@@ -109,7 +112,10 @@ def test_a_file_names_what_a_schema_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("names = 1", "unknown key `names`, expected namespace, tables, columns or scales"),
+        (
+            "names = 1",
+            "unknown key `names`, expected namespace, tables, columns, scales, factors or price_so",
+        ),
         ("namespace = 1", "`namespace` is 1, expected text"),
         ('namespace = ""', "`namespace` is empty"),
         ("tables = 'x'", "`tables` is 'x', expected a table"),
@@ -128,7 +134,12 @@ def test_a_file_names_what_a_schema_does(tmp_path: Path) -> None:
             "[columns]\npositions.quantity = 'a'\n'positions.quantity' = 'b'",
             "`columns.positions.quantity` is there twice",
         ),
+        ("price_sources = 'a'", "price_sources is 'a', expected a list of different texts"),
+        ("price_sources = ['a', 1]", "price_sources is ['a', 1], expected a list of different"),
+        ("price_sources = ['a', 'a']", "price_sources is ['a', 'a'], expected a list of different"),
         ("[scales\n", "is no TOML: "),
+        ("[factors]\n'Market Beta' = 'QQQ'", "`Market Beta` is QQQ, expected one of SPY, TLT"),
+        ("[factors]\n'Market Beta' = 1", "`factors.Market Beta` is 1, expected text"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named_with_it(tmp_path: Path, text: str, message: str) -> None:

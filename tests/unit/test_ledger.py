@@ -143,6 +143,7 @@ def test_the_same_question_has_the_same_fingerprint_however_it_is_worked_on() ->
         {"missing": True},
         {"changed_since": dt.datetime(2026, 1, 5, tzinfo=dt.UTC)},
         {"analytics": "full"},
+        {"beta_weights": "equity"},
         {"settings": Settings(lookback_days=9)},
         {"settings": Settings(min_coverage=0.25)},
         {"settings": Settings(schema=Schema(tables={"positions": "holdings"}))},

@@ -73,11 +73,17 @@ def test_a_status_says_what_is_to_do_and_what_is_in_the_way(
 
 def test_a_migration_of_a_host_says_what_it_left_alone() -> None:
     done = MigrateReport(
-        before=None, revision="0002", adopted=True, marked=("0001",), applied=("0002",)
+        before=None,
+        revision="0002",
+        adopted=True,
+        marked=("0001",),
+        applied=("0002",),
+        notes=("take over public.theirs as idx_positions_symbol_active",),
     )
     assert report.migrated_text(done).splitlines() == [
         "0001: marked as done, the tables are the host's",
         "0002: done",
+        "index: take over public.theirs as idx_positions_symbol_active",
         "the database is at revision 0002, the newest",
     ]
 
@@ -112,3 +118,31 @@ def test_analytics_of_a_portfolio_are_shown_and_gaps_left_empty() -> None:
 def test_without_analytics_there_is_no_table_of_them() -> None:
     done = SimpleNamespace(shown=(valuation("Core 000001"),))
     assert report._analytics_tables(done) == []  # type: ignore[arg-type]  # noqa: SLF001
+
+
+def issue_lines(symbols: dict[str, list[str]], **counts: int) -> list[str]:
+    """Return the lines of a report that tell issues."""
+    result = SimpleNamespace(issues_by_name=lambda: counts, symbols_by_issue=lambda: symbols)
+    return report._issue_lines(result)  # type: ignore[arg-type]  # noqa: SLF001
+
+
+def test_an_issue_names_its_first_five_symbols() -> None:
+    assert issue_lines({"stale": [*"CABED"]}, stale=6) == ["issue stale: 6 (C, A, B, E, D)"]
+
+
+def test_of_more_symbols_the_rest_is_counted() -> None:
+    symbols = {"stale": [f"X{number}" for number in range(1_007)]}
+    assert issue_lines(symbols, stale=2_000) == [
+        "issue stale: 2,000 (X0, X1, X2, X3, X4 and 1,002 more)"
+    ]
+
+
+def test_an_issue_without_symbols_names_none() -> None:
+    assert issue_lines({"stale": ["A"]}, soft_deleted=1, stale=1) == [
+        "issue soft_deleted: 1",
+        "issue stale: 1 (A)",
+    ]
+
+
+def test_without_issues_there_is_no_line_of_them() -> None:
+    assert issue_lines({}) == []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import uuid
-from dataclasses import replace
+from typing import Any
 
+import fastapi
 import numpy as np
 import pytest
+from fastapi.encoders import jsonable_encoder
 
 from batchcore.frames import Issues, Misses, Text
 from batchcore.run.issues import IssueList
@@ -22,7 +25,7 @@ from batchcore.run.result import (
     issue_dicts,
 )
 from batchcore.units import Mark
-from support import build
+from support import asgi, build
 
 MONDAY = 20458
 """2026-01-05 in days since 1970-01-01."""
@@ -38,6 +41,10 @@ def issues(*rows: tuple[str, int, str | None, int | None, str]) -> Issues:
         day=build.days([day for *_, day, _ in rows]),
         detail=Text.of([detail for *_, detail in rows]),
     )
+
+
+def replace(result: BatchResult, **changes: Any) -> BatchResult:
+    return BatchResult(**vars(result) | changes)
 
 
 def report() -> BatchResult:
@@ -70,6 +77,7 @@ def report() -> BatchResult:
             session=np.array([MONDAY, MONDAY + 1], dtype=np.int32),
             fresh=np.array([1, 0], dtype=np.uint32),
             recent=np.array([4, 0], dtype=np.uint32),
+            known=np.array([4, 0], dtype=np.uint32),
         ),
         peak_memory_bytes=1,
         consistent=True,
@@ -123,6 +131,54 @@ def test_a_report_is_json() -> None:
         "detail": "daily_pnl = 100000000000000.00",
     }
     assert told["issues"][0]["portfolio"] is None
+
+
+PLAIN = (str, int, float, bool, type(None))
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value is of JSON's own types, exactly: a NumPy scalar is a float too."""
+    if type(value) is dict:
+        return all(type(name) is str and is_plain(one) for name, one in value.items())
+    if type(value) is list:
+        return all(map(is_plain, value))
+    return type(value) in PLAIN
+
+
+def test_a_report_has_nothing_but_types_of_json() -> None:
+    result = report()
+    assert is_plain(replace(result, resumed=result).to_dict())
+    assert is_plain(dict(result))
+    json.dumps(result.to_dict(), allow_nan=False)
+
+
+def test_fastapi_takes_a_report_for_the_mapping_that_it_is() -> None:
+    application = fastapi.FastAPI()
+
+    @application.get("/mapping")
+    async def mapping():
+        return report()
+
+    @application.get("/declared")
+    async def declared() -> BatchResult:
+        return report()
+
+    @application.get("/document")
+    async def document():
+        return report().to_dict()
+
+    @application.get("/beside")
+    async def beside():
+        return {"result": report()}
+
+    plan = asgi.get(application, "/mapping")
+    assert plan == json.loads(json.dumps(dict(report())))
+    assert asgi.get(application, "/declared") == plan
+    assert asgi.get(application, "/beside") == {"result": plan}
+    assert asgi.get(application, "/document") == report().to_dict()
+    assert asgi.get(application, "/openapi.json")["paths"].keys() >= {"/declared", "/beside"}
+    assert jsonable_encoder(report()) == plan
+    assert not dataclasses.is_dataclass(BatchResult)
 
 
 def test_issues_are_counted_by_name() -> None:
@@ -244,3 +300,21 @@ def test_a_report_is_written_out_without_its_arrays() -> None:
         "BatchResult(run_id='r', policy='rollforward', portfolios=3, failed=1, rows_written=3,"
         " issues=5)"
     )
+
+
+def test_symbols_of_issues_come_once_and_in_order() -> None:
+    again = (
+        ("stale", -1, "BBB", MONDAY, ""),
+        ("stale", -1, "AAA", MONDAY + 1, ""),
+        ("expired", 0, "BBB", MONDAY, ""),
+        ("soft_deleted", 0, None, None, ""),
+        ("stale", -1, "BBB", MONDAY + 2, ""),
+    )
+    assert replace(report(), issues=issues(*again)).symbols_by_issue() == {
+        "stale": ["BBB", "AAA"],
+        "expired": ["BBB"],
+    }
+
+
+def test_without_issues_there_are_no_symbols_of_them() -> None:
+    assert replace(report(), issues=issues()).symbols_by_issue() == {}

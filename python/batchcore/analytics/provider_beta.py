@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batchcore.analytics.grouped_sums import grouped_sum
+from batchcore.config import BETA_WEIGHTS
 from batchcore.errors import ConfigError
 from batchcore.units import LotKind
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     Bytes = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.integer[Any]]
-
-WEIGHTS: Final = ("market_value", "equity")
-"""What a provider beta is a share of; the first is the default."""
 
 
 def provider_beta(
@@ -43,7 +41,7 @@ def provider_beta(
         value: (l, s) dollars, signed.
         equity: (p, s) dollars.
         beta: (u,) of the profile of each symbol; NaN without one. A beta of 0 is as if not there.
-        weights: One of `WEIGHTS`.
+        weights: One of `BETA_WEIGHTS`.
 
     Returns:
         (p, s); NaN without a lot that counts, and where the denominator is not above 0.
@@ -54,8 +52,9 @@ def provider_beta(
     Source:
         docs/semantics.md, A1.
     """
-    if weights not in WEIGHTS:
-        raise ConfigError(f"`weights` is one of {', '.join(WEIGHTS)}, was {weights!r}", "weights")
+    if weights not in BETA_WEIGHTS:
+        msg = f"`weights` is one of {', '.join(BETA_WEIGHTS)}, was {weights!r}"
+        raise ConfigError(msg, "weights")
     of_lot = beta[symbol]
     counts = np.flatnonzero(_has_beta(kind, of_lot))
     group, held, portfolios = portfolio[counts], value[counts], len(equity)

@@ -98,7 +98,7 @@ class Natively:
         for own in _groups(links.day.astype(np.int64)):
             part = links.part(own)
             rows = await self._session(part, part.carried["equity_balance"])
-            found.put(own[rows.portfolio], _columns(rows))
+            found.put(own[rows.portfolio], columns_of(rows))
             tick(len(own))
         return found.expected()
 
@@ -192,7 +192,7 @@ class LegacyNatively(Natively):
                 raise InternalError("the policy `legacy` gave no columns of its own")
             at = own[rows.portfolio]
             own_columns = {name: getattr(rows.legacy, name) for name in _OWN}
-            found.put(at, {**_columns(rows), **own_columns})
+            found.put(at, {**columns_of(rows), **own_columns})
             shares[at] = _weights(rows.legacy)
             tick(len(own))
         return found.expected(shares)
@@ -234,7 +234,7 @@ def _groups(keys: Int64) -> Iterator[npt.NDArray[np.intp]]:
         yield from np.split(order, starts)
 
 
-def _columns(rows: Rows) -> dict[str, Decimals]:
+def columns_of(rows: Rows) -> dict[str, Decimals]:
     """Return the columns of `RULED`."""
     found = {name: Decimals(getattr(rows, COLUMNS[name]), CENTS) for name in AMOUNTS}
     found |= {name: Decimals(getattr(rows, COLUMNS[name]).astype(np.int64), 0) for name in COUNTS}

@@ -120,6 +120,7 @@ class RollForward(Rules):
                 days=self.calendar.sessions(min([first, *days.tolist()]), last),
                 monitor=monitor,
                 threads=settings.threads,
+                beta_weights=ground.beta_weights,
             )
 
     def _needed(self, columns: Collection[str]) -> Collection[str]:
@@ -260,14 +261,14 @@ class RollForwardPart(Part):
         cells = {name: stored.cells[name] for name in read}
         rows = self.chunk.rows[own]
         should = await asyncio.to_thread(analyses.rows, stored, rows, cells, past)
-        found = compare.analytic_differences(stored, rows, should)
+        found = await asyncio.to_thread(compare.analytic_differences, stored, rows, should)
         # A wrong equity or return is told of its own row; analytics may go on from the right one.
         if compare.in_any(wrong, read).any():
             known = np.flatnonzero(expected.known)
             at = self.chunk.rows[known]
             right = {name: _with(cells[name], at, expected.cells[name], known) for name in read}
             other = await asyncio.to_thread(analyses.rows, stored, rows, right, past)
-            found &= compare.analytic_differences(stored, rows, other)
+            found &= await asyncio.to_thread(compare.analytic_differences, stored, rows, other)
         all_wrong = np.zeros_like(wrong)
         all_wrong[own] = found
         return AnalysedRows(own, should, all_wrong)

@@ -47,6 +47,7 @@ class Ground:
         fast: Whether rows are computed natively.
         start: First day of the range; None begins with the first row.
         end: Last day of the range; None ends with the last row.
+        beta_weights: What `beta_provider_1y` is a share of under `rollforward` (A1).
     """
 
     session: Session
@@ -56,6 +57,7 @@ class Ground:
     fast: bool
     start: int | None
     end: int | None
+    beta_weights: str
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -65,6 +65,7 @@ async def verify(
     *,
     policy: str = "rollforward",
     calendar: str = "XNYS",
+    beta_weights: str = "market_value",
     sample: int | None = None,
     seed: int = 0,
     fast: bool = False,
@@ -88,6 +89,7 @@ async def verify(
             docs/legacy.md.
         calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars (S1); under `legacy`
             `XNYS` (L2).
+        beta_weights: What `beta_provider_1y` is a share of (A1): that of the runs.
         sample: How many snapshots, drawn by ``seed``; None takes all.
         seed: Of the draw: the same snapshots of the same database each time.
         fast: Whether to compute natively instead of by the pure-Python reference.
@@ -112,6 +114,7 @@ async def verify(
         on_existing="skip",
         missing=False,
         analytics="none",
+        beta_weights=beta_weights,
         settings=settings,
     )
     if sample is not None and sample < 1:
@@ -210,6 +213,7 @@ class Verification:
             fast=self.asked.fast,
             start=self.asked.start,
             end=self.asked.end,
+            beta_weights=self.asked.request.beta_weights,
         )
         calendar = await self._calendar(catalog)
         is_legacy = self.asked.request.policy == "legacy"

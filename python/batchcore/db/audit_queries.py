@@ -123,13 +123,15 @@ class AuditQueries(AnalyticQueries):
             ),
         )
 
-    def stored(
+    def stored(  # columns of rows in a range, with or without those before
         self,
         calendar: Calendar,
         selection: Selection,
         start: int | None,
         end: int | None,
         columns: Iterable[str],
+        *,
+        earlier: bool = True,
     ) -> Query:
         """Return the snapshots of a chunk in a range, and those before it that they may go on from.
 
@@ -139,6 +141,7 @@ class AuditQueries(AnalyticQueries):
             start: First day; None begins with the first row.
             end: Last day; None ends with the last row.
             columns: Those that are compared.
+            earlier: Whether those before the range come too.
         """
         table = self._table(SNAPSHOTS)
         portfolio, day = (self._name(SNAPSHOTS, c) for c in ("portfolio_id", "snapshot_date"))
@@ -157,7 +160,7 @@ class AuditQueries(AnalyticQueries):
             f"SELECT {selected} FROM {table} WHERE {selection.condition(portfolio)}"  # noqa: S608
             f" AND {self._stored_within(start, end)}"
         )
-        if start is not None:
+        if start is not None and earlier:
             own = f"p.{self._name('portfolios', 'id')}"
             sql += (
                 f" UNION ALL SELECT b.* FROM {self._table('portfolios')} AS p"  # noqa: S608
@@ -195,6 +198,7 @@ class AuditQueries(AnalyticQueries):
             f" {microseconds('r.created_at')} FROM {namespace}.{CHUNKS} AS c"
             f" JOIN {namespace}.{RUNS} AS r ON r.id = c.run_id WHERE c.first_session IS NOT NULL"
             " AND r.asked->>'on_existing' = 'replace' AND r.asked->>'changed_since' IS NULL"
+            " AND NOT COALESCE((r.asked->>'repairs')::bool, false)"
             " AND r.asked->>'start' IS NOT NULL AND NOT (r.asked->>'missing')::bool"
             " ORDER BY r.created_at"
         )

@@ -12,6 +12,8 @@ from batchcore.db.queries import Column, Queries, Query, date_literal
 from batchcore.db.sql import quote_literal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batchcore.db.catalog import Catalog, Needs
     from batchcore.db.queries import Selection
 
@@ -27,6 +29,56 @@ STAMPS: Final[Needs] = MappingProxyType(
     }
 )
 """Columns that tell when a row changed, beside those of every run."""
+
+
+EDITED: Final = tuple(table for table, columns in STAMPS.items() if "updated_at" in columns)
+"""Tables whose rows a host edits."""
+
+SAMPLE: Final = 10_000
+"""Rows of a table that a sample should have."""
+
+
+class StampQueries(Queries):
+    """The query for evidence of how a host keeps its time stamps."""
+
+    def stamped(self) -> tuple[str, ...]:
+        """Return the tables of `EDITED` that have both time stamps, and are no views."""
+        found = []
+        for table in set(EDITED) & self.catalog.writable_tables:
+            columns = self.catalog.columns[table]
+            stamps = [columns.get(self.catalog.schema.column(table, name)) for name in _STAMPS]
+            if all(one and one.can_select and one.kind is Kind.TIMESTAMPTZ for one in stamps):
+                found.append(table)
+        return tuple(sorted(found))
+
+    def evidence(self, tables: Sequence[str]) -> Query:
+        """Return of each table whether a trigger keeps `updated_at`, and how old rows look.
+
+        `rows` counts those of a sample that are older than a day, `touched` the ones of them that
+        were updated within it.
+        """
+        sql = " UNION ALL ".join(self._evidence_of(table) for table in tables)
+        counts = (Column("rows", Kind.INT8), Column("touched", Kind.INT8))
+        return Query(
+            "stamps", sql, (Column("table", Kind.TEXT), Column("trigger", Kind.BOOL), *counts)
+        )
+
+    def _evidence_of(self, table: str) -> str:
+        created, updated = (self._name(table, stamp) for stamp in _STAMPS)
+        relation = quote_literal(self._table(table))
+        name = quote_literal(self.catalog.schema.column(table, "updated_at"))
+        share = min(100.0, 100.0 * SAMPLE / max(self.catalog.estimated_rows.get(table, 0), 1))
+        old = f"{created} < now() - interval '1 day'"
+        # 19 is BEFORE UPDATE FOR EACH ROW; moddatetime has the column among its arguments
+        return (
+            f"SELECT {quote_literal(table)}::text, EXISTS (SELECT FROM pg_trigger AS t"  # noqa: S608
+            f" JOIN pg_proc AS f ON f.oid = t.tgfoid WHERE t.tgrelid = {relation}::regclass"
+            " AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgtype & 19 = 19"
+            f" AND strpos(f.prosrc || encode(t.tgargs, 'escape'), {name}) > 0),"
+            f" count(*) FILTER (WHERE {old}), count(*) FILTER (WHERE {old}"
+            f" AND {updated} >= now() - interval '1 day')"
+            f" FROM {self._table(table)} TABLESAMPLE SYSTEM ({share:.6f})"
+        )
 
 
 class ChangeQueries(Queries):
@@ -63,11 +115,13 @@ class ChangeQueries(Queries):
         """
         _, day, _ = self._price_names()
         changed = f"({self._changed('market_data_cache')}) IS TRUE"
+        # A row that changed may differ from one that did not, and then neither is a close.
+        kept = f"({self._valid_close()}) IS TRUE AND NOT {changed}" if self.one_price else "false"
         sql = (
             f"SELECT min(touched.day) FROM (SELECT {day} AS day"  # noqa: S608
             f" FROM {self._table('market_data_cache')} WHERE {self._dated(day)}"
             f" GROUP BY {day} HAVING bool_or({changed})"
-            f" AND NOT bool_or(({self._valid_close()}) IS TRUE AND NOT {changed})) AS touched"
+            f" AND NOT bool_or({kept})) AS touched"
         )
         return Query("changed_session", sql, (Column("day", Kind.DATE),))
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import socket
+import ssl
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
 from batchcore.errors import ConfigError, DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sized
 
     from asyncpg.connection import LoggedQuery
     from sqlalchemy import Engine
@@ -31,6 +34,19 @@ LOST: Final = (
 )
 """What the driver raises on a connection that cannot be used any more."""
 
+
+STALE: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    BrokenPipeError,
+    ConnectionResetError,
+)
+"""What the driver raises on a connection that the server has closed meanwhile."""
+
+_OTHER_NAME: Final = frozenset({62, 64})
+"""X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
 
 PATIENCE_S: Final = 5.0
 """How long a connection may take to end its transaction, or to be closed."""
@@ -71,6 +87,20 @@ class Grace:
             raise
 
 
+async def answers(raw: asyncpg.Connection) -> bool:
+    """Return whether the server answers on a connection; one that does not is cut off.
+
+    It is asked nothing: an empty query that is parsed, and not executed, is counted nowhere.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await raw.prepare(";", name="")
+    except (*LOST, TimeoutError):
+        _cut_off(raw)
+        return False
+    return True
+
+
 def _cut_off(raw: asyncpg.Connection) -> None:
     with contextlib.suppress(asyncpg.InterfaceError):  # a pool has taken it back
         raw.terminate()
@@ -96,7 +126,7 @@ def driver_errors() -> Iterator[None]:
         raise ConfigError(f"the database URL is not usable: {error}", "database_url") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         raise database_error(error) from error
-    except Exception as error:
+    except Exception as error:  # SQLAlchemy's, which is not imported for this; others go on
         cause = _driver_cause(error)
         if cause is None:
             raise
@@ -127,6 +157,12 @@ NOT_TAKEN: Final = (
 """What to do where a setting was sent with the connection."""
 
 
+READ_ONLY: Final = (
+    "default_transaction_read_only may be on for the database or the role, and is to be off for"
+    " one that runs"
+)
+"""What to set where a transaction is read-only that was not begun so."""
+
 NONE_LEFT: Final = (
     "a pooler, such as PgBouncer, had no connection to the server left: a run takes five at a time,"
     " so its pool_size is to be that or more (docs/operations.md)"
@@ -137,14 +173,35 @@ NONE_LEFT: Final = (
 def database_error(error: BaseException) -> DatabaseError:
     """Return the error of one line for what the driver raised."""
     sqlstate = getattr(error, "sqlstate", None)
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = _reason(error)
     if sqlstate in {"26000", "42P05"}:
         text = f"{text.partition(' HINT:')[0]}: {POOLED}"
     elif sqlstate == "08P01" and "startup parameter" in text:
         text = f"{text}: {NOT_TAKEN}"
+    elif sqlstate == "25006" and "read-only transaction" in text:
+        text = f"{text}: {READ_ONLY}"
     elif "query_wait_timeout" in text:
         text = f"{text}: {NONE_LEFT}"
     return DatabaseError(text, sqlstate if isinstance(sqlstate, str) else None)
+
+
+def _reason(error: BaseException) -> str:
+    """Return what happened, in one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    match error:
+        case ssl.SSLCertVerificationError() if error.verify_code in _OTHER_NAME:
+            text = f"the certificate of the server is for another host: {error.verify_message}"
+        case ssl.SSLCertVerificationError():
+            text = f"the certificate of the server is not trusted: {error.verify_message}"
+        case ssl.SSLError():
+            text = f"TLS failed: {error.reason or text}"
+        case socket.gaierror():
+            text = f"the name of the host cannot be looked up: {error.strerror}"
+        case ConnectionRefusedError():
+            text = f"nobody listens there: {error.strerror or text}"
+        case FileNotFoundError():
+            text = f"there is no such socket: {error.strerror or text}"
+    return text
 
 
 def is_lost(error: BaseException) -> bool:
@@ -153,45 +210,64 @@ def is_lost(error: BaseException) -> bool:
     return sqlstate.startswith(("08", "57P"))
 
 
-_connecting: Final[ContextVar[object]] = ContextVar("batchcore_connecting", default=None)
+_opened: Final[ContextVar[Callable[[asyncpg.Connection], None] | None]] = ContextVar(
+    "batchcore_opened", default=None
+)
+
+
+@functools.cache
+def _listen_to_pools() -> None:
+    """Let `counting_connects` know of each connection that a pool of SQLAlchemy opens.
+
+    The listener is one of all pools, which come before those of a pool itself. SQLAlchemy's own
+    are of the pool and wait for the server; a listener added or removed there meanwhile would end
+    them with an error, in a connection of the caller's too.
+    """
+    from sqlalchemy import event  # noqa: PLC0415  # the caller has it imported
+    from sqlalchemy.pool import Pool  # noqa: PLC0415  # likewise
+
+    def connected(dbapi_connection: object, _record: object) -> None:
+        raw = getattr(dbapi_connection, "driver_connection", None)
+        if (opened := _opened.get()) is not None and isinstance(raw, asyncpg.Connection):
+            opened(raw)
+
+    event.listen(Pool, "connect", connected)
 
 
 @contextlib.contextmanager
-def counting_connects(engine: Engine, count: Callable[[str], None]) -> Iterator[None]:
+def counting_connects(engine: Engine, count: Callable[[str], None]) -> Iterator[Sized]:
     """Count what SQLAlchemy sends on a connection that it opens for this task.
 
     Args:
         engine: What opens it.
         count: Called with each text that is sent.
+
+    Yields:
+        As many as it has opened.
     """
     from sqlalchemy import event  # noqa: PLC0415  # the caller has it imported
 
-    mine = object()
-    logged: list[tuple[asyncpg.Connection, Callable[[LoggedQuery], None]]] = []
+    logged: list[asyncpg.Connection] = []
 
-    def connected(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401
-        def log(query: LoggedQuery) -> None:
-            count(query.query)
+    def log(query: LoggedQuery) -> None:
+        count(query.query)
 
-        if _connecting.get() is mine:
-            raw = dbapi_connection.driver_connection
-            raw.add_query_logger(log)
-            logged.append((raw, log))
+    def opened(raw: asyncpg.Connection) -> None:
+        raw.add_query_logger(log)
+        logged.append(raw)
 
     # asyncpg reports no prepared statements, and SQLAlchemy looks at a server through them.
     def executed(_cursor: object, statement: str, *_rest: object) -> None:
-        if _connecting.get() is mine:
+        if _opened.get() is opened:
             count(statement)
 
-    listeners = (("connect", connected), ("do_execute", executed))
-    for name, listener in listeners:
-        event.listen(engine, name, listener, insert=True)  # before its own
-    token = _connecting.set(mine)
+    _listen_to_pools()
+    event.listen(engine, "do_execute", executed, insert=True)  # before the caller's
+    token = _opened.set(opened)
     try:
-        yield
+        yield logged
     finally:
-        _connecting.reset(token)
-        for name, listener in listeners:
-            event.remove(engine, name, listener)
-        for raw, log in logged:
+        _opened.reset(token)
+        event.remove(engine, "do_execute", executed)
+        for raw in logged:
             raw.remove_query_logger(log)

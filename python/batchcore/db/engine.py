@@ -18,16 +18,30 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from batchcore.db import borrowed
-from batchcore.db.driver import LOST, NO_CONNECTION, Grace, counting_connects, is_lost
+from batchcore.db.connect import Connector
+from batchcore.db.conninfo import resolved
+from batchcore.db.driver import (
+    LOST,
+    NO_CONNECTION,
+    PATIENCE_S,
+    STALE,
+    Grace,
+    answers,
+    counting_connects,
+    is_lost,
+)
 from batchcore.db.driver import driver_errors as driver_errors  # noqa: PLC0414  # with sessions
 from batchcore.db.sql import quote_literal
 from batchcore.errors import ConfigError, DatabaseError, InternalError
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from asyncpg.connection import LoggedQuery
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from batchcore.db.sources import Ambiguous
 
     Lend = Callable[
         [Callable[[str], None], Grace], contextlib.AbstractAsyncContextManager[asyncpg.Connection]
@@ -50,12 +64,18 @@ GATHER_S: Final = 0.001
 ROW_SECURITY_OFF: Final = "SET LOCAL row_security = off"
 """A policy of row-level security would leave rows out in silence; this makes it an error."""
 
-_ESCAPES: Final = (
-    "the database URL has no valid port: special characters of a password are to be written as %XX"
+CATALOG_FIRST: Final = (
+    "SELECT pg_catalog.set_config('search_path', CASE WHEN s.path OPERATOR(pg_catalog.~~)"
+    " '%pg_catalog%' THEN 'pg_catalog, ' OPERATOR(pg_catalog.||) s.path ELSE s.path END, {local})"
+    " FROM (SELECT pg_catalog.current_setting('search_path')) AS s(path)"
 )
-_LATE_AT: Final = re.compile(r"/[^?]*@|[?#][^=]*@")
+"""A path that names pg_catalog late would find functions and types of other schemas first.
 
-URL_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
+What comes after stays, for the triggers and views of the host. `local` is a boolean: whether only
+for the transaction.
+"""
+
+_CATALOG_FIRST: Final = CATALOG_FIRST.format(local="true")
 
 _COUNTED: Final = re.compile(
     r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|COPY|MERGE|VALUES)\b", re.IGNORECASE
@@ -87,6 +107,7 @@ class Session:
         view: Which moment it sees, where it was asked to tell.
         bytes: How many bytes of COPY each phase has received and sent.
         rounded: ``table.column`` -> how many doubles lost decimals when they were read.
+        ambiguous: Symbols of closes read on dates on which rows differ (S2).
         grace: How long ending its transaction may take.
     """
 
@@ -103,6 +124,7 @@ class Session:
         self.phase = phase
         self.bytes: Counter[str] = Counter() if traffic is None else traffic
         self.rounded: Counter[str] = Counter() if rounded is None else rounded
+        self.ambiguous: list[Ambiguous] = []
         self.grace = Grace()
         self.isolation = ""
         self.exported: str | None = None
@@ -114,6 +136,12 @@ class Session:
         return self.isolation in {"repeatable read", "serializable"}
 
     @property
+    def has_encoding(self) -> bool:
+        """Whether texts of the database are of a known encoding; in SQL_ASCII they are bytes."""
+        settings: asyncpg.ServerSettings = self.raw.get_settings()
+        return bool(settings.server_encoding != "SQL_ASCII")
+
+    @property
     def is_gone(self) -> bool:
         """Whether its connection is closed, or back in its pool."""
         try:
@@ -121,6 +149,10 @@ class Session:
         except asyncpg.InterfaceError:  # a pool has taken it back
             return True
         return closed
+
+    async def answers(self) -> bool:
+        """Return whether the server does; if not, the connection is gone."""
+        return not self.is_gone and await answers(self.raw)
 
     async def enter(self, phase: str) -> None:
         """Count what comes under another phase."""
@@ -215,6 +247,11 @@ class Session:
         """Return the first value of the first row of a query, or None; see `fetch`."""
         row = await self.fetchrow(query, *arguments)
         return None if row is None else row[0]
+
+    async def now(self) -> dt.datetime:
+        """Return what the clock of the server shows."""
+        moment: dt.datetime = await self.fetchval("SELECT pg_catalog.clock_timestamp()")
+        return moment
 
     def log(self, query: LoggedQuery) -> None:
         """Count a query that the driver reports."""
@@ -385,10 +422,9 @@ class Database:
             self._savepoint(self._counting(phase), keep=True) as raw,
             self._logged(raw, phase) as session,
         ):
-            row_security = await _settle(session)
+            before = await _settle(session)
             yield session
-            # A SAVEPOINT that is released hands its settings on.
-            await session.execute(f"SET LOCAL row_security = {row_security}")
+            await session.execute(before)  # a SAVEPOINT that is released hands its settings on
 
     @contextlib.asynccontextmanager
     async def _session(self, phase: str) -> AsyncIterator[Session]:
@@ -522,64 +558,53 @@ async def _enter_snapshot(
 
 
 async def _settle(session: Session) -> str:
-    """Make a policy of row-level security an error; return what the setting was."""
+    """Set what statements rely on in a caller's transaction; return what puts it back."""
     session.isolation = await session.fetchval("SHOW transaction_isolation")
     row_security: str = await session.fetchval("SHOW row_security")
-    await session.execute(ROW_SECURITY_OFF)
-    return row_security
+    path = quote_literal(await session.fetchval("SHOW search_path"))
+    await session.execute(f"{ROW_SECURITY_OFF}; {_CATALOG_FIRST}")
+    return (
+        f"SET LOCAL row_security = {row_security};"
+        f" SELECT pg_catalog.set_config('search_path', {path}, true)"
+    )
+
+
+async def alone(session: Session, statement: str) -> int:
+    """Run a statement as a READ COMMITTED transaction of its own; return the rows it touched.
+
+    Args:
+        session: In no transaction, or in one of that level, which it then is a part of.
+        statement: One that is counted.
+    """
+    session.count()
+    isolation = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+    return await session.execute("; ".join([isolation, *_settings(session), statement]))
 
 
 async def _without_limits(session: Session, idle_ms: int = 0, first: Sequence[str] = ()) -> int:
-    settings = {"statement_timeout": 0, "idle_in_transaction_session_timeout": idle_ms}
+    return await session.execute("; ".join([*_settings(session, idle_ms), *first]))
+
+
+def _settings(session: Session, idle_ms: int = 0) -> list[str]:
+    settings = {
+        "statement_timeout": 0,
+        "lock_timeout": 0,
+        "idle_in_transaction_session_timeout": idle_ms,
+    }
     if session.raw.get_server_version() >= (17,):
         settings["transaction_timeout"] = 0
-    statements = [ROW_SECURITY_OFF]
-    statements += [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
-    return await session.execute("; ".join([*statements, *first]))
-
-
-def driver_url(url: str) -> str:
-    """Return a database URL as asyncpg reads it: sslmode and PG* mean there what libpq says.
-
-    Raises:
-        ConfigError: it is not PostgreSQL's.
-    """
-    scheme, colon, rest = url.partition("://")
-    if not colon or scheme not in URL_SCHEMES:
-        msg = "expected a database URL that starts with `postgresql://`"
-        raise ConfigError(msg, "database_url")
-    authority = re.split("[/?#]", rest, maxsplit=1)[0]
-    after = rest[len(authority) :]
-    # With a `/`, `?` or `#` in the password, what comes before it is taken for host and port.
-    if "@" not in authority and _LATE_AT.match(after):
-        raise ConfigError(_ESCAPES, "database_url")
-    return f"postgresql://{rest}"
-
-
-async def connected(url: str, **options: Any) -> asyncpg.Connection:  # noqa: ANN401  # asyncpg's
-    """Return a connection to a URL of `driver_url`.
-
-    Raises:
-        ConfigError: asyncpg cannot read a part of the URL or of the PG* variables.
-    """
-    try:
-        return await asyncpg.connect(url, **options)
-    except asyncpg.exceptions.ClientConfigurationError:
-        raise
-    except ValueError:
-        # Said without the text: with a `/` in the password, a part of it is taken for the port.
-        raise ConfigError(_ESCAPES, "database_url") from None
+    limits = [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
+    return [ROW_SECURITY_OFF, *limits, _CATALOG_FIRST]
 
 
 def _from_url(url: str) -> Lend:
-    url = driver_url(url)
+    connector = Connector(resolved(url))
 
     @contextlib.asynccontextmanager
     async def lend(
         _count: Callable[[str], None], grace: Grace
     ) -> AsyncIterator[asyncpg.Connection]:
-        with driver_errors():
-            raw = await connected(url, statement_cache_size=0)
+        raw = await connector.connect(statement_cache_size=0)
         try:
             yield raw
         finally:
@@ -592,11 +617,9 @@ def _from_pool(pool: asyncpg.Pool) -> Lend:
     @contextlib.asynccontextmanager
     async def lend(count: Callable[[str], None], grace: Grace) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
-            try:
-                raw = await pool.acquire(timeout=WAIT_S)
-            except TimeoutError as error:
-                raise DatabaseError(NO_CONNECTION) from error
-        reset = raw.get_reset_query()
+            raw = await _of_pool(pool)
+        # asyncpg 0.29 has no public name for it.
+        reset = (getattr(raw, "get_reset_query", None) or raw._get_reset_query)()  # noqa: SLF001
         try:
             yield raw
         finally:
@@ -606,6 +629,30 @@ def _from_pool(pool: asyncpg.Pool) -> Lend:
                 await pool.release(raw, timeout=grace.left())
 
     return lend
+
+
+async def _of_pool(pool: asyncpg.Pool) -> asyncpg.Connection:
+    """Return a connection that answers; in the place of each dead one the pool opens another."""
+    for others in reversed(range(pool.get_max_size() + 1)):
+        try:
+            raw = await pool.acquire(timeout=WAIT_S)
+        except STALE:  # `setup` of the pool has met a dead one
+            if not others:
+                raise
+            continue
+        except TimeoutError as error:
+            raise DatabaseError(NO_CONNECTION) from error
+        answered = False
+        try:
+            answered = await answers(raw)
+        finally:
+            if not answered:
+                with contextlib.suppress(*LOST):
+                    await pool.release(raw, timeout=PATIENCE_S)
+        if answered:
+            return raw
+    msg = "the server closes each connection of the pool before it is used"
+    raise DatabaseError(msg)
 
 
 def _engine(database: object, *, borrow: bool) -> AsyncEngine:
@@ -653,12 +700,7 @@ def _from_engine(engine: AsyncEngine) -> Lend:
         count: Callable[[str], None], _grace: Grace
     ) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
-            with counting_connects(engine.sync_engine, count):
-                connection = await engine.connect()
-            raw = (await connection.get_raw_connection()).driver_connection
-        if raw is None:
-            msg = "SQLAlchemy gave no connection of the driver"
-            raise InternalError(msg)
+            connection, raw = await _of_engine(engine, count)
         try:
             yield raw
         except BaseException as error:
@@ -670,3 +712,26 @@ def _from_engine(engine: AsyncEngine) -> Lend:
             await connection.close()
 
     return lend
+
+
+async def _of_engine(
+    engine: AsyncEngine, count: Callable[[str], None]
+) -> tuple[AsyncConnection, asyncpg.Connection]:
+    """Return a connection that answers: one that is opened for it, or that the pool has left."""
+    while True:
+        with counting_connects(engine.sync_engine, count) as opened:
+            connection = await engine.connect()
+        answered = False
+        try:
+            raw = (await connection.get_raw_connection()).driver_connection
+            if raw is None:
+                msg = "SQLAlchemy gave no connection of the driver"
+                raise InternalError(msg)
+            answered = bool(opened) or await answers(raw)
+            if not answered:
+                await connection.invalidate()
+        finally:
+            if not answered:
+                await connection.close()
+        if answered:
+            return connection, raw

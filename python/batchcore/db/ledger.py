@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import time
 import uuid
 from bisect import bisect_left, bisect_right
@@ -21,12 +20,13 @@ import numpy as np
 
 from batchcore.calendar import date_of
 from batchcore.db.acting import acting_on
-from batchcore.db.engine import transaction
+from batchcore.db.engine import alone, transaction
 from batchcore.db.sent import encoded
 from batchcore.db.sql import quote_identifier, quote_literal
 from batchcore.errors import DatabaseError, LeaseHeldError
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     import numpy.typing as npt
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 RUNS: Final = "batchcore_runs"
 CHUNKS: Final = "batchcore_run_chunks"
 ISSUES: Final = "batchcore_run_issues"
+SYMBOL_ISSUES: Final = "batchcore_run_symbol_issues"
 HEARTBEATS: Final = "batchcore_run_heartbeats"
 TOKENS: Final = "batchcore_run_tokens"
 
@@ -56,6 +57,24 @@ WAIT_S: Final = 30.0
 """How long the transactions of a run that was taken over may take to end."""
 
 POLL_S: Final = 0.02
+
+NEXT_CHANGED_SINCE: Final = "next_changed_since"
+"""What the configuration of a run calls the moment from which on it may have missed a change."""
+
+HIDDEN: Final = "interval '1 hour'"
+"""How long a transaction counts as open whose start the role may not see."""
+
+# Time stamps are those of when a transaction began, and one that is open does not show its rows.
+_NEXT_CHANGED_SINCE: Final = (
+    f"(SELECT jsonb_build_object('{NEXT_CHANGED_SINCE}', to_char(LEAST(now(), min(o.began))"  # noqa: S608
+    " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')) FROM"
+    f" (SELECT COALESCE(a.xact_start, now() - {HIDDEN}) AS began FROM pg_locks AS l"
+    " JOIN pg_stat_activity AS a ON a.pid = l.pid WHERE l.locktype = 'virtualxid'"
+    " AND l.mode = 'ExclusiveLock' AND a.datname = current_database()"
+    " AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid()"
+    f" UNION ALL SELECT p.prepared - {HIDDEN} FROM pg_prepared_xacts AS p"
+    " WHERE p.database = current_database()) AS o)"
+)
 
 _KEYS: Final = 2**31
 """Advisory locks of two parts take 32 bits; the sign is left alone."""
@@ -102,7 +121,7 @@ class Found:
     state: str
     same: bool
     alive: bool
-    until: str
+    until: dt.datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +132,9 @@ class Lease:
         run_id: Of the run.
         token: By which each transaction finds it.
         attempt: From 1; a run that is taken over, or resumed, goes on with the next.
-        moment_us: When the run began, microseconds since 1970-01-01: what "now" is for it, and
-            the `created_at` of its rows.
+        moment: When the run began, by the server's clock: what "now" is for it, and the
+            `created_at` of its rows.
+        began: When this attempt began, likewise.
         end: Its last day, where an earlier attempt has found it.
         configuration: How it is worked on, as JSON.
         lease_ms: How long it lasts without a heartbeat.
@@ -123,15 +143,32 @@ class Lease:
     run_id: str
     token: int
     attempt: int
-    moment_us: int
+    moment: dt.datetime
+    began: dt.datetime
     end: dt.date | None
     configuration: str
     lease_ms: int
 
-    @property
-    def moment(self) -> dt.datetime:
-        """When the run began."""
-        return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=self.moment_us)
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A server process that waits for a lock, and one that holds it.
+
+    Attributes:
+        pid: That waits.
+        holder: That holds the lock, or waits for it too, ahead; 0 is a prepared transaction.
+        user: Of the holder; None, as all of it, where this role may not see it.
+        application: As it names itself.
+        state: What it does.
+        age_s: For how long its transaction is open.
+    """
+
+    pid: int
+    holder: int
+    user: str | None
+    application: str | None
+    state: str | None
+    age_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +234,9 @@ ISSUE_COLUMNS: Final = (
     *("run_id", "chunk", "portfolio_id", "name", "failed"),
     *("count", "symbol", "session", "detail"),
 )
+
+
+SYMBOL_ISSUE_COLUMNS: Final = ("run_id", "attempt", "name", "symbol", "count", "session", "detail")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -267,7 +307,7 @@ class Ledger:
             session,
             f"SELECT r.id::text, r.token, r.state, {same} AS same,"  # noqa: S608  # quoted
             " COALESCE(h.expires_at > clock_timestamp(), false) AS alive,"
-            " COALESCE(h.expires_at, r.started_at)::text AS until"
+            " COALESCE(h.expires_at, r.started_at) AS until"
             f" FROM {self._runs} AS r LEFT JOIN {self._heartbeats} AS h ON h.run_id = r.id"
             f" WHERE (r.state = '{LIVES}' AND {_overlaps('r', asked.portfolio_ids)})"
             f" OR (r.state IN ({ended}) AND {same} AND NOT EXISTS (SELECT FROM {self._runs} AS l"
@@ -277,10 +317,8 @@ class Ledger:
         )
         return [Found(*row) for row in rows]
 
-    async def begin(
-        self, session: Session, asked: Asked, run_id: str, moment: dt.datetime
-    ) -> Lease:
-        """Enter a run, with its lease."""
+    async def begin(self, session: Session, asked: Asked, run_id: str) -> Lease:
+        """Enter a run, with its lease; it begins when the transaction did."""
         ids = asked.portfolio_ids
         own = quote_literal(run_id)
         rows = await self._fetch(
@@ -289,20 +327,32 @@ class Ledger:
             " configuration, code_version, state, attempt, token, created_at, started_at, failed,"
             f" chunks, rows_written, seconds) VALUES ({own}, {quote_literal(asked.fingerprint)},"
             f" {quote_literal(asked.document)}, {'NULL' if ids is None else _uuid_array(ids)},"
-            f" {quote_literal(asked.configuration)}, {quote_literal(asked.code_version)},"
-            f" '{LIVES}', 1, {self._next_token()}, {_instant(_microseconds(moment))},"
-            f" clock_timestamp(), 0, 0, 0, 0) RETURNING id, token), {self._lent(asked.lease_ms)}"
-            " SELECT token FROM run",
+            f" {quote_literal(asked.configuration)}::jsonb || {_NEXT_CHANGED_SINCE},"
+            f" {quote_literal(asked.code_version)}, '{LIVES}', 1, {self._next_token()}, now(),"
+            f" clock_timestamp(), 0, 0, 0, 0) RETURNING id, token, created_at),"
+            f" {self._lent(asked.lease_ms)} SELECT token, created_at FROM run",
         )
+        token, moment = rows[0]
         return Lease(
             run_id=run_id,
-            token=rows[0][0],
+            token=token,
             attempt=1,
-            moment_us=_microseconds(moment),
+            moment=moment,
+            began=moment,
             end=None,
             configuration=asked.configuration,
             lease_ms=asked.lease_ms,
         )
+
+    async def is_alive(self, session: Session, run_id: str | None) -> bool:
+        """Return whether a run counts as running and its lease has not expired."""
+        rows = await self._fetch(
+            session,
+            f"SELECT FROM {self._runs} AS r JOIN {self._heartbeats} AS h ON h.run_id = r.id"
+            f" WHERE r.id = {quote_literal(str(run_id))} AND r.state = '{LIVES}'"
+            " AND h.expires_at > clock_timestamp()",
+        )
+        return bool(rows)
 
     async def take_over(self, session: Session, run_id: str, lease_ms: int) -> Lease:
         """Go on with a run: its next attempt, under another token."""
@@ -311,17 +361,18 @@ class Ledger:
             f"WITH run AS (UPDATE {self._runs} SET state = '{LIVES}', attempt = attempt + 1,"  # noqa: S608
             f" token = {self._next_token()}, started_at = clock_timestamp(), ended_at = NULL,"
             f" failed = 0, error = NULL WHERE id = {quote_literal(run_id)} RETURNING id, token,"
-            " attempt, (extract(epoch FROM created_at) * 1000000)::int8 AS moment,"
-            f" end_date::text AS last, configuration::text AS configured), {self._lent(lease_ms)}"
-            " SELECT token, attempt, moment, last, configured FROM run",
+            " attempt, created_at, started_at, end_date, configuration::text AS configured),"
+            f" {self._lent(lease_ms)}"
+            " SELECT token, attempt, created_at, started_at, end_date, configured FROM run",
         )
-        token, attempt, moment_us, end, configuration = rows[0]
+        token, attempt, moment, began, end, configuration = rows[0]
         return Lease(
             run_id=run_id,
             token=token,
             attempt=attempt,
-            moment_us=moment_us,
-            end=None if end is None else dt.date.fromisoformat(end),
+            moment=moment,
+            began=began,
+            end=end,
             configuration=configuration,
             lease_ms=lease_ms,
         )
@@ -378,14 +429,42 @@ class Ledger:
                 raise DatabaseError(msg)
             await asyncio.sleep(POLL_S)
 
+    async def in_the_way(
+        self, session: Session, lease: Lease, pids: Sequence[int]
+    ) -> list[Blocked]:
+        """Return which server processes of a run wait for a lock, and who holds it.
+
+        Those that write are known by the advisory lock of their token, also behind a pooler,
+        which hides their process ids.
+
+        Args:
+            session: Not one of those.
+            lease: Of the run.
+            pids: Of the processes that may wait.
+        """
+        own = ", ".join(map(str, pids))
+        rows = await self._fetch(
+            session,
+            "SELECT w.pid, h.pid, a.usename, a.application_name, a.state,"  # noqa: S608
+            " extract(epoch FROM clock_timestamp() - a.xact_start)::float8"
+            " FROM pg_stat_activity AS w, unnest(pg_blocking_pids(w.pid)) AS h (pid)"
+            " LEFT JOIN pg_stat_activity AS a ON a.pid = h.pid"
+            " WHERE w.datname = current_database() AND w.usename = session_user"
+            f" AND w.wait_event_type = 'Lock' AND (w.pid IN ({own}) OR w.pid IN"
+            " (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2"
+            f" AND classid = {self._class()} AND objid = {lease.token % _KEYS}::oid))",
+        )
+        return [Blocked(*row) for row in rows]
+
     def _class(self) -> str:
         return f"{quote_literal(self._runs)}::regclass::oid"
 
     async def beat(self, session: Session, lease: Lease) -> bool:
         """Prolong a lease; return whether it was still that of this run."""
-        touched = await session.execute(
+        touched = await alone(
+            session,
             f"UPDATE {self._heartbeats} SET beat_at = clock_timestamp(),"  # noqa: S608  # quoted
-            f" expires_at = {_expiry(lease.lease_ms)} WHERE {_own('run_id', lease)}"
+            f" expires_at = {_expiry(lease.lease_ms)} WHERE {_own('run_id', lease)}",
         )
         return touched == 1
 
@@ -460,6 +539,13 @@ class Ledger:
             names = ", ".join(map(str, found))
             raise DatabaseError(f"the ledger does not keep what it was sent: {names} acts on it")
 
+    async def enter_symbol_issues(self, session: Session, issues: list[bytes]) -> None:
+        """Enter issues of symbols, given as COPY bytes."""
+        if issues:
+            await session.copy_in(
+                SYMBOL_ISSUES, list(SYMBOL_ISSUE_COLUMNS), issues, namespace=self._namespace
+            )
+
     async def enter_kept(
         self, session: Session, lease: Lease, chunk: int, kept: Sequence[Kept]
     ) -> None:
@@ -506,7 +592,8 @@ class Ledger:
         known += "" if failed is None else f" failed = {failed},"
         told = "NULL" if error is None else quote_literal(error)
         age = f"clock_timestamp() - interval '{ledger_days} days'"
-        touched = await session.execute(
+        touched = await alone(
+            session,
             f"WITH given AS (UPDATE {self._heartbeats} SET expires_at = clock_timestamp()"  # noqa: S608
             f" WHERE {_own('run_id', lease)}),"
             f" old AS (DELETE FROM {self._runs} WHERE id IN (SELECT r.id FROM {self._runs} AS r"
@@ -516,7 +603,7 @@ class Ledger:
             " FOR UPDATE OF r SKIP LOCKED))"
             f" UPDATE {self._runs} SET state = {quote_literal(state)},{known}"
             f" ended_at = clock_timestamp(), seconds = seconds + {max(seconds, 0.0):.3f},"
-            f" error = {told} WHERE {_own('id', lease)} AND state = '{LIVES}'"
+            f" error = {told} WHERE {_own('id', lease)} AND state = '{LIVES}'",
         )
         return touched == 1
 
@@ -591,13 +678,41 @@ def encode_issues(run_id: str, chunk: int, columns: Mapping[str, Field], rows: i
         columns: The other columns of `ISSUE_COLUMNS`.
         rows: How many.
     """
+    pieces = _encoded(ISSUE_COLUMNS, run_id, {"chunk": chunk}, columns, rows)
+    return IssueRows(rows, pieces)
+
+
+def encode_symbol_issues(
+    run_id: str, attempt: int, columns: Mapping[str, Field], rows: int
+) -> list[bytes]:
+    """Return the COPY bytes of the issues of symbols.
+
+    Args:
+        run_id: Of the run.
+        attempt: That noticed them.
+        columns: The other columns of `SYMBOL_ISSUE_COLUMNS`.
+        rows: How many.
+    """
+    return _encoded(SYMBOL_ISSUE_COLUMNS, run_id, {"attempt": attempt}, columns, rows)
+
+
+def _encoded(
+    names: Sequence[str],
+    run_id: str,
+    number: Mapping[str, int],
+    columns: Mapping[str, Field],
+    rows: int,
+) -> list[bytes]:
     own = np.frombuffer(uuid.UUID(run_id).bytes, dtype=np.uint8)
     fields: dict[str, Field] = {
         "run_id": ("run_id", "uuid", (np.ascontiguousarray(np.tile(own, (rows, 1))),), None),
-        "chunk": ("chunk", "int4", (np.full(rows, chunk, dtype=np.int32),), None),
+        **{
+            name: (name, "int4", (np.full(rows, value, dtype=np.int32),), None)
+            for name, value in number.items()
+        },
         **columns,
     }
-    return IssueRows(rows, encoded([fields[name] for name in ISSUE_COLUMNS], rows))
+    return encoded([fields[name] for name in names], rows)
 
 
 def taken_over(lease: Lease) -> LeaseHeldError:
@@ -622,15 +737,6 @@ def _of_plan(planned: Planned) -> str:
 
 def _expiry(lease_ms: int) -> str:
     return f"clock_timestamp() + interval '{lease_ms} ms'"
-
-
-def _microseconds(moment: dt.datetime) -> int:
-    return (moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
-
-
-def _instant(unix_us: int) -> str:
-    seconds, microseconds = divmod(unix_us, 1_000_000)
-    return f"to_timestamp({seconds}) + interval '{microseconds} us'"
 
 
 def _date(day: dt.date | None) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from batchcore.db.change_queries import ChangeQueries
+    from batchcore.db.change_queries import ChangeQueries, StampQueries
     from batchcore.db.engine import Session
     from batchcore.db.queries import Selection
     from batchcore.frames import Days, Text
@@ -42,6 +42,34 @@ class ChangedFacts:
 
     portfolio_id: npt.NDArray[np.uint8]
     day: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Stamps:
+    """Evidence of how a host keeps the time stamps of a table.
+
+    Attributes:
+        table: Its name in docs/schema.md.
+        trigger: Whether a trigger seems to keep `updated_at`.
+        rows: Of a sample, rows older than a day.
+        touched: Those of them that were updated within it.
+    """
+
+    table: str
+    trigger: bool
+    rows: int
+    touched: int
+
+
+async def load_stamps(session: Session, queries: StampQueries) -> tuple[Stamps, ...]:
+    """Return the evidence of each table that has time stamps."""
+    tables = queries.stamped()
+    if not tables:
+        return ()
+    columns = await load(session, queries.evidence(tables))
+    told = (columns[name].tolist() for name in ("trigger", "rows", "touched"))
+    rows = zip(columns["table"].texts(), *told, strict=True)
+    return tuple(Stamps(str(table), bool(t), rows, touched) for table, t, rows, touched in rows)
 
 
 async def load_changed_prices(session: Session, queries: ChangeQueries) -> ChangedPrices:

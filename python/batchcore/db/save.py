@@ -85,7 +85,7 @@ class Batch:
 
     def parts(self) -> Iterator[EncodedRows]:
         """Yield the rows of each table in the order of their sending."""
-        yield from (self.new, self.replaced, self.equity)
+        yield from (self.equity, self.new, self.replaced)
         if self.tables is not None:
             yield from self.tables.parts()
 
@@ -274,9 +274,10 @@ async def write_batch(
     """Write a chunk inside the caller's transaction; return what it left to other writers.
 
     New rows go by COPY straight into the table. Rows that stand already are updated in place, so
-    that their `id`, foreign keys to it and the host's own columns live on. What the server kept is
-    what was sent: the rows that it counts are, and where it counts fewer, or where triggers or
-    rules act on a table, its rows are read back.
+    that their `id`, foreign keys to it and the host's own columns live on. Equities come first:
+    whoever has locked portfolios is waited for before their snapshots are locked. What the server
+    kept is what was sent: the rows that it counts are, and where it counts fewer, or where triggers
+    or rules act on a table, its rows are read back.
 
     Args:
         session: In a transaction.
@@ -290,6 +291,9 @@ async def write_batch(
         DatabaseError: the server refused it, holds something else than was sent, or a row that
             stood at the load is gone.
     """
+    if batch.equity.rows:
+        await _set_equity(session, schema, batch, stamp, acting)
+    step("equities")
     own = within(batch.span, f"own.{column_name(schema, _TABLE, 'portfolio_id')}")
     if batch.new.rows:
         await copy_rows(session, schema, batch.new, _KEY, condition=own, acting=acting)
@@ -303,9 +307,6 @@ async def write_batch(
         )
         await write_staged(session, schema, staged, partial(session.execute, update), acting=acting)
     step("copied")
-    if batch.equity.rows:
-        await _set_equity(session, schema, batch, stamp, acting)
-    step("equities")
     if batch.tables is None:
         return ()
     return await write_tables(session, schema, batch.tables, batch.span, acting)

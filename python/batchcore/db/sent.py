@@ -97,7 +97,7 @@ class Staged:
 
     Attributes:
         rows: Them.
-        name: Of the temporary table.
+        name: Of the temporary table, qualified.
         key: Quoted column of the table that no row found has a NULL in.
         found: Condition that the row ``own`` of the table is that of the row ``staged``.
         values: Column of docs/schema.md -> its quoted name, and the SQL of what it is to hold.
@@ -151,7 +151,7 @@ async def stage(
         f"CREATE TEMP TABLE {name} ON COMMIT DROP AS"  # noqa: S608  # quoted
         f" SELECT {typed} FROM {table_name(schema, table)} WITH NO DATA"
     )
-    await session.copy_in(name, list(rows.columns), rows.pieces)
+    await session.copy_in(name, list(rows.columns), rows.pieces, namespace="pg_temp")
     same = [f"own.{own[c]} = staged.{quote_identifier(c)}" for c in key]
     values = {
         c: (own[c], f"staged.{quote_identifier(c)}")
@@ -160,7 +160,7 @@ async def stage(
     }
     return Staged(
         rows=rows,
-        name=name,
+        name=f"pg_temp.{name}",
         key=own[next(iter(key))],
         found=" AND ".join([*same, condition]),
         values=values | {c: (own[c], "NULL") for c in cleared},
@@ -171,7 +171,7 @@ async def stage(
 
 async def drop(session: Session, staged: Staged) -> None:
     """Drop a temporary table: the transaction may stage the next chunk."""
-    await session.execute(f"DROP TABLE pg_temp.{staged.name}")
+    await session.execute(f"DROP TABLE {staged.name}")
 
 
 async def copy_rows(

@@ -458,6 +458,18 @@ run_issues: Final = Table(
     Column("detail", Text),
 )
 
+run_symbol_issues: Final = Table(
+    "batchcore_run_symbol_issues",
+    ledger,
+    _run_id(),
+    Column("attempt", Integer, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("symbol", Text, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("session", Date),
+    Column("detail", Text),
+)
+
 run_heartbeats: Final = Table(
     "batchcore_run_heartbeats",
     ledger,

@@ -12,6 +12,7 @@ from batchcore.analytics.portfolio_beta import portfolio_beta
 from batchcore.analytics.provider_beta import provider_beta
 from batchcore.analytics.sector_exposure import sector_exposure, sector_of
 from batchcore.analytics.volatility import realized_volatility
+from batchcore.config import BETA_WEIGHTS
 from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
 from batchcore.db.load import located, taken
 from batchcore.db.load_analytics import floats
@@ -120,6 +121,7 @@ class Analysis:
     Attributes:
         parts: What is to be done.
         factors: Active ones; None where A8 is off or not asked for.
+        unreadable: Sectors of profiles that are not representable, with their symbols.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class Analysis:
         profiles: SymbolProfiles | None,
         factors: Factors | None,
         threads: int | None = None,
+        beta_weights: str = BETA_WEIGHTS[0],
     ) -> None:
         """Take what was loaded.
 
@@ -141,13 +144,16 @@ class Analysis:
             profiles: Of these symbols; None where A1 and A2 are off.
             factors: Active ones; None where A8 is off or not asked for.
             threads: As of the native calls.
+            beta_weights: What `beta_provider_1y` is a share of (A1).
         """
         self.parts = parts
         self._market = market
         self._regressions = regressions
         self._profiles = profiles
         self.factors = factors
+        self.unreadable = () if profiles is None else profiles.unreadable
         self._threads = threads
+        self._beta_weights = beta_weights
         self._sectors = _sectors(profiles, len(regressions.symbols))
 
     def analyse(self, inputs: ChunkInputs, cancel: CancelFlag | None = None) -> Analysed:
@@ -250,8 +256,12 @@ class Analysis:
         for name, window in VOLATILITIES.items():
             found[name] = realized_volatility(past, sessions=sessions, window=window)
         if self._profiles is not None:
-            beta = self._profiles.beta
-            found["beta_provider_1y"] = provider_beta(**block.lots, equity=block.equity, beta=beta)
+            found["beta_provider_1y"] = provider_beta(
+                **block.lots,
+                equity=block.equity,
+                beta=self._profiles.beta,
+                weights=self._beta_weights,
+            )
         return found, fit.observations
 
     def _shares(self, block: _Block) -> Floats:

@@ -68,6 +68,7 @@ async def load_analysis(
     days: Int32,
     monitor: Monitor,
     threads: int | None,
+    beta_weights: str,
 ) -> Analysis:
     """Return the analysis of a run, with profiles and factors where it needs them.
 
@@ -80,6 +81,7 @@ async def load_analysis(
         days: Of `return_sessions`.
         monitor: Of the run.
         threads: Of native calls.
+        beta_weights: One of `BETA_WEIGHTS`.
     """
     for part, reason in parts.off.items():
         log.warning("run=%s analytics_off=%s reason=%r", monitor.run_id, part, reason)
@@ -93,7 +95,15 @@ async def load_analysis(
         monitor.loaded(factors=len(factors.id))
         for part, reason in factors.off.items():
             log.warning("run=%s analytics_off=%r reason=%r", monitor.run_id, part, reason)
-    return Analysis(parts, market, regressions, profiles=profiles, factors=factors, threads=threads)
+    return Analysis(
+        parts,
+        market,
+        regressions,
+        profiles=profiles,
+        factors=factors,
+        threads=threads,
+        beta_weights=beta_weights,
+    )
 
 
 async def load_past_returns(

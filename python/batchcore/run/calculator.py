@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from batchcore.db.engine import Database
+from batchcore.config import ANALYTICS, BETA_WEIGHTS, ON_EXISTING, POLICIES, Settings
+from batchcore.entry import check_choice, db_of, imported
 from batchcore.errors import ConfigError
-from batchcore.run.orchestrator import Run, connections_needed, run_batch
-from batchcore.run.request import make_request
 
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Sequence
 
-    from batchcore.config import Settings
     from batchcore.run.orchestrator import Progress
     from batchcore.run.prices import PriceSource
     from batchcore.run.result import BatchResult
@@ -29,39 +26,50 @@ class PnLCalculator:
     def __init__(
         self,
         settings: Settings | None = None,
+        db: object = None,
         *,
         policy: str = "rollforward",
         calendar: str = "XNYS",
         on_existing: str = "skip",
         analytics: str = "portfolio",
+        beta_weights: str = "market_value",
     ) -> None:
         """Take what all dates share.
 
         Args:
             settings: As in `run_batch`.
+            db: What calls work on that are given none.
             policy: As in `run_batch`.
             calendar: As in `run_batch`.
             on_existing: As in `run_batch`.
             analytics: As in `run_batch`.
+            beta_weights: As in `run_batch`.
 
         Raises:
             ConfigError: an option is wrong.
         """
-        self._make = partial(
-            make_request,
-            policy=policy,
-            calendar=calendar,
-            on_existing=on_existing,
-            missing=False,
-            analytics=analytics,
-            settings=settings,
-        )
-        self._make(None, None, None)  # raises while the caller's own line is at fault
+        if settings is not None and not isinstance(settings, Settings):
+            msg = f"settings is of type {type(settings).__name__}, expected Settings"
+            raise ConfigError(f"{msg}; a database is given as `db`", "settings")
+        check_choice("policy", policy, POLICIES)
+        check_choice("on_existing", on_existing, ON_EXISTING)
+        check_choice("analytics", analytics, ANALYTICS)
+        check_choice("beta_weights", beta_weights, BETA_WEIGHTS)
+        self._db = db
+        self._options: dict[str, Any] = {
+            "policy": policy,
+            "calendar": calendar,
+            "on_existing": on_existing,
+            "missing": False,
+            "analytics": analytics,
+            "beta_weights": beta_weights,
+            "settings": settings,
+        }
 
     async def calculate_all_portfolios_pnl(
         self,
         calculation_date: dt.date,
-        db: object,
+        db: object = None,
         portfolio_ids: Sequence[uuid.UUID | str] | None = None,
         price_cache: PriceSource | None = None,
         snapshot_cache: SnapshotSource | None = None,
@@ -71,12 +79,15 @@ class PnLCalculator:
         On connections of its own it is a run of one session: each chunk is committed. On a
         connection or session of the caller's, everything is read and written in the caller's
         transaction, under one SAVEPOINT: rows flushed but not yet committed are seen, nothing is
-        committed, and an error undoes only what this call did.
+        committed, and an error undoes only what this call did. The rows of the portfolios are
+        locked there until the caller's transaction ends, so that another such call on one of them
+        waits, and then finds the work done.
 
         Args:
             calculation_date: The session; on a date that is none there is nothing to do.
             db: A database URL, an `asyncpg.Pool`, an SQLAlchemy `AsyncEngine`; or an
                 `AsyncSession`, an `AsyncConnection` or an `asyncpg.Connection` in a transaction.
+                None is that of the constructor.
             portfolio_ids: Which portfolios; None is all that are not soft-deleted.
             price_cache: Closes that count before those stored. Of the symbols that it covers from
                 the snapshots before the date on, only older closes are read.
@@ -95,17 +106,47 @@ class PnLCalculator:
             TooManyFailedError: more portfolios failed than may.
             DatabaseError: the database refused, failed or went away.
         """
+        db = db_of(db, self._db)
         if type(calculation_date) is not dt.date:  # None would be the whole way from what is there
             msg = f"calculation_date is {calculation_date!r}, expected a datetime.date"
             raise ConfigError(msg, "calculation_date")
-        request = replace(
-            self._make(calculation_date, calculation_date, portfolio_ids),
-            price_source=price_cache,
-            snapshot_source=snapshot_cache,
+        caches = await imported("batchcore.caches")
+        caches.check_cache("price_cache", price_cache)
+        caches.check_cache("snapshot_cache", snapshot_cache)
+        orchestrator = await imported("batchcore.run.orchestrator")
+        request = await orchestrator.requested(
+            calculation_date, calculation_date, portfolio_ids, **self._options
         )
-        database = Database(db, borrow=True)
-        database.require(connections_needed(request.settings))
-        return await Run(database, request).run()
+        request = replace(request, price_source=price_cache, snapshot_source=snapshot_cache)
+        result: BatchResult = await orchestrator.run_on_any(db, request)
+        return result
+
+    async def calculate_portfolio_pnl(
+        self,
+        portfolio_id: uuid.UUID | str,
+        calculation_date: dt.date,
+        db: object = None,
+        price_cache: PriceSource | None = None,
+        snapshot_cache: SnapshotSource | None = None,
+    ) -> BatchResult:
+        """Value one portfolio on one date and write its snapshot.
+
+        Args:
+            portfolio_id: Which one.
+            calculation_date: As in `calculate_all_portfolios_pnl`, like everything that follows.
+            db: What to work on; None is that of the constructor.
+            price_cache: Closes that count before those stored.
+            snapshot_cache: Snapshots that count before those stored.
+
+        Returns:
+            The report.
+
+        Raises:
+            BatchcoreError: as `calculate_all_portfolios_pnl` does.
+        """
+        return await self.calculate_all_portfolios_pnl(
+            calculation_date, db, [portfolio_id], price_cache, snapshot_cache
+        )
 
 
 class BatchOrchestrator:
@@ -125,6 +166,8 @@ class BatchOrchestrator:
         missing: bool = False,
         resume: bool = True,
         analytics: str = "portfolio",
+        beta_weights: str = "market_value",
+        wait: float = 0,
         progress: Progress | None = None,
     ) -> None:
         """Take what all runs share.
@@ -138,6 +181,8 @@ class BatchOrchestrator:
             missing: Whether to look for holes between snapshots.
             resume: Whether to go on with a run that has ended early.
             analytics: What of the analytics is written.
+            beta_weights: What `beta_provider_1y` is a share of.
+            wait: Seconds to wait for another run on some of the portfolios to end.
             progress: Called while work goes on.
         """
         self._db = db
@@ -148,18 +193,21 @@ class BatchOrchestrator:
         self._missing = missing
         self._resume = resume
         self._analytics = analytics
+        self._beta_weights = beta_weights
+        self._wait = wait
         self._progress = progress
 
     async def run_batch_sequence(
         self,
-        start_date: dt.date | None = None,
+        start_date: dt.date | Literal["inception"] | None = None,
         end_date: dt.date | None = None,
         portfolio_ids: Sequence[uuid.UUID | str] | None = None,
     ) -> BatchResult:
         """Roll portfolios forward over the sessions of a range; see `run_batch`.
 
         Args:
-            start_date: First day of the range, included; None goes on after what is there.
+            start_date: First day of the range, included, or `inception`; None goes on after
+                what is there.
             end_date: Last day of the range, included; None is the last session closed.
             portfolio_ids: Which portfolios; None is all that are not soft-deleted.
 
@@ -169,7 +217,8 @@ class BatchOrchestrator:
         Raises:
             BatchcoreError: as `run_batch` does.
         """
-        return await run_batch(
+        orchestrator = await imported("batchcore.run.orchestrator")
+        result: BatchResult = await orchestrator.run_batch(
             self._db,
             start_date,
             end_date,
@@ -180,6 +229,9 @@ class BatchOrchestrator:
             missing=self._missing,
             resume=self._resume,
             analytics=self._analytics,
+            beta_weights=self._beta_weights,
+            wait=self._wait,
             settings=self._settings,
             progress=self._progress,
         )
+        return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from batchcore.db.load_changes import (
     load_changed_session,
 )
 from batchcore.db.queries import Boundaries
-from batchcore.frames import Days, day_keys
+from batchcore.frames import Days, day_keys, distinct
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -104,8 +105,8 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
         if spellings:
             held = await loads.load_held(session, queries, selection, spellings)
             monitor.loaded(held=len(held.start))
-            found.append(marked(prices, held))
-    return earliest(found, everyone_from, start)
+            found.append(await asyncio.to_thread(marked, prices, held))
+    return await asyncio.to_thread(earliest, found, everyone_from, start)
 
 
 def marked(prices: ChangedPrices, held: Held) -> ChangedFacts:
@@ -119,7 +120,7 @@ def marked(prices: ChangedPrices, held: Held) -> ChangedFacts:
     names = prices.symbol.table()
     code = [rows.setdefault(normalised(name), len(rows)) for name in names]
     own = np.array([*code, -1], dtype=np.int64)[prices.symbol.codes]
-    keys = np.unique(day_keys(own, prices.day))
+    keys = distinct(day_keys(own, prices.day))
     code = [rows.get(normalised(name), -1) for name in held.symbol.table()]
     own = np.array([*code, -1], dtype=np.int64)[held.symbol.codes]
     at = np.searchsorted(keys, day_keys(own, held.start))
@@ -135,11 +136,14 @@ def earliest(
     found: list[ChangedFacts], everyone_from: int | None = None, start: int | None = None
 ) -> Affected:
     """Return each portfolio once, with its earliest day, none before ``start``."""
-    ids, row = np.unique(
-        np.concatenate([each.portfolio_id for each in found]), axis=0, return_inverse=True
-    )
-    day = np.full(len(ids), np.iinfo(np.int32).max, dtype=np.int32)
-    np.minimum.at(day, row.reshape(-1), np.concatenate([each.day for each in found]))
+    every = np.concatenate([each.portfolio_id for each in found])
+    order = loads.sorted_ids(every)  # numpy.unique of rows keeps the interpreter's lock
+    ids, day = every[order], np.concatenate([each.day for each in found])[order]
+    if len(ids):
+        begins = np.ones(len(ids), dtype=np.bool_)
+        begins[1:] = (ids[1:] != ids[:-1]).any(axis=1)
+        starts = np.flatnonzero(begins)
+        ids, day = ids[starts], np.minimum.reduceat(day, starts)
     if everyone_from is not None:
         day = np.minimum(day, np.int32(everyone_from))
     if start is not None:

@@ -8,9 +8,10 @@ import numpy as np
 
 from batchcore.calendar import date_of
 from batchcore.db.fields import field_of
-from batchcore.db.ledger import Entry, encode_issues
+from batchcore.db.ledger import Entry, encode_issues, encode_symbol_issues
 from batchcore.db.load import taken
 from batchcore.frames import Days, Integers, Text, distinct, first_of_each, joined
+from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,6 +80,32 @@ def issue_rows(
     rows = len(columns["count"])
     fields = {name: field_of(name, column) for name, column in columns.items()}
     return encode_issues(run_id, number, fields, rows)
+
+
+def symbol_issue_bytes(run_id: str, attempt: int, issues: Issues) -> list[bytes]:
+    """Return the COPY bytes of what was noticed of symbols, one row for each name and symbol.
+
+    Args:
+        run_id: Of the run.
+        attempt: Its attempt.
+        issues: Of the run; those of a portfolio are left out.
+    """
+    row = np.flatnonzero((issues.portfolio < 0) & (issues.symbol.state == State.VALUE))
+    if len(row) == 0:
+        return []
+    symbols = len(issues.symbol.offsets)
+    key = issues.name.codes[row].astype(np.int64) * symbols + issues.symbol.codes[row]
+    own, count = first_of_each(key)
+    own = row[own]
+    columns = {
+        "name": taken(issues.name, own),
+        "symbol": taken(issues.symbol, own),
+        "count": Integers(count.astype(np.int32)),
+        "session": taken(issues.day, own),
+        "detail": taken(issues.detail, own),
+    }
+    fields = {name: field_of(name, column) for name, column in columns.items()}
+    return encode_symbol_issues(run_id, attempt, fields, len(own))
 
 
 def issue_columns(

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import about
 from batchcore.calendar import PRICES
+from batchcore.config import INCEPTION
 from batchcore.db.engine import transaction
 from batchcore.db.ledger import LIVES, Asked, Ledger, taken_over
-from batchcore.errors import BatchcoreError, LeaseHeldError
+from batchcore.errors import DatabaseError, LeaseHeldError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from batchcore.db.engine import Database, Session
     from batchcore.db.ledger import Found, IssueRows, Lease, Planned
     from batchcore.run.request import Request
+    from batchcore.run.waits import Waits
 
 PHASE: Final = "ledger"
 """What statements on the ledger alone are counted under."""
@@ -35,6 +37,9 @@ BEATS: Final = 6
 
 ACQUIRE_IDLE_MS: Final = 10_000
 """How long the server waits for one that takes a lease and goes silent: no other can begin."""
+
+WAIT_POLL_S: Final = 0.5
+"""How often a run that waits for another asks whether that is still alive."""
 
 END_S: Final = 0.7
 """How long a run that was stopped tries to say so."""
@@ -46,15 +51,18 @@ def asked(request: Request) -> Asked:
     """Return what a run was asked for, as the ledger has it."""
     settings, schema, calendar = request.settings, request.settings.schema, request.known_calendar
     since = request.changed_since
+    start = None if request.start is None else request.start.isoformat()
     question: dict[str, Any] = {
         "policy": request.policy,
         "calendar": PRICES if calendar is None else calendar.code,
-        "start": None if request.start is None else request.start.isoformat(),
+        "start": INCEPTION if request.inception else start,
         "end": None if request.end is None else request.end.isoformat(),
         "on_existing": request.on_existing,
         "missing": request.missing,
         "changed_since": None if since is None else since.astimezone(dt.UTC).isoformat(),
+        "repairs": request.repairs,
         "analytics": request.analytics,
+        "beta_weights": request.beta_weights,
         "lookback_days": settings.lookback_days,
         "min_coverage": settings.min_coverage,
         "prices_given": request.price_source is not None,
@@ -64,6 +72,8 @@ def asked(request: Request) -> Asked:
         "scales": dict(sorted(schema.scales.items())),
         "factors": dict(sorted(schema.factors.items())),
     }
+    if schema.price_sources:
+        question["price_sources"] = list(schema.price_sources)
     document = json.dumps(question, sort_keys=True)
     digest = hashlib.sha256(document.encode())
     if request.wanted is not None:
@@ -96,12 +106,14 @@ def as_begun(request: Request, lease: Lease) -> Request:
     All else that its rows depend on is part of the fingerprint.
     """
     if lease.attempt == 1:
-        return replace(request, moment=lease.moment)
+        return replace(request, moment=lease.moment, began=lease.began)
     today = json.loads(lease.configuration)["today"]
     return replace(
         request,
         moment=lease.moment,
-        end=request.end or lease.end,
+        began=lease.began,
+        # A repair without an end goes to the latest snapshots, whatever the last session closed.
+        end=request.end or (None if request.repairs else lease.end),
         settings=replace(
             request.settings, today=None if today is None else dt.date.fromisoformat(today)
         ),
@@ -124,9 +136,11 @@ class Holder:
         self.days = request.settings.ledger_days
         self._run_id = run_id
         self._resume = resume
+        self._wait_s = request.wait_s
+        self._wait_until: float | None = None
         self._given_up: list[int] = []
 
-    async def acquire(self, session: Session, moment: dt.datetime) -> Lease:
+    async def acquire(self, session: Session) -> Lease:
         """Return the lease of the run, in a transaction that is committed at once.
 
         `take_place` comes next.
@@ -150,7 +164,26 @@ class Holder:
             log.warning("run=%s state=superseded", run.run_id)
         if same:
             return await self.ledger.take_over(session, same[0].run_id, self.asked.lease_ms)
-        return await self.ledger.begin(session, self.asked, self._run_id, moment)
+        return await self.ledger.begin(session, self.asked, self._run_id)
+
+    async def wait_for(self, session: Session, held: LeaseHeldError) -> None:
+        """Wait, outside a transaction, until the run that refused this one is no longer alive.
+
+        Raises:
+            LeaseHeldError: it is, after as long as the request has it.
+        """
+        if not self._wait_s:
+            raise held
+        clock = asyncio.get_running_loop().time
+        if self._wait_until is None:
+            self._wait_until = clock() + self._wait_s
+        log.warning("run=%s waits_for=%s seconds=%g", self._run_id, held.run_id, self._wait_s)
+        while await self.ledger.is_alive(session, held.run_id):
+            left = self._wait_until - clock()
+            if left <= 0:
+                msg = f"waited {self._wait_s:g} seconds: {held}"
+                raise LeaseHeldError(msg, held.run_id) from held
+            await asyncio.sleep(min(WAIT_POLL_S, left))
 
     async def take_place(self, session: Session) -> None:
         """End what runs that were given up still have open, once the lease is committed."""
@@ -158,24 +191,31 @@ class Holder:
             async with transaction(session):
                 await self.ledger.await_end(session, self._given_up)
 
-    async def beat(self, database: Database, lease: Lease) -> None:
+    async def beat(self, database: Database, lease: Lease, waits: Waits) -> None:
         """Prolong the lease for as long as the task lives, on a connection of its own.
 
-        That is opened for the first beat, so that a short run does without. Where it fails,
-        another is opened: what protects the data is the token, not the heartbeat.
+        That is opened for the first beat, or to ask whom the run waits for, so that a short run
+        does without. Where it fails, or the server has closed it while it was idle, another is
+        opened: what protects the data is the token, not the heartbeat.
 
         Raises:
             LeaseHeldError: another run took over.
         """
         pause, held = lease.lease_ms / 1000 / BEATS, True
+        ahead = await waits.sleep(pause)
         while held:
-            await asyncio.sleep(pause)
             try:
                 async with database.writing(PHASE) as session:
-                    while held := await self.ledger.beat(session, lease):  # noqa: ASYNC110  # a clock
-                        await asyncio.sleep(pause)
-            except BatchcoreError as error:
+                    while held and not session.is_gone:  # the server may close one that is idle
+                        await waits.tell(session, self.ledger, lease)
+                        if not ahead:
+                            held = await self.ledger.beat(session, lease)
+                        if held:
+                            ahead = await waits.sleep(ahead or pause)
+            except DatabaseError as error:
                 log.warning("run=%s heartbeat=failed error=%r", lease.run_id, str(error))
+                await asyncio.sleep(pause)
+                ahead = 0.0
         raise taken_over(lease)
 
     async def end(
@@ -188,6 +228,7 @@ class Holder:
         planned: Planned | None,
         failed: int | None = None,
         issues: IssueRows | None = None,
+        symbol_issues: list[bytes] | None = None,
         error: str | None = None,
     ) -> None:
         """Write how a run has ended, and the issues that are in no chunk.
@@ -208,12 +249,14 @@ class Holder:
             failed=failed,
             error=error,
         )
-        if issues is None or not issues.rows:
+        if (issues is None or not issues.rows) and not symbol_issues:
             if not await finish():
                 raise taken_over(lease)
             return
         async with self.ledger.fenced(session, lease):
-            await self.ledger.enter_issues(session, issues)
+            if issues is not None:
+                await self.ledger.enter_issues(session, issues)
+            await self.ledger.enter_symbol_issues(session, symbol_issues or [])
             if not await finish():
                 raise taken_over(lease)
 
@@ -238,13 +281,16 @@ async def tried(work: Callable[[], Awaitable[None]]) -> None:
 async def _tried(work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
-    except Exception as error:  # noqa: BLE001  # why the run stopped is what is to be told
+    # Why the run stopped is what is to be told, and asyncpg has all kinds of errors for a
+    # connection that was cut off in between.
+    except Exception as error:  # noqa: BLE001
         log.warning("ledger=unfinished error=%r", str(error))
 
 
 def _held(other: Found) -> LeaseHeldError:
     msg = (
-        f"run {other.run_id} is at work on these portfolios, its lease counts until {other.until}:"
+        f"run {other.run_id} is at work on these portfolios, its lease counts until"
+        f" {other.until.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}:"
         " wait for its end, `batchcore status` shows it"
     )
     return LeaseHeldError(msg, other.run_id)

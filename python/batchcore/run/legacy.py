@@ -7,7 +7,6 @@ all rows of its range, and nothing of the plan tells where a portfolio stands.
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 
 from batchcore import calendar as calendars
+from batchcore.db import load as loads
 from batchcore.db import load_legacy
 from batchcore.db.analytic_tables import Parts
 from batchcore.db.ledger import Committed
@@ -110,8 +110,10 @@ class LegacyPreparation(Preparation):
                 self.calendar = await self._calendar(reader)
                 self.days = self._range()
                 self.today = self._today()
+                self.entries = await self._inception(reader)
                 portfolios = await self._legacy_portfolios(reader)
                 plan = self._legacy_plan(portfolios)
+                await self._look_for_history(reader, plan)
         self._planned.set_result(plan)
         self._refuse_no_sessions(portfolios)
         self._look_at_currencies(portfolios.currency, plan)
@@ -162,12 +164,16 @@ class LegacyPreparation(Preparation):
         days, count = self.days, len(portfolios.id)
         committed = self.request.committed or Committed()
         if self.request.on_existing == "error":
-            _refuse_existing(portfolios, committed)
+            _refuse_existing(portfolios, committed, inception=self.request.inception)
         first_day = np.full(count, days.end if days.start is None else days.start, dtype=np.int32)
         if days.start is None:
             latest = portfolios.latest
             goes_on = latest.state == State.VALUE
             first_day[goes_on] = latest.values[goes_on] + 1
+            if self.entries is not None:
+                row = loads.located(portfolios.id, self.entries.ids)
+                begins = (row >= 0) & (~goes_on | self.request.replaces)
+                first_day[begins] = self.entries.day[row[begins]]
         last_day = np.full(count, days.end, dtype=np.int32)
         stands = portfolios.stands
         idle = portfolios.deleted  # skipped (L1), as those are whose rows all stand (L3)
@@ -233,6 +239,7 @@ class LegacyPreparation(Preparation):
             reader, self.queries, spelt, first, plan.price_last
         )
         self.monitor.loaded(prices=len(closes))
+        self.issues.add_ambiguous(reader.ambiguous)
         build = partial(
             build_market,
             closes,
@@ -263,15 +270,21 @@ class LegacyPreparation(Preparation):
         """Return the first day that is current (L29)."""
         if self.settings.today is not None:
             return calendars.day_of(self.settings.today)
-        return self.calendar.local_date(self.request.moment or dt.datetime.now(dt.UTC))
+        return self.calendar.local_date(self.request.now)
 
 
-def _refuse_existing(portfolios: LegacyPortfolios, committed: Committed) -> None:
+def _refuse_existing(
+    portfolios: LegacyPortfolios, committed: Committed, *, inception: bool
+) -> None:
     own = committed.covers(portfolios.id)  # rows that the run itself has written
-    stands = np.flatnonzero((portfolios.stands > 0) & ~portfolios.deleted & ~own)
+    stored = portfolios.stands > 0
+    first = portfolios.first_stands.values
+    if inception:
+        stored, first = portfolios.latest.state == State.VALUE, portfolios.latest.values
+    stands = np.flatnonzero(stored & ~portfolios.deleted & ~own)
     if len(stands) > 0:
         row = int(stands[0])
-        day = int(portfolios.first_stands.values[row])
+        day = int(first[row])
         raise plans.existing_error(portfolios.id[row], day, len(stands))
 
 

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import logging
 import uuid
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from batchcore.calendar import date_of
 from batchcore.db.engine import Database, snapshot, transaction
 from batchcore.db.ledger import Ledger, Planned, commit_chunk
-from batchcore.db.refusals import is_refusal
+from batchcore.db.load import lock_portfolios
+from batchcore.db.queries import Queries, Selection
+from batchcore.db.refusals import UNIQUE, is_refusal
 from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
-from batchcore.errors import InternalError, LeaseHeldError, TooManyFailedError
-from batchcore.run.entries import issue_rows
+from batchcore.entry import imported
+from batchcore.errors import DatabaseError, InternalError, LeaseHeldError, TooManyFailedError
+from batchcore.frames import distinct
+from batchcore.run.entries import issue_rows, symbol_issue_bytes
 from batchcore.run.issues import IssueList, not_replaced
 from batchcore.run.lease import ACQUIRE_IDLE_MS, Holder, as_begun, tried
 from batchcore.run.lease import PHASE as LEDGER
@@ -37,11 +40,14 @@ from batchcore.run.result import (
     Coverage,
     PortfolioResults,
     cache_stats,
+    joined_differences,
 )
 from batchcore.run.retry import Retries
 from batchcore.run.stages import Stages
+from batchcore.run.waits import Waits
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
@@ -52,12 +58,12 @@ if TYPE_CHECKING:
     from batchcore.db.ledger import Entry, IssueRows, Lease
     from batchcore.db.save import Batch
     from batchcore.db.save_analytics import Kept
-    from batchcore.errors import DatabaseError
     from batchcore.frames import Issues, Rows
     from batchcore.run.plan import Chunk
     from batchcore.run.prepare import Prepared, Prices
     from batchcore.run.refusals import Judge
     from batchcore.run.request import Request
+    from batchcore.run.result import Differences
     from batchcore.run.stages import Computed
 
     Progress = Callable[[str, int, int], object]
@@ -81,7 +87,7 @@ TICK_S: Final = 0.5
 
 async def run_batch(
     db: object,
-    start_date: dt.date | None = None,
+    start_date: dt.date | Literal["inception"] | None = None,
     end_date: dt.date | None = None,
     portfolio_ids: Sequence[uuid.UUID | str] | None = None,
     *,
@@ -92,6 +98,8 @@ async def run_batch(
     changed_since: dt.datetime | None = None,
     resume: bool = True,
     analytics: str = "portfolio",
+    beta_weights: str = "market_value",
+    wait: float = 0,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> BatchResult:
@@ -110,7 +118,8 @@ async def run_batch(
         db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg. Five
             connections are taken, or what the pool has, but no less than three: to read, to write,
             and for the heartbeat.
-        start_date: First day of the range, included; a session or not.
+        start_date: First day of the range, included; a session or not. `inception` values each
+            portfolio without a snapshot from its earliest entry on, and under ``replace`` all.
         end_date: Last day of the range, included; a session or not.
         portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
         policy: What the figures mean: `rollforward`, docs/semantics.md, or `legacy`,
@@ -129,6 +138,10 @@ async def run_batch(
         analytics: `portfolio`: the analytic columns of each portfolio's last session; `every`: of
             every session; `full`: as `portfolio`, and market values, position and factor tables;
             `none`: those columns are left alone.
+        beta_weights: What `beta_provider_1y` is a share of (A1): `market_value` of the lots with a
+            beta, or `equity`.
+        wait: Seconds to wait for another run that works on some of the portfolios, until it ends
+            or its lease expires; then this one begins.
         settings: Everything else.
         progress: Called with phase, chunks done and chunks in all, at least once a second while
             work goes on.
@@ -141,12 +154,13 @@ async def run_batch(
         SchemaError: the database is not one that batchcore can work on.
         CoverageError: the prices of a session have not arrived (S12); nothing was written.
         SnapshotExistsError: ``on_existing="error"`` and there is one; nothing was written.
-        LeaseHeldError: another run works on some of the portfolios, or took over from this one.
+        LeaseHeldError: another run works on some of the portfolios, after ``wait`` too, or took
+            over from this one.
         TooManyFailedError: more portfolios failed than `Settings.max_failed`; chunks committed
             before stand.
         DatabaseError: the database refused, failed or went away; chunks committed before stand.
     """
-    request = make_request(
+    request = await requested(
         start_date,
         end_date,
         portfolio_ids,
@@ -156,6 +170,8 @@ async def run_batch(
         missing=missing,
         changed_since=changed_since,
         analytics=analytics,
+        beta_weights=beta_weights,
+        wait=wait,
         settings=settings,
     )
     database = Database(db)
@@ -164,7 +180,21 @@ async def run_batch(
     result = await run.run()
     if not run.is_behind():
         return result
-    return replace(await Run(Database(db), request, progress, resume=False).run(), resumed=result)
+    later = Run(Database(db), request, progress, resume=False)
+    later.resumed = result
+    return await later.run()
+
+
+async def requested(*dates_and_portfolios: Any, **options: Any) -> Request:  # noqa: ANN401  # make_request's
+    """Return what `make_request` does, in a thread: a calendar may bring pandas."""
+    return await asyncio.to_thread(make_request, *dates_and_portfolios, **options)
+
+
+async def run_on_any(db: object, request: Request) -> BatchResult:
+    """Return the report of a run on any kind of `db`, the caller's own connections too."""
+    database = Database(db, borrow=True)
+    database.require(connections_needed(request.settings))
+    return await Run(database, request).run()
 
 
 def connections_needed(settings: Settings) -> int:
@@ -184,9 +214,12 @@ class Run:
         progress: Progress | None = None,
         *,
         resume: bool = True,
+        kinds: tuple[type[Preparation], type[Stages]] | None = None,
     ) -> None:
         self.asked = request
+        self.kinds = kinds or _KINDS[request.policy]
         self.resume = resume
+        self.resumed: BatchResult | None = None
         self.lease: Lease | None = None
         self.planned: Planned | None = None
         self.failed_of: dict[int, int] = {}
@@ -200,12 +233,15 @@ class Run:
         self.bytes_written = 0
         self.committed = 0
         self.consistent = True
+        self.differences: list[Differences] = []
+        self.days_repaired: list[npt.NDArray[np.int32]] = []
         self.unwritten: tuple[Issues, ...] = ()
         self.marks = np.zeros(4, dtype=np.int64)
         self.coverage = Coverage.none()
         self.factors_off: Mapping[str, str] = {}
         self.kept: dict[int, Sequence[Kept]] = {}
         self.computing = asyncio.Lock()  # native calls take all cores by themselves
+        self.waits = Waits()
 
     async def run(self) -> BatchResult:
         """Return the report of the run, made; `progress` is called all the while."""
@@ -234,6 +270,8 @@ class Run:
             self.progress(*self.at)
 
     async def _run(self) -> BatchResult:
+        with contextlib.suppress(ImportError):
+            await imported("opentelemetry.trace")  # for the span
         counts = {"statements": self.database.statements, "bytes": self.database.bytes}
         with self.monitor.span(counts) as span:
             try:
@@ -258,13 +296,18 @@ class Run:
     async def _under_lease(self, first: Session, lanes: int) -> None:
         """Take the lease, do the work while a heartbeat prolongs it, and say how it ended."""
         holder = Holder(self.request, self.monitor.run_id, resume=self.resume)
-        preparation, _ = _KINDS[self.request.policy]
+        preparation, _ = self.kinds
         lease: Lease | None = None
         try:
-            async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
-                catalog = await preparation.inspected(first, self.request)
-                await first.enter(LEDGER)
-                lease = await holder.acquire(first, dt.datetime.now(dt.UTC))
+            while lease is None:
+                try:
+                    async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
+                        catalog = await preparation.inspected(first, self.request)
+                        await first.enter(LEDGER)
+                        lease = await holder.acquire(first)
+                except LeaseHeldError as held:
+                    await holder.wait_for(first, held)
+                    await first.enter("check")
             self.lease, self.monitor.run_id = lease, lease.run_id
             self.monitor.step("lease")
             await holder.take_place(first)
@@ -273,7 +316,7 @@ class Run:
             if lease.attempt > 1:
                 log.info("run=%s attempt=%s resumed=true", lease.run_id, lease.attempt)
             async with asyncio.TaskGroup() as tasks:
-                beats = tasks.create_task(holder.beat(self.database, lease))
+                beats = tasks.create_task(holder.beat(self.database, lease, self.waits))
                 await self._on_snapshot(first, lanes, catalog)
                 beats.cancel()
             failed = int(np.count_nonzero(self.status == FAILED))
@@ -285,6 +328,7 @@ class Run:
                 planned=self.planned,
                 failed=failed,
                 issues=self._unwritten_issues(lease),
+                symbol_issues=self._symbol_issues(lease),
             )
         except BaseException as error:
             if lease is not None:  # committed too, or cancelled on the way there
@@ -299,6 +343,10 @@ class Run:
             refused = np.zeros(len(ids), dtype=np.bool_)
         issues = [(part, 0) for part in (*self.unwritten, *self.stages.unwritten)]
         return issue_rows(lease.run_id, -lease.attempt, ids, refused, issues)
+
+    def _symbol_issues(self, lease: Lease) -> list[bytes]:
+        """Return what was noticed of symbols by this attempt."""
+        return symbol_issue_bytes(lease.run_id, lease.attempt, self.issues.finish())
 
     async def _stopped(
         self, holder: Holder, first: Session, lease: Lease, error: BaseException
@@ -315,6 +363,7 @@ class Run:
             state=state,
             seconds=self.monitor.seconds_by_phase()["total"],
             planned=self.planned,
+            symbol_issues=self._symbol_issues(lease),
             error=f"{type(error).__name__}: {error}".rstrip(": "),
         )
         if not first.is_gone:
@@ -331,7 +380,7 @@ class Run:
             contextlib.AsyncExitStack() as stack,
         ):
             self.monitor.step("snapshot")
-            readers, exported = Sessions(first), first.exported
+            readers, exported = Sessions(first, around=self.waits.around), first.exported
             if exported is not None:
                 others = partial(self.database.same_snapshot, "load", exported)
                 await stack.enter_async_context(readers.opening(others, reading - 1))
@@ -341,12 +390,17 @@ class Run:
                 ledger = Ledger(self.request.settings.schema)
                 committed = await ledger.committed(first, self.lease.run_id)
                 self.request = replace(self.request, committed=committed)
+            if self.lease is None:
+                await self._ask_the_time(first)
             await self._prepare(readers, tasks, catalog)
             self._plan_is_known(first)
-            if not self._writes():
+            if not self._computes():
                 await self._only_notice(readers)
                 return
-            writers = Sessions()
+            if self.request.settings.dry_run:
+                await self._go_through(readers, readers, reading)
+                return
+            writers = Sessions(around=self.waits.around)
             opened = partial(self.database.writing, "persist")
             async with writers.opening(opened, writing):
                 await self._go_through(readers, writers, lanes)
@@ -368,27 +422,40 @@ class Run:
         """Return whether a run that was gone on with ended before the last session closed."""
         if self.lease is None or self.lease.attempt == 1 or self.asked.end is not None:
             return False
-        return self.preparation.last_closed(self.asked) > self.prepared.days.end
+        asked = replace(self.asked, moment=self.lease.began)
+        return self.preparation.last_closed(asked) > self.prepared.days.end
 
     async def _inside(self) -> None:
         """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
         dry = self.request.settings.dry_run
+        preparation, _ = _KINDS[self.request.policy]
         async with (
             self.database.reading("check") if dry else self.database.changing("check") as session
         ):
             self.consistent = session.consistent
+            catalog = await preparation.inspected(session, self.request)
+            if not dry:
+                with _begun_too_early(session):
+                    wanted = Selection(self.request.wanted)
+                    await lock_portfolios(session, Queries(catalog), wanted)
+            await self._ask_the_time(session)
             alone = Sessions(session)
             async with asyncio.TaskGroup() as tasks:
-                await self._prepare(alone, tasks)
-                if self._writes():
+                await self._prepare(alone, tasks, catalog)
+                if self._computes():
                     await self._go_through(alone, alone, 1)
                 else:
                     await self._only_notice(alone)
 
+    async def _ask_the_time(self, session: Session) -> None:
+        """Let "now" be what the server's clock shows, where no lease tells it."""
+        moment = await session.now()
+        self.request = replace(self.request, moment=moment, began=moment)
+
     async def _prepare(
         self, readers: Sessions, tasks: asyncio.TaskGroup, catalog: Catalog | None = None
     ) -> None:
-        preparation, stages = _KINDS[self.request.policy]
+        preparation, stages = self.kinds
         self.preparation = preparation(
             readers, self.request, self.issues, self.monitor, tasks, catalog=catalog
         )
@@ -403,8 +470,8 @@ class Run:
         self.stages = stages(self.request, self.prepared, self.issues, self.monitor)
         self.retries = Retries(self.preparation, self.stages, self.monitor, self.computing)
 
-    def _writes(self) -> bool:
-        return not self.request.settings.dry_run and bool(self.prepared.plan.works().any())
+    def _computes(self) -> bool:
+        return not self.request.only_plans and bool(self.prepared.plan.works().any())
 
     async def _prices(self) -> Prices | None:
         prices = await self.preparation.prices()
@@ -463,9 +530,11 @@ class Run:
 
     async def _persist(self, item: Computed, session: Session) -> Computed | None:
         """Write a chunk; return it as it was written, None if nothing was left to write."""
+        if self.request.settings.dry_run:
+            return item
         if self.database.owns:
             return await self.retries.write(item, session, self._write, self._write_apart)
-        with self.monitor.phase("persist"):
+        with self.monitor.phase("persist"), _begun_too_early(session):
             return await self._write_inside(item, session)
 
     def _look_at_failures(self, item: Computed, refused: Mapping[int, str]) -> None:
@@ -519,7 +588,7 @@ class Run:
             return item
 
         async def judge(error: DatabaseError) -> bool:
-            return is_refusal(error)
+            return is_refusal(error) and not (session.consistent and error.sqlstate == UNIQUE)
 
         bisection = self._bisection(item, session, judge)
         await bisection.write(batch)
@@ -577,14 +646,20 @@ class Run:
     def _count(self, item: Computed) -> None:
         rows, first = item.rows, item.chunk.rows.start
         self.monitor.rows["compute"] += len(rows)
-        tables = sum(batch.tables.rows for batch in item.batches if batch.tables is not None)
-        self.monitor.rows["analytics"] += tables
-        self.monitor.rows["persist"] += len(rows) + tables
-        self.rows_written += len(rows)
-        self.bytes_written += sum(batch.size_bytes for batch in item.batches)
+        if not self.request.settings.dry_run:
+            tables = sum(batch.tables.rows for batch in item.batches if batch.tables is not None)
+            self.monitor.rows["analytics"] += tables
+            self.monitor.rows["persist"] += len(rows) + tables
+            self.rows_written += len(rows)
+            self.bytes_written += sum(batch.size_bytes for batch in item.batches)
+        if item.differences is not None:
+            found = item.differences
+            self.differences.append(replace(found, portfolio=found.portfolio + np.int32(first)))
+            self.days_repaired.append(distinct(rows.day))
         self.marks += rows.marks.sum(axis=0, dtype=np.int64)
         self.written[item.chunk.rows] = rows.written
-        self.status[item.chunk.rows] = _statuses(rows, item.chunk.works)
+        works = item.chunk.works & (not self.request.settings.dry_run)
+        self.status[item.chunk.rows] = _statuses(rows, works)
         self.issues.add_rows(rows, first)
         for issues in item.issues:
             self.issues.add(issues, first)
@@ -603,15 +678,20 @@ class Run:
         left_out = np.zeros(0, dtype=np.int32)
         if days.start is not None:
             left_out = self.prepared.calendar.left_out(days.start, days.end)
+        planned, sessions, found = plan.sessions_planned(), plan.sessions[plan.sessions_run()], None
+        written, dry_run = self.written, self.request.settings.dry_run
+        if self.request.repairs:
+            planned, found = written, joined_differences(self.differences)
+            sessions = distinct(np.concatenate([np.zeros(0, dtype=np.int32), *self.days_repaired]))
         return BatchResult(
             run_id=self.monitor.run_id,
             policy=self.request.policy,
-            dry_run=self.request.settings.dry_run,
+            dry_run=dry_run,
             portfolios=PortfolioResults(
-                plan.id, self.status, plan.sessions_planned(), self.written
+                plan.id, self.status, planned, np.zeros_like(written) if dry_run else written
             ),
             issues=self.issues.finish(),
-            sessions=plan.sessions[plan.sessions_run()],
+            sessions=sessions,
             sessions_left_out=left_out,
             rows_written=self.rows_written,
             statements_by_phase=dict(self.database.statements),
@@ -631,6 +711,9 @@ class Run:
             rounded={name: count for name, count in sorted(self.database.rounded.items()) if count},
             retries=self.retries.count,
             attempt=1 if self.lease is None else self.lease.attempt,
+            differences=found,
+            stamps=self.prepared.stamps,
+            resumed=self.resumed,
         )
 
 
@@ -639,6 +722,21 @@ def _entry_of(item: Computed) -> Entry:
         msg = "a chunk is to be committed without an entry of the ledger"
         raise InternalError(msg)
     return item.entry
+
+
+@contextlib.contextmanager
+def _begun_too_early(session: Session) -> Iterator[None]:
+    """Say what to do where a caller's transaction does not see what others have committed."""
+    try:
+        yield
+    except DatabaseError as error:
+        if not (session.consistent and error.sqlstate in {"40001", "23505"}):
+            raise
+        msg = (
+            f"the caller's transaction is {session.isolation.upper()} and cannot see what others"
+            f" have committed since it began: roll it back and begin again ({error})"
+        )
+        raise DatabaseError(msg, error.sqlstate) from error
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

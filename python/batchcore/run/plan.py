@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.load import Existing, Holes, Portfolios
+    from batchcore.db.queries import Boundaries
 
 BYTES_OF_A_CHUNK: Final = 12 << 20
 """What a chunk should take: its positions as they are loaded, and its rows, with their encoding."""
@@ -168,6 +169,28 @@ def _from_start(count: int, calendar: Calendar, days: Range) -> Days:
     return Days(np.full(count, days.start, dtype=np.int32))
 
 
+def from_inception(portfolios: Portfolios, entries: Boundaries, *, replaces: bool) -> Days:
+    """Return the earliest entry of each portfolio that begins with it; NULL where it goes on.
+
+    Args:
+        portfolios: With the snapshots around these entries.
+        entries: The earliest entry of each portfolio that has one.
+        replaces: Whether portfolios with snapshots are computed from there on too.
+    """
+    row = located(portfolios.id, entries.ids)
+    begins = row >= 0
+    if not replaces:
+        begins &= (portfolios.before.day.state != 0) & (portfolios.last.day.state != 0)
+    day = np.zeros(len(portfolios), dtype=np.int32)
+    day[begins] = entries.day[row[begins]]
+    return Days(day, np.where(begins, State.VALUE, State.NULL).astype(np.uint8))
+
+
+def without_history(plan: Plan) -> npt.NDArray[np.int64]:
+    """Return the rows of portfolios that write something and have no complete snapshot."""
+    return np.flatnonzero(plan.works() & (plan.latest_day.state != State.VALUE))
+
+
 def make_plan(
     portfolios: Portfolios,
     calendar: Calendar,
@@ -178,6 +201,7 @@ def make_plan(
     only_rewrite: bool = False,
     is_whole: bool = False,
     committed: Committed | None = None,
+    inception: bool = False,
 ) -> Plan:
     """Return the plan of a run (S5, S13).
 
@@ -193,6 +217,8 @@ def make_plan(
         is_whole: Whether these are all portfolios that are not soft-deleted.
         committed: What earlier attempts of the run have written: portfolios among that which did
             not fail are neither refused nor computed anew.
+        inception: Whether the range begins with each portfolio's earliest entry, which
+            ``rewrite`` then says.
 
     Raises:
         SnapshotExistsError: a complete snapshot stands in the range and ``on_existing`` is
@@ -205,7 +231,7 @@ def make_plan(
     has_latest = has_before | has_last
     latest_day = np.where(has_last, last.day.values, before.day.values)
     committed = committed or Committed()
-    if on_existing == "error" and days.start is not None:
+    if on_existing == "error" and (inception or days.start is not None):
         _refuse_existing(portfolios, days, committed)
     if rewrite is None:
         goes_on = on_existing == "skip"

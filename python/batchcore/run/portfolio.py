@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol, TypedDict
 
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.analytics.provider_beta import WEIGHTS, beta_coverage, provider_beta
+from batchcore.analytics.provider_beta import beta_coverage, provider_beta
 from batchcore.analytics.sector_exposure import over_and_underweights, sector_exposure, sector_of
 from batchcore.analytics.sector_tags import COLORS, sector_tag
 from batchcore.arguments import checked_id
+from batchcore.caches import check_cache
+from batchcore.config import BETA_WEIGHTS
 from batchcore.db import load as loads
 from batchcore.db import tags
 from batchcore.db.access import changing, reading
@@ -148,6 +149,7 @@ async def restore_sector_tag_for_position(
         SchemaError: a table or column is missing.
         DatabaseError: the database refused, failed or went away.
     """
+    check_cache("profile_cache", profile_cache)
     position, user = checked_id(position_id, "position_id"), checked_id(user_id, "user_id")
     async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
         writer = tags.SectorTags(session, queries.catalog, user)
@@ -181,6 +183,7 @@ async def restore_sector_tags_for_portfolio(
         SchemaError: a table or column is missing.
         DatabaseError: the database refused, failed or went away.
     """
+    check_cache("profile_cache", profile_cache)
     portfolio, user = checked_id(portfolio_id, "portfolio_id"), checked_id(user_id, "user_id")
     async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
         writer = tags.SectorTags(session, queries.catalog, user)
@@ -207,7 +210,7 @@ async def _restore(
     changes = await writer.put(sectors, COLORS)
     names = sorted(sectors.values())
     return SectorTagResult(
-        tags=MappingProxyType({name: names.count(name) for name in dict.fromkeys(names)}),
+        tags={name: names.count(name) for name in dict.fromkeys(names)},
         created=changes.created,
         adopted=changes.adopted,
         removed=changes.removed,
@@ -259,11 +262,14 @@ async def calculate_portfolio_provider_beta(
     Source:
         docs/semantics.md, A1.
     """
-    if weights not in WEIGHTS:
-        msg = f"unknown weights `{weights}`, expected one of {', '.join(WEIGHTS)}"
+    check_cache("profile_cache", profile_cache)
+    if weights not in BETA_WEIGHTS:
+        msg = f"unknown weights `{weights}`, expected one of {', '.join(BETA_WEIGHTS)}"
         raise ConfigError(msg, "weights")
-    portfolio, day = checked_id(portfolio_id, "portfolio_id"), _day(calculation_date)
+    portfolio = checked_id(portfolio_id, "portfolio_id")
+    _check_date(calculation_date)
     async with reading(db, schema, NEEDS) as (session, queries):
+        day = await _day(session, calculation_date)
         loaded = await _load(session, queries, portfolio, day, profile_cache)
     held = await asyncio.to_thread(_hold, loaded, day)
     lots, beta = held.lots, loaded.profiles.beta
@@ -336,8 +342,11 @@ async def calculate_portfolio_sector_exposure(
     Source:
         docs/semantics.md, A2.
     """
-    portfolio, day = checked_id(portfolio_id, "portfolio_id"), _day(calculation_date)
+    check_cache("profile_cache", profile_cache)
+    portfolio = checked_id(portfolio_id, "portfolio_id")
+    _check_date(calculation_date)
     async with reading(db, schema, NEEDS) as (session, queries):
+        day = await _day(session, calculation_date)
         loaded = await _load(session, queries, portfolio, day, profile_cache)
         found = await _benchmark(session, queries, benchmark, day)
     held = await asyncio.to_thread(_hold, loaded, day)
@@ -486,10 +495,13 @@ def _shares(held: _Held, loaded: _Loaded) -> dict[str, float] | None:
     }
 
 
-def _day(date: dt.date | None) -> int:
-    if date is None:
-        return calendars.load("XNYS").last_closed(dt.datetime.now(dt.UTC))
-    if type(date) is not dt.date:
+def _check_date(date: dt.date | None) -> None:
+    if date is not None and type(date) is not dt.date:
         msg = f"calculation_date is {date!r}, expected a datetime.date"
         raise ConfigError(msg, "calculation_date")
+
+
+async def _day(session: Session, date: dt.date | None) -> int:
+    if date is None:
+        return calendars.load("XNYS").last_closed(await session.now())
     return calendars.day_of(date)

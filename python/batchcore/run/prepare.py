@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import logging
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +15,8 @@ from batchcore.db import load as loads
 from batchcore.db.analytic_queries import AnalyticQueries
 from batchcore.db.analytic_tables import check_parts
 from batchcore.db.catalog import check_revision, inspect
-from batchcore.db.change_queries import ChangeQueries
+from batchcore.db.change_queries import ChangeQueries, StampQueries
+from batchcore.db.load_changes import Stamps, load_stamps
 from batchcore.db.queries import Boundaries, Part, Selection
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.frames import among, distinct
@@ -116,6 +116,7 @@ class Prepared:
         chunks: In the order of ids.
         names: Of its portfolios, where errors tell them.
         refused: (n,) bool, portfolios that fail before anything is computed; None is none.
+        stamps: Of a plan, how the host keeps the time stamps of its tables.
     """
 
     queries: AnalyticQueries
@@ -126,6 +127,7 @@ class Prepared:
     chunks: list[Chunk]
     names: tuple[str | None, ...] = ()
     refused: npt.NDArray[np.bool_] | None = None
+    stamps: tuple[Stamps, ...] = ()
 
 
 class Preparation:
@@ -163,6 +165,7 @@ class Preparation:
         self._planned: asyncio.Future[Plan] = asyncio.get_running_loop().create_future()
         self._beside: asyncio.Task[Prices | None] | None = None
         self._stored: Text | None = None
+        self.entries: Boundaries | None = None
         self._part: asyncio.Future[Offer | None] = asyncio.get_running_loop().create_future()
         self.settings = request.settings
         self.issues = issues
@@ -180,18 +183,21 @@ class Preparation:
         """
         async with self.readers.lend("check") as reader:
             catalog = await self._inspect(reader)
-            since = self.request.changed_since
-            changes = None if since is None else ChangeQueries(catalog, since)
             self.queries = AnalyticQueries(catalog)
             await reader.enter("load")
             with self.monitor.phase("load"):
                 self._begin_with_symbols()
                 self.calendar = await self._calendar(reader)
                 self.days = self._range()
+                self.entries = await self._inception(reader)
                 holes = await self._holes(reader)
-                affected = None if changes is None else await self._affected(reader, changes)
+                affected = await self._affected(reader)
                 portfolios = await self._portfolios(reader, holes, affected)
                 plan = self._plan(portfolios, holes, affected)
+                await self._look_for_history(reader, plan)
+                stamps: tuple[Stamps, ...] = ()
+                if self.request.only_plans:
+                    stamps = await load_stamps(reader, StampQueries(catalog))
         self._planned.set_result(plan)
         self._look_at_currencies(portfolios.currency, plan)
         return Prepared(
@@ -201,6 +207,7 @@ class Preparation:
             days=self.days,
             plan=plan,
             chunks=plans.chunks(plan, self._chunk_size(plan)),
+            stamps=stamps,
         )
 
     def request_again(self, ids: npt.NDArray[np.uint8]) -> Request:
@@ -288,7 +295,7 @@ class Preparation:
 
     def _range(self) -> Range:
         start, end = self.request.start, self.request.end
-        if self.request.changed_since is not None:
+        if self.request.only_rewrites:
             start = None  # bounds what is rewritten, portfolio by portfolio
         last = self.last_closed(self.request) if end is None else calendars.day_of(end)
         first = None if start is None else calendars.day_of(start)
@@ -307,8 +314,40 @@ class Preparation:
     def last_closed(self, request: Request) -> int:
         """Return the last session closed by what "now" is for a request."""
         if request.settings.today is None:
-            return self.calendar.last_closed(request.moment or dt.datetime.now(dt.UTC))
+            return self.calendar.last_closed(request.now)
         return self.calendar.last_on_or_before(calendars.day_of(request.settings.today))
+
+    async def _inception(self, reader: Session) -> Boundaries | None:
+        """Return the earliest entry of each portfolio where the range begins with it."""
+        if not self.request.inception:
+            return None
+        return await self._earliest_entries(reader, Selection(self.request.wanted))
+
+    async def _earliest_entries(self, reader: Session, selection: Selection) -> Boundaries:
+        """Return the earliest entry of each portfolio that has one, within the calendar."""
+        entries = await loads.load_earliest_entries(reader, self.queries, selection)
+        self.monitor.loaded(earliest_entries=len(entries.day))
+        return Boundaries(entries.ids, np.maximum(entries.day, np.int32(self.calendar.first_day)))
+
+    async def _look_for_history(self, reader: Session, plan: Plan) -> None:
+        """Report portfolios without a snapshot whose earlier sessions nothing asked for."""
+        request = self.request
+        if request.start is not None or request.inception or request.only_rewrites:
+            return
+        row = plans.without_history(plan)
+        if len(row) == 0:
+            return
+        ids = np.ascontiguousarray(plan.id[row])
+        entries = await self._earliest_entries(reader, Selection(ids))
+        row = row[loads.located(entries.ids, ids)]
+        first = self.calendar.next_sessions(entries.day)
+        early = first < plan.first_day[row]
+        portfolio = row[early].astype(np.int32)
+        details = [
+            f"earliest entry {calendars.iso_of(day)}; start with `inception` to value it from there"
+            for day in entries.day[early].tolist()
+        ]
+        self.issues.add_each("no_history", portfolio, plan.first_day[portfolio], details)
 
     async def _holes(self, reader: Session) -> Holes | None:
         """Return the holes of the chains where what is missing was asked for."""
@@ -322,12 +361,14 @@ class Preparation:
         self.monitor.loaded(holes=len(holes.earliest))
         return holes
 
-    async def _affected(self, reader: Session, changes: ChangeQueries) -> Affected:
-        """Return what changes of the host affect."""
-        start = self.request.start
+    async def _affected(self, reader: Session) -> Affected | None:
+        """Return what changes of the host affect; None in an ordinary run."""
+        start, since = self.request.start, self.request.changed_since
+        if since is None:
+            return None
         return await find_affected(
             reader,
-            changes,
+            ChangeQueries(self.queries.catalog, since),
             self.calendar,
             Selection(self.request.wanted),
             None if start is None else calendars.day_of(start),
@@ -340,13 +381,13 @@ class Preparation:
         wanted, boundary = self.request.wanted, self.days.boundary
         self.selection = Selection(wanted)
         self.is_whole = wanted is None
-        own = None
+        own = self.entries
         if holes is not None and self.request.replaces:
             day = plans.rewrites(holes, self.calendar, self.days)
             has = day.state == State.VALUE
             own = Boundaries(holes.portfolio_id[has], day.values[has])
         elif affected is not None:
-            own = affected.boundaries()
+            own = affected.boundaries() if len(affected.id) else None
             if affected.everyone_from is not None:
                 boundary = affected.everyone_from
             elif wanted is None:
@@ -387,7 +428,10 @@ class Preparation:
     def _plan(self, portfolios: Portfolios, holes: Holes | None, affected: Affected | None) -> Plan:
         """Return the plan; holes are filled under `replace`, else reported (S13)."""
         rewrite = None
-        if affected is not None:
+        if self.entries is not None:
+            replaces = self.request.replaces
+            rewrite = plans.from_inception(portfolios, self.entries, replaces=replaces)
+        elif affected is not None:
             rewrite = affected.rewritten(portfolios)
         elif holes is not None and self.request.replaces:
             rewrite = plans.rewritten(portfolios.id, holes, self.calendar, self.days)
@@ -403,8 +447,9 @@ class Preparation:
             only_rewrite=affected is not None,
             is_whole=self.is_whole,
             committed=self.request.committed,
+            inception=self.request.inception,
         )
-        if affected is not None:
+        if affected is not None and not plan.works().all():
             self.selection = Selection(np.ascontiguousarray(plan.id[plan.works()]))
         return plan
 
@@ -430,7 +475,7 @@ class Preparation:
 
     async def _prices(self, reader: Session, plan: Plan, symbols: Text) -> Prices:
         lookback = self.settings.lookback_days
-        level = "none" if self.settings.dry_run else self.parts.level
+        level = "none" if self.request.only_plans else self.parts.level
         days = return_sessions(plan, self.calendar, level)
         first = min([plan.price_first - lookback, *days[:1].tolist()])
         first = max(first, calendars.FIRST_DATE)
@@ -444,6 +489,7 @@ class Preparation:
             monitor=self.monitor,
             stored=self._stored,
         )
+        self.issues.add_ambiguous(reader.ambiguous)
         build = partial(
             build_market,
             closes,
@@ -454,37 +500,39 @@ class Preparation:
         )
         market = await in_thread(build, self.cancel)
         self.issues.add(market.issues)
-        if self.settings.dry_run:
+        if self.request.only_plans:
             await self._tell_what_lacks(reader, plan, symbols, closes)
-        return Prices(
-            market,
-            await self._coverage(reader, plan, market, symbols),
-            await load_analysis(
-                reader,
-                self.queries,
-                self.parts,
-                market=market,
-                symbols=symbols,
-                days=days,
-                monitor=self.monitor,
-                threads=self.settings.threads,
-            )
-            if level != "none"
-            else None,
+        coverage = await self._coverage(reader, plan, market, symbols)
+        if level == "none":
+            return Prices(market, coverage, None)
+        analysis = await load_analysis(
+            reader,
+            self.queries,
+            self.parts,
+            market=market,
+            symbols=symbols,
+            days=days,
+            monitor=self.monitor,
+            threads=self.settings.threads,
+            beta_weights=self.request.beta_weights,
         )
+        for detail in analysis.unreadable:
+            self.issues.add_one("not_representable", -1, detail)
+        return Prices(market, coverage, analysis)
 
     async def _tell_what_lacks(
         self, reader: Session, plan: Plan, symbols: Text, closes: Closes
     ) -> None:
         """Report sessions, symbols and portfolios without prices before anything is computed."""
         sessions = plan.sessions[plan.sessions_run()]
-        latest = latest_closes(symbols, closes, sessions)
+        latest = await asyncio.to_thread(latest_closes, symbols, closes, sessions)
         if not latest.symbols:
             return
         names = spellings(symbols, latest)
         held = await loads.load_held(reader, self.queries, self.selection, names)
         self.monitor.loaded(held=len(held.start))
-        found = Completeness(plan, held, latest, self.settings.lookback_days)
+        lookback = self.settings.lookback_days
+        found = await asyncio.to_thread(Completeness, plan, held, latest, lookback)
         self.issues.add_told("stale", found.symbols(unpriced=False))
         self.issues.add_told("unpriced", found.symbols(unpriced=True))
         self.issues.add_told("lacks_prices", found.sessions())
@@ -494,22 +542,21 @@ class Preparation:
         self, reader: Session, plan: Plan, market: Market, symbols: Text
     ) -> Coverage:
         """Return the coverage of each session; refuse those whose prices have not arrived (S12)."""
-        fresh, recent = market.coverage(symbols)
+        fresh, recent, known = market.coverage(symbols)
         checked = plan.sessions_run()
         if self.calendar.code == calendars.DAILY:
             priced = await loads.load_price_dates(reader, self.queries)
             checked = checked & among(plan.sessions, priced)
-        coverage = Coverage(plan.sessions[checked], fresh[checked], recent[checked])
+        coverage = Coverage(plan.sessions[checked], fresh[checked], recent[checked], known[checked])
         share = coverage.share()
         low = np.flatnonzero(share < self.settings.min_coverage)
-        if len(low) == 0 or self.settings.dry_run:
+        if len(low) == 0 or self.request.only_plans:
             return coverage
         row = int(low[0])
         session = calendars.date_of(int(coverage.session[row])).isoformat()
         least = self.settings.min_coverage
         msg = (
-            f"prices of {session} have not arrived: {int(coverage.fresh[row])} of"
-            f" {int(coverage.recent[row])} symbols have a close, {float(share[row]):.1%},"
+            f"prices of {session} have not arrived: {coverage.told(row)}, {float(share[row]):.1%},"
             f" expected {least:.1%} (min_coverage); {len(low)} sessions are below it"
         )
         raise CoverageError(msg, session, float(share[row]), least)

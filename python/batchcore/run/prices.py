@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -88,11 +89,11 @@ async def load_closes(
         first = await loads.load_prices(reader, queries, spelt, window.first, window.last)
         monitor.loaded(prices=len(first))
     else:
-        given = first = _of_window(source.to_frame(), wanted, window)
+        given = first = await asyncio.to_thread(_of_window, source, wanted, window)
         brought = [one for one in spelt if source.covers(one, window.needed, window.last)]
         monitor.loaded(cached=len(first))
     since = window.first if given is None else window.needed
-    settled = priced_symbols(first, window.needed)
+    settled = await asyncio.to_thread(priced_symbols, first, window.needed)
     if stored is None or source is not None:
         rest = await loads.load_fallback(
             reader, queries, wanted, brought, window.first, window.last, since, sorted(settled)
@@ -107,9 +108,9 @@ async def load_closes(
         rest = await loads.load_left_out(reader, queries, *named, brought, *days)
     monitor.loaded(fallback=len(rest))
     if given is not None:
-        rest = _without(rest, given)
-    found = loads.joined_prices(_of_one_scale([first, rest]))
-    _tell(monitor, 1, wanted, len(rest), priced_symbols(found))
+        rest = await asyncio.to_thread(_without, rest, given)
+    found = await asyncio.to_thread(loads.joined_prices, _of_one_scale([first, rest]))
+    _tell(monitor, 1, wanted, len(rest), await asyncio.to_thread(priced_symbols, found))
     return found
 
 
@@ -154,8 +155,9 @@ def priced_symbols(prices: Prices, until: int | None = None) -> set[str]:
     return {normalised(names[code]) for code in codes.tolist()}
 
 
-def _of_window(prices: Prices, wanted: list[str], window: Window) -> Prices:
+def _of_window(source: PriceSource, wanted: list[str], window: Window) -> Prices:
     """Return the closes of a window, of symbols that are wanted."""
+    prices = source.to_frame()
     names = prices.symbol.table()
     among = set(wanted)
     ours = np.array([normalised(name) in among for name in names], dtype=np.bool_)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import numpy as np
 
 from batchcore.calendar import date_of, iso_of
+from batchcore.frames import Days
 from batchcore.units import Mark, State
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from batchcore.db.load_changes import Stamps
     from batchcore.frames import Issues
+
+Result = TypeVar("Result")
 
 STATUSES: Final = ("ok", "lookback", "stale", "unpriced", "skipped", "failed")
 """By code: the worst mark of the sessions written, or why nothing or not all was written."""
@@ -53,24 +57,65 @@ class Coverage:
         session: (s,) int32.
         fresh: (s,) uint32 symbols with a valid close on the session.
         recent: (s,) uint32 symbols with one on it or in the lookback before.
+        known: (s,) uint32 symbols with one on it or ever before.
     """
 
     session: npt.NDArray[np.int32]
     fresh: npt.NDArray[np.uint32]
     recent: npt.NDArray[np.uint32]
+    known: npt.NDArray[np.uint32]
 
     @classmethod
     def none(cls) -> Self:
         """Return the coverage of no session."""
         nobody = np.zeros(0, dtype=np.uint32)
-        return cls(np.zeros(0, dtype=np.int32), nobody, nobody)
+        return cls(np.zeros(0, dtype=np.int32), nobody, nobody, nobody)
 
     def share(self) -> npt.NDArray[np.float64]:
-        """Return ``fresh / recent`` of each session; 1 where both are 0."""
-        counted = np.maximum(self.recent, 1)
-        return np.where(self.recent == 0, 1.0, self.fresh / counted)
+        """Return ``fresh / recent`` of each session; without either 0, or 1 if none is known."""
+        share: npt.NDArray[np.float64] = self.fresh / np.maximum(self.recent, 1)
+        return np.where(self.known == 0, 1.0, share)
+
+    def told(self, row: int) -> str:
+        """Return the counts of a session in words."""
+        if self.recent[row] == 0 and self.known[row] > 0:
+            return f"none of {self.known[row]} symbols has a close on it or in the lookback before"
+        return f"{self.fresh[row]} of {self.recent[row]} symbols have a close"
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Differences:
+    """Portfolios whose stored rows are not what they should be: one row for each.
+
+    Attributes:
+        portfolio: (k,) int32 row of the portfolios of the run.
+        first: (k,) the first session that differs; NULL where `portfolios.equity_balance` alone
+            does.
+        rows: (k,) int64 snapshots to write, from there on.
+        cells: (k,) int64 cells that differ; a session without a complete snapshot counts with all
+            that are compared.
+    """
+
+    portfolio: npt.NDArray[np.int32]
+    first: Days
+    rows: npt.NDArray[np.int64]
+    cells: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of portfolios."""
+        return len(self.portfolio)
+
+
+def _only_a_mapping(cls: type[Result]) -> type[Result]:
+    """Return a dataclass that others do not know for one, and take for the mapping that it is.
+
+    FastAPI would encode all its fields, arrays among them.
+    """
+    del cls.__dataclass_fields__  # type: ignore[attr-defined]  # a dataclass has it
+    return cls
+
+
+@_only_a_mapping
 @dataclass(frozen=True, eq=False, repr=False)
 class BatchResult(Mapping[str, Any]):
     """The report of a run.
@@ -106,6 +151,8 @@ class BatchResult(Mapping[str, Any]):
             its scale; one that is read twice counts twice.
         retries: How many times a chunk was tried again, because others were in its way.
         attempt: 1, or more for a run that was begun before and gone on with.
+        differences: Of a repair, what it found; None of a run.
+        stamps: Of a plan, how the host keeps the time stamps of its tables.
         resumed: The report of the run before, asked for the same, that the call finished first.
     """
 
@@ -134,6 +181,8 @@ class BatchResult(Mapping[str, Any]):
     rounded: Mapping[str, int] = field(default_factory=dict)
     retries: int = 0
     attempt: int = 1
+    differences: Differences | None = None
+    stamps: tuple[Stamps, ...] = ()
     resumed: BatchResult | None = None
 
     @property
@@ -143,14 +192,26 @@ class BatchResult(Mapping[str, Any]):
 
     @property
     def nothing_to_do(self) -> bool:
-        """Whether there was no session to write for any portfolio."""
-        return len(self.sessions) == 0
+        """Whether there was nothing to write for any portfolio."""
+        return len(self.sessions) == 0 and not self.differences
 
     def issues_by_name(self) -> dict[str, int]:
         """Return how many issues of each name there are, by name."""
         names = self.issues.name.table()
         counts = np.bincount(self.issues.name.codes, minlength=len(names))
         return {name: int(counts[code]) for code, name in sorted_names(names) if counts[code]}
+
+    def symbols_by_issue(self) -> dict[str, list[str]]:
+        """Return the symbols of each name of issues that has any, each once and in order."""
+        issues = self.issues
+        names, symbols = issues.name.table(), issues.symbol.table()
+        row = np.flatnonzero(issues.symbol.state == State.VALUE)
+        key = issues.name.codes[row].astype(np.int64) * len(symbols) + issues.symbol.codes[row]
+        first = row[np.sort(np.unique(key, return_index=True)[1])]
+        found: dict[str, list[str]] = {}
+        for name, symbol in zip(issues.name.codes[first], issues.symbol.codes[first], strict=True):
+            found.setdefault(names[name], []).append(symbols[symbol])
+        return found
 
     def errors(self) -> list[str]:
         """Return one line for each failed portfolio; under `legacy` for each day that failed."""
@@ -204,6 +265,11 @@ class BatchResult(Mapping[str, Any]):
         """Return how many keys there are."""
         return len(_KEYS)
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # pydantic's
+        """Return what pydantic, and so FastAPI, takes it for: the mapping."""
+        return handler(dict[str, Any])
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as what JSON can hold: columns as lists, dates as ISO text."""
         share = self.coverage.share()
@@ -222,7 +288,7 @@ class BatchResult(Mapping[str, Any]):
                 date_of(day).isoformat() for day in self.sessions_left_out.tolist()
             ],
             "portfolios": {
-                "id": [str(uuid.UUID(bytes=row.tobytes())) for row in self.portfolios.id],
+                "id": _texts_of(self.portfolios.id),
                 "status": [STATUSES[code] for code in self.portfolios.status.tolist()],
                 "sessions_planned": self.portfolios.sessions_planned.tolist(),
                 "sessions_written": self.portfolios.sessions_written.tolist(),
@@ -246,6 +312,7 @@ class BatchResult(Mapping[str, Any]):
             "consistent": self.consistent,
             "retries": self.retries,
             "attempt": self.attempt,
+            "differences": difference_dicts(self),
             "resumed": None if self.resumed is None else self.resumed.to_dict(),
         }
 
@@ -278,24 +345,72 @@ def sorted_names(names: list[str]) -> list[tuple[int, str]]:
 def issue_dicts(result: BatchResult) -> list[dict[str, str | None]]:
     """Return the issues as JSON has them; None where one is not of a portfolio, symbol or day."""
     issues = result.issues
+    ids = [*_texts_of(result.portfolios.id), None]  # -1 is of none
     names, symbols, details = issues.name.table(), issues.symbol.table(), issues.detail.table()
-    found: list[dict[str, str | None]] = []
-    for row in range(len(issues)):
-        portfolio = int(issues.portfolio[row])
-        has_symbol = issues.symbol.state[row] == State.VALUE
-        has_day = issues.day.state[row] == State.VALUE
-        found.append(
-            {
-                "name": names[issues.name.codes[row]],
-                "portfolio": str(uuid.UUID(bytes=result.portfolios.id[portfolio].tobytes()))
-                if portfolio >= 0
-                else None,
-                "symbol": symbols[issues.symbol.codes[row]] if has_symbol else None,
-                "session": iso_of(int(issues.day.values[row])) if has_day else None,
-                "detail": details[issues.detail.codes[row]],
-            }
+    return [
+        {
+            "name": names[name],
+            "portfolio": ids[portfolio],
+            "symbol": symbols[symbol] if of_symbol == State.VALUE else None,
+            "session": iso_of(day) if of_day == State.VALUE else None,
+            "detail": details[detail],
+        }
+        for name, portfolio, symbol, of_symbol, day, of_day, detail in zip(
+            issues.name.codes.tolist(),
+            issues.portfolio.tolist(),
+            issues.symbol.codes.tolist(),
+            issues.symbol.state.tolist(),
+            issues.day.values.tolist(),
+            issues.day.state.tolist(),
+            issues.detail.codes.tolist(),
+            strict=True,
         )
-    return found
+    ]
+
+
+def _texts_of(ids: npt.NDArray[np.uint8]) -> list[str]:
+    """Return ids of (n, 16) uint8 as text."""
+    text = ids.tobytes().hex()
+    return [
+        f"{text[at : at + 8]}-{text[at + 8 : at + 12]}-{text[at + 12 : at + 16]}"
+        f"-{text[at + 16 : at + 20]}-{text[at + 20 : at + 32]}"
+        for at in range(0, len(text), 32)
+    ]
+
+
+def joined_differences(parts: Sequence[Differences]) -> Differences:
+    """Return what was found in the chunks of a run, sorted by portfolio."""
+    no_days, nothing = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
+    found = [Differences(no_days, Days.nulls(0), nothing, nothing), *parts]
+    portfolio = np.concatenate([part.portfolio for part in found])
+    order = np.argsort(portfolio)
+    return Differences(
+        portfolio[order],
+        Days(
+            np.concatenate([part.first.values for part in found])[order],
+            np.concatenate([part.first.state for part in found])[order],
+        ),
+        np.concatenate([part.rows for part in found])[order],
+        np.concatenate([part.cells for part in found])[order],
+    )
+
+
+def difference_dicts(result: BatchResult) -> list[dict[str, Any]] | None:
+    """Return what a repair found as JSON has it; None of a run."""
+    found = result.differences
+    if found is None:
+        return None
+    return [
+        {
+            "portfolio": str(uuid.UUID(bytes=result.portfolios.id[portfolio].tobytes())),
+            "first_session": iso_of(int(found.first.values[row]))
+            if found.first.state[row] == State.VALUE
+            else None,
+            "rows": int(found.rows[row]),
+            "cells": int(found.cells[row]),
+        }
+        for row, portfolio in enumerate(found.portfolio.tolist())
+    ]
 
 
 def cache_stats(marks: npt.NDArray[np.int64]) -> dict[str, Any]:

@@ -156,4 +156,4 @@ class Retries:
             computed = await stages.compute(loaded, prices)
         if computed is None:
             return None
-        return replace(computed, chunk=Chunk(chunk.number, chunk.rows, works))
+        return replace(computed, chunk=Chunk(chunk.number, chunk.rows, computed.chunk.works))

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from batchcore.run.plan import Chunk, Plan
     from batchcore.run.prepare import Prepared, Prices
     from batchcore.run.request import Request
+    from batchcore.run.result import Differences
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -100,6 +101,7 @@ class Computed:
         told: What the ledger is told of it all; portfolios count those of the chunk from a number
             on.
         entry: What the ledger keeps of it, where there is one.
+        differences: Of a repair, what it found.
     """
 
     chunk: Chunk
@@ -109,6 +111,7 @@ class Computed:
     noticed: tuple[Issues, ...] = ()
     told: tuple[tuple[Issues, int], ...] = ()
     entry: Entry | None = None
+    differences: Differences | None = None
 
 
 class Stages:
@@ -130,8 +133,9 @@ class Stages:
         self.monitor = monitor
         self.cancel = CancelFlag()
         self.run_id: str | None = None
-        moment = request.moment or dt.datetime.now(dt.UTC)
-        self._started_us = (moment - _EPOCH) // dt.timedelta(microseconds=1)
+        self._moment_us = (request.now - _EPOCH) // dt.timedelta(microseconds=1)
+        self._began_ms = (request.attempt_began - _EPOCH) // dt.timedelta(milliseconds=1)
+        self._made = time.monotonic()
         self._begin(prepared, issues)
 
     def again(self, prepared: Prepared, issues: IssueList) -> Self:
@@ -305,7 +309,7 @@ class Stages:
     ) -> Computed:
         chunk, existing, ids = loaded.chunk, loaded.existing, opening.portfolio_id
         stands = stands_already(rows, ids, existing.portfolio_id, existing.day)
-        equities = equities_of(rows, ids, self.plan, chunk.rows)
+        equities = self._equities(rows, ids, chunk)
         if analysed is None or analysis is None:
             batch = encode_batch(rows, ids, stands, equities, self.stamp(), cancel=self.cancel)
             return Computed(chunk, (batch,), rows, ())
@@ -368,9 +372,13 @@ class Stages:
             entry=entry,
         )
 
+    def _equities(self, rows: Rows, ids: npt.NDArray[np.uint8], chunk: Chunk) -> Equities:
+        return equities_of(rows, ids, self.plan, chunk.rows)
+
     def stamp(self) -> Stamp:
         """Return what the new rows of a chunk share; ids of a later one sort after them."""
-        return Stamp(self._started_us, time.time_ns() // 1_000_000, os.urandom(16))
+        elapsed_ms = int((time.monotonic() - self._made) * 1000)
+        return Stamp(self._moment_us, self._began_ms + elapsed_ms, os.urandom(16))
 
     def notice(self, chunk: Chunk, existing: Existing) -> tuple[Issues, ...]:
         """Report the rows that a run leaves as they are (S13), and return what was reported."""

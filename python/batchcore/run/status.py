@@ -2,88 +2,248 @@
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
+import datetime as dt
 import json
-import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batchcore.arguments import checked_id
 from batchcore.config import Schema
 from batchcore.db.catalog import check_revision, inspect
-from batchcore.db.driver import driver_errors
 from batchcore.db.engine import Database
-from batchcore.db.ledger_queries import load_chunks, load_issues, load_runs
+from batchcore.db.ledger import NEXT_CHANGED_SINCE
+from batchcore.db.ledger_queries import (
+    load_chunks,
+    load_issues,
+    load_runs,
+    load_symbol_issues,
+)
 from batchcore.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import uuid
 
-    from batchcore.db.engine import Session
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkStatus:
+    """A chunk that a run has committed.
+
+    Attributes:
+        chunk: Its number.
+        attempt: The attempt that committed it.
+        first_portfolio: Id of the first of its portfolios.
+        last_portfolio: Of the last.
+        first_session: Of its snapshots; None if it wrote none.
+        last_session: Likewise.
+        sessions: How many.
+        rows_written: Snapshots.
+        sha256: Of the bytes written.
+        committed_at: When.
+    """
+
+    chunk: int
+    attempt: int
+    first_portfolio: str
+    last_portfolio: str
+    first_session: dt.date | None
+    last_session: dt.date | None
+    sessions: int
+    rows_written: int
+    sha256: str
+    committed_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueStatus:
+    """Issues of one name that a run has noticed of a portfolio.
+
+    Attributes:
+        portfolio: Its id.
+        name: See docs/semantics.md, "Issues".
+        failed: Whether the portfolio failed.
+        count: How many.
+        symbol: Of the first, where it has one.
+        session: Likewise.
+        detail: Of the first.
+        chunk: That it was committed with; None if it was with none.
+    """
+
+    portfolio: str
+    name: str
+    failed: bool
+    count: int
+    symbol: str | None
+    session: dt.date | None
+    detail: str | None
+    chunk: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SymbolIssueStatus:
+    """Issues of one name that an attempt of a run has noticed of a symbol.
+
+    Attributes:
+        symbol: As stored.
+        name: See docs/semantics.md, "Issues".
+        count: How many.
+        session: Of the first, where it has one.
+        detail: Likewise.
+        attempt: That noticed them.
+    """
+
+    symbol: str
+    name: str
+    count: int
+    session: dt.date | None
+    detail: str | None
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStatus:
+    """A run of the ledger.
+
+    Attributes:
+        run_id: Its id.
+        state: `running`, `stuck`, `complete`, `incomplete`, `failed`, `interrupted` or
+            `superseded`, see docs/operations.md.
+        asked: What its rows depend on, by option.
+        portfolios_asked: How many portfolios were asked for; None is all.
+        configuration: Its other options, host and process.
+        code_version: Of batchcore.
+        attempt: 1, or more for a run that was gone on with.
+        token: By which its transactions find that it may write.
+        start_date: First day of its range; None goes on after what is there.
+        end_date: Last day; None where it has not come so far as to know it.
+        snapshot_id: The snapshot of the database that it read, as PostgreSQL writes it.
+        lsn: The position in the log of the server at that moment.
+        portfolios: How many it is about; None as for `end_date`.
+        failed: How many failed.
+        chunks: How many were committed.
+        rows_written: Snapshots.
+        seconds: How long it has worked.
+        error: What ended it.
+        created_at: When its first attempt began.
+        started_at: When the latest did.
+        ended_at: When that ended.
+        beat_at: Its last heartbeat.
+        expires_at: Until when its lease counts.
+        next_changed_since: From which moment on a later correction is to look (`changed_since`).
+        chunks_committed: The chunks, of a run that was asked for by its id; else empty.
+        issues: What was noticed of portfolios, likewise.
+        symbol_issues: What was noticed of symbols, likewise.
+    """
+
+    run_id: str
+    state: str
+    asked: dict[str, Any]
+    portfolios_asked: int | None
+    configuration: dict[str, Any]
+    code_version: str
+    attempt: int
+    token: int
+    start_date: dt.date | None
+    end_date: dt.date | None
+    snapshot_id: str | None
+    lsn: str | None
+    portfolios: int | None
+    failed: int
+    chunks: int
+    rows_written: int
+    seconds: float
+    error: str | None
+    created_at: dt.datetime
+    started_at: dt.datetime
+    ended_at: dt.datetime | None
+    beat_at: dt.datetime | None
+    expires_at: dt.datetime | None
+    next_changed_since: dt.datetime | None = None
+    chunks_committed: tuple[ChunkStatus, ...] = ()
+    issues: tuple[IssueStatus, ...] = ()
+    symbol_issues: tuple[SymbolIssueStatus, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as what JSON can hold: dates and times as ISO text."""
+        return {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
 
 
 async def runs(
-    db: object, *, schema: Schema | None = None, limit: int = 20
-) -> list[dict[str, Any]]:
-    """Return the runs that began last, the latest first, as what JSON can hold.
+    db: object,
+    *,
+    run_id: uuid.UUID | str | None = None,
+    limit: int = 20,
+    schema: Schema | None = None,
+) -> list[RunStatus]:
+    """Return the runs that began last, the latest first, or the one of an id.
 
     A run that counts as running though its lease has expired is `stuck`.
 
     Args:
-        db: A database URL, an `asyncpg.Pool` or an SQLAlchemy `AsyncEngine` on asyncpg.
-        schema: Where the ledger is; None is `public`.
+        db: Any kind of database, the caller's connections too.
+        run_id: That run alone, with its chunks and the issues of its portfolios.
         limit: How many.
+        schema: Where the ledger is; None is `public`.
 
     Raises:
-        ConfigError: ``limit`` is not above 0.
+        ConfigError: ``db`` is of a wrong kind, ``limit`` is not above 0, or there is no such run.
         SchemaError: the database was not migrated to this version.
         DatabaseError: the database refused, failed or went away.
     """
     if limit < 1:
         msg = f"limit is {limit}, expected 1 or more"
         raise ConfigError(msg, "limit")
+    own = None if run_id is None else checked_id(run_id, "run")
     schema = schema or Schema()
-    async with _reading(db, schema) as session:
-        return [_told(run) for run in await load_runs(session, schema, limit=limit)]
-
-
-async def run(db: object, run_id: str, *, schema: Schema | None = None) -> dict[str, Any]:
-    """Return a run with its `chunks` and the `issues` of its portfolios.
-
-    Args:
-        db: As in `runs`.
-        run_id: Of the run.
-        schema: As in `runs`.
-
-    Raises:
-        ConfigError: there is no such run.
-        SchemaError: the database was not migrated to this version.
-        DatabaseError: the database refused, failed or went away.
-    """
-    schema = schema or Schema()
-    try:
-        own = uuid.UUID(run_id)
-    except ValueError:
-        msg = f"run `{run_id}` is no UUID"
-        raise ConfigError(msg, "run") from None
-    async with _reading(db, schema) as session:
-        found = await load_runs(session, schema, limit=1, run_id=own)
+    async with Database(db, borrow=True).reading("load") as session:
+        await check_revision(session, await inspect(session, schema))
+        found = await load_runs(session, schema, limit=limit, run_id=own)
+        if own is None:
+            return [_run(row) for row in found]
         if not found:
             msg = f"there is no run {own} in the ledger"
             raise ConfigError(msg, "run")
-        return {
-            **_told(found[0]),
-            "chunks_committed": await load_chunks(session, schema, own),
-            "issues": await load_issues(session, schema, own),
-        }
+        chunks = await load_chunks(session, schema, own)
+        issues = await load_issues(session, schema, own)
+        symbols = await load_symbol_issues(session, schema, own)
+        return [
+            _run(
+                {
+                    **found[0],
+                    "chunks_committed": tuple(ChunkStatus(**_timed(row)) for row in chunks),
+                    "issues": tuple(IssueStatus(**_timed(row)) for row in issues),
+                    "symbol_issues": tuple(SymbolIssueStatus(**_timed(row)) for row in symbols),
+                }
+            )
+        ]
 
 
-@contextlib.asynccontextmanager
-async def _reading(db: object, schema: Schema) -> AsyncIterator[Session]:
-    async with Database(db).snapshot("load") as session:
-        with driver_errors():
-            await check_revision(session.raw, await inspect(session.raw, schema))
-        yield session
-
-
-def _told(row: dict[str, Any]) -> dict[str, Any]:
+def _run(row: dict[str, Any]) -> RunStatus:
     asked, configuration = (json.loads(row[name]) for name in ("asked", "configuration"))
-    return {**row, "asked": asked, "configuration": configuration, "seconds": float(row["seconds"])}
+    since = configuration.pop(NEXT_CHANGED_SINCE, None)
+    row = {**row, NEXT_CHANGED_SINCE: since}
+    told = {"asked": asked, "configuration": configuration, "seconds": float(row["seconds"])}
+    return RunStatus(**_timed(row) | told)
+
+
+def _timed(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row whose dates and times are such."""
+    found = dict(row)
+    for name, value in row.items():
+        if isinstance(value, str) and name.endswith(("_date", "_session", "session")):
+            found[name] = dt.date.fromisoformat(value)
+        elif isinstance(value, str) and name.endswith(("_at", "_since")):
+            found[name] = dt.datetime.fromisoformat(value)
+    return found
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  # what a field may hold
+    if isinstance(value, dt.datetime):
+        return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return value

@@ -1,0 +1,333 @@
+"""Recompute stored snapshots, and replace each portfolio's from its first difference on.
+
+The same stages as those of a run that replaces everything (S13). What a chunk computes is compared
+with what is stored before it is encoded, and only the rows from the first difference of each
+portfolio on are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import numpy as np
+
+from batchcore import calendar as calendars
+from batchcore.audit import compare
+from batchcore.audit.natively import columns_of
+from batchcore.db import load as loads
+from batchcore.db.audit_queries import ANALYTIC, RULED, SHARES, AuditQueries
+from batchcore.db.engine import Database
+from batchcore.db.load import Existing, located, taken
+from batchcore.db.load_stored import load_stored
+from batchcore.db.save import Equities
+from batchcore.frames import Constant, Days, Decimals, Integers, Rows, Table, day_keys
+from batchcore.run.analytic_inputs import last_sessions
+from batchcore.run.changes import Affected
+from batchcore.run.orchestrator import Run, connections_needed
+from batchcore.run.prepare import Preparation
+from batchcore.run.request import make_request
+from batchcore.run.result import Differences
+from batchcore.run.stages import Stages, in_cents
+from batchcore.units import CENTS, State
+
+if TYPE_CHECKING:
+    import datetime as dt
+    import uuid
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from batchcore.config import Settings
+    from batchcore.db.engine import Session
+    from batchcore.db.load_stored import StoredRows
+    from batchcore.frames import Opening, SnapshotAnalytics
+    from batchcore.run.analyse import Analysed, Analysis
+    from batchcore.run.orchestrator import Progress
+    from batchcore.run.plan import Chunk
+    from batchcore.run.result import BatchResult
+    from batchcore.run.stages import Computed, Loaded
+
+    Bools = npt.NDArray[np.bool_]
+    Bytes = npt.NDArray[np.uint8]
+    Int32 = npt.NDArray[np.int32]
+    Int64 = npt.NDArray[np.int64]
+
+NEVER: Final = np.iinfo(np.int32).max
+"""The first difference of a portfolio that has none."""
+
+_OF_ROWS: Final = tuple(
+    field.name
+    for field in fields(Rows)
+    if field.name not in {"written", "failed", "issues", "misses", "legacy"}
+)
+"""Attributes of `Rows` with a value for each row."""
+
+
+async def repair(
+    db: object,
+    start_date: dt.date | None = None,
+    end_date: dt.date | None = None,
+    portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+    *,
+    policy: str = "rollforward",
+    calendar: str = "XNYS",
+    resume: bool = True,
+    analytics: str = "portfolio",
+    beta_weights: str = "market_value",
+    wait: float = 0,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> BatchResult:
+    """Recompute stored snapshots, and replace each portfolio's from its first difference on.
+
+    For hosts whose time stamps do not show what was changed: only figures are compared. All
+    that is stored in the range is recomputed natively; of each portfolio the rows from the first
+    session that differs to its latest complete snapshot are written (S13), and none of one without
+    a difference. Otherwise it is a run as any other: one snapshot of the database, a lease, an
+    entry in the ledger, gone on with after an early end.
+
+    Args:
+        db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg.
+        start_date: First day to look at; None begins with each portfolio's earliest complete
+            snapshot. The latest one before the range is taken as it is stored (S5).
+        end_date: Last day on which a difference counts; None ends with the latest snapshots.
+        portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
+        policy: `rollforward`; `legacy` has no repair.
+        calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars (S1).
+        resume: Whether to go on with a repair that was asked for the same and has ended early.
+        analytics: As in `run_batch`; figures that it computes are compared where it computes them.
+        beta_weights: As in `run_batch`.
+        wait: Likewise.
+        settings: Everything else; with `dry_run` nothing is written.
+        progress: As in `run_batch`.
+
+    Returns:
+        The report: `differences` has the portfolios that differed.
+
+    Raises:
+        ConfigError: an argument is wrong, or names a portfolio that is not there.
+        BatchcoreError: as `run_batch` does.
+    """
+    request = make_request(
+        start_date,
+        end_date,
+        portfolio_ids,
+        policy=policy,
+        calendar=calendar,
+        on_existing="replace",
+        missing=False,
+        repairs=True,
+        analytics=analytics,
+        beta_weights=beta_weights,
+        wait=wait,
+        settings=settings,
+    )
+    database = Database(db)
+    database.require(connections_needed(request.settings))
+    kinds = RepairPreparation, RepairStages
+    return await Run(database, request, progress, resume=resume, kinds=kinds).run()
+
+
+class RepairPreparation(Preparation):
+    """Plans to recompute every chain, from the start or its first snapshot to its latest."""
+
+    async def _affected(self, reader: Session) -> Affected:  # noqa: ARG002  # nothing is read
+        start = self.request.start
+        first = calendars.FIRST_DATE if start is None else calendars.day_of(start)
+        nobody = np.zeros((0, 16), dtype=np.uint8)
+        return Affected(nobody, np.zeros(0, dtype=np.int32), everyone_from=first)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Stood(Existing):
+    """The snapshots of a chunk that exist, with their cells.
+
+    Attributes:
+        rows: The same, sorted by portfolio and day.
+    """
+
+    rows: StoredRows
+
+
+class RepairStages(Stages):
+    """The stages of a run, with a comparison before rows are encoded."""
+
+    async def _load_existing(self, reader: Session, chunk: Chunk) -> Stood:
+        first, last = self._existing_window(chunk)
+        calendar, ids = self.prepared.calendar, np.ascontiguousarray(self.plan.id[chunk.rows])
+        queries = AuditQueries(self.prepared.queries.catalog)
+        columns = RULED if self.prepared.parts.level == "none" else (*RULED, *ANALYTIC)
+        query = queries.stored(
+            calendar, self._selection(chunk, None), first, last, columns, earlier=False
+        )
+        stored = await load_stored(reader, query, calendar, ids)
+        self.monitor.loaded(stored=len(stored))
+        owners = np.ascontiguousarray(ids[stored.portfolio])
+        return Stood(owners, stored.day, stored.complete, stored)
+
+    def _encoded(
+        self,
+        loaded: Loaded,
+        opening: Opening,
+        rows: Rows,
+        analysed: Analysed | None,
+        analysis: Analysis | None,
+    ) -> Computed:
+        chunk = loaded.chunk
+        wrong = self._wrong_cells(loaded, rows, None if analysed is None else analysed.snapshot)
+        counts = wrong > 0
+        if self.request.end is not None:
+            counts &= rows.day <= calendars.day_of(self.request.end)
+        first = np.full(len(opening), NEVER, dtype=np.int32)
+        np.minimum.at(first, rows.portfolio[counts], rows.day[counts])
+        own = np.flatnonzero(rows.day >= first[rows.portfolio])
+        kept = _kept(rows, own)
+        differs = chunk.works & (first < NEVER)
+        if analysed is not None and loaded.facts is not None:
+            analysed = _of_some(
+                analysed,
+                own,
+                np.ascontiguousarray(opening.portfolio_id[differs]),
+                loaded.facts.positions.id[_owned(loaded, opening, differs)],
+            )
+        narrowed = replace(loaded, chunk=replace(chunk, works=differs))
+        computed = super()._encoded(narrowed, opening, kept, analysed, analysis)
+        self.monitor.rows["compute"] += len(rows) - len(kept)
+        cells = np.bincount(rows.portfolio[own], wrong[own], len(opening)).astype(np.int64)
+        return replace(computed, differences=self._differences(kept, opening, chunk, first, cells))
+
+    def _wrong_cells(
+        self, loaded: Loaded, rows: Rows, analytics: SnapshotAnalytics | None
+    ) -> Int64:
+        """Return (n,) how many cells of each row are stored otherwise, or not at all."""
+        stored, columns = cast("Stood", loaded.existing).rows, columns_of(rows)
+        wrong = np.full(len(rows), len(columns), dtype=np.int64)
+        keys = day_keys(stored.portfolio, stored.day)
+        sought = day_keys(rows.portfolio, rows.day)
+        at = np.searchsorted(keys, sought)
+        there = at < len(keys)
+        there[there] = (keys[at[there]] == sought[there]) & stored.complete[at[there]]
+        own = np.flatnonzero(there)
+        at, found = at[own], np.zeros(len(own), dtype=np.int64)
+        for name, column in columns.items():
+            found += compare.differs(taken(stored.cells[name], at), taken(column, own))
+        if analytics is not None:
+            found += self._wrong_analytics(loaded.chunk, stored, at, rows, own, analytics)
+        wrong[own] = found
+        return wrong
+
+    def _wrong_analytics(  # noqa: PLR0917  # rows, stored and computed
+        self,
+        chunk: Chunk,
+        stored: StoredRows,
+        at: Int64,
+        rows: Rows,
+        own: npt.NDArray[np.intp],
+        analytics: SnapshotAnalytics,
+    ) -> Int64:
+        """Return how many cells of A1 to A6 differ, of rows that the level analyses."""
+        looked_at = np.arange(len(own))
+        if self.prepared.parts.level != "every":
+            last = last_sessions(self.plan)[chunk.rows]
+            looked_at = np.flatnonzero(rows.day[own] == last[rows.portfolio[own]])
+        should = compare.Analysed(
+            {
+                name: _decimals(taken(column, own[looked_at]))
+                for name, column in analytics.columns.items()
+                if name != SHARES
+            },
+            taken(analytics.columns[SHARES], own[looked_at]),
+        )
+        wrong = compare.analytic_differences(stored, at[looked_at], should)
+        if not self.prepared.parts.profiles:
+            wrong &= ~compare.are_of(compare.BY_PROFILE)
+        found = np.zeros(len(own), dtype=np.int64)
+        found[looked_at] = wrong.sum(axis=1)
+        return found
+
+    def _equities(self, rows: Rows, ids: Bytes, chunk: Chunk) -> Equities:
+        """Return the new `portfolios.equity_balance` of portfolios where it differs (S8)."""
+        of_rows = super()._equities(rows, ids, chunk)
+        at = located(of_rows.portfolio_id, ids)
+        latest = self.plan.latest_equity
+        cents = in_cents(latest.values[chunk.rows], latest.scale)
+        known = (latest.state[chunk.rows] == State.VALUE) & (rows.written == 0)
+        known &= self.plan.works()[chunk.rows]
+        cents[at], known[at] = of_rows.cents, True
+        mine = loads.taken(self.plan.opening.equity, np.arange(len(self.plan.id))[chunk.rows])
+        known &= compare.differs(mine, Decimals(cents, CENTS))
+        return Equities(np.ascontiguousarray(ids[known]), cents[known])
+
+    def _differences(  # what was found, by portfolio
+        self, kept: Rows, opening: Opening, chunk: Chunk, first: Int32, cells: Int64
+    ) -> Differences:
+        cells = cells.copy()
+        equities = self._equities(kept, opening.portfolio_id, chunk)
+        cells[located(equities.portfolio_id, opening.portfolio_id)] += 1
+        row = np.flatnonzero(cells)
+        state = np.where(first[row] < NEVER, State.VALUE, State.NULL).astype(np.uint8)
+        return Differences(
+            row.astype(np.int32),
+            Days(first[row], state),
+            kept.written[row].astype(np.int64),
+            cells[row],
+        )
+
+
+def _kept(rows: Rows, own: npt.NDArray[np.intp]) -> Rows:
+    """Return some rows; whether portfolios failed, and what was noticed, stays."""
+    if len(own) == len(rows):
+        return rows
+    columns: Mapping[str, Any] = {name: taken(getattr(rows, name), own) for name in _OF_ROWS}
+    written = np.bincount(columns["portfolio"], minlength=len(rows.written))
+    return replace(rows, **columns, written=written.astype(np.int32))
+
+
+def _owned(loaded: Loaded, opening: Opening, whose: Bools) -> Bools:
+    """Return which positions of a chunk some of its portfolios own."""
+    if loaded.facts is None:
+        return np.zeros(0, dtype=np.bool_)
+    owner = located(loaded.facts.positions.portfolio_id, opening.portfolio_id)
+    owned: Bools = (owner >= 0) & whose[owner]
+    return owned
+
+
+def _of_some(
+    analysed: Analysed, own: npt.NDArray[np.intp], portfolios: Bytes, positions: Bytes
+) -> Analysed:
+    """Return the analytics of some rows, and those in other tables of their portfolios."""
+    columns = {name: taken(column, own) for name, column in analysed.snapshot.columns.items()}
+    tables = (_table_of_some(table, portfolios, positions) for table in analysed.tables)
+    values = analysed.market_values
+    return replace(
+        analysed,
+        snapshot=replace(analysed.snapshot, columns=columns),
+        tables=tuple(table for table in tables if table.rows),
+        market_values=None if values is None else _table_of_some(values, portfolios, positions),
+    )
+
+
+def _table_of_some(table: Table, portfolios: Bytes, positions: Bytes) -> Table:
+    """Return the rows of a table that are of some portfolios, or positions of these."""
+    columns: Mapping[str, Any] = table.columns
+    if "portfolio_id" in columns:
+        kept = located(columns["portfolio_id"], portfolios) >= 0
+    else:
+        kept = located(columns.get("position_id", columns.get("id")), positions) >= 0
+    own = np.flatnonzero(kept)
+    return Table(
+        table.name,
+        len(own),
+        {
+            name: column if isinstance(column, Constant) else taken(column, own)
+            for name, column in columns.items()
+        },
+    )
+
+
+def _decimals(column: Decimals | Integers) -> Decimals:
+    """Return integers as decimals."""
+    if isinstance(column, Integers):
+        return Decimals(column.values.astype(np.int64), 0, column.state)
+    return column

@@ -1,0 +1,518 @@
+"""Connection parameters as libpq finds them: in a URL, a service file, the environment, a passfile.
+
+asyncpg reads URLs and variables too, but knows a part of the parameters only, sends the others to
+the server as settings, and differs in some. So it is given nothing to read: what `resolved` returns
+names host, port, user, password and TLS for each attempt.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from batchcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+log: Final = logging.getLogger("batchcore")
+
+URL_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
+
+APPLICATION_NAME: Final = "batchcore"
+"""What `pg_stat_activity` shows where the caller names nothing."""
+
+PATIENCE_S: Final = 60.0
+"""How long a host may take where no `connect_timeout` is given; libpq would wait for ever."""
+
+_ESCAPES: Final = (
+    "the database URL has no valid port: special characters of a password are to be written as %XX"
+)
+_PERCENT: Final = (
+    "in the database URL a `%` is not followed by the two hex digits of a character: a `%` itself"
+    " is written as %25"
+)
+_LATE_AT: Final = re.compile(r"/[^?]*@|\?[^=]*@")
+_PASSFILE_PART: Final = re.compile(r"((?:\\.|[^\\:])*)(?::|$)")
+_BAD_PERCENT: Final = re.compile(r"%(?:00|(?![0-9A-Fa-f]{2}))")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A connection parameter of libpq.
+
+    Attributes:
+        variable: The environment variable that means the same; "" if there is none.
+        refused: Why a value is refused; "" where values do what they do for psql.
+        allowed: Values that are taken all the same.
+        choices: The values that there are; empty where any is one.
+    """
+
+    variable: str = ""
+    refused: str = ""
+    allowed: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+
+
+_DRIVER: Final = "asyncpg, which connects, does not do this"
+_OFF: Final = ("0", "false", "off", "no")
+_OAUTH: Final = f"{_DRIVER}: use another way to authenticate"
+_KEYS: Final = f"{_DRIVER}: give the password"
+_TLS_VERSIONS: Final = ("TLSv1.2", "TLSv1.3")
+
+PARAMETERS: Final[Mapping[str, Parameter]] = {
+    "host": Parameter("PGHOST"),
+    "hostaddr": Parameter("PGHOSTADDR"),
+    "port": Parameter("PGPORT"),
+    "dbname": Parameter("PGDATABASE"),
+    "user": Parameter("PGUSER"),
+    "password": Parameter("PGPASSWORD"),
+    "passfile": Parameter("PGPASSFILE"),
+    "require_auth": Parameter(
+        "PGREQUIREAUTH", f"{_DRIVER}: let pg_hba.conf ask for it, and use sslmode=verify-full"
+    ),
+    "channel_binding": Parameter(
+        "PGCHANNELBINDING", f"{_DRIVER}: use sslmode=verify-full", ("disable", "prefer")
+    ),
+    "connect_timeout": Parameter("PGCONNECT_TIMEOUT"),
+    "client_encoding": Parameter(
+        "PGCLIENTENCODING",
+        "asyncpg, which connects, speaks UTF8 with every database: leave it out",
+        ("UTF8", "UTF-8", "UNICODE", "auto"),
+    ),
+    "options": Parameter("PGOPTIONS"),
+    "application_name": Parameter("PGAPPNAME"),
+    "fallback_application_name": Parameter(),
+    "keepalives": Parameter(),
+    "keepalives_idle": Parameter(),
+    "keepalives_interval": Parameter(),
+    "keepalives_count": Parameter(),
+    "tcp_user_timeout": Parameter(),
+    "replication": Parameter("", "a run reads tables, not the log of the server", _OFF),
+    "gssencmode": Parameter(
+        "PGGSSENCMODE", f"{_DRIVER}: use TLS, sslmode=verify-full", ("disable", "prefer")
+    ),
+    "sslmode": Parameter(
+        "PGSSLMODE",
+        choices=("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    ),
+    "sslnegotiation": Parameter("PGSSLNEGOTIATION", choices=("postgres", "direct")),
+    "sslcompression": Parameter("PGSSLCOMPRESSION", "TLS is not compressed: leave it out", ("0",)),
+    "sslcert": Parameter("PGSSLCERT"),
+    "sslkey": Parameter("PGSSLKEY"),
+    "sslkeylogfile": Parameter("", "keys of TLS are not written to files: leave it out"),
+    "sslpassword": Parameter(),
+    "sslcertmode": Parameter(
+        "PGSSLCERTMODE",
+        f"{_DRIVER}: let pg_hba.conf ask for the certificate (clientcert=verify-full)",
+        ("disable", "allow"),
+    ),
+    "sslrootcert": Parameter("PGSSLROOTCERT"),
+    "sslcrl": Parameter("PGSSLCRL"),
+    "sslcrldir": Parameter("PGSSLCRLDIR"),
+    "sslsni": Parameter("PGSSLSNI", choices=("0", "1")),
+    "requirepeer": Parameter(
+        "PGREQUIREPEER", f"{_DRIVER}: name a socket in a folder that only that user can write to"
+    ),
+    "ssl_min_protocol_version": Parameter("PGSSLMINPROTOCOLVERSION", choices=_TLS_VERSIONS),
+    "ssl_max_protocol_version": Parameter("PGSSLMAXPROTOCOLVERSION", choices=_TLS_VERSIONS),
+    "min_protocol_version": Parameter(
+        "PGMINPROTOCOLVERSION", "asyncpg, which connects, speaks version 3.0", ("3.0",)
+    ),
+    "max_protocol_version": Parameter("PGMAXPROTOCOLVERSION", choices=("3.0", "3.2", "latest")),
+    "krbsrvname": Parameter("PGKRBSRVNAME"),
+    "gsslib": Parameter("PGGSSLIB", choices=("gssapi", "sspi")),
+    "gssdelegation": Parameter("PGGSSDELEGATION", f"{_DRIVER}: leave it out", ("0",)),
+    "scram_client_key": Parameter("", _KEYS),
+    "scram_server_key": Parameter("", _KEYS),
+    "service": Parameter("PGSERVICE"),
+    "servicefile": Parameter("PGSERVICEFILE"),
+    "target_session_attrs": Parameter(
+        "PGTARGETSESSIONATTRS",
+        choices=("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+    ),
+    "load_balance_hosts": Parameter("PGLOADBALANCEHOSTS", choices=("disable", "random")),
+    "oauth_issuer": Parameter("", _OAUTH),
+    "oauth_client_id": Parameter("", _OAUTH),
+    "oauth_client_secret": Parameter("", _OAUTH),
+    "oauth_scope": Parameter("", _OAUTH),
+}
+"""Those of PostgreSQL 14 to 18, in the order of its manual; docs/operations.md has the table."""
+
+SETTINGS: Final[Mapping[str, str]] = {
+    "PGDATESTYLE": "datestyle",
+    "PGTZ": "timezone",
+    "PGGEQO": "geqo",
+}
+"""Variables that libpq sends to the server as settings."""
+
+_NUMBERS: Final = (
+    "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+)
+_SOCKET_FOLDERS: Final = ("/run/postgresql", "/var/run/postgresql", "/tmp", "/private/tmp")  # noqa: S108  # of the server
+_SYSTEM_SERVICES: Final = "/etc/postgresql-common"
+_DEFAULT_PORT: Final = 5432
+_LAST_PORT: Final = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where a server may be.
+
+    Attributes:
+        name: As given; a folder where it is a socket. "" where only the address is.
+        address: What to connect to instead of looking the name up; "" where it is to be.
+        port: Of the server.
+        password: For it; "" if none was given.
+    """
+
+    name: str
+    address: str
+    port: int
+    password: str = field(repr=False)
+
+    @property
+    def is_socket(self) -> bool:
+        """Whether it is a Unix socket."""
+        return not self.address and self.name.startswith("/")
+
+
+@dataclass(frozen=True, slots=True)
+class ConnInfo:
+    """What to connect to, and how.
+
+    Attributes:
+        hosts: In the order in which they are tried.
+        user: Of the database.
+        database: Its name.
+        settings: What the server is sent with the connection.
+        timeout_s: For each host; None is for ever.
+        numbers: Of `keepalives` and the like, where they are given.
+        values: The other parameters that are given and not empty.
+    """
+
+    hosts: tuple[Host, ...]
+    user: str
+    database: str
+    settings: Mapping[str, str]
+    timeout_s: float | None
+    numbers: Mapping[str, int]
+    values: Mapping[str, str] = field(repr=False)
+
+
+def resolved(url: str) -> ConnInfo:
+    """Return what a URL means to libpq, with service file, environment, passfile and defaults.
+
+    Raises:
+        ConfigError: it is no PostgreSQL URL, a parameter is wrong, or one is refused.
+    """
+    found = _Values()
+    for name, value in _of_url(url).items():
+        found.give(name, value, f"`{name}` in the database URL")
+    if service := found.get("service") or os.environ.get("PGSERVICE"):
+        _read_service(found, service)
+    for name, parameter in PARAMETERS.items():
+        if parameter.variable in os.environ:
+            found.give(name, os.environ[parameter.variable], parameter.variable)
+    if "sslmode" not in found.values and os.environ.get("PGREQUIRESSL", "").startswith("1"):
+        found.give("sslmode", "require", "PGREQUIRESSL")
+    found.check()
+
+    user = found.get("user") or _login()
+    database = found.get("dbname") or user
+    numbers = {name: found.number(name) for name in _NUMBERS if found.get(name)}
+    timeout_s = float(numbers.pop("connect_timeout", PATIENCE_S))
+    return ConnInfo(
+        hosts=_hosts(found, user, database),
+        user=user,
+        database=database,
+        settings=_settings(found),
+        timeout_s=timeout_s if timeout_s > 0 else None,
+        numbers=numbers,
+        values={name: value for name, value in found.values.items() if value},
+    )
+
+
+class _Values:
+    """Parameters as they are found; the first place that gives one counts, as with libpq."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self._places: dict[str, str] = {}
+
+    def give(self, name: str, value: str, place: str) -> None:
+        """Take a value, unless there is one already, be it empty."""
+        if name not in self.values:
+            self.values[name] = value
+            self._places[name] = place
+
+    def get(self, name: str) -> str:
+        """Return a value, or "": an empty one is none."""
+        return self.values.get(name, "")
+
+    def error(self, name: str, problem: str) -> ConfigError:
+        """Return the error for a value, which it does not show: it may be a part of a password."""
+        return ConfigError(f"{self._places[name]}: {problem}", "database_url")
+
+    def check(self) -> None:
+        """Refuse values that libpq refuses, and those that asyncpg cannot carry out."""
+        for name, parameter in PARAMETERS.items():
+            value = self.get(name)
+            if name not in self.values or {value, value.upper()} & set(parameter.allowed):
+                continue
+            if parameter.refused and value:
+                but = f" (only {_listed(parameter.allowed)} is taken)" if parameter.allowed else ""
+                raise self.error(name, f"{parameter.refused}{but}")
+            if parameter.choices and value not in parameter.choices:
+                raise self.error(name, f"expected {_listed(parameter.choices)}")
+
+    def number(self, name: str) -> int:
+        """Return a value as a number."""
+        try:
+            return int(self.values[name])
+        except ValueError:
+            raise self.error(name, "expected a whole number") from None
+
+    def listed(self, name: str) -> list[str]:
+        """Return the parts of a value; none where it is empty."""
+        value = self.get(name)
+        return value.split(",") if value else []
+
+
+def _listed(values: tuple[str, ...]) -> str:
+    return ", ".join(values[:-1]) + f" or {values[-1]}" if len(values) > 1 else values[0]
+
+
+def _of_url(url: str) -> dict[str, str]:
+    """Return the parameters of a URL, which is taken apart where libpq takes it apart."""
+    scheme, colon, rest = url.partition("://")
+    if not colon or scheme not in URL_SCHEMES:
+        msg = "expected a database URL that starts with `postgresql://`"
+        raise ConfigError(msg, "database_url")
+    found: dict[str, str] = {}
+    before = re.split("[@/]", rest, maxsplit=1)[0]
+    if rest[len(before) :].startswith("@"):
+        found["user"], _, found["password"] = before.partition(":")
+        rest = rest[len(before) + 1 :]
+    elif _LATE_AT.search(rest):
+        # With a `/` in the password, what comes before it is taken for host and port.
+        raise ConfigError(_ESCAPES, "database_url")
+    hosts = re.split(r"[/?]", rest, maxsplit=1)[0]
+    path, _, query = rest[len(hosts) :].partition("?")
+    found["host"], found["port"] = _authority(hosts)
+    found["dbname"] = path[1:]
+    found = {name: _decoded(value) for name, value in found.items() if value}
+    for item in query.split("&") if query else ():
+        name, equals, value = item.partition("=")
+        if not equals or "=" in value:
+            msg = (
+                "the parameters of the database URL are no list of name=value: special characters"
+                " are to be written as %XX"
+            )
+            raise ConfigError(msg, "database_url")
+        name, value = _alias(_decoded(name), _decoded(value))
+        if name not in PARAMETERS:
+            raise _unknown(name)
+        found[name] = value
+    return found
+
+
+def _alias(name: str, value: str) -> tuple[str, str]:
+    """Return a parameter by the name that is in use; `ssl` is what SQLAlchemy hands asyncpg."""
+    if name == "requiressl":
+        return "sslmode", "require" if value.startswith("1") else "prefer"
+    if name == "ssl":
+        return "sslmode", "require" if value == "true" else value
+    return name, value
+
+
+def _unknown(name: str) -> ConfigError:
+    shown = f"`{name}`" if name.isidentifier() else "a name"
+    return ConfigError(
+        f"{shown} in the database URL is no connection parameter; a setting of the server is"
+        " given as options=-c%20name%3Dvalue",
+        "database_url",
+    )
+
+
+def _authority(text: str) -> tuple[str, str]:
+    """Return the lists of hosts and of ports."""
+    if "@" in text:
+        raise ConfigError(_ESCAPES, "database_url")
+    hosts, ports = [], []
+    for part in text.split(","):
+        found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]*))(?::(.*))?", part)
+        if found is None:
+            msg = "the database URL has no valid host: an IPv6 address is written as [address]"
+            raise ConfigError(msg, "database_url")
+        hosts.append(found[1] or found[2] or "")
+        ports.append(found[3] or "")
+    return tuple(",".join(parts) if any(parts) else "" for parts in (hosts, ports))  # type: ignore[return-value]
+
+
+def _decoded(text: str) -> str:
+    try:
+        if _BAD_PERCENT.search(text) is None:
+            return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        pass
+    raise ConfigError(_PERCENT, "database_url")
+
+
+def _read_service(found: _Values, service: str) -> None:
+    """Take what a service file says of a service."""
+    own = found.get("servicefile") or os.environ.get("PGSERVICEFILE")
+    files = [Path(own) if own else _home() / ".pg_service.conf"]
+    files.append(Path(os.environ.get("PGSYSCONFDIR", _SYSTEM_SERVICES), "pg_service.conf"))
+    for number, file in enumerate(files):
+        try:
+            lines = file.read_text("utf-8").splitlines()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if own and not number:
+                msg = f"the service file {file} is not there"
+                raise ConfigError(msg, "database_url") from error
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"the service file {file} cannot be read: {error}"
+            raise ConfigError(msg, "database_url") from error
+        if _take_service(found, service, file, lines):
+            return
+    msg = f"the service `{service}` is in none of {', '.join(map(str, files))}"
+    raise ConfigError(msg, "database_url")
+
+
+def _take_service(found: _Values, service: str, file: Path, lines: list[str]) -> bool:
+    inside = False
+    for number, text in enumerate(lines, start=1):
+        line = text.strip()
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("["):
+            if inside:
+                break
+            inside = line == f"[{service}]"
+        elif inside:
+            name, equals, value = line.partition("=")
+            if not equals or name not in PARAMETERS or name in {"service", "servicefile"}:
+                msg = f"{file}:{number}: is no connection parameter, expected name=value"
+                raise ConfigError(msg, "database_url")
+            found.give(name, value, f"`{name}` of the service `{service}`")
+    return inside
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # no HOME, and an account without a name
+        return Path("/nonexistent")
+
+
+def _login() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        msg = (
+            f"no user is named, and the account {os.geteuid()} that this process runs under has no"
+            " name: give it in the database URL or in PGUSER"
+        )
+        raise ConfigError(msg, "database_url") from None
+
+
+def _hosts(found: _Values, user: str, database: str) -> tuple[Host, ...]:
+    names, addresses = found.listed("host"), found.listed("hostaddr")
+    if names and addresses and len(names) != len(addresses):
+        problem = f"{len(addresses)} addresses for {len(names)} hosts"
+        raise found.error("hostaddr", problem)
+    count = len(names or addresses) or 1
+    ports = [_port(found, text) for text in found.listed("port") or [""]]
+    if len(ports) == 1:
+        ports *= count
+    if len(ports) != count:
+        raise found.error("port", f"{len(ports)} ports for {count} hosts")
+    hosts = []
+    for name, address, port in zip(
+        names or [""] * count, addresses or [""] * count, ports, strict=True
+    ):
+        host = name if name or address else _socket_folder(port)
+        if host.startswith("@") and not address:
+            problem = "asyncpg, which connects, takes no abstract socket: use one in a folder"
+            raise found.error("host", problem)
+        given = found.get("password") or _of_passfile(found, host or address, port, database, user)
+        hosts.append(Host(host, address, port, given))
+    return tuple(hosts)
+
+
+def _port(found: _Values, text: str) -> int:
+    try:
+        port = int(text) if text.strip() else _DEFAULT_PORT
+    except ValueError:
+        port = 0
+    if 0 < port <= _LAST_PORT:
+        return port
+    problem = "no valid port, expected 1 to 65535"
+    error = found.error("port", problem)
+    # With a `/` in a password, a part of it is taken for the port.
+    raise ConfigError(_ESCAPES, "database_url") if "URL" in str(error) else error
+
+
+def _socket_folder(port: int) -> str:
+    """Return the folder of the local server: the first that has its socket."""
+    for folder in _SOCKET_FOLDERS:
+        if Path(folder, f".s.PGSQL.{port}").exists():
+            return folder
+    return next((one for one in _SOCKET_FOLDERS if Path(one).is_dir()), _SOCKET_FOLDERS[0])
+
+
+def _of_passfile(found: _Values, host: str, port: int, database: str, user: str) -> str:
+    file = Path(found.get("passfile") or _home() / ".pgpass")
+    try:
+        found_mode = file.stat().st_mode
+        if not stat.S_ISREG(found_mode):
+            log.warning("passfile=%s ignored, it is no plain file", file)
+            return ""
+        if found_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            log.warning("passfile=%s ignored, others may read it: chmod 600", file)
+            return ""
+        lines = file.read_text("utf-8").split("\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        log.warning("passfile=%s ignored, it cannot be read: %s", file, type(error).__name__)
+        return ""
+    wanted = ("localhost" if host in _SOCKET_FOLDERS else host, str(port), database, user)
+    for line in lines:
+        parts = [] if line.startswith("#") else _PASSFILE_PART.findall(line.rstrip("\r"))
+        keys = parts[: len(wanted)]
+        if len(parts) > len(wanted) and all(
+            key == "*" or _unescaped(key) == want for key, want in zip(keys, wanted, strict=True)
+        ):
+            return _unescaped(parts[len(wanted)])
+    return ""
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text)
+
+
+def _settings(found: _Values) -> dict[str, str]:
+    fallback = found.get("fallback_application_name") or APPLICATION_NAME
+    settings = {"application_name": found.values.get("application_name", fallback)}
+    if options := found.get("options"):
+        settings["options"] = options
+    for variable, setting in SETTINGS.items():
+        value = os.environ.get(variable, "default")
+        if value.lower() != "default":
+            settings[setting] = value
+    return settings

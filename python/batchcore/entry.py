@@ -1,0 +1,39 @@
+"""What entry points share before the rooms behind them are imported."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from typing import Any
+
+from batchcore.errors import ConfigError
+
+
+async def imported(name: str) -> Any:  # noqa: ANN401  # a module, whose names are not known
+    """Return a module, imported in a thread: that may take long, and the event loop goes on."""
+    return await asyncio.to_thread(importlib.import_module, name)
+
+
+def check_choice(option: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse a value that is not one of those known.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    if value not in known:
+        msg = f"unknown {option} `{value}`, expected one of {', '.join(known)}"
+        raise ConfigError(msg, option)
+
+
+def db_of(call: object, own: object) -> object:
+    """Return the `db` that a call works on: its own argument, else that of the constructor.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    if call is not None:
+        return call
+    if own is None:
+        msg = "db is None, and the constructor was given none: pass `db` to one of the two"
+        raise ConfigError(msg, "db")
+    return own

@@ -1,0 +1,82 @@
+"""Locks of others that a run waits for, told while it waits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchcore.db.engine import Session
+    from batchcore.db.ledger import Lease, Ledger
+
+LATE_S: Final = 5.0
+"""How long a step may take before the server is asked whether it waits for a lock."""
+
+log: Final = logging.getLogger("batchcore")
+
+
+class Waits:
+    """Tells which locks the sessions of a run wait for, and who holds them.
+
+    A run that is not late asks nothing: a timer alone goes along with each step.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no step at work."""
+        self._late: set[int] = set()
+        self._told: set[tuple[int, int]] = set()
+        self._wakes = asyncio.Event()
+
+    @contextlib.contextmanager
+    def around(self, session: Session) -> Iterator[None]:
+        """Watch over a step on a session."""
+        pid = 0 if session.is_gone else session.raw.get_server_pid()
+        timer = asyncio.get_running_loop().call_later(LATE_S, self._is_late, pid)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._late.discard(pid)
+            self._told = {told for told in self._told if told[0] != pid}
+
+    def _is_late(self, pid: int) -> None:
+        self._late.add(pid)
+        self._wakes.set()
+
+    async def sleep(self, seconds: float) -> float:
+        """Sleep, but no longer than until there is something to `tell`.
+
+        Returns:
+            How many of the seconds are left.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        self._wakes.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, LATE_S) if self._late else seconds):
+                await self._wakes.wait()
+        return max(until - loop.time(), 0.0)
+
+    async def tell(self, session: Session, ledger: Ledger, lease: Lease) -> None:
+        """Log once of each late step and each process that holds it up who that is."""
+        if not self._late:
+            return
+        for found in await ledger.in_the_way(session, lease, sorted(self._late)):
+            if (found.pid, found.holder) in self._told:
+                continue
+            self._told.add((found.pid, found.holder))
+            log.warning(
+                "run=%s waits_for=lock pid=%d holder=%d user=%s application=%r state=%r"
+                " transaction_s=%.0f",
+                lease.run_id,
+                found.pid,
+                found.holder,
+                found.user,
+                found.application,
+                found.state,
+                found.age_s or 0.0,
+            )

@@ -1,0 +1,631 @@
+"""Connections: each parameter as psql takes it, or refused by name; and what an error says."""
+
+import asyncio
+import os
+import random
+import re
+import socket
+from inspect import signature
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+import pytest
+
+from batchcore.db.connect import Connector
+from batchcore.db.conninfo import PARAMETERS, SETTINGS, resolved
+from batchcore.db.engine import Database
+from batchcore.db.migrate import migrate
+from batchcore.errors import BatchcoreError, ConfigError, DatabaseError
+from support.tls import ODD, PASSWORD, TlsServer
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+SEEN = """
+    SELECT ROW(current_user, current_database(),
+        replace(current_setting('application_name'), 'psql', 'batchcore'),
+        coalesce(host(inet_server_addr()), 'socket'), inet_server_port(), ssl, version, client_dn,
+        current_setting('TimeZone'), current_setting('DateStyle'), current_setting('geqo'),
+        current_setting('work_mem'), current_setting('client_encoding'))::text
+    FROM pg_stat_ssl WHERE pid = pg_backend_pid()"""
+WORD = quote(PASSWORD, safe="")
+NAME = quote(ODD, safe="")
+
+
+@pytest.fixture(scope="module")
+def tls():
+    server = TlsServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Set the environment that a test names, and nothing else of libpq's."""
+    for name in os.environ:
+        if name.startswith("PG"):
+            monkeypatch.delenv(name)
+
+    def surround(variables: dict[str, str]) -> dict[str, str]:
+        variables = {"HOME": str(tmp_path), **variables}
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return variables
+
+    surround({})
+    return surround
+
+
+async def seen(url: str) -> str:
+    """Return what psql would print."""
+    raw = await Connector(resolved(url)).connect()
+    try:
+        return await raw.fetchval(SEEN)
+    finally:
+        await raw.close()
+
+
+def tcp(user: str = "postgres") -> str:
+    return f"postgresql://{user}:{WORD}@127.0.0.1:{{port}}/postgres"
+
+
+SOCKET = "postgresql://postgres@/postgres?host={socket}&port={port}"
+NAMED = f"postgresql://{NAME}:{WORD}@db.example:{{port}}/postgres?hostaddr=127.0.0.1"
+CERTIFIED = "postgresql://certified@127.0.0.1:{port}/postgres?sslmode=require"
+OWN = "sslcert={folder}/client.crt"
+CA = "sslrootcert={folder}/ca.crt"
+U = tcp(NAME)
+ROOTED = {"HOME": "{folder}/home_ca"}
+
+CASES: dict[str, tuple[str, dict[str, str]]] = {
+    "tcp": (U, {}),
+    "special characters": (U.replace("/postgres", f"/{NAME}"), {}),
+    "postgres scheme": (U.replace("postgresql:", "postgres:"), {}),
+    "a wrong password": (U.replace(WORD, "wrong"), {}),
+    "no password": (f"postgresql://{NAME}@127.0.0.1:{{port}}/postgres", {}),
+    "no such user": (tcp("nobody"), {}),
+    "no such database": (U.replace("/postgres", "/none"), {}),
+    "user and password as parameters": (
+        f"postgresql://127.0.0.1:{{port}}/?user={NAME}&password={WORD}&dbname=postgres",
+        {},
+    ),
+    "an empty database is that of the user": (f"postgresql://{NAME}:{WORD}@127.0.0.1:{{port}}", {}),
+    "the last of two counts": (f"{U}?application_name=a&application_name=b", {}),
+    "a percent that is none": (f"{U}?application_name=%zz", {}),
+    "an unknown parameter": (f"{U}?jit=off", {}),
+    "a parameter without a value": (f"{U}?application_name", {}),
+    "a socket": (SOCKET, {}),
+    "a socket in the authority": ("postgresql://postgres@{quoted}:{port}/postgres", {}),
+    "a socket that is not there": (SOCKET.replace("{socket}", "/nowhere"), {}),
+    "a socket asks for no TLS": (f"{SOCKET}&sslmode=verify-full", {}),
+    "IPv6": (U.replace("127.0.0.1", "[::1]"), {}),
+    "a bracket that stays open": (U.replace("127.0.0.1", "[::1"), {}),
+    "hostaddr": (
+        f"postgresql://{NAME}:{WORD}@nowhere.invalid:{{port}}/postgres?hostaddr=127.0.0.1",
+        {},
+    ),
+    "hostaddr alone": (
+        f"postgresql://{NAME}:{WORD}@/postgres?hostaddr=127.0.0.1&port={{port}}",
+        {},
+    ),
+    "the second of two hosts": (U.replace("127.0.0.1", "127.0.0.1:{closed},127.0.0.1"), {}),
+    "the second host, as a name": (U.replace("127.0.0.1", "nowhere.invalid,127.0.0.1"), {}),
+    "a password is final": (
+        U.replace(WORD, "wrong").replace("127.0.0.1", "127.0.0.1:{port},127.0.0.1"),
+        {},
+    ),
+    "one port for two hosts": (
+        f"postgresql://{NAME}:{WORD}@/postgres?host=/nowhere,127.0.0.1&port={{port}}",
+        {},
+    ),
+    "three ports for two hosts": (
+        f"postgresql://{NAME}:{WORD}@/postgres?host=127.0.0.1,127.0.0.1&port=1,2,{{port}}",
+        {},
+    ),
+    "more addresses than hosts": (f"{U}?hostaddr=127.0.0.1,127.0.0.1", {}),
+    "a port that is none": (U.replace("{port}", "port"), {}),
+    "a port beyond the last": (U.replace("{port}", "65536"), {}),
+    "options": (f"{U}?options=-c%20work_mem%3D123kB%20-c%20timezone%3DAsia%2FTokyo", {}),
+    "a setting that is none": (f"{U}?options=-c%20nothing%3D1", {}),
+    "application_name": (f"{U}?application_name=ni%C3%A4", {}),
+    "PGAPPNAME": (U, {"PGAPPNAME": "nightly"}),
+    "the URL before the environment": (f"{U}?application_name=a", {"PGAPPNAME": "nightly"}),
+    "connect_timeout": (f"{U}?connect_timeout=100", {}),
+    "connect_timeout for ever": (f"{U}?connect_timeout=0", {}),
+    "connect_timeout is no number": (f"{U}?connect_timeout=soon", {}),
+    "keepalives": (
+        f"{U}?keepalives=1&keepalives_idle=9&keepalives_interval=3&keepalives_count=2",
+        {},
+    ),
+    "no keepalives": (f"{U}?keepalives=0&tcp_user_timeout=9000", {}),
+    "keepalives is no number": (f"{U}?keepalives=yes", {}),
+    "client_encoding": (f"{U}?client_encoding=utf8", {}),
+    "PGCLIENTENCODING": (U, {"PGCLIENTENCODING": "UTF8"}),
+    "channel_binding=prefer": (f"{U}?channel_binding=prefer", {}),
+    "channel_binding=disable": (U, {"PGCHANNELBINDING": "disable"}),
+    "gssencmode": (f"{U}?gssencmode=disable", {}),
+    "replication=false": (f"{U}?replication=false", {}),
+    "any": (f"{U}?target_session_attrs=any", {}),
+    "read-write": (f"{U}?target_session_attrs=read-write", {}),
+    "read-only": (f"{U}?target_session_attrs=read-only", {}),
+    "read-only by a setting": (
+        f"{U}?target_session_attrs=read-only&options=-c%20default_transaction_read_only%3Don",
+        {},
+    ),
+    "primary": (U, {"PGTARGETSESSIONATTRS": "primary"}),
+    "standby": (f"{U}?target_session_attrs=standby", {}),
+    "prefer-standby": (f"{U}?target_session_attrs=prefer-standby", {}),
+    "no such attribute": (f"{U}?target_session_attrs=master", {}),
+    "PGHOST and the like": (
+        "postgresql://",
+        {
+            "PGHOST": "127.0.0.1",
+            "PGPORT": "{port}",
+            "PGUSER": ODD,
+            "PGPASSWORD": PASSWORD,
+            "PGDATABASE": "postgres",
+        },
+    ),
+    "PGHOSTADDR": (
+        f"postgresql://{NAME}:{WORD}@nowhere.invalid:{{port}}/postgres",
+        {"PGHOSTADDR": "127.0.0.1"},
+    ),
+    "PGHOST of several": (
+        f"postgresql://{NAME}:{WORD}@/postgres",
+        {"PGHOST": "/nowhere,127.0.0.1", "PGPORT": "1,{port}"},
+    ),
+    "empty variables": (
+        U,
+        dict.fromkeys(("PGAPPNAME", "PGPORT", "PGHOSTADDR", "PGOPTIONS", "PGCLIENTENCODING"), ""),
+    ),
+    "an empty sslmode": (U, {"PGSSLMODE": ""}),
+    "an empty target_session_attrs": (f"{U}?target_session_attrs=", {}),
+    "an empty password is none": (
+        f"postgresql://{NAME}@127.0.0.1:{{port}}/postgres?password=",
+        {"PGPASSWORD": PASSWORD},
+    ),
+    "PGOPTIONS": (U, {"PGOPTIONS": "-c work_mem=321kB"}),
+    "PGTZ and PGDATESTYLE": (U, {"PGTZ": "Europe/Berlin", "PGDATESTYLE": "German"}),
+    "PGGEQO": (U, {"PGGEQO": "off"}),
+    "PGGEQO=default": (U, {"PGGEQO": "default", "PGTZ": "DEFAULT"}),
+    "PGCONNECT_TIMEOUT": (U, {"PGCONNECT_TIMEOUT": "100"}),
+    "passfile": (
+        f"postgresql://{NAME}@127.0.0.1:{{port}}/postgres?passfile={{folder}}/passfile",
+        {},
+    ),
+    "PGPASSFILE": (
+        f"postgresql://{NAME}@127.0.0.1:{{port}}/postgres",
+        {"PGPASSFILE": "{folder}/passfile"},
+    ),
+    "a passfile that others may read": (
+        f"postgresql://{NAME}@127.0.0.1:{{port}}/postgres",
+        {"PGPASSFILE": "{folder}/open_passfile"},
+    ),
+    "a passfile goes by the name of the host": (
+        "postgresql://only_tls@db.example:{port}/postgres?hostaddr=127.0.0.1",
+        {"PGPASSFILE": "{folder}/passfile"},
+    ),
+    "a passfile goes by the folder of a socket": (
+        "postgresql://asked@/postgres?host={socket}&port={port}",
+        {"PGPASSFILE": "{folder}/passfile"},
+    ),
+    ".pgpass": (
+        f"postgresql://{NAME}@127.0.0.1:{{port}}/postgres",
+        {"HOME": "{folder}"},
+    ),
+    "a service": (
+        "postgresql://?service=odd",
+        {"PGSERVICEFILE": "{folder}/services", "PGPASSWORD": PASSWORD},
+    ),
+    "PGSERVICE": (
+        f"postgresql://:{WORD}@/",
+        {"PGSERVICEFILE": "{folder}/services", "PGSERVICE": "odd", "PGAPPNAME": "nightly"},
+    ),
+    "the URL before the service": (
+        f"postgresql://postgres@/?service=odd&host={{socket}}&dbname={NAME}",
+        {"PGSERVICEFILE": "{folder}/services"},
+    ),
+    "a service of the system": (
+        f"postgresql://:{WORD}@/?service=odd",
+        {"PGSYSCONFDIR": "{folder}/system"},
+    ),
+    "no such service": ("postgresql://?service=none", {"PGSERVICEFILE": "{folder}/services"}),
+    "a service with a typo": ("postgresql://?service=typo", {"PGSERVICEFILE": "{folder}/services"}),
+    "no service file": ("postgresql://?service=odd", {"PGSERVICEFILE": "{folder}/nowhere"}),
+    "PGREQUIRESSL": (tcp("only_plain"), {"PGREQUIRESSL": "1"}),
+    "ssl=true": (f"{U}?ssl=true", {}),
+    "no such sslmode": (f"{U}?sslmode=odd", {}),
+    "sslmode in capitals": (f"{U}?sslmode=REQUIRE", {}),
+    **{
+        f"{mode} {user}": (f"{tcp(user)}?sslmode={mode}", {})
+        for mode in ("disable", "allow", "prefer", "require")
+        for user in (NAME, "only_tls", "only_plain")
+    },
+    "PGSSLMODE": (U, {"PGSSLMODE": "disable"}),
+    "verify-ca": (f"{U}?sslmode=verify-ca&{CA}", {}),
+    "verify-full": (f"{NAMED}&sslmode=verify-full&{CA}", {}),
+    "verify-full of an address": (f"{U}?sslmode=verify-full&{CA}", {}),
+    "verify-full of another name": (
+        f"{NAMED.replace('db.', 'other.')}&sslmode=verify-full&{CA}",
+        {},
+    ),
+    "verify-full without a name": (
+        f"postgresql://{NAME}:{WORD}@/?hostaddr=127.0.0.1&port={{port}}&sslmode=verify-full&{CA}",
+        {},
+    ),
+    "verify-ca of another": (f"{U}?sslmode=verify-ca&sslrootcert={{folder}}/other.crt", {}),
+    "require and a root of another": (
+        f"{U}?sslmode=require&sslrootcert={{folder}}/other.crt",
+        {},
+    ),
+    "prefer and a root of another": (f"{U}?sslmode=prefer&sslrootcert={{folder}}/other.crt", {}),
+    "verify-ca without a root": (f"{U}?sslmode=verify-ca", {}),
+    "require without the root": (f"{U}?sslmode=require&sslrootcert={{folder}}/nowhere", {}),
+    "PGSSLROOTCERT": (U, {"PGSSLMODE": "verify-ca", "PGSSLROOTCERT": "{folder}/ca.crt"}),
+    "the root at home": (f"{NAMED}&sslmode=verify-full", ROOTED),
+    "a root that is none": (f"{U}?sslmode=verify-ca&sslrootcert={{folder}}/ca.cnf", {}),
+    "a list that revokes nothing": (f"{U}?sslmode=verify-ca&{CA}&sslcrl={{folder}}/none.crl", {}),
+    "a list that revokes it": (f"{U}?sslmode=verify-ca&{CA}&sslcrl={{folder}}/server.crl", {}),
+    "PGSSLCRL": (f"{U}?sslmode=verify-ca&{CA}", {"PGSSLCRL": "{folder}/server.crl"}),
+    "a folder of lists": (f"{U}?sslmode=verify-ca&{CA}&sslcrldir={{folder}}/lists", {}),
+    "a certificate": (f"{CERTIFIED}&{OWN}&sslkey={{folder}}/client.key", {}),
+    "a certificate that is missed": (CERTIFIED, {}),
+    "a key under a phrase": (
+        f"{CERTIFIED}&{OWN}&sslkey={{folder}}/locked.key&sslpassword=open",
+        {},
+    ),
+    "the wrong phrase": (f"{CERTIFIED}&{OWN}&sslkey={{folder}}/locked.key&sslpassword=shut", {}),
+    "a key that others may read": (f"{CERTIFIED}&{OWN}&sslkey={{folder}}/open.key", {}),
+    "a key that is not there": (f"{CERTIFIED}&{OWN}&sslkey={{folder}}/nowhere", {}),
+    "a key of another": (f"{CERTIFIED}&{OWN}&sslkey={{folder}}/server.key", {}),
+    "PGSSLCERT": (
+        CERTIFIED,
+        {"PGSSLCERT": "{folder}/client.crt", "PGSSLKEY": "{folder}/client.key"},
+    ),
+    "the certificate at home": (CERTIFIED, {"HOME": "{folder}/home_client"}),
+    "at most TLS 1.2": (f"{U}?ssl_max_protocol_version=TLSv1.2", {}),
+    "at least TLS 1.3": (U, {"PGSSLMINPROTOCOLVERSION": "TLSv1.3"}),
+    "a range of none": (
+        f"{U}?sslmode=require&ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.2",
+        {},
+    ),
+    "sslsni": (f"{NAMED}&sslmode=require&sslsni=0", {}),
+    "sslcompression": (f"{U}?sslcompression=0", {}),
+}
+"""URL and environment, which psql and batchcore are both given."""
+
+
+@pytest.fixture(scope="module")
+def filled(tls: TlsServer):
+    """The values to put into URLs and environments; with the files that they name."""
+    escaped = PASSWORD.replace(":", "\\:")
+    odd = ODD.replace(":", "\\:")
+    lines = (
+        "# a comment",
+        f"elsewhere:*:*:{odd}:wrong",
+        f"127.0.0.1:{tls.port}:postgres:{odd}:{escaped}",
+        f"db.example:*:*:only_tls:{escaped}",
+        f"{tls.socket}:*:*:asked:{escaped}",
+    )
+    for name in ("passfile", "open_passfile", ".pgpass"):
+        file = tls.folder / name
+        file.write_text("\n".join(lines) + "\n", "utf-8")
+        file.chmod(0o644 if name == "open_passfile" else 0o600)
+    services = (
+        f"[other]\nuser=nobody\n[odd]\n# a comment\nhost=127.0.0.1\nport={tls.port}\n"
+        f"user={ODD}\ndbname=postgres\napplication_name=of the service\n\n[typo]\nhots=a\n"
+    )
+    (tls.folder / "system").mkdir()
+    for file in (tls.folder / "services", tls.folder / "system" / "pg_service.conf"):
+        file.write_text(services, "utf-8")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        closed = probe.getsockname()[1]
+        yield {
+            "folder": str(tls.folder),
+            "socket": str(tls.socket),
+            "quoted": quote(str(tls.socket), safe=""),
+            "port": str(tls.port),
+            "closed": str(closed),
+        }
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_a_url_and_its_surroundings_do_what_they_do_for_psql(
+    tls: TlsServer, filled: dict[str, str], surroundings, case: str
+) -> None:
+    url, variables = CASES[case]
+    url = url.format(**filled)
+    variables = surroundings({name: value.format(**filled) for name, value in variables.items()})
+    expected = tls.psql(url, variables, SEEN)
+    found, said = None, ""
+    try:
+        found = await seen(url)
+    except BatchcoreError as error:
+        said = str(error)
+    assert found == expected, said
+    assert PASSWORD not in said
+    assert WORD not in said
+
+
+async def refused(url: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        Database(url)
+    assert caught.value.option == "database_url"
+    with pytest.raises(ConfigError) as again:
+        await migrate(url)
+    assert str(again.value) == str(caught.value)
+    return str(caught.value)
+
+
+REFUSED = {
+    "require_auth": "scram-sha-256",
+    "channel_binding": "require",
+    "client_encoding": "LATIN1",
+    "replication": "database",
+    "gssencmode": "require",
+    "sslcompression": "1",
+    "sslkeylogfile": "/tmp/keys",  # noqa: S108  # never written
+    "sslcertmode": "require",
+    "requirepeer": "postgres",
+    "min_protocol_version": "3.2",
+    "gssdelegation": "1",
+    "scram_client_key": "c2VjcmV0",
+    "scram_server_key": "c2VjcmV0",
+    "oauth_issuer": "https://issuer.example",
+    "oauth_client_id": "c2VjcmV0",
+    "oauth_client_secret": "c2VjcmV0",
+    "oauth_scope": "openid",
+}
+
+
+async def test_each_parameter_that_is_refused_has_a_value_here() -> None:
+    assert set(REFUSED) == {name for name, one in PARAMETERS.items() if one.refused}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_what_cannot_be_done_is_refused_by_name(surroundings, name: str) -> None:
+    value, url = REFUSED[name], "postgresql://nobody@127.0.0.1:1/none"
+    said = await refused(f"{url}?{name}={quote(value, safe='')}")
+    assert said.startswith(f"`{name}` in the database URL: ")
+    assert "c2VjcmV0" not in said
+    if variable := PARAMETERS[name].variable:
+        surroundings({variable: value})
+        assert (await refused(url)).startswith(f"{variable}: ")
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("host=@abstract", "`host` in the database URL: .* no abstract socket"),
+        ("sslrootcert=system&sslmode=require", "takes no sslmode but verify-full"),
+        ("sslnegotiation=direct", "takes sslmode require, verify-ca or verify-full"),
+        ("sslnegotiation=other", "`sslnegotiation` .* expected postgres or direct"),
+        ("load_balance_hosts=yes", "expected disable or random"),
+        ("sslcert=/nowhere", "sslcert: /nowhere is not there"),
+        ("sslmode=require&sslcrl=/nowhere&sslrootcert={folder}/ca.crt", "sslcrl: /nowhere cannot"),
+        ("sslmode=verify-full&sslsni=0&sslrootcert={folder}/ca.crt", "takes no sslsni=0"),
+        ("ssl_min_protocol_version=TLSv1.1", "expected TLSv1.2 or TLSv1.3"),
+        ("a%20b=c", "a name in the database URL is no connection parameter"),
+    ],
+)
+async def test_what_contradicts_or_is_not_there_is_refused(
+    filled: dict[str, str], surroundings, query: str, said: str
+) -> None:
+    del surroundings
+    found = await refused(f"postgresql://nobody@127.0.0.1:1/none?{query.format(**filled)}")
+    assert re.search(said, found)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "load_balance_hosts=random",
+        "max_protocol_version=latest&min_protocol_version=3.0",
+        "sslcertmode=disable&sslnegotiation=postgres",
+        "require_auth=",
+        "ssl=require",
+        "gssdelegation=0",
+        "servicefile={folder}/services&service=odd",
+    ],
+)
+async def test_parameters_that_an_older_psql_does_not_know(
+    filled: dict[str, str], surroundings, query: str
+) -> None:
+    del surroundings
+    assert await seen(f"{U}?{query}".format(**filled))
+
+
+async def test_kerberos_is_named_to_a_driver_that_has_it(
+    filled: dict[str, str], surroundings
+) -> None:
+    del surroundings
+    url = f"{U}?krbsrvname=other&gsslib=gssapi".format(**filled)
+    if "krbsrvname" in signature(asyncpg.connect).parameters:
+        assert await seen(url)  # whose server asks for a password
+    else:
+        assert "`krbsrvname` needs asyncpg 0.30" in await refused(url)
+
+
+async def test_a_url_of_sqlalchemy_is_one(filled: dict[str, str], surroundings) -> None:
+    del surroundings
+    url = U.format(**filled)
+    assert await seen(url.replace("postgresql", "postgresql+asyncpg")) == await seen(url)
+
+
+async def test_roots_of_the_system_are_trusted_with_the_name(
+    filled: dict[str, str], surroundings
+) -> None:
+    url = f"{NAMED}&sslrootcert=system".format(**filled)
+    surroundings({"SSL_CERT_FILE": filled["folder"] + "/ca.crt"})
+    assert await seen(url)
+    with pytest.raises(DatabaseError, match="is for another host"):
+        await seen(url.replace("db.example", "other.example"))
+
+
+async def test_load_is_spread_over_hosts_and_addresses(
+    filled: dict[str, str], surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del surroundings
+    monkeypatch.setattr(random, "shuffle", list.reverse)
+    url = U.replace("127.0.0.1", "127.0.0.1:{port},nowhere.invalid").format(**filled)
+    connector = Connector(resolved(f"{url}?load_balance_hosts=random"))
+    assert [host.name for host in connector._hosts()] == ["nowhere.invalid", "127.0.0.1"]  # noqa: SLF001
+    raw = await connector.connect()
+    await raw.close()
+
+
+async def test_the_system_keeps_a_connection_alive_as_it_is_told(
+    filled: dict[str, str], surroundings
+) -> None:
+    del surroundings
+
+    async def options(query: str) -> list[int]:
+        raw = await Connector(resolved(f"{U}?{query}".format(**filled))).connect()
+        known = raw._transport.get_extra_info("socket")  # noqa: SLF001
+        names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+        found = [known.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names]
+        alive = known.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        await raw.close()
+        return [alive, *found]
+
+    told = "keepalives_idle=91&keepalives_interval=7&keepalives_count=4&tcp_user_timeout=9000"
+    assert await options(told) == [1, 91, 7, 4, 9000]
+    assert (await options("keepalives=0"))[0] == 0
+    assert (await options(""))[0] == 1
+
+
+async def test_the_settings_that_libpq_sends_are_sent(surroundings) -> None:
+    surroundings(dict.fromkeys(SETTINGS, "x"))
+    sent = resolved("postgresql://a@b/c?options=-c%20a%3Db&fallback_application_name=f").settings
+    assert sent == {
+        "application_name": "f",
+        "options": "-c a=b",
+        "datestyle": "x",
+        "timezone": "x",
+        "geqo": "x",
+    }
+
+
+async def error(url: str) -> DatabaseError:
+    with pytest.raises(DatabaseError) as caught:
+        async with Database(url).snapshot("read"):
+            pass
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("url", "said", "sqlstate"),
+    [
+        (
+            U.replace("{port}", "{closed}"),
+            'at "127.0.0.1", port {closed} failed: nobody listens',
+            None,
+        ),
+        (
+            U.replace("127.0.0.1", "nowhere.invalid"),
+            "the name of the host cannot be looked up",
+            None,
+        ),
+        (
+            SOCKET.replace("{socket}", "/nowhere"),
+            'socket "/nowhere/.s.PGSQL.{port}" failed: there is no',
+            None,
+        ),
+        (tcp("nobody"), 'password authentication failed for user "nobody"', "28P01"),
+        (SOCKET.replace("postgres@", "nobody@"), 'role "nobody" does not exist', "28000"),
+        (U.replace("/postgres", "/none"), 'database "none" does not exist', "3D000"),
+        (f"postgresql://{NAME}@127.0.0.1:{{port}}/postgres", "no password was given", "28P01"),
+        (U.replace(WORD, "wrong"), "password authentication failed", "28P01"),
+        (f"{tcp('only_plain')}?sslmode=require", "pg_hba.conf rejects connection", "28000"),
+        (f"{U}?sslmode=verify-ca&sslrootcert={{folder}}/other.crt", "is not trusted: ", None),
+        (f"{U}?sslmode=verify-full&{CA}", "is for another host: IP address mismatch", None),
+        (
+            f"{NAMED.replace('db.', 'other.')}&sslmode=verify-full&{CA}",
+            '"other.example" \\(127.0.0.1\\), .* for another host: Hostname mismatch',
+            None,
+        ),
+        (
+            f"{U}?sslmode=verify-ca&{CA}&sslcrl={{folder}}/server.crl",
+            "trusted: certificate revoked",
+            None,
+        ),
+        (f"{U}?target_session_attrs=standby", "no host has what target_session_attrs asks", None),
+        (
+            f"{U}?options=-c%20nothing%3D1",
+            'unrecognized configuration parameter "nothing"',
+            "42704",
+        ),
+    ],
+)
+async def test_an_error_says_what_happened(
+    filled: dict[str, str], surroundings, url: str, said: str, sqlstate: str | None
+) -> None:
+    del surroundings
+    found = await error(url.format(**filled))
+    assert re.search(said.format(**filled), str(found))
+    assert found.sqlstate == sqlstate
+    assert PASSWORD not in str(found)
+
+
+async def test_too_many_connections_are_told(filled: dict[str, str], surroundings) -> None:
+    del surroundings
+    url = SOCKET.format(**filled).replace("postgres@", "asked@")
+    raw = await asyncpg.connect(SOCKET.format(**filled))
+    await raw.execute("ALTER ROLE asked CONNECTION LIMIT 0")
+    found = await error(url.replace("asked@", f"asked:{WORD}@"))
+    await raw.execute("ALTER ROLE asked CONNECTION LIMIT -1")
+    await raw.close()
+    assert 'too many connections for role "asked"' in str(found)
+    assert found.sqlstate == "53300"
+
+
+@pytest.mark.parametrize("answer", [b"N", b"E", b"HTTP/1.1 400 Bad Request\r\n", b""])
+async def test_what_is_no_server_with_tls_is_told(surroundings, answer: bytes) -> None:
+    del surroundings
+
+    async def answers(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(answers, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        for mode in ("prefer", "require"):
+            found = await error(f"postgresql://a:b@127.0.0.1:{port}/c?sslmode={mode}")
+            assert f'connection to server at "127.0.0.1", port {port} failed: ' in str(found)
+
+
+async def test_a_server_that_is_silent_is_told_and_the_next_one_tried(
+    surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del surroundings
+    monkeypatch.setattr("batchcore.db.conninfo.PATIENCE_S", 0.05)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
+        ports = [silent.getsockname()[1] for silent in (one, other)]
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        found = await error(f"postgresql://a:b@{hosts}/c")
+        for port in ports:
+            assert f"port {port} failed: no answer within 0.05 s" in str(found)
+
+
+async def test_the_table_of_parameters_is_that_of_the_code() -> None:
+    page = Path(__file__).parents[2] / "docs" / "operations.md"
+    text = page.read_text("utf-8").partition("\n## Connecting\n")[2]
+    rows = [
+        [cell.strip().replace("`", "") for cell in line.strip("|").split("|")]
+        for line in text.partition("\n## ")[0].splitlines()
+        if line.startswith("| `")
+    ]
+    assert [row[0] for row in rows] == list(PARAMETERS)
+    for name, variable, told in rows:
+        parameter = PARAMETERS[name]
+        assert variable == parameter.variable
+        assert ("refused" in told or "3.0" in told) >= bool(parameter.refused)
+        assert (told == "refused") == bool(parameter.refused and not parameter.allowed)
+    for variable in SETTINGS:
+        assert f"`{variable}`" in text

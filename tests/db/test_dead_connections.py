@@ -1,0 +1,162 @@
+"""Connections that the server has closed meanwhile: replaced, all of them, before a run fails."""
+
+import asyncio
+import threading
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import batchcore
+from batchcore.calendar import date_of
+from batchcore.config import Settings
+from batchcore.db import sessions
+from batchcore.db.engine import Database
+from batchcore.db.sessions import Sessions
+from batchcore.errors import DatabaseError
+from support import database
+from support.callers import with_driver
+from support.generate import MONDAY
+from support.tables import query
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+DAYS = list(range(MONDAY, MONDAY + 2))
+HOST = database.plain_host(6, DAYS)
+BACKEND = "SELECT pg_backend_pid()"
+MANY = 10
+END_ALL = """SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+    AND backend_type = 'client backend' AND state = 'idle'"""
+
+
+def end_all(url: str) -> int:
+    """End all idle connections before the event loop of this thread gets to hear of it."""
+    ended: list[int] = []
+    thread = threading.Thread(target=lambda: ended.append(len(query(url, END_ALL))))
+    thread.start()
+    thread.join()
+    return ended[0]
+
+
+async def run(db: object, **options: Any) -> batchcore.BatchResult:
+    return await batchcore.run_batch(
+        db, date_of(DAYS[0]), date_of(DAYS[-1]), calendar="daily", analytics="none", **options
+    )
+
+
+async def all_lent(db: Any) -> None:
+    """Open as many connections as there may be."""
+    if isinstance(db, asyncpg.Pool):
+        taken = [await db.acquire() for _ in range(MANY)]
+        for raw in taken:
+            await db.release(raw)
+        return
+    opened = [await db.connect() for _ in range(MANY)]
+    for connection in opened:
+        await connection.close()
+
+
+async def setup(raw: asyncpg.Connection) -> None:
+    await raw.execute("SET work_mem = '5MB'")
+
+
+@pytest.mark.parametrize("kind", ["pool", "pool with setup", "engine", "engine with overflow"])
+@pytest.mark.parametrize("noticed", [False, True])
+async def test_a_run_replaces_all_dead_connections_of_a_callers(
+    same_host: str, kind: str, *, noticed: bool
+) -> None:
+    await database.fill(same_host, HOST)
+    if kind.startswith("pool"):
+        db: Any = await asyncpg.create_pool(
+            same_host, min_size=MANY, max_size=MANY, setup=setup if "setup" in kind else None
+        )
+    else:
+        size = 3 if "overflow" in kind else MANY
+        url = with_driver(same_host)
+        db = create_async_engine(url, pool_size=size, max_overflow=MANY - size)
+    try:
+        await all_lent(db)
+        assert end_all(same_host) == (3 if "overflow" in kind else MANY)
+        if noticed:
+            await asyncio.sleep(0)
+        for _ in range(2):
+            await run(db, on_existing="replace")
+    finally:
+        await (db.close() if kind.startswith("pool") else db.dispose())
+    assert len(await database.snapshots(same_host)) == 6 * len(DAYS)
+
+
+async def test_a_server_that_is_gone_is_tried_once_and_told(same_host: str) -> None:
+    tries = 0
+
+    async def connect(*_: object, **__: object) -> asyncpg.Connection:
+        nonlocal tries
+        tries += 1
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    pool = asyncpg.create_pool(same_host, min_size=0, max_size=MANY, connect=connect)
+    async with pool:
+        with pytest.raises(DatabaseError, match="nobody listens there"):
+            await run(pool)
+    assert tries == 1
+
+
+async def test_a_session_that_was_closed_while_it_was_idle_is_opened_again(
+    same_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "IDLE_S", 0.0)
+    async with asyncpg.create_pool(same_host, min_size=0, max_size=2) as pool:
+        found, writers = Database(pool), Sessions()
+        async with writers.opening(lambda: found.writing("persist"), 2):
+            async with writers.lend("persist") as one, writers.lend("persist") as other:
+                before = {await each.raw.fetchval(BACKEND) for each in (one, other)}
+            assert end_all(same_host) == 2
+            async with writers.lend("persist") as one, writers.lend("persist") as other:
+                after = {await each.raw.fetchval(BACKEND) for each in (one, other)}
+    assert len(before | after) == 4
+
+
+async def test_a_session_that_cannot_be_opened_again_is_an_error(
+    same_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "IDLE_S", 0.0)
+    urls = [same_host, "postgresql://nobody@127.0.0.1:1/none"]
+    writers = Sessions()
+    async with writers.opening(lambda: Database(urls.pop(0)).writing("persist"), 1):
+        async with writers.lend("persist") as session:
+            await session.raw.fetchval(BACKEND)  # from now on the server calls it idle
+        assert end_all(same_host) == 1
+        with pytest.raises(DatabaseError, match="nobody listens there"):
+            async with writers.lend("persist"):
+                pass
+
+
+@pytest.mark.parametrize("kind", ["url", "pool", "engine"])
+async def test_a_run_whose_idle_writers_are_closed_goes_on(
+    same_host: str, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(sessions, "IDLE_S", 0.0)
+    await database.fill(same_host, HOST)
+    ended = 0
+
+    def progress(phase: str, done: int, _all: int) -> None:
+        nonlocal ended
+        if phase == "persist" and done:
+            ended += end_all(same_host)
+
+    db: Any = same_host
+    if kind == "pool":
+        db = await asyncpg.create_pool(same_host, min_size=0, max_size=3)
+    elif kind == "engine":
+        db = create_async_engine(with_driver(same_host), pool_size=3, max_overflow=0)
+    try:
+        settings = Settings(chunk_size=1, connections=2)
+        result = await run(db, settings=settings, progress=progress)
+    finally:
+        if kind != "url":
+            await (db.close() if kind == "pool" else db.dispose())
+    assert result.rows_written == 6 * len(DAYS)
+    assert result.retries == 0
+    assert ended

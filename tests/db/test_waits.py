@@ -1,0 +1,142 @@
+"""Locks of a host that a run waits for: told with who holds them, and waited for."""
+
+import asyncio
+import contextlib
+import logging
+import re
+
+import asyncpg
+import pytest
+
+import batchcore
+from batchcore.calendar import date_of
+from batchcore.config import Settings
+from batchcore.run import waits
+from support import database
+from support.callers import caller
+from support.generate import MONDAY
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+DAYS = list(range(MONDAY, MONDAY + 2))
+HOST = database.plain_host(4, DAYS)
+LOCKS = {
+    "rows of portfolios": "SELECT FROM portfolios FOR UPDATE",
+    "rows of snapshots": "UPDATE portfolio_snapshots SET cash_value = 0",
+    "a table that is read": "LOCK TABLE positions",
+    "a table that is written": "LOCK TABLE portfolio_snapshots IN SHARE MODE",
+}
+
+
+class Heard(logging.Handler):
+    """Sets an event when a run says that it waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.event = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = record.getMessage()
+        if "waits_for=lock" in line:
+            self.lines.append(line)
+            self.event.set()
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(waits, "LATE_S", 0.01)
+    handler, logger = Heard(), logging.getLogger("batchcore")
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+
+
+async def run(db: object) -> batchcore.BatchResult:
+    return await batchcore.run_batch(
+        db,
+        date_of(DAYS[0]),
+        date_of(DAYS[-1]),
+        calendar="daily",
+        on_existing="replace",
+        settings=Settings(connections=2),
+    )
+
+
+@contextlib.asynccontextmanager
+async def holding(url: str, lock: str):
+    raw = await asyncpg.connect(url, server_settings={"application_name": "the host's job"})
+    try:
+        async with raw.transaction():
+            await raw.execute(lock)
+            yield raw
+    finally:
+        await raw.close()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+async def test_a_run_that_waits_for_a_lock_says_who_holds_it_and_goes_on(
+    same_host: str, heard: Heard, lock: str
+) -> None:
+    await database.fill(same_host, HOST)
+    await run(same_host)
+    assert not heard.lines
+    async with database.connected(same_host) as other:
+        await other.execute("UPDATE portfolios SET equity_balance = 1")  # which is to be replaced
+    async with asyncio.timeout(60):
+        async with holding(same_host, LOCKS[lock]) as raw:
+            pid = await raw.fetchval("SELECT pg_backend_pid()")
+            task = asyncio.create_task(run(same_host))
+            await heard.event.wait()
+        result = await task
+    assert result.rows_written == 4 * len(DAYS)
+    told = (
+        r"run=\S+ waits_for=lock pid=\d+ holder="
+        rf"{pid} user=postgres application=\"the host's job\" state='idle in transaction'"
+        r" transaction_s=\d+"
+    )
+    assert re.fullmatch(told, heard.lines[0])
+    assert len(set(heard.lines)) == len(heard.lines)
+
+
+@pytest.mark.parametrize("kind", ["pool", "engine"])
+async def test_a_pool_without_a_connection_to_spare_is_enough_to_ask(
+    same_host: str, heard: Heard, kind: str
+) -> None:
+    await database.fill(same_host, HOST)
+    async with asyncio.timeout(60), caller(same_host, kind) as given:
+        async with holding(same_host, LOCKS["rows of portfolios"]):
+            task = asyncio.create_task(run(given.db))
+            await heard.event.wait()
+        await task
+
+
+async def test_a_holder_that_one_may_not_see_is_told_by_its_process(
+    same_host: str, heard: Heard
+) -> None:
+    await database.fill(same_host, HOST)
+    async with database.connected(same_host) as admin:
+        await admin.execute("CREATE ROLE plain LOGIN")
+        await admin.execute("GRANT USAGE, CREATE ON SCHEMA public TO plain")
+        await admin.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO plain")
+        await admin.execute("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO plain")
+    try:
+        async with asyncio.timeout(60):
+            async with holding(same_host, LOCKS["rows of portfolios"]) as raw:
+                pid = await raw.fetchval("SELECT pg_backend_pid()")
+                url = same_host.replace("postgres@", "plain@")
+                task = asyncio.create_task(run(url))
+                await heard.event.wait()
+            await task
+    finally:
+        async with database.connected(same_host) as admin:
+            await admin.execute("DROP OWNED BY plain")
+            await admin.execute("DROP ROLE plain")
+    assert f" holder={pid} user=postgres" in heard.lines[0]
+
+
+async def test_a_run_that_waits_for_nobody_asks_nothing(same_host: str, heard: Heard) -> None:
+    await database.fill(same_host, HOST)
+    found = await run(same_host)
+    assert not heard.lines
+    assert found.rows_written == 4 * len(DAYS)
