@@ -100,6 +100,12 @@ NEW_ROWS = {
         ),
         "portfolios: 1 of 4 rows sent have another equity_balance; trigger `meddling`",
     ),
+    "view": (
+        "ALTER TABLE portfolios RENAME TO accounts;"  # noqa: S608
+        + acts("RETURN NULL;", table="accounts", when="BEFORE UPDATE")
+        + "CREATE VIEW portfolios AS SELECT * FROM accounts;",
+        "portfolios: 4 of 4 rows sent have another equity_balance; trigger `meddling` on accounts",
+    ),
     "rule": (
         (
             "CREATE TABLE wishes (id uuid, equity numeric);"

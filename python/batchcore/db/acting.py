@@ -14,16 +14,21 @@ if TYPE_CHECKING:
     from batchcore.config import Schema
     from batchcore.db.engine import Session
 
-# Row triggers of a partition, or of a table that inherits, act on what is written to its parent.
-# A rule acts only on the table that a statement names. Triggers of constraints are internal.
+# Row triggers of a partition, or of a table that inherits, act on what is written to its parent,
+# and those of a table on what is written to a view of it. Triggers of constraints are internal.
 _ACTING: Final = """\
 WITH RECURSIVE part (root, oid) AS (
     SELECT c.oid, c.oid FROM pg_catalog.pg_class AS c
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     WHERE n.nspname = {namespace} AND c.relname IN ({names})
     UNION
-    SELECT p.root, i.inhrelid FROM part AS p
-    JOIN pg_catalog.pg_inherits AS i ON i.inhparent = p.oid
+    SELECT p.root, under.oid FROM part AS p CROSS JOIN LATERAL (
+        SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = p.oid
+        UNION ALL
+        SELECT d.refobjid FROM pg_catalog.pg_rewrite AS r
+        JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+            AND d.objid = r.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        WHERE r.ev_class = p.oid AND r.ev_type = '1') AS under (oid)
 ), fires (state) AS (
     VALUES ('A'), (CASE pg_catalog.current_setting('session_replication_role')
         WHEN 'replica' THEN 'R' ELSE 'O' END)
@@ -38,7 +43,7 @@ WHERE NOT t.tgisinternal AND t.tgtype & 20 <> 0
 UNION ALL
 SELECT p.root, 'rule', r.rulename::text, r.ev_class, NULL, r.ev_type = '3', r.ev_type = '2'
 FROM part AS p
-JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = p.oid AND p.oid = p.root
+JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = p.oid
 WHERE r.ev_type IN ('2', '3') AND r.ev_enabled::text IN (SELECT state FROM fires)"""
 
 

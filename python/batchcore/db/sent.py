@@ -97,7 +97,7 @@ class Staged:
 
     Attributes:
         rows: Them.
-        name: Of the temporary table.
+        name: Of the temporary table, qualified.
         key: Quoted column of the table that no row found has a NULL in.
         found: Condition that the row ``own`` of the table is that of the row ``staged``.
         values: Column of docs/schema.md -> its quoted name, and the SQL of what it is to hold.
