@@ -92,22 +92,53 @@ lint-deny: $(SETUP)
 audit: $(SETUP) ## look for known vulnerabilities, where their databases can be reached
 	$(BIN)/python scripts/audit.py
 
-.PHONY: test test-rust test-python test-wheel test-slow
+.PHONY: wheel
+wheel: $(SETUP) ## build a wheel into dist/
+	$(call step,wheel)
+	rm -rf dist
+	$(BIN)/maturin build --quiet --release --locked --out dist
+	@echo dist/*.whl
+
+.PHONY: test test-rust test-python test-wheel test-lowest test-slow test-programs
 test: test-rust test-python test-wheel ## run every test: Rust, Python, and the wheel in a clean environment
 
 test-rust: $(SETUP) ## run the tests of the crates
 	$(call step,cargo test)
 	cargo test --workspace --locked
 
-# Each process has a server of its own and runs whole files, so that fixtures are made once.
-# Faults strike processes and servers of their own, and come last and alone.
+# Each process has a server of its own. It begins with a half of the tests in their order, so that
+# few fixtures are made twice, and takes over what another has left at the end.
 PROCESSES ?= 2
 
-test-python: $(BUILD)
+define pytest
 	$(call step,pytest)
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --ignore tests/faults
-	$(call step,pytest tests/faults)
-	$(BIN)/python -m pytest tests/faults
+	$(1) -m pytest --numprocesses $(PROCESSES) --dist worksteal
+endef
+
+test-python: $(BUILD) test-programs
+	$(call pytest,$(BIN)/python)
+
+# Programs beside the package that tests start. They skip what they do not find.
+test-programs: ## install PgBouncer and psql, as root with apt-get, where they are not there
+	@scripts/test_programs.sh
+
+LOWEST := .venv-lowest
+LOWEST_SETUP := $(LOWEST)/.setup
+LOWEST_PYTHON ?= python3.11
+
+test-lowest: export PIP_CONSTRAINT := $(CURDIR)/constraints-lowest.txt
+test-lowest: $(LOWEST_SETUP) wheel test-programs ## run the Python tests on the lowest versions of all packages
+	$(call step,install the wheel in $(LOWEST))
+	$(LOWEST)/bin/python -m pip uninstall --quiet --yes batchcore
+	$(LOWEST)/bin/python -m pip install --quiet "$$(echo dist/*.whl)[all]"
+	$(LOWEST)/bin/python -m pip check
+	$(call pytest,$(LOWEST)/bin/python)
+
+$(LOWEST_SETUP): constraints-lowest.txt
+	$(call step,setup: $(LOWEST))
+	$(LOWEST_PYTHON) -m venv $(LOWEST)
+	PIP_CONSTRAINT= $(LOWEST)/bin/python -m pip install --quiet --requirement constraints-lowest.txt
+	@touch $@
 
 test-slow: $(BUILD) ## run the slow tests that the others leave out: 500 faults, long property tests
 	$(call step,pytest -m slow)
@@ -153,6 +184,6 @@ demo: $(BUILD) ## value portfolios on real closes in an embedded PostgreSQL
 
 .PHONY: clean
 clean: ## remove everything that these targets made
-	rm -rf $(VENV) target rust/fuzz/target dist python/batchcore/_core*.so
+	rm -rf $(VENV) $(LOWEST) target rust/fuzz/target dist python/batchcore/_core*.so
 	rm -rf .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find python tests benches scripts -name __pycache__ -prune -exec rm -rf {} +

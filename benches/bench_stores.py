@@ -45,7 +45,7 @@ def bench_marks(benchmark, market: markets.Market, inputs: Inputs, figures: list
     sessions = market.days[market.first :].copy()
     marks = benchmark(_core.Marks.from_prices, store, sessions=sessions, lookback_days=10)
 
-    fresh, recent = marks.coverage(Text.of(market.symbols))
+    fresh, recent, _ = marks.coverage(Text.of(market.symbols))
     assert fresh.tolist() == market.known[market.first :].sum(axis=1).tolist()
     within = [
         market.known[(market.days >= day - 10) & (market.days <= day)].any(axis=0).sum()

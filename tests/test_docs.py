@@ -91,7 +91,7 @@ def named_issues() -> set[str]:
     for path in (ROOT / "python/batchcore/run").glob("*.py"):
         text = path.read_text()
         names.update(re.findall(r"\badd_(?:each|noticed|one|told)\(\s*\"(\w+)\"", text))
-        names.update(re.findall(r"\"(\w+_out_of_range)\"", text))
+        names.update(re.findall(r"\"(\w+_out_of_range|refused_by_\w+)\"", text))
     return names | {"stale", "unpriced", NOT_REPLACED}
 
 
@@ -344,6 +344,7 @@ def test_the_file_of_names_says_the_same_as_the_code_beside_it() -> None:
     schema = names["schema"]
     assert document == {
         "namespace": schema.namespace,
+        "price_sources": list(schema.price_sources),
         "tables": dict(schema.tables),
         "columns": {"positions": {"entry_price": schema.column("positions", "entry_price")}},
         "scales": {"positions": {"quantity": schema.scales["positions.quantity"]}},

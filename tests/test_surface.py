@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "batchcore"
 CORE = ROOT / "rust" / "core" / "src"
 
-FROM_THE_PLAN_OF_A_RUN = {"gap", "off_session"}
+FROM_THE_PLAN_OF_A_RUN = {"ambiguous_price", "gap", "off_session"}
 """Issues of the reference's table that no core has: they come from the rows that exist (S13)."""
 
 OF_POSITIONS = {"market_value_out_of_range"}

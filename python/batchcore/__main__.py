@@ -1,7 +1,10 @@
 """``python -m batchcore`` and the script ``batchcore`` are the command line."""
 
+import contextlib
 import signal
 import sys
+
+from batchcore.streams import open_streams
 
 
 def main() -> int:
@@ -11,6 +14,7 @@ def main() -> int:
     long to import as Python takes to start.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to tell before there is anything to stop
+    open_streams()
     words = sys.argv[1:]
     if any("://" in word for word in words):
         from batchcore.redact import hide_arguments  # noqa: PLC0415  # what version does not need
@@ -19,8 +23,10 @@ def main() -> int:
     if words in (["version"], ["version", "--json"]):
         from batchcore import about  # noqa: PLC0415  # what the others do not need
 
-        sys.stdout.write(about.told(as_json="--json" in words) + "\n")
-        return 0
+        with contextlib.suppress(OSError):  # the command itself says why
+            sys.stdout.write(about.told(as_json="--json" in words) + "\n")
+            sys.stdout.flush()
+            return 0
 
     from batchcore import cli  # noqa: PLC0415  # what version does not need
 

@@ -33,6 +33,7 @@ __all__ = [
     "encode",
     "hold",
     "locate",
+    "pick",
     "run",
     "value_positions",
 ]
@@ -131,7 +132,9 @@ class Marks:
         lookback_days: int,
         cancel: CancelFlag | None = None,
     ) -> Marks: ...
-    def coverage(self, symbols: Text) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]: ...
+    def coverage(
+        self, symbols: Text
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], npt.NDArray[np.uint32]]: ...
     def fresh_closes(
         self, symbols: Text, days: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.float64]: ...
@@ -155,6 +158,7 @@ def hold(
     cancel: CancelFlag | None = None,
 ) -> dict[str, Any]: ...
 def locate(*, keys: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]: ...
+def pick(*, pieces: list[bytes], keep: npt.NDArray[np.uint8]) -> list[bytes]: ...
 def run(
     *,
     policy: str,

@@ -328,8 +328,9 @@ def _from_library(code: str) -> Calendar:
     try:
         found = exchange_calendars.get_calendar(code, start=str(start), end=str(end))
     except ValueError:
-        # Some exchanges are recorded for fewer years; only an instance tells which.
-        probe = exchange_calendars.get_calendar(code, start="2020-01-02", end="2020-12-31")
+        # Some exchanges are recorded for fewer years; only an instance tells which, and it takes
+        # its own years where none are named.
+        probe = exchange_calendars.get_calendar(code)
         lower, upper = probe.bound_min(), probe.bound_max()
         start = start if lower is None else max(start, lower.date())
         end = end if upper is None else min(end, upper.date())

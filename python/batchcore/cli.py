@@ -68,6 +68,7 @@ from batchcore.errors import (
     SchemaError,
 )
 from batchcore.redact import Redactor
+from batchcore.streams import silence, tell
 
 try:
     import typer
@@ -94,6 +95,9 @@ LEASE_HELD: Final = 4
 NOTHING_TO_DO: Final = 99
 BROKEN_PIPE: Final = 141
 
+CHANGING: Final = ("demo", "run", "migrate", "generate")
+"""Commands that succeed by what they do, whether their report can be printed or not."""
+
 URL_VARIABLE: Final = "BATCHCORE_DATABASE_URL"
 LIBPQ_VARIABLES: Final = ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE")
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -102,6 +106,9 @@ LAST_RESORT_S: Final = 1.8
 """How long after a signal the process may take to end in good order."""
 
 SEED: Final = 1
+
+UsageError: Final[Any] = typer.BadParameter.__base__
+"""A wrong word of the command line; not every version of Typer has a public name for it."""
 
 _T = TypeVar("_T")
 _redacted: Final = Redactor()
@@ -144,7 +151,24 @@ class Ask:
 
     def answer(self, document: Mapping[str, Any], text: Callable[[], str]) -> None:
         """Print the answer of the command."""
-        print(json.dumps(document, indent=2) if self.as_json else text())
+        with self.printing():
+            print(json.dumps(document, indent=2) if self.as_json else text())
+
+    @contextlib.contextmanager
+    def printing(self) -> Iterator[None]:
+        """Print on stdout; where that fails, what a command has done is done all the same.
+
+        Raises:
+            OSError: the answer is all that the command is for.
+        """
+        try:
+            yield
+            sys.stdout.flush()
+        except OSError as error:
+            if self.command not in CHANGING:
+                raise type(error)(error.errno, error.strerror, "stdout") from error
+            silence(sys.stdout)
+            _tell(f"warning: the report cannot be printed: {error.strerror}")
 
 
 def _date(text: str) -> dt.date:
@@ -294,10 +318,11 @@ def demo(
         done = _run(demos.run_demo(server.url, size, seed=seed, progress=progress))
     if not ask.as_json:
         console = Console(file=sys.stdout, highlight=False)
-        for part in report.demo_parts(done):
-            # wider than the terminal rather than with digits cut off
-            width = max(console.width, console.measure(part).minimum)
-            console.print(part, soft_wrap=isinstance(part, str), width=width, crop=False)
+        with ask.printing():
+            for part in report.demo_parts(done):
+                # wider than the terminal rather than with digits cut off
+                width = max(console.width, console.measure(part).minimum)
+                console.print(part, soft_wrap=isinstance(part, str), width=width, crop=False)
     ask.answer(done.to_dict(), lambda: report.checked_text(done))
     for line in (*done.checked.examples, *report.failure_lines(done.result)):
         _tell(line)
@@ -698,19 +723,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = run_words(words, standalone_mode=False, prog_name="batchcore")
             sys.stdout.flush()
     except (BrokenPipeError, SystemExit):
-        # Typer makes a SystemExit of a broken pipe, and of nothing else in this mode. Python
-        # flushes stdout once more at its end, and would complain then.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Typer makes a SystemExit of a broken pipe, and of nothing else in this mode.
+        silence(sys.stdout)
         return BROKEN_PIPE
     except (Exception, Interrupted) as error:  # noqa: BLE001  # the last one to see it
         code = _code(error)
         message = _one_line(error)
         if debug:
-            trace = "".join(traceback.format_exception(error))
-            print(_redacted(trace), end="", file=sys.stderr)
-        if as_json:
-            print(json.dumps({"error": _error(error, message, code)}, indent=2))
+            tell(_redacted("".join(traceback.format_exception(error)).rstrip()))
+        try:
+            if as_json:
+                print(json.dumps({"error": _error(error, message, code)}, indent=2))
+            sys.stdout.flush()
+        except OSError:  # as what went wrong may be that stdout is full
+            silence(sys.stdout)
         _tell(f"error: {message}")
         for problem in _further_problems(error):
             _tell(f"also: {_redacted(problem)}")
@@ -723,7 +749,9 @@ def _code(error: BaseException) -> int:
             return 128 + error.signal
         case LeaseHeldError():
             return LEASE_HELD
-        case ConfigError() | InputError() | SchemaError() | typer.TyperException():
+        case ConfigError() | InputError() | SchemaError():
+            return USAGE
+        case _ if isinstance(error, UsageError):
             return USAGE
         case _:
             return FAILED
@@ -734,12 +762,17 @@ def _one_line(error: BaseException) -> str:
         case Interrupted():
             name = error.signal.name
             text = f"interrupted by {name}; what was committed stays, run again to go on"
-        case typer.TyperException():
+        case _ if isinstance(error, UsageError):
             context = getattr(error, "ctx", None)
             path = context.command_path if context is not None else "batchcore"
             text = f"{error.format_message()} (see `{path} --help`)"
         case BatchcoreError():
             text = str(error)
+        case OSError():  # a file, a pipe, a limit of the machine
+            named = "" if error.filename is None else f"{error.filename}: "
+            text = f"{named}{error.strerror or error}"
+        case MemoryError():
+            text = "out of memory: fewer portfolios at a time (--chunk-size) need less"
         case _:
             text = (
                 f"a defect of batchcore: {type(error).__name__}: {error}; please report it, "
@@ -754,7 +787,7 @@ def _error(error: BaseException, message: str, code: int) -> dict[str, Any]:
         key: _redacted(value) if isinstance(value, str) else value
         for key, value in (vars(error) if isinstance(error, BatchcoreError) else {}).items()
     }
-    name = "UsageError" if isinstance(error, typer.TyperException) else type(error).__name__
+    name = "UsageError" if isinstance(error, UsageError) else type(error).__name__
     return {"type": name, "message": message, "exit_code": code, **attributes}
 
 
@@ -764,7 +797,7 @@ def _further_problems(error: BaseException) -> tuple[str, ...]:
 
 
 def _tell(line: str) -> None:
-    print(f"batchcore: {line}", file=sys.stderr)
+    tell(f"batchcore: {line}")
 
 
 def _database_url(given: str | None) -> str:
@@ -861,7 +894,6 @@ def _give_up(error: Interrupted) -> None:
     What it has not committed is undone, as if it had been killed.
     """
     _tell(f"error: {_one_line(error)}")
-    sys.stderr.flush()
     os._exit(128 + error.signal)
 
 
@@ -897,7 +929,7 @@ class _ToStderr(logging.Handler):
     """Writes to whatever stderr is at the moment, so that a progress bar can stand below."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(_redacted(self.format(record)), file=sys.stderr)
+        tell(_redacted(self.format(record)))
 
 
 @contextlib.contextmanager

@@ -78,8 +78,11 @@ class Schema:
         namespace: The PostgreSQL schema that holds the tables.
         tables: Name of docs/schema.md -> name in the database.
         columns: ``table.column`` of docs/schema.md -> column name in the database.
-        scales: ``table.column`` of docs/schema.md -> decimals, for a NUMERIC without a declared
-            scale, and for a `double precision`.
+        scales: ``table.column`` of docs/schema.md -> decimals that it is read with: for a NUMERIC
+            without a declared scale, for a `double precision`, and for a NUMERIC whose digits do
+            not all fit 64 bits.
+        price_sources: Values of ``market_data_cache.data_source``: of several rows of one symbol
+            and date the first of these that has a valid close counts, and no other source.
         factors: Name of a factor in `factor_definitions` -> the ETF whose betas it gets (A8).
             Without any, an ETF is that of the one active factor by regression that has it as proxy.
     """
@@ -89,8 +92,10 @@ class Schema:
     columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     scales: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     factors: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    price_sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "price_sources", _sources(self.price_sources))
         for names in ("tables", "columns", "scales", "factors"):
             object.__setattr__(self, names, MappingProxyType(dict(getattr(self, names))))
         for name in self.tables:
@@ -143,12 +148,14 @@ class Schema:
     def __hash__(self) -> int:
         """Return a hash of all names and scales."""
         names = (self.tables, self.columns, self.scales, self.factors)
-        return hash((self.namespace, *(frozenset(mapping.items()) for mapping in names)))
+        mapped = (frozenset(mapping.items()) for mapping in names)
+        return hash((self.namespace, self.price_sources, *mapped))
 
     def __reduce__(self) -> tuple[type[Schema], tuple[object, ...]]:
         """Return how to make it again in another process."""
         names = (self.tables, self.columns, self.scales, self.factors)
-        return Schema, (self.namespace, *(dict(mapping) for mapping in names))
+        mapped = (dict(mapping) for mapping in names)
+        return Schema, (self.namespace, *mapped, self.price_sources)
 
     def table(self, table: str) -> str:
         """Return the database's name of ``table``."""
@@ -157,6 +164,15 @@ class Schema:
     def column(self, table: str, column: str) -> str:
         """Return the database's name of ``table.column``."""
         return self.columns.get(f"{table}.{column}", column)
+
+
+def _sources(names: Any) -> tuple[str, ...]:  # noqa: ANN401  # judged here
+    """Return the sources of closes, in their order."""
+    known = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    if not known or len(set(names)) < len(names):
+        msg = f"schema.price_sources is {names!r}, expected a list of different texts"
+        raise ConfigError(msg, "schema")
+    return tuple(names)
 
 
 def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,8 +194,10 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
                     raise ConfigError(f"`{key}.{name}` is there twice", "schema")
                 entries[name] = _of_type(one, kind, f"{key}.{name}", told)
             arguments[key] = entries
+        elif key == "price_sources":
+            arguments[key] = value
         else:
-            keys = "namespace, tables, columns, scales or factors"
+            keys = "namespace, tables, columns, scales, factors or price_sources"
             raise ConfigError(f"unknown key `{key}`, expected {keys}", "schema")
     return arguments
 

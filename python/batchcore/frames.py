@@ -182,7 +182,9 @@ class Text:
         codes: (n,) uint32 rows of the table; meaningless where ``state`` is not 0.
         offsets: (m + 1,) int64; value ``i`` is ``data[offsets[i]:offsets[i + 1]]``, UTF-8.
         data: (b,) uint8.
-        state: (n,) uint8 of `units.State`, 0 or NULL; None at construction means all 0.
+        state: (n,) uint8 of `units.State`; None at construction means all 0. A text that is not
+            representable, because its bytes are no UTF-8, has a value to show, with a backslash,
+            an x and two digits for each such byte.
     """
 
     codes: UInt32
@@ -201,15 +203,24 @@ class Text:
 
     @classmethod
     def of(cls, values: Sequence[str | None]) -> Self:
-        """Return the column of ``values``; None is NULL."""
+        """Return the column of ``values``; None is NULL.
+
+        Bytes that are no UTF-8 are what `bytes.decode` makes of them with ``surrogateescape``.
+        """
         table: dict[str, int] = {}
         codes = np.zeros(len(values), dtype=np.uint32)
         state = np.zeros(len(values), dtype=np.uint8)
         for row, value in enumerate(values):
             if value is None:
                 state[row] = State.NULL
-            else:
-                codes[row] = table.setdefault(value, len(table))
+                continue
+            text = value
+            if not value.isascii():
+                raw = value.encode("utf-8", "surrogateescape")
+                text = raw.decode("utf-8", "backslashreplace")
+                if text != value:
+                    state[row] = State.NOT_REPRESENTABLE
+            codes[row] = table.setdefault(text, len(table))
         encoded = [value.encode() for value in table]
         offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
         np.cumsum([len(value) for value in encoded], out=offsets[1:])
@@ -235,10 +246,10 @@ class Text:
         return self.data[self.offsets[code] : self.offsets[code + 1]].tobytes().decode()
 
     def texts(self) -> list[str | None]:
-        """Return the value of each row; NULL is None."""
+        """Return the value of each row, as it is to be shown; NULL is None."""
         table = self.table()
         rows = zip(self.codes.tolist(), self.state.tolist(), strict=True)
-        return [table[code] if state == State.VALUE else None for code, state in rows]
+        return [None if state == State.NULL else table[code] for code, state in rows]
 
 
 def joined(parts: Sequence[Text]) -> Text:
@@ -989,11 +1000,17 @@ class Table:
         rows: How many.
         columns: Name in docs/schema.md -> values; a uuid is (n, 16) uint8, a truth value (n,) bool.
             Columns that are not here are NULL.
+        portfolio: (n,) int32 row of `Opening` that each is of; left out, all are of the first.
     """
 
     name: str
     rows: int
     columns: Mapping[str, Bytes | Bools | Decimals | Days | Integers | Text | Constant | Moment]
+    portfolio: Int32 = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.portfolio is None:
+            object.__setattr__(self, "portfolio", np.zeros(self.rows, dtype=np.int32))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

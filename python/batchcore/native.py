@@ -80,15 +80,17 @@ class Market:
     marks: _core.Marks
     issues: Issues
 
-    def coverage(self, symbols: Text) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
-        """Return the two counts of S12 for each session; coverage is their quotient.
+    def coverage(
+        self, symbols: Text
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+        """Return the counts of S12 for each session, as `run.result.Coverage` has them.
 
         Args:
             symbols: The run's symbols as stored; of the column only its table counts.
 
         Returns:
-            (s,) uint32 symbols with a valid close on the session, and (s,) uint32 with one on it
-            or in the lookback before.
+            (s,) uint32 each: symbols with a valid close on the session, with one on it or in the
+            lookback before, and with one on it or ever before.
         """
         return self.marks.coverage(symbols)
 

@@ -61,13 +61,15 @@ def repair_text(result: BatchResult) -> str:
     if not found:
         lines = [f"nothing to repair: {compared:,} snapshots are what they should be"]
         return "\n".join([*lines, *_note_lines(result)])
-    cells, rows = int(found.cells.sum()), int(found.rows.sum())
+    cells, planned = int(found.cells.sum()), int(found.rows.sum())
     did = "would repair" if result.dry_run else f"run {result.run_id}: repaired"
     again = "" if result.attempt == 1 else f", attempt {result.attempt}"
     lines = [
         f"{did} {len(found):,} of {len(result.portfolios):,} portfolios{again}",
         f"cells: {cells:,} differ; {compared:,} snapshots compared",
-        f"rows: {rows:,} to write" if result.dry_run else f"rows: {rows:,} written",
+        f"rows: {planned:,} to write"
+        if result.dry_run
+        else f"rows: {result.rows_written:,} written",
     ]
     lines += [
         f"portfolio {one['portfolio']}: "
@@ -304,7 +306,20 @@ def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
     lines = (
         "  ".join(cell.ljust(width) for cell, width in zip(r, widths, strict=True)) for r in rows
     )
-    return "\n".join(line.rstrip() for line in lines)
+    table = [line.rstrip() for line in lines]
+    whole = [run for run in runs if run["state"] == "complete" and run["portfolios_asked"] is None]
+    corrected = [
+        run for run in whole if run["asked"]["changed_since"] or run["asked"].get("repairs")
+    ]
+    # A run that corrects nothing has seen no change to the rows that stood before it.
+    shown = corrected[:1] or whole[-1:]
+    return "\n".join([*table, *_next_text(*shown)])
+
+
+def _next_text(*runs: Mapping[str, Any]) -> list[str]:
+    """Return from which moment on the next correction is to look, a line for each run."""
+    known = [run["next_changed_since"] for run in runs if run["state"] == "complete"]
+    return [f"next correction: --changed-since {since}" for since in known if since is not None]
 
 
 def run_text(run: Mapping[str, Any]) -> str:
@@ -329,6 +344,7 @@ def run_text(run: Mapping[str, Any]) -> str:
             f" {run['seconds']:.3f} seconds, batchcore {run['code_version']}"
         ),
     ]
+    lines += _next_text(run)
     if run["error"]:
         lines.append(f"error: {run['error']}")
     lines += [

@@ -12,27 +12,11 @@ from batchcore.db.migrate import migrate
 from batchcore.db.tables import ledger, metadata
 from support import bouncer
 
-NO_BOUNCER = pytest.StashKey[str]()
 
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the tests with PgBouncer out where it is not, and cannot be installed."""
-    through = [item for item in items if item.get_closest_marker("pgbouncer")]
-    if not through or config.option.collectonly:
-        return
-    program, reason = bouncer.program()
-    if program is None:
-        config.stash[NO_BOUNCER] = f"{len(through)} tests with PgBouncer were left out: {reason}"
-        config.hook.pytest_deselected(items=through)
-        items[:] = [item for item in items if item not in through]
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    if reason := config.stash.get(NO_BOUNCER, ""):
-        terminalreporter.write_line(reason)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test with PgBouncer where there is none; each process collects it all the same."""
+    if item.get_closest_marker("pgbouncer") and bouncer.program() is None:
+        pytest.skip("PgBouncer is not installed: `make test-programs` does so as root with apt-get")
 
 
 NUMERIC = {

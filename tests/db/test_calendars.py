@@ -84,3 +84,33 @@ async def test_today_stands_for_the_last_session_on_or_before_it(
     baseline = await ran(same_host, code)
     assert [date_of(day) for day in baseline.sessions.tolist()] == [last]
     assert (await ran(same_host, code)).nothing_to_do
+
+
+@pytest.mark.parametrize("code", ["daily", "prices"])
+@pytest.mark.parametrize(("first", "last"), [(0, 1), (-1, 0)], ids=["first", "last"])
+async def test_the_ends_of_all_dates_are_dates(
+    same_host: str, code: str, first: int, last: int
+) -> None:
+    limit = dt.date.min if last else dt.date.max
+    days = [limit + dt.timedelta(days=number) for number in (first, last)]
+    await demo.seeded(SIZE, seed=3).write(same_host)
+    if code == "prices":
+        async with database.connected(same_host) as connection:
+            for day in days:
+                await connection.execute(
+                    "INSERT INTO market_data_cache (id, symbol, date, close, data_source,"
+                    " created_at, updated_at) VALUES (gen_random_uuid(), 'SPY', $1::text::date, 1,"
+                    " '', now(), now())",
+                    day.isoformat(),
+                )
+    settings = Settings(min_coverage=0.0, today=dt.date.max)
+    for mode in ("skip", "replace"):
+        result = await batchcore.run_batch(
+            same_host, *days, calendar=code, on_existing=mode, settings=settings
+        )
+        assert result["success"]
+        assert [date_of(day) for day in result.sessions] == days
+    again = await batchcore.run_batch(
+        same_host, end_date=dt.date.max, calendar="prices", settings=settings
+    )
+    assert again["success"]

@@ -82,6 +82,30 @@ async def test_symbols_forgotten_after_the_lookback_do_not_count(same_host: str)
     assert result.coverage.recent.tolist() == [1]
 
 
+@pytest.mark.parametrize("calendar", ["XNYS", "daily", "prices"])
+async def test_a_feed_that_stays_dead_stops_the_run(same_host: str, calendar: str) -> None:
+    long_ago = MONDAY - 60
+    prices = (*closes("AAA", long_ago), *closes("OTHER", MONDAY))  # a date that `daily` checks
+    await database.fill(same_host, holding("AAA", "NEVER", prices=prices))
+
+    with pytest.raises(CoverageError, match="none of 1 symbols has a close on it or in the look"):
+        await run(same_host, MONDAY, MONDAY, calendar)
+    result = await run(same_host, MONDAY, MONDAY, calendar, min_coverage=0.0)
+
+    assert result.coverage.share().tolist() == [0.0]
+    assert result.to_dict()["coverage"] == {date_of(MONDAY).isoformat(): 0.0}
+
+
+async def test_a_symbol_that_is_dead_beside_one_that_is_not_counts_no_more(same_host: str) -> None:
+    prices = (*closes("AAA", MONDAY - 60), *closes("BBB", MONDAY))
+    await database.fill(same_host, holding("AAA", "BBB", prices=prices))
+
+    result = await run(same_host, MONDAY, MONDAY, min_coverage=1.0)
+
+    counted = result.coverage
+    assert (counted.recent.tolist(), counted.known.tolist()) == ([1], [2])
+
+
 async def test_without_any_price_coverage_is_full_and_marks_are_entry_prices(
     same_host: str,
 ) -> None:
@@ -156,6 +180,8 @@ async def test_coverage_is_that_of_the_reference(same_host: str, calendar: str, 
     expected = ref.coverage(
         ref.market(host.prices), symbols, result.sessions.tolist(), 2, daily=calendar == "daily"
     )
-    counts = zip(result.coverage.fresh.tolist(), result.coverage.recent.tolist(), strict=True)
-    shares = [Fraction(fresh, recent) if recent else Fraction(1) for fresh, recent in counts]
+    coverage = result.coverage
+    columns = (coverage.fresh, coverage.recent, coverage.known)
+    counts = zip(*(column.tolist() for column in columns), strict=True)
+    shares = [Fraction(fresh, recent) if recent else Fraction(not k) for fresh, recent, k in counts]
     assert dict(zip(result.coverage.session.tolist(), shares, strict=True)) == expected

@@ -620,3 +620,9 @@ def test_cache_that_somebody_else_made_is_not_used(hold, folder):
     with pytest.raises(json.JSONDecodeError):  # it ends without a report
         hold("root", bin_dir=str(Path(package, "pginstall", "bin")), cache=str(cache))
     assert list(cache.iterdir()) == []
+
+
+def test_a_user_without_a_passwd_entry_is_told_what_is_missing(monkeypatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_000_000)
+    with pytest.raises(ConfigError, match="4000000000 has no entry in the passwd"):
+        embedded.start()

@@ -5,7 +5,9 @@ import traceback
 
 import asyncpg
 import pytest
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.util import await_only
 
 from batchcore.db import engine
 from batchcore.db.engine import Database, transaction
@@ -323,3 +325,24 @@ async def test_a_pool_of_one_connection_is_refused_for_two(same_host: str) -> No
         Database(pool).require(1)
         with pytest.raises(ConfigError, match="max_size is 1, expected 2 or more"):
             Database(pool).require(2)
+
+
+@pytest.mark.parametrize("opener", ["caller", "batchcore"])
+async def test_connections_of_an_engine_open_side_by_side(same_host: str, opener: str) -> None:
+    both = asyncio.Barrier(2)
+
+    async def opened_by_caller(db) -> None:
+        async with db.connect() as connection:
+            await connection.exec_driver_sql(COUNT)
+
+    async def opened_by_batchcore(db) -> None:
+        async with Database(db).writing("write") as session:
+            assert await session.fetchval(COUNT) == 0
+
+    other = {"caller": opened_by_caller, "batchcore": opened_by_batchcore}[opener]
+    # SQLAlchemy opens the first connection of an engine alone.
+    async with Given(same_host, "engine") as db, db.connect():
+        event.listen(db.sync_engine, "connect", lambda *_: await_only(both.wait()), insert=True)
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            tasks.create_task(other(db))
+            tasks.create_task(opened_by_batchcore(db))

@@ -33,7 +33,7 @@ FUNCTION = """
         END IF;
         RETURN NEW;
     END $$"""
-RAISE = "RAISE EXCEPTION 'not this one' USING ERRCODE = 'P0042';"
+RAISE = "RAISE EXCEPTION 'not this one' USING ERRCODE = 'ZZ042';"
 WAIT = f"PERFORM pg_advisory_xact_lock({LOCK});"
 DIE = "PERFORM pg_terminate_backend(pg_backend_pid());"
 
@@ -99,7 +99,7 @@ async def test_a_failing_chunk_is_undone_and_a_second_run_finishes(host: str, ta
     with pytest.raises(DatabaseError, match="not this one") as caught:
         await run(host)
 
-    assert caught.value.sqlstate == "P0042"
+    assert caught.value.sqlstate == "ZZ042"
     committed = await assert_committed(host, 2)
     await assert_left_alone(host)
 
@@ -257,7 +257,8 @@ async def test_progress_is_told_of_each_chunk(same_host: str) -> None:
     await run(same_host, progress=lambda *call: calls.append(call))
 
     assert calls[0] == ("load", 0, 0)
-    assert [call for call in calls if call[0] == "persist"][-6:] == [
+    # one that is told again between two chunks is the same
+    assert [call for call in dict.fromkeys(calls) if call[0] == "persist"][-6:] == [
         ("persist", done, 6) for done in range(1, 7)
     ]
 

@@ -342,7 +342,7 @@ async def test_the_victim_of_a_deadlock_tries_again(host: str) -> None:
 
 @pytest.mark.parametrize(
     ("sqlstate", "times"),
-    [("40001", ATTEMPTS), ("40P01", ATTEMPTS), ("23505", ATTEMPTS), ("P0042", 1)],
+    [("40001", ATTEMPTS), ("40P01", ATTEMPTS), ("ZZ042", 1)],
 )
 async def test_after_so_many_attempts_the_refusal_is_the_runs(
     host: str, sqlstate: str, times: int
@@ -360,6 +360,22 @@ async def test_after_so_many_attempts_the_refusal_is_the_runs(
     assert set(stored) == {(FIRST, day) for day in DAYS}
     assert (await database.equities(host))[SECOND] == IN_ORDER[1].opening_equity
     assert (await database.equities(host))[FIRST] == found[FIRST].equity[FIRST]
+
+
+async def test_a_unique_violation_is_that_of_the_portfolio_after_so_many_attempts(
+    host: str,
+) -> None:
+    await database.fill(host, HOST)
+    await meddle(host, raised("23505"), times=1000)
+
+    result = await run(host)
+
+    assert await tries(host) == ATTEMPTS
+    assert (result.failed, result.retries, result.consistent) == (1, ATTEMPTS - 1, False)
+    assert result.to_dict()["portfolios"]["status"] == ["ok", "failed", "ok"]
+    assert result.issues_by_name() == {"refused_by_database": 1}
+    found = undisturbed()
+    await assert_stored(host, {FIRST: found[FIRST], THIRD: found[THIRD]})
 
 
 async def test_the_last_attempt_may_be_the_one_that_works(host: str) -> None:

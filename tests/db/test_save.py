@@ -9,7 +9,7 @@ import pytest
 from batchcore import native
 from batchcore import reference as ref
 from batchcore.config import Schema
-from batchcore.db import save
+from batchcore.db import save, sent
 from batchcore.db.engine import Database, Session, transaction
 from batchcore.db.save import Equities, Stamp, encode_batch, stands_already
 from batchcore.errors import DatabaseError
@@ -112,12 +112,12 @@ async def test_bytes_may_be_cut_into_pieces_of_any_size(
     chunk = Chunk(4)
     await chunk.fill(same_host)
     whole = chunk.batch()
-    monkeypatch.setattr(save, "PIECE_BYTES", 100)
+    monkeypatch.setattr(sent, "PIECE_BYTES", 100)
 
     batch = chunk.batch()
 
-    assert len(batch.new) > 20
-    assert b"".join(batch.new) == b"".join(whole.new)
+    assert len(batch.new.pieces) > 20
+    assert b"".join(batch.new.pieces) == b"".join(whole.new.pieces)
     assert batch.size_bytes == whole.size_bytes
     await write(same_host, batch)
     assert cells(await database.snapshots(same_host), chunk) == chunk.expected
@@ -138,7 +138,7 @@ async def test_rows_that_stand_are_updated_and_the_others_inserted(same_host: st
     batch = chunk.batch(stands=stands)
     await write(same_host, batch)
 
-    assert (batch.replaced_rows, batch.new_rows) == (6, 24)
+    assert (batch.replaced.rows, batch.new.rows) == (6, 24)
     stored = await database.snapshots(same_host)
     assert cells(stored, chunk) == chunk.expected
     for at, row in before.items():
@@ -152,7 +152,9 @@ async def test_a_row_to_replace_that_is_gone_undoes_the_chunk(same_host: str) ->
     stands = np.zeros(len(chunk.rows), dtype=np.bool_)
     stands[3] = True
 
-    with pytest.raises(DatabaseError, match=r"1 rows .* were to be replaced, 0 are still there"):
+    with pytest.raises(
+        DatabaseError, match=r"portfolio_snapshots: 1 of 1 rows sent are not there$"
+    ):
         await write(same_host, chunk.batch(stands=stands))
 
     assert await database.snapshots(same_host) == {}
@@ -209,4 +211,30 @@ async def test_an_empty_chunk_has_no_bytes() -> None:
     no_ids = np.zeros((0, 16), dtype=np.uint8)
     none = np.zeros(0, dtype=np.bool_)
     batch = encode_batch(rows, no_ids, none, Equities(no_ids, np.zeros(0, dtype=np.int64)), STAMP)
-    assert (batch.size_bytes, batch.new_rows, batch.replaced_rows, batch.equity_rows) == (0,) * 4
+    assert batch.size_bytes == 0
+    assert [part.rows for part in batch.parts()] == [0, 0, 0]
+    assert len(batch.portfolios()) == 0
+
+
+@pytest.mark.parametrize("kept", [(0,), (4,), (1, 3), (0, 1, 2, 3, 4), ()])
+async def test_what_is_cut_of_a_chunk_are_the_rows_of_some_portfolios(
+    same_host: str, kept: tuple[int, ...]
+) -> None:
+    chunk = Chunk(10)
+    await chunk.fill(same_host)
+    own = {uuid.UUID(bytes=bytes(chunk.ids[portfolio])) for portfolio in kept}
+    whole = chunk.batch()
+    before = await database.equities(same_host)
+
+    batch = whole.cut(np.isin(np.arange(5), kept))
+    await write(same_host, batch)
+
+    assert batch.portfolios().tolist() == list(kept)
+    assert batch.snapshots == len(kept) * len(DAYS)
+    expected = {at: row for at, row in chunk.expected.items() if at[0] in own}
+    stored = await database.snapshots(same_host)
+    assert set(stored) == set(expected)
+    for at, row in expected.items():
+        assert stored[at].items() >= row.items()
+    changed = await database.equities(same_host)
+    assert {at for at in changed if changed[at] != before[at]} <= own

@@ -127,8 +127,8 @@ async def test_a_session_of_the_caller_costs_what_a_run_does(
         result = await calculator.calculate_all_portfolios_pnl(date_of(days[0]), connection)
         counted = await counter.statements()
 
-    # the rows of the portfolios are locked, and of four chunks each costs its own: two loads and
-    # three writes; events and flows come at once
+    # the time is asked for and the rows of the portfolios are locked; of four chunks each costs
+    # its own: two loads and three writes; events and flows come at once
     assert result.statements_by_phase == {"check": 3, "load": 4 + 2 + 4 * 2, "persist": 4 * 3}
     assert counted == sum(result.statements_by_phase.values())
 
@@ -154,8 +154,9 @@ async def test_a_plan_asks_for_positions_only_where_prices_lack(
             settings=Settings(dry_run=True, lookback_days=0),
         )
 
-        # portfolios, time stamps, symbols, prices, fallback, existing rows; and positions of AAA
-        assert result.statements_by_phase == {"check": 3, "load": 6 + held}
+        # beside the check the time; portfolios, time stamps, symbols, prices, fallback, existing
+        # rows; and positions of AAA
+        assert result.statements_by_phase == {"check": 4, "load": 6 + held}
         assert await counter.statements() == 9 + held
         # stale on the last session: the symbol, the session and each portfolio
         assert len(result.issues) == 7 * held

@@ -18,8 +18,8 @@ from batchcore import reference as ref
 from batchcore.analytics.sector_exposure import SECTORS
 from batchcore.analytics.sector_tags import COLORS
 from batchcore.db.engine import Session
-from batchcore.errors import ConfigError, SchemaError
-from support import database
+from batchcore.errors import ConfigError, DatabaseError, SchemaError
+from support import database, ledger
 from support.cases import day
 from support.database import MOMENT, key
 
@@ -453,3 +453,39 @@ async def test_missing_tables_are_named(host: str) -> None:
         "public.position_tags: missing table",
         "public.company_profiles: missing table",
     )
+
+
+@pytest.mark.parametrize(
+    ("table", "when", "body", "told"),
+    [
+        ("tags_v2", "INSERT", "RETURN NULL;", "tags_v2: 5 of 5 rows sent are not there"),
+        ("position_tags", "INSERT", "RETURN NULL;", "position_tags: 9 of 9 rows sent are not"),
+        (
+            "tags_v2",
+            "UPDATE",
+            "RETURN OLD;",
+            "tags_v2: 5 of 5 rows sent have another usage_count",
+        ),
+        (
+            "position_tags",
+            "INSERT",
+            "NEW.position_id := (SELECT min(id::text) FROM positions); RETURN NEW;",
+            "position_tags: 8 of 9 rows sent are not there",
+        ),
+    ],
+)
+@pytest.mark.asyncio
+async def test_tags_that_are_not_kept_are_an_error(
+    host: str, table: str, when: str, body: str, told: str
+) -> None:
+    await fill(host)
+    await ledger.execute(
+        host,
+        f"CREATE FUNCTION meddling() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$",
+        f"CREATE TRIGGER meddling BEFORE {when} ON {table}"
+        " FOR EACH ROW EXECUTE FUNCTION meddling()",
+    )
+    with pytest.raises(DatabaseError, match=f"{told}.*; trigger `meddling` on {table}"):
+        await batchcore.restore_sector_tags_for_portfolio(host, OWNER, key("p"))
+    for name in ("tags_v2", "position_tags"):
+        assert await ledger.fetch(host, f"SELECT FROM {name}") == []

@@ -43,7 +43,7 @@ def test_runs_and_one_of_them(filled: str) -> None:
     run_id = said.document()["run_id"]
 
     lines = status(filled).out.splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 3
     assert lines[0].split() == [
         *("run", "state", "policy", "range", "attempt", "portfolios", "failed", "chunks"),
         *("rows", "began"),
@@ -54,6 +54,8 @@ def test_runs_and_one_of_them(filled: str) -> None:
         *(run_id, "complete", "rollforward", START, "to", END),
         *("1", f"{SIZE.portfolios}", "0", f"{chunks}", f"{rows}"),
     ]
+    (told,) = status(filled, "--json").document()["runs"]
+    assert lines[2] == f"next correction: --changed-since {told['next_changed_since']}"
 
     text = status(filled, "--run", run_id).out
     assert text.startswith(f"run {run_id}: complete, attempt 1\nasked for: rollforward, {START}")

@@ -25,6 +25,7 @@ PORTFOLIO_ISSUES = {
     "bad_event",
     "bad_flow",
     "blank_symbol",
+    "close_refused",
     "closed_twice",
     "end_before_start",
     "exit_unpriced",

@@ -53,7 +53,10 @@ async def caller(url: str, kind: str) -> AsyncIterator[Caller]:
             case "asyncpg" | "lent":
                 if kind == "lent":
                     pool = await stack.enter_async_context(
-                        asyncpg.create_pool(url, min_size=1, max_size=1)
+                        # asyncpg 0.29 keeps a closed connection until its idle time has passed.
+                        asyncpg.create_pool(
+                            url, min_size=1, max_size=1, max_inactive_connection_lifetime=0
+                        )
                     )
                     raw = await stack.enter_async_context(pool.acquire())
                 else:

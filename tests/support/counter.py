@@ -20,7 +20,8 @@ class Counter:
             SELECT coalesce(sum(calls), 0)::int FROM pg_stat_statements
             WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
             AND query ~* '^\s*(select|with|copy|insert|update|delete|merge|values)\M'
-            AND query NOT LIKE '%pg_stat_statements%'"""
+            AND query NOT LIKE '%pg_stat_statements%'
+            AND query NOT LIKE 'SELECT pg_catalog.set_config(%'"""
         )
         await self.connection.fetchval("SELECT pg_stat_statements_reset()")
         return found

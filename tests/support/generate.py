@@ -41,8 +41,9 @@ TOO_LARGE = (Decimal("1E+30"), Decimal("-1E+30"))
 LARGE_AMOUNTS = (Decimal("60000000000000.01"), Decimal(10) ** 14, Decimal("99999999999999.99"))
 NO_DAYS = (None, ref.INFINITE_DAY)
 SPOILT: tuple[tuple[str, tuple[Any, ...]], ...] = (
-    ("symbol", (None, *BLANKS)),
-    ("position_type", (None, *NO_TYPES)),
+    ("symbol", (None, *BLANKS, "AAA\udcff", "\udce9")),
+    ("position_type", (None, *NO_TYPES, "LONG\udcff")),
+    ("investment_class", ("PRIVATE\udc80",)),
     ("entry_day", NO_DAYS),
     ("exit_day", (ref.INFINITE_DAY,)),
     ("expiration_day", (ref.INFINITE_DAY,)),

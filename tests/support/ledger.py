@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 LOCK = 4711
-RAISE = "RAISE EXCEPTION 'not this one' USING ERRCODE = 'P0042';"
+RAISE = "RAISE EXCEPTION 'not this one' USING ERRCODE = 'ZZ042';"
 WAIT = f"PERFORM pg_advisory_xact_lock({LOCK});"
 
 FUNCTION = """

@@ -487,7 +487,15 @@ ODDITIES = [
                     row(on, "1000", long="10", held=(1, 0), marks=LOOKBACK)
                     for on in (6, 7, 8, 9, 12)
                 ),
-            )
+            ),
+            (
+                issue(
+                    "close_refused",
+                    "not_representable, the first of 2 sessions",
+                    "ZZZ",
+                    on=8,
+                ),
+            ),
         ),
         prices=(
             price("ZZZ", 5, "10"),
@@ -500,6 +508,65 @@ ODDITIES = [
             ("ZZZ", None, Decimal(11)),
         ),
         sessions=(5, 6, 7, 8, 9, 12),
+    ),
+    case(
+        "closes that are not above 0",
+        "S2: the mark stays 10, and the two closes on which the first lot is held are told; not of"
+        " the lot that ends on the 6th, nor of the PRIVATE one, nor that of the 8th.",
+        portfolio(
+            position(symbol="OIL", exit_day=8, exit_price="10"),
+            position(symbol="oil", exit_day=6, exit_price="10"),
+            position(symbol="OIL", investment_class="PRIVATE"),
+        ),
+        Expected(
+            (
+                row(5, "1000", long="30", held=(3, 0), marks=(2, 0, 0, 0)),
+                row(6, "1000", long="20", held=(2, 0), marks=LOOKBACK),
+                row(7, "1000", long="20", held=(2, 0), marks=LOOKBACK),
+                row(8, "1000", long="10", held=(1, 0)),
+            ),
+            (issue("close_refused", "-37.63, the first of 2 sessions", "OIL", on=6),),
+        ),
+        prices=(
+            price("OIL", 5, "10"),
+            price("OIL", 6, "-37.63"),
+            price("OIL", 7, "0"),
+            price("OIL", 8, "-1"),
+        ),
+        sessions=(5, 6, 7, 8),
+    ),
+    case(
+        "a symbol that never has a close above 0",
+        "S2, S4: the entry price counts.",
+        portfolio(position(symbol="OIL")),
+        Expected(
+            (
+                row(5, "1000", long="10", held=(1, 0), marks=UNPRICED),
+                row(6, "1000", long="10", held=(1, 0), marks=UNPRICED),
+            ),
+            (issue("close_refused", "-1", "OIL", on=6),),
+        ),
+        prices=(price("OIL", 6, "-1"), price("OIL", 4, "0")),
+        sessions=(5, 6),
+    ),
+    case(
+        "texts of another encoding",
+        "S3: a symbol or class that is no UTF-8 leaves its position out, by name; a type is none of"
+        " the six.",
+        portfolio(
+            position(),
+            position(symbol="AA\udcff"),
+            position(symbol="BB", investment_class="PRIV\udce9"),
+            position(symbol="CC", position_type="LONG\udcff"),
+        ),
+        Expected(
+            ONE_AAA,
+            (
+                issue("not_representable", "symbol", "AA\\xff"),
+                issue("not_representable", "investment_class", "BB"),
+                issue("unknown_position_type", "position_type", "CC"),
+            ),
+        ),
     ),
     case(
         "duplicate symbols by case",
@@ -531,7 +598,8 @@ ODDITIES = [
                     held=(1, 0),
                     marks=FRESH,
                 ),
-            )
+            ),
+            (issue("close_refused", "0", " Bbb", on=5),),
         ),
         prices=(
             price("bbb", 5, "0"),
@@ -1302,13 +1370,33 @@ COVERAGE = [
     ),
     CoverageCase("none of either is 1", ("ZZZ",), {5: Fraction(1), 7: Fraction(1), 8: Fraction(1)}),
     CoverageCase("no symbols is 1", (), {5: Fraction(1), 7: Fraction(1), 8: Fraction(1)}),
-    # With one day of lookback OPT is forgotten on the 8th, AAA on the 9th.
+    # With one day of lookback OPT is forgotten on the 8th, AAA on the 9th: the feed stays dead.
     CoverageCase(
         "forgotten after the lookback",
         ("AAA", "OPT"),
-        {7: Fraction(1, 2), 8: Fraction(0), 9: Fraction(1)},
-        sessions=(7, 8, 9),
+        {7: Fraction(1, 2), 8: Fraction(0), 9: Fraction(0), 30: Fraction(0)},
+        sessions=(7, 8, 9, 30),
         lookback_days=1,
+    ),
+    CoverageCase(
+        "one of two forgotten counts no more",
+        ("AAA", "OPT"),
+        {7: Fraction(1)},
+        sessions=(7,),
+        lookback_days=0,
+    ),
+    CoverageCase(
+        "before the first close is 1",
+        ("AAA", "OPT"),
+        {4: Fraction(1), 5: Fraction(1)},
+        sessions=(4, 5),
+    ),
+    CoverageCase(
+        "one never priced and one dead is 0",
+        ("OPT", "ZZZ"),
+        {7: Fraction(0)},
+        sessions=(7,),
+        lookback_days=0,
     ),
     CoverageCase(
         "one symbol, spelt three ways",

@@ -261,6 +261,36 @@ def test_exchange_recorded_for_fewer_years_has_narrower_limits():
         shanghai.sessions(day("1990-11-01"), day("1991-01-31"))
 
 
+def test_weeks_may_begin_on_sunday_and_years_after_others_begin():
+    saudi = calendar.load("XSAU")
+    week = saudi.sessions(day_of(date(2024, 1, 6)), day_of(date(2024, 1, 13)))
+    assert [date_of(day).strftime("%a") for day in week] == ["Sun", "Mon", "Tue", "Wed", "Thu"]
+    assert date_of(saudi.first_day) == date(2021, 1, 1)
+    now = datetime(2024, 1, 7, 12, 1, tzinfo=UTC)  # 15:01 in Riyadh
+    assert saudi.last_closed(now) == day_of(date(2024, 1, 7))
+    with pytest.raises(ConfigError, match="which goes from 2021-01-01 to"):
+        saudi.sessions(day_of(date(2020, 12, 31)), day_of(date(2021, 1, 5)))
+
+
+@pytest.mark.parametrize("code", ["24/7", "us_futures"])
+def test_a_market_may_close_at_midnight_or_never(code):
+    found = calendar.load(code)
+    assert (np.diff(found.closing) > 0).all()
+    assert len(found.days) == len(found.closing)
+
+
+@pytest.mark.slow
+def test_every_calendar_of_the_library_is_one():
+    for code in exchange_calendars.get_calendar_names(include_aliases=True):
+        found = calendar.load(code)
+        assert found.first_day <= found.days[0], code
+        assert found.days[-1] <= found.last_day, code
+        assert (np.diff(found.days) > 0).all(), code
+        assert (np.diff(found.closing) > 0).all(), code
+        last = found.last_on_or_before(found.last_day)
+        assert found.sessions(last, found.last_day).tolist() == [last], code
+
+
 @pytest.mark.parametrize(
     ("code", "hint"), [("xnys", "`XNYS`"), ("Daily", "`daily`"), ("XLONN", "`XLON`")]
 )

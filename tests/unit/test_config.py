@@ -114,7 +114,7 @@ def test_a_file_names_what_a_schema_does(tmp_path: Path) -> None:
     [
         (
             "names = 1",
-            "unknown key `names`, expected namespace, tables, columns, scales or factors",
+            "unknown key `names`, expected namespace, tables, columns, scales, factors or price_so",
         ),
         ("namespace = 1", "`namespace` is 1, expected text"),
         ('namespace = ""', "`namespace` is empty"),
@@ -134,6 +134,9 @@ def test_a_file_names_what_a_schema_does(tmp_path: Path) -> None:
             "[columns]\npositions.quantity = 'a'\n'positions.quantity' = 'b'",
             "`columns.positions.quantity` is there twice",
         ),
+        ("price_sources = 'a'", "price_sources is 'a', expected a list of different texts"),
+        ("price_sources = ['a', 1]", "price_sources is ['a', 1], expected a list of different"),
+        ("price_sources = ['a', 'a']", "price_sources is ['a', 'a'], expected a list of different"),
         ("[scales\n", "is no TOML: "),
         ("[factors]\n'Market Beta' = 'QQQ'", "`Market Beta` is QQQ, expected one of SPY, TLT"),
         ("[factors]\n'Market Beta' = 1", "`factors.Market Beta` is 1, expected text"),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from batchcore import _core, native
 from batchcore.errors import DecodeError, InputError
+from batchcore.frames import Text
 from batchcore.units import State
 from support import bounded, build
 from support.worked import PRICES, contribution, event, jan, portfolio, position
@@ -132,9 +133,13 @@ def test_texts_may_be_empty_or_hold_zero_characters() -> None:
 
 
 @pytest.mark.parametrize("text", [b"\xff", b"ab\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"])
-def test_texts_of_another_encoding_are_refused(text: bytes) -> None:
-    with pytest.raises(DecodeError, match="expected UTF-8 text, was invalid after"):
-        decoded("text", row(text))
+def test_texts_of_another_encoding_are_not_representable_and_shown(text: bytes) -> None:
+    decoder = _core.Decoder([("x", "text", 0)])
+    decoder.push(HEADER + row(b"ok") + row(text) + TRAILER)
+    codes, offsets, data, state = decoder.finish()["x"]
+    assert state.tolist() == [State.VALUE, State.NOT_REPRESENTABLE]
+    column = Text(codes, offsets, data, state)
+    assert column.texts() == ["ok", text.decode("utf-8", "backslashreplace")]
 
 
 SYMBOLS = """
@@ -151,7 +156,7 @@ symbol = Text(*decoder.finish()["symbol"])
 day = Days(np.full(COUNT, 20_000, dtype=np.int32))
 prices = Prices(symbol=symbol, day=day, close=Decimals(np.full(COUNT, 12_345), 4))
 market = native.build_market(prices, build.session_days([20_000, 20_001]))
-fresh, recent = market.coverage(symbol)
+fresh, recent, _ = market.coverage(symbol)
 print(fresh.tolist(), recent.tolist())
 """
 

@@ -95,6 +95,7 @@ def test_a_zero_character_is_refused() -> None:
         (MONDAY, "'2026-01-05'::date"),
         (calendars.FIRST_DATE, "'0001-01-01'::date"),
         (calendars.LAST_DATE, "'9999-12-31'::date"),
+        (calendars.LAST_DATE + 1, "'10000-01-01'::date"),
     ],
 )
 def test_a_day_is_a_date_literal(day: int, literal: str) -> None:

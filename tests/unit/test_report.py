@@ -73,11 +73,17 @@ def test_a_status_says_what_is_to_do_and_what_is_in_the_way(
 
 def test_a_migration_of_a_host_says_what_it_left_alone() -> None:
     done = MigrateReport(
-        before=None, revision="0002", adopted=True, marked=("0001",), applied=("0002",)
+        before=None,
+        revision="0002",
+        adopted=True,
+        marked=("0001",),
+        applied=("0002",),
+        notes=("take over public.theirs as idx_positions_symbol_active",),
     )
     assert report.migrated_text(done).splitlines() == [
         "0001: marked as done, the tables are the host's",
         "0002: done",
+        "index: take over public.theirs as idx_positions_symbol_active",
         "the database is at revision 0002, the newest",
     ]
 

@@ -77,6 +77,7 @@ def report() -> BatchResult:
             session=np.array([MONDAY, MONDAY + 1], dtype=np.int32),
             fresh=np.array([1, 0], dtype=np.uint32),
             recent=np.array([4, 0], dtype=np.uint32),
+            known=np.array([4, 0], dtype=np.uint32),
         ),
         peak_memory_bytes=1,
         consistent=True,

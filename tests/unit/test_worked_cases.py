@@ -79,12 +79,12 @@ def coverage_by_core(case: CoverageCase) -> dict[int, Fraction]:
     market = native.build_market(
         build.prices(PRICES), build.session_days(sessions), lookback_days=case.lookback_days
     )
-    fresh, recent = market.coverage(Text.of(case.symbols))
-    counts = zip(sessions, fresh.tolist(), recent.tolist(), strict=True)
+    counts = market.coverage(Text.of(case.symbols))
+    rows = zip(sessions, *(count.tolist() for count in counts), strict=True)
     return {
-        day: Fraction(on_it, known) if known else Fraction(1)
-        for day, on_it, known in counts
-        if on_it or not case.daily
+        day: Fraction(fresh, recent) if recent else Fraction(not known)
+        for day, fresh, recent, known in rows
+        if fresh or not case.daily
     }
 
 

@@ -163,7 +163,7 @@ async def _nested(
     with driver_errors(), _usable(what):
         lent: Any = await connection.get_raw_connection()
         raw = lent.driver_connection
-        if connection.dialect.detect_autocommit_setting(lent.dbapi_connection):
+        if lent.dbapi_connection.autocommit:
             msg = f"the {what} is in AUTOCOMMIT, expected one that has transactions"
             raise ConfigError(msg, "db")
         # SQLAlchemy begins with the first statement that it sends itself, which this is.

@@ -49,9 +49,9 @@ class CacheQueries(Queries):
             for window in windows
         )
         sql = (
-            f"SELECT {symbol}::text, {day}, {close}"  # noqa: S608  # quoted
+            f"SELECT {self._price_items(text=True)}"  # noqa: S608  # quoted
             f" FROM {self._table('market_data_cache')}"
-            f" WHERE ({wanted}) AND {self._finite(close)}"
+            f" WHERE ({wanted}) AND {self._finite(close)}{self._declared()}"
         )
         return Query("closes", sql, self._price_columns())
 

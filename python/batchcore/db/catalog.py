@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.config import TABLES
+from batchcore.db.acting import acting_sql
 from batchcore.db.indexes import COLUMNS, IS_PLAIN, SPECS, fits
 from batchcore.db.sql import column_name, quote_literal, table_name
 from batchcore.errors import SchemaError
@@ -254,6 +255,7 @@ TAGS: Final[Needs] = MappingProxyType(
 )
 """To give positions their sector tags; rows of the last two are inserted."""
 
+_PRICES: Final = "market_data_cache"
 _SNAPSHOTS: Final = "portfolio_snapshots"
 _KEY: Final = frozenset({"id", "portfolio_id", "snapshot_date", "created_at"})
 _WRITTEN: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
@@ -262,12 +264,14 @@ _WRITTEN: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "portfolios": frozenset({"equity_balance", "updated_at"}),
     }
 )
-_KEYED: Final = ("portfolios", "positions", _SNAPSHOTS)
+_KEYED: Final = ("portfolios", "positions", _PRICES, _SNAPSHOTS)
 _NULLED: Final = frozenset({"daily_return"})
 """Columns of snapshots that a rule of the roll-forward may leave NULL (S10)."""
 
 _MONEY_DIGITS: Final = 14
 _RETURN_DIGITS: Final = 2
+_MODERATE: Final = 8
+"""Decimals that leave ten digits before the point, of what is too wide at any scale."""
 _HEADER_BYTES: Final = 4
 
 _KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
@@ -332,6 +336,13 @@ class ColumnType:
     can_insert: bool = True
     can_update: bool = True
 
+    @property
+    def fits(self) -> bool:
+        """Whether 64 bits hold every value of a NUMERIC at its declared scale."""
+        if self.precision is None or self.scale is None:
+            return False
+        return self.precision - min(self.scale, 0) <= MAX_SCALE
+
 
 @dataclass(frozen=True)
 class Catalog:
@@ -344,7 +355,7 @@ class Catalog:
         writable_tables: Those that are tables, not views.
         updatable_tables: Those, and views whose rows may be changed.
         keys: Table of docs/schema.md -> columns in the database that are unique together, of
-            portfolios, positions and snapshots.
+            portfolios, positions, prices and snapshots.
         deferrable_keys: The same, of those that are looked at only when a transaction ends.
         has_version_table: Whether `batchcore_alembic_version` is there.
         indexes: Name -> whether it is valid, of the indexes of batchcore that are there, also
@@ -355,6 +366,8 @@ class Catalog:
             tables that were never analysed there is no entry.
         ledger: Name -> what the present role may do, of the tables of batchcore's own that are
             there, and of their sequence.
+        acting: Table of docs/schema.md and INSERT or UPDATE, where triggers or rules of the host
+            act on that.
     """
 
     schema: Schema
@@ -368,6 +381,14 @@ class Catalog:
     deferrable_keys: Mapping[str, frozenset[tuple[str, ...]]] = field(default_factory=dict)
     estimated_rows: Mapping[str, int] = field(default_factory=dict)
     ledger: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    acting: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def one_price(self) -> bool:
+        """Whether a unique key of `market_data_cache` keeps each symbol and date to one row."""
+        wanted = {self.schema.column(_PRICES, column) for column in ("symbol", "date")}
+        keys = (self.keys.get(_PRICES, ()), self.deferrable_keys.get(_PRICES, ()))
+        return any(wanted.issuperset(key) for found in keys for key in found)
 
     def has_table(self, table: str) -> bool:
         """Return whether ``table`` of docs/schema.md is there."""
@@ -388,8 +409,9 @@ class Catalog:
     def scale(self, table: str, column: str) -> int:
         """Return the decimals that ``table.column`` of docs/schema.md is read with.
 
-        A declared scale counts before one of `Schema.scales`; a negative one is read as 0. A
-        double declares none.
+        One of `Schema.scales` counts before a larger one that is declared; a negative one is read
+        as 0. A double declares none. A column that a run writes, and whose digits do not all fit
+        64 bits, is read with the decimals that are written.
 
         Raises:
             SchemaError: it is not there, or has neither.
@@ -401,13 +423,22 @@ class Catalog:
             raise SchemaError(problem, (problem,))
         return scale
 
+    def always_fits(self, table: str, column: str) -> bool:
+        """Return whether every finite value of a NUMERIC is representable as it is read."""
+        found = self.column(table, column)
+        return found.fits and self.scale(table, column) == max(found.scale or 0, 0)
+
     def _find(self, table: str, column: str) -> ColumnType | None:
         return self.columns.get(table, {}).get(self.schema.column(table, column))
 
     def _scale(self, table: str, column: str, found: ColumnType) -> int | None:
-        if found.scale is not None:
-            return max(found.scale, 0)
-        return self.schema.scales.get(f"{table}.{column}")
+        asked = self.schema.scales.get(f"{table}.{column}")
+        if found.scale is None:
+            return asked
+        declared = max(found.scale, 0)
+        if asked is None and not found.fits and column in _WRITTEN.get(table, ()):
+            asked = _written_room(column)[1]  # nothing finer is ever written there
+        return declared if asked is None else min(asked, declared)
 
 
 async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> Catalog:
@@ -422,6 +453,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
     deferrable: dict[str, set[tuple[str, ...]]] = {}
     indexes: dict[str, bool] = {}
     ledger: dict[str, frozenset[str]] = {}
+    acting: set[tuple[str, str]] = set()
     has_version_table, can_stage = False, True
     for row in await connection.fetch(inspect_sql(schema)):
         can_stage = row["can_stage"]
@@ -439,6 +471,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
                 ledger[row["relation"]] = frozenset(row["granted"].split())
             case _:
                 of_table = columns.setdefault(row["relation"], {})
+                acting |= {(row["relation"], event) for event in row["acts_on"].split()}
                 kinds[row["relation"]] = row
                 if row["name"] is not None:
                     of_table[row["name"]] = _column_type(row)
@@ -464,6 +497,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
             }
         ),
         ledger=MappingProxyType({name: ledger[name] for name in LEDGER if name in ledger}),
+        acting=frozenset(acting),
     )
 
 
@@ -489,6 +523,7 @@ def inspect_sql(schema: Schema) -> str:
     return _INSPECT.format(
         values=values,
         namespace=quote_literal(schema.namespace),
+        acting=acting_sql(schema, TABLES),
         is_plain=IS_PLAIN,
         columns=COLUMNS,
     )
@@ -519,6 +554,8 @@ SELECT w.item::text AS item, w.relation::text AS relation,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') AS can_select,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT') AS can_insert,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE') AS can_update,
+    pg_catalog.concat_ws(' ', CASE WHEN acting.inserts THEN 'INSERT' END,
+        CASE WHEN acting.updates THEN 'UPDATE' END) AS acts_on,
     CASE w.item WHEN 'sequence'
         THEN CASE WHEN pg_catalog.has_sequence_privilege(c.oid, 'USAGE') THEN 'USAGE' ELSE '' END
         WHEN 'ledger' THEN pg_catalog.concat_ws(' ',
@@ -532,6 +569,9 @@ JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.relnam
     AND CASE w.item WHEN 'index' THEN c.relkind IN ('i', 'I')
         WHEN 'sequence' THEN c.relkind = 'S'
         ELSE c.relkind IN ('r', 'p', 'v', 'm', 'f') END
+LEFT JOIN (SELECT root, pg_catalog.bool_or(inserts) AS inserts,
+        pg_catalog.bool_or(updates) AS updates
+    FROM ({acting}) AS a GROUP BY root) AS acting ON acting.root = c.oid
 LEFT JOIN pg_catalog.pg_index AS own ON own.indexrelid = c.oid
 LEFT JOIN pg_catalog.pg_index AS i ON w.item = 'key' AND i.indrelid = c.oid AND i.indisvalid
 LEFT JOIN pg_catalog.pg_attribute AS a ON w.item = 'column' AND a.attrelid = c.oid
@@ -631,7 +671,7 @@ def schema_error(problems: tuple[str, ...]) -> SchemaError:
 
 def _problems(catalog: Catalog, *, writes: bool) -> Iterator[str]:
     schema = catalog.schema
-    for table, columns in REQUIRED.items():
+    for table, columns in _wanted(REQUIRED, schema):
         if not catalog.has_table(table):
             if table not in OPTIONAL:
                 yield f"{_label(schema, table)}: missing table"
@@ -720,7 +760,7 @@ def own_problems(catalog: Catalog, name: str) -> Iterator[str]:
 
 def _unmet(catalog: Catalog, needs: Needs, inserts: Collection[str]) -> Iterator[str]:
     schema = catalog.schema
-    for table, columns in needs.items():
+    for table, columns in _wanted(needs, schema):
         if not catalog.has_table(table):
             yield f"{_label(schema, table)}: missing table"
             continue
@@ -743,6 +783,15 @@ def _unmet(catalog: Catalog, needs: Needs, inserts: Collection[str]) -> Iterator
             yield from _unfilled(catalog, table, columns)
 
 
+def _wanted(needs: Needs, schema: Schema) -> Iterator[tuple[str, Mapping[str, Kind]]]:
+    """Yield tables and columns that are needed, the declared sources of closes too."""
+    for table, columns in needs.items():
+        if table == _PRICES and schema.price_sources:
+            yield table, {**columns, "data_source": Kind.TEXT}
+        else:
+            yield table, columns
+
+
 def _misfit(catalog: Catalog, table: str, column: str, kind: Kind) -> str:
     """Return what keeps a column from being read as ``kind``; empty if nothing does."""
     label = _label(catalog.schema, table, column)
@@ -761,6 +810,32 @@ def _scale_problems(catalog: Catalog, table: str, column: str, found: ColumnType
     elif scale > MAX_SCALE:
         label = _label(catalog.schema, table, column)
         yield f"{label}: is {found.declared}, expected at most {MAX_SCALE} decimals"
+    elif _may_not_fit(catalog.schema, table, column, found):
+        whole = MAX_SCALE - (found.precision or 0) + (found.scale or 0)
+        moderate = whole if whole >= CENTS else min(max(found.scale or 0, 0), _MODERATE)
+        yield (
+            f"{_label(catalog.schema, table, column)}: is {found.declared}, whose digits do not all"
+            f" fit 64 bits, expected its decimals in schema.scales, such as"
+            f" `{table}.{column} = {moderate}`"
+        )
+
+
+def _may_not_fit(schema: Schema, table: str, column: str, found: ColumnType) -> bool:
+    """Return whether a NUMERIC of a run needs its decimals chosen: not all of its digits fit."""
+    return (
+        column in REQUIRED.get(table, ())
+        and column not in _WRITTEN.get(table, ())
+        and f"{table}.{column}" not in schema.scales
+        and found.precision is not None
+        and not found.fits
+    )
+
+
+def _written_room(column: str) -> tuple[int, int]:
+    """Return the digits before and after the point of what is written into a column."""
+    if column == "daily_return":
+        return _RETURN_DIGITS, RETURN_SCALE
+    return _MONEY_DIGITS, CENTS
 
 
 def _numeric_problems(
@@ -771,14 +846,12 @@ def _numeric_problems(
     if column not in _WRITTEN.get(table, ()):
         yield from _scale_problems(catalog, table, column, found)
         return
-    digits, decimals = _MONEY_DIGITS, CENTS
-    if column == "daily_return":
-        digits, decimals = _RETURN_DIGITS, RETURN_SCALE
+    digits, decimals = _written_room(column)
     if found.kind is Kind.FLOAT8:
         yield not_written(label, f"numeric({digits + decimals},{decimals})")
         return
     yield from _scale_problems(catalog, table, column, found)
-    if found.precision is None and scale is not None and scale < decimals:
+    if scale is not None and scale < decimals <= (found.scale or decimals):
         yield f"{label}: schema.scales says {scale} decimals, expected {decimals} or more"
     yield from room_problems(catalog, table, column, digits, decimals)
 

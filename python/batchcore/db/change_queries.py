@@ -115,11 +115,13 @@ class ChangeQueries(Queries):
         """
         _, day, _ = self._price_names()
         changed = f"({self._changed('market_data_cache')}) IS TRUE"
+        # A row that changed may differ from one that did not, and then neither is a close.
+        kept = f"({self._valid_close()}) IS TRUE AND NOT {changed}" if self.one_price else "false"
         sql = (
             f"SELECT min(touched.day) FROM (SELECT {day} AS day"  # noqa: S608
             f" FROM {self._table('market_data_cache')} WHERE {self._dated(day)}"
             f" GROUP BY {day} HAVING bool_or({changed})"
-            f" AND NOT bool_or(({self._valid_close()}) IS TRUE AND NOT {changed})) AS touched"
+            f" AND NOT bool_or({kept})) AS touched"
         )
         return Query("changed_session", sql, (Column("day", Kind.DATE),))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
@@ -125,7 +126,7 @@ def driver_errors() -> Iterator[None]:
         raise ConfigError(f"the database URL is not usable: {error}", "database_url") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         raise database_error(error) from error
-    except Exception as error:
+    except Exception as error:  # SQLAlchemy's, which is not imported for this; others go on
         cause = _driver_cause(error)
         if cause is None:
             raise
@@ -156,6 +157,12 @@ NOT_TAKEN: Final = (
 """What to do where a setting was sent with the connection."""
 
 
+READ_ONLY: Final = (
+    "default_transaction_read_only may be on for the database or the role, and is to be off for"
+    " one that runs"
+)
+"""What to set where a transaction is read-only that was not begun so."""
+
 NONE_LEFT: Final = (
     "a pooler, such as PgBouncer, had no connection to the server left: a run takes five at a time,"
     " so its pool_size is to be that or more (docs/operations.md)"
@@ -171,6 +178,8 @@ def database_error(error: BaseException) -> DatabaseError:
         text = f"{text.partition(' HINT:')[0]}: {POOLED}"
     elif sqlstate == "08P01" and "startup parameter" in text:
         text = f"{text}: {NOT_TAKEN}"
+    elif sqlstate == "25006" and "read-only transaction" in text:
+        text = f"{text}: {READ_ONLY}"
     elif "query_wait_timeout" in text:
         text = f"{text}: {NONE_LEFT}"
     return DatabaseError(text, sqlstate if isinstance(sqlstate, str) else None)
@@ -201,7 +210,28 @@ def is_lost(error: BaseException) -> bool:
     return sqlstate.startswith(("08", "57P"))
 
 
-_connecting: Final[ContextVar[object]] = ContextVar("batchcore_connecting", default=None)
+_opened: Final[ContextVar[Callable[[asyncpg.Connection], None] | None]] = ContextVar(
+    "batchcore_opened", default=None
+)
+
+
+@functools.cache
+def _listen_to_pools() -> None:
+    """Let `counting_connects` know of each connection that a pool of SQLAlchemy opens.
+
+    The listener is one of all pools, which come before those of a pool itself. SQLAlchemy's own
+    are of the pool and wait for the server; a listener added or removed there meanwhile would end
+    them with an error, in a connection of the caller's too.
+    """
+    from sqlalchemy import event  # noqa: PLC0415  # the caller has it imported
+    from sqlalchemy.pool import Pool  # noqa: PLC0415  # likewise
+
+    def connected(dbapi_connection: object, _record: object) -> None:
+        raw = getattr(dbapi_connection, "driver_connection", None)
+        if (opened := _opened.get()) is not None and isinstance(raw, asyncpg.Connection):
+            opened(raw)
+
+    event.listen(Pool, "connect", connected)
 
 
 @contextlib.contextmanager
@@ -217,32 +247,27 @@ def counting_connects(engine: Engine, count: Callable[[str], None]) -> Iterator[
     """
     from sqlalchemy import event  # noqa: PLC0415  # the caller has it imported
 
-    mine = object()
-    logged: list[tuple[asyncpg.Connection, Callable[[LoggedQuery], None]]] = []
+    logged: list[asyncpg.Connection] = []
 
-    def connected(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401
-        def log(query: LoggedQuery) -> None:
-            count(query.query)
+    def log(query: LoggedQuery) -> None:
+        count(query.query)
 
-        if _connecting.get() is mine:
-            raw = dbapi_connection.driver_connection
-            raw.add_query_logger(log)
-            logged.append((raw, log))
+    def opened(raw: asyncpg.Connection) -> None:
+        raw.add_query_logger(log)
+        logged.append(raw)
 
     # asyncpg reports no prepared statements, and SQLAlchemy looks at a server through them.
     def executed(_cursor: object, statement: str, *_rest: object) -> None:
-        if _connecting.get() is mine:
+        if _opened.get() is opened:
             count(statement)
 
-    listeners = (("connect", connected), ("do_execute", executed))
-    for name, listener in listeners:
-        event.listen(engine, name, listener, insert=True)  # before its own
-    token = _connecting.set(mine)
+    _listen_to_pools()
+    event.listen(engine, "do_execute", executed, insert=True)  # before the caller's
+    token = _opened.set(opened)
     try:
         yield logged
     finally:
-        _connecting.reset(token)
-        for name, listener in listeners:
-            event.remove(engine, name, listener)
-        for raw, log in logged:
+        _opened.reset(token)
+        event.remove(engine, "do_execute", executed)
+        for raw in logged:
             raw.remove_query_logger(log)

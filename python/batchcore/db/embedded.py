@@ -297,7 +297,13 @@ def _major_version(bin_dir: Path) -> int:
 
 
 def _server_account() -> _Account | None:
-    if os.geteuid() != 0:
+    own = os.geteuid()
+    if own != 0:
+        try:
+            pwd.getpwuid(own)
+        except KeyError:
+            msg = f"user id {own} has no entry in the passwd database, which `initdb` needs"
+            raise ConfigError(msg) from None
         return None
     for name in _ACCOUNTS:
         with contextlib.suppress(KeyError):
@@ -641,7 +647,7 @@ def _stop_orphan(cluster: _Cluster) -> None:
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(f"{socket_dir}/.s.PGSQL.{port}")
-        except OSError:
+        except (FileNotFoundError, ConnectionRefusedError):
             (cluster.data / "postmaster.pid").unlink()
             return
     if not Path(socket_dir).name.startswith(_PREFIX):

@@ -35,10 +35,13 @@ from batchcore.db.sql import quote_literal
 from batchcore.errors import ConfigError, DatabaseError, InternalError
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from asyncpg.connection import LoggedQuery
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from batchcore.db.sources import Ambiguous
 
     Lend = Callable[
         [Callable[[str], None], Grace], contextlib.AbstractAsyncContextManager[asyncpg.Connection]
@@ -60,6 +63,19 @@ GATHER_S: Final = 0.001
 
 ROW_SECURITY_OFF: Final = "SET LOCAL row_security = off"
 """A policy of row-level security would leave rows out in silence; this makes it an error."""
+
+CATALOG_FIRST: Final = (
+    "SELECT pg_catalog.set_config('search_path', CASE WHEN s.path OPERATOR(pg_catalog.~~)"
+    " '%pg_catalog%' THEN 'pg_catalog, ' OPERATOR(pg_catalog.||) s.path ELSE s.path END, {local})"
+    " FROM (SELECT pg_catalog.current_setting('search_path')) AS s(path)"
+)
+"""A path that names pg_catalog late would find functions and types of other schemas first.
+
+What comes after stays, for the triggers and views of the host. `local` is a boolean: whether only
+for the transaction.
+"""
+
+_CATALOG_FIRST: Final = CATALOG_FIRST.format(local="true")
 
 _COUNTED: Final = re.compile(
     r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|COPY|MERGE|VALUES)\b", re.IGNORECASE
@@ -91,6 +107,7 @@ class Session:
         view: Which moment it sees, where it was asked to tell.
         bytes: How many bytes of COPY each phase has received and sent.
         rounded: ``table.column`` -> how many doubles lost decimals when they were read.
+        ambiguous: Symbols of closes read on dates on which rows differ (S2).
         grace: How long ending its transaction may take.
     """
 
@@ -107,6 +124,7 @@ class Session:
         self.phase = phase
         self.bytes: Counter[str] = Counter() if traffic is None else traffic
         self.rounded: Counter[str] = Counter() if rounded is None else rounded
+        self.ambiguous: list[Ambiguous] = []
         self.grace = Grace()
         self.isolation = ""
         self.exported: str | None = None
@@ -116,6 +134,12 @@ class Session:
     def consistent(self) -> bool:
         """Whether every statement sees the database at one moment."""
         return self.isolation in {"repeatable read", "serializable"}
+
+    @property
+    def has_encoding(self) -> bool:
+        """Whether texts of the database are of a known encoding; in SQL_ASCII they are bytes."""
+        settings: asyncpg.ServerSettings = self.raw.get_settings()
+        return bool(settings.server_encoding != "SQL_ASCII")
 
     @property
     def is_gone(self) -> bool:
@@ -223,6 +247,11 @@ class Session:
         """Return the first value of the first row of a query, or None; see `fetch`."""
         row = await self.fetchrow(query, *arguments)
         return None if row is None else row[0]
+
+    async def now(self) -> dt.datetime:
+        """Return what the clock of the server shows."""
+        moment: dt.datetime = await self.fetchval("SELECT pg_catalog.clock_timestamp()")
+        return moment
 
     def log(self, query: LoggedQuery) -> None:
         """Count a query that the driver reports."""
@@ -393,10 +422,9 @@ class Database:
             self._savepoint(self._counting(phase), keep=True) as raw,
             self._logged(raw, phase) as session,
         ):
-            row_security = await _settle(session)
+            before = await _settle(session)
             yield session
-            # A SAVEPOINT that is released hands its settings on.
-            await session.execute(f"SET LOCAL row_security = {row_security}")
+            await session.execute(before)  # a SAVEPOINT that is released hands its settings on
 
     @contextlib.asynccontextmanager
     async def _session(self, phase: str) -> AsyncIterator[Session]:
@@ -530,20 +558,43 @@ async def _enter_snapshot(
 
 
 async def _settle(session: Session) -> str:
-    """Make a policy of row-level security an error; return what the setting was."""
+    """Set what statements rely on in a caller's transaction; return what puts it back."""
     session.isolation = await session.fetchval("SHOW transaction_isolation")
     row_security: str = await session.fetchval("SHOW row_security")
-    await session.execute(ROW_SECURITY_OFF)
-    return row_security
+    path = quote_literal(await session.fetchval("SHOW search_path"))
+    await session.execute(f"{ROW_SECURITY_OFF}; {_CATALOG_FIRST}")
+    return (
+        f"SET LOCAL row_security = {row_security};"
+        f" SELECT pg_catalog.set_config('search_path', {path}, true)"
+    )
+
+
+async def alone(session: Session, statement: str) -> int:
+    """Run a statement as a READ COMMITTED transaction of its own; return the rows it touched.
+
+    Args:
+        session: In no transaction, or in one of that level, which it then is a part of.
+        statement: One that is counted.
+    """
+    session.count()
+    isolation = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+    return await session.execute("; ".join([isolation, *_settings(session), statement]))
 
 
 async def _without_limits(session: Session, idle_ms: int = 0, first: Sequence[str] = ()) -> int:
-    settings = {"statement_timeout": 0, "idle_in_transaction_session_timeout": idle_ms}
+    return await session.execute("; ".join([*_settings(session, idle_ms), *first]))
+
+
+def _settings(session: Session, idle_ms: int = 0) -> list[str]:
+    settings = {
+        "statement_timeout": 0,
+        "lock_timeout": 0,
+        "idle_in_transaction_session_timeout": idle_ms,
+    }
     if session.raw.get_server_version() >= (17,):
         settings["transaction_timeout"] = 0
-    statements = [ROW_SECURITY_OFF]
-    statements += [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
-    return await session.execute("; ".join([*statements, *first]))
+    limits = [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
+    return [ROW_SECURITY_OFF, *limits, _CATALOG_FIRST]
 
 
 def _from_url(url: str) -> Lend:
@@ -567,7 +618,8 @@ def _from_pool(pool: asyncpg.Pool) -> Lend:
     async def lend(count: Callable[[str], None], grace: Grace) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
             raw = await _of_pool(pool)
-        reset = raw.get_reset_query()
+        # asyncpg 0.29 has no public name for it.
+        reset = (getattr(raw, "get_reset_query", None) or raw._get_reset_query)()  # noqa: SLF001
         try:
             yield raw
         finally:

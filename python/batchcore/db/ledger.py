@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import time
 import uuid
 from bisect import bisect_left, bisect_right
@@ -20,20 +19,21 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.db.engine import transaction
-from batchcore.db.save import encoded, write_batch
+from batchcore.db.acting import acting_on
+from batchcore.db.engine import alone, transaction
+from batchcore.db.sent import encoded
 from batchcore.db.sql import quote_identifier, quote_literal
 from batchcore.errors import DatabaseError, LeaseHeldError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    import datetime as dt
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from batchcore.config import Schema
     from batchcore.db.engine import Session, View
     from batchcore.db.fields import Field
-    from batchcore.db.save import Batch, Stamp
     from batchcore.db.save_analytics import Kept
 
 RUNS: Final = "batchcore_runs"
@@ -57,6 +57,24 @@ WAIT_S: Final = 30.0
 """How long the transactions of a run that was taken over may take to end."""
 
 POLL_S: Final = 0.02
+
+NEXT_CHANGED_SINCE: Final = "next_changed_since"
+"""What the configuration of a run calls the moment from which on it may have missed a change."""
+
+HIDDEN: Final = "interval '1 hour'"
+"""How long a transaction counts as open whose start the role may not see."""
+
+# Time stamps are those of when a transaction began, and one that is open does not show its rows.
+_NEXT_CHANGED_SINCE: Final = (
+    f"(SELECT jsonb_build_object('{NEXT_CHANGED_SINCE}', to_char(LEAST(now(), min(o.began))"  # noqa: S608
+    " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')) FROM"
+    f" (SELECT COALESCE(a.xact_start, now() - {HIDDEN}) AS began FROM pg_locks AS l"
+    " JOIN pg_stat_activity AS a ON a.pid = l.pid WHERE l.locktype = 'virtualxid'"
+    " AND l.mode = 'ExclusiveLock' AND a.datname = current_database()"
+    " AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid()"
+    f" UNION ALL SELECT p.prepared - {HIDDEN} FROM pg_prepared_xacts AS p"
+    " WHERE p.database = current_database()) AS o)"
+)
 
 _KEYS: Final = 2**31
 """Advisory locks of two parts take 32 bits; the sign is left alone."""
@@ -103,7 +121,7 @@ class Found:
     state: str
     same: bool
     alive: bool
-    until: str
+    until: dt.datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +132,9 @@ class Lease:
         run_id: Of the run.
         token: By which each transaction finds it.
         attempt: From 1; a run that is taken over, or resumed, goes on with the next.
-        moment_us: When the run began, microseconds since 1970-01-01: what "now" is for it, and
-            the `created_at` of its rows.
+        moment: When the run began, by the server's clock: what "now" is for it, and the
+            `created_at` of its rows.
+        began: When this attempt began, likewise.
         end: Its last day, where an earlier attempt has found it.
         configuration: How it is worked on, as JSON.
         lease_ms: How long it lasts without a heartbeat.
@@ -124,15 +143,11 @@ class Lease:
     run_id: str
     token: int
     attempt: int
-    moment_us: int
+    moment: dt.datetime
+    began: dt.datetime
     end: dt.date | None
     configuration: str
     lease_ms: int
-
-    @property
-    def moment(self) -> dt.datetime:
-        """When the run began."""
-        return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=self.moment_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +189,23 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
+class IssueRows:
+    """What was noticed of portfolios or of symbols, encoded.
+
+    Attributes:
+        table: Of the ledger.
+        columns: Its columns.
+        rows: How many.
+        pieces: COPY bytes of the columns; none without rows.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    rows: int
+    pieces: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """What the ledger keeps of a chunk.
 
@@ -186,7 +218,8 @@ class Entry:
         sessions: How many different ones.
         rows: Snapshots written.
         failed: Portfolios that failed.
-        issues: COPY bytes of `ISSUE_COLUMNS`.
+        issues: What was noticed.
+        sha256: Of the COPY bytes of its rows in the order of their sending, as digits.
     """
 
     chunk: int
@@ -197,7 +230,8 @@ class Entry:
     sessions: int
     rows: int
     failed: int
-    issues: list[bytes]
+    issues: IssueRows
+    sha256: str
 
 
 ISSUE_COLUMNS: Final = (
@@ -252,6 +286,7 @@ class Ledger:
 
     def __init__(self, schema: Schema) -> None:
         """Take the namespace."""
+        self._schema = schema
         self._namespace = schema.namespace
         names = (RUNS, CHUNKS, ISSUES, HEARTBEATS, TOKENS)
         self._runs, self._chunks, self._issues, self._heartbeats, self._tokens = (
@@ -276,7 +311,7 @@ class Ledger:
             session,
             f"SELECT r.id::text, r.token, r.state, {same} AS same,"  # noqa: S608  # quoted
             " COALESCE(h.expires_at > clock_timestamp(), false) AS alive,"
-            " COALESCE(h.expires_at, r.started_at)::text AS until"
+            " COALESCE(h.expires_at, r.started_at) AS until"
             f" FROM {self._runs} AS r LEFT JOIN {self._heartbeats} AS h ON h.run_id = r.id"
             f" WHERE (r.state = '{LIVES}' AND {_overlaps('r', asked.portfolio_ids)})"
             f" OR (r.state IN ({ended}) AND {same} AND NOT EXISTS (SELECT FROM {self._runs} AS l"
@@ -286,10 +321,8 @@ class Ledger:
         )
         return [Found(*row) for row in rows]
 
-    async def begin(
-        self, session: Session, asked: Asked, run_id: str, moment: dt.datetime
-    ) -> Lease:
-        """Enter a run, with its lease."""
+    async def begin(self, session: Session, asked: Asked, run_id: str) -> Lease:
+        """Enter a run, with its lease; it begins when the transaction did."""
         ids = asked.portfolio_ids
         own = quote_literal(run_id)
         rows = await self._fetch(
@@ -298,16 +331,18 @@ class Ledger:
             " configuration, code_version, state, attempt, token, created_at, started_at, failed,"
             f" chunks, rows_written, seconds) VALUES ({own}, {quote_literal(asked.fingerprint)},"
             f" {quote_literal(asked.document)}, {'NULL' if ids is None else _uuid_array(ids)},"
-            f" {quote_literal(asked.configuration)}, {quote_literal(asked.code_version)},"
-            f" '{LIVES}', 1, {self._next_token()}, {_instant(_microseconds(moment))},"
-            f" clock_timestamp(), 0, 0, 0, 0) RETURNING id, token), {self._lent(asked.lease_ms)}"
-            " SELECT token FROM run",
+            f" {quote_literal(asked.configuration)}::jsonb || {_NEXT_CHANGED_SINCE},"
+            f" {quote_literal(asked.code_version)}, '{LIVES}', 1, {self._next_token()}, now(),"
+            f" clock_timestamp(), 0, 0, 0, 0) RETURNING id, token, created_at),"
+            f" {self._lent(asked.lease_ms)} SELECT token, created_at FROM run",
         )
+        token, moment = rows[0]
         return Lease(
             run_id=run_id,
-            token=rows[0][0],
+            token=token,
             attempt=1,
-            moment_us=_microseconds(moment),
+            moment=moment,
+            began=moment,
             end=None,
             configuration=asked.configuration,
             lease_ms=asked.lease_ms,
@@ -330,17 +365,18 @@ class Ledger:
             f"WITH run AS (UPDATE {self._runs} SET state = '{LIVES}', attempt = attempt + 1,"  # noqa: S608
             f" token = {self._next_token()}, started_at = clock_timestamp(), ended_at = NULL,"
             f" failed = 0, error = NULL WHERE id = {quote_literal(run_id)} RETURNING id, token,"
-            " attempt, (extract(epoch FROM created_at) * 1000000)::int8 AS moment,"
-            f" end_date::text AS last, configuration::text AS configured), {self._lent(lease_ms)}"
-            " SELECT token, attempt, moment, last, configured FROM run",
+            " attempt, created_at, started_at, end_date, configuration::text AS configured),"
+            f" {self._lent(lease_ms)}"
+            " SELECT token, attempt, created_at, started_at, end_date, configured FROM run",
         )
-        token, attempt, moment_us, end, configuration = rows[0]
+        token, attempt, moment, began, end, configuration = rows[0]
         return Lease(
             run_id=run_id,
             token=token,
             attempt=attempt,
-            moment_us=moment_us,
-            end=None if end is None else dt.date.fromisoformat(end),
+            moment=moment,
+            began=began,
+            end=end,
             configuration=configuration,
             lease_ms=lease_ms,
         )
@@ -429,9 +465,10 @@ class Ledger:
 
     async def beat(self, session: Session, lease: Lease) -> bool:
         """Prolong a lease; return whether it was still that of this run."""
-        touched = await session.execute(
+        touched = await alone(
+            session,
             f"UPDATE {self._heartbeats} SET beat_at = clock_timestamp(),"  # noqa: S608  # quoted
-            f" expires_at = {_expiry(lease.lease_ms)} WHERE {_own('run_id', lease)}"
+            f" expires_at = {_expiry(lease.lease_ms)} WHERE {_own('run_id', lease)}",
         )
         return touched == 1
 
@@ -455,13 +492,12 @@ class Ledger:
                 raise taken_over(lease)
             yield
 
-    async def enter(
-        self, session: Session, lease: Lease, entry: Entry, planned: Planned, sha256: str
-    ) -> None:
+    async def enter(self, session: Session, lease: Lease, entry: Entry, planned: Planned) -> None:
         """Enter a chunk, as the last statement of its transaction.
 
         Raises:
             LeaseHeldError: another run took over: the transaction must not commit.
+            DatabaseError: a trigger keeps the entry out.
         """
         values = (
             quote_literal(lease.run_id),
@@ -471,31 +507,41 @@ class Ledger:
             *(_date(day) for day in (entry.first_session, entry.last_session)),
             str(entry.sessions),
             str(entry.rows),
-            quote_literal(sha256),
+            quote_literal(entry.sha256),
             "clock_timestamp()",
         )
         touched = await session.execute(
             f"WITH entry AS (INSERT INTO {self._chunks} (run_id, chunk, attempt, first_portfolio,"  # noqa: S608
             " last_portfolio, first_session, last_session, sessions, rows_written, sha256,"
-            f" committed_at) VALUES ({', '.join(values)}))"
+            f" committed_at) VALUES ({', '.join(values)}) RETURNING run_id)"
             f" UPDATE {self._runs} SET chunks = chunks + 1,"
             f" rows_written = rows_written + {entry.rows}, failed = failed + {entry.failed},"
-            f" {_of_plan(planned)} WHERE {_own('id', lease)} AND state = '{LIVES}'"
+            f" {_of_plan(planned)} FROM entry WHERE {_own('id', lease)} AND state = '{LIVES}'"
         )
         if not touched:
+            await self._refuse_triggers(session, CHUNKS, RUNS)
             raise taken_over(lease)
 
-    async def enter_issues(self, session: Session, issues: list[bytes]) -> None:
-        """Enter issues, given as COPY bytes."""
-        if issues:
-            await session.copy_in(ISSUES, list(ISSUE_COLUMNS), issues, namespace=self._namespace)
+    async def enter_issues(self, session: Session, issues: IssueRows) -> None:
+        """Enter issues.
 
-    async def enter_symbol_issues(self, session: Session, issues: list[bytes]) -> None:
-        """Enter issues of symbols, given as COPY bytes."""
-        if issues:
-            await session.copy_in(
-                SYMBOL_ISSUES, list(SYMBOL_ISSUE_COLUMNS), issues, namespace=self._namespace
-            )
+        Raises:
+            DatabaseError: the server keeps fewer than it was sent.
+        """
+        if not issues.rows:
+            return
+        kept = await session.copy_in(
+            issues.table, list(issues.columns), issues.pieces, namespace=self._namespace
+        )
+        if kept != issues.rows:
+            await self._refuse_triggers(session, issues.table)
+
+    async def _refuse_triggers(self, session: Session, *tables: str) -> None:
+        """Raise an error that names the triggers on tables of the ledger, if there are any."""
+        found = await acting_on(session, self._schema, tables)
+        if found:
+            names = ", ".join(map(str, found))
+            raise DatabaseError(f"the ledger does not keep what it was sent: {names} acts on it")
 
     async def enter_kept(
         self, session: Session, lease: Lease, chunk: int, kept: Sequence[Kept]
@@ -543,7 +589,8 @@ class Ledger:
         known += "" if failed is None else f" failed = {failed},"
         told = "NULL" if error is None else quote_literal(error)
         age = f"clock_timestamp() - interval '{ledger_days} days'"
-        touched = await session.execute(
+        touched = await alone(
+            session,
             f"WITH given AS (UPDATE {self._heartbeats} SET expires_at = clock_timestamp()"  # noqa: S608
             f" WHERE {_own('run_id', lease)}),"
             f" old AS (DELETE FROM {self._runs} WHERE id IN (SELECT r.id FROM {self._runs} AS r"
@@ -553,7 +600,7 @@ class Ledger:
             " FOR UPDATE OF r SKIP LOCKED))"
             f" UPDATE {self._runs} SET state = {quote_literal(state)},{known}"
             f" ended_at = clock_timestamp(), seconds = seconds + {max(seconds, 0.0):.3f},"
-            f" error = {told} WHERE {_own('id', lease)} AND state = '{LIVES}'"
+            f" error = {told} WHERE {_own('id', lease)} AND state = '{LIVES}'",
         )
         return touched == 1
 
@@ -586,24 +633,19 @@ class Ledger:
 async def commit_chunk(
     session: Session,
     schema: Schema,
-    batch: Batch,
-    stamp: Stamp,
+    write: Callable[[Callable[[str], None]], Awaitable[tuple[Entry, Sequence[Kept]]]],
     *,
-    entry: Entry,
     lease: Lease,
     planned: Planned,
     step: Callable[[str], None] = lambda _: None,
-) -> Sequence[Kept]:
+) -> None:
     """Write and commit a chunk in one transaction: rows, equities and ledger, or nothing.
-
-    What it left to other writers is returned.
 
     Args:
         session: In no transaction.
         schema: Names of tables and columns.
-        batch: What it writes.
-        stamp: What its new rows share.
-        entry: What the ledger keeps of it.
+        write: Writes its rows; it is handed ``step``, and returns what the ledger keeps of the
+            chunk and what that left to other writers.
         lease: Of the run.
         planned: What is known of the run.
         step: Told the name of each step when it is done.
@@ -615,18 +657,17 @@ async def commit_chunk(
     ledger = Ledger(schema)
     async with ledger.fenced(session, lease):
         step("begun")
-        kept = await write_batch(session, schema, batch, stamp, step)
+        entry, kept = await write(step)
         await ledger.enter_issues(session, entry.issues)
         await ledger.enter_kept(session, lease, entry.chunk, kept)
         step("ledger")
-        await ledger.enter(session, lease, entry, planned, batch.sha256)
+        await ledger.enter(session, lease, entry, planned)
         step("fenced")
     step("committed")
-    return kept
 
 
-def encode_issues(run_id: str, chunk: int, columns: Mapping[str, Field], rows: int) -> list[bytes]:
-    """Return the COPY bytes of the issues of a chunk.
+def encode_issues(run_id: str, chunk: int, columns: Mapping[str, Field], rows: int) -> IssueRows:
+    """Return the issues of a chunk, encoded.
 
     Args:
         run_id: Of the run.
@@ -634,13 +675,13 @@ def encode_issues(run_id: str, chunk: int, columns: Mapping[str, Field], rows: i
         columns: The other columns of `ISSUE_COLUMNS`.
         rows: How many.
     """
-    return _encoded(ISSUE_COLUMNS, run_id, {"chunk": chunk}, columns, rows)
+    return _encoded(ISSUES, ISSUE_COLUMNS, run_id, {"chunk": chunk}, columns, rows)
 
 
 def encode_symbol_issues(
     run_id: str, attempt: int, columns: Mapping[str, Field], rows: int
-) -> list[bytes]:
-    """Return the COPY bytes of the issues of symbols.
+) -> IssueRows:
+    """Return the issues of symbols, encoded.
 
     Args:
         run_id: Of the run.
@@ -648,16 +689,19 @@ def encode_symbol_issues(
         columns: The other columns of `SYMBOL_ISSUE_COLUMNS`.
         rows: How many.
     """
-    return _encoded(SYMBOL_ISSUE_COLUMNS, run_id, {"attempt": attempt}, columns, rows)
+    return _encoded(
+        SYMBOL_ISSUES, SYMBOL_ISSUE_COLUMNS, run_id, {"attempt": attempt}, columns, rows
+    )
 
 
-def _encoded(
-    names: Sequence[str],
+def _encoded(  # noqa: PLR0917  # a table, its rows and what they share
+    table: str,
+    names: tuple[str, ...],
     run_id: str,
     number: Mapping[str, int],
     columns: Mapping[str, Field],
     rows: int,
-) -> list[bytes]:
+) -> IssueRows:
     own = np.frombuffer(uuid.UUID(run_id).bytes, dtype=np.uint8)
     fields: dict[str, Field] = {
         "run_id": ("run_id", "uuid", (np.ascontiguousarray(np.tile(own, (rows, 1))),), None),
@@ -667,7 +711,7 @@ def _encoded(
         },
         **columns,
     }
-    return encoded([fields[name] for name in names], rows)
+    return IssueRows(table, names, rows, encoded([fields[name] for name in names], rows))
 
 
 def taken_over(lease: Lease) -> LeaseHeldError:
@@ -692,15 +736,6 @@ def _of_plan(planned: Planned) -> str:
 
 def _expiry(lease_ms: int) -> str:
     return f"clock_timestamp() + interval '{lease_ms} ms'"
-
-
-def _microseconds(moment: dt.datetime) -> int:
-    return (moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
-
-
-def _instant(unix_us: int) -> str:
-    seconds, microseconds = divmod(unix_us, 1_000_000)
-    return f"to_timestamp({seconds}) + interval '{microseconds} us'"
 
 
 def _date(day: dt.date | None) -> str:

@@ -38,7 +38,7 @@ async def load_runs(
         f" THEN '{STUCK}' ELSE r.state END AS state,"
         " r.asked::text AS asked, cardinality(r.portfolio_ids) AS portfolios_asked,"
         " r.configuration::text AS configuration, r.code_version, r.attempt, r.token,"
-        " r.start_date::text AS start_date, r.end_date::text AS end_date,"
+        f" {_date('r.start_date', 'start_date')}, {_date('r.end_date', 'end_date')},"
         " r.snapshot_id, r.lsn, r.portfolios, r.failed, r.chunks, r.rows_written,"
         f" r.seconds::text AS seconds, r.error, {_instant('r.created_at', 'created_at')},"
         f" {_instant('r.started_at', 'started_at')}, {_instant('r.ended_at', 'ended_at')},"
@@ -54,8 +54,8 @@ async def load_chunks(session: Session, schema: Schema, run_id: uuid.UUID) -> li
     return await _rows(
         session,
         "SELECT chunk, attempt, first_portfolio::text AS first_portfolio,"  # noqa: S608  # quoted
-        " last_portfolio::text AS last_portfolio, first_session::text AS first_session,"
-        " last_session::text AS last_session, sessions, rows_written, sha256,"
+        f" last_portfolio::text AS last_portfolio, {_date('first_session', 'first_session')},"
+        f" {_date('last_session', 'last_session')}, sessions, rows_written, sha256,"
         f" {_instant('committed_at', 'committed_at')} FROM {namespace}.{CHUNKS}"
         f" WHERE run_id = {quote_literal(str(run_id))} ORDER BY chunk",
     )
@@ -73,7 +73,7 @@ async def load_issues(session: Session, schema: Schema, run_id: uuid.UUID) -> li
     return await _rows(
         session,
         "SELECT portfolio_id::text AS portfolio, name, failed, count, symbol,"  # noqa: S608  # quoted
-        " session::text AS session, detail, CASE WHEN chunk >= 0 THEN chunk END AS chunk"
+        f" {_date('session', 'session')}, detail, CASE WHEN chunk >= 0 THEN chunk END AS chunk"
         f" FROM {namespace}.{ISSUES} WHERE run_id = {own} AND (chunk >= 0 OR chunk ="
         f" (SELECT CASE WHEN r.state IN ({ended}) THEN -r.attempt ELSE (SELECT min(chunk)"
         f" FROM {namespace}.{ISSUES} WHERE run_id = {own}) END"
@@ -97,6 +97,11 @@ async def load_symbol_issues(
 
 async def _rows(session: Session, sql: str) -> list[dict[str, Any]]:
     return [dict(row) for row in await session.fetch(sql)]
+
+
+# What a cast to text gives is up to DateStyle.
+def _date(day: str, name: str) -> str:
+    return f"to_char({day}, 'YYYY-MM-DD') AS {name}"
 
 
 def _instant(moment: str, name: str) -> str:

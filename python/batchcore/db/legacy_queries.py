@@ -130,13 +130,15 @@ class LegacyQueries(AnalyticQueries):
     def last_closes(self, symbols: Iterable[str], before: int) -> Query:
         """Return of each symbol, exactly as spelt, the last close before a day (L26)."""
         symbol, day, close = self._price_names()
+        ranked = ", 0" if self._schema.price_sources else ""
         sql = (
-            f"SELECT wanted.symbol, earlier.day, earlier.close"  # noqa: S608  # quoted
+            f"SELECT wanted.symbol, earlier.day, earlier.close{ranked}"  # noqa: S608  # quoted
             f" FROM unnest({text_array(symbols)}::text[]) AS wanted(symbol)"
-            f" CROSS JOIN LATERAL (SELECT {day}, {close} FROM {self._table('market_data_cache')}"
+            f" CROSS JOIN LATERAL (SELECT {day}, {close}"
+            f" FROM {self._table('market_data_cache')} AS p"
             f" WHERE {symbol} = wanted.symbol AND {day} < {date_literal(before)}"
             f" AND isfinite({day}) AND {self._readable('market_data_cache', 'close')}"
-            f" ORDER BY {day} DESC LIMIT 1) AS earlier(day, close)"
+            f"{self._counts()} ORDER BY {day} DESC{self._then()} LIMIT 1) AS earlier(day, close)"
         )
         return Query("last_closes", sql, self._price_columns())
 

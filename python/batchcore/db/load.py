@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,7 @@ import numpy as np
 from batchcore import _core
 from batchcore.db.catalog import Kind
 from batchcore.db.queries import Boundaries
+from batchcore.db.sources import one_close
 from batchcore.errors import DecodeError
 from batchcore.frames import (
     Days,
@@ -123,7 +125,8 @@ async def load(session: Session, query: Query) -> dict[str, Any]:
     specs = [(column.name, column.kind.value, column.scale) for column in query.columns]
     decoder = _core.Decoder(specs)
     try:
-        await session.copy_out(query.sql, decoder.push)
+        sql = query.sql if session.has_encoding else query.in_bytes
+        await session.copy_out(sql, decoder.push)
         parts = decoder.finish()
     except DecodeError as error:
         message = f"query `{query.name}`: {error}"
@@ -319,7 +322,22 @@ async def load_prices(
     session: Session, queries: Queries, spellings: Sequence[str], first: int, last: int
 ) -> Prices:
     """Return every finite close in a window of symbols as they are spelt here."""
-    return Prices(**await load(session, queries.prices(spellings, first, last)))
+    return await load_closes(session, queries, queries.prices(spellings, first, last))
+
+
+async def load_closes(session: Session, queries: Queries, query: Query) -> Prices:
+    """Return what a query of closes brings, one of each symbol and date (S2).
+
+    Where rows differ the session notes it.
+    """
+    columns = await load(session, query)
+    rank = columns.pop("rank", None)
+    prices = Prices(**columns)
+    if queries.one_price:
+        return prices
+    prices, found = await asyncio.to_thread(one_close, prices, rank)
+    session.ambiguous += found
+    return prices
 
 
 async def load_fallback(  # noqa: PLR0917  # what is missing in a window
@@ -349,7 +367,7 @@ async def load_fallback(  # noqa: PLR0917  # what is missing in a window
         finite one where it is newer; and the closes in the window of spellings not brought.
     """
     query = queries.fallback(wanted, brought, first, last, since, settled)
-    return Prices(**await load(session, query))
+    return await load_closes(session, queries, query)
 
 
 async def load_spellings(session: Session, queries: Queries) -> Text | None:
@@ -375,7 +393,7 @@ async def load_left_out(
     """Return what `load_fallback` does, where the spellings are known; see `Queries.left_out`."""
     first, last = window
     query = queries.left_out(earlier, others, brought, first, last)
-    return Prices(**await load(session, query))
+    return await load_closes(session, queries, query)
 
 
 def kept_prices(prices: Prices, rows: npt.NDArray[np.bool_]) -> Prices:

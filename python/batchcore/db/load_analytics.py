@@ -32,12 +32,14 @@ class SymbolProfiles:
         sector: Of each symbol as stored, None without one.
         is_etf: Of each symbol.
         found: How many symbols have a profile.
+        unreadable: Sectors that are no UTF-8, which count as none, with their symbols.
     """
 
     beta: Floats
     sector: tuple[str | None, ...]
     is_etf: tuple[bool, ...]
     found: int = 0
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -94,6 +96,11 @@ async def load_profiles(
             name = normalised(symbol)
             chosen[name] = max(chosen.get(name, ("", -1)), (symbol, row))
     beta, sector = floats(columns["beta"]), columns["sector"].texts()
+    unreadable = []
+    for name, (_, row) in sorted(chosen.items()):
+        if columns["sector"].state[row] == State.NOT_REPRESENTABLE:
+            unreadable.append(f"company_profiles.sector of {name}: {sector[row]}")
+            sector[row] = None
     is_etf = columns["is_etf"].astype(np.bool_).tolist()
     rows = [chosen.get(symbol, ("", -1))[1] for symbol in symbols]
     return SymbolProfiles(
@@ -101,6 +108,7 @@ async def load_profiles(
         sector=tuple(sector[row] if row >= 0 else None for row in rows),
         is_etf=tuple(row >= 0 and is_etf[row] for row in rows),
         found=sum(row >= 0 for row in rows),
+        unreadable=tuple(unreadable),
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batchcore.calendar import date_of
 from batchcore.db.access import reading
 from batchcore.db.cache_queries import CacheQueries
 from batchcore.db.catalog import PRICES, PROFILES, SNAPSHOTS
 from batchcore.db.load import kept_prices, load, taken
+from batchcore.db.load import load_closes as load_one_of_each
 from batchcore.frames import Previous, Prices, Profiles
 
 if TYPE_CHECKING:
@@ -22,9 +25,13 @@ if TYPE_CHECKING:
     from batchcore.db.cache_queries import Window
     from batchcore.frames import Text
 
+log = logging.getLogger("batchcore")
+
 
 async def load_closes(db: object, schema: Schema | None, windows: Sequence[Window]) -> Prices:
     """Return every finite close in the windows, at least one, by one statement.
+
+    Of a symbol and date whose rows differ there is none (S2), which is logged.
 
     Raises:
         ConfigError: ``db`` is of a wrong kind.
@@ -32,7 +39,10 @@ async def load_closes(db: object, schema: Schema | None, windows: Sequence[Windo
         DatabaseError: the database refused, failed or went away.
     """
     async with reading(db, schema, PRICES) as (session, queries):
-        prices = Prices(**await load(session, CacheQueries(queries.catalog).closes(windows)))
+        own = CacheQueries(queries.catalog)
+        prices = await load_one_of_each(session, own, own.closes(windows))
+        for one in session.ambiguous:
+            log.warning("ambiguous_price=%s from=%s: %s", one.symbol, date_of(one.day), one.detail)
     inside = in_windows(prices, windows)
     return prices if inside.all() else kept_prices(prices, inside)
 

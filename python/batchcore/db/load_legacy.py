@@ -9,7 +9,7 @@ import numpy as np
 
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
 from batchcore.db.benchmarks import TABLE as BENCHMARKS
-from batchcore.db.load import joined_prices, load, load_prices, sorted_ids, taken
+from batchcore.db.load import joined_prices, load, load_closes, load_prices, sorted_ids, taken
 from batchcore.frames import Betas, Decimals, Positions, Previous, Prices, Profiles, Text
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ async def load_legacy_closes(
     spelt = set(symbols)
     uppers = sorted({upper(symbol) for symbol in spelt})
     within = await load_prices(session, queries, sorted({*spelt, *uppers}), first, last)
-    before = Prices(**await load(session, queries.last_closes(uppers, first)))
+    before = await load_closes(session, queries, queries.last_closes(uppers, first))
     return joined_prices([within, before])
 
 

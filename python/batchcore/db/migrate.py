@@ -21,13 +21,13 @@ from batchcore.db.catalog import (
 )
 from batchcore.db.connect import Connector
 from batchcore.db.conninfo import resolved
-from batchcore.db.engine import driver_errors
+from batchcore.db.engine import CATALOG_FIRST, driver_errors
 from batchcore.db.indexes import SPECS, Work, built, look, redundant, removed, unmarked
 from batchcore.db.sql import quote_literal, table_name
 from batchcore.errors import ConfigError, LeaseHeldError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     import asyncpg
     from alembic.config import Config
@@ -301,19 +301,21 @@ async def _session(
             if not await raw.fetchval("SELECT pg_catalog.pg_try_advisory_lock($1)", _LOCK_KEY):
                 msg = "another migration of this database is at work"
                 raise LeaseHeldError(msg)
-            timeout = await raw.fetchval("SELECT pg_catalog.current_setting('statement_timeout')")
-            await _set_timeout(raw, "0")
+            before = await raw.fetch(_SETTINGS, [*_LIMITS, "search_path"])
+            await raw.execute(CATALOG_FIRST.format(local="false"))
+            await _set(raw, {name: "0" for name, _ in before if name in _LIMITS})
             try:
                 yield connection, raw
             finally:
                 await connection.rollback()
                 if not raw.is_closed():
-                    await _set_timeout(raw, timeout)
+                    await _set(raw, dict(before))
                     await raw.fetchval("SELECT pg_catalog.pg_advisory_unlock($1)", _LOCK_KEY)
 
 
-async def _set_timeout(raw: asyncpg.Connection, value: str) -> None:
-    await raw.fetchval("SELECT pg_catalog.set_config('statement_timeout', $1, false)", value)
+async def _set(raw: asyncpg.Connection, settings: Mapping[str, str]) -> None:
+    for name, value in settings.items():
+        await raw.fetchval("SELECT pg_catalog.set_config($1, $2, false)", name, value)
 
 
 async def _driver_connection(connection: AsyncConnection) -> asyncpg.Connection:
@@ -389,6 +391,16 @@ async def _status(raw: asyncpg.Connection, schema: Schema, *, drop_redundant: bo
     )
 
 
+_LIMITS: Final = (
+    *("statement_timeout", "lock_timeout", "transaction_timeout"),
+    *("idle_in_transaction_session_timeout", "idle_session_timeout"),
+)
+"""Each of them would end an index that is half built; the third is there from PostgreSQL 17 on."""
+
+_SETTINGS: Final = (
+    "SELECT s.name, pg_catalog.current_setting(s.name, true) FROM pg_catalog.unnest($1::text[])"
+    " AS s(name) WHERE pg_catalog.current_setting(s.name, true) IS NOT NULL"
+)
 _HAS_NAMESPACE: Final = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)"
 _HAS_TABLES: Final = (
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c"

@@ -18,7 +18,6 @@ from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.catalog import Catalog, Kind
 from batchcore.db.doubles import fitting, smallest
 from batchcore.db.sql import column_name, quote_literal, table_name
-from batchcore.units import MAX_SCALE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,6 +60,19 @@ class Query:
     name: str
     sql: str
     columns: tuple[Column, ...]
+
+    @property
+    def in_bytes(self) -> str:
+        """The same with texts as their bytes, for a database without an encoding.
+
+        There the server refuses to send a text to a client of UTF-8 that is none.
+        """
+        names = [f"c{number}" for number in range(len(self.columns))]
+        items = (
+            f"convert_to({name}::text, 'SQL_ASCII')" if column.kind is Kind.TEXT else name
+            for name, column in zip(names, self.columns, strict=True)
+        )
+        return f"SELECT {', '.join(items)} FROM ({self.sql}) AS q({', '.join(names)})"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +155,9 @@ def date_literal(day: int) -> str:
 
 
 def iso_date(day: int) -> str:
-    """Return a day since 1970-01-01 as an ISO date."""
+    """Return a day since 1970-01-01 as an ISO date; the one after Python's last is a date too."""
+    if day + _EPOCH == dt.date.max.toordinal() + 1:
+        return "10000-01-01"  # what is before it is everything up to the last
     return dt.date.fromordinal(day + _EPOCH).isoformat()
 
 
@@ -470,9 +484,9 @@ class Queries:
 
     def prices(self, spellings: Iterable[str], first: int, last: int) -> Query:
         """Return every finite close of these spellings in a window."""
-        symbol, day, close = self._price_names()
+        symbol = self._price_names()[0]
         sql = (
-            f"SELECT {symbol}, {day}, {close} FROM {self._table('market_data_cache')}"  # noqa: S608
+            f"SELECT {self._price_items()} FROM {self._table('market_data_cache')}"  # noqa: S608
             f" WHERE {symbol} = ANY({text_array(spellings)}) AND {self._in_window(first, last)}"
         )
         return Query("prices", sql, self._price_columns())
@@ -557,25 +571,26 @@ class Queries:
         """Return the query that begins with a WITH of `wanted`."""
         symbol, day, close = self._price_names()
         prices, brought = self._table("market_data_cache"), text_array(spellings)
-        before = f"{day} < {date_literal(first)}"
+        before, items = f"{day} < {date_literal(first)}", self._price_items()
+        ranked = ", 0" if self._schema.price_sources else ""
         sql = (
-            f"{wanted} SELECT wanted.symbol, earlier.day, earlier.close FROM wanted"  # noqa: S608
-            f" CROSS JOIN LATERAL ("
-            f"(SELECT {day}, {close} FROM {prices} WHERE {symbol} = wanted.symbol AND {before}"
-            f" AND {self._valid_close()} ORDER BY {day} DESC LIMIT 1) UNION ALL"
-            f" SELECT * FROM (SELECT {day}, {close} FROM {prices}"
+            f"{wanted} SELECT wanted.symbol, earlier.day, earlier.close{ranked}"  # noqa: S608
+            f" FROM wanted CROSS JOIN LATERAL ("
+            f"(SELECT {day}, {close} FROM {prices} AS p WHERE {symbol} = wanted.symbol AND {before}"
+            f" AND {self._valid_close()}{self._counts()} ORDER BY {day} DESC LIMIT 1) UNION ALL"
+            f" SELECT * FROM (SELECT {day}, {close} FROM {prices} AS p"
             f" WHERE {symbol} = wanted.symbol AND {before} AND {self._finite(close)}"
-            f" ORDER BY {day} DESC LIMIT 1) AS newest(day, close)"
+            f"{self._counts()} ORDER BY {day} DESC{self._then()} LIMIT 1) AS newest(day, close)"
             f" WHERE NOT ({self._above_zero('market_data_cache', 'close', 'newest.close')})"
             f") AS earlier(day, close) WHERE NOT wanted.settled UNION ALL"
-            f" SELECT {symbol}, {day}, {close} FROM {prices} WHERE {symbol} = ANY(ARRAY("
+            f" SELECT {items} FROM {prices} WHERE {symbol} = ANY(ARRAY("
             f"SELECT wanted.symbol FROM wanted"
             f" WHERE NOT wanted.symbol = ANY({brought})))"
             f" AND {self._in_window(first, last)}"
         )
         if since is not None and since > first:
             sql += (
-                f" UNION ALL SELECT {symbol}, {day}, {close} FROM {prices}"  # noqa: S608
+                f" UNION ALL SELECT {items} FROM {prices}"  # noqa: S608
                 f" WHERE {symbol} = ANY({brought}) AND {self._in_window(first, since - 1)}"
             )
         return Query("fallback", sql, self._price_columns())
@@ -584,15 +599,15 @@ class Queries:
         _, day, close = self._price_names()
         return (
             f"{day} BETWEEN {date_literal(first)} AND {date_literal(last)}"
-            f" AND {self._finite(close)}"
+            f" AND {self._finite(close)}{self._declared()}"
         )
 
     def price_dates(self) -> Query:
         """Return the dates with a valid close of any symbol (S1, S12)."""
         _, day, _ = self._price_names()
         sql = (
-            f"SELECT DISTINCT {day} FROM {self._table('market_data_cache')}"  # noqa: S608
-            f" WHERE {self._valid_close()}"
+            f"SELECT DISTINCT {day} FROM {self._table('market_data_cache')} AS p"  # noqa: S608
+            f" WHERE {self._valid_close()}{self._counts()}"
             f" AND {day} BETWEEN {date_literal(FIRST_DATE)} AND {date_literal(LAST_DATE)}"
         )
         return Query("price_dates", sql, (Column("day", Kind.DATE),))
@@ -603,23 +618,87 @@ class Queries:
         )
         return symbol, day, close
 
+    @property
+    def one_price(self) -> bool:
+        """Whether no symbol can have two closes of one date that count as stored (S2)."""
+        return self._catalog.one_price and not self._schema.price_sources
+
     def _price_columns(self) -> tuple[Column, ...]:
-        return (
+        """Return the columns of `_price_items`."""
+        columns = (
             Column("symbol", Kind.TEXT),
             Column("day", Kind.DATE),
             self._decimal("close", "market_data_cache", "close"),
         )
+        return (*columns, Column("rank", Kind.INT4)) if self._schema.price_sources else columns
+
+    def _price_items(self, *, text: bool = False) -> str:
+        """Return what is selected of a close, its symbol as a text if it may be of another type."""
+        symbol, day, close = self._price_names()
+        ranked = f", {self._rank()}" if self._schema.price_sources else ""
+        return f"{symbol}{'::text' if text else ''}, {day}, {close}{ranked}"
+
+    def _source(self, alias: str = "") -> str:
+        return f"{alias}{self._name('market_data_cache', 'data_source')}::text"
+
+    def _sources(self) -> str:
+        return f"{text_array(self._schema.price_sources)}::text[]"
+
+    def _rank(self, alias: str = "") -> str:
+        """Return the place of a row's source among those declared; NULL of another."""
+        return f"array_position({self._sources()}, {self._source(alias)})"
+
+    def _declared(self, alias: str = "") -> str:
+        """Return the further condition that the source of a row is declared, if any are."""
+        if not self._schema.price_sources:
+            return ""
+        return f" AND {self._source(alias)} = ANY({self._sources()})"
+
+    def _counts(self) -> str:
+        """Return the further condition that row ``p`` is the one of its symbol and date (S2).
+
+        Of rows without a valid close on a date any may be. A double is compared as it is rounded,
+        as far as 15 digits tell.
+        """
+        if self._catalog.one_price:
+            return self._declared("p.")
+        symbol, day, close = self._price_names()
+
+        def rounded(alias: str) -> str:
+            name = f"{alias}{close}"
+            if not self._is_double("market_data_cache", "close"):
+                return name
+            return f"round({name}::numeric, {self._catalog.scale('market_data_cache', 'close')})"
+
+        better = f"({self._valid_close('p.')}) IS NOT TRUE OR "
+        differs = f"{rounded('o.')} <> {rounded('p.')}"
+        if self._schema.price_sources:
+            own, other = self._rank("p."), self._rank("o.")
+            differs = f"{other} < {own} OR {other} = {own} AND {differs}"
+        return (
+            f"{self._declared('p.')} AND NOT EXISTS (SELECT"  # quoted
+            f" FROM {self._table('market_data_cache')} AS o WHERE o.{symbol} = p.{symbol}"
+            f" AND o.{day} = p.{day} AND {self._valid_close('o.')}{self._declared('o.')}"
+            f" AND ({better}{differs}))"
+        )
+
+    def _then(self) -> str:
+        """Return the rest of the order in which the rows of one date count."""
+        if self._catalog.one_price:
+            return ""
+        rank = f", {self._rank('p.')}" if self._schema.price_sources else ""
+        return f"{rank}, p.{self._price_names()[2]}"
 
     @staticmethod
     def _finite(value: str) -> str:
         # NaN sorts above Infinity, of numeric and of double, so the two comparisons leave it out.
         return f"{value} < {_INFINITY} AND {value} > '-Infinity'::numeric"
 
-    def _valid_close(self) -> str:
+    def _valid_close(self, alias: str = "") -> str:
         """Return the condition that a close is valid (S2)."""
-        _, _, close = self._price_names()
+        close = f"{alias}{self._price_names()[2]}"
         above = self._above_zero("market_data_cache", "close", close)
-        return f"{above} AND {self._readable('market_data_cache', 'close')}"
+        return f"{above} AND {self._readable('market_data_cache', 'close', alias)}"
 
     def _above_zero(self, table: str, column: str, name: str) -> str:
         """Return the condition that a value is above 0, a double once it is rounded.
@@ -643,9 +722,8 @@ class Queries:
         if found.kind is Kind.FLOAT8:
             least, most = fitting(self._catalog.scale(table, column))
             return f"{name} BETWEEN {least} AND {most}"
-        digits = None if found.precision is None else found.precision - min(found.scale or 0, 0)
-        if digits is not None and digits <= MAX_SCALE:
-            return self._finite(name)  # so many digits fit 64 bits
+        if self._catalog.always_fits(table, column):
+            return self._finite(name)
         scale = self._catalog.scale(table, column)
         least, most = (f"{Decimal(end).scaleb(-scale):f}" for end in (-(2**63), 2**63 - 1))
         return (

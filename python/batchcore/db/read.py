@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from batchcore import reference as ref
 from batchcore.config import Schema
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
-from batchcore.db.catalog import inspect
+from batchcore.db.catalog import Kind, inspect
 from batchcore.db.engine import Database
 from batchcore.db.sql import column_name, table_name
 from batchcore.reference import legacy
@@ -23,7 +24,6 @@ from batchcore.reference.values import upper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-    from decimal import Decimal
     from uuid import UUID
 
     import asyncpg
@@ -43,6 +43,9 @@ STORED_COLUMNS: Final = (
 """Columns of `portfolio_snapshots` that a rule names, beside its key."""
 
 _EPOCH: Final = "DATE '1970-01-01'"
+
+_UNREADABLE: Final = Decimal("1E-30")
+"""Stands for what is not representable at the scale of its column: it is at no scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +102,25 @@ class Reader:
     @property
     def scales(self) -> ref.Scales:
         """Return the decimals of the columns that rules read."""
-        scale = self._catalog.scale
+
+        def largest(*columns: str) -> int:
+            named = [name.split(".") for name in columns]
+            return max(
+                self._catalog.scale(table, column)
+                for table, column in named
+                if self._catalog.has_table(table)
+            )
+
         return ref.Scales(
-            quantity=scale("positions", "quantity"),
-            price=scale("positions", "entry_price"),
-            close=scale("market_data_cache", "close"),
-            money=scale("portfolio_snapshots", "equity_balance"),
+            quantity=largest("positions.quantity", "position_realized_events.quantity_closed"),
+            price=largest("positions.entry_price", "positions.exit_price"),
+            close=largest("market_data_cache.close"),
+            money=largest(
+                "portfolio_snapshots.equity_balance",
+                "positions.market_value",
+                "position_realized_events.realized_pnl",
+                "equity_changes.amount",
+            ),
         )
 
     async def portfolios(
@@ -170,15 +186,15 @@ class Reader:
             deleted=deleted,
         ):
             position = ref.Position(
-                symbol=row["symbol"],
-                position_type=row["position_type"],
+                symbol=_text(row["symbol"]),
+                position_type=_text(row["position_type"]),
                 quantity=value(row, "quantity"),
                 entry_price=value(row, "entry_price"),
                 entry_day=row["entry_date"],
                 exit_price=value(row, "exit_price"),
                 exit_day=row["exit_date"],
                 expiration_day=row["expiration_date"],
-                investment_class=row["investment_class"],
+                investment_class=_text(row["investment_class"]),
                 market_value=value(row, "market_value"),
                 deleted=row["deleted_at"] is not None,
                 events=tuple(events[row["id"]]),
@@ -195,7 +211,7 @@ class Reader:
             "equity_changes", ("portfolio_id", "amount", "change_type"), ("change_date",), ids
         ):
             amount = self._decimal("equity_changes", row, "amount")
-            flow = ref.Flow(row["change_date"], amount, row["change_type"])
+            flow = ref.Flow(row["change_date"], amount, _text(row["change_type"]))
             flows[row["portfolio_id"]].append(flow)
         return flows
 
@@ -226,15 +242,15 @@ class Reader:
         if not self._catalog.has_table(PROFILES):
             return {}
         names = {c: self._name(PROFILES, c) for c in ("symbol", "beta", "sector", "is_etf")}
-        selected = ", ".join(f"{name} AS {column}" for column, name in names.items())
+        selected = ", ".join(self._item(PROFILES, column) for column in names)
         rows = await self._fetch(
             f"SELECT {selected} FROM {self._table(PROFILES)}"  # noqa: S608  # quoted
             f" WHERE {names['symbol']} = ANY($1)",
             sorted(_spelt(symbols)),
         )
         return {
-            row["symbol"]: legacy.Profile(
-                self._decimal(PROFILES, row, "beta"), row["sector"], row["is_etf"]
+            str(_text(row["symbol"])): legacy.Profile(
+                self._decimal(PROFILES, row, "beta"), _text(row["sector"]), row["is_etf"]
             )
             for row in rows
         }
@@ -271,26 +287,36 @@ class Reader:
         """Return the valid closes of symbols, however they are spelt, of all days."""
         wanted = {ref.normalized(symbol) for symbol in symbols}
         table = "market_data_cache"
-        symbol = self._name(table, "symbol")
         known = await self._fetch(
-            f"SELECT DISTINCT {symbol} AS symbol FROM {self._table(table)}"  # noqa: S608  # quoted
+            f"SELECT DISTINCT {self._item(table, 'symbol')}"  # noqa: S608  # quoted
+            f" FROM {self._table(table)}"
         )
-        spelt = [row["symbol"] for row in known if ref.normalized(row["symbol"]) in wanted]
+        names = [str(_text(row["symbol"])) for row in known]
+        spelt = [name for name in names if ref.normalized(name) in wanted]
         return await asyncio.to_thread(ref.market, await self._closes(spelt), self.scales)
 
     async def _closes(
         self, symbols: Sequence[str]
     ) -> Iterable[tuple[str, int | None, Decimal | None]]:
-        """Return symbol, day and close of symbols exactly as spelt."""
-        table = "market_data_cache"
+        """Return symbol, day and close of symbols exactly as spelt, one of each (S2)."""
+        table, sources = "market_data_cache", self._schema.price_sources
         symbol = self._name(table, "symbol")
+        source = f"{self._name(table, 'data_source')}::text" if sources else "NULL::text"
         closes = await self._fetch(
             f"SELECT {symbol} AS symbol, {_day(self._name(table, 'date'))} AS day,"  # noqa: S608
-            f" {self._name(table, 'close')} AS close"  # quoted
+            f" {self._name(table, 'close')} AS close, {source} AS source"  # quoted
             f" FROM {self._table(table)} WHERE {symbol} = ANY($1)",
             symbols,
         )
-        return ((row["symbol"], row["day"], self._decimal(table, row, "close")) for row in closes)
+        rows = (
+            (row["symbol"], row["day"], self._decimal(table, row, "close"), row["source"])
+            for row in closes
+        )
+        if self._catalog.one_price and not sources:
+            return ((symbol, day, close) for symbol, day, close, _ in rows)
+        scale = self.scales.close
+        kept, _ = await asyncio.to_thread(ref.one_close, rows, sources, scale=scale)
+        return kept
 
     async def snapshots(self, ids: Sequence[UUID]) -> dict[UUID, list[StoredRow]]:
         """Return the snapshots of each portfolio, by day."""
@@ -368,7 +394,7 @@ class Reader:
         deleted: bool = False,
     ) -> list[asyncpg.Record]:
         """Return rows of portfolios, soft-deleted ones if asked for, dates as days."""
-        selected = [f"{self._name(table, column)} AS {column}" for column in columns]
+        selected = [self._item(table, column) for column in columns]
         selected += [f"{_day(self._name(table, column))} AS {column}" for column in days]
         query = (
             f"SELECT {', '.join(selected)} FROM {self._table(table)}"  # noqa: S608  # quoted
@@ -381,18 +407,33 @@ class Reader:
     async def _fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         return await self._session.fetch(query, *arguments)
 
+    def _item(self, table: str, column: str) -> str:
+        """Return what is selected of a column; a text that may be no UTF-8 comes as its bytes."""
+        name = self._name(table, column)
+        if self._session.has_encoding or self._catalog.column(table, column).kind is not Kind.TEXT:
+            return f"{name} AS {column}"
+        return f"convert_to({name}::text, 'SQL_ASCII') AS {column}"
+
     def _decimal(self, table: str, row: asyncpg.Record, column: str) -> Decimal | None:
         """Return a cell that a rule reads; a double is rounded as it says."""
         value: Decimal | float | None = row[column]
+        scale = self._catalog.scale(table, column)
         if isinstance(value, float):
-            return ref.from_double(value, self._catalog.scale(table, column))
-        return value
+            return ref.from_double(value, scale)
+        if value is None or not value.is_finite() or self._catalog.always_fits(table, column):
+            return value
+        return value if ref.representable(value, scale) else _UNREADABLE
 
     def _table(self, table: str) -> str:
         return table_name(self._schema, table)
 
     def _name(self, table: str, column: str) -> str:
         return column_name(self._schema, table, column)
+
+
+def _text(value: str | bytes | None) -> str | None:
+    """Return a text as the reference takes it: bytes that are no UTF-8 as lone surrogates."""
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
 
 def _spelt(symbols: Iterable[str]) -> set[str]:

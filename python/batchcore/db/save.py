@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -12,13 +13,13 @@ from batchcore import _core
 from batchcore.db.fields import field_of
 from batchcore.db.load import taken
 from batchcore.db.save_analytics import encode_tables, write_tables
-from batchcore.db.sql import column_name, quote_identifier, table_name, within
-from batchcore.errors import DatabaseError
-from batchcore.frames import among, day_keys
+from batchcore.db.sent import EncodedRows, copy_rows, stage, write_staged
+from batchcore.db.sql import column_name, table_name, within
+from batchcore.frames import among, day_keys, distinct
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -28,12 +29,8 @@ if TYPE_CHECKING:
     from batchcore.db.save_analytics import ChunkTables, Kept, TablesBatch
     from batchcore.frames import Decimals, Rows, SnapshotAnalytics
 
-PIECE_BYTES: Final = 1 << 20
-"""Bytes handed to the driver at a time."""
-
 _TABLE: Final = "portfolio_snapshots"
-_STAGED_ROWS: Final = "batchcore_staged_rows"
-_STAGED_EQUITY: Final = "batchcore_staged_equity"
+_KEY: Final = ("portfolio_id", "snapshot_date")
 
 _CENTS: Final = {
     "cash_value": "cash_cents",
@@ -56,50 +53,69 @@ _COUNTS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Batch:
     """What a chunk writes, encoded: nothing more is computed inside its transaction.
 
     Attributes:
-        new: COPY bytes of the rows that do not stand yet.
-        new_rows: How many.
-        new_columns: Their columns, by the names of docs/schema.md.
-        replaced: COPY bytes of the rows that stand already.
-        replaced_rows: How many.
-        replaced_columns: Their columns, the key first.
-        replaced_types: The types of these.
-        equity: COPY bytes of portfolio and equity.
-        equity_rows: How many.
+        new: Rows that do not stand yet.
+        replaced: Rows that stand already; their columns begin with the key.
+        equity: Portfolio and equity.
         span: First and last portfolio of the chunk, 16 bytes each.
         tables: What is written beside snapshots; None for nothing.
         cleared: Columns that become NULL in rows that stand already.
-        sha256: Of all COPY bytes in the order of their sending, as hexadecimal digits.
     """
 
-    new: list[bytes]
-    new_rows: int
-    new_columns: tuple[str, ...]
-    replaced: list[bytes]
-    replaced_rows: int
-    replaced_columns: tuple[str, ...]
-    replaced_types: tuple[str, ...]
-    equity: list[bytes]
-    equity_rows: int
+    new: EncodedRows
+    replaced: EncodedRows
+    equity: EncodedRows
     span: tuple[bytes, bytes]
     tables: TablesBatch | None = None
     cleared: tuple[str, ...] = ()
-    sha256: str = ""
 
     @property
     def size_bytes(self) -> int:
         """Bytes that go to the server."""
-        return sum(len(piece) for piece in self.pieces())
+        return sum(len(piece) for part in self.parts() for piece in part.pieces)
 
-    def pieces(self) -> Iterator[bytes]:
-        """Yield all bytes of COPY in the order of their sending."""
-        yield from (*self.equity, *self.new, *self.replaced)
+    @property
+    def snapshots(self) -> int:
+        """Rows of `portfolio_snapshots` that it holds."""
+        return self.new.rows + self.replaced.rows
+
+    def parts(self) -> Iterator[EncodedRows]:
+        """Yield the rows of each table in the order of their sending."""
+        yield from (self.equity, self.new, self.replaced)
         if self.tables is not None:
-            yield from self.tables.pieces()
+            yield from self.tables.parts()
+
+    def portfolios(self) -> npt.NDArray[np.int32]:
+        """Return the portfolios of the chunk that it writes rows of, ascending."""
+        return distinct(np.concatenate([part.portfolio for part in self.parts()]))
+
+    def cut(self, kept: npt.NDArray[np.bool_]) -> Batch:
+        """Return what it writes of some portfolios, byte for byte.
+
+        Args:
+            kept: (p,) bool, which portfolios of the chunk.
+        """
+        return replace(
+            self,
+            new=self.new.cut(kept),
+            replaced=self.replaced.cut(kept),
+            equity=self.equity.cut(kept),
+            tables=None if self.tables is None else self.tables.cut(kept),
+        )
+
+
+def sha256_of(batches: Iterable[Batch]) -> str:
+    """Return the SHA-256 of all COPY bytes in the order of their sending, as digits."""
+    digest = hashlib.sha256()
+    for batch in batches:
+        for part in batch.parts():
+            for piece in part.pieces:
+                digest.update(piece)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -185,16 +201,11 @@ def encode_batch(
         ("id", "uuid", (equities.portfolio_id,), None),
         ("equity_balance", "numeric", (equities.cents, CENTS), None),
     ]
-    batch = Batch(
-        new=encoded(new_fields, len(new), cancel),
-        new_rows=len(new),
-        new_columns=tuple(field[0] for field in new_fields),
-        replaced=encoded(replaced_fields, len(replaced), cancel),
-        replaced_rows=len(replaced),
-        replaced_columns=tuple(field[0] for field in replaced_fields),
-        replaced_types=tuple(field[1] for field in replaced_fields),
-        equity=encoded(equity_fields, len(equities.cents), cancel),
-        equity_rows=len(equities.cents),
+    owner = _core.locate(keys=equities.portfolio_id, ids=ids)
+    return Batch(
+        new=EncodedRows.of(_TABLE, new_fields, rows.portfolio[new], cancel),
+        replaced=EncodedRows.of(_TABLE, replaced_fields, rows.portfolio[replaced], cancel),
+        equity=EncodedRows.of("portfolios", equity_fields, owner, cancel),
         span=span_of(ids),
         tables=None
         if tables is None
@@ -207,21 +218,6 @@ def encode_batch(
         ),
         cleared=cleared,
     )
-    digest = hashlib.sha256()
-    for piece in batch.pieces():
-        digest.update(piece)
-    return replace(batch, sha256=digest.hexdigest())
-
-
-def encoded(columns: list[Field], rows: int, cancel: _core.CancelFlag | None = None) -> list[bytes]:
-    """Return the bytes of a COPY of columns; none without rows.
-
-    Raises:
-        CancelledError: `cancel` was raised.
-    """
-    if not rows:
-        return []
-    return _core.encode(fields=columns, rows=rows, piece_bytes=PIECE_BYTES, cancel=cancel)
 
 
 def span_of(ids: npt.NDArray[np.uint8]) -> tuple[bytes, bytes]:
@@ -272,12 +268,16 @@ async def write_batch(
     batch: Batch,
     stamp: Stamp,
     step: Callable[[str], None] = lambda _: None,
+    *,
+    acting: Collection[tuple[str, str]] = (),
 ) -> Sequence[Kept]:
     """Write a chunk inside the caller's transaction; return what it left to other writers.
 
     New rows go by COPY straight into the table. Rows that stand already are updated in place, so
     that their `id`, foreign keys to it and the host's own columns live on. Equities come first:
-    whoever has locked portfolios is waited for before their snapshots are locked.
+    whoever has locked portfolios is waited for before their snapshots are locked. What the server
+    kept is what was sent: the rows that it counts are, and where it counts fewer, or where triggers
+    or rules act on a table, its rows are read back.
 
     Args:
         session: In a transaction.
@@ -285,71 +285,48 @@ async def write_batch(
         batch: The chunk.
         stamp: What its new rows share.
         step: Told the name of each step when it is done.
+        acting: See `Catalog.acting`.
 
     Raises:
-        DatabaseError: the server refused it, or a row that stood at the load is gone.
+        DatabaseError: the server refused it, holds something else than was sent, or a row that
+            stood at the load is gone.
     """
-    if batch.equity_rows:
-        await _set_equity(session, schema, batch, stamp)
+    if batch.equity.rows:
+        await _set_equity(session, schema, batch, stamp, acting)
     step("equities")
-    if batch.new_rows:
-        names = [schema.column(_TABLE, column) for column in batch.new_columns]
-        await session.copy_in(schema.table(_TABLE), names, batch.new, namespace=schema.namespace)
-    if batch.replaced_rows:
-        await _replace(session, schema, batch)
+    own = within(batch.span, f"own.{column_name(schema, _TABLE, 'portfolio_id')}")
+    if batch.new.rows:
+        await copy_rows(session, schema, batch.new, _KEY, condition=own, acting=acting)
+    if batch.replaced.rows:
+        staged = await stage(
+            session, schema, batch.replaced, _KEY, condition=own, cleared=batch.cleared
+        )
+        update = (
+            f"UPDATE {table_name(schema, _TABLE)} AS own SET {staged.assignments()}"  # noqa: S608
+            f" FROM {staged.name} AS staged WHERE {staged.found}"
+        )
+        await write_staged(session, schema, staged, partial(session.execute, update), acting=acting)
     step("copied")
     if batch.tables is None:
         return ()
-    return await write_tables(session, schema, batch.tables, batch.span)
+    return await write_tables(session, schema, batch.tables, batch.span, acting)
 
 
-async def _replace(session: Session, schema: Schema, batch: Batch) -> None:
-    columns = batch.replaced_columns
-    types = zip(columns, batch.replaced_types, strict=True)
-    declared = ", ".join(f"{quote_identifier(c)} {type_name}" for c, type_name in types)
-    await session.execute(f"CREATE TEMP TABLE {_STAGED_ROWS} ({declared}) ON COMMIT DROP")
-    await session.copy_in(_STAGED_ROWS, list(columns), batch.replaced)
-    key = ("portfolio_id", "snapshot_date")
-    changed = ", ".join(
-        [
-            f"{column_name(schema, _TABLE, c)} = staged.{quote_identifier(c)}"
-            for c in columns
-            if c not in key
-        ]
-        + [f"{column_name(schema, _TABLE, c)} = NULL" for c in batch.cleared]
-    )
-    same = " AND ".join(
-        f"snapshot.{column_name(schema, _TABLE, c)} = staged.{quote_identifier(c)}" for c in key
-    )
-    own = within(batch.span, f"snapshot.{column_name(schema, _TABLE, 'portfolio_id')}")
-    updated = await session.execute(
-        f"UPDATE {table_name(schema, _TABLE)} AS snapshot SET {changed}"  # noqa: S608  # quoted
-        f" FROM {_STAGED_ROWS} AS staged WHERE {same} AND {own}"
-    )
-    await session.execute(f"DROP TABLE pg_temp.{_STAGED_ROWS}")
-    if updated != batch.replaced_rows:
-        msg = (
-            f"{batch.replaced_rows} rows of {schema.table(_TABLE)} were to be replaced,"
-            f" {updated} are still there"
-        )
-        raise DatabaseError(msg)
-
-
-async def _set_equity(session: Session, schema: Schema, batch: Batch, stamp: Stamp) -> None:
-    await session.execute(
-        f"CREATE TEMP TABLE {_STAGED_EQUITY} (id uuid, equity_balance numeric) ON COMMIT DROP"
-    )
-    await session.copy_in(_STAGED_EQUITY, ["id", "equity_balance"], batch.equity)
-    equity = column_name(schema, "portfolios", "equity_balance")
-    updated_at = column_name(schema, "portfolios", "updated_at")
+async def _set_equity(
+    session: Session,
+    schema: Schema,
+    batch: Batch,
+    stamp: Stamp,
+    acting: Collection[tuple[str, str]],
+) -> None:
+    condition = within(batch.span, f"own.{column_name(schema, 'portfolios', 'id')}")
+    staged = await stage(session, schema, batch.equity, ("id",), condition=condition)
     seconds, microseconds = divmod(stamp.unix_us, 1_000_000)
     moment = f"to_timestamp({seconds}) + interval '{microseconds} us'"
-    key = f"portfolio.{column_name(schema, 'portfolios', 'id')}"
-    await session.execute(
-        f"UPDATE {table_name(schema, 'portfolios')} AS portfolio"  # noqa: S608  # quoted
-        f" SET {equity} = staged.equity_balance, {updated_at} = {moment}"
-        f" FROM {_STAGED_EQUITY} AS staged"
-        f" WHERE {key} = staged.id AND {within(batch.span, key)}"
-        f" AND portfolio.{equity} IS DISTINCT FROM staged.equity_balance"
+    update = (
+        f"UPDATE {table_name(schema, 'portfolios')} AS own SET {staged.assignments()},"  # noqa: S608
+        f" {column_name(schema, 'portfolios', 'updated_at')} = {moment}"
+        f" FROM {staged.name} AS staged WHERE {staged.found} AND {staged.differs()}"
     )
-    await session.execute(f"DROP TABLE pg_temp.{_STAGED_EQUITY}")
+    write = partial(session.execute, update)
+    await write_staged(session, schema, staged, write, acting=acting, every=False)

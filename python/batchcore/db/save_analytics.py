@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING
 
-from batchcore import _core
-from batchcore.db.analytic_tables import COLUMNS, KEYS
+from batchcore.db.analytic_tables import COLUMNS, KEYS, POSITIONS
 from batchcore.db.catalog import WRITES
 from batchcore.db.fields import field_of
+from batchcore.db.sent import EncodedRows, Staged, copy_rows, stage, write_staged
 from batchcore.db.sql import column_name, quote_identifier, table_name, within
 from batchcore.frames import Moment, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
+    import numpy as np
+    import numpy.typing as npt
+
+    from batchcore import _core
     from batchcore.config import Schema
     from batchcore.db.engine import Session
     from batchcore.db.fields import Field
-
-PIECE_BYTES: Final = 1 << 20
-"""Bytes handed to the driver at a time."""
-
-_POSITIONS: Final = "positions"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -40,23 +40,6 @@ class ChunkTables:
     rows: tuple[Table, ...] = ()
     stands: str = ""
     market_values: Table | None = None
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class TableBatch:
-    """Rows of one table, encoded.
-
-    Attributes:
-        table: By the names of docs/schema.md.
-        columns: Likewise.
-        rows: How many.
-        pieces: Bytes of a COPY.
-    """
-
-    table: str
-    columns: tuple[str, ...]
-    rows: int
-    pieces: list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +63,29 @@ class Kept:
 class TablesBatch:
     """What a chunk writes beside its snapshots, encoded; see `ChunkTables`."""
 
-    tables: tuple[TableBatch, ...]
+    tables: tuple[EncodedRows, ...]
     stands: str
-    market_values: TableBatch | None
+    market_values: EncodedRows | None
 
-    def pieces(self) -> Iterator[bytes]:
-        """Yield all bytes of COPY in the order of their sending."""
-        for batch in (*self.tables, self.market_values) if self.market_values else self.tables:
-            yield from batch.pieces
+    def parts(self) -> Iterator[EncodedRows]:
+        """Yield the rows of each table in the order of their sending."""
+        yield from self.tables
+        if self.market_values is not None:
+            yield self.market_values
 
     @property
     def rows(self) -> int:
         """Rows that they hold."""
-        values = 0 if self.market_values is None else self.market_values.rows
-        return sum(batch.rows for batch in self.tables) + values
+        return sum(part.rows for part in self.parts())
+
+    def cut(self, kept: npt.NDArray[np.bool_]) -> TablesBatch:
+        """Return the rows of some portfolios, see `EncodedRows.cut`."""
+        values = self.market_values
+        return replace(
+            self,
+            tables=tuple(table.cut(kept) for table in self.tables),
+            market_values=None if values is None else values.cut(kept),
+        )
 
 
 def encode_tables(
@@ -134,14 +126,17 @@ def encode_tables(
     )
 
 
-def _encoded(table: Table, first: list[Field], cancel: _core.CancelFlag | None) -> TableBatch:
+def _encoded(table: Table, first: list[Field], cancel: _core.CancelFlag | None) -> EncodedRows:
     fields = [*first, *(field_of(name, column) for name, column in table.columns.items())]
-    pieces = _core.encode(fields=fields, rows=table.rows, piece_bytes=PIECE_BYTES, cancel=cancel)
-    return TableBatch(table.name, tuple(field[0] for field in fields), table.rows, pieces)
+    return EncodedRows.of(table.name, fields, table.portfolio, cancel)
 
 
 async def write_tables(
-    session: Session, schema: Schema, batch: TablesBatch, span: tuple[bytes, bytes]
+    session: Session,
+    schema: Schema,
+    batch: TablesBatch,
+    span: tuple[bytes, bytes],
+    acting: Collection[tuple[str, str]],
 ) -> Sequence[Kept]:
     """Write what a chunk has beside its snapshots, inside the caller's transaction.
 
@@ -154,23 +149,25 @@ async def write_tables(
         schema: Names of tables and columns.
         batch: The rows.
         span: First and last portfolio of the chunk, 16 bytes each.
+        acting: See `Catalog.acting`.
 
     Raises:
-        DatabaseError: the server refused it.
+        DatabaseError: the server refused it, or holds something else than was sent.
     """
     kept: dict[str, list[tuple[str, int, int]]] = {}
-    if batch.tables:
+    if any(table.rows for table in batch.tables):
         stands = await session.fetch(_marked(schema, batch.stands))
         for table, has_rows in zip(batch.tables, stands[0], strict=True):
+            if not table.rows:
+                continue
             if has_rows:
-                for portfolio, rows, day in await _merge(session, schema, table):
+                for portfolio, rows, day in await _merge(session, schema, table, acting):
                     kept.setdefault(portfolio, []).append((table.table, rows, day))
             else:
-                names = [schema.column(table.table, column) for column in table.columns]
-                name, namespace = schema.table(table.table), schema.namespace
-                await session.copy_in(name, names, table.pieces, namespace=namespace)
-    if batch.market_values is not None:
-        await _set_market_values(session, schema, batch.market_values, span)
+                key = KEYS[table.table]
+                await copy_rows(session, schema, table, key, condition="true", acting=acting)
+    if batch.market_values is not None and batch.market_values.rows:
+        await _set_market_values(session, schema, batch.market_values, span, acting)
     return [
         Kept(
             uuid.UUID(portfolio).bytes,
@@ -199,91 +196,73 @@ def _own_table(schema: Schema, name: str) -> str:
     return f"{quote_identifier(schema.namespace)}.{quote_identifier(name)}"
 
 
-async def _stage(session: Session, schema: Schema, batch: TableBatch) -> str:
-    """Return the quoted name of a temporary table with the rows, of the types of the host's."""
-    staged = f"batchcore_staged_{batch.table}"
-    columns = ", ".join(
-        f"{column_name(schema, batch.table, c)} AS {quote_identifier(c)}" for c in batch.columns
-    )
-    await session.execute(
-        f"CREATE TEMP TABLE {staged} ON COMMIT DROP AS"  # noqa: S608  # quoted
-        f" SELECT {columns} FROM {table_name(schema, batch.table)} WITH NO DATA"
-    )
-    await session.copy_in(staged, list(batch.columns), batch.pieces)
-    return staged
-
-
-async def _merge(session: Session, schema: Schema, batch: TableBatch) -> list[tuple[str, int, int]]:
+async def _merge(
+    session: Session, schema: Schema, rows: EncodedRows, acting: Collection[tuple[str, str]]
+) -> list[tuple[str, int, int]]:
     """Write rows of which some may stand; return portfolio, count and first date of those kept."""
-    staged = await _stage(session, schema, batch)
-    table, keys = batch.table, KEYS[batch.table]
-    same = " AND ".join(_pairs(schema, table, keys))
-    kept_rows = await session.fetch(_without_others(schema, table, staged, same))
-    kept = {*keys, "id", "created_at"}
-    values = [c for c in batch.columns if c not in kept]
-    changed = ", ".join(
-        f"{column_name(schema, table, c)} = staged.{quote_identifier(c)}" for c in values
-    )
-    await session.execute(
-        f"UPDATE {table_name(schema, table)} AS own SET {changed}"  # noqa: S608  # quoted
-        f" FROM {staged} AS staged WHERE {same}"
-    )
-    into = ", ".join(column_name(schema, table, c) for c in batch.columns)
-    taken = ", ".join(f"staged.{quote_identifier(c)}" for c in batch.columns)
-    await session.execute(
-        f"INSERT INTO {table_name(schema, table)} ({into})"  # noqa: S608  # quoted
-        f" SELECT {taken} FROM {staged} AS staged WHERE NOT EXISTS"
-        f" (SELECT FROM {table_name(schema, table)} AS own WHERE {same}) ORDER BY staged.id"
-    )
-    await session.execute(f"DROP TABLE pg_temp.{staged}")
-    return [tuple(row) for row in kept_rows]
+    staged = await stage(session, schema, rows, KEYS[rows.table])
+    kept = await session.fetch(_without_others(schema, staged))
+    staged = replace(staged, count=staged.count - sum(row[1] for row in kept))
+    table = table_name(schema, rows.table)
+    into = ", ".join(column_name(schema, rows.table, c) for c in rows.columns)
+    taken = ", ".join(f"staged.{quote_identifier(c)}" for c in rows.columns)
+
+    async def write() -> int:
+        updated = await session.execute(
+            f"UPDATE {table} AS own SET {staged.assignments()}"  # noqa: S608  # quoted
+            f" FROM {staged.name} AS staged WHERE {staged.found}"
+        )
+        return updated + await session.execute(
+            f"INSERT INTO {table} ({into})"  # noqa: S608  # quoted
+            f" SELECT {taken} FROM {staged.name} AS staged WHERE NOT EXISTS"
+            f" (SELECT FROM {table} AS own WHERE {staged.found}) ORDER BY staged.id"
+        )
+
+    await write_staged(session, schema, staged, write, acting=acting)
+    return [tuple(row) for row in kept]
 
 
-def _without_others(schema: Schema, table: str, staged: str, same: str) -> str:
+def _without_others(schema: Schema, staged: Staged) -> str:
     """Return the statement that takes the keys of other writers' rows out of the staged ones.
 
     Runs before the marks were entered have their chunks in the ledger, by the same transaction.
     """
+    table = staged.rows.table
     owner, of_owner = "gone.portfolio_id", ""
     if "portfolio_id" not in KEYS[table]:
-        owner = f"p.{column_name(schema, _POSITIONS, 'portfolio_id')}"
-        own_id = f"p.{column_name(schema, _POSITIONS, 'id')}"
-        of_owner = f" JOIN {table_name(schema, _POSITIONS)} AS p ON {own_id} = gone.position_id"
+        owner = f"p.{column_name(schema, POSITIONS, 'portfolio_id')}"
+        own_id = f"p.{column_name(schema, POSITIONS, 'id')}"
+        of_owner = f" JOIN {table_name(schema, POSITIONS)} AS p ON {own_id} = gone.position_id"
     (day,) = (column for column in KEYS[table] if column.endswith("_date"))
     ours = " UNION ALL ".join(
         f"SELECT xmin FROM {_own_table(schema, name)}"  # noqa: S608  # quoted
         for name in (WRITES, "batchcore_run_chunks")
     )
     return (
-        f"WITH gone AS (DELETE FROM {staged} AS staged USING {table_name(schema, table)} AS own"  # noqa: S608
-        f" WHERE {same} AND own.xmin NOT IN ({ours}) RETURNING staged.*)"
+        f"WITH gone AS (DELETE FROM {staged.name} AS staged"  # noqa: S608
+        f" USING {table_name(schema, table)} AS own WHERE {staged.found}"
+        f" AND own.xmin NOT IN ({ours}) RETURNING staged.*)"
         f" SELECT {owner}::text, count(*), min(gone.{day}) - '1970-01-01'::date"
         f" FROM gone{of_owner} GROUP BY 1"
     )
 
 
 async def _set_market_values(
-    session: Session, schema: Schema, batch: TableBatch, span: tuple[bytes, bytes]
+    session: Session,
+    schema: Schema,
+    rows: EncodedRows,
+    span: tuple[bytes, bytes],
+    acting: Collection[tuple[str, str]],
 ) -> None:
-    staged = await _stage(session, schema, batch)
-    values = [c for c in batch.columns if c != "id"]
-    changed = ", ".join(
-        f"{column_name(schema, _POSITIONS, c)} = staged.{quote_identifier(c)}" for c in values
-    )
-    own = ", ".join(f"own.{column_name(schema, _POSITIONS, c)}" for c in values)
-    others = ", ".join(f"staged.{quote_identifier(c)}" for c in values)
-    same = " AND ".join(_pairs(schema, _POSITIONS, ("id",)))
     # What is loaded is not soft-deleted; the index on portfolios has no other.
-    live = f"own.{column_name(schema, _POSITIONS, 'deleted_at')} IS NULL"
-    held = within(span, f"own.{column_name(schema, _POSITIONS, 'portfolio_id')}")
-    await session.execute(
-        f"UPDATE {table_name(schema, _POSITIONS)} AS own SET {changed}"  # noqa: S608  # quoted
-        f" FROM {staged} AS staged WHERE {same} AND {live} AND {held}"
-        f" AND ({own}) IS DISTINCT FROM ({others})"
+    live = f"own.{column_name(schema, rows.table, 'deleted_at')} IS NULL"
+    held = within(span, f"own.{column_name(schema, rows.table, 'portfolio_id')}")
+    staged = await stage(
+        session, schema, rows, ("id",), condition=f"{live} AND {held}", must_exist=False
     )
-    await session.execute(f"DROP TABLE pg_temp.{staged}")
-
-
-def _pairs(schema: Schema, table: str, columns: tuple[str, ...]) -> Iterator[str]:
-    for column in columns:
-        yield f"own.{column_name(schema, table, column)} = staged.{quote_identifier(column)}"
+    update = (
+        f"UPDATE {table_name(schema, rows.table)} AS own SET {staged.assignments()}"  # noqa: S608
+        f" FROM {staged.name} AS staged WHERE {staged.found} AND {staged.differs()}"
+    )
+    write = partial(session.execute, update)
+    await write_staged(session, schema, staged, write, acting=acting, every=False)

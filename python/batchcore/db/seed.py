@@ -17,6 +17,7 @@ from batchcore.db.catalog import (
 )
 from batchcore.db.engine import Database, transaction
 from batchcore.db.fields import field_of
+from batchcore.db.sent import PIECE_BYTES, not_kept
 from batchcore.db.sql import table_name
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from batchcore.frames import Table
 
     Progress = Callable[[str, int, int], object]
-
-PIECE_BYTES: Final = 1 << 20
-"""Bytes handed to the driver at a time."""
 
 NEEDED: Final = frozenset(REQUIRED) - OPTIONAL
 """Tables that every run needs; the others are filled where they are there."""
@@ -132,4 +130,8 @@ async def _copy(session: Session, schema: Schema, table: Table) -> int:
     pieces = _core.encode(fields=fields, rows=table.rows, piece_bytes=PIECE_BYTES)
     columns = [schema.column(table.name, name) for name in table.columns]
     name, namespace = schema.table(table.name), schema.namespace
-    return await session.copy_in(name, columns, pieces, namespace=namespace)
+    stored = await session.copy_in(name, columns, pieces, namespace=namespace)
+    if stored != table.rows:
+        wrong = f"{table.rows - stored} of {table.rows} rows sent are not there"
+        raise await not_kept(session, schema, table.name, wrong)
+    return stored

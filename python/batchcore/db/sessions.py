@@ -8,6 +8,8 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from batchcore.errors import DatabaseError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -134,11 +136,12 @@ class Sessions:
                 self._holders[session] = holder
                 self._give(session)
                 await holder.over.wait()
-        except Exception as error:  # noqa: BLE001  # lend tells it
-            if holder.over.is_set():
+        except Exception as error:  # noqa: BLE001  # whoever waits in lend would do so for ever
+            is_of_server = isinstance(error, DatabaseError)
+            if holder.over.is_set() and is_of_server:
                 return
             self._hopes -= 1
-            if self._hopes == 0:
+            if self._hopes == 0 or not is_of_server:
                 self._idle.put_nowait(error)
             else:
                 log.warning("connections_less=1 error=%r", str(error))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore.db.analytic_tables import COLUMNS, PROFILES
 from batchcore.db.catalog import TAGS
+from batchcore.db.sent import not_kept
 from batchcore.db.sql import column_name, table_name
 from batchcore.errors import ConfigError
 
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from batchcore.config import Schema
-    from batchcore.db.catalog import Needs
+    from batchcore.db.catalog import Catalog, Needs
     from batchcore.db.engine import Session
 
 NEEDS: Final[Needs] = {**TAGS, PROFILES: COLUMNS[PROFILES]}
@@ -64,16 +64,18 @@ class TagChanges:
 class SectorTags:
     """The sector tags of a user's positions, in the transaction of a session."""
 
-    def __init__(self, session: Session, schema: Schema, user: UUID) -> None:
+    def __init__(self, session: Session, catalog: Catalog, user: UUID) -> None:
         """Take a session to write in.
 
         Args:
             session: Inside a transaction.
-            schema: Names of tables and columns.
+            catalog: The host's tables.
             user: Whose portfolios and tags.
         """
+        schema = catalog.schema
         self._session = session
         self._schema = schema
+        self._watched = any(table in INSERTS for table, _ in catalog.acting)
         self._user = str(user)
         self._tags = table_name(schema, "tags_v2")
         self._links = table_name(schema, "position_tags")
@@ -134,15 +136,24 @@ class SectorTags:
         Args:
             sectors: Id of a position -> name of its sector.
             colors: Name of every sector -> colour of a tag that is made.
+
+        Raises:
+            DatabaseError: the server refused it, or holds something else than was sent.
         """
         if not sectors:
             return TagChanges()
         names = sorted(set(sectors.values()))
         created = await self._create(names, [colors[name] for name in names])
         of_sector, of_user = await self._lock(list(colors))
+        lost = [name for name in names if name not in of_sector]
+        if lost:
+            wrong = f"{len(lost)} of {len(names)} rows sent are not there"
+            raise await not_kept(self._session, self._schema, "tags_v2", wrong)
         tags = [of_sector[name] for name in sectors.values()]
-        come, gone = await self._link_all(list(sectors), tags, of_user)
+        come, gone, lacked = await self._link_all(list(sectors), tags, of_user)
         await self._count({*tags, *gone})
+        if self._watched or sum(come.values()) != lacked:
+            await self._require_kept(list(sectors), tags, {*tags, *gone})
         return TagChanges(
             created=len(created),
             adopted=sum(of_sector[name] in come for name in names if name not in created),
@@ -194,11 +205,12 @@ class SectorTags:
 
     async def _link_all(
         self, positions: Sequence[str], tags: Sequence[str], of_user: Sequence[str]
-    ) -> tuple[dict[str, int], dict[str, int]]:
+    ) -> tuple[dict[str, int], dict[str, int], int]:
         """Put tags on positions and take the others of the user's sector tags off.
 
         Returns:
-            Id of each tag -> how many positions it was put on, and the same of taken off.
+            Id of each tag -> how many positions it was put on, the same of taken off, and how
+            many positions lacked theirs.
         """
         link = self._link
         position, tag = link["position_id"], link["tag_id"]
@@ -209,20 +221,52 @@ class SectorTags:
             f" gone AS (DELETE FROM {self._links} AS l USING wanted AS w"
             f" WHERE l.{position} = w.position AND l.{tag} <> w.tag"
             f" AND l.{tag} = ANY($3::text[]::uuid[]) RETURNING l.{tag} AS tag),"
+            f" lacking AS (SELECT w.position, w.tag FROM wanted AS w WHERE NOT EXISTS"
+            f" (SELECT FROM {self._links} AS l WHERE l.{position} = w.position"
+            f" AND l.{tag} = w.tag)),"
             f" come AS (INSERT INTO {self._links} ({', '.join(link[c] for c in columns)})"
-            f" SELECT gen_random_uuid(), w.position, w.tag, now(), $4::text::uuid"
-            f" FROM wanted AS w WHERE NOT EXISTS (SELECT FROM {self._links} AS l"
-            f" WHERE l.{position} = w.position AND l.{tag} = w.tag)"
+            f" SELECT gen_random_uuid(), position, tag, now(), $4::text::uuid FROM lacking"
             f" ON CONFLICT DO NOTHING RETURNING {tag} AS tag)"
             f" SELECT true AS put, tag::text AS tag, count(*) AS times FROM come GROUP BY tag"
-            f" UNION ALL SELECT false, tag::text, count(*) FROM gone GROUP BY tag",
+            f" UNION ALL SELECT false, tag::text, count(*) FROM gone GROUP BY tag"
+            f" UNION ALL SELECT NULL, NULL, count(*) FROM lacking",
             positions,
             tags,
             of_user,
             self._user,
         )
-        come = {row["tag"]: row["times"] for row in rows if row["put"]}
-        return come, {row["tag"]: row["times"] for row in rows if not row["put"]}
+        come, gone = (
+            {row["tag"]: row["times"] for row in rows if row["put"] is put} for put in (True, False)
+        )
+        return come, gone, next(row["times"] for row in rows if row["put"] is None)
+
+    async def _require_kept(
+        self, positions: Sequence[str], tags: Sequence[str], counted: Collection[str]
+    ) -> None:
+        """Read back what was sent: a trigger or rule of the host may have kept it out.
+
+        Raises:
+            DatabaseError: the server holds something else.
+        """
+        t, link = self._tag, self._link
+        (row,) = await self._fetch(
+            f"SELECT (SELECT count(*) FROM unnest($1::text[], $2::text[]) AS w(position, tag)"  # noqa: S608
+            f" WHERE NOT EXISTS (SELECT FROM {self._links} AS l"
+            f" WHERE l.{link['position_id']} = w.position::uuid"
+            f" AND l.{link['tag_id']} = w.tag::uuid)) AS links,"
+            f" (SELECT count(*) FROM {self._tags} AS t WHERE t.{t['id']} = ANY($3::text[]::uuid[])"
+            f" AND t.{t['usage_count']} <> (SELECT count(*) FROM {self._links} AS l"
+            f" WHERE l.{link['tag_id']} = t.{t['id']})) AS counts",
+            positions,
+            tags,
+            sorted(counted),
+        )
+        if row["links"]:
+            wrong = f"{row['links']} of {len(positions)} rows sent are not there"
+            raise await not_kept(self._session, self._schema, "position_tags", wrong)
+        if row["counts"]:
+            wrong = f"{row['counts']} of {len(counted)} rows sent have another usage_count"
+            raise await not_kept(self._session, self._schema, "tags_v2", wrong)
 
     async def _count(self, tags: Collection[str]) -> None:
         """Set how often tags are used, where that is not what it says."""

@@ -1,8 +1,8 @@
 """The executable specification: plain `decimal`, rule by rule; no NumPy, no native code.
 
 `rollforward` holds the rules S1 to S14 of docs/semantics.md, and its names are those of this
-package. `legacy` holds the rules L1 to L34 of docs/legacy.md, under names of its own. `facts` and
-`values` are what both read and how both round.
+package. `legacy` holds the rules L1 to L34 of docs/legacy.md, under names of its own. `facts`,
+`sources` and `values` are what both read and how both round.
 """
 
 from batchcore.reference.facts import (
@@ -31,6 +31,7 @@ from batchcore.reference.rollforward import (
     roll_forward,
     span,
 )
+from batchcore.reference.sources import one_close
 from batchcore.reference.values import (
     INFINITE_DAY,
     MONEY_LIMIT,
@@ -68,6 +69,7 @@ __all__ = [
     "from_double",
     "market",
     "normalized",
+    "one_close",
     "r2",
     "r6",
     "representable",

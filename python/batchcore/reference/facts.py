@@ -7,7 +7,7 @@ since 1970-01-01, `INFINITE_DAY` for an infinite date of either sign, None for N
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from batchcore.units import CENTS
@@ -108,11 +108,13 @@ class Market:
         days: Days with such a close, ascending.
         closes: The closes of these days.
         issues: `duplicate_price`, by symbol.
+        refused: Closes that are no valid ones, by symbol and day as an issue shows them (S2).
     """
 
     days: Mapping[str, tuple[int, ...]]
     closes: Mapping[str, tuple[Decimal, ...]]
     issues: tuple[Issue, ...]
+    refused: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
     def latest(self, symbol: str, first: int, last: int) -> tuple[int, Decimal] | None:
         """Return day and price of the latest close in ``[first, last]``, or None without one."""

@@ -21,7 +21,8 @@ What the rules leave open is decided here:
 - A NULL entry price where one is needed is no price: L27 leaves the position out of the sums, and
   the five columns of L33 and L34 cannot be had.
 - A portfolio fails on every day, as by L4, if a value of its positions that are not soft-deleted,
-  of its events or of its flows is not finite or not representable, or a symbol or quantity is NULL;
+  of its events or of its flows is not finite or not representable (a text of another encoding is
+  not), or a symbol or quantity is NULL;
   on a day, if that is so with what L6 and L21 take from P or from the portfolio. A beta that is not
   finite gives a result that does not fit.
 
@@ -60,6 +61,8 @@ from batchcore.reference.values import (
     present,
     representable,
     rounded,
+    shown,
+    text_state,
     upper,
 )
 from batchcore.units import CENTS, OPTION_MULTIPLIER, RETURN_SCALE, State
@@ -334,9 +337,12 @@ def _faults(portfolio: Portfolio, scales: Scales) -> Iterator[tuple[str, str, st
 
 
 def _position_faults(position: Position, scales: Scales) -> Iterator[tuple[str, str, str]]:
-    symbol = position.symbol or ""
+    symbol = shown(position.symbol or "")
     if position.symbol is None:
         yield "missing_value", symbol, "symbol"
+    for column in ("symbol", "position_type", "investment_class"):
+        if text_state(getattr(position, column)) == State.NOT_REPRESENTABLE:
+            yield "not_representable", symbol, column
     if position.quantity is None:
         yield "missing_value", symbol, "quantity"
     for column, value, scale in (

@@ -13,8 +13,9 @@ What the rules leave open is decided here:
 
 - A position with several faults has one issue, the first of `missing_value`,
   `unknown_position_type`, `non_finite`, `not_representable`, `missing_entry_price`,
-  `blank_symbol`; among columns the first in the order quantity, entry_price, entry_date,
-  exit_price, exit_date, expiration_date, market_value.
+  `blank_symbol`; among columns the first in the order symbol, quantity, entry_price, entry_date,
+  exit_price, exit_date, expiration_date, market_value, investment_class.
+- A position type that is no UTF-8 is an `unknown_position_type`.
 - Only what a rule reads is judged: exit_price if exit_date is set, expiration_date for LC, LP, SC
   and SP, market_value if PRIVATE; the opening equity if no snapshot takes its place; of a snapshot
   what S5 takes from it.
@@ -55,7 +56,11 @@ out_of_range           its own      ``<column> = <value>``, 2 decimals
 non_finite             the first    column of the snapshot or the opening equity; the portfolio
                                     fails, symbol is None
 not_representable      the first    the same
+close_refused          the first    the close, or ``not_representable``; of several
+                                    ``..., the first of <k> sessions``
 duplicate_price        see `market` ``<k> dates; <symbol as stored> counts on the first``
+ambiguous_price        the first    ``<k> dates; <lowest> and <highest> on the first``; from
+                                    `sources.one_close`
 gap                    the missing  none; from `span`
 off_session            its date     none; from `span`
 =====================  ===========  ==============================================================
@@ -79,6 +84,7 @@ from batchcore.reference.facts import (
     Position,
     Scales,
 )
+from batchcore.reference.sources import shown_close
 from batchcore.reference.values import (
     EXACT,
     INFINITE_DAY,
@@ -94,6 +100,8 @@ from batchcore.reference.values import (
     r2,
     r6,
     representable,
+    shown,
+    text_state,
 )
 from batchcore.units import OPTION_MULTIPLIER, Mark, State
 
@@ -260,7 +268,7 @@ class _State:
 def market(
     prices: Iterable[tuple[str, int | None, Decimal | None]], scales: Scales = DEFAULT_SCALES
 ) -> Market:
-    """Return the valid closes among `prices`, and the issues `duplicate_price`.
+    """Return the valid closes among `prices`, those refused, and the issues `duplicate_price`.
 
     One issue for each normalised symbol with duplicates: `symbol` is the normalised one, `day` the
     first date with two valid rows. Of such rows the highest symbol in byte order counts.
@@ -273,13 +281,16 @@ def market(
         S2.
     """
     stored: dict[str, dict[int, dict[str, Decimal]]] = defaultdict(lambda: defaultdict(dict))
+    refused: dict[str, dict[int, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     for symbol, day, close in prices:
         if day is None or day == INFINITE_DAY:
             continue
-        if close is None or not close.is_finite() or close <= 0:
+        if close is None or not close.is_finite():
             continue
-        if representable(close, scales.close):
+        if close > 0 and representable(close, scales.close):
             stored[normalized(symbol)][day][symbol] = close
+        else:
+            refused[normalized(symbol)][day][symbol] = shown_close(close, scales.close)
     days: dict[str, tuple[int, ...]] = {}
     closes: dict[str, tuple[Decimal, ...]] = {}
     issues: list[Issue] = []
@@ -292,7 +303,11 @@ def market(
             first = duplicated[0]
             detail = f"{len(duplicated)} dates; {winner[first]} counts on the first"
             issues.append(Issue("duplicate_price", symbol, first, detail))
-    return Market(days, closes, tuple(issues))
+    highest = {
+        symbol: {day: rows[max(rows, key=str.encode)] for day, rows in by_day.items()}
+        for symbol, by_day in refused.items()
+    }
+    return Market(days, closes, tuple(issues), highest)
 
 
 def roll_forward(
@@ -344,7 +359,24 @@ def roll_forward(
                 row.cumulative_realized_pnl,
                 row.cumulative_capital_flow,
             )
+        issues += _refused(lots, prices, [row.day for row in rows])
     return Result(tuple(rows), tuple(sorted(issues, key=_issue_order)), failed)
+
+
+def _refused(lots: Iterable[_Lot], prices: Market, sessions: Sequence[int]) -> list[Issue]:
+    """Return the closes of public lots held on sessions that are no valid ones (S2)."""
+    found: dict[str, dict[int, str]] = defaultdict(dict)
+    for lot in lots:
+        refused = {} if lot.private else prices.refused.get(lot.symbol, {})
+        held = {day: refused[day] for day in sessions if day in refused and lot.held(day)}
+        if held:
+            found[lot.stored_symbol] |= held
+    issues = []
+    for symbol, by_day in found.items():
+        first = min(by_day)
+        more = f", the first of {len(by_day)} sessions" if len(by_day) > 1 else ""
+        issues.append(Issue("close_refused", symbol, first, by_day[first] + more))
+    return issues
 
 
 def _issue_order(issue: Issue) -> tuple[str, bool, str, int, str]:
@@ -395,8 +427,8 @@ def _position_fault(position: Position, scales: Scales) -> tuple[str, str] | Non
         return "missing_value", missing
     if position.position_type not in POSITION_TYPES:
         return "unknown_position_type", "position_type"
-    read = [quantity, ("entry_price", decimal_state(position.entry_price, scales.price))]
-    read.append(entry_date)
+    read = [("symbol", text_state(position.symbol)), quantity]
+    read += [("entry_price", decimal_state(position.entry_price, scales.price)), entry_date]
     if position.exit_day is not None:
         read.append(("exit_price", decimal_state(position.exit_price, scales.price)))
         read.append(("exit_date", day_state(position.exit_day)))
@@ -404,6 +436,7 @@ def _position_fault(position: Position, scales: Scales) -> tuple[str, str] | Non
         read.append(("expiration_date", day_state(position.expiration_day)))
     if _is_private(position):
         read.append(("market_value", decimal_state(position.market_value, scales.money)))
+    read.append(("investment_class", text_state(position.investment_class)))
     unreadable = _worst(read)
     if unreadable is not None:
         return unreadable
@@ -437,7 +470,8 @@ def _lots(positions: Iterable[Position], scales: Scales, issues: list[Issue]) ->
         fault = _position_fault(position, scales)
         if fault is not None:
             name, column = fault
-            issues.append(Issue(name, position.symbol, None, column))
+            symbol = None if position.symbol is None else shown(position.symbol)
+            issues.append(Issue(name, symbol, None, column))
             continue
         if _has_wrong_sign(position):
             issues.append(Issue("sign_mismatch", position.symbol, None, "quantity"))
@@ -736,7 +770,8 @@ def coverage(
     """Return the coverage of each session, 0 to 1.
 
     Symbols with a valid close on the session, divided by those with one on it or in the
-    `lookback_days` days before; 1 if there are none of either.
+    `lookback_days` days before; if there are none of either, 0 where any of them had one earlier,
+    else 1.
 
     Args:
         prices: The valid closes.
@@ -752,6 +787,7 @@ def coverage(
     """
     wanted = {normalized(symbol) for symbol in symbols if symbol is not None}
     priced = {day for days in prices.days.values() for day in days}
+    ever = min(priced, default=0)
     result: dict[int, Fraction] = {}
     for day in sessions:
         on_it = sum(prices.latest(symbol, day, day) is not None for symbol in wanted)
@@ -760,7 +796,8 @@ def coverage(
         )
         if daily and day not in priced:
             continue
-        result[day] = Fraction(on_it, known) if known else Fraction(1)
+        earlier = any(prices.latest(symbol, ever, day) is not None for symbol in wanted)
+        result[day] = Fraction(on_it, known) if known else Fraction(not earlier)
     return result
 
 

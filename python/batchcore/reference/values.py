@@ -73,7 +73,23 @@ def normalized(text: str) -> str:
 
 def upper(text: str) -> str:
     """Return `text` with the letters a to z in upper case, and no other letter changed."""
-    return text.encode().upper().decode()
+    raw = text.encode("utf-8", "surrogateescape").upper()
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def text_state(text: str | None) -> State:
+    """Return why a text has no value, or that it has one.
+
+    Bytes that are no UTF-8 are what `bytes.decode` makes of them with ``surrogateescape``.
+    """
+    if text is None:
+        return State.NULL
+    return State.VALUE if shown(text) == text else State.NOT_REPRESENTABLE
+
+
+def shown(text: str) -> str:
+    """Return `text` with a backslash, an x and two digits for each byte that is no UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def from_double(value: float, scale: int) -> Decimal:

@@ -121,6 +121,7 @@ class Analysis:
     Attributes:
         parts: What is to be done.
         factors: Active ones; None where A8 is off or not asked for.
+        unreadable: Sectors of profiles that are not representable, with their symbols.
     """
 
     def __init__(
@@ -150,6 +151,7 @@ class Analysis:
         self._regressions = regressions
         self._profiles = profiles
         self.factors = factors
+        self.unreadable = () if profiles is None else profiles.unreadable
         self._threads = threads
         self._beta_weights = beta_weights
         self._sectors = _sectors(profiles, len(regressions.symbols))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from batchcore.db.ledger import IssueRows
     from batchcore.frames import Issues, Rows
 
 FAILED: Final = "failed"
@@ -30,6 +31,8 @@ def entry_of(
     ids: npt.NDArray[np.uint8],
     rows: Rows,
     issues: Sequence[tuple[Issues, int]],
+    *,
+    sha256: str,
 ) -> Entry:
     """Return what the ledger keeps of a chunk.
 
@@ -39,6 +42,7 @@ def entry_of(
         ids: (p, 16) uint8, its portfolios.
         rows: What it writes.
         issues: What was noticed; their portfolios count those of the chunk from a number on.
+        sha256: Of the COPY bytes of its rows, as digits.
     """
     sessions = distinct(rows.day)
     first, last = (date_of(int(sessions[row])) if len(sessions) else None for row in (0, -1))
@@ -51,18 +55,19 @@ def entry_of(
         sessions=len(sessions),
         rows=len(rows),
         failed=int(np.count_nonzero(rows.failed)),
-        issues=issue_bytes(run_id, number, ids, rows.failed, issues),
+        issues=issue_rows(run_id, number, ids, rows.failed, issues),
+        sha256=sha256,
     )
 
 
-def issue_bytes(
+def issue_rows(
     run_id: str,
     number: int,
     ids: npt.NDArray[np.uint8],
     failed: npt.NDArray[np.bool_],
     issues: Sequence[tuple[Issues, int]],
-) -> list[bytes]:
-    """Return the COPY bytes of what was noticed of portfolios; none without an issue.
+) -> IssueRows:
+    """Return the rows of what was noticed of portfolios.
 
     Args:
         run_id: Of the run.
@@ -74,11 +79,11 @@ def issue_bytes(
     columns = issue_columns(ids, failed, issues)
     rows = len(columns["count"])
     fields = {name: field_of(name, column) for name, column in columns.items()}
-    return encode_issues(run_id, number, fields, rows) if rows else []
+    return encode_issues(run_id, number, fields, rows)
 
 
-def symbol_issue_bytes(run_id: str, attempt: int, issues: Issues) -> list[bytes]:
-    """Return the COPY bytes of what was noticed of symbols, one row for each name and symbol.
+def symbol_issue_rows(run_id: str, attempt: int, issues: Issues) -> IssueRows:
+    """Return what was noticed of symbols, one row for each name and symbol.
 
     Args:
         run_id: Of the run.
@@ -86,8 +91,6 @@ def symbol_issue_bytes(run_id: str, attempt: int, issues: Issues) -> list[bytes]
         issues: Of the run; those of a portfolio are left out.
     """
     row = np.flatnonzero((issues.portfolio < 0) & (issues.symbol.state == State.VALUE))
-    if len(row) == 0:
-        return []
     symbols = len(issues.symbol.offsets)
     key = issues.name.codes[row].astype(np.int64) * symbols + issues.symbol.codes[row]
     own, count = first_of_each(key)

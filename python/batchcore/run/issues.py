@@ -10,6 +10,7 @@ from batchcore.calendar import date_of
 from batchcore.db.ledger import NOT_REPLACED
 from batchcore.db.load import located, taken
 from batchcore.frames import Days, Issues, Text, joined
+from batchcore.run.completeness import Told
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.db.save_analytics import Kept
+    from batchcore.db.sources import Ambiguous
     from batchcore.frames import Misses, Rows
-    from batchcore.run.completeness import Told
     from batchcore.run.plan import Noticed
 
 
@@ -132,6 +133,13 @@ class IssueList:
                 day=Days(np.array([one.day for one in told], dtype=np.int32)),
                 detail=Text.of([one.detail for one in told]),
             )
+        )
+
+    def add_ambiguous(self, found: Sequence[Ambiguous]) -> None:
+        """Append the symbols of closes whose rows of a date differ (S2)."""
+        ordered = sorted(found, key=lambda one: (one.symbol, one.day))
+        self.add_told(
+            "ambiguous_price", [Told(-1, one.symbol, one.day, one.detail) for one in ordered]
         )
 
     def add_misses(self, misses: Misses) -> None:

@@ -19,13 +19,13 @@ from batchcore.calendar import PRICES
 from batchcore.config import INCEPTION
 from batchcore.db.engine import transaction
 from batchcore.db.ledger import LIVES, Asked, Ledger, taken_over
-from batchcore.errors import BatchcoreError, LeaseHeldError
+from batchcore.errors import DatabaseError, LeaseHeldError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from batchcore.db.engine import Database, Session
-    from batchcore.db.ledger import Found, Lease, Planned
+    from batchcore.db.ledger import Found, IssueRows, Lease, Planned
     from batchcore.run.request import Request
     from batchcore.run.waits import Waits
 
@@ -72,6 +72,8 @@ def asked(request: Request) -> Asked:
         "scales": dict(sorted(schema.scales.items())),
         "factors": dict(sorted(schema.factors.items())),
     }
+    if schema.price_sources:
+        question["price_sources"] = list(schema.price_sources)
     document = json.dumps(question, sort_keys=True)
     digest = hashlib.sha256(document.encode())
     if request.wanted is not None:
@@ -104,11 +106,12 @@ def as_begun(request: Request, lease: Lease) -> Request:
     All else that its rows depend on is part of the fingerprint.
     """
     if lease.attempt == 1:
-        return replace(request, moment=lease.moment)
+        return replace(request, moment=lease.moment, began=lease.began)
     today = json.loads(lease.configuration)["today"]
     return replace(
         request,
         moment=lease.moment,
+        began=lease.began,
         # A repair without an end goes to the latest snapshots, whatever the last session closed.
         end=request.end or (None if request.repairs else lease.end),
         settings=replace(
@@ -137,7 +140,7 @@ class Holder:
         self._wait_until: float | None = None
         self._given_up: list[int] = []
 
-    async def acquire(self, session: Session, moment: dt.datetime) -> Lease:
+    async def acquire(self, session: Session) -> Lease:
         """Return the lease of the run, in a transaction that is committed at once.
 
         `take_place` comes next.
@@ -161,7 +164,7 @@ class Holder:
             log.warning("run=%s state=superseded", run.run_id)
         if same:
             return await self.ledger.take_over(session, same[0].run_id, self.asked.lease_ms)
-        return await self.ledger.begin(session, self.asked, self._run_id, moment)
+        return await self.ledger.begin(session, self.asked, self._run_id)
 
     async def wait_for(self, session: Session, held: LeaseHeldError) -> None:
         """Wait, outside a transaction, until the run that refused this one is no longer alive.
@@ -192,8 +195,8 @@ class Holder:
         """Prolong the lease for as long as the task lives, on a connection of its own.
 
         That is opened for the first beat, or to ask whom the run waits for, so that a short run
-        does without. Where it fails, another is opened: what protects the data is the token, not
-        the heartbeat.
+        does without. Where it fails, or the server has closed it while it was idle, another is
+        opened: what protects the data is the token, not the heartbeat.
 
         Raises:
             LeaseHeldError: another run took over.
@@ -209,7 +212,7 @@ class Holder:
                             held = await self.ledger.beat(session, lease)
                         if held:
                             ahead = await waits.sleep(ahead or pause)
-            except BatchcoreError as error:
+            except DatabaseError as error:
                 log.warning("run=%s heartbeat=failed error=%r", lease.run_id, str(error))
                 await asyncio.sleep(pause)
                 ahead = 0.0
@@ -224,11 +227,10 @@ class Holder:
         seconds: float,
         planned: Planned | None,
         failed: int | None = None,
-        issues: list[bytes] | None = None,
-        symbol_issues: list[bytes] | None = None,
+        issues: Sequence[IssueRows] = (),
         error: str | None = None,
     ) -> None:
-        """Write how a run has ended, and the COPY bytes of issues that are in no chunk.
+        """Write how a run has ended, and the issues that are in no chunk.
 
         Raises:
             LeaseHeldError: another run took over.
@@ -246,13 +248,14 @@ class Holder:
             failed=failed,
             error=error,
         )
-        if not issues and not symbol_issues:
+        issues = [one for one in issues if one.rows]
+        if not issues:
             if not await finish():
                 raise taken_over(lease)
             return
         async with self.ledger.fenced(session, lease):
-            await self.ledger.enter_issues(session, issues or [])
-            await self.ledger.enter_symbol_issues(session, symbol_issues or [])
+            for one in issues:
+                await self.ledger.enter_issues(session, one)
             if not await finish():
                 raise taken_over(lease)
 
@@ -277,13 +280,16 @@ async def tried(work: Callable[[], Awaitable[None]]) -> None:
 async def _tried(work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
-    except Exception as error:  # noqa: BLE001  # why the run stopped is what is to be told
+    # Why the run stopped is what is to be told, and asyncpg has all kinds of errors for a
+    # connection that was cut off in between.
+    except Exception as error:  # noqa: BLE001
         log.warning("ledger=unfinished error=%r", str(error))
 
 
 def _held(other: Found) -> LeaseHeldError:
     msg = (
-        f"run {other.run_id} is at work on these portfolios, its lease counts until {other.until}:"
+        f"run {other.run_id} is at work on these portfolios, its lease counts until"
+        f" {other.until.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}:"
         " wait for its end, `batchcore status` shows it"
     )
     return LeaseHeldError(msg, other.run_id)

@@ -7,7 +7,6 @@ all rows of its range, and nothing of the plan tells where a portfolio stands.
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -240,6 +239,7 @@ class LegacyPreparation(Preparation):
             reader, self.queries, spelt, first, plan.price_last
         )
         self.monitor.loaded(prices=len(closes))
+        self.issues.add_ambiguous(reader.ambiguous)
         build = partial(
             build_market,
             closes,
@@ -270,7 +270,7 @@ class LegacyPreparation(Preparation):
         """Return the first day that is current (L29)."""
         if self.settings.today is not None:
             return calendars.day_of(self.settings.today)
-        return self.calendar.local_date(self.request.moment or dt.datetime.now(dt.UTC))
+        return self.calendar.local_date(self.request.now)
 
 
 def _refuse_existing(
@@ -351,7 +351,7 @@ class LegacyStages(Stages):
             defaulted=tables.defaulted,
             cancel=self.cancel,
         )
-        return Computed(loaded.chunk, batch, rows, ())
+        return Computed(loaded.chunk, (batch,), rows, ())
 
     def notice(self, chunk: Chunk, existing: Existing) -> tuple[Issues, ...]:  # noqa: ARG002  # of its base
         """Report nothing: rows that stand are passed over without a word (L3)."""

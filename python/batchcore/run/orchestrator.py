@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import logging
 import uuid
 from dataclasses import replace
@@ -19,18 +18,20 @@ from batchcore.db.engine import Database, snapshot, transaction
 from batchcore.db.ledger import Ledger, Planned, commit_chunk
 from batchcore.db.load import lock_portfolios
 from batchcore.db.queries import Queries, Selection
+from batchcore.db.refusals import UNIQUE, is_of_known_key, is_refusal
 from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
 from batchcore.entry import imported
-from batchcore.errors import DatabaseError, LeaseHeldError, TooManyFailedError
+from batchcore.errors import DatabaseError, InternalError, LeaseHeldError, TooManyFailedError
 from batchcore.frames import distinct
-from batchcore.run.entries import issue_bytes, symbol_issue_bytes
+from batchcore.run.entries import issue_rows, symbol_issue_rows
 from batchcore.run.issues import IssueList, not_replaced
 from batchcore.run.lease import ACQUIRE_IDLE_MS, Holder, as_begun, tried
 from batchcore.run.lease import PHASE as LEDGER
 from batchcore.run.legacy import LegacyPreparation, LegacyStages
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.prepare import Preparation
+from batchcore.run.refusals import Bisection
 from batchcore.run.request import requested
 from batchcore.run.result import (
     FAILED,
@@ -46,18 +47,21 @@ from batchcore.run.stages import Stages
 from batchcore.run.waits import Waits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    import datetime as dt
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
-    from batchcore.db.ledger import Lease
+    from batchcore.db.ledger import Entry, IssueRows, Lease
+    from batchcore.db.save import Batch
     from batchcore.db.save_analytics import Kept
     from batchcore.frames import Issues, Rows
     from batchcore.run.plan import Chunk
     from batchcore.run.prepare import Prepared, Prices
+    from batchcore.run.refusals import Judge
     from batchcore.run.request import Request
     from batchcore.run.result import Differences
     from batchcore.run.stages import Computed
@@ -295,7 +299,7 @@ class Run:
                     async with transaction(first, idle_ms=ACQUIRE_IDLE_MS):
                         catalog = await preparation.inspected(first, self.request)
                         await first.enter(LEDGER)
-                        lease = await holder.acquire(first, dt.datetime.now(dt.UTC))
+                        lease = await holder.acquire(first)
                 except LeaseHeldError as held:
                     await holder.wait_for(first, held)
                     await first.enter("check")
@@ -318,8 +322,7 @@ class Run:
                 seconds=self.monitor.seconds_by_phase()["total"],
                 planned=self.planned,
                 failed=failed,
-                issues=self._unwritten_issues(lease),
-                symbol_issues=self._symbol_issues(lease),
+                issues=(self._unwritten_issues(lease), self._symbol_issues(lease)),
             )
         except BaseException as error:
             if lease is not None:  # committed too, or cancelled on the way there
@@ -327,17 +330,17 @@ class Run:
             raise
         self.monitor.step("finished")
 
-    def _unwritten_issues(self, lease: Lease) -> list[bytes]:
+    def _unwritten_issues(self, lease: Lease) -> IssueRows:
         """Return what was noticed of portfolios outside the chunks that were written."""
         ids, refused = self.prepared.plan.id, self.prepared.refused
         if refused is None:
             refused = np.zeros(len(ids), dtype=np.bool_)
         issues = [(part, 0) for part in (*self.unwritten, *self.stages.unwritten)]
-        return issue_bytes(lease.run_id, -lease.attempt, ids, refused, issues)
+        return issue_rows(lease.run_id, -lease.attempt, ids, refused, issues)
 
-    def _symbol_issues(self, lease: Lease) -> list[bytes]:
+    def _symbol_issues(self, lease: Lease) -> IssueRows:
         """Return what was noticed of symbols by this attempt."""
-        return symbol_issue_bytes(lease.run_id, lease.attempt, self.issues.finish())
+        return symbol_issue_rows(lease.run_id, lease.attempt, self.issues.finish())
 
     async def _stopped(
         self, holder: Holder, first: Session, lease: Lease, error: BaseException
@@ -354,7 +357,7 @@ class Run:
             state=state,
             seconds=self.monitor.seconds_by_phase()["total"],
             planned=self.planned,
-            symbol_issues=self._symbol_issues(lease),
+            issues=(self._symbol_issues(lease),),
             error=f"{type(error).__name__}: {error}".rstrip(": "),
         )
         if not first.is_gone:
@@ -381,6 +384,8 @@ class Run:
                 ledger = Ledger(self.request.settings.schema)
                 committed = await ledger.committed(first, self.lease.run_id)
                 self.request = replace(self.request, committed=committed)
+            if self.lease is None:
+                await self._ask_the_time(first)
             await self._prepare(readers, tasks, catalog)
             self._plan_is_known(first)
             if not self._computes():
@@ -411,7 +416,8 @@ class Run:
         """Return whether a run that was gone on with ended before the last session closed."""
         if self.lease is None or self.lease.attempt == 1 or self.asked.end is not None:
             return False
-        return self.preparation.last_closed(self.asked) > self.prepared.days.end
+        asked = replace(self.asked, moment=self.lease.began)
+        return self.preparation.last_closed(asked) > self.prepared.days.end
 
     async def _inside(self) -> None:
         """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
@@ -426,6 +432,7 @@ class Run:
                 with _begun_too_early(session):
                     wanted = Selection(self.request.wanted)
                     await lock_portfolios(session, Queries(catalog), wanted)
+            await self._ask_the_time(session)
             alone = Sessions(session)
             async with asyncio.TaskGroup() as tasks:
                 await self._prepare(alone, tasks, catalog)
@@ -433,6 +440,11 @@ class Run:
                     await self._go_through(alone, alone, 1)
                 else:
                     await self._only_notice(alone)
+
+    async def _ask_the_time(self, session: Session) -> None:
+        """Let "now" be what the server's clock shows, where no lease tells it."""
+        moment = await session.now()
+        self.request = replace(self.request, moment=moment, began=moment)
 
     async def _prepare(
         self, readers: Sessions, tasks: asyncio.TaskGroup, catalog: Catalog | None = None
@@ -515,14 +527,15 @@ class Run:
         if self.request.settings.dry_run:
             return item
         if self.database.owns:
-            return await self.retries.write(item, session, self._write)
+            return await self.retries.write(item, session, self._write, self._write_apart)
         with self.monitor.phase("persist"), _begun_too_early(session):
-            await self._write(item, session)
-        return item
+            return await self._write_inside(item, session)
 
-    def _look_at_failures(self, item: Computed) -> None:
+    def _look_at_failures(self, item: Computed, refused: Mapping[int, str]) -> None:
         """Refuse to go on after too many failures, before a chunk is written."""
-        self.failed_of[item.chunk.number] = int(np.count_nonzero(item.rows.failed))
+        fails = item.rows.failed.copy()
+        fails[list(refused)] = True
+        self.failed_of[item.chunk.number] = int(np.count_nonzero(fails))
         failed = sum(self.failed_of.values())
         portfolios = len(self.prepared.plan.id)
         allowed = self.request.settings.failures_allowed(portfolios)
@@ -531,40 +544,111 @@ class Run:
                 f"{failed} of {portfolios} portfolios failed, {allowed} may (max_failed"
                 f" {self.request.settings.max_failed}); what was committed before stands"
             )
+            if refused:
+                msg = f"{msg}; the database refused the last one: {[*refused.values()][-1]}"
             raise TooManyFailedError(msg, failed, allowed)
 
     async def _write(self, item: Computed, session: Session) -> None:
-        self._look_at_failures(item)
-        schema, stamp = self.request.settings.schema, self.stages.stamp()
-        entry, lease, planned = item.entry, self.lease, self.planned
-        if entry is not None and lease is not None and planned is not None:
-            step = partial(self.monitor.step, chunk=item.chunk.number)
-            kept = await commit_chunk(
-                session,
-                schema,
-                item.batch,
-                stamp,
-                entry=entry,
-                lease=lease,
-                planned=planned,
-                step=step,
-            )
-        elif item.batch.new_rows or item.batch.replaced_rows:
-            kept = await write_batch(session, schema, item.batch, stamp)
-        else:
-            return
-        self.kept[item.chunk.number] = kept
+        """Commit a chunk: all of it, or nothing."""
+        self._look_at_failures(item, {})
+
+        async def write(step: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
+            (batch,) = item.batches
+            return _entry_of(item), await self._write_batch(session, batch, step)
+
+        await self._commit(item, session, write)
+
+    async def _write_apart(
+        self, item: Computed, session: Session, refusal: DatabaseError, judge: Judge
+    ) -> Computed:
+        """Commit what the database takes of a chunk that it refuses as a whole."""
+        (batch,) = item.batches
+        bisection = self._bisection(item, session, judge)
+        found = [item]
+
+        async def write(_: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
+            await bisection.halve(batch, refusal)
+            found[0] = await self._left_of(item, bisection)
+            return _entry_of(found[0]), bisection.kept
+
+        await self._commit(item, session, write)
+        return found[0]
+
+    async def _write_inside(self, item: Computed, session: Session) -> Computed:
+        """Write what the database takes of a chunk, in the caller's transaction."""
+        self._look_at_failures(item, {})
+        (batch,) = item.batches
+        if not batch.snapshots:
+            return item
+
+        async def judge(error: DatabaseError) -> bool:
+            if error.sqlstate == UNIQUE and session.consistent:
+                schema = self.request.settings.schema
+                return not await is_of_known_key(session, schema, error)
+            return is_refusal(error)
+
+        bisection = self._bisection(item, session, judge)
+        await bisection.write(batch)
+        self.committed += bool(bisection.written)
+        self.kept[item.chunk.number] = bisection.kept
+        return await self._left_of(item, bisection)
+
+    def _bisection(self, item: Computed, session: Session, judge: Judge) -> Bisection:
+        return Bisection(
+            session,
+            self.request.settings.schema,
+            partial(self._write_batch, session),
+            judge=judge,
+            count=partial(self._look_at_failures, item),
+            settles=self.database.owns,
+        )
+
+    async def _left_of(self, item: Computed, bisection: Bisection) -> Computed:
+        if not bisection.refused:
+            return replace(item, batches=tuple(bisection.written))
+        return await self.stages.without(item, bisection.refused, bisection.written)
+
+    async def _write_batch(
+        self, session: Session, batch: Batch, step: Callable[[str], None] = lambda _: None
+    ) -> Sequence[Kept]:
+        schema, acting = self.request.settings.schema, self.prepared.queries.catalog.acting
+        return await write_batch(session, schema, batch, self.stages.stamp(), step, acting=acting)
+
+    async def _commit(
+        self,
+        item: Computed,
+        session: Session,
+        write: Callable[[Callable[[str], None]], Awaitable[tuple[Entry, Sequence[Kept]]]],
+    ) -> None:
+        lease, planned = self.lease, self.planned
+        if lease is None or planned is None:
+            msg = "a chunk is to be committed without a lease"
+            raise InternalError(msg)
+
+        async def noted(step: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
+            entry, kept = await write(step)
+            self.kept[item.chunk.number] = kept
+            return entry, kept
+
+        await commit_chunk(
+            session,
+            self.request.settings.schema,
+            noted,
+            lease=lease,
+            planned=planned,
+            step=partial(self.monitor.step, chunk=item.chunk.number),
+        )
         self.committed += 1
 
     def _count(self, item: Computed) -> None:
         rows, first = item.rows, item.chunk.rows.start
         self.monitor.rows["compute"] += len(rows)
         if not self.request.settings.dry_run:
-            tables = 0 if item.batch.tables is None else item.batch.tables.rows
+            tables = sum(batch.tables.rows for batch in item.batches if batch.tables is not None)
             self.monitor.rows["analytics"] += tables
             self.monitor.rows["persist"] += len(rows) + tables
             self.rows_written += len(rows)
-            self.bytes_written += item.batch.size_bytes
+            self.bytes_written += sum(batch.size_bytes for batch in item.batches)
         if item.differences is not None:
             found = item.differences
             self.differences.append(replace(found, portfolio=found.portfolio + np.int32(first)))
@@ -643,6 +727,13 @@ def _begun_too_early(session: Session) -> Iterator[None]:
             f" have committed since it began: roll it back and begin again ({error})"
         )
         raise DatabaseError(msg, error.sqlstate) from error
+
+
+def _entry_of(item: Computed) -> Entry:
+    if item.entry is None:
+        msg = "a chunk is to be committed without an entry of the ledger"
+        raise InternalError(msg)
+    return item.entry
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

@@ -152,7 +152,7 @@ async def restore_sector_tag_for_position(
     check_cache("profile_cache", profile_cache)
     position, user = checked_id(position_id, "position_id"), checked_id(user_id, "user_id")
     async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
-        writer = tags.SectorTags(session, queries.catalog.schema, user)
+        writer = tags.SectorTags(session, queries.catalog, user)
         found = [await writer.position(position)]
         return await _restore(writer, session, queries, found, profile_cache)
 
@@ -186,7 +186,7 @@ async def restore_sector_tags_for_portfolio(
     check_cache("profile_cache", profile_cache)
     portfolio, user = checked_id(portfolio_id, "portfolio_id"), checked_id(user_id, "user_id")
     async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
-        writer = tags.SectorTags(session, queries.catalog.schema, user)
+        writer = tags.SectorTags(session, queries.catalog, user)
         found = await writer.positions(portfolio)
         return await _restore(writer, session, queries, found, profile_cache)
 
@@ -266,8 +266,10 @@ async def calculate_portfolio_provider_beta(
     if weights not in BETA_WEIGHTS:
         msg = f"unknown weights `{weights}`, expected one of {', '.join(BETA_WEIGHTS)}"
         raise ConfigError(msg, "weights")
-    portfolio, day = checked_id(portfolio_id, "portfolio_id"), _day(calculation_date)
+    portfolio = checked_id(portfolio_id, "portfolio_id")
+    _check_date(calculation_date)
     async with reading(db, schema, NEEDS) as (session, queries):
+        day = await _day(session, calculation_date)
         loaded = await _load(session, queries, portfolio, day, profile_cache)
     held = await asyncio.to_thread(_hold, loaded, day)
     lots, beta = held.lots, loaded.profiles.beta
@@ -341,8 +343,10 @@ async def calculate_portfolio_sector_exposure(
         docs/semantics.md, A2.
     """
     check_cache("profile_cache", profile_cache)
-    portfolio, day = checked_id(portfolio_id, "portfolio_id"), _day(calculation_date)
+    portfolio = checked_id(portfolio_id, "portfolio_id")
+    _check_date(calculation_date)
     async with reading(db, schema, NEEDS) as (session, queries):
+        day = await _day(session, calculation_date)
         loaded = await _load(session, queries, portfolio, day, profile_cache)
         found = await _benchmark(session, queries, benchmark, day)
     held = await asyncio.to_thread(_hold, loaded, day)
@@ -491,10 +495,13 @@ def _shares(held: _Held, loaded: _Loaded) -> dict[str, float] | None:
     }
 
 
-def _day(date: dt.date | None) -> int:
-    if date is None:
-        return calendars.load("XNYS").last_closed(dt.datetime.now(dt.UTC))
-    if type(date) is not dt.date:
+def _check_date(date: dt.date | None) -> None:
+    if date is not None and type(date) is not dt.date:
         msg = f"calculation_date is {date!r}, expected a datetime.date"
         raise ConfigError(msg, "calculation_date")
+
+
+async def _day(session: Session, date: dt.date | None) -> int:
+    if date is None:
+        return calendars.load("XNYS").last_closed(await session.now())
     return calendars.day_of(date)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import logging
 from dataclasses import dataclass, replace
 from functools import partial
@@ -315,7 +314,7 @@ class Preparation:
     def last_closed(self, request: Request) -> int:
         """Return the last session closed by what "now" is for a request."""
         if request.settings.today is None:
-            return self.calendar.last_closed(request.moment or dt.datetime.now(dt.UTC))
+            return self.calendar.last_closed(request.now)
         return self.calendar.last_on_or_before(calendars.day_of(request.settings.today))
 
     async def _inception(self, reader: Session) -> Boundaries | None:
@@ -490,6 +489,7 @@ class Preparation:
             monitor=self.monitor,
             stored=self._stored,
         )
+        self.issues.add_ambiguous(reader.ambiguous)
         build = partial(
             build_market,
             closes,
@@ -502,23 +502,23 @@ class Preparation:
         self.issues.add(market.issues)
         if self.request.only_plans:
             await self._tell_what_lacks(reader, plan, symbols, closes)
-        return Prices(
-            market,
-            await self._coverage(reader, plan, market, symbols),
-            await load_analysis(
-                reader,
-                self.queries,
-                self.parts,
-                market=market,
-                symbols=symbols,
-                days=days,
-                monitor=self.monitor,
-                threads=self.settings.threads,
-                beta_weights=self.request.beta_weights,
-            )
-            if level != "none"
-            else None,
+        coverage = await self._coverage(reader, plan, market, symbols)
+        if level == "none":
+            return Prices(market, coverage, None)
+        analysis = await load_analysis(
+            reader,
+            self.queries,
+            self.parts,
+            market=market,
+            symbols=symbols,
+            days=days,
+            monitor=self.monitor,
+            threads=self.settings.threads,
+            beta_weights=self.request.beta_weights,
         )
+        for detail in analysis.unreadable:
+            self.issues.add_one("not_representable", -1, detail)
+        return Prices(market, coverage, analysis)
 
     async def _tell_what_lacks(
         self, reader: Session, plan: Plan, symbols: Text, closes: Closes
@@ -542,12 +542,12 @@ class Preparation:
         self, reader: Session, plan: Plan, market: Market, symbols: Text
     ) -> Coverage:
         """Return the coverage of each session; refuse those whose prices have not arrived (S12)."""
-        fresh, recent = market.coverage(symbols)
+        fresh, recent, known = market.coverage(symbols)
         checked = plan.sessions_run()
         if self.calendar.code == calendars.DAILY:
             priced = await loads.load_price_dates(reader, self.queries)
             checked = checked & among(plan.sessions, priced)
-        coverage = Coverage(plan.sessions[checked], fresh[checked], recent[checked])
+        coverage = Coverage(plan.sessions[checked], fresh[checked], recent[checked], known[checked])
         share = coverage.share()
         low = np.flatnonzero(share < self.settings.min_coverage)
         if len(low) == 0 or self.request.only_plans:
@@ -556,8 +556,7 @@ class Preparation:
         session = calendars.date_of(int(coverage.session[row])).isoformat()
         least = self.settings.min_coverage
         msg = (
-            f"prices of {session} have not arrived: {int(coverage.fresh[row])} of"
-            f" {int(coverage.recent[row])} symbols have a close, {float(share[row]):.1%},"
+            f"prices of {session} have not arrived: {coverage.told(row)}, {float(share[row]):.1%},"
             f" expected {least:.1%} (min_coverage); {len(low)} sessions are below it"
         )
         raise CoverageError(msg, session, float(share[row]), least)

@@ -20,7 +20,7 @@ from batchcore.config import (
     Settings,
 )
 from batchcore.entry import check_choice
-from batchcore.errors import ConfigError
+from batchcore.errors import ConfigError, InternalError
 
 if TYPE_CHECKING:
     import uuid
@@ -57,7 +57,9 @@ class Request:
         settings: Everything else.
         price_source: Closes that were loaded before; they count before those stored.
         snapshot_source: Snapshots that were loaded before, likewise.
-        moment: What "now" is, and the `created_at` of new rows; None asks the clock.
+        moment: What "now" is, and the `created_at` of new rows, by the server's clock; None as
+            long as that was not asked.
+        began: When this attempt of the run began, likewise.
         committed: What earlier attempts of the run have committed.
     """
 
@@ -78,7 +80,18 @@ class Request:
     price_source: PriceSource | None = None
     snapshot_source: SnapshotSource | None = None
     moment: dt.datetime | None = None
+    began: dt.datetime | None = None
     committed: Committed | None = None
+
+    @property
+    def now(self) -> dt.datetime:
+        """What "now" is, once the server was asked."""
+        return _known(self.moment)
+
+    @property
+    def attempt_began(self) -> dt.datetime:
+        """When this attempt began, once the server was asked."""
+        return _known(self.began)
 
     @property
     def replaces(self) -> bool:
@@ -94,6 +107,13 @@ class Request:
     def only_plans(self) -> bool:
         """Whether nothing is computed: a dry run of a repair computes all, and writes nothing."""
         return self.settings.dry_run and not self.repairs
+
+
+def _known(moment: dt.datetime | None) -> dt.datetime:
+    if moment is None:
+        msg = "the server was not asked for its time"
+        raise InternalError(msg)
+    return moment
 
 
 async def requested(*arguments: Any, **options: Any) -> Request:  # noqa: ANN401  # make_request's

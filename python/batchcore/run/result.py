@@ -57,22 +57,30 @@ class Coverage:
         session: (s,) int32.
         fresh: (s,) uint32 symbols with a valid close on the session.
         recent: (s,) uint32 symbols with one on it or in the lookback before.
+        known: (s,) uint32 symbols with one on it or ever before.
     """
 
     session: npt.NDArray[np.int32]
     fresh: npt.NDArray[np.uint32]
     recent: npt.NDArray[np.uint32]
+    known: npt.NDArray[np.uint32]
 
     @classmethod
     def none(cls) -> Self:
         """Return the coverage of no session."""
         nobody = np.zeros(0, dtype=np.uint32)
-        return cls(np.zeros(0, dtype=np.int32), nobody, nobody)
+        return cls(np.zeros(0, dtype=np.int32), nobody, nobody, nobody)
 
     def share(self) -> npt.NDArray[np.float64]:
-        """Return ``fresh / recent`` of each session; 1 where both are 0."""
-        counted = np.maximum(self.recent, 1)
-        return np.where(self.recent == 0, 1.0, self.fresh / counted)
+        """Return ``fresh / recent`` of each session; without either 0, or 1 if none is known."""
+        share: npt.NDArray[np.float64] = self.fresh / np.maximum(self.recent, 1)
+        return np.where(self.known == 0, 1.0, share)
+
+    def told(self, row: int) -> str:
+        """Return the counts of a session in words."""
+        if self.recent[row] == 0 and self.known[row] > 0:
+            return f"none of {self.known[row]} symbols has a close on it or in the lookback before"
+        return f"{self.fresh[row]} of {self.recent[row]} symbols have a close"
 
 
 @dataclass(frozen=True, eq=False, slots=True)

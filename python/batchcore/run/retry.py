@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from batchcore.db.engine import snapshot
+from batchcore.db.refusals import UNIQUE, is_of_known_key, is_refusal
 from batchcore.db.sessions import Sessions
 from batchcore.errors import ConfigError, DatabaseError
 from batchcore.run.issues import IssueList
@@ -19,11 +21,13 @@ if TYPE_CHECKING:
     from batchcore.db.engine import Session
     from batchcore.run.monitor import Monitor
     from batchcore.run.prepare import Preparation
+    from batchcore.run.refusals import Judge
     from batchcore.run.stages import Computed, Stages
 
     Write = Callable[[Computed, Session], Awaitable[None]]
+    WriteApart = Callable[[Computed, Session, DatabaseError, Judge], Awaitable[Computed]]
 
-RETRIED: Final = frozenset({"40001", "40P01", "23505"})
+RETRIED: Final = frozenset({"40001", "40P01", UNIQUE})
 """SQLSTATEs of what another transaction did: serialization failure, deadlock, unique violation."""
 
 ATTEMPTS: Final = 3
@@ -59,13 +63,16 @@ class Retries:
         self._monitor = monitor
         self._computing = computing
 
-    async def write(self, item: Computed, session: Session, write: Write) -> Computed | None:
+    async def write(
+        self, item: Computed, session: Session, write: Write, write_apart: WriteApart
+    ) -> Computed | None:
         """Return what was written in the end; None if there was nothing left to write.
 
         Args:
             item: A chunk, computed.
             session: Outside a transaction; to write on, and to load on again.
             write: Commits a chunk: all of it, or nothing.
+            write_apart: Commits what the database takes of a chunk that it refuses as a whole.
 
         Raises:
             DatabaseError: the database refused it, `ATTEMPTS` times if others were in the way.
@@ -79,8 +86,12 @@ class Retries:
                     if again is None:
                         return None
                     item = again
+                judge = partial(self._is_refusal, session, last=tried + 1 == ATTEMPTS)
                 with self._monitor.phase("persist"):
-                    await write(item, session)
+                    refusal = await self._refusal(write(item, session), judge)
+                    if refusal is None:
+                        return item
+                    return await write_apart(item, session, refusal, judge)
             except DatabaseError as error:
                 tried += 1
                 if error.sqlstate not in RETRIED or tried == ATTEMPTS:
@@ -94,8 +105,23 @@ class Retries:
                     error.sqlstate,
                     str(error),
                 )
-            else:
-                return item
+
+    async def _refusal(self, written: Awaitable[None], judge: Judge) -> DatabaseError | None:
+        """Return why the database does not take some portfolio of a chunk."""
+        try:
+            await written
+        except DatabaseError as error:
+            if not await judge(error):
+                raise
+            return error
+        return None
+
+    async def _is_refusal(self, session: Session, error: DatabaseError, *, last: bool) -> bool:
+        """Return whether an error is of some portfolio, and not of what others did meanwhile."""
+        if error.sqlstate != UNIQUE or last:
+            return is_refusal(error)
+        schema = self._preparation.settings.schema
+        return not await is_of_known_key(session, schema, error)
 
     async def _again(self, chunk: Chunk, session: Session) -> Computed | None:
         """Return a chunk as a run of its portfolios alone would load and compute it."""

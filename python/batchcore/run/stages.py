@@ -16,12 +16,13 @@ import numpy as np
 from batchcore.db import load as loads
 from batchcore.db.load_analytics import Returns
 from batchcore.db.queries import Selection
-from batchcore.db.save import Batch, Equities, Stamp, encode_batch, stands_already
+from batchcore.db.save import Batch, Equities, Stamp, encode_batch, sha256_of, stands_already
 from batchcore.native import CancelFlag, roll_forward, store_snapshots
 from batchcore.run import plan as plans
 from batchcore.run.analyse import ChunkInputs
 from batchcore.run.analytic_inputs import chunk_tables, last_sessions, load_past_returns
 from batchcore.run.entries import entry_of
+from batchcore.run.refusals import issues_of, without
 from batchcore.run.stretches import (
     BYTES_OF_A_FLOW,
     BYTES_OF_A_STRETCH,
@@ -37,7 +38,7 @@ from batchcore.run.threads import in_thread
 from batchcore.units import CENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -93,19 +94,22 @@ class Computed:
 
     Attributes:
         chunk: Which.
-        batch: Its bytes.
+        batches: Its bytes; several parts where some portfolios were refused (S10).
         rows: What they were made of.
-        issues: Those of its analytics.
+        issues: Those of its analytics, and of portfolios that were refused.
         noticed: What was noticed of its portfolios beside.
+        told: What the ledger is told of it all; portfolios count those of the chunk from a number
+            on.
         entry: What the ledger keeps of it, where there is one.
         differences: Of a repair, what it found.
     """
 
     chunk: Chunk
-    batch: Batch
+    batches: tuple[Batch, ...]
     rows: Rows
     issues: tuple[Issues, ...]
     noticed: tuple[Issues, ...] = ()
+    told: tuple[tuple[Issues, int], ...] = ()
     entry: Entry | None = None
     differences: Differences | None = None
 
@@ -129,8 +133,9 @@ class Stages:
         self.monitor = monitor
         self.cancel = CancelFlag()
         self.run_id: str | None = None
-        moment = request.moment or dt.datetime.now(dt.UTC)
-        self._started_us = (moment - _EPOCH) // dt.timedelta(microseconds=1)
+        self._moment_us = (request.now - _EPOCH) // dt.timedelta(microseconds=1)
+        self._began_ms = (request.attempt_began - _EPOCH) // dt.timedelta(milliseconds=1)
+        self._made = time.monotonic()
         self._begin(prepared, issues)
 
     def again(self, prepared: Prepared, issues: IssueList) -> Self:
@@ -307,7 +312,7 @@ class Stages:
         equities = self._equities(rows, ids, chunk)
         if analysed is None or analysis is None:
             batch = encode_batch(rows, ids, stands, equities, self.stamp(), cancel=self.cancel)
-            return Computed(chunk, batch, rows, ())
+            return Computed(chunk, (batch,), rows, ())
         portfolios = self._selection(chunk, chunk.works)
         batch = encode_batch(
             rows,
@@ -320,7 +325,7 @@ class Stages:
             tables=chunk_tables(analysed, analysis, self.prepared.queries, portfolios),
             cancel=self.cancel,
         )
-        return Computed(chunk, batch, rows, analysed.issues)
+        return Computed(chunk, (batch,), rows, analysed.issues)
 
     def _entered(self, encoded: Callable[[], Computed], noticed: Sequence[Issues]) -> Computed:
         """Return a chunk encoded, with what the ledger keeps of it."""
@@ -330,17 +335,50 @@ class Stages:
         committed = self.request.committed
         number = computed.chunk.number + (0 if committed is None else committed.chunks)
         rows, own = computed.rows, computed.chunk.rows
-        issues = [(part, own.start) for part in noticed]
-        issues += [(part, 0) for part in (rows.issues, *computed.issues)]
-        entry = entry_of(self.run_id, number, plan.id[own], rows, issues)
-        return replace(computed, noticed=tuple(noticed), entry=entry)
+        told = [(part, own.start) for part in noticed]
+        told += [(part, 0) for part in (rows.issues, *computed.issues)]
+        digest = sha256_of(computed.batches)
+        entry = entry_of(self.run_id, number, plan.id[own], rows, told, sha256=digest)
+        return replace(computed, noticed=tuple(noticed), told=tuple(told), entry=entry)
+
+    async def without(
+        self, item: Computed, refused: Mapping[int, str], written: Sequence[Batch]
+    ) -> Computed:
+        """Return a chunk as it was written, without the portfolios that the database refused.
+
+        Args:
+            item: The chunk.
+            refused: Portfolio of the chunk -> why (S10).
+            written: Its parts that were written.
+        """
+        return await in_thread(partial(self._without, item, refused, written), self.cancel)
+
+    def _without(
+        self, item: Computed, refused: Mapping[int, str], written: Sequence[Batch]
+    ) -> Computed:
+        gone = np.zeros(len(item.rows.failed), dtype=np.bool_)
+        gone[list(refused)] = True
+        rows, issues, entry = without(item.rows, gone), issues_of(refused), item.entry
+        told = (*item.told, (issues, 0))
+        if self.run_id is not None and entry is not None:
+            ids, digest = self.plan.id[item.chunk.rows], sha256_of(written)
+            entry = entry_of(self.run_id, entry.chunk, ids, rows, told, sha256=digest)
+        return replace(
+            item,
+            batches=tuple(written),
+            rows=rows,
+            issues=(*item.issues, issues),
+            told=told,
+            entry=entry,
+        )
 
     def _equities(self, rows: Rows, ids: npt.NDArray[np.uint8], chunk: Chunk) -> Equities:
         return equities_of(rows, ids, self.plan, chunk.rows)
 
     def stamp(self) -> Stamp:
         """Return what the new rows of a chunk share; ids of a later one sort after them."""
-        return Stamp(self._started_us, time.time_ns() // 1_000_000, os.urandom(16))
+        elapsed_ms = int((time.monotonic() - self._made) * 1000)
+        return Stamp(self._moment_us, self._began_ms + elapsed_ms, os.urandom(16))
 
     def notice(self, chunk: Chunk, existing: Existing) -> tuple[Issues, ...]:
         """Report the rows that a run leaves as they are (S13), and return what was reported."""

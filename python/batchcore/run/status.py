@@ -12,6 +12,7 @@ from batchcore.arguments import checked_id
 from batchcore.config import Schema
 from batchcore.db.catalog import check_revision, inspect
 from batchcore.db.engine import Database
+from batchcore.db.ledger import NEXT_CHANGED_SINCE
 from batchcore.db.ledger_queries import (
     load_chunks,
     load_issues,
@@ -128,6 +129,7 @@ class RunStatus:
         ended_at: When that ended.
         beat_at: Its last heartbeat.
         expires_at: Until when its lease counts.
+        next_changed_since: From which moment on a later correction is to look (`changed_since`).
         chunks_committed: The chunks, of a run that was asked for by its id; else empty.
         issues: What was noticed of portfolios, likewise.
         symbol_issues: What was noticed of symbols, likewise.
@@ -156,6 +158,7 @@ class RunStatus:
     ended_at: dt.datetime | None
     beat_at: dt.datetime | None
     expires_at: dt.datetime | None
+    next_changed_since: dt.datetime | None = None
     chunks_committed: tuple[ChunkStatus, ...] = ()
     issues: tuple[IssueStatus, ...] = ()
     symbol_issues: tuple[SymbolIssueStatus, ...] = ()
@@ -217,6 +220,8 @@ async def runs(
 
 def _run(row: dict[str, Any]) -> RunStatus:
     asked, configuration = (json.loads(row[name]) for name in ("asked", "configuration"))
+    since = configuration.pop(NEXT_CHANGED_SINCE, None)
+    row = {**row, NEXT_CHANGED_SINCE: since}
     told = {"asked": asked, "configuration": configuration, "seconds": float(row["seconds"])}
     return RunStatus(**_timed(row) | told)
 
@@ -227,14 +232,14 @@ def _timed(row: dict[str, Any]) -> dict[str, Any]:
     for name, value in row.items():
         if isinstance(value, str) and name.endswith(("_date", "_session", "session")):
             found[name] = dt.date.fromisoformat(value)
-        elif isinstance(value, str) and name.endswith("_at"):
+        elif isinstance(value, str) and name.endswith(("_at", "_since")):
             found[name] = dt.datetime.fromisoformat(value)
     return found
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  # what a field may hold
     if isinstance(value, dt.datetime):
-        return value.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, dt.date):
         return value.isoformat()
     if isinstance(value, dict):

@@ -88,6 +88,7 @@ def beta_rows(held: HeldStocks, betas: SymbolBetas, fitting: Fitting) -> Table:
             "method": Constant(METHOD),
             "market_index": Constant(MARKET),
         },
+        held.portfolio[own],
     )
 
 
@@ -116,6 +117,7 @@ def position_factor_rows(
             "exposure_value": taken(exposure, fits),
             "quality_flag": taken(flags, symbol),
         },
+        held.portfolio[own],
     )
 
 
@@ -161,6 +163,7 @@ def factor_rows(
             "exposure_value": taken(value, fits),
             "exposure_dollar": taken(dollars, fits),
         },
+        members[own[fits]],
     )
 
 
@@ -206,6 +209,7 @@ def market_value_rows(
             "id": position_id[position[kept]],
             **{name: taken(column, kept) for name, column in columns.items()},
         },
+        portfolio[position[kept]],
     )
 
 
@@ -218,6 +222,7 @@ def joined_tables(tables: Sequence[Table]) -> Table:
         first.name,
         sum(table.rows for table in tables),
         {name: _joined([table.columns[name] for table in tables]) for name in first.columns},
+        np.concatenate([table.portfolio for table in tables]),
     )
 
 

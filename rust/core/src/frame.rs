@@ -174,7 +174,8 @@ impl<'a> Texts<'a> {
     ) -> Result<Self> {
         checked_states(column, codes.len(), state)?;
         let count = u32::try_from(table.len()).unwrap_or(u32::MAX);
-        let beyond = |(&code, &byte): (&u32, &u8)| code >= count && byte == State::Value.byte();
+        let has_code = [State::Value, State::NotRepresentable].map(State::byte);
+        let beyond = |(code, byte): (&u32, &u8)| *code >= count && has_code.contains(byte);
         match codes.iter().zip(state).position(beyond) {
             Some(row) => Err(Error::Value {
                 column,
@@ -196,6 +197,17 @@ impl<'a> Texts<'a> {
     /// The row's [`State`].
     pub fn get(&self, row: usize) -> core::result::Result<u32, State> {
         valued(self.codes, self.state, row)
+    }
+
+    /// Returns the code of a row as it is to be shown, also of a text that is not representable;
+    /// nothing for NULL.
+    #[must_use]
+    pub fn shown(&self, row: usize) -> Option<u32> {
+        match self.get(row) {
+            Ok(code) => Some(code),
+            Err(State::NotRepresentable) => self.codes.get(row).copied(),
+            Err(_) => None,
+        }
     }
 
     /// Returns the table of values.

@@ -30,6 +30,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<store::SnapshotStore>()?;
     module.add_class::<pnl::Marks>()?;
     module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
+    module.add_function(wrap_pyfunction!(pgcopy::pick, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::hold, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::run, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::value_positions, module)?)?;
@@ -49,6 +50,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "encode",
             "hold",
             "locate",
+            "pick",
             "run",
             "value_positions",
         ],

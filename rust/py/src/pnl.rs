@@ -29,7 +29,8 @@ pub(crate) struct Marks {
     marks: core::marks::Marks,
 }
 
-type Counts<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u32>>);
+type Count<'py> = Bound<'py, PyArray1<u32>>;
+type Counts<'py> = (Count<'py>, Count<'py>, Count<'py>);
 
 #[pymethods]
 impl Marks {
@@ -58,13 +59,14 @@ impl Marks {
         })
     }
 
-    /// Return for each session how many of the table of `symbols` have a valid close on it, and
-    /// how many on it or in the lookback before: two (s,) uint32.
+    /// Return for each session how many of the table of `symbols` have a valid close on it, how
+    /// many on it or in the lookback before, and how many on it or ever before: three (s,) uint32.
     fn coverage<'py>(&self, py: Python<'py>, symbols: &Bound<'py, PyAny>) -> PyResult<Counts<'py>> {
         guard("Marks.coverage", || {
             let symbols = table(symbols, "symbols")?;
-            let (fresh, recent) = detached(py, || Ok(self.marks.coverage(&symbols)))?;
-            Ok((fresh.into_pyarray(py), recent.into_pyarray(py)))
+            let [fresh, recent, known] = detached(py, || Ok(self.marks.coverage(&symbols)))?;
+            let [fresh, recent, known] = [fresh, recent, known].map(|count| count.into_pyarray(py));
+            Ok((fresh, recent, known))
         })
     }
 

@@ -1,5 +1,7 @@
 //! What a column of a query is, the column it becomes, and the builder between them.
 
+use core::fmt::Write as _;
+
 use thiserror::Error;
 
 use super::float8::try_from_float8;
@@ -38,7 +40,7 @@ pub enum Kind {
         /// Decimals of the mantissas.
         scale: u32,
     },
-    /// `text`, `varchar`, `char`, `json` and enums, in UTF-8.
+    /// `text`, `varchar`, `char`, `json` and enums, in UTF-8; other bytes are not representable.
     Text,
     /// `bool`.
     Bool,
@@ -153,8 +155,6 @@ pub(super) enum Fault {
     },
     #[error("expected bool 0 or 1, was {0}")]
     Bool(u8),
-    #[error("expected UTF-8 text, was invalid after {0} bytes")]
-    Utf8(usize),
     #[error("expected fewer than 2^32 distinct texts")]
     Texts,
     #[error(transparent)]
@@ -338,12 +338,12 @@ impl Values {
                 Ok(put(values, read.map(|read| read.mantissa)))
             }
             Self::Text { codes, intern } => {
-                let code = match intern.find(value) {
-                    Some(code) => code,
+                let (code, state) = match intern.find(value) {
+                    Some(code) => (code, State::Value),
                     None => distinct(intern, value)?,
                 };
                 codes.push(code);
-                Ok(State::Value)
+                Ok(state)
             }
             Self::Bool(values) => match exactly(value)? {
                 [truth @ (0 | 1)] => Ok(put(values, Ok(truth))),
@@ -392,10 +392,23 @@ fn exactly<const N: usize>(value: &[u8]) -> Result<[u8; N], Fault> {
 }
 
 /// Returns the code of a text that was not seen before: only these need a look at their UTF-8.
+///
+/// Bytes that are no UTF-8, which a server without an encoding stores, are not representable; the
+/// text keeps them as `\xff`, for whoever has to name the row.
 #[cold]
-fn distinct(intern: &mut Intern, value: &[u8]) -> Result<u32, Fault> {
-    core::str::from_utf8(value).map_err(|error| Fault::Utf8(error.valid_up_to()))?;
-    intern.code(value).ok_or(Fault::Texts)
+fn distinct(intern: &mut Intern, value: &[u8]) -> Result<(u32, State), Fault> {
+    if core::str::from_utf8(value).is_ok() {
+        return Ok((intern.code(value).ok_or(Fault::Texts)?, State::Value));
+    }
+    let mut shown = String::new();
+    for chunk in value.utf8_chunks() {
+        shown.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(shown, "\\x{byte:02x}");
+        }
+    }
+    let code = intern.code(shown.as_bytes()).ok_or(Fault::Texts)?;
+    Ok((code, State::NotRepresentable))
 }
 
 /// Returns the days since 1970 of days since 2000, of which the first and the last are infinite.
@@ -489,9 +502,26 @@ mod tests {
     fn values_outside_their_type_are_refused() {
         let take = |kind, bytes: &[u8]| Builder::from_kind(kind).take(bytes);
         assert_eq!(take(Kind::Bool, &[0, 0, 0, 1, 7]), Err(Fault::Bool(7)));
-        assert_eq!(
-            take(Kind::Text, &[0, 0, 0, 2, b'a', 0xff]),
-            Err(Fault::Utf8(1))
-        );
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf8_are_not_representable_and_shown() {
+        let mut builder = Builder::from_kind(Kind::Text);
+        for text in [&b"a\xff"[..], b"a\\xff", b"\xc3\xa9\xc3", b"a\xff"] {
+            let length = u32::try_from(text.len()).unwrap().to_be_bytes();
+            builder.take(&[&length, text].concat()).unwrap();
+        }
+        let Column::Text {
+            codes,
+            table,
+            state,
+        } = builder.into_column()
+        else {
+            panic!("is no text");
+        };
+        assert_eq!(codes, [0, 0, 1, 0]);
+        assert_eq!(state, [3, 0, 3, 3]);
+        assert_eq!(table.text(0), Some("a\\xff"));
+        assert_eq!(table.text(1), Some("é\\xc3"));
     }
 }

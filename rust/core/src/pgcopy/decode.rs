@@ -3,11 +3,8 @@
 use core::mem;
 
 use super::column::{Builder, Column, ColumnSpec, Step};
-use super::{NONE, SIGNATURE};
+use super::{HEADER_BYTES, NONE, SIGNATURE};
 use crate::error::{Error, Result};
-
-/// Signature, flags, and length of the extension.
-const HEADER_BYTES: usize = 19;
 
 /// Flags that a reader must know to go on; bit 16, the only one ever used, announces OIDs.
 const CRITICAL_FLAGS: u32 = 0xFFFF_0000;

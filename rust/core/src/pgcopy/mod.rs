@@ -7,6 +7,7 @@
 //! | [`Column`]            | values and states of a column that was read                    |
 //! | [`Encoder`]           | hands out the bytes of [`Field`]s piece by piece               |
 //! | [`Cells`]             | what a [`Field`] writes: borrowed values, or a constant        |
+//! | [`pick`]              | some rows of bytes that an [`Encoder`] made                    |
 //! | [`Objects`]           | a column of JSON objects of decimals                           |
 //! | [`FloatObjects`]      | the same of floats                                             |
 //! | [`Uuid7`]             | ascending ids from a time and random bytes                     |
@@ -21,6 +22,7 @@ mod encode;
 mod float8;
 mod numeric;
 mod object;
+mod pick;
 mod uuid7;
 
 pub use column::{Column, ColumnSpec, Kind, MAX_TEXT_BYTES};
@@ -29,10 +31,14 @@ pub use encode::{Cells, Encoder, Field};
 pub use float8::{Rounded, try_from_float8};
 pub use numeric::{Cell, Malformed, try_from_numeric};
 pub use object::{FloatObjects, Objects};
+pub use pick::pick;
 pub use uuid7::Uuid7;
 
 /// What every binary COPY begins with.
 const SIGNATURE: [u8; 11] = *b"PGCOPY\n\xff\r\n\0";
+
+/// Signature, flags, and length of the extension.
+const HEADER_BYTES: usize = 19;
 
 /// Length of a NULL, and field count of the trailer.
 const NONE: i8 = -1;

@@ -127,8 +127,9 @@ impl<'a> Book<'a> {
     /// Returns a position's symbol as stored.
     #[must_use]
     pub fn symbol(&self, position: usize) -> Option<String> {
-        let code = self.symbol_code(position);
-        self.positions.symbol.table().text(code).map(str::to_owned)
+        let symbol = &self.positions.symbol;
+        let code = symbol.shown(position)?;
+        symbol.table().text(code).map(str::to_owned)
     }
 
     /// Returns the issue of what was noted about a position.

@@ -12,6 +12,8 @@ pub enum IssueKind {
     BadEvent,
     /// A position without symbol: left out (S3).
     BlankSymbol,
+    /// A close of a symbol held that is not above 0, or not representable (S2).
+    CloseRefused,
     /// Events of the exit date closed all that was left (S3).
     ClosedTwice,
     /// Two valid closes of one symbol and date (S2).
@@ -30,7 +32,7 @@ pub enum IssueKind {
     MissingValue,
     /// NaN, an infinity or an infinite date: left out, or the portfolio fails (S3).
     NonFinite,
-    /// More decimals than the scale, or too large: left out, or the portfolio fails (S3).
+    /// More decimals than the scale, too large, or no UTF-8: left out, or the portfolio fails (S3).
     NotRepresentable,
     /// A value that does not fit its column: the portfolio fails (S10).
     OutOfRange,
@@ -50,6 +52,7 @@ impl IssueKind {
             Self::BadFlow => "bad_flow",
             Self::BadEvent => "bad_event",
             Self::BlankSymbol => "blank_symbol",
+            Self::CloseRefused => "close_refused",
             Self::ClosedTwice => "closed_twice",
             Self::DuplicatePrice => "duplicate_price",
             Self::EndBeforeStart => "end_before_start",

@@ -343,11 +343,11 @@ fn sound<'a>(
     meanings: &Meanings<'a>,
 ) -> Result<Sound<'a>, (IssueKind, &'static str)> {
     let missing = |column| (IssueKind::MissingValue, column);
-    let symbol = positions.symbol.get(row).map_err(|_| missing("symbol"))?;
+    let symbol = positions.symbol.shown(row).ok_or(missing("symbol"))?;
     let position_type = positions
         .position_type
-        .get(row)
-        .map_err(|_| missing("position_type"))?;
+        .shown(row)
+        .ok_or(missing("position_type"))?;
     let quantity = positions.quantity.get(row);
     if quantity == Err(State::Null) {
         return Err(missing("quantity"));
@@ -362,8 +362,9 @@ fn sound<'a>(
         .copied()
         .flatten()
         .ok_or((IssueKind::UnknownPositionType, "position_type"))?;
-    let class = positions.investment_class.get(row).ok();
+    let class = positions.investment_class.get(row);
     let private = class
+        .ok()
         .and_then(|code| meanings.private.get(index(code)).copied())
         .unwrap_or(false);
 
@@ -371,6 +372,7 @@ fn sound<'a>(
     let exit_day = positions.exit_day.get(row);
     let exits = exit_day != Err(State::Null);
     let read = [
+        ("symbol", positions.symbol.get(row).err()),
         ("quantity", quantity.err()),
         ("entry_price", entry_price.err()),
         ("entry_date", start.err()),
@@ -391,6 +393,7 @@ fn sound<'a>(
             "market_value",
             positions.market_value.get(row).err().filter(|_| private),
         ),
+        ("investment_class", class.err()),
     ];
     for state in [State::NonFinite, State::NotRepresentable] {
         if let Some(&(column, _)) = read.iter().find(|(_, found)| *found == Some(state)) {

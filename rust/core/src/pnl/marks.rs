@@ -25,6 +25,18 @@ pub struct Aged {
     pub stale: bool,
 }
 
+/// Day of the latest close where there is none.
+const NEVER: i32 = i32::MIN;
+
+/// A close on a session that is no valid one (S2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// Index of the session.
+    pub session: usize,
+    /// The close, not above 0; nothing if it is not representable.
+    pub close: Option<i64>,
+}
+
 /// The marks of one normalised symbol on the sessions of a run.
 ///
 /// What the loop reads of every lot is small enough to stay in the cache for thousands of symbols;
@@ -48,9 +60,11 @@ struct Valid {
     closes: Vec<i64>,
     /// Close as of each session; 0 before the first.
     mark: Vec<i64>,
-    /// Day of that close; `i32::MIN` before the first.
+    /// Day of that close; [`NEVER`] before the first.
     close_day: Vec<i32>,
     aged: Vec<Aged>,
+    /// Ascending, one for each session.
+    refused: Vec<Refused>,
 }
 
 /// Marks of all symbols on all sessions of a run, computed once and read by every portfolio.
@@ -109,6 +123,16 @@ impl SymbolMarks {
             .unwrap_or_default()
     }
 
+    /// Returns the closes of sessions in `from..to` that are no valid ones, in order.
+    #[must_use]
+    pub fn refused(&self, from: usize, to: usize) -> &[Refused] {
+        let refused = &self.valid.refused;
+        let first = refused.partition_point(|refused| refused.session < from);
+        let rest = refused.get(first..).unwrap_or_default();
+        rest.get(..rest.partition_point(|refused| refused.session < to))
+            .unwrap_or_default()
+    }
+
     /// Returns the largest close.
     #[must_use]
     pub fn most(&self) -> i64 {
@@ -129,7 +153,7 @@ impl SymbolMarks {
 impl Valid {
     fn mark(&mut self, sessions: &[i32], lookback_days: u32) {
         let mut next = 0usize;
-        let mut last = (0i64, i32::MIN);
+        let mut last = (0i64, NEVER);
         self.mark.reserve_exact(sessions.len());
         self.close_day.reserve_exact(sessions.len());
         for (session, &day) in sessions.iter().enumerate() {
@@ -199,6 +223,7 @@ impl Marks {
                 });
             }
             valid.mark(sessions, lookback_days);
+            valid.refused = refused(prices, group, sessions);
             closes.push(Box::new(valid));
         }
         drop(spellings);
@@ -216,7 +241,7 @@ impl Marks {
         })
     }
 
-    /// Returns the marks of a symbol as stored on a position; nothing if it has no valid close.
+    /// Returns the marks of a symbol as stored on a position; nothing if it has no close.
     #[must_use]
     pub fn find(&self, symbol: &[u8]) -> Option<&SymbolMarks> {
         let id = if is_normalised(symbol) {
@@ -226,7 +251,7 @@ impl Marks {
         };
         self.symbols
             .get(index(id))
-            .filter(|marks| !marks.valid.days.is_empty())
+            .filter(|marks| !marks.valid.days.is_empty() || !marks.valid.refused.is_empty())
     }
 
     /// Returns the indices of some of the sessions.
@@ -296,23 +321,30 @@ impl Marks {
         &self.issues
     }
 
-    /// Returns for each session how many of `symbols` have a valid close on it, and how many on
-    /// it or in the `lookback_days` days before: the coverage of S12 is their quotient.
+    /// Returns for each session how many of `symbols` have a valid close on it, how many on it or
+    /// in the `lookback_days` days before, and how many on it or ever before: the coverage of S12
+    /// is the quotient of the first two, 0 where only the third is above 0.
     #[must_use]
-    pub fn coverage(&self, symbols: &Table) -> (Vec<u32>, Vec<u32>) {
+    pub fn coverage(&self, symbols: &Table) -> [Vec<u32>; 3] {
         let mut asked: HashMap<u32, ()> = HashMap::new();
         for symbol in symbols.iter() {
             if let Some(id) = self.names.find(&normalised(symbol)) {
                 asked.insert(id, ());
             }
         }
-        let mut fresh = vec![0u32; self.sessions.len()];
-        let mut recent = fresh.clone();
+        let nobody = vec![0u32; self.sessions.len()];
+        let [mut fresh, mut recent, mut known] = [nobody.clone(), nobody.clone(), nobody];
         for marks in asked.keys().filter_map(|&id| self.symbols.get(index(id))) {
-            let counts = fresh.iter_mut().zip(recent.iter_mut());
-            for ((fresh, recent), (&day, &close)) in
+            let counts = fresh
+                .iter_mut()
+                .zip(recent.iter_mut().zip(known.iter_mut()));
+            for ((fresh, (recent, known)), (&day, &close)) in
                 counts.zip(self.sessions.iter().zip(&marks.valid.close_day))
             {
+                if close == NEVER {
+                    continue;
+                }
+                *known = known.saturating_add(1);
                 if Day(day).since(Day(close)) <= i64::from(self.lookback_days) {
                     *recent = recent.saturating_add(1);
                 }
@@ -321,7 +353,7 @@ impl Marks {
                 }
             }
         }
-        (fresh, recent)
+        [fresh, recent, known]
     }
 }
 
@@ -402,6 +434,29 @@ fn merged(prices: &PriceStore, spellings: &[Spelling<'_>]) -> (Valid, Duplicates
     (valid, duplicates)
 }
 
+/// Returns the closes on sessions of several spellings of one symbol that are no valid ones: of two
+/// on one day that of the later spelling.
+fn refused(prices: &PriceStore, spellings: &[Spelling<'_>], sessions: &[i32]) -> Vec<Refused> {
+    let mut found: Vec<(usize, usize, Option<i64>)> = Vec::new();
+    let session = |day: i32| sessions.binary_search(&day).ok();
+    for (rank, &(.., symbol)) in spellings.iter().enumerate() {
+        let (days, closes) = prices.closes(symbol);
+        let refused = days.iter().zip(closes).filter(|&(_, &close)| close <= 0);
+        found.extend(refused.filter_map(|(&day, &close)| Some((session(day)?, rank, Some(close)))));
+        let unreadable = prices.unreadable(symbol).iter();
+        found.extend(unreadable.filter_map(|&(_, day)| Some((session(day)?, rank, None))));
+    }
+    found.sort_unstable();
+    let mut refused: Vec<Refused> = Vec::new();
+    for (session, _, close) in found {
+        if refused.last().is_some_and(|last| last.session == session) {
+            refused.pop();
+        }
+        refused.push(Refused { session, close });
+    }
+    refused
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -466,11 +521,28 @@ mod tests {
     }
 
     #[test]
-    fn closes_of_0_or_below_are_as_if_not_there() {
-        let marks = marks(&[("A", 3, 300), ("A", 4, 0), ("B", 3, -1)], &[3, 4], 10).unwrap();
-        assert_eq!(marks.find(b"A").unwrap().mark(), [300, 300]);
-        assert!(marks.find(b"B").is_none());
+    fn closes_of_0_or_below_are_as_if_not_there_but_told() {
+        let closes = [
+            ("A", 3, 300),
+            ("A", 4, 0),
+            ("B", 3, -1),
+            ("B", 5, -1),
+            ("C", 9, -1),
+        ];
+        let marks = marks(&closes, &[3, 4], 10).unwrap();
+        let refused = |session, close| Refused {
+            session,
+            close: Some(close),
+        };
+        let a = marks.find(b"A").unwrap();
+        assert_eq!(a.mark(), [300, 300]);
+        assert_eq!(a.refused(0, 2), [refused(1, 0)]);
+        assert_eq!(a.refused(0, 1), []);
+        let b = marks.find(b"B").unwrap();
+        assert_eq!((b.mark(), b.as_of(Day(9))), (&[0, 0][..], None));
+        assert_eq!(b.refused(0, 2), [refused(0, -1)]);
         assert!(marks.find(b"C").is_none());
+        assert!(marks.find(b"D").is_none());
     }
 
     #[test]
@@ -518,9 +590,10 @@ mod tests {
         for symbol in ["A", " a", "B", "Z"] {
             asked.code(symbol.as_bytes());
         }
-        let (fresh, recent) = marks.coverage(asked.table());
+        let [fresh, recent, known] = marks.coverage(asked.table());
         // A is forgotten on day 5, two days after its close
         assert_eq!((fresh, recent), (vec![1, 1, 0], vec![1, 2, 1]));
+        assert_eq!(known, [1, 2, 2]);
     }
 
     #[test]

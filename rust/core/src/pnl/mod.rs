@@ -42,7 +42,7 @@ use core::ops::Range;
 use core::sync::atomic::AtomicBool;
 
 use crate::error::{Error, Result};
-use crate::fixed::State;
+use crate::fixed::{State, TEXT_BYTES, text_in};
 use crate::frame::index;
 use crate::ids::{Day, PortfolioId};
 use crate::store::SnapshotStore;
@@ -205,6 +205,25 @@ fn flow_signs(change_types: &Table) -> Vec<Option<i128>> {
     change_types.iter().map(sign).collect()
 }
 
+/// Returns the detail of `close_refused`: the first close, and on how many sessions there is one.
+fn refused_close(close: Option<i64>, scale: u32, sessions: usize) -> String {
+    let close = close.map_or_else(
+        || "not_representable".to_owned(),
+        |close| {
+            let mut buffer = [0; TEXT_BYTES];
+            let text = text_in(&mut buffer, close, scale);
+            let decimals = text.contains('.');
+            let short = text.trim_end_matches(|digit| decimals && digit == '0');
+            short.trim_end_matches('.').to_owned()
+        },
+    );
+    if sessions == 1 {
+        close
+    } else {
+        format!("{close}, the first of {sessions} sessions")
+    }
+}
+
 struct Prepared<'a> {
     inputs: &'a Inputs<'a>,
     units: Units,
@@ -305,6 +324,22 @@ impl<'a> Prepared<'a> {
             issue(IssueKind::OutOfRange, None, day, detail);
         }
         rows.misses.extend(outcome.misses);
+        let symbols = self.inputs.positions.symbol.table();
+        let scale = self.inputs.marks.scale();
+        for of_symbol in outcome
+            .refused
+            .chunk_by(|(code, ..), (next, ..)| code == next)
+        {
+            if let Some(&(code, day, close)) = of_symbol.first() {
+                rows.issues.push(Issue {
+                    kind: IssueKind::CloseRefused,
+                    portfolio: Some(portfolio),
+                    symbol: symbols.text(code).map(str::to_owned),
+                    day: Some(day),
+                    detail: refused_close(close, scale, of_symbol.len()),
+                });
+            }
+        }
     }
 
     /// Gathers the lots and flows of a portfolio.

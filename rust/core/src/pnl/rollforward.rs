@@ -73,6 +73,9 @@ pub struct Outcome {
     pub returns: Vec<(Day, String)>,
     /// Lots that were not priced or whose price was stale.
     pub misses: Vec<Miss>,
+    /// Closes of symbols held that are no valid ones (S2): code of the symbol, session and close;
+    /// sorted, each once.
+    pub refused: Vec<(u32, Day, Option<i64>)>,
 }
 
 /// Returns the equity of the opening (S5) from the earliest complete snapshot on or after the
@@ -499,7 +502,16 @@ fn rolled<'m, T: Sum>(
                         last,
                     });
                 };
+                let (from, to) = (held.start, held.end);
                 hold_public(lot, portfolio, held, counted, sums, missed);
+                let offset = portfolio.from;
+                let refused = lot.marks.map(|marks| {
+                    marks.refused(from.saturating_add(offset), to.saturating_add(offset))
+                });
+                for refused in refused.unwrap_or_default() {
+                    let day = day_at(refused.session.saturating_sub(offset));
+                    outcome.refused.push((symbol, day, refused.close));
+                }
             }
         }
         let Some(previous) = portfolio.start.previous else {
@@ -515,6 +527,8 @@ fn rolled<'m, T: Sum>(
             close(lot, at, to, sums, portfolio, day_at(to), &mut outcome);
         }
     }
+    outcome.refused.sort_unstable();
+    outcome.refused.dedup();
     for (place, &day) in room.day.iter_mut().zip(sessions) {
         *place = day;
     }

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
+use crate::fixed::State;
 use crate::frame::{Days, Decimals, Texts, index, same_length};
 use crate::ids::{Day, SymbolId};
 use crate::text::{Index, Table};
@@ -20,6 +21,8 @@ pub struct PriceStore {
     starts: Vec<usize>,
     days: Vec<i32>,
     closes: Vec<i64>,
+    /// Symbol and day of closes that are not representable, ascending.
+    unreadable: Vec<(u32, i32)>,
     scale: u32,
     left_out: usize,
 }
@@ -62,14 +65,23 @@ impl PriceStore {
             starts.map(|from| from..from.saturating_add(STRIDE).min(rows))
         };
         let mut ends = vec![0usize; symbol.table().len()];
+        let mut unreadable = Vec::new();
         for stride in strides() {
             not_raised(cancel)?;
-            for (code, _, _) in stride.filter_map(valued) {
-                if let Some(count) = ends.get_mut(index(code)) {
-                    *count = count.saturating_add(1);
+            for row in stride {
+                if let Some((code, _, _)) = valued(row) {
+                    if let Some(count) = ends.get_mut(index(code)) {
+                        *count = count.saturating_add(1);
+                    }
+                } else if close.get(row) == Err(State::NotRepresentable)
+                    && let (Ok(code), Ok(day)) = (symbol.get(row), day.get(row))
+                {
+                    unreadable.push((code, day.0));
                 }
             }
         }
+        unreadable.sort_unstable();
+        unreadable.dedup();
         let mut starts = Vec::with_capacity(ends.len().saturating_add(1));
         starts.push(0usize);
         let mut total = 0usize;
@@ -113,6 +125,7 @@ impl PriceStore {
             starts,
             days,
             closes,
+            unreadable,
             scale: close.scale(),
             left_out: rows.saturating_sub(total),
         })
@@ -146,6 +159,18 @@ impl PriceStore {
             self.days.get(from..to).unwrap_or_default(),
             self.closes.get(from..to).unwrap_or_default(),
         )
+    }
+
+    /// Returns the row of a symbol and the days, ascending, of its closes that are not
+    /// representable.
+    #[must_use]
+    pub fn unreadable(&self, symbol: SymbolId) -> &[(u32, i32)] {
+        let from = self
+            .unreadable
+            .partition_point(|&(code, _)| code < symbol.0);
+        let rest = self.unreadable.get(from..).unwrap_or_default();
+        rest.get(..rest.partition_point(|&(code, _)| code == symbol.0))
+            .unwrap_or_default()
     }
 
     /// Returns the close of a symbol on `day` itself.

@@ -161,15 +161,18 @@ impl Meanings {
         faults: &mut Vec<Fault>,
     ) -> Option<Holding> {
         let symbol = positions.symbol.get(row);
-        let name = symbol
-            .ok()
-            .and_then(|code| positions.symbol.table().text(code));
+        let name = positions.symbol.shown(row);
+        let name = name.and_then(|code| positions.symbol.table().text(code));
         let name = name.unwrap_or_default();
+        let type_of = positions.position_type.get(row);
+        let class_of = positions.investment_class.get(row);
         let quantity = positions.quantity.get(row);
         let entry = positions.entry_day.get(row);
         let exit = positions.exit_day.get(row);
         let before = faults.len();
         faults.extend(Fault::of("symbol", name, symbol, false));
+        faults.extend(Fault::of("position_type", name, type_of, true));
+        faults.extend(Fault::of("investment_class", name, class_of, true));
         faults.extend(Fault::of("quantity", name, quantity, false));
         for (column, values) in [
             ("entry_price", &positions.entry_price),
@@ -184,10 +187,10 @@ impl Meanings {
             return None;
         }
         let meaning = |code: Result<u32, State>| code.ok().map(index);
-        let class = meaning(positions.investment_class.get(row));
+        let class = meaning(class_of);
         let class = class.and_then(|code| self.classes.get(code).copied());
         let class = class.unwrap_or(Class::Other);
-        let kind = meaning(positions.position_type.get(row));
+        let kind = meaning(type_of);
         let kind = kind.and_then(|code| self.kinds.get(code).copied());
         let kind = kind.unwrap_or(Kind {
             multiplier: 1,

@@ -1,0 +1,172 @@
+"""Chunks of which the database refuses a part: bisected until the portfolios refused are found."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from batchcore.db.acting import acting_on
+from batchcore.db.load import taken
+from batchcore.db.refusals import described, is_refusal
+from batchcore.errors import DatabaseError
+from batchcore.frames import Days, Issues, LegacyColumns, Rows, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from batchcore.config import Schema
+    from batchcore.db.acting import Acting
+    from batchcore.db.engine import Session
+    from batchcore.db.save import Batch
+    from batchcore.db.save_analytics import Kept
+
+    Judge = Callable[[DatabaseError], Awaitable[bool]]
+
+REFUSED: Final = "refused_by_database"
+"""The issue of a portfolio that the database does not take (S10)."""
+
+_OF_PORTFOLIOS: Final = frozenset({"written", "failed", "issues", "misses", "legacy"})
+"""What of `Rows` has no value for each row."""
+
+
+class Bisection:
+    """Writes a chunk part by part, each under a SAVEPOINT, in one transaction.
+
+    A part that is refused is halved; a portfolio that is refused alone is left out. So each costs
+    two attempts at most for every halving of the chunk.
+
+    Attributes:
+        written: The parts that the database took, in the order of their sending.
+        kept: What these left to other writers.
+        refused: Portfolio of the chunk -> who refuses it, and the message.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        schema: Schema,
+        write: Callable[[Batch], Awaitable[Sequence[Kept]]],
+        *,
+        judge: Judge,
+        count: Callable[[Mapping[int, str]], None],
+        settles: bool,
+    ) -> None:
+        """Take what a chunk is written with.
+
+        Args:
+            session: In a transaction.
+            schema: Names of tables and columns.
+            write: Writes a part; returns what it left to other writers.
+            judge: Returns whether an error is the refusal of a portfolio.
+            count: Called with `refused` whenever there is one more; may raise.
+            settles: Whether deferred constraints are checked part by part: not in a transaction
+                of the caller's, who may have deferred others.
+        """
+        self.written: list[Batch] = []
+        self.kept: list[Kept] = []
+        self.refused: dict[int, str] = {}
+        self._session = session
+        self._schema = schema
+        self._write = write
+        self._judge = judge
+        self._count = count
+        self._settles = settles
+        self._acting: list[Acting] | None = None
+
+    async def write(self, batch: Batch) -> None:
+        """Write what the database takes of a chunk.
+
+        Raises:
+            DatabaseError: the database failed in another way.
+        """
+        refusal = await self.attempt(batch)
+        if refusal is None:
+            self.written.append(batch)
+        else:
+            await self.halve(batch, refusal)
+
+    async def halve(self, batch: Batch, refusal: DatabaseError) -> None:
+        """Write what the database takes of a chunk that it refuses as a whole.
+
+        Raises:
+            DatabaseError: the database failed in another way.
+        """
+        own = batch.portfolios()
+        if len(own) == 0:
+            raise refusal
+        if len(own) == 1:
+            self.refused[int(own[0])] = await self._described(batch, refusal)
+            self._count(self.refused)
+            return
+        for half in np.array_split(own, 2):
+            kept = np.zeros(int(own[-1]) + 1, dtype=np.bool_)
+            kept[half] = True
+            await self.write(await asyncio.to_thread(batch.cut, kept))
+
+    async def attempt(self, batch: Batch) -> DatabaseError | None:
+        """Write a part, or nothing of it; return why the database refuses it."""
+        await self._session.execute("SAVEPOINT batchcore_part")
+        try:
+            kept = await self._write(batch)
+            if self._settles:
+                await self._session.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        except DatabaseError as error:
+            if not is_refusal(error):
+                raise
+            await self._session.execute(
+                "ROLLBACK TO SAVEPOINT batchcore_part; RELEASE SAVEPOINT batchcore_part"
+            )
+            if not await self._judge(error):
+                raise
+            return error
+        await self._session.execute("RELEASE SAVEPOINT batchcore_part")
+        self.kept += kept
+        return None
+
+    async def _described(self, batch: Batch, refusal: DatabaseError) -> str:
+        if self._acting is None:
+            tables = list(dict.fromkeys(part.table for part in batch.parts()))
+            self._acting = await acting_on(self._session, self._schema, tables)
+        return described(refusal, self._acting)
+
+
+def without(rows: Rows, refused: npt.NDArray[np.bool_]) -> Rows:
+    """Return rows without those of portfolios that are refused, which have failed then.
+
+    Args:
+        rows: Of a chunk.
+        refused: (p,) bool.
+    """
+    kept = np.flatnonzero(~refused[rows.portfolio])
+    legacy = rows.legacy
+    if legacy is not None:
+        columns = {f.name: taken(getattr(legacy, f.name), kept) for f in fields(LegacyColumns)}
+        legacy = LegacyColumns(**columns)
+    return replace(
+        rows,
+        **{
+            f.name: taken(getattr(rows, f.name), kept)
+            for f in fields(Rows)
+            if f.name not in _OF_PORTFOLIOS
+        },
+        written=np.where(refused, 0, rows.written).astype(np.int32),
+        failed=rows.failed | refused,
+        legacy=legacy,
+    )
+
+
+def issues_of(refused: Mapping[int, str]) -> Issues:
+    """Return an issue for each portfolio that is refused."""
+    portfolios = sorted(refused)
+    return Issues(
+        name=Text.constant(REFUSED, len(portfolios)),
+        portfolio=np.array(portfolios, dtype=np.int32),
+        symbol=Text.constant(None, len(portfolios)),
+        day=Days.nulls(len(portfolios)),
+        detail=Text.of([refused[portfolio] for portfolio in portfolios]),
+    )

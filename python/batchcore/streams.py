@@ -1,0 +1,46 @@
+"""Standard streams that are closed, full, or cannot show every character."""
+
+import os
+import sys
+from typing import Final, TextIO
+
+_MODES: Final = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
+
+
+def open_streams() -> None:
+    """Put the null device in the place of streams that are closed, and let stdout show any text.
+
+    Else the first connection would get the number of such a stream, and what is written to that.
+    """
+    for number, (name, mode) in enumerate(_MODES):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def silence(stream: TextIO) -> None:
+    """Let a stream that cannot be written to lead nowhere.
+
+    Python would try once more at its end, and give the process an exit code of its own.
+    """
+    try:
+        number, null = stream.fileno(), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, number)
+        os.close(null)
+    except (OSError, ValueError):  # no file, or closed: then there is nothing to write at the end
+        return
+
+
+def tell(line: str) -> None:
+    """Print a line on stderr; one that cannot be printed is lost, as nobody is left to be told."""
+    try:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        silence(sys.stderr)

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Installs the programs that tests start, where they are missing and root has apt-get.
+# Without one its tests are skipped, so nothing here is an error.
+PATH="$PATH:/usr/sbin:/usr/local/sbin"
+missing() {
+    command -v pgbouncer >/dev/null || echo pgbouncer
+    command -v psql >/dev/null || echo postgresql-client
+}
+apt() {
+    # The packages would start services of their own; a policy forbids that at this level.
+    DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" </dev/null
+}
+
+[ -n "$(missing)" ] || exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    # shellcheck disable=SC2046  # one word for each package
+    apt install --no-install-recommends $(missing) ||
+        { apt update && apt install --no-install-recommends $(missing); }
+fi
+# shellcheck disable=SC2046
+[ -z "$(missing)" ] || echo "not installed, and their tests are skipped:" $(missing) >&2

@@ -1,0 +1,193 @@
+"""Every moment is one of the server's clock, whatever that of the client shows."""
+
+import datetime as dt
+import sys
+import types
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import batchcore
+from batchcore.calendar import date_of
+from batchcore.config import Settings
+from batchcore.report import runs_text
+from batchcore.run import status
+from support import database, ledger
+from support.generate import MONDAY
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+DAYS = [MONDAY, MONDAY + 1, MONDAY + 2]
+HOST = database.plain_host(2, DAYS)
+IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
+CORRECT = (
+    "UPDATE market_data_cache SET close = 50, updated_at = now()"  # noqa: S608  # our own day
+    f" WHERE date = '{date_of(DAYS[1]).isoformat()}'"
+)
+
+AHEAD = [timedelta(minutes=5), timedelta(minutes=-5), timedelta(days=40), timedelta(days=-400)]
+skewed = pytest.mark.parametrize("ahead", AHEAD, ids=str)
+
+
+def skew(monkeypatch: pytest.MonkeyPatch, ahead: timedelta) -> None:
+    """Let the clock of the client be wrong, in every module that looks at it."""
+
+    class Kind(type):
+        def __instancecheck__(cls, value: object) -> bool:
+            return isinstance(value, datetime)
+
+    class Skewed(datetime, metaclass=Kind):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + ahead
+
+    wrong = types.ModuleType("datetime")
+    vars(wrong).update({**vars(dt), "datetime": Skewed})
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "batchcore" and getattr(module, "dt", None) is dt:
+            monkeypatch.setattr(module, "dt", wrong)
+    import time  # noqa: PLC0415  # patched for every module at once
+
+    now_ns, now = time.time_ns, time.time
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns() + int(ahead.total_seconds() * 1e9))
+    monkeypatch.setattr(time, "time", lambda: now() + ahead.total_seconds())
+
+
+async def run(db: object, **options: object) -> batchcore.BatchResult:
+    options.setdefault("analytics", "none")
+    return await batchcore.run_batch(
+        db, calendar="daily", settings=Settings(min_coverage=0.0), **options
+    )
+
+
+async def first(url: str) -> batchcore.BatchResult:
+    return await run(url, start_date=date_of(DAYS[0]), end_date=date_of(DAYS[-1]))
+
+
+async def server_now(url: str) -> datetime:
+    async with database.connected(url) as raw:
+        return await raw.fetchval("SELECT clock_timestamp()")
+
+
+async def next_since(url: str) -> datetime:
+    found = (await status.runs(url))[0].next_changed_since
+    assert found is not None
+    return found
+
+
+async def told(url: str) -> str:
+    """Return the last line of `batchcore status`."""
+    return runs_text([run.to_dict() for run in await status.runs(url)]).splitlines()[-1]
+
+
+@skewed
+async def test_stamps_and_corrections(
+    same_host: str, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
+) -> None:
+    await database.fill(same_host, HOST)
+    skew(monkeypatch, ahead)
+    before = await server_now(same_host)
+    assert (await first(same_host)).rows_written == 6
+    after = await server_now(same_host)
+
+    async with database.connected(same_host) as raw:
+        made = await raw.fetch("SELECT id, created_at FROM portfolio_snapshots")
+        touched = await raw.fetch("SELECT updated_at FROM portfolios")
+    (entered,) = await ledger.runs(same_host)
+    moments = {row["created_at"] for row in made} | {row["updated_at"] for row in touched}
+    assert moments == {entered["created_at"]}
+    for name in ("created_at", "started_at", "ended_at"):
+        assert before <= entered[name] <= after
+    for row in made:
+        of_id = datetime.fromtimestamp((row["id"].int >> 80) / 1000, tz=UTC)
+        assert before - timedelta(seconds=1) <= of_id <= after + timedelta(seconds=1)
+    since = await next_since(same_host)
+    assert since == entered["created_at"]
+
+    await ledger.execute(same_host, CORRECT)
+    corrected = await run(same_host, changed_since=since)
+    assert corrected.rows_written == 4
+    since = await next_since(same_host)
+    assert (await run(same_host, changed_since=since)).nothing_to_do
+
+
+@skewed
+async def test_what_has_closed(
+    same_host: str, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
+) -> None:
+    await database.fill(same_host, HOST)
+    skew(monkeypatch, ahead)
+    yesterday = (await server_now(same_host)).astimezone(UTC).date() - timedelta(days=1)
+    for dry in (True, False):
+        settings = Settings(min_coverage=0.0, dry_run=dry)
+        result = await batchcore.run_batch(
+            same_host, calendar="daily", analytics="none", settings=settings
+        )
+        assert [date_of(day) for day in result.sessions] == [yesterday]
+    beta = await batchcore.calculate_portfolio_provider_beta(same_host, IDS[0])
+    assert timedelta() <= yesterday - beta["calculation_date"] < timedelta(days=6)
+
+
+@skewed
+async def test_rows_on_a_connection_of_the_caller(
+    same_host: str, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
+) -> None:
+    await database.fill(same_host, HOST)
+    skew(monkeypatch, ahead)
+    before = await server_now(same_host)
+    calculator = batchcore.PnLCalculator(calendar="daily", analytics="none")
+    async with database.connected(same_host) as raw, raw.transaction():
+        await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), raw)
+        created = await raw.fetchval("SELECT min(created_at) FROM portfolio_snapshots")
+    assert before <= created <= await server_now(same_host)
+
+
+async def test_a_change_that_is_committed_after_the_run_is_found(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    async with database.connected(same_host) as other:
+        await other.execute("BEGIN")
+        began = await other.fetchval("SELECT now()")  # no row is locked, nothing is written yet
+        await first(same_host)
+        await other.execute(CORRECT)
+        await other.execute("COMMIT")
+
+    since = await next_since(same_host)
+    assert since == began
+    assert (await run(same_host, changed_since=since)).rows_written == 4
+
+
+async def test_of_a_transaction_that_hides_its_start_an_hour_is_allowed_for(
+    same_host: str,
+) -> None:
+    await database.fill(same_host, HOST)
+    role = f"batch_{uuid.uuid4().hex}"
+    await ledger.execute(
+        same_host,
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+        f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}",
+    )
+    try:
+        async with database.connected(same_host) as other:
+            await other.execute("BEGIN")
+            await other.execute("SELECT 1")
+            await first(same_host.replace("postgres@", f"{role}@", 1))
+            await other.execute("COMMIT")
+        (entered,) = await ledger.runs(same_host)
+        since = await next_since(same_host)
+        assert since == entered["created_at"] - timedelta(hours=1)
+    finally:
+        await ledger.execute(same_host, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+async def test_status_shows_the_moment_of_the_run_that_corrects(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await first(same_host)
+    whole = await next_since(same_host)
+    assert (await told(same_host)).startswith("next correction: --changed-since")
+    await ledger.execute(same_host, CORRECT)
+    await run(same_host, changed_since=whole)
+    corrected = await next_since(same_host)
+    await run(same_host, start_date=date_of(DAYS[0]), end_date=date_of(DAYS[-1] + 1))
+    assert datetime.fromisoformat((await told(same_host)).rpartition(" ")[2]) == corrected

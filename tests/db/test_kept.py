@@ -1,0 +1,359 @@
+"""What the server kept is what it was sent, or nothing of the chunk is committed."""
+
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+import batchcore
+from batchcore import calendar as calendars
+from batchcore import reference as ref
+from batchcore.calendar import date_of
+from batchcore.config import Settings
+from batchcore.db.engine import Database
+from batchcore.db.seed import fill
+from batchcore.errors import DatabaseError
+from batchcore.frames import Constant, Moment, Table
+from support import database, ledger
+from support.database import Host
+from support.generate import MONDAY
+from support.outcome import outcome
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+DAYS = list(range(MONDAY, MONDAY + 3))
+HOST = database.plain_host(4, DAYS)
+IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
+ONE = f"NEW.portfolio_id = '{IDS[2]}'"
+SNAPSHOTS = "portfolio_snapshots"
+
+
+def acts(
+    body: str,
+    *,
+    when: str = "BEFORE INSERT OR UPDATE",
+    table: str = SNAPSHOTS,
+    each: str = "ROW",
+    name: str = "meddling",
+) -> str:
+    """Return the statements that make a trigger."""
+    return f"""
+        CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN {body} END $$;
+        CREATE TRIGGER {name} {when} ON {table} FOR EACH {each} EXECUTE FUNCTION {name}();"""
+
+
+SUPPRESSES = f"IF {ONE} THEN RETURN NULL; END IF; RETURN NEW;"
+REWRITES = f"IF {ONE} THEN NEW.daily_pnl := 0.01; END IF; RETURN NEW;"
+ELSEWHERE = """
+    CREATE TABLE elsewhere (LIKE portfolio_snapshots);
+""" + acts("INSERT INTO elsewhere VALUES (NEW.*); RETURN NULL;", when="BEFORE INSERT")  # noqa: S608
+AFTERWARDS = acts(
+    "UPDATE portfolio_snapshots SET num_positions = 9 WHERE id = NEW.id AND num_positions <> 9;"
+    " RETURN NULL;",
+    when="AFTER INSERT",
+)
+PARTITIONED = f"""
+    ALTER TABLE {SNAPSHOTS} RENAME TO old;
+    CREATE TABLE {SNAPSHOTS} (LIKE old INCLUDING DEFAULTS, UNIQUE (portfolio_id, snapshot_date))
+        PARTITION BY LIST (snapshot_date);
+    CREATE TABLE first_day PARTITION OF {SNAPSHOTS} FOR VALUES IN ('{date_of(DAYS[0])}');
+    CREATE TABLE others PARTITION OF {SNAPSHOTS} DEFAULT;
+    DROP TABLE old CASCADE;"""
+ALWAYS = acts(SUPPRESSES) + f"ALTER TABLE {SNAPSHOTS} ENABLE {{}} TRIGGER meddling;"
+
+NEW_ROWS = {
+    "suppressed": (acts(SUPPRESSES), "3 of 12 rows sent are not there; trigger `meddling`"),
+    "rewritten": (acts(REWRITES), "3 of 12 rows sent have another daily_pnl; trigger `meddling`"),
+    "moved": (
+        acts(f"IF {ONE} THEN NEW.snapshot_date := NEW.snapshot_date + 40; END IF; RETURN NEW;"),
+        "3 of 12 rows sent are not there",
+    ),
+    "elsewhere": (ELSEWHERE, "12 of 12 rows sent are not there; trigger `meddling`"),
+    "afterwards": (AFTERWARDS, "12 of 12 rows sent have another num_positions"),
+    "deleted": (
+        acts(
+            f"DELETE FROM {SNAPSHOTS} WHERE {ONE}; RETURN NULL;".replace("NEW.", ""),  # noqa: S608
+            when="AFTER INSERT",
+            each="STATEMENT",
+        ),
+        "3 of 12 rows sent are not there",
+    ),
+    "partition": (
+        PARTITIONED + acts("NEW.total_value := 5; RETURN NEW;", table="first_day"),
+        "4 of 12 rows sent have another total_value; trigger `meddling` on first_day",
+    ),
+    "always": (ALWAYS.format("ALWAYS"), "3 of 12 rows sent are not there"),
+    "equities": (
+        acts(
+            "NEW.equity_balance := OLD.equity_balance; RETURN NEW;",
+            table="portfolios",
+            when="BEFORE UPDATE",
+        ),
+        "portfolios: 4 of 4 rows sent have another equity_balance; trigger `meddling`",
+    ),
+    "one equity": (
+        acts(
+            f"RETURN CASE WHEN NEW.id = '{IDS[1]}' THEN NULL ELSE NEW END;",
+            table="portfolios",
+            when="BEFORE UPDATE",
+        ),
+        "portfolios: 1 of 4 rows sent have another equity_balance; trigger `meddling`",
+    ),
+    "rule": (
+        (
+            "CREATE TABLE wishes (id uuid, equity numeric);"
+            "CREATE RULE wished AS ON UPDATE TO portfolios DO INSTEAD"
+            " INSERT INTO wishes VALUES (NEW.id, NEW.equity_balance)"
+        ),
+        "portfolios: 4 of 4 rows sent have another equity_balance; rule `wished` on portfolios",
+    ),
+    "same count": (
+        (
+            "CREATE TABLE wishes AS SELECT id, equity_balance FROM portfolios;"
+            "CREATE RULE wished AS ON UPDATE TO portfolios DO INSTEAD"
+            " UPDATE wishes SET equity_balance = NEW.equity_balance WHERE id = NEW.id"
+        ),
+        "portfolios: 4 of 4 rows sent have another equity_balance; rule `wished` on portfolios",
+    ),
+}
+
+
+async def run(db: object, **options: object) -> batchcore.BatchResult:
+    return await batchcore.run_batch(
+        db, date_of(DAYS[0]), date_of(DAYS[-1]), calendar="daily", analytics="none", **options
+    )
+
+
+async def assert_written(url: str) -> None:
+    found = outcome(HOST, DAYS, DAYS[0], DAYS[-1])
+    stored = await database.snapshots(url)
+    assert set(stored) == set(found.cells)
+    for at, row in stored.items():
+        assert row.items() >= found.cells[at].items()
+    assert await database.equities(url) == found.equity
+
+
+@pytest.mark.parametrize(("meddling", "told"), NEW_ROWS.values(), ids=NEW_ROWS)
+async def test_what_is_not_kept_of_new_rows_is_an_error_and_nothing_is_committed(
+    host: str, meddling: str, told: str
+) -> None:
+    await database.fill(host, HOST)
+    await ledger.execute(host, meddling)
+
+    with pytest.raises(DatabaseError) as error:
+        await run(host)
+
+    assert told in str(error.value)
+    assert "act" in str(error.value)
+    assert error.value.sqlstate is None
+    assert await database.snapshots(host) == {}
+    assert set((await database.equities(host)).values()) == {Decimal(1000)}
+    assert await ledger.chunks(host) == []
+    (entered,) = await ledger.runs(host)
+    assert (entered["state"], entered["rows_written"]) == ("failed", 0)
+
+
+REPLACED = {
+    "suppressed": (acts(SUPPRESSES), "3 of 12 rows sent have another"),
+    "rewritten": (acts(REWRITES), "3 of 12 rows sent have another daily_pnl"),
+    "kept": (acts("RETURN OLD;", when="BEFORE UPDATE"), "12 of 12 rows sent have another"),
+    "rule": (
+        f"CREATE RULE never AS ON UPDATE TO {SNAPSHOTS} DO INSTEAD NOTHING",
+        f"12 of 12 rows sent have another .*; rule `never` on {SNAPSHOTS} acts on them",
+    ),
+}
+
+
+@pytest.mark.parametrize(("meddling", "told"), REPLACED.values(), ids=REPLACED)
+async def test_what_is_not_kept_of_rows_replaced_is_an_error(
+    host: str, meddling: str, told: str
+) -> None:
+    await database.fill(host, HOST)
+    await run(host)
+    await ledger.execute(host, "UPDATE positions SET quantity = 20", meddling)
+    before, equities = await database.snapshots(host), await database.equities(host)
+
+    with pytest.raises(DatabaseError, match=told):
+        await run(host, on_existing="replace")
+
+    assert await database.snapshots(host) == before
+    assert await database.equities(host) == equities
+
+
+HARMLESS = {
+    "stamps": acts("NEW.created_at := 'epoch'; NEW.volatility_trend := 'host'; RETURN NEW;")
+    + acts("NEW.updated_at := now(); RETURN NEW;", table="portfolios", name="touched"),
+    "audit": "CREATE TABLE audit (portfolio uuid);"  # noqa: S608
+    + acts("INSERT INTO audit VALUES (NEW.portfolio_id); RETURN NULL;", when="AFTER INSERT"),
+    "off": acts(SUPPRESSES) + f"ALTER TABLE {SNAPSHOTS} DISABLE TRIGGER meddling",
+    "replica": ALWAYS.format("REPLICA"),
+    "deletes": acts("RETURN NULL;", when="BEFORE DELETE"),
+    "inherited": f"CREATE TABLE of_2026 () INHERITS ({SNAPSHOTS});"  # noqa: S608
+    + acts("INSERT INTO of_2026 VALUES (NEW.*); RETURN NULL;", when="BEFORE INSERT"),
+    "redundant": f"CREATE TRIGGER z_min BEFORE UPDATE ON {SNAPSHOTS} FOR EACH ROW"
+    " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "also": "CREATE TABLE wishes (id uuid);"
+    "CREATE RULE wished AS ON UPDATE TO portfolios DO ALSO INSERT INTO wishes VALUES (NEW.id)",
+}
+
+
+@pytest.mark.parametrize("harmless", HARMLESS.values(), ids=HARMLESS)
+async def test_what_a_host_does_beside_is_no_error(host: str, harmless: str) -> None:
+    await database.fill(host, HOST)
+    await ledger.execute(host, harmless)
+
+    first = await run(host)
+    await assert_written(host)
+    again = await run(host, on_existing="replace")
+
+    assert (first.rows_written, again.rows_written) == (12, 12)
+    await assert_written(host)
+
+
+async def test_a_role_of_replication_fires_what_is_enabled_for_it(host: str) -> None:
+    await database.fill(host, HOST)
+    await ledger.execute(host, ALWAYS.format("REPLICA"))
+    async with database.connected(host) as connection:
+        name = await connection.fetchval("SELECT current_database()")
+        await connection.execute(
+            f"ALTER DATABASE \"{name}\" SET session_replication_role = 'replica'"
+        )
+    with pytest.raises(DatabaseError, match="trigger `meddling` on portfolio_snapshots"):
+        await run(host)
+
+
+async def test_a_trigger_made_after_the_check_is_seen_by_the_count(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.fill(host, HOST)
+    writing = Database.writing
+    made: list[str] = []
+
+    def late(self: Database, phase: str) -> object:
+        if phase == "persist" and not made:
+            made.append(phase)
+            return made_before(writing(self, phase), host)
+        return writing(self, phase)
+
+    monkeypatch.setattr(Database, "writing", late)
+    with pytest.raises(DatabaseError, match="3 of 12 rows sent are not there; trigger `meddling`"):
+        await run(host, settings=Settings(connections=2))
+    assert await database.snapshots(host) == {}
+
+
+def made_before(opened: object, url: str) -> object:
+    """Return what opens a session when a trigger was made."""
+
+    class Late:
+        async def __aenter__(self) -> object:
+            await ledger.execute(url, acts(SUPPRESSES))
+            return await opened.__aenter__()
+
+        async def __aexit__(self, *error: object) -> object:
+            return await opened.__aexit__(*error)
+
+    return Late()
+
+
+@pytest.mark.parametrize("table", ["batchcore_run_chunks", "batchcore_runs"])
+async def test_an_entry_that_the_ledger_does_not_keep_is_named(host: str, table: str) -> None:
+    await database.fill(host, HOST)
+    when = "BEFORE INSERT" if table == "batchcore_run_chunks" else "BEFORE UPDATE"
+    body = "RETURN NULL;"
+    if table == "batchcore_runs":
+        body = "RETURN CASE WHEN NEW.chunks > OLD.chunks THEN NULL ELSE NEW END;"
+    await ledger.execute(host, acts(body, when=when, table=table))
+
+    with pytest.raises(DatabaseError, match=f"trigger `meddling` on {table} acts on it"):
+        await run(host)
+
+    assert await database.snapshots(host) == {}
+
+
+async def test_in_a_transaction_of_the_callers_the_call_alone_is_undone(host: str) -> None:
+    await database.fill(host, HOST)
+    await ledger.execute(host, acts(REWRITES))
+    calculator = batchcore.PnLCalculator(calendar="daily", analytics="none")
+    async with database.connected(host) as connection, connection.transaction():
+        await connection.execute("UPDATE portfolios SET name = 'usable'")
+        with pytest.raises(DatabaseError, match="1 of 4 rows sent have another daily_pnl"):
+            await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), connection)
+    assert await database.snapshots(host) == {}
+    assert len(await ledger.fetch(host, "SELECT FROM portfolios WHERE name = 'usable'")) == 4
+
+
+async def test_a_fill_that_is_not_kept_is_an_error(host: str) -> None:
+    await ledger.execute(host, acts("RETURN NULL;", when="BEFORE INSERT", table="users"))
+    columns = {
+        "id": np.zeros((1, 16), dtype=np.uint8),
+        **dict.fromkeys(("email", "hashed_password", "full_name"), Constant("x")),
+        "is_active": Constant(True),  # noqa: FBT003  # the value
+        **dict.fromkeys(("created_at", "updated_at"), Moment(0)),
+    }
+    with pytest.raises(DatabaseError, match="users: 1 of 1 rows sent are not there; trigger"):
+        await fill(host, [Table("users", 1, columns)])
+
+
+SESSIONS = calendars.load("XNYS").last_sessions(20635, 100).tolist()
+FULL = Host(
+    tuple(
+        ref.Portfolio(
+            f"p{n}",
+            Decimal(1000),
+            (ref.Position("AAA", "LONG", Decimal(10), Decimal(10), SESSIONS[0]),),
+        )
+        for n in range(3)
+    ),
+    tuple(
+        (symbol, day, Decimal(high if row % 2 else low))
+        for symbol, low, high in (("SPY", 100, 110), ("AAA", 50, 60))
+        for row, day in enumerate(SESSIONS)
+    ),
+)
+ANALYTICS = {
+    "position_market_betas": "NEW.beta := 0",
+    "factor_exposures": "NEW.exposure_dollar := 1",
+    "position_factor_exposures": "NEW.quality_flag := 'other'",
+    "positions": "NEW.market_value := OLD.market_value",
+}
+
+
+@pytest.mark.parametrize("mode", ["skip", "replace"])
+@pytest.mark.parametrize(("table", "change"), ANALYTICS.items(), ids=ANALYTICS)
+async def test_what_is_not_kept_of_the_analytics_is_an_error(
+    host: str, table: str, change: str, mode: str
+) -> None:
+    await database.fill(host, FULL)
+    await ledger.execute(
+        host,
+        "INSERT INTO factor_definitions (id, name, factor_type, calculation_method, etf_proxy,"
+        " display_order, is_active, created_at, updated_at) VALUES"
+        " (gen_random_uuid(), 'Market', 'style', 'regression', 'SPY', 1, true, now(), now())",
+    )
+    end = date_of(SESSIONS[-1])
+    own = sorted(database.key(portfolio.id) for portfolio in FULL.portfolios)
+    if mode == "replace":
+        await batchcore.run_batch(host, end, end, portfolio_ids=own[:2], analytics="full")
+        await ledger.execute(host, "UPDATE positions SET market_value = NULL")
+    await ledger.execute(host, acts(f"{change}; RETURN NEW;", table=table))
+    before = await database.snapshots(host)
+
+    with pytest.raises(DatabaseError) as error:
+        await batchcore.run_batch(host, end, end, on_existing=mode, analytics="full")
+
+    column = change.split(maxsplit=1)[0].removeprefix("NEW.")
+    assert f"public.{table}: 3 of 3 rows sent have another {column}; trigger" in str(error.value)
+    assert await database.snapshots(host) == before
+
+
+async def test_market_values_that_need_no_update_are_there(
+    host: str,
+) -> None:
+    await database.fill(host, FULL)
+    end = date_of(SESSIONS[-1])
+    stamped = acts("NEW.updated_at := now(); RETURN NEW;", table="positions", when="BEFORE UPDATE")
+    await ledger.execute(host, stamped)
+    await batchcore.run_batch(host, end, end, analytics="full")
+    again = await batchcore.run_batch(host, end, end, on_existing="replace", analytics="full")
+    assert (again.rows_written, again.failed) == (3, 0)  # each already has its market value

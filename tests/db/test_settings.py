@@ -1,0 +1,274 @@
+"""Whatever is set for a database or a role, all that batchcore does gives the same."""
+
+import datetime as dt
+import json
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+import batchcore
+from batchcore.audit.verifier import verify
+from batchcore.calendar import date_of
+from batchcore.config import Settings
+from batchcore.db.engine import Database, alone, transaction
+from batchcore.db.migrate import check, downgrade, migrate
+from batchcore.errors import DatabaseError
+from batchcore.report import run_text, runs_text
+from batchcore.run import status
+from support import database, ledger
+from support.generate import MONDAY
+from support.outcome import outcome
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+DAYS = [MONDAY, MONDAY + 1]
+HOST = database.plain_host(3, DAYS)
+IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
+ONE_EACH = Settings(chunk_size=1, connections=2, max_failed="100%")
+USER = uuid.UUID(int=7)
+
+LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+"""What may be set on every server that is supported, and would end a run."""
+
+PLAIN = (
+    "search_path=public&standard_conforming_strings=on&DateStyle=ISO&idle_session_timeout=0&"
+    "default_transaction_isolation=read%20committed&default_transaction_deferrable=off&"
+    + "&".join(f"{name}=0" for name in LIMITS)
+)
+"""What the tests themselves work under."""
+
+SHADOWS = """
+    CREATE SCHEMA evil;
+    CREATE TABLE evil.portfolios (x int);
+    CREATE TABLE evil.batchcore_runs (x int);
+    CREATE TABLE evil.batchcore_staged_rows (x int);
+    CREATE TABLE evil.batchcore_staged_equity (x int);
+    CREATE TABLE evil.pg_locks (pid int);
+    CREATE TABLE evil.pg_stat_activity (pid int);
+    CREATE DOMAIN evil.uuid AS text;
+    CREATE DOMAIN evil.numeric AS text;
+    CREATE DOMAIN evil.date AS text;
+    CREATE DOMAIN evil.int8 AS text;
+    CREATE FUNCTION evil.raised() RETURNS int LANGUAGE plpgsql
+        AS $$ BEGIN RAISE EXCEPTION 'called'; END $$;
+    CREATE FUNCTION evil.now() RETURNS timestamptz LANGUAGE sql
+        AS 'SELECT NULL::timestamptz WHERE evil.raised() > 0';
+    CREATE FUNCTION evil.clock_timestamp() RETURNS timestamptz LANGUAGE sql
+        AS 'SELECT NULL::timestamptz WHERE evil.raised() > 0';
+    CREATE FUNCTION evil.nextval(regclass) RETURNS bigint LANGUAGE sql
+        AS 'SELECT evil.raised()::bigint';
+    CREATE FUNCTION evil.upper(text) RETURNS text LANGUAGE sql AS 'SELECT evil.raised()::text';
+    CREATE FUNCTION evil.btrim(text, text) RETURNS text LANGUAGE sql
+        AS 'SELECT evil.raised()::text';
+    CREATE FUNCTION evil.set_config(text, text, boolean) RETURNS text LANGUAGE sql
+        AS 'SELECT evil.raised()::text';
+    CREATE FUNCTION evil.to_char(timestamptz, text) RETURNS text LANGUAGE sql
+        AS 'SELECT evil.raised()::text';
+    CREATE FUNCTION evil.same(pg_catalog.uuid, pg_catalog.uuid) RETURNS boolean LANGUAGE sql
+        AS 'SELECT evil.raised() > 0';
+    CREATE OPERATOR evil.= (LEFTARG = pg_catalog.uuid, RIGHTARG = pg_catalog.uuid,
+        FUNCTION = evil.same);
+    CREATE FUNCTION evil.same(text, text) RETURNS boolean LANGUAGE sql
+        AS 'SELECT evil.raised() > 0';
+    CREATE OPERATOR evil.= (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.same);
+    CREATE OPERATOR evil.|| (LEFTARG = text, RIGHTARG = text, FUNCTION = pg_catalog.textcat)
+"""
+
+SETTINGS = {
+    "texts": (
+        "DateStyle = 'German, DMY'",
+        "IntervalStyle = 'sql_standard'",
+        "TimeZone = 'Pacific/Kiritimati'",
+        "bytea_output = 'escape'",
+        "extra_float_digits = -15",
+        "standard_conforming_strings = off",
+        "backslash_quote = off",
+        "quote_all_identifiers = on",
+        "array_nulls = off",
+        "lc_numeric = '{locale}'",
+        "lc_monetary = '{locale}'",
+        "lc_time = '{locale}'",
+        "client_encoding = 'LATIN1'",
+    ),
+    "no path": ("DateStyle = 'SQL, MDY'", "TimeZone = 'America/New_York'", "search_path = ''"),
+    "shadows": (
+        "DateStyle = 'Postgres, DMY'",
+        "IntervalStyle = 'iso_8601'",
+        "search_path = evil, pg_catalog, pg_temp",
+    ),
+    "transactions": (
+        "DateStyle = 'SQL, DMY'",
+        "default_transaction_isolation = 'serializable'",
+        "default_transaction_deferrable = on",
+        "row_security = off",
+        "session_replication_role = 'replica'",
+        "jit_above_cost = 0",
+        "plan_cache_mode = 'force_generic_plan'",
+        "enable_seqscan = off",
+        "enable_hashjoin = off",
+        "enable_nestloop = off",
+        "enable_sort = off",
+        *(f"{name} = '5s'" for name in (*LIMITS, "idle_session_timeout")),
+    ),
+}
+LEVELS = {"texts": ("role",), "shadows": ("database", "role")}
+
+
+async def locale_with_commas(url: str) -> str:
+    """Return a locale of the server that writes 1,5; without one that of the database."""
+    async with database.connected(url) as connection:
+        found = await connection.fetchval(
+            "SELECT collcollate FROM pg_collation WHERE collprovider = 'c'"
+            " AND collcollate ~ '^(de|fr)_' LIMIT 1"
+        )
+        return found or await connection.fetchval("SHOW lc_monetary")
+
+
+@pytest_asyncio.fixture
+async def under(same_host: str, request: pytest.FixtureRequest) -> AsyncIterator[tuple[str, str]]:
+    """The URL of a filled host under settings, and one for the test itself, under none."""
+    settings, level = request.param
+    name = same_host.partition("?")[0].rpartition("/")[2]
+    target = f'DATABASE "{name}"' if level == "database" else f'ROLE postgres IN DATABASE "{name}"'
+    await database.fill(same_host, HOST)
+    await ledger.execute(same_host, "DROP SCHEMA IF EXISTS evil CASCADE", SHADOWS)
+    locale = await locale_with_commas(same_host)
+    await ledger.execute(
+        same_host,
+        *(f"ALTER {target} SET {one.format(locale=locale)}" for one in SETTINGS[settings]),
+    )
+    plain = f"{same_host}{'&' if '?' in same_host else '?'}{PLAIN}"
+    yield same_host, plain
+    await ledger.execute(plain, f"ALTER {target} RESET ALL", "DROP SCHEMA evil CASCADE")
+
+
+async def run(db: object, **options: object) -> batchcore.BatchResult:
+    options.setdefault("settings", ONE_EACH)
+    if "changed_since" not in options:
+        options |= {"start_date": date_of(DAYS[0]), "end_date": date_of(DAYS[-1])}
+    return await batchcore.run_batch(db, **options)
+
+
+everywhere = pytest.mark.parametrize(
+    "under",
+    [(one, level) for one in SETTINGS for level in LEVELS.get(one, ("database",))],
+    ids=" ".join,
+    indirect=True,
+)
+
+
+@everywhere
+async def test_failures_and_resumes(under: tuple[str, str]) -> None:
+    url, plain = under
+    for mode, how in (("skip", "failed"), ("replace", "killed")):
+        await ledger.spoil(plain, IDS[1], ledger.RAISE)
+        await ledger.execute(plain, "ALTER TABLE portfolio_snapshots ENABLE ALWAYS TRIGGER spoil")
+        with pytest.raises(DatabaseError, match="not this one"):
+            await run(url, on_existing=mode)
+        await ledger.mend(plain)
+        if how == "killed":
+            await ledger.kill(plain)
+        result = await run(url, on_existing=mode)
+        assert (result.attempt, result.rows_written) == (2, 4)
+        await as_it_must_be(plain)
+        assert [run["state"] for run in await ledger.runs(plain)] == ["complete"]
+        await ledger.execute(
+            plain,
+            "TRUNCATE portfolio_snapshots, batchcore_runs CASCADE",
+            "UPDATE portfolios SET equity_balance = 1000",
+        )
+    assert (await run(url, settings=Settings(dry_run=True))).nothing_to_do is False
+
+
+async def as_it_must_be(plain: str) -> None:
+    expected = outcome(HOST, DAYS, DAYS[0], DAYS[-1])
+    stored = await database.snapshots(plain)
+    assert set(stored) == set(expected.cells)
+    for at, row in stored.items():
+        assert row.items() >= expected.cells[at].items()
+    assert await database.equities(plain) == expected.equity
+
+
+@everywhere
+async def test_everything_else(under: tuple[str, str]) -> None:
+    url, plain = under
+    first = await run(url, analytics="full")
+    assert first.rows_written == 6
+    again = await run(url, analytics="full", on_existing="replace")
+    assert again.rows_written == 6
+    await as_it_must_be(plain)
+
+    shown = [run.to_dict() for run in await status.runs(url)]
+    assert [one["end_date"] for one in shown] == [date_of(DAYS[-1]).isoformat()] * 2
+    (found,) = await status.runs(url, run_id=first.run_id)
+    one = found.to_dict()
+    assert one["chunks_committed"][0]["first_session"] == date_of(DAYS[0]).isoformat()
+    assert dt.datetime.fromisoformat(one["created_at"]).tzinfo is not None
+    since = dt.datetime.fromisoformat(one["next_changed_since"])
+    assert f"--changed-since {one['next_changed_since']}" in runs_text(shown)
+    assert one["next_changed_since"] in run_text(one)
+    json.dumps(one)
+
+    assert (await run(url, changed_since=since)).nothing_to_do
+    await ledger.execute(
+        plain,
+        "UPDATE market_data_cache SET close = 20, updated_at = now()"  # noqa: S608  # our own day
+        f" WHERE date = '{date_of(DAYS[1])}'",
+    )
+    assert (await run(url, changed_since=since)).rows_written == 3
+    assert (await verify(url, fast=True)).differing == 0
+
+    prices = batchcore.PriceCache()
+    await prices.load_single_date(url, ["AAA"], date_of(DAYS[1]))
+    assert prices.get("AAA", date_of(DAYS[1])) == 20
+    snapshots = batchcore.SnapshotCache()
+    await snapshots.load_latest_snapshots(url, IDS, date_of(DAYS[1] + 1))
+    assert snapshots.get_equity(IDS[0]) == 1090
+    beta = await batchcore.calculate_portfolio_provider_beta(
+        url, IDS[0], calculation_date=date_of(DAYS[1])
+    )
+    assert beta["total_positions"] == 1
+    calculator = batchcore.PnLCalculator(ONE_EACH, on_existing="replace")
+    async with database.connected(url) as raw, raw.transaction():
+        before = await raw.fetchval("SELECT pg_catalog.current_setting('search_path')")
+        result = await calculator.calculate_all_portfolios_pnl(date_of(DAYS[1]), raw)
+        assert result.rows_written == 3
+        after = await raw.fetchval("SELECT pg_catalog.current_setting('search_path')")
+        assert after == before
+    owner = await batchcore.restore_sector_tags_for_portfolio(
+        url, database.key(f"user of {HOST.portfolios[0].id}"), database.key(HOST.portfolios[0].id)
+    )
+    assert owner.removed == 0
+
+
+@everywhere
+async def test_migrations(under: tuple[str, str]) -> None:
+    url, plain = under
+    assert (await check(url)).is_current
+    await downgrade(url, "0001")
+    try:
+        assert (await migrate(url)).applied == ("0002", "0003")
+        assert (await check(url)).is_current
+    finally:
+        await migrate(plain)
+
+
+async def test_no_limit_of_the_server_holds_inside_a_transaction(
+    same_host: str,
+) -> None:
+    limits = dict.fromkeys(LIMITS, "7s")
+    url = f"{same_host}{'&' if '?' in same_host else '?'}"
+    database_ = Database(url + "&".join(f"{name}={value}" for name, value in limits.items()))
+    async with database_.writing("test") as session:
+        for name, value in limits.items():
+            assert await session.raw.fetchval(f"SHOW {name}") == value
+        async with transaction(session):
+            for name in limits:
+                assert await session.raw.fetchval(f"SHOW {name}") == "0"
+        for name in limits:
+            sql = f"SELECT FROM pg_settings WHERE name = '{name}' AND setting = '0'"
+            assert await alone(session, sql) == 1
+        for name, value in limits.items():
+            assert await session.raw.fetchval(f"SHOW {name}") == value
