@@ -15,6 +15,7 @@ from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
 from batchcore.db import migrate as migrations
 from batchcore.db.migrate import check, downgrade, migrate
+from batchcore.db.tables import ledger
 from batchcore.errors import DatabaseError
 from support import database as hosts
 
@@ -22,11 +23,7 @@ pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
 DAYS = (20633, 20634, 20635)  # Monday, 2026-06-29, to Wednesday
 PRICES = "idx_market_data_valid_prices"
-OWN = (
-    "batchcore_alembic_version",
-    *("batchcore_run_chunks", "batchcore_run_issues", "batchcore_run_heartbeats"),
-    *("batchcore_runs", "batchcore_analytic_writes"),
-)
+OWN = ("batchcore_alembic_version", *ledger.tables)
 NEVER_HERE = (
     f"DROP TABLE {', '.join(OWN)}",
     "DROP SEQUENCE batchcore_run_tokens",
