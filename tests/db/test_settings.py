@@ -245,14 +245,14 @@ async def test_everything_else(under: tuple[str, str]) -> None:
 
 @everywhere
 async def test_migrations(under: tuple[str, str]) -> None:
-    url, plain = under
+    url, _ = under
     assert (await check(url)).is_current
     await downgrade(url, "0001")
     try:
-        assert (await migrate(url)).applied == ("0002", "0003")
+        assert (await migrate(url)).applied[:2] == ("0002", "0003")
         assert (await check(url)).is_current
     finally:
-        await migrate(plain)
+        await migrate(url)
 
 
 async def test_no_limit_of_the_server_holds_inside_a_transaction(
@@ -260,7 +260,8 @@ async def test_no_limit_of_the_server_holds_inside_a_transaction(
 ) -> None:
     limits = dict.fromkeys(LIMITS, "7s")
     url = f"{same_host}{'&' if '?' in same_host else '?'}"
-    database_ = Database(url + "&".join(f"{name}={value}" for name, value in limits.items()))
+    options = "%20".join(f"-c%20{name}%3D{value}" for name, value in limits.items())
+    database_ = Database(f"{url}options={options}")
     async with database_.writing("test") as session:
         for name, value in limits.items():
             assert await session.raw.fetchval(f"SHOW {name}") == value
