@@ -239,7 +239,7 @@ async def test_prices_that_are_no_table_have_no_index_and_run(
         name = await connection.fetchval("SELECT current_database()")
         user = await connection.fetchval("SELECT current_user")
         host = await connection.fetchval(
-            "SELECT split_part(current_setting('unix_socket_directories'), ',', 1)"
+            "SELECT btrim(split_part(current_setting('unix_socket_directories'), ',', 1), ' \"')"
         )
         port = await connection.fetchval("SELECT current_setting('port')")
         options = f"host '{host}', port '{port}', dbname '{name}'"
