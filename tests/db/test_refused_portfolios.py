@@ -15,7 +15,7 @@ from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.db.engine import Session
 from batchcore.errors import DatabaseError, TooManyFailedError
-from batchcore.run import orchestrator, status
+from batchcore.run import orchestrator
 from batchcore.run.refusals import Bisection
 from support import database, ledger
 from support.database import Host
@@ -159,9 +159,10 @@ async def test_a_portfolio_that_is_refused_fails_alone_and_is_taken_again(
     assert (entered["state"], entered["failed"], entered["rows_written"]) == ("incomplete", 1, 18)
     assert (chunk["rows_written"], chunk["sessions"]) == (18, 3)
     assert (chunk["first_portfolio"], chunk["last_portfolio"]) == (IDS[0], IDS[-1])
-    (issue,) = (await status.run(host, result.run_id))["issues"]
-    assert (issue["portfolio"], issue["failed"]) == (str(BAD), True)
-    assert (issue["name"], issue["detail"]) == ("refused_by_database", told[1])
+    (entry,) = await batchcore.runs(host, run_id=result.run_id)
+    (issue,) = entry.issues
+    assert (str(issue.portfolio), issue.failed) == (str(BAD), True)
+    assert (issue.name, issue.detail) == ("refused_by_database", told[1])
 
     await ledger.execute(
         host,
