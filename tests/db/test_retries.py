@@ -289,7 +289,7 @@ async def test_a_portfolio_that_the_host_deletes_ends_the_run_and_the_next_one_g
             action = WAIT + raised("40001")
             await owner.execute(
                 MEDDLE_BEFORE_EQUITIES.format(
-                    staged="batchcore_staged_equity", portfolio=SECOND, action=action
+                    staged="batchcore_staged_portfolios", portfolio=SECOND, action=action
                 )
             )
         task = asyncio.create_task(run(host))

@@ -43,8 +43,8 @@ SHADOWS = """
     CREATE SCHEMA evil;
     CREATE TABLE evil.portfolios (x int);
     CREATE TABLE evil.batchcore_runs (x int);
-    CREATE TABLE evil.batchcore_staged_rows (x int);
-    CREATE TABLE evil.batchcore_staged_equity (x int);
+    CREATE TABLE evil.batchcore_staged_portfolio_snapshots (x int);
+    CREATE TABLE evil.batchcore_staged_portfolios (x int);
     CREATE TABLE evil.pg_locks (pid int);
     CREATE TABLE evil.pg_stat_activity (pid int);
     CREATE DOMAIN evil.uuid AS text;
