@@ -159,7 +159,7 @@ async def test_a_plan_tells_what_the_run_then_finds(
 
 
 # runs in which portfolios fail have found less than there is
-@pytest.mark.parametrize("seed", [5, 9, 10, 11, 14, 15])
+@pytest.mark.parametrize("seed", [5, 9, 10, 11, 14, 18])
 async def test_a_plan_tells_nothing_of_positions_that_the_run_leaves_out(
     same_loose_host: str, seed: int
 ) -> None:

@@ -251,10 +251,27 @@ def plain_or_null(generator: Generator) -> Decimal | None:
     return generator.decimal(2, 90_000) * generator.one_of((1, -1))
 
 
+def stored_in_utf8(portfolio: ref.Portfolio) -> ref.Portfolio:
+    """Return a portfolio whose texts a database in UTF-8 takes, other bytes as letters of Latin."""
+
+    def storable(text: str | None) -> str | None:
+        return text and text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+    texts = ("symbol", "position_type", "investment_class")
+    return replace(
+        portfolio,
+        positions=tuple(
+            replace(position, **{name: storable(getattr(position, name)) for name in texts})
+            for position in portfolio.positions
+        ),
+    )
+
+
 def random_host(generator: Generator, *, odd: bool = False, portfolios: int = 8) -> Host:
     """Return portfolios, prices and snapshots; with ``odd`` what only a loose table stores."""
     made = tuple(
-        replace(generator.portfolio(f"p{number}"), snapshots=()) for number in range(portfolios)
+        stored_in_utf8(replace(generator.portfolio(f"p{number}"), snapshots=()))
+        for number in range(portfolios)
     )
     return Host(
         made,
