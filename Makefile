@@ -112,7 +112,7 @@ PROCESSES ?= 2
 
 define pytest
 	$(call step,pytest)
-	$(1) -m pytest --numprocesses $(PROCESSES) --dist worksteal
+	TMPDIR=$${TMPDIR:-$$(scripts/test_folder.sh)} $(1) -m pytest --numprocesses $(PROCESSES) --dist worksteal
 endef
 
 test-python: $(BUILD) test-programs

@@ -123,9 +123,19 @@ async def host(make_database: Callable[..., Awaitable[str]], template: str) -> s
     return await make_database(template)
 
 
+OWN = (*metadata.sorted_tables, *ledger.sorted_tables)
+# TRUNCATE makes the files of each table and index anew, which takes 60 ms; a few rows go in one.
+EMPTY = f"""\
+DO $$ BEGIN
+IF {" + ".join(f"pg_relation_size('{table.name}')" for table in OWN)} > {1 << 20} THEN
+    TRUNCATE {", ".join(table.name for table in OWN)};
+ELSE
+    {"; ".join(f"DELETE FROM {table.name}" for table in reversed(OWN))};
+END IF; END $$"""
+
+
 def emptied(url: str) -> str:
-    own = (*metadata.tables, *ledger.tables)
-    asyncio.run(execute(url, f"TRUNCATE {', '.join(own)}"))
+    asyncio.run(execute(url, EMPTY))
     return url
 
 

@@ -146,14 +146,9 @@ async def test_connections_threads_and_chunks_change_nothing_that_is_written(
 async def test_a_server_that_exports_no_snapshot_is_read_on_one_connection(host: str) -> None:
     await database.fill(host, HOST)
     async with database.connected(host) as connection:
-        await connection.execute("CREATE SCHEMA shadow")
         await connection.execute(
-            "CREATE FUNCTION shadow.pg_export_snapshot() RETURNS text LANGUAGE plpgsql AS"
-            " $$ BEGIN RAISE feature_not_supported; END $$"
-        )
-        name = await connection.fetchval("SELECT quote_ident(current_database())")
-        await connection.execute(
-            f"ALTER DATABASE {name} SET search_path = shadow, pg_catalog, public"
+            "CREATE OR REPLACE FUNCTION pg_catalog.pg_export_snapshot() RETURNS text"
+            " LANGUAGE plpgsql AS $$ BEGIN RAISE feature_not_supported; END $$"
         )
 
     async with Database(host).snapshot("read", shared=True) as session:

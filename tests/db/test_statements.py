@@ -129,7 +129,7 @@ async def test_a_session_of_the_caller_costs_what_a_run_does(
 
     # the time is asked for and the rows of the portfolios are locked; of four chunks each costs
     # its own: two loads and three writes; events and flows come at once
-    assert result.statements_by_phase == {"check": 3, "load": 4 + 2 + 4 * 2, "persist": 4 * 3}
+    assert result.statements_by_phase == {"check": 4, "load": 4 + 2 + 4 * 2, "persist": 4 * 3}
     assert counted == sum(result.statements_by_phase.values())
 
 
@@ -157,7 +157,7 @@ async def test_a_plan_asks_for_positions_only_where_prices_lack(
         # beside the check the time; portfolios, time stamps, symbols, prices, fallback, existing
         # rows; and positions of AAA
         assert result.statements_by_phase == {"check": 4, "load": 6 + held}
-        assert await counter.statements() == 9 + held
+        assert await counter.statements() == 10 + held
         # stale on the last session: the symbol, the session and each portfolio
         assert len(result.issues) == 7 * held
 
