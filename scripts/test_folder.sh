@@ -6,5 +6,5 @@ folder=/dev/shm
 free=$(df -Pk "$folder" | awk 'NR == 2 { print $4 }')
 [ "${free:-0}" -gt 4194304 ] || exit 0
 probe=$(mktemp "$folder/probe.XXXXXX") || exit 0
-cp /bin/true "$probe" && "$probe" && echo "$folder"
+cp /bin/true "$probe" && chmod +x "$probe" && "$probe" && echo "$folder"
 rm -f "$probe"
