@@ -13,10 +13,11 @@ from batchcore.analytics.concentration import concentration
 from batchcore.analytics.factor_exposure import factor_exposures
 from batchcore.analytics.factor_regression import FactorBetas, factor_betas
 from batchcore.analytics.portfolio_beta import portfolio_beta
-from batchcore.analytics.provider_beta import WEIGHTS, beta_coverage, provider_beta
+from batchcore.analytics.provider_beta import beta_coverage, provider_beta
 from batchcore.analytics.sector_exposure import over_and_underweights, sector_exposure, sector_of
 from batchcore.analytics.symbol_beta import symbol_betas
 from batchcore.analytics.volatility import realized_volatility
+from batchcore.config import BETA_WEIGHTS
 from batchcore.units import LotKind
 from support.lots import lots, without
 
@@ -68,7 +69,7 @@ def test_a1() -> None:
     equity = np.array([[1000.0]])
     found = {
         weights: provider_beta(**columns, equity=equity, beta=beta, weights=weights)[0, 0]
-        for weights in WEIGHTS
+        for weights in BETA_WEIGHTS
     }
     found["coverage"] = beta_coverage(**columns, beta=beta, portfolios=1)[0, 0]
     assert {name: written(number, 4) for name, number in found.items()} == expected

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import uuid
 
 import asyncpg
 import pytest
+from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import batchcore
@@ -145,16 +147,21 @@ async def test_connections_threads_and_chunks_change_nothing_that_is_written(
 
 async def test_a_server_that_exports_no_snapshot_is_read_on_one_connection(host: str) -> None:
     await database.fill(host, HOST)
+    role = f"exports_nothing_{uuid.uuid4().hex}"
+    url = make_url(host).set(username=role).render_as_string(hide_password=False)
     async with database.connected(host) as connection:
         await connection.execute(
-            "CREATE OR REPLACE FUNCTION pg_catalog.pg_export_snapshot() RETURNS text"
-            " LANGUAGE plpgsql AS $$ BEGIN RAISE feature_not_supported; END $$"
+            f"CREATE ROLE {role} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role};"
+            f" GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role};"
+            " REVOKE EXECUTE ON FUNCTION pg_export_snapshot() FROM PUBLIC"
         )
-
-    async with Database(host).snapshot("read", shared=True) as session:
-        assert session.exported is None
-        assert session.consistent
-    result = await run(host, chunk_size=4)
+        try:
+            async with Database(url).snapshot("read", shared=True) as session:
+                assert session.exported is None
+                assert session.consistent
+            result = await run(url, chunk_size=4)
+        finally:
+            await connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
     assert result["success"]
     assert result.rows_written == 120

@@ -170,9 +170,8 @@ def test_the_moment_of_changes_counts_and_not_its_time_zone() -> None:
 
 def lease(attempt: int, end: dt.date | None, today: str | None) -> Lease:
     moment = dt.datetime(2026, 1, 6, 22, tzinfo=dt.UTC)
-    unix_us = int(moment.timestamp()) * 1_000_000
     configuration = json.dumps({"today": today, "chunk_size": 1})
-    return Lease("r", 1, attempt, unix_us, end, configuration, 1000)
+    return Lease("r", 1, attempt, moment, moment, end, configuration, 1000)
 
 
 def test_a_run_that_is_gone_on_with_has_the_dates_that_it_began_with() -> None:

@@ -90,11 +90,12 @@ class Grace:
 async def answers(raw: asyncpg.Connection) -> bool:
     """Return whether the server answers on a connection; one that does not is cut off.
 
-    It is asked nothing: an empty query that is parsed, and not executed, is counted nowhere.
+    It is asked nothing: an empty query is counted nowhere. A query that is parsed and not executed
+    would leave the server in a transaction until the next one.
     """
     try:
         async with asyncio.timeout(PATIENCE_S):
-            await raw.prepare(";", name="")
+            await raw.execute(";")
     except (*LOST, TimeoutError):
         _cut_off(raw)
         return False

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from batchcore.config import ANALYTICS, BETA_WEIGHTS, ON_EXISTING, POLICIES, Settings
-from batchcore.entry import check_choice, db_of, imported
+from batchcore.entry import check_choice, check_legacy, db_of, imported
 from batchcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class PnLCalculator:
         check_choice("on_existing", on_existing, ON_EXISTING)
         check_choice("analytics", analytics, ANALYTICS)
         check_choice("beta_weights", beta_weights, BETA_WEIGHTS)
+        if policy == "legacy":
+            check_legacy(calendar, analytics=analytics)
         self._db = db
         self._options: dict[str, Any] = {
             "policy": policy,

@@ -19,7 +19,7 @@ from batchcore.config import (
     POLICIES,
     Settings,
 )
-from batchcore.entry import check_choice
+from batchcore.entry import check_choice, check_legacy
 from batchcore.errors import ConfigError, InternalError
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def make_request(
                 " later rows are not repaired (L7); verify reports which cells differ"
             )
             raise ConfigError(msg, "policy")
-        _check_legacy(calendar, changed_since, missing=missing, analytics=analytics)
+        check_legacy(calendar, changed_since, missing=missing, analytics=analytics)
         analytics = "none"
     if first is not None and end is not None and first > end:
         msg = f"start {first.isoformat()} is after end {end.isoformat()}"
@@ -229,24 +229,6 @@ def _has_utc(since: dt.datetime) -> bool:
     except OverflowError:
         return False
     return True
-
-
-def _check_legacy(
-    calendar: str, changed_since: dt.datetime | None, *, missing: bool, analytics: str
-) -> None:
-    """Refuse what the policy `legacy` does not have; it writes columns of its own (L32 to L34)."""
-    if calendar != "XNYS":
-        msg = f"calendar is `{calendar}`, expected XNYS: the policy `legacy` knows no other (L2)"
-        raise ConfigError(msg, "calendar")
-    if missing:
-        msg = "the policy `legacy` knows no `missing`: it fills the holes of a range as it is"
-        raise ConfigError(msg, "missing")
-    if changed_since is not None:
-        msg = "the policy `legacy` knows no `changed_since`: later rows are not repaired (L7)"
-        raise ConfigError(msg, "changed_since")
-    if analytics in {"full", "every"}:
-        msg = f"analytics is `{analytics}`, which the policy `legacy` does not have"
-        raise ConfigError(msg, "analytics")
 
 
 def _uuids(ids: Sequence[uuid.UUID | str]) -> npt.NDArray[np.uint8]:
