@@ -12,6 +12,7 @@ import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.db import sessions
+from batchcore.db.driver import answers
 from batchcore.db.engine import Database
 from batchcore.db.sessions import Sessions
 from batchcore.errors import DatabaseError
@@ -160,3 +161,16 @@ async def test_a_run_whose_idle_writers_are_closed_goes_on(
     assert result.rows_written == 6 * len(DAYS)
     assert result.retries == 0
     assert ended
+
+
+async def test_asking_whether_a_server_answers_leaves_no_transaction(same_host: str) -> None:
+    async with (
+        database.connected(same_host) as asked,
+        database.connected(same_host) as other,
+    ):
+        assert await answers(asked)
+        found = await other.fetchrow(
+            "SELECT state, xact_start FROM pg_stat_activity WHERE pid = $1",
+            asked.get_server_pid(),
+        )
+    assert tuple(found) == ("idle", None)

@@ -95,7 +95,8 @@ async def answers(raw: asyncpg.Connection) -> bool:
     """
     try:
         async with asyncio.timeout(PATIENCE_S):
-            await raw.execute(";")
+            statement = await raw.prepare(";", name="")
+            await statement.fetch()
     except (*LOST, TimeoutError):
         _cut_off(raw)
         return False
