@@ -17,6 +17,7 @@ from batchcore.db.conninfo import PARAMETERS, SETTINGS, resolved
 from batchcore.db.engine import Database
 from batchcore.db.migrate import migrate
 from batchcore.errors import BatchcoreError, ConfigError, DatabaseError
+from support.faults import PATIENCE_S
 from support.tls import ODD, PASSWORD, TlsServer
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
@@ -58,11 +59,22 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 async def seen(url: str) -> str:
     """Return what psql would print."""
-    raw = await Connector(resolved(url)).connect()
     try:
-        return await raw.fetchval(SEEN)
+        raw = await Connector(resolved(url)).connect()
+        try:
+            return await raw.fetchval(SEEN)
+        finally:
+            await raw.close()
     finally:
-        await raw.close()
+        await until_closed()
+
+
+async def until_closed() -> None:
+    """Return when no connection is left: one with TLS says goodbye and waits for the answer."""
+    own = asyncio.get_running_loop()._selector.get_map()  # type: ignore[attr-defined]  # noqa: SLF001
+    async with asyncio.timeout(PATIENCE_S):
+        while len(own) > 1:  # noqa: ASYNC110  # the loop has a pipe of its own
+            await asyncio.sleep(0)
 
 
 def tcp(user: str = "postgres") -> str:
