@@ -119,7 +119,7 @@ test-python: $(BUILD) test-programs
 	$(call pytest,$(BIN)/python)
 
 # Programs beside the package that tests start. They skip what they do not find.
-test-programs: ## install PgBouncer and psql, as root with apt-get, where they are not there
+test-programs: ## install PgBouncer, psql and a server with TLS, as root with apt-get
 	@scripts/test_programs.sh
 
 LOWEST := .venv-lowest

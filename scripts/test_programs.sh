@@ -4,7 +4,9 @@
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
 missing() {
     command -v pgbouncer >/dev/null || echo pgbouncer
-    command -v psql >/dev/null || echo postgresql-client
+    command -v openssl >/dev/null || echo openssl
+    # psql, and a server that speaks TLS, which the embedded one does not.
+    { command -v psql && ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 || echo postgresql
 }
 apt() {
     # The packages would start services of their own; a policy forbids that at this level.
