@@ -24,9 +24,9 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
 from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
-from batchcore.errors import ConfigError, SchemaError
+from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from batchcore.report import result_text
-from support import database
+from support import database, ledger
 from support.database import Host, Standing, key
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
@@ -377,6 +377,37 @@ async def test_a_row_that_the_host_stored_stays_and_is_named(host: str, table: s
         (key("hand"), 1, date_of(LAST), f"1 of {table}")
     ]
     assert all(len(rows) == 1 for rows in (await table_rows(host)).values())
+
+
+@pytest.mark.parametrize(
+    ("meddling", "told"),
+    [
+        (
+            """CREATE FUNCTION meddling() RETURNS trigger LANGUAGE plpgsql
+                AS $$ BEGIN RETURN NULL; END $$;
+            CREATE TRIGGER meddling BEFORE INSERT ON batchcore_run_issues FOR EACH ROW
+                WHEN (NEW.name = 'not_replaced') EXECUTE FUNCTION meddling()""",
+            "trigger `meddling` on batchcore_run_issues acts on it",
+        ),
+        (
+            """CREATE RULE forgotten AS ON INSERT TO batchcore_run_issues
+                WHERE NEW.name = 'not_replaced' DO INSTEAD NOTHING""",
+            "rule `forgotten` on batchcore_run_issues acts on it",
+        ),
+    ],
+    ids=["trigger", "rule"],
+)
+async def test_a_kept_row_that_the_ledger_does_not_keep_is_an_error(
+    host: str, meddling: str, told: str
+) -> None:
+    await fill(host)
+    await add_rows(host, TABLES[0], theirs(TABLES[0]))
+    await ledger.execute(host, meddling)
+
+    with pytest.raises(DatabaseError, match=told):
+        await run(host, "full")
+
+    assert await database.snapshots(host) == {}
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -277,6 +277,28 @@ async def test_an_entry_that_the_ledger_does_not_keep_is_named(host: str, table:
     assert await database.snapshots(host) == {}
 
 
+@pytest.mark.parametrize(
+    ("table", "fault", "written"),
+    [
+        ("batchcore_run_issues", "UPDATE positions SET exit_date = entry_date - 1", 0),
+        # Those of symbols belong to no chunk; they follow the last one.
+        ("batchcore_run_symbol_issues", "DELETE FROM market_data_cache", 12),
+    ],
+)
+async def test_an_issue_that_the_ledger_does_not_keep_is_named(
+    host: str, table: str, fault: str, written: int
+) -> None:
+    await database.fill(host, HOST)
+    await ledger.execute(host, fault, acts("RETURN NULL;", when="BEFORE INSERT", table=table))
+
+    with pytest.raises(DatabaseError, match=f"trigger `meddling` on {table} acts on it"):
+        await run(host, settings=Settings(min_coverage=0.0))
+
+    assert len(await database.snapshots(host)) == written
+    (entered,) = await ledger.runs(host)
+    assert (entered["state"], entered["rows_written"]) == ("failed", written)
+
+
 async def test_in_a_transaction_of_the_callers_the_call_alone_is_undone(host: str) -> None:
     await database.fill(host, HOST)
     await ledger.execute(host, acts(REWRITES))

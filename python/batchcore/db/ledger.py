@@ -534,8 +534,14 @@ class Ledger:
         kept = await session.copy_in(
             issues.table, list(issues.columns), issues.pieces, namespace=self._namespace
         )
-        if kept != issues.rows:
-            await self._refuse_triggers(session, issues.table)
+        await self._check_kept(session, issues.table, kept, issues.rows)
+
+    async def _check_kept(self, session: Session, table: str, kept: int, sent: int) -> None:
+        """Raise an error when a table of the ledger keeps another number of rows than was sent."""
+        if kept != sent:
+            await self._refuse_triggers(session, table)
+            msg = f"the ledger does not keep what it was sent: {kept} of {sent} rows in {table}"
+            raise DatabaseError(msg)
 
     async def _refuse_triggers(self, session: Session, *tables: str) -> None:
         """Raise an error that names the triggers on tables of the ledger, if there are any."""
@@ -547,7 +553,11 @@ class Ledger:
     async def enter_kept(
         self, session: Session, lease: Lease, chunk: int, kept: Sequence[Kept]
     ) -> None:
-        """Enter what a chunk left to other writers."""
+        """Enter what a chunk left to other writers.
+
+        Raises:
+            DatabaseError: the server keeps fewer rows than it was sent.
+        """
         if not kept:
             return
         rows = ", ".join(
@@ -557,7 +567,8 @@ class Ledger:
             for one in kept
         )
         columns = ", ".join(ISSUE_COLUMNS)
-        await session.execute(f"INSERT INTO {self._issues} ({columns}) VALUES {rows}")  # noqa: S608
+        sql = f"INSERT INTO {self._issues} ({columns}) VALUES {rows}"  # noqa: S608  # quoted
+        await self._check_kept(session, ISSUES, await session.execute(sql), len(kept))
 
     async def finish(
         self,

@@ -362,14 +362,19 @@ class Run:
             state=state,
             seconds=self.monitor.seconds_by_phase()["total"],
             planned=self.planned,
-            issues=(self._symbol_issues(lease),),
             error=f"{type(error).__name__}: {error}".rstrip(": "),
         )
-        if not first.is_gone:
-            await end(first)
-            return
-        async with self.database.writing(LEDGER) as other:
-            await end(other)
+        async with contextlib.AsyncExitStack() as stack:
+            session = first
+            if first.is_gone:
+                session = await stack.enter_async_context(self.database.writing(LEDGER))
+            try:
+                await end(session, issues=(self._symbol_issues(lease),))
+            except DatabaseError:
+                # Where the ledger takes no issues, the lease is given back without them.
+                if session.is_gone:
+                    raise
+                await end(session)
 
     async def _on_snapshot(self, first: Session, lanes: int, catalog: Catalog | None) -> None:
         reading, writing = lanes // 2, lanes - lanes // 2
