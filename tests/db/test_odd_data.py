@@ -363,6 +363,31 @@ async def test_a_sector_of_no_encoding_is_none_and_told(unencoded: str) -> None:
     assert ("not_representable", None, None, detail) in told(result)
 
 
+async def test_a_position_of_no_encoding_is_tagged_as_one_without_a_profile(
+    unencoded: str,
+) -> None:
+    positions = holding("AAA", "BBB", "CCC")
+    await database.fill(unencoded, Host((positions,), ()))
+    await execute(
+        unencoded,
+        "INSERT INTO company_profiles (symbol, sector, data_source, last_updated, created_at,"
+        " updated_at) SELECT s, 'Technology', 'x', now(), now(), now()"
+        " FROM unnest(ARRAY['AAA', 'BBB', 'CCC']) AS s",
+    )
+    for column, text, new in (
+        ("positions.symbol", b"BBB", b"BB\xff"),
+        ("positions.symbol", b"CCC", ACCENT),
+        ("company_profiles.symbol", b"CCC", ACCENT),
+    ):
+        await spoil(unencoded, column, text, new)
+    async with database.connected(unencoded) as connection:
+        user = await connection.fetchval("SELECT user_id FROM portfolios")
+
+    result = await batchcore.restore_sector_tags_for_portfolio(unencoded, user, database.key("p0"))
+
+    assert result.tags == {"Technology": 2, "Unknown": 1}
+
+
 async def test_legacy_fails_a_portfolio_whose_text_it_cannot_read(unencoded: str) -> None:
     prices = (("AAA", MONDAY, Decimal(12)),)
     hosts = (holding("AAA", "BBB"), holding("AAA", name="p1"))

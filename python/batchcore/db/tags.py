@@ -26,14 +26,16 @@ NEEDS: Final[Needs] = {**TAGS, PROFILES: COLUMNS[PROFILES]}
 INSERTS: Final = ("tags_v2", "position_tags")
 """Those of them that rows are inserted into."""
 
+_TEXTS: Final = ("symbol", "position_type", "investment_class")
+
 
 @dataclass(frozen=True, slots=True)
 class TaggedPosition:
-    """A position that is to have a sector tag.
+    r"""A position that is to have a sector tag.
 
     Attributes:
         id: Text of its id.
-        symbol: As stored.
+        symbol: As stored; a byte that is no UTF-8 as `\xff`, which no profile has.
         position_type: As stored.
         investment_class: As stored.
     """
@@ -114,10 +116,11 @@ class SectorTags:
         """Return the position p with a key, or all positions of the portfolio o with it."""
         p = {c: f"p.{column_name(self._schema, 'positions', c)}" for c in TAGS["positions"]}
         o = {c: f"o.{column_name(self._schema, 'portfolios', c)}" for c in TAGS["portfolios"]}
+        # As bytes, which in a database without an encoding no client of UTF-8 may be sent as text.
+        encoding = "UTF8" if self._session.has_encoding else "SQL_ASCII"
+        texts = ", ".join(f"convert_to({p[c]}::text, '{encoding}') AS {c}" for c in _TEXTS)
         return await self._fetch(
-            f"SELECT {o['user_id']} = $2::text::uuid AS owned, {p['id']}::text AS id,"  # noqa: S608
-            f" {p['symbol']}::text AS symbol, {p['position_type']}::text AS position_type,"
-            f" {p['investment_class']}::text AS investment_class"
+            f"SELECT {o['user_id']} = $2::text::uuid AS owned, {p['id']}::text AS id, {texts}"  # noqa: S608
             f" FROM {table_name(self._schema, 'portfolios')} AS o"
             f" LEFT JOIN {table_name(self._schema, 'positions')} AS p"
             f" ON {p['portfolio_id']} = {o['id']} AND {p['deleted_at']} IS NULL"
@@ -286,4 +289,7 @@ class SectorTags:
 
 
 def _position(row: asyncpg.Record) -> TaggedPosition:
-    return TaggedPosition(row["id"], row["symbol"], row["position_type"], row["investment_class"])
+    texts = (row[column] for column in _TEXTS)
+    return TaggedPosition(
+        row["id"], *(text and text.decode("utf-8", "backslashreplace") for text in texts)
+    )
