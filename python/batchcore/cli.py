@@ -203,31 +203,31 @@ DatabaseUrl = Annotated[
     typer.Option(
         metavar="URL",
         envvar=URL_VARIABLE,
-        help="postgresql://...; without it the PG* variables of libpq count.",
+        help="postgresql://...; default: libpq's PG* variables.",
         show_default=False,
     ),
 ]
 PortfolioIds = Annotated[
     list[str] | None,
-    typer.Option(metavar="ID", help="A portfolio; repeatable. Without it all."),
+    typer.Option(metavar="ID", help="Portfolio to value, repeatable; default: all."),
 ]
 CalendarCode = Annotated[
     str,
-    typer.Option(metavar="CODE", help="XNYS, daily, prices, or a code of exchange_calendars."),
+    typer.Option(metavar="CODE", help="XNYS, daily, prices or a code of exchange_calendars."),
 ]
 LookbackDays = Annotated[
-    int, typer.Option(metavar="N", help="Calendar days that a close may be old.")
+    int, typer.Option(metavar="N", help="Oldest close that is not stale, in calendar days.")
 ]
 BetaWeights = Annotated[
     str,
-    typer.Option(metavar="|".join(BETA_WEIGHTS), help="What a provider beta is a share of."),
+    typer.Option(metavar="|".join(BETA_WEIGHTS), help="Weights of the portfolio's provider beta."),
 ]
 SchemaFile = Annotated[
     str | None,
     typer.Option(
         "--schema",
         metavar="FILE",
-        help="TOML: names of tables and columns, scales.",
+        help="TOML file that maps tables, columns and scales.",
         show_default=False,
     ),
 ]
@@ -292,15 +292,18 @@ def demo(
     ask: Ask,
     *,
     portfolios: Annotated[
-        int | None, typer.Option(metavar="N", help="Of a generated market; 300 of real closes.")
+        int | None,
+        typer.Option(metavar="N", help="Number of portfolios; default: 300 on real closes."),
     ] = None,
     symbols: Annotated[
-        int | None, typer.Option(metavar="N", help="Stocks and options of a generated market.")
+        int | None, typer.Option(metavar="N", help="Stocks and options of the generated market.")
     ] = None,
     sessions: Annotated[
-        int | None, typer.Option(metavar="N", help="Sessions of a generated market.")
+        int | None, typer.Option(metavar="N", help="Sessions of the generated market.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of all random numbers.")] = SEED,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Seed of the random numbers.")
+    ] = SEED,
 ) -> int:
     """Value portfolios in an embedded PostgreSQL and check every row.
 
@@ -337,107 +340,106 @@ def _batch(
         typer.Option(
             parser=_start,
             metavar="DATE|inception",
-            help="First day, or each portfolio's earliest entry; by default after its latest"
-            " snapshot.",
+            help="First day; default: the day after the latest snapshot.",
         ),
     ] = None,
     end: Annotated[
         dt.date | None,
         typer.Option(
-            parser=_date, metavar="DATE", help="Last day; without it the last session closed."
+            parser=_date, metavar="DATE", help="Last day; default: the last closed session."
         ),
     ] = None,
     portfolio: PortfolioIds = None,
     portfolios_file: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE", help="A file of portfolios, one a line, # begins a comment; - is stdin."
-        ),
+        typer.Option(metavar="FILE", help="File with one portfolio a line; - reads stdin."),
     ] = None,
     policy: Annotated[
-        str, typer.Option(metavar="NAME", help=f"What the figures mean: {', '.join(POLICIES)}.")
+        str, typer.Option(metavar="NAME", help=f"Valuation rules: {', '.join(POLICIES)}.")
     ] = POLICIES[0],
     calendar: CalendarCode = "XNYS",
     lookback_days: LookbackDays = Settings.lookback_days,
     on_existing: Annotated[
         str,
-        typer.Option(metavar="|".join(ON_EXISTING), help="What becomes of existing snapshots."),
+        typer.Option(
+            metavar="|".join(ON_EXISTING), help="Skip or recompute snapshots that already exist."
+        ),
     ] = ON_EXISTING[0],
     missing: Annotated[
         bool,
-        typer.Option(
-            "--missing", help="Tell holes between snapshots; with replace, fill them and go on."
-        ),
+        typer.Option("--missing", help="Report holes between snapshots; with replace, fill them."),
     ] = False,
     changed_since: Annotated[
         dt.datetime | None,
         typer.Option(
             parser=_moment,
             metavar="TIMESTAMP",
-            help="Compute anew only what prices, positions, events and flows changed since then"
-            " affect.",
+            help="Recompute only what data changed since then affect.",
         ),
     ] = None,
     analytics: Annotated[
         str,
-        typer.Option(metavar="|".join(ANALYTICS), help="What of the analytics is written."),
+        typer.Option(metavar="|".join(ANALYTICS), help="Which analytics to write."),
     ] = ANALYTICS[0],
     beta_weights: BetaWeights = BETA_WEIGHTS[0],
     min_coverage: Annotated[
         float,
-        typer.Option(metavar="X", help="Share of symbols that a session needs closes of, 0 to 1."),
+        typer.Option(metavar="X", help="Share of symbols that need a close, from 0 to 1."),
     ] = Settings.min_coverage,
     max_failed: Annotated[
         str,
         typer.Option(
             metavar="N|P%",
-            help="Portfolios that may fail before the run stops; of a share, at least one.",
+            help="Failed portfolios that a run tolerates.",
         ),
     ] = str(Settings.max_failed),
     today: Annotated[
         dt.date | None,
-        typer.Option(parser=_date, metavar="DATE", help="The date that stands for now."),
+        typer.Option(parser=_date, metavar="DATE", help="Date to use as today."),
     ] = None,
     chunk_size: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Portfolios committed together.", show_default=False),
+        typer.Option(
+            metavar="N", help="Portfolios in one transaction; default: by size.", show_default=False
+        ),
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Of native work; all cores.", show_default=False),
+        typer.Option(metavar="N", help="Native threads; default: all cores.", show_default=False),
     ] = None,
     connections: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help="To the server, two or more, and one for the heartbeat; four.",
+            help="Database connections, at least 2; default: 4.",
             show_default=False,
         ),
     ] = None,
     lease_seconds: Annotated[
         int,
-        typer.Option(metavar="N", help="How long a run counts as alive without a heartbeat."),
+        typer.Option(metavar="N", help="Seconds until a silent run counts as dead."),
     ] = Settings.lease_seconds,
     ledger_days: Annotated[
-        int, typer.Option(metavar="N", help="Days that ended runs stay in the ledger.")
+        int, typer.Option(metavar="N", help="Days to keep ended runs in the ledger.")
     ] = Settings.ledger_days,
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume/--no-resume", help="Go on with a run of the same options that ended early."
+            "--resume/--no-resume", help="Resume a run with these options that ended early."
         ),
     ] = True,
     wait: Annotated[
         float,
-        typer.Option(
-            metavar="SECONDS", help="Wait so long for another run on these portfolios to end."
-        ),
+        typer.Option(metavar="SECONDS", help="Wait for another run on these portfolios."),
     ] = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Compute and write nothing, as `plan`.")
+        bool, typer.Option("--dry-run", help="Compute, but write nothing, like `plan`.")
     ] = False,
     ok_if_nothing: Annotated[
-        bool, typer.Option("--ok-if-nothing", help="Exit with 0, not 99, if nothing is to do.")
+        bool,
+        typer.Option(
+            "--ok-if-nothing", help="Exit with 0 instead of 99 if there is nothing to do."
+        ),
     ] = False,
     schema: SchemaFile = None,
     database_url: DatabaseUrl = None,
@@ -536,7 +538,7 @@ def repair(
     ] = False,
     **options: Any,  # noqa: ANN401  # the others of `_batch`
 ) -> int:
-    """Recompute stored snapshots; replace those of a portfolio from its first difference on.
+    """Recompute stored snapshots; replace each portfolio from its first difference on.
 
     For applications whose time stamps do not show what was corrected; where they do, `run
     --changed-since` is faster.
@@ -550,26 +552,30 @@ def verify(
     *,
     start: Annotated[
         dt.date | None,
-        typer.Option(parser=_date, metavar="DATE", help="First day; without it from the first."),
+        typer.Option(
+            parser=_date, metavar="DATE", help="First day; default: the earliest snapshot."
+        ),
     ] = None,
     end: Annotated[
         dt.date | None,
-        typer.Option(parser=_date, metavar="DATE", help="Last day; without it to the last."),
+        typer.Option(parser=_date, metavar="DATE", help="Last day; default: the latest snapshot."),
     ] = None,
     portfolio: PortfolioIds = None,
     policy: Annotated[
-        str, typer.Option(metavar="NAME", help=f"What the figures mean: {', '.join(POLICIES)}.")
+        str, typer.Option(metavar="NAME", help=f"Valuation rules: {', '.join(POLICIES)}.")
     ] = POLICIES[0],
     calendar: CalendarCode = "XNYS",
     lookback_days: LookbackDays = Settings.lookback_days,
     beta_weights: BetaWeights = BETA_WEIGHTS[0],
     sample: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Snapshots to draw; without it all.", show_default=False),
+        typer.Option(
+            metavar="N", help="Random snapshots to check; default: all.", show_default=False
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the random sample.")] = 0,
     fast: Annotated[
-        bool, typer.Option("--fast", help="Compute natively, not by the pure-Python reference.")
+        bool, typer.Option("--fast", help="Recompute natively instead of in pure Python.")
     ] = False,
     schema: SchemaFile = None,
     database_url: DatabaseUrl = None,
@@ -609,9 +615,11 @@ def status(
     *,
     run: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="One run, with its chunks and what was noticed."),
+        typer.Option(metavar="ID", help="Show one run, with its chunks and issues."),
     ] = None,
-    limit: Annotated[int, typer.Option(metavar="N", help="The latest runs.")] = 20,
+    limit: Annotated[
+        int, typer.Option(metavar="N", help="Number of runs to show, latest first.")
+    ] = 20,
     schema: SchemaFile = None,
     database_url: DatabaseUrl = None,
 ) -> int:
@@ -633,10 +641,11 @@ def migrate(
     ask: Ask,
     *,
     check: Annotated[
-        bool, typer.Option("--check", help="Only tell: exit with 0 if nothing is to do, else 1.")
+        bool, typer.Option("--check", help="Change nothing; exit with 1 if a migration is due.")
     ] = False,
     drop_redundant: Annotated[
-        bool, typer.Option("--drop-redundant", help="Drop indexes that others make redundant.")
+        bool,
+        typer.Option("--drop-redundant", help="Drop indexes that another index makes redundant."),
     ] = False,
     schema: SchemaFile = None,
     database_url: DatabaseUrl = None,
@@ -662,12 +671,14 @@ def migrate(
 def generate(
     ask: Ask,
     *,
-    portfolios: Annotated[int, typer.Option(metavar="N", help="How many.")] = 1000,
-    symbols: Annotated[int, typer.Option(metavar="N", help="Stocks and options.")] = 500,
+    portfolios: Annotated[int, typer.Option(metavar="N", help="Number of portfolios.")] = 1000,
+    symbols: Annotated[int, typer.Option(metavar="N", help="Number of stocks and options.")] = 500,
     sessions: Annotated[
-        int, typer.Option(metavar="N", help="The last ones up to 2025-06-30.")
+        int, typer.Option(metavar="N", help="Number of sessions, up to 2025-06-30.")
     ] = 120,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of all random numbers.")] = SEED,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Seed of the random numbers.")
+    ] = SEED,
     schema: SchemaFile = None,
     database_url: DatabaseUrl = None,
 ) -> int:
