@@ -107,12 +107,14 @@ test-rust: $(SETUP) ## run the tests of the crates
 	cargo test --workspace --locked
 
 # Each process has a server of its own. It begins with a half of the tests in their order, so that
-# few fixtures are made twice, and takes over what another has left at the end.
+# few fixtures are made twice, and takes over what another has left at the end. Bytecode is kept:
+# hundreds of processes that tests start would each compile the package.
 PROCESSES ?= 2
 
 define pytest
 	$(call step,pytest)
-	TMPDIR=$${TMPDIR:-$$(scripts/test_folder.sh)} $(1) -m pytest --numprocesses $(PROCESSES) --dist worksteal
+	PYTHONDONTWRITEBYTECODE= TMPDIR=$${TMPDIR:-$$(scripts/test_folder.sh)} \
+		$(1) -m pytest --numprocesses $(PROCESSES) --dist worksteal
 endef
 
 test-python: $(BUILD) test-programs

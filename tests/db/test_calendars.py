@@ -35,11 +35,11 @@ def sessions_of(code: str) -> list[dt.date]:
     return [day.date() for day in calendar.sessions_in_range(str(START), str(END))]
 
 
-async def ran(url: str, code: str, *dates: dt.date, **options: object) -> batchcore.BatchResult:
+async def ran(db: object, code: str, *dates: dt.date, **options: object) -> batchcore.BatchResult:
     # in Tokyo there are sessions without a close of New York
     settings = Settings(min_coverage=0.0 if code == "XTKS" else 0.5, today=HOLIDAY)
     return await batchcore.run_batch(
-        url, *dates, calendar=code, analytics="none", settings=settings, **options
+        db, *dates, calendar=code, analytics="none", settings=settings, **options
     )
 
 
@@ -64,13 +64,14 @@ async def test_session_by_session_on_any_date_gives_the_same_rows(
     same_host: str, code: str
 ) -> None:
     await demo.seeded(SIZE, seed=3).write(same_host)
-    for day in EVERY:
-        await ran(same_host, code, day, day)
-    by_day = database.without_stamps(await database.snapshots(same_host))
+    async with database.pooled(same_host) as pool:
+        for day in EVERY:
+            await ran(pool, code, day, day)
+        by_day = database.without_stamps(await database.snapshots(pool))
 
-    await ran(same_host, code, START, END, on_existing="replace")
+        await ran(pool, code, START, END, on_existing="replace")
 
-    assert database.without_stamps(await database.snapshots(same_host)) == by_day
+        assert database.without_stamps(await database.snapshots(pool)) == by_day
 
 
 @pytest.mark.parametrize(

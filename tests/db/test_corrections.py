@@ -65,10 +65,10 @@ async def ran(url: str, flows: tuple[ref.Flow, ...] = ()) -> None:
 
 
 async def corrected(
-    url: str, since: dt.datetime = SINCE, start: int | None = None, **options: object
+    db: str | asyncpg.Pool, since: dt.datetime = SINCE, start: int | None = None, **options: object
 ) -> batchcore.BatchResult:
     return await batchcore.run_batch(
-        url,
+        db,
         None if start is None else date_of(start),
         changed_since=since,
         **{"settings": SETTINGS, "analytics": "none", **options},
@@ -421,7 +421,8 @@ async def test_what_makes_no_sense_with_it_is_refused(options: dict, what: str) 
 async def test_a_correction_equals_a_full_recomputation(
     same_host: str, seed: int, code: str
 ) -> None:
-    await check_corrections(same_host, seed, code, Schema())
+    async with database.pooled(same_host) as pool:
+        await check_corrections(pool, seed, code, Schema())
 
 
 @pytest.mark.parametrize("code", ["XNYS", "prices"])
@@ -429,13 +430,14 @@ async def test_a_correction_equals_a_full_recomputation(
 async def test_a_correction_on_doubles_equals_a_full_recomputation(
     same_double_host: str, seed: int, code: str
 ) -> None:
-    await check_corrections(same_double_host, seed, code, LOOSE)
+    async with database.pooled(same_double_host) as pool:
+        await check_corrections(pool, seed, code, LOOSE)
 
 
-async def check_corrections(url: str, seed: int, code: str, schema: Schema) -> None:
+async def check_corrections(db: asyncpg.Pool, seed: int, code: str, schema: Schema) -> None:
     generator = Generator(seeded(f"corrections {seed}").randint, odd=0, edges=False)
     made = random_host(generator, portfolios=3)
-    await database.fill(url, Host(made.portfolios, made.prices))
+    await database.fill(db, Host(made.portfolios, made.prices))
     settings = Settings(
         schema=schema,
         min_coverage=0.0,
@@ -446,7 +448,7 @@ async def check_corrections(url: str, seed: int, code: str, schema: Schema) -> N
     for portfolio in made.portfolios:
         first = MONDAY + generator.one_of((0, 0, 3))
         await batchcore.run_batch(
-            url,
+            db,
             date_of(first),
             date_of(first + 10),
             [database.key(portfolio.id)],
@@ -454,24 +456,24 @@ async def check_corrections(url: str, seed: int, code: str, schema: Schema) -> N
             analytics="none",
             settings=settings,
         )
-    async with database.connected(url) as connection:
+    async with database.connected(db) as connection:
         editor = Editor(connection, generator)
         for _ in range(10):
             # from the first moment on, rows that came after it are edited that snapshots know
             since = generator.one_of((editor.at + dt.timedelta(seconds=1), SINCE))
             await editor.edit(generator.integer(1, 2))
-            before = await database.snapshots(url)
+            before = await database.snapshots(db)
 
-            result = await corrected(url, since=since, calendar=code, settings=settings)
+            result = await corrected(db, since=since, calendar=code, settings=settings)
 
-            found = await database.snapshots(url)
-            equities = await database.equities(url)
+            found = await database.snapshots(db)
+            equities = await database.equities(db)
             works = result.portfolios.sessions_written > 0
             rewritten = {bytes(row) for row in result.portfolios.id[works]}
             stands = [at for at in before if at[0].bytes not in rewritten]
             assert {at: found[at] for at in stands} == {at: before[at] for at in stands}
-            await recomputed(url, code, schema)
+            await recomputed(db, code, schema)
             assert database.without_stamps(found) == (
-                database.without_stamps(await database.snapshots(url))
+                database.without_stamps(await database.snapshots(db))
             )
-            assert await database.equities(url) == equities
+            assert await database.equities(db) == equities

@@ -11,7 +11,7 @@ import datetime as dt
 import uuid
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,6 +26,9 @@ from support.database import Host
 from support.edits import Editor, add_flow, add_position, recomputed
 from support.generate import MONDAY, Generator
 from support.outcome import random_host, seeded
+
+if TYPE_CHECKING:
+    import asyncpg
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
@@ -68,11 +71,11 @@ async def stood(url: str, **options: Any) -> None:
 
 
 async def repaired(
-    url: str, start: int | None = None, end: int | None = None, **options: Any
+    db: str | asyncpg.Pool, start: int | None = None, end: int | None = None, **options: Any
 ) -> batchcore.BatchResult:
     days = (None if day is None else date_of(day) for day in (start, end))
     options = {"settings": SETTINGS, "analytics": "none", **options}
-    return await batchcore.repair(url, *days, **options)
+    return await batchcore.repair(db, *days, **options)
 
 
 def found(result: batchcore.BatchResult) -> dict[uuid.UUID, tuple[int | None, int, int]]:
@@ -90,11 +93,12 @@ def found(result: batchcore.BatchResult) -> dict[uuid.UUID, tuple[int | None, in
     }
 
 
-async def versions(url: str) -> dict[tuple[uuid.UUID, int], tuple[str, str]]:
+async def versions(db: str | asyncpg.Pool) -> dict[tuple[uuid.UUID, int], tuple[str, str]]:
     """Return for each snapshot which transaction wrote it last, and where it is stored."""
-    rows = await ledger.fetch(
-        url, "SELECT portfolio_id, snapshot_date, xmin::text, ctid::text FROM portfolio_snapshots"
-    )
+    async with database.connected(db) as connection:
+        rows = await connection.fetch(
+            "SELECT portfolio_id, snapshot_date, xmin::text, ctid::text FROM portfolio_snapshots"
+        )
     return {(row[0], day_of(row[1])): (row[2], row[3]) for row in rows}
 
 
@@ -370,14 +374,19 @@ async def test_two_repairs_of_the_same_at_once(same_host: str) -> None:
 @pytest.mark.parametrize("code", ["XNYS", "daily", "prices"])
 @pytest.mark.parametrize("seed", range(2))
 async def test_a_repair_equals_a_full_recomputation(same_host: str, seed: int, code: str) -> None:
+    async with database.pooled(same_host) as pool:
+        await check_repairs(pool, seed, code)
+
+
+async def check_repairs(db: asyncpg.Pool, seed: int, code: str) -> None:
     generator = Generator(seeded(f"repairs {seed}").randint, odd=0, edges=False)
     made = random_host(generator, portfolios=4)
-    await database.fill(same_host, Host(made.portfolios, made.prices))
+    await database.fill(db, Host(made.portfolios, made.prices))
     settings = replace(SETTINGS, chunk_size=1 + seed, threads=1 + seed, today=date_of(MONDAY + 20))
     for portfolio in made.portfolios:
         first = MONDAY + generator.one_of((0, 0, 3))
         await batchcore.run_batch(
-            same_host,
+            db,
             date_of(first),
             date_of(first + 10),
             [database.key(portfolio.id)],
@@ -385,7 +394,7 @@ async def test_a_repair_equals_a_full_recomputation(same_host: str, seed: int, c
             analytics="none",
             settings=settings,
         )
-    async with database.connected(same_host) as connection:
+    async with database.connected(db) as connection:
         editor = Editor(connection, generator)
         for _ in range(4):
             await editor.edit(generator.integer(1, 2))
@@ -394,11 +403,11 @@ async def test_a_repair_equals_a_full_recomputation(same_host: str, seed: int, c
             )
             if generator.chance(50) and (row := await editor.some(table)) is not None:
                 await connection.execute(f"DELETE FROM {table} WHERE id = $1", row["id"])  # noqa: S608
-            rows, before = await database.snapshots(same_host), await versions(same_host)
+            rows, before = await database.snapshots(db), await versions(db)
 
-            result = await repaired(same_host, calendar=code, settings=settings)
+            result = await repaired(db, calendar=code, settings=settings)
 
-            left, after = await database.snapshots(same_host), await versions(same_host)
+            left, after = await database.snapshots(db), await versions(db)
             first_of = found(result)
             for own, day in left:
                 first, _, _ = first_of.get(own, (None, 0, 0))
@@ -406,12 +415,12 @@ async def test_a_repair_equals_a_full_recomputation(same_host: str, seed: int, c
                     assert after[own, day] == before[own, day]
                 elif day == first:
                     assert left[own, day] != rows.get((own, day))
-            equities = await database.equities(same_host)
-            await recomputed(same_host, code, settings.schema)
+            equities = await database.equities(db)
+            await recomputed(db, code, settings.schema)
             assert database.without_stamps(left) == (
-                database.without_stamps(await database.snapshots(same_host))
+                database.without_stamps(await database.snapshots(db))
             )
-            assert await database.equities(same_host) == equities
+            assert await database.equities(db) == equities
 
 
 KEEPS = """

@@ -54,6 +54,9 @@ from support.worked_legacy import P, contribution, event, jan, portfolio, positi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from random import Random
+
+    import asyncpg
 
     from batchcore import VerifyResult
     from batchcore.reference import legacy
@@ -123,8 +126,8 @@ async def kept(url: str, *portfolios: legacy.Portfolio) -> None:
     await run(url, 8, 9)
 
 
-async def verify(url: str, *, fast: bool = True, **options: Any) -> VerifyResult:
-    return await batchcore.verify(url, **{"policy": "legacy", "fast": fast, **options})
+async def verify(db: str | asyncpg.Pool, *, fast: bool = True, **options: Any) -> VerifyResult:
+    return await batchcore.verify(db, **{"policy": "legacy", "fast": fast, **options})
 
 
 def wrong(result: VerifyResult) -> dict[str, int]:
@@ -238,17 +241,22 @@ async def test_ranges_samples_and_chunks_find_the_same(same_loose_host: str, see
     made = LegacyGenerator(random.randint).any_legacy_run()
     await legacy_host.fill(same_loose_host, made)
     settings = Settings(schema=LOOSE, max_failed="100%", today=calendars.date_of(made.today))
+    async with database.pooled(same_loose_host) as pool:
+        await check_parts(pool, random, settings)
+
+
+async def check_parts(db: asyncpg.Pool, random: Random, settings: Settings) -> None:
     for first in random.sample(range(MONDAY - 4, MONDAY + 8), 4):
         start, end = calendars.date_of(first), calendars.date_of(first + 2)
-        await batchcore.run_batch(same_loose_host, start, end, policy="legacy", settings=settings)
-    whole = await verify(same_loose_host, settings=settings)
+        await batchcore.run_batch(db, start, end, policy="legacy", settings=settings)
+    whole = await verify(db, settings=settings)
 
     async def rows(**options: Any) -> dict[str, int]:
-        result = await verify(same_loose_host, **{"settings": settings, **options})
+        result = await verify(db, **{"settings": settings, **options})
         found = {"rows": result.rows, "differing": result.rows_differing}
         return found | {f"not {reason}": n for reason, n in result.not_checkable.items()}
 
-    by_chunk = await rows(settings=Settings(schema=LOOSE, chunk_size=1))
+    by_chunk = await rows(settings=replace(settings, chunk_size=1))
     assert by_chunk == await rows()
     summed: dict[str, int] = {}
     for day in range(MONDAY - 20, MONDAY + 20):

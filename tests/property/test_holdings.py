@@ -17,7 +17,7 @@ from batchcore import native
 from batchcore import reference as ref
 from batchcore.units import CENTS
 from support import build
-from support.generate import Generator, Run
+from support.generate import Generator, Run, drawn_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ PROFILE = settings(
 
 @st.composite
 def runs(draw: st.DrawFn, make: Callable[[Generator], Run] = Generator.run) -> Run:
-    return make(Generator(lambda first, last: draw(st.integers(first, last))))
+    return make(Generator(drawn_by(draw)))
 
 
 def frames(run: Run) -> Inputs:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from batchcore.frames import Days, Decimals, Text
 from support import legacy_frames
-from support.generate import MONDAY
+from support.generate import MONDAY, drawn_by
 from support.generate_legacy import LegacyGenerator
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ TOO_LONG_TO_TELL = Decimal(10) ** 40
 def runs(
     draw: st.DrawFn, make: Callable[[LegacyGenerator], Run] = LegacyGenerator.legacy_run
 ) -> Run:
-    return make(LegacyGenerator(lambda first, last: draw(st.integers(first, last))))
+    return make(LegacyGenerator(drawn_by(draw)))
 
 
 def told(issue: ref.Issue) -> ref.Issue:

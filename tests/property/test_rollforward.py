@@ -14,7 +14,7 @@ from batchcore import native
 from batchcore import reference as ref
 from batchcore.units import Mark
 from support import build
-from support.generate import Generator, Run
+from support.generate import Generator, Run, drawn_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ PROFILE = settings(
 
 @st.composite
 def runs(draw: st.DrawFn, make: Callable[[Generator], Run] = Generator.run) -> Run:
-    return make(Generator(lambda first, last: draw(st.integers(first, last))))
+    return make(Generator(drawn_by(draw)))
 
 
 def by_reference(run: Run) -> tuple[list[ref.Result], list[ref.Issue]]:

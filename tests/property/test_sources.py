@@ -14,7 +14,7 @@ from batchcore.db.sources import one_close
 from batchcore.frames import Text
 from property.test_rollforward import PROFILE, by_core, by_reference
 from support import build
-from support.generate import MONDAY, SYMBOLS, Generator, Run
+from support.generate import MONDAY, SYMBOLS, Generator, Run, drawn_by
 
 if TYPE_CHECKING:
     from batchcore.frames import Prices
@@ -44,7 +44,7 @@ def made(generator: Generator) -> Rows:
 
 @st.composite
 def several_rows(draw: st.DrawFn) -> tuple[Rows, Run]:
-    generator = Generator(lambda first, last: draw(st.integers(first, last)), odd=15)
+    generator = Generator(drawn_by(draw), odd=15)
     return made(generator), generator.any_run()
 
 

@@ -102,17 +102,31 @@ def date(day: int | None) -> dt.date | None:
 
 
 @contextlib.asynccontextmanager
-async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url)
+async def connected(db: str | asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
+    if isinstance(db, asyncpg.Pool):
+        async with db.acquire() as connection:
+            yield connection
+        return
+    connection = await asyncpg.connect(db)
     try:
         yield connection
     finally:
         await connection.close()
 
 
-async def fill(url: str, host: Host) -> None:
+@contextlib.asynccontextmanager
+async def pooled(url: str) -> AsyncIterator[asyncpg.Pool]:
+    """Return connections for many runs, whose caches of the catalog stay warm.
+
+    A run on a URL opens each of its connections, which takes longer than a run of few rows.
+    """
+    async with asyncpg.create_pool(url, min_size=0, max_size=8) as pool:
+        yield pool
+
+
+async def fill(db: str | asyncpg.Pool, host: Host) -> None:
     """Write a host's rows."""
-    async with connected(url) as connection:
+    async with connected(db) as connection:
         await add_portfolios(connection, host.portfolios)
         await add_prices(connection, host.prices)
         for portfolio in host.portfolios:
@@ -283,9 +297,9 @@ Snapshots = dict[tuple[uuid.UUID, int], dict[str, Any]]
 """All columns of `portfolio_snapshots` by portfolio and day."""
 
 
-async def snapshots(url: str) -> Snapshots:
+async def snapshots(db: str | asyncpg.Pool) -> Snapshots:
     """Return every stored snapshot as a plain SELECT brings it."""
-    async with connected(url) as connection:
+    async with connected(db) as connection:
         rows = await connection.fetch(
             "SELECT * FROM portfolio_snapshots ORDER BY portfolio_id, snapshot_date"
         )
@@ -297,9 +311,9 @@ async def snapshots(url: str) -> Snapshots:
     }
 
 
-async def equities(url: str) -> dict[uuid.UUID, Decimal | None]:
+async def equities(db: str | asyncpg.Pool) -> dict[uuid.UUID, Decimal | None]:
     """Return `portfolios.equity_balance` by id."""
-    async with connected(url) as connection:
+    async with connected(db) as connection:
         rows = await connection.fetch("SELECT id, equity_balance FROM portfolios")
     return {row["id"]: comparable(row["equity_balance"]) for row in rows}
 

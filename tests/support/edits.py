@@ -127,9 +127,9 @@ async def add_flow(
     return key
 
 
-async def recomputed(url: str, code: str, schema: Schema) -> None:
+async def recomputed(db: str | asyncpg.Pool, code: str, schema: Schema) -> None:
     """Compute the chain of each portfolio anew from its first snapshot on."""
-    async with database.connected(url) as connection:
+    async with database.connected(db) as connection:
         calendar = calendars.from_price_dates(
             [
                 day_of(row[0])
@@ -140,7 +140,7 @@ async def recomputed(url: str, code: str, schema: Schema) -> None:
         )
     if code != "prices":
         calendar = calendars.load(code)
-    stored = await database.snapshots(url)
+    stored = await database.snapshots(db)
     chains: dict[tuple[int, int], list[uuid.UUID]] = {}
     for own in {own for own, _ in stored}:
         days = [day for at, day in stored if at == own and calendar.is_session([day])[0]]
@@ -148,7 +148,7 @@ async def recomputed(url: str, code: str, schema: Schema) -> None:
             chains.setdefault((min(days), max(days)), []).append(own)
     for (first, last), owners in chains.items():
         await batchcore.run_batch(
-            url,
+            db,
             date_of(first),
             date_of(last),
             owners,

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from hypothesis import strategies as st
 
 from batchcore import reference as ref
 from support.cases import day
@@ -24,6 +27,14 @@ Integers = Callable[[int, int], int]
 """Returns an integer of a range, both ends included."""
 
 T = TypeVar("T")
+
+_integers = cache(st.integers)
+
+
+def drawn_by(draw: st.DrawFn) -> Integers:
+    """Return what hypothesis draws; a strategy is made once for each range, not for each draw."""
+    return lambda first, last: draw(_integers(first, last))
+
 
 MONDAY = day("2026-01-05")
 SYMBOLS = ("AAA", "BBB", " aaa", "Aaa ", "bbb", "C C", "é", "ZZZ")
