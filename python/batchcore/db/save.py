@@ -11,11 +11,10 @@ import numpy as np
 
 from batchcore import _core
 from batchcore.db.fields import field_of
-from batchcore.db.load import taken
 from batchcore.db.save_analytics import encode_tables, write_tables
 from batchcore.db.sent import EncodedRows, copy_rows, stage, write_staged
 from batchcore.db.sql import column_name, table_name, within
-from batchcore.frames import among, day_keys, distinct
+from batchcore.frames import CENTS_OF_ROWS, COUNTS_OF_ROWS, among, day_keys, distinct, taken
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
@@ -31,26 +30,6 @@ if TYPE_CHECKING:
 
 _TABLE: Final = "portfolio_snapshots"
 _KEY: Final = ("portfolio_id", "snapshot_date")
-
-_CENTS: Final = {
-    "cash_value": "cash_cents",
-    "long_value": "long_cents",
-    "short_value": "short_cents",
-    "gross_exposure": "gross_cents",
-    "net_exposure": "net_cents",
-    "equity_balance": "equity_cents",
-    "daily_pnl": "daily_pnl_cents",
-    "cumulative_pnl": "cumulative_pnl_cents",
-    "daily_realized_pnl": "daily_realized_cents",
-    "cumulative_realized_pnl": "cumulative_realized_cents",
-    "daily_capital_flow": "daily_flow_cents",
-    "cumulative_capital_flow": "cumulative_flow_cents",
-}
-_COUNTS: Final = {
-    "num_positions": "num_positions",
-    "num_long_positions": "num_long",
-    "num_short_positions": "num_short",
-}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -240,10 +219,13 @@ def _fields(rows: Rows, ids: npt.NDArray[np.uint8], own: npt.NDArray[np.int64]) 
         ("total_value", "numeric", (take(total), CENTS), None),
         *(
             (column, "numeric", (take(getattr(rows, name)), CENTS), None)
-            for column, name in _CENTS.items()
+            for column, name in CENTS_OF_ROWS.items()
         ),
         ("daily_return", "numeric", (take(returns.values), returns.scale), take(returns.state)),
-        *((column, "int4", (take(getattr(rows, name)),), None) for column, name in _COUNTS.items()),
+        *(
+            (column, "int4", (take(getattr(rows, name)),), None)
+            for column, name in COUNTS_OF_ROWS.items()
+        ),
         ("is_complete", "bool", (True,), None),
     ]
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from batchcore.db.load import taken
-from batchcore.frames import Days, Decimals, Issues, Objects, Text
+from batchcore.frames import Decimals, Issues, Objects
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.db.analytic_tables import Room
+    from batchcore.frames import Text
 
     Bools = npt.NDArray[np.bool_]
     Floats = npt.NDArray[np.float64]
@@ -118,7 +118,7 @@ class Fitting:
         most //= 10 ** max(room.scale - values.scale, 0)
         fits: Bools = np.abs(values.values) <= min(most, np.iinfo(np.int64).max)
         misfits = np.flatnonzero(~fits)
-        names = taken(symbol, misfits).texts()
+        names = symbol.take(misfits).texts()
         for row, name in zip(misfits.tolist(), names, strict=True):
             value = Decimal(int(values.values[row])).scaleb(-values.scale)
             detail = f"{column} = {value:f}"
@@ -128,12 +128,12 @@ class Fitting:
     def issues(self) -> Issues:
         """Return what did not fit, in the order in which it was found."""
         found = self._misfits
-        return Issues(
-            name=Text.of([misfit.name for misfit in found]),
-            portfolio=np.array([misfit.portfolio for misfit in found], dtype=np.int32),
-            symbol=Text.of([misfit.symbol for misfit in found]),
-            day=Days(np.array([misfit.day for misfit in found], dtype=np.int32)),
-            detail=Text.of([misfit.detail for misfit in found]),
+        return Issues.of(
+            [misfit.name for misfit in found],
+            [misfit.portfolio for misfit in found],
+            symbol=[misfit.symbol for misfit in found],
+            day=[misfit.day for misfit in found],
+            detail=[misfit.detail for misfit in found],
         )
 
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 import numpy as np
 
 from batchcore.calendar import date_of, iso_of
-from batchcore.frames import Days
+from batchcore.frames import Frame
 from batchcore.units import Mark, State
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.db.load_changes import Stamps
-    from batchcore.frames import Issues
+    from batchcore.frames import Days, Int32, Int64, Issues
 
 Result = TypeVar("Result")
 
@@ -83,8 +83,8 @@ class Coverage:
         return f"{self.fresh[row]} of {self.recent[row]} symbols have a close"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Differences:
+@dataclass(frozen=True, eq=False)
+class Differences(Frame):
     """Portfolios whose stored rows are not what they should be: one row for each.
 
     Attributes:
@@ -96,14 +96,10 @@ class Differences:
             that are compared.
     """
 
-    portfolio: npt.NDArray[np.int32]
+    portfolio: Int32
     first: Days
-    rows: npt.NDArray[np.int64]
-    cells: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        """Return the number of portfolios."""
-        return len(self.portfolio)
+    rows: Int64
+    cells: Int64
 
 
 def _only_a_mapping(cls: type[Result]) -> type[Result]:
@@ -380,19 +376,8 @@ def _texts_of(ids: npt.NDArray[np.uint8]) -> list[str]:
 
 def joined_differences(parts: Sequence[Differences]) -> Differences:
     """Return what was found in the chunks of a run, sorted by portfolio."""
-    no_days, nothing = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
-    found = [Differences(no_days, Days.nulls(0), nothing, nothing), *parts]
-    portfolio = np.concatenate([part.portfolio for part in found])
-    order = np.argsort(portfolio)
-    return Differences(
-        portfolio[order],
-        Days(
-            np.concatenate([part.first.values for part in found])[order],
-            np.concatenate([part.first.state for part in found])[order],
-        ),
-        np.concatenate([part.rows for part in found])[order],
-        np.concatenate([part.cells for part in found])[order],
-    )
+    found = Differences.concat([Differences.none(), *parts])
+    return found.take(np.argsort(found.portfolio))
 
 
 def difference_dicts(result: BatchResult) -> list[dict[str, Any]] | None:
