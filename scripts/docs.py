@@ -15,7 +15,7 @@ import pydoc
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, is_typeddict
+from typing import TYPE_CHECKING, Any, get_type_hints, is_typeddict
 
 import typer
 from sqlalchemy import Column, UniqueConstraint
@@ -197,7 +197,7 @@ def columns(*names: str) -> str:
     rows = []
     for name in names:
         cls: Any = pydoc.locate(name)
-        named = cls.__annotations__ if is_typeddict(cls) else inspect.signature(cls).parameters
+        named = get_type_hints(cls) if is_typeddict(cls) else inspect.signature(cls).parameters
         listed = ", ".join(f"`{one}`" for one in named)
         rows.append((f"`{name.rpartition('.')[2]}`", listed))
     return table(("class", "attributes"), rows)
