@@ -581,3 +581,12 @@ def test_every_make_target_is_told() -> None:
     targets = re.findall(r"^([\w-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert [target for target in targets if f"`make {target}`" not in text] == []
+
+
+def test_the_rooms_of_the_table_are_there() -> None:
+    text = section(ROOT / "docs" / "architecture.md", "Rooms")
+    cells = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    rooms = [room.rstrip("*/") for cell in cells for room in re.findall(r"`([^`]+)`", cell)]
+    package = ROOT / "python" / "batchcore"
+    assert len(cells) <= 25
+    assert [room for room in rooms if not any(package.glob(f"{room}*"))] == []
