@@ -55,6 +55,9 @@ OPTIONS = {
 }
 """Arguments whose options have other names."""
 
+WHOLE = ("settings", "options", "overrides")
+"""Arguments that hold others, which have rows of their own."""
+
 
 # Tables of the database.
 
@@ -120,27 +123,26 @@ def declared(column: Column[Any]) -> str:
 # Docstrings.
 
 
-def arguments(*names: str) -> str:
-    """Return a row for each argument of a function, then for each setting, with its option."""
-    function, command, *settings = names
-    signature = inspect.signature(pydoc.locate(function))  # type: ignore[arg-type]  # a function
-    texts = entries(pydoc.locate(function), "Args")
+def arguments(command: str, *names: str) -> str:
+    """Return a row for each argument of functions, and each attribute of classes of options."""
     known = {p.name: p for p in typer.main.get_command(cli.app).commands[command].params}
-    rows = [
-        (name, option(known, name), parameter.default, texts[name])
-        for name, parameter in signature.parameters.items()
-        if name != "settings"
-    ]
-    texts = entries(Settings, "Attributes")
-    rows += [
-        (f"Settings.{field.name}", option(known, field.name), default(field), texts[field.name])
-        for field in dataclasses.fields(Settings)
-        if not settings or field.name in settings
-    ]
-    return table(
-        ("argument", "option", "default", "meaning"),
-        ((f"`{name}`", words, value(given), text) for name, words, given, text in rows),
-    )
+    rows = []
+    for name in names:
+        source: Any = pydoc.locate(name)
+        prefix = "Settings." if source is Settings else ""
+        texts = entries(source, "Attributes" if inspect.isclass(source) else "Args")
+        given = inspect.signature(source).parameters
+        rows += [
+            (
+                f"`{prefix}{key}`",
+                option(known, key),
+                value(default(source, key, given[key].default)),
+                text,
+            )
+            for key, text in texts.items()
+            if key not in WHOLE
+        ]
+    return table(("argument", "option", "default", "meaning"), rows)
 
 
 def option(known: dict[str, Any], name: str) -> str:
@@ -237,11 +239,12 @@ def plain(text: str) -> str:
     return re.sub(r"`docs/(\w+\.md)`|docs/(\w+\.md)", r"[\1\2](\1\2)", text)
 
 
-def default(field: dataclasses.Field[Any]) -> object:
-    """Return the default of an attribute."""
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return field.default
+def default(source: Any, name: str, given: object) -> object:  # noqa: ANN401  # what has options
+    """Return the default of an argument or attribute, made where a factory makes it."""
+    for field in dataclasses.fields(source) if dataclasses.is_dataclass(source) else ():
+        if field.name == name and field.default_factory is not dataclasses.MISSING:
+            return field.default_factory()
+    return given
 
 
 def value(given: object) -> str:
