@@ -14,22 +14,13 @@ from batchcore import calendar as calendars
 from batchcore.config import Schema, Settings
 from batchcore.errors import SchemaError, SnapshotExistsError
 from support import database, legacy_frames, legacy_host
+from support.cases import Case, cases
 from support.generate import MONDAY
 from support.generate_legacy import LegacyGenerator
 from support.legacy_frames import Run
 from support.legacy_host import after, assert_left, assert_told, by_reference, source_of
 from support.outcome import LOOSE, seeded
-from support.worked_legacy import (
-    CASES,
-    Case,
-    P,
-    beta,
-    jan,
-    portfolio,
-    position,
-    profile,
-    snapshot,
-)
+from support.worked_legacy import P, beta, jan, portfolio, position, profile, snapshot
 
 if TYPE_CHECKING:
     from batchcore.reference import legacy
@@ -37,9 +28,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
 SESSIONS = calendars.load("XNYS").sessions(MONDAY - 60, MONDAY + 60).tolist()
-EVERY_CASE = pytest.mark.parametrize(
-    "case", CASES, ids=[f"{case.rule} {case.name}" for case in CASES]
-)
 
 
 def settings(run: Run, schema: Schema, **options: Any) -> Settings:
@@ -91,29 +79,16 @@ async def check(  # a run over a range
     return results
 
 
-def run_of(case: Case) -> Run:
-    return Run(
-        portfolios=(case.portfolio,),
-        prices=case.prices,
-        days=tuple(map(jan, case.days)),
-        today=jan(case.today),
-        cached={(symbol, jan(on)): Decimal(text) for (symbol, on), text in case.cached.items()},
-        profiles=case.profiles,
-        has_benchmark=case.has_benchmark,
-        scales=case.scales,
-    )
-
-
-@EVERY_CASE
+@pytest.mark.parametrize("case", cases("legacy"), ids=str)
 async def test_a_worked_case_day_by_day(same_loose_host: str, case: Case) -> None:
-    run = run_of(case)
+    run = legacy_frames.run_of(case)
     await legacy_host.fill(same_loose_host, run)
     rows: list[legacy.Row] = []
     for day in run.days:
         results = await check(same_loose_host, run, day, day, schema_of(run))
         rows += results["p"].rows
         run = after(run, results)
-    assert [str(row) for row in rows] == [str(row) for row in case.rows]
+    assert [str(row) for row in rows] == [str(row) for row in case.expected[0].rows]
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.frames import FloatObjects, Rows
-    from support.cases import Price
+    from support.cases import Case, Price
 
 BETA_SCALE = 6
 PROFILE_BETA_SCALE = 4
@@ -70,6 +70,12 @@ class Run:
     has_benchmark: bool = True
     scales: ref.Scales = ref.DEFAULT_SCALES
     column_scales: Mapping[str, int] = field(default_factory=dict)
+
+
+def run_of(case: Case) -> Run:
+    """Return a worked case of the policy as a run."""
+    shared = [item.name for item in fields(Run) if item.name != "column_scales"]
+    return Run(**{name: getattr(case, name) for name in shared})
 
 
 def in_doubles(run: Run) -> Run:
