@@ -15,7 +15,7 @@ from batchcore.db.migrate import migrate
 from batchcore.errors import ConfigError, DatabaseError
 from support import database
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 PORTFOLIO = """
     INSERT INTO portfolios (id, user_id, name, account_name, account_type, currency, created_at,

@@ -16,7 +16,7 @@ from support import database
 from support.generate import MONDAY
 from support.outcome import outcome
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 4))
 HOST = database.plain_host(6, DAYS)
@@ -43,16 +43,15 @@ async def spoil(url: str, portfolio, action: str, *, table: str = "portfolio_sna
     column, event = "portfolio_id", "INSERT"
     if table == "portfolios":
         column, event = "id", "UPDATE"
-    async with database.connected(url) as connection:
-        await connection.execute(FUNCTION.format(column=column, portfolio=portfolio, action=action))
-        await connection.execute(
-            f"CREATE TRIGGER spoil BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION spoil()"
-        )
+    await database.execute(
+        url,
+        FUNCTION.format(column=column, portfolio=portfolio, action=action),
+        f"CREATE TRIGGER spoil BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION spoil()",
+    )
 
 
 async def mend(url: str) -> None:
-    async with database.connected(url) as connection:
-        await connection.execute("DROP FUNCTION spoil CASCADE")
+    await database.execute(url, "DROP FUNCTION spoil CASCADE")
 
 
 async def run(db, **options) -> batchcore.BatchResult:
@@ -149,8 +148,7 @@ async def test_rows_in_place_come_back_when_their_chunk_fails(host: str) -> None
     await database.fill(host, HOST)
     await run(host)
     before = await database.snapshots(host)
-    async with database.connected(host) as connection:
-        await connection.execute("UPDATE positions SET quantity = 20")
+    await database.execute(host, "UPDATE positions SET quantity = 20")
     await spoil(host, IN_ORDER[0], RAISE, table="portfolios")
 
     with pytest.raises(DatabaseError, match="not this one"):

@@ -25,7 +25,7 @@ from support.worked_legacy import P, beta, jan, portfolio, position, profile, sn
 if TYPE_CHECKING:
     from batchcore.reference import legacy
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 SESSIONS = calendars.load("XNYS").sessions(MONDAY - 60, MONDAY + 60).tolist()
 
@@ -241,11 +241,11 @@ async def test_optional_tables_that_are_absent_are_as_if_empty(host: str) -> Non
     held = replace(named("p"), positions=(position(market_value="100", last_price="10"),))
     run = replace(plain(held, today=5), has_benchmark=False)
     await legacy_host.fill(host, run)
-    async with database.connected(host) as connection:
-        await connection.execute(
-            "DROP TABLE company_profiles, position_market_betas, benchmarks_sector_weights,"
-            " position_realized_events, equity_changes"
-        )
+    await database.execute(
+        host,
+        "DROP TABLE company_profiles, position_market_betas, benchmarks_sector_weights,"
+        " position_realized_events, equity_changes",
+    )
     results = await check(host, run, jan(5), jan(5), Schema())
     assert results["p"].rows[0].hhi is None
 
@@ -283,8 +283,7 @@ async def test_own_betas_of_the_positions_that_need_them(same_host: str) -> None
 
 
 async def test_missing_column_of_the_policy_is_told_before_anything_is_read(host: str) -> None:
-    async with database.connected(host) as connection:
-        await connection.execute("ALTER TABLE portfolio_snapshots DROP COLUMN portfolio_vega")
+    await database.execute(host, "ALTER TABLE portfolio_snapshots DROP COLUMN portfolio_vega")
     with pytest.raises(SchemaError, match="portfolio_vega"):
         await batchcore.run_batch(host, policy="legacy")
 
@@ -299,11 +298,11 @@ async def test_jsonb_holds_the_same_weights(host: str) -> None:
     )
     run = replace(plain(held, today=5), profiles={})
     await legacy_host.fill(host, run)
-    async with database.connected(host) as connection:
-        await connection.execute(
-            "ALTER TABLE portfolio_snapshots ALTER sector_exposure TYPE jsonb"
-            " USING sector_exposure::jsonb"
-        )
+    await database.execute(
+        host,
+        "ALTER TABLE portfolio_snapshots ALTER sector_exposure TYPE jsonb"
+        " USING sector_exposure::jsonb",
+    )
     results = await check(host, run, jan(5), jan(5), Schema())
     # 1000 + 2 x 10 x (10 - 7) = 1060; 100 / 1060 to 28 digits, then binary64
     assert results["p"].rows[0].sector_exposure == {"Unclassified": 0.09433962264150944}
@@ -341,8 +340,7 @@ async def test_an_empty_list_is_nobody_and_an_inactive_portfolio_is_somebody(
 ) -> None:
     run = plain(named("p"))
     await legacy_host.fill(same_host, run)
-    async with database.connected(same_host) as connection:
-        await connection.execute("UPDATE portfolios SET is_active = false")
+    await database.execute(same_host, "UPDATE portfolios SET is_active = false")
     monday = dt.date(2026, 1, 5)
     options = {"policy": "legacy", "settings": settings(run, Schema())}
     nobody = await batchcore.run_batch(same_host, monday, monday, [], **options)

@@ -19,7 +19,7 @@ from support.cases import Case, cases, vectors
 from support.database import Host, Standing
 from support.outcome import LOOSE, issues_of
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 BESIDE = {"gap", "off_session"}
 """Issues of the plan, which no case names."""

@@ -131,21 +131,23 @@ class Case:
         return f"{self.rules[0]} {self.name}" if self.policy == "legacy" else self.name
 
 
-def tables(path: str) -> dict[str, Any]:
+def from_toml(path: str) -> dict[str, Any]:
     """Return a file of `tests/cases`, its decimals exact."""
     return tomllib.loads((FOLDER / path).read_text(), parse_float=Decimal)
 
 
-USUAL = {policy: tables(f"{policy}.toml") for policy in ("rollforward", "legacy")}
+USUAL = {policy: from_toml(f"{policy}.toml") for policy in ("rollforward", "legacy")}
 """What the cases of a policy give unless they say otherwise."""
 
 
-def cases(policy: str) -> list[Case]:
-    """Return the worked cases of a policy."""
-    files = [tables(f"{policy}/{path.name}") for path in sorted((FOLDER / policy).glob("*.toml"))]
+def cases(policy: str, *paths: str) -> list[Case]:
+    """Return the worked cases of a policy, or those of some files."""
+    paths = paths or tuple(
+        f"{policy}/{path.name}" for path in sorted((FOLDER / policy).glob("*.toml"))
+    )
     return [
         _case(policy, USUAL[policy]["case"] | file.get("usual", {}) | table)
-        for file in files
+        for file in map(from_toml, paths)
         for table in file["case"]
     ]
 

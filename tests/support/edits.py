@@ -129,15 +129,14 @@ async def add_flow(
 
 async def recomputed(db: str | asyncpg.Pool, code: str, schema: Schema) -> None:
     """Compute the chain of each portfolio anew from its first snapshot on."""
-    async with database.connected(db) as connection:
-        calendar = calendars.from_price_dates(
-            [
-                day_of(row[0])
-                for row in await connection.fetch(
-                    "SELECT date FROM market_data_cache WHERE close > 0"
-                )
-            ]
-        )
+    calendar = calendars.from_price_dates(
+        [
+            day_of(row[0])
+            for row in await database.fetch(
+                db, "SELECT date FROM market_data_cache WHERE close > 0"
+            )
+        ]
+    )
     if code != "prices":
         calendar = calendars.load(code)
     stored = await database.snapshots(db)

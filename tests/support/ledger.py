@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from support import database
+from support.database import execute, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,17 +24,6 @@ FUNCTION = """
         END IF;
         RETURN NEW;
     END $$"""
-
-
-async def execute(url: str, *statements: str) -> None:
-    async with database.connected(url) as connection:
-        for statement in statements:
-            await connection.execute(statement)
-
-
-async def fetch(url: str, query: str) -> list[asyncpg.Record]:
-    async with database.connected(url) as connection:
-        return await connection.fetch(query)
 
 
 async def runs(url: str) -> list[asyncpg.Record]:

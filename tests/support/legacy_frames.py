@@ -259,19 +259,16 @@ def day_by_day(run: Run) -> list[legacy.Result]:
 
 
 def replaced(run: Run, portfolios: tuple[legacy.Portfolio, ...], days: tuple[int, ...]) -> Run:
-    values = {item.name: getattr(run, item.name) for item in fields(run)}
-    return Run(**values | {"portfolios": portfolios, "days": days})
+    return replace(run, portfolios=portfolios, days=days)
 
 
 def after(portfolio: legacy.Portfolio, result: legacy.Result) -> legacy.Portfolio:
     """Return a portfolio with what a run has stored."""
     written = {row.day: snapshot_of(row) for row in result.rows}
     kept = [snapshot for snapshot in portfolio.snapshots if snapshot.day not in written]
-    return legacy.Portfolio(
-        name=portfolio.name,
+    return replace(
+        portfolio,
         equity_balance=result.equity_balance,
-        positions=portfolio.positions,
-        flows=portfolio.flows,
         snapshots=(*kept, *written.values()),
     )
 

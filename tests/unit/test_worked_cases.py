@@ -17,7 +17,7 @@ from batchcore import reference as ref
 from batchcore.frames import Text
 from batchcore.reference import legacy
 from support import build, legacy_frames
-from support.cases import Case, cases, jan, record, tables, vectors
+from support.cases import Case, cases, from_toml, jan, record, vectors
 from support.worked import PRICES
 from support.worked_legacy import CALENDAR
 
@@ -162,9 +162,7 @@ def test_day_by_day_gives_the_rows_of_one_run(case: Case) -> None:
             (result,) = by_reference(replace(case, portfolios=(portfolio,)), [on])
             rows += result.rows
             if case.policy == "legacy":
-                portfolio = replace(
-                    legacy_frames.after(portfolio, result), deleted=portfolio.deleted
-                )
+                portfolio = legacy_frames.after(portfolio, result)
             elif result.failed:
                 break
             else:
@@ -221,7 +219,7 @@ def covered_by_core(case: Table, sessions: list[int], lookback_days: int) -> Tab
 
 
 @pytest.mark.parametrize("covered", [covered_by_reference, covered_by_core])
-@pytest.mark.parametrize("case", tables("coverage.toml")["case"], ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", from_toml("coverage.toml")["case"], ids=lambda case: case["name"])
 def test_coverage_of_a_worked_case(case: Table, covered: Callable[..., Table]) -> None:
     symbols = [None if symbol == "NULL" else symbol for symbol in case["symbols"]]
     sessions = [jan(on) for on in case["sessions"]]
@@ -229,7 +227,7 @@ def test_coverage_of_a_worked_case(case: Table, covered: Callable[..., Table]) -
     assert found == {jan(int(on)): Fraction(share) for on, share in case["expected"].items()}
 
 
-@pytest.mark.parametrize("case", tables("spans.toml")["case"], ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", from_toml("spans.toml")["case"], ids=lambda case: case["name"])
 def test_span_of_a_worked_case(case: Table) -> None:
     stored = [ref.Stored(jan(on)) for on in case.get("complete", [])]
     stored += [record(ref.Stored, **row) for row in case.get("incomplete", [])]
