@@ -176,7 +176,6 @@ def tables_of(
     ]
     if in_order:
         held = [(owner, uuid.UUID(int=at), one) for at, (owner, _, one) in enumerate(held)]
-    stamps = {"created_at": MOMENT, "updated_at": MOMENT}
     return {
         "portfolios": [
             {
@@ -190,56 +189,74 @@ def tables_of(
                 if isinstance(portfolio, ref.Portfolio)
                 else portfolio.equity_balance,
                 "deleted_at": MOMENT if getattr(portfolio, "deleted", False) else None,
-                **stamps,
+                "created_at": MOMENT,
+                "updated_at": MOMENT,
             }
             for name, portfolio in named
         ],
-        "positions": [
-            {
-                "id": own,
-                "portfolio_id": key(owner),
-                "symbol": position.symbol,
-                "position_type": position.position_type,
-                "quantity": position.quantity,
-                "entry_price": position.entry_price,
-                "entry_date": date(position.entry_day),
-                "exit_price": position.exit_price,
-                "exit_date": date(position.exit_day),
-                "expiration_date": date(position.expiration_day),
-                "investment_class": position.investment_class,
-                "market_value": position.market_value,
-                "last_price": position.last_price,
-                "deleted_at": MOMENT if position.deleted else None,
-                **stamps,
-            }
-            for owner, own, position in held
-        ],
+        "positions": [position_row(own, key(owner), one) for owner, own, one in held],
         "position_realized_events": [
-            {
-                "id": uuid.uuid4(),
-                "position_id": own,
-                "portfolio_id": key(owner),
-                "trade_date": date(event.day),
-                "quantity_closed": event.quantity,
-                "realized_pnl": event.realized,
-                "created_at": MOMENT,
-            }
+            event_row(own, key(owner), event)
             for owner, own, position in held
             for event in position.events
         ],
         "equity_changes": [
-            {
-                "id": uuid.uuid4(),
-                "portfolio_id": key(name),
-                "change_type": flow.change_type,
-                "amount": flow.amount,
-                "change_date": date(flow.day),
-                "created_by_user_id": key(f"user of {name}"),
-                **stamps,
-            }
+            flow_row(uuid.uuid4(), key(name), flow)
             for name, portfolio in named
             for flow in portfolio.flows
         ],
+    }
+
+
+def position_row(
+    own: uuid.UUID, owner: uuid.UUID, position: ref.Position, at: dt.datetime = MOMENT
+) -> dict[str, Any]:
+    return {
+        "id": own,
+        "portfolio_id": owner,
+        "symbol": position.symbol,
+        "position_type": position.position_type,
+        "quantity": position.quantity,
+        "entry_price": position.entry_price,
+        "entry_date": date(position.entry_day),
+        "exit_price": position.exit_price,
+        "exit_date": date(position.exit_day),
+        "expiration_date": date(position.expiration_day),
+        "investment_class": position.investment_class,
+        "market_value": position.market_value,
+        "last_price": position.last_price,
+        "created_at": at,
+        "updated_at": at,
+        "deleted_at": at if position.deleted else None,
+    }
+
+
+def event_row(
+    position: uuid.UUID, owner: uuid.UUID, event: ref.Event, at: dt.datetime = MOMENT
+) -> dict[str, Any]:
+    return {
+        "id": uuid.uuid4(),
+        "position_id": position,
+        "portfolio_id": owner,
+        "trade_date": date(event.day),
+        "quantity_closed": event.quantity,
+        "realized_pnl": event.realized,
+        "created_at": at,
+    }
+
+
+def flow_row(
+    own: uuid.UUID, owner: uuid.UUID, flow: ref.Flow, at: dt.datetime = MOMENT
+) -> dict[str, Any]:
+    return {
+        "id": own,
+        "portfolio_id": owner,
+        "change_type": flow.change_type,
+        "amount": flow.amount,
+        "change_date": date(flow.day),
+        "created_by_user_id": owner,
+        "created_at": at,
+        "updated_at": at,
     }
 
 

@@ -19,7 +19,7 @@ WAIT = f"PERFORM pg_advisory_xact_lock({LOCK});"
 FUNCTION = """
     CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        IF NEW.portfolio_id = '{portfolio}' THEN
+        IF NEW.{column} = '{portfolio}' THEN
             {action}
         END IF;
         RETURN NEW;
@@ -53,13 +53,15 @@ async def kill(url: str) -> None:
     await expire(url)
 
 
-async def spoil(url: str, portfolio: object, action: str) -> None:
-    """Let the server do something when a row of a portfolio is inserted."""
+async def spoil(
+    url: str, portfolio: object, action: str, *, table: str = "portfolio_snapshots"
+) -> None:
+    """Let the server do something when the rows of a portfolio are written."""
+    column, when = ("id", "UPDATE") if table == "portfolios" else ("portfolio_id", "INSERT")
     await execute(
         url,
-        FUNCTION.format(portfolio=portfolio, action=action),
-        "CREATE TRIGGER spoil BEFORE INSERT ON portfolio_snapshots"
-        " FOR EACH ROW EXECUTE FUNCTION spoil()",
+        FUNCTION.format(column=column, portfolio=portfolio, action=action),
+        f"CREATE TRIGGER spoil BEFORE {when} ON {table} FOR EACH ROW EXECUTE FUNCTION spoil()",
     )
 
 
