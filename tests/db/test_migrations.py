@@ -1,10 +1,9 @@
 """Upgrade, downgrade and check: an empty database and a host's own."""
 
 import asyncio
-import contextlib
 import io
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
@@ -23,8 +22,9 @@ from batchcore.config import Schema
 from batchcore.db import catalog, tables
 from batchcore.db.migrate import MigrateReport, check, connect, downgrade, migrate
 from batchcore.errors import ConfigError, DatabaseError, LeaseHeldError, SchemaError
+from support.database import connected, execute, fetch
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 THREE = {
     "idx_positions_active_complete",
@@ -56,41 +56,23 @@ SELECT t.typname::text, e.enumlabel::text FROM pg_type AS t JOIN pg_enum AS e ON
 WHERE t.typnamespace = 'public'::regnamespace ORDER BY t.typname, e.enumsortorder"""
 
 
-@contextlib.asynccontextmanager
-async def opened(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
 async def described(url: str) -> list[list[tuple[object, ...]]]:
-    async with opened(url) as connection:
-        return [
-            [
-                tuple(row)
-                for row in await connection.fetch(query)
-                if VERSION_TABLE not in row[0] and VERSION_TABLE not in row[1]
-            ]
-            for query in (COLUMNS, CONSTRAINTS, INDEXES, ENUMS)
+    return [
+        [
+            tuple(row)
+            for row in await fetch(url, query)
+            if VERSION_TABLE not in row[0] and VERSION_TABLE not in row[1]
         ]
+        for query in (COLUMNS, CONSTRAINTS, INDEXES, ENUMS)
+    ]
 
 
 async def relations(url: str, namespace: str = "public") -> set[str]:
-    async with opened(url) as connection:
-        return {row[0] for row in await connection.fetch(RELATIONS, namespace)}
+    return {row[0] for row in await fetch(url, RELATIONS, namespace)}
 
 
 async def indexes(url: str) -> dict[str, str]:
-    async with opened(url) as connection:
-        return dict(await connection.fetch(INDEXES))
-
-
-async def execute(url: str, *statements: str) -> None:
-    async with opened(url) as connection:
-        for statement in statements:
-            await connection.execute(statement)
+    return dict(await fetch(url, INDEXES))
 
 
 async def on_connection(url: str, work: Callable[[Connection], object]) -> object:
@@ -150,7 +132,7 @@ async def test_downgrade_leaves_nothing_and_upgrade_makes_the_same_again(databas
 async def test_downgrade_drops_the_enum_types(database: str) -> None:
     await migrate(database)
     await downgrade(database)
-    async with opened(database) as connection:
+    async with connected(database) as connection:
         left = await connection.fetch(
             "SELECT typname FROM pg_type WHERE typname IN ('positiontype', 'equity_change_type')"
         )
@@ -259,7 +241,7 @@ async def test_a_host_keeps_its_tables_and_gets_the_indexes(database: str) -> No
     assert await relations(database) >= {"portfolios", "positions", REPLACED}
     assert THREE.isdisjoint(await relations(database))
     assert VERSION_TABLE not in await relations(database)
-    async with opened(database) as connection:
+    async with connected(database) as connection:
         assert await connection.fetchval("SELECT count(*) FROM portfolios") == 1
 
 
@@ -286,7 +268,7 @@ async def test_a_host_gets_its_indexes_concurrently(database: str) -> None:
 async def test_an_index_left_invalid_is_built_again(database: str) -> None:
     await host_database(database)
     await execute(database, PORTFOLIO, TWO_POSITIONS)
-    async with opened(database) as connection:
+    async with connected(database) as connection:
         # What an interrupted build leaves: the duplicate symbol stops this one half-way.
         with pytest.raises(asyncpg.UniqueViolationError):
             await connection.execute(
@@ -330,7 +312,7 @@ async def test_a_host_with_other_names_gets_the_indexes_on_them(database: str) -
 
     assert report.marked == ("0001",)
     assert await relations(database, '"my host"') >= {*THREE, VERSION_TABLE}
-    async with opened(database) as connection:
+    async with connected(database) as connection:
         predicate = await connection.fetchval(
             "SELECT pg_get_expr(indpred, indrelid) FROM pg_index"
             " WHERE indexrelid = '\"my host\".idx_positions_active_complete'::regclass"
@@ -430,7 +412,7 @@ async def test_a_database_from_the_future_is_refused(database: str) -> None:
 
 
 async def test_a_second_migration_at_the_same_moment_is_refused(database: str) -> None:
-    async with opened(database) as connection:
+    async with connected(database) as connection:
         key = int.from_bytes(b"batchmig")
         await connection.fetchval("SELECT pg_advisory_lock($1)", key)
 
@@ -650,7 +632,10 @@ async def test_what_is_in_the_hosts_models_is_for_the_host_to_say(database: str)
 
 async def test_an_index_build_waits_for_an_older_transaction(database: str) -> None:
     await host_database(database)
-    async with opened(database) as batch, opened(database) as watcher:
+    async with (
+        connected(database) as batch,
+        connected(database) as watcher,
+    ):
         transaction = batch.transaction(isolation="repeatable_read")
         await transaction.start()
         await batch.fetchval("SELECT count(*) FROM positions")
