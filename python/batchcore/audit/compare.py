@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
 from batchcore.db.audit_queries import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED, SHARES
 from batchcore.db.load import taken
-from batchcore.frames import rescaled
+from batchcore.frames import Decimals, Integers, rescaled
 from batchcore.run.analyse import OBSERVATIONS
 from batchcore.units import State
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.audit.links import Expected
-    from batchcore.db.load_stored import AddedEvents, Held, StoredRows
-    from batchcore.frames import Decimals, Objects, Text
+    from batchcore.db.load_stored import StoredRows
+    from batchcore.frames import Objects, Text
 
     Bools = npt.NDArray[np.bool_]
     Bytes = npt.NDArray[np.uint8]
@@ -169,31 +169,15 @@ def differs(stored: Decimals, expected: Decimals, units: int = 0) -> Bools:
 def ruled_differences(stored: StoredRows, rows: Int64, expected: Expected) -> Bools:
     """Return (k, c) which cells are wrong to the last digit; False where nothing is expected."""
     found = np.zeros((len(rows), len(ALL_COLUMNS)), dtype=np.bool_)
-    for name, column in expected.cells.items():
+    for name, column in expected.cells():
         if name in stored.cells:
-            found[:, _PLACE[name]] = differs(taken(stored.cells[name], rows), column)
+            found[:, place_of(name)] = differs(taken(stored.cells[name], rows), column)
     if stored.shares is not None and expected.shares is not None:
-        pairs_of = zip(shares_at(stored.shares, rows), expected.shares.tolist(), strict=True)
-        found[:, _PLACE[SHARES]] = [_weights_differ(mine, right) for mine, right in pairs_of]
-    return found | filled_cells(stored, rows, EMPTY)
-
-
-def filled_cells(stored: StoredRows, rows: Int64, columns: Sequence[str]) -> Bools:
-    """Return (k, c) which cells of some columns are not NULL; False in the others."""
-    found = np.zeros((len(rows), len(ALL_COLUMNS)), dtype=np.bool_)
-    for name in columns:
-        column = stored.texts.get(name, stored.cells.get(name))
-        if column is not None:
-            found[:, _PLACE[name]] = column.state[rows] != State.NULL
-    return found
-
-
-def lacks_greeks(stored: StoredRows, rows: Int64, expected: Expected) -> Bools:
-    """Return which rows are without a greek that is expected to have a value."""
-    found = np.zeros(len(rows), dtype=np.bool_)
-    for name in set(GREEKS) & expected.cells.keys() & stored.cells.keys():
-        there = expected.cells[name].state == State.VALUE
-        found |= there & (stored.cells[name].state[rows] == State.NULL)
+        both = zip(shares_at(stored.shares, rows), expected.shares.tolist(), strict=True)
+        found[:, place_of(SHARES)] = [_weights_differ(mine, right) for mine, right in both]
+    for name in EMPTY:
+        if name in stored.texts:
+            found[:, place_of(name)] = stored.texts[name].state[rows] != State.NULL
     return found
 
 
@@ -218,6 +202,18 @@ class Analysed:
 
     cells: Mapping[str, Decimals]
     shares: Objects
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Any]) -> Self:
+        """Return the columns of `SnapshotAnalytics`, integers as decimals."""
+        cells = {
+            name: Decimals(column.values.astype(np.int64), 0, column.state)
+            if isinstance(column, Integers)
+            else column
+            for name, column in columns.items()
+            if name != SHARES
+        }
+        return cls(cells, columns[SHARES])
 
 
 def analytic_differences(stored: StoredRows, rows: Int64, expected: Analysed) -> Bools:
@@ -286,97 +282,28 @@ def _shares_differ(stored: Any, expected: Any, unit: Decimal) -> bool:  # noqa: 
     return apart is None or not apart <= unit
 
 
-def tells_of_earlier_rows(stored: StoredRows, rows: Int64) -> Bools:
-    """Return which rows cannot be a baseline, though nothing before them is stored.
-
-    One cell that is not 0 is taken for a wrong one; two tell of rows that are gone.
-    """
-    signs = np.zeros(len(rows), dtype=np.int64)
-    for name in OF_BASELINE:
-        column = taken(stored.cells[name], rows)
-        signs += (column.state == State.VALUE) & (column.values != 0)
-    flows = ("daily_capital_flow", "cumulative_capital_flow")
-    daily, sums = (taken(stored.cells[name], rows) for name in flows)
-    signs += differs(daily, sums) if daily.scale >= sums.scale else differs(sums, daily)
-    return signs > 1
-
-
-def tells_of_earlier_legacy_rows(stored: StoredRows, rows: Int64, expected: Expected) -> Bools:
-    """Return which rows without P cannot be first ones, though nothing before them is stored.
+def tells_of_earlier_rows(
+    stored: StoredRows, rows: Int64, expected: Expected, of_day: Sequence[str], sums: Sequence[str]
+) -> Bools:
+    """Return which rows cannot be first ones, though nothing before them is stored.
 
     One cell that is not what it should be is taken for a wrong one; two tell of rows that are gone.
+
+    Args:
+        stored: Of the chunk.
+        rows: (k,) which.
+        expected: What they should be as first rows.
+        of_day: Columns that no flow or price of a later day changes.
+        sums: What the daily and the cumulative column are equal of.
     """
-    own = taken(stored.cells["daily_pnl"], rows)
-    signs = differs(own, expected.cells["daily_pnl"]).astype(np.int64)
-    for amount in ("pnl", "realized_pnl", "capital_flow"):
-        daily, sums = (
-            taken(stored.cells[f"{prefix}_{amount}"], rows) for prefix in ("daily", "cumulative")
-        )
-        signs += differs(daily, sums) if daily.scale >= sums.scale else differs(sums, daily)
+    signs = np.zeros(len(rows), dtype=np.int64)
+    for name in of_day:
+        signs += differs(taken(stored.cells[name], rows), expected.cell(name))
+    for amount in sums:
+        pair = (taken(stored.cells[f"{kind}_{amount}"], rows) for kind in ("daily", "cumulative"))
+        coarser, finer = sorted(pair, key=lambda column: column.scale)
+        signs += differs(finer, coarser)
     return signs > 1
-
-
-def private_values_changed(
-    stored: StoredRows, rows: Int64, held: Held, events: AddedEvents
-) -> Bools:
-    """Return which rows have a PRIVATE lot that may have had another value when they were written.
-
-    A position keeps today's value only (S9): if it was changed since, that of the day is gone.
-    """
-    day, written = stored.day[rows], stored.written[rows]
-    private = np.flatnonzero(held.private)
-    pair = pairs(stored.portfolio[rows], held.portfolio[private])
-    row, position = pair.left, private[pair.right]
-    gone = (held.start[position] <= day[row]) & (day[row] < held.end[position])
-    gone &= held.changed[position] > written[row]
-    return any_by_left(pair, gone, len(rows)) | _closed_since(stored, rows, events, events.private)
-
-
-def closed_since(stored: StoredRows, rows: Int64, events: AddedEvents) -> Bools:
-    """Return which rows hold a position of which a part was closed later, and told later.
-
-    Such a position is two lots on every day before (S3), and was one when the row was written.
-    """
-    return _closed_since(stored, rows, events, np.ones(len(events.day), dtype=np.bool_))
-
-
-def _closed_since(stored: StoredRows, rows: Int64, events: AddedEvents, which: Bools) -> Bools:
-    own = np.flatnonzero(which)
-    pair = pairs(stored.portfolio[rows], events.portfolio[own])
-    row, event = rows[pair.left], own[pair.right]
-    day = stored.day[row]
-    since = (events.start[event] <= day) & (day < events.day[event])
-    since &= events.added[event] > stored.written[row]
-    return any_by_left(pair, since, len(rows))
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Pairs:
-    """Rows of two sides that belong together.
-
-    Attributes:
-        left: (m,) int64, ascending.
-        right: (m,) int64.
-    """
-
-    left: Int64
-    right: Int64
-
-
-def pairs(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> Pairs:
-    """Return all pairs with the same key; the right keys ascend."""
-    low = np.searchsorted(right, left, side="left")
-    count = np.searchsorted(right, left, side="right") - low
-    own = np.repeat(np.arange(len(left)), count)
-    within = np.arange(len(own)) - np.repeat(np.cumsum(count) - count, count)
-    return Pairs(own, np.repeat(low, count) + within)
-
-
-def any_by_left(pair: Pairs, holds: Bools, rows: int) -> Bools:
-    """Return for each row on the left whether some pair of it holds."""
-    found = np.zeros(rows, dtype=np.bool_)
-    found[pair.left[holds]] = True
-    return found
 
 
 def is_analysed(stored: StoredRows, columns: Sequence[str] = ANALYTIC) -> Bools:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.db.audit_queries import AMOUNTS, COUNTS, GREEKS, RULED, SHARES
-from batchcore.db.legacy_tables import WRITTEN
+from batchcore.db.audit_queries import decimals_of
 from batchcore.db.load import taken
 from batchcore.frames import Decimals
-from batchcore.units import CENTS, RETURN_SCALE, State
+from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy.typing as npt
 
@@ -31,20 +30,6 @@ CARRIED: Final = (
     "cumulative_capital_flow",
 )
 """Columns that the next row goes on from (S8, L6, L21)."""
-
-SCALES: Final = {
-    **dict.fromkeys((*AMOUNTS, *GREEKS, "effective_num_positions"), CENTS),
-    "daily_return": RETURN_SCALE,
-    **dict.fromkeys(COUNTS, 0),
-    **dict.fromkeys(("beta_provider_1y", "hhi", "top_3_concentration", "top_10_concentration"), 4),
-}
-"""Decimals to which the rules round each column."""
-
-BY_ROLLFORWARD: Final = RULED
-"""Columns that rows of `rollforward` are computed with; those of A1 to A6 come apart."""
-
-BY_LEGACY: Final = (*RULED, *(name for name in WRITTEN if name != SHARES))
-"""Columns that rows of `legacy` are computed with, beside `sector_exposure`."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -74,7 +59,7 @@ class Links:
         """Return the number of rows."""
         return len(self.row)
 
-    def part(self, rows: npt.NDArray[np.intp]) -> Links:
+    def part(self, rows: Int64) -> Links:
         """Return some of them."""
         return Links(
             self.row[rows],
@@ -87,26 +72,63 @@ class Links:
         )
 
 
-@dataclass(frozen=True, eq=False, slots=True)
 class Expected:
-    """What rows should be.
+    """What rows should be, put in as it is found.
 
     Attributes:
         known: (k,) bool, whether the rules give a row: a portfolio may fail (S10, L4).
-        cells: Column -> values, at the scale that the rules give it.
-        shares: (k,) `sector_exposure` as mappings of decimals, None for NULL; None where it is not
-            of the rules.
+        columns: Those that rows are computed with.
+        shares: (k,) `sector_exposure` as mappings of decimals, None for NULL; None where rows are
+            computed without it.
     """
 
-    known: Bools
-    cells: Mapping[str, Decimals]
-    shares: npt.NDArray[np.object_] | None = None
+    def __init__(self, rows: int, columns: tuple[str, ...], *, shares: bool = False) -> None:
+        """Begin with rows of which nothing is known."""
+        self.columns = columns
+        self.known = np.zeros(rows, dtype=np.bool_)
+        self.shares = np.full(rows, None, dtype=np.object_) if shares else None
+        self._values = np.zeros((len(columns), rows), dtype=np.int64)
+        self._state = np.full((len(columns), rows), State.NULL, dtype=np.uint8)
 
-    def part(self, rows: npt.NDArray[np.intp]) -> Expected:
+    def cell(self, column: str) -> Decimals:
+        """Return the values of a column, with the decimals that the rules give it."""
+        place = self.columns.index(column)
+        return Decimals(self._values[place].copy(), decimals_of(column), self._state[place].copy())
+
+    def cells(self) -> Iterator[tuple[str, Decimals]]:
+        """Give each column."""
+        for column in self.columns:
+            yield column, self.cell(column)
+
+    def fill(
+        self,
+        at: Int64,
+        cells: Mapping[str, Decimals],
+        shares: npt.NDArray[np.object_] | None = None,
+    ) -> None:
+        """Put in rows that the rules give; columns without a value stay NULL."""
+        self.known[at] = True
+        for place, column in enumerate(self.columns):
+            if column in cells:
+                self._values[place, at] = cells[column].values
+                self._state[place, at] = cells[column].state
+        if self.shares is not None and shares is not None:
+            self.shares[at] = shares
+
+    def put(self, at: Int64, other: Expected) -> None:
+        """Put in rows of another one, of the same columns."""
+        self.known[at] = other.known
+        self._values[:, at], self._state[:, at] = other._values, other._state
+        if self.shares is not None:
+            self.shares[at] = other.shares
+
+    def part(self, rows: Int64) -> Expected:
         """Return some of them."""
-        cells = {name: taken(column, rows) for name, column in self.cells.items()}
-        shares = None if self.shares is None else self.shares[rows]
-        return Expected(self.known[rows], cells, shares)
+        found = Expected(len(rows), self.columns, shares=self.shares is not None)
+        found.known = self.known[rows]
+        found._values, found._state = self._values[:, rows], self._state[:, rows]
+        found.shares = None if self.shares is None else self.shares[rows]
+        return found
 
 
 def previous_rows(stored: StoredRows) -> Int64:
@@ -180,12 +202,15 @@ def stored_links(stored: StoredRows, rows: Int64, before: Int64) -> Links:
     )
 
 
-def usable(links: Links) -> Bools:
-    """Return which rows go on from amounts in cents; of others nothing can be computed (S8)."""
-    found = np.ones(len(links), dtype=np.bool_)
-    for name, column in links.carried.items():
-        found &= in_cents(column) | ((column.state == State.NULL) & (name != "equity_balance"))
-    return found
+def expected_links(links: Links, before: Int64, expected: Expected) -> Links:
+    """Return rows with what they would go on from if the row before were what it should be.
+
+    Args:
+        links: The rows.
+        before: (k,) row of ``expected`` of the row before each.
+        expected: What the rows before should be.
+    """
+    return replace(links, carried={name: taken(expected.cell(name), before) for name in CARRIED})
 
 
 def in_cents(column: Decimals) -> Bools:
@@ -195,72 +220,6 @@ def in_cents(column: Decimals) -> Bools:
     return whole
 
 
-def spread(expected: Expected, at: npt.NDArray[np.intp], rows: int) -> Expected:
-    """Return rows as those of so many at some places; the others are not known."""
-    known = np.zeros(rows, dtype=np.bool_)
-    known[at] = expected.known
-    cells = {}
-    for name, column in expected.cells.items():
-        values, state = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.uint8)
-        values[at], state[at] = column.values, column.state
-        cells[name] = Decimals(values, column.scale, state)
-    shares = None
-    if expected.shares is not None:
-        shares = np.full(rows, None, dtype=np.object_)
-        shares[at] = expected.shares
-    return Expected(known, cells, shares)
-
-
-def replaced(
-    expected: Expected, at: npt.NDArray[np.intp], other: Expected, rows: npt.NDArray[np.intp]
-) -> Expected:
-    """Return rows, at some places the given rows of others."""
-    cells = {}
-    for name, column in expected.cells.items():
-        values, state = column.values.copy(), column.state.copy()
-        values[at], state[at] = other.cells[name].values[rows], other.cells[name].state[rows]
-        cells[name] = Decimals(values, column.scale, state)
-    known, shares = expected.known.copy(), expected.shares
-    known[at] = other.known[rows]
-    if shares is not None and other.shares is not None:
-        shares = shares.copy()
-        shares[at] = other.shares[rows]
-    return Expected(known, cells, shares)
-
-
-def expected_links(links: Links, before: Int64, expected: Expected) -> Links:
-    """Return rows with what they would go on from if the row before were what it should be.
-
-    Args:
-        links: The rows.
-        before: (k,) row of ``expected`` of the row before each.
-        expected: What the rows before should be.
-    """
-    return Links(
-        links.row,
-        links.portfolio,
-        links.day,
-        links.previous_day,
-        links.first,
-        {name: taken(expected.cells[name], before) for name in CARRIED},
-        links.equity,
-    )
-
-
-def with_opening(expected: Expected, links: Links) -> Expected:
-    """Return what first rows should be, given that their equity is what it is.
-
-    The opening equity of a first row is not stored (S5), so its equity says nothing; the columns
-    that follow from it do.
-    """
-    first = links.first & expected.known
-    if not first.any():
-        return expected
-    own = links.equity
-    unit = np.int64(10 ** max(own.scale - CENTS, 0))
-    moved = np.where(first, own.values // unit - expected.cells["equity_balance"].values, 0)
-    cells = dict(expected.cells)
-    for name in ("equity_balance", "total_value", "cash_value"):
-        column = cells[name]
-        cells[name] = Decimals(column.values + moved, column.scale, column.state)
-    return Expected(expected.known, cells)
+def cents_of(column: Decimals) -> Int64:
+    """Return values in cents; those that are not whole cents mean nothing."""
+    return column.values // np.int64(10 ** max(column.scale - CENTS, 0))

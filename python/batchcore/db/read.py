@@ -10,14 +10,18 @@ import contextlib
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from batchcore import reference as ref
+from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.config import Schema
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
 from batchcore.db.catalog import Kind, inspect
 from batchcore.db.engine import Database
+from batchcore.db.legacy_queries import LegacyQueries
+from batchcore.db.queries import Column, Query, Selection
 from batchcore.db.sql import column_name, table_name
 from batchcore.reference import legacy
 from batchcore.reference.values import upper
@@ -41,6 +45,13 @@ STORED_COLUMNS: Final = (
     "is_complete",
 )
 """Columns of `portfolio_snapshots` that a rule names, beside its key."""
+
+_DAYS: Final = {
+    "entry_date": "entry_day",
+    "exit_date": "exit_day",
+    "expiration_date": "expiration_day",
+}
+"""Column of a position -> attribute of `reference.Position`."""
 
 _EPOCH: Final = "DATE '1970-01-01'"
 
@@ -98,6 +109,7 @@ class Reader:
         self._session = session
         self._catalog = catalog
         self._schema = catalog.schema
+        self._queries = LegacyQueries(catalog)
 
     @property
     def scales(self) -> ref.Scales:
@@ -132,15 +144,11 @@ class Reader:
             opening: Opening equity of each of ``ids``.
             ids: Which, in the order of the result.
         """
-        positions = await self._positions(ids)
-        flows = await self._flows(ids)
+        selection = _selected(ids)
+        positions = await self._positions(selection)
+        flows = await self._flows(selection)
         return [
-            ref.Portfolio(
-                str(one),
-                opening[one],
-                tuple(position for _, position in positions[one]),
-                tuple(flows[one]),
-            )
+            ref.Portfolio(str(one), opening[one], tuple(positions[one].values()), tuple(flows[one]))
             for one in ids
         ]
 
@@ -152,16 +160,17 @@ class Reader:
         Args:
             ids: Which, in the order of the result.
         """
-        positions = await self._positions(ids, deleted=True)
-        flows = await self._flows(ids)
-        betas = await self._betas([own for held in positions.values() for own, _ in held])
+        selection = _selected(ids)
+        positions = await self._positions(selection, deleted=True)
+        flows = await self._flows(selection)
+        betas = await self._betas([own for held in positions.values() for own in held])
         return [
             legacy.Portfolio(
                 str(one),
                 None,
                 tuple(
-                    replace(position, betas=tuple(betas[own]))
-                    for own, position in sorted(positions[one], key=lambda held: held[0].bytes)
+                    replace(positions[one][own], betas=tuple(betas[own]))
+                    for own in sorted(positions[one], key=lambda own: own.bytes)
                 ),
                 tuple(flows[one]),
             )
@@ -169,50 +178,30 @@ class Reader:
         ]
 
     async def _positions(
-        self, ids: Sequence[UUID], *, deleted: bool = False
-    ) -> dict[UUID, list[tuple[UUID, ref.Position]]]:
-        """Return the positions of portfolios with their ids, and with `last_price` if `deleted`."""
-        events = await self._events(ids)
-        value = partial(self._decimal, "positions")
-        columns = ["id", "portfolio_id", "symbol", "position_type", "quantity", "entry_price"]
-        columns += ["exit_price", "investment_class", "market_value", "deleted_at"]
-        columns += ["last_price"] if deleted else []
-        positions: dict[UUID, list[tuple[UUID, ref.Position]]] = defaultdict(list)
-        for row in await self._rows(
-            "positions",
-            columns,
-            ("entry_date", "exit_date", "expiration_date"),
-            ids,
-            deleted=deleted,
-        ):
-            position = ref.Position(
-                symbol=_text(row["symbol"]),
-                position_type=_text(row["position_type"]),
-                quantity=value(row, "quantity"),
-                entry_price=value(row, "entry_price"),
-                entry_day=row["entry_date"],
-                exit_price=value(row, "exit_price"),
-                exit_day=row["exit_date"],
-                expiration_day=row["expiration_date"],
-                investment_class=_text(row["investment_class"]),
-                market_value=value(row, "market_value"),
-                deleted=row["deleted_at"] is not None,
-                events=tuple(events[row["id"]]),
-                last_price=value(row, "last_price") if deleted else None,
-            )
-            positions[row["portfolio_id"]].append((row["id"], position))
+        self, selection: Selection, *, deleted: bool = False
+    ) -> dict[UUID, dict[UUID, ref.Position]]:
+        """Return the positions of portfolios by id, with `last_price` if `deleted`."""
+        queries = self._queries
+        events: dict[UUID, list[ref.Event]] = defaultdict(list)
+        if queries.has_table("position_realized_events"):
+            for row in await self._read(queries.events(selection, deleted=deleted)):
+                event = ref.Event(row["day"], row["quantity"], row["realized"])
+                events[row["position_id"]].append(event)
+        query = queries.all_positions(selection) if deleted else queries.positions(selection)
+        positions: dict[UUID, dict[UUID, ref.Position]] = defaultdict(dict)
+        for row in await self._read(query):
+            own, portfolio = row.pop("id"), row.pop("portfolio_id")
+            columns = {_DAYS.get(name, name): value for name, value in row.items()}
+            positions[portfolio][own] = ref.Position(**columns, events=tuple(events[own]))
         return positions
 
-    async def _flows(self, ids: Sequence[UUID]) -> dict[UUID, list[ref.Flow]]:
+    async def _flows(self, selection: Selection) -> dict[UUID, list[ref.Flow]]:
         flows: dict[UUID, list[ref.Flow]] = defaultdict(list)
-        if not self._catalog.has_table("equity_changes"):
-            return flows
-        for row in await self._rows(
-            "equity_changes", ("portfolio_id", "amount", "change_type"), ("change_date",), ids
-        ):
-            amount = self._decimal("equity_changes", row, "amount")
-            flow = ref.Flow(row["change_date"], amount, _text(row["change_type"]))
-            flows[row["portfolio_id"]].append(flow)
+        if self._catalog.has_table("equity_changes"):
+            query = self._queries.flows(selection, FIRST_DATE, LAST_DATE)
+            for row in await self._read(query):
+                flow = ref.Flow(row["day"], row["amount"], row["change_type"])
+                flows[row["portfolio_id"]].append(flow)
         return flows
 
     async def _betas(self, positions: Sequence[UUID]) -> dict[UUID, list[ref.Beta]]:
@@ -226,7 +215,7 @@ class Reader:
             f" {self._name(table, 'beta')} AS beta"
             f" FROM {self._table(table)} WHERE {position} = ANY($1)"
         )
-        for row in await self._fetch(query, positions):
+        for row in await self._session.fetch(query, positions):
             beta = self._decimal(table, row, "beta")
             if row["day"] is not None and beta is not None:
                 betas[row["position_id"]].append(ref.Beta(row["day"], beta))
@@ -241,41 +230,10 @@ class Reader:
         """Return the profiles of symbols as spelt and in upper case (L32, L33), by symbol."""
         if not self._catalog.has_table(PROFILES):
             return {}
-        names = {c: self._name(PROFILES, c) for c in ("symbol", "beta", "sector", "is_etf")}
-        selected = ", ".join(self._item(PROFILES, column) for column in names)
-        rows = await self._fetch(
-            f"SELECT {selected} FROM {self._table(PROFILES)}"  # noqa: S608  # quoted
-            f" WHERE {names['symbol']} = ANY($1)",
-            sorted(_spelt(symbols)),
-        )
+        rows = await self._read(self._queries.spelt_profiles(sorted(_spelt(symbols))))
         return {
-            str(_text(row["symbol"])): legacy.Profile(
-                self._decimal(PROFILES, row, "beta"), _text(row["sector"]), row["is_etf"]
-            )
-            for row in rows
+            row["symbol"]: legacy.Profile(row["beta"], row["sector"], row["is_etf"]) for row in rows
         }
-
-    async def _events(self, ids: Sequence[UUID]) -> dict[UUID, list[ref.Event]]:
-        table = "position_realized_events"
-        events: dict[UUID, list[ref.Event]] = defaultdict(list)
-        if not self._catalog.has_table(table):
-            return events
-        position, portfolio = (self._name("positions", one) for one in ("id", "portfolio_id"))
-        query = (
-            f"SELECT {self._name(table, 'position_id')} AS position_id,"  # noqa: S608  # quoted
-            f" {_day(self._name(table, 'trade_date'))} AS trade_date,"
-            f" {self._name(table, 'quantity_closed')} AS quantity_closed,"
-            f" {self._name(table, 'realized_pnl')} AS realized_pnl"
-            f" FROM {self._table(table)} WHERE {self._name(table, 'position_id')} IN"
-            f" (SELECT {position} FROM {self._table('positions')} WHERE {portfolio} = ANY($1))"
-        )
-        for row in await self._fetch(query, ids):
-            quantity, realized = (
-                self._decimal(table, row, column) for column in ("quantity_closed", "realized_pnl")
-            )
-            event = ref.Event(row["trade_date"], quantity, realized)
-            events[row["position_id"]].append(event)
-        return events
 
     async def market(self, portfolios: Iterable[ref.Portfolio]) -> ref.Market:
         """Return the valid closes of the symbols of ``portfolios``, of all days."""
@@ -287,11 +245,10 @@ class Reader:
         """Return the valid closes of symbols, however they are spelt, of all days."""
         wanted = {ref.normalized(symbol) for symbol in symbols}
         table = "market_data_cache"
-        known = await self._fetch(
-            f"SELECT DISTINCT {self._item(table, 'symbol')}"  # noqa: S608  # quoted
-            f" FROM {self._table(table)}"
-        )
-        names = [str(_text(row["symbol"])) for row in known]
+        symbol = self._name(table, "symbol")
+        query = f"SELECT DISTINCT {symbol} FROM {self._table(table)}"  # noqa: S608  # quoted
+        known = await self._read(Query("spellings", query, (Column("symbol", Kind.TEXT),)))
+        names = [row["symbol"] for row in known]
         spelt = [name for name in names if ref.normalized(name) in wanted]
         return await asyncio.to_thread(ref.market, await self._closes(spelt), self.scales)
 
@@ -302,7 +259,7 @@ class Reader:
         table, sources = "market_data_cache", self._schema.price_sources
         symbol = self._name(table, "symbol")
         source = f"{self._name(table, 'data_source')}::text" if sources else "NULL::text"
-        closes = await self._fetch(
+        closes = await self._session.fetch(
             f"SELECT {symbol} AS symbol, {_day(self._name(table, 'date'))} AS day,"  # noqa: S608
             f" {self._name(table, 'close')} AS close, {source} AS source"  # quoted
             f" FROM {self._table(table)} WHERE {symbol} = ANY($1)",
@@ -320,15 +277,16 @@ class Reader:
 
     async def snapshots(self, ids: Sequence[UUID]) -> dict[UUID, list[StoredRow]]:
         """Return the snapshots of each portfolio, by day."""
-        stored: dict[UUID, list[StoredRow]] = defaultdict(list)
         table = "portfolio_snapshots"
-        for row in await self._rows(
-            table, ("portfolio_id", *STORED_COLUMNS), ("snapshot_date",), ids
-        ):
-            values = tuple(row[name] for name in STORED_COLUMNS)
-            stored[row["portfolio_id"]].append(StoredRow(row["snapshot_date"], values))
-        for rows in stored.values():
-            rows.sort(key=lambda row: row.day)
+        portfolio, day = (self._name(table, one) for one in ("portfolio_id", "snapshot_date"))
+        columns = ", ".join(self._name(table, column) for column in STORED_COLUMNS)
+        query = (
+            f"SELECT {portfolio}, {_day(day)}, {columns} FROM {self._table(table)}"  # noqa: S608
+            f" WHERE {portfolio} = ANY($1) ORDER BY {day}"
+        )
+        stored: dict[UUID, list[StoredRow]] = defaultdict(list)
+        for owner, on, *values in await self._session.fetch(query, ids):
+            stored[owner].append(StoredRow(on, tuple(values)))
         return stored
 
     async def equities(self, ids: Sequence[UUID]) -> dict[UUID, Decimal | None]:
@@ -338,7 +296,7 @@ class Reader:
             f" {self._name('portfolios', 'equity_balance')} AS equity"
             f" FROM {self._table('portfolios')} WHERE {self._name('portfolios', 'id')} = ANY($1)"
         )
-        return {row["id"]: row["equity"] for row in await self._fetch(query, ids)}
+        return {row["id"]: row["equity"] for row in await self._session.fetch(query, ids)}
 
     async def valuations(self, day: int, limit: int) -> tuple[list[Valuation], Valuation]:
         """Return the first portfolios by id as of a session, and the sum of all of them.
@@ -373,46 +331,25 @@ class Reader:
             f" WHERE s.{self._name(table, 'snapshot_date')} = {_EPOCH} + $1::int"
         )
         name, key = (f"p.{self._name('portfolios', column)}" for column in ("name", "id"))
-        rows = await self._fetch(
+        rows = await self._session.fetch(
             f"SELECT {name} AS name, {of_row} {source} ORDER BY {key} LIMIT $2",
             day,
             limit,
         )
-        totals = await self._fetch(
+        totals = await self._session.fetch(
             f"SELECT count(*)::text AS name, {summed} {source}",  # quoted
             day,
         )
         return [Valuation(**row) for row in rows], Valuation(**totals[0])
 
-    async def _rows(
-        self,
-        table: str,
-        columns: Sequence[str],
-        days: Sequence[str],
-        ids: Sequence[UUID],
-        *,
-        deleted: bool = False,
-    ) -> list[asyncpg.Record]:
-        """Return rows of portfolios, soft-deleted ones if asked for, dates as days."""
-        selected = [self._item(table, column) for column in columns]
-        selected += [f"{_day(self._name(table, column))} AS {column}" for column in days]
-        query = (
-            f"SELECT {', '.join(selected)} FROM {self._table(table)}"  # noqa: S608  # quoted
-            f" WHERE {self._name(table, 'portfolio_id')} = ANY($1)"
-        )
-        if table != "portfolio_snapshots" and not deleted:
-            query += f" AND {self._name(table, 'deleted_at')} IS NULL"
-        return await self._fetch(query, ids)
-
-    async def _fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        return await self._session.fetch(query, *arguments)
-
-    def _item(self, table: str, column: str) -> str:
-        """Return what is selected of a column; a text that may be no UTF-8 comes as its bytes."""
-        name = self._name(table, column)
-        if self._session.has_encoding or self._catalog.column(table, column).kind is not Kind.TEXT:
-            return f"{name} AS {column}"
-        return f"convert_to({name}::text, 'SQL_ASCII') AS {column}"
+    async def _read(self, query: Query) -> list[dict[str, Any]]:
+        """Return the rows of a query; what a column's scale does not hold is at no scale."""
+        rows = await fetch_plainly(self._session, query)
+        for column in query.columns:
+            if column.kind in {Kind.NUMERIC, Kind.FLOAT8}:
+                for row in rows:
+                    row[column.name] = _readable(row[column.name], column.scale)
+        return rows
 
     def _decimal(self, table: str, row: asyncpg.Record, column: str) -> Decimal | None:
         """Return a cell that a rule reads; a double is rounded as it says."""
@@ -420,9 +357,7 @@ class Reader:
         scale = self._catalog.scale(table, column)
         if isinstance(value, float):
             return ref.from_double(value, scale)
-        if value is None or not value.is_finite() or self._catalog.always_fits(table, column):
-            return value
-        return value if ref.representable(value, scale) else _UNREADABLE
+        return value if self._catalog.always_fits(table, column) else _readable(value, scale)
 
     def _table(self, table: str) -> str:
         return table_name(self._schema, table)
@@ -431,9 +366,50 @@ class Reader:
         return column_name(self._schema, table, column)
 
 
-def _text(value: str | bytes | None) -> str | None:
-    """Return a text as the reference takes it: bytes that are no UTF-8 as lone surrogates."""
+async def fetch_plainly(session: Session, query: Query) -> list[dict[str, Any]]:
+    """Return the rows of a query by an ordinary SELECT, by the names of its columns.
+
+    Dates are days since 1970-01-01, `reference.INFINITE_DAY` for an infinite one; doubles are
+    rounded as the column says; bytes of a text that are no UTF-8 are lone surrogates.
+
+    Raises:
+        DatabaseError: the server refused the query.
+    """
+    places = [(f"c{number}", column) for number, column in enumerate(query.columns)]
+    items = []
+    for place, column in places:
+        if column.kind is Kind.DATE:
+            items.append(_day(place))
+        elif column.kind is Kind.TEXT and not session.has_encoding:
+            items.append(f"convert_to({place}::text, 'SQL_ASCII')")
+        else:
+            items.append(place)
+    names = ", ".join(place for place, _ in places)
+    sql = f"SELECT {', '.join(items)} FROM ({query.sql}) AS q({names})"  # noqa: S608  # our own
+    return [
+        {
+            column.name: _plain(value, column.scale)
+            for column, value in zip(query.columns, row, strict=True)
+        }
+        for row in await session.fetch(sql)
+    ]
+
+
+def _plain(value: Any, scale: int) -> Any:  # noqa: ANN401  # a cell of any type
+    if isinstance(value, float):
+        return ref.from_double(value, scale)
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def _readable(value: Decimal | None, scale: int) -> Decimal | None:
+    if value is None or not value.is_finite() or ref.representable(value, scale):
+        return value
+    return _UNREADABLE
+
+
+def _selected(ids: Sequence[UUID]) -> Selection:
+    data = b"".join(one.bytes for one in sorted(ids))
+    return Selection(np.frombuffer(data, dtype=np.uint8).reshape(-1, 16))
 
 
 def _spelt(symbols: Iterable[str]) -> set[str]:

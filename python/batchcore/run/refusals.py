@@ -135,6 +135,23 @@ class Bisection:
         return described(refusal, self._acting)
 
 
+def some_rows(rows: Rows, own: npt.NDArray[np.intp]) -> Rows:
+    """Return some rows of a chunk; what was noticed of its portfolios stays."""
+    if len(own) == len(rows):
+        return rows
+    legacy = rows.legacy
+    if legacy is not None:
+        columns = {f.name: taken(getattr(legacy, f.name), own) for f in fields(LegacyColumns)}
+        legacy = LegacyColumns(**columns)
+    kept = {
+        f.name: taken(getattr(rows, f.name), own)
+        for f in fields(Rows)
+        if f.name not in _OF_PORTFOLIOS
+    }
+    written = np.bincount(kept["portfolio"], minlength=len(rows.written)).astype(np.int32)
+    return replace(rows, **kept, written=written, legacy=legacy)
+
+
 def without(rows: Rows, refused: npt.NDArray[np.bool_]) -> Rows:
     """Return rows without those of portfolios that are refused, which have failed then.
 
@@ -142,22 +159,8 @@ def without(rows: Rows, refused: npt.NDArray[np.bool_]) -> Rows:
         rows: Of a chunk.
         refused: (p,) bool.
     """
-    kept = np.flatnonzero(~refused[rows.portfolio])
-    legacy = rows.legacy
-    if legacy is not None:
-        columns = {f.name: taken(getattr(legacy, f.name), kept) for f in fields(LegacyColumns)}
-        legacy = LegacyColumns(**columns)
-    return replace(
-        rows,
-        **{
-            f.name: taken(getattr(rows, f.name), kept)
-            for f in fields(Rows)
-            if f.name not in _OF_PORTFOLIOS
-        },
-        written=np.where(refused, 0, rows.written).astype(np.int32),
-        failed=rows.failed | refused,
-        legacy=legacy,
-    )
+    kept = some_rows(rows, np.flatnonzero(~refused[rows.portfolio]))
+    return replace(kept, failed=rows.failed | refused)
 
 
 def issues_of(refused: Mapping[int, str]) -> Issues:
