@@ -7,24 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchcore.audit.compare import Analysed
-from batchcore.audit.links import cents_of
+from batchcore.audit.links import Expected, cents_of, shares_of
+from batchcore.db.audit_queries import SHARES
 from batchcore.db.load_analytics import Returns, floats
-from batchcore.frames import Decimals, Integers, Objects, Opening, Rows, day_keys
+from batchcore.frames import Decimals, Integers, Opening, Rows, SnapshotAnalytics, day_keys
 from batchcore.run.analyse import PAST_RETURNS, ChunkInputs
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy.typing as npt
-
     from batchcore.audit.compute import Inputs
     from batchcore.db.load_stored import StoredRows
+    from batchcore.frames import Int32, Int64
     from batchcore.run.analyse import Analysis
-
-    Int32 = npt.NDArray[np.int32]
-    Int64 = npt.NDArray[np.int64]
 
 
 def analysed_rows(  # noqa: PLR0917  # rows, and what their analytics are made of
@@ -34,7 +30,7 @@ def analysed_rows(  # noqa: PLR0917  # rows, and what their analytics are made o
     rows: Int64,
     cells: Mapping[str, Decimals],
     past: Returns,
-) -> Analysed:
+) -> Expected:
     """Return the analytic columns of rows.
 
     Args:
@@ -67,10 +63,23 @@ def analysed_rows(  # noqa: PLR0917  # rows, and what their analytics are made o
             is_latest=np.zeros(portfolios, dtype=np.bool_),
             returns=_last_returns(history, stored.portfolio[own], session),
         )
-        parts.append(analysis.analyse(chunk).snapshot.columns)
+        parts.append(analysis.analyse(chunk).snapshot)
         order.append(at)
     back = np.argsort(np.concatenate(order))
-    return Analysed.of({name: _joined([part[name] for part in parts], back) for name in parts[0]})
+    return expected_of(SnapshotAnalytics.concat(parts).take(back))
+
+
+def expected_of(analytics: SnapshotAnalytics) -> Expected:
+    """Return the analytic columns of rows."""
+    columns: dict[str, Any] = dict(analytics.columns)
+    shares = shares_of(columns.pop(SHARES))
+    cells = {
+        name: Decimals(column.values.astype(np.int64), 0, column.state)
+        if isinstance(column, Integers)
+        else column
+        for name, column in columns.items()
+    }
+    return Expected(np.ones(len(shares), dtype=np.bool_), cells, shares)
 
 
 def _history(stored: StoredRows, returned: Decimals, past: Returns) -> Returns:
@@ -102,19 +111,6 @@ def _as_rows(stored: StoredRows, own: Int64, cells: Mapping[str, Decimals]) -> R
         "portfolio": stored.portfolio[own],
         "day": stored.day[own],
         "equity_cents": cents_of(equity)[own],
-        "daily_return": Decimals(returned.values[own], returned.scale, returned.state[own]),
+        "daily_return": returned.take(own),
     }
     return Rows(**columns)
-
-
-def _joined(parts: list[Any], order: Int64) -> Any:  # noqa: ANN401  # columns of one type
-    """Return columns one after the other, in another order."""
-    state = np.concatenate([part.state for part in parts])[order]
-    values = np.concatenate([part.values for part in parts])[order]
-    one = parts[0]
-    if isinstance(one, Objects):
-        present = np.concatenate([part.present for part in parts])[order]
-        return Objects(one.names, values, one.scale, present, state)
-    if isinstance(one, Integers):
-        return Integers(values, state)
-    return Decimals(values, one.scale, state)

@@ -18,11 +18,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.db.load_stored import ChangedPrices, Facts, RunChunks
+    from batchcore.frames import Bools, Bytes, Int32, Int64
 
-    Bools = npt.NDArray[np.bool_]
-    Bytes = npt.NDArray[np.uint8]
-    Int32 = npt.NDArray[np.int32]
-    Int64 = npt.NDArray[np.int64]
 
 CAUSES: Final = (
     "missing_run",
@@ -61,7 +58,7 @@ class Written:
         """
         if len(self.at) == 0:
             return np.zeros(0, dtype=np.bool_)
-        facts = facts.part(which & (facts.changed > self.at.min()))
+        facts = facts.take(which & (facts.changed > self.at.min()))
         pair = pairs(self.portfolio, facts.portfolio)
         since = facts.changed[pair.right] > self.at[pair.left]
         return any_by_left(pair, since & counts(pair.left, facts, pair.right), len(self.at))
@@ -155,7 +152,7 @@ class Differing:
 
     def _prices_changed(self, patterns: Patterns, facts: Facts, prices: ChangedPrices) -> Bools:
         portfolio, last, written = self.rows.portfolio, self.rows.day, self.rows.at
-        held = facts.part(facts.kind == Fact.POSITION)
+        held = facts.take(facts.kind == Fact.POSITION)
         pair = pairs(portfolio, held.portfolio)
         row, position = pair.left, pair.right
         latest = _latest_change(prices, held.symbol[position], self.looks_back[row], last[row])

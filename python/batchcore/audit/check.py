@@ -13,7 +13,6 @@ from batchcore.audit.changes import CAUSES, Differing, Written, last_written, ru
 from batchcore.audit.links import CARRIED
 from batchcore.audit.result import Difference
 from batchcore.db.audit_queries import SHARES
-from batchcore.db.load import taken
 from batchcore.db.load_analytics import floats
 from batchcore.db.load_stored import load_changed_prices, uuid_at
 from batchcore.frames import Decimals
@@ -29,10 +28,7 @@ if TYPE_CHECKING:
     from batchcore.audit.result import Tally
     from batchcore.audit.rules import AnalysedRows, Chunk, Rules
     from batchcore.db.load_stored import RunChunks
-    from batchcore.frames import Days
-
-    Bools = npt.NDArray[np.bool_]
-    Int64 = npt.NDArray[np.int64]
+    from batchcore.frames import Bools, Days, Int64
 
 
 class ChunkCheck:
@@ -72,7 +68,7 @@ class ChunkCheck:
         self._before, *others = (before[rows] for before in rules.previous(stored))
         self._links = linking.stored_links(stored, rows, self._before)
         self._expected = await rules.rows(chunk, self._links, self._tick)
-        self._wrong = compare.ruled_differences(stored, rows, self._expected)
+        self._wrong = compare.differences(stored, rows, self._expected)
         for before in others:
             await self._go_on_from(before)
         await self._follow_right_rows()
@@ -103,8 +99,8 @@ class ChunkCheck:
         own = (self._links.day == latest.values[portfolio]) & (
             latest.state[portfolio] == State.VALUE
         )
-        own &= self._wrong[:, compare.place_of("equity_balance")]
-        equity = self._expected.cell("equity_balance")
+        own &= self._wrong[:, compare.PLACE["equity_balance"]]
+        equity = self._expected.cells["equity_balance"]
         values[portfolio[own]] = equity.values[own]
         state[portfolio[own]] = State.VALUE
         return Decimals(values, equity.scale, state)
@@ -130,19 +126,19 @@ class ChunkCheck:
         while len(found):
             after = (before >= 0) & np.isin(before, found) & self._expected.known
             again = np.flatnonzero(self._wrong.any(axis=1) & after)
-            part = linking.expected_links(self._links.part(again), before[again], self._expected)
+            part = linking.expected_links(self._links.take(again), before[again], self._expected)
             found = await self._take_better(again, part)  # what follows them may fit better, too
 
     async def _take_better(self, again: Int64, part: Links) -> Int64:
         """Compute rows once more, take those that differ in fewer cells; return which these are."""
         other = await self._rules.rows(self._chunk, part, lambda _: None)
-        others = compare.ruled_differences(self._chunk.stored, self._chunk.rows[again], other)
+        others = compare.differences(self._chunk.stored, self._chunk.rows[again], other)
         better = other.known & (
             ~self._expected.known[again] | (others.sum(axis=1) < self._wrong[again].sum(axis=1))
         )
         found: Int64 = again[better]
         self._wrong[found] = others[better]
-        self._expected.put(found, other.part(np.flatnonzero(better)))
+        self._expected = self._expected.replaced(found, other.take(better))
         return found
 
     def _missing_sessions(self) -> Int64:
@@ -162,7 +158,7 @@ class ChunkCheck:
     ) -> None:
         """Count rows that differ, with the causes that stored facts show."""
         chunk, rules, ids = self._chunk, self._rules, self._chunk.ids
-        links, wrong = self._links.part(differing), self._wrong[differing]
+        links, wrong = self._links.take(differing), self._wrong[differing]
         written = Written(links.portfolio, links.day, chunk.stored.written[links.row])
         rows = Differing(
             rows=last_written(self._run_chunks, ids, written),
@@ -180,9 +176,9 @@ class ChunkCheck:
             int(rows.looks_back.min()),
             int(links.day.max()),
         )
-        prices = await load_changed_prices(rules.context.session, query, symbols)
+        prices = await load_changed_prices(rules.session, query, symbols)
         cause = rows.causes(rules.patterns, chunk.facts, prices)
-        expected = self._expected.part(differing)
+        expected = self._expected.take(differing)
         self._tally.differ(
             wrong, cause, DifferingCells(chunk, links, expected, cause, analysed, differing)
         )
@@ -214,22 +210,22 @@ class DifferingCells:
         self._ids = chunk.ids
         self._links = links
         self._cause = cause
-        self._pairs = {
-            name: (taken(stored.cells[name], rows), column)
-            for name, column in expected.cells()
-            if name in stored.cells
-        }
-        self._texts = {name: taken(text, rows).texts() for name, text in stored.texts.items()}
-        right = None if expected.shares is None else expected.shares.tolist()
+        cells, shares = dict(expected.cells), expected.shares
         if analysed is not None:
             # Of a row that was not analysed, no analytic cell is asked for.
             at = np.minimum(np.searchsorted(analysed.own, differing), len(analysed.own) - 1)
-            for name, column in analysed.should.cells.items():
-                self._pairs[name] = taken(stored.cells[name], rows), taken(column, at)
-            right = compare.shares_of(taken(analysed.should.shares, at))
+            should = analysed.should.take(at)
+            cells, shares = cells | dict(should.cells), should.shares
+        self._pairs = {
+            name: (stored.cells[name].take(rows), column)
+            for name, column in cells.items()
+            if name in stored.cells
+        }
+        self._texts = {name: text.take(rows).texts() for name, text in stored.texts.items()}
         self._shares: list[tuple[Any, Any]] = []
-        if stored.shares is not None and right is not None:
-            self._shares = list(zip(compare.shares_at(stored.shares, rows), right, strict=True))
+        if stored.shares is not None and shares is not None:
+            own = compare.shares_at(stored.shares, rows)
+            self._shares = list(zip(own, shares.tolist(), strict=True))
 
     def difference(self, row: int, column: str) -> Difference:
         """Return a cell as it is and as it should be."""

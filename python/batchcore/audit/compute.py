@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from batchcore.audit.compare import value_at
-from batchcore.audit.links import CARRIED, Expected
+from batchcore.audit.links import CARRIED, Expected, shares_of
 from batchcore.db.audit_queries import AMOUNTS, COUNTS, SHARES, decimals_of
 from batchcore.db.legacy_tables import WRITTEN
-from batchcore.db.load import taken
 from batchcore.db.load_stored import as_decimals
-from batchcore.frames import Decimals, Opening, Previous
+from batchcore.frames import CENTS_OF_ROWS, COUNTS_OF_ROWS, Decimals, Opening, Previous
 from batchcore.native import CancelFlag, roll_forward, store_snapshots
 from batchcore.run.threads import in_thread
-from batchcore.units import CENTS, State
+from batchcore.units import CENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,31 +26,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.audit.links import Links
-    from batchcore.frames import Betas, Events, Flows, LegacyColumns, Positions, Rows
+    from batchcore.frames import Betas, Bools, Events, Flows, Int64, Positions, Rows
     from batchcore.native import Host, Market
 
-    Bools = npt.NDArray[np.bool_]
-    Int64 = npt.NDArray[np.int64]
     Roll = Callable[[int, int, tuple[Any, ...] | None, Decimal, int], Any]
 
-_COLUMNS: Final = {
-    "total_value": "equity_cents",
-    "daily_realized_pnl": "daily_realized_cents",
-    "daily_pnl": "daily_pnl_cents",
-    "daily_capital_flow": "daily_flow_cents",
-    "equity_balance": "equity_cents",
-    "cumulative_pnl": "cumulative_pnl_cents",
-    "cumulative_realized_pnl": "cumulative_realized_cents",
-    "cumulative_capital_flow": "cumulative_flow_cents",
-    "long_value": "long_cents",
-    "short_value": "short_cents",
-    "gross_exposure": "gross_cents",
-    "net_exposure": "net_cents",
-    "cash_value": "cash_cents",
-    "num_positions": "num_positions",
-    "num_long_positions": "num_long",
-    "num_short_positions": "num_short",
-}
+_COLUMNS: Final = {"total_value": "equity_cents", **CENTS_OF_ROWS, **COUNTS_OF_ROWS}
 """Column of a snapshot -> attribute of `Rows`."""
 
 _LEGACY: Final = ("total_value", *(name for name in WRITTEN if name != SHARES))
@@ -105,24 +85,24 @@ class ByReference:
             today = day + (not current[row])
             rows.append(self._roll(int(links.portfolio[row]), day, previous, equity, today))
             tick(1)
-        found = Expected(len(rows), self._columns, shares=self._shares)
-        known = [row for row in rows if row is not None]
-        cells = {name: self._cells(known, name) for name in self._columns}
-        weights = np.full(len(known), None, dtype=np.object_)
-        for number, row in enumerate(known if self._shares else ()):
-            if row.sector_exposure is not None:
-                own = row.sector_exposure.items()
-                weights[number] = {sector: Decimal(repr(weight)) for sector, weight in own}
-        found.fill(np.flatnonzero([row is not None for row in rows]), cells, weights)
-        return found
+        shares = None
+        if self._shares:
+            shares = np.full(len(rows), None, dtype=np.object_)
+            for number, row in enumerate(rows):
+                if row is not None and row.sector_exposure is not None:
+                    own = row.sector_exposure.items()
+                    shares[number] = {name: Decimal(repr(weight)) for name, weight in own}
+        known = np.array([row is not None for row in rows], dtype=np.bool_)
+        return Expected(known, {name: _cells(rows, name) for name in self._columns}, shares)
 
-    @staticmethod
-    def _cells(rows: list[Any], name: str) -> Decimals:
-        if name == "total_value" and rows and not hasattr(rows[0], name):
-            name = "equity_balance"  # S8
-        values = [getattr(row, name, None) for row in rows]
-        decimals = [None if value is None else Decimal(value) for value in values]
-        return as_decimals(decimals, decimals_of(name))
+
+def _cells(rows: list[Any], column: str) -> Decimals:
+    """Return a column of rows of the reference; NULL where there is no row, or no such column."""
+    values = [getattr(row, column, None) for row in rows]
+    if column == "total_value":  # which `rollforward` has no name of its own for (S8)
+        values = [getattr(row, column, getattr(row, "equity_balance", None)) for row in rows]
+    decimals = [None if value is None else Decimal(value) for value in values]
+    return as_decimals(decimals, decimals_of(column))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -180,30 +160,36 @@ class Natively:
         self, links: Links, opening: Int64, current: Bools, tick: Callable[[int], None]
     ) -> Expected:
         """Return what rows should be; see `Computer`."""
-        found = Expected(len(links), self._columns, shares=self._host is not None)
+        found = Expected.unknown(len(links), self._columns, shares=self._host is not None)
+        at, parts = [], []
         for own in _groups(2 * links.day.astype(np.int64) + current):
             host = self._host
             if host is not None:
                 host = replace(host, today=int(links.day[own[0]]) + (not current[own[0]]))
-            rows = await self._session(links.part(own), opening[own], host)
-            shares, cells = None, columns_of(rows)
+            rows = await self._session(links.take(own), opening[own], host)
+            weights, cells = None, columns_of(rows)
             if rows.legacy is not None:
                 cells |= {name: getattr(rows.legacy, name) for name in _LEGACY}
-                shares = _weights(rows.legacy)
-            found.fill(own[rows.portfolio], cells, shares)
+                weights = shares_of(rows.legacy.sector_exposure)
+            nothing = Decimals.nulls(len(rows))
+            cells = {name: cells.get(name, nothing) for name in self._columns}
+            at.append(own[rows.portfolio])
+            parts.append(Expected(np.ones(len(rows), dtype=np.bool_), cells, weights))
             tick(len(own))
-        return found
+        return found.replaced(np.concatenate(at), Expected.concat(parts)) if parts else found
 
     async def _session(self, links: Links, opening: Int64, host: Host | None) -> Rows:
         """Return the rows of one session; their `portfolio` is a row of ``links``."""
         ids = np.ascontiguousarray(self.inputs.ids[links.portfolio])
         later = np.flatnonzero(~links.first)
-        equity, *sums = (taken(links.carried[name], later) for name in CARRIED)
+        equity, pnl, realized, flow = (links.carried[name].take(later) for name in CARRIED)
         previous = Previous(
             portfolio_id=np.ascontiguousarray(ids[later]),
             day=links.previous_day[later],
             equity=equity,
-            **dict(zip(CARRIED[1:], sums, strict=True)),
+            cumulative_pnl=pnl,
+            cumulative_realized_pnl=realized,
+            cumulative_capital_flow=flow,
         )
         work = partial(
             roll_forward,
@@ -239,15 +225,3 @@ def columns_of(rows: Rows) -> dict[str, Decimals]:
     found = {name: Decimals(getattr(rows, _COLUMNS[name]), CENTS) for name in AMOUNTS}
     found |= {name: Decimals(getattr(rows, _COLUMNS[name]).astype(np.int64), 0) for name in COUNTS}
     return {**found, "daily_return": rows.daily_return}
-
-
-def _weights(columns: LegacyColumns) -> npt.NDArray[np.object_]:
-    """Return `sector_exposure` as mappings of decimals."""
-    weights = columns.sector_exposure
-    found = np.full(len(weights), None, dtype=np.object_)
-    for row in np.flatnonzero(weights.state == State.VALUE).tolist():
-        found[row] = {
-            weights.names[name]: Decimal(repr(float(weights.values[row, name])))
-            for name in np.flatnonzero(weights.present[row]).tolist()
-        }
-    return found

@@ -15,7 +15,7 @@ from batchcore.audit import compare
 from batchcore.audit import links as linking
 from batchcore.audit.changes import Patterns
 from batchcore.audit.compute import ByReference, Inputs, Natively
-from batchcore.audit.rules import Reads, Rules, uuids_of
+from batchcore.audit.rules import Rules, uuids_of
 from batchcore.db import load as loads
 from batchcore.db import load_legacy
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
@@ -41,21 +41,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
 
-    import numpy.typing as npt
-
     from batchcore.audit.compute import Computer
     from batchcore.audit.links import Expected, Links
-    from batchcore.audit.rules import Chunk, Context
-    from batchcore.calendar import Calendar
+    from batchcore.audit.rules import Chunk
     from batchcore.db.load import Portfolios
     from batchcore.db.load_stored import Facts, OwnEquities, StoredRows
     from batchcore.db.queries import Selection
+    from batchcore.frames import Bools, Bytes, Int32, Int64
     from batchcore.native import Host, Market
 
-    Bools = npt.NDArray[np.bool_]
-    Bytes = npt.NDArray[np.uint8]
-    Int32 = npt.NDArray[np.int32]
-    Int64 = npt.NDArray[np.int64]
 
 _NEVER_FILLED: Final = tuple(column for column in ANALYTIC if column not in compare.OF_DAY)
 """Columns of A4 to A6, which are NULL on every day (L31)."""
@@ -85,32 +79,29 @@ class Legacy(Rules):
     by_value = compare.EXPOSURES
     by_quantity = compare.BY_QUANTITY
 
-    def __init__(self, context: Context, calendar: Calendar) -> None:
-        """Take the tables.
+    select = LegacyAuditQueries
+    shares = True
+    _prices = ref.market(())
+    _profiles: Mapping[str, legacy.Profile] = {}
+    _native: tuple[Market, Host] | None = None
+    _benchmark_since = 0
 
-        Raises:
-            SchemaError: they are not those that the policy reads and writes.
-        """
-        check_tables(context.catalog, writes=False)
-        super().__init__(context, LegacyAuditQueries(context.catalog), calendar)
-        self._legacy = LegacyQueries(context.catalog)  # the SELECTs that a run shares
+    def _look(self) -> None:
+        check_tables(self.catalog, writes=False)
+        self._legacy = LegacyQueries(self.catalog)  # the SELECTs that a run shares
         self.columns = self.queries.readable(compare.ALL_COLUMNS)
-        self._prices = ref.market(())
-        self._profiles: Mapping[str, legacy.Profile] = {}
-        self._native: tuple[Market, Host] | None = None
-        self._benchmark_since = 0
 
     async def share(self, selection: Selection, first: int, last: int) -> None:
         """Load closes, profiles and since when there is a benchmark."""
-        context, session = self.context, self.context.session
+        session = self.session
         symbols = await loads.load_symbols(session, self.queries, selection)
         spelt = {*symbols.table(), ""}
         self._benchmark_since = await load_benchmark_since(
             session, self.queries, load_legacy.BENCHMARK
         )
-        if not context.fast:
-            self._prices = await context.reader.legacy_closes(spelt)
-            self._profiles = await context.reader.legacy_profiles(spelt)
+        if not self.fast:
+            self._prices = await self.reader.legacy_closes(spelt)
+            self._profiles = await self.reader.legacy_profiles(spelt)
             return
         start = max(first - PREVIOUS_CLOSE_DAYS, calendars.FIRST_DATE)
         closes = await load_legacy.load_legacy_closes(session, self._legacy, spelt, start, last)
@@ -131,10 +122,12 @@ class Legacy(Rules):
     def _current(self, stored: StoredRows) -> Bools:
         return compare.is_analysed(stored, compare.OF_DAY)
 
-    def _reads(self, current: Bools) -> Reads:
-        profiles, betas = (self.queries.has_table(one) for one in (PROFILES, POSITION_BETAS))
-        is_current = bool(current.any())
-        return Reads(profiles=is_current and profiles, betas=is_current and betas)
+    def _reads(self, current: Bools) -> dict[str, bool]:
+        tables, any_current = {"profiles": PROFILES, "betas": POSITION_BETAS}, current.any()
+        return {
+            name: bool(any_current) and self.queries.has_table(table)
+            for name, table in tables.items()
+        }
 
     async def _computer(
         self,
@@ -143,9 +136,8 @@ class Legacy(Rules):
         stored: StoredRows,
         current: Bools,
     ) -> Computer:
-        context = self.context
         if self._native is not None:
-            (market, host), session = self._native, context.session
+            (market, host), session = self._native, self.session
             window = int(stored.day.min()), int(stored.day.max())
             inputs = Inputs(
                 ids,
@@ -156,10 +148,10 @@ class Legacy(Rules):
                 if current.any()
                 else Betas.none(),
             )
-            threads = context.request.settings.threads
+            threads = self.request.settings.threads
             return Natively(market, inputs, self.computed, threads=threads, host=host)
-        portfolios = await context.reader.legacy_portfolios(uuids_of(ids))
-        scales = context.reader.scales
+        portfolios = await self.reader.legacy_portfolios(uuids_of(ids))
+        scales = self.reader.scales
 
         def roll(
             portfolio: int, day: int, previous: tuple[Any, ...] | None, opening: Decimal, today: int
@@ -183,17 +175,14 @@ class Legacy(Rules):
         found: Bools = links.first | zero | (equity.state == State.NULL)
         return found
 
-    def _has_shares(self) -> bool:
-        return True
-
     def _judge_analytics(self, judged: compare.Judged, chunk: Chunk, expected: Expected) -> None:
         # Without active positions these columns are NULL on every day (L25).
-        active = expected.cell("num_positions").values > 0
+        active = expected.cells["num_positions"].values > 0
         judged.leave_out("not_analysed", active & ~chunk.current[chunk.rows], compare.OF_DAY)
 
     def _judge_changes(self, judged: compare.Judged, chunk: Chunk, expected: Expected) -> None:
         """Leave out what L32 to L34 read of a state that has been overwritten since."""
-        current = chunk.current[chunk.rows] & (expected.cell("num_positions").values > 0)
+        current = chunk.current[chunk.rows] & (expected.cells["num_positions"].values > 0)
         facts, written = chunk.facts, chunk.written
 
         def always(_: Int64, __: Facts, fact: Int64) -> Bools:
@@ -228,4 +217,4 @@ class Legacy(Rules):
     ) -> OwnEquities:
         """Return the equity of the snapshot that was written last (L7)."""
         ids = np.ascontiguousarray(portfolios.id[at])
-        return await load_last_run(self.context.session, self.queries, selection, ids)
+        return await load_last_run(self.session, self.queries, selection, ids)

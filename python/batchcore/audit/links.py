@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from decimal import Decimal
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 import numpy as np
 
 from batchcore.db.audit_queries import decimals_of
-from batchcore.db.load import taken
-from batchcore.frames import Decimals
+from batchcore.frames import Decimals, Frame, Objects
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
     from batchcore.db.load_stored import StoredRows
+    from batchcore.frames import Bools, FloatObjects, Int32, Int64
 
-    Bools = npt.NDArray[np.bool_]
-    Int32 = npt.NDArray[np.int32]
-    Int64 = npt.NDArray[np.int64]
 
 CARRIED: Final = (
     "equity_balance",
@@ -32,8 +30,8 @@ CARRIED: Final = (
 """Columns that the next row goes on from (S8, L6, L21)."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Links:
+@dataclass(frozen=True, eq=False)
+class Links(Frame):
     """Rows to be computed, each from one row before it or from an opening equity.
 
     Attributes:
@@ -55,80 +53,52 @@ class Links:
     carried: Mapping[str, Decimals]
     equity: Decimals
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.row)
-
-    def part(self, rows: Int64) -> Links:
-        """Return some of them."""
-        return Links(
-            self.row[rows],
-            self.portfolio[rows],
-            self.day[rows],
-            self.previous_day[rows],
-            self.first[rows],
-            {name: taken(column, rows) for name, column in self.carried.items()},
-            taken(self.equity, rows),
-        )
+    _is_checked: ClassVar = False
 
 
-class Expected:
-    """What rows should be, put in as it is found.
+@dataclass(frozen=True, eq=False)
+class Expected(Frame):
+    """What rows should be.
 
     Attributes:
         known: (k,) bool, whether the rules give a row: a portfolio may fail (S10, L4).
-        columns: Those that rows are computed with.
+        cells: Column -> values, with the decimals that the rules give it; NULL in other rows.
         shares: (k,) `sector_exposure` as mappings of decimals, None for NULL; None where rows are
             computed without it.
     """
 
-    def __init__(self, rows: int, columns: tuple[str, ...], *, shares: bool = False) -> None:
-        """Begin with rows of which nothing is known."""
-        self.columns = columns
-        self.known = np.zeros(rows, dtype=np.bool_)
-        self.shares = np.full(rows, None, dtype=np.object_) if shares else None
-        self._values = np.zeros((len(columns), rows), dtype=np.int64)
-        self._state = np.full((len(columns), rows), State.NULL, dtype=np.uint8)
+    known: Bools
+    cells: Mapping[str, Decimals]
+    shares: npt.NDArray[np.object_] | None
 
-    def cell(self, column: str) -> Decimals:
-        """Return the values of a column, with the decimals that the rules give it."""
-        place = self.columns.index(column)
-        return Decimals(self._values[place].copy(), decimals_of(column), self._state[place].copy())
+    _is_checked: ClassVar = False
 
-    def cells(self) -> Iterator[tuple[str, Decimals]]:
-        """Give each column."""
-        for column in self.columns:
-            yield column, self.cell(column)
+    @classmethod
+    def unknown(cls, rows: int, columns: Sequence[str], *, shares: bool) -> Self:
+        """Return so many rows of which nothing is known."""
+        cells = {name: Decimals.nulls(rows, decimals_of(name)) for name in columns}
+        nothing = np.full(rows, None, dtype=np.object_) if shares else None
+        return cls(np.zeros(rows, dtype=np.bool_), cells, nothing)
 
-    def fill(
-        self,
-        at: Int64,
-        cells: Mapping[str, Decimals],
-        shares: npt.NDArray[np.object_] | None = None,
-    ) -> None:
-        """Put in rows that the rules give; columns without a value stay NULL."""
-        self.known[at] = True
-        for place, column in enumerate(self.columns):
-            if column in cells:
-                self._values[place, at] = cells[column].values
-                self._state[place, at] = cells[column].state
-        if self.shares is not None and shares is not None:
-            self.shares[at] = shares
+    def replaced(self, at: Int64, others: Self) -> Self:
+        """Return the rows with others at some places."""
+        order = np.arange(len(self))
+        order[at] = len(self) + np.arange(len(at))
+        return self.concat([self, others]).take(order)
 
-    def put(self, at: Int64, other: Expected) -> None:
-        """Put in rows of another one, of the same columns."""
-        self.known[at] = other.known
-        self._values[:, at], self._state[:, at] = other._values, other._state
-        if self.shares is not None:
-            self.shares[at] = other.shares
 
-    def part(self, rows: Int64) -> Expected:
-        """Return some of them."""
-        found = Expected(len(rows), self.columns, shares=self.shares is not None)
-        found.known = self.known[rows]
-        found._values, found._state = self._values[:, rows], self._state[:, rows]
-        found.shares = None if self.shares is None else self.shares[rows]
-        return found
+def shares_of(objects: Objects | FloatObjects) -> npt.NDArray[np.object_]:
+    """Return objects as mappings of decimals, the shortest ones of binary64; None for NULL."""
+    found = np.full(len(objects), None, dtype=np.object_)
+    for row in np.flatnonzero(objects.state == State.VALUE).tolist():
+        names = np.flatnonzero(objects.present[row]).tolist()
+        values = objects.values[row, names].tolist()
+        if isinstance(objects, Objects):
+            decimals = (Decimal(value).scaleb(-objects.scale) for value in values)
+        else:
+            decimals = (Decimal(repr(value)) for value in values)
+        found[row] = dict(zip((objects.names[name] for name in names), decimals, strict=True))
+    return found
 
 
 def previous_rows(stored: StoredRows) -> Int64:
@@ -190,7 +160,7 @@ def stored_links(stored: StoredRows, rows: Int64, before: Int64) -> Links:
     """
     first = before < 0
     basis = np.where(first, rows, before)
-    carried = {name: taken(stored.cells[name], basis) for name in CARRIED}
+    carried = {name: stored.cells[name].take(basis) for name in CARRIED}
     return Links(
         rows,
         stored.portfolio[rows],
@@ -198,7 +168,7 @@ def stored_links(stored: StoredRows, rows: Int64, before: Int64) -> Links:
         stored.day[basis],
         first,
         carried,
-        taken(stored.cells["equity_balance"], rows),
+        stored.cells["equity_balance"].take(rows),
     )
 
 
@@ -210,7 +180,8 @@ def expected_links(links: Links, before: Int64, expected: Expected) -> Links:
         before: (k,) row of ``expected`` of the row before each.
         expected: What the rows before should be.
     """
-    return replace(links, carried={name: taken(expected.cell(name), before) for name in CARRIED})
+    carried = {name: expected.cells[name].take(before) for name in CARRIED}
+    return replace(links, carried=carried)
 
 
 def in_cents(column: Decimals) -> Bools:

@@ -14,19 +14,18 @@ import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.audit import compare
+from batchcore.audit.analytics import expected_of
 from batchcore.audit.compute import columns_of
-from batchcore.db import load as loads
 from batchcore.db.audit_queries import ANALYTIC, RULED, AuditQueries
 from batchcore.db.engine import Database
-from batchcore.db.load import Existing, located, taken
+from batchcore.db.load import Existing, located
 from batchcore.db.load_stored import load_stored
 from batchcore.db.save import Equities
-from batchcore.frames import Constant, Days, Decimals, Moment, Table, day_keys
+from batchcore.frames import Days, Decimals, day_keys
 from batchcore.run.analytic_inputs import last_sessions
 from batchcore.run.changes import Affected
 from batchcore.run.orchestrator import Run, connections_needed
 from batchcore.run.prepare import Preparation
-from batchcore.run.refusals import some_rows
 from batchcore.run.request import requested
 from batchcore.run.result import Differences
 from batchcore.run.stages import Stages, in_cents
@@ -42,17 +41,13 @@ if TYPE_CHECKING:
     from batchcore.config import Settings
     from batchcore.db.engine import Session
     from batchcore.db.load_stored import StoredRows
-    from batchcore.frames import Opening, Rows, SnapshotAnalytics
+    from batchcore.frames import Bools, Bytes, Int32, Int64, Opening, Rows, SnapshotAnalytics
     from batchcore.run.analyse import Analysed, Analysis
     from batchcore.run.orchestrator import Progress
     from batchcore.run.plan import Chunk
     from batchcore.run.result import BatchResult
     from batchcore.run.stages import Computed, Loaded
 
-    Bools = npt.NDArray[np.bool_]
-    Bytes = npt.NDArray[np.uint8]
-    Int32 = npt.NDArray[np.int32]
-    Int64 = npt.NDArray[np.int64]
 
 NEVER: Final = np.iinfo(np.int32).max
 """The first difference of a portfolio that has none."""
@@ -176,7 +171,9 @@ class RepairStages(Stages):
         first = np.full(len(opening), NEVER, dtype=np.int32)
         np.minimum.at(first, rows.portfolio[counts], rows.day[counts])
         own = np.flatnonzero(rows.day >= first[rows.portfolio])
-        kept = some_rows(rows, own)
+        kept = rows if len(own) == len(rows) else rows.take(own)
+        written = np.bincount(kept.portfolio, minlength=len(opening)).astype(np.int32)
+        kept = replace(kept, written=written)
         differs = chunk.works & (first < NEVER)
         if analysed is not None:
             analysed = _some_analysed(analysed, own, differs)
@@ -200,7 +197,7 @@ class RepairStages(Stages):
         own = np.flatnonzero(there)
         at, found = at[own], np.zeros(len(own), dtype=np.int64)
         for name, column in columns.items():
-            found += compare.differs(taken(stored.cells[name], at), taken(column, own))
+            found += compare.differs(stored.cells[name].take(at), column.take(own))
         if analytics is not None:
             found += self._wrong_analytics(loaded.chunk, stored, at, rows, own, analytics)
         wrong[own] = found
@@ -220,10 +217,8 @@ class RepairStages(Stages):
         if self.prepared.parts.level != "every":
             last = last_sessions(self.plan)[chunk.rows]
             looked_at = np.flatnonzero(rows.day[own] == last[rows.portfolio[own]])
-        should = compare.Analysed.of(
-            {name: taken(column, own[looked_at]) for name, column in analytics.columns.items()}
-        )
-        wrong = compare.analytic_differences(stored, at[looked_at], should)
+        should = expected_of(analytics.take(own[looked_at]))
+        wrong = compare.differences(stored, at[looked_at], should, are_floats=True)
         if not self.prepared.parts.profiles:
             wrong &= ~compare.are_of(compare.BY_PROFILE)
         found = np.zeros(len(own), dtype=np.int64)
@@ -239,7 +234,7 @@ class RepairStages(Stages):
         known = (latest.state[chunk.rows] == State.VALUE) & (rows.written == 0)
         known &= self.plan.works()[chunk.rows]
         cents[at], known[at] = of_rows.cents, True
-        mine = loads.taken(self.plan.opening.equity, np.arange(len(self.plan.id))[chunk.rows])
+        mine = self.plan.opening.equity.take(chunk.rows)
         known &= compare.differs(mine, Decimals(cents, CENTS))
         return Equities(np.ascontiguousarray(ids[known]), cents[known])
 
@@ -261,21 +256,11 @@ class RepairStages(Stages):
 
 def _some_analysed(analysed: Analysed, own: npt.NDArray[np.intp], differs: Bools) -> Analysed:
     """Return the analytics of some rows, and those in other tables of portfolios that differ."""
-    columns = {name: taken(column, own) for name, column in analysed.snapshot.columns.items()}
-    tables = (_some_rows_of(table, differs) for table in analysed.tables)
+    tables = (table.take(differs[table.portfolio]) for table in analysed.tables)
     values = analysed.market_values
     return replace(
         analysed,
-        snapshot=replace(analysed.snapshot, columns=columns),
+        snapshot=analysed.snapshot.take(own),
         tables=tuple(table for table in tables if table.rows),
-        market_values=None if values is None else _some_rows_of(values, differs),
+        market_values=None if values is None else values.take(differs[values.portfolio]),
     )
-
-
-def _some_rows_of(table: Table, differs: Bools) -> Table:
-    own = np.flatnonzero(differs[table.portfolio])
-    columns = {
-        name: column if isinstance(column, Constant | Moment) else taken(column, own)
-        for name, column in table.columns.items()
-    }
-    return Table(table.name, len(own), columns, table.portfolio[own])

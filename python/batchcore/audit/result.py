@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from batchcore.audit.changes import CAUSES
-from batchcore.audit.compare import ALL_COLUMNS, REASONS, place_of, shares_apart
+from batchcore.audit.compare import ALL_COLUMNS, PLACE, REASONS, shares_apart
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -204,7 +204,7 @@ class Tally:
         """
         self.rows = self.rows_differing = self.missing_sessions = 0
         self._names = (*columns, EQUITY)
-        self._places = [place_of(column) for column in columns]
+        self._places = [PLACE[column] for column in columns]
         self._checked = np.zeros(len(self._names), dtype=np.int64)
         self._differing = np.zeros(len(self._names), dtype=np.int64)
         self._worst: list[Difference | None] = [None] * len(self._names)

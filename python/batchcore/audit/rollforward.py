@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,10 +18,10 @@ from batchcore.audit import links as linking
 from batchcore.audit.analytics import analysed_rows
 from batchcore.audit.changes import Patterns
 from batchcore.audit.compute import ByReference, Inputs, Natively
-from batchcore.audit.rules import AnalysedRows, Reads, Rules, uuids_of
+from batchcore.audit.rules import AnalysedRows, Rules, uuids_of
 from batchcore.db import load as loads
 from batchcore.db.analytic_tables import check_parts
-from batchcore.db.audit_queries import ANALYTIC, COUNTS, RULED, AuditQueries, Fact
+from batchcore.db.audit_queries import ANALYTIC, COUNTS, RULED, Fact
 from batchcore.db.load_analytics import load_returns
 from batchcore.db.load_stored import OwnEquities
 from batchcore.errors import SchemaError
@@ -35,24 +36,17 @@ from batchcore.run.regressions import extra_symbols
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    import numpy.typing as npt
-
     from batchcore.audit.compute import Computer
     from batchcore.audit.links import Expected, Links
-    from batchcore.audit.rules import Chunk, Context
-    from batchcore.calendar import Calendar
+    from batchcore.audit.rules import Chunk
     from batchcore.db.analytic_tables import Parts
     from batchcore.db.load import Portfolios
     from batchcore.db.load_stored import StoredRows
     from batchcore.db.queries import Selection
-    from batchcore.frames import Text
+    from batchcore.frames import Bools, Bytes, Int32, Int64, Text
     from batchcore.native import Market
     from batchcore.run.analyse import Analysis
 
-    Bools = npt.NDArray[np.bool_]
-    Bytes = npt.NDArray[np.uint8]
-    Int32 = npt.NDArray[np.int32]
-    Int64 = npt.NDArray[np.int64]
 
 LEVEL: Final = "portfolio"
 """The analytics that snapshots have columns of."""
@@ -77,30 +71,28 @@ class RollForward(Rules):
     by_value = compare.BY_VALUE
     by_quantity = COUNTS
 
-    def __init__(self, context: Context, calendar: Calendar) -> None:
-        """Take the tables, and look which analytics there are."""
-        super().__init__(context, AuditQueries(context.catalog), calendar)
+    _prices = ref.market(())
+    _market: Market | None = None
+    _analysis: Analysis | None = None
+
+    def _look(self) -> None:
         self._parts: Parts | None = None  # of the analytics; None where there are none
-        self._prices = ref.market(())
-        self._market: Market | None = None
-        self._analysis: Analysis | None = None
         try:
-            self._parts = check_parts(context.catalog, LEVEL, writes=False)
+            self._parts = check_parts(self.catalog, LEVEL, writes=False)
             self.off.update(self._parts.off)
         except SchemaError as error:  # of the columns of analytics: the others were checked
             self.off["analytics"] = str(error)
 
     async def share(self, selection: Selection, first: int, last: int) -> None:
         """Load closes, marks and betas."""
-        context = self.context
-        symbols = await loads.load_symbols(context.session, self.queries, selection)
-        if not context.fast:
-            self._prices = await context.reader.closes(symbols.table())
-        if context.fast or self._parts is not None:
+        symbols = await loads.load_symbols(self.session, self.queries, selection)
+        if not self.fast:
+            self._prices = await self.reader.closes(symbols.table())
+        if self.fast or self._parts is not None:
             await self._share_natively(symbols, first, last)
 
     async def _share_natively(self, symbols: Text, first: int, last: int) -> None:
-        session, settings = self.context.session, self.context.request.settings
+        session, settings = self.session, self.request.settings
         level = "none" if self._parts is None else LEVEL
         days = self.calendar.last_sessions(first, LOOK + 1)[:1]
         start = min([first - settings.lookback_days, *days.tolist()])
@@ -129,7 +121,7 @@ class RollForward(Rules):
                 days=self.calendar.sessions(min([first, *days.tolist()]), last),
                 monitor=monitor,
                 threads=settings.threads,
-                beta_weights=self.context.request.beta_weights,
+                beta_weights=self.request.beta_weights,
             )
 
     def _read(self) -> tuple[str, ...]:
@@ -139,8 +131,8 @@ class RollForward(Rules):
         """Return the latest complete row before each (S5)."""
         return (linking.previous_rows(stored),)
 
-    def _reads(self, current: Bools) -> Reads:  # noqa: ARG002  # there is no current day
-        return Reads(profiles=self._parts is not None and self._parts.profiles, betas=False)
+    def _reads(self, current: Bools) -> dict[str, bool]:  # noqa: ARG002  # no day is
+        return {"profiles": self._parts is not None and self._parts.profiles, "betas": False}
 
     async def _computer(
         self,
@@ -149,13 +141,13 @@ class RollForward(Rules):
         stored: StoredRows,
         current: Bools,  # noqa: ARG002
     ) -> Computer:
-        context, settings = self.context, self.context.request.settings
-        if context.fast and self._market is not None:
+        settings = self.request.settings
+        if self.fast and self._market is not None:
             inputs = await self._inputs(ids, selection, stored)
             return Natively(self._market, inputs, RULED, threads=settings.threads)
         own = uuids_of(ids)
-        portfolios = await context.reader.portfolios(dict.fromkeys(own), own)
-        scales = context.reader.scales
+        portfolios = await self.reader.portfolios(dict.fromkeys(own), own)
+        scales = self.reader.scales
 
         def roll(
             portfolio: int, day: int, previous: tuple[Any, ...] | None, opening: Decimal, _: int
@@ -170,7 +162,7 @@ class RollForward(Rules):
         return ByReference(roll, RULED)
 
     async def _inputs(self, ids: Bytes, selection: Selection, stored: StoredRows) -> Inputs:
-        of = self.context.session, self.queries, selection
+        of = self.session, self.queries, selection
         window = int(stored.day.min()), int(stored.day.max())
         return Inputs(
             ids,
@@ -222,31 +214,32 @@ class RollForward(Rules):
         first = np.full(len(ids), calendars.LAST_DATE, dtype=np.int32)
         np.minimum.at(first, stored.portfolio, stored.day)
         past = await load_returns(
-            self.context.session, self.queries, self.calendar, ids, first, PAST_RETURNS
+            self.session, self.queries, self.calendar, ids, first, PAST_RETURNS
         )
         read, rows = ("equity_balance", "daily_return"), chunk.rows[own]
         cells = {name: stored.cells[name] for name in read}
         of = self._analysis, inputs, stored, rows
+        differ = partial(compare.differences, are_floats=True)
         should = await asyncio.to_thread(analysed_rows, *of, cells, past)
-        found = await asyncio.to_thread(compare.analytic_differences, stored, rows, should)
+        found = await asyncio.to_thread(differ, stored, rows, should)
         # A wrong equity or return is told of its own row; analytics may go on from the right one.
         if compare.in_any(wrong, read).any():
             known = np.flatnonzero(expected.known)
             for name, column in cells.items():
-                right = rescaled(loads.taken(expected.cell(name), known), column.scale)
+                right = rescaled(expected.cells[name].take(known), column.scale)
                 values, state = column.values.copy(), column.state.copy()
                 at = chunk.rows[known]
                 values[at], state[at] = right.values, right.state
                 cells[name] = Decimals(values, column.scale, state)
             other = await asyncio.to_thread(analysed_rows, *of, cells, past)
-            found &= await asyncio.to_thread(compare.analytic_differences, stored, rows, other)
+            found &= await asyncio.to_thread(differ, stored, rows, other)
         all_wrong = np.zeros_like(wrong)
         all_wrong[own] = found
         return AnalysedRows(own, should, all_wrong)
 
     def looks_back(self, links: Links, wrong: Bools) -> Int32:
         """Return the first day whose close may have counted in rows (S4, A5)."""
-        back = links.previous_day - max(self.context.request.settings.lookback_days, 1)
+        back = links.previous_day - max(self.request.settings.lookback_days, 1)
         for row in np.flatnonzero(compare.in_any(wrong, ANALYTIC)).tolist():
             of_betas = self.calendar.last_sessions(int(links.day[row]), LOOK + 1)
             back[row] = min(int(back[row]), int(of_betas[0]))
@@ -263,7 +256,6 @@ class RollForward(Rules):
         selection: Selection,  # noqa: ARG002  # whose snapshots were loaded
     ) -> OwnEquities:
         """Return the equity of the latest complete snapshot (S8)."""
-        day, equity = (
-            loads.taken(column, at) for column in (portfolios.before.day, portfolios.before.equity)
-        )
-        return OwnEquities(day, equity, equity, np.zeros(len(at), dtype=np.bool_))
+        before = portfolios.before.take(at)
+        equity = before.equity_balance
+        return OwnEquities(before.day, equity, equity, np.zeros(len(at), dtype=np.bool_))

@@ -9,78 +9,37 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore.audit.changes import Written
-from batchcore.audit.compare import Analysed, Judged, tells_of_earlier_rows
+from batchcore.audit.compare import Judged, tells_of_earlier_rows
 from batchcore.audit.links import Expected, cents_of, in_cents
+from batchcore.calendar import day_of
 from batchcore.db import load as loads
 from batchcore.db import load_stored as stores
-from batchcore.db.audit_queries import Fact
+from batchcore.db.audit_queries import AuditQueries, Fact
+from batchcore.db.read import Reader
 from batchcore.units import State
 
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Callable
 
-    import numpy.typing as npt
-
     from batchcore.audit.changes import Patterns
     from batchcore.audit.compute import Computer
     from batchcore.audit.links import Links
     from batchcore.calendar import Calendar
-    from batchcore.db.audit_queries import AuditQueries
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.load import Portfolios
     from batchcore.db.load_stored import Facts, OwnEquities, StoredRows
     from batchcore.db.queries import Selection
-    from batchcore.db.read import Reader
+    from batchcore.frames import Bools, Bytes, Int32, Int64
     from batchcore.run.request import Request
 
-    Bools = npt.NDArray[np.bool_]
-    Bytes = npt.NDArray[np.uint8]
-    Int32 = npt.NDArray[np.int32]
-    Int64 = npt.NDArray[np.int64]
 
 _TRIES: Final = 3
 """How often an opening equity is corrected: after the second no more than a cent is left."""
 
 _MOST_CENTS: Final = 2**61
 """Equities up to which the correction of an opening equity fits 64 bits."""
-
-
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Context:
-    """What a verification reads, under whichever policy.
-
-    Attributes:
-        session: To read in.
-        catalog: The host's tables.
-        reader: On these, for the reference.
-        request: `settings` and `beta_weights` count.
-        fast: Whether rows are computed natively.
-        start: First day of the range; None begins with the first row.
-        end: Last day of the range; None ends with the last row.
-    """
-
-    session: Session
-    catalog: Catalog
-    reader: Reader
-    request: Request
-    fast: bool
-    start: int | None
-    end: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reads:
-    """Tables whose changes count beside those of positions, events and flows.
-
-    Attributes:
-        profiles: Whether those of companies.
-        betas: Whether betas of positions.
-    """
-
-    profiles: bool
-    betas: bool
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -123,7 +82,7 @@ class AnalysedRows:
     """
 
     own: Int64
-    should: Analysed
+    should: Expected
     wrong: Bools
 
 
@@ -131,12 +90,19 @@ class Rules(abc.ABC):
     """A policy on the tables of a host.
 
     Attributes:
-        context: What is read.
-        queries: The SELECTs of the policy.
+        session: To read in.
+        catalog: The host's tables.
+        reader: On these, for the reference.
         calendar: Whose sessions count.
+        request: `settings`, `beta_weights` and the range count.
+        fast: Whether rows are computed natively.
+        queries: The SELECTs of the policy.
+        start: First day of the range; None begins with the first row.
+        end: Last day of the range; None ends with the last row.
         columns: Columns that are compared, in the order of the report.
         off: Part of the columns -> why it cannot be computed.
-        computed: Columns that rows are computed with, beside `sector_exposure`.
+        computed: Columns that rows are computed with.
+        shares: Whether `sector_exposure` is another one.
         patterns: In which columns changed inputs show.
         of_first_row: Columns whose value in a first row is known for good.
         sums: What the daily and the cumulative column of a first row are equal of.
@@ -145,8 +111,10 @@ class Rules(abc.ABC):
         by_quantity: Columns that a partial close changes on earlier days.
     """
 
+    select: type[AuditQueries] = AuditQueries
     columns: tuple[str, ...]
     computed: tuple[str, ...]
+    shares = False
     patterns: Patterns
     of_first_row: tuple[str, ...]
     sums: tuple[str, ...]
@@ -154,12 +122,36 @@ class Rules(abc.ABC):
     by_value: tuple[str, ...]
     by_quantity: tuple[str, ...]
 
-    def __init__(self, context: Context, queries: AuditQueries, calendar: Calendar) -> None:
-        """Take the tables, and whose sessions count."""
-        self.context = context
-        self.queries = queries
+    def __init__(
+        self,
+        session: Session,
+        catalog: Catalog,
+        calendar: Calendar,
+        request: Request,
+        *,
+        fast: bool,
+    ) -> None:
+        """Take the tables, and what was asked for.
+
+        Raises:
+            SchemaError: the tables are not those that the policy reads.
+        """
+        self.session = session
+        self.catalog = catalog
+        self.reader = Reader(session, catalog)
         self.calendar = calendar
+        self.request = request
+        self.fast = fast
+        self.queries = self.select(catalog)
+        self.start, self.end = (
+            None if date is None else day_of(date) for date in (request.start, request.end)
+        )
         self.off: dict[str, str] = {}
+        self._look()
+
+    @abc.abstractmethod
+    def _look(self) -> None:
+        """Look at the tables that the policy needs beside those of every run."""
 
     @abc.abstractmethod
     async def share(self, selection: Selection, first: int, last: int) -> None:
@@ -173,10 +165,10 @@ class Rules(abc.ABC):
 
     async def stored(self, selection: Selection, ids: Bytes) -> StoredRows:
         """Return the snapshots of a chunk in the range, and those before that they go on from."""
-        context, columns = self.context, self.queries.readable(self._read())
-        query = self.queries.stored(self.calendar, selection, context.start, context.end, columns)
-        fetch = loads.load if context.fast else stores.load_plainly
-        return await stores.load_stored(context.session, query, self.calendar, ids, fetch)
+        columns = self.queries.readable(self._read())
+        query = self.queries.stored(self.calendar, selection, self.start, self.end, columns)
+        fetch = loads.load if self.fast else stores.load_plainly
+        return await stores.load_stored(self.session, query, self.calendar, ids, fetch)
 
     def _read(self) -> tuple[str, ...]:
         """Return the columns that are read where they are there."""
@@ -191,15 +183,14 @@ class Rules(abc.ABC):
     ) -> Chunk:
         """Return a chunk with what its rows are computed from."""
         current = self._current(stored)
-        reads = self._reads(current[rows])
-        query = self.queries.facts(selection, profiles=reads.profiles, betas=reads.betas)
+        query = self.queries.facts(selection, **self._reads(current[rows]))
         return Chunk(
             ids=ids,
             selection=selection,
             stored=stored,
             rows=rows,
             current=current,
-            facts=await stores.load_facts(self.context.session, query, ids),
+            facts=await stores.load_facts(self.session, query, ids),
             computer=await self._computer(ids, selection, stored, current[rows]),
         )
 
@@ -208,8 +199,8 @@ class Rules(abc.ABC):
         return np.zeros(len(stored), dtype=np.bool_)
 
     @abc.abstractmethod
-    def _reads(self, current: Bools) -> Reads:
-        """Return what beside positions, events and flows may be changed under some rows."""
+    def _reads(self, current: Bools) -> dict[str, bool]:
+        """Return whether changed `profiles` and `betas` count in rows, some on a current day."""
 
     @abc.abstractmethod
     async def _computer(
@@ -231,7 +222,7 @@ class Rules(abc.ABC):
             links: The rows, each with what it goes on from.
             tick: Called with how many more are done.
         """
-        found = Expected(len(links), self.computed, shares=self._has_shares())
+        found = Expected.unknown(len(links), self.computed, shares=self.shares)
         opens, own = self.opens(links), cents_of(links.equity)
         able = ~opens | (in_cents(links.equity) & (np.abs(own) < _MOST_CENTS))
         for column in links.carried.values():
@@ -241,20 +232,16 @@ class Rules(abc.ABC):
         again = np.flatnonzero(able)
         for tries in range(1 + _TRIES):
             told = tick if tries == 0 else _nothing
-            part = links.part(again)
+            part = links.take(again)
             computed = await chunk.computer.rows(part, opening[again], current[again], told)
-            found.put(again, computed)
+            found = found.replaced(again, computed)
             again = again[opens[again] & found.known[again]]
-            off = own[again] - found.cell("equity_balance").values[again]
+            off = own[again] - found.cells["equity_balance"].values[again]
             again, off = again[off != 0], off[off != 0]
             if len(again) == 0:
                 break
             opening[again] += off
         return found
-
-    def _has_shares(self) -> bool:
-        """Return whether rows are computed with `sector_exposure`."""
-        return False
 
     def judge(self, chunk: Chunk, links: Links, expected: Expected) -> Judged:
         """Return which cells the stored data determine."""
@@ -265,7 +252,7 @@ class Rules(abc.ABC):
         first = np.flatnonzero(links.first & expected.known)
         earlier = np.zeros(len(links), dtype=np.bool_)
         earlier[first] = tells_of_earlier_rows(
-            chunk.stored, links.row[first], expected.part(first), self.of_first_row, self.sums
+            chunk.stored, links.row[first], expected.take(first), self.of_first_row, self.sums
         )
         judged.leave_out("earlier_rows", earlier, self.by_chain)
         self._judge_analytics(judged, chunk, expected)

@@ -15,13 +15,11 @@ from batchcore.audit.legacy import Legacy
 from batchcore.audit.links import in_cents
 from batchcore.audit.result import EQUITY, Difference, Tally
 from batchcore.audit.rollforward import RollForward
-from batchcore.audit.rules import Context
 from batchcore.db import load as loads
 from batchcore.db import load_stored as stores
 from batchcore.db.catalog import check_run, inspect
 from batchcore.db.engine import Database
 from batchcore.db.queries import Queries, Selection
-from batchcore.db.read import Reader
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
 from batchcore.run import plan as plans
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     import uuid
     from collections.abc import Callable, Sequence
 
-    import numpy.typing as npt
-
     from batchcore.audit.result import VerifyResult
     from batchcore.audit.rules import Rules
     from batchcore.config import Settings
@@ -43,8 +39,8 @@ if TYPE_CHECKING:
     from batchcore.run.request import Request
 
     Progress = Callable[[str, int, int], object]
-    Bools = npt.NDArray[np.bool_]
-    Int64 = npt.NDArray[np.int64]
+    from batchcore.frames import Bools, Int64
+
 
 ROWS_OF_A_CHUNK: Final = 100_000
 """Snapshots that are held at a time at most, some 50 MiB of columns; no portfolio is parted."""
@@ -138,23 +134,12 @@ async def _rules(session: Session, request: Request, *, fast: bool) -> Rules:
     """Return what the policy says on the tables of a host."""
     catalog = await inspect(session, request.settings.schema)
     check_run(catalog, writes=False)
-    start, end = (
-        None if date is None else calendars.day_of(date) for date in (request.start, request.end)
-    )
-    context = Context(
-        session=session,
-        catalog=catalog,
-        reader=Reader(session, catalog),
-        request=request,
-        fast=fast,
-        start=start,
-        end=end,
-    )
     calendar = request.known_calendar
     if calendar is None:
         dates = await loads.load_price_dates(session, Queries(catalog))
         calendar = calendars.from_price_dates(dates)
-    return (Legacy if request.policy == "legacy" else RollForward)(context, calendar)
+    policy = Legacy if request.policy == "legacy" else RollForward
+    return policy(session, catalog, calendar, request, fast=fast)
 
 
 class Verification:
@@ -170,9 +155,8 @@ class Verification:
         """Take the rules."""
         self.tally = Tally(rules.columns)
         self._rules = rules
-        self._context = rules.context
-        self._session = rules.context.session
-        self._wanted = rules.context.request.wanted
+        self._session = rules.session
+        self._wanted = rules.request.wanted
         self._progress = progress
         self._done = self._total = 0
 
@@ -187,7 +171,7 @@ class Verification:
         )
         if wanted.ids is not None:
             plans.check_found(wanted.ids, self._portfolios.id)
-        query = rules.queries.counts(rules.calendar, wanted, self._context.start, self._context.end)
+        query = rules.queries.counts(rules.calendar, wanted, self._rules.start, self._rules.end)
         self.counted = await stores.load_counts(self._session, query, self._portfolios.id)
         rows = drawn_rows = self.counted.rows
         self._number = np.cumsum(rows) - rows
@@ -226,10 +210,10 @@ class Verification:
 
     def _parts(self) -> list[Int64]:
         """Return portfolios in chunks of so many snapshots at most."""
-        chosen, size = self.chosen, self._context.request.settings.chunk_size
+        chosen, size = self.chosen, self._rules.request.settings.chunk_size
         if size is not None:
             return np.split(chosen, np.arange(size, len(chosen), size))
-        most = ROWS_OF_A_CHUNK if self._context.fast else ROWS_AS_DECIMALS
+        most = ROWS_OF_A_CHUNK if self._rules.fast else ROWS_AS_DECIMALS
         cuts, rows = list[int](), 0
         for number, count in enumerate(self.counted.rows[chosen].tolist()):
             rows += count
@@ -257,7 +241,7 @@ class Verification:
 
     def _asked_for(self, stored: StoredRows, at: Int64) -> Bools:
         """Return which stored rows are of the range, and of the sample."""
-        start, end = self._context.start, self._context.end
+        start, end = self._rules.start, self._rules.end
         asked = np.ones(len(stored), dtype=np.bool_)
         if start is not None:
             asked &= stored.day >= start
@@ -292,7 +276,7 @@ class Verification:
         """
         there = ~self._portfolios.deleted[at] & (own.day.state == State.VALUE)
         whole = there & in_cents(own.equity)
-        mine = loads.taken(self._portfolios.equity, at)
+        mine = self._portfolios.equity_balance.take(at)
         wrong = whole & differs(mine, own.equity) & differs(mine, own.latest)
         wrong &= (instead.state != State.VALUE) | differs(mine, instead)
         differences = [

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import uuid
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
@@ -15,9 +15,9 @@ from batchcore import reference as ref
 from batchcore.db.audit_queries import SHARES, TEXTS, UNKNOWN
 from batchcore.db.benchmarks import TABLE as BENCHMARKS
 from batchcore.db.catalog import Kind
-from batchcore.db.load import load, located, normalised, taken
+from batchcore.db.load import load, located, normalised
 from batchcore.db.read import fetch_plainly
-from batchcore.frames import Days, Decimals, Text
+from batchcore.frames import Days, Decimals, Frame, Text, taken
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ _KEYS: Final = 4
 """Columns of stored snapshots before those that are compared."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class StoredRows:
+@dataclass(frozen=True, eq=False)
+class StoredRows(Frame):
     """Snapshots of a chunk, sorted by portfolio and day.
 
     Attributes:
@@ -72,9 +72,7 @@ class StoredRows:
     cells: Mapping[str, Decimals]
     texts: Mapping[str, Text]
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.day)
+    _is_checked: ClassVar = False
 
     @property
     def shares(self) -> Text | None:
@@ -98,8 +96,8 @@ class Counted:
     last: Int32
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Facts:
+@dataclass(frozen=True, eq=False)
+class Facts(Frame):
     """What the rows of a chunk are made of, and when it was changed; sorted by portfolio.
 
     Attributes:
@@ -122,14 +120,7 @@ class Facts:
     private: Bools
     changed: Int64
 
-    def part(self, which: Bools) -> Facts:
-        """Return some of them."""
-        columns = {
-            one.name: getattr(self, one.name)[which]
-            for one in fields(self)
-            if one.name != "symbols"
-        }
-        return Facts(**columns, symbols=self.symbols)
+    _shared: ClassVar = frozenset({"symbols"})
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -208,7 +199,7 @@ def _column(kind: Kind, scale: int, values: Sequence[Any]) -> Any:  # noqa: ANN4
             data = b"".join(value.bytes for value in values)
             return np.frombuffer(data, dtype=np.uint8).reshape(-1, 16)
         case Kind.BOOL:
-            return np.array(values, dtype=np.uint8)
+            return np.array(values, dtype=np.bool_)
         case _:
             return np.array(values, dtype=np.int64)
 
@@ -268,21 +259,26 @@ async def load_stored(
         ids: (p, 16) uint8.
         fetch: `load` or `load_plainly`.
     """
-    columns = await fetch(session, query)
-    portfolio, day = located(columns["portfolio_id"], ids), columns["day"].values
-    order = np.lexsort((day, portfolio))
-    order = order[portfolio[order] >= 0]
-    names = [column.name for column in query.columns[_KEYS:]]
-    on_session = calendar.is_session(day[order])
+    portfolio, columns = _by_portfolio(await fetch(session, query), ids, "day")
+    day, names = columns["day"].values, [column.name for column in query.columns[_KEYS:]]
+    on_session = calendar.is_session(day)
     return StoredRows(
-        portfolio=portfolio[order],
-        day=day[order],
-        complete=columns["complete"][order].astype(np.bool_) & on_session,
+        portfolio=portfolio,
+        day=day,
+        complete=columns["complete"] & on_session,
         session=on_session,
-        written=columns["written"][order],
-        cells={name: taken(columns[name], order) for name in names if name not in TEXTS},
-        texts={name: taken(columns[name], order) for name in names if name in TEXTS},
+        written=columns["written"],
+        cells={name: columns[name] for name in names if name not in TEXTS},
+        texts={name: columns[name] for name in names if name in TEXTS},
     )
+
+
+def _by_portfolio(columns: dict[str, Any], ids: Bytes, *then: str) -> tuple[Int32, dict[str, Any]]:
+    """Return the rows of some portfolios sorted by these, then by dates: which, and the columns."""
+    portfolio = located(columns["portfolio_id"], ids)
+    order = np.lexsort((*(columns[name].values for name in then), portfolio))
+    order = order[portfolio[order] >= 0]
+    return portfolio[order], taken(columns, order)
 
 
 async def load_run_chunks(session: Session, queries: AuditQueries) -> RunChunks:
@@ -297,27 +293,24 @@ async def load_run_chunks(session: Session, queries: AuditQueries) -> RunChunks:
         columns["first"].values,
         columns["last"].values,
         columns["began"],
-        columns["replaced"].astype(np.bool_),
+        columns["replaced"],
     )
 
 
 async def load_facts(session: Session, query: Query, ids: Bytes) -> Facts:
     """Return what the rows of a chunk are made of, by `AuditQueries.facts`."""
-    columns = await load(session, query)
-    portfolio = located(columns["portfolio_id"], ids)
-    order = np.argsort(portfolio, kind="stable")
-    order = order[portfolio[order] >= 0]
-    start, end = (taken(columns[name], order) for name in ("start", "end"))
-    code, symbols = _symbols(taken(columns["symbol"], order))
+    portfolio, columns = _by_portfolio(await load(session, query), ids)
+    code, symbols = _symbols(columns["symbol"])
+    end = columns["end"]
     return Facts(
-        kind=columns["kind"][order],
-        portfolio=portfolio[order],
+        kind=columns["kind"],
+        portfolio=portfolio,
         symbol=code,
         symbols=symbols,
-        start=start.values,
+        start=columns["start"].values,
         end=np.where(end.state == State.VALUE, end.values, OPEN).astype(np.int32),
-        private=columns["private"][order].astype(np.bool_),
-        changed=columns["changed"][order],
+        private=columns["private"],
+        changed=columns["changed"],
     )
 
 
@@ -344,8 +337,8 @@ def _symbols(spelt: Text) -> tuple[Int64, tuple[str, ...]]:
     return code[np.where(spelt.state == State.NULL, len(names), spelt.codes)], tuple(symbols)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class OwnEquities:
+@dataclass(frozen=True, eq=False)
+class OwnEquities(Frame):
     """What `portfolios.equity_balance` is to be.
 
     Attributes:
@@ -366,24 +359,14 @@ async def load_last_run(
 ) -> OwnEquities:
     """Return the equity of the snapshot of each portfolio that was written last (L7)."""
     columns = await load(session, queries.last_run(selection))
-    row = located(columns["portfolio_id"], ids)
-    kept, row = np.flatnonzero(row >= 0), row[row >= 0]
+    row = located(columns.pop("portfolio_id"), ids)
     # Without a snapshot there is a row of NULLs to take, after all others.
-    at = np.full(len(ids), len(kept), dtype=np.int64)
-    at[row] = np.arange(len(kept))
-    day: Days = columns["day"]
-    days = Days(np.append(day.values[kept], 0), np.append(day.state[kept], State.NULL))
-
-    def padded(column: Decimals) -> Decimals:
-        values = np.append(column.values[kept], 0)
-        return Decimals(values, column.scale, np.append(column.state[kept], State.NULL))
-
-    return OwnEquities(
-        day=taken(days, at),
-        equity=taken(padded(columns["equity"]), at),
-        latest=taken(padded(columns["latest"]), at),
-        elsewhere=np.append(columns["elsewhere"][kept].astype(np.bool_), False)[at],
+    nothing = OwnEquities(
+        Days.nulls(1), Decimals.nulls(1), Decimals.nulls(1), np.zeros(1, np.bool_)
     )
+    at = np.full(len(ids), len(row), dtype=np.int64)
+    at[row[row >= 0]] = np.flatnonzero(row >= 0)
+    return OwnEquities.concat([OwnEquities(**columns), nothing]).take(at)
 
 
 async def load_benchmark_since(session: Session, queries: LegacyAuditQueries, code: str) -> int:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from batchcore.db.acting import acting_on
-from batchcore.db.load import taken
 from batchcore.db.refusals import described, is_refusal
 from batchcore.errors import DatabaseError
-from batchcore.frames import Days, Issues, LegacyColumns, Rows, Text
+from batchcore.frames import Issues
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -24,14 +23,12 @@ if TYPE_CHECKING:
     from batchcore.db.engine import Session
     from batchcore.db.save import Batch
     from batchcore.db.save_analytics import Kept
+    from batchcore.frames import Rows
 
     Judge = Callable[[DatabaseError], Awaitable[bool]]
 
 REFUSED: Final = "refused_by_database"
 """The issue of a portfolio that the database does not take (S10)."""
-
-_OF_PORTFOLIOS: Final = frozenset({"written", "failed", "issues", "misses", "legacy"})
-"""What of `Rows` has no value for each row."""
 
 
 class Bisection:
@@ -135,23 +132,6 @@ class Bisection:
         return described(refusal, self._acting)
 
 
-def some_rows(rows: Rows, own: npt.NDArray[np.intp]) -> Rows:
-    """Return some rows of a chunk; what was noticed of its portfolios stays."""
-    if len(own) == len(rows):
-        return rows
-    legacy = rows.legacy
-    if legacy is not None:
-        columns = {f.name: taken(getattr(legacy, f.name), own) for f in fields(LegacyColumns)}
-        legacy = LegacyColumns(**columns)
-    kept = {
-        f.name: taken(getattr(rows, f.name), own)
-        for f in fields(Rows)
-        if f.name not in _OF_PORTFOLIOS
-    }
-    written = np.bincount(kept["portfolio"], minlength=len(rows.written)).astype(np.int32)
-    return replace(rows, **kept, written=written, legacy=legacy)
-
-
 def without(rows: Rows, refused: npt.NDArray[np.bool_]) -> Rows:
     """Return rows without those of portfolios that are refused, which have failed then.
 
@@ -159,17 +139,15 @@ def without(rows: Rows, refused: npt.NDArray[np.bool_]) -> Rows:
         rows: Of a chunk.
         refused: (p,) bool.
     """
-    kept = some_rows(rows, np.flatnonzero(~refused[rows.portfolio]))
-    return replace(kept, failed=rows.failed | refused)
+    kept = np.flatnonzero(~refused[rows.portfolio])
+    return replace(
+        rows.take(kept),
+        written=np.where(refused, 0, rows.written).astype(np.int32),
+        failed=rows.failed | refused,
+    )
 
 
 def issues_of(refused: Mapping[int, str]) -> Issues:
     """Return an issue for each portfolio that is refused."""
     portfolios = sorted(refused)
-    return Issues(
-        name=Text.constant(REFUSED, len(portfolios)),
-        portfolio=np.array(portfolios, dtype=np.int32),
-        symbol=Text.constant(None, len(portfolios)),
-        day=Days.nulls(len(portfolios)),
-        detail=Text.of([refused[portfolio] for portfolio in portfolios]),
-    )
+    return Issues.of(REFUSED, portfolios, detail=[refused[portfolio] for portfolio in portfolios])
