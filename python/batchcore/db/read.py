@@ -6,9 +6,8 @@ Nothing here goes through the native decoder, so that a check does not trust wha
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,10 +15,8 @@ import numpy as np
 
 from batchcore import reference as ref
 from batchcore.calendar import FIRST_DATE, LAST_DATE
-from batchcore.config import Schema
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
-from batchcore.db.catalog import Kind, inspect
-from batchcore.db.engine import Database
+from batchcore.db.catalog import Kind
 from batchcore.db.legacy_queries import LegacyQueries
 from batchcore.db.queries import Column, Query, Selection
 from batchcore.db.sql import column_name, table_name
@@ -27,24 +24,13 @@ from batchcore.reference import legacy
 from batchcore.reference.values import upper
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from uuid import UUID
 
     import asyncpg
 
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
-
-STORED_COLUMNS: Final = (
-    "total_value",
-    *ref.MONEY_COLUMNS,
-    "daily_return",
-    "num_positions",
-    "num_long_positions",
-    "num_short_positions",
-    "is_complete",
-)
-"""Columns of `portfolio_snapshots` that a rule names, beside its key."""
 
 _DAYS: Final = {
     "entry_date": "entry_day",
@@ -59,54 +45,16 @@ _UNREADABLE: Final = Decimal("1E-30")
 """Stands for what is not representable at the scale of its column: it is at no scale."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRow:
-    """A row of `portfolio_snapshots`.
-
-    Attributes:
-        day: Its date, `reference.INFINITE_DAY` for an infinite one.
-        values: Of `STORED_COLUMNS`, in that order.
-    """
-
-    day: int
-    values: tuple[Decimal | int | bool | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Valuation:
-    """A portfolio as its latest snapshot up to a day has it, or the sum of many.
-
-    Attributes:
-        name: Of the portfolio.
-        positions: Lots held.
-        equity: Dollars.
-        pnl: Cumulative, dollars.
-        realized: Cumulative, dollars.
-        flow: Cumulative, dollars.
-        gross: Gross exposure, dollars.
-        beta: Against SPY by the providers' betas (A1); None where there is none, as of many.
-        effective: Symbols of equal weight that would be as concentrated (A3); likewise.
-        volatility: Of the last 21 returns, a year (A4); likewise.
-    """
-
-    name: str
-    positions: int
-    equity: Decimal
-    pnl: Decimal
-    realized: Decimal
-    flow: Decimal
-    gross: Decimal
-    beta: Decimal | None = None
-    effective: Decimal | None = None
-    volatility: Decimal | None = None
-
-
 class Reader:
-    """Reads of one snapshot of the database."""
+    """Reads of one snapshot of the database.
+
+    Attributes:
+        session: Inside a transaction.
+    """
 
     def __init__(self, session: Session, catalog: Catalog) -> None:
         """Take a session inside a transaction, and what its tables are."""
-        self._session = session
+        self.session = session
         self._catalog = catalog
         self._schema = catalog.schema
         self._queries = LegacyQueries(catalog)
@@ -209,13 +157,13 @@ class Reader:
         betas: dict[UUID, list[ref.Beta]] = defaultdict(list)
         if not self._catalog.has_table(table):
             return betas
-        position, day = self._name(table, "position_id"), self._name(table, "calc_date")
+        position, day = self.name(table, "position_id"), self.name(table, "calc_date")
         query = (
-            f"SELECT {position} AS position_id, {_day(day)} AS day,"  # noqa: S608  # quoted
-            f" {self._name(table, 'beta')} AS beta"
-            f" FROM {self._table(table)} WHERE {position} = ANY($1)"
+            f"SELECT {position} AS position_id, {day_number(day)} AS day,"  # noqa: S608  # quoted
+            f" {self.name(table, 'beta')} AS beta"
+            f" FROM {self.table(table)} WHERE {position} = ANY($1)"
         )
-        for row in await self._session.fetch(query, positions):
+        for row in await self.session.fetch(query, positions):
             beta = self._decimal(table, row, "beta")
             if row["day"] is not None and beta is not None:
                 betas[row["position_id"]].append(ref.Beta(row["day"], beta))
@@ -235,18 +183,12 @@ class Reader:
             row["symbol"]: legacy.Profile(row["beta"], row["sector"], row["is_etf"]) for row in rows
         }
 
-    async def market(self, portfolios: Iterable[ref.Portfolio]) -> ref.Market:
-        """Return the valid closes of the symbols of ``portfolios``, of all days."""
-        return await self.closes(
-            position.symbol or "" for portfolio in portfolios for position in portfolio.positions
-        )
-
     async def closes(self, symbols: Iterable[str]) -> ref.Market:
         """Return the valid closes of symbols, however they are spelt, of all days."""
         wanted = {ref.normalized(symbol) for symbol in symbols}
         table = "market_data_cache"
-        symbol = self._name(table, "symbol")
-        query = f"SELECT DISTINCT {symbol} FROM {self._table(table)}"  # noqa: S608  # quoted
+        symbol = self.name(table, "symbol")
+        query = f"SELECT DISTINCT {symbol} FROM {self.table(table)}"  # noqa: S608  # quoted
         known = await self._read(Query("spellings", query, (Column("symbol", Kind.TEXT),)))
         names = [row["symbol"] for row in known]
         spelt = [name for name in names if ref.normalized(name) in wanted]
@@ -257,12 +199,12 @@ class Reader:
     ) -> Iterable[tuple[str, int | None, Decimal | None]]:
         """Return symbol, day and close of symbols exactly as spelt, one of each (S2)."""
         table, sources = "market_data_cache", self._schema.price_sources
-        symbol = self._name(table, "symbol")
-        source = f"{self._name(table, 'data_source')}::text" if sources else "NULL::text"
-        closes = await self._session.fetch(
-            f"SELECT {symbol} AS symbol, {_day(self._name(table, 'date'))} AS day,"  # noqa: S608
-            f" {self._name(table, 'close')} AS close, {source} AS source"  # quoted
-            f" FROM {self._table(table)} WHERE {symbol} = ANY($1)",
+        symbol = self.name(table, "symbol")
+        source = f"{self.name(table, 'data_source')}::text" if sources else "NULL::text"
+        closes = await self.session.fetch(
+            f"SELECT {symbol} AS symbol, {day_number(self.name(table, 'date'))} AS day,"  # noqa: S608
+            f" {self.name(table, 'close')} AS close, {source} AS source"  # quoted
+            f" FROM {self.table(table)} WHERE {symbol} = ANY($1)",
             symbols,
         )
         rows = (
@@ -275,76 +217,9 @@ class Reader:
         kept, _ = await asyncio.to_thread(ref.one_close, rows, sources, scale=scale)
         return kept
 
-    async def snapshots(self, ids: Sequence[UUID]) -> dict[UUID, list[StoredRow]]:
-        """Return the snapshots of each portfolio, by day."""
-        table = "portfolio_snapshots"
-        portfolio, day = (self._name(table, one) for one in ("portfolio_id", "snapshot_date"))
-        columns = ", ".join(self._name(table, column) for column in STORED_COLUMNS)
-        query = (
-            f"SELECT {portfolio}, {_day(day)}, {columns} FROM {self._table(table)}"  # noqa: S608
-            f" WHERE {portfolio} = ANY($1) ORDER BY {day}"
-        )
-        stored: dict[UUID, list[StoredRow]] = defaultdict(list)
-        for owner, on, *values in await self._session.fetch(query, ids):
-            stored[owner].append(StoredRow(on, tuple(values)))
-        return stored
-
-    async def equities(self, ids: Sequence[UUID]) -> dict[UUID, Decimal | None]:
-        """Return `portfolios.equity_balance` of each portfolio."""
-        query = (
-            f"SELECT {self._name('portfolios', 'id')} AS id,"  # noqa: S608  # quoted
-            f" {self._name('portfolios', 'equity_balance')} AS equity"
-            f" FROM {self._table('portfolios')} WHERE {self._name('portfolios', 'id')} = ANY($1)"
-        )
-        return {row["id"]: row["equity"] for row in await self._session.fetch(query, ids)}
-
-    async def valuations(self, day: int, limit: int) -> tuple[list[Valuation], Valuation]:
-        """Return the first portfolios by id as of a session, and the sum of all of them.
-
-        Args:
-            day: The session; portfolios without a snapshot of it are left out.
-            limit: How many.
-        """
-        table = "portfolio_snapshots"
-        columns = {
-            "positions": "num_positions",
-            "equity": "equity_balance",
-            "pnl": "cumulative_pnl",
-            "realized": "cumulative_realized_pnl",
-            "flow": "cumulative_capital_flow",
-            "gross": "gross_exposure",
-        }
-        analytics = {
-            "beta": "beta_provider_1y",
-            "effective": "effective_num_positions",
-            "volatility": "realized_volatility_21d",
-        }
-        of_row = ", ".join(
-            f"s.{self._name(table, c)} AS {n}" for n, c in {**columns, **analytics}.items()
-        )
-        summed = ", ".join(
-            f"COALESCE(sum(s.{self._name(table, c)}), 0) AS {n}" for n, c in columns.items()
-        )
-        source = (
-            f"FROM {self._table(table)} AS s JOIN {self._table('portfolios')} AS p"
-            f" ON p.{self._name('portfolios', 'id')} = s.{self._name(table, 'portfolio_id')}"
-            f" WHERE s.{self._name(table, 'snapshot_date')} = {_EPOCH} + $1::int"
-        )
-        name, key = (f"p.{self._name('portfolios', column)}" for column in ("name", "id"))
-        rows = await self._session.fetch(
-            f"SELECT {name} AS name, {of_row} {source} ORDER BY {key} LIMIT $2",
-            day,
-            limit,
-        )
-        totals = await self._session.fetch(
-            f"SELECT count(*)::text AS name, {summed} {source}",  # quoted
-            day,
-        )
-        return [Valuation(**row) for row in rows], Valuation(**totals[0])
-
     async def _read(self, query: Query) -> list[dict[str, Any]]:
         """Return the rows of a query; what a column's scale does not hold is at no scale."""
-        rows = await fetch_plainly(self._session, query)
+        rows = await fetch_plainly(self.session, query)
         for column in query.columns:
             if column.kind in {Kind.NUMERIC, Kind.FLOAT8}:
                 for row in rows:
@@ -359,10 +234,12 @@ class Reader:
             return ref.from_double(value, scale)
         return value if self._catalog.always_fits(table, column) else _readable(value, scale)
 
-    def _table(self, table: str) -> str:
+    def table(self, table: str) -> str:
+        """Return the host's name of a table."""
         return table_name(self._schema, table)
 
-    def _name(self, table: str, column: str) -> str:
+    def name(self, table: str, column: str) -> str:
+        """Return the host's name of a column."""
         return column_name(self._schema, table, column)
 
 
@@ -379,7 +256,7 @@ async def fetch_plainly(session: Session, query: Query) -> list[dict[str, Any]]:
     items = []
     for place, column in places:
         if column.kind is Kind.DATE:
-            items.append(_day(place))
+            items.append(day_number(place))
         elif column.kind is Kind.TEXT and not session.has_encoding:
             items.append(f"convert_to({place}::text, 'SQL_ASCII')")
         else:
@@ -418,20 +295,9 @@ def _spelt(symbols: Iterable[str]) -> set[str]:
     return spelt | set(map(upper, spelt))
 
 
-def _day(column: str) -> str:
+def day_number(column: str) -> str:
+    """Return the expression for a date as a day since 1970-01-01, an infinite one as such."""
     return (
         f"CASE WHEN isfinite({column}) THEN ({column} - {_EPOCH})::bigint"
         f" WHEN {column} IS NOT NULL THEN {ref.INFINITE_DAY} END"
     )
-
-
-@contextlib.asynccontextmanager
-async def reading(db: object, *, schema: Schema | None = None) -> AsyncIterator[Reader]:
-    """Give a reader of the database as it is at this moment.
-
-    Raises:
-        DatabaseError: the database refused or went away.
-    """
-    async with Database(db).snapshot("read") as session:
-        catalog = await inspect(session, schema or Schema())
-        yield Reader(session, catalog)
