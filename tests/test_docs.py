@@ -26,7 +26,7 @@ import typer
 import batchcore
 from batchcore import cli, compute, demo, errors
 from batchcore import reference as ref
-from batchcore.audit.causes import CAUSES
+from batchcore.audit.changes import CAUSES
 from batchcore.audit.compare import REASONS
 from batchcore.audit.result import ColumnCounts, Difference
 from batchcore.db.ledger import NOT_REPLACED
