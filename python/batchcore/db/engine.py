@@ -718,9 +718,16 @@ async def _of_engine(
     engine: AsyncEngine, count: Callable[[str], None]
 ) -> tuple[AsyncConnection, asyncpg.Connection]:
     """Return a connection that answers: one that is opened for it, or that the pool has left."""
+    tries = 0
     while True:
-        with counting_connects(engine.sync_engine, count) as opened:
-            connection = await engine.connect()
+        tries += 1
+        try:
+            with counting_connects(engine.sync_engine, count) as opened:
+                connection = await engine.connect()
+        except STALE:  # the server has closed it while SQLAlchemy set it up
+            if tries > 1:
+                raise
+            continue
         answered = False
         try:
             raw = (await connection.get_raw_connection()).driver_connection
