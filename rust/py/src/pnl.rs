@@ -30,6 +30,7 @@ pub(crate) struct Marks {
     marks: marks::Marks,
 }
 
+type AmountOf<R> = fn(&R) -> i64;
 type Count<'py> = Bound<'py, PyArray1<u32>>;
 type Counts<'py> = (Count<'py>, Count<'py>, Count<'py>);
 
@@ -250,7 +251,7 @@ pub(crate) fn value_positions<'py>(
             )
         })?;
         let out = PyDict::new(py);
-        let columns: [(&str, fn(&PositionValue) -> i64); 3] = [
+        let columns: [(&str, AmountOf<PositionValue>); 3] = [
             ("last_price", |value| value.last_price),
             ("market_value_cents", |value| value.market_value),
             ("unrealized_cents", |value| value.unrealized),
@@ -494,7 +495,7 @@ fn legacy_out<'py>(
         "weights_state",
         array(py, rows, |row| state_of(row.weights.as_ref())),
     )?;
-    let columns: [(&str, fn(&Weights) -> i64); 4] = [
+    let columns: [(&str, AmountOf<Weights>); 4] = [
         ("hhi", |weights| weights.hhi),
         ("effective_num_positions", |weights| weights.effective),
         ("top_3_concentration", |weights| weights.top_3),

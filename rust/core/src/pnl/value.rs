@@ -300,7 +300,7 @@ impl FloatValuer {
     /// Returns the value of a lot at its entry price.
     pub(crate) fn entry_value(&self, lot: &Lot<'_>) -> f64 {
         let floats = lot.size().pick(self.entry);
-        float_of(lot.size().value(lot.entry_price), floats)
+        float_of(lot.size(), lot.entry_price, floats)
     }
 
     /// Sets `values` to those of a lot at `closes`, none of which is above `most`.
@@ -313,19 +313,27 @@ impl FloatValuer {
     ) {
         let (size, floats) = (lot.size(), lot.size().pick(self.close));
         let cells = values.iter_mut().zip(closes);
-        if size.value::<Wide>(most).narrow().is_some() {
+        if is_narrow(size, most) {
             let units: i64 = size.units();
             cells.for_each(|(value, close)| *value = floats.of(close.wrapping_mul(units)));
         } else {
-            cells.for_each(|(value, close)| *value = float_of(size.value(close), floats));
+            cells.for_each(|(value, close)| *value = float_of(size, close, floats));
         }
     }
 }
 
-fn float_of(exact: Wide, floats: Floats) -> f64 {
-    exact
-        .narrow()
-        .map_or_else(|| floats.nearest(&exact.digits()), |value| floats.of(value))
+/// Returns whether 64 bits hold the value of a size at a price.
+fn is_narrow(size: Size, price: i64) -> bool {
+    let most = u128::from(i64::MAX.unsigned_abs());
+    let price = u128::from(price.unsigned_abs());
+    size.magnitude().saturating_mul(price) <= most
+}
+
+fn float_of(size: Size, price: i64, floats: Floats) -> f64 {
+    if is_narrow(size, price) {
+        return floats.of(size.value(price));
+    }
+    floats.nearest(&size.value::<Wide>(price).digits())
 }
 
 /// Returns the value if it fits a money column, else column and value as S10 reports them.
