@@ -198,7 +198,7 @@ class LegacyPreparation(Preparation):
             previous=Previous.none(),
             opening=Opening(
                 portfolio_id=portfolios.id,
-                equity=portfolios.equity,
+                equity=portfolios.equity_balance,
                 first_day=first_day,
                 last_day=last_day,
             ),

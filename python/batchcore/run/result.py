@@ -5,19 +5,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
 from batchcore.calendar import date_of, iso_of
-from batchcore.frames import Days
+from batchcore.frames import Frame
 from batchcore.units import Mark, State
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.db.load_changes import Stamps
-    from batchcore.frames import Issues
+    from batchcore.frames import Bytes, Days, Ids, Int32, Int64, Issues, UInt32
 
 Result = TypeVar("Result")
 
@@ -28,8 +28,8 @@ SKIPPED: Final = STATUSES.index("skipped")
 FAILED: Final = STATUSES.index("failed")
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class PortfolioResults:
+@dataclass(frozen=True, eq=False)
+class PortfolioResults(Frame):
     """One row for each portfolio of the run, sorted by id.
 
     Attributes:
@@ -39,18 +39,14 @@ class PortfolioResults:
         sessions_written: (n,) int32.
     """
 
-    id: npt.NDArray[np.uint8]
-    status: npt.NDArray[np.uint8]
-    sessions_planned: npt.NDArray[np.int32]
-    sessions_written: npt.NDArray[np.int32]
-
-    def __len__(self) -> int:
-        """Return the number of portfolios."""
-        return len(self.status)
+    id: Ids
+    status: Bytes
+    sessions_planned: Int32
+    sessions_written: Int32
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Coverage:
+@dataclass(frozen=True, eq=False)
+class Coverage(Frame):
     """Coverage of the sessions that were checked (S12).
 
     Attributes:
@@ -60,16 +56,10 @@ class Coverage:
         known: (s,) uint32 symbols with one on it or ever before.
     """
 
-    session: npt.NDArray[np.int32]
-    fresh: npt.NDArray[np.uint32]
-    recent: npt.NDArray[np.uint32]
-    known: npt.NDArray[np.uint32]
-
-    @classmethod
-    def none(cls) -> Self:
-        """Return the coverage of no session."""
-        nobody = np.zeros(0, dtype=np.uint32)
-        return cls(np.zeros(0, dtype=np.int32), nobody, nobody, nobody)
+    session: Int32
+    fresh: UInt32
+    recent: UInt32
+    known: UInt32
 
     def share(self) -> npt.NDArray[np.float64]:
         """Return ``fresh / recent`` of each session; without either 0, or 1 if none is known."""
@@ -83,8 +73,8 @@ class Coverage:
         return f"{self.fresh[row]} of {self.recent[row]} symbols have a close"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Differences:
+@dataclass(frozen=True, eq=False)
+class Differences(Frame):
     """Portfolios whose stored rows are not what they should be: one row for each.
 
     Attributes:
@@ -96,14 +86,10 @@ class Differences:
             that are compared.
     """
 
-    portfolio: npt.NDArray[np.int32]
+    portfolio: Int32
     first: Days
-    rows: npt.NDArray[np.int64]
-    cells: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        """Return the number of portfolios."""
-        return len(self.portfolio)
+    rows: Int64
+    cells: Int64
 
 
 def _only_a_mapping(cls: type[Result]) -> type[Result]:
@@ -124,36 +110,36 @@ class BatchResult(Mapping[str, Any]):
     `errors`, `cache_stats` and `duration_seconds`.
 
     Attributes:
-        run_id: The run's id.
-        policy: What the figures mean.
-        dry_run: Whether it stopped before anything was computed.
-        portfolios: One row for each portfolio.
-        issues: What was noticed; `portfolio` counts the rows of `portfolios`.
-        sessions: (s,) int32 sessions that some portfolio wrote, or would have.
+        run_id: The run's id, as in log lines and the ledger.
+        policy: As asked for.
+        dry_run: Whether the run stopped before anything was computed.
+        portfolios: One row for each portfolio, sorted by id.
+        issues: What was noticed; `portfolio` is a row of `portfolios`, -1 for none.
+        sessions: (s,) int32 sessions that some portfolio wrote, or after a dry run would write.
         sessions_left_out: (k,) int32 dates of the range that are no session.
         rows_written: Snapshots written.
         statements_by_phase: SELECT, COPY, INSERT, UPDATE and DELETE statements caused.
         seconds_by_phase: `load`, `compute`, `analytics`, `persist`, `total`; phases overlap.
-        rows_by_load: Rows that each query brought, `prices` and so on.
+        rows_by_load: Rows that each query returned, `prices` and so on.
         bytes_written: Bytes of COPY sent.
-        cache: Marks of all lots and sessions by status, and the hit rate (S4).
-        coverage: Of each session.
-        peak_memory_bytes: Of the process, 0 where the system does not tell.
-        consistent: Whether every load saw one snapshot of the database; those of chunks tried
-            again did not.
-        chunks: How many were committed.
-        rows_by_phase: Rows brought, computed and written.
-        bytes_by_phase: Bytes of COPY that came and went.
-        analytics: What of the analytics was asked for.
-        analytics_off: Part of them -> why it was not done though it was asked for.
-        names: Of the portfolios, under the policy `legacy`.
+        cache: Marks of all lots and sessions by status, hits, misses and `hit_rate` (S4).
+        coverage: Of each session that was checked (S12).
+        peak_memory_bytes: Of the process; 0 where the system does not report it.
+        consistent: Whether every load saw one snapshot of the database; false after a retry.
+        chunks: Chunks committed; on a caller's connection, chunks written.
+        rows_by_phase: Rows loaded, computed and written.
+        bytes_by_phase: Bytes of COPY received and sent.
+        analytics: As asked for.
+        analytics_off: Part of the analytics -> why it was not computed although it was asked for.
+        names: Of the portfolios, under the policy `legacy`; else empty.
         rounded: ``table.column`` of docs/schema.md -> doubles read that had more decimals than
             its scale; one that is read twice counts twice.
-        retries: How many times a chunk was tried again, because others were in its way.
-        attempt: 1, or more for a run that was begun before and gone on with.
-        differences: Of a repair, what it found; None of a run.
-        stamps: Of a plan, how the host keeps the time stamps of its tables.
-        resumed: The report of the run before, asked for the same, that the call finished first.
+        retries: How many times a chunk was tried again after a conflict with others.
+        attempt: 1, or more for a run that was continued.
+        differences: Portfolios that a repair found to differ; None of a run.
+        stamps: Of a plan: for each table with `updated_at` whether a trigger keeps it, and how
+            many rows of a sample were touched in the last 24 hours.
+        resumed: The report of the earlier run that the call finished first, or None.
     """
 
     run_id: str
@@ -187,7 +173,7 @@ class BatchResult(Mapping[str, Any]):
 
     @property
     def failed(self) -> int:
-        """How many portfolios failed."""
+        """Number of portfolios that failed."""
         return int((self.portfolios.status == FAILED).sum())
 
     @property
@@ -380,19 +366,8 @@ def _texts_of(ids: npt.NDArray[np.uint8]) -> list[str]:
 
 def joined_differences(parts: Sequence[Differences]) -> Differences:
     """Return what was found in the chunks of a run, sorted by portfolio."""
-    no_days, nothing = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
-    found = [Differences(no_days, Days.nulls(0), nothing, nothing), *parts]
-    portfolio = np.concatenate([part.portfolio for part in found])
-    order = np.argsort(portfolio)
-    return Differences(
-        portfolio[order],
-        Days(
-            np.concatenate([part.first.values for part in found])[order],
-            np.concatenate([part.first.state for part in found])[order],
-        ),
-        np.concatenate([part.rows for part in found])[order],
-        np.concatenate([part.cells for part in found])[order],
-    )
+    found = Differences.concat([Differences.none(), *parts])
+    return found.take(np.argsort(found.portfolio))
 
 
 def difference_dicts(result: BatchResult) -> list[dict[str, Any]] | None:

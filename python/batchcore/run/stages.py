@@ -254,7 +254,7 @@ class Stages:
         if loaded.facts is None or prices is None:
             self.unwritten += noticed
             return None
-        opening = plans.chunk_opening(self.plan.opening, loaded.chunk.rows)
+        opening = self.plan.opening.take(loaded.chunk.rows)
         with self.monitor.phase("compute"):
             rolled = partial(self._rolled, loaded.facts, opening, prices)
             rows = await in_thread(rolled, self.cancel)
@@ -391,7 +391,7 @@ class Stages:
         self.issues.add_noticed("off_session", noticed, first, "dates")
         if self.request.on_existing == "skip" and days.start is not None:
             sessions = self.prepared.calendar.sessions(days.start, days.end)
-            latest = loads.taken(self.plan.latest_day, np.arange(len(self.plan.id))[chunk.rows])
+            latest = self.plan.latest_day.take(chunk.rows)
             missing = plans.gaps(existing, portfolio, latest, sessions)
             self.issues.add_noticed("gap", missing, first, "sessions")
         return self.issues.since(before)
