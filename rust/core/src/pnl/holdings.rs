@@ -21,7 +21,7 @@ pub struct Holdings {
     pub position: Vec<i32>,
     /// Code of its symbol.
     pub symbol: Vec<u32>,
-    /// Byte of [`crate::pnl::lot::LotKind`].
+    /// What the lot is of: 0 a public stock, 1 a public option, 2 anything PRIVATE.
     pub kind: Vec<u8>,
     /// Value in dollars, signed, session by session for each lot; 0 where it is not held.
     pub value: Vec<f64>,
@@ -70,8 +70,13 @@ impl Holdings {
 ///
 /// # Errors
 ///
-/// [`crate::error::Error::Value`] unless `days` ascend and are sessions of `marks`; otherwise those
-/// of [`LotBook::of`]; [`crate::error::Error::Cancelled`] once `cancel` is raised.
+/// [`crate::error::Error::Value`] unless `days` ascend and are sessions of `marks`; [`Error::Length`] or
+/// [`Error::Duplicate`] for frames that contradict themselves; [`Error::Cancelled`] once `cancel` is
+/// raised.
+///
+/// [`Error::Length`]: crate::error::Error::Length
+/// [`Error::Duplicate`]: crate::error::Error::Duplicate
+/// [`Error::Cancelled`]: crate::error::Error::Cancelled
 pub fn hold(
     positions: Positions<'_>,
     events: Events<'_>,

@@ -4,16 +4,16 @@
 //! |---------------------|-----------------------------------------------------------------|
 //! | [`inputs`]          | the borrowed frames                                             |
 //! | [`marks`]           | valid closes and their marks on the sessions (S2, S4)           |
-//! | [`lot`]             | positions become lots (S3)                                      |
-//! | [`groups`]          | rows by their owner                                             |
-//! | [`book`]            | positions, events and flows by portfolio                        |
-//! | [`value`]           | where quantity, multiplier and price meet                       |
+//! | `lot`               | positions become lots (S3)                                      |
+//! | `groups`            | rows by their owner                                             |
+//! | `book`              | positions, events and flows by portfolio                        |
+//! | `value`             | where quantity, multiplier and price meet                       |
 //! | [`policy`]          | what a policy is, and the roll of every portfolio by it         |
 //! | [`rollforward`]     | the policy of `docs/semantics.md` (S5 to S10)                   |
 //! | [`legacy`]          | the policy of `docs/legacy.md` (L1 to L34)                      |
 //! | [`holdings`]        | the lots held on some sessions, as floats                       |
 //! | [`position_values`] | market values of positions on one session                       |
-//! | [`batches`]         | threads                                                         |
+//! | `batches`           | threads                                                         |
 //! | [`issue`]           | one thing noticed                                               |
 //! | [`columns`]         | result columns, and slices of them                              |
 //! | [`report`]          | what a run noticed beside its rows                              |

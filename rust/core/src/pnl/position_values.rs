@@ -45,7 +45,7 @@ pub struct PositionValues {
 /// # Errors
 ///
 /// [`crate::error::Error::Value`] unless `day` is a session of `marks`; otherwise those of
-/// [`LotBook::of`]; [`crate::error::Error::Cancelled`] once `cancel` is raised.
+/// [`crate::pnl::holdings::hold`].
 pub fn value_positions<'a>(
     positions: Positions<'a>,
     events: Events<'a>,

@@ -2,10 +2,10 @@
 //!
 //! | module      | what it owns                                                      |
 //! |-------------|-------------------------------------------------------------------|
-//! | [`quotes`]  | what a symbol earns and is worth on each session (L10, L12, L26)   |
-//! | [`holding`] | positions, and what none of the rules can read                     |
-//! | [`roll`]    | one portfolio, day by day (L3 to L31)                              |
-//! | [`current`] | provider beta, sectors and concentration (L32 to L34)              |
+//! | `quotes`    | what a symbol earns and is worth on each session (L10, L12, L26)   |
+//! | `holding`   | positions, and what none of the rules can read                     |
+//! | `roll`      | one portfolio, day by day (L3 to L31)                              |
+//! | `current`   | provider beta, sectors and concentration (L32 to L34)              |
 //! | [`row`]     | what a row has under no other policy                               |
 //!
 //! Floats are where the rules have them, and nowhere else: values of positions (L28) and the

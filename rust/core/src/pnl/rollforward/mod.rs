@@ -1,8 +1,8 @@
 //! The `rollforward` policy (S5 to S10): each portfolio from its last complete snapshot on.
 //!
-//! | module   | what it owns                                              |
-//! |----------|-----------------------------------------------------------|
-//! | [`roll`] | the rows of one portfolio, session by session (S6 to S10) |
+//! | module | what it owns                                              |
+//! |--------|-----------------------------------------------------------|
+//! | `roll` | the rows of one portfolio, session by session (S6 to S10) |
 
 mod roll;
 
