@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +35,6 @@ REPLACED = "idx_positions_portfolio_deleted"
 KEPT = f"keep public.{REPLACED}, redundant beside idx_positions_active_complete"
 VERSION_TABLE = "batchcore_alembic_version"
 EVERY_TABLE = (*tables.metadata.tables, *tables.ledger.tables)
-DOCS = Path(__file__).parents[2] / "docs" / "schema.md"
 
 RELATIONS = """
 SELECT c.relname::text FROM pg_class AS c
@@ -199,51 +197,6 @@ async def test_the_migrations_and_the_tables_make_the_same(make_database) -> Non
 
     # Predicates of partial indexes, enum labels and defaults too, which Alembic does not compare.
     assert await described(migrated) == await described(created)
-
-
-async def test_the_migrations_make_what_the_docs_list(database: str) -> None:
-    await migrate(database)
-    columns, constraints, _, _ = await described(database)
-
-    documented_columns, documented_constraints = documented()
-    assert columns == documented_columns
-    assert {(row[0], row[2]) for row in constraints} == documented_constraints
-
-
-def documented() -> tuple[list[tuple[object, ...]], set[tuple[object, object]]]:
-    types = {"ts": "timestamp with time zone", "int": "integer", "bool": "boolean"}
-    listings = re.findall(r"```text\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    assert len(listings) == 2  # the host's and batchcore's own
-    columns: list[tuple[object, ...]] = []
-    constraints: set[tuple[object, object]] = set()
-    blocks = [block for listing in listings for block in listing.strip().split("\n\n")]
-    for block in sorted(blocks, key=lambda block: block.split("\n")[0]):
-        table, *lines = block.split("\n")
-        keys = [line.strip() for line in lines if re.match(r" *(unique|primary key) \(", line)]
-        body = " ".join(line.strip() for line in lines if line.strip() not in keys)
-        own = "FOREIGN KEY (run_id) REFERENCES batchcore_runs(id) ON DELETE CASCADE"
-        if " (run)" in body:
-            constraints.add((table, own))
-        body = body.replace(" (run)", "")
-        if not any(key.startswith("primary key") for key in keys):
-            columns.append((table, "id", "uuid", True, None))
-            keys.append("primary key (id)")
-        for entry in re.split(r", (?=[a-z_0-9]+ )", body.rstrip(",")):
-            found = re.fullmatch(
-                r"(\w+) (\w+(?:\[\]|\([\d,]+\))?)(!?)(?: = (\S+))?(?: -> (\w+))?", entry
-            )
-            assert found is not None, entry
-            name, kind, required, default, referred = found.groups()
-            kind = types.get(kind, kind.replace("varchar", "character varying"))
-            if default is not None and kind.startswith("character varying"):
-                default += "::character varying"
-            columns.append((table, name, kind, required == "!", default))
-            if referred is not None:
-                constraints.add((table, f"FOREIGN KEY ({name}) REFERENCES {referred}(id)"))
-        for key in keys:
-            words, parenthesis, rest = key.partition("(")
-            constraints.add((table, words.upper() + parenthesis + rest))
-    return columns, constraints
 
 
 async def test_the_newest_revision_is_the_one_that_runs_expect() -> None:

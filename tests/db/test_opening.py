@@ -11,8 +11,8 @@ from sqlalchemy import make_url
 
 from batchcore import demo, run_batch
 from batchcore.calendar import date_of
-from batchcore.db.read import STORED_COLUMNS
 from batchcore.demo.opening import Checked, check
+from batchcore.demo.stored import STORED_COLUMNS
 
 pytestmark = pytest.mark.db
 

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from batchcore import demo
-from batchcore.db.read import Valuation, reading
+from batchcore.demo.stored import Valuation, reading
 
 pytestmark = pytest.mark.db
 

@@ -1,4 +1,4 @@
-"""The move from `legacy` to `rollforward`, and back, as docs/policies.md tells it."""
+"""The move from `legacy` to `rollforward`, and back, as docs/legacy.md tells it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.db
 
-DOCS = Path(__file__).parents[2] / "docs" / "policies.md"
+DOCS = Path(__file__).parents[2] / "docs" / "legacy.md"
 PRICES = (price("AAA", 2, "10"), price("AAA", 5, "11"), price("AAA", 6, "12"))
 LONG_AFTER = Settings(today=dt.date(2026, 3, 1))
 FRIDAY, MONDAY, TUESDAY = (dt.date(2026, 1, day) for day in (2, 5, 6))

@@ -1,4 +1,4 @@
-"""The figures of docs/policies.md, computed by the references of both policies."""
+"""The figures of docs/legacy.md, computed by the references of both policies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.worked_legacy import (
     snapshot,
 )
 
-TEXT = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "legacy.md").read_text(encoding="utf-8")
 EXAMPLES = cases("legacy", "policies.toml")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from batchcore import report
 from batchcore.db.migrate import MigrateReport, MigrateStatus
-from batchcore.db.read import Valuation
+from batchcore.demo.stored import Valuation
 
 
 def failed(count: int) -> Any:
