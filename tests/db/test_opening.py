@@ -14,7 +14,7 @@ from batchcore.calendar import date_of
 from batchcore.demo.opening import Checked, check
 from batchcore.demo.stored import STORED_COLUMNS
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 SIZE = demo.Size(portfolios=6, symbols=30, sessions=4)
 DATA = demo.seeded(SIZE, seed=11)

@@ -8,7 +8,7 @@ import pytest
 from batchcore import demo
 from batchcore.demo.stored import Valuation, reading
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 SNAPSHOTS = """
 INSERT INTO portfolio_snapshots (
