@@ -226,7 +226,11 @@ class PriceCache(_Cache):
             msg = f"start_date {start_date} is after end_date {end_date}"
             raise ConfigError(msg, "start_date")
         db, first = db_of(db, self._db), self._back(first)
-        lacking = {s: gaps(self._spans.get(s, ()), first, last) for s in checked_symbols(symbols)}
+        lacking = {
+            symbol: spans
+            for symbol in checked_symbols(symbols)
+            if (spans := gaps(self._spans.get(symbol, ()), first, last))
+        }
         return await self._fetch(db, lacking)
 
     def get(self, symbol: str, date: dt.date) -> Decimal | None:
@@ -377,8 +381,8 @@ class PriceCache(_Cache):
     def _put(self, loaded: Prices, windows: Sequence[Window]) -> int:
         """Replace the closes of windows."""
         held = _prices(self._reader.columns(laid=False))
-        loaded = loaded.take(_inside(loaded, windows))
-        prices = _joined(held.take(~_inside(held, windows)), loaded)
+        loaded = _kept(loaded, _inside(loaded, windows))
+        prices = _joined(_kept(held, ~_inside(held, windows)), loaded)
         self._reader = self._reader.over(_core.PriceStore.from_frame(prices))
         widen = functools.cache(widened)  # most symbols share their spans
         for symbols, first, last in windows:
@@ -405,7 +409,7 @@ class CompanyProfileCache(_Cache):
             return 0
         loads = await imported(_LOADS)
         loaded: Profiles = await loads.load_company_profiles(db, self._schema, wanted)
-        loaded = loaded.take(_spelt(loaded.symbol, wanted))
+        loaded = _kept(loaded, _spelt(loaded.symbol, wanted))
         self._store = _core.ProfileStore.from_frame(_joined(self.to_frame(), loaded))
         self._loaded |= dict.fromkeys(wanted)
         return len(loaded)
@@ -492,7 +496,7 @@ class SnapshotCache(_Cache):
         )
         held, again = self.to_frame(), set(wanted)
         kept = np.array([one not in again for one in _keys(held)], dtype=np.bool_)
-        self._store = _core.SnapshotStore.from_frame(_joined(held.take(kept), loaded))
+        self._store = _core.SnapshotStore.from_frame(_joined(_kept(held, kept), loaded))
         days = dict(zip(_keys(loaded), loaded.day.tolist(), strict=True))
         self._loaded |= {one: (calendar, days.get(one, FIRST_DATE - 1), before) for one in wanted}
         return len(loaded)
@@ -593,6 +597,10 @@ def _columns(parts: dict[str, Any]) -> dict[str, Any]:
         name: kinds[len(part)](*part) if isinstance(part, tuple) else part
         for name, part in parts.items()
     }
+
+
+def _kept(rows: _Rows, kept: npt.NDArray[np.bool_]) -> _Rows:
+    return rows if kept.all() else rows.take(kept)
 
 
 def _joined(held: _Rows, loaded: _Rows) -> _Rows:
