@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Which = npt.NDArray[Any] | slice
     Bools = npt.NDArray[np.bool_]
     Bytes = npt.NDArray[np.uint8]
+    Floats = npt.NDArray[np.float64]
     Ids = npt.NDArray[np.uint8]
     Int32 = npt.NDArray[np.int32]
     Int64 = npt.NDArray[np.int64]
@@ -232,7 +233,7 @@ class FloatObjects(Column):
     """
 
     names: tuple[str, ...]
-    values: npt.NDArray[np.float64]
+    values: Floats
     present: Bools
     state: Bytes
 
@@ -838,7 +839,7 @@ class Holdings(Frame):
     position: Int32
     symbol: UInt32
     kind: Bytes
-    value: npt.NDArray[np.float64]
+    value: Floats
     held: Bools
 
 
@@ -951,9 +952,11 @@ _NULLS: Final[Mapping[str, Callable[[int], Any]]] = {
     "Bytes": lambda rows: np.zeros(rows, dtype=np.uint8),
     "Days": Days.nulls,
     "Decimals": lambda rows: Decimals.nulls(rows, 0),
+    "Floats": lambda rows: np.zeros(rows, dtype=np.float64),
     "Ids": lambda rows: np.zeros((rows, 16), dtype=np.uint8),
     "Int32": lambda rows: np.zeros(rows, dtype=np.int32),
     "Int64": lambda rows: np.zeros(rows, dtype=np.int64),
+    "UInt32": lambda rows: np.zeros(rows, dtype=np.uint32),
     "Text": lambda rows: Text.constant(None, rows),
 }
 """The column of each type that has no values; zeros where the type has no NULL."""

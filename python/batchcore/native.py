@@ -70,7 +70,6 @@ class Market:
     Attributes:
         policy: The policy whose marks these are.
         sessions: (s,) int32 days, ascending.
-        lookback_days: Calendar days that a close may be old and still be a hit (S4).
         prices: The native store of closes.
         marks: The native marks (S4); under `legacy` for coverage and analytics alone.
         issues: What was noticed about the prices; nothing under `legacy`.
@@ -78,7 +77,6 @@ class Market:
 
     policy: str
     sessions: npt.NDArray[np.int32]
-    lookback_days: int
     prices: _core.PriceStore
     marks: _core.Marks
     issues: Issues
@@ -171,7 +169,7 @@ def build_market(
         prices: Closes as stored, in any order.
         sessions: (s,) int32 days since 1970-01-01, ascending.
         policy: Whose marks.
-        lookback_days: See `Market`.
+        lookback_days: Calendar days that a close may be old and still be a hit (S4).
         cancel: Raised from another thread, it stops the call.
 
     Raises:
@@ -190,7 +188,7 @@ def build_market(
         store, sessions=sessions, lookback_days=lookback_days, cancel=cancel
     )
     issues = _issues(marks.issues()) if policy == "rollforward" else Issues.none()
-    return Market(policy, sessions, lookback_days, store, marks, issues)
+    return Market(policy, sessions, store, marks, issues)
 
 
 def store_snapshots(previous: Previous) -> _core.SnapshotStore:

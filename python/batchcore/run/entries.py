@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.db.fields import field_of
-from batchcore.db.ledger import Entry, encode_issues, encode_symbol_issues
+from batchcore.db.ledger import ISSUES, SYMBOL_ISSUES, Entry, encode_issues
 from batchcore.frames import Integers, Issues, distinct, first_of_each
 from batchcore.units import State
 
@@ -76,10 +75,7 @@ def issue_rows(
         failed: (p,) bool, which of them failed.
         issues: What was noticed; their portfolios count those of ``ids`` from a number on.
     """
-    columns = issue_columns(ids, failed, issues)
-    rows = len(columns["count"])
-    fields = {name: field_of(name, column) for name, column in columns.items()}
-    return encode_issues(run_id, number, fields, rows)
+    return encode_issues(ISSUES, run_id, number, issue_columns(ids, failed, issues))
 
 
 def symbol_issue_rows(run_id: str, attempt: int, issues: Issues) -> IssueRows:
@@ -95,8 +91,7 @@ def symbol_issue_rows(run_id: str, attempt: int, issues: Issues) -> IssueRows:
     key = issues.name.codes[row].astype(np.int64) * symbols + issues.symbol.codes[row]
     own, count = first_of_each(key)
     columns = _columns(issues.take(row[own]), count)
-    fields = {name: field_of(name, column) for name, column in columns.items()}
-    return encode_symbol_issues(run_id, attempt, fields, len(count))
+    return encode_issues(SYMBOL_ISSUES, run_id, attempt, columns)
 
 
 def issue_columns(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.db.load_changes import Stamps
-    from batchcore.frames import Days, Int32, Int64, Issues
+    from batchcore.frames import Bytes, Days, Ids, Int32, Int64, Issues, UInt32
 
 Result = TypeVar("Result")
 
@@ -28,8 +28,8 @@ SKIPPED: Final = STATUSES.index("skipped")
 FAILED: Final = STATUSES.index("failed")
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class PortfolioResults:
+@dataclass(frozen=True, eq=False)
+class PortfolioResults(Frame):
     """One row for each portfolio of the run, sorted by id.
 
     Attributes:
@@ -39,18 +39,14 @@ class PortfolioResults:
         sessions_written: (n,) int32.
     """
 
-    id: npt.NDArray[np.uint8]
-    status: npt.NDArray[np.uint8]
-    sessions_planned: npt.NDArray[np.int32]
-    sessions_written: npt.NDArray[np.int32]
-
-    def __len__(self) -> int:
-        """Return the number of portfolios."""
-        return len(self.status)
+    id: Ids
+    status: Bytes
+    sessions_planned: Int32
+    sessions_written: Int32
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Coverage:
+@dataclass(frozen=True, eq=False)
+class Coverage(Frame):
     """Coverage of the sessions that were checked (S12).
 
     Attributes:
@@ -60,16 +56,10 @@ class Coverage:
         known: (s,) uint32 symbols with one on it or ever before.
     """
 
-    session: npt.NDArray[np.int32]
-    fresh: npt.NDArray[np.uint32]
-    recent: npt.NDArray[np.uint32]
-    known: npt.NDArray[np.uint32]
-
-    @classmethod
-    def none(cls) -> Self:
-        """Return the coverage of no session."""
-        nobody = np.zeros(0, dtype=np.uint32)
-        return cls(np.zeros(0, dtype=np.int32), nobody, nobody, nobody)
+    session: Int32
+    fresh: UInt32
+    recent: UInt32
+    known: UInt32
 
     def share(self) -> npt.NDArray[np.float64]:
         """Return ``fresh / recent`` of each session; without either 0, or 1 if none is known."""
