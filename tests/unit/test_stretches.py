@@ -155,7 +155,6 @@ def test_what_the_server_does_not_know_is_estimated() -> None:
     assert rows_of_a_portfolio({"equity_changes": 30}, "equity_changes") == ROWS_OF_A_PORTFOLIO
 
 
-@pytest.mark.asyncio
 async def test_a_stretch_is_loaded_once_and_dropped_after_its_last_chunk() -> None:
     loaded: list[int] = []
 
@@ -176,7 +175,6 @@ async def test_a_stretch_is_loaded_once_and_dropped_after_its_last_chunk() -> No
     assert all(stretch.kept is None for stretch in kept._of.values())  # noqa: SLF001
 
 
-@pytest.mark.asyncio
 async def test_who_waits_for_a_load_that_fails_tries_again() -> None:
     attempts: list[int] = []
 

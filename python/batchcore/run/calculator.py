@@ -34,11 +34,11 @@ class PnLCalculator:
         analytics: str = "portfolio",
         beta_weights: str = "market_value",
     ) -> None:
-        """Take what all dates share.
+        """Set the options of all dates.
 
         Args:
             settings: As in `run_batch`.
-            db: What calls work on that are given none.
+            db: The database of calls that pass none.
             policy: As in `run_batch`.
             calendar: As in `run_batch`.
             on_existing: As in `run_batch`.
@@ -86,14 +86,14 @@ class PnLCalculator:
         waits, and then finds the work done.
 
         Args:
-            calculation_date: The session; on a date that is none there is nothing to do.
+            calculation_date: The session; on a date that is no session there is nothing to do.
             db: A database URL, an `asyncpg.Pool`, an SQLAlchemy `AsyncEngine`; or an
                 `AsyncSession`, an `AsyncConnection` or an `asyncpg.Connection` in a transaction.
-                None is that of the constructor.
-            portfolio_ids: Which portfolios; None is all that are not soft-deleted.
+                None takes that of the constructor.
+            portfolio_ids: UUIDs or their text; None is all that are not soft-deleted.
             price_cache: Closes that count before those stored. Of the symbols that it covers from
                 the snapshots before the date on, only older closes are read.
-            snapshot_cache: Snapshots before the date that count before those stored, where no
+            snapshot_cache: Snapshots before the date that count before those stored, unless a
                 later one is stored.
 
         Returns:
@@ -101,11 +101,11 @@ class PnLCalculator:
 
         Raises:
             ConfigError: an argument is wrong, or the caller's connection is in no transaction.
-            SchemaError: the database is not one that batchcore can work on.
+            SchemaError: batchcore cannot work on the database.
             CoverageError: the prices of the session have not arrived (S12); nothing was written.
             SnapshotExistsError: ``on_existing="error"`` and there is one; nothing was written.
             LeaseHeldError: another run works on some of the portfolios, or took over.
-            TooManyFailedError: more portfolios failed than may.
+            TooManyFailedError: more portfolios failed than `Settings.max_failed`.
             DatabaseError: the database refused, failed or went away.
         """
         db = db_of(db, self._db)
@@ -135,9 +135,9 @@ class PnLCalculator:
         """Value one portfolio on one date and write its snapshot.
 
         Args:
-            portfolio_id: Which one.
+            portfolio_id: UUID or its text.
             calculation_date: As in `calculate_all_portfolios_pnl`, like everything that follows.
-            db: What to work on; None is that of the constructor.
+            db: The database; None takes that of the constructor.
             price_cache: Closes that count before those stored.
             snapshot_cache: Snapshots that count before those stored.
 
@@ -155,7 +155,7 @@ class PnLCalculator:
 class BatchOrchestrator:
     """Runs over sessions in a sequence, with the same options each time.
 
-    Nothing is kept from one run to the next: each reads prices, profiles and snapshots anew.
+    Nothing is kept from one run to the next: each reads prices, profiles and snapshots itself.
     """
 
     def __init__(
@@ -173,20 +173,20 @@ class BatchOrchestrator:
         wait: float = 0,
         progress: Progress | None = None,
     ) -> None:
-        """Take what all runs share.
+        """Set the options of all runs.
 
         Args:
             db: A database URL, an `asyncpg.Pool` or an SQLAlchemy `AsyncEngine` on asyncpg.
             settings: As in `run_batch`, like everything that follows.
-            policy: What the figures mean.
-            calendar: Whose sessions.
-            on_existing: What becomes of complete snapshots.
+            policy: Defines the figures.
+            calendar: Defines the sessions.
+            on_existing: Whether to skip or replace complete snapshots, or to stop.
             missing: Whether to look for holes between snapshots.
-            resume: Whether to go on with a run that has ended early.
-            analytics: What of the analytics is written.
-            beta_weights: What `beta_provider_1y` is a share of.
-            wait: Seconds to wait for another run on some of the portfolios to end.
-            progress: Called while work goes on.
+            resume: Whether to continue a run that ended early.
+            analytics: The level of analytics to write.
+            beta_weights: The denominator of `beta_provider_1y`.
+            wait: Seconds to wait for another run on some of the portfolios.
+            progress: Called while work continues.
         """
         self._db = db
         self._settings = settings
@@ -209,10 +209,10 @@ class BatchOrchestrator:
         """Roll portfolios forward over the sessions of a range; see `run_batch`.
 
         Args:
-            start_date: First day of the range, included, or `inception`; None goes on after
-                what is there.
-            end_date: Last day of the range, included; None is the last session closed.
-            portfolio_ids: Which portfolios; None is all that are not soft-deleted.
+            start_date: First day of the range, included, or `inception`; None continues after
+                the latest snapshots.
+            end_date: Last day of the range, included; None is the last session closed by now.
+            portfolio_ids: UUIDs or their text; None is all that are not soft-deleted.
 
         Returns:
             The report.

@@ -105,60 +105,64 @@ async def run_batch(
 ) -> BatchResult:
     """Roll portfolios forward over the sessions of a range and write their snapshots.
 
-    Without dates each portfolio goes on from the session after its latest complete snapshot
+    Without dates each portfolio continues from the session after its latest complete snapshot
     (without one: the last session only) to the last session closed by now in the calendar's time
-    zone. Everything is read from one snapshot of the database. A chunk of portfolios is one
-    transaction: killed anywhere, a run can simply be run again.
+    zone. Everything is read from one snapshot of the database. Each chunk of portfolios is one
+    transaction: a run that was killed anywhere can simply be run again.
 
-    While it lasts no other run works on the same portfolios. Where one that was asked for the same
-    has ended early, it is gone on with, see docs/operations.md: with its own dates, from where its
-    ledger ends. If no end was given and there are newer sessions, a run of these follows.
+    No other run works on the same portfolios at the same time. A run with the same question that
+    ended early is continued, see docs/operations.md: with its own dates, from where its ledger
+    ends. If no end was given and there are newer sessions, a run of these follows.
 
     Args:
         db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg. Five
-            connections are taken, or what the pool has, but no less than three: to read, to write,
-            and for the heartbeat.
-        start_date: First day of the range, included; a session or not. `inception` values each
-            portfolio without a snapshot from its earliest entry on, and under ``replace`` all.
-        end_date: Last day of the range, included; a session or not.
-        portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
-        policy: What the figures mean: `rollforward`, docs/semantics.md, or `legacy`,
-            docs/legacy.md.
-        calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars (S1).
-        on_existing: What becomes of complete snapshots in the range: `skip`, `replace`, `error`
-            (S13).
+            connections are taken, or what the pool has left, but no less than three: to read, to
+            write, and for the heartbeat.
+        start_date: First day of the range, included; a session or not. Without it each portfolio
+            continues after its latest complete snapshot, and one without any is valued on the last
+            session only. `inception` values that one from its earliest entry on, and under
+            ``replace`` all (S1).
+        end_date: Last day of the range, included; a session or not. None is the last session
+            closed by now.
+        portfolio_ids: UUIDs or their text. None is all that are not soft-deleted, an empty list
+            none.
+        policy: Defines the figures: `rollforward`, docs/semantics.md, or `legacy`, docs/legacy.md.
+        calendar: `XNYS`, `daily`, `prices` or, with the extra `calendars`, a code of
+            exchange_calendars (S1).
+        on_existing: Whether to `skip` or `replace` complete snapshots in the range, or to stop
+            with an `error` (S13).
         missing: Whether to look for holes between snapshots: they are reported as `gap`, and with
-            ``on_existing="replace"`` each portfolio is computed anew from its first one on (S13).
-        changed_since: A moment with a time zone. Of each portfolio that prices, positions, events
-            or flows changed for since then, the rows from the first affected session to the
-            latest complete snapshot are computed anew; nothing else is touched (S13). Then
-            ``start_date`` is the first day that may be rewritten, and ``end_date`` is not given.
-        resume: Whether to go on with a run that was asked for the same and has ended early; if
-            not, everything that was asked for is done anew.
+            ``on_existing="replace"`` each portfolio is computed again from its first hole on (S13).
+        changed_since: A `datetime` with a time zone. For each portfolio affected by prices,
+            positions, events or flows that changed since then, the rows from the first affected
+            session to the latest complete snapshot are computed again (S13). ``start_date`` is then
+            the first day that may be rewritten, and ``end_date`` is not given.
+        resume: Whether to continue a run with the same question that ended early; otherwise
+            everything that is asked for is computed again.
         analytics: `portfolio`: the analytic columns of each portfolio's last session; `every`: of
             every session; `full`: as `portfolio`, and market values, position and factor tables;
-            `none`: those columns are left alone.
-        beta_weights: What `beta_provider_1y` is a share of (A1): `market_value` of the lots with a
-            beta, or `equity`.
+            `none`: those columns are not touched.
+        beta_weights: Whether `beta_provider_1y` is a share of the `market_value` of the lots with a
+            beta, or of the `equity` (A1). Without effect under `legacy` (L32).
         wait: Seconds to wait for another run that works on some of the portfolios, until it ends
-            or its lease expires; then this one begins.
-        settings: Everything else.
+            or its lease expires. It is named in a warning of the log.
+        settings: All other options.
         progress: Called with phase, chunks done and chunks in all, at least once a second while
-            work goes on.
+            work continues; forward it as your heartbeat.
 
     Returns:
         The report.
 
     Raises:
-        ConfigError: an argument is wrong, or names a portfolio that is not there.
-        SchemaError: the database is not one that batchcore can work on.
+        ConfigError: an argument is wrong, or names a portfolio that does not exist.
+        SchemaError: batchcore cannot work on the database.
         CoverageError: the prices of a session have not arrived (S12); nothing was written.
         SnapshotExistsError: ``on_existing="error"`` and there is one; nothing was written.
-        LeaseHeldError: another run works on some of the portfolios, after ``wait`` too, or took
+        LeaseHeldError: another run works on some of the portfolios, also after ``wait``, or took
             over from this one.
         TooManyFailedError: more portfolios failed than `Settings.max_failed`; chunks committed
-            before stand.
-        DatabaseError: the database refused, failed or went away; chunks committed before stand.
+            before stay.
+        DatabaseError: the database refused, failed or went away; chunks committed before stay.
     """
     request = await requested(
         start_date,
