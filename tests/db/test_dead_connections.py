@@ -123,7 +123,7 @@ async def test_a_connection_that_is_closed_while_it_is_opened_is_opened_again(
     monkeypatch.setattr(AsyncEngine, "connect", connecting)
     try:
         assert (await run(engine)).rows_written == 6 * len(DAYS)
-        failures += [closed, closed]
+        failures += [closed] * 20
         with pytest.raises(DatabaseError, match="cannot switch to state 11"):
             await run(engine)
     finally:
