@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import builtins
 import inspect
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tomllib
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -423,7 +424,17 @@ def test_every_attribute_is_told(title: str, frame: Any) -> None:
 def test_every_argument_of_a_run_is_told() -> None:
     told = re.findall(r"^\| `(\w+)`(?:, `(\w+)`)? \|", section(API, "run_batch"), re.MULTILINE)
     names = [name for pair in told for name in pair if name]
-    assert names == list(inspect.signature(batchcore.run_batch).parameters)
+    *own, overrides = inspect.signature(batchcore.run_batch).parameters
+    assert names == [*own, *inspect.signature(batchcore.RunOptions).parameters]
+    assert overrides == "overrides"
+
+
+def test_every_default_of_a_run_is_told() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `?([^`|]*?)`? \|", section(API, "run_batch"), re.MULTILINE)
+    told = {name: ast.literal_eval(value) for name, value in rows if value}
+    defaults = {one.name: one.default for one in fields(batchcore.RunOptions)}
+    defaults["settings"] = None  # what stands for `Settings()`
+    assert {name: told[name] for name in defaults} == defaults
 
 
 def told_first(title: str) -> list[str]:

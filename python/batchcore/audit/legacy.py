@@ -25,7 +25,7 @@ from batchcore.db.legacy_queries import LegacyQueries
 from batchcore.db.legacy_tables import check_tables
 from batchcore.frames import Betas, Decimals
 from batchcore.native import build_host, build_market
-from batchcore.run.legacy import PREVIOUS_CLOSE_DAYS
+from batchcore.policies.legacy import PREVIOUS_CLOSE_DAYS
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:

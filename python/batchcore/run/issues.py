@@ -10,7 +10,7 @@ from batchcore.calendar import date_of
 from batchcore.db.ledger import NOT_REPLACED
 from batchcore.db.load import located, taken
 from batchcore.frames import Days, Issues, Text, joined
-from batchcore.run.completeness import Told
+from batchcore.run.completeness import PriceGap
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -122,24 +122,24 @@ class IssueList:
             )
         )
 
-    def add_told(self, name: str, told: Sequence[Told]) -> None:
+    def add_gaps(self, name: str, gaps: Sequence[PriceGap]) -> None:
         """Append issues of a plan."""
-        rows = len(told)
+        rows = len(gaps)
         self.add(
             Issues(
                 name=Text.constant(name, rows),
-                portfolio=np.array([one.portfolio for one in told], dtype=np.int32),
-                symbol=Text.of([one.symbol for one in told]),
-                day=Days(np.array([one.day for one in told], dtype=np.int32)),
-                detail=Text.of([one.detail for one in told]),
+                portfolio=np.array([one.portfolio for one in gaps], dtype=np.int32),
+                symbol=Text.of([one.symbol for one in gaps]),
+                day=Days(np.array([one.day for one in gaps], dtype=np.int32)),
+                detail=Text.of([one.detail for one in gaps]),
             )
         )
 
     def add_ambiguous(self, found: Sequence[Ambiguous]) -> None:
         """Append the symbols of closes whose rows of a date differ (S2)."""
         ordered = sorted(found, key=lambda one: (one.symbol, one.day))
-        self.add_told(
-            "ambiguous_price", [Told(-1, one.symbol, one.day, one.detail) for one in ordered]
+        self.add_gaps(
+            "ambiguous_price", [PriceGap(-1, one.symbol, one.day, one.detail) for one in ordered]
         )
 
     def add_misses(self, misses: Misses) -> None:

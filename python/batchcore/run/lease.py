@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import about
 from batchcore.calendar import PRICES
-from batchcore.config import INCEPTION
+from batchcore.config import CONFIGURATION, INCEPTION, QUESTION
 from batchcore.db.engine import transaction
 from batchcore.db.ledger import LIVES, Asked, Ledger, taken_over
 from batchcore.errors import DatabaseError, LeaseHeldError
+from batchcore.options import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -50,28 +51,19 @@ log: Final = logging.getLogger("batchcore")
 def asked(request: Request) -> Asked:
     """Return what a run was asked for, as the ledger has it."""
     settings, schema, calendar = request.settings, request.settings.schema, request.known_calendar
-    since = request.changed_since
     start = None if request.start is None else request.start.isoformat()
     question: dict[str, Any] = {
-        "policy": request.policy,
+        **recorded(request, QUESTION),
+        **recorded(settings, QUESTION),
         "calendar": PRICES if calendar is None else calendar.code,
         "start": INCEPTION if request.inception else start,
         "end": None if request.end is None else request.end.isoformat(),
-        "on_existing": request.on_existing,
-        "missing": request.missing,
-        "changed_since": None if since is None else since.astimezone(dt.UTC).isoformat(),
         "repairs": request.repairs,
-        "analytics": request.analytics,
-        "beta_weights": request.beta_weights,
-        "lookback_days": settings.lookback_days,
-        "min_coverage": settings.min_coverage,
         "prices_given": request.price_source is not None,
         "snapshots_given": request.snapshot_source is not None,
-        "tables": dict(sorted(schema.tables.items())),
-        "columns": dict(sorted(schema.columns.items())),
-        "scales": dict(sorted(schema.scales.items())),
-        "factors": dict(sorted(schema.factors.items())),
     }
+    for names in ("tables", "columns", "scales", "factors"):
+        question[names] = dict(getattr(schema, names))
     if schema.price_sources:
         question["price_sources"] = list(schema.price_sources)
     document = json.dumps(question, sort_keys=True)
@@ -79,21 +71,12 @@ def asked(request: Request) -> Asked:
     if request.wanted is not None:
         digest.update(b"portfolios")
         digest.update(request.wanted.tobytes())
-    configuration = {
-        "today": None if settings.today is None else settings.today.isoformat(),
-        "threads": settings.threads,
-        "connections": settings.connections,
-        "chunk_size": settings.chunk_size,
-        "max_failed": settings.max_failed,
-        "lease_seconds": settings.lease_seconds,
-        "host": platform.node(),
-        "pid": os.getpid(),
-    }
+    process = {"host": platform.node(), "pid": os.getpid()}
     return Asked(
         fingerprint=digest.hexdigest(),
         document=document,
         portfolio_ids=request.wanted,
-        configuration=json.dumps(configuration),
+        configuration=json.dumps(recorded(settings, CONFIGURATION) | process),
         code_version=about.core_version,
         lease_ms=settings.lease_seconds * 1000,
         today=settings.today if request.end is None else None,
@@ -136,7 +119,7 @@ class Holder:
         self.days = request.settings.ledger_days
         self._run_id = run_id
         self._resume = resume
-        self._wait_s = request.wait_s
+        self._wait_s = request.wait
         self._wait_until: float | None = None
         self._given_up: list[int] = []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import replace
 from functools import partial
@@ -12,20 +11,23 @@ from batchcore.db.engine import snapshot
 from batchcore.db.refusals import UNIQUE, is_of_known_key, is_refusal
 from batchcore.db.sessions import Sessions
 from batchcore.errors import ConfigError, DatabaseError
+from batchcore.run.chunk import ChunkSteps
 from batchcore.run.issues import IssueList
 from batchcore.run.plan import Chunk
+from batchcore.run.prepare import load_prices, prepare
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable
 
     from batchcore.db.engine import Session
+    from batchcore.policies.policy import ComputedChunk
     from batchcore.run.monitor import Monitor
-    from batchcore.run.prepare import Preparation
+    from batchcore.run.prepare import Prepared
     from batchcore.run.refusals import Judge
-    from batchcore.run.stages import Computed, Stages
 
-    Write = Callable[[Computed, Session], Awaitable[None]]
-    WriteApart = Callable[[Computed, Session, DatabaseError, Judge], Awaitable[Computed]]
+    Write = Callable[[ComputedChunk, Session], Awaitable[None]]
+    WriteApart = Callable[[ComputedChunk, Session, DatabaseError, Judge], Awaitable[ComputedChunk]]
 
 RETRIED: Final = frozenset({"40001", "40P01", UNIQUE})
 """SQLSTATEs of what another transaction did: serialization failure, deadlock, unique violation."""
@@ -47,25 +49,25 @@ class Retries:
     """
 
     def __init__(
-        self, preparation: Preparation, stages: Stages, monitor: Monitor, computing: asyncio.Lock
+        self, prepared: Prepared, steps: ChunkSteps, monitor: Monitor, computing: asyncio.Lock
     ) -> None:
         """Take what a run has.
 
         Args:
-            preparation: What prepared it.
-            stages: What its chunks go through.
+            prepared: What its chunks share.
+            steps: What loads and computes them.
             monitor: Where to count.
             computing: Held by whoever computes.
         """
         self.count = 0
-        self._preparation = preparation
-        self._stages = stages
+        self._prepared = prepared
+        self._steps = steps
         self._monitor = monitor
         self._computing = computing
 
     async def write(
-        self, item: Computed, session: Session, write: Write, write_apart: WriteApart
-    ) -> Computed | None:
+        self, item: ComputedChunk, session: Session, write: Write, write_apart: WriteApart
+    ) -> ComputedChunk | None:
         """Return what was written in the end; None if there was nothing left to write.
 
         Args:
@@ -120,24 +122,22 @@ class Retries:
         """Return whether an error is of some portfolio, and not of what others did meanwhile."""
         if error.sqlstate != UNIQUE or last:
             return is_refusal(error)
-        schema = self._preparation.settings.schema
+        schema = self._prepared.policy.settings.schema
         return not await is_of_known_key(session, schema, error)
 
-    async def _again(self, chunk: Chunk, session: Session) -> Computed | None:
+    async def _again(self, chunk: Chunk, session: Session) -> ComputedChunk | None:
         """Return a chunk as a run of its portfolios alone would load and compute it."""
-        issues = IssueList()  # what the run noticed of its portfolios is in its own list
-        request = self._preparation.request_again(self._stages.plan.id[chunk.rows])
+        policy = self._steps.policy
+        # what the run noticed of its portfolios is in its own list
+        run = replace(
+            policy.run,
+            request=self._prepared.request_again(policy.plan.id[chunk.rows]),
+            issues=IssueList(),
+        )
+        readers = Sessions(session)
         async with snapshot(session):
-            preparation = type(self._preparation)(
-                Sessions(session),  # one, so it loads nothing side by side
-                request,
-                issues,
-                self._monitor,
-                asyncio.TaskGroup(),
-                catalog=self._stages.prepared.queries.catalog,
-            )
             try:
-                prepared = await preparation.prepare()
+                prepared = await prepare(readers, run, type(policy), self._prepared.catalog)
             except ConfigError as error:
                 if error.option != "portfolio_ids":
                     raise
@@ -147,13 +147,14 @@ class Retries:
             if not works.any():
                 return None
             own = Chunk(chunk.number, slice(0, len(works)), works)
-            stages = self._stages.again(replace(prepared, chunks=[own]), issues)
+            prepared.policy.begin([own])
+            steps = ChunkSteps(prepared.policy, self._steps.run_id)
             await session.enter("load")
-            loaded = await stages.load(session, own)
-            prices = await preparation.prices()
+            loaded = await steps.load(session, own)
+            prices = await load_prices(readers, prepared.policy)
         await session.enter("persist")
         async with self._computing:
-            computed = await stages.compute(loaded, prices)
+            computed = await steps.compute(loaded, prices)
         if computed is None:
             return None
         return replace(computed, chunk=Chunk(chunk.number, chunk.rows, computed.chunk.works))
