@@ -11,9 +11,8 @@ import pytest
 
 import batchcore
 from batchcore.calendar import date_of
-from batchcore.db import embedded
 from batchcore.db.migrate import migrate
-from batchcore.demo import Seeded, Size, seeded
+from batchcore.demo import Seeded, Size, embedded, seeded
 
 PHASES = ("load", "compute", "analytics", "persist", "total")
 ROUNDS = 5

@@ -18,7 +18,7 @@ from batch.scaling import Fit, Study, cases_of
 from batch.server import ATTACHED, LOADS, PARENTS, STRAIGHT, Findings, Took, Trial
 from batch.sizes import SIZES, Size
 from batch.variants import PLAIN, Month, Variant, months, variants
-from batchcore.db import embedded
+from batchcore.demo import embedded
 
 TINY = Size("tiny", 6, symbols=20, sessions=2, positions=3)
 

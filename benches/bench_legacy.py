@@ -15,11 +15,10 @@ import pytest
 import batchcore
 from batchcore import reference as ref
 from batchcore.calendar import date_of
-from batchcore.db import embedded
 from batchcore.db.migrate import migrate
-from batchcore.demo import Seeded, Size, seeded
+from batchcore.demo import Seeded, Size, embedded, seeded
+from batchcore.demo.market import Market
 from batchcore.frames import Days, Decimals, Rows
-from batchcore.market import Market
 from batchcore.reference import legacy
 from bench_analytics import PHASES, Runs
 from support import legacy_frames

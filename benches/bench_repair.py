@@ -10,9 +10,8 @@ import pytest
 
 import batchcore
 from batchcore.calendar import date_of
-from batchcore.db import embedded
 from batchcore.db.migrate import migrate
-from batchcore.demo import seeded
+from batchcore.demo import embedded, seeded
 from bench_corrections import CLOSE, FULL, ROUNDS, SINCE, SMALL, Sides
 
 BACK = CLOSE.replace("close + 1", "close - 1")

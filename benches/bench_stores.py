@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from batchcore import _core
-from batchcore import market as markets
+from batchcore.demo import market as markets
 from batchcore.frames import Days, Decimals, Inputs, Prices, Text
 from sample import Size
 

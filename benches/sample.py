@@ -11,11 +11,10 @@ from decimal import Decimal
 import asyncpg
 import numpy as np
 
-from batchcore import market as markets
-from batchcore import universe
 from batchcore.calendar import date_of
-from batchcore.db import embedded
 from batchcore.db.migrate import migrate
+from batchcore.demo import embedded, universe
+from batchcore.demo import market as markets
 from batchcore.frames import (
     Days,
     Decimals,

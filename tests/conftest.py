@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import make_url
 
-from batchcore.db import embedded
+from batchcore.demo import embedded
 from support.survival import Report
 
 FAULTS = pytest.StashKey[list[Report]]()

@@ -163,6 +163,14 @@ def test_importing_batchcore_imports_nothing_heavy() -> None:
     assert heavy.isdisjoint(done.stdout.split())
 
 
+def test_what_calls_need_has_nothing_of_the_demo() -> None:
+    script = "import batchcore, batchcore.cli, sys; batchcore.preload(); print(*sys.modules)"
+    done = subprocess.run(  # noqa: S603  # this interpreter, on the script above
+        [sys.executable, "-c", script], check=True, capture_output=True, encoding="utf-8"
+    )
+    assert not [name for name in done.stdout.split() if name.startswith("batchcore.demo")]
+
+
 @pytest.mark.parametrize("words", [["version"], ["version", "--json"]])
 def test_version_is_told_without_numpy_and_without_what_reads_arguments(words: list[str]) -> None:
     script = (

@@ -9,8 +9,8 @@ import asyncpg
 
 from batch import state
 from batch.job import Job
-from batchcore.audit.opening import check
 from batchcore.calendar import day_of
+from batchcore.demo.opening import check
 
 LEFT_OUT = ("id", "created_at", "updated_at")
 """Of each side's own (S14)."""

@@ -11,9 +11,9 @@ import numpy as np
 
 from batch.sizes import SEED, Size
 from batchcore import _core, market, universe
-from batchcore.db import embedded
 from batchcore.db.fields import field_of
 from batchcore.db.migrate import migrate
+from batchcore.demo import embedded
 from batchcore.frames import Table
 
 PORTFOLIOS_A_CHUNK = 10_000

@@ -11,7 +11,7 @@ from uuid import UUID
 from batch.sizes import Size
 from batchcore import calendar
 from batchcore.calendar import date_of
-from batchcore.market import LAST_SESSION
+from batchcore.demo.market import LAST_SESSION
 
 JOBS = ("daily", "backfill")
 ANALYTICS = ("none", "portfolio", "full")

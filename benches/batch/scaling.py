@@ -32,7 +32,7 @@ from batch.job import Job, job_of
 from batch.sizes import POSITIONS, SEED, Size
 from batch.table import MIB, aligned, keep, tell
 from batchcore import native
-from batchcore.db import embedded
+from batchcore.demo import embedded
 
 DIMENSIONS = {
     "portfolios": "portfolios",

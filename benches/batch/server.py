@@ -37,7 +37,7 @@ from batch.sizes import SEED, SIZES, Size
 from batch.table import MIB, aligned, keep, tell
 from batch.variants import KEEP_COLUMNS, PARENT, Month, Variant, months, variants
 from batchcore import native
-from batchcore.db import embedded
+from batchcore.demo import embedded
 
 PATIENCE_S = 3.0
 """How long the statistics of a process that has ended may take to be there."""

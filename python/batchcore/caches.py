@@ -36,8 +36,6 @@ from batchcore.frames import (
     Prices,
     Profiles,
     Text,
-    joined,
-    joined_decimals,
 )
 from batchcore.spans import gaps, widened
 
@@ -428,18 +426,12 @@ class PriceCache:
 
     def _put(self, loaded: Prices, windows: Sequence[Window]) -> None:
         """Take the closes of windows in the place of those that are there."""
-        from batchcore.db.load import kept_prices  # noqa: PLC0415
         from batchcore.db.load_caches import in_windows  # noqa: PLC0415
 
         held = _prices(self._reader.columns(laid=False))
         prices = loaded
         if len(held):
-            parts = (kept_prices(held, ~in_windows(held, windows)), loaded)
-            prices = Prices(
-                symbol=joined([part.symbol for part in parts]),
-                day=Days(np.concatenate([part.day.values for part in parts])),
-                close=joined_decimals([part.close for part in parts]),
-            )
+            prices = Prices.concat([held.take(~in_windows(held, windows)), loaded])
         self._reader = self._reader.over(_core.PriceStore.from_frame(prices))
         cover: dict[tuple[Spans, int], Spans] = {}
         for at, window in enumerate(windows):
@@ -487,7 +479,7 @@ class CompanyProfileCache:
         loaded: Profiles = await loads.load_company_profiles(db, self._schema, wanted)
         held = self.to_frame()
         self._store = _core.ProfileStore.from_frame(
-            _joined_profiles([held, loaded]) if len(held) else loaded
+            Profiles.concat([held, loaded]) if len(held) else loaded
         )
         self._loaded |= dict.fromkeys(wanted)
         return len(loaded)
@@ -614,7 +606,7 @@ class SnapshotCache:
         held = self.to_frame()
         again = set(wanted)
         kept = np.array([one not in again for one in _keys(held.portfolio_id)], dtype=np.bool_)
-        self._store = _core.SnapshotStore.from_frame(_joined_snapshots(held, kept, loaded))
+        self._store = _core.SnapshotStore.from_frame(Previous.concat([held.take(kept), loaded]))
         days = dict(zip(_keys(loaded.portfolio_id), loaded.day.tolist(), strict=True))
         for one in wanted:
             self._loaded[one] = (calendar, days.get(one, FIRST_DATE - 1), before)
@@ -735,33 +727,6 @@ def _prices(columns: dict[str, Any]) -> Prices:
         symbol=Text(*columns["symbol"]),
         day=Days(columns["day"]),
         close=Decimals(*columns["close"]),
-    )
-
-
-def _joined_profiles(parts: Sequence[Profiles]) -> Profiles:
-    return Profiles(
-        symbol=joined([part.symbol for part in parts]),
-        name=joined([part.name for part in parts]),
-        beta=joined_decimals([part.beta for part in parts]),
-        sector=joined([part.sector for part in parts]),
-        industry=joined([part.industry for part in parts]),
-        country=joined([part.country for part in parts]),
-        market_cap=joined_decimals([part.market_cap for part in parts]),
-        is_etf=np.concatenate([part.is_etf for part in parts]),
-    )
-
-
-def _joined_snapshots(held: Previous, kept: npt.NDArray[np.bool_], loaded: Previous) -> Previous:
-    def of(name: str) -> Decimals:
-        column: Decimals = getattr(held, name)
-        rest = Decimals(column.values[kept], column.scale, column.state[kept])
-        return joined_decimals([rest, getattr(loaded, name)])
-
-    return Previous(
-        portfolio_id=np.concatenate([held.portfolio_id[kept], loaded.portfolio_id]),
-        day=np.concatenate([held.day[kept], loaded.day]),
-        is_complete=np.concatenate([held.is_complete[kept], loaded.is_complete]),
-        **{name: of(name) for name in _AMOUNTS},
     )
 
 

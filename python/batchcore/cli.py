@@ -345,7 +345,8 @@ def demo(
     """
     from batchcore import demo as demos  # noqa: PLC0415  # brings NumPy and the driver
     from batchcore import report  # noqa: PLC0415  # likewise
-    from batchcore.db import embedded  # noqa: PLC0415  # likewise
+    from batchcore.demo import embedded  # noqa: PLC0415  # likewise
+    from batchcore.demo.report import checked_text, demo_parts  # noqa: PLC0415  # likewise
 
     if about.build_profile == "debug":
         _tell("warning: this is a debug build of the core, many times slower than a release build")
@@ -355,11 +356,11 @@ def demo(
     if not ask.as_json:
         console = Console(file=sys.stdout, highlight=False)
         with ask.printing():
-            for part in report.demo_parts(done):
+            for part in demo_parts(done):
                 # wider than the terminal rather than with digits cut off
                 width = max(console.width, console.measure(part).minimum)
                 console.print(part, soft_wrap=isinstance(part, str), width=width, crop=False)
-    ask.answer(done.to_dict(), lambda: report.checked_text(done))
+    ask.answer(done.to_dict(), lambda: checked_text(done))
     for line in (*done.checked.examples, *report.failure_lines(done.result)):
         _tell(line)
     return INCOMPLETE if done.checked.differing or done.result.failed else DONE

@@ -1,4 +1,4 @@
-"""Frozen columns and frames: what the rooms of batchcore hand each other.
+"""Frozen columns and frames: what the modules of batchcore hand each other.
 
 A *column* is a NumPy array with what its values need to be read: a scale, a table of texts, and a
 byte per row that says why a row has no value (`units.State`). A *frame* is a set of columns of the
@@ -8,9 +8,10 @@ keys.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 import numpy as np
 
@@ -18,28 +19,119 @@ from batchcore.errors import InputError
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence, Sized
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
+    Which = npt.NDArray[Any] | slice
     Bools = npt.NDArray[np.bool_]
     Bytes = npt.NDArray[np.uint8]
+    Floats = npt.NDArray[np.float64]
+    Ids = npt.NDArray[np.uint8]
     Int32 = npt.NDArray[np.int32]
     Int64 = npt.NDArray[np.int64]
     UInt32 = npt.NDArray[np.uint32]
 
 
-def _frozen(array: object) -> None:
-    if isinstance(array, np.ndarray):  # whatever else stands for an array is for the core to refuse
-        array.setflags(write=False)
+_INT32: Final = np.iinfo(np.int32)
+
+LEFT_OUT: Final[Any] = None
+"""The default of a column that its frame fills where it is left out, mostly with NULLs."""
 
 
-def _states(state: Bytes | None, rows: int) -> Bytes:
-    return np.zeros(rows, dtype=np.uint8) if state is None else state
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Columns of the same length."""
+
+    _shared: ClassVar[frozenset[str]] = frozenset()
+    """Fields that have no value for each row."""
+
+    _left_out: ClassVar[Mapping[str, Callable[[Any], object]]] = {}
+    """What columns that are left out are filled with, of a frame, if not with NULLs."""
+
+    _is_checked: ClassVar[bool] = True
+    """Whether the columns must have the same length."""
+
+    def __post_init__(self) -> None:
+        rows = None
+        for item in fields(self):
+            name, column = item.name, getattr(self, item.name)
+            if column is None and item.default is LEFT_OUT:
+                column = self._filled(name, str(item.type))
+                object.__setattr__(self, name, column)
+            if isinstance(column, np.ndarray):  # whatever else is there is for the core to refuse
+                column.setflags(write=False)
+            if column is None or name in self._shared or not self._is_checked:
+                continue
+            rows = len(column) if rows is None else rows
+            if len(column) != rows:
+                path = f"{type(self).__name__.lower()}.{name}"
+                msg = f"column `{path}` has {len(column)} rows, expected {rows}"
+                raise InputError(msg, path)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(getattr(self, self._columns()[0]))
+
+    def _filled(self, name: str, kind: str) -> object:
+        """Return a column that was left out."""
+        if name in self._left_out:
+            return self._left_out[name](self)
+        return _NULLS[kind](len(self)) if kind in _NULLS else None
+
+    @classmethod
+    def _columns(cls) -> list[str]:
+        return [item.name for item in fields(cls) if item.name not in cls._shared]
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return no rows."""
+        return cls(
+            **{
+                item.name: _NULLS[str(item.type)](0)
+                for item in fields(cls)
+                if item.default is MISSING
+            }
+        )
+
+    @classmethod
+    def concat(cls, parts: Sequence[Self]) -> Self:
+        """Return the rows of frames one after the other, the rest of the first."""
+        columns = {name: [getattr(part, name) for part in parts] for name in cls._columns()}
+        return replace(parts[0], **{name: joined(column) for name, column in columns.items()})
+
+    def take(self, rows: Which) -> Self:
+        """Return some rows: by number, by a mask, or a slice, of which nothing is copied."""
+        return replace(self, **{name: taken(getattr(self, name), rows) for name in self._columns()})
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Decimals:
+def taken(of: Any, rows: Which) -> Any:  # noqa: ANN401  # the type given
+    """Return some rows of an array, a column, a frame, or a mapping of these."""
+    if of is None:
+        return None
+    if isinstance(of, Mapping):
+        return {name: taken(column, rows) for name, column in of.items()}
+    return of.take(rows) if isinstance(of, Frame) else np.ascontiguousarray(of[rows])
+
+
+def joined(parts: Sequence[Any]) -> Any:  # noqa: ANN401  # the type given
+    """Return arrays, columns, frames, or mappings of these, one after the other."""
+    first = parts[0]
+    if first is None:
+        return None
+    if isinstance(first, Mapping):
+        return {name: joined([part[name] for part in parts]) for name in first}
+    return type(first).concat(parts) if isinstance(first, Frame) else np.concatenate(parts)
+
+
+class Column(Frame):
+    """Arrays that are one column of a frame, and whose lengths the core compares."""
+
+    _is_checked: ClassVar = False
+
+
+@dataclass(frozen=True, eq=False)
+class Decimals(Column):
     """Exact decimals: ``value = values * 10**-scale`` where ``state`` is 0.
 
     Attributes:
@@ -50,16 +142,9 @@ class Decimals:
 
     values: Int64
     scale: int
-    state: Bytes = None  # type: ignore[assignment]
+    state: Bytes = LEFT_OUT
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "state", _states(self.state, len(self.values)))
-        _frozen(self.values)
-        _frozen(self.state)
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.values)
+    _shared: ClassVar = frozenset({"scale"})
 
     @classmethod
     def nulls(cls, rows: int, scale: int = CENTS) -> Self:
@@ -67,9 +152,18 @@ class Decimals:
         state = np.full(rows, State.NULL, dtype=np.uint8)
         return cls(np.zeros(rows, dtype=np.int64), scale, state)
 
+    @classmethod
+    def concat(cls, parts: Sequence[Self]) -> Self:
+        """Return columns one after the other, in the largest of their scales.
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Days:
+        What 64 bits do not hold in that scale is not representable.
+        """
+        scale = max(part.scale for part in parts)
+        return super().concat([rescaled(part, scale) for part in parts])
+
+
+@dataclass(frozen=True, eq=False)
+class Days(Column):
     """Dates as days since 1970-01-01.
 
     Attributes:
@@ -78,16 +172,7 @@ class Days:
     """
 
     values: Int32
-    state: Bytes = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "state", _states(self.state, len(self.values)))
-        _frozen(self.values)
-        _frozen(self.state)
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.values)
+    state: Bytes = LEFT_OUT
 
     @classmethod
     def nulls(cls, rows: int) -> Self:
@@ -96,8 +181,8 @@ class Days:
         return cls(np.zeros(rows, dtype=np.int32), state)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Integers:
+@dataclass(frozen=True, eq=False)
+class Integers(Column):
     """Whole numbers of 32 bits.
 
     Attributes:
@@ -106,20 +191,11 @@ class Integers:
     """
 
     values: Int32
-    state: Bytes = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "state", _states(self.state, len(self.values)))
-        _frozen(self.values)
-        _frozen(self.state)
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.values)
+    state: Bytes = LEFT_OUT
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Objects:
+@dataclass(frozen=True, eq=False)
+class Objects(Column):
     """JSON objects whose values are exact decimals: ``values * 10**-scale`` by name.
 
     Attributes:
@@ -134,23 +210,19 @@ class Objects:
     values: Int64
     scale: int
     present: Bools
-    state: Bytes = None  # type: ignore[assignment]
+    state: Bytes = LEFT_OUT
+
+    _shared: ClassVar = frozenset({"names", "scale"})
 
     def __post_init__(self) -> None:
         if any(one >= other for one, other in pairwise(self.names)):
             msg = "names of objects do not ascend"
             raise InputError(msg, "objects.names")
-        object.__setattr__(self, "state", _states(self.state, len(self.values)))
-        for array in (self.values, self.present, self.state):
-            _frozen(array)
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.values)
+        super().__post_init__()
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class FloatObjects:
+@dataclass(frozen=True, eq=False)
+class FloatObjects(Column):
     """JSON objects whose values are binary64, by name.
 
     Attributes:
@@ -161,21 +233,15 @@ class FloatObjects:
     """
 
     names: tuple[str, ...]
-    values: npt.NDArray[np.float64]
+    values: Floats
     present: Bools
     state: Bytes
 
-    def __post_init__(self) -> None:
-        for array in (self.values, self.present, self.state):
-            _frozen(array)
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.values)
+    _shared: ClassVar = frozenset({"names"})
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Text:
+@dataclass(frozen=True, eq=False)
+class Text(Column):
     """Texts as codes into a table of distinct values.
 
     Attributes:
@@ -190,16 +256,9 @@ class Text:
     codes: UInt32
     offsets: Int64
     data: Bytes
-    state: Bytes = None  # type: ignore[assignment]
+    state: Bytes = LEFT_OUT
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "state", _states(self.state, len(self.codes)))
-        for array in (self.codes, self.offsets, self.data, self.state):
-            _frozen(array)
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.codes)
+    _shared: ClassVar = frozenset({"offsets", "data"})
 
     @classmethod
     def of(cls, values: Sequence[str | None]) -> Self:
@@ -235,6 +294,18 @@ class Text:
             np.zeros(rows, dtype=np.uint32), one.offsets, one.data, np.repeat(one.state, rows)
         )
 
+    @classmethod
+    def concat(cls, parts: Sequence[Self]) -> Self:
+        """Return columns one after the other, their values in one table."""
+        codes: dict[str, int] = {}
+        moved = []
+        for part in parts:
+            own = [codes.setdefault(value, len(codes)) for value in part.table()]
+            code = np.array(own, dtype=np.uint32)[part.codes] if own else part.codes
+            moved.append(replace(part, codes=code))
+        table = cls.of(list(codes))
+        return replace(super().concat(moved), offsets=table.offsets, data=table.data)
+
     def table(self) -> list[str]:
         """Return the distinct values, by code."""
         raw = self.data.tobytes()
@@ -252,38 +323,10 @@ class Text:
         return [None if state == State.NULL else table[code] for code, state in rows]
 
 
-def joined(parts: Sequence[Text]) -> Text:
-    """Return text columns one after the other, their values in one table."""
-    table: dict[str, int] = {}
-    codes = []
-    for part in parts:
-        moved = [table.setdefault(value, len(table)) for value in part.table()]
-        mapped = np.array(moved, dtype=np.uint32)
-        codes.append(mapped[part.codes] if moved else part.codes)
-    values = Text.of(list(table))
-    return Text(
-        np.concatenate(codes),
-        values.offsets,
-        values.data,
-        np.concatenate([part.state for part in parts]),
-    )
+Scaled = TypeVar("Scaled", bound=Decimals)
 
 
-def joined_decimals(parts: Sequence[Decimals]) -> Decimals:
-    """Return columns one after the other, in the largest of their scales.
-
-    What 64 bits do not hold in that scale is not representable.
-    """
-    scale = max(part.scale for part in parts)
-    same = [rescaled(part, scale) for part in parts]
-    return Decimals(
-        np.concatenate([part.values for part in same]),
-        scale,
-        np.concatenate([part.state for part in same]),
-    )
-
-
-def rescaled(column: Decimals, scale: int) -> Decimals:
+def rescaled(column: Scaled, scale: int) -> Scaled:
     """Return a column with more decimals; what 64 bits do not hold then is not representable."""
     if column.scale == scale:
         return column
@@ -292,7 +335,8 @@ def rescaled(column: Decimals, scale: int) -> Decimals:
     fits = (column.values >= -most) & (column.values <= most)
     lost = ~fits & (column.state == State.VALUE)
     state = np.where(lost, np.uint8(State.NOT_REPRESENTABLE), column.state)
-    return Decimals(np.where(fits, column.values, 0) * factor, scale, state)
+    values = np.where(fits, column.values, 0) * factor
+    return replace(column, values=values, scale=scale, state=state)
 
 
 Number = TypeVar("Number", bound=np.generic)
@@ -343,33 +387,8 @@ def day_keys(owner: npt.NDArray[np.integer[Any]], day: npt.NDArray[np.integer[An
     return owner.astype(np.int64) << 32 | (day.astype(np.int64) + 2**31)
 
 
-def _no_ids() -> Bytes:
-    return np.empty((0, 16), dtype=np.uint8)
-
-
-def _check_lengths(frame: object) -> None:
-    """Raise `InputError` unless all columns of a frame have the same length."""
-    rows: int | None = None
-    for item in fields(frame):  # type: ignore[arg-type]
-        column: Sized | None = getattr(frame, item.name)
-        if column is None:
-            continue
-        rows = len(column) if rows is None else rows
-        if len(column) != rows:
-            name = f"{type(frame).__name__.lower()}.{item.name}"
-            msg = f"column `{name}` has {len(column)} rows, expected {rows}"
-            raise InputError(msg, name)
-    _freeze(frame)
-
-
-def _freeze(frame: object) -> None:
-    """Make the plain arrays of a frame read-only; those of its columns are."""
-    for item in fields(frame):  # type: ignore[arg-type]
-        _frozen(getattr(frame, item.name))
-
-
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Positions:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Positions(Frame):
     """Rows of `positions`, soft-deleted ones too where a policy reads them.
 
     Columns left out are NULL in every row (`deleted`: false).
@@ -391,44 +410,30 @@ class Positions:
         last_price: Dollars; read by `legacy` alone.
     """
 
-    id: Bytes
-    portfolio_id: Bytes
+    id: Ids
+    portfolio_id: Ids
     symbol: Text
     position_type: Text
     quantity: Decimals
     entry_price: Decimals
     entry_day: Days
-    exit_price: Decimals = None  # type: ignore[assignment]
-    exit_day: Days = None  # type: ignore[assignment]
-    expiration_day: Days = None  # type: ignore[assignment]
-    investment_class: Text = None  # type: ignore[assignment]
-    market_value: Decimals = None  # type: ignore[assignment]
-    deleted: npt.NDArray[np.bool_] = None  # type: ignore[assignment]
-    last_price: Decimals = None  # type: ignore[assignment]
+    exit_price: Decimals = LEFT_OUT
+    exit_day: Days = LEFT_OUT
+    expiration_day: Days = LEFT_OUT
+    investment_class: Text = LEFT_OUT
+    market_value: Decimals = LEFT_OUT
+    deleted: Bools = LEFT_OUT
+    last_price: Decimals = LEFT_OUT
 
-    def __post_init__(self) -> None:
-        rows = len(self.id)
-        absent: dict[str, Callable[[], object]] = {
-            "exit_price": lambda: Decimals.nulls(rows, self.entry_price.scale),
-            "exit_day": lambda: Days.nulls(rows),
-            "expiration_day": lambda: Days.nulls(rows),
-            "investment_class": lambda: Text.constant(None, rows),
-            "market_value": lambda: Decimals.nulls(rows),
-            "deleted": lambda: np.zeros(rows, dtype=np.bool_),
-            "last_price": lambda: Decimals.nulls(rows, self.entry_price.scale),
-        }
-        for name, nulls in absent.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, nulls())
-        _check_lengths(self)
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.id)
+    _left_out: ClassVar = {
+        "exit_price": lambda self: Decimals.nulls(len(self), self.entry_price.scale),
+        "market_value": lambda self: Decimals.nulls(len(self)),
+        "last_price": lambda self: Decimals.nulls(len(self), self.entry_price.scale),
+    }
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Events:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Events(Frame):
     """Rows of `position_realized_events`.
 
     Attributes:
@@ -441,33 +446,15 @@ class Events:
         realized: Dollars.
     """
 
-    position_id: Bytes
-    portfolio_id: Bytes
+    position_id: Ids
+    portfolio_id: Ids
     day: Days
     quantity: Decimals
     realized: Decimals
 
-    def __post_init__(self) -> None:
-        _check_lengths(self)
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.position_id)
-
-    @classmethod
-    def none(cls) -> Self:
-        """Return no rows."""
-        return cls(
-            position_id=_no_ids(),
-            portfolio_id=_no_ids(),
-            day=Days.nulls(0),
-            quantity=Decimals.nulls(0, 0),
-            realized=Decimals.nulls(0),
-        )
-
-
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Flows:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Flows(Frame):
     """Rows of `equity_changes` that are not soft-deleted.
 
     Attributes:
@@ -477,31 +464,14 @@ class Flows:
         change_type: CONTRIBUTION or WITHDRAWAL.
     """
 
-    portfolio_id: Bytes
+    portfolio_id: Ids
     day: Days
     amount: Decimals
     change_type: Text
 
-    def __post_init__(self) -> None:
-        _check_lengths(self)
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.portfolio_id)
-
-    @classmethod
-    def none(cls) -> Self:
-        """Return no rows."""
-        return cls(
-            portfolio_id=_no_ids(),
-            day=Days.nulls(0),
-            amount=Decimals.nulls(0),
-            change_type=Text.of([]),
-        )
-
-
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Prices:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Prices(Frame):
     """Closes as stored.
 
     Attributes:
@@ -514,21 +484,9 @@ class Prices:
     day: Days
     close: Decimals
 
-    def __post_init__(self) -> None:
-        _check_lengths(self)
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.day)
-
-    @classmethod
-    def none(cls) -> Self:
-        """Return no rows."""
-        return cls(symbol=Text.of([]), day=Days.nulls(0), close=Decimals.nulls(0, 0))
-
-
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Profiles:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Profiles(Frame):
     """Rows of `company_profiles`.
 
     Attributes:
@@ -549,33 +507,11 @@ class Profiles:
     industry: Text
     country: Text
     market_cap: Decimals
-    is_etf: npt.NDArray[np.bool_]
-
-    def __post_init__(self) -> None:
-        _check_lengths(self)
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.symbol)
-
-    @classmethod
-    def none(cls) -> Self:
-        """Return no rows."""
-        none, nothing = Text.of([]), Decimals.nulls(0)
-        return cls(
-            symbol=none,
-            name=none,
-            beta=nothing,
-            sector=none,
-            industry=none,
-            country=none,
-            market_cap=nothing,
-            is_etf=np.empty(0, dtype=np.bool_),
-        )
+    is_etf: Bools
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Previous:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Previous(Frame):
     """Snapshots stored before the run: any number for each portfolio, in any order.
 
     Under `rollforward` the complete one with the latest day before a portfolio's first session
@@ -592,38 +528,19 @@ class Previous:
         is_complete: (n,) bool; left out, all are.
     """
 
-    portfolio_id: Bytes
+    portfolio_id: Ids
     day: Int32
     equity: Decimals
     cumulative_pnl: Decimals
     cumulative_realized_pnl: Decimals
     cumulative_capital_flow: Decimals
-    is_complete: Bools = None  # type: ignore[assignment]
+    is_complete: Bools = LEFT_OUT
 
-    def __post_init__(self) -> None:
-        if self.is_complete is None:
-            object.__setattr__(self, "is_complete", np.ones(len(self.portfolio_id), dtype=np.bool_))
-        _check_lengths(self)
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.portfolio_id)
-
-    @classmethod
-    def none(cls) -> Self:
-        """Return no rows: every portfolio starts at its baseline."""
-        return cls(
-            portfolio_id=_no_ids(),
-            day=np.empty(0, dtype=np.int32),
-            equity=Decimals.nulls(0),
-            cumulative_pnl=Decimals.nulls(0),
-            cumulative_realized_pnl=Decimals.nulls(0),
-            cumulative_capital_flow=Decimals.nulls(0),
-        )
+    _left_out: ClassVar = {"is_complete": lambda self: np.ones(len(self), dtype=np.bool_)}
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Opening:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Opening(Frame):
     """The portfolios of a run, in the order of its results, and where they open (S5).
 
     Columns left out are NULL in every row; without `first_day` and `last_day` every portfolio runs
@@ -641,36 +558,23 @@ class Opening:
         last_day: (n,) int32; sessions after it are not run for this portfolio.
     """
 
-    portfolio_id: Bytes
+    portfolio_id: Ids
     equity: Decimals
-    earliest_day: Days = None  # type: ignore[assignment]
-    earliest_equity: Decimals = None  # type: ignore[assignment]
-    earliest_pnl: Decimals = None  # type: ignore[assignment]
-    earliest_flow: Decimals = None  # type: ignore[assignment]
-    first_day: Int32 = None  # type: ignore[assignment]
-    last_day: Int32 = None  # type: ignore[assignment]
+    earliest_day: Days = LEFT_OUT
+    earliest_equity: Decimals = LEFT_OUT
+    earliest_pnl: Decimals = LEFT_OUT
+    earliest_flow: Decimals = LEFT_OUT
+    first_day: Int32 = LEFT_OUT
+    last_day: Int32 = LEFT_OUT
 
-    def __post_init__(self) -> None:
-        rows = len(self.portfolio_id)
-        if self.earliest_day is None:
-            object.__setattr__(self, "earliest_day", Days.nulls(rows))
-        for name in ("earliest_equity", "earliest_pnl", "earliest_flow"):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, Decimals.nulls(rows))
-        limits = np.iinfo(np.int32)
-        if self.first_day is None:
-            object.__setattr__(self, "first_day", np.full(rows, limits.min, dtype=np.int32))
-        if self.last_day is None:
-            object.__setattr__(self, "last_day", np.full(rows, limits.max, dtype=np.int32))
-        _check_lengths(self)
-
-    def __len__(self) -> int:
-        """Return the number of portfolios."""
-        return len(self.portfolio_id)
+    _left_out: ClassVar = {
+        "first_day": lambda self: np.full(len(self), _INT32.min, dtype=np.int32),
+        "last_day": lambda self: np.full(len(self), _INT32.max, dtype=np.int32),
+    }
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Betas:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Betas(Frame):
     """Rows of `position_market_betas`.
 
     Attributes:
@@ -679,25 +583,13 @@ class Betas:
         beta: On the market.
     """
 
-    position_id: Bytes
+    position_id: Ids
     day: Days
     beta: Decimals
 
-    def __post_init__(self) -> None:
-        _check_lengths(self)
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.position_id)
-
-    @classmethod
-    def none(cls) -> Self:
-        """Return no rows."""
-        return cls(position_id=_no_ids(), day=Days.nulls(0), beta=Decimals.nulls(0))
-
-
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class BenchmarkWeights:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BenchmarkWeights(Frame):
     """Rows of `benchmarks_sector_weights` of one benchmark; `legacy` asks only for their number.
 
     Attributes:
@@ -708,15 +600,8 @@ class BenchmarkWeights:
     sector: Text
     weight: Decimals
 
-    def __post_init__(self) -> None:
-        _check_lengths(self)
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.sector)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Inputs:
     """All that `compute` reads; the last four are read by `legacy` alone.
 
@@ -746,8 +631,8 @@ class Inputs:
     cached: Prices | None = None
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Issues:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Issues(Frame):
     """What a run noticed, sorted by portfolio, name, symbol, day and detail.
 
     Attributes:
@@ -764,16 +649,36 @@ class Issues:
     day: Days
     detail: Text
 
-    def __post_init__(self) -> None:
-        _freeze(self)
+    @classmethod
+    def of(
+        cls,
+        name: str | Sequence[str],
+        portfolio: npt.ArrayLike,
+        *,
+        symbol: Sequence[str | None] | None = None,
+        day: npt.ArrayLike | None = None,
+        detail: Sequence[str] | str = "",
+    ) -> Self:
+        """Return issues of one name, or of a name each; symbols and days left out are NULL."""
+        portfolios = np.asarray(portfolio, dtype=np.int32)
+        rows = len(portfolios)
+        return cls(
+            name=_texts(name, rows),
+            portfolio=portfolios,
+            symbol=_texts(symbol, rows),
+            day=Days.nulls(rows) if day is None else Days(np.asarray(day, dtype=np.int32)),
+            detail=_texts(detail, rows),
+        )
 
-    def __len__(self) -> int:
-        """Return the number of issues."""
-        return len(self.portfolio)
+
+def _texts(values: Sequence[str | None] | str | None, rows: int) -> Text:
+    if values is None or isinstance(values, str):
+        return Text.constant(values, rows)
+    return Text.of(values)
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Misses:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Misses(Frame):
     """Symbols of lots whose mark was stale, or the entry price (S4), sorted by symbol code.
 
     Attributes:
@@ -785,21 +690,14 @@ class Misses:
     """
 
     symbol: Text
-    unpriced: npt.NDArray[np.bool_]
+    unpriced: Bools
     lot_sessions: Int64
     first: Int32
     last: Int32
 
-    def __post_init__(self) -> None:
-        _freeze(self)
 
-    def __len__(self) -> int:
-        """Return the number of symbols and reasons."""
-        return len(self.first)
-
-
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class LegacyColumns:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LegacyColumns(Frame):
     """Columns of `portfolio_snapshots` that the policy `legacy` alone computes, by their names.
 
     Attributes:
@@ -828,13 +726,9 @@ class LegacyColumns:
     top_3_concentration: Decimals
     top_10_concentration: Decimals
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.total_value)
 
-
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Rows:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Rows(Frame):
     """What was computed: a row for each portfolio and session, portfolios in input order.
 
     The rules named are those of `rollforward`; under `legacy` columns of the same name follow L15
@@ -892,21 +786,40 @@ class Rows:
     num_short: Int32
     marks: Int32
     written: Int32
-    failed: npt.NDArray[np.bool_]
+    failed: Bools
     issues: Issues
     misses: Misses
     legacy: LegacyColumns | None = None
 
-    def __post_init__(self) -> None:
-        _freeze(self)
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.portfolio)
+    _shared: ClassVar = frozenset({"written", "failed", "issues", "misses"})
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Holdings:
+CENTS_OF_ROWS: Final = {
+    "cash_value": "cash_cents",
+    "long_value": "long_cents",
+    "short_value": "short_cents",
+    "gross_exposure": "gross_cents",
+    "net_exposure": "net_cents",
+    "equity_balance": "equity_cents",
+    "daily_pnl": "daily_pnl_cents",
+    "cumulative_pnl": "cumulative_pnl_cents",
+    "daily_realized_pnl": "daily_realized_cents",
+    "cumulative_realized_pnl": "cumulative_realized_cents",
+    "daily_capital_flow": "daily_flow_cents",
+    "cumulative_capital_flow": "cumulative_flow_cents",
+}
+"""Money column of `portfolio_snapshots` -> column of `Rows`."""
+
+COUNTS_OF_ROWS: Final = {
+    "num_positions": "num_positions",
+    "num_long_positions": "num_long",
+    "num_short_positions": "num_short",
+}
+"""Count of `portfolio_snapshots` -> column of `Rows`."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Holdings(Frame):
     """Lots held on at least one of some sessions, with their values: for analytics only.
 
     Portfolios come in the order of `Opening`; lots of a portfolio by the bytes of their position's
@@ -926,19 +839,12 @@ class Holdings:
     position: Int32
     symbol: UInt32
     kind: Bytes
-    value: npt.NDArray[np.float64]
-    held: npt.NDArray[np.bool_]
-
-    def __post_init__(self) -> None:
-        _freeze(self)
-
-    def __len__(self) -> int:
-        """Return the number of lots."""
-        return len(self.portfolio)
+    value: Floats
+    held: Bools
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class PositionValues:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PositionValues(Frame):
     """What is left of each public position that is held and priced on a session, exact.
 
     Portfolios come in the order of `Opening`, positions of a portfolio by the bytes of their id.
@@ -959,16 +865,11 @@ class PositionValues:
     unrealized_cents: Int64
     issues: Issues
 
-    def __post_init__(self) -> None:
-        _freeze(self)
-
-    def __len__(self) -> int:
-        """Return the number of positions."""
-        return len(self.position)
+    _shared: ClassVar = frozenset({"issues"})
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+@dataclass(frozen=True)
+class Constant(Frame):
     """A column with the same value in every row.
 
     Attributes:
@@ -977,9 +878,11 @@ class Constant:
 
     value: str | bool
 
+    _shared: ClassVar = frozenset({"value"})
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Moment:
+
+@dataclass(frozen=True, eq=False)
+class Moment(Frame):
     """A timestamptz column that has one value or NULL.
 
     Attributes:
@@ -990,9 +893,11 @@ class Moment:
     unix_us: int
     state: Bytes | None = None
 
+    _shared: ClassVar = frozenset({"unix_us"})
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Table:
+
+@dataclass(frozen=True, eq=False)
+class Table(Frame):
     """Rows to be written into one table of the host.
 
     Attributes:
@@ -1006,15 +911,30 @@ class Table:
     name: str
     rows: int
     columns: Mapping[str, Bytes | Bools | Decimals | Days | Integers | Text | Constant | Moment]
-    portfolio: Int32 = None  # type: ignore[assignment]
+    portfolio: Int32 = LEFT_OUT
 
-    def __post_init__(self) -> None:
-        if self.portfolio is None:
-            object.__setattr__(self, "portfolio", np.zeros(self.rows, dtype=np.int32))
+    _shared: ClassVar = frozenset({"name", "rows"})
+    _left_out: ClassVar = {"portfolio": lambda self: np.zeros(self.rows, dtype=np.int32)}
+    _is_checked: ClassVar = False
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.rows
+
+    def take(self, rows: Which) -> Self:
+        """Return some rows; see `Frame.take`."""
+        found = super().take(rows)
+        return replace(found, rows=len(found.portfolio))
+
+    @classmethod
+    def concat(cls, parts: Sequence[Self]) -> Self:
+        """Return the rows of tables of one name, one after the other."""
+        found = super().concat(parts)
+        return replace(found, rows=len(found.portfolio))
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class SnapshotAnalytics:
+@dataclass(frozen=True, eq=False)
+class SnapshotAnalytics(Frame):
     """The analytic columns of rows of `portfolio_snapshots` (A1 to A4, A6).
 
     Attributes:
@@ -1023,3 +943,20 @@ class SnapshotAnalytics:
     """
 
     columns: Mapping[str, Decimals | Integers | Objects | FloatObjects]
+
+    _is_checked: ClassVar = False
+
+
+_NULLS: Final[Mapping[str, Callable[[int], Any]]] = {
+    "Bools": lambda rows: np.zeros(rows, dtype=np.bool_),
+    "Bytes": lambda rows: np.zeros(rows, dtype=np.uint8),
+    "Days": Days.nulls,
+    "Decimals": lambda rows: Decimals.nulls(rows, 0),
+    "Floats": lambda rows: np.zeros(rows, dtype=np.float64),
+    "Ids": lambda rows: np.zeros((rows, 16), dtype=np.uint8),
+    "Int32": lambda rows: np.zeros(rows, dtype=np.int32),
+    "Int64": lambda rows: np.zeros(rows, dtype=np.int64),
+    "UInt32": lambda rows: np.zeros(rows, dtype=np.uint32),
+    "Text": lambda rows: Text.constant(None, rows),
+}
+"""The column of each type that has no values; zeros where the type has no NULL."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -44,17 +44,20 @@ if TYPE_CHECKING:
         Profiles,
     )
 
-    TextParts = tuple[
-        npt.NDArray[np.uint32],
-        npt.NDArray[np.int64],
-        npt.NDArray[np.uint8],
-        npt.NDArray[np.uint8],
-    ]
-
 CancelFlag = _core.CancelFlag
 SnapshotStore = _core.SnapshotStore
 build_profile = about.build_profile
 core_version = about.core_version
+
+_GREEKS: Final = ("portfolio_delta", "portfolio_gamma", "portfolio_theta", "portfolio_vega")
+
+_BY_WEIGHT: Final = {
+    "hhi": 4,
+    "effective_num_positions": 2,
+    "top_3_concentration": 4,
+    "top_10_concentration": 4,
+}
+"""Columns of `legacy` that weights are needed for, with their scales."""
 
 MAX_LOOKBACK_DAYS: Final = 2**31 - 1
 """More days than any two dates are apart."""
@@ -67,7 +70,6 @@ class Market:
     Attributes:
         policy: The policy whose marks these are.
         sessions: (s,) int32 days, ascending.
-        lookback_days: Calendar days that a close may be old and still be a hit (S4).
         prices: The native store of closes.
         marks: The native marks (S4); under `legacy` for coverage and analytics alone.
         issues: What was noticed about the prices; nothing under `legacy`.
@@ -75,7 +77,6 @@ class Market:
 
     policy: str
     sessions: npt.NDArray[np.int32]
-    lookback_days: int
     prices: _core.PriceStore
     marks: _core.Marks
     issues: Issues
@@ -168,7 +169,7 @@ def build_market(
         prices: Closes as stored, in any order.
         sessions: (s,) int32 days since 1970-01-01, ascending.
         policy: Whose marks.
-        lookback_days: See `Market`.
+        lookback_days: Calendar days that a close may be old and still be a hit (S4).
         cancel: Raised from another thread, it stops the call.
 
     Raises:
@@ -186,8 +187,8 @@ def build_market(
     marks = _core.Marks.from_prices(
         store, sessions=sessions, lookback_days=lookback_days, cancel=cancel
     )
-    issues = _issues(marks.issues()) if policy == "rollforward" else _NO_ISSUES
-    return Market(policy, sessions, lookback_days, store, marks, issues)
+    issues = _issues(marks.issues()) if policy == "rollforward" else Issues.none()
+    return Market(policy, sessions, store, marks, issues)
 
 
 def store_snapshots(previous: Previous) -> _core.SnapshotStore:
@@ -249,8 +250,8 @@ def roll_forward(  # the frames of one chunk
         betas=betas,
         has_benchmark=host is not None and host.has_benchmark,
     )
-    own = _legacy(columns.pop("legacy")) if market.policy == "legacy" else None
-    return _rows(columns, positions.symbol, own)
+    own = columns.pop("legacy")
+    return _rows(columns, positions.symbol, _legacy(own) if market.policy == "legacy" else None)
 
 
 def hold(
@@ -401,7 +402,7 @@ def compute(
         host=host,
         betas=inputs.betas,
     )
-    return replace(rows, issues=_joined(market.issues, rows.issues))
+    return replace(rows, issues=Issues.concat([market.issues, rows.issues]))
 
 
 def _threads(asked: int | None) -> int:
@@ -417,105 +418,45 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _text(parts: TextParts) -> Text:
-    codes, offsets, data, state = parts
-    return Text(codes, offsets, data, state)
-
-
 def _issues(columns: dict[str, Any]) -> Issues:
     return Issues(
-        name=_text(columns["name"]),
+        name=Text(*columns["name"]),
         portfolio=columns["portfolio"],
-        symbol=_text(columns["symbol"]),
+        symbol=Text(*columns["symbol"]),
         day=Days(*columns["day"]),
-        detail=_text(columns["detail"]),
+        detail=Text(*columns["detail"]),
     )
-
-
-def _joined(first: Issues, second: Issues) -> Issues:
-    """Return the issues of both, those of `first` before those of `second`."""
-    if len(first) == 0:
-        return second
-    day = Days(
-        np.concatenate([first.day.values, second.day.values]),
-        np.concatenate([first.day.state, second.day.state]),
-    )
-    return Issues(
-        name=Text.of([*first.name.texts(), *second.name.texts()]),
-        portfolio=np.concatenate([first.portfolio, second.portfolio]),
-        symbol=Text.of([*first.symbol.texts(), *second.symbol.texts()]),
-        day=day,
-        detail=Text.of([*first.detail.texts(), *second.detail.texts()]),
-    )
-
-
-_NO_ISSUES: Final = Issues(
-    name=Text.of([]),
-    portfolio=np.empty(0, dtype=np.int32),
-    symbol=Text.of([]),
-    day=Days.nulls(0),
-    detail=Text.of([]),
-)
-
-_PLAIN = {field.name for field in fields(Rows)} - {
-    "daily_return",
-    "unrealized",
-    "issues",
-    "misses",
-    "legacy",
-}
 
 
 def _legacy(columns: dict[str, Any]) -> LegacyColumns:
     """Return the columns of `legacy`, its weights laid out by sector."""
     rows = len(columns["total_value"])
-    names = tuple(str(name) for name in _text(columns["sectors"]).texts())
+    names = tuple(str(name) for name in Text(*columns["sectors"]).texts())
     places = columns["weight_row"], columns["weight_sector"]
-    values = np.zeros((rows, len(names)))
-    values[places] = columns["weight"]
-    present = np.zeros((rows, len(names)), dtype=np.bool_)
-    present[places] = True
+    values, present = np.zeros((rows, len(names))), np.zeros((rows, len(names)), dtype=np.bool_)
+    values[places], present[places] = columns["weight"], True
     greek = Decimals(np.zeros(rows, dtype=np.int64), CENTS, columns["greeks_state"])
     state = columns["weights_state"]
-
-    def of(name: str, scale: int = 4) -> Decimals:
-        return Decimals(columns[name], scale, state)
-
     return LegacyColumns(
         total_value=Decimals(columns["total_value"], CENTS),
-        portfolio_delta=greek,
-        portfolio_gamma=greek,
-        portfolio_theta=greek,
-        portfolio_vega=greek,
         beta_provider_1y=Decimals(columns["beta_provider_1y"], 4, columns["beta_state"]),
         sector_exposure=FloatObjects(names, values, present, state),
-        hhi=of("hhi"),
-        effective_num_positions=of("effective_num_positions", 2),
-        top_3_concentration=of("top_3_concentration"),
-        top_10_concentration=of("top_10_concentration"),
+        **dict.fromkeys(_GREEKS, greek),
+        **{name: Decimals(columns[name], scale, state) for name, scale in _BY_WEIGHT.items()},
     )
 
 
 def _rows(columns: dict[str, Any], symbols: Text, legacy: LegacyColumns | None) -> Rows:
-    misses = columns["misses"]
-    return Rows(
-        **{name: columns[name] for name in _PLAIN},
-        daily_return=Decimals(columns["daily_return"], RETURN_SCALE, columns["daily_return_state"]),
-        unrealized=Decimals(columns["unrealized"], CENTS, columns["unrealized_state"]),
-        issues=_issues(columns["issues"]),
-        misses=Misses(
-            symbol=_coded(misses["symbol"], symbols),
-            unpriced=misses["unpriced"],
-            lot_sessions=misses["lot_sessions"],
-            first=misses["first"],
-            last=misses["last"],
-        ),
-        legacy=legacy,
-    )
+    """Return what the core computed; its other columns are those of `Rows` by name."""
+    issues, misses = _issues(columns.pop("issues")), columns.pop("misses")
+    for name, scale in (("daily_return", RETURN_SCALE), ("unrealized", CENTS)):
+        columns[name] = Decimals(columns[name], scale, columns.pop(f"{name}_state"))
+    misses["symbol"] = _coded(misses["symbol"], symbols)
+    return Rows(**columns, issues=issues, misses=Misses(**misses), legacy=legacy)
 
 
 def _coded(codes: npt.NDArray[np.uint32], table: Text) -> Text:
     """Return codes into the table of another column as a column; codes beyond it are NULL."""
     known = codes < len(table.offsets) - 1
     state = np.where(known, State.VALUE, State.NULL).astype(np.uint8)
-    return Text(np.where(known, codes, 0).astype(np.uint32), table.offsets, table.data, state)
+    return replace(table, codes=np.where(known, codes, 0).astype(np.uint32), state=state)

@@ -13,13 +13,8 @@ from batchcore.run.result import NO_CLOSE, difference_dicts
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rich.console import RenderableType
-    from rich.table import Table
-
     from batchcore.audit.result import VerifyResult
     from batchcore.db.migrate import MigrateReport, MigrateStatus
-    from batchcore.db.read import Valuation
-    from batchcore.demo import Demo
     from batchcore.run.result import BatchResult
 
 LISTED: Final = 20
@@ -45,10 +40,10 @@ def _own_text(result: BatchResult) -> str:
     rate = "none" if cache["hit_rate"] is None else f"{cache['hit_rate']:.2%}"
     again = "" if result.attempt == 1 else f", attempt {result.attempt}"
     lines = [
-        f"run {result.run_id}: {result.policy}, {_sessions_text(result)}{again}",
+        f"run {result.run_id}: {result.policy}, {sessions_text(result)}{again}",
         f"portfolios: {written:,} complete, {skipped:,} skipped, {failed:,} failed",
         f"rows: {result.rows_written:,} written in {result.chunks:,} chunks",
-        f"marks: {rate} hits; {_marks_text(cache)}",
+        f"marks: {rate} hits; {marks_text(cache)}",
         f"statements: {_counts_text(result.statements_by_phase)}",
         f"seconds: {_seconds_text(result.seconds_by_phase)}",
     ]
@@ -96,7 +91,7 @@ def _note_lines(result: BatchResult) -> list[str]:
         *_retried_lines(result),
         *_off_lines(result),
         *_rounded_lines(result),
-        *_issue_lines(result),
+        *issue_lines(result),
     ]
 
 
@@ -174,7 +169,7 @@ def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
         return "\n".join(lines)
     planned = int((result.portfolios.sessions_planned > 0).sum())
     lines = [
-        f"would run {_sessions_text(result)}",
+        f"would run {sessions_text(result)}",
         f"portfolios: {planned:,} of {len(result.portfolios):,} have something to write",
         f"rows: {plan['rows_planned']:,} to write",
         _left_out_text(plan),
@@ -396,46 +391,16 @@ def migrated_text(report: MigrateReport) -> str:
     return "\n".join([*lines, f"the database is at revision {report.revision}, the newest"])
 
 
-def demo_parts(done: Demo) -> list[RenderableType]:
-    """Return what a demo shows, but for the line on its rows."""
-    kind = "real closes" if done.size.symbols is None else "a generated market"
-    cache = done.result.cache
-    marks = cache["hits"] + cache["misses"]
-    took = ", ".join(f"{name} {seconds:.2f}" for name, seconds in done.seconds.items())
-    return [
-        f"{done.size.portfolios:,} portfolios with {done.positions:,} positions on {kind}",
-        f"{done.symbols:,} symbols, {done.closes:,} closes of them and of factor ETFs",
-        _sessions_text(done.result),
-        _portfolio_table(done),
-        *_analytics_tables(done),
-        _phase_table(done),
-        f"marks: {marks:,}, {cache['hit_rate'] or 0:.2%} of them hits; {_marks_text(cache)}",
-        *_issue_lines(done.result),
-        f"seconds: {took}",
-    ]
-
-
-def checked_text(done: Demo) -> str:
-    """Return whether the rows of a demo are those of the reference."""
-    checked = done.checked
-    text = f"{checked.rows:,} rows checked against the reference, {checked.differing:,} differ"
-    if checked.portfolios == checked.portfolios_in_all:
-        return text
-    return (
-        f"{text} ({checked.portfolios:,} of {checked.portfolios_in_all:,} portfolios, "
-        f"drawn by seed {done.seed})"
-    )
-
-
 def _nothing_text(result: BatchResult) -> str:
     if len(result.portfolios) == 0:
         why = "there is no portfolio to run"
     else:
         why = "no session of the range is left to write"
-    return "\n".join([f"nothing to do: {why}", *_issue_lines(result)])
+    return "\n".join([f"nothing to do: {why}", *issue_lines(result)])
 
 
-def _sessions_text(result: BatchResult) -> str:
+def sessions_text(result: BatchResult) -> str:
+    """Return how many sessions a run has, and from when to when."""
     first, last = (date_of(int(result.sessions[row])) for row in (0, -1))
     return f"{len(result.sessions):,} sessions from {first} to {last}"
 
@@ -444,7 +409,8 @@ def _left_out_text(plan: Mapping[str, Any]) -> str:
     return f"dates left out, no session: {_listed(plan['sessions_left_out'])}"
 
 
-def _marks_text(cache: Mapping[str, Any]) -> str:
+def marks_text(cache: Mapping[str, Any]) -> str:
+    """Return how many marks are fresh, by lookback, stale and unpriced."""
     names = {"fresh": "fresh", "lookback_hits": "by lookback", "stale": "stale"}
     parts = [f"{cache[key]:,} {name}" for key, name in {**names, "unpriced": "unpriced"}.items()]
     return ", ".join(parts)
@@ -460,7 +426,7 @@ def _seconds_text(seconds: Mapping[str, float]) -> str:
     return f"{', '.join(parts)}; {seconds['total']:.2f} in all"
 
 
-def _issue_lines(result: BatchResult) -> list[str]:
+def issue_lines(result: BatchResult) -> list[str]:
     """Return a line for each name of issues, with how many there are and the first symbols."""
     symbols = result.symbols_by_issue()
     return [
@@ -503,73 +469,3 @@ def _listed(names: Sequence[str]) -> str:
         return "none"
     more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
     return f"{len(names):,} ({', '.join(names[:LISTED])}{more})"
-
-
-def _portfolio_table(done: Demo) -> Table:
-    def cells(row: Valuation) -> list[str]:
-        amounts = (row.equity, row.pnl, row.realized, row.flow)
-        return [f"{row.positions:,}", *(f"{amount:,.2f}" for amount in amounts)]
-
-    shown = [cells(row) for row in done.shown]
-    total = cells(done.total)
-    table = _table("After the last session, dollars")
-    table.add_column("portfolio", no_wrap=True, min_width=8)
-    for at, name in enumerate(("lots", "equity", "P&L", "realized", "flows")):
-        # a narrow terminal cuts names, never digits
-        width = max(len(row[at]) for row in (*shown, total))
-        table.add_column(name, justify="right", no_wrap=True, min_width=max(width, len(name)))
-    for row, values in zip(done.shown, shown, strict=True):
-        table.add_row(row.name, *values)
-    table.add_section()
-    table.add_row(f"all {int(done.total.name):,}", *total)
-    return table
-
-
-def _analytics_tables(done: Demo) -> list[Table]:
-    """Return the table of what says how portfolios behave; none where nothing of it was written."""
-    shown = [(row.name, (row.beta, row.effective, row.volatility)) for row in done.shown]
-    if all(value is None for _, values in shown for value in values):
-        return []
-    table = _table("After the last session, how they behave")
-    table.add_column("portfolio", no_wrap=True, min_width=8)
-    for name in ("beta", "positions that count", "volatility"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, (beta, effective, volatility) in shown:
-        table.add_row(
-            name,
-            "" if beta is None else f"{beta:.2f}",
-            "" if effective is None else f"{effective:.1f}",
-            "" if volatility is None else f"{volatility:.1%}",
-        )
-    return [table]
-
-
-def _phase_table(done: Demo) -> Table:
-    result = done.result
-    table = _table(f"The run: {result.rows_written:,} rows written")
-    table.add_column("phase")
-    table.add_column("statements", justify="right")
-    table.add_column("seconds", justify="right")
-    phases = dict.fromkeys([*result.statements_by_phase, *result.seconds_by_phase])
-    for phase in phases:
-        statements, spent = (
-            result.statements_by_phase.get(phase),
-            result.seconds_by_phase.get(phase),
-        )
-        if phase != "total" and (statements or spent):
-            table.add_row(
-                phase,
-                "" if statements is None else f"{statements:,}",
-                "" if spent is None else f"{spent:.3f}",
-            )
-    table.add_section()
-    statements = sum(result.statements_by_phase.values())
-    table.add_row("in all", f"{statements:,}", f"{result.seconds_by_phase['total']:.3f}")
-    return table
-
-
-def _table(title: str) -> Table:
-    from rich import box  # noqa: PLC0415  # an extra, which only the demo needs
-    from rich.table import Table  # noqa: PLC0415  # likewise
-
-    return Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 1))

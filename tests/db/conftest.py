@@ -1,6 +1,7 @@
 """Migrated databases, each a copy of one that was migrated once."""
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -10,7 +11,9 @@ import pytest_asyncio
 
 from batchcore.db.migrate import migrate
 from batchcore.db.tables import ledger, metadata
+from batchcore.run import waits
 from support import bouncer
+from support.waiting import Heard
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -156,3 +159,13 @@ def same_loose_host(loose_copy: str) -> str:
 def same_double_host(double_copy: str) -> str:
     """The same, with doubles wherever numbers are only read."""
     return emptied(double_copy)
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
+    """What runs say of locks, of which they tell after 10 ms already."""
+    monkeypatch.setattr(waits, "LATE_S", 0.01)
+    handler, logger = Heard(), logging.getLogger("batchcore")
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)

@@ -22,8 +22,8 @@ from batchcore import (
     calendar,
 )
 from batchcore.calendar import date_of, day_of
-from batchcore.data import real_closes, real_profiles
 from batchcore.db import access
+from batchcore.demo.data import real_closes, real_profiles
 from support import database
 from support.callers import BORROWED, OWN, Caller, caller
 from support.counter import Counter

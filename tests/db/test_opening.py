@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import make_url
 
 from batchcore import demo, run_batch
-from batchcore.audit.opening import Checked, check
 from batchcore.calendar import date_of
 from batchcore.db.read import STORED_COLUMNS
+from batchcore.demo.opening import Checked, check
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 

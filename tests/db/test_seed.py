@@ -10,7 +10,7 @@ import pytest
 
 from batchcore import demo
 from batchcore.config import Schema
-from batchcore.db.seed import fill
+from batchcore.demo.seed import fill
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from batchcore.frames import Constant, Days, Decimals, Integers, Moment, Table, Text
 from batchcore.units import State

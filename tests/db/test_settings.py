@@ -1,5 +1,6 @@
 """Whatever is set for a database or a role, all that batchcore does gives the same."""
 
+import asyncio
 import datetime as dt
 import json
 import uuid
@@ -20,6 +21,7 @@ from batchcore.run import status
 from support import database, ledger
 from support.generate import MONDAY
 from support.outcome import outcome
+from support.waiting import Heard, holding
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
@@ -241,6 +243,25 @@ async def test_everything_else(under: tuple[str, str]) -> None:
         url, database.key(f"user of {HOST.portfolios[0].id}"), database.key(HOST.portfolios[0].id)
     )
     assert owner.removed == 0
+
+
+@everywhere
+async def test_a_run_that_waits(under: tuple[str, str], heard: Heard) -> None:
+    url, plain = under
+    async with asyncio.timeout(60):
+        async with holding(plain, "SELECT FROM portfolios FOR UPDATE") as raw:
+            pid = await raw.fetchval("SELECT pg_backend_pid()")
+            task = asyncio.create_task(run(url))
+            await heard.event.wait()
+        await task
+    assert f' holder={pid} user=postgres application="the host\'s job"' in heard.lines[0]
+
+    await ledger.kill(plain)
+    await ledger.execute(
+        plain, "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 hour'"
+    )
+    with pytest.raises(batchcore.LeaseHeldError, match=r"^waited 0\.01 seconds"):
+        await run(url, portfolio_ids=IDS[:1], wait=0.01)
 
 
 @everywhere

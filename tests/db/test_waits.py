@@ -1,20 +1,17 @@
 """Locks of a host that a run waits for: told with who holds them, and waited for."""
 
 import asyncio
-import contextlib
-import logging
 import re
 
-import asyncpg
 import pytest
 
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.run import waits
 from support import database
 from support.callers import caller
 from support.generate import MONDAY
+from support.waiting import Heard, holding
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
@@ -28,30 +25,6 @@ LOCKS = {
 }
 
 
-class Heard(logging.Handler):
-    """Sets an event when a run says that it waits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        self.event = asyncio.Event()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        line = record.getMessage()
-        if "waits_for=lock" in line:
-            self.lines.append(line)
-            self.event.set()
-
-
-@pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(waits, "LATE_S", 0.01)
-    handler, logger = Heard(), logging.getLogger("batchcore")
-    logger.addHandler(handler)
-    yield handler
-    logger.removeHandler(handler)
-
-
 async def run(db: object) -> batchcore.BatchResult:
     return await batchcore.run_batch(
         db,
@@ -61,17 +34,6 @@ async def run(db: object) -> batchcore.BatchResult:
         on_existing="replace",
         settings=Settings(connections=2),
     )
-
-
-@contextlib.asynccontextmanager
-async def holding(url: str, lock: str):
-    raw = await asyncpg.connect(url, server_settings={"application_name": "the host's job"})
-    try:
-        async with raw.transaction():
-            await raw.execute(lock)
-            yield raw
-    finally:
-        await raw.close()
 
 
 @pytest.mark.parametrize("lock", LOCKS)

@@ -8,8 +8,8 @@ import pytest
 
 from batchcore import demo
 from batchcore.cli import LIBPQ_VARIABLES, URL_VARIABLE
-from batchcore.db import embedded
 from batchcore.db.migrate import migrate
+from batchcore.demo import embedded
 from support.tables import SEED, SIZE, query
 
 

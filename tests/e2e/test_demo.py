@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from batchcore import demo
-from batchcore.audit.opening import Checked
-from batchcore.db import embedded
+from batchcore.demo import embedded
+from batchcore.demo.opening import Checked
 from support.command import batchcore
 
 pytestmark = pytest.mark.db
@@ -97,7 +96,7 @@ def test_rows_that_differ_are_told_and_fail_the_demo(monkeypatch: pytest.MonkeyP
     async def check(*_: Any, **__: Any) -> Checked:
         return Checked(12, 1, 4, 4, ("portfolio p on 2025-06-30: net_exposure is 1, expected 2",))
 
-    monkeypatch.setattr(demo, "check", check)
+    monkeypatch.setattr("batchcore.demo.run.check", check)
     said = batchcore("demo", *SMALL)
     assert said.code == 1
     assert said.out.endswith("\n12 rows checked against the reference, 1 differ\n")
@@ -134,7 +133,7 @@ def test_an_interrupted_demo_stops_its_server(
         os.kill(os.getpid(), number)
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(demo, "run_batch", interrupted)
+    monkeypatch.setattr("batchcore.demo.run.run_batch", interrupted)
     said = batchcore("demo", *SMALL)
     assert (said.code, said.out) == (code, "")
     assert said.error().startswith(f"interrupted by {number.name}")

@@ -6,7 +6,7 @@ the decoder would have made of the rows, `results` turns result columns back.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from hashlib import blake2b
@@ -20,6 +20,7 @@ from batchcore.frames import (
     Decimals,
     Events,
     Flows,
+    Frame,
     Inputs,
     Issues,
     Opening,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from support.cases import Price
 
-Frame = TypeVar("Frame")
+SomeFrame = TypeVar("SomeFrame", bound=Frame)
 
 INT64 = range(-(2**63), 2**63)
 NO_SCALES: Mapping[str, int] = {}
@@ -194,22 +195,9 @@ def inputs(
     )
 
 
-def take(frame: Frame, rows: Sequence[int]) -> Frame:
+def take(frame: SomeFrame, rows: Sequence[int]) -> SomeFrame:
     """Return the rows of a frame with these numbers, in this order."""
-    index = np.array(rows, dtype=np.intp)
-
-    def taken(column: Any) -> Any:
-        if isinstance(column, Decimals):
-            return Decimals(column.values[index], column.scale, column.state[index])
-        if isinstance(column, Days):
-            return Days(column.values[index], column.state[index])
-        if isinstance(column, Text):
-            codes, state = column.codes[index], column.state[index]
-            return Text(codes, column.offsets, column.data, state)
-        return column[index]
-
-    columns = {item.name: taken(getattr(frame, item.name)) for item in fields(frame)}
-    return replace(frame, **columns)
+    return frame.take(np.array(rows, dtype=np.intp))
 
 
 def issues(columns: Issues) -> list[tuple[int, ref.Issue]]:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import asyncpg
 from sqlalchemy import make_url
 
-from batchcore.db import embedded
+from batchcore.demo import embedded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from batchcore.analytics.returns import simple_returns
-from batchcore.data import CLOSE_SCALE, real_closes
+from batchcore.demo.data import CLOSE_SCALE, real_closes
 from batchcore.units import LotKind
 
 STOCK, OPTION, PRIVATE = LotKind

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from batchcore.db import embedded
+from batchcore.demo import embedded
 from support.tables import query
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import pytest
 from batchcore import _core
 from batchcore.db.analytic_tables import Room
 from batchcore.db.fields import field_of
-from batchcore.db.load import taken
 from batchcore.db.load_analytics import Returns
 from batchcore.errors import InputError
 from batchcore.frames import Constant, Days, Decimals, Integers, Objects, Table, Text
@@ -18,7 +17,6 @@ from batchcore.native import build_market
 from batchcore.run.analyse import PAST_RETURNS
 from batchcore.run.fitting import Fitting
 from batchcore.run.regressions import Regressions, extra_symbols
-from batchcore.run.table_rows import joined_tables
 from batchcore.units import FACTOR_ETFS
 from support import build
 
@@ -159,8 +157,8 @@ def test_names_of_objects_ascend() -> None:
 def test_rows_of_any_column_can_be_taken() -> None:
     column = objects(5)
     own = np.array([3, 1])
-    assert decoded(taken(column, own)) == [decoded(column)[3], decoded(column)[1]]
-    integers = taken(Integers(np.array([1, 2], dtype=np.int32)), np.array([1]))
+    assert decoded(column.take(own)) == [decoded(column)[3], decoded(column)[1]]
+    integers = Integers(np.array([1, 2], dtype=np.int32)).take(np.array([1]))
     assert integers.values.tolist() == [2]
 
 
@@ -179,7 +177,7 @@ def test_tables_are_joined_column_by_column() -> None:
             },
         )
 
-    whole = joined_tables([table(1), table(2)])
+    whole = Table.concat([table(1), table(2)])
     assert whole.rows == 2
     assert whole.columns["id"][:, 0].tolist() == [1, 2]
     for name in ("x", "n", "day"):

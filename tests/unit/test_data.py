@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import batchcore.data
+import batchcore.demo.data
 from batchcore import calendar
 from batchcore.analytics.sector_exposure import SECTORS, sector_of
 from batchcore.calendar import date_of, day_of
-from batchcore.data import benchmark_weights, real_closes, real_profiles
+from batchcore.demo.data import benchmark_weights, real_closes, real_profiles
 from batchcore.units import LotKind
 
 
@@ -71,7 +71,7 @@ def test_close_is_that_of_the_source(closes, symbol, when, expected):
 
 
 def test_file_has_four_decimals_everywhere_and_a_fixed_time_stamp():
-    packed = (Path(batchcore.data.__file__).parent / "closes.csv.gz").read_bytes()
+    packed = (Path(batchcore.demo.data.__file__).parent / "closes.csv.gz").read_bytes()
     assert packed[4:8] == bytes(4)  # MTIME of RFC 1952
     header, *lines = gzip.decompress(packed).decode("ascii").splitlines()
     fields = [line.split(",") for line in lines]

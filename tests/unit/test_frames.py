@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, fields, replace
+from decimal import Decimal
 
 import numpy as np
 import pytest
 
+from batchcore import reference as ref
 from batchcore.errors import InputError
 from batchcore.frames import (
+    Constant,
     Days,
     Decimals,
+    Frame,
+    Issues,
+    Objects,
     Opening,
     Positions,
+    Table,
     Text,
     among,
     distinct,
     first_of_each,
 )
+from batchcore.native import compute
 from batchcore.units import CENTS, State
 from support import build
 from support.worked import portfolio, position
@@ -120,8 +128,13 @@ def test_a_column_of_another_length_is_named(column: str, value: object) -> None
 
 
 def test_every_frame_knows_its_length() -> None:
-    inputs = build.inputs((portfolio(position(), position()),))
-    frames = (
+    frames = frames_of(portfolio(position(), position()))
+    assert [len(frame) for frame in frames] == [2, 0, 0, 2, 0, 1]
+
+
+def frames_of(*portfolios: ref.Portfolio) -> tuple[Frame, ...]:
+    inputs = build.inputs(portfolios, [("AAA", 1, Decimal(2)), ("BBB", 1, Decimal(3))])
+    return (
         inputs.positions,
         inputs.events,
         inputs.flows,
@@ -129,7 +142,95 @@ def test_every_frame_knows_its_length() -> None:
         inputs.previous,
         inputs.opening,
     )
-    assert [len(frame) for frame in frames] == [2, 0, 0, 0, 0, 1]
+
+
+def values(column: object) -> object:
+    """Return what a frame or a column holds, row by row, whatever its codes are."""
+    if isinstance(column, Text):
+        return column.texts(), column.state.tolist()
+    if isinstance(column, Frame):
+        return {item.name: values(getattr(column, item.name)) for item in fields(column)}
+    return column.tolist() if isinstance(column, np.ndarray) else column
+
+
+ALL_FRAMES = frames_of(
+    portfolio(
+        position(symbol="B"),
+        position(symbol="A", events=(ref.Event(1, Decimal(1), Decimal(2)),)),
+        flows=(ref.Flow(3, Decimal(4), "CONTRIBUTION"), ref.Flow(4, Decimal(5), "WITHDRAWAL")),
+        snapshots=(ref.Snapshot(2, Decimal(7)),),
+    ),
+    portfolio(position(symbol="C"), name="other"),
+)
+
+
+@pytest.mark.parametrize("frame", ALL_FRAMES, ids=lambda frame: type(frame).__name__)
+def test_rows_taken_apart_and_put_together_are_the_frame(frame: Frame) -> None:
+    rows = [np.array([row]) for row in range(len(frame))]
+    for parts in (
+        [frame.take(slice(0, 1)), frame.take(slice(1, None))],
+        [type(frame).none(), *(frame.take(row) for row in rows)],
+        [frame.take(np.arange(len(frame)) < 1), frame.take(np.arange(len(frame)) >= 1)],
+    ):
+        assert values(type(frame).concat(parts)) == values(frame)
+
+
+def test_rows_come_in_the_order_that_they_are_taken_in() -> None:
+    frame = two_positions().take(np.array([1, 0, 1]))
+    assert frame.symbol.texts() == ["BBB", "AAA", "BBB"]
+    assert frame.quantity.values.tolist() == [200, 100, 200]
+    assert (frame.id[0] == frame.id[2]).all()
+
+
+def test_what_has_no_value_for_each_row_stays() -> None:
+    inputs = build.inputs((portfolio(position(symbol="")),), sessions=[1, 2])
+    rows = compute(inputs, build.session_days([1, 2]))
+    last = rows.take(np.array([1]))
+    assert (len(rows), len(last), last.day.tolist()) == (2, 1, [2])
+    assert (last.written.tolist(), last.issues) == ([2], rows.issues)
+
+
+def test_decimals_are_put_together_in_the_largest_scale() -> None:
+    most = Decimals(np.array([2**62, 5], dtype=np.int64), 1)
+    both = Decimals.concat([most, Decimals(np.array([7], dtype=np.int64), 3)])
+    assert (both.scale, both.values[1:].tolist()) == (3, [500, 7])
+    assert both.state.tolist() == [State.NOT_REPRESENTABLE, State.VALUE, State.VALUE]
+
+
+def test_texts_are_put_together_in_one_table() -> None:
+    both = Text.concat([Text.of(["a", None]), Text.of([]), Text.of(["b", "a", "\udcff"])])
+    assert both.texts() == ["a", None, "b", "a", "\\xff"]
+    assert both.table() == ["a", "b", "\\xff"]
+    assert both.state.tolist() == [0, State.NULL, 0, 0, State.NOT_REPRESENTABLE]
+
+
+def test_objects_and_tables_are_taken_and_put_together() -> None:
+    shares = Objects(("x", "y"), np.array([[1, 2], [3, 4]]), 2, np.ones((2, 2), dtype=np.bool_))
+    table = Table(
+        "t", 2, {"n": TWO, "one": Constant("c"), "shares": shares}, build.session_days([5, 6])
+    )
+    turned = Table.concat([table.take(np.array([1])), table.take(np.array([0]))])
+    assert (turned.rows, turned.portfolio.tolist()) == (2, [6, 5])
+    assert turned.columns["n"].values.tolist() == [200, 100]
+    assert turned.columns["one"] == Constant("c")
+    assert turned.columns["shares"].values.tolist() == [[3, 4], [1, 2]]
+
+
+def test_issues_are_made_of_texts() -> None:
+    issues = Issues.of("gap", [1, -1], day=[3, 4], detail=["one", "two"])
+    assert values(Issues.concat([issues, Issues.of(["a"], [0], symbol=["S"])])) == values(
+        Issues(
+            name=Text.of(["gap", "gap", "a"]),
+            portfolio=np.array([1, -1, 0], dtype=np.int32),
+            symbol=Text.of([None, None, "S"]),
+            day=build.days([3, 4, None]),
+            detail=Text.of(["one", "two", ""]),
+        )
+    )
+
+
+def test_a_column_that_is_needed_is_not_filled() -> None:
+    assert two_positions(quantity=None).quantity is None  # for the core to refuse
 
 
 def test_a_changed_frame_is_checked_again() -> None:

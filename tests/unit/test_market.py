@@ -14,10 +14,8 @@ from batchcore import calendar
 from batchcore import reference as ref
 from batchcore.analytics.windows import LOOK
 from batchcore.calendar import date_of, day_of
-from batchcore.data import real_closes
-from batchcore.errors import ConfigError
-from batchcore.frames import Days, Decimals, Moment, Text
-from batchcore.market import (
+from batchcore.demo.data import real_closes
+from batchcore.demo.market import (
     BETA_HISTORY,
     FUNDS,
     demo_portfolios,
@@ -27,11 +25,13 @@ from batchcore.market import (
     real_market,
     with_factors,
 )
+from batchcore.errors import ConfigError
+from batchcore.frames import Days, Decimals, Moment, Text
 from batchcore.units import FACTOR_ETFS
 from support.schema import assert_fits
 
 DIGEST = """
-from batchcore.market import generated_market, generated_portfolios
+from batchcore.demo.market import generated_market, generated_portfolios
 import hashlib
 market = generated_market(40, 30, seed=7)
 rows = generated_portfolios(20, market, seed=8).inputs.positions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
+from dataclasses import fields, replace
 from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -245,7 +245,7 @@ def test_scales_of_its_own_columns_are_those_of_the_table() -> None:
     assert own is not None
     scales = {
         name: getattr(own, name).scale
-        for name in own.__slots__
+        for name in [item.name for item in fields(own)]
         if isinstance(getattr(own, name), Decimals)
     }
     assert scales == {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from batchcore.db.load import (
     sorted_ids,
 )
 from batchcore.errors import ConfigError, SnapshotExistsError
-from batchcore.frames import Days, Decimals, Text
+from batchcore.frames import Text
 from batchcore.run import plan as plans
 from support import build
 from support.outcome import seeded
@@ -75,14 +75,14 @@ def loaded(
     earliest = columns(first)
     return Portfolios(
         id=ids(len(rows)),
-        equity=build.decimals([Decimal(1)] * len(rows), 2),
+        equity_balance=build.decimals([Decimal(1)] * len(rows), 2),
         currency=Text.of(["USD"] * len(rows)),
         deleted=np.isin(np.arange(len(rows)), deleted),
         before=columns(before),
         first_day=earliest.day,
-        first_equity=earliest.equity,
-        first_pnl=earliest.cumulative_pnl,
-        first_flow=earliest.cumulative_pnl,
+        first_equity_balance=earliest.equity_balance,
+        first_daily_pnl=earliest.cumulative_pnl,
+        first_daily_capital_flow=earliest.cumulative_pnl,
         last=columns(last),
     )
 
@@ -260,7 +260,7 @@ def test_what_is_missing_is_rewritten_from_the_first_hole_on(
         loaded([each], calendar, own.get(bytes(one), span.boundary))
         for one, each in zip(ids(len(rows)), rows, strict=True)
     ]
-    portfolios = joined_portfolios(parts, ids(len(rows)))
+    portfolios = replace(Portfolios.concat(parts), id=ids(len(rows)))
     rewrite = plans.rewritten(portfolios.id, holes, calendar, span)
     plan = plans.make_plan(portfolios, calendar, span, "replace", rewrite)
     previous = dict(
@@ -282,32 +282,6 @@ def test_what_is_missing_is_rewritten_from_the_first_hole_on(
         if expected:
             before = max((day for day in days_of if day < expected[0]), default=None)
             assert previous.get(bytes(plan.id[row])) == before
-
-
-def joined_portfolios(parts: Sequence[Portfolios], own: npt.NDArray[np.uint8]) -> Portfolios:
-    """Return portfolios that were loaded one by one, as one frame."""
-
-    def join(columns: Sequence[Any]) -> Any:
-        state = np.concatenate([one.state for one in columns])
-        values = np.concatenate([one.values for one in columns])
-        if isinstance(columns[0], Days):
-            return Days(values, state)
-        return Decimals(values, columns[0].scale, state)
-
-    def snapshot(name: str) -> SnapshotColumns:
-        each = [getattr(part, name) for part in parts]
-        names = [field.name for field in fields(SnapshotColumns)]
-        return SnapshotColumns(*(join([getattr(one, name) for one in each]) for name in names))
-
-    plain = ("equity", "first_day", "first_equity", "first_pnl", "first_flow")
-    return Portfolios(
-        id=own,
-        currency=Text.of(["USD"] * len(parts)),
-        deleted=np.concatenate([part.deleted for part in parts]),
-        before=snapshot("before"),
-        last=snapshot("last"),
-        **{name: join([getattr(part, name) for part in parts]) for name in plain},
-    )
 
 
 def test_without_a_start_each_goes_on_after_its_latest() -> None:
@@ -393,7 +367,7 @@ def test_the_opening_of_a_chunk_is_that_of_its_portfolios() -> None:
     plan = plans.make_plan(
         loaded(rows, calendar, MONDAY), calendar, plans.Range(MONDAY, MONDAY + 1), "error"
     )
-    opening = plans.chunk_opening(plan.opening, slice(1, 3))
+    opening = plan.opening.take(slice(1, 3))
     assert opening.portfolio_id.tolist() == plan.id[1:].tolist()
     assert opening.earliest_day.values.tolist()[:1] == [MONDAY + 3]
     assert opening.earliest_day.state.tolist() == [0, 1]

@@ -10,11 +10,9 @@ import pytest
 from batchcore.analytics.sector_exposure import SECTORS as NAMES
 from batchcore.analytics.sector_exposure import sector_of
 from batchcore.calendar import day_of
-from batchcore.data import Profile, real_profiles
-from batchcore.frames import Text
-from batchcore.market import demo_portfolios, generated_market, real_market, with_factors
-from batchcore.units import FACTOR_ETFS, LotKind
-from batchcore.universe import (
+from batchcore.demo.data import Profile, real_profiles
+from batchcore.demo.market import demo_portfolios, generated_market, real_market, with_factors
+from batchcore.demo.universe import (
     FACTORS,
     SECTORS,
     benchmark_table,
@@ -24,6 +22,8 @@ from batchcore.universe import (
     tag_tables,
     user_table,
 )
+from batchcore.frames import Text
+from batchcore.units import FACTOR_ETFS, LotKind
 from support.schema import assert_fits
 
 DAY = day_of(date(2016, 1, 12))

@@ -17,8 +17,7 @@ from batchcore.audit.compare import (
     pairs,
 )
 from batchcore.db.audit_queries import ANALYTIC, COUNTS, GREEKS, NEVER, SHARES, UNKNOWN
-from batchcore.db.load import taken
-from batchcore.frames import day_keys, rescaled
+from batchcore.frames import day_keys, rescaled, taken
 from batchcore.run.regressions import MARKET
 from batchcore.units import CENTS, State
 

@@ -13,11 +13,10 @@ from batchcore.audit import links as linking
 from batchcore.audit.links import CARRIED
 from batchcore.audit.result import Difference
 from batchcore.audit.rules import Chunk
-from batchcore.db import load as loads
 from batchcore.db import load_stored as stores
 from batchcore.db.audit_queries import EMPTY, GREEKS, SHARES
 from batchcore.db.load_analytics import floats
-from batchcore.frames import Decimals, day_keys
+from batchcore.frames import Decimals, day_keys, taken
 from batchcore.run.regressions import MARKET
 from batchcore.units import State
 
@@ -271,11 +270,11 @@ class Told:
             differing: (d,) which rows of the chunk they are.
         """
         self._pairs = {
-            name: (loads.taken(stored.cells[name], rows), column)
+            name: (taken(stored.cells[name], rows), column)
             for name, column in expected.cells.items()
             if name in stored.cells
         }
-        self._texts = {name: loads.taken(text, rows) for name, text in stored.texts.items()}
+        self._texts = {name: taken(text, rows) for name, text in stored.texts.items()}
         self._shares: list[tuple[Any, Any]] = []
         if stored.shares is not None and expected.shares is not None:
             own = compare.shares_at(stored.shares, rows)
@@ -285,9 +284,9 @@ class Told:
         # Of a row that was not analysed, no analytic cell is asked for.
         at = np.minimum(np.searchsorted(analysed.own, differing), len(analysed.own) - 1)
         for name, column in analysed.should.cells.items():
-            self._pairs[name] = loads.taken(stored.cells[name], rows), loads.taken(column, at)
+            self._pairs[name] = taken(stored.cells[name], rows), taken(column, at)
         if stored.shares is not None:
-            right = compare.shares_of(loads.taken(analysed.should.shares, at))
+            right = compare.shares_of(taken(analysed.should.shares, at))
             self._shares = list(zip(compare.shares_at(stored.shares, rows), right, strict=True))
 
     def cell(self, row: int, column: str) -> tuple[Any, Any]:

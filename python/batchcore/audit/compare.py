@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.db.audit_queries import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED, SHARES
-from batchcore.db.load import taken
-from batchcore.frames import rescaled
+from batchcore.frames import rescaled, taken
 from batchcore.run.analyse import OBSERVATIONS
 from batchcore.units import State
 

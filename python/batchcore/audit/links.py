@@ -9,8 +9,7 @@ import numpy as np
 
 from batchcore.db.audit_queries import AMOUNTS, COUNTS, GREEKS, RULED, SHARES
 from batchcore.db.legacy_tables import WRITTEN
-from batchcore.db.load import taken
-from batchcore.frames import Decimals
+from batchcore.frames import Decimals, taken
 from batchcore.units import CENTS, RETURN_SCALE, State
 
 if TYPE_CHECKING:

@@ -12,9 +12,15 @@ import numpy as np
 
 from batchcore.audit.links import BY_LEGACY, BY_ROLLFORWARD, CARRIED, SCALES, Expected
 from batchcore.db.audit_queries import AMOUNTS, COUNTS
-from batchcore.db.load import taken
 from batchcore.errors import InternalError
-from batchcore.frames import Decimals, Opening, Previous
+from batchcore.frames import (
+    CENTS_OF_ROWS,
+    COUNTS_OF_ROWS,
+    Decimals,
+    Opening,
+    Previous,
+    taken,
+)
 from batchcore.native import CancelFlag, roll_forward, store_snapshots
 from batchcore.units import CENTS, State
 
@@ -30,24 +36,7 @@ if TYPE_CHECKING:
     Bools = npt.NDArray[np.bool_]
     Int64 = npt.NDArray[np.int64]
 
-COLUMNS: Final = {
-    "total_value": "equity_cents",
-    "daily_realized_pnl": "daily_realized_cents",
-    "daily_pnl": "daily_pnl_cents",
-    "daily_capital_flow": "daily_flow_cents",
-    "equity_balance": "equity_cents",
-    "cumulative_pnl": "cumulative_pnl_cents",
-    "cumulative_realized_pnl": "cumulative_realized_cents",
-    "cumulative_capital_flow": "cumulative_flow_cents",
-    "long_value": "long_cents",
-    "short_value": "short_cents",
-    "gross_exposure": "gross_cents",
-    "net_exposure": "net_cents",
-    "cash_value": "cash_cents",
-    "num_positions": "num_positions",
-    "num_long_positions": "num_long",
-    "num_short_positions": "num_short",
-}
+COLUMNS: Final = {"total_value": "equity_cents", **CENTS_OF_ROWS, **COUNTS_OF_ROWS}
 """Column of a snapshot -> attribute of `Rows`."""
 
 _OWN: Final = ("total_value", *(name for name in BY_LEGACY if name not in BY_ROLLFORWARD))

@@ -7,7 +7,7 @@ portfolio on are kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 
 import numpy as np
@@ -15,13 +15,12 @@ import numpy as np
 from batchcore import calendar as calendars
 from batchcore.audit import compare
 from batchcore.audit.natively import columns_of
-from batchcore.db import load as loads
 from batchcore.db.audit_queries import ANALYTIC, RULED, SHARES, AuditQueries
 from batchcore.db.engine import Database
-from batchcore.db.load import Existing, located, taken
+from batchcore.db.load import Existing, located
 from batchcore.db.load_stored import load_stored
 from batchcore.db.save import Equities
-from batchcore.frames import Constant, Days, Decimals, Integers, Rows, Table, day_keys
+from batchcore.frames import Days, Decimals, Integers, Rows, day_keys, taken
 from batchcore.options import RepairKeywords, RunOptions, merged
 from batchcore.policies.rollforward import RollForward, in_cents
 from batchcore.run.analytic_inputs import last_sessions
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
     from batchcore.db.engine import Session
     from batchcore.db.load_stored import StoredRows
-    from batchcore.frames import Opening, SnapshotAnalytics
+    from batchcore.frames import Opening, SnapshotAnalytics, Table
     from batchcore.policies.policy import ChunkLoad, ComputedChunk
     from batchcore.run.analyse import Analysed, Analysis
     from batchcore.run.plan import Chunk
@@ -60,13 +59,6 @@ REPAIRING: Final[dict[str, Any]] = {
     "changed_since": None,
 }
 """What a repair does with existing snapshots, whatever was asked for."""
-
-_OF_ROWS: Final = tuple(
-    field.name
-    for field in fields(Rows)
-    if field.name not in {"written", "failed", "issues", "misses", "legacy"}
-)
-"""Attributes of `Rows` with a value for each row."""
 
 
 async def repair(
@@ -238,7 +230,7 @@ class RepairedRollForward(RollForward):
         known = (latest.state[chunk.rows] == State.VALUE) & (rows.written == 0)
         known &= self.plan.works()[chunk.rows]
         cents[at], known[at] = of_rows.cents, True
-        mine = loads.taken(self.plan.opening.equity, np.arange(len(self.plan.id))[chunk.rows])
+        mine = self.plan.opening.equity.take(chunk.rows)
         known &= compare.differs(mine, Decimals(cents, CENTS))
         return Equities(np.ascontiguousarray(ids[known]), cents[known])
 
@@ -262,9 +254,9 @@ def _kept(rows: Rows, own: npt.NDArray[np.intp]) -> Rows:
     """Return some rows; whether portfolios failed, and what was noticed, stays."""
     if len(own) == len(rows):
         return rows
-    columns: Mapping[str, Any] = {name: taken(getattr(rows, name), own) for name in _OF_ROWS}
-    written = np.bincount(columns["portfolio"], minlength=len(rows.written))
-    return replace(rows, **columns, written=written.astype(np.int32))
+    kept = rows.take(own)
+    written = np.bincount(kept.portfolio, minlength=len(rows.written))
+    return replace(kept, written=written.astype(np.int32))
 
 
 def _owned(loaded: ChunkLoad, opening: Opening, whose: Bools) -> Bools:
@@ -280,12 +272,11 @@ def _of_some(
     analysed: Analysed, own: npt.NDArray[np.intp], portfolios: Bytes, positions: Bytes
 ) -> Analysed:
     """Return the analytics of some rows, and those in other tables of their portfolios."""
-    columns = {name: taken(column, own) for name, column in analysed.snapshot.columns.items()}
     tables = (_table_of_some(table, portfolios, positions) for table in analysed.tables)
     values = analysed.market_values
     return replace(
         analysed,
-        snapshot=replace(analysed.snapshot, columns=columns),
+        snapshot=analysed.snapshot.take(own),
         tables=tuple(table for table in tables if table.rows),
         market_values=None if values is None else _table_of_some(values, portfolios, positions),
     )
@@ -298,15 +289,7 @@ def _table_of_some(table: Table, portfolios: Bytes, positions: Bytes) -> Table:
         kept = located(columns["portfolio_id"], portfolios) >= 0
     else:
         kept = located(columns.get("position_id", columns.get("id")), positions) >= 0
-    own = np.flatnonzero(kept)
-    return Table(
-        table.name,
-        len(own),
-        {
-            name: column if isinstance(column, Constant) else taken(column, own)
-            for name, column in columns.items()
-        },
-    )
+    return table.take(kept)
 
 
 def _decimals(column: Decimals | Integers) -> Decimals:

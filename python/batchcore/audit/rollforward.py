@@ -147,8 +147,8 @@ class RollForward(Rules):
         chunk: Chunk,  # noqa: ARG002  # whose portfolios these are
     ) -> OwnEquities:
         """Return the equity of the latest complete snapshot (S8)."""
-        day, equity = loads.taken(portfolios.before.day, at), portfolios.before.equity
-        equity = loads.taken(equity, at)
+        day, equity = portfolios.before.day.take(at), portfolios.before.equity_balance
+        equity = equity.take(at)
         return stores.OwnEquities(day, equity, equity, np.zeros(len(at), dtype=np.bool_))
 
 
@@ -288,7 +288,7 @@ class RollForwardPart(Part):
 
 def _with(column: Decimals, rows: Int64, values: Decimals, at: npt.NDArray[np.intp]) -> Decimals:
     """Return a column with some of other values in some rows."""
-    values = rescaled(loads.taken(values, at), column.scale)
+    values = rescaled(values.take(at), column.scale)
     mantissas, state = column.values.copy(), column.state.copy()
     mantissas[rows], state[rows] = values.values, values.state
     return Decimals(mantissas, column.scale, state)

@@ -347,7 +347,7 @@ class Verification:
         """
         there = ~self.portfolios.deleted[at] & (own.day.state == State.VALUE)
         whole = there & in_cents(own.equity)
-        mine = loads.taken(self.portfolios.equity, at)
+        mine = self.portfolios.equity_balance.take(at)
         wrong = whole & differs(mine, own.equity) & differs(mine, own.latest)
         wrong &= (instead.state != State.VALUE) | differs(mine, instead)
         differences = [

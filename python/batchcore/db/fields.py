@@ -42,7 +42,6 @@ def field_of(name: str, column: Column, *, jsonb: bool = False) -> Field:
         column: Its values.
         jsonb: Whether objects go into a `jsonb` column, not a `json` one.
     """
-    kind: str
     values: tuple[Any, ...]
     match column:
         case Decimals():
@@ -51,10 +50,12 @@ def field_of(name: str, column: Column, *, jsonb: bool = False) -> Field:
             kind, values = "date", (column.values,)
         case Integers():
             kind, values = "int4", (column.values,)
-        case Objects():
-            kind, values = "jsonb" if jsonb else "json", _objects(column)
-        case FloatObjects():
-            kind, values = "jsonb" if jsonb else "json", _float_objects(column)
+        case Objects() | FloatObjects():
+            names, values = Text.of(column.names), (_flat(column.values),)
+            if isinstance(column, Objects):
+                values = (*values, column.scale)
+            kind = "jsonb" if jsonb else "json"
+            values = (names.offsets, names.data, *values, _flat(column.present).view(np.uint8))
         case Text():
             kind, values = "text", (column.codes, column.offsets, column.data)
         case Moment():
@@ -68,17 +69,5 @@ def field_of(name: str, column: Column, *, jsonb: bool = False) -> Field:
     return name, kind, values, getattr(column, "state", None)
 
 
-def _objects(column: Objects) -> tuple[Any, ...]:
-    names = Text.of(column.names)
-    values = np.ascontiguousarray(column.values).reshape(-1)
-    return names.offsets, names.data, values, column.scale, _present(column)
-
-
-def _float_objects(column: FloatObjects) -> tuple[Any, ...]:
-    names = Text.of(column.names)
-    values = np.ascontiguousarray(column.values).reshape(-1)
-    return names.offsets, names.data, values, _present(column)
-
-
-def _present(column: Objects | FloatObjects) -> npt.NDArray[np.uint8]:
-    return np.ascontiguousarray(column.present).reshape(-1).view(np.uint8)
+def _flat(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.ascontiguousarray(values).reshape(-1)

@@ -21,9 +21,11 @@ import numpy as np
 from batchcore.calendar import date_of
 from batchcore.db.acting import acting_on
 from batchcore.db.engine import alone, transaction
+from batchcore.db.fields import field_of
 from batchcore.db.sent import encoded
 from batchcore.db.sql import quote_identifier, quote_literal
 from batchcore.errors import DatabaseError, LeaseHeldError
+from batchcore.frames import Integers
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from batchcore.config import Schema
     from batchcore.db.engine import Session, View
-    from batchcore.db.fields import Field
+    from batchcore.db.fields import Column
     from batchcore.db.save_analytics import Kept
 
 RUNS: Final = "batchcore_runs"
@@ -234,13 +236,13 @@ class Entry:
     sha256: str
 
 
-ISSUE_COLUMNS: Final = (
-    *("run_id", "chunk", "portfolio_id", "name", "failed"),
-    *("count", "symbol", "session", "detail"),
-)
-
-
-SYMBOL_ISSUE_COLUMNS: Final = ("run_id", "attempt", "name", "symbol", "count", "session", "detail")
+ISSUE_COLUMNS: Final = {
+    ISSUES: (
+        *("run_id", "chunk", "portfolio_id", "name", "failed"),
+        *("count", "symbol", "session", "detail"),
+    ),
+    SYMBOL_ISSUES: ("run_id", "attempt", "name", "symbol", "count", "session", "detail"),
+}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -566,7 +568,7 @@ class Ledger:
             f" {_date(date_of(one.day))}, {quote_literal(one.detail)})"
             for one in kept
         )
-        columns = ", ".join(ISSUE_COLUMNS)
+        columns = ", ".join(ISSUE_COLUMNS[ISSUES])
         sql = f"INSERT INTO {self._issues} ({columns}) VALUES {rows}"  # noqa: S608  # quoted
         await self._check_kept(session, ISSUES, await session.execute(sql), len(kept))
 
@@ -678,52 +680,24 @@ async def commit_chunk(
     step("committed")
 
 
-def encode_issues(run_id: str, chunk: int, columns: Mapping[str, Field], rows: int) -> IssueRows:
-    """Return the issues of a chunk, encoded.
+def encode_issues(table: str, run_id: str, number: int, columns: Mapping[str, Column]) -> IssueRows:
+    """Return issues, encoded.
 
     Args:
+        table: `ISSUES` or `SYMBOL_ISSUES`.
         run_id: Of the run.
-        chunk: Its number.
-        columns: The other columns of `ISSUE_COLUMNS`.
-        rows: How many.
+        number: Of the chunk, or of the attempt that noticed issues of symbols.
+        columns: The other columns of the table.
     """
-    return _encoded(ISSUES, ISSUE_COLUMNS, run_id, {"chunk": chunk}, columns, rows)
-
-
-def encode_symbol_issues(
-    run_id: str, attempt: int, columns: Mapping[str, Field], rows: int
-) -> IssueRows:
-    """Return the issues of symbols, encoded.
-
-    Args:
-        run_id: Of the run.
-        attempt: That noticed them.
-        columns: The other columns of `SYMBOL_ISSUE_COLUMNS`.
-        rows: How many.
-    """
-    return _encoded(
-        SYMBOL_ISSUES, SYMBOL_ISSUE_COLUMNS, run_id, {"attempt": attempt}, columns, rows
-    )
-
-
-def _encoded(  # noqa: PLR0917  # a table, its rows and what they share
-    table: str,
-    names: tuple[str, ...],
-    run_id: str,
-    number: Mapping[str, int],
-    columns: Mapping[str, Field],
-    rows: int,
-) -> IssueRows:
+    rows, names = len(columns["name"]), ISSUE_COLUMNS[table]
     own = np.frombuffer(uuid.UUID(run_id).bytes, dtype=np.uint8)
-    fields: dict[str, Field] = {
-        "run_id": ("run_id", "uuid", (np.ascontiguousarray(np.tile(own, (rows, 1))),), None),
-        **{
-            name: (name, "int4", (np.full(rows, value, dtype=np.int32),), None)
-            for name, value in number.items()
-        },
+    every = {
+        "run_id": np.tile(own, (rows, 1)),
+        names[1]: Integers(np.full(rows, number, dtype=np.int32)),
         **columns,
     }
-    return IssueRows(table, names, rows, encoded([fields[name] for name in names], rows))
+    fields = [field_of(name, every[name]) for name in names]
+    return IssueRows(table, names, rows, encoded(fields, rows))
 
 
 def taken_over(lease: Lease) -> LeaseHeldError:

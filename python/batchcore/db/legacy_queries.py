@@ -68,7 +68,7 @@ class LegacyQueries(AnalyticQueries):
             (
                 Column("id", Kind.UUID),
                 Column("name", Kind.TEXT),
-                self._decimal("equity", "portfolios", "equity_balance"),
+                self._decimal("equity_balance", "portfolios", "equity_balance"),
                 Column("currency", Kind.TEXT),
                 Column("deleted", Kind.BOOL),
                 Column("latest", Kind.DATE),

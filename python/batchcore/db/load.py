@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,20 +15,7 @@ from batchcore.db.catalog import Kind
 from batchcore.db.queries import Boundaries
 from batchcore.db.sources import one_close
 from batchcore.errors import DecodeError
-from batchcore.frames import (
-    Days,
-    Decimals,
-    Events,
-    FloatObjects,
-    Flows,
-    Integers,
-    Objects,
-    Positions,
-    Prices,
-    Text,
-    joined,
-    joined_decimals,
-)
+from batchcore.frames import Days, Decimals, Events, Flows, Frame, Positions, Prices, Text, joined
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -39,67 +26,63 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.engine import Session
     from batchcore.db.queries import Part, Queries, Query, Selection
+    from batchcore.frames import Bools, Ids, Int32, Int64
 
-    Rows = npt.NDArray[Any] | slice
 
 MOST_SPELLINGS: Final = 50_000
 """How many symbols of closes are looked at in the process; more are for the server."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class SnapshotColumns:
+@dataclass(frozen=True, eq=False)
+class SnapshotColumns(Frame):
     """One snapshot for each portfolio, or none: then its day is NULL.
 
     Attributes:
         day: Its date.
-        equity: `equity_balance`.
+        equity_balance: Dollars; as the next three.
         cumulative_pnl: Dollars.
         cumulative_realized_pnl: Dollars.
         cumulative_capital_flow: Dollars.
     """
 
     day: Days
-    equity: Decimals
+    equity_balance: Decimals
     cumulative_pnl: Decimals
     cumulative_realized_pnl: Decimals
     cumulative_capital_flow: Decimals
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Portfolios:
+@dataclass(frozen=True, eq=False)
+class Portfolios(Frame):
     """The portfolios of a run and the complete snapshots around its first day, sorted by id.
 
     Attributes:
         id: (n, 16) uint8, ascending.
-        equity: `portfolios.equity_balance`.
+        equity_balance: Dollars.
         currency: As stored.
         deleted: (n,) bool; True only for portfolios that were asked for by id.
         before: The latest snapshot before the boundary.
         first_day: Date of the earliest snapshot from the boundary on.
-        first_equity: Its equity.
-        first_pnl: Its daily P&L.
-        first_flow: Its daily capital flow.
+        first_equity_balance: Dollars, of that snapshot; as the next two.
+        first_daily_pnl: Dollars.
+        first_daily_capital_flow: Dollars.
         last: The latest snapshot from the boundary on.
     """
 
-    id: npt.NDArray[np.uint8]
-    equity: Decimals
+    id: Ids
+    equity_balance: Decimals
     currency: Text
-    deleted: npt.NDArray[np.bool_]
+    deleted: Bools
     before: SnapshotColumns
     first_day: Days
-    first_equity: Decimals
-    first_pnl: Decimals
-    first_flow: Decimals
+    first_equity_balance: Decimals
+    first_daily_pnl: Decimals
+    first_daily_capital_flow: Decimals
     last: SnapshotColumns
 
-    def __len__(self) -> int:
-        """Return the number of portfolios."""
-        return len(self.id)
 
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Existing:
+@dataclass(frozen=True, eq=False)
+class Existing(Frame):
     """Snapshots that stand already.
 
     Attributes:
@@ -108,9 +91,9 @@ class Existing:
         complete: (n,) bool, S5.
     """
 
-    portfolio_id: npt.NDArray[np.uint8]
-    day: npt.NDArray[np.int32]
-    complete: npt.NDArray[np.bool_]
+    portfolio_id: Ids
+    day: Int32
+    complete: Bools
 
 
 async def load(session: Session, query: Query) -> dict[str, Any]:
@@ -143,12 +126,17 @@ async def load(session: Session, query: Query) -> dict[str, Any]:
 
 def _column(kind: Kind, parts: Any) -> Any:  # noqa: ANN401  # one of four column types
     if kind in {Kind.NUMERIC, Kind.FLOAT8}:
-        return Decimals(*parts)
+        column = Decimals(*parts)
+        # Zeros that nobody touches take no memory.
+        is_null = bool((column.state == State.NULL).all())
+        return Decimals.nulls(len(column), column.scale) if is_null else column
     if kind == Kind.DATE:
         return Days(*parts)
     if kind == Kind.TEXT:
         return Text(*parts)
     values, _state = parts
+    if kind == Kind.BOOL:
+        return values.astype(np.bool_)
     return values.reshape(-1, 16) if kind == Kind.UUID else values
 
 
@@ -191,50 +179,23 @@ async def load_part(  # noqa: PLR0917  # around a day of a calendar
     return await load(session, queries.portfolios(calendar, boundary, selection, part=part))
 
 
-def portfolios_of(columns: dict[str, Any], *others: dict[str, Any]) -> Portfolios:
+def portfolios_of(*parts: dict[str, Any]) -> Portfolios:
     """Return the portfolios of one or several parts, sorted by id; columns are taken away."""
-    for name in columns if others else ():
-        columns[name] = concatenated([part.pop(name) for part in (dict(columns), *others)])
-    count, order = len(columns["id"]), sorted_ids(columns["id"])
-    # Mostly they come in order, and need no copy.
-    rows = slice(None) if (order[1:] > order[:-1]).all() else order
-    del order
-    known = np.zeros(count, dtype=np.uint8)  # of all columns without NULL, once
-
-    def take(name: str) -> Any:  # noqa: ANN401  # a column of the type of the query's
-        column = columns.pop(name)  # so that one at a time is there twice
-        if not isinstance(column, Decimals):
-            return taken(column, rows)
-        if (column.state == State.NULL).all():
-            return Decimals.nulls(count, column.scale)  # zeros that nobody touches take no room
-        state = column.state[rows] if column.state.any() else known
-        return Decimals(column.values[rows], column.scale, state)
-
-    def snapshot(prefix: str) -> SnapshotColumns:
-        return SnapshotColumns(
-            take(f"{prefix}_day"),
-            take(f"{prefix}_equity_balance"),
-            take(f"{prefix}_cumulative_pnl"),
-            take(f"{prefix}_cumulative_realized_pnl"),
-            take(f"{prefix}_cumulative_capital_flow"),
+    columns = parts[0] if len(parts) == 1 else joined(parts)
+    around: dict[str, Any] = {
+        prefix: SnapshotColumns(
+            **{item.name: columns.pop(f"{prefix}_{item.name}") for item in fields(SnapshotColumns)}
         )
-
-    return Portfolios(
-        id=take("id"),
-        equity=take("equity"),
-        currency=take("currency"),
-        deleted=take("deleted").astype(np.bool_),
-        before=snapshot("before"),
-        first_day=take("first_day"),
-        first_equity=take("first_equity_balance"),
-        first_pnl=take("first_daily_pnl"),
-        first_flow=take("first_daily_capital_flow"),
-        last=snapshot("last"),
-    )
+        for prefix in ("before", "last")
+    }
+    portfolios = Portfolios(**columns, **around)
+    order = sorted_ids(portfolios.id)
+    # Mostly they come in order, and need no copy.
+    return portfolios if (order[1:] > order[:-1]).all() else portfolios.take(order)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Holes:
+@dataclass(frozen=True, eq=False)
+class Holes(Frame):
     """Sessions without a complete snapshot, of portfolios that have one in the range.
 
     Attributes:
@@ -244,10 +205,10 @@ class Holes:
         missing: (n,) int64, how many such sessions there are.
     """
 
-    portfolio_id: npt.NDArray[np.uint8]
-    earliest: npt.NDArray[np.int32]
+    portfolio_id: Ids
+    earliest: Int32
     hole: Days
-    missing: npt.NDArray[np.int64]
+    missing: Int64
 
 
 async def load_holes(  # noqa: PLR0917  # the range of a calendar, for some portfolios
@@ -264,43 +225,11 @@ async def load_holes(  # noqa: PLR0917  # the range of a calendar, for some port
     return Holes(columns["portfolio_id"], earliest.values, columns["hole"], columns["missing"])
 
 
-def concatenated(parts: Sequence[Any]) -> Any:  # noqa: ANN401  # the type given
-    """Return columns, or arrays, of one type and scale one after the other."""
-    first = parts[0]
-    if isinstance(first, Decimals):
-        return joined_decimals(parts)
-    if isinstance(first, Days):
-        values = np.concatenate([part.values for part in parts])
-        return Days(values, np.concatenate([part.state for part in parts]))
-    if isinstance(first, Text):
-        return joined(parts)
-    return np.concatenate(parts)
-
-
 def sorted_ids(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Return the order in which PostgreSQL sorts uuids, that of their bytes."""
     halves = np.ascontiguousarray(ids).view(">u8").reshape(-1, 2)
     order: npt.NDArray[np.int64] = np.lexsort((halves[:, 1], halves[:, 0]))
     return order
-
-
-def taken(column: Any, rows: Rows) -> Any:  # noqa: ANN401, PLR0911  # the type given
-    """Return the given rows of a column or array."""
-    if isinstance(column, Decimals):
-        return Decimals(column.values[rows], column.scale, column.state[rows])
-    if isinstance(column, Days):
-        return Days(column.values[rows], column.state[rows])
-    if isinstance(column, Text):
-        return Text(column.codes[rows], column.offsets, column.data, column.state[rows])
-    if isinstance(column, Integers):
-        return Integers(column.values[rows], column.state[rows])
-    if isinstance(column, Objects):
-        values, present = column.values[rows], column.present[rows]
-        return Objects(column.names, values, column.scale, present, column.state[rows])
-    if isinstance(column, FloatObjects):
-        floats, present = column.values[rows], column.present[rows]
-        return FloatObjects(column.names, floats, present, column.state[rows])
-    return np.ascontiguousarray(column[rows])
 
 
 async def load_symbols(session: Session, queries: Queries, selection: Selection) -> Text:
@@ -396,28 +325,6 @@ async def load_left_out(
     return await load_closes(session, queries, query)
 
 
-def kept_prices(prices: Prices, rows: npt.NDArray[np.bool_]) -> Prices:
-    """Return some rows of a frame."""
-    symbol, day, close = (taken(c, rows) for c in (prices.symbol, prices.day, prices.close))
-    return Prices(symbol=symbol, day=day, close=close)
-
-
-def joined_prices(parts: Sequence[Prices]) -> Prices:
-    """Return closes one after the other."""
-    return Prices(
-        symbol=joined([part.symbol for part in parts]),
-        day=Days(
-            np.concatenate([part.day.values for part in parts]),
-            np.concatenate([part.day.state for part in parts]),
-        ),
-        close=Decimals(
-            np.concatenate([part.close.values for part in parts]),
-            parts[0].close.scale,
-            np.concatenate([part.close.state for part in parts]),
-        ),
-    )
-
-
 async def load_earliest_entries(
     session: Session, queries: Queries, selection: Selection
 ) -> Boundaries:
@@ -427,8 +334,8 @@ async def load_earliest_entries(
     return Boundaries(portfolio_id, day.values)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Held:
+@dataclass(frozen=True, eq=False)
+class Held(Frame):
     """When public positions are held.
 
     Attributes:
@@ -438,10 +345,10 @@ class Held:
         end: (n,) int32 first day no longer; the largest int32 where a lot stays open.
     """
 
-    portfolio_id: npt.NDArray[np.uint8]
+    portfolio_id: Ids
     symbol: Text
-    start: npt.NDArray[np.int32]
-    end: npt.NDArray[np.int32]
+    start: Int32
+    end: Int32
 
 
 async def load_held(
@@ -475,21 +382,12 @@ async def load_price_dates(session: Session, queries: Queries) -> npt.NDArray[np
 
 async def load_positions(session: Session, queries: Queries, selection: Selection) -> Positions:
     """Return the positions of a chunk that are not soft-deleted."""
-    columns = await load(session, queries.positions(selection))
-    return Positions(
-        id=columns["id"],
-        portfolio_id=columns["portfolio_id"],
-        symbol=columns["symbol"],
-        position_type=columns["position_type"],
-        quantity=columns["quantity"],
-        entry_price=columns["entry_price"],
-        entry_day=columns["entry_date"],
-        exit_price=columns["exit_price"],
-        exit_day=columns["exit_date"],
-        expiration_day=columns["expiration_date"],
-        investment_class=columns["investment_class"],
-        market_value=columns["market_value"],
-    )
+    return positions_of(await load(session, queries.positions(selection)))
+
+
+def positions_of(columns: dict[str, Any]) -> Positions:
+    """Return the positions of columns by their names in the table; a date is a day here."""
+    return Positions(**{name.replace("_date", "_day"): column for name, column in columns.items()})
 
 
 async def load_events(
@@ -504,18 +402,14 @@ async def load_events(
     return Events(**await load(session, queries.events(selection, deleted=deleted)))
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class LooseEvents:
+@dataclass(frozen=True, eq=False)
+class LooseEvents(Frame):
     """Events without the portfolios of their positions; otherwise as in `Events`."""
 
-    position_id: npt.NDArray[np.uint8]
+    position_id: Ids
     day: Days
     quantity: Decimals
     realized: Decimals
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.position_id)
 
 
 async def load_all_events(session: Session, queries: Queries) -> LooseEvents:
@@ -527,7 +421,7 @@ async def load_all_events(session: Session, queries: Queries) -> LooseEvents:
 
 def loose(events: Events) -> LooseEvents:
     """Return events without the portfolios of their positions."""
-    return LooseEvents(events.position_id, events.day, events.quantity, events.realized)
+    return LooseEvents(**{f.name: getattr(events, f.name) for f in fields(LooseEvents)})
 
 
 async def load_flows(
@@ -550,7 +444,7 @@ async def load_existing(  # noqa: PLR0917  # the window of a calendar, for a chu
     """Return which snapshots of a chunk stand in a window."""
     columns = await load(session, queries.existing(calendar, selection, first, last))
     days: Days = columns["day"]
-    return Existing(columns["portfolio_id"], days.values, columns["complete"].astype(np.bool_))
+    return Existing(columns["portfolio_id"], days.values, columns["complete"])
 
 
 def located(keys: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batchcore.db.load import load, normalised
+from batchcore.frames import Frame
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.analytic_queries import AnalyticQueries
     from batchcore.db.engine import Session
-    from batchcore.frames import Decimals, Text
-
-    Floats = npt.NDArray[np.float64]
+    from batchcore.frames import Decimals, Floats, Int32, Text
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -42,8 +41,8 @@ class SymbolProfiles:
     unreadable: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Returns:
+@dataclass(frozen=True, eq=False)
+class Returns(Frame):
     """Daily returns of portfolios before a run.
 
     Attributes:
@@ -52,15 +51,9 @@ class Returns:
         value: (n,) float64, never NaN.
     """
 
-    portfolio: npt.NDArray[np.int32]
-    day: npt.NDArray[np.int32]
+    portfolio: Int32
+    day: Int32
     value: Floats
-
-    @classmethod
-    def none(cls) -> Self:
-        """Return no returns."""
-        no_days = np.zeros(0, dtype=np.int32)
-        return cls(no_days, no_days, np.zeros(0))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -101,7 +94,7 @@ async def load_profiles(
         if columns["sector"].state[row] == State.NOT_REPRESENTABLE:
             unreadable.append(f"company_profiles.sector of {name}: {sector[row]}")
             sector[row] = None
-    is_etf = columns["is_etf"].astype(np.bool_).tolist()
+    is_etf = columns["is_etf"].tolist()
     rows = [chosen.get(symbol, ("", -1))[1] for symbol in symbols]
     return SymbolProfiles(
         beta=np.array([beta[row] if row >= 0 else np.nan for row in rows], dtype=np.float64),
@@ -123,12 +116,8 @@ async def load_returns(  # noqa: PLR0917  # of portfolios, before a day of each
     """Return the last daily returns of portfolios before the day of each; NULLs do not count."""
     columns = await load(session, queries.returns(calendar, ids, before, count))
     value = floats(columns["daily_return"])
-    known = ~np.isnan(value)
-    return Returns(
-        portfolio=columns["portfolio"][known].astype(np.int32),
-        day=columns["day"].values[known],
-        value=value[known],
-    )
+    found = Returns(columns["portfolio"].astype(np.int32), columns["day"].values, value)
+    return found.take(~np.isnan(value))
 
 
 async def load_factors(session: Session, queries: AnalyticQueries, etfs: Sequence[str]) -> Factors:
@@ -139,7 +128,7 @@ async def load_factors(session: Session, queries: AnalyticQueries, etfs: Sequenc
     if by_name:
         etf_of, off = _by_name(names, by_name)
     else:
-        regressed = columns["regressed"].astype(np.bool_).tolist()
+        regressed = columns["regressed"].tolist()
         etf_of, off = _by_proxy(names, [str(etf) for etf in columns["etf"].texts()], regressed)
     rows = sorted(etf_of)
     return Factors(columns["id"][rows], tuple(etf_of[row] for row in rows), off)

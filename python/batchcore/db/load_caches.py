@@ -11,7 +11,7 @@ from batchcore.calendar import date_of
 from batchcore.db.access import reading
 from batchcore.db.cache_queries import CacheQueries
 from batchcore.db.catalog import PRICES, PROFILES, SNAPSHOTS
-from batchcore.db.load import kept_prices, load, taken
+from batchcore.db.load import load
 from batchcore.db.load import load_closes as load_one_of_each
 from batchcore.frames import Previous, Prices, Profiles
 
@@ -44,7 +44,7 @@ async def load_closes(db: object, schema: Schema | None, windows: Sequence[Windo
         for one in session.ambiguous:
             log.warning("ambiguous_price=%s from=%s: %s", one.symbol, date_of(one.day), one.detail)
     inside = in_windows(prices, windows)
-    return prices if inside.all() else kept_prices(prices, inside)
+    return prices if inside.all() else prices.take(inside)
 
 
 def in_windows(prices: Prices, windows: Sequence[Window]) -> npt.NDArray[np.bool_]:
@@ -69,10 +69,9 @@ async def load_company_profiles(
     """Return the profiles of symbols, spelt exactly so, by one statement; errors as above."""
     async with reading(db, schema, PROFILES) as (session, queries):
         columns = await load(session, CacheQueries(queries.catalog).company_profiles(symbols))
-    spelt = _spelt(columns["symbol"], set(symbols))
-    if not spelt.all():
-        columns = {name: taken(column, spelt) for name, column in columns.items()}
-    return Profiles(**columns | {"is_etf": columns["is_etf"].astype(np.bool_)})
+    profiles = Profiles(**columns)
+    spelt = _spelt(profiles.symbol, set(symbols))
+    return profiles if spelt.all() else profiles.take(spelt)
 
 
 async def load_latest_snapshots(

@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Final
 
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
 from batchcore.db.benchmarks import TABLE as BENCHMARKS
-from batchcore.db.load import joined_prices, load, load_closes, load_prices, sorted_ids, taken
-from batchcore.frames import Betas, Decimals, Positions, Previous, Prices, Profiles, Text
+from batchcore.db.load import load, load_closes, load_prices, positions_of, sorted_ids
+from batchcore.frames import Betas, Decimals, Frame, Positions, Previous, Prices, Profiles, Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import numpy.typing as npt
-
     from batchcore.db.engine import Session
     from batchcore.db.legacy_queries import LegacyQueries
     from batchcore.db.queries import Selection
-    from batchcore.frames import Days
+    from batchcore.frames import Bools, Days, Ids, Int32, Int64
 
 BENCHMARK: Final = "SP500"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class LegacyPortfolios:
+@dataclass(frozen=True, eq=False)
+class LegacyPortfolios(Frame):
     """The portfolios of a run, sorted by id.
 
     Attributes:
         id: (n, 16) uint8, ascending.
         name: As stored.
-        equity: `portfolios.equity_balance`.
+        equity_balance: Dollars.
         currency: As stored.
         deleted: (n,) bool; True only for portfolios that were asked for by id.
         latest: Date of the latest complete row, on a session or not.
@@ -40,29 +36,27 @@ class LegacyPortfolios:
         stands: (n,) int64, how many there are.
     """
 
-    id: npt.NDArray[np.uint8]
+    id: Ids
     name: Text
-    equity: Decimals
+    equity_balance: Decimals
     currency: Text
-    deleted: npt.NDArray[np.bool_]
+    deleted: Bools
     latest: Days
     first_stands: Days
-    stands: npt.NDArray[np.int64]
+    stands: Int64
 
 
 async def load_legacy_portfolios(
     session: Session,
     queries: LegacyQueries,
     selection: Selection,
-    sessions: npt.NDArray[np.int32],
+    sessions: Int32,
 ) -> LegacyPortfolios:
     """Return the portfolios of a run, and which of them have complete rows on some sessions."""
-    columns = await load(session, queries.legacy_portfolios(selection, sessions))
-    order = sorted_ids(columns["id"])
-    sorted_columns: dict[str, Any] = {name: taken(columns[name], order) for name in columns}
-    return LegacyPortfolios(
-        **sorted_columns | {"deleted": sorted_columns["deleted"].astype(np.bool_)}
+    portfolios = LegacyPortfolios(
+        **await load(session, queries.legacy_portfolios(selection, sessions))
     )
+    return portfolios.take(sorted_ids(portfolios.id))
 
 
 async def load_stored(
@@ -71,13 +65,10 @@ async def load_stored(
     """Return the rows of a window and the latest before it, complete or not (L3, L5)."""
     columns = await load(session, queries.stored(selection, first, last))
     return Previous(
-        portfolio_id=columns["portfolio_id"],
-        day=columns["day"].values,
-        equity=columns["equity_balance"],
-        cumulative_pnl=columns["cumulative_pnl"],
-        cumulative_realized_pnl=columns["cumulative_realized_pnl"],
-        cumulative_capital_flow=columns["cumulative_capital_flow"],
-        is_complete=columns["complete"].astype(np.bool_),
+        day=columns.pop("day").values,
+        equity=columns.pop("equity_balance"),
+        is_complete=columns.pop("complete"),
+        **columns,
     )
 
 
@@ -85,21 +76,7 @@ async def load_all_positions(
     session: Session, queries: LegacyQueries, selection: Selection
 ) -> Positions:
     """Return the positions of a chunk, soft-deleted ones too."""
-    columns = await load(session, queries.all_positions(selection))
-    return Positions(
-        id=columns["id"],
-        portfolio_id=columns["portfolio_id"],
-        symbol=columns["symbol"],
-        position_type=columns["position_type"],
-        quantity=columns["quantity"],
-        entry_price=columns["entry_price"],
-        entry_day=columns["entry_date"],
-        exit_day=columns["exit_date"],
-        investment_class=columns["investment_class"],
-        market_value=columns["market_value"],
-        last_price=columns["last_price"],
-        deleted=columns["deleted"].astype(np.bool_),
-    )
+    return positions_of(await load(session, queries.all_positions(selection)))
 
 
 def upper(symbol: str) -> str:
@@ -123,7 +100,7 @@ async def load_legacy_closes(
     uppers = sorted({upper(symbol) for symbol in spelt})
     within = await load_prices(session, queries, sorted({*spelt, *uppers}), first, last)
     before = await load_closes(session, queries, queries.last_closes(uppers, first))
-    return joined_prices([within, before])
+    return Prices.concat([within, before])
 
 
 async def load_spelt_profiles(
@@ -139,17 +116,8 @@ async def load_spelt_profiles(
     wanted = sorted({*spelt, *map(upper, spelt)})
     columns = await load(session, queries.spelt_profiles(wanted))
     rows = len(columns["is_etf"])
-    no_text = Text.constant(None, rows)
-    return Profiles(
-        symbol=columns["symbol"],
-        name=no_text,
-        beta=columns["beta"],
-        sector=columns["sector"],
-        industry=no_text,
-        country=no_text,
-        market_cap=Decimals.nulls(rows),
-        is_etf=columns["is_etf"].astype(np.bool_),
-    )
+    columns |= dict.fromkeys(("name", "industry", "country"), Text.constant(None, rows))
+    return Profiles(**columns, market_cap=Decimals.nulls(rows))
 
 
 async def load_betas(session: Session, queries: LegacyQueries, selection: Selection) -> Betas:

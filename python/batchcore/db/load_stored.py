@@ -17,8 +17,8 @@ from batchcore.db.analytic_tables import POSITION_BETAS
 from batchcore.db.audit_queries import NEVER, SHARES, TEXTS, UNKNOWN
 from batchcore.db.benchmarks import TABLE as BENCHMARKS
 from batchcore.db.catalog import Kind
-from batchcore.db.load import load, located, normalised, taken
-from batchcore.frames import Days, Decimals, Text
+from batchcore.db.load import load, located, normalised
+from batchcore.frames import Days, Decimals, Text, taken
 from batchcore.units import State
 
 if TYPE_CHECKING:

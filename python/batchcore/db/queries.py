@@ -329,7 +329,7 @@ class Queries:
             sql,
             (
                 Column("id", Kind.UUID),
-                self._decimal("equity", "portfolios", "equity_balance"),
+                self._decimal("equity_balance", "portfolios", "equity_balance"),
                 Column("currency", Kind.TEXT),
                 Column("deleted", Kind.BOOL),
                 *snapshot("before", sums),

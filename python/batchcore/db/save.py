@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from batchcore import _core
 from batchcore.db.fields import field_of
-from batchcore.db.load import taken
 from batchcore.db.save_analytics import encode_tables, write_tables
 from batchcore.db.sent import EncodedRows, copy_rows, stage, write_staged
 from batchcore.db.sql import column_name, table_name, within
-from batchcore.frames import among, day_keys, distinct
-from batchcore.units import CENTS, State
+from batchcore.frames import CENTS_OF_ROWS, COUNTS_OF_ROWS, Days, among, day_keys, distinct
+from batchcore.units import CENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -27,30 +26,10 @@ if TYPE_CHECKING:
     from batchcore.db.engine import Session
     from batchcore.db.fields import Field
     from batchcore.db.save_analytics import ChunkTables, Kept, TablesBatch
-    from batchcore.frames import Decimals, Rows, SnapshotAnalytics
+    from batchcore.frames import Rows, SnapshotAnalytics
 
 _TABLE: Final = "portfolio_snapshots"
 _KEY: Final = ("portfolio_id", "snapshot_date")
-
-_CENTS: Final = {
-    "cash_value": "cash_cents",
-    "long_value": "long_cents",
-    "short_value": "short_cents",
-    "gross_exposure": "gross_cents",
-    "net_exposure": "net_cents",
-    "equity_balance": "equity_cents",
-    "daily_pnl": "daily_pnl_cents",
-    "cumulative_pnl": "cumulative_pnl_cents",
-    "daily_realized_pnl": "daily_realized_cents",
-    "cumulative_realized_pnl": "cumulative_realized_cents",
-    "daily_capital_flow": "daily_flow_cents",
-    "cumulative_capital_flow": "cumulative_flow_cents",
-}
-_COUNTS: Final = {
-    "num_positions": "num_positions",
-    "num_long_positions": "num_long",
-    "num_short_positions": "num_short",
-}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -184,19 +163,11 @@ def encode_batch(
         ("id", "uuid7", (stamp.id_unix_ms, stamp.random), None),
         ("created_at", "timestamptz", (stamp.unix_us,), None),
     ]
-    columns = {} if analytics is None else analytics.columns
-
-    def analytic(own: npt.NDArray[np.int64]) -> list[Field]:
-        return [
-            field_of(name, column if len(own) == len(rows) else taken(column, own), jsonb=jsonb)
-            for name, column in columns.items()
-        ]
-
     # A NULL has no bytes, so its type does not matter.
-    nulls = (np.zeros(len(new), dtype=np.int32),), np.full(len(new), State.NULL, dtype=np.uint8)
-    no_values: list[Field] = [(name, "int4", *nulls) for name in defaulted]
-    new_fields = [*head, *_fields(rows, ids, new), *analytic(new), *no_values]
-    replaced_fields = [*_fields(rows, ids, replaced), *analytic(replaced)]
+    nulls = Days.nulls(len(new))
+    no_values = [field_of(name, nulls) for name in defaulted]
+    of_rows = partial(_fields, rows, ids, analytics, jsonb=jsonb)
+    new_fields = [*head, *of_rows(new), *no_values]
     equity_fields: list[Field] = [
         ("id", "uuid", (equities.portfolio_id,), None),
         ("equity_balance", "numeric", (equities.cents, CENTS), None),
@@ -204,7 +175,7 @@ def encode_batch(
     owner = _core.locate(keys=equities.portfolio_id, ids=ids)
     return Batch(
         new=EncodedRows.of(_TABLE, new_fields, rows.portfolio[new], cancel),
-        replaced=EncodedRows.of(_TABLE, replaced_fields, rows.portfolio[replaced], cancel),
+        replaced=EncodedRows.of(_TABLE, of_rows(replaced), rows.portfolio[replaced], cancel),
         equity=EncodedRows.of("portfolios", equity_fields, owner, cancel),
         span=span_of(ids),
         tables=None
@@ -225,26 +196,29 @@ def span_of(ids: npt.NDArray[np.uint8]) -> tuple[bytes, bytes]:
     return (ids[0].tobytes(), ids[-1].tobytes()) if len(ids) else (bytes(16), b"\xff" * 16)
 
 
-def _fields(rows: Rows, ids: npt.NDArray[np.uint8], own: npt.NDArray[np.int64]) -> list[Field]:
-    every = len(own) == len(rows)
-
-    def take(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return array if every else array[own]
-
-    portfolio_id = np.ascontiguousarray(ids[take(rows.portfolio)])
-    returns: Decimals = rows.daily_return
+def _fields(  # some rows of both
+    rows: Rows,
+    ids: npt.NDArray[np.uint8],
+    analytics: SnapshotAnalytics | None,
+    own: npt.NDArray[np.int64],
+    *,
+    jsonb: bool,
+) -> list[Field]:
+    if len(own) < len(rows):
+        rows, analytics = rows.take(own), None if analytics is None else analytics.take(own)
     total = rows.equity_cents if rows.legacy is None else rows.legacy.total_value.values
+    cents = {name: getattr(rows, column) for name, column in CENTS_OF_ROWS.items()}
+    counts = {name: getattr(rows, column) for name, column in COUNTS_OF_ROWS.items()}
+    columns = {} if analytics is None else analytics.columns
     return [
-        ("portfolio_id", "uuid", (portfolio_id,), None),
-        ("snapshot_date", "date", (take(rows.day),), None),
-        ("total_value", "numeric", (take(total), CENTS), None),
-        *(
-            (column, "numeric", (take(getattr(rows, name)), CENTS), None)
-            for column, name in _CENTS.items()
-        ),
-        ("daily_return", "numeric", (take(returns.values), returns.scale), take(returns.state)),
-        *((column, "int4", (take(getattr(rows, name)),), None) for column, name in _COUNTS.items()),
+        ("portfolio_id", "uuid", (np.ascontiguousarray(ids[rows.portfolio]),), None),
+        ("snapshot_date", "date", (rows.day,), None),
+        ("total_value", "numeric", (total, CENTS), None),
+        *((name, "numeric", (values, CENTS), None) for name, values in cents.items()),
+        field_of("daily_return", rows.daily_return),
+        *((name, "int4", (values,), None) for name, values in counts.items()),
         ("is_complete", "bool", (True,), None),
+        *(field_of(name, column, jsonb=jsonb) for name, column in columns.items()),
     ]
 
 

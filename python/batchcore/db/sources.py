@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batchcore.frames import Days, Decimals, Prices, Text, day_keys, first_of_each
+from batchcore.frames import day_keys, first_of_each
 from batchcore.units import State
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from batchcore.frames import Prices
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def one_close(prices: Prices, rank: npt.NDArray[np.int64] | None) -> tuple[Price
     is_first = np.ones(len(rows), dtype=np.bool_)
     is_first[1:] = key[1:] != key[:-1]
     if is_first.all():
-        return prices if len(rows) == len(prices) else _taken(prices, np.sort(rows)), []
+        return prices if len(rows) == len(prices) else prices.take(np.sort(rows)), []
     starts, group = np.flatnonzero(is_first), np.cumsum(is_first) - 1
     value, state = prices.close.values[rows], prices.close.state[rows]
     unreadable = np.where(state == State.NOT_REPRESENTABLE, 2, 3)
@@ -68,16 +70,7 @@ def one_close(prices: Prices, rank: npt.NDArray[np.int64] | None) -> tuple[Price
     kept[np.minimum.reduceat(np.where(counts, rows, len(prices) - 1), starts)[~differs]] = True
     first = rows[starts[differs]]
     found = _ambiguous(prices, first, low[differs], high[differs])
-    return _taken(prices, np.flatnonzero(kept)), found
-
-
-def _taken(prices: Prices, rows: npt.NDArray[np.intp]) -> Prices:
-    close, codes = prices.close, prices.symbol.codes[rows]
-    return Prices(
-        symbol=Text(codes, prices.symbol.offsets, prices.symbol.data),
-        day=Days(prices.day.values[rows]),
-        close=Decimals(close.values[rows], close.scale, close.state[rows]),
-    )
+    return prices.take(kept), found
 
 
 def _ambiguous(

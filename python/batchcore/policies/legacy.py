@@ -163,7 +163,7 @@ class Legacy(Policy):
             previous=Previous.none(),
             opening=Opening(
                 portfolio_id=portfolios.id,
-                equity=portfolios.equity,
+                equity=portfolios.equity_balance,
                 first_day=first_day,
                 last_day=last_day,
             ),

@@ -376,7 +376,7 @@ class RollForward(Policy):
         self.issues.add_noticed("off_session", noticed, first, "dates")
         if self.request.on_existing == "skip" and days.start is not None:
             sessions = self.calendar.sessions(days.start, days.end)
-            latest = loads.taken(self.plan.latest_day, np.arange(len(self.plan.id))[chunk.rows])
+            latest = self.plan.latest_day.take(chunk.rows)
             missing = plans.gaps(existing, portfolio, latest, sessions)
             self.issues.add_noticed("gap", missing, first, "sessions")
         return self.issues.since(before)

@@ -14,10 +14,10 @@ from batchcore.analytics.sector_exposure import sector_exposure, sector_of
 from batchcore.analytics.volatility import realized_volatility
 from batchcore.config import BETA_WEIGHTS
 from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
-from batchcore.db.load import located, taken
+from batchcore.db.load import located
 from batchcore.db.load_analytics import floats
 from batchcore.errors import CancelledError
-from batchcore.frames import Integers, Issues, SnapshotAnalytics, distinct, first_of_each
+from batchcore.frames import Integers, Issues, SnapshotAnalytics, Table, distinct, first_of_each
 from batchcore.native import hold, value_positions
 from batchcore.run import table_rows
 from batchcore.run.fitting import Fitting
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from batchcore.db.analytic_tables import Parts
     from batchcore.db.load_analytics import Factors, Returns, SymbolProfiles
-    from batchcore.frames import Events, Holdings, Opening, Positions, Rows, Table
+    from batchcore.frames import Events, Holdings, Opening, Positions, Rows
     from batchcore.native import CancelFlag, Market
     from batchcore.run.regressions import Regressions
 
@@ -338,8 +338,8 @@ class Analysis:
                     fitting=fitting,
                 )
             )
-            issues.append(_issues_of(values.issues, counts))
-        return (table_rows.joined_tables(found) if found else None), issues
+            issues.append(values.issues.take(counts[values.issues.portfolio]))
+        return (Table.concat(found) if found else None), issues
 
 
 def _not_raised(cancel: CancelFlag | None) -> None:
@@ -414,19 +414,4 @@ def _daily_returns(inputs: ChunkInputs, sessions: Int32, members: Int32, last: i
 def _by_name(tables: list[Table]) -> tuple[Table, ...]:
     """Return the rows of each table, without tables that have none."""
     names = dict.fromkeys(table.name for table in tables if table.rows)
-    return tuple(
-        table_rows.joined_tables([table for table in tables if table.name == name])
-        for name in names
-    )
-
-
-def _issues_of(issues: Issues, counts: Bools) -> Issues:
-    """Return the issues of some portfolios."""
-    own = np.flatnonzero(counts[issues.portfolio])
-    return Issues(
-        name=taken(issues.name, own),
-        portfolio=issues.portfolio[own],
-        symbol=taken(issues.symbol, own),
-        day=taken(issues.day, own),
-        detail=taken(issues.detail, own),
-    )
+    return tuple(Table.concat([table for table in tables if table.name == name]) for name in names)

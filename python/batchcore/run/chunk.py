@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore.db.save import sha256_of
-from batchcore.run import plan as plans
 from batchcore.run.analyse import ChunkInputs
 from batchcore.run.analytic_inputs import last_sessions
 from batchcore.run.entries import entry_of
@@ -53,7 +52,7 @@ class ChunkSteps:
         if loaded.facts is None or prices is None:
             self.unwritten += noticed
             return None
-        opening = plans.chunk_opening(policy.plan.opening, loaded.chunk.rows)
+        opening = policy.plan.opening.take(loaded.chunk.rows)
         with self._monitor.phase("compute"):
             compute = partial(policy.compute, loaded.facts, opening, prices)
             rows = await in_thread(compute, self._cancel)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.db.fields import field_of
-from batchcore.db.ledger import Entry, encode_issues, encode_symbol_issues
-from batchcore.db.load import taken
-from batchcore.frames import Days, Integers, Text, distinct, first_of_each, joined
+from batchcore.db.ledger import ISSUES, SYMBOL_ISSUES, Entry, encode_issues
+from batchcore.frames import Integers, Issues, distinct, first_of_each
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.db.ledger import IssueRows
-    from batchcore.frames import Issues, Rows
+    from batchcore.frames import Rows
 
 FAILED: Final = "failed"
 """The issue of a portfolio that failed without another."""
@@ -76,10 +75,7 @@ def issue_rows(
         failed: (p,) bool, which of them failed.
         issues: What was noticed; their portfolios count those of ``ids`` from a number on.
     """
-    columns = issue_columns(ids, failed, issues)
-    rows = len(columns["count"])
-    fields = {name: field_of(name, column) for name, column in columns.items()}
-    return encode_issues(run_id, number, fields, rows)
+    return encode_issues(ISSUES, run_id, number, issue_columns(ids, failed, issues))
 
 
 def symbol_issue_rows(run_id: str, attempt: int, issues: Issues) -> IssueRows:
@@ -94,16 +90,8 @@ def symbol_issue_rows(run_id: str, attempt: int, issues: Issues) -> IssueRows:
     symbols = len(issues.symbol.offsets)
     key = issues.name.codes[row].astype(np.int64) * symbols + issues.symbol.codes[row]
     own, count = first_of_each(key)
-    own = row[own]
-    columns = {
-        "name": taken(issues.name, own),
-        "symbol": taken(issues.symbol, own),
-        "count": Integers(count.astype(np.int32)),
-        "session": taken(issues.day, own),
-        "detail": taken(issues.detail, own),
-    }
-    fields = {name: field_of(name, column) for name, column in columns.items()}
-    return encode_symbol_issues(run_id, attempt, fields, len(own))
+    columns = _columns(issues.take(row[own]), count)
+    return encode_issues(SYMBOL_ISSUES, run_id, attempt, columns)
 
 
 def issue_columns(
@@ -116,31 +104,32 @@ def issue_columns(
     A portfolio that failed has one at least.
     """
     lone = np.flatnonzero(failed).astype(np.int32)
-    names = joined([*(part.name for part, _ in issues), Text.constant(FAILED, len(lone))])
-    portfolio = np.concatenate([*(part.portfolio - start for part, start in issues), lone])
-    empty = Text.constant(None, len(lone))
-    symbol = joined([*(part.symbol for part, _ in issues), empty])
-    detail = joined([*(part.detail for part, _ in issues), empty])
-    days = [*(part.day for part, _ in issues), Days.nulls(len(lone))]
-    day = Days(
-        np.concatenate([one.values for one in days]), np.concatenate([one.state for one in days])
-    )
+    parts = [replace(part, portfolio=part.portfolio - np.int32(start)) for part, start in issues]
+    every = Issues.concat([*parts, Issues.of(FAILED, lone)])
+    portfolio = every.portfolio
     told = np.zeros(len(ids), dtype=np.bool_)
     of_one = portfolio[: len(portfolio) - len(lone)]
     told[of_one[of_one >= 0]] = True
     counts = portfolio >= 0
     counts[len(of_one) :] = ~told[lone]
     row = np.flatnonzero(counts)
-    kinds = len(names.offsets)
-    key = portfolio[row].astype(np.int64) * kinds + names.codes[row]
+    kinds = len(every.name.offsets)
+    key = portfolio[row].astype(np.int64) * kinds + every.name.codes[row]
     own, count = first_of_each(key)
-    own = row[own]
+    found = every.take(row[own])
     return {
-        "portfolio_id": np.ascontiguousarray(ids[portfolio[own]]),
-        "name": taken(names, own),
-        "failed": failed[portfolio[own]],
+        "portfolio_id": np.ascontiguousarray(ids[found.portfolio]),
+        "failed": failed[found.portfolio],
+        **_columns(found, count),
+    }
+
+
+def _columns(first: Issues, count: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Return the columns that both tables have, of the first of so many issues each."""
+    return {
+        "name": first.name,
         "count": Integers(count.astype(np.int32)),
-        "symbol": taken(symbol, own),
-        "session": taken(day, own),
-        "detail": taken(detail, own),
+        "symbol": first.symbol,
+        "session": first.day,
+        "detail": first.detail,
     }

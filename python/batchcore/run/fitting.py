@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.db.load import taken
-from batchcore.frames import Days, Decimals, Issues, Objects, Text
+from batchcore.frames import Decimals, Issues, Objects
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.db.analytic_tables import Room
+    from batchcore.frames import Text
 
     Bools = npt.NDArray[np.bool_]
     Floats = npt.NDArray[np.float64]
@@ -37,21 +37,13 @@ HALF: Final = 0.5
 _MOST: Final = 10.0**18
 
 
-class _Misfit(NamedTuple):
-    name: str
-    portfolio: int
-    symbol: str | None
-    day: int
-    detail: str
-
-
 class Fitting:
     """Rounds figures to their columns, half away from zero, and tells which do not fit."""
 
     def __init__(self, rooms: Mapping[str, Mapping[str, Room]]) -> None:
         """Take what the columns of each table can hold."""
         self._rooms = rooms
-        self._misfits: list[_Misfit] = []
+        self._misfits: list[Issues] = []
 
     def decimals(  # a column, and whose its figures are
         self, table: str, column: str, figures: Floats, portfolio: Int32, day: Int32
@@ -67,9 +59,7 @@ class Fitting:
         """
         room = self._rooms[table][column]
         mantissas, fits = _rounded(figures, room.scale, float(room.limit))
-        for row in np.flatnonzero(~fits & ~np.isnan(figures)).tolist():
-            detail = f"{column} = {float(figures[row])!r}"
-            self._misfits.append(_Misfit(FIGURE, int(portfolio[row]), None, int(day[row]), detail))
+        self._add(column, figures, ~fits & ~np.isnan(figures), portfolio, day)
         return Decimals(mantissas, room.scale, _states(fits))
 
     def shares(
@@ -87,9 +77,8 @@ class Fitting:
         mantissas, fits = _rounded(figures, SHARE_SCALE, _MOST)
         present = ~np.isnan(figures)
         wrong = known & (present & ~fits).any(axis=1)
-        for row in np.flatnonzero(wrong).tolist():
-            detail = f"sector_exposure = {float(np.nanmax(figures[row]))!r}"
-            self._misfits.append(_Misfit(FIGURE, int(portfolio[row]), None, int(day[row]), detail))
+        most = np.fmax.reduce(figures, axis=1, initial=-np.inf)
+        self._add("sector_exposure", most, wrong, portfolio, day)
         return Objects(names, mantissas, SHARE_SCALE, present, _states(known & ~wrong))
 
     def holds(
@@ -118,23 +107,27 @@ class Fitting:
         most //= 10 ** max(room.scale - values.scale, 0)
         fits: Bools = np.abs(values.values) <= min(most, np.iinfo(np.int64).max)
         misfits = np.flatnonzero(~fits)
-        names = taken(symbol, misfits).texts()
-        for row, name in zip(misfits.tolist(), names, strict=True):
-            value = Decimal(int(values.values[row])).scaleb(-values.scale)
-            detail = f"{column} = {value:f}"
-            self._misfits.append(_Misfit(MARKET_VALUE, int(portfolio[row]), name, day, detail))
+        mantissas = values.values[misfits].tolist()
+        self._misfits.append(
+            Issues.of(
+                MARKET_VALUE,
+                portfolio[misfits],
+                symbol=symbol.take(misfits).texts(),
+                day=np.full(len(misfits), day),
+                detail=[f"{column} = {Decimal(one).scaleb(-values.scale):f}" for one in mantissas],
+            )
+        )
         return fits
 
     def issues(self) -> Issues:
         """Return what did not fit, in the order in which it was found."""
-        found = self._misfits
-        return Issues(
-            name=Text.of([misfit.name for misfit in found]),
-            portfolio=np.array([misfit.portfolio for misfit in found], dtype=np.int32),
-            symbol=Text.of([misfit.symbol for misfit in found]),
-            day=Days(np.array([misfit.day for misfit in found], dtype=np.int32)),
-            detail=Text.of([misfit.detail for misfit in found]),
-        )
+        return Issues.concat([Issues.none(), *self._misfits])
+
+    def _add(
+        self, column: str, figures: Floats, wrong: Bools, portfolio: Int32, day: Int32
+    ) -> None:
+        details = [f"{column} = {figure!r}" for figure in figures[wrong].tolist()]
+        self._misfits.append(Issues.of(FIGURE, portfolio[wrong], day=day[wrong], detail=details))
 
 
 def _rounded(figures: Floats, scale: int, limit: float) -> tuple[Int64, Bools]:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 import numpy as np
 
-from batchcore.db.load import LooseEvents, sorted_ids, taken
-from batchcore.frames import Events, Flows
+from batchcore.db.load import LooseEvents, sorted_ids
+from batchcore.frames import Events, Flows, taken
 from batchcore.run.plan import Chunk
 
 if TYPE_CHECKING:
@@ -116,21 +116,14 @@ class FlowsByPortfolio:
     @classmethod
     def of(cls, flows: Flows) -> Self:
         """Sort flows."""
-        return cls(_flows(flows, sorted_ids(flows.portfolio_id)))
+        return cls(flows.take(sorted_ids(flows.portfolio_id)))
 
     def between(self, ids: npt.NDArray[np.uint8]) -> Flows:
         """Return the flows from the first to the last of some sorted portfolios, at least one."""
         rows, found = range(len(self.flows)), self.flows.portfolio_id
         first = bisect_left(rows, ids[0].tobytes(), key=lambda row: found[row].tobytes())
         stop = bisect_right(rows, ids[-1].tobytes(), key=lambda row: found[row].tobytes())
-        return _flows(self.flows, slice(first, stop))
-
-
-def _flows(flows: Flows, rows: npt.NDArray[np.int64] | slice) -> Flows:
-    columns = (flows.day, flows.amount, flows.change_type)
-    day, amount, change_type = (taken(column, rows) for column in columns)
-    ids = np.ascontiguousarray(flows.portfolio_id[rows])
-    return Flows(portfolio_id=ids, day=day, amount=amount, change_type=change_type)
+        return self.flows.take(slice(first, stop))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

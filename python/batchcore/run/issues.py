@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batchcore.calendar import date_of
 from batchcore.db.ledger import NOT_REPLACED
-from batchcore.db.load import located, taken
-from batchcore.frames import Days, Issues, Text, joined
+from batchcore.db.load import located
+from batchcore.frames import Issues
 from batchcore.run.completeness import PriceGap
 from batchcore.units import State
 
@@ -27,12 +28,11 @@ if TYPE_CHECKING:
 def not_replaced(kept: Sequence[Kept], ids: npt.NDArray[np.uint8]) -> Issues:
     """Return one issue for each portfolio of ``ids`` whose rows were left to other writers."""
     owner = np.frombuffer(b"".join(one.portfolio for one in kept), np.uint8).reshape(-1, 16)
-    return Issues(
-        name=Text.constant(NOT_REPLACED, len(kept)),
-        portfolio=located(owner, ids),
-        symbol=Text.constant(None, len(kept)),
-        day=Days(np.array([one.day for one in kept], dtype=np.int32)),
-        detail=Text.of([one.detail for one in kept]),
+    return Issues.of(
+        NOT_REPLACED,
+        located(owner, ids),
+        day=[one.day for one in kept],
+        detail=[one.detail for one in kept],
     )
 
 
@@ -58,15 +58,7 @@ class IssueList:
         portfolio = issues.portfolio
         if first_portfolio:
             portfolio = np.where(portfolio >= 0, portfolio + first_portfolio, portfolio)
-        self._parts.append(
-            Issues(
-                name=issues.name,
-                portfolio=portfolio.astype(np.int32),
-                symbol=issues.symbol,
-                day=issues.day,
-                detail=issues.detail,
-            )
-        )
+        self._parts.append(replace(issues, portfolio=portfolio.astype(np.int32)))
 
     def add_rows(self, rows: Rows, first_portfolio: int) -> None:
         """Append what a chunk noticed, and count its misses."""
@@ -77,31 +69,19 @@ class IssueList:
         """Append one issue for each portfolio noticed: its first day, and how many days."""
         if len(noticed.portfolio) == 0:
             return
-        counts, codes = np.unique(noticed.days, return_inverse=True)
-        details = Text.of([f"{count} {unit}" for count in counts.tolist()])
-        rows = len(noticed.portfolio)
         self.add(
-            Issues(
-                name=Text.constant(name, rows),
-                portfolio=noticed.portfolio,
-                symbol=Text.constant(None, rows),
-                day=Days(noticed.first),
-                detail=Text(codes.reshape(-1).astype(np.uint32), details.offsets, details.data),
+            Issues.of(
+                name,
+                noticed.portfolio,
+                day=noticed.first,
+                detail=[f"{count} {unit}" for count in noticed.days.tolist()],
             ),
             first_portfolio,
         )
 
     def add_one(self, name: str, portfolio: int, detail: str) -> None:
         """Append an issue of a portfolio as a whole."""
-        self.add(
-            Issues(
-                name=Text.of([name]),
-                portfolio=np.array([portfolio], dtype=np.int32),
-                symbol=Text.of([None]),
-                day=Days.nulls(1),
-                detail=Text.of([detail]),
-            )
-        )
+        self.add(Issues.of(name, [portfolio], detail=detail))
 
     def add_each(
         self,
@@ -111,27 +91,17 @@ class IssueList:
         details: Sequence[str],
     ) -> None:
         """Append one issue for each portfolio given, with its day and detail."""
-        rows = len(portfolio)
-        self.add(
-            Issues(
-                name=Text.constant(name, rows),
-                portfolio=portfolio,
-                symbol=Text.constant(None, rows),
-                day=Days(day),
-                detail=Text.of(list(details)),
-            )
-        )
+        self.add(Issues.of(name, portfolio, day=day, detail=details))
 
     def add_gaps(self, name: str, gaps: Sequence[PriceGap]) -> None:
         """Append issues of a plan."""
-        rows = len(gaps)
         self.add(
-            Issues(
-                name=Text.constant(name, rows),
-                portfolio=np.array([one.portfolio for one in gaps], dtype=np.int32),
-                symbol=Text.of([one.symbol for one in gaps]),
-                day=Days(np.array([one.day for one in gaps], dtype=np.int32)),
-                detail=Text.of([one.detail for one in gaps]),
+            Issues.of(
+                name,
+                [one.portfolio for one in gaps],
+                symbol=[one.symbol for one in gaps],
+                day=[one.day for one in gaps],
+                detail=[one.detail for one in gaps],
             )
         )
 
@@ -159,29 +129,14 @@ class IssueList:
         """Return all issues: of the prices, then of each portfolio in order, then by symbol."""
         keys = sorted(self._misses)
         found = [self._misses[key] for key in keys]
-        by_symbol = Issues(
-            name=Text.of(["unpriced" if unpriced else "stale" for unpriced, _ in keys]),
-            portfolio=np.full(len(keys), -1, dtype=np.int32),
-            symbol=Text.of([symbol for _, symbol in keys]),
-            day=Days(np.array([first for _, first, _ in found], dtype=np.int32)),
-            detail=Text.of(
-                [f"{count} lot-sessions until {date_of(last)}" for count, _, last in found]
-            ),
+        by_symbol = Issues.of(
+            ["unpriced" if unpriced else "stale" for unpriced, _ in keys],
+            np.full(len(keys), -1),
+            symbol=[symbol for _, symbol in keys],
+            day=[first for _, first, _ in found],
+            detail=[f"{count} lot-sessions until {date_of(last)}" for count, _, last in found],
         )
-        parts = [*self._parts, by_symbol]
-        portfolio = np.concatenate([part.portfolio for part in parts])
+        of_portfolios = Issues.concat([Issues.none(), *self._parts])
         # Stages notice things side by side, so the order of parts is that of the day's luck.
-        of_parts = len(portfolio) - len(keys)
-        order = np.argsort(portfolio[:of_parts], kind="stable")
-        order = np.concatenate((order, np.arange(of_parts, len(portfolio))))
-        day = Days(
-            np.concatenate([part.day.values for part in parts]),
-            np.concatenate([part.day.state for part in parts]),
-        )
-        return Issues(
-            name=taken(joined([part.name for part in parts]), order),
-            portfolio=portfolio[order],
-            symbol=taken(joined([part.symbol for part in parts]), order),
-            day=taken(day, order),
-            detail=taken(joined([part.detail for part in parts]), order),
-        )
+        order = np.argsort(of_portfolios.portfolio, kind="stable")
+        return Issues.concat([of_portfolios.take(order), by_symbol])

@@ -161,7 +161,10 @@ class Holder:
         if self._wait_until is None:
             self._wait_until = clock() + self._wait_s
         log.warning("run=%s waits_for=%s seconds=%g", self._run_id, held.run_id, self._wait_s)
-        while await self.ledger.is_alive(session, held.run_id):
+        while True:
+            async with transaction(session):
+                if not await self.ledger.is_alive(session, held.run_id):
+                    return
             left = self._wait_until - clock()
             if left <= 0:
                 msg = f"waited {self._wait_s:g} seconds: {held}"

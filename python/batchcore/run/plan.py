@@ -34,7 +34,6 @@ POSITIONS: Final = 20
 MOST_PORTFOLIOS: Final = 10_000
 LEAST_PORTFOLIOS: Final = 50
 
-Column = TypeVar("Column", Decimals, Days)
 Kept = TypeVar("Kept", bound=np.generic)
 
 NEVER: Final = np.iinfo(np.int32).min
@@ -98,14 +97,7 @@ class Plan:
         """Return the snapshots that some of the portfolios go on from."""
         first = np.count_nonzero(self.goes_on[: rows.start])
         own = slice(first, first + np.count_nonzero(self.goes_on[rows]))
-        return Previous(
-            portfolio_id=self.previous.portfolio_id[own],
-            day=self.previous.day[own],
-            equity=cut(self.previous.equity, own),
-            cumulative_pnl=cut(self.previous.cumulative_pnl, own),
-            cumulative_realized_pnl=cut(self.previous.cumulative_realized_pnl, own),
-            cumulative_capital_flow=cut(self.previous.cumulative_capital_flow, own),
-        )
+        return self.previous.take(own)
 
     def works(self) -> npt.NDArray[np.bool_]:
         """Return for each portfolio whether there is anything to write."""
@@ -269,7 +261,7 @@ def make_plan(
         previous=Previous(
             portfolio_id=_given(portfolios.id, given),
             day=_given(previous_day, given),
-            equity=_chosen(last.equity, before.equity, source, given),
+            equity=_chosen(last.equity_balance, before.equity_balance, source, given),
             cumulative_pnl=_chosen(last.cumulative_pnl, before.cumulative_pnl, source, given),
             cumulative_realized_pnl=_chosen(
                 last.cumulative_realized_pnl, before.cumulative_realized_pnl, source, given
@@ -280,11 +272,11 @@ def make_plan(
         ),
         opening=Opening(
             portfolio_id=portfolios.id,
-            equity=portfolios.equity,
+            equity=portfolios.equity_balance,
             earliest_day=portfolios.first_day,
-            earliest_equity=portfolios.first_equity,
-            earliest_pnl=portfolios.first_pnl,
-            earliest_flow=portfolios.first_flow,
+            earliest_equity=portfolios.first_equity_balance,
+            earliest_pnl=portfolios.first_daily_pnl,
+            earliest_flow=portfolios.first_daily_capital_flow,
             first_day=first_day,
             last_day=last_day,
         ),
@@ -292,7 +284,9 @@ def make_plan(
             latest_day.astype(np.int32),
             np.where(has_latest & ~portfolios.deleted, State.VALUE, State.NULL).astype(np.uint8),
         ),
-        latest_equity=_chosen(last.equity, before.equity, has_last, np.ones(count, dtype=np.bool_)),
+        latest_equity=_chosen(
+            last.equity_balance, before.equity_balance, has_last, np.ones(count, dtype=np.bool_)
+        ),
         deleted=portfolios.deleted,
         price_first=0,
         price_last=0,
@@ -392,27 +386,6 @@ def default_chunk_size(sessions: int, positions: float) -> int:
     bytes_each = positions * BYTES_OF_A_POSITION + sessions * BYTES_OF_A_ROW
     size = int(BYTES_OF_A_CHUNK / max(bytes_each, 1))
     return min(max(size, LEAST_PORTFOLIOS), MOST_PORTFOLIOS)
-
-
-def chunk_opening(opening: Opening, rows: slice) -> Opening:
-    """Return the rows of a chunk."""
-    return Opening(
-        portfolio_id=opening.portfolio_id[rows],
-        equity=cut(opening.equity, rows),
-        earliest_day=cut(opening.earliest_day, rows),
-        earliest_equity=cut(opening.earliest_equity, rows),
-        earliest_pnl=cut(opening.earliest_pnl, rows),
-        earliest_flow=cut(opening.earliest_flow, rows),
-        first_day=opening.first_day[rows],
-        last_day=opening.last_day[rows],
-    )
-
-
-def cut(column: Column, rows: slice) -> Column:
-    """Return some rows of a column, without a copy."""
-    if isinstance(column, Decimals):
-        return Decimals(column.values[rows], column.scale, column.state[rows])
-    return Days(column.values[rows], column.state[rows])
 
 
 @dataclass(frozen=True, eq=False, slots=True)

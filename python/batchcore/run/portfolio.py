@@ -411,11 +411,11 @@ async def _load(
         why = "unknown" if len(portfolios) == 0 else "soft-deleted"
         raise ConfigError(f"{why} portfolio {portfolio}", "portfolio_id")
     latest = portfolios.before
-    equity = latest.equity if latest.day.state[0] == 0 else portfolios.equity
+    equity = latest.equity_balance if latest.day.state[0] == 0 else portfolios.equity_balance
     positions = await loads.load_positions(session, queries, selection)
     symbols = sorted({loads.normalised(spelt) for spelt in positions.symbol.table()})
     return _Loaded(
-        opening=Opening(portfolio_id=portfolios.id, equity=portfolios.equity),
+        opening=Opening(portfolio_id=portfolios.id, equity=portfolios.equity_balance),
         equity=floats(equity).reshape(1, 1),
         positions=positions,
         events=await loads.load_events(session, queries, selection),

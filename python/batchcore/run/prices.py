@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from batchcore.db import load as loads
 from batchcore.db.load import normalised
-from batchcore.frames import Prices, among, day_keys, distinct, rescaled
+from batchcore.frames import Prices, among, day_keys, distinct
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ async def load_closes(
     monitor.loaded(fallback=len(rest))
     if given is not None:
         rest = await asyncio.to_thread(_without, rest, given)
-    found = await asyncio.to_thread(loads.joined_prices, _of_one_scale([first, rest]))
+    found = await asyncio.to_thread(Prices.concat, [first, rest])
     _tell(monitor, 1, wanted, len(rest), await asyncio.to_thread(priced_symbols, found))
     return found
 
@@ -165,7 +165,7 @@ def _of_window(source: PriceSource, wanted: list[str], window: Window) -> Prices
     kept &= (prices.day.values >= window.first) & (prices.day.values <= window.last)
     if len(names):
         kept &= ours[prices.symbol.codes]
-    return loads.kept_prices(prices, kept)
+    return prices.take(kept)
 
 
 def _without(prices: Prices, others: Prices) -> Prices:
@@ -174,10 +174,4 @@ def _without(prices: Prices, others: Prices) -> Prices:
     moved = np.array([code.get(name, -1) for name in prices.symbol.table()], dtype=np.int64)
     mine = moved[prices.symbol.codes] if len(moved) else np.zeros(0, dtype=np.int64)
     there = day_keys(others.symbol.codes.astype(np.int64), others.day.values)
-    return loads.kept_prices(prices, ~among(day_keys(mine, prices.day.values), there))
-
-
-def _of_one_scale(parts: list[Prices]) -> list[Prices]:
-    """Return closes with as many decimals as the one that has most."""
-    scale = max(part.close.scale for part in parts)
-    return [replace(part, close=rescaled(part.close, scale)) for part in parts]
+    return prices.take(~among(day_keys(mine, prices.day.values), there))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from batchcore.db.acting import acting_on
-from batchcore.db.load import taken
 from batchcore.db.refusals import described, is_refusal
 from batchcore.errors import DatabaseError
-from batchcore.frames import Days, Issues, LegacyColumns, Rows, Text
+from batchcore.frames import Issues
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -24,14 +23,12 @@ if TYPE_CHECKING:
     from batchcore.db.engine import Session
     from batchcore.db.save import Batch
     from batchcore.db.save_analytics import Kept
+    from batchcore.frames import Rows
 
     Judge = Callable[[DatabaseError], Awaitable[bool]]
 
 REFUSED: Final = "refused_by_database"
 """The issue of a portfolio that the database does not take (S10)."""
-
-_OF_PORTFOLIOS: Final = frozenset({"written", "failed", "issues", "misses", "legacy"})
-"""What of `Rows` has no value for each row."""
 
 
 class Bisection:
@@ -143,30 +140,14 @@ def without(rows: Rows, refused: npt.NDArray[np.bool_]) -> Rows:
         refused: (p,) bool.
     """
     kept = np.flatnonzero(~refused[rows.portfolio])
-    legacy = rows.legacy
-    if legacy is not None:
-        columns = {f.name: taken(getattr(legacy, f.name), kept) for f in fields(LegacyColumns)}
-        legacy = LegacyColumns(**columns)
     return replace(
-        rows,
-        **{
-            f.name: taken(getattr(rows, f.name), kept)
-            for f in fields(Rows)
-            if f.name not in _OF_PORTFOLIOS
-        },
+        rows.take(kept),
         written=np.where(refused, 0, rows.written).astype(np.int32),
         failed=rows.failed | refused,
-        legacy=legacy,
     )
 
 
 def issues_of(refused: Mapping[int, str]) -> Issues:
     """Return an issue for each portfolio that is refused."""
     portfolios = sorted(refused)
-    return Issues(
-        name=Text.constant(REFUSED, len(portfolios)),
-        portfolio=np.array(portfolios, dtype=np.int32),
-        symbol=Text.constant(None, len(portfolios)),
-        day=Days.nulls(len(portfolios)),
-        detail=Text.of([refused[portfolio] for portfolio in portfolios]),
-    )
+    return Issues.of(REFUSED, portfolios, detail=[refused[portfolio] for portfolio in portfolios])

@@ -5,20 +5,20 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
 from batchcore import policies
 from batchcore.calendar import date_of, iso_of
-from batchcore.frames import Days
+from batchcore.frames import Frame
 from batchcore.units import Mark, State
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.db.load_changes import Stamps
-    from batchcore.frames import Issues
+    from batchcore.frames import Bytes, Days, Ids, Int32, Int64, Issues, UInt32
 
 Result = TypeVar("Result")
 
@@ -29,8 +29,8 @@ SKIPPED: Final = STATUSES.index("skipped")
 FAILED: Final = STATUSES.index("failed")
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class PortfolioResults:
+@dataclass(frozen=True, eq=False)
+class PortfolioResults(Frame):
     """One row for each portfolio of the run, sorted by id.
 
     Attributes:
@@ -40,18 +40,14 @@ class PortfolioResults:
         sessions_written: (n,) int32.
     """
 
-    id: npt.NDArray[np.uint8]
-    status: npt.NDArray[np.uint8]
-    sessions_planned: npt.NDArray[np.int32]
-    sessions_written: npt.NDArray[np.int32]
-
-    def __len__(self) -> int:
-        """Return the number of portfolios."""
-        return len(self.status)
+    id: Ids
+    status: Bytes
+    sessions_planned: Int32
+    sessions_written: Int32
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Coverage:
+@dataclass(frozen=True, eq=False)
+class Coverage(Frame):
     """Coverage of the sessions that were checked (S12).
 
     Attributes:
@@ -61,16 +57,10 @@ class Coverage:
         known: (s,) uint32 symbols with one on it or ever before.
     """
 
-    session: npt.NDArray[np.int32]
-    fresh: npt.NDArray[np.uint32]
-    recent: npt.NDArray[np.uint32]
-    known: npt.NDArray[np.uint32]
-
-    @classmethod
-    def none(cls) -> Self:
-        """Return the coverage of no session."""
-        nobody = np.zeros(0, dtype=np.uint32)
-        return cls(np.zeros(0, dtype=np.int32), nobody, nobody, nobody)
+    session: Int32
+    fresh: UInt32
+    recent: UInt32
+    known: UInt32
 
     def share(self) -> npt.NDArray[np.float64]:
         """Return ``fresh / recent`` of each session; without either 0, or 1 if none is known."""
@@ -84,8 +74,8 @@ class Coverage:
         return f"{self.fresh[row]} of {self.recent[row]} symbols have a close"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Differences:
+@dataclass(frozen=True, eq=False)
+class Differences(Frame):
     """Portfolios whose stored rows are not what they should be: one row for each.
 
     Attributes:
@@ -97,14 +87,10 @@ class Differences:
             that are compared.
     """
 
-    portfolio: npt.NDArray[np.int32]
+    portfolio: Int32
     first: Days
-    rows: npt.NDArray[np.int64]
-    cells: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        """Return the number of portfolios."""
-        return len(self.portfolio)
+    rows: Int64
+    cells: Int64
 
 
 def _only_a_mapping(cls: type[Result]) -> type[Result]:
@@ -375,19 +361,8 @@ def _texts_of(ids: npt.NDArray[np.uint8]) -> list[str]:
 
 def joined_differences(parts: Sequence[Differences]) -> Differences:
     """Return what was found in the chunks of a run, sorted by portfolio."""
-    no_days, nothing = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
-    found = [Differences(no_days, Days.nulls(0), nothing, nothing), *parts]
-    portfolio = np.concatenate([part.portfolio for part in found])
-    order = np.argsort(portfolio)
-    return Differences(
-        portfolio[order],
-        Days(
-            np.concatenate([part.first.values for part in found])[order],
-            np.concatenate([part.first.state for part in found])[order],
-        ),
-        np.concatenate([part.rows for part in found])[order],
-        np.concatenate([part.cells for part in found])[order],
-    )
+    found = Differences.concat([Differences.none(), *parts])
+    return found.take(np.argsort(found.portfolio))
 
 
 def difference_dicts(result: BatchResult) -> list[dict[str, Any]] | None:

@@ -57,7 +57,7 @@ def with_snapshots(
 
     columns = SnapshotColumns(
         day=day,
-        equity=amounts(before.equity, given.equity),
+        equity_balance=amounts(before.equity_balance, given.equity),
         cumulative_pnl=amounts(before.cumulative_pnl, given.cumulative_pnl),
         cumulative_realized_pnl=amounts(
             before.cumulative_realized_pnl, given.cumulative_realized_pnl

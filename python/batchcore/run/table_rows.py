@@ -16,14 +16,11 @@ from batchcore.db.analytic_tables import (
     POSITION_FACTORS,
     POSITIONS,
 )
-from batchcore.db.load import taken
-from batchcore.frames import Constant, Days, Decimals, Integers, Table, Text, joined
+from batchcore.frames import Constant, Days, Decimals, Integers, Table, Text
 from batchcore.run.regressions import MARKET
 from batchcore.units import CENTS, FACTOR_ETFS, State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy.typing as npt
 
     from batchcore.analytics.factor_regression import FactorBetas
@@ -73,16 +70,14 @@ def beta_rows(held: HeldStocks, betas: SymbolBetas, fitting: Fitting) -> Table:
         name: fitting.decimals(POSITION_BETAS, name, of_symbol[symbol], held.portfolio[own], days)
         for name, of_symbol in figures.items()
     }
-    fits = np.flatnonzero(columns["beta"].state == State.VALUE)
-    own, symbol = own[fits], symbol[fits]
-    return Table(
+    table = Table(
         POSITION_BETAS,
         len(own),
         {
             "portfolio_id": held.portfolio_id[own],
             "position_id": held.position_id[own],
-            "calc_date": Days(days[fits]),
-            **{name: taken(column, fits) for name, column in columns.items()},
+            "calc_date": Days(days),
+            **columns,
             "observations": Integers(betas.observations[-1, symbol].astype(np.int32)),
             "window_days": Integers(np.full(len(own), WINDOW, dtype=np.int32)),
             "method": Constant(METHOD),
@@ -90,6 +85,7 @@ def beta_rows(held: HeldStocks, betas: SymbolBetas, fitting: Fitting) -> Table:
         },
         held.portfolio[own],
     )
+    return table.take(columns["beta"].state == State.VALUE)
 
 
 def position_factor_rows(
@@ -103,22 +99,19 @@ def position_factor_rows(
     exposure = fitting.decimals(
         POSITION_FACTORS, "exposure_value", beta[own, factor], held.portfolio[own], days
     )
-    fits = np.flatnonzero(exposure.state == State.VALUE)
-    own = own[fits]
-    flags = Text.of(betas.quality_flag())
-    symbol = held.symbol[own]
-    return Table(
+    table = Table(
         POSITION_FACTORS,
         len(own),
         {
             "position_id": held.position_id[own],
-            "factor_id": factors.id[factor[fits]],
-            "calculation_date": Days(days[fits]),
-            "exposure_value": taken(exposure, fits),
-            "quality_flag": taken(flags, symbol),
+            "factor_id": factors.id[factor],
+            "calculation_date": Days(days),
+            "exposure_value": exposure,
+            "quality_flag": Text.of(betas.quality_flag()).take(held.symbol[own]),
         },
         held.portfolio[own],
     )
+    return table.take(exposure.state == State.VALUE)
 
 
 def factor_rows(
@@ -152,19 +145,19 @@ def factor_rows(
     share, dollar = found.value[own, factor], found.dollar[own, factor]
     value = fitting.decimals(FACTOR_EXPOSURES, "exposure_value", share, *whose)
     dollars = fitting.decimals(FACTOR_EXPOSURES, "exposure_dollar", dollar, *whose)
-    fits = np.flatnonzero(value.state == State.VALUE)
-    return Table(
+    table = Table(
         FACTOR_EXPOSURES,
-        len(fits),
+        len(own),
         {
-            "portfolio_id": portfolio_id[own[fits]],
-            "factor_id": factors.id[factor[fits]],
-            "calculation_date": Days(days[fits]),
-            "exposure_value": taken(value, fits),
-            "exposure_dollar": taken(dollars, fits),
+            "portfolio_id": portfolio_id[own],
+            "factor_id": factors.id[factor],
+            "calculation_date": Days(days),
+            "exposure_value": value,
+            "exposure_dollar": dollars,
         },
-        members[own[fits]],
+        members[own],
     )
+    return table.take(value.state == State.VALUE)
 
 
 def market_value_rows(
@@ -188,56 +181,16 @@ def market_value_rows(
         session: The session.
         fitting: Of figures to columns.
     """
-    own = np.flatnonzero(counts[portfolio[values.position]])
+    values = values.take(counts[portfolio[values.position]])
+    position = values.position
     columns = {
-        "last_price": taken(values.last_price, own),
-        "market_value": Decimals(values.market_value_cents[own], CENTS),
-        "unrealized_pnl": Decimals(values.unrealized_cents[own], CENTS),
+        "last_price": values.last_price,
+        "market_value": Decimals(values.market_value_cents, CENTS),
+        "unrealized_pnl": Decimals(values.unrealized_cents, CENTS),
     }
-    position = values.position[own]
-    fits = np.ones(len(own), dtype=np.bool_)
-    spelt = taken(symbol, position)
+    fits = np.ones(len(values), dtype=np.bool_)
+    whose, spelt = portfolio[position], symbol.take(position)
     for name, column in columns.items():
-        fits &= fitting.holds(
-            POSITIONS, name, column, portfolio=portfolio[position], symbol=spelt, day=session
-        )
-    kept = np.flatnonzero(fits)
-    return Table(
-        POSITIONS,
-        len(kept),
-        {
-            "id": position_id[position[kept]],
-            **{name: taken(column, kept) for name, column in columns.items()},
-        },
-        portfolio[position[kept]],
-    )
-
-
-def joined_tables(tables: Sequence[Table]) -> Table:
-    """Return the rows of tables of the same name, one after the other."""
-    first = tables[0]
-    if len(tables) == 1:
-        return first
-    return Table(
-        first.name,
-        sum(table.rows for table in tables),
-        {name: _joined([table.columns[name] for table in tables]) for name in first.columns},
-        np.concatenate([table.portfolio for table in tables]),
-    )
-
-
-def _joined(parts: Sequence[Any]) -> Any:  # noqa: ANN401  # columns of the type it was given
-    first = parts[0]
-    match first:
-        case Constant():
-            return first
-        case Text():
-            return joined(parts)
-        case Decimals() | Days() | Integers():
-            values = np.concatenate([part.values for part in parts])
-            state = np.concatenate([part.state for part in parts])
-            if isinstance(first, Decimals):
-                return Decimals(values, first.scale, state)
-            return type(first)(values, state)
-        case _:
-            return np.concatenate(parts)
+        fits &= fitting.holds(POSITIONS, name, column, portfolio=whose, symbol=spelt, day=session)
+    table = Table(POSITIONS, len(values), {"id": position_id[position], **columns}, whose)
+    return table.take(fits)

@@ -7,6 +7,8 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
+from batchcore.db.engine import transaction
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
@@ -87,7 +89,9 @@ class Waits:
         """Log once of each late step and each process that holds it up who that is."""
         if not self._late:
             return
-        for found in await ledger.in_the_way(session, sorted(self._late), token):
+        async with transaction(session):
+            blocked = await ledger.in_the_way(session, sorted(self._late), token)
+        for found in blocked:
             if (found.pid, found.holder) in self._told:
                 continue
             self._told.add((found.pid, found.holder))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from batchcore.analytics.concentration import concentration
-from batchcore.data import real_closes
+from batchcore.demo.data import real_closes
 from support.lots import OPTION, PRIVATE, STOCK, lots, without
 
 NAN = np.nan

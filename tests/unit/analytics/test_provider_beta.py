@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from batchcore.analytics.provider_beta import beta_coverage, provider_beta
-from batchcore.data import real_closes
+from batchcore.demo.data import real_closes
 from batchcore.errors import ConfigError
 from support.lots import OPTION, PRIVATE, STOCK, lots
 

@@ -9,7 +9,7 @@ from batchcore.analytics.sector_exposure import (
     sector_exposure,
     sector_of,
 )
-from batchcore.data import real_closes
+from batchcore.demo.data import real_closes
 from support.lots import OPTION, PRIVATE, STOCK, lots, without
 
 NAN = np.nan

@@ -13,13 +13,11 @@ import numpy as np
 
 from batchcore.analytics.returns import simple_returns
 from batchcore.analytics.symbol_beta import symbol_betas
-from batchcore.audit.opening import Checked, check
 from batchcore.calendar import date_of
-from batchcore.data import CLOSE_SCALE, real_profiles
 from batchcore.db.migrate import migrate
 from batchcore.db.read import Valuation, reading
-from batchcore.db.seed import fill
-from batchcore.market import (
+from batchcore.demo.data import CLOSE_SCALE, real_profiles
+from batchcore.demo.market import (
     demo_portfolios,
     generated_market,
     generated_portfolios,
@@ -27,9 +25,9 @@ from batchcore.market import (
     real_market,
     with_factors,
 )
-from batchcore.run.orchestrator import run_batch
-from batchcore.units import FACTOR_ETFS, State
-from batchcore.universe import (
+from batchcore.demo.opening import Checked, check
+from batchcore.demo.seed import fill
+from batchcore.demo.universe import (
     BETA_SCALE,
     benchmark_table,
     factor_table,
@@ -38,14 +36,16 @@ from batchcore.universe import (
     tag_tables,
     user_table,
 )
+from batchcore.run.orchestrator import run_batch
+from batchcore.units import FACTOR_ETFS, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from batchcore.config import Schema, Settings
-    from batchcore.data import Profile
+    from batchcore.demo.data import Profile
+    from batchcore.demo.market import Market, Portfolios
     from batchcore.frames import Decimals, Table
-    from batchcore.market import Market, Portfolios
     from batchcore.run.result import BatchResult
 
     Progress = Callable[[str, int, int], object]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.data import Profile, benchmark_weights
+from batchcore.demo.data import Profile, benchmark_weights
+from batchcore.demo.market import FUNDS, MICROSECONDS_A_DAY, PER_MILLE, Stream, uuids
 from batchcore.frames import Constant, Days, Decimals, Integers, Moment, Table, Text
-from batchcore.market import FUNDS, MICROSECONDS_A_DAY, PER_MILLE, Stream, uuids
 from batchcore.units import CENTS, FACTOR_ETFS, State
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from batchcore.market import Market, Portfolios
+    from batchcore.demo.market import Market, Portfolios
 
     Bytes = npt.NDArray[np.uint8]
 

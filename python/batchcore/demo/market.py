@@ -1,0 +1,940 @@
+"""Seeded markets and portfolios: the rows of an empty database, as columns.
+
+Everything here is a pure function of its arguments: integers drawn from PCG64 and IEEE arithmetic
+that is rounded alike everywhere (+, -, *, / and square root), so that a seed means the same rows
+on every machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from enum import IntEnum
+from string import ascii_uppercase
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from batchcore import calendar
+from batchcore.calendar import date_of, day_of
+from batchcore.demo.data import CLOSE_SCALE, real_closes
+from batchcore.errors import ConfigError
+from batchcore.frames import (
+    Constant,
+    Days,
+    Decimals,
+    Events,
+    Flows,
+    Inputs,
+    Moment,
+    Opening,
+    Positions,
+    Previous,
+    Prices,
+    Table,
+    Text,
+)
+from batchcore.units import CENTS, FACTOR_ETFS, OPTION_MULTIPLIER, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    Bools = npt.NDArray[np.bool_]
+    Bytes = npt.NDArray[np.uint8]
+    Int32 = npt.NDArray[np.int32]
+    Int64 = npt.NDArray[np.int64]
+
+HISTORY: Final = 10
+"""Sessions before the first one to value, so that lookback has what it needs."""
+
+BETA_HISTORY: Final = 127
+"""Sessions that a beta of the session before the first one is taken from (A5), and the one more
+that the earliest of their returns needs."""
+
+GAP: Final = 0.005
+"""Share of the closes of a generated market that the price table lacks."""
+
+LAST_SESSION: Final = day_of(date(2025, 6, 30))
+"""Where a generated market ends if nothing else is asked for."""
+
+QUANTITY_SCALE: Final = 4
+SYMBOLS_AN_OPTION: Final = 10  # one symbol in ten of a generated market is an option
+DAILY_MOVE_PPM: Final = 15_000
+MARKET_MOVE_PPM: Final = 10_000
+DOLLAR: Final = 10**CLOSE_SCALE
+SHARE: Final = 10**QUANTITY_SCALE
+HALF_DOLLAR: Final = DOLLAR // 2
+HIGHEST_CLOSE: Final = 10_000_000 * DOLLAR
+HIGHEST_STRIKE: Final = 99_999 * DOLLAR  # eight digits in the symbol
+TO_CENTS: Final = 10 ** (CLOSE_SCALE + QUANTITY_SCALE - CENTS)
+LARGEST_QUANTITY: Final = 1_000_000_000 * SHARE
+LEAST_OPENING_CENTS: Final = 10_000_00
+MICROSECONDS_A_DAY: Final = 86_400_000_000
+PER_MILLE: Final = 1000
+PER_MILLION: Final = 1_000_000
+THURSDAY_TO_FRIDAY: Final = 1  # day 0 is a Thursday
+WEEK: Final = 7
+
+POSITION_TYPES: Final = ("LONG", "SHORT", "LC", "LP", "SC", "SP")
+CLASSES: Final = ("PUBLIC", "OPTIONS", "PRIVATE")
+CHANGES: Final = ("CONTRIBUTION", "WITHDRAWAL")
+PRIVATE_SYMBOLS: Final = tuple(f"PVT{number:04}" for number in range(200))
+WITHOUT_OPTIONS: Final = frozenset({"TLT", "IEF", "LQD", "MTUM", "QUAL", "USMV"})
+STRATEGIES: Final = ("Core", "Growth", "Income", "Value", "Macro", "Long Short", "Balanced")
+
+
+class Stream(IntEnum):
+    """What draws from a seed beside a market and its portfolios, each numbers of its own."""
+
+    FUNDS = 1
+    PROFILES = 2
+    FACTORS = 3
+    BENCHMARK = 4
+    TAGS = 5
+
+    def of(self, seed: int) -> np.random.Generator:
+        """Return the generator of this stream."""
+        return np.random.Generator(np.random.PCG64([seed, self]))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Options:
+    """The options of a market, a row each.
+
+    Attributes:
+        column: (o,) int32 column of `Market.closes` that is this option.
+        underlying: (o,) int32 column that it is an option on.
+        call: (o,) bool: a call, else a put.
+        strike: (o,) int64, scale `CLOSE_SCALE`.
+        expiration: (o,) int32 day; it has closes up to it.
+    """
+
+    column: Int32
+    underlying: Int32
+    call: Bools
+    strike: Int64
+    expiration: Int32
+
+    def __len__(self) -> int:
+        """Return the number of options."""
+        return len(self.column)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Market:
+    """Closes of stocks and, in the columns after them, of options.
+
+    Attributes:
+        symbols: (s,) distinct, at most 20 characters.
+        days: (d,) int32, sorted: sessions of XNYS.
+        closes: (d, s) int64, scale `CLOSE_SCALE`, > 0: days down, symbols across.
+        known: (d, s) bool: the price table has this close; where it has not, `closes` is what the
+            close would have been.
+        first: Row of the first session to value; those before it serve lookback.
+        options: Which columns are options.
+    """
+
+    symbols: tuple[str, ...]
+    days: Int32
+    closes: Int64
+    known: Bools
+    first: int
+    options: Options
+
+    def __post_init__(self) -> None:
+        for array in (self.days, self.closes, self.known):
+            array.setflags(write=False)
+
+    @property
+    def start(self) -> int:
+        """Return the first session to value."""
+        return int(self.days[self.first])
+
+    @property
+    def end(self) -> int:
+        """Return the last session to value."""
+        return int(self.days[-1])
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Portfolios:
+    """Portfolios and all that belongs to them.
+
+    Attributes:
+        portfolios: Rows of `portfolios`, by id.
+        positions: Rows of `positions`, by portfolio.
+        events: Rows of `position_realized_events`, by position.
+        flows: Rows of `equity_changes`, by portfolio.
+        inputs: The same without the soft-deleted flows, and with the market's closes, as frames.
+    """
+
+    portfolios: Table
+    positions: Table
+    events: Table
+    flows: Table
+    inputs: Inputs
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Return the tables in an order that foreign keys allow."""
+        return self.portfolios, self.positions, self.events, self.flows
+
+
+@dataclass(frozen=True, slots=True)
+class _Fund:
+    """How a factor ETF of a generated market moves.
+
+    Attributes:
+        beta: Its share of the market's move, in thousandths.
+        own_ppm: Deviation of what it moves by itself on a day, in millionths.
+        close: Its first close, dollars.
+    """
+
+    beta: int
+    own_ppm: int
+    close: int
+
+
+FUNDS: Final[Mapping[str, _Fund]] = MappingProxyType(
+    {
+        "SPY": _Fund(beta=1000, own_ppm=0, close=580),
+        "TLT": _Fund(beta=-200, own_ppm=7000, close=90),
+        "IEF": _Fund(beta=-100, own_ppm=3500, close=95),
+        "SHY": _Fund(beta=-10, own_ppm=800, close=82),
+        "HYG": _Fund(beta=350, own_ppm=2000, close=79),
+        "LQD": _Fund(beta=50, own_ppm=3500, close=108),
+        "VTV": _Fund(beta=850, own_ppm=3000, close=170),
+        "VUG": _Fund(beta=1150, own_ppm=3500, close=410),
+        "MTUM": _Fund(beta=1050, own_ppm=5000, close=210),
+        "QUAL": _Fund(beta=980, own_ppm=1500, close=180),
+        "USMV": _Fund(beta=700, own_ppm=2500, close=92),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """How many positions in a thousand are what.
+
+    Attributes:
+        private: PRIVATE holdings.
+        option: Options.
+        short: Short stocks, of the stocks.
+        before: Entered before the first session to value.
+        exited: With an exit date.
+        partial: With one or two partial closes.
+        deleted: Soft-deleted.
+    """
+
+    private: int
+    option: int
+    short: int
+    before: int
+    exited: int
+    partial: int
+    deleted: int
+
+
+GENERATED: Final = Mix(
+    private=30, option=80, short=100, before=700, exited=120, partial=60, deleted=20
+)
+DEMO: Final = Mix(
+    private=60, option=150, short=120, before=450, exited=200, partial=120, deleted=20
+)
+
+
+def generated_market(
+    symbols: int,
+    sessions: int,
+    *,
+    seed: int,
+    end_day: int | None = None,
+    gap: float = GAP,
+    history: int = HISTORY,
+) -> Market:
+    """Return a market of random walks in ticks of 0.0001.
+
+    A tenth of the symbols are options on others.
+
+    Args:
+        symbols: How many, at least 1.
+        sessions: How many to value, at least 1.
+        seed: Of the random numbers.
+        end_day: The last session is the last one up to this day; None is 2025-06-30.
+        gap: Share of closes that the price table lacks.
+        history: Sessions before those to value.
+
+    Raises:
+        ConfigError: a number out of its range, or more sessions than XNYS has.
+    """
+    for option, number in (("symbols", symbols), ("sessions", sessions)):
+        if number < 1:
+            raise ConfigError(f"{option} is {number}, expected at least 1", option)
+    if not 0 <= gap < 1:
+        raise ConfigError(f"gap is {gap}, expected at least 0 and below 1", "gap")
+    exchange = calendar.load(calendar.SHIPPED)
+    last = LAST_SESSION if end_day is None else end_day
+    days = exchange.sessions(exchange.first_day, last)
+    if history < 0 or sessions + history > len(days):
+        raise ConfigError(
+            f"{sessions} sessions and {history} before them, but up to {date_of(last)} "
+            f"{exchange.code} has {len(days)}",
+            "sessions",
+        )
+    days = days[len(days) - sessions - history :]
+    rng = np.random.Generator(np.random.PCG64(seed))
+    derived = symbols // SYMBOLS_AN_OPTION
+    stocks = symbols - derived
+    closes = _walks(rng, len(days), stocks)
+    expirations = _expirations(int(days[history]), int(days[-1]))
+    underlying = rng.permutation(stocks)[:derived].astype(np.int32)
+    near = closes[history, underlying] * rng.integers(800, 1201, derived) // PER_MILLE
+    options = Options(
+        column=np.arange(stocks, symbols, dtype=np.int32),
+        underlying=underlying,
+        call=rng.integers(0, 2, derived) == 0,
+        strike=_strikes(near),
+        expiration=rng.choice(expirations, derived),
+    )
+    known = rng.random((len(days), symbols)) >= gap
+    return _with_options(
+        stocks=_stock_symbols(stocks),
+        days=days,
+        closes=closes,
+        known=known,
+        first=history,
+        options=options,
+    )
+
+
+def real_market(sessions: int = 120) -> Market:
+    """Return the real closes, and made-up closes of options on its stocks and SPY.
+
+    Each has a call and a put, near the money on the first session to value, of two expirations:
+    one within the sessions if there are enough of them, and one half a year after them. One
+    close of an option in five is missing, since few options trade every day.
+
+    Args:
+        sessions: How many to value, the last ones of the data.
+
+    Raises:
+        ConfigError: fewer than 1, or more than there are.
+    """
+    real = real_closes()
+    if not 1 <= sessions <= len(real.days):
+        raise ConfigError(f"sessions is {sessions}, expected 1 to {len(real.days)}", "sessions")
+    first = len(real.days) - sessions
+    expirations = _expirations(int(real.days[first]), int(real.days[-1]))
+    within = int(np.searchsorted(expirations, real.days[-1]))
+    inside = expirations[: max(within, 1)]
+    base = np.array(
+        [column for column, name in enumerate(real.symbols) if name not in WITHOUT_OPTIONS]
+    )
+    underlying = np.repeat(base, 4).astype(np.int32)
+    near = inside[np.arange(len(base)) % len(inside)]
+    far = np.full(len(base), expirations[-1], dtype=np.int32)
+    options = Options(
+        column=np.arange(len(underlying), dtype=np.int32) + np.int32(len(real.symbols)),
+        underlying=underlying,
+        call=np.tile([True, False, True, False], len(base)),
+        strike=_strikes(real.values[first, underlying]),
+        expiration=np.stack([near, near, far, far], axis=1).ravel(),
+    )
+    known = np.ones((len(real.days), len(real.symbols) + len(options)), dtype=np.bool_)
+    known[:, options.column] = (np.arange(len(real.days))[:, None] + options.column) % 5 != 0
+    return _with_options(
+        stocks=real.symbols,
+        days=real.days,
+        closes=real.values,
+        known=known,
+        first=first,
+        options=options,
+    )
+
+
+def with_factors(market: Market, *, seed: int, history: int = BETA_HISTORY) -> Market:
+    """Return a market with the factor ETFs, and with what betas need before its first session.
+
+    The closes that ``market`` has stay, so that portfolios made for it have the same values here.
+    SPY walks as a stock does; each other ETF goes its share of SPY's way and a way of its own. An
+    ETF that the market has already keeps its closes. Stocks walk backwards from their first
+    close; options have no closes before it.
+
+    Args:
+        market: Generated, or real.
+        seed: Of the random numbers.
+        history: Sessions before the first one to value, as far as XNYS has them; a market that
+            has more keeps them.
+    """
+    rng = Stream.FUNDS.of(seed)
+    exchange = calendar.load(calendar.SHIPPED)
+    before = exchange.sessions(exchange.first_day, market.start)[:-1]
+    earlier = before[max(len(before) - history, 0) : max(len(before) - market.first, 0)]
+    lacking = [symbol for symbol in FACTOR_ETFS if symbol not in market.symbols]
+    options, stocks = market.options, len(market.symbols) - len(market.options)
+
+    days = np.concatenate([earlier, market.days])
+    walked = _walks_back(rng, market.closes[0, :stocks], len(earlier))
+    closes = np.concatenate([walked, market.closes[:, :stocks]])
+    known = np.ones((len(days), stocks + len(lacking) + len(options)), dtype=np.bool_)
+    known[: len(earlier), :stocks] = rng.random((len(earlier), stocks)) >= GAP
+    known[len(earlier) :, :stocks] = market.known[:, :stocks]
+    column = (options.column + len(lacking)).astype(np.int32)
+    known[: len(earlier), column] = False
+    known[len(earlier) :, column] = market.known[:, options.column]
+    return _with_options(
+        stocks=(*market.symbols[:stocks], *lacking),
+        days=days,
+        closes=np.concatenate([closes, _fund_walks(rng, lacking, len(days))], axis=1),
+        known=known,
+        first=market.first + len(earlier),
+        options=replace(options, column=column),
+    )
+
+
+def price_table(market: Market, *, seed: int) -> Table:
+    """Return the rows of `market_data_cache`, by day, as a host's table grows.
+
+    Args:
+        market: Its known closes become rows.
+        seed: Of the ids.
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    prices = _prices(market)
+    created = Moment(int(market.days[0]) * MICROSECONDS_A_DAY)
+    return Table(
+        "market_data_cache",
+        len(prices),
+        {
+            "id": uuids(rng, len(prices), int(market.days[0])),
+            "symbol": prices.symbol,
+            "date": prices.day,
+            "close": prices.close,
+            "data_source": Constant("batchcore"),
+            "created_at": created,
+            "updated_at": created,
+        },
+    )
+
+
+def generated_portfolios(
+    count: int, market: Market, *, positions: int = 15, seed: int
+) -> Portfolios:
+    """Return portfolios of the same number of positions, most of them long and open.
+
+    Args:
+        count: How many, at least 1.
+        market: What they hold.
+        positions: Of each, at least 1.
+        seed: Of the random numbers.
+
+    Raises:
+        ConfigError: a number below 1.
+    """
+    for option, number in (("portfolios", count), ("positions", positions)):
+        if number < 1:
+            raise ConfigError(f"{option} is {number}, expected at least 1", option)
+    rng = np.random.Generator(np.random.PCG64(seed))
+    return _portfolios(rng, market, np.full(count, positions, dtype=np.int64), GENERATED)
+
+
+def demo_portfolios(market: Market, *, count: int = 300, seed: int) -> Portfolios:
+    """Return portfolios of 4 to 24 positions, with more of all that makes P&L hard.
+
+    Args:
+        market: What they hold.
+        count: How many, at least 1.
+        seed: Of the random numbers.
+
+    Raises:
+        ConfigError: a number below 1.
+    """
+    if count < 1:
+        raise ConfigError(f"portfolios is {count}, expected at least 1", "portfolios")
+    rng = np.random.Generator(np.random.PCG64(seed))
+    return _portfolios(rng, market, rng.integers(4, 25, count), DEMO)
+
+
+def _walks(rng: np.random.Generator, days: int, stocks: int) -> Int64:
+    """Return (days, stocks) closes; a day's move has a deviation of `DAILY_MOVE_PPM`."""
+    closes = np.empty((days, stocks), dtype=np.int64)
+    magnitude = np.array([1, 10, 100], dtype=np.int64)[rng.integers(0, 3, stocks)]
+    closes[0] = rng.integers(5 * DOLLAR, 10 * DOLLAR, stocks) * magnitude
+    for row in range(1, days):
+        move = _moves(rng, DAILY_MOVE_PPM, (stocks,))
+        walked = closes[row - 1] + closes[row - 1] * move // PER_MILLION
+        closes[row] = np.clip(walked, 1, HIGHEST_CLOSE)
+    return closes
+
+
+def _moves(rng: np.random.Generator, deviation_ppm: int, shape: tuple[int, ...]) -> Int64:
+    """Return moves of a day in millionths: three uniforms on [-a, a] have the variance a^2."""
+    moves: Int64 = rng.integers(-deviation_ppm, deviation_ppm + 1, (3, *shape)).sum(axis=0)
+    return moves
+
+
+def _walks_back(rng: np.random.Generator, first: Int64, days: int) -> Int64:
+    """Return (days, stocks) closes of the days that lead to ``first``."""
+    closes = np.empty((days, len(first)), dtype=np.int64)
+    later = first
+    for row in reversed(range(days)):
+        walked = later - later * _moves(rng, DAILY_MOVE_PPM, first.shape) // PER_MILLION
+        closes[row] = np.clip(walked, 1, HIGHEST_CLOSE)
+        later = closes[row]
+    return closes
+
+
+def _fund_walks(rng: np.random.Generator, symbols: Sequence[str], days: int) -> Int64:
+    """Return (days, symbols) closes of factor ETFs that follow one market."""
+    market = _moves(rng, MARKET_MOVE_PPM, (days,))
+    closes = np.empty((days, len(symbols)), dtype=np.int64)
+    for column, fund in enumerate(FUNDS[symbol] for symbol in symbols):
+        moves = fund.beta * market // PER_MILLE + _moves(rng, fund.own_ppm, (days,))
+        close = fund.close * DOLLAR
+        for row, move in enumerate(moves.tolist()):
+            closes[row, column] = close
+            close = min(max(close + close * move // PER_MILLION, 1), HIGHEST_CLOSE)
+    return closes
+
+
+def _stock_symbols(count: int) -> tuple[str, ...]:
+    """Return AAAA, AAAB and so on; five letters if four are too few."""
+    letters = len(ascii_uppercase)
+    width = 4 if count <= letters**4 else 5
+    return tuple(
+        "".join(
+            ascii_uppercase[number // letters**place % letters] for place in reversed(range(width))
+        )
+        for number in range(count)
+    )
+
+
+def _expirations(start: int, end: int) -> Int32:
+    """Return monthly expirations: third Fridays.
+
+    From two weeks after ``start`` to half a year after ``end``.
+    """
+    found = []
+    year, month = date_of(start).year, date_of(start).month
+    while (first := day_of(date(year, month, 1))) <= end + 180:
+        friday = first + (THURSDAY_TO_FRIDAY - first) % WEEK + 2 * WEEK
+        if start + 2 * WEEK <= friday <= end + 180:
+            found.append(friday)
+        year, month = (year + 1, 1) if month == 12 else (year, month + 1)  # noqa: PLR2004  # December
+    return np.array(found, dtype=np.int32)
+
+
+def _strikes(near: Int64) -> Int64:
+    """Return ``near`` in steps of half a dollar."""
+    steps = (near + HALF_DOLLAR // 2) // HALF_DOLLAR
+    strikes: Int64 = np.clip(steps * HALF_DOLLAR, HALF_DOLLAR, HIGHEST_STRIKE)
+    return strikes
+
+
+def _with_options(
+    *,
+    stocks: tuple[str, ...],
+    days: Int32,
+    closes: Int64,
+    known: Bools,
+    first: int,
+    options: Options,
+) -> Market:
+    """Return the market of ``closes`` and, after them, those of ``options``."""
+    names = [
+        f"{stocks[base]}{date_of(expiration):%y%m%d}{'C' if call else 'P'}{strike // 10:08}"
+        for base, expiration, call, strike in zip(
+            options.underlying.tolist(),
+            options.expiration.tolist(),
+            options.call.tolist(),
+            options.strike.tolist(),
+            strict=True,
+        )
+    ]
+    premiums = _premiums(closes[:, options.underlying], days, options)
+    known[:, options.column] &= days[:, None] <= options.expiration
+    both = np.concatenate([closes, premiums], axis=1)
+    return Market((*stocks, *names), days, both, known, first, options)
+
+
+def _premiums(underlying: Int64, days: Int32, options: Options) -> Int64:
+    """Return made-up closes of options, at least a tick.
+
+    What exercise is worth, and on top of it ``v^2 / (v + distance from the strike)``, where ``v``
+    is 8 % of the underlying times the square root of the years left.
+    """
+    above = underlying - options.strike
+    worth = np.where(options.call, above, -above)
+    years = np.maximum(options.expiration - days[:, None], 0) / 365
+    value = 0.08 * underlying * np.sqrt(years)
+    distance = np.abs(above) + value
+    extra = np.divide(value * value, distance, out=np.zeros_like(value), where=distance > 0)
+    premiums: Int64 = np.maximum(np.maximum(worth, 0) + np.rint(extra).astype(np.int64), 1)
+    return premiums
+
+
+def _prices(market: Market) -> Prices:
+    rows, columns = np.nonzero(market.known)
+    return Prices(
+        symbol=_text(market.symbols, columns),
+        day=Days(market.days[rows]),
+        close=Decimals(market.closes[rows, columns], CLOSE_SCALE),
+    )
+
+
+def uuids(rng: np.random.Generator, rows: int, day: int) -> Bytes:
+    """Return (rows, 16) UUIDv7 in ascending order, the first of them of ``day``, 00:00 UTC."""
+    counter = np.arange(rows, dtype=np.uint64)
+    unix_ms = np.uint64(day * (MICROSECONDS_A_DAY // 1000)) + (counter >> np.uint64(12))
+    high = (unix_ms << np.uint64(16)) | np.uint64(0x7000) | (counter & np.uint64(0xFFF))
+    ids = np.empty((rows, 16), dtype=np.uint8)
+    ids[:, :8] = high.astype(">u8").view(np.uint8).reshape(rows, 8)
+    ids[:, 8:] = rng.integers(0, 256, (rows, 8), dtype=np.uint8)
+    ids[:, 8] = (ids[:, 8] & 0x3F) | 0x80
+    return ids
+
+
+def _text(values: Sequence[str], codes: npt.NDArray[np.integer], null: Bools | None = None) -> Text:
+    """Return the column of ``values[codes]``; ``values`` are distinct."""
+    table = Text.of(values)
+    filled = codes if null is None else np.where(null, 0, codes)
+    return Text(filled.astype(np.uint32), table.offsets, table.data, _state(null))
+
+
+def _state(null: Bools | None) -> Bytes:
+    return None if null is None else null * np.uint8(State.NULL)  # type: ignore[return-value]
+
+
+def _days(values: npt.NDArray[np.integer], null: Bools | None = None) -> Days:
+    filled = values if null is None else np.where(null, 0, values)
+    return Days(filled.astype(np.int32), _state(null))
+
+
+def _decimals(values: Int64, scale: int, null: Bools | None = None) -> Decimals:
+    filled = values if null is None else np.where(null, 0, values)
+    return Decimals(filled.astype(np.int64), scale, _state(null))
+
+
+def _cents(exact: Int64) -> Int64:
+    """Return dollars times `SHARE` times `DOLLAR` as cents, half away from zero."""
+    cents: Int64 = np.sign(exact) * ((np.abs(exact) + TO_CENTS // 2) // TO_CENTS)
+    return cents
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Drawn:
+    """Positions while they are made: (n,) arrays, prices and quantities in ticks and 1/`SHARE`."""
+
+    id: Bytes
+    portfolio_id: Bytes
+    column: Int64
+    private: Bools
+    option: Bools
+    contract: Int64
+    short: Bools
+    deleted: Bools
+    quantity: Int64
+    entry: Int64
+    entry_price: Int64
+    exit: Int64
+    exit_price: Int64
+    exited: Bools
+    unpriced: Bools
+    expiration: Int64
+
+    @property
+    def multiplier(self) -> Int64:
+        return np.where(self.option, OPTION_MULTIPLIER, 1)
+
+
+class _Dice:
+    """Draws for ``rows`` rows at a time."""
+
+    def __init__(self, rng: np.random.Generator, rows: int) -> None:
+        self.rng = rng
+        self.rows = rows
+
+    def whole(self, low: int | Int64, high: int | Int64) -> Int64:
+        """Return integers from ``low`` to ``high``, both included, which may differ by row."""
+        return self.rng.integers(low, high, self.rows, endpoint=True)
+
+    def chance(self, per_mille: int) -> Bools:
+        return self.rng.integers(0, PER_MILLE, self.rows) < per_mille
+
+    def near(self, price: Int64, ppm: int) -> Int64:
+        """Return prices up to ``ppm`` millionths off, at least a tick."""
+        factor = PER_MILLION + self.whole(-ppm, ppm)
+        prices: Int64 = np.clip(price * factor // PER_MILLION, 1, HIGHEST_CLOSE)
+        return prices
+
+
+def _close_on(market: Market, column: Int64, day: Int64) -> Int64:
+    """Return the closes of the sessions at or before ``day``; before all of them, the first."""
+    row = np.searchsorted(market.days, day, side="right") - 1
+    return market.closes[np.maximum(row, 0), column]
+
+
+def _draw(rng: np.random.Generator, market: Market, portfolio_id: Bytes, mix: Mix) -> _Drawn:
+    """Return positions of ``mix``, one for each row of ``portfolio_id``."""
+    dice = _Dice(rng, len(portfolio_id))
+    options, start, end = market.options, market.start, market.end
+    stocks = len(market.symbols) - len(options)
+    kind = dice.whole(0, PER_MILLE - 1)
+    private = kind < mix.private
+    option = ~private & (kind < mix.private + mix.option) & (len(options) > 0)
+    contract = dice.whole(0, max(len(options) - 1, 0))
+    column = np.where(option, stocks + contract, dice.whole(0, stocks - 1))
+    short = ~private & np.where(option, dice.chance(350), dice.chance(mix.short))
+
+    expiration = np.full(dice.rows, end + 1, dtype=np.int64)
+    expiration[option] = options.expiration[contract[option]]
+    entry = np.where(dice.chance(mix.before), start - dice.whole(1, 400), dice.whole(start, end))
+    recent = np.minimum(np.maximum(entry, start - 60), expiration - WEEK)
+    entry = np.where(option, recent, entry)
+
+    own_price = dice.whole(1 * DOLLAR, 500 * DOLLAR)
+    entry_price = dice.near(_close_on(market, column, entry), 30_000)
+    entry_price = np.where(private, own_price, entry_price)
+    dollars = dice.whole(20, 199) * np.where(dice.chance(500), 100, 1000)
+    shares = np.maximum(dollars * DOLLAR // entry_price, 1) * SHARE
+    shares += np.where(dice.chance(150), dice.whole(0, SHARE - 1), 0)
+    quantity = np.where(option, dice.whole(1, 20) * SHARE, np.minimum(shares, LARGEST_QUANTITY))
+
+    low = np.maximum(entry + 1, start - 20)
+    high = np.minimum(end, expiration)
+    exited = dice.chance(mix.exited) & (low <= high)
+    exit_day = dice.whole(np.minimum(low, high), high)
+    exit_price = dice.near(_close_on(market, column, exit_day), 10_000)
+    exit_price = np.where(private, dice.near(entry_price, 400_000), exit_price)
+    exit_price[option & dice.chance(200)] = 0
+    return _Drawn(
+        id=uuids(rng, dice.rows, int(market.days[0])),
+        portfolio_id=portfolio_id,
+        column=column,
+        private=private,
+        option=option,
+        contract=contract,
+        short=short,
+        deleted=dice.chance(mix.deleted),
+        quantity=np.where(short, -quantity, quantity),
+        entry=entry,
+        entry_price=entry_price,
+        exit=exit_day,
+        exit_price=exit_price,
+        exited=exited,
+        unpriced=dice.chance(150),
+        expiration=expiration,
+    )
+
+
+def _portfolios(rng: np.random.Generator, market: Market, sizes: Int64, mix: Mix) -> Portfolios:
+    """Return a portfolio for each of ``sizes``, its number of positions."""
+    count, day = len(sizes), int(market.days[0])
+    ids = uuids(rng, count, day)
+    drawn = _draw(rng, market, np.repeat(ids, sizes, axis=0), mix)
+    users = uuids(rng, count // 3 + 1, day)[np.arange(count) // 3]
+    opening = _opening(rng, drawn, sizes)
+
+    events, emptied = _events(rng, market, drawn, mix)
+    positions = _positions(rng, market, drawn, emptied)
+    owner, changes, undone = _flows(rng, market, ids, opening.values)
+    kept = ~undone
+    flows = Flows(
+        portfolio_id=changes.portfolio_id[kept],
+        day=Days(changes.day.values[kept]),
+        amount=Decimals(changes.amount.values[kept], CENTS),
+        change_type=_text(CHANGES, changes.change_type.codes[kept]),
+    )
+    stamps = {name: Moment(day * MICROSECONDS_A_DAY) for name in ("created_at", "updated_at")}
+    return Portfolios(
+        portfolios=_portfolio_table(ids, users, opening, stamps),
+        positions=_position_table(market, drawn, positions, stamps),
+        events=Table(
+            "position_realized_events",
+            len(events),
+            {
+                "id": uuids(rng, len(events), day),
+                "position_id": events.position_id,
+                "portfolio_id": events.portfolio_id,
+                "trade_date": events.day,
+                "quantity_closed": events.quantity,
+                "realized_pnl": events.realized,
+                "created_at": stamps["created_at"],
+            },
+        ),
+        flows=Table(
+            "equity_changes",
+            len(changes),
+            {
+                "id": uuids(rng, len(changes), day),
+                "portfolio_id": changes.portfolio_id,
+                "change_type": changes.change_type,
+                "amount": changes.amount,
+                "change_date": changes.day,
+                "created_by_user_id": users[owner],
+                **stamps,
+                "deleted_at": _deleted_at(market, undone),
+            },
+        ),
+        inputs=Inputs(
+            positions=positions,
+            events=events,
+            flows=flows,
+            prices=_prices(market),
+            previous=Previous.none(),
+            opening=Opening(portfolio_id=ids, equity=opening),
+        ),
+    )
+
+
+def _opening(rng: np.random.Generator, drawn: _Drawn, sizes: Int64) -> Decimals:
+    """Return opening equities: 0.6 to 2.5 times what the positions cost."""
+    cost = np.abs(drawn.quantity) * drawn.entry_price * drawn.multiplier // TO_CENTS
+    cost[drawn.deleted] = 0
+    invested = np.add.reduceat(cost, np.cumsum(sizes) - sizes)
+    opening = invested * rng.integers(600, 2501, len(sizes)) // PER_MILLE
+    return Decimals(np.maximum(opening, LEAST_OPENING_CENTS), CENTS)
+
+
+def _events(
+    rng: np.random.Generator, market: Market, drawn: _Drawn, mix: Mix
+) -> tuple[Events, Bools]:
+    """Return partial closes, and which positions they left with nothing.
+
+    They lie after the entry and before the exit or expiry, so that no position is closed twice.
+    """
+    dice = _Dice(rng, len(drawn.id))
+    last = np.minimum(np.where(drawn.exited, drawn.exit - 1, market.end), drawn.expiration - 1)
+    each = np.where(dice.chance(mix.partial), 1 + dice.chance(300), 0)
+    each[last <= drawn.entry] = 0
+    of = np.repeat(np.arange(dice.rows), each)
+    emptied = (each > 0) & ~drawn.exited & dice.chance(200)
+
+    dice = _Dice(rng, len(of))
+    low = np.maximum(drawn.entry[of] + 1, market.start - 20)
+    day = dice.whole(np.minimum(low, last[of]), last[of])
+    held = np.abs(drawn.quantity[of])
+    closed = np.maximum(held // SHARE * dice.whole(1, 6) // 10, 1) * SHARE
+    price = dice.near(_close_on(market, drawn.column[of], day), 10_000)
+    price = np.where(drawn.private[of], dice.near(drawn.entry_price[of], 400_000), price)
+    gain = (price - drawn.entry_price[of]) * closed * drawn.multiplier[of]
+    events = Events(
+        position_id=drawn.id[of],
+        portfolio_id=drawn.portfolio_id[of],
+        day=_days(day),
+        quantity=_decimals(closed, QUANTITY_SCALE),
+        realized=_decimals(_cents(np.where(drawn.short[of], -gain, gain)), CENTS),
+    )
+    return events, emptied
+
+
+def _positions(
+    rng: np.random.Generator, market: Market, drawn: _Drawn, emptied: Bools
+) -> Positions:
+    dice = _Dice(rng, len(drawn.id))
+    private, option = drawn.private, drawn.option
+    # A fifth of them under a symbol that has prices, which must play no part.
+    unlisted = private & dice.chance(800)
+    made_up = len(market.symbols) + dice.whole(0, len(PRIVATE_SYMBOLS) - 1)
+    symbol = np.where(unlisted, made_up, drawn.column)
+    right = np.ones(dice.rows, dtype=np.bool_)
+    right[option] = market.options.call[drawn.contract[option]]
+    of_option = 2 + 2 * drawn.short + ~right
+    value = drawn.quantity * drawn.entry_price // TO_CENTS * dice.whole(700, 1800) // PER_MILLE
+    value[dice.chance(50)] = 0
+    return Positions(
+        id=drawn.id,
+        portfolio_id=drawn.portfolio_id,
+        symbol=_text((*market.symbols, *PRIVATE_SYMBOLS), symbol),
+        position_type=_text(POSITION_TYPES, np.where(option, of_option, drawn.short)),
+        quantity=_decimals(np.where(emptied, 0, drawn.quantity), QUANTITY_SCALE),
+        entry_price=_decimals(drawn.entry_price, CLOSE_SCALE),
+        entry_day=_days(drawn.entry),
+        exit_price=_decimals(drawn.exit_price, CLOSE_SCALE, ~drawn.exited | drawn.unpriced),
+        exit_day=_days(drawn.exit, ~drawn.exited),
+        expiration_day=_days(drawn.expiration, ~option),
+        investment_class=_text(CLASSES, np.where(private, 2, option)),
+        market_value=_decimals(value, CENTS, ~private | dice.chance(200)),
+        deleted=drawn.deleted,
+    )
+
+
+def _flows(
+    rng: np.random.Generator, market: Market, ids: Bytes, opening: Int64
+) -> tuple[Int64, Flows, Bools]:
+    """Return the portfolio of each flow, the flows, and which of them are soft-deleted.
+
+    Up to three a portfolio, each up to 3 % of its opening equity; some on days without a session.
+    """
+    owner = np.repeat(np.arange(len(ids)), rng.integers(0, 4, len(ids)))
+    dice = _Dice(rng, len(owner))
+    flows = Flows(
+        portfolio_id=ids[owner],
+        day=_days(dice.whole(market.start - 20, market.end)),
+        amount=_decimals(opening[owner] * dice.whole(1, 30) // PER_MILLE, CENTS),
+        change_type=_text(CHANGES, dice.chance(350).astype(np.uint32)),
+    )
+    return owner, flows, dice.chance(40)
+
+
+def _deleted_at(market: Market, deleted: Bools) -> Moment:
+    return Moment(market.end * MICROSECONDS_A_DAY, _state(~deleted))
+
+
+def _portfolio_table(
+    ids: Bytes, users: Bytes, opening: Decimals, stamps: Mapping[str, Moment]
+) -> Table:
+    count = len(ids)
+    names = [f"{STRATEGIES[row % len(STRATEGIES)]} {row + 1:06}" for row in range(count)]
+    name = _text(names, np.arange(count))
+    return Table(
+        "portfolios",
+        count,
+        {
+            "id": ids,
+            "user_id": users,
+            "name": name,
+            "account_name": name,
+            "account_type": Constant("taxable"),
+            "is_active": Constant(value=True),
+            "currency": Constant("USD"),
+            "equity_balance": opening,
+            **stamps,
+        },
+    )
+
+
+def _position_table(
+    market: Market, drawn: _Drawn, positions: Positions, stamps: Mapping[str, Moment]
+) -> Table:
+    options, no_option = market.options, ~drawn.option
+    stocks = market.symbols[: len(market.symbols) - len(options)]
+    underlying = np.zeros(len(positions), dtype=np.int64)
+    underlying[drawn.option] = options.underlying[drawn.contract[drawn.option]]
+    strike = np.zeros(len(positions), dtype=np.int64)
+    strike[drawn.option] = options.strike[drawn.contract[drawn.option]]
+    return Table(
+        "positions",
+        len(positions),
+        {
+            "id": positions.id,
+            "portfolio_id": positions.portfolio_id,
+            "symbol": positions.symbol,
+            "position_type": positions.position_type,
+            "quantity": positions.quantity,
+            "entry_price": positions.entry_price,
+            "entry_date": positions.entry_day,
+            "exit_price": positions.exit_price,
+            "exit_date": positions.exit_day,
+            "underlying_symbol": _text(stocks, underlying, no_option),
+            "strike_price": _decimals(strike, CLOSE_SCALE, no_option),
+            "expiration_date": positions.expiration_day,
+            "investment_class": positions.investment_class,
+            "market_value": positions.market_value,
+            **stamps,
+            "deleted_at": _deleted_at(market, drawn.deleted),
+        },
+    )

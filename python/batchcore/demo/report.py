@@ -1,0 +1,115 @@
+"""What the command `demo` prints, as texts and tables of rich."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchcore.report import issue_lines, marks_text, sessions_text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from batchcore.db.read import Valuation
+    from batchcore.demo.run import Demo
+
+
+def demo_parts(done: Demo) -> list[RenderableType]:
+    """Return what a demo shows, but for the line on its rows."""
+    kind = "real closes" if done.size.symbols is None else "a generated market"
+    cache = done.result.cache
+    marks = cache["hits"] + cache["misses"]
+    took = ", ".join(f"{name} {seconds:.2f}" for name, seconds in done.seconds.items())
+    return [
+        f"{done.size.portfolios:,} portfolios with {done.positions:,} positions on {kind}",
+        f"{done.symbols:,} symbols, {done.closes:,} closes of them and of factor ETFs",
+        sessions_text(done.result),
+        _portfolio_table(done),
+        *_analytics_tables(done),
+        _phase_table(done),
+        f"marks: {marks:,}, {cache['hit_rate'] or 0:.2%} of them hits; {marks_text(cache)}",
+        *issue_lines(done.result),
+        f"seconds: {took}",
+    ]
+
+
+def checked_text(done: Demo) -> str:
+    """Return whether the rows of a demo are those of the reference."""
+    checked = done.checked
+    text = f"{checked.rows:,} rows checked against the reference, {checked.differing:,} differ"
+    if checked.portfolios == checked.portfolios_in_all:
+        return text
+    return (
+        f"{text} ({checked.portfolios:,} of {checked.portfolios_in_all:,} portfolios, "
+        f"drawn by seed {done.seed})"
+    )
+
+
+def _portfolio_table(done: Demo) -> Table:
+    def cells(row: Valuation) -> list[str]:
+        amounts = (row.equity, row.pnl, row.realized, row.flow)
+        return [f"{row.positions:,}", *(f"{amount:,.2f}" for amount in amounts)]
+
+    shown = [cells(row) for row in done.shown]
+    total = cells(done.total)
+    table = _table("After the last session, dollars")
+    table.add_column("portfolio", no_wrap=True, min_width=8)
+    for at, name in enumerate(("lots", "equity", "P&L", "realized", "flows")):
+        # a narrow terminal cuts names, never digits
+        width = max(len(row[at]) for row in (*shown, total))
+        table.add_column(name, justify="right", no_wrap=True, min_width=max(width, len(name)))
+    for row, values in zip(done.shown, shown, strict=True):
+        table.add_row(row.name, *values)
+    table.add_section()
+    table.add_row(f"all {int(done.total.name):,}", *total)
+    return table
+
+
+def _analytics_tables(done: Demo) -> list[Table]:
+    """Return the table of what says how portfolios behave; none where nothing of it was written."""
+    shown = [(row.name, (row.beta, row.effective, row.volatility)) for row in done.shown]
+    if all(value is None for _, values in shown for value in values):
+        return []
+    table = _table("After the last session, how they behave")
+    table.add_column("portfolio", no_wrap=True, min_width=8)
+    for name in ("beta", "positions that count", "volatility"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, (beta, effective, volatility) in shown:
+        table.add_row(
+            name,
+            "" if beta is None else f"{beta:.2f}",
+            "" if effective is None else f"{effective:.1f}",
+            "" if volatility is None else f"{volatility:.1%}",
+        )
+    return [table]
+
+
+def _phase_table(done: Demo) -> Table:
+    result = done.result
+    table = _table(f"The run: {result.rows_written:,} rows written")
+    table.add_column("phase")
+    table.add_column("statements", justify="right")
+    table.add_column("seconds", justify="right")
+    phases = dict.fromkeys([*result.statements_by_phase, *result.seconds_by_phase])
+    for phase in phases:
+        statements, spent = (
+            result.statements_by_phase.get(phase),
+            result.seconds_by_phase.get(phase),
+        )
+        if phase != "total" and (statements or spent):
+            table.add_row(
+                phase,
+                "" if statements is None else f"{statements:,}",
+                "" if spent is None else f"{spent:.3f}",
+            )
+    table.add_section()
+    statements = sum(result.statements_by_phase.values())
+    table.add_row("in all", f"{statements:,}", f"{result.seconds_by_phase['total']:.3f}")
+    return table
+
+
+def _table(title: str) -> Table:
+    from rich import box  # noqa: PLC0415  # an extra, which only the demo needs
+    from rich.table import Table  # noqa: PLC0415  # likewise
+
+    return Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 1))
