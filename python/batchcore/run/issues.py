@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batchcore.db.save_analytics import Kept
     from batchcore.db.sources import Ambiguous
     from batchcore.frames import Misses, Rows
-    from batchcore.run.plan import Noticed
+    from batchcore.run.plan import NoticedDays
 
 
 def not_replaced(kept: Sequence[Kept], ids: npt.NDArray[np.uint8]) -> Issues:
@@ -65,7 +65,7 @@ class IssueList:
         self.add(rows.issues, first_portfolio)
         self.add_misses(rows.misses)
 
-    def add_noticed(self, name: str, noticed: Noticed, first_portfolio: int, unit: str) -> None:
+    def add_noticed(self, name: str, noticed: NoticedDays, first_portfolio: int, unit: str) -> None:
         """Append one issue for each portfolio noticed: its first day, and how many days."""
         if len(noticed.portfolio) == 0:
             return

@@ -48,8 +48,8 @@ END_S: Final = 0.7
 log: Final = logging.getLogger("batchcore")
 
 
-def asked(request: Request) -> Asked:
-    """Return what a run was asked for, as the ledger has it."""
+def question_of(request: Request) -> Asked:
+    """Return the question that a run answers, as the ledger keeps it."""
     settings, schema, calendar = request.settings, request.settings.schema, request.known_calendar
     start = None if request.start is None else request.start.isoformat()
     question: dict[str, Any] = {
@@ -83,7 +83,7 @@ def asked(request: Request) -> Asked:
     )
 
 
-def as_begun(request: Request, lease: Lease) -> Request:
+def with_first_dates(request: Request, lease: Lease) -> Request:
     """Return a request with the dates that its run began with.
 
     All else that its rows depend on is part of the fingerprint.
@@ -103,7 +103,7 @@ def as_begun(request: Request, lease: Lease) -> Request:
     )
 
 
-class Holder:
+class LeaseHolder:
     """Takes the lease of a run, and looks after it."""
 
     def __init__(self, request: Request, run_id: str, *, resume: bool) -> None:
@@ -114,7 +114,7 @@ class Holder:
             run_id: The id of a run that begins.
             resume: Whether to go on with a run that was asked for the same and has ended early.
         """
-        self.asked = asked(request)
+        self.question = question_of(request)
         self.ledger = Ledger(request.settings.schema)
         self.days = request.settings.ledger_days
         self._run_id = run_id
@@ -126,12 +126,12 @@ class Holder:
     async def acquire(self, session: Session) -> Lease:
         """Return the lease of the run, in a transaction that is committed at once.
 
-        `take_place` comes next.
+        `end_replaced` comes next.
 
         Raises:
             LeaseHeldError: another live run works on some of the portfolios.
         """
-        found = await self.ledger.found(session, self.asked)
+        found = await self.ledger.found(session, self.question)
         for other in found:
             if other.state == LIVES and other.alive:
                 raise _held(other)
@@ -146,8 +146,8 @@ class Holder:
         for run in gone:
             log.warning("run=%s state=superseded", run.run_id)
         if same:
-            return await self.ledger.take_over(session, same[0].run_id, self.asked.lease_ms)
-        return await self.ledger.begin(session, self.asked, self._run_id)
+            return await self.ledger.take_over(session, same[0].run_id, self.question.lease_ms)
+        return await self.ledger.begin(session, self.question, self._run_id)
 
     async def wait_for(self, session: Session, held: LeaseHeldError) -> None:
         """Wait, outside a transaction, until the run that refused this one is no longer alive.
@@ -171,7 +171,7 @@ class Holder:
                 raise LeaseHeldError(msg, held.run_id) from held
             await asyncio.sleep(min(WAIT_POLL_S, left))
 
-    async def take_place(self, session: Session) -> None:
+    async def end_replaced(self, session: Session) -> None:
         """End what runs that were given up still have open, once the lease is committed."""
         if self._given_up:
             async with transaction(session):
@@ -246,9 +246,9 @@ class Holder:
                 raise taken_over(lease)
 
 
-async def tried(work: Callable[[], Awaitable[None]]) -> None:
+async def attempt_briefly(work: Callable[[], Awaitable[None]]) -> None:
     """Do something that may fail, and for no longer than `END_S`, whoever cancels this task."""
-    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(_tried(work))
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(_attempt(work))
     until, cancelled = loop.time() + END_S, None
     while not task.done() and loop.time() < until:
         try:
@@ -263,10 +263,10 @@ async def tried(work: Callable[[], Awaitable[None]]) -> None:
         raise cancelled
 
 
-async def _tried(work: Callable[[], Awaitable[None]]) -> None:
+async def _attempt(work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
-    # Why the run stopped is what is to be told, and asyncpg has all kinds of errors for a
+    # Why the run stopped is what matters, and asyncpg has all kinds of errors for a
     # connection that was cut off in between.
     except Exception as error:  # noqa: BLE001
         log.warning("ledger=unfinished error=%r", str(error))

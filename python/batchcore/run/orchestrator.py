@@ -29,7 +29,7 @@ from batchcore.policies.policy import RunContext
 from batchcore.run.chunk import ChunkSteps
 from batchcore.run.entries import issue_rows, symbol_issue_rows
 from batchcore.run.issues import IssueList, not_replaced
-from batchcore.run.lease import ACQUIRE_IDLE_MS, Holder, as_begun, tried
+from batchcore.run.lease import ACQUIRE_IDLE_MS, LeaseHolder, attempt_briefly, with_first_dates
 from batchcore.run.lease import PHASE as LEDGER
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.prepare import inspected, last_closed, load_prices, prepare
@@ -190,20 +190,14 @@ class Run:
 
     async def run(self) -> BatchResult:
         """Return the report of the run, made; `progress` is called all the while."""
-        if self.progress is None:
-            return await self._run()
-        work = asyncio.create_task(self._run())
-        clock = asyncio.create_task(self._tick_forever())
-        both = {work, clock}
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in both:
-                task.cancel()  # does nothing to the one that is done
-            await asyncio.gather(*both, return_exceptions=True)
-        if not clock.cancelled():
-            clock.result()  # what `progress` raises ends the run
-        return work.result()
+            async with asyncio.TaskGroup() as tasks:
+                clock = tasks.create_task(self._tick_forever())
+                result = await self._run()
+                clock.cancel()
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
+        return result
 
     async def _tick_forever(self) -> None:
         while True:
@@ -219,10 +213,7 @@ class Run:
             await imported("opentelemetry.trace")  # for the span
         counts = {"statements": self.database.statements, "bytes": self.database.bytes}
         with self.monitor.span(counts) as span:
-            try:
-                await (self._on_connections() if self.database.owns else self._inside())
-            except BaseExceptionGroup as group:
-                raise _first(group) from None
+            await (self._on_connections() if self.database.owns else self._inside())
             result = self._report()
             describe(span, result)
         log_result(result)
@@ -240,7 +231,7 @@ class Run:
 
     async def _under_lease(self, first: Session, lanes: int) -> None:
         """Take the lease, do the work while a heartbeat prolongs it, and say how it ended."""
-        holder = Holder(self.request, self.monitor.run_id, resume=self.request.resume)
+        holder = LeaseHolder(self.request, self.monitor.run_id, resume=self.request.resume)
         lease: Lease | None = None
         try:
             while lease is None:
@@ -259,9 +250,9 @@ class Run:
                     await first.enter("check")
             self.lease, self.monitor.run_id = lease, lease.run_id
             self.monitor.step("lease")
-            await holder.take_place(first)
+            await holder.end_replaced(first)
             await first.enter("check")
-            self.request = as_begun(self.request, lease)
+            self.request = with_first_dates(self.request, lease)
             if lease.attempt > 1:
                 log.info("run=%s attempt=%s resumed=true", lease.run_id, lease.attempt)
             async with asyncio.TaskGroup() as tasks:
@@ -280,7 +271,7 @@ class Run:
             )
         except BaseException as error:
             if lease is not None:  # committed too, or cancelled on the way there
-                await tried(partial(self._stopped, holder, first, lease, error))
+                await attempt_briefly(partial(self._stopped, holder, first, lease, error))
             raise
         self.monitor.step("finished")
 
@@ -297,7 +288,7 @@ class Run:
         return symbol_issue_rows(lease.run_id, lease.attempt, self.issues.finish())
 
     async def _stopped(
-        self, holder: Holder, first: Session, lease: Lease, error: BaseException
+        self, holder: LeaseHolder, first: Session, lease: Lease, error: BaseException
     ) -> None:
         """Enter why a run ends early, on the first connection or, if that is gone, another."""
         if isinstance(error, BaseExceptionGroup):

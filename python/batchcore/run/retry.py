@@ -80,30 +80,30 @@ class Retries:
             DatabaseError: the database refused it, `ATTEMPTS` times if others were in the way.
             SnapshotExistsError: one has come to stand where none may (S13).
         """
-        tried = 0
+        attempts = 0
         while True:
             try:
-                if tried:
+                if attempts:
                     again = await self._again(item.chunk, session)
                     if again is None:
                         return None
                     item = again
-                judge = partial(self._is_refusal, session, last=tried + 1 == ATTEMPTS)
+                judge = partial(self._is_refusal, session, last=attempts + 1 == ATTEMPTS)
                 with self._monitor.phase("persist"):
                     refusal = await self._refusal(write(item, session), judge)
                     if refusal is None:
                         return item
                     return await write_apart(item, session, refusal, judge)
             except DatabaseError as error:
-                tried += 1
-                if error.sqlstate not in RETRIED or tried == ATTEMPTS:
+                attempts += 1
+                if error.sqlstate not in RETRIED or attempts == ATTEMPTS:
                     raise
                 self.count += 1
                 log.warning(
                     "run=%s chunk=%d retry=%d sqlstate=%s error=%r",
                     self._monitor.run_id,
                     item.chunk.number,
-                    tried,
+                    attempts,
                     error.sqlstate,
                     str(error),
                 )
