@@ -1,4 +1,4 @@
-"""The steps of one chunk before it is written: loaded, computed, encoded."""
+"""The steps of one chunk before it is written: computed, analysed, encoded, recorded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from batchcore.run.threads import in_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from batchcore.db.engine import Session
     from batchcore.db.ledger import Entry
     from batchcore.db.save import Batch
     from batchcore.frames import Issues, Opening, Rows
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ChunkSteps:
-    """Loads and computes the chunks of a run, as its policy says.
+    """Computes the chunks of a run, as its policy says.
 
     Attributes:
         run_id: Of the run in the ledger; None where nothing is entered there.
@@ -40,10 +39,6 @@ class ChunkSteps:
         self.unwritten: list[Issues] = []
         self._cancel = policy.cancel
         self._monitor = policy.monitor
-
-    async def load(self, reader: Session, chunk: Chunk) -> ChunkLoad:
-        """Return the rows of a chunk."""
-        return await self.policy.load_chunk(reader, chunk)
 
     async def compute(self, loaded: ChunkLoad, prices: Prices | None) -> ComputedChunk | None:
         """Return what a chunk writes; None if there is nothing."""

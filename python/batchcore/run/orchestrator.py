@@ -447,7 +447,7 @@ class Run:
         """Load, compute and write one chunk after the other, whichever is next."""
         for chunk in chunks:
             async with readers.lend("load") as reader:
-                loaded = await self.steps.load(reader, chunk)
+                loaded = await self.prepared.policy.load_chunk(reader, chunk)
             self.monitor.step("loaded", chunk.number)
             priced = await prices
             async with self.computing:

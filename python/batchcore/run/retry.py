@@ -150,7 +150,7 @@ class Retries:
             prepared.policy.begin([own])
             steps = ChunkSteps(prepared.policy, self._steps.run_id)
             await session.enter("load")
-            loaded = await steps.load(session, own)
+            loaded = await prepared.policy.load_chunk(session, own)
             prices = await load_prices(readers, prepared.policy)
         await session.enter("persist")
         async with self._computing:
