@@ -56,6 +56,10 @@ fmt: $(SETUP) ## format Rust and Python
 	$(BIN)/ruff check --select I --fix .
 	$(BIN)/ruff format .
 
+.PHONY: docs
+docs: $(BUILD) ## write the tables of docs/ that come from the code
+	$(BIN)/python scripts/docs.py
+
 .PHONY: lint lint-rust lint-python lint-types lint-imports lint-deny
 lint: lint-rust lint-python lint-types lint-imports lint-deny ## run every static check
 

@@ -10,6 +10,7 @@ import pytest
 
 import baseline
 import batchcore
+from batchcore.frames import CENTS_OF_ROWS, COUNTS_OF_ROWS
 from batchcore.units import CENTS, RETURN_SCALE
 from sample import Host
 
@@ -166,27 +167,6 @@ def loaded(host: Host, contest: Contest) -> baseline.Loaded:
     return asyncio.run(load())
 
 
-CENTS_COLUMNS = {
-    "equity_balance": "equity_cents",
-    "daily_pnl": "daily_pnl_cents",
-    "daily_realized_pnl": "daily_realized_cents",
-    "daily_capital_flow": "daily_flow_cents",
-    "cumulative_pnl": "cumulative_pnl_cents",
-    "cumulative_realized_pnl": "cumulative_realized_cents",
-    "cumulative_capital_flow": "cumulative_flow_cents",
-    "long_value": "long_cents",
-    "short_value": "short_cents",
-    "gross_exposure": "gross_cents",
-    "net_exposure": "net_cents",
-    "cash_value": "cash_cents",
-}
-COUNT_COLUMNS = {
-    "num_positions": "num_positions",
-    "num_long_positions": "num_long",
-    "num_short_positions": "num_short",
-}
-
-
 @pytest.fixture(scope="module")
 def seconds(host: Host, figures: list[str], request: pytest.FixtureRequest):
     """Seconds in memory, by side."""
@@ -217,10 +197,10 @@ def bench_compute(benchmark, host: Host, loaded: baseline.Loaded, seconds, side:
     rows, expected = results["native"], list(zip(*results["baseline"], strict=True))
     assert len(rows) == host.size.portfolios * host.size.sessions
     by_name = dict(zip(baseline.COLUMNS, expected, strict=True))
-    for column, name in CENTS_COLUMNS.items():
+    for column, name in CENTS_OF_ROWS.items():
         cents = [int(amount.scaleb(CENTS)) for amount in by_name[column]]
         assert getattr(rows, name).tolist() == cents, column
-    for column, name in COUNT_COLUMNS.items():
+    for column, name in COUNTS_OF_ROWS.items():
         assert getattr(rows, name).tolist() == list(by_name[column]), column
     assert not rows.daily_return.state.any()
     returns = [int(value.scaleb(RETURN_SCALE)) for value in by_name["daily_return"]]

@@ -187,8 +187,6 @@ def plain(size: Size) -> Plain:
     table = Text.of(market.symbols)
     days, symbols = np.nonzero(market.known)
     entry = market.closes[0, column.ravel()]
-    nothing = np.empty((0, 16), dtype=np.uint8)
-    none = Decimals.nulls(0)
     inputs = Inputs(
         positions=Positions(
             id=ids,
@@ -199,27 +197,14 @@ def plain(size: Size) -> Plain:
             entry_price=Decimals(entry, 4),
             entry_day=Days(np.full(rows, market.days[0], dtype=np.int32)),
         ),
-        events=Events(
-            position_id=nothing,
-            portfolio_id=nothing,
-            day=Days.nulls(0),
-            quantity=none,
-            realized=none,
-        ),
-        flows=Flows(portfolio_id=nothing, day=Days.nulls(0), amount=none, change_type=Text.of([])),
+        events=Events.none(),
+        flows=Flows.none(),
         prices=Prices(
             symbol=Text(symbols.astype(np.uint32), table.offsets, table.data),
             day=Days(market.days[days]),
             close=Decimals(market.closes[days, symbols], 4),
         ),
-        previous=Previous(
-            portfolio_id=nothing,
-            day=np.empty(0, dtype=np.int32),
-            equity=none,
-            cumulative_pnl=none,
-            cumulative_realized_pnl=none,
-            cumulative_capital_flow=none,
-        ),
+        previous=Previous.none(),
         opening=Opening(
             portfolio_id=portfolio_id,
             equity=Decimals(np.full(size.many, 100_000_00, dtype=np.int64), 2),

@@ -191,13 +191,13 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def preload(calendar: str = "XNYS") -> None:
-    """Import all that calls need, so that the first one takes no longer than the next.
+    """Import all that calls need, so that the first call is as fast as the next.
 
-    For a server that forks its workers, which then share what is in memory, and for one that would
-    rather wait when it starts. It opens no connection and starts no thread.
+    For a server that forks its workers, which then share the memory, and for one that should wait
+    when it starts rather than in a request. It opens no connection and starts no thread.
 
     Args:
-        calendar: Loaded too; a code of exchange_calendars brings pandas.
+        calendar: A calendar to load too; a code of exchange_calendars imports pandas.
 
     Raises:
         ConfigError: the calendar is unknown, or needs an extra.

@@ -165,7 +165,7 @@ class PriceCache:
 
         Args:
             lookback_days: Calendar days that a price may be old in `get_with_lookback`.
-            db: What is loaded from where a call gives None.
+            db: The database of calls that pass None.
             schema: Names of tables and columns; None for those of docs/schema.md.
 
         Raises:
@@ -184,7 +184,7 @@ class PriceCache:
     async def load_single_date(
         self, db: object | None, symbols: Iterable[str], calculation_date: dt.date
     ) -> int:
-        """Load what is not loaded yet of the closes of one date and of the lookback before it.
+        """Load the closes of one date and of the lookback before it, if not loaded yet.
 
         Args:
             db: A URL, an asyncpg pool or connection, or an SQLAlchemy `AsyncEngine`,
@@ -193,11 +193,11 @@ class PriceCache:
             calculation_date: The date.
 
         Returns:
-            Rows loaded. One that was loaded before, or laid by `set`, stays as it is.
+            Rows loaded. One that was loaded before, or given by `set`, does not change.
 
         Raises:
             ConfigError: an argument, or ``db``, of a wrong kind.
-            SchemaError: the price table is not what it has to be.
+            SchemaError: batchcore cannot read the price table.
             DatabaseError: the database refused, failed or went away.
         """
         day = checked_day(calculation_date)
@@ -206,9 +206,10 @@ class PriceCache:
     async def load_date_range(
         self, db: object | None, symbols: Iterable[str], start_date: dt.date, end_date: dt.date
     ) -> int:
-        """Load what is not loaded yet of the closes of a range, both ends included.
+        """Load the closes of a range, both ends included, if not loaded yet.
 
-        See `load_single_date`; the lookback before ``start_date`` is loaded too.
+        The lookback before ``start_date`` is loaded too. A range that is wider than what is loaded,
+        or more symbols, cost one statement for the rest.
 
         Raises:
             ConfigError: ``start_date`` after ``end_date`` too.
@@ -256,8 +257,8 @@ class PriceCache:
     def get_batch(self, symbols: Iterable[str], date: dt.date) -> dict[str, Decimal]:
         """Return the prices of those symbols that have one on a date itself, in their order.
 
-        Decimals of the date that was asked last are kept, so that asking for the same date again,
-        as a batch does for each portfolio, makes none.
+        The Decimals of the date asked last are kept, so ask one date for many portfolios, not one
+        portfolio for many dates.
 
         Raises:
             ConfigError: an argument of a wrong kind.
@@ -274,7 +275,7 @@ class PriceCache:
         return tuple.__new__(Closes, self._reader.get_array(symbols, date))
 
     def set(self, symbol: str, date: dt.date, price: Decimal | int | str) -> None:
-        """Lay a price over whatever is loaded, now and later; 0 says that there is none.
+        """Set a price that replaces whatever is loaded, now and later; 0 means that there is none.
 
         Args:
             symbol: Spelt as stored.
@@ -291,9 +292,9 @@ class PriceCache:
     def missing(
         self, symbols: Iterable[str], dates: Iterable[dt.date]
     ) -> list[tuple[str, dt.date]]:
-        """Return each symbol and date for which `get` has no price and `set` has said nothing.
+        """Return each symbol and date without a price, unless `set` said that there is none.
 
-        In the order of the symbols, and of the dates for each; it does not count as asking.
+        They come in the order of the symbols, and of the dates for each. It counts no miss.
 
         Raises:
             ConfigError: an argument of a wrong kind.
@@ -310,17 +311,17 @@ class PriceCache:
     async def load_missing(
         self, db: object | None, symbols: Iterable[str], dates: Iterable[dt.date]
     ) -> int:
-        """Load what `missing` tells, with the lookback before it, by one statement.
+        """Load what `missing` returns, with the lookback before it, by one statement.
 
-        What was loaded before is read again, since prices may have come; if nothing is missing,
-        nothing is sent.
+        What was loaded before is read again, because prices may have arrived; if nothing is
+        missing, nothing is sent.
 
         Returns:
-            Rows loaded; those that stand in the place of rows loaded before count too.
+            Rows loaded; those that replace rows loaded before count too.
 
         Raises:
             ConfigError: an argument, or ``db``, of a wrong kind.
-            SchemaError: the price table is not what it has to be.
+            SchemaError: batchcore cannot read the price table.
             DatabaseError: the database refused, failed or went away.
         """
         db = db_of(db, self._db)
@@ -332,6 +333,8 @@ class PriceCache:
 
     def covers(self, symbol: str, first_day: int, last_day: int) -> bool:
         """Return whether all closes of a symbol in a window have been loaded, if there are any.
+
+        A symbol without any row counts as loaded.
 
         Args:
             symbol: Spelt as stored.
@@ -357,7 +360,7 @@ class PriceCache:
             hits: Prices found, by lookback too; `get_batch` and `get_array` count each symbol.
             lookback_hits: Prices found on an earlier date than the one asked for.
             misses: Prices not found.
-            hit_rate: 0 to 1; None before the first question.
+            hit_rate: 0 to 1; None before the first look-up.
             size_bytes: Estimated.
         """
         prices, dates = self._reader.spread()
@@ -379,7 +382,7 @@ class PriceCache:
         )
 
     def to_frame(self) -> Prices:
-        """Return all closes, those that were set in their place: one set to 0 is a close of 0."""
+        """Return all closes, with those that were set; one set to 0 is a close of 0."""
         return _prices(self._reader.columns(laid=True))
 
     def _dates(self, dates: Iterable[dt.date]) -> list[dt.date]:
@@ -449,7 +452,7 @@ class CompanyProfileCache:
         """Make an empty cache.
 
         Args:
-            db: What is loaded from where a call gives None.
+            db: The database of calls that pass None.
             schema: Names of tables and columns; None for those of docs/schema.md.
         """
         self._db = db
@@ -468,7 +471,7 @@ class CompanyProfileCache:
 
         Raises:
             ConfigError: an argument, or ``db``, of a wrong kind.
-            SchemaError: there is no such table, or it is not what it has to be.
+            SchemaError: the table does not exist, or batchcore cannot read it.
             DatabaseError: the database refused, failed or went away.
         """
         db = db_of(db, self._db)
@@ -519,9 +522,9 @@ class CompanyProfileCache:
         Returns:
             total_profiles: Profiles held.
             symbols_loaded: Symbols that were loaded, those without a profile too.
-            hits: Questions for a symbol that has a profile.
-            misses: Questions for one that has none.
-            hit_rate: 0 to 1; None before the first question.
+            hits: Look-ups of a symbol that has a profile.
+            misses: Look-ups of one that has none.
+            hit_rate: 0 to 1; None before the first look-up.
             size_bytes: Estimated.
         """
         return CompanyProfileCacheStats(
@@ -555,7 +558,7 @@ class SnapshotCache:
         """Make an empty cache.
 
         Args:
-            db: What is loaded from where a call gives None.
+            db: The database of calls that pass None.
             schema: Names of tables and columns; None for those of docs/schema.md.
         """
         self._db = db
@@ -570,24 +573,24 @@ class SnapshotCache:
         *,
         calendar: str = calendar.DAILY,
     ) -> int:
-        """Load of each portfolio the latest complete snapshot before a date, by one statement.
+        """Load the latest complete snapshot of each portfolio before a date, by one statement.
 
-        Portfolios whose answer is known already are not asked for. A cache holds one snapshot of
-        each portfolio, that of the load last made.
+        Portfolios whose answer is known cost nothing. A cache keeps one snapshot of each portfolio,
+        that of the latest load.
 
         Args:
             db: As in `PriceCache.load_single_date`.
             portfolio_ids: UUIDs or their text.
             before_date: Snapshots of this date do not count.
-            calendar: Whose sessions a snapshot has to be of: `daily` takes every date, `XNYS` and
-                the codes of exchange_calendars their sessions.
+            calendar: Only snapshots on its sessions count: `daily` is every date, `XNYS` and the
+                codes of exchange_calendars have their sessions.
 
         Returns:
             Rows loaded.
 
         Raises:
             ConfigError: an argument, or ``db``, of a wrong kind.
-            SchemaError: the table is not what it has to be.
+            SchemaError: batchcore cannot read the table.
             DatabaseError: the database refused, failed or went away.
         """
         db = db_of(db, self._db)
@@ -650,9 +653,9 @@ class SnapshotCache:
         Returns:
             total_snapshots: Snapshots held.
             portfolios_cached: Portfolios that were loaded, those without a snapshot too.
-            hits: Questions for a portfolio that has a snapshot.
-            misses: Questions for one that has none.
-            hit_rate: 0 to 1; None before the first question.
+            hits: Look-ups of a portfolio that has a snapshot.
+            misses: Look-ups of one that has none.
+            hit_rate: 0 to 1; None before the first look-up.
             size_bytes: Estimated.
         """
         known = sum(map(sys.getsizeof, self._loaded.values()))

@@ -90,10 +90,11 @@ class Schema:
         scales: ``table.column`` of docs/schema.md -> decimals that it is read with: for a NUMERIC
             without a declared scale, for a `double precision`, and for a NUMERIC whose digits do
             not all fit 64 bits.
-        price_sources: Values of ``market_data_cache.data_source``: of several rows of one symbol
-            and date the first of these that has a valid close counts, and no other source.
+        price_sources: Values of ``market_data_cache.data_source``. Of several rows of one symbol
+            and date, the first of these with a valid close counts, and no other source (S2).
         factors: Name of a factor in `factor_definitions` -> the ETF whose betas it gets (A8).
-            Without any, an ETF is that of the one active factor by regression that has it as proxy.
+            Without any, an ETF belongs to the only active factor by regression that has it as
+            proxy.
     """
 
     namespace: str = "public"
@@ -256,23 +257,26 @@ def option(
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run needs beside its dates and portfolios; each is an option of commands.
+    """Options of a run beside its dates and portfolios; each is an option of commands.
 
     Attributes:
-        schema: Names of tables and columns.
+        schema: Names of the host's tables and columns.
         lookback_days: Calendar days that a close may be old and still count as a hit (S4).
-        min_coverage: Share of symbols that a session needs prices of (S12), 0 to 1.
-        today: The date that "now" stands for where no dates are given, and from which on a day is
-            current under the policy `legacy`; None asks the clock.
+        min_coverage: Share of symbols that a session needs closes of (S12), 0 to 1.
+        today: The date that "now" means where no end is given; its own session counts as closed.
+            Under `legacy`, days from it on are current. None asks the clock of the server.
         threads: Threads of native calls; None takes as many as there are cores.
-        connections: What a run takes at most to read and write on, half of them to read; None is
-            four. A pool that lends fewer gives what it has. One more is that of its heartbeat.
-        chunk_size: Portfolios loaded, computed and committed together; None chooses by the
-            number of sessions.
-        dry_run: Whether to stop before anything is computed or written.
-        max_failed: How many portfolios may fail before a run stops: a count, or a share of those
-            of the run as text such as ``1%``, which is never less than one portfolio.
-        lease_seconds: How long the lease of a run that gives no sign of life lasts.
+        connections: Connections to read and write on, two or more, half of them to read. None
+            takes four, or what a pool has left. One more is for the heartbeat.
+        chunk_size: Portfolios loaded, computed and committed together. None chooses about 12 MiB
+            by the number of sessions and the average of positions.
+        dry_run: Whether to stop before anything is computed or written. The report then says what
+            would be done; its issues `stale`, `unpriced` and `lacks_prices` name symbols, sessions
+            and portfolios that lack prices.
+        max_failed: How many portfolios may fail before the run stops: a count, or a share of the
+            run's portfolios as text such as ``1%``, never less than one portfolio.
+        lease_seconds: How long a run counts as alive without a heartbeat; it sends six in that
+            time.
         ledger_days: How many days ended runs stay in the ledger.
     """
 

@@ -10,10 +10,12 @@ class BatchcoreError(Exception):
 
 
 class ConfigError(BatchcoreError, ValueError):
-    """An argument, option or setting is wrong.
+    """An argument, option, setting or URL is wrong, or what it names does not exist.
+
+    So is a run beyond the calendar.
 
     Attributes:
-        option: Its name, or None if the fault is not of one option.
+        option: Its name, or None if the fault is not in one option.
     """
 
     def __init__(self, message: str, option: str | None = None) -> None:
@@ -22,10 +24,10 @@ class ConfigError(BatchcoreError, ValueError):
 
 
 class InputError(BatchcoreError, ValueError):
-    """A column handed to the core is wrong.
+    """A column passed to the core has a wrong type, shape or length, or rows that contradict.
 
     Attributes:
-        column: Its name, or None if the fault is not of one column.
+        column: Its name, or None if the fault is not in one column.
     """
 
     def __init__(self, message: str, column: str | None = None) -> None:
@@ -34,11 +36,11 @@ class InputError(BatchcoreError, ValueError):
 
 
 class DecodeError(BatchcoreError, ValueError):
-    """Bytes of a binary COPY are not what was announced.
+    """The server sent bytes that the catalog did not announce.
 
     Attributes:
         query: Name of the query, if known.
-        column: Name of the column, if the fault is of one.
+        column: Name of the column, if the fault is in one.
         row: Index of the row, from 0.
     """
 
@@ -56,7 +58,7 @@ class DecodeError(BatchcoreError, ValueError):
 
 
 class NumericError(BatchcoreError, ArithmeticError):
-    """A value does not fit the fixed-point type it is meant for.
+    """A value does not fit its fixed-point type.
 
     Attributes:
         column: Name of the column, if known.
@@ -68,7 +70,9 @@ class NumericError(BatchcoreError, ArithmeticError):
 
 
 class SchemaError(BatchcoreError, LookupError):
-    """The database's tables are not those that batchcore can work on.
+    """Tables, columns, types or privileges are missing, or the database was not migrated.
+
+    Nothing was loaded.
 
     Attributes:
         problems: One line for each difference, all of them.
@@ -80,7 +84,9 @@ class SchemaError(BatchcoreError, LookupError):
 
 
 class DatabaseError(BatchcoreError, RuntimeError):
-    """The database refused, failed or went away; raised from the driver's own error.
+    """The server cannot be reached, refused, failed, went away or kept other rows than it was sent.
+
+    Chunks committed before stay. It is raised from the driver's own error.
 
     Attributes:
         sqlstate: The five characters of SQLSTATE, if the server sent any.
@@ -94,10 +100,12 @@ class DatabaseError(BatchcoreError, RuntimeError):
 class CoverageError(BatchcoreError, LookupError):
     """The prices of a session have not arrived: coverage below ``min_coverage`` (S12).
 
+    Nothing was written.
+
     Attributes:
         session: The first such session, ISO date.
         coverage: Its coverage, 0 to 1.
-        min_coverage: What was asked for.
+        min_coverage: The coverage asked for.
     """
 
     def __init__(
@@ -110,7 +118,9 @@ class CoverageError(BatchcoreError, LookupError):
 
 
 class SnapshotExistsError(BatchcoreError, ValueError):
-    """A complete snapshot stands in the range and ``on_existing`` is ``error`` (S13).
+    """A complete snapshot exists in the range and ``on_existing`` is ``error`` (S13).
+
+    Nothing was written.
 
     Attributes:
         portfolio: The first such portfolio.
@@ -124,10 +134,12 @@ class SnapshotExistsError(BatchcoreError, ValueError):
 
 
 class LeaseHeldError(BatchcoreError, RuntimeError):
-    """Another live run holds the lease.
+    """Another run works on some of the portfolios, or took over from this one.
+
+    Or another migration of this database is at work.
 
     Attributes:
-        run_id: The run that holds it.
+        run_id: The run that holds the lease.
     """
 
     def __init__(self, message: str, run_id: str | None = None) -> None:
@@ -136,11 +148,11 @@ class LeaseHeldError(BatchcoreError, RuntimeError):
 
 
 class TooManyFailedError(BatchcoreError, RuntimeError):
-    """More portfolios failed than ``max_failed`` allows; what was committed before stands.
+    """More portfolios failed than ``max_failed`` allows; chunks committed before stay.
 
     Attributes:
-        failed: How many had failed when the run stopped.
-        allowed: How many may.
+        failed: Number of portfolios that had failed when the run stopped.
+        allowed: Number of portfolios that may fail.
     """
 
     def __init__(self, message: str, failed: int = 0, allowed: int = 0) -> None:

@@ -459,4 +459,4 @@ def _coded(codes: npt.NDArray[np.uint32], table: Text) -> Text:
     """Return codes into the table of another column as a column; codes beyond it are NULL."""
     known = codes < len(table.offsets) - 1
     state = np.where(known, State.VALUE, State.NULL).astype(np.uint8)
-    return replace(table, codes=np.where(known, codes, 0).astype(np.uint32), state=state)
+    return Text(np.where(known, codes, 0).astype(np.uint32), table.offsets, table.data, state)

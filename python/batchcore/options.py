@@ -70,29 +70,29 @@ class RunOptions:
     """The options of a run beside its dates and portfolios.
 
     Attributes:
-        policy: What the figures mean: `rollforward`, docs/semantics.md, or `legacy`,
-            docs/legacy.md.
-        calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars (S1).
-        on_existing: Whether complete snapshots in the range are kept (`skip`), computed again
-            (`replace`) or refused (`error`) (S13).
+        policy: Defines the figures: `rollforward`, docs/semantics.md, or `legacy`, docs/legacy.md.
+        calendar: `XNYS`, `daily`, `prices` or, with the extra `calendars`, a code of
+            exchange_calendars (S1).
+        on_existing: Whether to `skip` or `replace` complete snapshots in the range, or to stop
+            with an `error` (S13).
         missing: Whether to look for holes between snapshots: they are reported as `gap`, and with
-            ``on_existing="replace"`` each portfolio is computed again from its first one on (S13).
-        changed_since: A moment with a time zone. Of each portfolio that prices, positions, events
-            or flows changed for since then, the rows from the first affected session to the
-            latest complete snapshot are computed again; nothing else is touched (S13). Then
-            ``start_date`` is the first day that may be rewritten, and ``end_date`` is not given.
-        resume: Whether to continue a run with the same options that ended early; if not, everything
-            is computed again.
+            ``on_existing="replace"`` each portfolio is computed again from its first hole on (S13).
+        changed_since: A `datetime` with a time zone. For each portfolio affected by prices,
+            positions, events or flows that changed since then, the rows from the first affected
+            session to the latest complete snapshot are computed again (S13). ``start_date`` is then
+            the first day that may be rewritten, and ``end_date`` is not given.
         analytics: `portfolio`: the analytic columns of each portfolio's last session; `every`: of
             every session; `full`: as `portfolio`, and market values, position and factor tables;
-            `none`: those columns are left alone.
-        beta_weights: What `beta_provider_1y` is a share of (A1): `market_value` of the lots with a
-            beta, or `equity`.
+            `none`: those columns are not touched.
+        beta_weights: Whether `beta_provider_1y` is a share of the `market_value` of the lots with a
+            beta, or of the `equity` (A1). Without effect under `legacy` (L32).
+        resume: Whether to continue a run with the same question that ended early; otherwise
+            everything that is asked for is computed again.
         wait: Seconds to wait for another run that works on some of the portfolios, until it ends
-            or its lease expires; then this one begins.
-        settings: Everything else; None is `Settings()`.
+            or its lease expires. It is named in a warning of the log.
+        settings: All other options; None is `Settings()`.
         progress: Called with phase, chunks done and chunks in all, at least once a second while
-            work goes on.
+            work continues; forward it as your heartbeat.
 
     Raises:
         ConfigError: a value is wrong, two contradict each other, or the policy lacks one.

@@ -232,7 +232,7 @@ def verified_text(result: VerifyResult) -> str:
     if result.missing_sessions:
         lines.append(f"sessions without a complete snapshot: {result.missing_sessions:,}")
     if result.causes:
-        lines.append(f"causes, a guess: {_named_counts(result.causes)}")
+        lines.append(f"causes: {_named_counts(result.causes)}")
     return "\n".join([*lines, *_column_lines(result), *_difference_lines(result)])
 
 

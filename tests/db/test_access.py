@@ -22,7 +22,7 @@ from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from support import database
 from support.callers import BORROWED, OWN, caller, with_driver
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 KINDS = pytest.mark.parametrize("kind", OWN + BORROWED)
 OF_THE_CALLER = pytest.mark.parametrize("kind", BORROWED)
@@ -47,16 +47,16 @@ class Letter(Base):
 
 @pytest_asyncio.fixture
 async def host(same_host: str) -> str:
-    async with database.connected(same_host) as other:
-        await other.execute("DROP TABLE IF EXISTS letters; CREATE TABLE letters (letter text)")
+    await database.execute(
+        same_host, "DROP TABLE IF EXISTS letters; CREATE TABLE letters (letter text)"
+    )
     access.forget()  # tests share the URL
     return same_host
 
 
 async def stored(url: str) -> int:
     """Return how many rows another connection sees."""
-    async with database.connected(url) as other:
-        return await other.fetchval(COUNT)
+    return await database.fetchval(url, COUNT)
 
 
 async def copy_letter(db: Any, **options: Any) -> None:

@@ -26,10 +26,10 @@ from batchcore.config import Schema, Settings
 from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from batchcore.report import result_text
-from support import database, ledger
+from support import database
 from support.database import Host, Standing, key
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 RENAMED = {
     "Financial Services": "Financials",
@@ -164,8 +164,7 @@ async def run(
 
 
 async def rows_of(url: str, query: str) -> list[dict[str, Any]]:
-    async with database.connected(url) as connection:
-        return [dict(row) for row in await connection.fetch(query)]
+    return [dict(row) for row in await database.fetch(url, query)]
 
 
 async def analytics_of(url: str) -> dict[tuple[Any, int], dict[str, Any]]:
@@ -402,7 +401,7 @@ async def test_a_kept_row_that_the_ledger_does_not_keep_is_an_error(
 ) -> None:
     await fill(host)
     await add_rows(host, TABLES[0], theirs(TABLES[0]))
-    await ledger.execute(host, meddling)
+    await database.execute(host, meddling)
 
     with pytest.raises(DatabaseError, match=told):
         await run(host, "full")
@@ -550,8 +549,7 @@ async def test_market_values_are_of_the_latest_snapshot_only(host: str) -> None:
     await fill(host, later)
 
     await run(host, "full", SESSIONS[-2], SESSIONS[-2])  # skipped: a later one stands
-    async with database.connected(host) as connection:
-        assert await connection.fetchval("SELECT count(last_price) FROM positions") == 0
+    assert await database.fetchval(host, "SELECT count(last_price) FROM positions") == 0
 
     # replace goes on to the later one (S13), which is the latest then
     await run(host, "full", SESSIONS[-2], SESSIONS[-2], on_existing="replace")

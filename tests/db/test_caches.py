@@ -28,7 +28,7 @@ from support import database
 from support.callers import BORROWED, OWN, Caller, caller
 from support.counter import Counter
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 KINDS = pytest.mark.parametrize("kind", OWN + BORROWED)
 OF_THE_CALLER = pytest.mark.parametrize("kind", BORROWED)
@@ -273,19 +273,18 @@ async def test_a_host_without_profiles_says_so(host: str) -> None:
 
 async def test_names_of_the_host_count(host: str) -> None:
     await put_closes(host, ("A", MONDAY, "10"))
-    async with database.connected(host) as connection:
-        await connection.execute(
-            "CREATE OR REPLACE VIEW quotes AS SELECT symbol AS ticker, date AS asof, close"
-            " FROM market_data_cache"
-        )
+    await database.execute(
+        host,
+        "CREATE OR REPLACE VIEW quotes AS SELECT symbol AS ticker, date AS asof, close"
+        " FROM market_data_cache",
+    )
     schema = Schema(
         tables={"market_data_cache": "quotes"},
         columns={"market_data_cache.symbol": "ticker", "market_data_cache.date": "asof"},
     )
     cache = PriceCache(schema=schema)
     assert await cache.load_single_date(host, ["A"], MONDAY) == 1
-    async with database.connected(host) as connection:
-        await connection.execute("DROP VIEW quotes")
+    await database.execute(host, "DROP VIEW quotes")
 
 
 HOSTILE = ["'; DROP TABLE positions; --", 'a"b', "back\\slash", "{x,y}", "NULL", "ünïcode", " A "]
@@ -305,10 +304,12 @@ async def test_a_column_that_compares_loosely_brings_exact_symbols(
     make_database: Any, template: str, declared: str
 ) -> None:
     url = await make_database(template)
-    async with database.connected(url) as connection:
-        await connection.execute("CREATE EXTENSION IF NOT EXISTS citext")
-        await connection.execute(f"ALTER TABLE market_data_cache ALTER symbol TYPE {declared}")
-        await connection.execute(f"ALTER TABLE company_profiles ALTER symbol TYPE {declared}")
+    await database.execute(
+        url,
+        "CREATE EXTENSION IF NOT EXISTS citext",
+        f"ALTER TABLE market_data_cache ALTER symbol TYPE {declared}",
+        f"ALTER TABLE company_profiles ALTER symbol TYPE {declared}",
+    )
     await put_closes(url, ("Abc", MONDAY, "10"))
     await put_profiles(url, [("Abc", None, None, "Energy", None, None, None, True)])
     prices, profiles = PriceCache(), CompanyProfileCache()
@@ -416,8 +417,7 @@ async def test_tables_that_have_changed_are_checked_again(
     await put_closes(url, ("A", MONDAY, "9"))
     cache = PriceCache()
     await cache.load_single_date(url, ["A"], MONDAY)
-    async with database.connected(url) as other:
-        await other.execute("ALTER TABLE market_data_cache RENAME close TO price")
+    await database.execute(url, "ALTER TABLE market_data_cache RENAME close TO price")
     with pytest.raises(DatabaseError, match="close") as caught:
         await cache.load_single_date(url, ["B"], MONDAY)
     assert caught.value.sqlstate == "42703"  # the columns were remembered

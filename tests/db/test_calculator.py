@@ -8,10 +8,8 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 import batchcore
 from batchcore.caches import CompanyProfileCache, PriceCache, SnapshotCache
@@ -20,59 +18,29 @@ from batchcore.config import Settings
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.frames import Previous, Prices, Text
 from support import build, database
+from support.callers import BORROWED as EVERY_BORROWED
+from support.callers import OWN, caller
 from support.database import Standing
 from support.generate import MONDAY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = tuple(range(MONDAY, MONDAY + 5))
 D0, D1, D2, D3, D4 = DAYS
 P = database.key("p0")
-OWNED = ("url", "pool", "engine")
-BORROWED = ("asyncpg", "connection", "session")
+BORROWED = tuple(kind for kind in EVERY_BORROWED if kind != "lent")
 OPTIONS = ("analytics", "on_existing")
-
-
-def with_driver(url: str) -> str:
-    return url.replace("postgresql://", "postgresql+asyncpg://")
 
 
 @contextlib.asynccontextmanager
 async def opened(url: str, kind: str, isolation: str | None = None) -> AsyncIterator[tuple]:
-    """Give a `db` of a kind, and what commits and rolls back."""
-    if kind == "url":
-        yield url, None, None
-    elif kind == "pool":
-        async with asyncpg.create_pool(url, min_size=1, max_size=3) as pool:
-            yield pool, None, None
-    elif kind == "asyncpg":
-        async with database.connected(url) as raw:
-            transaction = raw.transaction(isolation=isolation)
-            await transaction.start()
-            yield raw, transaction.commit, transaction.rollback
-    else:
-        options = {} if isolation is None else {"isolation_level": isolation}
-        engine = create_async_engine(with_driver(url), **options)
-        try:
-            if kind == "engine":
-                yield engine, None, None
-            elif kind == "connection":
-                async with engine.connect() as connection:
-                    yield connection, connection.commit, connection.rollback
-            else:
-                async with AsyncSession(engine) as session:
-                    yield session, session.commit, session.rollback
-        finally:
-            await engine.dispose()
-
-
-async def stored(url: str) -> dict[int, Decimal]:
-    """Return the equities of p0 by day."""
-    rows = await database.snapshots(url)
-    return {day: row["equity_balance"] for (own, day), row in rows.items() if own == P}
+    """Give a `db` of a kind, and what commits and rolls back, None where it is not the caller's."""
+    async with caller(url, kind, isolation) as own:
+        ends = (own.commit, own.rollback) if kind in BORROWED else (None, None)
+        yield own.db, *ends
 
 
 def calculator(**settings: Any) -> batchcore.PnLCalculator:
@@ -80,7 +48,7 @@ def calculator(**settings: Any) -> batchcore.PnLCalculator:
     return batchcore.PnLCalculator(Settings(**settings), **options)
 
 
-@pytest.mark.parametrize("kind", OWNED + BORROWED)
+@pytest.mark.parametrize("kind", OWN + BORROWED)
 async def test_every_kind_of_db_gives_the_same_rows(same_host: str, kind: str) -> None:
     await database.fill(same_host, database.plain_host(5, DAYS))
 
@@ -92,12 +60,12 @@ async def test_every_kind_of_db_gives_the_same_rows(same_host: str, kind: str) -
                 result = await calculate.calculate_all_portfolios_pnl(date_of(day), db)
                 assert (result.rows_written, result.chunks) == (5, 3)
                 assert result.sessions.tolist() == [day]
-                assert result.consistent is (kind in OWNED)  # READ COMMITTED is the caller's
+                assert result.consistent is (kind in OWN)  # READ COMMITTED is the caller's
         if commit is not None:
             assert await database.snapshots(same_host) == {}
             await commit()
 
-    assert await stored(same_host) == {D0: 1000, D1: 1010}
+    assert await database.equity_by_day(same_host) == {D0: 1000, D1: 1010}
     assert len(await database.snapshots(same_host)) == 10
     assert set((await database.equities(same_host)).values()) == {Decimal(1010)}
 
@@ -128,7 +96,7 @@ async def test_rows_that_are_not_committed_are_seen(same_host: str, kind: str) -
         await commit()
 
     # ten shares from 11 to 21
-    assert await stored(same_host) == {D0: 1000, D1: 1100}
+    assert await database.equity_by_day(same_host) == {D0: 1000, D1: 1100}
 
 
 @pytest.mark.parametrize("kind", BORROWED)
@@ -145,7 +113,7 @@ async def test_an_error_undoes_the_call_and_leaves_the_transaction(
             await calculator().calculate_all_portfolios_pnl(date_of(D2), db)
         await commit()
 
-    assert await stored(same_host) == {D1: 1000}
+    assert await database.equity_by_day(same_host) == {D1: 1000}
 
 
 @pytest.mark.parametrize("kind", BORROWED)
@@ -216,7 +184,7 @@ async def test_a_db_of_the_constructor_is_that_of_calls_that_name_none(
         assert (await elsewhere.calculate_portfolio_pnl(str(P), date_of(D2), db)).rows_written == 1
         if commit is not None:
             await commit()
-    assert await stored(same_host) == {D0: 1000, D1: 1010, D2: 1020}
+    assert await database.equity_by_day(same_host) == {D0: 1000, D1: 1010, D2: 1020}
 
 
 async def test_a_calculator_without_a_db_says_so() -> None:
@@ -314,7 +282,7 @@ async def test_closes_handed_in_count_before_those_stored(
 
     result = await calculate(date_of(D2), same_host, price_cache=Closes(closes, covered))
 
-    assert await stored(same_host) == {D1: 1000, D2: equity}
+    assert await database.equity_by_day(same_host) == {D1: 1000, D2: equity}
     loaded = result.rows_by_load
     assert "prices" not in loaded
     assert loaded["cached"] == len(closes) - 1
@@ -332,7 +300,7 @@ async def test_a_close_that_is_set_to_nothing_is_none(same_host: str) -> None:
 
     result = await calculate(date_of(D2), same_host, price_cache=cache)
 
-    assert await stored(same_host) == {D1: 1000, D2: 1000}
+    assert await database.equity_by_day(same_host) == {D1: 1000, D2: 1000}
     assert result.cache["lookback_hits"] == 1
 
 
@@ -349,7 +317,7 @@ async def test_a_close_of_the_database_is_set_to_nothing(same_host: str, *, load
     result = await calculate(date_of(D2), same_host, price_cache=prices)
 
     # the database has 13 on D2; the mark of D1 still counts
-    assert await stored(same_host) == {D1: 1000, D2: 1000}
+    assert await database.equity_by_day(same_host) == {D1: 1000, D2: 1000}
     assert result.cache["lookback_hits"] == 1
 
 
@@ -389,7 +357,7 @@ async def test_a_snapshot_handed_in_is_gone_on_from(
 
     await calculator().calculate_all_portfolios_pnl(date_of(D2), same_host, snapshot_cache=given)
 
-    assert (await stored(same_host))[D2] == equity
+    assert (await database.equity_by_day(same_host))[D2] == equity
 
 
 async def test_a_snapshot_handed_in_takes_the_place_of_none(same_host: str) -> None:
@@ -400,7 +368,7 @@ async def test_a_snapshot_handed_in_takes_the_place_of_none(same_host: str) -> N
     )
 
     # from D0 to D2 ten shares gain two each
-    assert await stored(same_host) == {D2: 320}
+    assert await database.equity_by_day(same_host) == {D2: 320}
 
 
 async def test_no_portfolios_take_no_snapshot(same_host: str) -> None:
@@ -411,7 +379,7 @@ async def test_no_portfolios_take_no_snapshot(same_host: str) -> None:
     )
 
     assert result.nothing_to_do
-    assert await stored(same_host) == {}
+    assert await database.equity_by_day(same_host) == {}
 
 
 async def test_caches_of_the_package_are_used(same_host: str) -> None:
@@ -431,16 +399,16 @@ async def test_caches_of_the_package_are_used(same_host: str) -> None:
         await commit()
     assert result.rows_by_load["cached"] == 3
     assert result.rows_by_load["fallback"] == 1  # D0, before the first day needed
-    assert await stored(same_host) == {D1: 1000, D2: 1080}
+    assert await database.equity_by_day(same_host) == {D1: 1000, D2: 1080}
 
 
-@pytest.mark.parametrize("kind", OWNED)
+@pytest.mark.parametrize("kind", OWN)
 async def test_nothing_survives_from_one_run_to_the_next(same_host: str, kind: str) -> None:
     await database.fill(same_host, database.plain_host(1, DAYS))
     async with opened(same_host, kind) as (db, _, _rollback):
         orchestrator = batchcore.BatchOrchestrator(db, on_existing="replace")
         await orchestrator.run_batch_sequence(date_of(D0), date_of(D1))
-        assert await stored(same_host) == {D0: 1000, D1: 1010}
+        assert await database.equity_by_day(same_host) == {D0: 1000, D1: 1010}
         async with database.connected(same_host) as connection:
             await connection.execute(
                 "UPDATE market_data_cache SET close = 21 WHERE date = $1", date_of(D1)
@@ -449,7 +417,7 @@ async def test_nothing_survives_from_one_run_to_the_next(same_host: str, kind: s
 
         result = await orchestrator.run_batch_sequence(date_of(D1), date_of(D2))
 
-    assert await stored(same_host) == {D0: 1000, D1: 1100, D2: 1020}
+    assert await database.equity_by_day(same_host) == {D0: 1000, D1: 1100, D2: 1020}
     assert result["success"]
 
 
@@ -474,7 +442,7 @@ async def test_an_orchestrator_has_the_options_of_a_run(same_host: str) -> None:
     result = await orchestrator.run_batch_sequence(portfolio_ids=[P])
 
     # from the hole on D1 to Saturday, which no exchange has as a session
-    assert await stored(same_host) == {
+    assert await database.equity_by_day(same_host) == {
         D0: 1000,
         D1: 1010,
         D2: 1020,

@@ -15,7 +15,7 @@ from batchcore.demo.data import real_closes
 from batchcore.demo.opening import check
 from support import database
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 CODES = ("XNYS", "daily", "prices", "XTKS")
 SIZE = demo.Size(portfolios=8, sessions=25)

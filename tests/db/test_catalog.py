@@ -31,6 +31,7 @@ from batchcore.db.catalog import (
 )
 from batchcore.db.migrate import downgrade, migrate
 from batchcore.errors import SchemaError
+from support.cases import from_toml
 
 pytestmark = [pytest.mark.db]
 
@@ -72,7 +73,6 @@ async def inspected(url: str, *statements: str, schema: Schema | None = None) ->
         return await inspect(connection, schema or Schema())
 
 
-@pytest.mark.asyncio
 async def test_the_listed_tables_pass(migrated: str) -> None:
     found = await inspected(migrated)
 
@@ -85,7 +85,6 @@ async def test_the_listed_tables_pass(migrated: str) -> None:
     }
 
 
-@pytest.mark.asyncio
 async def test_columns_come_with_type_scale_and_rules(migrated: str) -> None:
     found = await inspected(migrated)
 
@@ -104,7 +103,6 @@ async def test_columns_come_with_type_scale_and_rules(migrated: str) -> None:
     assert found.scale("portfolio_snapshots", "daily_return") == 6
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("statement", "declared", "precision", "scale"),
     [
@@ -121,7 +119,6 @@ async def test_precision_and_scale_are_read_from_the_modifier(
     assert (found.declared, found.precision, found.scale) == (declared, precision, scale)
 
 
-@pytest.mark.asyncio
 async def test_a_negative_scale_is_read_as_zero(migrated: str) -> None:
     async with changed(migrated) as connection:
         if connection.get_server_version().major < 15:
@@ -133,187 +130,18 @@ async def test_a_negative_scale_is_read_as_zero(migrated: str) -> None:
     check_run(found)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("statement", "problem"),
-    [
-        ("DROP TABLE market_data_cache", "public.market_data_cache: missing table"),
-        (
-            "ALTER TABLE positions RENAME entry_price TO cost_basis_per_share",
-            "public.positions.entry_price: missing column",
-        ),
-        (
-            "ALTER TABLE equity_changes DROP COLUMN amount",
-            "public.equity_changes.amount: missing column",
-        ),
-        (
-            "ALTER TABLE positions ALTER quantity TYPE double precision",
-            (
-                "public.positions.quantity: is double precision, expected its decimals in"
-                " schema.scales under `positions.quantity`"
-            ),
-        ),
-        (
-            "ALTER TABLE positions ALTER quantity TYPE real",
-            "public.positions.quantity: is real, expected numeric",
-        ),
-        (
-            "ALTER TABLE portfolio_snapshots ALTER total_value TYPE double precision",
-            (
-                "public.portfolio_snapshots.total_value: is double precision, expected"
-                " numeric(16,2): doubles are read, never written"
-            ),
-        ),
-        (
-            "ALTER TABLE portfolios ALTER equity_balance TYPE double precision",
-            (
-                "public.portfolios.equity_balance: is double precision, expected"
-                " numeric(16,2): doubles are read, never written"
-            ),
-        ),
-        (
-            "ALTER TABLE market_data_cache ALTER date TYPE timestamp",
-            "public.market_data_cache.date: is timestamp without time zone, expected date",
-        ),
-        (
-            "ALTER TABLE portfolio_snapshots ALTER num_positions TYPE bigint",
-            "public.portfolio_snapshots.num_positions: is bigint, expected integer",
-        ),
-        (
-            "ALTER TABLE position_realized_events ALTER trade_date TYPE text",
-            "public.position_realized_events.trade_date: is text, expected date",
-        ),
-        (
-            "ALTER TABLE positions ALTER investment_class TYPE bytea USING NULL",
-            "public.positions.investment_class: is bytea, expected text, varchar or an enum",
-        ),
-        (
-            "ALTER TABLE market_data_cache ALTER close TYPE numeric",
-            (
-                "public.market_data_cache.close: is numeric without a declared scale, expected its"
-                " decimals in schema.scales under `market_data_cache.close`"
-            ),
-        ),
-        (
-            "ALTER TABLE market_data_cache ALTER close TYPE numeric(30, 19)",
-            "public.market_data_cache.close: is numeric(30,19), expected at most 18 decimals",
-        ),
-        (
-            "ALTER TABLE portfolio_snapshots ALTER total_value TYPE numeric(15, 2)",
-            (
-                "public.portfolio_snapshots.total_value: is numeric(15,2), expected room for"
-                " numeric(16,2)"
-            ),
-        ),
-        (
-            "ALTER TABLE portfolio_snapshots ALTER daily_pnl TYPE numeric(16, 1)",
-            (
-                "public.portfolio_snapshots.daily_pnl: is numeric(16,1), expected room for"
-                " numeric(16,2)"
-            ),
-        ),
-        (
-            "ALTER TABLE portfolios ALTER equity_balance TYPE numeric(12, 2)",
-            "public.portfolios.equity_balance: is numeric(12,2), expected room for numeric(16,2)",
-        ),
-        (
-            "ALTER TABLE portfolio_snapshots ALTER daily_return TYPE numeric(8, 4)",
-            (
-                "public.portfolio_snapshots.daily_return: is numeric(8,4), expected room for"
-                " numeric(8,6)"
-            ),
-        ),
-        (
-            "ALTER TABLE portfolio_snapshots ADD tenant text NOT NULL",
-            (
-                "public.portfolio_snapshots.tenant: is NOT NULL without a default, and batchcore"
-                " does not fill it"
-            ),
-        ),
-        (
-            (
-                "ALTER TABLE portfolio_snapshots DROP COLUMN net_exposure,"
-                " ADD net_exposure numeric(16,2) GENERATED ALWAYS AS"
-                " (long_value + short_value) STORED"
-            ),
-            (
-                "public.portfolio_snapshots.net_exposure: is computed by the server, expected a"
-                " column to write to"
-            ),
-        ),
-        (
-            (
-                "ALTER TABLE portfolios RENAME TO accounts;"
-                " CREATE VIEW portfolios AS SELECT id, user_id, name, account_name, account_type,"
-                " is_active, description, currency, (equity_balance + 0)::numeric(16,2)"
-                " AS equity_balance,"
-                " created_at, updated_at, deleted_at FROM accounts"
-            ),
-            (
-                "public.portfolios.equity_balance: is computed by the server, expected a column to"
-                " write to"
-            ),
-        ),
-        (
-            "ALTER TABLE portfolio_snapshots ALTER daily_return SET NOT NULL",
-            (
-                "public.portfolio_snapshots.daily_return: is NOT NULL, expected a column that may"
-                " be NULL (S10)"
-            ),
-        ),
-        (
-            "ALTER TABLE portfolio_snapshots DROP CONSTRAINT uq_portfolio_snapshots",
-            (
-                "public.portfolio_snapshots: has no unique key on (portfolio_id, snapshot_date), so"
-                " a row could stand twice: CREATE UNIQUE INDEX CONCURRENTLY ON"
-                ' "public"."portfolio_snapshots" ("portfolio_id", "snapshot_date")'
-            ),
-        ),
-        (
-            (
-                "ALTER TABLE portfolio_snapshots DROP CONSTRAINT uq_portfolio_snapshots;"
-                " CREATE UNIQUE INDEX ON portfolio_snapshots (portfolio_id, snapshot_date)"
-                " WHERE is_complete;"
-                " CREATE UNIQUE INDEX ON portfolio_snapshots (portfolio_id, (snapshot_date + 1));"
-                " CREATE INDEX ON portfolio_snapshots (portfolio_id, snapshot_date)"
-            ),
-            (
-                "public.portfolio_snapshots: has no unique key on (portfolio_id, snapshot_date), so"
-                " a row could stand twice: CREATE UNIQUE INDEX CONCURRENTLY ON"
-                ' "public"."portfolio_snapshots" ("portfolio_id", "snapshot_date")'
-            ),
-        ),
-        (
-            (
-                "ALTER TABLE portfolio_snapshots DROP CONSTRAINT uq_portfolio_snapshots,"
-                " ADD UNIQUE (portfolio_id, snapshot_date) DEFERRABLE"
-            ),
-            (
-                "public.portfolio_snapshots: its unique key on (portfolio_id, snapshot_date) is"
-                " DEFERRABLE, expected one that is not"
-            ),
-        ),
-        (
-            "ALTER TABLE portfolios DROP CONSTRAINT pk_portfolios CASCADE",
-            (
-                "public.portfolios: has no unique key on (id), so a row could stand twice: CREATE"
-                ' UNIQUE INDEX CONCURRENTLY ON "public"."portfolios" ("id")'
-            ),
-        ),
-    ],
+    "fault", from_toml("catalog.toml")["fault"], ids=lambda fault: fault["sql"]
 )
-async def test_a_fault_is_named_with_table_and_column(
-    migrated: str, statement: str, problem: str
-) -> None:
-    found = await inspected(migrated, statement)
+async def test_a_fault_is_named_with_table_and_column(migrated: str, fault: dict[str, str]) -> None:
+    found = await inspected(migrated, fault["sql"])
 
     with pytest.raises(SchemaError) as raised:
         check_run(found)
-    assert raised.value.problems == (problem,)
-    assert str(raised.value) == problem
+    assert raised.value.problems == (fault["told"],)
+    assert str(raised.value) == fault["told"]
 
 
-@pytest.mark.asyncio
 async def test_all_faults_are_named_at_once(migrated: str) -> None:
     found = await inspected(
         migrated,
@@ -335,7 +163,6 @@ async def test_all_faults_are_named_at_once(migrated: str) -> None:
     assert pickle.loads(pickle.dumps(raised.value)).problems == raised.value.problems  # noqa: S301
 
 
-@pytest.mark.asyncio
 async def test_a_view_in_place_of_the_snapshots_is_named(migrated: str) -> None:
     found = await inspected(
         migrated,
@@ -348,7 +175,6 @@ async def test_a_view_in_place_of_the_snapshots_is_named(migrated: str) -> None:
     assert problems_of(found, writes=False) == ()
 
 
-@pytest.mark.asyncio
 async def test_a_view_of_portfolios_must_be_updatable(migrated: str) -> None:
     renamed = "ALTER TABLE portfolios RENAME TO kept"
     fixed = await inspected(
@@ -364,7 +190,6 @@ async def test_a_view_of_portfolios_must_be_updatable(migrated: str) -> None:
     assert problems_of(plain) == ()
 
 
-@pytest.mark.asyncio
 async def test_full_needs_positions_that_ids_tell_apart(migrated: str) -> None:
     dropped = "ALTER TABLE positions DROP CONSTRAINT pk_positions CASCADE"
     lost = await inspected(migrated, dropped)
@@ -384,7 +209,6 @@ async def test_full_needs_positions_that_ids_tell_apart(migrated: str) -> None:
     check_parts(with_portfolio, "full")
 
 
-@pytest.mark.asyncio
 async def test_an_index_of_the_host_counts_under_any_name(migrated: str) -> None:
     columns = "(deleted_at, symbol, exit_date, expiration_date)"
     dropped = "DROP INDEX idx_positions_symbol_active"
@@ -406,7 +230,6 @@ async def test_an_index_of_the_host_counts_under_any_name(migrated: str) -> None
     assert same.indexes["idx_positions_symbol_active"]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "statement",
     [
@@ -430,7 +253,6 @@ async def test_what_a_host_may_do_differently_passes(migrated: str, statement: s
     check_run(await inspected(migrated, statement))
 
 
-@pytest.mark.asyncio
 async def test_absent_optional_tables_are_known(migrated: str) -> None:
     found = await inspected(migrated, "DROP TABLE equity_changes")
 
@@ -439,7 +261,6 @@ async def test_absent_optional_tables_are_known(migrated: str) -> None:
         found.column("equity_changes", "amount")
 
 
-@pytest.mark.asyncio
 async def test_a_domain_counts_as_its_base_type(migrated: str) -> None:
     found = await inspected(
         migrated,
@@ -455,7 +276,6 @@ async def test_a_domain_counts_as_its_base_type(migrated: str) -> None:
     assert column.has_default
 
 
-@pytest.mark.asyncio
 async def test_a_type_of_the_host_with_a_known_name_is_not_taken_for_it(migrated: str) -> None:
     found = await inspected(
         migrated,
@@ -467,7 +287,6 @@ async def test_a_type_of_the_host_with_a_known_name_is_not_taken_for_it(migrated
     assert len(problems_of(found)) == 1
 
 
-@pytest.mark.asyncio
 async def test_a_scale_of_the_schema_serves_a_numeric_without_one(migrated: str) -> None:
     statement = "ALTER TABLE market_data_cache ALTER close TYPE numeric"
     schema = Schema(scales={"market_data_cache.close": 6, "positions.quantity": 9})
@@ -483,7 +302,6 @@ async def test_a_scale_of_the_schema_serves_a_numeric_without_one(migrated: str)
         without.scale("market_data_cache", "close")
 
 
-@pytest.mark.asyncio
 async def test_a_scale_of_the_schema_serves_a_double_that_is_read(migrated: str) -> None:
     scales = {"market_data_cache.close": 6, "portfolio_snapshots.daily_pnl": 2}
     found = await inspected(
@@ -504,7 +322,6 @@ async def test_a_scale_of_the_schema_serves_a_double_that_is_read(migrated: str)
     )
 
 
-@pytest.mark.asyncio
 async def test_names_are_mapped_and_quoted(migrated: str) -> None:
     table, column = 'My "Hold\'ings"', "cost \\ basis'"
     quoted = table.replace('"', '""')
@@ -531,7 +348,6 @@ async def test_names_are_mapped_and_quoted(migrated: str) -> None:
     }
 
 
-@pytest.mark.asyncio
 async def test_a_fault_has_the_name_of_the_database(migrated: str) -> None:
     schema = Schema(columns={"positions.entry_price": "cost_basis_per_share"})
 
@@ -540,7 +356,6 @@ async def test_a_fault_has_the_name_of_the_database(migrated: str) -> None:
     )
 
 
-@pytest.mark.asyncio
 async def test_a_table_of_another_schema_is_not_seen(migrated: str) -> None:
     found = await inspected(
         migrated, "CREATE SCHEMA elsewhere", "ALTER TABLE positions SET SCHEMA elsewhere"
@@ -549,7 +364,6 @@ async def test_a_table_of_another_schema_is_not_seen(migrated: str) -> None:
     assert problems_of(found) == ("public.positions: missing table",)
 
 
-@pytest.mark.asyncio
 async def test_a_role_with_few_grants_is_told_what_it_may_not_do(migrated: str) -> None:
     role = f"reader_{uuid.uuid4().hex}"
     found = await inspected(
@@ -576,7 +390,6 @@ async def test_a_role_with_few_grants_is_told_what_it_may_not_do(migrated: str) 
     assert "public.batchcore_run_tokens: the role may not use it, expected USAGE" in problems
 
 
-@pytest.mark.asyncio
 async def test_the_check_is_one_statement(migrated: str) -> None:
     sent: list[str] = []
     async with changed(migrated) as connection:
@@ -586,7 +399,6 @@ async def test_the_check_is_one_statement(migrated: str) -> None:
         assert [query for query in sent if query != "SELECT 1"] == [inspect_sql(Schema())]
 
 
-@pytest.mark.asyncio
 async def test_the_server_counts_one_statement_for_the_check(migrated: str) -> None:
     async with changed(migrated) as connection:
         preloaded = await connection.fetchval("SHOW shared_preload_libraries")
@@ -603,7 +415,6 @@ async def test_the_server_counts_one_statement_for_the_check(migrated: str) -> N
         assert await connection.fetchval(count) == before + 1
 
 
-@pytest.mark.asyncio
 async def test_a_run_asks_for_the_newest_revision(database: str) -> None:
     async def refusal() -> str:
         connection = await asyncpg.connect(database)

@@ -16,7 +16,7 @@ from batchcore.run import status
 from support import database, ledger
 from support.generate import MONDAY
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = [MONDAY, MONDAY + 1, MONDAY + 2]
 HOST = database.plain_host(2, DAYS)
@@ -66,8 +66,7 @@ async def first(url: str) -> batchcore.BatchResult:
 
 
 async def server_now(url: str) -> datetime:
-    async with database.connected(url) as raw:
-        return await raw.fetchval("SELECT clock_timestamp()")
+    return await database.fetchval(url, "SELECT clock_timestamp()")
 
 
 async def next_since(url: str) -> datetime:
@@ -105,7 +104,7 @@ async def test_stamps_and_corrections(
     since = await next_since(same_host)
     assert since == entered["created_at"]
 
-    await ledger.execute(same_host, CORRECT)
+    await database.execute(same_host, CORRECT)
     corrected = await run(same_host, changed_since=since)
     assert corrected.rows_written == 4
     since = await next_since(same_host)
@@ -162,7 +161,7 @@ async def test_of_a_transaction_that_hides_its_start_an_hour_is_allowed_for(
 ) -> None:
     await database.fill(same_host, HOST)
     role = f"batch_{uuid.uuid4().hex}"
-    await ledger.execute(
+    await database.execute(
         same_host,
         f"CREATE ROLE {role} LOGIN",
         f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
@@ -178,7 +177,7 @@ async def test_of_a_transaction_that_hides_its_start_an_hour_is_allowed_for(
         since = await next_since(same_host)
         assert since == entered["created_at"] - timedelta(hours=1)
     finally:
-        await ledger.execute(same_host, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+        await database.execute(same_host, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
 async def test_status_shows_the_moment_of_the_run_that_corrects(same_host: str) -> None:
@@ -186,7 +185,7 @@ async def test_status_shows_the_moment_of_the_run_that_corrects(same_host: str) 
     await first(same_host)
     whole = await next_since(same_host)
     assert (await told(same_host)).startswith("next correction: --changed-since")
-    await ledger.execute(same_host, CORRECT)
+    await database.execute(same_host, CORRECT)
     await run(same_host, changed_since=whole)
     corrected = await next_since(same_host)
     await run(same_host, start_date=date_of(DAYS[0]), end_date=date_of(DAYS[-1] + 1))

@@ -18,7 +18,7 @@ from support.database import Host
 from support.generate import MONDAY, Generator
 from support.outcome import LOOSE, random_host, seeded
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 D0, D1, D2, D3, D4 = range(MONDAY, MONDAY + 5)
 

@@ -18,10 +18,11 @@ from batchcore.db.conninfo import PARAMETERS, SETTINGS, resolved
 from batchcore.db.engine import Database
 from batchcore.db.migrate import migrate
 from batchcore.errors import BatchcoreError, ConfigError, DatabaseError
+from support.cases import from_toml
 from support.faults import PATIENCE_S
 from support.tls import ODD, PASSWORD, TlsServer
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 SEEN = """
     SELECT ROW(current_user, current_database(),
@@ -86,238 +87,12 @@ def tcp(user: str = "postgres") -> str:
     return f"postgresql://{user}:{WORD}@127.0.0.1:{{port}}/postgres"
 
 
+U = tcp(NAME)
 SOCKET = "postgresql://postgres@/postgres?host={socket}&port={port}"
 NAMED = f"postgresql://{NAME}:{WORD}@db.example:{{port}}/postgres?hostaddr=127.0.0.1"
 CERTIFIED = "postgresql://certified@127.0.0.1:{port}/postgres?sslmode=require"
-OWN = "sslcert={folder}/client.crt"
 CA = "sslrootcert={folder}/ca.crt"
-U = tcp(NAME)
-ROOTED = {"HOME": "{folder}/home_ca"}
-
-CASES: dict[str, tuple[str, dict[str, str]]] = {
-    "tcp": (U, {}),
-    "special characters": (U.replace("/postgres", f"/{NAME}"), {}),
-    "postgres scheme": (U.replace("postgresql:", "postgres:"), {}),
-    "a wrong password": (U.replace(WORD, "wrong"), {}),
-    "no password": (f"postgresql://{NAME}@127.0.0.1:{{port}}/postgres", {}),
-    "no such user": (tcp("nobody"), {}),
-    "no such database": (U.replace("/postgres", "/none"), {}),
-    "user and password as parameters": (
-        f"postgresql://127.0.0.1:{{port}}/?user={NAME}&password={WORD}&dbname=postgres",
-        {},
-    ),
-    "an empty database is that of the user": (f"postgresql://{NAME}:{WORD}@127.0.0.1:{{port}}", {}),
-    "the last of two counts": (f"{U}?application_name=a&application_name=b", {}),
-    "a percent that is none": (f"{U}?application_name=%zz", {}),
-    "an @ and a / in a parameter": (f"{U}?application_name=a/b@c", {}),
-    "the same, without a user before": (
-        (
-            f"postgresql://127.0.0.1:{{port}}/postgres?user=only_tls&password={WORD}"
-            "&application_name=a/b@c"
-        ),
-        {},
-    ),
-    "an unknown parameter": (f"{U}?jit=off", {}),
-    "a parameter without a value": (f"{U}?application_name", {}),
-    "a socket": (SOCKET, {}),
-    "a socket in the authority": ("postgresql://postgres@{quoted}:{port}/postgres", {}),
-    "a socket that is not there": (SOCKET.replace("{socket}", "/nowhere"), {}),
-    "a socket asks for no TLS": (f"{SOCKET}&sslmode=verify-full", {}),
-    "IPv6": (U.replace("127.0.0.1", "[::1]"), {}),
-    "a bracket that stays open": (U.replace("127.0.0.1", "[::1"), {}),
-    "hostaddr": (
-        f"postgresql://{NAME}:{WORD}@nowhere.invalid:{{port}}/postgres?hostaddr=127.0.0.1",
-        {},
-    ),
-    "hostaddr alone": (
-        f"postgresql://{NAME}:{WORD}@/postgres?hostaddr=127.0.0.1&port={{port}}",
-        {},
-    ),
-    "the second of two hosts": (U.replace("127.0.0.1", "127.0.0.1:{closed},127.0.0.1"), {}),
-    "the second host, as a name": (U.replace("127.0.0.1", "nowhere.invalid,127.0.0.1"), {}),
-    "a password is final": (
-        U.replace(WORD, "wrong").replace("127.0.0.1", "127.0.0.1:{port},127.0.0.1"),
-        {},
-    ),
-    "one port for two hosts": (
-        f"postgresql://{NAME}:{WORD}@/postgres?host=/nowhere,127.0.0.1&port={{port}}",
-        {},
-    ),
-    "three ports for two hosts": (
-        f"postgresql://{NAME}:{WORD}@/postgres?host=127.0.0.1,127.0.0.1&port=1,2,{{port}}",
-        {},
-    ),
-    "more addresses than hosts": (f"{U}?hostaddr=127.0.0.1,127.0.0.1", {}),
-    "a port that is none": (U.replace("{port}", "port"), {}),
-    "a port beyond the last": (U.replace("{port}", "65536"), {}),
-    "options": (f"{U}?options=-c%20work_mem%3D123kB%20-c%20timezone%3DAsia%2FTokyo", {}),
-    "a setting that is none": (f"{U}?options=-c%20nothing%3D1", {}),
-    "application_name": (f"{U}?application_name=ni%C3%A4", {}),
-    "PGAPPNAME": (U, {"PGAPPNAME": "nightly"}),
-    "the URL before the environment": (f"{U}?application_name=a", {"PGAPPNAME": "nightly"}),
-    "connect_timeout": (f"{U}?connect_timeout=100", {}),
-    "connect_timeout for ever": (f"{U}?connect_timeout=0", {}),
-    "connect_timeout is no number": (f"{U}?connect_timeout=soon", {}),
-    "keepalives": (
-        f"{U}?keepalives=1&keepalives_idle=9&keepalives_interval=3&keepalives_count=2",
-        {},
-    ),
-    "no keepalives": (f"{U}?keepalives=0&tcp_user_timeout=9000", {}),
-    "keepalives is no number": (f"{U}?keepalives=yes", {}),
-    "client_encoding": (f"{U}?client_encoding=utf8", {}),
-    "PGCLIENTENCODING": (U, {"PGCLIENTENCODING": "UTF8"}),
-    "channel_binding=prefer": (f"{U}?channel_binding=prefer", {}),
-    "channel_binding=disable": (U, {"PGCHANNELBINDING": "disable"}),
-    "gssencmode": (f"{U}?gssencmode=disable", {}),
-    "replication=false": (f"{U}?replication=false", {}),
-    "any": (f"{U}?target_session_attrs=any", {}),
-    "read-write": (f"{U}?target_session_attrs=read-write", {}),
-    "read-only": (f"{U}?target_session_attrs=read-only", {}),
-    "read-only by a setting": (
-        f"{U}?target_session_attrs=read-only&options=-c%20default_transaction_read_only%3Don",
-        {},
-    ),
-    "primary": (U, {"PGTARGETSESSIONATTRS": "primary"}),
-    "standby": (f"{U}?target_session_attrs=standby", {}),
-    "prefer-standby": (f"{U}?target_session_attrs=prefer-standby", {}),
-    "no such attribute": (f"{U}?target_session_attrs=master", {}),
-    "PGHOST and the like": (
-        "postgresql://",
-        {
-            "PGHOST": "127.0.0.1",
-            "PGPORT": "{port}",
-            "PGUSER": ODD,
-            "PGPASSWORD": PASSWORD,
-            "PGDATABASE": "postgres",
-        },
-    ),
-    "PGHOSTADDR": (
-        f"postgresql://{NAME}:{WORD}@nowhere.invalid:{{port}}/postgres",
-        {"PGHOSTADDR": "127.0.0.1"},
-    ),
-    "PGHOST of several": (
-        f"postgresql://{NAME}:{WORD}@/postgres",
-        {"PGHOST": "/nowhere,127.0.0.1", "PGPORT": "1,{port}"},
-    ),
-    "empty variables": (
-        U,
-        dict.fromkeys(("PGAPPNAME", "PGPORT", "PGHOSTADDR", "PGOPTIONS", "PGCLIENTENCODING"), ""),
-    ),
-    "an empty sslmode": (U, {"PGSSLMODE": ""}),
-    "an empty target_session_attrs": (f"{U}?target_session_attrs=", {}),
-    "an empty password is none": (
-        f"postgresql://{NAME}@127.0.0.1:{{port}}/postgres?password=",
-        {"PGPASSWORD": PASSWORD},
-    ),
-    "PGOPTIONS": (U, {"PGOPTIONS": "-c work_mem=321kB"}),
-    "PGTZ and PGDATESTYLE": (U, {"PGTZ": "Europe/Berlin", "PGDATESTYLE": "German"}),
-    "PGGEQO": (U, {"PGGEQO": "off"}),
-    "PGGEQO=default": (U, {"PGGEQO": "default", "PGTZ": "DEFAULT"}),
-    "PGCONNECT_TIMEOUT": (U, {"PGCONNECT_TIMEOUT": "100"}),
-    "passfile": (
-        f"postgresql://{NAME}@127.0.0.1:{{port}}/postgres?passfile={{folder}}/passfile",
-        {},
-    ),
-    "PGPASSFILE": (
-        f"postgresql://{NAME}@127.0.0.1:{{port}}/postgres",
-        {"PGPASSFILE": "{folder}/passfile"},
-    ),
-    "a passfile that others may read": (
-        f"postgresql://{NAME}@127.0.0.1:{{port}}/postgres",
-        {"PGPASSFILE": "{folder}/open_passfile"},
-    ),
-    "a passfile goes by the name of the host": (
-        "postgresql://only_tls@db.example:{port}/postgres?hostaddr=127.0.0.1",
-        {"PGPASSFILE": "{folder}/passfile"},
-    ),
-    "a passfile goes by the folder of a socket": (
-        "postgresql://asked@/postgres?host={socket}&port={port}",
-        {"PGPASSFILE": "{folder}/passfile"},
-    ),
-    ".pgpass": (
-        f"postgresql://{NAME}@127.0.0.1:{{port}}/postgres",
-        {"HOME": "{folder}"},
-    ),
-    "a service": (
-        "postgresql://?service=odd",
-        {"PGSERVICEFILE": "{folder}/services", "PGPASSWORD": PASSWORD},
-    ),
-    "PGSERVICE": (
-        f"postgresql://:{WORD}@/",
-        {"PGSERVICEFILE": "{folder}/services", "PGSERVICE": "odd", "PGAPPNAME": "nightly"},
-    ),
-    "the URL before the service": (
-        f"postgresql://postgres@/?service=odd&host={{socket}}&dbname={NAME}",
-        {"PGSERVICEFILE": "{folder}/services"},
-    ),
-    "a service of the system": (
-        f"postgresql://:{WORD}@/?service=odd",
-        {"PGSYSCONFDIR": "{folder}/system"},
-    ),
-    "no such service": ("postgresql://?service=none", {"PGSERVICEFILE": "{folder}/services"}),
-    "a service with a typo": ("postgresql://?service=typo", {"PGSERVICEFILE": "{folder}/services"}),
-    "no service file": ("postgresql://?service=odd", {"PGSERVICEFILE": "{folder}/nowhere"}),
-    "PGREQUIRESSL": (tcp("only_plain"), {"PGREQUIRESSL": "1"}),
-    "ssl=true": (f"{U}?ssl=true", {}),
-    "no such sslmode": (f"{U}?sslmode=odd", {}),
-    "sslmode in capitals": (f"{U}?sslmode=REQUIRE", {}),
-    **{
-        f"{mode} {user}": (f"{tcp(user)}?sslmode={mode}", {})
-        for mode in ("disable", "allow", "prefer", "require")
-        for user in (NAME, "only_tls", "only_plain")
-    },
-    "PGSSLMODE": (U, {"PGSSLMODE": "disable"}),
-    "verify-ca": (f"{U}?sslmode=verify-ca&{CA}", {}),
-    "verify-full": (f"{NAMED}&sslmode=verify-full&{CA}", {}),
-    "verify-full of an address": (f"{U}?sslmode=verify-full&{CA}", {}),
-    "verify-full of another name": (
-        f"{NAMED.replace('db.', 'other.')}&sslmode=verify-full&{CA}",
-        {},
-    ),
-    "verify-full without a name": (
-        f"postgresql://{NAME}:{WORD}@/?hostaddr=127.0.0.1&port={{port}}&sslmode=verify-full&{CA}",
-        {},
-    ),
-    "verify-ca of another": (f"{U}?sslmode=verify-ca&sslrootcert={{folder}}/other.crt", {}),
-    "require and a root of another": (
-        f"{U}?sslmode=require&sslrootcert={{folder}}/other.crt",
-        {},
-    ),
-    "prefer and a root of another": (f"{U}?sslmode=prefer&sslrootcert={{folder}}/other.crt", {}),
-    "verify-ca without a root": (f"{U}?sslmode=verify-ca", {}),
-    "require without the root": (f"{U}?sslmode=require&sslrootcert={{folder}}/nowhere", {}),
-    "PGSSLROOTCERT": (U, {"PGSSLMODE": "verify-ca", "PGSSLROOTCERT": "{folder}/ca.crt"}),
-    "the root at home": (f"{NAMED}&sslmode=verify-full", ROOTED),
-    "a root that is none": (f"{U}?sslmode=verify-ca&sslrootcert={{folder}}/ca.cnf", {}),
-    "a list that revokes nothing": (f"{U}?sslmode=verify-ca&{CA}&sslcrl={{folder}}/none.crl", {}),
-    "a list that revokes it": (f"{U}?sslmode=verify-ca&{CA}&sslcrl={{folder}}/server.crl", {}),
-    "PGSSLCRL": (f"{U}?sslmode=verify-ca&{CA}", {"PGSSLCRL": "{folder}/server.crl"}),
-    "a folder of lists": (f"{U}?sslmode=verify-ca&{CA}&sslcrldir={{folder}}/lists", {}),
-    "a certificate": (f"{CERTIFIED}&{OWN}&sslkey={{folder}}/client.key", {}),
-    "a certificate that is missed": (CERTIFIED, {}),
-    "a key under a phrase": (
-        f"{CERTIFIED}&{OWN}&sslkey={{folder}}/locked.key&sslpassword=open",
-        {},
-    ),
-    "the wrong phrase": (f"{CERTIFIED}&{OWN}&sslkey={{folder}}/locked.key&sslpassword=shut", {}),
-    "a key that others may read": (f"{CERTIFIED}&{OWN}&sslkey={{folder}}/open.key", {}),
-    "a key that is not there": (f"{CERTIFIED}&{OWN}&sslkey={{folder}}/nowhere", {}),
-    "a key of another": (f"{CERTIFIED}&{OWN}&sslkey={{folder}}/server.key", {}),
-    "PGSSLCERT": (
-        CERTIFIED,
-        {"PGSSLCERT": "{folder}/client.crt", "PGSSLKEY": "{folder}/client.key"},
-    ),
-    "the certificate at home": (CERTIFIED, {"HOME": "{folder}/home_client"}),
-    "at most TLS 1.2": (f"{U}?ssl_max_protocol_version=TLSv1.2", {}),
-    "at least TLS 1.3": (U, {"PGSSLMINPROTOCOLVERSION": "TLSv1.3"}),
-    "a range of none": (
-        f"{U}?sslmode=require&ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.2",
-        {},
-    ),
-    "sslsni": (f"{NAMED}&sslmode=require&sslsni=0", {}),
-    "sslcompression": (f"{U}?sslcompression=0", {}),
-}
-"""URL and environment, which psql and batchcore are both given."""
+CASES = from_toml("connections.toml")
 
 
 @pytest.fixture(scope="module")
@@ -352,6 +127,14 @@ def filled(tls: TlsServer):
             "quoted": quote(str(tls.socket), safe=""),
             "port": str(tls.port),
             "closed": str(closed),
+            "user": NAME,
+            "password": WORD,
+            "odd": ODD,
+            "secret": PASSWORD,
+            "usual": U.format(port=tls.port),
+            "named": NAMED.format(port=tls.port),
+            "certified": CERTIFIED.format(port=tls.port),
+            "by_socket": SOCKET.format(socket=tls.socket, port=tls.port),
         }
 
 
@@ -359,9 +142,9 @@ def filled(tls: TlsServer):
 async def test_a_url_and_its_surroundings_do_what_they_do_for_psql(
     tls: TlsServer, filled: dict[str, str], surroundings, case: str
 ) -> None:
-    url, variables = CASES[case]
-    url = url.format(**filled)
-    variables = surroundings({name: value.format(**filled) for name, value in variables.items()})
+    given = {name: value.format(**filled) for name, value in CASES[case].items()}
+    url = given.pop("url")
+    variables = surroundings(given)
     expected = tls.psql(url, variables, SEEN)
     found, said = None, ""
     try:
@@ -647,8 +430,13 @@ async def test_the_table_of_parameters_is_that_of_the_code() -> None:
         for line in text.partition("\n## ")[0].splitlines()
         if line.startswith("| `")
     ]
-    assert [row[0] for row in rows] == list(PARAMETERS)
-    for name, variable, told in rows:
+    found = {}
+    for names, variables, told in rows:  # parameters of which the same is said share a row
+        listed = names.split(", ")
+        beside = variables.split(", ") if variables else [""] * len(listed)
+        found |= {name: (at, told) for name, at in zip(listed, beside, strict=True)}
+    assert sorted(", ".join(row[0] for row in rows).split(", ")) == sorted(PARAMETERS)
+    for name, (variable, told) in found.items():
         parameter = PARAMETERS[name]
         assert variable == parameter.variable
         assert ("refused" in told or "3.0" in told) >= bool(parameter.refused)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = tuple(range(MONDAY, MONDAY + 5))
 D0, D1, D2, D3, D4 = DAYS
@@ -355,8 +355,7 @@ async def test_a_correction_costs_a_fixed_number_of_statements(same_host: str) -
 
 async def test_a_host_without_time_stamps_is_refused(host: str) -> None:
     await database.fill(host, database.plain_host(1, DAYS))
-    async with database.connected(host) as connection:
-        await connection.execute("ALTER TABLE positions DROP COLUMN updated_at")
+    await database.execute(host, "ALTER TABLE positions DROP COLUMN updated_at")
     with pytest.raises(SchemaError, match=r"public\.positions\.updated_at: missing column"):
         await corrected(host)
 

@@ -1,5 +1,6 @@
 """S12: a run does not begin before the prices of its sessions have arrived."""
 
+import uuid
 from decimal import Decimal
 from fractions import Fraction
 
@@ -16,7 +17,7 @@ from support.database import Host
 from support.generate import MONDAY, Generator
 from support.outcome import random_host, seeded
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 TUESDAY, FRIDAY = MONDAY + 1, MONDAY + 4
 SATURDAY = MONDAY + 5
@@ -77,9 +78,10 @@ async def test_symbols_forgotten_after_the_lookback_do_not_count(same_host: str)
 
     with pytest.raises(CoverageError, match="1 of 3 symbols"):
         await run(same_host, TUESDAY, TUESDAY, lookback_days=3)
-    result = await run(same_host, TUESDAY, TUESDAY, lookback_days=2)
+    result = await run(same_host, TUESDAY, TUESDAY, lookback_days=2, min_coverage=1.0)
 
-    assert result.coverage.recent.tolist() == [1]
+    counted = result.coverage
+    assert (counted.recent.tolist(), counted.known.tolist()) == ([1], [3])
 
 
 @pytest.mark.parametrize("calendar", ["XNYS", "daily", "prices"])
@@ -94,16 +96,6 @@ async def test_a_feed_that_stays_dead_stops_the_run(same_host: str, calendar: st
 
     assert result.coverage.share().tolist() == [0.0]
     assert result.to_dict()["coverage"] == {date_of(MONDAY).isoformat(): 0.0}
-
-
-async def test_a_symbol_that_is_dead_beside_one_that_is_not_counts_no_more(same_host: str) -> None:
-    prices = (*closes("AAA", MONDAY - 60), *closes("BBB", MONDAY))
-    await database.fill(same_host, holding("AAA", "BBB", prices=prices))
-
-    result = await run(same_host, MONDAY, MONDAY, min_coverage=1.0)
-
-    counted = result.coverage
-    assert (counted.recent.tolist(), counted.known.tolist()) == ([1], [2])
 
 
 async def test_without_any_price_coverage_is_full_and_marks_are_entry_prices(
@@ -151,16 +143,16 @@ async def test_the_dates_of_the_price_table_are_the_sessions_of_prices(same_host
     assert result.sessions_left_out.tolist() == [MONDAY + 2, MONDAY + 3, FRIDAY]
 
 
-async def test_symbols_of_others_do_not_count(same_host: str) -> None:
+@pytest.mark.parametrize("ids", [None, [database.key("p0"), database.key("gone")]])
+async def test_symbols_of_others_do_not_count(same_host: str, ids: list[uuid.UUID] | None) -> None:
     prices = (*closes("AAA", MONDAY), *closes("BBB", MONDAY - 3), *closes("CCC", MONDAY - 3))
-    mine = holding("AAA", prices=prices)
-    gone = holding("BBB", "CCC", prices=(), name="gone")
-    await database.fill(same_host, mine)
-    await database.fill(same_host, gone)
-    async with database.connected(same_host) as connection:
-        await connection.execute("UPDATE portfolios SET deleted_at = now() WHERE name = 'gone'")
+    await database.fill(same_host, holding("AAA", prices=prices))
+    await database.fill(same_host, holding("BBB", "CCC", prices=(), name="gone"))
+    await database.execute(
+        same_host, "UPDATE portfolios SET deleted_at = now() WHERE name = 'gone'"
+    )
 
-    result = await run(same_host, MONDAY, MONDAY)
+    result = await batchcore.run_batch(same_host, date_of(MONDAY), date_of(MONDAY), ids)
 
     assert result.coverage.recent.tolist() == [1]
     assert result.rows_written == 1

@@ -21,7 +21,7 @@ from support.callers import with_driver
 from support.generate import MONDAY
 from support.tables import query
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 2))
 HOST = database.plain_host(6, DAYS)

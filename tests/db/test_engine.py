@@ -14,8 +14,9 @@ from batchcore.db.engine import Database, transaction
 from batchcore.db.migrate import migrate
 from batchcore.errors import ConfigError, DatabaseError
 from support import database
+from support.callers import OWN, caller
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 PORTFOLIO = """
     INSERT INTO portfolios (id, user_id, name, account_name, account_type, currency, created_at,
@@ -24,37 +25,12 @@ PORTFOLIO = """
 COUNT = "SELECT count(*) FROM portfolios"
 
 
-class Given:
-    """The three things that a run takes, on one database."""
-
-    def __init__(self, url: str, kind: str) -> None:
-        self.url = url
-        self.kind = kind
-
-    async def __aenter__(self):
-        if self.kind == "url":
-            return self.url
-        if self.kind == "pool":
-            self.pool = await asyncpg.create_pool(self.url, min_size=1, max_size=2)
-            return self.pool
-        self.engine = create_async_engine(
-            self.url.replace("postgresql://", "postgresql+asyncpg://")
-        )
-        return self.engine
-
-    async def __aexit__(self, *_) -> None:
-        if self.kind == "pool":
-            await self.pool.close()
-        if self.kind == "engine":
-            await self.engine.dispose()
-
-
-KINDS = pytest.mark.parametrize("kind", ["url", "pool", "engine"])
+KINDS = pytest.mark.parametrize("kind", OWN)
 
 
 @KINDS
 async def test_a_snapshot_is_repeatable_read_and_read_only(same_host: str, kind: str) -> None:
-    async with Given(same_host, kind) as db, Database(db).snapshot("read") as session:
+    async with caller(same_host, kind) as given, Database(given.db).snapshot("read") as session:
         assert await session.raw.fetchval("SHOW transaction_isolation") == "repeatable read"
         assert await session.raw.fetchval("SHOW transaction_read_only") == "on"
         with pytest.raises(DatabaseError, match="read-only") as caught:
@@ -65,8 +41,8 @@ async def test_a_snapshot_is_repeatable_read_and_read_only(same_host: str, kind:
 @KINDS
 async def test_a_snapshot_sees_nothing_that_is_committed_later(same_host: str, kind: str) -> None:
     async with (
-        Given(same_host, kind) as db,
-        Database(db).snapshot("read") as session,
+        caller(same_host, kind) as given,
+        Database(given.db).snapshot("read") as session,
         database.connected(same_host) as other,
     ):
         taken: list[bytes] = []
@@ -105,7 +81,7 @@ async def test_copy_on_a_borrowed_connection_is_inside_the_transaction(
     async with database.connected(same_host) as other:
         await other.execute("CREATE TABLE IF NOT EXISTS letters (letter text)")
         await other.execute("TRUNCATE letters")
-        async with Given(same_host, kind) as db, Database(db).writing("write") as session:
+        async with caller(same_host, kind) as given, Database(given.db).writing("write") as session:
 
             async def copied_and_undone() -> None:
                 async with transaction(session):
@@ -226,19 +202,19 @@ async def test_a_connection_that_goes_while_pieces_add_up_is_an_error_at_once(
         await gather()
 
     monkeypatch.setattr(engine, "_let_gather", goes)
-    async with asyncio.timeout(20), Given(same_host, kind) as db:
+    async with asyncio.timeout(20), caller(same_host, kind) as given:
         with pytest.raises(DatabaseError, match="lost in the middle of a COPY"):
-            async with Database(db).writing("read") as session:
+            async with Database(given.db).writing("read") as session:
                 await session.copy_out(MUCH, lambda _: None)
         assert gone
-        async with Database(db).writing("read") as session:
+        async with Database(given.db).writing("read") as session:
             assert await session.fetchval("SELECT 1") == 1
 
 
 @KINDS
 async def test_statements_are_counted_under_their_phase(same_host: str, kind: str) -> None:
-    async with Given(same_host, kind) as db:
-        counted = Database(db)
+    async with caller(same_host, kind) as given:
+        counted = Database(given.db)
         async with counted.snapshot("one") as session:
             await session.raw.fetchval(COUNT)
             await session.enter("two")
@@ -341,8 +317,10 @@ async def test_connections_of_an_engine_open_side_by_side(same_host: str, opener
 
     other = {"caller": opened_by_caller, "batchcore": opened_by_batchcore}[opener]
     # SQLAlchemy opens the first connection of an engine alone.
-    async with Given(same_host, "engine") as db, db.connect():
-        event.listen(db.sync_engine, "connect", lambda *_: await_only(both.wait()), insert=True)
+    async with caller(same_host, "engine") as given, given.db.connect():
+        event.listen(
+            given.db.sync_engine, "connect", lambda *_: await_only(both.wait()), insert=True
+        )
         async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
-            tasks.create_task(other(db))
-            tasks.create_task(opened_by_batchcore(db))
+            tasks.create_task(other(given.db))
+            tasks.create_task(opened_by_batchcore(given.db))

@@ -10,11 +10,11 @@ from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, SnapshotExistsError
 from support import database
-from support.database import Host, Standing
+from support.database import Host, Standing, equity_by_day
 from support.generate import MONDAY, Generator
 from support.outcome import random_host, seeded
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 D0, D1, D2, D3, D4 = range(MONDAY, MONDAY + 5)
 DAYS = (D0, D1, D2, D3, D4)
@@ -32,10 +32,6 @@ async def run(url: str, first: int, last: int, mode: str = "skip") -> batchcore.
     return await batchcore.run_batch(
         url, date_of(first), date_of(last), calendar="daily", on_existing=mode
     )
-
-
-async def equity_by_day(url: str) -> dict[int, Decimal]:
-    return {day: row["equity_balance"] for (_, day), row in (await database.snapshots(url)).items()}
 
 
 async def test_replace_goes_on_to_the_latest_complete_snapshot(same_host: str) -> None:
@@ -58,23 +54,6 @@ async def test_replace_goes_on_to_the_latest_complete_snapshot(same_host: str) -
             assert after[P, day][column] == before[P, day][column]
         assert after[P, day]["num_positions"] == 1
     assert all(after[P, D1][column] is None for column in database.OWN_COLUMNS)
-
-
-async def test_replacing_the_first_rows_opens_as_the_earliest_snapshot_did(same_host: str) -> None:
-    flows = (
-        ref.Flow(D1, Decimal(7), "CONTRIBUTION"),
-        ref.Flow(D0, Decimal(2), "WITHDRAWAL"),
-        ref.Flow(D0 - 1, Decimal(1_000_000), "CONTRIBUTION"),
-    )
-    standing = Standing(D2, Decimal(900), daily_pnl=Decimal(30), daily_capital_flow=Decimal(20))
-    await database.fill(same_host, host(standing, flows=flows))
-
-    await run(same_host, D0, D0, "replace")
-
-    # Opening: 900 - 30 - 20 less the flows of D0 to D1, 7 - 2, is 845. The baseline adds its own
-    # flow, -2; then 10 a day, and 7 on D1. The flow before the baseline is in the opening.
-    assert await equity_by_day(same_host) == {D0: 843, D1: 860, D2: 870}
-    assert await database.equities(same_host) == {P: 870}
 
 
 async def test_writing_before_later_rows_leaves_the_equity_of_the_latest(same_host: str) -> None:

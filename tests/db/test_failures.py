@@ -14,45 +14,17 @@ from batchcore.config import Settings
 from batchcore.errors import DatabaseError
 from support import database
 from support.generate import MONDAY
+from support.ledger import LOCK, RAISE, WAIT, mend, spoil, waits
 from support.outcome import outcome
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 4))
 HOST = database.plain_host(6, DAYS)
 IN_ORDER = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
 ONE_EACH = Settings(chunk_size=1, connections=2)
 """One connection writes, chunk after chunk."""
-LOCK = 4711
-
-FUNCTION = """
-    CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        IF NEW.{column} = '{portfolio}' THEN
-            {action}
-        END IF;
-        RETURN NEW;
-    END $$"""
-RAISE = "RAISE EXCEPTION 'not this one' USING ERRCODE = 'ZZ042';"
-WAIT = f"PERFORM pg_advisory_xact_lock({LOCK});"
 DIE = "PERFORM pg_terminate_backend(pg_backend_pid());"
-
-
-async def spoil(url: str, portfolio, action: str, *, table: str = "portfolio_snapshots") -> None:
-    """Let the server do something when the rows of a portfolio are written."""
-    column, event = "portfolio_id", "INSERT"
-    if table == "portfolios":
-        column, event = "id", "UPDATE"
-    async with database.connected(url) as connection:
-        await connection.execute(FUNCTION.format(column=column, portfolio=portfolio, action=action))
-        await connection.execute(
-            f"CREATE TRIGGER spoil BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION spoil()"
-        )
-
-
-async def mend(url: str) -> None:
-    async with database.connected(url) as connection:
-        await connection.execute("DROP FUNCTION spoil CASCADE")
 
 
 async def run(db, **options) -> batchcore.BatchResult:
@@ -149,8 +121,7 @@ async def test_rows_in_place_come_back_when_their_chunk_fails(host: str) -> None
     await database.fill(host, HOST)
     await run(host)
     before = await database.snapshots(host)
-    async with database.connected(host) as connection:
-        await connection.execute("UPDATE positions SET quantity = 20")
+    await database.execute(host, "UPDATE positions SET quantity = 20")
     await spoil(host, IN_ORDER[0], RAISE, table="portfolios")
 
     with pytest.raises(DatabaseError, match="not this one"):
@@ -204,15 +175,6 @@ async def test_a_writer_that_the_server_ends_is_an_error_and_loses_only_its_chun
     await assert_committed(host, 6)
 
 
-async def waiting(connection: asyncpg.Connection) -> None:
-    """Return when a backend waits for a lock that this connection holds."""
-    while not await connection.fetchval(
-        "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        " AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-    ):
-        pass
-
-
 @pytest.mark.parametrize("kind", ["pool", "engine"])
 async def test_a_run_cancelled_while_it_writes_leaves_what_it_committed(
     host: str, kind: str
@@ -222,7 +184,7 @@ async def test_a_run_cancelled_while_it_writes_leaves_what_it_committed(
     async with callers(host, kind) as db, database.connected(host) as other:
         await other.fetchval(f"SELECT pg_advisory_lock({LOCK})")
         task = asyncio.create_task(run(db, progress=lambda *_: None))
-        await waiting(other)
+        await waits(other)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -240,7 +202,7 @@ async def test_a_run_cancelled_while_it_reads_leaves_nothing(host: str, kind: st
         async with other.transaction():
             await other.execute("LOCK TABLE positions")
             task = asyncio.create_task(run(db))
-            await waiting(other)
+            await waits(other)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

@@ -17,24 +17,24 @@ import pytest_asyncio
 import batchcore
 from batchcore import demo
 from batchcore import reference as ref
-from batchcore.audit import opening
 from batchcore.calendar import date_of, load
 from batchcore.config import Schema, Settings
 from batchcore.db.analytic_tables import check_parts
 from batchcore.db.catalog import LEDGER, inspect
 from batchcore.db.migrate import check, downgrade, migrate
 from batchcore.db.sql import quote_identifier, table_name
+from batchcore.demo import opening
 from batchcore.errors import DatabaseError, SchemaError
 from batchcore.reference import legacy
 from support import database, foreign, legacy_frames, legacy_host
-from support.database import Host
+from support.database import Host, execute, fetch
 from support.generate import MONDAY, Generator
 from support.generate_legacy import LegacyGenerator
 from support.legacy_frames import Run as LegacyRun
 from support.outcome import in_doubles, issues_of, outcome, random_host, seeded
 from support.worked_legacy import beta, position
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DOCS = Path(__file__).parents[2] / "docs" / "schema.md"
 DAYS = list(range(MONDAY - 60, MONDAY + 60))
@@ -57,19 +57,8 @@ def schema(tmp_path: Path) -> Schema:
 @pytest_asyncio.fixture
 async def url(database: str) -> str:
     """The URL of the host's database, which batchcore has never seen."""
-    await execute(database, *foreign.STATEMENTS)
+    await execute(database, foreign.SQL)
     return database
-
-
-async def execute(url: str, *statements: str) -> None:
-    async with database.connected(url) as connection:
-        for statement in statements:
-            await connection.execute(statement)
-
-
-async def fetch(url: str, query: str) -> list[asyncpg.Record]:
-    async with database.connected(url) as connection:
-        return await connection.fetch(query)
 
 
 async def described(url: str) -> set[tuple[str, ...]]:
@@ -254,7 +243,7 @@ async def test_a_host_that_never_stops_writing_is_migrated_twice(url: str, schem
 
 
 async def test_every_difference_is_named_at_once(url: str, schema: Schema) -> None:
-    await execute(
+    await database.execute(
         url,
         'ALTER TABLE ledger."Holdings" DROP COLUMN sold_at, ALTER ticker TYPE bytea USING NULL,'
         " ALTER ticker DROP NOT NULL",
@@ -287,7 +276,7 @@ async def test_every_difference_is_named_at_once(url: str, schema: Schema) -> No
 
 
 async def test_analytics_are_not_written_into_doubles(url: str, schema: Schema) -> None:
-    await execute(url, "ALTER TABLE ledger.daily ALTER hhi TYPE double precision")
+    await database.execute(url, "ALTER TABLE ledger.daily ALTER hhi TYPE double precision")
     async with database.connected(url) as connection:
         found = await inspect(connection, schema)
     told = "is double precision, expected numeric: doubles are read, never written"
@@ -465,9 +454,11 @@ async def test_legacy_on_the_host_is_the_reference_with_the_grants_of_the_docs(
         # finer than the scale: 0.00003 is a price of 0, and half a unit is rounded up
         fine = [("AAA", MONDAY - 20, Decimal("0.00003")), ("BBB", MONDAY - 20, Decimal("0.03125"))]
         run = replace(run, prices=(*run.prices, *fine), today=FIRST + seed % 4)
-        await execute(url, "TRUNCATE ledger.accounts, ledger.quotes, ledger.indices CASCADE")
+        await database.execute(
+            url, "TRUNCATE ledger.accounts, ledger.quotes, ledger.indices CASCADE"
+        )
         async with database.connected(url) as connection:
-            await foreign.fill_legacy(connection, schema, run)
+            await foreign.fill_legacy(connection, run)
         rows += await run_legacy(url, schema, run, role)
     assert sum(row.long_value > 0 for row in rows) > 50
     assert sum(row.beta_provider_1y is not None for row in rows) > 20
@@ -476,7 +467,7 @@ async def test_legacy_on_the_host_is_the_reference_with_the_grants_of_the_docs(
 
 async def test_legacy_names_every_difference_at_once(url: str, schema: Schema) -> None:
     await migrate(url, schema=schema)
-    await execute(
+    await database.execute(
         url,
         "ALTER TABLE ledger.daily DROP COLUMN delta, ALTER portfolio_vega TYPE real,"
         " ALTER hhi TYPE double precision, ALTER slope TYPE numeric(9,4),"

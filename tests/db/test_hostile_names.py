@@ -80,7 +80,6 @@ async def stored(url: str, schema: Schema) -> dict[tuple[uuid.UUID, int], object
     return {(row[0], (row[1] - database.EPOCH).days): row[2] for row in rows}
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("namespace", "policy"),
     [(NAMESPACES[0], "rollforward"), (NAMESPACES[1], "rollforward"), (NAMESPACES[1], "legacy")],
@@ -113,25 +112,24 @@ async def test_tables_and_columns_of_any_name_are_read_and_written(
         assert (checked.rows, checked.rows_differing) == (rows, 0)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("namespace", NAMESPACES)
 async def test_a_namespace_of_any_name_is_migrated_there_and_back(
     make_database, namespace: str
 ) -> None:
     url, schema = await make_database(), Schema(namespace=namespace)
-    async with database.connected(url) as connection:
-        await connection.execute(f"CREATE SCHEMA {quote_identifier(namespace)}")
-        await connection.execute("CREATE TABLE public.x (a int)")
+    await database.execute(
+        url, f"CREATE SCHEMA {quote_identifier(namespace)}", "CREATE TABLE public.x (a int)"
+    )
     done = await migrate(url, schema=schema)
     assert done.applied
     assert (await check(url, schema=schema)).is_current
     await downgrade(url, "base", schema=schema)
-    async with database.connected(url) as connection:
-        left = await connection.fetch(
-            "SELECT relname::text FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace"
-            " WHERE relkind IN ('r', 'S') AND nspname = ANY($1)",
-            [namespace, "public"],
-        )
+    left = await database.fetch(
+        url,
+        "SELECT relname::text FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace"
+        " WHERE relkind IN ('r', 'S') AND nspname = ANY($1)",
+        [namespace, "public"],
+    )
     assert {row[0] for row in left} <= {"x", "batchcore_alembic_version"}
 
 

@@ -18,10 +18,10 @@ from batchcore.config import Settings
 from batchcore.errors import ConfigError, SnapshotExistsError
 from batchcore.run.orchestrator import Run
 from support import database
-from support.database import Host, Standing
+from support.database import Host, Standing, equity_by_day
 from support.generate import MONDAY
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = tuple(range(MONDAY, MONDAY + 5))
 D0, D1, D2, D3, D4 = DAYS
@@ -66,15 +66,6 @@ def told(result: batchcore.BatchResult) -> dict[str, tuple[str, str]]:
 async def days_of(url: str, name: str) -> list[int]:
     own = database.key(name)
     return sorted(day for portfolio, day in await database.snapshots(url) if portfolio == own)
-
-
-async def equity_by_day(url: str, name: str) -> dict[int, Decimal]:
-    own = database.key(name)
-    return {
-        day: row["equity_balance"]
-        for (portfolio, day), row in (await database.snapshots(url)).items()
-        if portfolio == own
-    }
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -160,10 +151,9 @@ async def test_inception_is_the_run_over_a_range_that_begins_with_the_entry(
     await database.fill(same_host, alone)
     await run(same_host, "inception", analytics="every")
     by_inception = database.without_stamps(await database.snapshots(same_host))
-    async with database.connected(same_host) as connection:
-        await connection.execute(
-            "TRUNCATE portfolio_snapshots; UPDATE portfolios SET equity_balance = 1000"
-        )
+    await database.execute(
+        same_host, "TRUNCATE portfolio_snapshots; UPDATE portfolios SET equity_balance = 1000"
+    )
     await batchcore.run_batch(
         same_host, date_of(D1), date_of(D4), analytics="every", settings=Settings(min_coverage=0.0)
     )

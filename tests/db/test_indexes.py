@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from batchcore.db.migrate import migrate
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 # 400 symbols on 400 days, every tenth close 0; 1,000 portfolios of 20 positions, every fourth
 # position deleted, every fifth exited, every seventh PRIVATE. A key that ends in n is portfolio n.

@@ -17,9 +17,9 @@ from batchcore.frames import Constant, Moment, Table
 from support import database, ledger
 from support.database import Host
 from support.generate import MONDAY
-from support.outcome import outcome
+from support.outcome import assert_undisturbed
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 3))
 HOST = database.plain_host(4, DAYS)
@@ -131,21 +131,12 @@ async def run(db: object, **options: object) -> batchcore.BatchResult:
     )
 
 
-async def assert_written(url: str) -> None:
-    found = outcome(HOST, DAYS, DAYS[0], DAYS[-1])
-    stored = await database.snapshots(url)
-    assert set(stored) == set(found.cells)
-    for at, row in stored.items():
-        assert row.items() >= found.cells[at].items()
-    assert await database.equities(url) == found.equity
-
-
 @pytest.mark.parametrize(("meddling", "told"), NEW_ROWS.values(), ids=NEW_ROWS)
 async def test_what_is_not_kept_of_new_rows_is_an_error_and_nothing_is_committed(
     host: str, meddling: str, told: str
 ) -> None:
     await database.fill(host, HOST)
-    await ledger.execute(host, meddling)
+    await database.execute(host, meddling)
 
     with pytest.raises(DatabaseError) as error:
         await run(host)
@@ -177,7 +168,7 @@ async def test_what_is_not_kept_of_rows_replaced_is_an_error(
 ) -> None:
     await database.fill(host, HOST)
     await run(host)
-    await ledger.execute(host, "UPDATE positions SET quantity = 20", meddling)
+    await database.execute(host, "UPDATE positions SET quantity = 20", meddling)
     before, equities = await database.snapshots(host), await database.equities(host)
 
     with pytest.raises(DatabaseError, match=told):
@@ -207,19 +198,19 @@ HARMLESS = {
 @pytest.mark.parametrize("harmless", HARMLESS.values(), ids=HARMLESS)
 async def test_what_a_host_does_beside_is_no_error(host: str, harmless: str) -> None:
     await database.fill(host, HOST)
-    await ledger.execute(host, harmless)
+    await database.execute(host, harmless)
 
     first = await run(host)
-    await assert_written(host)
+    await assert_undisturbed(host, HOST, DAYS)
     again = await run(host, on_existing="replace")
 
     assert (first.rows_written, again.rows_written) == (12, 12)
-    await assert_written(host)
+    await assert_undisturbed(host, HOST, DAYS)
 
 
 async def test_a_role_of_replication_fires_what_is_enabled_for_it(host: str) -> None:
     await database.fill(host, HOST)
-    await ledger.execute(host, ALWAYS.format("REPLICA"))
+    await database.execute(host, ALWAYS.format("REPLICA"))
     async with database.connected(host) as connection:
         name = await connection.fetchval("SELECT current_database()")
         await connection.execute(
@@ -253,7 +244,7 @@ def made_before(opened: object, url: str) -> object:
 
     class Late:
         async def __aenter__(self) -> object:
-            await ledger.execute(url, acts(SUPPRESSES))
+            await database.execute(url, acts(SUPPRESSES))
             return await opened.__aenter__()
 
         async def __aexit__(self, *error: object) -> object:
@@ -269,7 +260,7 @@ async def test_an_entry_that_the_ledger_does_not_keep_is_named(host: str, table:
     body = "RETURN NULL;"
     if table == "batchcore_runs":
         body = "RETURN CASE WHEN NEW.chunks > OLD.chunks THEN NULL ELSE NEW END;"
-    await ledger.execute(host, acts(body, when=when, table=table))
+    await database.execute(host, acts(body, when=when, table=table))
 
     with pytest.raises(DatabaseError, match=f"trigger `meddling` on {table} acts on it"):
         await run(host)
@@ -289,7 +280,7 @@ async def test_an_issue_that_the_ledger_does_not_keep_is_named(
     host: str, table: str, fault: str, written: int
 ) -> None:
     await database.fill(host, HOST)
-    await ledger.execute(host, fault, acts("RETURN NULL;", when="BEFORE INSERT", table=table))
+    await database.execute(host, fault, acts("RETURN NULL;", when="BEFORE INSERT", table=table))
 
     with pytest.raises(DatabaseError, match=f"trigger `meddling` on {table} acts on it"):
         await run(host, settings=Settings(min_coverage=0.0))
@@ -301,18 +292,18 @@ async def test_an_issue_that_the_ledger_does_not_keep_is_named(
 
 async def test_in_a_transaction_of_the_callers_the_call_alone_is_undone(host: str) -> None:
     await database.fill(host, HOST)
-    await ledger.execute(host, acts(REWRITES))
+    await database.execute(host, acts(REWRITES))
     calculator = batchcore.PnLCalculator(calendar="daily", analytics="none")
     async with database.connected(host) as connection, connection.transaction():
         await connection.execute("UPDATE portfolios SET name = 'usable'")
         with pytest.raises(DatabaseError, match="1 of 4 rows sent have another daily_pnl"):
             await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), connection)
     assert await database.snapshots(host) == {}
-    assert len(await ledger.fetch(host, "SELECT FROM portfolios WHERE name = 'usable'")) == 4
+    assert len(await database.fetch(host, "SELECT FROM portfolios WHERE name = 'usable'")) == 4
 
 
 async def test_a_fill_that_is_not_kept_is_an_error(host: str) -> None:
-    await ledger.execute(host, acts("RETURN NULL;", when="BEFORE INSERT", table="users"))
+    await database.execute(host, acts("RETURN NULL;", when="BEFORE INSERT", table="users"))
     columns = {
         "id": np.zeros((1, 16), dtype=np.uint8),
         **dict.fromkeys(("email", "hashed_password", "full_name"), Constant("x")),
@@ -353,7 +344,7 @@ async def test_what_is_not_kept_of_the_analytics_is_an_error(
     host: str, table: str, change: str, mode: str
 ) -> None:
     await database.fill(host, FULL)
-    await ledger.execute(
+    await database.execute(
         host,
         "INSERT INTO factor_definitions (id, name, factor_type, calculation_method, etf_proxy,"
         " display_order, is_active, created_at, updated_at) VALUES"
@@ -363,8 +354,8 @@ async def test_what_is_not_kept_of_the_analytics_is_an_error(
     own = sorted(database.key(portfolio.id) for portfolio in FULL.portfolios)
     if mode == "replace":
         await batchcore.run_batch(host, end, end, portfolio_ids=own[:2], analytics="full")
-        await ledger.execute(host, "UPDATE positions SET market_value = NULL")
-    await ledger.execute(host, acts(f"{change}; RETURN NEW;", table=table))
+        await database.execute(host, "UPDATE positions SET market_value = NULL")
+    await database.execute(host, acts(f"{change}; RETURN NEW;", table=table))
     before = await database.snapshots(host)
 
     with pytest.raises(DatabaseError) as error:
@@ -381,7 +372,7 @@ async def test_market_values_that_need_no_update_are_there(
     await database.fill(host, FULL)
     end = date_of(SESSIONS[-1])
     stamped = acts("NEW.updated_at := now(); RETURN NEW;", table="positions", when="BEFORE UPDATE")
-    await ledger.execute(host, stamped)
+    await database.execute(host, stamped)
     await batchcore.run_batch(host, end, end, analytics="full")
     again = await batchcore.run_batch(host, end, end, on_existing="replace", analytics="full")
     assert (again.rows_written, again.failed) == (3, 0)  # each already has its market value

@@ -21,12 +21,12 @@ from batchcore.run.lease import LeaseHolder
 from batchcore.run.request import make_request
 from support import database, ledger
 from support.generate import MONDAY
-from support.outcome import outcome
+from support.outcome import assert_undisturbed
 
 if TYPE_CHECKING:
     import asyncpg
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 3))
 HOST = database.plain_host(4, DAYS)
@@ -59,15 +59,6 @@ async def at_work(url: str, portfolio: object, **options: object) -> AsyncIterat
     await ledger.mend(url)
 
 
-async def assert_as_if_undisturbed(url: str) -> None:
-    expected = outcome(HOST, DAYS, DAYS[0], DAYS[-1])
-    stored = await database.snapshots(url)
-    assert set(stored) == set(expected.cells)
-    for at, row in stored.items():
-        assert row.items() >= expected.cells[at].items()
-    assert await database.equities(url) == expected.equity
-
-
 async def test_a_second_run_on_the_same_portfolios_is_refused_and_writes_nothing(host: str) -> None:
     await database.fill(host, HOST)
     async with at_work(host, IDS[1]) as first:
@@ -80,7 +71,7 @@ async def test_a_second_run_on_the_same_portfolios_is_refused_and_writes_nothing
         assert await database.snapshots(host) == before
         assert len(await ledger.runs(host)) == 1
     assert first.result().rows_written == 12
-    await assert_as_if_undisturbed(host)
+    await assert_undisturbed(host, HOST, DAYS)
 
 
 @contextlib.asynccontextmanager
@@ -117,19 +108,19 @@ async def test_a_run_that_may_wait_begins_when_the_other_has_ended(
             waits = waits_for(host, own["id"], monkeypatch, portfolio_ids=IDS[:2])
             second = await stack.enter_async_context(waits)
             assert f"waits_for={own['id']} seconds=300" in caplog.text
-            async with database.connected(host) as other:  # outside a transaction
-                assert (
-                    await other.fetchval(
-                        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                        " AND query LIKE '%r.state = %' AND state LIKE 'idle in%'"
-                    )
-                    == 0
+            assert (
+                await database.fetchval(
+                    host,
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND query LIKE '%r.state = %' AND state LIKE 'idle in%'",
                 )
+                == 0
+            )
         assert first.result().rows_written == 12
         async with asyncio.timeout(60):
             assert (await second).nothing_to_do
     assert [row["state"] for row in await ledger.runs(host)] == ["complete"] * 2
-    await assert_as_if_undisturbed(host)
+    await assert_undisturbed(host, HOST, DAYS)
 
 
 async def test_a_run_that_may_wait_takes_over_a_lease_that_expires(
@@ -138,7 +129,7 @@ async def test_a_run_that_may_wait_takes_over_a_lease_that_expires(
     await database.fill(host, HOST)
     await run(host, portfolio_ids=IDS[:2])
     await ledger.kill(host)
-    await ledger.execute(
+    await database.execute(
         host, "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 hour'"
     )
     (own,) = await ledger.runs(host)
@@ -147,7 +138,7 @@ async def test_a_run_that_may_wait_takes_over_a_lease_that_expires(
         async with asyncio.timeout(60):
             assert (await second).rows_written == 6
     assert [row["state"] for row in await ledger.runs(host)] == ["superseded", "complete"]
-    await assert_as_if_undisturbed(host)
+    await assert_undisturbed(host, HOST, DAYS)
 
 
 async def test_a_run_that_waits_can_be_cancelled(
@@ -188,7 +179,7 @@ async def test_runs_on_other_portfolios_go_side_by_side(host: str) -> None:
         assert not first.done()
     assert first.result().rows_written == 6
     assert [row["state"] for row in await ledger.runs(host)] == ["complete"] * 3
-    await assert_as_if_undisturbed(host)
+    await assert_undisturbed(host, HOST, DAYS)
 
 
 async def test_a_plan_needs_no_lease(host: str) -> None:
@@ -215,7 +206,7 @@ async def test_two_starts_at_once_are_one_run(host: str) -> None:
     # the second is refused, or comes when the first is through
     assert sum(one.rows_written for one in done) == 12
     assert all(isinstance(one, batchcore.BatchResult | LeaseHeldError) for one in found)
-    await assert_as_if_undisturbed(host)
+    await assert_undisturbed(host, HOST, DAYS)
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -232,7 +223,7 @@ async def test_an_expired_lease_is_taken_over_and_its_open_transaction_ended(
     assert result.rows_written == 9
     found = [(row["state"], row["attempt"]) for row in await ledger.runs(host)]
     assert found == ([("complete", 2)] if same else [("superseded", 1), ("complete", 1)])
-    await assert_as_if_undisturbed(host)
+    await assert_undisturbed(host, HOST, DAYS)
 
 
 @pytest.mark.parametrize("at", ["begun", "ledger"])
@@ -282,9 +273,9 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
     assert await database.snapshots(host) == before_it
     rows = await ledger.runs(host)
     assert (rows[0]["state"], rows[0]["chunks"], rows[0]["rows_written"]) == ("superseded", 0, 0)
-    assert await ledger.fetch(host, "SELECT FROM batchcore_run_chunks WHERE attempt > 1") == []
+    assert await database.fetch(host, "SELECT FROM batchcore_run_chunks WHERE attempt > 1") == []
     await run(host)
-    await assert_as_if_undisturbed(host)
+    await assert_undisturbed(host, HOST, DAYS)
 
 
 async def test_a_heartbeat_prolongs_the_lease_and_a_lost_one_stops_the_run(host: str) -> None:
@@ -338,13 +329,13 @@ async def test_a_run_that_was_taken_over_at_its_end_says_so(
     finish = Ledger.finish
 
     async def after(*arguments: object, **options: object) -> bool:
-        await ledger.execute(host, "UPDATE batchcore_runs SET token = token + 1")
+        await database.execute(host, "UPDATE batchcore_runs SET token = token + 1")
         return await finish(*arguments, **options)
 
     monkeypatch.setattr(Ledger, "finish", after)
     with pytest.raises(LeaseHeldError, match="another run took over"):
         await run(host)
-    await assert_as_if_undisturbed(host)
+    await assert_undisturbed(host, HOST, DAYS)
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError, DatabaseError])
@@ -363,12 +354,12 @@ async def test_a_lease_is_given_back_however_a_run_ends(host: str, error: type) 
     (row,) = await ledger.runs(host)
     told = {DatabaseError: ("failed", "DatabaseError: not this one")}
     assert (row["state"], row["error"]) == told.get(error, ("interrupted", "CancelledError"))
-    (beat,) = await ledger.fetch(
+    (beat,) = await database.fetch(
         host, "SELECT expires_at <= clock_timestamp() FROM batchcore_run_heartbeats"
     )
     assert beat[0]
     assert (await run(host, resume=False)).rows_written == 9
-    await assert_as_if_undisturbed(host)
+    await assert_undisturbed(host, HOST, DAYS)
 
 
 async def test_an_expired_run_of_others_is_left_alone(host: str) -> None:
@@ -383,7 +374,7 @@ async def test_an_expired_run_of_others_is_left_alone(host: str) -> None:
     await run(host)
     states = [row["state"] for row in await ledger.runs(host)]
     assert states == ["superseded", "complete", "complete"]
-    await assert_as_if_undisturbed(host)
+    await assert_undisturbed(host, HOST, DAYS)
 
 
 async def test_tokens_only_grow(host: str) -> None:

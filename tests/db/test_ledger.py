@@ -21,7 +21,7 @@ from support import database, ledger
 from support.callers import BORROWED, OWN, caller
 from support.generate import MONDAY
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 3))
 HOST = database.plain_host(5, DAYS)
@@ -115,7 +115,7 @@ async def test_the_hash_of_a_chunk_is_that_of_the_bytes_sent(
 async def test_who_failed_and_why_is_one_row_for_each_portfolio_and_name(same_host: str) -> None:
     await database.fill(same_host, HOST)
     await let_fail(same_host, IDS[1])
-    await ledger.execute(  # two flows without an amount of their own date are two bad flows
+    await database.execute(  # two flows without an amount of their own date are two bad flows
         same_host,
         "ALTER TABLE equity_changes ALTER amount DROP NOT NULL",
         *(
@@ -128,14 +128,14 @@ async def test_who_failed_and_why_is_one_row_for_each_portfolio_and_name(same_ho
     try:
         result = await run(same_host, settings=Settings(chunk_size=2))
     finally:
-        await ledger.execute(
+        await database.execute(
             same_host,
             "DELETE FROM equity_changes",
             "ALTER TABLE equity_changes ALTER amount SET NOT NULL",
         )
 
     assert result.issues_by_name() == {"bad_flow": 2, "out_of_range": 1}
-    rows = await ledger.fetch(
+    rows = await database.fetch(
         same_host,
         "SELECT portfolio_id, name, failed, count, session, chunk, detail"
         " FROM batchcore_run_issues ORDER BY name",
@@ -179,7 +179,7 @@ async def test_what_is_noticed_where_nothing_is_written_is_entered_by_each_attem
     deleted, holed = IDS[0], IDS[3]
     gone = f"UPDATE portfolios SET deleted_at = now() WHERE id = '{deleted}'"  # noqa: S608
     await run(same_host)
-    await ledger.execute(
+    await database.execute(
         same_host,
         gone,
         f"DELETE FROM portfolio_snapshots WHERE portfolio_id = '{holed}'"  # noqa: S608
@@ -198,7 +198,7 @@ async def test_what_is_noticed_where_nothing_is_written_is_entered_by_each_attem
         stuck = await told_of(same_host, result)
         assert (stuck.state, stuck.issues) == ("stuck", found.issues)
 
-    await ledger.execute(same_host, "UPDATE portfolios SET deleted_at = NULL")
+    await database.execute(same_host, "UPDATE portfolios SET deleted_at = NULL")
     result = await run(same_host, portfolio_ids=IDS)
     assert result.attempt == 3
     told = (await told_of(same_host, result)).issues
@@ -228,10 +228,10 @@ async def test_more_failures_than_may_stop_the_run_before_the_chunk(
     assert row["error"].startswith("TooManyFailedError: 3 of 5")
     done = {at[0] for at in await database.snapshots(same_host)}
     assert done <= {IDS[1]}  # the two chunks before may have been at work still
-    failed = await ledger.fetch(same_host, "SELECT portfolio_id FROM batchcore_run_issues")
+    failed = await database.fetch(same_host, "SELECT portfolio_id FROM batchcore_run_issues")
     assert {one[0] for one in failed} <= {IDS[0], IDS[2]}
     assert len(failed) == row["failed"]
-    await ledger.execute(same_host, "UPDATE positions SET quantity = 10, position_type = 'LONG'")
+    await database.execute(same_host, "UPDATE positions SET quantity = 10, position_type = 'LONG'")
     mended = await run(same_host, settings=settings)
     assert (mended.attempt, mended.failed) == (2, 0)
     assert mended.rows_written == 3 * (5 - len(done))
@@ -271,7 +271,7 @@ async def test_old_runs_are_forgotten_when_a_run_ends(same_host: str) -> None:
 
     assert {str(row["id"]) for row in await ledger.runs(same_host)} == {kept, last.run_id}
     for table in ("run_chunks", "run_heartbeats"):
-        found = await ledger.fetch(same_host, f"SELECT run_id FROM batchcore_{table}")  # noqa: S608
+        found = await database.fetch(same_host, f"SELECT run_id FROM batchcore_{table}")  # noqa: S608
         assert {str(row["run_id"]) for row in found} <= {kept, last.run_id}
 
 
@@ -326,7 +326,7 @@ async def test_runs_are_told_on_every_kind_of_db(host: str, kind: str) -> None:
 async def test_status_of_a_live_run_is_running(host: str) -> None:
     await database.fill(host, HOST)
     await run(host)
-    await ledger.execute(
+    await database.execute(
         host,
         "UPDATE batchcore_runs SET state = 'running'",
         "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 minute'",
@@ -358,7 +358,7 @@ async def test_status_of_a_database_that_was_not_migrated_says_so(database: str)
 
 
 async def test_a_run_on_tables_that_were_not_migrated_enters_nothing(host: str) -> None:
-    await ledger.execute(host, "UPDATE batchcore_alembic_version SET version_num = '0002'")
+    await database.execute(host, "UPDATE batchcore_alembic_version SET version_num = '0002'")
     with pytest.raises(batchcore.SchemaError, match="at revision 0002, expected 0005"):
         await run(host)
     assert await ledger.runs(host) == []

@@ -14,32 +14,20 @@ from batchcore import calendar as calendars
 from batchcore.config import Schema, Settings
 from batchcore.errors import SchemaError, SnapshotExistsError
 from support import database, legacy_frames, legacy_host
+from support.cases import Case, cases
 from support.generate import MONDAY
 from support.generate_legacy import LegacyGenerator
 from support.legacy_frames import Run
 from support.legacy_host import after, assert_left, assert_told, by_reference, source_of
 from support.outcome import LOOSE, seeded
-from support.worked_legacy import (
-    CASES,
-    Case,
-    P,
-    beta,
-    jan,
-    portfolio,
-    position,
-    profile,
-    snapshot,
-)
+from support.worked_legacy import P, beta, jan, portfolio, position, profile, snapshot
 
 if TYPE_CHECKING:
     from batchcore.reference import legacy
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 SESSIONS = calendars.load("XNYS").sessions(MONDAY - 60, MONDAY + 60).tolist()
-EVERY_CASE = pytest.mark.parametrize(
-    "case", CASES, ids=[f"{case.rule} {case.name}" for case in CASES]
-)
 
 
 def settings(run: Run, schema: Schema, **options: Any) -> Settings:
@@ -91,29 +79,16 @@ async def check(  # a run over a range
     return results
 
 
-def run_of(case: Case) -> Run:
-    return Run(
-        portfolios=(case.portfolio,),
-        prices=case.prices,
-        days=tuple(map(jan, case.days)),
-        today=jan(case.today),
-        cached={(symbol, jan(on)): Decimal(text) for (symbol, on), text in case.cached.items()},
-        profiles=case.profiles,
-        has_benchmark=case.has_benchmark,
-        scales=case.scales,
-    )
-
-
-@EVERY_CASE
+@pytest.mark.parametrize("case", cases("legacy"), ids=str)
 async def test_a_worked_case_day_by_day(same_loose_host: str, case: Case) -> None:
-    run = run_of(case)
+    run = legacy_frames.run_of(case)
     await legacy_host.fill(same_loose_host, run)
     rows: list[legacy.Row] = []
     for day in run.days:
         results = await check(same_loose_host, run, day, day, schema_of(run))
         rows += results["p"].rows
         run = after(run, results)
-    assert [str(row) for row in rows] == [str(row) for row in case.rows]
+    assert [str(row) for row in rows] == [str(row) for row in case.expected[0].rows]
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -266,11 +241,11 @@ async def test_optional_tables_that_are_absent_are_as_if_empty(host: str) -> Non
     held = replace(named("p"), positions=(position(market_value="100", last_price="10"),))
     run = replace(plain(held, today=5), has_benchmark=False)
     await legacy_host.fill(host, run)
-    async with database.connected(host) as connection:
-        await connection.execute(
-            "DROP TABLE company_profiles, position_market_betas, benchmarks_sector_weights,"
-            " position_realized_events, equity_changes"
-        )
+    await database.execute(
+        host,
+        "DROP TABLE company_profiles, position_market_betas, benchmarks_sector_weights,"
+        " position_realized_events, equity_changes",
+    )
     results = await check(host, run, jan(5), jan(5), Schema())
     assert results["p"].rows[0].hhi is None
 
@@ -308,8 +283,7 @@ async def test_own_betas_of_the_positions_that_need_them(same_host: str) -> None
 
 
 async def test_missing_column_of_the_policy_is_told_before_anything_is_read(host: str) -> None:
-    async with database.connected(host) as connection:
-        await connection.execute("ALTER TABLE portfolio_snapshots DROP COLUMN portfolio_vega")
+    await database.execute(host, "ALTER TABLE portfolio_snapshots DROP COLUMN portfolio_vega")
     with pytest.raises(SchemaError, match="portfolio_vega"):
         await batchcore.run_batch(host, policy="legacy")
 
@@ -324,11 +298,11 @@ async def test_jsonb_holds_the_same_weights(host: str) -> None:
     )
     run = replace(plain(held, today=5), profiles={})
     await legacy_host.fill(host, run)
-    async with database.connected(host) as connection:
-        await connection.execute(
-            "ALTER TABLE portfolio_snapshots ALTER sector_exposure TYPE jsonb"
-            " USING sector_exposure::jsonb"
-        )
+    await database.execute(
+        host,
+        "ALTER TABLE portfolio_snapshots ALTER sector_exposure TYPE jsonb"
+        " USING sector_exposure::jsonb",
+    )
     results = await check(host, run, jan(5), jan(5), Schema())
     # 1000 + 2 x 10 x (10 - 7) = 1060; 100 / 1060 to 28 digits, then binary64
     assert results["p"].rows[0].sector_exposure == {"Unclassified": 0.09433962264150944}
@@ -366,8 +340,7 @@ async def test_an_empty_list_is_nobody_and_an_inactive_portfolio_is_somebody(
 ) -> None:
     run = plain(named("p"))
     await legacy_host.fill(same_host, run)
-    async with database.connected(same_host) as connection:
-        await connection.execute("UPDATE portfolios SET is_active = false")
+    await database.execute(same_host, "UPDATE portfolios SET is_active = false")
     monday = dt.date(2026, 1, 5)
     options = {"policy": "legacy", "settings": settings(run, Schema())}
     nobody = await batchcore.run_batch(same_host, monday, monday, [], **options)

@@ -1,11 +1,9 @@
 """Upgrade, downgrade and check: an empty database and a host's own."""
 
 import asyncio
-import contextlib
 import io
-import re
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
@@ -24,8 +22,9 @@ from batchcore.config import Schema
 from batchcore.db import catalog, tables
 from batchcore.db.migrate import MigrateReport, check, connect, downgrade, migrate
 from batchcore.errors import ConfigError, DatabaseError, LeaseHeldError, SchemaError
+from support.database import connected, execute, fetch
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 THREE = {
     "idx_positions_active_complete",
@@ -36,7 +35,6 @@ REPLACED = "idx_positions_portfolio_deleted"
 KEPT = f"keep public.{REPLACED}, redundant beside idx_positions_active_complete"
 VERSION_TABLE = "batchcore_alembic_version"
 EVERY_TABLE = (*tables.metadata.tables, *tables.ledger.tables)
-DOCS = Path(__file__).parents[2] / "docs" / "schema.md"
 
 RELATIONS = """
 SELECT c.relname::text FROM pg_class AS c
@@ -58,41 +56,23 @@ SELECT t.typname::text, e.enumlabel::text FROM pg_type AS t JOIN pg_enum AS e ON
 WHERE t.typnamespace = 'public'::regnamespace ORDER BY t.typname, e.enumsortorder"""
 
 
-@contextlib.asynccontextmanager
-async def opened(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
 async def described(url: str) -> list[list[tuple[object, ...]]]:
-    async with opened(url) as connection:
-        return [
-            [
-                tuple(row)
-                for row in await connection.fetch(query)
-                if VERSION_TABLE not in row[0] and VERSION_TABLE not in row[1]
-            ]
-            for query in (COLUMNS, CONSTRAINTS, INDEXES, ENUMS)
+    return [
+        [
+            tuple(row)
+            for row in await fetch(url, query)
+            if VERSION_TABLE not in row[0] and VERSION_TABLE not in row[1]
         ]
+        for query in (COLUMNS, CONSTRAINTS, INDEXES, ENUMS)
+    ]
 
 
 async def relations(url: str, namespace: str = "public") -> set[str]:
-    async with opened(url) as connection:
-        return {row[0] for row in await connection.fetch(RELATIONS, namespace)}
+    return {row[0] for row in await fetch(url, RELATIONS, namespace)}
 
 
 async def indexes(url: str) -> dict[str, str]:
-    async with opened(url) as connection:
-        return dict(await connection.fetch(INDEXES))
-
-
-async def execute(url: str, *statements: str) -> None:
-    async with opened(url) as connection:
-        for statement in statements:
-            await connection.execute(statement)
+    return dict(await fetch(url, INDEXES))
 
 
 async def on_connection(url: str, work: Callable[[Connection], object]) -> object:
@@ -152,7 +132,7 @@ async def test_downgrade_leaves_nothing_and_upgrade_makes_the_same_again(databas
 async def test_downgrade_drops_the_enum_types(database: str) -> None:
     await migrate(database)
     await downgrade(database)
-    async with opened(database) as connection:
+    async with connected(database) as connection:
         left = await connection.fetch(
             "SELECT typname FROM pg_type WHERE typname IN ('positiontype', 'equity_change_type')"
         )
@@ -219,51 +199,6 @@ async def test_the_migrations_and_the_tables_make_the_same(make_database) -> Non
     assert await described(migrated) == await described(created)
 
 
-async def test_the_migrations_make_what_the_docs_list(database: str) -> None:
-    await migrate(database)
-    columns, constraints, _, _ = await described(database)
-
-    documented_columns, documented_constraints = documented()
-    assert columns == documented_columns
-    assert {(row[0], row[2]) for row in constraints} == documented_constraints
-
-
-def documented() -> tuple[list[tuple[object, ...]], set[tuple[object, object]]]:
-    types = {"ts": "timestamp with time zone", "int": "integer", "bool": "boolean"}
-    listings = re.findall(r"```text\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    assert len(listings) == 2  # the host's and batchcore's own
-    columns: list[tuple[object, ...]] = []
-    constraints: set[tuple[object, object]] = set()
-    blocks = [block for listing in listings for block in listing.strip().split("\n\n")]
-    for block in sorted(blocks, key=lambda block: block.split("\n")[0]):
-        table, *lines = block.split("\n")
-        keys = [line.strip() for line in lines if re.match(r" *(unique|primary key) \(", line)]
-        body = " ".join(line.strip() for line in lines if line.strip() not in keys)
-        own = "FOREIGN KEY (run_id) REFERENCES batchcore_runs(id) ON DELETE CASCADE"
-        if " (run)" in body:
-            constraints.add((table, own))
-        body = body.replace(" (run)", "")
-        if not any(key.startswith("primary key") for key in keys):
-            columns.append((table, "id", "uuid", True, None))
-            keys.append("primary key (id)")
-        for entry in re.split(r", (?=[a-z_0-9]+ )", body.rstrip(",")):
-            found = re.fullmatch(
-                r"(\w+) (\w+(?:\[\]|\([\d,]+\))?)(!?)(?: = (\S+))?(?: -> (\w+))?", entry
-            )
-            assert found is not None, entry
-            name, kind, required, default, referred = found.groups()
-            kind = types.get(kind, kind.replace("varchar", "character varying"))
-            if default is not None and kind.startswith("character varying"):
-                default += "::character varying"
-            columns.append((table, name, kind, required == "!", default))
-            if referred is not None:
-                constraints.add((table, f"FOREIGN KEY ({name}) REFERENCES {referred}(id)"))
-        for key in keys:
-            words, parenthesis, rest = key.partition("(")
-            constraints.add((table, words.upper() + parenthesis + rest))
-    return columns, constraints
-
-
 async def test_the_newest_revision_is_the_one_that_runs_expect() -> None:
     config = Config()
     config.set_main_option("script_location", "batchcore:migrations")
@@ -306,7 +241,7 @@ async def test_a_host_keeps_its_tables_and_gets_the_indexes(database: str) -> No
     assert await relations(database) >= {"portfolios", "positions", REPLACED}
     assert THREE.isdisjoint(await relations(database))
     assert VERSION_TABLE not in await relations(database)
-    async with opened(database) as connection:
+    async with connected(database) as connection:
         assert await connection.fetchval("SELECT count(*) FROM portfolios") == 1
 
 
@@ -333,7 +268,7 @@ async def test_a_host_gets_its_indexes_concurrently(database: str) -> None:
 async def test_an_index_left_invalid_is_built_again(database: str) -> None:
     await host_database(database)
     await execute(database, PORTFOLIO, TWO_POSITIONS)
-    async with opened(database) as connection:
+    async with connected(database) as connection:
         # What an interrupted build leaves: the duplicate symbol stops this one half-way.
         with pytest.raises(asyncpg.UniqueViolationError):
             await connection.execute(
@@ -377,7 +312,7 @@ async def test_a_host_with_other_names_gets_the_indexes_on_them(database: str) -
 
     assert report.marked == ("0001",)
     assert await relations(database, '"my host"') >= {*THREE, VERSION_TABLE}
-    async with opened(database) as connection:
+    async with connected(database) as connection:
         predicate = await connection.fetchval(
             "SELECT pg_get_expr(indpred, indrelid) FROM pg_index"
             " WHERE indexrelid = '\"my host\".idx_positions_active_complete'::regclass"
@@ -477,7 +412,7 @@ async def test_a_database_from_the_future_is_refused(database: str) -> None:
 
 
 async def test_a_second_migration_at_the_same_moment_is_refused(database: str) -> None:
-    async with opened(database) as connection:
+    async with connected(database) as connection:
         key = int.from_bytes(b"batchmig")
         await connection.fetchval("SELECT pg_advisory_lock($1)", key)
 
@@ -697,7 +632,10 @@ async def test_what_is_in_the_hosts_models_is_for_the_host_to_say(database: str)
 
 async def test_an_index_build_waits_for_an_older_transaction(database: str) -> None:
     await host_database(database)
-    async with opened(database) as batch, opened(database) as watcher:
+    async with (
+        connected(database) as batch,
+        connected(database) as watcher,
+    ):
         transaction = batch.transaction(isolation="repeatable_read")
         await transaction.start()
         await batch.fetchval("SELECT count(*) FROM positions")

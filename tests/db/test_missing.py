@@ -17,11 +17,11 @@ from batchcore.db.engine import Database
 from batchcore.db.queries import Queries, Selection
 from batchcore.errors import ConfigError
 from support import database
-from support.database import Host, Standing
+from support.database import Host, Standing, equity_by_day
 from support.generate import MONDAY, Generator
 from support.outcome import random_host, seeded
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = tuple(range(MONDAY, MONDAY + 5))
 D0, D1, D2, D3, D4 = DAYS
@@ -48,15 +48,6 @@ def chains(**standing: tuple[int, ...]) -> Host:
     }
     portfolios = tuple(replace(portfolio, id=name) for portfolio, name in named)
     return Host(portfolios, plain.prices, rows)
-
-
-async def equity_by_day(url: str, name: str) -> dict[int, Decimal]:
-    own = database.key(name)
-    return {
-        day: row["equity_balance"]
-        for (portfolio, day), row in (await database.snapshots(url)).items()
-        if portfolio == own
-    }
 
 
 def gaps(result: batchcore.BatchResult) -> set[tuple[str, str, str]]:

@@ -26,7 +26,7 @@ from support.generate import MONDAY
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = tuple(range(MONDAY, MONDAY + 4))
 PHASES = ("load", "compute", "analytics", "persist")
@@ -258,8 +258,7 @@ async def test_only_portfolios_that_are_written_count_as_of_a_currency(same_host
     try:
         result = await run(same_host)
     finally:
-        async with database.connected(same_host) as connection:
-            await connection.execute("ALTER TABLE portfolios ALTER currency TYPE varchar(3)")
+        await database.execute(same_host, "ALTER TABLE portfolios ALTER currency TYPE varchar(3)")
 
     assert result.rows_written == 4
     assert "currencies" not in result.issues_by_name()

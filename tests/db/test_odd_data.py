@@ -18,7 +18,7 @@ from support import database
 from support.database import Host
 from support.generate import MONDAY
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 TUESDAY, WEDNESDAY = MONDAY + 1, MONDAY + 2
 SEVERAL = (
@@ -36,12 +36,6 @@ def holding(*symbols: str, name: str = "p0", **columns: Any) -> ref.Portfolio:
     position = replace(ref.Position("", "LONG", Decimal(1), Decimal(10), MONDAY - 7), **columns)
     held = tuple(replace(position, symbol=symbol) for symbol in symbols)
     return ref.Portfolio(name, Decimal(1000), held)
-
-
-async def execute(url: str, *statements: str) -> None:
-    async with database.connected(url) as connection:
-        for statement in statements:
-            await connection.execute(statement)
 
 
 async def add_sources(url: str, rows: tuple[Row, ...]) -> None:
@@ -87,7 +81,7 @@ async def assert_verified(url: str, schema: Schema | None, rows: int, **options:
 @pytest_asyncio.fixture
 async def several(host: str) -> str:
     """The URL of a host that keeps a close of each source."""
-    await execute(host, *SEVERAL)
+    await database.execute(host, *SEVERAL)
     return host
 
 
@@ -150,7 +144,7 @@ async def test_the_next_source_counts_where_the_first_has_no_valid_close(several
 async def test_the_last_close_before_the_window_is_one_that_counts(
     several: str, sources: tuple[str, ...], expected: int, number: str
 ) -> None:
-    await execute(several, f"ALTER TABLE market_data_cache ALTER close TYPE {number}")
+    await database.execute(several, f"ALTER TABLE market_data_cache ALTER close TYPE {number}")
     schema = Schema(price_sources=sources, scales={"market_data_cache.close": 4})
     long_ago = holding("AAA", entry_day=MONDAY - 200)
     await database.fill(several, Host((long_ago,)))
@@ -195,10 +189,11 @@ async def test_a_second_source_that_comes_later_is_a_correction(several: str) ->
         several, (("AAA", MONDAY, "11", "vendor_b"), ("AAA", TUESDAY, "12", "vendor_b"))
     )
     await run(several, DECLARED)
-    async with database.connected(several) as connection:
-        since = await connection.fetchval("SELECT now()")
+    since = await database.fetchval(several, "SELECT now()")
     await add_sources(several, (("AAA", TUESDAY, "20", "vendor_a"),))
-    await execute(several, "UPDATE market_data_cache SET updated_at = now() WHERE close = 20")
+    await database.execute(
+        several, "UPDATE market_data_cache SET updated_at = now() WHERE close = 20"
+    )
 
     settings = Settings(schema=DECLARED, min_coverage=0.0)
     result = await batchcore.run_batch(
@@ -250,17 +245,17 @@ async def test_a_cache_has_the_close_that_counts(
 
 
 async def test_sources_are_told_apart_by_a_column_of_any_name(several: str) -> None:
-    await execute(several, 'ALTER TABLE market_data_cache RENAME data_source TO "Feed"')
+    await database.execute(several, 'ALTER TABLE market_data_cache RENAME data_source TO "Feed"')
     with pytest.raises(SchemaError, match=r"market_data_cache\.data_source: missing column"):
         await run(several, DECLARED)
     mapped = Schema(
         columns={"market_data_cache.data_source": "Feed"}, price_sources=("it's", 'a"b')
     )
     await database.fill(several, Host((holding("AAA"),)))
-    await execute(several, 'ALTER TABLE market_data_cache RENAME "Feed" TO data_source')
+    await database.execute(several, 'ALTER TABLE market_data_cache RENAME "Feed" TO data_source')
     rows = (("AAA", MONDAY, "5", 'a"b'), ("AAA", MONDAY, "6", "it's"), ("AAA", MONDAY, "7", "c"))
     await add_sources(several, rows)
-    await execute(several, 'ALTER TABLE market_data_cache RENAME data_source TO "Feed"')
+    await database.execute(several, 'ALTER TABLE market_data_cache RENAME data_source TO "Feed"')
 
     await run(several, mapped, last=MONDAY)
 
@@ -275,13 +270,13 @@ async def test_a_unique_key_on_symbol_and_date_is_found(host: str) -> None:
             return (await inspect(connection, Schema())).one_price
 
     assert await found()
-    await execute(host, *SEVERAL)
+    await database.execute(host, *SEVERAL)
     assert not await found()
-    await execute(
+    await database.execute(
         host, "CREATE UNIQUE INDEX part ON market_data_cache (symbol, date) WHERE close > 0"
     )
     assert not await found()
-    await execute(
+    await database.execute(
         host, "CREATE UNIQUE INDEX own ON market_data_cache (date, symbol) INCLUDE (close)"
     )
     assert await found()
@@ -295,7 +290,7 @@ async def unencoded(make_database: Any, server: Any) -> str:
     """The URL of a migrated database that takes any bytes for text."""
     url = await make_database()
     name = make_url(url).database
-    await execute(
+    await database.execute(
         server.url,
         f'DROP DATABASE "{name}"',
         f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING SQL_ASCII LOCALE 'C'",
@@ -348,7 +343,7 @@ async def test_a_byte_of_no_encoding_costs_its_row(unencoded: str) -> None:
 
 async def test_a_sector_of_no_encoding_is_none_and_told(unencoded: str) -> None:
     await database.fill(unencoded, Host((holding("AAA"),), (("AAA", MONDAY, Decimal(12)),)))
-    await execute(
+    await database.execute(
         unencoded,
         "INSERT INTO company_profiles (symbol, sector, data_source, last_updated, created_at,"
         " updated_at) VALUES ('AAA', 'Tech', 'x', now(), now(), now())",
@@ -368,7 +363,7 @@ async def test_a_position_of_no_encoding_is_tagged_as_one_without_a_profile(
 ) -> None:
     positions = holding("AAA", "BBB", "CCC")
     await database.fill(unencoded, Host((positions,), ()))
-    await execute(
+    await database.execute(
         unencoded,
         "INSERT INTO company_profiles (symbol, sector, data_source, last_updated, created_at,"
         " updated_at) SELECT s, 'Technology', 'x', now(), now(), now()"
@@ -380,8 +375,7 @@ async def test_a_position_of_no_encoding_is_tagged_as_one_without_a_profile(
         ("company_profiles.symbol", b"CCC", ACCENT),
     ):
         await spoil(unencoded, column, text, new)
-    async with database.connected(unencoded) as connection:
-        user = await connection.fetchval("SELECT user_id FROM portfolios")
+    user = await database.fetchval(unencoded, "SELECT user_id FROM portfolios")
 
     result = await batchcore.restore_sector_tags_for_portfolio(unencoded, user, database.key("p0"))
 
@@ -414,7 +408,7 @@ WIDE = {
 async def widened(url: str, columns: dict[str, str]) -> None:
     for name, kind in columns.items():
         table, column = name.split(".")
-        await execute(url, f"ALTER TABLE {table} ALTER {column} TYPE {kind}")
+        await database.execute(url, f"ALTER TABLE {table} ALTER {column} TYPE {kind}")
 
 
 async def test_columns_that_64_bits_cannot_hold_are_refused_by_name(host: str) -> None:
@@ -517,7 +511,7 @@ async def test_a_close_not_above_0_of_a_symbol_held_is_told(host: str) -> None:
 async def test_a_host_in_latin1_is_read_as_it_is(make_database: Any, server: Any) -> None:
     url = await make_database()
     name = make_url(url).database
-    await execute(
+    await database.execute(
         server.url,
         f'DROP DATABASE "{name}"',
         f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING LATIN1 LOCALE 'C'",

@@ -1,8 +1,6 @@
 """Hosts whose tables are partitioned, views or in other schemas: migrate, plan and run on them."""
 
-import contextlib
 import datetime as dt
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
@@ -18,8 +16,9 @@ from batchcore.db.migrate import check, downgrade, migrate
 from batchcore.db.tables import ledger
 from batchcore.errors import DatabaseError
 from support import database as hosts
+from support.database import connected, execute, fetch
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = (20633, 20634, 20635)  # Monday, 2026-06-29, to Wednesday
 PRICES = "idx_market_data_valid_prices"
@@ -58,24 +57,8 @@ FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class x ON x.oid =
 WHERE c.relname LIKE '%prices%' OR c.relname = 'market_data_cache' ORDER BY 1, 2"""
 
 
-@contextlib.asynccontextmanager
-async def opened(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-async def execute(url: str, *statements: str) -> None:
-    async with opened(url) as connection:
-        for statement in statements:
-            await connection.execute(statement)
-
-
 async def price_indexes(url: str) -> list[tuple[Any, ...]]:
-    async with opened(url) as connection:
-        return [tuple(row) for row in await connection.fetch(INDEXES)]
+    return [tuple(row) for row in await fetch(url, INDEXES)]
 
 
 @pytest_asyncio.fixture
@@ -181,7 +164,7 @@ async def test_an_interrupted_build_by_partition_goes_on(
 async def test_a_build_that_left_a_partition_invalid_begins_it_again(empty_host: str) -> None:
     await execute(empty_host, *PARTITIONED)
     await filled(empty_host)
-    async with opened(empty_host) as connection:
+    async with connected(empty_host) as connection:
         with pytest.raises(asyncpg.UniqueViolationError):
             await connection.execute(
                 f"CREATE UNIQUE INDEX CONCURRENTLY {PRICES}_prices_2026_aaa"
@@ -235,7 +218,7 @@ async def test_prices_that_are_no_table_have_no_index_and_run(
     empty_host: str, made: tuple[str, ...], kind: str
 ) -> None:
     await filled(empty_host)
-    async with opened(empty_host) as connection:
+    async with connected(empty_host) as connection:
         name = await connection.fetchval("SELECT current_database()")
         user = await connection.fetchval("SELECT current_user")
         host = await connection.fetchval(
@@ -293,7 +276,7 @@ async def test_partitioned_snapshots_positions_and_portfolios_of_another_schema_
         'DROP TABLE "hold:ings" CASCADE',
         'ALTER TABLE lots RENAME TO "hold:ings"',
     ]
-    async with opened(empty_host) as connection:
+    async with connected(empty_host) as connection:
         await connection.execute('SET search_path = "my host"')
         for statement in statements:
             await connection.execute(statement)

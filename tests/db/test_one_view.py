@@ -15,7 +15,7 @@ from support import database, writer
 from support.generate import MONDAY
 from support.outcome import assert_left, outcome
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 3))
 CHANGES = (

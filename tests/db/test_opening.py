@@ -11,10 +11,10 @@ from sqlalchemy import make_url
 
 from batchcore import demo, run_batch
 from batchcore.calendar import date_of
-from batchcore.db.read import STORED_COLUMNS
 from batchcore.demo.opening import Checked, check
+from batchcore.demo.stored import STORED_COLUMNS
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 SIZE = demo.Size(portfolios=6, symbols=30, sessions=4)
 DATA = demo.seeded(SIZE, seed=11)

@@ -116,7 +116,6 @@ async def assert_nothing_left(url: str) -> None:
 
 @MODES
 @pytest.mark.parametrize("kind", ["url", "pool", "uncached pool", "engine"])
-@pytest.mark.asyncio
 async def test_a_run_is_what_it_is_without(
     host: str, through: dict[str, Through], mode: str, kind: str
 ) -> None:
@@ -132,7 +131,6 @@ async def test_a_run_is_what_it_is_without(
 
 @MODES
 @pytest.mark.parametrize("kind", ["session", "asyncpg"])
-@pytest.mark.asyncio
 async def test_a_callers_own_transaction_works(
     host: str, through: dict[str, Through], mode: str, kind: str
 ) -> None:
@@ -171,7 +169,6 @@ async def poisoned(url: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["url", "pool", "engine"])
-@pytest.mark.asyncio
 async def test_statements_that_others_prepared_under_the_same_names_are_in_nobodys_way(
     host: str, through: dict[str, Through], kind: str
 ) -> None:
@@ -182,7 +179,6 @@ async def test_statements_that_others_prepared_under_the_same_names_are_in_nobod
         await assert_done(host, await run(db))
 
 
-@pytest.mark.asyncio
 async def test_an_engine_whose_statements_have_names_is_refused_with_what_to_set(
     host: str, through: dict[str, Through]
 ) -> None:
@@ -197,7 +193,6 @@ async def test_an_engine_whose_statements_have_names_is_refused_with_what_to_set
 
 
 @MODES
-@pytest.mark.asyncio
 async def test_a_setting_sent_with_the_connection_is_refused_with_what_to_do(
     host: str, through: dict[str, Through], mode: str
 ) -> None:
@@ -210,7 +205,6 @@ async def test_a_setting_sent_with_the_connection_is_refused_with_what_to_do(
     assert str(caught.value) == f"unsupported startup parameter: jit: {NOT_TAKEN}"
 
 
-@pytest.mark.asyncio
 async def test_a_pool_of_too_few_connections_ends_the_run_and_nothing_is_half_done(
     server, host: str
 ) -> None:

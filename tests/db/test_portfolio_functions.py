@@ -23,7 +23,7 @@ from support import database
 from support.cases import day
 from support.database import MOMENT, Standing, key
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 ON = dt.date(2025, 6, 30)
 EARLIER = day("2025-01-02")
@@ -299,8 +299,7 @@ async def test_what_is_asked_wrongly_is_told(small: str) -> None:
     assert caught.value.option == "weights"
     with pytest.raises(ConfigError, match="portfolio_id 'x' is no UUID"):
         await batchcore.calculate_portfolio_provider_beta(small, "x")
-    async with database.connected(small) as connection:
-        await connection.execute("UPDATE portfolios SET deleted_at = now()")
+    await database.execute(small, "UPDATE portfolios SET deleted_at = now()")
     with pytest.raises(ConfigError, match="soft-deleted portfolio"):
         await beta(small)
 

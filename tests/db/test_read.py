@@ -6,9 +6,9 @@ import asyncpg
 import pytest
 
 from batchcore import demo
-from batchcore.db.read import Valuation, reading
+from batchcore.demo.stored import Valuation, reading
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 SNAPSHOTS = """
 INSERT INTO portfolio_snapshots (

@@ -16,7 +16,7 @@ from support import database
 from support.database import Standing
 from support.generate import MONDAY
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = tuple(range(MONDAY, MONDAY + 3))
 FIRST, LAST = date_of(DAYS[0]), date_of(DAYS[-1])
@@ -31,13 +31,15 @@ LEDGER = ", ".join(ledger.tables)
 
 async def as_role(url: str, role: str) -> asyncpg.Pool:
     """Return a pool that works as a role which may read and write all rows, and owns nothing."""
-    async with database.connected(url) as connection:
-        await connection.execute(f"DROP ROLE IF EXISTS {role}")
-        await connection.execute(f"CREATE ROLE {role}")
-        await connection.execute(f"GRANT SELECT, INSERT, UPDATE ON {TABLES} TO {role}")
-        await connection.execute(f"GRANT SELECT ON batchcore_alembic_version TO {role}")
-        await connection.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {LEDGER} TO {role}")
-        await connection.execute(f"GRANT USAGE ON SEQUENCE batchcore_run_tokens TO {role}")
+    await database.execute(
+        url,
+        f"DROP ROLE IF EXISTS {role}",
+        f"CREATE ROLE {role}",
+        f"GRANT SELECT, INSERT, UPDATE ON {TABLES} TO {role}",
+        f"GRANT SELECT ON batchcore_alembic_version TO {role}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {LEDGER} TO {role}",
+        f"GRANT USAGE ON SEQUENCE batchcore_run_tokens TO {role}",
+    )
 
     async def become(connection: asyncpg.Connection) -> None:
         await connection.execute(f"SET ROLE {role}")
@@ -46,9 +48,7 @@ async def as_role(url: str, role: str) -> asyncpg.Pool:
 
 
 async def forget(url: str, role: str) -> None:
-    async with database.connected(url) as connection:
-        await connection.execute(f"DROP OWNED BY {role}")
-        await connection.execute(f"DROP ROLE {role}")
+    await database.execute(url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
 async def run(db: object, **options: object) -> batchcore.BatchResult:
@@ -61,8 +61,7 @@ async def run(db: object, **options: object) -> batchcore.BatchResult:
 async def test_rows_hidden_by_a_policy_stop_the_run(host: str, table: str) -> None:
     await database.fill(host, database.plain_host(2, DAYS))
     role = f"batchcore_test_hidden_{table}"
-    async with database.connected(host) as connection:
-        await connection.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    await database.execute(host, f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     pool = await as_role(host, role)
     try:
         with pytest.raises(DatabaseError, match="row-level security") as error:

@@ -22,7 +22,7 @@ from support.database import Host
 from support.generate import MONDAY
 from support.outcome import outcome
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 3))
 HOST = database.full_host(7, DAYS, event=DAYS[1], flow=DAYS[2])
@@ -141,7 +141,7 @@ async def test_a_portfolio_that_is_refused_fails_alone_and_is_taken_again(
     host: str, refusal: str, detail: str
 ) -> None:
     await database.fill(host, HOST)
-    await ledger.execute(host, refusal)
+    await database.execute(host, refusal)
 
     result = await run(host)
 
@@ -164,7 +164,7 @@ async def test_a_portfolio_that_is_refused_fails_alone_and_is_taken_again(
     assert (str(issue.portfolio), issue.failed) == (str(BAD), True)
     assert (issue.name, issue.detail) == ("refused_by_database", told[1])
 
-    await ledger.execute(
+    await database.execute(
         host,
         "DROP FUNCTION IF EXISTS refuse CASCADE",
         "ALTER TABLE portfolio_snapshots DROP CONSTRAINT IF EXISTS not_these",
@@ -180,7 +180,7 @@ async def test_a_margin_account_below_zero_costs_its_own_rows_only(host: str) ->
     poor = replace(HOST.portfolios[2], opening_equity=Decimal(-5000))
     hosted = replace(HOST, portfolios=(*HOST.portfolios[:2], poor, *HOST.portfolios[3:]))
     await database.fill(host, hosted)
-    await ledger.execute(host, "ALTER TABLE portfolio_snapshots ADD CHECK (total_value >= 0)")
+    await database.execute(host, "ALTER TABLE portfolio_snapshots ADD CHECK (total_value >= 0)")
 
     result = await run(host)
 
@@ -203,7 +203,7 @@ async def test_a_portfolio_that_is_refused_keeps_the_rows_that_it_had(
     await database.fill(host, HOST)
     await run(host)
     before, equities = await database.snapshots(host), await database.equities(host)
-    await ledger.execute(host, "UPDATE positions SET quantity = 20", REFUSALS[refusal][0])
+    await database.execute(host, "UPDATE positions SET quantity = 20", REFUSALS[refusal][0])
 
     result = await run(host, on_existing="replace")
 
@@ -216,11 +216,13 @@ async def test_a_portfolio_that_is_refused_keeps_the_rows_that_it_had(
 @pytest.mark.parametrize("refused", [IDS[:1], IDS[-1:], IDS[2:5], IDS[::2], IDS[1:], IDS], ids=str)
 async def test_any_of_them_may_be_refused(same_host: str, refused: list[object]) -> None:
     await database.fill(same_host, HOST)
-    await ledger.execute(same_host, check(*refused))
+    await database.execute(same_host, check(*refused))
     try:
         result = await run(same_host)
     finally:
-        await ledger.execute(same_host, "ALTER TABLE portfolio_snapshots DROP CONSTRAINT not_these")
+        await database.execute(
+            same_host, "ALTER TABLE portfolio_snapshots DROP CONSTRAINT not_these"
+        )
 
     await assert_all_but(same_host, *refused)
     assert set(issues_of(result)) == {str(own) for own in refused}
@@ -230,7 +232,7 @@ async def test_any_of_them_may_be_refused(same_host: str, refused: list[object])
 
 async def test_a_chunk_of_one_portfolio_is_entered_without_rows(host: str) -> None:
     await database.fill(host, HOST)
-    await ledger.execute(host, check())
+    await database.execute(host, check())
 
     result = await run(host, settings=Settings(chunk_size=1, max_failed="1"))
 
@@ -244,7 +246,7 @@ async def test_more_refusals_than_may_stop_the_run_with_the_reason(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await database.fill(host, HOST)
-    await ledger.execute(
+    await database.execute(
         host,
         "CREATE TABLE batches (id int PRIMARY KEY)",
         "ALTER TABLE portfolio_snapshots ADD COLUMN batch int NOT NULL DEFAULT 7"
@@ -259,7 +261,7 @@ async def test_more_refusals_than_may_stop_the_run_with_the_reason(
     assert await database.snapshots(host) == {}
     assert await ledger.chunks(host) == []
     assert len(attempts) <= 3 * 2 * 3  # three portfolios, of 7 that are halved three times
-    await ledger.execute(host, "INSERT INTO batches VALUES (7)")
+    await database.execute(host, "INSERT INTO batches VALUES (7)")
     again = await run(host)
     assert (again.attempt, again.failed) == (2, 0)
     await assert_all_but(host)
@@ -284,7 +286,7 @@ async def test_attempts_grow_with_the_logarithm_of_the_chunk(
     many = database.plain_host(200, DAYS)
     own = sorted(database.key(portfolio.id) for portfolio in many.portfolios)
     await database.fill(host, many)
-    await ledger.execute(host, check(own[0], own[77], own[199]))
+    await database.execute(host, check(own[0], own[77], own[199]))
     attempts = counted(monkeypatch)
 
     result = await run(host)
@@ -298,7 +300,7 @@ async def test_the_hash_of_a_chunk_is_that_of_the_bytes_that_stayed(
 ) -> None:
     await database.fill(host, HOST)
     await run(host, portfolio_ids=IDS[:3])
-    await ledger.execute(host, "UPDATE positions SET quantity = 20", check(IDS[1], IDS[5]))
+    await database.execute(host, "UPDATE positions SET quantity = 20", check(IDS[1], IDS[5]))
     sent: list[bytes] = []
     marks: list[int] = []
     copy_in, execute, commit = Session.copy_in, Session.execute, orchestrator.commit_chunk
@@ -339,7 +341,7 @@ async def test_both_policies_go_on_without_a_portfolio_that_is_refused(
         url = await make_database(template)
         await database.fill(url, HOST)
         if refusal is not None:
-            await ledger.execute(url, refusal)
+            await database.execute(url, refusal)
         result = await batchcore.run_batch(
             url,
             date_of(DAYS[0]),
@@ -357,7 +359,7 @@ async def test_both_policies_go_on_without_a_portfolio_that_is_refused(
 
 async def test_another_unique_key_of_the_host_refuses_at_once(host: str) -> None:
     await database.fill(host, HOST)
-    await ledger.execute(
+    await database.execute(
         host,
         "CREATE UNIQUE INDEX one_of_two ON portfolio_snapshots (snapshot_date,"
         f" (CASE WHEN portfolio_id IN ('{IDS[2]}', '{BAD}') THEN 1 END))",
@@ -372,7 +374,7 @@ async def test_another_unique_key_of_the_host_refuses_at_once(host: str) -> None
 
 async def test_a_table_that_the_role_may_not_use_is_no_refusal_of_a_portfolio(host: str) -> None:
     await database.fill(host, HOST)
-    await ledger.execute(host, trigger(action="PERFORM * FROM no_such_table;"))
+    await database.execute(host, trigger(action="PERFORM * FROM no_such_table;"))
 
     with pytest.raises(DatabaseError, match="no_such_table") as error:
         await run(host)
@@ -386,7 +388,7 @@ async def test_in_a_transaction_of_the_callers_the_others_are_written(
     host: str, refusal: str, chunk_size: int | None
 ) -> None:
     await database.fill(host, HOST)
-    await ledger.execute(host, REFUSALS[refusal][0])
+    await database.execute(host, REFUSALS[refusal][0])
     calculator = batchcore.PnLCalculator(
         replace(ANY, chunk_size=chunk_size), calendar="daily", analytics="none"
     )
@@ -401,13 +403,13 @@ async def test_in_a_transaction_of_the_callers_the_others_are_written(
     for result in results:
         assert list(issues_of(result)) == [str(BAD)]
         assert (result.failed, result.rows_written) == (1, 6)
-    names = await ledger.fetch(host, "SELECT DISTINCT name FROM portfolios")
+    names = await database.fetch(host, "SELECT DISTINCT name FROM portfolios")
     assert [name[0] for name in names] == ["seen"]
 
 
 async def test_too_many_refusals_leave_the_transaction_of_the_caller_usable(host: str) -> None:
     await database.fill(host, HOST)
-    await ledger.execute(host, check(*IDS))
+    await database.execute(host, check(*IDS))
     calculator = batchcore.PnLCalculator(calendar="daily", analytics="none")
     async with database.connected(host) as connection, connection.transaction():
         with pytest.raises(TooManyFailedError, match="2 of 7 portfolios failed, 1 may"):
@@ -442,19 +444,19 @@ async def test_a_table_of_the_analytics_may_refuse_a_portfolio_too(
 ) -> None:
     await database.fill(host, FULL)
     own = sorted(database.key(portfolio.id) for portfolio in FULL.portfolios)
-    await ledger.execute(host, FACTOR)
+    await database.execute(host, FACTOR)
     end = date_of(SESSIONS[-1])
     if mode == "replace":
         await batchcore.run_batch(host, end, end, portfolio_ids=own[3:], analytics="full")
-        await ledger.execute(host, "UPDATE positions SET market_value = NULL, quantity = 20")
+        await database.execute(host, "UPDATE positions SET market_value = NULL, quantity = 20")
     condition = TABLES.get(table, "").format(f"'{own[4]}'")
     if table not in TABLES:
-        positions = await ledger.fetch(
+        positions = await database.fetch(
             host,
             f"SELECT id FROM positions WHERE portfolio_id = '{own[4]}'",  # noqa: S608
         )
         condition = f"position_id <> '{positions[0][0]}'"
-    await ledger.execute(
+    await database.execute(
         host, f"ALTER TABLE {table} ADD CONSTRAINT not_this CHECK ({condition}) NOT VALID"
     )
 
@@ -467,12 +469,12 @@ async def test_a_table_of_the_analytics_may_refuse_a_portfolio_too(
     assert (result.failed, result.rows_written) == (1, 4)
     moment = "(SELECT max(created_at) FROM batchcore_runs)"
     for name in ("position_market_betas", "factor_exposures"):
-        rows = await ledger.fetch(
+        rows = await database.fetch(
             host,
             f"SELECT portfolio_id FROM {name} WHERE updated_at = {moment} ORDER BY 1",  # noqa: S608
         )
         assert [row[0] for row in rows] == own[:4]
-    rows = await ledger.fetch(
+    rows = await database.fetch(
         host, "SELECT portfolio_id FROM positions WHERE market_value IS NOT NULL ORDER BY 1"
     )
     assert [row[0] for row in rows] == own[:4]
@@ -484,7 +486,7 @@ async def test_a_part_may_have_no_rows_of_a_table(host: str) -> None:
     await database.fill(host, replace(FULL, portfolios=(bare, held)))
     end, own = date_of(SESSIONS[-1]), database.key(held.id)
     await batchcore.run_batch(host, end, end, analytics="full")
-    await ledger.execute(host, "UPDATE positions SET quantity = 20", check(own))
+    await database.execute(host, "UPDATE positions SET quantity = 20", check(own))
 
     result = await batchcore.run_batch(
         host, end, end, on_existing="replace", analytics="full", settings=ANY

@@ -14,9 +14,9 @@ from batchcore.db import load as loads
 from batchcore.errors import DatabaseError, SnapshotExistsError
 from support import database, ledger
 from support.generate import MONDAY
-from support.outcome import outcome
+from support.outcome import assert_undisturbed
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 4))
 HOST = database.plain_host(5, DAYS)
@@ -57,16 +57,6 @@ async def ended_early(url: str, how: str, **options: object) -> None:
     assert row["chunks"] == 2
 
 
-async def assert_as_if_undisturbed(url: str, days: list[int] = DAYS) -> database.Snapshots:
-    expected = outcome(HOST, days, days[0], days[-1])
-    stored = await database.snapshots(url)
-    assert set(stored) == set(expected.cells)
-    for at, row in stored.items():
-        assert row.items() >= expected.cells[at].items()
-    assert await database.equities(url) == expected.equity
-    return stored
-
-
 @pytest.mark.parametrize("how", ["killed", "failed", "interrupted"])
 @pytest.mark.parametrize("mode", ["skip", "replace", "error"])
 async def test_a_run_goes_on_where_its_ledger_ends(host: str, how: str, mode: str) -> None:
@@ -79,7 +69,7 @@ async def test_a_run_goes_on_where_its_ledger_ends(host: str, how: str, mode: st
 
     assert (result.run_id, result.attempt) == (str(first["id"]), 2)
     assert result.rows_written == 3 * len(DAYS)
-    stored = await assert_as_if_undisturbed(host)
+    stored = await assert_undisturbed(host, HOST, DAYS)
     assert {at: stored[at] for at in before} == before
     assert {row["created_at"] for row in stored.values()} == {first["created_at"]}
     (row,) = await ledger.runs(host)
@@ -106,7 +96,7 @@ async def test_legacy_goes_on_where_its_ledger_ends(host: str, mode: str) -> Non
     undisturbed = await run(host, **options, on_existing=mode, start=date_of(days[0]))
     assert undisturbed.rows_written == 10
     expected = database.without_stamps(await database.snapshots(host))
-    await ledger.execute(
+    await database.execute(
         host,
         "TRUNCATE portfolio_snapshots, batchcore_runs CASCADE",
         "UPDATE portfolios SET equity_balance = 1000",
@@ -122,7 +112,7 @@ async def test_legacy_goes_on_where_its_ledger_ends(host: str, mode: str) -> Non
 async def test_what_is_done_is_not_done_again_under_replace(host: str) -> None:
     await database.fill(host, HOST)
     await ended_early(host, "killed", on_existing="replace")
-    await ledger.execute(host, "UPDATE positions SET quantity = 20")
+    await database.execute(host, "UPDATE positions SET quantity = 20")
 
     result = await run(host, on_existing="replace")
 
@@ -146,7 +136,7 @@ async def test_without_resume_another_run_begins(host: str) -> None:
 
     assert (result.attempt, result.rows_written) == (1, 20)
     assert [row["state"] for row in await ledger.runs(host)] == ["failed", "complete"]
-    await assert_as_if_undisturbed(host)
+    await assert_undisturbed(host, HOST, DAYS)
     # what came later was asked for the same, so nobody goes on with the first
     assert (await run(host, on_existing="replace")).attempt == 1
 
@@ -158,7 +148,7 @@ async def test_another_question_is_another_run(host: str) -> None:
     assert (result.attempt, result.rows_written) == (1, 9)
     # since then somebody else has written to the same portfolios
     assert (await run(host)).attempt == 1
-    await assert_as_if_undisturbed(host)
+    await assert_undisturbed(host, HOST, DAYS)
 
 
 async def test_under_error_rows_of_others_are_refused_still(host: str) -> None:
@@ -187,12 +177,12 @@ async def test_a_portfolio_that_came_since_among_those_done_is_not_left_out(host
     with pytest.raises(DatabaseError):
         await run(host, on_existing="replace", settings=replace(settings, chunk_size=3))
     await ledger.mend(host)
-    await ledger.execute(host, "UPDATE portfolios SET deleted_at = NULL")
+    await database.execute(host, "UPDATE portfolios SET deleted_at = NULL")
 
     result = await run(host, on_existing="replace", settings=settings)
 
     assert (result.attempt, result.rows_written) == (2, 2 * len(DAYS))
-    await assert_as_if_undisturbed(host)
+    await assert_undisturbed(host, HOST, DAYS)
 
 
 @pytest.mark.parametrize("mode", ["skip", "replace", "error"])
@@ -208,12 +198,12 @@ async def test_failed_portfolios_are_taken_again_and_only_they(host: str, mode: 
 
     again = await run(host, on_existing=mode)
     assert (again.run_id, again.attempt, again.failed) == (first.run_id, 2, 1)
-    await ledger.execute(host, SMALL)
+    await database.execute(host, SMALL)
     mended = await run(host, on_existing=mode)
 
     assert (mended.run_id, mended.attempt, mended.failed) == (first.run_id, 3, 0)
     assert mended.rows_written == len(DAYS)
-    stored = await assert_as_if_undisturbed(host)
+    stored = await assert_undisturbed(host, HOST, DAYS)
     assert {at: stored[at] for at in before if at[0] != IDS[1]} == {
         at: row for at, row in before.items() if at[0] != IDS[1]
     }
@@ -241,7 +231,7 @@ async def test_later_sessions_follow_what_is_finished_with_its_own_dates(host: s
         ("complete", date_of(DAYS[3])),
     ]
     # no complete snapshot stood before: the first run wrote the last session closed alone
-    await assert_as_if_undisturbed(host, DAYS[1:])
+    await assert_undisturbed(host, HOST, DAYS[1:])
 
 
 async def test_a_range_without_an_end_keeps_the_end_that_it_had(host: str) -> None:
@@ -253,7 +243,7 @@ async def test_a_range_without_an_end_keeps_the_end_that_it_had(host: str) -> No
 
     assert result.resumed is not None
     assert (result.resumed.rows_written, result.rows_written) == (9, 5)
-    await assert_as_if_undisturbed(host)
+    await assert_undisturbed(host, HOST, DAYS)
 
 
 @pytest.mark.parametrize("how", ["killed", "failed"])
@@ -304,7 +294,7 @@ async def test_the_sessions_of_prices_that_came_since_wait_for_the_run_after(hos
 
     assert result.resumed is not None
     assert result.resumed.sessions.tolist()[-1] == DAYS[2]
-    await assert_as_if_undisturbed(host)
+    await assert_undisturbed(host, HOST, DAYS)
 
 
 async def test_a_run_killed_before_its_last_word_has_nothing_left_to_do(host: str) -> None:
@@ -333,7 +323,7 @@ async def test_a_run_killed_before_its_first_chunk_keeps_its_stamp(host: str) ->
     result = await run(host)
 
     assert (result.attempt, result.rows_written) == (2, 20)
-    stored = await assert_as_if_undisturbed(host)
+    stored = await assert_undisturbed(host, HOST, DAYS)
     assert {row["created_at"] for row in stored.values()} == {row["created_at"]}
 
 
@@ -341,7 +331,7 @@ async def test_changes_are_gone_on_with(host: str) -> None:
     await database.fill(host, HOST)
     await run(host)
     since = dt.datetime.now(dt.UTC)
-    await ledger.execute(
+    await database.execute(
         host,
         "UPDATE positions SET quantity = 20, updated_at = now()",
         f"UPDATE portfolios SET equity_balance = NULL WHERE id <= '{IDS[2]}'",  # noqa: S608

@@ -20,7 +20,7 @@ from support.database import Host, Standing
 from support.generate import MONDAY
 from support.outcome import Outcome, assert_time_ordered, outcome
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 4))
 LOCK = 4712
@@ -67,15 +67,13 @@ async def meddle(
     url: str, action: str, *, times: int = 1, portfolio=SECOND, when: str = "BEFORE"
 ) -> None:
     """Let the server do something at the first rows of a portfolio that are written."""
-    async with database.connected(url) as connection:
-        await connection.execute(
-            MEDDLE.format(portfolio=portfolio, times=times, action=action, when=when)
-        )
+    await database.execute(
+        url, MEDDLE.format(portfolio=portfolio, times=times, action=action, when=when)
+    )
 
 
 async def tries(url: str) -> int:
-    async with database.connected(url) as connection:
-        return await connection.fetchval("SELECT last_value FROM tries")
+    return await database.fetchval(url, "SELECT last_value FROM tries")
 
 
 async def run(db, **options) -> batchcore.BatchResult:
@@ -420,15 +418,14 @@ async def test_a_chunk_tried_again_is_what_it_would_have_been_without(
         await database.fill(url, HOST)
         if "policy" not in options:
             await run(url, settings=Settings(), end=DAYS[1])
-            async with database.connected(url) as connection:
-                await connection.execute("UPDATE positions SET quantity = 30")
+            await database.execute(url, "UPDATE positions SET quantity = 30")
         if spoilt:
-            async with database.connected(url) as connection:
-                await connection.execute(
-                    MEDDLE.format(
-                        portfolio=SECOND, times=1, action=raised("40001"), when="BEFORE"
-                    ).replace(" INSERT ON", " INSERT OR UPDATE ON")
-                )
+            await database.execute(
+                url,
+                MEDDLE.format(
+                    portfolio=SECOND, times=1, action=raised("40001"), when="BEFORE"
+                ).replace(" INSERT ON", " INSERT OR UPDATE ON"),
+            )
         result = await run(url, **options)
         assert result.retries == int(spoilt)
         stored.append(database.without_stamps(await database.snapshots(url)))

@@ -11,7 +11,7 @@ from support.database import Host
 from support.generate import MONDAY, Generator
 from support.outcome import assert_time_ordered, random_host, seeded
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 FIRST, LAST = MONDAY - 3, MONDAY + 14
 SEEDS = pytest.mark.parametrize("seed", range(3))
@@ -39,11 +39,11 @@ async def run(
 
 async def left(url: str, host: Host, spans: list[tuple[int, int]], **settings):
     """Return what runs over spans leave: snapshots without stamps, equities, and the issues."""
-    async with database.connected(url) as connection:
-        await connection.execute(
-            "TRUNCATE portfolios, positions, market_data_cache, portfolio_snapshots,"
-            " equity_changes, position_realized_events, batchcore_runs CASCADE"
-        )
+    await database.execute(
+        url,
+        "TRUNCATE portfolios, positions, market_data_cache, portfolio_snapshots,"
+        " equity_changes, position_realized_events, batchcore_runs CASCADE",
+    )
     await database.fill(url, host)
     results = [await run(url, *span, **settings) for span in spans]
     stored = database.without_stamps(await database.snapshots(url))

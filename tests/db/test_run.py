@@ -21,7 +21,7 @@ from support.outcome import (
     seeded,
 )
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 MODES = ("skip", "replace", "error")
 CALENDARS = ("daily", "XNYS", "prices")

@@ -11,13 +11,13 @@ from batchcore import reference as ref
 from batchcore.config import Schema
 from batchcore.db import save, sent
 from batchcore.db.engine import Database, Session, transaction
-from batchcore.db.save import Equities, Stamp, encode_batch, stands_already
+from batchcore.db.save import Equities, Stamp, encode_batch
 from batchcore.errors import DatabaseError
 from support import build, database
 from support.generate import MONDAY, Generator
 from support.outcome import seeded
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 6))
 STAMP = Stamp(
@@ -123,29 +123,6 @@ async def test_bytes_may_be_cut_into_pieces_of_any_size(
     assert cells(await database.snapshots(same_host), chunk) == chunk.expected
 
 
-async def test_rows_that_stand_are_updated_and_the_others_inserted(same_host: str) -> None:
-    chunk = Chunk(5)
-    await chunk.fill(same_host)
-    standing = [database.Standing(DAYS[0]), database.Standing(DAYS[3], None, is_complete=False)]
-    async with database.connected(same_host) as connection:
-        for portfolio in chunk.portfolios[:3]:
-            await database.add_snapshots(connection, portfolio.id, standing)
-    before = await database.snapshots(same_host)
-    keys = np.repeat(chunk.ids[:3], 2, axis=0)
-    days = np.array([DAYS[0], DAYS[3]] * 3, dtype=np.int32)
-
-    stands = stands_already(chunk.rows, chunk.ids, np.ascontiguousarray(keys), days)
-    batch = chunk.batch(stands=stands)
-    await write(same_host, batch)
-
-    assert (batch.replaced.rows, batch.new.rows) == (6, 24)
-    stored = await database.snapshots(same_host)
-    assert cells(stored, chunk) == chunk.expected
-    for at, row in before.items():
-        for column in ("id", "created_at", *database.OWN_COLUMNS):
-            assert stored[at][column] == row[column]
-
-
 async def test_a_row_to_replace_that_is_gone_undoes_the_chunk(same_host: str) -> None:
     chunk = Chunk(6)
     await chunk.fill(same_host)
@@ -161,22 +138,6 @@ async def test_a_row_to_replace_that_is_gone_undoes_the_chunk(same_host: str) ->
     assert set((await database.equities(same_host)).values()) == {
         portfolio.opening_equity for portfolio in chunk.portfolios
     }
-
-
-async def test_a_row_that_the_host_wrote_meanwhile_undoes_the_chunk(same_host: str) -> None:
-    chunk = Chunk(7)
-    await chunk.fill(same_host)
-    async with database.connected(same_host) as connection:
-        await database.add_snapshots(
-            connection, chunk.portfolios[2].id, [database.Standing(DAYS[1])]
-        )
-    before = await database.snapshots(same_host)
-
-    with pytest.raises(DatabaseError) as caught:
-        await write(same_host, chunk.batch())
-
-    assert caught.value.sqlstate == "23505"
-    assert await database.snapshots(same_host) == before
 
 
 async def test_a_portfolio_whose_equity_stays_is_not_touched(same_host: str) -> None:

@@ -17,7 +17,7 @@ from batchcore.units import State
 from support import database
 from support.tables import FILLED
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 ID = uuid.UUID(int=7)
 NULL = np.array([State.NULL], dtype=np.uint8)
@@ -229,8 +229,7 @@ async def test_a_database_that_was_not_migrated_is_refused(database: str) -> Non
 
 async def test_doubles_are_not_filled(migrated) -> None:
     url = await migrated()
-    async with database.connected(url) as connection:
-        await connection.execute("ALTER TABLE market_data_cache ALTER close TYPE float8")
+    await database.execute(url, "ALTER TABLE market_data_cache ALTER close TYPE float8")
     schema = Schema(scales={"market_data_cache.close": 4})
     with pytest.raises(SchemaError, match="close: is double precision, expected numeric: doubles"):
         await fill(url, [portfolio(), close(100)], schema=schema)

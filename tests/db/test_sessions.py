@@ -19,7 +19,7 @@ from batchcore.errors import ConfigError, DatabaseError
 from support import database
 from support.generate import MONDAY
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 4))
 HOST = database.plain_host(30, DAYS)

@@ -26,7 +26,6 @@ HOSTILE = [
 
 
 @pytest.mark.db
-@pytest.mark.asyncio
 @pytest.mark.parametrize("text", ["", *HOSTILE])
 @pytest.mark.parametrize("conforming", ["on", "off"])
 async def test_a_literal_comes_back_as_it_was(server, text: str, conforming: str) -> None:
@@ -40,7 +39,6 @@ async def test_a_literal_comes_back_as_it_was(server, text: str, conforming: str
 
 
 @pytest.mark.db
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_an_identifier_names_what_it_says(server, name: str) -> None:
     connection = await asyncpg.connect(server.url)

@@ -12,7 +12,7 @@ from support import database
 from support.counter import Counter
 from support.generate import MONDAY
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 NEW = {"check": 3, "ledger": 3, "load": 8, "persist": 6}
 """Catalog, revision and name of the snapshot; runs at work, the own one entered, its end;

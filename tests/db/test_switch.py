@@ -1,4 +1,4 @@
-"""The move from `legacy` to `rollforward`, and back, as docs/policies.md tells it."""
+"""The move from `legacy` to `rollforward`, and back, as docs/legacy.md tells it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from support.worked_legacy import P, contribution, jan, portfolio, position, pri
 if TYPE_CHECKING:
     from batchcore.reference import legacy
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
-DOCS = Path(__file__).parents[2] / "docs" / "policies.md"
+DOCS = Path(__file__).parents[2] / "docs" / "legacy.md"
 PRICES = (price("AAA", 2, "10"), price("AAA", 5, "11"), price("AAA", 6, "12"))
 LONG_AFTER = Settings(today=dt.date(2026, 3, 1))
 FRIDAY, MONDAY, TUESDAY = (dt.date(2026, 1, day) for day in (2, 5, 6))
@@ -54,9 +54,8 @@ async def rolled_forward(
 
 async def equities(url: str, name: str = "p") -> dict[int, Decimal]:
     """Return the stored equities of a portfolio by day of January."""
-    stored = await database.snapshots(url)
-    own = {day: row for (owner, day), row in stored.items() if owner == database.key(name)}
-    return {day - jan(1) + 1: row["equity_balance"] for day, row in own.items()}
+    by_day = await database.equity_by_day(url, name)
+    return {day - jan(1) + 1: equity for day, equity in by_day.items()}
 
 
 async def test_the_example_of_the_docs_is_no_jump(same_host: str) -> None:
@@ -163,8 +162,7 @@ SOUND = (
 async def test_the_query_of_the_docs_finds_what_could_make_a_jump(same_host: str) -> None:
     (query,) = re.findall(r"```sql\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     await filled(same_host, *ODD, *SOUND)
-    async with database.connected(same_host) as connection:
-        rows = await connection.fetch(query)
+    rows = await database.fetch(same_host, query)
     assert [row["name"] for row in rows] == [one.name for one in ODD]
 
 

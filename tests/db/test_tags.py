@@ -19,7 +19,7 @@ from batchcore.analytics.sector_exposure import SECTORS
 from batchcore.analytics.sector_tags import COLORS
 from batchcore.db.engine import Session
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
-from support import database, ledger
+from support import database
 from support.cases import day
 from support.database import MOMENT, key
 
@@ -141,7 +141,6 @@ def test_each_sector_has_a_colour_of_its_own() -> None:
         assert color == color.lower()
 
 
-@pytest.mark.asyncio
 async def test_every_position_gets_the_tag_of_its_sector(same_host: str) -> None:
     async with hosted(same_host) as connection:
         result = await batchcore.restore_sector_tags_for_portfolio(same_host, OWNER, key("p"))
@@ -165,7 +164,6 @@ async def test_every_position_gets_the_tag_of_its_sector(same_host: str) -> None
         assert {link["assigned_by"] for link in found.links} == {OWNER}
 
 
-@pytest.mark.asyncio
 async def test_twice_changes_nothing(same_host: str) -> None:
     async with hosted(same_host) as connection:
         await add_tag(connection, "Technology", 2, used=9)
@@ -180,7 +178,6 @@ async def test_twice_changes_nothing(same_host: str) -> None:
         assert (dict(one.tags), one.unchanged) == ({"Technology": 1}, 1)
 
 
-@pytest.mark.asyncio
 async def test_a_users_own_tag_of_such_a_name_is_adopted_in_its_colour(same_host: str) -> None:
     async with hosted(same_host) as connection:
         await add_tag(connection, "Technology", used=41)
@@ -196,7 +193,6 @@ async def test_a_users_own_tag_of_such_a_name_is_adopted_in_its_colour(same_host
         assert found.of(1) == []
 
 
-@pytest.mark.asyncio
 async def test_a_stale_sector_tag_is_replaced_and_all_other_tags_stay(same_host: str) -> None:
     async with hosted(same_host) as connection:
         await add_tag(connection, "Energy", 0, 1)
@@ -225,7 +221,6 @@ async def test_a_stale_sector_tag_is_replaced_and_all_other_tags_stay(same_host:
         assert found.tags[OWNER, "Technology", False]["display_order"] == 6
 
 
-@pytest.mark.asyncio
 async def test_an_archived_tag_is_not_put_on_a_position(same_host: str) -> None:
     async with hosted(same_host) as connection:
         await add_tag(connection, "Technology", 0, archived=True)
@@ -241,7 +236,6 @@ async def test_an_archived_tag_is_not_put_on_a_position(same_host: str) -> None:
         assert (archived["usage_count"], archived["color"]) == (0, "#123456")
 
 
-@pytest.mark.asyncio
 async def test_of_an_archived_and_another_tag_the_other_counts(same_host: str) -> None:
     async with hosted(same_host) as connection:
         await add_tag(connection, "Technology", archived=True)
@@ -253,7 +247,6 @@ async def test_of_an_archived_and_another_tag_the_other_counts(same_host: str) -
         assert len(found.tags) == 2
 
 
-@pytest.mark.asyncio
 async def test_uses_are_counted_over_all_portfolios(same_host: str) -> None:
     async with hosted(same_host) as connection:
         await connection.execute("UPDATE portfolios SET user_id = $1", OWNER)
@@ -263,7 +256,6 @@ async def test_uses_are_counted_over_all_portfolios(same_host: str) -> None:
         assert (await stored(connection)).used("Technology") == 3
 
 
-@pytest.mark.asyncio
 async def test_a_sector_that_has_changed_moves_its_positions(same_host: str) -> None:
     async with hosted(same_host) as connection:
         await batchcore.restore_sector_tags_for_portfolio(same_host, OWNER, key("p"))
@@ -277,7 +269,6 @@ async def test_a_sector_that_has_changed_moves_its_positions(same_host: str) -> 
         assert (found.used("Materials"), found.used("Technology")) == (2, 0)
 
 
-@pytest.mark.asyncio
 async def test_soft_deleted_positions_are_left_out_and_refused(same_host: str) -> None:
     async with hosted(same_host) as connection:
         await connection.execute(
@@ -291,7 +282,6 @@ async def test_soft_deleted_positions_are_left_out_and_refused(same_host: str) -
         assert caught.value.option == "position_id"
 
 
-@pytest.mark.asyncio
 async def test_what_is_not_the_users_is_refused(same_host: str) -> None:
     async with hosted(same_host) as connection:
         position = batchcore.restore_sector_tag_for_position
@@ -314,7 +304,6 @@ async def test_what_is_not_the_users_is_refused(same_host: str) -> None:
         assert (await stored(connection)).links == []
 
 
-@pytest.mark.asyncio
 async def test_an_empty_portfolio_makes_no_tags(same_host: str) -> None:
     async with hosted(same_host) as connection:
         user = key("user of empty")
@@ -337,7 +326,6 @@ class Cached:
         return self if symbol == "AAA" else None
 
 
-@pytest.mark.asyncio
 async def test_profiles_of_a_cache_count_and_what_it_lacks_is_loaded(same_host: str) -> None:
     async with hosted(same_host) as connection:
         cache = Cached("Utilities")
@@ -372,7 +360,6 @@ async def statements(url: str, positions: int, cache: Cached | None = None) -> l
     return [word for word in sent if word not in {"SAVEPOINT", "SHOW", "SET", "RELEASE"}]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("positions", [1, 500])
 @pytest.mark.parametrize("cache", [None, Cached("Technology")])
 async def test_statements_do_not_grow_with_the_positions(
@@ -384,7 +371,6 @@ async def test_statements_do_not_grow_with_the_positions(
     assert sent == ["SELECT", "INSERT", "SELECT", "WITH", "UPDATE"]
 
 
-@pytest.mark.asyncio
 async def test_two_at_a_time_count_both(same_host: str) -> None:
     async with hosted(same_host) as connection:
         await connection.execute("UPDATE portfolios SET user_id = $1", OWNER)
@@ -397,7 +383,6 @@ async def test_two_at_a_time_count_both(same_host: str) -> None:
         assert (await stored(connection)).used("Technology") == 3
 
 
-@pytest.mark.asyncio
 async def test_in_a_callers_transaction_it_is_undone_with_it(same_host: str) -> None:
     engine = create_async_engine(same_host.replace("postgresql://", "postgresql+asyncpg://"))
     async with hosted(same_host) as connection:
@@ -414,7 +399,6 @@ async def test_in_a_callers_transaction_it_is_undone_with_it(same_host: str) -> 
     await engine.dispose()
 
 
-@pytest.mark.asyncio
 async def test_hosts_with_other_names(host: str) -> None:
     await fill(host)
     async with database.connected(host) as connection:
@@ -441,11 +425,9 @@ async def test_hosts_with_other_names(host: str) -> None:
         assert await connection.fetchval('SELECT sum(usage_count) FROM "their tags"') == 9
 
 
-@pytest.mark.asyncio
 async def test_missing_tables_are_named(host: str) -> None:
     await fill(host)
-    async with database.connected(host) as connection:
-        await connection.execute("DROP TABLE position_tags, tags_v2, company_profiles")
+    await database.execute(host, "DROP TABLE position_tags, tags_v2, company_profiles")
     with pytest.raises(SchemaError) as caught:
         await batchcore.restore_sector_tags_for_portfolio(host, OWNER, key("p"))
     assert caught.value.problems == (
@@ -474,12 +456,11 @@ async def test_missing_tables_are_named(host: str) -> None:
         ),
     ],
 )
-@pytest.mark.asyncio
 async def test_tags_that_are_not_kept_are_an_error(
     host: str, table: str, when: str, body: str, told: str
 ) -> None:
     await fill(host)
-    await ledger.execute(
+    await database.execute(
         host,
         f"CREATE FUNCTION meddling() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$",
         f"CREATE TRIGGER meddling BEFORE {when} ON {table}"
@@ -488,4 +469,4 @@ async def test_tags_that_are_not_kept_are_an_error(
     with pytest.raises(DatabaseError, match=f"{told}.*; trigger `meddling` on {table}"):
         await batchcore.restore_sector_tags_for_portfolio(host, OWNER, key("p"))
     for name in ("tags_v2", "position_tags"):
-        assert await ledger.fetch(host, f"SELECT FROM {name}") == []
+        assert await database.fetch(host, f"SELECT FROM {name}") == []

@@ -22,7 +22,7 @@ import batchcore
 from batchcore import demo
 from batchcore import reference as ref
 from batchcore.audit.compare import BY_CHAIN, BY_PROFILE, COLUMNS, EXPOSURES
-from batchcore.audit.tally import EQUITY
+from batchcore.audit.result import EQUITY
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.db.audit_queries import ANALYTIC, COUNTS, RULED
@@ -507,21 +507,6 @@ async def test_flows_events_and_positions_changed_since_are_guessed(
         "unknown": 5,
     }
     assert result.not_checkable["closed_since"] == len(COUNTS)
-
-
-@WAYS
-@pytest.mark.asyncio
-async def test_greeks_alone_do_not_tell_of_another_policy(same_host: str, *, fast: bool) -> None:
-    await plain(same_host)
-    # Rows of another policy that were replaced keep their greeks; what differs is of none.
-    await execute(
-        same_host,
-        "UPDATE portfolio_snapshots SET portfolio_delta = 0, portfolio_gamma = 0,"
-        " portfolio_theta = 0, portfolio_vega = 0, daily_pnl = daily_pnl + 110,"
-        " cash_value = 0",
-    )
-    result = await verify(same_host, fast=fast)
-    assert result.causes == {"unknown": 5}
 
 
 # What cannot be checked, each reason.

@@ -13,7 +13,7 @@ from support.callers import caller
 from support.generate import MONDAY
 from support.waiting import Heard, holding
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 2))
 HOST = database.plain_host(4, DAYS)
@@ -77,11 +77,13 @@ async def test_a_holder_that_one_may_not_see_is_told_by_its_process(
     same_host: str, heard: Heard
 ) -> None:
     await database.fill(same_host, HOST)
-    async with database.connected(same_host) as admin:
-        await admin.execute("CREATE ROLE plain LOGIN")
-        await admin.execute("GRANT USAGE, CREATE ON SCHEMA public TO plain")
-        await admin.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO plain")
-        await admin.execute("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO plain")
+    await database.execute(
+        same_host,
+        "CREATE ROLE plain LOGIN",
+        "GRANT USAGE, CREATE ON SCHEMA public TO plain",
+        "GRANT ALL ON ALL TABLES IN SCHEMA public TO plain",
+        "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO plain",
+    )
     try:
         async with asyncio.timeout(60):
             async with holding(same_host, LOCKS["rows of portfolios"]) as raw:
@@ -91,9 +93,7 @@ async def test_a_holder_that_one_may_not_see_is_told_by_its_process(
                 await heard.event.wait()
             await task
     finally:
-        async with database.connected(same_host) as admin:
-            await admin.execute("DROP OWNED BY plain")
-            await admin.execute("DROP ROLE plain")
+        await database.execute(same_host, "DROP OWNED BY plain", "DROP ROLE plain")
     assert f" holder={pid} user=postgres" in heard.lines[0]
 
 

@@ -83,18 +83,18 @@ def test_what_differs_under_legacy_is_told(legacy: str) -> None:
     )
 
 
-def test_rows_of_rollforward_are_guessed_under_legacy(verified: str) -> None:
+def test_rows_of_rollforward_differ_under_legacy(verified: str) -> None:
     said = verify(verified, "--policy", "legacy", "--fast")
     assert said.code == 1
     # 120 rows have no greeks, which `legacy` writes with each active position.
-    assert "causes, a guess: 120 other_policy" in said.out.splitlines()
+    assert "causes: 120 unknown" in said.out.splitlines()
 
 
-def test_rows_of_legacy_are_guessed_under_rollforward(legacy: str) -> None:
+def test_rows_of_legacy_differ_under_rollforward(legacy: str) -> None:
     said = verify(legacy, "--fast", "--json")
     assert said.code == 1
     document = said.document()
-    assert document["causes"] == {"other_policy": document["rows_differing"]}
+    assert document["causes"] == {"unknown": document["rows_differing"]}
 
 
 def test_options_choose_what_is_looked_at_under_legacy(legacy: str) -> None:
@@ -132,7 +132,7 @@ def test_what_differs_is_told(verified: str) -> None:
     head, cells, _, causes, long, gross, *examples = said.out.splitlines()
     assert head.startswith("120 snapshots of 12 portfolios")
     assert cells == "cells: 2,040 compared, 2 differ in 1 snapshots"
-    assert causes == "causes, a guess: 1 unknown"
+    assert causes == "causes: 1 unknown"
     assert long == "  long_value              1 of       120, by 1,234.50 at most"
     assert gross == "  gross_exposure          1 of       120"
     where, value = f"portfolio {row['portfolio_id']} on 2025-06-18", row["long_value"]

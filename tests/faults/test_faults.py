@@ -19,7 +19,7 @@ from support.faults import (
 )
 from support.survival import Stage
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 STEPS = (
     *("lease", "snapshot", "planned", "loaded", "computed"),

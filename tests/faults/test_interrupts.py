@@ -21,7 +21,7 @@ from support.proxy import Proxy, proxied
 from support.survival import Stage, assert_done, assert_whole
 from support.worker import STEP, At, patience, started
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+pytestmark = pytest.mark.db
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 STEPS = (

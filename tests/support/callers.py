@@ -35,7 +35,7 @@ def with_driver(url: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def caller(url: str, kind: str) -> AsyncIterator[Caller]:
+async def caller(url: str, kind: str, isolation: str | None = None) -> AsyncIterator[Caller]:
     """A caller, one with a connection inside a transaction."""
 
     async def nothing(*_: str) -> None:
@@ -61,11 +61,12 @@ async def caller(url: str, kind: str) -> AsyncIterator[Caller]:
                     raw = await stack.enter_async_context(pool.acquire())
                 else:
                     raw = await stack.enter_async_context(database.connected(url))
-                transaction = raw.transaction()
+                transaction = raw.transaction(isolation=isolation)
                 await transaction.start()
                 yield Caller(raw, raw.fetchval, transaction.commit, transaction.rollback)
             case _:
-                engine = create_async_engine(with_driver(url))
+                options = {} if isolation is None else {"isolation_level": isolation}
+                engine = create_async_engine(with_driver(url), **options)
                 stack.push_async_callback(engine.dispose)
                 if kind == "engine":
                     yield Caller(engine, nothing, nothing, nothing)

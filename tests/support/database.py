@@ -22,6 +22,7 @@ from batchcore import reference as ref
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
+    from batchcore.reference import legacy
     from support.cases import Price
 
 EPOCH = dt.date(1970, 1, 1)
@@ -114,6 +115,23 @@ async def connected(db: str | asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]
         await connection.close()
 
 
+async def execute(db: str | asyncpg.Pool, *statements: str) -> None:
+    """Execute statements, each committed by itself."""
+    async with connected(db) as connection:
+        for statement in statements:
+            await connection.execute(statement)
+
+
+async def fetch(db: str | asyncpg.Pool, query: str, *arguments: Any) -> list[asyncpg.Record]:
+    async with connected(db) as connection:
+        return await connection.fetch(query, *arguments)
+
+
+async def fetchval(db: str | asyncpg.Pool, query: str, *arguments: Any) -> Any:
+    async with connected(db) as connection:
+        return await connection.fetchval(query, *arguments)
+
+
 @contextlib.asynccontextmanager
 async def pooled(url: str) -> AsyncIterator[asyncpg.Pool]:
     """Return connections for many runs, whose caches of the catalog stay warm.
@@ -137,93 +155,114 @@ async def add_portfolios(
     connection: asyncpg.Connection, portfolios: Sequence[ref.Portfolio]
 ) -> None:
     """Write portfolios with their positions, events and flows."""
-    await _copy(
-        connection,
-        "portfolios",
-        [
-            {
-                "id": key(portfolio.id),
-                "user_id": key(f"user of {portfolio.id}"),
-                "name": portfolio.id,
-                "account_name": portfolio.id,
-                "account_type": "taxable",
-                "currency": "USD",
-                "equity_balance": portfolio.opening_equity,
-                "created_at": MOMENT,
-                "updated_at": MOMENT,
-            }
-            for portfolio in portfolios
-        ],
-    )
+    for table, rows in tables_of(portfolios).items():
+        await copy(connection, table, rows)
+
+
+def tables_of(
+    portfolios: Sequence[ref.Portfolio | legacy.Portfolio], *, in_order: bool = False
+) -> Tables:
+    """Return the rows of portfolios of either policy, with their positions, events and flows.
+
+    Args:
+        portfolios: With different names.
+        in_order: Whether ids of positions ascend in the order in which they are held.
+    """
+    named = [(one.id if isinstance(one, ref.Portfolio) else one.name, one) for one in portfolios]
     held = [
-        (portfolio.id, f"{portfolio.id}/{number}", position)
-        for portfolio in portfolios
+        (owner, key(f"{owner}/{number}"), position)
+        for owner, portfolio in named
         for number, position in enumerate(portfolio.positions)
     ]
-    await _copy(
-        connection,
-        "positions",
-        [
+    if in_order:
+        held = [(owner, uuid.UUID(int=at), one) for at, (owner, _, one) in enumerate(held)]
+    return {
+        "portfolios": [
             {
                 "id": key(name),
-                "portfolio_id": key(owner),
-                "symbol": position.symbol,
-                "position_type": position.position_type,
-                "quantity": position.quantity,
-                "entry_price": position.entry_price,
-                "entry_date": date(position.entry_day),
-                "exit_price": position.exit_price,
-                "exit_date": date(position.exit_day),
-                "expiration_date": date(position.expiration_day),
-                "investment_class": position.investment_class,
-                "market_value": position.market_value,
+                "user_id": key(f"user of {name}"),
+                "name": name,
+                "account_name": name,
+                "account_type": "taxable",
+                "currency": "USD",
+                "equity_balance": portfolio.opening_equity
+                if isinstance(portfolio, ref.Portfolio)
+                else portfolio.equity_balance,
+                "deleted_at": MOMENT if getattr(portfolio, "deleted", False) else None,
                 "created_at": MOMENT,
                 "updated_at": MOMENT,
-                "deleted_at": MOMENT if position.deleted else None,
             }
-            for owner, name, position in held
+            for name, portfolio in named
         ],
-    )
-    await _copy(
-        connection,
-        "position_realized_events",
-        [
-            {
-                "id": uuid.uuid4(),
-                "position_id": key(name),
-                "portfolio_id": key(owner),
-                "trade_date": date(event.day),
-                "quantity_closed": event.quantity,
-                "realized_pnl": event.realized,
-                "created_at": MOMENT,
-            }
-            for owner, name, position in held
+        "positions": [position_row(own, key(owner), one) for owner, own, one in held],
+        "position_realized_events": [
+            event_row(own, key(owner), event)
+            for owner, own, position in held
             for event in position.events
         ],
-    )
-    await _copy(
-        connection,
-        "equity_changes",
-        [
-            {
-                "id": uuid.uuid4(),
-                "portfolio_id": key(portfolio.id),
-                "change_type": flow.change_type,
-                "amount": flow.amount,
-                "change_date": date(flow.day),
-                "created_by_user_id": key(f"user of {portfolio.id}"),
-                "created_at": MOMENT,
-                "updated_at": MOMENT,
-            }
-            for portfolio in portfolios
+        "equity_changes": [
+            flow_row(uuid.uuid4(), key(name), flow)
+            for name, portfolio in named
             for flow in portfolio.flows
         ],
-    )
+    }
+
+
+def position_row(
+    own: uuid.UUID, owner: uuid.UUID, position: ref.Position, at: dt.datetime = MOMENT
+) -> dict[str, Any]:
+    return {
+        "id": own,
+        "portfolio_id": owner,
+        "symbol": position.symbol,
+        "position_type": position.position_type,
+        "quantity": position.quantity,
+        "entry_price": position.entry_price,
+        "entry_date": date(position.entry_day),
+        "exit_price": position.exit_price,
+        "exit_date": date(position.exit_day),
+        "expiration_date": date(position.expiration_day),
+        "investment_class": position.investment_class,
+        "market_value": position.market_value,
+        "last_price": position.last_price,
+        "created_at": at,
+        "updated_at": at,
+        "deleted_at": at if position.deleted else None,
+    }
+
+
+def event_row(
+    position: uuid.UUID, owner: uuid.UUID, event: ref.Event, at: dt.datetime = MOMENT
+) -> dict[str, Any]:
+    return {
+        "id": uuid.uuid4(),
+        "position_id": position,
+        "portfolio_id": owner,
+        "trade_date": date(event.day),
+        "quantity_closed": event.quantity,
+        "realized_pnl": event.realized,
+        "created_at": at,
+    }
+
+
+def flow_row(
+    own: uuid.UUID, owner: uuid.UUID, flow: ref.Flow, at: dt.datetime = MOMENT
+) -> dict[str, Any]:
+    return {
+        "id": own,
+        "portfolio_id": owner,
+        "change_type": flow.change_type,
+        "amount": flow.amount,
+        "change_date": date(flow.day),
+        "created_by_user_id": owner,
+        "created_at": at,
+        "updated_at": at,
+    }
 
 
 async def add_prices(connection: asyncpg.Connection, prices: Iterable[Price]) -> None:
     """Write closes."""
-    await _copy(connection, "market_data_cache", price_rows(prices))
+    await copy(connection, "market_data_cache", price_rows(prices))
 
 
 def price_rows(prices: Iterable[Price]) -> list[dict[str, Any]]:
@@ -246,45 +285,36 @@ async def add_snapshots(
     connection: asyncpg.Connection, portfolio: str, standing: Sequence[Standing]
 ) -> None:
     """Write snapshots, with `OWN_COLUMNS` of the host."""
-    nothing = dict.fromkeys(
-        (
-            "total_value",
-            "cash_value",
-            "long_value",
-            "short_value",
-            "gross_exposure",
-            "net_exposure",
-        ),
-        Decimal("-7.77"),
-    )
-    await _copy(
-        connection,
-        "portfolio_snapshots",
-        [
-            {
-                "id": key(f"{portfolio} on {row.day}"),
-                "portfolio_id": key(portfolio),
-                "snapshot_date": date(row.day),
-                **nothing,
-                "equity_balance": row.equity,
-                "daily_pnl": row.daily_pnl,
-                "daily_capital_flow": row.daily_capital_flow,
-                "cumulative_pnl": row.cumulative_pnl,
-                "cumulative_realized_pnl": row.cumulative_realized_pnl,
-                "cumulative_capital_flow": row.cumulative_capital_flow,
-                "num_positions": 77,
-                "num_long_positions": 77,
-                "num_short_positions": 77,
-                "is_complete": row.is_complete,
-                "created_at": MOMENT,
-                **OWN_COLUMNS,
-            }
-            for row in standing
-        ],
-    )
+    await copy(connection, "portfolio_snapshots", snapshot_rows(portfolio, standing))
 
 
-async def _copy(
+def snapshot_rows(portfolio: str, standing: Iterable[Standing]) -> list[dict[str, Any]]:
+    """Return snapshots as rows of their table; each number that no rule reads is an odd one."""
+    amounts = ("total_value", "cash_value", "long_value", "short_value")
+    amounts += ("gross_exposure", "net_exposure")
+    counts = ("num_positions", "num_long_positions", "num_short_positions")
+    return [
+        {
+            "id": key(f"{portfolio} on {row.day}"),
+            "portfolio_id": key(portfolio),
+            "snapshot_date": date(row.day),
+            **dict.fromkeys(amounts, Decimal("-7.77")),
+            "equity_balance": row.equity,
+            "daily_pnl": row.daily_pnl,
+            "daily_capital_flow": row.daily_capital_flow,
+            "cumulative_pnl": row.cumulative_pnl,
+            "cumulative_realized_pnl": row.cumulative_realized_pnl,
+            "cumulative_capital_flow": row.cumulative_capital_flow,
+            **dict.fromkeys(counts, 77),
+            "is_complete": row.is_complete,
+            "created_at": MOMENT,
+            **OWN_COLUMNS,
+        }
+        for row in standing
+    ]
+
+
+async def copy(
     connection: asyncpg.Connection, table: str, rows: Sequence[Mapping[str, Any]]
 ) -> None:
     if rows:
@@ -292,6 +322,9 @@ async def _copy(
             table, records=[tuple(row.values()) for row in rows], columns=list(rows[0])
         )
 
+
+Tables = dict[str, list[dict[str, Any]]]
+"""Rows by table."""
 
 Snapshots = dict[tuple[uuid.UUID, int], dict[str, Any]]
 """All columns of `portfolio_snapshots` by portfolio and day."""
@@ -316,6 +349,15 @@ async def equities(db: str | asyncpg.Pool) -> dict[uuid.UUID, Decimal | None]:
     async with connected(db) as connection:
         rows = await connection.fetch("SELECT id, equity_balance FROM portfolios")
     return {row["id"]: comparable(row["equity_balance"]) for row in rows}
+
+
+async def equity_by_day(db: str | asyncpg.Pool, name: str = "p0") -> dict[int, Decimal]:
+    """Return the stored equities of a portfolio."""
+    return {
+        day: row["equity_balance"]
+        for (portfolio, day), row in (await snapshots(db)).items()
+        if portfolio == key(name)
+    }
 
 
 def comparable(cell: Any) -> Any:

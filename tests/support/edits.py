@@ -69,23 +69,7 @@ async def add_position(
 ) -> uuid.UUID:
     """Write a position without its events and return its id."""
     key = uuid.uuid4()
-    row = {
-        "id": key,
-        "portfolio_id": owner,
-        "symbol": position.symbol,
-        "position_type": position.position_type,
-        "quantity": position.quantity,
-        "entry_price": position.entry_price,
-        "entry_date": database.date(position.entry_day),
-        "exit_price": position.exit_price,
-        "exit_date": database.date(position.exit_day),
-        "expiration_date": database.date(position.expiration_day),
-        "investment_class": position.investment_class,
-        "market_value": position.market_value,
-        "created_at": at,
-        "updated_at": at,
-    }
-    await insert(connection, "positions", row)
+    await insert(connection, "positions", database.position_row(key, owner, position, at))
     return key
 
 
@@ -96,15 +80,7 @@ async def add_event(
     event: ref.Event,
     at: dt.datetime,
 ) -> None:
-    row = {
-        "id": uuid.uuid4(),
-        "position_id": position,
-        "portfolio_id": owner,
-        "trade_date": database.date(event.day),
-        "quantity_closed": event.quantity,
-        "realized_pnl": event.realized,
-        "created_at": at,
-    }
+    row = database.event_row(position, owner, event, at)
     await insert(connection, "position_realized_events", row)
 
 
@@ -113,31 +89,20 @@ async def add_flow(
 ) -> uuid.UUID:
     """Write a flow and return its id."""
     key = uuid.uuid4()
-    row = {
-        "id": key,
-        "portfolio_id": owner,
-        "change_type": flow.change_type,
-        "amount": flow.amount,
-        "change_date": database.date(flow.day),
-        "created_by_user_id": owner,
-        "created_at": at,
-        "updated_at": at,
-    }
-    await insert(connection, "equity_changes", row)
+    await insert(connection, "equity_changes", database.flow_row(key, owner, flow, at))
     return key
 
 
 async def recomputed(db: str | asyncpg.Pool, code: str, schema: Schema) -> None:
     """Compute the chain of each portfolio anew from its first snapshot on."""
-    async with database.connected(db) as connection:
-        calendar = calendars.from_price_dates(
-            [
-                day_of(row[0])
-                for row in await connection.fetch(
-                    "SELECT date FROM market_data_cache WHERE close > 0"
-                )
-            ]
-        )
+    calendar = calendars.from_price_dates(
+        [
+            day_of(row[0])
+            for row in await database.fetch(
+                db, "SELECT date FROM market_data_cache WHERE close > 0"
+            )
+        ]
+    )
     if code != "prices":
         calendar = calendars.load(code)
     stored = await database.snapshots(db)

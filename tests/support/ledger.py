@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from support import database
+from support.database import execute, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,22 +19,11 @@ WAIT = f"PERFORM pg_advisory_xact_lock({LOCK});"
 FUNCTION = """
     CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        IF NEW.portfolio_id = '{portfolio}' THEN
+        IF NEW.{column} = '{portfolio}' THEN
             {action}
         END IF;
         RETURN NEW;
     END $$"""
-
-
-async def execute(url: str, *statements: str) -> None:
-    async with database.connected(url) as connection:
-        for statement in statements:
-            await connection.execute(statement)
-
-
-async def fetch(url: str, query: str) -> list[asyncpg.Record]:
-    async with database.connected(url) as connection:
-        return await connection.fetch(query)
 
 
 async def runs(url: str) -> list[asyncpg.Record]:
@@ -64,13 +53,15 @@ async def kill(url: str) -> None:
     await expire(url)
 
 
-async def spoil(url: str, portfolio: object, action: str) -> None:
-    """Let the server do something when a row of a portfolio is inserted."""
+async def spoil(
+    url: str, portfolio: object, action: str, *, table: str = "portfolio_snapshots"
+) -> None:
+    """Let the server do something when the rows of a portfolio are written."""
+    column, when = ("id", "UPDATE") if table == "portfolios" else ("portfolio_id", "INSERT")
     await execute(
         url,
-        FUNCTION.format(portfolio=portfolio, action=action),
-        "CREATE TRIGGER spoil BEFORE INSERT ON portfolio_snapshots"
-        " FOR EACH ROW EXECUTE FUNCTION spoil()",
+        FUNCTION.format(column=column, portfolio=portfolio, action=action),
+        f"CREATE TRIGGER spoil BEFORE {when} ON {table} FOR EACH ROW EXECUTE FUNCTION spoil()",
     )
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.frames import FloatObjects, Rows
-    from support.cases import Price
+    from support.cases import Case, Price
 
 BETA_SCALE = 6
 PROFILE_BETA_SCALE = 4
@@ -70,6 +70,12 @@ class Run:
     has_benchmark: bool = True
     scales: ref.Scales = ref.DEFAULT_SCALES
     column_scales: Mapping[str, int] = field(default_factory=dict)
+
+
+def run_of(case: Case) -> Run:
+    """Return a worked case of the policy as a run."""
+    shared = [item.name for item in fields(Run) if item.name != "column_scales"]
+    return Run(**{name: getattr(case, name) for name in shared})
 
 
 def in_doubles(run: Run) -> Run:
@@ -253,19 +259,16 @@ def day_by_day(run: Run) -> list[legacy.Result]:
 
 
 def replaced(run: Run, portfolios: tuple[legacy.Portfolio, ...], days: tuple[int, ...]) -> Run:
-    values = {item.name: getattr(run, item.name) for item in fields(run)}
-    return Run(**values | {"portfolios": portfolios, "days": days})
+    return replace(run, portfolios=portfolios, days=days)
 
 
 def after(portfolio: legacy.Portfolio, result: legacy.Result) -> legacy.Portfolio:
     """Return a portfolio with what a run has stored."""
     written = {row.day: snapshot_of(row) for row in result.rows}
     kept = [snapshot for snapshot in portfolio.snapshots if snapshot.day not in written]
-    return legacy.Portfolio(
-        name=portfolio.name,
+    return replace(
+        portfolio,
         equity_balance=result.equity_balance,
-        positions=portfolio.positions,
-        flows=portfolio.flows,
         snapshots=(*kept, *written.values()),
     )
 

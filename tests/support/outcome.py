@@ -18,7 +18,7 @@ from support import database
 from support.database import Host, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from batchcore.run.result import BatchResult
     from support.generate import Generator
@@ -216,6 +216,17 @@ def assert_left(
     assert len(stamps) <= 1
     assert_time_ordered(after, set(expected.cells) - expected.in_place)
     assert host.portfolios
+
+
+async def assert_undisturbed(url: str, host: Host, days: Sequence[int]) -> database.Snapshots:
+    """Assert that the tables hold what a run over all days leaves, and return its snapshots."""
+    expected = outcome(host, days, days[0], days[-1])
+    stored = await database.snapshots(url)
+    assert set(stored) == set(expected.cells)
+    for at, row in stored.items():
+        assert row.items() >= expected.cells[at].items()
+    assert await database.equities(url) == expected.equity
+    return stored
 
 
 def assert_time_ordered(after: database.Snapshots, new: set[tuple[uuid.UUID, int]]) -> None:

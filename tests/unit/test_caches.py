@@ -146,13 +146,11 @@ def test_an_empty_cache_has_nothing() -> None:
     assert cache.lookback_days == 10
 
 
-@pytest.mark.asyncio
 async def test_a_price_has_the_decimals_of_its_column() -> None:
     cache = await loaded(("A", MONDAY, "10.5"), ("B", MONDAY, "0.0001"), ("C", MONDAY, "7"))
     assert [str(cache.get(symbol, MONDAY)) for symbol in "ABC"] == ["10.5000", "0.0001", "7.0000"]
 
 
-@pytest.mark.asyncio
 async def test_a_price_is_exact_whatever_the_decimal_context() -> None:
     cache = await loaded(("A", MONDAY, "12345678.9012"))
     with localcontext() as context:
@@ -160,68 +158,47 @@ async def test_a_price_is_exact_whatever_the_decimal_context() -> None:
         assert str(cache.get("A", MONDAY)) == "12345678.9012"
 
 
-@pytest.mark.asyncio
 async def test_get_takes_the_date_itself_alone() -> None:
     cache = await loaded(("A", FRIDAY, "10"))
     assert cache.get("A", MONDAY) is None
     assert cache.get("A", FRIDAY) == 10
 
 
-@pytest.mark.asyncio
 async def test_symbols_are_those_exact_strings() -> None:
     cache = await loaded(("AAA", MONDAY, "10"))
     assert [cache.get(symbol, MONDAY) for symbol in ("aaa", " AAA", "AAA ", "AA")] == [None] * 4
 
 
-@pytest.mark.asyncio
-async def test_lookback_over_a_weekend() -> None:
-    cache = await loaded(("A", FRIDAY, "10"))
-    assert cache.get_with_lookback("A", MONDAY) == (Decimal(10), FRIDAY)
+THURSDAY, NEXT_MONDAY = dt.date(2025, 7, 3), dt.date(2025, 7, 7)
+"""Before and after 4 July 2025, a Friday without a session."""
 
 
-@pytest.mark.asyncio
-async def test_lookback_over_a_holiday() -> None:
-    # 2025-07-04 was a Friday: from Monday the 7th the last session is four days back.
-    last, monday = dt.date(2025, 7, 3), dt.date(2025, 7, 7)
-    cache = await loaded(("A", last, "10"), on=monday)
-    assert cache.get_with_lookback("A", monday) == (Decimal(10), last)
-    assert cache.get_with_lookback("A", monday, 3) == (None, None)
-
-
-@pytest.mark.asyncio
-async def test_lookback_over_a_gap_of_10_days() -> None:
-    cache = await loaded(("A", days_before(10), "10"))
-    assert cache.get_with_lookback("A", MONDAY) == (Decimal(10), days_before(10))
-
-
-@pytest.mark.asyncio
-async def test_no_lookback_over_a_gap_of_11_days() -> None:
-    cache = await loaded(("A", days_before(11), "10"), on=days_before(11))
+@pytest.mark.parametrize(
+    ("day", "asked", "age"),
+    [
+        (FRIDAY, (MONDAY,), 3),  # over a weekend
+        (THURSDAY, (NEXT_MONDAY,), 4),  # over a holiday
+        (THURSDAY, (NEXT_MONDAY, 3), None),
+        (days_before(10), (MONDAY,), 10),
+        (days_before(11), (MONDAY,), None),
+        (days_before(11), (MONDAY, 11), 11),
+        (MONDAY, (FRIDAY,), None),  # before the first price
+        (MONDAY, (MONDAY, 0), 0),
+        (FRIDAY, (MONDAY, 0), None),
+    ],
+)
+async def test_lookback(day: dt.date, asked: tuple[Any, ...], age: int | None) -> None:
+    cache = await loaded(("A", day, "10"), on=max(day, days_before(11)))
     await cache.load_single_date(Host(), ["A"], MONDAY)
-    assert cache.get_with_lookback("A", MONDAY) == (None, None)
-    assert cache.get_with_lookback("A", MONDAY, 11) == (Decimal(10), days_before(11))
+    found = (None, None) if age is None else (Decimal(10), days_before(age, asked[0]))
+    assert cache.get_with_lookback("A", *asked) == found
 
 
-@pytest.mark.asyncio
 async def test_a_single_date_brings_its_lookback_and_no_day_more() -> None:
     cache = await loaded(("A", days_before(11), "10"))
     assert cache.get_with_lookback("A", MONDAY, 11) == (None, None)
 
 
-@pytest.mark.asyncio
-async def test_before_the_first_price_there_is_none() -> None:
-    cache = await loaded(("A", MONDAY, "10"))
-    assert cache.get_with_lookback("A", FRIDAY) == (None, None)
-
-
-@pytest.mark.asyncio
-async def test_lookback_of_no_days_is_the_date_itself() -> None:
-    cache = await loaded(("A", FRIDAY, "10"), ("A", MONDAY, "11"))
-    assert cache.get_with_lookback("A", MONDAY, 0) == (Decimal(11), MONDAY)
-    assert cache.get_with_lookback("A", days_before(1), 0) == (None, None)
-
-
-@pytest.mark.asyncio
 async def test_a_close_not_above_zero_is_no_price_and_lookback_skips_it() -> None:
     cache = await loaded(
         ("A", days_before(4), "9"), ("A", FRIDAY, "-1"), ("A", MONDAY, "0"), ("B", MONDAY, "5")
@@ -232,7 +209,6 @@ async def test_a_close_not_above_zero_is_no_price_and_lookback_skips_it() -> Non
     assert cache.get_array(["A", "B"], MONDAY).state.tolist() == [State.NULL, State.VALUE]
 
 
-@pytest.mark.asyncio
 async def test_a_batch_has_those_with_a_price_in_the_order_asked() -> None:
     cache = await loaded(("A", MONDAY, "1"), ("B", FRIDAY, "2"), ("C", MONDAY, "3"))
     for _ in range(2):  # the second finds the Decimals made
@@ -241,14 +217,12 @@ async def test_a_batch_has_those_with_a_price_in_the_order_asked() -> None:
         assert cache.get_batch(iter(["B"]), FRIDAY) == {"B": Decimal(2)}
 
 
-@pytest.mark.asyncio
 async def test_a_batch_is_the_callers_own() -> None:
     cache = await loaded(("A", MONDAY, "1"))
     cache.get_batch(["A"], MONDAY)["A"] = Decimal(99)
     assert cache.get_batch(["A"], MONDAY) == {"A": Decimal(1)}
 
 
-@pytest.mark.asyncio
 async def test_an_array_is_in_the_order_asked() -> None:
     cache = await loaded(("A", MONDAY, "1.25"), ("C", MONDAY, "3"))
     array = cache.get_array(("C", "B", "A", "C"), MONDAY)
@@ -273,7 +247,6 @@ async def test_an_array_is_in_the_order_asked() -> None:
         ("9223372036854775807", "9223372036854775807"),
     ],
 )
-@pytest.mark.asyncio
 async def test_a_price_that_is_set_is_exact(price: Any, expected: str) -> None:
     cache = await loaded(("A", MONDAY, "1"))
     cache.set("A", MONDAY, price)
@@ -289,7 +262,6 @@ def test_set_needs_no_load() -> None:
     assert cache.get_array(["A"], FRIDAY)[0::2] == (np.array([15]), 1)
 
 
-@pytest.mark.asyncio
 async def test_set_lies_over_what_is_loaded_and_survives_loads() -> None:
     host = Host(("A", FRIDAY, "10"), ("A", MONDAY, "11"), ("B", MONDAY, "20"))
     cache = PriceCache()
@@ -301,7 +273,6 @@ async def test_set_lies_over_what_is_loaded_and_survives_loads() -> None:
     assert cache.get("A", FRIDAY) == 10
 
 
-@pytest.mark.asyncio
 async def test_set_counts_at_once_in_a_batch() -> None:
     cache = await loaded(("A", MONDAY, "1"))
     assert cache.get_batch(["A"], MONDAY) == {"A": Decimal(1)}
@@ -311,7 +282,6 @@ async def test_set_counts_at_once_in_a_batch() -> None:
     assert cache.get_batch(["A"], MONDAY) == {}
 
 
-@pytest.mark.asyncio
 async def test_set_to_0_means_no_price_and_lookback_passes_it() -> None:
     cache = await loaded(("A", FRIDAY, "10"), ("A", MONDAY, "11"))
     cache.set("A", MONDAY, 0)
@@ -322,7 +292,6 @@ async def test_set_to_0_means_no_price_and_lookback_passes_it() -> None:
     assert cache.get("A", MONDAY) == 12
 
 
-@pytest.mark.asyncio
 async def test_the_later_of_stored_and_set_is_found_by_lookback() -> None:
     cache = await loaded(("A", days_before(3), "10"), ("B", days_before(1), "20"))
     cache.set("A", days_before(2), 11)
@@ -331,7 +300,6 @@ async def test_the_later_of_stored_and_set_is_found_by_lookback() -> None:
     assert cache.get_with_lookback("B", MONDAY) == (Decimal(20), days_before(1))
 
 
-@pytest.mark.asyncio
 async def test_an_array_has_the_larger_scale() -> None:
     cache = await loaded(("A", MONDAY, "1.25"), ("B", MONDAY, "90000000000000"))
     cache.set("C", MONDAY, "0.000001")
@@ -373,7 +341,6 @@ def test_a_price_that_is_none_is_refused(price: Any) -> None:
     assert cache.get("A", MONDAY) is None
 
 
-@pytest.mark.asyncio
 async def test_clear_forgets_everything() -> None:
     host = Host(("A", MONDAY, "10"))
     cache = PriceCache(5)
@@ -390,7 +357,6 @@ async def test_clear_forgets_everything() -> None:
 # What is loaded
 
 
-@pytest.mark.asyncio
 async def test_loading_twice_asks_once() -> None:
     host = Host(("A", MONDAY, "10"))
     cache = PriceCache()
@@ -400,7 +366,6 @@ async def test_loading_twice_asks_once() -> None:
     assert len(host.asked) == 2  # as the range reaches three days further back
 
 
-@pytest.mark.asyncio
 async def test_a_range_within_what_is_loaded_asks_nothing() -> None:
     host = Host(("A", MONDAY, "10"))
     cache = PriceCache(2)
@@ -410,7 +375,6 @@ async def test_a_range_within_what_is_loaded_asks_nothing() -> None:
     assert len(host.asked) == 1
 
 
-@pytest.mark.asyncio
 async def test_a_wider_range_is_one_load_of_what_lacks() -> None:
     host = Host(*(("A", days_before(age), str(100 - age)) for age in range(60)))
     cache = PriceCache(0)
@@ -424,7 +388,6 @@ async def test_a_wider_range_is_one_load_of_what_lacks() -> None:
     ]
 
 
-@pytest.mark.asyncio
 async def test_more_symbols_are_one_load_of_those_that_lack() -> None:
     host = Host(("A", MONDAY, "1"), ("B", MONDAY, "2"), ("C", MONDAY, "3"))
     cache = PriceCache()
@@ -434,7 +397,6 @@ async def test_more_symbols_are_one_load_of_those_that_lack() -> None:
     assert cache.get_batch(list("ABC"), MONDAY) == {"A": 1, "B": 2, "C": 3}
 
 
-@pytest.mark.asyncio
 async def test_many_different_holes_are_one_window() -> None:
     names = [f"S{row}" for row in range(40)]
     host = Host(*((name, MONDAY, "1") for name in names))
@@ -448,7 +410,6 @@ async def test_many_different_holes_are_one_window() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.asyncio
 async def test_any_loads_end_with_the_same_as_one(seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311  # a seeded test
     names = ["A", "B", "C"]
@@ -476,7 +437,6 @@ async def test_any_loads_end_with_the_same_as_one(seed: int) -> None:
     assert len(cache.to_frame()) == len(rows)
 
 
-@pytest.mark.asyncio
 async def test_what_failed_to_load_is_asked_again() -> None:
     class Broken(Host):
         async def load_closes(self, *_: Any) -> Prices:
@@ -488,7 +448,6 @@ async def test_what_failed_to_load_is_asked_again() -> None:
     assert await cache.load_single_date(Host(("A", MONDAY, "1")), ["A"], MONDAY) == 1
 
 
-@pytest.mark.asyncio
 async def test_databases_of_other_scales_share_a_cache() -> None:
     cache = PriceCache()
     await cache.load_single_date(Host(("A", MONDAY, "1.25"), scale=2), ["A"], MONDAY)
@@ -501,14 +460,12 @@ async def test_databases_of_other_scales_share_a_cache() -> None:
     }
 
 
-@pytest.mark.asyncio
 async def test_no_symbols_ask_nothing() -> None:
     host = Host()
     assert await PriceCache().load_single_date(host, [], MONDAY) == 0
     assert host.asked == []
 
 
-@pytest.mark.asyncio
 async def test_the_first_dates_there_are_can_be_loaded() -> None:
     host = Host(("A", dt.date.min, "1"))
     cache = PriceCache()
@@ -519,7 +476,6 @@ async def test_the_first_dates_there_are_can_be_loaded() -> None:
 # What is missing
 
 
-@pytest.mark.asyncio
 async def test_missing_is_what_has_no_price_in_the_order_asked() -> None:
     cache = await loaded(("A", FRIDAY, "10"), ("B", MONDAY, "0"), ("C", MONDAY, "1"))
     cache.set("C", FRIDAY, 0)
@@ -531,7 +487,6 @@ async def test_missing_is_what_has_no_price_in_the_order_asked() -> None:
     assert cache.stats()["misses"] == 0
 
 
-@pytest.mark.asyncio
 async def test_load_missing_is_one_load_for_all() -> None:
     host = Host(("A", MONDAY, "10"), ("B", FRIDAY, "20"), ("B", days_before(12), "19"))
     cache = PriceCache()
@@ -542,7 +497,6 @@ async def test_load_missing_is_one_load_for_all() -> None:
     assert not cache.covers("A", day_of(days_before(14)), day_of(MONDAY))
 
 
-@pytest.mark.asyncio
 async def test_load_missing_finds_what_has_come_since() -> None:
     host = Host()
     cache = PriceCache()
@@ -556,7 +510,6 @@ async def test_load_missing_finds_what_has_come_since() -> None:
     assert (cache.get("A", MONDAY), cache.get("A", FRIDAY)) == (10, None)
 
 
-@pytest.mark.asyncio
 async def test_load_missing_asks_nothing_if_nothing_is() -> None:
     host = Host(("A", MONDAY, "10"))
     cache = PriceCache()
@@ -566,7 +519,6 @@ async def test_load_missing_asks_nothing_if_nothing_is() -> None:
     assert len(host.asked) == 1
 
 
-@pytest.mark.asyncio
 async def test_what_is_covered_is_known_to_the_day() -> None:
     cache = PriceCache(2)
     today = day_of(MONDAY)
@@ -580,7 +532,6 @@ async def test_what_is_covered_is_known_to_the_day() -> None:
     assert not cache.covers("B", today, today)
 
 
-@pytest.mark.asyncio
 async def test_the_frame_has_every_close_and_what_was_set() -> None:
     cache = await loaded(("A", FRIDAY, "10"), ("A", MONDAY, "11"), ("B", MONDAY, "-1"))
     cache.set("A", MONDAY, 0)
@@ -604,7 +555,6 @@ async def test_the_frame_has_every_close_and_what_was_set() -> None:
 # Counts
 
 
-@pytest.mark.asyncio
 async def test_counts_of_prices() -> None:
     cache = await loaded(("A", FRIDAY, "10"), ("A", MONDAY, "11"), ("B", MONDAY, "0"))
     cache.set("C", days_before(1), 1)
@@ -633,7 +583,6 @@ def test_there_is_no_hit_rate_before_the_first_question() -> None:
         assert cache.stats()["hit_rate"] is None
 
 
-@pytest.mark.asyncio
 async def test_counts_go_on_over_loads() -> None:
     host = Host(("A", MONDAY, "10"))
     cache = PriceCache()
@@ -643,7 +592,6 @@ async def test_counts_go_on_over_loads() -> None:
     assert (cache.stats()["hits"], cache.stats()["misses"]) == (1, 1)
 
 
-@pytest.mark.asyncio
 async def test_size_grows_with_what_is_held() -> None:
     small = await loaded(("A", MONDAY, "10"))
     large = await loaded(*((f"S{row}", MONDAY, "10") for row in range(1000)))
@@ -659,7 +607,6 @@ async def test_size_grows_with_what_is_held() -> None:
     [None, "2025-06-30", dt.datetime(2025, 6, 30, tzinfo=dt.UTC), 20269, [MONDAY]],
     ids=repr,
 )
-@pytest.mark.asyncio
 async def test_what_is_no_date_is_refused(date: Any) -> None:
     cache = await loaded(("A", MONDAY, "10"))
     calls = [
@@ -687,7 +634,6 @@ async def test_what_is_no_date_is_refused(date: Any) -> None:
 
 
 @pytest.mark.parametrize("symbol", [None, 1, b"A", ["A"]], ids=repr)
-@pytest.mark.asyncio
 async def test_what_is_no_symbol_is_refused(symbol: Any) -> None:
     cache = await loaded(("A", MONDAY, "10"))
     calls = [
@@ -711,7 +657,6 @@ async def test_what_is_no_symbol_is_refused(symbol: Any) -> None:
 
 
 @pytest.mark.parametrize("symbols", ["A", None, 5])
-@pytest.mark.asyncio
 async def test_symbols_that_are_one_text_or_none_are_refused(symbols: Any) -> None:
     cache = PriceCache()
     for call in (cache.get_batch, cache.get_array):
@@ -734,7 +679,6 @@ def test_a_lookback_that_is_none_is_refused(days: Any) -> None:
         PriceCache().get_with_lookback("A", MONDAY, days)
 
 
-@pytest.mark.asyncio
 async def test_a_range_that_ends_before_it_starts_is_refused() -> None:
     with pytest.raises(ConfigError, match="is after end_date"):
         await PriceCache().load_date_range(Host(), ["A"], MONDAY, FRIDAY)
@@ -757,7 +701,6 @@ async def profiles() -> tuple[CompanyProfileCache, Host]:
     return cache, host
 
 
-@pytest.mark.asyncio
 async def test_a_profile_is_as_stored() -> None:
     cache, _ = await profiles()
     assert cache.get("AAPL") == CompanyProfile(
@@ -775,7 +718,6 @@ async def test_a_profile_is_as_stored() -> None:
     assert (cache.get("aapl"), cache.get_beta("NONE"), cache.get_sector("NONE")) == (None,) * 3
 
 
-@pytest.mark.asyncio
 async def test_profiles_are_merged_by_one_load_of_those_that_lack() -> None:
     cache, host = await profiles()
     assert await cache.load(host, ["NONE", "AAPL"]) == 0
@@ -788,7 +730,6 @@ async def test_profiles_are_merged_by_one_load_of_those_that_lack() -> None:
     assert cache.get_beta("AAPL") == Decimal("1.109")
 
 
-@pytest.mark.asyncio
 async def test_counts_and_frame_of_profiles() -> None:
     cache, host = await profiles()
     await cache.load(host, ["ODD"])
@@ -823,7 +764,6 @@ async def snapshots() -> tuple[SnapshotCache, Host]:
     return cache, host
 
 
-@pytest.mark.asyncio
 async def test_the_latest_snapshot_is_before_the_date() -> None:
     cache, _ = await snapshots()
     assert cache.get_latest(A) == Snapshot(
@@ -839,7 +779,6 @@ async def test_the_latest_snapshot_is_before_the_date() -> None:
     assert (cache.get_latest(B), cache.get_equity(B)) == (None, Decimal(0))
 
 
-@pytest.mark.asyncio
 async def test_snapshots_that_are_known_are_not_asked_for() -> None:
     cache, host = await snapshots()
     # nothing lies between Friday's snapshot and Monday
@@ -852,7 +791,6 @@ async def test_snapshots_that_are_known_are_not_asked_for() -> None:
     assert (cache.get_equity(A), cache.get_equity(B)) == (Decimal("100.25"), 7)
 
 
-@pytest.mark.asyncio
 async def test_a_portfolio_without_snapshot_takes_the_old_one_away() -> None:
     cache, host = await snapshots()
     assert await cache.load_latest_snapshots(host, [A], days_before(9)) == 0
@@ -860,7 +798,6 @@ async def test_a_portfolio_without_snapshot_takes_the_old_one_away() -> None:
     assert len(cache.to_frame()) == 0
 
 
-@pytest.mark.asyncio
 async def test_the_calendar_says_which_snapshots_count() -> None:
     host = Host()
     host.snapshots = [(A, FRIDAY, "1"), (A, days_before(1), "2")]  # a Sunday
@@ -873,7 +810,6 @@ async def test_the_calendar_says_which_snapshots_count() -> None:
         await cache.load_latest_snapshots(host, [A], MONDAY, calendar="prices")
 
 
-@pytest.mark.asyncio
 async def test_an_equity_that_does_not_fit_cents_is_an_error() -> None:
     host = Host()
     host.snapshots = [(A, FRIDAY, "NaN")]
@@ -884,7 +820,6 @@ async def test_an_equity_that_does_not_fit_cents_is_an_error() -> None:
     assert caught.value.column == "equity_balance"
 
 
-@pytest.mark.asyncio
 async def test_counts_and_frame_of_snapshots() -> None:
     cache, _ = await snapshots()
     cache.get_latest(A)
@@ -909,7 +844,6 @@ async def test_counts_and_frame_of_snapshots() -> None:
 
 
 @pytest.mark.parametrize("key", [None, 1, "no uuid", b"1" * 16], ids=repr)
-@pytest.mark.asyncio
 async def test_what_is_no_portfolio_is_refused(key: Any) -> None:
     cache = SnapshotCache()
     for call in (cache.get_latest, cache.get_equity):
@@ -919,7 +853,6 @@ async def test_what_is_no_portfolio_is_refused(key: Any) -> None:
         await cache.load_latest_snapshots(Host(), [key], MONDAY)
 
 
-@pytest.mark.asyncio
 async def test_what_caches_give_is_frozen_and_pickles() -> None:
     cache, _ = await profiles()
     profile = cache.get("AAPL")

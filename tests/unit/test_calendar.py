@@ -34,22 +34,13 @@ def library():
     return exchange_calendars.get_calendar("XNYS", start="1990-01-01", end="2035-12-31")
 
 
-def test_day_zero_is_1970_and_the_postgres_epoch_is_10957():
+def test_days_count_from_1970():
     assert day_of(date(1970, 1, 1)) == 0
-    assert day_of(date(2000, 1, 1)) == 10957
-
-
-def test_date_of_undoes_day_of():
+    assert day_of(datetime(1970, 1, 2, 23, 59, tzinfo=UTC)) == 1
+    assert day_of(date(2000, 1, 1)) == 10957  # the epoch of PostgreSQL
+    assert date_of(np.int32(10957)) == date(2000, 1, 1)
     for when in (date.min, date(1969, 12, 31), date(2016, 2, 29), date.max):
         assert date_of(day_of(when)) == when
-
-
-def test_date_of_takes_numpy_integers():
-    assert date_of(np.int32(10957)) == date(2000, 1, 1)
-
-
-def test_day_of_a_datetime_is_its_date():
-    assert day_of(datetime(1970, 1, 2, 23, 59, tzinfo=UTC)) == 1
 
 
 def test_shipped_sessions_are_those_of_the_library(xnys, library):
@@ -81,30 +72,24 @@ def test_shipped_calendar_does_not_import_the_library():
     assert done.stdout.strip() == "False"
 
 
-def test_week_of_thanksgiving_2015_has_four_sessions(xnys):
-    # Thursday the 26th is the holiday; Friday the 27th is a half day and a session.
-    found = xnys.sessions(day("2015-11-22"), day("2015-11-28"))
-    assert dates(found) == ["2015-11-23", "2015-11-24", "2015-11-25", "2015-11-27"]
-
-
-def test_closures_outside_the_holidays_are_known(xnys):
-    closed = ["2001-09-11", "2001-09-14", "2012-10-29", "2012-10-30", "2018-12-05", "2025-01-09"]
-    assert not xnys.is_session([day(text) for text in closed]).any()
-
-
-def test_range_includes_both_ends(xnys):
-    found = xnys.sessions(day("2016-06-30"), day("2016-07-01"))
-    assert dates(found) == ["2016-06-30", "2016-07-01"]
-
-
-def test_range_of_a_weekend_is_empty(xnys):
-    assert xnys.sessions(day("2016-07-02"), day("2016-07-04")).tolist() == []
-
-
-def test_left_out_lists_weekends_and_holidays(xnys):
-    # 2016-07-02 and -03 are a weekend, -04 is Independence Day.
-    found = xnys.left_out(day("2016-07-01"), day("2016-07-05"))
-    assert dates(found) == ["2016-07-02", "2016-07-03", "2016-07-04"]
+@pytest.mark.parametrize(
+    ("start", "end", "sessions", "left_out"),
+    [
+        # Thursday the 26th is Thanksgiving; Friday the 27th is a half day and a session.
+        (
+            "2015-11-23",
+            "2015-11-28",
+            ["2015-11-23", "2015-11-24", "2015-11-25", "2015-11-27"],
+            ["2015-11-26", "2015-11-28"],
+        ),
+        ("2016-06-30", "2016-07-01", ["2016-06-30", "2016-07-01"], []),
+        # A weekend and Independence Day.
+        ("2016-07-02", "2016-07-04", [], ["2016-07-02", "2016-07-03", "2016-07-04"]),
+    ],
+)
+def test_sessions_of_a_range_and_what_it_leaves_out(xnys, start, end, sessions, left_out):
+    assert dates(xnys.sessions(day(start), day(end))) == sessions
+    assert dates(xnys.left_out(day(start), day(end))) == left_out
 
 
 def test_sessions_and_left_out_make_up_the_range(xnys):
@@ -113,13 +98,18 @@ def test_sessions_and_left_out_make_up_the_range(xnys):
     np.testing.assert_array_equal(np.sort(both), np.arange(start, end + 1))
 
 
-def test_is_session_answers_in_the_order_asked(xnys):
-    asked = [day(text) for text in ("2016-07-04", "2016-07-01", "2016-07-05", "2016-07-02")]
-    assert xnys.is_session(asked).tolist() == [False, True, True, False]
-
-
-def test_is_session_beyond_the_file_is_false(xnys):
-    assert xnys.is_session([day("1989-12-29"), day("2036-01-02")]).tolist() == [False, False]
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (("2016-07-04", "2016-07-01", "2016-07-05", "2016-07-02"), [False, True, True, False]),
+        (("1989-12-29", "2036-01-02"), [False, False]),  # beyond the file
+        # closures outside the holidays
+        (("2001-09-11", "2001-09-14", "2012-10-29"), [False] * 3),
+        (("2012-10-30", "2018-12-05", "2025-01-09"), [False] * 3),
+    ],
+)
+def test_is_session_answers_in_the_order_asked(xnys, asked, expected):
+    assert xnys.is_session([day(text) for text in asked]).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -168,19 +158,17 @@ def test_last_closed_session_of_new_york(xnys, now, expected):
     assert date_of(xnys.last_closed(now)).isoformat() == expected
 
 
-def test_last_closed_without_zone_is_an_error(xnys):
-    with pytest.raises(ConfigError, match="needs a time zone"):
-        xnys.last_closed(datetime(2016, 7, 1, 12, 0))  # noqa: DTZ001  # the case itself
-
-
-def test_last_closed_beyond_the_file_is_an_error(xnys):
-    with pytest.raises(ConfigError, match="2036-01-02 is beyond calendar `XNYS`"):
-        xnys.last_closed(datetime(2036, 1, 2, 12, 0, tzinfo=UTC))
-
-
-def test_last_closed_before_the_first_session_is_an_error(xnys):
-    with pytest.raises(ConfigError, match="no session closed"):
-        xnys.last_closed(datetime(1990, 1, 1, 12, 0, tzinfo=UTC))
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        (datetime(2016, 7, 1, 12, 0), "needs a time zone"),  # noqa: DTZ001  # the case itself
+        (datetime(2036, 1, 2, 12, 0, tzinfo=UTC), "2036-01-02 is beyond calendar `XNYS`"),
+        (datetime(1990, 1, 1, 12, 0, tzinfo=UTC), "no session closed"),
+    ],
+)
+def test_a_moment_without_a_session_closed_is_an_error(xnys, now, message):
+    with pytest.raises(ConfigError, match=message):
+        xnys.last_closed(now)
 
 
 def test_without_zone_data_a_session_closes_later_not_earlier(xnys, monkeypatch, caplog):

@@ -58,21 +58,15 @@ def classes() -> dict[str, type[BaseException]]:
 
 
 @pytest.mark.parametrize(("error", "attributes"), EXAMPLES, ids=lambda x: type(x).__name__)
-def test_attributes_survive_pickling(error: BatchcoreError, attributes: dict[str, object]) -> None:
+def test_text_is_the_message_and_attributes_survive_pickling(
+    error: BatchcoreError, attributes: dict[str, object]
+) -> None:
+    assert str(error) == "no"
+    assert str(type(error)("enough")) == "enough"
     again = pickle.loads(pickle.dumps(error))  # noqa: S301  # made in the line above
     assert type(again) is type(error)
     assert vars(again) == vars(error) == attributes
     assert str(again) == "no"
-
-
-@pytest.mark.parametrize("error", [error for error, _ in EXAMPLES], ids=lambda x: type(x).__name__)
-def test_text_is_the_message_alone(error: BatchcoreError) -> None:
-    assert str(error) == "no"
-
-
-@pytest.mark.parametrize("error", [error for error, _ in EXAMPLES], ids=lambda x: type(x).__name__)
-def test_a_message_is_enough(error: BatchcoreError) -> None:
-    assert str(type(error)("enough")) == "enough"
 
 
 def test_text_without_any_argument_is_empty() -> None:

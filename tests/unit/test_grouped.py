@@ -154,7 +154,6 @@ def test_what_the_server_does_not_know_is_estimated() -> None:
     assert each({"equity_changes": 30}) == 40 * ROWS_OF_A_PORTFOLIO
 
 
-@pytest.mark.asyncio
 async def test_a_group_is_loaded_once_and_dropped_after_its_last_chunk() -> None:
     loaded: list[Chunk] = []
 
@@ -175,7 +174,6 @@ async def test_a_group_is_loaded_once_and_dropped_after_its_last_chunk() -> None
     assert kept._kept == {}  # noqa: SLF001
 
 
-@pytest.mark.asyncio
 async def test_a_group_of_one_chunk_may_have_any_number() -> None:
     async def load(_reader: object, group: Chunk) -> int:
         return group.number
@@ -185,7 +183,6 @@ async def test_a_group_of_one_chunk_may_have_any_number() -> None:
     assert await kept.of(READER, again) == 7
 
 
-@pytest.mark.asyncio
 async def test_who_waits_for_a_load_that_fails_tries_again() -> None:
     attempts: list[int] = []
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from batchcore import native
+from batchcore import reference as ref
 from batchcore.errors import CancelledError, ConfigError, InputError
 from batchcore.frames import Decimals
 from batchcore.units import LotKind
@@ -20,7 +21,6 @@ from support.worked import PRICES, event, issue, jan, portfolio, position, price
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchcore import reference as ref
     from batchcore.frames import Holdings, Inputs, PositionValues
 
 WEEK = (5, 6, 7, 8)
@@ -68,67 +68,69 @@ def cents(found: PositionValues) -> list[tuple[int, int]]:
     return list(zip(*columns, strict=True))
 
 
-def test_a_long_lot_is_worth_its_mark() -> None:
+SOLD = position(exit_day=6, exit_price="11")
+LOTS: dict[str, tuple[tuple[ref.Position, ...], tuple[int, ...], list[list[float | None]]]] = {
     # 2 AAA at 10, 11, 12, and at 12 again on the 8th, which has no close
-    found = held(position(quantity="2"))
-    assert found.value.tolist() == [[20, 22, 24, 24]]
-    assert found.held.tolist() == [[True, True, True, True]]
-    assert found.kind.tolist() == [LotKind.STOCK]
-    assert (found.portfolio.tolist(), found.position.tolist()) == ([0], [0])
-
-
-def test_a_short_lot_has_a_negative_value() -> None:
+    "long": ((position(quantity="2"),), WEEK, [[20, 22, 24, 24]]),
     # -1.5 AAA at 10 and 11
-    short = position(position_type="SHORT", quantity="-1.5")
-    assert values(short, sessions=(5, 6)) == [[-15, -16.5]]
-
-
-def test_an_option_counts_a_hundredfold() -> None:
+    "short": ((position(position_type="SHORT", quantity="-1.5"),), (5, 6), [[-15, -16.5]]),
     # -2 contracts of 100 at 1 and 1.50; the mark of the 6th is that of the 7th
-    found = held(position(symbol="OPT", position_type="SC", quantity="-2"), sessions=(5, 6, 7))
-    assert found.value.tolist() == [[-200, -300, -300]]
-    assert found.kind.tolist() == [LotKind.OPTION]
-
-
-def test_an_option_is_held_until_it_expires() -> None:
-    long_call = position(symbol="OPT", position_type="LC", expiration_day=6)
-    found = held(long_call, sessions=(5, 6))
-    assert found.value.tolist() == [[100, 0]]
-    assert found.held.tolist() == [[True, False]]
-
-
-def test_a_lot_is_not_held_on_its_exit_day() -> None:
-    found = held(position(exit_day=7, exit_price="12"))
-    assert found.value.tolist() == [[10, 11, 0, 0]]
-    assert found.held.tolist() == [[True, True, False, False]]
-
-
-def test_a_lot_is_held_from_its_entry_day() -> None:
-    found = held(position(entry_day=6), sessions=(5, 6))
-    assert found.value.tolist() == [[0, 11]]
-    assert found.held.tolist() == [[False, True]]
-
-
-def test_a_partly_closed_position_is_one_lot_more() -> None:
+    "option": (
+        (position(symbol="OPT", position_type="SC", quantity="-2"),),
+        (5, 6, 7),
+        [[-200, -300, -300]],
+    ),
+    "until it expires": (
+        (position(symbol="OPT", position_type="LC", expiration_day=6),),
+        (5, 6),
+        [[100, None]],
+    ),
+    "not on its exit day": (
+        (position(exit_day=7, exit_price="12"),),
+        WEEK,
+        [[10, 11, None, None]],
+    ),
+    "from its entry day": ((position(entry_day=6),), (5, 6), [[None, 11]]),
     # of 5 AAA 2 were sold on the 6th: 2 until then, 3 throughout; events come first
-    found = held(position(quantity="3", events=(event(6, "2", "2"),)), sessions=(5, 6))
-    assert found.value.tolist() == [[20, 0], [30, 33]]
-    assert found.held.tolist() == [[True, False], [True, True]]
-    assert found.position.tolist() == [0, 0]
+    "partly closed": (
+        (position(quantity="3", events=(event(6, "2", "2"),)),),
+        (5, 6),
+        [[20, None], [30, 33]],
+    ),
+    "events by day and quantity": (
+        (
+            position(
+                quantity="0", events=(event(8, "1", "0"), event(7, "3", "0"), event(7, "2", "0"))
+            ),
+        ),
+        (6, 7),
+        [[22, None], [33, None], [11, 12]],
+    ),
+    # 3 ZZZ at 4, without any close
+    "never priced": (
+        (position(symbol="ZZZ", quantity="3", entry_price="4"),),
+        (5, 8),
+        [[12, 12]],
+    ),
+    # bought on the 8th: no close since
+    "not priced since": ((position(entry_day=8, entry_price="9.25"),), (7, 8), [[None, 9.25]]),
+    "held on none of the sessions": ((SOLD, position(quantity="3")), (6, 8), [[33, 36]]),
+}
 
 
-def test_lots_of_events_come_by_day_and_quantity() -> None:
-    events = (event(8, "1", "0"), event(7, "3", "0"), event(7, "2", "0"))
-    found = held(position(quantity="0", events=events), sessions=(6, 7))
-    assert found.value.tolist() == [[22, 0], [33, 0], [11, 12]]
-
-
-def test_a_lot_that_was_never_priced_is_worth_its_entry_price() -> None:
-    # 3 ZZZ at 4, without any close; AAA bought on the 8th has no close since
-    unknown = position(symbol="ZZZ", quantity="3", entry_price="4")
-    late = position(entry_day=8, entry_price="9.25")
-    assert values(unknown, sessions=(5, 8)) == [[12, 12]]
-    assert values(late, sessions=(7, 8)) == [[0, 9.25]]
+@pytest.mark.parametrize(("positions", "sessions", "expected"), LOTS.values(), ids=LOTS)
+def test_lots_have_the_values_of_their_marks_while_they_are_held(
+    positions: tuple[ref.Position, ...],
+    sessions: tuple[int, ...],
+    expected: list[list[float | None]],
+) -> None:
+    found = held(*positions, sessions=sessions)
+    assert found.value.tolist() == [[value or 0 for value in lot] for lot in expected]
+    assert found.held.tolist() == [[value is not None for value in lot] for lot in expected]
+    is_option = positions[0].symbol == "OPT"
+    assert set(found.kind.tolist()) == {LotKind.OPTION if is_option else LotKind.STOCK}
+    assert found.portfolio.tolist() == [0] * len(expected)
+    assert set(found.position.tolist()) == {len(positions) - 1}
 
 
 def test_an_unpriced_lot_takes_its_mark_from_the_first_close_on() -> None:
@@ -178,13 +180,6 @@ def test_a_portfolio_counts_on_its_own_days(
     span: tuple[int, int], expected: list[list[float]]
 ) -> None:
     assert values(position(), span=span) == expected
-
-
-def test_lots_held_on_none_of_the_sessions_are_not_there() -> None:
-    sold = position(exit_day=6, exit_price="11")
-    found = held(sold, position(quantity="3"), sessions=(6, 8))
-    assert found.value.tolist() == [[33, 36]]
-    assert found.position.tolist() == [1]
 
 
 def test_positions_that_are_left_out_have_no_lots() -> None:
@@ -345,21 +340,20 @@ def test_portfolios_that_lack_the_session_have_no_values() -> None:
         assert len(found) == rows
 
 
-def test_values_that_do_not_fit_are_told_and_the_others_stay() -> None:
-    # 10^13 at 12 is above 10^14; bought at 12 nothing is earned; 1 AAA is worth 12
-    large = position(quantity="10000000000000", entry_price="12")
-    found = valued(large, position())
+@pytest.mark.parametrize(
+    ("quantity", "entry_price", "detail"),
+    [
+        # 10^13 at 12 is above 10^14; bought at 12 nothing is earned
+        ("10000000000000", "12", "market_value = 120000000000000.00"),
+        # 8 * 10^12 at 12 is 96 * 10^12; bought at 25, it has lost 104 * 10^12
+        ("8000000000000", "25", "unrealized_pnl = -104000000000000.00"),
+    ],
+)
+def test_values_that_do_not_fit_are_told_and_the_others_stay(
+    quantity: str, entry_price: str, detail: str
+) -> None:
+    found = valued(position(quantity=quantity, entry_price=entry_price), position())
     assert found.position.tolist() == [1]
-    detail = "market_value = 120000000000000.00"
-    name = "market_value_out_of_range"
-    assert build.issues(found.issues) == [(0, issue(name, detail, on=7))]
-
-
-def test_an_unrealized_profit_that_does_not_fit_is_told() -> None:
-    # 8 * 10^12 at 12 is 96 * 10^12; bought at 25, it has lost 104 * 10^12
-    found = valued(position(quantity="8000000000000", entry_price="25"))
-    assert len(found) == 0
-    detail = "unrealized_pnl = -104000000000000.00"
     name = "market_value_out_of_range"
     assert build.issues(found.issues) == [(0, issue(name, detail, on=7))]
 

@@ -1,115 +1,10 @@
-"""The reference against the worked cases, and what no case can show."""
+"""How the reference rounds; tests/unit/test_worked_cases.py holds it to the worked cases."""
 
-from dataclasses import replace
-from decimal import Decimal, localcontext
+from decimal import Decimal
 
 import pytest
 
 from batchcore import reference as ref
-from support.cases import Case, vectors
-from support.worked import CALENDAR, CASES, COVERAGE, PRICES, SPANS, CoverageCase, SpanCase, jan
-
-
-def results(case: Case) -> list[ref.Result]:
-    prices = ref.market(case.prices, case.scales)
-    return [
-        ref.roll_forward(portfolio, prices, case.sessions, case.lookback_days, case.scales)
-        for portfolio in case.portfolios
-    ]
-
-
-def texts(result: ref.Result) -> list[str]:
-    """Return the rows as text: 0.00, 0 and -0.00 are equal as decimals."""
-    return [str(row) for row in result.rows]
-
-
-@pytest.mark.parametrize("case", vectors(), ids=lambda case: case.name)
-def test_rows_of_a_vector(case: Case) -> None:
-    (result,), (expected,) = results(case), case.expected
-    assert texts(result) == [str(row) for row in expected.rows]
-    assert not result.failed
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_rows_and_issues_of_a_worked_case(case: Case) -> None:
-    for result, expected in zip(results(case), case.expected, strict=True):
-        assert texts(result) == [str(row) for row in expected.rows]
-        assert sorted(map(repr, result.issues)) == sorted(map(repr, expected.issues or ()))
-        assert result.failed == expected.failed
-    assert ref.market(case.prices, case.scales).issues == case.market_issues
-
-
-@pytest.mark.parametrize("case", [*vectors(), *CASES], ids=lambda case: case.name)
-def test_order_of_rows_plays_no_part(case: Case) -> None:
-    backwards = replace(
-        case,
-        prices=case.prices[::-1],
-        portfolios=tuple(
-            replace(
-                portfolio,
-                positions=tuple(
-                    replace(position, events=position.events[::-1])
-                    for position in portfolio.positions[::-1]
-                ),
-                flows=portfolio.flows[::-1],
-                snapshots=portfolio.snapshots[::-1],
-            )
-            for portfolio in case.portfolios
-        ),
-    )
-    assert results(backwards) == results(case)
-
-
-@pytest.mark.parametrize("case", [*vectors(), *CASES], ids=lambda case: case.name)
-def test_day_by_day_gives_the_rows_of_one_run(case: Case) -> None:
-    for portfolio, at_once in zip(case.portfolios, results(case), strict=True):
-        assert texts(at_once) == [str(row) for row in day_by_day(case, portfolio)]
-
-
-def day_by_day(case: Case, portfolio: ref.Portfolio) -> list[ref.Row]:
-    prices = ref.market(case.prices, case.scales)
-    stored = {snapshot.day: snapshot for snapshot in portfolio.snapshots}
-    rows: list[ref.Row] = []
-    for session in case.sessions:
-        so_far = replace(portfolio, snapshots=tuple(stored.values()))
-        result = ref.roll_forward(so_far, prices, [session], case.lookback_days, case.scales)
-        if result.failed:
-            break
-        (row,) = result.rows
-        rows.append(row)
-        stored[session] = ref.Snapshot(
-            row.day,
-            row.equity_balance,
-            row.cumulative_pnl,
-            row.cumulative_realized_pnl,
-            row.cumulative_capital_flow,
-            row.daily_pnl,
-            row.daily_capital_flow,
-        )
-    return rows
-
-
-@pytest.mark.parametrize("case", COVERAGE, ids=lambda case: case.name)
-def test_coverage_of_a_case(case: CoverageCase) -> None:
-    found = ref.coverage(
-        ref.market(PRICES),
-        case.symbols,
-        [jan(on) for on in case.sessions],
-        case.lookback_days,
-        daily=case.daily,
-    )
-    assert found == {jan(on): share for on, share in case.expected.items()}
-
-
-@pytest.mark.parametrize("case", SPANS, ids=lambda case: case.name)
-def test_span_of_a_case(case: SpanCase) -> None:
-    first, last = case.range
-    assert ref.span(case.rows, CALENDAR, jan(first), jan(last), case.on_existing) == case.expected
-
-
-def test_case_names_are_unique() -> None:
-    names = [case.name for case in [*vectors(), *CASES]]
-    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize(
@@ -135,14 +30,6 @@ def test_quotients_are_rounded_half_away_from_zero(
     numerator: str, denominator: str, quotient: str
 ) -> None:
     assert str(ref.r6(Decimal(numerator), Decimal(denominator))) == quotient
-
-
-def test_context_of_the_caller_plays_no_part() -> None:
-    (case,) = (case for case in CASES if case.name == "large values on the way")
-    with localcontext(prec=3):
-        assert [texts(result) for result in results(case)] == [
-            [str(row) for row in expected.rows] for expected in case.expected
-        ]
 
 
 @pytest.mark.parametrize(

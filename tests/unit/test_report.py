@@ -8,23 +8,19 @@ import pytest
 
 from batchcore import report
 from batchcore.db.migrate import MigrateReport, MigrateStatus
-from batchcore.db.read import Valuation
 from batchcore.demo import report as demo_report
+from batchcore.demo.stored import Valuation
 
 
 def failed(count: int) -> Any:
     return SimpleNamespace(errors=lambda: [f"portfolio {number}" for number in range(count)])
 
 
-def test_twenty_failures_are_told_one_by_one() -> None:
+def test_twenty_failures_are_told_one_by_one_and_the_rest_is_counted() -> None:
     lines = report.failure_lines(failed(20))
     assert lines == [f"failed: portfolio {number}" for number in range(20)]
-
-
-def test_of_more_failures_the_rest_is_counted() -> None:
-    lines = report.failure_lines(failed(1_025))
-    assert len(lines) == 21
-    assert lines[-1] == "failed: 1,005 more, which --json lists"
+    more = report.failure_lines(failed(1_025))
+    assert more == [*lines, "failed: 1,005 more, which --json lists"]
 
 
 def status(
@@ -127,23 +123,24 @@ def issue_lines(symbols: dict[str, list[str]], **counts: int) -> list[str]:
     return report._issue_lines(result)  # type: ignore[arg-type]  # noqa: SLF001
 
 
-def test_an_issue_names_its_first_five_symbols() -> None:
-    assert issue_lines({"stale": [*"CABED"]}, stale=6) == ["issue stale: 6 (C, A, B, E, D)"]
-
-
-def test_of_more_symbols_the_rest_is_counted() -> None:
-    symbols = {"stale": [f"X{number}" for number in range(1_007)]}
-    assert issue_lines(symbols, stale=2_000) == [
-        "issue stale: 2,000 (X0, X1, X2, X3, X4 and 1,002 more)"
-    ]
-
-
-def test_an_issue_without_symbols_names_none() -> None:
-    assert issue_lines({"stale": ["A"]}, soft_deleted=1, stale=1) == [
-        "issue soft_deleted: 1",
-        "issue stale: 1 (A)",
-    ]
-
-
-def test_without_issues_there_is_no_line_of_them() -> None:
-    assert issue_lines({}) == []
+@pytest.mark.parametrize(
+    ("symbols", "counts", "lines"),
+    [
+        ({"stale": [*"CABED"]}, {"stale": 6}, ["issue stale: 6 (C, A, B, E, D)"]),
+        (
+            {"stale": [f"X{number}" for number in range(1_007)]},
+            {"stale": 2_000},
+            ["issue stale: 2,000 (X0, X1, X2, X3, X4 and 1,002 more)"],
+        ),
+        (
+            {"stale": ["A"]},
+            {"soft_deleted": 1, "stale": 1},
+            ["issue soft_deleted: 1", "issue stale: 1 (A)"],
+        ),
+        ({}, {}, []),
+    ],
+)
+def test_an_issue_names_its_first_five_symbols(
+    symbols: dict[str, list[str]], counts: dict[str, int], lines: list[str]
+) -> None:
+    assert issue_lines(symbols, **counts) == lines

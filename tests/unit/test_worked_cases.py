@@ -1,94 +1,250 @@
-"""The worked cases, computed by the reference and by the native core.
+"""The worked cases of both policies, computed by the reference and by the native core.
 
-This file runs against an installed wheel too: it needs batchcore, `support` and `golden`.
+This file runs against an installed wheel too: it needs batchcore, `support`, `cases` and `golden`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from decimal import localcontext
 from fractions import Fraction
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
-from batchcore import native, reference
+from batchcore import native
+from batchcore import reference as ref
 from batchcore.frames import Text
-from support import build
-from support.cases import Case, vectors
-from support.worked import CASES, COVERAGE, PRICES, CoverageCase, jan
+from batchcore.reference import legacy
+from support import build, legacy_frames
+from support.cases import Case, cases, from_toml, jan, record, vectors
+from support.worked import PRICES
+from support.worked_legacy import CALENDAR
 
-Results = tuple[list[reference.Result], list[reference.Issue]]
-Compute = Callable[[Case], Results]
-Coverage = Callable[[CoverageCase], dict[int, Fraction]]
+Results = list[Any]
+Table = dict[str, Any]
+
+ROLLFORWARD = [*vectors(), *cases("rollforward")]
+LEGACY = cases("legacy")
+SESSIONS = tuple(jan(on) for on in (2, 5, 6, 7, 8, 9, 12))
 
 
-def by_reference(case: Case) -> Results:
-    market = reference.market(case.prices, case.scales)
-    results = [
-        reference.roll_forward(portfolio, market, case.sessions, case.lookback_days, case.scales)
-        for portfolio in case.portfolios
-    ]
-    return results, list(market.issues)
+def is_of_the_core(case: Case) -> bool:
+    """Return whether a portfolio is processed at all (L1), on a session (L2)."""
+    return not case.portfolios[0].deleted and not CALENDAR.isdisjoint(case.days)
+
+
+def is_in_order(case: Case) -> bool:
+    return all(one < other for one, other in pairwise(case.days))
+
+
+LEGACY_OF_THE_CORE = [case for case in LEGACY if is_of_the_core(case)]
+EVERY_CASE = pytest.mark.parametrize("case", [*ROLLFORWARD, *LEGACY], ids=str)
+
+
+def by_reference(case: Case, days: Sequence[int] | None = None) -> Results:
+    days = case.days if days is None else days
+    if case.policy == "rollforward":
+        market = ref.market(case.prices, case.scales)
+        rules = (case.lookback_days, case.scales)
+        return [ref.roll_forward(one, market, days, *rules) for one in case.portfolios]
+    shared = legacy.Shared(
+        prices=legacy.closes(case.prices, case.scales),
+        calendar=CALENDAR,
+        today=case.today,
+        cached=case.cached,
+        profiles=case.profiles,
+        has_benchmark=case.has_benchmark,
+    )
+    return [legacy.roll(one, shared, days, case.scales) for one in case.portfolios]
 
 
 def by_core(case: Case) -> Results:
-    rows = native.compute(
-        build.inputs(case.portfolios, case.prices, case.sessions, case.scales),
-        build.session_days(case.sessions),
+    if case.policy == "rollforward":
+        return build.results(computed(case))
+    return legacy_frames.by_core(of_the_core(case))
+
+
+def computed(case: Case) -> native.Rows:
+    return native.compute(
+        build.inputs(case.portfolios, case.prices, case.days, case.scales),
+        build.session_days(case.days),
         lookback_days=case.lookback_days,
     )
-    return build.results(rows), build.market_issues(rows)
 
 
-def name_of(case: Case | CoverageCase) -> str:
-    return case.name
+def of_the_core(case: Case) -> legacy_frames.Run:
+    """Return a case of `legacy` without what is not the core's: days that are no session (L2)."""
+    run = legacy_frames.run_of(case)
+    return replace(run, days=tuple(on for on in case.days if on in CALENDAR))
 
 
-BOTH = pytest.mark.parametrize("computed", [by_reference, by_core])
-EVERY_CASE = pytest.mark.parametrize("case", [*vectors(), *CASES], ids=name_of)
+def texts(rows: Collection[Any]) -> list[str]:
+    """Return rows as text: 0.00, 0 and -0.00 are equal as decimals."""
+    return [str(row) for row in rows]
 
 
-@BOTH
-@EVERY_CASE
-def test_rows_of_a_worked_case(case: Case, computed: Compute) -> None:
-    results, _ = computed(case)
+def assert_as_worked(case: Case, results: Results, *, days: Collection[int] = ()) -> None:
+    """Assert rows and all else that a case says; `days` are those not computed here."""
     for result, expected in zip(results, case.expected, strict=True):
-        assert result.rows == expected.rows
+        assert texts(result.rows) == texts(expected.rows)
+        if case.policy == "legacy":
+            assert result.failures == tuple(i for i in expected.issues or () if i.day not in days)
+            assert len(result.errors) == len(result.failures)
+            assert set(result.errors) <= {"p: Failed to create snapshot"}
+            assert result.skipped == expected.skipped
+            assert result.equity_balance == expected.equity_after
+            continue
         assert result.failed == expected.failed
-
-
-@BOTH
-@pytest.mark.parametrize("case", CASES, ids=name_of)  # the vectors do not tell issues
-def test_issues_of_a_worked_case(case: Case, computed: Compute) -> None:
-    results, market_issues = computed(case)
-    for result, expected in zip(results, case.expected, strict=True):
-        assert sorted(map(repr, result.issues)) == sorted(map(repr, expected.issues or ()))
-    assert market_issues == list(case.market_issues)
+        if expected.issues is not None:
+            assert sorted(map(repr, result.issues)) == [repr(issue) for issue in expected.issues]
 
 
 @EVERY_CASE
-def test_core_and_reference_notice_the_same(case: Case) -> None:
-    assert by_core(case) == by_reference(case)
+def test_reference_gives_a_worked_case(case: Case) -> None:
+    assert_as_worked(case, by_reference(case))
 
 
-def coverage_by_reference(case: CoverageCase) -> dict[int, Fraction]:
-    market = reference.market(PRICES)
-    sessions = [jan(on) for on in case.sessions]
-    return reference.coverage(market, case.symbols, sessions, case.lookback_days, daily=case.daily)
+@pytest.mark.parametrize("case", ROLLFORWARD, ids=str)
+def test_core_gives_a_worked_case(case: Case) -> None:
+    rows = computed(case)
+    assert_as_worked(case, build.results(rows))
+    # In the same order, and those of the vectors too, which do not tell issues.
+    assert build.results(rows) == by_reference(case)
+    market_issues = ref.market(case.prices, case.scales).issues
+    assert tuple(build.market_issues(rows)) == market_issues
+    assert case.expected[0].issues is None or market_issues == case.market_issues
 
 
-def coverage_by_core(case: CoverageCase) -> dict[int, Fraction]:
-    sessions = [jan(on) for on in case.sessions]
-    market = native.build_market(
-        build.prices(PRICES), build.session_days(sessions), lookback_days=case.lookback_days
+@pytest.mark.parametrize("case", list(filter(is_in_order, LEGACY_OF_THE_CORE)), ids=str)
+def test_core_gives_a_worked_case_of_legacy_in_one_run(case: Case) -> None:
+    assert_as_worked(case, by_core(case), days=set(case.days) - CALENDAR)
+
+
+@pytest.mark.parametrize("case", LEGACY_OF_THE_CORE, ids=str)
+def test_core_gives_a_worked_case_of_legacy_day_by_day(case: Case) -> None:
+    results = legacy_frames.day_by_day(of_the_core(case))
+    assert_as_worked(case, results, days=set(case.days) - CALENDAR)
+
+
+def test_few_cases_are_not_of_the_core() -> None:
+    assert len(LEGACY) - len(LEGACY_OF_THE_CORE) <= 5
+    assert {case.rules[0] for case in LEGACY_OF_THE_CORE} >= {f"L{n}" for n in range(2, 35)}
+
+
+@EVERY_CASE
+def test_order_of_rows_plays_no_part(case: Case) -> None:
+    backwards = replace(
+        case,
+        prices=case.prices[::-1],
+        portfolios=tuple(
+            replace(
+                portfolio,
+                positions=tuple(
+                    replace(position, events=position.events[::-1], betas=position.betas[::-1])
+                    for position in portfolio.positions[::-1]
+                ),
+                flows=portfolio.flows[::-1],
+                snapshots=portfolio.snapshots[::-1],
+            )
+            for portfolio in case.portfolios
+        ),
     )
-    counts = market.coverage(Text.of(case.symbols))
+    assert by_reference(backwards) == by_reference(case)
+
+
+@EVERY_CASE
+def test_day_by_day_gives_the_rows_of_one_run(case: Case) -> None:
+    for number, at_once in enumerate(by_reference(case)):
+        portfolio = case.portfolios[number]
+        rows: list[Any] = []
+        for on in case.days:
+            (result,) = by_reference(replace(case, portfolios=(portfolio,)), [on])
+            rows += result.rows
+            if case.policy == "legacy":
+                portfolio = legacy_frames.after(portfolio, result)
+            elif result.failed:
+                break
+            else:
+                stored = {one.day: one for one in portfolio.snapshots}
+                stored |= {row.day: snapshot_of(row) for row in result.rows}
+                portfolio = replace(portfolio, snapshots=tuple(stored.values()))
+        assert texts(rows) == texts(at_once.rows)
+
+
+def snapshot_of(row: ref.Row) -> ref.Snapshot:
+    return ref.Snapshot(
+        row.day,
+        row.equity_balance,
+        row.cumulative_pnl,
+        row.cumulative_realized_pnl,
+        row.cumulative_capital_flow,
+        row.daily_pnl,
+        row.daily_capital_flow,
+    )
+
+
+@pytest.mark.parametrize("name", ["large values on the way", "a sum wider than 128 bits"])
+def test_context_of_the_caller_plays_no_part(name: str) -> None:
+    (case,) = (case for case in [*ROLLFORWARD, *LEGACY] if case.name == name)
+    with localcontext(prec=3):
+        assert_as_worked(case, by_reference(case))
+
+
+@pytest.mark.parametrize("all_cases", [ROLLFORWARD, LEGACY], ids=["rollforward", "legacy"])
+def test_case_names_are_unique(all_cases: list[Case]) -> None:
+    assert len(set(map(str, all_cases))) == len(all_cases)
+
+
+def test_every_rule_of_legacy_has_a_case() -> None:
+    assert {case.rules[0] for case in LEGACY} == {f"L{number}" for number in range(1, 35)}
+
+
+def covered_by_reference(case: Table, sessions: list[int], lookback_days: int) -> Table:
+    market = ref.market(PRICES)
+    daily = case.get("daily", False)
+    return ref.coverage(market, case["symbols"], sessions, lookback_days, daily=daily)
+
+
+def covered_by_core(case: Table, sessions: list[int], lookback_days: int) -> Table:
+    days = build.session_days(sessions)
+    market = native.build_market(build.prices(PRICES), days, lookback_days=lookback_days)
+    counts = market.coverage(Text.of(case["symbols"]))
     rows = zip(sessions, *(count.tolist() for count in counts), strict=True)
     return {
         day: Fraction(fresh, recent) if recent else Fraction(not known)
         for day, fresh, recent, known in rows
-        if fresh or not case.daily
+        if fresh or not case.get("daily")
     }
 
 
-@pytest.mark.parametrize("covered", [coverage_by_reference, coverage_by_core])
-@pytest.mark.parametrize("case", COVERAGE, ids=name_of)
-def test_coverage_of_a_worked_case(case: CoverageCase, covered: Coverage) -> None:
-    assert covered(case) == {jan(on): share for on, share in case.expected.items()}
+@pytest.mark.parametrize("covered", [covered_by_reference, covered_by_core])
+@pytest.mark.parametrize("case", from_toml("coverage.toml")["case"], ids=lambda case: case["name"])
+def test_coverage_of_a_worked_case(case: Table, covered: Callable[..., Table]) -> None:
+    symbols = [None if symbol == "NULL" else symbol for symbol in case["symbols"]]
+    sessions = [jan(on) for on in case["sessions"]]
+    found = covered(case | {"symbols": symbols}, sessions, case.get("lookback_days", 10))
+    assert found == {jan(int(on)): Fraction(share) for on, share in case["expected"].items()}
+
+
+@pytest.mark.parametrize("case", from_toml("spans.toml")["case"], ids=lambda case: case["name"])
+def test_span_of_a_worked_case(case: Table) -> None:
+    stored = [ref.Stored(jan(on)) for on in case.get("complete", [])]
+    stored += [record(ref.Stored, **row) for row in case.get("incomplete", [])]
+    first, last = map(jan, case["range"])
+    expected = {
+        name: tuple(map(jan, days)) if isinstance(days, list) else jan(days)
+        for name, days in case["expected"].items()
+    }
+    found = ref.span(stored, SESSIONS, first, last, case["on_existing"])
+    assert found == ref.Span(**expected)
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [(None, ["first", "second"]), (("second", "deleted"), ["second"]), ((), [])],
+)
+def test_portfolios_that_legacy_processes(asked: Collection[str] | None, names: list[str]) -> None:
+    deleted = legacy.Portfolio("deleted", deleted=True)
+    others = [legacy.Portfolio("first"), legacy.Portfolio("second")]
+    assert [one.name for one in legacy.chosen([deleted, *others], asked)] == names

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from batchcore.db.audit_queries import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED, SHARES
-from batchcore.frames import rescaled, taken
+from batchcore.frames import Decimals, rescaled
 from batchcore.run.analyse import OBSERVATIONS
+from batchcore.run.fitting import SHARE_SCALE
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import numpy.typing as npt
+    from collections.abc import Sequence
 
     from batchcore.audit.links import Expected
-    from batchcore.db.load_stored import AddedEvents, Held, StoredRows
-    from batchcore.frames import Decimals, Objects, Text
+    from batchcore.db.load_stored import StoredRows
+    from batchcore.frames import Bools, Int64, Text
 
-    Bools = npt.NDArray[np.bool_]
-    Bytes = npt.NDArray[np.uint8]
-    Int64 = npt.NDArray[np.int64]
 
 COLUMNS: Final = (*RULED, *ANALYTIC)
 """Columns of a snapshot that `rollforward` names, in the order of the report."""
@@ -100,7 +95,10 @@ BY_QUANTITY: Final = (
 )
 """Columns in which the quantities of positions count (L15 to L34)."""
 
-_PLACE: Final = {column: number for number, column in enumerate(ALL_COLUMNS)}
+PLACE: Final = {column: number for number, column in enumerate(ALL_COLUMNS)}
+"""Where columns stand in `ALL_COLUMNS`."""
+
+_UNIT_OF_SHARES: Final = Decimal(1).scaleb(-SHARE_SCALE)
 _NOT_COMPARED: Final = 255
 
 
@@ -119,7 +117,7 @@ class Judged:
             columns: Those that are compared.
         """
         self.reason = np.full((rows, len(ALL_COLUMNS)), _NOT_COMPARED, dtype=np.uint8)
-        self.reason[:, [_PLACE[column] for column in columns]] = 0
+        self.reason[:, [PLACE[column] for column in columns]] = 0
 
     def leave_out(self, reason: str, rows: Bools, columns: Sequence[str] = ALL_COLUMNS) -> None:
         """Leave out cells that no reason before has left out.
@@ -131,7 +129,7 @@ class Judged:
         """
         code = REASONS.index(reason) + 1
         for column in columns:
-            cells = self.reason[:, _PLACE[column]]
+            cells = self.reason[:, PLACE[column]]
             cells[rows & (cells == 0)] = code
 
     def checked(self) -> Bools:
@@ -165,34 +163,30 @@ def differs(stored: Decimals, expected: Decimals, units: int = 0) -> Bools:
     return wrong
 
 
-def ruled_differences(stored: StoredRows, rows: Int64, expected: Expected) -> Bools:
-    """Return (k, c) which cells are wrong to the last digit; False where nothing is expected."""
+def differences(
+    stored: StoredRows, rows: Int64, expected: Expected, *, are_floats: bool = False
+) -> Bools:
+    """Return (k, c) which cells are wrong; False where nothing is expected.
+
+    Args:
+        stored: Of the chunk.
+        rows: (k,) which.
+        expected: What they should be.
+        are_floats: Whether these are figures of A1 to A6, of which one unit in the last place is
+            allowed; else cells are wrong to the last digit.
+    """
     found = np.zeros((len(rows), len(ALL_COLUMNS)), dtype=np.bool_)
     for name, column in expected.cells.items():
         if name in stored.cells:
-            found[:, _PLACE[name]] = differs(taken(stored.cells[name], rows), column)
+            units = 1 if are_floats and name != OBSERVATIONS else 0
+            found[:, PLACE[name]] = differs(stored.cells[name].take(rows), column, units)
     if stored.shares is not None and expected.shares is not None:
-        pairs_of = zip(shares_at(stored.shares, rows), expected.shares.tolist(), strict=True)
-        found[:, _PLACE[SHARES]] = [_weights_differ(mine, right) for mine, right in pairs_of]
-    return found | filled_cells(stored, rows, EMPTY)
-
-
-def filled_cells(stored: StoredRows, rows: Int64, columns: Sequence[str]) -> Bools:
-    """Return (k, c) which cells of some columns are not NULL; False in the others."""
-    found = np.zeros((len(rows), len(ALL_COLUMNS)), dtype=np.bool_)
-    for name in columns:
-        column = stored.texts.get(name, stored.cells.get(name))
-        if column is not None:
-            found[:, _PLACE[name]] = column.state[rows] != State.NULL
-    return found
-
-
-def lacks_greeks(stored: StoredRows, rows: Int64, expected: Expected) -> Bools:
-    """Return which rows are without a greek that is expected to have a value."""
-    found = np.zeros(len(rows), dtype=np.bool_)
-    for name in set(GREEKS) & expected.cells.keys() & stored.cells.keys():
-        there = expected.cells[name].state == State.VALUE
-        found |= there & (stored.cells[name].state[rows] == State.NULL)
+        differ = _shares_differ if are_floats else _weights_differ
+        both = zip(shares_at(stored.shares, rows), expected.shares.tolist(), strict=True)
+        found[:, PLACE[SHARES]] = [differ(mine, right) for mine, right in both]
+    for name in () if are_floats else EMPTY:
+        if name in stored.texts:
+            found[:, PLACE[name]] = stored.texts[name].state[rows] != State.NULL
     return found
 
 
@@ -206,33 +200,12 @@ def _weights_differ(stored: Any, expected: Any) -> bool:  # noqa: ANN401  # any 
     )
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Analysed:
-    """The analytic columns of some rows as they should be.
-
-    Attributes:
-        cells: Column of `ANALYTIC` but for `sector_exposure` -> values.
-        shares: `sector_exposure`.
-    """
-
-    cells: Mapping[str, Decimals]
-    shares: Objects
-
-
-def analytic_differences(stored: StoredRows, rows: Int64, expected: Analysed) -> Bools:
-    """Return (k, c) which cells of A1 to A6 are wrong, one unit in the last place allowed."""
-    found = np.zeros((len(rows), len(ALL_COLUMNS)), dtype=np.bool_)
-    for name, column in expected.cells.items():
-        units = 0 if name == OBSERVATIONS else 1
-        found[:, _PLACE[name]] = differs(taken(stored.cells[name], rows), column, units)
-    if stored.shares is not None:
-        own = shares_at(stored.shares, rows)
-        unit = Decimal(1).scaleb(-expected.shares.scale)
-        wanted = shares_of(expected.shares)
-        found[:, _PLACE[SHARES]] = [
-            _shares_differ(mine, right, unit) for mine, right in zip(own, wanted, strict=True)
-        ]
-    return found
+def _shares_differ(stored: Any, expected: Any) -> bool:  # noqa: ANN401  # any JSON
+    """Return whether two objects are more than a unit in the last place apart (A2)."""
+    if stored is None or expected is None:
+        return stored is not expected
+    apart = shares_apart(stored, expected)
+    return apart is None or not apart <= _UNIT_OF_SHARES
 
 
 def shares_at(texts: Text, rows: Int64) -> list[Any]:
@@ -244,22 +217,6 @@ def shares_at(texts: Text, rows: Int64) -> list[Any]:
 def parsed(text: str) -> Any:  # noqa: ANN401  # whatever JSON there is
     """Return a JSON value with its numbers as decimals."""
     return json.loads(text, parse_float=Decimal, parse_int=Decimal)
-
-
-def shares_of(objects: Objects) -> list[dict[str, Decimal] | None]:
-    """Return objects as mappings; None for NULL."""
-    found: list[dict[str, Decimal] | None] = []
-    for row in range(len(objects)):
-        if objects.state[row] != State.VALUE:
-            found.append(None)
-            continue
-        found.append(
-            {
-                objects.names[name]: Decimal(int(objects.values[row, name])).scaleb(-objects.scale)
-                for name in np.flatnonzero(objects.present[row]).tolist()
-            }
-        )
-    return found
 
 
 def shares_apart(stored: Any, expected: Any) -> Decimal | None:  # noqa: ANN401  # any JSON
@@ -278,104 +235,28 @@ def shares_apart(stored: Any, expected: Any) -> Decimal | None:  # noqa: ANN401 
         return None
 
 
-def _shares_differ(stored: Any, expected: Any, unit: Decimal) -> bool:  # noqa: ANN401  # any JSON
-    if stored is None or expected is None:
-        return stored is not expected
-    apart = shares_apart(stored, expected)
-    return apart is None or not apart <= unit
-
-
-def tells_of_earlier_rows(stored: StoredRows, rows: Int64) -> Bools:
-    """Return which rows cannot be a baseline, though nothing before them is stored.
-
-    One cell that is not 0 is taken for a wrong one; two tell of rows that are gone.
-    """
-    signs = np.zeros(len(rows), dtype=np.int64)
-    for name in OF_BASELINE:
-        column = taken(stored.cells[name], rows)
-        signs += (column.state == State.VALUE) & (column.values != 0)
-    flows = ("daily_capital_flow", "cumulative_capital_flow")
-    daily, sums = (taken(stored.cells[name], rows) for name in flows)
-    signs += differs(daily, sums) if daily.scale >= sums.scale else differs(sums, daily)
-    return signs > 1
-
-
-def tells_of_earlier_legacy_rows(stored: StoredRows, rows: Int64, expected: Expected) -> Bools:
-    """Return which rows without P cannot be first ones, though nothing before them is stored.
+def tells_of_earlier_rows(
+    stored: StoredRows, rows: Int64, expected: Expected, of_day: Sequence[str], sums: Sequence[str]
+) -> Bools:
+    """Return which rows cannot be first ones, though nothing before them is stored.
 
     One cell that is not what it should be is taken for a wrong one; two tell of rows that are gone.
+
+    Args:
+        stored: Of the chunk.
+        rows: (k,) which.
+        expected: What they should be as first rows.
+        of_day: Columns that no flow or price of a later day changes.
+        sums: What the daily and the cumulative column are equal of.
     """
-    own = taken(stored.cells["daily_pnl"], rows)
-    signs = differs(own, expected.cells["daily_pnl"]).astype(np.int64)
-    for amount in ("pnl", "realized_pnl", "capital_flow"):
-        daily, sums = (
-            taken(stored.cells[f"{prefix}_{amount}"], rows) for prefix in ("daily", "cumulative")
-        )
-        signs += differs(daily, sums) if daily.scale >= sums.scale else differs(sums, daily)
+    signs = np.zeros(len(rows), dtype=np.int64)
+    for name in of_day:
+        signs += differs(stored.cells[name].take(rows), expected.cells[name])
+    for amount in sums:
+        pair = (stored.cells[f"{kind}_{amount}"].take(rows) for kind in ("daily", "cumulative"))
+        coarser, finer = sorted(pair, key=lambda column: column.scale)
+        signs += differs(finer, coarser)
     return signs > 1
-
-
-def private_values_changed(
-    stored: StoredRows, rows: Int64, held: Held, events: AddedEvents
-) -> Bools:
-    """Return which rows have a PRIVATE lot that may have had another value when they were written.
-
-    A position keeps today's value only (S9): if it was changed since, that of the day is gone.
-    """
-    day, written = stored.day[rows], stored.written[rows]
-    private = np.flatnonzero(held.private)
-    pair = pairs(stored.portfolio[rows], held.portfolio[private])
-    row, position = pair.left, private[pair.right]
-    gone = (held.start[position] <= day[row]) & (day[row] < held.end[position])
-    gone &= held.changed[position] > written[row]
-    return any_by_left(pair, gone, len(rows)) | _closed_since(stored, rows, events, events.private)
-
-
-def closed_since(stored: StoredRows, rows: Int64, events: AddedEvents) -> Bools:
-    """Return which rows hold a position of which a part was closed later, and told later.
-
-    Such a position is two lots on every day before (S3), and was one when the row was written.
-    """
-    return _closed_since(stored, rows, events, np.ones(len(events.day), dtype=np.bool_))
-
-
-def _closed_since(stored: StoredRows, rows: Int64, events: AddedEvents, which: Bools) -> Bools:
-    own = np.flatnonzero(which)
-    pair = pairs(stored.portfolio[rows], events.portfolio[own])
-    row, event = rows[pair.left], own[pair.right]
-    day = stored.day[row]
-    since = (events.start[event] <= day) & (day < events.day[event])
-    since &= events.added[event] > stored.written[row]
-    return any_by_left(pair, since, len(rows))
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Pairs:
-    """Rows of two sides that belong together.
-
-    Attributes:
-        left: (m,) int64, ascending.
-        right: (m,) int64.
-    """
-
-    left: Int64
-    right: Int64
-
-
-def pairs(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> Pairs:
-    """Return all pairs with the same key; the right keys ascend."""
-    low = np.searchsorted(right, left, side="left")
-    count = np.searchsorted(right, left, side="right") - low
-    own = np.repeat(np.arange(len(left)), count)
-    within = np.arange(len(own)) - np.repeat(np.cumsum(count) - count, count)
-    return Pairs(own, np.repeat(low, count) + within)
-
-
-def any_by_left(pair: Pairs, holds: Bools, rows: int) -> Bools:
-    """Return for each row on the left whether some pair of it holds."""
-    found = np.zeros(rows, dtype=np.bool_)
-    found[pair.left[holds]] = True
-    return found
 
 
 def is_analysed(stored: StoredRows, columns: Sequence[str] = ANALYTIC) -> Bools:
@@ -405,15 +286,10 @@ def value_at(column: Decimals, row: int) -> Decimal | str | None:
             return "not representable"
 
 
-def place_of(column: str) -> int:
-    """Return where a column stands in `ALL_COLUMNS`."""
-    return _PLACE[column]
-
-
 def are_of(columns: Sequence[str]) -> Bools:
     """Return (c,) which of `ALL_COLUMNS` are among some."""
     found = np.zeros(len(ALL_COLUMNS), dtype=np.bool_)
-    found[[_PLACE[name] for name in columns]] = True
+    found[[PLACE[name] for name in columns]] = True
     return found
 
 
@@ -424,5 +300,5 @@ def in_any(cells: Bools, columns: Sequence[str]) -> Bools:
         cells: (k, c) bool.
         columns: Which.
     """
-    found: Bools = np.any(cells[:, [_PLACE[name] for name in columns]], axis=1)
+    found: Bools = np.any(cells[:, [PLACE[name] for name in columns]], axis=1)
     return found

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 import numpy as np
 
-from batchcore.db.audit_queries import AMOUNTS, COUNTS, GREEKS, RULED, SHARES
-from batchcore.db.legacy_tables import WRITTEN
-from batchcore.frames import Decimals, taken
-from batchcore.units import CENTS, RETURN_SCALE, State
+from batchcore.db.audit_queries import decimals_of
+from batchcore.frames import Decimals, Frame, Objects
+from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
     from batchcore.db.load_stored import StoredRows
+    from batchcore.frames import Bools, FloatObjects, Int32, Int64
 
-    Bools = npt.NDArray[np.bool_]
-    Int32 = npt.NDArray[np.int32]
-    Int64 = npt.NDArray[np.int64]
 
 CARRIED: Final = (
     "equity_balance",
@@ -31,23 +29,9 @@ CARRIED: Final = (
 )
 """Columns that the next row goes on from (S8, L6, L21)."""
 
-SCALES: Final = {
-    **dict.fromkeys((*AMOUNTS, *GREEKS, "effective_num_positions"), CENTS),
-    "daily_return": RETURN_SCALE,
-    **dict.fromkeys(COUNTS, 0),
-    **dict.fromkeys(("beta_provider_1y", "hhi", "top_3_concentration", "top_10_concentration"), 4),
-}
-"""Decimals to which the rules round each column."""
 
-BY_ROLLFORWARD: Final = RULED
-"""Columns that rows of `rollforward` are computed with; those of A1 to A6 come apart."""
-
-BY_LEGACY: Final = (*RULED, *(name for name in WRITTEN if name != SHARES))
-"""Columns that rows of `legacy` are computed with, beside `sector_exposure`."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Links:
+@dataclass(frozen=True, eq=False)
+class Links(Frame):
     """Rows to be computed, each from one row before it or from an opening equity.
 
     Attributes:
@@ -69,43 +53,52 @@ class Links:
     carried: Mapping[str, Decimals]
     equity: Decimals
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.row)
-
-    def part(self, rows: npt.NDArray[np.intp]) -> Links:
-        """Return some of them."""
-        return Links(
-            self.row[rows],
-            self.portfolio[rows],
-            self.day[rows],
-            self.previous_day[rows],
-            self.first[rows],
-            {name: taken(column, rows) for name, column in self.carried.items()},
-            taken(self.equity, rows),
-        )
+    _is_checked: ClassVar = False
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Expected:
+@dataclass(frozen=True, eq=False)
+class Expected(Frame):
     """What rows should be.
 
     Attributes:
         known: (k,) bool, whether the rules give a row: a portfolio may fail (S10, L4).
-        cells: Column -> values, at the scale that the rules give it.
-        shares: (k,) `sector_exposure` as mappings of decimals, None for NULL; None where it is not
-            of the rules.
+        cells: Column -> values, with the decimals that the rules give it; NULL in other rows.
+        shares: (k,) `sector_exposure` as mappings of decimals, None for NULL; None where rows are
+            computed without it.
     """
 
     known: Bools
     cells: Mapping[str, Decimals]
-    shares: npt.NDArray[np.object_] | None = None
+    shares: npt.NDArray[np.object_] | None
 
-    def part(self, rows: npt.NDArray[np.intp]) -> Expected:
-        """Return some of them."""
-        cells = {name: taken(column, rows) for name, column in self.cells.items()}
-        shares = None if self.shares is None else self.shares[rows]
-        return Expected(self.known[rows], cells, shares)
+    _is_checked: ClassVar = False
+
+    @classmethod
+    def unknown(cls, rows: int, columns: Sequence[str], *, shares: bool) -> Self:
+        """Return so many rows of which nothing is known."""
+        cells = {name: Decimals.nulls(rows, decimals_of(name)) for name in columns}
+        nothing = np.full(rows, None, dtype=np.object_) if shares else None
+        return cls(np.zeros(rows, dtype=np.bool_), cells, nothing)
+
+    def replaced(self, at: Int64, others: Self) -> Self:
+        """Return the rows with others at some places."""
+        order = np.arange(len(self))
+        order[at] = len(self) + np.arange(len(at))
+        return self.concat([self, others]).take(order)
+
+
+def shares_of(objects: Objects | FloatObjects) -> npt.NDArray[np.object_]:
+    """Return objects as mappings of decimals, the shortest ones of binary64; None for NULL."""
+    found = np.full(len(objects), None, dtype=np.object_)
+    for row in np.flatnonzero(objects.state == State.VALUE).tolist():
+        names = np.flatnonzero(objects.present[row]).tolist()
+        values = objects.values[row, names].tolist()
+        if isinstance(objects, Objects):
+            decimals = (Decimal(value).scaleb(-objects.scale) for value in values)
+        else:
+            decimals = (Decimal(repr(value)) for value in values)
+        found[row] = dict(zip((objects.names[name] for name in names), decimals, strict=True))
+    return found
 
 
 def previous_rows(stored: StoredRows) -> Int64:
@@ -167,7 +160,7 @@ def stored_links(stored: StoredRows, rows: Int64, before: Int64) -> Links:
     """
     first = before < 0
     basis = np.where(first, rows, before)
-    carried = {name: taken(stored.cells[name], basis) for name in CARRIED}
+    carried = {name: stored.cells[name].take(basis) for name in CARRIED}
     return Links(
         rows,
         stored.portfolio[rows],
@@ -175,56 +168,8 @@ def stored_links(stored: StoredRows, rows: Int64, before: Int64) -> Links:
         stored.day[basis],
         first,
         carried,
-        taken(stored.cells["equity_balance"], rows),
+        stored.cells["equity_balance"].take(rows),
     )
-
-
-def usable(links: Links) -> Bools:
-    """Return which rows go on from amounts in cents; of others nothing can be computed (S8)."""
-    found = np.ones(len(links), dtype=np.bool_)
-    for name, column in links.carried.items():
-        found &= in_cents(column) | ((column.state == State.NULL) & (name != "equity_balance"))
-    return found
-
-
-def in_cents(column: Decimals) -> Bools:
-    """Return which values are whole cents."""
-    unit = 10 ** max(column.scale - CENTS, 0)
-    whole: Bools = (column.state == State.VALUE) & (column.values % unit == 0)
-    return whole
-
-
-def spread(expected: Expected, at: npt.NDArray[np.intp], rows: int) -> Expected:
-    """Return rows as those of so many at some places; the others are not known."""
-    known = np.zeros(rows, dtype=np.bool_)
-    known[at] = expected.known
-    cells = {}
-    for name, column in expected.cells.items():
-        values, state = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.uint8)
-        values[at], state[at] = column.values, column.state
-        cells[name] = Decimals(values, column.scale, state)
-    shares = None
-    if expected.shares is not None:
-        shares = np.full(rows, None, dtype=np.object_)
-        shares[at] = expected.shares
-    return Expected(known, cells, shares)
-
-
-def replaced(
-    expected: Expected, at: npt.NDArray[np.intp], other: Expected, rows: npt.NDArray[np.intp]
-) -> Expected:
-    """Return rows, at some places the given rows of others."""
-    cells = {}
-    for name, column in expected.cells.items():
-        values, state = column.values.copy(), column.state.copy()
-        values[at], state[at] = other.cells[name].values[rows], other.cells[name].state[rows]
-        cells[name] = Decimals(values, column.scale, state)
-    known, shares = expected.known.copy(), expected.shares
-    known[at] = other.known[rows]
-    if shares is not None and other.shares is not None:
-        shares = shares.copy()
-        shares[at] = other.shares[rows]
-    return Expected(known, cells, shares)
 
 
 def expected_links(links: Links, before: Int64, expected: Expected) -> Links:
@@ -235,31 +180,17 @@ def expected_links(links: Links, before: Int64, expected: Expected) -> Links:
         before: (k,) row of ``expected`` of the row before each.
         expected: What the rows before should be.
     """
-    return Links(
-        links.row,
-        links.portfolio,
-        links.day,
-        links.previous_day,
-        links.first,
-        {name: taken(expected.cells[name], before) for name in CARRIED},
-        links.equity,
-    )
+    carried = {name: expected.cells[name].take(before) for name in CARRIED}
+    return replace(links, carried=carried)
 
 
-def with_opening(expected: Expected, links: Links) -> Expected:
-    """Return what first rows should be, given that their equity is what it is.
+def in_cents(column: Decimals) -> Bools:
+    """Return which values are whole cents."""
+    unit = 10 ** max(column.scale - CENTS, 0)
+    whole: Bools = (column.state == State.VALUE) & (column.values % unit == 0)
+    return whole
 
-    The opening equity of a first row is not stored (S5), so its equity says nothing; the columns
-    that follow from it do.
-    """
-    first = links.first & expected.known
-    if not first.any():
-        return expected
-    own = links.equity
-    unit = np.int64(10 ** max(own.scale - CENTS, 0))
-    moved = np.where(first, own.values // unit - expected.cells["equity_balance"].values, 0)
-    cells = dict(expected.cells)
-    for name in ("equity_balance", "total_value", "cash_value"):
-        column = cells[name]
-        cells[name] = Decimals(column.values + moved, column.scale, column.state)
-    return Expected(expected.known, cells)
+
+def cents_of(column: Decimals) -> Int64:
+    """Return values in cents; those that are not whole cents mean nothing."""
+    return column.values // np.int64(10 ** max(column.scale - CENTS, 0))

@@ -14,13 +14,14 @@ import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.audit import compare
-from batchcore.audit.natively import columns_of
-from batchcore.db.audit_queries import ANALYTIC, RULED, SHARES, AuditQueries
+from batchcore.audit.analytics import expected_of
+from batchcore.audit.compute import columns_of
+from batchcore.db.audit_queries import ANALYTIC, RULED, AuditQueries
 from batchcore.db.engine import Database
 from batchcore.db.load import Existing, located
 from batchcore.db.load_stored import load_stored
 from batchcore.db.save import Equities
-from batchcore.frames import Days, Decimals, Integers, Rows, day_keys, taken
+from batchcore.frames import Days, Decimals, day_keys
 from batchcore.options import RepairKeywords, RunOptions, merged
 from batchcore.policies.rollforward import RollForward, in_cents
 from batchcore.run.analytic_inputs import last_sessions
@@ -33,22 +34,18 @@ from batchcore.units import CENTS, State
 if TYPE_CHECKING:
     import datetime as dt
     import uuid
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
     from batchcore.db.engine import Session
     from batchcore.db.load_stored import StoredRows
-    from batchcore.frames import Opening, SnapshotAnalytics, Table
+    from batchcore.frames import Bools, Bytes, Int32, Int64, Opening, Rows, SnapshotAnalytics
     from batchcore.policies.policy import ChunkLoad, ComputedChunk
     from batchcore.run.analyse import Analysed, Analysis
     from batchcore.run.plan import Chunk
     from batchcore.run.result import BatchResult
 
-    Bools = npt.NDArray[np.bool_]
-    Bytes = npt.NDArray[np.uint8]
-    Int32 = npt.NDArray[np.int32]
-    Int64 = npt.NDArray[np.int64]
 
 NEVER: Final = np.iinfo(np.int32).max
 """The first difference of a portfolio that has none."""
@@ -157,15 +154,12 @@ class RepairedRollForward(RollForward):
         first = np.full(len(opening), NEVER, dtype=np.int32)
         np.minimum.at(first, rows.portfolio[counts], rows.day[counts])
         own = np.flatnonzero(rows.day >= first[rows.portfolio])
-        kept = _kept(rows, own)
+        kept = rows if len(own) == len(rows) else rows.take(own)
+        written = np.bincount(kept.portfolio, minlength=len(opening)).astype(np.int32)
+        kept = replace(kept, written=written)
         differs = chunk.works & (first < NEVER)
-        if analysed is not None and loaded.facts is not None:
-            analysed = _of_some(
-                analysed,
-                own,
-                np.ascontiguousarray(opening.portfolio_id[differs]),
-                loaded.facts.positions.id[_owned(loaded, opening, differs)],
-            )
+        if analysed is not None:
+            analysed = _some_analysed(analysed, own, differs)
         narrowed = replace(loaded, chunk=replace(chunk, works=differs))
         computed = super().encode(narrowed, opening, kept, analysed, analysis)
         self.monitor.rows["compute"] += len(rows) - len(kept)
@@ -186,7 +180,7 @@ class RepairedRollForward(RollForward):
         own = np.flatnonzero(there)
         at, found = at[own], np.zeros(len(own), dtype=np.int64)
         for name, column in columns.items():
-            found += compare.differs(taken(stored.cells[name], at), taken(column, own))
+            found += compare.differs(stored.cells[name].take(at), column.take(own))
         if analytics is not None:
             found += self._wrong_analytics(loaded.chunk, stored, at, rows, own, analytics)
         wrong[own] = found
@@ -206,15 +200,8 @@ class RepairedRollForward(RollForward):
         if self.parts.level != "every":
             last = last_sessions(self.plan)[chunk.rows]
             looked_at = np.flatnonzero(rows.day[own] == last[rows.portfolio[own]])
-        should = compare.Analysed(
-            {
-                name: _decimals(taken(column, own[looked_at]))
-                for name, column in analytics.columns.items()
-                if name != SHARES
-            },
-            taken(analytics.columns[SHARES], own[looked_at]),
-        )
-        wrong = compare.analytic_differences(stored, at[looked_at], should)
+        should = expected_of(analytics.take(own[looked_at]))
+        wrong = compare.differences(stored, at[looked_at], should, are_floats=True)
         if not self.parts.profiles:
             wrong &= ~compare.are_of(compare.BY_PROFILE)
         found = np.zeros(len(own), dtype=np.int64)
@@ -250,50 +237,13 @@ class RepairedRollForward(RollForward):
         )
 
 
-def _kept(rows: Rows, own: npt.NDArray[np.intp]) -> Rows:
-    """Return some rows; whether portfolios failed, and what was noticed, stays."""
-    if len(own) == len(rows):
-        return rows
-    kept = rows.take(own)
-    written = np.bincount(kept.portfolio, minlength=len(rows.written))
-    return replace(kept, written=written.astype(np.int32))
-
-
-def _owned(loaded: ChunkLoad, opening: Opening, whose: Bools) -> Bools:
-    """Return which positions of a chunk some of its portfolios own."""
-    if loaded.facts is None:
-        return np.zeros(0, dtype=np.bool_)
-    owner = located(loaded.facts.positions.portfolio_id, opening.portfolio_id)
-    owned: Bools = (owner >= 0) & whose[owner]
-    return owned
-
-
-def _of_some(
-    analysed: Analysed, own: npt.NDArray[np.intp], portfolios: Bytes, positions: Bytes
-) -> Analysed:
-    """Return the analytics of some rows, and those in other tables of their portfolios."""
-    tables = (_table_of_some(table, portfolios, positions) for table in analysed.tables)
+def _some_analysed(analysed: Analysed, own: npt.NDArray[np.intp], differs: Bools) -> Analysed:
+    """Return the analytics of some rows, and those in other tables of portfolios that differ."""
+    tables = (table.take(differs[table.portfolio]) for table in analysed.tables)
     values = analysed.market_values
     return replace(
         analysed,
         snapshot=analysed.snapshot.take(own),
         tables=tuple(table for table in tables if table.rows),
-        market_values=None if values is None else _table_of_some(values, portfolios, positions),
+        market_values=None if values is None else values.take(differs[values.portfolio]),
     )
-
-
-def _table_of_some(table: Table, portfolios: Bytes, positions: Bytes) -> Table:
-    """Return the rows of a table that are of some portfolios, or positions of these."""
-    columns: Mapping[str, Any] = table.columns
-    if "portfolio_id" in columns:
-        kept = located(columns["portfolio_id"], portfolios) >= 0
-    else:
-        kept = located(columns.get("position_id", columns.get("id")), positions) >= 0
-    return table.take(kept)
-
-
-def _decimals(column: Decimals | Integers) -> Decimals:
-    """Return integers as decimals."""
-    if isinstance(column, Integers):
-        return Decimals(column.values.astype(np.int64), 0, column.state)
-    return column

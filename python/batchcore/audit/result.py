@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from batchcore.audit.compare import shares_apart
+import numpy as np
+
+from batchcore.audit.changes import CAUSES
+from batchcore.audit.compare import ALL_COLUMNS, PLACE, REASONS, shares_apart
 
 if TYPE_CHECKING:
     import datetime as dt
     import uuid
+    from collections.abc import Sequence
 
-    import numpy as np
     import numpy.typing as npt
+
+    from batchcore.audit.compare import Judged
+
+EXAMPLES: Final = 20
+"""How many cells that differ are named one by one; all are counted."""
+
+EQUITY: Final = "portfolios.equity_balance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +38,7 @@ class Difference:
         column: Its name in docs/schema.md.
         stored: A number, a mapping of sectors, None for NULL, or text for what is no number.
         expected: Likewise.
-        cause: A guess, one of those of docs/api.md; empty for `portfolios.equity_balance`.
+        cause: One of those of docs/api.md; empty for `portfolios.equity_balance`.
     """
 
     portfolio: uuid.UUID
@@ -90,7 +101,7 @@ class VerifyResult:
             after the one that it goes on from.
         columns: Cells by column.
         examples: The first cells that differ, by portfolio and session.
-        causes: Guess -> snapshots that differ.
+        causes: What a stored fact shows -> snapshots that differ.
         not_checkable: Reason -> cells that the stored data do not determine.
         analytics_off: Part of the analytics -> why it could not be computed.
         consistent: Whether everything was read from one snapshot of the database.
@@ -164,3 +175,110 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  # what a cell may hold
     if isinstance(value, list):
         return [_plain(one) for one in value]
     return value
+
+
+class DifferingRows(Protocol):
+    """Rows with a cell that differs."""
+
+    def difference(self, row: int, column: str) -> Difference:
+        """Return a cell as it is and as it should be."""
+
+    def furthest(self, rows: npt.NDArray[np.intp], column: str) -> int:
+        """Return which of some rows is furthest off in a column; what is no number comes last."""
+
+
+class Tally:
+    """Counts of all chunks, the first examples, and the worst cell of each column.
+
+    Attributes:
+        rows: Snapshots looked at.
+        rows_differing: Of these, those with a cell that differs.
+        missing_sessions: Sessions without a complete snapshot.
+    """
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        """Begin with nothing.
+
+        Args:
+            columns: Those that are compared, in the order of the report.
+        """
+        self.rows = self.rows_differing = self.missing_sessions = 0
+        self._names = (*columns, EQUITY)
+        self._places = [PLACE[column] for column in columns]
+        self._checked = np.zeros(len(self._names), dtype=np.int64)
+        self._differing = np.zeros(len(self._names), dtype=np.int64)
+        self._worst: list[Difference | None] = [None] * len(self._names)
+        self._examples: list[Difference] = []
+        self._causes: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+
+    def judge(self, judged: Judged) -> None:
+        """Count which cells of some rows were compared, and why others were not."""
+        self._checked[:-1] += judged.checked().sum(axis=0)[self._places]
+        self._reasons.update(judged.counts())
+
+    def differ(
+        self, wrong: npt.NDArray[np.bool_], cause: npt.NDArray[np.uint8], found: DifferingRows
+    ) -> None:
+        """Count rows with cells that differ.
+
+        Args:
+            wrong: (k, c) bool.
+            cause: (k,) place in `CAUSES`.
+            found: The same rows.
+        """
+        self.rows_differing += len(wrong)
+        self._differing[:-1] += wrong.sum(axis=0)[self._places]
+        self._causes.update(CAUSES[one] for one in cause.tolist())
+        for row in range(min(len(wrong), EXAMPLES - len(self._examples))):
+            for place in np.flatnonzero(wrong[row]).tolist():
+                self._add(found.difference(row, ALL_COLUMNS[place]))
+        for number, place in enumerate(self._places):
+            own = np.flatnonzero(wrong[:, place])
+            if len(own):
+                column = ALL_COLUMNS[place]
+                self._worsen(number, found.difference(found.furthest(own, column), column))
+
+    def equities(
+        self, checked: int, left_out: Mapping[str, int], differences: Sequence[Difference]
+    ) -> None:
+        """Count what `portfolios.equity_balance` is compared with (S8, L7).
+
+        Args:
+            checked: How many were compared.
+            left_out: Reason -> how many could not be.
+            differences: What was found.
+        """
+        self._checked[-1] += checked
+        self._differing[-1] += len(differences)
+        self._reasons.update(left_out)
+        for difference in differences:
+            self._add(difference)
+            self._worsen(-1, difference)
+
+    def _add(self, difference: Difference) -> None:
+        if len(self._examples) < EXAMPLES:
+            self._examples.append(difference)
+
+    def _worsen(self, place: int, found: Difference) -> None:
+        worst = self._worst[place]
+        if worst is None or _size(found) > _size(worst):
+            self._worst[place] = found
+
+    def result(self, **about: Any) -> VerifyResult:  # noqa: ANN401  # what the caller knows
+        """Return all of it, with what the verification was about."""
+        return VerifyResult(
+            rows=self.rows,
+            rows_differing=self.rows_differing,
+            missing_sessions=self.missing_sessions,
+            columns=ColumnCounts(self._names, self._checked, self._differing, tuple(self._worst)),
+            examples=tuple(self._examples),
+            causes={name: self._causes[name] for name in CAUSES if self._causes[name]},
+            not_checkable={name: self._reasons[name] for name in REASONS if self._reasons[name]},
+            **about,
+        )
+
+
+def _size(difference: Difference) -> float:
+    apart = difference.difference
+    return -1.0 if apart is None or apart.is_nan() else float(apart)

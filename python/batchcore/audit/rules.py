@@ -1,66 +1,48 @@
-"""What a policy says of stored snapshots: the face that each policy has one of."""
+"""What a policy says of stored snapshots: the part that the policies share."""
 
 from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
+from batchcore.audit.changes import Written
+from batchcore.audit.compare import Judged, tells_of_earlier_rows
+from batchcore.audit.links import Expected, cents_of, in_cents
+from batchcore.calendar import day_of
 from batchcore.db import load as loads
 from batchcore.db import load_stored as stores
+from batchcore.db.audit_queries import AuditQueries, Fact
+from batchcore.db.read import Reader
+from batchcore.units import State
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
-    import numpy as np
-    import numpy.typing as npt
-
-    from batchcore.audit.causes import Patterns
-    from batchcore.audit.compare import Analysed, Judged
-    from batchcore.audit.links import Expected, Links
+    from batchcore.audit.changes import Patterns
+    from batchcore.audit.compute import Computer
+    from batchcore.audit.links import Links
     from batchcore.calendar import Calendar
-    from batchcore.config import Settings
-    from batchcore.db.audit_queries import AuditQueries
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.load import Portfolios
-    from batchcore.db.load_stored import AddedEvents, Held, OwnEquities, Rewritten, StoredRows
+    from batchcore.db.load_stored import Facts, OwnEquities, StoredRows
     from batchcore.db.queries import Selection
-    from batchcore.db.read import Reader
+    from batchcore.frames import Bools, Bytes, Int32, Int64
+    from batchcore.run.request import Request
 
-    Bools = npt.NDArray[np.bool_]
-    Bytes = npt.NDArray[np.uint8]
-    Int32 = npt.NDArray[np.int32]
-    Int64 = npt.NDArray[np.int64]
+
+_TRIES: Final = 3
+"""How often an opening equity is corrected: after the second no more than a cent is left."""
+
+_MOST_CENTS: Final = 2**61
+"""Equities up to which the correction of an opening equity fits 64 bits."""
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Ground:
-    """What a verification stands on, under whichever policy.
-
-    Attributes:
-        session: To read in.
-        catalog: The host's tables.
-        reader: On these, for the reference.
-        settings: `lookback_days` and `threads` count.
-        fast: Whether rows are computed natively.
-        start: First day of the range; None begins with the first row.
-        end: Last day of the range; None ends with the last row.
-        beta_weights: What `beta_provider_1y` is a share of under `rollforward` (A1).
-    """
-
-    session: Session
-    catalog: Catalog
-    reader: Reader
-    settings: Settings
-    fast: bool
-    start: int | None
-    end: int | None
-    beta_weights: str
-
-
-@dataclass(frozen=True, eq=False, slots=True)
 class Chunk:
     """Portfolios that are looked at together, and their rows.
 
@@ -69,17 +51,24 @@ class Chunk:
         selection: The same, for queries.
         stored: Their snapshots.
         rows: (k,) int64 complete ones that were asked for, rows of `stored`.
+        current: Of each stored row, whether its day was a current one (L32).
+        facts: What the rows are made of, and when it was changed.
+        computer: Computes them again.
     """
 
     ids: Bytes
     selection: Selection
     stored: StoredRows
     rows: Int64
+    current: Bools
+    facts: Facts
+    computer: Computer
 
     @property
-    def uuids(self) -> list[uuid.UUID]:
-        """The ids."""
-        return [stores.uuid_at(self.ids, row) for row in range(len(self.ids))]
+    def written(self) -> Written:
+        """When the rows were written, as far as they say so."""
+        stored, rows = self.stored, self.rows
+        return Written(stored.portfolio[rows], stored.day[rows], stored.written[rows])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -92,8 +81,8 @@ class AnalysedRows:
         wrong: (k, c) bool of all rows, which cells differ.
     """
 
-    own: npt.NDArray[np.intp]
-    should: Analysed
+    own: Int64
+    should: Expected
     wrong: Bools
 
 
@@ -101,29 +90,68 @@ class Rules(abc.ABC):
     """A policy on the tables of a host.
 
     Attributes:
-        ground: What it stands on.
-        queries: The SELECTs of the policy.
+        session: To read in.
+        catalog: The host's tables.
+        reader: On these, for the reference.
         calendar: Whose sessions count.
-        columns: Those that are compared, in the order of the report.
+        request: `settings`, `beta_weights` and the range count.
+        fast: Whether rows are computed natively.
+        queries: The SELECTs of the policy.
+        start: First day of the range; None begins with the first row.
+        end: Last day of the range; None ends with the last row.
+        columns: Columns that are compared, in the order of the report.
         off: Part of the columns -> why it cannot be computed.
+        computed: Columns that rows are computed with.
+        shares: Whether `sector_exposure` is another one.
+        patterns: In which columns changed inputs show.
+        of_first_row: Columns whose value in a first row is known for good.
+        sums: What the daily and the cumulative column of a first row are equal of.
+        by_chain: Columns that the row before has a part in, beside the equity.
+        by_value: Columns in which the value of a PRIVATE lot counts.
+        by_quantity: Columns that a partial close changes on earlier days.
     """
 
+    select: type[AuditQueries] = AuditQueries
     columns: tuple[str, ...]
-    off: dict[str, str]
+    computed: tuple[str, ...]
+    shares = False
+    patterns: Patterns
+    of_first_row: tuple[str, ...]
+    sums: tuple[str, ...]
+    by_chain: tuple[str, ...]
+    by_value: tuple[str, ...]
+    by_quantity: tuple[str, ...]
 
-    def __init__(self, ground: Ground, queries: AuditQueries, calendar: Calendar) -> None:
-        """Take what it stands on."""
-        self.ground = ground
-        self.queries = queries
+    def __init__(
+        self,
+        session: Session,
+        catalog: Catalog,
+        calendar: Calendar,
+        request: Request,
+        *,
+        fast: bool,
+    ) -> None:
+        """Take the tables, and what was asked for.
+
+        Raises:
+            SchemaError: the tables are not those that the policy reads.
+        """
+        self.session = session
+        self.catalog = catalog
+        self.reader = Reader(session, catalog)
         self.calendar = calendar
-        self._rewritten: Rewritten | None = None
+        self.request = request
+        self.fast = fast
+        self.queries = self.select(catalog)
+        self.start, self.end = (
+            None if date is None else day_of(date) for date in (request.start, request.end)
+        )
+        self.off: dict[str, str] = {}
+        self._look()
 
-    async def rewritten(self) -> Rewritten:
-        """Return the chunks that runs have computed anew; they are loaded once."""
-        if self._rewritten is None:
-            query = self.queries.rewritten()
-            self._rewritten = await stores.load_rewritten(self.ground.session, query)
-        return self._rewritten
+    @abc.abstractmethod
+    def _look(self) -> None:
+        """Look at the tables that the policy needs beside those of every run."""
 
     @abc.abstractmethod
     async def share(self, selection: Selection, first: int, last: int) -> None:
@@ -131,89 +159,122 @@ class Rules(abc.ABC):
 
         Args:
             selection: All portfolios that are looked at.
-            first: First day that anything is needed of.
-            last: Last day of a row.
+            first: First day that anything is needed of, one that the calendar knows.
+            last: Last day of a row, likewise.
         """
-
-    def inside(self, day: int) -> int:
-        """Return the nearest day that the calendar knows."""
-        return min(max(day, self.calendar.first_day), self.calendar.last_day)
 
     async def stored(self, selection: Selection, ids: Bytes) -> StoredRows:
         """Return the snapshots of a chunk in the range, and those before that they go on from."""
-        ground = self.ground
-        columns = self.queries.readable(self.columns)
-        query = self.queries.stored(
-            self.calendar, selection, ground.start, ground.end, self._needed(columns)
-        )
-        fetch = loads.load if ground.fast else stores.load_plainly
-        return await stores.load_stored(ground.session, query, self.calendar, ids, fetch)
+        columns = self.queries.readable(self._read())
+        query = self.queries.stored(self.calendar, selection, self.start, self.end, columns)
+        fetch = loads.load if self.fast else stores.load_plainly
+        return await stores.load_stored(self.session, query, self.calendar, ids, fetch)
 
-    def _needed(self, columns: Collection[str]) -> Collection[str]:
-        """Return which of the columns that are there are read."""
-        return columns
+    def _read(self) -> tuple[str, ...]:
+        """Return the columns that are read where they are there."""
+        return self.columns
 
     @abc.abstractmethod
     def previous(self, stored: StoredRows) -> tuple[Int64, ...]:
         """Return the row that each may go on from, -1 for none; the likeliest first."""
 
-    @abc.abstractmethod
-    def part(self, chunk: Chunk) -> Part:
-        """Return what the policy says of a chunk."""
+    async def chunk(
+        self, ids: Bytes, selection: Selection, stored: StoredRows, rows: Int64
+    ) -> Chunk:
+        """Return a chunk with what its rows are computed from."""
+        current = self._current(stored)
+        query = self.queries.facts(selection, **self._reads(current[rows]))
+        return Chunk(
+            ids=ids,
+            selection=selection,
+            stored=stored,
+            rows=rows,
+            current=current,
+            facts=await stores.load_facts(self.session, query, ids),
+            computer=await self._computer(ids, selection, stored, current[rows]),
+        )
+
+    def _current(self, stored: StoredRows) -> Bools:
+        """Return for each stored row whether its day was a current one."""
+        return np.zeros(len(stored), dtype=np.bool_)
 
     @abc.abstractmethod
-    async def own_equities(self, portfolios: Portfolios, at: Int64, chunk: Chunk) -> OwnEquities:
-        """Return what `portfolios.equity_balance` is to be, of the portfolios of a chunk.
+    def _reads(self, current: Bools) -> dict[str, bool]:
+        """Return whether changed `profiles` and `betas` count in rows, some on a current day."""
+
+    @abc.abstractmethod
+    async def _computer(
+        self, ids: Bytes, selection: Selection, stored: StoredRows, current: Bools
+    ) -> Computer:
+        """Return what computes rows of a chunk, some of them on a current day."""
+
+    def opens(self, links: Links) -> Bools:
+        """Return which rows go on from an equity that is not stored (S5, L6)."""
+        return links.first
+
+    async def rows(self, chunk: Chunk, links: Links, tick: Callable[[int], None]) -> Expected:
+        """Return what rows should be; unknown where they go on from what is no amount.
+
+        What a first row opened with is not stored: it is taken to be what leads to its equity.
 
         Args:
-            portfolios: All, with the latest complete snapshot of each before the end of time.
-            at: Those of the chunk.
-            chunk: Itself.
-        """
-
-
-class Part(abc.ABC):
-    """What a policy says of the rows of one chunk.
-
-    Attributes:
-        chunk: Itself.
-        held: Positions, and when they were changed.
-        events: Partial closes, and when they were added.
-        patterns: By which columns the causes of differences show.
-    """
-
-    patterns: Patterns
-    held: Held
-    events: AddedEvents
-
-    def __init__(self, rules: Rules, chunk: Chunk) -> None:
-        """Take the chunk."""
-        self._rules = rules
-        self.chunk = chunk
-
-    async def load_history(self) -> None:
-        """Load `held` and `events`."""
-        session, queries, chunk = self._rules.ground.session, self._rules.queries, self.chunk
-        of = session, queries, chunk.selection, chunk.ids
-        self.held = await stores.load_holdings(*of)
-        self.events = await stores.load_added_events(*of)
-
-    @abc.abstractmethod
-    async def rows(self, links: Links, tick: Callable[[int], None]) -> Expected:
-        """Return what rows should be; those that nothing can be said of are not known.
-
-        Args:
+            chunk: Of the rows.
             links: The rows, each with what it goes on from.
             tick: Called with how many more are done.
         """
+        found = Expected.unknown(len(links), self.computed, shares=self.shares)
+        opens, own = self.opens(links), cents_of(links.equity)
+        able = ~opens | (in_cents(links.equity) & (np.abs(own) < _MOST_CENTS))
+        for column in links.carried.values():
+            able &= links.first | in_cents(column) | (column.state == State.NULL)
+        tick(int((~able).sum()))
+        opening, current = np.where(opens, own, 0), chunk.current[links.row]
+        again = np.flatnonzero(able)
+        for tries in range(1 + _TRIES):
+            told = tick if tries == 0 else _nothing
+            part = links.take(again)
+            computed = await chunk.computer.rows(part, opening[again], current[again], told)
+            found = found.replaced(again, computed)
+            again = again[opens[again] & found.known[again]]
+            off = own[again] - found.cells["equity_balance"].values[again]
+            again, off = again[off != 0], off[off != 0]
+            if len(again) == 0:
+                break
+            opening[again] += off
+        return found
+
+    def judge(self, chunk: Chunk, links: Links, expected: Expected) -> Judged:
+        """Return which cells the stored data determine."""
+        facts, written = chunk.facts, chunk.written
+        judged = Judged(len(links), self.columns)
+        judged.leave_out("portfolio_fails", ~expected.known)
+        judged.leave_out("opening", self.opens(links), ("equity_balance",))
+        first = np.flatnonzero(links.first & expected.known)
+        earlier = np.zeros(len(links), dtype=np.bool_)
+        earlier[first] = tells_of_earlier_rows(
+            chunk.stored, links.row[first], expected.take(first), self.of_first_row, self.sums
+        )
+        judged.leave_out("earlier_rows", earlier, self.by_chain)
+        self._judge_analytics(judged, chunk, expected)
+        is_event = facts.kind == Fact.EVENT
+        valued = facts.private & (is_event | (facts.kind == Fact.POSITION))
+        judged.leave_out("private_value", written.changed_while_held(facts, valued), self.by_value)
+        closed = written.changed_while_held(facts, is_event)
+        judged.leave_out("closed_since", closed, self.by_quantity)
+        self._judge_changes(judged, chunk, expected)
+        return judged
 
     @abc.abstractmethod
-    async def judge(self, links: Links, expected: Expected) -> Judged:
-        """Return which cells the stored data determine."""
+    def _judge_analytics(self, judged: Judged, chunk: Chunk, expected: Expected) -> None:
+        """Leave out analytic columns that were not computed, or cannot be."""
+
+    @abc.abstractmethod
+    def _judge_changes(self, judged: Judged, chunk: Chunk, expected: Expected) -> None:
+        """Leave out what else was made of a state that has been overwritten since."""
 
     async def analysed(
         self,
-        links: Links,  # noqa: ARG002  # what those need that compute such columns apart
+        chunk: Chunk,  # noqa: ARG002  # what those need that compute such columns apart
         expected: Expected,  # noqa: ARG002
         wrong: Bools,  # noqa: ARG002
         judged: Judged,  # noqa: ARG002
@@ -233,3 +294,23 @@ class Part(abc.ABC):
     @abc.abstractmethod
     def since(self, links: Links) -> Int32:
         """Return the day after which events and flows count in rows."""
+
+    @abc.abstractmethod
+    async def own_equities(
+        self, portfolios: Portfolios, at: Int64, selection: Selection
+    ) -> OwnEquities:
+        """Return what `portfolios.equity_balance` is to be, of the portfolios of a chunk.
+
+        Args:
+            portfolios: All, with the latest complete snapshot of each before the end of time.
+            at: Those of the chunk.
+            selection: The same, for queries.
+        """
+
+
+def uuids_of(ids: Bytes) -> list[uuid.UUID]:
+    """Return ids of 16 bytes as UUIDs."""
+    return [stores.uuid_at(ids, row) for row in range(len(ids))]
+
+
+def _nothing(_: int) -> None: ...

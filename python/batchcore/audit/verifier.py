@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.audit.chunk import ChunkCheck
+from batchcore.audit.check import ChunkCheck
 from batchcore.audit.compare import Judged, differs, value_at
-from batchcore.audit.legacy import CALENDAR, Legacy
+from batchcore.audit.legacy import Legacy
 from batchcore.audit.links import in_cents
-from batchcore.audit.result import Difference, VerifyResult
+from batchcore.audit.result import EQUITY, Difference, Tally
 from batchcore.audit.rollforward import RollForward
-from batchcore.audit.rules import Chunk, Ground
-from batchcore.audit.tally import EQUITY, Tally
 from batchcore.db import load as loads
 from batchcore.db import load_stored as stores
 from batchcore.db.catalog import check_run, inspect
 from batchcore.db.engine import Database
 from batchcore.db.queries import Queries, Selection
-from batchcore.db.read import Reader
-from batchcore.errors import ConfigError, SchemaError
+from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
 from batchcore.run import plan as plans
 from batchcore.run.request import requested
@@ -35,20 +31,16 @@ if TYPE_CHECKING:
     import uuid
     from collections.abc import Callable, Sequence
 
-    import numpy.typing as npt
-
+    from batchcore.audit.result import VerifyResult
     from batchcore.audit.rules import Rules
-    from batchcore.calendar import Calendar
     from batchcore.config import Settings
-    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
-    from batchcore.db.load import Portfolios
-    from batchcore.db.load_stored import Counted, OwnEquities, StoredRows
+    from batchcore.db.load_stored import OwnEquities, StoredRows
     from batchcore.run.request import Request
 
     Progress = Callable[[str, int, int], object]
-    Bools = npt.NDArray[np.bool_]
-    Int64 = npt.NDArray[np.int64]
+    from batchcore.frames import Bools, Int64
+
 
 ROWS_OF_A_CHUNK: Final = 100_000
 """Snapshots that are held at a time at most, some 50 MiB of columns; no portfolio is parted."""
@@ -120,222 +112,159 @@ async def verify(
     if sample is not None and sample < 1:
         msg = f"sample is {sample}, expected 1 or more"
         raise ConfigError(msg, "sample")
-    asked = Asked(request, calendar, sample, seed, fast)
+    began = time.perf_counter()
     async with Database(db, borrow=True).reading("verify") as session:
-        return await Verification(session, asked, progress).run()
+        rules = await _rules(session, request, fast=fast)
+        verification = Verification(rules, progress)
+        await verification.prepare(sample, seed)
+        await verification.run()
+        return verification.tally.result(
+            policy=policy,
+            calendar=calendar,
+            fast=fast,
+            portfolios=len(verification.chosen),
+            rows_stored=int(verification.counted.rows.sum()),
+            analytics_off=dict(rules.off),
+            consistent=session.consistent,
+            seconds=time.perf_counter() - began,
+        )
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Asked:
-    """What a verification was asked for.
-
-    Attributes:
-        request: What it shares with a run.
-        calendar: Its code.
-        sample: Snapshots to draw; None takes all.
-        seed: Of the draw.
-        fast: Whether natively.
-    """
-
-    request: Request
-    calendar: str
-    sample: int | None
-    seed: int
-    fast: bool
-
-    @property
-    def start(self) -> int | None:
-        """First day of the range."""
-        start = self.request.start
-        return None if start is None else calendars.day_of(start)
-
-    @property
-    def end(self) -> int | None:
-        """Last day of the range."""
-        end = self.request.end
-        return None if end is None else calendars.day_of(end)
+async def _rules(session: Session, request: Request, *, fast: bool) -> Rules:
+    """Return what the policy says on the tables of a host."""
+    catalog = await inspect(session, request.settings.schema)
+    check_run(catalog, writes=False)
+    calendar = request.known_calendar
+    if calendar is None:
+        dates = await loads.load_price_dates(session, Queries(catalog))
+        calendar = calendars.from_price_dates(dates)
+    policy = Legacy if request.policy == "legacy" else RollForward
+    return policy(session, catalog, calendar, request, fast=fast)
 
 
 class Verification:
-    """One verification from its arguments to its result."""
+    """One verification.
 
-    rules: Rules
+    Attributes:
+        tally: What was found.
+        counted: How many snapshots each portfolio has in the range.
+        chosen: Portfolios with a snapshot that is looked at.
+    """
 
-    def __init__(self, session: Session, asked: Asked, progress: Progress | None) -> None:
-        self.session = session
-        self.asked = asked
-        self.settings = asked.request.settings
+    def __init__(self, rules: Rules, progress: Progress | None) -> None:
+        """Take the rules."""
+        self.tally = Tally(rules.columns)
+        self._rules = rules
+        self._session = rules.session
+        self._wanted = rules.request.wanted
         self._progress = progress
         self._done = self._total = 0
-        self._began = time.perf_counter()
-        self._other: Rules | None = None
-        self._knows_other = False
 
-    async def run(self) -> VerifyResult:
-        """Return what was found."""
-        await self._prepare()
-        self.tally = Tally(self.rules.columns)
-        self.chosen = np.flatnonzero(self.drawn_rows > 0)
-        self._total = int(self.drawn_rows.sum())
-        if len(self.chosen):
-            await self._share(self.rules, self.counted)
-            for at in self._parts():
-                await self._check(at)
-        return VerifyResult(
-            policy=self.asked.request.policy,
-            calendar=self.asked.calendar,
-            fast=self.asked.fast,
-            portfolios=len(self.chosen),
-            rows=self.tally.rows,
-            rows_stored=int(self.counted.rows.sum()),
-            rows_differing=self.tally.rows_differing,
-            missing_sessions=self.tally.missing_sessions,
-            columns=self.tally.columns(),
-            analytics_off=dict(self.rules.off),
-            consistent=self.session.consistent,
-            seconds=time.perf_counter() - self._began,
-            **self.tally.rest(),
+    async def prepare(self, sample: int | None, seed: int) -> None:
+        """Load the portfolios, count their snapshots, and draw some.
+
+        Snapshots are numbered by portfolio and day.
+        """
+        rules, wanted = self._rules, Selection(self._wanted)
+        self._portfolios = await loads.load_portfolios(
+            self._session, rules.queries, rules.calendar, calendars.LAST_DATE, wanted
         )
+        if wanted.ids is not None:
+            plans.check_found(wanted.ids, self._portfolios.id)
+        query = rules.queries.counts(rules.calendar, wanted, self._rules.start, self._rules.end)
+        self.counted = await stores.load_counts(self._session, query, self._portfolios.id)
+        rows = drawn_rows = self.counted.rows
+        self._number = np.cumsum(rows) - rows
+        self._drawn: Int64 | None = None
+        self._total = int(rows.sum())
+        if sample is not None and sample < self._total:
+            source = random.Random(seed)  # noqa: S311  # no secret
+            self._drawn = np.array(sorted(source.sample(range(self._total), sample)))
+            owner = np.searchsorted(self._number + rows, self._drawn, side="right")
+            drawn_rows = np.bincount(owner, minlength=len(rows))
+            self._total = sample
+        self.chosen = np.flatnonzero(drawn_rows > 0)
+
+    async def run(self) -> None:
+        """Compare all chunks."""
+        if len(self.chosen) == 0:
+            return
+        rules, counted, calendar = self._rules, self.counted, self._rules.calendar
+        around = counted.first[self.chosen].min(), counted.last[self.chosen].max()
+        first, last = np.clip(around, calendar.first_day, calendar.last_day).tolist()
+        await rules.share(self._selection(self.chosen), first, last)
+        self._run_chunks = await stores.load_run_chunks(self._session, rules.queries)
+        for at in self._parts():
+            await self._check(at)
 
     def _tick(self, rows: int) -> None:
         self._done += rows
         if self._progress is not None:
             self._progress("verify", self._done, self._total)
 
-    async def _prepare(self) -> None:
-        catalog = await inspect(self.session, self.settings.schema)
-        check_run(catalog, writes=False)
-        self.ground = Ground(
-            session=self.session,
-            catalog=catalog,
-            reader=Reader(self.session, catalog),
-            settings=self.settings,
-            fast=self.asked.fast,
-            start=self.asked.start,
-            end=self.asked.end,
-            beta_weights=self.asked.request.beta_weights,
-        )
-        calendar = await self._calendar(catalog)
-        is_legacy = self.asked.request.policy == "legacy"
-        self.rules = (Legacy if is_legacy else RollForward)(self.ground, calendar)
-        wanted = Selection(self.asked.request.wanted)
-        self.portfolios: Portfolios = await loads.load_portfolios(
-            self.session, self.rules.queries, calendar, calendars.LAST_DATE, wanted
-        )
-        if wanted.ids is not None:
-            plans.check_found(wanted.ids, self.portfolios.id)
-        self.counted = await self._count(self.rules)
-        self._draw()
-
-    async def _calendar(self, catalog: Catalog) -> Calendar:
-        if self.asked.request.known_calendar is not None:
-            return self.asked.request.known_calendar
-        dates = await loads.load_price_dates(self.session, Queries(catalog))
-        return calendars.from_price_dates(dates)
-
-    async def _count(self, rules: Rules) -> Counted:
-        wanted = Selection(self.asked.request.wanted)
-        query = rules.queries.counts(rules.calendar, wanted, self.asked.start, self.asked.end)
-        return await stores.load_counts(self.session, query, self.portfolios.id)
-
-    async def _share(self, rules: Rules, counted: Counted) -> None:
-        first, last = counted.first[self.chosen].min(), counted.last[self.chosen].max()
-        await rules.share(self._selection(self.chosen), int(first), int(last))
-
-    async def other(self) -> Rules | None:
-        """Return the other policy, on the same tables; None where these do not fit it."""
-        if not self._knows_other:
-            self._knows_other = True
-            try:
-                if self.asked.request.policy == "legacy":
-                    self._other = RollForward(self.ground, calendars.load(CALENDAR))
-                else:
-                    self._other = Legacy(self.ground)
-            except SchemaError:
-                return None
-            await self._share(self._other, await self._count(self._other))
-        return self._other
-
-    def _draw(self) -> None:
-        """Draw the sample: snapshots are numbered by portfolio and day."""
-        rows, sample = self.counted.rows, self.asked.sample
-        self.number = np.cumsum(rows) - rows
-        self.drawn: Int64 | None = None
-        self.drawn_rows = rows
-        total = int(rows.sum())
-        if sample is not None and sample < total:
-            source = random.Random(self.asked.seed)  # noqa: S311  # no secret
-            self.drawn = np.array(sorted(source.sample(range(total), sample)), dtype=np.int64)
-            owner = np.searchsorted(self.number + rows, self.drawn, side="right")
-            self.drawn_rows = np.bincount(owner, minlength=len(rows))
-
     def _selection(self, at: Int64) -> Selection:
         """Return a range of ids where it brings nothing but what is needed."""
-        ids = np.ascontiguousarray(self.portfolios.id[at])
-        whole = self.asked.request.wanted is None and len(at) == int(at[-1] - at[0]) + 1
+        ids = np.ascontiguousarray(self._portfolios.id[at])
+        whole = self._wanted is None and len(at) == int(at[-1] - at[0]) + 1
         return Selection(ids, as_range=whole)
 
     def _parts(self) -> list[Int64]:
         """Return portfolios in chunks of so many snapshots at most."""
-        chosen = self.chosen
-        if self.settings.chunk_size is not None:
-            cuts = np.arange(self.settings.chunk_size, len(chosen), self.settings.chunk_size)
-            return np.split(chosen, cuts)
-        most = ROWS_OF_A_CHUNK if self.asked.fast else ROWS_AS_DECIMALS
-        parts, rows = list[list[int]](), most
-        for portfolio in chosen.tolist():
-            rows += int(self.counted.rows[portfolio])
-            if rows > most:
-                parts.append([])
-                rows = int(self.counted.rows[portfolio])
-            parts[-1].append(portfolio)
-        return [np.array(part, dtype=np.int64) for part in parts]
+        chosen, size = self.chosen, self._rules.request.settings.chunk_size
+        if size is not None:
+            return np.split(chosen, np.arange(size, len(chosen), size))
+        most = ROWS_OF_A_CHUNK if self._rules.fast else ROWS_AS_DECIMALS
+        cuts, rows = list[int](), 0
+        for number, count in enumerate(self.counted.rows[chosen].tolist()):
+            rows += count
+            if rows > most and number:
+                cuts.append(number)
+                rows = count
+        return np.split(chosen, cuts)
 
     async def _check(self, at: Int64) -> None:
         """Compare the snapshots of some portfolios, and their own equities."""
-        chunk = await self._load(at)
-        own = await self.rules.own_equities(self.portfolios, at, chunk)
+        ids, selection = np.ascontiguousarray(self._portfolios.id[at]), self._selection(at)
+        stored = await self._rules.stored(selection, ids)
+        asked = self._asked_for(stored, at)
+        deleted = self._portfolios.deleted[at][stored.portfolio]
+        self._leave_out(stored, asked, deleted)
+        own = await self._rules.own_equities(self._portfolios, at, selection)
         instead = Decimals.nulls(len(at))
-        if len(chunk.rows):
-            check = ChunkCheck(self.rules, chunk, self.tally, self._tick, self.other)
+        rows = np.flatnonzero(asked & stored.complete & ~deleted)
+        if len(rows):
+            chunk = await self._rules.chunk(ids, selection, stored, rows)
+            check = ChunkCheck(self._rules, chunk, self.tally, self._run_chunks, self._tick)
             await check.run()
             instead = check.right_equities(own.day)
         self._check_equities(at, own, instead)
 
-    async def _load(self, at: Int64) -> Chunk:
-        ids = np.ascontiguousarray(self.portfolios.id[at])
-        selection = self._selection(at)
-        stored = await self.rules.stored(selection, ids)
-        asked = self._asked_for(stored, at)
-        deleted = self.portfolios.deleted[at][stored.portfolio]
-        self._leave_out(stored, asked, deleted)
-        rows = np.flatnonzero(asked & stored.complete & ~deleted)
-        return Chunk(ids, selection, stored, rows)
-
     def _asked_for(self, stored: StoredRows, at: Int64) -> Bools:
         """Return which stored rows are of the range, and of the sample."""
+        start, end = self._rules.start, self._rules.end
         asked = np.ones(len(stored), dtype=np.bool_)
-        if self.asked.start is not None:
-            asked &= stored.day >= self.asked.start
-        if self.asked.end is not None:
-            asked &= stored.day <= self.asked.end
-        if self.drawn is None:
+        if start is not None:
+            asked &= stored.day >= start
+        if end is not None:
+            asked &= stored.day <= end
+        if self._drawn is None:
             return asked
         before: Int64 = np.cumsum(asked) - asked
         first: Int64 = before[np.searchsorted(stored.portfolio, stored.portfolio)]
-        number = self.number[at][stored.portfolio] + before - first
-        return asked & np.isin(number, self.drawn)
+        number = self._number[at][stored.portfolio] + before - first
+        return asked & np.isin(number, self._drawn)
 
     def _leave_out(self, stored: StoredRows, asked: Bools, deleted: Bools) -> None:
         """Count rows that the policy has nothing to say of."""
         self.tally.rows += int(asked.sum())
         others = asked & (~stored.complete | deleted)
-        judged = Judged(int(others.sum()), self.rules.columns)
+        count = int(others.sum())
+        judged = Judged(count, self._rules.columns)
         judged.leave_out("soft_deleted", deleted[others])
         judged.leave_out("off_session", ~stored.session[others])
-        judged.leave_out("incomplete", np.ones(int(others.sum()), dtype=np.bool_))
+        judged.leave_out("incomplete", np.ones(count, dtype=np.bool_))
         self.tally.judge(judged)
-        self._tick(int(others.sum()))
+        self._tick(count)
 
     def _check_equities(self, at: Int64, own: OwnEquities, instead: Decimals) -> None:
         """Compare `portfolios.equity_balance` with the equity of a snapshot (S8, L7).
@@ -345,14 +274,14 @@ class Verification:
             own: What it is to be.
             instead: What the equity of that snapshot should be, where it is wrong itself.
         """
-        there = ~self.portfolios.deleted[at] & (own.day.state == State.VALUE)
+        there = ~self._portfolios.deleted[at] & (own.day.state == State.VALUE)
         whole = there & in_cents(own.equity)
-        mine = self.portfolios.equity_balance.take(at)
+        mine = self._portfolios.equity_balance.take(at)
         wrong = whole & differs(mine, own.equity) & differs(mine, own.latest)
         wrong &= (instead.state != State.VALUE) | differs(mine, instead)
         differences = [
             Difference(
-                stores.uuid_at(self.portfolios.id, int(at[row])),
+                stores.uuid_at(self._portfolios.id, int(at[row])),
                 None,
                 EQUITY,
                 value_at(mine, row),
@@ -360,9 +289,6 @@ class Verification:
             )
             for row in np.flatnonzero(wrong & ~own.elsewhere).tolist()
         ]
-        left_out = {
-            "portfolio_fails": int((there & ~whole).sum()),
-            "day_order": int((wrong & own.elsewhere).sum()),
-        }
-        checked = int(whole.sum()) - left_out["day_order"]
-        self.tally.equity(checked=checked, left_out=left_out, differences=differences)
+        elsewhere = int((wrong & own.elsewhere).sum())
+        left_out = {"portfolio_fails": int((there & ~whole).sum()), "day_order": elsewhere}
+        self.tally.equities(int(whole.sum()) - elsewhere, left_out, differences)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from batchcore import reference as ref
@@ -46,6 +47,9 @@ NEVER: Final = -(2**63)
 UNKNOWN: Final = 2**63 - 1
 """A moment after all others: of a table that does not say when its rows were changed."""
 
+EVENTS: Final = "position_realized_events"
+FLOWS: Final = "equity_changes"
+
 _STAMPS: Final = ("created_at", "updated_at", "deleted_at")
 
 _SCALES: Final = {
@@ -54,7 +58,22 @@ _SCALES: Final = {
     **dict.fromkeys(("beta_provider_1y", "hhi", "top_3_concentration", "top_10_concentration"), 4),
     **dict.fromkeys(COUNTS, 0),
 }
-"""Decimals in docs/schema.md, where they are not those of cents."""
+"""Decimals of the columns that are not in cents, in docs/schema.md and in the rules."""
+
+
+class Fact(IntEnum):
+    """What a row of `AuditQueries.facts` is about."""
+
+    POSITION = 0
+    EVENT = 1
+    FLOW = 2
+    PROFILE = 3
+    BETA = 4
+
+
+def decimals_of(column: str) -> int:
+    """Return the decimals to which the rules round a column of snapshots."""
+    return _SCALES.get(column, CENTS)
 
 
 def microseconds(moment: str) -> str:
@@ -65,10 +84,9 @@ def microseconds(moment: str) -> str:
     )
 
 
-def _is_private(investment_class: str) -> str:
-    """Return the condition that a class is PRIVATE (S3)."""
-    trimmed = f"btrim({investment_class}::text COLLATE \"C\", ' ')"
-    return f"(upper({trimmed}) = 'PRIVATE') IS TRUE"
+def _day_or_last(date: str, condition: str) -> str:
+    """Return the expression for a date, the last one there is where a condition fails."""
+    return f"CASE WHEN {condition} THEN {date} ELSE {date_literal(LAST_DATE)} END"
 
 
 class AuditQueries(AnalyticQueries):
@@ -80,12 +98,12 @@ class AuditQueries(AnalyticQueries):
         A column that declares none and that no rule reads has those of docs/schema.md; what has
         more is then not representable, and equal to nothing.
         """
-        if _SCALES.get(column) == 0:
+        if decimals_of(column) == 0:
             return 0
         try:
             return self.catalog.scale(SNAPSHOTS, column)
         except SchemaError:
-            return _SCALES.get(column, CENTS)
+            return decimals_of(column)
 
     def readable(self, columns: Iterable[str]) -> tuple[str, ...]:
         """Return those columns of snapshots that are there and may be read."""
@@ -184,26 +202,27 @@ class AuditQueries(AnalyticQueries):
             ),
         )
 
-    def rewritten(self) -> Query | None:
-        """Return the chunks that runs have computed anew, and when these began.
+    def run_chunks(self) -> Query | None:
+        """Return the chunks that runs have committed, by the start of the run.
 
-        Runs that replace write every row of a portfolio from their first session on; those of
-        others have the moment in their rows. None where there is no ledger to be read.
+        `replaced` marks those whose rows were all written again: runs that replace write every row
+        of a portfolio from their first session on, those of other runs have the moment in their
+        rows. None where there is no ledger that may be read.
         """
         if any("SELECT" not in self.catalog.ledger.get(name, ()) for name in (RUNS, CHUNKS)):
             return None
         namespace = quote_identifier(self.catalog.schema.namespace)
         sql = (
             "SELECT c.first_portfolio, c.last_portfolio, c.first_session, c.last_session,"  # noqa: S608
-            f" {microseconds('r.created_at')} FROM {namespace}.{CHUNKS} AS c"
-            f" JOIN {namespace}.{RUNS} AS r ON r.id = c.run_id WHERE c.first_session IS NOT NULL"
-            " AND r.asked->>'on_existing' = 'replace' AND r.asked->>'changed_since' IS NULL"
+            f" {microseconds('r.created_at')}, (r.asked->>'on_existing' = 'replace'"
+            " AND r.asked->>'changed_since' IS NULL AND r.asked->>'start' IS NOT NULL"
             " AND NOT COALESCE((r.asked->>'repairs')::bool, false)"
-            " AND r.asked->>'start' IS NOT NULL AND NOT (r.asked->>'missing')::bool"
-            " ORDER BY r.created_at"
+            " AND NOT (r.asked->>'missing')::bool) IS TRUE"
+            f" FROM {namespace}.{CHUNKS} AS c JOIN {namespace}.{RUNS} AS r ON r.id = c.run_id"
+            " WHERE c.first_session IS NOT NULL ORDER BY r.created_at"
         )
         return Query(
-            "rewritten",
+            "run_chunks",
             sql,
             (
                 Column("first_portfolio", Kind.UUID),
@@ -211,8 +230,116 @@ class AuditQueries(AnalyticQueries):
                 Column("first", Kind.DATE),
                 Column("last", Kind.DATE),
                 Column("began", Kind.INT8),
+                Column("replaced", Kind.BOOL),
             ),
         )
+
+    def facts(self, selection: Selection, *, profiles: bool, betas: bool) -> Query:
+        """Return when the facts behind a chunk's rows were last changed, soft-deleted ones too.
+
+        One row for each position, event and flow, for each position that has a profile if
+        `profiles`, and, if `betas`, for each portfolio whose positions have betas. `start` and
+        `end` say when a position is held; those of an event are the start of its position and its
+        trade date, those of a flow its date.
+        """
+        names = ("id", "portfolio_id", "symbol", "investment_class", "deleted_at")
+        p = {c: f"p.{self._name('positions', c)}" for c in names}
+        start, end = self._lifetime()
+        held = f"{self._table('positions')} AS p"
+        wanted = f"WHERE {selection.condition(p['portfolio_id'])}"
+        private = self._is_private(p["investment_class"])
+        alive = f"{p['deleted_at']} IS NULL"
+
+        def fact(kind: Fact, *items: str) -> str:
+            return f"SELECT {kind:d}::int4, {', '.join(items)}"
+
+        owner = p["portfolio_id"]
+        own = f"{private} AND {alive}"
+        changed = self._changed("positions", "p")
+        parts = [
+            fact(Fact.POSITION, owner, f"{p['symbol']}::text", start, end, own, changed)
+            + f" FROM {held} {wanted} AND {p['symbol']} IS NOT NULL"
+        ]
+        if self.has_table(EVENTS):
+            day = f"e.{self._name(EVENTS, 'trade_date')}"
+            begun, changed = _day_or_last(start, alive), self._changed(EVENTS, "e")
+            parts.append(
+                fact(Fact.EVENT, owner, "NULL", begun, day, private, changed)
+                + f" FROM {self._table(EVENTS)} AS e JOIN {held}"
+                f" ON {p['id']} = e.{self._name(EVENTS, 'position_id')}"
+                f" {wanted} AND isfinite({day}) AND {self._counts_event(alive)}"
+            )
+        if self.has_table(FLOWS):
+            payer, day = (f"f.{self._name(FLOWS, c)}" for c in ("portfolio_id", "change_date"))
+            parts.append(
+                fact(Fact.FLOW, payer, "NULL", day, day, "false", self._changed(FLOWS, "f"))
+                + f" FROM {self._table(FLOWS)} AS f"
+                f" WHERE isfinite({day}) AND {selection.condition(payer)}"
+            )
+        if profiles:
+            changed = self._changed(PROFILES, "c", "last_updated")
+            symbols = f"c.{self._name(PROFILES, 'symbol')}", p["symbol"]
+            theirs, ours = (f"upper(btrim({one} COLLATE \"C\", ' '))" for one in symbols)
+            parts.append(
+                fact(Fact.PROFILE, owner, "NULL", start, end, "false", changed)
+                + f" FROM {held} JOIN {self._table(PROFILES)} AS c ON {theirs} = {ours} {wanted}"
+            )
+        if betas:
+            changed = f"max({self._changed(POSITION_BETAS, 'b')})"
+            parts.append(
+                fact(Fact.BETA, owner, "NULL", "NULL", "NULL", "false", changed)
+                + f" FROM {held} JOIN {self._table(POSITION_BETAS)} AS b"
+                f" ON b.{self._name(POSITION_BETAS, 'position_id')} = {p['id']}"
+                f" {wanted} GROUP BY {owner}"
+            )
+        return Query(
+            "facts",
+            " UNION ALL ".join(parts),
+            (
+                Column("kind", Kind.INT4),
+                Column("portfolio_id", Kind.UUID),
+                Column("symbol", Kind.TEXT),
+                Column("start", Kind.DATE),
+                Column("end", Kind.DATE),
+                Column("private", Kind.BOOL),
+                Column("changed", Kind.INT8),
+            ),
+        )
+
+    def _lifetime(self) -> tuple[str, str]:
+        """Return the expressions for the first day of a position, and the first day no longer."""
+        entry, leaves, kind, expires = (
+            f"p.{self._name('positions', c)}"
+            for c in ("entry_date", "exit_date", "position_type", "expiration_date")
+        )
+        option = f"{kind}::text IN ('LC', 'LP', 'SC', 'SP')"
+        end = f"COALESCE({leaves}, CASE WHEN {option} THEN {expires} END)"
+        dated = f"isfinite({entry}) AND isfinite(COALESCE({end}, '2000-01-01'))"
+        return _day_or_last(entry, dated), end
+
+    def _is_private(self, investment_class: str) -> str:
+        """Return the condition that a class is PRIVATE (S3)."""
+        trimmed = f"btrim({investment_class}::text COLLATE \"C\", ' ')"
+        return f"(upper({trimmed}) = 'PRIVATE') IS TRUE"
+
+    def _counts_event(self, alive: str) -> str:
+        """Return the condition that an event of a position that is alive, or is not, counts."""
+        return alive
+
+    def changed_prices(self, normalised: Iterable[str], since: int, first: int, last: int) -> Query:
+        """Return the closes of symbols in a window that were changed since a moment."""
+        symbol, day, _ = self._price_names()
+        changed = self._changed("market_data_cache", "m")
+        sql = (
+            f"SELECT c.symbol, c.day, c.changed FROM (SELECT m.{symbol} AS symbol,"  # noqa: S608
+            f" m.{day} AS day, {changed} AS changed"
+            f" FROM {self._table('market_data_cache')} AS m"
+            f" WHERE upper(btrim(m.{symbol} COLLATE \"C\", ' ')) = ANY({text_array(normalised)})"
+            f" AND m.{day} BETWEEN {date_literal(first)} AND {date_literal(last)}) AS c"
+            f" WHERE c.changed > '{since}'::int8 AND c.changed < '{UNKNOWN}'::int8"
+        )
+        columns = (Column("symbol", Kind.TEXT), Column("day", Kind.DATE))
+        return Query("changed_prices", sql, (*columns, Column("changed", Kind.INT8)))
 
     def _earlier(self, calendar: Calendar, own: str, start: int, end: int | None) -> str:  # noqa: ARG002
         """Return the rest of the condition for the row before a range that rows go on from."""
@@ -244,106 +371,6 @@ class AuditQueries(AnalyticQueries):
         latest = microseconds(f"GREATEST({', '.join(stamps)})")
         return f"COALESCE({latest}, '{NEVER}'::int8)"
 
-    def holdings(self, selection: Selection) -> Query:
-        """Return when positions are held and when they were last changed, soft-deleted ones too."""
-        names = {
-            c: f"p.{self._name('positions', c)}"
-            for c in (
-                *("portfolio_id", "symbol", "position_type", "entry_date", "exit_date"),
-                *("expiration_date", "investment_class", "deleted_at"),
-            )
-        }
-        end = (
-            f"COALESCE({names['exit_date']}, CASE WHEN {names['position_type']}::text"
-            f" IN ('LC', 'LP', 'SC', 'SP') THEN {names['expiration_date']} END)"
-        )
-        alive = f"{names['deleted_at']} IS NULL"
-        private = f"{_is_private(names['investment_class'])} AND {alive}"
-        sql = (
-            f"SELECT {names['portfolio_id']}, {names['symbol']}, {names['entry_date']}, {end},"  # noqa: S608
-            f" {private}, {self._changed('positions', 'p')}"
-            f" FROM {self._table('positions')} AS p WHERE {names['symbol']} IS NOT NULL"
-            f" AND isfinite({names['entry_date']}) AND isfinite(COALESCE({end}, '2000-01-01'))"
-            f" AND {selection.condition(names['portfolio_id'])}"
-        )
-        return Query(
-            "holdings",
-            sql,
-            (
-                Column("portfolio_id", Kind.UUID),
-                Column("symbol", Kind.TEXT),
-                Column("start", Kind.DATE),
-                Column("end", Kind.DATE),
-                Column("private", Kind.BOOL),
-                Column("changed", Kind.INT8),
-            ),
-        )
-
-    def changed_prices(self, normalised: Iterable[str], since: int, first: int, last: int) -> Query:
-        """Return the closes of symbols in a window that were changed since a moment."""
-        symbol, day, _ = self._price_names()
-        changed = self._changed("market_data_cache", "m")
-        sql = (
-            f"SELECT c.symbol, c.day, c.changed FROM (SELECT m.{symbol} AS symbol,"  # noqa: S608
-            f" m.{day} AS day, {changed} AS changed"
-            f" FROM {self._table('market_data_cache')} AS m"
-            f" WHERE upper(btrim(m.{symbol} COLLATE \"C\", ' ')) = ANY({text_array(normalised)})"
-            f" AND m.{day} BETWEEN {date_literal(first)} AND {date_literal(last)}) AS c"
-            f" WHERE c.changed > '{since}'::int8 AND c.changed < '{UNKNOWN}'::int8"
-        )
-        columns = (Column("symbol", Kind.TEXT), Column("day", Kind.DATE))
-        return Query("changed_prices", sql, (*columns, Column("changed", Kind.INT8)))
-
-    def changed_flows(self, selection: Selection) -> Query:
-        """Return when the flows of a chunk were last changed, soft-deleted ones too."""
-        table = "equity_changes"
-        portfolio, day = (f"f.{self._name(table, c)}" for c in ("portfolio_id", "change_date"))
-        sql = (
-            f"SELECT {portfolio}, {day}, {self._changed(table, 'f')}"  # noqa: S608  # quoted
-            f" FROM {self._table(table)} AS f"
-            f" WHERE isfinite({day}) AND {selection.condition(portfolio)}"
-        )
-        columns = (Column("portfolio_id", Kind.UUID), Column("day", Kind.DATE))
-        return Query("changed_flows", sql, (*columns, Column("changed", Kind.INT8)))
-
-    def added_events(self, selection: Selection) -> Query:
-        """Return when the events of a chunk were added, and since when their lots are held."""
-        table = "position_realized_events"
-        portfolio, start, private = (
-            f"p.{self._name('positions', c)}"
-            for c in ("portfolio_id", "entry_date", "investment_class")
-        )
-        day, position = (f"e.{self._name(table, c)}" for c in ("trade_date", "position_id"))
-        sql = (
-            f"SELECT {portfolio}, {start}, {day}, {_is_private(private)},"  # noqa: S608  # quoted
-            f" {self._changed(table, 'e')} FROM {self._table(table)} AS e"
-            f" JOIN {self._table('positions')} AS p ON p.{self._name('positions', 'id')}"
-            f" = {position} WHERE p.{self._name('positions', 'deleted_at')} IS NULL"
-            f" AND isfinite({day}) AND isfinite({start}) AND {selection.condition(portfolio)}"
-        )
-        return Query(
-            "added_events",
-            sql,
-            (
-                Column("portfolio_id", Kind.UUID),
-                Column("start", Kind.DATE),
-                Column("day", Kind.DATE),
-                Column("private", Kind.BOOL),
-                Column("changed", Kind.INT8),
-            ),
-        )
-
-    def changed_profiles(self, normalised: Iterable[str]) -> Query:
-        """Return when the profiles of symbols were last changed."""
-        symbol = f"c.{self._name(PROFILES, 'symbol')}"
-        sql = (
-            f"SELECT {symbol}, {self._changed(PROFILES, 'c', 'last_updated')}"  # noqa: S608
-            f" FROM {self._table(PROFILES)} AS c"
-            f" WHERE upper(btrim({symbol} COLLATE \"C\", ' ')) = ANY({text_array(normalised)})"
-        )
-        columns = (Column("symbol", Kind.TEXT), Column("changed", Kind.INT8))
-        return Query("changed_profiles", sql, columns)
-
 
 class LegacyAuditQueries(AuditQueries):
     """The same where the rules of `legacy` differ."""
@@ -369,58 +396,18 @@ class LegacyAuditQueries(AuditQueries):
             f" ORDER BY {day} DESC LIMIT 1), {date_literal(FIRST_DATE)})"
         )
 
-    def holdings(self, selection: Selection) -> Query:
-        """Return when positions are active (L24) and when they were changed, deleted ones too."""
-        names = {
-            c: f"p.{self._name('positions', c)}"
-            for c in (
-                *("portfolio_id", "symbol", "entry_date", "exit_date"),
-                *("investment_class", "deleted_at"),
-            )
-        }
-        private = (
-            f"({names['investment_class']}::text = 'PRIVATE') IS TRUE"
-            f" AND {names['deleted_at']} IS NULL"
+    def _lifetime(self) -> tuple[str, str]:
+        entry, leaves = (f"p.{self._name('positions', c)}" for c in ("entry_date", "exit_date"))
+        return (
+            _day_or_last(entry, f"isfinite({entry})"),
+            f"CASE WHEN isfinite({leaves}) THEN {leaves} END",
         )
-        end = f"CASE WHEN isfinite({names['exit_date']}) THEN {names['exit_date']} END"
-        sql = (
-            f"SELECT {names['portfolio_id']}, {names['symbol']},"  # noqa: S608  # quoted
-            f" {_or_never(names['entry_date'])}, {end}, {private},"
-            f" {self._changed('positions', 'p')} FROM {self._table('positions')} AS p"
-            f" WHERE {names['symbol']} IS NOT NULL AND {selection.condition(names['portfolio_id'])}"
-        )
-        return Query("holdings", sql, super().holdings(selection).columns)
 
-    def added_events(self, selection: Selection) -> Query:
-        """Return when events were added, those of soft-deleted positions too (L17)."""
-        table = "position_realized_events"
-        portfolio, start, private, deleted = (
-            f"p.{self._name('positions', c)}"
-            for c in ("portfolio_id", "entry_date", "investment_class", "deleted_at")
-        )
-        day, position = (f"e.{self._name(table, c)}" for c in ("trade_date", "position_id"))
-        # What is left of a soft-deleted position counts nowhere.
-        held = f"CASE WHEN {deleted} IS NULL THEN {start} END"
-        sql = (
-            f"SELECT {portfolio}, {_or_never(held)}, {day},"  # noqa: S608  # quoted
-            f" ({private}::text = 'PRIVATE') IS TRUE, {self._changed(table, 'e')}"
-            f" FROM {self._table(table)} AS e"
-            f" JOIN {self._table('positions')} AS p ON p.{self._name('positions', 'id')}"
-            f" = {position} WHERE isfinite({day}) AND {selection.condition(portfolio)}"
-        )
-        return Query("added_events", sql, super().added_events(selection).columns)
+    def _is_private(self, investment_class: str) -> str:
+        return f"({investment_class}::text = 'PRIVATE') IS TRUE"
 
-    def changed_betas(self, selection: Selection) -> Query:
-        """Return of each portfolio when a beta of a position was last changed (L32)."""
-        portfolio, own = (f"p.{self._name('positions', c)}" for c in ("portfolio_id", "id"))
-        sql = (
-            f"SELECT {portfolio}, max({self._changed(POSITION_BETAS, 'b')})"  # noqa: S608
-            f" FROM {self._table('positions')} AS p JOIN {self._table(POSITION_BETAS)} AS b"
-            f" ON b.{self._name(POSITION_BETAS, 'position_id')} = {own}"
-            f" WHERE {selection.condition(portfolio)} GROUP BY {portfolio}"
-        )
-        columns = (Column("portfolio_id", Kind.UUID), Column("changed", Kind.INT8))
-        return Query("changed_betas", sql, columns)
+    def _counts_event(self, alive: str) -> str:  # noqa: ARG002  # those of others count too (L17)
+        return "true"
 
     def benchmark_since(self, code: str) -> Query:
         """Return since when there is a weight of a benchmark; `UNKNOWN` without one (L34)."""
@@ -464,8 +451,3 @@ class LegacyAuditQueries(AuditQueries):
                 Column("elsewhere", Kind.BOOL),
             ),
         )
-
-
-def _or_never(date: str) -> str:
-    """Return the expression for a date, the last one there is where it is none."""
-    return f"CASE WHEN isfinite({date}) THEN {date} ELSE {date_literal(LAST_DATE)} END"

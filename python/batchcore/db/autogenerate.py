@@ -17,9 +17,9 @@ _OWN = "batchcore_"
 def alembic_include_object(hook: IncludeObject | None = None) -> IncludeObject:
     """Return an `include_object` for `context.configure` of a host's `env.py`.
 
-    Autogenerate then leaves alone what batchcore made: tables whose names start with
-    ``batchcore_``, and the three indexes of revision 0002, also those on partitions. All else, and
-    whatever the host's own models have, is for ``hook`` to say.
+    Autogenerate then ignores what batchcore made: tables whose names start with ``batchcore_``,
+    and the three indexes of revision 0002, also those on partitions. ``hook`` decides about all
+    else, and about what the host's own models have.
 
     Args:
         hook: The host's own `include_object`; None includes everything.

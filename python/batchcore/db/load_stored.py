@@ -7,22 +7,21 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
 from batchcore import reference as ref
-from batchcore.calendar import day_of
-from batchcore.db.analytic_tables import POSITION_BETAS
-from batchcore.db.audit_queries import NEVER, SHARES, TEXTS, UNKNOWN
+from batchcore.db.audit_queries import SHARES, TEXTS, UNKNOWN
 from batchcore.db.benchmarks import TABLE as BENCHMARKS
 from batchcore.db.catalog import Kind
 from batchcore.db.load import load, located, normalised
-from batchcore.frames import Days, Decimals, Text, taken
+from batchcore.db.read import fetch_plainly
+from batchcore.frames import Days, Decimals, Frame, Text, taken
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from decimal import Decimal
 
     import numpy.typing as npt
@@ -51,8 +50,8 @@ _KEYS: Final = 4
 """Columns of stored snapshots before those that are compared."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class StoredRows:
+@dataclass(frozen=True, eq=False)
+class StoredRows(Frame):
     """Snapshots of a chunk, sorted by portfolio and day.
 
     Attributes:
@@ -73,9 +72,7 @@ class StoredRows:
     cells: Mapping[str, Decimals]
     texts: Mapping[str, Text]
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.day)
+    _is_checked: ClassVar = False
 
     @property
     def shares(self) -> Text | None:
@@ -99,20 +96,22 @@ class Counted:
     last: Int32
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Held:
-    """Positions of a chunk, soft-deleted ones too, sorted by portfolio.
+@dataclass(frozen=True, eq=False)
+class Facts(Frame):
+    """What the rows of a chunk are made of, and when it was changed; sorted by portfolio.
 
     Attributes:
+        kind: (n,) int32 of `audit_queries.Fact`.
         portfolio: (n,) int32 row of the ids that were asked for.
-        symbol: (n,) int64 row of `symbols`.
+        symbol: (n,) int64 row of `symbols`; meaningless but for positions.
         symbols: Normalised (S2), ascending.
-        start: (n,) int32 first day.
-        end: (n,) int32 first day no longer; `OPEN` without one.
-        private: (n,) bool, PRIVATE and not soft-deleted.
+        start: (n,) int32 first day of a position, day of a flow.
+        end: (n,) int32 first day no longer, trade date of an event; `OPEN` without one.
+        private: (n,) bool, whether the position is PRIVATE; False of one that is soft-deleted.
         changed: (n,) int64 microseconds since 1970; `audit_queries.UNKNOWN` if nothing tells.
     """
 
+    kind: Int32
     portfolio: Int32
     symbol: Int64
     symbols: tuple[str, ...]
@@ -121,50 +120,7 @@ class Held:
     private: Bools
     changed: Int64
 
-    def __len__(self) -> int:
-        """Return the number of positions."""
-        return len(self.start)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class FlowChanges:
-    """When flows of portfolios were changed, sorted by portfolio.
-
-    Attributes:
-        portfolio: (n,) int32 row of the ids that were asked for.
-        day: (n,) int32.
-        changed: (n,) int64 microseconds since 1970.
-    """
-
-    portfolio: Int32
-    day: Int32
-    changed: Int64
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class AddedEvents:
-    """When events of positions were added, sorted by portfolio.
-
-    Attributes:
-        portfolio: (n,) int32 row of the ids that were asked for.
-        start: (n,) int32 first day of the position.
-        day: (n,) int32 its trade date.
-        private: (n,) bool, whether the position is PRIVATE.
-        added: (n,) int64 microseconds since 1970.
-    """
-
-    portfolio: Int32
-    start: Int32
-    day: Int32
-    private: Bools
-    added: Int64
-
-    @classmethod
-    def none(cls) -> Self:
-        """Return no events."""
-        no_days = np.zeros(0, dtype=np.int32)
-        nothing = np.zeros(0, dtype=np.int64)
-        return cls(no_days, no_days, no_days, np.zeros(0, dtype=np.bool_), nothing)
+    _shared: ClassVar = frozenset({"symbols"})
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -172,14 +128,50 @@ class ChangedPrices:
     """Closes that were changed, sorted by symbol and day.
 
     Attributes:
-        symbol: (n,) normalised (S2).
+        symbol: (n,) int64 row of the symbols that were asked for.
         day: (n,) int32.
         changed: (n,) int64 microseconds since 1970.
     """
 
-    symbol: tuple[str, ...]
+    symbol: Int64
     day: Int32
     changed: Int64
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RunChunks:
+    """Chunks that runs have committed, the earliest run first.
+
+    Attributes:
+        portfolios: First and last id of each, 16 bytes.
+        first: (n,) int32 first session.
+        last: (n,) int32 last session.
+        began: (n,) int64 start of the run, microseconds since 1970.
+        replaced: (n,) bool, whether all its rows were written again.
+    """
+
+    portfolios: tuple[tuple[bytes, bytes], ...] = ()
+    first: Int32 = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    last: Int32 = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    began: Int64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    replaced: Bools = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+
+    def around(
+        self, ids: Bytes, portfolio: Int32, first: Int32, last: Int32
+    ) -> Iterator[tuple[int, Bools]]:
+        """Give each chunk with which windows of portfolios it has a session of.
+
+        Args:
+            ids: (p, 16) uint8, sorted.
+            portfolio: (n,) int32 rows of ``ids``.
+            first: (n,) int32 first day of each window.
+            last: (n,) int32 last day of each window.
+        """
+        keys = [row.tobytes() for row in ids]
+        for chunk, (low, high) in enumerate(self.portfolios):
+            inside = portfolio >= bisect_left(keys, low)
+            inside &= portfolio < bisect_right(keys, high)
+            yield chunk, inside & (last >= self.first[chunk]) & (first <= self.last[chunk])
 
 
 async def load_plainly(session: Session, query: Query) -> dict[str, Any]:
@@ -188,37 +180,28 @@ async def load_plainly(session: Session, query: Query) -> dict[str, Any]:
     Raises:
         DatabaseError: the server refused the query.
     """
-    rows = await session.fetch(query.sql)
-    columns = (
-        zip(*(tuple(row) for row in rows), strict=True) if rows else ([],) * len(query.columns)
-    )
+    rows = await fetch_plainly(session, query)
     return {
-        column.name: _plain(column.kind, column.scale, values)
-        for column, values in zip(query.columns, columns, strict=True)
+        column.name: _column(column.kind, column.scale, [row[column.name] for row in rows])
+        for column in query.columns
     }
 
 
-def _plain(kind: Kind, scale: int, values: Sequence[Any]) -> Any:  # noqa: ANN401  # as `load`
+def _column(kind: Kind, scale: int, values: Sequence[Any]) -> Any:  # noqa: ANN401  # as `load`
     match kind:
         case Kind.NUMERIC | Kind.FLOAT8:
-            return as_decimals([_rounded(value, scale) for value in values], scale)
+            return as_decimals(values, scale)
         case Kind.DATE:
-            state = [State.NULL if value is None else State.VALUE for value in values]
-            days = [0 if value is None else day_of(value) for value in values]
-            return Days(np.array(days, dtype=np.int32), np.array(state, dtype=np.uint8))
+            return Days(np.array(values, dtype=np.int32))
         case Kind.TEXT:
             return Text.of(values)
         case Kind.UUID:
             data = b"".join(value.bytes for value in values)
             return np.frombuffer(data, dtype=np.uint8).reshape(-1, 16)
         case Kind.BOOL:
-            return np.array(values, dtype=np.uint8)
+            return np.array(values, dtype=np.bool_)
         case _:
             return np.array(values, dtype=np.int64)
-
-
-def _rounded(value: Decimal | float | None, scale: int) -> Decimal | None:
-    return ref.from_double(value, scale) if isinstance(value, float) else value
 
 
 def as_decimals(values: Sequence[Decimal | None], scale: int) -> Decimals:
@@ -276,151 +259,86 @@ async def load_stored(
         ids: (p, 16) uint8.
         fetch: `load` or `load_plainly`.
     """
-    columns = await fetch(session, query)
-    portfolio, day = located(columns["portfolio_id"], ids), columns["day"].values
-    order = np.lexsort((day, portfolio))
-    order = order[portfolio[order] >= 0]
-    names = [column.name for column in query.columns[_KEYS:]]
-    on_session = calendar.is_session(day[order])
+    portfolio, columns = _by_portfolio(await fetch(session, query), ids, "day")
+    day, names = columns["day"].values, [column.name for column in query.columns[_KEYS:]]
+    on_session = calendar.is_session(day)
     return StoredRows(
-        portfolio=portfolio[order],
-        day=day[order],
-        complete=columns["complete"][order].astype(np.bool_) & on_session,
+        portfolio=portfolio,
+        day=day,
+        complete=columns["complete"] & on_session,
         session=on_session,
-        written=columns["written"][order],
-        cells={name: taken(columns[name], order) for name in names if name not in TEXTS},
-        texts={name: taken(columns[name], order) for name in names if name in TEXTS},
+        written=columns["written"],
+        cells={name: columns[name] for name in names if name not in TEXTS},
+        texts={name: columns[name] for name in names if name in TEXTS},
     )
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Rewritten:
-    """Chunks that were computed anew, the earliest run first.
-
-    Attributes:
-        first_portfolio: 16 bytes of each.
-        last_portfolio: Likewise.
-        first: (n,) int32 first session.
-        last: (n,) int32 last session.
-        began: (n,) int64 start of the run, microseconds since 1970.
-    """
-
-    first_portfolio: tuple[bytes, ...] = ()
-    last_portfolio: tuple[bytes, ...] = ()
-    first: Int32 = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
-    last: Int32 = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
-    began: Int64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-
-    def written(self, ids: Bytes, portfolio: Int32, day: Int32, created: Int64) -> Int64:
-        """Return when rows were last written: created, or computed anew since.
-
-        Args:
-            ids: (p, 16) uint8, sorted.
-            portfolio: (n,) int32 rows of ``ids``.
-            day: (n,) int32.
-            created: (n,) int64 microseconds since 1970.
-        """
-        written = created.copy()
-        keys = [row.tobytes() for row in ids]
-        for row, (low, high) in enumerate(
-            zip(self.first_portfolio, self.last_portfolio, strict=True)
-        ):
-            inside = (portfolio >= bisect_left(keys, low)) & (portfolio < bisect_right(keys, high))
-            inside &= (day >= self.first[row]) & (day <= self.last[row])
-            written[inside] = np.maximum(written[inside], self.began[row])
-        return written
-
-
-async def load_rewritten(session: Session, query: Query | None) -> Rewritten:
-    """Return the chunks that runs have computed anew, as the ledger knows them."""
-    if query is None:
-        return Rewritten()
-    columns = await load(session, query)
-    return Rewritten(
-        first_portfolio=tuple(row.tobytes() for row in columns["first_portfolio"]),
-        last_portfolio=tuple(row.tobytes() for row in columns["last_portfolio"]),
-        first=columns["first"].values,
-        last=columns["last"].values,
-        began=columns["began"],
-    )
-
-
-async def load_holdings(
-    session: Session, queries: AuditQueries, selection: Selection, ids: Bytes
-) -> Held:
-    """Return the positions of a chunk, and when they were changed."""
-    columns = await load(session, queries.holdings(selection))
+def _by_portfolio(columns: dict[str, Any], ids: Bytes, *then: str) -> tuple[Int32, dict[str, Any]]:
+    """Return the rows of some portfolios sorted by these, then by dates: which, and the columns."""
     portfolio = located(columns["portfolio_id"], ids)
-    order = np.argsort(portfolio, kind="stable")
+    order = np.lexsort((*(columns[name].values for name in then), portfolio))
     order = order[portfolio[order] >= 0]
-    spelt, end = columns["symbol"], columns["end"]
+    return portfolio[order], taken(columns, order)
+
+
+async def load_run_chunks(session: Session, queries: AuditQueries) -> RunChunks:
+    """Return the chunks that runs have committed, as far as a ledger tells."""
+    query = queries.run_chunks()
+    if query is None:
+        return RunChunks()
+    columns = await load(session, query)
+    spans = zip(columns["first_portfolio"], columns["last_portfolio"], strict=True)
+    return RunChunks(
+        tuple((first.tobytes(), last.tobytes()) for first, last in spans),
+        columns["first"].values,
+        columns["last"].values,
+        columns["began"],
+        columns["replaced"],
+    )
+
+
+async def load_facts(session: Session, query: Query, ids: Bytes) -> Facts:
+    """Return what the rows of a chunk are made of, by `AuditQueries.facts`."""
+    portfolio, columns = _by_portfolio(await load(session, query), ids)
+    code, symbols = _symbols(columns["symbol"])
+    end = columns["end"]
+    return Facts(
+        kind=columns["kind"],
+        portfolio=portfolio,
+        symbol=code,
+        symbols=symbols,
+        start=columns["start"].values,
+        end=np.where(end.state == State.VALUE, end.values, OPEN).astype(np.int32),
+        private=columns["private"],
+        changed=columns["changed"],
+    )
+
+
+async def load_changed_prices(
+    session: Session, query: Query, symbols: Sequence[str]
+) -> ChangedPrices:
+    """Return the closes of normalised symbols that `AuditQueries.changed_prices` brings."""
+    columns = await load(session, query)
+    code, names = _symbols(columns["symbol"])
+    place = {name: number for number, name in enumerate(symbols)}
+    symbol = np.array([place[name] for name in names], dtype=np.int64)[code]
+    day = columns["day"].values
+    order = np.lexsort((day, symbol))
+    return ChangedPrices(symbol[order], day[order], columns["changed"][order])
+
+
+def _symbols(spelt: Text) -> tuple[Int64, tuple[str, ...]]:
+    """Return the normalised symbols of a column (S2), ascending, and the place of each row's."""
     names = [normalised(name) for name in spelt.table()]
     symbols = sorted(set(names))
-    row = {name: number for number, name in enumerate(symbols)}
-    code = np.array([row[name] for name in names], dtype=np.int64)
-    return Held(
-        portfolio=portfolio[order],
-        symbol=code[spelt.codes[order]] if len(order) else np.zeros(0, dtype=np.int64),
-        symbols=tuple(symbols),
-        start=columns["start"].values[order],
-        end=np.where(end.state == State.VALUE, end.values, OPEN)[order].astype(np.int32),
-        private=columns["private"][order].astype(np.bool_),
-        changed=columns["changed"][order],
-    )
+    place = {name: number for number, name in enumerate(symbols)}
+    # A NULL has whichever place stands first.
+    code = np.array([*(place[name] for name in names), 0], dtype=np.int64)
+    return code[np.where(spelt.state == State.NULL, len(names), spelt.codes)], tuple(symbols)
 
 
-async def load_changed_flows(session: Session, query: Query, ids: Bytes) -> FlowChanges:
-    """Return when the flows of a chunk were changed."""
-    columns = await load(session, query)
-    portfolio = located(columns["portfolio_id"], ids)
-    order = np.argsort(portfolio, kind="stable")
-    order = order[portfolio[order] >= 0]
-    return FlowChanges(portfolio[order], columns["day"].values[order], columns["changed"][order])
-
-
-async def load_added_events(
-    session: Session, queries: AuditQueries, selection: Selection, ids: Bytes
-) -> AddedEvents:
-    """Return when the events of a chunk were added; none where the host has no such table."""
-    if not queries.has_table("position_realized_events"):
-        return AddedEvents.none()
-    columns = await load(session, queries.added_events(selection))
-    portfolio = located(columns["portfolio_id"], ids)
-    order = np.argsort(portfolio, kind="stable")
-    order = order[portfolio[order] >= 0]
-    return AddedEvents(
-        portfolio[order],
-        columns["start"].values[order],
-        columns["day"].values[order],
-        columns["private"][order].astype(np.bool_),
-        columns["changed"][order],
-    )
-
-
-async def load_changed_prices(session: Session, query: Query) -> ChangedPrices:
-    """Return the closes that were changed, by normalised symbol."""
-    columns = await load(session, query)
-    names = [normalised(name) for name in columns["symbol"].table()]
-    codes, day = columns["symbol"].codes.tolist(), columns["day"].values
-    symbol = [names[code] for code in codes]
-    order = sorted(range(len(symbol)), key=lambda row: (symbol[row], day[row]))
-    return ChangedPrices(tuple(symbol[row] for row in order), day[order], columns["changed"][order])
-
-
-async def load_changed_profiles(
-    session: Session, queries: AuditQueries, symbols: Sequence[str]
-) -> dict[str, int]:
-    """Return when the profile of each symbol that has one was last changed."""
-    columns = await load(session, queries.changed_profiles(symbols))
-    changed: dict[str, int] = {}
-    for name, moment in zip(columns["symbol"].texts(), columns["changed"].tolist(), strict=True):
-        symbol = normalised(name or "")
-        changed[symbol] = max(changed.get(symbol, moment), moment)
-    return changed
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class OwnEquities:
+@dataclass(frozen=True, eq=False)
+class OwnEquities(Frame):
     """What `portfolios.equity_balance` is to be.
 
     Attributes:
@@ -441,36 +359,14 @@ async def load_last_run(
 ) -> OwnEquities:
     """Return the equity of the snapshot of each portfolio that was written last (L7)."""
     columns = await load(session, queries.last_run(selection))
-    row = located(columns["portfolio_id"], ids)
-    kept, row = np.flatnonzero(row >= 0), row[row >= 0]
+    row = located(columns.pop("portfolio_id"), ids)
     # Without a snapshot there is a row of NULLs to take, after all others.
-    at = np.full(len(ids), len(kept), dtype=np.int64)
-    at[row] = np.arange(len(kept))
-    day: Days = columns["day"]
-    days = Days(np.append(day.values[kept], 0), np.append(day.state[kept], State.NULL))
-
-    def padded(column: Decimals) -> Decimals:
-        values = np.append(column.values[kept], 0)
-        return Decimals(values, column.scale, np.append(column.state[kept], State.NULL))
-
-    return OwnEquities(
-        day=taken(days, at),
-        equity=taken(padded(columns["equity"]), at),
-        latest=taken(padded(columns["latest"]), at),
-        elsewhere=np.append(columns["elsewhere"][kept].astype(np.bool_), False)[at],
+    nothing = OwnEquities(
+        Days.nulls(1), Decimals.nulls(1), Decimals.nulls(1), np.zeros(1, np.bool_)
     )
-
-
-async def load_changed_betas(
-    session: Session, queries: LegacyAuditQueries, selection: Selection, ids: Bytes
-) -> Int64:
-    """Return (p,) when a beta of a position of each portfolio was last changed."""
-    changed = np.full(len(ids), NEVER, dtype=np.int64)
-    if queries.has_table(POSITION_BETAS):
-        columns = await load(session, queries.changed_betas(selection))
-        row = located(columns["portfolio_id"], ids)
-        changed[row[row >= 0]] = columns["changed"][row >= 0]
-    return changed
+    at = np.full(len(ids), len(row), dtype=np.int64)
+    at[row[row >= 0]] = np.flatnonzero(row >= 0)
+    return OwnEquities.concat([OwnEquities(**columns), nothing]).take(at)
 
 
 async def load_benchmark_since(session: Session, queries: LegacyAuditQueries, code: str) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore import reference as ref
 from batchcore.calendar import date_of
-from batchcore.db.read import STORED_COLUMNS, reading
+from batchcore.demo.stored import STORED_COLUMNS, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from batchcore.config import Schema
-    from batchcore.db.read import StoredRow
+    from batchcore.demo.stored import StoredRow
 
     Progress = Callable[[str, int, int], object]
 

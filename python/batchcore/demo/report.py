@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from batchcore.db.read import Valuation
     from batchcore.demo.run import Demo
+    from batchcore.demo.stored import Valuation
 
 
 def demo_parts(done: Demo) -> list[RenderableType]:

@@ -15,7 +15,6 @@ from batchcore.analytics.returns import simple_returns
 from batchcore.analytics.symbol_beta import symbol_betas
 from batchcore.calendar import date_of
 from batchcore.db.migrate import migrate
-from batchcore.db.read import Valuation, reading
 from batchcore.demo.data import CLOSE_SCALE, real_profiles
 from batchcore.demo.market import (
     demo_portfolios,
@@ -27,6 +26,7 @@ from batchcore.demo.market import (
 )
 from batchcore.demo.opening import Checked, check
 from batchcore.demo.seed import fill
+from batchcore.demo.stored import Valuation, reading
 from batchcore.demo.universe import (
     BETA_SCALE,
     benchmark_table,

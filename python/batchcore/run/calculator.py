@@ -31,11 +31,11 @@ class PnLCalculator:
         options: RunOptions | None = None,
         **overrides: Unpack[OptionKeywords],
     ) -> None:
-        """Take what all dates share.
+        """Set the options of all dates.
 
         Args:
             settings: As in `RunOptions`.
-            db: What calls work on that are given none.
+            db: The database of calls that pass none.
             options: The options of a run; None is all defaults.
             **overrides: Options in the place of those: the keywords of `run_batch`.
 
@@ -63,14 +63,14 @@ class PnLCalculator:
         waits, and then finds the work done.
 
         Args:
-            calculation_date: The session; on a date that is none there is nothing to do.
+            calculation_date: The session; on a date that is no session there is nothing to do.
             db: A database URL, an `asyncpg.Pool`, an SQLAlchemy `AsyncEngine`; or an
                 `AsyncSession`, an `AsyncConnection` or an `asyncpg.Connection` in a transaction.
-                None is that of the constructor.
-            portfolio_ids: Which portfolios; None is all that are not soft-deleted.
+                None takes that of the constructor.
+            portfolio_ids: UUIDs or their text; None is all that are not soft-deleted.
             price_cache: Closes that count before those stored. Of the symbols that it covers from
                 the snapshots before the date on, only older closes are read.
-            snapshot_cache: Snapshots before the date that count before those stored, where no
+            snapshot_cache: Snapshots before the date that count before those stored, unless a
                 later one is stored.
 
         Returns:
@@ -78,11 +78,11 @@ class PnLCalculator:
 
         Raises:
             ConfigError: an argument is wrong, or the caller's connection is in no transaction.
-            SchemaError: the database is not one that batchcore can work on.
+            SchemaError: batchcore cannot work on the database.
             CoverageError: the prices of the session have not arrived (S12); nothing was written.
             SnapshotExistsError: ``on_existing="error"`` and there is one; nothing was written.
             LeaseHeldError: another run works on some of the portfolios, or took over.
-            TooManyFailedError: more portfolios failed than may.
+            TooManyFailedError: more portfolios failed than `Settings.max_failed`.
             DatabaseError: the database refused, failed or went away.
         """
         db = db_of(db, self._db)
@@ -112,9 +112,9 @@ class PnLCalculator:
         """Value one portfolio on one date and write its snapshot.
 
         Args:
-            portfolio_id: Which one.
+            portfolio_id: UUID or its text.
             calculation_date: As in `calculate_all_portfolios_pnl`, like everything that follows.
-            db: What to work on; None is that of the constructor.
+            db: The database; None takes that of the constructor.
             price_cache: Closes that count before those stored.
             snapshot_cache: Snapshots that count before those stored.
 
@@ -132,7 +132,7 @@ class PnLCalculator:
 class BatchOrchestrator:
     """Runs over sessions in a sequence, with the same options each time.
 
-    Nothing is kept from one run to the next: each reads prices, profiles and snapshots anew.
+    Nothing is kept from one run to the next: each reads prices, profiles and snapshots itself.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class BatchOrchestrator:
         options: RunOptions | None = None,
         **overrides: Unpack[OptionKeywords],
     ) -> None:
-        """Take what all runs share.
+        """Set the options of all runs.
 
         Args:
             db: A database URL, an `asyncpg.Pool` or an SQLAlchemy `AsyncEngine` on asyncpg.
@@ -166,10 +166,10 @@ class BatchOrchestrator:
         """Roll portfolios forward over the sessions of a range; see `run_batch`.
 
         Args:
-            start_date: First day of the range, included, or `inception`; None goes on after
-                what is there.
-            end_date: Last day of the range, included; None is the last session closed.
-            portfolio_ids: Which portfolios; None is all that are not soft-deleted.
+            start_date: First day of the range, included, or `inception`; None continues after
+                the latest snapshots.
+            end_date: Last day of the range, included; None is the last session closed by now.
+            portfolio_ids: UUIDs or their text; None is all that are not soft-deleted.
 
         Returns:
             The report.

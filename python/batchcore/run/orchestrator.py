@@ -91,23 +91,27 @@ async def run_batch(
 ) -> BatchResult:
     """Roll portfolios forward over the sessions of a range and write their snapshots.
 
-    Without dates each portfolio goes on from the session after its latest complete snapshot
+    Without dates each portfolio continues from the session after its latest complete snapshot
     (without one: the last session only) to the last session closed by now in the calendar's time
-    zone. Everything is read from one snapshot of the database. A chunk of portfolios is one
-    transaction: killed anywhere, a run can simply be run again.
+    zone. Everything is read from one snapshot of the database. Each chunk of portfolios is one
+    transaction: a run that was killed anywhere can simply be run again.
 
-    While it lasts no other run works on the same portfolios. Where one that was asked for the same
-    has ended early, it is gone on with, see docs/operations.md: with its own dates, from where its
-    ledger ends. If no end was given and there are newer sessions, a run of these follows.
+    No other run works on the same portfolios at the same time. A run with the same question that
+    ended early is continued, see docs/operations.md: with its own dates, from where its ledger
+    ends. If no end was given and there are newer sessions, a run of these follows.
 
     Args:
         db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg. Five
-            connections are taken, or what the pool has, but no less than three: to read, to write,
-            and for the heartbeat.
-        start_date: First day of the range, included; a session or not. `inception` values each
-            portfolio without a snapshot from its earliest entry on, and under ``replace`` all.
-        end_date: Last day of the range, included; a session or not.
-        portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
+            connections are taken, or what the pool has left, but no less than three: to read, to
+            write, and for the heartbeat.
+        start_date: First day of the range, included; a session or not. Without it each portfolio
+            continues after its latest complete snapshot, and one without any is valued on the last
+            session only. `inception` values that one from its earliest entry on, and under
+            ``replace`` all (S1).
+        end_date: Last day of the range, included; a session or not. None is the last session
+            closed by now.
+        portfolio_ids: UUIDs or their text. None is all that are not soft-deleted, an empty list
+            none.
         options: The options of the run; None is all defaults.
         **overrides: Options in the place of those: each attribute of `RunOptions` is a keyword.
 
@@ -115,15 +119,15 @@ async def run_batch(
         The report.
 
     Raises:
-        ConfigError: an argument is wrong, or names a portfolio that is not there.
-        SchemaError: the database is not one that batchcore can work on.
+        ConfigError: an argument is wrong, or names a portfolio that does not exist.
+        SchemaError: batchcore cannot work on the database.
         CoverageError: the prices of a session have not arrived (S12); nothing was written.
         SnapshotExistsError: ``on_existing="error"`` and there is one; nothing was written.
-        LeaseHeldError: another run works on some of the portfolios, after ``wait`` too, or took
+        LeaseHeldError: another run works on some of the portfolios, also after ``wait``, or took
             over from this one.
         TooManyFailedError: more portfolios failed than `Settings.max_failed`; chunks committed
-            before stand.
-        DatabaseError: the database refused, failed or went away; chunks committed before stand.
+            before stay.
+        DatabaseError: the database refused, failed or went away; chunks committed before stay.
     """
     request = await requested(start_date, end_date, portfolio_ids, options, **overrides)
     database = Database(db)

@@ -108,10 +108,10 @@ class SectorTagResult:
 
     Attributes:
         tags: Name of a sector -> how many of the positions have its tag, sorted by name.
-        created: Tags that were made.
-        adopted: Tags that were there already and were put on a position.
-        removed: Times that another sector tag was taken off a position.
-        unchanged: Positions that had the tag of their sector already.
+        created: Tags that were created.
+        adopted: Existing tags that were put on a position.
+        removed: How many times another sector tag was taken off a position.
+        unchanged: Positions that already had the tag of their sector.
     """
 
     tags: Mapping[str, int]
@@ -132,9 +132,9 @@ async def restore_sector_tag_for_position(
     """Give a position the tag of its sector, and no other sector tag.
 
     The user's tags with the names of sectors (A2) are sector tags, archived ones too; only one
-    that is not archived is put on a position. It is made, in the colour of its sector, if the user
-    has none, and a tag that is there keeps its colour. All other tags stay. Every sector tag that
-    is or was on the position then counts its uses anew. Doing it twice changes nothing.
+    that is not archived is put on a position. It is created, in the colour of its sector, if the
+    user has none, and an existing tag keeps its colour. All other tags stay. The uses of every
+    sector tag that is or was on the position are then counted. Doing it twice changes nothing.
 
     Args:
         db: Any kind of database. In a caller's transaction nothing is committed.
@@ -248,10 +248,9 @@ async def calculate_portfolio_provider_beta(
         schema: Names of tables and columns; None for those of docs/schema.md.
 
     Returns:
-        ``portfolio_beta``, 1.0 if none can be told; ``positions_with_beta`` of ``total_positions``
-        LONG and SHORT ones that are held, not PRIVATE and worth something; ``coverage``, the share
-        of their absolute value that has a beta, 0 to 1, and 0 where the beta cannot be told; and
-        ``calculation_date``.
+        ``portfolio_beta``, 1.0 without any; ``positions_with_beta`` of ``total_positions`` LONG and
+        SHORT ones that are held, not PRIVATE and worth something; ``coverage``, the share of their
+        absolute value that has a beta, 0 to 1, and 0 without a beta; and ``calculation_date``.
 
     Raises:
         ConfigError: there is no such portfolio or it is soft-deleted, unknown ``weights``, or
@@ -329,7 +328,7 @@ async def calculate_portfolio_sector_exposure(
         ``sector_weights`` by name of sector, sorted, without those of no value; None if the equity
         is not above 0. ``benchmark_weights``, the newest on or before the date, by the same names;
         empty without any, and ``benchmark_date`` None. ``over_underweights``, the first less the
-        second over the sectors of either; None if one of them is lacking. ``benchmark`` and
+        second over the sectors of either; None if one of them is missing. ``benchmark`` and
         ``calculation_date``.
 
     Raises:

@@ -111,36 +111,36 @@ class BatchResult(Mapping[str, Any]):
     `errors`, `cache_stats` and `duration_seconds`.
 
     Attributes:
-        run_id: The run's id.
-        policy: What the figures mean.
-        dry_run: Whether it stopped before anything was computed.
-        portfolios: One row for each portfolio.
-        issues: What was noticed; `portfolio` counts the rows of `portfolios`.
-        sessions: (s,) int32 sessions that some portfolio wrote, or would have.
+        run_id: The run's id, as in log lines and the ledger.
+        policy: As asked for.
+        dry_run: Whether the run stopped before anything was computed.
+        portfolios: One row for each portfolio, sorted by id.
+        issues: What was noticed; `portfolio` is a row of `portfolios`, -1 for none.
+        sessions: (s,) int32 sessions that some portfolio wrote, or after a dry run would write.
         sessions_left_out: (k,) int32 dates of the range that are no session.
         rows_written: Snapshots written.
         statements_by_phase: SELECT, COPY, INSERT, UPDATE and DELETE statements caused.
         seconds_by_phase: `load`, `compute`, `analytics`, `persist`, `total`; phases overlap.
-        rows_by_load: Rows that each query brought, `prices` and so on.
+        rows_by_load: Rows that each query returned, `prices` and so on.
         bytes_written: Bytes of COPY sent.
-        cache: Marks of all lots and sessions by status, and the hit rate (S4).
-        coverage: Of each session.
-        peak_memory_bytes: Of the process, 0 where the system does not tell.
-        consistent: Whether every load saw one snapshot of the database; those of chunks tried
-            again did not.
-        chunks: How many were committed.
-        rows_by_phase: Rows brought, computed and written.
-        bytes_by_phase: Bytes of COPY that came and went.
-        analytics: What of the analytics was asked for.
-        analytics_off: Part of them -> why it was not done though it was asked for.
-        names: Of the portfolios, under the policy `legacy`.
+        cache: Marks of all lots and sessions by status, hits, misses and `hit_rate` (S4).
+        coverage: Of each session that was checked (S12).
+        peak_memory_bytes: Of the process; 0 where the system does not report it.
+        consistent: Whether every load saw one snapshot of the database; false after a retry.
+        chunks: Chunks committed; on a caller's connection, chunks written.
+        rows_by_phase: Rows loaded, computed and written.
+        bytes_by_phase: Bytes of COPY received and sent.
+        analytics: As asked for.
+        analytics_off: Part of the analytics -> why it was not computed although it was asked for.
+        names: Of the portfolios, under the policy `legacy`; else empty.
         rounded: ``table.column`` of docs/schema.md -> doubles read that had more decimals than
             its scale; one that is read twice counts twice.
-        retries: How many times a chunk was tried again, because others were in its way.
-        attempt: 1, or more for a run that was begun before and gone on with.
-        differences: Of a repair, what it found; None of a run.
-        stamps: Of a plan, how the host keeps the time stamps of its tables.
-        resumed: The report of the run before, asked for the same, that the call finished first.
+        retries: How many times a chunk was tried again after a conflict with others.
+        attempt: 1, or more for a run that was continued.
+        differences: Portfolios that a repair found to differ; None of a run.
+        stamps: Of a plan: for each table with `updated_at` whether a trigger keeps it, and how
+            many rows of a sample were touched in the last 24 hours.
+        resumed: The report of the earlier run that the call finished first, or None.
     """
 
     run_id: str
@@ -174,7 +174,7 @@ class BatchResult(Mapping[str, Any]):
 
     @property
     def failed(self) -> int:
-        """How many portfolios failed."""
+        """Number of portfolios that failed."""
         return int((self.portfolios.status == FAILED).sum())
 
     @property

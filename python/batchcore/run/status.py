@@ -108,31 +108,31 @@ class RunStatus:
         run_id: Its id.
         state: `running`, `stuck`, `complete`, `incomplete`, `failed`, `interrupted` or
             `superseded`, see docs/operations.md.
-        asked: What its rows depend on, by option.
-        portfolios_asked: How many portfolios were asked for; None is all.
+        asked: The options that its rows depend on.
+        portfolios_asked: Number of portfolios asked for; None is all.
         configuration: Its other options, host and process.
         code_version: Of batchcore.
-        attempt: 1, or more for a run that was gone on with.
-        token: By which its transactions find that it may write.
-        start_date: First day of its range; None goes on after what is there.
-        end_date: Last day; None where it has not come so far as to know it.
+        attempt: 1, or more for a run that was continued.
+        token: Shows its transactions that it may still write.
+        start_date: First day of its range; None continues after the latest snapshots.
+        end_date: Last day; None before it is resolved.
         snapshot_id: The snapshot of the database that it read, as PostgreSQL writes it.
         lsn: The position in the log of the server at that moment.
-        portfolios: How many it is about; None as for `end_date`.
-        failed: How many failed.
-        chunks: How many were committed.
-        rows_written: Snapshots.
-        seconds: How long it has worked.
-        error: What ended it.
-        created_at: When its first attempt began.
-        started_at: When the latest did.
-        ended_at: When that ended.
+        portfolios: Number of portfolios; None as for `end_date`.
+        failed: Number of portfolios that failed.
+        chunks: Number of chunks committed.
+        rows_written: Snapshots written.
+        seconds: Seconds of work.
+        error: What ended it, if it failed.
+        created_at: Start of its first attempt.
+        started_at: Start of its latest attempt.
+        ended_at: End of its latest attempt.
         beat_at: Its last heartbeat.
-        expires_at: Until when its lease counts.
-        next_changed_since: From which moment on a later correction is to look (`changed_since`).
-        chunks_committed: The chunks, of a run that was asked for by its id; else empty.
-        issues: What was noticed of portfolios, likewise.
-        symbol_issues: What was noticed of symbols, likewise.
+        expires_at: When its lease expires.
+        next_changed_since: The `changed_since` to pass to the next correction.
+        chunks_committed: Its chunks, if it was asked for by its id; else empty.
+        issues: Issues of portfolios, likewise.
+        symbol_issues: Issues of symbols, likewise.
     """
 
     run_id: str
@@ -175,14 +175,14 @@ async def runs(
     limit: int = 20,
     schema: Schema | None = None,
 ) -> list[RunStatus]:
-    """Return the runs that began last, the latest first, or the one of an id.
+    """Return the runs that began last, the latest first, or the run of an id.
 
     A run that counts as running though its lease has expired is `stuck`.
 
     Args:
         db: Any kind of database, the caller's connections too.
         run_id: That run alone, with its chunks and the issues of its portfolios.
-        limit: How many.
+        limit: Number of runs at most.
         schema: Where the ledger is; None is `public`.
 
     Raises:

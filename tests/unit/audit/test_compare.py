@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchcore.audit.changes import any_by_left, pairs
 from batchcore.audit.compare import (
     COLUMNS,
     REASONS,
     Judged,
-    any_by_left,
     differs,
-    pairs,
     parsed,
     shares_apart,
     value_at,
