@@ -91,11 +91,7 @@ class Legacy(Policy):
 
     @classmethod
     def check_tables(cls, catalog: Catalog, request: Request) -> LegacyTables:
-        """Return what the policy finds of the host's tables.
-
-        Raises:
-            SchemaError: it cannot work on them.
-        """
+        """Return what the policy finds of the host's tables."""
         return check_tables(catalog, writes=not request.settings.dry_run)
 
     def _today(self) -> int:
@@ -104,13 +100,8 @@ class Legacy(Policy):
             return calendars.day_of(self.settings.today)
         return self.calendar.local_date(self.request.now)
 
-    async def make_plan(self, reader: Session) -> Plan:
-        """Return what each portfolio writes.
-
-        Raises:
-            ConfigError: a portfolio is unknown.
-            SnapshotExistsError: one exists where none may.
-        """
+    async def make_plan(self, reader: Session) -> None:
+        """Decide what each portfolio writes: `plan`."""
         entries = await self.inception(reader)
         portfolios = await load_legacy.load_legacy_portfolios(
             reader, self.queries, Selection(self.request.wanted), self._sessions
@@ -123,7 +114,6 @@ class Legacy(Policy):
             self.refused = ~portfolios.deleted
             self._report_dates_without_session(portfolios, self.days.start)
         self.look_at_currencies(portfolios.currency)
-        return self.plan
 
     def _planned(self, portfolios: LegacyPortfolios, entries: Boundaries | None) -> LegacyPlan:
         days, count = self.days, len(portfolios.id)

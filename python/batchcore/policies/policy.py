@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from batchcore.db.ledger import Entry
     from batchcore.db.load import Existing
     from batchcore.db.load_analytics import Returns
+    from batchcore.db.load_changes import Stamps
     from batchcore.db.save import Batch
     from batchcore.frames import (
         Betas,
@@ -159,6 +160,8 @@ class Policy(abc.ABC):
         queries: On the tables of the host.
         selection: The portfolios whose symbols need prices.
         plan: What each portfolio writes.
+        chunks: Of the plan, in the order of ids.
+        stamps: Of a plan that is only told, how the host keeps the time stamps of its tables.
         names: Of its portfolios, where errors tell them.
         refused: (n,) bool, portfolios that fail before anything is computed; None is none.
         analytics_off: Part of the analytics -> why it is not done though it was asked for.
@@ -169,6 +172,7 @@ class Policy(abc.ABC):
 
     queries: AnalyticQueries
     plan: Plan
+    chunks: Sequence[Chunk]
 
     def __init__(self, run: RunContext, catalog: Catalog, calendar: Calendar, days: Range) -> None:
         """Take what is known before the plan.
@@ -189,6 +193,7 @@ class Policy(abc.ABC):
         self.names: tuple[str | None, ...] = ()
         self.refused: npt.NDArray[np.bool_] | None = None
         self.analytics_off: dict[str, str] = {}
+        self.stamps: tuple[Stamps, ...] = ()
 
     @classmethod
     @abc.abstractmethod
@@ -200,8 +205,8 @@ class Policy(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def make_plan(self, reader: Session) -> Plan:
-        """Return what each portfolio writes.
+    async def make_plan(self, reader: Session) -> None:
+        """Decide what each portfolio writes: `plan`.
 
         Raises:
             ConfigError: a portfolio is unknown.
@@ -250,12 +255,13 @@ class Policy(abc.ABC):
         """Report the rows that a run leaves as they are, and return what was reported."""
         return ()
 
-    async def only_notice(self, reader: Session, chunks: Sequence[Chunk]) -> tuple[Issues, ...]:  # noqa: ARG002
+    async def only_notice(self, reader: Session) -> tuple[Issues, ...]:  # noqa: ARG002
         """Report the same of all chunks, where nothing is to be written."""
         return ()
 
     def begin(self, chunks: Sequence[Chunk]) -> None:
-        """Decide for how many chunks at a time events and flows are loaded."""
+        """Take the chunks, and decide for how many at a time events and flows are loaded."""
+        self.chunks = chunks
         estimated, plan = self.queries.catalog.estimated_rows, self.plan
         each = grouped.bytes_of_a_portfolio(estimated, "equity_changes", grouped.BYTES_OF_A_FLOW)
         size = grouped.group_size(chunks, each, grouped.BYTES_OF_A_GROUP)

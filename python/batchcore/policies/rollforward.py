@@ -67,27 +67,17 @@ class RollForward(Policy):
 
     @classmethod
     def check_tables(cls, catalog: Catalog, request: Request) -> Parts:
-        """Return what of the analytics is done.
-
-        Raises:
-            SchemaError: the policy cannot work on the tables.
-        """
+        """Return what of the analytics is done."""
         return check_parts(catalog, request.analytics, writes=not request.settings.dry_run)
 
-    async def make_plan(self, reader: Session) -> Plan:
-        """Return what each portfolio writes.
-
-        Raises:
-            ConfigError: a portfolio is unknown.
-            SnapshotExistsError: one exists where none may (S13).
-        """
+    async def make_plan(self, reader: Session) -> None:
+        """Decide what each portfolio writes: `plan`."""
         entries = await self.inception(reader)
         holes = await self._holes(reader)
         affected = await self._affected(reader)
         portfolios = await self._portfolios(reader, entries, holes, affected)
         self.plan = self._planned(portfolios, entries, holes, affected)
         self.look_at_currencies(portfolios.currency)
-        return self.plan
 
     async def _holes(self, reader: Session) -> Holes | None:
         """Return the holes of the chains where what is missing was asked for."""
@@ -178,11 +168,7 @@ class RollForward(Policy):
         return plan
 
     async def load_prices(self, reader: Session, symbols: Text) -> Prices:
-        """Return the prices of the plan, and what its analytics need.
-
-        Raises:
-            CoverageError: those of a session have not arrived (S12).
-        """
+        """Return the prices of the plan, and what its analytics need."""
         plan, lookback = self.plan, self.settings.lookback_days
         level = "none" if self.request.only_plans else self.parts.level
         days = return_sessions(plan, self.calendar, level)
@@ -389,10 +375,10 @@ class RollForward(Policy):
             first = np.full_like(first, days.start)
         return first, np.where(chunk.works, np.maximum(last, days.end), days.end)
 
-    async def only_notice(self, reader: Session, chunks: Sequence[Chunk]) -> tuple[Issues, ...]:
+    async def only_notice(self, reader: Session) -> tuple[Issues, ...]:
         """Report the same of all chunks, where nothing is to be written."""
         noticed: tuple[Issues, ...] = ()
-        for chunk in chunks:
+        for chunk in self.chunks:
             with self.monitor.phase("load"):
                 existing = await self.load_existing(reader, chunk)
             noticed += self.notice(chunk, existing)

@@ -281,7 +281,7 @@ class Run:
 
     def _unwritten_issues(self, lease: Lease) -> IssueRows:
         """Return what was noticed of portfolios outside the chunks that were written."""
-        ids, refused = self.prepared.plan.id, self.prepared.policy.refused
+        ids, refused = self.policy.plan.id, self.policy.refused
         if refused is None:
             refused = np.zeros(len(ids), dtype=np.bool_)
         issues = [(part, 0) for part in (*self.unwritten, *self.steps.unwritten)]
@@ -353,7 +353,7 @@ class Run:
                 await self._go_through(readers, writers, lanes)
 
     def _plan_is_known(self, first: Session) -> None:
-        days, lease = self.prepared.days, self.lease
+        days, lease = self.policy.days, self.lease
         if lease is None or first.view is None:
             return
         self.steps.run_id = lease.run_id
@@ -361,7 +361,7 @@ class Run:
             view=first.view,
             start=None if days.start is None else date_of(days.start),
             end=date_of(days.end),
-            portfolios=len(self.prepared.plan.id),
+            portfolios=len(self.policy.plan.id),
         )
         self.monitor.step("planned")
 
@@ -370,7 +370,7 @@ class Run:
         if self.lease is None or self.lease.attempt == 1 or self.asked.end is not None:
             return False
         asked = replace(self.asked, moment=self.lease.began)
-        return last_closed(asked, self.prepared.calendar) > self.prepared.days.end
+        return last_closed(asked, self.policy.calendar) > self.policy.days.end
 
     async def _inside(self) -> None:
         """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
@@ -400,23 +400,22 @@ class Run:
     async def _prepare(self, readers: Sessions, catalog: Catalog | None) -> None:
         clock = StampClock(self.request)
         run = RunContext(self.request, self.issues, self.monitor, self.cancel, clock)
-        self.prepared = await prepare(readers, run, self.kind, catalog)
+        self.policy = await prepare(readers, run, self.kind, catalog)
         self.unwritten = self.issues.since(0)
-        portfolios = len(self.prepared.plan.id)
+        portfolios = len(self.policy.plan.id)
         self.status = np.full(portfolios, SKIPPED, dtype=np.uint8)
         self.written = np.zeros(portfolios, dtype=np.int32)
-        self.at = ("load", 0, len(self.prepared.chunks))
-        policy = self.prepared.policy
-        if policy.refused is not None:
-            self.status[policy.refused] = FAILED
-        self.steps = ChunkSteps(policy)
-        self.retries = Retries(self.prepared, self.steps, self.monitor, self.computing)
+        self.at = ("load", 0, len(self.policy.chunks))
+        if self.policy.refused is not None:
+            self.status[self.policy.refused] = FAILED
+        self.steps = ChunkSteps(self.policy)
+        self.retries = Retries(self.steps, self.computing)
 
     def _computes(self) -> bool:
-        return not self.request.only_plans and bool(self.prepared.plan.works().any())
+        return not self.request.only_plans and bool(self.policy.plan.works().any())
 
     async def _prices(self, readers: Sessions) -> Prices | None:
-        prices = await load_prices(readers, self.prepared.policy)
+        prices = await load_prices(readers, self.policy)
         if prices is not None:
             self.coverage = prices.coverage
         return prices
@@ -424,7 +423,7 @@ class Run:
     async def _only_notice(self, readers: Sessions) -> None:
         await self._prices(readers)
         async with readers.lend("load") as reader:
-            noticed = await self.prepared.policy.only_notice(reader, self.prepared.chunks)
+            noticed = await self.policy.only_notice(reader)
         self.steps.unwritten += noticed
 
     async def _go_through(self, readers: Sessions, writers: Sessions, lanes: int) -> None:
@@ -432,7 +431,7 @@ class Run:
 
         That bounds what is in memory. Prices are loaded beside the first chunks.
         """
-        chunks = iter(self.prepared.chunks)
+        chunks = iter(self.policy.chunks)
         try:
             async with asyncio.TaskGroup() as tasks:
                 prices = tasks.create_task(self._prices(readers))
@@ -451,7 +450,7 @@ class Run:
         """Load, compute and write one chunk after the other, whichever is next."""
         for chunk in chunks:
             async with readers.lend("load") as reader:
-                loaded = await self.prepared.policy.load_chunk(reader, chunk)
+                loaded = await self.policy.load_chunk(reader, chunk)
             self.monitor.step("loaded", chunk.number)
             priced = await prices
             async with self.computing:
@@ -484,7 +483,7 @@ class Run:
         fails[list(refused)] = True
         self.failed_of[item.chunk.number] = int(np.count_nonzero(fails))
         failed = sum(self.failed_of.values())
-        portfolios = len(self.prepared.plan.id)
+        portfolios = len(self.policy.plan.id)
         allowed = self.request.settings.failures_allowed(portfolios)
         if failed > allowed:
             msg = (
@@ -558,9 +557,9 @@ class Run:
     async def _write_batch(
         self, session: Session, batch: Batch, step: Callable[[str], None] = lambda _: None
     ) -> Sequence[Kept]:
-        schema, acting = self.request.settings.schema, self.prepared.catalog.acting
+        schema, acting = self.request.settings.schema, self.policy.queries.catalog.acting
         return await write_batch(
-            session, schema, batch, self.prepared.policy.run.clock.stamp(), step, acting=acting
+            session, schema, batch, self.policy.run.clock.stamp(), step, acting=acting
         )
 
     async def _commit(
@@ -611,19 +610,19 @@ class Run:
             self.issues.add(issues, first)
         kept = self.kept.pop(item.chunk.number, ())
         if kept:
-            self.issues.add(not_replaced(kept, self.prepared.plan.id))
+            self.issues.add(not_replaced(kept, self.policy.plan.id))
         self._done()
 
     def _done(self) -> None:
         """Tell that one more chunk is through, whether it had anything to write or not."""
-        self.at = ("persist", self.at[1] + 1, len(self.prepared.chunks))
+        self.at = ("persist", self.at[1] + 1, len(self.policy.chunks))
         self._tick()
 
     def _report(self) -> BatchResult:
-        plan, days = self.prepared.plan, self.prepared.days
+        plan, days = self.policy.plan, self.policy.days
         left_out = np.zeros(0, dtype=np.int32)
         if days.start is not None:
-            left_out = self.prepared.calendar.left_out(days.start, days.end)
+            left_out = self.policy.calendar.left_out(days.start, days.end)
         planned, sessions, found = plan.sessions_planned(), plan.sessions[plan.sessions_run()], None
         written, dry_run = self.written, self.request.settings.dry_run
         if self.request.repairs:
@@ -652,13 +651,13 @@ class Run:
             rows_by_phase=dict(self.monitor.rows),
             bytes_by_phase=dict(self.database.bytes),
             analytics=self.request.analytics,
-            analytics_off=self.prepared.policy.analytics_off,
-            names=self.prepared.policy.names,
+            analytics_off=self.policy.analytics_off,
+            names=self.policy.names,
             rounded={name: count for name, count in sorted(self.database.rounded.items()) if count},
             retries=self.retries.count,
             attempt=1 if self.lease is None else self.lease.attempt,
             differences=found,
-            stamps=self.prepared.stamps,
+            stamps=self.policy.stamps,
             resumed=self.resumed,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ from batchcore import calendar as calendars
 from batchcore.db import load as loads
 from batchcore.db.catalog import check_revision, inspect
 from batchcore.db.change_queries import StampQueries
-from batchcore.db.load_changes import Stamps, load_stamps
+from batchcore.db.load_changes import load_stamps
 from batchcore.db.queries import Queries, Selection
 from batchcore.errors import ConfigError
 from batchcore.run import plan as plans
@@ -25,46 +25,7 @@ if TYPE_CHECKING:
     from batchcore.db.engine import Session
     from batchcore.db.sessions import Sessions
     from batchcore.policies.policy import Policy, Prices, RunContext
-    from batchcore.run.plan import Chunk, Plan
     from batchcore.run.request import Request
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Prepared:
-    """What all chunks share.
-
-    Attributes:
-        catalog: The host's tables.
-        policy: At work on the run.
-        calendar: That of the run.
-        days: Its range.
-        plan: What each portfolio writes.
-        chunks: In the order of ids.
-        stamps: Of a plan, how the host keeps the time stamps of its tables.
-    """
-
-    catalog: Catalog
-    policy: Policy
-    calendar: Calendar
-    days: Range
-    plan: Plan
-    chunks: list[Chunk]
-    stamps: tuple[Stamps, ...] = ()
-
-    def request_again(self, ids: npt.NDArray[np.uint8]) -> Request:
-        """Return the request of the run for some of its portfolios, at a later moment.
-
-        Its dates are those of the run, and no session is held up again (S12).
-        """
-        request = self.policy.request
-        return replace(
-            request,
-            end=calendars.date_of(self.days.end),
-            wanted=np.ascontiguousarray(ids),
-            known_calendar=self.calendar,
-            settings=replace(request.settings, min_coverage=0.0),
-            snapshot_source=None,
-        )
 
 
 async def inspected(reader: Session, request: Request, kind: type[Policy]) -> Catalog:
@@ -81,8 +42,8 @@ async def inspected(reader: Session, request: Request, kind: type[Policy]) -> Ca
 
 async def prepare(
     readers: Sessions, run: RunContext, kind: type[Policy], catalog: Catalog | None = None
-) -> Prepared:
-    """Return what all chunks of a run share.
+) -> Policy:
+    """Return the policy of a run, with the plan and the chunks that it goes through.
 
     Args:
         readers: Sessions that see the same moment.
@@ -95,7 +56,6 @@ async def prepare(
         SchemaError: the database is not one that batchcore can work on.
         SnapshotExistsError: one exists where none may (S13).
     """
-    stamps: tuple[Stamps, ...] = ()
     async with readers.lend("check") as reader:
         if catalog is None:
             catalog = await inspected(reader, run.request, kind)
@@ -107,13 +67,12 @@ async def prepare(
                 calendar = calendars.from_price_dates(dates)
             days = _range(run.request, calendar)
             policy = kind(run, catalog, calendar, days)
-            plan = await policy.make_plan(reader)
+            await policy.make_plan(reader)
             await _look_for_history(reader, policy)
             if run.request.only_plans:
-                stamps = await load_stamps(reader, StampQueries(catalog))
-    chunks = plans.chunks(plan, _chunk_size(run.request, catalog, plan))
-    policy.begin(chunks)
-    return Prepared(catalog, policy, calendar, days, plan, chunks, stamps)
+                policy.stamps = await load_stamps(reader, StampQueries(catalog))
+    policy.begin(plans.chunks(policy.plan, _chunk_size(policy)))
+    return policy
 
 
 async def load_prices(readers: Sessions, policy: Policy) -> Prices | None:
@@ -129,6 +88,21 @@ async def load_prices(readers: Sessions, policy: Policy) -> Prices | None:
             symbols = await loads.load_symbols(reader, policy.queries, policy.selection)
             policy.monitor.loaded(symbols=len(symbols))
             return await policy.load_prices(reader, symbols)
+
+
+def request_again(policy: Policy, ids: npt.NDArray[np.uint8]) -> Request:
+    """Return the request of a run for some of its portfolios, at a later moment.
+
+    Its dates are those of the run, and no session is held up again (S12).
+    """
+    return replace(
+        policy.request,
+        end=calendars.date_of(policy.days.end),
+        wanted=np.ascontiguousarray(ids),
+        known_calendar=policy.calendar,
+        settings=replace(policy.settings, min_coverage=0.0),
+        snapshot_source=None,
+    )
 
 
 def last_closed(request: Request, calendar: Calendar) -> int:
@@ -176,11 +150,11 @@ async def _look_for_history(reader: Session, policy: Policy) -> None:
     policy.issues.add_each("no_history", portfolio, plan.first_day[portfolio], details)
 
 
-def _chunk_size(request: Request, catalog: Catalog, plan: Plan) -> int:
+def _chunk_size(policy: Policy) -> int:
     """Return how many portfolios a chunk has: what was asked for, or what memory allows."""
-    if request.settings.chunk_size is not None:
-        return request.settings.chunk_size
-    rows = catalog.estimated_rows
+    if policy.settings.chunk_size is not None:
+        return policy.settings.chunk_size
+    rows = policy.queries.catalog.estimated_rows
     held, holders = rows.get("positions"), rows.get("portfolios")
     positions = held / holders if held and holders else plans.POSITIONS
-    return plans.default_chunk_size(len(plan.sessions), positions)
+    return plans.default_chunk_size(len(policy.plan.sessions), positions)

@@ -14,7 +14,7 @@ from batchcore.errors import ConfigError, DatabaseError
 from batchcore.run.chunk import ChunkSteps
 from batchcore.run.issues import IssueList
 from batchcore.run.plan import Chunk
-from batchcore.run.prepare import load_prices, prepare
+from batchcore.run.prepare import load_prices, prepare, request_again
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from batchcore.db.engine import Session
     from batchcore.policies.policy import ComputedChunk
-    from batchcore.run.monitor import Monitor
-    from batchcore.run.prepare import Prepared
     from batchcore.run.refusals import Judge
 
     Write = Callable[[ComputedChunk, Session], Awaitable[None]]
@@ -48,21 +46,16 @@ class Retries:
         count: How many times a chunk was tried again.
     """
 
-    def __init__(
-        self, prepared: Prepared, steps: ChunkSteps, monitor: Monitor, computing: asyncio.Lock
-    ) -> None:
+    def __init__(self, steps: ChunkSteps, computing: asyncio.Lock) -> None:
         """Take what a run has.
 
         Args:
-            prepared: What its chunks share.
-            steps: What loads and computes them.
-            monitor: Where to count.
+            steps: What computes its chunks.
             computing: Held by whoever computes.
         """
         self.count = 0
-        self._prepared = prepared
         self._steps = steps
-        self._monitor = monitor
+        self._monitor = steps.policy.monitor
         self._computing = computing
 
     async def write(
@@ -122,7 +115,7 @@ class Retries:
         """Return whether an error is of some portfolio, and not of what others did meanwhile."""
         if error.sqlstate != UNIQUE or last:
             return is_refusal(error)
-        schema = self._prepared.policy.settings.schema
+        schema = self._steps.policy.settings.schema
         return not await is_of_known_key(session, schema, error)
 
     async def _again(self, chunk: Chunk, session: Session) -> ComputedChunk | None:
@@ -131,27 +124,27 @@ class Retries:
         # what the run noticed of its portfolios is in its own list
         run = replace(
             policy.run,
-            request=self._prepared.request_again(policy.plan.id[chunk.rows]),
+            request=request_again(policy, policy.plan.id[chunk.rows]),
             issues=IssueList(),
         )
         readers = Sessions(session)
         async with snapshot(session):
             try:
-                prepared = await prepare(readers, run, type(policy), self._prepared.catalog)
+                again = await prepare(readers, run, type(policy), policy.queries.catalog)
             except ConfigError as error:
                 if error.option != "portfolio_ids":
                     raise
                 msg = f"a portfolio was deleted while the run was at work: {error}"
                 raise DatabaseError(msg) from error
-            works = prepared.plan.works()
+            works = again.plan.works()
             if not works.any():
                 return None
             own = Chunk(chunk.number, slice(0, len(works)), works)
-            prepared.policy.begin([own])
-            steps = ChunkSteps(prepared.policy, self._steps.run_id)
+            again.begin([own])
+            steps = ChunkSteps(again, self._steps.run_id)
             await session.enter("load")
-            loaded = await prepared.policy.load_chunk(session, own)
-            prices = await load_prices(readers, prepared.policy)
+            loaded = await again.load_chunk(session, own)
+            prices = await load_prices(readers, again)
         await session.enter("persist")
         async with self._computing:
             computed = await steps.compute(loaded, prices)
