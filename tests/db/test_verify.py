@@ -462,6 +462,10 @@ async def test_a_deleted_snapshot_in_the_middle_is_a_missing_run(
     # 10 of 1020, 20 of 1010
     assert (returned.stored, returned.expected) == (Decimal("0.009804"), Decimal("0.019802"))
 
+    # A hole alone is no cause: nothing but the ledger tells that there was a row.
+    await execute(same_host, "DELETE FROM batchcore_runs")
+    assert (await verify(same_host, fast=fast)).causes == {"unknown": 1}
+
 
 @pytest.mark.asyncio
 async def test_a_row_after_a_hole_that_saw_the_hole_is_right(same_host: str) -> None:
