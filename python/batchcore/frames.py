@@ -956,7 +956,7 @@ _NULLS: Final[Mapping[str, Callable[[int], Any]]] = {
     "Ids": lambda rows: np.zeros((rows, 16), dtype=np.uint8),
     "Int32": lambda rows: np.zeros(rows, dtype=np.int32),
     "Int64": lambda rows: np.zeros(rows, dtype=np.int64),
-    "UInt32": lambda rows: np.zeros(rows, dtype=np.uint32),
     "Text": lambda rows: Text.constant(None, rows),
+    "UInt32": lambda rows: np.zeros(rows, dtype=np.uint32),
 }
-"""The column of each type that has no values; zeros where the type has no NULL."""
+"""Annotation of a column -> the column of so many NULLs; zeros where the type has no NULL."""
