@@ -89,7 +89,7 @@ def told_issues() -> set[str]:
 def named_issues() -> set[str]:
     """Return the names that core, reference and run give to issues."""
     core = (ROOT / "rust/core/src/pnl/issue.rs").read_text()
-    names = set(re.findall(r'Self::\w+ => "(\w+)"', core))
+    names = set(re.findall(r'^    \w+: "(\w+)",$', core, re.MULTILINE))
     for path in (ROOT / "python/batchcore/run").glob("*.py"):
         text = path.read_text()
         names.update(re.findall(r"\badd_(?:each|noticed|one|told)\(\s*\"(\w+)\"", text))
@@ -475,7 +475,10 @@ def test_every_attribute_is_told(title: str, frame: Any) -> None:
 def test_every_argument_of_a_run_is_told() -> None:
     told = re.findall(r"^\| `([\w.]+)` \|", section(API, "run_batch"), re.MULTILINE)
     names = [
-        name for name in inspect.signature(batchcore.run_batch).parameters if name != "settings"
+        name
+        for source in (batchcore.run_batch, batchcore.RunOptions)
+        for name in inspect.signature(source).parameters
+        if name not in {"options", "overrides", "settings"}
     ]
     settings = [f"Settings.{field.name}" for field in dataclasses.fields(batchcore.Settings)]
     assert told == names + settings

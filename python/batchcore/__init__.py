@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from batchcore.frames import Rows as Rows
     from batchcore.frames import Text as Text
     from batchcore.native import compute as compute
+    from batchcore.options import RunOptions as RunOptions
     from batchcore.run.calculator import BatchOrchestrator as BatchOrchestrator
     from batchcore.run.calculator import PnLCalculator as PnLCalculator
     from batchcore.run.orchestrator import run_batch as run_batch
@@ -140,6 +141,7 @@ _ROOMS: Final = {
         "Rows",
         "Text",
     ),
+    "batchcore.options": ("RunOptions",),
     "batchcore.run.calculator": ("BatchOrchestrator", "PnLCalculator"),
     "batchcore.run.orchestrator": ("run_batch",),
     "batchcore.run.portfolio": (

@@ -48,18 +48,11 @@ import traceback
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_args, get_type_hints
 
+import batchcore
 from batchcore import about
-from batchcore.config import (
-    ANALYTICS,
-    BETA_WEIGHTS,
-    INCEPTION,
-    ON_EXISTING,
-    POLICIES,
-    Schema,
-    Settings,
-)
+from batchcore.config import INCEPTION, Schema, Settings
 from batchcore.errors import (
     BatchcoreError,
     ConfigError,
@@ -67,6 +60,7 @@ from batchcore.errors import (
     LeaseHeldError,
     SchemaError,
 )
+from batchcore.options import RunOptions
 from batchcore.redact import Redactor
 from batchcore.streams import silence, tell
 
@@ -82,8 +76,10 @@ except ImportError as error:
     raise SystemExit(3) from None
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
     from types import FrameType
+
+    from batchcore.run.result import BatchResult
 
     Progress = Callable[[str, int, int], None]
 
@@ -171,22 +167,15 @@ class Ask:
             _tell(f"warning: the report cannot be printed: {error.strerror}")
 
 
-def _date(text: str) -> dt.date:
+def _date(text: str, expected: str = "YYYY-MM-DD") -> dt.date:
     try:
         return dt.date.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(f"`{text}` is no date, expected YYYY-MM-DD") from None
+        raise typer.BadParameter(f"`{text}` is no date, expected {expected}") from None
 
 
 def _start(text: str) -> dt.date | str:
-    if text == INCEPTION:
-        return text
-    try:
-        return dt.date.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"`{text}` is no date, expected YYYY-MM-DD or `{INCEPTION}`"
-        ) from None
+    return text if text == INCEPTION else _date(text, f"YYYY-MM-DD or `{INCEPTION}`")
 
 
 def _moment(text: str) -> dt.datetime:
@@ -197,6 +186,9 @@ def _moment(text: str) -> dt.datetime:
             f"`{text}` is no time stamp, expected YYYY-MM-DDTHH:MM:SS with Z or an offset"
         ) from None
 
+
+PARSERS: Final[Mapping[Any, Callable[[str], Any]]] = {dt.date: _date, dt.datetime: _moment}
+"""What reads the texts of options, by type; Typer reads others."""
 
 DatabaseUrl = Annotated[
     str | None,
@@ -211,16 +203,13 @@ PortfolioIds = Annotated[
     list[str] | None,
     typer.Option(metavar="ID", help="Portfolio to value, repeatable; default: all."),
 ]
-CalendarCode = Annotated[
-    str,
-    typer.Option(metavar="CODE", help="XNYS, daily, prices or a code of exchange_calendars."),
+PortfoliosFile = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="File with one portfolio a line; - reads stdin."),
 ]
-LookbackDays = Annotated[
-    int, typer.Option(metavar="N", help="Oldest close that is not stale, in calendar days.")
-]
-BetaWeights = Annotated[
-    str,
-    typer.Option(metavar="|".join(BETA_WEIGHTS), help="Weights of the portfolio's provider beta."),
+OkIfNothing = Annotated[
+    bool,
+    typer.Option("--ok-if-nothing", help="Exit with 0 instead of 99 if there is nothing to do."),
 ]
 SchemaFile = Annotated[
     str | None,
@@ -242,7 +231,7 @@ Verbose = Annotated[
 
 
 def command(
-    name: str, options_of: Callable[..., int] | None = None, without: Sequence[str] = ()
+    name: str, derived: Mapping[str, inspect.Parameter] | None = None, *, text: str | None = None
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Register a function of an `Ask` and options as a command.
 
@@ -250,9 +239,8 @@ def command(
 
     Args:
         name: Of the command.
-        options_of: Another function whose parameters are options too; those of the command's own
-            function come in their place.
-        without: Options of the other function that the command lacks.
+        derived: Options that it takes beside its own; they come before that of the schema.
+        text: What its help says, if not what the function's docstring does.
     """
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
@@ -262,29 +250,74 @@ def command(
             with _logging_to_stderr(verbose):
                 return function(Ask(name, as_json, verbose), **options)
 
-        options = _options(options_of or function)
-        options |= {name: one for name, one in _options(function).items() if name != "options"}
-        own = [one for name, one in options.items() if name not in without]
-        common = {"as_json": (Json, False), "debug": (Debug, False), "verbose": (Verbose, 0)}
-        added = [
-            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
-            for key, (hint, default) in common.items()
-        ]
-        run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *added]}
-        app.command(name)(run)
+        own = _parameters(function)
+        last = {name: own.pop(name) for name in ("schema", "database_url") if name in own}
+        parameters = [*(own | dict(derived or {}) | last).values(), *_COMMON]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        app.command(name, help=text)(run)
         return function
 
     return register
 
 
-def _options(function: Callable[..., int]) -> dict[str, inspect.Parameter]:
+def _parameters(function: Callable[..., int]) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a function that are options."""
     hints = get_type_hints(function, include_extras=True)
     return {
         name: parameter.replace(annotation=hints[name])
         for name, parameter in inspect.signature(function).parameters.items()
-        if name != "ask"
+        if name != "ask" and parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
+
+
+def _derived(*kinds: type, only: Collection[str] = ()) -> dict[str, inspect.Parameter]:
+    """Return the options that the fields of `RunOptions` and `Settings` make."""
+    return {
+        one.name: _parameter(one, get_type_hints(kind)[one.name])
+        for kind in kinds
+        for one in dataclasses.fields(kind)
+        if "help" in one.metadata and (not only or one.name in only)
+    }
+
+
+def _parameter(one: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:  # noqa: ANN401  # a type
+    kinds = set(get_args(hint) or (hint,)) - {type(None)}
+    kind: Any = kinds.pop() if len(kinds) == 1 else str  # choices are texts
+    words, metadata = one.name.replace("_", "-"), one.metadata
+    flags = [f"--{words}/--no-{words}" if metadata["has_opposite"] else f"--{words}"]
+    given = typer.Option(
+        *flags,
+        parser=PARSERS.get(kind),
+        metavar=None if kind is bool else metadata["metavar"],
+        help=metadata["help"],
+    )
+    return inspect.Parameter(
+        one.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=one.default,
+        annotation=Annotated[kind | None if one.default is None else kind, given],
+    )
+
+
+_COMMON: Final = [
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+    for name, hint, default in (
+        ("as_json", Json, False),
+        ("debug", Debug, False),
+        ("verbose", Verbose, 0),
+    )
+]
+PLAN: Final = "Say what `run` would do with the same options, and what is missing; write nothing."
+RUN: Final = _derived(RunOptions, Settings)
+REPAIR: Final = {
+    name: one
+    for name, one in RUN.items()
+    if name not in {"on_existing", "missing", "changed_since", "today"}
+}
+VERIFY: Final = _derived(
+    RunOptions, Settings, only=("policy", "calendar", "lookback_days", "beta_weights")
+)
 
 
 @command("demo")
@@ -333,7 +366,9 @@ def demo(
     return INCOMPLETE if done.checked.differing or done.result.failed else DONE
 
 
-def _batch(
+@command("plan", RUN, text=PLAN)
+@command("run", RUN)
+def run(
     ask: Ask,
     *,
     start: Annotated[  # noqa: ANN401  # a date or `inception`: typer takes no union
@@ -351,172 +386,30 @@ def _batch(
         ),
     ] = None,
     portfolio: PortfolioIds = None,
-    portfolios_file: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="File with one portfolio a line; - reads stdin."),
-    ] = None,
-    policy: Annotated[
-        str, typer.Option(metavar="NAME", help=f"Valuation rules: {', '.join(POLICIES)}.")
-    ] = POLICIES[0],
-    calendar: CalendarCode = "XNYS",
-    lookback_days: LookbackDays = Settings.lookback_days,
-    on_existing: Annotated[
-        str,
-        typer.Option(
-            metavar="|".join(ON_EXISTING), help="Skip or recompute snapshots that already exist."
-        ),
-    ] = ON_EXISTING[0],
-    missing: Annotated[
-        bool,
-        typer.Option("--missing", help="Report holes between snapshots; with replace, fill them."),
-    ] = False,
-    changed_since: Annotated[
-        dt.datetime | None,
-        typer.Option(
-            parser=_moment,
-            metavar="TIMESTAMP",
-            help="Recompute only what data changed since then affect.",
-        ),
-    ] = None,
-    analytics: Annotated[
-        str,
-        typer.Option(metavar="|".join(ANALYTICS), help="Which analytics to write."),
-    ] = ANALYTICS[0],
-    beta_weights: BetaWeights = BETA_WEIGHTS[0],
-    min_coverage: Annotated[
-        float,
-        typer.Option(metavar="X", help="Share of symbols that need a close, from 0 to 1."),
-    ] = Settings.min_coverage,
-    max_failed: Annotated[
-        str,
-        typer.Option(
-            metavar="N|P%",
-            help="Failed portfolios that a run tolerates.",
-        ),
-    ] = str(Settings.max_failed),
-    today: Annotated[
-        dt.date | None,
-        typer.Option(parser=_date, metavar="DATE", help="Date to use as today."),
-    ] = None,
-    chunk_size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="Portfolios in one transaction; default: by size.", show_default=False
-        ),
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Native threads; default: all cores.", show_default=False),
-    ] = None,
-    connections: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Database connections, at least 2; default: 4.",
-            show_default=False,
-        ),
-    ] = None,
-    lease_seconds: Annotated[
-        int,
-        typer.Option(metavar="N", help="Seconds until a silent run counts as dead."),
-    ] = Settings.lease_seconds,
-    ledger_days: Annotated[
-        int, typer.Option(metavar="N", help="Days to keep ended runs in the ledger.")
-    ] = Settings.ledger_days,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume/--no-resume", help="Resume a run with these options that ended early."
-        ),
-    ] = True,
-    wait: Annotated[
-        float,
-        typer.Option(metavar="SECONDS", help="Wait for another run on these portfolios."),
-    ] = 0,
+    portfolios_file: PortfoliosFile = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Compute, but write nothing, like `plan`.")
     ] = False,
-    ok_if_nothing: Annotated[
-        bool,
-        typer.Option(
-            "--ok-if-nothing", help="Exit with 0 instead of 99 if there is nothing to do."
-        ),
-    ] = False,
+    ok_if_nothing: OkIfNothing = False,
     schema: SchemaFile = None,
     database_url: DatabaseUrl = None,
+    **options: Any,  # noqa: ANN401  # those of `RunOptions` and `Settings`
 ) -> int:
-    url = _database_url(database_url)
-    portfolios = portfolio if portfolios_file is None else _portfolios(portfolio, portfolios_file)
-    settings = Settings(
-        schema=_schema(schema),
-        lookback_days=lookback_days,
-        min_coverage=min_coverage,
-        today=today,
-        threads=threads,
-        connections=connections,
-        chunk_size=chunk_size,
-        dry_run=dry_run or ask.command == "plan",
-        max_failed=max_failed,
-        lease_seconds=lease_seconds,
-        ledger_days=ledger_days,
-    )
+    """Roll portfolios forward over the sessions of a range and write their snapshots."""
+    dry_run = dry_run or ask.command == "plan"
+    which = (start, end, portfolio, portfolios_file)
+    result = _batch(ask, which, _database_url(database_url), schema, options, dry_run=dry_run)
     from batchcore import report  # noqa: PLC0415  # brings NumPy
-    from batchcore.audit.repair import repair  # noqa: PLC0415  # brings the driver
-    from batchcore.run.orchestrator import run_batch  # noqa: PLC0415  # likewise
 
-    if ask.command == "repair":
-        work = repair
-    else:
-        work = functools.partial(
-            run_batch, on_existing=on_existing, missing=missing, changed_since=changed_since
-        )
-    with _progress() as progress:
-        result = _run(
-            work(
-                url,
-                start,
-                end,
-                portfolios,
-                policy=policy,
-                calendar=calendar,
-                resume=resume,
-                analytics=analytics,
-                beta_weights=beta_weights,
-                wait=wait,
-                settings=settings,
-                progress=progress,
-            )
-        )
-    if ask.command == "repair":
-        ask.answer(result.to_dict(), lambda: report.repair_text(result))
-    elif settings.dry_run:
-        plan = report.plan_dict(result, min_coverage)
-        ask.answer(plan, lambda: report.plan_text(result, plan))
+    if dry_run:
+        planned = report.plan_dict(result, options["min_coverage"])
+        ask.answer(planned, lambda: report.plan_text(result, planned))
     else:
         ask.answer(result.to_dict(), lambda: report.result_text(result))
-    both = [result] if result.resumed is None else [result.resumed, result]
-    for line in (line for one in both for line in report.failure_lines(one)):
-        _tell(line)
-    if any(one.failed for one in both):
-        return INCOMPLETE
-    if all(one.nothing_to_do for one in both) and not ok_if_nothing:
-        return NOTHING_TO_DO
-    return DONE
+    return _code_of(result, ok_if_nothing=ok_if_nothing)
 
 
-@command("run", options_of=_batch)
-def run(ask: Ask, **options: Any) -> int:  # noqa: ANN401  # those of `_batch`
-    """Roll portfolios forward over the sessions of a range and write their snapshots."""
-    return _batch(ask, **options)
-
-
-@command("plan", options_of=_batch)
-def plan(ask: Ask, **options: Any) -> int:  # noqa: ANN401  # those of `_batch`
-    """Say what `run` would do with the same options, and what is missing; write nothing."""
-    return _batch(ask, **options)
-
-
-@command("repair", options_of=_batch, without=("on_existing", "missing", "changed_since", "today"))
+@command("repair", REPAIR)
 def repair(
     ask: Ask,
     *,
@@ -534,20 +427,66 @@ def repair(
             parser=_date, metavar="DATE", help="Last day to compare; default: the latest snapshot."
         ),
     ] = None,
+    portfolio: PortfolioIds = None,
+    portfolios_file: PortfoliosFile = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Report what differs and write nothing.")
     ] = False,
-    **options: Any,  # noqa: ANN401  # the others of `_batch`
+    ok_if_nothing: OkIfNothing = False,
+    schema: SchemaFile = None,
+    database_url: DatabaseUrl = None,
+    **options: Any,  # noqa: ANN401  # those of `RunOptions` and `Settings`
 ) -> int:
     """Recompute stored snapshots; replace each portfolio from its first difference on.
 
     For applications whose time stamps do not show what was corrected; where they do, `run
     --changed-since` is faster.
     """
-    return _batch(ask, start=start, end=end, dry_run=dry_run, **options)
+    which = (start, end, portfolio, portfolios_file)
+    result = _batch(ask, which, _database_url(database_url), schema, options, dry_run=dry_run)
+    from batchcore import report  # noqa: PLC0415  # brings NumPy
+
+    ask.answer(result.to_dict(), lambda: report.repair_text(result))
+    return _code_of(result, ok_if_nothing=ok_if_nothing)
 
 
-@command("verify")
+def _batch(
+    ask: Ask,
+    which: tuple[Any, Any, list[str] | None, str | None],
+    url: str,
+    schema: str | None,
+    options: Mapping[str, Any],
+    *,
+    dry_run: bool,
+) -> BatchResult:
+    """Return the result of the run or the repair that a command asks for."""
+    start, end, portfolios, file = which
+    if file is not None:
+        portfolios = _portfolios(portfolios, file)
+    own = {name: value for name, value in options.items() if name in _derived(Settings)}
+    settings = Settings(schema=_schema(schema), dry_run=dry_run, **own)
+    work = batchcore.repair if ask.command == "repair" else batchcore.run_batch
+    with _progress() as progress:
+        chosen = {name: value for name, value in options.items() if name not in own}
+        chosen |= {"settings": settings, "progress": progress}
+        return _run(work(url, start, end, portfolios, **chosen))
+
+
+def _code_of(result: BatchResult, *, ok_if_nothing: bool) -> int:
+    """Return the exit code of a run, and tell which portfolios failed."""
+    from batchcore import report  # noqa: PLC0415  # brings NumPy
+
+    both = [result] if result.resumed is None else [result.resumed, result]
+    for line in (line for one in both for line in report.failure_lines(one)):
+        _tell(line)
+    if any(one.failed for one in both):
+        return INCOMPLETE
+    if all(one.nothing_to_do for one in both) and not ok_if_nothing:
+        return NOTHING_TO_DO
+    return DONE
+
+
+@command("verify", VERIFY)
 def verify(
     ask: Ask,
     *,
@@ -562,12 +501,6 @@ def verify(
         typer.Option(parser=_date, metavar="DATE", help="Last day; default: the latest snapshot."),
     ] = None,
     portfolio: PortfolioIds = None,
-    policy: Annotated[
-        str, typer.Option(metavar="NAME", help=f"Valuation rules: {', '.join(POLICIES)}.")
-    ] = POLICIES[0],
-    calendar: CalendarCode = "XNYS",
-    lookback_days: LookbackDays = Settings.lookback_days,
-    beta_weights: BetaWeights = BETA_WEIGHTS[0],
     sample: Annotated[
         int | None,
         typer.Option(
@@ -580,10 +513,11 @@ def verify(
     ] = False,
     schema: SchemaFile = None,
     database_url: DatabaseUrl = None,
+    **options: Any,  # noqa: ANN401  # of `RunOptions` and `Settings`
 ) -> int:
     """Recompute stored snapshots and tell which cells differ; write nothing."""
     url = _database_url(database_url)
-    settings = Settings(schema=_schema(schema), lookback_days=lookback_days)
+    settings = Settings(schema=_schema(schema), lookback_days=options.pop("lookback_days"))
     from batchcore import report  # noqa: PLC0415  # brings NumPy
     from batchcore.audit import verifier  # noqa: PLC0415  # brings the driver
 
@@ -594,14 +528,12 @@ def verify(
                 start,
                 end,
                 portfolio,
-                policy=policy,
-                calendar=calendar,
-                beta_weights=beta_weights,
                 sample=sample,
                 seed=seed,
                 fast=fast,
                 settings=settings,
                 progress=progress,
+                **options,
             )
         )
     ask.answer(result.to_dict(), lambda: report.verified_text(result))

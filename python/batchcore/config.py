@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import datetime as dt  # noqa: TC003  # the command line looks at types
 import re
 import tomllib
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
 from batchcore.errors import ConfigError
 from batchcore.units import FACTOR_ETFS, MAX_SCALE
 
 if TYPE_CHECKING:
-    import datetime as dt
     import os
     from collections.abc import Iterator, Mapping
 
 POLICIES: Final = ("rollforward", "legacy")
-ON_EXISTING: Final = ("skip", "replace", "error")
-ANALYTICS: Final = ("portfolio", "full", "every", "none")
+"""Policies of the compiled core; the first is the default."""
+
+OnExisting = Literal["skip", "replace", "error"]
+Analytics = Literal["portfolio", "full", "every", "none"]
+BetaWeights = Literal["market_value", "equity"]
+
+ON_EXISTING: Final[tuple[str, ...]] = get_args(OnExisting)
+ANALYTICS: Final[tuple[str, ...]] = get_args(Analytics)
+BETA_WEIGHTS: Final[tuple[str, ...]] = get_args(BetaWeights)
 
 INCEPTION: Final = "inception"
 """The start of a run that values each portfolio from its earliest entry on."""
-"""What of the analytics a run writes, and on which sessions."""
 
-BETA_WEIGHTS: Final = ("market_value", "equity")
-"""What a provider beta is a share of (A1)."""
+QUESTION: Final = "question"
+"""Options that the rows of a run depend on: the ledger compares them."""
+
+CONFIGURATION: Final = "configuration"
+"""Options that only say how a run is done: the ledger keeps them."""
 
 MOST_LOOKBACK_DAYS: Final = 36_525
 """A hundred years."""
@@ -220,6 +229,32 @@ def _of_type(value: object, kind: type, key: str, expected: str) -> Any:  # noqa
     return value
 
 
+def option(
+    *,
+    help: str,  # noqa: A002  # as the command line has it
+    metavar: str = "N",
+    choices: tuple[str, ...] = (),
+    has_opposite: bool = False,
+    ledger: str | None = None,
+) -> Mapping[str, Any]:
+    """Return the metadata of a field that is an option of commands too.
+
+    Args:
+        help: What the help of commands says.
+        metavar: What stands for a value there.
+        choices: Its values, if these are all.
+        has_opposite: Whether a flag has one that turns it off.
+        ledger: `QUESTION` or `CONFIGURATION`; None is not kept in the ledger.
+    """
+    return {
+        "help": help,
+        "metavar": "|".join(choices) or metavar,
+        "choices": choices,
+        "has_opposite": has_opposite,
+        "ledger": ledger,
+    }
+
+
 @dataclass(frozen=True)
 class Settings:
     """Options of a run beside its dates and portfolios; each is an option of commands.
@@ -246,16 +281,48 @@ class Settings:
     """
 
     schema: Schema = field(default_factory=Schema)
-    lookback_days: int = 10
-    min_coverage: float = 0.5
-    today: dt.date | None = None
-    threads: int | None = None
-    connections: int | None = None
-    chunk_size: int | None = None
+    lookback_days: int = field(
+        default=10,
+        metadata=option(help="Oldest close that is not stale, in calendar days.", ledger=QUESTION),
+    )
+    min_coverage: float = field(
+        default=0.5,
+        metadata=option(
+            help="Share of symbols that need a close, from 0 to 1.", metavar="X", ledger=QUESTION
+        ),
+    )
+    max_failed: int | str = field(
+        default="1%",
+        metadata=option(
+            help="Failed portfolios that a run tolerates.", metavar="N|P%", ledger=CONFIGURATION
+        ),
+    )
+    today: dt.date | None = field(
+        default=None,
+        metadata=option(help="Date to use as today.", metavar="DATE", ledger=CONFIGURATION),
+    )
+    chunk_size: int | None = field(
+        default=None,
+        metadata=option(
+            help="Portfolios in one transaction; default: by size.", ledger=CONFIGURATION
+        ),
+    )
+    threads: int | None = field(
+        default=None,
+        metadata=option(help="Native threads; default: all cores.", ledger=CONFIGURATION),
+    )
+    connections: int | None = field(
+        default=None,
+        metadata=option(help="Database connections, at least 2; default: 4.", ledger=CONFIGURATION),
+    )
+    lease_seconds: int = field(
+        default=60,
+        metadata=option(help="Seconds until a silent run counts as dead.", ledger=CONFIGURATION),
+    )
+    ledger_days: int = field(
+        default=90, metadata=option(help="Days to keep ended runs in the ledger.")
+    )
     dry_run: bool = False
-    max_failed: int | str = "1%"
-    lease_seconds: int = 60
-    ledger_days: int = 90
 
     def __post_init__(self) -> None:
         if not 0 <= self.lookback_days <= MOST_LOOKBACK_DAYS:

@@ -25,32 +25,6 @@ def check_choice(option: str, value: str, known: tuple[str, ...]) -> None:
         raise ConfigError(msg, option)
 
 
-def check_legacy(
-    calendar: str,
-    changed_since: object = None,
-    *,
-    missing: bool = False,
-    analytics: str = "none",
-) -> None:
-    """Refuse what the policy `legacy` does not have; it writes columns of its own (L32 to L34).
-
-    Raises:
-        ConfigError: it is asked for.
-    """
-    if calendar != "XNYS":
-        msg = f"calendar is `{calendar}`, expected XNYS: the policy `legacy` knows no other (L2)"
-        raise ConfigError(msg, "calendar")
-    if missing:
-        msg = "the policy `legacy` knows no `missing`: it fills the holes of a range as it is"
-        raise ConfigError(msg, "missing")
-    if changed_since is not None:
-        msg = "the policy `legacy` knows no `changed_since`: later rows are not repaired (L7)"
-        raise ConfigError(msg, "changed_since")
-    if analytics in {"full", "every"}:
-        msg = f"analytics is `{analytics}`, which the policy `legacy` does not have"
-        raise ConfigError(msg, "analytics")
-
-
 def db_of(call: object, own: object) -> object:
     """Return the `db` that a call works on: its own argument, else that of the constructor.
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from batchcore import policies
 from batchcore.calendar import date_of
 from batchcore.run.result import NO_CLOSE, difference_dicts
 
@@ -121,11 +122,11 @@ def failure_lines(result: BatchResult) -> list[str]:
 def plan_dict(result: BatchResult, min_coverage: float) -> dict[str, Any]:
     """Return the report of a dry run as JSON has it, and what follows from it.
 
-    The policy `legacy` has no coverage gate, and its plans do not look at prices.
+    Where the policy does not check prices, there is nothing of them.
     """
     document = result.to_dict()
     document["rows_planned"] = sum(document["portfolios"]["sessions_planned"])
-    if result.policy == "legacy":
+    if not policies.entry(result.policy).checks_prices:
         return document
     document["time_stamps"] = [asdict(one) for one in result.stamps]
     issues = document["issues"]
@@ -173,8 +174,8 @@ def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
         f"rows: {plan['rows_planned']:,} to write",
         _left_out_text(plan),
     ]
-    if result.policy == "legacy":
-        lines.append("prices: not looked at under the policy legacy")
+    if not policies.entry(result.policy).checks_prices:
+        lines.append(f"prices: not looked at under the policy {result.policy}")
         return "\n".join([*lines, *_note_lines(result)])
     lines += [
         f"symbols without any close: {_listed(plan['symbols_without_close'])}",

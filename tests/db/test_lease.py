@@ -17,7 +17,7 @@ from batchcore.db.ledger import Lease, Ledger
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.run import lease as leases
 from batchcore.run import orchestrator
-from batchcore.run.lease import Holder
+from batchcore.run.lease import LeaseHolder
 from batchcore.run.request import make_request
 from support import database, ledger
 from support.generate import MONDAY
@@ -393,10 +393,10 @@ async def test_tokens_only_grow(host: str) -> None:
     tokens = []
     for _ in range(3):
         async with Database(host).writing("test") as session:
-            holder = Holder(request, "00000000-0000-4000-8000-000000000001", resume=True)
+            holder = LeaseHolder(request, "00000000-0000-4000-8000-000000000001", resume=True)
             async with transaction(session):
                 lease = await holder.acquire(session)
-            await holder.take_place(session)
+            await holder.end_replaced(session)
         tokens.append((lease.token, lease.attempt, lease.moment))
         await ledger.expire(host)
     moment = tokens[0][2]
@@ -437,14 +437,14 @@ async def test_a_run_cancelled_while_its_lease_is_committed_gives_it_back(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await database.fill(host, HOST)
-    acquire = Holder.acquire
+    acquire = LeaseHolder.acquire
 
-    async def cancelled(holder: Holder, *arguments: object) -> Lease:
+    async def cancelled(holder: LeaseHolder, *arguments: object) -> Lease:
         lease = await acquire(holder, *arguments)
         asyncio.current_task().cancel()  # the COMMIT is on its way by then
         return lease
 
-    monkeypatch.setattr(Holder, "acquire", cancelled)
+    monkeypatch.setattr(LeaseHolder, "acquire", cancelled)
     with pytest.raises(asyncio.CancelledError):
         await asyncio.create_task(run(host))
     monkeypatch.undo()

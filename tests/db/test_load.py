@@ -1,7 +1,5 @@
 """Loads against plain SELECTs, and what they say of bytes that are not as announced."""
 
-import uuid
-from dataclasses import fields
 from decimal import Decimal
 
 import numpy as np
@@ -12,7 +10,7 @@ from batchcore.config import Schema
 from batchcore.db import load as loads
 from batchcore.db.catalog import Kind, inspect
 from batchcore.db.engine import Database
-from batchcore.db.queries import Column, Part, Queries, Query, Selection, text_array
+from batchcore.db.queries import Column, Queries, Query, Selection, text_array
 from batchcore.errors import DatabaseError, DecodeError
 from batchcore.frames import Prices
 from support import database
@@ -60,7 +58,7 @@ def values(column) -> list:
             None if state else calendars.date_of(value)
             for value, state in zip(column.values.tolist(), column.state.tolist(), strict=True)
         ]
-    return [bytes(row) for row in column]
+    return [row.tobytes() for row in column]
 
 
 def rows(*columns) -> list[tuple]:
@@ -163,43 +161,6 @@ async def test_portfolios_come_sorted_with_the_snapshots_around_a_day(
         assert values(found.first_equity_balance)[row] == (first and first.equity)
         assert values(found.first_daily_pnl)[row] == (first and first.daily_pnl)
         assert values(found.first_daily_capital_flow)[row] == (first and first.daily_capital_flow)
-
-
-def columns_of(found: loads.Portfolios) -> list[list[tuple]]:
-    """Return each column as values and states."""
-    columns = [getattr(found, item.name) for item in fields(found)]
-    columns += [getattr(found.before, item.name) for item in fields(found.before)]
-    columns += [getattr(found.last, item.name) for item in fields(found.last)]
-    return [values(column) for column in columns if not isinstance(column, loads.SnapshotColumns)]
-
-
-@pytest.mark.parametrize("seed", range(3))
-async def test_portfolios_in_two_parts_are_those_at_once(same_host: str, seed: int) -> None:
-    await database.fill(same_host, random(seed))
-    of_a_day = (XNYS, MONDAY + 3, Selection())
-    async with Reader(same_host) as (session, queries):
-        whole = await loads.load_portfolios(session, queries, *of_a_day)
-        ids = [uuid.UUID(bytes=bytes(row)) for row in whole.id]
-        for split in (ids[0], ids[len(ids) // 2], ids[-1], uuid.UUID(int=2**128 - 1)):
-            lower, upper = [
-                await loads.load_part(session, queries, *of_a_day, Part(split, is_lower))
-                for is_lower in (True, False)
-            ]
-            assert len(lower["id"]) == sum(one < split for one in ids)
-            found = loads.portfolios_of(lower, upper)
-            assert columns_of(found) == columns_of(whole)
-
-
-async def test_portfolios_are_parted_near_the_middle(same_host: str) -> None:
-    async with Reader(same_host) as (session, queries):
-        assert await loads.load_split(session, queries) is None  # there is none
-    await database.fill(same_host, database.plain_host(40, [MONDAY]))
-    async with database.connected(same_host) as connection:
-        await connection.execute("ANALYZE portfolios")
-    async with Reader(same_host) as (session, queries):
-        split = await loads.load_split(session, queries)
-        below = await session.fetchval("SELECT count(*) FROM portfolios WHERE id < $1", split)
-    assert below == 22
 
 
 def is_xnys(day: int) -> bool:

@@ -11,7 +11,6 @@ from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.db import load as loads
 from batchcore.db.engine import Session
-from batchcore.run import prepare
 from support import database, writer
 from support.generate import MONDAY
 from support.outcome import assert_left, outcome
@@ -33,7 +32,6 @@ CHANGES = (
     "step",
     [
         "load_portfolios",
-        "load_part",
         "load_symbols",
         "load_spellings",
         "load_prices",
@@ -70,9 +68,6 @@ async def test_what_is_committed_after_a_load_is_not_seen(
             return found
 
         monkeypatch.setattr(loads, step, then_change)
-        if step == "load_part":
-            monkeypatch.setattr(prepare, "MANY", 0)
-
         result = await batchcore.run_batch(
             same_host,
             date_of(DAYS[0]),

@@ -1,19 +1,12 @@
 """S11 on the database: the same rows to the last digit, whatever the route."""
 
-import asyncio
-import contextlib
-import uuid
-
 import pytest
 
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db import load as loads
-from batchcore.db.engine import Database, Session
-from batchcore.db.queries import Part
-from batchcore.run import prepare, stages
-from support import database, ledger
+from batchcore.run import grouped
+from support import database
 from support.database import Host
 from support.generate import MONDAY, Generator
 from support.outcome import assert_time_ordered, random_host, seeded
@@ -89,89 +82,10 @@ async def test_any_chunks_and_threads_give_the_same(same_host: str, seed: int) -
             assert found == expected  # the issues, in their order, too
 
 
-def middle(host: Host) -> uuid.UUID:
-    return sorted(database.key(portfolio.id) for portfolio in host.portfolios)[6]
-
-
-@SEEDS
-@pytest.mark.parametrize("second", ["comes", "does not come", "comes late"])
-async def test_portfolios_loaded_on_two_sessions_give_the_same(
-    same_host: str, monkeypatch: pytest.MonkeyPatch, seed: int, second: str
-) -> None:
-    host, days = random(seed), [(FIRST, FIRST + 3), (FIRST + 4, LAST)]
-    expected = await left(same_host, host, days, chunk_size=5)
-    same_snapshot, load_part = Database.same_snapshot, loads.load_part
-    readers: list[tuple[int, bool]] = []
-    both = asyncio.Event()
-
-    async def split(*_: object) -> uuid.UUID:
-        both.clear()  # asked once for each run
-        return middle(host)
-
-    @contextlib.asynccontextmanager
-    async def opened(database: Database, phase: str, exported: str):
-        if second == "comes late":
-            await both.wait()
-        name = "no such snapshot" if second == "does not come" else exported
-        async with same_snapshot(database, phase, name) as session:
-            yield session
-
-    async def noted(session: Session, *arguments: object, part: Part, **options: object):
-        if part.is_lower and second == "comes":
-            await both.wait()  # until the other has begun
-        readers.append((id(session), part.is_lower))
-        if not part.is_lower:
-            both.set()
-        return await load_part(session, *arguments, part=part, **options)
-
-    monkeypatch.setattr(loads, "load_split", split)
-    monkeypatch.setattr(loads, "load_part", noted)
-    monkeypatch.setattr(prepare, "MANY", 0)
-    monkeypatch.setattr(Database, "same_snapshot", opened)
-    async with asyncio.timeout(60):
-        assert await left(same_host, host, days, chunk_size=5) == expected
-    assert len(readers) == 4
-    for one, other in (readers[:2], readers[2:]):
-        assert one[1] != other[1]
-        assert (one[0] == other[0]) == (second != "comes")
-
-
-async def test_a_run_cancelled_between_two_parts_is_cancelled(
-    same_host: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    host = random(0)
-    await database.fill(same_host, host)
-    load_part, tasks = loads.load_part, []
-
-    async def split(*_: object) -> uuid.UUID:
-        return middle(host)
-
-    async def noted(session: Session, *arguments: object, part: Part, **options: object):
-        found = await load_part(session, *arguments, part=part, **options)
-        if part.is_lower:
-            for _ in range(50):  # until the other has come to its part
-                await asyncio.sleep(0.01)
-        else:
-            await asyncio.sleep(1)  # the first waits for this one now
-            tasks[0].cancel()
-        return found
-
-    monkeypatch.setattr(loads, "load_split", split)
-    monkeypatch.setattr(loads, "load_part", noted)
-    monkeypatch.setattr(prepare, "MANY", 0)
-    tasks.append(asyncio.create_task(run(same_host, FIRST, LAST)))
-    async with asyncio.timeout(60):
-        with pytest.raises(asyncio.CancelledError):
-            await tasks[0]
-    assert [row["state"] for row in await ledger.runs(same_host)] == ["interrupted"]
-    monkeypatch.undo()
-    assert (await run(same_host, FIRST, LAST)).attempt == 2
-
-
 @SEEDS
 @pytest.mark.parametrize("policy", ["rollforward", "legacy"])
 @pytest.mark.parametrize("most_bytes", [(1, 1), (1, 3000), (1 << 20, 1)])
-async def test_events_and_flows_loaded_in_stretches_of_any_size_are_the_same(
+async def test_events_and_flows_loaded_in_groups_of_any_size_are_the_same(
     same_host: str,
     monkeypatch: pytest.MonkeyPatch,
     seed: int,
@@ -181,9 +95,9 @@ async def test_events_and_flows_loaded_in_stretches_of_any_size_are_the_same(
     host, days = random(seed), [(FIRST, LAST)]
     expected = await left(same_host, host, days, policy=policy)
     assert expected[0][0]
-    of_all_events, of_a_stretch = most_bytes
-    monkeypatch.setattr(stages, "BYTES_OF_ALL_EVENTS", of_all_events)
-    monkeypatch.setattr(stages, "BYTES_OF_A_STRETCH", of_a_stretch)
+    of_all_events, of_a_group = most_bytes
+    monkeypatch.setattr(grouped, "BYTES_OF_ALL_EVENTS", of_all_events)
+    monkeypatch.setattr(grouped, "BYTES_OF_A_GROUP", of_a_group)
     assert await left(same_host, host, days, chunk_size=2, policy=policy) == expected
 
 

@@ -87,10 +87,9 @@ async def test_a_run_with_nothing_to_do_only_looks(same_host: str, counter: Coun
     result = await run(same_host, days)
 
     assert result.nothing_to_do
-    # portfolios and existing rows; symbols, of positions and of closes, are asked for beside
-    # them, as a rule there is work
-    assert result.statements_by_phase == {"check": 3, "ledger": 3, "load": 4}
-    assert await counter.statements() == 10
+    # portfolios and existing rows
+    assert result.statements_by_phase == {"check": 3, "ledger": 3, "load": 2}
+    assert await counter.statements() == 8
 
 
 async def test_holes_are_found_by_one_statement(same_host: str, counter: Counter) -> None:
@@ -154,8 +153,8 @@ async def test_a_plan_asks_for_positions_only_where_prices_lack(
             settings=Settings(dry_run=True, lookback_days=0),
         )
 
-        # beside the check the time; portfolios, time stamps, symbols, prices, fallback, existing
-        # rows; and positions of AAA
+        # beside the check the time; portfolios, time stamps, symbols, spellings of closes, prices,
+        # existing rows; and positions of AAA
         assert result.statements_by_phase == {"check": 4, "load": 6 + held}
         assert await counter.statements() == 10 + held
         # stale on the last session: the symbol, the session and each portfolio

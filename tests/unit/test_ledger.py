@@ -11,7 +11,7 @@ from batchcore.db.ledger import Committed, Lease
 from batchcore.errors import ConfigError
 from batchcore.frames import Days, Issues, Text
 from batchcore.run.entries import issue_columns
-from batchcore.run.lease import as_begun, asked
+from batchcore.run.lease import question_of, with_first_dates
 from batchcore.run.request import Request, make_request
 
 MONDAY = dt.date(2026, 1, 5)
@@ -123,8 +123,10 @@ def test_the_same_question_has_the_same_fingerprint_however_it_is_worked_on() ->
         ledger_days=1,
         today=MONDAY,
     )
-    assert asked(question()).fingerprint == asked(question(settings=settings)).fingerprint
-    configured = json.loads(asked(question(settings=settings)).configuration)
+    assert (
+        question_of(question()).fingerprint == question_of(question(settings=settings)).fingerprint
+    )
+    configured = json.loads(question_of(question(settings=settings)).configuration)
     assert (configured["chunk_size"], configured["today"]) == (3, "2026-01-05")
 
 
@@ -153,13 +155,13 @@ def test_the_same_question_has_the_same_fingerprint_however_it_is_worked_on() ->
     ids=lambda other: str(other)[:60],
 )
 def test_another_question_has_another_fingerprint(other: dict) -> None:
-    assert asked(question(**other)).fingerprint != asked(question()).fingerprint
+    assert question_of(question(**other)).fingerprint != question_of(question()).fingerprint
 
 
 def test_the_moment_of_changes_counts_and_not_its_time_zone() -> None:
     east = dt.timezone(dt.timedelta(hours=5))
     one, same = (
-        asked(question(changed_since=moment)).fingerprint
+        question_of(question(changed_since=moment)).fingerprint
         for moment in (
             dt.datetime(2026, 1, 5, 1, tzinfo=dt.UTC),
             dt.datetime(2026, 1, 5, 6, tzinfo=east),
@@ -176,15 +178,15 @@ def lease(attempt: int, end: dt.date | None, today: str | None) -> Lease:
 
 def test_a_run_that_is_gone_on_with_has_the_dates_that_it_began_with() -> None:
     later = question(settings=Settings(today=dt.date(2026, 1, 9), chunk_size=7))
-    began = as_begun(later, lease(2, dt.date(2026, 1, 6), "2026-01-06"))
+    began = with_first_dates(later, lease(2, dt.date(2026, 1, 6), "2026-01-06"))
     assert (began.start, began.end) == (MONDAY, dt.date(2026, 1, 6))
     assert began.moment == dt.datetime(2026, 1, 6, 22, tzinfo=dt.UTC)
     assert (began.settings.today, began.settings.chunk_size) == (dt.date(2026, 1, 6), 7)
 
-    by_clock = as_begun(later, lease(2, None, None))
+    by_clock = with_first_dates(later, lease(2, None, None))
     assert (by_clock.end, by_clock.settings.today) == (None, None)
 
-    first = as_begun(later, lease(1, None, None))
+    first = with_first_dates(later, lease(1, None, None))
     assert (first.start, first.end) == (MONDAY, None)
     assert (first.settings, first.moment) == (later.settings, began.moment)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from batchcore import calendar as calendars
 from batchcore.config import Schema
 from batchcore.db.catalog import REQUIRED, Catalog, ColumnType, Kind
-from batchcore.db.queries import Part, Queries, Selection, date_literal, text_array
+from batchcore.db.queries import Queries, Selection, date_literal, text_array
 from batchcore.errors import InputError
 
 MONDAY = 20458
@@ -119,9 +119,7 @@ def every_query(queries: Queries) -> list[str]:
     calendar, chosen = calendars.load("XNYS"), Selection(IDS)
     found = [
         queries.portfolios(calendar, MONDAY, chosen),
-        queries.portfolios(
-            calendar, MONDAY, Selection(), part=Part(uuid.UUID(int=7), is_lower=True)
-        ),
+        queries.portfolios(calendar, MONDAY, Selection()),
         queries.symbols(chosen),
         queries.prices(["AAA"], MONDAY, MONDAY),
         queries.fallback(["AAA"], ["AAA"], MONDAY, MONDAY),

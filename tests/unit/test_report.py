@@ -8,6 +8,7 @@ import pytest
 
 from batchcore import report
 from batchcore.db.migrate import MigrateReport, MigrateStatus
+from batchcore.demo import report as demo_report
 from batchcore.demo.stored import Valuation
 
 
@@ -91,7 +92,7 @@ def valuation(name: str, **analytics: Any) -> Valuation:
 
 def cells_of(done: Any) -> list[list[str]]:
     """Return the cells of the table of analytics, a list for each of its columns."""
-    (table,) = report._analytics_tables(done)  # noqa: SLF001  # the whole demo takes a server
+    (table,) = demo_report._analytics_tables(done)  # noqa: SLF001  # the whole demo takes a server
     return [list(column.cells) for column in table.columns]
 
 
@@ -113,13 +114,13 @@ def test_analytics_of_a_portfolio_are_shown_and_gaps_left_empty() -> None:
 
 def test_without_analytics_there_is_no_table_of_them() -> None:
     done = SimpleNamespace(shown=(valuation("Core 000001"),))
-    assert report._analytics_tables(done) == []  # type: ignore[arg-type]  # noqa: SLF001
+    assert demo_report._analytics_tables(done) == []  # type: ignore[arg-type]  # noqa: SLF001
 
 
 def issue_lines(symbols: dict[str, list[str]], **counts: int) -> list[str]:
     """Return the lines of a report that tell issues."""
     result = SimpleNamespace(issues_by_name=lambda: counts, symbols_by_issue=lambda: symbols)
-    return report._issue_lines(result)  # type: ignore[arg-type]  # noqa: SLF001
+    return report.issue_lines(result)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

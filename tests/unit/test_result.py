@@ -14,7 +14,7 @@ from fastapi.encoders import jsonable_encoder
 
 from batchcore.frames import Issues, Misses, Text
 from batchcore.run.issues import IssueList
-from batchcore.run.plan import Noticed
+from batchcore.run.plan import NoticedDays
 from batchcore.run.result import (
     FAILED,
     STATUSES,
@@ -250,7 +250,7 @@ def test_issues_come_in_the_order_of_portfolios_whatever_was_noticed_first() -> 
 
 def test_what_is_noticed_is_one_issue_for_each_portfolio() -> None:
     found = IssueList()
-    noticed = Noticed(
+    noticed = NoticedDays(
         portfolio=np.array([0, 2], dtype=np.int32),
         first=np.array([MONDAY, MONDAY + 1], dtype=np.int32),
         days=np.array([3, 1], dtype=np.int64),

@@ -33,8 +33,8 @@ from batchcore.db.legacy_tables import WRITTEN, check_tables
 from batchcore.db.load_stored import load_benchmark_since, load_last_run
 from batchcore.frames import Betas
 from batchcore.native import build_host, build_market
+from batchcore.policies.legacy import PREVIOUS_CLOSE_DAYS
 from batchcore.reference import legacy
-from batchcore.run.legacy import PREVIOUS_CLOSE_DAYS
 from batchcore.units import State
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ portfolio on are kept.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 
 import numpy as np
 
@@ -22,13 +22,13 @@ from batchcore.db.load import Existing, located
 from batchcore.db.load_stored import load_stored
 from batchcore.db.save import Equities
 from batchcore.frames import Days, Decimals, day_keys
+from batchcore.options import RepairKeywords, RunOptions, merged
+from batchcore.policies.rollforward import RollForward, in_cents
 from batchcore.run.analytic_inputs import last_sessions
 from batchcore.run.changes import Affected
 from batchcore.run.orchestrator import Run, connections_needed
-from batchcore.run.prepare import Preparation
 from batchcore.run.request import requested
 from batchcore.run.result import Differences
-from batchcore.run.stages import Stages, in_cents
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
@@ -38,19 +38,24 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from batchcore.config import Settings
     from batchcore.db.engine import Session
     from batchcore.db.load_stored import StoredRows
     from batchcore.frames import Bools, Bytes, Int32, Int64, Opening, Rows, SnapshotAnalytics
+    from batchcore.policies.policy import ChunkLoad, ComputedChunk
     from batchcore.run.analyse import Analysed, Analysis
-    from batchcore.run.orchestrator import Progress
     from batchcore.run.plan import Chunk
     from batchcore.run.result import BatchResult
-    from batchcore.run.stages import Computed, Loaded
 
 
 NEVER: Final = np.iinfo(np.int32).max
 """The first difference of a portfolio that has none."""
+
+REPAIRING: Final[dict[str, Any]] = {
+    "on_existing": "replace",
+    "missing": False,
+    "changed_since": None,
+}
+"""What a repair does with existing snapshots, whatever was asked for."""
 
 
 async def repair(
@@ -59,14 +64,8 @@ async def repair(
     end_date: dt.date | None = None,
     portfolio_ids: Sequence[uuid.UUID | str] | None = None,
     *,
-    policy: str = "rollforward",
-    calendar: str = "XNYS",
-    resume: bool = True,
-    analytics: str = "portfolio",
-    beta_weights: str = "market_value",
-    wait: float = 0,
-    settings: Settings | None = None,
-    progress: Progress | None = None,
+    options: RunOptions | None = None,
+    **overrides: Unpack[RepairKeywords],
 ) -> BatchResult:
     """Recompute stored snapshots, and replace each portfolio's from its first difference on.
 
@@ -82,14 +81,10 @@ async def repair(
             snapshot. The latest one before the range is taken as it is stored (S5).
         end_date: Last day on which a difference counts; None ends with the latest snapshots.
         portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
-        policy: `rollforward`; `legacy` has no repair.
-        calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars (S1).
-        resume: Whether to go on with a repair that was asked for the same and has ended early.
-        analytics: As in `run_batch`; figures that it computes are compared where it computes them.
-        beta_weights: As in `run_batch`.
-        wait: As in `run_batch`.
-        settings: Everything else; with `dry_run` nothing is written.
-        progress: As in `run_batch`.
+        options: The options of the run; None is all defaults. `legacy` has no repair; existing
+            snapshots are always compared, so `on_existing`, `missing` and `changed_since` do not
+            count; with `Settings.dry_run` nothing is written.
+        **overrides: Options in the place of those.
 
     Returns:
         The report: `differences` has the portfolios that differed.
@@ -98,34 +93,11 @@ async def repair(
         ConfigError: an argument is wrong, or names a portfolio that is not there.
         BatchcoreError: as `run_batch` does.
     """
-    request = await requested(
-        start_date,
-        end_date,
-        portfolio_ids,
-        policy=policy,
-        calendar=calendar,
-        on_existing="replace",
-        missing=False,
-        repairs=True,
-        analytics=analytics,
-        beta_weights=beta_weights,
-        wait=wait,
-        settings=settings,
-    )
+    own = replace(merged(options, overrides), **REPAIRING)
+    request = await requested(start_date, end_date, portfolio_ids, own, repairs=True)
     database = Database(db)
     database.require(connections_needed(request.settings))
-    kinds = RepairPreparation, RepairStages
-    return await Run(database, request, progress, resume=resume, kinds=kinds).run()
-
-
-class RepairPreparation(Preparation):
-    """Plans to recompute every chain, from the start or its first snapshot to its latest."""
-
-    async def _affected(self, reader: Session) -> Affected:  # noqa: ARG002  # nothing is read
-        start = self.request.start
-        first = calendars.FIRST_DATE if start is None else calendars.day_of(start)
-        nobody = np.zeros((0, 16), dtype=np.uint8)
-        return Affected(nobody, np.zeros(0, dtype=np.int32), everyone_from=first)
+    return await Run(database, request, policy=RepairedRollForward).run()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -139,30 +111,41 @@ class Stood(Existing):
     rows: StoredRows
 
 
-class RepairStages(Stages):
-    """The stages of a run, with a comparison before rows are encoded."""
+class RepairedRollForward(RollForward):
+    """Recomputes every chain, and keeps what differs from the stored rows.
 
-    async def _load_existing(self, reader: Session, chunk: Chunk) -> Stood:
-        first, last = self._existing_window(chunk)
-        calendar, ids = self.prepared.calendar, np.ascontiguousarray(self.plan.id[chunk.rows])
-        queries = AuditQueries(self.prepared.queries.catalog)
-        columns = RULED if self.prepared.parts.level == "none" else (*RULED, *ANALYTIC)
+    That is from the start or its first snapshot to its latest.
+    """
+
+    async def _affected(self, reader: Session) -> Affected:  # noqa: ARG002  # nothing is read
+        start = self.request.start
+        first = calendars.FIRST_DATE if start is None else calendars.day_of(start)
+        nobody = np.zeros((0, 16), dtype=np.uint8)
+        return Affected(nobody, np.zeros(0, dtype=np.int32), everyone_from=first)
+
+    async def load_existing(self, reader: Session, chunk: Chunk) -> Stood:
+        """Return the snapshots of a chunk, with their cells."""
+        first, last = self.existing_window(chunk)
+        calendar, ids = self.calendar, np.ascontiguousarray(self.plan.id[chunk.rows])
+        queries = AuditQueries(self.queries.catalog)
+        columns = RULED if self.parts.level == "none" else (*RULED, *ANALYTIC)
         query = queries.stored(
-            calendar, self._selection(chunk, None), first, last, columns, earlier=False
+            calendar, self.selection_of(chunk, None), first, last, columns, earlier=False
         )
         stored = await load_stored(reader, query, calendar, ids)
         self.monitor.loaded(stored=len(stored))
         owners = np.ascontiguousarray(ids[stored.portfolio])
         return Stood(owners, stored.day, stored.complete, stored)
 
-    def _encoded(
+    def encode(
         self,
-        loaded: Loaded,
+        loaded: ChunkLoad,
         opening: Opening,
         rows: Rows,
         analysed: Analysed | None,
         analysis: Analysis | None,
-    ) -> Computed:
+    ) -> ComputedChunk:
+        """Return what a chunk writes: the rows from the first difference on."""
         chunk = loaded.chunk
         wrong = self._wrong_cells(loaded, rows, None if analysed is None else analysed.snapshot)
         counts = wrong > 0
@@ -178,13 +161,13 @@ class RepairStages(Stages):
         if analysed is not None:
             analysed = _some_analysed(analysed, own, differs)
         narrowed = replace(loaded, chunk=replace(chunk, works=differs))
-        computed = super()._encoded(narrowed, opening, kept, analysed, analysis)
+        computed = super().encode(narrowed, opening, kept, analysed, analysis)
         self.monitor.rows["compute"] += len(rows) - len(kept)
         cells = np.bincount(rows.portfolio[own], wrong[own], len(opening)).astype(np.int64)
         return replace(computed, differences=self._differences(kept, opening, chunk, first, cells))
 
     def _wrong_cells(
-        self, loaded: Loaded, rows: Rows, analytics: SnapshotAnalytics | None
+        self, loaded: ChunkLoad, rows: Rows, analytics: SnapshotAnalytics | None
     ) -> Int64:
         """Return (n,) how many cells of each row are stored otherwise, or not at all."""
         stored, columns = cast("Stood", loaded.existing).rows, columns_of(rows)
@@ -214,20 +197,20 @@ class RepairStages(Stages):
     ) -> Int64:
         """Return how many cells of A1 to A6 differ, of rows that the level analyses."""
         looked_at = np.arange(len(own))
-        if self.prepared.parts.level != "every":
+        if self.parts.level != "every":
             last = last_sessions(self.plan)[chunk.rows]
             looked_at = np.flatnonzero(rows.day[own] == last[rows.portfolio[own]])
         should = expected_of(analytics.take(own[looked_at]))
         wrong = compare.differences(stored, at[looked_at], should, are_floats=True)
-        if not self.prepared.parts.profiles:
+        if not self.parts.profiles:
             wrong &= ~compare.are_of(compare.BY_PROFILE)
         found = np.zeros(len(own), dtype=np.int64)
         found[looked_at] = wrong.sum(axis=1)
         return found
 
-    def _equities(self, rows: Rows, ids: Bytes, chunk: Chunk) -> Equities:
+    def equities(self, rows: Rows, ids: Bytes, chunk: Chunk) -> Equities:
         """Return the new `portfolios.equity_balance` of portfolios where it differs (S8)."""
-        of_rows = super()._equities(rows, ids, chunk)
+        of_rows = super().equities(rows, ids, chunk)
         at = located(of_rows.portfolio_id, ids)
         latest = self.plan.latest_equity
         cents = in_cents(latest.values[chunk.rows], latest.scale)
@@ -242,7 +225,7 @@ class RepairStages(Stages):
         self, kept: Rows, opening: Opening, chunk: Chunk, first: Int32, cells: Int64
     ) -> Differences:
         cells = cells.copy()
-        equities = self._equities(kept, opening.portfolio_id, chunk)
+        equities = self.equities(kept, opening.portfolio_id, chunk)
         cells[located(equities.portfolio_id, opening.portfolio_id)] += 1
         row = np.flatnonzero(cells)
         state = np.where(first[row] < NEVER, State.VALUE, State.NULL).astype(np.uint8)

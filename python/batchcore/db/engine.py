@@ -703,8 +703,13 @@ async def _of_engine(engine: AsyncEngine) -> tuple[AsyncConnection, asyncpg.Conn
     """Return a connection that answers; in the place of each dead one the pool opens another."""
     pool: Any = engine.pool
     idle: int = pool.checkedin() if hasattr(pool, "checkedin") else 0
-    for _ in range(idle + 2):
-        connection = await engine.connect()
+    for others in reversed(range(idle + 2)):
+        try:
+            connection = await engine.connect()
+        except STALE:  # the server has closed it while SQLAlchemy set it up
+            if not others:
+                raise
+            continue
         answered = False
         try:
             raw = (await connection.get_raw_connection()).driver_connection

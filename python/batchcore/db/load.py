@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +14,7 @@ from batchcore.db.catalog import Kind
 from batchcore.db.queries import Boundaries
 from batchcore.db.sources import one_close
 from batchcore.errors import DecodeError
-from batchcore.frames import Days, Decimals, Events, Flows, Frame, Positions, Prices, Text, joined
+from batchcore.frames import Days, Decimals, Events, Flows, Frame, Positions, Prices, Text
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.engine import Session
-    from batchcore.db.queries import Part, Queries, Query, Selection
+    from batchcore.db.queries import Queries, Query, Selection
     from batchcore.frames import Bools, Ids, Int32, Int64
 
 
@@ -149,39 +148,7 @@ async def load_portfolios(  # noqa: PLR0917  # around a day of a calendar, or da
     own: Boundaries | None = None,
 ) -> Portfolios:
     """Return the portfolios of a run, sorted by id."""
-    query = queries.portfolios(calendar, boundary, selection, own)
-    return portfolios_of(await load(session, query))
-
-
-async def load_split(session: Session, queries: Queries) -> uuid.UUID | None:
-    """Return an id to load portfolios in two parts by; None where there are fewer than known."""
-    found: str | None = await session.fetchval(queries.split_of_portfolios())
-    return None if found is None else uuid.UUID(found)
-
-
-async def lock_portfolios(session: Session, queries: Queries, selection: Selection) -> None:
-    """Lock the rows of portfolios until the transaction ends; wait for whoever has locked them.
-
-    What is read after that includes what the others have committed, at READ COMMITTED.
-    """
-    await session.fetchval(queries.lock_of_portfolios(selection))
-
-
-async def load_part(  # noqa: PLR0917  # around a day of a calendar
-    session: Session,
-    queries: Queries,
-    calendar: Calendar,
-    boundary: int,
-    selection: Selection,
-    part: Part,
-) -> dict[str, Any]:
-    """Return the columns of a part of the portfolios of a run, for `portfolios_of`."""
-    return await load(session, queries.portfolios(calendar, boundary, selection, part=part))
-
-
-def portfolios_of(*parts: dict[str, Any]) -> Portfolios:
-    """Return the portfolios of one or several parts, sorted by id; columns are taken away."""
-    columns = parts[0] if len(parts) == 1 else joined(parts)
+    columns = await load(session, queries.portfolios(calendar, boundary, selection, own))
     around: dict[str, Any] = {
         prefix: SnapshotColumns(
             **{item.name: columns.pop(f"{prefix}_{item.name}") for item in fields(SnapshotColumns)}
@@ -192,6 +159,14 @@ def portfolios_of(*parts: dict[str, Any]) -> Portfolios:
     order = sorted_ids(portfolios.id)
     # Mostly they come in order, and need no copy.
     return portfolios if (order[1:] > order[:-1]).all() else portfolios.take(order)
+
+
+async def lock_portfolios(session: Session, queries: Queries, selection: Selection) -> None:
+    """Lock the rows of portfolios until the transaction ends; wait for whoever has locked them.
+
+    What is read after that includes what the others have committed, at READ COMMITTED.
+    """
+    await session.fetchval(queries.lock_of_portfolios(selection))
 
 
 @dataclass(frozen=True, eq=False)

@@ -115,24 +115,6 @@ class Boundaries:
         return f"unnest('{{{uuids(self.ids)}}}'::uuid[], '{{{dates(self.day)}}}'::date[])"
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The portfolios on one side of an id.
-
-    Attributes:
-        split: The id.
-        is_lower: Whether those below it, else it and those above.
-    """
-
-    split: uuid.UUID
-    is_lower: bool
-
-    @property
-    def bound(self) -> str:
-        """The id as a literal."""
-        return f"'{self.split}'::uuid"
-
-
 def _uuid(row: npt.NDArray[np.uint8]) -> str:
     return f"'{uuid.UUID(bytes=row.tobytes())}'::uuid"
 
@@ -200,9 +182,6 @@ def _sessions(calendar: Calendar, start: int | None, end: int) -> str:
     )
 
 
-SHARE: Final = 0.55
-"""Of the portfolios, the first reading session loads so many; the other loads symbols too."""
-
 SYMBOL_INDEX: Final = "idx_positions_symbol_active"
 
 LEAST_STEPPED: Final = 20_000
@@ -248,7 +227,6 @@ class Queries:
         boundary: int,
         selection: Selection,
         own: Boundaries | None = None,
-        part: Part | None = None,
     ) -> Query:
         """Return each portfolio with the snapshots around ``boundary``, or around one of its own.
 
@@ -302,8 +280,6 @@ class Queries:
         wanted = f"p.{p['deleted_at']} IS NULL"
         if selection.ids is not None:
             wanted = selection.condition(f"p.{p['id']}")
-        if part is not None:
-            wanted += f" AND p.{p['id']} {'<' if part.is_lower else '>='} {part.bound}"
         sql = (
             f"SELECT {', '.join(selected)} FROM {self._table('portfolios')} AS p{joined}"  # noqa: S608
             + lateral("before", cumulative, "DESC")
@@ -351,15 +327,6 @@ class Queries:
         return (
             f"SELECT count(*) FROM (SELECT {own} FROM {self._table('portfolios')}"  # noqa: S608
             f" WHERE {wanted} ORDER BY {own} FOR NO KEY UPDATE) AS locked"
-        )
-
-    def split_of_portfolios(self) -> str:
-        """Return the SELECT of an id that about `SHARE` of the portfolios are below, if any is."""
-        own = self._name("portfolios", "id")
-        below = int(self._catalog.estimated_rows.get("portfolios", 0) * SHARE)
-        return (
-            f"SELECT {own}::text FROM {self._table('portfolios')}"  # noqa: S608  # quoted
-            f" ORDER BY {own} LIMIT 1 OFFSET {below}"
         )
 
     def complete(self, calendar: Calendar) -> str:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
-from batchcore.config import ANALYTICS, BETA_WEIGHTS, ON_EXISTING, POLICIES, Settings
-from batchcore.entry import check_choice, check_legacy, db_of, imported
+from batchcore.entry import db_of, imported
 from batchcore.errors import ConfigError
+from batchcore.options import OptionKeywords, RunOptions, merged
 
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Sequence
 
-    from batchcore.run.orchestrator import Progress
+    from batchcore.config import Settings
     from batchcore.run.prices import PriceSource
     from batchcore.run.result import BatchResult
     from batchcore.run.snapshots import SnapshotSource
@@ -28,45 +28,22 @@ class PnLCalculator:
         settings: Settings | None = None,
         db: object = None,
         *,
-        policy: str = "rollforward",
-        calendar: str = "XNYS",
-        on_existing: str = "skip",
-        analytics: str = "portfolio",
-        beta_weights: str = "market_value",
+        options: RunOptions | None = None,
+        **overrides: Unpack[OptionKeywords],
     ) -> None:
         """Set the options of all dates.
 
         Args:
-            settings: As in `run_batch`.
+            settings: As in `RunOptions`.
             db: The database of calls that pass none.
-            policy: As in `run_batch`.
-            calendar: As in `run_batch`.
-            on_existing: As in `run_batch`.
-            analytics: As in `run_batch`.
-            beta_weights: As in `run_batch`.
+            options: The options of a run; None is all defaults.
+            **overrides: Options in the place of those: the keywords of `run_batch`.
 
         Raises:
             ConfigError: an option is wrong.
         """
-        if settings is not None and not isinstance(settings, Settings):
-            msg = f"settings is of type {type(settings).__name__}, expected Settings"
-            raise ConfigError(f"{msg}; a database is given as `db`", "settings")
-        check_choice("policy", policy, POLICIES)
-        check_choice("on_existing", on_existing, ON_EXISTING)
-        check_choice("analytics", analytics, ANALYTICS)
-        check_choice("beta_weights", beta_weights, BETA_WEIGHTS)
-        if policy == "legacy":
-            check_legacy(calendar, analytics=analytics)
         self._db = db
-        self._options: dict[str, Any] = {
-            "policy": policy,
-            "calendar": calendar,
-            "on_existing": on_existing,
-            "missing": False,
-            "analytics": analytics,
-            "beta_weights": beta_weights,
-            "settings": settings,
-        }
+        self._options = _options(options, settings, overrides)
 
     async def calculate_all_portfolios_pnl(
         self,
@@ -118,7 +95,7 @@ class PnLCalculator:
         orchestrator = await imported("batchcore.run.orchestrator")
         requests = await imported("batchcore.run.request")
         request = await requests.requested(
-            calculation_date, calculation_date, portfolio_ids, **self._options
+            calculation_date, calculation_date, portfolio_ids, self._options
         )
         request = replace(request, price_source=price_cache, snapshot_source=snapshot_cache)
         result: BatchResult = await orchestrator.run_on_any(db, request)
@@ -163,42 +140,22 @@ class BatchOrchestrator:
         db: object,
         settings: Settings | None = None,
         *,
-        policy: str = "rollforward",
-        calendar: str = "XNYS",
-        on_existing: str = "skip",
-        missing: bool = False,
-        resume: bool = True,
-        analytics: str = "portfolio",
-        beta_weights: str = "market_value",
-        wait: float = 0,
-        progress: Progress | None = None,
+        options: RunOptions | None = None,
+        **overrides: Unpack[OptionKeywords],
     ) -> None:
         """Set the options of all runs.
 
         Args:
             db: A database URL, an `asyncpg.Pool` or an SQLAlchemy `AsyncEngine` on asyncpg.
-            settings: As in `run_batch`, like everything that follows.
-            policy: Defines the figures.
-            calendar: Defines the sessions.
-            on_existing: Whether to skip or replace complete snapshots, or to stop.
-            missing: Whether to look for holes between snapshots.
-            resume: Whether to continue a run that ended early.
-            analytics: The level of analytics to write.
-            beta_weights: The denominator of `beta_provider_1y`.
-            wait: Seconds to wait for another run on some of the portfolios.
-            progress: Called while work continues.
+            settings: As in `RunOptions`.
+            options: The options of each run; None is all defaults.
+            **overrides: Options in the place of those: the keywords of `run_batch`.
+
+        Raises:
+            ConfigError: an option is wrong.
         """
         self._db = db
-        self._settings = settings
-        self._policy = policy
-        self._calendar = calendar
-        self._on_existing = on_existing
-        self._missing = missing
-        self._resume = resume
-        self._analytics = analytics
-        self._beta_weights = beta_weights
-        self._wait = wait
-        self._progress = progress
+        self._options = _options(options, settings, overrides)
 
     async def run_batch_sequence(
         self,
@@ -222,19 +179,13 @@ class BatchOrchestrator:
         """
         orchestrator = await imported("batchcore.run.orchestrator")
         result: BatchResult = await orchestrator.run_batch(
-            self._db,
-            start_date,
-            end_date,
-            portfolio_ids,
-            policy=self._policy,
-            calendar=self._calendar,
-            on_existing=self._on_existing,
-            missing=self._missing,
-            resume=self._resume,
-            analytics=self._analytics,
-            beta_weights=self._beta_weights,
-            wait=self._wait,
-            settings=self._settings,
-            progress=self._progress,
+            self._db, start_date, end_date, portfolio_ids, options=self._options
         )
         return result
+
+
+def _options(
+    options: RunOptions | None, settings: Settings | None, overrides: OptionKeywords
+) -> RunOptions:
+    own = {} if settings is None else {"settings": settings}
+    return merged(options, {**own, **overrides})

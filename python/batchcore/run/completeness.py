@@ -32,7 +32,7 @@ NEVER: Final = np.iinfo(np.int32).min
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PriceGap:
     """An issue of a plan.
 
     Attributes:
@@ -158,23 +158,23 @@ class Completeness:
         for pair, column in zip(pairs, columns, strict=True):
             self._first[pair] = min(self._first.get(pair, column), column)
 
-    def symbols(self, *, unpriced: bool) -> list[Told]:
+    def symbols(self, *, unpriced: bool) -> list[PriceGap]:
         """Return one issue for each symbol that some lot would have no new enough mark of."""
         lacks = self._unpriced if unpriced else self._stale
-        told = []
+        found = []
         for row in np.flatnonzero(lacks.any(axis=1)).tolist():
             days = self._latest.sessions[lacks[row]]
             detail = f"{len(days)} sessions until {date_of(int(days[-1]))}"
             if not self._latest.priced[row]:
                 detail = f"{detail}, {NO_CLOSE}"
-            told.append(Told(-1, self._latest.spelt[row], int(days[0]), detail))
-        return told
+            found.append(PriceGap(-1, self._latest.spelt[row], int(days[0]), detail))
+        return found
 
-    def sessions(self) -> list[Told]:
+    def sessions(self) -> list[PriceGap]:
         """Return one issue for each session on which symbols lack a mark."""
         lacks = self._unpriced | self._stale
         return [
-            Told(
+            PriceGap(
                 -1,
                 None,
                 int(self._latest.sessions[column]),
@@ -183,14 +183,14 @@ class Completeness:
             for column in np.flatnonzero(lacks.any(axis=0)).tolist()
         ]
 
-    def portfolios(self) -> list[Told]:
+    def portfolios(self) -> list[PriceGap]:
         """Return one issue for each portfolio that holds such symbols."""
         found: dict[int, tuple[int, list[int]]] = {}
         for (portfolio, symbol), column in sorted(self._first.items()):
             first, symbols = found.get(portfolio, (column, []))
             found[portfolio] = (min(first, column), [*symbols, symbol])
         return [
-            Told(portfolio, None, int(self._latest.sessions[first]), self._listed(symbols))
+            PriceGap(portfolio, None, int(self._latest.sessions[first]), self._listed(symbols))
             for portfolio, (first, symbols) in found.items()
         ]
 

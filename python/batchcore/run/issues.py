@@ -11,7 +11,7 @@ from batchcore.calendar import date_of
 from batchcore.db.ledger import NOT_REPLACED
 from batchcore.db.load import located
 from batchcore.frames import Issues
-from batchcore.run.completeness import Told
+from batchcore.run.completeness import PriceGap
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batchcore.db.save_analytics import Kept
     from batchcore.db.sources import Ambiguous
     from batchcore.frames import Misses, Rows
-    from batchcore.run.plan import Noticed
+    from batchcore.run.plan import NoticedDays
 
 
 def not_replaced(kept: Sequence[Kept], ids: npt.NDArray[np.uint8]) -> Issues:
@@ -65,7 +65,7 @@ class IssueList:
         self.add(rows.issues, first_portfolio)
         self.add_misses(rows.misses)
 
-    def add_noticed(self, name: str, noticed: Noticed, first_portfolio: int, unit: str) -> None:
+    def add_noticed(self, name: str, noticed: NoticedDays, first_portfolio: int, unit: str) -> None:
         """Append one issue for each portfolio noticed: its first day, and how many days."""
         if len(noticed.portfolio) == 0:
             return
@@ -93,23 +93,23 @@ class IssueList:
         """Append one issue for each portfolio given, with its day and detail."""
         self.add(Issues.of(name, portfolio, day=day, detail=details))
 
-    def add_told(self, name: str, told: Sequence[Told]) -> None:
+    def add_gaps(self, name: str, gaps: Sequence[PriceGap]) -> None:
         """Append issues of a plan."""
         self.add(
             Issues.of(
                 name,
-                [one.portfolio for one in told],
-                symbol=[one.symbol for one in told],
-                day=[one.day for one in told],
-                detail=[one.detail for one in told],
+                [one.portfolio for one in gaps],
+                symbol=[one.symbol for one in gaps],
+                day=[one.day for one in gaps],
+                detail=[one.detail for one in gaps],
             )
         )
 
     def add_ambiguous(self, found: Sequence[Ambiguous]) -> None:
         """Append the symbols of closes whose rows of a date differ (S2)."""
         ordered = sorted(found, key=lambda one: (one.symbol, one.day))
-        self.add_told(
-            "ambiguous_price", [Told(-1, one.symbol, one.day, one.detail) for one in ordered]
+        self.add_gaps(
+            "ambiguous_price", [PriceGap(-1, one.symbol, one.day, one.detail) for one in ordered]
         )
 
     def add_misses(self, misses: Misses) -> None:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import about
 from batchcore.calendar import PRICES
-from batchcore.config import INCEPTION
+from batchcore.config import CONFIGURATION, INCEPTION, QUESTION
 from batchcore.db.engine import transaction
 from batchcore.db.ledger import LIVES, Asked, Ledger, taken_over
 from batchcore.errors import DatabaseError, LeaseHeldError
+from batchcore.options import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -47,31 +48,22 @@ END_S: Final = 0.7
 log: Final = logging.getLogger("batchcore")
 
 
-def asked(request: Request) -> Asked:
-    """Return what a run was asked for, as the ledger has it."""
+def question_of(request: Request) -> Asked:
+    """Return the question that a run answers, as the ledger keeps it."""
     settings, schema, calendar = request.settings, request.settings.schema, request.known_calendar
-    since = request.changed_since
     start = None if request.start is None else request.start.isoformat()
     question: dict[str, Any] = {
-        "policy": request.policy,
+        **recorded(request, QUESTION),
+        **recorded(settings, QUESTION),
         "calendar": PRICES if calendar is None else calendar.code,
         "start": INCEPTION if request.inception else start,
         "end": None if request.end is None else request.end.isoformat(),
-        "on_existing": request.on_existing,
-        "missing": request.missing,
-        "changed_since": None if since is None else since.astimezone(dt.UTC).isoformat(),
         "repairs": request.repairs,
-        "analytics": request.analytics,
-        "beta_weights": request.beta_weights,
-        "lookback_days": settings.lookback_days,
-        "min_coverage": settings.min_coverage,
         "prices_given": request.price_source is not None,
         "snapshots_given": request.snapshot_source is not None,
-        "tables": dict(sorted(schema.tables.items())),
-        "columns": dict(sorted(schema.columns.items())),
-        "scales": dict(sorted(schema.scales.items())),
-        "factors": dict(sorted(schema.factors.items())),
     }
+    for names in ("tables", "columns", "scales", "factors"):
+        question[names] = dict(getattr(schema, names))
     if schema.price_sources:
         question["price_sources"] = list(schema.price_sources)
     document = json.dumps(question, sort_keys=True)
@@ -79,28 +71,19 @@ def asked(request: Request) -> Asked:
     if request.wanted is not None:
         digest.update(b"portfolios")
         digest.update(request.wanted.tobytes())
-    configuration = {
-        "today": None if settings.today is None else settings.today.isoformat(),
-        "threads": settings.threads,
-        "connections": settings.connections,
-        "chunk_size": settings.chunk_size,
-        "max_failed": settings.max_failed,
-        "lease_seconds": settings.lease_seconds,
-        "host": platform.node(),
-        "pid": os.getpid(),
-    }
+    process = {"host": platform.node(), "pid": os.getpid()}
     return Asked(
         fingerprint=digest.hexdigest(),
         document=document,
         portfolio_ids=request.wanted,
-        configuration=json.dumps(configuration),
+        configuration=json.dumps(recorded(settings, CONFIGURATION) | process),
         code_version=about.core_version,
         lease_ms=settings.lease_seconds * 1000,
         today=settings.today if request.end is None else None,
     )
 
 
-def as_begun(request: Request, lease: Lease) -> Request:
+def with_first_dates(request: Request, lease: Lease) -> Request:
     """Return a request with the dates that its run began with.
 
     All else that its rows depend on is part of the fingerprint.
@@ -120,7 +103,7 @@ def as_begun(request: Request, lease: Lease) -> Request:
     )
 
 
-class Holder:
+class LeaseHolder:
     """Takes the lease of a run, and looks after it."""
 
     def __init__(self, request: Request, run_id: str, *, resume: bool) -> None:
@@ -131,24 +114,24 @@ class Holder:
             run_id: The id of a run that begins.
             resume: Whether to go on with a run that was asked for the same and has ended early.
         """
-        self.asked = asked(request)
+        self.question = question_of(request)
         self.ledger = Ledger(request.settings.schema)
         self.days = request.settings.ledger_days
         self._run_id = run_id
         self._resume = resume
-        self._wait_s = request.wait_s
+        self._wait_s = request.wait
         self._wait_until: float | None = None
         self._given_up: list[int] = []
 
     async def acquire(self, session: Session) -> Lease:
         """Return the lease of the run, in a transaction that is committed at once.
 
-        `take_place` comes next.
+        `end_replaced` comes next.
 
         Raises:
             LeaseHeldError: another live run works on some of the portfolios.
         """
-        found = await self.ledger.found(session, self.asked)
+        found = await self.ledger.found(session, self.question)
         for other in found:
             if other.state == LIVES and other.alive:
                 raise _held(other)
@@ -163,8 +146,8 @@ class Holder:
         for run in gone:
             log.warning("run=%s state=superseded", run.run_id)
         if same:
-            return await self.ledger.take_over(session, same[0].run_id, self.asked.lease_ms)
-        return await self.ledger.begin(session, self.asked, self._run_id)
+            return await self.ledger.take_over(session, same[0].run_id, self.question.lease_ms)
+        return await self.ledger.begin(session, self.question, self._run_id)
 
     async def wait_for(self, session: Session, held: LeaseHeldError) -> None:
         """Wait, outside a transaction, until the run that refused this one is no longer alive.
@@ -188,7 +171,7 @@ class Holder:
                 raise LeaseHeldError(msg, held.run_id) from held
             await asyncio.sleep(min(WAIT_POLL_S, left))
 
-    async def take_place(self, session: Session) -> None:
+    async def end_replaced(self, session: Session) -> None:
         """End what runs that were given up still have open, once the lease is committed."""
         if self._given_up:
             async with transaction(session):
@@ -263,9 +246,9 @@ class Holder:
                 raise taken_over(lease)
 
 
-async def tried(work: Callable[[], Awaitable[None]]) -> None:
+async def attempt_briefly(work: Callable[[], Awaitable[None]]) -> None:
     """Do something that may fail, and for no longer than `END_S`, whoever cancels this task."""
-    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(_tried(work))
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(_attempt(work))
     until, cancelled = loop.time() + END_S, None
     while not task.done() and loop.time() < until:
         try:
@@ -280,10 +263,10 @@ async def tried(work: Callable[[], Awaitable[None]]) -> None:
         raise cancelled
 
 
-async def _tried(work: Callable[[], Awaitable[None]]) -> None:
+async def _attempt(work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
-    # Why the run stopped is what is to be told, and asyncpg has all kinds of errors for a
+    # Why the run stopped is what matters, and asyncpg has all kinds of errors for a
     # connection that was cut off in between.
     except Exception as error:  # noqa: BLE001
         log.warning("ledger=unfinished error=%r", str(error))

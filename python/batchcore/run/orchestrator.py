@@ -8,11 +8,11 @@ import logging
 import uuid
 from dataclasses import replace
 from functools import partial
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
 
 import numpy as np
 
+from batchcore import policies
 from batchcore.calendar import date_of
 from batchcore.db.engine import Database, snapshot, transaction
 from batchcore.db.ledger import Ledger, Planned, commit_chunk
@@ -24,13 +24,15 @@ from batchcore.db.sessions import Sessions
 from batchcore.entry import imported
 from batchcore.errors import DatabaseError, InternalError, LeaseHeldError, TooManyFailedError
 from batchcore.frames import distinct
+from batchcore.native import CancelFlag
+from batchcore.policies.policy import RunContext
+from batchcore.run.chunk import ChunkSteps
 from batchcore.run.entries import issue_rows, symbol_issue_rows
 from batchcore.run.issues import IssueList, not_replaced
-from batchcore.run.lease import ACQUIRE_IDLE_MS, Holder, as_begun, tried
+from batchcore.run.lease import ACQUIRE_IDLE_MS, LeaseHolder, attempt_briefly, with_first_dates
 from batchcore.run.lease import PHASE as LEDGER
-from batchcore.run.legacy import LegacyPreparation, LegacyStages
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
-from batchcore.run.prepare import Preparation
+from batchcore.run.prepare import inspected, last_closed, load_prices, prepare
 from batchcore.run.refusals import Bisection
 from batchcore.run.request import requested
 from batchcore.run.result import (
@@ -43,7 +45,7 @@ from batchcore.run.result import (
     joined_differences,
 )
 from batchcore.run.retry import Retries
-from batchcore.run.stages import Stages
+from batchcore.run.stamps import StampClock
 from batchcore.run.waits import Waits
 
 if TYPE_CHECKING:
@@ -59,25 +61,18 @@ if TYPE_CHECKING:
     from batchcore.db.save import Batch
     from batchcore.db.save_analytics import Kept
     from batchcore.frames import Issues, Rows
+    from batchcore.options import RunKeywords, RunOptions
+    from batchcore.policies.policy import ComputedChunk, Policy, Prices
     from batchcore.run.plan import Chunk
-    from batchcore.run.prepare import Prepared, Prices
     from batchcore.run.refusals import Judge
     from batchcore.run.request import Request
     from batchcore.run.result import Differences
-    from batchcore.run.stages import Computed
-
-    Progress = Callable[[str, int, int], object]
 
 LEAST_LANES: Final = 2
 """What a run takes at least: one to read its snapshot on, one to write; and its heartbeat's."""
 
 LANES: Final = 4
 """What it takes beside its heartbeat's where the caller does not say, and the pool has them."""
-
-_KINDS: Final[Mapping[str, tuple[type[Preparation], type[Stages]]]] = MappingProxyType(
-    {"rollforward": (Preparation, Stages), "legacy": (LegacyPreparation, LegacyStages)}
-)
-"""What prepares a run and goes through its chunks, by policy."""
 
 log: Final = logging.getLogger("batchcore")
 
@@ -91,17 +86,8 @@ async def run_batch(
     end_date: dt.date | None = None,
     portfolio_ids: Sequence[uuid.UUID | str] | None = None,
     *,
-    policy: str = "rollforward",
-    calendar: str = "XNYS",
-    on_existing: str = "skip",
-    missing: bool = False,
-    changed_since: dt.datetime | None = None,
-    resume: bool = True,
-    analytics: str = "portfolio",
-    beta_weights: str = "market_value",
-    wait: float = 0,
-    settings: Settings | None = None,
-    progress: Progress | None = None,
+    options: RunOptions | None = None,
+    **overrides: Unpack[RunKeywords],
 ) -> BatchResult:
     """Roll portfolios forward over the sessions of a range and write their snapshots.
 
@@ -126,29 +112,8 @@ async def run_batch(
             closed by now.
         portfolio_ids: UUIDs or their text. None is all that are not soft-deleted, an empty list
             none.
-        policy: Defines the figures: `rollforward`, docs/semantics.md, or `legacy`, docs/legacy.md.
-        calendar: `XNYS`, `daily`, `prices` or, with the extra `calendars`, a code of
-            exchange_calendars (S1).
-        on_existing: Whether to `skip` or `replace` complete snapshots in the range, or to stop
-            with an `error` (S13).
-        missing: Whether to look for holes between snapshots: they are reported as `gap`, and with
-            ``on_existing="replace"`` each portfolio is computed again from its first hole on (S13).
-        changed_since: A `datetime` with a time zone. For each portfolio affected by prices,
-            positions, events or flows that changed since then, the rows from the first affected
-            session to the latest complete snapshot are computed again (S13). ``start_date`` is then
-            the first day that may be rewritten, and ``end_date`` is not given.
-        resume: Whether to continue a run with the same question that ended early; otherwise
-            everything that is asked for is computed again.
-        analytics: `portfolio`: the analytic columns of each portfolio's last session; `every`: of
-            every session; `full`: as `portfolio`, and market values, position and factor tables;
-            `none`: those columns are not touched.
-        beta_weights: Whether `beta_provider_1y` is a share of the `market_value` of the lots with a
-            beta, or of the `equity` (A1). Without effect under `legacy` (L32).
-        wait: Seconds to wait for another run that works on some of the portfolios, until it ends
-            or its lease expires. It is named in a warning of the log.
-        settings: All other options.
-        progress: Called with phase, chunks done and chunks in all, at least once a second while
-            work continues; forward it as your heartbeat.
+        options: The options of the run; None is all defaults.
+        **overrides: Options in the place of those: each attribute of `RunOptions` is a keyword.
 
     Returns:
         The report.
@@ -164,27 +129,14 @@ async def run_batch(
             before stay.
         DatabaseError: the database refused, failed or went away; chunks committed before stay.
     """
-    request = await requested(
-        start_date,
-        end_date,
-        portfolio_ids,
-        policy=policy,
-        calendar=calendar,
-        on_existing=on_existing,
-        missing=missing,
-        changed_since=changed_since,
-        analytics=analytics,
-        beta_weights=beta_weights,
-        wait=wait,
-        settings=settings,
-    )
+    request = await requested(start_date, end_date, portfolio_ids, options, **overrides)
     database = Database(db)
     database.require(connections_needed(request.settings))
-    run = Run(database, request, progress, resume=resume)
+    run = Run(database, request)
     result = await run.run()
     if not run.is_behind():
         return result
-    later = Run(Database(db), request, progress, resume=False)
+    later = Run(Database(db), replace(request, resume=False))
     later.resumed = result
     return await later.run()
 
@@ -210,21 +162,19 @@ class Run:
         self,
         database: Database,
         request: Request,
-        progress: Progress | None = None,
         *,
-        resume: bool = True,
-        kinds: tuple[type[Preparation], type[Stages]] | None = None,
+        policy: type[Policy] | None = None,
     ) -> None:
+        """Take what the run works on, and with which policy if not the one of its request."""
         self.asked = request
-        self.kinds = kinds or _KINDS[request.policy]
-        self.resume = resume
+        self.kind = policy or policies.entry(request.policy).load()
         self.resumed: BatchResult | None = None
         self.lease: Lease | None = None
         self.planned: Planned | None = None
         self.failed_of: dict[int, int] = {}
         self.database = database
         self.request = request
-        self.progress = progress
+        self.progress = request.progress
         self.monitor = Monitor(str(uuid.uuid4()))
         self.issues = IssueList()
         self.at = ("load", 0, 0)
@@ -237,27 +187,21 @@ class Run:
         self.unwritten: tuple[Issues, ...] = ()
         self.marks = np.zeros(4, dtype=np.int64)
         self.coverage = Coverage.none()
-        self.factors_off: Mapping[str, str] = {}
         self.kept: dict[int, Sequence[Kept]] = {}
         self.computing = asyncio.Lock()  # native calls take all cores by themselves
         self.waits = Waits()
+        self.cancel = CancelFlag()
 
     async def run(self) -> BatchResult:
         """Return the report of the run, made; `progress` is called all the while."""
-        if self.progress is None:
-            return await self._run()
-        work = asyncio.create_task(self._run())
-        clock = asyncio.create_task(self._tick_forever())
-        both = {work, clock}
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in both:
-                task.cancel()  # does nothing to the one that is done
-            await asyncio.gather(*both, return_exceptions=True)
-        if not clock.cancelled():
-            clock.result()  # what `progress` raises ends the run
-        return work.result()
+            async with asyncio.TaskGroup() as tasks:
+                clock = tasks.create_task(self._tick_forever())
+                result = await self._run()
+                clock.cancel()
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
+        return result
 
     async def _tick_forever(self) -> None:
         while True:
@@ -273,10 +217,7 @@ class Run:
             await imported("opentelemetry.trace")  # for the span
         counts = {"statements": self.database.statements, "bytes": self.database.bytes}
         with self.monitor.span(counts) as span:
-            try:
-                await (self._on_connections() if self.database.owns else self._inside())
-            except BaseExceptionGroup as group:
-                raise _first(group) from None
+            await (self._on_connections() if self.database.owns else self._inside())
             result = self._report()
             describe(span, result)
         log_result(result)
@@ -294,8 +235,7 @@ class Run:
 
     async def _under_lease(self, first: Session, lanes: int) -> None:
         """Take the lease, do the work while a heartbeat prolongs it, and say how it ended."""
-        holder = Holder(self.request, self.monitor.run_id, resume=self.resume)
-        preparation, _ = self.kinds
+        holder = LeaseHolder(self.request, self.monitor.run_id, resume=self.request.resume)
         lease: Lease | None = None
         try:
             while lease is None:
@@ -306,7 +246,7 @@ class Run:
                         ),
                         transaction(first, idle_ms=ACQUIRE_IDLE_MS),
                     ):
-                        catalog = await preparation.inspected(first, self.request)
+                        catalog = await inspected(first, self.request, self.kind)
                         await first.enter(LEDGER)
                         lease = await holder.acquire(first)
                 except LeaseHeldError as held:
@@ -314,9 +254,9 @@ class Run:
                     await first.enter("check")
             self.lease, self.monitor.run_id = lease, lease.run_id
             self.monitor.step("lease")
-            await holder.take_place(first)
+            await holder.end_replaced(first)
             await first.enter("check")
-            self.request = as_begun(self.request, lease)
+            self.request = with_first_dates(self.request, lease)
             if lease.attempt > 1:
                 log.info("run=%s attempt=%s resumed=true", lease.run_id, lease.attempt)
             async with asyncio.TaskGroup() as tasks:
@@ -335,16 +275,16 @@ class Run:
             )
         except BaseException as error:
             if lease is not None:  # committed too, or cancelled on the way there
-                await tried(partial(self._stopped, holder, first, lease, error))
+                await attempt_briefly(partial(self._stopped, holder, first, lease, error))
             raise
         self.monitor.step("finished")
 
     def _unwritten_issues(self, lease: Lease) -> IssueRows:
         """Return what was noticed of portfolios outside the chunks that were written."""
-        ids, refused = self.prepared.plan.id, self.prepared.refused
+        ids, refused = self.policy.plan.id, self.policy.refused
         if refused is None:
             refused = np.zeros(len(ids), dtype=np.bool_)
-        issues = [(part, 0) for part in (*self.unwritten, *self.stages.unwritten)]
+        issues = [(part, 0) for part in (*self.unwritten, *self.steps.unwritten)]
         return issue_rows(lease.run_id, -lease.attempt, ids, refused, issues)
 
     def _symbol_issues(self, lease: Lease) -> IssueRows:
@@ -352,7 +292,7 @@ class Run:
         return symbol_issue_rows(lease.run_id, lease.attempt, self.issues.finish())
 
     async def _stopped(
-        self, holder: Holder, first: Session, lease: Lease, error: BaseException
+        self, holder: LeaseHolder, first: Session, lease: Lease, error: BaseException
     ) -> None:
         """Enter why a run ends early, on the first connection or, if that is gone, another."""
         if isinstance(error, BaseExceptionGroup):
@@ -392,7 +332,6 @@ class Run:
             if exported is not None:
                 others = partial(self.database.same_snapshot, "load", exported)
                 await stack.enter_async_context(readers.opening(others, reading - 1))
-            tasks = await stack.enter_async_context(asyncio.TaskGroup())
             if self.lease is not None and self.lease.attempt > 1:
                 await first.enter(LEDGER)
                 ledger = Ledger(self.request.settings.schema)
@@ -400,7 +339,7 @@ class Run:
                 self.request = replace(self.request, committed=committed)
             if self.lease is None:
                 await self._ask_the_time(first)
-            await self._prepare(readers, tasks, catalog)
+            await self._prepare(readers, catalog)
             self._plan_is_known(first)
             if not self._computes():
                 await self._only_notice(readers)
@@ -414,15 +353,15 @@ class Run:
                 await self._go_through(readers, writers, lanes)
 
     def _plan_is_known(self, first: Session) -> None:
-        days, lease = self.prepared.days, self.lease
+        days, lease = self.policy.days, self.lease
         if lease is None or first.view is None:
             return
-        self.stages.run_id = lease.run_id
+        self.steps.run_id = lease.run_id
         self.planned = Planned(
             view=first.view,
             start=None if days.start is None else date_of(days.start),
             end=date_of(days.end),
-            portfolios=len(self.prepared.plan.id),
+            portfolios=len(self.policy.plan.id),
         )
         self.monitor.step("planned")
 
@@ -431,82 +370,75 @@ class Run:
         if self.lease is None or self.lease.attempt == 1 or self.asked.end is not None:
             return False
         asked = replace(self.asked, moment=self.lease.began)
-        return self.preparation.last_closed(asked) > self.prepared.days.end
+        return last_closed(asked, self.policy.calendar) > self.policy.days.end
 
     async def _inside(self) -> None:
         """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
         dry = self.request.settings.dry_run
-        preparation, _ = self.kinds
         async with (
             self.database.reading("check") if dry else self.database.changing("check") as session
         ):
             self.consistent = session.consistent
-            catalog = await preparation.inspected(session, self.request)
+            catalog = await inspected(session, self.request, self.kind)
             if not dry:
                 with _begun_too_early(session):
                     wanted = Selection(self.request.wanted)
                     await lock_portfolios(session, Queries(catalog), wanted)
             await self._ask_the_time(session)
             alone = Sessions(session)
-            async with asyncio.TaskGroup() as tasks:
-                await self._prepare(alone, tasks, catalog)
-                if self._computes():
-                    await self._go_through(alone, alone, 1)
-                else:
-                    await self._only_notice(alone)
+            await self._prepare(alone, catalog)
+            if self._computes():
+                await self._go_through(alone, alone, 1)
+            else:
+                await self._only_notice(alone)
 
     async def _ask_the_time(self, session: Session) -> None:
         """Let "now" be what the server's clock shows, where no lease tells it."""
         moment = await session.now()
         self.request = replace(self.request, moment=moment, began=moment)
 
-    async def _prepare(
-        self, readers: Sessions, tasks: asyncio.TaskGroup, catalog: Catalog | None = None
-    ) -> None:
-        preparation, stages = self.kinds
-        self.preparation = preparation(
-            readers, self.request, self.issues, self.monitor, tasks, catalog=catalog
-        )
-        self.prepared: Prepared = await self.preparation.prepare()
+    async def _prepare(self, readers: Sessions, catalog: Catalog | None) -> None:
+        clock = StampClock(self.request)
+        run = RunContext(self.request, self.issues, self.monitor, self.cancel, clock)
+        self.policy = await prepare(readers, run, self.kind, catalog)
         self.unwritten = self.issues.since(0)
-        portfolios = len(self.prepared.plan.id)
+        portfolios = len(self.policy.plan.id)
         self.status = np.full(portfolios, SKIPPED, dtype=np.uint8)
         self.written = np.zeros(portfolios, dtype=np.int32)
-        self.at = ("load", 0, len(self.prepared.chunks))
-        if self.prepared.refused is not None:
-            self.status[self.prepared.refused] = FAILED
-        self.stages = stages(self.request, self.prepared, self.issues, self.monitor)
-        self.retries = Retries(self.preparation, self.stages, self.monitor, self.computing)
+        self.at = ("load", 0, len(self.policy.chunks))
+        if self.policy.refused is not None:
+            self.status[self.policy.refused] = FAILED
+        self.steps = ChunkSteps(self.policy)
+        self.retries = Retries(self.steps, self.computing)
 
     def _computes(self) -> bool:
-        return not self.request.only_plans and bool(self.prepared.plan.works().any())
+        return not self.request.only_plans and bool(self.policy.plan.works().any())
 
-    async def _prices(self) -> Prices | None:
-        prices = await self.preparation.prices()
+    async def _prices(self, readers: Sessions) -> Prices | None:
+        prices = await load_prices(readers, self.policy)
         if prices is not None:
             self.coverage = prices.coverage
-            if prices.analysis is not None and prices.analysis.factors is not None:
-                self.factors_off = prices.analysis.factors.off
         return prices
 
     async def _only_notice(self, readers: Sessions) -> None:
-        await self._prices()
+        await self._prices(readers)
         async with readers.lend("load") as reader:
-            await self.stages.only_notice(reader)
+            noticed = await self.policy.only_notice(reader)
+        self.steps.unwritten += noticed
 
     async def _go_through(self, readers: Sessions, writers: Sessions, lanes: int) -> None:
         """Take the chunks through their stages, as many side by side as there are lanes.
 
         That bounds what is in memory. Prices are loaded beside the first chunks.
         """
-        chunks = iter(self.prepared.chunks)
+        chunks = iter(self.policy.chunks)
         try:
             async with asyncio.TaskGroup() as tasks:
-                prices = tasks.create_task(self._prices())
+                prices = tasks.create_task(self._prices(readers))
                 for _ in range(lanes):
                     tasks.create_task(self._lane(chunks, prices, readers, writers))
         finally:
-            self.stages.cancel.set()
+            self.cancel.set()
 
     async def _lane(
         self,
@@ -518,11 +450,11 @@ class Run:
         """Load, compute and write one chunk after the other, whichever is next."""
         for chunk in chunks:
             async with readers.lend("load") as reader:
-                loaded = await self.stages.load(reader, chunk)
+                loaded = await self.policy.load_chunk(reader, chunk)
             self.monitor.step("loaded", chunk.number)
             priced = await prices
             async with self.computing:
-                item = await self.stages.compute(loaded, priced)
+                item = await self.steps.compute(loaded, priced)
             self.monitor.step("computed", chunk.number)
             del loaded
             if item is not None:
@@ -530,13 +462,13 @@ class Run:
                 async with writers.lend("persist") as writer:
                     item = await self._persist(item, writer)
                 if item is None:
-                    self.stages.unwritten += noticed
+                    self.steps.unwritten += noticed
             if item is None:
                 self._done()
             else:
                 self._count(item)
 
-    async def _persist(self, item: Computed, session: Session) -> Computed | None:
+    async def _persist(self, item: ComputedChunk, session: Session) -> ComputedChunk | None:
         """Write a chunk; return it as it was written, None if nothing was left to write."""
         if self.request.settings.dry_run:
             return item
@@ -545,13 +477,13 @@ class Run:
         with self.monitor.phase("persist"), _begun_too_early(session):
             return await self._write_inside(item, session)
 
-    def _look_at_failures(self, item: Computed, refused: Mapping[int, str]) -> None:
+    def _look_at_failures(self, item: ComputedChunk, refused: Mapping[int, str]) -> None:
         """Refuse to go on after too many failures, before a chunk is written."""
         fails = item.rows.failed.copy()
         fails[list(refused)] = True
         self.failed_of[item.chunk.number] = int(np.count_nonzero(fails))
         failed = sum(self.failed_of.values())
-        portfolios = len(self.prepared.plan.id)
+        portfolios = len(self.policy.plan.id)
         allowed = self.request.settings.failures_allowed(portfolios)
         if failed > allowed:
             msg = (
@@ -562,7 +494,7 @@ class Run:
                 msg = f"{msg}; the database refused the last one: {[*refused.values()][-1]}"
             raise TooManyFailedError(msg, failed, allowed)
 
-    async def _write(self, item: Computed, session: Session) -> None:
+    async def _write(self, item: ComputedChunk, session: Session) -> None:
         """Commit a chunk: all of it, or nothing."""
         self._look_at_failures(item, {})
 
@@ -573,8 +505,8 @@ class Run:
         await self._commit(item, session, write)
 
     async def _write_apart(
-        self, item: Computed, session: Session, refusal: DatabaseError, judge: Judge
-    ) -> Computed:
+        self, item: ComputedChunk, session: Session, refusal: DatabaseError, judge: Judge
+    ) -> ComputedChunk:
         """Commit what the database takes of a chunk that it refuses as a whole."""
         (batch,) = item.batches
         bisection = self._bisection(item, session, judge)
@@ -588,7 +520,7 @@ class Run:
         await self._commit(item, session, write)
         return found[0]
 
-    async def _write_inside(self, item: Computed, session: Session) -> Computed:
+    async def _write_inside(self, item: ComputedChunk, session: Session) -> ComputedChunk:
         """Write what the database takes of a chunk, in the caller's transaction."""
         self._look_at_failures(item, {})
         (batch,) = item.batches
@@ -607,7 +539,7 @@ class Run:
         self.kept[item.chunk.number] = bisection.kept
         return await self._left_of(item, bisection)
 
-    def _bisection(self, item: Computed, session: Session, judge: Judge) -> Bisection:
+    def _bisection(self, item: ComputedChunk, session: Session, judge: Judge) -> Bisection:
         return Bisection(
             session,
             self.request.settings.schema,
@@ -617,20 +549,22 @@ class Run:
             settles=self.database.owns,
         )
 
-    async def _left_of(self, item: Computed, bisection: Bisection) -> Computed:
+    async def _left_of(self, item: ComputedChunk, bisection: Bisection) -> ComputedChunk:
         if not bisection.refused:
             return replace(item, batches=tuple(bisection.written))
-        return await self.stages.without(item, bisection.refused, bisection.written)
+        return await self.steps.without(item, bisection.refused, bisection.written)
 
     async def _write_batch(
         self, session: Session, batch: Batch, step: Callable[[str], None] = lambda _: None
     ) -> Sequence[Kept]:
-        schema, acting = self.request.settings.schema, self.prepared.queries.catalog.acting
-        return await write_batch(session, schema, batch, self.stages.stamp(), step, acting=acting)
+        schema, acting = self.request.settings.schema, self.policy.queries.catalog.acting
+        return await write_batch(
+            session, schema, batch, self.policy.run.clock.stamp(), step, acting=acting
+        )
 
     async def _commit(
         self,
-        item: Computed,
+        item: ComputedChunk,
         session: Session,
         write: Callable[[Callable[[str], None]], Awaitable[tuple[Entry, Sequence[Kept]]]],
     ) -> None:
@@ -654,7 +588,7 @@ class Run:
         )
         self.committed += 1
 
-    def _count(self, item: Computed) -> None:
+    def _count(self, item: ComputedChunk) -> None:
         rows, first = item.rows, item.chunk.rows.start
         self.monitor.rows["compute"] += len(rows)
         if not self.request.settings.dry_run:
@@ -676,19 +610,19 @@ class Run:
             self.issues.add(issues, first)
         kept = self.kept.pop(item.chunk.number, ())
         if kept:
-            self.issues.add(not_replaced(kept, self.prepared.plan.id))
+            self.issues.add(not_replaced(kept, self.policy.plan.id))
         self._done()
 
     def _done(self) -> None:
         """Tell that one more chunk is through, whether it had anything to write or not."""
-        self.at = ("persist", self.at[1] + 1, len(self.prepared.chunks))
+        self.at = ("persist", self.at[1] + 1, len(self.policy.chunks))
         self._tick()
 
     def _report(self) -> BatchResult:
-        plan, days = self.prepared.plan, self.prepared.days
+        plan, days = self.policy.plan, self.policy.days
         left_out = np.zeros(0, dtype=np.int32)
         if days.start is not None:
-            left_out = self.prepared.calendar.left_out(days.start, days.end)
+            left_out = self.policy.calendar.left_out(days.start, days.end)
         planned, sessions, found = plan.sessions_planned(), plan.sessions[plan.sessions_run()], None
         written, dry_run = self.written, self.request.settings.dry_run
         if self.request.repairs:
@@ -717,13 +651,13 @@ class Run:
             rows_by_phase=dict(self.monitor.rows),
             bytes_by_phase=dict(self.database.bytes),
             analytics=self.request.analytics,
-            analytics_off={**self.prepared.parts.off, **self.factors_off},
-            names=self.prepared.names,
+            analytics_off=self.policy.analytics_off,
+            names=self.policy.names,
             rounded={name: count for name, count in sorted(self.database.rounded.items()) if count},
             retries=self.retries.count,
             attempt=1 if self.lease is None else self.lease.attempt,
             differences=found,
-            stamps=self.prepared.stamps,
+            stamps=self.policy.stamps,
             resumed=self.resumed,
         )
 
@@ -743,7 +677,7 @@ def _begun_too_early(session: Session) -> Iterator[None]:
         raise DatabaseError(msg, error.sqlstate) from error
 
 
-def _entry_of(item: Computed) -> Entry:
+def _entry_of(item: ComputedChunk) -> Entry:
     if item.entry is None:
         msg = "a chunk is to be committed without an entry of the ledger"
         raise InternalError(msg)

@@ -203,12 +203,12 @@ def make_plan(
         calendar: That of the run.
         days: Its range.
         on_existing: `skip`, `replace` or `error`.
-        rewrite: For each portfolio the day from which its rows are computed anew; NULL goes on
+        rewrite: For each portfolio the day from which its rows are computed again; NULL goes on
             after its latest. None is what ``on_existing`` says.
         only_rewrite: Whether portfolios end with their latest snapshot, and none goes on.
         is_whole: Whether these are all portfolios that are not soft-deleted.
         committed: What earlier attempts of the run have written: portfolios among that which did
-            not fail are neither refused nor computed anew.
+            not fail are neither refused nor computed again.
         inception: Whether the range begins with each portfolio's earliest entry, which
             ``rewrite`` then says.
 
@@ -229,23 +229,23 @@ def make_plan(
         goes_on = on_existing == "skip"
         rewrite = Days.nulls(count) if goes_on else _from_start(count, calendar, days)
 
-    anew = rewrite.state == State.VALUE
-    goes_on = has_latest & ~anew
+    is_rewritten = rewrite.state == State.VALUE
+    goes_on = has_latest & ~is_rewritten
     first_day = np.full(count, days.end if days.start is None else days.start, dtype=np.int32)
-    first_day[anew] = rewrite.values[anew]
+    first_day[is_rewritten] = rewrite.values[is_rewritten]
     first_day[goes_on] = latest_day[goes_on] + 1
     if days.start is not None:
         first_day = np.maximum(first_day, np.int32(days.start))
     last_day = np.full(count, NEVER if only_rewrite else days.end, dtype=np.int32)
     if on_existing != "error":  # later rows stand as they are then
-        extended = anew & has_last
+        extended = is_rewritten & has_last
         last_day[extended] = np.maximum(last_day, last.day.values)[extended]
     last_day[portfolios.deleted] = NEVER  # skipped (S1)
     if committed.chunks:
         # One that came since among those of a chunk has no such snapshot.
         reached = has_latest & (latest_day >= calendar.last_on_or_before(days.end))
         last_day[committed.done(portfolios.id) & (reached | only_rewrite)] = NEVER
-    source, given = has_last & ~anew, np.where(anew, has_before, has_latest)
+    source, given = has_last & ~is_rewritten, np.where(is_rewritten, has_before, has_latest)
 
     busy = first_day <= last_day
     sessions = np.zeros(0, dtype=np.int32)
@@ -389,7 +389,7 @@ def default_chunk_size(sessions: int, positions: float) -> int:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Noticed:
+class NoticedDays:
     """Portfolios of a chunk and how many of their days are noticed.
 
     Attributes:
@@ -408,7 +408,7 @@ def off_session(
     portfolio: npt.NDArray[np.int32],
     calendar: Calendar,
     window: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]],
-) -> Noticed:
+) -> NoticedDays:
     """Return the snapshots on dates that are no session (S13); they stay as they are.
 
     Args:
@@ -428,7 +428,7 @@ def gaps(
     portfolio: npt.NDArray[np.int32],
     latest_day: Days,
     sessions: npt.NDArray[np.int32],
-) -> Noticed:
+) -> NoticedDays:
     """Return the sessions up to the latest complete snapshot without one of their own (S13).
 
     Args:
@@ -452,24 +452,24 @@ def gaps(
     stands = there.sum(axis=1)
     rows = np.flatnonzero(skipped > stands).astype(np.int32)
     first = sessions[np.argmin(there[rows], axis=1)] if len(rows) else np.zeros(0, dtype=np.int32)
-    return Noticed(rows, first, (skipped - stands)[rows])
+    return NoticedDays(rows, first, (skipped - stands)[rows])
 
 
-def _noticed(portfolio: npt.NDArray[np.int32], day: npt.NDArray[np.int32]) -> Noticed:
+def _noticed(portfolio: npt.NDArray[np.int32], day: npt.NDArray[np.int32]) -> NoticedDays:
     if len(portfolio) == 0:
-        return Noticed(portfolio, day, np.zeros(0, dtype=np.int64))
+        return NoticedDays(portfolio, day, np.zeros(0, dtype=np.int64))
     rows, where, count = np.unique(portfolio, return_inverse=True, return_counts=True)
     first = np.full(len(rows), np.iinfo(np.int32).max, dtype=np.int32)
     np.minimum.at(first, where, day)
-    return Noticed(rows.astype(np.int32), first, count.astype(np.int64))
+    return NoticedDays(rows.astype(np.int32), first, count.astype(np.int64))
 
 
-def noticed_holes(ids: npt.NDArray[np.uint8], holes: Holes) -> Noticed:
+def noticed_holes(ids: npt.NDArray[np.uint8], holes: Holes) -> NoticedDays:
     """Return the holes between earliest and latest complete snapshots, by portfolio (S13)."""
     row = located(holes.portfolio_id, ids)
     found = np.flatnonzero((holes.hole.state == State.VALUE) & (row >= 0))
     found = found[np.argsort(row[found], kind="stable")]
-    return Noticed(row[found], holes.hole.values[found], holes.missing[found])
+    return NoticedDays(row[found], holes.hole.values[found], holes.missing[found])
 
 
 def check_found(wanted: npt.NDArray[np.uint8], found: npt.NDArray[np.uint8]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
+from batchcore import policies
 from batchcore.calendar import date_of, iso_of
 from batchcore.frames import Frame
 from batchcore.units import Mark, State
@@ -66,7 +67,7 @@ class Coverage(Frame):
         share: npt.NDArray[np.float64] = self.fresh / np.maximum(self.recent, 1)
         return np.where(self.known == 0, 1.0, share)
 
-    def told(self, row: int) -> str:
+    def counts_text(self, row: int) -> str:
         """Return the counts of a session in words."""
         if self.recent[row] == 0 and self.known[row] > 0:
             return f"none of {self.known[row]} symbols has a close on it or in the lookback before"
@@ -200,21 +201,22 @@ class BatchResult(Mapping[str, Any]):
         return found
 
     def errors(self) -> list[str]:
-        """Return one line for each failed portfolio; under `legacy` for each day that failed."""
-        if self.policy == "legacy":
+        """Return one line for each failed portfolio, or day where the policy fails single days."""
+        by_day = policies.entry(self.policy).failures_by_day
+        if by_day:
             return [
                 f"{self.names[portfolio]}: Failed to create snapshot"
-                for portfolio, code in zip(
-                    self.issues.portfolio.tolist(), self.issues.name.codes.tolist(), strict=True
+                for portfolio, name in zip(
+                    self.issues.portfolio.tolist(), self.issues.name.texts(), strict=True
                 )
-                if self.issues.name.table()[code] in LEGACY_FAILURES
+                if name in by_day
             ]
         failed = set(np.flatnonzero(self.portfolios.status == FAILED).tolist())
         return [
             f"{issue['portfolio']}: {issue['name']} {issue['detail']} on {issue['session']}"
             for row, issue in enumerate(issue_dicts(self))
             if int(self.issues.portfolio[row]) in failed
-            and issue["name"] in FAILURES
+            and issue["name"] in policies.FAILURES
             and issue["session"]
         ]
 
@@ -314,13 +316,6 @@ _KEYS: Final = (
 
 NO_CLOSE: Final = "no close at all"
 """Ends the detail of what a plan tells of a symbol without any valid close."""
-
-FAILURES: Final = ("out_of_range", "non_finite", "not_representable")
-"""Names of issues that fail a portfolio, where they have a session."""
-
-
-LEGACY_FAILURES: Final = (*FAILURES, "missing_value", "no_session")
-"""Names of issues that fail a day of a portfolio under the policy `legacy` (L2, L4)."""
 
 
 def sorted_names(names: list[str]) -> list[tuple[int, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import replace
 from functools import partial
@@ -12,20 +11,21 @@ from batchcore.db.engine import snapshot
 from batchcore.db.refusals import UNIQUE, is_of_known_key, is_refusal
 from batchcore.db.sessions import Sessions
 from batchcore.errors import ConfigError, DatabaseError
+from batchcore.run.chunk import ChunkSteps
 from batchcore.run.issues import IssueList
 from batchcore.run.plan import Chunk
+from batchcore.run.prepare import load_prices, prepare, request_again
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable
 
     from batchcore.db.engine import Session
-    from batchcore.run.monitor import Monitor
-    from batchcore.run.prepare import Preparation
+    from batchcore.policies.policy import ComputedChunk
     from batchcore.run.refusals import Judge
-    from batchcore.run.stages import Computed, Stages
 
-    Write = Callable[[Computed, Session], Awaitable[None]]
-    WriteApart = Callable[[Computed, Session, DatabaseError, Judge], Awaitable[Computed]]
+    Write = Callable[[ComputedChunk, Session], Awaitable[None]]
+    WriteApart = Callable[[ComputedChunk, Session, DatabaseError, Judge], Awaitable[ComputedChunk]]
 
 RETRIED: Final = frozenset({"40001", "40P01", UNIQUE})
 """SQLSTATEs of what another transaction did: serialization failure, deadlock, unique violation."""
@@ -46,26 +46,21 @@ class Retries:
         count: How many times a chunk was tried again.
     """
 
-    def __init__(
-        self, preparation: Preparation, stages: Stages, monitor: Monitor, computing: asyncio.Lock
-    ) -> None:
+    def __init__(self, steps: ChunkSteps, computing: asyncio.Lock) -> None:
         """Take what a run has.
 
         Args:
-            preparation: What prepared it.
-            stages: What its chunks go through.
-            monitor: Where to count.
+            steps: What computes its chunks.
             computing: Held by whoever computes.
         """
         self.count = 0
-        self._preparation = preparation
-        self._stages = stages
-        self._monitor = monitor
+        self._steps = steps
+        self._monitor = steps.policy.monitor
         self._computing = computing
 
     async def write(
-        self, item: Computed, session: Session, write: Write, write_apart: WriteApart
-    ) -> Computed | None:
+        self, item: ComputedChunk, session: Session, write: Write, write_apart: WriteApart
+    ) -> ComputedChunk | None:
         """Return what was written in the end; None if there was nothing left to write.
 
         Args:
@@ -78,30 +73,30 @@ class Retries:
             DatabaseError: the database refused it, `ATTEMPTS` times if others were in the way.
             SnapshotExistsError: one has come to stand where none may (S13).
         """
-        tried = 0
+        attempts = 0
         while True:
             try:
-                if tried:
+                if attempts:
                     again = await self._again(item.chunk, session)
                     if again is None:
                         return None
                     item = again
-                judge = partial(self._is_refusal, session, last=tried + 1 == ATTEMPTS)
+                judge = partial(self._is_refusal, session, last=attempts + 1 == ATTEMPTS)
                 with self._monitor.phase("persist"):
                     refusal = await self._refusal(write(item, session), judge)
                     if refusal is None:
                         return item
                     return await write_apart(item, session, refusal, judge)
             except DatabaseError as error:
-                tried += 1
-                if error.sqlstate not in RETRIED or tried == ATTEMPTS:
+                attempts += 1
+                if error.sqlstate not in RETRIED or attempts == ATTEMPTS:
                     raise
                 self.count += 1
                 log.warning(
                     "run=%s chunk=%d retry=%d sqlstate=%s error=%r",
                     self._monitor.run_id,
                     item.chunk.number,
-                    tried,
+                    attempts,
                     error.sqlstate,
                     str(error),
                 )
@@ -120,40 +115,39 @@ class Retries:
         """Return whether an error is of some portfolio, and not of what others did meanwhile."""
         if error.sqlstate != UNIQUE or last:
             return is_refusal(error)
-        schema = self._preparation.settings.schema
+        schema = self._steps.policy.settings.schema
         return not await is_of_known_key(session, schema, error)
 
-    async def _again(self, chunk: Chunk, session: Session) -> Computed | None:
+    async def _again(self, chunk: Chunk, session: Session) -> ComputedChunk | None:
         """Return a chunk as a run of its portfolios alone would load and compute it."""
-        issues = IssueList()  # what the run noticed of its portfolios is in its own list
-        request = self._preparation.request_again(self._stages.plan.id[chunk.rows])
+        policy = self._steps.policy
+        # what the run noticed of its portfolios is in its own list
+        run = replace(
+            policy.run,
+            request=request_again(policy, policy.plan.id[chunk.rows]),
+            issues=IssueList(),
+        )
+        readers = Sessions(session)
         async with snapshot(session):
-            preparation = type(self._preparation)(
-                Sessions(session),  # one, so it loads nothing side by side
-                request,
-                issues,
-                self._monitor,
-                asyncio.TaskGroup(),
-                catalog=self._stages.prepared.queries.catalog,
-            )
             try:
-                prepared = await preparation.prepare()
+                again = await prepare(readers, run, type(policy), policy.queries.catalog)
             except ConfigError as error:
                 if error.option != "portfolio_ids":
                     raise
                 msg = f"a portfolio was deleted while the run was at work: {error}"
                 raise DatabaseError(msg) from error
-            works = prepared.plan.works()
+            works = again.plan.works()
             if not works.any():
                 return None
             own = Chunk(chunk.number, slice(0, len(works)), works)
-            stages = self._stages.again(replace(prepared, chunks=[own]), issues)
+            again.begin([own])
+            steps = ChunkSteps(again, self._steps.run_id)
             await session.enter("load")
-            loaded = await stages.load(session, own)
-            prices = await preparation.prices()
+            loaded = await again.load_chunk(session, own)
+            prices = await load_prices(readers, again)
         await session.enter("persist")
         async with self._computing:
-            computed = await stages.compute(loaded, prices)
+            computed = await steps.compute(loaded, prices)
         if computed is None:
             return None
         return replace(computed, chunk=Chunk(chunk.number, chunk.rows, computed.chunk.works))

@@ -1,9 +1,4 @@
-"""A run under the policy `legacy`: the same stages as any, with its own plan and loads (L1 to L34).
-
-Each portfolio runs over all sessions of its range; rows that stand are passed over by the core,
-session by session (L3), which also finds the row that each day goes on from (L5). So a chunk loads
-all rows of its range, and nothing of the plan tells where a portfolio stands.
-"""
+"""The policy `legacy` of docs/legacy.md: what a host's own batch made of the same tables."""
 
 from __future__ import annotations
 
@@ -16,7 +11,6 @@ import numpy as np
 from batchcore import calendar as calendars
 from batchcore.db import load as loads
 from batchcore.db import load_legacy
-from batchcore.db.analytic_tables import Parts
 from batchcore.db.ledger import Committed
 from batchcore.db.legacy_queries import LegacyQueries
 from batchcore.db.legacy_tables import WRITTEN, LegacyTables, check_tables
@@ -35,22 +29,25 @@ from batchcore.frames import (
     Text,
 )
 from batchcore.native import build_host, build_market
+from batchcore.policies.policy import ChunkFacts, ChunkLoad, ComputedChunk, Policy, Prices
 from batchcore.run import plan as plans
 from batchcore.run.plan import Plan
-from batchcore.run.prepare import Preparation, Prepared, Prices
 from batchcore.run.result import Coverage
-from batchcore.run.stages import Computed, Facts, Loaded, Stages
 from batchcore.run.threads import in_thread
 from batchcore.units import State
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.load_legacy import LegacyPortfolios
+    from batchcore.db.queries import Boundaries
     from batchcore.frames import FloatObjects, Rows
-    from batchcore.run.plan import Chunk
+    from batchcore.policies.policy import RunContext
+    from batchcore.run.analyse import Analysed, Analysis
+    from batchcore.run.plan import Chunk, Range
     from batchcore.run.request import Request
 
 PREVIOUS_CLOSE_DAYS: Final = 10
@@ -74,93 +71,51 @@ class LegacyPlan(Plan):
         return planned
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class LegacyPrepared(Prepared):
-    """What all chunks share.
+class Legacy(Policy):
+    """Each date of a range by itself, from the row before it as it is stored."""
 
-    Attributes:
-        queries: On the tables of the host.
-        tables: What the policy finds of these.
-        today: The first day that is current (L29).
-    """
-
-    queries: LegacyQueries
-    tables: LegacyTables
-    today: int
-
-
-class LegacyPreparation(Preparation):
-    """Loads what all chunks share, and refuses what must not begin."""
+    core: ClassVar = "legacy"
+    reads_deleted: ClassVar = True
 
     queries: LegacyQueries
 
-    async def prepare(self) -> LegacyPrepared:
-        """Return what all chunks share.
-
-        Raises:
-            ConfigError: an argument does not fit the calendar, or names an unknown portfolio.
-            SchemaError: the database is not one that batchcore can work on.
-            SnapshotExistsError: one stands where none may.
-        """
-        async with self.readers.lend("check") as reader:
-            self.queries = LegacyQueries(await self._inspect(reader))
-            await reader.enter("load")
-            with self.monitor.phase("load"):
-                self._begin_with_symbols()
-                self.calendar = await self._calendar(reader)
-                self.days = self._range()
-                self.today = self._today()
-                self.entries = await self._inception(reader)
-                portfolios = await self._legacy_portfolios(reader)
-                plan = self._legacy_plan(portfolios)
-                await self._look_for_history(reader, plan)
-        self._planned.set_result(plan)
-        self._refuse_no_sessions(portfolios)
-        self._look_at_currencies(portfolios.currency, plan)
-        return LegacyPrepared(
-            queries=self.queries,
-            parts=Parts("none"),
-            calendar=self.calendar,
-            days=self.days,
-            plan=plan,
-            chunks=plans.chunks(plan, self._chunk_size(plan)),
-            names=tuple(portfolios.name.texts()),
-            refused=self._has_no_sessions() & ~portfolios.deleted,
-            tables=self.tables,
-            today=self.today,
-        )
+    def __init__(self, run: RunContext, catalog: Catalog, calendar: Calendar, days: Range) -> None:
+        """Take what is known before the plan."""
+        super().__init__(run, catalog, calendar, days)
+        self.queries = LegacyQueries(catalog)
+        self.tables = self.check_tables(catalog, run.request)
+        self.today = self._today()
+        self._sessions = np.zeros(0, dtype=np.int32)
+        if days.start is not None:
+            self._sessions = calendar.sessions(days.start, days.end)
 
     @classmethod
-    def _checked(cls, catalog: Catalog, request: Request) -> LegacyTables:
+    def check_tables(cls, catalog: Catalog, request: Request) -> LegacyTables:
+        """Return what the policy finds of the host's tables."""
         return check_tables(catalog, writes=not request.settings.dry_run)
 
-    def _check(self, catalog: Catalog, request: Request) -> None:
-        self.tables = self._checked(catalog, request)
+    def _today(self) -> int:
+        """Return the first day that is current (L29)."""
+        if self.settings.today is not None:
+            return calendars.day_of(self.settings.today)
+        return self.calendar.local_date(self.request.now)
 
-    def _sessions(self) -> npt.NDArray[np.int32]:
-        """Return the sessions of a range with a start; without one, none."""
-        if self.days.start is None:
-            return np.zeros(0, dtype=np.int32)
-        return self.calendar.sessions(self.days.start, self.days.end)
-
-    def _has_no_sessions(self) -> bool:
-        return self.days.start is not None and len(self._sessions()) == 0
-
-    async def _legacy_portfolios(self, reader: Session) -> LegacyPortfolios:
-        wanted = self.request.wanted
+    async def make_plan(self, reader: Session) -> None:
+        """Decide what each portfolio writes: `plan`."""
+        entries = await self.inception(reader)
         portfolios = await load_legacy.load_legacy_portfolios(
-            reader, self.queries, Selection(wanted), self._sessions()
+            reader, self.queries, Selection(self.request.wanted), self._sessions
         )
         self.monitor.loaded(portfolios=len(portfolios.id))
-        self.selection = Selection(wanted)
-        if wanted is not None:
-            plans.check_found(wanted, portfolios.id)
-            self.selection = Selection(np.ascontiguousarray(portfolios.id[~portfolios.deleted]))
-        for row in np.flatnonzero(portfolios.deleted).tolist():
-            self.issues.add_one("soft_deleted", row, "")
-        return portfolios
+        self.check_portfolios(portfolios.id, portfolios.deleted)
+        self.plan = self._planned(portfolios, entries)
+        self.names = tuple(portfolios.name.texts())
+        if self.days.start is not None and len(self._sessions) == 0:
+            self.refused = ~portfolios.deleted
+            self._report_dates_without_session(portfolios, self.days.start)
+        self.look_at_currencies(portfolios.currency)
 
-    def _legacy_plan(self, portfolios: LegacyPortfolios) -> LegacyPlan:
+    def _planned(self, portfolios: LegacyPortfolios, entries: Boundaries | None) -> LegacyPlan:
         days, count = self.days, len(portfolios.id)
         committed = self.request.committed or Committed()
         if self.request.on_existing == "error":
@@ -170,20 +125,20 @@ class LegacyPreparation(Preparation):
             latest = portfolios.latest
             goes_on = latest.state == State.VALUE
             first_day[goes_on] = latest.values[goes_on] + 1
-            if self.entries is not None:
-                row = loads.located(portfolios.id, self.entries.ids)
+            if entries is not None:
+                row = loads.located(portfolios.id, entries.ids)
                 begins = (row >= 0) & (~goes_on | self.request.replaces)
-                first_day[begins] = self.entries.day[row[begins]]
+                first_day[begins] = entries.day[row[begins]]
         last_day = np.full(count, days.end, dtype=np.int32)
         stands = portfolios.stands
         idle = portfolios.deleted  # skipped (L1), as those are whose rows all stand (L3)
         if self.request.replaces:
             if days.start is not None:
-                written = stands >= len(self._sessions())
+                written = stands >= len(self._sessions)
                 idle = idle | (committed.done(portfolios.id) & written)
             stands = np.zeros(count, dtype=np.int64)
         if days.start is not None:
-            idle = idle | (stands >= len(self._sessions()))
+            idle = idle | (stands >= len(self._sessions))
         last_day[idle] = plans.NEVER
         busy = first_day <= last_day
         sessions = np.zeros(0, dtype=np.int32)
@@ -211,12 +166,9 @@ class LegacyPreparation(Preparation):
             stands=stands,
         )
 
-    def _refuse_no_sessions(self, portfolios: LegacyPortfolios) -> None:
+    def _report_dates_without_session(self, portfolios: LegacyPortfolios, start: int) -> None:
         """Report each date of a range that has no session at all, for each portfolio (L2)."""
-        if not self._has_no_sessions():
-            return
-        start, end = int(self.days.start or 0), self.days.end
-        dates = np.arange(start, end + 1, dtype=np.int32)
+        dates = np.arange(start, self.days.end + 1, dtype=np.int32)
         alive = np.flatnonzero(~portfolios.deleted).astype(np.int32)
         rows = len(alive) * len(dates)
         self.issues.add(
@@ -229,10 +181,12 @@ class LegacyPreparation(Preparation):
             )
         )
 
-    async def _look_ahead(self, reader: Session) -> None:
-        """Load nothing: closes are looked up as symbols are spelt on positions (L12)."""
+    async def load_prices(self, reader: Session, symbols: Text) -> Prices:
+        """Return the prices of the plan, profiles and what else rows are computed with.
 
-    async def _prices(self, reader: Session, plan: Plan, symbols: Text) -> Prices:
+        Closes are looked up as symbols are spelt on positions (L12).
+        """
+        plan = self.plan
         spelt = {*symbols.table(), ""}
         first = max(plan.price_first - PREVIOUS_CLOSE_DAYS, calendars.FIRST_DATE)
         closes = await load_legacy.load_legacy_closes(
@@ -244,7 +198,7 @@ class LegacyPreparation(Preparation):
             build_market,
             closes,
             plan.sessions,
-            policy="legacy",
+            policy=self.core,
             lookback_days=self.settings.lookback_days,
             cancel=self.cancel,
         )
@@ -264,13 +218,62 @@ class LegacyPreparation(Preparation):
             cached=cached,
             has_benchmark=has_benchmark,
         )
-        return Prices(market, Coverage.none(), None, host)
+        return Prices(market, Coverage.none(), host=host)
 
-    def _today(self) -> int:
-        """Return the first day that is current (L29)."""
-        if self.settings.today is not None:
-            return calendars.day_of(self.settings.today)
-        return self.calendar.local_date(self.request.now)
+    async def load_chunk(self, reader: Session, chunk: Chunk) -> ChunkLoad:
+        """Return the rows of a chunk."""
+        if not chunk.works.any():
+            return ChunkLoad(chunk, _no_rows(), None)
+        with self.monitor.phase("load"):
+            return await self._loaded(reader, chunk)
+
+    async def _loaded(self, reader: Session, chunk: Chunk) -> ChunkLoad:
+        queries, selection = self.queries, self.selection_of(chunk, chunk.works)
+        first, last = self.flow_window(chunk)
+        stored = await load_legacy.load_stored(reader, queries, selection, first, last)
+        positions = await load_legacy.load_all_positions(reader, queries, selection)
+        events = await self.load_events(reader, chunk, positions)
+        flows = await self.load_flows(reader, chunk)
+        betas = Betas.none()
+        if self.plan.price_last >= self.today:
+            betas = await load_legacy.load_betas(reader, queries, selection)
+        self.monitor.loaded(
+            stored=len(stored),
+            positions=len(positions),
+            events=len(events),
+            flows=len(flows),
+            betas=len(betas),
+        )
+        existing = Existing(stored.portfolio_id, stored.day, stored.is_complete)
+        if self.request.replaces:
+            outside = (stored.day < first) | (stored.day > last)
+            stored = replace(stored, is_complete=stored.is_complete & outside)
+        facts = ChunkFacts(positions, events, flows, stored, Returns.none(), betas)
+        return ChunkLoad(chunk, existing, facts)
+
+    def encode(
+        self,
+        loaded: ChunkLoad,
+        opening: Opening,
+        rows: Rows,
+        analysed: Analysed | None = None,  # noqa: ARG002  # the policy has no such analytics
+        analysis: Analysis | None = None,  # noqa: ARG002
+    ) -> ComputedChunk:
+        """Return what a chunk writes."""
+        existing, ids, tables = loaded.existing, opening.portfolio_id, self.tables
+        batch = encode_batch(
+            rows,
+            ids,
+            stands_already(rows, ids, existing.portfolio_id, existing.day),
+            _last_equities(rows, ids),
+            self.run.clock.stamp(),
+            analytics=SnapshotAnalytics(own_columns(rows)),
+            jsonb=tables.jsonb,
+            cleared=tables.cleared,
+            defaulted=tables.defaulted,
+            cancel=self.cancel,
+        )
+        return ComputedChunk(loaded.chunk, (batch,), rows, ())
 
 
 def _refuse_existing(
@@ -286,79 +289,6 @@ def _refuse_existing(
         row = int(stands[0])
         day = int(first[row])
         raise plans.existing_error(portfolios.id[row], day, len(stands))
-
-
-class LegacyStages(Stages):
-    """The stages that each chunk of a run goes through."""
-
-    prepared: LegacyPrepared
-    reads_deleted: ClassVar = True
-
-    async def load(self, reader: Session, chunk: Chunk) -> Loaded:
-        """Return the rows of a chunk."""
-        if not chunk.works.any():
-            return Loaded(chunk, _no_rows(), None)
-        with self.monitor.phase("load"):
-            return await self._loaded(reader, chunk)
-
-    async def _loaded(self, reader: Session, chunk: Chunk) -> Loaded:
-        queries, selection = self.prepared.queries, self._selection(chunk, chunk.works)
-        first, last = self._flow_window(chunk)
-        stored = await load_legacy.load_stored(reader, queries, selection, first, last)
-        positions = await load_legacy.load_all_positions(reader, queries, selection)
-        events = await self.events(reader, chunk, positions)
-        flows = await self.flows(reader, chunk)
-        betas = Betas.none()
-        if self.plan.price_last >= self.prepared.today:
-            betas = await load_legacy.load_betas(reader, queries, selection)
-        self.monitor.loaded(
-            stored=len(stored),
-            positions=len(positions),
-            events=len(events),
-            flows=len(flows),
-            betas=len(betas),
-        )
-        existing = Existing(stored.portfolio_id, stored.day, stored.is_complete)
-        if self.request.replaces:
-            outside = (stored.day < first) | (stored.day > last)
-            stored = replace(stored, is_complete=stored.is_complete & outside)
-        facts = Facts(positions, events, flows, stored, Returns.none(), betas)
-        return Loaded(chunk, existing, facts)
-
-    def _flow_window(self, chunk: Chunk) -> tuple[int, int]:
-        """Return the days of the sessions of a chunk."""
-        rows, works = chunk.rows, chunk.works
-        first = int(self.plan.first_day[rows][works].min())
-        return first, int(self.plan.last_day[rows][works].max())
-
-    def _encoded(
-        self,
-        loaded: Loaded,
-        opening: Opening,
-        rows: Rows,
-        *_: object,  # analytics, which the policy has none of
-    ) -> Computed:
-        existing, ids, tables = loaded.existing, opening.portfolio_id, self.prepared.tables
-        batch = encode_batch(
-            rows,
-            ids,
-            stands_already(rows, ids, existing.portfolio_id, existing.day),
-            _last_equities(rows, ids),
-            self.stamp(),
-            analytics=SnapshotAnalytics(own_columns(rows)),
-            jsonb=tables.jsonb,
-            cleared=tables.cleared,
-            defaulted=tables.defaulted,
-            cancel=self.cancel,
-        )
-        return Computed(loaded.chunk, (batch,), rows, ())
-
-    def notice(self, chunk: Chunk, existing: Existing) -> tuple[Issues, ...]:  # noqa: ARG002  # of its base
-        """Report nothing: rows that stand are passed over without a word (L3)."""
-        return ()
-
-    async def only_notice(self, reader: Session) -> None:
-        """Report nothing, likewise."""
 
 
 def own_columns(rows: Rows) -> dict[str, Decimals | FloatObjects]:

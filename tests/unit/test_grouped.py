@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from batchcore.db.load import LooseEvents
 from batchcore.frames import Days, Decimals, Flows, Positions, Text
-from batchcore.run.plan import Chunk
-from batchcore.run.stretches import (
+from batchcore.run.grouped import (
     ROWS_OF_A_PORTFOLIO,
     EventsByPosition,
     FlowsByPortfolio,
-    Stretches,
-    rows_of_a_portfolio,
-    stretches,
+    GroupedLoad,
+    bytes_of_a_portfolio,
+    group_size,
 )
+from batchcore.run.plan import Chunk
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -126,68 +126,76 @@ def test_flows_are_cut_by_the_ids_of_the_plan(made: list[int], bits: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("bytes_each", "starts"),
+    ("bytes_each", "size"),
     [
-        (0.0, [0]),
-        (100.0, [0]),  # 10 portfolios take 1,000 bytes
-        (101.0, [0, 3]),  # two stretches, of 3 and 2 chunks
-        (200.0, [0, 3]),
-        (201.0, [0, 2, 4]),
-        (5000.0, [0, 1, 2, 3, 4]),  # a chunk is the least
+        (0.0, 5),
+        (100.0, 5),  # 10 portfolios take 1,000 bytes
+        (101.0, 3),  # two groups, of 3 and 2 chunks
+        (200.0, 3),
+        (201.0, 2),
+        (5000.0, 1),  # a chunk is the least
     ],
 )
-def test_stretches_take_no_more_than_they_may(bytes_each: float, starts: list[int]) -> None:
+def test_groups_take_no_more_than_they_may(bytes_each: float, size: int) -> None:
     works = [[True, False], [False, False], [True, True], [True, True], [False, True]]
-    found = stretches(chunks(works), bytes_each, 1000)
-    assert [stretch.number for stretch in found] == starts
-    assert np.concatenate([stretch.works for stretch in found]).tolist() == np.ravel(works).tolist()
-    assert [stretch.rows.start for stretch in found] == [2 * start for start in starts]
-    assert found[-1].rows.stop == 10
+    assert group_size(chunks(works), bytes_each, 1000) == size
 
 
-def test_no_chunks_make_no_stretch() -> None:
-    assert stretches([], 10.0, 1000) == []
+def test_no_chunks_make_no_group() -> None:
+    assert group_size([], 10.0, 1000) == 1
 
 
 def test_what_the_server_does_not_know_is_estimated() -> None:
-    assert rows_of_a_portfolio({"equity_changes": 30, "portfolios": 12}, "equity_changes") == 2.5
-    assert rows_of_a_portfolio({"portfolios": 12}, "equity_changes") == ROWS_OF_A_PORTFOLIO
-    assert rows_of_a_portfolio({"equity_changes": 30}, "equity_changes") == ROWS_OF_A_PORTFOLIO
+    def each(estimated: dict[str, int]) -> float:
+        return bytes_of_a_portfolio(estimated, "equity_changes", 40)
+
+    assert each({"equity_changes": 30, "portfolios": 12}) == 40 * 2.5
+    assert each({"portfolios": 12}) == 40 * ROWS_OF_A_PORTFOLIO
+    assert each({"equity_changes": 30}) == 40 * ROWS_OF_A_PORTFOLIO
 
 
-async def test_a_stretch_is_loaded_once_and_dropped_after_its_last_chunk() -> None:
-    loaded: list[int] = []
+async def test_a_group_is_loaded_once_and_dropped_after_its_last_chunk() -> None:
+    loaded: list[Chunk] = []
 
-    async def load(_reader: object, stretch: Chunk) -> list[int]:
-        loaded.append(stretch.number)
+    async def load(_reader: object, group: Chunk) -> list[int]:
+        loaded.append(group)
         await asyncio.sleep(0)
-        return [stretch.number]
+        return [group.number]
 
     made = chunks([[True], [False], [True], [True]])
-    parts = stretches(made, 1.0, 2)
-    kept: Stretches[list[int]] = Stretches(made, parts, load)  # type: ignore[arg-type]
+    kept: GroupedLoad[list[int]] = GroupedLoad(made, 2, load)  # type: ignore[arg-type]
 
     # chunk 1 has nothing to write and never asks
     found = await asyncio.gather(*(kept.of(READER, made[number]) for number in (2, 0, 3)))
 
     assert found == [[2], [0], [2]]
-    assert sorted(loaded) == [0, 2]
-    assert all(stretch.kept is None for stretch in kept._of.values())  # noqa: SLF001
+    assert sorted(group.number for group in loaded) == [0, 2]
+    assert sorted((group.rows.start, group.rows.stop) for group in loaded) == [(0, 2), (2, 4)]
+    assert kept._kept == {}  # noqa: SLF001
+
+
+async def test_a_group_of_one_chunk_may_have_any_number() -> None:
+    async def load(_reader: object, group: Chunk) -> int:
+        return group.number
+
+    again = Chunk(7, slice(0, 1), np.array([True]))
+    kept: GroupedLoad[int] = GroupedLoad([again], 1, load)  # type: ignore[arg-type]
+    assert await kept.of(READER, again) == 7
 
 
 async def test_who_waits_for_a_load_that_fails_tries_again() -> None:
     attempts: list[int] = []
 
-    async def load(_reader: object, stretch: Chunk) -> int:
-        attempts.append(stretch.number)
+    async def load(_reader: object, group: Chunk) -> int:
+        attempts.append(group.number)
         await asyncio.sleep(0)
         if len(attempts) == 1:
             msg = "the connection was lost"
             raise ConnectionError(msg)
-        return stretch.number
+        return group.number
 
     made = chunks([[True], [True]])
-    kept: Stretches[int] = Stretches(made, stretches(made, 1.0, 2), load)  # type: ignore[arg-type]
+    kept: GroupedLoad[int] = GroupedLoad(made, 2, load)  # type: ignore[arg-type]
 
     found = await asyncio.gather(
         *(kept.of(READER, chunk) for chunk in made), return_exceptions=True

@@ -1,0 +1,108 @@
+"""The policies by name: what their figures mean is told by a page of rules each.
+
+A `Policy` says what a run reads, plans, computes and writes. Only this package knows policies by
+name: the rest of batchcore asks their entries. They are light, so that options are checked before
+NumPy and the driver are imported; the module of a policy is imported when a run begins.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from batchcore.entry import check_choice
+from batchcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from batchcore.options import RunOptions
+    from batchcore.policies.policy import Policy
+
+FAILURES: Final = ("out_of_range", "non_finite", "not_representable")
+"""Names of issues that fail a portfolio, where they have a session."""
+
+
+def _accepts_all(_: RunOptions) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyEntry:
+    """What is known of a policy before it is imported.
+
+    Attributes:
+        load: Returns its class.
+        settled: Refuses options that it does not have; returns those that it decides itself.
+        repair_refusal: Why its rows are not repaired; None if they are.
+        checks_prices: Whether it looks at the coverage of prices (S12).
+        failures_by_day: Names of issues that fail a single day; empty where a portfolio fails
+            with all its days.
+    """
+
+    load: Callable[[], type[Policy]]
+    settled: Callable[[RunOptions], Mapping[str, Any]] = _accepts_all
+    repair_refusal: str | None = None
+    checks_prices: bool = True
+    failures_by_day: tuple[str, ...] = ()
+
+
+def _settled_by_legacy(options: RunOptions) -> Mapping[str, Any]:
+    """Refuse what `legacy` does not have; it writes columns of its own (L32 to L34)."""
+    if options.calendar != "XNYS":
+        msg = f"calendar is `{options.calendar}`, expected XNYS: the policy `legacy` knows no other"
+        raise ConfigError(f"{msg} (L2)", "calendar")
+    if options.missing:
+        msg = "the policy `legacy` knows no `missing`: it fills the holes of a range as it is"
+        raise ConfigError(msg, "missing")
+    if options.changed_since is not None:
+        msg = "the policy `legacy` knows no `changed_since`: later rows are not repaired (L7)"
+        raise ConfigError(msg, "changed_since")
+    if options.analytics in {"full", "every"}:
+        msg = f"analytics is `{options.analytics}`, which the policy `legacy` does not have"
+        raise ConfigError(msg, "analytics")
+    return {"analytics": "none"}
+
+
+def _imported(module: str, name: str) -> Callable[[], type[Policy]]:
+    def load() -> type[Policy]:
+        found: type[Policy] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        return found
+
+    return load
+
+
+_ENTRIES: Final[dict[str, PolicyEntry]] = {
+    "rollforward": PolicyEntry(_imported("rollforward", "RollForward")),
+    "legacy": PolicyEntry(
+        _imported("legacy", "Legacy"),
+        settled=_settled_by_legacy,
+        repair_refusal=(
+            "the policy `legacy` knows no repair: what its rows came from is overwritten, and"
+            " later rows are not repaired (L7); verify reports which cells differ"
+        ),
+        checks_prices=False,
+        failures_by_day=(*FAILURES, "missing_value", "no_session"),
+    ),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all policies; the first is the default."""
+    return tuple(_ENTRIES)
+
+
+def entry(name: str) -> PolicyEntry:
+    """Return what is known of a policy.
+
+    Raises:
+        ConfigError: there is no policy of that name.
+    """
+    check_choice("policy", name, names())
+    return _ENTRIES[name]
+
+
+def register(name: str, entry: PolicyEntry) -> None:
+    """Add a policy, or put another in the place of the one of that name."""
+    _ENTRIES[name] = entry

@@ -1,0 +1,341 @@
+"""What a policy is to a run: an object that reads, plans, computes and writes."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from batchcore.db import load as loads
+from batchcore.db.analytic_queries import AnalyticQueries
+from batchcore.db.queries import Boundaries, Selection
+from batchcore.frames import distinct
+from batchcore.native import roll_forward, store_snapshots
+from batchcore.run import grouped
+from batchcore.run import plan as plans
+from batchcore.run.grouped import EventsByPosition, FlowsByPortfolio, GroupedLoad
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from batchcore.calendar import Calendar
+    from batchcore.db.catalog import Catalog
+    from batchcore.db.engine import Session
+    from batchcore.db.ledger import Entry
+    from batchcore.db.load import Existing
+    from batchcore.db.load_analytics import Returns
+    from batchcore.db.load_changes import Stamps
+    from batchcore.db.save import Batch
+    from batchcore.frames import (
+        Betas,
+        Events,
+        Flows,
+        Issues,
+        Opening,
+        Positions,
+        Previous,
+        Rows,
+        Text,
+    )
+    from batchcore.native import CancelFlag, Host, Market
+    from batchcore.run.analyse import Analysed, Analysis
+    from batchcore.run.issues import IssueList
+    from batchcore.run.monitor import Monitor
+    from batchcore.run.plan import Chunk, Plan, Range
+    from batchcore.run.request import Request
+    from batchcore.run.result import Coverage, Differences
+    from batchcore.run.stamps import StampClock
+
+log: Final = logging.getLogger("batchcore")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RunContext:
+    """What a run shares with its policy.
+
+    Attributes:
+        request: What was asked for.
+        issues: Where to report.
+        monitor: Where to count.
+        cancel: Raised, it stops native work.
+        clock: Of the stamps of new rows.
+    """
+
+    request: Request
+    issues: IssueList
+    monitor: Monitor
+    cancel: CancelFlag
+    clock: StampClock
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Prices:
+    """The prices of a run, and what else all its chunks are computed with.
+
+    Attributes:
+        market: Closes, marked on the sessions of the plan.
+        coverage: Of the sessions that were checked (S12).
+        analysis: None where nothing is analysed.
+        host: What the policy `legacy` reads beside the frames of a chunk.
+    """
+
+    market: Market
+    coverage: Coverage
+    analysis: Analysis | None = None
+    host: Host | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ChunkFacts:
+    """What a chunk with anything to write is computed from.
+
+    Attributes:
+        positions: Holdings.
+        events: Partial closes.
+        flows: Cash in and out.
+        stored: The snapshots that its portfolios go on from; under the policy `legacy`, those that
+            exist in the range too.
+        returns: Daily returns before the run.
+        betas: Of its positions, under the policy `legacy`.
+    """
+
+    positions: Positions
+    events: Events
+    flows: Flows
+    stored: Previous
+    returns: Returns
+    betas: Betas | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ChunkLoad:
+    """A chunk that waits to be computed; without facts there is nothing to write."""
+
+    chunk: Chunk
+    existing: Existing
+    facts: ChunkFacts | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ComputedChunk:
+    """A chunk that waits to be written.
+
+    Attributes:
+        chunk: Which.
+        batches: Its bytes; several parts where some portfolios were refused (S10).
+        rows: What they were made of.
+        issues: Those of its analytics, and of portfolios that were refused.
+        noticed: What was noticed of its portfolios beside.
+        recorded: All issues that the ledger keeps of it; portfolios count those of the chunk from
+            a number on.
+        entry: What the ledger keeps of it, where there is one.
+        differences: Of a repair, what it found.
+    """
+
+    chunk: Chunk
+    batches: tuple[Batch, ...]
+    rows: Rows
+    issues: tuple[Issues, ...]
+    noticed: tuple[Issues, ...] = ()
+    recorded: tuple[tuple[Issues, int], ...] = ()
+    entry: Entry | None = None
+    differences: Differences | None = None
+
+
+class Policy(abc.ABC):
+    """A policy at work on one run: what it reads, plans, computes and writes.
+
+    `make_plan` comes first, then `begin`; chunks are computed once `load_prices` has returned.
+
+    Attributes:
+        core: The policy of the compiled core that computes the rows.
+        reads_deleted: Whether soft-deleted positions count.
+        queries: On the tables of the host.
+        selection: The portfolios whose symbols need prices.
+        plan: What each portfolio writes.
+        chunks: Of the plan, in the order of ids.
+        stamps: Of a plan that is only told, how the host keeps the time stamps of its tables.
+        names: Of its portfolios, where errors tell them.
+        refused: (n,) bool, portfolios that fail before anything is computed; None is none.
+        analytics_off: Part of the analytics -> why it is not done though it was asked for.
+    """
+
+    core: ClassVar[str]
+    reads_deleted: ClassVar = False
+
+    queries: AnalyticQueries
+    plan: Plan
+    chunks: Sequence[Chunk]
+
+    def __init__(self, run: RunContext, catalog: Catalog, calendar: Calendar, days: Range) -> None:
+        """Take what is known before the plan.
+
+        Args:
+            run: What the run shares.
+            catalog: The host's tables, found fit by `check_tables`.
+            calendar: Of the run.
+            days: Its range.
+        """
+        self.run = run
+        self.request, self.settings = run.request, run.request.settings
+        self.issues, self.monitor, self.cancel = run.issues, run.monitor, run.cancel
+        self.calendar = calendar
+        self.days = days
+        self.queries = AnalyticQueries(catalog)
+        self.selection = Selection(run.request.wanted)
+        self.names: tuple[str | None, ...] = ()
+        self.refused: npt.NDArray[np.bool_] | None = None
+        self.analytics_off: dict[str, str] = {}
+        self.stamps: tuple[Stamps, ...] = ()
+
+    @classmethod
+    @abc.abstractmethod
+    def check_tables(cls, catalog: Catalog, request: Request) -> Any:  # noqa: ANN401  # by policy
+        """Return what the policy finds of the host's tables.
+
+        Raises:
+            SchemaError: it cannot work on them.
+        """
+
+    @abc.abstractmethod
+    async def make_plan(self, reader: Session) -> None:
+        """Decide what each portfolio writes: `plan`.
+
+        Raises:
+            ConfigError: a portfolio is unknown.
+            SnapshotExistsError: one exists where none may (S13).
+        """
+
+    @abc.abstractmethod
+    async def load_prices(self, reader: Session, symbols: Text) -> Prices:
+        """Return the prices of the plan, and what else chunks are computed with.
+
+        Raises:
+            CoverageError: those of a session have not arrived (S12).
+        """
+
+    @abc.abstractmethod
+    async def load_chunk(self, reader: Session, chunk: Chunk) -> ChunkLoad:
+        """Return the rows of a chunk."""
+
+    @abc.abstractmethod
+    def encode(
+        self,
+        loaded: ChunkLoad,
+        opening: Opening,
+        rows: Rows,
+        analysed: Analysed | None,
+        analysis: Analysis | None,
+    ) -> ComputedChunk:
+        """Return what a chunk writes."""
+
+    def compute(self, facts: ChunkFacts, opening: Opening, prices: Prices) -> Rows:
+        """Return the rows of a chunk."""
+        return roll_forward(
+            prices.market,
+            positions=facts.positions,
+            events=facts.events,
+            flows=facts.flows,
+            previous=store_snapshots(facts.stored),
+            opening=opening,
+            threads=self.settings.threads,
+            cancel=self.cancel,
+            host=prices.host,
+            betas=facts.betas,
+        )
+
+    def notice(self, chunk: Chunk, existing: Existing) -> tuple[Issues, ...]:  # noqa: ARG002
+        """Report the rows that a run leaves as they are, and return what was reported."""
+        return ()
+
+    async def only_notice(self, reader: Session) -> tuple[Issues, ...]:  # noqa: ARG002
+        """Report the same of all chunks, where nothing is to be written."""
+        return ()
+
+    def begin(self, chunks: Sequence[Chunk]) -> None:
+        """Take the chunks, and decide for how many at a time events and flows are loaded."""
+        self.chunks = chunks
+        estimated, plan = self.queries.catalog.estimated_rows, self.plan
+        each = grouped.bytes_of_a_portfolio(estimated, "equity_changes", grouped.BYTES_OF_A_FLOW)
+        size = grouped.group_size(chunks, each, grouped.BYTES_OF_A_GROUP)
+        self._flows = GroupedLoad(chunks, size, self._load_flows)
+        each = grouped.bytes_of_a_portfolio(
+            estimated, "position_realized_events", grouped.BYTES_OF_AN_EVENT
+        )
+        size, works = grouped.group_size(chunks, each, grouped.BYTES_OF_ALL_EVENTS), plan.works()
+        if size >= len(chunks) and plan.is_whole and works.sum() * 2 >= len(works):
+            self._events = GroupedLoad(chunks, size, self._load_all_events)
+        else:
+            size = grouped.group_size(chunks, each, grouped.BYTES_OF_A_GROUP)
+            self._events = GroupedLoad(chunks, size, self._load_events)
+
+    async def load_events(self, reader: Session, chunk: Chunk, positions: Positions) -> Events:
+        """Return the events of the positions of a chunk."""
+        return (await self._events.of(reader, chunk)).among(positions)
+
+    async def load_flows(self, reader: Session, chunk: Chunk) -> Flows:
+        """Return the flows of the portfolios of a chunk."""
+        return (await self._flows.of(reader, chunk)).between(self.plan.id[chunk.rows])
+
+    async def _load_all_events(self, reader: Session, _group: Chunk) -> EventsByPosition:
+        found = await loads.load_all_events(reader, self.queries)
+        return await asyncio.to_thread(EventsByPosition.of, found)
+
+    async def _load_events(self, reader: Session, group: Chunk) -> EventsByPosition:
+        selection = self.selection_of(group, group.works)
+        found = await loads.load_events(reader, self.queries, selection, deleted=self.reads_deleted)
+        return await asyncio.to_thread(EventsByPosition.of, loads.loose(found))
+
+    async def _load_flows(self, reader: Session, group: Chunk) -> FlowsByPortfolio:
+        selection, window = self.selection_of(group, group.works), self.flow_window(group)
+        found = await loads.load_flows(reader, self.queries, selection, *window)
+        return await asyncio.to_thread(FlowsByPortfolio.of, found)
+
+    def flow_window(self, chunk: Chunk) -> tuple[int, int]:
+        """Return the first and the last day whose flows count: those of its sessions."""
+        rows, works = chunk.rows, chunk.works
+        first = int(self.plan.first_day[rows][works].min())
+        return first, int(self.plan.last_day[rows][works].max())
+
+    def selection_of(self, chunk: Chunk, works: npt.NDArray[np.bool_] | None) -> Selection:
+        """Return a range of ids where it brings little more than what is needed."""
+        ids = self.plan.id[chunk.rows]
+        if works is not None and works.sum() * 2 < len(works):
+            return Selection(np.ascontiguousarray(ids[works]))
+        return Selection(ids, as_range=self.plan.is_whole)
+
+    async def earliest_entries(self, reader: Session, selection: Selection) -> Boundaries:
+        """Return the earliest entry of each portfolio that has one, within the calendar."""
+        entries = await loads.load_earliest_entries(reader, self.queries, selection)
+        self.monitor.loaded(earliest_entries=len(entries.day))
+        return Boundaries(entries.ids, np.maximum(entries.day, np.int32(self.calendar.first_day)))
+
+    async def inception(self, reader: Session) -> Boundaries | None:
+        """Return the earliest entries where the range begins with them."""
+        if not self.request.inception:
+            return None
+        return await self.earliest_entries(reader, Selection(self.request.wanted))
+
+    def check_portfolios(self, ids: npt.NDArray[np.uint8], deleted: npt.NDArray[np.bool_]) -> None:
+        """Refuse unknown portfolios, report soft-deleted ones, and leave their symbols out."""
+        if self.request.wanted is not None:
+            plans.check_found(self.request.wanted, ids)
+            self.selection = Selection(np.ascontiguousarray(ids[~deleted]))
+        for row in np.flatnonzero(deleted).tolist():
+            self.issues.add_one("soft_deleted", row, "")
+
+    def look_at_currencies(self, currency: Text) -> None:
+        """Report portfolios of several currencies: prices are taken to be in each's own (S1)."""
+        names = currency.table()
+        codes = distinct(currency.codes[self.plan.works() & (currency.state == State.VALUE)])
+        found = sorted({names[code].strip() for code in codes.tolist()})
+        if len(found) > 1:
+            log.warning("run=%s currencies=%s", self.monitor.run_id, ",".join(found))
+            self.issues.add_one("currencies", -1, ", ".join(found))

@@ -1,0 +1,175 @@
+"""Events and flows, loaded for several chunks at a time.
+
+A host need not have an index that finds those of one chunk: then each statement reads the whole
+table, and as there are more chunks where there are more rows, that grows with the square of the
+portfolios. A group is as many chunks as take a bounded part of memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
+
+import numpy as np
+
+from batchcore.db.load import LooseEvents, sorted_ids
+from batchcore.frames import Events, Flows, taken
+from batchcore.run.plan import Chunk
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from batchcore.db.engine import Session
+    from batchcore.frames import Positions
+
+Kept = TypeVar("Kept")
+
+BYTES_OF_A_GROUP: Final = 16 << 20
+"""What the rows of a group should take."""
+
+BYTES_OF_ALL_EVENTS: Final = 64 << 20
+"""Up to how much all events are loaded at once, for which no table need be joined."""
+
+BYTES_OF_AN_EVENT: Final = 64
+BYTES_OF_A_FLOW: Final = 40
+
+ROWS_OF_A_PORTFOLIO: Final = 5
+"""Events, or flows, that a portfolio is taken to have where the server cannot tell."""
+
+_MIX: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], dtype=np.uint64)
+
+
+def bytes_of_a_portfolio(estimated: Mapping[str, int], table: str, bytes_of_a_row: int) -> float:
+    """Return what the rows of a portfolio in a table take on average, as the server estimates."""
+    rows, portfolios = estimated.get(table), estimated.get("portfolios")
+    return bytes_of_a_row * (rows / portfolios if rows and portfolios else ROWS_OF_A_PORTFOLIO)
+
+
+def group_size(chunks: Sequence[Chunk], bytes_of_a_portfolio: float, most_bytes: int) -> int:
+    """Return how many chunks make a group; groups are of even size.
+
+    Args:
+        chunks: Those of the run.
+        bytes_of_a_portfolio: What a portfolio's rows take, on average.
+        most_bytes: What a group may take, unless it is a single chunk.
+    """
+    portfolios = sum(len(chunk.works) for chunk in chunks)
+    groups = max(math.ceil(portfolios * bytes_of_a_portfolio / most_bytes), 1)
+    return math.ceil(len(chunks) / min(groups, len(chunks))) if chunks else 1
+
+
+class GroupedLoad(Generic[Kept]):
+    """What is loaded by groups of chunks, each kept until the last of its chunks has asked."""
+
+    def __init__(
+        self,
+        chunks: Sequence[Chunk],
+        size: int,
+        load: Callable[[Session, Chunk], Awaitable[Kept]],
+    ) -> None:
+        """Take how to load.
+
+        Args:
+            chunks: In a row; those that have nothing to write never ask.
+            size: How many chunks make a group.
+            load: Loads a group, which is a chunk of all its portfolios.
+        """
+        self._chunks = chunks
+        self._size = size
+        self._load = load
+        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._asked: defaultdict[int, int] = defaultdict(int)
+        self._kept: dict[int, Kept] = {}
+
+    async def of(self, reader: Session, chunk: Chunk) -> Kept:
+        """Return the group of a chunk, loaded by the first who asks."""
+        first = chunk.number - self._chunks[0].number
+        first -= first % self._size
+        group = self._chunks[first : first + self._size]
+        async with self._locks[first]:
+            if first not in self._kept:
+                self._kept[first] = await self._load(reader, joined(group))
+            self._asked[first] += 1
+            if self._asked[first] == sum(bool(one.works.any()) for one in group):
+                return self._kept.pop(first)
+            return self._kept[first]
+
+
+def joined(chunks: Sequence[Chunk]) -> Chunk:
+    """Return chunks that follow each other as one."""
+    rows = slice(chunks[0].rows.start, chunks[-1].rows.stop)
+    return Chunk(chunks[0].number, rows, np.concatenate([chunk.works for chunk in chunks]))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FlowsByPortfolio:
+    """Flows in the order of their portfolios' ids, which is that of the plan."""
+
+    flows: Flows
+
+    @classmethod
+    def of(cls, flows: Flows) -> Self:
+        """Sort flows."""
+        return cls(flows.take(sorted_ids(flows.portfolio_id)))
+
+    def between(self, ids: npt.NDArray[np.uint8]) -> Flows:
+        """Return the flows from the first to the last of some sorted portfolios, at least one."""
+        rows, found = range(len(self.flows)), self.flows.portfolio_id
+        first = bisect_left(rows, ids[0].tobytes(), key=lambda row: found[row].tobytes())
+        stop = bisect_right(rows, ids[-1].tobytes(), key=lambda row: found[row].tobytes())
+        return self.flows.take(slice(first, stop))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class EventsByPosition:
+    """Events in the order of a mix of their positions' ids.
+
+    Attributes:
+        events: In any order.
+        mixed: (n,) uint64 mixes of the ids of their positions, ascending.
+        order: (n,) int64, the row of the event of each.
+    """
+
+    events: LooseEvents
+    mixed: npt.NDArray[np.uint64]
+    order: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, events: LooseEvents) -> Self:
+        """Sort events."""
+        mixed = _mixed(events.position_id)
+        order = np.argsort(mixed)
+        return cls(events, mixed[order], order)
+
+    def among(self, positions: Positions) -> Events:
+        """Return the events of some positions, with the portfolios that these are of."""
+        sought = _mixed(positions.id)
+        first = np.searchsorted(self.mixed, sought)
+        inside = np.flatnonzero(first < len(self.mixed))
+        hit = inside[self.mixed[first[inside]] == sought[inside]]
+        count = np.searchsorted(self.mixed, sought[hit], side="right") - first[hit]
+        held = np.repeat(hit, count)
+        place = np.arange(len(held)) + np.repeat(first[hit] - (np.cumsum(count) - count), count)
+        row = self.order[place]
+        same = (self.events.position_id[row] == positions.id[held]).all(axis=1)
+        row, held = row[same], held[same]
+        return Events(
+            position_id=np.ascontiguousarray(self.events.position_id[row]),
+            portfolio_id=np.ascontiguousarray(positions.portfolio_id[held]),
+            day=taken(self.events.day, row),
+            quantity=taken(self.events.quantity, row),
+            realized=taken(self.events.realized, row),
+        )
+
+
+def _mixed(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """Return a mix of both halves of ids: of many hosts' ids one half says little."""
+    halves = np.ascontiguousarray(ids).view(np.uint64).reshape(-1, 2)
+    mixed: npt.NDArray[np.uint64] = halves[:, 0] * _MIX[0] ^ halves[:, 1] * _MIX[1]
+    return mixed

@@ -1,0 +1,131 @@
+"""A third policy, made here: `rollforward` valued at the previous close, from input to row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import batchcore
+from batchcore import policies
+from batchcore.calendar import date_of
+from batchcore.config import Settings
+from batchcore.errors import ConfigError
+from batchcore.frames import Days
+from batchcore.policies import PolicyEntry
+from batchcore.policies.rollforward import RollForward
+from support import database, ledger
+from support.generate import MONDAY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from batchcore.db.engine import Session
+    from batchcore.frames import Prices
+    from batchcore.options import RunOptions
+    from batchcore.run.prices import Window
+
+pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+
+NAME = "previous_close"
+DAYS = [MONDAY, MONDAY + 1, MONDAY + 2]
+PLAIN = database.plain_host(3, DAYS)
+HOST = replace(PLAIN, prices=tuple(zip(["AAA"] * 3, DAYS, map(Decimal, (11, 13, 17)), strict=True)))
+"""Portfolios of 1000 with 10 AAA each, bought at 10 on the day before."""
+
+
+class PreviousClose(RollForward):
+    """Values each session at the close of the session before."""
+
+    async def load_closes(
+        self, reader: Session, spellings: Sequence[str], window: Window
+    ) -> Prices:
+        """Return closes, each on the session after its own."""
+        closes = await super().load_closes(reader, spellings, window)
+        moved = self.calendar.next_sessions(closes.day.values + np.int32(1))
+        return replace(closes, day=Days(moved, closes.day.state))
+
+
+def without_levels(options: RunOptions) -> Mapping[str, Any]:
+    """Refuse what the policy does not have: analytics look at the closes of their own day."""
+    if options.analytics in {"full", "every"}:
+        msg = f"analytics is `{options.analytics}`, which the policy `{NAME}` does not have"
+        raise ConfigError(msg, "analytics")
+    return {"analytics": "none"}
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policies, "_ENTRIES", dict(policies._ENTRIES))  # noqa: SLF001  # put back
+    policies.register(NAME, PolicyEntry(lambda: PreviousClose, settled=without_levels))
+
+
+async def run(url: str, first: int = DAYS[0], **options: Any) -> batchcore.BatchResult:
+    settings = Settings(**options.pop("settings", {}))
+    return await batchcore.run_batch(
+        url,
+        date_of(first),
+        date_of(DAYS[-1]),
+        policy=options.pop("policy", NAME),
+        calendar="daily",
+        settings=settings,
+        **options,
+    )
+
+
+async def equities(url: str) -> list[int]:
+    """Return the stored equities of the first portfolio, by day."""
+    stored = await database.snapshots(url)
+    first = min(portfolio for portfolio, _ in stored)
+    return [int(stored[first, day]["equity_balance"]) for day in DAYS]
+
+
+async def test_each_session_is_valued_at_the_close_before(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    result = await run(same_host)
+    assert (result.policy, result.rows_written, result.failed) == (NAME, 9, 0)
+    # at 10, the entry price, then at the closes of the days before: 11 and 13
+    assert await equities(same_host) == [1000, 1010, 1030]
+    assert set((await database.equities(same_host)).values()) == {Decimal(1030)}
+
+
+async def test_it_differs_from_rollforward_and_may_replace_it(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await run(same_host, policy="rollforward", analytics="none")
+    assert await equities(same_host) == [1000, 1020, 1060]
+    result = await run(same_host, on_existing="replace", settings={"chunk_size": 2})
+    assert (result.rows_written, result.chunks) == (9, 2)
+    assert await equities(same_host) == [1000, 1010, 1030]
+
+
+async def test_day_by_day_is_the_same(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    calculator = batchcore.PnLCalculator(db=same_host, policy=NAME, calendar="daily")
+    for day in DAYS:
+        await calculator.calculate_all_portfolios_pnl(date_of(day))
+    assert await equities(same_host) == [1000, 1010, 1030]
+
+
+async def test_a_plan_and_the_ledger_know_it(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    plan = await run(same_host, settings={"dry_run": True})
+    assert plan.portfolios.sessions_planned.tolist() == [3, 3, 3]
+    await run(same_host)
+    (row,) = await batchcore.runs(same_host)
+    assert (row.asked["policy"], row.state) == (NAME, "complete")
+    assert len(await ledger.runs(same_host)) == 1
+
+
+async def test_options_that_it_has_not_are_refused() -> None:
+    with pytest.raises(ConfigError, match="which the policy `previous_close` does not have"):
+        await run("postgresql://nowhere", analytics="full")
+    assert batchcore.RunOptions(policy=NAME).analytics == "none"
+
+
+async def test_what_is_no_policy_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected one of rollforward, legacy, previous_close"):
+        await run("postgresql://nowhere", policy="next_close")
