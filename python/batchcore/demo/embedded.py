@@ -59,8 +59,8 @@ _IN_USE: Final = "Address already in use"
 _RESERVED: Final = frozenset({"data_directory", "external_pid_file", "hba_file"})
 # The first line that it reads starts the server, a child of its own, so that its pid means no other
 # process. The end of its input stops it; a signal that comes before the server listens to signals
-# is lost, so it is sent again. A line tells that the server has ended. Standard error is the lock
-# of a kept folder, which the server does not get.
+# is lost, so it is sent again, after half a minute a stronger one. A line tells that the server has
+# ended. Standard error is the lock of a kept folder, which the server does not get.
 _GUARD: Final = """
 signal=$1 log=$2 folder=$3
 shift 3
@@ -69,7 +69,14 @@ if read -r _; then
     "$@" </dev/null 3<&- >>"$log" 2>&1 &
     server=$!
     trap '' HUP INT PIPE TERM
-    { while read -r _; do :; done; while kill -s "$signal" "$server"; do sleep 1; done
+    {
+        while read -r _; do :; done
+        tries=0
+        while kill -s "$signal" "$server"; do
+            sleep 1
+            tries=$((tries + 1))
+            case $tries in 30) signal=QUIT ;; 60) signal=KILL ;; esac
+        done
     } <&3 >/dev/null 2>&1 &
     reader=$!
     wait "$server"
@@ -187,7 +194,9 @@ def start(
     account = _server_account()
     try:
         programs = _readable_bin_dir(find_bin_dir(bin_dir), account)
-        for attempts_left in reversed(range(_PORT_ATTEMPTS)):
+        attempts_left = _PORT_ATTEMPTS
+        while True:
+            attempts_left -= 1
             with ExitStack() as undo:
                 if data_dir is None:
                     folder = _private_folder(account, undo)
@@ -197,12 +206,11 @@ def start(
                 try:
                     return _started(cluster, settings or {}, undo, tcp=tcp)
                 except DatabaseError as error:
-                    if _IN_USE not in str(error) or not attempts_left:
+                    if attempts_left == 0 or _IN_USE not in str(error):
                         raise
     except OSError as error:
         msg = f"cannot run the embedded server: {error}"
         raise ConfigError(msg) from error
-    raise AssertionError
 
 
 def find_bin_dir(bin_dir: Path | None = None) -> Path:
