@@ -89,7 +89,7 @@ def told_issues() -> set[str]:
 def named_issues() -> set[str]:
     """Return the names that core, reference and run give to issues."""
     core = (ROOT / "rust/core/src/pnl/issue.rs").read_text()
-    names = set(re.findall(r'Self::\w+ => "(\w+)"', core))
+    names = set(re.findall(r'^    \w+: "(\w+)",$', core, re.MULTILINE))
     for path in (ROOT / "python/batchcore/run").glob("*.py"):
         text = path.read_text()
         names.update(re.findall(r"\badd_(?:each|noticed|one|told)\(\s*\"(\w+)\"", text))

@@ -89,9 +89,9 @@ def test_version_is_that_of_the_workspace() -> None:
         (units.CENTS, "fixed.rs", "CENTS"),
         (units.POSTGRES_EPOCH_DAY, "ids.rs", "POSTGRES_EPOCH"),
         (units.OPTION_MULTIPLIER, "pnl/lot.rs", "OPTION_MULTIPLIER"),
-        (10**units.RETURN_SCALE, "pnl/rollforward.rs", "RETURN_UNIT"),
+        (10**units.RETURN_SCALE, "pnl/value.rs", "RETURN_UNIT"),
         (reference.MONEY_LIMIT.scaleb(units.CENTS), "pnl/value.rs", "MONEY_LIMIT"),
-        (reference.RETURN_LIMIT.scaleb(units.RETURN_SCALE), "pnl/rollforward.rs", "RETURN_LIMIT"),
+        (reference.RETURN_LIMIT.scaleb(units.RETURN_SCALE), "pnl/value.rs", "RETURN_LIMIT"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -103,7 +103,7 @@ def test_units_agree_in_both_languages(value: int | Decimal, path: str, name: st
     ("names", "path", "name"), [(State, "fixed.rs", "State"), (LotKind, "pnl/lot.rs", "LotKind")]
 )
 def test_bytes_agree_in_both_languages(names: type[IntEnum], path: str, name: str) -> None:
-    body = re.search(rf"pub enum {name} \{{(.*?)\n\}}", rust(path), re.DOTALL)
+    body = re.search(rf"\benum {name} \{{(.*?)\n\}}", rust(path), re.DOTALL)
     assert body is not None
     members = re.findall(r"^    (\w+) = (\d),$", body[1], re.MULTILINE)
     assert {snake(name): int(byte) for name, byte in members} == {
@@ -112,22 +112,26 @@ def test_bytes_agree_in_both_languages(names: type[IntEnum], path: str, name: st
 
 
 def test_marks_are_counted_in_the_order_of_their_names() -> None:
-    (order,) = re.findall(r"marks: \[([^;\]]+)\],", rust("pnl/rollforward.rs"))
+    (body,) = re.findall(
+        r"fn marks\(&self\)(.*?)\n    \}\n", rust("pnl/rollforward/roll.rs"), re.DOTALL
+    )
+    (order,) = re.findall(r"\[(\w+, [^\]]+)\]", body)
     assert [name.strip(" *") for name in order.split(",")] == [mark.name.lower() for mark in Mark]
 
 
 def test_issues_have_the_names_of_the_reference() -> None:
     table = re.split(r"^=[= ]+$", reference.rollforward.__doc__ or "", flags=re.MULTILINE)[2]
     documented = set(re.findall(r"^([a-z_]+) ", table, re.MULTILINE))
-    in_the_core = set(re.findall(r'^ +Self::\w+ => "(\w+)",$', rust("pnl/issue.rs"), re.MULTILINE))
+    in_the_core = set(re.findall(r'^    \w+: "(\w+)",$', rust("pnl/issue.rs"), re.MULTILINE))
     assert in_the_core - OF_POSITIONS == documented - FROM_THE_PLAN_OF_A_RUN
     assert documented >= FROM_THE_PLAN_OF_A_RUN
 
 
 def test_columns_are_judged_in_the_order_of_the_reference() -> None:
-    assert re.findall(r'fitting\(\s*"(\w+)"', rust("pnl/rollforward.rs")) == list(
-        reference.MONEY_COLUMNS
+    (body,) = re.findall(
+        r"-> \[\(&'static str, Wide\); 12\](.*?)\n\}\n", rust("pnl/rollforward/roll.rs"), re.DOTALL
     )
+    assert re.findall(r'\(\s*"(\w+)"', body) == list(reference.MONEY_COLUMNS)
 
 
 @pytest.mark.parametrize("name", batchcore.__all__)

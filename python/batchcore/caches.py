@@ -3,16 +3,21 @@
 Each cache stands by itself: an orchestrator can put one in the place of a query. What is loaded
 lies in a native store; a load costs one statement, beside one check of the catalog for each
 database, and asking for what is loaded costs none. One task owns a cache.
+
+Every method raises `ConfigError` for an argument of a wrong kind. A load raises `SchemaError` where
+its table does not exist or batchcore cannot read it, and `DatabaseError` where the database
+refused, failed or went away.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 
@@ -29,35 +34,28 @@ from batchcore.arguments import (
 from batchcore.calendar import FIRST_DATE, date_of
 from batchcore.entry import db_of, imported
 from batchcore.errors import ConfigError
-from batchcore.frames import (
-    Days,
-    Decimals,
-    Previous,
-    Prices,
-    Profiles,
-    Text,
-)
-from batchcore.spans import gaps, widened
+from batchcore.frames import Days, Decimals, Previous, Prices, Profiles, Text
+from batchcore.spans import Window, gaps, widened
 
 if TYPE_CHECKING:
     import datetime as dt
     import uuid
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from batchcore.config import Schema
-    from batchcore.db.cache_queries import Window
     from batchcore.spans import Span, Spans
 
 _LOADS: Final = "batchcore.db.load_caches"
-_QUERIES: Final = "batchcore.db.cache_queries"
-"""They bring the driver."""
+"""It brings the driver."""
 
 MOST_WINDOWS: Final = 16
 """Into how many windows a statement is parted at most; beyond, one window spans them all."""
 
 _DECIMAL_BYTES: Final = 104
+
+_Rows = TypeVar("_Rows", Prices, Profiles, Previous)
 
 
 class Closes(NamedTuple):
@@ -129,7 +127,7 @@ class _Counts(TypedDict):
 
 
 class PriceCacheStats(_Counts):
-    """What `PriceCache.stats` tells."""
+    """What `PriceCache.stats` returns."""
 
     total_prices: int
     dates_loaded: int
@@ -138,20 +136,43 @@ class PriceCacheStats(_Counts):
 
 
 class CompanyProfileCacheStats(_Counts):
-    """What `CompanyProfileCache.stats` tells."""
+    """What `CompanyProfileCache.stats` returns."""
 
     total_profiles: int
     symbols_loaded: int
 
 
 class SnapshotCacheStats(_Counts):
-    """What `SnapshotCache.stats` tells."""
+    """What `SnapshotCache.stats` returns."""
 
     total_snapshots: int
     portfolios_cached: int
 
 
-class PriceCache:
+class _Cache:
+    """Where a cache loads from, and how often it was asked."""
+
+    def __init__(self, db: object = None, *, schema: Schema | None = None) -> None:
+        """Make an empty cache.
+
+        Args:
+            db: The database of calls that pass None.
+            schema: Names of tables and columns; None for those of docs/schema.md.
+        """
+        self._db = db
+        self._schema = schema
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything: what was loaded, and the counts."""
+        self._hits = self._misses = 0
+
+    def _count(self, found: object) -> None:
+        self._hits += found is not None
+        self._misses += found is None
+
+
+class PriceCache(_Cache):
     """Closes by the exact symbol string and date, with lookback.
 
     A *price* is a close above 0 (S2): any other close is loaded and kept, and means that there is
@@ -167,14 +188,9 @@ class PriceCache:
             lookback_days: Calendar days that a price may be old in `get_with_lookback`.
             db: The database of calls that pass None.
             schema: Names of tables and columns; None for those of docs/schema.md.
-
-        Raises:
-            ConfigError: a lookback that is none.
         """
         self._lookback_days = checked_lookback(lookback_days)
-        self._db = db
-        self._schema = schema
-        self.clear()
+        super().__init__(db, schema=schema)
 
     @property
     def lookback_days(self) -> int:
@@ -194,14 +210,8 @@ class PriceCache:
 
         Returns:
             Rows loaded. One that was loaded before, or given by `set`, does not change.
-
-        Raises:
-            ConfigError: an argument, or ``db``, of a wrong kind.
-            SchemaError: batchcore cannot read the price table.
-            DatabaseError: the database refused, failed or went away.
         """
-        day = checked_day(calculation_date)
-        return await self._load(db, symbols, day, day)
+        return await self.load_date_range(db, symbols, calculation_date, calculation_date)
 
     async def load_date_range(
         self, db: object | None, symbols: Iterable[str], start_date: dt.date, end_date: dt.date
@@ -210,23 +220,23 @@ class PriceCache:
 
         The lookback before ``start_date`` is loaded too. A range that is wider than what is loaded,
         or more symbols, cost one statement for the rest.
-
-        Raises:
-            ConfigError: ``start_date`` after ``end_date`` too.
         """
         first, last = checked_day(start_date), checked_day(end_date)
         if first > last:
             msg = f"start_date {start_date} is after end_date {end_date}"
             raise ConfigError(msg, "start_date")
-        return await self._load(db, symbols, first, last)
+        db, first = db_of(db, self._db), self._back(first)
+        lacking = {
+            symbol: spans
+            for symbol in checked_symbols(symbols)
+            if (spans := gaps(self._spans.get(symbol, ()), first, last))
+        }
+        return await self._fetch(db, lacking)
 
     def get(self, symbol: str, date: dt.date) -> Decimal | None:
         """Return the price of a symbol on a date itself, exactly; None without one.
 
         It has the decimals of the column, or its own where `set` gave it more.
-
-        Raises:
-            ConfigError: a symbol that is no str, or a date that is no date (or is a datetime).
         """
         return self._reader.get(symbol, date)
 
@@ -243,34 +253,21 @@ class PriceCache:
 
         Returns:
             The price and its date, or (None, None).
-
-        Raises:
-            ConfigError: an argument of a wrong kind.
         """
         most = self._lookback_days if lookback_days is None else checked_lookback(lookback_days)
         found = self._reader.get_with_lookback(symbol, date, most)
-        if found is None:
-            return None, None
-        price, day = found
-        return price, date_of(day)
+        return (None, None) if found is None else (found[0], date_of(found[1]))
 
     def get_batch(self, symbols: Iterable[str], date: dt.date) -> dict[str, Decimal]:
         """Return the prices of those symbols that have one on a date itself, in their order.
 
         The Decimals of the date asked last are kept, so ask one date for many portfolios, not one
         portfolio for many dates.
-
-        Raises:
-            ConfigError: an argument of a wrong kind.
         """
         return self._reader.get_batch(symbols, date)
 
     def get_array(self, symbols: Iterable[str], date: dt.date) -> Closes:
-        """Return the prices of symbols on a date itself as arrays, in their order.
-
-        Raises:
-            ConfigError: an argument of a wrong kind.
-        """
+        """Return the prices of symbols on a date itself as arrays, in their order."""
         # the constructor that NamedTuple makes takes twice as long, a tenth of a short array
         return tuple.__new__(Closes, self._reader.get_array(symbols, date))
 
@@ -280,14 +277,9 @@ class PriceCache:
         Args:
             symbol: Spelt as stored.
             date: Its date.
-            price: Not below 0, with at most 18 decimals, its digits within 64 bits.
-
-        Raises:
-            ConfigError: an argument of a wrong kind; a price that is a float, negative, not finite
-                or does not fit.
+            price: Not below 0, with at most 18 decimals, its digits within 64 bits; no float.
         """
-        mantissa, scale = checked_price(price)
-        self._reader.set(symbol, date, mantissa, scale)
+        self._reader.set(symbol, date, *checked_price(price))
 
     def missing(
         self, symbols: Iterable[str], dates: Iterable[dt.date]
@@ -295,18 +287,13 @@ class PriceCache:
         """Return each symbol and date without a price, unless `set` said that there is none.
 
         They come in the order of the symbols, and of the dates for each. It counts no miss.
-
-        Raises:
-            ConfigError: an argument of a wrong kind.
         """
-        wanted, on = checked_symbols(symbols), self._dates(dates)
-        has, is_laid = self._reader.has, self._reader.is_laid
-        return [
-            (symbol, date)
-            for symbol in wanted
-            for date in on
-            if not has(symbol, date) and not is_laid(symbol, date)
-        ]
+        wanted, on = checked_symbols(symbols), checked_values(dates, "dates")
+        for date in on:
+            checked_day(date)
+        asked = [(symbol, date) for symbol in wanted for date in dict.fromkeys(on)]
+        has, is_set = self._reader.has, self._reader.is_laid
+        return [one for one in asked if not (has(*one) or is_set(*one))]
 
     async def load_missing(
         self, db: object | None, symbols: Iterable[str], dates: Iterable[dt.date]
@@ -318,18 +305,13 @@ class PriceCache:
 
         Returns:
             Rows loaded; those that replace rows loaded before count too.
-
-        Raises:
-            ConfigError: an argument, or ``db``, of a wrong kind.
-            SchemaError: batchcore cannot read the price table.
-            DatabaseError: the database refused, failed or went away.
         """
         db = db_of(db, self._db)
-        ranges: defaultdict[str, Spans] = defaultdict(tuple)
+        lacking: defaultdict[str, Spans] = defaultdict(tuple)
         for symbol, date in self.missing(symbols, dates):
             day = checked_day(date)
-            ranges[symbol] = widened(ranges[symbol], self._back(day), day)
-        return await self._fetch(db, ((s, one) for s, many in ranges.items() for one in many))
+            lacking[symbol] = widened(lacking[symbol], self._back(day), day)
+        return await self._fetch(db, lacking)
 
     def covers(self, symbol: str, first_day: int, last_day: int) -> bool:
         """Return whether all closes of a symbol in a window have been loaded, if there are any.
@@ -341,12 +323,12 @@ class PriceCache:
             first_day: Days since 1970-01-01.
             last_day: Likewise, included.
         """
-        return not gaps(self._covered.get(symbol, ()), first_day, last_day)
+        return not gaps(self._spans.get(symbol, ()), first_day, last_day)
 
     def clear(self) -> None:
         """Forget everything: what was loaded, what was set, and the counts."""
         self._days = DayOf()
-        self._covered: dict[str, Spans] = {}
+        self._spans: dict[str, Spans] = {}
         store = _core.PriceStore.from_frame(Prices.none())
         self._reader = _core.PriceReader(store, self._days)
 
@@ -365,99 +347,53 @@ class PriceCache:
         """
         prices, dates = self._reader.spread()
         hits, lookback_hits, misses = self._reader.counts
-        kept = self._reader.last_batch
-        size = self._reader.size_bytes + sys.getsizeof(self._days) + _size(self._covered)
-        size += sum(map(sys.getsizeof, set(self._covered.values())))
-        if kept is not None:
-            size += sys.getsizeof(kept) + _DECIMAL_BYTES * len(kept)
-        return PriceCacheStats(
-            total_prices=prices,
-            dates_loaded=dates,
-            symbols_loaded=len(self._covered),
-            hits=hits,
-            lookback_hits=lookback_hits,
-            misses=misses,
-            hit_rate=_rate(hits, misses),
-            size_bytes=size,
-        )
+        decimals = len(self._reader.last_batch or ()) * _DECIMAL_BYTES
+        return {
+            "total_prices": prices,
+            "dates_loaded": dates,
+            "symbols_loaded": len(self._spans),
+            "lookback_hits": lookback_hits,
+            **_counts(hits, misses, self._reader.size_bytes + decimals, self._days, self._spans),
+        }
 
     def to_frame(self) -> Prices:
         """Return all closes, with those that were set; one set to 0 is a close of 0."""
         return _prices(self._reader.columns(laid=True))
 
-    def _dates(self, dates: Iterable[dt.date]) -> list[dt.date]:
-        try:
-            found = list(dict.fromkeys(dates))
-        except TypeError as error:
-            msg = f"dates is of type {type(dates).__name__}, expected an iterable of dates"
-            raise ConfigError(msg, "dates") from error
-        for date in found:
-            checked_day(date)
-        return found
-
     def _back(self, day: int) -> int:
         return max(day - self._lookback_days, FIRST_DATE)
 
-    async def _load(self, db: object | None, symbols: Iterable[str], first: int, last: int) -> int:
-        db, first = db_of(db, self._db), self._back(first)
-        return await self._fetch(
-            db,
-            (
-                (symbol, gap)
-                for symbol in checked_symbols(symbols)
-                for gap in gaps(self._covered.get(symbol, ()), first, last)
-            ),
-        )
-
-    async def _fetch(self, db: object, wanted: Iterable[tuple[str, Span]]) -> int:
-        """Load days of symbols in the place of what is there of them; return the rows."""
-        spans: defaultdict[Span, list[str]] = defaultdict(list)
-        for symbol, span in wanted:
-            spans[span].append(symbol)
-        if not spans:
-            return 0
-        loads, queries = await imported(_LOADS), await imported(_QUERIES)
-        windows = [queries.Window(tuple(those), *span) for span, those in spans.items()]
+    async def _fetch(self, db: object, lacking: Mapping[str, Sequence[Span]]) -> int:
+        """Load spans of symbols, which replace what is there of them; return the rows."""
+        symbols: defaultdict[Span, list[str]] = defaultdict(list)
+        for symbol, spans in lacking.items():
+            for span in spans:
+                symbols[span].append(symbol)
+        windows = [Window(tuple(those), *span) for span, those in symbols.items()]
         if len(windows) > MOST_WINDOWS:
             every = dict.fromkeys(symbol for window in windows for symbol in window.symbols)
             first = min(window.first for window in windows)
-            last = max(window.last for window in windows)
-            windows = [queries.Window(tuple(every), first, last)]
-        loaded: Prices = await loads.load_closes(db, self._schema, windows)
-        await asyncio.to_thread(self._put, loaded, windows)
+            windows = [Window(tuple(every), first, max(window.last for window in windows))]
+        if not windows:
+            return 0
+        loads = await imported(_LOADS)
+        loaded = await loads.load_closes(db, self._schema, windows)
+        return await asyncio.to_thread(self._put, loaded, windows)
+
+    def _put(self, loaded: Prices, windows: Sequence[Window]) -> int:
+        """Replace the closes of windows."""
+        held = _prices(self._reader.columns(laid=False))
+        loaded = _kept(loaded, _inside(loaded, windows))
+        prices = _joined(_kept(held, ~_inside(held, windows)), loaded)
+        self._reader = self._reader.over(_core.PriceStore.from_frame(prices))
+        widen = functools.cache(widened)  # most symbols share their spans
+        for symbols, first, last in windows:
+            self._spans |= {s: widen(self._spans.get(s, ()), first, last) for s in symbols}
         return len(loaded)
 
-    def _put(self, loaded: Prices, windows: Sequence[Window]) -> None:
-        """Take the closes of windows in the place of those that are there."""
-        from batchcore.db.load_caches import in_windows  # noqa: PLC0415
 
-        held = _prices(self._reader.columns(laid=False))
-        prices = loaded
-        if len(held):
-            prices = Prices.concat([held.take(~in_windows(held, windows)), loaded])
-        self._reader = self._reader.over(_core.PriceStore.from_frame(prices))
-        cover: dict[tuple[Spans, int], Spans] = {}
-        for at, window in enumerate(windows):
-            for symbol in window.symbols:
-                known = self._covered.get(symbol, ())
-                if (known, at) not in cover:  # most symbols share their spans
-                    cover[known, at] = widened(known, window.first, window.last)
-                self._covered[symbol] = cover[known, at]
-
-
-class CompanyProfileCache:
+class CompanyProfileCache(_Cache):
     """Company profiles by the exact symbol string."""
-
-    def __init__(self, db: object = None, *, schema: Schema | None = None) -> None:
-        """Make an empty cache.
-
-        Args:
-            db: The database of calls that pass None.
-            schema: Names of tables and columns; None for those of docs/schema.md.
-        """
-        self._db = db
-        self._schema = schema
-        self.clear()
 
     async def load(self, db: object | None, symbols: Iterable[str]) -> int:
         """Load the profiles of symbols that were not loaded yet, by one statement.
@@ -468,11 +404,6 @@ class CompanyProfileCache:
 
         Returns:
             Rows loaded.
-
-        Raises:
-            ConfigError: an argument, or ``db``, of a wrong kind.
-            SchemaError: the table does not exist, or batchcore cannot read it.
-            DatabaseError: the database refused, failed or went away.
         """
         db = db_of(db, self._db)
         wanted = [symbol for symbol in checked_symbols(symbols) if symbol not in self._loaded]
@@ -480,25 +411,16 @@ class CompanyProfileCache:
             return 0
         loads = await imported(_LOADS)
         loaded: Profiles = await loads.load_company_profiles(db, self._schema, wanted)
-        held = self.to_frame()
-        self._store = _core.ProfileStore.from_frame(
-            Profiles.concat([held, loaded]) if len(held) else loaded
-        )
+        loaded = _kept(loaded, _spelt(loaded.symbol, wanted))
+        self._store = _core.ProfileStore.from_frame(_joined(self.to_frame(), loaded))
         self._loaded |= dict.fromkeys(wanted)
         return len(loaded)
 
     def get(self, symbol: str) -> CompanyProfile | None:
-        """Return the profile of a symbol; None without one.
-
-        Raises:
-            ConfigError: a symbol that is no str.
-        """
+        """Return the profile of a symbol; None without one."""
         found = self._store.get(symbol)
-        if found is None:
-            self._misses += 1
-            return None
-        self._hits += 1
-        return CompanyProfile(symbol, *found)
+        self._count(found)
+        return None if found is None else CompanyProfile(symbol, *found)
 
     def get_beta(self, symbol: str) -> Decimal | None:
         """Return the beta of a symbol as stored; None without a profile or without one in it."""
@@ -512,9 +434,9 @@ class CompanyProfileCache:
 
     def clear(self) -> None:
         """Forget everything: what was loaded, and the counts."""
+        super().clear()
         self._store = _core.ProfileStore.from_frame(Profiles.none())
         self._loaded: dict[str, None] = {}
-        self._hits = self._misses = 0
 
     def stats(self) -> CompanyProfileCacheStats:
         """Return how full the cache is and how often it was asked.
@@ -527,43 +449,19 @@ class CompanyProfileCache:
             hit_rate: 0 to 1; None before the first look-up.
             size_bytes: Estimated.
         """
-        return CompanyProfileCacheStats(
-            total_profiles=len(self._store),
-            symbols_loaded=len(self._loaded),
-            hits=self._hits,
-            misses=self._misses,
-            hit_rate=_rate(self._hits, self._misses),
-            size_bytes=self._store.size_bytes + _size(self._loaded),
-        )
+        return {
+            "total_profiles": len(self._store),
+            "symbols_loaded": len(self._loaded),
+            **_counts(self._hits, self._misses, self._store.size_bytes, self._loaded),
+        }
 
     def to_frame(self) -> Profiles:
         """Return all profiles held."""
-        columns = self._store.columns()
-        return Profiles(
-            symbol=Text(*columns["symbol"]),
-            name=Text(*columns["name"]),
-            beta=Decimals(*columns["beta"]),
-            sector=Text(*columns["sector"]),
-            industry=Text(*columns["industry"]),
-            country=Text(*columns["country"]),
-            market_cap=Decimals(*columns["market_cap"]),
-            is_etf=columns["is_etf"],
-        )
+        return Profiles(**_columns(self._store.columns()))
 
 
-class SnapshotCache:
+class SnapshotCache(_Cache):
     """The latest complete snapshot of each portfolio before a date (S5)."""
-
-    def __init__(self, db: object = None, *, schema: Schema | None = None) -> None:
-        """Make an empty cache.
-
-        Args:
-            db: The database of calls that pass None.
-            schema: Names of tables and columns; None for those of docs/schema.md.
-        """
-        self._db = db
-        self._schema = schema
-        self.clear()
 
     async def load_latest_snapshots(
         self,
@@ -587,18 +485,10 @@ class SnapshotCache:
 
         Returns:
             Rows loaded.
-
-        Raises:
-            ConfigError: an argument, or ``db``, of a wrong kind.
-            SchemaError: batchcore cannot read the table.
-            DatabaseError: the database refused, failed or went away.
         """
-        db = db_of(db, self._db)
-        before = checked_day(before_date)
-        ids = dict.fromkeys(
-            checked_id(one).bytes for one in checked_values(portfolio_ids, "portfolio_ids")
-        )
-        wanted = [one for one in ids if not self._knows(one, calendar, before)]
+        db, before = db_of(db, self._db), checked_day(before_date)
+        ids = [checked_id(one).bytes for one in checked_values(portfolio_ids, "portfolio_ids")]
+        wanted = [one for one in dict.fromkeys(ids) if not self._knows(one, calendar, before)]
         if not wanted:
             return 0
         sessions = await asyncio.to_thread(_sessions, calendar)
@@ -606,36 +496,28 @@ class SnapshotCache:
         loaded: Previous = await loads.load_latest_snapshots(
             db, self._schema, sessions, wanted, before
         )
-        held = self.to_frame()
-        again = set(wanted)
-        kept = np.array([one not in again for one in _keys(held.portfolio_id)], dtype=np.bool_)
-        self._store = _core.SnapshotStore.from_frame(Previous.concat([held.take(kept), loaded]))
-        days = dict(zip(_keys(loaded.portfolio_id), loaded.day.tolist(), strict=True))
-        for one in wanted:
-            self._loaded[one] = (calendar, days.get(one, FIRST_DATE - 1), before)
+        held, again = self.to_frame(), set(wanted)
+        kept = np.array([one not in again for one in _keys(held)], dtype=np.bool_)
+        self._store = _core.SnapshotStore.from_frame(_joined(_kept(held, kept), loaded))
+        days = dict(zip(_keys(loaded), loaded.day.tolist(), strict=True))
+        self._loaded |= {one: (calendar, days.get(one, FIRST_DATE - 1), before) for one in wanted}
         return len(loaded)
 
     def get_latest(self, portfolio_id: uuid.UUID | str) -> Snapshot | None:
         """Return the latest complete snapshot of a portfolio; None without one.
 
         Raises:
-            ConfigError: what is no UUID.
             NumericError: an amount that is not finite, or has more decimals than cents.
         """
         key = checked_id(portfolio_id)
         found = self._store.latest(key.bytes)
-        if found is None:
-            self._misses += 1
-            return None
-        self._hits += 1
-        day, equity, pnl, realized, flow = found
-        return Snapshot(key, date_of(day), equity, pnl, realized, flow)
+        self._count(found)
+        return None if found is None else Snapshot(key, date_of(found[0]), *found[1:])
 
     def get_equity(self, portfolio_id: uuid.UUID | str) -> Decimal:
         """Return the equity of the latest complete snapshot of a portfolio, 0 without one.
 
         Raises:
-            ConfigError: what is no UUID.
             NumericError: an amount that is not finite, or has more decimals than cents.
         """
         found = self.get_latest(portfolio_id)
@@ -643,9 +525,9 @@ class SnapshotCache:
 
     def clear(self) -> None:
         """Forget everything: what was loaded, and the counts."""
+        super().clear()
         self._store = _core.SnapshotStore.from_frame(Previous.none())
         self._loaded: dict[bytes, tuple[str, int, int]] = {}
-        self._hits = self._misses = 0
 
     def stats(self) -> SnapshotCacheStats:
         """Return how full the cache is and how often it was asked.
@@ -658,39 +540,20 @@ class SnapshotCache:
             hit_rate: 0 to 1; None before the first look-up.
             size_bytes: Estimated.
         """
-        known = sum(map(sys.getsizeof, self._loaded.values()))
-        return SnapshotCacheStats(
-            total_snapshots=len(self._store),
-            portfolios_cached=len(self._loaded),
-            hits=self._hits,
-            misses=self._misses,
-            hit_rate=_rate(self._hits, self._misses),
-            size_bytes=self._store.size_bytes + _size(self._loaded) + known,
-        )
+        return {
+            "total_snapshots": len(self._store),
+            "portfolios_cached": len(self._loaded),
+            **_counts(self._hits, self._misses, self._store.size_bytes, self._loaded),
+        }
 
     def to_frame(self) -> Previous:
         """Return all snapshots held, in cents."""
-        columns = self._store.columns()
-        amounts = {name: Decimals(*columns[name]) for name in _AMOUNTS}
-        return Previous(
-            portfolio_id=columns["portfolio_id"],
-            day=columns["day"],
-            is_complete=columns["is_complete"],
-            **amounts,
-        )
+        return Previous(**_columns(self._store.columns()))
 
     def _knows(self, portfolio_id: bytes, code: str, before: int) -> bool:
         """Return whether no snapshot can lie between the one that is held and a day."""
         known, day, end = self._loaded.get(portfolio_id, ("", 0, 0))
         return known == code and day < before <= end
-
-
-_AMOUNTS: Final = (
-    "equity",
-    "cumulative_pnl",
-    "cumulative_realized_pnl",
-    "cumulative_capital_flow",
-)
 
 
 _KINDS: Final = {
@@ -726,21 +589,53 @@ def _sessions(code: str) -> calendar.Calendar:
 
 
 def _prices(columns: dict[str, Any]) -> Prices:
-    return Prices(
-        symbol=Text(*columns["symbol"]),
-        day=Days(columns["day"]),
-        close=Decimals(*columns["close"]),
-    )
+    return Prices(**_columns(columns | {"day": (columns["day"],)}))
 
 
-def _keys(ids: npt.NDArray[np.uint8]) -> list[bytes]:
-    return [row.tobytes() for row in ids]
+def _columns(parts: dict[str, Any]) -> dict[str, Any]:
+    """Return what a native store has of each column as the column."""
+    kinds = {1: Days, 3: Decimals, 4: Text}
+    return {
+        name: kinds[len(part)](*part) if isinstance(part, tuple) else part
+        for name, part in parts.items()
+    }
 
 
-def _rate(hits: int, misses: int) -> float | None:
-    return hits / (hits + misses) if hits + misses else None
+def _kept(rows: _Rows, kept: npt.NDArray[np.bool_]) -> _Rows:
+    return rows if kept.all() else rows.take(kept)
 
 
-def _size(keys: dict[Any, Any]) -> int:
-    """Return the bytes of a dictionary and its keys."""
-    return sys.getsizeof(keys) + sum(map(sys.getsizeof, keys))
+def _joined(held: _Rows, loaded: _Rows) -> _Rows:
+    """Return both, in the scale of those that have rows."""
+    return type(loaded).concat([part for part in (held, loaded) if len(part)] or [loaded])
+
+
+def _inside(prices: Prices, windows: Sequence[Window]) -> npt.NDArray[np.bool_]:
+    """Return of each close whether it is in one of the windows, its symbol spelt exactly so."""
+    inside, day = np.zeros(len(prices), dtype=np.bool_), prices.day.values
+    for symbols, first, last in windows:
+        inside |= _spelt(prices.symbol, symbols) & (day >= first) & (day <= last)
+    return inside
+
+
+def _spelt(symbol: Text, wanted: Iterable[str]) -> npt.NDArray[np.bool_]:
+    """Return which rows have one of the texts wanted: a column may compare more loosely."""
+    among = set(wanted)
+    known = np.array([text in among for text in symbol.table()], dtype=np.bool_)
+    spelt: npt.NDArray[np.bool_] = known[symbol.codes]
+    return spelt
+
+
+def _keys(snapshots: Previous) -> list[bytes]:
+    return [row.tobytes() for row in snapshots.portfolio_id]
+
+
+def _counts(hits: int, misses: int, stored: int, *keyed: Mapping[Any, Any]) -> _Counts:
+    """Return what all statistics have; ``keyed`` is what a cache holds beside its store."""
+    keys = sum(sys.getsizeof(one) + sum(map(sys.getsizeof, one)) for one in keyed)
+    return {
+        "hits": hits,
+        "misses": misses,
+        "hit_rate": hits / (hits + misses) if hits + misses else None,
+        "size_bytes": stored + keys,
+    }

@@ -657,7 +657,7 @@ class Issues(Frame):
         *,
         symbol: Sequence[str | None] | None = None,
         day: npt.ArrayLike | None = None,
-        detail: Sequence[str] | str = "",
+        detail: Sequence[str] | str | None = "",
     ) -> Self:
         """Return issues of one name, or of a name each; symbols and days left out are NULL."""
         portfolios = np.asarray(portfolio, dtype=np.int32)

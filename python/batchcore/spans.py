@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 Span = tuple[int, int]
 """First and last day, both included."""
 
 Spans = tuple[Span, ...]
 """Ascending, none next to another."""
+
+
+class Window(NamedTuple):
+    """Symbols and the days that are wanted of them.
+
+    Attributes:
+        symbols: As spelt.
+        first: First day.
+        last: Last day, included.
+    """
+
+    symbols: tuple[str, ...]
+    first: int
+    last: int
 
 
 def gaps(spans: Spans, first: int, last: int) -> list[Span]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import batchcore
 from batchcore.calendar import date_of
@@ -30,12 +30,13 @@ MANY = 10
 END_ALL = """SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
     AND backend_type = 'client backend' AND state = 'idle'"""
+END_USED = f"{END_ALL} AND query <> ''"
 
 
-def end_all(url: str) -> int:
-    """End all idle connections before the event loop of this thread gets to hear of it."""
+def end_all(url: str, sql: str = END_ALL) -> int:
+    """End idle connections before the event loop of this thread gets to hear of it."""
     ended: list[int] = []
-    thread = threading.Thread(target=lambda: ended.append(len(query(url, END_ALL))))
+    thread = threading.Thread(target=lambda: ended.append(len(query(url, sql))))
     thread.start()
     thread.join()
     return ended[0]
@@ -89,7 +90,9 @@ async def test_a_run_replaces_all_dead_connections_of_a_callers(
     assert len(await database.snapshots(same_host)) == 6 * len(DAYS)
 
 
-async def test_a_server_that_is_gone_is_tried_once_and_told(same_host: str) -> None:
+async def test_a_server_that_is_gone_is_tried_once_and_told(
+    same_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tries = 0
 
     async def connect(*_: object, **__: object) -> asyncpg.Connection:
@@ -97,11 +100,34 @@ async def test_a_server_that_is_gone_is_tried_once_and_told(same_host: str) -> N
         tries += 1
         raise ConnectionRefusedError(111, "Connection refused")
 
-    pool = asyncpg.create_pool(same_host, min_size=0, max_size=MANY, connect=connect)
-    async with pool:
+    async with asyncpg.create_pool(same_host, min_size=0, max_size=MANY) as pool:
+        monkeypatch.setattr("asyncpg.connect_utils._connect", connect)
         with pytest.raises(DatabaseError, match="nobody listens there"):
             await run(pool)
     assert tries == 1
+
+
+async def test_a_connection_that_is_closed_while_it_is_opened_is_opened_again(
+    same_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.fill(same_host, HOST)
+    engine = create_async_engine(with_driver(same_host))
+    connect, closed = AsyncEngine.connect, asyncpg.InternalClientError("cannot switch to state 11")
+    failures = [closed]
+
+    def connecting(self: AsyncEngine) -> object:
+        if failures:
+            raise failures.pop()
+        return connect(self)
+
+    monkeypatch.setattr(AsyncEngine, "connect", connecting)
+    try:
+        assert (await run(engine)).rows_written == 6 * len(DAYS)
+        failures += [closed] * 20
+        with pytest.raises(DatabaseError, match="cannot switch to state 11"):
+            await run(engine)
+    finally:
+        await engine.dispose()
 
 
 async def test_a_session_that_was_closed_while_it_was_idle_is_opened_again(
@@ -145,7 +171,8 @@ async def test_a_run_whose_idle_writers_are_closed_goes_on(
     def progress(phase: str, done: int, _all: int) -> None:
         nonlocal ended
         if phase == "persist" and done:
-            ended += end_all(same_host)
+            # Those that are being opened at this moment are not idle writers.
+            ended += end_all(same_host, END_USED)
 
     db: Any = same_host
     if kind == "pool":

@@ -1,6 +1,7 @@
 """Names of a configuration that would be SQL, were they not quoted: all of it works with them."""
 
 import uuid
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from batchcore.calendar import date_of
 from batchcore.config import TABLES, Schema, Settings
 from batchcore.db.migrate import check, downgrade, migrate
 from batchcore.db.sql import quote_identifier
+from batchcore.errors import ConfigError
 from support import database
 from support.generate import MONDAY
 from support.outcome import outcome
@@ -120,6 +122,11 @@ async def test_a_namespace_of_any_name_is_migrated_there_and_back(
     await database.execute(
         url, f"CREATE SCHEMA {quote_identifier(namespace)}", "CREATE TABLE public.x (a int)"
     )
+    if "%(a)s" in namespace and version("sqlalchemy").startswith("2.0."):
+        for refused in (check, migrate, downgrade):
+            with pytest.raises(ConfigError, match="takes a part of the name for a parameter"):
+                await refused(url, schema=schema)
+        return
     done = await migrate(url, schema=schema)
     assert done.applied
     assert (await check(url, schema=schema)).is_current

@@ -58,7 +58,7 @@ def values(column) -> list:
             None if state else calendars.date_of(value)
             for value, state in zip(column.values.tolist(), column.state.tolist(), strict=True)
         ]
-    return [bytes(row) for row in column]
+    return [row.tobytes() for row in column]
 
 
 def rows(*columns) -> list[tuple]:

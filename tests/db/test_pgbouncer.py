@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from importlib.metadata import version
 from typing import Any
 
 import asyncpg
@@ -179,6 +181,7 @@ async def test_statements_that_others_prepared_under_the_same_names_are_in_nobod
         await assert_done(host, await run(db))
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 async def test_an_engine_whose_statements_have_names_is_refused_with_what_to_set(
     host: str, through: dict[str, Through]
 ) -> None:
@@ -190,6 +193,8 @@ async def test_an_engine_whose_statements_have_names_is_refused_with_what_to_set
     await engine.dispose()
     assert caught.value.sqlstate == "42P05"
     assert str(caught.value).endswith(f"already exists: {POOLED}")
+    del caught
+    gc.collect()  # SQLAlchemy 2.0 forgets to close the connection that it could not set up
 
 
 @MODES
@@ -214,7 +219,11 @@ async def test_a_pool_of_too_few_connections_ends_the_run_and_nothing_is_half_do
         pytest.raises(DatabaseError) as caught,
     ):
         await run(at(host))
-    assert str(caught.value).endswith(f"query_wait_timeout: {NONE_LEFT}")
+    told = str(caught.value)
+    if version("asyncpg").startswith("0.29."):  # it does not say why a connection was closed
+        assert told == "connection was closed in the middle of operation"
+    else:
+        assert told.endswith(f"query_wait_timeout: {NONE_LEFT}")
     assert await database.snapshots(host) == {}
 
 

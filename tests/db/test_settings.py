@@ -3,7 +3,6 @@
 import asyncio
 import datetime as dt
 import json
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -30,7 +29,6 @@ DAYS = [MONDAY, MONDAY + 1]
 HOST = database.plain_host(3, DAYS)
 IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
 ONE_EACH = Settings(chunk_size=1, connections=2, max_failed="100%")
-USER = uuid.UUID(int=7)
 
 LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 """What may be set on every server that is supported, and would end a run."""

@@ -177,7 +177,7 @@ async def test_a_pool_counts_what_it_sends_to_reset_connections(
             assert await counter.statements() == sum(expected.values())
 
 
-async def test_an_engine_counts_what_sqlalchemy_asks_new_connections(
+async def test_an_engine_counts_what_is_sent_and_not_what_sqlalchemy_asks(
     same_host: str, counter: Counter
 ) -> None:
     days = sessions_of(4)
@@ -193,7 +193,6 @@ async def test_an_engine_counts_what_sqlalchemy_asks_new_connections(
         await engine.dispose()
 
     assert first.rows_written == second.rows_written == 6
-    assert sum(first.statements_by_phase.values()) == counted
-    assert counted > sum(NEW.values())
-    assert second.statements_by_phase == NEW
+    assert first.statements_by_phase == second.statements_by_phase == NEW
+    assert counted > sum(NEW.values())  # connections were opened
     assert counted_warm == sum(NEW.values())

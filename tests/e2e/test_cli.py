@@ -41,10 +41,6 @@ def snapshots(url: str) -> int:
     return query(url, "SELECT count(*) FROM portfolio_snapshots")[0][0]
 
 
-def issue_names(said: Said) -> set[str]:
-    return {issue["name"] for issue in said.document()["issues"]}
-
-
 # What works.
 
 

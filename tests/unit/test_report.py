@@ -120,7 +120,7 @@ def test_without_analytics_there_is_no_table_of_them() -> None:
 def issue_lines(symbols: dict[str, list[str]], **counts: int) -> list[str]:
     """Return the lines of a report that tell issues."""
     result = SimpleNamespace(issues_by_name=lambda: counts, symbols_by_issue=lambda: symbols)
-    return report._issue_lines(result)  # type: ignore[arg-type]  # noqa: SLF001
+    return report.issue_lines(result)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def _ridge(x: Floats, y: Floats) -> Floats:
 def _ols(x: Floats, y: Floats) -> Floats:
     x, deviation = _standardised(x)
     betas: Floats
-    betas, _, rank, _ = np.linalg.lstsq(x, y - y.mean(axis=0))
+    betas, _, rank, _ = np.linalg.lstsq(x, y - y.mean(axis=0), rcond=None)
     if rank < x.shape[1]:
         return np.full(betas.shape, np.nan)
     return betas / deviation[:, None]

@@ -117,7 +117,7 @@ class Differing:
             facts: Of the chunk.
             prices: Closes that were changed, by the symbols of ``facts`` and of the market after.
         """
-        told = facts.changed < UNKNOWN
+        stamped = facts.changed < UNKNOWN
         day, since = self.rows.day, self.since
 
         def flow(row: Int64, facts: Facts, fact: Int64) -> Bools:
@@ -140,10 +140,10 @@ class Differing:
             "missing_run": self.lacks_a_run,
             "price_changed": of_price & self._prices_changed(patterns, facts, prices),
             "flow_changed": in_any(self.wrong, patterns.flow)
-            & changed(facts, told & (facts.kind == Fact.FLOW), flow),
-            "event_added": of_lot & changed(facts, told & (facts.kind == Fact.EVENT), event),
+            & changed(facts, stamped & (facts.kind == Fact.FLOW), flow),
+            "event_added": of_lot & changed(facts, stamped & (facts.kind == Fact.EVENT), event),
             "position_changed": of_lot
-            & changed(facts, told & (facts.kind == Fact.POSITION), position),
+            & changed(facts, stamped & (facts.kind == Fact.POSITION), position),
         }
         found = np.full(len(day), CAUSES.index("unknown"), dtype=np.uint8)
         for name, rows in reversed(holds.items()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from batchcore.audit.links import Expected, Links
     from batchcore.audit.result import Tally
-    from batchcore.audit.rules import AnalysedRows, Chunk, Rules
+    from batchcore.audit.rules import Chunk, Rules
     from batchcore.db.load_stored import RunChunks
     from batchcore.frames import Bools, Days, Int64
 
@@ -46,14 +47,9 @@ class ChunkCheck:
         run_chunks: RunChunks,
         tick: Callable[[int], None],
     ) -> None:
-        """Take what was loaded.
+        """Take a chunk of at least one row, what counts its cells, and the chunks of the ledger.
 
-        Args:
-            rules: Of the policy that was asked for.
-            chunk: Of at least one row.
-            tally: Counts what is found.
-            run_chunks: What the ledger has.
-            tick: Called with how many more rows are done.
+        ``tick`` is called with how many more rows are done.
         """
         self._rules = rules
         self._chunk = chunk
@@ -75,14 +71,17 @@ class ChunkCheck:
         judged = rules.judge(chunk, self._links, self._expected)
         analysed = await rules.analysed(chunk, self._expected, self._wrong, judged)
         if analysed is not None:
-            self._wrong |= analysed.wrong
+            should, wrong = analysed
+            cells = {**self._expected.cells, **should.cells}
+            self._expected = replace(self._expected, cells=cells, shares=should.shares)
+            self._wrong |= wrong
         self._wrong &= judged.checked()
         self._tally.judge(judged)
         missing = self._missing_sessions()
         self._tally.missing_sessions += int(missing.sum())
         differing = np.flatnonzero(self._wrong.any(axis=1))
         if len(differing):
-            await self._differ(differing, missing[differing], analysed)
+            await self._differ(differing, missing[differing])
 
     def right_equities(self, latest: Days) -> Decimals:
         """Return what the equities of some snapshots should be, where they are wrong.
@@ -153,9 +152,7 @@ class ChunkCheck:
         missing = between - (complete[rows] - complete[self._before + 1])
         return np.where(links.first, 0, missing).astype(np.int64)
 
-    async def _differ(
-        self, differing: Int64, missing: Int64, analysed: AnalysedRows | None
-    ) -> None:
+    async def _differ(self, differing: Int64, missing: Int64) -> None:
         """Count rows that differ, with the causes that stored facts show."""
         chunk, rules, ids = self._chunk, self._rules, self._chunk.ids
         links, wrong = self._links.take(differing), self._wrong[differing]
@@ -178,54 +175,31 @@ class ChunkCheck:
         )
         prices = await load_changed_prices(rules.session, query, symbols)
         cause = rows.causes(rules.patterns, chunk.facts, prices)
-        expected = self._expected.take(differing)
-        self._tally.differ(
-            wrong, cause, DifferingCells(chunk, links, expected, cause, analysed, differing)
-        )
+        found = DifferingCells(chunk, links, self._expected.take(differing), cause)
+        self._tally.differ(wrong, cause, found)
 
 
 class DifferingCells:
     """Rows that differ: their cells as they are and as they should be, and why they may differ."""
 
-    def __init__(  # noqa: PLR0917  # the rows, and what they should be
-        self,
-        chunk: Chunk,
-        links: Links,
-        expected: Expected,
-        cause: npt.NDArray[np.uint8],
-        analysed: AnalysedRows | None,
-        differing: Int64,
+    def __init__(
+        self, chunk: Chunk, links: Links, expected: Expected, cause: npt.NDArray[np.uint8]
     ) -> None:
-        """Take the rows.
-
-        Args:
-            chunk: Of the rows.
-            links: (d,) the rows that differ.
-            expected: (d,) what they should be.
-            cause: (d,) place in `CAUSES`.
-            analysed: The analytic columns of some rows of the chunk.
-            differing: (d,) which rows of the chunk they are.
-        """
+        """Take the rows, what they should be, and places in `CAUSES`."""
         stored, rows = chunk.stored, links.row
         self._ids = chunk.ids
         self._links = links
         self._cause = cause
-        cells, shares = dict(expected.cells), expected.shares
-        if analysed is not None:
-            # Of a row that was not analysed, no analytic cell is asked for.
-            at = np.minimum(np.searchsorted(analysed.own, differing), len(analysed.own) - 1)
-            should = analysed.should.take(at)
-            cells, shares = cells | dict(should.cells), should.shares
         self._pairs = {
             name: (stored.cells[name].take(rows), column)
-            for name, column in cells.items()
+            for name, column in expected.cells.items()
             if name in stored.cells
         }
         self._texts = {name: text.take(rows).texts() for name, text in stored.texts.items()}
         self._shares: list[tuple[Any, Any]] = []
-        if stored.shares is not None and shares is not None:
+        if stored.shares is not None and expected.shares is not None:
             own = compare.shares_at(stored.shares, rows)
-            self._shares = list(zip(own, shares.tolist(), strict=True))
+            self._shares = list(zip(own, expected.shares.tolist(), strict=True))
 
     def difference(self, row: int, column: str) -> Difference:
         """Return a cell as it is and as it should be."""

@@ -140,15 +140,7 @@ class Natively:
         threads: int | None,
         host: Host | None = None,
     ) -> None:
-        """Take what was loaded.
-
-        Args:
-            market: Prices and marks, with all sessions of rows among its own.
-            inputs: Of the chunk.
-            columns: Those that rows are computed with.
-            threads: Of native calls.
-            host: Of the policy `legacy`.
-        """
+        """Take what was loaded; all sessions of rows are among those of ``market``."""
         self._market = market
         self.inputs = inputs
         self._columns = columns

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from batchcore.audit.check import DifferingCells
     from batchcore.audit.compare import Judged
 
 EXAMPLES: Final = 20
@@ -177,16 +178,6 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  # what a cell may hold
     return value
 
 
-class DifferingRows(Protocol):
-    """Rows with a cell that differs."""
-
-    def difference(self, row: int, column: str) -> Difference:
-        """Return a cell as it is and as it should be."""
-
-    def furthest(self, rows: npt.NDArray[np.intp], column: str) -> int:
-        """Return which of some rows is furthest off in a column; what is no number comes last."""
-
-
 class Tally:
     """Counts of all chunks, the first examples, and the worst cell of each column.
 
@@ -218,7 +209,7 @@ class Tally:
         self._reasons.update(judged.counts())
 
     def differ(
-        self, wrong: npt.NDArray[np.bool_], cause: npt.NDArray[np.uint8], found: DifferingRows
+        self, wrong: npt.NDArray[np.bool_], cause: npt.NDArray[np.uint8], found: DifferingCells
     ) -> None:
         """Count rows with cells that differ.
 

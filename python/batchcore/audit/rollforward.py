@@ -18,7 +18,7 @@ from batchcore.audit import links as linking
 from batchcore.audit.analytics import analysed_rows
 from batchcore.audit.changes import Patterns
 from batchcore.audit.compute import ByReference, Inputs, Natively
-from batchcore.audit.rules import AnalysedRows, Rules, uuids_of
+from batchcore.audit.rules import Rules, uuids_of
 from batchcore.db import load as loads
 from batchcore.db.analytic_tables import check_parts
 from batchcore.db.audit_queries import ANALYTIC, COUNTS, RULED, Fact
@@ -199,8 +199,8 @@ class RollForward(Rules):
 
     async def analysed(
         self, chunk: Chunk, expected: Expected, wrong: Bools, judged: compare.Judged
-    ) -> AnalysedRows | None:
-        """Return what the analytic columns should be, of the rows that have any."""
+    ) -> tuple[Expected, Bools] | None:
+        """Return what analytic columns should be, and which cells differ (A1 to A6)."""
         stored, ids = chunk.stored, chunk.ids
         own = np.flatnonzero(compare.in_any(judged.checked(), ANALYTIC))
         if self._analysis is None or len(own) == 0:
@@ -233,9 +233,9 @@ class RollForward(Rules):
                 cells[name] = Decimals(values, column.scale, state)
             other = await asyncio.to_thread(analysed_rows, *of, cells, past)
             found &= await asyncio.to_thread(differ, stored, rows, other)
-        all_wrong = np.zeros_like(wrong)
-        all_wrong[own] = found
-        return AnalysedRows(own, should, all_wrong)
+        place, every = np.zeros(len(wrong), dtype=np.int64), np.zeros_like(wrong)
+        place[own], every[own] = np.arange(len(own)), found
+        return should.take(place), every
 
     def looks_back(self, links: Links, wrong: Bools) -> Int32:
         """Return the first day whose close may have counted in rows (S4, A5)."""

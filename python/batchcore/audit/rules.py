@@ -71,21 +71,6 @@ class Chunk:
         return Written(stored.portfolio[rows], stored.day[rows], stored.written[rows])
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class AnalysedRows:
-    """The analytic columns of some of the rows of a chunk.
-
-    Attributes:
-        own: Which of them.
-        should: What these columns should be.
-        wrong: (k, c) bool of all rows, which cells differ.
-    """
-
-    own: Int64
-    should: Expected
-    wrong: Bools
-
-
 class Rules(abc.ABC):
     """A policy on the tables of a host.
 
@@ -230,11 +215,11 @@ class Rules(abc.ABC):
         tick(int((~able).sum()))
         opening, current = np.where(opens, own, 0), chunk.current[links.row]
         again = np.flatnonzero(able)
-        for tries in range(1 + _TRIES):
-            told = tick if tries == 0 else _nothing
+        for _ in range(1 + _TRIES):
             part = links.take(again)
-            computed = await chunk.computer.rows(part, opening[again], current[again], told)
+            computed = await chunk.computer.rows(part, opening[again], current[again], tick)
             found = found.replaced(again, computed)
+            tick = _uncounted  # a row that is computed again is done
             again = again[opens[again] & found.known[again]]
             off = own[again] - found.cells["equity_balance"].values[again]
             again, off = again[off != 0], off[off != 0]
@@ -278,8 +263,11 @@ class Rules(abc.ABC):
         expected: Expected,  # noqa: ARG002
         wrong: Bools,  # noqa: ARG002
         judged: Judged,  # noqa: ARG002
-    ) -> AnalysedRows | None:
-        """Return the columns that are compared with one unit in the last place allowed."""
+    ) -> tuple[Expected, Bools] | None:
+        """Return what analytic columns should be that are computed apart, and which cells differ.
+
+        Rows that have none of these columns mean nothing.
+        """
         return None
 
     @abc.abstractmethod
@@ -313,4 +301,4 @@ def uuids_of(ids: Bytes) -> list[uuid.UUID]:
     return [stores.uuid_at(ids, row) for row in range(len(ids))]
 
 
-def _nothing(_: int) -> None: ...
+def _uncounted(_: int) -> None: ...

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from batchcore.db.driver import Grace, counting_connects, driver_errors, is_lost
+from batchcore.db.driver import Grace, driver_errors, is_lost
 from batchcore.errors import ConfigError, DatabaseError, InternalError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -25,9 +26,7 @@ _UNDO: Final = "ROLLBACK TO SAVEPOINT batchcore; RELEASE SAVEPOINT batchcore"
 class Savepoints(Protocol):
     """Makes a SAVEPOINT in the caller's transaction and gives the driver's connection."""
 
-    def __call__(
-        self, count: Callable[[str], None], /, *, keep: bool
-    ) -> contextlib.AbstractAsyncContextManager[asyncpg.Connection]:
+    def __call__(self, *, keep: bool) -> contextlib.AbstractAsyncContextManager[asyncpg.Connection]:
         """Give the connection; with ``keep`` the work on it stays, unless it raises."""
 
 
@@ -77,9 +76,7 @@ def _of_asyncpg(raw: asyncpg.Connection) -> Savepoints:
             raise ConfigError(msg, "db")
 
     @contextlib.asynccontextmanager
-    async def savepoint(
-        _count: Callable[[str], None], /, *, keep: bool
-    ) -> AsyncIterator[asyncpg.Connection]:
+    async def savepoint(*, keep: bool) -> AsyncIterator[asyncpg.Connection]:
         check_open()
         if raw.is_in_transaction():
             begin, end, undo = _SAVEPOINT, _RELEASE if keep else _UNDO, _UNDO
@@ -113,19 +110,12 @@ def _of_asyncpg(raw: asyncpg.Connection) -> Savepoints:
 
 
 def _of_connection(connection: AsyncConnection) -> Savepoints:
-    @contextlib.asynccontextmanager
-    async def savepoint(
-        _count: Callable[[str], None], /, *, keep: bool
-    ) -> AsyncIterator[asyncpg.Connection]:
-        async with _nested(connection, "connection", keep=keep) as raw:
-            yield raw
-
     with _usable("connection"):
         if connection.closed:
             msg = "the connection is closed, expected an open one"
             raise ConfigError(msg, "db")
     check_driver("connection", connection.dialect.driver)
-    return savepoint
+    return partial(_nested, connection, "connection")
 
 
 def _of_session(session: AsyncSession) -> Savepoints:
@@ -134,10 +124,8 @@ def _of_session(session: AsyncSession) -> Savepoints:
     check_driver("session", bind.dialect.driver)
 
     @contextlib.asynccontextmanager
-    async def savepoint(
-        count: Callable[[str], None], /, *, keep: bool
-    ) -> AsyncIterator[asyncpg.Connection]:
-        with driver_errors(), _usable("session"), counting_connects(bind.engine, count):
+    async def savepoint(*, keep: bool) -> AsyncIterator[asyncpg.Connection]:
+        with driver_errors(), _usable("session"):
             connection = await session.connection()
         async with _nested(connection, "session", keep=keep) as raw:
             yield raw

@@ -1,13 +1,11 @@
-"""What the driver raises, as errors of one line, and what SQLAlchemy sends by itself."""
+"""What the driver raises, as errors of one line."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import socket
 import ssl
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -15,10 +13,7 @@ import asyncpg
 from batchcore.errors import ConfigError, DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sized
-
-    from asyncpg.connection import LoggedQuery
-    from sqlalchemy import Engine
+    from collections.abc import Awaitable, Callable, Iterator
 
 NO_CONNECTION: Final = (
     "the pool has lent no connection in time: a run needs three of its own, to read, to write and"
@@ -210,66 +205,3 @@ def is_lost(error: BaseException) -> bool:
     """Return whether an error tells that its connection is gone, or soon will be."""
     sqlstate = getattr(error, "sqlstate", None) or ""
     return sqlstate.startswith(("08", "57P"))
-
-
-_opened: Final[ContextVar[Callable[[asyncpg.Connection], None] | None]] = ContextVar(
-    "batchcore_opened", default=None
-)
-
-
-@functools.cache
-def _listen_to_pools() -> None:
-    """Let `counting_connects` know of each connection that a pool of SQLAlchemy opens.
-
-    The listener is one of all pools, which come before those of a pool itself. SQLAlchemy's own
-    are of the pool and wait for the server; a listener added or removed there meanwhile would end
-    them with an error, in a connection of the caller's too.
-    """
-    from sqlalchemy import event  # noqa: PLC0415  # the caller has it imported
-    from sqlalchemy.pool import Pool  # noqa: PLC0415  # likewise
-
-    def connected(dbapi_connection: object, _record: object) -> None:
-        raw = getattr(dbapi_connection, "driver_connection", None)
-        if (opened := _opened.get()) is not None and isinstance(raw, asyncpg.Connection):
-            opened(raw)
-
-    event.listen(Pool, "connect", connected)
-
-
-@contextlib.contextmanager
-def counting_connects(engine: Engine, count: Callable[[str], None]) -> Iterator[Sized]:
-    """Count what SQLAlchemy sends on a connection that it opens for this task.
-
-    Args:
-        engine: What opens it.
-        count: Called with each text that is sent.
-
-    Yields:
-        As many as it has opened.
-    """
-    from sqlalchemy import event  # noqa: PLC0415  # the caller has it imported
-
-    logged: list[asyncpg.Connection] = []
-
-    def log(query: LoggedQuery) -> None:
-        count(query.query)
-
-    def opened(raw: asyncpg.Connection) -> None:
-        raw.add_query_logger(log)
-        logged.append(raw)
-
-    # asyncpg reports no prepared statements, and SQLAlchemy looks at a server through them.
-    def executed(_cursor: object, statement: str, *_rest: object) -> None:
-        if _opened.get() is opened:
-            count(statement)
-
-    _listen_to_pools()
-    event.listen(engine, "do_execute", executed, insert=True)  # before the caller's
-    token = _opened.set(opened)
-    try:
-        yield logged
-    finally:
-        _opened.reset(token)
-        event.remove(engine, "do_execute", executed)
-        for raw in logged:
-            raw.remove_query_logger(log)

@@ -1,8 +1,8 @@
 """Connections of a run, whatever the caller has, with every statement counted.
 
-A *statement* is a SELECT, COPY, INSERT, UPDATE or DELETE that batchcore causes, those that the
-driver sends to learn about types or to reset a pooled connection included; transaction control and
-settings are not.
+A *statement* is a SELECT, COPY, INSERT, UPDATE or DELETE that batchcore sends, those by which the
+driver learns about types or resets a pooled connection included; transaction control, settings and
+what SQLAlchemy asks a connection that it opens are not.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from batchcore.db.driver import (
     STALE,
     Grace,
     answers,
-    counting_connects,
     is_lost,
 )
 from batchcore.db.driver import driver_errors as driver_errors  # noqa: PLC0414  # with sessions
@@ -43,9 +42,7 @@ if TYPE_CHECKING:
 
     from batchcore.db.sources import Ambiguous
 
-    Lend = Callable[
-        [Callable[[str], None], Grace], contextlib.AbstractAsyncContextManager[asyncpg.Connection]
-    ]
+    Lend = Callable[[Grace], contextlib.AbstractAsyncContextManager[asyncpg.Connection]]
 
 WAIT_S: Final = 30.0
 """How long a pool may take to lend a connection; it is the default of SQLAlchemy's pools too."""
@@ -55,6 +52,8 @@ SMALL_BYTES: Final = 32 * 1024
 
 MUCH_BYTES: Final = 128 * 1024
 """From how many bytes on a COPY is much data."""
+
+ALL_CLOSED: Final = "the server closes each connection of the pool before it is used"
 
 LOST_IN_COPY: Final = "the connection was lost in the middle of a COPY"
 
@@ -310,6 +309,7 @@ class Database:
         self.bytes: Counter[str] = Counter()
         self.rounded: Counter[str] = Counter()
         self._grace = Grace()
+        self._resets = int(isinstance(database, asyncpg.Pool))  # by a SELECT, after each use
         self._most: int | None = None
         self._left: Callable[[], int] | None = None
         self._lend: Lend | None = None
@@ -396,7 +396,7 @@ class Database:
                 yield session
             return
         async with (
-            self._savepoint(self._counting(phase), keep=False) as raw,
+            self._savepoint(keep=False) as raw,
             self._logged(raw, phase) as session,
         ):
             await _settle(session)
@@ -419,7 +419,7 @@ class Database:
                 yield session
             return
         async with (
-            self._savepoint(self._counting(phase), keep=True) as raw,
+            self._savepoint(keep=True) as raw,
             self._logged(raw, phase) as session,
         ):
             before = await _settle(session)
@@ -431,18 +431,11 @@ class Database:
         if self._lend is None:
             msg = "a run was given a connection of the caller's"
             raise InternalError(msg)
-        async with (
-            self._lend(self._counting(phase), self._grace) as raw,
-            self._logged(raw, phase) as session,
-        ):
-            yield session
-
-    def _counting(self, phase: str) -> Callable[[str], None]:
-        def count(text: str) -> None:
-            if _COUNTED.match(text):
-                self.statements[phase] += 1
-
-        return count
+        async with self._lend(self._grace) as raw, self._logged(raw, phase) as session:
+            try:
+                yield session
+            finally:
+                self.statements[phase] += self._resets
 
     @contextlib.asynccontextmanager
     async def _logged(self, raw: asyncpg.Connection, phase: str) -> AsyncIterator[Session]:
@@ -601,9 +594,7 @@ def _from_url(url: str) -> Lend:
     connector = Connector(resolved(url))
 
     @contextlib.asynccontextmanager
-    async def lend(
-        _count: Callable[[str], None], grace: Grace
-    ) -> AsyncIterator[asyncpg.Connection]:
+    async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
         raw = await connector.connect(statement_cache_size=0)
         try:
             yield raw
@@ -615,15 +606,12 @@ def _from_url(url: str) -> Lend:
 
 def _from_pool(pool: asyncpg.Pool) -> Lend:
     @contextlib.asynccontextmanager
-    async def lend(count: Callable[[str], None], grace: Grace) -> AsyncIterator[asyncpg.Connection]:
+    async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
             raw = await _of_pool(pool)
-        # asyncpg 0.29 has no public name for it.
-        reset = (getattr(raw, "get_reset_query", None) or raw._get_reset_query)()  # noqa: SLF001
         try:
             yield raw
         finally:
-            count(reset)
             # A connection that cannot be reset is lost, which its own error has told already.
             with contextlib.suppress(*LOST):
                 await pool.release(raw, timeout=grace.left())
@@ -651,8 +639,7 @@ async def _of_pool(pool: asyncpg.Pool) -> asyncpg.Connection:
                     await pool.release(raw, timeout=PATIENCE_S)
         if answered:
             return raw
-    msg = "the server closes each connection of the pool before it is used"
-    raise DatabaseError(msg)
+    raise DatabaseError(ALL_CLOSED)
 
 
 def _engine(database: object, *, borrow: bool) -> AsyncEngine:
@@ -696,11 +683,9 @@ def _left_of_engine(engine: AsyncEngine, most: int) -> int:
 
 def _from_engine(engine: AsyncEngine) -> Lend:
     @contextlib.asynccontextmanager
-    async def lend(
-        count: Callable[[str], None], _grace: Grace
-    ) -> AsyncIterator[asyncpg.Connection]:
+    async def lend(_grace: Grace) -> AsyncIterator[asyncpg.Connection]:
         with driver_errors():
-            connection, raw = await _of_engine(engine, count)
+            connection, raw = await _of_engine(engine)
         try:
             yield raw
         except BaseException as error:
@@ -714,20 +699,24 @@ def _from_engine(engine: AsyncEngine) -> Lend:
     return lend
 
 
-async def _of_engine(
-    engine: AsyncEngine, count: Callable[[str], None]
-) -> tuple[AsyncConnection, asyncpg.Connection]:
-    """Return a connection that answers: one that is opened for it, or that the pool has left."""
-    while True:
-        with counting_connects(engine.sync_engine, count) as opened:
+async def _of_engine(engine: AsyncEngine) -> tuple[AsyncConnection, asyncpg.Connection]:
+    """Return a connection that answers; in the place of each dead one the pool opens another."""
+    pool: Any = engine.pool
+    idle: int = pool.checkedin() if hasattr(pool, "checkedin") else 0
+    for others in reversed(range(idle + 2)):
+        try:
             connection = await engine.connect()
+        except STALE:  # the server has closed it while SQLAlchemy set it up
+            if not others:
+                raise
+            continue
         answered = False
         try:
             raw = (await connection.get_raw_connection()).driver_connection
             if raw is None:
                 msg = "SQLAlchemy gave no connection of the driver"
                 raise InternalError(msg)
-            answered = bool(opened) or await answers(raw)
+            answered = await answers(raw)
             if not answered:
                 await connection.invalidate()
         finally:
@@ -735,3 +724,4 @@ async def _of_engine(
                 await connection.close()
         if answered:
             return connection, raw
+    raise DatabaseError(ALL_CLOSED)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from batchcore.config import Schema
@@ -40,6 +42,9 @@ _INDEX_REVISION: Final = "0002"
 _ADOPTED: Final = "batchcore: the tables of revision 0001 are the host's own"
 _LOCK_KEY: Final = 0x62_61_74_63_68_6D_69_67
 """The bytes of ``batchmig``: one migration at a time for each database."""
+
+_PARAMETER: Final = re.compile(r"%\(\w+\)s")
+"""What SQLAlchemy 2.0 takes for a parameter in a statement, even within a quoted name."""
 
 _logger = logging.getLogger("batchcore")
 
@@ -149,7 +154,7 @@ async def migrate(
         DatabaseError: the database refused or went away.
     """
     schema = schema or Schema()
-    _require_alembic()
+    _require_alembic(schema)
     async with _session(database) as (connection, raw):
         found = await _status(raw, schema, drop_redundant=drop_redundant)
         status = found.status
@@ -196,11 +201,12 @@ async def check(
         ConfigError: Alembic is not installed, or the URL is none.
         DatabaseError: the database refused or went away.
     """
-    _require_alembic()
+    schema = schema or Schema()
+    _require_alembic(schema)
     with driver_errors():
         async with connect(database) as connection:
             raw = await _driver_connection(connection)
-            found = await _status(raw, schema or Schema(), drop_redundant=drop_redundant)
+            found = await _status(raw, schema, drop_redundant=drop_redundant)
             return found.status
 
 
@@ -224,7 +230,7 @@ async def downgrade(
         DatabaseError: the database refused or went away.
     """
     schema = schema or Schema()
-    _require_alembic()
+    _require_alembic(schema)
     known = [script.revision for script in _scripts().walk_revisions()]
     if revision not in ("base", *known):
         msg = f"there is no revision `{revision}`, expected base or {', '.join(reversed(known))}"
@@ -457,9 +463,12 @@ def _scripts() -> ScriptDirectory:
     return ScriptDirectory.from_config(_config())
 
 
-def _require_alembic() -> None:
+def _require_alembic(schema: Schema) -> None:
     try:
         import alembic  # noqa: F401, PLC0415  # an extra
     except ImportError as error:
         msg = "migrations need Alembic: install `batchcore[migrate]`"
         raise ConfigError(msg, "migrate") from error
+    if _PARAMETER.search(schema.namespace) and version("sqlalchemy").startswith("2.0."):
+        msg = f"SQLAlchemy 2.0 takes a part of the name for a parameter: {schema.namespace!r}"
+        raise ConfigError(f"{msg}, migrate with SQLAlchemy 2.1", "schema.namespace")

@@ -105,7 +105,7 @@ def issue_columns(
     """
     lone = np.flatnonzero(failed).astype(np.int32)
     parts = [replace(part, portfolio=part.portfolio - np.int32(start)) for part, start in issues]
-    every = Issues.concat([*parts, Issues.of(FAILED, lone)])
+    every = Issues.concat([*parts, Issues.of(FAILED, lone, detail=None)])
     portfolio = every.portfolio
     told = np.zeros(len(ids), dtype=np.bool_)
     of_one = portfolio[: len(portfolio) - len(lone)]

@@ -83,34 +83,39 @@ async def load_closes(
     """
     spelt = sorted(set(spellings))
     wanted = sorted({normalised(symbol) for symbol in spelt} - {""})
+    days = window.first, window.last
     if source is None:
-        given = None
-        brought = spelt
-        first = await loads.load_prices(reader, queries, spelt, window.first, window.last)
+        brought, since = spelt, window.first
+        first = await loads.load_prices(reader, queries, spelt, *days)
         monitor.loaded(prices=len(first))
     else:
-        given = first = await asyncio.to_thread(_of_window, source, wanted, window)
         brought = [one for one in spelt if source.covers(one, window.needed, window.last)]
+        since = window.needed
+        first = await asyncio.to_thread(_of_window, source, wanted, window)
         monitor.loaded(cached=len(first))
-    since = window.first if given is None else window.needed
     settled = await asyncio.to_thread(priced_symbols, first, window.needed)
+    rest = None
     if stored is None or source is not None:
         rest = await loads.load_fallback(
-            reader, queries, wanted, brought, window.first, window.last, since, sorted(settled)
+            reader, queries, wanted, brought, *days, since, sorted(settled)
         )
-    else:
-        named = _named(stored.table(), wanted, settled, {*brought, *first.symbol.table()})
-        if not any(named):
-            monitor.loaded(fallback=0)
-            _tell(monitor, 0, wanted, 0, settled)
-            return first
-        days = window.first, window.last
+    elif any(named := _named(stored.table(), wanted, settled, {*spelt, *first.symbol.table()})):
         rest = await loads.load_left_out(reader, queries, *named, brought, *days)
-    monitor.loaded(fallback=len(rest))
-    if given is not None:
-        rest = await asyncio.to_thread(_without, rest, given)
-    found = await asyncio.to_thread(Prices.concat, [first, rest])
-    _tell(monitor, 1, wanted, len(rest), await asyncio.to_thread(priced_symbols, found))
+    rows = 0 if rest is None else len(rest)
+    monitor.loaded(fallback=rows)
+    found = first
+    if rest is not None:
+        others = rest if source is None else await asyncio.to_thread(_without, rest, first)
+        found = await asyncio.to_thread(Prices.concat, [first, others])
+    priced = await asyncio.to_thread(priced_symbols, found)
+    log.info(
+        "run=%s phase=load fallback_statements=%d symbols=%d rows=%d without_close=%d",
+        monitor.run_id,
+        rest is not None,
+        len(wanted),
+        rows,
+        len(set(wanted) - priced),
+    )
     return found
 
 
@@ -123,19 +128,6 @@ def _named(
     ours = [(name, symbol) for name, symbol in ours if symbol in among]
     earlier = [name for name, symbol in ours if symbol not in settled]
     return earlier, [name for name, symbol in ours if symbol in settled and name not in there]
-
-
-def _tell(
-    monitor: Monitor, statements: int, wanted: list[str], rows: int, priced: set[str]
-) -> None:
-    log.info(
-        "run=%s phase=load fallback_statements=%d symbols=%d rows=%d without_close=%d",
-        monitor.run_id,
-        statements,
-        len(wanted),
-        rows,
-        len(set(wanted) - priced),
-    )
 
 
 def valid_rows(prices: Prices) -> npt.NDArray[np.bool_]:

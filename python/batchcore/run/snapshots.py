@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from batchcore.db.load import SnapshotColumns, located
-from batchcore.frames import Days, Decimals, rescaled
+from batchcore.frames import Days
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -44,26 +44,13 @@ def with_snapshots(
     to, taken = row[counts], np.flatnonzero(counts)
     later = (before.day.state[to] == State.VALUE) & (before.day.values[to] > given.day[taken])
     to, taken = to[~later], taken[~later]
-    values, state = before.day.values.copy(), before.day.state.copy()
-    values[to], state[to] = given.day[taken], State.VALUE
-    day = Days(values, state)
-
-    def amounts(stored: Decimals, handed: Decimals) -> Decimals:
-        scale = max(stored.scale, handed.scale)
-        stored, handed = rescaled(stored, scale), rescaled(handed, scale)
-        values, state = stored.values.copy(), stored.state.copy()
-        values[to], state[to] = handed.values[taken], handed.state[taken]
-        return Decimals(values, scale, state)
-
-    columns = SnapshotColumns(
-        day=day,
-        equity_balance=amounts(before.equity_balance, given.equity),
-        cumulative_pnl=amounts(before.cumulative_pnl, given.cumulative_pnl),
-        cumulative_realized_pnl=amounts(
-            before.cumulative_realized_pnl, given.cumulative_realized_pnl
-        ),
-        cumulative_capital_flow=amounts(
-            before.cumulative_capital_flow, given.cumulative_capital_flow
-        ),
-    )
-    return replace(portfolios, before=columns)
+    handed = SnapshotColumns(
+        day=Days(given.day),
+        equity_balance=given.equity,
+        cumulative_pnl=given.cumulative_pnl,
+        cumulative_realized_pnl=given.cumulative_realized_pnl,
+        cumulative_capital_flow=given.cumulative_capital_flow,
+    ).take(taken)
+    rows = np.arange(len(before))
+    rows[to] = len(before) + np.arange(len(to))
+    return replace(portfolios, before=SnapshotColumns.concat([before, handed]).take(rows))

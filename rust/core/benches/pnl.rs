@@ -19,9 +19,10 @@ use std::time::Instant;
 use batchcore_core::frame::{Days, Decimals, Texts};
 use batchcore_core::ids::Uuid;
 use batchcore_core::pnl::columns::Columns;
-use batchcore_core::pnl::inputs::{Events, Flows, Opening, Positions};
+use batchcore_core::pnl::inputs::{Events, Flows, Inputs, Opening, Positions};
 use batchcore_core::pnl::marks::Marks;
-use batchcore_core::pnl::{Inputs, Policy, run};
+use batchcore_core::pnl::policy::run;
+use batchcore_core::pnl::rollforward::Rollforward;
 use batchcore_core::store::{PriceStore, SnapshotColumns, SnapshotStore};
 use batchcore_core::text::{Intern, Table};
 use data::{Closes, FIRST_DAY, Numbers, SCALE};
@@ -135,9 +136,9 @@ fn median(seconds: &[f64]) -> f64 {
 fn roll(inputs: &Inputs<'_>, threads: usize, columns: &mut Columns) {
     let threads = NonZeroUsize::new(threads).unwrap();
     let never = AtomicBool::new(false);
-    let room = columns.room();
-    let rows = run(Policy::Rollforward, inputs, threads, &never, room).unwrap();
-    black_box(rows);
+    let policy = Rollforward::of(inputs).unwrap();
+    let report = run(&policy, inputs, threads, &never, columns.slices()).unwrap();
+    black_box(report);
 }
 
 /// Closes by symbol and session, codes and quantities of lots, and the sums of their portfolios.
@@ -205,7 +206,7 @@ fn assert_threads_agree(market: &Market, held: &Held) {
 
 /// Compares the long values with the bare sums, of closes and quantities of four decimals.
 fn assert_same(columns: &mut Columns, sums: &[i64]) {
-    let long = columns.room().long;
+    let long = columns.slices().long_value;
     assert_eq!(long.len(), sums.len());
     let same = |(&cents, &sum): (&i64, &i64)| cents == (sum + 500_000) / 1_000_000;
     assert!(long.iter().zip(sums).all(same));
@@ -234,8 +235,8 @@ impl Market {
             day: &[],
             equity: none(2),
             cumulative_pnl: none(2),
-            cumulative_realized: none(2),
-            cumulative_flow: none(2),
+            cumulative_realized_pnl: none(2),
+            cumulative_capital_flow: none(2),
             is_complete: &[],
         });
         Self {

@@ -29,6 +29,41 @@ pub struct Texts<'a> {
     state: &'a [u8],
 }
 
+/// Declares a frame: borrowed columns, and the check that they have as many rows as the first.
+macro_rules! frame {
+    (
+        $(#[$doc:meta])*
+        $frame:ident<$life:lifetime> $prefix:literal {
+            $(#[$key_doc:meta])* $key:ident: $key_type:ty,
+            $($(#[$column_doc:meta])* $column:ident: $type:ty,)*
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $frame<$life> {
+            $(#[$key_doc])* pub $key: $key_type,
+            $($(#[$column_doc])* pub $column: $type,)*
+        }
+
+        impl $frame<'_> {
+            /// Checks that all columns have the same length.
+            ///
+            /// # Errors
+            ///
+            /// [`crate::error::Error::Length`] naming the first that has not.
+            pub fn check(&self) -> $crate::error::Result<()> {
+                let rows = self.$key.len();
+                $(
+                    let column = concat!($prefix, ".", stringify!($column));
+                    $crate::frame::same_length(column, rows, self.$column.len())?;
+                )*
+                Ok(())
+            }
+        }
+    };
+}
+pub(crate) use frame;
+
 /// Returns an error unless `actual` is `expected`.
 ///
 /// # Errors
@@ -69,6 +104,82 @@ fn valued<T: Copy>(values: &[T], state: &[u8], row: usize) -> core::result::Resu
         (Some(State::Value), Some(&value)) => Ok(value),
         (Some(State::Value) | None, _) => Err(State::Null),
         (Some(state), _) => Err(state),
+    }
+}
+
+/// Decimals that a store owns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecimalValues {
+    /// Mantissa of each row.
+    pub values: Vec<i64>,
+    /// Decimals of the mantissas.
+    pub scale: u32,
+    /// [`State`] of each row.
+    pub state: Vec<u8>,
+}
+
+/// Texts that a store owns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextValues {
+    /// Code of each row.
+    pub codes: Vec<u32>,
+    /// The distinct texts.
+    pub table: Table,
+    /// [`State`] of each row.
+    pub state: Vec<u8>,
+}
+
+impl DecimalValues {
+    /// Returns a copy of a column.
+    #[must_use]
+    pub fn of(column: &Decimals<'_>) -> Self {
+        Self {
+            values: column.values.to_vec(),
+            scale: column.scale,
+            state: column.state.to_vec(),
+        }
+    }
+
+    /// Returns the mantissa of a row, or why it has none.
+    ///
+    /// # Errors
+    ///
+    /// The row's [`State`].
+    pub fn get(&self, row: usize) -> core::result::Result<i64, State> {
+        valued(&self.values, &self.state, row)
+    }
+
+    /// Returns the bytes that the column takes.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        size_of_val(self.values.as_slice()).saturating_add(self.state.len())
+    }
+}
+
+impl TextValues {
+    /// Returns a copy of a column.
+    #[must_use]
+    pub fn of(column: &Texts<'_>) -> Self {
+        Self {
+            codes: column.codes.to_vec(),
+            table: column.table.clone(),
+            state: column.state.to_vec(),
+        }
+    }
+
+    /// Returns the text of a row, if it has one.
+    #[must_use]
+    pub fn get(&self, row: usize) -> Option<&str> {
+        let code = valued(&self.codes, &self.state, row).ok()?;
+        self.table.text(code)
+    }
+
+    /// Returns the bytes that the column takes.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        size_of_val(self.codes.as_slice())
+            .saturating_add(self.table.size_bytes())
+            .saturating_add(self.state.len())
     }
 }
 

@@ -23,5 +23,13 @@ pub struct SymbolId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortfolioId(pub u32);
 
+impl PortfolioId {
+    /// Returns the id of the portfolio in a row of the frame.
+    #[must_use]
+    pub fn of_row(row: usize) -> Self {
+        Self(u32::try_from(row).unwrap_or(u32::MAX))
+    }
+}
+
 /// The 16 bytes of a `uuid`.
 pub type Uuid = [u8; 16];

@@ -10,6 +10,8 @@ pub mod frame;
 pub mod ids;
 pub mod pgcopy;
 pub mod pnl;
+#[cfg(test)]
+mod samples;
 pub mod significant;
 pub mod store;
 pub mod text;

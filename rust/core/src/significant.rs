@@ -39,14 +39,6 @@ pub fn wide_power(exponent: u32) -> Option<Wide> {
         .flatten()
 }
 
-fn magnitude(value: Wide) -> Wide {
-    if value < Wide::ZERO {
-        Wide::ZERO.minus(value)
-    } else {
-        value
-    }
-}
-
 fn digit_count(value: Wide) -> Option<u32> {
     u32::try_from(value.digits().len()).ok()
 }
@@ -66,7 +58,7 @@ impl Significant {
             return (divisor != Wide::ZERO).then_some(Self::ZERO);
         }
         let is_negative = (numerator < Wide::ZERO) != (divisor < Wide::ZERO);
-        let (numerator, divisor) = (magnitude(numerator), magnitude(divisor));
+        let (numerator, divisor) = (numerator.wrapping_abs(), divisor.wrapping_abs());
         let ahead =
             i64::from(digit_count(numerator)?).checked_sub(i64::from(digit_count(divisor)?))?;
         let places = i32::try_from(i64::try_from(DIGITS).ok()?.checked_sub(ahead)?).ok()?;

@@ -118,7 +118,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// Returns the index of `table`; of a value that stands in it twice, the first code counts.
+    /// Returns the index of `table`; of a value that is in it twice, the first code counts.
     #[must_use]
     pub fn of(table: &Table) -> Self {
         let mut index = Self {

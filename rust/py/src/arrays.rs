@@ -222,6 +222,42 @@ pub(crate) fn ids<'py>(
     uuids(&member(frame, path)?, path)
 }
 
+/// Declares the arrays of a frame, held while a call borrows its columns.
+macro_rules! arrays {
+    ($(#[$doc:meta])* $name:ident => $frame:ident {
+        ids { $($id:ident: $id_path:literal),* }
+        plain { $($plain:ident: $plain_type:ty = $plain_path:literal),* }
+        columns { $($column:ident: $column_type:ident = $column_path:literal),* }
+    }) => {
+        $(#[$doc])*
+        struct $name<'py> {
+            $($id: numpy::PyReadonlyArray1<'py, u8>,)*
+            $($plain: numpy::PyReadonlyArray1<'py, $plain_type>,)*
+            $($column: $column_type<'py>,)*
+        }
+
+        impl<'py> $name<'py> {
+            fn of(frame: &Bound<'py, PyAny>) -> PyResult<Self> {
+                Ok(Self {
+                    $($id: $crate::arrays::ids(frame, $id_path)?,)*
+                    $($plain: $crate::arrays::plain::<$plain_type>(frame, $plain_path)?,)*
+                    $($column: $column_type::of(frame, $column_path)?,)*
+                })
+            }
+
+            fn borrow(&self) -> PyResult<$frame<'_>> {
+                Ok($frame {
+                    $($id: batchcore_core::frame::uuids($id_path, self.$id.as_slice()?)
+                        .map_err(|error| $crate::errors::to_py(&error))?,)*
+                    $($plain: self.$plain.as_slice()?,)*
+                    $($column: self.$column.borrow()?,)*
+                })
+            }
+        }
+    };
+}
+pub(crate) use arrays;
+
 /// Returns (codes, offsets, data, state) of a text column that leaves the core.
 pub(crate) fn text_out(
     py: Python<'_>,

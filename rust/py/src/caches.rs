@@ -1,11 +1,11 @@
 //! Look-ups of the price cache: symbols and dates in, exact decimals out.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use batchcore_core::fixed::{State, TEXT_BYTES, rescaled, text_in};
 use batchcore_core::ids::Day;
-use batchcore_core::store::{self as core, Close, DayIndex, Laid};
+use batchcore_core::store::{self as core, Close, DayIndex, PriceOverrides};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -47,19 +47,29 @@ pub(crate) fn symbol_text<'a>(symbol: &'a Bound<'_, PyAny>) -> PyResult<&'a str>
     })
 }
 
-/// What readers of one cache share: closes laid over the store, and how often was asked.
+/// What readers of one cache share: closes set by hand, and how often was asked.
 #[derive(Default)]
 struct Shared {
-    laid: Mutex<Laid>,
-    has_laid: AtomicBool,
+    /// Nothing until a close is set, so that look-ups need no lock.
+    overrides: OnceLock<Mutex<PriceOverrides>>,
     hits: AtomicU64,
     lookback_hits: AtomicU64,
     misses: AtomicU64,
 }
 
 impl Shared {
-    fn laid(&self) -> MutexGuard<'_, Laid> {
-        self.laid.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns the closes set by hand, if there are any.
+    fn overrides(&self) -> Option<MutexGuard<'_, PriceOverrides>> {
+        let overrides = self.overrides.get()?;
+        Some(overrides.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns what `work` makes of the closes set by hand, of none where there are none.
+    fn with_overrides<T>(&self, work: impl FnOnce(&PriceOverrides) -> T) -> T {
+        match self.overrides() {
+            Some(overrides) => work(&overrides),
+            None => work(&PriceOverrides::default()),
+        }
     }
 
     fn count(&self, hits: u64, misses: u64) {
@@ -74,7 +84,7 @@ const MOST_EXPECTED: usize = 1 << 16;
 /// Decimals of the day asked last, by symbol.
 type DayPrices = Mutex<Option<(i32, Py<PyDict>)>>;
 
-/// Prices by symbol and date, of a store and what is laid over it.
+/// Prices by symbol and date, of a store and of closes set by hand.
 #[pyclass(frozen, module = "batchcore._core")]
 pub(crate) struct PriceReader {
     store: Py<PriceStore>,
@@ -103,7 +113,7 @@ impl PriceReader {
         })
     }
 
-    /// Return a reader of another store with the same closes laid and the same counts.
+    /// Return a reader of another store with the same closes set and the same counts.
     fn over(&self, py: Python<'_>, store: Py<PriceStore>) -> PyResult<Self> {
         guard("PriceReader.over", || {
             Ok(Self {
@@ -149,8 +159,7 @@ impl PriceReader {
             let store = &self.store.get().store;
             let found = self
                 .shared
-                .laid()
-                .price_as_of(store, symbol, day, lookback_days);
+                .with_overrides(|own| own.price_as_of(store, symbol, day, lookback_days));
             let Some((close, found)) = found else {
                 self.shared.count(0, 1);
                 return Ok(None);
@@ -242,16 +251,18 @@ impl PriceReader {
         })
     }
 
-    /// Return whether a close was laid over a symbol and date, 0 too.
+    /// Return whether a close was set for a symbol and date, 0 too.
     fn is_laid(&self, symbol: &Bound<'_, PyAny>, date: &Bound<'_, PyAny>) -> PyResult<bool> {
         guard("PriceReader.is_laid", || {
             let day = self.day_of(date)?;
             let symbol = symbol_text(symbol)?.as_bytes();
-            Ok(self.shared.laid().on(symbol, day).is_some())
+            Ok(self
+                .shared
+                .with_overrides(|own| own.on(symbol, day).is_some()))
         })
     }
 
-    /// Lay ``mantissa * 10**-scale`` over the close of a symbol and date; 0 means none.
+    /// Set the close of a symbol and date to ``mantissa * 10**-scale``; 0 means none.
     fn set(
         &self,
         py: Python<'_>,
@@ -263,25 +274,25 @@ impl PriceReader {
         guard("PriceReader.set", || {
             let day = self.day_of(date)?;
             let symbol = symbol_text(symbol)?.as_bytes();
-            self.shared
-                .laid()
-                .set(symbol, day, Close { mantissa, scale });
-            self.shared.has_laid.store(true, Ordering::Relaxed);
+            let overrides = self.shared.overrides.get_or_init(Mutex::default);
+            let mut overrides = overrides.lock().unwrap_or_else(PoisonError::into_inner);
+            overrides.set(symbol, day, Close { mantissa, scale });
+            drop(overrides);
             let kept = self.last_prices().take();
             drop(kept.map(|(_, prices)| prices.into_bound(py)));
             Ok(())
         })
     }
 
-    /// Return the closes as columns of `frames.Prices`, those laid in their place or without them.
+    /// Return the closes as columns of `frames.Prices`, those set in their place or without them.
     #[pyo3(signature = (*, laid))]
     fn columns<'py>(&self, py: Python<'py>, laid: bool) -> PyResult<Bound<'py, PyDict>> {
         guard("PriceReader.columns", || {
             let store = &self.store.get().store;
             let columns = if laid {
-                self.shared.laid().over(store)
+                self.shared.with_overrides(|own| own.over(store))
             } else {
-                Laid::default().over(store)
+                PriceOverrides::default().over(store)
             };
             let out = PyDict::new(py);
             let rows = columns.symbol.len();
@@ -299,12 +310,13 @@ impl PriceReader {
         })
     }
 
-    /// Return (prices, distinct days of closes), those laid in their place.
+    /// Return (prices, distinct days of closes), those set in their place.
     fn spread(&self) -> PyResult<(usize, usize)> {
         guard("PriceReader.spread", || {
             let store = &self.store.get().store;
-            let laid = self.shared.laid();
-            Ok((laid.prices_over(store), laid.distinct_days_over(store)))
+            Ok(self
+                .shared
+                .with_overrides(|own| (own.prices_over(store), own.distinct_days_over(store))))
         })
     }
 
@@ -326,13 +338,13 @@ impl PriceReader {
         })
     }
 
-    /// Bytes that the store and what is laid over it take.
+    /// Bytes that the store and the closes set take.
     #[getter]
     fn size_bytes(&self) -> PyResult<usize> {
         guard("PriceReader.size_bytes", || {
-            let beside = [self.shared.laid().size_bytes(), self.index.size_bytes()];
-            let store = self.store.get().store.size_bytes();
-            Ok(beside.into_iter().fold(store, usize::saturating_add))
+            let overrides = self.shared.with_overrides(PriceOverrides::size_bytes);
+            let beside = overrides.saturating_add(self.index.size_bytes());
+            Ok(self.store.get().store.size_bytes().saturating_add(beside))
         })
     }
 
@@ -349,11 +361,9 @@ impl PriceReader {
 impl PriceReader {
     fn scale_of_all(&self) -> u32 {
         let store = &self.store.get().store;
-        if self.shared.has_laid.load(Ordering::Relaxed) {
-            self.shared.laid().scale_over(store)
-        } else {
-            store.scale()
-        }
+        self.shared
+            .overrides()
+            .map_or_else(|| store.scale(), |own| own.scale_over(store))
     }
 
     fn day_of(&self, date: &Bound<'_, PyAny>) -> PyResult<Day> {
@@ -371,11 +381,10 @@ impl PriceReader {
     fn price_on(&self, symbol: &str, day: Day) -> Option<Close> {
         let store = &self.store.get().store;
         let symbol = symbol.as_bytes();
-        if self.shared.has_laid.load(Ordering::Relaxed) {
-            let laid = self.shared.laid();
-            return laid.price_on(store, &self.index, symbol, day);
+        match self.shared.overrides() {
+            Some(own) => own.price_on(store, &self.index, symbol, day),
+            None => core::price_on(store, &self.index, symbol, day),
         }
-        core::price_on(store, &self.index, symbol, day)
     }
 
     /// Returns a price with the decimals of the column, or its own where it has more.

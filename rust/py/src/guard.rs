@@ -40,8 +40,10 @@ impl CancelFlag {
 }
 
 impl CancelFlag {
-    pub(crate) fn raised(&self) -> &AtomicBool {
-        &self.raised
+    /// Returns whether a flag is raised, or what never is where there is no flag.
+    pub(crate) fn or_never(cancel: Option<&Self>) -> &AtomicBool {
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        cancel.map_or(&NEVER, |flag| &flag.raised)
     }
 
     /// Refuses to go on once a flag, if there is one, is raised.

@@ -1,7 +1,7 @@
 //! Binary COPY in and out.
 
 use batchcore_core::pgcopy as core;
-use batchcore_core::pgcopy::{Cells, Column, ColumnSpec, Field, FloatObjects, Kind, Objects};
+use batchcore_core::pgcopy::{Cells, Column, ColumnSpec, Field, Kind, Numbers, Objects};
 use batchcore_core::text::Table;
 use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::prelude::*;
@@ -128,23 +128,22 @@ fn column_out(py: Python<'_>, column: Column) -> PyResult<Bound<'_, PyTuple>> {
 }
 
 /// The array behind a field, held while it is read.
-enum Held<'py> {
+enum FieldArrays<'py> {
     Bytes(PyReadonlyArray1<'py, u8>),
     Int32(PyReadonlyArray1<'py, i32>),
     Int64(PyReadonlyArray1<'py, i64>, u32),
     Uuid7(u64, [u8; 16]),
     Texts(PyReadonlyArray1<'py, u32>, Table),
-    Objects(
-        Table,
-        PyReadonlyArray1<'py, i64>,
-        u32,
-        PyReadonlyArray1<'py, u8>,
-    ),
-    FloatObjects(Table, PyReadonlyArray1<'py, f64>, PyReadonlyArray1<'py, u8>),
+    Objects(Table, NumberArrays<'py>, PyReadonlyArray1<'py, u8>),
     Text(String),
     Bool(bool),
     Timestamp(i64),
     Null,
+}
+
+enum NumberArrays<'py> {
+    Decimals(PyReadonlyArray1<'py, i64>, u32),
+    Floats(PyReadonlyArray1<'py, f64>),
 }
 
 /// Returns the table of texts that offsets cut out of data.
@@ -154,33 +153,32 @@ fn distinct(offsets: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>, name: &str) -> 
     Table::from_parts("text", offsets, data).map_err(|error| to_py(&error))
 }
 
-fn held<'py>(name: &str, kind: &str, value: &Bound<'py, PyTuple>) -> PyResult<Held<'py>> {
+fn held<'py>(name: &str, kind: &str, value: &Bound<'py, PyTuple>) -> PyResult<FieldArrays<'py>> {
     let item = |at: usize| value.get_item(at);
     Ok(match kind {
-        "uuid" => Held::Bytes(uuids(&item(0)?, name)?),
-        "uuid7" => Held::Uuid7(item(0)?.extract()?, item(1)?.extract()?),
-        "date" | "int4" => Held::Int32(column(&item(0)?, name)?),
-        "numeric" => Held::Int64(column(&item(0)?, name)?, item(1)?.extract()?),
-        "text" if value.len() == 1 => Held::Text(item(0)?.extract()?),
-        "text" => Held::Texts(
+        "uuid" => FieldArrays::Bytes(uuids(&item(0)?, name)?),
+        "uuid7" => FieldArrays::Uuid7(item(0)?.extract()?, item(1)?.extract()?),
+        "date" | "int4" => FieldArrays::Int32(column(&item(0)?, name)?),
+        "numeric" => FieldArrays::Int64(column(&item(0)?, name)?, item(1)?.extract()?),
+        "text" if value.len() == 1 => FieldArrays::Text(item(0)?.extract()?),
+        "text" => FieldArrays::Texts(
             column(&item(0)?, name)?,
             distinct(&item(1)?, &item(2)?, name)?,
         ),
-        "json" | "jsonb" if value.len() == 4 => Held::FloatObjects(
-            distinct(&item(0)?, &item(1)?, name)?,
-            column(&item(2)?, name)?,
-            column(&item(3)?, name)?,
-        ),
-        "json" | "jsonb" => Held::Objects(
-            distinct(&item(0)?, &item(1)?, name)?,
-            column(&item(2)?, name)?,
-            item(3)?.extract()?,
-            column(&item(4)?, name)?,
-        ),
-        "bool" if item(0)?.is_instance_of::<PyBool>() => Held::Bool(item(0)?.extract()?),
-        "bool" => Held::Bytes(column(&item(0)?, name)?),
-        "timestamptz" => Held::Timestamp(item(0)?.extract()?),
-        "null" => Held::Null,
+        "json" | "jsonb" => {
+            let names = distinct(&item(0)?, &item(1)?, name)?;
+            if value.len() == 4 {
+                let numbers = NumberArrays::Floats(column(&item(2)?, name)?);
+                FieldArrays::Objects(names, numbers, column(&item(3)?, name)?)
+            } else {
+                let numbers = NumberArrays::Decimals(column(&item(2)?, name)?, item(3)?.extract()?);
+                FieldArrays::Objects(names, numbers, column(&item(4)?, name)?)
+            }
+        }
+        "bool" if item(0)?.is_instance_of::<PyBool>() => FieldArrays::Bool(item(0)?.extract()?),
+        "bool" => FieldArrays::Bytes(column(&item(0)?, name)?),
+        "timestamptz" => FieldArrays::Timestamp(item(0)?.extract()?),
+        "null" => FieldArrays::Null,
         _ => {
             let message = format!("column `{name}`: no type `{kind}` can be encoded");
             return Err(InputError::new_err((message, name.to_owned())));
@@ -188,41 +186,39 @@ fn held<'py>(name: &str, kind: &str, value: &Bound<'py, PyTuple>) -> PyResult<He
     })
 }
 
-fn cells<'a>(kind: &str, held: &'a Held<'_>) -> PyResult<Cells<'a>> {
+fn cells<'a>(kind: &str, held: &'a FieldArrays<'_>) -> PyResult<Cells<'a>> {
     Ok(match held {
-        Held::Bytes(array) if kind == "bool" => Cells::Bool(array.as_slice()?),
-        Held::Bytes(array) => Cells::Uuid(array.as_slice()?),
-        Held::Int32(array) if kind == "date" => Cells::Date(array.as_slice()?),
-        Held::Int32(array) => Cells::Int4(array.as_slice()?),
-        Held::Int64(array, scale) => Cells::Decimal {
+        FieldArrays::Bytes(array) if kind == "bool" => Cells::Bool(array.as_slice()?),
+        FieldArrays::Bytes(array) => Cells::Uuid(array.as_slice()?),
+        FieldArrays::Int32(array) if kind == "date" => Cells::Date(array.as_slice()?),
+        FieldArrays::Int32(array) => Cells::Int4(array.as_slice()?),
+        FieldArrays::Int64(array, scale) => Cells::Decimal {
             values: array.as_slice()?,
             scale: *scale,
         },
-        Held::Uuid7(unix_ms, random) => Cells::Uuid7 {
+        FieldArrays::Uuid7(unix_ms, random) => Cells::Uuid7 {
             unix_ms: *unix_ms,
             random: *random,
         },
-        Held::Texts(codes, table) => Cells::Text {
+        FieldArrays::Texts(codes, table) => Cells::Text {
             codes: codes.as_slice()?,
             table,
         },
-        Held::Objects(names, values, scale, present) => Cells::Objects(Objects {
+        FieldArrays::Objects(names, numbers, present) => Cells::Objects(Objects {
             names,
-            values: values.as_slice()?,
-            scale: *scale,
+            numbers: match numbers {
+                NumberArrays::Decimals(values, scale) => {
+                    Numbers::Decimals(values.as_slice()?, *scale)
+                }
+                NumberArrays::Floats(values) => Numbers::Floats(values.as_slice()?),
+            },
             present: present.as_slice()?,
             is_jsonb: kind == "jsonb",
         }),
-        Held::FloatObjects(names, values, present) => Cells::FloatObjects(FloatObjects {
-            names,
-            values: values.as_slice()?,
-            present: present.as_slice()?,
-            is_jsonb: kind == "jsonb",
-        }),
-        Held::Text(value) => Cells::TextConst(value),
-        Held::Bool(value) => Cells::BoolConst(*value),
-        Held::Timestamp(microseconds) => Cells::TimestampConst(*microseconds),
-        Held::Null => Cells::NullConst,
+        FieldArrays::Text(value) => Cells::TextConst(value),
+        FieldArrays::Bool(value) => Cells::BoolConst(*value),
+        FieldArrays::Timestamp(microseconds) => Cells::TimestampConst(*microseconds),
+        FieldArrays::Null => Cells::NullConst,
     })
 }
 

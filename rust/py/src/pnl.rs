@@ -1,34 +1,36 @@
 //! Marks, the two policies, and the lots held.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::AtomicBool;
 
 use batchcore_core::fixed::State;
-use batchcore_core::frame;
 use batchcore_core::ids::Day;
-use batchcore_core::pnl::columns::{self, Room};
-use batchcore_core::pnl::inputs::{Betas, Events, Flows, Host, Opening, Positions};
+use batchcore_core::pnl::columns::{self, ColumnSlices};
+use batchcore_core::pnl::inputs::{Betas, Events, Flows, Host, Inputs, Opening, Positions};
 use batchcore_core::pnl::issue::Issue;
-use batchcore_core::pnl::legacy::columns::Columns;
-use batchcore_core::pnl::rows::Rows;
-use batchcore_core::pnl::{self as core, Inputs, Policy};
-use batchcore_core::text::Intern;
+use batchcore_core::pnl::legacy::Legacy;
+use batchcore_core::pnl::legacy::row::{LegacyRow, Weights};
+use batchcore_core::pnl::position_values::PositionValue;
+use batchcore_core::pnl::report::{Miss, Report};
+use batchcore_core::pnl::rollforward::Rollforward;
+use batchcore_core::pnl::{holdings, marks, policy, position_values};
+use batchcore_core::text::{Intern, Table};
 use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods, dtype};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySlice};
 
-use crate::arrays::{DayColumn, DecimalColumn, TextColumn, column, ids, plain, table, text_out};
-use crate::errors::{InputError, to_py};
+use crate::arrays::{DayColumn, DecimalColumn, TextColumn, arrays, column, table, text_out};
+use crate::errors::InputError;
 use crate::guard::{CancelFlag, detached, guard};
 use crate::store::{PriceStore, ProfileStore, SnapshotStore};
 
 /// Marks of all symbols on the sessions of a run.
 #[pyclass(frozen, module = "batchcore._core")]
 pub(crate) struct Marks {
-    marks: core::marks::Marks,
+    marks: marks::Marks,
 }
 
+type AmountOf<R> = fn(&R) -> i64;
 type Count<'py> = Bound<'py, PyArray1<u32>>;
 type Counts<'py> = (Count<'py>, Count<'py>, Count<'py>);
 
@@ -47,13 +49,12 @@ impl Marks {
         cancel: Option<&CancelFlag>,
     ) -> PyResult<Self> {
         guard("Marks.from_prices", || {
-            let never = AtomicBool::new(false);
-            let cancel = cancel.map_or(&never, CancelFlag::raised);
+            let cancel = CancelFlag::or_never(cancel);
             let sessions = column::<i32>(sessions, "sessions")?;
             let sessions = sessions.as_slice()?;
             let marks = detached(py, || {
                 let store = &prices.store;
-                core::marks::Marks::from_prices_unless(store, sessions, lookback_days, cancel)
+                marks::Marks::from_prices_unless(store, sessions, lookback_days, cancel)
             })?;
             Ok(Self { marks })
         })
@@ -126,9 +127,9 @@ pub(crate) fn run<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     guard("run", || {
         let betas = betas.map(BetaArrays::of).transpose()?;
-        let policy = match (policy, prices, today) {
-            ("rollforward", ..) => Policy::Rollforward,
-            ("legacy", Some(prices), Some(today)) => Policy::Legacy(Host {
+        let host = match (policy, prices, today) {
+            ("rollforward", ..) => None,
+            ("legacy", Some(prices), Some(today)) => Some(Host {
                 prices: &prices.store,
                 cached: cached.map(|cached| &cached.store),
                 today: Day(today),
@@ -157,12 +158,23 @@ pub(crate) fn run<'py>(
             previous: &previous.store,
             opening: opening.borrow()?,
         };
-        let never = AtomicBool::new(false);
-        let cancel = cancel.map_or(&never, CancelFlag::raised);
+        let cancel = CancelFlag::or_never(cancel);
         let memory = Memory::of(py, inputs.most_rows())?;
-        let rows = memory
-            .filled(|room| detached(py, || core::run(policy, &inputs, threads, cancel, room)))?;
-        rows_out(py, &memory, rows)
+        let (report, sectors) = memory.filled(|columns| {
+            detached(py, || match host {
+                None => {
+                    let policy = Rollforward::of(&inputs)?;
+                    let report = policy::run(&policy, &inputs, threads, cancel, columns)?;
+                    Ok((report, Table::default()))
+                }
+                Some(host) => {
+                    let policy = Legacy::of(&inputs, &host)?;
+                    let report = policy::run(&policy, &inputs, threads, cancel, columns)?;
+                    Ok((report, policy.sectors()))
+                }
+            })
+        })?;
+        report_out(py, &memory, report, sectors)
     })
 }
 
@@ -191,11 +203,10 @@ pub(crate) fn hold<'py>(
             (positions.borrow()?, events.borrow()?, opening.borrow()?);
         let days = column::<i32>(sessions, "sessions")?;
         let days = days.as_slice()?;
-        let never = AtomicBool::new(false);
-        let cancel = cancel.map_or(&never, CancelFlag::raised);
+        let cancel = CancelFlag::or_never(cancel);
         let held = detached(py, || {
             let marks = &marks.marks;
-            core::holdings::hold(positions, events, &opening, marks, days, threads, cancel)
+            holdings::hold(positions, events, &opening, marks, days, threads, cancel)
         })?;
         let shape = [held.len(), days.len()];
         let out = PyDict::new(py);
@@ -232,56 +243,29 @@ pub(crate) fn value_positions<'py>(
         let opening = OpeningArrays::of(opening)?;
         let (positions, events, opening) =
             (positions.borrow()?, events.borrow()?, opening.borrow()?);
-        let never = AtomicBool::new(false);
-        let cancel = cancel.map_or(&never, CancelFlag::raised);
+        let cancel = CancelFlag::or_never(cancel);
         let values = detached(py, || {
             let (marks, day) = (&marks.marks, Day(session));
-            core::position_values::value_positions(
+            position_values::value_positions(
                 positions, events, &opening, marks, day, threads, cancel,
             )
         })?;
         let out = PyDict::new(py);
-        out.set_item("position", values.position.into_pyarray(py))?;
-        out.set_item("last_price", values.last_price.into_pyarray(py))?;
-        out.set_item("market_value_cents", values.market_value.into_pyarray(py))?;
-        out.set_item("unrealized_cents", values.unrealized.into_pyarray(py))?;
+        let columns: [(&str, AmountOf<PositionValue>); 3] = [
+            ("last_price", |value| value.last_price),
+            ("market_value_cents", |value| value.market_value),
+            ("unrealized_cents", |value| value.unrealized),
+        ];
+        for (name, of) in columns {
+            out.set_item(name, array(py, &values.values, of))?;
+        }
+        out.set_item(
+            "position",
+            array(py, &values.values, |value| value.position),
+        )?;
         out.set_item("issues", issues_out(py, &values.issues)?)?;
         Ok(out)
     })
-}
-
-macro_rules! arrays {
-    ($(#[$doc:meta])* $name:ident => $frame:ident {
-        ids { $($id:ident: $id_path:literal),* }
-        plain { $($plain:ident: $plain_type:ty = $plain_path:literal),* }
-        columns { $($column:ident: $column_type:ident = $column_path:literal),* }
-    }) => {
-        $(#[$doc])*
-        struct $name<'py> {
-            $($id: numpy::PyReadonlyArray1<'py, u8>,)*
-            $($plain: numpy::PyReadonlyArray1<'py, $plain_type>,)*
-            $($column: $column_type<'py>,)*
-        }
-
-        impl<'py> $name<'py> {
-            fn of(frame: &Bound<'py, PyAny>) -> PyResult<Self> {
-                Ok(Self {
-                    $($id: ids(frame, $id_path)?,)*
-                    $($plain: plain::<$plain_type>(frame, $plain_path)?,)*
-                    $($column: $column_type::of(frame, $column_path)?,)*
-                })
-            }
-
-            fn borrow(&self) -> PyResult<$frame<'_>> {
-                Ok($frame {
-                    $($id: frame::uuids($id_path, self.$id.as_slice()?)
-                        .map_err(|error| to_py(&error))?,)*
-                    $($plain: self.$plain.as_slice()?,)*
-                    $($column: self.$column.borrow()?,)*
-                })
-            }
-        }
-    };
 }
 
 arrays! {
@@ -355,8 +339,8 @@ arrays! {
     }
 }
 
-/// Names of the columns of 64 bits, in the order of [`Room::AMOUNTS`].
-const AMOUNTS: [&str; columns::AMOUNTS] = [
+/// Names of the columns of 64 bits, in the order of [`columns::AMOUNTS`].
+const AMOUNTS: [&str; columns::AMOUNTS.len()] = [
     "equity_cents",
     "daily_pnl_cents",
     "daily_realized_cents",
@@ -387,21 +371,21 @@ impl<'py> Memory<'py> {
     fn of(py: Python<'py>, rows: usize) -> PyResult<Self> {
         Ok(Self {
             rows,
-            amounts: empty(py, rows, columns::AMOUNTS)?,
-            numbers: empty(py, rows, columns::NUMBERS)?,
+            amounts: empty(py, rows, columns::AMOUNTS.len())?,
+            numbers: empty(py, rows, columns::NUMBERS.len())?,
             marks: empty(py, rows, 4)?,
-            states: empty(py, rows, columns::STATES)?,
+            states: empty(py, rows, columns::STATES.len())?,
         })
     }
 
     /// Returns what `fill` makes of the columns.
-    fn filled<T>(&self, fill: impl FnOnce(Room<'_>) -> PyResult<T>) -> PyResult<T> {
+    fn filled<T>(&self, fill: impl FnOnce(ColumnSlices<'_>) -> PyResult<T>) -> PyResult<T> {
         let mut amounts = self.amounts.try_readwrite()?;
         let mut numbers = self.numbers.try_readwrite()?;
         let mut marks = self.marks.try_readwrite()?;
         let mut states = self.states.try_readwrite()?;
         let (marks, _) = marks.as_slice_mut()?.as_chunks_mut::<4>();
-        fill(Room::of(
+        fill(ColumnSlices::of(
             self.rows,
             amounts.as_slice_mut()?,
             numbers.as_slice_mut()?,
@@ -421,8 +405,8 @@ impl<'py> Memory<'py> {
             PyResult::Ok(())
         };
         views(self.amounts.as_any(), &AMOUNTS)?;
-        views(self.numbers.as_any(), &Room::NUMBERS)?;
-        views(self.states.as_any(), &Room::STATES)?;
+        views(self.numbers.as_any(), columns::NUMBERS)?;
+        views(self.states.as_any(), columns::STATES)?;
         let marks = part(self.marks.as_any(), 0, rows.saturating_mul(4))?;
         let marks = marks.call_method1(intern!(py, "reshape"), ((rows, 4),))?;
         out.set_item("marks", marks)
@@ -449,56 +433,96 @@ fn part<'py>(block: &Bound<'py, PyAny>, from: usize, length: usize) -> PyResult<
     block.get_item(PySlice::new(block.py(), bound(from), bound(to), 1))
 }
 
-fn rows_out<'py>(
+/// Returns the state of a value that may be NULL.
+fn state_of<T>(value: Option<T>) -> u8 {
+    value.map_or(State::Null, |_| State::Value).byte()
+}
+
+/// Returns a value of each row as an array.
+fn array<'py, R, T: Element>(
+    py: Python<'py>,
+    rows: &[R],
+    of: impl Fn(&R) -> T,
+) -> Bound<'py, PyArray1<T>> {
+    rows.iter().map(of).collect::<Vec<T>>().into_pyarray(py)
+}
+
+fn report_out<'py>(
     py: Python<'py>,
     memory: &Memory<'py>,
-    rows: Rows,
+    report: Report,
+    sectors: Table,
 ) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
-    memory.set_items(&out, rows.len())?;
-    out.set_item("written", rows.written.into_pyarray(py))?;
-    out.set_item("failed", rows.failed.into_pyarray(py))?;
-    out.set_item("issues", issues_out(py, &rows.issues)?)?;
+    memory.set_items(&out, report.rows())?;
+    out.set_item("written", report.written.into_pyarray(py))?;
+    out.set_item("failed", report.failed.into_pyarray(py))?;
+    out.set_item("issues", issues_out(py, &report.issues)?)?;
+    out.set_item("misses", misses_out(py, &report.misses)?)?;
+    out.set_item("legacy", legacy_out(py, &report.legacy, sectors)?)?;
+    Ok(out)
+}
 
-    let misses = PyDict::new(py);
-    let symbols: Vec<u32> = rows.misses.iter().map(|miss| miss.symbol).collect();
-    let unpriced: Vec<bool> = rows.misses.iter().map(|miss| miss.unpriced).collect();
-    let held = |miss: &core::rows::Miss| i64::try_from(miss.lot_sessions).unwrap_or(i64::MAX);
-    let lot_sessions: Vec<i64> = rows.misses.iter().map(held).collect();
-    let first: Vec<i32> = rows.misses.iter().map(|miss| miss.first.0).collect();
-    let last: Vec<i32> = rows.misses.iter().map(|miss| miss.last.0).collect();
-    misses.set_item("symbol", symbols.into_pyarray(py))?;
-    misses.set_item("unpriced", unpriced.into_pyarray(py))?;
-    misses.set_item("lot_sessions", lot_sessions.into_pyarray(py))?;
-    misses.set_item("first", first.into_pyarray(py))?;
-    misses.set_item("last", last.into_pyarray(py))?;
-    out.set_item("misses", misses)?;
-    out.set_item("legacy", legacy_out(py, rows.legacy)?)?;
+fn misses_out<'py>(py: Python<'py>, misses: &[Miss]) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    let lot_sessions = |miss: &Miss| i64::try_from(miss.lot_sessions).unwrap_or(i64::MAX);
+    out.set_item("symbol", array(py, misses, |miss| miss.symbol))?;
+    out.set_item("unpriced", array(py, misses, |miss| miss.unpriced))?;
+    out.set_item("lot_sessions", array(py, misses, lot_sessions))?;
+    out.set_item("first", array(py, misses, |miss| miss.first.0))?;
+    out.set_item("last", array(py, misses, |miss| miss.last.0))?;
     Ok(out)
 }
 
 /// Returns the columns of the policy `legacy`: no rows under another.
-fn legacy_out(py: Python<'_>, columns: Columns) -> PyResult<Bound<'_, PyDict>> {
+fn legacy_out<'py>(
+    py: Python<'py>,
+    rows: &[LegacyRow],
+    sectors: Table,
+) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
-    for (name, values) in [
-        ("total_value", columns.total_value),
-        ("beta_provider_1y", columns.beta),
-        ("hhi", columns.hhi),
-        ("effective_num_positions", columns.effective),
-        ("top_3_concentration", columns.top_3),
-        ("top_10_concentration", columns.top_10),
-        ("weight_row", columns.weight_row),
-    ] {
-        out.set_item(name, values.into_pyarray(py))?;
+    out.set_item("total_value", array(py, rows, |row| row.total_value))?;
+    out.set_item(
+        "greeks_state",
+        array(py, rows, |row| state_of(row.is_active.then_some(()))),
+    )?;
+    out.set_item(
+        "beta_provider_1y",
+        array(py, rows, |row| row.beta.unwrap_or(0)),
+    )?;
+    out.set_item("beta_state", array(py, rows, |row| state_of(row.beta)))?;
+    out.set_item(
+        "weights_state",
+        array(py, rows, |row| state_of(row.weights.as_ref())),
+    )?;
+    let columns: [(&str, AmountOf<Weights>); 4] = [
+        ("hhi", |weights| weights.hhi),
+        ("effective_num_positions", |weights| weights.effective),
+        ("top_3_concentration", |weights| weights.top_3),
+        ("top_10_concentration", |weights| weights.top_10),
+    ];
+    for (name, of) in columns {
+        let value = |row: &LegacyRow| row.weights.as_deref().map_or(0, of);
+        out.set_item(name, array(py, rows, value))?;
     }
-    out.set_item("greeks_state", columns.greeks_state.into_pyarray(py))?;
-    out.set_item("beta_state", columns.beta_state.into_pyarray(py))?;
-    out.set_item("weights_state", columns.weights_state.into_pyarray(py))?;
-    out.set_item("weight_sector", columns.weight_sector.into_pyarray(py))?;
-    out.set_item("weight", columns.weight.into_pyarray(py))?;
-    let names: Vec<u32> = (0u32..).take(columns.sectors.len()).collect();
+    let own = |(at, row): (i64, &'_ LegacyRow)| {
+        let weights = row.weights.as_deref();
+        let sectors = weights.map_or(&[][..], |weights| &weights.sectors);
+        sectors
+            .iter()
+            .map(move |&(sector, weight)| (at, sector, weight))
+            .collect::<Vec<_>>()
+    };
+    let weights: Vec<_> = (0i64..).zip(rows).flat_map(own).collect();
+    out.set_item("weight_row", array(py, &weights, |&(row, ..)| row))?;
+    out.set_item(
+        "weight_sector",
+        array(py, &weights, |&(_, sector, _)| sector),
+    )?;
+    out.set_item("weight", array(py, &weights, |&(.., weight)| weight))?;
+    let names: Vec<u32> = (0u32..).take(sectors.len()).collect();
     let state = vec![State::Value.byte(); names.len()];
-    out.set_item("sectors", text_out(py, names, columns.sectors, state)?)?;
+    out.set_item("sectors", text_out(py, names, sectors, state)?)?;
     Ok(out)
 }
 
@@ -514,12 +538,7 @@ impl TextOut {
     fn push(&mut self, value: Option<&str>) {
         let code = value.and_then(|value| self.values.code(value.as_bytes()));
         self.codes.push(code.unwrap_or(0));
-        let state = if code.is_some() {
-            State::Value
-        } else {
-            State::Null
-        };
-        self.state.push(state.byte());
+        self.state.push(state_of(code));
     }
 
     fn finish(self, py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyTuple>> {
@@ -543,12 +562,7 @@ fn issues_out<'py>(py: Python<'py>, issues: &[Issue]) -> PyResult<Bound<'py, PyD
                 .map_or(-1, |id| i32::try_from(id.0).unwrap_or(i32::MAX)),
         );
         day.push(issue.day.map_or(0, |day| day.0));
-        let state = if issue.day.is_some() {
-            State::Value
-        } else {
-            State::Null
-        };
-        day_state.push(state.byte());
+        day_state.push(state_of(issue.day));
     }
     let out = PyDict::new(py);
     out.set_item("name", name.finish(py)?)?;

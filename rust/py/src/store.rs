@@ -1,7 +1,5 @@
 //! Price, profile and snapshot stores.
 
-use std::sync::atomic::AtomicBool;
-
 use batchcore_core::fixed::{CENTS, State};
 use batchcore_core::frame;
 use batchcore_core::ids::{Day, SymbolId};
@@ -11,7 +9,7 @@ use numpy::{IntoPyArray, PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::arrays::{DayColumn, DecimalColumn, TextColumn, ids, plain, text_out, uuids};
+use crate::arrays::{DayColumn, DecimalColumn, TextColumn, arrays, text_out, uuids};
 use crate::caches::{decimal, symbol_text};
 use crate::errors::{NumericError, to_py};
 use crate::guard::{CancelFlag, detached, guard};
@@ -35,8 +33,7 @@ impl PriceStore {
         cancel: Option<&CancelFlag>,
     ) -> PyResult<Self> {
         guard("PriceStore.from_frame", || {
-            let never = AtomicBool::new(false);
-            let cancel = cancel.map_or(&never, CancelFlag::raised);
+            let cancel = CancelFlag::or_never(cancel);
             let symbol = TextColumn::of(prices, "prices.symbol")?;
             let day = DayColumn::of(prices, "prices.day")?;
             let close = DecimalColumn::of(prices, "prices.close")?;
@@ -73,11 +70,36 @@ impl PriceStore {
     fn size_bytes(&self) -> PyResult<usize> {
         guard("PriceStore.size_bytes", || Ok(self.store.size_bytes()))
     }
+}
 
-    /// Rows without a close to store: NULL, not finite or not representable.
-    #[getter]
-    fn left_out(&self) -> PyResult<usize> {
-        guard("PriceStore.left_out", || Ok(self.store.left_out()))
+arrays! {
+    /// The arrays of `frames.Profiles`.
+    ProfileArrays => ProfileColumns {
+        ids { }
+        plain { is_etf: bool = "profiles.is_etf" }
+        columns {
+            symbol: TextColumn = "profiles.symbol",
+            name: TextColumn = "profiles.name",
+            beta: DecimalColumn = "profiles.beta",
+            sector: TextColumn = "profiles.sector",
+            industry: TextColumn = "profiles.industry",
+            country: TextColumn = "profiles.country",
+            market_cap: DecimalColumn = "profiles.market_cap"
+        }
+    }
+}
+
+arrays! {
+    /// The arrays of `frames.Previous`.
+    SnapshotArrays => SnapshotColumns {
+        ids { portfolio_id: "previous.portfolio_id" }
+        plain { day: i32 = "previous.day", is_complete: bool = "previous.is_complete" }
+        columns {
+            equity: DecimalColumn = "previous.equity",
+            cumulative_pnl: DecimalColumn = "previous.cumulative_pnl",
+            cumulative_realized_pnl: DecimalColumn = "previous.cumulative_realized_pnl",
+            cumulative_capital_flow: DecimalColumn = "previous.cumulative_capital_flow"
+        }
     }
 }
 
@@ -93,24 +115,8 @@ impl ProfileStore {
     #[staticmethod]
     fn from_frame(py: Python<'_>, profiles: &Bound<'_, PyAny>) -> PyResult<Self> {
         guard("ProfileStore.from_frame", || {
-            let symbol = TextColumn::of(profiles, "profiles.symbol")?;
-            let name = TextColumn::of(profiles, "profiles.name")?;
-            let beta = DecimalColumn::of(profiles, "profiles.beta")?;
-            let sector = TextColumn::of(profiles, "profiles.sector")?;
-            let industry = TextColumn::of(profiles, "profiles.industry")?;
-            let country = TextColumn::of(profiles, "profiles.country")?;
-            let market_cap = DecimalColumn::of(profiles, "profiles.market_cap")?;
-            let is_etf = plain::<bool>(profiles, "profiles.is_etf")?;
-            let columns = ProfileColumns {
-                symbol: symbol.borrow()?,
-                name: name.borrow()?,
-                beta: beta.borrow()?,
-                sector: sector.borrow()?,
-                industry: industry.borrow()?,
-                country: country.borrow()?,
-                market_cap: market_cap.borrow()?,
-                is_etf: is_etf.as_slice()?,
-            };
+            let arrays = ProfileArrays::of(profiles)?;
+            let columns = arrays.borrow()?;
             let store = detached(py, || core::ProfileStore::from_columns(&columns))?;
             Ok(Self { store })
         })
@@ -208,36 +214,10 @@ impl SnapshotStore {
     #[staticmethod]
     fn from_frame(py: Python<'_>, previous: &Bound<'_, PyAny>) -> PyResult<Self> {
         guard("SnapshotStore.from_frame", || {
-            let portfolio_id = ids(previous, "previous.portfolio_id")?;
-            let day = plain::<i32>(previous, "previous.day")?;
-            let is_complete = plain::<bool>(previous, "previous.is_complete")?;
-            let equity = DecimalColumn::of(previous, "previous.equity")?;
-            let pnl = DecimalColumn::of(previous, "previous.cumulative_pnl")?;
-            let realized = DecimalColumn::of(previous, "previous.cumulative_realized_pnl")?;
-            let flow = DecimalColumn::of(previous, "previous.cumulative_capital_flow")?;
-            let columns = SnapshotColumns {
-                portfolio_id: frame::uuids("previous.portfolio_id", portfolio_id.as_slice()?)
-                    .map_err(|error| to_py(&error))?,
-                day: day.as_slice()?,
-                equity: equity.borrow()?,
-                cumulative_pnl: pnl.borrow()?,
-                cumulative_realized: realized.borrow()?,
-                cumulative_flow: flow.borrow()?,
-                is_complete: is_complete.as_slice()?,
-            };
+            let arrays = SnapshotArrays::of(previous)?;
+            let columns = arrays.borrow()?;
             let store = detached(py, || core::SnapshotStore::from_columns(&columns))?;
             Ok(Self { store })
-        })
-    }
-
-    /// Return the day of the latest complete snapshot of a portfolio (16 bytes) before `day`, or
-    /// None.
-    fn before(&self, portfolio_id: [u8; 16], day: i32) -> PyResult<Option<i32>> {
-        guard("SnapshotStore.before", || {
-            Ok(self
-                .store
-                .before(&portfolio_id, Day(day))
-                .map(|snapshot| snapshot.day.0))
         })
     }
 

@@ -8,8 +8,7 @@
 //! | [`Encoder`]           | hands out the bytes of [`Field`]s piece by piece               |
 //! | [`Cells`]             | what a [`Field`] writes: borrowed values, or a constant        |
 //! | [`pick`]              | some rows of bytes that an [`Encoder`] made                    |
-//! | [`Objects`]           | a column of JSON objects of decimals                           |
-//! | [`FloatObjects`]      | the same of floats                                             |
+//! | [`Objects`]           | a column of JSON objects of [`Numbers`]                        |
 //! | [`Uuid7`]             | ascending ids from a time and random bytes                     |
 //! | [`try_from_numeric`]  | one NUMERIC as a mantissa, exact or a state                    |
 //! | [`try_from_float8`]   | one double as a mantissa, rounded half away from zero          |
@@ -30,7 +29,7 @@ pub use decode::{Decoder, Frame};
 pub use encode::{Cells, Encoder, Field};
 pub use float8::{Rounded, try_from_float8};
 pub use numeric::{Cell, Malformed, try_from_numeric};
-pub use object::{FloatObjects, Objects};
+pub use object::{Numbers, Objects};
 pub use pick::pick;
 pub use uuid7::Uuid7;
 

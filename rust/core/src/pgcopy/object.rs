@@ -1,64 +1,45 @@
 //! JSON objects of numbers as text, such as `{"Energy":0.250000,"Technology":0.750000}`.
 
+use crate::fixed::{MAX_SCALE, TEXT_BYTES, text_in};
 use crate::text::Table;
 
-/// The most decimals that an object's values may have.
-const MAX_SCALE: u32 = 18;
+/// Bytes that a number may take: of a float sign, 17 digits, a point and `e-308`.
+const MOST_NUMBER_BYTES: usize = TEXT_BYTES;
 
-/// Bytes that a value may take: sign, 19 digits and a point.
-const MAX_VALUE_BYTES: usize = 21;
-
-/// Bytes that a float may take: sign, 17 digits, a point and `e-308`.
-const MAX_FLOAT_BYTES: usize = 24;
-
-/// What stands before the text of a `jsonb` on the wire. Source: PostgreSQL,
+/// The byte before the text of a `jsonb` on the wire. Source: PostgreSQL,
 /// src/backend/utils/adt/jsonb.c, `jsonb_recv`.
 const JSONB_VERSION: u8 = 1;
 
-/// A column of JSON objects: each row has some of the names, each with a decimal.
+/// A column of JSON objects: each row has some of the names, each with a number.
 #[derive(Debug, Clone, Copy)]
 pub struct Objects<'a> {
     /// The names, in the order in which they are written.
     pub names: &'a Table,
-    /// Mantissas in units of `10^-scale`, row by row, as many in each as there are names.
-    pub values: &'a [i64],
-    /// Decimals of the mantissas; as many are written.
-    pub scale: u32,
-    /// Whether a row has a name, 0 or 1, in the order of `values`.
+    /// Row by row, as many in each as there are names.
+    pub numbers: Numbers<'a>,
+    /// Whether a row has a name, 0 or 1, in the order of `numbers`.
     pub present: &'a [u8],
     /// Whether the column is of type `jsonb`, not `json`.
     pub is_jsonb: bool,
 }
 
-/// A column of JSON objects like [`Objects`], each name with a float.
+/// The numbers of objects.
 #[derive(Debug, Clone, Copy)]
-pub struct FloatObjects<'a> {
-    /// The names, in the order in which they are written.
-    pub names: &'a Table,
-    /// Row by row, as many in each as there are names; the shortest text that reads back as the
-    /// same float is written.
-    pub values: &'a [f64],
-    /// Whether a row has a name, 0 or 1, in the order of `values`.
-    pub present: &'a [u8],
-    /// Whether the column is of type `jsonb`, not `json`.
-    pub is_jsonb: bool,
+pub enum Numbers<'a> {
+    /// Mantissas in units of `10^-scale`; as many decimals are written.
+    Decimals(&'a [i64], u32),
+    /// Floats; the shortest text that reads back as the same float is written.
+    Floats(&'a [f64]),
 }
 
 /// Writes the objects of a column that was found right.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
-    /// Each name as it stands in an object: quoted, with its colon.
+    /// Each name as an object has it: quoted, with its colon.
     keys: Vec<Vec<u8>>,
     numbers: Numbers<'a>,
     present: &'a [u8],
     is_jsonb: bool,
-}
-
-/// The values of objects, row by row.
-#[derive(Debug)]
-enum Numbers<'a> {
-    Decimals(&'a [i64], usize),
-    Floats(&'a [f64]),
 }
 
 impl Numbers<'_> {
@@ -69,9 +50,27 @@ impl Numbers<'_> {
         }
     }
 
+    /// Returns what cannot be written: a row, if it is of one.
+    fn fault(&self, names: usize, present: &[u8]) -> Option<(Option<usize>, String)> {
+        match self {
+            Self::Decimals(_, scale) if *scale > MAX_SCALE => {
+                let what = format!("expected a scale up to {MAX_SCALE}, was {scale}");
+                Some((None, what))
+            }
+            Self::Decimals(..) => None,
+            Self::Floats(values) => {
+                let mut cells = values.iter().zip(present).enumerate();
+                let (at, (value, _)) =
+                    cells.find(|(_, (value, truth))| **truth == 1 && !value.is_finite())?;
+                let what = format!("expected a finite number, was {value}");
+                Some((at.checked_div(names), what))
+            }
+        }
+    }
+
     fn usual_bytes(&self) -> usize {
         match self {
-            Self::Decimals(_, scale) => 3 + scale,
+            Self::Decimals(..) => 10,
             Self::Floats(_) => 20,
         }
     }
@@ -79,7 +78,9 @@ impl Numbers<'_> {
     fn write(&self, at: usize, out: &mut Vec<u8>) {
         match self {
             Self::Decimals(values, scale) => {
-                write_decimal(values.get(at).copied().unwrap_or_default(), *scale, out);
+                let value = values.get(at).copied().unwrap_or_default();
+                let mut buffer = [0; TEXT_BYTES];
+                out.extend_from_slice(text_in(&mut buffer, value, *scale).as_bytes());
             }
             Self::Floats(values) => {
                 let value = values.get(at).copied().unwrap_or_default();
@@ -94,51 +95,13 @@ impl<'a> Writer<'a> {
     pub(super) fn new(objects: Objects<'a>, rows: usize) -> Result<Self, (Option<usize>, String)> {
         let Objects {
             names,
-            values,
-            scale,
+            numbers,
             present,
             is_jsonb,
         } = objects;
-        if scale > MAX_SCALE {
-            return Err((
-                None,
-                format!("expected a scale up to {MAX_SCALE}, was {scale}"),
-            ));
+        if let Some((row, what)) = numbers.fault(names.len(), present) {
+            return Err((row, what));
         }
-        let scale = usize::try_from(scale).unwrap_or_default();
-        let numbers = Numbers::Decimals(values, scale);
-        Self::checked(names, numbers, present, is_jsonb, rows)
-    }
-
-    /// Returns the writer of `rows` objects of floats, or what is wrong with them.
-    pub(super) fn of_floats(
-        objects: FloatObjects<'a>,
-        rows: usize,
-    ) -> Result<Self, (Option<usize>, String)> {
-        let FloatObjects {
-            names,
-            values,
-            present,
-            is_jsonb,
-        } = objects;
-        let wrong = values.iter().zip(present);
-        let wrong = wrong
-            .enumerate()
-            .find(|(_, (value, truth))| **truth == 1 && !value.is_finite());
-        if let Some((at, (value, _))) = wrong {
-            let row = at.checked_div(names.len());
-            return Err((row, format!("expected a finite number, was {value}")));
-        }
-        Self::checked(names, Numbers::Floats(values), present, is_jsonb, rows)
-    }
-
-    fn checked(
-        names: &Table,
-        numbers: Numbers<'a>,
-        present: &'a [u8],
-        is_jsonb: bool,
-        rows: usize,
-    ) -> Result<Self, (Option<usize>, String)> {
         let count = names.len();
         let expected = rows.saturating_mul(count);
         for actual in [numbers.len(), present.len()] {
@@ -150,7 +113,7 @@ impl<'a> Writer<'a> {
         let keys: Vec<_> = names.iter().map(key).collect();
         let most = keys
             .iter()
-            .map(|key| key.len() + MAX_VALUE_BYTES.max(MAX_FLOAT_BYTES) + 1)
+            .map(|key| key.len() + MOST_NUMBER_BYTES + 1)
             .sum::<usize>();
         if names.iter().any(|name| name.contains(&0)) || i32::try_from(most + 3).is_err() {
             let what = "expected names that jsonb can hold, without a zero character";
@@ -224,30 +187,6 @@ fn key(name: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Appends a decimal with all its decimals and at least one digit before the point.
-fn write_decimal(mantissa: i64, scale: usize, out: &mut Vec<u8>) {
-    let mut text = [0; MAX_VALUE_BYTES];
-    let mut rest = mantissa.unsigned_abs();
-    let unit_place = scale + usize::from(scale > 0);
-    let mut written = 0;
-    for (place, byte) in text.iter_mut().rev().enumerate() {
-        if rest == 0 && place > unit_place {
-            break;
-        }
-        if place == scale && scale > 0 {
-            *byte = b'.';
-        } else {
-            *byte = b'0' + u8::try_from(rest % 10).unwrap_or_default();
-            rest /= 10;
-        }
-        written += 1;
-    }
-    if mantissa < 0 {
-        out.push(b'-');
-    }
-    out.extend_from_slice(text.get(MAX_VALUE_BYTES - written..).unwrap_or_default());
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,8 +217,7 @@ mod tests {
         let names = table(&["Energy", "ETFs"]);
         let objects = Objects {
             names: &names,
-            values: &[250_000, 750_000, 1, 123_456, 0, 0],
-            scale: 6,
+            numbers: Numbers::Decimals(&[250_000, 750_000, 1, 123_456, 0, 0], 6),
             present: &[1, 1, 0, 1, 0, 0],
             is_jsonb: false,
         };
@@ -298,8 +236,7 @@ mod tests {
         let names = table(&["a"]);
         let objects = Objects {
             names: &names,
-            values: &[-15],
-            scale: 1,
+            numbers: Numbers::Decimals(&[-15], 1),
             present: &[1],
             is_jsonb: true,
         };
@@ -309,13 +246,13 @@ mod tests {
     #[test]
     fn floats_are_written_as_their_shortest_text() {
         let names = table(&["a", "b"]);
-        let objects = FloatObjects {
+        let objects = Objects {
             names: &names,
-            values: &[0.1, 0.1 + 0.2, -1e-7, 0.0, 1e300, f64::NAN],
+            numbers: Numbers::Floats(&[0.1, 0.1 + 0.2, -1e-7, 0.0, 1e300, f64::NAN]),
             present: &[1, 1, 1, 1, 1, 0],
             is_jsonb: false,
         };
-        let writer = Writer::of_floats(objects, 3).unwrap();
+        let writer = Writer::new(objects, 3).unwrap();
         let texts = [
             r#"{"a":0.1,"b":0.30000000000000004}"#,
             r#"{"a":-1e-7,"b":0.0}"#,
@@ -327,30 +264,11 @@ mod tests {
             assert_eq!(String::from_utf8(out[4..].to_vec()).unwrap(), text);
         }
         let present = &[1, 1, 1, 1, 1, 1];
-        let refusal = Writer::of_floats(FloatObjects { present, ..objects }, 3).unwrap_err();
+        let refusal = Writer::new(Objects { present, ..objects }, 3).unwrap_err();
         let what = "expected a finite number, was NaN".to_owned();
         assert_eq!(refusal, (Some(2), what));
-        let (row, what) = Writer::of_floats(objects, 2).unwrap_err();
+        let (row, what) = Writer::new(objects, 2).unwrap_err();
         assert_eq!((row, &*what), (None, "expected 4 values in 2 rows, was 6"));
-    }
-
-    #[test]
-    fn decimals_are_written_to_the_last_digit() {
-        let cases = [
-            (0, 6, "0.000000"),
-            (-1, 6, "-0.000001"),
-            (1_000_000, 6, "1.000000"),
-            (i64::MAX, 0, "9223372036854775807"),
-            (i64::MIN, 0, "-9223372036854775808"),
-            (i64::MIN, 18, "-9.223372036854775808"),
-            (0, 0, "0"),
-            (-120, 1, "-12.0"),
-        ];
-        for (mantissa, scale, text) in cases {
-            let mut out = Vec::new();
-            write_decimal(mantissa, scale, &mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), text);
-        }
     }
 
     #[test]
@@ -366,8 +284,7 @@ mod tests {
         let names = table(&[]);
         let objects = Objects {
             names: &names,
-            values: &[],
-            scale: 6,
+            numbers: Numbers::Decimals(&[], 6),
             present: &[],
             is_jsonb: false,
         };
@@ -379,15 +296,14 @@ mod tests {
         let names = table(&["a"]);
         let right = Objects {
             names: &names,
-            values: &[1, 2],
-            scale: 6,
+            numbers: Numbers::Decimals(&[1, 2], 6),
             present: &[1, 0],
             is_jsonb: false,
         };
         let refusal = |objects| Writer::new(objects, 2).unwrap_err();
         assert_eq!(
             refusal(Objects {
-                values: &[1],
+                numbers: Numbers::Decimals(&[1], 6),
                 ..right
             }),
             (None, "expected 2 values in 2 rows, was 1".to_owned())
@@ -407,7 +323,10 @@ mod tests {
             (Some(1), "expected presence 0 or 1, was 2".to_owned())
         );
         assert_eq!(
-            refusal(Objects { scale: 19, ..right }),
+            refusal(Objects {
+                numbers: Numbers::Decimals(&[1, 2], 19),
+                ..right
+            }),
             (None, "expected a scale up to 18, was 19".to_owned())
         );
         let zero = table(&["a\0"]);

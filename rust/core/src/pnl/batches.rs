@@ -13,12 +13,12 @@ use crate::error::{Error, Result};
 const BATCH: usize = 64;
 
 /// Returns the portfolios of `0..count` in batches.
-pub fn batches(count: usize) -> impl Iterator<Item = Range<usize>> + Send {
+pub(crate) fn batches(count: usize) -> impl Iterator<Item = Range<usize>> + Send {
     let starts = (0..count).step_by(BATCH);
     starts.map(move |from| from..from.saturating_add(BATCH).min(count))
 }
 
-/// Runs `each` on every portfolio of each batch and returns what came of the batches in their
+/// Runs `each` on every portfolio of each batch and returns the batches, filled, in their
 /// order.
 ///
 /// A batch comes with what it fills; `S` is a thread's scratch.
@@ -26,7 +26,7 @@ pub fn batches(count: usize) -> impl Iterator<Item = Range<usize>> + Send {
 /// # Errors
 ///
 /// [`Error::Cancelled`] once `cancel` is raised, looked at before each portfolio.
-pub fn in_batches<S: Default, T: Send>(
+pub(crate) fn in_batches<S: Default, T: Send>(
     batches: impl Iterator<Item = (Range<usize>, T)> + Send,
     threads: NonZeroUsize,
     cancel: &AtomicBool,
@@ -58,7 +58,7 @@ pub fn in_batches<S: Default, T: Send>(
             .collect();
         work();
         for other in others {
-            // what a thread said in its panic is told, not only that there was one
+            // goes on with the panic of the thread, so that its message is not lost
             other.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
     });

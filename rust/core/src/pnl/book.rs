@@ -1,34 +1,23 @@
-//! Positions and their events by portfolio: gathers the lots of one.
+//! The frames of a run by portfolio: positions with their events, and signed flows.
 
 use crate::error::Result;
 use crate::frame::index;
-use crate::ids::{PortfolioId, Uuid};
+use crate::ids::{Day, Uuid};
 use crate::pnl::groups::{Groups, Owners};
-use crate::pnl::inputs::{Events, Opening, Positions};
-use crate::pnl::issue::Issue;
-use crate::pnl::lot::{Lot, Meanings, Noted, append_lots};
+use crate::pnl::inputs::{Events, Flows, Opening, Positions};
+use crate::pnl::lot::{Lot, LotReader, PositionFault};
 use crate::pnl::marks::Marks;
 use crate::pnl::value::Scales;
 
-/// The positions and events of some portfolios, grouped once.
+/// The positions and events of some portfolios, checked and grouped once.
 #[derive(Debug)]
-pub struct Book<'a> {
-    positions: Positions<'a>,
-    events: Events<'a>,
-    marks: &'a Marks,
-    meanings: Meanings<'a>,
+pub(crate) struct Book<'a> {
+    /// Positions of all portfolios.
+    pub(crate) positions: Positions<'a>,
+    /// Events of all positions.
+    pub(crate) events: Events<'a>,
     portfolios: Owners<'a>,
     by_portfolio: Groups,
-    by_position: Groups,
-}
-
-/// What is gathered of one portfolio; reused from one to the next.
-#[derive(Debug, Default)]
-pub struct Page<'a> {
-    /// Its lots.
-    pub lots: Vec<Lot<'a>>,
-    /// What is left out or odd.
-    pub noted: Vec<Noted>,
 }
 
 impl<'a> Book<'a> {
@@ -38,16 +27,79 @@ impl<'a> Book<'a> {
     ///
     /// [`crate::error::Error::Length`] or [`crate::error::Error::Duplicate`] for frames that
     /// contradict themselves.
-    pub fn of(
-        positions: Positions<'a>,
+    pub(crate) fn of(
+        positions: &Positions<'a>,
         events: Events<'a>,
         opening: &Opening<'a>,
-        marks: &'a Marks,
     ) -> Result<Self> {
         positions.check()?;
         events.check()?;
         opening.check()?;
         let portfolios = Owners::of("opening.portfolio_id", opening.portfolio_id)?;
+        Ok(Self {
+            positions: *positions,
+            events,
+            by_portfolio: Groups::by_key(positions.portfolio_id, &portfolios),
+            portfolios,
+        })
+    }
+
+    /// Returns the rows of the positions of a portfolio.
+    pub(crate) fn rows(&self, portfolio: usize) -> impl Iterator<Item = usize> {
+        self.by_portfolio.get(portfolio).iter().copied().map(index)
+    }
+
+    /// Returns the rows of the events of each portfolio.
+    pub(crate) fn events_by_portfolio(&self) -> Groups {
+        Groups::by_key(self.events.portfolio_id, &self.portfolios)
+    }
+
+    /// Returns the code of a position's symbol; beyond the table if it has none.
+    pub(crate) fn symbol_code(&self, position: usize) -> u32 {
+        self.positions.symbol.get(position).unwrap_or(u32::MAX)
+    }
+
+    /// Returns a position's symbol as stored.
+    pub(crate) fn symbol(&self, position: usize) -> Option<String> {
+        let symbol = &self.positions.symbol;
+        let code = symbol.shown(position)?;
+        symbol.table().text(code).map(str::to_owned)
+    }
+}
+
+/// A book whose positions are read as lots (S3).
+#[derive(Debug)]
+pub(crate) struct LotBook<'a> {
+    /// The positions and events.
+    pub(crate) book: Book<'a>,
+    marks: &'a Marks,
+    reader: LotReader<'a>,
+    by_position: Groups,
+}
+
+/// The lots of one portfolio; the memory is reused from one to the next.
+#[derive(Debug, Default)]
+pub(crate) struct PortfolioLots<'a> {
+    /// Its lots.
+    pub(crate) lots: Vec<Lot<'a>>,
+    /// What is left out or odd.
+    pub(crate) faults: Vec<PositionFault>,
+}
+
+impl<'a> LotBook<'a> {
+    /// Returns the lots of the portfolios of `opening`, marked by `marks`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Book::of`]; [`crate::error::Error::Duplicate`] for events of a position that
+    /// stands in two rows.
+    pub(crate) fn of(
+        positions: &Positions<'a>,
+        events: Events<'a>,
+        opening: &Opening<'a>,
+        marks: &'a Marks,
+    ) -> Result<Self> {
+        let book = Book::of(positions, events, opening)?;
         let by_position = if events.position_id.is_empty() {
             Groups::default()
         } else {
@@ -55,92 +107,95 @@ impl<'a> Book<'a> {
             Groups::by_key(events.position_id, &rows)
         };
         Ok(Self {
-            positions,
-            events,
+            book,
             marks,
-            meanings: Meanings::of(&positions, marks),
-            by_portfolio: Groups::by_key(positions.portfolio_id, &portfolios),
+            reader: LotReader::of(positions, marks),
             by_position,
-            portfolios,
         })
     }
 
-    /// Returns the rows of another frame by portfolio.
-    #[must_use]
-    pub fn by_portfolio(&self, portfolio_id: &[Uuid]) -> Groups {
-        Groups::by_key(portfolio_id, &self.portfolios)
-    }
-
-    /// Returns the positions.
-    #[must_use]
-    pub fn positions(&self) -> &Positions<'a> {
-        &self.positions
-    }
-
-    /// Returns the marks.
-    #[must_use]
-    pub fn marks(&self) -> &'a Marks {
-        self.marks
-    }
-
     /// Returns the scales of its columns; `flow` is that of flows.
-    #[must_use]
-    pub fn scales(&self, flow: u32) -> Scales {
+    pub(crate) fn scales(&self, flow: u32) -> Scales {
+        let Book {
+            positions, events, ..
+        } = &self.book;
         Scales {
             close: self.marks.scale(),
-            entry: self.positions.entry_price.scale(),
-            exit: self.positions.exit_price.scale(),
-            quantity: self.positions.quantity.scale(),
-            event_quantity: self.events.quantity.scale(),
-            realized: self.events.realized.scale(),
-            market_value: self.positions.market_value.scale(),
+            entry: positions.entry_price.scale(),
+            exit: positions.exit_price.scale(),
+            quantity: positions.quantity.scale(),
+            event_quantity: events.quantity.scale(),
+            realized: events.realized.scale(),
+            market_value: positions.market_value.scale(),
             flow,
         }
     }
 
-    /// Gathers the lots of the portfolio in row `at` of the opening; those of one position stand
-    /// together.
-    pub fn gather(&self, at: usize, page: &mut Page<'a>) {
-        let Page { lots, noted } = page;
+    /// Returns the id of a lot's position.
+    pub(crate) fn position_id(&self, lot: &Lot<'_>) -> Uuid {
+        let ids = self.book.positions.id;
+        ids.get(lot.position).copied().unwrap_or_default()
+    }
+
+    /// Gathers the lots of the portfolio in row `at` of the opening; those of one position follow
+    /// each other.
+    pub(crate) fn gather(&self, at: usize, into: &mut PortfolioLots<'a>) {
+        let PortfolioLots { lots, faults } = into;
         lots.clear();
-        noted.clear();
-        for &row in self.by_portfolio.get(at) {
-            let row = index(row);
-            append_lots(
-                row,
-                &self.positions,
-                self.by_position.get(row),
-                &self.events,
-                &self.meanings,
-                lots,
-                noted,
-            );
+        faults.clear();
+        for row in self.book.rows(at) {
+            let events = (&self.book.events, self.by_position.get(row));
+            self.reader
+                .append(row, &self.book.positions, events, lots, faults);
         }
     }
+}
 
-    /// Returns the code of a position's symbol; beyond the table if it has none.
-    #[must_use]
-    pub fn symbol_code(&self, position: usize) -> u32 {
-        self.positions.symbol.get(position).unwrap_or(u32::MAX)
+/// Flows by portfolio, signed by their type (S3).
+#[derive(Debug)]
+pub(crate) struct SignedFlows<'a> {
+    flows: Flows<'a>,
+    by_portfolio: Groups,
+    /// By code of `change_type`: 1 in, -1 out, nothing for no type.
+    signs: Vec<Option<i128>>,
+}
+
+impl<'a> SignedFlows<'a> {
+    /// Returns the flows of the portfolios of a book.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Error::Length`] if the columns differ in length.
+    pub(crate) fn of(flows: Flows<'a>, book: &Book<'_>) -> Result<Self> {
+        flows.check()?;
+        let sign = |text: &[u8]| match text {
+            b"CONTRIBUTION" => Some(1),
+            b"WITHDRAWAL" => Some(-1),
+            _ => None,
+        };
+        Ok(Self {
+            by_portfolio: Groups::by_key(flows.portfolio_id, &book.portfolios),
+            signs: flows.change_type.table().iter().map(sign).collect(),
+            flows,
+        })
     }
 
-    /// Returns a position's symbol as stored.
-    #[must_use]
-    pub fn symbol(&self, position: usize) -> Option<String> {
-        let symbol = &self.positions.symbol;
-        let code = symbol.shown(position)?;
-        symbol.table().text(code).map(str::to_owned)
+    /// Returns the rows of the flows of a portfolio.
+    pub(crate) fn rows(&self, portfolio: usize) -> impl Iterator<Item = usize> {
+        self.by_portfolio.get(portfolio).iter().copied().map(index)
     }
 
-    /// Returns the issue of what was noted about a position.
-    #[must_use]
-    pub fn issue(&self, portfolio: PortfolioId, noted: &Noted) -> Issue {
-        Issue {
-            kind: noted.kind,
-            portfolio: Some(portfolio),
-            symbol: self.symbol(noted.position),
-            day: None,
-            detail: noted.column.to_owned(),
-        }
+    /// Returns date and signed amount of a flow.
+    ///
+    /// # Errors
+    ///
+    /// The column without a usable value.
+    pub(crate) fn signed(&self, row: usize) -> core::result::Result<(Day, i128), &'static str> {
+        let code = self.flows.change_type.get(row).ok();
+        let sign = code.and_then(|code| self.signs.get(index(code)).copied().flatten());
+        let sign = sign.ok_or("change_type")?;
+        let amount = self.flows.amount.get(row).map_err(|_| "amount")?;
+        let day = self.flows.day.get(row).map_err(|_| "change_date")?;
+        Ok((day, i128::from(amount).saturating_mul(sign)))
     }
 }

@@ -6,7 +6,7 @@ use crate::ids::Uuid;
 
 /// Rows of a frame grouped by their owner: those of owner `i` are `rows[starts[i]..starts[i + 1]]`.
 #[derive(Debug, Default)]
-pub struct Groups {
+pub(crate) struct Groups {
     starts: Vec<u32>,
     rows: Vec<u32>,
 }
@@ -14,8 +14,7 @@ pub struct Groups {
 impl Groups {
     /// Groups the rows of `keys` by the row of `owners` that has their key; rows without owner are
     /// left out.
-    #[must_use]
-    pub fn by_key(keys: &[Uuid], owners: &Owners<'_>) -> Self {
+    pub(crate) fn by_key(keys: &[Uuid], owners: &Owners<'_>) -> Self {
         // rows of one owner often follow each other
         let mut last: Option<(&Uuid, Option<u32>)> = None;
         let owner = |key| match last {
@@ -31,8 +30,7 @@ impl Groups {
     }
 
     /// Groups the rows of `owners`; rows without owner are left out.
-    #[must_use]
-    pub fn of(owners: &[Option<u32>], count: usize) -> Self {
+    pub(crate) fn of(owners: &[Option<u32>], count: usize) -> Self {
         let mut starts = vec![0u32; count.saturating_add(1)];
         for owner in owners.iter().flatten() {
             if let Some(start) = starts.get_mut(index(*owner).saturating_add(1)) {
@@ -59,8 +57,7 @@ impl Groups {
     }
 
     /// Returns the rows of an owner, ascending.
-    #[must_use]
-    pub fn get(&self, owner: usize) -> &[u32] {
+    pub(crate) fn get(&self, owner: usize) -> &[u32] {
         let range = self
             .starts
             .get(owner)
@@ -74,7 +71,7 @@ impl Groups {
 
 /// The rows of distinct uuids.
 #[derive(Debug)]
-pub enum Owners<'a> {
+pub(crate) enum Owners<'a> {
     /// They ascend, as those that are made in the order of time do: each is found by halving.
     Ascending(&'a [Uuid]),
     /// They come in another order: with their rows, in that of their bytes. Those that nearly
@@ -87,8 +84,8 @@ impl<'a> Owners<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Duplicate`] naming `column` if one stands in two rows.
-    pub fn of(column: &'static str, ids: &'a [Uuid]) -> Result<Self> {
+    /// [`Error::Duplicate`] naming `column` if one is in two rows.
+    pub(crate) fn of(column: &'static str, ids: &'a [Uuid]) -> Result<Self> {
         if ids.is_sorted_by(|one, next| number(one) < number(next)) {
             return Ok(Self::Ascending(ids));
         }
@@ -110,8 +107,7 @@ impl<'a> Owners<'a> {
     }
 
     /// Returns the row of a uuid, if it is one of them.
-    #[must_use]
-    pub fn find(&self, id: &Uuid) -> Option<u32> {
+    pub(crate) fn find(&self, id: &Uuid) -> Option<u32> {
         match self {
             Self::Ascending(ids) => {
                 let row = ids.binary_search_by_key(&number(id), number).ok()?;
@@ -127,18 +123,11 @@ impl<'a> Owners<'a> {
     }
 
     /// Returns how many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Ascending(ids) => ids.len(),
             Self::Sorted(sorted) => sorted.len(),
         }
-    }
-
-    /// Returns whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -182,7 +171,7 @@ mod tests {
                 assert_eq!(owners.find(&other), None);
             }
         }
-        assert!(Owners::of("ids", &[]).unwrap().is_empty());
+        assert_eq!(Owners::of("ids", &[]).unwrap().len(), 0);
     }
 
     #[test]

@@ -2,81 +2,117 @@
 
 use core::ops::Range;
 
-use crate::error::Result;
-use crate::frame::{Days, Decimals, Texts, same_length};
+use crate::frame::{Days, Decimals, Texts, frame};
 use crate::ids::{Day, Uuid};
-use crate::store::{PriceStore, ProfileStore};
+use crate::pnl::marks::Marks;
+use crate::store::{PriceStore, ProfileStore, SnapshotStore};
 
-/// Rows of `positions`.
+/// Everything that a run reads under any policy.
 #[derive(Debug, Clone, Copy)]
-pub struct Positions<'a> {
-    /// Key of each row, unique.
-    pub id: &'a [Uuid],
-    /// Portfolio of each row.
-    pub portfolio_id: &'a [Uuid],
-    /// Symbol as stored.
-    pub symbol: Texts<'a>,
-    /// LC, LP, SC, SP, LONG or SHORT.
-    pub position_type: Texts<'a>,
-    /// Signed quantity.
-    pub quantity: Decimals<'a>,
-    /// Entry price.
-    pub entry_price: Decimals<'a>,
-    /// First day held.
-    pub entry_day: Days<'a>,
-    /// Exit price.
-    pub exit_price: Decimals<'a>,
-    /// First day no longer held.
-    pub exit_day: Days<'a>,
-    /// Expiry of an option.
-    pub expiration_day: Days<'a>,
-    /// PRIVATE, or anything else.
-    pub investment_class: Texts<'a>,
-    /// Price that the host stored last.
-    pub last_price: Decimals<'a>,
-    /// Value of a position that the host stored last, signed as stored.
-    pub market_value: Decimals<'a>,
-    /// Whether a row is soft-deleted.
-    pub deleted: &'a [bool],
+pub struct Inputs<'a> {
+    /// Holdings.
+    pub positions: Positions<'a>,
+    /// Partial closes.
+    pub events: Events<'a>,
+    /// Cash in and out.
+    pub flows: Flows<'a>,
+    /// Marks of all symbols on the sessions of the run.
+    pub marks: &'a Marks,
+    /// Where portfolios stood.
+    pub previous: &'a SnapshotStore,
+    /// Which portfolios, in which order.
+    pub opening: Opening<'a>,
 }
 
-/// Rows of `position_realized_events`.
-#[derive(Debug, Clone, Copy)]
-pub struct Events<'a> {
-    /// Position of each row.
-    pub position_id: &'a [Uuid],
-    /// Portfolio of each row.
-    pub portfolio_id: &'a [Uuid],
-    /// Trade date.
-    pub day: Days<'a>,
-    /// Quantity closed, above 0.
-    pub quantity: Decimals<'a>,
-    /// Realized P&L.
-    pub realized: Decimals<'a>,
+impl Inputs<'_> {
+    /// Returns how many rows a run makes at most: one for each portfolio and session of its own.
+    #[must_use]
+    pub fn most_rows(&self) -> usize {
+        self.rows_of(0..self.opening.portfolio_id.len())
+    }
+
+    pub(super) fn rows_of(&self, portfolios: Range<usize>) -> usize {
+        let sessions = self.marks.sessions();
+        portfolios
+            .map(|at| self.opening.span(at, sessions).len())
+            .fold(0, usize::saturating_add)
+    }
 }
 
-/// Rows of `equity_changes` that are not soft-deleted.
-#[derive(Debug, Clone, Copy)]
-pub struct Flows<'a> {
-    /// Portfolio of each row.
-    pub portfolio_id: &'a [Uuid],
-    /// Date of the change.
-    pub day: Days<'a>,
-    /// Amount as stored.
-    pub amount: Decimals<'a>,
-    /// CONTRIBUTION or WITHDRAWAL.
-    pub change_type: Texts<'a>,
+frame! {
+    /// Rows of `positions`.
+    Positions<'a> "positions" {
+        /// Key of each row, unique.
+        id: &'a [Uuid],
+        /// Portfolio of each row.
+        portfolio_id: &'a [Uuid],
+        /// Symbol as stored.
+        symbol: Texts<'a>,
+        /// LC, LP, SC, SP, LONG or SHORT.
+        position_type: Texts<'a>,
+        /// Signed quantity.
+        quantity: Decimals<'a>,
+        /// Entry price.
+        entry_price: Decimals<'a>,
+        /// First day held.
+        entry_day: Days<'a>,
+        /// Exit price.
+        exit_price: Decimals<'a>,
+        /// First day no longer held.
+        exit_day: Days<'a>,
+        /// Expiry of an option.
+        expiration_day: Days<'a>,
+        /// PRIVATE, or anything else.
+        investment_class: Texts<'a>,
+        /// Price that the host stored last.
+        last_price: Decimals<'a>,
+        /// Value of a position that the host stored last, signed as stored.
+        market_value: Decimals<'a>,
+        /// Whether a row is soft-deleted.
+        deleted: &'a [bool],
+    }
 }
 
-/// Rows of `position_market_betas`.
-#[derive(Debug, Clone, Copy)]
-pub struct Betas<'a> {
-    /// Position of each row.
-    pub position_id: &'a [Uuid],
-    /// `calc_date`.
-    pub day: Days<'a>,
-    /// `beta`.
-    pub beta: Decimals<'a>,
+frame! {
+    /// Rows of `position_realized_events`.
+    Events<'a> "events" {
+        /// Position of each row.
+        position_id: &'a [Uuid],
+        /// Portfolio of each row.
+        portfolio_id: &'a [Uuid],
+        /// Trade date.
+        day: Days<'a>,
+        /// Quantity closed, above 0.
+        quantity: Decimals<'a>,
+        /// Realized P&L.
+        realized: Decimals<'a>,
+    }
+}
+
+frame! {
+    /// Rows of `equity_changes` that are not soft-deleted.
+    Flows<'a> "flows" {
+        /// Portfolio of each row.
+        portfolio_id: &'a [Uuid],
+        /// Date of the change.
+        day: Days<'a>,
+        /// Amount as stored.
+        amount: Decimals<'a>,
+        /// CONTRIBUTION or WITHDRAWAL.
+        change_type: Texts<'a>,
+    }
+}
+
+frame! {
+    /// Rows of `position_market_betas`.
+    Betas<'a> "betas" {
+        /// Position of each row.
+        position_id: &'a [Uuid],
+        /// `calc_date`.
+        day: Days<'a>,
+        /// `beta`.
+        beta: Decimals<'a>,
+    }
 }
 
 /// What the policy `legacy` reads beside the frames of both policies.
@@ -96,95 +132,25 @@ pub struct Host<'a> {
     pub has_benchmark: bool,
 }
 
-/// The portfolios of a run, in the order of its results.
-#[derive(Debug, Clone, Copy)]
-pub struct Opening<'a> {
-    /// Key of each row, unique.
-    pub portfolio_id: &'a [Uuid],
-    /// `portfolios.equity_balance`.
-    pub equity: Decimals<'a>,
-    /// Day of the earliest complete snapshot on or after the first session.
-    pub earliest_day: Days<'a>,
-    /// Its equity.
-    pub earliest_equity: Decimals<'a>,
-    /// Its daily P&L.
-    pub earliest_pnl: Decimals<'a>,
-    /// Its daily capital flow.
-    pub earliest_flow: Decimals<'a>,
-    /// Sessions before it are not run.
-    pub first_day: &'a [i32],
-    /// Sessions after it are not run.
-    pub last_day: &'a [i32],
-}
-
-impl Positions<'_> {
-    /// Checks that all columns have the same length.
-    ///
-    /// # Errors
-    ///
-    /// [`crate::error::Error::Length`] naming the first that has not.
-    pub fn check(&self) -> Result<()> {
-        let rows = self.id.len();
-        for (name, length) in [
-            ("positions.portfolio_id", self.portfolio_id.len()),
-            ("positions.symbol", self.symbol.len()),
-            ("positions.position_type", self.position_type.len()),
-            ("positions.quantity", self.quantity.len()),
-            ("positions.entry_price", self.entry_price.len()),
-            ("positions.entry_day", self.entry_day.len()),
-            ("positions.exit_price", self.exit_price.len()),
-            ("positions.exit_day", self.exit_day.len()),
-            ("positions.expiration_day", self.expiration_day.len()),
-            ("positions.investment_class", self.investment_class.len()),
-            ("positions.last_price", self.last_price.len()),
-            ("positions.market_value", self.market_value.len()),
-            ("positions.deleted", self.deleted.len()),
-        ] {
-            same_length(name, rows, length)?;
-        }
-        Ok(())
-    }
-}
-
-impl Events<'_> {
-    /// Checks that all columns have the same length.
-    ///
-    /// # Errors
-    ///
-    /// [`crate::error::Error::Length`] naming the first that has not.
-    pub fn check(&self) -> Result<()> {
-        let rows = self.position_id.len();
-        same_length("events.portfolio_id", rows, self.portfolio_id.len())?;
-        same_length("events.day", rows, self.day.len())?;
-        same_length("events.quantity", rows, self.quantity.len())?;
-        same_length("events.realized", rows, self.realized.len())
-    }
-}
-
-impl Betas<'_> {
-    /// Checks that all columns have the same length.
-    ///
-    /// # Errors
-    ///
-    /// [`crate::error::Error::Length`] naming the first that has not.
-    pub fn check(&self) -> Result<()> {
-        let rows = self.position_id.len();
-        same_length("betas.day", rows, self.day.len())?;
-        same_length("betas.beta", rows, self.beta.len())
-    }
-}
-
-impl Flows<'_> {
-    /// Checks that all columns have the same length.
-    ///
-    /// # Errors
-    ///
-    /// [`crate::error::Error::Length`] naming the first that has not.
-    pub fn check(&self) -> Result<()> {
-        let rows = self.portfolio_id.len();
-        same_length("flows.day", rows, self.day.len())?;
-        same_length("flows.amount", rows, self.amount.len())?;
-        same_length("flows.change_type", rows, self.change_type.len())
+frame! {
+    /// The portfolios of a run, in the order of its results.
+    Opening<'a> "opening" {
+        /// Key of each row, unique.
+        portfolio_id: &'a [Uuid],
+        /// `portfolios.equity_balance`.
+        equity: Decimals<'a>,
+        /// Day of the earliest complete snapshot on or after the first session.
+        earliest_day: Days<'a>,
+        /// Its equity.
+        earliest_equity: Decimals<'a>,
+        /// Its daily P&L.
+        earliest_pnl: Decimals<'a>,
+        /// Its daily capital flow.
+        earliest_flow: Decimals<'a>,
+        /// Sessions before it are not run.
+        first_day: &'a [i32],
+        /// Sessions after it are not run.
+        last_day: &'a [i32],
     }
 }
 
@@ -197,26 +163,5 @@ impl Opening<'_> {
         let from = sessions.partition_point(|&day| day < first_day);
         let to = sessions.partition_point(|&day| day <= last_day);
         from..to.max(from)
-    }
-
-    /// Checks that all columns have the same length.
-    ///
-    /// # Errors
-    ///
-    /// [`crate::error::Error::Length`] naming the first that has not.
-    pub fn check(&self) -> Result<()> {
-        let rows = self.portfolio_id.len();
-        for (name, length) in [
-            ("opening.equity", self.equity.len()),
-            ("opening.earliest_day", self.earliest_day.len()),
-            ("opening.earliest_equity", self.earliest_equity.len()),
-            ("opening.earliest_pnl", self.earliest_pnl.len()),
-            ("opening.earliest_flow", self.earliest_flow.len()),
-            ("opening.first_day", self.first_day.len()),
-            ("opening.last_day", self.last_day.len()),
-        ] {
-            same_length(name, rows, length)?;
-        }
-        Ok(())
     }
 }

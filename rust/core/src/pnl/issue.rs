@@ -3,73 +3,67 @@
 use crate::fixed::State;
 use crate::ids::{Day, PortfolioId};
 
-/// Name of an issue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum IssueKind {
+/// Declares the issues: what each is about, and its name.
+macro_rules! issues {
+    ($($(#[$doc:meta])* $kind:ident: $name:literal,)*) => {
+        /// Name of an issue.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum IssueKind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl IssueKind {
+            /// Returns the name.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+        }
+    };
+}
+
+issues! {
     /// A flow without a usable amount, date or type: left out (S3).
-    BadFlow,
+    BadFlow: "bad_flow",
     /// An event without a usable quantity, amount or date: left out (S3).
-    BadEvent,
+    BadEvent: "bad_event",
     /// A position without symbol: left out (S3).
-    BlankSymbol,
+    BlankSymbol: "blank_symbol",
     /// A close of a symbol held that is not above 0, or not representable (S2).
-    CloseRefused,
+    CloseRefused: "close_refused",
     /// Events of the exit date closed all that was left (S3).
-    ClosedTwice,
+    ClosedTwice: "closed_twice",
     /// Two valid closes of one symbol and date (S2).
-    DuplicatePrice,
+    DuplicatePrice: "duplicate_price",
     /// A lot that ends before it starts: left out (S3).
-    EndBeforeStart,
+    EndBeforeStart: "end_before_start",
     /// An exit without a price that counts (S3).
-    ExitUnpriced,
+    ExitUnpriced: "exit_unpriced",
     /// An option closed by its expiry (S3).
-    Expired,
+    Expired: "expired",
     /// A market value or unrealized P&L of a position that does not fit its column: not written.
-    MarketValueOutOfRange,
+    MarketValueOutOfRange: "market_value_out_of_range",
     /// A position without entry price, or with a negative one: left out (S3).
-    MissingEntryPrice,
+    MissingEntryPrice: "missing_entry_price",
     /// NULL where a value is needed: left out (S3).
-    MissingValue,
+    MissingValue: "missing_value",
     /// NaN, an infinity or an infinite date: left out, or the portfolio fails (S3).
-    NonFinite,
+    NonFinite: "non_finite",
     /// More decimals than the scale, too large, or no UTF-8: left out, or the portfolio fails (S3).
-    NotRepresentable,
+    NotRepresentable: "not_representable",
     /// A value that does not fit its column: the portfolio fails (S10).
-    OutOfRange,
+    OutOfRange: "out_of_range",
     /// A return of 100 or more: stored as NULL (S10).
-    ReturnOutOfRange,
+    ReturnOutOfRange: "return_out_of_range",
     /// A LONG below 0 or a SHORT above 0: used as it is (S3).
-    SignMismatch,
+    SignMismatch: "sign_mismatch",
     /// A position type that is none of the six: left out (S3).
-    UnknownPositionType,
+    UnknownPositionType: "unknown_position_type",
 }
 
 impl IssueKind {
-    /// Returns the name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::BadFlow => "bad_flow",
-            Self::BadEvent => "bad_event",
-            Self::BlankSymbol => "blank_symbol",
-            Self::CloseRefused => "close_refused",
-            Self::ClosedTwice => "closed_twice",
-            Self::DuplicatePrice => "duplicate_price",
-            Self::EndBeforeStart => "end_before_start",
-            Self::ExitUnpriced => "exit_unpriced",
-            Self::Expired => "expired",
-            Self::MarketValueOutOfRange => "market_value_out_of_range",
-            Self::MissingEntryPrice => "missing_entry_price",
-            Self::MissingValue => "missing_value",
-            Self::NonFinite => "non_finite",
-            Self::NotRepresentable => "not_representable",
-            Self::OutOfRange => "out_of_range",
-            Self::ReturnOutOfRange => "return_out_of_range",
-            Self::SignMismatch => "sign_mismatch",
-            Self::UnknownPositionType => "unknown_position_type",
-        }
-    }
-
     /// Returns the issue of a value that is missing, not finite or not representable.
     #[must_use]
     pub fn of_state(state: State) -> Self {
@@ -97,6 +91,33 @@ pub struct Issue {
 }
 
 impl Issue {
+    /// Returns an issue of a portfolio that is of no symbol and no day.
+    #[must_use]
+    pub fn of(kind: IssueKind, portfolio: PortfolioId, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            portfolio: Some(portfolio),
+            symbol: None,
+            day: None,
+            detail: detail.into(),
+        }
+    }
+
+    /// Returns the issue as one of a day.
+    #[must_use]
+    pub fn on(self, day: Day) -> Self {
+        Self {
+            day: Some(day),
+            ..self
+        }
+    }
+
+    /// Returns the issue as one of a symbol, if there is one.
+    #[must_use]
+    pub fn of_symbol(self, symbol: Option<String>) -> Self {
+        Self { symbol, ..self }
+    }
+
     /// Returns the key by which issues are sorted, so that no order of rows shows.
     #[must_use]
     pub fn key(&self) -> impl Ord + '_ {

@@ -18,7 +18,7 @@ use crate::text::{Intern, Table, is_normalised, normalised};
 
 /// A session on which a symbol's mark is not fresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Aged {
+pub struct AgedMark {
     /// Index of the session.
     pub session: usize,
     /// Whether the close is older than the lookback; else it is 1 to `lookback_days` days old.
@@ -30,7 +30,7 @@ const NEVER: i32 = i32::MIN;
 
 /// A close on a session that is no valid one (S2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusedClose {
     /// Index of the session.
     pub session: usize,
     /// The close, not above 0; nothing if it is not representable.
@@ -40,7 +40,7 @@ pub struct Refused {
 /// The marks of one normalised symbol on the sessions of a run.
 ///
 /// What the loop reads of every lot is small enough to stay in the cache for thousands of symbols;
-/// the rest stands apart.
+/// the rest is kept apart.
 #[derive(Debug, Clone)]
 pub struct SymbolMarks {
     /// Close as of each session in 32 bits, of all symbols, one behind the other.
@@ -50,21 +50,21 @@ pub struct SymbolMarks {
     most: i64,
     /// First session whose mark is not fresh.
     aged_from: usize,
-    valid: Box<Valid>,
+    valid: Box<ValidCloses>,
 }
 
-/// The valid closes of a symbol, and where they stand on each session.
+/// The valid closes of a symbol, and the one that counts on each session.
 #[derive(Debug, Clone, Default)]
-struct Valid {
+struct ValidCloses {
     days: Vec<i32>,
     closes: Vec<i64>,
     /// Close as of each session; 0 before the first.
     mark: Vec<i64>,
     /// Day of that close; [`NEVER`] before the first.
     close_day: Vec<i32>,
-    aged: Vec<Aged>,
+    aged: Vec<AgedMark>,
     /// Ascending, one for each session.
-    refused: Vec<Refused>,
+    refused: Vec<RefusedClose>,
 }
 
 /// Marks of all symbols on all sessions of a run, computed once and read by every portfolio.
@@ -112,25 +112,17 @@ impl SymbolMarks {
 
     /// Returns the sessions of `from..to` whose mark is not fresh, in order.
     #[must_use]
-    pub fn aged(&self, from: usize, to: usize) -> &[Aged] {
+    pub fn aged(&self, from: usize, to: usize) -> &[AgedMark] {
         if self.is_fresh_before(to) {
             return &[];
         }
-        let aged = &self.valid.aged;
-        let first = aged.partition_point(|aged| aged.session < from);
-        let rest = aged.get(first..).unwrap_or_default();
-        rest.get(..rest.partition_point(|aged| aged.session < to))
-            .unwrap_or_default()
+        between(&self.valid.aged, from, to, |aged| aged.session)
     }
 
     /// Returns the closes of sessions in `from..to` that are no valid ones, in order.
     #[must_use]
-    pub fn refused(&self, from: usize, to: usize) -> &[Refused] {
-        let refused = &self.valid.refused;
-        let first = refused.partition_point(|refused| refused.session < from);
-        let rest = refused.get(first..).unwrap_or_default();
-        rest.get(..rest.partition_point(|refused| refused.session < to))
-            .unwrap_or_default()
+    pub fn refused(&self, from: usize, to: usize) -> &[RefusedClose] {
+        between(&self.valid.refused, from, to, |refused| refused.session)
     }
 
     /// Returns the largest close.
@@ -139,7 +131,7 @@ impl SymbolMarks {
         self.most
     }
 
-    fn of(valid: Box<Valid>, small: &Arc<[u32]>, row: Option<Range<usize>>) -> Self {
+    fn of(valid: Box<ValidCloses>, small: &Arc<[u32]>, row: Option<Range<usize>>) -> Self {
         Self {
             small: Arc::clone(small),
             row,
@@ -150,7 +142,15 @@ impl SymbolMarks {
     }
 }
 
-impl Valid {
+/// Returns those of `rows`, ascending by session, whose session is in `from..to`.
+fn between<T>(rows: &[T], from: usize, to: usize, session: impl Fn(&T) -> usize) -> &[T] {
+    let first = rows.partition_point(|row| session(row) < from);
+    let rest = rows.get(first..).unwrap_or_default();
+    rest.get(..rest.partition_point(|row| session(row) < to))
+        .unwrap_or_default()
+}
+
+impl ValidCloses {
     fn mark(&mut self, sessions: &[i32], lookback_days: u32) {
         let mut next = 0usize;
         let mut last = (0i64, NEVER);
@@ -168,7 +168,7 @@ impl Valid {
             self.close_day.push(last.1);
             if last.1 != day {
                 let stale = Day(day).since(Day(last.1)) > i64::from(lookback_days);
-                self.aged.push(Aged { session, stale });
+                self.aged.push(AgedMark { session, stale });
             }
         }
     }
@@ -362,7 +362,7 @@ impl Marks {
 ///
 /// Lots take symbols in any order: what lies close together misses the cache and its table of
 /// pages less often, which halved the time of the sums.
-fn narrowed(symbols: &[Box<Valid>]) -> (Arc<[u32]>, Vec<Option<Range<usize>>>) {
+fn narrowed(symbols: &[Box<ValidCloses>]) -> (Arc<[u32]>, Vec<Option<Range<usize>>>) {
     let mut small: Vec<u32> = Vec::new();
     let mut places = Vec::with_capacity(symbols.len());
     for valid in symbols {
@@ -399,7 +399,7 @@ type Duplicates = Option<(usize, Day, String)>;
 
 /// Returns the valid closes of several spellings of one symbol, the later spelling first where
 /// two have one day; and on how many days that was so, the first of them and its winner.
-fn merged(prices: &PriceStore, spellings: &[Spelling<'_>]) -> (Valid, Duplicates) {
+fn merged(prices: &PriceStore, spellings: &[Spelling<'_>]) -> (ValidCloses, Duplicates) {
     let mut rows: Vec<(i32, usize, i64)> = Vec::new();
     for (rank, &(.., symbol)) in spellings.iter().enumerate() {
         let (days, closes) = prices.closes(symbol);
@@ -409,7 +409,7 @@ fn merged(prices: &PriceStore, spellings: &[Spelling<'_>]) -> (Valid, Duplicates
     if spellings.len() > 1 {
         rows.sort_unstable();
     }
-    let mut valid = Valid::default();
+    let mut valid = ValidCloses::default();
     let mut doubled: Vec<i32> = Vec::new();
     let mut winner = 0usize;
     for (day, rank, close) in rows {
@@ -436,7 +436,7 @@ fn merged(prices: &PriceStore, spellings: &[Spelling<'_>]) -> (Valid, Duplicates
 
 /// Returns the closes on sessions of several spellings of one symbol that are no valid ones: of two
 /// on one day that of the later spelling.
-fn refused(prices: &PriceStore, spellings: &[Spelling<'_>], sessions: &[i32]) -> Vec<Refused> {
+fn refused(prices: &PriceStore, spellings: &[Spelling<'_>], sessions: &[i32]) -> Vec<RefusedClose> {
     let mut found: Vec<(usize, usize, Option<i64>)> = Vec::new();
     let session = |day: i32| sessions.binary_search(&day).ok();
     for (rank, &(.., symbol)) in spellings.iter().enumerate() {
@@ -447,12 +447,12 @@ fn refused(prices: &PriceStore, spellings: &[Spelling<'_>], sessions: &[i32]) ->
         found.extend(unreadable.filter_map(|&(_, day)| Some((session(day)?, rank, None))));
     }
     found.sort_unstable();
-    let mut refused: Vec<Refused> = Vec::new();
+    let mut refused: Vec<RefusedClose> = Vec::new();
     for (session, _, close) in found {
         if refused.last().is_some_and(|last| last.session == session) {
             refused.pop();
         }
-        refused.push(Refused { session, close });
+        refused.push(RefusedClose { session, close });
     }
     refused
 }
@@ -460,24 +460,11 @@ fn refused(prices: &PriceStore, spellings: &[Spelling<'_>], sessions: &[i32]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Days, Decimals};
+    use crate::samples;
 
     /// Closes of two decimals: symbol as stored, day, mantissa.
     fn marks(closes: &[(&str, i32, i64)], sessions: &[i32], lookback_days: u32) -> Result<Marks> {
-        let mut symbols = Intern::default();
-        let codes: Vec<u32> = closes
-            .iter()
-            .map(|(symbol, ..)| symbols.code(symbol.as_bytes()).unwrap())
-            .collect();
-        let days: Vec<i32> = closes.iter().map(|&(_, day, _)| day).collect();
-        let values: Vec<i64> = closes.iter().map(|&(.., close)| close).collect();
-        let state = vec![0; closes.len()];
-        let prices = PriceStore::from_columns(
-            &Texts::new("prices.symbol", &codes, symbols.table(), &state)?,
-            &Days::new("prices.day", &days, &state)?,
-            &Decimals::new("prices.close", &values, &state, 2)?,
-        )?;
-        Marks::from_prices(&prices, sessions, lookback_days)
+        Marks::from_prices(&samples::prices(closes, 2), sessions, lookback_days)
     }
 
     #[test]
@@ -489,7 +476,7 @@ mod tests {
         assert_eq!(symbol.as_of(Day(4)), Some((300, Day(3))));
         assert_eq!(symbol.as_of(Day(2)), None);
         // from the first close on: day 4 is one day behind, day 8 three
-        let aged = [(2, false), (3, true)].map(|(session, stale)| Aged { session, stale });
+        let aged = [(2, false), (3, true)].map(|(session, stale)| AgedMark { session, stale });
         assert_eq!(symbol.aged(1, 4), aged);
         assert_eq!(symbol.aged(3, 4), &aged[1..]);
         assert_eq!(symbol.aged(1, 2), []);
@@ -530,7 +517,7 @@ mod tests {
             ("C", 9, -1),
         ];
         let marks = marks(&closes, &[3, 4], 10).unwrap();
-        let refused = |session, close| Refused {
+        let refused = |session, close| RefusedClose {
             session,
             close: Some(close),
         };

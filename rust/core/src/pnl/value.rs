@@ -1,229 +1,339 @@
-//! What a lot is worth and has earned, exactly: every product at one common scale.
+//! Valuing: the one place where quantity, multiplier, price and entry value meet.
+//!
+//! Whatever has a price is worth its price times [`Size::units`]. The roll-forward and `legacy` add
+//! values up at one common scale ([`Valuer`]); holdings want them as floats ([`FloatValuer`]).
 #![warn(clippy::arithmetic_side_effects)]
 
-use crate::fixed::{CENTS, Sum, decimal_text, power_of_ten};
-use crate::ids::Day;
+use crate::fixed::{CENTS, Sum, Wide, decimal_text, power_of_ten};
+use crate::float::Floats;
 use crate::pnl::lot::{Class, Closing, Lot};
 use crate::pnl::marks::SymbolMarks;
 
 /// Money columns are numeric(16, 2): values below it fit (S10).
-pub const MONEY_LIMIT: u64 = 10_000_000_000_000_000;
+pub(crate) const MONEY_LIMIT: u64 = 10_000_000_000_000_000;
 
-/// Decimals of everything that is multiplied, and what brings each product to one scale.
+/// `daily_return` is numeric(8, 6): values below it fit (S10, L4).
+pub(crate) const RETURN_LIMIT: u32 = 100_000_000;
+
+/// Units of `daily_return`.
+pub(crate) const RETURN_UNIT: u32 = 1_000_000;
+
+/// How much of something is held: all that its price is multiplied by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// Signed mantissa.
+    pub(crate) quantity: i64,
+    /// Whether the mantissa has the scale of events, else that of positions.
+    pub(crate) of_event: bool,
+    /// Shares that one of it stands for: 100 for options, else 1.
+    pub(crate) multiplier: u32,
+}
+
+impl Size {
+    /// Returns what is earned where the price rises by one unit of its scale.
+    pub(crate) fn units<T: Sum>(self) -> T {
+        T::of(self.quantity).times(T::of(i64::from(self.multiplier)))
+    }
+
+    /// Returns the value at a price, at the sum of both scales.
+    pub(crate) fn value<T: Sum>(self, price: i64) -> T {
+        T::of(price).times(self.units())
+    }
+
+    /// Returns the absolute value of the units.
+    pub(crate) fn magnitude(self) -> u128 {
+        u128::from(self.quantity.unsigned_abs()).saturating_mul(u128::from(self.multiplier))
+    }
+
+    /// Returns the value in dollars of a size whose quantity is `shares` (L28).
+    #[expect(
+        clippy::float_arithmetic,
+        reason = "L28 computes in binary64, in this order"
+    )]
+    pub(crate) fn dollars(self, shares: f64, price: f64) -> f64 {
+        shares * price * f64::from(self.multiplier)
+    }
+
+    fn pick<T>(self, [position, event]: [T; 2]) -> T {
+        if self.of_event { event } else { position }
+    }
+}
+
+/// Decimals of what is valued and added up; 0 of what a policy does not read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Scales {
+    /// Of closes.
+    pub(crate) close: u32,
+    /// Of entry prices.
+    pub(crate) entry: u32,
+    /// Of exit prices.
+    pub(crate) exit: u32,
+    /// Of positions' quantities.
+    pub(crate) quantity: u32,
+    /// Of events' quantities.
+    pub(crate) event_quantity: u32,
+    /// Of realized amounts.
+    pub(crate) realized: u32,
+    /// Of market values.
+    pub(crate) market_value: u32,
+    /// Of flows.
+    pub(crate) flow: u32,
+}
+
+impl Scales {
+    /// Returns the scale of a price times a quantity, by whether that is an event's.
+    fn product(&self, price: u32) -> [u32; 2] {
+        [self.quantity, self.event_quantity].map(|quantity| price.saturating_add(quantity))
+    }
+}
+
+/// Brings every value and amount to one common scale, exactly.
 #[derive(Debug, Clone, Copy)]
-pub struct Units {
+pub(crate) struct Valuer {
     /// Factor of close times quantity, by whether the quantity is an event's.
     close: [u128; 2],
     /// Factor of entry price times quantity.
     entry: [u128; 2],
     /// Factor of exit price times quantity.
     exit: [u128; 2],
-    /// Factor of a realized amount.
     realized: u128,
-    /// Factor of a market value.
     market_value: u128,
-    /// Units of a cent.
+    flow: u128,
     cent: u128,
     /// The largest factor of a product and of an amount, if 64 bits hold them.
     most: Option<(u64, u64)>,
-    /// Decimals of a flow.
+    scale: u32,
     flow_scale: u32,
 }
 
-/// Scales of the columns, as handed in.
-#[derive(Debug, Clone, Copy)]
-pub struct Scales {
-    /// Of closes.
-    pub close: u32,
-    /// Of entry prices.
-    pub entry: u32,
-    /// Of exit prices.
-    pub exit: u32,
-    /// Of positions' quantities.
-    pub quantity: u32,
-    /// Of events' quantities.
-    pub event_quantity: u32,
-    /// Of realized amounts.
-    pub realized: u32,
-    /// Of market values.
-    pub market_value: u32,
-    /// Of flows.
-    pub flow: u32,
-}
-
-impl Units {
+impl Valuer {
     /// Returns the factors; the common scale is at most 36, so each of them fits.
-    #[must_use]
-    pub fn of(scales: &Scales) -> Self {
-        let price = scales.close.max(scales.entry).max(scales.exit);
-        let quantity = scales.quantity.max(scales.event_quantity);
-        let common = price
-            .saturating_add(quantity)
-            .max(scales.realized)
-            .max(scales.market_value)
-            .max(CENTS);
-        let factor = |scale: u32| power_of_ten(common.saturating_sub(scale)).unwrap_or(u128::MAX);
-        let product = |price: u32| {
-            [scales.quantity, scales.event_quantity]
-                .map(|quantity| factor(price.saturating_add(quantity)))
-        };
-        let (close, entry, exit) = (
-            product(scales.close),
-            product(scales.entry),
-            product(scales.exit),
-        );
-        let (realized, market_value) = (factor(scales.realized), factor(scales.market_value));
-        let products = [close, entry, exit].as_flattened().iter().copied().max();
+    pub(crate) fn of(scales: &Scales) -> Self {
+        let products = [scales.close, scales.entry, scales.exit].map(|price| scales.product(price));
+        let amounts = [scales.realized, scales.market_value, scales.flow, CENTS];
+        let all = products.as_flattened().iter().chain(&amounts);
+        let scale = all.copied().max().unwrap_or(CENTS);
+        let factor = |own: u32| power_of_ten(scale.saturating_sub(own)).unwrap_or(u128::MAX);
+        let products = products.map(|product| product.map(factor));
+        let [realized, market_value, flow, cent] = amounts.map(factor);
         let narrow = |factor: u128| u64::try_from(factor).ok();
+        let most = products.as_flattened().iter().copied().max();
+        let [close, entry, exit] = products;
         Self {
             close,
             entry,
             exit,
             realized,
             market_value,
-            most: products
+            flow,
+            cent,
+            most: most
                 .and_then(narrow)
                 .zip(narrow(realized.max(market_value))),
-            cent: factor(CENTS),
+            scale,
             flow_scale: scales.flow,
         }
     }
 
-    /// Returns the factor of a close times the quantity of `lot`, its multiplier included.
-    #[must_use]
-    pub fn close(&self, lot: &Lot<'_>) -> u128 {
-        pick(self.close, lot)
+    /// Returns what a size earns where the close rises by one unit.
+    pub(crate) fn close_units<T: Sum>(&self, size: Size) -> T {
+        size.units::<T>().times(T::of_factor(size.pick(self.close)))
     }
 
-    /// Returns the factor of its entry price times its quantity.
-    #[must_use]
-    pub fn entry(&self, lot: &Lot<'_>) -> u128 {
-        pick(self.entry, lot)
+    /// Returns no less than what a change of the close earns, saturated.
+    pub(crate) fn most_change(&self, size: Size, change: u128) -> u128 {
+        change
+            .saturating_mul(size.magnitude())
+            .saturating_mul(size.pick(self.close))
     }
 
-    /// Returns the factor of its exit price times its quantity.
-    #[must_use]
-    pub fn exit(&self, lot: &Lot<'_>) -> u128 {
-        pick(self.exit, lot)
+    /// Returns the value of a lot at a close.
+    pub(crate) fn close_value<T: Sum>(&self, lot: &Lot<'_>, close: i64) -> T {
+        T::of(close).times(self.close_units(lot.size()))
     }
 
-    /// Returns the factor of a realized amount.
-    #[must_use]
-    pub fn realized(&self) -> u128 {
-        self.realized
+    /// Returns the value of a lot at its entry price.
+    pub(crate) fn entry_value<T: Sum>(&self, lot: &Lot<'_>) -> T {
+        let factor = lot.size().pick(self.entry);
+        lot.size()
+            .value::<T>(lot.entry_price)
+            .times(T::of_factor(factor))
     }
 
-    /// Returns the factor of a market value.
-    #[must_use]
-    pub fn market_value(&self) -> u128 {
-        self.market_value
+    /// Returns what a public lot has earned at a close (S6).
+    pub(crate) fn earned_at_close<T: Sum>(&self, lot: &Lot<'_>, close: i64) -> T {
+        self.close_value::<T>(lot, close)
+            .minus(self.entry_value(lot))
+    }
+
+    /// Returns what a lot has earned at an exit price (S6).
+    pub(crate) fn earned_at_exit<T: Sum>(&self, lot: &Lot<'_>, price: i64) -> T {
+        let factor = T::of_factor(lot.size().pick(self.exit));
+        let value = lot.size().value::<T>(price).times(factor);
+        value.minus(self.entry_value(lot))
+    }
+
+    /// Returns a realized amount.
+    pub(crate) fn realized<T: Sum>(&self, amount: T) -> T {
+        amount.times(T::of_factor(self.realized))
+    }
+
+    /// Returns a stored market value.
+    pub(crate) fn market_value<T: Sum>(&self, value: i64) -> T {
+        T::of(value).times(T::of_factor(self.market_value))
+    }
+
+    /// Returns an amount of a flow.
+    pub(crate) fn flow<T: Sum>(&self, amount: T) -> T {
+        amount.times(T::of_factor(self.flow))
     }
 
     /// Returns how many units a cent has.
-    #[must_use]
-    pub fn cent(&self) -> u128 {
+    pub(crate) fn cent(&self) -> u128 {
         self.cent
     }
 
+    /// Returns the common scale.
+    pub(crate) fn scale(&self) -> u32 {
+        self.scale
+    }
+
     /// Returns the decimals of flows.
-    #[must_use]
-    pub fn flow_scale(&self) -> u32 {
+    pub(crate) fn flow_scale(&self) -> u32 {
         self.flow_scale
+    }
+
+    /// Returns what the absolute values of all terms of `lots` add up to at most, saturated: what
+    /// [`crate::fixed::Width::of`] asks for.
+    pub(crate) fn bound(&self, lots: &[Lot<'_>]) -> u128 {
+        let term = |lot| {
+            self.narrow_term(lot)
+                .map_or_else(|| self.wide_term(lot), u128::from)
+        };
+        let lots = lots
+            .iter()
+            .fold(0u128, |sum, lot| sum.saturating_add(term(lot)));
+        lots.saturating_add(self.cent).saturating_mul(2)
+    }
+
+    fn wide_term(&self, lot: &Lot<'_>) -> u128 {
+        let size = lot.size();
+        let [close, entry, exit] = [self.close, self.entry, self.exit].map(|f| size.pick(f));
+        let product = |price: i64, factor: u128| {
+            u128::from(price.unsigned_abs())
+                .saturating_mul(size.magnitude())
+                .saturating_mul(factor)
+        };
+        let amount = |amount: i64, factor| u128::from(amount.unsigned_abs()).saturating_mul(factor);
+        [
+            lot.marks.map_or(0, |marks| product(marks.most(), close)),
+            product(lot.entry_price, entry),
+            match lot.closing {
+                Closing::Given(realized) => amount(realized, self.realized),
+                Closing::Price(price) => product(price, exit),
+                Closing::Unpriced | Closing::Expiry => 0,
+            },
+            match lot.class {
+                Class::PrivateAt(value) => amount(value, self.market_value),
+                Class::Public | Class::PrivateAtEntry => 0,
+            },
+            // units are formed even where the price is 0, so they count as well
+            size.magnitude().saturating_mul(close.max(entry).max(exit)),
+        ]
+        .into_iter()
+        .fold(0, u128::saturating_add)
+    }
+
+    /// Returns no less than the same where 64 bits hold it, in a fraction of the time.
+    fn narrow_term(&self, lot: &Lot<'_>) -> Option<u64> {
+        let (of_products, of_amounts) = self.most?;
+        let (price, given) = match (lot.closing, lot.class) {
+            (Closing::Given(realized), Class::PrivateAt(value)) => (
+                0,
+                realized.unsigned_abs().checked_add(value.unsigned_abs())?,
+            ),
+            (Closing::Given(amount), _) | (_, Class::PrivateAt(amount)) => {
+                (0, amount.unsigned_abs())
+            }
+            (Closing::Price(price), _) => (price.unsigned_abs(), 0),
+            (Closing::Unpriced | Closing::Expiry, _) => (0, 0),
+        };
+        let close = lot.marks.map_or(0, SymbolMarks::most);
+        close
+            .unsigned_abs()
+            .checked_add(lot.entry_price.unsigned_abs())?
+            .checked_add(price)?
+            .checked_add(1)?
+            .checked_mul(lot.quantity.unsigned_abs())?
+            .checked_mul(u64::from(lot.multiplier))?
+            .checked_mul(of_products)?
+            .checked_add(given.checked_mul(of_amounts)?)
     }
 }
 
-fn pick(factors: [u128; 2], lot: &Lot<'_>) -> u128 {
-    let [position, event] = factors;
-    let factor = if lot.of_event { event } else { position };
-    factor.saturating_mul(u128::from(lot.multiplier))
+/// Makes dollars as floats of exact values (S9).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FloatValuer {
+    /// Of close times quantity, by whether the quantity is an event's.
+    close: [Floats; 2],
+    /// Of entry price times quantity.
+    entry: [Floats; 2],
+    market_value: Floats,
 }
 
-/// Returns what the absolute values of all terms of `lots` add up to at most, saturated: what
-/// [`crate::fixed::Width::of`] asks for.
-#[must_use]
-pub fn bound(lots: &[Lot<'_>], units: &Units) -> u128 {
-    let term = |lot| narrow_term(lot, units).map_or_else(|| wide_term(lot, units), u128::from);
-    let lots = lots
-        .iter()
-        .fold(0u128, |sum, lot| sum.saturating_add(term(lot)));
-    lots.saturating_add(units.cent).saturating_mul(2)
-}
-
-fn wide_term(lot: &Lot<'_>, units: &Units) -> u128 {
-    let product = |price: i64, factor: u128| {
-        u128::from(price.unsigned_abs())
-            .saturating_mul(u128::from(lot.quantity.unsigned_abs()))
-            .saturating_mul(factor)
-    };
-    let close = lot
-        .marks
-        .map_or(0, |marks| product(marks.most(), units.close(lot)));
-    let entry = product(lot.entry_price, units.entry(lot));
-    let end = match lot.closing {
-        Closing::Given(realized) => {
-            u128::from(realized.unsigned_abs()).saturating_mul(units.realized)
+impl FloatValuer {
+    /// Returns what makes floats of values of these scales.
+    pub(crate) fn of(scales: &Scales) -> Self {
+        let product = |price| scales.product(price).map(Floats::of_scale);
+        Self {
+            close: product(scales.close),
+            entry: product(scales.entry),
+            market_value: Floats::of_scale(scales.market_value),
         }
-        Closing::Price(price) => product(price, units.exit(lot)),
-        Closing::Unpriced | Closing::Expiry => 0,
-    };
-    let value = match lot.class {
-        Class::PrivateAt(value) => {
-            u128::from(value.unsigned_abs()).saturating_mul(units.market_value)
+    }
+
+    /// Returns a stored market value.
+    pub(crate) fn market_value(&self, value: i64) -> f64 {
+        self.market_value.of(value)
+    }
+
+    /// Returns the value of a lot at its entry price.
+    pub(crate) fn entry_value(&self, lot: &Lot<'_>) -> f64 {
+        let floats = lot.size().pick(self.entry);
+        float_of(lot.size(), lot.entry_price, floats)
+    }
+
+    /// Sets `values` to those of a lot at `closes`, none of which is above `most`.
+    pub(crate) fn fill(
+        &self,
+        lot: &Lot<'_>,
+        most: i64,
+        closes: impl Iterator<Item = i64>,
+        values: &mut [f64],
+    ) {
+        let (size, floats) = (lot.size(), lot.size().pick(self.close));
+        let cells = values.iter_mut().zip(closes);
+        if is_narrow(size, most) {
+            let units: i64 = size.units();
+            cells.for_each(|(value, close)| *value = floats.of(close.wrapping_mul(units)));
+        } else {
+            cells.for_each(|(value, close)| *value = float_of(size, close, floats));
         }
-        Class::Public | Class::PrivateAtEntry => 0,
-    };
-    // units are formed even where the price is 0, so they count as well
-    let one = u128::from(lot.quantity.unsigned_abs())
-        .saturating_mul(units.close(lot).max(units.entry(lot)).max(units.exit(lot)));
-    close
-        .saturating_add(entry)
-        .saturating_add(end)
-        .saturating_add(value)
-        .saturating_add(one)
+    }
 }
 
-/// Returns no less than the same where 64 bits hold it, in a fraction of the time.
-fn narrow_term(lot: &Lot<'_>, units: &Units) -> Option<u64> {
-    let (of_products, of_amounts) = units.most?;
-    let (price, given) = match (lot.closing, lot.class) {
-        (Closing::Given(realized), Class::PrivateAt(value)) => (
-            0,
-            realized.unsigned_abs().checked_add(value.unsigned_abs())?,
-        ),
-        (Closing::Given(amount), _) | (_, Class::PrivateAt(amount)) => (0, amount.unsigned_abs()),
-        (Closing::Price(price), _) => (price.unsigned_abs(), 0),
-        (Closing::Unpriced | Closing::Expiry, _) => (0, 0),
-    };
-    let close = lot.marks.map_or(0, SymbolMarks::most);
-    close
-        .unsigned_abs()
-        .checked_add(lot.entry_price.unsigned_abs())?
-        .checked_add(price)?
-        .checked_add(1)?
-        .checked_mul(lot.quantity.unsigned_abs())?
-        .checked_mul(u64::from(lot.multiplier))?
-        .checked_mul(of_products)?
-        .checked_add(given.checked_mul(of_amounts)?)
+/// Returns whether 64 bits hold the value of a size at a price.
+fn is_narrow(size: Size, price: i64) -> bool {
+    let most = u128::from(i64::MAX.unsigned_abs());
+    let price = u128::from(price.unsigned_abs());
+    size.magnitude().saturating_mul(price) <= most
 }
 
-/// Returns `price * quantity * factor`.
-#[must_use]
-pub fn amount<T: Sum>(price: i64, quantity: T, factor: u128) -> T {
-    T::of(price).times(quantity.times(T::of_factor(factor)))
-}
-
-/// Returns the mark of a lot on `day`, or nothing where its entry price counts (S4).
-#[must_use]
-pub fn mark(lot: &Lot<'_>, day: Day) -> Option<i64> {
-    let (close, found) = lot.marks?.as_of(day)?;
-    (found >= lot.start).then_some(close)
-}
-
-/// Returns what a public lot has earned at `price` (S6).
-#[must_use]
-pub fn earned_at<T: Sum>(lot: &Lot<'_>, price: i64, factor: u128, units: &Units) -> T {
-    let quantity = T::of(lot.quantity);
-    amount(price, quantity, factor).minus(amount(lot.entry_price, quantity, units.entry(lot)))
+fn float_of(size: Size, price: i64, floats: Floats) -> f64 {
+    if is_narrow(size, price) {
+        return floats.of(size.value(price));
+    }
+    floats.nearest(&size.value::<Wide>(price).digits())
 }
 
 /// Returns the value if it fits a money column, else column and value as S10 reports them.
@@ -231,7 +341,7 @@ pub fn earned_at<T: Sum>(lot: &Lot<'_>, price: i64, factor: u128, units: &Units)
 /// # Errors
 ///
 /// `<column> = <value>`.
-pub fn fitting<T: Sum>(column: &str, value: T) -> Result<i64, String> {
+pub(crate) fn fitting<T: Sum>(column: &str, value: T) -> Result<i64, String> {
     match value.narrow() {
         Some(cents) if cents.unsigned_abs() < MONEY_LIMIT => Ok(cents),
         _ => Err(format!("{column} = {}", decimal_text(&value.digits(), 2))),
@@ -243,21 +353,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_bring_every_product_to_the_largest_scale() {
-        let units = Units::of(&Scales {
+    fn factors_bring_every_product_to_the_largest_scale() {
+        let valuer = Valuer::of(&Scales {
             close: 2,
             entry: 2,
             exit: 4,
-            quantity: 0,
             event_quantity: 1,
             realized: 2,
             market_value: 2,
             flow: 2,
+            ..Scales::default()
         });
         // prices to 4 decimals, quantities to 1: 5 in all
-        assert_eq!(units.close, [1000, 100]);
-        assert_eq!(units.exit, [10, 1]);
-        assert_eq!((units.realized, units.cent), (1000, 1000));
+        assert_eq!((valuer.close, valuer.exit), ([1000, 100], [10, 1]));
+        assert_eq!((valuer.realized, valuer.cent()), (1000, 1000));
     }
 
     #[test]

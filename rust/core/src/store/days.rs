@@ -111,21 +111,16 @@ fn ones(days: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Days, Decimals, Texts};
-    use crate::text::Table;
+    use crate::samples;
 
+    /// A, B and C have the codes 0, 1 and 2.
     fn store(rows: &[(u32, i32)]) -> PriceStore {
-        let table = Table::from_parts("symbol", vec![0, 1, 2, 3], b"ABC".to_vec()).unwrap();
-        let codes: Vec<u32> = rows.iter().map(|row| row.0).collect();
-        let days: Vec<i32> = rows.iter().map(|row| row.1).collect();
-        let closes: Vec<i64> = (1..).take(rows.len()).collect();
-        let state = vec![0; rows.len()];
-        PriceStore::from_columns(
-            &Texts::new("prices.symbol", &codes, &table, &state).unwrap(),
-            &Days::new("prices.day", &days, &state).unwrap(),
-            &Decimals::new("prices.close", &closes, &state, 4).unwrap(),
-        )
-        .unwrap()
+        let name = |code: u32| ["A", "B", "C"][index(code)];
+        let rows: Vec<_> = (1..)
+            .zip(rows)
+            .map(|(close, &(code, day))| (name(code), day, close))
+            .collect();
+        samples::prices(&rows, 4)
     }
 
     fn assert_alike(store: &PriceStore, days: &[i32]) {

@@ -24,7 +24,6 @@ pub struct PriceStore {
     /// Symbol and day of closes that are not representable, ascending.
     unreadable: Vec<(u32, i32)>,
     scale: u32,
-    left_out: usize,
 }
 
 impl PriceStore {
@@ -127,7 +126,6 @@ impl PriceStore {
             closes,
             unreadable,
             scale: close.scale(),
-            left_out: rows.saturating_sub(total),
         })
     }
 
@@ -159,6 +157,14 @@ impl PriceStore {
             self.days.get(from..to).unwrap_or_default(),
             self.closes.get(from..to).unwrap_or_default(),
         )
+    }
+
+    /// Returns the days and closes of a symbol, spelt as stored, ascending by day.
+    #[must_use]
+    pub fn closes_of(&self, symbol: &[u8]) -> (&[i32], &[i64]) {
+        self.find(symbol)
+            .map(|id| self.closes(id))
+            .unwrap_or_default()
     }
 
     /// Returns the row of a symbol and the days, ascending, of its closes that are not
@@ -226,12 +232,6 @@ impl PriceStore {
     #[must_use]
     pub fn prices(&self) -> usize {
         self.closes.iter().filter(|&&close| close > 0).count()
-    }
-
-    /// Returns how many rows had no value to store: NULL, not finite or not representable.
-    #[must_use]
-    pub fn left_out(&self) -> usize {
-        self.left_out
     }
 
     /// Returns the bytes that the store takes.
@@ -321,19 +321,6 @@ mod tests {
     }
 
     #[test]
-    fn a_raised_flag_stops_it() {
-        let (zeros, table) = ([0], table(&["AAA"]));
-        let symbol = Texts::new("prices.symbol", &[0], &table, &zeros).unwrap();
-        let day = Days::new("prices.day", &[5], &zeros).unwrap();
-        let close = Decimals::new("prices.close", &[1], &zeros, 4).unwrap();
-        let made = |raised| {
-            PriceStore::from_columns_unless(&symbol, &day, &close, &AtomicBool::new(raised))
-        };
-        assert!(made(false).is_ok());
-        assert!(matches!(made(true), Err(Error::Cancelled)));
-    }
-
-    #[test]
     fn rows_in_any_order_are_found_as_of_a_day() {
         let store = store(&[(1, 7, 70, 0), (0, 5, 50, 0), (1, 3, 30, 0), (0, 6, 0, 0)]).unwrap();
         assert_eq!(store.as_of(SymbolId(1), Day(6), 10), Some((30, Day(3))));
@@ -358,23 +345,10 @@ mod tests {
     }
 
     #[test]
-    fn rows_without_value_are_left_out_and_counted() {
+    fn rows_without_value_are_left_out() {
         let store = store(&[(0, 1, 10, 0), (0, 2, 0, 1), (0, 3, 0, 2), (0, 4, 0, 3)]).unwrap();
-        assert_eq!((store.len(), store.left_out()), (1, 3));
+        assert_eq!(store.len(), 1);
         assert_eq!(store.as_of(SymbolId(0), Day(4), 10), Some((10, Day(1))));
-    }
-
-    #[test]
-    fn two_rows_of_one_symbol_and_day_are_refused() {
-        let error = store(&[(0, 1, 10, 0), (1, 1, 10, 0), (0, 1, 11, 0)]).unwrap_err();
-        assert_eq!(
-            error,
-            Error::Duplicate {
-                column: "prices.symbol",
-                row: 2,
-                first: 0
-            }
-        );
     }
 
     #[test]

@@ -2,28 +2,29 @@
 
 use crate::error::{Error, Result};
 use crate::fixed::State;
-use crate::frame::{Decimals, Texts, index, same_length};
-use crate::text::{Index, Table};
+use crate::frame::{DecimalValues, Decimals, TextValues, Texts, frame, index};
+use crate::text::Index;
 
-/// The columns that a store is built from, all of the same length.
-#[derive(Debug, Clone, Copy)]
-pub struct ProfileColumns<'a> {
-    /// Symbol of each row, as stored.
-    pub symbol: Texts<'a>,
-    /// `company_name`.
-    pub name: Texts<'a>,
-    /// `beta`.
-    pub beta: Decimals<'a>,
-    /// `sector`.
-    pub sector: Texts<'a>,
-    /// `industry`.
-    pub industry: Texts<'a>,
-    /// `country`.
-    pub country: Texts<'a>,
-    /// `market_cap`.
-    pub market_cap: Decimals<'a>,
-    /// `is_etf`, where NULL is false.
-    pub is_etf: &'a [bool],
+frame! {
+    /// The columns that a store is built from.
+    ProfileColumns<'a> "profiles" {
+        /// Symbol of each row, as stored.
+        symbol: Texts<'a>,
+        /// `company_name`.
+        name: Texts<'a>,
+        /// `beta`.
+        beta: Decimals<'a>,
+        /// `sector`.
+        sector: Texts<'a>,
+        /// `industry`.
+        industry: Texts<'a>,
+        /// `country`.
+        country: Texts<'a>,
+        /// `market_cap`.
+        market_cap: Decimals<'a>,
+        /// `is_etf`, where NULL is false.
+        is_etf: &'a [bool],
+    }
 }
 
 /// One profile; its texts are `None` where they are NULL.
@@ -45,28 +46,6 @@ pub struct Profile<'a> {
     pub is_etf: bool,
 }
 
-/// A column of texts as a store keeps it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TextValues {
-    /// Code of each row.
-    pub codes: Vec<u32>,
-    /// The distinct texts.
-    pub table: Table,
-    /// [`State`] of each row.
-    pub state: Vec<u8>,
-}
-
-/// A column of decimals as a store keeps it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DecimalValues {
-    /// Mantissa of each row.
-    pub values: Vec<i64>,
-    /// Decimals of the mantissas.
-    pub scale: u32,
-    /// [`State`] of each row.
-    pub state: Vec<u8>,
-}
-
 /// Profiles of many symbols.
 #[derive(Debug, Clone)]
 pub struct ProfileStore {
@@ -83,64 +62,6 @@ pub struct ProfileStore {
     is_etf: Vec<bool>,
 }
 
-fn state_of<T>(value: core::result::Result<T, State>) -> u8 {
-    value.err().unwrap_or(State::Value).byte()
-}
-
-impl TextValues {
-    fn of(column: &Texts<'_>) -> Self {
-        let rows = || (0..column.len()).map(|row| column.get(row));
-        Self {
-            codes: rows()
-                .map(core::result::Result::unwrap_or_default)
-                .collect(),
-            table: column.table().clone(),
-            state: rows().map(state_of).collect(),
-        }
-    }
-
-    fn get(&self, row: usize) -> Option<&str> {
-        if *self.state.get(row)? != State::Value.byte() {
-            return None;
-        }
-        self.table.text(*self.codes.get(row)?)
-    }
-
-    fn size_bytes(&self) -> usize {
-        size_of_val(self.codes.as_slice())
-            .saturating_add(self.table.size_bytes())
-            .saturating_add(self.state.len())
-    }
-}
-
-impl DecimalValues {
-    fn of(column: &Decimals<'_>) -> Self {
-        let rows = || (0..column.len()).map(|row| column.get(row));
-        Self {
-            values: rows()
-                .map(core::result::Result::unwrap_or_default)
-                .collect(),
-            scale: column.scale(),
-            state: rows().map(state_of).collect(),
-        }
-    }
-
-    fn get(&self, row: usize) -> core::result::Result<i64, State> {
-        match (
-            self.state.get(row).copied().and_then(State::from_byte),
-            self.values.get(row),
-        ) {
-            (Some(State::Value), Some(&value)) => Ok(value),
-            (Some(State::Value) | None, _) => Err(State::Null),
-            (Some(state), _) => Err(state),
-        }
-    }
-
-    fn size_bytes(&self) -> usize {
-        size_of_val(self.values.as_slice()).saturating_add(self.state.len())
-    }
-}
-
 impl ProfileStore {
     /// Returns the store of all rows whose symbol is not NULL.
     ///
@@ -150,20 +71,9 @@ impl ProfileStore {
     /// rows.
     pub fn from_columns(columns: &ProfileColumns<'_>) -> Result<Self> {
         let symbol = &columns.symbol;
-        let count = symbol.len();
-        for (name, length) in [
-            ("profiles.name", columns.name.len()),
-            ("profiles.beta", columns.beta.len()),
-            ("profiles.sector", columns.sector.len()),
-            ("profiles.industry", columns.industry.len()),
-            ("profiles.country", columns.country.len()),
-            ("profiles.market_cap", columns.market_cap.len()),
-            ("profiles.is_etf", columns.is_etf.len()),
-        ] {
-            same_length(name, count, length)?;
-        }
+        columns.check()?;
         let mut rows = vec![None; symbol.table().len()];
-        for row in 0..count {
+        for row in 0..symbol.len() {
             let place = symbol
                 .get(row)
                 .ok()
@@ -286,7 +196,7 @@ impl ProfileStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::Intern;
+    use crate::text::{Intern, Table};
 
     fn texts(values: &[Option<&str>]) -> (Vec<u32>, Vec<u8>, Table) {
         let mut intern = Intern::default();

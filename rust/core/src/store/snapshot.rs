@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 
 use crate::error::{Error, Result};
 use crate::fixed::{CENTS, State, rescaled};
-use crate::frame::{Decimals, same_length};
+use crate::frame::{Decimals, frame};
 use crate::ids::{Day, Uuid};
 
 /// Cents, or why there are none.
@@ -27,23 +27,24 @@ pub struct Snapshot {
     pub is_complete: bool,
 }
 
-/// The columns that a store is built from, all of the same length.
-#[derive(Debug, Clone, Copy)]
-pub struct SnapshotColumns<'a> {
-    /// Portfolio of each row.
-    pub portfolio_id: &'a [Uuid],
-    /// Date of each row, in days since 1970-01-01.
-    pub day: &'a [i32],
-    /// `equity_balance`.
-    pub equity: Decimals<'a>,
-    /// `cumulative_pnl`.
-    pub cumulative_pnl: Decimals<'a>,
-    /// `cumulative_realized_pnl`.
-    pub cumulative_realized: Decimals<'a>,
-    /// `cumulative_capital_flow`.
-    pub cumulative_flow: Decimals<'a>,
-    /// `is_complete`.
-    pub is_complete: &'a [bool],
+frame! {
+    /// The columns that a store is built from.
+    SnapshotColumns<'a> "previous" {
+        /// Portfolio of each row.
+        portfolio_id: &'a [Uuid],
+        /// Date of each row, in days since 1970-01-01.
+        day: &'a [i32],
+        /// `equity_balance`.
+        equity: Decimals<'a>,
+        /// `cumulative_pnl`.
+        cumulative_pnl: Decimals<'a>,
+        /// `cumulative_realized_pnl`.
+        cumulative_realized_pnl: Decimals<'a>,
+        /// `cumulative_capital_flow`.
+        cumulative_capital_flow: Decimals<'a>,
+        /// `is_complete`.
+        is_complete: &'a [bool],
+    }
 }
 
 /// Snapshots of many portfolios.
@@ -73,19 +74,7 @@ impl SnapshotStore {
     /// two rows of one day.
     pub fn from_columns(columns: &SnapshotColumns<'_>) -> Result<Self> {
         let count = columns.portfolio_id.len();
-        same_length("previous.day", count, columns.day.len())?;
-        same_length("previous.is_complete", count, columns.is_complete.len())?;
-        for (name, column) in [
-            ("previous.equity", &columns.equity),
-            ("previous.cumulative_pnl", &columns.cumulative_pnl),
-            (
-                "previous.cumulative_realized_pnl",
-                &columns.cumulative_realized,
-            ),
-            ("previous.cumulative_capital_flow", &columns.cumulative_flow),
-        ] {
-            same_length(name, count, column.len())?;
-        }
+        columns.check()?;
         let mut order: Vec<(&Uuid, i32, usize)> = columns
             .portfolio_id
             .iter()
@@ -119,8 +108,8 @@ impl SnapshotStore {
                 day: Day(day),
                 equity: cents(&columns.equity, row),
                 cumulative_pnl: cents(&columns.cumulative_pnl, row),
-                cumulative_realized: cents(&columns.cumulative_realized, row),
-                cumulative_flow: cents(&columns.cumulative_flow, row),
+                cumulative_realized: cents(&columns.cumulative_realized_pnl, row),
+                cumulative_flow: cents(&columns.cumulative_capital_flow, row),
                 is_complete: columns.is_complete.get(row).copied().unwrap_or_default(),
             });
         }
@@ -195,8 +184,8 @@ mod tests {
             day: &days,
             equity: amount,
             cumulative_pnl: amount,
-            cumulative_realized: amount,
-            cumulative_flow: amount,
+            cumulative_realized_pnl: amount,
+            cumulative_capital_flow: amount,
             is_complete: &days.iter().map(|&day| day < 100).collect::<Vec<_>>(),
         })
     }
@@ -234,18 +223,5 @@ mod tests {
             Err(State::NotRepresentable)
         );
         assert_eq!(store.before(&B, Day(2)).unwrap().equity, Err(State::Null));
-    }
-
-    #[test]
-    fn two_rows_of_one_portfolio_and_day_are_refused() {
-        let error = store(&[(A, 1, 0, 0), (B, 1, 0, 0), (A, 1, 10, 0)]).unwrap_err();
-        assert_eq!(
-            error,
-            Error::Duplicate {
-                column: "previous.portfolio_id",
-                row: 2,
-                first: 0
-            }
-        );
     }
 }

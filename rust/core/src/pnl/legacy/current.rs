@@ -8,8 +8,8 @@ use crate::float::Floats;
 use crate::frame::index;
 use crate::pnl::groups::Owners;
 use crate::pnl::inputs::{Betas, Host, Positions};
-use crate::pnl::legacy::columns::Weights;
-use crate::pnl::legacy::holding::{Class, Holding, size, size_scale};
+use crate::pnl::legacy::holding::{Class, Holding, weighed_scale, weighed_value};
+use crate::pnl::legacy::row::Weights;
 use crate::significant::{Significant, wide_power};
 use crate::store::{Profile, ProfileStore};
 use crate::text::Table;
@@ -22,7 +22,7 @@ const ETFS: &str = "ETFs";
 
 /// What positions are to the columns of the current day.
 #[derive(Debug)]
-pub struct Current<'a> {
+pub(crate) struct CurrentDay<'a> {
     positions: Positions<'a>,
     has_benchmark: bool,
     /// Decimals of equities.
@@ -111,7 +111,7 @@ fn newest(betas: &Betas<'_>, positions: &Positions<'_>) -> Result<Vec<Option<f64
     Ok(newest.into_iter().map(read).collect())
 }
 
-impl<'a> Current<'a> {
+impl<'a> CurrentDay<'a> {
     /// Returns what the current day needs; `scale` is that of the equities handed to
     /// [`Self::beta`] and [`Self::weights`].
     ///
@@ -119,7 +119,7 @@ impl<'a> Current<'a> {
     ///
     /// [`crate::error::Error::Length`] or [`crate::error::Error::Duplicate`] for frames that
     /// contradict themselves.
-    pub fn of(positions: Positions<'a>, host: &Host<'_>, scale: u32) -> Result<Self> {
+    pub(crate) fn of(positions: &Positions<'a>, host: &Host<'_>, scale: u32) -> Result<Self> {
         let symbols = positions.symbol.table();
         let profile = |symbol: &[u8]| host.profiles.and_then(|profiles| profiles.get(symbol));
         let uppers: Vec<_> = symbols
@@ -135,7 +135,7 @@ impl<'a> Current<'a> {
         let floats = Floats::of_scale(host.profiles.map_or(0, ProfileStore::beta_scale));
         let code = |name: &str| codes.get(name).copied();
         Ok(Self {
-            positions,
+            positions: *positions,
             has_benchmark: host.has_benchmark,
             scale,
             profile_beta: symbols
@@ -143,7 +143,7 @@ impl<'a> Current<'a> {
                 .map(|symbol| known(profile(symbol)?.beta, floats))
                 .collect(),
             position_beta: match &host.betas {
-                Some(betas) => newest(betas, &positions)?,
+                Some(betas) => newest(betas, positions)?,
                 None => Vec::new(),
             },
             sector: uppers.iter().map(|name| name.and_then(code)).collect(),
@@ -153,8 +153,7 @@ impl<'a> Current<'a> {
     }
 
     /// Returns the names of sectors, ascending.
-    #[must_use]
-    pub fn names(&self) -> &Table {
+    pub(crate) fn names(&self) -> &Table {
         &self.names
     }
 
@@ -165,7 +164,7 @@ impl<'a> Current<'a> {
     /// # Errors
     ///
     /// `<column> = <value>` of a value that does not fit.
-    pub fn beta(
+    pub(crate) fn beta(
         &self,
         holdings: &[Holding],
         equity: Wide,
@@ -190,23 +189,23 @@ impl<'a> Current<'a> {
         stored("beta_provider_1y", weighted(&terms, equity), 4).map(Some)
     }
 
-    /// Returns sectors and concentration, or nothing if either cannot be had (L33, L34).
+    /// Returns sectors and concentration, or nothing if either cannot be computed (L33, L34).
     ///
     /// # Errors
     ///
     /// `<column> = <value>` of a value that does not fit.
-    pub fn weights(
+    pub(crate) fn weights(
         &self,
         holdings: &[Holding],
         equity: Wide,
     ) -> core::result::Result<Option<Weights>, String> {
-        let scale = size_scale(&self.positions);
+        let scale = weighed_scale(&self.positions);
         let mut total = Wide::ZERO;
         let mut sectors: Vec<Option<Wide>> = vec![None; self.names.len()];
         let mut places: HashMap<u32, usize> = HashMap::new();
         let mut symbols: Vec<Wide> = Vec::new();
         for holding in holdings.iter().filter(|holding| holding.exit.is_none()) {
-            let Some((size, own)) = size(holding, &self.positions) else {
+            let Some((size, own)) = weighed_value(holding, &self.positions) else {
                 return Ok(None);
             };
             let size = size.times(wide_power(scale.saturating_sub(own)).unwrap_or(Wide::ZERO));
@@ -323,7 +322,7 @@ mod tests {
 
     #[test]
     fn sectors_are_renamed_or_left_out() {
-        for (stored, told) in [
+        for (stored, shown) in [
             (None, None),
             (Some(""), None),
             (Some("Unknown"), None),
@@ -334,7 +333,7 @@ mod tests {
             (Some("Basic Materials"), Some("Materials")),
             (Some("Energy"), Some("Energy")),
         ] {
-            assert_eq!(sector(&profile(stored, false)), told);
+            assert_eq!(sector(&profile(stored, false)), shown);
             assert_eq!(sector(&profile(stored, true)), Some("ETFs"));
         }
     }

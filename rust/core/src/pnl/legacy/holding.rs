@@ -6,12 +6,13 @@ use crate::frame::{Decimals, index};
 use crate::ids::Day;
 use crate::pnl::inputs::Positions;
 use crate::pnl::issue::IssueKind;
-use crate::pnl::lot::OPTION_MULTIPLIER;
+use crate::pnl::lot::PositionType;
+use crate::pnl::value::Size;
 use crate::significant::{Significant, wide_power};
 
 /// What an `investment_class` means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub(crate) enum Class {
     /// Exactly PUBLIC.
     Public,
     /// Exactly OPTIONS.
@@ -36,70 +37,70 @@ impl Class {
     }
 }
 
-/// What a `position_type` means.
-#[derive(Debug, Clone, Copy)]
-struct Kind {
-    multiplier: u32,
-    is_stock: bool,
-}
-
-/// What the distinct texts of a frame mean, looked up once for all rows.
+/// Reads positions as holdings: what the distinct texts of the frame mean, looked up once.
 #[derive(Debug)]
-pub struct Meanings {
+pub(crate) struct HoldingReader {
     classes: Vec<Class>,
-    kinds: Vec<Kind>,
+    types: Vec<Option<PositionType>>,
 }
 
 /// A position that is not soft-deleted.
 #[derive(Debug, Clone, Copy)]
-pub struct Holding {
+pub(crate) struct Holding {
     /// Row of the position.
-    pub position: usize,
+    pub(crate) position: usize,
     /// Code of its symbol.
-    pub symbol: u32,
+    pub(crate) symbol: u32,
     /// Signed mantissa.
-    pub quantity: i64,
+    pub(crate) quantity: i64,
     /// 100 for options, else 1 (L14).
-    pub multiplier: u32,
+    pub(crate) multiplier: u32,
     /// `entry_date`; nothing if it is on no day (L8).
-    pub entry: Option<Day>,
+    pub(crate) entry: Option<Day>,
     /// `exit_date`.
-    pub exit: Option<Day>,
+    pub(crate) exit: Option<Day>,
     /// `investment_class`.
-    pub class: Class,
+    pub(crate) class: Class,
     /// Whether its type is LONG or SHORT.
-    pub is_stock: bool,
+    pub(crate) is_stock: bool,
     /// The quantity as a float (L28).
-    pub shares: f64,
+    pub(crate) shares: f64,
     /// Price in dollars where there is no close, 0 without one (L27).
-    pub fallback: f64,
+    pub(crate) fallback: f64,
 }
 
 impl Holding {
+    /// Returns all that its prices are multiplied by.
+    pub(crate) fn size(&self) -> Size {
+        Size {
+            quantity: self.quantity,
+            of_event: false,
+            multiplier: self.multiplier,
+        }
+    }
+
     /// Returns whether it is not PRIVATE, in any letters (L9).
-    #[must_use]
-    pub fn earns(&self) -> bool {
+    pub(crate) fn earns(&self) -> bool {
         !matches!(self.class, Class::Private | Class::SpeltPrivate)
     }
 }
 
 /// A value that no rule can read: the portfolio fails on every day.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// Name of the issue.
     name: &'static str,
     /// Of the position; empty if it is of none.
     symbol: String,
     /// Name of the column.
-    pub column: &'static str,
+    pub(crate) column: &'static str,
     /// [`State`] that the name is of.
     state: u8,
 }
 
 impl Fault {
     /// Returns the fault of a value, or nothing if it can be read.
-    #[must_use]
-    pub fn of<T>(
+    pub(crate) fn of<T>(
         column: &'static str,
         symbol: &str,
         value: Result<T, State>,
@@ -118,43 +119,29 @@ impl Fault {
     }
 
     /// Returns the issue.
-    #[must_use]
-    pub fn kind(&self) -> IssueKind {
+    pub(crate) fn kind(&self) -> IssueKind {
         IssueKind::of_state(State::from_byte(self.state).unwrap_or(State::Null))
     }
 
     /// Returns the symbol of the position, if it is of one.
-    #[must_use]
-    pub fn symbol(&self) -> Option<String> {
+    pub(crate) fn symbol(&self) -> Option<String> {
         (!self.symbol.is_empty()).then(|| self.symbol.clone())
     }
 }
 
-impl Meanings {
-    /// Returns what the texts of `positions` mean.
-    #[must_use]
-    pub fn of(positions: &Positions<'_>) -> Self {
-        let kind = |text: &[u8]| Kind {
-            multiplier: match text {
-                b"LC" | b"LP" | b"SC" | b"SP" => OPTION_MULTIPLIER,
-                _ => 1,
-            },
-            is_stock: text == b"LONG" || text == b"SHORT",
-        };
+impl HoldingReader {
+    /// Returns what reads `positions`.
+    pub(crate) fn of(positions: &Positions<'_>) -> Self {
+        let classes = positions.investment_class.table();
+        let types = positions.position_type.table();
         Self {
-            classes: positions
-                .investment_class
-                .table()
-                .iter()
-                .map(Class::of)
-                .collect(),
-            kinds: positions.position_type.table().iter().map(kind).collect(),
+            classes: classes.iter().map(Class::of).collect(),
+            types: types.iter().map(PositionType::of).collect(),
         }
     }
 
     /// Returns the position in a row, or `faults` gets what cannot be read of it.
-    #[must_use]
-    pub fn holding(
+    pub(crate) fn holding(
         &self,
         row: usize,
         positions: &Positions<'_>,
@@ -186,26 +173,21 @@ impl Meanings {
         if faults.len() > before {
             return None;
         }
-        let meaning = |code: Result<u32, State>| code.ok().map(index);
-        let class = meaning(class_of);
+        let class = class_of.ok().map(index);
         let class = class.and_then(|code| self.classes.get(code).copied());
         let class = class.unwrap_or(Class::Other);
-        let kind = meaning(type_of);
-        let kind = kind.and_then(|code| self.kinds.get(code).copied());
-        let kind = kind.unwrap_or(Kind {
-            multiplier: 1,
-            is_stock: false,
-        });
+        let type_of = type_of.ok().map(index);
+        let type_of = type_of.and_then(|code| self.types.get(code).copied().flatten());
         let quantity = quantity.ok()?;
         Some(Holding {
             position: row,
             symbol: symbol.ok()?,
             quantity,
-            multiplier: kind.multiplier,
+            multiplier: type_of.map_or(1, PositionType::multiplier),
             entry: entry.ok(),
             exit: exit.ok(),
             class,
-            is_stock: kind.is_stock,
+            is_stock: type_of.is_some_and(|type_of| !type_of.is_option()),
             shares: Floats::of_scale(positions.quantity.scale()).nearest_of(quantity),
             fallback: if class == Class::Private {
                 fallback(row, quantity, positions)
@@ -234,36 +216,29 @@ fn fallback(row: usize, quantity: i64, positions: &Positions<'_>) -> f64 {
 
 /// Returns the absolute value of a position for weights, and its decimals; nothing without a price
 /// (L33).
-#[must_use]
-pub fn size(holding: &Holding, positions: &Positions<'_>) -> Option<(Wide, u32)> {
+pub(crate) fn weighed_value(holding: &Holding, positions: &Positions<'_>) -> Option<(Wide, u32)> {
     let row = holding.position;
-    let absolute = |value: Wide| {
-        if value < Wide::ZERO {
-            Wide::ZERO.minus(value)
-        } else {
-            value
-        }
-    };
+    let absolute = |value: Wide| value.wrapping_abs();
     if let Ok(value) = positions.market_value.get(row) {
         return Some((absolute(Wide::of(value)), positions.market_value.scale()));
     }
     let price = |prices: &Decimals<'_>| prices.get(row).ok().map(|price| (price, prices.scale()));
     let (price, scale) = price(&positions.last_price).or_else(|| price(&positions.entry_price))?;
-    let multiplier = if holding.class == Class::Private {
-        1
+    let size = if holding.class == Class::Private {
+        Size {
+            multiplier: 1,
+            ..holding.size()
+        }
     } else {
-        holding.multiplier
+        holding.size()
     };
-    let value = Wide::of(holding.quantity)
-        .times(Wide::of(price))
-        .times(Wide::of(i64::from(multiplier)));
+    let value = size.value(price);
     let scale = scale.saturating_add(positions.quantity.scale());
     Some((absolute(value), scale))
 }
 
-/// Returns the decimals at which all sizes of `positions` are exact.
-#[must_use]
-pub fn size_scale(positions: &Positions<'_>) -> u32 {
+/// Returns the decimals at which all values of `positions` for weights are exact.
+pub(crate) fn weighed_scale(positions: &Positions<'_>) -> u32 {
     let price = positions
         .last_price
         .scale()
@@ -276,12 +251,12 @@ pub fn size_scale(positions: &Positions<'_>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pnl::samples::{Held, LONG, with_frames};
+    use crate::samples::{Held, LONG, with_frames};
 
     fn holding(held: Held) -> Holding {
-        with_frames(&[held], &[], &[], |positions, _, _| {
+        with_frames(&[held], &[], |positions, _, _| {
             let mut faults = Vec::new();
-            let holding = Meanings::of(&positions).holding(0, &positions, &mut faults);
+            let holding = HoldingReader::of(&positions).holding(0, &positions, &mut faults);
             assert_eq!(faults, []);
             holding.unwrap()
         })
@@ -309,9 +284,9 @@ mod tests {
     fn a_private_position_has_a_price_of_its_own() {
         let bits = |quantity, market_value| {
             let holding = holding(Held {
-                quantity,
+                quantity: Some(quantity),
                 market_value,
-                private: true,
+                class: Some("PRIVATE"),
                 ..LONG
             });
             assert!(!holding.earns());
@@ -360,30 +335,31 @@ mod tests {
     }
 
     #[test]
-    fn a_size_is_the_market_value_or_that_of_the_entry_price() {
-        let size_of = |held: Held| {
-            with_frames(&[held], &[], &[], |positions, _, _| {
-                let meanings = Meanings::of(&positions);
-                let holding = meanings.holding(0, &positions, &mut Vec::new()).unwrap();
-                assert_eq!(size_scale(&positions), 2);
-                size(&holding, &positions).map(|(size, scale)| (size.narrow(), scale))
+    fn a_weighed_value_is_the_market_value_or_that_of_the_entry_price() {
+        let value_of = |held: Held| {
+            with_frames(&[held], &[], |positions, _, _| {
+                let reader = HoldingReader::of(&positions);
+                let holding = reader.holding(0, &positions, &mut Vec::new()).unwrap();
+                assert_eq!(weighed_scale(&positions), 2);
+                let value = weighed_value(&holding, &positions);
+                value.map(|(value, scale)| (value.narrow(), scale))
             })
         };
         let valued = Held {
             market_value: Some(-70),
             ..LONG
         };
-        assert_eq!(size_of(valued), Some((Some(70), 2)));
+        assert_eq!(value_of(valued), Some((Some(70), 2)));
         let option = Held {
             kind: "SC",
-            quantity: -3,
+            quantity: Some(-3),
             ..LONG
         };
-        assert_eq!(size_of(option), Some((Some(300_000), 2)));
+        assert_eq!(value_of(option), Some((Some(300_000), 2)));
         let private = Held {
-            private: true,
+            class: Some("PRIVATE"),
             ..option
         };
-        assert_eq!(size_of(private), Some((Some(3000), 2)));
+        assert_eq!(value_of(private), Some((Some(3000), 2)));
     }
 }

@@ -2,69 +2,74 @@
 //!
 //! | module      | what it owns                                                      |
 //! |-------------|-------------------------------------------------------------------|
-//! | [`quotes`]  | what a symbol earns and is worth on each session (L10, L12, L26)   |
-//! | [`holding`] | positions, and what none of the rules can read                     |
-//! | [`units`]   | factors to one common scale                                        |
-//! | [`ledger`]  | the widths of sums                                                 |
-//! | [`rolled`]  | one portfolio, day by day (L3 to L31)                              |
-//! | [`current`] | provider beta, sectors and concentration (L32 to L34)              |
-//! | [`columns`] | the columns that no other policy has                               |
+//! | `quotes`    | what a symbol earns and is worth on each session (L10, L12, L26)   |
+//! | `holding`   | positions, and what none of the rules can read                     |
+//! | `roll`      | one portfolio, day by day (L3 to L31)                              |
+//! | `current`   | provider beta, sectors and concentration (L32 to L34)              |
+//! | [`row`]     | what a row has under no other policy                               |
 //!
 //! Floats are where the rules have them, and nowhere else: values of positions (L28) and the
 //! columns of the current day. They are added up in the order of the positions' ids, so that no
 //! order of rows shows.
 
-pub mod columns;
-pub mod current;
-pub mod holding;
-pub mod ledger;
-pub mod quotes;
-pub mod rolled;
-pub mod units;
+mod current;
+mod holding;
+mod quotes;
+mod roll;
+pub mod row;
 
 use crate::error::Result;
-use crate::fixed::State;
+use crate::fixed::Sum;
 use crate::frame::index;
-use crate::ids::{Day, PortfolioId};
-use crate::pnl::groups::{Groups, Owners};
-use crate::pnl::inputs::Host;
-use crate::pnl::issue::Issue;
-use crate::pnl::{Filled, Inputs, flow_signs};
+use crate::ids::Day;
+use crate::pnl::book::{Book, SignedFlows};
+use crate::pnl::columns::Row;
+use crate::pnl::groups::Groups;
+use crate::pnl::inputs::{Host, Inputs};
+use crate::pnl::policy::{Policy, PortfolioOutput, PortfolioRun};
+use crate::pnl::report::Report;
+use crate::pnl::value::{Scales, Valuer};
 use crate::store::snapshot::cents;
 use crate::text::Table;
-use current::Current;
-use holding::{Fault, Holding, Meanings};
+use current::CurrentDay;
+use holding::{Fault, Holding, HoldingReader};
 use quotes::Quotes;
-use rolled::{Portfolio, Scratch, rolled};
-use units::{Scales, Units};
+use roll::{Portfolio, Sums, rolled};
 
-/// What is prepared once for all portfolios.
-pub(super) struct Prepared<'a> {
+/// `docs/legacy.md`.
+#[derive(Debug)]
+pub struct Legacy<'a> {
     inputs: &'a Inputs<'a>,
     today: Day,
     quotes: Quotes,
-    units: Units,
-    meanings: Meanings,
-    current: Option<Current<'a>>,
-    positions: Groups,
+    valuer: Valuer,
+    reader: HoldingReader,
+    current: Option<CurrentDay<'a>>,
+    book: Book<'a>,
     events: Groups,
-    flows: Groups,
-    /// By code of `change_type`: 1, -1, or nothing.
-    flow_signs: Vec<Option<i128>>,
+    flows: SignedFlows<'a>,
 }
 
-/// Buffers of one thread, reused from portfolio to portfolio.
-#[derive(Default)]
-pub(super) struct Buffers {
+/// What is gathered of one portfolio.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// In the order in which floats are added up.
     holdings: Vec<Holding>,
+    /// Date and amount, ascending (L17).
     events: Vec<(Day, i64)>,
+    /// Date and signed amount, ascending (L18).
     flows: Vec<(Day, i128)>,
     faults: Vec<Fault>,
-    scratch: Scratch,
 }
 
-impl<'a> Prepared<'a> {
-    pub(super) fn of(inputs: &'a Inputs<'a>, host: &Host<'_>) -> Result<Self> {
+impl<'a> Legacy<'a> {
+    /// Returns the policy, prepared for the portfolios of `inputs`.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Error::Length`] or [`crate::error::Error::Duplicate`] for frames that
+    /// contradict themselves.
+    pub fn of(inputs: &'a Inputs<'a>, host: &Host<'_>) -> Result<Self> {
         let Inputs {
             positions,
             events,
@@ -73,12 +78,7 @@ impl<'a> Prepared<'a> {
             marks,
             ..
         } = inputs;
-        positions.check()?;
-        events.check()?;
-        flows.check()?;
-        opening.check()?;
-        let portfolios = Owners::of("opening.portfolio_id", opening.portfolio_id)?;
-        let grouped = |keys| Groups::by_key(keys, &portfolios);
+        let book = Book::of(positions, *events, opening)?;
         let quotes = Quotes::of(
             positions.symbol.table(),
             host.prices,
@@ -86,132 +86,125 @@ impl<'a> Prepared<'a> {
             marks.sessions(),
             marks.lookback_days(),
         );
-        let units = Units::of(&Scales {
-            change: quotes.scale(),
+        let valuer = Valuer::of(&Scales {
+            close: quotes.scale(),
             quantity: positions.quantity.scale(),
             realized: events.realized.scale(),
             flow: flows.amount.scale(),
+            ..Scales::default()
         });
-        let is_current = marks
-            .sessions()
-            .last()
-            .is_some_and(|&day| Day(day) >= host.today);
-        let current = is_current.then(|| Current::of(*positions, host, units.scale));
+        let last = marks.sessions().last();
+        let is_current = last.is_some_and(|&day| Day(day) >= host.today);
+        let current = is_current.then(|| CurrentDay::of(positions, host, valuer.scale()));
         Ok(Self {
             inputs,
             today: host.today,
             quotes,
-            units,
-            meanings: Meanings::of(positions),
+            valuer,
+            reader: HoldingReader::of(positions),
             current: current.transpose()?,
-            positions: grouped(positions.portfolio_id),
-            events: grouped(events.portfolio_id),
-            flows: grouped(flows.portfolio_id),
-            flow_signs: flow_signs(flows.change_type.table()),
+            events: book.events_by_portfolio(),
+            flows: SignedFlows::of(*flows, &book)?,
+            book,
         })
     }
 
-    /// Returns the names of sectors that rows refer to.
-    pub(super) fn sectors(&self) -> Table {
-        self.current
-            .as_ref()
-            .map(|current| current.names().clone())
-            .unwrap_or_default()
+    /// Returns the names of the sectors that rows refer to, ascending.
+    #[must_use]
+    pub fn sectors(&self) -> Table {
+        let current = self.current.as_ref();
+        current.map_or_else(Table::default, |current| current.names().clone())
     }
 
-    pub(super) fn portfolio(&self, at: usize, buffers: &mut Buffers, filled: &mut Filled<'_>) {
-        let Filled { room, rows } = filled;
+    fn portfolio<'p>(
+        &'p self,
+        portfolio: &PortfolioRun<'p>,
+        gathered: &'p Gathered,
+    ) -> Portfolio<'p> {
         let Inputs {
-            opening,
-            previous,
-            marks,
-            ..
+            opening, previous, ..
         } = self.inputs;
-        let span = opening.span(at, marks.sessions());
-        self.gather(at, buffers);
-        let id = opening.portfolio_id.get(at).copied().unwrap_or_default();
-        let outcome = rolled(
-            &Portfolio {
-                holdings: &buffers.holdings,
-                events: &buffers.events,
-                flows: &buffers.flows,
-                snapshots: previous.of(&id),
-                balance: cents(&opening.equity, at),
-                sessions: marks.sessions().get(span.clone()).unwrap_or_default(),
-                from: span.start,
-                quotes: &self.quotes,
-                units: &self.units,
-                current: self.current.as_ref().map(|current| (self.today, current)),
-            },
-            buffers.faults.iter().min(),
-            &mut buffers.scratch,
-        );
-        let portfolio = PortfolioId(u32::try_from(at).unwrap_or(u32::MAX));
-        let number = i32::try_from(at).unwrap_or(i32::MAX);
-        for (place, (row, more)) in (rows.len()..).zip(&outcome.rows) {
-            room.put(place, number, row);
-            rows.legacy.push(more);
+        let id = opening.portfolio_id.get(portfolio.row).copied();
+        Portfolio {
+            id: portfolio.id,
+            holdings: &gathered.holdings,
+            events: &gathered.events,
+            flows: &gathered.flows,
+            snapshots: previous.of(&id.unwrap_or_default()),
+            balance: cents(&opening.equity, portfolio.row),
+            sessions: portfolio.sessions,
+            from: portfolio.from,
+            quotes: &self.quotes,
+            valuer: &self.valuer,
+            current: self.current.as_ref().map(|current| (self.today, current)),
+            fault: gathered.faults.iter().min(),
         }
-        rows.wrote(outcome.rows.len(), !outcome.failures.is_empty());
-        let issues = outcome.failures.into_iter().map(|failure| Issue {
-            kind: failure.kind,
-            portfolio: Some(portfolio),
-            symbol: failure.symbol,
-            day: Some(failure.day),
-            detail: failure.detail,
-        });
-        rows.issues.extend(issues);
-        rows.misses.extend(outcome.misses);
     }
+}
+
+impl Policy for Legacy<'_> {
+    type Gathered = Gathered;
+    type Sums<T: Sum> = Sums<T>;
 
     /// Gathers positions, events and flows of a portfolio, and what cannot be read of them.
-    fn gather(&self, at: usize, buffers: &mut Buffers) {
-        let Inputs {
-            positions,
+    fn gather(
+        &self,
+        portfolio: &PortfolioRun<'_>,
+        gathered: &mut Gathered,
+        _report: &mut Report,
+    ) -> Option<u128> {
+        let Gathered {
+            holdings,
             events,
             flows,
-            ..
-        } = self.inputs;
-        let Buffers {
-            holdings,
-            events: realized,
-            flows: moved,
             faults,
-            ..
-        } = buffers;
+        } = gathered;
+        let Book { positions, .. } = &self.book;
         holdings.clear();
-        realized.clear();
-        moved.clear();
+        events.clear();
+        flows.clear();
         faults.clear();
-        for &row in self.positions.get(at) {
-            let row = index(row);
+        for row in self.book.rows(portfolio.row) {
             if !positions.deleted.get(row).copied().unwrap_or(false) {
-                holdings.extend(self.meanings.holding(row, positions, faults));
+                holdings.extend(self.reader.holding(row, positions, faults));
             }
         }
         holdings.sort_unstable_by_key(|holding| positions.id.get(holding.position));
-        for &row in self.events.get(at) {
-            let row = index(row);
-            let amount = events.realized.get(row);
+        for &row in self.events.get(portfolio.row) {
+            let (row, realized) = (index(row), &self.book.events);
+            let amount = realized.realized.get(row);
             faults.extend(Fault::of("realized_pnl", "", amount, true));
-            if let (Ok(day), Ok(amount)) = (events.day.get(row), amount) {
-                realized.push((day, amount));
-            }
+            events.extend(realized.day.get(row).ok().zip(amount.ok()));
         }
-        realized.sort_unstable();
-        for &row in self.flows.get(at) {
-            let row = index(row);
-            let amount = flows.amount.get(row);
+        events.sort_unstable();
+        for row in self.flows.rows(portfolio.row) {
+            let amount = self.inputs.flows.amount.get(row);
             faults.extend(Fault::of("amount", "", amount, true));
-            let sign = |code: core::result::Result<u32, State>| {
-                self.flow_signs.get(index(code.ok()?)).copied().flatten()
-            };
-            if let (Ok(day), Ok(amount), Some(sign)) =
-                (flows.day.get(row), amount, sign(flows.change_type.get(row)))
-            {
-                moved.push((day, i128::from(amount).saturating_mul(sign)));
-            }
+            flows.extend(self.flows.signed(row).ok());
         }
-        moved.sort_unstable();
+        flows.sort_unstable();
+        Some(self.portfolio(portfolio, gathered).bound())
+    }
+
+    fn roll<T: Sum>(
+        &self,
+        portfolio: &PortfolioRun<'_>,
+        gathered: &Gathered,
+        _bound: u128,
+        sums: &mut Sums<T>,
+        output: &mut PortfolioOutput<'_>,
+    ) -> Option<()> {
+        let outcome = rolled(&self.portfolio(portfolio, gathered), sums)?;
+        let PortfolioOutput { columns, report } = output;
+        report.wrote(outcome.rows.len(), !outcome.failures.is_empty());
+        let number = i32::try_from(portfolio.row).unwrap_or(i32::MAX);
+        for (at, (row, own)) in outcome.rows.into_iter().enumerate() {
+            let portfolio = number;
+            columns.put(at, &Row { portfolio, ..row });
+            report.legacy.push(own);
+        }
+        report.issues.extend(outcome.failures);
+        report.misses.extend(outcome.misses);
+        Some(())
     }
 }

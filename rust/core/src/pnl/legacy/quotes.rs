@@ -3,16 +3,16 @@
 
 use crate::fixed::power_of_ten;
 use crate::float::Floats;
-use crate::ids::{Day, SymbolId};
+use crate::ids::Day;
 use crate::store::PriceStore;
-use crate::text::{Index, Table};
+use crate::text::Table;
 
 /// How many calendar days before a session its previous close may be (L12).
 const PREVIOUS_CLOSE_DAYS: i64 = 10;
 
 /// How old the price of a session is, best first: the order of [`crate::pnl::rows::Row::marks`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Age {
+pub(crate) enum Age {
     /// A close of the session itself.
     Fresh,
     /// At most `lookback_days` days old.
@@ -25,7 +25,7 @@ pub enum Age {
 
 /// One symbol, as positions spell it, on the sessions of a run.
 #[derive(Debug, Clone, Default)]
-pub struct Quote {
+pub(crate) struct Quote {
     changes: Vec<i128>,
     most: u128,
     prices: Vec<f64>,
@@ -34,7 +34,7 @@ pub struct Quote {
 
 /// The quotes of every symbol of a table.
 #[derive(Debug)]
-pub struct Quotes {
+pub(crate) struct Quotes {
     quotes: Vec<Quote>,
     scale: u32,
 }
@@ -42,26 +42,22 @@ pub struct Quotes {
 impl Quote {
     /// Returns what a unit earns on each session: its close less the previous one, 0 without
     /// either (L10, L12).
-    #[must_use]
-    pub fn changes(&self) -> &[i128] {
+    pub(crate) fn changes(&self) -> &[i128] {
         &self.changes
     }
 
     /// Returns the largest absolute change.
-    #[must_use]
-    pub fn most(&self) -> u128 {
+    pub(crate) fn most(&self) -> u128 {
         self.most
     }
 
     /// Returns the price of each session in dollars, 0 without one (L26).
-    #[must_use]
-    pub fn prices(&self) -> &[f64] {
+    pub(crate) fn prices(&self) -> &[f64] {
         &self.prices
     }
 
     /// Returns how old each of them is.
-    #[must_use]
-    pub fn ages(&self) -> &[Age] {
+    pub(crate) fn ages(&self) -> &[Age] {
         &self.ages
     }
 }
@@ -70,8 +66,7 @@ impl Quotes {
     /// Returns the quotes of `symbols`, spelt as on positions, on `sessions`, ascending.
     ///
     /// `cached` takes the place of the close of a session under the same spelling (L16).
-    #[must_use]
-    pub fn of(
+    pub(crate) fn of(
         symbols: &Table,
         prices: &PriceStore,
         cached: Option<&PriceStore>,
@@ -80,12 +75,12 @@ impl Quotes {
     ) -> Self {
         let scale = cached.map_or(0, PriceStore::scale).max(prices.scale());
         let stored = Stored::of(prices, scale);
-        let laid = cached.map(|cached| Stored::of(cached, scale));
+        let cached = cached.map(|cached| Stored::of(cached, scale));
         let quote = |symbol: &[u8]| {
             let exact = stored.series(symbol);
             let upper = stored.series(&symbol.to_ascii_uppercase());
-            let laid = laid.as_ref().map(|laid| laid.series(symbol));
-            quoted(sessions, exact, upper, laid, lookback_days)
+            let cached = cached.as_ref().map(|cached| cached.series(symbol));
+            quoted(sessions, exact, upper, cached, lookback_days)
         };
         Self {
             quotes: symbols.iter().map(quote).collect(),
@@ -94,22 +89,19 @@ impl Quotes {
     }
 
     /// Returns the quote of a symbol by its code.
-    #[must_use]
-    pub fn get(&self, code: usize) -> Option<&Quote> {
+    pub(crate) fn get(&self, code: usize) -> Option<&Quote> {
         self.quotes.get(code)
     }
 
     /// Returns the decimals of changes.
-    #[must_use]
-    pub fn scale(&self) -> u32 {
+    pub(crate) fn scale(&self) -> u32 {
         self.scale
     }
 }
 
-/// A price store with an index of its symbols, its closes brought to one scale.
+/// A price store whose closes are brought to one scale.
 struct Stored<'a> {
     store: &'a PriceStore,
-    index: Index,
     factor: i128,
     floats: Floats,
 }
@@ -129,7 +121,6 @@ impl<'a> Stored<'a> {
         let factor = power_of_ten(scale.saturating_sub(store.scale()));
         Self {
             store,
-            index: Index::of(store.symbols()),
             factor: factor
                 .and_then(|factor| i128::try_from(factor).ok())
                 .unwrap_or(i128::MAX),
@@ -138,9 +129,7 @@ impl<'a> Stored<'a> {
     }
 
     fn series(&self, symbol: &[u8]) -> Series<'a> {
-        let code = self.index.find(self.store.symbols(), symbol);
-        let (days, closes) =
-            code.map_or_else(Default::default, |code| self.store.closes(SymbolId(code)));
+        let (days, closes) = self.store.closes_of(symbol);
         Series {
             days,
             closes,
@@ -185,22 +174,18 @@ fn quoted(
     sessions: &[i32],
     mut exact: Series<'_>,
     mut upper: Series<'_>,
-    mut laid: Option<Series<'_>>,
+    mut cached: Option<Series<'_>>,
     lookback_days: u32,
 ) -> Quote {
     let mut quote = Quote::default();
     for &day in sessions {
         exact.pass(day);
         upper.pass(day);
-        let stored = || exact.on(day).map(|close| exact.scaled(close));
-        let current = match &mut laid {
-            Some(laid) => {
-                laid.pass(day);
-                let cached = laid.on(day).map(|close| laid.scaled(close));
-                cached.or_else(stored)
-            }
-            None => stored(),
-        };
+        if let Some(cached) = &mut cached {
+            cached.pass(day);
+        }
+        let close = |series: &Series<'_>| series.on(day).map(|close| series.scaled(close));
+        let current = cached.as_ref().and_then(close).or_else(|| close(&exact));
         let previous = upper.before(day).and_then(|(found, close)| {
             (Day(day).since(Day(found)) <= PREVIOUS_CLOSE_DAYS).then(|| upper.scaled(close))
         });
@@ -225,104 +210,4 @@ fn quoted(
         quote.ages.push(age);
     }
     quote
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::frame::{Days, Decimals, Texts};
-    use crate::text::Intern;
-
-    /// Closes in cents: symbol, day, mantissa.
-    fn store(closes: &[(&str, i32, i64)], scale: u32) -> PriceStore {
-        let mut symbols = Intern::default();
-        let code = |&(symbol, ..): &(&str, i32, i64)| symbols.code(symbol.as_bytes()).unwrap();
-        let codes: Vec<u32> = closes.iter().map(code).collect();
-        let days: Vec<i32> = closes.iter().map(|&(_, day, _)| day).collect();
-        let values: Vec<i64> = closes.iter().map(|&(.., close)| close).collect();
-        let state = vec![0; closes.len()];
-        PriceStore::from_columns(
-            &Texts::new("symbol", &codes, symbols.table(), &state).unwrap(),
-            &Days::new("day", &days, &state).unwrap(),
-            &Decimals::new("close", &values, &state, scale).unwrap(),
-        )
-        .unwrap()
-    }
-
-    fn quote(symbol: &str, prices: &PriceStore, cached: Option<&PriceStore>) -> Quote {
-        let mut symbols = Intern::default();
-        symbols.code(symbol.as_bytes());
-        let sessions = [20, 21, 31];
-        let mut quotes = Quotes::of(symbols.table(), prices, cached, &sessions, 3);
-        assert_eq!(
-            quotes.scale(),
-            prices.scale().max(cached.map_or(0, PriceStore::scale))
-        );
-        quotes.quotes.remove(0)
-    }
-
-    #[test]
-    fn a_unit_earns_what_the_close_of_the_day_is_above_the_previous_one() {
-        let prices = store(
-            &[
-                ("A", 10, 100),
-                ("A", 20, 130),
-                ("A", 21, 120),
-                ("A", 31, 90),
-            ],
-            2,
-        );
-        let quote = quote("A", &prices, None);
-        // day 20 looks 10 days back, day 31 finds day 21
-        assert_eq!(quote.changes(), [30, -10, -30]);
-        assert_eq!(quote.most(), 30);
-        let prices = store(&[("A", 9, 100), ("A", 20, 130), ("A", 31, 90)], 2);
-        assert_eq!(quote_of(&prices).changes(), [0, 0, 0]);
-    }
-
-    fn quote_of(prices: &PriceStore) -> Quote {
-        quote("A", prices, None)
-    }
-
-    #[test]
-    fn a_previous_close_counts_whatever_it_is_and_a_current_one_above_0() {
-        let prices = store(
-            &[("A", 19, -5), ("A", 20, 10), ("A", 21, 0), ("A", 31, 7)],
-            2,
-        );
-        assert_eq!(quote_of(&prices).changes(), [15, 0, 7]);
-    }
-
-    #[test]
-    fn the_two_closes_treat_letters_differently() {
-        let prices = store(
-            &[("a", 19, 1), ("A", 19, 10), ("a", 20, 13), ("A", 20, 99)],
-            2,
-        );
-        let quote = quote("a", &prices, None);
-        assert_eq!(quote.changes(), [3, 0, 0]);
-        assert_eq!(quote.prices(), [0.99, 0.99, 0.99]);
-        assert_eq!(quote.ages(), [Age::Fresh, Age::Lookback, Age::Stale]);
-    }
-
-    #[test]
-    fn a_price_of_0_is_none_whatever_came_before() {
-        let prices = store(&[("A", 19, 10), ("A", 20, 0), ("A", 21, -10)], 2);
-        let quote = quote_of(&prices);
-        assert_eq!(quote.prices(), [0.0, -0.1, -0.1]);
-        assert_eq!(quote.ages(), [Age::Unpriced, Age::Fresh, Age::Stale]);
-    }
-
-    #[test]
-    fn a_cached_price_takes_the_place_of_the_current_close_alone() {
-        let prices = store(
-            &[("A", 19, 10), ("A", 20, 13), ("A", 21, 14), ("A", 31, 15)],
-            2,
-        );
-        let cached = store(&[("A", 20, 125), ("A", 21, 0)], 3);
-        let quote = quote("A", &prices, Some(&cached));
-        // 0.125 - 0.10, none, 0.15 - 0.14
-        assert_eq!(quote.changes(), [25, 0, 10]);
-        assert_eq!(quote.prices(), [0.13, 0.14, 0.15]);
-    }
 }

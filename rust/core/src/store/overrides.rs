@@ -1,9 +1,10 @@
-//! Closes that a caller sets, laid over those of a store.
+//! Closes that a caller sets in the place of those of a store.
 
 use std::collections::BTreeMap;
 
+use hashbrown::HashMap;
+
 use crate::fixed::{State, rescaled};
-use crate::frame::index;
 use crate::ids::Day;
 use crate::store::{DayIndex, PriceStore};
 use crate::text::{Intern, Table};
@@ -20,14 +21,12 @@ pub struct Close {
 /// Closes by symbol and day; each hides the store's close of its day, and one of 0 says that
 /// there is none.
 #[derive(Debug, Clone, Default)]
-pub struct Laid {
-    symbols: Intern,
-    closes: Vec<BTreeMap<i32, Close>>,
+pub struct PriceOverrides {
+    closes: HashMap<Vec<u8>, BTreeMap<i32, Close>>,
     scale: u32,
-    count: usize,
 }
 
-/// The closes of a store with those laid over it, a row each.
+/// The closes of a store with those set in their place, a row each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PriceColumns {
     /// Symbol of each row, a code of `symbols`.
@@ -44,35 +43,24 @@ pub struct PriceColumns {
     pub scale: u32,
 }
 
-impl Laid {
-    /// Lays a close over that of the same symbol and day.
+impl PriceOverrides {
+    /// Sets the close of a symbol and day.
     pub fn set(&mut self, symbol: &[u8], day: Day, close: Close) {
-        let Some(code) = self.symbols.code(symbol) else {
-            return;
-        };
-        let at = index(code);
-        if self.closes.len() <= at {
-            self.closes.resize_with(at.saturating_add(1), BTreeMap::new);
-        }
-        let Some(closes) = self.closes.get_mut(at) else {
-            return;
-        };
         self.scale = self.scale.max(close.scale);
-        if closes.insert(day.0, close).is_none() {
-            self.count = self.count.saturating_add(1);
-        }
+        let closes = self.closes.entry_ref(symbol).or_default();
+        closes.insert(day.0, close);
     }
 
-    /// Returns the number of closes laid.
+    /// Returns the number of closes set.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.count
+        self.closes.values().map(BTreeMap::len).sum()
     }
 
-    /// Returns whether no close is laid.
+    /// Returns whether no close is set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.closes.is_empty()
     }
 
     /// Returns the decimals that hold every close of `store` and of these.
@@ -81,10 +69,10 @@ impl Laid {
         self.scale.max(store.scale())
     }
 
-    /// Returns the close laid on `day`, 0 too.
+    /// Returns the close set on `day`, 0 too.
     #[must_use]
     pub fn on(&self, symbol: &[u8], day: Day) -> Option<Close> {
-        self.of(symbol)?.get(&day.0).copied()
+        self.closes.get(symbol)?.get(&day.0).copied()
     }
 
     /// Returns the price of a symbol on `day` itself, a close above 0; `days` is the index of
@@ -113,12 +101,9 @@ impl Laid {
         day: Day,
         lookback_days: u32,
     ) -> Option<(Close, Day)> {
-        let laid = self.of(symbol);
-        let (days, closes) = store
-            .find(symbol)
-            .map(|id| store.closes(id))
-            .unwrap_or_default();
-        let hidden = |day: i32| laid.is_some_and(|closes| closes.contains_key(&day));
+        let own = self.closes.get(symbol);
+        let (days, closes) = store.closes_of(symbol);
+        let hidden = |day: i32| own.is_some_and(|closes| closes.contains_key(&day));
         let reaches = |found: i32| day.since(Day(found)) <= i64::from(lookback_days);
         let last = days.partition_point(|&d| d <= day.0);
         let stored = days
@@ -129,7 +114,7 @@ impl Laid {
             .take_while(|&(&found, _)| reaches(found))
             .find(|&(&found, &close)| close > 0 && !hidden(found))
             .map(|(&found, &mantissa)| (found, mantissa, store.scale()));
-        let set = laid.and_then(|closes| {
+        let set = own.and_then(|closes| {
             closes
                 .range(..=day.0)
                 .rev()
@@ -146,12 +131,14 @@ impl Laid {
     #[must_use]
     pub fn over(&self, store: &PriceStore) -> PriceColumns {
         let mut symbols = Intern::default();
-        for name in store.symbols().iter().chain(self.symbols.table().iter()) {
+        let mut names: Vec<&[u8]> = self.closes.keys().map(Vec::as_slice).collect();
+        names.sort_unstable();
+        for name in store.symbols().iter().chain(names) {
             symbols.code(name);
         }
         let symbols = symbols.into_table();
         let scale = self.scale_over(store);
-        let most = store.len().saturating_add(self.count);
+        let most = store.len().saturating_add(self.len());
         let mut columns = PriceColumns {
             symbol: Vec::with_capacity(most),
             symbols: Table::default(),
@@ -161,18 +148,15 @@ impl Laid {
             scale,
         };
         for (code, name) in (0u32..).zip(symbols.iter()) {
-            let (days, closes) = store
-                .find(name)
-                .map(|id| store.closes(id))
-                .unwrap_or_default();
-            let laid = self.of(name);
-            let hidden = |day: i32| laid.is_some_and(|closes| closes.contains_key(&day));
+            let (days, closes) = store.closes_of(name);
+            let own = self.closes.get(name);
+            let hidden = |day: i32| own.is_some_and(|closes| closes.contains_key(&day));
             let stored = days
                 .iter()
                 .zip(closes)
                 .filter(|&(&day, _)| !hidden(day))
                 .map(|(&day, &close)| (day, close, store.scale()));
-            let set = laid
+            let set = own
                 .into_iter()
                 .flatten()
                 .map(|(&day, close)| (day, close.mantissa, close.scale));
@@ -193,13 +177,13 @@ impl Laid {
     #[must_use]
     pub fn prices_over(&self, store: &PriceStore) -> usize {
         let each = || {
-            self.symbols.table().iter().zip(&self.closes).flat_map(
-                |(symbol, closes): (&[u8], &BTreeMap<i32, Close>)| {
-                    closes
-                        .iter()
-                        .map(move |(&day, close)| (symbol, Day(day), close))
-                },
-            )
+            let rows = |(symbol, closes)| {
+                let closes: &BTreeMap<i32, Close> = closes;
+                closes
+                    .iter()
+                    .map(move |(&day, close)| (symbol, Day(day), close))
+            };
+            self.closes.iter().flat_map(rows)
         };
         let hidden = each().filter(|&(symbol, day, _)| {
             let close = store.find(symbol).and_then(|id| store.on(id, day));
@@ -216,7 +200,7 @@ impl Laid {
     #[must_use]
     pub fn distinct_days_over(&self, store: &PriceStore) -> usize {
         let mut days = store.distinct_days();
-        days.extend(self.closes.iter().flat_map(BTreeMap::keys));
+        days.extend(self.closes.values().flat_map(BTreeMap::keys));
         days.sort_unstable();
         days.dedup();
         days.len()
@@ -225,21 +209,15 @@ impl Laid {
     /// Returns the bytes that the closes take, those of their trees estimated.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        self.count
+        let symbols = self.closes.keys().map(Vec::len).sum();
+        self.len()
             .saturating_mul(size_of::<(i32, Close)>().saturating_mul(2))
-            .saturating_add(self.symbols.table().size_bytes())
-    }
-
-    fn of(&self, symbol: &[u8]) -> Option<&BTreeMap<i32, Close>> {
-        if self.is_empty() {
-            return None;
-        }
-        self.closes.get(index(self.symbols.find(symbol)?))
+            .saturating_add(symbols)
     }
 }
 
-/// Returns the price of a symbol on `day` itself with nothing laid over it, see
-/// [`Laid::price_on`].
+/// Returns the price of a symbol on `day` itself without overrides, see
+/// [`PriceOverrides::price_on`].
 #[must_use]
 pub fn price_on(store: &PriceStore, days: &DayIndex, symbol: &[u8], day: Day) -> Option<Close> {
     let mantissa = days.on(store, store.find(symbol)?, day)?;
@@ -252,106 +230,22 @@ pub fn price_on(store: &PriceStore, days: &DayIndex, symbol: &[u8], day: Day) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Days, Decimals, Texts};
-
-    const DAY: Day = Day(20_000);
-
-    fn store(rows: &[(&str, i32, i64)]) -> PriceStore {
-        let mut intern = Intern::default();
-        let codes: Vec<u32> = rows
-            .iter()
-            .map(|row| intern.code(row.0.as_bytes()).unwrap())
-            .collect();
-        let days: Vec<i32> = rows.iter().map(|row| row.1).collect();
-        let closes: Vec<i64> = rows.iter().map(|row| row.2).collect();
-        let state = vec![0; rows.len()];
-        PriceStore::from_columns(
-            &Texts::new("prices.symbol", &codes, intern.table(), &state).unwrap(),
-            &Days::new("prices.day", &days, &state).unwrap(),
-            &Decimals::new("prices.close", &closes, &state, 4).unwrap(),
-        )
-        .unwrap()
-    }
+    use crate::samples;
 
     fn close(mantissa: i64, scale: u32) -> Close {
         Close { mantissa, scale }
     }
 
-    fn days_before(days: i32) -> Day {
-        Day(DAY.0 - days)
-    }
-
     #[test]
-    fn a_close_not_above_zero_is_no_price() {
-        let store = store(&[("A", DAY.0, 0), ("B", DAY.0, -1), ("C", DAY.0, 1)]);
-        let (laid, days) = (Laid::default(), DayIndex::of(&store));
-        let prices =
-            [b"A", b"B", b"C", b"D"].map(|symbol| laid.price_on(&store, &days, symbol, DAY));
-        assert_eq!(prices, [None, None, Some(close(1, 4)), None]);
-    }
-
-    #[test]
-    fn lookback_reaches_its_last_day_and_not_one_more() {
-        let store = store(&[("A", days_before(10).0, 5)]);
-        let laid = Laid::default();
-        let found = Some((close(5, 4), days_before(10)));
-        assert_eq!(laid.price_as_of(&store, b"A", DAY, 10), found);
-        assert_eq!(laid.price_as_of(&store, b"A", DAY, 9), None);
-        assert_eq!(laid.price_as_of(&store, b"A", days_before(11), 10), None);
-        assert_eq!(laid.price_as_of(&store, b"B", DAY, 10), None);
-    }
-
-    #[test]
-    fn lookback_skips_what_is_no_price() {
-        let store = store(&[
-            ("A", days_before(3).0, 7),
-            ("A", days_before(2).0, 0),
-            ("A", days_before(1).0, -4),
-        ]);
-        let laid = Laid::default();
-        let found = Some((close(7, 4), days_before(3)));
-        assert_eq!(laid.price_as_of(&store, b"A", DAY, 10), found);
-    }
-
-    #[test]
-    fn a_close_laid_hides_the_one_below_it() {
-        let store = store(&[("A", days_before(1).0, 7), ("A", DAY.0, 8)]);
-        let days = DayIndex::of(&store);
-        let mut laid = Laid::default();
-        laid.set(b"A", DAY, close(0, 0));
-        assert_eq!(laid.price_on(&store, &days, b"A", DAY), None);
-        assert_eq!(
-            laid.price_as_of(&store, b"A", DAY, 10),
-            Some((close(7, 4), days_before(1)))
+    fn columns_have_the_larger_scale_and_zeros_that_were_set() {
+        let store = samples::prices(
+            &[("A", 1, 10_0000), ("A", 2, 11_0000), ("B", 1, i64::MAX)],
+            4,
         );
-        laid.set(b"A", DAY, close(125, 1));
-        assert_eq!(laid.price_on(&store, &days, b"A", DAY), Some(close(125, 1)));
-        assert_eq!(
-            laid.price_as_of(&store, b"A", DAY, 10),
-            Some((close(125, 1), DAY))
-        );
-        assert_eq!(laid.len(), 1);
-    }
-
-    #[test]
-    fn a_symbol_that_the_store_lacks_has_what_is_laid() {
-        let store = store(&[]);
-        let mut laid = Laid::default();
-        laid.set(b"N", days_before(2), close(3, 0));
-        assert_eq!(
-            laid.price_as_of(&store, b"N", DAY, 2),
-            Some((close(3, 0), days_before(2)))
-        );
-        assert_eq!(laid.price_as_of(&store, b"N", DAY, 1), None);
-    }
-
-    #[test]
-    fn columns_have_the_larger_scale_and_zeros_that_were_laid() {
-        let store = store(&[("A", 1, 10_0000), ("A", 2, 11_0000), ("B", 1, i64::MAX)]);
-        let mut laid = Laid::default();
-        laid.set(b"A", Day(2), close(0, 0));
-        laid.set(b"C", Day(3), close(100_001, 5));
-        let columns = laid.over(&store);
+        let mut overrides = PriceOverrides::default();
+        overrides.set(b"A", Day(2), close(0, 0));
+        overrides.set(b"C", Day(3), close(100_001, 5));
+        let columns = overrides.over(&store);
         assert_eq!(columns.scale, 5);
         assert_eq!(columns.symbol, [0, 0, 1, 2]);
         assert_eq!(
@@ -361,7 +255,7 @@ mod tests {
         assert_eq!(columns.day, [1, 2, 1, 3]);
         assert_eq!(columns.close, [1_000_000, 0, 0, 100_001]);
         assert_eq!(columns.state, [0, 0, 3, 0]);
-        assert_eq!(laid.prices_over(&store), 3);
-        assert_eq!(laid.distinct_days_over(&store), 3);
+        assert_eq!(overrides.prices_over(&store), 3);
+        assert_eq!(overrides.distinct_days_over(&store), 3);
     }
 }

@@ -3,17 +3,15 @@
 
 use crate::fixed::{CENTS, State, Sum, Wide, decimal_text};
 use crate::frame::index;
-use crate::ids::Day;
-use crate::pnl::issue::IssueKind;
-use crate::pnl::legacy::columns;
-use crate::pnl::legacy::current::Current;
+use crate::ids::{Day, PortfolioId};
+use crate::pnl::columns::Row;
+use crate::pnl::issue::{Issue, IssueKind};
+use crate::pnl::legacy::current::CurrentDay;
 use crate::pnl::legacy::holding::{Class, Fault, Holding};
-use crate::pnl::legacy::ledger::Ledger;
 use crate::pnl::legacy::quotes::{Age, Quote, Quotes};
-use crate::pnl::legacy::units::Units;
-use crate::pnl::rollforward::{RETURN_LIMIT, RETURN_UNIT};
-use crate::pnl::rows::{Miss, Row};
-use crate::pnl::value::fitting;
+use crate::pnl::legacy::row::LegacyRow;
+use crate::pnl::report::Miss;
+use crate::pnl::value::{RETURN_LIMIT, RETURN_UNIT, Valuer, fitting};
 use crate::significant::Significant;
 use crate::store::{Amount, Snapshot};
 
@@ -22,70 +20,55 @@ use crate::store::{Amount, Snapshot};
 const PLAIN_RETURN: i128 = 1_000_000_000;
 const NEAR_A_TIE: i128 = 1_000_000_000_000_000;
 
-/// What of a portfolio stands in any column: cents below 2^63.
+/// The most that a column of a portfolio holds: cents below 2^63.
 const MOST_CENTS: u128 = 1 << 63;
 
 /// What is needed of one portfolio.
 #[derive(Debug, Clone, Copy)]
-pub struct Portfolio<'a> {
+pub(super) struct Portfolio<'a> {
+    pub(super) id: PortfolioId,
     /// Its positions, in the order in which floats are added up.
-    pub holdings: &'a [Holding],
+    pub(super) holdings: &'a [Holding],
     /// Date and amount of its events, ascending (L17).
-    pub events: &'a [(Day, i64)],
+    pub(super) events: &'a [(Day, i64)],
     /// Date and signed amount of its flows, ascending (L18).
-    pub flows: &'a [(Day, i128)],
+    pub(super) flows: &'a [(Day, i128)],
     /// Snapshots stored before the run, ascending.
-    pub snapshots: &'a [Snapshot],
+    pub(super) snapshots: &'a [Snapshot],
     /// `portfolios.equity_balance` before the run.
-    pub balance: Amount,
+    pub(super) balance: Amount,
     /// Sessions that it runs over.
-    pub sessions: &'a [i32],
+    pub(super) sessions: &'a [i32],
     /// Index of the first of them among those of `quotes`.
-    pub from: usize,
+    pub(super) from: usize,
     /// Of all symbols on all sessions of the run.
-    pub quotes: &'a Quotes,
-    /// Factors.
-    pub units: &'a Units,
+    pub(super) quotes: &'a Quotes,
+    /// Values positions.
+    pub(super) valuer: &'a Valuer,
     /// The first current day, and what it needs; nothing if no session is current.
-    pub current: Option<(Day, &'a Current<'a>)>,
+    pub(super) current: Option<(Day, &'a CurrentDay<'a>)>,
+    /// What no rule can read: there are no rows, and each day fails by it that has no complete
+    /// snapshot.
+    pub(super) fault: Option<&'a Fault>,
 }
 
-/// Why a portfolio has no row on a day (L4).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The day.
-    pub day: Day,
-    /// Name of the issue.
-    pub kind: IssueKind,
-    /// Symbol of the position, if it is of one.
-    pub symbol: Option<String>,
-    /// Column, or column and value.
-    pub detail: String,
-}
-
-/// What one portfolio came to.
-#[derive(Debug, Clone, Default)]
-pub struct Outcome {
+/// The result of one portfolio.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Outcome {
     /// The rows written, ascending by day.
-    pub rows: Vec<(Row, columns::Row)>,
-    /// The days that failed, ascending.
-    pub failures: Vec<Failure>,
+    pub(super) rows: Vec<(Row, LegacyRow)>,
+    /// Why days have no row (L4), ascending by day.
+    pub(super) failures: Vec<Issue>,
     /// Active positions that had no price, or a stale one, in `rows`.
-    pub misses: Vec<Miss>,
+    pub(super) misses: Vec<Miss>,
 }
 
-/// Buffers of one thread.
+/// Sums of one portfolio, a value for each session.
 #[derive(Debug, Default)]
-pub struct Scratch {
-    double: Sums<i128>,
-    wide: Sums<Wide>,
-}
-
-#[derive(Debug, Default)]
-struct Sums<T> {
-    /// Earned on each session, in the common scale (L15).
+pub struct Sums<T> {
+    /// Earned, in the common scale (L15).
     unrealized: Vec<T>,
-    /// Values above and below 0 (L29), to [`Ledger::VALUE_SCALE`] decimals.
+    /// Values above and below 0 (L29), to [`Sum::VALUE_SCALE`] decimals.
     long: Vec<T>,
     short: Vec<T>,
     counts: Vec<Counts>,
@@ -125,55 +108,33 @@ impl Portfolio<'_> {
     }
 
     /// Returns what all terms of a day add up to at most, saturated.
-    fn bound(&self) -> u128 {
+    pub(super) fn bound(&self) -> u128 {
         let earned = self.holdings.iter().map(|holding| {
-            self.quote(holding).map_or(0, |quote| {
-                quote
-                    .most()
-                    .saturating_mul(u128::from(holding.quantity.unsigned_abs()))
-                    .saturating_mul(u128::from(holding.multiplier))
-                    .saturating_mul(self.units.change)
+            let quote = self.quote(holding);
+            quote.map_or(0, |quote| {
+                self.valuer.most_change(holding.size(), quote.most())
             })
         });
-        let events = self.events.iter().map(|&(_, amount)| {
-            u128::from(amount.unsigned_abs()).saturating_mul(self.units.realized)
-        });
-        let flows = self
-            .flows
-            .iter()
-            .map(|&(_, amount)| amount.unsigned_abs().saturating_mul(self.units.flow));
+        let events = self.events.iter();
+        let events = events.map(|&(_, amount)| self.valuer.realized(Wide::of(amount)));
+        let flows = self.flows.iter();
+        let flows = flows.map(|&(_, amount)| self.valuer.flow(Wide::of_signed(amount)));
+        let most = |amount: Wide| u128::try_from(amount.wrapping_abs()).unwrap_or(u128::MAX);
         // equity and cumulative columns that it goes on from, and long and short values
-        let stored = MOST_CENTS.saturating_mul(self.units.cent).saturating_mul(4);
+        let stored = MOST_CENTS
+            .saturating_mul(self.valuer.cent())
+            .saturating_mul(4);
         earned
-            .chain(events)
-            .chain(flows)
+            .chain(events.chain(flows).map(most))
             .fold(stored, u128::saturating_add)
     }
 }
 
-/// Returns the rows of a portfolio; `scratch` is reused from one to the next.
-///
-/// With a `fault` there are none: each day fails by it that has no complete snapshot.
-#[must_use]
-pub fn rolled(portfolio: &Portfolio<'_>, fault: Option<&Fault>, scratch: &mut Scratch) -> Outcome {
-    // three bits are left for differences and for the doubling in a rounding
-    let narrow = (portfolio.bound() < 1 << 124)
-        .then(|| rolled_at_width(portfolio, fault, &mut scratch.double))
-        .flatten();
-    narrow
-        .or_else(|| rolled_at_width(portfolio, fault, &mut scratch.wide))
-        .unwrap_or_default()
-}
-
-/// Returns the rows, or nothing if values of positions need a wider sum.
-fn rolled_at_width<T: Ledger>(
-    portfolio: &Portfolio<'_>,
-    fault: Option<&Fault>,
-    sums: &mut Sums<T>,
-) -> Option<Outcome> {
+/// Returns the rows of a portfolio, or nothing if that takes wider sums.
+pub(super) fn rolled<T: Sum>(portfolio: &Portfolio<'_>, sums: &mut Sums<T>) -> Option<Outcome> {
     let mut outcome = Outcome::default();
     let mut written = vec![false; portfolio.sessions.len()];
-    if fault.is_none() {
+    if portfolio.fault.is_none() {
         sums.add_up(portfolio)?;
         outcome.rows.reserve_exact(portfolio.sessions.len());
     }
@@ -182,20 +143,16 @@ fn rolled_at_width<T: Ledger>(
     for (session, &day) in portfolio.sessions.iter().enumerate() {
         let day = Day(day);
         let at = portfolio.snapshots.partition_point(|row| row.day < day);
-        let stands = portfolio.snapshots.get(at);
-        if stands.is_some_and(|row| row.day == day && row.is_complete) {
+        let same_day = portfolio.snapshots.get(at).filter(|row| row.day == day);
+        if same_day.is_some_and(|row| row.is_complete) {
             continue;
         }
-        let mut fail = |kind, symbol, detail| {
-            outcome.failures.push(Failure {
-                day,
-                kind,
-                symbol,
-                detail,
-            });
+        let mut fail = |kind, detail, symbol| {
+            let issue = Issue::of(kind, portfolio.id, detail);
+            outcome.failures.push(issue.of_symbol(symbol).on(day));
         };
-        if let Some(fault) = fault {
-            fail(fault.kind(), fault.symbol(), fault.column.to_owned());
+        if let Some(fault) = portfolio.fault {
+            fail(fault.kind(), fault.column.to_owned(), fault.symbol());
             continue;
         }
         let stored = at.checked_sub(1).and_then(|at| portfolio.snapshots.get(at));
@@ -205,16 +162,15 @@ fn rolled_at_width<T: Ledger>(
             (_, Some(latest)) => Some(latest),
         };
         match sums.row(portfolio, session, day, previous, balance)? {
-            Ok((row, more)) => {
-                let standing = standing(&row);
-                balance = standing.equity;
-                latest = Some(standing);
-                outcome.rows.push((row, more));
+            Ok((row, own)) => {
+                balance = Ok(row.equity_balance);
+                latest = Some(snapshot_of(&row));
+                outcome.rows.push((row, own));
                 if let Some(written) = written.get_mut(session) {
                     *written = true;
                 }
             }
-            Err((kind, detail)) => fail(kind, None, detail),
+            Err((kind, detail)) => fail(kind, detail, None),
         }
     }
     outcome.misses = misses(portfolio, &written);
@@ -222,13 +178,13 @@ fn rolled_at_width<T: Ledger>(
 }
 
 /// Returns what the next day goes on from.
-fn standing(row: &Row) -> Snapshot {
+fn snapshot_of(row: &Row) -> Snapshot {
     Snapshot {
-        day: row.day,
-        equity: Ok(row.equity),
+        day: Day(row.day),
+        equity: Ok(row.equity_balance),
         cumulative_pnl: Ok(row.cumulative_pnl),
-        cumulative_realized: Ok(row.cumulative_realized),
-        cumulative_flow: Ok(row.cumulative_flow),
+        cumulative_realized: Ok(row.cumulative_realized_pnl),
+        cumulative_flow: Ok(row.cumulative_capital_flow),
         is_complete: true,
     }
 }
@@ -269,24 +225,15 @@ fn misses(portfolio: &Portfolio<'_>, written: &[bool]) -> Vec<Miss> {
     misses
 }
 
-/// Returns the value of a position in dollars (L28).
-#[expect(
-    clippy::float_arithmetic,
-    reason = "L28 computes in binary64, in this order"
-)]
-fn value_of(shares: f64, price: f64, multiplier: u32) -> f64 {
-    shares * price * f64::from(multiplier)
-}
-
 /// Returns what a value adds to a sum, or nothing if that needs a wider one.
-fn units_of<T: Ledger>(value: f64) -> Option<T> {
+fn units_of<T: Sum>(value: f64) -> Option<T> {
     let text = Significant::shortest(value)?;
     let places = text.exponent.checked_add(T::VALUE_SCALE)?;
     let shift = T::power_of_ten(u32::try_from(places).ok()?)?;
     T::of_signed(text.digits).try_times(shift)
 }
 
-impl<T: Ledger> Sums<T> {
+impl<T: Sum> Sums<T> {
     fn reset(&mut self, sessions: usize) {
         for buffer in [&mut self.unrealized, &mut self.long, &mut self.short] {
             buffer.clear();
@@ -307,9 +254,7 @@ impl<T: Ledger> Sums<T> {
             let first = portfolio.from.saturating_add(from);
             if holding.earns() {
                 let changes = quote.changes().get(first..).unwrap_or_default();
-                let factor = T::of_factor(portfolio.units.change);
-                let factor = factor.times(T::of(i64::from(holding.multiplier)));
-                let units = T::of(holding.quantity).times(factor);
+                let units: T = portfolio.valuer.close_units(holding.size());
                 let sums = self.unrealized.get_mut(from..).unwrap_or_default();
                 for (sum, &change) in sums.iter_mut().zip(changes) {
                     *sum = sum.plus(T::of_signed(change).times(units));
@@ -332,7 +277,7 @@ impl<T: Ledger> Sums<T> {
                 } else {
                     price
                 };
-                let value = value_of(holding.shares, price, holding.multiplier);
+                let value = holding.size().dollars(holding.shares, price);
                 if value > 0.0 {
                     *long = long.try_plus(units_of(value)?)?;
                 } else if value < 0.0 {
@@ -365,34 +310,34 @@ impl<T: Ledger> Sums<T> {
         day: Day,
         previous: Option<&Snapshot>,
         balance: Amount,
-    ) -> Option<Result<(Row, columns::Row), (IssueKind, String)>> {
+    ) -> Option<Result<(Row, LegacyRow), (IssueKind, String)>> {
         let exposures = self.exposures(session)?;
         let counts = self.counts.get(session).copied()?;
-        let units = portfolio.units;
+        let valuer = portfolio.valuer;
         let before = match previous_equity(previous, balance) {
             Ok(before) => before,
             Err(failure) => return Some(Err(failure)),
         };
         let realized = on_day(portfolio.events, day).map(|&(_, amount)| T::of(amount));
         let flow = on_day(portfolio.flows, day).map(|&(_, amount)| T::of_signed(amount));
-        let scaled = |amounts: T, factor: u128| amounts.times(T::of_factor(factor));
+        let cent = T::of_factor(valuer.cent());
         let amounts = Amounts {
-            before: scaled(T::of(before), units.cent),
+            before: T::of(before).times(cent),
             unrealized: match previous {
                 Some(_) => self.unrealized.get(session).copied()?,
                 None => T::ZERO,
             },
-            realized: scaled(realized.fold(T::ZERO, T::plus), units.realized),
-            flow: scaled(flow.fold(T::ZERO, T::plus), units.flow),
-            cent: T::of_factor(units.cent),
+            realized: valuer.realized(realized.fold(T::ZERO, T::plus)),
+            flow: valuer.flow(flow.fold(T::ZERO, T::plus)),
+            cent,
         };
         let stored = amounts.stored(day, previous, &exposures, counts);
-        Some(stored.and_then(|(row, more)| {
+        Some(stored.and_then(|(row, own)| {
             let Some((today, current)) = portfolio.current else {
-                return Ok((row, more));
+                return Ok((row, own));
             };
-            if !more.is_active || day < today {
-                return Ok((row, more));
+            if !own.is_active || day < today {
+                return Ok((row, own));
             }
             let equity = amounts.equity().wide();
             let misfit = |detail| (IssueKind::OutOfRange, detail);
@@ -400,14 +345,13 @@ impl<T: Ledger> Sums<T> {
             let weights = current
                 .weights(portfolio.holdings, equity)
                 .map_err(misfit)?;
-            Ok((
-                row,
-                columns::Row {
-                    beta,
-                    weights,
-                    ..more
-                },
-            ))
+            let weights = weights.map(Box::new);
+            let own = LegacyRow {
+                beta,
+                weights,
+                ..own
+            };
+            Ok((row, own))
         }))
     }
 }
@@ -473,7 +417,7 @@ struct Amounts<T> {
     cent: T,
 }
 
-impl<T: Ledger> Amounts<T> {
+impl<T: Sum> Amounts<T> {
     fn pnl(&self) -> T {
         self.unrealized.plus(self.realized)
     }
@@ -504,23 +448,23 @@ impl<T: Ledger> Amounts<T> {
         previous: Option<&Snapshot>,
         exposures: &Exposures<T>,
         counts: Counts,
-    ) -> Result<(Row, columns::Row), (IssueKind, String)> {
+    ) -> Result<(Row, LegacyRow), (IssueKind, String)> {
         let (pnl, equity) = (self.pnl(), self.equity());
         let is_active = counts.long.saturating_add(counts.short) > 0;
         let of = |column: fn(&Snapshot) -> Amount| previous.map(column);
-        let stored_equity = self.money("equity_balance", equity)?;
+        let equity_balance = self.money("equity_balance", equity)?;
         let daily_pnl = self.money("daily_pnl", pnl)?;
-        let daily_realized = self.money("daily_realized_pnl", self.realized)?;
-        let daily_flow = self.money("daily_capital_flow", self.flow)?;
+        let daily_realized_pnl = self.money("daily_realized_pnl", self.realized)?;
+        let daily_capital_flow = self.money("daily_capital_flow", self.flow)?;
         let daily_return =
             daily_return(pnl, self.before).map_err(|detail| (IssueKind::OutOfRange, detail))?;
         let cumulative_pnl = self.cumulative("cumulative_pnl", of(|p| p.cumulative_pnl), pnl)?;
-        let cumulative_realized = self.cumulative(
+        let cumulative_realized_pnl = self.cumulative(
             "cumulative_realized_pnl",
             of(|p| p.cumulative_realized),
             self.realized,
         )?;
-        let cumulative_flow = self.cumulative(
+        let cumulative_capital_flow = self.cumulative(
             "cumulative_capital_flow",
             of(|p| p.cumulative_flow),
             self.flow,
@@ -532,44 +476,45 @@ impl<T: Ledger> Amounts<T> {
         } else {
             T::ZERO
         };
-        let cash = self.money("cash_value", cash)?;
+        let cash_value = self.money("cash_value", cash)?;
         let row = Row {
-            day,
-            equity: stored_equity,
+            day: day.0,
+            equity_balance,
             daily_pnl,
-            daily_realized,
-            daily_flow,
-            daily_return: Some(daily_return),
+            daily_realized_pnl,
+            daily_capital_flow,
+            daily_return,
             cumulative_pnl,
-            cumulative_realized,
-            cumulative_flow,
-            unrealized: Err(State::Null),
-            long: fits("long_value", exposures.long)?,
-            short: fits("short_value", exposures.short)?,
-            gross: fits("gross_exposure", exposures.gross)?,
-            net: fits("net_exposure", exposures.net)?,
-            cash,
+            cumulative_realized_pnl,
+            cumulative_capital_flow,
+            unrealized_state: State::Null.byte(),
+            long_value: fits("long_value", exposures.long)?,
+            short_value: fits("short_value", exposures.short)?,
+            gross_exposure: fits("gross_exposure", exposures.gross)?,
+            net_exposure: fits("net_exposure", exposures.net)?,
+            cash_value,
             num_positions: counts.long.saturating_add(counts.short),
             num_long: counts.long,
             num_short: counts.short,
             marks: counts.marks,
+            ..Row::default()
         };
-        let more = columns::Row {
-            total_value: if is_active { stored_equity } else { 0 },
+        let own = LegacyRow {
+            total_value: if is_active { equity_balance } else { 0 },
             is_active,
-            ..columns::Row::default()
+            ..LegacyRow::default()
         };
-        Ok((row, more))
+        Ok((row, own))
     }
 }
 
-fn fits<T: Ledger>(column: &str, cents: T) -> Result<i64, (IssueKind, String)> {
+fn fits<T: Sum>(column: &str, cents: T) -> Result<i64, (IssueKind, String)> {
     fitting(column, cents).map_err(|detail| (IssueKind::OutOfRange, detail))
 }
 
 /// Returns `pnl / before` to 28 digits in units of 10^-6, half away; 0 unless `before` is above 0
 /// (L22).
-fn daily_return<T: Ledger>(pnl: T, before: T) -> Result<i64, String> {
+fn daily_return<T: Sum>(pnl: T, before: T) -> Result<i64, String> {
     if before <= T::ZERO {
         return Ok(0);
     }
@@ -697,26 +642,21 @@ mod properties {
 
     use super::*;
     use crate::float::Floats;
-    use crate::frame::{Days, Decimals, Texts};
-    use crate::pnl::legacy::units::Scales;
-    use crate::store::PriceStore;
+    use crate::pnl::value::Scales;
+    use crate::samples;
     use crate::text::Intern;
 
     const SESSIONS: [i32; 4] = [5, 6, 7, 8];
 
     /// Quotes of one symbol in cents.
     fn quotes(closes: &[(i32, i64)]) -> Quotes {
+        let closes: Vec<_> = closes
+            .iter()
+            .map(|&(day, close)| ("AAA", day, close))
+            .collect();
         let mut symbols = Intern::default();
         symbols.code(b"AAA");
-        let days: Vec<i32> = closes.iter().map(|&(day, _)| day).collect();
-        let values: Vec<i64> = closes.iter().map(|&(_, close)| close).collect();
-        let (codes, state) = (vec![0; closes.len()], vec![0; closes.len()]);
-        let prices = PriceStore::from_columns(
-            &Texts::new("symbol", &codes, symbols.table(), &state).unwrap(),
-            &Days::new("day", &days, &state).unwrap(),
-            &Decimals::new("close", &values, &state, 2).unwrap(),
-        )
-        .unwrap();
+        let prices = samples::prices(&closes, 2);
         Quotes::of(symbols.table(), &prices, None, &SESSIONS, 10)
     }
 
@@ -762,8 +702,9 @@ mod properties {
                 is_complete: true,
             });
             let quotes = quotes(&closes);
-            let units = Units::of(&Scales { change: 2, quantity: 4, realized: 2, flow: 2 });
+            let scales = Scales { close: 2, quantity: 4, realized: 2, flow: 2, ..Scales::default() };
             let portfolio = Portfolio {
+                id: PortfolioId(0),
                 holdings: &holdings,
                 events: &events,
                 flows: &flows,
@@ -772,14 +713,13 @@ mod properties {
                 sessions: &SESSIONS,
                 from: 0,
                 quotes: &quotes,
-                units: &units,
+                valuer: &Valuer::of(&scales),
                 current: None,
+                fault: None,
             };
-            let narrow = rolled_at_width(&portfolio, None, &mut Sums::<i128>::default()).unwrap();
-            let wide = rolled_at_width(&portfolio, None, &mut Sums::<Wide>::default()).unwrap();
-            prop_assert_eq!(&narrow.rows, &wide.rows);
-            prop_assert_eq!(&narrow.failures, &wide.failures);
-            prop_assert_eq!(&narrow.misses, &wide.misses);
+            let narrow = rolled(&portfolio, &mut Sums::<i128>::default()).unwrap();
+            let wide = rolled(&portfolio, &mut Sums::<Wide>::default()).unwrap();
+            prop_assert_eq!(&narrow, &wide);
             let days = narrow.rows.len().saturating_add(narrow.failures.len());
             prop_assert_eq!(days, 4);
         }

@@ -10,55 +10,59 @@ use crate::text::{Intern, Table};
 
 /// One position: prices of two decimals, quantities whole, market values in cents.
 #[derive(Clone, Copy)]
-pub(super) struct Held {
+pub(crate) struct Held {
     /// First byte of the id; positions of one portfolio are ordered by it.
-    pub(super) id: u8,
+    pub(crate) id: u8,
     /// First byte of the portfolio's id.
-    pub(super) portfolio: u8,
-    pub(super) symbol: &'static str,
-    pub(super) kind: &'static str,
-    pub(super) quantity: i64,
-    pub(super) entry_price: i64,
-    pub(super) entry_day: i32,
-    pub(super) exit_day: Option<i32>,
-    pub(super) private: bool,
-    pub(super) market_value: Option<i64>,
+    pub(crate) portfolio: u8,
+    pub(crate) symbol: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) class: Option<&'static str>,
+    pub(crate) quantity: Option<i64>,
+    pub(crate) entry_price: Option<i64>,
+    pub(crate) entry_day: i32,
+    pub(crate) market_value: Option<i64>,
 }
 
 /// 3 AAA bought at 10.00 on day 5 by portfolio 1.
-pub(super) const LONG: Held = Held {
+pub(crate) const LONG: Held = Held {
     id: 1,
     portfolio: 1,
     symbol: "AAA",
     kind: "LONG",
-    quantity: 3,
-    entry_price: 1000,
+    class: None,
+    quantity: Some(3),
+    entry_price: Some(1000),
     entry_day: 5,
-    exit_day: None,
-    private: false,
     market_value: None,
 };
 
-/// A partial close: id of the position, trade date, quantity.
-pub(super) type Closed = (u8, i32, i64);
-
-pub(super) fn uuid(first: u8) -> Uuid {
+pub(crate) fn uuid(first: u8) -> Uuid {
     let mut id = [0; 16];
     id[0] = first;
     id
 }
 
-/// Closes of AAA on days 5, 6 and 8; sessions 5 to 8.
-pub(super) fn marks(closes: [i64; 3]) -> Marks {
+/// Closes of a scale: symbol as stored, day, mantissa.
+pub(crate) fn prices(closes: &[(&str, i32, i64)], scale: u32) -> PriceStore {
     let mut symbols = Intern::default();
-    let code = symbols.code(b"AAA").unwrap();
-    let prices = PriceStore::from_columns(
-        &Texts::new("prices.symbol", &[code; 3], symbols.table(), &[0; 3]).unwrap(),
-        &Days::new("prices.day", &[5, 6, 8], &[0; 3]).unwrap(),
-        &Decimals::new("prices.close", &closes, &[0; 3], 2).unwrap(),
+    let code = |&(symbol, ..): &(&str, i32, i64)| symbols.code(symbol.as_bytes()).unwrap();
+    let codes: Vec<u32> = closes.iter().map(code).collect();
+    let days: Vec<i32> = closes.iter().map(|&(_, day, _)| day).collect();
+    let values: Vec<i64> = closes.iter().map(|&(.., close)| close).collect();
+    let state = vec![0; closes.len()];
+    PriceStore::from_columns(
+        &Texts::new("prices.symbol", &codes, symbols.table(), &state).unwrap(),
+        &Days::new("prices.day", &days, &state).unwrap(),
+        &Decimals::new("prices.close", &values, &state, scale).unwrap(),
     )
-    .unwrap();
-    Marks::from_prices(&prices, &[5, 6, 7, 8], 10).unwrap()
+    .unwrap()
+}
+
+/// Closes of AAA on days 5, 6 and 8; sessions 5 to 8.
+pub(crate) fn marks([first, second, last]: [i64; 3]) -> Marks {
+    let closes = [("AAA", 5, first), ("AAA", 6, second), ("AAA", 8, last)];
+    Marks::from_prices(&prices(&closes, 2), &[5, 6, 7, 8], 10).unwrap()
 }
 
 #[derive(Default)]
@@ -108,9 +112,8 @@ impl Column<u32> {
 }
 
 /// Calls `work` with the frames of these rows; each portfolio runs over `[first, last]`.
-pub(super) fn with_frames<T>(
+pub(crate) fn with_frames<T>(
     held: &[Held],
-    closed: &[Closed],
     portfolios: &[(u8, i32, i32)],
     work: impl FnOnce(Positions<'_>, Events<'_>, &Opening<'_>) -> T,
 ) -> T {
@@ -119,28 +122,16 @@ pub(super) fn with_frames<T>(
     let owners: Vec<Uuid> = rows().map(|row| uuid(row.portfolio)).collect();
     let (symbols, symbol_table) = Column::coded(rows().map(|row| Some(row.symbol)));
     let (kinds, kind_table) = Column::coded(rows().map(|row| Some(row.kind)));
-    let classes = rows().map(|row| row.private.then_some("PRIVATE"));
-    let (classes, class_table) = Column::coded(classes);
-    let quantity = Column::of(rows().map(|row| Some(row.quantity)));
-    let entry_price = Column::of(rows().map(|row| Some(row.entry_price)));
+    let (classes, class_table) = Column::coded(rows().map(|row| row.class));
+    let quantity = Column::of(rows().map(|row| row.quantity));
+    let entry_price = Column::of(rows().map(|row| row.entry_price));
     let entry_day = Column::of(rows().map(|row| Some(row.entry_day)));
-    let exit_day = Column::of(rows().map(|row| row.exit_day));
+    let no_day = Column::of(rows().map(|_| None));
     let market_value = Column::of(rows().map(|row| row.market_value));
     let no_amount = Column::of(rows().map(|_| None));
-    let no_day = Column::of(rows().map(|_| None));
     let deleted = vec![false; held.len()];
 
-    let event_ids: Vec<Uuid> = closed.iter().map(|&(id, ..)| uuid(id)).collect();
-    let owner = |id| {
-        rows()
-            .find(|row| row.id == id)
-            .map_or(0, |row| row.portfolio)
-    };
-    let event_owners: Vec<Uuid> = closed.iter().map(|&(id, ..)| uuid(owner(id))).collect();
-    let event_day = Column::of(closed.iter().map(|&(_, day, _)| Some(day)));
-    let event_quantity = Column::of(closed.iter().map(|&(.., quantity)| Some(quantity)));
-    let realized = Column::of(closed.iter().map(|_| Some(0)));
-
+    let (no_event, no_event_day) = (Column::of([].into_iter()), Column::of([].into_iter()));
     let asked: Vec<Uuid> = portfolios.iter().map(|&(id, ..)| uuid(id)).collect();
     let first_day: Vec<i32> = portfolios.iter().map(|&(_, first, _)| first).collect();
     let last_day: Vec<i32> = portfolios.iter().map(|&(.., last)| last).collect();
@@ -156,7 +147,7 @@ pub(super) fn with_frames<T>(
             entry_price: entry_price.decimals(2),
             entry_day: entry_day.days(),
             exit_price: no_amount.decimals(2),
-            exit_day: exit_day.days(),
+            exit_day: no_day.days(),
             expiration_day: no_day.days(),
             investment_class: classes.texts(&class_table),
             last_price: no_amount.decimals(2),
@@ -164,11 +155,11 @@ pub(super) fn with_frames<T>(
             deleted: &deleted,
         },
         Events {
-            position_id: &event_ids,
-            portfolio_id: &event_owners,
-            day: event_day.days(),
-            quantity: event_quantity.decimals(0),
-            realized: realized.decimals(2),
+            position_id: &[],
+            portfolio_id: &[],
+            day: no_event_day.days(),
+            quantity: no_event.decimals(0),
+            realized: no_event.decimals(2),
         },
         &Opening {
             portfolio_id: &asked,

@@ -1,0 +1,225 @@
+//! What a policy is, and the one way in which every portfolio of a run is rolled by it.
+
+use core::num::NonZeroUsize;
+use core::ops::Range;
+use core::sync::atomic::AtomicBool;
+
+use crate::error::{Error, Result};
+use crate::fixed::{Sum, Wide, Width};
+use crate::ids::PortfolioId;
+use crate::pnl::batches::{batches, in_batches};
+use crate::pnl::columns::ColumnSlices;
+use crate::pnl::inputs::Inputs;
+use crate::pnl::report::Report;
+
+/// What the figures mean: how the frames of one portfolio become its rows.
+///
+/// A policy holds what it prepares once for all portfolios. [`run`] does the rest: it shares the
+/// portfolios between threads, takes the narrowest integers that hold the sums of each, and puts
+/// rows together in input order.
+pub trait Policy: Sync {
+    /// What is gathered of one portfolio; the memory is reused from one to the next.
+    type Gathered: Default;
+    /// Sums of one portfolio; the memory is reused.
+    type Sums<T: Sum>: Default;
+
+    /// Gathers a portfolio and returns what the absolute values of all terms of its sums add up to
+    /// at most, saturated; nothing if it fails before its first row, with an issue in `report`.
+    fn gather(
+        &self,
+        portfolio: &PortfolioRun<'_>,
+        gathered: &mut Self::Gathered,
+        report: &mut Report,
+    ) -> Option<u128>;
+
+    /// Fills the rows of a portfolio, whose sums do not exceed `bound`, and reports how many there
+    /// are; nothing if that takes a wider integer.
+    fn roll<T: Sum>(
+        &self,
+        portfolio: &PortfolioRun<'_>,
+        gathered: &Self::Gathered,
+        bound: u128,
+        sums: &mut Self::Sums<T>,
+        output: &mut PortfolioOutput<'_>,
+    ) -> Option<()>;
+}
+
+/// A portfolio and the sessions that it runs over.
+#[derive(Debug, Clone, Copy)]
+pub struct PortfolioRun<'a> {
+    /// Its row in the opening.
+    pub row: usize,
+    /// The same as an id.
+    pub id: PortfolioId,
+    /// Its sessions, at least one.
+    pub sessions: &'a [i32],
+    /// Index of the first of them among those of the run.
+    pub from: usize,
+}
+
+/// Where the rows of a portfolio go.
+#[derive(Debug)]
+pub struct PortfolioOutput<'a> {
+    /// A row for each of its sessions.
+    pub columns: ColumnSlices<'a>,
+    /// What is noticed beside them.
+    pub report: &'a mut Report,
+}
+
+/// Buffers of one thread.
+struct Scratch<P: Policy> {
+    gathered: P::Gathered,
+    narrow: P::Sums<i64>,
+    double: P::Sums<i128>,
+    wide: P::Sums<Wide>,
+}
+
+impl<P: Policy> Default for Scratch<P> {
+    fn default() -> Self {
+        Self {
+            gathered: Default::default(),
+            narrow: Default::default(),
+            double: Default::default(),
+            wide: Default::default(),
+        }
+    }
+}
+
+/// What the portfolios of a batch fill.
+struct BatchOutput<'a> {
+    columns: ColumnSlices<'a>,
+    report: Report,
+}
+
+/// Fills `columns` with the rows of all portfolios of `inputs.opening` over the sessions of
+/// `inputs.marks`, one behind the other, and returns how many there are and what was noticed.
+///
+/// Portfolios come in input order, their sessions ascending. The order of rows in any frame and
+/// the number of threads do not show in the result. Values in `columns` are overwritten;
+/// behind the last row it is left undefined.
+///
+/// # Errors
+///
+/// [`Error::Length`] for columns of fewer rows than [`Inputs::most_rows`]; [`Error::Cancelled`]
+/// once `cancel` is raised, looked at before each portfolio.
+pub fn run<P: Policy>(
+    policy: &P,
+    inputs: &Inputs<'_>,
+    threads: NonZeroUsize,
+    cancel: &AtomicBool,
+    mut columns: ColumnSlices<'_>,
+) -> Result<Report> {
+    let most = inputs.most_rows();
+    if columns.len() < most {
+        return Err(Error::Length {
+            column: "columns",
+            expected: most,
+            actual: columns.len(),
+        });
+    }
+    let mut rest = columns.rows(0, most);
+    let batches = batches(inputs.opening.portfolio_id.len()).map(|portfolios: Range<usize>| {
+        let rows = inputs.rows_of(portfolios.clone());
+        let (columns, behind) = core::mem::take(&mut rest).split_at(rows);
+        rest = behind;
+        let report = Report::default();
+        (portfolios, BatchOutput { columns, report })
+    });
+    let done = in_batches(batches, threads, cancel, |row, scratch, output| {
+        roll(policy, inputs, row, scratch, output);
+    })?;
+    let done = done
+        .into_iter()
+        .map(|output| (output.columns.len(), output.report));
+    Ok(joined(done.collect(), &mut columns))
+}
+
+fn roll<P: Policy>(
+    policy: &P,
+    inputs: &Inputs<'_>,
+    row: usize,
+    scratch: &mut Scratch<P>,
+    output: &mut BatchOutput<'_>,
+) {
+    let BatchOutput { columns, report } = output;
+    let span = inputs.opening.span(row, inputs.marks.sessions());
+    let portfolio = &PortfolioRun {
+        row,
+        id: PortfolioId::of_row(row),
+        sessions: inputs
+            .marks
+            .sessions()
+            .get(span.clone())
+            .unwrap_or_default(),
+        from: span.start,
+    };
+    if portfolio.sessions.is_empty() {
+        return report.wrote(0, false);
+    }
+    let Scratch {
+        gathered,
+        narrow,
+        double,
+        wide,
+    } = scratch;
+    let Some(bound) = policy.gather(portfolio, gathered, report) else {
+        return report.wrote(0, true);
+    };
+    let columns = columns.rows(report.rows(), span.len());
+    columns
+        .portfolio
+        .fill(i32::try_from(row).unwrap_or(i32::MAX));
+    for (place, &day) in columns.day.iter_mut().zip(portfolio.sessions) {
+        *place = day;
+    }
+    let output = &mut PortfolioOutput { columns, report };
+    let rolled = match Width::of(bound) {
+        Width::Narrow => policy.roll(portfolio, gathered, bound, narrow, output),
+        Width::Double => policy.roll(portfolio, gathered, bound, double, output),
+        Width::Wide => None,
+    };
+    if rolled
+        .or_else(|| policy.roll(portfolio, gathered, bound, wide, output))
+        .is_none()
+    {
+        output.report.wrote(0, false);
+    }
+}
+
+/// Returns the report of all batches; each comes with the rows that it could fill, and those of later
+/// batches move down to where it ends.
+fn joined(batches: Vec<(usize, Report)>, columns: &mut ColumnSlices<'_>) -> Report {
+    let mut report = Report::default();
+    let legacy = batches.iter().map(|(_, later)| later.legacy.len());
+    report.legacy.reserve_exact(legacy.sum());
+    let mut from = 0usize;
+    for (most, later) in batches {
+        columns.move_down(from, later.rows(), report.rows());
+        report.append(later);
+        from = from.saturating_add(most);
+    }
+    report.settle();
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pnl::columns::Columns;
+
+    #[test]
+    fn rows_behind_a_batch_with_fewer_than_it_had_room_for_move_down() {
+        let mut columns = Columns::zeroed(7);
+        let days = [1, 2, 0, 3, 0, 4, 5];
+        columns.slices().day.copy_from_slice(&days);
+        let batch = |rows| {
+            let mut report = Report::default();
+            report.wrote(rows, false);
+            report
+        };
+        let batches = vec![(3, batch(2)), (2, batch(1)), (2, batch(2))];
+        let report = joined(batches, &mut columns.slices());
+        assert_eq!((report.rows(), report.written), (5, vec![2, 1, 2]));
+        assert_eq!(columns.slices().day[..5], [1, 2, 3, 4, 5]);
+    }
+}

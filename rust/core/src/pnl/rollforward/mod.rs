@@ -1,0 +1,329 @@
+//! The `rollforward` policy (S5 to S10): each portfolio from its last complete snapshot on.
+//!
+//! | module | what it owns                                              |
+//! |--------|-----------------------------------------------------------|
+//! | `roll` | the rows of one portfolio, session by session (S6 to S10) |
+
+mod roll;
+
+use crate::error::Result;
+use crate::fixed::{CENTS, State, Sum, TEXT_BYTES, half_away, text_in};
+use crate::ids::Day;
+use crate::pnl::book::{LotBook, PortfolioLots, SignedFlows};
+use crate::pnl::inputs::Inputs;
+use crate::pnl::issue::{Issue, IssueKind};
+use crate::pnl::policy::{Policy, PortfolioOutput, PortfolioRun};
+use crate::pnl::report::Report;
+use crate::pnl::value::Valuer;
+use crate::store::Amount;
+use crate::store::snapshot::cents;
+use roll::{Outcome, Portfolio, Sums, roll_forward};
+
+/// `docs/semantics.md`, S5 to S10.
+#[derive(Debug)]
+pub struct Rollforward<'a> {
+    inputs: &'a Inputs<'a>,
+    valuer: Valuer,
+    lots: LotBook<'a>,
+    flows: SignedFlows<'a>,
+}
+
+/// What is gathered of one portfolio.
+#[derive(Debug, Default)]
+pub struct Gathered<'a> {
+    lots: PortfolioLots<'a>,
+    /// Code of the symbol of each lot's position.
+    symbols: Vec<u32>,
+    /// Date and signed amount of its flows.
+    flows: Vec<(Day, i128)>,
+    start: Start,
+}
+
+/// What a portfolio has before its first session (S5).
+#[derive(Debug, Clone, Copy, Default)]
+struct Start {
+    /// Date of its latest complete snapshot; nothing if the first session is the baseline.
+    previous: Option<Day>,
+    /// Its equity, or the opening equity; wider than the column until it has been judged.
+    equity: i128,
+    cumulative_pnl: i64,
+    cumulative_realized: i64,
+    cumulative_flow: i64,
+}
+
+impl<'a> Rollforward<'a> {
+    /// Returns the policy, prepared for the portfolios of `inputs`.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Error::Length`], [`crate::error::Error::Value`] or
+    /// [`crate::error::Error::Duplicate`] for frames that contradict themselves.
+    pub fn of(inputs: &'a Inputs<'a>) -> Result<Self> {
+        let Inputs {
+            positions,
+            events,
+            flows,
+            opening,
+            marks,
+            ..
+        } = inputs;
+        let lots = LotBook::of(positions, *events, opening, marks)?;
+        Ok(Self {
+            inputs,
+            flows: SignedFlows::of(*flows, &lots.book)?,
+            valuer: Valuer::of(&lots.scales(flows.amount.scale())),
+            lots,
+        })
+    }
+
+    /// Returns what a portfolio has before session `first` (S5), or the column and state that
+    /// fail it.
+    fn start(
+        &self,
+        row: usize,
+        first: Day,
+        flows: &[(Day, i128)],
+    ) -> core::result::Result<Start, (&'static str, State)> {
+        let opening = &self.inputs.opening;
+        let id = opening.portfolio_id.get(row).copied().unwrap_or_default();
+        if let Some(snapshot) = self.inputs.previous.before(&id, first) {
+            let [equity, pnl, realized, flow] = readable([
+                ("equity_balance", snapshot.equity),
+                ("cumulative_pnl", snapshot.cumulative_pnl),
+                ("cumulative_realized_pnl", snapshot.cumulative_realized),
+                ("cumulative_capital_flow", snapshot.cumulative_flow),
+            ])?;
+            return Ok(Start {
+                previous: Some(snapshot.day),
+                equity: i128::from(equity),
+                cumulative_pnl: pnl,
+                cumulative_realized: realized,
+                cumulative_flow: flow,
+            });
+        }
+        let null = Err(State::Null);
+        let equity = if let Ok(earliest) = opening.earliest_day.get(row) {
+            let last = Day(earliest.0.saturating_sub(1));
+            let before = flow_between(flows, first, last, self.valuer.flow_scale());
+            opening_equity(
+                cents(&opening.earliest_equity, row),
+                cents(&opening.earliest_pnl, row),
+                cents(&opening.earliest_flow, row),
+                before,
+            )?
+        } else {
+            opening_equity(cents(&opening.equity, row), null, null, 0)?
+        };
+        Ok(Start {
+            equity,
+            ..Start::default()
+        })
+    }
+
+    /// Reports what was noticed while a portfolio was rolled.
+    fn report(
+        &self,
+        portfolio: &PortfolioRun<'_>,
+        gathered: &Gathered<'_>,
+        outcome: Outcome,
+        report: &mut Report,
+    ) {
+        let issue = |kind, day, detail: String| Issue::of(kind, portfolio.id, detail).on(day);
+        let issues = &mut report.issues;
+        for (kind, lot, day) in outcome.closings {
+            let column = if kind == IssueKind::Expired {
+                "expiration_date"
+            } else {
+                "exit_price"
+            };
+            let lot = gathered.lots.lots.get(lot);
+            let symbol = lot.and_then(|lot| self.lots.book.symbol(lot.position));
+            issues.push(issue(kind, day, column.to_owned()).of_symbol(symbol));
+        }
+        for (day, value) in outcome.returns {
+            issues.push(issue(IssueKind::ReturnOutOfRange, day, value));
+        }
+        if let Some((day, detail)) = outcome.failure {
+            issues.push(issue(IssueKind::OutOfRange, day, detail));
+        }
+        let symbols = self.inputs.positions.symbol.table();
+        let refused = outcome
+            .refused
+            .chunk_by(|(one, ..), (next, ..)| one == next);
+        for of_symbol in refused {
+            if let Some(&(code, day, close)) = of_symbol.first() {
+                let detail = refused_close(close, self.inputs.marks.scale(), of_symbol.len());
+                let symbol = symbols.text(code).map(str::to_owned);
+                issues.push(issue(IssueKind::CloseRefused, day, detail).of_symbol(symbol));
+            }
+        }
+        report.misses.extend(outcome.misses);
+    }
+}
+
+impl<'a> Policy for Rollforward<'a> {
+    type Gathered = Gathered<'a>;
+    type Sums<T: Sum> = Sums<'a, T>;
+
+    fn gather(
+        &self,
+        portfolio: &PortfolioRun<'_>,
+        gathered: &mut Gathered<'a>,
+        report: &mut Report,
+    ) -> Option<u128> {
+        let Gathered {
+            lots,
+            symbols,
+            flows,
+            start,
+        } = gathered;
+        self.lots.gather(portfolio.row, lots);
+        let book = &self.lots.book;
+        report.issues.extend(lots.faults.iter().map(|fault| {
+            Issue::of(fault.kind, portfolio.id, fault.column).of_symbol(book.symbol(fault.position))
+        }));
+        symbols.clear();
+        symbols.extend(lots.lots.iter().map(|lot| book.symbol_code(lot.position)));
+        flows.clear();
+        for row in self.flows.rows(portfolio.row) {
+            match self.flows.signed(row) {
+                Ok(flow) => flows.push(flow),
+                Err(column) => {
+                    let issue = Issue::of(IssueKind::BadFlow, portfolio.id, column);
+                    report.issues.push(issue);
+                }
+            }
+        }
+        let first = Day(portfolio.sessions.first().copied()?);
+        match self.start(portfolio.row, first, flows) {
+            Ok(found) => *start = found,
+            Err((column, state)) => {
+                let issue = Issue::of(IssueKind::of_state(state), portfolio.id, column);
+                report.issues.push(issue.on(first));
+                return None;
+            }
+        }
+        Some(self.valuer.bound(&lots.lots))
+    }
+
+    /// What is noticed on the way ends where the rows do: a portfolio that fails is rolled again,
+    /// over the sessions before that (S10).
+    fn roll<T: Sum>(
+        &self,
+        portfolio: &PortfolioRun<'_>,
+        gathered: &Gathered<'a>,
+        bound: u128,
+        sums: &mut Sums<'a, T>,
+        output: &mut PortfolioOutput<'_>,
+    ) -> Option<()> {
+        let run = Portfolio {
+            lots: &gathered.lots.lots,
+            symbols: &gathered.symbols,
+            flows: &gathered.flows,
+            start: gathered.start,
+            sessions: portfolio.sessions,
+            from: portfolio.from,
+            valuer: &self.valuer,
+            bound,
+        };
+        let outcome = roll_forward(&run, sums, &mut output.columns);
+        let failed = outcome.failure.is_some();
+        output.report.wrote(outcome.written, failed);
+        self.report(portfolio, gathered, outcome, output.report);
+        Some(())
+    }
+}
+
+/// Returns amounts in cents, 0 for NULL.
+///
+/// # Errors
+///
+/// Column and state of an amount that is not finite, or else of one that is not representable.
+fn readable<const N: usize>(
+    amounts: [(&'static str, Amount); N],
+) -> core::result::Result<[i64; N], (&'static str, State)> {
+    for wanted in [State::NonFinite, State::NotRepresentable] {
+        if let Some(&(column, _)) = amounts.iter().find(|(_, a)| *a == Err(wanted)) {
+            return Err((column, wanted));
+        }
+    }
+    Ok(amounts.map(|(_, amount)| amount.unwrap_or(0)))
+}
+
+/// Returns the equity of the opening (S5) from the earliest complete snapshot on or after the
+/// baseline: `equity - daily_pnl - daily_capital_flow - flows before it`, in cents.
+fn opening_equity(
+    equity: Amount,
+    pnl: Amount,
+    flow: Amount,
+    flows_before: i128,
+) -> core::result::Result<i128, (&'static str, State)> {
+    let [equity, pnl, flow] = readable([
+        ("equity_balance", equity),
+        ("daily_pnl", pnl),
+        ("daily_capital_flow", flow),
+    ])?
+    .map(i128::from);
+    Ok(equity
+        .saturating_sub(pnl)
+        .saturating_sub(flow)
+        .saturating_sub(flows_before))
+}
+
+/// Returns the sum of the flows dated in `[first, last]`, rounded to cents (S7).
+fn flow_between(flows: &[(Day, i128)], first: Day, last: Day, scale: u32) -> i128 {
+    let dated = flows
+        .iter()
+        .filter(|&&(day, _)| first <= day && day <= last);
+    let sum: i128 = dated.fold(0, |sum, &(_, amount)| sum.saturating_add(amount));
+    if let Some(more) = CENTS.checked_sub(scale) {
+        return sum.saturating_mul(10i128.saturating_pow(more));
+    }
+    half_away(sum, 10i128.saturating_pow(scale.saturating_sub(CENTS))).unwrap_or(sum)
+}
+
+/// Returns the detail of `close_refused`: the first close, and on how many sessions there is one.
+fn refused_close(close: Option<i64>, scale: u32, sessions: usize) -> String {
+    let close = close.map_or_else(
+        || "not_representable".to_owned(),
+        |close| {
+            let mut buffer = [0; TEXT_BYTES];
+            let text = text_in(&mut buffer, close, scale);
+            let decimals = text.contains('.');
+            let short = text.trim_end_matches(|digit| decimals && digit == '0');
+            short.trim_end_matches('.').to_owned()
+        },
+    );
+    if sessions == 1 {
+        close
+    } else {
+        format!("{close}, the first of {sessions} sessions")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_opening_equity_is_taken_back_from_the_earliest_snapshot() {
+        assert_eq!(opening_equity(Ok(1000), Ok(200), Ok(-50), 30), Ok(820));
+        let null = Err(State::Null);
+        assert_eq!(opening_equity(null, null, null, 0), Ok(0));
+        // not finite comes before not representable, whatever the column
+        let unreadable = [State::NotRepresentable, State::NonFinite].map(Err);
+        assert_eq!(
+            opening_equity(unreadable[0], Ok(1), unreadable[1], 0),
+            Err(("daily_capital_flow", State::NonFinite))
+        );
+    }
+
+    #[test]
+    fn flows_are_added_up_before_they_are_rounded() {
+        let flows = [(Day(5), 4), (Day(6), 4), (Day(7), 100)];
+        // 0.004 + 0.004 = 0.008 is a cent
+        assert_eq!(flow_between(&flows, Day(5), Day(6), 3), 1);
+        assert_eq!(flow_between(&flows, Day(5), Day(6), 0), 800);
+        assert_eq!(flow_between(&flows, Day(8), Day(9), 2), 0);
+    }
+}
