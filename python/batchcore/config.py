@@ -291,21 +291,9 @@ class Settings:
             help="Share of symbols that need a close, from 0 to 1.", metavar="X", ledger=QUESTION
         ),
     )
-    max_failed: int | str = field(
-        default="1%",
-        metadata=option(
-            help="Failed portfolios that a run tolerates.", metavar="N|P%", ledger=CONFIGURATION
-        ),
-    )
     today: dt.date | None = field(
         default=None,
         metadata=option(help="Date to use as today.", metavar="DATE", ledger=CONFIGURATION),
-    )
-    chunk_size: int | None = field(
-        default=None,
-        metadata=option(
-            help="Portfolios in one transaction; default: by size.", ledger=CONFIGURATION
-        ),
     )
     threads: int | None = field(
         default=None,
@@ -315,6 +303,19 @@ class Settings:
         default=None,
         metadata=option(help="Database connections, at least 2; default: 4.", ledger=CONFIGURATION),
     )
+    chunk_size: int | None = field(
+        default=None,
+        metadata=option(
+            help="Portfolios in one transaction; default: by size.", ledger=CONFIGURATION
+        ),
+    )
+    dry_run: bool = False
+    max_failed: int | str = field(
+        default="1%",
+        metadata=option(
+            help="Failed portfolios that a run tolerates.", metavar="N|P%", ledger=CONFIGURATION
+        ),
+    )
     lease_seconds: int = field(
         default=60,
         metadata=option(help="Seconds until a silent run counts as dead.", ledger=CONFIGURATION),
@@ -322,7 +323,6 @@ class Settings:
     ledger_days: int = field(
         default=90, metadata=option(help="Days to keep ended runs in the ledger.")
     )
-    dry_run: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.lookback_days <= MOST_LOOKBACK_DAYS:
