@@ -10,10 +10,10 @@ import asyncpg
 import numpy as np
 
 from batch.sizes import SEED, Size
-from batchcore import _core, market
+from batchcore import _core
 from batchcore.db.fields import field_of
 from batchcore.db.migrate import migrate
-from batchcore.demo import embedded, universe
+from batchcore.demo import embedded, market, universe
 from batchcore.frames import Table
 
 PORTFOLIOS_A_CHUNK = 10_000
