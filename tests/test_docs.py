@@ -90,9 +90,10 @@ def named_issues() -> set[str]:
     """Return the names that core, reference and run give to issues."""
     core = (ROOT / "rust/core/src/pnl/issue.rs").read_text()
     names = set(re.findall(r'^    \w+: "(\w+)",$', core, re.MULTILINE))
-    for path in (ROOT / "python/batchcore/run").glob("*.py"):
+    rooms = (ROOT / "python/batchcore" / room for room in ("run", "policies"))
+    for path in (file for room in rooms for file in room.glob("*.py")):
         text = path.read_text()
-        names.update(re.findall(r"\badd_(?:each|noticed|one|told)\(\s*\"(\w+)\"", text))
+        names.update(re.findall(r"\badd_\w+\(\s*\"(\w+)\"", text))
         names.update(re.findall(r"\"(\w+_out_of_range|refused_by_\w+)\"", text))
     return names | {"stale", "unpriced", NOT_REPLACED}
 
@@ -491,7 +492,11 @@ def told_first(title: str) -> list[str]:
 
 
 def test_every_argument_of_a_verification_is_told() -> None:
-    shared = set(inspect.signature(batchcore.run_batch).parameters)
+    shared = {
+        name
+        for source in (batchcore.run_batch, batchcore.RunOptions)
+        for name in inspect.signature(source).parameters
+    }
     names = list(inspect.signature(batchcore.verify).parameters)
     own = [name for name in names if name not in shared]
     assert told_first("verify")[: len(own)] == own

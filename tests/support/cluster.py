@@ -146,7 +146,8 @@ class Cluster:
 
     async def restart(self) -> None:
         """Stop the server at once, as if it had crashed, and start it again."""
-        os.kill(self._server.pid, signal.SIGQUIT)
+        with contextlib.suppress(ProcessLookupError):  # a recovery that failed has ended it
+            os.kill(self._server.pid, signal.SIGQUIT)
         await asyncio.to_thread(self._server.stop)
         self._server, self._socket = await asyncio.to_thread(self._start)
         await self.ready()

@@ -4,8 +4,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from batchcore.frames import Decimals
-from batchcore.run.snapshots import rescaled
+from batchcore.frames import Decimals, rescaled
 from batchcore.units import State
 from support import build
 
