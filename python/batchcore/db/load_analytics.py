@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -82,6 +83,10 @@ async def load_profiles(
 ) -> SymbolProfiles:
     """Return the profiles of normalised symbols; of two spellings the higher one counts (S2)."""
     columns = await load(session, queries.profiles(symbols))
+    return await asyncio.to_thread(_profiles_of, columns, symbols)
+
+
+def _profiles_of(columns: Mapping[str, Any], symbols: Sequence[str]) -> SymbolProfiles:
     spelt: Text = columns["symbol"]
     chosen: dict[str, tuple[str, int]] = {}
     for row, symbol in enumerate(spelt.texts()):

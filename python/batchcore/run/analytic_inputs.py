@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -85,7 +86,8 @@ async def load_analysis(
     """
     for part, reason in parts.off.items():
         log.warning("run=%s analytics_off=%s reason=%r", monitor.run_id, part, reason)
-    regressions = Regressions(market, symbols.table(), days, parts.level)
+    spellings = symbols.table()
+    regressions = await asyncio.to_thread(Regressions, market, spellings, days, parts.level)
     profiles = factors = None
     if parts.profiles:
         profiles = await load_profiles(reader, queries, regressions.symbols)
@@ -95,7 +97,8 @@ async def load_analysis(
         monitor.loaded(factors=len(factors.id))
         for part, reason in factors.off.items():
             log.warning("run=%s analytics_off=%r reason=%r", monitor.run_id, part, reason)
-    return Analysis(
+    return await asyncio.to_thread(
+        Analysis,
         parts,
         market,
         regressions,

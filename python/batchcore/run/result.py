@@ -11,7 +11,7 @@ import numpy as np
 
 from batchcore import policies
 from batchcore.calendar import date_of, iso_of
-from batchcore.frames import Frame
+from batchcore.frames import Frame, distinct
 from batchcore.units import Mark, State
 
 if TYPE_CHECKING:
@@ -326,14 +326,18 @@ def sorted_names(names: list[str]) -> list[tuple[int, str]]:
 def issue_dicts(result: BatchResult) -> list[dict[str, str | None]]:
     """Return the issues as JSON has them; None where one is not of a portfolio, symbol or day."""
     issues = result.issues
-    ids = [*_texts_of(result.portfolios.id), None]  # -1 is of none
+    portfolios = distinct(issues.portfolio)
+    portfolios = portfolios[portfolios >= 0]  # -1 is of none
+    ids = dict(zip(portfolios.tolist(), _texts_of(result.portfolios.id[portfolios]), strict=True))
+    dated = issues.day.values[issues.day.state == State.VALUE]
+    days = {day: iso_of(day) for day in distinct(dated).tolist()}
     names, symbols, details = issues.name.table(), issues.symbol.table(), issues.detail.table()
     return [
         {
             "name": names[name],
-            "portfolio": ids[portfolio],
+            "portfolio": ids.get(portfolio),
             "symbol": symbols[symbol] if of_symbol == State.VALUE else None,
-            "session": iso_of(day) if of_day == State.VALUE else None,
+            "session": days[day] if of_day == State.VALUE else None,
             "detail": details[detail],
         }
         for name, portfolio, symbol, of_symbol, day, of_day, detail in zip(
