@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
 from batchcore.errors import ConfigError
+from batchcore.schema import HOST
 from batchcore.units import FACTOR_ETFS, MAX_SCALE
 
 if TYPE_CHECKING:
@@ -59,25 +60,6 @@ _MAX_FAILED: Final = re.compile(
     r"(?P<number>\d{1,9}|\d{1,3}\.\d{1,6}(?=%))(?P<percent>%?)", re.ASCII
 )
 
-TABLES: Final = (
-    "portfolios",
-    "positions",
-    "market_data_cache",
-    "portfolio_snapshots",
-    "equity_changes",
-    "position_realized_events",
-    "company_profiles",
-    "position_market_betas",
-    "factor_definitions",
-    "factor_exposures",
-    "position_factor_exposures",
-    "benchmarks_sector_weights",
-    "tags_v2",
-    "position_tags",
-    "users",
-)
-"""Tables of the host, by the names of docs/schema.md."""
-
 
 @dataclass(frozen=True)
 class Schema:
@@ -109,13 +91,13 @@ class Schema:
         for names in ("tables", "columns", "scales", "factors"):
             object.__setattr__(self, names, MappingProxyType(dict(getattr(self, names))))
         for name in self.tables:
-            if name not in TABLES:
-                msg = f"schema.tables: unknown table `{name}`, expected one of {', '.join(TABLES)}"
+            if name not in HOST:
+                msg = f"schema.tables: unknown table `{name}`, expected one of {', '.join(HOST)}"
                 raise ConfigError(msg, "schema")
         for option in ("columns", "scales"):
             for name in getattr(self, option):
                 table, dot, column = name.partition(".")
-                if table not in TABLES or not dot or not column:
+                if table not in HOST or not dot or not column:
                     msg = f"schema.{option}: expected `table.column`, was `{name}`"
                     raise ConfigError(msg, "schema")
         self._check_values()

@@ -8,11 +8,12 @@ import pytest
 from batchcore import calendar as calendars
 from batchcore.config import Schema
 from batchcore.db import load as loads
-from batchcore.db.catalog import Kind, inspect
+from batchcore.db.catalog import inspect
 from batchcore.db.engine import Database
 from batchcore.db.queries import Column, Queries, Query, Selection, text_array
 from batchcore.errors import DatabaseError, DecodeError
 from batchcore.frames import Prices
+from batchcore.schema import Kind
 from support import database
 from support.database import Host, Standing
 from support.generate import MONDAY, Generator

@@ -17,7 +17,8 @@ from batchcore.audit.result import EQUITY, Difference, Tally
 from batchcore.audit.rollforward import RollForward
 from batchcore.db import load as loads
 from batchcore.db import load_stored as stores
-from batchcore.db.catalog import check_run, inspect
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check
 from batchcore.db.engine import Database
 from batchcore.db.queries import Queries, Selection
 from batchcore.errors import ConfigError
@@ -133,7 +134,7 @@ async def verify(
 async def _rules(session: Session, request: Request, *, fast: bool) -> Rules:
     """Return what the policy says on the tables of a host."""
     catalog = await inspect(session, request.settings.schema)
-    check_run(catalog, writes=False)
+    check(catalog, writes=False)
     calendar = request.known_calendar
     if calendar is None:
         dates = await loads.load_price_dates(session, Queries(catalog))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batchcore.db.analytic_tables import COLUMNS, FACTORS, KEYS, PROFILES, SNAPSHOTS
-from batchcore.db.catalog import Kind
 from batchcore.db.queries import (
     Column,
     Queries,
@@ -16,6 +15,7 @@ from batchcore.db.queries import (
     text_array,
     uuids,
 )
+from batchcore.schema import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -10,12 +10,12 @@ from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.analytic_queries import AnalyticQueries
 from batchcore.db.analytic_tables import COLUMNS, POSITION_BETAS, PROFILES, SNAPSHOTS
 from batchcore.db.benchmarks import TABLE as BENCHMARKS
-from batchcore.db.catalog import Kind
 from batchcore.db.ledger import CHUNKS, RUNS
 from batchcore.db.legacy_tables import OTHERS
 from batchcore.db.queries import Column, Query, Selection, date_literal, text_array
 from batchcore.db.sql import quote_identifier, quote_literal
 from batchcore.errors import SchemaError
+from batchcore.schema import Kind
 from batchcore.units import CENTS, RETURN_SCALE
 
 if TYPE_CHECKING:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from batchcore.db.catalog import BENCHMARKS, Kind
 from batchcore.db.load import load
 from batchcore.db.load_analytics import floats
 from batchcore.db.queries import Column, Queries, Query, date_literal
 from batchcore.db.sql import quote_literal
+from batchcore.schema import Kind
 
 if TYPE_CHECKING:
     from batchcore.db.engine import Session
 
-(TABLE,) = BENCHMARKS
+TABLE: Final = "benchmarks_sector_weights"
 
 
 @dataclass(frozen=True, slots=True)

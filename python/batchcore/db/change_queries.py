@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from batchcore.calendar import FIRST_DATE, LAST_DATE
-from batchcore.db.catalog import OPTIONAL, Kind, check_needs
+from batchcore.db.check import check
 from batchcore.db.queries import Column, Queries, Query, date_literal
 from batchcore.db.sql import quote_literal
+from batchcore.schema import HOST, Kind, Use
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchcore.db.catalog import Catalog, Needs
+    from batchcore.db.catalog import Catalog
     from batchcore.db.queries import Selection
 
-_CREATED: Final = {"created_at": Kind.TIMESTAMPTZ}
-_STAMPS: Final = {**_CREATED, "updated_at": Kind.TIMESTAMPTZ}
+_STAMPS: Final = ("created_at", "updated_at")
 
-STAMPS: Final[Needs] = MappingProxyType(
-    {
-        "positions": MappingProxyType(_STAMPS),
-        "market_data_cache": MappingProxyType(_STAMPS),
-        "equity_changes": MappingProxyType(_STAMPS),
-        "position_realized_events": MappingProxyType(_CREATED),
-    }
+EDITED: Final = tuple(
+    name for name, table in HOST.items() if "updated_at" in table.names(Use.CHANGES)
 )
-"""Columns that tell when a row changed, beside those of every run."""
-
-
-EDITED: Final = tuple(table for table, columns in STAMPS.items() if "updated_at" in columns)
 """Tables whose rows a host edits."""
 
 SAMPLE: Final = 10_000
@@ -91,12 +81,7 @@ class ChangeQueries(Queries):
             SchemaError: a table that is there lacks a time stamp.
         """
         super().__init__(catalog)
-        wanted = {
-            table: columns
-            for table, columns in STAMPS.items()
-            if table not in OPTIONAL or catalog.has_table(table)
-        }
-        check_needs(catalog, wanted)
+        check(catalog, Use.CHANGES, writes=False)
         self._since = f"{quote_literal(since.astimezone(dt.UTC).isoformat())}::timestamptz"
 
     def changed_prices(self) -> Query:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from batchcore.db.analytic_queries import AnalyticQueries
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES, SNAPSHOTS
 from batchcore.db.benchmarks import TABLE as BENCHMARKS
-from batchcore.db.catalog import Kind
 from batchcore.db.queries import Column, Query, Selection, date_literal, iso_date, text_array
 from batchcore.db.sql import quote_literal
+from batchcore.schema import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

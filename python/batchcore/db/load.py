@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore import _core
-from batchcore.db.catalog import Kind
 from batchcore.db.queries import Boundaries
 from batchcore.db.sources import one_close
 from batchcore.errors import DecodeError
 from batchcore.frames import Days, Decimals, Events, Flows, Frame, Positions, Prices, Text
+from batchcore.schema import Kind
 from batchcore.units import State
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore.calendar import date_of
 from batchcore.db.access import reading
-from batchcore.db.catalog import PRICES, PROFILES, SNAPSHOTS, Kind
 from batchcore.db.load import load
 from batchcore.db.load import load_closes as load_one_of_each
 from batchcore.db.queries import Column, Queries, Query, date_literal, text_array
 from batchcore.frames import Previous, Prices, Profiles
+from batchcore.schema import Kind, Use
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,7 +36,7 @@ async def load_closes(db: object, schema: Schema | None, windows: Sequence[Windo
         SchemaError: the price table is not what it has to be.
         DatabaseError: the database refused, failed or went away.
     """
-    async with reading(db, schema, PRICES) as (session, queries):
+    async with reading(db, schema, Use.PRICES) as (session, queries):
         own = CacheQueries(queries.catalog)
         prices = await load_one_of_each(session, own, own.closes(windows))
         for one in session.ambiguous:
@@ -48,7 +48,7 @@ async def load_company_profiles(
     db: object, schema: Schema | None, symbols: Sequence[str]
 ) -> Profiles:
     """Return the profiles of symbols by one statement; errors as above."""
-    async with reading(db, schema, PROFILES) as (session, queries):
+    async with reading(db, schema, Use.PROFILES) as (session, queries):
         query = CacheQueries(queries.catalog).company_profiles(symbols)
         return Profiles(**await load(session, query))
 
@@ -57,7 +57,7 @@ async def load_latest_snapshots(
     db: object, schema: Schema | None, calendar: Calendar, ids: Sequence[bytes], before: int
 ) -> Previous:
     """Return the latest complete snapshot of portfolios before a day; errors as above."""
-    async with reading(db, schema, SNAPSHOTS) as (session, queries):
+    async with reading(db, schema, Use.LATEST) as (session, queries):
         query = CacheQueries(queries.catalog).latest_snapshots(calendar, ids, before)
         columns = await load(session, query)
     return Previous(**columns | {"day": columns["day"].values})

@@ -14,10 +14,10 @@ import numpy as np
 from batchcore import reference as ref
 from batchcore.db.audit_queries import SHARES, TEXTS, UNKNOWN
 from batchcore.db.benchmarks import TABLE as BENCHMARKS
-from batchcore.db.catalog import Kind
 from batchcore.db.load import load, located, normalised
 from batchcore.db.read import fetch_plainly
 from batchcore.frames import Days, Decimals, Frame, Text, taken
+from batchcore.schema import Kind
 from batchcore.units import State
 
 if TYPE_CHECKING:

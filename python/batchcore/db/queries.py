@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore.calendar import FIRST_DATE, LAST_DATE
-from batchcore.db.catalog import Catalog, Kind
 from batchcore.db.doubles import fitting, smallest
 from batchcore.db.sql import column_name, quote_literal, table_name
+from batchcore.schema import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.calendar import Calendar
+    from batchcore.db.catalog import Catalog
 
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 _INFINITY: Final = "'Infinity'::numeric"

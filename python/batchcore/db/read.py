@@ -16,12 +16,12 @@ import numpy as np
 from batchcore import reference as ref
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
-from batchcore.db.catalog import Kind
 from batchcore.db.legacy_queries import LegacyQueries
 from batchcore.db.queries import Column, Query, Selection
 from batchcore.db.sql import column_name, table_name
 from batchcore.reference import legacy
 from batchcore.reference.values import upper
+from batchcore.schema import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

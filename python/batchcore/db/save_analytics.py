@@ -5,14 +5,14 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchcore.db.analytic_tables import COLUMNS, KEYS, POSITIONS
-from batchcore.db.catalog import WRITES
 from batchcore.db.fields import field_of
 from batchcore.db.sent import EncodedRows, Staged, copy_rows, stage, write_staged
 from batchcore.db.sql import column_name, quote_identifier, table_name, within
 from batchcore.frames import Moment, Table
+from batchcore.schema import WRITES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -111,7 +111,7 @@ def encode_tables(
     made: Field = ("id", "uuid7", (id_unix_ms, random), None)
     batches = []
     for table in tables.rows:
-        stamps = {
+        stamps: dict[str, Any] = {
             name: Moment(unix_us)
             for name in ("created_at", "updated_at")
             if name in COLUMNS[table.name]

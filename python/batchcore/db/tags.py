@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.analytic_tables import COLUMNS, PROFILES
-from batchcore.db.catalog import TAGS
 from batchcore.db.sent import not_kept
-from batchcore.db.sql import column_name, table_name
+from batchcore.db.sql import Relation, compose
 from batchcore.errors import ConfigError
+from batchcore.schema import Use
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -17,16 +16,70 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from batchcore.db.catalog import Catalog, Needs
+    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
 
-NEEDS: Final[Needs] = {**TAGS, PROFILES: COLUMNS[PROFILES]}
-"""What tables and columns sector tags need."""
+USES: Final = Use.TAGS | Use.SECTORS
+"""What sector tags need of tables and columns."""
 
-INSERTS: Final = ("tags_v2", "position_tags")
-"""Those of them that rows are inserted into."""
+_TAGS: Final = "tags_v2"
+_LINKS: Final = "position_tags"
 
-_TEXTS: Final = ("symbol", "position_type", "investment_class")
+# Texts come as bytes, which in a database without an encoding no client of UTF-8 may be sent as
+# text.
+_POSITIONS: Final = """
+SELECT {o.user_id} = $2::text::uuid AS owned, {p.id}::text AS id,
+    convert_to({p.symbol}::text, {encoding:text}) AS symbol,
+    convert_to({p.position_type}::text, {encoding:text}) AS position_type,
+    convert_to({p.investment_class}::text, {encoding:text}) AS investment_class
+FROM {o} LEFT JOIN {p} ON {p.portfolio_id} = {o.id} AND {p.deleted_at} IS NULL
+WHERE {wanted} = $1::text::uuid AND {o.deleted_at} IS NULL"""
+
+_CREATE: Final = """
+INSERT INTO {tags} ({tags.id}, {tags.user_id}, {tags.name}, {tags.color}, {tags.display_order},
+    {tags.usage_count}, {tags.is_archived}, {tags.created_at}, {tags.updated_at})
+SELECT gen_random_uuid(), $1::text::uuid, w.name, w.color,
+    o.last + row_number() OVER (ORDER BY w.number), 0, false, now(), now()
+FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS w(name, color, number)
+CROSS JOIN (SELECT COALESCE(max({tags.display_order}), -1) AS last FROM {tags}
+    WHERE {tags.user_id} = $1::text::uuid) AS o
+WHERE NOT EXISTS (SELECT FROM {t} WHERE {t.user_id} = $1::text::uuid AND {t.name} = w.name
+    AND NOT {t.is_archived})
+ON CONFLICT DO NOTHING RETURNING {tags.name}::text AS name"""
+
+_LOCK: Final = """
+SELECT {t.id}::text AS id, {t.name}::text AS name, {t.is_archived} AS archived FROM {t}
+WHERE {t.user_id} = $1::text::uuid AND {t.name} = ANY($2::text[])
+ORDER BY {t.id} DESC FOR UPDATE"""
+
+_LINK: Final = """
+WITH wanted AS (SELECT w.position::uuid AS position, w.tag::uuid AS tag
+    FROM unnest($1::text[], $2::text[]) AS w(position, tag)),
+gone AS (DELETE FROM {l} USING wanted AS w
+    WHERE {l.position_id} = w.position AND {l.tag_id} <> w.tag
+        AND {l.tag_id} = ANY($3::text[]::uuid[]) RETURNING {l.tag_id} AS tag),
+lacking AS (SELECT w.position, w.tag FROM wanted AS w WHERE NOT EXISTS
+    (SELECT FROM {l} WHERE {l.position_id} = w.position AND {l.tag_id} = w.tag)),
+come AS (INSERT INTO {links} ({links.id}, {links.position_id}, {links.tag_id},
+        {links.assigned_at}, {links.assigned_by})
+    SELECT gen_random_uuid(), position, tag, now(), $4::text::uuid FROM lacking
+    ON CONFLICT DO NOTHING RETURNING {links.tag_id} AS tag)
+SELECT true AS put, tag::text AS tag, count(*) AS times FROM come GROUP BY tag
+UNION ALL SELECT false, tag::text, count(*) FROM gone GROUP BY tag
+UNION ALL SELECT NULL, NULL, count(*) FROM lacking"""
+
+_DIFFERENT: Final = """
+SELECT (SELECT count(*) FROM unnest($1::text[], $2::text[]) AS w(position, tag) WHERE NOT EXISTS
+        (SELECT FROM {l} WHERE {l.position_id} = w.position::uuid AND {l.tag_id} = w.tag::uuid)
+    ) AS links,
+    (SELECT count(*) FROM {t} WHERE {t.id} = ANY($3::text[]::uuid[]) AND {t.usage_count} <>
+        (SELECT count(*) FROM {l} WHERE {l.tag_id} = {t.id})) AS counts"""
+
+_COUNT: Final = """
+UPDATE {t} SET {tags.usage_count} = c.used, {tags.updated_at} = now()
+FROM (SELECT k.id::uuid AS id, count({l.tag_id}) AS used
+    FROM unnest($1::text[]) AS k(id) LEFT JOIN {l} ON {l.tag_id} = k.id::uuid GROUP BY k.id) AS c
+WHERE {t.id} = c.id AND {t.usage_count} IS DISTINCT FROM c.used"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +130,16 @@ class SectorTags:
         schema = catalog.schema
         self._session = session
         self._schema = schema
-        self._watched = any(table in INSERTS for table, _ in catalog.acting)
+        self._watched = any(table in (_TAGS, _LINKS) for table, _ in catalog.acting)
         self._user = str(user)
-        self._tags = table_name(schema, "tags_v2")
-        self._links = table_name(schema, "position_tags")
-        self._tag = {c: column_name(schema, "tags_v2", c) for c in TAGS["tags_v2"]}
-        self._link = {c: column_name(schema, "position_tags", c) for c in TAGS["position_tags"]}
+        self._relations = {
+            "p": Relation(schema, "positions", "p"),
+            "o": Relation(schema, "portfolios", "o"),
+            "t": Relation(schema, _TAGS, "t"),
+            "tags": Relation(schema, _TAGS),
+            "l": Relation(schema, _LINKS, "l"),
+            "links": Relation(schema, _LINKS),
+        }
 
     async def position(self, position: UUID) -> TaggedPosition:
         """Return a position by its id.
@@ -114,27 +171,15 @@ class SectorTags:
 
     async def _positions(self, of: str, key: UUID) -> list[asyncpg.Record]:
         """Return the position p with a key, or all positions of the portfolio o with it."""
-        p = {c: f"p.{column_name(self._schema, 'positions', c)}" for c in TAGS["positions"]}
-        o = {c: f"o.{column_name(self._schema, 'portfolios', c)}" for c in TAGS["portfolios"]}
-        # As bytes, which in a database without an encoding no client of UTF-8 may be sent as text.
         encoding = "UTF8" if self._session.has_encoding else "SQL_ASCII"
-        texts = ", ".join(f"convert_to({p[c]}::text, '{encoding}') AS {c}" for c in _TEXTS)
-        return await self._fetch(
-            f"SELECT {o['user_id']} = $2::text::uuid AS owned, {p['id']}::text AS id, {texts}"  # noqa: S608
-            f" FROM {table_name(self._schema, 'portfolios')} AS o"
-            f" LEFT JOIN {table_name(self._schema, 'positions')} AS p"
-            f" ON {p['portfolio_id']} = {o['id']} AND {p['deleted_at']} IS NULL"
-            f" WHERE {(p if of == 'p' else o)['id']} = $1::text::uuid"
-            f" AND {o['deleted_at']} IS NULL",
-            str(key),
-            self._user,
-        )
+        wanted = self._relations[of].id
+        return await self._fetch(_POSITIONS, str(key), self._user, encoding=encoding, wanted=wanted)
 
     async def put(self, sectors: Mapping[str, str], colors: Mapping[str, str]) -> TagChanges:
         """Give each position the tag of its sector and no other sector tag; return what changed.
 
         A tag of the user with the name of a sector is a sector tag, whoever made it. Every tag
-        that is or was on one of the positions then counts its uses anew.
+        that is or was on one of the positions then gets its number of uses.
 
         Args:
             sectors: Id of a position -> name of its sector.
@@ -151,10 +196,10 @@ class SectorTags:
         lost = [name for name in names if name not in of_sector]
         if lost:
             wrong = f"{len(lost)} of {len(names)} rows sent are not there"
-            raise await not_kept(self._session, self._schema, "tags_v2", wrong)
+            raise await not_kept(self._session, self._schema, _TAGS, wrong)
         tags = [of_sector[name] for name in sectors.values()]
         come, gone, lacked = await self._link_all(list(sectors), tags, of_user)
-        await self._count({*tags, *gone})
+        await self._fetch(_COUNT, sorted({*tags, *gone}))
         if self._watched or sum(come.values()) != lacked:
             await self._require_kept(list(sectors), tags, {*tags, *gone})
         return TagChanges(
@@ -166,26 +211,7 @@ class SectorTags:
 
     async def _create(self, names: Sequence[str], colors: Sequence[str]) -> set[str]:
         """Make the tags that the user lacks, after all others; return their names."""
-        t = self._tag
-        columns = (
-            *("id", "user_id", "name", "color", "display_order", "usage_count", "is_archived"),
-            *("created_at", "updated_at"),
-        )
-        rows = await self._fetch(
-            f"INSERT INTO {self._tags} ({', '.join(t[c] for c in columns)})"  # noqa: S608
-            f" SELECT gen_random_uuid(), $1::text::uuid, w.name, w.color,"
-            f" o.last + row_number() OVER (ORDER BY w.number), 0, false, now(), now()"
-            f" FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS w(name, color, number)"
-            f" CROSS JOIN (SELECT COALESCE(max({t['display_order']}), -1) AS last"
-            f" FROM {self._tags} WHERE {t['user_id']} = $1::text::uuid) AS o"
-            f" WHERE NOT EXISTS (SELECT FROM {self._tags} AS t WHERE"
-            f" t.{t['user_id']} = $1::text::uuid AND t.{t['name']} = w.name"
-            f" AND NOT t.{t['is_archived']})"
-            f" ON CONFLICT DO NOTHING RETURNING {t['name']}::text AS name",
-            self._user,
-            names,
-            colors,
-        )
+        rows = await self._fetch(_CREATE, self._user, names, colors)
         return {row["name"] for row in rows}
 
     async def _lock(self, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -194,15 +220,7 @@ class SectorTags:
         Returns:
             Name -> id of those that are not archived, and the ids of all of them.
         """
-        t = self._tag
-        rows = await self._fetch(
-            f"SELECT {t['id']}::text AS id, {t['name']}::text AS name,"  # noqa: S608
-            f" {t['is_archived']} AS archived FROM {self._tags}"
-            f" WHERE {t['user_id']} = $1::text::uuid AND {t['name']} = ANY($2::text[])"
-            f" ORDER BY {t['id']} DESC FOR UPDATE",
-            self._user,
-            names,
-        )
+        rows = await self._fetch(_LOCK, self._user, names)
         alive = {row["name"]: row["id"] for row in rows if not row["archived"]}
         return alive, [row["id"] for row in rows]
 
@@ -215,29 +233,7 @@ class SectorTags:
             Id of each tag -> how many positions it was put on, the same of taken off, and how
             many positions lacked theirs.
         """
-        link = self._link
-        position, tag = link["position_id"], link["tag_id"]
-        columns = ("id", "position_id", "tag_id", "assigned_at", "assigned_by")
-        rows = await self._fetch(
-            f"WITH wanted AS (SELECT w.position::uuid AS position, w.tag::uuid AS tag"  # noqa: S608
-            f" FROM unnest($1::text[], $2::text[]) AS w(position, tag)),"
-            f" gone AS (DELETE FROM {self._links} AS l USING wanted AS w"
-            f" WHERE l.{position} = w.position AND l.{tag} <> w.tag"
-            f" AND l.{tag} = ANY($3::text[]::uuid[]) RETURNING l.{tag} AS tag),"
-            f" lacking AS (SELECT w.position, w.tag FROM wanted AS w WHERE NOT EXISTS"
-            f" (SELECT FROM {self._links} AS l WHERE l.{position} = w.position"
-            f" AND l.{tag} = w.tag)),"
-            f" come AS (INSERT INTO {self._links} ({', '.join(link[c] for c in columns)})"
-            f" SELECT gen_random_uuid(), position, tag, now(), $4::text::uuid FROM lacking"
-            f" ON CONFLICT DO NOTHING RETURNING {tag} AS tag)"
-            f" SELECT true AS put, tag::text AS tag, count(*) AS times FROM come GROUP BY tag"
-            f" UNION ALL SELECT false, tag::text, count(*) FROM gone GROUP BY tag"
-            f" UNION ALL SELECT NULL, NULL, count(*) FROM lacking",
-            positions,
-            tags,
-            of_user,
-            self._user,
-        )
+        rows = await self._fetch(_LINK, positions, tags, of_user, self._user)
         come, gone = (
             {row["tag"]: row["times"] for row in rows if row["put"] is put} for put in (True, False)
         )
@@ -251,45 +247,25 @@ class SectorTags:
         Raises:
             DatabaseError: the server holds something else.
         """
-        t, link = self._tag, self._link
-        (row,) = await self._fetch(
-            f"SELECT (SELECT count(*) FROM unnest($1::text[], $2::text[]) AS w(position, tag)"  # noqa: S608
-            f" WHERE NOT EXISTS (SELECT FROM {self._links} AS l"
-            f" WHERE l.{link['position_id']} = w.position::uuid"
-            f" AND l.{link['tag_id']} = w.tag::uuid)) AS links,"
-            f" (SELECT count(*) FROM {self._tags} AS t WHERE t.{t['id']} = ANY($3::text[]::uuid[])"
-            f" AND t.{t['usage_count']} <> (SELECT count(*) FROM {self._links} AS l"
-            f" WHERE l.{link['tag_id']} = t.{t['id']})) AS counts",
-            positions,
-            tags,
-            sorted(counted),
-        )
+        (row,) = await self._fetch(_DIFFERENT, positions, tags, sorted(counted))
         if row["links"]:
             wrong = f"{row['links']} of {len(positions)} rows sent are not there"
-            raise await not_kept(self._session, self._schema, "position_tags", wrong)
+            raise await not_kept(self._session, self._schema, _LINKS, wrong)
         if row["counts"]:
             wrong = f"{row['counts']} of {len(counted)} rows sent have another usage_count"
-            raise await not_kept(self._session, self._schema, "tags_v2", wrong)
+            raise await not_kept(self._session, self._schema, _TAGS, wrong)
 
-    async def _count(self, tags: Collection[str]) -> None:
-        """Set how often tags are used, where that is not what it says."""
-        t, link = self._tag, self._link
-        await self._fetch(
-            f"UPDATE {self._tags} AS t SET {t['usage_count']} = c.used,"  # noqa: S608
-            f" {t['updated_at']} = now()"
-            f" FROM (SELECT k.id::uuid AS id, count(l.{link['tag_id']}) AS used"
-            f" FROM unnest($1::text[]) AS k(id) LEFT JOIN {self._links} AS l"
-            f" ON l.{link['tag_id']} = k.id::uuid GROUP BY k.id) AS c"
-            f" WHERE t.{t['id']} = c.id AND t.{t['usage_count']} IS DISTINCT FROM c.used",
-            sorted(tags),
-        )
-
-    async def _fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        return await self._session.fetch(query, *arguments)
+    async def _fetch(
+        self, template: str, *arguments: object, **holes: object
+    ) -> list[asyncpg.Record]:
+        statement = str(
+            compose(template, **self._relations, **holes)
+        )  # the driver takes no subclass
+        return await self._session.fetch(statement, *arguments)
 
 
 def _position(row: asyncpg.Record) -> TaggedPosition:
-    texts = (row[column] for column in _TEXTS)
+    texts = (row["symbol"], row["position_type"], row["investment_class"])
     return TaggedPosition(
         row["id"], *(text and text.decode("utf-8", "backslashreplace") for text in texts)
     )

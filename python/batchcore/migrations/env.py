@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from alembic import context
 
 from batchcore.db import tables
-from batchcore.db.catalog import VERSION_TABLE
 from batchcore.db.migrate import connect, options
 from batchcore.errors import ConfigError
+from batchcore.schema import VERSION_TABLE
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

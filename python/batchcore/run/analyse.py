@@ -172,7 +172,7 @@ class Analysis:
         names, *_ = self._sectors
         shares = np.full((len(rows), len(names)), np.nan)
         known = np.zeros(len(rows), dtype=np.bool_)
-        fitting = Fitting(self.parts.rooms)
+        fitting = Fitting(self.parts.capacities)
         tables: list[Table] = []
         for block in self._blocks(inputs, cancel):
             _not_raised(cancel)

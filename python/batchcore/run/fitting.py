@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from batchcore.db.analytic_tables import Room
+    from batchcore.db.analytic_tables import Capacity
     from batchcore.frames import Text
 
     Bools = npt.NDArray[np.bool_]
@@ -40,9 +40,9 @@ _MOST: Final = 10.0**18
 class Fitting:
     """Rounds figures to their columns, half away from zero, and tells which do not fit."""
 
-    def __init__(self, rooms: Mapping[str, Mapping[str, Room]]) -> None:
+    def __init__(self, capacities: Mapping[str, Mapping[str, Capacity]]) -> None:
         """Take what the columns of each table can hold."""
-        self._rooms = rooms
+        self._capacities = capacities
         self._misfits: list[Issues] = []
 
     def decimals(  # a column, and whose its figures are
@@ -57,10 +57,10 @@ class Fitting:
             portfolio: (n,) whose they are, for the issues.
             day: (n,) of which day.
         """
-        room = self._rooms[table][column]
-        mantissas, fits = _rounded(figures, room.scale, float(room.limit))
+        capacity = self._capacities[table][column]
+        mantissas, fits = _rounded(figures, capacity.scale, float(capacity.limit))
         self._add(column, figures, ~fits & ~np.isnan(figures), portfolio, day)
-        return Decimals(mantissas, room.scale, _states(fits))
+        return Decimals(mantissas, capacity.scale, _states(fits))
 
     def shares(
         self, names: tuple[str, ...], figures: Floats, known: Bools, portfolio: Int32, day: Int32
@@ -101,10 +101,10 @@ class Fitting:
             symbol: (n,) of what, for the issues.
             day: Of which day.
         """
-        room = self._rooms[table][column]
-        unit = 10 ** max(values.scale - room.scale, 0)
-        most = (room.limit - 1) * 10 ** max(values.scale - room.scale, 0) + (unit - 1) // 2
-        most //= 10 ** max(room.scale - values.scale, 0)
+        capacity = self._capacities[table][column]
+        unit = 10 ** max(values.scale - capacity.scale, 0)
+        most = (capacity.limit - 1) * 10 ** max(values.scale - capacity.scale, 0) + (unit - 1) // 2
+        most //= 10 ** max(capacity.scale - values.scale, 0)
         fits: Bools = np.abs(values.values) <= min(most, np.iinfo(np.int64).max)
         misfits = np.flatnonzero(~fits)
         mantissas = values.values[misfits].tolist()

@@ -16,18 +16,18 @@ from batchcore.analytics.sector_tags import COLORS, sector_tag
 from batchcore.arguments import checked_id
 from batchcore.caches import check_cache
 from batchcore.config import BETA_WEIGHTS
+from batchcore.db import benchmarks, tags
 from batchcore.db import load as loads
-from batchcore.db import tags
 from batchcore.db.access import changing, reading
 from batchcore.db.analytic_queries import AnalyticQueries
-from batchcore.db.analytic_tables import COLUMNS, PROFILES
 from batchcore.db.benchmarks import Benchmark, BenchmarkQueries, load_benchmark
-from batchcore.db.catalog import BENCHMARKS, REQUIRED, check_needs
+from batchcore.db.check import check
 from batchcore.db.load_analytics import SymbolProfiles, floats, load_profiles
 from batchcore.db.queries import Selection
 from batchcore.errors import ConfigError
 from batchcore.frames import Opening
 from batchcore.native import build_market, hold
+from batchcore.schema import Use
 from batchcore.units import LotKind
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.config import Schema
-    from batchcore.db.catalog import Needs
     from batchcore.db.engine import Session
     from batchcore.db.queries import Queries
     from batchcore.frames import Events, Holdings, Positions, Prices
@@ -48,14 +47,8 @@ BETA_WITHOUT_ANY: Final = 1.0
 
 OPTION_TYPES: Final = frozenset({"LC", "LP", "SC", "SP"})
 
-NEEDS: Final[Needs] = {
-    **{
-        table: REQUIRED[table]
-        for table in ("portfolios", "positions", "market_data_cache", "portfolio_snapshots")
-    },
-    PROFILES: COLUMNS[PROFILES],
-}
-"""What tables and columns beta and sectors of a portfolio need."""
+USES: Final = Use.HOLDINGS | Use.SECTORS
+"""What beta and sectors of a portfolio need of tables and columns."""
 
 
 class Profile(Protocol):
@@ -151,7 +144,7 @@ async def restore_sector_tag_for_position(
     """
     check_cache("profile_cache", profile_cache)
     position, user = checked_id(position_id, "position_id"), checked_id(user_id, "user_id")
-    async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
+    async with changing(db, schema, tags.USES) as (session, queries):
         writer = tags.SectorTags(session, queries.catalog, user)
         found = [await writer.position(position)]
         return await _restore(writer, session, queries, found, profile_cache)
@@ -185,7 +178,7 @@ async def restore_sector_tags_for_portfolio(
     """
     check_cache("profile_cache", profile_cache)
     portfolio, user = checked_id(portfolio_id, "portfolio_id"), checked_id(user_id, "user_id")
-    async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
+    async with changing(db, schema, tags.USES) as (session, queries):
         writer = tags.SectorTags(session, queries.catalog, user)
         found = await writer.positions(portfolio)
         return await _restore(writer, session, queries, found, profile_cache)
@@ -267,7 +260,7 @@ async def calculate_portfolio_provider_beta(
         raise ConfigError(msg, "weights")
     portfolio = checked_id(portfolio_id, "portfolio_id")
     _check_date(calculation_date)
-    async with reading(db, schema, NEEDS) as (session, queries):
+    async with reading(db, schema, USES) as (session, queries):
         day = await _day(session, calculation_date)
         loaded = await _load(session, queries, portfolio, day, profile_cache)
     held = await asyncio.to_thread(_hold, loaded, day)
@@ -344,7 +337,7 @@ async def calculate_portfolio_sector_exposure(
     check_cache("profile_cache", profile_cache)
     portfolio = checked_id(portfolio_id, "portfolio_id")
     _check_date(calculation_date)
-    async with reading(db, schema, NEEDS) as (session, queries):
+    async with reading(db, schema, USES) as (session, queries):
         day = await _day(session, calculation_date)
         loaded = await _load(session, queries, portfolio, day, profile_cache)
         found = await _benchmark(session, queries, benchmark, day)
@@ -450,9 +443,9 @@ async def _profiles(
 
 async def _benchmark(session: Session, queries: Queries, code: str, day: int) -> Benchmark:
     catalog = queries.catalog
-    if not all(catalog.has_table(table) for table in BENCHMARKS):
+    if not catalog.has_table(benchmarks.TABLE):
         return Benchmark(None, {})
-    check_needs(catalog, BENCHMARKS)
+    check(catalog, Use.BENCHMARKS, writes=False)
     return await load_benchmark(session, BenchmarkQueries(catalog), code, day)
 
 

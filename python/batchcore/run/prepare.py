@@ -9,8 +9,9 @@ import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.db import load as loads
-from batchcore.db.catalog import check_revision, inspect
+from batchcore.db.catalog import inspect
 from batchcore.db.change_queries import StampQueries
+from batchcore.db.check import check_revision
 from batchcore.db.load_changes import load_stamps
 from batchcore.db.queries import Queries, Selection
 from batchcore.errors import ConfigError
