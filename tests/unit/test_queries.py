@@ -45,7 +45,7 @@ def catalog(schema: Schema | None = None, **changes: ColumnType) -> Catalog:
         }
         for table, columns in REQUIRED.items()
     }
-    return Catalog(schema, columns, frozenset(columns), has_version_table=True, indexes={})
+    return Catalog(schema, columns, frozenset(columns), indexes={})
 
 
 def parsed(literal: str) -> list[str]:

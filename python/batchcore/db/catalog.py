@@ -80,7 +80,6 @@ class Catalog:
         columns: Table of docs/schema.md -> name in the database -> column. An absent table has
             no entry.
         writable_tables: Those that are tables, not views.
-        has_version_table: Whether `batchcore_alembic_version` is there.
         indexes: Name -> whether it is valid, of the indexes of batchcore that are there, also
             under another name that the host has given one.
         can_stage: Whether the present role may make temporary tables, through which existing
@@ -91,7 +90,7 @@ class Catalog:
         estimated_rows: Table of docs/schema.md -> how many rows the server takes it to have; of
             tables that were never analysed there is no entry.
         ledger: Name -> what the present role may do, of the tables of batchcore's own that are
-            there, and of their sequence.
+            there, of Alembic's for it, and of the sequence.
         acting: Table of docs/schema.md and INSERT or UPDATE, where triggers or rules of the host
             act on that.
     """
@@ -99,7 +98,6 @@ class Catalog:
     schema: Schema
     columns: Mapping[str, Mapping[str, ColumnType]]
     writable_tables: frozenset[str]
-    has_version_table: bool
     indexes: Mapping[str, bool]
     can_stage: bool = True
     updatable_tables: frozenset[str] = frozenset()
@@ -108,6 +106,11 @@ class Catalog:
     estimated_rows: Mapping[str, int] = field(default_factory=dict)
     ledger: Mapping[str, frozenset[str]] = field(default_factory=dict)
     acting: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def has_version_table(self) -> bool:
+        """Whether `batchcore_alembic_version` is there."""
+        return VERSION_TABLE in self.ledger
 
     @property
     def one_price(self) -> bool:
@@ -198,31 +201,25 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
     deferrable: Keys = defaultdict(set)
     indexes: dict[str, bool] = {}
     ledger: dict[str, frozenset[str]] = {}
-    has_version_table, can_stage = False, True
+    can_stage = True
     for row in await connection.fetch(inspect_sql(schema)):
         can_stage, relation = row["can_stage"], row["relation"]
-        match row["item"]:
-            case "index":
-                indexes[relation] = row["is_valid"]
-            case "key":
-                if row["is_key"]:
-                    own_keys = keys if row["is_immediate"] else deferrable
-                    own_keys[relation].add(tuple(row["key_columns"]))
-                indexes |= dict.fromkeys(_served(schema, row), True)
-            case "version":
-                has_version_table = True
-            case "own" | "sequence":
-                ledger[relation] = frozenset(row["granted"].split())
-            case _:
-                of_table = columns.setdefault(relation, {})
-                tables[relation] = row
-                if row["name"] is not None:
-                    of_table[row["name"]] = _column_type(row)
+        if row["item"] == "own":
+            ledger[relation] = frozenset(row["granted"].split())
+        elif row["item"] == "index":
+            if row["is_key"]:
+                found = keys if row["is_immediate"] else deferrable
+                found[relation].add(tuple(row["index_columns"]))
+            indexes |= _served(schema, row)
+        else:
+            tables[relation] = row
+            of_table = columns.setdefault(relation, {})
+            if row["name"] is not None:
+                of_table[row["name"]] = _column_type(row)
     return Catalog(
         schema=schema,
         columns=columns,
         writable_tables=frozenset(table for table, row in tables.items() if row["is_table"]),
-        has_version_table=has_version_table,
         indexes=indexes,
         can_stage=can_stage,
         updatable_tables=frozenset(table for table, row in tables.items() if row["is_updatable"]),
@@ -240,22 +237,23 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
     )
 
 
-def _served(schema: Schema, row: Mapping[str, Any]) -> Iterator[str]:
-    """Return which indexes of batchcore one of the host's is, whatever its name."""
-    for index in INDEXES if row["is_plain"] else ():
-        columns = tuple(row["key_columns"])
-        if index.table == row["relation"] and fits(schema, index, columns, row["predicate"]):
-            yield index.name
+def _served(schema: Schema, row: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Yield which of `INDEXES` one of the host's is by its name, if only that, or by what it is."""
+    columns = row["index_columns"]
+    for index in INDEXES:
+        if index.table != row["relation"]:
+            continue
+        if row["is_valid"] and row["is_plain"] and fits(schema, index, columns, row["predicate"]):
+            yield index.name, True
+        elif row["index_name"] == index.name:
+            yield index.name, row["is_valid"]
 
 
 def inspect_sql(schema: Schema) -> str:
     """Return the statement of `inspect`, without parameters."""
     wanted = [("column", table, schema.table(table)) for table in HOST]
-    wanted += [("key", name, schema.table(name)) for name, one in HOST.items() if one.found_by]
-    wanted.append(("version", VERSION_TABLE, VERSION_TABLE))
-    wanted += [("index", index.name, index.name) for index in INDEXES]
-    wanted += [("own", name, name) for name in OWN]
-    wanted.append(("sequence", TOKENS, TOKENS))
+    wanted += [("index", name, schema.table(name)) for name, one in HOST.items() if one.found_by]
+    wanted += [("own", name, name) for name in (*OWN, VERSION_TABLE, TOKENS)]
     values = ", ".join(f"({', '.join(quote_literal(part) for part in entry)})" for entry in wanted)
     return _INSPECT.format(
         values=values,
@@ -272,11 +270,11 @@ SELECT w.item::text AS item, w.relation::text AS relation,
     c.relkind IN ('r', 'p') AS is_table,
     pg_catalog.pg_relation_is_updatable(c.oid, true) & 4 <> 0 AS is_updatable,
     c.reltuples::int8 AS estimated_rows,
-    COALESCE(own.indisvalid, true) AS is_valid,
-    i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL AS is_key,
+    x.relname::text AS index_name, i.indisvalid AS is_valid,
+    i.indisvalid AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL AS is_key,
     i.indimmediate AS is_immediate,
-    CASE WHEN w.item = 'key' THEN {is_plain} END AS is_plain,
-    CASE WHEN w.item = 'key' THEN {columns} END AS key_columns,
+    CASE WHEN w.item = 'index' THEN {is_plain} END AS is_plain,
+    CASE WHEN w.item = 'index' THEN {columns} END AS index_columns,
     COALESCE(pg_catalog.pg_get_expr(i.indpred, i.indrelid), '') AS predicate,
     a.attname::text AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS declared,
     CASE WHEN base.typtype = 'e' THEN 'text'
@@ -295,30 +293,26 @@ SELECT w.item::text AS item, w.relation::text AS relation,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE') AS can_update,
     pg_catalog.concat_ws(' ', CASE WHEN acting.inserts THEN 'INSERT' END,
         CASE WHEN acting.updates THEN 'UPDATE' END) AS acts_on,
-    CASE w.item WHEN 'sequence'
-        THEN CASE WHEN pg_catalog.has_sequence_privilege(c.oid, 'USAGE') THEN 'USAGE' ELSE '' END
-        WHEN 'own' THEN pg_catalog.concat_ws(' ',
-        CASE WHEN pg_catalog.has_table_privilege(c.oid, 'SELECT') THEN 'SELECT' END,
-        CASE WHEN pg_catalog.has_table_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
-        CASE WHEN pg_catalog.has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END,
-        CASE WHEN pg_catalog.has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END) END AS granted
+    CASE WHEN w.item = 'own' THEN pg_catalog.concat_ws(' ', CASE WHEN c.relkind = 'S'
+        THEN CASE WHEN pg_catalog.has_sequence_privilege(c.oid, 'USAGE') THEN 'USAGE' END
+        ELSE (SELECT pg_catalog.string_agg(p.name, ' ')
+            FROM pg_catalog.unnest('{{SELECT,INSERT,UPDATE,DELETE}}'::text[]) AS p (name)
+            WHERE pg_catalog.has_table_privilege(c.oid, p.name)) END) END AS granted
 FROM (VALUES {values}) AS w (item, relation, relname)
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = {namespace}
 JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.relname
-    AND CASE w.item WHEN 'index' THEN c.relkind IN ('i', 'I')
-        WHEN 'sequence' THEN c.relkind = 'S'
-        ELSE c.relkind IN ('r', 'p', 'v', 'm', 'f') END
+    AND (c.relkind IN ('r', 'p', 'v', 'm', 'f') OR w.item = 'own' AND c.relkind = 'S')
 LEFT JOIN (SELECT root, pg_catalog.bool_or(inserts) AS inserts,
         pg_catalog.bool_or(updates) AS updates
     FROM ({acting}) AS a GROUP BY root) AS acting ON acting.root = c.oid
-LEFT JOIN pg_catalog.pg_index AS own ON own.indexrelid = c.oid
-LEFT JOIN pg_catalog.pg_index AS i ON w.item = 'key' AND i.indrelid = c.oid AND i.indisvalid
+LEFT JOIN pg_catalog.pg_index AS i ON w.item = 'index' AND i.indrelid = c.oid
+LEFT JOIN pg_catalog.pg_class AS x ON x.oid = i.indexrelid
 LEFT JOIN pg_catalog.pg_attribute AS a ON w.item = 'column' AND a.attrelid = c.oid
     AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_type AS base
     ON base.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
-WHERE w.item <> 'key' OR i.indexrelid IS NOT NULL
+WHERE w.item <> 'index' OR i.indexrelid IS NOT NULL
 ORDER BY w.item, w.relation, a.attnum"""
 
 

@@ -304,6 +304,7 @@ class IndexPlan:
     """What is to be done about indexes.
 
     Attributes:
+        concurrently: Whether they are built and dropped CONCURRENTLY.
         statements: One after the other, outside a transaction where any is CONCURRENTLY.
         notes: A line for each index.
     """
@@ -311,7 +312,7 @@ class IndexPlan:
     def __init__(self, layout: Layout, *, concurrently: bool) -> None:
         self._layout = layout
         self._schema = layout.schema
-        self._concurrently = concurrently
+        self.concurrently = concurrently
         self.statements: list[str] = []
         self.notes: list[str] = []
 
@@ -359,7 +360,7 @@ class IndexPlan:
         if existing is not None:
             left = f"drop {table.namespace}.{name}, left invalid by an interrupted build"
             self.notes.append(left)
-            self.statements.append(_drop(table, name, concurrently=self._concurrently))
+            self.statements.append(_drop(table, name, concurrently=self.concurrently))
         self.statements.append(self._create(table, index, name))
 
     def _build_partitioned(
@@ -410,7 +411,7 @@ class IndexPlan:
         """Drop an index by its name, if it is there."""
         table = self._table(index)
         if table.index(index.name) is not None:
-            self.statements.append(_drop(table, index.name, concurrently=self._concurrently))
+            self.statements.append(_drop(table, index.name, concurrently=self.concurrently))
 
     def remove(self, index: Index, *, is_own: bool) -> None:
         """Drop an index that `migrate` made, but not those of the host that are attached to it."""
@@ -434,7 +435,7 @@ class IndexPlan:
         columns = ", ".join(column_name(self._schema, index.table, c) for c in index.columns)
         condition = _condition(self._schema, index)
         where = f" WHERE {condition}" if condition else ""
-        how = " CONCURRENTLY" if self._concurrently and not only else ""
+        how = " CONCURRENTLY" if self.concurrently and not only else ""
         return (
             f"CREATE INDEX{how} IF NOT EXISTS {quote_identifier(name)}"
             f" ON {'ONLY ' if only else ''}{table.qualified(table.name)} ({columns}){where}"

@@ -24,7 +24,7 @@ from batchcore.errors import ConfigError, LeaseHeldError
 from batchcore.schema import HOST, INDEXES, VERSION_TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     import asyncpg
     from alembic.config import Config
@@ -53,13 +53,13 @@ class Options:
         concurrently: Whether indexes are built and dropped CONCURRENTLY, outside a transaction.
         adopted: Whether the host's tables were there before batchcore, so that no downgrade
             may drop them.
-        index_statements: What revision 0002 runs; None takes tables that are as 0001 made them.
+        index_statements: What revision 0002 runs, up or down.
     """
 
     schema: Schema = field(default_factory=Schema)
     concurrently: bool = False
     adopted: bool = False
-    index_statements: tuple[str, ...] | None = None
+    index_statements: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -145,13 +145,8 @@ async def migrate(
             await _adopt(connection, schema)
             marked, applied = status.pending[:1], status.pending[1:]
         if applied:
-            options = Options(
-                schema=schema,
-                concurrently=status.adopted or status.revision is not None,
-                adopted=status.adopted,
-                index_statements=tuple(plan.statements),
-            )
-            await connection.run_sync(_command("upgrade", options, "head"))
+            options = Options(schema, plan.concurrently, status.adopted, plan.statements)
+            await _run(connection, "upgrade", options, "head")
         for revision in applied:
             _logger.info("revision %s is done", revision)
         for statement in drops:
@@ -224,24 +219,19 @@ async def downgrade(
         layout = await look(raw, schema)
         for name in unmarked(layout) if adopted else ():
             _logger.warning("index %s stays: nothing says that batchcore made it", name)
-        work = removed(layout, concurrently=True, is_own=not adopted)
-        options = Options(
-            schema=schema,
-            concurrently=True,
-            adopted=adopted,
-            index_statements=tuple(work.statements),
-        )
-        await connection.run_sync(_command("downgrade", options, revision))
+        plan = removed(layout, concurrently=True, is_own=not adopted)
+        options = Options(schema, plan.concurrently, adopted, plan.statements)
+        await _run(connection, "downgrade", options, revision)
         if revision == "base":
             await raw.execute(f"DROP TABLE {table_name(schema, VERSION_TABLE)}")
 
 
 def options() -> Options:
-    """Return what the running migration was told; the defaults under `alembic` itself."""
+    """Return what the running migration was told; the defaults under `alembic check`."""
     from alembic import context  # noqa: PLC0415  # an extra
 
-    chosen = context.config.attributes.get("options")
-    return chosen if isinstance(chosen, Options) else Options()
+    chosen: Options = context.config.attributes.get("options", Options())
+    return chosen
 
 
 @contextlib.asynccontextmanager
@@ -310,7 +300,7 @@ async def _driver_connection(connection: AsyncConnection) -> asyncpg.Connection:
 async def _adopt(connection: AsyncConnection, schema: Schema) -> None:
     # In one transaction: marked but not noted as the host's, a downgrade would drop its tables.
     async with connection.begin():
-        await connection.run_sync(_command("stamp", Options(schema=schema), _HOST_REVISION))
+        await _run(connection, "stamp", Options(schema), _HOST_REVISION)
         await connection.exec_driver_sql(
             f"COMMENT ON TABLE {table_name(schema, VERSION_TABLE)} IS {quote_literal(_ADOPTED)}"
         )
@@ -410,16 +400,16 @@ async def _is_adopted(raw: asyncpg.Connection, schema: Schema) -> bool:
     return bool(await raw.fetchval(_COMMENT, table_name(schema, VERSION_TABLE)) == _ADOPTED)
 
 
-def _command(name: str, options: Options, revision: str) -> Callable[[Connection], None]:
-    def run(connection: Connection) -> None:
-        from alembic import command  # noqa: PLC0415  # an extra
+async def _run(connection: AsyncConnection, name: str, options: Options, revision: str) -> None:
+    """Run a command of Alembic."""
+    from alembic import command  # noqa: PLC0415  # an extra
 
+    def run(connection: Connection) -> None:
         config = _config()
-        config.attributes["connection"] = connection
-        config.attributes["options"] = options
+        config.attributes |= {"connection": connection, "options": options}
         getattr(command, name)(config, revision)
 
-    return run
+    await connection.run_sync(run)
 
 
 def _config() -> Config:
