@@ -10,9 +10,8 @@ import enum
 import functools
 import operator
 import re
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,8 +89,7 @@ _KINDS: Final = {"varchar": Kind.TEXT, "int": Kind.INT4, "bigint": Kind.INT8} | 
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """A column.
 
     Attributes:
@@ -141,8 +139,7 @@ class Column:
         return _KINDS.get(self.type_name) or Kind(self.type_name)
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """A table of the host, or of batchcore itself.
 
     Attributes:
@@ -188,8 +185,7 @@ class Table:
         return {one.name: one for one in self.columns}[name]
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(NamedTuple):
     """An index that `migrate` builds on a table of the host.
 
     Attributes:
