@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import batchcore
@@ -201,3 +202,22 @@ async def test_asking_whether_a_server_answers_leaves_no_transaction(same_host: 
             asked.get_server_pid(),
         )
     assert tuple(found) == ("idle", None)
+
+
+async def test_cancelled_while_it_asks_a_connection_is_closed(
+    same_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed = asyncio.Event()
+
+    async def fetch(_: PreparedStatement) -> None:
+        parsed.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(PreparedStatement, "fetch", fetch)
+    async with database.connected(same_host) as asked:
+        task = asyncio.create_task(answers(asked))
+        await parsed.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert asked.is_closed()

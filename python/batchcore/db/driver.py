@@ -95,6 +95,9 @@ async def answers(raw: asyncpg.Connection) -> bool:
     except (*LOST, TimeoutError):
         _cut_off(raw)
         return False
+    except asyncio.CancelledError:  # perhaps between the two
+        _cut_off(raw)
+        raise
     return True
 
 
