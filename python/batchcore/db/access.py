@@ -10,16 +10,16 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from batchcore.config import Schema
-from batchcore.db.catalog import Catalog, inspect
+from batchcore.db.catalog import inspect
 from batchcore.db.check import check, problems_of
 from batchcore.db.engine import Database
-from batchcore.db.queries import Queries
 from batchcore.errors import DatabaseError
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import AsyncIterator
 
+    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.schema import Use
 
@@ -46,8 +46,8 @@ async def reading(
     *,
     phase: str = "load",
     statements: Counter[str] | None = None,
-) -> AsyncIterator[tuple[Session, Queries]]:
-    """Give a session to read in, see `Database.reading`, and the queries of the host's tables.
+) -> AsyncIterator[tuple[Session, Catalog]]:
+    """Give a session to read in, see `Database.reading`, and the catalog of the host's tables.
 
     The catalog is read once for each ``db`` and schema, and again when what it has found is not
     enough or not there any more; `forget` it where the type of a column is changed.
@@ -65,8 +65,8 @@ async def reading(
         DatabaseError: the database refused, failed or went away.
     """
     database = Database(db, borrow=True, statements=statements)
-    async with database.reading(phase) as session, _queries(session, db, schema, uses) as queries:
-        yield session, queries
+    async with database.reading(phase) as session, _catalog(session, db, schema, uses) as catalog:
+        yield session, catalog
 
 
 @contextlib.asynccontextmanager
@@ -77,14 +77,14 @@ async def changing(
     *,
     phase: str = "persist",
     statements: Counter[str] | None = None,
-) -> AsyncIterator[tuple[Session, Queries]]:
-    """Give a session to write in, see `Database.changing`, and the queries; else like `reading`."""
+) -> AsyncIterator[tuple[Session, Catalog]]:
+    """Give a session to write in, see `Database.changing`, and the catalog; else like `reading`."""
     database = Database(db, borrow=True, statements=statements)
     async with (
         database.changing(phase) as session,
-        _queries(session, db, schema, uses, writes=True) as queries,
+        _catalog(session, db, schema, uses, writes=True) as catalog,
     ):
-        yield session, queries
+        yield session, catalog
 
 
 def forget() -> None:
@@ -94,10 +94,10 @@ def forget() -> None:
 
 
 @contextlib.asynccontextmanager
-async def _queries(
+async def _catalog(
     session: Session, db: object, schema: Schema | None, uses: Use, *, writes: bool = False
-) -> AsyncIterator[Queries]:
-    """Give the queries of tables that were checked; forget them if they turn out to be gone."""
+) -> AsyncIterator[Catalog]:
+    """Give the catalog, checked; forget it if a table of it turns out to be gone."""
     schema = schema or Schema()
     catalog = _remembered(db).get(schema)
     if catalog is None or problems_of(catalog, uses, writes=writes):
@@ -108,7 +108,7 @@ async def _queries(
         check(catalog, uses, writes=writes)
         _remembered(db)[schema] = catalog
     try:
-        yield Queries(catalog)
+        yield catalog
     except DatabaseError as error:
         if error.sqlstate in GONE:
             _remembered(db).clear()

@@ -22,13 +22,18 @@ _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 
 
 class Sql(str):
-    """A statement or a part of one, which templates take as it is."""
+    """A part of a statement, which templates take as it is."""
 
     __slots__ = ()
 
 
+def statement(template: str, /, **holes: object) -> str:
+    """Return a statement: what `compose` returns, as the plain string that the driver takes."""
+    return str(compose(template, **holes))
+
+
 def compose(template: str, /, **holes: object) -> Sql:
-    """Return a template with its named holes filled.
+    """Return a part of a statement: a template with its named holes filled.
 
     ``{name}`` takes `Sql`, an integer or a `Relation`, and ``{name.column}`` a column of that;
     ``{name:kind}`` writes a value as a literal of a kind of `LITERALS`.

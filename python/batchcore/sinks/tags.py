@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.sent import not_kept
-from batchcore.db.sql import Relation, compose
+from batchcore.db.sql import Relation, compose, joined, statement, table_name
 from batchcore.errors import ConfigError
-from batchcore.schema import Use
+from batchcore.schema import HOST, Use
+from batchcore.sinks.staging import not_kept
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -22,64 +22,7 @@ if TYPE_CHECKING:
 USES: Final = Use.TAGS | Use.SECTORS
 """What sector tags need of tables and columns."""
 
-_TAGS: Final = "tags_v2"
-_LINKS: Final = "position_tags"
-
-# Texts come as bytes, which in a database without an encoding no client of UTF-8 may be sent as
-# text.
-_POSITIONS: Final = """
-SELECT {o.user_id} = $2::text::uuid AS owned, {p.id}::text AS id,
-    convert_to({p.symbol}::text, {encoding:text}) AS symbol,
-    convert_to({p.position_type}::text, {encoding:text}) AS position_type,
-    convert_to({p.investment_class}::text, {encoding:text}) AS investment_class
-FROM {o} LEFT JOIN {p} ON {p.portfolio_id} = {o.id} AND {p.deleted_at} IS NULL
-WHERE {wanted} = $1::text::uuid AND {o.deleted_at} IS NULL"""
-
-_CREATE: Final = """
-INSERT INTO {tags} ({tags.id}, {tags.user_id}, {tags.name}, {tags.color}, {tags.display_order},
-    {tags.usage_count}, {tags.is_archived}, {tags.created_at}, {tags.updated_at})
-SELECT gen_random_uuid(), $1::text::uuid, w.name, w.color,
-    o.last + row_number() OVER (ORDER BY w.number), 0, false, now(), now()
-FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS w(name, color, number)
-CROSS JOIN (SELECT COALESCE(max({tags.display_order}), -1) AS last FROM {tags}
-    WHERE {tags.user_id} = $1::text::uuid) AS o
-WHERE NOT EXISTS (SELECT FROM {t} WHERE {t.user_id} = $1::text::uuid AND {t.name} = w.name
-    AND NOT {t.is_archived})
-ON CONFLICT DO NOTHING RETURNING {tags.name}::text AS name"""
-
-_LOCK: Final = """
-SELECT {t.id}::text AS id, {t.name}::text AS name, {t.is_archived} AS archived FROM {t}
-WHERE {t.user_id} = $1::text::uuid AND {t.name} = ANY($2::text[])
-ORDER BY {t.id} DESC FOR UPDATE"""
-
-_LINK: Final = """
-WITH wanted AS (SELECT w.position::uuid AS position, w.tag::uuid AS tag
-    FROM unnest($1::text[], $2::text[]) AS w(position, tag)),
-gone AS (DELETE FROM {l} USING wanted AS w
-    WHERE {l.position_id} = w.position AND {l.tag_id} <> w.tag
-        AND {l.tag_id} = ANY($3::text[]::uuid[]) RETURNING {l.tag_id} AS tag),
-lacking AS (SELECT w.position, w.tag FROM wanted AS w WHERE NOT EXISTS
-    (SELECT FROM {l} WHERE {l.position_id} = w.position AND {l.tag_id} = w.tag)),
-come AS (INSERT INTO {links} ({links.id}, {links.position_id}, {links.tag_id},
-        {links.assigned_at}, {links.assigned_by})
-    SELECT gen_random_uuid(), position, tag, now(), $4::text::uuid FROM lacking
-    ON CONFLICT DO NOTHING RETURNING {links.tag_id} AS tag)
-SELECT true AS put, tag::text AS tag, count(*) AS times FROM come GROUP BY tag
-UNION ALL SELECT false, tag::text, count(*) FROM gone GROUP BY tag
-UNION ALL SELECT NULL, NULL, count(*) FROM lacking"""
-
-_DIFFERENT: Final = """
-SELECT (SELECT count(*) FROM unnest($1::text[], $2::text[]) AS w(position, tag) WHERE NOT EXISTS
-        (SELECT FROM {l} WHERE {l.position_id} = w.position::uuid AND {l.tag_id} = w.tag::uuid)
-    ) AS links,
-    (SELECT count(*) FROM {t} WHERE {t.id} = ANY($3::text[]::uuid[]) AND {t.usage_count} <>
-        (SELECT count(*) FROM {l} WHERE {l.tag_id} = {t.id})) AS counts"""
-
-_COUNT: Final = """
-UPDATE {t} SET {tags.usage_count} = c.used, {tags.updated_at} = now()
-FROM (SELECT k.id::uuid AS id, count({l.tag_id}) AS used
-    FROM unnest($1::text[]) AS k(id) LEFT JOIN {l} ON {l.tag_id} = k.id::uuid GROUP BY k.id) AS c
-WHERE {t.id} = c.id AND {t.usage_count} IS DISTINCT FROM c.used"""
+_TEXTS: Final = ("symbol", "position_type", "investment_class")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +59,69 @@ class TagChanges:
     removed: int = 0
 
 
+_POSITIONS: Final = """
+SELECT {o.user_id} = $2::text::uuid AS owned, {p.id}::text AS id, {texts}
+FROM {o} LEFT JOIN {p} ON {p.portfolio_id} = {o.id} AND {p.deleted_at} IS NULL
+WHERE {key} = $1::text::uuid AND {o.deleted_at} IS NULL
+"""
+_CREATE: Final = """
+INSERT INTO {tags} ({t.id}, {t.user_id}, {t.name}, {t.color}, {t.display_order}, {t.usage_count},
+    {t.is_archived}, {t.created_at}, {t.updated_at})
+SELECT gen_random_uuid(), $1::text::uuid, w.name, w.color,
+    o.last + row_number() OVER (ORDER BY w.number), 0, false, now(), now()
+FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS w(name, color, number)
+CROSS JOIN (
+    SELECT COALESCE(max({x.display_order}), -1) AS last FROM {x}
+    WHERE {x.user_id} = $1::text::uuid) AS o
+WHERE NOT EXISTS (
+    SELECT FROM {x}
+    WHERE {x.user_id} = $1::text::uuid AND {x.name} = w.name AND NOT {x.is_archived})
+ON CONFLICT DO NOTHING RETURNING {t.name}::text AS name
+"""
+_LOCK: Final = """
+SELECT {x.id}::text AS id, {x.name}::text AS name, {x.is_archived} AS archived FROM {x}
+WHERE {x.user_id} = $1::text::uuid AND {x.name} = ANY($2::text[])
+ORDER BY {x.id} DESC FOR UPDATE
+"""
+_LINK: Final = """
+WITH wanted AS (
+    SELECT w.position::uuid AS position, w.tag::uuid AS tag
+    FROM unnest($1::text[], $2::text[]) AS w(position, tag)),
+gone AS (
+    DELETE FROM {l} USING wanted AS w
+    WHERE {l.position_id} = w.position AND {l.tag_id} <> w.tag
+        AND {l.tag_id} = ANY($3::text[]::uuid[])
+    RETURNING {l.tag_id} AS tag),
+lacking AS (
+    SELECT w.position, w.tag FROM wanted AS w WHERE NOT EXISTS (
+        SELECT FROM {l} WHERE {l.position_id} = w.position AND {l.tag_id} = w.tag)),
+come AS (
+    INSERT INTO {links} ({k.id}, {k.position_id}, {k.tag_id}, {k.assigned_at}, {k.assigned_by})
+    SELECT gen_random_uuid(), position, tag, now(), $4::text::uuid FROM lacking
+    ON CONFLICT DO NOTHING RETURNING {k.tag_id} AS tag)
+SELECT true AS put, tag::text AS tag, count(*) AS times FROM come GROUP BY tag
+UNION ALL SELECT false, tag::text, count(*) FROM gone GROUP BY tag
+UNION ALL SELECT NULL, NULL, count(*) FROM lacking
+"""
+_UNLIKE: Final = """
+SELECT (
+        SELECT count(*) FROM unnest($1::text[], $2::text[]) AS w(position, tag)
+        WHERE NOT EXISTS (
+            SELECT FROM {l} WHERE {l.position_id} = w.position::uuid AND {l.tag_id} = w.tag::uuid)
+    ) AS links, (
+        SELECT count(*) FROM {x}
+        WHERE {x.id} = ANY($3::text[]::uuid[])
+            AND {x.usage_count} <> (SELECT count(*) FROM {l} WHERE {l.tag_id} = {x.id})) AS counts
+"""
+_COUNT: Final = """
+UPDATE {x} SET {t.usage_count} = c.used, {t.updated_at} = now()
+FROM (
+    SELECT k.id::uuid AS id, count({l.tag_id}) AS used
+    FROM unnest($1::text[]) AS k(id) LEFT JOIN {l} ON {l.tag_id} = k.id::uuid GROUP BY k.id) AS c
+WHERE {x.id} = c.id AND {x.usage_count} IS DISTINCT FROM c.used
+"""
+
+
 class SectorTags:
     """The sector tags of a user's positions, in the transaction of a session."""
 
@@ -130,15 +136,17 @@ class SectorTags:
         schema = catalog.schema
         self._session = session
         self._schema = schema
-        self._watched = any(table in (_TAGS, _LINKS) for table, _ in catalog.acting)
+        self._watched = any(HOST[table].inserts & USES for table, _ in catalog.acting)
         self._user = str(user)
-        self._relations = {
-            "p": Relation(schema, "positions", "p"),
+        self._tables = {
+            "tags": table_name(schema, "tags_v2"),
+            "links": table_name(schema, "position_tags"),
+            "t": Relation(schema, "tags_v2"),
+            "k": Relation(schema, "position_tags"),
+            "x": Relation(schema, "tags_v2", "x"),
+            "l": Relation(schema, "position_tags", "l"),
             "o": Relation(schema, "portfolios", "o"),
-            "t": Relation(schema, _TAGS, "t"),
-            "tags": Relation(schema, _TAGS),
-            "l": Relation(schema, _LINKS, "l"),
-            "links": Relation(schema, _LINKS),
+            "p": Relation(schema, "positions", "p"),
         }
 
     async def position(self, position: UUID) -> TaggedPosition:
@@ -171,15 +179,27 @@ class SectorTags:
 
     async def _positions(self, of: str, key: UUID) -> list[asyncpg.Record]:
         """Return the position p with a key, or all positions of the portfolio o with it."""
+        # As bytes, which in a database without an encoding no client of UTF-8 may be sent as text.
         encoding = "UTF8" if self._session.has_encoding else "SQL_ASCII"
-        wanted = self._relations[of].id
-        return await self._fetch(_POSITIONS, str(key), self._user, encoding=encoding, wanted=wanted)
+        texts = [
+            compose(
+                "convert_to({text}::text, {encoding:text}) AS {name:name}",
+                text=getattr(self._tables["p"], name),
+                encoding=encoding,
+                name=name,
+            )
+            for name in _TEXTS
+        ]
+        own = compose("{" + of + ".id}", **self._tables)
+        return await self._fetch(
+            _POSITIONS, str(key), self._user, texts=joined(", ", texts), key=own
+        )
 
     async def put(self, sectors: Mapping[str, str], colors: Mapping[str, str]) -> TagChanges:
         """Give each position the tag of its sector and no other sector tag; return what changed.
 
         A tag of the user with the name of a sector is a sector tag, whoever made it. Every tag
-        that is or was on one of the positions then gets its number of uses.
+        that is or was on one of the positions then counts its uses anew.
 
         Args:
             sectors: Id of a position -> name of its sector.
@@ -196,10 +216,10 @@ class SectorTags:
         lost = [name for name in names if name not in of_sector]
         if lost:
             wrong = f"{len(lost)} of {len(names)} rows sent are not there"
-            raise await not_kept(self._session, self._schema, _TAGS, wrong)
+            raise await not_kept(self._session, self._schema, "tags_v2", wrong)
         tags = [of_sector[name] for name in sectors.values()]
         come, gone, lacked = await self._link_all(list(sectors), tags, of_user)
-        await self._fetch(_COUNT, sorted({*tags, *gone}))
+        await self._count({*tags, *gone})
         if self._watched or sum(come.values()) != lacked:
             await self._require_kept(list(sectors), tags, {*tags, *gone})
         return TagChanges(
@@ -247,25 +267,27 @@ class SectorTags:
         Raises:
             DatabaseError: the server holds something else.
         """
-        (row,) = await self._fetch(_DIFFERENT, positions, tags, sorted(counted))
+        (row,) = await self._fetch(_UNLIKE, positions, tags, sorted(counted))
         if row["links"]:
             wrong = f"{row['links']} of {len(positions)} rows sent are not there"
-            raise await not_kept(self._session, self._schema, _LINKS, wrong)
+            raise await not_kept(self._session, self._schema, "position_tags", wrong)
         if row["counts"]:
             wrong = f"{row['counts']} of {len(counted)} rows sent have another usage_count"
-            raise await not_kept(self._session, self._schema, _TAGS, wrong)
+            raise await not_kept(self._session, self._schema, "tags_v2", wrong)
+
+    async def _count(self, tags: Collection[str]) -> None:
+        """Set how often tags are used, where that is not what it says."""
+        await self._fetch(_COUNT, sorted(tags))
 
     async def _fetch(
         self, template: str, *arguments: object, **holes: object
     ) -> list[asyncpg.Record]:
-        statement = str(
-            compose(template, **self._relations, **holes)
-        )  # the driver takes no subclass
-        return await self._session.fetch(statement, *arguments)
+        query = statement(template, **self._tables, **holes)
+        return await self._session.fetch(query, *arguments)
 
 
 def _position(row: asyncpg.Record) -> TaggedPosition:
-    texts = (row["symbol"], row["position_type"], row["investment_class"])
+    texts = (row[column] for column in _TEXTS)
     return TaggedPosition(
         row["id"], *(text and text.decode("utf-8", "backslashreplace") for text in texts)
     )
