@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Int32 = npt.NDArray[np.int32]
     Int64 = npt.NDArray[np.int64]
     UInt32 = npt.NDArray[np.uint32]
+    UInt64 = npt.NDArray[np.uint64]
 
 
 _INT32: Final = np.iinfo(np.int32)
@@ -337,6 +338,11 @@ def rescaled(column: Scaled, scale: int) -> Scaled:
     state = np.where(lost, np.uint8(State.NOT_REPRESENTABLE), column.state)
     values = np.where(fits, column.values, 0) * factor
     return replace(column, values=values, scale=scale, state=state)
+
+
+def known_states(known: Bools) -> Bytes:
+    """Return the states of values that are there, or else NULL."""
+    return np.where(known, State.VALUE, State.NULL).astype(np.uint8)
 
 
 Number = TypeVar("Number", bound=np.generic)

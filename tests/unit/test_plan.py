@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from batchcore.frames import Issues
+
 MONDAY = 20458
 """2026-01-05; like `FIRST` and `LAST` in days since 1970-01-01."""
 
@@ -220,16 +222,18 @@ def test_gaps_and_rows_off_session_are_what_the_reference_says(
     off = plans.off_session(there, owner, calendar, window)
     gaps = plans.gaps(there, owner, plan.latest_day, calendar.sessions(start, end))
 
-    def expected(noticed: list[tuple[int, ...]]) -> list[tuple[int, int, int]]:
-        return [(row, found[0], len(found)) for row, found in enumerate(noticed) if found]
+    def expected(noticed: list[tuple[int, ...]], unit: str) -> list[tuple[int, int, str]]:
+        return [
+            (row, found[0], f"{len(found)} {unit}") for row, found in enumerate(noticed) if found
+        ]
 
-    def shown(noticed: plans.Noticed) -> list[tuple[int, int, int]]:
-        columns = (noticed.portfolio.tolist(), noticed.first.tolist(), noticed.days.tolist())
+    def shown(noticed: Issues) -> list[tuple[int, int, str]]:
+        columns = (noticed.portfolio.tolist(), noticed.day.values.tolist(), noticed.detail.texts())
         return list(zip(*columns, strict=True))
 
-    assert shown(off) == expected([span.off_session for span in spans])
+    assert shown(off) == expected([span.off_session for span in spans], "dates")
     if mode == "skip":
-        assert shown(gaps) == expected([span.gaps for span in spans])
+        assert shown(gaps) == expected([span.gaps for span in spans], "sessions")
 
 
 @settings(deadline=None, max_examples=400)

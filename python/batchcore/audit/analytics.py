@@ -11,7 +11,7 @@ from batchcore.audit.links import Expected, cents_of, shares_of
 from batchcore.db.audit_queries import SHARES
 from batchcore.db.load_analytics import Returns, floats
 from batchcore.frames import Decimals, Integers, Opening, Rows, SnapshotAnalytics, day_keys
-from batchcore.run.analyse import PAST_RETURNS, ChunkInputs
+from batchcore.run.analysis import PAST_RETURNS, ChunkInputs
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from batchcore.audit.compute import Inputs
     from batchcore.db.load_stored import StoredRows
     from batchcore.frames import Int32, Int64
-    from batchcore.run.analyse import Analysis
+    from batchcore.run.analysis import Analysis
 
 
 def analysed_rows(  # noqa: PLR0917  # rows, and what their analytics are made of

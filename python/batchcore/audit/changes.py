@@ -10,7 +10,7 @@ import numpy as np
 from batchcore.audit.compare import in_any
 from batchcore.db.audit_queries import ANALYTIC, NEVER, UNKNOWN, Fact
 from batchcore.frames import day_keys
-from batchcore.run.regressions import MARKET
+from batchcore.units import MARKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -17,8 +17,7 @@ from batchcore.db.audit_queries import SHARES
 from batchcore.db.load_analytics import floats
 from batchcore.db.load_stored import load_changed_prices, uuid_at
 from batchcore.frames import Decimals
-from batchcore.run.regressions import MARKET
-from batchcore.units import State
+from batchcore.units import MARKET, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable

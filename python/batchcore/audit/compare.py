@@ -10,8 +10,8 @@ import numpy as np
 
 from batchcore.db.audit_queries import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED, SHARES
 from batchcore.frames import Decimals, rescaled
-from batchcore.run.analyse import OBSERVATIONS
-from batchcore.run.fitting import SHARE_SCALE
+from batchcore.run.analysis import OBSERVATIONS
+from batchcore.run.analytic_rows import SHARE_SCALE
 from batchcore.units import State
 
 if TYPE_CHECKING:

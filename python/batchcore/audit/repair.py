@@ -24,7 +24,7 @@ from batchcore.db.save import Equities
 from batchcore.frames import Days, Decimals, day_keys
 from batchcore.options import RepairKeywords, RunOptions, merged
 from batchcore.policies.rollforward import RollForward, in_cents
-from batchcore.run.analytic_inputs import last_sessions
+from batchcore.run.analysis import last_sessions
 from batchcore.run.changes import Affected
 from batchcore.run.orchestrator import Run, connections_needed
 from batchcore.run.request import requested
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from batchcore.db.load_stored import StoredRows
     from batchcore.frames import Bools, Bytes, Int32, Int64, Opening, Rows, SnapshotAnalytics
     from batchcore.policies.policy import ChunkLoad, ComputedChunk
-    from batchcore.run.analyse import Analysed, Analysis
+    from batchcore.run.analysis import Analysed, Analysis
     from batchcore.run.plan import Chunk
     from batchcore.run.result import BatchResult
 

@@ -27,11 +27,9 @@ from batchcore.db.load_stored import OwnEquities
 from batchcore.errors import SchemaError
 from batchcore.frames import Decimals, rescaled
 from batchcore.native import build_market
-from batchcore.run.analyse import PAST_RETURNS
-from batchcore.run.analytic_inputs import load_analysis
+from batchcore.run.analysis import PAST_RETURNS, extra_symbols, load_analysis
 from batchcore.run.monitor import Monitor
 from batchcore.run.prices import Window, load_closes
-from batchcore.run.regressions import extra_symbols
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
     from batchcore.db.queries import Selection
     from batchcore.frames import Bools, Bytes, Int32, Int64, Text
     from batchcore.native import Market
-    from batchcore.run.analyse import Analysis
+    from batchcore.run.analysis import Analysis
 
 
 LEVEL: Final = "portfolio"

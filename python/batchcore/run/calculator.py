@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batchcore.config import Settings
+    from batchcore.run.plan import SnapshotSource
     from batchcore.run.prices import PriceSource
     from batchcore.run.result import BatchResult
-    from batchcore.run.snapshots import SnapshotSource
 
 
 class PnLCalculator:

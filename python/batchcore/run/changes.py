@@ -17,19 +17,17 @@ from batchcore.db.load_changes import (
     load_changed_prices,
     load_changed_session,
 )
-from batchcore.db.queries import Boundaries
-from batchcore.frames import Days, day_keys, distinct
+from batchcore.frames import Days, day_keys, distinct, known_states
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from batchcore.calendar import Calendar
     from batchcore.db.change_queries import ChangeQueries
     from batchcore.db.engine import Session
     from batchcore.db.load import Held, Portfolios
     from batchcore.db.load_changes import ChangedPrices
     from batchcore.db.queries import Selection
+    from batchcore.frames import Ids, Int32, Int64, Text
     from batchcore.run.monitor import Monitor
 
 
@@ -44,13 +42,9 @@ class Affected:
             None if there is none.
     """
 
-    id: npt.NDArray[np.uint8]
-    day: npt.NDArray[np.int32]
+    id: Ids
+    day: Int32
     everyone_from: int | None
-
-    def boundaries(self) -> Boundaries:
-        """Return the days that part the snapshots of these portfolios."""
-        return Boundaries(self.id, self.day)
 
     def rewritten(self, portfolios: Portfolios) -> Days:
         """Return where the chain of each portfolio is rewritten from; NULL where it stands.
@@ -59,7 +53,7 @@ class Affected:
         only after the latest one changes no row.
 
         Args:
-            portfolios: With the snapshots around `boundaries`, else around `everyone_from`.
+            portfolios: With the snapshots around `day`, else around `everyone_from`.
         """
         row = loads.located(portfolios.id, self.id)
         known = row >= 0
@@ -71,7 +65,7 @@ class Affected:
         opens = portfolios.before.day.state != State.VALUE
         known &= portfolios.first_day.state == State.VALUE
         day = np.where(opens, portfolios.first_day.values, day)
-        return Days(day.astype(np.int32), np.where(known, State.VALUE, State.NULL).astype(np.uint8))
+        return Days(day.astype(np.int32), known_states(known))
 
 
 async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
@@ -84,13 +78,7 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
 ) -> Affected:
     """Return which portfolios are affected by what changed, by at most five statements.
 
-    Args:
-        session: The snapshot of the run.
-        queries: Of what changed since a moment.
-        calendar: That of the run.
-        selection: Of which portfolios.
-        start: The first day that may be rewritten; None for any.
-        monitor: Of the run.
+    No day before ``start`` is rewritten.
     """
     facts = await load_changed_facts(session, queries, selection)
     prices = await load_changed_prices(session, queries)
@@ -116,13 +104,10 @@ def marked(prices: ChangedPrices, held: Held) -> ChangedFacts:
     closed at the mark on it; no close before its start ever is (S4). So of each position the
     first changed close from its start on counts.
     """
-    rows: dict[str, int] = {}
-    names = prices.symbol.table()
-    code = [rows.setdefault(normalised(name), len(rows)) for name in names]
-    own = np.array([*code, -1], dtype=np.int64)[prices.symbol.codes]
-    keys = distinct(day_keys(own, prices.day))
-    code = [rows.get(normalised(name), -1) for name in held.symbol.table()]
-    own = np.array([*code, -1], dtype=np.int64)[held.symbol.codes]
+    names = [normalised(name) for name in prices.symbol.table()]
+    rows = {name: row for row, name in enumerate(dict.fromkeys(names))}
+    keys = distinct(day_keys(_rows_of(prices.symbol, rows), prices.day))
+    own = _rows_of(held.symbol, rows)
     at = np.searchsorted(keys, day_keys(own, held.start))
     found = at < len(keys)
     found[found] = keys[at[found]] >> 32 == own[found]
@@ -130,6 +115,12 @@ def marked(prices: ChangedPrices, held: Held) -> ChangedFacts:
     day[found] = (keys[at[found]] & 0xFFFF_FFFF) - 2**31
     found &= day <= held.end
     return ChangedFacts(held.portfolio_id[found], day[found].astype(np.int32))
+
+
+def _rows_of(symbols: Text, rows: dict[str, int]) -> Int64:
+    """Return the row of each symbol, -1 for none."""
+    code = [rows.get(normalised(name), -1) for name in symbols.table()]
+    return np.array([*code, -1], dtype=np.int64)[symbols.codes]
 
 
 def earliest(

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.ledger import Committed
+    from batchcore.run.plan import SnapshotSource
     from batchcore.run.prices import PriceSource
-    from batchcore.run.snapshots import SnapshotSource
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -1,43 +1,68 @@
-"""The analytics of a run: the columns and rows of each of its chunks."""
+"""The analytics of a run: what they read, and the columns and rows of each of its chunks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
 from batchcore.analytics.concentration import concentration
+from batchcore.analytics.factor_regression import FactorBetas, factor_betas
 from batchcore.analytics.portfolio_beta import portfolio_beta
 from batchcore.analytics.provider_beta import provider_beta
+from batchcore.analytics.returns import simple_returns
 from batchcore.analytics.sector_exposure import sector_exposure, sector_of
+from batchcore.analytics.symbol_beta import SymbolBetas, symbol_betas
 from batchcore.analytics.volatility import realized_volatility
-from batchcore.config import BETA_WEIGHTS
+from batchcore.analytics.windows import LOOK
 from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
-from batchcore.db.load import located
-from batchcore.db.load_analytics import floats
+from batchcore.db.load import located, normalised
+from batchcore.db.load_analytics import floats, load_factors, load_profiles, load_returns
+from batchcore.db.queries import Selection
+from batchcore.db.save_analytics import ChunkTables
 from batchcore.errors import CancelledError
-from batchcore.frames import Integers, Issues, SnapshotAnalytics, Table, distinct, first_of_each
+from batchcore.frames import (
+    Integers,
+    SnapshotAnalytics,
+    Table,
+    distinct,
+    first_of_each,
+    known_states,
+)
 from batchcore.native import hold, value_positions
-from batchcore.run import table_rows
-from batchcore.run.fitting import Fitting
-from batchcore.units import CENTS, LotKind, State
+from batchcore.run.analytic_rows import Fitting, HeldStocks, TableRows
+from batchcore.units import CENTS, FACTOR_ETFS, MARKET, LotKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
-    import numpy.typing as npt
-
+    from batchcore.calendar import Calendar
+    from batchcore.db.analytic_queries import AnalyticQueries
     from batchcore.db.analytic_tables import Parts
+    from batchcore.db.engine import Session
     from batchcore.db.load_analytics import Factors, Returns, SymbolProfiles
-    from batchcore.frames import Events, Holdings, Opening, Positions, Rows
+    from batchcore.frames import (
+        Bools,
+        Events,
+        Floats,
+        Holdings,
+        Int32,
+        Int64,
+        Issues,
+        Opening,
+        Positions,
+        Rows,
+        Text,
+    )
     from batchcore.native import CancelFlag, Market
-    from batchcore.run.regressions import Regressions
+    from batchcore.run.monitor import Monitor
+    from batchcore.run.plan import Chunk, Plan
 
-    Bools = npt.NDArray[np.bool_]
-    Floats = npt.NDArray[np.float64]
-    Int32 = npt.NDArray[np.int32]
-    Int64 = npt.NDArray[np.int64]
+log: Final = logging.getLogger("batchcore")
 
 PAST_RETURNS: Final = 62
 """Daily returns before a run that A4 may need: with one of its own, the longer window."""
@@ -47,6 +72,94 @@ VOLATILITIES: Final = {"realized_volatility_21d": 21, "realized_volatility_63d":
 OBSERVATIONS: Final = "beta_calculated_90d_observations"
 SHARES: Final = "sector_exposure"
 NUMBERS: Final = tuple(c for c in COLUMNS[SNAPSHOTS] if c not in {OBSERVATIONS, SHARES})
+
+
+def extra_symbols(level: str) -> tuple[str, ...]:
+    """Return the symbols that a level of analytics needs prices of beside those of positions."""
+    if level == "none":
+        return ()
+    return FACTOR_ETFS if level == "full" else (MARKET,)
+
+
+def last_sessions(plan: Plan) -> Int32:
+    """Return the last session of each portfolio, (n,) int32; of those without any, a lower day."""
+    last = np.searchsorted(plan.sessions, plan.last_day, side="right") - 1
+    session = plan.sessions[np.maximum(last, 0)]
+    return np.where(plan.works(), session, np.iinfo(np.int32).min).astype(np.int32)
+
+
+def return_sessions(plan: Plan, calendar: Calendar, level: str) -> Int32:
+    """Return the sessions whose closes the analytics of a level read, (d,) int32, ascending.
+
+    Those that regressions (A5) look at up to each session analysed, and one more, as the first
+    return is that of the second of them.
+    """
+    if level == "none":
+        return np.zeros(0, dtype=np.int32)
+    analysed = plan.sessions[plan.sessions_run()]
+    if level != "every":
+        analysed = distinct(last_sessions(plan)[plan.works()])
+    first = calendar.last_sessions(int(analysed[0]), LOOK + 1)
+    return calendar.sessions(int(first[0]), int(analysed[-1]))
+
+
+class Regressions:
+    """Symbols of a run, their returns, and their regressions, computed when first needed.
+
+    One task at a time asks.
+
+    Attributes:
+        symbols: (u,) normalised (S2), ascending; the empty one too, which PRIVATE positions may
+            have.
+    """
+
+    def __init__(self, market: Market, symbols: Sequence[str], days: Int32, level: str) -> None:
+        """Take symbols as spelt, and (d,) sessions from the first that returns are needed of."""
+        wanted = {"", *extra_symbols(level), *(normalised(symbol) for symbol in symbols)}
+        self.symbols = tuple(sorted(wanted))
+        self._market = market
+        self._days = days
+        self._column = {symbol: column for column, symbol in enumerate(self.symbols)}
+        self._betas: dict[tuple[int, int], SymbolBetas] = {}
+        self._factor_betas: dict[int, FactorBetas] = {}
+
+    def columns(self, symbols: Text) -> Int64:
+        """Return the row in `symbols` of each text in the table of a column.
+
+        Of a symbol that is not of the run it is that of the empty one: a chunk may bring positions
+        of portfolios that the run leaves out.
+        """
+        none = self._column[""]
+        rows = [self._column.get(normalised(symbol), none) for symbol in symbols.table()]
+        return np.array(rows, dtype=np.int64)
+
+    @cached_property
+    def _returns(self) -> Floats:
+        return simple_returns(self._market.fresh_closes(self.symbols, self._days))
+
+    def returns(self, session: int) -> Floats:
+        """Return (d, u) returns of all symbols up to a session."""
+        return self._returns[: int(np.searchsorted(self._days, session, side="right"))]
+
+    def market(self, session: int) -> Floats:
+        """Return (d,) returns of the market up to a session."""
+        return self.returns(session)[:, self._column[MARKET]]
+
+    def betas(self, session: int, sessions: int = 1) -> SymbolBetas:
+        """Return the regressions (A5) of the last so many sessions up to one."""
+        key = (session, sessions)
+        if key not in self._betas:
+            returns, market = self.returns(session), self.market(session)
+            self._betas[key] = symbol_betas(returns, market, sessions=sessions)
+        return self._betas[key]
+
+    def factor_betas(self, session: int) -> FactorBetas:
+        """Return the betas (A7) against `FACTOR_ETFS` on a session."""
+        if session not in self._factor_betas:
+            returns = self.returns(session)
+            etfs = returns[:, [self._column[etf] for etf in FACTOR_ETFS]]
+            self._factor_betas[session] = factor_betas(returns, etfs)
+        return self._factor_betas[session]
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -70,6 +183,10 @@ class ChunkInputs:
     last_session: Int32
     is_latest: Bools
     returns: Returns
+
+    def last_rows(self) -> Int64:
+        """Return the rows of the last session of their portfolio."""
+        return np.flatnonzero(self.rows.day == self.last_session[self.rows.portfolio])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -115,6 +232,44 @@ class _Block:
     at: tuple[Int64, Int64]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Sectors:
+    """The sectors that lots are in (A2).
+
+    Attributes:
+        names: (k,) ascending.
+        of_symbol: (u,) which of them stocks of each symbol are in.
+        other: Which of them other lots are in.
+    """
+
+    names: tuple[str, ...]
+    of_symbol: Int64
+    other: int
+
+    @classmethod
+    def of(cls, profiles: SymbolProfiles) -> Self:
+        """Return the sectors of symbols with these profiles."""
+        of_symbol = [
+            sector_of(sector, is_etf=is_etf, kind=LotKind.STOCK)
+            for sector, is_etf in zip(profiles.sector, profiles.is_etf, strict=True)
+        ]
+        other = sector_of(None, is_etf=None, kind=LotKind.OPTION)
+        names = tuple(sorted({*of_symbol, other}))
+        code = {name: number for number, name in enumerate(names)}
+        return cls(names, np.array([code[name] for name in of_symbol], np.int64), code[other])
+
+    def shares(self, lots: Mapping[str, Any], equity: Floats) -> Floats:
+        """Return the share of each portfolio in each sector, (p, s, k), NaN for none."""
+        stock = lots["kind"] == LotKind.STOCK
+        return sector_exposure(
+            portfolio=lots["portfolio"],
+            sector=np.where(stock, self.of_symbol[lots["symbol"]], self.other),
+            value=lots["value"],
+            equity=equity,
+            sectors=len(self.names),
+        )
+
+
 class Analysis:
     """The analytics of a run, from what its chunks share; one chunk is analysed at a time.
 
@@ -132,20 +287,9 @@ class Analysis:
         *,
         profiles: SymbolProfiles | None,
         factors: Factors | None,
-        threads: int | None = None,
-        beta_weights: str = BETA_WEIGHTS[0],
+        threads: int | None,
+        beta_weights: str,
     ) -> None:
-        """Take what was loaded.
-
-        Args:
-            parts: What is to be done.
-            market: Prices and marks; its sessions are those of the run.
-            regressions: Of the symbols of the run.
-            profiles: Of these symbols; None where A1 and A2 are off.
-            factors: Active ones; None where A8 is off or not asked for.
-            threads: As of the native calls.
-            beta_weights: What `beta_provider_1y` is a share of (A1).
-        """
         self.parts = parts
         self._market = market
         self._regressions = regressions
@@ -154,36 +298,32 @@ class Analysis:
         self.unreadable = () if profiles is None else profiles.unreadable
         self._threads = threads
         self._beta_weights = beta_weights
-        self._sectors = _sectors(profiles, len(regressions.symbols))
+        self._sectors = None if profiles is None else Sectors.of(profiles)
 
     def analyse(self, inputs: ChunkInputs, cancel: CancelFlag | None = None) -> Analysed:
         """Return the analytics of a chunk: a pure function of its frames.
 
-        Args:
-            inputs: The chunk.
-            cancel: Raised from another thread, it stops the call.
-
         Raises:
-            CancelledError: `cancel` was raised.
+            CancelledError: `cancel` was raised, from another thread.
         """
         rows = inputs.rows
         numbers = {column: np.full(len(rows), np.nan) for column in NUMBERS}
         observations = np.zeros(len(rows), dtype=np.int32)
-        names, *_ = self._sectors
+        names = () if self._sectors is None else self._sectors.names
         shares = np.full((len(rows), len(names)), np.nan)
         known = np.zeros(len(rows), dtype=np.bool_)
         fitting = Fitting(self.parts.rooms)
         tables: list[Table] = []
         for block in self._blocks(inputs, cancel):
-            _not_raised(cancel)
+            _check(cancel)
             found, count = self._numbers(block, inputs)
             for name, figures in found.items():
                 numbers[name][block.row] = figures[block.at]
             observations[block.row] = count[block.at]
-            if self._profiles is not None:
-                shares[block.row] = self._shares(block)[block.at]
+            if self._sectors is not None:
+                shares[block.row] = self._sectors.shares(block.lots, block.equity)[block.at]
                 known[block.row] = (block.equity > 0)[block.at]
-            _not_raised(cancel)
+            _check(cancel)
             if self.parts.level == "full":
                 tables += self._table_rows(block, inputs, fitting)
         values, issues = self._market_values(inputs, fitting, cancel)
@@ -192,26 +332,23 @@ class Analysis:
             name: fitting.decimals(SNAPSHOTS, name, figures, *whose)
             for name, figures in numbers.items()
         }
-        counted = np.where(observations > 0, State.VALUE, State.NULL).astype(np.uint8)
         return Analysed(
             SnapshotAnalytics(
                 {
                     **columns,
-                    OBSERVATIONS: Integers(observations, counted),
+                    OBSERVATIONS: Integers(observations, known_states(observations > 0)),
                     SHARES: fitting.shares(names, shares, known, *whose),
                 }
             ),
             _by_name(tables),
-            distinct(rows.day[rows.day == inputs.last_session[rows.portfolio]]),
+            distinct(rows.day[inputs.last_rows()]),
             values,
             (*issues, fitting.issues()),
         )
 
     def _blocks(self, inputs: ChunkInputs, cancel: CancelFlag | None) -> Iterator[_Block]:
         rows, every = inputs.rows, self.parts.level == "every"
-        row = np.arange(len(rows))
-        if not every:
-            row = np.flatnonzero(rows.day == inputs.last_session[rows.portfolio])
+        row = np.arange(len(rows)) if every else inputs.last_rows()
         if len(row) == 0:
             return
         sessions = self._market.sessions if every else distinct(rows.day[row])
@@ -264,45 +401,32 @@ class Analysis:
             )
         return found, fit.observations
 
-    def _shares(self, block: _Block) -> Floats:
-        names, of_symbol, other = self._sectors
-        stock = block.lots["kind"] == LotKind.STOCK
-        return sector_exposure(
-            portfolio=block.lots["portfolio"],
-            sector=np.where(stock, of_symbol[block.lots["symbol"]], other),
-            value=block.lots["value"],
-            equity=block.equity,
-            sectors=len(names),
-        )
-
     def _table_rows(self, block: _Block, inputs: ChunkInputs, fitting: Fitting) -> Iterator[Table]:
         session, lots = int(block.sessions[0]), block.lots
+        rows = TableRows(session, fitting)
         stocks = np.flatnonzero(lots["kind"] == LotKind.STOCK)
         first, _ = first_of_each(block.position[stocks])
         lot = stocks[np.sort(first)]  # a position counts once, where its first lot stands
         portfolio = block.members[lots["portfolio"][lot]]
-        held = table_rows.HeldStocks(
+        held = HeldStocks(
             position_id=inputs.positions.id[block.position[lot]],
             portfolio_id=inputs.opening.portfolio_id[portfolio],
             portfolio=portfolio,
             symbol=lots["symbol"][lot],
-            session=session,
         )
         if self.parts.position_betas:
-            yield table_rows.beta_rows(held, self._regressions.betas(session), fitting)
+            yield rows.betas(held, self._regressions.betas(session))
         if self.factors is None:
             return
         betas = self._regressions.factor_betas(session)
-        yield table_rows.position_factor_rows(held, betas, self.factors, fitting)
-        yield table_rows.factor_rows(
+        yield rows.position_factors(held, betas, self.factors)
+        yield rows.factors(
             {**lots, "value": lots["value"][:, 0]},
             equity=block.equity[:, 0],
             members=block.members,
             portfolio_id=inputs.opening.portfolio_id[block.members],
-            session=session,
             betas=betas,
             factors=self.factors,
-            fitting=fitting,
         )
 
     def _market_values(
@@ -310,15 +434,14 @@ class Analysis:
     ) -> tuple[Table | None, list[Issues]]:
         if not self.parts.market_values:
             return None, []
-        rows = inputs.rows
-        row = np.flatnonzero(rows.day == inputs.last_session[rows.portfolio])
+        rows, row, positions = inputs.rows, inputs.last_rows(), inputs.positions
         row = row[inputs.is_latest[rows.portfolio[row]]]
-        owner = located(inputs.positions.portfolio_id, inputs.opening.portfolio_id)
+        owner = located(positions.portfolio_id, inputs.opening.portfolio_id)
         found, issues = [], []
         for session in distinct(rows.day[row]).tolist():
             values = value_positions(
                 self._market,
-                positions=inputs.positions,
+                positions=positions,
                 events=inputs.events,
                 opening=inputs.opening,
                 session=session,
@@ -327,39 +450,17 @@ class Analysis:
             )
             counts = np.zeros(len(inputs.opening), dtype=np.bool_)
             counts[rows.portfolio[row[rows.day[row] == session]]] = True
-            found.append(
-                table_rows.market_value_rows(
-                    values,
-                    position_id=inputs.positions.id,
-                    symbol=inputs.positions.symbol,
-                    portfolio=owner,
-                    counts=counts,
-                    session=session,
-                    fitting=fitting,
-                )
-            )
             issues.append(values.issues.take(counts[values.issues.portfolio]))
+            values = values.take(counts[owner[values.position]])
+            made = TableRows(session, fitting)
+            found.append(made.market_values(values, positions.id, positions.symbol, owner))
         return (Table.concat(found) if found else None), issues
 
 
-def _not_raised(cancel: CancelFlag | None) -> None:
+def _check(cancel: CancelFlag | None) -> None:
     if cancel is not None and cancel.is_set():
         msg = "cancelled"
         raise CancelledError(msg)
-
-
-def _sectors(profiles: SymbolProfiles | None, symbols: int) -> tuple[tuple[str, ...], Int64, int]:
-    """Return the names of sectors, which of them stocks of each symbol are in, and other lots."""
-    if profiles is None:
-        return (), np.zeros(symbols, dtype=np.int64), 0
-    of_symbol = [
-        sector_of(sector, is_etf=is_etf, kind=LotKind.STOCK)
-        for sector, is_etf in zip(profiles.sector, profiles.is_etf, strict=True)
-    ]
-    other = sector_of(None, is_etf=None, kind=LotKind.OPTION)
-    names = tuple(sorted({*of_symbol, other}))
-    code = {name: number for number, name in enumerate(names)}
-    return names, np.array([code[name] for name in of_symbol], dtype=np.int64), code[other]
 
 
 def _block(  # noqa: PLR0917  # some rows, and the lots of their portfolios
@@ -415,3 +516,70 @@ def _by_name(tables: list[Table]) -> tuple[Table, ...]:
     """Return the rows of each table, without tables that have none."""
     names = dict.fromkeys(table.name for table in tables if table.rows)
     return tuple(Table.concat([table for table in tables if table.name == name]) for name in names)
+
+
+async def load_analysis(
+    reader: Session,
+    queries: AnalyticQueries,
+    parts: Parts,
+    *,
+    market: Market,
+    symbols: Text,
+    days: Int32,
+    monitor: Monitor,
+    threads: int | None,
+    beta_weights: str,
+) -> Analysis:
+    """Return the analysis of a run, with profiles and factors where it needs them.
+
+    Symbols are those of its positions, as spelt, and days those of `return_sessions`.
+    """
+    off = [*parts.off.items()]
+    spellings = symbols.table()
+    regressions = await asyncio.to_thread(Regressions, market, spellings, days, parts.level)
+    profiles = factors = None
+    if parts.profiles:
+        profiles = await load_profiles(reader, queries, regressions.symbols)
+        monitor.loaded(profiles=profiles.found)
+    if parts.factors:
+        factors = await load_factors(reader, queries, FACTOR_ETFS)
+        monitor.loaded(factors=len(factors.id))
+        off += ((repr(part), reason) for part, reason in factors.off.items())
+    for part, reason in off:
+        log.warning("run=%s analytics_off=%s reason=%r", monitor.run_id, part, reason)
+    return await asyncio.to_thread(
+        Analysis,
+        parts,
+        market,
+        regressions,
+        profiles=profiles,
+        factors=factors,
+        threads=threads,
+        beta_weights=beta_weights,
+    )
+
+
+async def load_past_returns(
+    reader: Session, queries: AnalyticQueries, calendar: Calendar, plan: Plan, chunk: Chunk
+) -> Returns:
+    """Return the daily returns before the run that A4 needs; portfolios count those of a chunk."""
+    works = np.flatnonzero(chunk.works).astype(np.int32)
+    ids = np.ascontiguousarray(plan.id[chunk.rows][works])
+    before = plan.first_day[chunk.rows][works]
+    found = await load_returns(reader, queries, calendar, ids, before, PAST_RETURNS)
+    return replace(found, portfolio=works[found.portfolio])
+
+
+def chunk_tables(
+    analysed: Analysed, analysis: Analysis, queries: AnalyticQueries, portfolios: Selection
+) -> ChunkTables | None:
+    """Return what the portfolios of a chunk write beside its snapshots; None if nothing."""
+    tables, values = analysed.tables, analysed.market_values
+    if not tables and (values is None or not values.rows):
+        return None
+    if not tables:
+        return ChunkTables(market_values=values)
+    factors = Selection(None if analysis.factors is None else analysis.factors.id)
+    names = [table.name for table in tables]
+    days = sorted(set(analysed.days.tolist()))
+    return ChunkTables(tables, queries.stands(names, portfolios, days, factors), values)
