@@ -522,7 +522,7 @@ class Previous(Frame):
 
     Under `rollforward` the complete one with the latest day before a portfolio's first session
     counts (S5). Under `legacy` each may count: the latest before a session, complete or not (L5),
-    and complete ones on sessions, which stand (L3).
+    and complete ones on sessions, which stay as they are (L3).
 
     Attributes:
         portfolio_id: (n, 16) uint8.
@@ -616,7 +616,7 @@ class Inputs:
         events: Partial closes.
         flows: Cash in and out.
         prices: Closes.
-        previous: Where portfolios stood before.
+        previous: The snapshots before.
         opening: Which portfolios, in which order, and where they open.
         profiles: Of companies (L32, L33).
         betas: Of positions (L32).

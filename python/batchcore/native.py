@@ -406,7 +406,7 @@ def _issues(columns: dict[str, Any]) -> Issues:
 
 
 def _legacy(columns: dict[str, Any]) -> LegacyColumns:
-    """Return the columns of `legacy`, its weights laid out by sector."""
+    """Return the columns of `legacy`, with its weights by sector."""
     rows = len(columns["total_value"])
     names = tuple(str(name) for name in Text(*columns["sectors"]).texts())
     places = columns["weight_row"], columns["weight_sector"]

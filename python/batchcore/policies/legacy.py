@@ -98,10 +98,10 @@ class Legacy(Policy):
     def _planned(self, portfolios: LegacyPortfolios, entries: Boundaries | None) -> Plan:
         days, count = self.days, len(portfolios.id)
         committed = self.request.committed or Committed()
-        latest, stands = portfolios.latest, portfolios.stands
+        latest, complete = portfolios.latest, portfolios.stands
         has_latest = latest.state == State.VALUE
         if self.request.on_existing == "error":
-            found, first = stands > 0, portfolios.first_stands.values
+            found, first = complete > 0, portfolios.first_stands.values
             if self.request.inception:
                 found, first = has_latest, latest.values
             plans.refuse_existing(portfolios.id, found & ~portfolios.deleted, first, committed)
@@ -113,21 +113,21 @@ class Legacy(Policy):
                 begins = (row >= 0) & (~has_latest | self.request.replaces)
                 first_day[begins] = entries.day[row[begins]]
         last_day = np.full(count, days.end, dtype=np.int32)
-        idle = portfolios.deleted  # skipped (L1), as those are whose rows all stand (L3)
+        idle = portfolios.deleted  # skipped (L1), as are those whose rows are all complete (L3)
         if self.request.replaces:
             if days.start is not None:
-                written = stands >= len(self._sessions)
+                written = complete >= len(self._sessions)
                 idle = idle | (committed.done(portfolios.id) & written)
-            stands = np.zeros(count, dtype=np.int64)
+            complete = np.zeros(count, dtype=np.int64)
         if days.start is not None:
-            idle = idle | (stands >= len(self._sessions))
+            idle = idle | (complete >= len(self._sessions))
         last_day[idle] = plans.NEVER
         sessions = plans.sessions_between(self.calendar, first_day, last_day)
         return Plan(
             first_day=first_day,
             last_day=last_day,
             sessions=sessions,
-            goes_on=np.zeros(count, dtype=np.bool_),
+            continues=np.zeros(count, dtype=np.bool_),
             previous=Previous.none(),
             opening=Opening(
                 portfolio_id=portfolios.id,
@@ -141,7 +141,7 @@ class Legacy(Policy):
             price_first=int(sessions[0]) if len(sessions) else 0,
             price_last=int(sessions[-1]) if len(sessions) else 0,
             is_whole=self.request.wanted is None,
-            standing=stands,
+            complete=complete,
         )
 
     async def load_prices(self, reader: Session, symbols: Text) -> RunPrices:

@@ -92,8 +92,8 @@ class ChunkFacts:
     """What a chunk with anything to write is computed from.
 
     Attributes:
-        stored: The snapshots that its portfolios go on from; under the policy `legacy`, those that
-            exist in the range too.
+        stored: The snapshots that its portfolios continue from; under the policy `legacy`, those
+            of the range too.
         returns: Daily returns before the run.
         betas: Of its positions, under the policy `legacy`.
     """

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 
 class RollForward(Policy):
-    """Each portfolio goes on from its latest snapshot, session by session."""
+    """Each portfolio continues from its latest snapshot, session by session."""
 
     def __init__(self, run: RunContext, catalog: Catalog, calendar: Calendar, days: Range) -> None:
         super().__init__(run, catalog, calendar, days)
@@ -74,7 +74,7 @@ class RollForward(Policy):
         """Return the holes of the chains where what is missing was asked for."""
         days = self.days
         if not self.request.missing or (days.start is not None and not self.request.replaces):
-            return None  # with a start, what stands in the range tells its gaps
+            return None  # with a start, the snapshots in the range show its gaps
         selection = Selection(self.request.wanted)
         holes = await loads.load_holes(
             reader, self.queries, self.calendar, selection, days.start, days.end
@@ -184,7 +184,7 @@ class RollForward(Policy):
             threads=self.settings.threads,
             beta_weights=self.request.beta_weights,
         )
-        unreadable = [*analysis.unreadable]
+        unreadable = [] if analysis.profiles is None else [*analysis.profiles.unreadable]
         of_none = np.full(len(unreadable), -1)
         self.issues.add(Issues.of("not_representable", of_none, detail=unreadable))
         if analysis.factors is not None:

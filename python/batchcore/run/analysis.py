@@ -270,35 +270,29 @@ class Sectors:
         )
 
 
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Analysis:
     """The analytics of a run, from what its chunks share; one chunk is analysed at a time.
 
     Attributes:
         parts: What is to be done.
+        market: Prices and marks; its sessions are those of the run.
+        regressions: Of the symbols of the run.
+        profiles: Of these symbols; None where A1 and A2 are off.
+        sectors: Those of the profiles, likewise.
         factors: Active ones; None where A8 is off or not asked for.
-        unreadable: Sectors of profiles that are not representable, with their symbols.
+        threads: Of native calls.
+        beta_weights: What `beta_provider_1y` is a share of (A1).
     """
 
-    def __init__(
-        self,
-        parts: Parts,
-        market: Market,
-        regressions: Regressions,
-        *,
-        profiles: SymbolProfiles | None,
-        factors: Factors | None,
-        threads: int | None,
-        beta_weights: str,
-    ) -> None:
-        self.parts = parts
-        self._market = market
-        self._regressions = regressions
-        self._profiles = profiles
-        self.factors = factors
-        self.unreadable = () if profiles is None else profiles.unreadable
-        self._threads = threads
-        self._beta_weights = beta_weights
-        self._sectors = None if profiles is None else Sectors.of(profiles)
+    parts: Parts
+    market: Market
+    regressions: Regressions
+    profiles: SymbolProfiles | None
+    sectors: Sectors | None
+    factors: Factors | None
+    threads: int | None
+    beta_weights: str
 
     def analyse(self, inputs: ChunkInputs, cancel: CancelFlag | None = None) -> Analysed:
         """Return the analytics of a chunk: a pure function of its frames.
@@ -309,7 +303,7 @@ class Analysis:
         rows = inputs.rows
         numbers = {column: np.full(len(rows), np.nan) for column in NUMBERS}
         observations = np.zeros(len(rows), dtype=np.int32)
-        names = () if self._sectors is None else self._sectors.names
+        names = () if self.sectors is None else self.sectors.names
         shares = np.full((len(rows), len(names)), np.nan)
         known = np.zeros(len(rows), dtype=np.bool_)
         fitting = Fitting(self.parts.rooms)
@@ -320,8 +314,8 @@ class Analysis:
             for name, figures in found.items():
                 numbers[name][block.row] = figures[block.at]
             observations[block.row] = count[block.at]
-            if self._sectors is not None:
-                shares[block.row] = self._sectors.shares(block.lots, block.equity)[block.at]
+            if self.sectors is not None:
+                shares[block.row] = self.sectors.shares(block.lots, block.equity)[block.at]
                 known[block.row] = (block.equity > 0)[block.at]
             _check(cancel)
             if self.parts.level == "full":
@@ -351,17 +345,17 @@ class Analysis:
         row = np.arange(len(rows)) if every else inputs.last_rows()
         if len(row) == 0:
             return
-        sessions = self._market.sessions if every else distinct(rows.day[row])
+        sessions = self.market.sessions if every else distinct(rows.day[row])
         holdings = hold(
-            self._market,
+            self.market,
             positions=inputs.positions,
             events=inputs.events,
             opening=inputs.opening,
             sessions=sessions,
-            threads=self._threads,
+            threads=self.threads,
             cancel=cancel,
         )
-        symbol = self._regressions.columns(inputs.positions.symbol)[holdings.symbol]
+        symbol = self.regressions.columns(inputs.positions.symbol)[holdings.symbol]
         if every:
             yield _block(rows, holdings, symbol, row, sessions, slice(None))
             return
@@ -377,9 +371,9 @@ class Analysis:
         fit = portfolio_beta(
             **block.lots,
             equity=block.equity,
-            beta=self._regressions.betas(last, sessions).beta,
-            returns=self._regressions.returns(last),
-            market=self._regressions.market(last),
+            beta=self.regressions.betas(last, sessions).beta,
+            returns=self.regressions.returns(last),
+            market=self.regressions.market(last),
         )
         found = {
             "hhi": concentrated.hhi,
@@ -389,15 +383,15 @@ class Analysis:
             "beta_calculated_90d": fit.beta,
             "beta_calculated_90d_r_squared": fit.r_squared,
         }
-        past = _daily_returns(inputs, self._market.sessions, block.members, last)
+        past = _daily_returns(inputs, self.market.sessions, block.members, last)
         for name, window in VOLATILITIES.items():
             found[name] = realized_volatility(past, sessions=sessions, window=window)
-        if self._profiles is not None:
+        if self.profiles is not None:
             found["beta_provider_1y"] = provider_beta(
                 **block.lots,
                 equity=block.equity,
-                beta=self._profiles.beta,
-                weights=self._beta_weights,
+                beta=self.profiles.beta,
+                weights=self.beta_weights,
             )
         return found, fit.observations
 
@@ -406,7 +400,7 @@ class Analysis:
         rows = TableRows(session, fitting)
         stocks = np.flatnonzero(lots["kind"] == LotKind.STOCK)
         first, _ = first_of_each(block.position[stocks])
-        lot = stocks[np.sort(first)]  # a position counts once, where its first lot stands
+        lot = stocks[np.sort(first)]  # a position counts once, at its first lot
         portfolio = block.members[lots["portfolio"][lot]]
         held = HeldStocks(
             position_id=inputs.positions.id[block.position[lot]],
@@ -415,10 +409,10 @@ class Analysis:
             symbol=lots["symbol"][lot],
         )
         if self.parts.position_betas:
-            yield rows.betas(held, self._regressions.betas(session))
+            yield rows.betas(held, self.regressions.betas(session))
         if self.factors is None:
             return
-        betas = self._regressions.factor_betas(session)
+        betas = self.regressions.factor_betas(session)
         yield rows.position_factors(held, betas, self.factors)
         yield rows.factors(
             {**lots, "value": lots["value"][:, 0]},
@@ -440,12 +434,12 @@ class Analysis:
         found, issues = [], []
         for session in distinct(rows.day[row]).tolist():
             values = value_positions(
-                self._market,
+                self.market,
                 positions=positions,
                 events=inputs.events,
                 opening=inputs.opening,
                 session=session,
-                threads=self._threads,
+                threads=self.threads,
                 cancel=cancel,
             )
             counts = np.zeros(len(inputs.opening), dtype=np.bool_)
@@ -497,7 +491,7 @@ def _block(  # noqa: PLR0917  # some rows, and the lots of their portfolios
 def _daily_returns(inputs: ChunkInputs, sessions: Int32, members: Int32, last: int) -> Floats:
     """Return the daily returns of portfolios up to a session, oldest first: (p, h), NaN for NULL.
 
-    Those before the run stand at the end of the first `PAST_RETURNS` columns.
+    Those before the run are at the end of the first `PAST_RETURNS` columns.
     """
     rows, past = inputs.rows, inputs.returns
     sessions = sessions[: int(np.searchsorted(sessions, last, side="right"))]
@@ -547,12 +541,12 @@ async def load_analysis(
         off += ((repr(part), reason) for part, reason in factors.off.items())
     for part, reason in off:
         log.warning("run=%s analytics_off=%s reason=%r", monitor.run_id, part, reason)
-    return await asyncio.to_thread(
-        Analysis,
-        parts,
-        market,
-        regressions,
+    return Analysis(
+        parts=parts,
+        market=market,
+        regressions=regressions,
         profiles=profiles,
+        sectors=None if profiles is None else await asyncio.to_thread(Sectors.of, profiles),
         factors=factors,
         threads=threads,
         beta_weights=beta_weights,

@@ -47,7 +47,7 @@ class Affected:
     everyone_from: int | None
 
     def rewritten(self, portfolios: Portfolios) -> Days:
-        """Return where the chain of each portfolio is rewritten from; NULL where it stands.
+        """Return where the chain of each portfolio is rewritten from; NULL where it stays.
 
         A chain begins where it began: not before its earliest complete snapshot. What matters
         only after the latest one changes no row.

@@ -34,7 +34,8 @@ class StampClock:
 
     def __init__(self, request: Request) -> None:
         self._moment_us = (request.now - _EPOCH) // dt.timedelta(microseconds=1)
-        self._began_ms = (request.attempt_began - _EPOCH) // dt.timedelta(milliseconds=1)
+        began = request.began or request.now
+        self._began_ms = (began - _EPOCH) // dt.timedelta(milliseconds=1)
         self._made = time.monotonic()
 
     def stamp(self) -> Stamp:

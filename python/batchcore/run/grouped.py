@@ -37,7 +37,7 @@ BYTES_OF_ALL_EVENTS: Final = 64 << 20
 BYTES_OF_A_ROW: Final = {"position_realized_events": 64, "equity_changes": 40}
 
 ROWS_OF_A_PORTFOLIO: Final = 5
-"""Events, or flows, that a portfolio is taken to have where the server cannot tell."""
+"""Events, or flows, that a portfolio is taken to have where the server does not know."""
 
 _MIX: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], dtype=np.uint64)
 

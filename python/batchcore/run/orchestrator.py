@@ -74,7 +74,7 @@ LANES: Final = 4
 log: Final = logging.getLogger("batchcore")
 
 TICK_S: Final = 0.5
-"""How often `progress` is called while work goes on."""
+"""How often `progress` is called during a run."""
 
 
 async def run_batch(
@@ -316,9 +316,9 @@ class Run:
 
     async def _on_snapshot(self, first: Session, lanes: int, catalog: Catalog | None) -> None:
         reading, writing = lanes // 2, lanes - lanes // 2
-        told = self.lease is not None
+        is_entered = self.lease is not None
         async with (
-            snapshot(first, shared=reading > 1, told=told),
+            snapshot(first, shared=reading > 1, told=is_entered),
             contextlib.AsyncExitStack() as stack,
         ):
             self.monitor.step("snapshot")
@@ -360,7 +360,7 @@ class Run:
         self.monitor.step("planned")
 
     def is_behind(self) -> bool:
-        """Return whether a run that was gone on with ended before the last session closed."""
+        """Return whether a run that was continued ended before the last session closed."""
         if self.lease is None or self.lease.attempt == 1 or self.asked.end is not None:
             return False
         asked = replace(self.asked, moment=self.lease.began)
@@ -387,7 +387,7 @@ class Run:
                 await self._only_notice(alone)
 
     async def _ask_the_time(self, session: Session) -> None:
-        """Let "now" be what the server's clock shows, where no lease tells it."""
+        """Let "now" be what the server's clock shows, where there is no lease."""
         moment = await session.now()
         self.request = replace(self.request, moment=moment, began=moment)
 
@@ -466,7 +466,7 @@ class Run:
             return await self._write_inside(item, session)
 
     def _look_at_failures(self, item: ComputedChunk, refused: Mapping[int, str]) -> None:
-        """Refuse to go on after too many failures, before a chunk is written."""
+        """Refuse to continue after too many failures, before a chunk is written."""
         fails = item.rows.failed.copy()
         fails[list(refused)] = True
         self.failed_of[item.chunk.number] = int(np.count_nonzero(fails))
@@ -476,7 +476,7 @@ class Run:
         if failed > allowed:
             msg = (
                 f"{failed} of {portfolios} portfolios failed, {allowed} may (max_failed"
-                f" {self.request.settings.max_failed}); what was committed before stands"
+                f" {self.request.settings.max_failed}); what was committed before stays"
             )
             if refused:
                 msg = f"{msg}; the database refused the last one: {[*refused.values()][-1]}"

@@ -37,7 +37,7 @@ BYTES_OF_A_POSITION: Final = 256
 BYTES_OF_A_ROW: Final = 600
 
 POSITIONS: Final = 20
-"""Positions that a portfolio is taken to have where the server cannot tell."""
+"""Positions that a portfolio is taken to have where the server does not know."""
 
 MOST_PORTFOLIOS: Final = 10_000
 LEAST_PORTFOLIOS: Final = 50
@@ -51,7 +51,7 @@ class Range:
     """The days of a run.
 
     Attributes:
-        start: The first day asked for; None goes on after each portfolio's latest snapshot.
+        start: The first day asked for; None continues after each portfolio's latest snapshot.
         end: The last one.
     """
 
@@ -77,12 +77,12 @@ class Plan:
             portfolio that is soft-deleted.
         latest_equity: Its equity.
         deleted: (n,) bool, asked for but soft-deleted: nothing is written.
-        goes_on: (n,) bool, which portfolios have a snapshot in `previous`.
-        previous: The snapshots that portfolios go on from, in their order.
+        continues: (n,) bool, which portfolios have a snapshot in `previous`.
+        previous: The snapshots that portfolios continue from, in their order.
         price_first: The first day that marks are needed of.
         price_last: The last one.
         is_whole: Whether these are all portfolios that are not soft-deleted.
-        standing: (n,) int64, sessions that are passed over, as they have a complete row.
+        complete: (n,) int64, sessions that are passed over, as they have a complete row.
     """
 
     first_day: Int32
@@ -92,12 +92,12 @@ class Plan:
     latest_day: Days
     latest_equity: Decimals
     deleted: Bools
-    goes_on: Bools
+    continues: Bools
     previous: Previous
     price_first: int = 0
     price_last: int = 0
     is_whole: bool = False
-    standing: Int64 | int = 0
+    complete: Int64 | int = 0
 
     @property
     def id(self) -> Ids:
@@ -105,9 +105,9 @@ class Plan:
         return self.opening.portfolio_id
 
     def previous_of(self, rows: slice) -> Previous:
-        """Return the snapshots that some of the portfolios go on from."""
-        first = np.count_nonzero(self.goes_on[: rows.start])
-        return self.previous.take(slice(first, first + np.count_nonzero(self.goes_on[rows])))
+        """Return the snapshots that some of the portfolios continue from."""
+        first = np.count_nonzero(self.continues[: rows.start])
+        return self.previous.take(slice(first, first + np.count_nonzero(self.continues[rows])))
 
     def works(self) -> Bools:
         """Return for each portfolio whether there is anything to write."""
@@ -121,7 +121,7 @@ class Plan:
     def sessions_planned(self) -> Int32:
         """Return for each portfolio how many sessions are to be written."""
         low, high = self._places()
-        planned: Int32 = np.maximum(high - low - self.standing, 0).astype(np.int32)
+        planned: Int32 = np.maximum(high - low - self.complete, 0).astype(np.int32)
         return planned
 
     def sessions_run(self) -> Bools:
@@ -160,7 +160,7 @@ def rewrites(holes: Holes, calendar: Calendar, days: Range) -> Days:
 
 
 def rewritten(ids: Ids, holes: Holes, calendar: Calendar, days: Range) -> Days:
-    """Return for each portfolio where its chain is rewritten from; NULL where it goes on.
+    """Return for each portfolio where its chain is rewritten from; NULL where it continues.
 
     One without a complete snapshot in the range has no row in ``holes``: it is rewritten from the
     start, if there is one.
@@ -181,7 +181,7 @@ def _from_start(count: int, calendar: Calendar, days: Range) -> Days:
 
 
 def from_inception(portfolios: Portfolios, entries: Boundaries, *, replaces: bool) -> Days:
-    """Return the earliest entry of each portfolio that begins with it; NULL where it goes on.
+    """Return the earliest entry of each portfolio that begins with it; NULL where it continues.
 
     Portfolios have the snapshots around these entries. With ``replaces`` those with snapshots begin
     there too.
@@ -205,10 +205,10 @@ class SnapshotSource(Protocol):
 def with_snapshots(
     portfolios: Portfolios, given: Previous, calendar: Calendar, boundary: int
 ) -> Portfolios:
-    """Return portfolios that go on from the snapshots handed in.
+    """Return portfolios that continue from the snapshots handed in.
 
     One counts that is on a session before the boundary of the range, unless a later one is stored:
-    a chain must not be gone on with from its middle.
+    a chain is not continued from its middle.
     """
     before = portfolios.before
     row = located(given.portfolio_id, portfolios.id)
@@ -248,9 +248,9 @@ def make_plan(
         calendar: That of the run.
         days: Its range.
         on_existing: `skip`, `replace` or `error`.
-        rewrite: For each portfolio the day from which its rows are computed again; NULL goes on
-            after its latest. None is what ``on_existing`` says.
-        only_rewrite: Whether portfolios end with their latest snapshot, and none goes on.
+        rewrite: For each portfolio the day from which its rows are computed again; NULL
+            continues after its latest. None is what ``on_existing`` says.
+        only_rewrite: Whether portfolios end with their latest snapshot, and none continues.
         is_whole: Whether these are all portfolios that are not soft-deleted.
         committed: What earlier attempts of the run have written: portfolios among that which did
             not fail are neither refused nor computed again.
@@ -258,7 +258,7 @@ def make_plan(
             ``rewrite`` then says.
 
     Raises:
-        SnapshotExistsError: a complete snapshot stands in the range and ``on_existing`` is
+        SnapshotExistsError: a complete snapshot exists in the range and ``on_existing`` is
             ``error``.
         ConfigError: a session beyond the calendar.
     """
@@ -277,14 +277,14 @@ def make_plan(
         rewrite = Days.nulls(count) if skips else _from_start(count, calendar, days)
 
     is_rewritten = rewrite.state == State.VALUE
-    goes_on = has_latest & ~is_rewritten
+    continues = has_latest & ~is_rewritten
     first_day = np.full(count, days.end if days.start is None else days.start, dtype=np.int32)
     first_day[is_rewritten] = rewrite.values[is_rewritten]
-    first_day[goes_on] = latest_day[goes_on] + 1
+    first_day[continues] = latest_day[continues] + 1
     if days.start is not None:
         first_day = np.maximum(first_day, np.int32(days.start))
     last_day = np.full(count, NEVER if only_rewrite else days.end, dtype=np.int32)
-    if on_existing != "error":  # later rows stand as they are then
+    if on_existing != "error":  # later rows stay as they are then
         extended = is_rewritten & has_last
         last_day[extended] = np.maximum(last_day, last.day.values)[extended]
     last_day[portfolios.deleted] = NEVER  # skipped (S1)
@@ -314,7 +314,7 @@ def make_plan(
         latest_day=Days(latest_day, known_states(has_latest & ~portfolios.deleted)),
         latest_equity=_chosen(last, before, has_last).equity_balance,
         deleted=portfolios.deleted,
-        goes_on=given,
+        continues=given,
         previous=Previous(
             portfolio_id=ids,
             day=previous.day.values,
@@ -342,14 +342,14 @@ def _chosen(one: SnapshotColumns, other: SnapshotColumns, where: Bools) -> Snaps
 
 
 def refuse_existing(ids: Ids, found: Bools, day: Int32, committed: Committed) -> None:
-    """Raise `SnapshotExistsError` where a complete snapshot stands that the run did not write."""
-    stands = np.flatnonzero(found & ~committed.covers(ids))
-    if len(stands) == 0:
+    """Raise `SnapshotExistsError` where a complete snapshot exists that the run did not write."""
+    rows = np.flatnonzero(found & ~committed.covers(ids))
+    if len(rows) == 0:
         return
-    name, session = uuid_text(ids[stands[0]]), date_of(int(day[stands[0]])).isoformat()
+    name, session = uuid_text(ids[rows[0]]), date_of(int(day[rows[0]])).isoformat()
     msg = (
         f"portfolio {name} has a complete snapshot of {session}"
-        f" ({len(stands)} portfolios have one in the range), and on_existing is `error`"
+        f" ({len(rows)} portfolios have one in the range), and on_existing is `error`"
     )
     raise SnapshotExistsError(msg, name, session)
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from batchcore.frames import Floats, Holdings, Int32
 
 BETA_WITHOUT_ANY: Final = 1.0
-"""The beta that stands for none (A1)."""
+"""The beta of a portfolio without any (A1)."""
 
 OPTION_TYPES: Final = frozenset({"LC", "LP", "SC", "SP"})
 
@@ -166,21 +166,13 @@ async def restore_sector_tags_for_portfolio(
 ) -> SectorTagResult:
     """Give each position of a portfolio the tag of its sector, and no other sector tag.
 
-    Like `restore_sector_tag_for_position` for all positions that are not soft-deleted, by the same
-    number of statements whatever their number.
-
-    Args:
-        db: Any kind of database. In a caller's transaction nothing is committed.
-        user_id: Whose portfolio and tags.
-        portfolio_id: A portfolio of the user.
-        profile_cache: Profiles that were loaded before; what it lacks is loaded.
-        schema: Names of tables and columns; None for those of docs/schema.md.
+    Like `restore_sector_tag_for_position`, whose other arguments it has, for all positions of a
+    portfolio of the user that are not soft-deleted, by the same number of statements whatever
+    their number.
 
     Raises:
-        ConfigError: there is no such portfolio, it is soft-deleted or another user's, or ``db`` is
-            of a wrong kind.
-        SchemaError: a table or column is missing.
-        DatabaseError: the database refused, failed or went away.
+        ConfigError: there is no such portfolio, it is soft-deleted or another user's.
+        BatchcoreError: as `restore_sector_tag_for_position` does.
     """
     portfolio = checked_id(portfolio_id, "portfolio_id")
     async with _tagging(db, user_id, profile_cache, schema) as (writer, session, queries):
@@ -298,17 +290,9 @@ async def calculate_portfolio_sector_exposure(
 ) -> SectorExposure:
     """Return the share of a portfolio in each sector, beside that of a benchmark (A2).
 
-    Positions are valued by their marks (S4) on the date, their absolute values divided by the
-    equity: that of the latest complete snapshot on or before the date, else
-    `portfolios.equity_balance`.
-
-    Args:
-        db: Any kind of database, a caller's transaction too.
-        portfolio_id: Which.
-        profile_cache: Profiles that were loaded before; what it lacks is loaded.
-        benchmark: Code of `benchmarks_sector_weights`.
-        calculation_date: The date; None is the last session of XNYS that is closed by now.
-        schema: Names of tables and columns; None for those of docs/schema.md.
+    Positions are valued as in `calculate_portfolio_provider_beta`, whose other arguments it has,
+    and their absolute values divided by the equity. ``benchmark`` is a code of
+    `benchmarks_sector_weights`.
 
     Returns:
         ``sector_weights`` by name of sector, sorted, without those of no value; None if the equity
@@ -318,11 +302,9 @@ async def calculate_portfolio_sector_exposure(
         ``calculation_date``.
 
     Raises:
-        ConfigError: there is no such portfolio or it is soft-deleted, or ``db`` is of a wrong
-            kind.
         SchemaError: a table or column is missing; without benchmark table there are no benchmark
             weights.
-        DatabaseError: the database refused, failed or went away.
+        BatchcoreError: as `calculate_portfolio_provider_beta` does.
 
     Source:
         docs/semantics.md, A2.

@@ -298,7 +298,7 @@ _VALUES: Final[Mapping[str, Callable[[BatchResult], Any]]] = {
 """Keys of the report as a mapping."""
 
 NO_CLOSE: Final = "no close at all"
-"""Ends the detail of what a plan tells of a symbol without any valid close."""
+"""Ends what a plan says of a symbol without any valid close."""
 
 
 def sorted_names(names: list[str]) -> list[tuple[int, str]]:
