@@ -252,21 +252,15 @@ def test_what_is_missing_is_rewritten_from_the_first_hole_on(
     assume(in_range)
     span = plans.Range(start, end if has_start else in_range[-1])
     holes = holes_of(rows, calendar, start, span.end)
-    boundary = plans.rewrites(holes, calendar, span)
-    own = {
-        bytes(one): day
-        for one, day, state in zip(
-            holes.portfolio_id, boundary.values.tolist(), boundary.state.tolist(), strict=True
-        )
-        if state == 0
-    }
+    rewrites = plans.of_holes(holes, calendar, span)
+    boundaries = rewrites.boundaries()
+    own = dict(zip(map(bytes, boundaries.ids), boundaries.day.tolist(), strict=True))
     parts = [
         loaded([each], calendar, own.get(bytes(one), span.boundary))
         for one, each in zip(ids(len(rows)), rows, strict=True)
     ]
     portfolios = replace(Portfolios.concat(parts), id=ids(len(rows)))
-    rewrite = plans.rewritten(portfolios.id, holes, calendar, span)
-    plan = plans.make_plan(portfolios, calendar, span, "replace", rewrite)
+    plan = plans.make_plan(portfolios, calendar, span, "replace", rewrites.of(portfolios.id))
     previous = dict(
         zip(map(bytes, plan.previous.portfolio_id), plan.previous.day.tolist(), strict=True)
     )

@@ -25,8 +25,8 @@ from batchcore.frames import Days, Decimals, day_keys
 from batchcore.options import RepairKeywords, RunOptions, merged
 from batchcore.policies.rollforward import RollForward, in_cents
 from batchcore.run.analysis import last_sessions
-from batchcore.run.changes import Affected
 from batchcore.run.orchestrator import Run, connections_needed
+from batchcore.run.plan import Rewrites
 from batchcore.run.request import requested
 from batchcore.run.result import Differences
 from batchcore.units import CENTS, State
@@ -117,11 +117,11 @@ class RepairedRollForward(RollForward):
     That is from the start or its first snapshot to its latest.
     """
 
-    async def _affected(self, reader: Session) -> Affected:  # noqa: ARG002  # nothing is read
+    async def rewrites(self, reader: Session) -> Rewrites:  # noqa: ARG002  # nothing is read
+        """Return that all rows are computed again, from the start of the request on."""
         start = self.request.start
         first = calendars.FIRST_DATE if start is None else calendars.day_of(start)
-        nobody = np.zeros((0, 16), dtype=np.uint8)
-        return Affected(nobody, np.zeros(0, dtype=np.int32), everyone_from=first)
+        return Rewrites(np.zeros((0, 16), dtype=np.uint8), Days.nulls(0), others=first)
 
     async def load_existing(self, reader: Session, chunk: Chunk) -> Stood:
         """Return the snapshots of a chunk, with their cells."""

@@ -11,10 +11,10 @@ from batchcore import calendar as calendars
 from batchcore.db import load as loads
 from batchcore.db.analytic_tables import Parts, check_parts
 from batchcore.db.change_queries import ChangeQueries
-from batchcore.db.queries import Boundaries, Selection
+from batchcore.db.queries import Selection
 from batchcore.db.save import Equities
 from batchcore.errors import CoverageError
-from batchcore.frames import Issues, among
+from batchcore.frames import Days, Issues, among, known_states
 from batchcore.policies.policy import ChunkLoad, Policy, RunPrices
 from batchcore.run import plan as plans
 from batchcore.run.analysis import (
@@ -26,7 +26,7 @@ from batchcore.run.analysis import (
 )
 from batchcore.run.changes import find_affected
 from batchcore.run.completeness import latest_closes, missing_prices
-from batchcore.run.plan import with_snapshots
+from batchcore.run.plan import Rewrites, with_snapshots
 from batchcore.run.prices import Window, load_closes
 from batchcore.run.result import Coverage
 from batchcore.units import CENTS, State
@@ -43,8 +43,7 @@ if TYPE_CHECKING:
     from batchcore.native import Market
     from batchcore.policies.policy import RunContext
     from batchcore.run.analysis import Analysed, Analysis
-    from batchcore.run.changes import Affected
-    from batchcore.run.plan import Chunk, Plan, Range
+    from batchcore.run.plan import Chunk, Range
     from batchcore.run.request import Request
 
 
@@ -63,11 +62,28 @@ class RollForward(Policy):
 
     async def make_plan(self, reader: Session) -> None:
         """Decide what each portfolio writes: `plan`."""
-        entries = await self.inception(reader)
         holes = await self._holes(reader)
-        affected = await self._affected(reader)
-        portfolios = await self._portfolios(reader, entries, holes, affected)
-        self.plan = self._planned(portfolios, entries, holes, affected)
+        if holes is not None and self.request.replaces:
+            rewrites: Rewrites | None = plans.of_holes(holes, self.calendar, self.days)
+        else:
+            rewrites = await self.rewrites(reader)
+        portfolios = await self._portfolios(reader, rewrites)
+        if holes is not None and rewrites is None:
+            self.issues.add(plans.noticed_holes(portfolios.id, holes))
+        self.plan = plans.make_plan(
+            portfolios,
+            self.calendar,
+            self.days,
+            self.request.on_existing,
+            None if rewrites is None else self._rewritten(portfolios, rewrites),
+            only_rewrite=self.request.only_rewrites,
+            is_whole=self._is_whole,
+            committed=self.request.committed,
+            inception=self.request.inception,
+        )
+        works = self.plan.works()
+        if self.request.only_rewrites and not works.all():
+            self.selection = Selection(np.ascontiguousarray(self.plan.id[works]))
         self.look_at_currencies(portfolios.currency)
 
     async def _holes(self, reader: Session) -> Holes | None:
@@ -82,39 +98,30 @@ class RollForward(Policy):
         self.monitor.loaded(holes=len(holes.earliest))
         return holes
 
-    async def _affected(self, reader: Session) -> Affected | None:
-        """Return what changes of the host affect; None in an ordinary run."""
+    async def rewrites(self, reader: Session) -> Rewrites | None:
+        """Return from where rows are computed again; None where `on_existing` alone says that."""
         start, since = self.request.start, self.request.changed_since
-        if since is None:
-            return None
-        return await find_affected(
-            reader,
-            ChangeQueries(self.queries.catalog, since),
-            self.calendar,
-            Selection(self.request.wanted),
-            None if start is None else calendars.day_of(start),
-            self.monitor,
-        )
+        if since is not None:
+            return await find_affected(
+                reader,
+                ChangeQueries(self.queries.catalog, since),
+                self.calendar,
+                Selection(self.request.wanted),
+                None if start is None else calendars.day_of(start),
+                self.monitor,
+            )
+        entries = await self.inception(reader)
+        return None if entries is None else Rewrites(entries.ids, Days(entries.day))
 
-    async def _portfolios(
-        self,
-        reader: Session,
-        entries: Boundaries | None,
-        holes: Holes | None,
-        affected: Affected | None,
-    ) -> Portfolios:
-        wanted, boundary, own = self.request.wanted, self.days.boundary, entries
+    async def _portfolios(self, reader: Session, rewrites: Rewrites | None) -> Portfolios:
+        wanted, boundary, own = self.request.wanted, self.days.boundary, None
         self._is_whole = wanted is None
-        if holes is not None and self.request.replaces:
-            day = plans.rewrites(holes, self.calendar, self.days)
-            has = day.state == State.VALUE
-            own = Boundaries(holes.portfolio_id[has], day.values[has])
-        elif affected is not None:
-            own = Boundaries(affected.id, affected.day) if len(affected.id) else None
-            if affected.everyone_from is not None:
-                boundary = affected.everyone_from
-            elif wanted is None:
-                self.selection, self._is_whole = Selection(affected.id), False
+        if rewrites is not None:
+            own = rewrites.boundaries()
+            if rewrites.others is not None:
+                boundary = rewrites.others
+            elif self.request.only_rewrites and wanted is None:
+                self.selection, self._is_whole = Selection(rewrites.id), False
         portfolios = await loads.load_portfolios(
             reader, self.queries, self.calendar, boundary, self.selection, own
         )
@@ -125,37 +132,18 @@ class RollForward(Policy):
         self.check_portfolios(portfolios.id, portfolios.deleted)
         return portfolios
 
-    def _planned(
-        self,
-        portfolios: Portfolios,
-        entries: Boundaries | None,
-        holes: Holes | None,
-        affected: Affected | None,
-    ) -> Plan:
-        """Return the plan; holes are filled under `replace`, else reported (S13)."""
-        rewrite = None
-        if entries is not None:
-            rewrite = plans.from_inception(portfolios, entries, replaces=self.request.replaces)
-        elif affected is not None:
-            rewrite = affected.rewritten(portfolios)
-        elif holes is not None and self.request.replaces:
-            rewrite = plans.rewritten(portfolios.id, holes, self.calendar, self.days)
-        elif holes is not None:
-            self.issues.add(plans.noticed_holes(portfolios.id, holes))
-        plan = plans.make_plan(
-            portfolios,
-            self.calendar,
-            self.days,
-            self.request.on_existing,
-            rewrite,
-            only_rewrite=affected is not None,
-            is_whole=self._is_whole,
-            committed=self.request.committed,
-            inception=self.request.inception,
-        )
-        if affected is not None and not plan.works().all():
-            self.selection = Selection(np.ascontiguousarray(plan.id[plan.works()]))
-        return plan
+    def _rewritten(self, portfolios: Portfolios, rewrites: Rewrites) -> Days:
+        """Return where each chain is rewritten from; NULL where it continues or stays."""
+        days, first = rewrites.of(portfolios.id), portfolios.first_day
+        known, has_before = days.state == State.VALUE, portfolios.before.day.state == State.VALUE
+        if self.request.inception and not self.request.replaces:
+            known &= ~has_before & (portfolios.last.day.state != State.VALUE)
+        if not self.request.only_rewrites:
+            return Days(days.values, known_states(known))
+        # A chain begins where it began: not before its earliest complete snapshot. What matters
+        # only after the latest one changes no row.
+        known &= first.state == State.VALUE
+        return Days(np.where(has_before, days.values, first.values), known_states(known))
 
     async def load_prices(self, reader: Session, symbols: Text) -> RunPrices:
         """Return the prices of the plan, and what its analytics need."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,55 +16,18 @@ from batchcore.db.load_changes import (
     load_changed_prices,
     load_changed_session,
 )
-from batchcore.frames import Days, day_keys, distinct, known_states
-from batchcore.units import State
+from batchcore.frames import Days, day_keys, distinct
+from batchcore.run.plan import Rewrites
 
 if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.change_queries import ChangeQueries
     from batchcore.db.engine import Session
-    from batchcore.db.load import Held, Portfolios
+    from batchcore.db.load import Held
     from batchcore.db.load_changes import ChangedPrices
     from batchcore.db.queries import Selection
-    from batchcore.frames import Ids, Int32, Int64, Text
+    from batchcore.frames import Int64, Text
     from batchcore.run.monitor import Monitor
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Affected:
-    """Portfolios that something changed for, and the first day that it may matter on.
-
-    Attributes:
-        id: (n, 16) uint8, ascending.
-        day: (n,) int32.
-        everyone_from: The day from which on every portfolio is affected, these and all others;
-            None if there is none.
-    """
-
-    id: Ids
-    day: Int32
-    everyone_from: int | None
-
-    def rewritten(self, portfolios: Portfolios) -> Days:
-        """Return where the chain of each portfolio is rewritten from; NULL where it stays.
-
-        A chain begins where it began: not before its earliest complete snapshot. What matters
-        only after the latest one changes no row.
-
-        Args:
-            portfolios: With the snapshots around `day`, else around `everyone_from`.
-        """
-        row = loads.located(portfolios.id, self.id)
-        known = row >= 0
-        day = np.zeros(len(row), dtype=np.int32)
-        day[known] = self.day[row[known]]
-        if self.everyone_from is not None:
-            day[~known] = self.everyone_from
-            known = np.ones_like(known)
-        opens = portfolios.before.day.state != State.VALUE
-        known &= portfolios.first_day.state == State.VALUE
-        day = np.where(opens, portfolios.first_day.values, day)
-        return Days(day.astype(np.int32), known_states(known))
 
 
 async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
@@ -75,7 +37,7 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
     selection: Selection,
     start: int | None,
     monitor: Monitor,
-) -> Affected:
+) -> Rewrites:
     """Return which portfolios are affected by what changed, by at most five statements.
 
     No day before ``start`` is rewritten.
@@ -125,7 +87,7 @@ def _rows_of(symbols: Text, rows: dict[str, int]) -> Int64:
 
 def earliest(
     found: list[ChangedFacts], everyone_from: int | None = None, start: int | None = None
-) -> Affected:
+) -> Rewrites:
     """Return each portfolio once, with its earliest day, none before ``start``."""
     every = np.concatenate([each.portfolio_id for each in found])
     order = loads.sorted_ids(every)  # numpy.unique of rows keeps the interpreter's lock
@@ -140,4 +102,4 @@ def earliest(
     if start is not None:
         day = np.maximum(day, np.int32(start))
         everyone_from = None if everyone_from is None else max(everyone_from, start)
-    return Affected(np.ascontiguousarray(ids), day, everyone_from)
+    return Rewrites(np.ascontiguousarray(ids), Days(day.astype(np.int32)), everyone_from)

@@ -11,6 +11,7 @@ import numpy as np
 from batchcore.calendar import date_of
 from batchcore.db.ledger import Committed
 from batchcore.db.load import SnapshotColumns, located
+from batchcore.db.queries import Boundaries
 from batchcore.errors import ConfigError, SnapshotExistsError
 from batchcore.frames import (
     Days,
@@ -27,7 +28,6 @@ from batchcore.units import State
 if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.load import Existing, Holes, Portfolios
-    from batchcore.db.queries import Boundaries
     from batchcore.frames import Bools, Ids, Int32, Int64
 
 BYTES_OF_A_CHUNK: Final = 12 << 20
@@ -141,58 +141,58 @@ def sessions_between(calendar: Calendar, first_day: Int32, last_day: Int32) -> I
     return calendar.sessions(int(first_day[busy].min()), int(last_day[busy].max()))
 
 
-def rewrites(holes: Holes, calendar: Calendar, days: Range) -> Days:
-    """Return for each row of ``holes`` where its chain is rewritten from; NULL if it has none.
+@dataclass(frozen=True, eq=False, slots=True)
+class Rewrites:
+    """The day from which on the rows of each portfolio are computed again.
 
-    That is the first session of the range without a complete snapshot (S13); without a start, the
-    first after the earliest one that there is.
+    Attributes:
+        id: (n, 16) uint8, portfolios with a day of their own.
+        day: That day; NULL where one continues after its latest snapshot.
+        others: The day of all other portfolios; None where these continue.
+    """
+
+    id: Ids
+    day: Days
+    others: int | None = None
+
+    def boundaries(self) -> Boundaries:
+        """Return the days that part the snapshots of portfolios with one of their own."""
+        known = self.day.state == State.VALUE
+        return Boundaries(self.id[known], self.day.values[known])
+
+    def of(self, ids: Ids) -> Days:
+        """Return the day of each portfolio; NULL where it continues."""
+        row = located(self.id, ids)
+        known = row >= 0
+        day = np.full(len(ids), self.others or 0, dtype=np.int32)
+        state = known_states(np.full(len(ids), self.others is not None))
+        day[row[known]], state[row[known]] = self.day.values[known], self.day.state[known]
+        return Days(day, state)
+
+
+def of_holes(holes: Holes, calendar: Calendar, days: Range) -> Rewrites:
+    """Return where chains are rewritten to fill their holes (S13).
+
+    That is from the first session of the range without a complete snapshot on; without a start,
+    from the first after the earliest one that there is. A portfolio without any in the range has no
+    row in ``holes``.
     """
     if days.start is None:
-        return holes.hole
-    first = calendar.sessions(days.start, days.end)
-    if len(first) == 0:
-        return Days.nulls(len(holes.earliest))
-    from_start = holes.earliest > first[0]
-    return Days(
-        np.where(from_start, first[0], holes.hole.values).astype(np.int32),
-        np.where(from_start, State.VALUE, holes.hole.state).astype(np.uint8),
-    )
+        return Rewrites(holes.portfolio_id, holes.hole)
+    sessions = calendar.sessions(days.start, days.end)
+    if len(sessions) == 0:
+        return Rewrites(holes.portfolio_id, Days.nulls(len(holes)))
+    from_start = holes.earliest > sessions[0]
+    day = np.where(from_start, sessions[0], holes.hole.values).astype(np.int32)
+    known = from_start | (holes.hole.state == State.VALUE)
+    return Rewrites(holes.portfolio_id, Days(day, known_states(known)), days.start)
 
 
-def rewritten(ids: Ids, holes: Holes, calendar: Calendar, days: Range) -> Days:
-    """Return for each portfolio where its chain is rewritten from; NULL where it continues.
-
-    One without a complete snapshot in the range has no row in ``holes``: it is rewritten from the
-    start, if there is one.
-    """
-    row = located(holes.portfolio_id, ids)
-    known = rewrites(holes, calendar, days).take(row >= 0)
-    first = _from_start(len(ids), calendar, days)
-    day, state = first.values.copy(), first.state.copy()
-    day[row[row >= 0]], state[row[row >= 0]] = known.values, known.state
-    return Days(day, state)
-
-
-def _from_start(count: int, calendar: Calendar, days: Range) -> Days:
-    """Return the start of the range for each portfolio; NULL where there is nothing to rewrite."""
-    if days.start is None or len(calendar.sessions(days.start, days.end)) == 0:
-        return Days.nulls(count)
-    return Days(np.full(count, days.start, dtype=np.int32))
-
-
-def from_inception(portfolios: Portfolios, entries: Boundaries, *, replaces: bool) -> Days:
-    """Return the earliest entry of each portfolio that begins with it; NULL where it continues.
-
-    Portfolios have the snapshots around these entries. With ``replaces`` those with snapshots begin
-    there too.
-    """
-    row = located(portfolios.id, entries.ids)
-    begins = row >= 0
-    if not replaces:
-        begins &= (portfolios.before.day.state != 0) & (portfolios.last.day.state != 0)
-    day = np.zeros(len(portfolios), dtype=np.int32)
-    day[begins] = entries.day[row[begins]]
-    return Days(day, known_states(begins))
+def from_start(calendar: Calendar, days: Range) -> Rewrites:
+    """Return that all portfolios are rewritten from the start, if the range has a session."""
+    has_sessions = days.start is not None and len(calendar.sessions(days.start, days.end)) > 0
+    nobody = np.zeros((0, 16), dtype=np.uint8)
+    return Rewrites(nobody, Days.nulls(0), days.start if has_sessions else None)
 
 
 class SnapshotSource(Protocol):
@@ -274,7 +274,7 @@ def make_plan(
         refuse_existing(portfolios.id, found & ~portfolios.deleted, first.values, committed)
     if rewrite is None:
         skips = on_existing == "skip"
-        rewrite = Days.nulls(count) if skips else _from_start(count, calendar, days)
+        rewrite = Days.nulls(count) if skips else from_start(calendar, days).of(portfolios.id)
 
     is_rewritten = rewrite.state == State.VALUE
     continues = has_latest & ~is_rewritten
