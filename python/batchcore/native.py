@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
-from batchcore import _core, about
+from batchcore import _core
 from batchcore.calendar import day_of
 from batchcore.entry import check_choice
 from batchcore.errors import ConfigError
@@ -55,9 +55,6 @@ if TYPE_CHECKING:
 Made = TypeVar("Made")
 
 CancelFlag = _core.CancelFlag
-SnapshotStore = _core.SnapshotStore
-build_profile = about.build_profile
-core_version = about.core_version
 
 _GREEKS: Final = ("portfolio_delta", "portfolio_gamma", "portfolio_theta", "portfolio_vega")
 

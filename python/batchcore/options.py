@@ -197,7 +197,7 @@ class RunOptions:
         elif self.on_existing == "error":
             msg = "changed_since replaces snapshots: on_existing is error, expected replace"
         elif self.missing:
-            msg = "changed_since rewrites what changes affect, missing what holes do: give one"
+            msg = "changed_since rewrites after changes, missing after holes: give one of them"
         else:
             return
         raise ConfigError(msg, "changed_since")

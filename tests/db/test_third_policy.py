@@ -60,8 +60,9 @@ def without_levels(options: RunOptions) -> Mapping[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policies, "_ENTRIES", dict(policies._ENTRIES))  # noqa: SLF001  # put back
-    policies.register(NAME, PolicyEntry(lambda: PreviousClose, settled=without_levels))
+    entry = PolicyEntry(lambda: PreviousClose, settled=without_levels)
+    entries = {**policies._ENTRIES, NAME: entry}  # noqa: SLF001  # put back afterwards
+    monkeypatch.setattr(policies, "_ENTRIES", entries)
 
 
 async def run(url: str, first: int = DAYS[0], **options: Any) -> batchcore.BatchResult:

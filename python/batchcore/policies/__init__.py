@@ -101,8 +101,3 @@ def entry(name: str) -> PolicyEntry:
     """
     check_choice("policy", name, names())
     return _ENTRIES[name]
-
-
-def register(name: str, entry: PolicyEntry) -> None:
-    """Add a policy, or put another in the place of the one of that name."""
-    _ENTRIES[name] = entry

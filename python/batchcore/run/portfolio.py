@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
 
@@ -36,8 +37,8 @@ from batchcore.units import LotKind
 if TYPE_CHECKING:
     import uuid
     from collections.abc import AsyncIterator, Mapping, Sequence
-    from decimal import Decimal
 
+    from batchcore.caches import CompanyProfile
     from batchcore.config import Schema
     from batchcore.db.catalog import Needs
     from batchcore.db.engine import Session
@@ -59,26 +60,10 @@ NEEDS: Final[Needs] = {
 """What tables and columns beta and sectors of a portfolio need."""
 
 
-class Profile(Protocol):
-    """What is read of a company profile."""
-
-    @property
-    def beta(self) -> Decimal | None:
-        """Beta of the provider."""
-
-    @property
-    def sector(self) -> str | None:
-        """Sector as stored."""
-
-    @property
-    def is_etf(self) -> bool | None:
-        """Whether it is an ETF."""
-
-
 class ProfileCache(Protocol):
     """Profiles that were loaded before, such as `CompanyProfileCache`."""
 
-    def get(self, symbol: str, /) -> Profile | None:
+    def get(self, symbol: str, /) -> CompanyProfile | None:
         """Return the profile of a symbol, None if it is not there."""
 
 
@@ -206,9 +191,8 @@ async def _restore(
             profiles.sector[row], is_etf=profiles.is_etf[row], kind=_kind(position)
         )
     changes = await writer.put(sectors, COLORS)
-    names = sorted(sectors.values())
     return SectorTagResult(
-        tags={name: names.count(name) for name in dict.fromkeys(names)},
+        tags=dict(sorted(Counter(sectors.values()).items())),
         created=changes.created,
         adopted=changes.adopted,
         removed=changes.removed,
