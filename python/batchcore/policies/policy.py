@@ -325,9 +325,7 @@ class Policy(abc.ABC):
 
     def flow_window(self, chunk: Chunk) -> tuple[int, int]:
         """Return the first and the last day whose flows count: those of its sessions."""
-        rows, works = chunk.rows, chunk.works
-        first = int(self.plan.first_day[rows][works].min())
-        return first, int(self.plan.last_day[rows][works].max())
+        return self.plan.window_of(chunk)
 
     def selection_of(self, chunk: Chunk, works: Bools | None) -> Selection:
         """Return a range of ids where it brings little more than what is needed."""

@@ -262,23 +262,19 @@ class RollForward(Policy):
 
     def existing_window(self, chunk: Chunk) -> tuple[int, int]:
         """Return the first and the last day that existing snapshots are looked at of."""
-        days, (rows, works) = self.days, (chunk.rows, chunk.works)
+        days = self.days
         first, last = days.end if days.start is None else days.start, days.end
-        if works.any():
-            first = min(first, int(self.plan.first_day[rows][works].min()))
-            last = max(last, int(self.plan.last_day[rows][works].max()))
-        return first, last
+        if not chunk.works.any():
+            return first, last
+        first_written, last_written = self.plan.window_of(chunk)
+        return min(first, first_written), max(last, last_written)
 
     def flow_window(self, chunk: Chunk) -> tuple[int, int]:
         """Return the days of all flows that S5 and S7 read."""
-        rows, works = chunk.rows, chunk.works
-        first = min(self.plan.price_first, int(self.plan.first_day[rows][works].min()))
-        last = int(self.plan.last_day[rows][works].max())
-        earliest = self.plan.opening.earliest_day
-        given = earliest.state[rows] == 0
-        if given.any():
-            last = max(last, int(earliest.values[rows][given].max()))
-        return first, last
+        first, last = self.plan.window_of(chunk)
+        earliest = self.plan.opening.earliest_day.take(chunk.rows)
+        known = earliest.values[earliest.state == State.VALUE]
+        return min(self.plan.price_first, first), max(last, int(known.max(initial=last)))
 
     def columns(
         self, chunk: Chunk, rows: Rows, analysed: Analysed | None, analysis: Analysis | None

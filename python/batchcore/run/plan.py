@@ -109,6 +109,11 @@ class Plan:
         first = np.count_nonzero(self.continues[: rows.start])
         return self.previous.take(slice(first, first + np.count_nonzero(self.continues[rows])))
 
+    def window_of(self, chunk: Chunk) -> tuple[int, int]:
+        """Return the first and the last day that the portfolios of a chunk write."""
+        first, last = self.first_day[chunk.rows], self.last_day[chunk.rows]
+        return int(first[chunk.works].min()), int(last[chunk.works].max())
+
     def works(self) -> Bools:
         """Return for each portfolio whether there is anything to write."""
         return self.sessions_planned() > 0
