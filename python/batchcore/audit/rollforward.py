@@ -29,7 +29,7 @@ from batchcore.frames import Decimals, rescaled
 from batchcore.native import build_market
 from batchcore.run.analysis import PAST_RETURNS, extra_symbols, load_analysis
 from batchcore.run.monitor import Monitor
-from batchcore.run.prices import Window, load_closes
+from batchcore.run.prices import PriceWindow, load_closes
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -99,7 +99,7 @@ class RollForward(Rules):
             session,
             self.queries,
             (*symbols.table(), *extra_symbols(level)),
-            Window(max(start, calendars.FIRST_DATE), first, last),
+            PriceWindow(max(start, calendars.FIRST_DATE), first, last),
             source=None,
             monitor=monitor,
         )

@@ -27,7 +27,7 @@ from batchcore.run.analysis import (
 from batchcore.run.changes import find_affected
 from batchcore.run.completeness import latest_closes, missing_prices
 from batchcore.run.plan import Rewrites, with_snapshots
-from batchcore.run.prices import Window, load_closes
+from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
 from batchcore.units import CENTS, State
 
@@ -151,7 +151,7 @@ class RollForward(Policy):
         level = "none" if self.request.only_plans else self.parts.level
         days = return_sessions(plan, self.calendar, level)
         first = min([plan.price_first - lookback, *days[:1].tolist()])
-        window = Window(max(first, calendars.FIRST_DATE), plan.price_first, plan.price_last)
+        window = PriceWindow(max(first, calendars.FIRST_DATE), plan.price_first, plan.price_last)
         spelt = (*symbols.table(), *extra_symbols(level))
         closes = await self.load_closes(reader, spelt, window)
         market = await self.market_of(reader, closes)
@@ -180,7 +180,7 @@ class RollForward(Policy):
         return RunPrices(market, coverage, analysis)
 
     async def load_closes(
-        self, reader: Session, spellings: Sequence[str], window: Window
+        self, reader: Session, spellings: Sequence[str], window: PriceWindow
     ) -> Prices:
         """Return the closes that mark positions in a window."""
         source, stored = self.request.price_source, None

@@ -36,7 +36,7 @@ class PriceSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class PriceWindow:
     """Days of closes, both included.
 
     Attributes:
@@ -55,7 +55,7 @@ async def load_closes(
     reader: Session,
     queries: Queries,
     spellings: Iterable[str],
-    window: Window,
+    window: PriceWindow,
     *,
     source: PriceSource | None,
     monitor: Monitor,
@@ -136,7 +136,7 @@ def priced_symbols(prices: Prices, until: int | None = None) -> set[str]:
     return {normalised(names[code]) for code in codes.tolist()}
 
 
-def _of_window(source: PriceSource, wanted: list[str], window: Window) -> Prices:
+def _of_window(source: PriceSource, wanted: list[str], window: PriceWindow) -> Prices:
     """Return the closes of a window, of symbols that are wanted."""
     prices = source.to_frame()
     names = prices.symbol.table()
