@@ -49,7 +49,7 @@ from batchcore.run.waits import Waits
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
@@ -461,7 +461,7 @@ class Run:
         if self.request.settings.dry_run:
             return item
         if self.database.owns:
-            return await self.retries.write(item, session, self._write, self._write_apart)
+            return await self.retries.write(item, session, self._write, self._commit)
         with self.monitor.phase("persist"), _begun_too_early(session):
             return await self._write_inside(item, session)
 
@@ -485,25 +485,45 @@ class Run:
     async def _write(self, item: ComputedChunk, session: Session) -> None:
         """Commit a chunk: all of it, or nothing."""
         self._look_at_failures(item, {})
+        await self._commit(item, session, None, None)
 
-        async def write(step: Callable[[str], None]) -> tuple[ComputedChunk, Sequence[Kept]]:
-            (batch,) = item.batches
-            return item, await self._write_batch(session, batch, step)
-
-        await self._commit(item, session, write)
-
-    async def _write_apart(
-        self, item: ComputedChunk, session: Session, refusal: DatabaseError, judge: Judge
+    async def _commit(
+        self,
+        item: ComputedChunk,
+        session: Session,
+        refusal: DatabaseError | None,
+        judge: Judge | None,
     ) -> ComputedChunk:
-        """Commit what the database takes of a chunk that it refuses as a whole."""
-        bisection = self._bisection(item, session, judge)
+        """Commit a chunk; if the database refuses it as a whole, what it takes of it."""
+        lease, planned, number, (batch,) = self.lease, self.planned, item.chunk.number, item.batches
+        written = item
 
-        async def write(_: Callable[[str], None]) -> tuple[ComputedChunk, Sequence[Kept]]:
-            (batch,) = item.batches
-            await bisection.halve(batch, refusal)
-            return await self._left_of(item, bisection), bisection.kept
+        async def write(step: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
+            nonlocal written
+            if refusal is None or judge is None:
+                self.kept[number] = await self._write_batch(session, batch, step)
+            else:
+                bisection = self._bisection(item, session, judge)
+                await bisection.halve(batch, refusal)
+                written, self.kept[number] = await self._left_of(item, bisection), bisection.kept
+            if written.entry is None:
+                msg = "a chunk is to be committed without an entry of the ledger"
+                raise InternalError(msg)
+            return written.entry, self.kept[number]
 
-        return await self._commit(item, session, write)
+        if lease is None or planned is None:
+            msg = "a chunk is to be committed without a lease"
+            raise InternalError(msg)
+        await commit_chunk(
+            session,
+            self.request.settings.schema,
+            write,
+            lease=lease,
+            planned=planned,
+            step=partial(self.monitor.step, chunk=number),
+        )
+        self.committed += 1
+        return written
 
     async def _write_inside(self, item: ComputedChunk, session: Session) -> ComputedChunk:
         """Write what the database takes of a chunk, in the caller's transaction."""
@@ -546,38 +566,6 @@ class Run:
         return await write_batch(
             session, schema, batch, self.policy.run.clock.stamp(), step, acting=acting
         )
-
-    async def _commit(
-        self,
-        item: ComputedChunk,
-        session: Session,
-        write: Callable[[Callable[[str], None]], Awaitable[tuple[ComputedChunk, Sequence[Kept]]]],
-    ) -> ComputedChunk:
-        """Return a chunk as it was written, in a transaction that is committed."""
-        lease, planned, number = self.lease, self.planned, item.chunk.number
-        written = item
-
-        async def entered(step: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
-            nonlocal written
-            written, self.kept[number] = await write(step)
-            if written.entry is None:
-                msg = "a chunk is to be committed without an entry of the ledger"
-                raise InternalError(msg)
-            return written.entry, self.kept[number]
-
-        if lease is None or planned is None:
-            msg = "a chunk is to be committed without a lease"
-            raise InternalError(msg)
-        await commit_chunk(
-            session,
-            self.request.settings.schema,
-            entered,
-            lease=lease,
-            planned=planned,
-            step=partial(self.monitor.step, chunk=number),
-        )
-        self.committed += 1
-        return written
 
     def _count(self, item: ComputedChunk) -> None:
         rows, first = item.rows, item.chunk.rows.start
