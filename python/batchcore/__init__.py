@@ -160,7 +160,7 @@ _ROOMS: Final = {
         "runs",
     ),
 }
-_LATE: Final = ("batchcore.run.orchestrator", "batchcore.db.load_caches")
+_LATE: Final = ("batchcore.run.orchestrator", "batchcore.sources.cached")
 """Rooms without a public name of their own that calls import when they need them."""
 
 _EXTRAS: Final = ("opentelemetry.trace", "scipy.special")

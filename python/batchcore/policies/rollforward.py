@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db import load as loads
 from batchcore.db.analytic_tables import Parts, check_parts
-from batchcore.db.change_queries import ChangeQueries
-from batchcore.db.queries import Selection
-from batchcore.db.save import Equities
 from batchcore.errors import CoverageError
 from batchcore.frames import Days, Issues, among, known_states
 from batchcore.policies.policy import ChunkLoad, Policy, RunPrices
@@ -29,6 +25,13 @@ from batchcore.run.completeness import latest_closes, missing_prices
 from batchcore.run.plan import Rewrites, with_snapshots
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
+from batchcore.sinks.snapshots import Equities
+from batchcore.sources.host import Selection, located, normalised
+from batchcore.sources.portfolios import select_portfolios
+from batchcore.sources.positions import select_held, select_positions
+from batchcore.sources.prices import load_spellings, select_price_dates
+from batchcore.sources.query import load
+from batchcore.sources.snapshots import select_existing, select_holes
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
@@ -38,13 +41,14 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
-    from batchcore.db.load import Existing, Holes, Portfolios
     from batchcore.frames import Ids, Int32, Int64, Prices, Rows, Text
     from batchcore.native import Market
     from batchcore.policies.policy import RunContext
     from batchcore.run.analysis import Analysed, Analysis
     from batchcore.run.plan import Chunk, Range
     from batchcore.run.request import Request
+    from batchcore.sources.portfolios import Portfolios
+    from batchcore.sources.snapshots import Existing, Holes
 
 
 class RollForward(Policy):
@@ -92,9 +96,8 @@ class RollForward(Policy):
         if not self.request.missing or (days.start is not None and not self.request.replaces):
             return None  # with a start, the snapshots in the range show its gaps
         selection = Selection(self.request.wanted)
-        holes = await loads.load_holes(
-            reader, self.queries, self.calendar, selection, days.start, days.end
-        )
+        query = select_holes(self.catalog, self.calendar, selection, days.start, days.end)
+        holes = await load(reader, query)
         self.monitor.loaded(holes=len(holes.earliest))
         return holes
 
@@ -104,7 +107,8 @@ class RollForward(Policy):
         if since is not None:
             return await find_affected(
                 reader,
-                ChangeQueries(self.queries.catalog, since),
+                self.catalog,
+                since,
                 self.calendar,
                 Selection(self.request.wanted),
                 None if start is None else calendars.day_of(start),
@@ -122,9 +126,8 @@ class RollForward(Policy):
                 boundary = rewrites.others
             elif self.request.only_rewrites and wanted is None:
                 self.selection, self._is_whole = Selection(rewrites.id), False
-        portfolios = await loads.load_portfolios(
-            reader, self.queries, self.calendar, boundary, self.selection, own
-        )
+        query = select_portfolios(self.catalog, self.calendar, boundary, self.selection, own)
+        portfolios = await load(reader, query)
         self.monitor.loaded(portfolios=len(portfolios))
         if self.request.snapshot_source is not None:
             given = self.request.snapshot_source.to_frame()
@@ -163,7 +166,7 @@ class RollForward(Policy):
             return RunPrices(market, coverage)
         analysis = await load_analysis(
             reader,
-            self.queries,
+            self.catalog,
             self.parts,
             market=market,
             symbols=symbols,
@@ -185,10 +188,10 @@ class RollForward(Policy):
         """Return the closes that mark positions in a window."""
         source, stored = self.request.price_source, None
         if source is None and self.request.wanted is None and self.request.changed_since is None:
-            stored = await loads.load_spellings(reader, self.queries)
+            stored = await load_spellings(reader, self.catalog)
         return await load_closes(
             reader,
-            self.queries,
+            self.catalog,
             spellings,
             window,
             source=source,
@@ -203,8 +206,8 @@ class RollForward(Policy):
         latest = await asyncio.to_thread(latest_closes, symbols, closes, sessions)
         if not latest.symbols:
             return
-        spelt = sorted(n for n in symbols.table() if loads.normalised(n) in latest.symbols)
-        held = await loads.load_held(reader, self.queries, self.selection, spelt)
+        spelt = sorted(n for n in symbols.table() if normalised(n) in latest.symbols)
+        held = await load(reader, select_held(self.catalog, self.selection, spelt))
         self.monitor.loaded(held=len(held.start))
         missing = missing_prices(plan, held, latest, self.settings.lookback_days)
         for issues in await asyncio.to_thread(list, missing):
@@ -216,7 +219,7 @@ class RollForward(Policy):
         plan = self.plan
         checked = plan.sessions_run()
         if self.calendar.code == calendars.DAILY:
-            priced = await loads.load_price_dates(reader, self.queries)
+            priced = await load(reader, select_price_dates(self.catalog))
             checked = checked & among(plan.sessions, priced)
         coverage = Coverage(plan.sessions[checked], fresh[checked], recent[checked], known[checked])
         share = coverage.share()
@@ -240,11 +243,11 @@ class RollForward(Policy):
             if not chunk.works.any():
                 return ChunkLoad(chunk, existing, None)
             selection = self.selection_of(chunk, chunk.works)
-            positions = await loads.load_positions(reader, self.queries, selection)
+            positions = await load(reader, select_positions(self.catalog, selection))
             stored, returns = self.plan.previous_of(chunk.rows), None
             if self.parts.level != "none":
                 returns = await load_past_returns(
-                    reader, self.queries, self.calendar, self.plan, chunk
+                    reader, self.catalog, self.calendar, self.plan, chunk
                 )
                 self.monitor.loaded(returns=len(returns.value))
             facts = await self.load_facts(reader, chunk, positions, stored, returns=returns)
@@ -254,9 +257,8 @@ class RollForward(Policy):
         """Return which snapshots of a chunk exist in its window."""
         first, last = self.existing_window(chunk)
         whole = self.selection_of(chunk, None)
-        existing = await loads.load_existing(
-            reader, self.queries, self.calendar, whole, first, last
-        )
+        query = select_existing(self.catalog, self.calendar, whole, first, last)
+        existing = await load(reader, query)
         self.monitor.loaded(existing=len(existing.day))
         return existing
 
@@ -287,7 +289,7 @@ class RollForward(Policy):
         return {
             "analytics": analysed.snapshot,
             "jsonb": analysis.parts.jsonb,
-            "tables": chunk_tables(analysed, analysis, self.queries, portfolios),
+            "tables": chunk_tables(analysed, analysis, self.catalog, portfolios),
         }
 
     def equities(self, rows: Rows, ids: Ids, chunk: Chunk) -> Equities:
@@ -306,7 +308,7 @@ class RollForward(Policy):
     def notice(self, chunk: Chunk, existing: Existing) -> Sequence[Issues]:
         """Report the rows that a run leaves as they are (S13), and return what was reported."""
         before, first, days = len(self.issues.parts), chunk.rows.start, self.days
-        portfolio = loads.located(existing.portfolio_id, self.plan.id[chunk.rows])
+        portfolio = located(existing.portfolio_id, self.plan.id[chunk.rows])
         portfolio[self.plan.deleted[chunk.rows][portfolio]] = -1  # of -1, whatever it picks, too
         window = self._own_window(chunk)
         self.issues.add(plans.off_session(existing, portfolio, self.calendar, window), first)

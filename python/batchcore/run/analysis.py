@@ -20,10 +20,6 @@ from batchcore.analytics.symbol_beta import SymbolBetas, symbol_betas
 from batchcore.analytics.volatility import realized_volatility
 from batchcore.analytics.windows import LOOK
 from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
-from batchcore.db.load import located, normalised
-from batchcore.db.load_analytics import floats, load_factors, load_profiles, load_returns
-from batchcore.db.queries import Selection
-from batchcore.db.save_analytics import ChunkTables
 from batchcore.errors import CancelledError
 from batchcore.frames import (
     Integers,
@@ -35,16 +31,21 @@ from batchcore.frames import (
 )
 from batchcore.native import hold, value_positions
 from batchcore.run.analytic_rows import Fitting, HeldStocks, TableRows
+from batchcore.sinks.analytics import ChunkTables
+from batchcore.sources.factors import rows_exist, select_factors
+from batchcore.sources.host import Selection, floats, located, normalised
+from batchcore.sources.profiles import load_profiles
+from batchcore.sources.query import load
+from batchcore.sources.snapshots import select_returns
 from batchcore.units import CENTS, FACTOR_ETFS, MARKET, LotKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from batchcore.calendar import Calendar
-    from batchcore.db.analytic_queries import AnalyticQueries
     from batchcore.db.analytic_tables import Parts
+    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
-    from batchcore.db.load_analytics import Factors, Returns, SymbolProfiles
     from batchcore.frames import (
         Bools,
         Events,
@@ -61,6 +62,9 @@ if TYPE_CHECKING:
     from batchcore.native import CancelFlag, Market
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan
+    from batchcore.sources.factors import Factors
+    from batchcore.sources.profiles import SymbolProfiles
+    from batchcore.sources.snapshots import Returns
 
 log: Final = logging.getLogger("batchcore")
 
@@ -514,7 +518,7 @@ def _by_name(tables: list[Table]) -> tuple[Table, ...]:
 
 async def load_analysis(
     reader: Session,
-    queries: AnalyticQueries,
+    catalog: Catalog,
     parts: Parts,
     *,
     market: Market,
@@ -533,10 +537,10 @@ async def load_analysis(
     regressions = await asyncio.to_thread(Regressions, market, spellings, days, parts.level)
     profiles = factors = None
     if parts.profiles:
-        profiles = await load_profiles(reader, queries, regressions.symbols)
+        profiles = await load_profiles(reader, catalog, regressions.symbols)
         monitor.loaded(profiles=profiles.found)
     if parts.factors:
-        factors = await load_factors(reader, queries, FACTOR_ETFS)
+        factors = await load(reader, select_factors(catalog, FACTOR_ETFS))
         monitor.loaded(factors=len(factors.id))
         off += ((repr(part), reason) for part, reason in factors.off.items())
     for part, reason in off:
@@ -554,18 +558,18 @@ async def load_analysis(
 
 
 async def load_past_returns(
-    reader: Session, queries: AnalyticQueries, calendar: Calendar, plan: Plan, chunk: Chunk
+    reader: Session, catalog: Catalog, calendar: Calendar, plan: Plan, chunk: Chunk
 ) -> Returns:
     """Return the daily returns before the run that A4 needs; portfolios count those of a chunk."""
     works = np.flatnonzero(chunk.works).astype(np.int32)
     ids = np.ascontiguousarray(plan.id[chunk.rows][works])
     before = plan.first_day[chunk.rows][works]
-    found = await load_returns(reader, queries, calendar, ids, before, PAST_RETURNS)
+    found = await load(reader, select_returns(catalog, calendar, ids, before, PAST_RETURNS))
     return replace(found, portfolio=works[found.portfolio])
 
 
 def chunk_tables(
-    analysed: Analysed, analysis: Analysis, queries: AnalyticQueries, portfolios: Selection
+    analysed: Analysed, analysis: Analysis, catalog: Catalog, portfolios: Selection
 ) -> ChunkTables | None:
     """Return what the portfolios of a chunk write beside its snapshots; None if nothing."""
     tables, values = analysed.tables, analysed.market_values
@@ -576,4 +580,5 @@ def chunk_tables(
     factors = Selection(None if analysis.factors is None else analysis.factors.id)
     names = [table.name for table in tables]
     days = sorted(set(analysed.days.tolist()))
-    return ChunkTables(tables, queries.stands(names, portfolios, days, factors), values)
+    exist = rows_exist(catalog, names, portfolios, days, factors)
+    return ChunkTables(tables, exist, values)

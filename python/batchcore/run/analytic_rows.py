@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from batchcore.analytics.factor_regression import FactorBetas
     from batchcore.analytics.symbol_beta import SymbolBetas
     from batchcore.db.analytic_tables import Room
-    from batchcore.db.load_analytics import Factors
     from batchcore.frames import Bools, Bytes, Floats, Int32, Int64, PositionValues
+    from batchcore.sources.factors import Factors
 
 SHARE_SCALE: Final = 6
 """Decimals of the shares in `sector_exposure`."""

@@ -8,31 +8,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore.calendar import PRICES
-from batchcore.db import load as loads
-from batchcore.db.load import normalised
-from batchcore.db.load_changes import (
-    ChangedFacts,
-    load_changed_facts,
-    load_changed_prices,
-    load_changed_session,
-)
 from batchcore.frames import Days, day_keys, distinct
 from batchcore.run.plan import Rewrites
+from batchcore.sources.changes import (
+    ChangedFacts,
+    check_stamps,
+    select_changed_facts,
+    select_changed_prices,
+    select_changed_session,
+)
+from batchcore.sources.host import normalised, sorted_ids
+from batchcore.sources.positions import load_symbols, select_held
+from batchcore.sources.query import load
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from batchcore.calendar import Calendar
-    from batchcore.db.change_queries import ChangeQueries
+    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
-    from batchcore.db.load import Held
-    from batchcore.db.load_changes import ChangedPrices
-    from batchcore.db.queries import Selection
     from batchcore.frames import Int64, Text
     from batchcore.run.monitor import Monitor
+    from batchcore.sources.changes import ChangedPrices
+    from batchcore.sources.host import Selection
+    from batchcore.sources.positions import Held
 
 
 async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
     session: Session,
-    queries: ChangeQueries,
+    catalog: Catalog,
+    since: dt.datetime,
     calendar: Calendar,
     selection: Selection,
     start: int | None,
@@ -41,19 +46,23 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
     """Return which portfolios are affected by what changed, by at most five statements.
 
     No day before ``start`` is rewritten.
+
+    Raises:
+        SchemaError: a table that is there lacks a time stamp.
     """
-    facts = await load_changed_facts(session, queries, selection)
-    prices = await load_changed_prices(session, queries)
+    check_stamps(catalog)
+    facts = await load(session, select_changed_facts(catalog, since, selection))
+    prices = await load(session, select_changed_prices(catalog, since))
     monitor.loaded(changed_facts=len(facts.day), changed_prices=len(prices.day))
     everyone_from, found = None, [facts]
     if len(prices.day):
         if calendar.code == PRICES:
-            everyone_from = await load_changed_session(session, queries)
+            everyone_from = await load(session, select_changed_session(catalog, since))
         changed = {normalised(name) for name in prices.symbol.table()}
-        symbols = await loads.load_symbols(session, queries, selection)
+        symbols = await load_symbols(session, catalog, selection)
         spellings = sorted(name for name in symbols.table() if normalised(name) in changed)
         if spellings:
-            held = await loads.load_held(session, queries, selection, spellings)
+            held = await load(session, select_held(catalog, selection, spellings))
             monitor.loaded(held=len(held.start))
             found.append(await asyncio.to_thread(marked, prices, held))
     return await asyncio.to_thread(earliest, found, everyone_from, start)
@@ -90,7 +99,7 @@ def earliest(
 ) -> Rewrites:
     """Return each portfolio once, with its earliest day, none before ``start``."""
     every = np.concatenate([each.portfolio_id for each in found])
-    order = loads.sorted_ids(every)  # numpy.unique of rows keeps the interpreter's lock
+    order = sorted_ids(every)  # numpy.unique of rows keeps the interpreter's lock
     ids, day = every[order], np.concatenate([each.day for each in found])[order]
     if len(ids):
         begins = np.ones(len(ids), dtype=np.bool_)

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.db.save import Stamp, sha256_of
 from batchcore.native import in_thread
 from batchcore.run.analysis import ChunkInputs, last_sessions
 from batchcore.run.entries import entry_of
 from batchcore.run.refusals import issues_of, without
+from batchcore.sinks.snapshots import Stamp, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from batchcore.db.save import Batch
     from batchcore.frames import Issues, Opening, Rows
     from batchcore.policies.policy import ChunkFacts, ChunkLoad, ComputedChunk, Policy, RunPrices
     from batchcore.run.plan import Chunk
     from batchcore.run.request import Request
+    from batchcore.sinks.snapshots import Batch
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 

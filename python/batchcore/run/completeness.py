@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.db.load import located, normalised
 from batchcore.frames import Issues, day_keys, distinct
 from batchcore.run.plan import NEVER
 from batchcore.run.prices import valid_rows
 from batchcore.run.result import NO_CLOSE
+from batchcore.sources.host import located, normalised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from batchcore.db.load import Held
     from batchcore.frames import Bools, Int32, Prices, Text
     from batchcore.run.plan import Plan
+    from batchcore.sources.positions import Held
 
 LISTED: Final = 5
 """Symbols that the detail of an issue names; it counts all."""

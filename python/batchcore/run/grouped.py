@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 import numpy as np
 
-from batchcore.db.load import LooseEvents, sorted_ids
 from batchcore.frames import Events, Flows, taken
 from batchcore.run.plan import Chunk
+from batchcore.sources.host import sorted_ids
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from batchcore.db.engine import Session
     from batchcore.frames import Ids, Int64, Positions, UInt64
+    from batchcore.sources.facts import LooseEvents
 
 Kept = TypeVar("Kept")
 
@@ -128,12 +129,12 @@ class EventsByPosition:
         order: (n,) int64, the row of the event of each.
     """
 
-    events: LooseEvents
+    events: LooseEvents | Events
     mixed: UInt64
     order: Int64
 
     @classmethod
-    def of(cls, events: LooseEvents) -> Self:
+    def of(cls, events: LooseEvents | Events) -> Self:
         """Sort events."""
         mixed = _mixed(events.position_id)
         order = np.argsort(mixed)

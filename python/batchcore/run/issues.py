@@ -9,16 +9,14 @@ import numpy as np
 
 from batchcore.calendar import date_of
 from batchcore.db.ledger import NOT_REPLACED
-from batchcore.db.load import located
 from batchcore.frames import Issues
+from batchcore.sources.host import located
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchcore.db.save_analytics import Kept
-    from batchcore.db.sources import Ambiguous
-    from batchcore.frames import Ids, Misses
+    from batchcore.frames import Ambiguous, Ids, Kept, Misses
 
 
 def not_replaced(kept: Sequence[Kept], ids: Ids) -> Issues:

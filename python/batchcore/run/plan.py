@@ -10,8 +10,6 @@ import numpy as np
 
 from batchcore.calendar import date_of
 from batchcore.db.ledger import Committed
-from batchcore.db.load import SnapshotColumns, located
-from batchcore.db.queries import Boundaries
 from batchcore.errors import ConfigError, SnapshotExistsError
 from batchcore.frames import (
     Days,
@@ -23,12 +21,15 @@ from batchcore.frames import (
     first_of_each,
     known_states,
 )
+from batchcore.sources.host import Boundaries, located
+from batchcore.sources.portfolios import SnapshotColumns
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from batchcore.calendar import Calendar
-    from batchcore.db.load import Existing, Holes, Portfolios
     from batchcore.frames import Bools, Ids, Int32, Int64
+    from batchcore.sources.portfolios import Portfolios
+    from batchcore.sources.snapshots import Existing, Holes
 
 BYTES_OF_A_CHUNK: Final = 12 << 20
 """What a chunk should take: its positions as they are loaded, and its rows, with their encoding."""

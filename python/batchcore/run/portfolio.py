@@ -18,20 +18,22 @@ from batchcore.analytics.sector_tags import COLORS, sector_tag
 from batchcore.arguments import checked_id
 from batchcore.caches import check_cache
 from batchcore.config import BETA_WEIGHTS
-from batchcore.db import load as loads
-from batchcore.db import tags
 from batchcore.db.access import changing, reading
-from batchcore.db.analytic_queries import AnalyticQueries
 from batchcore.db.analytic_tables import COLUMNS, PROFILES
-from batchcore.db.benchmarks import Benchmark, BenchmarkQueries, load_benchmark
 from batchcore.db.catalog import BENCHMARKS, REQUIRED, check_needs
-from batchcore.db.load_analytics import SymbolProfiles, floats, load_profiles
-from batchcore.db.queries import Selection
 from batchcore.entry import check_choice
 from batchcore.errors import ConfigError
 from batchcore.frames import Opening, distinct
 from batchcore.native import build_market, hold
 from batchcore.run.analysis import Sectors
+from batchcore.sinks import tags
+from batchcore.sources.facts import select_events
+from batchcore.sources.host import Selection, floats, normalised
+from batchcore.sources.portfolios import select_portfolios
+from batchcore.sources.positions import select_positions
+from batchcore.sources.prices import load_fallback
+from batchcore.sources.profiles import Benchmark, SymbolProfiles, load_profiles, select_benchmark
+from batchcore.sources.query import load
 from batchcore.units import LotKind
 
 if TYPE_CHECKING:
@@ -40,9 +42,8 @@ if TYPE_CHECKING:
 
     from batchcore.caches import CompanyProfile
     from batchcore.config import Schema
-    from batchcore.db.catalog import Needs
+    from batchcore.db.catalog import Catalog, Needs
     from batchcore.db.engine import Session
-    from batchcore.db.queries import Queries
     from batchcore.frames import Floats, Holdings, Int32
 
 BETA_WITHOUT_ANY: Final = 1.0
@@ -136,9 +137,9 @@ async def restore_sector_tag_for_position(
         DatabaseError: the database refused, failed or went away.
     """
     position = checked_id(position_id, "position_id")
-    async with _tagging(db, user_id, profile_cache, schema) as (writer, session, queries):
+    async with _tagging(db, user_id, profile_cache, schema) as (writer, session, catalog):
         found = [await writer.position(position)]
-        return await _restore(writer, session, queries, found, profile_cache)
+        return await _restore(writer, session, catalog, found, profile_cache)
 
 
 async def restore_sector_tags_for_portfolio(
@@ -160,33 +161,33 @@ async def restore_sector_tags_for_portfolio(
         BatchcoreError: as `restore_sector_tag_for_position` does.
     """
     portfolio = checked_id(portfolio_id, "portfolio_id")
-    async with _tagging(db, user_id, profile_cache, schema) as (writer, session, queries):
+    async with _tagging(db, user_id, profile_cache, schema) as (writer, session, catalog):
         found = await writer.positions(portfolio)
-        return await _restore(writer, session, queries, found, profile_cache)
+        return await _restore(writer, session, catalog, found, profile_cache)
 
 
 @contextlib.asynccontextmanager
 async def _tagging(
     db: object, user_id: uuid.UUID | str, cache: ProfileCache | None, schema: Schema | None
-) -> AsyncIterator[tuple[tags.SectorTags, Session, Queries]]:
+) -> AsyncIterator[tuple[tags.SectorTags, Session, Catalog]]:
     check_cache("profile_cache", cache)
     user = checked_id(user_id, "user_id")
-    async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
-        yield tags.SectorTags(session, queries.catalog, user), session, queries
+    async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, catalog):
+        yield tags.SectorTags(session, catalog, user), session, catalog
 
 
 async def _restore(
     writer: tags.SectorTags,
     session: Session,
-    queries: Queries,
+    catalog: Catalog,
     positions: Sequence[tags.TaggedPosition],
     cache: ProfileCache | None,
 ) -> SectorTagResult:
-    symbols = sorted({loads.normalised(position.symbol or "") for position in positions})
-    profiles = await _profiles(session, queries, symbols, cache)
+    symbols = sorted({normalised(position.symbol or "") for position in positions})
+    profiles = await _profiles(session, catalog, symbols, cache)
     sectors = {}
     for position in positions:
-        row = symbols.index(loads.normalised(position.symbol or ""))
+        row = symbols.index(normalised(position.symbol or ""))
         sectors[position.id] = sector_tag(
             profiles.sector[row], is_etf=profiles.is_etf[row], kind=_kind(position)
         )
@@ -201,7 +202,7 @@ async def _restore(
 
 
 def _kind(position: tags.TaggedPosition) -> LotKind:
-    if loads.normalised(position.investment_class or "") == "PRIVATE":
+    if normalised(position.investment_class or "") == "PRIVATE":
         return LotKind.PRIVATE
     return LotKind.OPTION if position.position_type in OPTION_TYPES else LotKind.STOCK
 
@@ -245,9 +246,9 @@ async def calculate_portfolio_provider_beta(
     """
     check_choice("weights", weights, BETA_WEIGHTS)
     portfolio = _checked(portfolio_id, profile_cache, calculation_date)
-    async with reading(db, schema, NEEDS) as (session, queries):
+    async with reading(db, schema, NEEDS) as (session, catalog):
         day = await _day(session, calculation_date)
-        held = await _load(session, queries, portfolio, day, profile_cache)
+        held = await _load(session, catalog, portfolio, day, profile_cache)
     lots, beta = held.lots, held.profiles.beta
     ((coverage,),) = beta_coverage(**lots, beta=beta, portfolios=1)
     ((found,),) = provider_beta(**lots, equity=held.equity, beta=beta, weights=weights)
@@ -294,10 +295,10 @@ async def calculate_portfolio_sector_exposure(
         docs/semantics.md, A2.
     """
     portfolio = _checked(portfolio_id, profile_cache, calculation_date)
-    async with reading(db, schema, NEEDS) as (session, queries):
+    async with reading(db, schema, NEEDS) as (session, catalog):
         day = await _day(session, calculation_date)
-        held = await _load(session, queries, portfolio, day, profile_cache)
-        found = await _benchmark(session, queries, benchmark, day)
+        held = await _load(session, catalog, portfolio, day, profile_cache)
+        found = await _benchmark(session, catalog, benchmark, day)
     shares = _shares(held)
     of_benchmark = {
         sector: 0.0 - weight for sector, weight in over_and_underweights({}, found.weights).items()
@@ -332,22 +333,23 @@ class _Holding:
 
 
 async def _load(
-    session: Session, queries: Queries, portfolio: uuid.UUID, day: int, cache: ProfileCache | None
+    session: Session, catalog: Catalog, portfolio: uuid.UUID, day: int, cache: ProfileCache | None
 ) -> _Holding:
     selection = Selection(np.frombuffer(portfolio.bytes, dtype=np.uint8).reshape(1, 16))
     sessions = calendars.load("XNYS")
-    portfolios = await loads.load_portfolios(session, queries, sessions, day + 1, selection)
+    query = select_portfolios(catalog, sessions, day + 1, selection)
+    portfolios = await load(session, query)
     if len(portfolios) == 0 or portfolios.deleted[0]:
         why = "unknown" if len(portfolios) == 0 else "soft-deleted"
         raise ConfigError(f"{why} portfolio {portfolio}", "portfolio_id")
     latest = portfolios.before
     equity = latest.equity_balance if latest.day.state[0] == 0 else portfolios.equity_balance
-    positions = await loads.load_positions(session, queries, selection)
-    spelt = [loads.normalised(one) for one in positions.symbol.table()]
+    positions = await load(session, select_positions(catalog, selection))
+    spelt = [normalised(one) for one in positions.symbol.table()]
     symbols = sorted(set(spelt))
-    events = await loads.load_events(session, queries, selection)
-    prices = await loads.load_fallback(session, queries, symbols, (), day, day)
-    profiles = await _profiles(session, queries, symbols, cache)
+    events = await load(session, select_events(catalog, selection))
+    prices = await load_fallback(session, catalog, symbols, (), (day, day))
+    profiles = await _profiles(session, catalog, symbols, cache)
     opening = Opening(portfolio_id=portfolios.id, equity=portfolios.equity_balance)
 
     def held() -> Holdings:
@@ -371,13 +373,13 @@ async def _load(
 
 
 async def _profiles(
-    session: Session, queries: Queries, symbols: Sequence[str], cache: ProfileCache | None
+    session: Session, catalog: Catalog, symbols: Sequence[str], cache: ProfileCache | None
 ) -> SymbolProfiles:
     """Return the profiles of normalised symbols, those that the cache has from there."""
     known = {} if cache is None else {symbol: cache.get(symbol) for symbol in symbols}
     lacking = [symbol for symbol in symbols if known.get(symbol) is None]
     if lacking:
-        loaded = await load_profiles(session, AnalyticQueries(queries.catalog), lacking)
+        loaded = await load_profiles(session, catalog, lacking)
         columns = zip(loaded.beta.tolist(), loaded.sector, loaded.is_etf, strict=True)
         found = dict(zip(lacking, columns, strict=True))
     else:
@@ -394,12 +396,11 @@ async def _profiles(
     )
 
 
-async def _benchmark(session: Session, queries: Queries, code: str, day: int) -> Benchmark:
-    catalog = queries.catalog
+async def _benchmark(session: Session, catalog: Catalog, code: str, day: int) -> Benchmark:
     if not all(catalog.has_table(table) for table in BENCHMARKS):
         return Benchmark(None, {})
     check_needs(catalog, BENCHMARKS)
-    return await load_benchmark(session, BenchmarkQueries(catalog), code, day)
+    return await load(session, select_benchmark(catalog, code, day))
 
 
 def _shares(held: _Holding) -> dict[str, float] | None:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from batchcore.db import load as loads
-from batchcore.db.load import normalised
 from batchcore.frames import Prices, among, day_keys, distinct
+from batchcore.sources.host import normalised
+from batchcore.sources.prices import load_fallback, load_left_out, load_prices
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
-    from batchcore.db.queries import Queries
     from batchcore.frames import Bools, Text
     from batchcore.run.monitor import Monitor
 
@@ -53,7 +53,7 @@ class PriceWindow:
 
 async def load_closes(
     reader: Session,
-    queries: Queries,
+    catalog: Catalog,
     spellings: Iterable[str],
     window: PriceWindow,
     *,
@@ -75,7 +75,7 @@ async def load_closes(
     days = window.first, window.last
     if source is None:
         brought, since = spelt, window.first
-        first = await loads.load_prices(reader, queries, spelt, *days)
+        first = await load_prices(reader, catalog, spelt, *days)
         monitor.loaded(prices=len(first))
     else:
         brought = [one for one in spelt if source.covers(one, window.needed, window.last)]
@@ -85,11 +85,11 @@ async def load_closes(
     settled = await asyncio.to_thread(priced_symbols, first, window.needed)
     rest = None
     if stored is None or source is not None:
-        rest = await loads.load_fallback(
-            reader, queries, wanted, brought, *days, since, sorted(settled)
+        rest = await load_fallback(
+            reader, catalog, wanted, brought, days, since=since, settled=sorted(settled)
         )
     elif any(named := _named(stored.table(), wanted, settled, {*spelt, *first.symbol.table()})):
-        rest = await loads.load_left_out(reader, queries, *named, brought, *days)
+        rest = await load_left_out(reader, catalog, named, brought, days)
     rows = 0 if rest is None else len(rest)
     monitor.loaded(fallback=rows)
     found = first

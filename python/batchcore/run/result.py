@@ -14,8 +14,8 @@ from batchcore.frames import Frame, distinct
 from batchcore.units import Mark, State
 
 if TYPE_CHECKING:
-    from batchcore.db.load_changes import Stamps
     from batchcore.frames import Bytes, Days, Floats, Ids, Int32, Int64, Issues, UInt32
+    from batchcore.sources.changes import Stamps
 
 Result = TypeVar("Result")
 

@@ -9,20 +9,26 @@ import numpy as np
 
 from batchcore import _core
 from batchcore.db.acting import acting_on
-from batchcore.db.sql import column_name, quote_identifier, quote_literal, table_name
+from batchcore.db.fields import encoded
+from batchcore.db.sql import (
+    Sql,
+    column_name,
+    compose,
+    joined,
+    quote_identifier,
+    statement,
+    table_name,
+)
 from batchcore.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     import numpy.typing as npt
 
     from batchcore.config import Schema
     from batchcore.db.engine import Session
     from batchcore.db.fields import Field
-
-PIECE_BYTES: Final = 1 << 20
-"""Bytes handed to the driver at a time."""
 
 TIME_STAMPS: Final = frozenset({"created_at", "updated_at"})
 """Columns that a host may set to what it likes: no figure depends on them."""
@@ -80,47 +86,43 @@ class EncodedRows:
         return replace(self, rows=rows, pieces=pieces, portfolio=self.portfolio[keep])
 
 
-def encoded(columns: list[Field], rows: int, cancel: _core.CancelFlag | None = None) -> list[bytes]:
-    """Return the bytes of a COPY of columns; none without rows.
-
-    Raises:
-        CancelledError: `cancel` was raised.
-    """
-    if not rows:
-        return []
-    return _core.encode(fields=columns, rows=rows, piece_bytes=PIECE_BYTES, cancel=cancel)
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class Staged:
     """Rows in a temporary table, and how they are found in the table that they are for.
 
     Attributes:
         rows: Them.
-        name: Of the temporary table, qualified.
-        key: Quoted column of the table that no row found has a NULL in.
-        found: Condition that the row ``own`` of the table is that of the row ``staged``.
-        values: Column of docs/schema.md -> its quoted name, and the SQL of what it is to hold.
         count: How many there are to write.
-        must_exist: Whether a row that is not in the table is missing.
+        must_exist: Whether a row that is not in the host's table is missing.
+        values: Column of docs/schema.md -> its quoted name, and the SQL of what it is to hold.
+        parts: Holes of statements: ``{staged}`` and ``{own}`` are the two tables with the same
+            aliases, ``{found}`` the condition that a row is the other, ``{key}`` a column of
+            ``own`` that no row found has a NULL in.
     """
 
     rows: EncodedRows
-    name: str
-    key: str
-    found: str
-    values: Mapping[str, tuple[str, str]]
     count: int
-    must_exist: bool = True
+    must_exist: bool
+    values: Mapping[str, tuple[Sql, Sql]]
+    parts: Mapping[str, Sql]
 
-    def assignments(self) -> str:
+    def assignments(self) -> Sql:
         """Return the SET clause of an UPDATE."""
-        return ", ".join(f"{own} = {value}" for own, value in self.values.values())
+        return joined(", ", [f"{name} = {value}" for name, value in self.values.values()])
 
-    def differs(self) -> str:
+    def differs(self) -> Sql:
         """Return the condition that ``own`` holds something else."""
-        own = ", ".join(f"own.{own}" for own, _ in self.values.values())
-        return f"({own}) IS DISTINCT FROM ({', '.join(value for _, value in self.values.values())})"
+        names, values = zip(*self.values.values(), strict=True)
+        return compose(
+            "({own}) IS DISTINCT FROM ({values})",
+            own=joined(", ", [f"own.{name}" for name in names]),
+            values=joined(", ", values),
+        )
+
+
+_CREATE: Final = """
+CREATE TEMP TABLE {name} ON COMMIT DROP AS SELECT {columns} FROM {table} WITH NO DATA
+"""
 
 
 async def stage(
@@ -129,7 +131,7 @@ async def stage(
     rows: EncodedRows,
     key: Collection[str],
     *,
-    condition: str = "true",
+    condition: Sql = Sql("true"),  # noqa: B008  # frozen
     cleared: Collection[str] = (),
     must_exist: bool = True,
 ) -> Staged:
@@ -144,34 +146,32 @@ async def stage(
         cleared: Columns that become NULL.
         must_exist: Whether a row that is not in the host's table is missing.
     """
-    table, name = rows.table, f"batchcore_staged_{rows.table}"
-    own = {c: column_name(schema, table, c) for c in (*rows.columns, *cleared)}
-    typed = ", ".join(f"{own[c]} AS {quote_identifier(c)}" for c in rows.columns)
-    await session.execute(
-        f"CREATE TEMP TABLE {name} ON COMMIT DROP AS"  # noqa: S608  # quoted
-        f" SELECT {typed} FROM {table_name(schema, table)} WITH NO DATA"
-    )
+    name, table = f"batchcore_staged_{rows.table}", table_name(schema, rows.table)
+    own = {c: column_name(schema, rows.table, c) for c in (*rows.columns, *cleared)}
+    staged = {c: Sql(f"staged.{quote_identifier(c)}") for c in rows.columns}
+    typed = joined(", ", [f"{own[c]} AS {quote_identifier(c)}" for c in rows.columns])
+    await session.execute(statement(_CREATE, name=Sql(name), columns=typed, table=table))
     await session.copy_in(name, list(rows.columns), rows.pieces, namespace="pg_temp")
-    same = [f"own.{own[c]} = staged.{quote_identifier(c)}" for c in key]
-    values = {
-        c: (own[c], f"staged.{quote_identifier(c)}")
-        for c in rows.columns
-        if c not in {*key, "id", "created_at"}
-    }
+    written = [c for c in rows.columns if c not in {*key, "id", "created_at"}]
+    same = [f"own.{own[c]} = {staged[c]}" for c in key]
     return Staged(
         rows=rows,
-        name=f"pg_temp.{name}",
-        key=own[next(iter(key))],
-        found=" AND ".join([*same, condition]),
-        values=values | {c: (own[c], "NULL") for c in cleared},
         count=rows.rows,
         must_exist=must_exist,
+        values={c: (own[c], staged[c]) for c in written}
+        | {c: (own[c], Sql("NULL")) for c in cleared},
+        parts={
+            "staged": Sql(f"pg_temp.{name} AS staged"),
+            "own": Sql(f"{table} AS own"),
+            "key": Sql(f"own.{own[next(iter(key))]}"),
+            "found": joined(" AND ", [*same, condition]),
+        },
     )
 
 
 async def drop(session: Session, staged: Staged) -> None:
     """Drop a temporary table: the transaction may stage the next chunk."""
-    await session.execute(f"DROP TABLE {staged.name}")
+    await session.execute(f"DROP TABLE pg_temp.batchcore_staged_{staged.rows.table}")
 
 
 async def copy_rows(
@@ -180,7 +180,7 @@ async def copy_rows(
     rows: EncodedRows,
     key: Collection[str],
     *,
-    condition: str,
+    condition: Sql = Sql("true"),  # noqa: B008
     acting: Collection[tuple[str, str]],
 ) -> None:
     """Copy rows straight into their table.
@@ -214,7 +214,7 @@ async def write_staged(
     session: Session,
     schema: Schema,
     staged: Staged,
-    write: Callable[[], Awaitable[int]],
+    statements: Iterable[str],
     *,
     acting: Collection[tuple[str, str]],
     every: bool = True,
@@ -229,7 +229,7 @@ async def write_staged(
         session: In a transaction.
         schema: Names of tables and columns.
         staged: Of `stage`.
-        write: Does it; returns how many rows the server counts.
+        statements: They do it together.
         acting: See `Catalog.acting`.
         every: Whether each row is written; else only those that the table holds otherwise, so that
             their count tells nothing.
@@ -241,7 +241,7 @@ async def write_staged(
     watched = any((table, event) in acting for event in ("INSERT", "UPDATE"))
     wrong = ""
     for _ in range(2):
-        counted = await write()
+        counted = sum([await session.execute(one) for one in statements])
         wrong = ""
         if watched or (every and counted != staged.count):
             wrong = await _unlike(session, schema, staged)
@@ -252,24 +252,71 @@ async def write_staged(
     await drop(session, staged)
 
 
+UPDATE: Final = "UPDATE {own} SET {assignments} FROM {staged} WHERE {found}"
+
+_UPDATE_CHANGED: Final = UPDATE + " AND {differs}"
+
+
+async def update_rows(
+    session: Session,
+    schema: Schema,
+    staged: Staged,
+    acting: Collection[tuple[str, str]],
+    *,
+    changed: bool = False,
+    and_set: str = "",
+) -> None:
+    """Update the host's rows that are staged, and drop the temporary table, see `write_staged`.
+
+    Args:
+        session: In a transaction.
+        schema: Names of tables and columns.
+        staged: Of `stage`.
+        acting: See `Catalog.acting`.
+        changed: Whether only those are touched that hold something else.
+        and_set: What else is set in them.
+    """
+    update = statement(
+        _UPDATE_CHANGED if changed else UPDATE,
+        assignments=joined(", ", filter(None, (staged.assignments(), and_set))),
+        differs=staged.differs(),
+        **staged.parts,
+    )
+    await write_staged(session, schema, staged, [update], acting=acting, every=not changed)
+
+
+_UNLIKE: Final = """
+SELECT count(*) FILTER (WHERE is_missing) AS missing,
+    count(*) FILTER (WHERE changed <> '') AS other,
+    min(changed) FILTER (WHERE changed <> '') AS columns
+FROM (
+    SELECT {key} IS NULL AS is_missing,
+        CASE WHEN {key} IS NOT NULL THEN concat_ws(', ', {changed}) END AS changed
+    FROM {staged} {join} {own} ON {found}) AS u
+"""
+_NAME_IF_CHANGED: Final = "CASE WHEN {own} IS DISTINCT FROM {value} THEN {name:text} END"
+
+
 async def _unlike(session: Session, schema: Schema, staged: Staged) -> str:
     """Return what of the rows staged their table does not hold; empty if it holds them all."""
-    changed = ", ".join(
-        f"CASE WHEN {_comparable(c, f'own.{own}')} IS DISTINCT FROM {_comparable(c, value)}"
-        f" THEN {quote_literal(schema.column(staged.rows.table, c))} END"
+    table = staged.rows.table
+    changed = [
+        compose(
+            _NAME_IF_CHANGED,
+            own=_comparable(c, f"own.{own}"),
+            value=_comparable(c, value),
+            name=schema.column(table, c),
+        )
         for c, (own, value) in staged.values.items()
         if c not in TIME_STAMPS
+    ]
+    unlike = statement(
+        _UNLIKE,
+        changed=joined(", ", changed),
+        join=Sql("LEFT JOIN" if staged.must_exist else "JOIN"),
+        **staged.parts,
     )
-    join = "LEFT JOIN" if staged.must_exist else "JOIN"
-    (row,) = await session.fetch(
-        "SELECT count(*) FILTER (WHERE is_missing) AS missing,"  # noqa: S608  # quoted
-        " count(*) FILTER (WHERE changed <> '') AS other,"
-        " min(changed) FILTER (WHERE changed <> '') AS columns"
-        f" FROM (SELECT own.{staged.key} IS NULL AS is_missing,"
-        f" CASE WHEN own.{staged.key} IS NOT NULL THEN concat_ws(', ', {changed}) END AS changed"
-        f" FROM {staged.name} AS staged {join} {table_name(schema, staged.rows.table)} AS own"
-        f" ON {staged.found}) AS u"
-    )
+    (row,) = await session.fetch(unlike)
     rows, found = staged.count, []
     if row["missing"]:
         found.append(f"{row['missing']} of {rows} rows sent are not there")
@@ -278,8 +325,8 @@ async def _unlike(session: Session, schema: Schema, staged: Staged) -> str:
     return " and ".join(found)
 
 
-def _comparable(column: str, value: str) -> str:
-    return f"({value})::text" if column in _COMPARED_AS_TEXT else value
+def _comparable(column: str, value: str) -> Sql:
+    return Sql(f"({value})::text" if column in _COMPARED_AS_TEXT else value)
 
 
 async def not_kept(session: Session, schema: Schema, table: str, wrong: str) -> DatabaseError:

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
 from batchcore.db.analytic_tables import COLUMNS, KEYS, POSITIONS
 from batchcore.db.catalog import WRITES
 from batchcore.db.fields import field_of
-from batchcore.db.sent import EncodedRows, Staged, copy_rows, stage, write_staged
-from batchcore.db.sql import column_name, quote_identifier, table_name, within
-from batchcore.frames import Moment, Table
+from batchcore.db.sql import (
+    Relation,
+    Sql,
+    column_name,
+    compose,
+    joined,
+    own_table,
+    quote_identifier,
+    statement,
+    table_name,
+    within,
+)
+from batchcore.frames import Kept, Moment, Table
+from batchcore.sinks.staging import (
+    UPDATE,
+    EncodedRows,
+    Staged,
+    copy_rows,
+    stage,
+    update_rows,
+    write_staged,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -38,25 +56,8 @@ class ChunkTables:
     """
 
     rows: tuple[Table, ...] = ()
-    stands: str = ""
+    stands: Sql = field(default_factory=Sql)
     market_values: Table | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Rows of a portfolio that another writer stored, so that they were left as they are.
-
-    Attributes:
-        portfolio: 16 bytes.
-        rows: How many.
-        day: Their first date, days since 1970-01-01.
-        detail: How many of each table.
-    """
-
-    portfolio: bytes
-    rows: int
-    day: int
-    detail: str
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -64,7 +65,7 @@ class TablesBatch:
     """What a chunk writes beside its snapshots, encoded; see `ChunkTables`."""
 
     tables: tuple[EncodedRows, ...]
-    stands: str
+    stands: Sql
     market_values: EncodedRows | None
 
     def parts(self) -> Iterator[EncodedRows]:
@@ -156,7 +157,8 @@ async def write_tables(
     """
     kept: dict[str, list[tuple[str, int, int]]] = {}
     if any(table.rows for table in batch.tables):
-        stands = await session.fetch(_marked(schema, batch.stands))
+        exist = statement(_MARKED, writes=own_table(schema, WRITES), exist=batch.stands)
+        stands = await session.fetch(exist)
         for table, has_rows in zip(batch.tables, stands[0], strict=True):
             if not table.rows:
                 continue
@@ -165,7 +167,7 @@ async def write_tables(
                     kept.setdefault(portfolio, []).append((table.table, rows, day))
             else:
                 key = KEYS[table.table]
-                await copy_rows(session, schema, table, key, condition="true", acting=acting)
+                await copy_rows(session, schema, table, key, acting=acting)
     if batch.market_values is not None and batch.market_values.rows:
         await _set_market_values(session, schema, batch.market_values, span, acting)
     return [
@@ -179,71 +181,63 @@ async def write_tables(
     ]
 
 
-def _marked(schema: Schema, stands: str) -> str:
-    """Return the statement ``stands``, which enters too that its transaction writes rows.
-
-    Rows keep the id of the transaction that wrote them last (`xmin`), and so does the mark: by
-    that they are known again, whatever triggers make of time stamps. A restored dump has other
-    ids, so what is in it counts as written by others.
-    """
-    return (
-        f"WITH mark AS (INSERT INTO {_own_table(schema, WRITES)} (id, written_at)"  # noqa: S608
-        f" VALUES (gen_random_uuid(), clock_timestamp())) {stands}"
-    )
-
-
-def _own_table(schema: Schema, name: str) -> str:
-    return f"{quote_identifier(schema.namespace)}.{quote_identifier(name)}"
+# Rows keep the id of the transaction that wrote them last (`xmin`), and so does the mark: by that
+# they are known again, whatever triggers make of time stamps. A restored dump has other ids, so
+# what is in it counts as written by others.
+_MARKED: Final = """
+WITH mark AS (INSERT INTO {writes} (id, written_at) VALUES (gen_random_uuid(), clock_timestamp()))
+{exist}
+"""
+_INSERT: Final = """
+INSERT INTO {table} ({into})
+SELECT {taken} FROM {staged} WHERE NOT EXISTS (SELECT FROM {own} WHERE {found}) ORDER BY staged.id
+"""
+# Runs before the marks were entered have their chunks in the ledger, by the same transaction.
+_WITHOUT_OTHERS: Final = """
+WITH gone AS (
+    DELETE FROM {staged} USING {own}
+    WHERE {found}
+        AND own.xmin NOT IN (SELECT xmin FROM {writes} UNION ALL SELECT xmin FROM {chunks})
+    RETURNING staged.*)
+SELECT {owner}::text, count(*), min(gone.{day}) - '1970-01-01'::date
+FROM gone {of_owner} GROUP BY 1
+"""
 
 
 async def _merge(
     session: Session, schema: Schema, rows: EncodedRows, acting: Collection[tuple[str, str]]
 ) -> list[tuple[str, int, int]]:
-    """Write rows of which some may stand; return portfolio, count and first date of those kept."""
+    """Write rows of which some may exist; return portfolio, count and first date of those kept."""
     staged = await stage(session, schema, rows, KEYS[rows.table])
     kept = await session.fetch(_without_others(schema, staged))
     staged = replace(staged, count=staged.count - sum(row[1] for row in kept))
+    into = joined(", ", [column_name(schema, rows.table, c) for c in rows.columns])
+    taken = joined(", ", [f"staged.{quote_identifier(c)}" for c in rows.columns])
     table = table_name(schema, rows.table)
-    into = ", ".join(column_name(schema, rows.table, c) for c in rows.columns)
-    taken = ", ".join(f"staged.{quote_identifier(c)}" for c in rows.columns)
-
-    async def write() -> int:
-        updated = await session.execute(
-            f"UPDATE {table} AS own SET {staged.assignments()}"  # noqa: S608  # quoted
-            f" FROM {staged.name} AS staged WHERE {staged.found}"
-        )
-        return updated + await session.execute(
-            f"INSERT INTO {table} ({into})"  # noqa: S608  # quoted
-            f" SELECT {taken} FROM {staged.name} AS staged WHERE NOT EXISTS"
-            f" (SELECT FROM {table} AS own WHERE {staged.found}) ORDER BY staged.id"
-        )
-
-    await write_staged(session, schema, staged, write, acting=acting)
+    statements = (
+        statement(UPDATE, assignments=staged.assignments(), **staged.parts),
+        statement(_INSERT, table=table, into=into, taken=taken, **staged.parts),
+    )
+    await write_staged(session, schema, staged, statements, acting=acting)
     return [tuple(row) for row in kept]
 
 
 def _without_others(schema: Schema, staged: Staged) -> str:
-    """Return the statement that takes the keys of other writers' rows out of the staged ones.
-
-    Runs before the marks were entered have their chunks in the ledger, by the same transaction.
-    """
-    table = staged.rows.table
-    owner, of_owner = "gone.portfolio_id", ""
-    if "portfolio_id" not in KEYS[table]:
-        owner = f"p.{column_name(schema, POSITIONS, 'portfolio_id')}"
-        own_id = f"p.{column_name(schema, POSITIONS, 'id')}"
-        of_owner = f" JOIN {table_name(schema, POSITIONS)} AS p ON {own_id} = gone.position_id"
-    (day,) = (column for column in KEYS[table] if column.endswith("_date"))
-    ours = " UNION ALL ".join(
-        f"SELECT xmin FROM {_own_table(schema, name)}"  # noqa: S608  # quoted
-        for name in (WRITES, "batchcore_run_chunks")
-    )
-    return (
-        f"WITH gone AS (DELETE FROM {staged.name} AS staged"  # noqa: S608
-        f" USING {table_name(schema, table)} AS own WHERE {staged.found}"
-        f" AND own.xmin NOT IN ({ours}) RETURNING staged.*)"
-        f" SELECT {owner}::text, count(*), min(gone.{day}) - '1970-01-01'::date"
-        f" FROM gone{of_owner} GROUP BY 1"
+    """Return the statement that takes the keys of other writers' rows out of the staged ones."""
+    key = KEYS[staged.rows.table]
+    owner, of_owner = Sql("gone.portfolio_id"), Sql()
+    if "portfolio_id" not in key:
+        p = Relation(schema, POSITIONS, "p")
+        owner, of_owner = p.portfolio_id, compose("JOIN {p} ON {p.id} = gone.position_id", p=p)
+    (day,) = (column for column in key if column.endswith("_date"))
+    return statement(
+        _WITHOUT_OTHERS,
+        writes=own_table(schema, WRITES),
+        chunks=own_table(schema, "batchcore_run_chunks"),
+        owner=owner,
+        of_owner=of_owner,
+        day=Sql(day),
+        **staged.parts,
     )
 
 
@@ -257,12 +251,6 @@ async def _set_market_values(
     # What is loaded is not soft-deleted; the index on portfolios has no other.
     live = f"own.{column_name(schema, rows.table, 'deleted_at')} IS NULL"
     held = within(span, f"own.{column_name(schema, rows.table, 'portfolio_id')}")
-    staged = await stage(
-        session, schema, rows, ("id",), condition=f"{live} AND {held}", must_exist=False
-    )
-    update = (
-        f"UPDATE {table_name(schema, rows.table)} AS own SET {staged.assignments()}"  # noqa: S608
-        f" FROM {staged.name} AS staged WHERE {staged.found} AND {staged.differs()}"
-    )
-    write = partial(session.execute, update)
-    await write_staged(session, schema, staged, write, acting=acting, every=False)
+    condition = joined(" AND ", (live, held))
+    staged = await stage(session, schema, rows, ("id",), condition=condition, must_exist=False)
+    await update_rows(session, schema, staged, acting, changed=True)

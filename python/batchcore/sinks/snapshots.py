@@ -11,10 +11,10 @@ import numpy as np
 
 from batchcore import _core
 from batchcore.db.fields import field_of
-from batchcore.db.save_analytics import encode_tables, write_tables
-from batchcore.db.sent import EncodedRows, copy_rows, stage, write_staged
-from batchcore.db.sql import column_name, table_name, within
+from batchcore.db.sql import column_name, compose, within
 from batchcore.frames import CENTS_OF_ROWS, COUNTS_OF_ROWS, Days, among, day_keys, distinct
+from batchcore.sinks.analytics import encode_tables, write_tables
+from batchcore.sinks.staging import EncodedRows, copy_rows, stage, update_rows
 from batchcore.units import CENTS
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from batchcore.config import Schema
     from batchcore.db.engine import Session
     from batchcore.db.fields import Field
-    from batchcore.db.save_analytics import ChunkTables, Kept, TablesBatch
-    from batchcore.frames import Rows, SnapshotAnalytics
+    from batchcore.frames import Kept, Rows, SnapshotAnalytics
+    from batchcore.sinks.analytics import ChunkTables, TablesBatch
 
 _TABLE: Final = "portfolio_snapshots"
 _KEY: Final = ("portfolio_id", "snapshot_date")
@@ -272,14 +272,9 @@ async def write_batch(
     if batch.new.rows:
         await copy_rows(session, schema, batch.new, _KEY, condition=own, acting=acting)
     if batch.replaced.rows:
-        staged = await stage(
-            session, schema, batch.replaced, _KEY, condition=own, cleared=batch.cleared
-        )
-        update = (
-            f"UPDATE {table_name(schema, _TABLE)} AS own SET {staged.assignments()}"  # noqa: S608
-            f" FROM {staged.name} AS staged WHERE {staged.found}"
-        )
-        await write_staged(session, schema, staged, partial(session.execute, update), acting=acting)
+        replaced, cleared = batch.replaced, batch.cleared
+        staged = await stage(session, schema, replaced, _KEY, condition=own, cleared=cleared)
+        await update_rows(session, schema, staged, acting)
     step("copied")
     if batch.tables is None:
         return ()
@@ -296,11 +291,10 @@ async def _set_equity(
     condition = within(batch.span, f"own.{column_name(schema, 'portfolios', 'id')}")
     staged = await stage(session, schema, batch.equity, ("id",), condition=condition)
     seconds, microseconds = divmod(stamp.unix_us, 1_000_000)
-    moment = f"to_timestamp({seconds}) + interval '{microseconds} us'"
-    update = (
-        f"UPDATE {table_name(schema, 'portfolios')} AS own SET {staged.assignments()},"  # noqa: S608
-        f" {column_name(schema, 'portfolios', 'updated_at')} = {moment}"
-        f" FROM {staged.name} AS staged WHERE {staged.found} AND {staged.differs()}"
+    updated_at = compose(
+        "{column} = to_timestamp({seconds}) + interval '{microseconds} us'",
+        column=column_name(schema, "portfolios", "updated_at"),
+        seconds=seconds,
+        microseconds=microseconds,
     )
-    write = partial(session.execute, update)
-    await write_staged(session, schema, staged, write, acting=acting, every=False)
+    await update_rows(session, schema, staged, acting, changed=True, and_set=updated_at)
