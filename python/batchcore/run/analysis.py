@@ -570,15 +570,14 @@ async def load_past_returns(
 
 def chunk_tables(
     analysed: Analysed, analysis: Analysis, catalog: Catalog, portfolios: Selection
-) -> ChunkTables | None:
-    """Return what the portfolios of a chunk write beside its snapshots; None if nothing."""
+) -> ChunkTables:
+    """Return what the portfolios of a chunk write beside its snapshots."""
     tables, values = analysed.tables, analysed.market_values
-    if not tables and (values is None or not values.rows):
-        return None
+    beside = () if values is None or not values.rows else (values,)
     if not tables:
-        return ChunkTables(market_values=values)
+        return ChunkTables(beside)
     factors = Selection(None if analysis.factors is None else analysis.factors.id)
     names = [table.name for table in tables]
     days = sorted(set(analysed.days.tolist()))
     exist = rows_exist(catalog, names, portfolios, days, factors)
-    return ChunkTables(tables, exist, values)
+    return ChunkTables((*tables, *beside), exist)

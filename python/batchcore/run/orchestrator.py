@@ -570,7 +570,7 @@ class Run:
         rows, first = item.rows, item.chunk.rows.start
         self.monitor.rows["compute"] += len(rows)
         if not self.request.settings.dry_run:
-            tables = sum(batch.tables.rows for batch in item.batches if batch.tables is not None)
+            tables = sum(table.rows for batch in item.batches for table in batch.tables)
             self.monitor.rows["analytics"] += tables
             self.monitor.rows["persist"] += len(rows) + tables
             self.rows_written += len(rows)
