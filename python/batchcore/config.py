@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Mapping
 
-POLICIES: Final = ("rollforward", "legacy")
-"""Policies of the compiled core; the first is the default."""
-
 OnExisting = Literal["skip", "replace", "error"]
 Analytics = Literal["portfolio", "full", "every", "none"]
 BetaWeights = Literal["market_value", "equity"]

@@ -104,7 +104,7 @@ async def recorded(url: str, patch: Callable[[type, str, Any], None]) -> str:
     """Return what the calls of `batchcore` send to a migrated database without rows."""
     recorder = Recorder()
     await DATA.write(url)
-    for name in ("copy_out", "copy_in", "execute", "fetch", "fetchrow", "fetchval"):
+    for name in ("copy_out", "copy_in", "execute", "fetch", "fetchval"):
         patch(Session, name, recorder.wrapped(name))
     for calls in (runs, others):
         async for call in calls(url):

@@ -113,17 +113,6 @@ def column_name(schema: Schema, table: str, column: str) -> Sql:
     return quote_identifier(schema.column(table, column))
 
 
-def within(span: tuple[bytes, bytes], column: str) -> Sql:
-    """Return the condition that ``column`` is in the span of a chunk.
-
-    Rows beside the staged ones are none of the chunk's anyway. But without it the server, which
-    knows little of a table just staged, reads the whole other table to join them.
-    """
-    first, last = span
-    template = "{column} BETWEEN {first:uuid} AND {last:uuid}"
-    return compose(template, column=Sql(column), first=first, last=last)
-
-
 def text_array(texts: Iterable[str]) -> Sql:
     """Return texts as an array literal that means the same under any server setting.
 

@@ -18,30 +18,17 @@ from batchcore.db.sql import (
     quote_identifier,
     statement,
     table_name,
-    within,
 )
 from batchcore.frames import Kept, Moment, Table
 from batchcore.schema import WRITES
-from batchcore.sinks.staging import (
-    UPDATE,
-    EncodedRows,
-    Staged,
-    copy_rows,
-    stage,
-    update_rows,
-    write_staged,
-)
+from batchcore.sinks.staging import UPDATE, EncodedRows, Staged, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-
-    import numpy as np
-    import numpy.typing as npt
+    from collections.abc import Sequence
 
     from batchcore import _core
     from batchcore.config import Schema
-    from batchcore.db.engine import Session
-    from batchcore.db.fields import Field
+    from batchcore.sinks.snapshots import Stamp
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -49,136 +36,32 @@ class ChunkTables:
     """What a chunk writes beside its snapshots.
 
     Attributes:
-        rows: Rows of tables of `analytic_tables.KEYS`, without ids and time stamps.
-        stands: The statement that tells for each of them, in their order, whether it has rows of
-            these keys.
-        market_values: Of positions, by their ids.
+        rows: Rows of tables of `analytic_tables.KEYS`, without ids and time stamps; then market
+            values of positions, by their ids.
+        exist: The statement that tells for each of those tables, in their order, whether it has
+            rows of these keys.
     """
 
     rows: tuple[Table, ...] = ()
-    stands: Sql = field(default_factory=Sql)
-    market_values: Table | None = None
+    exist: Sql = field(default_factory=Sql)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class TablesBatch:
-    """What a chunk writes beside its snapshots, encoded; see `ChunkTables`."""
-
-    tables: tuple[EncodedRows, ...]
-    stands: Sql
-    market_values: EncodedRows | None
-
-    def parts(self) -> Iterator[EncodedRows]:
-        """Yield the rows of each table in the order of their sending."""
-        yield from self.tables
-        if self.market_values is not None:
-            yield self.market_values
-
-    @property
-    def rows(self) -> int:
-        """Rows that they hold."""
-        return sum(part.rows for part in self.parts())
-
-    def cut(self, kept: npt.NDArray[np.bool_]) -> TablesBatch:
-        """Return the rows of some portfolios, see `EncodedRows.cut`."""
-        values = self.market_values
-        return replace(
-            self,
-            tables=tuple(table.cut(kept) for table in self.tables),
-            market_values=None if values is None else values.cut(kept),
-        )
-
-
-def encode_tables(
-    tables: ChunkTables,
-    *,
-    id_unix_ms: int,
-    random: bytes,
-    unix_us: int,
-    cancel: _core.CancelFlag | None = None,
-) -> TablesBatch:
-    """Return the bytes of what a chunk writes beside its snapshots.
-
-    Args:
-        tables: Rows without ids and time stamps.
-        id_unix_ms: Milliseconds of the ids of new rows.
-        random: 16 random bytes, where the ids of each table start.
-        unix_us: The run's start, microseconds since 1970-01-01: the time stamps.
-        cancel: Raised from another thread, it stops the call.
+def encode_table(table: Table, stamp: Stamp, cancel: _core.CancelFlag | None) -> EncodedRows:
+    """Return the bytes of rows of `ChunkTables`.
 
     Raises:
         CancelledError: `cancel` was raised.
     """
-    made: Field = ("id", "uuid7", (id_unix_ms, random), None)
-    batches = []
-    for table in tables.rows:
-        stamps: dict[str, Any] = {
-            name: Moment(unix_us)
-            for name in ("created_at", "updated_at")
-            if name in COLUMNS[table.name]
-        }
-        stamped = replace(table, columns={**table.columns, **stamps})
-        batches.append(_encoded(stamped, [made], cancel))
-    values = tables.market_values
-    return TablesBatch(
-        tables=tuple(batches),
-        stands=tables.stands,
-        market_values=_encoded(values, [], cancel) if values is not None and values.rows else None,
-    )
-
-
-def _encoded(table: Table, first: list[Field], cancel: _core.CancelFlag | None) -> EncodedRows:
-    fields = [*first, *(field_of(name, column) for name, column in table.columns.items())]
+    stamps: dict[str, Any] = {
+        name: Moment(stamp.unix_us)
+        for name in ("created_at", "updated_at")
+        if name in COLUMNS[table.name]
+    }
+    columns = {**table.columns, **stamps}
+    fields = [field_of(name, column) for name, column in columns.items()]
+    if table.name in KEYS:
+        fields.insert(0, ("id", "uuid7", (stamp.id_unix_ms, stamp.random), None))
     return EncodedRows.of(table.name, fields, table.portfolio, cancel)
-
-
-async def write_tables(
-    session: Session,
-    schema: Schema,
-    batch: TablesBatch,
-    span: tuple[bytes, bytes],
-    acting: Collection[tuple[str, str]],
-) -> Sequence[Kept]:
-    """Write what a chunk has beside its snapshots, inside the caller's transaction.
-
-    Where none of its rows stands, they go by COPY straight into the table. Else those that stand
-    are updated in place, so that their `id` and `created_at` live on, and the others inserted;
-    rows that another writer stored last stay, and are returned by portfolio.
-
-    Args:
-        session: In a transaction.
-        schema: Names of tables and columns.
-        batch: The rows.
-        span: First and last portfolio of the chunk, 16 bytes each.
-        acting: See `Catalog.acting`.
-
-    Raises:
-        DatabaseError: the server refused it, or holds something else than was sent.
-    """
-    kept: dict[str, list[tuple[str, int, int]]] = {}
-    if any(table.rows for table in batch.tables):
-        exist = statement(_MARKED, writes=own_table(schema, WRITES), exist=batch.stands)
-        stands = await session.fetch(exist)
-        for table, has_rows in zip(batch.tables, stands[0], strict=True):
-            if not table.rows:
-                continue
-            if has_rows:
-                for portfolio, rows, day in await _merge(session, schema, table, acting):
-                    kept.setdefault(portfolio, []).append((table.table, rows, day))
-            else:
-                key = KEYS[table.table]
-                await copy_rows(session, schema, table, key, acting=acting)
-    if batch.market_values is not None and batch.market_values.rows:
-        await _set_market_values(session, schema, batch.market_values, span, acting)
-    return [
-        Kept(
-            uuid.UUID(portfolio).bytes,
-            sum(rows for _, rows, _ in found),
-            min(day for *_, day in found),
-            ", ".join(f"{rows} of {table}" for table, rows, _ in found),
-        )
-        for portfolio, found in sorted(kept.items())
-    ]
 
 
 # Rows keep the id of the transaction that wrote them last (`xmin`), and so does the mark: by that
@@ -204,12 +87,43 @@ FROM gone {of_owner} GROUP BY 1
 """
 
 
-async def _merge(
-    session: Session, schema: Schema, rows: EncodedRows, acting: Collection[tuple[str, str]]
-) -> list[tuple[str, int, int]]:
+async def write_tables(writer: Writer, tables: Sequence[EncodedRows], exist: Sql) -> Sequence[Kept]:
+    """Write what a chunk has beside its snapshots, inside the caller's transaction.
+
+    Where none of its rows exists, they go by COPY straight into the table. Else those that exist
+    are updated in place, so that their `id` and `created_at` live on, and the others inserted;
+    rows that another writer stored last stay, and are returned by portfolio.
+    """
+    kept: dict[str, list[tuple[str, int, int]]] = {}
+    keyed = [rows for rows in tables if rows.table in KEYS]
+    if any(rows.rows for rows in keyed):
+        writes = own_table(writer.schema, WRITES)
+        (has_rows,) = await writer.session.fetch(statement(_MARKED, writes=writes, exist=exist))
+        for rows, merges in zip(keyed, has_rows, strict=True):
+            if rows.rows and merges:
+                for portfolio, count, day in await _merge(writer, rows):
+                    kept.setdefault(portfolio, []).append((rows.table, count, day))
+            elif rows.rows:
+                await writer.copy(rows, KEYS[rows.table])
+    for rows in tables:
+        if rows.table == POSITIONS and rows.rows:
+            await _set_market_values(writer, rows)
+    return [
+        Kept(
+            uuid.UUID(portfolio).bytes,
+            sum(count for _, count, _ in found),
+            min(day for *_, day in found),
+            ", ".join(f"{count} of {table}" for table, count, _ in found),
+        )
+        for portfolio, found in sorted(kept.items())
+    ]
+
+
+async def _merge(writer: Writer, rows: EncodedRows) -> list[tuple[str, int, int]]:
     """Write rows of which some may exist; return portfolio, count and first date of those kept."""
-    staged = await stage(session, schema, rows, KEYS[rows.table])
-    kept = await session.fetch(_without_others(schema, staged))
+    schema = writer.schema
+    staged = await writer.stage(rows, KEYS[rows.table])
+    kept = await writer.session.fetch(_without_others(schema, staged))
     staged = replace(staged, count=staged.count - sum(row[1] for row in kept))
     into = joined(", ", [column_name(schema, rows.table, c) for c in rows.columns])
     taken = joined(", ", [f"staged.{quote_identifier(c)}" for c in rows.columns])
@@ -218,13 +132,13 @@ async def _merge(
         statement(UPDATE, assignments=staged.assignments(), **staged.parts),
         statement(_INSERT, table=table, into=into, taken=taken, **staged.parts),
     )
-    await write_staged(session, schema, staged, statements, acting=acting)
+    await writer.write(staged, statements)
     return [tuple(row) for row in kept]
 
 
 def _without_others(schema: Schema, staged: Staged) -> str:
     """Return the statement that takes the keys of other writers' rows out of the staged ones."""
-    key = KEYS[staged.rows.table]
+    key = KEYS[staged.table]
     owner, of_owner = Sql("gone.portfolio_id"), Sql()
     if "portfolio_id" not in key:
         p = Relation(schema, POSITIONS, "p")
@@ -241,16 +155,9 @@ def _without_others(schema: Schema, staged: Staged) -> str:
     )
 
 
-async def _set_market_values(
-    session: Session,
-    schema: Schema,
-    rows: EncodedRows,
-    span: tuple[bytes, bytes],
-    acting: Collection[tuple[str, str]],
-) -> None:
+async def _set_market_values(writer: Writer, rows: EncodedRows) -> None:
     # What is loaded is not soft-deleted; the index on portfolios has no other.
-    live = f"own.{column_name(schema, rows.table, 'deleted_at')} IS NULL"
-    held = within(span, f"own.{column_name(schema, rows.table, 'portfolio_id')}")
-    condition = joined(" AND ", (live, held))
-    staged = await stage(session, schema, rows, ("id",), condition=condition, must_exist=False)
-    await update_rows(session, schema, staged, acting, changed=True)
+    live = f"own.{column_name(writer.schema, POSITIONS, 'deleted_at')} IS NULL"
+    condition = joined(" AND ", (live, writer.within(POSITIONS, "portfolio_id")))
+    staged = await writer.stage(rows, ("id",), condition=condition, must_exist=False)
+    await writer.update(staged, changed=True)

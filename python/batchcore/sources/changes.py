@@ -12,7 +12,7 @@ from batchcore.schema import HOST, Kind, Use
 from batchcore.sources.facts import EVENTS, FLOWS
 from batchcore.sources.host import HostTable
 from batchcore.sources.prices import PRICES
-from batchcore.sources.query import Column, Query, select
+from batchcore.sources.query import Column, Query, results, select
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -93,12 +93,7 @@ def select_stamps(catalog: Catalog, tables: Sequence[str]) -> Query[tuple[Stamps
         )
         for table in tables
     ]
-    columns = (
-        Column("table", Kind.TEXT),
-        Column("trigger", Kind.BOOL),
-        Column("rows", Kind.INT8),
-        Column("touched", Kind.INT8),
-    )
+    columns = results(table="text", trigger="bool", rows="int8", touched="int8")
     return Query("stamps", joined(" UNION ALL ", parts), columns, _stamps)
 
 
@@ -233,5 +228,5 @@ def select_changed_facts(
         facts.append(edited(f, f.change_date))
     every = joined(" UNION ALL ", facts)
     sql = compose(_FACTS, facts=every, first=FIRST_DATE, last=LAST_DATE)
-    columns = (Column("portfolio_id", Kind.UUID), Column("day", Kind.DATE, bare=True))
+    columns = results(portfolio_id="uuid", day="day")
     return Query("changed_facts", sql, columns, ChangedFacts)

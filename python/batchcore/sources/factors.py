@@ -132,14 +132,8 @@ def rows_exist(
 ) -> Sql:
     """Return the statement that tells of each table whether it has rows of these keys.
 
-    Rows are looked up position by position on the unique indexes, which end in the date.
-
-    Args:
-        catalog: The host's tables.
-        tables: Of `analytic_tables.KEYS`.
-        portfolios: Those of a chunk.
-        days: Dates of the rows.
-        factors: Ids of the factors.
+    Tables are of `analytic_tables.KEYS`. Rows are looked up position by position on the unique
+    indexes, which end in the date.
     """
     listed = joined(",", [compose("{day:date}", day=day) for day in days])
 

@@ -39,13 +39,7 @@ _AMOUNTS: Final = {
 def select_events(
     catalog: Catalog, selection: Selection, *, deleted: bool = False
 ) -> Query[Events]:
-    """Return the events of the positions of portfolios, found by the position's portfolio.
-
-    Args:
-        catalog: The host's tables.
-        selection: The portfolios.
-        deleted: Whether those of soft-deleted positions come too.
-    """
+    """Return the events of the positions of portfolios, of soft-deleted ones if ``deleted``."""
     if not catalog.has_table(EVENTS):
         return Query("events", "", (), Events.none)
     e, p = HostTable(catalog, EVENTS, "e"), HostTable(catalog, "positions", "p")

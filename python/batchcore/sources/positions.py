@@ -11,7 +11,7 @@ from batchcore.db.sql import Sql, compose
 from batchcore.frames import Frame, Positions, Text
 from batchcore.schema import Kind
 from batchcore.sources.host import Boundaries, HostTable, Selection
-from batchcore.sources.query import Column, Query, first_column, load, select
+from batchcore.sources.query import Column, Query, first_column, load, results, select
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def select_earliest_entries(catalog: Catalog, selection: Selection) -> Query[Bou
     """Return the earliest entry date of each portfolio that has one."""
     p = HostTable(catalog, "positions", "p")
     selected = selection.condition(p.portfolio_id)
-    read = (Column("ids", Kind.UUID), Column("day", Kind.DATE, bare=True))
+    read = results(ids="uuid", day="day")
     return Query("earliest_entries", compose(_EARLIEST, p=p, selected=selected), read, Boundaries)
 
 

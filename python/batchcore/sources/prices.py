@@ -258,18 +258,10 @@ async def load_fallback(
 ) -> Prices:
     """Return what the closes of a window leave out, by one statement.
 
-    Args:
-        session: In the transaction that the prices were read in.
-        catalog: The host's tables.
-        wanted: Symbols, normalised.
-        brought: Spellings whose closes in the window are there already.
-        days: First and last day of the window.
-        since: From which day on they are there, if not in the whole window.
-        settled: Of ``wanted``, those that no close before the window is wanted of.
-
-    Returns:
-        Of each spelling that is not settled the last valid close before the window, and the last
-        finite one where it is newer; and the closes in the window of spellings not brought.
+    Of each spelling of a symbol ``wanted``, normalised, that is not ``settled``: the last valid
+    close before the window, and the last finite one where it is newer. And the closes in the
+    window of the spellings that were not ``brought``; of those that were, only closes from
+    ``since`` on are there, if it is given.
     """
     stepped = compose(_STEPPED, m=HostTable(catalog, PRICES, "m"))
     found = compose(_WANTED_SYMBOLS, stepped=stepped, symbols=wanted, settled=settled)
@@ -285,13 +277,8 @@ async def load_left_out(
 ) -> Prices:
     """Return what `load_fallback` does, where the spellings are known.
 
-    Args:
-        session: In the transaction that the prices were read in.
-        catalog: The host's tables.
-        named: Spellings that a close before the window is wanted of, and further ones whose closes
-            in the window may not be there yet.
-        brought: Spellings whose closes in the window are there already.
-        days: First and last day of the window.
+    ``named`` has those that a close before the window is wanted of, and further ones whose closes
+    in the window may not be there yet.
     """
     m, (earlier, others) = HostTable(catalog, PRICES, "m"), named
     found = compose(_WANTED_SPELLINGS, m=m, earlier=earlier, others=others)
@@ -334,12 +321,7 @@ async def load_legacy_closes(
 ) -> Prices:
     """Return every finite close of symbols in a window, and the last one before it (L10 to L26).
 
-    Args:
-        session: In the transaction of the run.
-        catalog: The host's tables.
-        symbols: As spelt on positions; their closes under the same spelling and in upper case.
-        first: First day of the window.
-        last: Last day of the window.
+    Symbols are as spelt on positions; closes come under that spelling and in upper case.
     """
     spelt = set(symbols)
     uppers = sorted({upper(symbol) for symbol in spelt})
@@ -362,14 +344,9 @@ def select_price_dates(catalog: Catalog) -> Query[npt.NDArray[np.int32]]:
 
 
 def one_close(prices: Prices, rank: npt.NDArray[np.int64] | None) -> tuple[Prices, list[Ambiguous]]:
-    """Return at most one row of each symbol and day, and the symbols whose rows differ.
+    """Return at most one row of each symbol and day, and the symbols whose rows differ (S2).
 
-    Args:
-        prices: Symbols as stored.
-        rank: (n,) order of the sources of the rows; None where none are declared.
-
-    Source:
-        docs/semantics.md, S2.
+    ``rank`` is the (n,) order of the sources of the rows; None where none are declared.
     """
     codes, days = prices.symbol.codes, prices.day.values
     rows = np.flatnonzero((prices.symbol.state | prices.day.state) == State.VALUE)

@@ -14,7 +14,7 @@ from batchcore.frames import Betas, Decimals, Profiles, Text
 from batchcore.reference.values import upper
 from batchcore.schema import Kind
 from batchcore.sources.host import HostTable, floats, normalised
-from batchcore.sources.query import Column, Query, load, select
+from batchcore.sources.query import Column, Query, load, results, select
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -212,5 +212,5 @@ def select_has_benchmark(catalog: Catalog) -> Query[bool]:
     there = compose(
         "SELECT EXISTS (SELECT FROM {w} WHERE {w.benchmark_code} = {code:text})", w=w, code=SP500
     )
-    columns = (Column("there", Kind.BOOL),)
+    columns = results(there="bool")
     return Query("benchmark", there, columns, lambda there: bool(there[0]))

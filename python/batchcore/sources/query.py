@@ -100,6 +100,14 @@ def select(
     return Query(name, compose(template, columns=joined(", ", items), **holes), found, frame)
 
 
+def results(**kinds: str) -> tuple[Column, ...]:
+    """Return columns by name and kind; a ``day`` is a date without NULLs that makes an array."""
+    return tuple(
+        Column(name, Kind.DATE if kind == "day" else Kind(kind), bare=kind == "day")
+        for name, kind in kinds.items()
+    )
+
+
 def first_column(**columns: Any) -> Any:  # noqa: ANN401  # whatever the column is
     """Return the only column of a result."""
     (column,) = columns.values()

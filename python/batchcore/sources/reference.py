@@ -19,12 +19,13 @@ from batchcore.db.analytic_tables import POSITION_BETAS
 from batchcore.reference import legacy
 from batchcore.reference.values import upper
 from batchcore.schema import Kind
-from batchcore.sources.facts import select_events, select_flows
+from batchcore.sources.facts import EVENTS, FLOWS, select_events, select_flows
 from batchcore.sources.host import HostTable, Selection
 from batchcore.sources.positions import select_all_positions, select_positions
 from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import select_spelt_profiles
 from batchcore.sources.query import Column, Query, fetch_plainly, select
+from batchcore.sources.snapshots import SNAPSHOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,6 +36,20 @@ if TYPE_CHECKING:
 
 _UNREADABLE: Final = Decimal("1E-30")
 """Stands for what is not representable at the scale of its column: it is at no scale."""
+
+
+_SCALES: Final = {
+    "quantity": (("positions", "quantity"), (EVENTS, "quantity_closed")),
+    "price": (("positions", "entry_price"), ("positions", "exit_price")),
+    "close": ((PRICES, "close"),),
+    "money": (
+        (SNAPSHOTS, "equity_balance"),
+        ("positions", "market_value"),
+        (EVENTS, "realized_pnl"),
+        (FLOWS, "amount"),
+    ),
+}
+"""Columns of one kind."""
 
 
 class Reader:
@@ -52,26 +67,13 @@ class Reader:
 
     @property
     def scales(self) -> ref.Scales:
-        """Return the decimals of the columns that rules read."""
-
-        def largest(*columns: str) -> int:
-            named = [name.split(".") for name in columns]
-            return max(
-                self.catalog.scale(table, column)
-                for table, column in named
-                if self.catalog.has_table(table)
-            )
-
+        """Return the decimals of the columns that rules read, the largest of each kind."""
+        has, scale = self.catalog.has_table, self.catalog.scale
         return ref.Scales(
-            quantity=largest("positions.quantity", "position_realized_events.quantity_closed"),
-            price=largest("positions.entry_price", "positions.exit_price"),
-            close=largest("market_data_cache.close"),
-            money=largest(
-                "portfolio_snapshots.equity_balance",
-                "positions.market_value",
-                "position_realized_events.realized_pnl",
-                "equity_changes.amount",
-            ),
+            **{
+                kind: max(scale(table, column) for table, column in columns if has(table))
+                for kind, columns in _SCALES.items()
+            }
         )
 
     async def portfolios(
@@ -79,9 +81,7 @@ class Reader:
     ) -> list[ref.Portfolio]:
         """Return portfolios with positions, events and flows, and no snapshot.
 
-        Args:
-            opening: Opening equity of each of ``ids``.
-            ids: Which, in the order of the result.
+        ``opening`` is the opening equity of each of ``ids``.
         """
         selection = _selected(ids)
         held = await self._positions(selection)
@@ -95,9 +95,6 @@ class Reader:
         """Return portfolios as the policy `legacy` reads them, with no snapshot and no equity.
 
         Positions, soft-deleted ones too, are in the order of the bytes of their ids.
-
-        Args:
-            ids: Which, in the order of the result.
         """
         selection = _selected(ids)
         held = await self._positions(selection, deleted=True)

@@ -11,7 +11,7 @@ from batchcore.db.sql import Sql, compose
 from batchcore.frames import Days, Decimals, Frame, Previous
 from batchcore.schema import Kind
 from batchcore.sources.host import HostTable, bits_of, complete, floats
-from batchcore.sources.query import Column, Query, select
+from batchcore.sources.query import Column, Query, results, select
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -115,9 +115,7 @@ def select_holes(
 ) -> Query[Holes]:
     """Return where the chains of portfolios have holes: sessions without a complete snapshot.
 
-    Of each portfolio that has a complete snapshot in the range: the day of its earliest, the
-    first session after it that has none though a later one has, and how many such sessions
-    there are. Without a start the range begins with the earliest.
+    Without a start the range begins with the earliest snapshot of each portfolio.
     """
     s, after = HostTable(catalog, SNAPSHOTS, "s"), Sql()
     if start is not None:
@@ -131,12 +129,7 @@ def select_holes(
         complete=complete(s, calendar),
         sessions=_sessions(calendar, start, end),
     )
-    columns = (
-        Column("portfolio_id", Kind.UUID),
-        Column("earliest", Kind.DATE, bare=True),
-        Column("hole", Kind.DATE),
-        Column("missing", Kind.INT8),
-    )
+    columns = results(portfolio_id="uuid", earliest="day", hole="date", missing="int8")
     return Query("holes", sql, columns, Holes)
 
 
@@ -192,13 +185,8 @@ def select_returns(
     """Return of each portfolio the last daily returns before a day, of complete snapshots.
 
     A LATERAL look-up on the unique index for each; NULL and what is not finite do not count.
-
-    Args:
-        catalog: The host's tables.
-        calendar: That of the run (S5).
-        ids: (p, 16) uint8.
-        before: (p,) int32, the day of each.
-        count: Returns of a portfolio, at most.
+    ``ids`` are (p, 16) uint8, ``before`` is (p,) int32, the day of each; of a portfolio come
+    ``count`` at most.
     """
     s, last = (HostTable(catalog, SNAPSHOTS, alias) for alias in ("s", "last"))
     return select(

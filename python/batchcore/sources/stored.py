@@ -23,7 +23,7 @@ from batchcore.sources.host import HostTable, complete, located, normalised
 from batchcore.sources.positions import EXPIRY
 from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import SP500, WEIGHTS
-from batchcore.sources.query import Column, Query, select
+from batchcore.sources.query import Column, Query, results, select
 from batchcore.sources.snapshots import SNAPSHOTS
 from batchcore.units import CENTS, State
 
@@ -246,13 +246,9 @@ def select_counts(
     days: tuple[int | None, int | None],
     ids: Bytes,
 ) -> Query[Counted]:
-    """Return how many rows of each portfolio are stored in a range, and around which days.
+    """Return how many rows of each portfolio are stored in a range, in the order of ``ids``.
 
-    Args:
-        source: What is verified.
-        selection: The portfolios.
-        days: First and last day; None begins with the first row, or ends with the last.
-        ids: (p, 16) uint8 portfolios, in the order of the result.
+    ``days`` are the first and the last: None begins with the first row, or ends with the last.
     """
     s = HostTable(source.catalog, SNAPSHOTS, "s")
     sql = compose(
@@ -262,13 +258,7 @@ def select_counts(
         in_range=_in_range(s, *days),
         complete=source.rules.complete(s, source.calendar),
     )
-    columns = (
-        Column("portfolio_id", Kind.UUID),
-        Column("rows", Kind.INT8),
-        Column("first", Kind.DATE, bare=True),
-        Column("last", Kind.DATE, bare=True),
-        Column("previous", Kind.DATE),
-    )
+    columns = results(portfolio_id="uuid", rows="int8", first="day", last="day", previous="date")
     return Query("counts", sql, columns, partial(_counted, ids))
 
 
@@ -332,15 +322,10 @@ def select_stored(
     *,
     earlier: bool = True,
 ) -> Query[StoredRows]:
-    """Return the snapshots of a chunk in a range, and those before it that they may go on from.
+    """Return the snapshots of a chunk in a range, and those ``earlier`` that they may go on from.
 
-    Args:
-        source: What is verified.
-        selection: The portfolios.
-        days: First and last day; None begins with the first row, or ends with the last.
-        columns: Those that are compared.
-        ids: (p, 16) uint8 portfolios that rows count.
-        earlier: Whether those before the range come too.
+    ``days`` are as in `select_counts`, ``columns`` those that are compared; the result counts
+    portfolios of ``ids``.
     """
     catalog, rules, start = source.catalog, source.rules, days[0]
     s, p = HostTable(catalog, SNAPSHOTS, "s"), HostTable(catalog, "portfolios", "p")
@@ -461,13 +446,13 @@ def select_run_chunks(catalog: Catalog) -> Query[RunChunks]:
         runs, chunks = (own_table(catalog.schema, name) for name in (RUNS, CHUNKS))
         began = _microseconds("r.created_at")
         sql = compose(_RUN_CHUNKS, runs=runs, chunks=chunks, began=began)
-    columns = (
-        Column("first_portfolio", Kind.UUID),
-        Column("last_portfolio", Kind.UUID),
-        Column("first", Kind.DATE, bare=True),
-        Column("last", Kind.DATE, bare=True),
-        Column("began", Kind.INT8),
-        Column("replaced", Kind.BOOL),
+    columns = results(
+        first_portfolio="uuid",
+        last_portfolio="uuid",
+        first="day",
+        last="day",
+        began="int8",
+        replaced="bool",
     )
     return Query("run_chunks", sql, columns, _run_chunks)
 
@@ -501,7 +486,7 @@ class Facts(Frame):
         portfolio: (n,) int32 row of the ids that were asked for.
         symbol: (n,) int64 row of `symbols`; meaningless but for positions.
         symbols: Normalised (S2), ascending.
-        start: (n,) int32 first day of a position, day of a flow.
+        start: (n,) int32 first day of a position, that of the position of an event, day of a flow.
         end: (n,) int32 first day no longer, trade date of an event; `OPEN` without one.
         private: (n,) bool, whether the position is PRIVATE; False of one that is soft-deleted.
         changed: (n,) int64 microseconds since 1970; `UNKNOWN` if nothing tells.
@@ -563,9 +548,7 @@ def select_facts(
     """Return when the facts behind a chunk's rows were last changed, soft-deleted ones too.
 
     One row for each position, event and flow, for each position that has a profile if
-    `profiles`, and, if `betas`, for each portfolio whose positions have betas. `start` and
-    `end` say when a position is held; those of an event are the start of its position and its
-    trade date, those of a flow its date.
+    `profiles`, and, if `betas`, for each portfolio whose positions have betas.
     """
     catalog, rules = source.catalog, source.rules
     tables = {alias: HostTable(catalog, table, alias) for table, alias, *_ in _TABLES.values()}
@@ -599,14 +582,14 @@ def select_facts(
         for kind, is_wanted in wanted.items()
         if is_wanted
     ]
-    columns = (
-        Column("kind", Kind.INT4),
-        Column("portfolio_id", Kind.UUID),
-        Column("symbol", Kind.TEXT),
-        Column("start", Kind.DATE, bare=True),
-        Column("end", Kind.DATE),
-        Column("private", Kind.BOOL),
-        Column("changed", Kind.INT8),
+    columns = results(
+        kind="int4",
+        portfolio_id="uuid",
+        symbol="text",
+        start="day",
+        end="date",
+        private="bool",
+        changed="int8",
     )
     return Query("facts", joined(" UNION ALL ", parts), columns, partial(_facts, ids))
 
@@ -668,11 +651,7 @@ def select_changed_closes(
         since=since,
         unknown=UNKNOWN,
     )
-    columns = (
-        Column("symbol", Kind.TEXT),
-        Column("day", Kind.DATE, bare=True),
-        Column("changed", Kind.INT8),
-    )
+    columns = results(symbol="text", day="day", changed="int8")
     return Query("changed_prices", sql, columns, partial(_changed_closes, symbols))
 
 
@@ -698,7 +677,7 @@ def select_benchmark_since(catalog: Catalog) -> Query[int]:
         unknown=UNKNOWN,
         code=SP500,
     )
-    columns = (Column("since", Kind.INT8),)
+    columns = results(since="int8")
     return Query("benchmark_since", sql, columns, lambda since: int(since[0]))
 
 
