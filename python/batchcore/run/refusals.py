@@ -75,11 +75,7 @@ class Bisection:
         self._acting: list[Acting] | None = None
 
     async def write(self, batch: Batch) -> None:
-        """Write what the database takes of a chunk.
-
-        Raises:
-            DatabaseError: the database failed in another way.
-        """
+        """Write what the database takes of a chunk."""
         refusal = await self.attempt(batch)
         if refusal is None:
             self.written.append(batch)
@@ -87,11 +83,7 @@ class Bisection:
             await self.halve(batch, refusal)
 
     async def halve(self, batch: Batch, refusal: DatabaseError) -> None:
-        """Write what the database takes of a chunk that it refuses as a whole.
-
-        Raises:
-            DatabaseError: the database failed in another way.
-        """
+        """Write what the database takes of a chunk that it refuses as a whole."""
         own = batch.portfolios()
         if len(own) == 0:
             raise refusal
@@ -132,12 +124,7 @@ class Bisection:
 
 
 def without(rows: Rows, refused: npt.NDArray[np.bool_]) -> Rows:
-    """Return rows without those of portfolios that are refused, which have failed then.
-
-    Args:
-        rows: Of a chunk.
-        refused: (p,) bool.
-    """
+    """Return rows of a chunk without those of portfolios that are refused, which have failed."""
     kept = np.flatnonzero(~refused[rows.portfolio])
     return replace(
         rows.take(kept),
