@@ -19,7 +19,7 @@ from batchcore.db.sql import Sql, date_literal, text_array
 from batchcore.errors import InputError
 from batchcore.schema import HOST, Kind, Use
 from batchcore.sources.facts import select_all_events, select_events, select_flows
-from batchcore.sources.host import HostTable, Selection, complete
+from batchcore.sources.host import Selection, complete, tables
 from batchcore.sources.portfolios import select_portfolios
 from batchcore.sources.positions import (
     select_held,
@@ -214,7 +214,7 @@ def test_columns_are_read_with_the_scale_of_their_type() -> None:
 
 
 def test_complete_depends_on_the_calendar() -> None:
-    s = HostTable(catalog(), "portfolio_snapshots", "s")
+    s = tables(catalog())["s"]
     assert complete(s, calendars.from_price_dates([])) == "false"
     # 2026-01-05 and 2026-01-08: bits 0 and 3 of the first byte
     four_days = complete(s, calendars.from_price_dates([MONDAY, MONDAY + 3]))
