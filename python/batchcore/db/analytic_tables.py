@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -42,11 +42,6 @@ _PARTS: Final = MappingProxyType(
 )
 """Parts that are not done where a host lacks a table of them."""
 
-COLUMNS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {name: found for name, table in HOST.items() if (found := table.names(_FULL | Use.PROXIES))}
-)
-"""Columns that analytics read or write, beside those of every run."""
-
 KEYS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {name: table.unique for name, table in HOST.items() if table.inserts & _FULL}
 )
@@ -81,14 +76,12 @@ class Parts:
     """
 
     level: str
-    profiles: bool = False
-    position_betas: bool = False
-    factors: bool = False
-    off: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    capacities: Mapping[str, Mapping[str, Capacity]] = field(
-        default_factory=lambda: MappingProxyType({})
-    )
-    jsonb: bool = False
+    profiles: bool
+    position_betas: bool
+    factors: bool
+    off: Mapping[str, str]
+    capacities: Mapping[str, Mapping[str, Capacity]]
+    jsonb: bool
 
     @property
     def market_values(self) -> bool:
@@ -119,8 +112,8 @@ def check_parts(catalog: Catalog, level: str, *, writes: bool = True) -> Parts:
         profiles=bool(uses & Use.SECTORS),
         position_betas=bool(uses & Use.BETAS),
         factors=bool(uses & Use.FACTORS),
-        off=MappingProxyType(off),
-        capacities={name: dict(_capacities(catalog, HOST[name], uses)) for name in COLUMNS},
+        off=off,
+        capacities={name: dict(_capacities(catalog, HOST[name], uses)) for name in HOST},
         jsonb=level != "none" and has_jsonb(catalog),
     )
 

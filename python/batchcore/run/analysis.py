@@ -19,7 +19,7 @@ from batchcore.analytics.sector_exposure import sector_exposure, sector_of
 from batchcore.analytics.symbol_beta import SymbolBetas, symbol_betas
 from batchcore.analytics.volatility import realized_volatility
 from batchcore.analytics.windows import LOOK
-from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
+from batchcore.db.analytic_tables import SNAPSHOTS
 from batchcore.errors import CancelledError
 from batchcore.frames import (
     Integers,
@@ -31,6 +31,7 @@ from batchcore.frames import (
 )
 from batchcore.native import hold, value_positions
 from batchcore.run.analytic_rows import Fitting, HeldStocks, TableRows
+from batchcore.schema import HOST, Use
 from batchcore.sinks.analytics import ChunkTables
 from batchcore.sources.factors import rows_exist, select_factors
 from batchcore.sources.host import Selection, floats, located, normalised
@@ -75,7 +76,9 @@ VOLATILITIES: Final = {"realized_volatility_21d": 21, "realized_volatility_63d":
 
 OBSERVATIONS: Final = "beta_calculated_90d_observations"
 SHARES: Final = "sector_exposure"
-NUMBERS: Final = tuple(c for c in COLUMNS[SNAPSHOTS] if c not in {OBSERVATIONS, SHARES})
+NUMBERS: Final = tuple(
+    c for c in HOST[SNAPSHOTS].names(Use.ANALYTICS) if c not in {OBSERVATIONS, SHARES}
+)
 
 
 def extra_symbols(level: str) -> tuple[str, ...]:
