@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Events,
         Flows,
         Ids,
+        Kept,
         Opening,
         Positions,
         Previous,
@@ -128,6 +129,7 @@ class ComputedChunk:
         noticed: What was noticed of its portfolios beside, each with the number that these count
             from.
         entry: What the ledger keeps of it, where there is one.
+        kept: Once it is written, what it left to other writers.
         differences: Of a repair, what it found.
     """
 
@@ -137,6 +139,7 @@ class ComputedChunk:
     issues: tuple[Issues, ...]
     noticed: Sequence[tuple[Issues, int]] = ()
     entry: Entry | None = None
+    kept: Sequence[Kept] = ()
     differences: Differences | None = None
 
 
