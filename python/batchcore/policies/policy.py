@@ -191,7 +191,7 @@ class Policy(abc.ABC):
 
     @abc.abstractmethod
     async def make_plan(self, reader: Session) -> None:
-        """Decide what each portfolio writes: `plan`.
+        """Set `plan`: what each portfolio writes.
 
         Raises:
             ConfigError: a portfolio is unknown.
@@ -265,7 +265,7 @@ class Policy(abc.ABC):
         return ()
 
     def begin(self, chunks: Sequence[Chunk]) -> None:
-        """Take the chunks, and decide for how many at a time events and flows are loaded."""
+        """Take the chunks, and choose how many of them make a group of events or flows."""
         self.chunks = chunks
         estimated, works = self.catalog.estimated_rows, self.plan.works()
 

@@ -160,7 +160,7 @@ class Run:
         *,
         policy: type[Policy] | None = None,
     ) -> None:
-        """Take what the run works on, and with which policy if not the one of its request."""
+        """Take database and request; ``policy`` replaces the class that the request names."""
         self.asked = request
         self.kind = policy or policies.entry(request.policy).load()
         self.resumed: BatchResult | None = None
@@ -186,7 +186,7 @@ class Run:
         self.cancel = CancelFlag()
 
     async def run(self) -> BatchResult:
-        """Return the report of the run, made; `progress` is called all the while."""
+        """Do the run and return its report; `progress` is called meanwhile."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 clock = tasks.create_task(self._tick_forever())
@@ -414,7 +414,7 @@ class Run:
             self.steps.unwritten += await self.policy.only_notice(reader)
 
     async def _go_through(self, readers: Sessions, writers: Sessions, lanes: int) -> None:
-        """Take the chunks through their stages, as many side by side as there are lanes.
+        """Load, compute and write the chunks, as many side by side as there are lanes.
 
         That bounds what is in memory. Prices are loaded beside the first chunks.
         """

@@ -91,10 +91,7 @@ class Differences(Frame):
 
 
 def _only_a_mapping(cls: type[Result]) -> type[Result]:
-    """Return a dataclass that others do not know for one, and take for the mapping that it is.
-
-    FastAPI would encode all its fields, arrays among them.
-    """
+    """Hide that a class is a dataclass: FastAPI would encode all its fields, arrays among them."""
     del cls.__dataclass_fields__  # type: ignore[attr-defined]  # a dataclass has it
     return cls
 
@@ -239,7 +236,7 @@ class BatchResult(Mapping[str, Any]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, handler: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # pydantic's
-        """Return what pydantic, and so FastAPI, takes it for: the mapping."""
+        """Return the schema of a mapping, for pydantic and so for FastAPI."""
         return handler(dict[str, Any])
 
     def to_dict(self) -> dict[str, Any]:
