@@ -82,14 +82,14 @@ NUMBERS: Final = tuple(
 
 
 def extra_symbols(level: str) -> tuple[str, ...]:
-    """Return the symbols that a level of analytics needs prices of beside those of positions."""
+    """Return the symbols beside those of positions whose prices a level of analytics needs."""
     if level == "none":
         return ()
     return FACTOR_ETFS if level == "full" else (MARKET,)
 
 
 def last_sessions(plan: Plan) -> Int32:
-    """Return the last session of each portfolio, (n,) int32; of those without any, a lower day."""
+    """Return the last session of each portfolio, (n,) int32; without any, the lowest day."""
     last = np.searchsorted(plan.sessions, plan.last_day, side="right") - 1
     session = plan.sessions[np.maximum(last, 0)]
     return np.where(plan.works(), session, np.iinfo(np.int32).min).astype(np.int32)
