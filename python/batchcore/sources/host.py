@@ -273,7 +273,7 @@ class Boundaries:
     day: npt.NDArray[np.int32]
 
 
-def complete(s: HostTable, calendar: Calendar) -> Sql:
+def complete(catalog: Catalog, calendar: Calendar) -> Sql:
     """Return the condition that snapshot ``s`` is complete, on a session of the calendar (S5).
 
     Sessions travel as a string of bits: 4 KB for 46 years, and one look-up for each row.
@@ -287,7 +287,7 @@ def complete(s: HostTable, calendar: Calendar) -> Sql:
         on_bit = "get_bit({bits}, {s.snapshot_date} - {first:date}) = 1"
         on_session = f"CASE WHEN {on_session} THEN {on_bit} ELSE false END"
     template = "{s.is_complete} AND {s.equity_balance:finite} AND " + on_session
-    return compose(template, s=s, first=first, last=last, bits=bits)
+    return part(catalog, template, first=first, last=last, bits=bits)
 
 
 def bits_of(days: npt.NDArray[np.int32]) -> Sql:
