@@ -170,12 +170,17 @@ def _readable(value: HostColumn) -> str:
     )
 
 
+def _rounded(value: HostColumn) -> str:
+    return f"round({value}::numeric, {value.scale})" if value.is_double else str(value)
+
+
 CONDITIONS: Final[Mapping[str, Callable[[HostColumn], str]]] = MappingProxyType(
     {
         "finite": _finite,
         "above_zero": _above_zero,
         "below_zero": _below_zero,
         "readable": _readable,
+        "rounded": _rounded,
         "valid": lambda close: f"{_above_zero(close)} AND {_readable(close)}",  # S2
         "normalised": lambda text: f"upper(btrim({text} COLLATE \"C\", ' '))",  # S2
         "dated": lambda day: compose(
@@ -186,7 +191,7 @@ CONDITIONS: Final[Mapping[str, Callable[[HostColumn], str]]] = MappingProxyType(
         ),
     }
 )
-"""What templates may ask of a column, and its SQL."""
+"""What templates may say of a column, and its SQL."""
 
 
 def smallest(scale: int) -> str:

@@ -599,7 +599,7 @@ def _symbols(spelt: Text) -> tuple[Int64, tuple[str, ...]]:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class ChangedPrices:
+class ChangedCloses:
     """Closes that were changed, sorted by symbol and day.
 
     Attributes:
@@ -625,7 +625,7 @@ WHERE c.changed > '{since}'::int8 AND c.changed < '{unknown}'::int8
 
 def select_changed_closes(
     catalog: Catalog, symbols: Sequence[str], since: int, first: int, last: int
-) -> Query[ChangedPrices]:
+) -> Query[ChangedCloses]:
     """Return the closes of normalised symbols in a window that were changed since a moment."""
     sql = part(
         catalog,
@@ -643,12 +643,12 @@ def select_changed_closes(
 
 def _changed_closes(
     symbols: Sequence[str], symbol: Text, day: Int32, changed: Int64
-) -> ChangedPrices:
+) -> ChangedCloses:
     code, names = _symbols(symbol)
     place = {name: number for number, name in enumerate(symbols)}
     own = np.array([place[name] for name in names], dtype=np.int64)[code]
     order = np.lexsort((day, own))
-    return ChangedPrices(own[order], day[order], changed[order])
+    return ChangedCloses(own[order], day[order], changed[order])
 
 
 def select_benchmark_since(catalog: Catalog) -> Query[int]:
