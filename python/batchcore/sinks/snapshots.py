@@ -208,7 +208,7 @@ def _fields(  # some rows of both
     ]
 
 
-def exist_already(
+def already_exist(
     rows: Rows,
     ids: npt.NDArray[np.uint8],
     existing_id: npt.NDArray[np.uint8],
