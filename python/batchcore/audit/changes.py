@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.frames import Bools, Bytes, Int32, Int64
-    from batchcore.sources.stored import ChangedPrices, Facts, RunChunks
+    from batchcore.sources.stored import ChangedCloses, Facts, RunChunks
 
 
 CAUSES: Final = (
@@ -109,7 +109,7 @@ class Differing:
     lacks_a_run: Bools
     wrong: Bools
 
-    def causes(self, patterns: Patterns, facts: Facts, prices: ChangedPrices) -> Bytes:
+    def causes(self, patterns: Patterns, facts: Facts, prices: ChangedCloses) -> Bytes:
         """Return (k,) the cause of each, a place in `CAUSES`.
 
         Args:
@@ -150,7 +150,7 @@ class Differing:
             found[rows] = CAUSES.index(name)
         return found
 
-    def _prices_changed(self, patterns: Patterns, facts: Facts, prices: ChangedPrices) -> Bools:
+    def _prices_changed(self, patterns: Patterns, facts: Facts, prices: ChangedCloses) -> Bools:
         portfolio, last, written = self.rows.portfolio, self.rows.day, self.rows.at
         held = facts.take(facts.kind == Fact.POSITION)
         pair = pairs(portfolio, held.portfolio)
@@ -168,7 +168,7 @@ class Differing:
         return found | (in_any(self.wrong, ANALYTIC) & (latest > written))
 
 
-def _latest_change(prices: ChangedPrices, symbol: Int64, first: Int32, last: Int32) -> Int64:
+def _latest_change(prices: ChangedCloses, symbol: Int64, first: Int32, last: Int32) -> Int64:
     """Return when a close of a symbol in a window was last changed; `NEVER` if none was."""
     if len(symbol) == 0:
         return np.zeros(0, dtype=np.int64)
