@@ -6,7 +6,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from batchcore.db.sql import column_name, table_name
+from batchcore.db.sql import column_name, compose, table_name
 from batchcore.errors import SchemaError
 from batchcore.schema import HOST, OWN, REVISION, TOKENS, VERSION_TABLE, Kind, Use
 from batchcore.units import CENTS, MAX_SCALE
@@ -153,8 +153,8 @@ async def check_revision(connection: asyncpg.Connection | Session, catalog: Cata
 
 def revision_sql(schema: Schema) -> str:
     """Return the statement that reads the revision from the version table."""
-    version_table = table_name(schema, VERSION_TABLE)
-    return f"SELECT version_num::text FROM {version_table}"  # noqa: S608  # quoted
+    template = "SELECT version_num::text FROM {table}"
+    return str(compose(template, table=table_name(schema, VERSION_TABLE)))
 
 
 def newer_revision(revision: str) -> str:
