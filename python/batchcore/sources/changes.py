@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import FIRST_DATE, LAST_DATE
-from batchcore.db.catalog import OPTIONAL, Kind, check_needs
+from batchcore.db.check import check
 from batchcore.db.sql import Sql, compose, joined, table_name
+from batchcore.schema import HOST, Kind, Use
 from batchcore.sources.facts import EVENTS, FLOWS
 from batchcore.sources.host import HostTable, part, select, tables
-from batchcore.sources.prices import PRICES
 from batchcore.sources.query import Column, Query, results
 from batchcore.units import State
 
@@ -22,24 +21,15 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from batchcore.db.catalog import Catalog, Needs
+    from batchcore.db.catalog import Catalog
     from batchcore.frames import Days, Text
     from batchcore.sources.host import Selection
 
-_CREATED: Final = {"created_at": Kind.TIMESTAMPTZ}
-_STAMPS: Final = {**_CREATED, "updated_at": Kind.TIMESTAMPTZ}
+_STAMPS: Final = ("created_at", "updated_at")
 
-STAMPS: Final[Needs] = MappingProxyType(
-    {
-        "positions": MappingProxyType(_STAMPS),
-        PRICES: MappingProxyType(_STAMPS),
-        FLOWS: MappingProxyType(_STAMPS),
-        EVENTS: MappingProxyType(_CREATED),
-    }
+EDITED: Final = tuple(
+    name for name, table in HOST.items() if "updated_at" in table.names(Use.CHANGES)
 )
-"""Columns that tell when a row changed, beside those of every run."""
-
-EDITED: Final = tuple(table for table, columns in STAMPS.items() if "updated_at" in columns)
 """Tables whose rows a host edits."""
 
 SAMPLE: Final = 10_000
@@ -149,12 +139,7 @@ def check_stamps(catalog: Catalog) -> None:
     Raises:
         SchemaError: a table that is there lacks a time stamp.
     """
-    needs = {
-        table: columns
-        for table, columns in STAMPS.items()
-        if table not in OPTIONAL or catalog.has_table(table)
-    }
-    check_needs(catalog, needs)
+    check(catalog, Use.CHANGES, writes=False)
 
 
 _PRICE_CHANGED: Final = "({m.created_at} >= {since:moment} OR {m.updated_at} >= {since:moment})"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
-from batchcore.db.catalog import Kind
 from batchcore.db.sql import Sql, compose
 from batchcore.frames import Days, Decimals, Frame, Text
+from batchcore.schema import Kind
 from batchcore.sources.host import Boundaries, complete, part, select, sorted_ids, tables
 from batchcore.sources.query import Column, Query
 

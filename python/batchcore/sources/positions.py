@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.db.catalog import Kind
 from batchcore.db.sql import Sql
 from batchcore.frames import Frame, Positions, Text
+from batchcore.schema import Kind
 from batchcore.sources.host import Boundaries, Selection, part, select
 from batchcore.sources.query import Column, Query, first_column, load
 from batchcore.units import State

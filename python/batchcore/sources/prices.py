@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.db.catalog import Kind
 from batchcore.db.sql import Sql, compose, joined
 from batchcore.errors import DecodeError
 from batchcore.frames import Ambiguous, Prices, day_keys, first_of_each
 from batchcore.reference.values import upper
+from batchcore.schema import Kind
 from batchcore.sources.host import HostTable, part, select, tables
 from batchcore.sources.query import Column, Query, first_column, load
 from batchcore.units import State

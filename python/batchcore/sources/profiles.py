@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
-from batchcore.db.catalog import BENCHMARKS, Kind
 from batchcore.frames import Betas, Decimals, Profiles, Text
 from batchcore.reference.values import upper
+from batchcore.schema import Kind
 from batchcore.sources.host import HostTable, floats, normalised, part, select
 from batchcore.sources.query import Column, Query, load, results
 from batchcore.units import State
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from batchcore.frames import Bools, Floats
     from batchcore.sources.host import Selection
 
-(WEIGHTS,) = BENCHMARKS
+WEIGHTS: Final = "benchmarks_sector_weights"
 
 SP500: Final = "SP500"
 """The benchmark of the policy `legacy`."""

@@ -11,10 +11,10 @@ import numpy as np
 
 from batchcore import _core
 from batchcore import reference as ref
-from batchcore.db.catalog import Kind
 from batchcore.db.sql import Sql, compose, joined, statement
 from batchcore.errors import DecodeError
 from batchcore.frames import Days, Decimals, Text
+from batchcore.schema import Kind
 from batchcore.units import State
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ import numpy as np
 from batchcore import reference as ref
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.analytic_tables import POSITION_BETAS
-from batchcore.db.catalog import Kind
 from batchcore.reference import legacy
 from batchcore.reference.values import upper
+from batchcore.schema import Kind
 from batchcore.sources.facts import EVENTS, FLOWS, select_events, select_flows
 from batchcore.sources.host import Selection, select
 from batchcore.sources.positions import select_all_positions, select_positions

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from batchcore import reference as ref
 from batchcore.calendar import FIRST_DATE, LAST_DATE
-from batchcore.db.analytic_tables import COLUMNS, POSITION_BETAS, PROFILES
-from batchcore.db.catalog import Kind
+from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
 from batchcore.db.ledger import CHUNKS, RUNS
-from batchcore.db.legacy_tables import OTHERS
 from batchcore.db.sql import Sql, compose, joined, own_table
 from batchcore.errors import SchemaError
 from batchcore.frames import Days, Decimals, Frame, Text, taken
+from batchcore.schema import HOST, Kind, Use
 from batchcore.sources.facts import EVENTS, FLOWS
 from batchcore.sources.host import (
     HostTable,
@@ -34,7 +32,7 @@ from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import SP500, WEIGHTS
 from batchcore.sources.query import Column, Query, results
 from batchcore.sources.snapshots import SNAPSHOTS
-from batchcore.units import CENTS, RETURN_SCALE, State
+from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,19 +49,28 @@ if TYPE_CHECKING:
     Int64 = npt.NDArray[np.int64]
     Span = tuple[int | None, int | None]
 
-AMOUNTS: Final = ("total_value", *ref.MONEY_COLUMNS)
-COUNTS: Final = ("num_positions", "num_long_positions", "num_short_positions")
-RULED: Final = (*AMOUNTS, "daily_return", *COUNTS)
+_TABLE: Final = HOST[SNAPSHOTS]
+_NUMBERS: Final = {
+    column.name: column.sizes[1] if column.kind is Kind.NUMERIC else 0
+    for column in _TABLE.columns
+    if column.kind in {Kind.NUMERIC, Kind.INT4}
+}
+"""Decimals of the numbers, in docs/schema.md and in the rules."""
+
+RULED: Final = tuple(name for name in _TABLE.names(Use.ROWS) if name in _NUMBERS)
 """Columns of a snapshot that S5 to S9 name, beside its key and `is_complete`."""
 
+AMOUNTS: Final = tuple(name for name in RULED if _NUMBERS[name] == CENTS)
+COUNTS: Final = tuple(name for name in RULED if _NUMBERS[name] == 0)
+
 SHARES: Final = "sector_exposure"
-ANALYTIC: Final = tuple(COLUMNS[SNAPSHOTS])
+ANALYTIC: Final = _TABLE.names(Use.ANALYTICS)
 """Columns of a snapshot that A1 to A6 name."""
 
-GREEKS: Final = ("portfolio_delta", "portfolio_gamma", "portfolio_theta", "portfolio_vega")
+GREEKS: Final = _TABLE.names(Use.GREEKS)
 """Columns of the policy `legacy` alone (L31)."""
 
-EMPTY: Final = tuple(column for column in OTHERS if column not in ANALYTIC)
+EMPTY: Final = tuple(column.name for column in _TABLE.columns if column.uses == Use.CLEARED)
 """Columns that `legacy` leaves NULL, and `rollforward` to others (L31, S14)."""
 
 TEXTS: Final = (SHARES, *EMPTY)
@@ -79,14 +86,6 @@ OPEN: Final = np.iinfo(np.int32).max
 """The end of a position that has none."""
 
 _STAMPS: Final = ("created_at", "updated_at", "deleted_at")
-
-_SCALES: Final = {
-    "daily_return": RETURN_SCALE,
-    "beta_calculated_90d_observations": 0,
-    **dict.fromkeys(("beta_provider_1y", "hhi", "top_3_concentration", "top_10_concentration"), 4),
-    **dict.fromkeys(COUNTS, 0),
-}
-"""Decimals of the columns that are not in cents, in docs/schema.md and in the rules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +173,7 @@ class StoredSource:
 
 def decimals_of(column: str) -> int:
     """Return the decimals to which the rules round a column of snapshots."""
-    return _SCALES.get(column, CENTS)
+    return _NUMBERS[column]
 
 
 def scale_of(catalog: Catalog, column: str) -> int:
