@@ -21,12 +21,13 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import batchcore
 from batchcore import demo
 from batchcore import reference as ref
-from batchcore.audit.compare import BY_CHAIN, BY_PROFILE, COLUMNS, EXPOSURES
+from batchcore.audit.compare import BY_PROFILE, COLUMNS, EXPOSURES
 from batchcore.audit.result import EQUITY
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.db.audit_queries import ANALYTIC, COUNTS, RULED
 from batchcore.errors import ConfigError, SchemaError
+from batchcore.policies.rollforward_audit import BY_CHAIN
 from support import database
 from support.database import Host, Standing
 from support.generate import MONDAY, Generator

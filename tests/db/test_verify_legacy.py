@@ -34,17 +34,14 @@ import batchcore
 from batchcore import calendar as calendars
 from batchcore.audit.compare import (
     ALL_COLUMNS,
-    BY_LEGACY_CHAIN,
     BY_PROFILE,
-    BY_QUANTITY,
     EXPOSURES,
-    OF_DAY,
-    OF_WEIGHTS,
 )
 from batchcore.audit.result import EQUITY
 from batchcore.config import Settings
 from batchcore.db.audit_queries import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED
 from batchcore.errors import ConfigError, SchemaError
+from batchcore.policies.legacy_audit import BY_CHAIN, BY_QUANTITY, OF_DAY, OF_WEIGHTS
 from support import database, legacy_host
 from support.generate import MONDAY
 from support.generate_legacy import LegacyGenerator
@@ -523,7 +520,7 @@ async def test_a_first_row_that_tells_of_earlier_ones_is_no_first_one(
     assert wrong(result) == {}
     assert result.not_checkable == {
         "opening": 1,
-        "earlier_rows": len(BY_LEGACY_CHAIN),
+        "earlier_rows": len(BY_CHAIN),
         "not_analysed": 2 * len(OF_DAY) - 2,
     }
 

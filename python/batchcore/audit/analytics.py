@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchcore.audit.links import Expected, cents_of, shares_of
+from batchcore.audit.compute import Expected, cents_of, shares_of
 from batchcore.db.audit_queries import SHARES
 from batchcore.db.load_analytics import Returns, floats
 from batchcore.frames import Decimals, Integers, Opening, Rows, SnapshotAnalytics, day_keys

@@ -1,4 +1,4 @@
-"""The snapshots of one chunk against what they should be."""
+"""The snapshots of one chunk beside what they should be."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.audit import compare
-from batchcore.audit import links as linking
-from batchcore.audit.changes import CAUSES, Differing, Written, last_written, runs_are_missing
-from batchcore.audit.links import CARRIED
+from batchcore.audit.causes import CAUSES, Differing, Written, last_written, runs_are_missing
+from batchcore.audit.compute import CARRIED, Links
 from batchcore.audit.result import Difference
-from batchcore.db.audit_queries import SHARES
+from batchcore.db.audit_queries import ANALYTIC, SHARES
 from batchcore.db.load_analytics import floats
 from batchcore.db.load_stored import load_changed_prices, uuid_at
 from batchcore.frames import Decimals
@@ -21,15 +20,13 @@ from batchcore.run.regressions import MARKET
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
 
-    from batchcore.audit.links import Expected, Links
+    from batchcore.audit.compute import Expected, Tick
+    from batchcore.audit.policy import AuditChunk, PolicyAudit
     from batchcore.audit.result import Tally
-    from batchcore.audit.rules import Chunk, Rules
     from batchcore.db.load_stored import RunChunks
-    from batchcore.frames import Bools, Days, Int64
+    from batchcore.frames import Bools, Bytes, Days, Int64
 
 
 class ChunkCheck:
@@ -40,36 +37,27 @@ class ChunkCheck:
     _wrong: Bools
 
     def __init__(
-        self,
-        rules: Rules,
-        chunk: Chunk,
-        tally: Tally,
-        run_chunks: RunChunks,
-        tick: Callable[[int], None],
+        self, policy: PolicyAudit, chunk: AuditChunk, tally: Tally, run_chunks: RunChunks
     ) -> None:
-        """Take a chunk of at least one row, what counts its cells, and the chunks of the ledger.
-
-        ``tick`` is called with how many more rows are done.
-        """
-        self._rules = rules
+        """Take a chunk of at least one row, what counts its cells, and the chunks of the ledger."""
+        self._policy = policy
         self._chunk = chunk
         self._tally = tally
         self._run_chunks = run_chunks
-        self._tick = tick
 
-    async def run(self) -> None:
-        """Compare the rows, and count what differs."""
-        chunk, rules = self._chunk, self._rules
+    async def run(self, tick: Tick) -> None:
+        """Compare the rows, and count what differs; ``tick`` gets how many more are done."""
+        chunk, policy = self._chunk, self._policy
         stored, rows = chunk.stored, chunk.rows
-        self._before, *others = (before[rows] for before in rules.previous(stored))
-        self._links = linking.stored_links(stored, rows, self._before)
-        self._expected = await rules.rows(chunk, self._links, self._tick)
+        self._before, *others = (before[rows] for before in policy.previous(stored))
+        self._links = Links.stored(stored, rows, self._before)
+        self._expected = await policy.rows(chunk, self._links, tick)
         self._wrong = compare.differences(stored, rows, self._expected)
         for before in others:
             await self._go_on_from(before)
         await self._follow_right_rows()
-        judged = rules.judge(chunk, self._links, self._expected)
-        analysed = await rules.analysed(chunk, self._expected, self._wrong, judged)
+        judged = policy.judge(chunk, self._links, self._expected)
+        analysed = await policy.analysed(chunk, self._expected, self._wrong, judged)
         if analysed is not None:
             should, wrong = analysed
             cells = {**self._expected.cells, **should.cells}
@@ -84,13 +72,10 @@ class ChunkCheck:
             await self._differ(differing, missing[differing])
 
     def right_equities(self, latest: Days) -> Decimals:
-        """Return what the equities of some snapshots should be, where they are wrong.
+        """Return (p,) what the equities of snapshots should be, NULL where they are right.
 
         Args:
             latest: (p,) the day of one snapshot of each portfolio of the chunk.
-
-        Returns:
-            (p,) cents; NULL of the other portfolios.
         """
         found = Decimals.nulls(len(latest.values))
         values, state = found.values.copy(), found.state.copy()
@@ -110,10 +95,9 @@ class ChunkCheck:
         again = np.flatnonzero(self._wrong.any(axis=1) & (before != self._before))
         if len(again) == 0:
             return
-        part = linking.stored_links(stored, rows[again], before[again])
-        better = await self._take_better(again, part)
+        better = await self._take_better(again, Links.stored(stored, rows[again], before[again]))
         self._before[better] = before[better]
-        self._links = linking.stored_links(stored, rows, self._before)
+        self._links = Links.stored(stored, rows, self._before)
 
     async def _follow_right_rows(self) -> None:
         """Compute rows after a wrong one from what that should have been, where that fits."""
@@ -125,12 +109,12 @@ class ChunkCheck:
         while len(found):
             after = (before >= 0) & np.isin(before, found) & self._expected.known
             again = np.flatnonzero(self._wrong.any(axis=1) & after)
-            part = linking.expected_links(self._links.take(again), before[again], self._expected)
+            part = self._links.take(again).after(self._expected, before[again])
             found = await self._take_better(again, part)  # what follows them may fit better, too
 
     async def _take_better(self, again: Int64, part: Links) -> Int64:
         """Compute rows once more, take those that differ in fewer cells; return which these are."""
-        other = await self._rules.rows(self._chunk, part, lambda _: None)
+        other = await self._policy.rows(self._chunk, part)
         others = compare.differences(self._chunk.stored, self._chunk.rows[again], other)
         better = other.known & (
             ~self._expected.known[again] | (others.sum(axis=1) < self._wrong[again].sum(axis=1))
@@ -142,7 +126,7 @@ class ChunkCheck:
 
     def _missing_sessions(self) -> Int64:
         """Return how many sessions since the row that each goes on from lack a complete one."""
-        links, days, rows = self._links, self._rules.calendar.days, self._chunk.rows
+        links, days, rows = self._links, self._policy.calendar.days, self._chunk.rows
         if days is None:
             between = links.day.astype(np.int64) - links.previous_day - 1
         else:
@@ -154,27 +138,23 @@ class ChunkCheck:
 
     async def _differ(self, differing: Int64, missing: Int64) -> None:
         """Count rows that differ, with the causes that stored facts show."""
-        chunk, rules, ids = self._chunk, self._rules, self._chunk.ids
+        chunk, policy, ids = self._chunk, self._policy, self._chunk.ids
         links, wrong = self._links.take(differing), self._wrong[differing]
         written = Written(links.portfolio, links.day, chunk.stored.written[links.row])
+        chunks, of_analytics = self._run_chunks, compare.in_any(wrong, ANALYTIC)
         rows = Differing(
-            rows=last_written(self._run_chunks, ids, written),
-            since=rules.since(links),
-            looks_back=rules.looks_back(links, wrong),
-            lacks_a_run=runs_are_missing(
-                self._run_chunks, ids, written, links.previous_day, missing
-            ),
-            wrong=wrong,
+            written=last_written(chunks, ids, written),
+            since=policy.since(links),
+            looks_back=policy.looks_back(links, wrong),
+            lacks_a_run=runs_are_missing(chunks, ids, written, links.previous_day, missing),
+            uses_market=of_analytics,  # for betas
+            ends_at_exit=policy.ends_at_exit,
         )
         symbols = tuple(dict.fromkeys((*chunk.facts.symbols, MARKET)))
-        query = rules.queries.changed_prices(
-            symbols,
-            int(rows.rows.at.min()),
-            int(rows.looks_back.min()),
-            int(links.day.max()),
-        )
-        prices = await load_changed_prices(rules.session, query, symbols)
-        cause = rows.causes(rules.patterns, chunk.facts, prices)
+        first, last = int(rows.looks_back.min()), int(links.day.max())
+        query = policy.queries.changed_prices(symbols, int(rows.written.at.min()), first, last)
+        prices = await load_changed_prices(policy.session, query, symbols)
+        cause = rows.causes(chunk.facts, prices)
         found = DifferingCells(chunk, links, self._expected.take(differing), cause)
         self._tally.differ(wrong, cause, found)
 
@@ -182,9 +162,7 @@ class ChunkCheck:
 class DifferingCells:
     """Rows that differ: their cells as they are and as they should be, and why they may differ."""
 
-    def __init__(
-        self, chunk: Chunk, links: Links, expected: Expected, cause: npt.NDArray[np.uint8]
-    ) -> None:
+    def __init__(self, chunk: AuditChunk, links: Links, expected: Expected, cause: Bytes) -> None:
         """Take the rows, what they should be, and places in `CAUSES`."""
         stored, rows = chunk.stored, links.row
         self._ids = chunk.ids

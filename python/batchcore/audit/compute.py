@@ -6,44 +6,143 @@ import asyncio
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self
 
 import numpy as np
 
 from batchcore.audit.compare import value_at
-from batchcore.audit.links import CARRIED, Expected, shares_of
-from batchcore.db.audit_queries import AMOUNTS, COUNTS, SHARES, decimals_of
-from batchcore.db.legacy_tables import WRITTEN
+from batchcore.db.audit_queries import AMOUNTS, COUNTS, decimals_of
 from batchcore.db.load_stored import as_decimals
-from batchcore.frames import CENTS_OF_ROWS, COUNTS_OF_ROWS, Decimals, Opening, Previous
+from batchcore.frames import (
+    CENTS_OF_ROWS,
+    COUNTS_OF_ROWS,
+    Decimals,
+    Frame,
+    Objects,
+    Opening,
+    Previous,
+)
 from batchcore.native import CancelFlag, roll_forward, store_snapshots
 from batchcore.run.threads import in_thread
-from batchcore.units import CENTS
+from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
-    from batchcore.audit.links import Links
-    from batchcore.frames import Betas, Bools, Events, Flows, Int64, Positions, Rows
+    from batchcore.db.load_stored import StoredRows
+    from batchcore.frames import (
+        Betas,
+        Bools,
+        Events,
+        FloatObjects,
+        Flows,
+        Int32,
+        Int64,
+        Positions,
+        Rows,
+    )
     from batchcore.native import Host, Market
 
+    Tick = Callable[[int], None]
+    Shares = npt.NDArray[np.object_]
     Roll = Callable[[int, int, tuple[Any, ...] | None, Decimal, int], Any]
+    CellsOf = Callable[[Rows], tuple[dict[str, Decimals], Shares | None]]
+
+CARRIED: Final = (
+    "equity_balance",
+    "cumulative_pnl",
+    "cumulative_realized_pnl",
+    "cumulative_capital_flow",
+)
+"""Columns that the next row goes on from (S8, L6, L21)."""
 
 _COLUMNS: Final = {"total_value": "equity_cents", **CENTS_OF_ROWS, **COUNTS_OF_ROWS}
 """Column of a snapshot -> attribute of `Rows`."""
 
-_LEGACY: Final = ("total_value", *(name for name in WRITTEN if name != SHARES))
-"""Columns that `Rows.legacy` has, beside `sector_exposure`."""
+
+@dataclass(frozen=True, eq=False)
+class Links(Frame):
+    """Rows to be computed, each from one row before it or from an opening equity.
+
+    Attributes:
+        row: (k,) int64 row of `StoredRows`, ascending.
+        portfolio: (k,) int32 row of the chunk.
+        day: (k,) int32.
+        previous_day: (k,) int32, of the row before; meaningless where `first`.
+        first: (k,) bool, whether there is no row before: then the equity is that of the row
+            itself, for what it opened with is not stored.
+        carried: `CARRIED` of the row before.
+        equity: `equity_balance` of the row itself.
+    """
+
+    row: Int64
+    portfolio: Int32
+    day: Int32
+    previous_day: Int32
+    first: Bools
+    carried: Mapping[str, Decimals]
+    equity: Decimals
+
+    _is_checked: ClassVar = False
+
+    @classmethod
+    def stored(cls, stored: StoredRows, rows: Int64, before: Int64) -> Self:
+        """Return some complete rows with the row before each as it is stored, -1 for none."""
+        first = before < 0
+        basis = np.where(first, rows, before)
+        carried = {name: stored.cells[name].take(basis) for name in CARRIED}
+        return cls(
+            rows,
+            stored.portfolio[rows],
+            stored.day[rows],
+            stored.day[basis],
+            first,
+            carried,
+            stored.cells["equity_balance"].take(rows),
+        )
+
+    def after(self, expected: Expected, before: Int64) -> Self:
+        """Return the rows as if the one before each, a row of ``expected``, were what it should."""
+        return replace(self, carried={n: expected.cells[n].take(before) for n in CARRIED})
+
+
+@dataclass(frozen=True, eq=False)
+class Expected(Frame):
+    """What rows should be.
+
+    Attributes:
+        known: (k,) bool, whether the rules give a row: a portfolio may fail (S10, L4).
+        cells: Column -> values, with the decimals that the rules give it; NULL in other rows.
+        shares: (k,) `sector_exposure` as mappings of decimals, None for NULL; None where rows are
+            computed without it.
+    """
+
+    known: Bools
+    cells: Mapping[str, Decimals]
+    shares: Shares | None
+
+    _is_checked: ClassVar = False
+
+    @classmethod
+    def unknown(cls, rows: int, columns: Sequence[str], *, shares: bool) -> Self:
+        """Return so many rows of which nothing is known."""
+        cells = {name: Decimals.nulls(rows, decimals_of(name)) for name in columns}
+        nothing = np.full(rows, None, dtype=np.object_) if shares else None
+        return cls(np.zeros(rows, dtype=np.bool_), cells, nothing)
+
+    def replaced(self, at: Int64, others: Self) -> Self:
+        """Return the rows with others at some places."""
+        order = np.arange(len(self))
+        order[at] = len(self) + np.arange(len(at))
+        return self.concat([self, others]).take(order)
 
 
 class Computer(Protocol):
     """Computes rows of the portfolios of one chunk."""
 
-    async def rows(
-        self, links: Links, opening: Int64, current: Bools, tick: Callable[[int], None]
-    ) -> Expected:
+    async def rows(self, links: Links, opening: Int64, current: Bools, tick: Tick) -> Expected:
         """Return what rows should be.
 
         Args:
@@ -57,7 +156,7 @@ class Computer(Protocol):
 class ByReference:
     """Computes rows by the pure-Python reference."""
 
-    def __init__(self, roll: Roll, columns: tuple[str, ...], *, shares: bool = False) -> None:
+    def __init__(self, roll: Roll, columns: tuple[str, ...], *, shares: bool) -> None:
         """Take the rules.
 
         Args:
@@ -70,9 +169,7 @@ class ByReference:
         self._columns = columns
         self._shares = shares
 
-    async def rows(
-        self, links: Links, opening: Int64, current: Bools, tick: Callable[[int], None]
-    ) -> Expected:
+    async def rows(self, links: Links, opening: Int64, current: Bools, tick: Tick) -> Expected:
         """Return what rows should be; see `Computer`."""
         rows = []
         for row in range(len(links)):
@@ -111,10 +208,10 @@ class Inputs:
 
     Attributes:
         ids: (p, 16) uint8 portfolios of the chunk.
-        positions: Holdings; under `legacy` soft-deleted ones too.
+        positions: Holdings.
         events: Partial closes.
         flows: Cash in and out.
-        betas: Of the positions, under `legacy`.
+        betas: Of the positions, where the policy reads them.
     """
 
     ids: npt.NDArray[np.uint8]
@@ -125,32 +222,31 @@ class Inputs:
 
 
 class Natively:
-    """Computes rows by the native core, session by session.
-
-    Attributes:
-        inputs: Of the chunk.
-    """
+    """Computes rows by the native core, session by session."""
 
     def __init__(
         self,
         market: Market,
         inputs: Inputs,
         columns: tuple[str, ...],
+        cells: CellsOf,
         *,
         threads: int | None,
-        host: Host | None = None,
+        host: Host | None,
     ) -> None:
-        """Take what was loaded; all sessions of rows are among those of ``market``."""
+        """Take what was loaded; all sessions of rows are among those of ``market``.
+
+        ``cells`` gives the columns of native rows, and their `sector_exposure`.
+        """
         self._market = market
-        self.inputs = inputs
+        self._inputs = inputs
         self._columns = columns
+        self._cells = cells
         self._threads = threads
         self._host = host
         self._cancel = CancelFlag()
 
-    async def rows(
-        self, links: Links, opening: Int64, current: Bools, tick: Callable[[int], None]
-    ) -> Expected:
+    async def rows(self, links: Links, opening: Int64, current: Bools, tick: Tick) -> Expected:
         """Return what rows should be; see `Computer`."""
         found = Expected.unknown(len(links), self._columns, shares=self._host is not None)
         at, parts = [], []
@@ -159,10 +255,7 @@ class Natively:
             if host is not None:
                 host = replace(host, today=int(links.day[own[0]]) + (not current[own[0]]))
             rows = await self._session(links.take(own), opening[own], host)
-            weights, cells = None, columns_of(rows)
-            if rows.legacy is not None:
-                cells |= {name: getattr(rows.legacy, name) for name in _LEGACY}
-                weights = shares_of(rows.legacy.sector_exposure)
+            cells, weights = self._cells(rows)
             nothing = Decimals.nulls(len(rows))
             cells = {name: cells.get(name, nothing) for name in self._columns}
             at.append(own[rows.portfolio])
@@ -172,7 +265,8 @@ class Natively:
 
     async def _session(self, links: Links, opening: Int64, host: Host | None) -> Rows:
         """Return the rows of one session; their `portfolio` is a row of ``links``."""
-        ids = np.ascontiguousarray(self.inputs.ids[links.portfolio])
+        inputs = self._inputs
+        ids = np.ascontiguousarray(inputs.ids[links.portfolio])
         later = np.flatnonzero(~links.first)
         equity, pnl, realized, flow = (links.carried[name].take(later) for name in CARRIED)
         previous = Previous(
@@ -186,9 +280,9 @@ class Natively:
         work = partial(
             roll_forward,
             self._market,
-            positions=self.inputs.positions,
-            events=self.inputs.events,
-            flows=self.inputs.flows,
+            positions=inputs.positions,
+            events=inputs.events,
+            flows=inputs.flows,
             previous=store_snapshots(previous),
             opening=Opening(
                 portfolio_id=ids,
@@ -199,7 +293,7 @@ class Natively:
             threads=self._threads,
             cancel=self._cancel,
             host=host,
-            betas=self.inputs.betas,
+            betas=inputs.betas,
         )
         return await in_thread(work, self._cancel)
 
@@ -217,3 +311,29 @@ def columns_of(rows: Rows) -> dict[str, Decimals]:
     found = {name: Decimals(getattr(rows, _COLUMNS[name]), CENTS) for name in AMOUNTS}
     found |= {name: Decimals(getattr(rows, _COLUMNS[name]).astype(np.int64), 0) for name in COUNTS}
     return {**found, "daily_return": rows.daily_return}
+
+
+def shares_of(objects: Objects | FloatObjects) -> Shares:
+    """Return objects as mappings of decimals, the shortest ones of binary64; None for NULL."""
+    found = np.full(len(objects), None, dtype=np.object_)
+    for row in np.flatnonzero(objects.state == State.VALUE).tolist():
+        names = np.flatnonzero(objects.present[row]).tolist()
+        values = objects.values[row, names].tolist()
+        if isinstance(objects, Objects):
+            decimals = (Decimal(value).scaleb(-objects.scale) for value in values)
+        else:
+            decimals = (Decimal(repr(value)) for value in values)
+        found[row] = dict(zip((objects.names[name] for name in names), decimals, strict=True))
+    return found
+
+
+def in_cents(column: Decimals) -> Bools:
+    """Return which values are whole cents."""
+    unit = 10 ** max(column.scale - CENTS, 0)
+    whole: Bools = (column.state == State.VALUE) & (column.values % unit == 0)
+    return whole
+
+
+def cents_of(column: Decimals) -> Int64:
+    """Return values in cents; those that are not whole cents mean nothing."""
+    return column.values // np.int64(10 ** max(column.scale - CENTS, 0))

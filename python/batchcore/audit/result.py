@@ -1,4 +1,4 @@
-"""What a verification found: counts by column, examples, text and JSON."""
+"""What a verification found: counts by column, examples, and both as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.audit.changes import CAUSES
+from batchcore.audit.causes import CAUSES
 from batchcore.audit.compare import ALL_COLUMNS, PLACE, REASONS, shares_apart
 
 if TYPE_CHECKING:
@@ -22,11 +22,18 @@ if TYPE_CHECKING:
 
     from batchcore.audit.check import DifferingCells
     from batchcore.audit.compare import Judged
+    from batchcore.frames import Bools, Bytes
 
 EXAMPLES: Final = 20
 """How many cells that differ are named one by one; all are counted."""
 
 EQUITY: Final = "portfolios.equity_balance"
+
+_PLAIN: Final = (
+    *("policy", "calendar", "fast", "portfolios", "rows", "rows_stored", "rows_differing"),
+    "missing_sessions",
+)
+"""Attributes of a result that JSON holds as they are, before those that it has to convert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +146,7 @@ class VerifyResult:
         """Return it as what JSON can hold: amounts as text, dates as ISO text."""
         columns = self.columns
         return {
-            "policy": self.policy,
-            "calendar": self.calendar,
-            "fast": self.fast,
-            "portfolios": self.portfolios,
-            "rows": self.rows,
-            "rows_stored": self.rows_stored,
-            "rows_differing": self.rows_differing,
-            "missing_sessions": self.missing_sessions,
+            **{name: getattr(self, name) for name in _PLAIN},
             "cells_checked": self.checked,
             "cells_differing": self.differing,
             "cells_not_checkable": sum(self.not_checkable.values()),
@@ -188,11 +188,7 @@ class Tally:
     """
 
     def __init__(self, columns: Sequence[str]) -> None:
-        """Begin with nothing.
-
-        Args:
-            columns: Those that are compared, in the order of the report.
-        """
+        """Begin with nothing; the columns are those compared, in the order of the report."""
         self.rows = self.rows_differing = self.missing_sessions = 0
         self._names = (*columns, EQUITY)
         self._places = [PLACE[column] for column in columns]
@@ -208,16 +204,8 @@ class Tally:
         self._checked[:-1] += judged.checked().sum(axis=0)[self._places]
         self._reasons.update(judged.counts())
 
-    def differ(
-        self, wrong: npt.NDArray[np.bool_], cause: npt.NDArray[np.uint8], found: DifferingCells
-    ) -> None:
-        """Count rows with cells that differ.
-
-        Args:
-            wrong: (k, c) bool.
-            cause: (k,) place in `CAUSES`.
-            found: The same rows.
-        """
+    def differ(self, wrong: Bools, cause: Bytes, found: DifferingCells) -> None:
+        """Count (k, c) wrong cells of rows, with (k,) places in `CAUSES`."""
         self.rows_differing += len(wrong)
         self._differing[:-1] += wrong.sum(axis=0)[self._places]
         self._causes.update(CAUSES[one] for one in cause.tolist())
@@ -233,13 +221,7 @@ class Tally:
     def equities(
         self, checked: int, left_out: Mapping[str, int], differences: Sequence[Difference]
     ) -> None:
-        """Count what `portfolios.equity_balance` is compared with (S8, L7).
-
-        Args:
-            checked: How many were compared.
-            left_out: Reason -> how many could not be.
-            differences: What was found.
-        """
+        """Count what `portfolios.equity_balance` is compared with, and why some are not."""
         self._checked[-1] += checked
         self._differing[-1] += len(differences)
         self._reasons.update(left_out)

@@ -1,24 +1,25 @@
-"""What was changed since rows were written, and which of it explains how they differ: pure."""
+"""What was changed since rows were written, and so may be why they differ: pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from batchcore.audit.compare import in_any
-from batchcore.db.audit_queries import ANALYTIC, NEVER, UNKNOWN, Fact
+from batchcore.db.audit_queries import NEVER, UNKNOWN, Fact
 from batchcore.frames import day_keys
 from batchcore.run.regressions import MARKET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import numpy.typing as npt
 
     from batchcore.db.load_stored import ChangedPrices, Facts, RunChunks
     from batchcore.frames import Bools, Bytes, Int32, Int64
+
+    Counts = Callable[[Int64, Int32, Int32], Bools]
 
 
 CAUSES: Final = (
@@ -46,49 +47,30 @@ class Written:
     day: Int32
     at: Int64
 
-    def changed(
-        self, facts: Facts, which: Bools, counts: Callable[[Int64, Facts, Int64], Bools]
-    ) -> Bools:
-        """Return (k,) whether a fact that counts in a row was changed since it was written.
+    def changed(self, facts: Facts, which: Bools, counts: Counts | None = None) -> Bools:
+        """Return (k,) whether some fact of a row's portfolio was changed since it was written.
 
         Args:
             facts: Of the chunk.
             which: (n,) bool, those that are looked at.
-            counts: Whether facts count in rows: called with rows, facts and as many rows of these.
+            counts: Which facts count in which rows: called with rows, and start and end of as many
+                facts; None counts all.
         """
         if len(self.at) == 0:
             return np.zeros(0, dtype=np.bool_)
         facts = facts.take(which & (facts.changed > self.at.min()))
         pair = pairs(self.portfolio, facts.portfolio)
         since = facts.changed[pair.right] > self.at[pair.left]
-        return any_by_left(pair, since & counts(pair.left, facts, pair.right), len(self.at))
+        if counts is not None:
+            since &= counts(pair.left, facts.start[pair.right], facts.end[pair.right])
+        return any_by_left(pair, since, len(self.at))
 
     def changed_while_held(self, facts: Facts, which: Bools) -> Bools:
         """Return (k,) the same where a fact counts while its position is held."""
-
-        def held(row: Int64, facts: Facts, fact: Int64) -> Bools:
-            day = self.day[row]
-            inside: Bools = (facts.start[fact] <= day) & (day < facts.end[fact])
-            return inside
-
-        return self.changed(facts, which, held)
-
-
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Patterns:
-    """In which columns of a policy a changed input shows.
-
-    Attributes:
-        price: Columns in which closes count.
-        flow: Columns in which flows count.
-        lot: Columns in which positions and events count.
-        exits: Whether a position that was exited counts no more (S3); else it goes on (L8).
-    """
-
-    price: Sequence[str]
-    flow: Sequence[str]
-    lot: Sequence[str]
-    exits: bool
+        day = self.day
+        return self.changed(
+            facts, which, lambda row, start, end: (start <= day[row]) & (day[row] < end)
+        )
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -96,76 +78,69 @@ class Differing:
     """Rows with a cell that differs.
 
     Attributes:
-        rows: When they were written.
+        written: When they were written.
         since: (k,) int32, the day after which events and flows count.
         looks_back: (k,) int32, the first day whose close may have counted.
         lacks_a_run: (k,) bool, whether a row that they went on from is gone.
-        wrong: (k, c) bool; c counts `ALL_COLUMNS`.
+        uses_market: (k,) bool, whether closes of the market count, whoever holds it.
+        ends_at_exit: Whether closes of a position that was exited count no more (S3, L8).
     """
 
-    rows: Written
+    written: Written
     since: Int32
     looks_back: Int32
     lacks_a_run: Bools
-    wrong: Bools
+    uses_market: Bools
+    ends_at_exit: bool
 
-    def causes(self, patterns: Patterns, facts: Facts, prices: ChangedPrices) -> Bytes:
+    def causes(self, facts: Facts, prices: ChangedPrices) -> Bytes:
         """Return (k,) the cause of each, a place in `CAUSES`.
 
         Args:
-            patterns: Of the policy.
             facts: Of the chunk.
             prices: Closes that were changed, by the symbols of ``facts`` and of the market after.
         """
-        stamped = facts.changed < UNKNOWN
-        day, since = self.rows.day, self.since
+        day, since, stamped = self.written.day, self.since, facts.changed < UNKNOWN
 
-        def flow(row: Int64, facts: Facts, fact: Int64) -> Bools:
-            of = facts.start[fact]
-            counts: Bools = (of <= day[row]) & ((of > since[row]) | (of == day[row]))
-            return counts
+        def changed(kind: Fact, counts: Counts) -> Bools:
+            return self.written.changed(facts, stamped & (facts.kind == kind), counts)
 
-        def event(row: Int64, facts: Facts, fact: Int64) -> Bools:
-            counts: Bools = (facts.start[fact] <= day[row]) & (facts.end[fact] > since[row])
-            counts |= facts.end[fact] == day[row]
-            return counts
-
-        def position(row: Int64, facts: Facts, fact: Int64) -> Bools:
-            begun: Bools = facts.start[fact] <= day[row]
-            return begun
-
-        of_price, of_lot = in_any(self.wrong, patterns.price), in_any(self.wrong, patterns.lot)
-        changed = self.rows.changed
         holds = {
             "missing_run": self.lacks_a_run,
-            "price_changed": of_price & self._prices_changed(patterns, facts, prices),
-            "flow_changed": in_any(self.wrong, patterns.flow)
-            & changed(facts, stamped & (facts.kind == Fact.FLOW), flow),
-            "event_added": of_lot & changed(facts, stamped & (facts.kind == Fact.EVENT), event),
-            "position_changed": of_lot
-            & changed(facts, stamped & (facts.kind == Fact.POSITION), position),
+            "price_changed": self._prices_changed(facts, prices),
+            "flow_changed": changed(
+                Fact.FLOW,
+                lambda row, start, _: (
+                    (start <= day[row]) & ((start > since[row]) | (start == day[row]))
+                ),
+            ),
+            "event_added": changed(
+                Fact.EVENT,
+                lambda row, start, end: (
+                    ((start <= day[row]) & (end > since[row])) | (end == day[row])
+                ),
+            ),
+            "position_changed": changed(Fact.POSITION, lambda row, start, _: start <= day[row]),
         }
         found = np.full(len(day), CAUSES.index("unknown"), dtype=np.uint8)
         for name, rows in reversed(holds.items()):
             found[rows] = CAUSES.index(name)
         return found
 
-    def _prices_changed(self, patterns: Patterns, facts: Facts, prices: ChangedPrices) -> Bools:
-        portfolio, last, written = self.rows.portfolio, self.rows.day, self.rows.at
+    def _prices_changed(self, facts: Facts, prices: ChangedPrices) -> Bools:
+        portfolio, last, at = self.written.portfolio, self.written.day, self.written.at
         held = facts.take(facts.kind == Fact.POSITION)
         pair = pairs(portfolio, held.portfolio)
         row, position = pair.left, pair.right
         latest = _latest_change(prices, held.symbol[position], self.looks_back[row], last[row])
-        counts = held.start[position] <= last[row]
-        if patterns.exits:
+        counts = (held.start[position] <= last[row]) & (latest > at[row])
+        if self.ends_at_exit:
             counts &= held.end[position] >= self.since[row]
-        found = any_by_left(pair, counts & (latest > written[row]), len(portfolio))
-        # Betas are made of the closes of the market too, whoever holds it.
         market = np.full(len(portfolio), len(facts.symbols), dtype=np.int64)
         if MARKET in facts.symbols:
             market[:] = facts.symbols.index(MARKET)
-        latest = _latest_change(prices, market, self.looks_back, last)
-        return found | (in_any(self.wrong, ANALYTIC) & (latest > written))
+        of_market = _latest_change(prices, market, self.looks_back, last) > at
+        return any_by_left(pair, counts, len(portfolio)) | (self.uses_market & of_market)
 
 
 def _latest_change(prices: ChangedPrices, symbol: Int64, first: Int32, last: Int32) -> Int64:
@@ -208,14 +183,8 @@ def runs_are_missing(
     return found
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Pairs:
-    """Rows of two sides that belong together.
-
-    Attributes:
-        left: (m,) int64, ascending.
-        right: (m,) int64.
-    """
+class Pairs(NamedTuple):
+    """Rows of two sides that belong together; the left ones ascend."""
 
     left: Int64
     right: Int64

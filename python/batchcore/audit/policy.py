@@ -1,16 +1,16 @@
-"""What a policy says of stored snapshots: the part that the policies share."""
+"""What a policy says of stored snapshots: the part that all policies share."""
 
 from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
-from batchcore.audit.changes import Written
-from batchcore.audit.compare import Judged, tells_of_earlier_rows
-from batchcore.audit.links import Expected, cents_of, in_cents
+from batchcore.audit.causes import Written
+from batchcore.audit.compare import Judged, follow_lost_rows
+from batchcore.audit.compute import ByReference, Expected, Natively, cents_of, columns_of, in_cents
 from batchcore.calendar import day_of
 from batchcore.db import load as loads
 from batchcore.db import load_stored as stores
@@ -20,22 +20,20 @@ from batchcore.units import State
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Callable
 
-    from batchcore.audit.changes import Patterns
-    from batchcore.audit.compute import Computer
-    from batchcore.audit.links import Links
+    from batchcore.audit.compute import Computer, Inputs, Links, Roll, Shares, Tick
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.load import Portfolios
     from batchcore.db.load_stored import Facts, OwnEquities, StoredRows
     from batchcore.db.queries import Selection
-    from batchcore.frames import Bools, Bytes, Int32, Int64
+    from batchcore.frames import Bools, Bytes, Decimals, Int32, Int64, Rows
+    from batchcore.native import Host, Market
     from batchcore.run.request import Request
 
 
-_TRIES: Final = 3
+_CORRECTIONS: Final = 3
 """How often an opening equity is corrected: after the second no more than a cent is left."""
 
 _MOST_CENTS: Final = 2**61
@@ -43,7 +41,7 @@ _MOST_CENTS: Final = 2**61
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Chunk:
+class AuditChunk:
     """Portfolios that are looked at together, and their rows.
 
     Attributes:
@@ -53,6 +51,7 @@ class Chunk:
         rows: (k,) int64 complete ones that were asked for, rows of `stored`.
         current: Of each stored row, whether its day was a current one (L32).
         facts: What the rows are made of, and when it was changed.
+        inputs: The same to compute natively; None if that was not asked for.
         computer: Computes them again.
     """
 
@@ -62,6 +61,7 @@ class Chunk:
     rows: Int64
     current: Bools
     facts: Facts
+    inputs: Inputs | None
     computer: Computer
 
     @property
@@ -71,41 +71,37 @@ class Chunk:
         return Written(stored.portfolio[rows], stored.day[rows], stored.written[rows])
 
 
-class Rules(abc.ABC):
+class PolicyAudit(abc.ABC):
     """A policy on the tables of a host.
 
     Attributes:
-        session: To read in.
-        catalog: The host's tables.
-        reader: On these, for the reference.
-        calendar: Whose sessions count.
-        request: `settings`, `beta_weights` and the range count.
-        fast: Whether rows are computed natively.
-        queries: The SELECTs of the policy.
-        start: First day of the range; None begins with the first row.
-        end: Last day of the range; None ends with the last row.
+        select: The SELECTs of the policy.
         columns: Columns that are compared, in the order of the report.
-        off: Part of the columns -> why it cannot be computed.
         computed: Columns that rows are computed with.
-        shares: Whether `sector_exposure` is another one.
-        patterns: In which columns changed inputs show.
+        has_shares: Whether `sector_exposure` is another one.
         of_first_row: Columns whose value in a first row is known for good.
-        sums: What the daily and the cumulative column of a first row are equal of.
+        sums: Amounts of which the daily column of a first row equals the cumulative one.
         by_chain: Columns that the row before has a part in, beside the equity.
         by_value: Columns in which the value of a PRIVATE lot counts.
         by_quantity: Columns that a partial close changes on earlier days.
+        ends_at_exit: Whether closes of a position that was exited count no more.
+        market: To compute natively; None if no row is.
+        host: Likewise, of policies that need one.
+        off: Part of the columns -> why it cannot be computed.
     """
 
-    select: type[AuditQueries] = AuditQueries
+    select: ClassVar[type[AuditQueries]] = AuditQueries
     columns: tuple[str, ...]
-    computed: tuple[str, ...]
-    shares = False
-    patterns: Patterns
-    of_first_row: tuple[str, ...]
-    sums: tuple[str, ...]
-    by_chain: tuple[str, ...]
-    by_value: tuple[str, ...]
-    by_quantity: tuple[str, ...]
+    computed: ClassVar[tuple[str, ...]]
+    has_shares: ClassVar[bool] = False
+    of_first_row: ClassVar[tuple[str, ...]]
+    sums: ClassVar[tuple[str, ...]]
+    by_chain: ClassVar[tuple[str, ...]]
+    by_value: ClassVar[tuple[str, ...]]
+    by_quantity: ClassVar[tuple[str, ...]]
+    ends_at_exit: ClassVar[bool] = True
+    market: Market | None = None
+    host: Host | None = None
 
     def __init__(
         self,
@@ -132,30 +128,19 @@ class Rules(abc.ABC):
             None if date is None else day_of(date) for date in (request.start, request.end)
         )
         self.off: dict[str, str] = {}
-        self._look()
-
-    @abc.abstractmethod
-    def _look(self) -> None:
-        """Look at the tables that the policy needs beside those of every run."""
 
     @abc.abstractmethod
     async def share(self, selection: Selection, first: int, last: int) -> None:
-        """Load what all chunks share.
-
-        Args:
-            selection: All portfolios that are looked at.
-            first: First day that anything is needed of, one that the calendar knows.
-            last: Last day of a row, likewise.
-        """
+        """Load what all chunks share, for rows from one day of the calendar to another."""
 
     async def stored(self, selection: Selection, ids: Bytes) -> StoredRows:
         """Return the snapshots of a chunk in the range, and those before that they go on from."""
-        columns = self.queries.readable(self._read())
+        columns = self.queries.readable(self.read_columns())
         query = self.queries.stored(self.calendar, selection, self.start, self.end, columns)
         fetch = loads.load if self.fast else stores.load_plainly
         return await stores.load_stored(self.session, query, self.calendar, ids, fetch)
 
-    def _read(self) -> tuple[str, ...]:
+    def read_columns(self) -> tuple[str, ...]:
         """Return the columns that are read where they are there."""
         return self.columns
 
@@ -165,49 +150,67 @@ class Rules(abc.ABC):
 
     async def chunk(
         self, ids: Bytes, selection: Selection, stored: StoredRows, rows: Int64
-    ) -> Chunk:
+    ) -> AuditChunk:
         """Return a chunk with what its rows are computed from."""
-        current = self._current(stored)
-        query = self.queries.facts(selection, **self._reads(current[rows]))
-        return Chunk(
+        current = self.current(stored)
+        any_current = bool(current[rows].any())
+        profiles, betas = self.reads(any_current=any_current)
+        query = self.queries.facts(selection, profiles=profiles, betas=betas)
+        facts = await stores.load_facts(self.session, query, ids)
+        inputs = None
+        if self.fast and self.market is not None:
+            inputs = await self.inputs(ids, selection, stored, any_current=any_current)
+            threads = self.request.settings.threads
+            computer: Computer = Natively(
+                self.market, inputs, self.computed, self.cells, threads=threads, host=self.host
+            )
+        else:
+            own = [stores.uuid_at(ids, row) for row in range(len(ids))]
+            computer = ByReference(await self.roll(own), self.computed, shares=self.has_shares)
+        return AuditChunk(
             ids=ids,
             selection=selection,
             stored=stored,
             rows=rows,
             current=current,
-            facts=await stores.load_facts(self.session, query, ids),
-            computer=await self._computer(ids, selection, stored, current[rows]),
+            facts=facts,
+            inputs=inputs,
+            computer=computer,
         )
 
-    def _current(self, stored: StoredRows) -> Bools:
+    def current(self, stored: StoredRows) -> Bools:
         """Return for each stored row whether its day was a current one."""
         return np.zeros(len(stored), dtype=np.bool_)
 
     @abc.abstractmethod
-    def _reads(self, current: Bools) -> dict[str, bool]:
-        """Return whether changed `profiles` and `betas` count in rows, some on a current day."""
+    def reads(self, *, any_current: bool) -> tuple[bool, bool]:
+        """Return whether changed profiles and betas count in rows, some on a current day or not."""
 
     @abc.abstractmethod
-    async def _computer(
-        self, ids: Bytes, selection: Selection, stored: StoredRows, current: Bools
-    ) -> Computer:
-        """Return what computes rows of a chunk, some of them on a current day."""
+    async def inputs(
+        self, ids: Bytes, selection: Selection, stored: StoredRows, *, any_current: bool
+    ) -> Inputs:
+        """Return what the rows of a chunk are computed from natively."""
+
+    @abc.abstractmethod
+    async def roll(self, ids: list[uuid.UUID]) -> Roll:
+        """Return the reference on the portfolios of a chunk."""
+
+    def cells(self, rows: Rows) -> tuple[dict[str, Decimals], Shares | None]:
+        """Return the columns of native rows, and their `sector_exposure` if that is computed."""
+        return columns_of(rows), None
 
     def opens(self, links: Links) -> Bools:
         """Return which rows go on from an equity that is not stored (S5, L6)."""
         return links.first
 
-    async def rows(self, chunk: Chunk, links: Links, tick: Callable[[int], None]) -> Expected:
+    async def rows(self, chunk: AuditChunk, links: Links, tick: Tick | None = None) -> Expected:
         """Return what rows should be; unknown where they go on from what is no amount.
 
         What a first row opened with is not stored: it is taken to be what leads to its equity.
-
-        Args:
-            chunk: Of the rows.
-            links: The rows, each with what it goes on from.
-            tick: Called with how many more are done.
         """
-        found = Expected.unknown(len(links), self.computed, shares=self.shares)
+        tick = tick or _uncounted
+        found = Expected.unknown(len(links), self.computed, shares=self.has_shares)
         opens, own = self.opens(links), cents_of(links.equity)
         able = ~opens | (in_cents(links.equity) & (np.abs(own) < _MOST_CENTS))
         for column in links.carried.values():
@@ -215,7 +218,7 @@ class Rules(abc.ABC):
         tick(int((~able).sum()))
         opening, current = np.where(opens, own, 0), chunk.current[links.row]
         again = np.flatnonzero(able)
-        for _ in range(1 + _TRIES):
+        for _ in range(1 + _CORRECTIONS):
             part = links.take(again)
             computed = await chunk.computer.rows(part, opening[again], current[again], tick)
             found = found.replaced(again, computed)
@@ -228,38 +231,33 @@ class Rules(abc.ABC):
             opening[again] += off
         return found
 
-    def judge(self, chunk: Chunk, links: Links, expected: Expected) -> Judged:
+    def judge(self, chunk: AuditChunk, links: Links, expected: Expected) -> Judged:
         """Return which cells the stored data determine."""
         facts, written = chunk.facts, chunk.written
         judged = Judged(len(links), self.columns)
         judged.leave_out("portfolio_fails", ~expected.known)
         judged.leave_out("opening", self.opens(links), ("equity_balance",))
         first = np.flatnonzero(links.first & expected.known)
-        earlier = np.zeros(len(links), dtype=np.bool_)
-        earlier[first] = tells_of_earlier_rows(
+        later = np.zeros(len(links), dtype=np.bool_)
+        later[first] = follow_lost_rows(
             chunk.stored, links.row[first], expected.take(first), self.of_first_row, self.sums
         )
-        judged.leave_out("earlier_rows", earlier, self.by_chain)
-        self._judge_analytics(judged, chunk, expected)
+        judged.leave_out("earlier_rows", later, self.by_chain)
+        self.judge_own(judged, chunk, expected)
         is_event = facts.kind == Fact.EVENT
         valued = facts.private & (is_event | (facts.kind == Fact.POSITION))
         judged.leave_out("private_value", written.changed_while_held(facts, valued), self.by_value)
         closed = written.changed_while_held(facts, is_event)
         judged.leave_out("closed_since", closed, self.by_quantity)
-        self._judge_changes(judged, chunk, expected)
         return judged
 
     @abc.abstractmethod
-    def _judge_analytics(self, judged: Judged, chunk: Chunk, expected: Expected) -> None:
-        """Leave out analytic columns that were not computed, or cannot be."""
-
-    @abc.abstractmethod
-    def _judge_changes(self, judged: Judged, chunk: Chunk, expected: Expected) -> None:
-        """Leave out what else was made of a state that has been overwritten since."""
+    def judge_own(self, judged: Judged, chunk: AuditChunk, expected: Expected) -> None:
+        """Leave out cells that were not computed, or from what has been overwritten since."""
 
     async def analysed(
         self,
-        chunk: Chunk,  # noqa: ARG002  # what those need that compute such columns apart
+        chunk: AuditChunk,  # noqa: ARG002  # what those need that compute such columns apart
         expected: Expected,  # noqa: ARG002
         wrong: Bools,  # noqa: ARG002
         judged: Judged,  # noqa: ARG002
@@ -272,12 +270,7 @@ class Rules(abc.ABC):
 
     @abc.abstractmethod
     def looks_back(self, links: Links, wrong: Bools) -> Int32:
-        """Return the first day whose close may have counted in rows.
-
-        Args:
-            links: The rows.
-            wrong: (k, c) which cells differ.
-        """
+        """Return the first day whose close may have counted in rows with (k, c) wrong cells."""
 
     @abc.abstractmethod
     def since(self, links: Links) -> Int32:
@@ -294,11 +287,6 @@ class Rules(abc.ABC):
             at: Those of the chunk.
             selection: The same, for queries.
         """
-
-
-def uuids_of(ids: Bytes) -> list[uuid.UUID]:
-    """Return ids of 16 bytes as UUIDs."""
-    return [stores.uuid_at(ids, row) for row in range(len(ids))]
 
 
 def _uncounted(_: int) -> None: ...

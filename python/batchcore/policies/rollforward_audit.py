@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
@@ -14,11 +14,9 @@ from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.analytics.windows import LOOK
 from batchcore.audit import compare
-from batchcore.audit import links as linking
 from batchcore.audit.analytics import analysed_rows
-from batchcore.audit.changes import Patterns
-from batchcore.audit.compute import ByReference, Inputs, Natively
-from batchcore.audit.rules import Rules, uuids_of
+from batchcore.audit.compute import Inputs
+from batchcore.audit.policy import PolicyAudit
 from batchcore.db import load as loads
 from batchcore.db.analytic_tables import check_parts
 from batchcore.db.audit_queries import ANALYTIC, COUNTS, RULED, Fact
@@ -36,46 +34,58 @@ from batchcore.run.regressions import extra_symbols
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from batchcore.audit.compute import Computer
-    from batchcore.audit.links import Expected, Links
-    from batchcore.audit.rules import Chunk
+    from batchcore.audit.compute import Expected, Links, Roll
+    from batchcore.audit.policy import AuditChunk
     from batchcore.db.analytic_tables import Parts
     from batchcore.db.load import Portfolios
     from batchcore.db.load_stored import StoredRows
     from batchcore.db.queries import Selection
     from batchcore.frames import Bools, Bytes, Int32, Int64, Text
-    from batchcore.native import Market
     from batchcore.run.analyse import Analysis
 
 
 LEVEL: Final = "portfolio"
 """The analytics that snapshots have columns of."""
 
-_BY_PRICE: Final = ("daily_pnl", "daily_realized_pnl", "long_value", "short_value", *ANALYTIC)
+OF_BASELINE: Final = (
+    "daily_pnl",
+    "daily_realized_pnl",
+    "daily_return",
+    "cumulative_pnl",
+    "cumulative_realized_pnl",
+)
+"""Columns that are 0 on a baseline (S5)."""
+
+BY_CHAIN: Final = (*OF_BASELINE, "daily_capital_flow", "cumulative_capital_flow")
+
+_BY_VALUE: Final = (
+    *compare.EXPOSURES,
+    *("sector_exposure", "hhi", "effective_num_positions"),
+    *("top_3_concentration", "top_10_concentration"),
+)
+"""Columns in which the value of a PRIVATE lot counts (S9, A2, A3)."""
+
+_BEFORE: Final = ("equity_balance", "daily_return")
+"""Columns that analytics of later rows go on from."""
 
 
-class RollForward(Rules):
+class RollForwardAudit(PolicyAudit):
     """The policy on the tables of a host."""
 
     columns = compare.COLUMNS
-    computed = RULED
-    patterns = Patterns(
-        price=_BY_PRICE,
-        flow=("daily_capital_flow", "cumulative_capital_flow", *ANALYTIC),
-        lot=(*_BY_PRICE, *COUNTS),
-        exits=True,
-    )
-    of_first_row = compare.OF_BASELINE
-    sums = ("capital_flow",)
-    by_chain = compare.BY_CHAIN
-    by_value = compare.BY_VALUE
-    by_quantity = COUNTS
+    computed: ClassVar = RULED
+    of_first_row: ClassVar = OF_BASELINE
+    sums: ClassVar = ("capital_flow",)
+    by_chain: ClassVar = BY_CHAIN
+    by_value: ClassVar = _BY_VALUE
+    by_quantity: ClassVar = COUNTS
 
     _prices = ref.market(())
-    _market: Market | None = None
     _analysis: Analysis | None = None
 
-    def _look(self) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # of `PolicyAudit`
+        """Look at which analytics the tables allow."""
+        super().__init__(*args, **options)
         self._parts: Parts | None = None  # of the analytics; None where there are none
         try:
             self._parts = check_parts(self.catalog, LEVEL, writes=False)
@@ -105,7 +115,7 @@ class RollForward(Rules):
             source=None,
             monitor=monitor,
         )
-        self._market = await asyncio.to_thread(
+        self.market = await asyncio.to_thread(
             build_market,
             closes,
             self.calendar.sessions(first, last),
@@ -116,7 +126,7 @@ class RollForward(Rules):
                 session,
                 self.queries,
                 self._parts,
-                market=self._market,
+                market=self.market,
                 symbols=symbols,
                 days=self.calendar.sessions(min([first, *days.tolist()]), last),
                 monitor=monitor,
@@ -124,44 +134,27 @@ class RollForward(Rules):
                 beta_weights=self.request.beta_weights,
             )
 
-    def _read(self) -> tuple[str, ...]:
+    def read_columns(self) -> tuple[str, ...]:
+        """Return the columns, without those of analytics where these are off."""
         return self.columns if self._parts is not None else RULED
 
     def previous(self, stored: StoredRows) -> tuple[Int64, ...]:
         """Return the latest complete row before each (S5)."""
-        return (linking.previous_rows(stored),)
+        return (previous_rows(stored),)
 
-    def _reads(self, current: Bools) -> dict[str, bool]:  # noqa: ARG002  # no day is
-        return {"profiles": self._parts is not None and self._parts.profiles, "betas": False}
+    def reads(self, *, any_current: bool) -> tuple[bool, bool]:  # noqa: ARG002  # no day is
+        """Return that profiles count with analytics, betas never."""
+        return self._parts is not None and self._parts.profiles, False
 
-    async def _computer(
+    async def inputs(
         self,
         ids: Bytes,
         selection: Selection,
         stored: StoredRows,
-        current: Bools,  # noqa: ARG002
-    ) -> Computer:
-        settings = self.request.settings
-        if self.fast and self._market is not None:
-            inputs = await self._inputs(ids, selection, stored)
-            return Natively(self._market, inputs, RULED, threads=settings.threads)
-        own = uuids_of(ids)
-        portfolios = await self.reader.portfolios(dict.fromkeys(own), own)
-        scales = self.reader.scales
-
-        def roll(
-            portfolio: int, day: int, previous: tuple[Any, ...] | None, opening: Decimal, _: int
-        ) -> ref.Row | None:
-            start = replace(portfolios[portfolio], opening_equity=opening)
-            if previous is not None:
-                start = replace(start, snapshots=(ref.Snapshot(*previous),))
-            lookback = settings.lookback_days
-            rows = ref.roll_forward(start, self._prices, [day], lookback, scales).rows
-            return rows[0] if rows else None
-
-        return ByReference(roll, RULED)
-
-    async def _inputs(self, ids: Bytes, selection: Selection, stored: StoredRows) -> Inputs:
+        *,
+        any_current: bool,  # noqa: ARG002
+    ) -> Inputs:
+        """Return positions, events and flows."""
         of = self.session, self.queries, selection
         window = int(stored.day.min()), int(stored.day.max())
         return Inputs(
@@ -171,12 +164,29 @@ class RollForward(Rules):
             await loads.load_flows(*of, *window),
         )
 
-    def _judge_analytics(
+    async def roll(self, ids: list[uuid.UUID]) -> Roll:
+        """Return the reference on the portfolios of a chunk."""
+        portfolios = await self.reader.portfolios(dict.fromkeys(ids), ids)
+        lookback, scales = self.request.settings.lookback_days, self.reader.scales
+
+        def row(
+            portfolio: int, day: int, previous: tuple[Any, ...] | None, opening: Decimal, _: int
+        ) -> ref.Row | None:
+            start = replace(portfolios[portfolio], opening_equity=opening)
+            if previous is not None:
+                start = replace(start, snapshots=(ref.Snapshot(*previous),))
+            rows = ref.roll_forward(start, self._prices, [day], lookback, scales).rows
+            return rows[0] if rows else None
+
+        return row
+
+    def judge_own(
         self,
         judged: compare.Judged,
-        chunk: Chunk,
+        chunk: AuditChunk,
         expected: Expected,  # noqa: ARG002
     ) -> None:
+        """Leave out analytics that were not computed, and those from a profile of another time."""
         every = np.ones(len(chunk.rows), dtype=np.bool_)
         if self._parts is None:
             judged.leave_out("analytics_off", every, ANALYTIC)
@@ -185,53 +195,37 @@ class RollForward(Rules):
         judged.leave_out("not_analysed", ~analysed, ANALYTIC)
         if not self._parts.profiles:
             judged.leave_out("analytics_off", every, compare.BY_PROFILE)
-
-    def _judge_changes(
-        self,
-        judged: compare.Judged,
-        chunk: Chunk,
-        expected: Expected,  # noqa: ARG002
-    ) -> None:
         # A profile is today's (A1, A2): what it said when the row was written is gone.
         profiles = chunk.facts.kind == Fact.PROFILE
         changed = chunk.written.changed_while_held(chunk.facts, profiles)
         judged.leave_out("profile_changed", changed, compare.BY_PROFILE)
 
     async def analysed(
-        self, chunk: Chunk, expected: Expected, wrong: Bools, judged: compare.Judged
+        self, chunk: AuditChunk, expected: Expected, wrong: Bools, judged: compare.Judged
     ) -> tuple[Expected, Bools] | None:
         """Return what analytic columns should be, and which cells differ (A1 to A6)."""
         stored, ids = chunk.stored, chunk.ids
         own = np.flatnonzero(compare.in_any(judged.checked(), ANALYTIC))
         if self._analysis is None or len(own) == 0:
             return None
-        computer = chunk.computer
-        inputs = (
-            computer.inputs
-            if isinstance(computer, Natively)
-            else await self._inputs(ids, chunk.selection, stored)
-        )
+        inputs = chunk.inputs
+        if inputs is None:
+            inputs = await self.inputs(ids, chunk.selection, stored, any_current=False)
         first = np.full(len(ids), calendars.LAST_DATE, dtype=np.int32)
         np.minimum.at(first, stored.portfolio, stored.day)
         past = await load_returns(
             self.session, self.queries, self.calendar, ids, first, PAST_RETURNS
         )
-        read, rows = ("equity_balance", "daily_return"), chunk.rows[own]
-        cells = {name: stored.cells[name] for name in read}
+        rows = chunk.rows[own]
+        cells = {name: stored.cells[name] for name in _BEFORE}
         of = self._analysis, inputs, stored, rows
         differ = partial(compare.differences, are_floats=True)
         should = await asyncio.to_thread(analysed_rows, *of, cells, past)
         found = await asyncio.to_thread(differ, stored, rows, should)
         # A wrong equity or return is told of its own row; analytics may go on from the right one.
-        if compare.in_any(wrong, read).any():
-            known = np.flatnonzero(expected.known)
-            for name, column in cells.items():
-                right = rescaled(expected.cells[name].take(known), column.scale)
-                values, state = column.values.copy(), column.state.copy()
-                at = chunk.rows[known]
-                values[at], state[at] = right.values, right.state
-                cells[name] = Decimals(values, column.scale, state)
-            other = await asyncio.to_thread(analysed_rows, *of, cells, past)
+        if compare.in_any(wrong, _BEFORE).any():
+            right = _corrected(cells, chunk.rows, expected)
+            other = await asyncio.to_thread(analysed_rows, *of, right, past)
             found &= await asyncio.to_thread(differ, stored, rows, other)
         place, every = np.zeros(len(wrong), dtype=np.int64), np.zeros_like(wrong)
         place[own], every[own] = np.arange(len(own)), found
@@ -259,3 +253,23 @@ class RollForward(Rules):
         before = portfolios.before.take(at)
         equity = before.equity_balance
         return OwnEquities(before.day, equity, equity, np.zeros(len(at), dtype=np.bool_))
+
+
+def previous_rows(stored: StoredRows) -> Int64:
+    """Return of each row the latest complete one before it of the same portfolio, -1 for none."""
+    numbers = np.arange(len(stored))
+    latest = np.maximum.accumulate(np.where(stored.complete, numbers, -1))
+    before = np.concatenate([[-1], latest[:-1]]) if len(stored) else latest
+    same = stored.portfolio[before] == stored.portfolio
+    return np.where((before >= 0) & same, before, -1)
+
+
+def _corrected(cells: dict[str, Decimals], rows: Int64, expected: Expected) -> dict[str, Decimals]:
+    """Return columns of stored rows with what some rows should be, where that is known."""
+    known, found = np.flatnonzero(expected.known), {}
+    for name, column in cells.items():
+        right = rescaled(expected.cells[name].take(known), column.scale)
+        values, state = column.values.copy(), column.state.copy()
+        values[rows[known]], state[rows[known]] = right.values, right.state
+        found[name] = Decimals(values, column.scale, state)
+    return found
