@@ -73,74 +73,61 @@ class Written:
         )
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Differing:
-    """Rows with a cell that differs.
+def causes_of(
+    written: Written,
+    facts: Facts,
+    prices: ChangedPrices,
+    *,
+    since: Int32,
+    looks_back: Int32,
+    lacks_a_run: Bools,
+    uses_market: Bools,
+    ends_at_exit: bool,
+) -> Bytes:
+    """Return (k,) the cause why each of some rows may differ, a place in `CAUSES`.
 
-    Attributes:
-        written: When they were written.
-        since: (k,) int32, the day after which events and flows count.
-        looks_back: (k,) int32, the first day whose close may have counted.
-        lacks_a_run: (k,) bool, whether a row that they went on from is gone.
-        uses_market: (k,) bool, whether closes of the market count, whoever holds it.
+    Args:
+        written: The rows.
+        facts: Of the chunk.
+        prices: Closes that were changed, by the symbols of ``facts`` and of the market after.
+        since: (k,) the day after which events and flows count.
+        looks_back: (k,) the first day whose close may have counted.
+        lacks_a_run: (k,) whether a row that they went on from is gone.
+        uses_market: (k,) whether closes of the market count, whoever holds it.
         ends_at_exit: Whether closes of a position that was exited count no more (S3, L8).
     """
+    day, stamped = written.day, facts.changed < UNKNOWN
 
-    written: Written
-    since: Int32
-    looks_back: Int32
-    lacks_a_run: Bools
-    uses_market: Bools
-    ends_at_exit: bool
+    def changed(kind: Fact, counts: Counts) -> Bools:
+        return written.changed(facts, stamped & (facts.kind == kind), counts)
 
-    def causes(self, facts: Facts, prices: ChangedPrices) -> Bytes:
-        """Return (k,) the cause of each, a place in `CAUSES`.
-
-        Args:
-            facts: Of the chunk.
-            prices: Closes that were changed, by the symbols of ``facts`` and of the market after.
-        """
-        day, since, stamped = self.written.day, self.since, facts.changed < UNKNOWN
-
-        def changed(kind: Fact, counts: Counts) -> Bools:
-            return self.written.changed(facts, stamped & (facts.kind == kind), counts)
-
-        holds = {
-            "missing_run": self.lacks_a_run,
-            "price_changed": self._prices_changed(facts, prices),
-            "flow_changed": changed(
-                Fact.FLOW,
-                lambda row, start, _: (
-                    (start <= day[row]) & ((start > since[row]) | (start == day[row]))
-                ),
-            ),
-            "event_added": changed(
-                Fact.EVENT,
-                lambda row, start, end: (
-                    ((start <= day[row]) & (end > since[row])) | (end == day[row])
-                ),
-            ),
-            "position_changed": changed(Fact.POSITION, lambda row, start, _: start <= day[row]),
-        }
-        found = np.full(len(day), CAUSES.index("unknown"), dtype=np.uint8)
-        for name, rows in reversed(holds.items()):
-            found[rows] = CAUSES.index(name)
-        return found
-
-    def _prices_changed(self, facts: Facts, prices: ChangedPrices) -> Bools:
-        portfolio, last, at = self.written.portfolio, self.written.day, self.written.at
-        held = facts.take(facts.kind == Fact.POSITION)
-        pair = pairs(portfolio, held.portfolio)
-        row, position = pair.left, pair.right
-        latest = _latest_change(prices, held.symbol[position], self.looks_back[row], last[row])
-        counts = (held.start[position] <= last[row]) & (latest > at[row])
-        if self.ends_at_exit:
-            counts &= held.end[position] >= self.since[row]
-        market = np.full(len(portfolio), len(facts.symbols), dtype=np.int64)
-        if MARKET in facts.symbols:
-            market[:] = facts.symbols.index(MARKET)
-        of_market = _latest_change(prices, market, self.looks_back, last) > at
-        return any_by_left(pair, counts, len(portfolio)) | (self.uses_market & of_market)
+    held = facts.take(facts.kind == Fact.POSITION)
+    pair = pairs(written.portfolio, held.portfolio)
+    row, position = pair.left, pair.right
+    latest = _latest_change(prices, held.symbol[position], looks_back[row], day[row])
+    counts = (held.start[position] <= day[row]) & (latest > written.at[row])
+    if ends_at_exit:
+        counts &= held.end[position] >= since[row]
+    place = facts.symbols.index(MARKET) if MARKET in facts.symbols else len(facts.symbols)
+    market = np.full(len(day), place, dtype=np.int64)
+    of_market = uses_market & (_latest_change(prices, market, looks_back, day) > written.at)
+    holds = {
+        "missing_run": lacks_a_run,
+        "price_changed": any_by_left(pair, counts, len(day)) | of_market,
+        "flow_changed": changed(
+            Fact.FLOW,
+            lambda row, on, _: (on <= day[row]) & ((on > since[row]) | (on == day[row])),
+        ),
+        "event_added": changed(
+            Fact.EVENT,
+            lambda row, begun, on: ((begun <= day[row]) & (on > since[row])) | (on == day[row]),
+        ),
+        "position_changed": changed(Fact.POSITION, lambda row, begun, _: begun <= day[row]),
+    }
+    found = np.full(len(day), CAUSES.index("unknown"), dtype=np.uint8)
+    for name, rows in reversed(holds.items()):
+        found[rows] = CAUSES.index(name)
+    return found
 
 
 def _latest_change(prices: ChangedPrices, symbol: Int64, first: Int32, last: Int32) -> Int64:

@@ -9,7 +9,7 @@ import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.audit import compare
-from batchcore.audit.causes import CAUSES, Differing, Written, last_written, runs_are_missing
+from batchcore.audit.causes import CAUSES, Written, causes_of, last_written, runs_are_missing
 from batchcore.audit.compute import CARRIED, Links
 from batchcore.audit.result import Difference
 from batchcore.db.audit_queries import ANALYTIC, SHARES
@@ -141,20 +141,22 @@ class ChunkCheck:
         chunk, policy, ids = self._chunk, self._policy, self._chunk.ids
         links, wrong = self._links.take(differing), self._wrong[differing]
         written = Written(links.portfolio, links.day, chunk.stored.written[links.row])
-        chunks, of_analytics = self._run_chunks, compare.in_any(wrong, ANALYTIC)
-        rows = Differing(
-            written=last_written(chunks, ids, written),
+        lacks_a_run = runs_are_missing(self._run_chunks, ids, written, links.previous_day, missing)
+        written = last_written(self._run_chunks, ids, written)
+        looks_back = policy.looks_back(links, wrong)
+        symbols = tuple(dict.fromkeys((*chunk.facts.symbols, MARKET)))
+        first, last = int(looks_back.min()), int(links.day.max())
+        query = policy.queries.changed_prices(symbols, int(written.at.min()), first, last)
+        cause = causes_of(
+            written,
+            chunk.facts,
+            await load_changed_prices(policy.session, query, symbols),
             since=policy.since(links),
-            looks_back=policy.looks_back(links, wrong),
-            lacks_a_run=runs_are_missing(chunks, ids, written, links.previous_day, missing),
-            uses_market=of_analytics,  # for betas
+            looks_back=looks_back,
+            lacks_a_run=lacks_a_run,
+            uses_market=compare.in_any(wrong, ANALYTIC),  # for betas
             ends_at_exit=policy.ends_at_exit,
         )
-        symbols = tuple(dict.fromkeys((*chunk.facts.symbols, MARKET)))
-        first, last = int(rows.looks_back.min()), int(links.day.max())
-        query = policy.queries.changed_prices(symbols, int(rows.written.at.min()), first, last)
-        prices = await load_changed_prices(policy.session, query, symbols)
-        cause = rows.causes(chunk.facts, prices)
         found = DifferingCells(chunk, links, self._expected.take(differing), cause)
         self._tally.differ(wrong, cause, found)
 

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from batchcore.audit.policy import PolicyAudit
     from batchcore.db.load_stored import StoredRows
     from batchcore.frames import (
         Betas,
@@ -43,12 +44,10 @@ if TYPE_CHECKING:
         Positions,
         Rows,
     )
-    from batchcore.native import Host, Market
 
     Tick = Callable[[int], None]
     Shares = npt.NDArray[np.object_]
     Roll = Callable[[int, int, tuple[Any, ...] | None, Decimal, int], Any]
-    CellsOf = Callable[[Rows], tuple[dict[str, Decimals], Shares | None]]
 
 CARRIED: Final = (
     "equity_balance",
@@ -139,58 +138,40 @@ class Expected(Frame):
         return self.concat([self, others]).take(order)
 
 
-class Computer(Protocol):
-    """Computes rows of the portfolios of one chunk."""
+async def computed_by_reference(  # noqa: PLR0917  # rows, and what they are computed from
+    policy: PolicyAudit, roll: Roll, links: Links, opening: Int64, current: Bools, tick: Tick
+) -> Expected:
+    """Return what rows should be by the pure-Python reference, one by one.
 
-    async def rows(self, links: Links, opening: Int64, current: Bools, tick: Tick) -> Expected:
-        """Return what rows should be.
-
-        Args:
-            links: The rows, each with what it goes on from.
-            opening: (k,) cents that `portfolios.equity_balance` had before each (S5, L6).
-            current: (k,) bool, whether the day of each was a current one (L32).
-            tick: Called with how many more are done.
-        """
-
-
-class ByReference:
-    """Computes rows by the pure-Python reference."""
-
-    def __init__(self, roll: Roll, columns: tuple[str, ...], *, shares: bool) -> None:
-        """Take the rules.
-
-        Args:
-            roll: Gives the row of a portfolio and a day, None if it fails: from a snapshot before
-                it or an opening equity, and with the first day that is a current one.
-            columns: Those that rows are computed with.
-            shares: Whether `sector_exposure` is one of the others.
-        """
-        self._roll = roll
-        self._columns = columns
-        self._shares = shares
-
-    async def rows(self, links: Links, opening: Int64, current: Bools, tick: Tick) -> Expected:
-        """Return what rows should be; see `Computer`."""
-        rows = []
-        for row in range(len(links)):
-            await asyncio.sleep(0)  # the reference is slow, and signals must get through
-            previous: Any = None
-            if not links.first[row]:
-                carried = (value_at(links.carried[name], row) for name in CARRIED)
-                previous = (int(links.previous_day[row]), *carried)
-            day, equity = int(links.day[row]), Decimal(int(opening[row])).scaleb(-CENTS)
-            today = day + (not current[row])
-            rows.append(self._roll(int(links.portfolio[row]), day, previous, equity, today))
-            tick(1)
-        shares = None
-        if self._shares:
-            shares = np.full(len(rows), None, dtype=np.object_)
-            for number, row in enumerate(rows):
-                if row is not None and row.sector_exposure is not None:
-                    own = row.sector_exposure.items()
-                    shares[number] = {name: Decimal(repr(weight)) for name, weight in own}
-        known = np.array([row is not None for row in rows], dtype=np.bool_)
-        return Expected(known, {name: _cells(rows, name) for name in self._columns}, shares)
+    Args:
+        policy: Says which columns rows are computed with.
+        roll: Gives the row of a portfolio and a day, None if it fails: from a snapshot before
+            it or an opening equity, and with the first day that is a current one.
+        links: The rows, each with what it goes on from.
+        opening: (k,) cents that `portfolios.equity_balance` had before each (S5, L6).
+        current: (k,) bool, whether the day of each was a current one (L32).
+        tick: Called with how many more are done.
+    """
+    rows = []
+    for row in range(len(links)):
+        await asyncio.sleep(0)  # the reference is slow, and signals must get through
+        previous: Any = None
+        if not links.first[row]:
+            carried = (value_at(links.carried[name], row) for name in CARRIED)
+            previous = (int(links.previous_day[row]), *carried)
+        day, equity = int(links.day[row]), Decimal(int(opening[row])).scaleb(-CENTS)
+        today = day + (not current[row])
+        rows.append(roll(int(links.portfolio[row]), day, previous, equity, today))
+        tick(1)
+    shares = None
+    if policy.has_shares:
+        shares = np.full(len(rows), None, dtype=np.object_)
+        for number, one in enumerate(rows):
+            if one is not None and one.sector_exposure is not None:
+                own = one.sector_exposure.items()
+                shares[number] = {name: Decimal(repr(weight)) for name, weight in own}
+    known = np.array([row is not None for row in rows], dtype=np.bool_)
+    return Expected(known, {name: _cells(rows, name) for name in policy.computed}, shares)
 
 
 def _cells(rows: list[Any], column: str) -> Decimals:
@@ -221,81 +202,63 @@ class Inputs:
     betas: Betas | None = None
 
 
-class Natively:
-    """Computes rows by the native core, session by session."""
+async def computed_natively(  # noqa: PLR0917  # rows, and what they are computed from
+    policy: PolicyAudit, inputs: Inputs, links: Links, opening: Int64, current: Bools, tick: Tick
+) -> Expected:
+    """Return the same by the native core, all rows of a session at once."""
+    found = Expected.unknown(len(links), policy.computed, shares=policy.has_shares)
+    at, parts, cancel = [], [], CancelFlag()
+    for own in _groups(2 * links.day.astype(np.int64) + current):
+        today = int(links.day[own[0]]) + (not current[own[0]])
+        work = _session(policy, inputs, links.take(own), opening[own], today, cancel)
+        rows = await in_thread(work, cancel)
+        cells, weights = policy.cells(rows)
+        nothing = Decimals.nulls(len(rows))
+        cells = {name: cells.get(name, nothing) for name in policy.computed}
+        at.append(own[rows.portfolio])
+        parts.append(Expected(np.ones(len(rows), dtype=np.bool_), cells, weights))
+        tick(len(own))
+    return found.replaced(np.concatenate(at), Expected.concat(parts)) if parts else found
 
-    def __init__(
-        self,
-        market: Market,
-        inputs: Inputs,
-        columns: tuple[str, ...],
-        cells: CellsOf,
-        *,
-        threads: int | None,
-        host: Host | None,
-    ) -> None:
-        """Take what was loaded; all sessions of rows are among those of ``market``.
 
-        ``cells`` gives the columns of native rows, and their `sector_exposure`.
-        """
-        self._market = market
-        self._inputs = inputs
-        self._columns = columns
-        self._cells = cells
-        self._threads = threads
-        self._host = host
-        self._cancel = CancelFlag()
-
-    async def rows(self, links: Links, opening: Int64, current: Bools, tick: Tick) -> Expected:
-        """Return what rows should be; see `Computer`."""
-        found = Expected.unknown(len(links), self._columns, shares=self._host is not None)
-        at, parts = [], []
-        for own in _groups(2 * links.day.astype(np.int64) + current):
-            host = self._host
-            if host is not None:
-                host = replace(host, today=int(links.day[own[0]]) + (not current[own[0]]))
-            rows = await self._session(links.take(own), opening[own], host)
-            cells, weights = self._cells(rows)
-            nothing = Decimals.nulls(len(rows))
-            cells = {name: cells.get(name, nothing) for name in self._columns}
-            at.append(own[rows.portfolio])
-            parts.append(Expected(np.ones(len(rows), dtype=np.bool_), cells, weights))
-            tick(len(own))
-        return found.replaced(np.concatenate(at), Expected.concat(parts)) if parts else found
-
-    async def _session(self, links: Links, opening: Int64, host: Host | None) -> Rows:
-        """Return the rows of one session; their `portfolio` is a row of ``links``."""
-        inputs = self._inputs
-        ids = np.ascontiguousarray(inputs.ids[links.portfolio])
-        later = np.flatnonzero(~links.first)
-        equity, pnl, realized, flow = (links.carried[name].take(later) for name in CARRIED)
-        previous = Previous(
-            portfolio_id=np.ascontiguousarray(ids[later]),
-            day=links.previous_day[later],
-            equity=equity,
-            cumulative_pnl=pnl,
-            cumulative_realized_pnl=realized,
-            cumulative_capital_flow=flow,
-        )
-        work = partial(
-            roll_forward,
-            self._market,
-            positions=inputs.positions,
-            events=inputs.events,
-            flows=inputs.flows,
-            previous=store_snapshots(previous),
-            opening=Opening(
-                portfolio_id=ids,
-                equity=Decimals(opening, CENTS),
-                first_day=links.day,
-                last_day=links.day,
-            ),
-            threads=self._threads,
-            cancel=self._cancel,
-            host=host,
-            betas=inputs.betas,
-        )
-        return await in_thread(work, self._cancel)
+def _session(  # noqa: PLR0917  # rows, and what they are computed from
+    policy: PolicyAudit,
+    inputs: Inputs,
+    links: Links,
+    opening: Int64,
+    today: int,
+    cancel: CancelFlag,
+) -> Callable[[], Rows]:
+    """Return what computes the rows of one session; their `portfolio` is a row of ``links``."""
+    ids = np.ascontiguousarray(inputs.ids[links.portfolio])
+    later = np.flatnonzero(~links.first)
+    equity, pnl, realized, flow = (links.carried[name].take(later) for name in CARRIED)
+    previous = Previous(
+        portfolio_id=np.ascontiguousarray(ids[later]),
+        day=links.previous_day[later],
+        equity=equity,
+        cumulative_pnl=pnl,
+        cumulative_realized_pnl=realized,
+        cumulative_capital_flow=flow,
+    )
+    return partial(
+        roll_forward,
+        policy.market,
+        positions=inputs.positions,
+        events=inputs.events,
+        flows=inputs.flows,
+        previous=store_snapshots(previous),
+        opening=Opening(
+            portfolio_id=ids,
+            equity=Decimals(opening, CENTS),
+            first_day=links.day,
+            last_day=links.day,
+        ),
+        threads=policy.request.settings.threads,
+        cancel=cancel,
+        host=None if policy.host is None else replace(policy.host, today=today),
+        betas=inputs.betas,
+    )
 
 
 def _groups(keys: Int64) -> Iterator[Int64]:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
 from batchcore.audit.causes import Written
 from batchcore.audit.compare import Judged, follow_lost_rows
-from batchcore.audit.compute import ByReference, Expected, Natively, cents_of, columns_of, in_cents
+from batchcore.audit.compute import (
+    Expected,
+    cents_of,
+    columns_of,
+    computed_by_reference,
+    computed_natively,
+    in_cents,
+)
 from batchcore.calendar import day_of
 from batchcore.db import load as loads
 from batchcore.db import load_stored as stores
@@ -20,8 +28,9 @@ from batchcore.units import State
 
 if TYPE_CHECKING:
     import uuid
+    from collections.abc import Awaitable, Callable
 
-    from batchcore.audit.compute import Computer, Inputs, Links, Roll, Shares, Tick
+    from batchcore.audit.compute import Inputs, Links, Roll, Shares, Tick
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
@@ -51,8 +60,8 @@ class AuditChunk:
         rows: (k,) int64 complete ones that were asked for, rows of `stored`.
         current: Of each stored row, whether its day was a current one (L32).
         facts: What the rows are made of, and when it was changed.
-        inputs: The same to compute natively; None if that was not asked for.
-        computer: Computes them again.
+        inputs: The same, to compute natively; None if that was not asked for.
+        compute: Computes rows again.
     """
 
     ids: Bytes
@@ -62,7 +71,7 @@ class AuditChunk:
     current: Bools
     facts: Facts
     inputs: Inputs | None
-    computer: Computer
+    compute: Callable[[Links, Int64, Bools, Tick], Awaitable[Expected]]
 
     @property
     def written(self) -> Written:
@@ -85,8 +94,9 @@ class PolicyAudit(abc.ABC):
         by_value: Columns in which the value of a PRIVATE lot counts.
         by_quantity: Columns that a partial close changes on earlier days.
         ends_at_exit: Whether closes of a position that was exited count no more.
-        market: To compute natively; None if no row is.
+        market: To compute natively, if anything is.
         host: Likewise, of policies that need one.
+        read: Columns that are read where they are there.
         off: Part of the columns -> why it cannot be computed.
     """
 
@@ -100,7 +110,7 @@ class PolicyAudit(abc.ABC):
     by_value: ClassVar[tuple[str, ...]]
     by_quantity: ClassVar[tuple[str, ...]]
     ends_at_exit: ClassVar[bool] = True
-    market: Market | None = None
+    market: Market
     host: Host | None = None
 
     def __init__(
@@ -127,6 +137,7 @@ class PolicyAudit(abc.ABC):
         self.start, self.end = (
             None if date is None else day_of(date) for date in (request.start, request.end)
         )
+        self.read = self.columns
         self.off: dict[str, str] = {}
 
     @abc.abstractmethod
@@ -135,14 +146,10 @@ class PolicyAudit(abc.ABC):
 
     async def stored(self, selection: Selection, ids: Bytes) -> StoredRows:
         """Return the snapshots of a chunk in the range, and those before that they go on from."""
-        columns = self.queries.readable(self.read_columns())
+        columns = self.queries.readable(self.read)
         query = self.queries.stored(self.calendar, selection, self.start, self.end, columns)
         fetch = loads.load if self.fast else stores.load_plainly
         return await stores.load_stored(self.session, query, self.calendar, ids, fetch)
-
-    def read_columns(self) -> tuple[str, ...]:
-        """Return the columns that are read where they are there."""
-        return self.columns
 
     @abc.abstractmethod
     def previous(self, stored: StoredRows) -> tuple[Int64, ...]:
@@ -157,16 +164,13 @@ class PolicyAudit(abc.ABC):
         profiles, betas = self.reads(any_current=any_current)
         query = self.queries.facts(selection, profiles=profiles, betas=betas)
         facts = await stores.load_facts(self.session, query, ids)
-        inputs = None
-        if self.fast and self.market is not None:
+        if self.fast:
             inputs = await self.inputs(ids, selection, stored, any_current=any_current)
-            threads = self.request.settings.threads
-            computer: Computer = Natively(
-                self.market, inputs, self.computed, self.cells, threads=threads, host=self.host
-            )
+            compute = partial(computed_natively, self, inputs)
         else:
-            own = [stores.uuid_at(ids, row) for row in range(len(ids))]
-            computer = ByReference(await self.roll(own), self.computed, shares=self.has_shares)
+            inputs = None
+            roll = await self.roll([stores.uuid_at(ids, row) for row in range(len(ids))])
+            compute = partial(computed_by_reference, self, roll)
         return AuditChunk(
             ids=ids,
             selection=selection,
@@ -175,7 +179,7 @@ class PolicyAudit(abc.ABC):
             current=current,
             facts=facts,
             inputs=inputs,
-            computer=computer,
+            compute=compute,
         )
 
     def current(self, stored: StoredRows) -> Bools:
@@ -219,8 +223,7 @@ class PolicyAudit(abc.ABC):
         opening, current = np.where(opens, own, 0), chunk.current[links.row]
         again = np.flatnonzero(able)
         for _ in range(1 + _CORRECTIONS):
-            part = links.take(again)
-            computed = await chunk.computer.rows(part, opening[again], current[again], tick)
+            computed = await chunk.compute(links.take(again), opening[again], current[again], tick)
             found = found.replaced(again, computed)
             tick = _uncounted  # a row that is computed again is done
             again = again[opens[again] & found.known[again]]
@@ -262,10 +265,7 @@ class PolicyAudit(abc.ABC):
         wrong: Bools,  # noqa: ARG002
         judged: Judged,  # noqa: ARG002
     ) -> tuple[Expected, Bools] | None:
-        """Return what analytic columns should be that are computed apart, and which cells differ.
-
-        Rows that have none of these columns mean nothing.
-        """
+        """Return what analytic columns that are computed apart should be, and which differ."""
         return None
 
     @abc.abstractmethod
@@ -280,12 +280,10 @@ class PolicyAudit(abc.ABC):
     async def own_equities(
         self, portfolios: Portfolios, at: Int64, selection: Selection
     ) -> OwnEquities:
-        """Return what `portfolios.equity_balance` is to be, of the portfolios of a chunk.
+        """Return what `portfolios.equity_balance` of some portfolios is to be.
 
-        Args:
-            portfolios: All, with the latest complete snapshot of each before the end of time.
-            at: Those of the chunk.
-            selection: The same, for queries.
+        ``portfolios`` are all, with the latest complete snapshot of each; ``at`` and ``selection``
+        are those that are asked for.
         """
 
 

@@ -76,6 +76,7 @@ class LegacyAudit(PolicyAudit):
     """The policy on the tables of a host."""
 
     queries: LegacyAuditQueries
+    columns = compare.ALL_COLUMNS
     select: ClassVar = LegacyAuditQueries
     computed: ClassVar = (*RULED, *_NATIVE[1:], *_NEVER_FILLED)
     has_shares: ClassVar = True
@@ -95,7 +96,7 @@ class LegacyAudit(PolicyAudit):
         super().__init__(*args, **options)
         check_tables(self.catalog, writes=False)
         self._of_runs = LegacyQueries(self.catalog)
-        self.columns = self.queries.readable(compare.ALL_COLUMNS)
+        self.columns = self.read = self.queries.readable(compare.ALL_COLUMNS)
 
     async def share(self, selection: Selection, first: int, last: int) -> None:
         """Load closes, profiles and since when there is a benchmark."""

@@ -92,6 +92,7 @@ class RollForwardAudit(PolicyAudit):
             self.off.update(self._parts.off)
         except SchemaError as error:  # of the columns of analytics: the others were checked
             self.off["analytics"] = str(error)
+            self.read = RULED
 
     async def share(self, selection: Selection, first: int, last: int) -> None:
         """Load closes, marks and betas."""
@@ -133,10 +134,6 @@ class RollForwardAudit(PolicyAudit):
                 threads=settings.threads,
                 beta_weights=self.request.beta_weights,
             )
-
-    def read_columns(self) -> tuple[str, ...]:
-        """Return the columns, without those of analytics where these are off."""
-        return self.columns if self._parts is not None else RULED
 
     def previous(self, stored: StoredRows) -> tuple[Int64, ...]:
         """Return the latest complete row before each (S5)."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
+import math
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
 
 import numpy as np
 
@@ -25,14 +28,15 @@ from batchcore.db.benchmarks import Benchmark, BenchmarkQueries, load_benchmark
 from batchcore.db.catalog import BENCHMARKS, REQUIRED, check_needs
 from batchcore.db.load_analytics import SymbolProfiles, floats, load_profiles
 from batchcore.db.queries import Selection
+from batchcore.entry import check_choice
 from batchcore.errors import ConfigError
 from batchcore.frames import Opening
 from batchcore.native import build_market, hold
-from batchcore.units import LotKind
+from batchcore.units import LotKind, State
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from decimal import Decimal
 
     import numpy.typing as npt
@@ -167,21 +171,8 @@ async def restore_sector_tags_for_portfolio(
 ) -> SectorTagResult:
     """Give each position of a portfolio the tag of its sector, and no other sector tag.
 
-    Like `restore_sector_tag_for_position` for all positions that are not soft-deleted, by the same
-    number of statements whatever their number.
-
-    Args:
-        db: Any kind of database. In a caller's transaction nothing is committed.
-        user_id: Whose portfolio and tags.
-        portfolio_id: A portfolio of the user.
-        profile_cache: Profiles that were loaded before; what it lacks is loaded.
-        schema: Names of tables and columns; None for those of docs/schema.md.
-
-    Raises:
-        ConfigError: there is no such portfolio, it is soft-deleted or another user's, or ``db`` is
-            of a wrong kind.
-        SchemaError: a table or column is missing.
-        DatabaseError: the database refused, failed or went away.
+    Like `restore_sector_tag_for_position`, arguments and errors too, for all positions that are
+    not soft-deleted; the number of statements does not grow with them.
     """
     check_cache("profile_cache", profile_cache)
     portfolio, user = checked_id(portfolio_id, "portfolio_id"), checked_id(user_id, "user_id")
@@ -208,9 +199,8 @@ async def _restore(
             profiles.sector[row], is_etf=profiles.is_etf[row], kind=_kind(position)
         )
     changes = await writer.put(sectors, COLORS)
-    names = sorted(sectors.values())
     return SectorTagResult(
-        tags={name: names.count(name) for name in dict.fromkeys(names)},
+        tags=dict(sorted(Counter(sectors.values()).items())),
         created=changes.created,
         adopted=changes.adopted,
         removed=changes.removed,
@@ -261,34 +251,19 @@ async def calculate_portfolio_provider_beta(
     Source:
         docs/semantics.md, A1.
     """
-    check_cache("profile_cache", profile_cache)
-    if weights not in BETA_WEIGHTS:
-        msg = f"unknown weights `{weights}`, expected one of {', '.join(BETA_WEIGHTS)}"
-        raise ConfigError(msg, "weights")
-    portfolio = checked_id(portfolio_id, "portfolio_id")
-    _check_date(calculation_date)
-    async with reading(db, schema, NEEDS) as (session, queries):
-        day = await _day(session, calculation_date)
-        loaded = await _load(session, queries, portfolio, day, profile_cache)
-    held = await asyncio.to_thread(_hold, loaded, day)
-    lots, beta = held.lots, loaded.profiles.beta
-    ((coverage,),) = beta_coverage(
-        portfolio=lots.portfolio,
-        symbol=held.symbol,
-        kind=lots.kind,
-        value=lots.value,
-        beta=beta,
-        portfolios=1,
-    )
-    ((found,),) = provider_beta(
-        portfolio=lots.portfolio,
-        symbol=held.symbol,
-        kind=lots.kind,
-        value=lots.value,
-        equity=loaded.equity,
-        beta=beta,
-        weights=weights,
-    )
+    check_choice("weights", weights, BETA_WEIGHTS)
+    holding = _holding(db, schema, portfolio_id, calculation_date, profile_cache)
+    async with holding as (_, held):
+        lots, beta = held.lots, held.profiles.beta
+    values: dict[str, Any] = {
+        "portfolio": lots.portfolio,
+        "symbol": held.symbol,
+        "kind": lots.kind,
+        "value": lots.value,
+        "beta": beta,
+    }
+    ((coverage,),) = beta_coverage(**values, portfolios=1)
+    ((found,),) = provider_beta(**values, equity=held.equity, weights=weights)
     counts = (lots.kind == LotKind.STOCK) & (lots.value[:, 0] != 0)
     has_beta = np.nan_to_num(beta)[held.symbol] != 0
     known = not np.isnan(found)
@@ -297,7 +272,7 @@ async def calculate_portfolio_provider_beta(
         positions_with_beta=len(np.unique(lots.position[counts & has_beta])),
         total_positions=len(np.unique(lots.position[counts])),
         coverage=float(coverage) if known else 0.0,
-        calculation_date=calendars.date_of(day),
+        calculation_date=calendars.date_of(held.day),
     )
 
 
@@ -341,15 +316,10 @@ async def calculate_portfolio_sector_exposure(
     Source:
         docs/semantics.md, A2.
     """
-    check_cache("profile_cache", profile_cache)
-    portfolio = checked_id(portfolio_id, "portfolio_id")
-    _check_date(calculation_date)
-    async with reading(db, schema, NEEDS) as (session, queries):
-        day = await _day(session, calculation_date)
-        loaded = await _load(session, queries, portfolio, day, profile_cache)
-        found = await _benchmark(session, queries, benchmark, day)
-    held = await asyncio.to_thread(_hold, loaded, day)
-    shares = _shares(held, loaded)
+    holding = _holding(db, schema, portfolio_id, calculation_date, profile_cache)
+    async with holding as (queries, held):
+        found = await _benchmark(held.session, queries, benchmark, held.day)
+    shares = _shares(held)
     of_benchmark = {
         sector: 0.0 - weight for sector, weight in over_and_underweights({}, found.weights).items()
     }
@@ -360,67 +330,78 @@ async def calculate_portfolio_sector_exposure(
         benchmark_date=None if found.day is None else calendars.date_of(found.day),
         benchmark_weights=of_benchmark,
         over_underweights=over_and_underweights(shares or {}, of_benchmark) if both else None,
-        calculation_date=calendars.date_of(day),
+        calculation_date=calendars.date_of(held.day),
     )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Loaded:
-    """A portfolio and the closes that mark it on a date.
-
-    Attributes:
-        opening: The portfolio alone.
-        equity: (1, 1) float64 dollars, NaN where there is none.
-        positions: Those not soft-deleted.
-        events: Of them.
-        prices: The last closes up to the date.
-        symbols: Of the positions, normalised, distinct.
-        profiles: Of the symbols.
-    """
-
-    opening: Opening
-    equity: npt.NDArray[np.float64]
-    positions: Positions
-    events: Events
-    prices: Prices
-    symbols: tuple[str, ...]
-    profiles: SymbolProfiles
-
-
-@dataclass(frozen=True, eq=False, slots=True)
 class _Held:
-    """The lots of a portfolio on a date.
+    """A portfolio on a date.
 
     Attributes:
+        session: It was read in.
+        day: The date.
         lots: With their values.
-        symbol: (l,) row of the symbols of each.
+        symbol: (l,) row of `profiles` of each lot.
+        profiles: Of the symbols of positions, normalised and distinct.
+        equity: (1, 1) float64 dollars, NaN where there is none.
     """
 
+    session: Session
+    day: int
     lots: Holdings
     symbol: npt.NDArray[np.intp]
+    profiles: SymbolProfiles
+    equity: npt.NDArray[np.float64]
 
 
-async def _load(
-    session: Session, queries: Queries, portfolio: uuid.UUID, day: int, cache: ProfileCache | None
-) -> _Loaded:
-    selection = Selection(np.frombuffer(portfolio.bytes, dtype=np.uint8).reshape(1, 16))
+@contextlib.asynccontextmanager
+async def _holding(
+    db: object,
+    schema: Schema | None,
+    portfolio_id: uuid.UUID | str,
+    date: dt.date | None,
+    cache: ProfileCache | None,
+) -> AsyncIterator[tuple[Queries, _Held]]:
+    """Give what a portfolio holds on a date, the last session closed by now without one."""
+    check_cache("profile_cache", cache)
+    portfolio = checked_id(portfolio_id, "portfolio_id")
+    if date is not None and type(date) is not dt.date:
+        msg = f"calculation_date is {date!r}, expected a datetime.date"
+        raise ConfigError(msg, "calculation_date")
     sessions = calendars.load("XNYS")
-    portfolios = await loads.load_portfolios(session, queries, sessions, day + 1, selection)
-    if len(portfolios) == 0 or portfolios.deleted[0]:
-        why = "unknown" if len(portfolios) == 0 else "soft-deleted"
-        raise ConfigError(f"{why} portfolio {portfolio}", "portfolio_id")
-    latest = portfolios.before
-    equity = latest.equity_balance if latest.day.state[0] == 0 else portfolios.equity_balance
-    positions = await loads.load_positions(session, queries, selection)
-    symbols = sorted({loads.normalised(spelt) for spelt in positions.symbol.table()})
-    return _Loaded(
-        opening=Opening(portfolio_id=portfolios.id, equity=portfolios.equity_balance),
-        equity=floats(equity).reshape(1, 1),
+    async with reading(db, schema, NEEDS) as (session, queries):
+        day = sessions.last_closed(await session.now()) if date is None else calendars.day_of(date)
+        selection = Selection(np.frombuffer(portfolio.bytes, dtype=np.uint8).reshape(1, 16))
+        portfolios = await loads.load_portfolios(session, queries, sessions, day + 1, selection)
+        if len(portfolios) == 0 or portfolios.deleted[0]:
+            why = "unknown" if len(portfolios) == 0 else "soft-deleted"
+            raise ConfigError(f"{why} portfolio {portfolio}", "portfolio_id")
+        latest, own = portfolios.before, portfolios.equity_balance
+        equity = latest.equity_balance if latest.day.state[0] == State.VALUE else own
+        positions = await loads.load_positions(session, queries, selection)
+        spelt = [loads.normalised(symbol) for symbol in positions.symbol.table()]
+        symbols = sorted(set(spelt))
+        events = await loads.load_events(session, queries, selection)
+        prices = await loads.load_fallback(session, queries, symbols, (), day, day)
+        profiles = await _profiles(session, queries, symbols, cache)
+        opening = Opening(portfolio_id=portfolios.id, equity=own)
+        lots = await asyncio.to_thread(_lots, prices, positions, events, opening, day)
+        row_of = {symbol: row for row, symbol in enumerate(symbols)}
+        rows = np.array([row_of[symbol] for symbol in spelt], dtype=np.intp)[lots.symbol]
+        yield queries, _Held(session, day, lots, rows, profiles, floats(equity).reshape(1, 1))
+
+
+def _lots(
+    prices: Prices, positions: Positions, events: Events, opening: Opening, day: int
+) -> Holdings:
+    sessions = np.array([day], dtype=np.int32)
+    return hold(
+        build_market(prices, sessions),
         positions=positions,
-        events=await loads.load_events(session, queries, selection),
-        prices=await loads.load_fallback(session, queries, symbols, (), day, day),
-        symbols=tuple(symbols),
-        profiles=await _profiles(session, queries, symbols, cache),
+        events=events,
+        opening=opening,
+        sessions=sessions,
     )
 
 
@@ -430,22 +411,21 @@ async def _profiles(
     """Return the profiles of normalised symbols, those that the cache has from there."""
     known = {} if cache is None else {symbol: cache.get(symbol) for symbol in symbols}
     lacking = [symbol for symbol in symbols if known.get(symbol) is None]
-    loaded = SymbolProfiles(np.zeros(0), (), ())
+    rows: dict[str, tuple[float, str | None, bool]] = {
+        symbol: (math.nan if one.beta is None else float(one.beta), one.sector, bool(one.is_etf))
+        for symbol, one in known.items()
+        if one is not None
+    }
     if lacking:
         loaded = await load_profiles(session, AnalyticQueries(queries.catalog), lacking)
-    row_of = {symbol: row for row, symbol in enumerate(lacking)}
-    beta, sector, is_etf = np.full(len(symbols), np.nan), [], []
-    for row, symbol in enumerate(symbols):
-        profile = known.get(symbol)
-        if profile is None:
-            beta[row] = loaded.beta[row_of[symbol]]
-            sector.append(loaded.sector[row_of[symbol]])
-            is_etf.append(loaded.is_etf[row_of[symbol]])
-        else:
-            beta[row] = np.nan if profile.beta is None else float(profile.beta)
-            sector.append(profile.sector)
-            is_etf.append(bool(profile.is_etf))
-    return SymbolProfiles(beta, tuple(sector), tuple(is_etf))
+        columns = zip(loaded.beta.tolist(), loaded.sector, loaded.is_etf, strict=True)
+        rows |= zip(lacking, columns, strict=True)
+    found = [rows[symbol] for symbol in symbols]
+    return SymbolProfiles(
+        np.array([beta for beta, _, _ in found], dtype=np.float64),
+        tuple(sector for _, sector, _ in found),
+        tuple(is_etf for _, _, is_etf in found),
+    )
 
 
 async def _benchmark(session: Session, queries: Queries, code: str, day: int) -> Benchmark:
@@ -456,51 +436,21 @@ async def _benchmark(session: Session, queries: Queries, code: str, day: int) ->
     return await load_benchmark(session, BenchmarkQueries(catalog), code, day)
 
 
-def _hold(loaded: _Loaded, day: int) -> _Held:
-    sessions = np.array([day], dtype=np.int32)
-    lots = hold(
-        build_market(loaded.prices, sessions),
-        positions=loaded.positions,
-        events=loaded.events,
-        opening=loaded.opening,
-        sessions=sessions,
-    )
-    row_of = {symbol: row for row, symbol in enumerate(loaded.symbols)}
-    rows = [row_of[loads.normalised(spelt)] for spelt in loaded.positions.symbol.table()]
-    return _Held(lots, np.array(rows, dtype=np.intp)[lots.symbol])
-
-
-def _shares(held: _Held, loaded: _Loaded) -> dict[str, float] | None:
-    if not loaded.equity[0, 0] > 0:
+def _shares(held: _Held) -> dict[str, float] | None:
+    if not held.equity[0, 0] > 0:
         return None
-    profiles = loaded.profiles
+    profiles, lots = held.profiles, held.lots
     of_lots = [
         sector_of(profiles.sector[symbol], is_etf=profiles.is_etf[symbol], kind=kind)
-        for symbol, kind in zip(held.symbol.tolist(), held.lots.kind.tolist(), strict=True)
+        for symbol, kind in zip(held.symbol.tolist(), lots.kind.tolist(), strict=True)
     ]
-    names = sorted(set(of_lots))
-    row_of = {name: row for row, name in enumerate(names)}
+    names, sector = np.unique(np.array(of_lots, dtype=np.object_), return_inverse=True)
     shares = sector_exposure(
-        portfolio=held.lots.portfolio,
-        sector=np.array([row_of[name] for name in of_lots], dtype=np.intp),
-        value=held.lots.value,
-        equity=loaded.equity,
+        portfolio=lots.portfolio,
+        sector=sector,
+        value=lots.value,
+        equity=held.equity,
         sectors=len(names),
     )[0, 0]
-    return {
-        name: share
-        for name, share in zip(names, shares.tolist(), strict=True)
-        if not np.isnan(share)
-    }
-
-
-def _check_date(date: dt.date | None) -> None:
-    if date is not None and type(date) is not dt.date:
-        msg = f"calculation_date is {date!r}, expected a datetime.date"
-        raise ConfigError(msg, "calculation_date")
-
-
-async def _day(session: Session, date: dt.date | None) -> int:
-    if date is None:
-        return calendars.load("XNYS").last_closed(await session.now())
-    return calendars.day_of(date)
+    both = zip(names.tolist(), shares.tolist(), strict=True)
+    return {name: share for name, share in both if not math.isnan(share)}
