@@ -55,6 +55,7 @@ MOST_WINDOWS: Final = 16
 
 _DECIMAL_BYTES: Final = 104
 
+_Found = TypeVar("_Found")
 _Rows = TypeVar("_Rows", Prices, Profiles, Previous)
 
 
@@ -167,9 +168,11 @@ class _Cache:
         """Forget everything: what was loaded, and the counts."""
         self._hits = self._misses = 0
 
-    def _count(self, found: object) -> None:
+    def _counted(self, found: _Found | None) -> _Found | None:
+        """Return what was found, and count whether anything was."""
         self._hits += found is not None
         self._misses += found is None
+        return found
 
 
 class PriceCache(_Cache):
@@ -314,14 +317,9 @@ class PriceCache(_Cache):
         return await self._fetch(db, lacking)
 
     def covers(self, symbol: str, first_day: int, last_day: int) -> bool:
-        """Return whether all closes of a symbol in a window have been loaded, if there are any.
+        """Return whether all that there is of a symbol was loaded from one day to another.
 
-        A symbol without any row counts as loaded.
-
-        Args:
-            symbol: Spelt as stored.
-            first_day: Days since 1970-01-01.
-            last_day: Likewise, included.
+        Days are counted from 1970-01-01; the last one is included.
         """
         return not gaps(self._spans.get(symbol, ()), first_day, last_day)
 
@@ -418,8 +416,7 @@ class CompanyProfileCache(_Cache):
 
     def get(self, symbol: str) -> CompanyProfile | None:
         """Return the profile of a symbol; None without one."""
-        found = self._store.get(symbol)
-        self._count(found)
+        found = self._counted(self._store.get(symbol))
         return None if found is None else CompanyProfile(symbol, *found)
 
     def get_beta(self, symbol: str) -> Decimal | None:
@@ -510,8 +507,7 @@ class SnapshotCache(_Cache):
             NumericError: an amount that is not finite, or has more decimals than cents.
         """
         key = checked_id(portfolio_id)
-        found = self._store.latest(key.bytes)
-        self._count(found)
+        found = self._counted(self._store.latest(key.bytes))
         return None if found is None else Snapshot(key, date_of(found[0]), *found[1:])
 
     def get_equity(self, portfolio_id: uuid.UUID | str) -> Decimal:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import uuid
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,8 +16,6 @@ from batchcore.audit.causes import CAUSES
 from batchcore.audit.compare import ALL_COLUMNS, PLACE, REASONS, shares_apart
 
 if TYPE_CHECKING:
-    import datetime as dt
-    import uuid
     from collections.abc import Sequence
 
     import numpy.typing as npt
@@ -28,12 +28,6 @@ EXAMPLES: Final = 20
 """How many cells that differ are named one by one; all are counted."""
 
 EQUITY: Final = "portfolios.equity_balance"
-
-_PLAIN: Final = (
-    *("policy", "calendar", "fast", "portfolios", "rows", "rows_stored", "rows_differing"),
-    "missing_sessions",
-)
-"""Attributes of a result that JSON holds as they are, before those that it has to convert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +59,8 @@ class Difference:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold, amounts as text."""
-        return {
-            "portfolio": str(self.portfolio),
-            "session": None if self.session is None else self.session.isoformat(),
-            "column": self.column,
-            "stored": _plain(self.stored),
-            "expected": _plain(self.expected),
-            "difference": _plain(self.difference),
-            "cause": self.cause or None,
-        }
+        own = {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
+        return own | {"difference": _plain(self.difference), "cause": self.cause or None}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -91,6 +78,15 @@ class ColumnCounts:
     checked: npt.NDArray[np.int64]
     differing: npt.NDArray[np.int64]
     worst: tuple[Difference | None, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as what JSON can hold, by name."""
+        return {
+            name: {"checked": checked, "differing": differing, "worst": _plain(worst)}
+            for name, checked, differing, worst in zip(
+                self.name, self.checked.tolist(), self.differing.tolist(), self.worst, strict=True
+            )
+        }
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -144,38 +140,30 @@ class VerifyResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold: amounts as text, dates as ISO text."""
-        columns = self.columns
         return {
-            **{name: getattr(self, name) for name in _PLAIN},
+            **{one.name: _plain(getattr(self, one.name)) for one in fields(self)},
             "cells_checked": self.checked,
             "cells_differing": self.differing,
             "cells_not_checkable": sum(self.not_checkable.values()),
-            "columns": {
-                name: {
-                    "checked": int(columns.checked[row]),
-                    "differing": int(columns.differing[row]),
-                    "worst": None if worst is None else worst.to_dict(),
-                }
-                for row, (name, worst) in enumerate(zip(columns.name, columns.worst, strict=True))
-            },
-            "examples": [example.to_dict() for example in self.examples],
-            "causes": dict(self.causes),
-            "not_checkable": dict(self.not_checkable),
-            "analytics_off": dict(self.analytics_off),
-            "consistent": self.consistent,
             "seconds": round(self.seconds, 6),
         }
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  # what a cell may hold
-    """Return a cell as what JSON can hold."""
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, Mapping):
-        return {name: _plain(share) for name, share in value.items()}
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return value
+def _plain(value: Any) -> Any:  # noqa: ANN401  # what a result may hold
+    """Return a value as what JSON can hold."""
+    match value:
+        case Decimal():
+            return f"{value:f}"
+        case uuid.UUID() | dt.date():
+            return str(value)
+        case Difference() | ColumnCounts():
+            return value.to_dict()
+        case Mapping():
+            return {name: _plain(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_plain(one) for one in value]
+        case _:
+            return value
 
 
 class Tally:

@@ -111,18 +111,7 @@ class PnLCalculator:
     ) -> BatchResult:
         """Value one portfolio on one date and write its snapshot.
 
-        Args:
-            portfolio_id: UUID or its text.
-            calculation_date: As in `calculate_all_portfolios_pnl`, like everything that follows.
-            db: The database; None takes that of the constructor.
-            price_cache: Closes that count before those stored.
-            snapshot_cache: Snapshots that count before those stored.
-
-        Returns:
-            The report.
-
-        Raises:
-            BatchcoreError: as `calculate_all_portfolios_pnl` does.
+        All but ``portfolio_id``, a UUID or its text, is as in `calculate_all_portfolios_pnl`.
         """
         return await self.calculate_all_portfolios_pnl(
             calculation_date, db, [portfolio_id], price_cache, snapshot_cache

@@ -37,10 +37,10 @@ from batchcore.units import LotKind, State
 if TYPE_CHECKING:
     import uuid
     from collections.abc import AsyncIterator, Mapping, Sequence
-    from decimal import Decimal
 
     import numpy.typing as npt
 
+    from batchcore.caches import CompanyProfile
     from batchcore.config import Schema
     from batchcore.db.catalog import Needs
     from batchcore.db.engine import Session
@@ -62,26 +62,10 @@ NEEDS: Final[Needs] = {
 """What tables and columns beta and sectors of a portfolio need."""
 
 
-class Profile(Protocol):
-    """What is read of a company profile."""
-
-    @property
-    def beta(self) -> Decimal | None:
-        """Beta of the provider."""
-
-    @property
-    def sector(self) -> str | None:
-        """Sector as stored."""
-
-    @property
-    def is_etf(self) -> bool | None:
-        """Whether it is an ETF."""
-
-
 class ProfileCache(Protocol):
     """Profiles that were loaded before, such as `CompanyProfileCache`."""
 
-    def get(self, symbol: str, /) -> Profile | None:
+    def get(self, symbol: str, /) -> CompanyProfile | None:
         """Return the profile of a symbol, None if it is not there."""
 
 

@@ -65,21 +65,11 @@ async def load_closes(
 ) -> Prices:
     """Return every finite close of symbols in a window, and of each the last before it.
 
-    The first statement brings the closes of the symbols as they are spelt on positions. One
-    further statement, the fallback, brings what it left out: the last closes before the window, of
-    symbols that have none in it up to the first day needed, and those in it under other spellings.
-    Where it is known which spellings closes are stored under, there mostly is nothing left out,
-    and no such statement. Closes that are handed in take the place of the first, of the symbols
-    that they cover from the first day needed on; the fallback brings the others.
-
-    Args:
-        reader: In the transaction of the run.
-        queries: On the tables of the host.
-        spellings: Symbols, as stored on positions or named by a rule.
-        window: Its days.
-        source: Closes that were loaded before, if any; they count before those stored.
-        monitor: Of the run.
-        stored: The symbols that closes are stored under, where they were loaded before.
+    The first statement brings the closes of symbols as they are spelt on positions. The fallback
+    brings what it left out: the last closes before the window, of symbols that have none in it up
+    to the first day needed, and those in it under other spellings. It is not sent where ``stored``,
+    the symbols that closes are stored under, shows that there are none. Closes of a ``source`` take
+    the place of the first statement, for the symbols that they cover from the first day needed on.
     """
     spelt = sorted(set(spellings))
     wanted = sorted({normalised(symbol) for symbol in spelt} - {""})
