@@ -1,7 +1,7 @@
 """Prices, company profiles and latest snapshots, loaded in bulk and asked one by one.
 
-Each cache stands by itself: an orchestrator can put one in the place of a query. What is loaded
-lies in a native store; a load costs one statement, beside one check of the catalog for each
+Each cache works without the others: an orchestrator can use one instead of a query. What is loaded
+is kept in a native store; a load costs one statement, beside one check of the catalog for each
 database, and asking for what is loaded costs none. One task owns a cache.
 
 Every method raises `ConfigError` for an argument of a wrong kind. A load raises `SchemaError` where
@@ -295,7 +295,7 @@ class PriceCache(_Cache):
         for date in on:
             checked_day(date)
         asked = [(symbol, date) for symbol in wanted for date in dict.fromkeys(on)]
-        has, is_set = self._reader.has, self._reader.is_laid
+        has, is_set = self._reader.has, self._reader.is_set
         return [one for one in asked if not (has(*one) or is_set(*one))]
 
     async def load_missing(
@@ -356,7 +356,7 @@ class PriceCache(_Cache):
 
     def to_frame(self) -> Prices:
         """Return all closes, with those that were set; one set to 0 is a close of 0."""
-        return _prices(self._reader.columns(laid=True))
+        return Prices(**_columns(self._reader.columns(with_set=True)))
 
     def _back(self, day: int) -> int:
         return max(day - self._lookback_days, FIRST_DATE)
@@ -380,7 +380,7 @@ class PriceCache(_Cache):
 
     def _put(self, loaded: Prices, windows: Sequence[Window]) -> int:
         """Replace the closes of windows."""
-        held = _prices(self._reader.columns(laid=False))
+        held = Prices(**_columns(self._reader.columns(with_set=False)))
         loaded = _kept(loaded, _inside(loaded, windows))
         prices = _joined(_kept(held, ~_inside(held, windows)), loaded)
         self._reader = self._reader.over(_core.PriceStore.from_frame(prices))
@@ -582,10 +582,6 @@ def _sessions(code: str) -> calendar.Calendar:
         msg = "calendar `prices` needs the dates of the price table, expected any other"
         raise ConfigError(msg, "calendar")
     return calendar.load(code)
-
-
-def _prices(columns: dict[str, Any]) -> Prices:
-    return Prices(**_columns(columns | {"day": (columns["day"],)}))
 
 
 def _columns(parts: dict[str, Any]) -> dict[str, Any]:

@@ -43,10 +43,12 @@ from batchcore.db.audit_queries import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED
 from batchcore.errors import ConfigError, SchemaError
 from batchcore.policies.legacy_audit import BY_CHAIN, BY_QUANTITY, OF_DAY, OF_WEIGHTS
 from support import database, legacy_host
+from support.database import execute
 from support.generate import MONDAY
 from support.generate_legacy import LegacyGenerator
 from support.legacy_frames import Run
 from support.outcome import LOOSE, seeded
+from support.verified import checked, wrong
 from support.worked_legacy import P, contribution, event, jan, portfolio, position, profile
 
 if TYPE_CHECKING:
@@ -99,12 +101,6 @@ def host_of(*portfolios: legacy.Portfolio) -> Run:
     )
 
 
-async def execute(url: str, *statements: str) -> None:
-    async with database.connected(url) as connection:
-        for statement in statements:
-            await connection.execute(statement)
-
-
 async def run(url: str, first: int, last: int, **options: Any) -> batchcore.BatchResult:
     """Run days of January under `legacy`; "today" is the 9th."""
     options = {
@@ -125,17 +121,6 @@ async def kept(url: str, *portfolios: legacy.Portfolio) -> None:
 
 async def verify(db: str | asyncpg.Pool, *, fast: bool = True, **options: Any) -> VerifyResult:
     return await batchcore.verify(db, **{"policy": "legacy", "fast": fast, **options})
-
-
-def wrong(result: VerifyResult) -> dict[str, int]:
-    """Return how many cells differ in each column that has any."""
-    columns = result.columns
-    counts = zip(columns.name, columns.differing.tolist(), strict=True)
-    return {name: count for name, count in counts if count}
-
-
-def checked(result: VerifyResult) -> dict[str, int]:
-    return dict(zip(result.columns.name, result.columns.checked.tolist(), strict=True))
 
 
 def snapshot(on: int, owner: uuid.UUID = KEY) -> str:

@@ -1,83 +1,34 @@
-"""What a policy says of stored snapshots: the part that all policies share."""
+"""What a policy says of stored snapshots."""
 
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from batchcore.audit.causes import Written
-from batchcore.audit.compare import Judged, follow_lost_rows
-from batchcore.audit.compute import (
-    Expected,
-    cents_of,
-    columns_of,
-    computed_by_reference,
-    computed_natively,
-    in_cents,
-)
+from batchcore.audit.compute import columns_of
 from batchcore.calendar import day_of
 from batchcore.db import load as loads
 from batchcore.db import load_stored as stores
-from batchcore.db.audit_queries import AuditQueries, Fact
+from batchcore.db.audit_queries import AuditQueries
 from batchcore.db.read import Reader
-from batchcore.units import State
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Awaitable, Callable
 
-    from batchcore.audit.compute import Inputs, Links, Roll, Shares, Tick
+    from batchcore.audit.check import ChunkCheck
+    from batchcore.audit.compare import Judged
+    from batchcore.audit.compute import Expected, Inputs, Links, Roll, Shares
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.load import Portfolios
-    from batchcore.db.load_stored import Facts, OwnEquities, StoredRows
+    from batchcore.db.load_stored import OwnEquities, StoredRows
     from batchcore.db.queries import Selection
     from batchcore.frames import Bools, Bytes, Decimals, Int32, Int64, Rows
     from batchcore.native import Host, Market
     from batchcore.run.request import Request
-
-
-_CORRECTIONS: Final = 3
-"""How often an opening equity is corrected: after the second no more than a cent is left."""
-
-_MOST_CENTS: Final = 2**61
-"""Equities up to which the correction of an opening equity fits 64 bits."""
-
-
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class AuditChunk:
-    """Portfolios that are looked at together, and their rows.
-
-    Attributes:
-        ids: (p, 16) uint8.
-        selection: The same, for queries.
-        stored: Their snapshots.
-        rows: (k,) int64 complete ones that were asked for, rows of `stored`.
-        current: Of each stored row, whether its day was a current one (L32).
-        facts: What the rows are made of, and when it was changed.
-        inputs: The same, to compute natively; None if that was not asked for.
-        compute: Computes rows again.
-    """
-
-    ids: Bytes
-    selection: Selection
-    stored: StoredRows
-    rows: Int64
-    current: Bools
-    facts: Facts
-    inputs: Inputs | None
-    compute: Callable[[Links, Int64, Bools, Tick], Awaitable[Expected]]
-
-    @property
-    def written(self) -> Written:
-        """When the rows were written, as far as they say so."""
-        stored, rows = self.stored, self.rows
-        return Written(stored.portfolio[rows], stored.day[rows], stored.written[rows])
 
 
 class PolicyAudit(abc.ABC):
@@ -155,45 +106,16 @@ class PolicyAudit(abc.ABC):
     def previous(self, stored: StoredRows) -> tuple[Int64, ...]:
         """Return the row that each may go on from, -1 for none; the likeliest first."""
 
-    async def chunk(
-        self, ids: Bytes, selection: Selection, stored: StoredRows, rows: Int64
-    ) -> AuditChunk:
-        """Return a chunk with what its rows are computed from."""
-        current = self.current(stored)
-        any_current = bool(current[rows].any())
-        profiles, betas = self.reads(any_current=any_current)
-        query = self.queries.facts(selection, profiles=profiles, betas=betas)
-        facts = await stores.load_facts(self.session, query, ids)
-        if self.fast:
-            inputs = await self.inputs(ids, selection, stored, any_current=any_current)
-            compute = partial(computed_natively, self, inputs)
-        else:
-            inputs = None
-            roll = await self.roll([stores.uuid_at(ids, row) for row in range(len(ids))])
-            compute = partial(computed_by_reference, self, roll)
-        return AuditChunk(
-            ids=ids,
-            selection=selection,
-            stored=stored,
-            rows=rows,
-            current=current,
-            facts=facts,
-            inputs=inputs,
-            compute=compute,
-        )
-
     def current(self, stored: StoredRows) -> Bools:
         """Return for each stored row whether its day was a current one."""
         return np.zeros(len(stored), dtype=np.bool_)
 
     @abc.abstractmethod
-    def reads(self, *, any_current: bool) -> tuple[bool, bool]:
+    def reads(self, *, any_current: bool) -> dict[str, bool]:
         """Return whether changed profiles and betas count in rows, some on a current day or not."""
 
     @abc.abstractmethod
-    async def inputs(
-        self, ids: Bytes, selection: Selection, stored: StoredRows, *, any_current: bool
-    ) -> Inputs:
+    async def inputs(self, check: ChunkCheck) -> Inputs:
         """Return what the rows of a chunk are computed from natively."""
 
     @abc.abstractmethod
@@ -208,61 +130,13 @@ class PolicyAudit(abc.ABC):
         """Return which rows go on from an equity that is not stored (S5, L6)."""
         return links.first
 
-    async def rows(self, chunk: AuditChunk, links: Links, tick: Tick | None = None) -> Expected:
-        """Return what rows should be; unknown where they go on from what is no amount.
-
-        What a first row opened with is not stored: it is taken to be what leads to its equity.
-        """
-        tick = tick or _uncounted
-        found = Expected.unknown(len(links), self.computed, shares=self.has_shares)
-        opens, own = self.opens(links), cents_of(links.equity)
-        able = ~opens | (in_cents(links.equity) & (np.abs(own) < _MOST_CENTS))
-        for column in links.carried.values():
-            able &= links.first | in_cents(column) | (column.state == State.NULL)
-        tick(int((~able).sum()))
-        opening, current = np.where(opens, own, 0), chunk.current[links.row]
-        again = np.flatnonzero(able)
-        for _ in range(1 + _CORRECTIONS):
-            computed = await chunk.compute(links.take(again), opening[again], current[again], tick)
-            found = found.replaced(again, computed)
-            tick = _uncounted  # a row that is computed again is done
-            again = again[opens[again] & found.known[again]]
-            off = own[again] - found.cells["equity_balance"].values[again]
-            again, off = again[off != 0], off[off != 0]
-            if len(again) == 0:
-                break
-            opening[again] += off
-        return found
-
-    def judge(self, chunk: AuditChunk, links: Links, expected: Expected) -> Judged:
-        """Return which cells the stored data determine."""
-        facts, written = chunk.facts, chunk.written
-        judged = Judged(len(links), self.columns)
-        judged.leave_out("portfolio_fails", ~expected.known)
-        judged.leave_out("opening", self.opens(links), ("equity_balance",))
-        first = np.flatnonzero(links.first & expected.known)
-        later = np.zeros(len(links), dtype=np.bool_)
-        later[first] = follow_lost_rows(
-            chunk.stored, links.row[first], expected.take(first), self.of_first_row, self.sums
-        )
-        judged.leave_out("earlier_rows", later, self.by_chain)
-        self.judge_own(judged, chunk, expected)
-        is_event = facts.kind == Fact.EVENT
-        valued = facts.private & (is_event | (facts.kind == Fact.POSITION))
-        judged.leave_out("private_value", written.changed_while_held(facts, valued), self.by_value)
-        closed = written.changed_while_held(facts, is_event)
-        judged.leave_out("closed_since", closed, self.by_quantity)
-        return judged
-
     @abc.abstractmethod
-    def judge_own(self, judged: Judged, chunk: AuditChunk, expected: Expected) -> None:
+    def judge(self, check: ChunkCheck, judged: Judged) -> None:
         """Leave out cells that were not computed, or from what has been overwritten since."""
 
     async def analysed(
         self,
-        chunk: AuditChunk,  # noqa: ARG002  # what those need that compute such columns apart
-        expected: Expected,  # noqa: ARG002
-        wrong: Bools,  # noqa: ARG002
+        check: ChunkCheck,  # noqa: ARG002  # what those need that compute such columns apart
         judged: Judged,  # noqa: ARG002
     ) -> tuple[Expected, Bools] | None:
         """Return what analytic columns that are computed apart should be, and which differ."""
@@ -285,6 +159,3 @@ class PolicyAudit(abc.ABC):
         ``portfolios`` are all, with the latest complete snapshot of each; ``at`` and ``selection``
         are those that are asked for.
         """
-
-
-def _uncounted(_: int) -> None: ...

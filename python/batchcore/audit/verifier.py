@@ -229,9 +229,8 @@ class Verification:
         instead = Decimals.nulls(len(at))
         rows = np.flatnonzero(asked & stored.complete & ~deleted)
         if len(rows):
-            chunk = await self._policy.chunk(ids, selection, stored, rows)
-            check = ChunkCheck(self._policy, chunk, self.tally, self._run_chunks)
-            await check.run(self._tick)
+            check = ChunkCheck(self._policy, ids, selection, stored, rows)
+            await check.run(self.tally, self._run_chunks, self._tick)
             instead = check.right_equities(own.day)
         self._check_equities(at, own, instead)
 

@@ -49,7 +49,7 @@ def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
     corrected = [
         run for run in whole if run["asked"]["changed_since"] or run["asked"].get("repairs")
     ]
-    # A run that corrects nothing has seen no change to the rows that stood before it.
+    # A run that corrects nothing has seen no change to the rows that existed before it.
     shown = corrected[:1] or whole[-1:]
     return "\n".join([*aligned(rows), *_next_lines(*shown)])
 

@@ -32,7 +32,7 @@ def verify(
     fast: Annotated[bool, flag("--fast", "Recompute natively instead of in pure Python.")] = False,
     **options: Any,  # noqa: ANN401  # of `RunOptions`
 ) -> int:
-    """Recompute stored snapshots and tell which cells differ; write nothing."""
+    """Recompute stored snapshots and report which cells differ; write nothing."""
     lookback_days = options.pop("lookback_days")
     options["settings"] = Settings(schema=call.schema, lookback_days=lookback_days)
     options |= {"sample": sample, "seed": seed, "fast": fast}

@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
 
-    from batchcore.audit.compute import Expected, Links, Roll, Shares
-    from batchcore.audit.policy import AuditChunk
+    from batchcore.audit.check import ChunkCheck
+    from batchcore.audit.compute import Links, Roll, Shares
     from batchcore.db.load import Portfolios
     from batchcore.db.load_stored import OwnEquities, StoredRows
     from batchcore.db.queries import Selection
-    from batchcore.frames import Bools, Bytes, Decimals, Int32, Int64, Rows
+    from batchcore.frames import Bools, Decimals, Int32, Int64, Rows
 
 
 OF_DAY: Final = (
@@ -116,7 +116,7 @@ class LegacyAudit(PolicyAudit):
             build_market, closes, self.calendar.sessions(first, last), policy="legacy"
         )
         profiles = await load_legacy.load_spelt_profiles(session, self._of_runs, spelt)
-        # Rows with weights tell of a benchmark; `judge_own` leaves out those that tell of none.
+        # Rows with weights had a benchmark; `judge` leaves out those that had none.
         self.host = build_host(dt.date.max, profiles=profiles, has_benchmark=True)
 
     def previous(self, stored: StoredRows) -> tuple[Int64, ...]:
@@ -130,24 +130,22 @@ class LegacyAudit(PolicyAudit):
         """Return which rows have a column of a current day."""
         return compare.is_analysed(stored, OF_DAY)
 
-    def reads(self, *, any_current: bool) -> tuple[bool, bool]:
+    def reads(self, *, any_current: bool) -> dict[str, bool]:
         """Return that profiles and betas count on current days, where there are such tables."""
-        profiles, betas = (self.queries.has_table(table) for table in (PROFILES, POSITION_BETAS))
-        return any_current and profiles, any_current and betas
+        tables = {"profiles": PROFILES, "betas": POSITION_BETAS}
+        return {name: any_current and self.queries.has_table(t) for name, t in tables.items()}
 
-    async def inputs(
-        self, ids: Bytes, selection: Selection, stored: StoredRows, *, any_current: bool
-    ) -> Inputs:
+    async def inputs(self, check: ChunkCheck) -> Inputs:
         """Return positions, soft-deleted ones too, events, flows and betas."""
-        session, window = self.session, (int(stored.day.min()), int(stored.day.max()))
+        of, day = (self.session, self._of_runs, check.selection), check.stored.day
+        window = int(day.min()), int(day.max())
+        betas = await load_legacy.load_betas(*of) if check.any_current else Betas.none()
         return Inputs(
-            ids,
-            await load_legacy.load_all_positions(session, self._of_runs, selection),
-            await loads.load_events(session, self.queries, selection, deleted=True),
-            await loads.load_flows(session, self.queries, selection, *window),
-            await load_legacy.load_betas(session, self._of_runs, selection)
-            if any_current
-            else Betas.none(),
+            check.ids,
+            await load_legacy.load_all_positions(*of),
+            await loads.load_events(self.session, self.queries, check.selection, deleted=True),
+            await loads.load_flows(self.session, self.queries, check.selection, *window),
+            betas,
         )
 
     async def roll(self, ids: list[uuid.UUID]) -> Roll:
@@ -184,11 +182,11 @@ class LegacyAudit(PolicyAudit):
         found: Bools = links.first | zero | (equity.state == State.NULL)
         return found
 
-    def judge_own(self, judged: compare.Judged, chunk: AuditChunk, expected: Expected) -> None:
+    def judge(self, check: ChunkCheck, judged: compare.Judged) -> None:
         """Leave out what L32 to L34 read of a state that has been overwritten since."""
-        current, facts, written = chunk.current[chunk.rows], chunk.facts, chunk.written
+        current, facts, written = check.current[check.rows], check.facts, check.written
         # Without active positions these columns are NULL on every day (L25).
-        active = expected.cells["num_positions"].values > 0
+        active = check.expected.cells["num_positions"].values > 0
         judged.leave_out("not_analysed", active & ~current, OF_DAY)
         filled = active & current
         for reason, kind, columns in (
@@ -197,7 +195,7 @@ class LegacyAudit(PolicyAudit):
             ("beta_changed", Fact.BETA, ("beta_provider_1y",)),
         ):
             judged.leave_out(reason, filled & written.changed(facts, facts.kind == kind), columns)
-        weighed = compare.is_analysed(chunk.stored, OF_WEIGHTS)[chunk.rows]
+        weighed = compare.is_analysed(check.stored, OF_WEIGHTS)[check.rows]
         since = filled & ~weighed & (written.at < self._benchmark_since)
         judged.leave_out("benchmark_changed", since, OF_WEIGHTS)
 

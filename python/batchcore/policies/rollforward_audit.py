@@ -34,13 +34,13 @@ from batchcore.run.regressions import extra_symbols
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from batchcore.audit.check import ChunkCheck
     from batchcore.audit.compute import Expected, Links, Roll
-    from batchcore.audit.policy import AuditChunk
     from batchcore.db.analytic_tables import Parts
     from batchcore.db.load import Portfolios
     from batchcore.db.load_stored import StoredRows
     from batchcore.db.queries import Selection
-    from batchcore.frames import Bools, Bytes, Int32, Int64, Text
+    from batchcore.frames import Bools, Int32, Int64, Text
     from batchcore.run.analyse import Analysis
 
 
@@ -139,26 +139,18 @@ class RollForwardAudit(PolicyAudit):
         """Return the latest complete row before each (S5)."""
         return (previous_rows(stored),)
 
-    def reads(self, *, any_current: bool) -> tuple[bool, bool]:  # noqa: ARG002  # no day is
+    def reads(self, *, any_current: bool) -> dict[str, bool]:  # noqa: ARG002  # no day is
         """Return that profiles count with analytics, betas never."""
-        return self._parts is not None and self._parts.profiles, False
+        return {"profiles": self._parts is not None and self._parts.profiles, "betas": False}
 
-    async def inputs(
-        self,
-        ids: Bytes,
-        selection: Selection,
-        stored: StoredRows,
-        *,
-        any_current: bool,  # noqa: ARG002
-    ) -> Inputs:
+    async def inputs(self, check: ChunkCheck) -> Inputs:
         """Return positions, events and flows."""
-        of = self.session, self.queries, selection
-        window = int(stored.day.min()), int(stored.day.max())
+        of, day = (self.session, self.queries, check.selection), check.stored.day
         return Inputs(
-            ids,
+            check.ids,
             await loads.load_positions(*of),
             await loads.load_events(*of),
-            await loads.load_flows(*of, *window),
+            await loads.load_flows(*of, int(day.min()), int(day.max())),
         )
 
     async def roll(self, ids: list[uuid.UUID]) -> Roll:
@@ -177,51 +169,44 @@ class RollForwardAudit(PolicyAudit):
 
         return row
 
-    def judge_own(
-        self,
-        judged: compare.Judged,
-        chunk: AuditChunk,
-        expected: Expected,  # noqa: ARG002
-    ) -> None:
+    def judge(self, check: ChunkCheck, judged: compare.Judged) -> None:
         """Leave out analytics that were not computed, and those from a profile of another time."""
-        every = np.ones(len(chunk.rows), dtype=np.bool_)
+        every = np.ones(len(check.rows), dtype=np.bool_)
         if self._parts is None:
             judged.leave_out("analytics_off", every, ANALYTIC)
             return
-        analysed = compare.is_analysed(chunk.stored)[chunk.rows]
+        analysed = compare.is_analysed(check.stored)[check.rows]
         judged.leave_out("not_analysed", ~analysed, ANALYTIC)
         if not self._parts.profiles:
             judged.leave_out("analytics_off", every, compare.BY_PROFILE)
         # A profile is today's (A1, A2): what it said when the row was written is gone.
-        profiles = chunk.facts.kind == Fact.PROFILE
-        changed = chunk.written.changed_while_held(chunk.facts, profiles)
+        profiles = check.facts.kind == Fact.PROFILE
+        changed = check.written.changed_while_held(check.facts, profiles)
         judged.leave_out("profile_changed", changed, compare.BY_PROFILE)
 
     async def analysed(
-        self, chunk: AuditChunk, expected: Expected, wrong: Bools, judged: compare.Judged
+        self, check: ChunkCheck, judged: compare.Judged
     ) -> tuple[Expected, Bools] | None:
         """Return what analytic columns should be, and which cells differ (A1 to A6)."""
-        stored, ids = chunk.stored, chunk.ids
+        stored, ids, wrong = check.stored, check.ids, check.wrong
         own = np.flatnonzero(compare.in_any(judged.checked(), ANALYTIC))
         if self._analysis is None or len(own) == 0:
             return None
-        inputs = chunk.inputs
-        if inputs is None:
-            inputs = await self.inputs(ids, chunk.selection, stored, any_current=False)
+        inputs = check.inputs or await self.inputs(check)
         first = np.full(len(ids), calendars.LAST_DATE, dtype=np.int32)
         np.minimum.at(first, stored.portfolio, stored.day)
         past = await load_returns(
             self.session, self.queries, self.calendar, ids, first, PAST_RETURNS
         )
-        rows = chunk.rows[own]
+        rows = check.rows[own]
         cells = {name: stored.cells[name] for name in _BEFORE}
         of = self._analysis, inputs, stored, rows
         differ = partial(compare.differences, are_floats=True)
         should = await asyncio.to_thread(analysed_rows, *of, cells, past)
         found = await asyncio.to_thread(differ, stored, rows, should)
-        # A wrong equity or return is told of its own row; analytics may go on from the right one.
+        # A wrong equity or return counts in its own row; analytics may go on from the right one.
         if compare.in_any(wrong, _BEFORE).any():
-            right = _corrected(cells, chunk.rows, expected)
+            right = _corrected(cells, check.rows, check.expected)
             other = await asyncio.to_thread(analysed_rows, *of, right, past)
             found &= await asyncio.to_thread(differ, stored, rows, other)
         place, every = np.zeros(len(wrong), dtype=np.int64), np.zeros_like(wrong)

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from batchcore.frames import Events, Holdings, Positions, Prices
 
 BETA_WITHOUT_ANY: Final = 1.0
-"""The beta that stands for none (A1)."""
+"""The beta of a portfolio without any (A1)."""
 
 OPTION_TYPES: Final = frozenset({"LC", "LP", "SC", "SP"})
 

@@ -43,7 +43,7 @@ class Window:
 
     Attributes:
         first: Where closes begin.
-        needed: The first day that marks are needed of; the days before it only tell how old a
+        needed: The first day that marks are needed of; the days before it only say how old a
             close is, and how many there were.
         last: The last one.
     """
