@@ -69,4 +69,5 @@ async def repair(
     request = await requested(start_date, end_date, portfolio_ids, own, repairs=True)
     database = Database(db)
     database.require(connections_needed(request.settings))
-    return await Run(database, request, policy=policies.entry(request.policy).repaired()).run()
+    repaired = policies.entry(request.policy).repaired
+    return await Run(database, request, policy=None if repaired is None else repaired()).run()

@@ -128,14 +128,16 @@ async def verify(
 
 async def _policy_audit(session: Session, request: Request, *, fast: bool) -> PolicyAudit:
     """Return the policy on the tables of a host."""
+    audit = policies.entry(request.policy).audit
+    if audit is None:
+        raise ConfigError(f"the policy `{request.policy}` has no verification", "policy")
     catalog = await inspect(session, request.settings.schema)
     check_run(catalog, writes=False)
     calendar = request.known_calendar
     if calendar is None:
         dates = await loads.load_price_dates(session, Queries(catalog))
         calendar = calendars.from_price_dates(dates)
-    kind = policies.entry(request.policy).audit()
-    return kind(session, catalog, calendar, request, fast=fast)
+    return audit()(session, catalog, calendar, request, fast=fast)
 
 
 class Verification:

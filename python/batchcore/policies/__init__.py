@@ -33,19 +33,14 @@ def _imported(module: str, name: str) -> Callable[[], Any]:
     return lambda: getattr(importlib.import_module(f"{__name__}.{module}"), name)
 
 
-_AUDIT: Final = _imported("rollforward_audit", "RollForwardAudit")
-_REPAIRED: Final = _imported("rollforward_repair", "RepairedRollForward")
-
-
 @dataclass(frozen=True, slots=True)
 class PolicyEntry:
     """What is known of a policy before it is imported.
 
     Attributes:
         load: Returns its class.
-        audit: Returns the class by which `verify` computes its rows again.
-        repaired: Returns its class where only what differs is written; not called where that is
-            refused.
+        audit: Returns the class by which `verify` computes its rows again; None if it cannot.
+        repaired: Returns its class where only what differs is written; None where that is refused.
         settled: Refuses options that it does not have; returns those that it decides itself.
         repair_refusal: Why its rows are not repaired; None if they are.
         checks_prices: Whether it looks at the coverage of prices (S12).
@@ -54,8 +49,8 @@ class PolicyEntry:
     """
 
     load: Callable[[], type[Policy]]
-    audit: Callable[[], type[PolicyAudit]] = _AUDIT
-    repaired: Callable[[], type[Policy]] = _REPAIRED
+    audit: Callable[[], type[PolicyAudit]] | None = None
+    repaired: Callable[[], type[Policy]] | None = None
     settled: Callable[[RunOptions], Mapping[str, Any]] = _accepts_all
     repair_refusal: str | None = "the policy has no repair"
     checks_prices: bool = True
@@ -80,7 +75,12 @@ def _settled_by_legacy(options: RunOptions) -> Mapping[str, Any]:
 
 
 _ENTRIES: Final[dict[str, PolicyEntry]] = {
-    "rollforward": PolicyEntry(_imported("rollforward", "RollForward"), repair_refusal=None),
+    "rollforward": PolicyEntry(
+        _imported("rollforward", "RollForward"),
+        audit=_imported("rollforward_audit", "RollForwardAudit"),
+        repaired=_imported("rollforward_repair", "RepairedRollForward"),
+        repair_refusal=None,
+    ),
     "legacy": PolicyEntry(
         _imported("legacy", "Legacy"),
         audit=_imported("legacy_audit", "LegacyAudit"),
