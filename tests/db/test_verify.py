@@ -25,9 +25,9 @@ from batchcore.audit.compare import BY_PROFILE, COLUMNS, EXPOSURES
 from batchcore.audit.result import EQUITY
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db.audit_queries import ANALYTIC, COUNTS, RULED
 from batchcore.errors import ConfigError, SchemaError
 from batchcore.policies.rollforward_audit import BY_CHAIN
+from batchcore.sources.stored import ANALYTIC, COUNTS, RULED
 from support import database
 from support.database import Host, Standing, execute
 from support.generate import MONDAY, Generator

@@ -39,9 +39,9 @@ from batchcore.audit.compare import (
 )
 from batchcore.audit.result import EQUITY
 from batchcore.config import Settings
-from batchcore.db.audit_queries import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED
 from batchcore.errors import ConfigError, SchemaError
 from batchcore.policies.legacy_audit import BY_CHAIN, BY_QUANTITY, OF_DAY, OF_WEIGHTS
+from batchcore.sources.stored import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED
 from support import database, legacy_host
 from support.database import execute
 from support.generate import MONDAY

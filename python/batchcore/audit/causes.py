@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from batchcore.db.audit_queries import NEVER, UNKNOWN, Fact
 from batchcore.frames import day_keys
-from batchcore.run.regressions import MARKET
+from batchcore.sources.stored import NEVER, UNKNOWN, Fact
+from batchcore.units import MARKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy.typing as npt
 
-    from batchcore.db.load_stored import ChangedPrices, Facts, RunChunks
     from batchcore.frames import Bools, Bytes, Int32, Int64
+    from batchcore.sources.stored import ChangedPrices, Facts, RunChunks
 
     Counts = Callable[[Int64, Int32, Int32], Bools]
 

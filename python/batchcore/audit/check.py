@@ -22,12 +22,18 @@ from batchcore.audit.compute import (
     in_cents,
 )
 from batchcore.audit.result import Difference
-from batchcore.db.audit_queries import ANALYTIC, SHARES, Fact
-from batchcore.db.load_analytics import floats
-from batchcore.db.load_stored import load_changed_prices, load_facts, uuid_at
 from batchcore.frames import Decimals
-from batchcore.run.regressions import MARKET
-from batchcore.units import State
+from batchcore.sources.host import floats
+from batchcore.sources.query import load
+from batchcore.sources.stored import (
+    ANALYTIC,
+    SHARES,
+    Fact,
+    select_changed_closes,
+    select_facts,
+    uuid_at,
+)
+from batchcore.units import MARKET, State
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,9 +41,9 @@ if TYPE_CHECKING:
     from batchcore.audit.compute import Inputs, Tick
     from batchcore.audit.policy import PolicyAudit
     from batchcore.audit.result import Tally
-    from batchcore.db.load_stored import Facts, RunChunks, StoredRows
-    from batchcore.db.queries import Selection
     from batchcore.frames import Bools, Bytes, Days, Int64
+    from batchcore.sources.host import Selection
+    from batchcore.sources.stored import Facts, RunChunks, StoredRows
 
 
 _CORRECTIONS: Final = 3
@@ -127,8 +133,9 @@ class ChunkCheck:
     async def _load(self) -> None:
         """Load what the rows are computed from."""
         policy, ids = self._policy, self.ids
-        query = policy.queries.facts(self.selection, **policy.reads(any_current=self.any_current))
-        self.facts = await load_facts(policy.session, query, ids)
+        reads = policy.reads(any_current=self.any_current)
+        query = select_facts(policy.source, self.selection, ids, **reads)
+        self.facts = await load(policy.session, query)
         if policy.fast:
             self.inputs = await policy.inputs(self)
             self._compute = partial(computed_natively, policy, self.inputs)
@@ -260,11 +267,11 @@ class ChunkCheck:
         looks_back = policy.looks_back(links, wrong)
         symbols = tuple(dict.fromkeys((*facts.symbols, MARKET)))
         first, last = int(looks_back.min()), int(links.day.max())
-        query = policy.queries.changed_prices(symbols, int(written.at.min()), first, last)
+        query = select_changed_closes(policy.catalog, symbols, int(written.at.min()), first, last)
         cause = causes_of(
             written,
             facts,
-            await load_changed_prices(policy.session, query, symbols),
+            await load(policy.session, query),
             since=policy.since(links),
             looks_back=looks_back,
             lacks_a_run=lacks_a_run,

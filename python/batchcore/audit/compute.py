@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import numpy as np
 
 from batchcore.audit.compare import value_at
-from batchcore.db.audit_queries import AMOUNTS, COUNTS, decimals_of
-from batchcore.db.load_stored import as_decimals
 from batchcore.frames import (
     CENTS_OF_ROWS,
     COUNTS_OF_ROWS,
@@ -22,8 +20,9 @@ from batchcore.frames import (
     Opening,
     Previous,
 )
-from batchcore.native import CancelFlag, roll_forward, store_snapshots
-from batchcore.run.threads import in_thread
+from batchcore.native import CancelFlag, in_thread, roll_forward, store_snapshots
+from batchcore.sources.query import as_decimals
+from batchcore.sources.stored import AMOUNTS, COUNTS, decimals_of
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.audit.policy import PolicyAudit
-    from batchcore.db.load_stored import StoredRows
     from batchcore.frames import (
         Betas,
         Bools,
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
         Positions,
         Rows,
     )
+    from batchcore.sources.stored import StoredRows
 
     Tick = Callable[[int], None]
     Shares = npt.NDArray[np.object_]

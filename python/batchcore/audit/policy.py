@@ -9,10 +9,9 @@ import numpy as np
 
 from batchcore.audit.compute import columns_of
 from batchcore.calendar import day_of
-from batchcore.db import load as loads
-from batchcore.db import load_stored as stores
-from batchcore.db.audit_queries import AuditQueries
-from batchcore.db.read import Reader
+from batchcore.sources import stored as stores
+from batchcore.sources.query import load, load_plainly
+from batchcore.sources.reference import Reader
 
 if TYPE_CHECKING:
     import uuid
@@ -23,19 +22,19 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
-    from batchcore.db.load import Portfolios
-    from batchcore.db.load_stored import OwnEquities, StoredRows
-    from batchcore.db.queries import Selection
     from batchcore.frames import Bools, Bytes, Decimals, Int32, Int64, Rows
     from batchcore.native import Host, Market
     from batchcore.run.request import Request
+    from batchcore.sources.host import Selection
+    from batchcore.sources.portfolios import Portfolios
+    from batchcore.sources.stored import OwnEquities, StoredRows
 
 
 class PolicyAudit(abc.ABC):
     """A policy on the tables of a host.
 
     Attributes:
-        select: The SELECTs of the policy.
+        stored_rules: Which stored rows and facts count under the policy.
         columns: Columns that are compared, in the order of the report.
         computed: Columns that rows are computed with.
         has_shares: Whether `sector_exposure` is another one.
@@ -51,7 +50,7 @@ class PolicyAudit(abc.ABC):
         off: Part of the columns -> why it cannot be computed.
     """
 
-    select: ClassVar[type[AuditQueries]] = AuditQueries
+    stored_rules: ClassVar[stores.StoredRules] = stores.ROLLFORWARD
     columns: tuple[str, ...]
     computed: ClassVar[tuple[str, ...]]
     has_shares: ClassVar[bool] = False
@@ -84,7 +83,7 @@ class PolicyAudit(abc.ABC):
         self.calendar = calendar
         self.request = request
         self.fast = fast
-        self.queries = self.select(catalog)
+        self.source = stores.StoredSource(catalog, calendar, self.stored_rules)
         self.start, self.end = (
             None if date is None else day_of(date) for date in (request.start, request.end)
         )
@@ -97,10 +96,9 @@ class PolicyAudit(abc.ABC):
 
     async def stored(self, selection: Selection, ids: Bytes) -> StoredRows:
         """Return the snapshots of a chunk in the range, and those before that they go on from."""
-        columns = self.queries.readable(self.read)
-        query = self.queries.stored(self.calendar, selection, self.start, self.end, columns)
-        fetch = loads.load if self.fast else stores.load_plainly
-        return await stores.load_stored(self.session, query, self.calendar, ids, fetch)
+        columns, days = stores.readable(self.catalog, self.read), (self.start, self.end)
+        query = stores.select_stored(self.source, selection, days, columns, ids)
+        return await (load if self.fast else load_plainly)(self.session, query)
 
     @abc.abstractmethod
     def previous(self, stored: StoredRows) -> tuple[Int64, ...]:

@@ -14,15 +14,17 @@ from batchcore.audit.check import ChunkCheck
 from batchcore.audit.compare import Judged, differs, value_at
 from batchcore.audit.compute import in_cents
 from batchcore.audit.result import EQUITY, Difference, Tally
-from batchcore.db import load as loads
-from batchcore.db import load_stored as stores
 from batchcore.db.catalog import check_run, inspect
 from batchcore.db.engine import Database
-from batchcore.db.queries import Queries, Selection
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
 from batchcore.run import plan as plans
 from batchcore.run.request import requested
+from batchcore.sources import stored as stores
+from batchcore.sources.host import Selection
+from batchcore.sources.portfolios import select_portfolios
+from batchcore.sources.prices import select_price_dates
+from batchcore.sources.query import load
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -34,10 +36,10 @@ if TYPE_CHECKING:
     from batchcore.audit.result import VerifyResult
     from batchcore.config import Settings
     from batchcore.db.engine import Session
-    from batchcore.db.load_stored import OwnEquities, StoredRows
     from batchcore.frames import Bools, Int64
     from batchcore.options import Progress
     from batchcore.run.request import Request
+    from batchcore.sources.stored import OwnEquities, StoredRows
 
 
 ROWS_OF_A_CHUNK: Final = 100_000
@@ -135,7 +137,7 @@ async def _policy_audit(session: Session, request: Request, *, fast: bool) -> Po
     check_run(catalog, writes=False)
     calendar = request.known_calendar
     if calendar is None:
-        dates = await loads.load_price_dates(session, Queries(catalog))
+        dates = await load(session, select_price_dates(catalog))
         calendar = calendars.from_price_dates(dates)
     return audit()(session, catalog, calendar, request, fast=fast)
 
@@ -164,13 +166,19 @@ class Verification:
         Snapshots are numbered by portfolio and day.
         """
         policy, wanted = self._policy, Selection(self._wanted)
-        self._portfolios = await loads.load_portfolios(
-            self._session, policy.queries, policy.calendar, calendars.LAST_DATE, wanted
+        query = select_portfolios(
+            policy.catalog,
+            policy.calendar,
+            calendars.LAST_DATE,
+            wanted,
+            complete=policy.stored_rules.complete,
         )
+        self._portfolios = await load(self._session, query)
         if wanted.ids is not None:
             plans.check_found(wanted.ids, self._portfolios.id)
-        query = policy.queries.counts(policy.calendar, wanted, policy.start, policy.end)
-        self.counted = await stores.load_counts(self._session, query, self._portfolios.id)
+        days, ids = (policy.start, policy.end), self._portfolios.id
+        counts = stores.select_counts(policy.source, wanted, days, ids)
+        self.counted = await load(self._session, counts)
         rows = drawn_rows = self.counted.rows
         self._number = np.cumsum(rows) - rows
         self._drawn: Int64 | None = None
@@ -191,7 +199,7 @@ class Verification:
         around = counted.first[self.chosen].min(), counted.last[self.chosen].max()
         first, last = np.clip(around, calendar.first_day, calendar.last_day).tolist()
         await policy.share(self._selection(self.chosen), first, last)
-        self._run_chunks = await stores.load_run_chunks(self._session, policy.queries)
+        self._run_chunks = await load(self._session, stores.select_run_chunks(policy.catalog))
         for at in self._parts():
             await self._check(at)
 

@@ -14,17 +14,19 @@ from batchcore import reference as ref
 from batchcore.audit import compare
 from batchcore.audit.compute import Inputs, columns_of, shares_of
 from batchcore.audit.policy import PolicyAudit
-from batchcore.db import load as loads
-from batchcore.db import load_legacy
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
-from batchcore.db.audit_queries import ANALYTIC, COUNTS, RULED, SHARES, Fact, LegacyAuditQueries
-from batchcore.db.legacy_queries import LegacyQueries
 from batchcore.db.legacy_tables import WRITTEN, check_tables
-from batchcore.db.load_stored import load_benchmark_since, load_last_run
 from batchcore.frames import Betas
 from batchcore.native import build_host, build_market
 from batchcore.policies.legacy import PREVIOUS_CLOSE_DAYS
 from batchcore.reference import legacy
+from batchcore.sources import stored as stores
+from batchcore.sources.facts import select_events, select_flows
+from batchcore.sources.positions import load_symbols, select_all_positions
+from batchcore.sources.prices import load_legacy_closes
+from batchcore.sources.profiles import select_newest_betas, select_spelt_profiles
+from batchcore.sources.query import load
+from batchcore.sources.stored import ANALYTIC, COUNTS, RULED, SHARES, Fact
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -34,10 +36,10 @@ if TYPE_CHECKING:
 
     from batchcore.audit.check import ChunkCheck
     from batchcore.audit.compute import Links, Roll, Shares
-    from batchcore.db.load import Portfolios
-    from batchcore.db.load_stored import OwnEquities, StoredRows
-    from batchcore.db.queries import Selection
     from batchcore.frames import Bools, Decimals, Int32, Int64, Rows
+    from batchcore.sources.host import Selection
+    from batchcore.sources.portfolios import Portfolios
+    from batchcore.sources.stored import OwnEquities, StoredRows
 
 
 OF_DAY: Final = (
@@ -75,9 +77,8 @@ _NATIVE: Final = ("total_value", *(name for name in WRITTEN if name != SHARES))
 class LegacyAudit(PolicyAudit):
     """The policy on the tables of a host."""
 
-    queries: LegacyAuditQueries
     columns = compare.ALL_COLUMNS
-    select: ClassVar = LegacyAuditQueries
+    stored_rules: ClassVar = stores.LEGACY
     computed: ClassVar = (*RULED, *_NATIVE[1:], *_NEVER_FILLED)
     has_shares: ClassVar = True
     of_first_row: ClassVar = ("daily_pnl",)
@@ -95,27 +96,23 @@ class LegacyAudit(PolicyAudit):
         """Check the tables of the policy."""
         super().__init__(*args, **options)
         check_tables(self.catalog, writes=False)
-        self._of_runs = LegacyQueries(self.catalog)
-        self.columns = self.read = self.queries.readable(compare.ALL_COLUMNS)
+        self.columns = self.read = stores.readable(self.catalog, compare.ALL_COLUMNS)
 
     async def share(self, selection: Selection, first: int, last: int) -> None:
         """Load closes, profiles and since when there is a benchmark."""
-        session = self.session
-        symbols = await loads.load_symbols(session, self.queries, selection)
+        session, catalog = self.session, self.catalog
+        symbols = await load_symbols(session, catalog, selection)
         spelt = {*symbols.table(), ""}
-        self._benchmark_since = await load_benchmark_since(
-            session, self.queries, load_legacy.BENCHMARK
-        )
+        self._benchmark_since = await load(session, stores.select_benchmark_since(catalog))
         if not self.fast:
             self._prices = await self.reader.legacy_closes(spelt)
             self._profiles = await self.reader.legacy_profiles(spelt)
             return
         start = max(first - PREVIOUS_CLOSE_DAYS, calendars.FIRST_DATE)
-        closes = await load_legacy.load_legacy_closes(session, self._of_runs, spelt, start, last)
-        self.market = await asyncio.to_thread(
-            build_market, closes, self.calendar.sessions(first, last), policy="legacy"
-        )
-        profiles = await load_legacy.load_spelt_profiles(session, self._of_runs, spelt)
+        closes = await load_legacy_closes(session, catalog, spelt, start, last)
+        sessions = self.calendar.sessions(first, last)
+        self.market = await asyncio.to_thread(build_market, closes, sessions)
+        profiles = await load(session, select_spelt_profiles(catalog, spelt))
         # Rows with weights had a benchmark; `judge` leaves out those that had none.
         self.host = build_host(dt.date.max, profiles=profiles, has_benchmark=True)
 
@@ -133,19 +130,18 @@ class LegacyAudit(PolicyAudit):
     def reads(self, *, any_current: bool) -> dict[str, bool]:
         """Return that profiles and betas count on current days, where there are such tables."""
         tables = {"profiles": PROFILES, "betas": POSITION_BETAS}
-        return {name: any_current and self.queries.has_table(t) for name, t in tables.items()}
+        return {name: any_current and self.catalog.has_table(t) for name, t in tables.items()}
 
     async def inputs(self, check: ChunkCheck) -> Inputs:
         """Return positions, soft-deleted ones too, events, flows and betas."""
-        of, day = (self.session, self._of_runs, check.selection), check.stored.day
-        window = int(day.min()), int(day.max())
-        betas = await load_legacy.load_betas(*of) if check.any_current else Betas.none()
+        session, day, of = self.session, check.stored.day, (self.catalog, check.selection)
+        has_betas = check.any_current
         return Inputs(
             check.ids,
-            await load_legacy.load_all_positions(*of),
-            await loads.load_events(self.session, self.queries, check.selection, deleted=True),
-            await loads.load_flows(self.session, self.queries, check.selection, *window),
-            betas,
+            await load(session, select_all_positions(*of)),
+            await load(session, select_events(*of, deleted=True)),
+            await load(session, select_flows(*of, int(day.min()), int(day.max()))),
+            await load(session, select_newest_betas(*of)) if has_betas else Betas.none(),
         )
 
     async def roll(self, ids: list[uuid.UUID]) -> Roll:
@@ -217,7 +213,7 @@ class LegacyAudit(PolicyAudit):
     ) -> OwnEquities:
         """Return the equity of the snapshot that was written last (L7)."""
         ids = np.ascontiguousarray(portfolios.id[at])
-        return await load_last_run(self.session, self.queries, selection, ids)
+        return await load(self.session, stores.select_last_run(self.catalog, selection, ids))
 
 
 def rows_at_writing(stored: StoredRows) -> Int64:

@@ -17,19 +17,18 @@ from batchcore.audit import compare
 from batchcore.audit.analytics import analysed_rows
 from batchcore.audit.compute import Inputs
 from batchcore.audit.policy import PolicyAudit
-from batchcore.db import load as loads
 from batchcore.db.analytic_tables import check_parts
-from batchcore.db.audit_queries import ANALYTIC, COUNTS, RULED, Fact
-from batchcore.db.load_analytics import load_returns
-from batchcore.db.load_stored import OwnEquities
 from batchcore.errors import SchemaError
 from batchcore.frames import Decimals, rescaled
 from batchcore.native import build_market
-from batchcore.run.analyse import PAST_RETURNS
-from batchcore.run.analytic_inputs import load_analysis
+from batchcore.run.analysis import PAST_RETURNS, extra_symbols, load_analysis
 from batchcore.run.monitor import Monitor
-from batchcore.run.prices import Window, load_closes
-from batchcore.run.regressions import extra_symbols
+from batchcore.run.prices import PriceWindow, load_closes
+from batchcore.sources.facts import select_events, select_flows
+from batchcore.sources.positions import load_symbols, select_positions
+from batchcore.sources.query import load
+from batchcore.sources.snapshots import select_returns
+from batchcore.sources.stored import ANALYTIC, COUNTS, RULED, Fact, OwnEquities
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -37,11 +36,11 @@ if TYPE_CHECKING:
     from batchcore.audit.check import ChunkCheck
     from batchcore.audit.compute import Expected, Links, Roll
     from batchcore.db.analytic_tables import Parts
-    from batchcore.db.load import Portfolios
-    from batchcore.db.load_stored import StoredRows
-    from batchcore.db.queries import Selection
     from batchcore.frames import Bools, Int32, Int64, Text
-    from batchcore.run.analyse import Analysis
+    from batchcore.run.analysis import Analysis
+    from batchcore.sources.host import Selection
+    from batchcore.sources.portfolios import Portfolios
+    from batchcore.sources.stored import StoredRows
 
 
 LEVEL: Final = "portfolio"
@@ -96,7 +95,7 @@ class RollForwardAudit(PolicyAudit):
 
     async def share(self, selection: Selection, first: int, last: int) -> None:
         """Load closes, marks and betas."""
-        symbols = await loads.load_symbols(self.session, self.queries, selection)
+        symbols = await load_symbols(self.session, self.catalog, selection)
         if not self.fast:
             self._prices = await self.reader.closes(symbols.table())
         if self.fast or self._parts is not None:
@@ -110,9 +109,9 @@ class RollForwardAudit(PolicyAudit):
         monitor = Monitor(str(uuid.uuid4()))
         closes = await load_closes(
             session,
-            self.queries,
+            self.catalog,
             (*symbols.table(), *extra_symbols(level)),
-            Window(max(start, calendars.FIRST_DATE), first, last),
+            PriceWindow(max(start, calendars.FIRST_DATE), first, last),
             source=None,
             monitor=monitor,
         )
@@ -125,7 +124,7 @@ class RollForwardAudit(PolicyAudit):
         if self._parts is not None:
             self._analysis = await load_analysis(
                 session,
-                self.queries,
+                self.catalog,
                 self._parts,
                 market=self.market,
                 symbols=symbols,
@@ -145,12 +144,12 @@ class RollForwardAudit(PolicyAudit):
 
     async def inputs(self, check: ChunkCheck) -> Inputs:
         """Return positions, events and flows."""
-        of, day = (self.session, self.queries, check.selection), check.stored.day
+        session, day, of = self.session, check.stored.day, (self.catalog, check.selection)
         return Inputs(
             check.ids,
-            await loads.load_positions(*of),
-            await loads.load_events(*of),
-            await loads.load_flows(*of, int(day.min()), int(day.max())),
+            await load(session, select_positions(*of)),
+            await load(session, select_events(*of)),
+            await load(session, select_flows(*of, int(day.min()), int(day.max()))),
         )
 
     async def roll(self, ids: list[uuid.UUID]) -> Roll:
@@ -195,9 +194,8 @@ class RollForwardAudit(PolicyAudit):
         inputs = check.inputs or await self.inputs(check)
         first = np.full(len(ids), calendars.LAST_DATE, dtype=np.int32)
         np.minimum.at(first, stored.portfolio, stored.day)
-        past = await load_returns(
-            self.session, self.queries, self.calendar, ids, first, PAST_RETURNS
-        )
+        query = select_returns(self.catalog, self.calendar, ids, first, PAST_RETURNS)
+        past = await load(self.session, query)
         rows = check.rows[own]
         cells = {name: stored.cells[name] for name in _BEFORE}
         of = self._analysis, inputs, stored, rows

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
@@ -14,38 +13,38 @@ import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.analytics.provider_beta import beta_coverage, provider_beta
-from batchcore.analytics.sector_exposure import over_and_underweights, sector_exposure, sector_of
+from batchcore.analytics.sector_exposure import over_and_underweights
 from batchcore.analytics.sector_tags import COLORS, sector_tag
 from batchcore.arguments import checked_id
 from batchcore.caches import check_cache
 from batchcore.config import BETA_WEIGHTS
-from batchcore.db import load as loads
-from batchcore.db import tags
 from batchcore.db.access import changing, reading
-from batchcore.db.analytic_queries import AnalyticQueries
 from batchcore.db.analytic_tables import COLUMNS, PROFILES
-from batchcore.db.benchmarks import Benchmark, BenchmarkQueries, load_benchmark
 from batchcore.db.catalog import BENCHMARKS, REQUIRED, check_needs
-from batchcore.db.load_analytics import SymbolProfiles, floats, load_profiles
-from batchcore.db.queries import Selection
 from batchcore.entry import check_choice
 from batchcore.errors import ConfigError
-from batchcore.frames import Opening
+from batchcore.frames import Opening, distinct
 from batchcore.native import build_market, hold
-from batchcore.units import LotKind, State
+from batchcore.run.analysis import Sectors
+from batchcore.sinks import tags
+from batchcore.sources.facts import select_events
+from batchcore.sources.host import Selection, floats, normalised
+from batchcore.sources.portfolios import select_portfolios
+from batchcore.sources.positions import select_positions
+from batchcore.sources.prices import load_fallback
+from batchcore.sources.profiles import Benchmark, SymbolProfiles, load_profiles, select_benchmark
+from batchcore.sources.query import load
+from batchcore.units import LotKind
 
 if TYPE_CHECKING:
     import uuid
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    import numpy.typing as npt
-
     from batchcore.caches import CompanyProfile
     from batchcore.config import Schema
-    from batchcore.db.catalog import Needs
+    from batchcore.db.catalog import Catalog, Needs
     from batchcore.db.engine import Session
-    from batchcore.db.queries import Queries
-    from batchcore.frames import Events, Holdings, Positions, Prices
+    from batchcore.frames import Floats, Holdings, Int32
 
 BETA_WITHOUT_ANY: Final = 1.0
 """The beta of a portfolio without any (A1)."""
@@ -137,12 +136,10 @@ async def restore_sector_tag_for_position(
         SchemaError: a table or column is missing.
         DatabaseError: the database refused, failed or went away.
     """
-    check_cache("profile_cache", profile_cache)
-    position, user = checked_id(position_id, "position_id"), checked_id(user_id, "user_id")
-    async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
-        writer = tags.SectorTags(session, queries.catalog, user)
+    position = checked_id(position_id, "position_id")
+    async with _tagging(db, user_id, profile_cache, schema) as (writer, session, catalog):
         found = [await writer.position(position)]
-        return await _restore(writer, session, queries, found, profile_cache)
+        return await _restore(writer, session, catalog, found, profile_cache)
 
 
 async def restore_sector_tags_for_portfolio(
@@ -155,30 +152,42 @@ async def restore_sector_tags_for_portfolio(
 ) -> SectorTagResult:
     """Give each position of a portfolio the tag of its sector, and no other sector tag.
 
-    Like `restore_sector_tag_for_position`, arguments and errors too, for all positions that are
-    not soft-deleted; the number of statements does not grow with them.
+    Like `restore_sector_tag_for_position`, whose other arguments it has, for all positions of a
+    portfolio of the user that are not soft-deleted, by the same number of statements whatever
+    their number.
+
+    Raises:
+        ConfigError: there is no such portfolio, it is soft-deleted or another user's.
+        BatchcoreError: as `restore_sector_tag_for_position` does.
     """
-    check_cache("profile_cache", profile_cache)
-    portfolio, user = checked_id(portfolio_id, "portfolio_id"), checked_id(user_id, "user_id")
-    async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
-        writer = tags.SectorTags(session, queries.catalog, user)
+    portfolio = checked_id(portfolio_id, "portfolio_id")
+    async with _tagging(db, user_id, profile_cache, schema) as (writer, session, catalog):
         found = await writer.positions(portfolio)
-        return await _restore(writer, session, queries, found, profile_cache)
+        return await _restore(writer, session, catalog, found, profile_cache)
+
+
+@contextlib.asynccontextmanager
+async def _tagging(
+    db: object, user_id: uuid.UUID | str, cache: ProfileCache | None, schema: Schema | None
+) -> AsyncIterator[tuple[tags.SectorTags, Session, Catalog]]:
+    check_cache("profile_cache", cache)
+    user = checked_id(user_id, "user_id")
+    async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, catalog):
+        yield tags.SectorTags(session, catalog, user), session, catalog
 
 
 async def _restore(
     writer: tags.SectorTags,
     session: Session,
-    queries: Queries,
+    catalog: Catalog,
     positions: Sequence[tags.TaggedPosition],
     cache: ProfileCache | None,
 ) -> SectorTagResult:
-    symbols = sorted({loads.normalised(position.symbol or "") for position in positions})
-    profiles = await _profiles(session, queries, symbols, cache)
-    row_of = {symbol: row for row, symbol in enumerate(symbols)}
+    symbols = sorted({normalised(position.symbol or "") for position in positions})
+    profiles = await _profiles(session, catalog, symbols, cache)
     sectors = {}
     for position in positions:
-        row = row_of[loads.normalised(position.symbol or "")]
+        row = symbols.index(normalised(position.symbol or ""))
         sectors[position.id] = sector_tag(
             profiles.sector[row], is_etf=profiles.is_etf[row], kind=_kind(position)
         )
@@ -193,7 +202,7 @@ async def _restore(
 
 
 def _kind(position: tags.TaggedPosition) -> LotKind:
-    if loads.normalised(position.investment_class or "") == "PRIVATE":
+    if normalised(position.investment_class or "") == "PRIVATE":
         return LotKind.PRIVATE
     return LotKind.OPTION if position.position_type in OPTION_TYPES else LotKind.STOCK
 
@@ -236,27 +245,22 @@ async def calculate_portfolio_provider_beta(
         docs/semantics.md, A1.
     """
     check_choice("weights", weights, BETA_WEIGHTS)
-    holding = _holding(db, schema, portfolio_id, calculation_date, profile_cache)
-    async with holding as (_, held):
-        lots, beta = held.lots, held.profiles.beta
-    values: dict[str, Any] = {
-        "portfolio": lots.portfolio,
-        "symbol": held.symbol,
-        "kind": lots.kind,
-        "value": lots.value,
-        "beta": beta,
-    }
-    ((coverage,),) = beta_coverage(**values, portfolios=1)
-    ((found,),) = provider_beta(**values, equity=held.equity, weights=weights)
-    counts = (lots.kind == LotKind.STOCK) & (lots.value[:, 0] != 0)
-    has_beta = np.nan_to_num(beta)[held.symbol] != 0
+    portfolio = _checked(portfolio_id, profile_cache, calculation_date)
+    async with reading(db, schema, NEEDS) as (session, catalog):
+        day = await _day(session, calculation_date)
+        held = await _load(session, catalog, portfolio, day, profile_cache)
+    lots, beta = held.lots, held.profiles.beta
+    ((coverage,),) = beta_coverage(**lots, beta=beta, portfolios=1)
+    ((found,),) = provider_beta(**lots, equity=held.equity, beta=beta, weights=weights)
+    counts = (lots["kind"] == LotKind.STOCK) & (lots["value"][:, 0] != 0)
+    has_beta = np.nan_to_num(beta)[lots["symbol"]] != 0
     known = not np.isnan(found)
     return ProviderBeta(
         portfolio_beta=float(found) if known else BETA_WITHOUT_ANY,
-        positions_with_beta=len(np.unique(lots.position[counts & has_beta])),
-        total_positions=len(np.unique(lots.position[counts])),
+        positions_with_beta=len(distinct(held.position[counts & has_beta])),
+        total_positions=len(distinct(held.position[counts])),
         coverage=float(coverage) if known else 0.0,
-        calculation_date=calendars.date_of(held.day),
+        calculation_date=calendars.date_of(day),
     )
 
 
@@ -271,17 +275,9 @@ async def calculate_portfolio_sector_exposure(
 ) -> SectorExposure:
     """Return the share of a portfolio in each sector, beside that of a benchmark (A2).
 
-    Positions are valued by their marks (S4) on the date, their absolute values divided by the
-    equity: that of the latest complete snapshot on or before the date, else
-    `portfolios.equity_balance`.
-
-    Args:
-        db: Any kind of database, a caller's transaction too.
-        portfolio_id: Which.
-        profile_cache: Profiles that were loaded before; what it lacks is loaded.
-        benchmark: Code of `benchmarks_sector_weights`.
-        calculation_date: The date; None is the last session of XNYS that is closed by now.
-        schema: Names of tables and columns; None for those of docs/schema.md.
+    Positions are valued as in `calculate_portfolio_provider_beta`, whose other arguments it has,
+    and their absolute values divided by the equity. ``benchmark`` is a code of
+    `benchmarks_sector_weights`.
 
     Returns:
         ``sector_weights`` by name of sector, sorted, without those of no value; None if the equity
@@ -291,18 +287,18 @@ async def calculate_portfolio_sector_exposure(
         ``calculation_date``.
 
     Raises:
-        ConfigError: there is no such portfolio or it is soft-deleted, or ``db`` is of a wrong
-            kind.
         SchemaError: a table or column is missing; without benchmark table there are no benchmark
             weights.
-        DatabaseError: the database refused, failed or went away.
+        BatchcoreError: as `calculate_portfolio_provider_beta` does.
 
     Source:
         docs/semantics.md, A2.
     """
-    holding = _holding(db, schema, portfolio_id, calculation_date, profile_cache)
-    async with holding as (queries, held):
-        found = await _benchmark(held.session, queries, benchmark, held.day)
+    portfolio = _checked(portfolio_id, profile_cache, calculation_date)
+    async with reading(db, schema, NEEDS) as (session, catalog):
+        day = await _day(session, calculation_date)
+        held = await _load(session, catalog, portfolio, day, profile_cache)
+        found = await _benchmark(session, catalog, benchmark, day)
     shares = _shares(held)
     of_benchmark = {
         sector: 0.0 - weight for sector, weight in over_and_underweights({}, found.weights).items()
@@ -314,127 +310,119 @@ async def calculate_portfolio_sector_exposure(
         benchmark_date=None if found.day is None else calendars.date_of(found.day),
         benchmark_weights=of_benchmark,
         over_underweights=over_and_underweights(shares or {}, of_benchmark) if both else None,
-        calculation_date=calendars.date_of(held.day),
+        calculation_date=calendars.date_of(day),
     )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Held:
-    """A portfolio on a date.
+class _Holding:
+    """The lots of a portfolio on a date.
 
     Attributes:
-        session: It was read in.
-        day: The date.
-        lots: With their values.
-        symbol: (l,) row of `profiles` of each lot.
-        profiles: Of the symbols of positions, normalised and distinct.
+        lots: `portfolio`, `symbol` (row of the profiles), `kind` and `value`, as the functions of
+            `analytics` take them.
+        position: (l,) int32 which position each is of.
         equity: (1, 1) float64 dollars, NaN where there is none.
+        profiles: Of the symbols.
     """
 
-    session: Session
-    day: int
-    lots: Holdings
-    symbol: npt.NDArray[np.intp]
+    lots: dict[str, Any]
+    position: Int32
+    equity: Floats
     profiles: SymbolProfiles
-    equity: npt.NDArray[np.float64]
 
 
-@contextlib.asynccontextmanager
-async def _holding(
-    db: object,
-    schema: Schema | None,
-    portfolio_id: uuid.UUID | str,
-    date: dt.date | None,
-    cache: ProfileCache | None,
-) -> AsyncIterator[tuple[Queries, _Held]]:
-    """Give what a portfolio holds on a date, the last session closed by now without one."""
-    check_cache("profile_cache", cache)
-    portfolio = checked_id(portfolio_id, "portfolio_id")
-    if date is not None and type(date) is not dt.date:
-        msg = f"calculation_date is {date!r}, expected a datetime.date"
-        raise ConfigError(msg, "calculation_date")
+async def _load(
+    session: Session, catalog: Catalog, portfolio: uuid.UUID, day: int, cache: ProfileCache | None
+) -> _Holding:
+    selection = Selection(np.frombuffer(portfolio.bytes, dtype=np.uint8).reshape(1, 16))
     sessions = calendars.load("XNYS")
-    async with reading(db, schema, NEEDS) as (session, queries):
-        day = sessions.last_closed(await session.now()) if date is None else calendars.day_of(date)
-        selection = Selection(np.frombuffer(portfolio.bytes, dtype=np.uint8).reshape(1, 16))
-        portfolios = await loads.load_portfolios(session, queries, sessions, day + 1, selection)
-        if len(portfolios) == 0 or portfolios.deleted[0]:
-            why = "unknown" if len(portfolios) == 0 else "soft-deleted"
-            raise ConfigError(f"{why} portfolio {portfolio}", "portfolio_id")
-        latest, own = portfolios.before, portfolios.equity_balance
-        equity = latest.equity_balance if latest.day.state[0] == State.VALUE else own
-        positions = await loads.load_positions(session, queries, selection)
-        spelt = [loads.normalised(symbol) for symbol in positions.symbol.table()]
-        symbols = sorted(set(spelt))
-        events = await loads.load_events(session, queries, selection)
-        prices = await loads.load_fallback(session, queries, symbols, (), day, day)
-        profiles = await _profiles(session, queries, symbols, cache)
-        opening = Opening(portfolio_id=portfolios.id, equity=own)
-        lots = await asyncio.to_thread(_lots, prices, positions, events, opening, day)
-        row_of = {symbol: row for row, symbol in enumerate(symbols)}
-        rows = np.array([row_of[symbol] for symbol in spelt], dtype=np.intp)[lots.symbol]
-        yield queries, _Held(session, day, lots, rows, profiles, floats(equity).reshape(1, 1))
+    query = select_portfolios(catalog, sessions, day + 1, selection)
+    portfolios = await load(session, query)
+    if len(portfolios) == 0 or portfolios.deleted[0]:
+        why = "unknown" if len(portfolios) == 0 else "soft-deleted"
+        raise ConfigError(f"{why} portfolio {portfolio}", "portfolio_id")
+    latest = portfolios.before
+    equity = latest.equity_balance if latest.day.state[0] == 0 else portfolios.equity_balance
+    positions = await load(session, select_positions(catalog, selection))
+    spelt = [normalised(one) for one in positions.symbol.table()]
+    symbols = sorted(set(spelt))
+    events = await load(session, select_events(catalog, selection))
+    prices = await load_fallback(session, catalog, symbols, (), (day, day))
+    profiles = await _profiles(session, catalog, symbols, cache)
+    opening = Opening(portfolio_id=portfolios.id, equity=portfolios.equity_balance)
 
+    def held() -> Holdings:
+        days = np.array([day], dtype=np.int32)
+        market = build_market(prices, days)
+        return hold(market, positions=positions, events=events, opening=opening, sessions=days)
 
-def _lots(
-    prices: Prices, positions: Positions, events: Events, opening: Opening, day: int
-) -> Holdings:
-    sessions = np.array([day], dtype=np.int32)
-    return hold(
-        build_market(prices, sessions),
-        positions=positions,
-        events=events,
-        opening=opening,
-        sessions=sessions,
+    lots = await asyncio.to_thread(held)
+    row = np.array([symbols.index(one) for one in spelt], dtype=np.int64)
+    return _Holding(
+        lots={
+            "portfolio": lots.portfolio,
+            "symbol": row[lots.symbol],
+            "kind": lots.kind,
+            "value": lots.value,
+        },
+        position=lots.position,
+        equity=floats(equity).reshape(1, 1),
+        profiles=profiles,
     )
 
 
 async def _profiles(
-    session: Session, queries: Queries, symbols: Sequence[str], cache: ProfileCache | None
+    session: Session, catalog: Catalog, symbols: Sequence[str], cache: ProfileCache | None
 ) -> SymbolProfiles:
     """Return the profiles of normalised symbols, those that the cache has from there."""
     known = {} if cache is None else {symbol: cache.get(symbol) for symbol in symbols}
     lacking = [symbol for symbol in symbols if known.get(symbol) is None]
-    rows: dict[str, tuple[float, str | None, bool]] = {
-        symbol: (math.nan if one.beta is None else float(one.beta), one.sector, bool(one.is_etf))
-        for symbol, one in known.items()
-        if one is not None
-    }
     if lacking:
-        loaded = await load_profiles(session, AnalyticQueries(queries.catalog), lacking)
+        loaded = await load_profiles(session, catalog, lacking)
         columns = zip(loaded.beta.tolist(), loaded.sector, loaded.is_etf, strict=True)
-        rows |= zip(lacking, columns, strict=True)
-    found = [rows[symbol] for symbol in symbols]
+        found = dict(zip(lacking, columns, strict=True))
+    else:
+        found = {}
+    for symbol, profile in known.items():
+        if profile is not None:
+            beta = np.nan if profile.beta is None else float(profile.beta)
+            found[symbol] = (beta, profile.sector, bool(profile.is_etf))
+    rows = [found[symbol] for symbol in symbols]
     return SymbolProfiles(
-        np.array([beta for beta, _, _ in found], dtype=np.float64),
-        tuple(sector for _, sector, _ in found),
-        tuple(is_etf for _, _, is_etf in found),
+        np.array([beta for beta, _, _ in rows], dtype=np.float64),
+        tuple(sector for _, sector, _ in rows),
+        tuple(is_etf for _, _, is_etf in rows),
     )
 
 
-async def _benchmark(session: Session, queries: Queries, code: str, day: int) -> Benchmark:
-    catalog = queries.catalog
+async def _benchmark(session: Session, catalog: Catalog, code: str, day: int) -> Benchmark:
     if not all(catalog.has_table(table) for table in BENCHMARKS):
         return Benchmark(None, {})
     check_needs(catalog, BENCHMARKS)
-    return await load_benchmark(session, BenchmarkQueries(catalog), code, day)
+    return await load(session, select_benchmark(catalog, code, day))
 
 
-def _shares(held: _Held) -> dict[str, float] | None:
+def _shares(held: _Holding) -> dict[str, float] | None:
     if not held.equity[0, 0] > 0:
         return None
-    profiles, lots = held.profiles, held.lots
-    of_lots = [
-        sector_of(profiles.sector[symbol], is_etf=profiles.is_etf[symbol], kind=kind)
-        for symbol, kind in zip(held.symbol.tolist(), lots.kind.tolist(), strict=True)
-    ]
-    names, sector = np.unique(np.array(of_lots, dtype=np.object_), return_inverse=True)
-    shares = sector_exposure(
-        portfolio=lots.portfolio,
-        sector=sector,
-        value=lots.value,
-        equity=held.equity,
-        sectors=len(names),
-    )[0, 0]
-    both = zip(names.tolist(), shares.tolist(), strict=True)
-    return {name: share for name, share in both if not math.isnan(share)}
+    sectors = Sectors.of(held.profiles)
+    shares = sectors.shares(held.lots, held.equity)[0, 0].tolist()
+    by_name = zip(sectors.names, shares, strict=True)
+    return {name: share for name, share in by_name if not np.isnan(share)}
+
+
+def _checked(
+    portfolio: uuid.UUID | str, cache: ProfileCache | None, date: dt.date | None
+) -> uuid.UUID:
+    check_cache("profile_cache", cache)
+    if date is not None and type(date) is not dt.date:
+        msg = f"calculation_date is {date!r}, expected a datetime.date"
+        raise ConfigError(msg, "calculation_date")
+    return checked_id(portfolio, "portfolio_id")
+
+
+async def _day(session: Session, date: dt.date | None) -> int:
+    if date is None:
+        return calendars.load("XNYS").last_closed(await session.now())
+    return calendars.day_of(date)

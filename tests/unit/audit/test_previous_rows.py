@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchcore.db.load_stored import StoredRows
 from batchcore.policies.legacy_audit import rows_at_writing, rows_before
 from batchcore.policies.rollforward_audit import previous_rows
+from batchcore.sources.stored import StoredRows
 
 ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4), st.booleans()), max_size=14)
 
