@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchcore.audit.compute import Expected, cents_of, shares_of
+from batchcore.audit.compute import ExpectedRows, cents_of, shares_of
 from batchcore.frames import Decimals, Integers, Opening, Rows, SnapshotAnalytics, day_keys
 from batchcore.run.analysis import PAST_RETURNS, ChunkInputs
 from batchcore.sources.host import floats
@@ -31,7 +31,7 @@ def analysed_rows(  # noqa: PLR0917  # rows, and what their analytics are made o
     rows: Int64,
     cells: Mapping[str, Decimals],
     past: Returns,
-) -> Expected:
+) -> ExpectedRows:
     """Return the analytic columns of rows.
 
     Args:
@@ -70,7 +70,7 @@ def analysed_rows(  # noqa: PLR0917  # rows, and what their analytics are made o
     return expected_of(SnapshotAnalytics.concat(parts).take(back))
 
 
-def expected_of(analytics: SnapshotAnalytics) -> Expected:
+def expected_of(analytics: SnapshotAnalytics) -> ExpectedRows:
     """Return the analytic columns of rows."""
     columns: dict[str, Any] = dict(analytics.columns)
     shares = shares_of(columns.pop(SHARES))
@@ -80,7 +80,7 @@ def expected_of(analytics: SnapshotAnalytics) -> Expected:
         else column
         for name, column in columns.items()
     }
-    return Expected(np.ones(len(shares), dtype=np.bool_), cells, shares)
+    return ExpectedRows(np.ones(len(shares), dtype=np.bool_), cells, shares)
 
 
 def _history(stored: StoredRows, returned: Decimals, past: Returns) -> Returns:

@@ -34,7 +34,7 @@ CAUSES: Final = (
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Written:
+class WriteTimes:
     """Rows, and when each was written.
 
     Attributes:
@@ -74,7 +74,7 @@ class Written:
 
 
 def causes_of(
-    written: Written,
+    written: WriteTimes,
     facts: Facts,
     prices: ChangedPrices,
     *,
@@ -142,17 +142,17 @@ def _latest_change(prices: ChangedPrices, symbol: Int64, first: Int32, last: Int
     return np.where(high > low, latest, NEVER)
 
 
-def last_written(chunks: RunChunks, ids: Bytes, rows: Written) -> Written:
+def last_written(chunks: RunChunks, ids: Bytes, rows: WriteTimes) -> WriteTimes:
     """Return when rows were last written: created, or replaced by a run since."""
     at = rows.at.copy()
     for chunk, inside in chunks.around(ids, rows.portfolio, rows.day, rows.day):
         if chunks.replaced[chunk]:
             at[inside] = np.maximum(at[inside], chunks.began[chunk])
-    return Written(rows.portfolio, rows.day, at)
+    return WriteTimes(rows.portfolio, rows.day, at)
 
 
 def runs_are_missing(
-    chunks: RunChunks, ids: Bytes, rows: Written, previous_day: Int32, holes: Int64
+    chunks: RunChunks, ids: Bytes, rows: WriteTimes, previous_day: Int32, holes: Int64
 ) -> Bools:
     """Return which rows follow sessions that a run had, and that have no complete snapshot.
 

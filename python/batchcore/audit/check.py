@@ -10,11 +10,11 @@ import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.audit import compare
-from batchcore.audit.causes import CAUSES, Written, causes_of, last_written, runs_are_missing
-from batchcore.audit.compare import Judged
+from batchcore.audit.causes import CAUSES, WriteTimes, causes_of, last_written, runs_are_missing
+from batchcore.audit.compare import Judgement
 from batchcore.audit.compute import (
     CARRIED,
-    Expected,
+    ExpectedRows,
     Links,
     cents_of,
     computed_by_reference,
@@ -71,7 +71,7 @@ class ChunkCheck:
 
     facts: Facts
     links: Links
-    expected: Expected
+    expected: ExpectedRows
     wrong: Bools
     inputs: Inputs | None = None
 
@@ -93,10 +93,10 @@ class ChunkCheck:
         self.any_current = bool(self.current[rows].any())
 
     @property
-    def written(self) -> Written:
+    def written(self) -> WriteTimes:
         """When the rows were written, as far as they say so."""
         stored, rows = self.stored, self.rows
-        return Written(stored.portfolio[rows], stored.day[rows], stored.written[rows])
+        return WriteTimes(stored.portfolio[rows], stored.day[rows], stored.written[rows])
 
     async def run(self, tally: Tally, run_chunks: RunChunks, tick: Tick) -> None:
         """Compare the rows, and count what differs.
@@ -143,13 +143,13 @@ class ChunkCheck:
             roll = await policy.roll([uuid_at(ids, row) for row in range(len(ids))])
             self._compute = partial(computed_by_reference, policy, roll)
 
-    async def _computed(self, links: Links, tick: Tick) -> Expected:
+    async def _computed(self, links: Links, tick: Tick) -> ExpectedRows:
         """Return what rows should be; unknown where they go on from what is no amount.
 
         What a first row opened with is not stored: it is taken to be what leads to its equity.
         """
         policy = self._policy
-        found = Expected.unknown(len(links), policy.computed, shares=policy.has_shares)
+        found = ExpectedRows.unknown(len(links), policy.computed, shares=policy.has_shares)
         opens, own = policy.opens(links), cents_of(links.equity)
         able = ~opens | (in_cents(links.equity) & (np.abs(own) < _MOST_CENTS))
         for column in links.carried.values():
@@ -169,10 +169,10 @@ class ChunkCheck:
             opening[again] += off
         return found
 
-    def _judged(self) -> Judged:
+    def _judged(self) -> Judgement:
         """Return which cells the stored data determine."""
         policy, links, expected, facts = self._policy, self.links, self.expected, self.facts
-        judged = Judged(len(links), policy.columns)
+        judged = Judgement(len(links), policy.columns)
         judged.leave_out("portfolio_fails", ~expected.known)
         judged.leave_out("opening", policy.opens(links), ("equity_balance",))
         first = np.flatnonzero(links.first & expected.known)
@@ -261,7 +261,7 @@ class ChunkCheck:
         """Count rows that differ, with the causes that stored facts show."""
         policy, ids, facts = self._policy, self.ids, self.facts
         links, wrong = self.links.take(differing), self.wrong[differing]
-        written = Written(links.portfolio, links.day, self.stored.written[links.row])
+        written = WriteTimes(links.portfolio, links.day, self.stored.written[links.row])
         lacks_a_run = runs_are_missing(run_chunks, ids, written, links.previous_day, missing)
         written = last_written(run_chunks, ids, written)
         looks_back = policy.looks_back(links, wrong)
@@ -289,7 +289,7 @@ class DifferingCells:
     """Rows that differ: their cells as they are and as they should be, and why they may differ."""
 
     def __init__(
-        self, ids: Bytes, stored: StoredRows, links: Links, expected: Expected, cause: Bytes
+        self, ids: Bytes, stored: StoredRows, links: Links, expected: ExpectedRows, cause: Bytes
     ) -> None:
         """Take the rows, what they should be, and places in `CAUSES`."""
         rows = links.row

@@ -17,7 +17,7 @@ from batchcore.units import State
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchcore.audit.compute import Expected
+    from batchcore.audit.compute import ExpectedRows
     from batchcore.frames import Bools, Decimals, Int64, Text
     from batchcore.sources.stored import StoredRows
 
@@ -59,7 +59,7 @@ _UNIT_OF_SHARES: Final = Decimal(1).scaleb(-SHARE_SCALE)
 _NOT_COMPARED: Final = 255
 
 
-class Judged:
+class Judgement:
     """Which cells of some rows can be judged, and why others cannot.
 
     Attributes:
@@ -107,7 +107,7 @@ def differs(stored: Decimals, expected: Decimals, units: int = 0) -> Bools:
 
 
 def differences(
-    stored: StoredRows, rows: Int64, expected: Expected, *, are_floats: bool = False
+    stored: StoredRows, rows: Int64, expected: ExpectedRows, *, are_floats: bool = False
 ) -> Bools:
     """Return (k, c) which cells of rows are wrong; False where nothing is expected.
 
@@ -170,7 +170,11 @@ def shares_apart(stored: Any, expected: Any) -> Decimal | None:  # noqa: ANN401 
 
 
 def follow_lost_rows(
-    stored: StoredRows, rows: Int64, expected: Expected, of_day: Sequence[str], sums: Sequence[str]
+    stored: StoredRows,
+    rows: Int64,
+    expected: ExpectedRows,
+    of_day: Sequence[str],
+    sums: Sequence[str],
 ) -> Bools:
     """Return which rows cannot be first ones, though nothing before them is stored.
 

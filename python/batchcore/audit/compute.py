@@ -101,13 +101,13 @@ class Links(Frame):
             stored.cells["equity_balance"].take(rows),
         )
 
-    def after(self, expected: Expected, before: Int64) -> Self:
+    def after(self, expected: ExpectedRows, before: Int64) -> Self:
         """Return the rows as if the one before each, a row of ``expected``, were what it should."""
         return replace(self, carried={n: expected.cells[n].take(before) for n in CARRIED})
 
 
 @dataclass(frozen=True, eq=False)
-class Expected(Frame):
+class ExpectedRows(Frame):
     """What rows should be.
 
     Attributes:
@@ -139,7 +139,7 @@ class Expected(Frame):
 
 async def computed_by_reference(  # noqa: PLR0917  # rows, and what they are computed from
     policy: PolicyAudit, roll: Roll, links: Links, opening: Int64, current: Bools, tick: Tick
-) -> Expected:
+) -> ExpectedRows:
     """Return what rows should be by the pure-Python reference, one by one.
 
     Args:
@@ -170,7 +170,7 @@ async def computed_by_reference(  # noqa: PLR0917  # rows, and what they are com
                 own = one.sector_exposure.items()
                 shares[number] = {name: Decimal(repr(weight)) for name, weight in own}
     known = np.array([row is not None for row in rows], dtype=np.bool_)
-    return Expected(known, {name: _cells(rows, name) for name in policy.computed}, shares)
+    return ExpectedRows(known, {name: _cells(rows, name) for name in policy.computed}, shares)
 
 
 def _cells(rows: list[Any], column: str) -> Decimals:
@@ -203,9 +203,9 @@ class Inputs:
 
 async def computed_natively(  # noqa: PLR0917  # rows, and what they are computed from
     policy: PolicyAudit, inputs: Inputs, links: Links, opening: Int64, current: Bools, tick: Tick
-) -> Expected:
+) -> ExpectedRows:
     """Return the same by the native core, all rows of a session at once."""
-    found = Expected.unknown(len(links), policy.computed, shares=policy.has_shares)
+    found = ExpectedRows.unknown(len(links), policy.computed, shares=policy.has_shares)
     at, parts, cancel = [], [], CancelFlag()
     for own in _groups(2 * links.day.astype(np.int64) + current):
         today = int(links.day[own[0]]) + (not current[own[0]])
@@ -215,9 +215,9 @@ async def computed_natively(  # noqa: PLR0917  # rows, and what they are compute
         nothing = Decimals.nulls(len(rows))
         cells = {name: cells.get(name, nothing) for name in policy.computed}
         at.append(own[rows.portfolio])
-        parts.append(Expected(np.ones(len(rows), dtype=np.bool_), cells, weights))
+        parts.append(ExpectedRows(np.ones(len(rows), dtype=np.bool_), cells, weights))
         tick(len(own))
-    return found.replaced(np.concatenate(at), Expected.concat(parts)) if parts else found
+    return found.replaced(np.concatenate(at), ExpectedRows.concat(parts)) if parts else found
 
 
 def _session(  # noqa: PLR0917  # rows, and what they are computed from

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import uuid
 
     from batchcore.audit.check import ChunkCheck
-    from batchcore.audit.compare import Judged
-    from batchcore.audit.compute import Expected, Inputs, Links, Roll, Shares
+    from batchcore.audit.compare import Judgement
+    from batchcore.audit.compute import ExpectedRows, Inputs, Links, Roll, Shares
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
@@ -129,14 +129,14 @@ class PolicyAudit(abc.ABC):
         return links.first
 
     @abc.abstractmethod
-    def judge(self, check: ChunkCheck, judged: Judged) -> None:
+    def judge(self, check: ChunkCheck, judged: Judgement) -> None:
         """Leave out cells that were not computed, or from what has been overwritten since."""
 
     async def analysed(
         self,
         check: ChunkCheck,  # noqa: ARG002  # what those need that compute such columns apart
-        judged: Judged,  # noqa: ARG002
-    ) -> tuple[Expected, Bools] | None:
+        judged: Judgement,  # noqa: ARG002
+    ) -> tuple[ExpectedRows, Bools] | None:
         """Return what analytic columns that are computed apart should be, and which differ."""
         return None
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.audit.check import DifferingCells
-    from batchcore.audit.compare import Judged
+    from batchcore.audit.compare import Judgement
     from batchcore.frames import Bools, Bytes
 
 EXAMPLES: Final = 20
@@ -187,7 +187,7 @@ class Tally:
         self._causes: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
 
-    def judge(self, judged: Judged) -> None:
+    def judge(self, judged: Judgement) -> None:
         """Count which cells of some rows were compared, and why others were not."""
         self._checked[:-1] += judged.checked().sum(axis=0)[self._places]
         self._reasons.update(judged.counts())

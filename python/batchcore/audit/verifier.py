@@ -11,7 +11,7 @@ import numpy as np
 from batchcore import calendar as calendars
 from batchcore import policies
 from batchcore.audit.check import ChunkCheck
-from batchcore.audit.compare import Judged, differs, value_at
+from batchcore.audit.compare import Judgement, differs, value_at
 from batchcore.audit.compute import in_cents
 from batchcore.audit.result import EQUITY, Difference, Tally
 from batchcore.db.catalog import check_run, inspect
@@ -264,7 +264,7 @@ class Verification:
         self.tally.rows += int(asked.sum())
         others = asked & (~stored.complete | deleted)
         count = int(others.sum())
-        judged = Judged(count, self._policy.columns)
+        judged = Judgement(count, self._policy.columns)
         judged.leave_out("soft_deleted", deleted[others])
         judged.leave_out("off_session", ~stored.session[others])
         judged.leave_out("incomplete", np.ones(count, dtype=np.bool_))

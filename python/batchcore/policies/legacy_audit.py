@@ -178,7 +178,7 @@ class LegacyAudit(PolicyAudit):
         found: Bools = links.first | zero | (equity.state == State.NULL)
         return found
 
-    def judge(self, check: ChunkCheck, judged: compare.Judged) -> None:
+    def judge(self, check: ChunkCheck, judged: compare.Judgement) -> None:
         """Leave out what L32 to L34 read of a state that has been overwritten since."""
         current, facts, written = check.current[check.rows], check.facts, check.written
         # Without active positions these columns are NULL on every day (L25).

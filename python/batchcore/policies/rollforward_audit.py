@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from batchcore.audit.check import ChunkCheck
-    from batchcore.audit.compute import Expected, Links, Roll
+    from batchcore.audit.compute import ExpectedRows, Links, Roll
     from batchcore.db.analytic_tables import Parts
     from batchcore.frames import Bools, Int32, Int64, Text
     from batchcore.run.analysis import Analysis
@@ -168,7 +168,7 @@ class RollForwardAudit(PolicyAudit):
 
         return row
 
-    def judge(self, check: ChunkCheck, judged: compare.Judged) -> None:
+    def judge(self, check: ChunkCheck, judged: compare.Judgement) -> None:
         """Leave out analytics that were not computed, and those from a profile of another time."""
         every = np.ones(len(check.rows), dtype=np.bool_)
         if self._parts is None:
@@ -184,8 +184,8 @@ class RollForwardAudit(PolicyAudit):
         judged.leave_out("profile_changed", changed, compare.BY_PROFILE)
 
     async def analysed(
-        self, check: ChunkCheck, judged: compare.Judged
-    ) -> tuple[Expected, Bools] | None:
+        self, check: ChunkCheck, judged: compare.Judgement
+    ) -> tuple[ExpectedRows, Bools] | None:
         """Return what analytic columns should be, and which cells differ (A1 to A6)."""
         stored, ids, wrong = check.stored, check.ids, check.wrong
         own = np.flatnonzero(compare.in_any(judged.checked(), ANALYTIC))
@@ -244,7 +244,9 @@ def previous_rows(stored: StoredRows) -> Int64:
     return np.where((before >= 0) & same, before, -1)
 
 
-def _corrected(cells: dict[str, Decimals], rows: Int64, expected: Expected) -> dict[str, Decimals]:
+def _corrected(
+    cells: dict[str, Decimals], rows: Int64, expected: ExpectedRows
+) -> dict[str, Decimals]:
     """Return columns of stored rows with what some rows should be, where that is known."""
     known, found = np.flatnonzero(expected.known), {}
     for name, column in cells.items():
