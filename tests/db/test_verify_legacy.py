@@ -372,39 +372,6 @@ async def test_a_wrong_row_is_told_once(same_host: str, *, fast: bool) -> None:
     }
 
 
-@WAYS
-async def test_two_wrong_rows_one_after_the_other_are_both_found(
-    same_host: str, *, fast: bool
-) -> None:
-    await kept(same_host)
-    await execute(
-        same_host,
-        tampered(6, "equity_balance = 2000"),
-        tampered(8, "num_positions = 9, long_value = long_value - 4"),
-    )
-    result = await verify(same_host, fast=fast)
-    assert wrong(result) == {"equity_balance": 1, "num_positions": 1, "long_value": 1}
-
-
-async def test_the_worst_difference_of_a_column_is_told(same_host: str) -> None:
-    await kept(same_host)
-    await execute(
-        same_host,
-        tampered(5, "long_value = long_value - 3"),
-        tampered(8, "long_value = long_value + 900"),
-    )
-    result = await verify(same_host)
-    worst = result.columns.worst[result.columns.name.index("long_value")]
-    assert worst is not None
-    # 10 AAA at 13 and the house at 500; BBB is exited
-    assert (worst.session, worst.stored, worst.expected, worst.difference) == (
-        calendars.date_of(jan(8)),
-        1530,
-        630,
-        900,
-    )
-
-
 # What a row goes on from.
 
 
@@ -750,27 +717,6 @@ async def test_columns_that_the_host_lacks_are_not_compared(host: str) -> None:
 
 
 # Which rows, and who may.
-
-
-@WAYS
-async def test_portfolios_samples_and_ranges_are_those_asked_for(
-    same_host: str, *, fast: bool
-) -> None:
-    names = ("p", "q", "r")
-    await kept(same_host, *(replace(HOUSEHOLD, name=name) for name in names))
-    await execute(same_host, "UPDATE portfolio_snapshots SET long_value = -1 WHERE is_complete")
-
-    one = await verify(same_host, fast=fast, portfolio_ids=[database.key("q")])
-    assert (one.portfolios, one.rows, wrong(one)) == (1, 5, {"long_value": 4})
-    day = calendars.date_of(jan(8))
-    ranged = await verify(same_host, fast=fast, start_date=day, end_date=day)
-    assert (ranged.rows, wrong(ranged)) == (3, {"long_value": 3})
-    drawn = [
-        (await verify(same_host, fast=fast, sample=6, seed=seed)).to_dict() | {"seconds": 0}
-        for seed in (1, 1, 2)
-    ]
-    assert drawn[0] == drawn[1] != drawn[2]
-    assert (drawn[0]["rows"], drawn[0]["rows_stored"]) == (6, 15)
 
 
 async def test_the_calendar_is_xnys(same_host: str) -> None:

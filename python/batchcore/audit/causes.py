@@ -48,13 +48,10 @@ class WriteTimes:
     at: Int64
 
     def changed(self, facts: Facts, which: Bools, counts: Counts | None = None) -> Bools:
-        """Return (k,) whether some fact of a row's portfolio was changed since it was written.
+        """Return (k,) whether a fact of a portfolio was changed since its row was written.
 
-        Args:
-            facts: Of the chunk.
-            which: (n,) bool, those that are looked at.
-            counts: Which facts count in which rows: called with rows, and start and end of as many
-                facts; None counts all.
+        ``counts`` says which facts count in which rows: it is called with rows, and start and end
+        of as many facts; None counts all.
         """
         if len(self.at) == 0:
             return np.zeros(0, dtype=np.bool_)
@@ -156,12 +153,7 @@ def runs_are_missing(
 ) -> Bools:
     """Return which rows follow sessions that a run had, and that have no complete snapshot.
 
-    Args:
-        chunks: Of the ledger.
-        ids: (p, 16) uint8 portfolios of the chunk.
-        rows: (k,) of them.
-        previous_day: (k,) int32, the day that each goes on from.
-        holes: (k,) int64 sessions between without a complete snapshot.
+    Each goes on from a previous day, with so many holes between: sessions without such a snapshot.
     """
     found = np.zeros(len(holes), dtype=np.bool_)
     window = (previous_day + 1).astype(np.int32), (rows.day - 1).astype(np.int32)

@@ -62,6 +62,7 @@ class ChunkCheck:
         stored: Their snapshots.
         rows: (k,) int64 complete ones that were asked for, rows of `stored`.
         current: Of each stored row, whether its day was a current one (L32).
+        any_current: Whether the day of one of `rows` was.
         facts: What the rows are made of, and when it was changed.
         inputs: The same, to compute natively; None where the reference computes.
         links: What the rows go on from.

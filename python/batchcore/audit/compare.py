@@ -178,15 +178,9 @@ def follow_lost_rows(
 ) -> Bools:
     """Return which rows cannot be first ones, though nothing before them is stored.
 
-    One cell that is not that of a first row is taken for a wrong one, two for a sign that the rows
-    before were deleted.
-
-    Args:
-        stored: Of the chunk.
-        rows: (k,) which.
-        expected: What they should be as first rows.
-        of_day: Columns that no flow or price of a later day changes.
-        sums: Amounts of which the daily column of a first row equals the cumulative one.
+    ``of_day`` are columns that no flow or price of a later day changes, ``sums`` amounts of which
+    the daily column of a first row equals the cumulative one. One cell that is not that of a first
+    row is taken for a wrong one, two for a sign that the rows before were deleted.
     """
     signs = np.zeros(len(rows), dtype=np.int64)
     for name in of_day:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -14,27 +14,37 @@ from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.analytics.windows import LOOK
 from batchcore.audit import compare
-from batchcore.audit.analytics import analysed_rows
-from batchcore.audit.compute import Inputs
+from batchcore.audit.compute import ExpectedRows, Inputs, cents_of, shares_of
 from batchcore.audit.policy import PolicyAudit
 from batchcore.db.analytic_tables import check_parts
 from batchcore.errors import SchemaError
-from batchcore.frames import Decimals, rescaled
+from batchcore.frames import (
+    Decimals,
+    Integers,
+    Opening,
+    Rows,
+    SnapshotAnalytics,
+    day_keys,
+    rescaled,
+)
 from batchcore.native import build_market
-from batchcore.run.analysis import PAST_RETURNS, extra_symbols, load_analysis
+from batchcore.run.analysis import PAST_RETURNS, ChunkInputs, extra_symbols, load_analysis
 from batchcore.run.monitor import Monitor
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.sources.facts import select_events, select_flows
+from batchcore.sources.host import floats
 from batchcore.sources.positions import load_symbols, select_positions
 from batchcore.sources.query import load
-from batchcore.sources.snapshots import select_returns
-from batchcore.sources.stored import ANALYTIC, COUNTS, RULED, Fact, OwnEquities
+from batchcore.sources.snapshots import Returns, select_returns
+from batchcore.sources.stored import ANALYTIC, COUNTS, RULED, SHARES, Fact, OwnEquities
+from batchcore.units import State
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from decimal import Decimal
 
     from batchcore.audit.check import ChunkCheck
-    from batchcore.audit.compute import ExpectedRows, Links, Roll
+    from batchcore.audit.compute import Links, Roll
     from batchcore.db.analytic_tables import Parts
     from batchcore.frames import Bools, Int32, Int64, Text
     from batchcore.run.analysis import Analysis
@@ -255,3 +265,96 @@ def _corrected(
         values[rows[known]], state[rows[known]] = right.values, right.state
         found[name] = Decimals(values, column.scale, state)
     return found
+
+
+def analysed_rows(  # noqa: PLR0917  # rows, and what their analytics are made of
+    analysis: Analysis,
+    inputs: Inputs,
+    stored: StoredRows,
+    rows: Int64,
+    cells: Mapping[str, Decimals],
+    past: Returns,
+) -> ExpectedRows:
+    """Return the analytic columns of rows.
+
+    Args:
+        analysis: Of all chunks.
+        inputs: Of the chunk.
+        stored: Likewise.
+        rows: (k,) which.
+        cells: `equity_balance` and `daily_return` of all stored rows that the analytics go on
+            from, as they are or as they should be.
+        past: Daily returns before all stored rows.
+
+    Source:
+        A1 to A6.
+    """
+    history = _history(stored, cells["daily_return"], past)
+    portfolios = len(inputs.ids)
+    opening = Opening(portfolio_id=inputs.ids, equity=Decimals.nulls(portfolios))
+    parts, order = [], []
+    for session in np.unique(stored.day[rows]).tolist():
+        at = np.flatnonzero(stored.day[rows] == session)
+        own = rows[at]
+        last = np.full(portfolios, np.iinfo(np.int32).min, dtype=np.int32)
+        last[stored.portfolio[own]] = session
+        chunk = ChunkInputs(
+            positions=inputs.positions,
+            events=inputs.events,
+            opening=opening,
+            rows=_as_rows(stored, own, cells),
+            last_session=last,
+            is_latest=np.zeros(portfolios, dtype=np.bool_),
+            returns=_last_returns(history, stored.portfolio[own], session),
+        )
+        parts.append(analysis.analyse(chunk).snapshot)
+        order.append(at)
+    back = np.argsort(np.concatenate(order))
+    return expected_of(SnapshotAnalytics.concat(parts).take(back))
+
+
+def expected_of(analytics: SnapshotAnalytics) -> ExpectedRows:
+    """Return the analytic columns of rows."""
+    columns: dict[str, Any] = dict(analytics.columns)
+    shares = shares_of(columns.pop(SHARES))
+    cells = {
+        name: Decimals(column.values.astype(np.int64), 0, column.state)
+        if isinstance(column, Integers)
+        else column
+        for name, column in columns.items()
+    }
+    return ExpectedRows(np.ones(len(shares), dtype=np.bool_), cells, shares)
+
+
+def _history(stored: StoredRows, returned: Decimals, past: Returns) -> Returns:
+    """Return all daily returns that there are, by portfolio and day."""
+    own = np.flatnonzero(stored.complete & (returned.state == State.VALUE))
+    portfolio = np.concatenate([past.portfolio, stored.portfolio[own]])
+    day = np.concatenate([past.day, stored.day[own]])
+    value = np.concatenate([past.value, floats(returned)[own]])
+    order = np.lexsort((day, portfolio))
+    return Returns(portfolio[order].astype(np.int32), day[order].astype(np.int32), value[order])
+
+
+def _last_returns(history: Returns, portfolio: Int32, session: int) -> Returns:
+    """Return of each portfolio the last returns before a session that A4 may need."""
+    keys = day_keys(history.portfolio, history.day)
+    first = np.searchsorted(keys, portfolio.astype(np.int64) << 32)
+    end = np.searchsorted(keys, day_keys(portfolio, np.full(len(portfolio), session)))
+    count = np.minimum(end - first, PAST_RETURNS)
+    within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    row = np.repeat(end - count, count) + within
+    return Returns(history.portfolio[row], history.day[row], history.value[row])
+
+
+def _as_rows(stored: StoredRows, own: Int64, cells: Mapping[str, Decimals]) -> Rows:
+    """Return stored rows as the analytics take them: nothing but equity and return is read."""
+    equity, returned = cells["equity_balance"], cells["daily_return"]
+    columns: dict[str, Any] = dict.fromkeys((one.name for one in fields(Rows)), None)
+    columns |= {
+        "portfolio": stored.portfolio[own],
+        "day": stored.day[own],
+        "equity_cents": cents_of(equity)[own],
+        "daily_return": returned.take(own),
+    }
+    return Rows(**columns)

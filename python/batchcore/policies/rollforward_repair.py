@@ -12,10 +12,10 @@ import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.audit import compare
-from batchcore.audit.analytics import expected_of
 from batchcore.audit.compute import columns_of
 from batchcore.frames import Days, Decimals, day_keys
 from batchcore.policies.rollforward import RollForward, in_cents
+from batchcore.policies.rollforward_audit import expected_of
 from batchcore.run.analysis import last_sessions
 from batchcore.run.plan import Rewrites
 from batchcore.run.result import Differences
