@@ -102,8 +102,9 @@ DATABASE: Final = [
         str,
         option(
             "URL",
-            "postgresql://...; default: libpq's PG* variables.",
+            f"postgresql://...; default: ${URL_VARIABLE}, then PG*.",
             envvar=URL_VARIABLE,
+            show_envvar=False,
             show_default=False,
         ),
     ),
