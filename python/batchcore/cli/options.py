@@ -129,11 +129,11 @@ def own(function: Callable[..., int]) -> list[inspect.Parameter]:
     ]
 
 
-def derived(*kinds: type, only: Collection[str] = (), but: Collection[str] = ()) -> Any:  # noqa: ANN401
+def derived(*, only: Collection[str] = (), but: Collection[str] = ()) -> list[inspect.Parameter]:
     """Return the options that the fields of `RunOptions` and `Settings` make."""
     return [
         _of_field(one, get_type_hints(kind)[one.name])
-        for kind in kinds or (RunOptions, Settings)
+        for kind in (RunOptions, Settings)
         for one in dataclasses.fields(kind)
         if "help" in one.metadata and (not only or one.name in only) and one.name not in but
     ]
