@@ -14,7 +14,8 @@ from batchcore.audit.check import ChunkCheck
 from batchcore.audit.compare import Judgement, differs, value_at
 from batchcore.audit.compute import in_cents
 from batchcore.audit.result import EQUITY, Difference, Tally
-from batchcore.db.catalog import check_run, inspect
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check
 from batchcore.db.engine import Database
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
@@ -134,7 +135,7 @@ async def _policy_audit(session: Session, request: Request, *, fast: bool) -> Po
     if audit is None:
         raise ConfigError(f"the policy `{request.policy}` has no verification", "policy")
     catalog = await inspect(session, request.settings.schema)
-    check_run(catalog, writes=False)
+    check(catalog, writes=False)
     calendar = request.known_calendar
     if calendar is None:
         dates = await load(session, select_price_dates(catalog))
