@@ -117,29 +117,25 @@ def test_without_analytics_there_is_no_table_of_them() -> None:
     assert demo_report._analytics_tables(done) == []  # type: ignore[arg-type]  # noqa: SLF001
 
 
-def issue(name: str, symbol: str | None) -> dict[str, str | None]:
-    return {"name": name, "symbol": symbol}
-
-
 @pytest.mark.parametrize(
-    ("issues", "lines"),
+    ("symbols", "counts", "lines"),
     [
+        ({"stale": [*"CABED"]}, {"stale": 6}, ["issue stale: 6 (C, A, B, E, D)"]),
         (
-            [*(issue("stale", symbol) for symbol in "CABEDC")],
-            ["issue stale: 6 (C, A, B, E, D)"],
-        ),
-        (
-            [issue("stale", f"X{number % 1_007}") for number in range(2_000)],
+            {"stale": [f"X{number}" for number in range(1_007)]},
+            {"stale": 2_000},
             ["issue stale: 2,000 (X0, X1, X2, X3, X4 and 1,002 more)"],
         ),
         (
-            [issue("stale", "A"), issue("soft_deleted", None)],
+            {"stale": ["A"]},
+            {"soft_deleted": 1, "stale": 1},
             ["issue soft_deleted: 1", "issue stale: 1 (A)"],
         ),
-        ([], []),
+        ({}, {}, []),
     ],
 )
 def test_an_issue_names_its_first_five_symbols(
-    issues: list[dict[str, str | None]], lines: list[str]
+    symbols: dict[str, list[str]], counts: dict[str, int], lines: list[str]
 ) -> None:
-    assert run.issue_lines(issues) == lines
+    result: Any = SimpleNamespace(issues_by_name=lambda: counts, symbols_by_issue=lambda: symbols)
+    assert run.issue_lines(result) == lines

@@ -47,7 +47,7 @@ def demo(
         done = finish(demos.run_demo(server.url, size, seed=seed, progress=progress))
     document = done.to_dict()
     run = document["run"]
-    texts = sessions_text(run), marks_text(run["cache"]), issue_lines(run["issues"])
+    texts = sessions_text(run), marks_text(run["cache"]), issue_lines(done.result)
     if not call.as_json:
         console = Console(file=sys.stdout, highlight=False)
         with call.printing():

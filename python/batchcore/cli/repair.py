@@ -15,6 +15,8 @@ from batchcore.words import counted, differ
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batchcore.run.result import BatchResult
+
 
 @command("repair", given.derived(but=("on_existing", "missing", "changed_since", "today")))
 def repair(
@@ -40,17 +42,17 @@ def repair(
     which = start, end, portfolio, portfolios_file
     result = run_batch(batchcore.repair, call, which, options, dry_run=dry_run)
     document = result.to_dict()
-    call.answer(document, lambda: repair_text(document))
+    call.answer(document, lambda: repair_text(result, document))
     return code_of(result, ok_if_nothing=ok_if_nothing)
 
 
-def repair_text(document: Mapping[str, Any]) -> str:
+def repair_text(result: BatchResult, document: Mapping[str, Any]) -> str:
     """Return what a repair did, or would do."""
     found = document["differences"]
     compared = document["rows_by_phase"].get("compute", 0)
     if not found:
         lines = [f"nothing to repair: {counted(compared, 'snapshot')} compared, 0 differ"]
-        return "\n".join([*lines, *note_lines(document)])
+        return "\n".join([*lines, *note_lines(result, document)])
     dry_run = document["dry_run"]
     did = "would repair" if dry_run else f"run {document['run_id']}: repaired"
     of = counted(len(document["portfolios"]["id"]), "portfolio")
@@ -68,7 +70,7 @@ def repair_text(document: Mapping[str, Any]) -> str:
         lines.append(f"{more:,} more portfolio{'' if more == 1 else 's'}, which --json lists")
     if not dry_run:
         lines += phase_lines(document)
-    return "\n".join([*lines, *note_lines(document)])
+    return "\n".join([*lines, *note_lines(result, document)])
 
 
 def _what(one: Mapping[str, Any]) -> str:

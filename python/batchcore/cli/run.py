@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -60,7 +59,7 @@ def run(
         call.answer(plan, lambda: plan_text(result, plan))
     else:
         document = result.to_dict()
-        call.answer(document, lambda: result_text(document))
+        call.answer(document, lambda: result_text(result, document))
     return code_of(result, ok_if_nothing=ok_if_nothing)
 
 
@@ -101,16 +100,17 @@ def failure_lines(result: BatchResult) -> list[str]:
     return listed_lines(result.errors(), "failed")
 
 
-def result_text(document: Mapping[str, Any]) -> str:
+def result_text(result: BatchResult, document: Mapping[str, Any]) -> str:
     """Return what a run did, after what it finished first."""
-    before = document["resumed"]
-    text = _own_text(document)
-    return text if before is None else f"{_own_text(before)}\n{text}"
+    text = _own_text(result, document)
+    if result.resumed is None:
+        return text
+    return f"{_own_text(result.resumed, document['resumed'])}\n{text}"
 
 
-def _own_text(document: Mapping[str, Any]) -> str:
+def _own_text(result: BatchResult, document: Mapping[str, Any]) -> str:
     if not document["sessions"]:
-        return "\n".join([_nothing_text(document), *issue_lines(document["issues"])])
+        return "\n".join([_nothing_text(document), *issue_lines(result)])
     cache, failed = document["cache"], document["portfolios_failed"]
     written = document["portfolios_processed"]
     skipped = len(document["portfolios"]["id"]) - written - failed
@@ -126,7 +126,7 @@ def _own_text(document: Mapping[str, Any]) -> str:
         f"marks: {rate} hits; {marks_text(cache)}",
         *phase_lines(document),
     ]
-    return "\n".join([*lines, *note_lines(document)])
+    return "\n".join([*lines, *note_lines(result, document)])
 
 
 def attempt_text(document: Mapping[str, Any]) -> str:
@@ -145,7 +145,7 @@ def phase_lines(document: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def note_lines(document: Mapping[str, Any]) -> list[str]:
+def note_lines(result: BatchResult, document: Mapping[str, Any]) -> list[str]:
     """Return what was noticed."""
     retries, rounded = document["retries"], document["rounded"]
     lines = []
@@ -155,26 +155,17 @@ def note_lines(document: Mapping[str, Any]) -> list[str]:
     if rounded:
         named = ", ".join(f"{count:,} of {name}" for name, count in rounded.items())
         lines.append(f"doubles rounded: {named}")
-    return [*lines, *issue_lines(document["issues"])]
+    return [*lines, *issue_lines(result)]
 
 
-def issue_lines(issues: Sequence[Mapping[str, Any]]) -> list[str]:
+def issue_lines(result: BatchResult) -> list[str]:
     """Return a line for each name of issues, with how many there are and the first symbols."""
-    symbols = symbols_by_name(issues)
+    symbols = result.symbols_by_issue()
     return [
         f"issue {name}: {count:,}"
         + (f" ({first_of(symbols[name], SYMBOLS)})" if name in symbols else "")
-        for name, count in sorted(Counter(issue["name"] for issue in issues).items())
+        for name, count in result.issues_by_name().items()
     ]
-
-
-def symbols_by_name(issues: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Return the symbols of each name of issues that has any, each once and in order."""
-    found: dict[str, dict[str, None]] = {}
-    for issue in issues:
-        if issue["symbol"] is not None:
-            found.setdefault(issue["name"], {})[issue["symbol"]] = None
-    return {name: list(symbols) for name, symbols in found.items()}
 
 
 def plan_dict(result: BatchResult, min_coverage: float) -> dict[str, Any]:
@@ -216,7 +207,7 @@ def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
     left_out = f"dates left out, no session: {listed(plan['sessions_left_out'])}"
     stamps = _stamp_lines(plan.get("time_stamps", ()))
     if result.nothing_to_do:
-        nothing = [_nothing_text(plan), *issue_lines(plan["issues"])]
+        nothing = [_nothing_text(plan), *issue_lines(result)]
         return "\n".join([*nothing, left_out, *stamps])
     sessions = plan["portfolios"]["sessions_planned"]
     planned = sum(count > 0 for count in sessions)
@@ -238,7 +229,7 @@ def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
             f"sessions below full coverage: {listed(plan['sessions_below_full_coverage'])}",
             *_coverage_lines(result, plan),
         ]
-    return "\n".join([*lines, *stamps, *note_lines(plan)])
+    return "\n".join([*lines, *stamps, *note_lines(result, plan)])
 
 
 def _coverage_lines(result: BatchResult, plan: Mapping[str, Any]) -> list[str]:

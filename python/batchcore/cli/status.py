@@ -9,7 +9,7 @@ from batchcore.cli.app import Call, command
 from batchcore.cli.exits import DONE
 from batchcore.cli.options import option
 from batchcore.cli.output import aligned, first_of, listed_lines, named_counts
-from batchcore.cli.run import SYMBOLS, symbols_by_name
+from batchcore.cli.run import SYMBOLS
 from batchcore.cli.signals import finish
 from batchcore.words import counted
 
@@ -101,9 +101,11 @@ def run_text(run: Mapping[str, Any]) -> str:
     lines += listed_lines(failed, "failed")
     if noticed:
         lines.append(f"noticed, portfolios: {named_counts(dict(sorted(noticed.items())))}")
+    symbols: dict[str, dict[str, None]] = {}
+    for issue in run["symbol_issues"]:
+        symbols.setdefault(issue["name"], {})[issue["symbol"]] = None
     lines += [
-        f"noticed, symbols: {name}: {first_of(symbols, SYMBOLS)}"
-        for name, symbols in symbols_by_name(run["symbol_issues"]).items()
+        f"noticed, symbols: {name}: {first_of([*own], SYMBOLS)}" for name, own in symbols.items()
     ]
     return "\n".join(lines)
 
