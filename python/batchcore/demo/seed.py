@@ -117,6 +117,8 @@ async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> N
 
 
 async def _copy(session: Session, schema: Schema, table: Table) -> int:
+    if not table.rows:
+        return 0
     fields = [field_of(name, column) for name, column in table.columns.items()]
     pieces = encoded(fields, table.rows)
     columns = [schema.column(table.name, name) for name in table.columns]
