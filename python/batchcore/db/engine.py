@@ -89,16 +89,10 @@ class View:
 
 
 class Session:
-    """A connection that is lent, and what has been sent on it.
+    """A connection of asyncpg's that is lent; what is sent on it counts under its phase.
 
     Attributes:
-        raw: The asyncpg connection.
-        phase: The phase that statements are counted under.
-        statements: How many statements each phase has caused.
-        bytes: How many bytes of COPY each phase has received and sent.
-        rounded: ``table.column`` -> how many doubles lost decimals when they were read.
         ambiguous: Symbols of closes read on dates on which rows differ (S2).
-        grace: How long ending its transaction may take.
         isolation: Level of the transaction, as PostgreSQL writes it.
         exported: Identifier under which others can see what it sees; None if they cannot.
         view: Which moment it sees, where it was asked for.
@@ -258,13 +252,10 @@ class Database:
     def __init__(
         self, database: object, *, borrow: bool = False, statements: Counter[str] | None = None
     ) -> None:
-        """Take whatever a caller has.
+        """Take a URL, an `asyncpg.Pool` or an SQLAlchemy `AsyncEngine` on asyncpg.
 
-        Args:
-            database: A URL, an `asyncpg.Pool` or an SQLAlchemy `AsyncEngine` on asyncpg.
-            borrow: Whether it may also be an SQLAlchemy `AsyncConnection` or `AsyncSession`, or
-                an `asyncpg.Connection`: then `reading` and `changing` work in its transaction.
-            statements: What to count in; None begins at 0.
+        With ``borrow`` it may also be an SQLAlchemy `AsyncConnection` or `AsyncSession`, or an
+        `asyncpg.Connection`: then `reading` and `changing` work in its transaction.
 
         Raises:
             ConfigError: anything else, a URL that is not PostgreSQL's, another driver, or a
@@ -308,26 +299,15 @@ class Database:
         """Give a session whose every statement sees the database as it is now.
 
         REPEATABLE READ, READ ONLY; statements and idle times have no limit in it, as one of them
-        would end a long run half-way.
-
-        Args:
-            phase: What its statements count under.
-            shared: Whether to export the snapshot, for `same_snapshot`; where the server refuses,
-                `Session.exported` stays None.
-
-        Raises:
-            DatabaseError: no connection, or the server gave another isolation level.
+        would end a long run half-way. A ``shared`` one is exported for `same_snapshot`; where the
+        server refuses, `Session.exported` stays None.
         """
         async with self.writing(phase) as session, snapshot(session, shared=shared):
             yield session
 
     @contextlib.asynccontextmanager
     async def same_snapshot(self, phase: str, exported: str) -> AsyncIterator[Session]:
-        """Give a session that sees what another does, as long as that one's transaction lasts.
-
-        Raises:
-            DatabaseError: no connection, or one to a server that knows no such snapshot.
-        """
+        """Give a session that sees what another does, as long as that one's transaction lasts."""
         async with self.writing(phase) as session, _one_moment(session, exported):
             yield session
 
@@ -404,10 +384,7 @@ async def snapshot(
 ) -> AsyncIterator[None]:
     """Let every statement of a session see the database as it is now, as `Database.snapshot`.
 
-    Args:
-        session: In no transaction.
-        shared: Whether to export the snapshot.
-        told: Whether to ask which moment it is, for `Session.view`.
+    With ``told`` the server is asked which moment it is, for `Session.view`.
     """
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(_one_moment(session))
@@ -510,9 +487,7 @@ async def _settle(session: Session) -> str:
 async def alone(session: Session, statement: str) -> int:
     """Run a statement as a READ COMMITTED transaction of its own; return the rows it touched.
 
-    Args:
-        session: In no transaction, or in one of that level, which it then is a part of.
-        statement: One that is counted.
+    A session that is in one of that level already runs it as a part of that.
     """
     session.count()
     isolation = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
