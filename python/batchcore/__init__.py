@@ -174,7 +174,7 @@ _AWAITED: Final = frozenset(
 )
 """The functions to await."""
 
-_LATE: Final = ("batchcore.run.orchestrator", "batchcore.db.load_caches")
+_LATE: Final = ("batchcore.run.orchestrator", "batchcore.sources.cached")
 """Rooms without a public name of their own that calls import when they need them."""
 
 _EXTRAS: Final = ("opentelemetry.trace", "scipy.special")

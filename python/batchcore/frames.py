@@ -485,6 +485,38 @@ class Prices(Frame):
     close: Decimals
 
 
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """Dates of a symbol on which rows differ, so that none of them is a valid close.
+
+    Attributes:
+        symbol: As stored.
+        day: The first of them.
+        detail: How many there are, and the closes on the first.
+    """
+
+    symbol: str
+    day: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Rows of a portfolio that another writer stored, so that they were left as they are.
+
+    Attributes:
+        portfolio: 16 bytes.
+        rows: How many.
+        day: Their first date, days since 1970-01-01.
+        detail: How many of each table.
+    """
+
+    portfolio: bytes
+    rows: int
+    day: int
+    detail: str
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Profiles(Frame):
     """Rows of `company_profiles`.

@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchcore.db.load import Held
-from batchcore.db.load_changes import ChangedFacts, ChangedPrices
 from batchcore.frames import Text
 from batchcore.run.changes import earliest, marked
+from batchcore.sources.changes import ChangedFacts, ChangedPrices
+from batchcore.sources.positions import Held
 from support import build
 
 if TYPE_CHECKING:

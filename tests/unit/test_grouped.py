@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchcore.db.load import LooseEvents
 from batchcore.frames import Days, Decimals, Flows, Positions, Text
 from batchcore.run.grouped import (
     ROWS_OF_A_PORTFOLIO,
@@ -21,6 +20,7 @@ from batchcore.run.grouped import (
     group_size,
 )
 from batchcore.run.plan import Chunk
+from batchcore.sources.facts import LooseEvents
 
 if TYPE_CHECKING:
     import numpy.typing as npt

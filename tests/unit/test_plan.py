@@ -14,17 +14,12 @@ from hypothesis import strategies as st
 from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.calendar import date_of
-from batchcore.db.load import (
-    Existing,
-    Holes,
-    Portfolios,
-    SnapshotColumns,
-    located,
-    sorted_ids,
-)
 from batchcore.errors import ConfigError, SnapshotExistsError
 from batchcore.frames import Text
 from batchcore.run import plan as plans
+from batchcore.sources.host import located, sorted_ids
+from batchcore.sources.portfolios import Portfolios, SnapshotColumns
+from batchcore.sources.snapshots import Existing, Holes
 from support import build
 from support.outcome import seeded
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from asyncpg.connection import LoggedQuery
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from batchcore.db.sources import Ambiguous
+    from batchcore.frames import Ambiguous
 
     Lend = Callable[[Grace], contextlib.AbstractAsyncContextManager[asyncpg.Connection]]
 

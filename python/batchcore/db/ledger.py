@@ -21,8 +21,7 @@ import numpy as np
 from batchcore.calendar import day_of
 from batchcore.db.acting import acting_on
 from batchcore.db.engine import alone, transaction
-from batchcore.db.fields import field_of
-from batchcore.db.sent import encoded
+from batchcore.db.fields import encoded, field_of
 from batchcore.db.sql import Sql, compose, date_literal, joined, own_table, quote_literal
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.frames import Integers
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from batchcore.config import Schema
     from batchcore.db.engine import Session, View
     from batchcore.db.fields import Column
-    from batchcore.db.save_analytics import Kept
+    from batchcore.frames import Kept
 
     Row = dict[str, Any]
 

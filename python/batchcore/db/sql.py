@@ -22,13 +22,18 @@ _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 
 
 class Sql(str):
-    """A statement or a part of one, which templates take as it is."""
+    """A part of a statement, which templates take as it is."""
 
     __slots__ = ()
 
 
+def statement(template: str, /, **holes: object) -> str:
+    """Return a statement: what `compose` returns, as the plain string that the driver takes."""
+    return str(compose(template, **holes))
+
+
 def compose(template: str, /, **holes: object) -> Sql:
-    """Return a template with its named holes filled.
+    """Return a part of a statement: a template with its named holes filled.
 
     ``{name}`` takes `Sql`, an integer or a `Relation`, and ``{name.column}`` a column of that;
     ``{name:kind}`` writes a value as a literal of a kind of `LITERALS`.
@@ -106,17 +111,6 @@ def own_table(schema: Schema, name: str) -> Sql:
 def column_name(schema: Schema, table: str, column: str) -> Sql:
     """Return ``table.column`` of docs/schema.md as the database knows it: quoted, unqualified."""
     return quote_identifier(schema.column(table, column))
-
-
-def within(span: tuple[bytes, bytes], column: str) -> Sql:
-    """Return the condition that ``column`` is in the span of a chunk.
-
-    Rows beside the staged ones are none of the chunk's anyway. But without it the server, which
-    knows little of a table just staged, reads the whole other table to join them.
-    """
-    first, last = span
-    template = "{column} BETWEEN {first:uuid} AND {last:uuid}"
-    return compose(template, column=Sql(column), first=first, last=last)
 
 
 def text_array(texts: Iterable[str]) -> Sql:

@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db import load as loads
-from batchcore.db import load_legacy
 from batchcore.db.ledger import Committed
-from batchcore.db.legacy_queries import LegacyQueries
 from batchcore.db.legacy_tables import WRITTEN, LegacyTables, check_tables
-from batchcore.db.load import Existing
-from batchcore.db.load_analytics import Returns
-from batchcore.db.queries import Selection
-from batchcore.db.save import Equities, encode_batch, stands_already
 from batchcore.frames import (
     Betas,
     Days,
@@ -34,6 +27,18 @@ from batchcore.run import plan as plans
 from batchcore.run.plan import Plan
 from batchcore.run.result import Coverage
 from batchcore.run.threads import in_thread
+from batchcore.sinks.snapshots import Equities, encode_batch, stands_already
+from batchcore.sources.host import Selection, located
+from batchcore.sources.portfolios import select_legacy_portfolios
+from batchcore.sources.positions import select_all_positions
+from batchcore.sources.prices import load_legacy_closes
+from batchcore.sources.profiles import (
+    select_has_benchmark,
+    select_newest_betas,
+    select_spelt_profiles,
+)
+from batchcore.sources.query import load
+from batchcore.sources.snapshots import Existing, Returns, select_legacy_snapshots
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -42,13 +47,13 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
-    from batchcore.db.load_legacy import LegacyPortfolios
-    from batchcore.db.queries import Boundaries
     from batchcore.frames import FloatObjects, Rows
     from batchcore.policies.policy import RunContext
     from batchcore.run.analyse import Analysed, Analysis
     from batchcore.run.plan import Chunk, Range
     from batchcore.run.request import Request
+    from batchcore.sources.host import Boundaries
+    from batchcore.sources.portfolios import LegacyPortfolios
 
 PREVIOUS_CLOSE_DAYS: Final = 10
 """How many calendar days before a session its previous close may be (L12)."""
@@ -77,12 +82,9 @@ class Legacy(Policy):
     core: ClassVar = "legacy"
     reads_deleted: ClassVar = True
 
-    queries: LegacyQueries
-
     def __init__(self, run: RunContext, catalog: Catalog, calendar: Calendar, days: Range) -> None:
         """Take what is known before the plan."""
         super().__init__(run, catalog, calendar, days)
-        self.queries = LegacyQueries(catalog)
         self.tables = self.check_tables(catalog, run.request)
         self.today = self._today()
         self._sessions = np.zeros(0, dtype=np.int32)
@@ -103,9 +105,9 @@ class Legacy(Policy):
     async def make_plan(self, reader: Session) -> None:
         """Decide what each portfolio writes: `plan`."""
         entries = await self.inception(reader)
-        portfolios = await load_legacy.load_legacy_portfolios(
-            reader, self.queries, Selection(self.request.wanted), self._sessions
-        )
+        wanted = Selection(self.request.wanted)
+        query = select_legacy_portfolios(self.catalog, wanted, self._sessions)
+        portfolios = await load(reader, query)
         self.monitor.loaded(portfolios=len(portfolios.id))
         self.check_portfolios(portfolios.id, portfolios.deleted)
         self.plan = self._planned(portfolios, entries)
@@ -126,7 +128,7 @@ class Legacy(Policy):
             goes_on = latest.state == State.VALUE
             first_day[goes_on] = latest.values[goes_on] + 1
             if entries is not None:
-                row = loads.located(portfolios.id, entries.ids)
+                row = located(portfolios.id, entries.ids)
                 begins = (row >= 0) & (~goes_on | self.request.replaces)
                 first_day[begins] = entries.day[row[begins]]
         last_day = np.full(count, days.end, dtype=np.int32)
@@ -189,9 +191,7 @@ class Legacy(Policy):
         plan = self.plan
         spelt = {*symbols.table(), ""}
         first = max(plan.price_first - PREVIOUS_CLOSE_DAYS, calendars.FIRST_DATE)
-        closes = await load_legacy.load_legacy_closes(
-            reader, self.queries, spelt, first, plan.price_last
-        )
+        closes = await load_legacy_closes(reader, self.catalog, spelt, first, plan.price_last)
         self.monitor.loaded(prices=len(closes))
         self.issues.add_ambiguous(reader.ambiguous)
         build = partial(
@@ -205,9 +205,9 @@ class Legacy(Policy):
         market = await in_thread(build, self.cancel)
         profiles, has_benchmark = None, False
         if plan.price_last >= self.today:
-            profiles = await load_legacy.load_spelt_profiles(reader, self.queries, spelt)
+            profiles = await load(reader, select_spelt_profiles(self.catalog, spelt))
             self.monitor.loaded(profiles=0 if profiles is None else len(profiles))
-            has_benchmark = await load_legacy.load_has_benchmark(reader, self.queries)
+            has_benchmark = await load(reader, select_has_benchmark(self.catalog))
         source = self.request.price_source
         cached = None if source is None else source.to_frame()
         if cached is not None:
@@ -228,15 +228,15 @@ class Legacy(Policy):
             return await self._loaded(reader, chunk)
 
     async def _loaded(self, reader: Session, chunk: Chunk) -> ChunkLoad:
-        queries, selection = self.queries, self.selection_of(chunk, chunk.works)
+        catalog, selection = self.catalog, self.selection_of(chunk, chunk.works)
         first, last = self.flow_window(chunk)
-        stored = await load_legacy.load_stored(reader, queries, selection, first, last)
-        positions = await load_legacy.load_all_positions(reader, queries, selection)
+        stored = await load(reader, select_legacy_snapshots(catalog, selection, first, last))
+        positions = await load(reader, select_all_positions(catalog, selection))
         events = await self.load_events(reader, chunk, positions)
         flows = await self.load_flows(reader, chunk)
         betas = Betas.none()
         if self.plan.price_last >= self.today:
-            betas = await load_legacy.load_betas(reader, queries, selection)
+            betas = await load(reader, select_newest_betas(catalog, selection))
         self.monitor.loaded(
             stored=len(stored),
             positions=len(positions),

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from batchcore.db import load as loads
-from batchcore.db.analytic_queries import AnalyticQueries
-from batchcore.db.queries import Boundaries, Selection
 from batchcore.frames import distinct
 from batchcore.native import roll_forward, store_snapshots
 from batchcore.run import grouped
 from batchcore.run import plan as plans
 from batchcore.run.grouped import EventsByPosition, FlowsByPortfolio, GroupedLoad
+from batchcore.sources.facts import select_all_events, select_events, select_flows
+from batchcore.sources.host import Boundaries, Selection
+from batchcore.sources.positions import select_earliest_entries
+from batchcore.sources.query import load
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.ledger import Entry
-    from batchcore.db.load import Existing
-    from batchcore.db.load_analytics import Returns
-    from batchcore.db.load_changes import Stamps
-    from batchcore.db.save import Batch
     from batchcore.frames import (
         Betas,
         Events,
@@ -52,6 +49,9 @@ if TYPE_CHECKING:
     from batchcore.run.request import Request
     from batchcore.run.result import Coverage, Differences
     from batchcore.run.stamps import StampClock
+    from batchcore.sinks.snapshots import Batch
+    from batchcore.sources.changes import Stamps
+    from batchcore.sources.snapshots import Existing, Returns
 
 log: Final = logging.getLogger("batchcore")
 
@@ -157,7 +157,7 @@ class Policy(abc.ABC):
     Attributes:
         core: The policy of the compiled core that computes the rows.
         reads_deleted: Whether soft-deleted positions count.
-        queries: On the tables of the host.
+        catalog: The host's tables.
         selection: The portfolios whose symbols need prices.
         plan: What each portfolio writes.
         chunks: Of the plan, in the order of ids.
@@ -170,7 +170,6 @@ class Policy(abc.ABC):
     core: ClassVar[str]
     reads_deleted: ClassVar = False
 
-    queries: AnalyticQueries
     plan: Plan
     chunks: Sequence[Chunk]
 
@@ -188,7 +187,7 @@ class Policy(abc.ABC):
         self.issues, self.monitor, self.cancel = run.issues, run.monitor, run.cancel
         self.calendar = calendar
         self.days = days
-        self.queries = AnalyticQueries(catalog)
+        self.catalog = catalog
         self.selection = Selection(run.request.wanted)
         self.names: tuple[str | None, ...] = ()
         self.refused: npt.NDArray[np.bool_] | None = None
@@ -262,7 +261,7 @@ class Policy(abc.ABC):
     def begin(self, chunks: Sequence[Chunk]) -> None:
         """Take the chunks, and decide for how many at a time events and flows are loaded."""
         self.chunks = chunks
-        estimated, plan = self.queries.catalog.estimated_rows, self.plan
+        estimated, plan = self.catalog.estimated_rows, self.plan
         each = grouped.bytes_of_a_portfolio(estimated, "equity_changes", grouped.BYTES_OF_A_FLOW)
         size = grouped.group_size(chunks, each, grouped.BYTES_OF_A_GROUP)
         self._flows = GroupedLoad(chunks, size, self._load_flows)
@@ -285,17 +284,17 @@ class Policy(abc.ABC):
         return (await self._flows.of(reader, chunk)).between(self.plan.id[chunk.rows])
 
     async def _load_all_events(self, reader: Session, _group: Chunk) -> EventsByPosition:
-        found = await loads.load_all_events(reader, self.queries)
+        found = await load(reader, select_all_events(self.catalog))
         return await asyncio.to_thread(EventsByPosition.of, found)
 
     async def _load_events(self, reader: Session, group: Chunk) -> EventsByPosition:
         selection = self.selection_of(group, group.works)
-        found = await loads.load_events(reader, self.queries, selection, deleted=self.reads_deleted)
-        return await asyncio.to_thread(EventsByPosition.of, loads.loose(found))
+        query = select_events(self.catalog, selection, deleted=self.reads_deleted)
+        return await asyncio.to_thread(EventsByPosition.of, await load(reader, query))
 
     async def _load_flows(self, reader: Session, group: Chunk) -> FlowsByPortfolio:
         selection, window = self.selection_of(group, group.works), self.flow_window(group)
-        found = await loads.load_flows(reader, self.queries, selection, *window)
+        found = await load(reader, select_flows(self.catalog, selection, *window))
         return await asyncio.to_thread(FlowsByPortfolio.of, found)
 
     def flow_window(self, chunk: Chunk) -> tuple[int, int]:
@@ -313,7 +312,7 @@ class Policy(abc.ABC):
 
     async def earliest_entries(self, reader: Session, selection: Selection) -> Boundaries:
         """Return the earliest entry of each portfolio that has one, within the calendar."""
-        entries = await loads.load_earliest_entries(reader, self.queries, selection)
+        entries = await load(reader, select_earliest_entries(self.catalog, selection))
         self.monitor.loaded(earliest_entries=len(entries.day))
         return Boundaries(entries.ids, np.maximum(entries.day, np.int32(self.calendar.first_day)))
 

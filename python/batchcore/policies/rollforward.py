@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db import load as loads
 from batchcore.db.analytic_tables import Parts, check_parts
-from batchcore.db.change_queries import ChangeQueries
-from batchcore.db.load_analytics import Returns
-from batchcore.db.queries import Boundaries, Selection
-from batchcore.db.save import Equities, encode_batch, stands_already
 from batchcore.errors import CoverageError
 from batchcore.frames import among
 from batchcore.native import build_market
@@ -33,6 +28,13 @@ from batchcore.run.regressions import extra_symbols
 from batchcore.run.result import Coverage
 from batchcore.run.snapshots import with_snapshots
 from batchcore.run.threads import in_thread
+from batchcore.sinks.snapshots import Equities, encode_batch, stands_already
+from batchcore.sources.host import Boundaries, Selection, located
+from batchcore.sources.portfolios import select_portfolios
+from batchcore.sources.positions import select_held, select_positions
+from batchcore.sources.prices import load_spellings, select_price_dates
+from batchcore.sources.query import load
+from batchcore.sources.snapshots import Returns, select_existing, select_holes
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
-    from batchcore.db.load import Existing, Holes, Portfolios
     from batchcore.frames import Issues, Opening, Rows, Text
     from batchcore.frames import Prices as Closes
     from batchcore.native import Market
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from batchcore.run.changes import Affected
     from batchcore.run.plan import Chunk, Plan, Range
     from batchcore.run.request import Request
+    from batchcore.sources.portfolios import Portfolios
+    from batchcore.sources.snapshots import Existing, Holes
 
 
 class RollForward(Policy):
@@ -85,9 +88,8 @@ class RollForward(Policy):
         if not self.request.missing or (days.start is not None and not self.request.replaces):
             return None  # with a start, what stands in the range tells its gaps
         selection = Selection(self.request.wanted)
-        holes = await loads.load_holes(
-            reader, self.queries, self.calendar, selection, days.start, days.end
-        )
+        query = select_holes(self.catalog, self.calendar, selection, days.start, days.end)
+        holes = await load(reader, query)
         self.monitor.loaded(holes=len(holes.earliest))
         return holes
 
@@ -98,7 +100,8 @@ class RollForward(Policy):
             return None
         return await find_affected(
             reader,
-            ChangeQueries(self.queries.catalog, since),
+            self.catalog,
+            since,
             self.calendar,
             Selection(self.request.wanted),
             None if start is None else calendars.day_of(start),
@@ -124,9 +127,8 @@ class RollForward(Policy):
                 boundary = affected.everyone_from
             elif wanted is None:
                 self.selection, self._is_whole = Selection(affected.id), False
-        portfolios = await loads.load_portfolios(
-            reader, self.queries, self.calendar, boundary, self.selection, own
-        )
+        query = select_portfolios(self.catalog, self.calendar, boundary, self.selection, own)
+        portfolios = await load(reader, query)
         self.monitor.loaded(portfolios=len(portfolios))
         if self.request.snapshot_source is not None:
             given = self.request.snapshot_source.to_frame()
@@ -194,7 +196,7 @@ class RollForward(Policy):
             return Prices(market, coverage)
         analysis = await load_analysis(
             reader,
-            self.queries,
+            self.catalog,
             self.parts,
             market=market,
             symbols=symbols,
@@ -215,10 +217,10 @@ class RollForward(Policy):
         """Return the closes that mark positions in a window."""
         source, stored = self.request.price_source, None
         if source is None and self.request.wanted is None and self.request.changed_since is None:
-            stored = await loads.load_spellings(reader, self.queries)
+            stored = await load_spellings(reader, self.catalog)
         return await load_closes(
             reader,
-            self.queries,
+            self.catalog,
             spellings,
             window,
             source=source,
@@ -234,7 +236,7 @@ class RollForward(Policy):
         if not latest.symbols:
             return
         names = spellings(symbols, latest)
-        held = await loads.load_held(reader, self.queries, self.selection, names)
+        held = await load(reader, select_held(self.catalog, self.selection, names))
         self.monitor.loaded(held=len(held.start))
         lookback = self.settings.lookback_days
         found = await asyncio.to_thread(Completeness, plan, held, latest, lookback)
@@ -249,7 +251,7 @@ class RollForward(Policy):
         plan = self.plan
         checked = plan.sessions_run()
         if self.calendar.code == calendars.DAILY:
-            priced = await loads.load_price_dates(reader, self.queries)
+            priced = await load(reader, select_price_dates(self.catalog))
             checked = checked & among(plan.sessions, priced)
         coverage = Coverage(plan.sessions[checked], fresh[checked], recent[checked], known[checked])
         share = coverage.share()
@@ -273,14 +275,14 @@ class RollForward(Policy):
             if not chunk.works.any():
                 return ChunkLoad(chunk, existing, None)
             selection = self.selection_of(chunk, chunk.works)
-            positions = await loads.load_positions(reader, self.queries, selection)
+            positions = await load(reader, select_positions(self.catalog, selection))
             events = await self.load_events(reader, chunk, positions)
             flows = await self.load_flows(reader, chunk)
             self.monitor.loaded(positions=len(positions), events=len(events), flows=len(flows))
             returns = Returns.none()
             if self.parts.level != "none":
                 returns = await load_past_returns(
-                    reader, self.queries, self.calendar, self.plan, chunk
+                    reader, self.catalog, self.calendar, self.plan, chunk
                 )
                 self.monitor.loaded(returns=len(returns.value))
             stored = self.plan.previous_of(chunk.rows)
@@ -290,9 +292,8 @@ class RollForward(Policy):
         """Return which snapshots of a chunk exist in its window."""
         first, last = self.existing_window(chunk)
         whole = self.selection_of(chunk, None)
-        existing = await loads.load_existing(
-            reader, self.queries, self.calendar, whole, first, last
-        )
+        query = select_existing(self.catalog, self.calendar, whole, first, last)
+        existing = await load(reader, query)
         self.monitor.loaded(existing=len(existing.day))
         return existing
 
@@ -342,7 +343,7 @@ class RollForward(Policy):
             self.run.clock.stamp(),
             analytics=analysed.snapshot,
             jsonb=analysis.parts.jsonb,
-            tables=chunk_tables(analysed, analysis, self.queries, portfolios),
+            tables=chunk_tables(analysed, analysis, self.catalog, portfolios),
             cancel=self.cancel,
         )
         return ComputedChunk(chunk, (batch,), rows, analysed.issues)
@@ -355,7 +356,7 @@ class RollForward(Policy):
         """Report the rows that a run leaves as they are (S13), and return what was reported."""
         before = self.issues.parts
         first, days = chunk.rows.start, self.days
-        portfolio = loads.located(existing.portfolio_id, self.plan.id[chunk.rows])
+        portfolio = located(existing.portfolio_id, self.plan.id[chunk.rows])
         portfolio[self.plan.deleted[chunk.rows][portfolio]] = -1  # of -1, whatever it picks, too
         window = self._own_window(chunk)
         noticed = plans.off_session(existing, portfolio, self.calendar, window)

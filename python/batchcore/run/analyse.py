@@ -14,13 +14,12 @@ from batchcore.analytics.sector_exposure import sector_exposure, sector_of
 from batchcore.analytics.volatility import realized_volatility
 from batchcore.config import BETA_WEIGHTS
 from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
-from batchcore.db.load import located
-from batchcore.db.load_analytics import floats
 from batchcore.errors import CancelledError
 from batchcore.frames import Integers, Issues, SnapshotAnalytics, Table, distinct, first_of_each
 from batchcore.native import hold, value_positions
 from batchcore.run import table_rows
 from batchcore.run.fitting import Fitting
+from batchcore.sources.host import floats, located
 from batchcore.units import CENTS, LotKind, State
 
 if TYPE_CHECKING:
@@ -29,10 +28,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.db.analytic_tables import Parts
-    from batchcore.db.load_analytics import Factors, Returns, SymbolProfiles
     from batchcore.frames import Events, Holdings, Opening, Positions, Rows
     from batchcore.native import CancelFlag, Market
     from batchcore.run.regressions import Regressions
+    from batchcore.sources.factors import Factors
+    from batchcore.sources.profiles import SymbolProfiles
+    from batchcore.sources.snapshots import Returns
 
     Bools = npt.NDArray[np.bool_]
     Floats = npt.NDArray[np.float64]

@@ -10,27 +10,30 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore.analytics.windows import LOOK
-from batchcore.db.load_analytics import load_factors, load_profiles, load_returns
-from batchcore.db.queries import Selection
-from batchcore.db.save_analytics import ChunkTables
 from batchcore.frames import distinct
 from batchcore.run.analyse import PAST_RETURNS, Analysis
 from batchcore.run.regressions import Regressions
+from batchcore.sinks.analytics import ChunkTables
+from batchcore.sources.factors import rows_exist, select_factors
+from batchcore.sources.host import Selection
+from batchcore.sources.profiles import load_profiles
+from batchcore.sources.query import load
+from batchcore.sources.snapshots import select_returns
 from batchcore.units import FACTOR_ETFS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.calendar import Calendar
-    from batchcore.db.analytic_queries import AnalyticQueries
     from batchcore.db.analytic_tables import Parts
+    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
-    from batchcore.db.load_analytics import Returns
     from batchcore.frames import Text
     from batchcore.native import Market
     from batchcore.run.analyse import Analysed
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan
+    from batchcore.sources.snapshots import Returns
 
     Int32 = npt.NDArray[np.int32]
 
@@ -61,7 +64,7 @@ def return_sessions(plan: Plan, calendar: Calendar, level: str) -> Int32:
 
 async def load_analysis(
     reader: Session,
-    queries: AnalyticQueries,
+    catalog: Catalog,
     parts: Parts,
     *,
     market: Market,
@@ -75,7 +78,7 @@ async def load_analysis(
 
     Args:
         reader: In the transaction of the run.
-        queries: On the tables of the host.
+        catalog: The host's tables.
         parts: What is to be done.
         market: Of the run.
         symbols: Of its positions, as spelt.
@@ -90,10 +93,10 @@ async def load_analysis(
     regressions = await asyncio.to_thread(Regressions, market, spellings, days, parts.level)
     profiles = factors = None
     if parts.profiles:
-        profiles = await load_profiles(reader, queries, regressions.symbols)
+        profiles = await load_profiles(reader, catalog, regressions.symbols)
         monitor.loaded(profiles=profiles.found)
     if parts.factors:
-        factors = await load_factors(reader, queries, FACTOR_ETFS)
+        factors = await load(reader, select_factors(catalog, FACTOR_ETFS))
         monitor.loaded(factors=len(factors.id))
         for part, reason in factors.off.items():
             log.warning("run=%s analytics_off=%r reason=%r", monitor.run_id, part, reason)
@@ -110,33 +113,33 @@ async def load_analysis(
 
 
 async def load_past_returns(
-    reader: Session, queries: AnalyticQueries, calendar: Calendar, plan: Plan, chunk: Chunk
+    reader: Session, catalog: Catalog, calendar: Calendar, plan: Plan, chunk: Chunk
 ) -> Returns:
     """Return the daily returns before the run that A4 needs; portfolios count those of a chunk."""
     works = np.flatnonzero(chunk.works).astype(np.int32)
     ids = np.ascontiguousarray(plan.id[chunk.rows][works])
     before = plan.first_day[chunk.rows][works]
-    found = await load_returns(reader, queries, calendar, ids, before, PAST_RETURNS)
+    found = await load(reader, select_returns(catalog, calendar, ids, before, PAST_RETURNS))
     return replace(found, portfolio=works[found.portfolio])
 
 
 def chunk_tables(
-    analysed: Analysed, analysis: Analysis, queries: AnalyticQueries, portfolios: Selection
-) -> ChunkTables | None:
-    """Return what a chunk writes beside its snapshots; None if there is nothing.
+    analysed: Analysed, analysis: Analysis, catalog: Catalog, portfolios: Selection
+) -> ChunkTables:
+    """Return what a chunk writes beside its snapshots.
 
     Args:
         analysed: The chunk.
         analysis: Of the run.
-        queries: On the tables of the host.
+        catalog: The host's tables.
         portfolios: Those of the chunk.
     """
     tables, values = analysed.tables, analysed.market_values
-    if not tables and (values is None or not values.rows):
-        return None
+    beside = () if values is None or not values.rows else (values,)
     if not tables:
-        return ChunkTables(market_values=values)
+        return ChunkTables(beside)
     factors = Selection(None if analysis.factors is None else analysis.factors.id)
     names = [table.name for table in tables]
     days = sorted(set(analysed.days.tolist()))
-    return ChunkTables(tables, queries.stands(names, portfolios, days, factors), values)
+    exist = rows_exist(catalog, names, portfolios, days, factors)
+    return ChunkTables((*tables, *beside), exist)

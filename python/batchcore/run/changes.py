@@ -9,28 +9,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore.calendar import PRICES
-from batchcore.db import load as loads
-from batchcore.db.load import normalised
-from batchcore.db.load_changes import (
-    ChangedFacts,
-    load_changed_facts,
-    load_changed_prices,
-    load_changed_session,
-)
-from batchcore.db.queries import Boundaries
 from batchcore.frames import Days, day_keys, distinct
+from batchcore.sources.changes import (
+    ChangedFacts,
+    check_stamps,
+    select_changed_facts,
+    select_changed_prices,
+    select_changed_session,
+)
+from batchcore.sources.host import Boundaries, located, normalised, sorted_ids
+from batchcore.sources.positions import load_symbols, select_held
+from batchcore.sources.query import load
 from batchcore.units import State
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     import numpy.typing as npt
 
     from batchcore.calendar import Calendar
-    from batchcore.db.change_queries import ChangeQueries
+    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
-    from batchcore.db.load import Held, Portfolios
-    from batchcore.db.load_changes import ChangedPrices
-    from batchcore.db.queries import Selection
     from batchcore.run.monitor import Monitor
+    from batchcore.sources.changes import ChangedPrices
+    from batchcore.sources.host import Selection
+    from batchcore.sources.portfolios import Portfolios
+    from batchcore.sources.positions import Held
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -61,7 +65,7 @@ class Affected:
         Args:
             portfolios: With the snapshots around `boundaries`, else around `everyone_from`.
         """
-        row = loads.located(portfolios.id, self.id)
+        row = located(portfolios.id, self.id)
         known = row >= 0
         day = np.zeros(len(row), dtype=np.int32)
         day[known] = self.day[row[known]]
@@ -76,7 +80,8 @@ class Affected:
 
 async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
     session: Session,
-    queries: ChangeQueries,
+    catalog: Catalog,
+    since: dt.datetime,
     calendar: Calendar,
     selection: Selection,
     start: int | None,
@@ -86,24 +91,29 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
 
     Args:
         session: The snapshot of the run.
-        queries: Of what changed since a moment.
+        catalog: The host's tables.
+        since: A moment with a time zone.
         calendar: That of the run.
         selection: Of which portfolios.
         start: The first day that may be rewritten; None for any.
         monitor: Of the run.
+
+    Raises:
+        SchemaError: a table that is there lacks a time stamp.
     """
-    facts = await load_changed_facts(session, queries, selection)
-    prices = await load_changed_prices(session, queries)
+    check_stamps(catalog)
+    facts = await load(session, select_changed_facts(catalog, since, selection))
+    prices = await load(session, select_changed_prices(catalog, since))
     monitor.loaded(changed_facts=len(facts.day), changed_prices=len(prices.day))
     everyone_from, found = None, [facts]
     if len(prices.day):
         if calendar.code == PRICES:
-            everyone_from = await load_changed_session(session, queries)
+            everyone_from = await load(session, select_changed_session(catalog, since))
         changed = {normalised(name) for name in prices.symbol.table()}
-        symbols = await loads.load_symbols(session, queries, selection)
+        symbols = await load_symbols(session, catalog, selection)
         spellings = sorted(name for name in symbols.table() if normalised(name) in changed)
         if spellings:
-            held = await loads.load_held(session, queries, selection, spellings)
+            held = await load(session, select_held(catalog, selection, spellings))
             monitor.loaded(held=len(held.start))
             found.append(await asyncio.to_thread(marked, prices, held))
     return await asyncio.to_thread(earliest, found, everyone_from, start)
@@ -137,7 +147,7 @@ def earliest(
 ) -> Affected:
     """Return each portfolio once, with its earliest day, none before ``start``."""
     every = np.concatenate([each.portfolio_id for each in found])
-    order = loads.sorted_ids(every)  # numpy.unique of rows keeps the interpreter's lock
+    order = sorted_ids(every)  # numpy.unique of rows keeps the interpreter's lock
     ids, day = every[order], np.concatenate([each.day for each in found])[order]
     if len(ids):
         begins = np.ones(len(ids), dtype=np.bool_)

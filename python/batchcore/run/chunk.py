@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batchcore.db.save import sha256_of
 from batchcore.run.analyse import ChunkInputs
 from batchcore.run.analytic_inputs import last_sessions
 from batchcore.run.entries import entry_of
 from batchcore.run.refusals import issues_of, without
 from batchcore.run.threads import in_thread
+from batchcore.sinks.snapshots import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from batchcore.db.ledger import Entry
-    from batchcore.db.save import Batch
     from batchcore.frames import Issues, Opening, Rows
     from batchcore.policies.policy import ChunkFacts, ChunkLoad, ComputedChunk, Policy, Prices
     from batchcore.run.plan import Chunk
+    from batchcore.sinks.snapshots import Batch
 
 
 class ChunkSteps:

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.db.load import located, normalised
 from batchcore.frames import day_keys
 from batchcore.run.prices import valid_rows
 from batchcore.run.result import NO_CLOSE
+from batchcore.sources.host import located, normalised
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from batchcore.db.load import Held
     from batchcore.frames import Prices, Text
     from batchcore.run.plan import Plan
+    from batchcore.sources.positions import Held
 
 LISTED: Final = 5
 """Symbols that the detail of an issue names; it counts all."""

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 import numpy as np
 
-from batchcore.db.load import LooseEvents, sorted_ids
 from batchcore.frames import Events, Flows, taken
 from batchcore.run.plan import Chunk
+from batchcore.sources.host import sorted_ids
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from batchcore.db.engine import Session
     from batchcore.frames import Positions
+    from batchcore.sources.facts import LooseEvents
 
 Kept = TypeVar("Kept")
 
@@ -136,12 +137,12 @@ class EventsByPosition:
         order: (n,) int64, the row of the event of each.
     """
 
-    events: LooseEvents
+    events: LooseEvents | Events
     mixed: npt.NDArray[np.uint64]
     order: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, events: LooseEvents) -> Self:
+    def of(cls, events: LooseEvents | Events) -> Self:
         """Sort events."""
         mixed = _mixed(events.position_id)
         order = np.argsort(mixed)

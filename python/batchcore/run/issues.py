@@ -9,9 +9,9 @@ import numpy as np
 
 from batchcore.calendar import date_of
 from batchcore.db.ledger import NOT_REPLACED
-from batchcore.db.load import located
 from batchcore.frames import Issues
 from batchcore.run.completeness import PriceGap
+from batchcore.sources.host import located
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from batchcore.db.save_analytics import Kept
-    from batchcore.db.sources import Ambiguous
-    from batchcore.frames import Misses, Rows
+    from batchcore.frames import Ambiguous, Kept, Misses, Rows
     from batchcore.run.plan import NoticedDays
 
 

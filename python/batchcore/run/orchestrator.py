@@ -16,10 +16,6 @@ from batchcore import policies
 from batchcore.calendar import date_of
 from batchcore.db.engine import Database, snapshot, transaction
 from batchcore.db.ledger import Ledger, Planned, commit_chunk
-from batchcore.db.load import lock_portfolios
-from batchcore.db.queries import Queries, Selection
-from batchcore.db.refusals import UNIQUE, is_of_known_key, is_refusal
-from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
 from batchcore.entry import imported
 from batchcore.errors import DatabaseError, InternalError, LeaseHeldError, TooManyFailedError
@@ -47,6 +43,10 @@ from batchcore.run.result import (
 from batchcore.run.retry import Retries
 from batchcore.run.stamps import StampClock
 from batchcore.run.waits import Waits
+from batchcore.sinks.refusals import UNIQUE, is_of_known_key, is_refusal
+from batchcore.sinks.snapshots import write_batch
+from batchcore.sources.host import Selection
+from batchcore.sources.portfolios import lock_portfolios
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -58,15 +58,14 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.ledger import Entry, IssueRows, Lease
-    from batchcore.db.save import Batch
-    from batchcore.db.save_analytics import Kept
-    from batchcore.frames import Issues, Rows
+    from batchcore.frames import Issues, Kept, Rows
     from batchcore.options import RunKeywords, RunOptions
     from batchcore.policies.policy import ComputedChunk, Policy, Prices
     from batchcore.run.plan import Chunk
     from batchcore.run.refusals import Judge
     from batchcore.run.request import Request
     from batchcore.run.result import Differences
+    from batchcore.sinks.snapshots import Batch
 
 LEAST_LANES: Final = 2
 """What a run takes at least: one to read its snapshot on, one to write; and its heartbeat's."""
@@ -383,7 +382,7 @@ class Run:
             if not dry:
                 with _begun_too_early(session):
                     wanted = Selection(self.request.wanted)
-                    await lock_portfolios(session, Queries(catalog), wanted)
+                    await lock_portfolios(session, catalog, wanted)
             await self._ask_the_time(session)
             alone = Sessions(session)
             await self._prepare(alone, catalog)
@@ -557,7 +556,7 @@ class Run:
     async def _write_batch(
         self, session: Session, batch: Batch, step: Callable[[str], None] = lambda _: None
     ) -> Sequence[Kept]:
-        schema, acting = self.request.settings.schema, self.policy.queries.catalog.acting
+        schema, acting = self.request.settings.schema, self.policy.catalog.acting
         return await write_batch(
             session, schema, batch, self.policy.run.clock.stamp(), step, acting=acting
         )
@@ -592,7 +591,7 @@ class Run:
         rows, first = item.rows, item.chunk.rows.start
         self.monitor.rows["compute"] += len(rows)
         if not self.request.settings.dry_run:
-            tables = sum(batch.tables.rows for batch in item.batches if batch.tables is not None)
+            tables = sum(table.rows for batch in item.batches for table in batch.tables)
             self.monitor.rows["analytics"] += tables
             self.monitor.rows["persist"] += len(rows) + tables
             self.rows_written += len(rows)

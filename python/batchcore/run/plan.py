@@ -10,17 +10,18 @@ import numpy as np
 
 from batchcore.calendar import date_of
 from batchcore.db.ledger import Committed
-from batchcore.db.load import located
 from batchcore.errors import ConfigError, SnapshotExistsError
 from batchcore.frames import Days, Decimals, Opening, Previous
+from batchcore.sources.host import located
 from batchcore.units import State
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.calendar import Calendar
-    from batchcore.db.load import Existing, Holes, Portfolios
-    from batchcore.db.queries import Boundaries
+    from batchcore.sources.host import Boundaries
+    from batchcore.sources.portfolios import Portfolios
+    from batchcore.sources.snapshots import Existing, Holes
 
 BYTES_OF_A_CHUNK: Final = 12 << 20
 """What a chunk should take: its positions as they are loaded, and its rows, with their encoding."""

@@ -16,18 +16,20 @@ from batchcore.analytics.sector_tags import COLORS, sector_tag
 from batchcore.arguments import checked_id
 from batchcore.caches import check_cache
 from batchcore.config import BETA_WEIGHTS
-from batchcore.db import load as loads
-from batchcore.db import tags
 from batchcore.db.access import changing, reading
-from batchcore.db.analytic_queries import AnalyticQueries
 from batchcore.db.analytic_tables import COLUMNS, PROFILES
-from batchcore.db.benchmarks import Benchmark, BenchmarkQueries, load_benchmark
 from batchcore.db.catalog import BENCHMARKS, REQUIRED, check_needs
-from batchcore.db.load_analytics import SymbolProfiles, floats, load_profiles
-from batchcore.db.queries import Selection
 from batchcore.errors import ConfigError
 from batchcore.frames import Opening
 from batchcore.native import build_market, hold
+from batchcore.sinks import tags
+from batchcore.sources.facts import select_events
+from batchcore.sources.host import Selection, floats, normalised
+from batchcore.sources.portfolios import select_portfolios
+from batchcore.sources.positions import select_positions
+from batchcore.sources.prices import load_fallback
+from batchcore.sources.profiles import Benchmark, SymbolProfiles, load_profiles, select_benchmark
+from batchcore.sources.query import load
 from batchcore.units import LotKind
 
 if TYPE_CHECKING:
@@ -38,9 +40,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.config import Schema
-    from batchcore.db.catalog import Needs
+    from batchcore.db.catalog import Catalog, Needs
     from batchcore.db.engine import Session
-    from batchcore.db.queries import Queries
     from batchcore.frames import Events, Holdings, Positions, Prices
 
 BETA_WITHOUT_ANY: Final = 1.0
@@ -151,10 +152,10 @@ async def restore_sector_tag_for_position(
     """
     check_cache("profile_cache", profile_cache)
     position, user = checked_id(position_id, "position_id"), checked_id(user_id, "user_id")
-    async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
-        writer = tags.SectorTags(session, queries.catalog, user)
+    async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, catalog):
+        writer = tags.SectorTags(session, catalog, user)
         found = [await writer.position(position)]
-        return await _restore(writer, session, queries, found, profile_cache)
+        return await _restore(writer, session, catalog, found, profile_cache)
 
 
 async def restore_sector_tags_for_portfolio(
@@ -185,25 +186,25 @@ async def restore_sector_tags_for_portfolio(
     """
     check_cache("profile_cache", profile_cache)
     portfolio, user = checked_id(portfolio_id, "portfolio_id"), checked_id(user_id, "user_id")
-    async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
-        writer = tags.SectorTags(session, queries.catalog, user)
+    async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, catalog):
+        writer = tags.SectorTags(session, catalog, user)
         found = await writer.positions(portfolio)
-        return await _restore(writer, session, queries, found, profile_cache)
+        return await _restore(writer, session, catalog, found, profile_cache)
 
 
 async def _restore(
     writer: tags.SectorTags,
     session: Session,
-    queries: Queries,
+    catalog: Catalog,
     positions: Sequence[tags.TaggedPosition],
     cache: ProfileCache | None,
 ) -> SectorTagResult:
-    symbols = sorted({loads.normalised(position.symbol or "") for position in positions})
-    profiles = await _profiles(session, queries, symbols, cache)
+    symbols = sorted({normalised(position.symbol or "") for position in positions})
+    profiles = await _profiles(session, catalog, symbols, cache)
     row_of = {symbol: row for row, symbol in enumerate(symbols)}
     sectors = {}
     for position in positions:
-        row = row_of[loads.normalised(position.symbol or "")]
+        row = row_of[normalised(position.symbol or "")]
         sectors[position.id] = sector_tag(
             profiles.sector[row], is_etf=profiles.is_etf[row], kind=_kind(position)
         )
@@ -219,7 +220,7 @@ async def _restore(
 
 
 def _kind(position: tags.TaggedPosition) -> LotKind:
-    if loads.normalised(position.investment_class or "") == "PRIVATE":
+    if normalised(position.investment_class or "") == "PRIVATE":
         return LotKind.PRIVATE
     return LotKind.OPTION if position.position_type in OPTION_TYPES else LotKind.STOCK
 
@@ -267,9 +268,9 @@ async def calculate_portfolio_provider_beta(
         raise ConfigError(msg, "weights")
     portfolio = checked_id(portfolio_id, "portfolio_id")
     _check_date(calculation_date)
-    async with reading(db, schema, NEEDS) as (session, queries):
+    async with reading(db, schema, NEEDS) as (session, catalog):
         day = await _day(session, calculation_date)
-        loaded = await _load(session, queries, portfolio, day, profile_cache)
+        loaded = await _load(session, catalog, portfolio, day, profile_cache)
     held = await asyncio.to_thread(_hold, loaded, day)
     lots, beta = held.lots, loaded.profiles.beta
     ((coverage,),) = beta_coverage(
@@ -344,10 +345,10 @@ async def calculate_portfolio_sector_exposure(
     check_cache("profile_cache", profile_cache)
     portfolio = checked_id(portfolio_id, "portfolio_id")
     _check_date(calculation_date)
-    async with reading(db, schema, NEEDS) as (session, queries):
+    async with reading(db, schema, NEEDS) as (session, catalog):
         day = await _day(session, calculation_date)
-        loaded = await _load(session, queries, portfolio, day, profile_cache)
-        found = await _benchmark(session, queries, benchmark, day)
+        loaded = await _load(session, catalog, portfolio, day, profile_cache)
+        found = await _benchmark(session, catalog, benchmark, day)
     held = await asyncio.to_thread(_hold, loaded, day)
     shares = _shares(held, loaded)
     of_benchmark = {
@@ -401,38 +402,39 @@ class _Held:
 
 
 async def _load(
-    session: Session, queries: Queries, portfolio: uuid.UUID, day: int, cache: ProfileCache | None
+    session: Session, catalog: Catalog, portfolio: uuid.UUID, day: int, cache: ProfileCache | None
 ) -> _Loaded:
     selection = Selection(np.frombuffer(portfolio.bytes, dtype=np.uint8).reshape(1, 16))
     sessions = calendars.load("XNYS")
-    portfolios = await loads.load_portfolios(session, queries, sessions, day + 1, selection)
+    query = select_portfolios(catalog, sessions, day + 1, selection)
+    portfolios = await load(session, query)
     if len(portfolios) == 0 or portfolios.deleted[0]:
         why = "unknown" if len(portfolios) == 0 else "soft-deleted"
         raise ConfigError(f"{why} portfolio {portfolio}", "portfolio_id")
     latest = portfolios.before
     equity = latest.equity_balance if latest.day.state[0] == 0 else portfolios.equity_balance
-    positions = await loads.load_positions(session, queries, selection)
-    symbols = sorted({loads.normalised(spelt) for spelt in positions.symbol.table()})
+    positions = await load(session, select_positions(catalog, selection))
+    symbols = sorted({normalised(spelt) for spelt in positions.symbol.table()})
     return _Loaded(
         opening=Opening(portfolio_id=portfolios.id, equity=portfolios.equity_balance),
         equity=floats(equity).reshape(1, 1),
         positions=positions,
-        events=await loads.load_events(session, queries, selection),
-        prices=await loads.load_fallback(session, queries, symbols, (), day, day),
+        events=await load(session, select_events(catalog, selection)),
+        prices=await load_fallback(session, catalog, symbols, (), (day, day)),
         symbols=tuple(symbols),
-        profiles=await _profiles(session, queries, symbols, cache),
+        profiles=await _profiles(session, catalog, symbols, cache),
     )
 
 
 async def _profiles(
-    session: Session, queries: Queries, symbols: Sequence[str], cache: ProfileCache | None
+    session: Session, catalog: Catalog, symbols: Sequence[str], cache: ProfileCache | None
 ) -> SymbolProfiles:
     """Return the profiles of normalised symbols, those that the cache has from there."""
     known = {} if cache is None else {symbol: cache.get(symbol) for symbol in symbols}
     lacking = [symbol for symbol in symbols if known.get(symbol) is None]
     loaded = SymbolProfiles(np.zeros(0), (), ())
     if lacking:
-        loaded = await load_profiles(session, AnalyticQueries(queries.catalog), lacking)
+        loaded = await load_profiles(session, catalog, lacking)
     row_of = {symbol: row for row, symbol in enumerate(lacking)}
     beta, sector, is_etf = np.full(len(symbols), np.nan), [], []
     for row, symbol in enumerate(symbols):
@@ -448,12 +450,11 @@ async def _profiles(
     return SymbolProfiles(beta, tuple(sector), tuple(is_etf))
 
 
-async def _benchmark(session: Session, queries: Queries, code: str, day: int) -> Benchmark:
-    catalog = queries.catalog
+async def _benchmark(session: Session, catalog: Catalog, code: str, day: int) -> Benchmark:
     if not all(catalog.has_table(table) for table in BENCHMARKS):
         return Benchmark(None, {})
     check_needs(catalog, BENCHMARKS)
-    return await load_benchmark(session, BenchmarkQueries(catalog), code, day)
+    return await load(session, select_benchmark(catalog, code, day))
 
 
 def _hold(loaded: _Loaded, day: int) -> _Held:
@@ -466,7 +467,7 @@ def _hold(loaded: _Loaded, day: int) -> _Held:
         sessions=sessions,
     )
     row_of = {symbol: row for row, symbol in enumerate(loaded.symbols)}
-    rows = [row_of[loads.normalised(spelt)] for spelt in loaded.positions.symbol.table()]
+    rows = [row_of[normalised(spelt)] for spelt in loaded.positions.symbol.table()]
     return _Held(lots, np.array(rows, dtype=np.intp)[lots.symbol])
 
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db import load as loads
 from batchcore.db.catalog import check_revision, inspect
-from batchcore.db.change_queries import StampQueries
-from batchcore.db.load_changes import load_stamps
-from batchcore.db.queries import Queries, Selection
 from batchcore.errors import ConfigError
 from batchcore.run import plan as plans
 from batchcore.run.plan import Range
+from batchcore.sources.changes import select_stamps, stamped
+from batchcore.sources.host import Selection, located
+from batchcore.sources.positions import load_symbols
+from batchcore.sources.prices import select_price_dates
+from batchcore.sources.query import load
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -63,14 +64,14 @@ async def prepare(
         with run.monitor.phase("load"):
             calendar = run.request.known_calendar
             if calendar is None:
-                dates = await loads.load_price_dates(reader, Queries(catalog))
+                dates = await load(reader, select_price_dates(catalog))
                 calendar = calendars.from_price_dates(dates)
             days = _range(run.request, calendar)
             policy = kind(run, catalog, calendar, days)
             await policy.make_plan(reader)
             await _look_for_history(reader, policy)
             if run.request.only_plans:
-                policy.stamps = await load_stamps(reader, StampQueries(catalog))
+                policy.stamps = await load(reader, select_stamps(catalog, stamped(catalog)))
     policy.begin(plans.chunks(policy.plan, _chunk_size(policy)))
     return policy
 
@@ -85,7 +86,7 @@ async def load_prices(readers: Sessions, policy: Policy) -> Prices | None:
         return None
     async with readers.lend("load") as reader:
         with policy.monitor.phase("load"):
-            symbols = await loads.load_symbols(reader, policy.queries, policy.selection)
+            symbols = await load_symbols(reader, policy.catalog, policy.selection)
             policy.monitor.loaded(symbols=len(symbols))
             return await policy.load_prices(reader, symbols)
 
@@ -139,7 +140,7 @@ async def _look_for_history(reader: Session, policy: Policy) -> None:
         return
     ids = np.ascontiguousarray(plan.id[row])
     entries = await policy.earliest_entries(reader, Selection(ids))
-    row = row[loads.located(entries.ids, ids)]
+    row = row[located(entries.ids, ids)]
     first = policy.calendar.next_sessions(entries.day)
     early = first < plan.first_day[row]
     portfolio = row[early].astype(np.int32)
@@ -154,7 +155,7 @@ def _chunk_size(policy: Policy) -> int:
     """Return how many portfolios a chunk has: what was asked for, or what memory allows."""
     if policy.settings.chunk_size is not None:
         return policy.settings.chunk_size
-    rows = policy.queries.catalog.estimated_rows
+    rows = policy.catalog.estimated_rows
     held, holders = rows.get("positions"), rows.get("portfolios")
     positions = held / holders if held and holders else plans.POSITIONS
     return plans.default_chunk_size(len(policy.plan.sessions), positions)

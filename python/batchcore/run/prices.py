@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from batchcore.db import load as loads
-from batchcore.db.load import normalised
 from batchcore.frames import Prices, among, day_keys, distinct
+from batchcore.sources.host import normalised
+from batchcore.sources.prices import load_fallback, load_left_out, load_prices
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
-    from batchcore.db.queries import Queries
     from batchcore.frames import Text
     from batchcore.run.monitor import Monitor
 
@@ -55,7 +55,7 @@ class Window:
 
 async def load_closes(
     reader: Session,
-    queries: Queries,
+    catalog: Catalog,
     spellings: Iterable[str],
     window: Window,
     *,
@@ -74,7 +74,7 @@ async def load_closes(
 
     Args:
         reader: In the transaction of the run.
-        queries: On the tables of the host.
+        catalog: The host's tables.
         spellings: Symbols, as stored on positions or named by a rule.
         window: Its days.
         source: Closes that were loaded before, if any; they count before those stored.
@@ -86,7 +86,7 @@ async def load_closes(
     days = window.first, window.last
     if source is None:
         brought, since = spelt, window.first
-        first = await loads.load_prices(reader, queries, spelt, *days)
+        first = await load_prices(reader, catalog, spelt, *days)
         monitor.loaded(prices=len(first))
     else:
         brought = [one for one in spelt if source.covers(one, window.needed, window.last)]
@@ -96,11 +96,11 @@ async def load_closes(
     settled = await asyncio.to_thread(priced_symbols, first, window.needed)
     rest = None
     if stored is None or source is not None:
-        rest = await loads.load_fallback(
-            reader, queries, wanted, brought, *days, since, sorted(settled)
+        rest = await load_fallback(
+            reader, catalog, wanted, brought, days, since=since, settled=sorted(settled)
         )
     elif any(named := _named(stored.table(), wanted, settled, {*spelt, *first.symbol.table()})):
-        rest = await loads.load_left_out(reader, queries, *named, brought, *days)
+        rest = await load_left_out(reader, catalog, named, brought, days)
     rows = 0 if rest is None else len(rest)
     monitor.loaded(fallback=rows)
     found = first

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore.db.acting import acting_on
-from batchcore.db.refusals import described, is_refusal
 from batchcore.errors import DatabaseError
 from batchcore.frames import Issues
+from batchcore.sinks.refusals import described, is_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from batchcore.config import Schema
     from batchcore.db.acting import Acting
     from batchcore.db.engine import Session
-    from batchcore.db.save import Batch
-    from batchcore.db.save_analytics import Kept
-    from batchcore.frames import Rows
+    from batchcore.frames import Kept, Rows
+    from batchcore.sinks.snapshots import Batch
 
     Judge = Callable[[DatabaseError], Awaitable[bool]]
 

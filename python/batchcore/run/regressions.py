@@ -10,7 +10,7 @@ import numpy as np
 from batchcore.analytics.factor_regression import FactorBetas, factor_betas
 from batchcore.analytics.returns import simple_returns
 from batchcore.analytics.symbol_beta import SymbolBetas, symbol_betas
-from batchcore.db.load import normalised
+from batchcore.sources.host import normalised
 from batchcore.units import FACTOR_ETFS
 
 if TYPE_CHECKING:

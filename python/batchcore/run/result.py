@@ -17,8 +17,8 @@ from batchcore.units import Mark, State
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from batchcore.db.load_changes import Stamps
     from batchcore.frames import Bytes, Days, Ids, Int32, Int64, Issues, UInt32
+    from batchcore.sources.changes import Stamps
 
 Result = TypeVar("Result")
 

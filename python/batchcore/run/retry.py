@@ -8,13 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from batchcore.db.engine import snapshot
-from batchcore.db.refusals import UNIQUE, is_of_known_key, is_refusal
 from batchcore.db.sessions import Sessions
 from batchcore.errors import ConfigError, DatabaseError
 from batchcore.run.chunk import ChunkSteps
 from batchcore.run.issues import IssueList
 from batchcore.run.plan import Chunk
 from batchcore.run.prepare import load_prices, prepare, request_again
+from batchcore.sinks.refusals import UNIQUE, is_of_known_key, is_refusal
 
 if TYPE_CHECKING:
     import asyncio
@@ -111,7 +111,7 @@ class Retries:
         readers = Sessions(session)
         async with snapshot(session):
             try:
-                again = await prepare(readers, run, type(policy), policy.queries.catalog)
+                again = await prepare(readers, run, type(policy), policy.catalog)
             except ConfigError as error:
                 if error.option != "portfolio_ids":
                     raise

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from batchcore.db.load import SnapshotColumns, located
 from batchcore.frames import Days
+from batchcore.sources.host import located
+from batchcore.sources.portfolios import SnapshotColumns
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from batchcore.calendar import Calendar
-    from batchcore.db.load import Portfolios
     from batchcore.frames import Previous
+    from batchcore.sources.portfolios import Portfolios
 
 
 class SnapshotSource(Protocol):

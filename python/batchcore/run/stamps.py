@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.save import Stamp
+from batchcore.sinks.snapshots import Stamp
 
 if TYPE_CHECKING:
     from batchcore.run.request import Request

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from batchcore.analytics.factor_regression import FactorBetas
     from batchcore.analytics.symbol_beta import SymbolBetas
-    from batchcore.db.load_analytics import Factors
     from batchcore.frames import PositionValues
     from batchcore.run.fitting import Fitting
+    from batchcore.sources.factors import Factors
 
     Bools = npt.NDArray[np.bool_]
     Bytes = npt.NDArray[np.uint8]
