@@ -500,7 +500,14 @@ WHERE p."deleted_at" IS NULL
 -- run_batch(analytics='every', on_existing='replace')
 -- run_batch(schema with price_sources)
 -- run_batch(policy='legacy', on_existing='replace')
-WITH entry AS (INSERT INTO "public"."batchcore_run_chunks" (run_id, chunk, attempt, first_portfolio, last_portfolio, first_session, last_session, sessions, rows_written, sha256, committed_at) VALUES (<values>)) RETURNING run_id) UPDATE "public"."batchcore_runs" SET chunks = chunks + <value>, rows_written = rows_written + <value>, failed = failed + <value>, snapshot_id = <value>, lsn = <value>, start_date = '<day>'::date, end_date = '<day>'::date, portfolios = <value> FROM entry WHERE id = '<id>' AND token = <value> AND state = 'running';
+WITH entry AS (INSERT INTO "public"."batchcore_run_chunks" (run_id, chunk, attempt, first_portfolio, last_portfolio,
+    first_session, last_session, sessions, rows_written, sha256, committed_at)
+    VALUES (<values>))
+    RETURNING run_id)
+UPDATE "public"."batchcore_runs" SET chunks = chunks + <value>, rows_written = rows_written + <value>,
+    failed = failed + <value>, snapshot_id = <value>, lsn = <value>, start_date = '<day>'::date,
+    end_date = '<day>'::date, portfolios = <value>
+FROM entry WHERE id = '<id>' AND token = <value> AND state = 'running';
 
 -- run_batch(analytics='none')
 -- run_batch(missing=True, on_existing='replace')
@@ -647,7 +654,14 @@ WHERE p."deleted_at" IS NULL
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
 -- repair()
-WITH entry AS (INSERT INTO "public"."batchcore_run_chunks" (run_id, chunk, attempt, first_portfolio, last_portfolio, first_session, last_session, sessions, rows_written, sha256, committed_at) VALUES (<values>)) RETURNING run_id) UPDATE "public"."batchcore_runs" SET chunks = chunks + <value>, rows_written = rows_written + <value>, failed = failed + <value>, snapshot_id = <value>, lsn = <value>, start_date = NULL::date, end_date = '<day>'::date, portfolios = <value> FROM entry WHERE id = '<id>' AND token = <value> AND state = 'running';
+WITH entry AS (INSERT INTO "public"."batchcore_run_chunks" (run_id, chunk, attempt, first_portfolio, last_portfolio,
+    first_session, last_session, sessions, rows_written, sha256, committed_at)
+    VALUES (<values>))
+    RETURNING run_id)
+UPDATE "public"."batchcore_runs" SET chunks = chunks + <value>, rows_written = rows_written + <value>,
+    failed = failed + <value>, snapshot_id = <value>, lsn = <value>, start_date = NULL::date,
+    end_date = '<day>'::date, portfolios = <value>
+FROM entry WHERE id = '<id>' AND token = <value> AND state = 'running';
 
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
@@ -856,13 +870,23 @@ SELECT pg_catalog.clock_timestamp();
 SELECT pg_export_snapshot();
 
 -- runs(...)
-SELECT chunk, attempt, first_portfolio::text AS first_portfolio, last_portfolio::text AS last_portfolio, to_char(first_session, 'YYYY-MM-DD') AS first_session, to_char(last_session, 'YYYY-MM-DD') AS last_session, sessions, rows_written, sha256, to_char(committed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS committed_at FROM "public".batchcore_run_chunks WHERE run_id = '<id>' ORDER BY chunk;
+SELECT chunk, attempt, first_portfolio::text AS first_portfolio,
+    last_portfolio::text AS last_portfolio, first_session, last_session, sessions, rows_written,
+    sha256, committed_at
+FROM "public"."batchcore_run_chunks" WHERE run_id = '<id>' ORDER BY chunk;
 
 -- runs(...)
-SELECT name, symbol, count, session::text AS session, detail, attempt FROM "public".batchcore_run_symbol_issues WHERE run_id = '<id>' ORDER BY name, symbol COLLATE "C", attempt;
+SELECT name, symbol, count, session, detail, attempt FROM "public"."batchcore_run_symbol_issues"
+WHERE run_id = '<id>' ORDER BY name, symbol COLLATE "C", attempt;
 
 -- runs(...)
-SELECT portfolio_id::text AS portfolio, name, failed, count, symbol, to_char(session, 'YYYY-MM-DD') AS session, detail, CASE WHEN chunk >= 0 THEN chunk END AS chunk FROM "public".batchcore_run_issues WHERE run_id = '<id>' AND (chunk >= 0 OR chunk = (SELECT CASE WHEN r.state IN ('complete', 'incomplete') THEN -r.attempt ELSE (SELECT min(chunk) FROM "public".batchcore_run_issues WHERE run_id = '<id>') END FROM "public".batchcore_runs AS r WHERE r.id = '<id>')) ORDER BY portfolio_id, name, chunk;
+SELECT portfolio_id::text AS portfolio, name, failed, count, symbol, session, detail,
+    CASE WHEN chunk >= 0 THEN chunk END AS chunk
+FROM "public"."batchcore_run_issues" WHERE run_id = '<id>' AND (chunk >= 0 OR chunk = (
+    SELECT CASE WHEN r.state IN ('complete', 'incomplete') THEN -r.attempt
+        ELSE (SELECT min(chunk) FROM "public"."batchcore_run_issues" WHERE run_id = '<id>') END
+    FROM "public"."batchcore_runs" AS r WHERE r.id = '<id>'))
+ORDER BY portfolio_id, name, chunk;
 
 -- verify(fast=False)
 SELECT c0 FROM (SELECT DISTINCT m."symbol" FROM "public"."market_data_cache" AS m) AS q(c0);
