@@ -9,7 +9,7 @@ import numpy as np
 
 from batchcore.audit.links import Expected, cents_of, shares_of
 from batchcore.frames import Decimals, Integers, Opening, Rows, SnapshotAnalytics, day_keys
-from batchcore.run.analyse import PAST_RETURNS, ChunkInputs
+from batchcore.run.analysis import PAST_RETURNS, ChunkInputs
 from batchcore.sources.host import floats
 from batchcore.sources.snapshots import Returns
 from batchcore.sources.stored import SHARES
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from batchcore.audit.compute import Inputs
     from batchcore.frames import Int32, Int64
-    from batchcore.run.analyse import Analysis
+    from batchcore.run.analysis import Analysis
     from batchcore.sources.stored import StoredRows
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from batchcore.audit.compare import in_any
 from batchcore.frames import day_keys
-from batchcore.run.regressions import MARKET
 from batchcore.sources.stored import ANALYTIC, NEVER, UNKNOWN, Fact
+from batchcore.units import MARKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

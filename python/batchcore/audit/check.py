@@ -14,11 +14,10 @@ from batchcore.audit.changes import CAUSES, Differing, Written, last_written, ru
 from batchcore.audit.links import CARRIED
 from batchcore.audit.result import Difference
 from batchcore.frames import Decimals
-from batchcore.run.regressions import MARKET
 from batchcore.sources.host import floats
 from batchcore.sources.query import load
 from batchcore.sources.stored import SHARES, select_changed_closes, uuid_at
-from batchcore.units import State
+from batchcore.units import MARKET, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable

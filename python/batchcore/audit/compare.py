@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.frames import Decimals, rescaled
-from batchcore.run.analyse import OBSERVATIONS
-from batchcore.run.fitting import SHARE_SCALE
+from batchcore.run.analysis import OBSERVATIONS
+from batchcore.run.analytic_rows import SHARE_SCALE
 from batchcore.sources.stored import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED, SHARES
 from batchcore.units import State
 

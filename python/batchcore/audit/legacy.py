@@ -95,9 +95,7 @@ class Legacy(Rules):
             return
         start = max(first - PREVIOUS_CLOSE_DAYS, calendars.FIRST_DATE)
         closes = await load_legacy_closes(session, catalog, spelt, start, last)
-        market = await asyncio.to_thread(
-            build_market, closes, self.calendar.sessions(first, last), policy="legacy"
-        )
+        market = await asyncio.to_thread(build_market, closes, self.calendar.sessions(first, last))
         profiles = await load(session, select_spelt_profiles(catalog, spelt))
         # Rows with weights tell of a benchmark; `judge` leaves out those that tell of none.
         self._native = market, build_host(dt.date.max, profiles=profiles, has_benchmark=True)

@@ -20,9 +20,9 @@ from batchcore.db.engine import Database
 from batchcore.frames import Days, Decimals, day_keys
 from batchcore.options import RepairKeywords, RunOptions, merged
 from batchcore.policies.rollforward import RollForward, in_cents
-from batchcore.run.analytic_inputs import last_sessions
-from batchcore.run.changes import Affected
+from batchcore.run.analysis import last_sessions
 from batchcore.run.orchestrator import Run, connections_needed
+from batchcore.run.plan import Rewrites
 from batchcore.run.request import requested
 from batchcore.run.result import Differences
 from batchcore.sinks.snapshots import Equities
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from batchcore.db.engine import Session
     from batchcore.frames import Bools, Bytes, Int32, Int64, Opening, Rows, SnapshotAnalytics
     from batchcore.policies.policy import ChunkLoad, ComputedChunk
-    from batchcore.run.analyse import Analysed, Analysis
+    from batchcore.run.analysis import Analysed, Analysis
     from batchcore.run.plan import Chunk
     from batchcore.run.result import BatchResult
     from batchcore.sources.stored import StoredRows
@@ -118,11 +118,11 @@ class RepairedRollForward(RollForward):
     That is from the start or its first snapshot to its latest.
     """
 
-    async def _affected(self, reader: Session) -> Affected:  # noqa: ARG002  # nothing is read
+    async def rewrites(self, reader: Session) -> Rewrites:  # noqa: ARG002  # nothing is read
+        """Return that all rows are computed again, from the start of the request on."""
         start = self.request.start
         first = calendars.FIRST_DATE if start is None else calendars.day_of(start)
-        nobody = np.zeros((0, 16), dtype=np.uint8)
-        return Affected(nobody, np.zeros(0, dtype=np.int32), everyone_from=first)
+        return Rewrites(np.zeros((0, 16), dtype=np.uint8), Days.nulls(0), others=first)
 
     async def load_existing(self, reader: Session, chunk: Chunk) -> Stood:
         """Return the snapshots of a chunk, with their cells."""

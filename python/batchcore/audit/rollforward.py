@@ -23,11 +23,9 @@ from batchcore.db.analytic_tables import check_parts
 from batchcore.errors import SchemaError
 from batchcore.frames import Decimals, rescaled
 from batchcore.native import build_market
-from batchcore.run.analyse import PAST_RETURNS
-from batchcore.run.analytic_inputs import load_analysis
+from batchcore.run.analysis import PAST_RETURNS, extra_symbols, load_analysis
 from batchcore.run.monitor import Monitor
-from batchcore.run.prices import Window, load_closes
-from batchcore.run.regressions import extra_symbols
+from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.sources.facts import select_events, select_flows
 from batchcore.sources.positions import load_symbols, select_positions
 from batchcore.sources.query import load
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from batchcore.db.analytic_tables import Parts
     from batchcore.frames import Bools, Bytes, Int32, Int64, Text
     from batchcore.native import Market
-    from batchcore.run.analyse import Analysis
+    from batchcore.run.analysis import Analysis
     from batchcore.sources.host import Selection
     from batchcore.sources.portfolios import Portfolios
     from batchcore.sources.stored import StoredRows
@@ -102,7 +100,7 @@ class RollForward(Rules):
             session,
             self.catalog,
             (*symbols.table(), *extra_symbols(level)),
-            Window(max(start, calendars.FIRST_DATE), first, last),
+            PriceWindow(max(start, calendars.FIRST_DATE), first, last),
             source=None,
             monitor=monitor,
         )
