@@ -29,8 +29,8 @@ from batchcore import reference as ref
 from batchcore.audit.changes import CAUSES
 from batchcore.audit.compare import REASONS
 from batchcore.audit.result import ColumnCounts, Difference
-from batchcore.db.ledger import NOT_REPLACED
 from batchcore.db.migrate import migrate
+from batchcore.pg.ledger import NOT_REPLACED
 from batchcore.run.result import PortfolioResults
 from batchcore.units import Mark
 from support import build

@@ -17,8 +17,8 @@ from batchcore.config import Schema
 from batchcore.db import access
 from batchcore.db.access import changing, reading
 from batchcore.db.catalog import PRICES, PROFILES, TAGS, Kind
-from batchcore.db.engine import Database
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
+from batchcore.pg.database import Database
 from support import database
 from support.callers import BORROWED, OWN, caller, with_driver
 

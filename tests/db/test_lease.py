@@ -12,9 +12,10 @@ import pytest
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
-from batchcore.db.engine import Database, transaction
-from batchcore.db.ledger import Lease, Ledger
 from batchcore.errors import DatabaseError, LeaseHeldError
+from batchcore.pg.database import Database
+from batchcore.pg.ledger import Lease, Ledger
+from batchcore.pg.session import transaction
 from batchcore.run import lease as leases
 from batchcore.run import orchestrator
 from batchcore.run.lease import LeaseHolder

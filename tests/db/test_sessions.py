@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db.engine import Database
-from batchcore.db.sessions import Sessions
 from batchcore.errors import ConfigError, DatabaseError
+from batchcore.pg.database import Database
+from batchcore.pg.sessions import Sessions
 from support import database
 from support.callers import with_driver
 from support.generate import MONDAY

@@ -4,8 +4,8 @@ import asyncpg
 import pytest
 
 from batchcore.config import Schema
-from batchcore.db.sql import column_name, quote_identifier, quote_literal, table_name
 from batchcore.errors import InputError
+from batchcore.pg.sql import column_name, quote_identifier, quote_literal, table_name
 
 HOSTILE = [
     "plain",

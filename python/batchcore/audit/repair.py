@@ -16,9 +16,9 @@ from batchcore import calendar as calendars
 from batchcore.audit import compare
 from batchcore.audit.analytics import expected_of
 from batchcore.audit.compute import columns_of
-from batchcore.db.engine import Database
 from batchcore.frames import Days, Decimals, day_keys
 from batchcore.options import RepairKeywords, RunOptions, merged
+from batchcore.pg.database import Database
 from batchcore.policies.rollforward import RollForward, in_cents
 from batchcore.run.analysis import last_sessions
 from batchcore.run.orchestrator import Run, connections_needed
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from batchcore.db.engine import Session
     from batchcore.frames import Bools, Bytes, Int32, Int64, Opening, Rows, SnapshotAnalytics
+    from batchcore.pg.session import Session
     from batchcore.policies.policy import ChunkLoad, ComputedChunk
     from batchcore.run.analysis import Analysed, Analysis
     from batchcore.run.plan import Chunk

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from batchcore.audit.links import Links
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Bools, Bytes, Int32, Int64
+    from batchcore.pg.session import Session
     from batchcore.run.request import Request
     from batchcore.sources.host import Selection
     from batchcore.sources.portfolios import Portfolios

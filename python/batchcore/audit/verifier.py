@@ -16,9 +16,9 @@ from batchcore.audit.links import in_cents
 from batchcore.audit.result import EQUITY, Difference, Tally
 from batchcore.audit.rollforward import RollForward
 from batchcore.db.catalog import check_run, inspect
-from batchcore.db.engine import Database
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
+from batchcore.pg.database import Database
 from batchcore.run import plan as plans
 from batchcore.run.request import requested
 from batchcore.sources import stored as stores
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from batchcore.audit.result import VerifyResult
     from batchcore.audit.rules import Rules
     from batchcore.config import Settings
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
     from batchcore.run.request import Request
     from batchcore.sources.stored import OwnEquities, StoredRows
 

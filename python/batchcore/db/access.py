@@ -11,15 +11,15 @@ from asyncpg.pool import PoolConnectionProxy
 
 from batchcore.config import Schema
 from batchcore.db.catalog import Catalog, check_needs, inspect
-from batchcore.db.engine import Database
 from batchcore.errors import DatabaseError, SchemaError
+from batchcore.pg.database import Database
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import AsyncIterator, Collection, Iterator
 
     from batchcore.db.catalog import Needs
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
 
     Catalogs = dict[Schema, Catalog]
 

@@ -9,10 +9,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.config import TABLES
-from batchcore.db.acting import acting_sql
 from batchcore.db.indexes import COLUMNS, IS_PLAIN, SPECS, fits
-from batchcore.db.sql import column_name, quote_literal, table_name
 from batchcore.errors import SchemaError
+from batchcore.pg.acting import acting_sql
+from batchcore.pg.sql import column_name, quote_literal, table_name
 from batchcore.units import CENTS, MAX_SCALE, RETURN_SCALE
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from batchcore.config import Schema
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
 
 REVISION: Final = "0005"
 """The newest revision of the migrations, known here without Alembic."""

@@ -21,12 +21,13 @@ from batchcore.db.catalog import (
     revision_sql,
     schema_error,
 )
-from batchcore.db.connect import Connector
-from batchcore.db.conninfo import resolved
-from batchcore.db.engine import CATALOG_FIRST, driver_errors
 from batchcore.db.indexes import SPECS, Work, built, look, redundant, removed, unmarked
-from batchcore.db.sql import quote_literal, table_name
 from batchcore.errors import ConfigError, LeaseHeldError
+from batchcore.pg.connect import Connector
+from batchcore.pg.conninfo import resolved
+from batchcore.pg.errors import driver_errors
+from batchcore.pg.session import CATALOG_FIRST
+from batchcore.pg.sql import quote_literal, table_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

@@ -14,19 +14,20 @@ from batchcore.db.catalog import (
     not_written,
     schema_error,
 )
-from batchcore.db.engine import Database, transaction
-from batchcore.db.fields import encoded, field_of
-from batchcore.db.sql import table_name
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
+from batchcore.pg.database import Database
+from batchcore.pg.fields import encoded, field_of
+from batchcore.pg.session import transaction
+from batchcore.pg.sql import table_name
 from batchcore.sinks.staging import not_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Table
+    from batchcore.pg.session import Session
 
     Progress = Callable[[str, int, int], object]
 

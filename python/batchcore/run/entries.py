@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.db.ledger import ISSUES, SYMBOL_ISSUES, Entry, encode_issues
 from batchcore.frames import Integers, Issues, distinct, first_of_each
+from batchcore.pg.ledger import ISSUES, SYMBOL_ISSUES, Entry, encode_issues
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from batchcore.db.ledger import IssueRows
     from batchcore.frames import Rows
+    from batchcore.pg.ledger import IssueRows
 
 FAILED: Final = "failed"
 """The issue of a portfolio that failed without another."""

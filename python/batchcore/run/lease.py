@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any, Final
 from batchcore import about
 from batchcore.calendar import PRICES
 from batchcore.config import CONFIGURATION, INCEPTION, QUESTION
-from batchcore.db.engine import transaction
-from batchcore.db.ledger import LIVES, Ledger, Question, taken_over
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.options import recorded
+from batchcore.pg.ledger import LIVES, Ledger, Question, taken_over
+from batchcore.pg.session import transaction
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from batchcore.db.engine import Database, Session
-    from batchcore.db.ledger import EarlierRun, IssueRows, Lease, Planned
+    from batchcore.pg.database import Database
+    from batchcore.pg.ledger import EarlierRun, IssueRows, Lease, Planned
+    from batchcore.pg.session import Session
     from batchcore.run.request import Request
     from batchcore.run.waits import Waits
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.db.acting import acting_on
 from batchcore.errors import DatabaseError
 from batchcore.frames import Issues
+from batchcore.pg.acting import acting_on
 from batchcore.sinks.refusals import described, is_refusal
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.config import Schema
-    from batchcore.db.acting import Acting
-    from batchcore.db.engine import Session
     from batchcore.frames import Kept, Rows
+    from batchcore.pg.acting import Acting
+    from batchcore.pg.session import Session
     from batchcore.sinks.snapshots import Batch
 
     Judge = Callable[[DatabaseError], Awaitable[bool]]

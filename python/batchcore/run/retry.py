@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.engine import snapshot
-from batchcore.db.sessions import Sessions
 from batchcore.errors import ConfigError, DatabaseError
+from batchcore.pg.session import snapshot
+from batchcore.pg.sessions import Sessions
 from batchcore.run.chunk import ChunkSteps
 from batchcore.run.issues import IssueList
 from batchcore.run.plan import Chunk
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
 
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
     from batchcore.policies.policy import ComputedChunk
     from batchcore.run.refusals import Judge
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from batchcore.arguments import checked_id
 from batchcore.config import Schema
 from batchcore.db.catalog import check_revision, inspect
-from batchcore.db.engine import Database
-from batchcore.db.ledger import NEXT_CHANGED_SINCE, Ledger
 from batchcore.errors import ConfigError
+from batchcore.pg.database import Database
+from batchcore.pg.ledger import NEXT_CHANGED_SINCE, Ledger
 
 if TYPE_CHECKING:
     import uuid

@@ -7,13 +7,14 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.engine import transaction
+from batchcore.pg.session import transaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from batchcore.db.engine import Database, Session
-    from batchcore.db.ledger import Ledger
+    from batchcore.pg.database import Database
+    from batchcore.pg.ledger import Ledger
+    from batchcore.pg.session import Session
 
 LATE_S: Final = 5.0
 """How long a step may take before the server is asked whether it waits for a lock."""

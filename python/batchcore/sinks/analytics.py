@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore.db.analytic_tables import COLUMNS, KEYS, POSITIONS
 from batchcore.db.catalog import WRITES
-from batchcore.db.fields import field_of
-from batchcore.db.sql import (
+from batchcore.frames import Kept, Moment, Table
+from batchcore.pg.fields import field_of
+from batchcore.pg.sql import (
     Relation,
     Sql,
     column_name,
@@ -20,7 +21,6 @@ from batchcore.db.sql import (
     statement,
     table_name,
 )
-from batchcore.frames import Kept, Moment, Table
 from batchcore.sinks.staging import UPDATE, EncodedRows, Staged, Writer
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore.db.analytic_tables import COLUMNS, PROFILES
 from batchcore.db.catalog import TAGS
-from batchcore.db.sql import Relation, compose, joined, statement, table_name
 from batchcore.errors import ConfigError
+from batchcore.pg.sql import Relation, compose, joined, statement, table_name
 from batchcore.sinks.staging import not_kept
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from batchcore.db.catalog import Catalog, Needs
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
 
 NEEDS: Final[Needs] = {**TAGS, PROFILES: COLUMNS[PROFILES]}
 """What tables and columns sector tags need."""

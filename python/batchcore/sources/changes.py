@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.catalog import OPTIONAL, Kind, check_needs
-from batchcore.db.sql import Sql, compose, joined, table_name
+from batchcore.pg.sql import Sql, compose, joined, table_name
 from batchcore.sources.facts import EVENTS, FLOWS
 from batchcore.sources.host import HostTable
 from batchcore.sources.prices import PRICES

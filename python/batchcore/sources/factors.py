@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore.db.analytic_tables import FACTORS, KEYS
 from batchcore.db.catalog import Kind
-from batchcore.db.sql import Sql, compose, joined
+from batchcore.pg.sql import Sql, compose, joined
 from batchcore.sources.host import HostTable
 from batchcore.sources.query import Column, Query, select
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.sql import Sql
 from batchcore.frames import Events, Flows, Frame
+from batchcore.pg.sql import Sql
 from batchcore.sources.host import HostTable
 from batchcore.sources.query import Query, select
 

@@ -15,7 +15,7 @@ import numpy as np
 from batchcore import _core
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.catalog import Kind
-from batchcore.db.sql import Relation, Sql, compose
+from batchcore.pg.sql import Relation, Sql, compose
 from batchcore.sources.query import Column
 from batchcore.units import State
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.db.catalog import Kind
-from batchcore.db.sql import Sql, compose
 from batchcore.frames import Frame, Positions, Text
+from batchcore.pg.sql import Sql, compose
 from batchcore.sources.host import Boundaries, HostTable, Selection
 from batchcore.sources.query import Column, Query, first_column, load, results, select
 from batchcore.units import State
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Days, Ids, Int32
+    from batchcore.pg.session import Session
 
 SYMBOL_INDEX: Final = "idx_positions_symbol_active"
 

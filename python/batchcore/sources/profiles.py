@@ -10,8 +10,8 @@ import numpy as np
 
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
 from batchcore.db.catalog import BENCHMARKS, Kind
-from batchcore.db.sql import Sql, compose
 from batchcore.frames import Betas, Decimals, Profiles, Text
+from batchcore.pg.sql import Sql, compose
 from batchcore.reference.values import upper
 from batchcore.sources.host import HostTable, floats, normalised
 from batchcore.sources.query import Column, Query, load, results, select
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Bools, Floats
+    from batchcore.pg.session import Session
     from batchcore.sources.host import Selection
 
 (WEIGHTS,) = BENCHMARKS

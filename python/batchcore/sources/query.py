@@ -12,16 +12,16 @@ import numpy as np
 from batchcore import _core
 from batchcore import reference as ref
 from batchcore.db.catalog import Kind
-from batchcore.db.sql import Sql, compose, joined, statement
 from batchcore.errors import DecodeError
 from batchcore.frames import Days, Decimals, Text
+from batchcore.pg.sql import Sql, compose, joined, statement
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from decimal import Decimal
 
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
 
 Result = TypeVar("Result")
 Made_co = TypeVar("Made_co", covariant=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore.db.catalog import Kind
-from batchcore.db.sql import Sql, compose
 from batchcore.frames import Days, Decimals, Frame, Previous
+from batchcore.pg.sql import Sql, compose
 from batchcore.sources.host import HostTable, bits_of, complete, floats
 from batchcore.sources.query import Column, Query, results, select
 

@@ -15,11 +15,11 @@ from batchcore import reference as ref
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.analytic_tables import COLUMNS, POSITION_BETAS, PROFILES
 from batchcore.db.catalog import Kind
-from batchcore.db.ledger import CHUNKS, RUNS
 from batchcore.db.legacy_tables import OTHERS
-from batchcore.db.sql import Sql, compose, joined, own_table
 from batchcore.errors import SchemaError
 from batchcore.frames import Days, Decimals, Frame, Text, taken
+from batchcore.pg.ledger import CHUNKS, RUNS
+from batchcore.pg.sql import Sql, compose, joined, own_table
 from batchcore.sources.facts import EVENTS, FLOWS
 from batchcore.sources.host import HostTable, complete, located, normalised
 from batchcore.sources.positions import EXPIRY

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from batchcore.db.driver import driver_errors
 from batchcore.errors import ConfigError, DatabaseError
+from batchcore.pg.errors import driver_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from batchcore.db.conninfo import ConnInfo, Host
+    from batchcore.pg.conninfo import ConnInfo, Host
 
 _CANNOT_CONNECT_NOW: Final = "57P03"
 _INVALID_PASSWORD: Final = "28P01"  # noqa: S105  # an SQLSTATE

@@ -13,7 +13,7 @@ from batchcore.errors import DatabaseError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
 
     Open = Callable[[], contextlib.AbstractAsyncContextManager[Session]]
     Around = Callable[[Session], contextlib.AbstractContextManager[object]]

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.calendar import day_of
-from batchcore.db.acting import acting_on
-from batchcore.db.engine import alone, transaction
-from batchcore.db.fields import encoded, field_of
-from batchcore.db.sql import Sql, compose, date_literal, joined, own_table, quote_literal
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.frames import Integers
+from batchcore.pg.acting import acting_on
+from batchcore.pg.fields import encoded, field_of
+from batchcore.pg.session import alone, transaction
+from batchcore.pg.sql import Sql, compose, date_literal, joined, own_table, quote_literal
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.config import Schema
-    from batchcore.db.engine import Session, View
-    from batchcore.db.fields import Column
     from batchcore.frames import Kept
+    from batchcore.pg.fields import Column
+    from batchcore.pg.session import Session, View
 
     Row = dict[str, Any]
 
