@@ -1,4 +1,4 @@
-"""Passwords kept out of what is told, and out of the arguments that `ps` shows."""
+"""Passwords kept out of all output, and out of the arguments that `ps` shows."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ class ConnInfo:
         database: Its name.
         settings: What the server is sent with the connection.
         timeout_s: For each host; None is for ever.
-        numbers: Of `keepalives` and the like, where they are given.
+        numbers: Those that are whole numbers, such as `keepalives`.
         values: The parameters that are given and not empty.
     """
 
@@ -261,7 +261,7 @@ class _Values:
             self.places[name] = place
 
     def get(self, name: str) -> str:
-        """Return a value, or "": an empty one is none."""
+        """Return a value; "" if it is empty or was not given."""
         return self.values.get(name, "")
 
     def listed(self, name: str) -> list[str]:

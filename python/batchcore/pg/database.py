@@ -222,7 +222,7 @@ def _of_pool(pool: asyncpg.Pool) -> Lend:
         try:
             yield raw
         finally:
-            # A connection that cannot be reset is lost, which its own error has told already.
+            # A connection that cannot be reset is lost, and its own error was raised already.
             with contextlib.suppress(*LOST):
                 await pool.release(raw, timeout=grace.left())
 

@@ -152,7 +152,7 @@ _END_TRANSACTIONS: Final = """
 SELECT count(pg_terminate_backend(l.pid)) FROM (SELECT DISTINCT pid FROM ({holders}) AS h
     WHERE pid <> pg_backend_pid()) AS l"""
 
-_IN_THE_WAY: Final = """
+_BLOCKED: Final = """
 SELECT w.pid, h.pid, a.usename, a.application_name, a.state,
     extract(epoch FROM clock_timestamp() - a.xact_start)::float8
 FROM pg_stat_activity AS w, unnest(pg_blocking_pids(w.pid)) AS h (pid)
@@ -323,7 +323,7 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What is known of a run once it is planned; without a start it goes on after what is there."""
+    """What is known of a run once it is planned; without a start it continues after what exists."""
 
     view: View
     start: dt.date | None
@@ -447,7 +447,7 @@ class Ledger:
         return bool(await session.fetch(self._sql(_IS_ALIVE, run=str(run_id))))
 
     async def supersede(self, session: Session, runs: Iterable[str]) -> None:
-        """Take the right to write from runs that another is put in the place of."""
+        """Take the right to write from runs that another run replaces."""
         ids = joined(", ", (compose("{run:text}::uuid", run=run) for run in runs))
         await session.fetch(self._sql(_SUPERSEDE, ids=ids))
 
@@ -478,7 +478,7 @@ class Ledger:
                 raise DatabaseError(msg)
             await asyncio.sleep(POLL_S)
 
-    async def in_the_way(
+    async def blocked(
         self, session: Session, pids: Sequence[int], token: int | None
     ) -> list[Blocked]:
         """Return which of the processes ``pids`` of a run wait for a lock, and who holds it.
@@ -488,7 +488,7 @@ class Ledger:
         """
         holders = Sql("NULL") if token is None else self._holders([token])
         own = joined(", ", map(str, pids))
-        rows = await session.fetch(self._sql(_IN_THE_WAY, pids=own, holders=holders))
+        rows = await session.fetch(self._sql(_BLOCKED, pids=own, holders=holders))
         return [Blocked(*row) for row in rows]
 
     async def beat(self, session: Session, lease: Lease) -> bool:

@@ -228,37 +228,37 @@ class Session:
 
 @contextlib.asynccontextmanager
 async def snapshot(
-    session: Session, *, shared: bool = False, told: bool = False
+    session: Session, *, shared: bool = False, with_view: bool = False
 ) -> AsyncIterator[None]:
     """Let every statement of a session see the database as it is now, as `Database.snapshot`.
 
-    With ``told`` the server is asked which moment it is, for `Session.view`.
+    With ``with_view`` the server is asked which moment it is, for `Session.view`.
     """
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(one_moment(session))
         try:
-            await _name_snapshot(session, export=shared, told=told)
+            await _name_snapshot(session, export=shared, with_view=with_view)
         except DatabaseError as error:
             if not shared or error.sqlstate is None or is_lost(error):
                 raise
             await stack.aclose()  # the refusal has ended the transaction
             await stack.enter_async_context(one_moment(session))
-            await _name_snapshot(session, export=False, told=told)
+            await _name_snapshot(session, export=False, with_view=with_view)
         yield
 
 
-async def _name_snapshot(session: Session, *, export: bool, told: bool) -> None:
-    if not (export or told):
+async def _name_snapshot(session: Session, *, export: bool, with_view: bool) -> None:
+    if not (export or with_view):
         return
     wanted = ["pg_export_snapshot()"] if export else ["NULL::text"]
-    if told:
+    if with_view:
         wanted += [
             "pg_current_snapshot()::text",
             "CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text END",
         ]
     (row,) = await session.fetch(f"SELECT {', '.join(wanted)}")
     session.exported = row[0]
-    session.view = View(row[1], row[2]) if told else None
+    session.view = View(row[1], row[2]) if with_view else None
 
 
 @contextlib.asynccontextmanager

@@ -42,7 +42,7 @@ from batchcore.run.result import (
     joined_differences,
 )
 from batchcore.run.retry import Retries
-from batchcore.run.waits import Waits
+from batchcore.run.waits import LockWatch
 from batchcore.sinks.refusals import UNIQUE, is_of_known_key, is_refusal
 from batchcore.sinks.snapshots import write_batch
 from batchcore.sources.host import Selection
@@ -183,7 +183,7 @@ class Run:
         self.coverage = Coverage.none()
         self.kept: dict[int, Sequence[Kept]] = {}
         self.computing = asyncio.Lock()  # native calls take all cores by themselves
-        self.waits = Waits()
+        self.waits = LockWatch()
         self.cancel = CancelFlag()
 
     async def run(self) -> BatchResult:
@@ -318,7 +318,7 @@ class Run:
         reading, writing = lanes // 2, lanes - lanes // 2
         is_entered = self.lease is not None
         async with (
-            snapshot(first, shared=reading > 1, told=is_entered),
+            snapshot(first, shared=reading > 1, with_view=is_entered),
             contextlib.AsyncExitStack() as stack,
         ):
             self.monitor.step("snapshot")
