@@ -36,7 +36,6 @@ class Database:
         statements: How many statements each phase has caused, over all connections.
         bytes: How many bytes of COPY each phase has received and sent.
         rounded: ``table.column`` -> how many doubles lost decimals when they were read.
-        grace: How long ending work on its connections may take.
         owns: Whether connections are of its own, which work outside the caller's transaction.
     """
 

@@ -153,14 +153,15 @@ class Session:
 
         async def sink(data: bytes) -> None:
             nonlocal received
-            self.bytes[self.phase] += len(data)
-            received += len(data)
+            piece = bytes(data)  # asyncpg may hand out its own buffer
+            self.bytes[self.phase] += len(piece)
+            received += len(piece)
             if not raised:
                 try:
-                    take(bytes(data))  # asyncpg may hand out its own buffer
+                    take(piece)
                 except Exception as error:  # noqa: BLE001  # raised below
                     raised.append(error)
-            is_small = len(data) < SMALL_BYTES and not bytes(data).endswith(TRAILER)
+            is_small = len(piece) < SMALL_BYTES and not piece.endswith(TRAILER)
             if is_small and received >= MUCH_BYTES:
                 await asyncio.sleep(GATHER_S)
                 if self.is_gone:
