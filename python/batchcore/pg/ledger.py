@@ -64,8 +64,7 @@ NOT_REPLACED: Final = "not_replaced"
 """The issue of rows that another writer stored, so that a chunk left them as they are."""
 
 LIVES: Final = "running"
-STUCK: Final = "stuck"
-"""What a run is called that counts as running and whose lease has expired."""
+"""The state of a run that is at work, or was when its process died."""
 
 WAIT_S: Final = 30.0
 """How long the transactions of a run that was taken over may take to end."""

@@ -47,11 +47,6 @@ class Sessions:
         for session in given:
             self._idle.put_nowait(session)
 
-    @property
-    def several(self) -> bool:
-        """Whether there is, or may be, more than one."""
-        return self._expected > 1
-
     @contextlib.asynccontextmanager
     async def lend(self, phase: str) -> AsyncIterator[Session]:
         """Give a session as soon as one is idle; its statements count under ``phase``.
