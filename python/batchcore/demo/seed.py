@@ -5,21 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batchcore.config import Schema
-from batchcore.db.catalog import (
-    OPTIONAL,
-    REQUIRED,
-    Kind,
-    check_revision,
-    inspect,
-    not_written,
-    schema_error,
-)
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check_revision, not_written, schema_error
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
 from batchcore.pg.database import Database
 from batchcore.pg.fields import encoded, field_of
 from batchcore.pg.session import transaction
 from batchcore.pg.sql import table_name
+from batchcore.schema import HOST, Kind, Use
 from batchcore.sinks.staging import not_kept
 
 if TYPE_CHECKING:
@@ -31,7 +25,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], object]
 
-NEEDED: Final = frozenset(REQUIRED) - OPTIONAL
+NEEDED: Final = frozenset(name for name, one in HOST.items() if one.is_required(Use.RUN))
 """Tables that every run needs; the others are filled where they are there."""
 
 RESULTS: Final = "portfolio_snapshots"
@@ -104,9 +98,7 @@ def _refuse_misfits(catalog: Catalog, tables: Sequence[Table]) -> None:
 
 
 def _misfit(catalog: Catalog, table: str, name: str, column: object) -> str:
-    schema = catalog.schema
-    label = f"{schema.namespace}.{schema.table(table)}.{schema.column(table, name)}"
-    found = catalog.columns.get(table, {}).get(schema.column(table, name))
+    label, found = catalog.label(table, name), catalog.find(table, name)
     if found is None:
         return f"{label}: missing column"
     if isinstance(column, Decimals) and found.kind is Kind.FLOAT8:

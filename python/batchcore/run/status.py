@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.arguments import checked_id
 from batchcore.config import Schema
-from batchcore.db.catalog import check_revision, inspect
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check_revision
 from batchcore.errors import ConfigError
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import NEXT_CHANGED_SINCE, Ledger
