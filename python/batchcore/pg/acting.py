@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from batchcore.pg.sql import quote_literal
+from batchcore.pg.sql import Sql, compose, quote_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,6 +46,10 @@ FROM part AS p
 JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = p.oid
 WHERE r.ev_type IN ('2', '3') AND r.ev_enabled::text IN (SELECT state FROM fires)"""
 
+_BY_TABLE: Final = """
+SELECT kind, name, relation::regclass::text AS relation, function
+FROM ({acting}) AS a ORDER BY 3, 2"""
+
 
 @dataclass(frozen=True, slots=True)
 class Acting:
@@ -81,10 +85,8 @@ def acting_sql(schema: Schema, tables: Iterable[str]) -> str:
 
 async def acting_on(session: Session, schema: Schema, tables: Sequence[str]) -> list[Acting]:
     """Return the triggers and rules on INSERT and UPDATE of tables, by table and name."""
-    rows = await session.fetch(
-        f"SELECT kind, name, relation::regclass::text AS relation, function"  # noqa: S608  # quoted
-        f" FROM ({acting_sql(schema, tables)}) AS a ORDER BY 3, 2"
-    )
+    sql = compose(_BY_TABLE, acting=Sql(acting_sql(schema, tables)))
+    rows = await session.fetch(sql)
     return [Acting(*row) for row in rows]
 
 
