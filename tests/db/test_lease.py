@@ -113,7 +113,7 @@ async def test_a_run_that_may_wait_begins_when_the_other_has_ended(
                 await database.fetchval(
                     host,
                     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                    " AND query LIKE '%r.state = %' AND state LIKE 'idle in%'",
+                    " AND query LIKE '%AS same,%' AND state LIKE 'idle in%'",
                 )
                 == 0
             )

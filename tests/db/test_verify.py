@@ -21,16 +21,18 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import batchcore
 from batchcore import demo
 from batchcore import reference as ref
-from batchcore.audit.compare import BY_CHAIN, BY_PROFILE, COLUMNS, EXPOSURES
+from batchcore.audit.compare import BY_PROFILE, COLUMNS, EXPOSURES
 from batchcore.audit.result import EQUITY
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, SchemaError
+from batchcore.policies.rollforward_audit import BY_CHAIN
 from batchcore.sources.stored import ANALYTIC, COUNTS, RULED
 from support import database
-from support.database import Host, Standing
+from support.database import Host, Standing, execute
 from support.generate import MONDAY, Generator
 from support.outcome import LOOSE, random_host, seeded
+from support.verified import checked, wrong
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -46,12 +48,6 @@ WAYS = pytest.mark.parametrize("fast", [False, True], ids=["reference", "fast"])
 CELLS = len(COLUMNS)
 
 
-async def execute(url: str, *statements: str) -> None:
-    async with database.connected(url) as connection:
-        for statement in statements:
-            await connection.execute(statement)
-
-
 async def run(url: str, first: int = D0, last: int = D4, **options: Any) -> batchcore.BatchResult:
     """Run on the calendar `daily`; without analytics, unless they are asked for."""
     options = {"calendar": "daily", "analytics": "none", "settings": SETTINGS} | options
@@ -63,17 +59,6 @@ SETTINGS = Settings(min_coverage=0.0)
 
 async def verify(url: Any, *, fast: bool = True, **options: Any) -> VerifyResult:
     return await batchcore.verify(url, **{"calendar": "daily", "fast": fast, **options})
-
-
-def wrong(result: VerifyResult) -> dict[str, int]:
-    """Return how many cells differ in each column that has any."""
-    columns = result.columns
-    counts = zip(columns.name, columns.differing.tolist(), strict=True)
-    return {name: count for name, count in counts if count}
-
-
-def checked(result: VerifyResult) -> dict[str, int]:
-    return dict(zip(result.columns.name, result.columns.checked.tolist(), strict=True))
 
 
 def snapshot(day: int, portfolio: uuid.UUID = P0) -> str:

@@ -34,22 +34,21 @@ import batchcore
 from batchcore import calendar as calendars
 from batchcore.audit.compare import (
     ALL_COLUMNS,
-    BY_LEGACY_CHAIN,
     BY_PROFILE,
-    BY_QUANTITY,
     EXPOSURES,
-    OF_DAY,
-    OF_WEIGHTS,
 )
 from batchcore.audit.result import EQUITY
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, SchemaError
+from batchcore.policies.legacy_audit import BY_CHAIN, BY_QUANTITY, OF_DAY, OF_WEIGHTS
 from batchcore.sources.stored import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED
 from support import database, legacy_host
+from support.database import execute
 from support.generate import MONDAY
 from support.generate_legacy import LegacyGenerator
 from support.legacy_frames import Run
 from support.outcome import LOOSE, seeded
+from support.verified import checked, wrong
 from support.worked_legacy import P, contribution, event, jan, portfolio, position, profile
 
 if TYPE_CHECKING:
@@ -102,12 +101,6 @@ def host_of(*portfolios: legacy.Portfolio) -> Run:
     )
 
 
-async def execute(url: str, *statements: str) -> None:
-    async with database.connected(url) as connection:
-        for statement in statements:
-            await connection.execute(statement)
-
-
 async def run(url: str, first: int, last: int, **options: Any) -> batchcore.BatchResult:
     """Run days of January under `legacy`; "today" is the 9th."""
     options = {
@@ -128,17 +121,6 @@ async def kept(url: str, *portfolios: legacy.Portfolio) -> None:
 
 async def verify(db: str | asyncpg.Pool, *, fast: bool = True, **options: Any) -> VerifyResult:
     return await batchcore.verify(db, **{"policy": "legacy", "fast": fast, **options})
-
-
-def wrong(result: VerifyResult) -> dict[str, int]:
-    """Return how many cells differ in each column that has any."""
-    columns = result.columns
-    counts = zip(columns.name, columns.differing.tolist(), strict=True)
-    return {name: count for name, count in counts if count}
-
-
-def checked(result: VerifyResult) -> dict[str, int]:
-    return dict(zip(result.columns.name, result.columns.checked.tolist(), strict=True))
 
 
 def snapshot(on: int, owner: uuid.UUID = KEY) -> str:
@@ -390,39 +372,6 @@ async def test_a_wrong_row_is_told_once(same_host: str, *, fast: bool) -> None:
     }
 
 
-@WAYS
-async def test_two_wrong_rows_one_after_the_other_are_both_found(
-    same_host: str, *, fast: bool
-) -> None:
-    await kept(same_host)
-    await execute(
-        same_host,
-        tampered(6, "equity_balance = 2000"),
-        tampered(8, "num_positions = 9, long_value = long_value - 4"),
-    )
-    result = await verify(same_host, fast=fast)
-    assert wrong(result) == {"equity_balance": 1, "num_positions": 1, "long_value": 1}
-
-
-async def test_the_worst_difference_of_a_column_is_told(same_host: str) -> None:
-    await kept(same_host)
-    await execute(
-        same_host,
-        tampered(5, "long_value = long_value - 3"),
-        tampered(8, "long_value = long_value + 900"),
-    )
-    result = await verify(same_host)
-    worst = result.columns.worst[result.columns.name.index("long_value")]
-    assert worst is not None
-    # 10 AAA at 13 and the house at 500; BBB is exited
-    assert (worst.session, worst.stored, worst.expected, worst.difference) == (
-        calendars.date_of(jan(8)),
-        1530,
-        630,
-        900,
-    )
-
-
 # What a row goes on from.
 
 
@@ -523,7 +472,7 @@ async def test_a_first_row_that_tells_of_earlier_ones_is_no_first_one(
     assert wrong(result) == {}
     assert result.not_checkable == {
         "opening": 1,
-        "earlier_rows": len(BY_LEGACY_CHAIN),
+        "earlier_rows": len(BY_CHAIN),
         "not_analysed": 2 * len(OF_DAY) - 2,
     }
 
@@ -768,27 +717,6 @@ async def test_columns_that_the_host_lacks_are_not_compared(host: str) -> None:
 
 
 # Which rows, and who may.
-
-
-@WAYS
-async def test_portfolios_samples_and_ranges_are_those_asked_for(
-    same_host: str, *, fast: bool
-) -> None:
-    names = ("p", "q", "r")
-    await kept(same_host, *(replace(HOUSEHOLD, name=name) for name in names))
-    await execute(same_host, "UPDATE portfolio_snapshots SET long_value = -1 WHERE is_complete")
-
-    one = await verify(same_host, fast=fast, portfolio_ids=[database.key("q")])
-    assert (one.portfolios, one.rows, wrong(one)) == (1, 5, {"long_value": 4})
-    day = calendars.date_of(jan(8))
-    ranged = await verify(same_host, fast=fast, start_date=day, end_date=day)
-    assert (ranged.rows, wrong(ranged)) == (3, {"long_value": 3})
-    drawn = [
-        (await verify(same_host, fast=fast, sample=6, seed=seed)).to_dict() | {"seconds": 0}
-        for seed in (1, 1, 2)
-    ]
-    assert drawn[0] == drawn[1] != drawn[2]
-    assert (drawn[0]["rows"], drawn[0]["rows_stored"]) == (6, 15)
 
 
 async def test_the_calendar_is_xnys(same_host: str) -> None:

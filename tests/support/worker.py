@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchcore import cli
+from batchcore.cli import signals
 from batchcore.pg import errors as driver
 from batchcore.run import lease
 from support.command import Said, batchcore
@@ -40,7 +40,7 @@ PATIENCE_S = 60.0
 
 def patience(change: Callable[[object, str, float], object]) -> None:
     """Let batches of this process take their time to end; ``change`` sets an attribute."""
-    for module, name in ((driver, "GRACE_S"), (lease, "END_S"), (cli, "LAST_RESORT_S")):
+    for module, name in ((driver, "GRACE_S"), (lease, "END_S"), (signals, "LAST_RESORT_S")):
         change(module, name, PATIENCE_S)
 
 

@@ -12,7 +12,7 @@ from batchcore.frames import Decimals
 from batchcore.pg.database import Database
 from batchcore.pg.fields import encoded, field_of
 from batchcore.pg.session import transaction
-from batchcore.pg.sql import table_name
+from batchcore.pg.sql import Relation, statement, table_name
 from batchcore.schema import HOST, Kind, Use
 from batchcore.sinks.staging import not_kept
 
@@ -108,7 +108,8 @@ def _misfit(catalog: Catalog, table: str, name: str, column: object) -> str:
 
 async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> None:
     for table in tables:
-        query = f"SELECT EXISTS (SELECT FROM {table_name(schema, table)})"  # noqa: S608  # quoted
+        own = Relation(schema, table)
+        query = statement("SELECT EXISTS (SELECT FROM {own})", own=own)
         if await session.fetchval(query):
             msg = (
                 f"table `{schema.table(table)}` has rows already: only an empty database is "
@@ -118,6 +119,8 @@ async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> N
 
 
 async def _copy(session: Session, schema: Schema, table: Table) -> int:
+    if not table.rows:
+        return 0
     fields = [field_of(name, column) for name, column in table.columns.items()]
     pieces = encoded(fields, table.rows)
     columns = [schema.column(table.name, name) for name in table.columns]

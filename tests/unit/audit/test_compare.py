@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchcore.audit.changes import any_by_left, pairs
+from batchcore.audit.causes import any_by_left, pairs
 from batchcore.audit.compare import (
     COLUMNS,
     REASONS,
-    Judged,
+    Judgement,
     differs,
     parsed,
     shares_apart,
@@ -112,7 +112,7 @@ def test_pairs_are_all_rows_with_the_same_key(left: list[int], right: list[int])
 
 
 def test_the_first_reason_is_counted() -> None:
-    judged = Judged(3)
+    judged = Judgement(3)
     first, last = np.array([True, False, False]), np.array([True, False, True])
     judged.leave_out("opening", first, ("equity_balance",))
     judged.leave_out("portfolio_fails", last)

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchcore.audit.links import previous_rows, rows_before, rows_that_stood
+from batchcore.policies.legacy_audit import rows_at_writing, rows_before
+from batchcore.policies.rollforward_audit import previous_rows
 from batchcore.sources.stored import StoredRows
 
 ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4), st.booleans()), max_size=14)
@@ -45,7 +46,7 @@ def test_legacy_goes_on_from_the_latest_row_that_is_not_younger(
     rows: list[tuple[int, int, bool]],
 ) -> None:
     found = stored(rows)
-    assert rows_that_stood(found).tolist() == [
+    assert rows_at_writing(found).tolist() == [
         max(
             (one for one in before(row, found) if found.written[one] <= found.written[row]),
             default=-1,
