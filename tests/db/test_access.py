@@ -16,8 +16,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from batchcore.config import Schema
 from batchcore.db import access
 from batchcore.db.access import changing, reading
-from batchcore.db.engine import Database
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
+from batchcore.pg.database import Database
 from batchcore.schema import Use
 from support import database
 from support.callers import BORROWED, OWN, caller, with_driver

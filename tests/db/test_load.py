@@ -8,10 +8,10 @@ import pytest
 from batchcore import calendar as calendars
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
-from batchcore.db.engine import Database
-from batchcore.db.sql import text_array
 from batchcore.errors import DatabaseError, DecodeError
 from batchcore.frames import Prices
+from batchcore.pg.database import Database
+from batchcore.pg.sql import text_array
 from batchcore.schema import Kind
 from batchcore.sources import prices as closes_source
 from batchcore.sources.facts import select_events, select_flows

@@ -9,7 +9,7 @@ import pytest
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db.engine import Session
+from batchcore.pg.session import Session
 from support import database, writer
 from support.generate import MONDAY
 from support.outcome import assert_left, outcome

@@ -17,8 +17,8 @@ from batchcore import calendar as calendars
 from batchcore import demo
 from batchcore import reference as ref
 from batchcore.calendar import date_of
-from batchcore.db.engine import Session
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
+from batchcore.pg.session import Session
 from support import database
 from support.cases import day
 from support.database import MOMENT, Standing, key

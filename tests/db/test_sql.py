@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from batchcore.config import Schema
-from batchcore.db.sql import (
+from batchcore.errors import InputError
+from batchcore.pg.sql import (
     Relation,
     Sql,
     column_name,
@@ -18,7 +19,6 @@ from batchcore.db.sql import (
     statement,
     table_name,
 )
-from batchcore.errors import InputError
 
 HOSTILE = [
     "plain",

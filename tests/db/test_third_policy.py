@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from batchcore.db.engine import Session
     from batchcore.frames import Prices
     from batchcore.options import RunOptions
+    from batchcore.pg.session import Session
     from batchcore.run.prices import PriceWindow
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
