@@ -424,7 +424,7 @@ def _legacy(columns: dict[str, Any]) -> LegacyColumns:
 def _rows(columns: dict[str, Any], symbols: Text, legacy: LegacyColumns | None) -> Rows:
     """Return what the core computed; its other columns are those of `Rows` by name."""
     issues, misses = _issues(columns.pop("issues")), columns.pop("misses")
-    for name, scale in (("daily_return", RETURN_SCALE), ("unrealized", CENTS)):
+    for name, scale in (("daily_return", RETURN_SCALE), ("unrealized_pnl", CENTS)):
         columns[name] = Decimals(columns[name], scale, columns.pop(f"{name}_state"))
     misses["symbol"] = _coded(misses["symbol"], symbols)
     return Rows(**columns, issues=issues, misses=Misses(**misses), legacy=legacy)

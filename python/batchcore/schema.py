@@ -405,6 +405,27 @@ users
 )
 """The host's tables by name, in an order that foreign keys allow."""
 
+_CENTS: Final = 2
+_SNAPSHOT: Final = HOST["portfolio_snapshots"]
+
+SNAPSHOT_SCALES: Final = MappingProxyType(
+    {
+        column.name: column.sizes[1] if column.kind is Kind.NUMERIC else 0
+        for column in _SNAPSHOT.columns
+        if column.kind in {Kind.NUMERIC, Kind.INT4}
+    }
+)
+"""Decimals of the numbers of a snapshot, as the rules give them."""
+
+RULED: Final = tuple(name for name in _SNAPSHOT.names(Use.ROWS) if name in SNAPSHOT_SCALES)
+"""Columns of a snapshot that S5 to S9 name, beside its key and `is_complete`."""
+
+AMOUNTS: Final = tuple(name for name in RULED if SNAPSHOT_SCALES[name] == _CENTS)
+"""Those of money."""
+
+COUNTS: Final = tuple(name for name in RULED if SNAPSHOT_SCALES[name] == 0)
+"""Those that count positions."""
+
 OWN: Final[Mapping[str, Table]] = MappingProxyType(
     _tables("""
 batchcore_runs

@@ -27,7 +27,8 @@ from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, SchemaError
 from batchcore.policies.rollforward_audit import BY_CHAIN
-from batchcore.sources.stored import ANALYTIC, COUNTS, RULED
+from batchcore.schema import COUNTS, RULED
+from batchcore.sources.stored import ANALYTIC
 from support import database
 from support.database import Host, Standing, execute
 from support.generate import MONDAY, Generator

@@ -41,7 +41,8 @@ from batchcore.audit.result import EQUITY
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, SchemaError
 from batchcore.policies.legacy_audit import BY_CHAIN, BY_QUANTITY, OF_DAY, OF_WEIGHTS
-from batchcore.sources.stored import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED
+from batchcore.schema import COUNTS, RULED
+from batchcore.sources.stored import ANALYTIC, EMPTY, GREEKS
 from support import database, legacy_host
 from support.database import execute
 from support.generate import MONDAY

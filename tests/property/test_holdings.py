@@ -86,8 +86,8 @@ def assert_sums_of_values_are_exposures(run: Run) -> None:
         lots = holdings.portfolio == own
         values = holdings.value[lots, columns[day]]
         present = holdings.held[lots, columns[day]]
-        assert in_cents(math.fsum(values[values > 0]), int(rows.long_cents[row]))
-        assert in_cents(math.fsum(values[values < 0]), int(rows.short_cents[row]))
+        assert in_cents(math.fsum(values[values > 0]), int(rows.long_value[row]))
+        assert in_cents(math.fsum(values[values < 0]), int(rows.short_value[row]))
         assert rows.num_positions[row] == present.sum()
         assert not values[~present].any()
     assert holdings.held.any(axis=1).all()
@@ -156,7 +156,7 @@ def assert_values_are_those_of_the_reference(run: Run) -> int:
     found = valued(frames(run), run)
     rows = {row: number for number, row in enumerate(found.position.tolist())}
     assert len(rows) == len(found)
-    columns = (found.last_price.values, found.market_value_cents, found.unrealized_cents)
+    columns = (found.last_price.values, found.market_value, found.unrealized_pnl)
     issues = []
     positions = [
         (n, position) for n, one in enumerate(run.portfolios) for position in one.positions
@@ -210,7 +210,7 @@ def holdings_by_id(inputs: Inputs, *, threads: int = 1) -> list[Any]:
 
 def values_by_id(inputs: Inputs, *, threads: int = 1) -> list[Any]:
     found = valued(inputs, MANY, threads=threads)
-    columns = (found.last_price.values, found.market_value_cents, found.unrealized_cents)
+    columns = (found.last_price.values, found.market_value, found.unrealized_pnl)
     issues = build.issues(found.issues)
     return [inputs.positions.id[found.position].tobytes(), issues, *(c.tobytes() for c in columns)]
 

@@ -220,28 +220,28 @@ def results(rows: Rows) -> list[ref.Result]:
     Where the unrealized P&L needs more than 64 bits, that of the row is None.
     """
     amounts = {
-        "equity_balance": rows.equity_cents,
-        "daily_pnl": rows.daily_pnl_cents,
-        "daily_realized_pnl": rows.daily_realized_cents,
-        "daily_capital_flow": rows.daily_flow_cents,
-        "cumulative_pnl": rows.cumulative_pnl_cents,
-        "cumulative_realized_pnl": rows.cumulative_realized_cents,
-        "cumulative_capital_flow": rows.cumulative_flow_cents,
-        "long_value": rows.long_cents,
-        "short_value": rows.short_cents,
-        "gross_exposure": rows.gross_cents,
-        "net_exposure": rows.net_cents,
-        "cash_value": rows.cash_cents,
+        "equity_balance": rows.equity_balance,
+        "daily_pnl": rows.daily_pnl,
+        "daily_realized_pnl": rows.daily_realized_pnl,
+        "daily_capital_flow": rows.daily_capital_flow,
+        "cumulative_pnl": rows.cumulative_pnl,
+        "cumulative_realized_pnl": rows.cumulative_realized_pnl,
+        "cumulative_capital_flow": rows.cumulative_capital_flow,
+        "long_value": rows.long_value,
+        "short_value": rows.short_value,
+        "gross_exposure": rows.gross_exposure,
+        "net_exposure": rows.net_exposure,
+        "cash_value": rows.cash_value,
     }
     columns: dict[str, list[Any]] = {
         name: _decimals(cents.tolist(), CENTS) for name, cents in amounts.items()
     }
     columns["day"] = rows.day.tolist()
     columns["daily_return"] = _or_none(rows.daily_return, RETURN_SCALE)
-    columns["unrealized_pnl"] = _or_none(rows.unrealized, CENTS)
+    columns["unrealized_pnl"] = _or_none(rows.unrealized_pnl, CENTS)
     columns["num_positions"] = rows.num_positions.tolist()
-    columns["num_long_positions"] = rows.num_long.tolist()
-    columns["num_short_positions"] = rows.num_short.tolist()
+    columns["num_long_positions"] = rows.num_long_positions.tolist()
+    columns["num_short_positions"] = rows.num_short_positions.tolist()
     columns["marks"] = [tuple(counts) for counts in rows.marks.tolist()]
 
     portfolios: list[list[ref.Row]] = [[] for _ in rows.written]

@@ -317,26 +317,26 @@ def row_columns(rows: Rows) -> dict[str, Sequence[Any]]:
     columns: dict[str, Sequence[Any]] = {
         name: or_none(Decimals(cents, CENTS))
         for name, cents in (
-            ("equity_balance", rows.equity_cents),
-            ("daily_pnl", rows.daily_pnl_cents),
-            ("daily_realized_pnl", rows.daily_realized_cents),
-            ("daily_capital_flow", rows.daily_flow_cents),
-            ("cumulative_pnl", rows.cumulative_pnl_cents),
-            ("cumulative_realized_pnl", rows.cumulative_realized_cents),
-            ("cumulative_capital_flow", rows.cumulative_flow_cents),
-            ("long_value", rows.long_cents),
-            ("short_value", rows.short_cents),
-            ("gross_exposure", rows.gross_cents),
-            ("net_exposure", rows.net_cents),
-            ("cash_value", rows.cash_cents),
+            ("equity_balance", rows.equity_balance),
+            ("daily_pnl", rows.daily_pnl),
+            ("daily_realized_pnl", rows.daily_realized_pnl),
+            ("daily_capital_flow", rows.daily_capital_flow),
+            ("cumulative_pnl", rows.cumulative_pnl),
+            ("cumulative_realized_pnl", rows.cumulative_realized_pnl),
+            ("cumulative_capital_flow", rows.cumulative_capital_flow),
+            ("long_value", rows.long_value),
+            ("short_value", rows.short_value),
+            ("gross_exposure", rows.gross_exposure),
+            ("net_exposure", rows.net_exposure),
+            ("cash_value", rows.cash_value),
         )
     }
     assert rows.daily_return.scale == RETURN_SCALE
     columns["day"] = rows.day.tolist()
     columns["daily_return"] = or_none(rows.daily_return)
     columns["num_positions"] = rows.num_positions.tolist()
-    columns["num_long_positions"] = rows.num_long.tolist()
-    columns["num_short_positions"] = rows.num_short.tolist()
+    columns["num_long_positions"] = rows.num_long_positions.tolist()
+    columns["num_short_positions"] = rows.num_short_positions.tolist()
     for item in fields(own):
         column = getattr(own, item.name)
         columns[item.name] = or_none(column) if isinstance(column, Decimals) else mappings(column)

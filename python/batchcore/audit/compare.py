@@ -11,7 +11,8 @@ import numpy as np
 from batchcore.frames import rescaled
 from batchcore.run.analysis import OBSERVATIONS
 from batchcore.run.analytic_rows import SHARE_SCALE
-from batchcore.sources.stored import ANALYTIC, EMPTY, GREEKS, RULED, SHARES
+from batchcore.schema import RULED
+from batchcore.sources.stored import ANALYTIC, EMPTY, GREEKS, SHARES
 from batchcore.units import State
 
 if TYPE_CHECKING:

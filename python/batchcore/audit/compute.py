@@ -12,8 +12,6 @@ import numpy as np
 
 from batchcore.audit.compare import value_at
 from batchcore.frames import (
-    CENTS_OF_ROWS,
-    COUNTS_OF_ROWS,
     Decimals,
     Frame,
     Objects,
@@ -21,8 +19,9 @@ from batchcore.frames import (
     Previous,
 )
 from batchcore.native import CancelFlag, in_thread, roll_forward, store_snapshots
+from batchcore.schema import AMOUNTS, COUNTS
 from batchcore.sources.query import as_decimals
-from batchcore.sources.stored import AMOUNTS, COUNTS, decimals_of
+from batchcore.sources.stored import decimals_of
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
@@ -55,9 +54,6 @@ CARRIED: Final = (
     "cumulative_capital_flow",
 )
 """Columns that the next row goes on from (S8, L6, L21)."""
-
-_COLUMNS: Final = {"total_value": "equity_cents", **CENTS_OF_ROWS, **COUNTS_OF_ROWS}
-"""Column of a snapshot -> attribute of `Rows`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,8 +266,8 @@ def _groups(keys: Int64) -> Iterator[Int64]:
 
 def columns_of(rows: Rows) -> dict[str, Decimals]:
     """Return the columns of `RULED`."""
-    found = {name: Decimals(getattr(rows, _COLUMNS[name]), CENTS) for name in AMOUNTS}
-    found |= {name: Decimals(getattr(rows, _COLUMNS[name]).astype(np.int64), 0) for name in COUNTS}
+    found = {name: Decimals(getattr(rows, name), CENTS) for name in AMOUNTS}
+    found |= {name: Decimals(getattr(rows, name).astype(np.int64), 0) for name in COUNTS}
     return {**found, "daily_return": rows.daily_return}
 
 

@@ -20,13 +20,14 @@ from batchcore.frames import Betas
 from batchcore.native import build_host, build_market
 from batchcore.policies.legacy import PREVIOUS_CLOSE_DAYS
 from batchcore.reference import legacy
+from batchcore.schema import COUNTS, RULED
 from batchcore.sources import stored as stores
 from batchcore.sources.facts import select_events, select_flows
 from batchcore.sources.positions import load_symbols, select_all_positions
 from batchcore.sources.prices import load_legacy_closes
 from batchcore.sources.profiles import select_newest_betas, select_spelt_profiles
 from batchcore.sources.query import load
-from batchcore.sources.stored import ANALYTIC, COUNTS, RULED, SHARES, Fact
+from batchcore.sources.stored import ANALYTIC, SHARES, Fact
 from batchcore.units import State
 
 if TYPE_CHECKING:

@@ -31,12 +31,13 @@ from batchcore.native import build_market
 from batchcore.run.analysis import PAST_RETURNS, ChunkInputs, extra_symbols, load_analysis
 from batchcore.run.monitor import Monitor
 from batchcore.run.prices import PriceWindow, load_closes
+from batchcore.schema import COUNTS, RULED
 from batchcore.sources.facts import select_events, select_flows
 from batchcore.sources.host import floats
 from batchcore.sources.positions import load_symbols, select_positions
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import Returns, select_returns
-from batchcore.sources.stored import ANALYTIC, COUNTS, RULED, SHARES, Fact, OwnEquities
+from batchcore.sources.stored import ANALYTIC, SHARES, Fact, OwnEquities
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -354,7 +355,7 @@ def _as_rows(stored: StoredRows, own: Int64, cells: Mapping[str, Decimals]) -> R
     columns |= {
         "portfolio": stored.portfolio[own],
         "day": stored.day[own],
-        "equity_cents": cents_of(equity)[own],
+        "equity_balance": cents_of(equity)[own],
         "daily_return": returned.take(own),
     }
     return Rows(**columns)

@@ -19,11 +19,12 @@ from batchcore.policies.rollforward_audit import expected_of
 from batchcore.run.analysis import last_sessions
 from batchcore.run.plan import Rewrites
 from batchcore.run.result import Differences
+from batchcore.schema import RULED
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import located
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import Existing
-from batchcore.sources.stored import ANALYTIC, ROLLFORWARD, RULED, StoredSource, select_stored
+from batchcore.sources.stored import ANALYTIC, ROLLFORWARD, StoredSource, select_stored
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:

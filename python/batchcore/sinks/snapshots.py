@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore import _core
-from batchcore.frames import CENTS_OF_ROWS, COUNTS_OF_ROWS, Days, among, day_keys, distinct
+from batchcore.frames import Days, among, day_keys, distinct
 from batchcore.pg.fields import field_of
 from batchcore.pg.sql import Sql, column_name, compose
+from batchcore.schema import AMOUNTS, COUNTS
 from batchcore.sinks.analytics import ChunkTables, encode_table, write_tables
 from batchcore.sinks.staging import EncodedRows, Writer
 from batchcore.units import CENTS
@@ -192,17 +193,13 @@ def _fields(  # some rows of both
 ) -> list[Field]:
     if len(own) < len(rows):
         rows, analytics = rows.take(own), None if analytics is None else analytics.take(own)
-    total = rows.equity_cents if rows.legacy is None else rows.legacy.total_value.values
-    cents = {name: getattr(rows, column) for name, column in CENTS_OF_ROWS.items()}
-    counts = {name: getattr(rows, column) for name, column in COUNTS_OF_ROWS.items()}
     columns = {} if analytics is None else analytics.columns
     return [
         ("portfolio_id", "uuid", (np.ascontiguousarray(ids[rows.portfolio]),), None),
         ("snapshot_date", "date", (rows.day,), None),
-        ("total_value", "numeric", (total, CENTS), None),
-        *((name, "numeric", (values, CENTS), None) for name, values in cents.items()),
+        *((name, "numeric", (getattr(rows, name), CENTS), None) for name in AMOUNTS),
         field_of("daily_return", rows.daily_return),
-        *((name, "int4", (values,), None) for name, values in counts.items()),
+        *((name, "int4", (getattr(rows, name),), None) for name in COUNTS),
         ("is_complete", "bool", (True,), None),
         *(field_of(name, column, jsonb=jsonb) for name, column in columns.items()),
     ]

@@ -17,7 +17,7 @@ from batchcore.errors import SchemaError
 from batchcore.frames import Days, Decimals, Frame, Text, taken
 from batchcore.pg.ledger import CHUNKS, RUNS
 from batchcore.pg.sql import Sql, compose, joined, own_table
-from batchcore.schema import HOST, Kind, Use
+from batchcore.schema import HOST, SNAPSHOT_SCALES, Kind, Use
 from batchcore.sources.facts import EVENTS, FLOWS
 from batchcore.sources.host import (
     HostTable,
@@ -32,7 +32,7 @@ from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import SP500, WEIGHTS
 from batchcore.sources.query import Column, Query, results
 from batchcore.sources.snapshots import SNAPSHOTS
-from batchcore.units import CENTS, State
+from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -50,18 +50,6 @@ if TYPE_CHECKING:
     Span = tuple[int | None, int | None]
 
 _TABLE: Final = HOST[SNAPSHOTS]
-_NUMBERS: Final = {
-    column.name: column.sizes[1] if column.kind is Kind.NUMERIC else 0
-    for column in _TABLE.columns
-    if column.kind in {Kind.NUMERIC, Kind.INT4}
-}
-"""Decimals of the numbers, in docs/schema.md and in the rules."""
-
-RULED: Final = tuple(name for name in _TABLE.names(Use.ROWS) if name in _NUMBERS)
-"""Columns of a snapshot that S5 to S9 name, beside its key and `is_complete`."""
-
-AMOUNTS: Final = tuple(name for name in RULED if _NUMBERS[name] == CENTS)
-COUNTS: Final = tuple(name for name in RULED if _NUMBERS[name] == 0)
 
 SHARES: Final = "sector_exposure"
 ANALYTIC: Final = _TABLE.names(Use.ANALYTICS)
@@ -173,7 +161,7 @@ class StoredSource:
 
 def decimals_of(column: str) -> int:
     """Return the decimals to which the rules round a column of snapshots."""
-    return _NUMBERS[column]
+    return SNAPSHOT_SCALES[column]
 
 
 def scale_of(catalog: Catalog, column: str) -> int:
