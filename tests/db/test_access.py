@@ -16,8 +16,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from batchcore.config import Schema
 from batchcore.db import access
 from batchcore.db.access import changing, reading
-from batchcore.db.catalog import PRICES, PROFILES, TAGS, Kind
-from batchcore.db.engine import Database
+from batchcore.db.catalog import PROFILES, TAGS, Kind
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from support import database
 from support.callers import BORROWED, OWN, caller, with_driver
@@ -70,54 +69,6 @@ async def seen(db: Any, **options: Any) -> int:
     async with reading(db, None, NEEDS, **options) as (session, _):
         await session.copy_out("SELECT letter FROM letters", taken.append)
     return b"".join(taken).count(b"\0\0\0\1x")
-
-
-@KINDS
-async def test_whose_connections_they_are(host: str, kind: str) -> None:
-    async with caller(host, kind) as given:
-        assert Database(given.db, borrow=True).owns == (kind in OWN)
-
-
-@pytest.mark.parametrize("kind", OWN)
-async def test_what_is_changed_on_its_own_connections_is_committed(host: str, kind: str) -> None:
-    async with caller(host, kind) as given:
-        await copy_letter(given.db)
-        assert await stored(host) == 1
-        assert await seen(given.db) == 1
-
-
-@OF_THE_CALLER
-async def test_what_is_changed_in_a_callers_transaction_is_undone_by_it(
-    host: str, kind: str
-) -> None:
-    async with caller(host, kind) as given:
-        await copy_letter(given.db)
-        assert await given.execute(COUNT) == 1
-        assert await stored(host) == 0
-        await given.rollback()
-        assert await stored(host) == 0
-
-
-@OF_THE_CALLER
-async def test_what_is_changed_in_a_callers_transaction_is_committed_by_it(
-    host: str, kind: str
-) -> None:
-    async with caller(host, kind) as given:
-        await given.execute("INSERT INTO letters VALUES ('x')")
-        await copy_letter(given.db)
-        assert await seen(given.db) == 2
-        assert await stored(host) == 0
-        await given.commit()
-        assert await stored(host) == 2
-
-
-@OF_THE_CALLER
-async def test_what_the_caller_has_not_committed_is_seen(host: str, kind: str) -> None:
-    async with caller(host, kind) as given:
-        await given.execute("INSERT INTO letters VALUES ('x')")
-        assert await seen(given.db) == 1
-        await given.rollback()
-        assert await stored(host) == 0
 
 
 async def test_rows_that_a_session_has_flushed_are_seen_and_others_are_not(host: str) -> None:
@@ -244,15 +195,6 @@ async def test_how_much_is_seen_at_one_moment(host: str, kind: str) -> None:
             assert session.isolation == "read committed"
 
 
-@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
-async def test_a_callers_transaction_may_see_one_moment(host: str, level: str) -> None:
-    engine = create_async_engine(with_driver(host), isolation_level=level)
-    async with AsyncSession(engine) as db, reading(db, None, NEEDS) as (session, _):
-        assert session.isolation == level.lower()
-        assert session.consistent
-    await engine.dispose()
-
-
 # One statement on the catalog.
 
 
@@ -318,47 +260,6 @@ async def test_only_so_many_urls_are_remembered(host: str) -> None:
     for number in range(access.MOST_KEPT + 5):
         await seen(f"{host}{more}application_name=a{number}")
     assert remembered() == access.MOST_KEPT
-
-
-@pytest.mark.parametrize(
-    ("change", "needs", "problem"),
-    [
-        ("DROP TABLE tags_v2", TAGS, "public.tags_v2: missing table"),
-        (
-            "ALTER TABLE tags_v2 DROP COLUMN usage_count",
-            TAGS,
-            "public.tags_v2.usage_count: missing column",
-        ),
-        (
-            "ALTER TABLE company_profiles ALTER beta TYPE text",
-            PROFILES,
-            "public.company_profiles.beta: is text, expected numeric",
-        ),
-        (
-            "ALTER TABLE market_data_cache ALTER close TYPE numeric",
-            PRICES,
-            "public.market_data_cache.close: is numeric without a declared scale",
-        ),
-        (
-            "ALTER TABLE position_tags ADD why text NOT NULL",
-            TAGS,
-            "public.position_tags.why: is NOT NULL without a default",
-        ),
-        (
-            "DROP TABLE tags_v2; CREATE VIEW tags_v2 AS SELECT gen_random_uuid() AS id",
-            TAGS,
-            "public.tags_v2: is a view, expected a table to write to",
-        ),
-    ],
-)
-async def test_what_a_table_lacks_is_told(host: str, change: str, needs: Any, problem: str) -> None:
-    async with caller(host, "asyncpg") as given:
-        await given.db.execute(change)
-        with pytest.raises(SchemaError) as caught:
-            async with changing(given.db, None, needs, inserts=("tags_v2", "position_tags")):
-                pass
-        assert caught.value.problems[0].startswith(problem)
-        await given.rollback()
 
 
 # What is no database.

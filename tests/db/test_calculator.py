@@ -1,12 +1,11 @@
 """The entry points of an orchestrator, on every kind of `db` that a caller has."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime as dt
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -22,9 +21,6 @@ from support.callers import BORROWED as EVERY_BORROWED
 from support.callers import OWN, caller
 from support.database import Standing
 from support.generate import MONDAY
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 pytestmark = pytest.mark.db
 

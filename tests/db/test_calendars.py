@@ -1,7 +1,5 @@
 """S1 on the real closes of the package: the sessions of each calendar, and the rows on them."""
 
-from __future__ import annotations
-
 import datetime as dt
 
 import exchange_calendars

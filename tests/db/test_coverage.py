@@ -16,6 +16,7 @@ from support.cases import Price
 from support.database import Host
 from support.generate import MONDAY, Generator
 from support.outcome import random_host, seeded
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -37,9 +38,7 @@ def closes(symbol: str, *days: int) -> tuple[Price, ...]:
 async def run(
     url: str, first: int, last: int, calendar: str = "XNYS", **settings
 ) -> batchcore.BatchResult:
-    return await batchcore.run_batch(
-        url, date_of(first), date_of(last), calendar=calendar, settings=Settings(**settings)
-    )
+    return await run_days(url, first, last, calendar=calendar, settings=Settings(**settings))
 
 
 async def test_a_session_whose_prices_have_not_arrived_stops_the_run(same_host: str) -> None:
@@ -152,7 +151,7 @@ async def test_symbols_of_others_do_not_count(same_host: str, ids: list[uuid.UUI
         same_host, "UPDATE portfolios SET deleted_at = now() WHERE name = 'gone'"
     )
 
-    result = await batchcore.run_batch(same_host, date_of(MONDAY), date_of(MONDAY), ids)
+    result = await run_days(same_host, MONDAY, MONDAY, ids)
 
     assert result.coverage.recent.tolist() == [1]
     assert result.rows_written == 1

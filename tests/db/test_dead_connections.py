@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import batchcore
-from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.db import sessions
 from batchcore.db.driver import answers
@@ -19,6 +18,7 @@ from batchcore.errors import DatabaseError
 from support import database
 from support.callers import with_driver
 from support.generate import MONDAY
+from support.runs import run_days
 from support.tables import query
 
 pytestmark = pytest.mark.db
@@ -43,9 +43,7 @@ def end_all(url: str, sql: str = END_ALL) -> int:
 
 
 async def run(db: object, **options: Any) -> batchcore.BatchResult:
-    return await batchcore.run_batch(
-        db, date_of(DAYS[0]), date_of(DAYS[-1]), calendar="daily", analytics="none", **options
-    )
+    return await run_days(db, DAYS[0], DAYS[-1], calendar="daily", analytics="none", **options)
 
 
 async def all_lent(db: Any) -> None:

@@ -1,11 +1,9 @@
 """The policy `legacy` on a real server: what a run stores equals the reference, cell by cell."""
 
-from __future__ import annotations
-
 import datetime as dt
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,6 +11,7 @@ import batchcore
 from batchcore import calendar as calendars
 from batchcore.config import Schema, Settings
 from batchcore.errors import SchemaError, SnapshotExistsError
+from batchcore.reference import legacy
 from support import database, legacy_frames, legacy_host
 from support.cases import Case, cases
 from support.generate import MONDAY
@@ -21,9 +20,6 @@ from support.legacy_frames import Run
 from support.legacy_host import after, assert_left, assert_told, by_reference, source_of
 from support.outcome import LOOSE, seeded
 from support.worked_legacy import P, beta, jan, portfolio, position, profile, snapshot
-
-if TYPE_CHECKING:
-    from batchcore.reference import legacy
 
 pytestmark = pytest.mark.db
 

@@ -6,14 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-import batchcore
-from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.db import load as loads
 from batchcore.db.engine import Session
 from support import database, writer
 from support.generate import MONDAY
 from support.outcome import assert_left, outcome
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -68,10 +67,10 @@ async def test_what_is_committed_after_a_load_is_not_seen(
             return found
 
         monkeypatch.setattr(loads, step, then_change)
-        result = await batchcore.run_batch(
+        result = await run_days(
             same_host,
-            date_of(DAYS[0]),
-            date_of(DAYS[-1]),
+            DAYS[0],
+            DAYS[-1],
             calendar="daily",
             analytics="none",
             settings=Settings(chunk_size=1),
@@ -112,10 +111,10 @@ async def test_a_host_that_never_stops_writing_is_seen_at_one_moment(
         try:
             while await number() == 0:
                 pass
-            result = await batchcore.run_batch(
+            result = await run_days(
                 host,
-                date_of(writer.DAYS[0]),
-                date_of(writer.DAYS[-1]),
+                writer.DAYS[0],
+                writer.DAYS[-1],
                 calendar=calendar,
                 analytics="none",
                 settings=Settings(chunk_size=6),

@@ -1,18 +1,17 @@
 """The check of stored rows finds whatever differs, and nothing else."""
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy import make_url
 
 from batchcore import demo, run_batch
 from batchcore.calendar import date_of
 from batchcore.demo.opening import Checked, check
 from batchcore.demo.stored import STORED_COLUMNS
+from support import database
 
 pytestmark = pytest.mark.db
 
@@ -28,24 +27,11 @@ LAST = date_of(SESSIONS[-1])
 def done(server, template: str) -> Iterator[str]:
     """The URL of a database whose run is done."""
 
-    async def make() -> str:
-        name = "verified"
-        admin = await asyncpg.connect(server.url)
-        source = make_url(template).database
-        await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
-        url = server.database_url(name)
+    async def fill(url: str) -> None:
         await DATA.write(url)
         await run_batch(url, date_of(SESSIONS[0]), LAST)
-        await admin.close()
-        return url
 
-    async def drop() -> None:
-        admin = await asyncpg.connect(server.url)
-        await admin.execute('DROP DATABASE "verified" WITH (FORCE)')
-        await admin.close()
-
-    yield asyncio.run(make())
-    asyncio.run(drop())
+    yield from database.shared(server, fill, template)
 
 
 async def changed(url: str, statement: str, *arguments: object) -> None:

@@ -1,12 +1,11 @@
 """Holdings and values of positions against what is computed another way, on any input."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal, localcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +14,10 @@ from hypothesis import strategies as st
 
 from batchcore import native
 from batchcore import reference as ref
+from batchcore.frames import Holdings, Inputs, PositionValues
 from batchcore.units import CENTS
 from support import build
 from support.generate import Generator, Run, drawn_by
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from batchcore.frames import Holdings, Inputs, PositionValues
 
 PROFILE = settings(
     deadline=None,

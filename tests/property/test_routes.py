@@ -1,10 +1,9 @@
 """S11: the same rows to the last digit, whatever the route to them."""
 
-from __future__ import annotations
-
 import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +13,9 @@ from hypothesis import strategies as st
 from batchcore import native
 from batchcore import reference as ref
 from batchcore.errors import CancelledError
+from batchcore.frames import Inputs, Rows
 from support import build
 from support.generate import Generator, Run
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from batchcore.frames import Inputs, Rows
 
 
 def on_sessions(run: Run) -> Run:

@@ -4,29 +4,38 @@ Nothing here goes through the native decoder or encoder, so that a test which co
 compares two ways of reading and writing a table.
 """
 
-from __future__ import annotations
-
+import asyncio
 import contextlib
 import datetime as dt
 import json
 import uuid
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
+from sqlalchemy import make_url
 
 from batchcore import reference as ref
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-
-    from batchcore.reference import legacy
-    from support.cases import Price
+from batchcore.reference import legacy
+from support.cases import Price
 
 EPOCH = dt.date(1970, 1, 1)
 MOMENT = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+
+Tables = dict[str, list[dict[str, Any]]]
+"""Rows by table."""
+
 
 OWN_COLUMNS: Mapping[str, Any] = {
     "portfolio_delta": Decimal("12.34"),
@@ -120,6 +129,29 @@ async def execute(db: str | asyncpg.Pool, *statements: str) -> None:
     async with connected(db) as connection:
         for statement in statements:
             await connection.execute(statement)
+
+
+def shared(
+    server: Any, fill: Callable[[str], Awaitable[object]], template: str | None = None
+) -> Iterator[str]:
+    """Make and fill a database, yield its URL, and drop it: the body of a fixture.
+
+    Args:
+        server: Has `url` and `database_url(name)`.
+        fill: Takes the URL.
+        template: URL of the database to copy, which nobody is connected to.
+    """
+    name = f"shared_{uuid.uuid4().hex}"
+    source = "template0" if template is None else make_url(template).database
+    asyncio.run(execute(server.url, f'CREATE DATABASE "{name}" TEMPLATE "{source}"'))
+    url = server.database_url(name)
+    asyncio.run(_awaited(fill(url)))
+    yield url
+    asyncio.run(execute(server.url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+async def _awaited(made: Awaitable[object]) -> None:
+    await made
 
 
 async def fetch(db: str | asyncpg.Pool, query: str, *arguments: Any) -> list[asyncpg.Record]:
@@ -322,9 +354,6 @@ async def copy(
             table, records=[tuple(row.values()) for row in rows], columns=list(rows[0])
         )
 
-
-Tables = dict[str, list[dict[str, Any]]]
-"""Rows by table."""
 
 Snapshots = dict[tuple[uuid.UUID, int], dict[str, Any]]
 """All columns of `portfolio_snapshots` by portfolio and day."""

@@ -1,7 +1,5 @@
 """The options of a run: what type checkers know of them, and what they settle."""
 
-from __future__ import annotations
-
 import datetime as dt
 from dataclasses import fields
 from typing import Any, get_type_hints

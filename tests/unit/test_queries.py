@@ -1,7 +1,5 @@
 """Queries as text: literals of any value, conditions, names of the host."""
 
-from __future__ import annotations
-
 import uuid
 from dataclasses import replace
 
