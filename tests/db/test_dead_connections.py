@@ -6,13 +6,14 @@ from typing import Any
 
 import asyncpg
 import pytest
+from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import batchcore
 from batchcore.config import Settings
 from batchcore.db import sessions
-from batchcore.db.driver import answers
-from batchcore.db.engine import Database
+from batchcore.db.driver import answers, database_error, is_lost
+from batchcore.db.engine import Database, Session
 from batchcore.db.sessions import Sessions
 from batchcore.errors import DatabaseError
 from support import database
@@ -164,14 +165,17 @@ async def test_a_run_whose_idle_writers_are_closed_goes_on(
 ) -> None:
     monkeypatch.setattr(sessions, "IDLE_S", 0.0)
     await database.fill(same_host, HOST)
-    ended = 0
+    ended, lent, answers_of = 0, set[Session](), Session.answers
 
-    def progress(phase: str, done: int, _all: int) -> None:
+    async def asked(self: Session) -> bool:
+        """Ask, after the server has ended the connection if it was lent before."""
         nonlocal ended
-        if phase == "persist" and done:
-            # Those that are being opened at this moment are not idle writers.
+        if self in lent:
             ended += end_all(same_host, END_USED)
+        lent.add(self)
+        return await answers_of(self)
 
+    monkeypatch.setattr(Session, "answers", asked)
     db: Any = same_host
     if kind == "pool":
         db = await asyncpg.create_pool(same_host, min_size=0, max_size=3)
@@ -179,7 +183,7 @@ async def test_a_run_whose_idle_writers_are_closed_goes_on(
         db = create_async_engine(with_driver(same_host), pool_size=3, max_overflow=0)
     try:
         settings = Settings(chunk_size=1, connections=2)
-        result = await run(db, settings=settings, progress=progress)
+        result = await run(db, settings=settings)
     finally:
         if kind != "url":
             await (db.close() if kind == "pool" else db.dispose())
@@ -199,3 +203,29 @@ async def test_asking_whether_a_server_answers_leaves_no_transaction(same_host: 
             asked.get_server_pid(),
         )
     assert tuple(found) == ("idle", None)
+
+
+async def test_cancelled_while_it_asks_a_connection_is_closed(
+    same_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed = asyncio.Event()
+
+    async def fetch(_: PreparedStatement) -> None:
+        parsed.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(PreparedStatement, "fetch", fetch)
+    async with database.connected(same_host) as asked:
+        task = asyncio.create_task(answers(asked))
+        await parsed.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert asked.is_closed()
+
+
+def test_a_connection_that_the_server_broke_counts_as_lost():
+    broken = asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is ...")
+    error = database_error(broken)
+    assert is_lost(error)
+    assert str(error).startswith("the connection is broken: cannot switch to state 15")

@@ -95,6 +95,9 @@ async def answers(raw: asyncpg.Connection) -> bool:
     except (*LOST, TimeoutError):
         _cut_off(raw)
         return False
+    except asyncio.CancelledError:  # perhaps between the two
+        _cut_off(raw)
+        raise
     return True
 
 
@@ -140,6 +143,8 @@ def _driver_cause(error: Exception) -> BaseException | None:
     return (wrapped.__cause__ or wrapped) if wrapped is not None else error
 
 
+CONNECTION_FAILURE: Final = "08006"
+
 POOLED: Final = (
     "a pooler that hands connections on by transaction, such as PgBouncer, keeps no prepared"
     " statements: set statement_cache_size=0 on an asyncpg.Pool; on an SQLAlchemy engine also"
@@ -171,6 +176,8 @@ def database_error(error: BaseException) -> DatabaseError:
     """Return the error of one line for what the driver raised."""
     sqlstate = getattr(error, "sqlstate", None)
     text = _reason(error)
+    if isinstance(error, asyncpg.InternalClientError):  # the server ended it between two queries
+        return DatabaseError(f"the connection is broken: {text}", CONNECTION_FAILURE)
     if sqlstate in {"26000", "42P05"}:
         text = f"{text.partition(' HINT:')[0]}: {POOLED}"
     elif sqlstate == "08P01" and "startup parameter" in text:
