@@ -949,6 +949,25 @@ async def test_figures_on_the_real_closes_are_what_plain_python_makes_of_the_tab
         assert json.loads(row["sector_exposure"]) == pytest.approx(sectors, abs=6e-7)
 
 
+async def test_functions_of_one_portfolio_say_what_the_run_has_stored(real: Real) -> None:
+    query = f"SELECT * FROM portfolio_snapshots WHERE snapshot_date = '{real.last}' LIMIT 20"  # noqa: S608
+    for row in await rows_of(real.url, query):
+        asked = (real.url, row["portfolio_id"])
+        beta = await batchcore.calculate_portfolio_provider_beta(*asked, calculation_date=real.last)
+        stored = row["beta_provider_1y"]
+        expected = 1.0 if stored is None else float(stored)
+        assert beta["portfolio_beta"] == pytest.approx(expected, abs=6e-5)
+        exposure = await batchcore.calculate_portfolio_sector_exposure(
+            *asked, calculation_date=real.last
+        )
+        shares, weights = exposure["sector_weights"], exposure["benchmark_weights"]
+        assert shares == pytest.approx(json.loads(row["sector_exposure"]), abs=6e-7)
+        assert sum(weights.values()) == pytest.approx(1)
+        for name, difference in exposure["over_underweights"].items():
+            own = shares.get(name, 0) - weights.get(name, 0)
+            assert difference == pytest.approx(own, abs=1e-9)
+
+
 async def test_factor_exposures_on_the_real_closes_are_those_of_scikit_learn(real: Real) -> None:
     host, returns = real.url, real.returns
     factors = await rows_of(host, "TABLE factor_definitions")

@@ -5,13 +5,11 @@ import io
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import uuid
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from batchcore.db import tables
@@ -426,72 +424,6 @@ def test_a_database_with_rows_is_not_filled(filled: str) -> None:
     assert (said.code, said.out) == (3, "")
     assert "table `portfolio_snapshots` has rows already" in said.error()
     assert digests(filled) == before
-
-
-# Signals, in a process of its own.
-
-COMMITTED = 8 * SIZE.sessions
-"""The rows of the first two of three chunks."""
-
-
-async def _interrupted(url: str, number: signal.Signals) -> Said:
-    """Run with three chunks and send a signal when the last waits for a lock, alone."""
-    blocker, observer = await asyncpg.connect(url), await asyncpg.connect(url)
-
-    async def others(condition: str) -> int:
-        return await observer.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <>"  # noqa: S608
-            f" ALL ($1) AND {condition}",
-            [blocker.get_server_pid(), observer.get_server_pid()],
-        )
-
-    try:
-        await blocker.execute("BEGIN")
-        await blocker.execute(
-            "INSERT INTO portfolio_snapshots (id, portfolio_id, snapshot_date, total_value,"
-            " cash_value, long_value, short_value, gross_exposure, net_exposure, num_positions,"
-            " num_long_positions, num_short_positions, created_at) SELECT gen_random_uuid(),"
-            " max(id::text)::uuid, DATE '2025-06-30', 0, 0, 0, 0, 0, 0, 0, 0, 0, now()"
-            " FROM portfolios"
-        )
-        words = ("run", "--database-url", url, *RANGE, "--chunk-size", "4", "--json")
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "batchcore", *words),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        async with asyncio.timeout(60):
-            while not await others("wait_event_type = 'Lock' AND query LIKE 'COPY%'") or (
-                await observer.fetchval("SELECT count(*) FROM portfolio_snapshots") < COMMITTED
-            ):
-                assert process.returncode is None
-            process.send_signal(number)
-            out, err = await process.communicate()
-            while await others("true"):
-                pass
-        return Said(process.returncode or 0, out.decode(), err.decode())
-    finally:
-        await blocker.close()
-        await observer.close()
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_keeps_what_it_committed_and_goes_on(
-    filled: str, number: signal.Signals, code: int
-) -> None:
-    said = asyncio.run(_interrupted(filled, number))
-    assert said.code == code
-    assert said.error() == (
-        f"interrupted by {number.name}; what was committed stays, run again to go on"
-    )
-    assert json.loads(said.out)["error"]["exit_code"] == code
-    assert snapshots(filled) == COMMITTED
-    equities = "SELECT count(*) FROM portfolios p WHERE equity_balance = (SELECT equity_balance"
-    equities += " FROM portfolio_snapshots WHERE portfolio_id = p.id AND snapshot_date = "
-    assert query(filled, f"{equities} '{END}')")[0][0] == 8
-
-    assert run(filled).code == 0
-    assert snapshots(filled) == ROWS
 
 
 def test_the_module_runs_as_a_program(filled: str) -> None:
