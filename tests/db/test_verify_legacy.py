@@ -44,9 +44,9 @@ from batchcore.audit.compare import (
 )
 from batchcore.audit.result import EQUITY
 from batchcore.config import Settings
-from batchcore.db.audit_queries import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED
 from batchcore.errors import ConfigError, SchemaError
 from batchcore.reference import legacy
+from batchcore.sources.stored import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED
 from support import audit, database, legacy_host
 from support.audit import FAST, Tampering, checked, wrong
 from support.database import execute

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchcore import reference as ref
-from batchcore.db.sources import one_close
 from batchcore.frames import Prices, Text
+from batchcore.sources.prices import one_close
 from property.test_rollforward import PROFILE, by_core, by_reference
 from support import build
 from support.cases import Price

@@ -13,8 +13,8 @@ from batchcore.db.fields import field_of
 from batchcore.errors import InputError
 from batchcore.frames import Decimals, Objects, Text
 from batchcore.native import build_market
-from batchcore.run.fitting import Fitting
-from batchcore.run.regressions import Regressions
+from batchcore.run.analysis import Regressions
+from batchcore.run.analytic_rows import Fitting
 from support import build
 
 ROOMS = {"t": {"x": Room(4, 10**6), "cents": Room(2, 10**4)}}
