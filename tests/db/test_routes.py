@@ -71,15 +71,16 @@ async def test_any_split_into_ranges_gives_the_same(same_host: str, seed: int) -
 
 
 @SEEDS
-async def test_any_chunks_and_threads_give_the_same(same_host: str, seed: int) -> None:
+async def test_any_chunks_threads_and_connections_give_the_same(same_host: str, seed: int) -> None:
     host = random(seed)
     expected = await left(same_host, host, [(FIRST, LAST)], threads=1)
-    for chunk_size in (1, 3, 5):
-        for threads in (1, 2):
-            found = await left(
-                same_host, host, [(FIRST, LAST)], chunk_size=chunk_size, threads=threads
-            )
-            assert found == expected  # the issues, in their order, too
+    for chunk_size, threads, connections in (
+        *((1, 1, 8), (1, 2, None), (3, 1, 3), (3, 2, 2)),
+        *((5, 1, None), (5, 2, 2)),
+    ):
+        options = {"chunk_size": chunk_size, "threads": threads, "connections": connections}
+        found = await left(same_host, host, [(FIRST, LAST)], **options)
+        assert found == expected  # the issues, in their order, too
 
 
 @SEEDS

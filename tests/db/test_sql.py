@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from batchcore.config import Schema
-from batchcore.db.sql import column_name, quote_identifier, quote_literal, table_name
+from batchcore.db.sql import column_name, quote_identifier, quote_literal, table_name, text_array
 from batchcore.errors import InputError
 
 HOSTILE = [
@@ -34,6 +34,8 @@ async def test_a_literal_comes_back_as_it_was(server, text: str, conforming: str
         await connection.execute("SET escape_string_warning = on")
         await connection.execute(f"SET standard_conforming_strings = {conforming}")
         assert await connection.fetchval(f"SELECT {quote_literal(text)}::text") == text
+        several = [text, "NULL", ""]
+        assert await connection.fetchval(f"SELECT {text_array(several)}::text[]") == several
     finally:
         await connection.close()
 
