@@ -30,7 +30,7 @@ from batchcore.errors import ConfigError, SchemaError
 from batchcore.sources.stored import ANALYTIC, COUNTS, RULED
 from support import audit, database
 from support.audit import FAST, Tampering, checked, wrong
-from support.database import Host, Standing, execute
+from support.database import Db, Host, Standing, execute
 from support.generate import MONDAY, Generator
 from support.outcome import LOOSE, random_host, seeded
 from support.runs import run_days
@@ -42,7 +42,7 @@ P0, P1 = database.key("p0"), database.key("p1")
 CELLS = len(COLUMNS)
 
 
-async def run(url: str, first: int = D0, last: int = D4, **options: Any) -> batchcore.BatchResult:
+async def run(url: Db, first: int = D0, last: int = D4, **options: Any) -> batchcore.BatchResult:
     """Run on the calendar `daily`; without analytics, unless they are asked for."""
     options = {"calendar": "daily", "analytics": "none", "settings": SETTINGS} | options
     return await run_days(url, first, last, **options)
@@ -97,15 +97,15 @@ HYPOTHESIS = settings(
 )
 
 
-async def left_by_runs(url: str, host: Host, spans: list[tuple[int, int]], **options: Any) -> None:
+async def left_by_runs(db: Db, host: Host, spans: list[tuple[int, int]]) -> None:
     await execute(
-        url,
+        db,
         "TRUNCATE portfolios, positions, market_data_cache, portfolio_snapshots, equity_changes,"
         " position_realized_events, batchcore_runs CASCADE",
     )
-    await database.fill(url, host)
+    await database.fill(db, host)
     for span in spans:
-        await run(url, *span, **options)
+        await run(db, *span)
 
 
 @HYPOTHESIS
@@ -120,8 +120,9 @@ def test_rows_of_runs_on_any_host_do_not_differ(same_host: str, seed: int) -> No
     async def check() -> list[VerifyResult]:
         host = Host(made.portfolios, made.prices)
         spans = [(first, middle), (middle + skipped, last)]
-        await left_by_runs(same_host, host, spans)
-        return [await verify(same_host, fast=fast) for fast in FAST]
+        async with database.pooled(same_host) as db:
+            await left_by_runs(db, host, spans)
+            return [await verify(db, fast=fast) for fast in FAST]
 
     days = len(range(first, middle + 1)) + len(range(middle + skipped, last + 1))
     for result in asyncio.run(check()):
@@ -146,15 +147,14 @@ def test_rows_after_a_hosts_own_do_not_differ_though_anything_is_stored(
     options = Settings(schema=LOOSE, min_coverage=0.0, max_failed="100%")
 
     async def check() -> None:
-        await left_by_runs(same_loose_host, Host(host.portfolios, host.prices, own), [])
-        done = await run(same_loose_host, first, first + 6, settings=options)
-        for fast in FAST:
-            result = await verify(
-                same_loose_host, fast=fast, start_date=date_of(first), settings=options
-            )
-            assert result.rows == done.rows_written
-            assert wrong(result) == {}
-            assert set(result.not_checkable) <= {"opening", "not_analysed"}
+        async with database.pooled(same_loose_host) as db:
+            await left_by_runs(db, Host(host.portfolios, host.prices, own), [])
+            done = await run(db, first, first + 6, settings=options)
+            for fast in FAST:
+                result = await verify(db, fast=fast, start_date=date_of(first), settings=options)
+                assert result.rows == done.rows_written
+                assert wrong(result) == {}
+                assert set(result.not_checkable) <= {"opening", "not_analysed"}
 
     asyncio.run(check())
 

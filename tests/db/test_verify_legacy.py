@@ -171,21 +171,21 @@ async def test_rows_of_runs_on_any_host_do_not_differ(same_loose_host: str, seed
         )
         for one in made.portfolios
     )
-    await legacy_host.fill(same_loose_host, replace(made, portfolios=portfolios))
-    settings = Settings(schema=LOOSE, max_failed="100%", today=calendars.date_of(made.today))
-    written = 0
-    # Three runs, in order or not, with days between that are not run or run already.
-    starts = [first, *(first + random.randint(0, 10) for _ in range(2))]
-    for start in sorted(starts) if in_order else starts:
-        done = await run_days(
-            same_loose_host, start, start + random.randint(0, 4), policy="legacy", settings=settings
-        )
-        written += done.rows_written
+    async with database.pooled(same_loose_host) as db:
+        await legacy_host.fill(db, replace(made, portfolios=portfolios))
+        settings = Settings(schema=LOOSE, max_failed="100%", today=calendars.date_of(made.today))
+        written = 0
+        # Three runs, in order or not, with days between that are not run or run already.
+        starts = [first, *(first + random.randint(0, 10) for _ in range(2))]
+        for start in sorted(starts) if in_order else starts:
+            done = await run_days(
+                db, start, start + random.randint(0, 4), policy="legacy", settings=settings
+            )
+            written += done.rows_written
 
-    found = [
-        await verify(same_loose_host, fast=fast, settings=Settings(schema=LOOSE))
-        for fast in (False, True)
-    ]
+        found = [
+            await verify(db, fast=fast, settings=Settings(schema=LOOSE)) for fast in (False, True)
+        ]
 
     assert [wrong(result) for result in found] == [{}, {}]
     ours, native = ({**result.to_dict(), "seconds": 0, "fast": None} for result in found)

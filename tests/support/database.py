@@ -33,6 +33,9 @@ from support.cases import Price
 EPOCH = dt.date(1970, 1, 1)
 MOMENT = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
+Db = str | asyncpg.Pool
+"""The URL of a database, or connections to it."""
+
 Tables = dict[str, list[dict[str, Any]]]
 """Rows by table."""
 
@@ -112,7 +115,7 @@ def date(day: int | None) -> dt.date | None:
 
 
 @contextlib.asynccontextmanager
-async def connected(db: str | asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
+async def connected(db: Db) -> AsyncIterator[asyncpg.Connection]:
     if isinstance(db, asyncpg.Pool):
         async with db.acquire() as connection:
             yield connection
@@ -124,7 +127,7 @@ async def connected(db: str | asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]
         await connection.close()
 
 
-async def execute(db: str | asyncpg.Pool, *statements: str) -> None:
+async def execute(db: Db, *statements: str) -> None:
     """Execute statements, each committed by itself."""
     async with connected(db) as connection:
         for statement in statements:
@@ -154,12 +157,12 @@ async def _awaited(made: Awaitable[object]) -> None:
     await made
 
 
-async def fetch(db: str | asyncpg.Pool, query: str, *arguments: Any) -> list[asyncpg.Record]:
+async def fetch(db: Db, query: str, *arguments: Any) -> list[asyncpg.Record]:
     async with connected(db) as connection:
         return await connection.fetch(query, *arguments)
 
 
-async def fetchval(db: str | asyncpg.Pool, query: str, *arguments: Any) -> Any:
+async def fetchval(db: Db, query: str, *arguments: Any) -> Any:
     async with connected(db) as connection:
         return await connection.fetchval(query, *arguments)
 
@@ -174,7 +177,7 @@ async def pooled(url: str) -> AsyncIterator[asyncpg.Pool]:
         yield pool
 
 
-async def fill(db: str | asyncpg.Pool, host: Host) -> None:
+async def fill(db: Db, host: Host) -> None:
     """Write a host's rows."""
     async with connected(db) as connection:
         await add_portfolios(connection, host.portfolios)
@@ -359,7 +362,7 @@ Snapshots = dict[tuple[uuid.UUID, int], dict[str, Any]]
 """All columns of `portfolio_snapshots` by portfolio and day."""
 
 
-async def snapshots(db: str | asyncpg.Pool) -> Snapshots:
+async def snapshots(db: Db) -> Snapshots:
     """Return every stored snapshot as a plain SELECT brings it."""
     async with connected(db) as connection:
         rows = await connection.fetch(
@@ -373,14 +376,14 @@ async def snapshots(db: str | asyncpg.Pool) -> Snapshots:
     }
 
 
-async def equities(db: str | asyncpg.Pool) -> dict[uuid.UUID, Decimal | None]:
+async def equities(db: Db) -> dict[uuid.UUID, Decimal | None]:
     """Return `portfolios.equity_balance` by id."""
     async with connected(db) as connection:
         rows = await connection.fetch("SELECT id, equity_balance FROM portfolios")
     return {row["id"]: comparable(row["equity_balance"]) for row in rows}
 
 
-async def equity_by_day(db: str | asyncpg.Pool, name: str = "p0") -> dict[int, Decimal]:
+async def equity_by_day(db: Db, name: str = "p0") -> dict[int, Decimal]:
     """Return the stored equities of a portfolio."""
     return {
         day: row["equity_balance"]

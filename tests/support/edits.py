@@ -15,6 +15,7 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of, day_of
 from batchcore.config import Schema, Settings
 from support import database
+from support.database import Db
 from support.generate import CHANGE_TYPES, MONDAY, SPELLINGS, SYMBOLS, Generator
 
 SINCE = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
@@ -86,7 +87,7 @@ async def add_flow(
     return key
 
 
-async def recomputed(db: str | asyncpg.Pool, code: str, schema: Schema) -> None:
+async def recomputed(db: Db, code: str, schema: Schema) -> None:
     """Compute the chain of each portfolio anew from its first snapshot on."""
     calendar = calendars.from_price_dates(
         [

@@ -16,7 +16,7 @@ from batchcore.reference import legacy
 from batchcore.run.result import BatchResult
 from batchcore.units import State
 from support import database, legacy_frames
-from support.database import MOMENT, Standing, Tables, comparable, date, key
+from support.database import MOMENT, Db, Standing, Tables, comparable, date, key
 from support.legacy_frames import Run
 
 STAMPS = {"id", "portfolio_id", "snapshot_date", "created_at"}
@@ -101,7 +101,7 @@ def tables_of(run: Run) -> Tables:
     }
 
 
-async def fill(url: str, run: Run) -> None:
+async def fill(url: Db, run: Run) -> None:
     """Write the rows of a run."""
     async with database.connected(url) as connection:
         for table, rows in tables_of(run).items():
@@ -146,7 +146,7 @@ def after(run: Run, results: dict[str, legacy.Result]) -> Run:
 
 
 async def assert_left(
-    url: str, before: database.Snapshots, results: dict[str, legacy.Result]
+    url: Db, before: database.Snapshots, results: dict[str, legacy.Result]
 ) -> None:
     """Assert that the tables hold what the reference says, and else what they held."""
     assert_stored(before, await database.snapshots(url), results)
