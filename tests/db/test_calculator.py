@@ -415,37 +415,3 @@ async def test_nothing_survives_from_one_run_to_the_next(same_host: str, kind: s
 
     assert await database.equity_by_day(same_host) == {D0: 1000, D1: 1100, D2: 1020}
     assert result["success"]
-
-
-async def test_an_orchestrator_has_the_options_of_a_run(same_host: str) -> None:
-    plain = database.plain_host(2, DAYS)
-    standing = (Standing(D0, Decimal(1000)), Standing(D2, Decimal(1)))
-    await database.fill(
-        same_host, database.Host(plain.portfolios, plain.prices, {"p0": standing, "p1": standing})
-    )
-    told: list[str] = []
-    saturday = D4 + 1
-    orchestrator = batchcore.BatchOrchestrator(
-        same_host,
-        Settings(today=date_of(saturday)),
-        calendar="daily",
-        on_existing="replace",
-        missing=True,
-        analytics="none",
-        progress=lambda phase, _done, _all: told.append(phase),
-    )
-
-    result = await orchestrator.run_batch_sequence(portfolio_ids=[P])
-
-    # from the hole on D1 to Saturday, which no exchange has as a session
-    assert await database.equity_by_day(same_host) == {
-        D0: 1000,
-        D1: 1010,
-        D2: 1020,
-        D3: 1030,
-        D4: 1040,
-        saturday: 1040,
-    }
-    assert result.sessions.tolist() == [D1, D2, D3, D4, saturday]
-    assert result.analytics == "none"
-    assert told

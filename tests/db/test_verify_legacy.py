@@ -410,25 +410,6 @@ async def test_what_was_changed_is_found(same_host: str, case: Tampering) -> Non
     await case.assert_found(partial(verify, same_host), USUAL)
 
 
-async def test_the_worst_difference_of_a_column_is_told(same_host: str) -> None:
-    await kept(same_host)
-    await execute(
-        same_host,
-        tampered(5, "long_value = long_value - 3"),
-        tampered(8, "long_value = long_value + 900"),
-    )
-    result = await verify(same_host)
-    worst = result.columns.worst[result.columns.name.index("long_value")]
-    assert worst is not None
-    # 10 AAA at 13 and the house at 500; BBB is exited
-    assert (worst.session, worst.stored, worst.expected, worst.difference) == (
-        calendars.date_of(jan(8)),
-        1530,
-        630,
-        900,
-    )
-
-
 # What a row goes on from.
 
 
@@ -535,21 +516,6 @@ async def test_flows_events_and_positions_changed_since_are_guessed(same_host: s
         assert {one.portfolio: one.cause for one in result.examples}.items() <= causes.items()
 
 
-async def test_rows_of_another_policy_differ(same_host: str) -> None:
-    await kept(same_host, replace(HOUSEHOLD, snapshots=(P,)))
-    for fast in FAST:
-        result = await batchcore.verify(
-            same_host, policy="rollforward", fast=fast, start_date=calendars.date_of(jan(8))
-        )
-        pnl = next(
-            one for one in result.examples if one.column == "daily_pnl" and one.stored == 125
-        )
-        # S6: what the 7th hid, 10 x (13 - 12), and BBB is gone
-        assert pnl.expected == 10
-        assert result.rows_differing == 2
-        assert result.causes == {"unknown": 2}
-
-
 async def test_without_the_tables_of_legacy_only_rollforward_is_verified(host: str) -> None:
     await kept(host, replace(HOUSEHOLD, snapshots=(P,)))
     await execute(host, "ALTER TABLE portfolio_snapshots DROP portfolio_vega")
@@ -654,24 +620,6 @@ async def test_columns_that_the_host_lacks_are_not_compared(host: str) -> None:
 
 
 # Which rows, and who may.
-
-
-async def test_portfolios_samples_and_ranges_are_those_asked_for(same_host: str) -> None:
-    names = ("p", "q", "r")
-    await kept(same_host, *(replace(HOUSEHOLD, name=name) for name in names))
-    await execute(same_host, "UPDATE portfolio_snapshots SET long_value = -1 WHERE is_complete")
-    day = calendars.date_of(jan(8))
-    for fast in FAST:
-        one = await verify(same_host, fast=fast, portfolio_ids=[database.key("q")])
-        assert (one.portfolios, one.rows, wrong(one)) == (1, 5, {"long_value": 4})
-        ranged = await verify(same_host, fast=fast, start_date=day, end_date=day)
-        assert (ranged.rows, wrong(ranged)) == (3, {"long_value": 3})
-        drawn = [
-            (await verify(same_host, fast=fast, sample=6, seed=seed)).to_dict() | {"seconds": 0}
-            for seed in (1, 1, 2)
-        ]
-        assert drawn[0] == drawn[1] != drawn[2]
-        assert (drawn[0]["rows"], drawn[0]["rows_stored"]) == (6, 15)
 
 
 async def test_the_calendar_is_xnys(same_host: str) -> None:
