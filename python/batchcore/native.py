@@ -31,6 +31,7 @@ from batchcore.frames import (
     Text,
     known_states,
 )
+from batchcore.schema import HOST, Use
 from batchcore.units import CENTS, RETURN_SCALE
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ Made = TypeVar("Made")
 
 CancelFlag = _core.CancelFlag
 
-_GREEKS: Final = ("portfolio_delta", "portfolio_gamma", "portfolio_theta", "portfolio_vega")
+_GREEKS: Final = HOST["portfolio_snapshots"].names(Use.GREEKS)
 
 _BY_WEIGHT: Final = {
     "hhi": 4,

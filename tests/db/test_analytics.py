@@ -22,9 +22,10 @@ from batchcore import demo
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
-from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
+from batchcore.db.analytic_tables import SNAPSHOTS
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from batchcore.report import result_text
+from batchcore.schema import HOST, Use
 from support import database
 from support.database import Host, Standing, execute, key
 from support.runs import run_days
@@ -40,7 +41,7 @@ RENAMED = {
 TODAY = 20635  # 2026-07-01, a Wednesday
 SESSIONS = calendars.load("XNYS").last_sessions(TODAY, 130).tolist()
 LAST = SESSIONS[-1]
-ANALYTIC = tuple(COLUMNS[SNAPSHOTS])
+ANALYTIC = tuple(HOST[SNAPSHOTS].names(Use.ANALYTICS))
 TABLES = ("position_market_betas", "factor_exposures", "position_factor_exposures")
 
 

@@ -20,12 +20,13 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of, load
 from batchcore.config import Schema, Settings
 from batchcore.db.analytic_tables import check_parts
-from batchcore.db.catalog import LEDGER, inspect
+from batchcore.db.catalog import inspect
 from batchcore.db.migrate import check, downgrade, migrate
 from batchcore.db.sql import quote_identifier, table_name
 from batchcore.demo import opening
 from batchcore.errors import DatabaseError, SchemaError
 from batchcore.reference import legacy
+from batchcore.schema import OWN, TOKENS
 from support import database, foreign, legacy_frames, legacy_host
 from support.database import Host, execute, fetch
 from support.generate import MONDAY, Generator
@@ -134,7 +135,7 @@ async def test_migrate_marks_0001_and_builds_the_indexes_beside_what_is_there(
     assert (again.before, again.marked, again.applied) == ("0005", (), ())
     assert await described(url) == after
     own = "SELECT relname::text FROM pg_class WHERE relname LIKE 'batchcore\\_%' AND relkind <> 'i'"
-    assert {row[0] for row in await fetch(url, own)} >= set(LEDGER)
+    assert {row[0] for row in await fetch(url, own)} >= {*OWN, TOKENS}
 
     await downgrade(url, schema=schema)
     assert await described(url) == before
@@ -482,11 +483,7 @@ async def test_legacy_names_every_difference_at_once(url: str, schema: Schema) -
         "ledger.daily.delta: missing column",
         "ledger.daily.portfolio_vega: is real, expected numeric",
         (
-            "ledger.daily.hhi: is double precision, expected its decimals in schema.scales under"
-            " `portfolio_snapshots.hhi`"
-        ),
-        (
-            "ledger.daily.hhi: is double precision, expected numeric: doubles are read,"
+            "ledger.daily.hhi: is double precision, expected numeric(10,4): doubles are read,"
             " never written"
         ),
         "ledger.daily.slope: is numeric(9,4), expected room for numeric(10,4)",

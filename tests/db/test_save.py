@@ -12,6 +12,7 @@ from batchcore.config import Schema
 from batchcore.db import fields
 from batchcore.db.engine import Database, Session, transaction
 from batchcore.errors import DatabaseError
+from batchcore.schema import HOST, Use
 from batchcore.sinks import snapshots
 from batchcore.sinks.snapshots import Equities, Stamp, encode_batch
 from support import build, database
@@ -105,6 +106,15 @@ async def test_new_rows_are_those_of_the_reference(same_host: str, seed: int) ->
         uuid.UUID(bytes=bytes(own)): Decimal(12345 * (row - 2)).scaleb(-2)
         for row, own in enumerate(chunk.ids)
     }
+
+
+def test_what_a_run_writes_is_what_the_description_says() -> None:
+    batch = Chunk(0).batch()
+    snapshots, portfolios = HOST["portfolio_snapshots"], HOST["portfolios"]
+    assert set(batch.new.columns) == set(snapshots.names(Use.RUN))
+    kept = {"id", "created_at"}
+    assert set(batch.replaced.columns) == set(snapshots.names(Use.RUN)) - kept
+    assert {*batch.equity.columns} - {"id"} <= {c.name for c in portfolios.columns if c.writes}
 
 
 async def test_bytes_may_be_cut_into_pieces_of_any_size(

@@ -431,9 +431,9 @@ async def test_missing_tables_are_named(host: str) -> None:
     with pytest.raises(SchemaError) as caught:
         await batchcore.restore_sector_tags_for_portfolio(host, OWNER, key("p"))
     assert caught.value.problems == (
+        "public.company_profiles: missing table",
         "public.tags_v2: missing table",
         "public.position_tags: missing table",
-        "public.company_profiles: missing table",
     )
 
 

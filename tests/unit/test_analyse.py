@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from batchcore import _core
-from batchcore.db.analytic_tables import Room
+from batchcore.db.analytic_tables import Capacity
 from batchcore.db.fields import field_of
 from batchcore.errors import InputError
 from batchcore.frames import Decimals, Objects, Text
@@ -17,12 +17,12 @@ from batchcore.run.analysis import Regressions
 from batchcore.run.analytic_rows import Fitting
 from support import build
 
-ROOMS = {"t": {"x": Room(4, 10**6), "cents": Room(2, 10**4)}}
+CAPACITIES = {"t": {"x": Capacity(4, 10**6), "cents": Capacity(2, 10**4)}}
 HEADER_BYTES = 19
 
 
 def fitted(*figures: float) -> tuple[list[Decimal | None], list[str | None]]:
-    fitting = Fitting(ROOMS)
+    fitting = Fitting(CAPACITIES)
     rows = np.arange(len(figures), dtype=np.int32)
     column = fitting.decimals("t", "x", np.array(figures, dtype=np.float64), rows, rows + 100)
     values = [
@@ -53,7 +53,7 @@ def test_figures_beyond_their_column_are_null_with_an_issue() -> None:
 
 
 def test_issues_tell_whose_a_figure_is_and_of_which_day() -> None:
-    fitting = Fitting(ROOMS)
+    fitting = Fitting(CAPACITIES)
     whose = np.array([7, 8], dtype=np.int32), np.array([20_000, 20_001], dtype=np.int32)
     fitting.decimals("t", "x", np.array([1.0, 1e9]), *whose)
     issues = fitting.issues()
@@ -77,7 +77,7 @@ def test_issues_tell_whose_a_figure_is_and_of_which_day() -> None:
 def test_exact_values_fit_if_the_server_can_round_them(
     mantissa: int, scale: int, *, fits: bool
 ) -> None:
-    fitting = Fitting(ROOMS)
+    fitting = Fitting(CAPACITIES)
     values = Decimals(np.array([mantissa], dtype=np.int64), scale)
     portfolio, symbol = np.array([7], dtype=np.int32), Text.of(["AAA"])
     found = fitting.holds("t", "cents", values, portfolio=portfolio, symbol=symbol, day=5)
@@ -88,7 +88,7 @@ def test_exact_values_fit_if_the_server_can_round_them(
 
 
 def test_shares_leave_out_what_is_not_there() -> None:
-    fitting = Fitting(ROOMS)
+    fitting = Fitting(CAPACITIES)
     figures = np.array([[0.5, math.nan], [0.25, 1e13], [math.nan, math.nan]])
     rows = np.arange(3, dtype=np.int32)
     known = np.array([True, True, False])

@@ -139,6 +139,7 @@ def test_a_file_names_what_a_schema_does(tmp_path: Path) -> None:
         ("price_sources = ['a', 'a']", "price_sources is ['a', 'a'], expected a list of different"),
         ("[scales\n", "is no TOML: "),
         ("[factors]\n'Market Beta' = 'QQQ'", "`Market Beta` is QQQ, expected one of SPY, TLT"),
+        ("[factors.Market]\nBeta = 'SPY'", "`factors.Market` is {'Beta': 'SPY'}, expected text"),
         ("[factors]\n'Market Beta' = 1", "`factors.Market Beta` is 1, expected text"),
     ],
 )

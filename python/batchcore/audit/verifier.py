@@ -15,7 +15,8 @@ from batchcore.audit.legacy import Legacy
 from batchcore.audit.links import in_cents
 from batchcore.audit.result import EQUITY, Difference, Tally
 from batchcore.audit.rollforward import RollForward
-from batchcore.db.catalog import check_run, inspect
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check
 from batchcore.db.engine import Database
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
@@ -135,7 +136,7 @@ async def verify(
 async def _rules(session: Session, request: Request, *, fast: bool) -> Rules:
     """Return what the policy says on the tables of a host."""
     catalog = await inspect(session, request.settings.schema)
-    check_run(catalog, writes=False)
+    check(catalog, writes=False)
     calendar = request.known_calendar
     if calendar is None:
         dates = await load(session, select_price_dates(catalog))

@@ -35,8 +35,9 @@ def statement(template: str, /, **holes: object) -> str:
 def compose(template: str, /, **holes: object) -> Sql:
     """Return a part of a statement: a template with its named holes filled.
 
-    ``{name}`` takes `Sql`, an integer or a `Relation`, and ``{name.column}`` a column of that;
-    ``{name:kind}`` writes a value as a literal of a kind of `LITERALS`.
+    ``{name}`` takes `Sql`, an integer or what is `Composable`, such as a `Relation`, of which
+    ``{name.column}`` is a column; ``{name:kind}`` writes a value as a literal of a kind of
+    `LITERALS`.
 
     Raises:
         TypeError: a hole is given anything else, such as text that is no `Sql`.
@@ -50,7 +51,13 @@ def joined(separator: str, parts: Iterable[str]) -> Sql:
     return Sql(separator.join(parts))
 
 
-class Relation:
+class Composable:
+    """What writes itself as SQL where a template formats it."""
+
+    __slots__ = ()
+
+
+class Relation(Composable):
     """A table of the host, for templates.
 
     With the alias ``p``, ``{p}`` is the table's name and the alias, ``{p.id}`` the qualified name
@@ -170,9 +177,9 @@ Days are counted since 1970-01-01, ids are 16 bytes each, and moments have a tim
 
 class _Formatter(Formatter):
     def format_field(self, value: object, format_spec: str) -> str:
-        if isinstance(value, Sql):
+        if isinstance(value, Sql | Composable):
             return format(value, format_spec)
-        if not format_spec and isinstance(value, Relation | int) and not isinstance(value, bool):
+        if not format_spec and isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         if format_spec not in LITERALS:
             msg = f"{value!r} is neither SQL nor a literal of kind `{format_spec}`"

@@ -5,20 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batchcore.config import Schema
-from batchcore.db.catalog import (
-    OPTIONAL,
-    REQUIRED,
-    Kind,
-    check_revision,
-    inspect,
-    not_written,
-    schema_error,
-)
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check_revision, not_written, schema_error
 from batchcore.db.engine import Database, transaction
 from batchcore.db.fields import encoded, field_of
 from batchcore.db.sql import table_name
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
+from batchcore.schema import HOST, Kind, Use
 from batchcore.sinks.staging import not_kept
 
 if TYPE_CHECKING:
@@ -30,7 +24,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], object]
 
-NEEDED: Final = frozenset(REQUIRED) - OPTIONAL
+NEEDED: Final = frozenset(name for name, one in HOST.items() if one.is_required(Use.RUN))
 """Tables that every run needs; the others are filled where they are there."""
 
 RESULTS: Final = "portfolio_snapshots"
@@ -103,9 +97,7 @@ def _refuse_misfits(catalog: Catalog, tables: Sequence[Table]) -> None:
 
 
 def _misfit(catalog: Catalog, table: str, name: str, column: object) -> str:
-    schema = catalog.schema
-    label = f"{schema.namespace}.{schema.table(table)}.{schema.column(table, name)}"
-    found = catalog.columns.get(table, {}).get(schema.column(table, name))
+    label, found = catalog.label(table, name), catalog.find(table, name)
     if found is None:
         return f"{label}: missing column"
     if isinstance(column, Decimals) and found.kind is Kind.FLOAT8:
@@ -125,6 +117,8 @@ async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> N
 
 
 async def _copy(session: Session, schema: Schema, table: Table) -> int:
+    if not table.rows:
+        return 0
     fields = [field_of(name, column) for name, column in table.columns.items()]
     pieces = encoded(fields, table.rows)
     columns = [schema.column(table.name, name) for name in table.columns]

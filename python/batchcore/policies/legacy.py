@@ -80,7 +80,7 @@ class Legacy(Policy):
         return self.calendar.local_date(self.request.now)
 
     async def make_plan(self, reader: Session) -> None:
-        """Decide what each portfolio writes: `plan`."""
+        """Set `plan`: what each portfolio writes."""
         entries = await self.inception(reader)
         wanted = Selection(self.request.wanted)
         query = select_legacy_portfolios(self.catalog, wanted, self._sessions)

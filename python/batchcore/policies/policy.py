@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Events,
         Flows,
         Ids,
+        Kept,
         Opening,
         Positions,
         Previous,
@@ -128,6 +129,7 @@ class ComputedChunk:
         noticed: What was noticed of its portfolios beside, each with the number that these count
             from.
         entry: What the ledger keeps of it, where there is one.
+        kept: Once it is written, what it left to other writers.
         differences: Of a repair, what it found.
     """
 
@@ -137,6 +139,7 @@ class ComputedChunk:
     issues: tuple[Issues, ...]
     noticed: Sequence[tuple[Issues, int]] = ()
     entry: Entry | None = None
+    kept: Sequence[Kept] = ()
     differences: Differences | None = None
 
 
@@ -188,7 +191,7 @@ class Policy(abc.ABC):
 
     @abc.abstractmethod
     async def make_plan(self, reader: Session) -> None:
-        """Decide what each portfolio writes: `plan`.
+        """Set `plan`: what each portfolio writes.
 
         Raises:
             ConfigError: a portfolio is unknown.
@@ -262,7 +265,7 @@ class Policy(abc.ABC):
         return ()
 
     def begin(self, chunks: Sequence[Chunk]) -> None:
-        """Take the chunks, and decide for how many at a time events and flows are loaded."""
+        """Take the chunks, and choose how many of them make a group of events or flows."""
         self.chunks = chunks
         estimated, works = self.catalog.estimated_rows, self.plan.works()
 

@@ -65,7 +65,7 @@ class RollForward(Policy):
         return check_parts(catalog, request.analytics, writes=not request.settings.dry_run)
 
     async def make_plan(self, reader: Session) -> None:
-        """Decide what each portfolio writes: `plan`."""
+        """Set `plan`: what each portfolio writes."""
         holes = await self._holes(reader)
         if holes is not None and self.request.replaces:
             rewrites: Rewrites | None = plans.of_holes(holes, self.calendar, self.days)

@@ -19,7 +19,7 @@ from batchcore.analytics.sector_exposure import sector_exposure, sector_of
 from batchcore.analytics.symbol_beta import SymbolBetas, symbol_betas
 from batchcore.analytics.volatility import realized_volatility
 from batchcore.analytics.windows import LOOK
-from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
+from batchcore.db.analytic_tables import SNAPSHOTS
 from batchcore.errors import CancelledError
 from batchcore.frames import (
     Integers,
@@ -31,6 +31,7 @@ from batchcore.frames import (
 )
 from batchcore.native import hold, value_positions
 from batchcore.run.analytic_rows import Fitting, HeldStocks, TableRows
+from batchcore.schema import HOST, Use
 from batchcore.sinks.analytics import ChunkTables
 from batchcore.sources.factors import rows_exist, select_factors
 from batchcore.sources.host import Selection, floats, located, normalised
@@ -75,18 +76,20 @@ VOLATILITIES: Final = {"realized_volatility_21d": 21, "realized_volatility_63d":
 
 OBSERVATIONS: Final = "beta_calculated_90d_observations"
 SHARES: Final = "sector_exposure"
-NUMBERS: Final = tuple(c for c in COLUMNS[SNAPSHOTS] if c not in {OBSERVATIONS, SHARES})
+NUMBERS: Final = tuple(
+    c for c in HOST[SNAPSHOTS].names(Use.ANALYTICS) if c not in {OBSERVATIONS, SHARES}
+)
 
 
 def extra_symbols(level: str) -> tuple[str, ...]:
-    """Return the symbols that a level of analytics needs prices of beside those of positions."""
+    """Return the symbols beside those of positions whose prices a level of analytics needs."""
     if level == "none":
         return ()
     return FACTOR_ETFS if level == "full" else (MARKET,)
 
 
 def last_sessions(plan: Plan) -> Int32:
-    """Return the last session of each portfolio, (n,) int32; of those without any, a lower day."""
+    """Return the last session of each portfolio, (n,) int32; without any, the lowest day."""
     last = np.searchsorted(plan.sessions, plan.last_day, side="right") - 1
     session = plan.sessions[np.maximum(last, 0)]
     return np.where(plan.works(), session, np.iinfo(np.int32).min).astype(np.int32)
@@ -310,7 +313,7 @@ class Analysis:
         names = () if self.sectors is None else self.sectors.names
         shares = np.full((len(rows), len(names)), np.nan)
         known = np.zeros(len(rows), dtype=np.bool_)
-        fitting = Fitting(self.parts.rooms)
+        fitting = Fitting(self.parts.capacities)
         tables: list[Table] = []
         for block in self._blocks(inputs, cancel):
             _check(cancel)

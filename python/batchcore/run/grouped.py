@@ -49,7 +49,7 @@ def group_size(
     table: str,
     most_bytes: int,
 ) -> int:
-    """Return how many chunks make a group, so that its rows of a table take no more than said.
+    """Return how many chunks make a group, so that its rows of a table fit ``most_bytes``.
 
     Groups are of even size. A portfolio is taken to have as many rows as the average that the
     server estimates.
@@ -121,11 +121,11 @@ class FlowsByPortfolio:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class EventsByPosition:
-    """Events in the order of a mix of their positions' ids.
+    """Events in the order of a hash of their positions' ids.
 
     Attributes:
         events: In any order.
-        mixed: (n,) uint64 mixes of the ids of their positions, ascending.
+        mixed: (n,) uint64 hashes of the ids of their positions, ascending.
         order: (n,) int64, the row of the event of each.
     """
 
@@ -135,7 +135,7 @@ class EventsByPosition:
 
     @classmethod
     def of(cls, events: LooseEvents | Events) -> Self:
-        """Sort events."""
+        """Return events, sorted."""
         mixed = _mixed(events.position_id)
         order = np.argsort(mixed)
         return cls(events, mixed[order], order)
@@ -162,7 +162,7 @@ class EventsByPosition:
 
 
 def _mixed(ids: Ids) -> UInt64:
-    """Return a mix of both halves of ids: of many hosts' ids one half says little."""
+    """Return a hash of both halves of ids, as hosts often make one half the same for many."""
     halves = np.ascontiguousarray(ids).view(np.uint64).reshape(-1, 2)
     mixed: UInt64 = halves[:, 0] * _MIX[0] ^ halves[:, 1] * _MIX[1]
     return mixed

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from batchcore.run.refusals import Judge
     from batchcore.run.request import Request
     from batchcore.run.result import Differences
+    from batchcore.run.retry import Refusal
     from batchcore.sinks.snapshots import Batch
 
 LEAST_LANES: Final = 2
@@ -159,7 +160,7 @@ class Run:
         *,
         policy: type[Policy] | None = None,
     ) -> None:
-        """Take what the run works on, and with which policy if not the one of its request."""
+        """Take database and request; ``policy`` replaces the class that the request names."""
         self.asked = request
         self.kind = policy or policies.entry(request.policy).load()
         self.resumed: BatchResult | None = None
@@ -180,13 +181,12 @@ class Run:
         self.unwritten: list[Issues] = []
         self.marks = np.zeros(4, dtype=np.int64)
         self.coverage = Coverage.none()
-        self.kept: dict[int, Sequence[Kept]] = {}
         self.computing = asyncio.Lock()  # native calls take all cores by themselves
         self.waits = Waits()
         self.cancel = CancelFlag()
 
     async def run(self) -> BatchResult:
-        """Return the report of the run, made; `progress` is called all the while."""
+        """Do the run and return its report; `progress` is called meanwhile."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 clock = tasks.create_task(self._tick_forever())
@@ -414,7 +414,7 @@ class Run:
             self.steps.unwritten += await self.policy.only_notice(reader)
 
     async def _go_through(self, readers: Sessions, writers: Sessions, lanes: int) -> None:
-        """Take the chunks through their stages, as many side by side as there are lanes.
+        """Load, compute and write the chunks, as many side by side as there are lanes.
 
         That bounds what is in memory. Prices are loaded beside the first chunks.
         """
@@ -460,7 +460,7 @@ class Run:
         if self.request.settings.dry_run:
             return item
         if self.database.owns:
-            return await self.retries.write(item, session, self._write, self._commit)
+            return await self.retries.write(item, session, self._commit)
         with self.monitor.phase("persist"), _begun_too_early(session):
             return await self._write_inside(item, session)
 
@@ -481,46 +481,37 @@ class Run:
                 msg = f"{msg}; the database refused the last one: {[*refused.values()][-1]}"
             raise TooManyFailedError(msg, failed, allowed)
 
-    async def _write(self, item: ComputedChunk, session: Session) -> None:
-        """Commit a chunk: all of it, or nothing."""
-        self._look_at_failures(item, {})
-        await self._commit(item, session, None, None)
-
     async def _commit(
-        self,
-        item: ComputedChunk,
-        session: Session,
-        refusal: DatabaseError | None,
-        judge: Judge | None,
+        self, item: ComputedChunk, session: Session, refusal: Refusal | None
     ) -> ComputedChunk:
-        """Commit a chunk; if the database refuses it as a whole, what it takes of it."""
-        lease, planned, number, (batch,) = self.lease, self.planned, item.chunk.number, item.batches
+        """Commit a chunk: all of it, or what the database takes after it refused the whole."""
+        lease, planned, (batch,) = self.lease, self.planned, item.batches
         written = item
 
         async def write(step: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
             nonlocal written
-            if refusal is None or judge is None:
-                self.kept[number] = await self._write_batch(session, batch, step)
+            if refusal is None:
+                written = replace(item, kept=await self._write_batch(session, batch, step))
             else:
+                error, judge = refusal
                 bisection = self._bisection(item, session, judge)
-                await bisection.halve(batch, refusal)
-                written, self.kept[number] = await self._left_of(item, bisection), bisection.kept
+                await bisection.halve(batch, error)
+                written = await self._left_of(item, bisection)
             if written.entry is None:
                 msg = "a chunk is to be committed without an entry of the ledger"
                 raise InternalError(msg)
-            return written.entry, self.kept[number]
+            return written.entry, written.kept
 
         if lease is None or planned is None:
             msg = "a chunk is to be committed without a lease"
             raise InternalError(msg)
-        await commit_chunk(
-            session,
+        if refusal is None:
+            self._look_at_failures(item, {})
+        schema, step = (
             self.request.settings.schema,
-            write,
-            lease=lease,
-            planned=planned,
-            step=partial(self.monitor.step, chunk=number),
+            partial(self.monitor.step, chunk=item.chunk.number),
         )
+        await commit_chunk(session, schema, write, lease=lease, planned=planned, step=step)
         self.committed += 1
         return written
 
@@ -540,7 +531,6 @@ class Run:
         bisection = self._bisection(item, session, judge)
         await bisection.write(batch)
         self.committed += bool(bisection.written)
-        self.kept[item.chunk.number] = bisection.kept
         return await self._left_of(item, bisection)
 
     def _bisection(self, item: ComputedChunk, session: Session, judge: Judge) -> Bisection:
@@ -554,9 +544,8 @@ class Run:
         )
 
     async def _left_of(self, item: ComputedChunk, bisection: Bisection) -> ComputedChunk:
-        if not bisection.refused:
-            return replace(item, batches=tuple(bisection.written))
-        return await self.steps.without(item, bisection.refused, bisection.written)
+        item = replace(item, batches=tuple(bisection.written), kept=bisection.kept)
+        return await self.steps.without(item, bisection.refused) if bisection.refused else item
 
     async def _write_batch(
         self, session: Session, batch: Batch, step: Callable[[str], None] = lambda _: None
@@ -586,9 +575,8 @@ class Run:
         for issues in (rows.issues, *item.issues):
             self.issues.add(issues, first)
         self.issues.add_misses(rows.misses)
-        kept = self.kept.pop(item.chunk.number, ())
-        if kept:
-            self.issues.add(not_replaced(kept, self.policy.plan.id))
+        if item.kept:
+            self.issues.add(not_replaced(item.kept, self.policy.plan.id))
 
     def _report(self) -> BatchResult:
         plan, days = self.policy.plan, self.policy.days

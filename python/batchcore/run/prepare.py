@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db.catalog import check_revision, inspect
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check_revision
 from batchcore.errors import ConfigError
 from batchcore.frames import Issues
 from batchcore.run import plan as plans
@@ -90,7 +91,7 @@ async def load_prices(readers: Sessions, policy: Policy) -> RunPrices | None:
 def request_again(policy: Policy, ids: Ids) -> Request:
     """Return the request of a run for some of its portfolios, at a later moment.
 
-    Its dates are those of the run, and no session is held up again (S12).
+    Its dates are those of the run, and coverage is not checked again (S12).
     """
     return replace(
         policy.request,
@@ -110,7 +111,7 @@ def last_closed(request: Request, calendar: Calendar) -> int:
 
 
 def _range(request: Request, calendar: Calendar) -> Range:
-    # Of what only rewrites, the start bounds that, portfolio by portfolio.
+    # A run that only rewrites has no range: its start bounds what each portfolio rewrites.
     start = None if request.only_rewrites else request.start
     last = last_closed(request, calendar) if request.end is None else calendars.day_of(request.end)
     if start is None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Request(RunOptions):
-    """The arguments of a run: its options, and what it is about.
+    """The arguments of a run: its options, dates and portfolios.
 
     Attributes:
         start: First day of the range, included; None continues after each latest snapshot.
@@ -84,7 +84,7 @@ class Request(RunOptions):
 
 
 async def requested(*arguments: Any, **options: Any) -> Request:  # noqa: ANN401  # make_request's
-    """Return what `make_request` does, in a thread: a calendar may bring pandas."""
+    """Call `make_request` in a thread, as a calendar may import pandas."""
     return await asyncio.to_thread(make_request, *arguments, **options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -91,10 +92,7 @@ class Differences(Frame):
 
 
 def _only_a_mapping(cls: type[Result]) -> type[Result]:
-    """Return a dataclass that others do not know for one, and take for the mapping that it is.
-
-    FastAPI would encode all its fields, arrays among them.
-    """
+    """Hide that a class is a dataclass: FastAPI would encode all its fields, arrays among them."""
     del cls.__dataclass_fields__  # type: ignore[attr-defined]  # a dataclass has it
     return cls
 
@@ -181,40 +179,31 @@ class BatchResult(Mapping[str, Any]):
 
     def issues_by_name(self) -> dict[str, int]:
         """Return how many issues of each name there are, by name."""
-        names = self.issues.name.table()
-        counts = np.bincount(self.issues.name.codes, minlength=len(names))
-        return {name: int(counts[code]) for code, name in sorted_names(names) if counts[code]}
+        return dict(sorted(Counter(map(str, self.issues.name.texts())).items()))
 
     def symbols_by_issue(self) -> dict[str, list[str]]:
         """Return the symbols of each name of issues that has any, each once and in order."""
-        issues = self.issues
-        names, symbols = issues.name.table(), issues.symbol.table()
-        row = np.flatnonzero(issues.symbol.state == State.VALUE)
-        key = issues.name.codes[row].astype(np.int64) * len(symbols) + issues.symbol.codes[row]
-        first = row[np.sort(np.unique(key, return_index=True)[1])]
-        found: dict[str, list[str]] = {}
-        for name, symbol in zip(issues.name.codes[first], issues.symbol.codes[first], strict=True):
-            found.setdefault(names[name], []).append(symbols[symbol])
-        return found
+        named = self.issues.take(self.issues.symbol.state == State.VALUE)
+        found: dict[str, dict[str, None]] = {}
+        for name, symbol in zip(named.name.texts(), named.symbol.texts(), strict=True):
+            found.setdefault(str(name), {})[str(symbol)] = None
+        return {name: [*symbols] for name, symbols in found.items()}
 
     def errors(self) -> list[str]:
         """Return one line for each failed portfolio, or day where the policy fails single days."""
         by_day = policies.entry(self.policy).failures_by_day
+        issues = zip(self.issues.portfolio.tolist(), issue_dicts(self), strict=True)
         if by_day:
             return [
-                f"{self.names[portfolio]}: Failed to create snapshot"
-                for portfolio, name in zip(
-                    self.issues.portfolio.tolist(), self.issues.name.texts(), strict=True
-                )
-                if name in by_day
+                f"{self.names[owner]}: Failed to create snapshot"
+                for owner, issue in issues
+                if issue["name"] in by_day
             ]
         failed = set(np.flatnonzero(self.portfolios.status == FAILED).tolist())
         return [
             f"{issue['portfolio']}: {issue['name']} {issue['detail']} on {issue['session']}"
-            for row, issue in enumerate(issue_dicts(self))
-            if int(self.issues.portfolio[row]) in failed
-            and issue["name"] in policies.FAILURES
-            and issue["session"]
+            for owner, issue in issues
+            if owner in failed and issue["name"] in policies.FAILURES and issue["session"]
         ]
 
     def __repr__(self) -> str:
@@ -239,7 +228,7 @@ class BatchResult(Mapping[str, Any]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, handler: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # pydantic's
-        """Return what pydantic, and so FastAPI, takes it for: the mapping."""
+        """Return the schema of a mapping, for pydantic and so for FastAPI."""
         return handler(dict[str, Any])
 
     def to_dict(self) -> dict[str, Any]:
@@ -299,11 +288,6 @@ _VALUES: Final[Mapping[str, Callable[[BatchResult], Any]]] = {
 
 NO_CLOSE: Final = "no close at all"
 """Ends what a plan says of a symbol without any valid close."""
-
-
-def sorted_names(names: list[str]) -> list[tuple[int, str]]:
-    """Return code and name, by name."""
-    return sorted(enumerate(names), key=lambda pair: pair[1])
 
 
 def issue_dicts(result: BatchResult) -> list[dict[str, str | None]]:

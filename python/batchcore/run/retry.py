@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from batchcore.policies.policy import ComputedChunk
     from batchcore.run.refusals import Judge
 
-    Write = Callable[[ComputedChunk, Session], Awaitable[None]]
-    WriteApart = Callable[[ComputedChunk, Session, DatabaseError, Judge], Awaitable[ComputedChunk]]
+    Refusal = tuple[DatabaseError, Judge]
+    Commit = Callable[[ComputedChunk, Session, Refusal | None], Awaitable[ComputedChunk]]
 
 RETRIED: Final = frozenset({"40001", "40P01", UNIQUE})
 """SQLSTATEs of what another transaction did: serialization failure, deadlock, unique violation."""
@@ -51,12 +51,12 @@ class Retries:
         self._computing = computing
 
     async def write(
-        self, item: ComputedChunk, session: Session, write: Write, write_apart: WriteApart
+        self, item: ComputedChunk, session: Session, commit: Commit
     ) -> ComputedChunk | None:
         """Return what was written in the end; None if there was nothing left to write.
 
-        ``write`` commits a chunk, all of it or nothing, and ``write_apart`` what the database
-        takes of a chunk that it refuses as a whole. The session is outside a transaction.
+        ``commit`` writes a chunk, all of it or nothing; with a refusal of the whole, what the
+        database takes of it. The session is outside a transaction.
 
         Raises:
             DatabaseError: the database refused it, `ATTEMPTS` times if others were in the way.
@@ -72,11 +72,11 @@ class Retries:
                 judge = partial(self._is_refusal, session, last=attempt == ATTEMPTS)
                 with self._monitor.phase("persist"):
                     try:
-                        await write(item, session)
+                        item = await commit(item, session, None)
                     except DatabaseError as error:
                         if not await judge(error):
                             raise
-                        item = await write_apart(item, session, error, judge)
+                        item = await commit(item, session, (error, judge))
                 break
             except DatabaseError as error:
                 if error.sqlstate not in RETRIED or attempt == ATTEMPTS:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.arguments import checked_id
 from batchcore.config import Schema
-from batchcore.db.catalog import check_revision, inspect
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check_revision
 from batchcore.db.engine import Database
 from batchcore.db.ledger import NEXT_CHANGED_SINCE, Ledger
 from batchcore.errors import ConfigError

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from batchcore.db.analytic_tables import COLUMNS, KEYS, POSITIONS
-from batchcore.db.catalog import WRITES
+from batchcore.db.analytic_tables import KEYS, POSITIONS
 from batchcore.db.fields import field_of
 from batchcore.db.sql import (
     Relation,
@@ -21,6 +20,7 @@ from batchcore.db.sql import (
     table_name,
 )
 from batchcore.frames import Kept, Moment, Table
+from batchcore.schema import HOST, WRITES, Use
 from batchcore.sinks.staging import UPDATE, EncodedRows, Staged, Writer
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def encode_table(table: Table, stamp: Stamp, cancel: _core.CancelFlag | None) ->
     Raises:
         CancelledError: `cancel` was raised.
     """
-    stamps = {
+    stamps: dict[str, Any] = {
         name: Moment(stamp.unix_us)
-        for name in ("created_at", "updated_at")
-        if name in COLUMNS[table.name]
+        for name in HOST[table.name].names(Use.BETAS | Use.FACTORS)
+        if name in {"created_at", "updated_at"}
     }
     columns = {**table.columns, **stamps}
     fields = [field_of(name, column) for name, column in columns.items()]

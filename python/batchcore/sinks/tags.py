@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.analytic_tables import COLUMNS, PROFILES
-from batchcore.db.catalog import TAGS
 from batchcore.db.sql import Relation, compose, joined, statement, table_name
 from batchcore.errors import ConfigError
+from batchcore.schema import HOST, Use
 from batchcore.sinks.staging import not_kept
 
 if TYPE_CHECKING:
@@ -17,14 +16,11 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from batchcore.db.catalog import Catalog, Needs
+    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
 
-NEEDS: Final[Needs] = {**TAGS, PROFILES: COLUMNS[PROFILES]}
-"""What tables and columns sector tags need."""
-
-INSERTS: Final = ("tags_v2", "position_tags")
-"""Those of them that rows are inserted into."""
+USES: Final = Use.TAGS | Use.SECTORS
+"""What sector tags need of tables and columns."""
 
 _TEXTS: Final = ("symbol", "position_type", "investment_class")
 
@@ -140,7 +136,7 @@ class SectorTags:
         schema = catalog.schema
         self._session = session
         self._schema = schema
-        self._watched = any(table in INSERTS for table, _ in catalog.acting)
+        self._watched = any(HOST[table].inserts & USES for table, _ in catalog.acting)
         self._user = str(user)
         self._tables = {
             "tags": table_name(schema, "tags_v2"),

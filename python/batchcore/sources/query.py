@@ -11,14 +11,14 @@ import numpy as np
 
 from batchcore import _core
 from batchcore import reference as ref
-from batchcore.db.catalog import Kind
 from batchcore.db.sql import Sql, compose, joined, statement
 from batchcore.errors import DecodeError
 from batchcore.frames import Days, Decimals, Text
+from batchcore.schema import Kind
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from decimal import Decimal
 
     from batchcore.db.engine import Session
@@ -81,23 +81,6 @@ class Query(Generic[Made_co]):
             query=Sql(self.sql),
             names=joined(", ", names),
         )
-
-
-def select(
-    name: str,
-    frame: Callable[..., Result],
-    columns: Iterable[Column],
-    template: str,
-    /,
-    **holes: object,
-) -> Query[Result]:
-    """Return a query by its template, in which ``{columns}`` is the list of what is selected."""
-    found = tuple(columns)
-    items = (
-        column.sql if isinstance(column.sql, Sql) else compose(column.sql, **holes)
-        for column in found
-    )
-    return Query(name, compose(template, columns=joined(", ", items), **holes), found, frame)
 
 
 def results(**kinds: str) -> tuple[Column, ...]:

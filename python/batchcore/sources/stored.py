@@ -11,23 +11,29 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from batchcore import reference as ref
 from batchcore.calendar import FIRST_DATE, LAST_DATE
-from batchcore.db.analytic_tables import COLUMNS, POSITION_BETAS, PROFILES
-from batchcore.db.catalog import Kind
+from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
 from batchcore.db.ledger import CHUNKS, RUNS
-from batchcore.db.legacy_tables import OTHERS
 from batchcore.db.sql import Sql, compose, joined, own_table
 from batchcore.errors import SchemaError
 from batchcore.frames import Days, Decimals, Frame, Text, taken
+from batchcore.schema import HOST, Kind, Use
 from batchcore.sources.facts import EVENTS, FLOWS
-from batchcore.sources.host import HostTable, complete, located, normalised
+from batchcore.sources.host import (
+    HostTable,
+    complete,
+    located,
+    normalised,
+    part,
+    select,
+    tables,
+)
 from batchcore.sources.positions import EXPIRY
 from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import SP500, WEIGHTS
-from batchcore.sources.query import Column, Query, results, select
+from batchcore.sources.query import Column, Query, results
 from batchcore.sources.snapshots import SNAPSHOTS
-from batchcore.units import CENTS, RETURN_SCALE, State
+from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,19 +49,28 @@ if TYPE_CHECKING:
     Int32 = npt.NDArray[np.int32]
     Int64 = npt.NDArray[np.int64]
 
-AMOUNTS: Final = ("total_value", *ref.MONEY_COLUMNS)
-COUNTS: Final = ("num_positions", "num_long_positions", "num_short_positions")
-RULED: Final = (*AMOUNTS, "daily_return", *COUNTS)
+_TABLE: Final = HOST[SNAPSHOTS]
+_NUMBERS: Final = {
+    column.name: column.sizes[1] if column.kind is Kind.NUMERIC else 0
+    for column in _TABLE.columns
+    if column.kind in {Kind.NUMERIC, Kind.INT4}
+}
+"""Decimals of the numbers, in docs/schema.md and in the rules."""
+
+RULED: Final = tuple(name for name in _TABLE.names(Use.ROWS) if name in _NUMBERS)
 """Columns of a snapshot that S5 to S9 name, beside its key and `is_complete`."""
 
+AMOUNTS: Final = tuple(name for name in RULED if _NUMBERS[name] == CENTS)
+COUNTS: Final = tuple(name for name in RULED if _NUMBERS[name] == 0)
+
 SHARES: Final = "sector_exposure"
-ANALYTIC: Final = tuple(COLUMNS[SNAPSHOTS])
+ANALYTIC: Final = _TABLE.names(Use.ANALYTICS)
 """Columns of a snapshot that A1 to A6 name."""
 
-GREEKS: Final = ("portfolio_delta", "portfolio_gamma", "portfolio_theta", "portfolio_vega")
+GREEKS: Final = _TABLE.names(Use.GREEKS)
 """Columns of the policy `legacy` alone (L31)."""
 
-EMPTY: Final = tuple(column for column in OTHERS if column not in ANALYTIC)
+EMPTY: Final = tuple(column.name for column in _TABLE.columns if column.uses == Use.CLEARED)
 """Columns that `legacy` leaves NULL, and `rollforward` to others (L31, S14)."""
 
 TEXTS: Final = (SHARES, *EMPTY)
@@ -71,14 +86,6 @@ OPEN: Final = np.iinfo(np.int32).max
 """The end of a position that has none."""
 
 _STAMPS: Final = ("created_at", "updated_at", "deleted_at")
-
-_SCALES: Final = {
-    "daily_return": RETURN_SCALE,
-    "beta_calculated_90d_observations": 0,
-    **dict.fromkeys(("beta_provider_1y", "hhi", "top_3_concentration", "top_10_concentration"), 4),
-    **dict.fromkeys(COUNTS, 0),
-}
-"""Decimals of the columns that are not in cents, in docs/schema.md and in the rules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +128,10 @@ LEGACY: Final = StoredRules(
     earlier="""
     isfinite({s.snapshot_date}) AND {s.snapshot_date} >= COALESCE((
         SELECT {s.snapshot_date} FROM {s}
-        WHERE {s.portfolio_id} = {p.id} AND {s.snapshot_date} < {start:date}
+        WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} < {start:date}
             AND isfinite({s.snapshot_date})
             AND {written} <= (
-                SELECT min({written}) FROM {s} WHERE {s.portfolio_id} = {p.id} AND {in_range})
+                SELECT min({written}) FROM {s} WHERE {s.portfolio_id} = {o.id} AND {in_range})
         ORDER BY {s.snapshot_date} DESC LIMIT 1), {first:date})
     """,
     is_dated="isfinite({p.entry_date})",
@@ -151,7 +158,7 @@ class StoredSource:
 
 def decimals_of(column: str) -> int:
     """Return the decimals to which the rules round a column of snapshots."""
-    return _SCALES.get(column, CENTS)
+    return _NUMBERS[column]
 
 
 def scale_of(catalog: Catalog, column: str) -> int:
@@ -233,7 +240,7 @@ SELECT c.portfolio, c.rows, c.first, c.last, b.day
 FROM (
     SELECT {s.portfolio_id} AS portfolio, count(*) AS rows,
         min({s.snapshot_date}) AS first, max({s.snapshot_date}) AS last
-    FROM {s} WHERE {selected} AND {in_range} GROUP BY {s.portfolio_id}) AS c
+    FROM {s} WHERE {selection:{s.portfolio_id}} AND {in_range} GROUP BY {s.portfolio_id}) AS c
 LEFT JOIN LATERAL (
     SELECT {s.snapshot_date} AS day FROM {s}
     WHERE {s.portfolio_id} = c.portfolio AND {s.snapshot_date} < c.first AND {complete}
@@ -251,14 +258,10 @@ def select_counts(
 
     ``days`` are the first and the last: None begins with the first row, or ends with the last.
     """
-    s = HostTable(source.catalog, SNAPSHOTS, "s")
-    sql = compose(
-        _COUNTED,
-        s=s,
-        selected=selection.condition(s.portfolio_id),
-        in_range=_in_range(s, *days),
-        complete=source.rules.complete(s, source.calendar),
-    )
+    s = tables(source.catalog)["s"]
+    is_complete, in_range = source.rules.complete(s, source.calendar), _in_range(s, *days)
+    holes = {"selection": selection, "in_range": in_range, "complete": is_complete}
+    sql = part(source.catalog, _COUNTED, **holes)
     columns = results(portfolio_id="uuid", rows="int8", first="day", last="day", previous="date")
     return Query("counts", sql, columns, partial(_counted, ids))
 
@@ -303,14 +306,14 @@ class StoredRows(Frame):
         return self.texts.get(SHARES)
 
 
-_STORED: Final = "SELECT {columns} FROM {s} WHERE {of_row} AND {in_range}"
+_STORED: Final = "SELECT {columns} FROM {s} WHERE {selection:{s.portfolio_id}} AND {in_range}"
 
 _EARLIER: Final = """
 UNION ALL
-SELECT b.* FROM {p} CROSS JOIN LATERAL (
+SELECT b.* FROM {o} CROSS JOIN LATERAL (
     SELECT {columns} FROM {s}
-    WHERE {s.portfolio_id} = {p.id} AND {s.snapshot_date} < {start:date} AND {earlier}) AS b
-WHERE {of_portfolio}
+    WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} < {start:date} AND {earlier}) AS b
+WHERE {selection:{o.id}}
 """
 
 
@@ -328,39 +331,31 @@ def select_stored(
     ``days`` are as in `select_counts`, ``columns`` those that are compared; the result counts
     portfolios of ``ids``.
     """
-    catalog, rules, start = source.catalog, source.rules, days[0]
-    s, p = HostTable(catalog, SNAPSHOTS, "s"), HostTable(catalog, "portfolios", "p")
-    written, in_range = _written(s), _in_range(s, *days)
-    is_complete = rules.complete(s, source.calendar)
-    read = [
-        s.portfolio_id.read(),
-        s.snapshot_date.read("day", bare=True),
+    catalog, start, s = source.catalog, days[0], tables(source.catalog)["s"]
+    holes = {
+        "selection": selection,
+        "complete": source.rules.complete(s, source.calendar),
+        "written": _written(s),
+        "in_range": _in_range(s, *days),
+        "start": start,
+        "first": FIRST_DATE,
+    }
+    read: list[str | Column] = [
+        "s.portfolio_id, s.snapshot_date! day",
         Column("complete", Kind.BOOL, "({complete}) IS TRUE"),
-        Column("written", Kind.INT8, written),
+        Column("written", Kind.INT8, "{written}"),
     ]
     for name in columns:
-        own = getattr(s, name)
         if name in TEXTS:
-            read.append(Column(name, Kind.TEXT, Sql(f"{own}::text")))
+            read.append(Column(name, Kind.TEXT, f"{{s.{name}}}::text"))
         else:  # counts are integers in the table; as numeric they tell a NULL
-            sql = Sql(f"{own}::numeric")
-            read.append(Column(name, Kind.NUMERIC, sql, scale_of(catalog, name)))
-    shared = {"s": s, "p": p, "complete": is_complete, "written": written, "in_range": in_range}
-    template, rest = _STORED, Sql()
+            sql, scale = f"{{s.{name}}}::numeric", scale_of(catalog, name)
+            read.append(Column(name, Kind.NUMERIC, sql, scale))
+    template, frame = _STORED, partial(_stored, source.calendar, ids)
     if start is not None and earlier:
         template += _EARLIER
-        rest = compose(rules.earlier, start=start, first=FIRST_DATE, **shared)
-    return select(
-        "stored",
-        partial(_stored, source.calendar, ids),
-        read,
-        template,
-        of_row=selection.condition(s.portfolio_id),
-        of_portfolio=selection.condition(p.id),
-        start=start,
-        earlier=rest,
-        **shared,
-    )
+        holes["earlier"] = part(catalog, source.rules.earlier, **holes)
+    return select(catalog, "stored", frame, read, template, **holes)
 
 
 def _stored(calendar: Calendar, ids: Bytes, **columns: Any) -> StoredRows:  # noqa: ANN401
@@ -509,21 +504,22 @@ _FACTS: Final = {
     Fact.POSITION: """
         SELECT {kind}::int4, {p.portfolio_id}, {p.symbol}::text, {start}, {end},
             {private} AND {p.deleted_at} IS NULL, {changed}
-        FROM {p} WHERE {selected} AND {p.symbol} IS NOT NULL""",
+        FROM {p} WHERE {selection:{p.portfolio_id}} AND {p.symbol} IS NOT NULL""",
     Fact.EVENT: """
         SELECT {kind}::int4, {p.portfolio_id}, NULL, {begun}, {e.trade_date}, {private}, {changed}
         FROM {e} JOIN {p} ON {p.id} = {e.position_id}
-        WHERE {selected} AND isfinite({e.trade_date}) AND {counts}""",
+        WHERE {selection:{p.portfolio_id}} AND isfinite({e.trade_date}) AND {counts}""",
     Fact.FLOW: """
         SELECT {kind}::int4, {f.portfolio_id}, NULL, {f.change_date}, {f.change_date}, false,
             {changed}
-        FROM {f} WHERE isfinite({f.change_date}) AND {selected}""",
+        FROM {f} WHERE isfinite({f.change_date}) AND {selection:{f.portfolio_id}}""",
     Fact.PROFILE: """
         SELECT {kind}::int4, {p.portfolio_id}, NULL, {start}, {end}, false, {changed}
-        FROM {p} JOIN {c} ON {c.symbol:normalised} = {p.symbol:normalised} WHERE {selected}""",
+        FROM {p} JOIN {c} ON {c.symbol:normalised} = {p.symbol:normalised}
+        WHERE {selection:{p.portfolio_id}}""",
     Fact.BETA: """
         SELECT {kind}::int4, {p.portfolio_id}, NULL, NULL, NULL, false, max({changed})
-        FROM {p} JOIN {b} ON {b.position_id} = {p.id} WHERE {selected}
+        FROM {p} JOIN {b} ON {b.position_id} = {p.id} WHERE {selection:{p.portfolio_id}}
         GROUP BY {p.portfolio_id}""",
 }
 _TABLES: Final = {
@@ -552,18 +548,17 @@ def select_facts(
     `profiles`, and, if `betas`, for each portfolio whose positions have betas.
     """
     catalog, rules = source.catalog, source.rules
-    tables = {alias: HostTable(catalog, table, alias) for table, alias, *_ in _TABLES.values()}
-    p, f = tables["p"], tables["f"]
-    is_dated, is_alive = compose(rules.is_dated, p=p), compose("{p.deleted_at} IS NULL", p=p)
-    start = compose(_DAY_OR_LAST, condition=is_dated, day=p.entry_date, last=LAST_DATE)
-    counts = is_alive if rules.of_alive else Sql("true")
+    is_alive = part(catalog, "{p.deleted_at} IS NULL")
+    is_dated, last = part(catalog, rules.is_dated), LAST_DATE
+    entry = part(catalog, "{p.entry_date}")
+    start = compose(_DAY_OR_LAST, condition=is_dated, day=entry, last=last)
     holes = {
+        "selection": selection,
         "start": start,
-        "begun": compose(_DAY_OR_LAST, condition=is_alive, day=start, last=LAST_DATE),
-        "end": compose(rules.end, p=p),
-        "private": compose(rules.private, p=p),
-        "counts": counts,
-        **tables,
+        "begun": compose(_DAY_OR_LAST, condition=is_alive, day=start, last=last),
+        "end": part(catalog, rules.end),
+        "private": part(catalog, rules.private),
+        "counts": is_alive if rules.of_alive else Sql("true"),
     }
     wanted = {
         Fact.POSITION: True,
@@ -573,11 +568,11 @@ def select_facts(
         Fact.BETA: betas,
     }
     parts = [
-        compose(
+        part(
+            catalog,
             _FACTS[kind],
             kind=int(kind),
             changed=_changed(catalog, *_TABLES[kind]),
-            selected=selection.condition(f.portfolio_id if kind is Fact.FLOW else p.portfolio_id),
             **holes,
         )
         for kind, is_wanted in wanted.items()
@@ -642,9 +637,9 @@ def select_changed_closes(
     catalog: Catalog, symbols: Sequence[str], since: int, first: int, last: int
 ) -> Query[ChangedPrices]:
     """Return the closes of normalised symbols in a window that were changed since a moment."""
-    sql = compose(
+    sql = part(
+        catalog,
         _CHANGED_PRICES,
-        m=HostTable(catalog, PRICES, "m"),
         changed=_changed(catalog, PRICES, "m"),
         symbols=symbols,
         first=first,
@@ -670,10 +665,10 @@ def select_benchmark_since(catalog: Catalog) -> Query[int]:
     """Return since when there is a weight of SP500; `UNKNOWN` without one (L34)."""
     if not catalog.has_table(WEIGHTS):
         return Query("benchmark_since", "", (), lambda: UNKNOWN)
-    sql = compose(
+    sql = part(
+        catalog,
         "SELECT COALESCE(min({changed}), '{unknown}'::int8) FROM {w}"
         " WHERE {w.benchmark_code} = {code:text}",
-        w=HostTable(catalog, WEIGHTS, "w"),
         changed=_changed(catalog, WEIGHTS, "w"),
         unknown=UNKNOWN,
         code=SP500,
@@ -700,19 +695,19 @@ class OwnEquities(Frame):
 
 
 _LAST_RUN: Final = """
-SELECT {p.id}, written.day, written.equity, latest.equity,
-    EXISTS (SELECT {of_portfolio} AND {s.equity_balance} = {p.equity_balance})
-FROM {p}
+SELECT {o.id}, written.day, written.equity, latest.equity,
+    EXISTS (SELECT {of_portfolio} AND {s.equity_balance} = {o.equity_balance})
+FROM {o}
 CROSS JOIN LATERAL (
     SELECT {s.snapshot_date}, {s.equity_balance} {of_portfolio}
     ORDER BY {written} DESC, {s.snapshot_date} DESC LIMIT 1) AS written(day, equity)
 CROSS JOIN LATERAL (
     SELECT {s.equity_balance} {of_portfolio}
     ORDER BY {s.snapshot_date} DESC LIMIT 1) AS latest(equity)
-WHERE {selected}
+WHERE {selection:{o.id}}
 """
 _OF_PORTFOLIO: Final = """
-FROM {s} WHERE {s.portfolio_id} = {p.id} AND {s.is_complete} AND isfinite({s.snapshot_date})
+FROM {s} WHERE {s.portfolio_id} = {o.id} AND {s.is_complete} AND isfinite({s.snapshot_date})
 """
 
 
@@ -721,15 +716,9 @@ def select_last_run(catalog: Catalog, selection: Selection, ids: Bytes) -> Query
 
     `elsewhere` is whether `portfolios.equity_balance` is the equity of any of them.
     """
-    s, p = HostTable(catalog, SNAPSHOTS, "s"), HostTable(catalog, "portfolios", "p")
-    sql = compose(
-        _LAST_RUN,
-        s=s,
-        p=p,
-        of_portfolio=compose(_OF_PORTFOLIO, s=s, p=p),
-        written=_written(s),
-        selected=selection.condition(p.id),
-    )
+    of_portfolio, written = part(catalog, _OF_PORTFOLIO), _written(tables(catalog)["s"])
+    holes = {"selection": selection, "of_portfolio": of_portfolio, "written": written}
+    sql = part(catalog, _LAST_RUN, **holes)
     scale = scale_of(catalog, "equity_balance")
     columns = (
         Column("portfolio_id", Kind.UUID),

@@ -1,0 +1,267 @@
+"""Whether a database's tables serve what is to be done with them."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from batchcore.db.sql import column_name, table_name
+from batchcore.errors import SchemaError
+from batchcore.schema import HOST, OWN, REVISION, TOKENS, VERSION_TABLE, Kind, Use
+from batchcore.units import CENTS, MAX_SCALE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import asyncpg
+
+    from batchcore.config import Schema
+    from batchcore.db.catalog import Catalog, ColumnType
+    from batchcore.db.engine import Session
+    from batchcore.schema import Column, Table
+
+_EXPECTED: Final[Mapping[Kind, str]] = MappingProxyType(
+    {
+        Kind.TEXT: "text, varchar or an enum",
+        Kind.TIMESTAMPTZ: "timestamp with time zone",
+        Kind.INT4: "integer",
+        Kind.BOOL: "boolean",
+        Kind.JSON: "json or jsonb",
+    }
+)
+_SAME: Final = frozenset({(Kind.NUMERIC, Kind.FLOAT8), (Kind.JSON, Kind.JSONB)})
+"""What a column may be instead."""
+
+_NULLED: Final = MappingProxyType({"daily_return": " (S10)"})
+"""Columns that each run may set to NULL, and the rule that says so."""
+
+_FIGURES: Final = Use.ANALYTICS | Use.BETAS | Use.FACTORS | Use.LEGACY | Use.GREEKS
+"""What sets figures to NULL that do not fit."""
+
+_ROUNDED: Final = Use.ROWS | Use.LEGACY
+"""What writes figures with the decimals of docs/schema.md, whatever the column has."""
+
+_MODERATE: Final = 8
+"""Decimals that leave ten digits before the point, of what is too wide at any scale."""
+
+
+def problems_of(catalog: Catalog, uses: Use = Use.RUN, *, writes: bool = True) -> tuple[str, ...]:
+    """Return a line for each difference from what some uses need, in the order of `HOST`.
+
+    Args:
+        catalog: What `inspect` returned.
+        uses: What is to be done.
+        writes: Whether anything is written: without, what the role may write does not count.
+    """
+    return tuple(_problems(catalog, uses, writes=writes))
+
+
+def check(catalog: Catalog, uses: Use = Use.RUN, *, writes: bool = True) -> None:
+    """Refuse a database that some uses cannot work with; see `problems_of`.
+
+    Raises:
+        SchemaError: with every difference in ``problems``; the message has the first.
+    """
+    problems = problems_of(catalog, uses, writes=writes)
+    if problems:
+        raise schema_error(problems)
+
+
+async def check_revision(connection: asyncpg.Connection | Session, catalog: Catalog) -> None:
+    """Refuse a database that batchcore's migrations have not brought to `REVISION`.
+
+    It costs one statement, and none where the version table is absent.
+
+    Raises:
+        SchemaError: the database is older, newer or was never migrated.
+    """
+    found = None
+    if catalog.has_version_table:
+        found = await connection.fetchval(revision_sql(catalog.schema))
+    if found == REVISION:
+        return
+    if found is None:
+        msg = (
+            f"batchcore has not prepared the schema `{catalog.schema.namespace}`: "
+            "run `batchcore migrate`"
+        )
+    elif found < REVISION:
+        msg = f"the database is at revision {found}, expected {REVISION}: run `batchcore migrate`"
+    else:
+        msg = newer_revision(found)
+    raise SchemaError(msg, (msg,))
+
+
+def revision_sql(schema: Schema) -> str:
+    """Return the statement that reads the revision from the version table."""
+    version_table = table_name(schema, VERSION_TABLE)
+    return f"SELECT version_num::text FROM {version_table}"  # noqa: S608  # quoted
+
+
+def newer_revision(revision: str) -> str:
+    """Return what to say of a revision that this version of batchcore does not know."""
+    return (
+        f"the database is at revision {revision}, which this batchcore does not know "
+        f"(its newest is {REVISION}): install a newer one"
+    )
+
+
+def schema_error(problems: tuple[str, ...]) -> SchemaError:
+    """Return the error for ``problems``, at least one: the first, and how many more."""
+    more = len(problems) - 1
+    return SchemaError(problems[0] + (f" (and {more} more)" if more else ""), problems)
+
+
+def _problems(catalog: Catalog, uses: Use, *, writes: bool) -> Iterator[str]:
+    if uses & Use.PRICES and catalog.schema.price_sources:
+        uses |= Use.SOURCES
+    if uses & Use.FACTORS and not catalog.schema.factors:
+        uses |= Use.PROXIES
+    for table in HOST.values():
+        columns = table.needed(uses)
+        if columns and catalog.has_table(table.name):
+            yield from _table_problems(catalog, table, columns, uses, writes=writes)
+        elif table.is_required(uses):
+            yield f"{catalog.label(table.name)}: missing table"
+    if writes:
+        if uses & Use.ROWS and not catalog.can_stage:
+            yield "the database: the role may not make temporary tables, expected TEMPORARY on it"
+        yield from _own_problems(catalog, uses)
+
+
+def _own_problems(catalog: Catalog, uses: Use) -> Iterator[str]:
+    """Return what the role may not do with the tables of batchcore's own that are there."""
+    granted = catalog.ledger
+    for table in OWN.values():
+        for privilege in table.grants if table.inserts & uses else ():
+            if privilege not in granted.get(table.name, table.grants):
+                label = f"{catalog.schema.namespace}.{table.name}"
+                yield f"{label}: the role may not {privilege} it"
+    if uses & Use.ROWS and not granted.get(TOKENS, True):
+        yield f"{catalog.schema.namespace}.{TOKENS}: the role may not use it, expected USAGE"
+
+
+def _table_problems(
+    catalog: Catalog, table: Table, columns: tuple[Column, ...], uses: Use, *, writes: bool
+) -> Iterator[str]:
+    label, inserts = catalog.label(table.name), bool(table.inserts & uses)
+    updates = any(column.writes & uses for column in columns)
+    if writes and inserts and table.name not in catalog.writable_tables:
+        yield f"{label}: is a view, expected a table to write to"
+    elif writes and updates and table.name not in catalog.updatable_tables:
+        yield f"{label}: is a view, expected a table or an updatable view to write to"
+    if writes and updates and table.found_by:
+        yield from _key_problems(catalog, table)
+    for column in columns:
+        yield from _column_problems(catalog, table, column, uses, writes=writes)
+    if inserts:
+        filled = {catalog.schema.column(table.name, column.name) for column in columns}
+        for name, found in catalog.columns[table.name].items():
+            if found.not_null and not found.has_default and name not in filled:
+                yield (
+                    f"{label}.{name}: is NOT NULL without a default, and batchcore does not fill it"
+                )
+
+
+def _key_problems(catalog: Catalog, table: Table) -> Iterator[str]:
+    """Return what to say of a table whose rows no key tells apart, as UPDATEs rely on.
+
+    Nothing is said of a view, whose own tables have the keys.
+    """
+    if table.name not in catalog.writable_tables or catalog.has_key(table.name, catalog.keys):
+        return
+    schema, label = catalog.schema, catalog.label(table.name)
+    listed = ", ".join(schema.column(table.name, column) for column in table.found_by)
+    if catalog.has_key(table.name, catalog.deferrable_keys):
+        yield f"{label}: its unique key on ({listed}) is DEFERRABLE, expected one that is not"
+        return
+    names = ", ".join(column_name(schema, table.name, column) for column in table.found_by)
+    yield (
+        f"{label}: has no unique key on ({listed}), so a row could stand twice: "
+        f"CREATE UNIQUE INDEX CONCURRENTLY ON {table_name(schema, table.name)} ({names})"
+    )
+
+
+def _column_problems(
+    catalog: Catalog, table: Table, column: Column, uses: Use, *, writes: bool
+) -> Iterator[str]:
+    label, found = catalog.label(table.name, column.name), catalog.find(table.name, column.name)
+    if found is None:
+        yield f"{label}: missing column"
+        return
+    if found.kind is not column.kind and (column.kind, found.kind) not in _SAME:
+        yield f"{label}: is {found.declared}, expected {_EXPECTED.get(column.kind, column.kind)}"
+        return
+    inserts, updates = bool(table.inserts & uses), column.writes & uses
+    if column.kind is Kind.NUMERIC and found.kind is Kind.FLOAT8 and (inserts or updates):
+        yield not_written(label, column.declared if updates & _ROUNDED else "numeric")
+    elif column.kind is Kind.NUMERIC:
+        yield from _scale_problems(catalog, table, column, found)
+        if updates & _ROUNDED:
+            yield from _size_problems(catalog, table, column, found)
+    if not found.can_select:
+        yield f"{label}: the role may not SELECT it"
+    if writes and (inserts or updates):
+        yield from _write_problems(label, column, found, updates, inserts=inserts)
+
+
+def _write_problems(
+    label: str, column: Column, found: ColumnType, updates: Use, *, inserts: bool
+) -> Iterator[str]:
+    is_figure = updates & _FIGURES and not column.not_null and column.kind is not Kind.TEXT
+    if found.not_null and (is_figure or column.name in _NULLED):
+        rule = _NULLED.get(column.name, "")
+        yield f"{label}: is NOT NULL, expected a column that may be NULL{rule}"
+    if found.generated:
+        yield f"{label}: is computed by the server, expected a column to write to"
+    if inserts and not found.can_insert:
+        yield f"{label}: the role may not INSERT it"
+    if updates and not found.can_update:
+        yield f"{label}: the role may not UPDATE it"
+
+
+def _scale_problems(
+    catalog: Catalog, table: Table, column: Column, found: ColumnType
+) -> Iterator[str]:
+    """Return what keeps a NUMERIC from being read into 64 bits."""
+    name, label = f"{table.name}.{column.name}", catalog.label(table.name, column.name)
+    try:
+        scale = catalog.scale(table.name, column.name)
+    except SchemaError as error:
+        yield from error.problems
+        return
+    is_read_only = column.uses & Use.RUN and not column.writes & Use.ROWS
+    if scale > MAX_SCALE:
+        yield f"{label}: is {found.declared}, expected at most {MAX_SCALE} decimals"
+    elif (
+        is_read_only
+        and name not in catalog.schema.scales
+        and found.precision is not None
+        and not found.fits
+    ):
+        whole = MAX_SCALE - found.precision + (found.scale or 0)
+        moderate = whole if whole >= CENTS else min(max(found.scale or 0, 0), _MODERATE)
+        yield (
+            f"{label}: is {found.declared}, whose digits do not all"
+            f" fit 64 bits, expected its decimals in schema.scales, such as"
+            f" `{name} = {moderate}`"
+        )
+
+
+def _size_problems(
+    catalog: Catalog, table: Table, column: Column, found: ColumnType
+) -> Iterator[str]:
+    """Return what to say of a NUMERIC that is too narrow for what is written into it."""
+    label, (precision, scale) = catalog.label(table.name, column.name), column.sizes
+    asked = catalog.schema.scales.get(f"{table.name}.{column.name}", scale)
+    if asked < scale <= (scale if found.scale is None else found.scale):
+        yield f"{label}: schema.scales says {asked} decimals, expected {scale} or more"
+    if found.precision is None or found.scale is None:
+        return
+    if found.precision - found.scale < precision - scale or found.scale < scale:
+        yield f"{label}: is {found.declared}, expected room for {column.declared}"
+
+
+def not_written(label: str, expected: str) -> str:
+    """Return what to say of a double that would have to be written."""
+    return f"{label}: is double precision, expected {expected}: doubles are read, never written"
