@@ -15,6 +15,7 @@ from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from batchcore.frames import Constant, Days, Decimals, Integers, Moment, Table, Text
 from batchcore.units import State
 from support import database
+from support.database import connected
 from support.tables import FILLED
 
 pytestmark = pytest.mark.db
@@ -66,11 +67,8 @@ def migrated(make_database, template: str):
 
 
 async def rows(url: str, query: str) -> list[asyncpg.Record]:
-    connection = await asyncpg.connect(url)
-    try:
+    async with connected(url) as connection:
         return await connection.fetch(query)
-    finally:
-        await connection.close()
 
 
 async def test_every_kind_of_column_arrives(migrated) -> None:

@@ -30,7 +30,7 @@ from batchcore.errors import ConfigError, SchemaError
 from batchcore.sources.stored import ANALYTIC, COUNTS, RULED
 from support import audit, database
 from support.audit import FAST, Tampering, checked, wrong
-from support.database import Db, Host, Standing, execute
+from support.database import Db, Host, Standing, connected, execute
 from support.generate import MONDAY, Generator
 from support.outcome import LOOSE, random_host, seeded
 from support.runs import run_days
@@ -669,14 +669,11 @@ async def test_tables_without_time_stamps_say_nothing_of_changes(
 
 async def test_a_callers_connection_sees_what_it_has_not_committed(same_host: str) -> None:
     await plain(same_host)
-    connection = await asyncpg.connect(same_host)
-    try:
+    async with connected(same_host) as connection:
         async with connection.transaction():
             await connection.execute(tampered(D2, "cash_value = 1"))
             inside = await verify(connection)
         assert (wrong(inside), inside.consistent) == ({"cash_value": 1}, False)
-    finally:
-        await connection.close()
 
 
 async def test_wrong_arguments_are_refused(same_host: str, database: str) -> None:

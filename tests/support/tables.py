@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 
 from batchcore import demo
+from support.database import connected
 
 SIZE = demo.Size(portfolios=12, symbols=30, sessions=10)
 SEED = 7
@@ -32,14 +33,11 @@ def query(url: str, sql: str) -> list[asyncpg.Record]:
     """Return the rows of a SELECT; run anything else, several statements too."""
 
     async def run() -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(url)
-        try:
+        async with connected(url) as connection:
             if sql.startswith("SELECT"):
                 return await connection.fetch(sql)
             await connection.execute(sql)
             return []
-        finally:
-            await connection.close()
 
     return asyncio.run(run())
 
