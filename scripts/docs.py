@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any, get_type_hints, is_typeddict
 
 import typer
 
-from batchcore import cli, errors
+from batchcore import errors
+from batchcore.cli.app import app
+from batchcore.cli.exits import exit_code
 from batchcore.config import Settings
 from batchcore.schema import HOST, OWN, Use
 
@@ -96,7 +98,7 @@ def described(one: Table, columns: Iterable[Column], *, with_keys: bool = True) 
 
 def arguments(command: str, *names: str) -> str:
     """Return a row for each argument of functions, and each attribute of classes of options."""
-    known = {p.name: p for p in typer.main.get_command(cli.app).commands[command].params}
+    known = {p.name: p for p in typer.main.get_command(app).commands[command].params}
     rows = []
     for name in names:
         source: Any = pydoc.locate(name)
@@ -182,7 +184,7 @@ def exceptions() -> str:
     for name, cls in vars(errors).items():
         if name.endswith("Error") and cls is not errors.BatchcoreError:
             listed = ", ".join(f"`{one}`" for one in entries(cls, "Attributes"))
-            code = cli._code(cls("why"))  # noqa: SLF001  # the code that a command ends with
+            code = exit_code(cls("why"))
             rows.append((f"`{name}`", f"`{cls.__bases__[1].__name__}`", listed, summary(cls), code))
     return table(("exception", "also a", "attributes", "when", "exit code"), rows)
 

@@ -21,11 +21,14 @@ import pytest
 import typer
 
 import batchcore
-from batchcore import cli, compute, demo, errors
+from batchcore import compute, demo, errors
 from batchcore import reference as ref
-from batchcore.audit.changes import CAUSES
+from batchcore.audit.causes import CAUSES
 from batchcore.audit.compare import REASONS
 from batchcore.audit.result import ColumnCounts, Difference
+from batchcore.cli import exits
+from batchcore.cli.app import app
+from batchcore.cli.options import URL_VARIABLE
 from batchcore.db.ledger import NOT_REPLACED
 from batchcore.db.migrate import migrate
 from batchcore.run.result import PortfolioResults
@@ -349,7 +352,7 @@ def test_the_commands_of_an_example_are_there(block: Block) -> None:
             case ["batchcore", name, *_]:
                 assert name in command_line().commands
             case ["export", setting]:
-                assert setting.startswith(f"{cli.URL_VARIABLE}=")
+                assert setting.startswith(f"{URL_VARIABLE}=")
             case ["pip", "install", package]:
                 wheel = re.escape("$(echo dist/batchcore-*.whl)")
                 extras = re.fullmatch(rf"(?:batchcore|{wheel})\[(.*)\]", package)
@@ -407,7 +410,7 @@ API = ROOT / "docs" / "api.md"
 
 
 def command_line() -> Any:
-    return typer.main.get_command(cli.app)
+    return typer.main.get_command(app)
 
 
 def section(path: Path, title: str) -> str:
@@ -514,7 +517,7 @@ def test_the_exit_code_of_every_exception_is_right() -> None:
     for name, (builtin, code) in told.items():
         exception = getattr(errors, name)
         assert issubclass(exception, getattr(builtins, builtin))
-        assert cli._code(exception("why")) == code  # noqa: SLF001  # the table of exit codes
+        assert exits.exit_code(exception("why")) == code
 
 
 def test_without_a_handler_nothing_is_logged() -> None:
@@ -529,8 +532,15 @@ def test_the_table_of_exit_codes_has_those_of_the_command_line() -> None:
     rows = re.findall(
         r"^\| ([\d, ]+) \|", section(ROOT / "docs" / "operations.md", "Exit codes"), re.MULTILINE
     )
-    ended = (cli.DONE, cli.INCOMPLETE, cli.FAILED, cli.USAGE, cli.LEASE_HELD, cli.NOTHING_TO_DO)
-    codes = [*ended, 128 + signal.SIGINT, 128 + signal.SIGTERM, cli.BROKEN_PIPE]
+    ended = (
+        exits.DONE,
+        exits.INCOMPLETE,
+        exits.FAILED,
+        exits.USAGE,
+        exits.LEASE_HELD,
+        exits.NOTHING_TO_DO,
+    )
+    codes = [*ended, 128 + signal.SIGINT, 128 + signal.SIGTERM, exits.BROKEN_PIPE]
     assert [int(code) for row in rows for code in row.split(", ")] == codes
 
 

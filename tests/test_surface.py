@@ -181,5 +181,5 @@ def test_version_is_told_without_numpy_and_without_what_reads_arguments(words: l
         [sys.executable, "-c", script], check=True, capture_output=True, encoding="utf-8"
     )
     *said, modules = done.stdout.splitlines()
-    assert "\n".join(said) == about.told(as_json="--json" in words)
+    assert "\n".join(said) == about.text(as_json="--json" in words)
     assert {"numpy", "typer", "rich", "asyncio", "batchcore.cli"}.isdisjoint(modules.split())

@@ -107,7 +107,7 @@ class RunOptions:
     calendar: str = field(
         default="XNYS",
         metadata=option(
-            help="XNYS, daily, prices or a code of exchange_calendars.",
+            help="XNYS, daily, prices or the code of an exchange.",
             metavar="CODE",
             ledger=QUESTION,
         ),
@@ -141,14 +141,12 @@ class RunOptions:
     beta_weights: BetaWeights = field(
         default="market_value",
         metadata=option(
-            help="Weights of the portfolio's provider beta.", choices=BETA_WEIGHTS, ledger=QUESTION
+            help="Weights of the provider beta.", choices=BETA_WEIGHTS, ledger=QUESTION
         ),
     )
     resume: bool = field(
         default=True,
-        metadata=option(
-            help="Resume a run with these options that ended early.", has_opposite=True
-        ),
+        metadata=option(help="Resume the same run if it ended early.", has_opposite=True),
     )
     wait: float = field(
         default=0,

@@ -21,10 +21,10 @@ from batchcore import calendar as calendars
 from batchcore import demo
 from batchcore import reference as ref
 from batchcore.calendar import date_of
+from batchcore.cli.run import result_text
 from batchcore.config import Schema, Settings
 from batchcore.db.analytic_tables import SNAPSHOTS
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
-from batchcore.report import result_text
 from batchcore.schema import HOST, Use
 from support import database
 from support.database import Host, Standing, execute, key
@@ -692,7 +692,7 @@ async def test_an_absent_table_switches_its_part_off(
     assert dict(result.analytics_off) == off == result.to_dict()["analytics_off"]
     for part, reason in off.items():
         assert f"analytics_off={part}" in caplog.text
-        assert f"analytics off: {part}, {reason}" in result_text(result)
+        assert f"analytics off: {part}, {reason}" in result_text(result, result.to_dict())
     found = (await analytics_of(host))[key("hand"), LAST]
     expected = {name: None if name in nulls else value for name, value in HAND_COLUMNS.items()}
     assert found == expected

@@ -15,8 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 import batchcore
-from batchcore import cli
 from batchcore.calendar import date_of
+from batchcore.cli import exits
 from batchcore.config import Settings
 from batchcore.db.driver import NONE_LEFT, NOT_TAKEN, POOLED
 from batchcore.errors import DatabaseError
@@ -235,10 +235,10 @@ async def empty(make_database: Callable[..., Awaitable[str]]) -> str:
 def test_each_command_works(empty: str, through: dict[str, Through], mode: str) -> None:
     url = through[mode](empty)
     size = ("--portfolios", "5", "--symbols", "8", "--sessions", "3")
-    assert command("migrate", "--database-url", url).code == cli.DONE
-    assert command("generate", *size, "--database-url", url).code == cli.DONE
+    assert command("migrate", "--database-url", url).code == exits.DONE
+    assert command("generate", *size, "--database-url", url).code == exits.DONE
     dates = ("--start", "2025-06-26", "--end", "2025-06-30")
     for words in (("plan", *dates), ("run", *dates), ("verify",), ("migrate", "--check")):
         said = command(*words, "--database-url", url)
-        assert said.code == cli.DONE, said.err
-    assert command("run", *dates, "--database-url", url).code == cli.NOTHING_TO_DO
+        assert said.code == exits.DONE, said.err
+    assert command("run", *dates, "--database-url", url).code == exits.NOTHING_TO_DO

@@ -17,9 +17,9 @@ import pytest
 import batchcore
 from batchcore import reference as ref
 from batchcore.calendar import date_of, day_of
+from batchcore.cli.run import plan_dict, plan_text
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, DatabaseError
-from batchcore.report import plan_dict, plan_text
 from support import database, ledger
 from support.database import Host
 from support.edits import Editor, add_flow, add_position, recomputed

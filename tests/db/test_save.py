@@ -56,10 +56,10 @@ class Chunk:
         every = np.arange(len(self.ids), dtype=np.int64) - 2  # negative, zero and positive
         return Equities(self.ids, every * cents)
 
-    def batch(self, *, stands: np.ndarray | None = None, stamp: Stamp = STAMP) -> snapshots.Batch:
-        if stands is None:
-            stands = np.zeros(len(self.rows), dtype=np.bool_)
-        return encode_batch(self.rows, self.ids, stands, self.equities(), stamp)
+    def batch(self, *, exist: np.ndarray | None = None, stamp: Stamp = STAMP) -> snapshots.Batch:
+        if exist is None:
+            exist = np.zeros(len(self.rows), dtype=np.bool_)
+        return encode_batch(self.rows, self.ids, exist, self.equities(), stamp)
 
     async def fill(self, url: str) -> None:
         async with database.connected(url) as connection:
@@ -143,7 +143,7 @@ async def test_a_row_to_replace_that_is_gone_undoes_the_chunk(same_host: str) ->
     with pytest.raises(
         DatabaseError, match=r"portfolio_snapshots: 1 of 1 rows sent are not there$"
     ):
-        await write(same_host, chunk.batch(stands=stands))
+        await write(same_host, chunk.batch(exist=stands))
 
     assert await database.snapshots(same_host) == {}
     assert set((await database.equities(same_host)).values()) == {
@@ -172,7 +172,7 @@ async def test_two_chunks_may_follow_each_other_on_one_connection(same_host: str
     everything = np.ones(len(chunk.rows), dtype=np.bool_)
     async with Database(same_host).writing("persist") as session:
         await committed(session, chunk.batch())
-        await committed(session, chunk.batch(stands=everything))
+        await committed(session, chunk.batch(exist=everything))
         async with transaction(session):
             assert await session.raw.fetchval("SELECT count(*) FROM portfolio_snapshots") == 30
     assert cells(await database.snapshots(same_host), chunk) == chunk.expected

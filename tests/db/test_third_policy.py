@@ -124,3 +124,12 @@ async def test_options_that_it_has_not_are_refused() -> None:
 async def test_what_is_no_policy_is_refused() -> None:
     with pytest.raises(ConfigError, match="expected one of rollforward, legacy, previous_close"):
         await run("postgresql://nowhere", policy="next_close")
+
+
+async def test_without_an_audit_it_is_neither_verified_nor_repaired(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await run(same_host)
+    with pytest.raises(ConfigError, match="the policy `previous_close` has no verification"):
+        await batchcore.verify(same_host, policy=NAME, calendar="daily")
+    with pytest.raises(ConfigError, match="the policy has no repair"):
+        await batchcore.repair(same_host, policy=NAME, calendar="daily")

@@ -22,11 +22,12 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import batchcore
 from batchcore import VerifyResult, demo
 from batchcore import reference as ref
-from batchcore.audit.compare import BY_CHAIN, BY_PROFILE, COLUMNS, EXPOSURES
+from batchcore.audit.compare import BY_PROFILE, COLUMNS, EXPOSURES
 from batchcore.audit.result import EQUITY
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, SchemaError
+from batchcore.policies.rollforward_audit import BY_CHAIN
 from batchcore.sources.stored import ANALYTIC, COUNTS, RULED
 from support import audit, database
 from support.audit import FAST, Tampering, checked, wrong

@@ -35,16 +35,13 @@ from batchcore import VerifyResult
 from batchcore import calendar as calendars
 from batchcore.audit.compare import (
     ALL_COLUMNS,
-    BY_LEGACY_CHAIN,
     BY_PROFILE,
-    BY_QUANTITY,
     EXPOSURES,
-    OF_DAY,
-    OF_WEIGHTS,
 )
 from batchcore.audit.result import EQUITY
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, SchemaError
+from batchcore.policies.legacy_audit import BY_CHAIN, BY_QUANTITY, OF_DAY, OF_WEIGHTS
 from batchcore.reference import legacy
 from batchcore.sources.stored import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED
 from support import audit, database, legacy_host
@@ -345,7 +342,7 @@ TAMPERED = {
         (f"DELETE FROM portfolio_snapshots WHERE {snapshot(2)} OR {snapshot(5)}",),  # noqa: S608
         not_checkable={
             "opening": 1,
-            "earlier_rows": len(BY_LEGACY_CHAIN),
+            "earlier_rows": len(BY_CHAIN),
             "not_analysed": 2 * len(OF_DAY) - 2,
             "incomplete": 0,
         },

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from batchcore import demo
-from batchcore.cli import LIBPQ_VARIABLES, URL_VARIABLE
+from batchcore.cli.options import LIBPQ_VARIABLES, URL_VARIABLE
 from batchcore.db.migrate import migrate
 from batchcore.demo import embedded
 from support.tables import SEED, SIZE, dropped, made

@@ -97,7 +97,7 @@ def test_generate_run_and_run_again(migrated: str) -> None:
     first = run(migrated)
     assert (first.code, first.err) == (0, "")
     assert "portfolios: 5 complete, 0 skipped, 0 failed" in first.out
-    assert "rows: 50 written in 1 chunks" in first.out
+    assert "rows: 50 written in 1 chunk" in first.out
     written = digests(migrated)
 
     again = run(migrated)
@@ -249,7 +249,7 @@ def test_plan_marks_sessions_below_the_gate(filled: str) -> None:
     assert (said.code, said.err) == (0, "")
     (low,) = [line for line in said.out.splitlines() if line.endswith("below")]
     assert low.split()[0] == "2025-06-25"
-    assert "the run would stop: 1 sessions are below 50.0%" in said.out
+    assert "the run would stop: 1 session is below 50.0%" in said.out
     (partly,) = [line for line in said.out.splitlines() if "below full coverage" in line]
     assert "2025-06-25" in partly
     dry = run(filled, "--dry-run")

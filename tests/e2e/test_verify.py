@@ -95,7 +95,7 @@ def test_what_differs_is_told(verified: str) -> None:
     assert (said.code, said.err) == (1, "")
     head, cells, _, causes, long, gross, *examples = said.out.splitlines()
     assert head.startswith("120 snapshots of 12 portfolios")
-    assert cells == "cells: 2,040 compared, 2 differ in 1 snapshots"
+    assert cells == "cells: 2,040 compared, 2 differ in 1 snapshot"
     assert causes == "causes: 1 unknown"
     assert long == "  long_value              1 of       120, by 1,234.50 at most"
     assert gross == "  gross_exposure          1 of       120"

@@ -42,7 +42,7 @@ HIDDEN = (
     (r"to_timestamp\(\d+\) \+ interval '\d+ us'", "<moment>"),
     (r"'[0-9a-f]{64}'", "'<digest>'"),
     (r"\b\d{9,}\b", "<number>"),
-    (r"VALUES \('<id>'[^)]*\)", "VALUES (<values>)"),
+    (r"(?s)VALUES\s+\('<id>'.*?clock_timestamp\(\)\)", "VALUES (<values>)"),
     (
         r"\b(token|lsn|snapshot_id|failed|portfolios|chunks|rows_written) ([=+]) ('[^']*'|\d+)",
         r"\1 \2 <value>",

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from batchcore import cli
+from batchcore.cli import signals
 from batchcore.db import driver
 from batchcore.run import lease
 from support.command import Said, batchcore
@@ -37,7 +37,7 @@ PATIENCE_S = 60.0
 
 def patience(change: Callable[[object, str, float], object]) -> None:
     """Let batches of this process take their time to end; ``change`` sets an attribute."""
-    for module, name in ((driver, "GRACE_S"), (lease, "END_S"), (cli, "LAST_RESORT_S")):
+    for module, name in ((driver, "GRACE_S"), (lease, "END_S"), (signals, "LAST_RESORT_S")):
         change(module, name, PATIENCE_S)
 
 

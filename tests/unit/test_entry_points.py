@@ -131,7 +131,7 @@ def calls() -> dict[str, Callable[[], object]]:
         "PriceReader.get_batch": lambda: reader.get_batch(["A"], date),
         "PriceReader.get_with_lookback": lambda: reader.get_with_lookback("A", date, 1),
         "PriceReader.has": lambda: reader.has("A", date),
-        "PriceReader.is_laid": lambda: reader.is_laid("A", date),
+        "PriceReader.is_set": lambda: reader.is_set("A", date),
         "PriceReader.set": lambda: reader.set("A", date, 1, 0),
         "PriceStore.from_frame": lambda: _core.PriceStore.from_frame(Frame()),
         "ProfileStore.from_frame": lambda: _core.ProfileStore.from_frame(Frame()),

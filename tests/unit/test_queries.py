@@ -18,7 +18,7 @@ from batchcore.db.sql import Sql, date_literal, text_array
 from batchcore.errors import InputError
 from batchcore.schema import HOST, Kind, Use
 from batchcore.sources.facts import select_all_events, select_events, select_flows
-from batchcore.sources.host import Selection, complete, tables
+from batchcore.sources.host import Selection, complete
 from batchcore.sources.portfolios import select_portfolios
 from batchcore.sources.positions import (
     select_held,
@@ -210,13 +210,13 @@ def test_columns_are_read_with_the_scale_of_their_type() -> None:
 
 
 def test_complete_depends_on_the_calendar() -> None:
-    s = tables(catalog())["s"]
-    assert complete(s, calendars.from_price_dates([])) == "false"
+    host = catalog()
+    assert complete(host, calendars.from_price_dates([])) == "false"
     # 2026-01-05 and 2026-01-08: bits 0 and 3 of the first byte
-    four_days = complete(s, calendars.from_price_dates([MONDAY, MONDAY + 3]))
+    four_days = complete(host, calendars.from_price_dates([MONDAY, MONDAY + 3]))
     assert "decode('09', 'hex')" in four_days
     assert "'2026-01-05'::date AND '2026-01-08'::date" in four_days
-    assert "decode" not in complete(s, calendars.load("daily"))
+    assert "decode" not in complete(host, calendars.load("daily"))
 
 
 def test_what_64_bits_may_not_hold_is_compared_with_what_they_do() -> None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.sql import quote_literal
+from batchcore.db.sql import Sql, compose, joined, quote_literal, statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,6 +46,11 @@ FROM part AS p
 JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = p.oid
 WHERE r.ev_type IN ('2', '3') AND r.ev_enabled::text IN (SELECT state FROM fires)"""
 
+_BY_NAME: Final = """
+SELECT kind, name, relation::regclass::text AS relation, function
+FROM ({acting}) AS a ORDER BY 3, 2
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Acting:
@@ -68,24 +73,21 @@ class Acting:
         return f"{self.kind} `{self.name}` on {self.relation}"
 
 
-def acting_sql(schema: Schema, tables: Iterable[str]) -> str:
+def acting_sql(schema: Schema, tables: Iterable[str]) -> Sql:
     """Return the statement that finds triggers and rules on INSERT and UPDATE that are enabled.
 
     Args:
         schema: Names of tables.
         tables: By the names of docs/schema.md.
     """
-    names = ", ".join(quote_literal(schema.table(table)) for table in tables)
-    return _ACTING.format(namespace=quote_literal(schema.namespace), names=names)
+    names = joined(", ", [quote_literal(schema.table(table)) for table in tables])
+    return compose(_ACTING, namespace=quote_literal(schema.namespace), names=names)
 
 
 async def acting_on(session: Session, schema: Schema, tables: Sequence[str]) -> list[Acting]:
     """Return the triggers and rules on INSERT and UPDATE of tables, by table and name."""
-    rows = await session.fetch(
-        f"SELECT kind, name, relation::regclass::text AS relation, function"  # noqa: S608  # quoted
-        f" FROM ({acting_sql(schema, tables)}) AS a ORDER BY 3, 2"
-    )
-    return [Acting(*row) for row in rows]
+    query = statement(_BY_NAME, acting=acting_sql(schema, tables))
+    return [Acting(*row) for row in await session.fetch(query)]
 
 
 def called_in(context: str, found: Iterable[Acting]) -> list[Acting]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from batchcore.db.sql import column_name, table_name
+from batchcore.db.sql import column_name, compose, table_name
 from batchcore.errors import SchemaError
 from batchcore.schema import HOST, OWN, REVISION, TOKENS, VERSION_TABLE, Kind, Use
 from batchcore.units import CENTS, MAX_SCALE
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from batchcore.config import Schema
     from batchcore.db.catalog import Catalog, ColumnType
     from batchcore.db.engine import Session
-    from batchcore.schema import Column, Table
+    from batchcore.schema import Column
 
 _EXPECTED: Final[Mapping[Kind, str]] = MappingProxyType(
     {
@@ -43,6 +44,64 @@ _ROUNDED: Final = Use.ROWS | Use.LEGACY
 
 _MODERATE: Final = 8
 """Decimals that leave ten digits before the point, of what is too wide at any scale."""
+
+
+class _Need(NamedTuple):
+    """A column that some uses need.
+
+    Attributes:
+        column: Which.
+        kind: Its type.
+        inserted: Whether it is written into new rows.
+        updated: Whether it is changed in rows that exist.
+        rounded: Whether it is written with the decimals of docs/schema.md, whatever it has.
+        nulled: Whether it may become NULL.
+        scaled: Whether its decimals must be chosen where its digits do not all fit 64 bits.
+    """
+
+    column: Column
+    kind: Kind
+    inserted: bool
+    updated: bool
+    rounded: bool
+    nulled: bool
+    scaled: bool
+
+
+@cache  # each load of a cache asks
+def _needs(uses: Use, *, sources: bool, proxies: bool) -> dict[str, tuple[_Need, ...]]:
+    """Return table -> the columns that some uses need, of the tables with any.
+
+    Args:
+        uses: What is to be done.
+        sources: Whether closes have sources.
+        proxies: Whether factors are found by their ETFs.
+    """
+    if uses & Use.PRICES and sources:
+        uses |= Use.SOURCES
+    if uses & Use.FACTORS and proxies:
+        uses |= Use.PROXIES
+    found = {}
+    for name, table in HOST.items():
+        inserts = bool(table.inserts & uses)
+        columns = table.needed(uses)
+        if columns:
+            found[name] = tuple(_need(column, uses, inserted=inserts) for column in columns)
+    return found
+
+
+def _need(column: Column, uses: Use, *, inserted: bool) -> _Need:
+    kind, updates = column.kind, column.writes & uses
+    is_figure = bool(updates & _FIGURES) and not column.not_null and kind is not Kind.TEXT
+    return _Need(
+        column,
+        kind,
+        inserted=inserted,
+        updated=bool(updates),
+        rounded=bool(updates & _ROUNDED),
+        nulled=is_figure or column.name in _NULLED,
+        scaled=bool(column.uses & Use.RUN) and not column.writes & Use.ROWS,
+    )
 
 
 def problems_of(catalog: Catalog, uses: Use = Use.RUN, *, writes: bool = True) -> tuple[str, ...]:
@@ -94,8 +153,8 @@ async def check_revision(connection: asyncpg.Connection | Session, catalog: Cata
 
 def revision_sql(schema: Schema) -> str:
     """Return the statement that reads the revision from the version table."""
-    version_table = table_name(schema, VERSION_TABLE)
-    return f"SELECT version_num::text FROM {version_table}"  # noqa: S608  # quoted
+    template = "SELECT version_num::text FROM {table}"
+    return str(compose(template, table=table_name(schema, VERSION_TABLE)))
 
 
 def newer_revision(revision: str) -> str:
@@ -113,16 +172,13 @@ def schema_error(problems: tuple[str, ...]) -> SchemaError:
 
 
 def _problems(catalog: Catalog, uses: Use, *, writes: bool) -> Iterator[str]:
-    if uses & Use.PRICES and catalog.schema.price_sources:
-        uses |= Use.SOURCES
-    if uses & Use.FACTORS and not catalog.schema.factors:
-        uses |= Use.PROXIES
-    for table in HOST.values():
-        columns = table.needed(uses)
-        if columns and catalog.has_table(table.name):
-            yield from _table_problems(catalog, table, columns, uses, writes=writes)
-        elif table.is_required(uses):
-            yield f"{catalog.label(table.name)}: missing table"
+    schema = catalog.schema
+    needed = _needs(uses, sources=bool(schema.price_sources), proxies=not schema.factors)
+    for table, needs in needed.items():
+        if catalog.has_table(table):
+            yield from _table_problems(catalog, table, needs, writes=writes)
+        elif HOST[table].is_required(uses):
+            yield f"{catalog.label(table)}: missing table"
     if writes:
         if uses & Use.ROWS and not catalog.can_stage:
             yield "the database: the role may not make temporary tables, expected TEMPORARY on it"
@@ -142,99 +198,92 @@ def _own_problems(catalog: Catalog, uses: Use) -> Iterator[str]:
 
 
 def _table_problems(
-    catalog: Catalog, table: Table, columns: tuple[Column, ...], uses: Use, *, writes: bool
+    catalog: Catalog, table: str, needs: tuple[_Need, ...], *, writes: bool
 ) -> Iterator[str]:
-    label, inserts = catalog.label(table.name), bool(table.inserts & uses)
-    updates = any(column.writes & uses for column in columns)
-    if writes and inserts and table.name not in catalog.writable_tables:
+    label, inserts = catalog.label(table), needs[0].inserted
+    updates = any(need.updated for need in needs)
+    if writes and inserts and table not in catalog.writable_tables:
         yield f"{label}: is a view, expected a table to write to"
-    elif writes and updates and table.name not in catalog.updatable_tables:
+    elif writes and updates and table not in catalog.updatable_tables:
         yield f"{label}: is a view, expected a table or an updatable view to write to"
-    if writes and updates and table.found_by:
+    if writes and updates and HOST[table].found_by:
         yield from _key_problems(catalog, table)
-    for column in columns:
-        yield from _column_problems(catalog, table, column, uses, writes=writes)
+    for need in needs:
+        yield from _column_problems(catalog, table, need, writes=writes)
     if inserts:
-        filled = {catalog.schema.column(table.name, column.name) for column in columns}
-        for name, found in catalog.columns[table.name].items():
+        filled = {catalog.schema.column(table, need.column.name) for need in needs}
+        for name, found in catalog.columns[table].items():
             if found.not_null and not found.has_default and name not in filled:
                 yield (
                     f"{label}.{name}: is NOT NULL without a default, and batchcore does not fill it"
                 )
 
 
-def _key_problems(catalog: Catalog, table: Table) -> Iterator[str]:
+def _key_problems(catalog: Catalog, table: str) -> Iterator[str]:
     """Return what to say of a table whose rows no key tells apart, as UPDATEs rely on.
 
     Nothing is said of a view, whose own tables have the keys.
     """
-    if table.name not in catalog.writable_tables or catalog.has_key(table.name, catalog.keys):
+    if table not in catalog.writable_tables or catalog.has_key(table, catalog.keys):
         return
-    schema, label = catalog.schema, catalog.label(table.name)
-    listed = ", ".join(schema.column(table.name, column) for column in table.found_by)
-    if catalog.has_key(table.name, catalog.deferrable_keys):
+    schema, label, columns = catalog.schema, catalog.label(table), HOST[table].found_by
+    listed = ", ".join(schema.column(table, column) for column in columns)
+    if catalog.has_key(table, catalog.deferrable_keys):
         yield f"{label}: its unique key on ({listed}) is DEFERRABLE, expected one that is not"
         return
-    names = ", ".join(column_name(schema, table.name, column) for column in table.found_by)
+    names = ", ".join(column_name(schema, table, column) for column in columns)
     yield (
         f"{label}: has no unique key on ({listed}), so a row could stand twice: "
-        f"CREATE UNIQUE INDEX CONCURRENTLY ON {table_name(schema, table.name)} ({names})"
+        f"CREATE UNIQUE INDEX CONCURRENTLY ON {table_name(schema, table)} ({names})"
     )
 
 
-def _column_problems(
-    catalog: Catalog, table: Table, column: Column, uses: Use, *, writes: bool
-) -> Iterator[str]:
-    label, found = catalog.label(table.name, column.name), catalog.find(table.name, column.name)
+def _column_problems(catalog: Catalog, table: str, need: _Need, *, writes: bool) -> Iterator[str]:
+    column, kind = need.column, need.kind
+    label, found = catalog.label(table, column.name), catalog.find(table, column.name)
     if found is None:
         yield f"{label}: missing column"
         return
-    if found.kind is not column.kind and (column.kind, found.kind) not in _SAME:
-        yield f"{label}: is {found.declared}, expected {_EXPECTED.get(column.kind, column.kind)}"
+    if found.kind is not kind and (kind, found.kind) not in _SAME:
+        yield f"{label}: is {found.declared}, expected {_EXPECTED.get(kind, kind)}"
         return
-    inserts, updates = bool(table.inserts & uses), column.writes & uses
-    if column.kind is Kind.NUMERIC and found.kind is Kind.FLOAT8 and (inserts or updates):
-        yield not_written(label, column.declared if updates & _ROUNDED else "numeric")
-    elif column.kind is Kind.NUMERIC:
-        yield from _scale_problems(catalog, table, column, found)
-        if updates & _ROUNDED:
+    is_written = need.inserted or need.updated
+    if found.kind is Kind.FLOAT8 and is_written:
+        yield not_written(label, column.declared if need.rounded else "numeric")
+    elif kind is Kind.NUMERIC:
+        yield from _scale_problems(catalog, table, need, found)
+        if need.rounded:
             yield from _size_problems(catalog, table, column, found)
     if not found.can_select:
         yield f"{label}: the role may not SELECT it"
-    if writes and (inserts or updates):
-        yield from _write_problems(label, column, found, updates, inserts=inserts)
+    if writes and is_written:
+        yield from _write_problems(label, need, found)
 
 
-def _write_problems(
-    label: str, column: Column, found: ColumnType, updates: Use, *, inserts: bool
-) -> Iterator[str]:
-    is_figure = updates & _FIGURES and not column.not_null and column.kind is not Kind.TEXT
-    if found.not_null and (is_figure or column.name in _NULLED):
-        rule = _NULLED.get(column.name, "")
+def _write_problems(label: str, need: _Need, found: ColumnType) -> Iterator[str]:
+    if found.not_null and need.nulled:
+        rule = _NULLED.get(need.column.name, "")
         yield f"{label}: is NOT NULL, expected a column that may be NULL{rule}"
     if found.generated:
         yield f"{label}: is computed by the server, expected a column to write to"
-    if inserts and not found.can_insert:
+    if need.inserted and not found.can_insert:
         yield f"{label}: the role may not INSERT it"
-    if updates and not found.can_update:
+    if need.updated and not found.can_update:
         yield f"{label}: the role may not UPDATE it"
 
 
-def _scale_problems(
-    catalog: Catalog, table: Table, column: Column, found: ColumnType
-) -> Iterator[str]:
+def _scale_problems(catalog: Catalog, table: str, need: _Need, found: ColumnType) -> Iterator[str]:
     """Return what keeps a NUMERIC from being read into 64 bits."""
-    name, label = f"{table.name}.{column.name}", catalog.label(table.name, column.name)
+    name, label = f"{table}.{need.column.name}", catalog.label(table, need.column.name)
     try:
-        scale = catalog.scale(table.name, column.name)
+        scale = catalog.scale(table, need.column.name)
     except SchemaError as error:
         yield from error.problems
         return
-    is_read_only = column.uses & Use.RUN and not column.writes & Use.ROWS
     if scale > MAX_SCALE:
         yield f"{label}: is {found.declared}, expected at most {MAX_SCALE} decimals"
     elif (
-        is_read_only
+        need.scaled
         and name not in catalog.schema.scales
         and found.precision is not None
         and not found.fits
@@ -249,11 +298,11 @@ def _scale_problems(
 
 
 def _size_problems(
-    catalog: Catalog, table: Table, column: Column, found: ColumnType
+    catalog: Catalog, table: str, column: Column, found: ColumnType
 ) -> Iterator[str]:
     """Return what to say of a NUMERIC that is too narrow for what is written into it."""
-    label, (precision, scale) = catalog.label(table.name, column.name), column.sizes
-    asked = catalog.schema.scales.get(f"{table.name}.{column.name}", scale)
+    label, (precision, scale) = catalog.label(table, column.name), column.sizes
+    asked = catalog.schema.scales.get(f"{table}.{column.name}", scale)
     if asked < scale <= (scale if found.scale is None else found.scale):
         yield f"{label}: schema.scales says {asked} decimals, expected {scale} or more"
     if found.precision is None or found.scale is None:

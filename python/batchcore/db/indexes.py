@@ -122,7 +122,7 @@ class Layout:
 
     Attributes:
         schema: Names of tables and columns.
-        tables: Those that are there, by the names of docs/schema.md.
+        tables: By the names of docs/schema.md; one that is not there counts as a plain table.
         names: Of the indexes, those that any relation has.
     """
 
@@ -214,7 +214,7 @@ async def look(connection: asyncpg.Connection, schema: Schema) -> Layout:
         columns=COLUMNS,
     )
     relations: dict[int, Relation] = {}
-    tables: dict[str, Relation] = {}
+    tables = {table: Relation(schema.namespace, schema.table(table)) for table in wanted}
     children: list[tuple[int, Relation]] = []
     for row in await connection.fetch(sql):
         relation = relations.get(row["oid"])
@@ -247,7 +247,7 @@ def built(layout: Layout, *, concurrently: bool, is_own: bool) -> IndexPlan:
     """Return what makes the indexes where the host has none like them.
 
     Args:
-        layout: The tables as they are; those that are not there yet are taken as plain tables.
+        layout: The tables as they are.
         concurrently: Whether no writer may be locked out.
         is_own: Whether batchcore made the tables: then the index that they replace goes.
     """
@@ -263,7 +263,7 @@ def removed(layout: Layout, *, concurrently: bool, is_own: bool) -> IndexPlan:
     """Return what drops the indexes that `migrate` made, and gives the host back what it had.
 
     Args:
-        layout: The tables as they are; those that are not there are taken as plain tables.
+        layout: The tables as they are.
         concurrently: Whether no writer may be locked out.
         is_own: Whether batchcore made the tables: then all of the indexes are its own, even those
             that an earlier version has not marked, and the index that they replaced is made again.
@@ -278,9 +278,7 @@ def removed(layout: Layout, *, concurrently: bool, is_own: bool) -> IndexPlan:
 
 def redundant(layout: Layout) -> Iterator[tuple[str, str]]:
     """Yield the host's indexes that the first of `INDEXES` makes redundant, and what drops them."""
-    positions = layout.tables.get(REPLACED_INDEX.table)
-    if positions is None:
-        return
+    positions = layout.tables[REPLACED_INDEX.table]
     alive = Index("", REPLACED_INDEX.table, REPLACED_INDEX.columns, "{deleted_at} IS NULL")
     for one in positions.indexes:
         is_alike = any(one.fits(layout.schema, like) for like in (REPLACED_INDEX, alive))
@@ -294,9 +292,9 @@ def unmarked(layout: Layout) -> Iterator[str]:
     A version before the marks may have made them.
     """
     for index in INDEXES:
-        table = layout.tables.get(index.table)
-        found = None if table is None else table.index(index.name)
-        if table is not None and found is not None and not found.is_made:
+        table = layout.tables[index.table]
+        found = table.index(index.name)
+        if found is not None and not found.is_made:
             yield f"{table.namespace}.{index.name}"
 
 
@@ -318,7 +316,7 @@ class IndexPlan:
 
     def build(self, index: Index) -> None:
         """Make an index, unless there is one like it."""
-        table = self._table(index)
+        table = self._layout.tables[index.table]
         if table.kind in _KINDS:
             self.notes.append(f"none on {table.label}, {_KINDS[table.kind]}: {index.name}")
             return
@@ -339,10 +337,6 @@ class IndexPlan:
         self.statements.append(
             f"COMMENT ON INDEX {table.qualified(name)} IS {quote_literal(comment)}"
         )
-
-    def _table(self, index: Index) -> Relation:
-        plain = Relation(self._schema.namespace, self._schema.table(index.table))
-        return self._layout.tables.get(index.table, plain)
 
     def _free_name(self, table: Relation, index: Index) -> tuple[str, FoundIndex | None]:
         """Return a name that nothing else has, and the unfinished index that has it."""
@@ -409,13 +403,13 @@ class IndexPlan:
 
     def drop(self, index: Index) -> None:
         """Drop an index by its name, if it is there."""
-        table = self._table(index)
+        table = self._layout.tables[index.table]
         if table.index(index.name) is not None:
             self.statements.append(_drop(table, index.name, concurrently=self.concurrently))
 
     def remove(self, index: Index, *, is_own: bool) -> None:
         """Drop an index that `migrate` made, but not those of the host that are attached to it."""
-        table = self._table(index)
+        table = self._layout.tables[index.table]
         for found in table.indexes:
             is_made = found.is_made and found.fits(self._schema, index)
             if not (is_made or (is_own and found.name == index.name)):

@@ -9,7 +9,7 @@ from batchcore.db.catalog import inspect
 from batchcore.db.check import check_revision, not_written, schema_error
 from batchcore.db.engine import Database, transaction
 from batchcore.db.fields import encoded, field_of
-from batchcore.db.sql import table_name
+from batchcore.db.sql import Relation, statement, table_name
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
 from batchcore.schema import HOST, Kind, Use
@@ -107,7 +107,8 @@ def _misfit(catalog: Catalog, table: str, name: str, column: object) -> str:
 
 async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> None:
     for table in tables:
-        query = f"SELECT EXISTS (SELECT FROM {table_name(schema, table)})"  # noqa: S608  # quoted
+        own = Relation(schema, table)
+        query = statement("SELECT EXISTS (SELECT FROM {own})", own=own)
         if await session.fetchval(query):
             msg = (
                 f"table `{schema.table(table)}` has rows already: only an empty database is "

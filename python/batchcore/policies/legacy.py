@@ -101,10 +101,10 @@ class Legacy(Policy):
     def _planned(self, portfolios: LegacyPortfolios, entries: Boundaries | None) -> Plan:
         days, count = self.days, len(portfolios.id)
         committed = self.request.committed or Committed()
-        latest, complete = portfolios.latest, portfolios.stands
+        latest, complete = portfolios.latest, portfolios.complete
         has_latest = latest.state == State.VALUE
         if self.request.on_existing == "error":
-            found, first = complete > 0, portfolios.first_stands.values
+            found, first = complete > 0, portfolios.first_complete.values
             if self.request.inception:
                 found, first = has_latest, latest.values
             plans.refuse_existing(portfolios.id, found & ~portfolios.deleted, first, committed)

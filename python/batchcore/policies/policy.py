@@ -17,7 +17,7 @@ from batchcore.run import grouped
 from batchcore.run import plan as plans
 from batchcore.run.grouped import EventsByPosition, FlowsByPortfolio, GroupedLoad
 from batchcore.run.issues import ambiguous_prices
-from batchcore.sinks.snapshots import Equities, encode_batch, stands_already
+from batchcore.sinks.snapshots import Equities, already_exist, encode_batch
 from batchcore.sources.facts import select_all_events, select_events, select_flows
 from batchcore.sources.host import Boundaries, Selection
 from batchcore.sources.positions import select_earliest_entries
@@ -248,7 +248,7 @@ class Policy(abc.ABC):
         batch = encode_batch(
             rows,
             ids,
-            stands_already(rows, ids, existing.portfolio_id, existing.day),
+            already_exist(rows, ids, existing.portfolio_id, existing.day),
             self.equities(rows, ids, chunk),
             self.run.clock.stamp(),
             cancel=self.cancel,

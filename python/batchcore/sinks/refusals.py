@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batchcore.db.acting import called_in
-from batchcore.db.analytic_tables import KEYS
 from batchcore.db.sql import quote_identifier
+from batchcore.schema import HOST, Use
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +24,11 @@ UNIQUE: Final = "23505"
 MOST_CHARACTERS: Final = 200
 """Of a message: a trigger may say as much as it likes."""
 
-_FOUND_BY: Final = {**KEYS, "portfolio_snapshots": ("portfolio_id", "snapshot_date")}
+_FOUND_BY: Final = {
+    name: table.unique
+    for name, table in HOST.items()
+    if table.inserts & (Use.ROWS | Use.BETAS | Use.FACTORS)
+}
 
 
 def is_refusal(error: DatabaseError) -> bool:

@@ -1,4 +1,4 @@
-"""Result rows into the host's tables: COPY straight in, and in place where a row stands already."""
+"""Result rows into the host's tables: COPY straight in, and in place where a row exists already."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Equities:
 def encode_batch(
     rows: Rows,
     ids: npt.NDArray[np.uint8],
-    stands: npt.NDArray[np.bool_],
+    exist: npt.NDArray[np.bool_],
     equities: Equities,
     stamp: Stamp,
     *,
@@ -142,7 +142,7 @@ def encode_batch(
     Args:
         rows: Sorted by portfolio and day.
         ids: (p, 16) uint8, sorted, the portfolios that `rows.portfolio` counts.
-        stands: (n,) bool, whether a row stands already.
+        exist: (n,) bool, whether a row exists already.
         equities: What `portfolios.equity_balance` becomes.
         stamp: What new rows share.
         analytics: Analytic columns of `rows`; None leaves them alone.
@@ -155,7 +155,7 @@ def encode_batch(
     Raises:
         CancelledError: `cancel` was raised.
     """
-    new, replaced = np.flatnonzero(~stands), np.flatnonzero(stands)
+    new, replaced = np.flatnonzero(~exist), np.flatnonzero(exist)
     head: list[Field] = [
         ("id", "uuid7", (stamp.id_unix_ms, stamp.random), None),
         ("created_at", "timestamptz", (stamp.unix_us,), None),
@@ -208,13 +208,13 @@ def _fields(  # some rows of both
     ]
 
 
-def stands_already(
+def already_exist(
     rows: Rows,
     ids: npt.NDArray[np.uint8],
     existing_id: npt.NDArray[np.uint8],
     existing_day: npt.NDArray[np.int32],
 ) -> npt.NDArray[np.bool_]:
-    """Return for each row whether a snapshot of its portfolio and day stands already."""
+    """Return for each row whether a snapshot of its portfolio and day exists already."""
     if len(existing_day) == 0:
         return np.zeros(len(rows), dtype=np.bool_)
     portfolio = _core.locate(keys=existing_id, ids=ids)
@@ -233,7 +233,7 @@ async def write_batch(
 ) -> Sequence[Kept]:
     """Write a chunk inside the caller's transaction; return what it left to other writers.
 
-    New rows go by COPY straight into the table. Rows that stand already are updated in place, so
+    New rows go by COPY straight into the table. Rows that exist already are updated in place, so
     that their `id`, foreign keys to it and the host's own columns live on. Equities come first:
     whoever has locked portfolios is waited for before their snapshots are locked. What the server
     kept is what was sent: the rows that it counts are, and where it counts fewer, or where triggers
@@ -249,7 +249,7 @@ async def write_batch(
 
     Raises:
         DatabaseError: the server refused it, holds something else than was sent, or a row that
-            stood at the load is gone.
+            existed at the load is gone.
     """
     writer = Writer(session, schema, batch.span, acting)
     if batch.equity.rows:

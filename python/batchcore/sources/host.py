@@ -170,12 +170,17 @@ def _readable(value: HostColumn) -> str:
     )
 
 
+def _rounded(value: HostColumn) -> str:
+    return f"round({value}::numeric, {value.scale})" if value.is_double else str(value)
+
+
 CONDITIONS: Final[Mapping[str, Callable[[HostColumn], str]]] = MappingProxyType(
     {
         "finite": _finite,
         "above_zero": _above_zero,
         "below_zero": _below_zero,
         "readable": _readable,
+        "rounded": _rounded,
         "valid": lambda close: f"{_above_zero(close)} AND {_readable(close)}",  # S2
         "normalised": lambda text: f"upper(btrim({text} COLLATE \"C\", ' '))",  # S2
         "dated": lambda day: compose(
@@ -186,7 +191,7 @@ CONDITIONS: Final[Mapping[str, Callable[[HostColumn], str]]] = MappingProxyType(
         ),
     }
 )
-"""What templates may ask of a column, and its SQL."""
+"""What templates may say of a column, and its SQL."""
 
 
 def smallest(scale: int) -> str:
@@ -273,7 +278,7 @@ class Boundaries:
     day: npt.NDArray[np.int32]
 
 
-def complete(s: HostTable, calendar: Calendar) -> Sql:
+def complete(catalog: Catalog, calendar: Calendar) -> Sql:
     """Return the condition that snapshot ``s`` is complete, on a session of the calendar (S5).
 
     Sessions travel as a string of bits: 4 KB for 46 years, and one look-up for each row.
@@ -287,7 +292,7 @@ def complete(s: HostTable, calendar: Calendar) -> Sql:
         on_bit = "get_bit({bits}, {s.snapshot_date} - {first:date}) = 1"
         on_session = f"CASE WHEN {on_session} THEN {on_bit} ELSE false END"
     template = "{s.is_complete} AND {s.equity_balance:finite} AND " + on_session
-    return compose(template, s=s, first=first, last=last, bits=bits)
+    return part(catalog, template, first=first, last=last, bits=bits)
 
 
 def bits_of(days: npt.NDArray[np.int32]) -> Sql:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.frames import Bools, Ids, Int32, Int64
-    from batchcore.sources.host import HostTable, Selection
+    from batchcore.sources.host import Selection
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ def select_portfolios(
     selection: Selection,
     own: Boundaries | None = None,
     *,
-    complete: Callable[[HostTable, Calendar], Sql] = complete,
+    complete: Callable[[Catalog, Calendar], Sql] = complete,
 ) -> Query[Portfolios]:
     """Return each portfolio with the snapshots around ``boundary``, or around one of its own.
 
@@ -134,7 +134,7 @@ def select_portfolios(
         _PORTFOLIOS,
         own=joined,
         boundary=of_day,
-        complete=complete(around["s"], calendar),
+        complete=complete(catalog, calendar),
         alive=selection.alive(catalog),
         **around,
     )
@@ -180,8 +180,8 @@ class LegacyPortfolios(Frame):
         currency: As stored.
         deleted: (n,) bool; True only for portfolios that were asked for by id.
         latest: Date of the latest complete row, on a session or not.
-        first_stands: Date of the first complete row on the sessions of the range.
-        stands: (n,) int64, how many there are.
+        first_complete: Date of the first complete row on the sessions of the range.
+        complete: (n,) int64, how many there are.
     """
 
     id: Ids
@@ -190,8 +190,8 @@ class LegacyPortfolios(Frame):
     currency: Text
     deleted: Bools
     latest: Days
-    first_stands: Days
-    stands: Int64
+    first_complete: Days
+    complete: Int64
 
 
 _LEGACY: Final = """
@@ -200,7 +200,7 @@ LEFT JOIN (
     SELECT {s.portfolio_id}, min({s.snapshot_date}), count(*) FROM {s}
     WHERE {s.is_complete} AND {s.snapshot_date} = ANY({sessions:dates})
         AND {selection:{s.portfolio_id}}
-    GROUP BY {s.portfolio_id}) AS stands(id, first, count) ON stands.id = {o.id}
+    GROUP BY {s.portfolio_id}) AS rows(id, first, count) ON rows.id = {o.id}
 WHERE {alive}
 """
 _LATEST: Final = """
@@ -220,8 +220,8 @@ def select_legacy_portfolios(
         "o.id, o.name, o.equity_balance, o.currency",
         Column("deleted", Kind.BOOL, "{o.deleted_at} IS NOT NULL"),
         Column("latest", Kind.DATE, _LATEST),
-        Column("first_stands", Kind.DATE, "stands.first"),
-        Column("stands", Kind.INT8, "COALESCE(stands.count, 0)::int8"),
+        Column("first_complete", Kind.DATE, "rows.first"),
+        Column("complete", Kind.INT8, "COALESCE(rows.count, 0)::int8"),
     )
     holes = {"sessions": sessions, "selection": selection, "alive": selection.alive(catalog)}
     return select(catalog, "portfolios", _legacy_portfolios, read, _LEGACY, **holes)

@@ -94,12 +94,7 @@ def _parts(catalog: Catalog) -> dict[str, object]:
     order, counts = [part(catalog, "{m.date} DESC")], declared
     if not catalog.one_price:
         order += filter(None, (rank, part(catalog, "{m.close}")))
-        rounded = "round({close}::numeric, {scale})" if x.close.is_double else "{close}"
-        own, other = (
-            compose(rounded, close=close, scale=x.close.scale)
-            for close in (part(catalog, "{m.close}"), x.close)
-        )
-        differs = compose("{other} <> {own}", own=own, other=other)
+        differs = part(catalog, "{x.close:rounded} <> {m.close:rounded}", x=x)
         if sources:
             template = "{other} < {own} OR {other} = {own} AND {differs}"
             differs = compose(template, own=rank, other=rank_other, differs=differs)

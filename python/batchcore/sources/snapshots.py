@@ -10,7 +10,7 @@ import numpy as np
 from batchcore.db.sql import Sql, compose
 from batchcore.frames import Days, Decimals, Frame, Previous
 from batchcore.schema import Kind
-from batchcore.sources.host import HostTable, bits_of, complete, floats, part, select, tables
+from batchcore.sources.host import HostTable, bits_of, complete, floats, part, select
 from batchcore.sources.query import Column, Query, results
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def select_existing(
         "s.portfolio_id, s.snapshot_date! day",
         Column("complete", Kind.BOOL, "({complete}) IS TRUE"),
     )
-    is_complete = complete(tables(catalog)["s"], calendar)
+    is_complete = complete(catalog, calendar)
     holes = {"selection": selection, "complete": is_complete, "first": first, "last": last}
     return select(catalog, "existing", Existing, read, _EXISTING, **holes)
 
@@ -115,7 +115,7 @@ def select_holes(
         selection=selection,
         after=part(catalog, after, start=start),
         missing=Sql(_MISSING),
-        complete=complete(tables(catalog)["s"], calendar),
+        complete=complete(catalog, calendar),
         sessions=_sessions(calendar, start, end),
     )
     columns = results(portfolio_id="uuid", earliest="day", hole="date", missing="int8")
@@ -189,7 +189,7 @@ def select_returns(
         last=HostTable(catalog, SNAPSHOTS, "last"),
         ids=ids,
         before=before,
-        complete=complete(tables(catalog)["s"], calendar),
+        complete=complete(catalog, calendar),
         count=count,
     )
 
@@ -248,6 +248,6 @@ def select_latest_snapshots(
         "latest.cumulative_realized_pnl, latest.cumulative_capital_flow",
     )
     latest = HostTable(catalog, SNAPSHOTS, "latest")
-    is_complete = complete(tables(catalog)["s"], calendar)
+    is_complete = complete(catalog, calendar)
     holes = {"latest": latest, "ids": ids, "before": before, "complete": is_complete}
     return select(catalog, "latest_snapshots", Previous, read, _LATEST, **holes)

@@ -26,7 +26,6 @@ from batchcore.sources.host import (
     normalised,
     part,
     select,
-    tables,
 )
 from batchcore.sources.positions import EXPIRY
 from batchcore.sources.prices import PRICES
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     Bytes = npt.NDArray[np.uint8]
     Int32 = npt.NDArray[np.int32]
     Int64 = npt.NDArray[np.int64]
+    Span = tuple[int | None, int | None]
 
 _TABLE: Final = HOST[SNAPSHOTS]
 _NUMBERS: Final = {
@@ -101,7 +101,7 @@ class StoredRules:
         of_alive: Whether its events count only if it is not soft-deleted.
     """
 
-    complete: Callable[[HostTable, Calendar], Sql]
+    complete: Callable[[Catalog, Calendar], Sql]
     earlier: str
     is_dated: str
     end: str
@@ -124,7 +124,7 @@ ROLLFORWARD: Final = StoredRules(
 # latest on that is not younger than any of the range; as a rule that is one row. Events of
 # soft-deleted positions count too (L17).
 LEGACY: Final = StoredRules(
-    complete=lambda s, _: s.is_complete,  # (L3); sessions are told by its day
+    complete=lambda catalog, _: part(catalog, "{s.is_complete}"),  # (L3), whatever its day
     earlier="""
     isfinite({s.snapshot_date}) AND {s.snapshot_date} >= COALESCE((
         SELECT {s.snapshot_date} FROM {s}
@@ -155,6 +155,21 @@ class StoredSource:
     calendar: Calendar
     rules: StoredRules
 
+    def holes(self, selection: Selection, days: Span) -> dict[str, object]:
+        """Return what statements on snapshots share: which rows are meant, and what they say."""
+        first, last = days
+        return {
+            "selection": selection,
+            "complete": self.rules.complete(self.catalog, self.calendar),
+            "written": _microseconds(part(self.catalog, "{s.created_at}")),
+            "in_range": part(
+                self.catalog,
+                "{s.snapshot_date} BETWEEN {first:date} AND {last:date}",
+                first=FIRST_DATE if first is None else first,
+                last=LAST_DATE if last is None else last,
+            ),
+        }
+
 
 def decimals_of(column: str) -> int:
     """Return the decimals to which the rules round a column of snapshots."""
@@ -182,27 +197,15 @@ def readable(catalog: Catalog, columns: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name, column in found if column is not None and column.can_select)
 
 
+_MICROSECONDS: Final = """
+COALESCE(CASE WHEN isfinite({moment}) THEN (extract(epoch FROM {moment}) * 1000000)::int8
+    WHEN {moment} = 'infinity' THEN '{unknown}'::int8 END, '{never}'::int8)
+"""
+
+
 def _microseconds(moment: str) -> Sql:
-    """Return the expression for a timestamp as microseconds since 1970, infinite ones too."""
-    return compose(
-        "CASE WHEN isfinite({moment}) THEN (extract(epoch FROM {moment}) * 1000000)::int8"
-        " WHEN {moment} = 'infinity' THEN '{unknown}'::int8 END",
-        moment=Sql(moment),
-        unknown=UNKNOWN,
-    )
-
-
-def _written(s: HostTable) -> Sql:
-    """Return the expression for when a snapshot was written; `NEVER` if it does not say."""
-    written = _microseconds(s.created_at)
-    return compose("COALESCE({written}, '{never}'::int8)", written=written, never=NEVER)
-
-
-def _in_range(s: HostTable, start: int | None, end: int | None) -> Sql:
-    first = FIRST_DATE if start is None else start
-    last = LAST_DATE if end is None else end
-    template = "{s.snapshot_date} BETWEEN {first:date} AND {last:date}"
-    return compose(template, s=s, first=first, last=last)
+    """Return the expression for a timestamp as microseconds since 1970; `NEVER` if it is NULL."""
+    return compose(_MICROSECONDS, moment=Sql(moment), unknown=UNKNOWN, never=NEVER)
 
 
 def _changed(catalog: Catalog, table: str, alias: str, *more: str) -> Sql:
@@ -215,8 +218,7 @@ def _changed(catalog: Catalog, table: str, alias: str, *more: str) -> Sql:
             stamps.append(getattr(own, name))
     if not stamps:
         return compose("'{unknown}'::int8", unknown=UNKNOWN)
-    latest = _microseconds(f"GREATEST({', '.join(stamps)})")
-    return compose("COALESCE({latest}, '{never}'::int8)", latest=latest, never=NEVER)
+    return _microseconds(f"GREATEST({', '.join(stamps)})")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -249,19 +251,13 @@ LEFT JOIN LATERAL (
 
 
 def select_counts(
-    source: StoredSource,
-    selection: Selection,
-    days: tuple[int | None, int | None],
-    ids: Bytes,
+    source: StoredSource, selection: Selection, days: Span, ids: Bytes
 ) -> Query[Counted]:
     """Return how many rows of each portfolio are stored in a range, in the order of ``ids``.
 
     ``days`` are the first and the last: None begins with the first row, or ends with the last.
     """
-    s = tables(source.catalog)["s"]
-    is_complete, in_range = source.rules.complete(s, source.calendar), _in_range(s, *days)
-    holes = {"selection": selection, "in_range": in_range, "complete": is_complete}
-    sql = part(source.catalog, _COUNTED, **holes)
+    sql = part(source.catalog, _COUNTED, **source.holes(selection, days))
     columns = results(portfolio_id="uuid", rows="int8", first="day", last="day", previous="date")
     return Query("counts", sql, columns, partial(_counted, ids))
 
@@ -320,7 +316,7 @@ WHERE {selection:{o.id}}
 def select_stored(
     source: StoredSource,
     selection: Selection,
-    days: tuple[int | None, int | None],
+    days: Span,
     columns: Iterable[str],
     ids: Bytes,
     *,
@@ -331,15 +327,8 @@ def select_stored(
     ``days`` are as in `select_counts`, ``columns`` those that are compared; the result counts
     portfolios of ``ids``.
     """
-    catalog, start, s = source.catalog, days[0], tables(source.catalog)["s"]
-    holes = {
-        "selection": selection,
-        "complete": source.rules.complete(s, source.calendar),
-        "written": _written(s),
-        "in_range": _in_range(s, *days),
-        "start": start,
-        "first": FIRST_DATE,
-    }
+    catalog, start = source.catalog, days[0]
+    holes = {**source.holes(selection, days), "start": start, "first": FIRST_DATE}
     read: list[str | Column] = [
         "s.portfolio_id, s.snapshot_date! day",
         Column("complete", Kind.BOOL, "({complete}) IS TRUE"),
@@ -609,7 +598,7 @@ def _symbols(spelt: Text) -> tuple[Int64, tuple[str, ...]]:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class ChangedPrices:
+class ChangedCloses:
     """Closes that were changed, sorted by symbol and day.
 
     Attributes:
@@ -635,7 +624,7 @@ WHERE c.changed > '{since}'::int8 AND c.changed < '{unknown}'::int8
 
 def select_changed_closes(
     catalog: Catalog, symbols: Sequence[str], since: int, first: int, last: int
-) -> Query[ChangedPrices]:
+) -> Query[ChangedCloses]:
     """Return the closes of normalised symbols in a window that were changed since a moment."""
     sql = part(
         catalog,
@@ -653,12 +642,12 @@ def select_changed_closes(
 
 def _changed_closes(
     symbols: Sequence[str], symbol: Text, day: Int32, changed: Int64
-) -> ChangedPrices:
+) -> ChangedCloses:
     code, names = _symbols(symbol)
     place = {name: number for number, name in enumerate(symbols)}
     own = np.array([place[name] for name in names], dtype=np.int64)[code]
     order = np.lexsort((day, own))
-    return ChangedPrices(own[order], day[order], changed[order])
+    return ChangedCloses(own[order], day[order], changed[order])
 
 
 def select_benchmark_since(catalog: Catalog) -> Query[int]:
@@ -716,7 +705,8 @@ def select_last_run(catalog: Catalog, selection: Selection, ids: Bytes) -> Query
 
     `elsewhere` is whether `portfolios.equity_balance` is the equity of any of them.
     """
-    of_portfolio, written = part(catalog, _OF_PORTFOLIO), _written(tables(catalog)["s"])
+    of_portfolio = part(catalog, _OF_PORTFOLIO)
+    written = _microseconds(part(catalog, "{s.created_at}"))
     holes = {"selection": selection, "of_portfolio": of_portfolio, "written": written}
     sql = part(catalog, _LAST_RUN, **holes)
     scale = scale_of(catalog, "equity_balance")

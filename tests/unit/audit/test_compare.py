@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchcore.audit.changes import any_by_left, pairs
+from batchcore.audit.causes import any_by_left, pairs
 from batchcore.audit.compare import (
     differs,
     parsed,

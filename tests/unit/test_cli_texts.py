@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from batchcore import report
+from batchcore.cli import migrate, run
 from batchcore.db.migrate import MigrateReport, MigrateStatus
 from batchcore.demo import report as demo_report
 from batchcore.demo.stored import Valuation
@@ -17,9 +17,9 @@ def failed(count: int) -> Any:
 
 
 def test_twenty_failures_are_told_one_by_one_and_the_rest_is_counted() -> None:
-    lines = report.failure_lines(failed(20))
+    lines = run.failure_lines(failed(20))
     assert lines == [f"failed: portfolio {number}" for number in range(20)]
-    more = report.failure_lines(failed(1_025))
+    more = run.failure_lines(failed(1_025))
     assert more == [*lines, "failed: 1,005 more, which --json lists"]
 
 
@@ -65,7 +65,7 @@ def status(
 def test_a_status_says_what_is_to_do_and_what_is_in_the_way(
     given: MigrateStatus, lines: list[str]
 ) -> None:
-    assert report.status_text(given).splitlines() == lines
+    assert migrate.status_text(given).splitlines() == lines
 
 
 def test_a_migration_of_a_host_says_what_it_left_alone() -> None:
@@ -77,7 +77,7 @@ def test_a_migration_of_a_host_says_what_it_left_alone() -> None:
         applied=("0002",),
         notes=("take over public.theirs as idx_positions_symbol_active",),
     )
-    assert report.migrated_text(done).splitlines() == [
+    assert migrate.migrated_text(done).splitlines() == [
         "0001: marked as done, the tables are the host's",
         "0002: done",
         "index: take over public.theirs as idx_positions_symbol_active",
@@ -117,12 +117,6 @@ def test_without_analytics_there_is_no_table_of_them() -> None:
     assert demo_report._analytics_tables(done) == []  # type: ignore[arg-type]  # noqa: SLF001
 
 
-def issue_lines(symbols: dict[str, list[str]], **counts: int) -> list[str]:
-    """Return the lines of a report that tell issues."""
-    result = SimpleNamespace(issues_by_name=lambda: counts, symbols_by_issue=lambda: symbols)
-    return report.issue_lines(result)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize(
     ("symbols", "counts", "lines"),
     [
@@ -143,4 +137,5 @@ def issue_lines(symbols: dict[str, list[str]], **counts: int) -> list[str]:
 def test_an_issue_names_its_first_five_symbols(
     symbols: dict[str, list[str]], counts: dict[str, int], lines: list[str]
 ) -> None:
-    assert issue_lines(symbols, **counts) == lines
+    result: Any = SimpleNamespace(issues_by_name=lambda: counts, symbols_by_issue=lambda: symbols)
+    assert run.issue_lines(result) == lines

@@ -1,0 +1,13 @@
+"""Words of messages that agree with numbers."""
+
+from __future__ import annotations
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with a noun that agrees with it, such as "1 chunk" or "2 chunks"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def differ(count: int) -> str:
+    """Return a number with the verb that agrees with it: "1 differs" or "2 differ"."""
+    return f"{count:,} {'differs' if count == 1 else 'differ'}"
