@@ -29,8 +29,8 @@ from batchcore.audit.result import ColumnCounts, Difference
 from batchcore.cli import exits
 from batchcore.cli.app import app
 from batchcore.cli.options import URL_VARIABLE
-from batchcore.db.ledger import NOT_REPLACED
 from batchcore.db.migrate import migrate
+from batchcore.pg.ledger import NOT_REPLACED
 from batchcore.run.result import PortfolioResults
 from batchcore.units import Mark
 from support import build, database

@@ -13,11 +13,11 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from batchcore.db.connect import Connector
-from batchcore.db.conninfo import PARAMETERS, SETTINGS, resolved
-from batchcore.db.engine import Database
 from batchcore.db.migrate import migrate
 from batchcore.errors import BatchcoreError, ConfigError, DatabaseError
+from batchcore.pg.connect import Connector
+from batchcore.pg.conninfo import PARAMETERS, SETTINGS, resolved
+from batchcore.pg.database import Database
 from support.cases import from_toml
 from support.faults import PATIENCE_S
 from support.tls import ODD, PASSWORD, TlsServer
@@ -410,7 +410,7 @@ async def test_a_server_that_is_silent_is_told_and_the_next_one_tried(
     surroundings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del surroundings
-    monkeypatch.setattr("batchcore.db.conninfo.PATIENCE_S", 0.05)
+    monkeypatch.setattr("batchcore.pg.conninfo.PATIENCE_S", 0.05)
     with (
         socket.create_server(("127.0.0.1", 0)) as one,
         socket.create_server(("127.0.0.1", 0)) as other,

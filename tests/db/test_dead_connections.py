@@ -11,11 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import batchcore
 from batchcore.config import Settings
-from batchcore.db import sessions
-from batchcore.db.driver import answers, database_error, is_lost
-from batchcore.db.engine import Database, Session
-from batchcore.db.sessions import Sessions
 from batchcore.errors import DatabaseError
+from batchcore.pg import sessions
+from batchcore.pg.database import Database
+from batchcore.pg.errors import answers, database_error, is_lost
+from batchcore.pg.session import Session
+from batchcore.pg.sessions import Sessions
 from support import database
 from support.callers import with_driver
 from support.generate import MONDAY

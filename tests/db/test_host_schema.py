@@ -22,9 +22,9 @@ from batchcore.config import Schema, Settings
 from batchcore.db.analytic_tables import check_parts
 from batchcore.db.catalog import inspect
 from batchcore.db.migrate import check, downgrade, migrate
-from batchcore.db.sql import quote_identifier, table_name
 from batchcore.demo import opening
 from batchcore.errors import DatabaseError, SchemaError
+from batchcore.pg.sql import quote_identifier, table_name
 from batchcore.reference import legacy
 from batchcore.schema import OWN, TOKENS
 from support import database, foreign, legacy_frames, legacy_host

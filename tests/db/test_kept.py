@@ -10,10 +10,10 @@ from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db.engine import Database
 from batchcore.demo.seed import fill
 from batchcore.errors import DatabaseError
 from batchcore.frames import Constant, Moment, Table
+from batchcore.pg.database import Database
 from support import database, ledger
 from support.database import Host
 from support.generate import MONDAY

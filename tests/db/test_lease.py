@@ -12,9 +12,10 @@ import pytest
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
-from batchcore.db.engine import Database, transaction
-from batchcore.db.ledger import Lease, Ledger
 from batchcore.errors import DatabaseError, LeaseHeldError
+from batchcore.pg.database import Database
+from batchcore.pg.ledger import Lease, Ledger
+from batchcore.pg.session import transaction
 from batchcore.run import lease as leases
 from batchcore.run import orchestrator
 from batchcore.run.lease import LeaseHolder
@@ -109,7 +110,7 @@ async def test_a_run_that_may_wait_begins_when_the_other_has_ended(
                 await database.fetchval(
                     host,
                     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                    " AND query LIKE '%r.state = %' AND state LIKE 'idle in%'",
+                    " AND query LIKE '%AS same,%' AND state LIKE 'idle in%'",
                 )
                 == 0
             )

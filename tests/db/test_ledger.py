@@ -15,8 +15,8 @@ import batchcore
 from batchcore.about import core_version
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db.engine import Session
 from batchcore.errors import DatabaseError, TooManyFailedError
+from batchcore.pg.session import Session
 from support import database, ledger
 from support.callers import BORROWED, OWN, caller
 from support.generate import MONDAY

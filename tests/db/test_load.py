@@ -8,9 +8,9 @@ import pytest
 from batchcore import calendar as calendars
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
-from batchcore.db.engine import Database
 from batchcore.errors import DatabaseError, DecodeError
 from batchcore.frames import Prices
+from batchcore.pg.database import Database
 from batchcore.schema import Kind
 from batchcore.sources import prices as closes_source
 from batchcore.sources.facts import select_events, select_flows

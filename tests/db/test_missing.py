@@ -10,8 +10,8 @@ from batchcore import calendar as calendars
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
 from batchcore.db.catalog import inspect
-from batchcore.db.engine import Database
 from batchcore.errors import ConfigError
+from batchcore.pg.database import Database
 from batchcore.sources.host import Selection
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import select_holes

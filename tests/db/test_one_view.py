@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from batchcore.config import Settings
-from batchcore.db.engine import Session
+from batchcore.pg.session import Session
 from support import database, writer
 from support.generate import MONDAY
 from support.outcome import assert_left, outcome

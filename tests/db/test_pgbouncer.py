@@ -18,8 +18,8 @@ import batchcore
 from batchcore.calendar import date_of
 from batchcore.cli import exits
 from batchcore.config import Settings
-from batchcore.db.driver import NONE_LEFT, NOT_TAKEN, POOLED
 from batchcore.errors import DatabaseError
+from batchcore.pg.errors import NONE_LEFT, NOT_TAKEN, POOLED
 from support import database
 from support.bouncer import bouncer
 from support.callers import with_driver

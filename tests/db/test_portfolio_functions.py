@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 import batchcore
 from batchcore import calendar as calendars
 from batchcore import reference as ref
-from batchcore.db.engine import Session
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
+from batchcore.pg.session import Session
 from support import database
 from support.cases import day
 from support.database import MOMENT, Standing, key

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import batchcore
 from batchcore.calendar import date_of, day_of
 from batchcore.config import Settings
-from batchcore.db import engine
 from batchcore.db.tables import ledger
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
+from batchcore.pg import database as pg_database
 from support import database
 from support.database import Standing
 from support.generate import MONDAY
@@ -94,7 +94,7 @@ async def test_a_pool_without_a_free_connection_is_told(
     same_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await database.fill(same_host, database.plain_host(1, DAYS))
-    monkeypatch.setattr(engine, "WAIT_S", 0.05)
+    monkeypatch.setattr(pg_database, "WAIT_S", 0.05)
     async with asyncpg.create_pool(same_host, min_size=0, max_size=3) as pool:
         async with pool.acquire(), pool.acquire():
             with pytest.raises(DatabaseError, match="a run needs three of its own"):

@@ -13,8 +13,8 @@ from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db.engine import Session
 from batchcore.errors import DatabaseError, TooManyFailedError
+from batchcore.pg.session import Session
 from batchcore.run import orchestrator
 from batchcore.run.refusals import Bisection
 from support import database, ledger

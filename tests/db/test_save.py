@@ -9,9 +9,10 @@ import pytest
 from batchcore import native
 from batchcore import reference as ref
 from batchcore.config import Schema
-from batchcore.db import fields
-from batchcore.db.engine import Database, Session, transaction
 from batchcore.errors import DatabaseError
+from batchcore.pg import fields
+from batchcore.pg.database import Database
+from batchcore.pg.session import Session, transaction
 from batchcore.schema import HOST, Use
 from batchcore.sinks import snapshots
 from batchcore.sinks.snapshots import Equities, Stamp, encode_batch

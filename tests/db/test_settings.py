@@ -14,9 +14,10 @@ from batchcore.audit.verifier import verify
 from batchcore.calendar import date_of
 from batchcore.cli.status import run_text, runs_text
 from batchcore.config import Settings
-from batchcore.db.engine import Database, alone, transaction
 from batchcore.db.migrate import check, downgrade, migrate
 from batchcore.errors import DatabaseError
+from batchcore.pg.database import Database
+from batchcore.pg.session import alone, transaction
 from batchcore.run import status
 from support import database, ledger
 from support.generate import MONDAY

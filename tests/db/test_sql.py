@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from batchcore.config import Schema
-from batchcore.db.sql import (
+from batchcore.errors import InputError
+from batchcore.pg.sql import (
     Relation,
     Sql,
     column_name,
@@ -18,7 +19,6 @@ from batchcore.db.sql import (
     table_name,
     text_array,
 )
-from batchcore.errors import InputError
 from support.database import connected
 
 HOSTILE = [

@@ -17,8 +17,8 @@ import batchcore
 from batchcore import reference as ref
 from batchcore.analytics.sector_exposure import SECTORS
 from batchcore.analytics.sector_tags import COLORS
-from batchcore.db.engine import Session
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
+from batchcore.pg.session import Session
 from support import database
 from support.cases import day
 from support.database import MOMENT, key

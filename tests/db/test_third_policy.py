@@ -12,10 +12,10 @@ import batchcore
 from batchcore import policies
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db.engine import Session
 from batchcore.errors import ConfigError
 from batchcore.frames import Days, Prices
 from batchcore.options import RunOptions
+from batchcore.pg.session import Session
 from batchcore.policies import PolicyEntry
 from batchcore.policies.rollforward import RollForward
 from batchcore.run.prices import PriceWindow

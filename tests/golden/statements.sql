@@ -507,8 +507,8 @@ WITH entry AS (INSERT INTO "public"."batchcore_run_chunks" (run_id, chunk, attem
     VALUES (<values>)
     RETURNING run_id)
 UPDATE "public"."batchcore_runs" SET chunks = chunks + <value>, rows_written = rows_written + <value>,
-    failed = failed + <value>, snapshot_id = <value>, lsn = <value>, start_date = '<day>'::date, end_date = '<day>'::date,
-    portfolios = <value>
+    failed = failed + <value>, snapshot_id = <value>, lsn = <value>, start_date = '<day>'::date,
+    end_date = '<day>'::date, portfolios = <value>
 FROM entry WHERE id = '<id>' AND token = <value> AND state = 'running';
 
 -- run_batch(analytics='none')
@@ -661,8 +661,8 @@ WITH entry AS (INSERT INTO "public"."batchcore_run_chunks" (run_id, chunk, attem
     VALUES (<values>)
     RETURNING run_id)
 UPDATE "public"."batchcore_runs" SET chunks = chunks + <value>, rows_written = rows_written + <value>,
-    failed = failed + <value>, snapshot_id = <value>, lsn = <value>, start_date = NULL::date, end_date = '<day>'::date,
-    portfolios = <value>
+    failed = failed + <value>, snapshot_id = <value>, lsn = <value>, start_date = NULL::date,
+    end_date = '<day>'::date, portfolios = <value>
 FROM entry WHERE id = '<id>' AND token = <value> AND state = 'running';
 
 -- run_batch(missing=True, on_existing='replace')

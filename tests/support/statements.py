@@ -15,9 +15,9 @@ import batchcore
 from batchcore import demo
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
-from batchcore.db.engine import Session
 from batchcore.db.migrate import migrate
 from batchcore.demo import embedded
+from batchcore.pg.session import Session
 from support import database
 
 PATH = Path(__file__).parents[1] / "golden" / "statements.sql"

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from batchcore.cli import signals
-from batchcore.db import driver
+from batchcore.pg import errors as driver
 from batchcore.run import lease
 from support.command import Said, batchcore
 

@@ -9,10 +9,10 @@ import pytest
 
 from batchcore import _core
 from batchcore.db.analytic_tables import Capacity
-from batchcore.db.fields import field_of
 from batchcore.errors import InputError
 from batchcore.frames import Decimals, Objects, Text
 from batchcore.native import build_market
+from batchcore.pg.fields import field_of
 from batchcore.run.analysis import Regressions
 from batchcore.run.analytic_rows import Fitting
 from support import build

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from batchcore import calendar as calendars
 from batchcore.config import Schema
 from batchcore.db.catalog import Catalog, ColumnType
-from batchcore.db.sql import Sql, date_literal, text_array
 from batchcore.errors import InputError
+from batchcore.pg.sql import Sql, date_literal, text_array
 from batchcore.schema import HOST, Kind, Use
 from batchcore.sources.facts import select_all_events, select_events, select_flows
 from batchcore.sources.host import Selection, complete

@@ -9,7 +9,7 @@ from pathlib import Path
 import batchcore
 from batch.job import Job, Timing
 from batchcore.config import Settings
-from batchcore.db.engine import Session
+from batchcore.pg.session import Session
 from batchcore.run import orchestrator as orchestrator  # noqa: PLC0414  # before the clock
 
 # A run imports it where it is installed, which is not the run's own time.

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from batchcore.audit.compute import ExpectedRows, Inputs, Links, Roll, Shares
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Bools, Bytes, Decimals, Int32, Int64, Rows
     from batchcore.native import Host, Market
+    from batchcore.pg.session import Session
     from batchcore.run.request import Request
     from batchcore.sources.host import Selection
     from batchcore.sources.portfolios import Portfolios

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from batchcore import policies
-from batchcore.db.engine import Database
 from batchcore.options import RepairKeywords, RunOptions, merged
+from batchcore.pg.database import Database
 from batchcore.run.orchestrator import Run, connections_needed
 from batchcore.run.request import requested
 

@@ -16,9 +16,9 @@ from batchcore.audit.compute import in_cents
 from batchcore.audit.result import EQUITY, Difference, Tally
 from batchcore.db.catalog import inspect
 from batchcore.db.check import check
-from batchcore.db.engine import Database
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
+from batchcore.pg.database import Database
 from batchcore.run import plan as plans
 from batchcore.run.request import requested
 from batchcore.sources import stored as stores
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from batchcore.audit.policy import PolicyAudit
     from batchcore.audit.result import VerifyResult
     from batchcore.config import Settings
-    from batchcore.db.engine import Session
     from batchcore.frames import Bools, Int64
     from batchcore.options import Progress
+    from batchcore.pg.session import Session
     from batchcore.run.request import Request
     from batchcore.sources.stored import OwnEquities, StoredRows
 

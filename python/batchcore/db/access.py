@@ -12,15 +12,15 @@ from asyncpg.pool import PoolConnectionProxy
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
 from batchcore.db.check import check, problems_of
-from batchcore.db.engine import Database
 from batchcore.errors import DatabaseError
+from batchcore.pg.database import Database
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import AsyncIterator
 
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
     from batchcore.schema import Use
 
     Catalogs = dict[Schema, Catalog]

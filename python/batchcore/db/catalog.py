@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from batchcore.db.acting import acting_sql
 from batchcore.db.indexes import COLUMNS, IS_PLAIN, fits
-from batchcore.db.sql import quote_literal
 from batchcore.errors import SchemaError
+from batchcore.pg.acting import acting_sql
+from batchcore.pg.sql import quote_literal
 from batchcore.schema import HOST, INDEXES, OWN, TOKENS, VERSION_TABLE, Kind, Use
 from batchcore.units import MAX_SCALE
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from batchcore.config import Schema
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
 
 Keys = Mapping[str, set[tuple[str, ...]]]
 """Table of docs/schema.md -> columns in the database that are unique together."""

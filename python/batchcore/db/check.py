@@ -6,8 +6,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from batchcore.db.sql import column_name, compose, table_name
 from batchcore.errors import SchemaError
+from batchcore.pg.sql import column_name, compose, table_name
 from batchcore.schema import HOST, OWN, REVISION, TOKENS, VERSION_TABLE, Kind, Use
 from batchcore.units import CENTS, MAX_SCALE
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from batchcore.config import Schema
     from batchcore.db.catalog import Catalog, ColumnType
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
     from batchcore.schema import Column
 
 _EXPECTED: Final[Mapping[Kind, str]] = MappingProxyType(

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.sql import column_name, quote_identifier, quote_literal
+from batchcore.pg.sql import column_name, quote_identifier, quote_literal
 from batchcore.schema import INDEXES, REPLACED_INDEX, Index
 
 if TYPE_CHECKING:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Final
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
 from batchcore.db.check import newer_revision, problems_of, revision_sql, schema_error
-from batchcore.db.connect import Connector
-from batchcore.db.conninfo import resolved
-from batchcore.db.engine import CATALOG_FIRST, driver_errors
 from batchcore.db.indexes import IndexPlan, built, look, redundant, removed, unmarked
-from batchcore.db.sql import quote_literal, table_name
 from batchcore.errors import ConfigError, LeaseHeldError
+from batchcore.pg.connect import Connector
+from batchcore.pg.conninfo import resolved
+from batchcore.pg.errors import driver_errors
+from batchcore.pg.session import CATALOG_FIRST
+from batchcore.pg.sql import quote_literal, table_name
 from batchcore.schema import HOST, INDEXES, VERSION_TABLE
 
 if TYPE_CHECKING:

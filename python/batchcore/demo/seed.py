@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
 from batchcore.db.check import check_revision, not_written, schema_error
-from batchcore.db.engine import Database, transaction
-from batchcore.db.fields import encoded, field_of
-from batchcore.db.sql import Relation, statement, table_name
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
+from batchcore.pg.database import Database
+from batchcore.pg.fields import encoded, field_of
+from batchcore.pg.session import transaction
+from batchcore.pg.sql import Relation, statement, table_name
 from batchcore.schema import HOST, Kind, Use
 from batchcore.sinks.staging import not_kept
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Table
+    from batchcore.pg.session import Session
 
     Progress = Callable[[str, int, int], object]
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db.ledger import Committed
 from batchcore.db.legacy_tables import WRITTEN, LegacyTables, check_tables
 from batchcore.frames import (
     Betas,
@@ -19,6 +18,7 @@ from batchcore.frames import (
     SnapshotAnalytics,
 )
 from batchcore.native import build_host
+from batchcore.pg.ledger import Committed
 from batchcore.policies.policy import ChunkLoad, Policy, RunPrices
 from batchcore.run import plan as plans
 from batchcore.run.plan import Plan
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Ids, Rows, Text
+    from batchcore.pg.session import Session
     from batchcore.policies.policy import RunContext
     from batchcore.run.analysis import Analysed, Analysis
     from batchcore.run.plan import Chunk, Range

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
-    from batchcore.db.ledger import Entry
     from batchcore.frames import (
         Betas,
         Bools,
@@ -47,6 +45,8 @@ if TYPE_CHECKING:
         Text,
     )
     from batchcore.native import CancelFlag, Host, Market
+    from batchcore.pg.ledger import Entry
+    from batchcore.pg.session import Session
     from batchcore.run.analysis import Analysed, Analysis
     from batchcore.run.chunk import StampClock
     from batchcore.run.issues import IssueList

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Ids, Int32, Int64, Prices, Rows, Text
     from batchcore.native import Market
+    from batchcore.pg.session import Session
     from batchcore.policies.policy import RunContext
     from batchcore.run.analysis import Analysed, Analysis
     from batchcore.run.plan import Chunk, Range

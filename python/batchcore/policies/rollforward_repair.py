@@ -29,8 +29,8 @@ from batchcore.units import CENTS, State
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from batchcore.db.engine import Session
     from batchcore.frames import Bools, Bytes, Int32, Int64, Opening, Rows, SnapshotAnalytics
+    from batchcore.pg.session import Session
     from batchcore.policies.policy import ChunkLoad, ComputedChunk
     from batchcore.run.analysis import Analysed, Analysis
     from batchcore.run.plan import Chunk

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.analytic_tables import Parts
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import (
         Bools,
         Events,
@@ -61,6 +60,7 @@ if TYPE_CHECKING:
         Text,
     )
     from batchcore.native import CancelFlag, Market
+    from batchcore.pg.session import Session
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan
     from batchcore.sources.factors import Factors

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.db.ledger import ISSUES, SYMBOL_ISSUES, Entry, encode_issues
 from batchcore.frames import Integers, Issues, distinct, first_of_each
+from batchcore.pg.ledger import ISSUES, SYMBOL_ISSUES, Entry, encode_issues
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from batchcore.db.ledger import IssueRows
     from batchcore.frames import Rows
+    from batchcore.pg.ledger import IssueRows
 
 FAILED: Final = "failed"
 """The issue of a portfolio that failed without another."""
@@ -33,15 +33,9 @@ def entry_of(
     *,
     sha256: str,
 ) -> Entry:
-    """Return what the ledger keeps of a chunk.
+    """Return what the ledger keeps of the chunk of a number: its portfolios, rows and issues.
 
-    Args:
-        run_id: Of the run.
-        number: Of the chunk in the ledger.
-        ids: (p, 16) uint8, its portfolios.
-        rows: What it writes.
-        issues: What was noticed; their portfolios count those of the chunk from a number on.
-        sha256: Of the COPY bytes of its rows, as digits.
+    Portfolios of issues count those of the chunk from a number on.
     """
     sessions = distinct(rows.day)
     first, last = (date_of(int(sessions[row])) if len(sessions) else None for row in (0, -1))
@@ -66,14 +60,9 @@ def issue_rows(
     failed: npt.NDArray[np.bool_],
     issues: Sequence[tuple[Issues, int]],
 ) -> IssueRows:
-    """Return the rows of what was noticed of portfolios.
+    """Return issues of portfolios; the number of a chunk is below zero for those of none.
 
-    Args:
-        run_id: Of the run.
-        number: Of the chunk in the ledger, below zero for what belongs to none.
-        ids: (p, 16) uint8, the portfolios.
-        failed: (p,) bool, which of them failed.
-        issues: What was noticed; their portfolios count those of ``ids`` from a number on.
+    Portfolios of issues count those of ``ids``, (p, 16) uint8, from a number on.
     """
     return encode_issues(ISSUES, run_id, number, issue_columns(ids, failed, issues))
 

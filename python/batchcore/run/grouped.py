@@ -23,8 +23,8 @@ from batchcore.sources.host import sorted_ids
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from batchcore.db.engine import Session
     from batchcore.frames import Ids, Int64, Positions, UInt64
+    from batchcore.pg.session import Session
     from batchcore.sources.facts import LooseEvents
 
 Kept = TypeVar("Kept")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.db.ledger import NOT_REPLACED
 from batchcore.frames import Issues
+from batchcore.pg.ledger import NOT_REPLACED
 from batchcore.sources.host import located
 from batchcore.units import State
 

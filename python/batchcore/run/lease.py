@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any, Final
 from batchcore import about
 from batchcore.calendar import PRICES
 from batchcore.config import CONFIGURATION, INCEPTION, QUESTION
-from batchcore.db.engine import transaction
-from batchcore.db.ledger import LIVES, Ledger, Question, taken_over
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.options import recorded
+from batchcore.pg.ledger import LIVES, Ledger, Question, taken_over
+from batchcore.pg.session import transaction
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from batchcore.db.engine import Database, Session
-    from batchcore.db.ledger import EarlierRun, IssueRows, Lease, Planned
+    from batchcore.pg.database import Database
+    from batchcore.pg.ledger import EarlierRun, IssueRows, Lease, Planned
+    from batchcore.pg.session import Session
     from batchcore.run.request import Request
-    from batchcore.run.waits import Waits
+    from batchcore.run.waits import LockWatch
 
 PHASE: Final = "ledger"
 """What statements on the ledger alone are counted under."""
@@ -106,7 +107,7 @@ class LeaseHolder:
     """Takes the lease of a run, and looks after it."""
 
     def __init__(self, request: Request, run_id: str, *, resume: bool) -> None:
-        """Take a request and the id of a run that begins; ``resume`` lets an earlier one go on."""
+        """Take a request and the id of a run that begins; ``resume`` continues an earlier one."""
         self.question = question_of(request)
         self.ledger = Ledger(request.settings.schema)
         self.days = request.settings.ledger_days
@@ -170,11 +171,11 @@ class LeaseHolder:
             async with transaction(session):
                 await self.ledger.await_end(session, self._given_up)
 
-    async def beat(self, database: Database, lease: Lease, waits: Waits) -> None:
+    async def beat(self, database: Database, lease: Lease, waits: LockWatch) -> None:
         """Prolong the lease for as long as the task lives, on a connection of its own.
 
-        That is opened for the first beat, or to ask whom the run waits for, so that a short run
-        does without. Where it fails, or the server has closed it while it was idle, another is
+        That is opened for the first beat, or to ask whom the run waits for, so a short run
+        opens none. Where it fails, or the server has closed it while it was idle, another is
         opened: what protects the data is the token, not the heartbeat.
 
         Raises:
@@ -186,7 +187,7 @@ class LeaseHolder:
             try:
                 async with database.writing(PHASE) as session:
                     while held and not session.is_gone:  # the server may close one that is idle
-                        await waits.tell(session, self.ledger, lease.run_id, lease.token)
+                        await waits.report(session, self.ledger, lease.run_id, lease.token)
                         if not ahead:
                             held = await self.ledger.beat(session, lease)
                         if held:

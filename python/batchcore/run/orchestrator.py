@@ -14,13 +14,14 @@ import numpy as np
 
 from batchcore import policies
 from batchcore.calendar import date_of
-from batchcore.db.engine import Database, snapshot, transaction
-from batchcore.db.ledger import Ledger, Planned, commit_chunk
-from batchcore.db.sessions import Sessions
 from batchcore.entry import imported
 from batchcore.errors import DatabaseError, InternalError, LeaseHeldError, TooManyFailedError
 from batchcore.frames import distinct
 from batchcore.native import CancelFlag
+from batchcore.pg.database import Database
+from batchcore.pg.ledger import Ledger, Planned, commit_chunk
+from batchcore.pg.session import snapshot, transaction
+from batchcore.pg.sessions import Sessions
 from batchcore.policies.policy import RunContext
 from batchcore.run.chunk import ChunkSteps, StampClock
 from batchcore.run.entries import issue_rows, symbol_issue_rows
@@ -41,7 +42,7 @@ from batchcore.run.result import (
     joined_differences,
 )
 from batchcore.run.retry import Retries
-from batchcore.run.waits import Waits
+from batchcore.run.waits import LockWatch
 from batchcore.sinks.refusals import UNIQUE, is_of_known_key, is_refusal
 from batchcore.sinks.snapshots import write_batch
 from batchcore.sources.host import Selection
@@ -53,10 +54,10 @@ if TYPE_CHECKING:
 
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
-    from batchcore.db.ledger import Entry, IssueRows, Lease
     from batchcore.frames import Bools, Bytes, Int32, Issues, Kept, Rows
     from batchcore.options import RunKeywords, RunOptions
+    from batchcore.pg.ledger import Entry, IssueRows, Lease
+    from batchcore.pg.session import Session
     from batchcore.policies.policy import ComputedChunk, Policy, RunPrices
     from batchcore.run.plan import Chunk
     from batchcore.run.refusals import Judge
@@ -182,7 +183,7 @@ class Run:
         self.marks = np.zeros(4, dtype=np.int64)
         self.coverage = Coverage.none()
         self.computing = asyncio.Lock()  # native calls take all cores by themselves
-        self.waits = Waits()
+        self.waits = LockWatch()
         self.cancel = CancelFlag()
 
     async def run(self) -> BatchResult:
@@ -317,7 +318,7 @@ class Run:
         reading, writing = lanes // 2, lanes - lanes // 2
         is_entered = self.lease is not None
         async with (
-            snapshot(first, shared=reading > 1, told=is_entered),
+            snapshot(first, shared=reading > 1, with_view=is_entered),
             contextlib.AsyncExitStack() as stack,
         ):
             self.monitor.step("snapshot")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.db.ledger import Committed
 from batchcore.errors import ConfigError, SnapshotExistsError
 from batchcore.frames import (
     Days,
@@ -21,6 +20,7 @@ from batchcore.frames import (
     first_of_each,
     known_states,
 )
+from batchcore.pg.ledger import Committed
 from batchcore.sources.host import Boundaries, located
 from batchcore.sources.portfolios import SnapshotColumns
 from batchcore.units import State

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from batchcore.caches import CompanyProfile
     from batchcore.config import Schema
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Floats, Holdings, Int32
+    from batchcore.pg.session import Session
 
 BETA_WITHOUT_ANY: Final = 1.0
 """The beta of a portfolio without any (A1)."""

@@ -24,9 +24,9 @@ from batchcore.units import State
 if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
-    from batchcore.db.sessions import Sessions
     from batchcore.frames import Ids
+    from batchcore.pg.session import Session
+    from batchcore.pg.sessions import Sessions
     from batchcore.policies.policy import Policy, RunContext, RunPrices
     from batchcore.run.request import Request
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Bools, Text
+    from batchcore.pg.session import Session
     from batchcore.run.monitor import Monitor
 
 log = logging.getLogger("batchcore")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.db.acting import acting_on
 from batchcore.errors import DatabaseError
 from batchcore.frames import Issues
+from batchcore.pg.acting import acting_on
 from batchcore.sinks.refusals import described, is_refusal
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.config import Schema
-    from batchcore.db.acting import Acting
-    from batchcore.db.engine import Session
     from batchcore.frames import Kept, Rows
+    from batchcore.pg.acting import Acting
+    from batchcore.pg.session import Session
     from batchcore.sinks.snapshots import Batch
 
     Judge = Callable[[DatabaseError], Awaitable[bool]]
@@ -30,6 +30,7 @@ REFUSED: Final = "refused_by_database"
 """The issue of a portfolio that the database does not take (S10)."""
 
 
+@dataclass
 class Bisection:
     """Writes a chunk part by part, each under a SAVEPOINT, in one transaction.
 
@@ -37,42 +38,29 @@ class Bisection:
     two attempts at most for every halving of the chunk.
 
     Attributes:
+        session: In a transaction.
+        schema: Names of tables and columns.
+        put: Writes a part; returns what it left to other writers.
+        judge: Returns whether an error is the refusal of a portfolio.
+        count: Called with `refused` whenever there is one more; may raise.
+        settles: Whether deferred constraints are checked part by part: not in a transaction of the
+            caller's, who may have deferred others.
         written: The parts that the database took, in the order of their sending.
         kept: What these left to other writers.
         refused: Portfolio of the chunk -> who refuses it, and the message.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        schema: Schema,
-        write: Callable[[Batch], Awaitable[Sequence[Kept]]],
-        *,
-        judge: Judge,
-        count: Callable[[Mapping[int, str]], None],
-        settles: bool,
-    ) -> None:
-        """Take what a chunk is written with.
-
-        Args:
-            session: In a transaction.
-            schema: Names of tables and columns.
-            write: Writes a part; returns what it left to other writers.
-            judge: Returns whether an error is the refusal of a portfolio.
-            count: Called with `refused` whenever there is one more; may raise.
-            settles: Whether deferred constraints are checked part by part: not in a transaction
-                of the caller's, who may have deferred others.
-        """
-        self.written: list[Batch] = []
-        self.kept: list[Kept] = []
-        self.refused: dict[int, str] = {}
-        self._session = session
-        self._schema = schema
-        self._write = write
-        self._judge = judge
-        self._count = count
-        self._settles = settles
-        self._acting: list[Acting] | None = None
+    session: Session
+    schema: Schema
+    put: Callable[[Batch], Awaitable[Sequence[Kept]]]
+    _: KW_ONLY
+    judge: Judge
+    count: Callable[[Mapping[int, str]], None]
+    settles: bool
+    written: list[Batch] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
+    _acting: list[Acting] | None = field(default=None, init=False)
 
     async def write(self, batch: Batch) -> None:
         """Write what the database takes of a chunk."""
@@ -89,7 +77,7 @@ class Bisection:
             raise refusal
         if len(own) == 1:
             self.refused[int(own[0])] = await self._described(batch, refusal)
-            self._count(self.refused)
+            self.count(self.refused)
             return
         for half in np.array_split(own, 2):
             kept = np.zeros(int(own[-1]) + 1, dtype=np.bool_)
@@ -98,28 +86,28 @@ class Bisection:
 
     async def attempt(self, batch: Batch) -> DatabaseError | None:
         """Write a part, or nothing of it; return why the database refuses it."""
-        await self._session.execute("SAVEPOINT batchcore_part")
+        await self.session.execute("SAVEPOINT batchcore_part")
         try:
-            kept = await self._write(batch)
-            if self._settles:
-                await self._session.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            kept = await self.put(batch)
+            if self.settles:
+                await self.session.execute("SET CONSTRAINTS ALL IMMEDIATE")
         except DatabaseError as error:
             if not is_refusal(error):
                 raise
-            await self._session.execute(
+            await self.session.execute(
                 "ROLLBACK TO SAVEPOINT batchcore_part; RELEASE SAVEPOINT batchcore_part"
             )
-            if not await self._judge(error):
+            if not await self.judge(error):
                 raise
             return error
-        await self._session.execute("RELEASE SAVEPOINT batchcore_part")
+        await self.session.execute("RELEASE SAVEPOINT batchcore_part")
         self.kept += kept
         return None
 
     async def _described(self, batch: Batch, refusal: DatabaseError) -> str:
         if self._acting is None:
             tables = list(dict.fromkeys(part.table for part in batch.parts()))
-            self._acting = await acting_on(self._session, self._schema, tables)
+            self._acting = await acting_on(self.session, self.schema, tables)
         return described(refusal, self._acting)
 
 

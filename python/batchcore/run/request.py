@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batchcore.calendar import Calendar
-    from batchcore.db.ledger import Committed
     from batchcore.frames import Ids
+    from batchcore.pg.ledger import Committed
     from batchcore.run.plan import SnapshotSource
     from batchcore.run.prices import PriceSource
 

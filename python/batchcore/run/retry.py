@@ -1,4 +1,4 @@
-"""Chunks that the database refused for what others did meanwhile, done again at a later moment."""
+"""Chunks that the database refused because of other transactions, done again a moment later."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.engine import snapshot
-from batchcore.db.sessions import Sessions
 from batchcore.errors import ConfigError, DatabaseError
+from batchcore.pg.session import snapshot
+from batchcore.pg.sessions import Sessions
 from batchcore.run.chunk import ChunkSteps
 from batchcore.run.issues import IssueList
 from batchcore.run.plan import Chunk
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
 
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
     from batchcore.policies.policy import ComputedChunk
     from batchcore.run.refusals import Judge
 
@@ -37,14 +37,14 @@ log = logging.getLogger("batchcore")
 
 
 class Retries:
-    """Writes chunks; one that others were in the way of is loaded and computed again.
+    """Writes chunks; one that conflicts with other transactions is loaded and computed again.
 
     Then it sees the database as it is by then, prices too: the rows of each chunk are of one
     moment, though those of this one not of the run's. `count` is how often that happened.
     """
 
     def __init__(self, steps: ChunkSteps, computing: asyncio.Lock) -> None:
-        """Take what computes chunks, and the lock that is held meanwhile."""
+        """Take what computes chunks, and the lock that whoever computes holds."""
         self.count = 0
         self._steps = steps
         self._monitor = steps.policy.monitor
@@ -59,7 +59,7 @@ class Retries:
         database takes of it. The session is outside a transaction.
 
         Raises:
-            DatabaseError: the database refused it, `ATTEMPTS` times if others were in the way.
+            DatabaseError: the database refused it, `ATTEMPTS` times if it conflicted.
             SnapshotExistsError: there is one where none may be (S13).
         """
         for attempt in range(1, ATTEMPTS + 1):
@@ -93,7 +93,7 @@ class Retries:
         return item
 
     async def _is_refusal(self, session: Session, error: DatabaseError, *, last: bool) -> bool:
-        """Return whether an error is of some portfolio, and not of what others did meanwhile."""
+        """Return whether an error is of some portfolio, and no conflict with other transactions."""
         if error.sqlstate != UNIQUE or last:
             return is_refusal(error)
         schema = self._steps.policy.settings.schema

@@ -12,9 +12,9 @@ from batchcore.arguments import checked_id
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
 from batchcore.db.check import check_revision
-from batchcore.db.engine import Database
-from batchcore.db.ledger import NEXT_CHANGED_SINCE, Ledger
 from batchcore.errors import ConfigError
+from batchcore.pg.database import Database
+from batchcore.pg.ledger import NEXT_CHANGED_SINCE, Ledger
 
 if TYPE_CHECKING:
     import uuid

@@ -1,4 +1,4 @@
-"""Locks of others that a run waits for, told while it waits."""
+"""Locks of others that a run waits for, reported while it waits."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.engine import transaction
+from batchcore.pg.session import transaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from batchcore.db.engine import Database, Session
-    from batchcore.db.ledger import Ledger
+    from batchcore.pg.database import Database
+    from batchcore.pg.ledger import Ledger
+    from batchcore.pg.session import Session
 
 LATE_S: Final = 5.0
 """How long a step may take before the server is asked whether it waits for a lock."""
@@ -21,15 +22,15 @@ LATE_S: Final = 5.0
 log: Final = logging.getLogger("batchcore")
 
 
-class Waits:
-    """Tells which locks the sessions of a run wait for, and who holds them.
+class LockWatch:
+    """Reports which locks the sessions of a run wait for, and who holds them.
 
-    A run that is not late asks nothing: a timer alone goes along with each step.
+    A run that is not late asks nothing: each step has a timer, and no more.
     """
 
     def __init__(self) -> None:
         self._late: set[int] = set()
-        self._told: set[tuple[int, int]] = set()
+        self._reported: set[tuple[int, int]] = set()
         self._wakes = asyncio.Event()
 
     @contextlib.contextmanager
@@ -42,14 +43,14 @@ class Waits:
         finally:
             timer.cancel()
             self._late.discard(pid)
-            self._told = {told for told in self._told if told[0] != pid}
+            self._reported = {pair for pair in self._reported if pair[0] != pid}
 
     def _is_late(self, pid: int) -> None:
         self._late.add(pid)
         self._wakes.set()
 
     async def sleep(self, seconds: float) -> float:
-        """Sleep until there is something to `tell`, or so long; return the seconds left."""
+        """Sleep until there is something to `report`, or so long; return the seconds left."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         self._wakes.clear()
@@ -75,21 +76,21 @@ class Waits:
         await self._wakes.wait()
         async with database.writing("ledger") as session:
             while True:
-                await self.tell(session, ledger, run_id)
+                await self.report(session, ledger, run_id)
                 await self.sleep(LATE_S)
 
-    async def tell(
+    async def report(
         self, session: Session, ledger: Ledger, run_id: str, token: int | None = None
     ) -> None:
-        """Log once of each late step and each process that holds it up who that is."""
+        """Log which processes hold up each late step, each of them once."""
         if not self._late:
             return
         async with transaction(session):
-            blocked = await ledger.in_the_way(session, sorted(self._late), token)
+            blocked = await ledger.blocked(session, sorted(self._late), token)
         for found in blocked:
-            if (found.pid, found.holder) in self._told:
+            if (found.pid, found.holder) in self._reported:
                 continue
-            self._told.add((found.pid, found.holder))
+            self._reported.add((found.pid, found.holder))
             log.warning(
                 "run=%s waits_for=lock pid=%d holder=%d user=%s application=%r state=%r"
                 " transaction_s=%.0f",

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.db.analytic_tables import KEYS, POSITIONS
-from batchcore.db.fields import field_of
-from batchcore.db.sql import (
+from batchcore.frames import Kept, Moment, Table
+from batchcore.pg.fields import field_of
+from batchcore.pg.sql import (
     Relation,
     Sql,
     column_name,
@@ -19,7 +20,6 @@ from batchcore.db.sql import (
     statement,
     table_name,
 )
-from batchcore.frames import Kept, Moment, Table
 from batchcore.schema import HOST, WRITES, Use
 from batchcore.sinks.staging import UPDATE, EncodedRows, Staged, Writer
 

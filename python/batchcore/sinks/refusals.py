@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.acting import called_in
-from batchcore.db.sql import quote_identifier
+from batchcore.pg.acting import called_in
+from batchcore.pg.sql import quote_identifier
 from batchcore.schema import HOST, Use
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from batchcore.config import Schema
-    from batchcore.db.acting import Acting
-    from batchcore.db.engine import Session
     from batchcore.errors import DatabaseError
+    from batchcore.pg.acting import Acting
+    from batchcore.pg.session import Session
 
 CLASSES: Final = ("22", "23", "44", "P0")
 """Classes of SQLSTATE: data, integrity constraint, check option, exception of PL/pgSQL."""

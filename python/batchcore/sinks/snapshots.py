@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore import _core
-from batchcore.db.fields import field_of
-from batchcore.db.sql import Sql, column_name, compose
 from batchcore.frames import CENTS_OF_ROWS, COUNTS_OF_ROWS, Days, among, day_keys, distinct
+from batchcore.pg.fields import field_of
+from batchcore.pg.sql import Sql, column_name, compose
 from batchcore.sinks.analytics import ChunkTables, encode_table, write_tables
 from batchcore.sinks.staging import EncodedRows, Writer
 from batchcore.units import CENTS
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.config import Schema
-    from batchcore.db.engine import Session
-    from batchcore.db.fields import Field
     from batchcore.frames import Kept, Rows, SnapshotAnalytics
+    from batchcore.pg.fields import Field
+    from batchcore.pg.session import Session
 
 _TABLE: Final = "portfolio_snapshots"
 _KEY: Final = ("portfolio_id", "snapshot_date")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final, Self
 import numpy as np
 
 from batchcore import _core
-from batchcore.db.acting import acting_on
-from batchcore.db.fields import encoded
-from batchcore.db.sql import (
+from batchcore.errors import DatabaseError
+from batchcore.pg.acting import acting_on
+from batchcore.pg.fields import encoded
+from batchcore.pg.sql import (
     Sql,
     column_name,
     compose,
@@ -19,7 +20,6 @@ from batchcore.db.sql import (
     statement,
     table_name,
 )
-from batchcore.errors import DatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.config import Schema
-    from batchcore.db.engine import Session
-    from batchcore.db.fields import Field
+    from batchcore.pg.fields import Field
+    from batchcore.pg.session import Session
 
 TIME_STAMPS: Final = frozenset({"created_at", "updated_at"})
 """Columns that a host may set to what it likes: no figure depends on them."""

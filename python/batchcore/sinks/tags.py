@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.sql import Relation, compose, joined, statement, table_name
 from batchcore.errors import ConfigError
+from batchcore.pg.sql import Relation, compose, joined, statement, table_name
 from batchcore.schema import HOST, Use
 from batchcore.sinks.staging import not_kept
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
 
 USES: Final = Use.TAGS | Use.SECTORS
 """What sector tags need of tables and columns."""

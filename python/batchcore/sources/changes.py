@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.check import check
-from batchcore.db.sql import Sql, compose, joined, table_name
+from batchcore.pg.sql import Sql, compose, joined, table_name
 from batchcore.schema import HOST, Kind, Use
 from batchcore.sources.facts import EVENTS, FLOWS
 from batchcore.sources.host import HostTable, part, select, tables

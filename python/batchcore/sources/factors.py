@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from batchcore.db.analytic_tables import KEYS
-from batchcore.db.sql import Sql, compose, joined
+from batchcore.pg.sql import Sql, compose, joined
 from batchcore.schema import Kind
 from batchcore.sources.host import part, select, tables
 from batchcore.sources.query import Column, Query

@@ -14,7 +14,7 @@ import numpy as np
 
 from batchcore import _core
 from batchcore.calendar import FIRST_DATE, LAST_DATE
-from batchcore.db.sql import Composable, Relation, Sql, compose, joined
+from batchcore.pg.sql import Composable, Relation, Sql, compose, joined
 from batchcore.schema import Kind
 from batchcore.sources.query import Column, Query, Result
 from batchcore.units import State

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
-from batchcore.db.sql import Sql, compose
 from batchcore.frames import Days, Decimals, Frame, Text
+from batchcore.pg.sql import Sql, compose
 from batchcore.schema import Kind
 from batchcore.sources.host import Boundaries, complete, part, select, sorted_ids, tables
 from batchcore.sources.query import Column, Query
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Bools, Ids, Int32, Int64
+    from batchcore.pg.session import Session
     from batchcore.sources.host import Selection
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.db.sql import Sql
 from batchcore.frames import Frame, Positions, Text
+from batchcore.pg.sql import Sql
 from batchcore.schema import Kind
 from batchcore.sources.host import Boundaries, Selection, part, select
 from batchcore.sources.query import Column, Query, first_column, load
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Days, Ids, Int32
+    from batchcore.pg.session import Session
 
 SYMBOL_INDEX: Final = "idx_positions_symbol_active"
 

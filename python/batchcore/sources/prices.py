@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.db.sql import Sql, compose, joined
 from batchcore.errors import DecodeError
 from batchcore.frames import Ambiguous, Prices, day_keys, first_of_each
+from batchcore.pg.sql import Sql, compose, joined
 from batchcore.reference.values import upper
 from batchcore.schema import Kind
 from batchcore.sources.host import HostTable, part, select, tables
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Days, Decimals, Text
+    from batchcore.pg.session import Session
     from batchcore.spans import Window
 
 MOST_SPELLINGS: Final = 50_000

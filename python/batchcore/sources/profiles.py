@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Bools, Floats
+    from batchcore.pg.session import Session
     from batchcore.sources.host import Selection
 
 WEIGHTS: Final = "benchmarks_sector_weights"

@@ -11,9 +11,9 @@ import numpy as np
 
 from batchcore import _core
 from batchcore import reference as ref
-from batchcore.db.sql import Sql, compose, joined, statement
 from batchcore.errors import DecodeError
 from batchcore.frames import Days, Decimals, Text
+from batchcore.pg.sql import Sql, compose, joined, statement
 from batchcore.schema import Kind
 from batchcore.units import State
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from decimal import Decimal
 
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
 
 Result = TypeVar("Result")
 Made_co = TypeVar("Made_co", covariant=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
 
 _UNREADABLE: Final = Decimal("1E-30")
 """Stands for what is not representable at the scale of its column: it is at no scale."""

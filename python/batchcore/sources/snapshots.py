@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.db.sql import Sql, compose
 from batchcore.frames import Days, Decimals, Frame, Previous
+from batchcore.pg.sql import Sql, compose
 from batchcore.schema import Kind
 from batchcore.sources.host import HostTable, bits_of, complete, floats, part, select
 from batchcore.sources.query import Column, Query, results

@@ -13,10 +13,10 @@ import numpy as np
 
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
-from batchcore.db.ledger import CHUNKS, RUNS
-from batchcore.db.sql import Sql, compose, joined, own_table
 from batchcore.errors import SchemaError
 from batchcore.frames import Days, Decimals, Frame, Text, taken
+from batchcore.pg.ledger import CHUNKS, RUNS
+from batchcore.pg.sql import Sql, compose, joined, own_table
 from batchcore.schema import HOST, Kind, Use
 from batchcore.sources.facts import EVENTS, FLOWS
 from batchcore.sources.host import (

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.util import await_only
 
-from batchcore.db import engine
-from batchcore.db.engine import Database
 from batchcore.db.migrate import migrate
 from batchcore.errors import ConfigError, DatabaseError
+from batchcore.pg import session as pg_session
+from batchcore.pg.database import Database
 from support.callers import OWN, caller
 
 pytestmark = pytest.mark.db
@@ -43,7 +43,7 @@ MUCH_BYTES = 19 + 50_000 * (2 + 4 + 100) + 2
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every piece of much data be a small one, which is waited after."""
-    monkeypatch.setattr(engine, "SMALL_BYTES", 1 << 20)
+    monkeypatch.setattr(pg_session, "SMALL_BYTES", 1 << 20)
 
 
 @pytest.mark.parametrize("limit", [None, 60], ids=["no time limit", "a time limit"])
@@ -65,7 +65,7 @@ async def test_small_pieces_of_much_data_add_up_and_all_of_it_arrives(
 async def test_a_copy_that_is_cancelled_while_pieces_add_up_ends_at_once(
     same_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "GATHER_S", 30)
+    monkeypatch.setattr(pg_session, "GATHER_S", 30)
     async with asyncio.timeout(20), Database(same_host).writing("read") as session:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
@@ -85,7 +85,7 @@ async def test_a_copy_that_is_cancelled_while_pieces_add_up_ends_at_once(
 async def test_a_time_limit_that_is_met_while_pieces_add_up_is_an_error(
     same_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "GATHER_S", 30)
+    monkeypatch.setattr(pg_session, "GATHER_S", 30)
     async with (
         asyncio.timeout(20),
         asyncpg.create_pool(same_host, min_size=1, max_size=1, command_timeout=0.5) as pool,
@@ -129,7 +129,7 @@ async def test_a_connection_that_goes_while_pieces_add_up_is_an_error_at_once(
     def goes(data: bytes) -> None:
         before, now = sum(received), sum(received) + len(data)
         received.append(len(data))
-        if before < engine.MUCH_BYTES <= now:
+        if before < pg_session.MUCH_BYTES <= now:
             if how == "lost":  # as a reset does that TLS has read
                 session.raw._transport.abort()  # noqa: SLF001
             else:

@@ -13,7 +13,7 @@ from batchcore.errors import DatabaseError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
 
     Open = Callable[[], contextlib.AbstractAsyncContextManager[Session]]
     Around = Callable[[Session], contextlib.AbstractContextManager[object]]
@@ -47,17 +47,12 @@ class Sessions:
         for session in given:
             self._idle.put_nowait(session)
 
-    @property
-    def several(self) -> bool:
-        """Whether there is, or may be, more than one."""
-        return self._expected > 1
-
     @contextlib.asynccontextmanager
     async def lend(self, phase: str) -> AsyncIterator[Session]:
         """Give a session as soon as one is idle; its statements count under ``phase``.
 
         Raises:
-            Exception: what hindered the last one to open, if there is none.
+            Exception: why the last one could not be opened, if there is none.
         """
         session = await self._taken()
         try:
@@ -73,7 +68,7 @@ class Sessions:
         self._idle.put_nowait(session)
 
     async def _taken(self) -> Session:
-        """Return an idle session; one that the server has closed meanwhile is opened again."""
+        """Return an idle session; one that the server has closed is opened again."""
         while True:
             session = await self._idle.get()
             if isinstance(session, Exception):
@@ -89,10 +84,9 @@ class Sessions:
 
     @contextlib.asynccontextmanager
     async def opening(self, opened: Open, count: int) -> AsyncIterator[None]:
-        """Open sessions beside those that are there, while work goes on; close them at the end.
+        """Open more sessions in the background; close them at the end.
 
-        One that cannot be opened is done without, as long as there is another: the first error
-        is for `lend`.
+        `lend` raises why one could not be opened only if there is no other.
         """
         self._expected += count
         slots = [_Slot() for _ in range(count)]

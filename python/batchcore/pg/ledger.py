@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.calendar import day_of
-from batchcore.db.acting import acting_on
-from batchcore.db.engine import alone, transaction
-from batchcore.db.fields import encoded, field_of
-from batchcore.db.sql import Sql, compose, date_literal, joined, own_table, quote_literal
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.frames import Integers
+from batchcore.pg.acting import acting_on
+from batchcore.pg.fields import encoded, field_of
+from batchcore.pg.session import alone, transaction
+from batchcore.pg.sql import Sql, compose, date_literal, joined, own_table, quote_literal
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.config import Schema
-    from batchcore.db.engine import Session, View
-    from batchcore.db.fields import Column
     from batchcore.frames import Kept
+    from batchcore.pg.fields import Column
+    from batchcore.pg.session import Session, View
 
     Row = dict[str, Any]
 
@@ -43,8 +43,14 @@ RUNS: Final = "batchcore_runs"
 CHUNKS: Final = "batchcore_run_chunks"
 ISSUES: Final = "batchcore_run_issues"
 SYMBOL_ISSUES: Final = "batchcore_run_symbol_issues"
-HEARTBEATS: Final = "batchcore_run_heartbeats"
-TOKENS: Final = "batchcore_run_tokens"
+_TABLES: Final = {
+    "runs": RUNS,
+    "chunks": CHUNKS,
+    "issues": ISSUES,
+    "symbol_issues": SYMBOL_ISSUES,
+    "heartbeats": "batchcore_run_heartbeats",
+}
+_TOKENS: Final = "batchcore_run_tokens"
 
 ISSUE_COLUMNS: Final = {
     ISSUES: (
@@ -58,8 +64,7 @@ NOT_REPLACED: Final = "not_replaced"
 """The issue of rows that another writer stored, so that a chunk left them as they are."""
 
 LIVES: Final = "running"
-STUCK: Final = "stuck"
-"""What a run is called that counts as running and whose lease has expired."""
+"""The state of a run that is at work, or was when its process died."""
 
 WAIT_S: Final = 30.0
 """How long the transactions of a run that was taken over may take to end."""
@@ -83,7 +88,7 @@ WHERE (r.state = 'running' AND {overlaps})
             AND (l.fingerprint = r.fingerprint OR (l.chunks > 0 AND {later_overlaps}))))
 ORDER BY r.token DESC"""
 
-_SAME: Final = "r.fingerprint = {fingerprint:text}"
+_SAME: Final = "r.fingerprint = {question.fingerprint:text}"
 _SAME_UNTIL: Final = """
 ({same} AND COALESCE(
     COALESCE(r.end_date, (r.configuration ->> 'today')::date) <= {today}, false))"""
@@ -97,7 +102,8 @@ _OVERLAPS: Final = """
 _BEGIN: Final = """
 INSERT INTO {runs} (id, fingerprint, asked, portfolio_ids, configuration, code_version, state,
     attempt, token, created_at, started_at, failed, chunks, rows_written, seconds)
-VALUES ({run:text}, {fingerprint:text}, {document:text}, {ids}, {configuration:text}::jsonb ||
+VALUES ({run:text}, {question.fingerprint:text}, {question.document:text}, {ids},
+    {question.configuration:text}::jsonb ||
     (SELECT jsonb_build_object('next_changed_since', to_char(LEAST(now(), min(o.began))
         AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
     FROM (SELECT COALESCE(a.xact_start, now() - interval '1 hour') AS began FROM pg_locks AS l
@@ -106,7 +112,7 @@ VALUES ({run:text}, {fingerprint:text}, {document:text}, {ids}, {configuration:t
             AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid()
         UNION ALL SELECT p.prepared - interval '1 hour' FROM pg_prepared_xacts AS p
         WHERE p.database = current_database()) AS o),
-    {code_version:text}, 'running', 1, {next_token}, now(),
+    {question.code_version:text}, 'running', 1, {next_token}, now(),
     clock_timestamp(), 0, 0, 0, 0)"""
 
 _TAKE_OVER: Final = """
@@ -145,7 +151,7 @@ _END_TRANSACTIONS: Final = """
 SELECT count(pg_terminate_backend(l.pid)) FROM (SELECT DISTINCT pid FROM ({holders}) AS h
     WHERE pid <> pg_backend_pid()) AS l"""
 
-_IN_THE_WAY: Final = """
+_BLOCKED: Final = """
 SELECT w.pid, h.pid, a.usename, a.application_name, a.state,
     extract(epoch FROM clock_timestamp() - a.xact_start)::float8
 FROM pg_stat_activity AS w, unnest(pg_blocking_pids(w.pid)) AS h (pid)
@@ -155,47 +161,49 @@ WHERE w.datname = current_database() AND w.usename = session_user AND w.wait_eve
 
 _BEAT: Final = """
 UPDATE {heartbeats} SET beat_at = clock_timestamp(),
-    expires_at = clock_timestamp() + interval '{ms} ms'
-WHERE run_id = {run:text} AND token = {token}"""
+    expires_at = clock_timestamp() + interval '{lease.lease_ms} ms'
+WHERE run_id = {lease.run_id:text} AND token = {lease.token}"""
 
 _HOLD: Final = """
 SELECT pg_advisory_xact_lock_shared(({class_id}::int8)::bit(32)::int4, {key})"""
 
 _IS_OWN: Final = """
-SELECT 1 FROM {runs} WHERE id = {run:text} AND token = {token} AND state = 'running'"""
+SELECT 1 FROM {runs}
+WHERE id = {lease.run_id:text} AND token = {lease.token} AND state = 'running'"""
 
 _ENTER: Final = """
 WITH entry AS (INSERT INTO {chunks} (run_id, chunk, attempt, first_portfolio, last_portfolio,
     first_session, last_session, sessions, rows_written, sha256, committed_at)
-    VALUES ({run:text}, {chunk}, {attempt}, {first:uuid}, {last:uuid}, {first_session},
-        {last_session}, {sessions}, {rows}, {sha256:text}, clock_timestamp())
+    VALUES ({lease.run_id:text}, {entry.chunk}, {lease.attempt}, {entry.first:uuid},
+        {entry.last:uuid}, {first_session}, {last_session}, {entry.sessions}, {entry.rows},
+        {entry.sha256:text}, clock_timestamp())
     RETURNING run_id)
-UPDATE {runs} SET chunks = chunks + 1, rows_written = rows_written + {rows},
-    failed = failed + {failed}, {plan}
-FROM entry WHERE id = {run:text} AND token = {token} AND state = 'running'"""
+UPDATE {runs} SET chunks = chunks + 1, rows_written = rows_written + {entry.rows},
+    failed = failed + {entry.failed}, {plan}
+FROM entry WHERE id = {lease.run_id:text} AND token = {lease.token} AND state = 'running'"""
 
 _PLANNED: Final = """
-snapshot_id = {snapshot_id:text}, lsn = {lsn}, start_date = {start}, end_date = {end},
-    portfolios = {portfolios}"""
+snapshot_id = {planned.view.snapshot_id:text}, lsn = {lsn}, start_date = {start},
+    end_date = {end}, portfolios = {planned.portfolios}"""
 
 _ENTER_KEPT: Final = "INSERT INTO {issues} ({columns}) VALUES {rows}"
 _KEPT: Final = """
-({run:text}, {chunk}, {portfolio:uuid}, 'not_replaced', false, {rows}, NULL::text, {day:date},
-    {detail:text})"""
+({run:text}, {chunk}, {kept.portfolio:uuid}, 'not_replaced', false, {kept.rows}, NULL::text,
+    {kept.day:date}, {kept.detail:text})"""
 
 _FINISH: Final = """
 WITH given_back AS (UPDATE {heartbeats} SET expires_at = clock_timestamp()
-    WHERE run_id = {run:text} AND token = {token}),
+    WHERE run_id = {lease.run_id:text} AND token = {lease.token}),
 old AS (DELETE FROM {runs} WHERE id IN (
     SELECT r.id FROM {runs} AS r LEFT JOIN {heartbeats} AS h ON h.run_id = r.id
-    WHERE r.id <> {run:text} AND CASE WHEN r.state = 'running'
+    WHERE r.id <> {lease.run_id:text} AND CASE WHEN r.state = 'running'
         THEN COALESCE(h.expires_at, r.started_at) ELSE r.ended_at END
         < clock_timestamp() - interval '{ledger_days} days'
     FOR UPDATE OF r SKIP LOCKED))
 UPDATE {runs} SET state = {state:text}, {plan} failed = COALESCE({failed}, failed),
     ended_at = clock_timestamp(), seconds = seconds + {milliseconds}::numeric / 1000,
     error = {error}
-WHERE id = {run:text} AND token = {token} AND state = 'running'"""
+WHERE id = {lease.run_id:text} AND token = {lease.token} AND state = 'running'"""
 
 _COMMITTED: Final = """
 SELECT chunk, first_portfolio::text, last_portfolio::text FROM {chunks}
@@ -296,11 +304,6 @@ class Lease:
     configuration: str
     lease_ms: int
 
-    @property
-    def own(self) -> dict[str, object]:
-        """What statements find the run by, as holes of their templates."""
-        return {"run": self.run_id, "token": self.token}
-
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
@@ -319,7 +322,7 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What is known of a run once it is planned; without a start it goes on after what is there."""
+    """What is known of a run once it is planned; without a start it continues after what exists."""
 
     view: View
     start: dt.date | None
@@ -395,15 +398,12 @@ class Ledger:
     def __init__(self, schema: Schema) -> None:
         """Take the namespace."""
         self._schema = schema
-        runs, tokens = own_table(schema, RUNS), own_table(schema, TOKENS)
+        names = {key: own_table(schema, name) for key, name in _TABLES.items()}
+        tokens, runs = quote_literal(own_table(schema, _TOKENS)), quote_literal(names["runs"])
         self._names = {
-            "runs": runs,
-            "chunks": own_table(schema, CHUNKS),
-            "issues": own_table(schema, ISSUES),
-            "symbol_issues": own_table(schema, SYMBOL_ISSUES),
-            "heartbeats": own_table(schema, HEARTBEATS),
-            "next_token": compose("nextval({tokens}::regclass)", tokens=quote_literal(tokens)),
-            "class_id": compose("{runs}::regclass::oid", runs=quote_literal(runs)),
+            **names,
+            "next_token": compose("nextval({tokens}::regclass)", tokens=tokens),
+            "class_id": compose("{runs}::regclass::oid", runs=runs),
         }
 
     def _sql(self, template: str, **holes: object) -> Sql:
@@ -418,7 +418,7 @@ class Ledger:
         Until the transaction ends no other run can begin.
         """
         await session.execute(self._sql("LOCK TABLE {runs} IN SHARE UPDATE EXCLUSIVE MODE"))
-        same = compose(_SAME, fingerprint=question.fingerprint)
+        same = compose(_SAME, question=question)
         if question.today is not None:
             same = compose(_SAME_UNTIL, same=same, today=_date(question.today))
         overlaps, later = (_overlaps(table, question.portfolio_ids) for table in ("r", "l"))
@@ -428,15 +428,8 @@ class Ledger:
     async def begin(self, session: Session, question: Question, run_id: str) -> Lease:
         """Enter a run, with its lease; it begins when the transaction did."""
         ids = question.portfolio_ids
-        change = self._sql(
-            _BEGIN,
-            run=run_id,
-            ids=Sql("NULL") if ids is None else compose("{ids:uuids}", ids=ids),
-            fingerprint=question.fingerprint,
-            document=question.document,
-            configuration=question.configuration,
-            code_version=question.code_version,
-        )
+        listed = Sql("NULL") if ids is None else compose("{ids:uuids}", ids=ids)
+        change = self._sql(_BEGIN, run=run_id, ids=listed, question=question)
         return await self._lend(session, change, run_id, question.lease_ms)
 
     async def take_over(self, session: Session, run_id: str, lease_ms: int) -> Lease:
@@ -453,7 +446,7 @@ class Ledger:
         return bool(await session.fetch(self._sql(_IS_ALIVE, run=str(run_id))))
 
     async def supersede(self, session: Session, runs: Iterable[str]) -> None:
-        """Take the right to write from runs that another is put in the place of."""
+        """Take the right to write from runs that another run replaces."""
         ids = joined(", ", (compose("{run:text}::uuid", run=run) for run in runs))
         await session.fetch(self._sql(_SUPERSEDE, ids=ids))
 
@@ -484,7 +477,7 @@ class Ledger:
                 raise DatabaseError(msg)
             await asyncio.sleep(POLL_S)
 
-    async def in_the_way(
+    async def blocked(
         self, session: Session, pids: Sequence[int], token: int | None
     ) -> list[Blocked]:
         """Return which of the processes ``pids`` of a run wait for a lock, and who holds it.
@@ -494,12 +487,12 @@ class Ledger:
         """
         holders = Sql("NULL") if token is None else self._holders([token])
         own = joined(", ", map(str, pids))
-        rows = await session.fetch(self._sql(_IN_THE_WAY, pids=own, holders=holders))
+        rows = await session.fetch(self._sql(_BLOCKED, pids=own, holders=holders))
         return [Blocked(*row) for row in rows]
 
     async def beat(self, session: Session, lease: Lease) -> bool:
         """Prolong a lease; return whether it was still that of this run."""
-        return await alone(session, self._sql(_BEAT, ms=lease.lease_ms, **lease.own)) == 1
+        return await alone(session, self._sql(_BEAT, lease=lease)) == 1
 
     @contextlib.asynccontextmanager
     async def fenced(self, session: Session, lease: Lease) -> AsyncIterator[None]:
@@ -513,7 +506,7 @@ class Ledger:
         """
         first = (
             self._sql(_HOLD, key=lease.token % _KEYS),
-            self._sql(_IS_OWN, **lease.own),
+            self._sql(_IS_OWN, lease=lease),
         )
         async with transaction(session, idle_ms=max(lease.lease_ms // 2, 1), first=first) as held:
             if not held:
@@ -529,17 +522,10 @@ class Ledger:
         """
         sql = self._sql(
             _ENTER,
-            **lease.own,
-            attempt=lease.attempt,
-            chunk=entry.chunk,
-            first=entry.first,
-            last=entry.last,
+            lease=lease,
+            entry=entry,
             first_session=_date(entry.first_session),
             last_session=_date(entry.last_session),
-            sessions=entry.sessions,
-            rows=entry.rows,
-            failed=entry.failed,
-            sha256=entry.sha256,
             plan=_planned(planned),
         )
         if not await session.execute(sql):
@@ -571,18 +557,7 @@ class Ledger:
         """
         if not kept:
             return
-        rows = [
-            compose(
-                _KEPT,
-                run=lease.run_id,
-                chunk=chunk,
-                portfolio=one.portfolio,
-                rows=one.rows,
-                day=one.day,
-                detail=one.detail,
-            )
-            for one in kept
-        ]
+        rows = [compose(_KEPT, run=lease.run_id, chunk=chunk, kept=one) for one in kept]
         columns = joined(", ", ISSUE_COLUMNS[ISSUES])
         sql = self._sql(_ENTER_KEPT, columns=columns, rows=joined(", ", rows))
         await self._check_kept(session, ISSUES, await session.execute(sql), len(kept))
@@ -620,7 +595,7 @@ class Ledger:
         """
         sql = self._sql(
             _FINISH,
-            **lease.own,
+            lease=lease,
             state=state,
             ledger_days=ledger_days,
             milliseconds=round(max(seconds, 0.0) * 1000),
@@ -708,11 +683,10 @@ def taken_over(lease: Lease) -> LeaseHeldError:
 def _planned(planned: Planned) -> Sql:
     return compose(
         _PLANNED,
-        snapshot_id=planned.view.snapshot_id,
+        planned=planned,
         lsn=_text(planned.view.lsn),
         start=_date(planned.start),
         end=_date(planned.end),
-        portfolios=planned.portfolios,
     )
 
 

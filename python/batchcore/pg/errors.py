@@ -20,7 +20,6 @@ NO_CONNECTION: Final = (
     " for its heartbeat"
 )
 
-
 LOST: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -28,7 +27,6 @@ LOST: Final = (
     OSError,
 )
 """What the driver raises on a connection that cannot be used any more."""
-
 
 STALE: Final = (
     asyncpg.PostgresConnectionError,
@@ -38,7 +36,7 @@ STALE: Final = (
     BrokenPipeError,
     ConnectionResetError,
 )
-"""What the driver raises on a connection that the server has closed meanwhile."""
+"""What the driver raises on a connection that the server has closed."""
 
 _OTHER_NAME: Final = frozenset({62, 64})
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
@@ -68,18 +66,8 @@ class Grace:
         return PATIENCE_S if self._until is None else max(self._until - now, 0.001)
 
     async def end(self, raw: asyncpg.Connection, work: Callable[[], Awaitable[object]]) -> None:
-        """Await the end of work on a connection; cut it off where that fails or takes too long.
-
-        Its server process then ends the transaction by itself.
-        """
-        try:
-            async with asyncio.timeout(self.left()):
-                await work()
-        except (*LOST, TimeoutError):
-            _cut_off(raw)
-        except asyncio.CancelledError:  # once more, and nobody waits any longer
-            _cut_off(raw)
-            raise
+        """Await the end of work on a connection."""
+        await _is_done(raw, work, self.left())
 
 
 async def answers(raw: asyncpg.Connection) -> bool:
@@ -88,14 +76,28 @@ async def answers(raw: asyncpg.Connection) -> bool:
     It is asked nothing: an empty query is counted nowhere. A query that is parsed and not executed
     would leave the server in a transaction until the next one.
     """
+
+    async def ask() -> None:
+        statement = await raw.prepare(";", name="")
+        await statement.fetch()
+
+    return await _is_done(raw, ask, PATIENCE_S)
+
+
+async def _is_done(
+    raw: asyncpg.Connection, work: Callable[[], Awaitable[object]], seconds: float
+) -> bool:
+    """Await work on a connection; cut it off where that fails, takes too long or is cancelled.
+
+    Its server process then ends the transaction by itself.
+    """
     try:
-        async with asyncio.timeout(PATIENCE_S):
-            statement = await raw.prepare(";", name="")
-            await statement.fetch()
+        async with asyncio.timeout(seconds):
+            await work()
     except (*LOST, TimeoutError):
         _cut_off(raw)
         return False
-    except asyncio.CancelledError:  # perhaps between the two
+    except asyncio.CancelledError:  # nobody waits any longer
         _cut_off(raw)
         raise
     return True
@@ -126,7 +128,7 @@ def driver_errors() -> Iterator[None]:
         raise ConfigError(f"the database URL is not usable: {error}", "database_url") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         raise database_error(error) from error
-    except Exception as error:  # SQLAlchemy's, which is not imported for this; others go on
+    except Exception as error:  # SQLAlchemy's, which is not imported for this
         cause = _driver_cause(error)
         if cause is None:
             raise
@@ -150,27 +152,21 @@ POOLED: Final = (
     " statements: set statement_cache_size=0 on an asyncpg.Pool; on an SQLAlchemy engine also"
     " prepared_statement_cache_size=0 and a prepared_statement_name_func (docs/operations.md)"
 )
-"""What to set where a statement that was prepared is not there, or stands there already."""
 
 NOT_TAKEN: Final = (
     "a pooler, such as PgBouncer, takes no such setting: leave it out of server_settings and of the"
     " URL, or name it in its ignore_startup_parameters (docs/operations.md)"
 )
-"""What to do where a setting was sent with the connection."""
-
 
 READ_ONLY: Final = (
     "default_transaction_read_only may be on for the database or the role, and is to be off for"
     " one that runs"
 )
-"""What to set where a transaction is read-only that was not begun so."""
 
 NONE_LEFT: Final = (
     "a pooler, such as PgBouncer, had no connection to the server left: a run takes five at a time,"
     " so its pool_size is to be that or more (docs/operations.md)"
 )
-"""What to set where a client has waited in vain."""
-
 
 _ADVICE: Final = (
     (("26000", "42P05"), "", POOLED),

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from batchcore.db.driver import driver_errors
 from batchcore.errors import ConfigError, DatabaseError
+from batchcore.pg.errors import driver_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from batchcore.db.conninfo import ConnInfo, Host
+    from batchcore.pg.conninfo import ConnInfo, Host
 
 _CANNOT_CONNECT_NOW: Final = "57P03"
 _INVALID_PASSWORD: Final = "28P01"  # noqa: S105  # an SQLSTATE
@@ -72,7 +72,7 @@ class Connector:
         final.
 
         Raises:
-            DatabaseError: none does; it tells of each what happened.
+            DatabaseError: none does; the message says of each what happened.
         """
         target = self.info.values.get("target_session_attrs", "any")
         targets = ("standby", "any") if target == "prefer-standby" else (target,)
@@ -177,7 +177,7 @@ class Connector:
                 raise
             raise TimeoutError(f"no answer within {info.timeout_s:g} s") from error
         except UnicodeError as error:
-            raise OSError("the name of the host is none") from error
+            raise OSError("the name of the host is not a valid one") from error
 
     def _set_options(self, raw: asyncpg.Connection) -> None:
         """Set what the system is to do to keep a connection of TCP alive; 0 is its default."""
@@ -322,7 +322,7 @@ def _show_certificate(context: ssl.SSLContext, values: Mapping[str, str]) -> Non
     if not key.is_file():
         raise _wrong(f"sslkey: {certificate} is there, but its key {key} is not")
     found = key.stat()
-    # Root may let a group read a key, as libpq has it.
+    # A key of root may be readable for its group, as in libpq.
     allowed = stat.S_IRGRP if found.st_uid == 0 else 0
     if found.st_mode & _PRIVATE & ~allowed:
         raise _wrong(f"sslkey: others may read {key}: chmod 600")

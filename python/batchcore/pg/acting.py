@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.sql import Sql, compose, joined, quote_literal, statement
+from batchcore.pg.sql import Sql, compose, joined, quote_literal, statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from batchcore.config import Schema
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
 
 # Row triggers of a partition, or of a table that inherits, act on what is written to its parent,
 # and those of a table on what is written to a view of it. Triggers of constraints are internal.

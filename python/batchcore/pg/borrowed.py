@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from batchcore.db.driver import Grace, driver_errors, is_lost
 from batchcore.errors import ConfigError, DatabaseError, InternalError
+from batchcore.pg.errors import Grace, driver_errors, is_lost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

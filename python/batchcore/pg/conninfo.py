@@ -173,13 +173,9 @@ _LAST_PORT: Final = 65535
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Where a server may be.
+    """Where a server may be; what was not given is "".
 
-    Attributes:
-        name: As given; a folder where it is a socket. "" where only the address is.
-        address: What to connect to instead of looking the name up; "" where it is to be.
-        port: Of the server.
-        password: For it; "" if none was given.
+    The name is a folder where it is a socket; an address saves looking the name up.
     """
 
     name: str
@@ -199,12 +195,10 @@ class ConnInfo:
 
     Attributes:
         hosts: In the order in which they are tried.
-        user: Of the database.
-        database: Its name.
         settings: What the server is sent with the connection.
         timeout_s: For each host; None is for ever.
-        numbers: Of `keepalives` and the like, where they are given.
-        values: The parameters that are given and not empty.
+        numbers: Of `keepalives` and other parameters that are whole numbers.
+        values: All parameters that are given and not empty.
     """
 
     hosts: tuple[Host, ...]
@@ -261,7 +255,7 @@ class _Values:
             self.places[name] = place
 
     def get(self, name: str) -> str:
-        """Return a value, or "": an empty one is none."""
+        """Return a value; "" if it is empty or was not given."""
         return self.values.get(name, "")
 
     def listed(self, name: str) -> list[str]:
