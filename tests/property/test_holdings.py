@@ -80,8 +80,8 @@ def assert_sums_of_values_are_exposures(run: Run) -> None:
         lots = holdings.portfolio == own
         values = holdings.value[lots, columns[day]]
         present = holdings.held[lots, columns[day]]
-        assert in_cents(math.fsum(values[values > 0]), int(rows.long_cents[row]))
-        assert in_cents(math.fsum(values[values < 0]), int(rows.short_cents[row]))
+        assert in_cents(math.fsum(values[values > 0]), int(rows.long_value[row]))
+        assert in_cents(math.fsum(values[values < 0]), int(rows.short_value[row]))
         assert rows.num_positions[row] == present.sum()
         assert not values[~present].any()
     assert holdings.held.any(axis=1).all()
@@ -150,7 +150,7 @@ def assert_values_are_those_of_the_reference(run: Run) -> int:
     found = valued(frames(run), run)
     rows = {row: number for number, row in enumerate(found.position.tolist())}
     assert len(rows) == len(found)
-    columns = (found.last_price.values, found.market_value_cents, found.unrealized_cents)
+    columns = (found.last_price.values, found.market_value, found.unrealized_pnl)
     issues = []
     positions = [
         (n, position) for n, one in enumerate(run.portfolios) for position in one.positions
@@ -198,7 +198,7 @@ def values_and_holdings(inputs: Inputs, run: Run, *, threads: int = 1) -> list[A
     holdings, values = held(inputs, run, threads=threads), valued(inputs, run, threads=threads)
     arrays = (
         *(holdings.portfolio, holdings.kind, holdings.value, holdings.held),
-        *(values.last_price.values, values.market_value_cents, values.unrealized_cents),
+        *(values.last_price.values, values.market_value, values.unrealized_pnl),
     )
     return [
         inputs.positions.id[holdings.position].tobytes(),

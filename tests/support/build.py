@@ -258,18 +258,18 @@ def issues(columns: Issues) -> list[tuple[int, ref.Issue]]:
 
 
 MONEY = {
-    "equity_balance": "equity_cents",
-    "daily_pnl": "daily_pnl_cents",
-    "daily_realized_pnl": "daily_realized_cents",
-    "daily_capital_flow": "daily_flow_cents",
-    "cumulative_pnl": "cumulative_pnl_cents",
-    "cumulative_realized_pnl": "cumulative_realized_cents",
-    "cumulative_capital_flow": "cumulative_flow_cents",
-    "long_value": "long_cents",
-    "short_value": "short_cents",
-    "gross_exposure": "gross_cents",
-    "net_exposure": "net_cents",
-    "cash_value": "cash_cents",
+    "equity_balance": "equity_balance",
+    "daily_pnl": "daily_pnl",
+    "daily_realized_pnl": "daily_realized_pnl",
+    "daily_capital_flow": "daily_capital_flow",
+    "cumulative_pnl": "cumulative_pnl",
+    "cumulative_realized_pnl": "cumulative_realized_pnl",
+    "cumulative_capital_flow": "cumulative_capital_flow",
+    "long_value": "long_value",
+    "short_value": "short_value",
+    "gross_exposure": "gross_exposure",
+    "net_exposure": "net_exposure",
+    "cash_value": "cash_value",
 }
 """Columns of a row of either reference, and the result columns that hold them."""
 
@@ -283,8 +283,8 @@ def row_columns(rows: Rows) -> dict[str, list[Any]]:
     columns["day"] = rows.day.tolist()
     columns["daily_return"] = or_none(rows.daily_return)
     columns["num_positions"] = rows.num_positions.tolist()
-    columns["num_long_positions"] = rows.num_long.tolist()
-    columns["num_short_positions"] = rows.num_short.tolist()
+    columns["num_long_positions"] = rows.num_long_positions.tolist()
+    columns["num_short_positions"] = rows.num_short_positions.tolist()
     return columns
 
 
@@ -303,8 +303,8 @@ def results(rows: Rows) -> list[ref.Result]:
     Where the unrealized P&L needs more than 64 bits, that of the row is None.
     """
     columns = row_columns(rows)
-    assert rows.unrealized.scale == CENTS
-    columns["unrealized_pnl"] = or_none(rows.unrealized)
+    assert rows.unrealized_pnl.scale == CENTS
+    columns["unrealized_pnl"] = or_none(rows.unrealized_pnl)
     columns["marks"] = [tuple(counts) for counts in rows.marks.tolist()]
     noticed: list[list[ref.Issue]] = [[] for _ in rows.written]
     for portfolio, issue in issues(rows.issues):

@@ -58,7 +58,7 @@ def valued(
 
 
 def cents(found: PositionValues) -> list[tuple[int, int]]:
-    columns = (found.market_value_cents.tolist(), found.unrealized_cents.tolist())
+    columns = (found.market_value.tolist(), found.unrealized_pnl.tolist())
     return list(zip(*columns, strict=True))
 
 
@@ -214,7 +214,7 @@ def test_results_are_read_only() -> None:
     inputs = build.inputs((), PRICES)
     closes = market(inputs).fresh_closes(["AAA"], build.session_days([jan(5)]))
     stored = valued(position())
-    arrays = (found.value, found.held, closes, stored.market_value_cents, stored.last_price.values)
+    arrays = (found.value, found.held, closes, stored.market_value, stored.last_price.values)
     for array in arrays:
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0

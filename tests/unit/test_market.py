@@ -367,7 +367,7 @@ def test_a_run_finds_only_the_oddities_intended(which, request):
     rows = native.compute(inputs, sessions)
     assert not rows.failed.any()
     assert set(rows.written.tolist()) == {len(sessions)}
-    assert rows.equity_cents.min() > 0
+    assert rows.equity_balance.min() > 0
     assert set(rows.issues.name.texts()) == {"exit_unpriced", "expired"}
 
 

@@ -308,7 +308,7 @@ def test_sessions_that_are_read_only_are_accepted() -> None:
 
 def test_results_are_read_only() -> None:
     rows = computed(two())
-    for array in (rows.equity_cents, rows.daily_return.values, rows.misses.first):
+    for array in (rows.equity_balance, rows.daily_return.values, rows.misses.first):
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0
 

@@ -98,7 +98,7 @@ def test_frames_left_out_are_as_good_as_empty() -> None:
     assert rows.legacy is not None
     assert rows.legacy.beta_provider_1y.state.tolist() == [State.NULL] * 3
     assert rows.legacy.sector_exposure.state.tolist() == [State.NULL] * 3
-    assert rows.equity_cents.tolist() == computed(FRAMES).equity_cents.tolist()
+    assert rows.equity_balance.tolist() == computed(FRAMES).equity_balance.tolist()
 
 
 def test_another_policy_has_no_columns_of_legacy() -> None:
@@ -106,7 +106,7 @@ def test_another_policy_has_no_columns_of_legacy() -> None:
 
 
 def test_unrealized_is_null_as_no_rule_names_it() -> None:
-    assert computed(FRAMES).unrealized.state.tolist() == [State.NULL] * 3
+    assert computed(FRAMES).unrealized_pnl.state.tolist() == [State.NULL] * 3
 
 
 def test_prices_are_counted_by_their_age_and_told_where_too_old() -> None:

@@ -56,7 +56,7 @@ CARRIED: Final = (
 )
 """Columns that the next row goes on from (S8, L6, L21)."""
 
-_COLUMNS: Final = {"total_value": "equity_cents", **CENTS_OF_ROWS, **COUNTS_OF_ROWS}
+_COLUMNS: Final = {"total_value": "equity_balance", **CENTS_OF_ROWS, **COUNTS_OF_ROWS}
 """Column of a snapshot -> attribute of `Rows`."""
 
 

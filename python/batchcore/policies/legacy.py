@@ -214,4 +214,4 @@ class Legacy(Policy):
         """Return the equity of the last day that each portfolio wrote, in order or not (L7)."""
         wrote = np.flatnonzero(rows.written > 0)
         last = np.cumsum(rows.written)[wrote] - 1
-        return Equities(np.ascontiguousarray(ids[wrote]), rows.equity_cents[last])
+        return Equities(np.ascontiguousarray(ids[wrote]), rows.equity_balance[last])

@@ -296,7 +296,7 @@ class RollForward(Policy):
         """Return the equity of the latest complete snapshot of each portfolio written (S8)."""
         wrote = np.flatnonzero(rows.written > 0)
         last = np.cumsum(rows.written)[wrote] - 1
-        cents, day = rows.equity_cents[last], rows.day[last]
+        cents, day = rows.equity_balance[last], rows.day[last]
         latest = self.plan.latest_day.take(chunk.rows).take(wrote)
         stored = self.plan.latest_equity.take(chunk.rows).take(wrote)
         later = (latest.state == State.VALUE) & (latest.values > day)

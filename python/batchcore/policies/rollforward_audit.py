@@ -354,7 +354,7 @@ def _as_rows(stored: StoredRows, own: Int64, cells: Mapping[str, Decimals]) -> R
     columns |= {
         "portfolio": stored.portfolio[own],
         "day": stored.day[own],
-        "equity_cents": cents_of(equity)[own],
+        "equity_balance": cents_of(equity)[own],
         "daily_return": returned.take(own),
     }
     return Rows(**columns)

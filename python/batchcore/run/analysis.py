@@ -473,7 +473,7 @@ def _block(  # noqa: PLR0917  # some rows, and the lots of their portfolios
     owner = np.searchsorted(members, rows.portfolio[row])
     column = np.searchsorted(sessions, rows.day[row])
     equity = np.full((len(members), len(sessions)), np.nan)
-    equity[owner, column] = rows.equity_cents[row] / 10**CENTS
+    equity[owner, column] = rows.equity_balance[row] / 10**CENTS
     place = np.searchsorted(members, holdings.portfolio)
     place = np.minimum(place, len(members) - 1)
     held = holdings.held[:, columns].any(axis=1)

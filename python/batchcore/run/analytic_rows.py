@@ -261,8 +261,8 @@ class TableRows:
         position = values.position
         columns = {
             "last_price": values.last_price,
-            "market_value": Decimals(values.market_value_cents, CENTS),
-            "unrealized_pnl": Decimals(values.unrealized_cents, CENTS),
+            "market_value": Decimals(values.market_value, CENTS),
+            "unrealized_pnl": Decimals(values.unrealized_pnl, CENTS),
         }
         fits = np.ones(len(values), dtype=np.bool_)
         whose, spelt = portfolio[position], symbol.take(position)

@@ -192,7 +192,7 @@ def _fields(  # some rows of both
 ) -> list[Field]:
     if len(own) < len(rows):
         rows, analytics = rows.take(own), None if analytics is None else analytics.take(own)
-    total = rows.equity_cents if rows.legacy is None else rows.legacy.total_value.values
+    total = rows.equity_balance if rows.legacy is None else rows.legacy.total_value.values
     cents = {name: getattr(rows, column) for name, column in CENTS_OF_ROWS.items()}
     counts = {name: getattr(rows, column) for name, column in COUNTS_OF_ROWS.items()}
     columns = {} if analytics is None else analytics.columns

@@ -253,8 +253,8 @@ pub(crate) fn value_positions<'py>(
         let out = PyDict::new(py);
         let columns: [(&str, AmountOf<PositionValue>); 3] = [
             ("last_price", |value| value.last_price),
-            ("market_value_cents", |value| value.market_value),
-            ("unrealized_cents", |value| value.unrealized),
+            ("market_value", |value| value.market_value),
+            ("unrealized_pnl", |value| value.unrealized),
         ];
         for (name, of) in columns {
             out.set_item(name, array(py, &values.values, of))?;
@@ -341,20 +341,20 @@ arrays! {
 
 /// Names of the columns of 64 bits, in the order of [`columns::AMOUNTS`].
 const AMOUNTS: [&str; columns::AMOUNTS.len()] = [
-    "equity_cents",
-    "daily_pnl_cents",
-    "daily_realized_cents",
-    "daily_flow_cents",
+    "equity_balance",
+    "daily_pnl",
+    "daily_realized_pnl",
+    "daily_capital_flow",
     "daily_return",
-    "cumulative_pnl_cents",
-    "cumulative_realized_cents",
-    "cumulative_flow_cents",
+    "cumulative_pnl",
+    "cumulative_realized_pnl",
+    "cumulative_capital_flow",
     "unrealized",
-    "long_cents",
-    "short_cents",
-    "gross_cents",
-    "net_cents",
-    "cash_cents",
+    "long_value",
+    "short_value",
+    "gross_exposure",
+    "net_exposure",
+    "cash_value",
 ];
 
 /// Memory of result columns that NumPy has allocated and not cleared: one block for each width,

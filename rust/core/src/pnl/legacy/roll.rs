@@ -494,8 +494,8 @@ impl<T: Sum> Amounts<T> {
             net_exposure: fits("net_exposure", exposures.net)?,
             cash_value,
             num_positions: counts.long.saturating_add(counts.short),
-            num_long: counts.long,
-            num_short: counts.short,
+            num_long_positions: counts.long,
+            num_short_positions: counts.short,
             marks: counts.marks,
             ..Row::default()
         };
