@@ -1,7 +1,5 @@
 """The documents: every example runs, every rule and issue that the code names is defined."""
 
-from __future__ import annotations
-
 import asyncio
 import builtins
 import dataclasses
@@ -13,13 +11,12 @@ import signal
 import subprocess
 import sys
 import tomllib
-import uuid
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import asyncpg
 import pytest
 import typer
 
@@ -36,11 +33,8 @@ from batchcore.db.migrate import migrate
 from batchcore.pg.ledger import NOT_REPLACED
 from batchcore.run.result import PortfolioResults
 from batchcore.units import Mark
-from support import build
+from support import build, database
 from support.cases import day
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
 
 ROOT = Path(__file__).parent.parent
 SEMANTICS = ROOT / "docs" / "semantics.md"
@@ -253,29 +247,16 @@ def run_python(block: Block, url: str | None = None) -> None:
     assert block.printed is None or printed == block.printed
 
 
-async def execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
 @pytest.fixture(scope="session")
 def filled_template(server: Any) -> Iterator[str]:
     """The URL of a database with a market up to 2025-06-30, to be copied."""
 
-    async def fill() -> None:
+    async def fill(url: str) -> None:
         await migrate(url)
         size = demo.Size(portfolios=30, symbols=40, sessions=25)
         await demo.seeded(size, seed=1).write(url)
 
-    name = f"template_{uuid.uuid4().hex}"
-    url = server.database_url(name)
-    asyncio.run(execute(server.url, f'CREATE DATABASE "{name}" TEMPLATE template0'))
-    asyncio.run(fill())
-    yield url
-    asyncio.run(execute(server.url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+    yield from database.shared(server, fill)
 
 
 PYTHON = blocks("python")

@@ -1,25 +1,20 @@
 """The faces that rooms show each other: what is public is used, and both languages agree."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import re
 import subprocess
 import sys
 from dataclasses import fields
+from decimal import Decimal
+from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 import batchcore
 from batchcore import _core, about, frames, reference, units
 from batchcore.units import LotKind, Mark, State
-
-if TYPE_CHECKING:
-    from decimal import Decimal
-    from enum import IntEnum
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "batchcore"

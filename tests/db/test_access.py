@@ -17,7 +17,6 @@ from batchcore.config import Schema
 from batchcore.db import access
 from batchcore.db.access import changing, reading
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
-from batchcore.pg.database import Database
 from batchcore.schema import Use
 from support import database
 from support.callers import BORROWED, OWN, caller, with_driver
@@ -69,54 +68,6 @@ async def seen(db: Any, **options: Any) -> int:
     async with reading(db, None, Use.PRICES, **options) as (session, _):
         await session.copy_out("SELECT letter FROM letters", taken.append)
     return b"".join(taken).count(b"\0\0\0\1x")
-
-
-@KINDS
-async def test_whose_connections_they_are(host: str, kind: str) -> None:
-    async with caller(host, kind) as given:
-        assert Database(given.db, borrow=True).owns == (kind in OWN)
-
-
-@pytest.mark.parametrize("kind", OWN)
-async def test_what_is_changed_on_its_own_connections_is_committed(host: str, kind: str) -> None:
-    async with caller(host, kind) as given:
-        await copy_letter(given.db)
-        assert await stored(host) == 1
-        assert await seen(given.db) == 1
-
-
-@OF_THE_CALLER
-async def test_what_is_changed_in_a_callers_transaction_is_undone_by_it(
-    host: str, kind: str
-) -> None:
-    async with caller(host, kind) as given:
-        await copy_letter(given.db)
-        assert await given.execute(COUNT) == 1
-        assert await stored(host) == 0
-        await given.rollback()
-        assert await stored(host) == 0
-
-
-@OF_THE_CALLER
-async def test_what_is_changed_in_a_callers_transaction_is_committed_by_it(
-    host: str, kind: str
-) -> None:
-    async with caller(host, kind) as given:
-        await given.execute("INSERT INTO letters VALUES ('x')")
-        await copy_letter(given.db)
-        assert await seen(given.db) == 2
-        assert await stored(host) == 0
-        await given.commit()
-        assert await stored(host) == 2
-
-
-@OF_THE_CALLER
-async def test_what_the_caller_has_not_committed_is_seen(host: str, kind: str) -> None:
-    async with caller(host, kind) as given:
-        await given.execute("INSERT INTO letters VALUES ('x')")
-        assert await seen(given.db) == 1
-        await given.rollback()
-        assert await stored(host) == 0
 
 
 async def test_rows_that_a_session_has_flushed_are_seen_and_others_are_not(host: str) -> None:
@@ -243,15 +194,6 @@ async def test_how_much_is_seen_at_one_moment(host: str, kind: str) -> None:
             assert session.isolation == "read committed"
 
 
-@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
-async def test_a_callers_transaction_may_see_one_moment(host: str, level: str) -> None:
-    engine = create_async_engine(with_driver(host), isolation_level=level)
-    async with AsyncSession(engine) as db, reading(db, None, Use.PRICES) as (session, _):
-        assert session.isolation == level.lower()
-        assert session.consistent
-    await engine.dispose()
-
-
 # One statement on the catalog.
 
 
@@ -316,47 +258,6 @@ async def test_only_so_many_urls_are_remembered(host: str) -> None:
     for number in range(access.MOST_KEPT + 5):
         await seen(f"{host}{more}application_name=a{number}")
     assert remembered() == access.MOST_KEPT
-
-
-@pytest.mark.parametrize(
-    ("change", "uses", "problem"),
-    [
-        ("DROP TABLE tags_v2", Use.TAGS, "public.tags_v2: missing table"),
-        (
-            "ALTER TABLE tags_v2 DROP COLUMN usage_count",
-            Use.TAGS,
-            "public.tags_v2.usage_count: missing column",
-        ),
-        (
-            "ALTER TABLE company_profiles ALTER beta TYPE text",
-            Use.PROFILES,
-            "public.company_profiles.beta: is text, expected numeric",
-        ),
-        (
-            "ALTER TABLE market_data_cache ALTER close TYPE numeric",
-            Use.PRICES,
-            "public.market_data_cache.close: is numeric without a declared scale",
-        ),
-        (
-            "ALTER TABLE position_tags ADD why text NOT NULL",
-            Use.TAGS,
-            "public.position_tags.why: is NOT NULL without a default",
-        ),
-        (
-            "DROP TABLE tags_v2; CREATE VIEW tags_v2 AS SELECT gen_random_uuid() AS id",
-            Use.TAGS,
-            "public.tags_v2: is a view, expected a table to write to",
-        ),
-    ],
-)
-async def test_what_a_table_lacks_is_told(host: str, change: str, uses: Use, problem: str) -> None:
-    async with caller(host, "asyncpg") as given:
-        await given.db.execute(change)
-        with pytest.raises(SchemaError) as caught:
-            async with changing(given.db, None, uses):
-                pass
-        assert caught.value.problems[0].startswith(problem)
-        await given.rollback()
 
 
 # What is no database.

@@ -17,6 +17,7 @@ from support import database
 from support.database import Host
 from support.generate import MONDAY, Generator
 from support.outcome import LOOSE, random_host, seeded
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -24,9 +25,7 @@ D0, D1, D2, D3, D4 = range(MONDAY, MONDAY + 5)
 
 
 async def plan(url: str, first: int, last: int, **settings) -> batchcore.BatchResult:
-    return await batchcore.run_batch(
-        url, date_of(first), date_of(last), settings=Settings(dry_run=True, **settings)
-    )
+    return await run_days(url, first, last, settings=Settings(dry_run=True, **settings))
 
 
 def told(result: batchcore.BatchResult, *names: str) -> list[tuple]:
@@ -190,12 +189,7 @@ async def check_plan(url: str, host: Host, **settings: Any) -> batchcore.BatchRe
     await database.fill(url, host)
 
     planned = await plan(url, MONDAY, MONDAY + 15, min_coverage=0.0, **settings)
-    done = await batchcore.run_batch(
-        url,
-        date_of(MONDAY),
-        date_of(MONDAY + 15),
-        settings=Settings(min_coverage=0.0, **settings),
-    )
+    done = await run_days(url, MONDAY, MONDAY + 15, settings=Settings(min_coverage=0.0, **settings))
 
     assert by_symbol(planned) == by_symbol(done)
     lacking = {row[1] for row in told(planned, "lacks_prices") if row[1] is not None}

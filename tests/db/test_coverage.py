@@ -16,6 +16,7 @@ from support.cases import Price
 from support.database import Host
 from support.generate import MONDAY, Generator
 from support.outcome import random_host, seeded
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -37,9 +38,7 @@ def closes(symbol: str, *days: int) -> tuple[Price, ...]:
 async def run(
     url: str, first: int, last: int, calendar: str = "XNYS", **settings
 ) -> batchcore.BatchResult:
-    return await batchcore.run_batch(
-        url, date_of(first), date_of(last), calendar=calendar, settings=Settings(**settings)
-    )
+    return await run_days(url, first, last, calendar=calendar, settings=Settings(**settings))
 
 
 async def test_a_session_whose_prices_have_not_arrived_stops_the_run(same_host: str) -> None:
@@ -72,18 +71,6 @@ async def test_coverage_at_the_limit_passes(same_host: str) -> None:
     assert result.coverage.share().tolist() == [1.0, 0.5]
 
 
-async def test_symbols_forgotten_after_the_lookback_do_not_count(same_host: str) -> None:
-    prices = (*closes("AAA", TUESDAY), *closes("BBB", TUESDAY - 3), *closes("CCC", TUESDAY - 3))
-    await database.fill(same_host, holding("AAA", "BBB", "CCC", prices=prices))
-
-    with pytest.raises(CoverageError, match="1 of 3 symbols"):
-        await run(same_host, TUESDAY, TUESDAY, lookback_days=3)
-    result = await run(same_host, TUESDAY, TUESDAY, lookback_days=2, min_coverage=1.0)
-
-    counted = result.coverage
-    assert (counted.recent.tolist(), counted.known.tolist()) == ([1], [3])
-
-
 @pytest.mark.parametrize("calendar", ["XNYS", "daily", "prices"])
 async def test_a_feed_that_stays_dead_stops_the_run(same_host: str, calendar: str) -> None:
     long_ago = MONDAY - 60
@@ -108,15 +95,6 @@ async def test_without_any_price_coverage_is_full_and_marks_are_entry_prices(
     assert result.rows_written == 1
     assert result.issues_by_name() == {"unpriced": 1}
     assert result.cache["unpriced"] == 1
-
-
-async def test_a_weekend_is_not_checked_under_daily(same_host: str) -> None:
-    await database.fill(same_host, holding("AAA", prices=closes("AAA", FRIDAY, SATURDAY + 2)))
-
-    result = await run(same_host, FRIDAY, SATURDAY + 2, "daily", min_coverage=1.0)
-
-    assert result.rows_written == 4
-    assert result.coverage.session.tolist() == [FRIDAY, SATURDAY + 2]
 
 
 async def test_a_date_with_closes_of_other_symbols_is_checked_under_daily(same_host: str) -> None:
@@ -152,7 +130,7 @@ async def test_symbols_of_others_do_not_count(same_host: str, ids: list[uuid.UUI
         same_host, "UPDATE portfolios SET deleted_at = now() WHERE name = 'gone'"
     )
 
-    result = await batchcore.run_batch(same_host, date_of(MONDAY), date_of(MONDAY), ids)
+    result = await run_days(same_host, MONDAY, MONDAY, ids)
 
     assert result.coverage.recent.tolist() == [1]
     assert result.rows_written == 1

@@ -6,15 +6,12 @@ import traceback
 import asyncpg
 import pytest
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only
 
 from batchcore.db.migrate import migrate
 from batchcore.errors import ConfigError, DatabaseError
 from batchcore.pg import session as pg_session
 from batchcore.pg.database import Database
-from batchcore.pg.session import transaction
-from support import database
 from support.callers import OWN, caller
 
 pytestmark = pytest.mark.db
@@ -37,70 +34,6 @@ async def test_a_snapshot_is_repeatable_read_and_read_only(same_host: str, kind:
         with pytest.raises(DatabaseError, match="read-only") as caught:
             await session.execute(PORTFOLIO.format("a"))
         assert caught.value.sqlstate == "25006"
-
-
-@KINDS
-async def test_a_snapshot_sees_nothing_that_is_committed_later(same_host: str, kind: str) -> None:
-    async with (
-        caller(same_host, kind) as given,
-        Database(given.db).snapshot("read") as session,
-        database.connected(same_host) as other,
-    ):
-        taken: list[bytes] = []
-        assert await session.raw.fetchval(COUNT) == 0
-        await other.execute(PORTFOLIO.format("a"))
-
-        await session.copy_out("SELECT name FROM portfolios", taken.append)
-
-        assert await session.raw.fetchval(COUNT) == 0
-        assert b"a" not in b"".join(taken)[19:]  # after the header of 19 bytes
-
-
-async def test_no_limit_of_time_holds_in_a_snapshot_and_those_outside_come_back(
-    same_host: str,
-) -> None:
-    limits = {"statement_timeout": "1min", "idle_in_transaction_session_timeout": "2min"}
-    async with asyncpg.create_pool(
-        same_host, min_size=1, max_size=2, server_settings=limits
-    ) as pool:
-        async with Database(pool).snapshot("read") as session:
-            for name in limits:
-                assert await session.raw.fetchval(f"SHOW {name}") == "0"
-        async with Database(pool).writing("write") as session, transaction(session):
-            for name in limits:
-                assert await session.raw.fetchval(f"SHOW {name}") == "0"
-        for name, value in limits.items():
-            assert await pool.fetchval(f"SHOW {name}") == value
-
-
-@KINDS
-async def test_copy_on_a_borrowed_connection_is_inside_the_transaction(
-    same_host: str, kind: str
-) -> None:
-    # A binary COPY of one row of one text: signature, flags, no extension; 1 field of 1 byte; end.
-    one_row = b"PGCOPY\n\xff\r\n\0" + bytes(8) + b"\0\1" + b"\0\0\0\1" + b"x" + b"\xff\xff"
-    async with database.connected(same_host) as other:
-        await other.execute("CREATE TABLE IF NOT EXISTS letters (letter text)")
-        await other.execute("TRUNCATE letters")
-        async with caller(same_host, kind) as given, Database(given.db).writing("write") as session:
-
-            async def copied_and_undone() -> None:
-                async with transaction(session):
-                    assert session.raw.is_in_transaction()
-                    assert await session.copy_in("letters", ["letter"], [one_row]) == 1
-                    seen: list[bytes] = []
-                    await session.copy_out("SELECT letter FROM letters", seen.append)
-                    assert b"".join(seen) == one_row
-                    assert await other.fetchval("SELECT count(*) FROM letters") == 0
-                    raise RuntimeError("undone")
-
-            with pytest.raises(RuntimeError, match="undone"):
-                await copied_and_undone()
-            assert await other.fetchval("SELECT count(*) FROM letters") == 0
-
-            async with transaction(session):
-                await session.copy_in("letters", ["letter"], [one_row])
-            assert await other.fetchval("SELECT count(*) FROM letters") == 1
 
 
 MUCH = "SELECT repeat('x', 100) FROM generate_series(1, 50000)"
@@ -273,20 +206,12 @@ async def test_a_port_of_the_environment_that_is_none_is_told(
         await migrate("postgresql://a@b/c")
 
 
-async def test_no_such_database_is_one_line(server) -> None:
-    with pytest.raises(DatabaseError, match="does not exist") as caught:
-        async with Database(server.database_url("no_such_database")).snapshot("read"):
-            pass
-    assert caught.value.sqlstate == "3D000"
-
-
-async def test_no_such_database_behind_an_engine_is_one_line(server) -> None:
-    url = server.database_url("no_such_database")
-    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))
-    with pytest.raises(DatabaseError, match="does not exist") as caught:
-        async with Database(engine).snapshot("read"):
-            pass
-    await engine.dispose()
+@pytest.mark.parametrize("kind", ["url", "engine"])
+async def test_no_such_database_is_one_line(server, kind: str) -> None:
+    async with caller(server.database_url("no_such_database"), kind) as given:
+        with pytest.raises(DatabaseError, match="does not exist") as caught:
+            async with Database(given.db).snapshot("read"):
+                pass
     assert caught.value.sqlstate == "3D000"
 
 

@@ -10,7 +10,6 @@ from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import batchcore
-from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import DatabaseError
 from batchcore.pg import sessions
@@ -21,6 +20,7 @@ from batchcore.pg.sessions import Sessions
 from support import database
 from support.callers import with_driver
 from support.generate import MONDAY
+from support.runs import run_days
 from support.tables import query
 
 pytestmark = pytest.mark.db
@@ -45,9 +45,7 @@ def end_all(url: str, sql: str = END_ALL) -> int:
 
 
 async def run(db: object, **options: Any) -> batchcore.BatchResult:
-    return await batchcore.run_batch(
-        db, date_of(DAYS[0]), date_of(DAYS[-1]), calendar="daily", analytics="none", **options
-    )
+    return await run_days(db, DAYS[0], DAYS[-1], calendar="daily", analytics="none", **options)
 
 
 async def all_lent(db: Any) -> None:

@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import batchcore
-from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import DatabaseError
 from support import database
 from support.generate import MONDAY
 from support.ledger import LOCK, RAISE, WAIT, mend, spoil, waits
 from support.outcome import outcome
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -29,9 +29,7 @@ DIE = "PERFORM pg_terminate_backend(pg_backend_pid());"
 
 async def run(db, **options) -> batchcore.BatchResult:
     options.setdefault("settings", ONE_EACH)
-    return await batchcore.run_batch(
-        db, date_of(DAYS[0]), date_of(DAYS[-1]), calendar="daily", **options
-    )
+    return await run_days(db, DAYS[0], DAYS[-1], calendar="daily", **options)
 
 
 async def assert_committed(url: str, portfolios: int) -> database.Snapshots:

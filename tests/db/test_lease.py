@@ -5,8 +5,8 @@ import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
 
 import batchcore
@@ -23,9 +23,6 @@ from batchcore.run.request import make_request
 from support import database, ledger
 from support.generate import MONDAY
 from support.outcome import assert_undisturbed
-
-if TYPE_CHECKING:
-    import asyncpg
 
 pytestmark = pytest.mark.db
 

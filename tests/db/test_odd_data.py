@@ -17,6 +17,7 @@ from batchcore.errors import SchemaError
 from support import database
 from support.database import Host
 from support.generate import MONDAY
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -56,7 +57,7 @@ async def run(
 ) -> batchcore.BatchResult:
     settings = Settings(schema=schema or Schema(), min_coverage=0.0)
     options = {"calendar": "daily", "analytics": "none", "settings": settings} | options
-    return await batchcore.run_batch(url, date_of(first), date_of(last), **options)
+    return await run_days(url, first, last, **options)
 
 
 async def values(url: str) -> dict[int, Decimal]:

@@ -1,18 +1,16 @@
 """The check of stored rows finds whatever differs, and nothing else."""
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from uuid import UUID
 
-import asyncpg
 import pytest
-from sqlalchemy import make_url
 
 from batchcore import demo, run_batch
 from batchcore.calendar import date_of
 from batchcore.demo.opening import Checked, check
 from batchcore.demo.stored import STORED_COLUMNS
+from support import audit, database
 
 pytestmark = pytest.mark.db
 
@@ -22,42 +20,18 @@ OPENING: Mapping[UUID, Decimal | None] = DATA.opening()
 SESSIONS = DATA.market.days[DATA.market.first :].tolist()
 FIRST = min(OPENING)
 LAST = date_of(SESSIONS[-1])
+ROW = audit.snapshot(SESSIONS[-1], FIRST)
 
 
 @pytest.fixture(scope="module")
 def done(server, template: str) -> Iterator[str]:
     """The URL of a database whose run is done."""
 
-    async def make() -> str:
-        name = "verified"
-        admin = await asyncpg.connect(server.url)
-        source = make_url(template).database
-        await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
-        url = server.database_url(name)
+    async def fill(url: str) -> None:
         await DATA.write(url)
         await run_batch(url, date_of(SESSIONS[0]), LAST)
-        await admin.close()
-        return url
 
-    async def drop() -> None:
-        admin = await asyncpg.connect(server.url)
-        await admin.execute('DROP DATABASE "verified" WITH (FORCE)')
-        await admin.close()
-
-    yield asyncio.run(make())
-    asyncio.run(drop())
-
-
-async def changed(url: str, statement: str, *arguments: object) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        assert await connection.execute(statement, *arguments) in {
-            "UPDATE 1",
-            "DELETE 1",
-            "INSERT 0 1",
-        }
-    finally:
-        await connection.close()
+    yield from database.shared(server, fill, template)
 
 
 async def test_rows_of_a_run_do_not_differ(done: str) -> None:
@@ -69,43 +43,23 @@ async def test_a_sample_is_drawn_by_its_seed(done: str) -> None:
 
 
 @pytest.mark.parametrize("column", STORED_COLUMNS)
-async def test_a_changed_cell_is_found(make_database, done: str, column: str) -> None:
-    url = await make_database(done)
+async def test_a_changed_cell_is_found(done: str, column: str) -> None:
     new = "NOT is_complete" if column == "is_complete" else f"{column} + 1"
     if column == "daily_return":
         new = "daily_return + 0.000001"
-    await changed(
-        url,
-        f"UPDATE portfolio_snapshots SET {column} = {new} "  # noqa: S608  # names of columns
-        "WHERE portfolio_id = $1 AND snapshot_date = $2",
-        FIRST,
-        LAST,
-    )
-    found = await check(url, OPENING, SESSIONS)
+    async with audit.changed(done, column, new, ROW):
+        found = await check(done, OPENING, SESSIONS)
     assert (found.rows, found.differing) == (24, 1)
     (line,) = found.examples
     assert line.startswith(f"portfolio {FIRST} on {LAST}: {column} is ")
 
 
-async def test_a_missing_row_is_found(make_database, done: str) -> None:
-    url = await make_database(done)
-    where = "WHERE portfolio_id = $1 AND snapshot_date = $2"
-    await changed(url, f"DELETE FROM portfolio_snapshots {where}", FIRST, LAST)  # noqa: S608
-    found = await check(url, OPENING, SESSIONS)
-    assert (found.rows, found.differing) == (24, 1)
-    assert found.examples == (f"portfolio {FIRST} on {LAST}: missing",)
-
-
-async def test_a_row_too_many_is_found(make_database, done: str) -> None:
-    url = await make_database(done)
-    await changed(
-        url,
-        "UPDATE portfolio_snapshots SET snapshot_date = '2030-01-01' "
-        "WHERE portfolio_id = $1 AND snapshot_date = $2",
-        FIRST,
-        LAST,
-    )
-    found = await check(url, OPENING, SESSIONS)
+async def test_a_row_too_many_and_a_missing_one_are_found(done: str) -> None:
+    elsewhere = ROW.replace(str(LAST), "2030-01-01")
+    update = "UPDATE portfolio_snapshots SET snapshot_date ="
+    await database.execute(done, f"{update} '2030-01-01' WHERE {ROW}")
+    found = await check(done, OPENING, SESSIONS)
+    await database.execute(done, f"{update} '{LAST}' WHERE {elsewhere}")
     assert (found.rows, found.differing) == (25, 2)
     assert found.examples == (
         f"portfolio {FIRST} on {LAST}: missing",
@@ -115,7 +69,7 @@ async def test_a_row_too_many_is_found(make_database, done: str) -> None:
 
 async def test_a_wrong_equity_of_a_portfolio_is_found(make_database, done: str) -> None:
     url = await make_database(done)
-    await changed(url, "UPDATE portfolios SET equity_balance = 1.25 WHERE id = $1", FIRST)
+    await database.execute(url, f"UPDATE portfolios SET equity_balance = 1.25 WHERE id = '{FIRST}'")  # noqa: S608
     found = await check(url, OPENING, SESSIONS)
     assert (found.rows, found.differing) == (24, 1)
     (line,) = found.examples

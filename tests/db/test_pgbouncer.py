@@ -26,6 +26,7 @@ from support.callers import with_driver
 from support.command import batchcore as command
 from support.generate import MONDAY
 from support.outcome import assert_left, outcome
+from support.runs import run_days
 
 pytestmark = [pytest.mark.db, pytest.mark.pgbouncer]
 
@@ -59,9 +60,7 @@ def through(server) -> Iterator[dict[str, Through]]:
 async def run(db, **options) -> batchcore.BatchResult:
     options = {"settings": Settings(chunk_size=1), "analytics": "none", **options}
     async with asyncio.timeout(60):
-        return await batchcore.run_batch(
-            db, date_of(DAYS[0]), date_of(DAYS[-1]), calendar="daily", **options
-        )
+        return await run_days(db, DAYS[0], DAYS[-1], calendar="daily", **options)
 
 
 async def assert_done(url: str, result: batchcore.BatchResult) -> None:

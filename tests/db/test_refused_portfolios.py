@@ -21,6 +21,7 @@ from support import database, ledger
 from support.database import Host
 from support.generate import MONDAY
 from support.outcome import outcome
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -112,9 +113,7 @@ REFUSALS = {
 
 async def run(db: object, **options: object) -> batchcore.BatchResult:
     options = {"settings": ANY, "analytics": "none", **options}
-    return await batchcore.run_batch(
-        db, date_of(DAYS[0]), date_of(DAYS[-1]), calendar="daily", **options
-    )
+    return await run_days(db, DAYS[0], DAYS[-1], calendar="daily", **options)
 
 
 async def assert_all_but(url: str, *refused: object, host: Host = HOST) -> None:
@@ -342,13 +341,8 @@ async def test_both_policies_go_on_without_a_portfolio_that_is_refused(
         await database.fill(url, HOST)
         if refusal is not None:
             await database.execute(url, refusal)
-        result = await batchcore.run_batch(
-            url,
-            date_of(DAYS[0]),
-            date_of(DAYS[-1]),
-            policy=policy,
-            analytics="none",
-            settings=ANY,
+        result = await run_days(
+            url, DAYS[0], DAYS[-1], policy=policy, analytics="none", settings=ANY
         )
         stored.append(database.without_stamps(await database.snapshots(url)))
     whole, left = stored

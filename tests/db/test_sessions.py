@@ -113,36 +113,6 @@ async def test_with_one_that_is_there_the_others_may_fail(
     assert record.getMessage().startswith("connections_less=1 error=")
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"connections": 2},
-        {"connections": 3, "threads": 1},
-        {"connections": 8, "chunk_size": 1},
-        {"chunk_size": 7, "threads": 2},
-    ],
-)
-async def test_connections_threads_and_chunks_change_nothing_that_is_written(
-    host: str, make_database, template: str, options: dict[str, int]
-) -> None:
-    other = await make_database(template)
-    for url in (host, other):
-        await database.fill(url, HOST)
-
-    expected = await run(host)
-    result = await run(other, **options)
-
-    assert result.rows_written == expected.rows_written == 120
-    assert result["errors"] == expected["errors"]
-    assert result.portfolios.sessions_written.tolist() == [4] * 30
-    cells = [
-        {at: {**row, "id": None, "created_at": None} for at, row in stored.items()}
-        for stored in (await database.snapshots(host), await database.snapshots(other))
-    ]
-    assert cells[0] == cells[1]
-    assert await database.equities(host) == await database.equities(other)
-
-
 async def test_a_server_that_exports_no_snapshot_is_read_on_one_connection(host: str) -> None:
     await database.fill(host, HOST)
     role = f"exports_nothing_{uuid.uuid4().hex}"

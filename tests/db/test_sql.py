@@ -2,7 +2,6 @@
 
 import datetime as dt
 
-import asyncpg
 import numpy as np
 import pytest
 
@@ -18,7 +17,9 @@ from batchcore.pg.sql import (
     quote_literal,
     statement,
     table_name,
+    text_array,
 )
+from support.database import connected
 
 HOSTILE = [
     "plain",
@@ -42,23 +43,19 @@ HOSTILE = [
 @pytest.mark.parametrize("text", ["", *HOSTILE])
 @pytest.mark.parametrize("conforming", ["on", "off"])
 async def test_a_literal_comes_back_as_it_was(server, text: str, conforming: str) -> None:
-    connection = await asyncpg.connect(server.url)
-    try:
+    async with connected(server.url) as connection:
         await connection.execute("SET escape_string_warning = on")
         await connection.execute(f"SET standard_conforming_strings = {conforming}")
         assert await connection.fetchval(f"SELECT {quote_literal(text)}::text") == text
-    finally:
-        await connection.close()
+        several = [text, "NULL", ""]
+        assert await connection.fetchval(f"SELECT {text_array(several)}::text[]") == several
 
 
 @pytest.mark.db
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_an_identifier_names_what_it_says(server, name: str) -> None:
-    connection = await asyncpg.connect(server.url)
-    try:
+    async with connected(server.url) as connection:
         row = await connection.fetchrow(f"SELECT 1 AS {quote_identifier(name)}")
-    finally:
-        await connection.close()
     assert list(row.keys()) == [name]
 
 

@@ -5,13 +5,11 @@ import io
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import uuid
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from batchcore.db import tables
@@ -121,15 +119,6 @@ def test_generate_writes_the_same_rows_for_the_same_seed(copy, migrated_template
     assert filled("2") != first
 
 
-def test_run_without_dates_goes_on_after_the_latest_snapshot(filled: str) -> None:
-    first = batchcore("run", "--database-url", filled, "--start", START, "--end", "2025-06-26")
-    assert first.code == 0
-    assert snapshots(filled) == 8 * SIZE.portfolios  # 16, 17, 18, 20, 23, 24, 25, 26 June
-    rest = batchcore("run", "--database-url", filled, "--today", END, "--json")
-    assert rest.document()["sessions"] == ["2025-06-27", "2025-06-30"]
-    assert snapshots(filled) == ROWS
-
-
 def test_run_under_the_policy_legacy(filled: str) -> None:
     said = run(filled, "--policy", "legacy", "--today", END, "--json")
     assert said.code == 0
@@ -152,21 +141,6 @@ def test_plan_under_the_policy_legacy_says_nothing_of_prices(filled: str) -> Non
     assert plan["rows_planned"] == SIZE.portfolios
     assert not {"min_coverage", "symbols_without_close", "sessions_lacking_prices"} & plan.keys()
     assert snapshots(filled) == 0
-
-
-def test_legacy_on_a_weekend_fails_each_portfolio(filled: str) -> None:
-    days = ("--start", "2025-06-28", "--end", "2025-06-28")
-    said = batchcore("run", "--database-url", filled, *days, "--policy", "legacy")
-    assert said.code == 1
-    failed = [line for line in said.err.splitlines() if "Failed to create snapshot" in line]
-    assert 0 < len(failed) <= SIZE.portfolios
-    assert snapshots(filled) == 0
-
-
-def test_legacy_refuses_another_calendar(filled: str) -> None:
-    said = run(filled, "--policy", "legacy", "--calendar", "daily")
-    assert (said.code, said.out) == (3, "")
-    assert "expected XNYS" in said.error()
 
 
 def listed(path: Path, *lines: str) -> str:
@@ -241,45 +215,6 @@ def test_a_correction_rewrites_what_it_affects(filled: str) -> None:
     assert [row[0] for row in query(filled, equity)] == [before[0] + 100, *before[1:]]
 
 
-@pytest.mark.parametrize(
-    ("since", "what"),
-    [
-        ("2025-06-27T08:00:00", "changed_since 2025-06-27T08:00:00 needs a time zone"),
-        ("yesterday", "`yesterday` is no time stamp, expected YYYY-MM-DDTHH:MM:SS with Z or"),
-    ],
-)
-def test_a_moment_needs_a_form_and_a_time_zone(filled: str, since: str, what: str) -> None:
-    said = batchcore("run", "--database-url", filled, "--changed-since", since)
-    assert said.code == 3
-    assert what in said.error()
-
-
-def test_run_of_one_portfolio_leaves_the_others_alone(filled: str) -> None:
-    one = ids(filled)[3]
-    said = run(filled, "--portfolio", one, "--json")
-    assert said.document()["portfolios"]["id"] == [one]
-    stored = query(filled, "SELECT DISTINCT portfolio_id::text FROM portfolio_snapshots")
-    assert [row[0] for row in stored] == [one]
-
-
-def test_options_change_the_run_and_not_its_rows(copy, filled_template: str) -> None:
-    plain, other = copy(filled_template), copy(filled_template)
-    assert run(plain).code == 0
-    chunked = run(other, "--chunk-size", "5", "--threads", "1", "--json")
-    assert chunked.document()["chunks"] == 3
-    columns = "portfolio_id, snapshot_date, equity_balance, daily_pnl, daily_return, cash_value"
-    stored = f"SELECT {columns} FROM portfolio_snapshots ORDER BY 1, 2"  # noqa: S608
-    assert query(plain, stored) == query(other, stored)
-
-
-def test_replace_writes_the_same_rows_in_place(filled: str) -> None:
-    assert run(filled).code == 0
-    written = digests(filled)["portfolio_snapshots"]
-    said = run(filled, "--on-existing", "replace", "--json")
-    assert said.document()["rows_written"] == ROWS
-    assert digests(filled)["portfolio_snapshots"] == written
-
-
 def test_plan_says_what_run_does_and_writes_nothing(filled: str) -> None:
     gone = query(filled, "SELECT symbol FROM positions ORDER BY id LIMIT 1")[0][0]
     query(filled, f"DELETE FROM market_data_cache WHERE symbol = '{gone}'")  # noqa: S608
@@ -331,34 +266,23 @@ def test_json_is_alone_on_stdout(filled: str, words: tuple[str, ...]) -> None:
     )
 
 
-def test_verbose_logs_each_phase_to_stderr(filled: str) -> None:
-    said = run(filled, "-v", "--json")
-    run_id = said.document()["run_id"]
-    for phase in ("load", "compute", "persist"):
-        assert f"run={run_id} phase={phase}" in said.err
-
-
+@pytest.mark.parametrize("libpq", [False, True], ids=["own", "libpq"])
 def test_the_database_may_come_from_the_environment(
-    filled: str, monkeypatch: pytest.MonkeyPatch
+    filled: str, monkeypatch: pytest.MonkeyPatch, *, libpq: bool
 ) -> None:
-    monkeypatch.setenv("BATCHCORE_DATABASE_URL", filled)
-    assert batchcore("plan", *RANGE).code == 0
-
-
-def test_the_database_may_come_from_the_variables_of_libpq(
-    filled: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (settings,) = query(
-        filled,
-        "SELECT current_database() AS name, current_user AS role, "
-        "btrim(split_part(current_setting('unix_socket_directories'), ',', 1), '\"') AS host, "
-        "current_setting('port') AS port",
-    )
-    if not settings["host"]:
-        pytest.skip("the server has no socket")
-    for variable, column in (("HOST", "host"), ("PORT", "port"), ("USER", "role")):
-        monkeypatch.setenv(f"PG{variable}", settings[column])
-    monkeypatch.setenv("PGDATABASE", settings["name"])
+    variables = {"BATCHCORE_DATABASE_URL": filled}
+    if libpq:
+        (settings,) = query(
+            filled,
+            'SELECT current_database() AS "PGDATABASE", current_user AS "PGUSER",'
+            " btrim(split_part(current_setting('unix_socket_directories'), ',', 1), '\"')"
+            """ AS "PGHOST", current_setting('port') AS "PGPORT\"""",
+        )
+        variables = dict(settings)
+        if not variables["PGHOST"]:
+            pytest.skip("the server has no socket")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     assert batchcore("plan", *RANGE).code == 0
 
 
@@ -380,6 +304,9 @@ def test_the_database_may_come_from_the_variables_of_libpq(
         ((*RANGE, "--chunk-size", "0"), r"chunk_size is 0, expected 1 "),
         ((*RANGE, "--threads", "0"), r"threads is 0, expected 1 "),
         ((*RANGE, "--threads", "two"), r"'--threads'.*integer"),
+        ((*RANGE, "--policy", "legacy", "--calendar", "daily"), "expected XNYS"),
+        (("--changed-since", "2025-06-27T08:00:00"), "2025-06-27T08:00:00 needs a time zone"),
+        (("--changed-since", "today"), "`today` is no time stamp, expected YYYY-MM-DDTHH:MM:SS"),
         (("--start", "16.6.2025"), r"'--start': `16.6.2025` is no date, expected YYYY-MM-DD"),
     ],
 )
@@ -400,21 +327,6 @@ def test_no_server_is_a_failed_run() -> None:
     assert 'connection to server at "127.0.0.1", port 1 failed' in said.error()
     assert "nobody listens there" in said.error()
     assert "secret" not in said.err
-
-
-def test_a_wrong_password_is_a_failed_run_and_not_shown(tcp_server) -> None:
-    wrong = re.sub(r"://(\w+):[^@]*@", r"://\1:not-the-password@", tcp_server.url)
-    assert wrong != tcp_server.url
-    said = run(wrong, "--debug")
-    assert (said.code, said.out) == (2, "")
-    assert "password authentication failed" in said.err.splitlines()[-1]
-    assert "not-the-password" not in said.err
-
-
-def test_an_unknown_database_is_a_failed_run(server) -> None:
-    said = run(server.database_url("nowhere"))
-    assert (said.code, said.out) == (2, "")
-    assert '"nowhere" does not exist' in said.error()
 
 
 def test_tables_that_do_not_fit_are_named(filled: str) -> None:
@@ -502,102 +414,16 @@ def test_a_value_that_does_not_fit_fails_its_portfolio_alone(filled: str) -> Non
     }
 
 
-def test_an_unwritable_snapshot_table_is_refused(filled: str) -> None:
-    role = f"reader_{uuid.uuid4().hex}"
-    query(
-        filled,
-        f"CREATE ROLE {role}; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};"
-        f"GRANT UPDATE ON portfolios TO {role}",
-    )
-    try:
-        before = digests(filled)
-        said = run(f"{filled}{'&' if '?' in filled else '?'}options=-c%20role%3D{role}")
-        assert (said.code, said.out) == (3, "")
-        assert "portfolio_snapshots" in said.error()
-        assert "INSERT" in said.error()
-        assert digests(filled) == before
-    finally:
-        query(filled, f"DROP OWNED BY {role}; DROP ROLE {role}")
-
-
-@pytest.mark.parametrize("table", ["users", "portfolio_snapshots"])
-def test_a_database_with_rows_is_not_filled(filled: str, table: str) -> None:
-    if table == "portfolio_snapshots":
-        assert run(filled).code == 0
-        constraint = "fk_portfolio_snapshots_portfolio_id"
-        query(filled, f"ALTER TABLE portfolio_snapshots DROP CONSTRAINT {constraint}")
-        query(filled, f"TRUNCATE {', '.join(FILLED)}")
+def test_a_database_with_rows_is_not_filled(filled: str) -> None:
+    assert run(filled).code == 0
+    constraint = "fk_portfolio_snapshots_portfolio_id"
+    query(filled, f"ALTER TABLE portfolio_snapshots DROP CONSTRAINT {constraint}")
+    query(filled, f"TRUNCATE {', '.join(FILLED)}")
     before = digests(filled)
     said = batchcore("generate", "--database-url", filled, "--portfolios", "2")
     assert (said.code, said.out) == (3, "")
-    assert f"table `{table}` has rows already" in said.error()
+    assert "table `portfolio_snapshots` has rows already" in said.error()
     assert digests(filled) == before
-
-
-# Signals, in a process of its own.
-
-COMMITTED = 8 * SIZE.sessions
-"""The rows of the first two of three chunks."""
-
-
-async def _interrupted(url: str, number: signal.Signals) -> Said:
-    """Run with three chunks and send a signal when the last waits for a lock, alone."""
-    blocker, observer = await asyncpg.connect(url), await asyncpg.connect(url)
-
-    async def others(condition: str) -> int:
-        return await observer.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <>"  # noqa: S608
-            f" ALL ($1) AND {condition}",
-            [blocker.get_server_pid(), observer.get_server_pid()],
-        )
-
-    try:
-        await blocker.execute("BEGIN")
-        await blocker.execute(
-            "INSERT INTO portfolio_snapshots (id, portfolio_id, snapshot_date, total_value,"
-            " cash_value, long_value, short_value, gross_exposure, net_exposure, num_positions,"
-            " num_long_positions, num_short_positions, created_at) SELECT gen_random_uuid(),"
-            " max(id::text)::uuid, DATE '2025-06-30', 0, 0, 0, 0, 0, 0, 0, 0, 0, now()"
-            " FROM portfolios"
-        )
-        words = ("run", "--database-url", url, *RANGE, "--chunk-size", "4", "--json")
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "batchcore", *words),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        async with asyncio.timeout(60):
-            while not await others("wait_event_type = 'Lock' AND query LIKE 'COPY%'") or (
-                await observer.fetchval("SELECT count(*) FROM portfolio_snapshots") < COMMITTED
-            ):
-                assert process.returncode is None
-            process.send_signal(number)
-            out, err = await process.communicate()
-            while await others("true"):
-                pass
-        return Said(process.returncode or 0, out.decode(), err.decode())
-    finally:
-        await blocker.close()
-        await observer.close()
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_keeps_what_it_committed_and_goes_on(
-    filled: str, number: signal.Signals, code: int
-) -> None:
-    said = asyncio.run(_interrupted(filled, number))
-    assert said.code == code
-    assert said.error() == (
-        f"interrupted by {number.name}; what was committed stays, run again to go on"
-    )
-    assert json.loads(said.out)["error"]["exit_code"] == code
-    assert snapshots(filled) == COMMITTED
-    equities = "SELECT count(*) FROM portfolios p WHERE equity_balance = (SELECT equity_balance"
-    equities += " FROM portfolio_snapshots WHERE portfolio_id = p.id AND snapshot_date = "
-    assert query(filled, f"{equities} '{END}')")[0][0] == 8
-
-    assert run(filled).code == 0
-    assert snapshots(filled) == ROWS
 
 
 def test_the_module_runs_as_a_program(filled: str) -> None:

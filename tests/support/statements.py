@@ -3,14 +3,13 @@
 `PYTHONPATH=tests .venv/bin/python -m support.statements` writes them anew.
 """
 
-from __future__ import annotations
-
 import asyncio
 import datetime as dt
 import re
 from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import batchcore
 from batchcore import demo
@@ -20,9 +19,6 @@ from batchcore.db.migrate import migrate
 from batchcore.demo import embedded
 from batchcore.pg.session import Session
 from support import database
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
 
 PATH = Path(__file__).parents[1] / "golden" / "statements.sql"
 

@@ -13,19 +13,16 @@ import logging
 import multiprocessing
 import os
 import re
+import signal
 import sys
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from multiprocessing.connection import Connection
 
 from batchcore.cli import signals
 from batchcore.pg import errors as driver
 from batchcore.run import lease
 from support.command import Said, batchcore
-
-if TYPE_CHECKING:
-    import signal
-    from collections.abc import AsyncIterator, Callable, Sequence
-    from multiprocessing.connection import Connection
 
 STEP = re.compile(r" step=(\w+)")
 

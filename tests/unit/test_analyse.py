@@ -10,13 +10,11 @@ import pytest
 from batchcore import _core
 from batchcore.db.analytic_tables import Capacity
 from batchcore.errors import InputError
-from batchcore.frames import Constant, Days, Decimals, Integers, Objects, Table, Text
+from batchcore.frames import Decimals, Objects, Text
 from batchcore.native import build_market
 from batchcore.pg.fields import field_of
-from batchcore.run.analysis import PAST_RETURNS, Regressions, extra_symbols
+from batchcore.run.analysis import Regressions
 from batchcore.run.analytic_rows import Fitting
-from batchcore.sources.snapshots import Returns
-from batchcore.units import FACTOR_ETFS
 from support import build
 
 CAPACITIES = {"t": {"x": Capacity(4, 10**6), "cents": Capacity(2, 10**4)}}
@@ -153,44 +151,6 @@ def test_names_of_objects_ascend() -> None:
         Objects(("b", "a"), none, 6, none.astype(np.bool_))
 
 
-def test_rows_of_any_column_can_be_taken() -> None:
-    column = objects(5)
-    own = np.array([3, 1])
-    assert decoded(column.take(own)) == [decoded(column)[3], decoded(column)[1]]
-    integers = Integers(np.array([1, 2], dtype=np.int32)).take(np.array([1]))
-    assert integers.values.tolist() == [2]
-
-
-def test_tables_are_joined_column_by_column() -> None:
-    def table(value: int) -> Table:
-        return Table(
-            "t",
-            1,
-            {
-                "id": np.full((1, 16), value, dtype=np.uint8),
-                "x": Decimals(np.array([value], dtype=np.int64), 2),
-                "n": Integers(np.array([value], dtype=np.int32)),
-                "day": Days(np.array([value], dtype=np.int32)),
-                "flag": Text.of([f"flag {value}"]),
-                "method": Constant("m"),
-            },
-        )
-
-    whole = Table.concat([table(1), table(2)])
-    assert whole.rows == 2
-    assert whole.columns["id"][:, 0].tolist() == [1, 2]
-    for name in ("x", "n", "day"):
-        assert whole.columns[name].values.tolist() == [1, 2]
-    assert whole.columns["flag"].texts() == ["flag 1", "flag 2"]
-    assert whole.columns["method"] == Constant("m")
-
-
-def test_each_level_needs_prices_of_its_own() -> None:
-    assert extra_symbols("none") == ()
-    assert extra_symbols("portfolio") == extra_symbols("every") == ("SPY",)
-    assert extra_symbols("full") == FACTOR_ETFS
-
-
 def test_symbols_of_a_run_are_normalised_and_of_others_the_empty_one() -> None:
     market = build_market(build.prices(), build.session_days([]))
     regressions = Regressions(market, [" aaa", "AAA", "Bbb "], build.session_days([]), "portfolio")
@@ -208,8 +168,3 @@ def test_returns_are_those_up_to_a_session() -> None:
     assert regressions.market(11)[1:].tolist() == pytest.approx([1 / 110])
     assert regressions.market(14)[1:].tolist() == pytest.approx([1 / 110, 3 / 111])
     assert regressions.betas(14).observations.max() == 0  # fewer than 60
-
-
-def test_past_returns_and_one_more_fill_the_longest_window() -> None:
-    assert PAST_RETURNS == 63 - 1
-    assert len(Returns.none().value) == 0

@@ -68,25 +68,6 @@ def test_each_exception_has_its_exit_code(
     assert document["error"]["exit_code"] == code
 
 
-def test_every_exception_of_the_family_has_been_thought_of() -> None:
-    def family(kind: type) -> set[type]:
-        return {kind}.union(*(family(one) for one in kind.__subclasses__()))
-
-    two = {
-        errors.BatchcoreError,
-        errors.DatabaseError,
-        errors.CoverageError,
-        errors.SnapshotExistsError,
-        errors.TooManyFailedError,
-        errors.DecodeError,
-        errors.NumericError,
-        errors.CancelledError,
-        errors.InternalError,
-    }
-    other = {errors.ConfigError, errors.InputError, errors.SchemaError, errors.LeaseHeldError}
-    assert family(errors.BatchcoreError) == two | other
-
-
 def test_a_defect_says_so_and_shows_its_traceback_on_debug(monkeypatch) -> None:
     def fail(_given: str | None) -> str:
         raise ZeroDivisionError("no\nsense")

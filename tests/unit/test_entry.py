@@ -1,7 +1,5 @@
 """What the first call imports, and where: each case in a process of its own."""
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 import subprocess

@@ -1,13 +1,12 @@
 """Every entry point of the compiled module: a panic in it is an `InternalError` with a line."""
 
-from __future__ import annotations
-
 import datetime as dt
 import re
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +14,6 @@ import pytest
 from batchcore import _core
 from batchcore.errors import InputError, InternalError
 from support import bounded, build
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 SOURCES = Path(__file__).parents[2] / "rust" / "py" / "src"
 MADE_BY_PYTHON = {"__doc__", "__module__"}

@@ -1,18 +1,16 @@
 """The native core of the policy `legacy`: what no worked case can show."""
 
-from __future__ import annotations
-
 import datetime as dt
 from dataclasses import fields, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 
 from batchcore import _core, native
 from batchcore.errors import ConfigError, InputError
-from batchcore.frames import Decimals
+from batchcore.frames import Decimals, Inputs, Rows
 from batchcore.units import State
 from support import build, legacy_frames
 from support.legacy_frames import Run
@@ -26,10 +24,6 @@ from support.worked_legacy import (
     profile,
     snapshot,
 )
-
-if TYPE_CHECKING:
-    from batchcore.frames import Inputs, Rows
-
 
 CLOSES = (price("AAA", 2, "10"), price("AAA", 5, "11"))
 DAYS = tuple(map(jan, (5, 6, 7)))

@@ -1,11 +1,10 @@
 """Queries as text: literals of any value, conditions, names of the host."""
 
-from __future__ import annotations
-
 import asyncio
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,9 +35,6 @@ from batchcore.sources.prices import (
     select_price_dates,
 )
 from batchcore.sources.snapshots import select_existing
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MONDAY = 20458
 """2026-01-05 in days since 1970-01-01."""

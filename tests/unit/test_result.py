@@ -1,7 +1,5 @@
 """The report of a run: mapping, JSON, issues, errors; and how issues are gathered."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import uuid
