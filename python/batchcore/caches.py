@@ -32,9 +32,9 @@ from batchcore.arguments import (
     checked_values,
 )
 from batchcore.calendar import FIRST_DATE, date_of
-from batchcore.entry import db_of, imported
 from batchcore.errors import ConfigError
 from batchcore.frames import Days, Decimals, Previous, Prices, Profiles, Text
+from batchcore.late_imports import db_of, imported
 from batchcore.spans import Window, gaps, widened
 
 if TYPE_CHECKING:

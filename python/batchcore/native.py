@@ -16,7 +16,6 @@ import numpy as np
 
 from batchcore import _core
 from batchcore.calendar import day_of
-from batchcore.entry import check_choice
 from batchcore.errors import ConfigError
 from batchcore.frames import (
     Days,
@@ -31,6 +30,7 @@ from batchcore.frames import (
     Text,
     known_states,
 )
+from batchcore.late_imports import check_choice
 from batchcore.schema import HOST, Use
 from batchcore.units import CENTS, RETURN_SCALE
 

@@ -23,8 +23,8 @@ from batchcore.config import (
     Settings,
     option,
 )
-from batchcore.entry import check_choice
 from batchcore.errors import ConfigError
+from batchcore.late_imports import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -417,13 +417,13 @@ SNAPSHOT_SCALES: Final = MappingProxyType(
 )
 """Decimals of the numbers of a snapshot, as the rules give them."""
 
-RULED: Final = tuple(name for name in _SNAPSHOT.names(Use.ROWS) if name in SNAPSHOT_SCALES)
+RULE_COLUMNS: Final = tuple(name for name in _SNAPSHOT.names(Use.ROWS) if name in SNAPSHOT_SCALES)
 """Columns of a snapshot that S5 to S9 name, beside its key and `is_complete`."""
 
-AMOUNTS: Final = tuple(name for name in RULED if SNAPSHOT_SCALES[name] == _CENTS)
+MONEY_COLUMNS: Final = tuple(name for name in RULE_COLUMNS if SNAPSHOT_SCALES[name] == _CENTS)
 """Those of money."""
 
-COUNTS: Final = tuple(name for name in RULED if SNAPSHOT_SCALES[name] == 0)
+COUNT_COLUMNS: Final = tuple(name for name in RULE_COLUMNS if SNAPSHOT_SCALES[name] == 0)
 """Those that count positions."""
 
 OWN: Final[Mapping[str, Table]] = MappingProxyType(

@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 
 from batchcore.db.migrate import migrate
-from batchcore.db.tables import ledger, metadata
-from batchcore.run import waits
+from batchcore.db.sqlalchemy_tables import ledger, metadata
+from batchcore.run import lock_watch
 from support import bouncer, database
 from support.waiting import Heard
 
@@ -151,7 +151,7 @@ def same_double_host(double_copy: str) -> str:
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
     """What runs say of locks, of which they tell after 10 ms already."""
-    monkeypatch.setattr(waits, "LATE_S", 0.01)
+    monkeypatch.setattr(lock_watch, "LATE_S", 0.01)
     handler, logger = Heard(), logging.getLogger("batchcore")
     logger.addHandler(handler)
     yield handler

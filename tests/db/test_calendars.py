@@ -11,8 +11,8 @@ import batchcore
 from batchcore import demo
 from batchcore.calendar import date_of
 from batchcore.config import Settings
+from batchcore.demo.check_rows import check
 from batchcore.demo.data import real_closes
-from batchcore.demo.opening import check
 from support import database
 
 pytestmark = pytest.mark.db

@@ -22,7 +22,7 @@ from batchcore.config import Schema, Settings
 from batchcore.db.analytic_tables import check_parts
 from batchcore.db.catalog import inspect
 from batchcore.db.migrate import check, downgrade, migrate
-from batchcore.demo import opening
+from batchcore.demo import check_rows
 from batchcore.errors import DatabaseError, SchemaError
 from batchcore.pg.sql import quote_identifier, table_name
 from batchcore.reference import legacy
@@ -522,7 +522,9 @@ async def test_doubles_that_lost_decimals_are_counted_by_column(url: str, schema
     # 0.1235 and 3.3 of AAA at 11.0000: 1.3585 and 36.3; bought at 10.1 and 10.0000
     ((_, row),) = (await snapshots(url, schema)).items()
     assert (row["long_value"], row["num_positions"]) == (Decimal("37.66"), 2)
-    checked = await opening.check(url, {database.key("p0"): Decimal(1000)}, [MONDAY], schema=schema)
+    checked = await check_rows.check(
+        url, {database.key("p0"): Decimal(1000)}, [MONDAY], schema=schema
+    )
     assert (checked.rows, checked.differing) == (1, 0)
 
 
@@ -650,7 +652,7 @@ async def test_the_grants_of_the_docs_are_enough(listed: str, level: str) -> Non
         assert (result["success"], result.rows_written) == (True, 12)
         assert dict(result.analytics_off) == {}
     assert (
-        await opening.check(role, DATA.opening(), DATA.market.days[-3:].tolist())
+        await check_rows.check(role, DATA.opening(), DATA.market.days[-3:].tolist())
     ).differing == 0
 
 

@@ -14,7 +14,7 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import ConfigError
-from batchcore.run.orchestrator import Run
+from batchcore.run.batch import Run
 from support import database
 from support.database import Host
 from support.generate import MONDAY

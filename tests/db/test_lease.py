@@ -16,8 +16,8 @@ from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import Lease, Ledger
 from batchcore.pg.session import transaction
+from batchcore.run import batch
 from batchcore.run import lease as leases
-from batchcore.run import orchestrator
 from batchcore.run.lease import LeaseHolder
 from batchcore.run.request import make_request
 from support import database, ledger
@@ -230,7 +230,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
 ) -> None:
     await database.fill(host, HOST)
     asleep, awake = asyncio.Event(), asyncio.Event()
-    commit = orchestrator.commit_chunk
+    commit = batch.commit_chunk
     enter = Ledger.enter
     zombies: list[object] = []
 
@@ -252,7 +252,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
         return 0
 
     if at == "begun":
-        monkeypatch.setattr(orchestrator, "commit_chunk", before)
+        monkeypatch.setattr(batch, "commit_chunk", before)
     else:  # as if the look at the server's locks had come too early
         monkeypatch.setattr(Ledger, "enter", inside)
         monkeypatch.setattr(Ledger, "end_transactions", nobody)

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from batchcore import alembic_include_object
 from batchcore.config import Schema
-from batchcore.db import tables
+from batchcore.db import sqlalchemy_tables
 from batchcore.db.catalog import inspect
 from batchcore.db.check import check_revision
 from batchcore.db.migrate import MigrateReport, check, connect, downgrade, migrate
@@ -41,7 +41,7 @@ THREE = {
 REPLACED = "idx_positions_portfolio_deleted"
 KEPT = f"keep public.{REPLACED}, redundant beside idx_positions_active_complete"
 VERSION_TABLE = "batchcore_alembic_version"
-EVERY_TABLE = (*tables.metadata.tables, *tables.ledger.tables)
+EVERY_TABLE = (*sqlalchemy_tables.metadata.tables, *sqlalchemy_tables.ledger.tables)
 
 RELATIONS = """
 SELECT c.relname::text FROM pg_class AS c
@@ -92,7 +92,7 @@ async def host_database(url: str) -> None:
     await migrate(url)
     await execute(
         url,
-        f"DROP TABLE {', '.join((VERSION_TABLE, *tables.ledger.tables))}",
+        f"DROP TABLE {', '.join((VERSION_TABLE, *sqlalchemy_tables.ledger.tables))}",
         "DROP SEQUENCE batchcore_run_tokens",
         *(f"DROP INDEX {name}" for name in sorted(THREE)),
         f"CREATE INDEX {REPLACED} ON positions (portfolio_id, deleted_at)",
@@ -550,7 +550,7 @@ async def test_autogenerate_beside_a_hosts_models_and_hook_stays_clean(database:
 
     # The host's models know their tables, and nothing of batchcore.
     models = MetaData()
-    for table in tables.metadata.sorted_tables:
+    for table in sqlalchemy_tables.metadata.sorted_tables:
         copy = table.to_metadata(models)
         for index in list(copy.indexes):
             copy.indexes.discard(index)
@@ -565,7 +565,7 @@ async def test_autogenerate_beside_a_hosts_models_and_hook_stays_clean(database:
 
     assert await on_connection(
         database, lambda connection: dropped(connection, lambda *_: True)
-    ) == {*THREE, VERSION_TABLE, *tables.ledger.tables, "audit_log", "own"}
+    ) == {*THREE, VERSION_TABLE, *sqlalchemy_tables.ledger.tables, "audit_log", "own"}
     alone, beside = alembic_include_object(), alembic_include_object(theirs)
     assert await on_connection(database, lambda one: dropped(one, alone)) == {"audit_log", "own"}
     assert await on_connection(database, lambda one: dropped(one, beside)) == {"own"}
@@ -579,7 +579,7 @@ async def test_what_is_in_the_hosts_models_is_for_the_host_to_say(database: str)
         context = MigrationContext.configure(connection, opts={"include_object": include})
         return {
             (change[0], change[1].name)
-            for change in compare_metadata(context, tables.metadata)
+            for change in compare_metadata(context, sqlalchemy_tables.metadata)
             if not isinstance(change, list)
         }
 

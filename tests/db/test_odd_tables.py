@@ -13,7 +13,7 @@ from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
 from batchcore.db import migrate as migrations
 from batchcore.db.migrate import check, downgrade, migrate
-from batchcore.db.tables import ledger
+from batchcore.db.sqlalchemy_tables import ledger
 from batchcore.errors import DatabaseError
 from support import database as hosts
 from support.database import connected, execute, fetch

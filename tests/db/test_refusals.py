@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import batchcore
 from batchcore.calendar import date_of, day_of
 from batchcore.config import Settings
-from batchcore.db.tables import ledger
+from batchcore.db.sqlalchemy_tables import ledger
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from batchcore.pg import database as pg_database
 from support import database

@@ -15,8 +15,8 @@ from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import DatabaseError, TooManyFailedError
 from batchcore.pg.session import Session
-from batchcore.run import orchestrator
-from batchcore.run.refusals import Bisection
+from batchcore.run import batch
+from batchcore.run.bisection import Bisection
 from support import database, ledger
 from support.database import Host
 from support.generate import MONDAY
@@ -302,7 +302,7 @@ async def test_the_hash_of_a_chunk_is_that_of_the_bytes_that_stayed(
     await database.execute(host, "UPDATE positions SET quantity = 20", check(IDS[1], IDS[5]))
     sent: list[bytes] = []
     marks: list[int] = []
-    copy_in, execute, commit = Session.copy_in, Session.execute, orchestrator.commit_chunk
+    copy_in, execute, commit = Session.copy_in, Session.execute, batch.commit_chunk
 
     async def copied(self: Session, table: str, columns: list[str], pieces, **options) -> int:
         if table != "batchcore_run_issues":
@@ -322,7 +322,7 @@ async def test_the_hash_of_a_chunk_is_that_of_the_bytes_that_stayed(
 
     monkeypatch.setattr(Session, "copy_in", copied)
     monkeypatch.setattr(Session, "execute", executed)
-    monkeypatch.setattr(orchestrator, "commit_chunk", begun)
+    monkeypatch.setattr(batch, "commit_chunk", begun)
     result = await run(host, on_existing="replace")
 
     *_, chunk = await ledger.chunks(host)

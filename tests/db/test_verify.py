@@ -28,7 +28,7 @@ from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, SchemaError
 from batchcore.policies.rollforward_audit import BY_CHAIN
-from batchcore.schema import COUNTS, RULED
+from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
 from batchcore.sources.stored import ANALYTIC
 from support import audit, database
 from support.audit import FAST, Tampering, checked, wrong
@@ -192,7 +192,7 @@ async def test_analytic_columns_of_a_run_do_not_differ(analysed: str) -> None:
         assert all(checked(result)[name] == 24 for name in ANALYTIC)
 
 
-@pytest.mark.parametrize("column", [*RULED, *ANALYTIC])
+@pytest.mark.parametrize("column", [*RULE_COLUMNS, *ANALYTIC])
 async def test_a_tampered_cell_is_found(analysed: str, column: str) -> None:
     new = f"{column} + 1"
     by: Decimal | None = Decimal(1)
@@ -217,7 +217,7 @@ async def test_a_tampered_cell_is_found(analysed: str, column: str) -> None:
         assert result.columns.worst[result.columns.name.index(column)] == example
 
 
-AMOUNTS = [name for name in RULED if name not in {*COUNTS, "equity_balance"}]
+AMOUNTS = [name for name in RULE_COLUMNS if name not in {*COUNT_COLUMNS, "equity_balance"}]
 """Without the equity, for a row without one is not complete (S5)."""
 
 
@@ -441,7 +441,7 @@ async def test_flows_events_and_positions_changed_since_are_guessed(same_host: s
             "position_changed": 5,
             "unknown": 5,
         }
-        assert result.not_checkable["closed_since"] == len(COUNTS)
+        assert result.not_checkable["closed_since"] == len(COUNT_COLUMNS)
 
 
 # What cannot be checked, each reason.
@@ -499,7 +499,7 @@ async def test_the_lots_of_a_position_closed_in_part_since_cannot_be_counted(
         result = await verify(same_host, fast=fast)
         # D0 to D2 were one lot when they were written, and are two now.
         assert wrong(result) == {}
-        assert result.not_checkable["closed_since"] == 3 * len(COUNTS)
+        assert result.not_checkable["closed_since"] == 3 * len(COUNT_COLUMNS)
 
 
 async def test_a_profile_that_was_changed_since_cannot_be_checked(

@@ -43,7 +43,7 @@ from batchcore.config import Settings
 from batchcore.errors import ConfigError, SchemaError
 from batchcore.policies.legacy_audit import BY_CHAIN, BY_QUANTITY, OF_DAY, OF_WEIGHTS
 from batchcore.reference import legacy
-from batchcore.schema import COUNTS, RULED
+from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
 from batchcore.sources.stored import ANALYTIC, EMPTY, GREEKS
 from support import audit, database, legacy_host
 from support.audit import FAST, Tampering, checked, wrong
@@ -267,7 +267,7 @@ UNITS = {
 
 @pytest.mark.parametrize("column", ALL_COLUMNS)
 async def test_a_tampered_cell_is_found(household: str, column: str) -> None:
-    filled = column in {*RULED, *GREEKS, *OF_DAY}
+    filled = column in {*RULE_COLUMNS, *GREEKS, *OF_DAY}
     other = OTHER_VALUES.get(column, f"{column} + 1" if filled else "1")
     async with audit.changed(household, column, other, snapshot(9)):
         for fast in FAST:
@@ -640,6 +640,6 @@ async def test_a_role_that_may_only_select_will_do(household: str) -> None:
 
 
 async def test_the_columns_are_those_of_the_rules() -> None:
-    assert set(ALL_COLUMNS) == {*RULED, *ANALYTIC, *GREEKS, *EMPTY}
+    assert set(ALL_COLUMNS) == {*RULE_COLUMNS, *ANALYTIC, *GREEKS, *EMPTY}
     assert len(ALL_COLUMNS) == len(set(ALL_COLUMNS)) == 46
-    assert set(COUNTS) < set(RULED)
+    assert set(COUNT_COLUMNS) < set(RULE_COLUMNS)

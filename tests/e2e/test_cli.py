@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from batchcore.db import tables
+from batchcore.db import sqlalchemy_tables
 from batchcore.db.migrate import downgrade
 from support import database, foreign
 from support.command import Said, batchcore
@@ -67,7 +67,10 @@ def test_migrate_prepares_an_empty_database_and_then_has_nothing_to_do(empty: st
 def test_migrate_names_a_redundant_index_of_a_host_and_drops_it_when_asked(empty: str) -> None:
     url = ("--database-url", empty)
     batchcore("migrate", *url)
-    query(empty, f"DROP TABLE {', '.join(('batchcore_alembic_version', *tables.ledger.tables))}")
+    query(
+        empty,
+        f"DROP TABLE {', '.join(('batchcore_alembic_version', *sqlalchemy_tables.ledger.tables))}",
+    )
     query(empty, "DROP SEQUENCE batchcore_run_tokens")
     query(empty, "CREATE INDEX theirs ON positions (portfolio_id, deleted_at)")
     redundant = "public.theirs, redundant beside idx_positions_active_complete"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from batchcore.demo import embedded
-from batchcore.demo.opening import Checked
+from batchcore.demo.check_rows import Checked
 from support.command import batchcore
 
 pytestmark = pytest.mark.db

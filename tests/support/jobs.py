@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from batchcore import demo
 from batchcore.db.migrate import migrate
-from batchcore.db.tables import metadata
+from batchcore.db.sqlalchemy_tables import metadata
 from support.cluster import Cluster
 from support.tables import SEED, SIZE
 from support.worker import started

@@ -28,7 +28,7 @@ STEP = re.compile(r" step=(\w+)")
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["asyncpg", "batchcore.cli", "batchcore.run.orchestrator", "logging.handlers"]
+    ["asyncpg", "batchcore.cli", "batchcore.run.batch", "logging.handlers"]
 )
 
 

@@ -5,7 +5,7 @@ import operator
 
 import pytest
 
-from batchcore.db.tables import ledger, metadata
+from batchcore.db.sqlalchemy_tables import ledger, metadata
 from batchcore.schema import HOST, INDEXES, OWN, REPLACED_INDEX, Kind, Table, Use
 
 EVERY = [*HOST.values(), *OWN.values()]

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session, registry, relationship, selectinload
 
 import baseline
 from batch.job import Job, Timing
-from batchcore.db.tables import metadata
+from batchcore.db.sqlalchemy_tables import metadata
 
 CENT = baseline.CENT
 ZERO = baseline.ZERO

@@ -11,7 +11,7 @@ import numpy as np
 from batchcore.frames import rescaled
 from batchcore.run.analysis import OBSERVATIONS
 from batchcore.run.analytic_rows import SHARE_SCALE
-from batchcore.schema import RULED
+from batchcore.schema import RULE_COLUMNS
 from batchcore.sources.stored import ANALYTIC, EMPTY, GREEKS, SHARES
 from batchcore.units import State
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from batchcore.sources.stored import StoredRows
 
 
-COLUMNS: Final = (*RULED, *ANALYTIC)
+COLUMNS: Final = (*RULE_COLUMNS, *ANALYTIC)
 """Columns of a snapshot that S5 to S9 and A1 to A6 name, in the order of the report."""
 
 ALL_COLUMNS: Final = (*COLUMNS, *GREEKS, *EMPTY)

@@ -19,7 +19,7 @@ from batchcore.frames import (
     Previous,
 )
 from batchcore.native import CancelFlag, in_thread, roll_forward, store_snapshots
-from batchcore.schema import AMOUNTS, COUNTS
+from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS
 from batchcore.sources.query import as_decimals
 from batchcore.sources.stored import decimals_of
 from batchcore.units import CENTS, State
@@ -265,9 +265,9 @@ def _groups(keys: Int64) -> Iterator[Int64]:
 
 
 def columns_of(rows: Rows) -> dict[str, Decimals]:
-    """Return the columns of `RULED`."""
-    found = {name: Decimals(getattr(rows, name), CENTS) for name in AMOUNTS}
-    found |= {name: Decimals(getattr(rows, name).astype(np.int64), 0) for name in COUNTS}
+    """Return the columns of `RULE_COLUMNS`."""
+    found = {name: Decimals(getattr(rows, name), CENTS) for name in MONEY_COLUMNS}
+    found |= {name: Decimals(getattr(rows, name).astype(np.int64), 0) for name in COUNT_COLUMNS}
     return {**found, "daily_return": rows.daily_return}
 
 

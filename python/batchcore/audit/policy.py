@@ -16,7 +16,7 @@ from batchcore.sources.reference import Reader
 if TYPE_CHECKING:
     import uuid
 
-    from batchcore.audit.check import ChunkCheck
+    from batchcore.audit.chunk_check import ChunkCheck
     from batchcore.audit.compare import Judgement
     from batchcore.audit.compute import ExpectedRows, Inputs, Links, Roll, Shares
     from batchcore.calendar import Calendar

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 from batchcore import policies
 from batchcore.options import RepairKeywords, RunOptions, merged
 from batchcore.pg.database import Database
-from batchcore.run.orchestrator import Run, connections_needed
+from batchcore.run.batch import Run, connections_needed
 from batchcore.run.request import requested
 
 if TYPE_CHECKING:

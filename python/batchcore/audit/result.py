@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from batchcore.audit.check import DifferingCells
+    from batchcore.audit.chunk_check import DifferingCells
     from batchcore.audit.compare import Judgement
     from batchcore.frames import Bools, Bytes
 

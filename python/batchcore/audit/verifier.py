@@ -10,7 +10,7 @@ import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore import policies
-from batchcore.audit.check import ChunkCheck
+from batchcore.audit.chunk_check import ChunkCheck
 from batchcore.audit.compare import Judgement, differs, value_at
 from batchcore.audit.compute import in_cents
 from batchcore.audit.result import EQUITY, Difference, Tally

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.db.indexes import COLUMNS, IS_PLAIN, fits
 from batchcore.errors import SchemaError
-from batchcore.pg.acting import acting_sql
 from batchcore.pg.sql import quote_literal
+from batchcore.pg.triggers import acting_sql
 from batchcore.schema import HOST, INDEXES, OWN, TOKENS, VERSION_TABLE, Kind, Use
 from batchcore.units import MAX_SCALE
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from alembic import context
 
 from batchcore.db.migrate import options
-from batchcore.db.tables import ledger, metadata
+from batchcore.db.sqlalchemy_tables import ledger, metadata
 from batchcore.errors import ConfigError
 from batchcore.schema import HOST, OWN, VERSION_TABLE
 

@@ -21,10 +21,10 @@ import numpy as np
 from batchcore.calendar import day_of
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.frames import Integers
-from batchcore.pg.acting import acting_on
 from batchcore.pg.fields import encoded, field_of
 from batchcore.pg.session import alone, transaction
 from batchcore.pg.sql import Sql, compose, date_literal, joined, own_table, quote_literal
+from batchcore.pg.triggers import acting_on
 
 if TYPE_CHECKING:
     import datetime as dt

@@ -11,8 +11,8 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from batchcore.entry import check_choice
 from batchcore.errors import ConfigError
+from batchcore.late_imports import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -20,7 +20,7 @@ from batchcore.frames import Betas
 from batchcore.native import build_host, build_market
 from batchcore.policies.legacy import PREVIOUS_CLOSE_DAYS
 from batchcore.reference import legacy
-from batchcore.schema import COUNTS, RULED
+from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
 from batchcore.sources import stored as stores
 from batchcore.sources.facts import select_events, select_flows
 from batchcore.sources.positions import load_symbols, select_all_positions
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
 
-    from batchcore.audit.check import ChunkCheck
+    from batchcore.audit.chunk_check import ChunkCheck
     from batchcore.audit.compute import Links, Roll, Shares
     from batchcore.frames import Bools, Decimals, Int32, Int64, Rows
     from batchcore.sources.host import Selection
@@ -63,7 +63,7 @@ BY_CHAIN: Final = (
 BY_QUANTITY: Final = (
     *("total_value", "equity_balance", "daily_pnl", "daily_return", "cumulative_pnl"),
     *compare.EXPOSURES,
-    *COUNTS[1:],
+    *COUNT_COLUMNS[1:],
     *OF_DAY,
 )
 """Columns in which the quantities of positions count (L15 to L34)."""
@@ -80,7 +80,7 @@ class LegacyAudit(PolicyAudit):
 
     columns = compare.ALL_COLUMNS
     stored_rules: ClassVar = stores.LEGACY
-    computed: ClassVar = (*RULED, *_NATIVE[1:], *_NEVER_FILLED)
+    computed: ClassVar = (*RULE_COLUMNS, *_NATIVE[1:], *_NEVER_FILLED)
     has_shares: ClassVar = True
     of_first_row: ClassVar = ("daily_pnl",)
     sums: ClassVar = ("pnl", "realized_pnl", "capital_flow")

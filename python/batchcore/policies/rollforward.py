@@ -21,8 +21,8 @@ from batchcore.run.analysis import (
     return_sessions,
 )
 from batchcore.run.changes import find_affected
-from batchcore.run.completeness import latest_closes, missing_prices
 from batchcore.run.plan import Rewrites, with_snapshots
+from batchcore.run.price_gaps import latest_closes, missing_prices
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
 from batchcore.sinks.snapshots import Equities

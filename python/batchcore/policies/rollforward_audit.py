@@ -31,7 +31,7 @@ from batchcore.native import build_market
 from batchcore.run.analysis import PAST_RETURNS, ChunkInputs, extra_symbols, load_analysis
 from batchcore.run.monitor import Monitor
 from batchcore.run.prices import PriceWindow, load_closes
-from batchcore.schema import COUNTS, RULED
+from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
 from batchcore.sources.facts import select_events, select_flows
 from batchcore.sources.host import floats
 from batchcore.sources.positions import load_symbols, select_positions
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
 
-    from batchcore.audit.check import ChunkCheck
+    from batchcore.audit.chunk_check import ChunkCheck
     from batchcore.audit.compute import Links, Roll
     from batchcore.db.analytic_tables import Parts
     from batchcore.frames import Bools, Int32, Int64, Text
@@ -83,12 +83,12 @@ class RollForwardAudit(PolicyAudit):
     """The policy on the tables of a host."""
 
     columns = compare.COLUMNS
-    computed: ClassVar = RULED
+    computed: ClassVar = RULE_COLUMNS
     of_first_row: ClassVar = OF_BASELINE
     sums: ClassVar = ("capital_flow",)
     by_chain: ClassVar = BY_CHAIN
     by_value: ClassVar = _BY_VALUE
-    by_quantity: ClassVar = COUNTS
+    by_quantity: ClassVar = COUNT_COLUMNS
 
     _prices = ref.market(())
     _analysis: Analysis | None = None
@@ -102,7 +102,7 @@ class RollForwardAudit(PolicyAudit):
             self.off.update(self._parts.off)
         except SchemaError as error:  # of the columns of analytics: the others were checked
             self.off["analytics"] = str(error)
-            self.read = RULED
+            self.read = RULE_COLUMNS
 
     async def share(self, selection: Selection, first: int, last: int) -> None:
         """Load closes, marks and betas."""

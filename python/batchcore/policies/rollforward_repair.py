@@ -19,7 +19,7 @@ from batchcore.policies.rollforward_audit import expected_of
 from batchcore.run.analysis import last_sessions
 from batchcore.run.plan import Rewrites
 from batchcore.run.result import Differences
-from batchcore.schema import RULED
+from batchcore.schema import RULE_COLUMNS
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import located
 from batchcore.sources.query import load
@@ -66,7 +66,7 @@ class RepairedRollForward(RollForward):
         """Return the snapshots of a chunk, with their cells."""
         first, last = self.existing_window(chunk)
         calendar, ids = self.calendar, np.ascontiguousarray(self.plan.id[chunk.rows])
-        columns = RULED if self.parts.level == "none" else (*RULED, *ANALYTIC)
+        columns = RULE_COLUMNS if self.parts.level == "none" else (*RULE_COLUMNS, *ANALYTIC)
         source = StoredSource(self.catalog, calendar, ROLLFORWARD)
         portfolios = self.selection_of(chunk, None)
         query = select_stored(source, portfolios, (first, last), columns, ids, earlier=False)

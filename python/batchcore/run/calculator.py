@@ -6,8 +6,8 @@ import datetime as dt
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Unpack
 
-from batchcore.entry import db_of, imported
 from batchcore.errors import ConfigError
+from batchcore.late_imports import db_of, imported
 from batchcore.options import OptionKeywords, RunOptions, merged
 
 if TYPE_CHECKING:
@@ -92,13 +92,13 @@ class PnLCalculator:
         caches = await imported("batchcore.caches")
         caches.check_cache("price_cache", price_cache)
         caches.check_cache("snapshot_cache", snapshot_cache)
-        orchestrator = await imported("batchcore.run.orchestrator")
+        batch = await imported("batchcore.run.batch")
         requests = await imported("batchcore.run.request")
         request = await requests.requested(
             calculation_date, calculation_date, portfolio_ids, self._options
         )
         request = replace(request, price_source=price_cache, snapshot_source=snapshot_cache)
-        result: BatchResult = await orchestrator.run_on_any(db, request)
+        result: BatchResult = await batch.run_on_any(db, request)
         return result
 
     async def calculate_portfolio_pnl(
@@ -160,8 +160,8 @@ class BatchOrchestrator:
         Raises:
             BatchcoreError: as `run_batch` does.
         """
-        orchestrator = await imported("batchcore.run.orchestrator")
-        result: BatchResult = await orchestrator.run_batch(
+        batch = await imported("batchcore.run.batch")
+        result: BatchResult = await batch.run_batch(
             self._db, start_date, end_date, portfolio_ids, options=self._options
         )
         return result

@@ -13,8 +13,8 @@ import numpy as np
 
 from batchcore.native import in_thread
 from batchcore.run.analysis import ChunkInputs, last_sessions
-from batchcore.run.entries import entry_of
-from batchcore.run.refusals import issues_of, without
+from batchcore.run.bisection import issues_of, without
+from batchcore.run.ledger_entry import entry_of
 from batchcore.sinks.snapshots import Stamp, sha256_of
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from batchcore.pg.database import Database
     from batchcore.pg.ledger import EarlierRun, IssueRows, Lease, Planned
     from batchcore.pg.session import Session
+    from batchcore.run.lock_watch import LockWatch
     from batchcore.run.request import Request
-    from batchcore.run.waits import LockWatch
 
 PHASE: Final = "ledger"
 """What statements on the ledger alone are counted under."""

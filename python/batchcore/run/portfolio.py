@@ -20,9 +20,9 @@ from batchcore.caches import check_cache
 from batchcore.config import BETA_WEIGHTS
 from batchcore.db.access import changing, reading
 from batchcore.db.check import check
-from batchcore.entry import check_choice
 from batchcore.errors import ConfigError
 from batchcore.frames import Opening, distinct
+from batchcore.late_imports import check_choice
 from batchcore.native import build_market, hold
 from batchcore.run.analysis import Sectors
 from batchcore.schema import Use

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Ids
     from batchcore.pg.session import Session
-    from batchcore.pg.sessions import Sessions
+    from batchcore.pg.session_pool import SessionPool
     from batchcore.policies.policy import Policy, RunContext, RunPrices
     from batchcore.run.request import Request
 
@@ -44,7 +44,7 @@ async def inspected(reader: Session, request: Request, kind: type[Policy]) -> Ca
 
 
 async def prepare(
-    readers: Sessions, run: RunContext, kind: type[Policy], catalog: Catalog | None = None
+    readers: SessionPool, run: RunContext, kind: type[Policy], catalog: Catalog | None = None
 ) -> Policy:
     """Return the policy of a run, with the plan and the chunks that it goes through.
 
@@ -73,7 +73,7 @@ async def prepare(
     return policy
 
 
-async def load_prices(readers: Sessions, policy: Policy) -> RunPrices | None:
+async def load_prices(readers: SessionPool, policy: Policy) -> RunPrices | None:
     """Return the prices of a run; None where nothing is to be written.
 
     Raises:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore.errors import ConfigError, DatabaseError
 from batchcore.pg.session import snapshot
-from batchcore.pg.sessions import Sessions
+from batchcore.pg.session_pool import SessionPool
 from batchcore.run.chunk import ChunkSteps
 from batchcore.run.issues import IssueList
 from batchcore.run.plan import Chunk
 from batchcore.run.prepare import load_prices, prepare, request_again
-from batchcore.sinks.refusals import UNIQUE, is_of_known_key, is_refusal
+from batchcore.sinks.refusal_errors import UNIQUE, is_of_known_key, is_refusal
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from batchcore.pg.session import Session
     from batchcore.policies.policy import ComputedChunk
-    from batchcore.run.refusals import Judge
+    from batchcore.run.bisection import Judge
 
     Refusal = tuple[DatabaseError, Judge]
     Commit = Callable[[ComputedChunk, Session, Refusal | None], Awaitable[ComputedChunk]]
@@ -108,7 +108,7 @@ class Retries:
             request=request_again(policy, policy.plan.id[chunk.rows]),
             issues=IssueList(),
         )
-        readers = Sessions(session)
+        readers = SessionPool(session)
         async with snapshot(session):
             try:
                 again = await prepare(readers, run, type(policy), policy.catalog)

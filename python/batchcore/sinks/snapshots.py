@@ -13,7 +13,7 @@ from batchcore import _core
 from batchcore.frames import Days, among, day_keys, distinct
 from batchcore.pg.fields import field_of
 from batchcore.pg.sql import Sql, column_name, compose
-from batchcore.schema import AMOUNTS, COUNTS
+from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS
 from batchcore.sinks.analytics import ChunkTables, encode_table, write_tables
 from batchcore.sinks.staging import EncodedRows, Writer
 from batchcore.units import CENTS
@@ -197,9 +197,9 @@ def _fields(  # some rows of both
     return [
         ("portfolio_id", "uuid", (np.ascontiguousarray(ids[rows.portfolio]),), None),
         ("snapshot_date", "date", (rows.day,), None),
-        *((name, "numeric", (getattr(rows, name), CENTS), None) for name in AMOUNTS),
+        *((name, "numeric", (getattr(rows, name), CENTS), None) for name in MONEY_COLUMNS),
         field_of("daily_return", rows.daily_return),
-        *((name, "int4", (getattr(rows, name),), None) for name in COUNTS),
+        *((name, "int4", (getattr(rows, name),), None) for name in COUNT_COLUMNS),
         ("is_complete", "bool", (True,), None),
         *(field_of(name, column, jsonb=jsonb) for name, column in columns.items()),
     ]

@@ -9,7 +9,6 @@ import numpy as np
 
 from batchcore import _core
 from batchcore.errors import DatabaseError
-from batchcore.pg.acting import acting_on
 from batchcore.pg.fields import encoded
 from batchcore.pg.sql import (
     Sql,
@@ -20,6 +19,7 @@ from batchcore.pg.sql import (
     statement,
     table_name,
 )
+from batchcore.pg.triggers import acting_on
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from alembic import op
 
-from batchcore.db import tables
+from batchcore.db import sqlalchemy_tables
 from batchcore.db.migrate import options
 
 revision = "0001"
@@ -19,9 +19,9 @@ depends_on = None
 def upgrade() -> None:
     """Create the two enum types, then the tables with their keys."""
     namespace = options().schema.namespace
-    for enum in tables.enums_of(namespace):
+    for enum in sqlalchemy_tables.enums_of(namespace):
         enum.create(op.get_bind(), checkfirst=True)
-    tables.create(op.get_bind(), revision, namespace)
+    sqlalchemy_tables.create(op.get_bind(), revision, namespace)
 
 
 def downgrade() -> None:
@@ -29,6 +29,6 @@ def downgrade() -> None:
     if options().adopted:
         return
     namespace = options().schema.namespace
-    tables.drop(op.get_bind(), revision, namespace)
-    for enum in tables.enums_of(namespace):
+    sqlalchemy_tables.drop(op.get_bind(), revision, namespace)
+    for enum in sqlalchemy_tables.enums_of(namespace):
         enum.drop(op.get_bind(), checkfirst=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from batchcore.db import tables
+from batchcore.db import sqlalchemy_tables
 from batchcore.db.migrate import options
 from batchcore.schema import TOKENS
 
@@ -19,11 +19,11 @@ def upgrade() -> None:
     """Create the sequence of tokens, then the tables."""
     namespace = options().schema.namespace
     op.execute(sa.schema.CreateSequence(sa.Sequence(TOKENS, schema=namespace)))
-    tables.create(op.get_bind(), revision, namespace)
+    sqlalchemy_tables.create(op.get_bind(), revision, namespace)
 
 
 def downgrade() -> None:
     """Drop the tables and the sequence: they are batchcore's own on any host."""
     namespace = options().schema.namespace
-    tables.drop(op.get_bind(), revision, namespace)
+    sqlalchemy_tables.drop(op.get_bind(), revision, namespace)
     op.execute(sa.schema.DropSequence(sa.Sequence(TOKENS, schema=namespace)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import op
 
-from batchcore.db import tables
+from batchcore.db import sqlalchemy_tables
 from batchcore.db.migrate import options
 
 revision = "0004"
@@ -15,9 +15,9 @@ depends_on = None
 
 def upgrade() -> None:
     """Create the table."""
-    tables.create(op.get_bind(), revision, options().schema.namespace)
+    sqlalchemy_tables.create(op.get_bind(), revision, options().schema.namespace)
 
 
 def downgrade() -> None:
     """Drop it: it is batchcore's own on any host."""
-    tables.drop(op.get_bind(), revision, options().schema.namespace)
+    sqlalchemy_tables.drop(op.get_bind(), revision, options().schema.namespace)

@@ -9,7 +9,7 @@ import pytest
 
 import batchcore
 
-HEAVY = "numpy asyncpg batchcore._core batchcore.run.orchestrator batchcore.pg.database"
+HEAVY = "numpy asyncpg batchcore._core batchcore.run.batch batchcore.pg.database"
 LOOP = """
 import asyncio, builtins, importlib, sys, threading
 import batchcore

@@ -1,4 +1,4 @@
-"""Sessions that several tasks work on at a time, each lent to one of them."""
+"""SessionPool that several tasks work on at a time, each lent to one of them."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class _Slot:
     idle_since: float = 0.0
 
 
-class Sessions:
-    """Sessions of a run; a task takes one, and gives it back."""
+class SessionPool:
+    """SessionPool of a run; a task takes one, and gives it back."""
 
     def __init__(self, *given: Session, around: Around = contextlib.nullcontext) -> None:
         """Begin with sessions that are open; ``around`` is entered for as long as one is lent."""

@@ -11,7 +11,7 @@ import batchcore
 from batchcore import reference as ref
 from batchcore.calendar import date_of, day_of
 from batchcore.config import Settings
-from batchcore.run import completeness
+from batchcore.run import price_gaps
 from batchcore.sources.host import normalised
 from support import database
 from support.database import Host
@@ -46,7 +46,7 @@ def position(symbol: str, start: int, **columns) -> ref.Position:
 async def test_a_plan_names_symbols_sessions_and_portfolios(
     same_host: str, monkeypatch: pytest.MonkeyPatch, cells: int
 ) -> None:
-    monkeypatch.setattr(completeness, "CELLS", cells)  # one position at a time, or all
+    monkeypatch.setattr(price_gaps, "CELLS", cells)  # one position at a time, or all
     sold = ref.Event(D1, Decimal(4), Decimal(0))
     portfolios = (
         ref.Portfolio(
@@ -148,7 +148,7 @@ async def test_a_plan_tells_what_the_run_then_finds(
     same_host: str, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     if seed % 2:
-        monkeypatch.setattr(completeness, "CELLS", 30)  # two or three positions at a time
+        monkeypatch.setattr(price_gaps, "CELLS", 30)  # two or three positions at a time
     generator = Generator(seeded(f"completeness {seed}").randint, odd=0, edges=False)
     host = random_host(generator)
 

@@ -15,7 +15,7 @@ from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, DatabaseError
 from batchcore.pg.database import Database
-from batchcore.pg.sessions import Sessions
+from batchcore.pg.session_pool import SessionPool
 from support import database
 from support.callers import with_driver
 from support.generate import MONDAY
@@ -68,7 +68,7 @@ async def test_a_snapshot_that_nobody_knows_is_refused(same_host: str) -> None:
 
 async def test_a_session_is_lent_to_one_task_at_a_time(same_host: str) -> None:
     found, lent, most = Database(same_host), 0, 0
-    sessions = Sessions()
+    sessions = SessionPool()
 
     async def task() -> int:
         nonlocal lent, most
@@ -88,7 +88,7 @@ async def test_a_session_is_lent_to_one_task_at_a_time(same_host: str) -> None:
 
 async def test_what_cannot_be_opened_is_told_to_whoever_waits() -> None:
     nowhere = Database("postgresql://nobody@127.0.0.1:1/none")
-    sessions = Sessions()
+    sessions = SessionPool()
     async with sessions.opening(lambda: nowhere.writing("write"), 2):
         for _ in range(2):
             with pytest.raises(DatabaseError, match="Connect"):
@@ -101,7 +101,7 @@ async def test_with_one_that_is_there_the_others_may_fail(
 ) -> None:
     nowhere = Database("postgresql://nobody@127.0.0.1:1/none")
     async with Database(same_host).writing("write") as there:
-        sessions = Sessions(there)
+        sessions = SessionPool(there)
         with caplog.at_level(logging.WARNING, "batchcore"):
             async with sessions.opening(lambda: nowhere.writing("write"), 1):
                 while not caplog.records:

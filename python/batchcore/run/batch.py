@@ -14,23 +14,24 @@ import numpy as np
 
 from batchcore import policies
 from batchcore.calendar import date_of
-from batchcore.entry import imported
 from batchcore.errors import DatabaseError, InternalError, LeaseHeldError, TooManyFailedError
 from batchcore.frames import distinct
+from batchcore.late_imports import imported
 from batchcore.native import CancelFlag
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import Ledger, Planned, commit_chunk
 from batchcore.pg.session import snapshot, transaction
-from batchcore.pg.sessions import Sessions
+from batchcore.pg.session_pool import SessionPool
 from batchcore.policies.policy import RunContext
+from batchcore.run.bisection import Bisection
 from batchcore.run.chunk import ChunkSteps, StampClock
-from batchcore.run.entries import issue_rows, symbol_issue_rows
 from batchcore.run.issues import IssueList, not_replaced
 from batchcore.run.lease import ACQUIRE_IDLE_MS, LeaseHolder, attempt_briefly, with_first_dates
 from batchcore.run.lease import PHASE as LEDGER
+from batchcore.run.ledger_entry import issue_rows, symbol_issue_rows
+from batchcore.run.lock_watch import LockWatch
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.prepare import inspected, last_closed, load_prices, prepare
-from batchcore.run.refusals import Bisection
 from batchcore.run.request import requested
 from batchcore.run.result import (
     FAILED,
@@ -42,8 +43,7 @@ from batchcore.run.result import (
     joined_differences,
 )
 from batchcore.run.retry import Retries
-from batchcore.run.waits import LockWatch
-from batchcore.sinks.refusals import UNIQUE, is_of_known_key, is_refusal
+from batchcore.sinks.refusal_errors import UNIQUE, is_of_known_key, is_refusal
 from batchcore.sinks.snapshots import write_batch
 from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import lock_portfolios
@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from batchcore.pg.ledger import Entry, IssueRows, Lease
     from batchcore.pg.session import Session
     from batchcore.policies.policy import ComputedChunk, Policy, RunPrices
+    from batchcore.run.bisection import Judge
     from batchcore.run.plan import Chunk
-    from batchcore.run.refusals import Judge
     from batchcore.run.request import Request
     from batchcore.run.result import Differences
     from batchcore.run.retry import Refusal
@@ -322,7 +322,7 @@ class Run:
             contextlib.AsyncExitStack() as stack,
         ):
             self.monitor.step("snapshot")
-            readers, exported = Sessions(first, around=self.waits.around), first.exported
+            readers, exported = SessionPool(first, around=self.waits.around), first.exported
             if exported is not None:
                 others = partial(self.database.same_snapshot, "load", exported)
                 await stack.enter_async_context(readers.opening(others, reading - 1))
@@ -341,7 +341,7 @@ class Run:
             if self.request.settings.dry_run:
                 await self._go_through(readers, readers, reading)
                 return
-            writers = Sessions(around=self.waits.around)
+            writers = SessionPool(around=self.waits.around)
             opened = partial(self.database.writing, "persist")
             async with writers.opening(opened, writing):
                 await self._go_through(readers, writers, lanes)
@@ -379,7 +379,7 @@ class Run:
                     wanted = Selection(self.request.wanted)
                     await lock_portfolios(session, catalog, wanted)
             await self._ask_the_time(session)
-            alone = Sessions(session)
+            alone = SessionPool(session)
             await self._prepare(alone, catalog)
             if self._computes():
                 await self._go_through(alone, alone, 1)
@@ -391,7 +391,7 @@ class Run:
         moment = await session.now()
         self.request = replace(self.request, moment=moment, began=moment)
 
-    async def _prepare(self, readers: Sessions, catalog: Catalog | None) -> None:
+    async def _prepare(self, readers: SessionPool, catalog: Catalog | None) -> None:
         clock = StampClock(self.request)
         run = RunContext(self.request, self.issues, self.monitor, self.cancel, clock)
         self.policy = await prepare(readers, run, self.kind, catalog)
@@ -408,13 +408,13 @@ class Run:
     def _computes(self) -> bool:
         return not self.request.only_plans and bool(self.policy.plan.works().any())
 
-    async def _only_notice(self, readers: Sessions) -> None:
+    async def _only_notice(self, readers: SessionPool) -> None:
         if (prices := await load_prices(readers, self.policy)) is not None:
             self.coverage = prices.coverage
         async with readers.lend("load") as reader:
             self.steps.unwritten += await self.policy.only_notice(reader)
 
-    async def _go_through(self, readers: Sessions, writers: Sessions, lanes: int) -> None:
+    async def _go_through(self, readers: SessionPool, writers: SessionPool, lanes: int) -> None:
         """Load, compute and write the chunks, as many side by side as there are lanes.
 
         That bounds what is in memory. Prices are loaded beside the first chunks.
@@ -432,8 +432,8 @@ class Run:
         self,
         chunks: Iterator[Chunk],
         prices: asyncio.Task[RunPrices | None],
-        readers: Sessions,
-        writers: Sessions,
+        readers: SessionPool,
+        writers: SessionPool,
     ) -> None:
         """Load, compute and write one chunk after the other, whichever is next."""
         for chunk in chunks:

@@ -8,7 +8,7 @@ import pytest
 
 from batchcore import demo, run_batch
 from batchcore.calendar import date_of
-from batchcore.demo.opening import Checked, check
+from batchcore.demo.check_rows import Checked, check
 from batchcore.demo.stored import STORED_COLUMNS
 from support import audit, database
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from batchcore.errors import DatabaseError
 from batchcore.frames import Issues
-from batchcore.pg.acting import acting_on
-from batchcore.sinks.refusals import described, is_refusal
+from batchcore.pg.triggers import acting_on
+from batchcore.sinks.refusal_errors import described, is_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from batchcore.config import Schema
     from batchcore.frames import Kept, Rows
-    from batchcore.pg.acting import Acting
     from batchcore.pg.session import Session
+    from batchcore.pg.triggers import Acting
     from batchcore.sinks.snapshots import Batch
 
     Judge = Callable[[DatabaseError], Awaitable[bool]]
