@@ -37,8 +37,9 @@ MUCH_BYTES: Final = 128 * 1024
 GATHER_S: Final = 0.001
 """How long pieces add up; event loops count time in milliseconds."""
 
-TRAILER: Final = b"\xff\xff"
-"""What a binary COPY ends with."""
+TRAILER_BYTES: Final = 2
+NULL_BYTES: Final = 4
+"""A binary COPY ends with two bytes of ones, a row whose last column is NULL with four."""
 
 LOST_IN_COPY: Final = "the connection was lost in the middle of a COPY"
 
@@ -74,6 +75,12 @@ class View:
 
     snapshot_id: str
     lsn: str | None
+
+
+def _may_be_last(piece: bytes) -> bool:
+    """Return whether a piece of a binary COPY ends with the trailer, or bytes that look like it."""
+    ones = len(piece) - len(piece.rstrip(b"\xff"))
+    return ones % NULL_BYTES == TRAILER_BYTES
 
 
 class Session:
@@ -161,8 +168,8 @@ class Session:
                     take(piece)
                 except Exception as error:  # noqa: BLE001  # raised below
                     raised.append(error)
-            is_small = len(piece) < SMALL_BYTES and not piece.endswith(TRAILER)
-            if is_small and received >= MUCH_BYTES:
+            is_small = len(piece) < SMALL_BYTES and received >= MUCH_BYTES
+            if is_small and not _may_be_last(piece):
                 await asyncio.sleep(GATHER_S)
                 if self.is_gone:
                     # Nobody waited for the connection then, so asyncpg would wait for ever.
