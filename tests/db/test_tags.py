@@ -288,14 +288,14 @@ async def test_what_is_not_the_users_is_refused(same_host: str) -> None:
         portfolio = batchcore.restore_sector_tags_for_portfolio
         with pytest.raises(ConfigError, match=f"position .* is in no portfolio of user {OWNER}"):
             await position(same_host, OWNER, key("other/0"))
-        with pytest.raises(ConfigError, match=f"portfolio .* is none of user {OWNER}"):
+        with pytest.raises(ConfigError, match=f"portfolio .* does not belong to user {OWNER}"):
             await portfolio(same_host, OWNER, key("other"))
         with pytest.raises(ConfigError, match="unknown portfolio"):
             await portfolio(same_host, OWNER, uuid.UUID(int=7))
         with pytest.raises(ConfigError, match="unknown position"):
             await position(same_host, OWNER, uuid.UUID(int=7))
         for option, ids in {"user_id": ("x", key("p/0")), "position_id": (OWNER, 7)}.items():
-            with pytest.raises(ConfigError, match=f"{option} .* is no UUID") as caught:
+            with pytest.raises(ConfigError, match=f"{option} .* is not a UUID") as caught:
                 await position(same_host, *ids)
             assert caught.value.option == option
         await connection.execute("UPDATE portfolios SET deleted_at = now()")

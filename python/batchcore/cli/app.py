@@ -95,7 +95,7 @@ def command(
 
     Args:
         name: Of the command.
-        derived: Options that it takes beside its own.
+        derived: Options that it takes in addition to its own.
         has_database: Whether it takes the options of a database too.
         text: What its help says, if not what the function's docstring does.
     """

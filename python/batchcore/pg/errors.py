@@ -1,4 +1,4 @@
-"""What the driver raises, as errors of one line."""
+"""Errors of the driver as one-line errors of batchcore."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 NO_CONNECTION: Final = (
-    "the pool has lent no connection in time: a run needs three of its own, to read, to write and"
-    " for its heartbeat"
+    "timed out waiting for a connection from the pool: a run needs --connections + 1, at least 3"
+    " (to read, to write, and for its heartbeat)"
 )
 
 LOST: Final = (
@@ -97,7 +97,7 @@ async def _is_done(
     except (*LOST, TimeoutError):
         _cut_off(raw)
         return False
-    except asyncio.CancelledError:  # nobody waits any longer
+    except asyncio.CancelledError:  # the caller no longer waits
         _cut_off(raw)
         raise
     return True
@@ -154,18 +154,18 @@ POOLED: Final = (
 )
 
 NOT_TAKEN: Final = (
-    "a pooler, such as PgBouncer, takes no such setting: leave it out of server_settings and of the"
-    " URL, or name it in its ignore_startup_parameters (docs/operations.md)"
+    "a pooler, such as PgBouncer, does not accept this setting: leave it out of server_settings and"
+    " of the URL, or name it in its ignore_startup_parameters (docs/operations.md)"
 )
 
 READ_ONLY: Final = (
-    "default_transaction_read_only may be on for the database or the role, and is to be off for"
-    " one that runs"
+    "default_transaction_read_only may be on for this database or role; turn it off for the role"
+    " that runs batchcore"
 )
 
 NONE_LEFT: Final = (
-    "a pooler, such as PgBouncer, had no connection to the server left: a run takes five at a time,"
-    " so its pool_size is to be that or more (docs/operations.md)"
+    "a pooler, such as PgBouncer, had no server connection left: a run uses up to --connections + 1"
+    " at a time (5 by default), so set its pool_size to that or more (docs/operations.md)"
 )
 
 _ADVICE: Final = (
@@ -203,7 +203,7 @@ def _reason(error: BaseException) -> str:
         case socket.gaierror():
             text = f"the name of the host cannot be looked up: {error.strerror}"
         case ConnectionRefusedError():
-            text = f"nobody listens there: {error.strerror or text}"
+            text = f"nothing is listening at that address: {error.strerror or text}"
         case FileNotFoundError():
             text = f"there is no such socket: {error.strerror or text}"
     return text

@@ -1,4 +1,4 @@
-"""A connection inside a transaction, with every statement counted.
+"""Connections with transactions, and a count of every statement sent.
 
 A *statement* is a SELECT, COPY, INSERT, UPDATE or DELETE that batchcore sends, those by which the
 driver learns about types or resets a pooled connection included; transaction control, settings and
@@ -77,7 +77,7 @@ class View:
 
 
 class Session:
-    """A connection of asyncpg's that is lent; what is sent on it counts under its phase.
+    """A borrowed asyncpg connection; what is sent on it is counted under its phase.
 
     Attributes:
         ambiguous: Symbols of closes read on dates on which rows differ (S2).
@@ -165,7 +165,7 @@ class Session:
             if is_small and received >= MUCH_BYTES:
                 await asyncio.sleep(GATHER_S)
                 if self.is_gone:
-                    # Nobody waited for the connection then, so asyncpg would wait for ever.
+                    # No task waited for the connection then, so asyncpg would wait for ever.
                     raise asyncpg.ConnectionDoesNotExistError(LOST_IN_COPY)
 
         self.count()
@@ -294,7 +294,7 @@ async def _transaction(
         try:
             await transaction.start()
         except asyncio.CancelledError:
-            session.raw.terminate()  # nobody can tell whether it has begun
+            session.raw.terminate()  # it may or may not have begun
             raise
     try:
         yield

@@ -84,7 +84,7 @@ class Monitor:
         """Run under a span of the run, where OpenTelemetry is installed; phases get theirs after.
 
         Args:
-            counts: `statements` and the like -> phase -> how many; read when the run is over.
+            counts: `statements` or `bytes` -> phase -> how many; read when the run is over.
 
         Yields:
             The span, or None.

@@ -74,7 +74,7 @@ async def prepare(
 
 
 async def load_prices(readers: SessionPool, policy: Policy) -> RunPrices | None:
-    """Return the prices of a run; None where nothing is to be written.
+    """Return the prices of a run; None if there is nothing to write.
 
     Raises:
         CoverageError: those of a session have not arrived (S12).

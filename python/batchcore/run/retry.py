@@ -44,7 +44,7 @@ class Retries:
     """
 
     def __init__(self, steps: ChunkSteps, computing: asyncio.Lock) -> None:
-        """Take what computes chunks, and the lock that whoever computes holds."""
+        """Take what computes chunks, and the lock that is held while computing."""
         self.count = 0
         self._steps = steps
         self._monitor = steps.policy.monitor

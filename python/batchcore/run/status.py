@@ -172,7 +172,7 @@ async def runs(
 ) -> list[RunStatus]:
     """Return the runs that began last, the latest first, or the run of an id.
 
-    A run that counts as running though its lease has expired is `stuck`.
+    A run whose state is `running` although its lease has expired is shown as `stuck`.
 
     Args:
         db: Any kind of database, the caller's connections too.

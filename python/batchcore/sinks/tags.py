@@ -173,7 +173,7 @@ class SectorTags:
         if not rows:
             raise ConfigError(f"unknown portfolio {portfolio}", "portfolio_id")
         if not rows[0]["owned"]:
-            msg = f"portfolio {portfolio} is none of user {self._user}"
+            msg = f"portfolio {portfolio} does not belong to user {self._user}"
             raise ConfigError(msg, "portfolio_id")
         return [_position(row) for row in rows if row["id"] is not None]
 
@@ -198,8 +198,8 @@ class SectorTags:
     async def put(self, sectors: Mapping[str, str], colors: Mapping[str, str]) -> TagChanges:
         """Give each position the tag of its sector and no other sector tag; return what changed.
 
-        A tag of the user with the name of a sector is a sector tag, whoever made it. Every tag
-        that is or was on one of the positions then counts its uses anew.
+        A tag of the user with the name of a sector is a sector tag, even if batchcore did not
+        create it. The usage of every tag that is or was on one of the positions is counted again.
 
         Args:
             sectors: Id of a position -> name of its sector.
@@ -235,7 +235,7 @@ class SectorTags:
         return {row["name"] for row in rows}
 
     async def _lock(self, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-        """Lock the user's sector tags, so that nobody else changes them or counts at once.
+        """Lock the user's sector tags against changes and counts of other transactions.
 
         Returns:
             Name -> id of those that are not archived, and the ids of all of them.
