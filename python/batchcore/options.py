@@ -150,7 +150,9 @@ class RunOptions:
     )
     wait: float = field(
         default=0,
-        metadata=option(help="Wait for another run on these portfolios.", metavar="SECONDS"),
+        metadata=option(
+            help="Seconds to wait for another run on these portfolios.", metavar="SECONDS"
+        ),
     )
     settings: Settings = field(default_factory=Settings)
     progress: Progress | None = field(default=None, compare=False)

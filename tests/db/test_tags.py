@@ -440,19 +440,19 @@ async def test_missing_tables_are_named(host: str) -> None:
 @pytest.mark.parametrize(
     ("table", "when", "body", "told"),
     [
-        ("tags_v2", "INSERT", "RETURN NULL;", "tags_v2: 5 of 5 rows sent are not there"),
-        ("position_tags", "INSERT", "RETURN NULL;", "position_tags: 9 of 9 rows sent are not"),
+        ("tags_v2", "INSERT", "RETURN NULL;", "tags_v2: 5 of 5 rows sent are missing"),
+        ("position_tags", "INSERT", "RETURN NULL;", "position_tags: 9 of 9 rows sent are missing"),
         (
             "tags_v2",
             "UPDATE",
             "RETURN OLD;",
-            "tags_v2: 5 of 5 rows sent have another usage_count",
+            "tags_v2: 5 of 5 rows sent differ in usage_count",
         ),
         (
             "position_tags",
             "INSERT",
             "NEW.position_id := (SELECT min(id::text) FROM positions); RETURN NEW;",
-            "position_tags: 8 of 9 rows sent are not there",
+            "position_tags: 8 of 9 rows sent are missing",
         ),
     ],
 )

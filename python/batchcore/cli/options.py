@@ -63,12 +63,12 @@ def date_option(text: str) -> Any:  # noqa: ANN401  # Typer's
 
 
 PARSERS: Final[Mapping[Any, Callable[[str], Any]]] = {dt.date: date, dt.datetime: _moment}
-"""What reads the texts of options, by type; Typer reads others."""
+"""Parsers of option values, by type; Typer parses other types."""
 
 Date = dt.date | None
 Seed = Annotated[int, option("N", "Seed of the random numbers.", min=0)]
 PortfolioIds = Annotated[
-    list[str] | None, option("ID", "Portfolio to value, repeatable; default: all.")
+    list[str] | None, option("ID", "Portfolio to include, repeatable; default: all.")
 ]
 PortfoliosFile = Annotated[
     str | None, option("FILE", "File with one portfolio a line; - reads stdin.")

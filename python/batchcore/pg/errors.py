@@ -49,7 +49,7 @@ GRACE_S: Final = 0.7
 
 
 class Grace:
-    """Bounds the end of work on connections: a server that is silent would keep it for ever.
+    """Limits the time to end work on connections, because a silent server would block it for ever.
 
     A run that is cancelled has `GRACE_S` from then on, all its connections together; otherwise
     each step may take `PATIENCE_S`.
@@ -174,7 +174,7 @@ _ADVICE: Final = (
     (("25006",), "read-only transaction", READ_ONLY),
     ((), "query_wait_timeout", NONE_LEFT),
 )
-"""What to do about SQLSTATEs, any where none is named, whose text has some words."""
+"""Advice by SQLSTATEs (any, if none is named) and words of the server's message."""
 
 
 def database_error(error: BaseException) -> DatabaseError:
@@ -210,6 +210,6 @@ def _reason(error: BaseException) -> str:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Return whether an error tells that its connection is gone, or soon will be."""
+    """Return whether an error means that its connection is closed, or soon will be."""
     sqlstate = getattr(error, "sqlstate", None) or ""
     return sqlstate.startswith(("08", "57P"))

@@ -68,7 +68,7 @@ LIVES: Final = "running"
 """The state of a run that is at work, or was when its process died."""
 
 WAIT_S: Final = 30.0
-"""How long the transactions of a run that was taken over may take to end."""
+"""How long to wait until the transactions of a replaced run have ended."""
 
 POLL_S: Final = 0.02
 
@@ -447,7 +447,7 @@ class Ledger:
         return bool(await session.fetch(self._sql(_IS_ALIVE, run=str(run_id))))
 
     async def supersede(self, session: Session, runs: Iterable[str]) -> None:
-        """Take the right to write from runs that another run replaces."""
+        """Revoke the write tokens of runs that another run replaces."""
         ids = joined(", ", (compose("{run:text}::uuid", run=run) for run in runs))
         await session.fetch(self._sql(_SUPERSEDE, ids=ids))
 
@@ -474,7 +474,7 @@ class Ledger:
         until = time.monotonic() + WAIT_S
         while await self.end_transactions(session, tokens):
             if time.monotonic() > until:
-                msg = f"the transactions of the run before have not ended within {WAIT_S:.0f} s"
+                msg = f"the transactions of the replaced run did not end within {WAIT_S:.0f} s"
                 raise DatabaseError(msg)
             await asyncio.sleep(POLL_S)
 
@@ -564,7 +564,7 @@ class Ledger:
         await self._check_kept(session, ISSUES, await session.execute(sql), len(kept))
 
     async def _check_kept(self, session: Session, table: str, kept: int, sent: int) -> None:
-        """Raise an error when a table of the ledger keeps another number of rows than was sent."""
+        """Raise an error if a table of the ledger stored another number of rows than was sent."""
         if kept != sent:
             await self._refuse_triggers(session, table)
             msg = f"{kept} of {counted(sent, 'row')} sent to the ledger table {table} were stored"

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from batchcore.pg.database import Database
 
 SMALL_BYTES: Final = 32 * 1024
-"""What is a small piece of a COPY."""
+"""Bytes below which a piece of a COPY is small."""
 
 MUCH_BYTES: Final = 128 * 1024
-"""From how many bytes on a COPY is much data."""
+"""Bytes from which on a COPY is large."""
 
 GATHER_S: Final = 0.001
 """How long pieces add up; event loops count time in milliseconds."""
@@ -119,11 +119,11 @@ class Session:
         return closed
 
     async def answers(self) -> bool:
-        """Return whether the server does; if not, the connection is gone."""
+        """Return whether the server answers; if not, the connection is closed."""
         return not self.is_gone and await answers(self.raw)
 
     async def enter(self, phase: str) -> None:
-        """Count what comes under another phase."""
+        """Count the statements that follow under another phase."""
         await asyncio.sleep(0)  # the driver reports a query one turn of the loop later
         self.phase = phase
 

@@ -148,7 +148,7 @@ async def run_on_any(db: object, request: Request) -> BatchResult:
 
 
 def connections_needed(settings: Settings) -> int:
-    """Return how many connections at a time a run cannot do without."""
+    """Return how many connections a run needs at the same time, at least."""
     return 1 if settings.dry_run else (settings.connections or LEAST_LANES) + 1
 
 
@@ -390,7 +390,7 @@ class Run:
                 await self._only_notice(alone)
 
     async def _ask_the_time(self, session: Session) -> None:
-        """Let "now" be what the server's clock shows, where there is no lease."""
+        """Take "now" from the server's clock, if there is no lease."""
         moment = await session.now()
         self.request = replace(self.request, moment=moment, began=moment)
 
@@ -629,7 +629,7 @@ class Run:
 
 @contextlib.contextmanager
 def _begun_too_early(session: Session) -> Iterator[None]:
-    """Say what to do where a caller's transaction does not see what others have committed."""
+    """Advise to begin again if a caller's transaction cannot see what others have committed."""
     try:
         yield
     except DatabaseError as error:

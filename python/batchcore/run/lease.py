@@ -40,10 +40,10 @@ ACQUIRE_IDLE_MS: Final = 10_000
 """Idle-in-transaction limit while taking a lease; until then no other run can start."""
 
 WAIT_POLL_S: Final = 0.5
-"""How often a run that waits for another asks whether that is still alive."""
+"""Seconds between checks whether the run that is waited for is still alive."""
 
 END_S: Final = 0.7
-"""How long a run that was stopped tries to say so."""
+"""How long a stopped run tries to record its end."""
 
 log: Final = logging.getLogger("batchcore")
 
@@ -166,7 +166,7 @@ class LeaseHolder:
             await asyncio.sleep(min(WAIT_POLL_S, left))
 
     async def end_replaced(self, session: Session) -> None:
-        """End what runs that were given up still have open, once the lease is committed."""
+        """End transactions that replaced runs still have open, once the lease is committed."""
         if self._given_up:
             async with transaction(session):
                 await self.ledger.await_end(session, self._given_up)

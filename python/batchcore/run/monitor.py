@@ -1,4 +1,4 @@
-"""What the phases of a run cost: seconds, rows, log lines and spans of OpenTelemetry."""
+"""Seconds and rows of the phases of a run, its log lines and OpenTelemetry spans."""
 
 from __future__ import annotations
 

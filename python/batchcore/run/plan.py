@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from batchcore.sources.snapshots import Existing, Holes
 
 BYTES_OF_A_CHUNK: Final = 12 << 20
-"""What a chunk should take: its positions as they are loaded, and its rows, with their encoding."""
+"""Target size of a chunk in memory: loaded positions, and rows with their encoding."""
 
 BYTES_OF_A_POSITION: Final = 256
 BYTES_OF_A_ROW: Final = 600
 
 POSITIONS: Final = 20
-"""Positions that a portfolio is taken to have where the server does not know."""
+"""Assumed positions of a portfolio if the server has no statistics."""
 
 MOST_PORTFOLIOS: Final = 10_000
 LEAST_PORTFOLIOS: Final = 50
@@ -341,7 +341,7 @@ def make_plan(
 
 
 def _chosen(one: SnapshotColumns, other: SnapshotColumns, where: Bools) -> SnapshotColumns:
-    """Return the rows of ``one`` where said, else of ``other``."""
+    """Return the rows of ``one`` where ``where`` is True, else of ``other``."""
     if not where.any():  # as in most runs: then nothing is copied
         return other
     rows = np.arange(len(where)) + np.where(where, 0, len(where))

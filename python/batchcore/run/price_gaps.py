@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from batchcore.sources.positions import Held
 
 LISTED: Final = 5
-"""Symbols that the detail of an issue names; it counts all."""
+"""How many symbols the detail of an issue names."""
 
 CELLS: Final = 1 << 20
 """Positions times sessions that are looked at at a time."""
@@ -145,7 +145,7 @@ def _looked_up(
 
 
 def _by_symbol(name: str, lacks: Bools, latest: LatestCloses) -> Issues:
-    """Return one issue for each symbol that some lot would have no new enough mark of."""
+    """Return one issue for each symbol for which some lot would lack a recent enough mark."""
     rows = np.flatnonzero(lacks.any(axis=1))
     first, details = [], []
     for row in rows:

@@ -1,4 +1,4 @@
-"""What a run did: columnar, a mapping with the plan's keys, text and JSON."""
+"""The report of a run: columnar, and a mapping with the keys of the plan."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ class BatchResult(Mapping[str, Any]):
         ]
 
     def __repr__(self) -> str:
-        """Return a few numbers: `asyncio.run` asks for it, and arrays take long to write out."""
+        """Return a short text: `asyncio.run` calls it, and writing arrays out takes long."""
         return (
             f"BatchResult(run_id={self.run_id!r}, policy={self.policy!r},"
             f" portfolios={len(self.portfolios)}, failed={self.failed},"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Commit = Callable[[ComputedChunk, Session, Refusal | None], Awaitable[ComputedChunk]]
 
 RETRIED: Final = frozenset({"40001", "40P01", UNIQUE})
-"""SQLSTATEs of what another transaction did: serialization failure, deadlock, unique violation."""
+"""SQLSTATEs caused by other transactions: serialization failure, deadlock, unique violation."""
 
 ATTEMPTS: Final = 3
 """How often a chunk is tried before the refusal ends the run."""
