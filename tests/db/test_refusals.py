@@ -81,7 +81,7 @@ async def test_a_role_without_temporary_tables_is_told_before_anything_is_loaded
         await connection.execute(f'REVOKE TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
     pool = await as_role(host, role)
     try:
-        with pytest.raises(SchemaError, match="expected TEMPORARY on it"):
+        with pytest.raises(SchemaError, match="the role lacks TEMPORARY"):
             await run(pool)
         planned = await run(pool, settings=Settings(dry_run=True))
     finally:
