@@ -160,7 +160,11 @@ _ROOMS: Final = {
         "runs",
     ),
 }
-_LATE: Final = ("batchcore.run.batch", "batchcore.sources.cached")
+_LATE: Final = (
+    "batchcore.run.batch",
+    "batchcore.policies.rollforward",
+    "batchcore.sources.cached",
+)
 """Rooms without a public name of their own that calls import when they need them."""
 
 _EXTRAS: Final = ("opentelemetry.trace", "scipy.special")

@@ -20,7 +20,7 @@ from batchcore.frames import (
 )
 from batchcore.native import CancelFlag, in_thread, roll_forward, store_snapshots
 from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS
-from batchcore.sources.query import as_decimals
+from batchcore.sources.plain import as_decimals
 from batchcore.sources.stored import decimals_of
 from batchcore.units import CENTS, State
 

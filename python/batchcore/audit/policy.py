@@ -10,7 +10,8 @@ import numpy as np
 from batchcore.audit.compute import columns_of
 from batchcore.calendar import day_of
 from batchcore.sources import stored as stores
-from batchcore.sources.query import load, load_plainly
+from batchcore.sources.plain import load_plainly
+from batchcore.sources.query import load
 from batchcore.sources.reference import Reader
 
 if TYPE_CHECKING:

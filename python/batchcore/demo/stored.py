@@ -13,7 +13,7 @@ from batchcore.db.catalog import inspect
 from batchcore.pg.database import Database
 from batchcore.pg.sql import compose, joined, statement
 from batchcore.sources.host import HostTable
-from batchcore.sources.query import day_number
+from batchcore.sources.plain import day_number
 from batchcore.sources.reference import Reader
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from batchcore.sources.host import sorted_ids
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from batchcore.frames import Ids, Int64, Positions, UInt64
+    from batchcore.frames import Bools, Ids, Int64, Positions, UInt64
     from batchcore.pg.session import Session
     from batchcore.sources.facts import LooseEvents
 
@@ -31,6 +31,9 @@ Kept = TypeVar("Kept")
 
 BYTES_OF_A_GROUP: Final = 16 << 20
 """Target size in memory of the rows of a group."""
+
+_LOW_BITS: Final = 44
+"""Of a hash; what is left addresses a table of a million bytes."""
 
 BYTES_OF_ALL_EVENTS: Final = 64 << 20
 """Maximum bytes of events that are loaded all at once, without joining a table."""
@@ -127,28 +130,30 @@ class EventsByPosition:
         events: In any order.
         mixed: (n,) uint64 hashes of the ids of their positions, ascending.
         order: (n,) int64, the row of the event of each.
+        seen: Which of the highest bits there are: most positions have no event.
     """
 
     events: LooseEvents | Events
     mixed: UInt64
     order: Int64
+    seen: Bools
 
     @classmethod
     def of(cls, events: LooseEvents | Events) -> Self:
         """Return events, sorted."""
         mixed = _mixed(events.position_id)
-        order = np.argsort(mixed)
-        return cls(events, mixed[order], order)
+        order, seen = np.argsort(mixed), np.zeros(1 << (64 - _LOW_BITS), dtype=np.bool_)
+        seen[_highest(mixed)] = True
+        return cls(events, mixed[order], order, seen)
 
     def among(self, positions: Positions) -> Events:
         """Return the events of some positions, with the portfolios that these are of."""
         sought = _mixed(positions.id)
-        first = np.searchsorted(self.mixed, sought)
-        inside = np.flatnonzero(first < len(self.mixed))
-        hit = inside[self.mixed[first[inside]] == sought[inside]]
-        count = np.searchsorted(self.mixed, sought[hit], side="right") - first[hit]
+        hit = np.flatnonzero(self.seen[_highest(sought)])
+        first = np.searchsorted(self.mixed, sought[hit])
+        count = np.searchsorted(self.mixed, sought[hit], side="right") - first
         held = np.repeat(hit, count)
-        place = np.arange(len(held)) + np.repeat(first[hit] - (np.cumsum(count) - count), count)
+        place = np.arange(len(held)) + np.repeat(first - (np.cumsum(count) - count), count)
         row = self.order[place]
         same = (self.events.position_id[row] == positions.id[held]).all(axis=1)
         row, held = row[same], held[same]
@@ -166,3 +171,8 @@ def _mixed(ids: Ids) -> UInt64:
     halves = np.ascontiguousarray(ids).view(np.uint64).reshape(-1, 2)
     mixed: UInt64 = halves[:, 0] * _MIX[0] ^ halves[:, 1] * _MIX[1]
     return mixed
+
+
+def _highest(mixed: UInt64) -> UInt64:
+    """Return the bits of hashes that `EventsByPosition.seen` is addressed by."""
+    return mixed >> np.uint64(_LOW_BITS)

@@ -318,7 +318,12 @@ def sorted_ids(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
 @lru_cache(maxsize=1 << 16)
 def normalised(symbol: str) -> str:
     """Return a symbol without blanks at its ends and with ASCII letters in upper case (S2)."""
-    return symbol.strip(" ").encode().upper().decode()
+    return upper(symbol.strip(" "))
+
+
+def upper(symbol: str) -> str:
+    """Return a symbol with ASCII letters in upper case, and no other letter changed."""
+    return symbol.encode().upper().decode()
 
 
 def floats(column: Decimals) -> Floats:

@@ -11,9 +11,8 @@ import numpy as np
 from batchcore.errors import DecodeError
 from batchcore.frames import Ambiguous, Prices, day_keys, first_of_each
 from batchcore.pg.sql import Sql, compose, joined
-from batchcore.reference.values import upper
 from batchcore.schema import Kind
-from batchcore.sources.host import HostTable, part, select, tables
+from batchcore.sources.host import HostTable, part, select, tables, upper
 from batchcore.sources.query import Column, Query, first_column, load
 from batchcore.units import State
 from batchcore.words import counted

@@ -10,9 +10,8 @@ import numpy as np
 
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
 from batchcore.frames import Betas, Decimals, Profiles, Text
-from batchcore.reference.values import upper
 from batchcore.schema import Kind
-from batchcore.sources.host import HostTable, floats, normalised, part, select
+from batchcore.sources.host import HostTable, floats, normalised, part, select, upper
 from batchcore.sources.query import Column, Query, load, results
 from batchcore.units import State
 

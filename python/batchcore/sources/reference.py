@@ -21,10 +21,11 @@ from batchcore.reference.values import upper
 from batchcore.schema import Kind
 from batchcore.sources.facts import EVENTS, FLOWS, select_events, select_flows
 from batchcore.sources.host import Selection, select
+from batchcore.sources.plain import fetch_plainly
 from batchcore.sources.positions import select_all_positions, select_positions
 from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import select_spelt_profiles
-from batchcore.sources.query import Column, Query, fetch_plainly
+from batchcore.sources.query import Column, Query
 from batchcore.sources.snapshots import SNAPSHOTS
 
 if TYPE_CHECKING:
