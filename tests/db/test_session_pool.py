@@ -160,7 +160,7 @@ async def test_an_engine_that_lends_one_connection_is_told(host: str) -> None:
     await database.fill(host, HOST)
     engine = create_async_engine(with_driver(host), pool_size=1, max_overflow=0, pool_timeout=0.05)
     try:
-        with pytest.raises(DatabaseError, match="a run needs --connections"):
+        with pytest.raises(DatabaseError, match="a run needs at least 3"):
             await run(engine)
     finally:
         await engine.dispose()

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 NO_CONNECTION: Final = (
-    "timed out waiting for a connection from the pool: a run needs --connections + 1, at least 3"
-    " (to read, to write, and for its heartbeat)"
+    "timed out waiting for a connection from the pool: a run needs at least 3 (to read, to write"
+    " and for its heartbeat), or --connections + 1 if that is set"
 )
 
 LOST: Final = (

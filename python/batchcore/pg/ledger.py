@@ -290,7 +290,7 @@ class Lease:
         attempt: From 1; a run that is taken over, or resumed, continues with the next.
         moment: When the run began, by the server's clock: what "now" is for it, and the
             `created_at` of its rows.
-        began: When this attempt began, likewise.
+        began: When this attempt began, by the server's clock.
         end: Its last day, where an earlier attempt has found it.
         configuration: How it is worked on, as JSON.
         lease_ms: How long it lasts without a heartbeat.

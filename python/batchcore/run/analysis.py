@@ -286,7 +286,7 @@ class Analysis:
         market: Prices and marks; its sessions are those of the run.
         regressions: Of the symbols of the run.
         profiles: Of these symbols; None where A1 and A2 are off.
-        sectors: Those of the profiles, likewise.
+        sectors: Those of the profiles; None where A1 and A2 are off.
         factors: Active ones; None where A8 is off or not asked for.
         threads: Of native calls.
         beta_weights: What `beta_provider_1y` is a share of (A1).

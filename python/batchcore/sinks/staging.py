@@ -46,7 +46,7 @@ class EncodedRows:
 
     Attributes:
         table: By the names of docs/schema.md.
-        columns: Likewise.
+        columns: By the names of docs/schema.md.
         rows: How many.
         pieces: Bytes of a COPY; none without rows.
         portfolio: (rows,) int32, the portfolio of the chunk that each row is of.
