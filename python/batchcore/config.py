@@ -118,8 +118,8 @@ class Schema:
         table, which is the same in TOML, or with the dotted name in quotes.
 
         Raises:
-            ConfigError: the file cannot be read or is no TOML, a key is unknown, or a value is of
-                the wrong type; it names file and key.
+            ConfigError: the file cannot be read or is not valid TOML, a key is unknown, or a
+                value is of the wrong type; it names file and key.
         """
         try:
             document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -127,9 +127,9 @@ class Schema:
             reason = error.strerror or type(error).__name__
             raise ConfigError(f"{path}: cannot be read: {reason}", "schema") from error
         except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}: is no UTF-8 text", "schema") from error
+            raise ConfigError(f"{path}: is not UTF-8 text", "schema") from error
         except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path}: is no TOML: {error}", "schema") from error
+            raise ConfigError(f"{path}: is not valid TOML: {error}", "schema") from error
         try:
             return cls(**_arguments(document))
         except ConfigError as error:
@@ -213,7 +213,7 @@ def option(
 
     Args:
         help: What the help of commands says.
-        metavar: What stands for a value there.
+        metavar: The placeholder of its value there.
         choices: Its values, if these are all.
         has_opposite: Whether a flag has one that turns it off.
         ledger: `QUESTION` or `CONFIGURATION`; None is not kept in the ledger.
@@ -233,8 +233,8 @@ class Settings:
 
     Attributes:
         schema: Names of the host's tables and columns.
-        lookback_days: Calendar days that a close may be old and still count as a hit (S4).
-        min_coverage: Share of symbols that a session needs closes of (S12), 0 to 1.
+        lookback_days: Maximum age of a close in calendar days; an older one is stale (S4).
+        min_coverage: Minimum share of symbols that must have a close on a session (S12), 0 to 1.
         today: The date that "now" means where no end is given; its own session counts as closed.
             Under `legacy`, days from it on are current. None asks the clock of the server.
         threads: Threads of native calls; None takes as many as there are cores.
@@ -247,20 +247,20 @@ class Settings:
             and portfolios that lack prices.
         max_failed: How many portfolios may fail before the run stops: a count, or a share of the
             run's portfolios as text such as ``1%``, never less than one portfolio.
-        lease_seconds: How long a run counts as alive without a heartbeat; it sends six in that
-            time.
+        lease_seconds: Seconds after which a lease without heartbeats expires; a run sends six
+            heartbeats in that time.
         ledger_days: How many days ended runs stay in the ledger.
     """
 
     schema: Schema = field(default_factory=Schema)
     lookback_days: int = field(
         default=10,
-        metadata=option(help="Oldest close that is not stale, in calendar days.", ledger=QUESTION),
+        metadata=option(help="Calendar days after which a close is stale.", ledger=QUESTION),
     )
     min_coverage: float = field(
         default=0.5,
         metadata=option(
-            help="Share of symbols that need a close, from 0 to 1.", metavar="X", ledger=QUESTION
+            help="Minimum share of symbols with a close, 0 to 1.", metavar="X", ledger=QUESTION
         ),
     )
     today: dt.date | None = field(
@@ -273,7 +273,10 @@ class Settings:
     )
     connections: int | None = field(
         default=None,
-        metadata=option(help="Database connections, at least 2; default: 4.", ledger=CONFIGURATION),
+        metadata=option(
+            help="Read/write connections (min 2, default 4), plus a heartbeat.",
+            ledger=CONFIGURATION,
+        ),
     )
     chunk_size: int | None = field(
         default=None,
@@ -290,7 +293,9 @@ class Settings:
     )
     lease_seconds: int = field(
         default=60,
-        metadata=option(help="Seconds until a silent run counts as dead.", ledger=CONFIGURATION),
+        metadata=option(
+            help="Seconds until a lease without heartbeats expires.", ledger=CONFIGURATION
+        ),
     )
     ledger_days: int = field(
         default=90, metadata=option(help="Days to keep ended runs in the ledger.")

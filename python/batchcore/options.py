@@ -115,7 +115,7 @@ class RunOptions:
     on_existing: OnExisting = field(
         default="skip",
         metadata=option(
-            help="Skip or recompute snapshots that already exist.",
+            help="What to do with existing complete snapshots.",
             choices=ON_EXISTING,
             ledger=QUESTION,
         ),
@@ -129,7 +129,7 @@ class RunOptions:
     changed_since: dt.datetime | None = field(
         default=None,
         metadata=option(
-            help="Recompute only what data changed since then affect.",
+            help="Recompute only rows affected by data changed since TIMESTAMP.",
             metavar="TIMESTAMP",
             ledger=QUESTION,
         ),
@@ -150,7 +150,9 @@ class RunOptions:
     )
     wait: float = field(
         default=0,
-        metadata=option(help="Wait for another run on these portfolios.", metavar="SECONDS"),
+        metadata=option(
+            help="Seconds to wait for another run on these portfolios.", metavar="SECONDS"
+        ),
     )
     settings: Settings = field(default_factory=Settings)
     progress: Progress | None = field(default=None, compare=False)

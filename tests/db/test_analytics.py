@@ -463,7 +463,7 @@ async def test_only_the_one_regression_on_a_proxy_is_written(
 
     off = {
         "factor HYG": (
-            "`Credit` has it as proxy, but is no regression by method: name the right one in"
+            "`Credit` has it as proxy, but its method is not a regression: name the right one in"
             " schema.factors"
         ),
         "factor TLT": (

@@ -215,7 +215,7 @@ async def test_what_cannot_be_done_is_refused_by_name(surroundings, name: str) -
         ("sslmode=require&sslcrl=/nowhere&sslrootcert={folder}/ca.crt", "sslcrl: /nowhere cannot"),
         ("sslmode=verify-full&sslsni=0&sslrootcert={folder}/ca.crt", "takes no sslsni=0"),
         ("ssl_min_protocol_version=TLSv1.1", "expected TLSv1.2 or TLSv1.3"),
-        ("a%20b=c", "a name in the database URL is no connection parameter"),
+        ("a%20b=c", "a name in the database URL is not a connection parameter"),
     ],
 )
 async def test_what_contradicts_or_is_not_there_is_refused(
@@ -329,7 +329,7 @@ async def error(url: str) -> DatabaseError:
     [
         (
             U.replace("{port}", "{closed}"),
-            'at "127.0.0.1", port {closed} failed: nobody listens',
+            'at "127.0.0.1", port {closed} failed: nothing is listening',
             None,
         ),
         (

@@ -56,7 +56,8 @@ async def test_a_session_whose_prices_have_not_arrived_stops_the_run(same_host: 
     assert error.session == date_of(TUESDAY).isoformat()
     assert error.coverage == pytest.approx(1 / 3)
     assert error.min_coverage == 0.5
-    assert f"prices of {date_of(TUESDAY)} have not arrived: 1 of 3 symbols" in str(error)
+    assert f"price coverage on {date_of(TUESDAY)} is 33.3%, minimum 50.0%" in str(error)
+    assert "1 of 3 symbols has a close; 1 session is below" in str(error)
     assert await database.snapshots(same_host) == {}  # not even Monday's
     assert await database.equities(same_host) == {database.key("p0"): 100}
 
@@ -77,7 +78,7 @@ async def test_a_feed_that_stays_dead_stops_the_run(same_host: str, calendar: st
     prices = (*closes("AAA", long_ago), *closes("OTHER", MONDAY))  # a date that `daily` checks
     await database.fill(same_host, holding("AAA", "NEVER", prices=prices))
 
-    with pytest.raises(CoverageError, match="none of 1 symbols has a close on it or in the look"):
+    with pytest.raises(CoverageError, match="none of 1 symbol has a close on it or in the look"):
         await run(same_host, MONDAY, MONDAY, calendar)
     result = await run(same_host, MONDAY, MONDAY, calendar, min_coverage=0.0)
 
@@ -101,7 +102,7 @@ async def test_a_date_with_closes_of_other_symbols_is_checked_under_daily(same_h
     prices = (*closes("AAA", FRIDAY), *closes("OTHER", SATURDAY))
     await database.fill(same_host, holding("AAA", prices=prices))
 
-    with pytest.raises(CoverageError, match="0 of 1 symbols"):
+    with pytest.raises(CoverageError, match="0 of 1 symbol has"):
         await run(same_host, FRIDAY, SATURDAY, "daily")
 
 
@@ -113,7 +114,7 @@ async def test_the_dates_of_the_price_table_are_the_sessions_of_prices(same_host
     )
     await database.fill(same_host, holding("AAA", prices=prices))
 
-    with pytest.raises(CoverageError, match=f"prices of {date_of(TUESDAY)} have not arrived"):
+    with pytest.raises(CoverageError, match=f"price coverage on {date_of(TUESDAY)} is"):
         await run(same_host, MONDAY, SATURDAY, "prices")
     result = await run(same_host, MONDAY, SATURDAY, "prices", min_coverage=0.0)
 

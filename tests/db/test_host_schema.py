@@ -668,7 +668,7 @@ async def test_a_plan_needs_only_to_read(listed: str) -> None:
     assert told == {
         *(f"the role may not {what} it" for what in ("SELECT", "INSERT", "UPDATE", "DELETE")),
         "the role may not use it, expected USAGE",
-        "the role may not make temporary tables, expected TEMPORARY on it",
+        "the role lacks TEMPORARY on it: GRANT TEMPORARY ON DATABASE ... TO ...",
     }
 
 

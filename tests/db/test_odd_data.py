@@ -88,7 +88,7 @@ async def several(host: str) -> str:
 
 MONDAYS = date_of(MONDAY).isoformat()
 TUESDAYS = date_of(TUESDAY).isoformat()
-AMBIGUOUS = ("ambiguous_price", "AAA", TUESDAYS, "1 dates; 12 and 13.5 on the first")
+AMBIGUOUS = ("ambiguous_price", "AAA", TUESDAYS, "1 date; 12 and 13.5 on the first")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ async def test_legacy_knows_one_close_of_a_symbol_and_date(several: str) -> None
         several, DECLARED, MONDAY, MONDAY, calendar="XNYS", policy="legacy", on_existing="replace"
     )
 
-    detail = "1 dates; 11 and 12 on the first"
+    detail = "1 date; 11 and 12 on the first"
     assert ("ambiguous_price", "AAA", MONDAYS, detail) in told(result)
     assert not [one for one in told(declared) if one[0] == "ambiguous_price"]
 

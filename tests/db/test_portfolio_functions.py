@@ -293,7 +293,7 @@ async def test_what_is_asked_wrongly_is_told(small: str) -> None:
     with pytest.raises(ConfigError, match="unknown weights `value`") as caught:
         await beta(small, weights="value")
     assert caught.value.option == "weights"
-    with pytest.raises(ConfigError, match="portfolio_id 'x' is no UUID"):
+    with pytest.raises(ConfigError, match="portfolio_id 'x' is not a UUID"):
         await batchcore.calculate_portfolio_provider_beta(small, "x")
     await database.execute(small, "UPDATE portfolios SET deleted_at = now()")
     with pytest.raises(ConfigError, match="soft-deleted portfolio"):

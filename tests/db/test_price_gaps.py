@@ -89,23 +89,23 @@ async def test_a_plan_names_symbols_sessions_and_portfolios(
     ids = {name: str(database.key(name)) for name in ("p0", "p1", "p2")}
     by_portfolio = [row for row in told(result, "lacks_prices") if row[1] is not None]
     assert told(result, "stale") == [
-        ("stale", None, "GAP", "2026-01-08", "1 sessions until 2026-01-08"),
-        ("stale", None, "NEW", "2026-01-09", "1 sessions until 2026-01-09"),
+        ("stale", None, "GAP", "2026-01-08", "1 session until 2026-01-08"),
+        ("stale", None, "NEW", "2026-01-09", "1 session until 2026-01-09"),
     ]
     # NEW of p0 from D2 on; that of p1 on D0, when there is no close yet
     assert told(result, "unpriced") == [
         ("unpriced", None, "NEW", "2026-01-05", "4 sessions until 2026-01-09")
     ]
     assert [row for row in told(result, "lacks_prices") if row[1] is None] == [
-        ("lacks_prices", None, None, "2026-01-05", "1 symbols: NEW"),
-        ("lacks_prices", None, None, "2026-01-07", "1 symbols: NEW"),
+        ("lacks_prices", None, None, "2026-01-05", "1 symbol: NEW"),
+        ("lacks_prices", None, None, "2026-01-07", "1 symbol: NEW"),
         ("lacks_prices", None, None, "2026-01-08", "2 symbols: GAP, NEW"),
-        ("lacks_prices", None, None, "2026-01-09", "1 symbols: NEW"),
+        ("lacks_prices", None, None, "2026-01-09", "1 symbol: NEW"),
     ]
     assert sorted(by_portfolio, key=lambda row: row[1]) == sorted(
         [
             ("lacks_prices", ids["p0"], None, "2026-01-07", "2 symbols: GAP, NEW"),
-            ("lacks_prices", ids["p1"], None, "2026-01-05", "1 symbols: NEW"),
+            ("lacks_prices", ids["p1"], None, "2026-01-05", "1 symbol: NEW"),
         ],
         key=lambda row: row[1],
     )

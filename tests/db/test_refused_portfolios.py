@@ -253,7 +253,9 @@ async def test_more_refusals_than_may_stop_the_run_with_the_reason(
     )
     attempts = counted(monkeypatch)
 
-    with pytest.raises(TooManyFailedError, match="refused the last one: constraint `of_a") as error:
+    with pytest.raises(
+        TooManyFailedError, match="refused the last portfolio: constraint `of_a"
+    ) as error:
         await run(host, settings=Settings(max_failed="2"))
 
     assert (error.value.failed, error.value.allowed) == (3, 2)
@@ -406,7 +408,7 @@ async def test_too_many_refusals_leave_the_transaction_of_the_caller_usable(host
     await database.execute(host, check(*IDS))
     calculator = batchcore.PnLCalculator(calendar="daily", analytics="none")
     async with database.connected(host) as connection, connection.transaction():
-        with pytest.raises(TooManyFailedError, match="2 of 7 portfolios failed, 1 may"):
+        with pytest.raises(TooManyFailedError, match="2 of 7 portfolios failed; the limit is 1"):
             await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), connection)
         await connection.execute("UPDATE portfolios SET name = 'usable'")
     assert await database.snapshots(host) == {}

@@ -141,9 +141,7 @@ async def test_a_row_to_replace_that_is_gone_undoes_the_chunk(same_host: str) ->
     stands = np.zeros(len(chunk.rows), dtype=np.bool_)
     stands[3] = True
 
-    with pytest.raises(
-        DatabaseError, match=r"portfolio_snapshots: 1 of 1 rows sent are not there$"
-    ):
+    with pytest.raises(DatabaseError, match=r"portfolio_snapshots: 1 of 1 row sent is missing$"):
         await write(same_host, chunk.batch(exist=stands))
 
     assert await database.snapshots(same_host) == {}

@@ -53,7 +53,7 @@ async def test_a_run_that_waits_for_a_lock_says_who_holds_it_and_goes_on(
         result = await task
     assert result.rows_written == 4 * len(DAYS)
     told = (
-        r"run=\S+ waits_for=lock pid=\d+ holder="
+        r"run=\S+ waiting_for_lock=true pid=\d+ holder="
         rf"{pid} user=postgres application=\"the host's job\" state='idle in transaction'"
         r" transaction_s=\d+"
     )

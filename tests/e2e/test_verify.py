@@ -165,7 +165,7 @@ def test_wrong_words_are_refused(filled: str) -> None:
         (("--policy", "other"), "unknown policy `other`"),
         (("--calendar", "NOWHERE"), "unknown calendar `NOWHERE`"),
         (("--policy", "legacy", "--calendar", "daily"), "expected XNYS"),
-        (("--portfolio", "x"), "portfolio_ids 'x' is no UUID"),
+        (("--portfolio", "x"), "portfolio_ids 'x' is not a UUID"),
         (("--start", "2025-06-20", "--end", "2025-06-19"), "is after end"),
     ):
         said = verify(filled, *words)

@@ -266,7 +266,7 @@ def test_misses_of_a_symbol_add_up_over_chunks() -> None:
     assert shown(found.finish()) == [
         ("gap", 0, None, MONDAY, "1 sessions"),
         ("stale", -1, "AAA", MONDAY, "5 lot-sessions until 2026-01-07"),
-        ("unpriced", -1, "BBB", MONDAY, "1 lot-sessions until 2026-01-05"),
+        ("unpriced", -1, "BBB", MONDAY, "1 lot-session until 2026-01-05"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The program: its commands, what they are given, and how they end."""
+"""The program: its commands, their arguments, and their exit codes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ app: Final = typer.Typer(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of a command: what every command is given.
+    """A call of a command: the arguments that all commands share.
 
     Attributes:
         command: Its name.
@@ -95,7 +95,7 @@ def command(
 
     Args:
         name: Of the command.
-        derived: Options that it takes beside its own.
+        derived: Options that it takes in addition to its own.
         has_database: Whether it takes the options of a database too.
         text: What its help says, if not what the function's docstring does.
     """

@@ -42,7 +42,7 @@ def migrate(
 
 
 def status_text(status: MigrateStatus) -> str:
-    """Return at which revision a database is, and what is to be done."""
+    """Return the revision of a database, and what a migration would do."""
     at = "none, batchcore never migrated it" if status.revision is None else status.revision
     lines = [f"revision: {at}; newest: {status.head}"]
     lines += [f"to do: {step}" for step in status.steps]

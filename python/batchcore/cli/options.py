@@ -40,7 +40,7 @@ def date(text: str, expected: str = "YYYY-MM-DD") -> dt.date:
     try:
         return dt.date.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(f"`{text}` is no date, expected {expected}") from None
+        raise typer.BadParameter(f"`{text}` is not a date, expected {expected}") from None
 
 
 def start(text: str) -> dt.date | str:
@@ -53,7 +53,7 @@ def _moment(text: str) -> dt.datetime:
         return dt.datetime.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(
-            f"`{text}` is no time stamp, expected YYYY-MM-DDTHH:MM:SS with Z or an offset"
+            f"`{text}` is not a time stamp, expected YYYY-MM-DDTHH:MM:SS with Z or an offset"
         ) from None
 
 
@@ -63,12 +63,12 @@ def date_option(text: str) -> Any:  # noqa: ANN401  # Typer's
 
 
 PARSERS: Final[Mapping[Any, Callable[[str], Any]]] = {dt.date: date, dt.datetime: _moment}
-"""What reads the texts of options, by type; Typer reads others."""
+"""Parsers of option values, by type; Typer parses other types."""
 
 Date = dt.date | None
 Seed = Annotated[int, option("N", "Seed of the random numbers.", min=0)]
 PortfolioIds = Annotated[
-    list[str] | None, option("ID", "Portfolio to value, repeatable; default: all.")
+    list[str] | None, option("ID", "Portfolio to include, repeatable; default: all.")
 ]
 PortfoliosFile = Annotated[
     str | None, option("FILE", "File with one portfolio a line; - reads stdin.")
@@ -169,7 +169,7 @@ def portfolios(named: Sequence[str] | None, file: str) -> list[str]:
     """Return portfolios named one by one and those of a file, one a line.
 
     Raises:
-        ConfigError: the file cannot be read, or a line of it is no UUID.
+        ConfigError: the file cannot be read, or a line of it is not a UUID.
     """
     name = "stdin" if file == "-" else file
     try:
@@ -179,7 +179,7 @@ def portfolios(named: Sequence[str] | None, file: str) -> list[str]:
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror or error}", "portfolios_file") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{name}: is no UTF-8 text", "portfolios_file") from error
+        raise ConfigError(f"{name}: is not UTF-8 text", "portfolios_file") from error
     found = list(named or ())
     for number, line in enumerate(lines, start=1):
         text = line.partition("#")[0].strip()
@@ -188,6 +188,6 @@ def portfolios(named: Sequence[str] | None, file: str) -> list[str]:
         try:
             found.append(str(uuid.UUID(text)))
         except ValueError:
-            msg = f"{name}:{number}: `{text}` is no UUID"
+            msg = f"{name}:{number}: `{text}` is not a UUID"
             raise ConfigError(msg, "portfolios_file") from None
     return found

@@ -64,7 +64,7 @@ class _ToStderr(logging.Handler):
 
 @contextlib.contextmanager
 def logging_to_stderr(verbose: int) -> Iterator[None]:
-    """Log warnings to stderr; with 1 what goes on too, with 2 everything."""
+    """Log warnings to stderr; with 1 progress too, with 2 everything."""
     logger = logging.getLogger("batchcore")
     handler = _ToStderr()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -14,7 +14,7 @@ from batchcore.cli.options import Date, OkIfNothing, PortfolioIds, PortfoliosFil
 from batchcore.cli.output import first_of, listed, listed_lines, showing_progress, tell_line
 from batchcore.cli.signals import finish
 from batchcore.config import Settings
-from batchcore.words import counted
+from batchcore.words import counted, counted_are
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -39,14 +39,16 @@ def run(
         Any,
         option(
             "DATE|inception",
-            "First day; default: the day after the latest snapshot.",
+            "First day; default: after each portfolio's latest snapshot.",
             parser=given.start,
         ),
     ] = None,
     end: Annotated[Date, given.date_option("Last day; default: the last closed session.")] = None,
     portfolio: PortfolioIds = None,
     portfolios_file: PortfoliosFile = None,
-    dry_run: Annotated[bool, flag("--dry-run", "Compute, but write nothing, like `plan`.")] = False,
+    dry_run: Annotated[
+        bool, flag("--dry-run", "Plan only: compute and write nothing, like `plan`.")
+    ] = False,
     ok_if_nothing: OkIfNothing = False,
     **options: Any,  # noqa: ANN401  # those of `RunOptions` and `Settings`
 ) -> int:
@@ -150,7 +152,8 @@ def note_lines(result: BatchResult, document: Mapping[str, Any]) -> list[str]:
     retries, rounded = document["retries"], document["rounded"]
     lines = []
     if retries:
-        lines.append(f"retries: {retries:,}; chunks tried again are of a later moment than the run")
+        newer = "retried chunks used newer data than the rest of the run"
+        lines.append(f"retries: {retries:,}; {newer}")
     lines += [f"analytics off: {part}, {why}" for part, why in document["analytics_off"].items()]
     if rounded:
         named = ", ".join(f"{count:,} of {name}" for name, count in rounded.items())
@@ -204,7 +207,7 @@ def plan_dict(result: BatchResult, min_coverage: float) -> dict[str, Any]:
 
 def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
     """Return what a run would do, by a dry run and its document."""
-    left_out = f"dates left out, no session: {listed(plan['sessions_left_out'])}"
+    left_out = f"skipped dates (not trading sessions): {listed(plan['sessions_left_out'])}"
     stamps = _stamp_lines(plan.get("time_stamps", ()))
     if result.nothing_to_do:
         nothing = [_nothing_text(plan), *issue_lines(result)]
@@ -241,8 +244,7 @@ def _coverage_lines(result: BatchResult, plan: Mapping[str, Any]) -> list[str]:
         mark = "  below" if share[row] < least else ""
         lines.append(f"  {session}  {fresh:>6,} of {recent:>6,}  {share[row]:>6.1%}{mark}")
     if below := len(plan["sessions_below_min_coverage"]):
-        are = f"{counted(below, 'session')} {'is' if below == 1 else 'are'}"
-        lines.append(f"the run would stop: {are} below {least:.1%}")
+        lines.append(f"the run would stop: {counted_are(below, 'session')} below {least:.1%}")
     return lines
 
 

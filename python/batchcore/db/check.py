@@ -1,4 +1,4 @@
-"""Whether a database's tables serve what is to be done with them."""
+"""Checks whether a database's tables serve a task."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _needs(uses: Use, *, sources: bool, proxies: bool) -> dict[str, tuple[_Need,
     """Return table -> the columns that some uses need, of the tables with any.
 
     Args:
-        uses: What is to be done.
+        uses: What the tables are used for.
         sources: Whether closes have sources.
         proxies: Whether factors are found by their ETFs.
     """
@@ -109,7 +109,7 @@ def problems_of(catalog: Catalog, uses: Use = Use.RUN, *, writes: bool = True) -
 
     Args:
         catalog: What `inspect` returned.
-        uses: What is to be done.
+        uses: What the tables are used for.
         writes: Whether anything is written: without, what the role may write does not count.
     """
     return tuple(_problems(catalog, uses, writes=writes))
@@ -181,7 +181,10 @@ def _problems(catalog: Catalog, uses: Use, *, writes: bool) -> Iterator[str]:
             yield f"{catalog.label(table)}: missing table"
     if writes:
         if uses & Use.ROWS and not catalog.can_stage:
-            yield "the database: the role may not make temporary tables, expected TEMPORARY on it"
+            yield (
+                "the database: the role lacks TEMPORARY on it:"
+                " GRANT TEMPORARY ON DATABASE ... TO ..."
+            )
         yield from _own_problems(catalog, uses)
 
 

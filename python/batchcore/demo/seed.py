@@ -15,6 +15,7 @@ from batchcore.pg.session import transaction
 from batchcore.pg.sql import Relation, statement, table_name
 from batchcore.schema import HOST, Kind, Use
 from batchcore.sinks.staging import not_kept
+from batchcore.words import of_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,6 +128,6 @@ async def _copy(session: Session, schema: Schema, table: Table) -> int:
     name, namespace = schema.table(table.name), schema.namespace
     stored = await session.copy_in(name, columns, pieces, namespace=namespace)
     if stored != table.rows:
-        wrong = f"{table.rows - stored} of {table.rows} rows sent are not there"
+        wrong = of_rows(table.rows - stored, table.rows, "is missing", "are missing")
         raise await not_kept(session, schema, table.name, wrong)
     return stored

@@ -120,7 +120,7 @@ class Connector:
         failures: list[DatabaseError],
         options: Mapping[str, Any],
     ) -> asyncpg.Connection | None:
-        """Return a connection, or None where the next host is to be tried.
+        """Return a connection, or None if the next host should be tried.
 
         Raises:
             DatabaseError: what is final.
@@ -249,7 +249,7 @@ def _context(values: Mapping[str, str], mode: str, host: Host) -> _Context:
     context.host = (host.name or None) if named else None
     context.check_hostname = mode == "verify-full"
     if context.check_hostname and not host.name:
-        raise _wrong("sslmode=verify-full checks the name of a host: give `host` beside `hostaddr`")
+        raise _wrong("sslmode=verify-full checks the name of a host: give `host` with `hostaddr`")
     if context.check_hostname and not named:
         raise _wrong("sslmode=verify-full takes no sslsni=0: the driver checks what it names")
     _set_versions(context, values)
@@ -287,7 +287,7 @@ def _trusts(context: ssl.SSLContext, values: Mapping[str, str], mode: str) -> bo
         return True
     if mode.startswith("verify"):
         msg = (
-            f"sslmode={mode} needs the certificates of whom to trust, and {file} is not there:"
+            f"sslmode={mode} needs the certificates to trust, but {file} is not there:"
             " name a file in sslrootcert, or sslrootcert=system"
         )
         raise _wrong(msg)
@@ -306,7 +306,7 @@ def _revokes(context: ssl.SSLContext, values: Mapping[str, str]) -> None:
     load = partial(context.load_verify_locations, cafile=file, capath=folder)
     _load(name, load, file or folder)
     if folder and not Path(folder).is_dir():
-        raise _wrong(f"sslcrldir: {folder} is no folder")
+        raise _wrong(f"sslcrldir: {folder} is not a folder")
     context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
 
 

@@ -33,14 +33,14 @@ PATIENCE_S: Final = 60.0
 """How long a host may take where no `connect_timeout` is given; libpq would wait for ever."""
 
 _ESCAPES: Final = (
-    "the database URL has no valid port: special characters of a password are to be written as %XX"
+    "the database URL has no valid port: special characters of a password must be written as %XX"
 )
 _PERCENT: Final = (
     "in the database URL a `%` is not followed by the two hex digits of a character: a `%` itself"
     " is written as %25"
 )
 _NO_LIST: Final = (
-    "the parameters of the database URL are no list of name=value: special characters are to be"
+    "the parameters of the database URL are not a list of name=value: special characters must be"
     " written as %XX"
 )
 _IN_URL: Final = "`{}` in the database URL"
@@ -214,7 +214,7 @@ def resolved(url: str) -> ConnInfo:
     """Return what a URL means to libpq, with service file, environment, passfile and defaults.
 
     Raises:
-        ConfigError: it is no PostgreSQL URL, a parameter is wrong, or one is refused.
+        ConfigError: it is not a PostgreSQL URL, a parameter is wrong, or one is refused.
     """
     found = _Values()
     for name, value in _of_url(url).items():
@@ -318,8 +318,8 @@ def _of_url(url: str) -> dict[str, str]:
         if name not in PARAMETERS:
             shown = f"`{name}`" if name.isidentifier() else "a name"
             raise _wrong(
-                f"{shown} in the database URL is no connection parameter; a setting of the server"
-                " is given as options=-c%20name%3Dvalue"
+                f"{shown} in the database URL is not a connection parameter; a setting of the"
+                " server is given as options=-c%20name%3Dvalue"
             )
         found[name] = value
     return found
@@ -385,7 +385,7 @@ def _take_service(found: _Values, service: str, file: Path, lines: list[str]) ->
         elif inside and line and not line.startswith("#"):
             name, equals, value = line.partition("=")
             if not equals or name not in PARAMETERS or name in {"service", "servicefile"}:
-                raise _wrong(f"{file}:{number}: is no connection parameter, expected name=value")
+                raise _wrong(f"{file}:{number}: is not a connection parameter, expected name=value")
             found.give(name, value, f"`{name}` of the service `{service}`")
     return inside
 
@@ -454,7 +454,7 @@ def _of_passfile(found: _Values, host: str, port: int, database: str, user: str)
     file = Path(found.get("passfile") or _home() / ".pgpass")
     try:
         mode = file.stat().st_mode
-        ignored = "" if stat.S_ISREG(mode) else "it is no plain file"
+        ignored = "" if stat.S_ISREG(mode) else "it is not a plain file"
         if not ignored and mode & (stat.S_IRWXG | stat.S_IRWXO):
             ignored = "others may read it: chmod 600"
         lines = [] if ignored else file.read_text("utf-8").split("\n")

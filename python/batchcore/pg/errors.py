@@ -1,4 +1,4 @@
-"""What the driver raises, as errors of one line."""
+"""Errors of the driver as one-line errors of batchcore."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 NO_CONNECTION: Final = (
-    "the pool has lent no connection in time: a run needs three of its own, to read, to write and"
-    " for its heartbeat"
+    "timed out waiting for a connection from the pool: a run needs at least 3 (to read, to write"
+    " and for its heartbeat), or --connections + 1 if that is set"
 )
 
 LOST: Final = (
@@ -49,7 +49,7 @@ GRACE_S: Final = 0.7
 
 
 class Grace:
-    """Bounds the end of work on connections: a server that is silent would keep it for ever.
+    """Limits the time to end work on connections, because a silent server would block it for ever.
 
     A run that is cancelled has `GRACE_S` from then on, all its connections together; otherwise
     each step may take `PATIENCE_S`.
@@ -97,7 +97,7 @@ async def _is_done(
     except (*LOST, TimeoutError):
         _cut_off(raw)
         return False
-    except asyncio.CancelledError:  # nobody waits any longer
+    except asyncio.CancelledError:  # the caller no longer waits
         _cut_off(raw)
         raise
     return True
@@ -154,18 +154,18 @@ POOLED: Final = (
 )
 
 NOT_TAKEN: Final = (
-    "a pooler, such as PgBouncer, takes no such setting: leave it out of server_settings and of the"
-    " URL, or name it in its ignore_startup_parameters (docs/operations.md)"
+    "a pooler, such as PgBouncer, does not accept this setting: leave it out of server_settings and"
+    " of the URL, or name it in its ignore_startup_parameters (docs/operations.md)"
 )
 
 READ_ONLY: Final = (
-    "default_transaction_read_only may be on for the database or the role, and is to be off for"
-    " one that runs"
+    "default_transaction_read_only may be on for this database or role; turn it off for the role"
+    " that runs batchcore"
 )
 
 NONE_LEFT: Final = (
-    "a pooler, such as PgBouncer, had no connection to the server left: a run takes five at a time,"
-    " so its pool_size is to be that or more (docs/operations.md)"
+    "a pooler, such as PgBouncer, had no server connection left: a run uses up to --connections + 1"
+    " at a time (5 by default), so set its pool_size to that or more (docs/operations.md)"
 )
 
 _ADVICE: Final = (
@@ -174,7 +174,7 @@ _ADVICE: Final = (
     (("25006",), "read-only transaction", READ_ONLY),
     ((), "query_wait_timeout", NONE_LEFT),
 )
-"""What to do about SQLSTATEs, any where none is named, whose text has some words."""
+"""Advice by SQLSTATEs (any, if none is named) and words of the server's message."""
 
 
 def database_error(error: BaseException) -> DatabaseError:
@@ -203,13 +203,13 @@ def _reason(error: BaseException) -> str:
         case socket.gaierror():
             text = f"the name of the host cannot be looked up: {error.strerror}"
         case ConnectionRefusedError():
-            text = f"nobody listens there: {error.strerror or text}"
+            text = f"nothing is listening at that address: {error.strerror or text}"
         case FileNotFoundError():
             text = f"there is no such socket: {error.strerror or text}"
     return text
 
 
 def is_lost(error: BaseException) -> bool:
-    """Return whether an error tells that its connection is gone, or soon will be."""
+    """Return whether an error means that its connection is closed, or soon will be."""
     sqlstate = getattr(error, "sqlstate", None) or ""
     return sqlstate.startswith(("08", "57P"))

@@ -25,6 +25,7 @@ from batchcore.pg.fields import encoded, field_of
 from batchcore.pg.session import alone, transaction
 from batchcore.pg.sql import Sql, compose, date_literal, joined, own_table, quote_literal
 from batchcore.pg.triggers import acting_on
+from batchcore.words import counted
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -67,7 +68,7 @@ LIVES: Final = "running"
 """The state of a run that is at work, or was when its process died."""
 
 WAIT_S: Final = 30.0
-"""How long the transactions of a run that was taken over may take to end."""
+"""How long to wait until the transactions of a replaced run have ended."""
 
 POLL_S: Final = 0.02
 
@@ -98,7 +99,7 @@ _OVERLAPS: Final = """
 ({column} IS NULL OR EXISTS (SELECT unnest({column}) INTERSECT SELECT unnest({ids:uuids})))"""
 
 # Time stamps are those of when a transaction began, and one that is open does not show its rows.
-# One whose start the role may not see counts as open for an hour.
+# If the role may not see its start, it is taken to have been open for an hour.
 _BEGIN: Final = """
 INSERT INTO {runs} (id, fingerprint, asked, portfolio_ids, configuration, code_version, state,
     attempt, token, created_at, started_at, failed, chunks, rows_written, seconds)
@@ -289,7 +290,7 @@ class Lease:
         attempt: From 1; a run that is taken over, or resumed, continues with the next.
         moment: When the run began, by the server's clock: what "now" is for it, and the
             `created_at` of its rows.
-        began: When this attempt began, likewise.
+        began: When this attempt began, by the server's clock.
         end: Its last day, where an earlier attempt has found it.
         configuration: How it is worked on, as JSON.
         lease_ms: How long it lasts without a heartbeat.
@@ -412,8 +413,8 @@ class Ledger:
     async def found(self, session: Session, question: Question) -> list[EarlierRun]:
         """Return the runs that one with a question has to do with, the latest token first.
 
-        These are runs that count as running, on portfolios of its own, and the latest one that
-        was asked for the same, if that has ended early and nobody else has written to its
+        These are runs in the state running, on portfolios of its own, and the latest one that
+        was asked for the same, if that has ended early and no other run has written to its
         portfolios since. One that goes, or may go, beyond the "today" of this one is not the same.
         Until the transaction ends no other run can begin.
         """
@@ -442,11 +443,11 @@ class Ledger:
         return Lease(run_id, token, attempt, moment, began, end, configuration, lease_ms)
 
     async def is_alive(self, session: Session, run_id: str | None) -> bool:
-        """Return whether a run counts as running and its lease has not expired."""
+        """Return whether a run is in the state running and its lease has not expired."""
         return bool(await session.fetch(self._sql(_IS_ALIVE, run=str(run_id))))
 
     async def supersede(self, session: Session, runs: Iterable[str]) -> None:
-        """Take the right to write from runs that another run replaces."""
+        """Revoke the write tokens of runs that another run replaces."""
         ids = joined(", ", (compose("{run:text}::uuid", run=run) for run in runs))
         await session.fetch(self._sql(_SUPERSEDE, ids=ids))
 
@@ -473,7 +474,7 @@ class Ledger:
         until = time.monotonic() + WAIT_S
         while await self.end_transactions(session, tokens):
             if time.monotonic() > until:
-                msg = f"the transactions of the run before have not ended within {WAIT_S:.0f} s"
+                msg = f"the transactions of the replaced run did not end within {WAIT_S:.0f} s"
                 raise DatabaseError(msg)
             await asyncio.sleep(POLL_S)
 
@@ -563,10 +564,10 @@ class Ledger:
         await self._check_kept(session, ISSUES, await session.execute(sql), len(kept))
 
     async def _check_kept(self, session: Session, table: str, kept: int, sent: int) -> None:
-        """Raise an error when a table of the ledger keeps another number of rows than was sent."""
+        """Raise an error if a table of the ledger stored another number of rows than was sent."""
         if kept != sent:
             await self._refuse_triggers(session, table)
-            msg = f"the ledger does not keep what it was sent: {kept} of {sent} rows in {table}"
+            msg = f"{kept} of {counted(sent, 'row')} sent to the ledger table {table} were stored"
             raise DatabaseError(msg)
 
     async def _refuse_triggers(self, session: Session, *tables: str) -> None:
@@ -574,7 +575,7 @@ class Ledger:
         found = await acting_on(session, self._schema, tables)
         if found:
             names = ", ".join(map(str, found))
-            raise DatabaseError(f"the ledger does not keep what it was sent: {names} acts on it")
+            raise DatabaseError(f"the ledger does not store what it is sent: {names} acts on it")
 
     async def finish(
         self,
@@ -676,7 +677,7 @@ def encode_issues(table: str, run_id: str, number: int, columns: Mapping[str, Co
 
 def taken_over(lease: Lease) -> LeaseHeldError:
     """Return the error for a run whose token is no longer its own."""
-    msg = f"another run took over from run {lease.run_id}; what it had not committed is undone"
+    msg = f"run {lease.run_id} lost its lease to another run; its uncommitted work was rolled back"
     return LeaseHeldError(msg, lease.run_id)
 
 

@@ -1,4 +1,4 @@
-"""A connection inside a transaction, with every statement counted.
+"""Connections with transactions, and a count of every statement sent.
 
 A *statement* is a SELECT, COPY, INSERT, UPDATE or DELETE that batchcore sends, those by which the
 driver learns about types or resets a pooled connection included; transaction control, settings and
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from batchcore.pg.database import Database
 
 SMALL_BYTES: Final = 32 * 1024
-"""What is a small piece of a COPY."""
+"""Bytes below which a piece of a COPY is small."""
 
 MUCH_BYTES: Final = 128 * 1024
-"""From how many bytes on a COPY is much data."""
+"""Bytes from which on a COPY is large."""
 
 GATHER_S: Final = 0.001
 """How long pieces add up; event loops count time in milliseconds."""
@@ -84,7 +84,7 @@ def _may_be_last(piece: bytes) -> bool:
 
 
 class Session:
-    """A connection of asyncpg's that is lent; what is sent on it counts under its phase.
+    """A borrowed asyncpg connection; what is sent on it is counted under its phase.
 
     Attributes:
         ambiguous: Symbols of closes read on dates on which rows differ (S2).
@@ -126,11 +126,11 @@ class Session:
         return closed
 
     async def answers(self) -> bool:
-        """Return whether the server does; if not, the connection is gone."""
+        """Return whether the server answers; if not, the connection is closed."""
         return not self.is_gone and await answers(self.raw)
 
     async def enter(self, phase: str) -> None:
-        """Count what comes under another phase."""
+        """Count the statements that follow under another phase."""
         await asyncio.sleep(0)  # the driver reports a query one turn of the loop later
         self.phase = phase
 
@@ -172,7 +172,7 @@ class Session:
             if is_small and not _may_be_last(piece):
                 await asyncio.sleep(GATHER_S)
                 if self.is_gone:
-                    # Nobody waited for the connection then, so asyncpg would wait for ever.
+                    # No task waited for the connection then, so asyncpg would wait for ever.
                     raise asyncpg.ConnectionDoesNotExistError(LOST_IN_COPY)
 
         self.count()
@@ -301,7 +301,7 @@ async def _transaction(
         try:
             await transaction.start()
         except asyncio.CancelledError:
-            session.raw.terminate()  # nobody can tell whether it has begun
+            session.raw.terminate()  # it may or may not have begun
             raise
     try:
         yield

@@ -1,4 +1,4 @@
-"""SessionPool that several tasks work on at a time, each lent to one of them."""
+"""Sessions shared by several tasks, each lent to one task at a time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Slot:
 
 
 class SessionPool:
-    """SessionPool of a run; a task takes one, and gives it back."""
+    """The sessions of a run: a task borrows one, and gives it back."""
 
     def __init__(self, *given: Session, around: Around = contextlib.nullcontext) -> None:
         """Begin with sessions that are open; ``around`` is entered for as long as one is lent."""
@@ -49,7 +49,7 @@ class SessionPool:
 
     @contextlib.asynccontextmanager
     async def lend(self, phase: str) -> AsyncIterator[Session]:
-        """Give a session as soon as one is idle; its statements count under ``phase``.
+        """Lend a session as soon as one is idle; its statements are counted under ``phase``.
 
         Raises:
             Exception: why the last one could not be opened, if there is none.
@@ -72,7 +72,7 @@ class SessionPool:
         while True:
             session = await self._idle.get()
             if isinstance(session, Exception):
-                self._idle.put_nowait(session)  # for whoever else waits
+                self._idle.put_nowait(session)  # for other tasks that wait
                 raise session
             slot = self._slots.get(session)
             if slot is None:
@@ -111,7 +111,7 @@ class SessionPool:
                     self._slots[session] = slot
                     self._give(session)
                     await slot.released.wait()
-            except Exception as error:  # noqa: BLE001  # whoever waits in lend would do so for ever
+            except Exception as error:  # noqa: BLE001  # tasks in lend would wait for ever
                 is_of_server = isinstance(error, DatabaseError)
                 if is_of_server and slot.released.is_set():
                     continue
@@ -119,7 +119,8 @@ class SessionPool:
                 if self._expected == 0 or not is_of_server:
                     self._idle.put_nowait(error)
                 else:
-                    log.warning("connections_less=1 error=%r", str(error))
+                    left = self._expected
+                    log.warning("connection=failed connections_left=%d error=%r", left, str(error))
                 return
             finally:
                 slot.session = None

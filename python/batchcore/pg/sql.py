@@ -111,7 +111,7 @@ def table_name(schema: Schema, table: str) -> Sql:
 
 
 def own_table(schema: Schema, name: str) -> Sql:
-    """Return the name of a table of batchcore's own beside the host's: qualified and quoted."""
+    """Return the name of one of batchcore's own tables, qualified and quoted."""
     return Sql(f"{quote_identifier(schema.namespace)}.{quote_identifier(name)}")
 
 

@@ -33,6 +33,7 @@ from batchcore.sources.prices import load_spellings, select_price_dates
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import select_existing, select_holes
 from batchcore.units import CENTS, State
+from batchcore.words import counted_are
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -230,9 +231,9 @@ class RollForward(Policy):
         session = calendars.date_of(int(coverage.session[row])).isoformat()
         least = self.settings.min_coverage
         msg = (
-            f"prices of {session} have not arrived: {coverage.counts_text(row)},"
-            f" {float(share[row]):.1%}, expected {least:.1%} (min_coverage);"
-            f" {len(low)} sessions are below it"
+            f"price coverage on {session} is {float(share[row]):.1%}, minimum {least:.1%}"
+            f" (min_coverage): {coverage.counts_text(row)};"
+            f" {counted_are(len(low), 'session')} below the minimum"
         )
         raise CoverageError(msg, session, float(share[row]), least)
 

@@ -59,7 +59,8 @@ def one_close(
     for symbol, by_day in sorted(differing.items()):
         day = min(by_day)
         low, *_, high = (shown_close(close, scale) for close in by_day[day])
-        detail = f"{len(by_day)} dates; {low} and {high} on the first"
+        dates = "1 date" if len(by_day) == 1 else f"{len(by_day):,} dates"
+        detail = f"{dates}; {low} and {high} on the first"
         issues.append(Issue("ambiguous_price", symbol, day, detail))
     return kept, tuple(issues)
 

@@ -82,7 +82,7 @@ NUMBERS: Final = tuple(
 
 
 def extra_symbols(level: str) -> tuple[str, ...]:
-    """Return the symbols beside those of positions whose prices a level of analytics needs."""
+    """Return the symbols other than those of positions whose prices a level of analytics needs."""
     if level == "none":
         return ()
     return FACTOR_ETFS if level == "full" else (MARKET,)
@@ -282,11 +282,11 @@ class Analysis:
     """The analytics of a run, from what its chunks share; one chunk is analysed at a time.
 
     Attributes:
-        parts: What is to be done.
+        parts: Which analytics to compute.
         market: Prices and marks; its sessions are those of the run.
         regressions: Of the symbols of the run.
         profiles: Of these symbols; None where A1 and A2 are off.
-        sectors: Those of the profiles, likewise.
+        sectors: Those of the profiles; None where A1 and A2 are off.
         factors: Active ones; None where A8 is off or not asked for.
         threads: Of native calls.
         beta_weights: What `beta_provider_1y` is a share of (A1).
@@ -574,7 +574,7 @@ async def load_past_returns(
 def chunk_tables(
     analysed: Analysed, analysis: Analysis, catalog: Catalog, portfolios: Selection
 ) -> ChunkTables:
-    """Return what the portfolios of a chunk write beside its snapshots."""
+    """Return what the portfolios of a chunk write in addition to its snapshots."""
     tables, values = analysed.tables, analysed.market_values
     beside = () if values is None or not values.rows else (values,)
     if not tables:

@@ -47,6 +47,7 @@ from batchcore.sinks.refusal_errors import UNIQUE, is_of_known_key, is_refusal
 from batchcore.sinks.snapshots import write_batch
 from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import lock_portfolios
+from batchcore.words import counted
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -67,10 +68,10 @@ if TYPE_CHECKING:
     from batchcore.sinks.snapshots import Batch
 
 LEAST_LANES: Final = 2
-"""What a run takes at least: one to read its snapshot on, one to write; and its heartbeat's."""
+"""Minimum connections: one reader, one writer; the heartbeat's is extra."""
 
 LANES: Final = 4
-"""What it takes beside its heartbeat's where the caller does not say, and the pool has them."""
+"""Default connections, as far as the pool has them; the heartbeat's is extra."""
 
 log: Final = logging.getLogger("batchcore")
 
@@ -147,7 +148,7 @@ async def run_on_any(db: object, request: Request) -> BatchResult:
 
 
 def connections_needed(settings: Settings) -> int:
-    """Return how many connections at a time a run cannot do without."""
+    """Return how many connections a run needs at the same time, at least."""
     return 1 if settings.dry_run else (settings.connections or LEAST_LANES) + 1
 
 
@@ -269,7 +270,9 @@ class Run:
             )
         except BaseException as error:
             if lease is not None:  # committed too, or cancelled on the way there
-                await attempt_briefly(partial(self._stopped, holder, first, lease, error))
+                await attempt_briefly(
+                    lease.run_id, partial(self._stopped, holder, first, lease, error)
+                )
             raise
         self.monitor.step("finished")
 
@@ -387,7 +390,7 @@ class Run:
                 await self._only_notice(alone)
 
     async def _ask_the_time(self, session: Session) -> None:
-        """Let "now" be what the server's clock shows, where there is no lease."""
+        """Take "now" from the server's clock, if there is no lease."""
         moment = await session.now()
         self.request = replace(self.request, moment=moment, began=moment)
 
@@ -475,11 +478,12 @@ class Run:
         allowed = self.request.settings.failures_allowed(portfolios)
         if failed > allowed:
             msg = (
-                f"{failed} of {portfolios} portfolios failed, {allowed} may (max_failed"
-                f" {self.request.settings.max_failed}); what was committed before stays"
+                f"{failed} of {counted(portfolios, 'portfolio')} failed; the limit is {allowed}"
+                f" (max_failed {self.request.settings.max_failed}); chunks already committed"
+                " are kept"
             )
             if refused:
-                msg = f"{msg}; the database refused the last one: {[*refused.values()][-1]}"
+                msg = f"{msg}; the database refused the last portfolio: {[*refused.values()][-1]}"
             raise TooManyFailedError(msg, failed, allowed)
 
     async def _commit(
@@ -499,12 +503,12 @@ class Run:
                 await bisection.halve(batch, error)
                 written = await self._left_of(item, bisection)
             if written.entry is None:
-                msg = "a chunk is to be committed without an entry of the ledger"
+                msg = "a chunk would be committed without an entry in the ledger"
                 raise InternalError(msg)
             return written.entry, written.kept
 
         if lease is None or planned is None:
-            msg = "a chunk is to be committed without a lease"
+            msg = "a chunk would be committed without a lease"
             raise InternalError(msg)
         if refusal is None:
             self._look_at_failures(item, {})
@@ -625,7 +629,7 @@ class Run:
 
 @contextlib.contextmanager
 def _begun_too_early(session: Session) -> Iterator[None]:
-    """Say what to do where a caller's transaction does not see what others have committed."""
+    """Advise to begin again if a caller's transaction cannot see what others have committed."""
     try:
         yield
     except DatabaseError as error:

@@ -56,11 +56,8 @@ class PnLCalculator:
         """Value portfolios on one date and write their snapshots.
 
         On connections of its own it is a run of one session: each chunk is committed. On a
-        connection or session of the caller's, everything is read and written in the caller's
-        transaction, under one SAVEPOINT: rows flushed but not yet committed are seen, nothing is
-        committed, and an error undoes only what this call did. The rows of the portfolios are
-        locked there until the caller's transaction ends, so that another such call on one of them
-        waits, and then finds the work done.
+        connection or session of the caller's, everything happens in the caller's transaction,
+        under one SAVEPOINT, and nothing is committed (docs/api.md).
 
         Args:
             calculation_date: The session; on a date that is no session there is nothing to do.

@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 Kept = TypeVar("Kept")
 
 BYTES_OF_A_GROUP: Final = 16 << 20
-"""What the rows of a group should take."""
+"""Target size in memory of the rows of a group."""
 
 _LOW_BITS: Final = 44
 """Of a hash; what is left addresses a table of a million bytes."""
 
 BYTES_OF_ALL_EVENTS: Final = 64 << 20
-"""Up to how much all events are loaded at once, for which no table need be joined."""
+"""Maximum bytes of events that are loaded all at once, without joining a table."""
 
 BYTES_OF_A_ROW: Final = {"position_realized_events": 64, "equity_changes": 40}
 
 ROWS_OF_A_PORTFOLIO: Final = 5
-"""Events, or flows, that a portfolio is taken to have where the server does not know."""
+"""Assumed events, or flows, of a portfolio if the server has no statistics."""
 
 _MIX: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], dtype=np.uint64)
 
@@ -84,7 +84,7 @@ class GroupedLoad(Generic[Kept]):
         self._kept: dict[int, Kept] = {}
 
     async def of(self, reader: Session, chunk: Chunk) -> Kept:
-        """Return the group of a chunk, loaded by the first who asks."""
+        """Return the group of a chunk, loaded at the first request."""
         first = chunk.number - self._chunks[0].number
         first -= first % self._size
         group = self._chunks[first : first + self._size]

@@ -92,7 +92,7 @@ class LockWatch:
                 continue
             self._reported.add((found.pid, found.holder))
             log.warning(
-                "run=%s waits_for=lock pid=%d holder=%d user=%s application=%r state=%r"
+                "run=%s waiting_for_lock=true pid=%d holder=%d user=%s application=%r state=%r"
                 " transaction_s=%.0f",
                 run_id,
                 found.pid,

@@ -1,4 +1,4 @@
-"""What is asked of one portfolio: its beta, its sectors, and the sector tags of its positions."""
+"""Functions of one portfolio: its beta, its sectors, and the sector tags of its positions."""
 
 from __future__ import annotations
 
@@ -273,7 +273,7 @@ async def calculate_portfolio_sector_exposure(
     calculation_date: dt.date | None = None,
     schema: Schema | None = None,
 ) -> SectorExposure:
-    """Return the share of a portfolio in each sector, beside that of a benchmark (A2).
+    """Return the share of a portfolio in each sector, with that of a benchmark (A2).
 
     Positions are valued as in `calculate_portfolio_provider_beta`, whose other arguments it has,
     and their absolute values divided by the equity. ``benchmark`` is a code of

@@ -74,7 +74,7 @@ async def prepare(
 
 
 async def load_prices(readers: SessionPool, policy: Policy) -> RunPrices | None:
-    """Return the prices of a run; None where nothing is to be written.
+    """Return the prices of a run; None if there is nothing to write.
 
     Raises:
         CoverageError: those of a session have not arrived (S12).
@@ -125,7 +125,7 @@ def _range(request: Request, calendar: Calendar) -> Range:
 
 
 async def _look_for_history(reader: Session, policy: Policy) -> None:
-    """Report portfolios without a snapshot whose earlier sessions nothing asked for."""
+    """Report portfolios without a snapshot that have sessions before the first one valued."""
     request, plan = policy.request, policy.plan
     if request.start is not None or request.inception or request.only_rewrites:
         return

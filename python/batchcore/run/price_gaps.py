@@ -13,6 +13,7 @@ from batchcore.run.plan import NEVER
 from batchcore.run.prices import valid_rows
 from batchcore.run.result import NO_CLOSE
 from batchcore.sources.host import located, normalised
+from batchcore.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from batchcore.sources.positions import Held
 
 LISTED: Final = 5
-"""Symbols that the detail of an issue names; it counts all."""
+"""How many symbols the detail of an issue names."""
 
 CELLS: Final = 1 << 20
 """Positions times sessions that are looked at at a time."""
@@ -144,12 +145,12 @@ def _looked_up(
 
 
 def _by_symbol(name: str, lacks: Bools, latest: LatestCloses) -> Issues:
-    """Return one issue for each symbol that some lot would have no new enough mark of."""
+    """Return one issue for each symbol for which some lot would lack a recent enough mark."""
     rows = np.flatnonzero(lacks.any(axis=1))
     first, details = [], []
     for row in rows:
         days = latest.sessions[lacks[row]]
-        detail = f"{len(days)} sessions until {date_of(int(days[-1]))}"
+        detail = f"{counted(len(days), 'session')} until {date_of(int(days[-1]))}"
         first.append(int(days[0]))
         details.append(detail if latest.priced[row] else f"{detail}, {NO_CLOSE}")
     return Issues.of(
@@ -164,4 +165,4 @@ def _by_symbol(name: str, lacks: Bools, latest: LatestCloses) -> Issues:
 def _listed(rows: Sequence[int], latest: LatestCloses) -> str:
     names = ", ".join(latest.spelt[row] for row in rows[:LISTED])
     more = f" and {len(rows) - LISTED} more" if len(rows) > LISTED else ""
-    return f"{len(rows)} symbols: {names}{more}"
+    return f"{counted(len(rows), 'symbol')}: {names}{more}"

@@ -39,11 +39,11 @@ class Request(RunOptions):
         known_calendar: None for `prices`, which only the database knows.
         repairs: Whether existing rows are compared with recomputed ones, and only those of a
             portfolio from its first difference on are written.
-        price_source: Closes that were loaded before; they count before those stored.
-        snapshot_source: Snapshots that were loaded before, likewise.
+        price_source: Closes that were loaded before; they are used before those stored.
+        snapshot_source: Snapshots that were loaded before; they are used before those stored.
         moment: What "now" is, and the `created_at` of new rows, by the server's clock; None as
             long as that was not asked.
-        began: When this attempt of the run began, likewise.
+        began: When this attempt of the run began, by the server's clock; None until asked.
         committed: What earlier attempts of the run have committed.
     """
 

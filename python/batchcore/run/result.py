@@ -1,4 +1,4 @@
-"""What a run did: columnar, a mapping with the plan's keys, text and JSON."""
+"""The report of a run: columnar, and a mapping with the keys of the plan."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from batchcore import policies
 from batchcore.calendar import iso_of
 from batchcore.frames import Frame, distinct
 from batchcore.units import Mark, State
+from batchcore.words import counted
 
 if TYPE_CHECKING:
     from batchcore.frames import Bytes, Days, Floats, Ids, Int32, Int64, Issues, UInt32
@@ -67,9 +68,11 @@ class Coverage(Frame):
 
     def counts_text(self, row: int) -> str:
         """Return the counts of a session in words."""
-        if self.recent[row] == 0 and self.known[row] > 0:
-            return f"none of {self.known[row]} symbols has a close on it or in the lookback before"
-        return f"{self.fresh[row]} of {self.recent[row]} symbols have a close"
+        fresh, recent, known = int(self.fresh[row]), int(self.recent[row]), int(self.known[row])
+        if recent == 0 and known > 0:
+            return f"none of {counted(known, 'symbol')} has a close on it or in the lookback before"
+        have = "has" if 1 in (fresh, recent) else "have"
+        return f"{fresh} of {counted(recent, 'symbol')} {have} a close"
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +210,7 @@ class BatchResult(Mapping[str, Any]):
         ]
 
     def __repr__(self) -> str:
-        """Return a few numbers: `asyncio.run` asks for it, and arrays take long to write out."""
+        """Return a short text: `asyncio.run` calls it, and writing arrays out takes long."""
         return (
             f"BatchResult(run_id={self.run_id!r}, policy={self.policy!r},"
             f" portfolios={len(self.portfolios)}, failed={self.failed},"

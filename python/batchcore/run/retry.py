@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Commit = Callable[[ComputedChunk, Session, Refusal | None], Awaitable[ComputedChunk]]
 
 RETRIED: Final = frozenset({"40001", "40P01", UNIQUE})
-"""SQLSTATEs of what another transaction did: serialization failure, deadlock, unique violation."""
+"""SQLSTATEs caused by other transactions: serialization failure, deadlock, unique violation."""
 
 ATTEMPTS: Final = 3
 """How often a chunk is tried before the refusal ends the run."""
@@ -44,7 +44,7 @@ class Retries:
     """
 
     def __init__(self, steps: ChunkSteps, computing: asyncio.Lock) -> None:
-        """Take what computes chunks, and the lock that whoever computes holds."""
+        """Take what computes chunks, and the lock that is held while computing."""
         self.count = 0
         self._steps = steps
         self._monitor = steps.policy.monitor

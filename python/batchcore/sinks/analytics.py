@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChunkTables:
-    """What a chunk writes beside its snapshots.
+    """What a chunk writes in addition to its snapshots.
 
     Attributes:
         rows: Rows of tables of `analytic_tables.KEYS`, without ids and time stamps; then market
             values of positions, by their ids.
-        exist: The statement that tells for each of those tables, in their order, whether it has
+        exist: The statement that returns for each of those tables, in their order, whether it has
             rows of these keys.
     """
 
@@ -88,7 +88,7 @@ FROM gone {of_owner} GROUP BY 1
 
 
 async def write_tables(writer: Writer, tables: Sequence[EncodedRows], exist: Sql) -> Sequence[Kept]:
-    """Write what a chunk has beside its snapshots, inside the caller's transaction.
+    """Write what a chunk has in addition to its snapshots, inside the caller's transaction.
 
     Where none of its rows exists, they go by COPY straight into the table. Else those that exist
     are updated in place, so that their `id` and `created_at` live on, and the others inserted;

@@ -22,7 +22,7 @@ CLASSES: Final = ("22", "23", "44", "P0")
 UNIQUE: Final = "23505"
 
 MOST_CHARACTERS: Final = 200
-"""Of a message: a trigger may say as much as it likes."""
+"""Maximum length of a message: that of a trigger may be of any length."""
 
 _FOUND_BY: Final = {
     name: table.unique
@@ -32,7 +32,7 @@ _FOUND_BY: Final = {
 
 
 def is_refusal(error: DatabaseError) -> bool:
-    """Return whether an error says that the server does not take some row."""
+    """Return whether an error says that the server refuses a row."""
     return (error.sqlstate or "")[:2] in CLASSES
 
 

@@ -43,8 +43,8 @@ class Batch:
         replaced: Those that do; their columns begin with the key.
         equity: Portfolio and equity.
         span: First and last portfolio of the chunk, 16 bytes each.
-        tables: What is written beside snapshots, see `ChunkTables`.
-        exist: Likewise.
+        tables: What is written in addition to snapshots, see `ChunkTables`.
+        exist: The statement that finds existing rows of those tables, see `ChunkTables`.
         cleared: Columns that become NULL in rows that exist already.
     """
 
@@ -148,7 +148,7 @@ def encode_batch(
         stamp: What new rows share.
         analytics: Analytic columns of `rows`; None leaves them alone.
         jsonb: Whether `sector_exposure` is `jsonb`.
-        tables: What is written beside snapshots.
+        tables: What is written in addition to snapshots.
         cleared: Columns that become NULL in rows that exist already.
         defaulted: Columns that are NULL in new rows, against their default.
         cancel: Raised from another thread, it stops the call.
@@ -232,16 +232,16 @@ async def write_batch(
 
     New rows go by COPY straight into the table. Rows that exist already are updated in place, so
     that their `id`, foreign keys to it and the host's own columns live on. Equities come first:
-    whoever has locked portfolios is waited for before their snapshots are locked. What the server
-    kept is what was sent: the rows that it counts are, and where it counts fewer, or where triggers
-    or rules act on a table, its rows are read back.
+    locks of others on portfolios are awaited before snapshots are locked. Row counts are checked;
+    if the server stored fewer, or triggers or rules act on the table, the rows are read back and
+    compared.
 
     Args:
         session: In a transaction.
         schema: Names of tables and columns.
         batch: The chunk.
         stamp: What its new rows share.
-        step: Told the name of each step when it is done.
+        step: Called with the name of each step when it is done.
         acting: See `Catalog.acting`.
 
     Raises:

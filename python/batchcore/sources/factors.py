@@ -97,9 +97,13 @@ def _by_proxy(
             found[rows[0]] = etf
             continue
         listed = ", ".join(f"`{names[row]}`" for row in rows or having)
-        why = "are regressions on it" if rows else "has it as proxy, but is no regression by method"
+        why = (
+            "are regressions on it"
+            if rows
+            else "has it as proxy, but its method is not a regression"
+        )
         if not rows and len(having) > 1:
-            why = "have it as proxy, but are no regressions by method"
+            why = "have it as proxy, but their methods are not regressions"
         off[f"factor {etf}"] = f"{listed} {why}: name the right one in schema.factors"
     return found, off
 

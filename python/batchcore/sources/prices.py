@@ -15,6 +15,7 @@ from batchcore.schema import Kind
 from batchcore.sources.host import HostTable, part, select, tables, upper
 from batchcore.sources.query import Column, Query, first_column, load
 from batchcore.units import State
+from batchcore.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -359,7 +360,8 @@ def _ambiguous(
         Ambiguous(
             prices.symbol.value(int(prices.symbol.codes[rows[at]])),
             int(prices.day.values[rows[at]]),
-            f"{count} dates; {shown(int(low[at]))} and {shown(int(high[at]))} on the first",
+            f"{counted(count, 'date')}; {shown(int(low[at]))} and {shown(int(high[at]))}"
+            " on the first",
         )
         for at, count in zip(firsts.tolist(), counts.tolist(), strict=True)
     ]
