@@ -106,20 +106,20 @@ async def test_a_run_from_inception_that_was_stopped_is_gone_on_with(
 ) -> None:
     await database.fill(same_host, host({"one": D0, "two": D1, "three": D2}))
     settings = Settings(today=date_of(D4), min_coverage=0.0, chunk_size=1, connections=2)
-    write = Run._write  # noqa: SLF001  # what commits a chunk
+    write = Run._commit  # noqa: SLF001  # what commits a chunk
     done = 0
 
-    async def once(self: Run, *args: object) -> None:
+    async def once(self: Run, *args: object) -> object:
         nonlocal done
         if done:
             raise RuntimeError
         done += 1
-        await write(self, *args)
+        return await write(self, *args)
 
-    monkeypatch.setattr(Run, "_write", once)
+    monkeypatch.setattr(Run, "_commit", once)
     with pytest.raises(RuntimeError):
         await run(same_host, "inception", settings=settings)
-    monkeypatch.setattr(Run, "_write", write)
+    monkeypatch.setattr(Run, "_commit", write)
     result = await run(same_host, "inception", settings=settings)
 
     assert result.attempt == 2
