@@ -456,6 +456,8 @@ class Run:
                     self.steps.unwritten += [part for part, _ in item.noticed]
                 else:
                     self._count(written)
+                del written  # its bytes, before the next chunk is loaded
+            del item
             self.at = ("persist", self.at[1] + 1, len(self.policy.chunks))
             self._tick()
 
