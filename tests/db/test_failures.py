@@ -7,6 +7,7 @@ from decimal import Decimal
 import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
 
 import batchcore
 from batchcore.config import Settings
@@ -155,6 +156,35 @@ async def test_a_callers_connections_work_after_a_failure(host: str, kind: str) 
         await run(db)
         await assert_committed(host, 6)
         await assert_left_alone(host)
+
+
+@pytest.mark.parametrize("pool", [AsyncAdaptedQueuePool, NullPool])
+@pytest.mark.parametrize("connections", [2, 4])
+async def test_connections_of_an_engine_are_opened_one_after_another(
+    host: str, connections: int, pool: type[Pool]
+) -> None:
+    # Opened side by side, SQLAlchemy 2.0 fails now and then: "deque mutated during iteration".
+    await database.fill(host, HOST)
+    opened, opening, most = 0, 0, 0
+
+    async def create() -> asyncpg.Connection:
+        nonlocal opened, opening, most
+        opened, opening = opened + 1, opening + 1
+        most = max(most, opening)
+        await asyncio.sleep(0.05)  # time for another to begin
+        raw = await asyncpg.connect(host)
+        opening -= 1
+        return raw
+
+    sized = {} if pool is NullPool else {"pool_size": 8}
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=create, poolclass=pool, **sized
+    )
+    await run(engine, settings=Settings(chunk_size=1, connections=connections))
+    await engine.dispose()
+    await assert_committed(host, 6)
+    assert opened >= connections
+    assert most == 1
 
 
 @pytest.mark.parametrize("kind", ["pool", "engine"])

@@ -229,9 +229,14 @@ def _of_pool(pool: asyncpg.Pool) -> Lend:
 
 
 def _of_engine(engine: AsyncEngine) -> Lend:
+    # SQLAlchemy 2.0 can fail with "deque mutated during iteration" when two are opened at once.
+    opening = asyncio.Lock()
+
     @contextlib.asynccontextmanager
     async def lend(_grace: Grace) -> AsyncIterator[asyncpg.Connection]:
-        async with engine.connect() as connection:
+        async with contextlib.AsyncExitStack() as stack:
+            async with opening:
+                connection = await stack.enter_async_context(engine.connect())
             raw = (await connection.get_raw_connection()).driver_connection
             if raw is None:
                 msg = "SQLAlchemy gave no connection of the driver"
