@@ -28,19 +28,6 @@ if TYPE_CHECKING:
     from batchcore.frames import Ambiguous
     from batchcore.pg.database import Database
 
-SMALL_BYTES: Final = 32 * 1024
-"""Bytes below which a piece of a COPY is small."""
-
-MUCH_BYTES: Final = 128 * 1024
-"""Bytes from which on a COPY is large."""
-
-GATHER_S: Final = 0.001
-"""How long pieces add up; event loops count time in milliseconds."""
-
-TRAILER_BYTES: Final = 2
-NULL_BYTES: Final = 4
-"""A binary COPY ends with two bytes of ones, a row whose last column is NULL with four."""
-
 LOST_IN_COPY: Final = "the connection was lost in the middle of a COPY"
 
 ROW_SECURITY_OFF: Final = "SET LOCAL row_security = off"
@@ -75,12 +62,6 @@ class View:
 
     snapshot_id: str
     lsn: str | None
-
-
-def _may_be_last(piece: bytes) -> bool:
-    """Return whether a piece of a binary COPY ends with the trailer, or bytes that look like it."""
-    ones = len(piece) - len(piece.rstrip(b"\xff"))
-    return ones % NULL_BYTES == TRAILER_BYTES
 
 
 class Session:
@@ -146,34 +127,20 @@ class Session:
     async def copy_out(self, query: str, take: Callable[[bytes], None]) -> None:
         """Run ``COPY (query) TO STDOUT`` and hand its bytes to ``take`` as they arrive.
 
-        The server sends 8 KiB at a time, and each piece that wakes the process costs it more than
-        decoding what is in it. So small pieces of much data add up to larger ones, while asyncpg
-        reads nothing.
-
-        If `take` raises, or its task is cancelled while pieces add up, asyncpg asks the server to
-        cancel the COPY and waits for the answer. It would wait for ever once the last bytes have
-        arrived. So what `take` raises is raised when the COPY is over, and a piece that may be the
-        last is not waited for.
+        If `take` raised in it, asyncpg would ask the server to cancel the COPY and wait for the
+        answer: for ever once the last bytes have arrived. So what `take` raises is raised when the
+        COPY is over.
         """
         raised: list[Exception] = []
-        received = 0
 
         async def sink(data: bytes) -> None:
-            nonlocal received
             piece = bytes(data)  # asyncpg may hand out its own buffer
             self.bytes[self.phase] += len(piece)
-            received += len(piece)
             if not raised:
                 try:
                     take(piece)
                 except Exception as error:  # noqa: BLE001  # raised below
                     raised.append(error)
-            is_small = len(piece) < SMALL_BYTES and received >= MUCH_BYTES
-            if is_small and not _may_be_last(piece):
-                await asyncio.sleep(GATHER_S)
-                if self.is_gone:
-                    # No task waited for the connection then, so asyncpg would wait for ever.
-                    raise asyncpg.ConnectionDoesNotExistError(LOST_IN_COPY)
 
         self.count()
         try:
