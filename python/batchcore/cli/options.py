@@ -119,6 +119,18 @@ COMMON: Final = [
 ]
 
 
+ARTIFACT: Final = parameter(
+    "artifact",
+    str,
+    option("PATH", "Write the report there as JSON, however the command ends.", show_default=False),
+)
+METRICS: Final = parameter(
+    "metrics",
+    str,
+    option("PATH", "Write metrics there for Prometheus's node exporter.", show_default=False),
+)
+
+
 def own(function: Callable[..., int]) -> list[inspect.Parameter]:
     """Return the parameters of a function that are options."""
     hints = get_type_hints(function, include_extras=True)
