@@ -94,18 +94,19 @@ class Watched:
         record.leave(3, ConfigError("an earlier run"))
         self._before = self.path.read_text()
 
-    def check(self, code: int, *, was_ready: bool) -> None:
-        """Assert that it is what a process that ended so must leave.
+    def check(self, code: int, *, was_ready: bool) -> dict[str, Any]:
+        """Return it, which must be what a process that ended so leaves.
 
         Args:
             code: Its exit code, negative if it was killed.
             was_ready: Whether it came to say anything; else a signal may have come too early.
         """
         if was_ready:
-            checked(self.path, code)
-            return
+            return checked(self.path, code)
         found = self.path.read_text()  # killed, the file is that of before or of its end, whole
-        assert found == self._before or valid(found)["outcome"] != "refused"
+        document = valid(found)
+        assert found == self._before or document["outcome"] != "refused"
+        return document
 
     def close(self) -> None:
         self._folder.cleanup()

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from batchcore.cli import signals
 from batchcore.cli.artifact import VARIABLE
@@ -60,11 +61,16 @@ class At:
 
 
 class Worker:
-    """A batch that runs in another process."""
+    """A batch that runs in another process.
+
+    Attributes:
+        left: Once it has ended, the artifact that is there.
+    """
 
     def __init__(self, words: Sequence[str], at: At | None = None, *, patient: bool) -> None:
         self._pipe, other = CONTEXT.Pipe()
         self._artifact = Watched()
+        self.left: dict[str, Any] = {}
         order = (tuple(words), at, other, patient, self._artifact.path)
         self._process = CONTEXT.Process(target=_work, args=order, daemon=True)
         self._process.start()
@@ -95,7 +101,7 @@ class Worker:
         self._process.join()
         code = self._process.exitcode
         assert code is not None
-        self._artifact.check(code, was_ready=self.said() is not None)
+        self.left = self._artifact.check(code, was_ready=self.said() is not None)
         return code
 
     def said(self) -> Said | None:

@@ -187,7 +187,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  # what an option may be
         case str():
             return redacted(value)
         case float() if not math.isfinite(value):  # JSON has no such numbers
-            return str(value)
+            return None
     return value
 
 

@@ -64,7 +64,7 @@ class Listing:
     Attributes:
         columns: Their heads and how they give way.
         rows: All rows, the most important first.
-        title: Says what the table shows.
+        title: Says what the table shows; a line is left free above it.
         most: How many rows are shown.
         noun: What a row is.
         last: A row below the others, such as a total.
@@ -114,6 +114,8 @@ class Listing:
             table.add_row(*(last[at] for at in kept))
         # wider than the terminal rather than with digits cut off
         width = sum(widths[at] for at in kept) + GAP * (len(kept) - 1)
+        if self.title:
+            yield ""
         yield from console.render(table, options.update_width(max(width, options.max_width)))
         if (more := len(self.rows) - self.most) > 0:
             yield dim(f"{more:,} more {self.noun}{'' if more == 1 else 's'}; {self.where}")
@@ -165,7 +167,7 @@ class Facts:
             if value is not None:
                 grid.add_row(Text(name), cell_text(value))
         if self.title:
-            yield Text(self.title, "bold")
+            yield from ("", Text(self.title, "bold"))
         yield grid
 
 

@@ -6,6 +6,7 @@ Each function returns the parts of one answer: what needs attention first, then 
 from __future__ import annotations
 
 from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import policies
@@ -98,7 +99,9 @@ def _run_parts(result: BatchResult, document: Mapping[str, Any]) -> list[Rendera
         head,
         *_failed_parts(document),
         *_issue_parts(result),
+        "",
         Facts([*pairs, *_note_pairs(document)]),
+        "",
         _phase_part(document),
     ]
 
@@ -237,7 +240,7 @@ def _coverage_parts(result: BatchResult, plan: Mapping[str, Any]) -> list[Render
         (session, fresh, recent, *_share_cells(share, least))
         for share, session, fresh, recent in rows
     ]
-    return [*bars, Listing(columns, cells, noun="session below 100 %", most=SHOWN)]
+    return [*bars, Listing(columns, cells, noun="session", most=SHOWN)]
 
 
 def _share_cells(share: float, least: float) -> tuple[Text, Text | str]:
@@ -271,7 +274,7 @@ def repair_parts(result: BatchResult, document: Mapping[str, Any]) -> list[Rende
         ("cells", f"{cells}; {compared} compared"),
         ("rows", f"{rows:,} {'to write' if dry_run else 'written'}"),
     ]
-    return [
+    parts: list[RenderableType] = [
         *heads,
         (warn if dry_run else good)(
             f"{'would repair' if dry_run else 'repaired'} {len(found):,} of {of}"
@@ -279,9 +282,10 @@ def repair_parts(result: BatchResult, document: Mapping[str, Any]) -> list[Rende
         *_failed_parts(document),
         *_issue_parts(result),
         Listing(columns, listed, title="Different", noun="portfolio"),
+        "",
         Facts([*pairs, *_note_pairs(document)]),
-        *([] if dry_run else [_phase_part(document)]),
     ]
+    return parts if dry_run else [*parts, "", _phase_part(document)]
 
 
 def verify_parts(result: VerifyResult) -> list[RenderableType]:
@@ -304,7 +308,7 @@ def verify_parts(result: VerifyResult) -> list[RenderableType]:
         ("no snapshot", counted(missing, "session") if missing else None),
         *((f"no {part}", why) for part, why in result.analytics_off.items()),
     ]
-    return [head, *_differing_parts(result), Facts(pairs)]
+    return [head, *_differing_parts(result), "", Facts(pairs)]
 
 
 def _differing_parts(result: VerifyResult) -> list[RenderableType]:
@@ -335,8 +339,8 @@ def _differing_parts(result: VerifyResult) -> list[RenderableType]:
             str(one.portfolio),
             None if one.session is None else one.session.isoformat(),
             one.column,
-            bad(cell_words(one.stored)),
-            cell_words(one.expected),
+            bad(_amount(one.stored)),
+            _amount(one.expected),
             one.cause,
         )
         for one in result.examples
@@ -346,6 +350,11 @@ def _differing_parts(result: VerifyResult) -> list[RenderableType]:
         Listing(examples, cells, title="Examples", noun="cell", most=10),
     ]
     return parts
+
+
+def _amount(value: object) -> str:
+    """Return a cell of the table, a number with its thousands."""
+    return f"{value:,f}" if isinstance(value, Decimal) else cell_words(value)
 
 
 def runs_parts(runs: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
@@ -421,6 +430,7 @@ def of_ledger_parts(run: Mapping[str, Any]) -> list[RenderableType]:
     return [
         *heads,
         *_ledger_issues(run),
+        "",
         Facts(pairs),
         *_chunk_parts(run["chunks_committed"]),
         *map(dim, correction_lines(run)),
@@ -466,4 +476,5 @@ def _chunk_parts(chunks: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
 
 
 def _wide(title: str) -> Column:
-    return Column(title, least=12)
+    """Return a column of texts that may be cut."""
+    return Column(title, least=24)
