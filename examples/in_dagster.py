@@ -1,6 +1,9 @@
 """batchcore as an asset of Dagster: Pipes starts the batch and takes what it reports."""
 
+import os
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster
@@ -12,14 +15,17 @@ BATCH = Path(__file__).with_name("in_dagster_pipes.py")
     check_specs=[dagster.AssetCheckSpec("coverage", asset="portfolio_snapshots")],
     retry_policy=dagster.RetryPolicy(max_retries=3, delay=300),
 )
-def portfolio_snapshots(
-    context: dagster.AssetExecutionContext, pipes: dagster.PipesSubprocessClient
-) -> dagster.PipesExecutionResult:
+def portfolio_snapshots(context: dagster.AssetExecutionContext) -> Iterator[object]:
     """Write the snapshots of the night."""
-    batch = pipes.run(command=[sys.executable, str(BATCH)], context=context)
-    return batch.get_results()
+    # PipesSubprocessClient would drop what a batch that failed had reported
+    with dagster.open_pipes_session(
+        context, dagster.PipesTempFileContextInjector(), dagster.PipesTempFileMessageReader()
+    ) as session:
+        variables = {**os.environ, **session.get_bootstrap_env_vars()}
+        code = subprocess.run([sys.executable, BATCH], env=variables, check=False).returncode
+    yield from session.get_results(implicit_materializations=False)
+    if code:
+        raise dagster.Failure(f"the batch ended with {code}, see its log")
 
 
-defs = dagster.Definitions(
-    assets=[portfolio_snapshots], resources={"pipes": dagster.PipesSubprocessClient()}
-)
+defs = dagster.Definitions(assets=[portfolio_snapshots])

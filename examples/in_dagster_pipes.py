@@ -1,4 +1,4 @@
-"""The batch that Dagster starts: it reports rows and coverage, those of a failed run too."""
+"""The batch that Dagster starts: it reports rows, and coverage also of a run that was refused."""
 
 import asyncio
 import os
@@ -8,22 +8,13 @@ from dagster_pipes import PipesContext, open_dagster_pipes
 import batchcore
 
 
-def report(context: PipesContext, result: batchcore.BatchResult) -> None:
-    """Tell Dagster what a run did."""
+def check(context: PipesContext, result: batchcore.BatchResult) -> None:
+    """Tell Dagster whether the prices of each session have arrived."""
     share = result.coverage.share()
     context.report_asset_check(
         "coverage",
         passed=bool((share >= result.min_coverage).all()),
-        metadata={"least": float(share.min(initial=1.0))},
-    )
-    context.report_asset_materialization(
-        metadata={
-            "run": result.run_id,
-            "state": result.state,
-            "rows": result.rows_written,
-            "failed": result.failed,
-            "issues": {"raw_value": result.issues_by_name(), "type": "json"},
-        }
+        metadata={"least": float(share.min(initial=1.0)), "needed": result.min_coverage},
     )
 
 
@@ -32,6 +23,14 @@ with open_dagster_pipes() as pipes:
         done = asyncio.run(batchcore.run_batch(os.environ["BATCHCORE_DATABASE_URL"], wait=600))
     except batchcore.BatchcoreError as error:
         if (until_then := batchcore.BatchResult.of_error(error)) is not None:
-            report(pipes, until_then)
+            check(pipes, until_then)
         raise
-    report(pipes, done)
+    check(pipes, done)
+    pipes.report_asset_materialization(
+        metadata={
+            "run": done.run_id,
+            "rows": done.rows_written,
+            "failed": done.failed,
+            "issues": {"raw_value": done.issues_by_name(), "type": "json"},
+        }
+    )

@@ -10,9 +10,9 @@ from prefect.states import Completed, Failed
 import batchcore
 
 
-def can_help(_task: object, _run: object, state: State[Any]) -> bool:
+async def can_help(_task: object, _run: object, state: State[Any]) -> bool:
     """Return whether to try again: what was asked for wrongly stays wrong."""
-    error = state.result(raise_on_failure=False)
+    error = await state.aresult(raise_on_failure=False)
     return not isinstance(error, batchcore.ConfigError | batchcore.SchemaError)
 
 

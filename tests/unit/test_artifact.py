@@ -17,6 +17,7 @@ from batchcore import errors
 from batchcore.cli import artifact, options, run
 from batchcore.cli.app import app
 from batchcore.cli.artifact import SCHEMA, VARIABLE, RunRecord
+from batchcore.run.result import keep_with
 from support.artifact import checked, valid
 from support.command import batchcore, called
 from support.reports import replace, report
@@ -224,7 +225,7 @@ def test_a_signal_before_the_run_leaves_one(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_report_until_an_error_is_in_it(path: Path) -> None:
     error = RuntimeError("no")
     result = replace(report(), run_id="0" * 8 + "-0000-4000-8000-" + "0" * 12, state="failed")
-    replace(result, error="RuntimeError: no").keep_with(error)
+    keep_with(error, replace(result, error="RuntimeError: no"))
     raised = errors.DatabaseError("gone")
     raised.__cause__ = error
     RunRecord(["run", "--artifact", str(path)]).leave(2, raised)

@@ -49,6 +49,7 @@ from batchcore.run.result import (
     PortfolioResults,
     cache_stats,
     joined_differences,
+    keep_with,
 )
 from batchcore.run.retry import Retries
 from batchcore.sinks.refusal_errors import UNIQUE, is_of_known_key, is_refusal
@@ -208,10 +209,10 @@ class Run:
                 clock.cancel()
         except BaseExceptionGroup as group:
             error = _first(group)
-            self._report(error).keep_with(error)
+            keep_with(error, self._report(error))
             raise error from None
         except BaseException as error:
-            self._report(error).keep_with(error)
+            keep_with(error, self._report(error))
             raise
         return result
 

@@ -190,8 +190,8 @@ class BatchResult(Mapping[str, Any]):
     sessions_behind: int | None = None
     schema: Schema = field(default_factory=Schema)
 
-    @staticmethod
-    def of_error(error: BaseException) -> BatchResult | None:
+    @classmethod
+    def of_error(cls, error: BaseException) -> BatchResult | None:
         """Return the report of a run until an error or its cancellation ended it.
 
         None if the run had not begun, as where an argument is wrong. Portfolios that it did not
@@ -203,10 +203,6 @@ class BatchResult(Mapping[str, Any]):
                 return cast("BatchResult", found)
             seen = seen.__cause__ or seen.__context__
         return None
-
-    def keep_with(self, error: BaseException) -> None:
-        """Let `of_error` find this report."""
-        vars(error)[KEPT] = self
 
     def to_openlineage(
         self,
@@ -357,6 +353,11 @@ _VALUES: Final[Mapping[str, Callable[[BatchResult], Any]]] = {
 
 NO_CLOSE: Final = "no close at all"
 """Ends what a plan says of a symbol without any valid close."""
+
+
+def keep_with(error: BaseException, result: BatchResult) -> None:
+    """Let `BatchResult.of_error` find the report of a run that an error ended."""
+    vars(error)[KEPT] = result
 
 
 def issue_dicts(result: BatchResult) -> list[dict[str, str | None]]:
