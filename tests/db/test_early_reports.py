@@ -56,6 +56,7 @@ async def test_prices_that_have_not_arrived(same_host: str) -> None:
     (kept,) = await batchcore.runs(same_host)
     assert (kept.run_id, kept.state, kept.error) == (result.run_id, result.state, result.error)
     assert [one["eventType"] for one in result.to_openlineage()] == ["START", "FAIL"]
+    assert pickle.loads(pickle.dumps(result)).to_dict() == result.to_dict()  # noqa: S301
 
 
 async def test_chunks_that_were_committed_are_in_it(same_host: str) -> None:

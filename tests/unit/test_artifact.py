@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +187,27 @@ def test_a_file_is_replaced_as_a_whole_and_a_link_kept(path: Path, tmp_path: Pat
     assert link.is_symlink()
     assert checked(path, 3)["outcome"] == "refused"
     assert stat.S_IMODE(path.stat().st_mode) == 0o644  # who collects it is another user
+
+
+KILLED = """
+import os, signal, sys
+from batchcore.cli.artifact import RunRecord
+from batchcore.errors import ConfigError
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+RunRecord(["run", "--artifact", sys.argv[1]]).leave(3, ConfigError("x"))
+"""
+
+
+def test_killed_while_it_is_written_the_one_before_stays_whole(path: Path) -> None:
+    called(["run", "--artifact", str(path)])
+    before = path.read_text()
+    done = subprocess.run([sys.executable, "-c", KILLED, path], check=False)  # noqa: S603
+    assert done.returncode == -signal.SIGKILL
+    assert path.read_text() == before
+    (left,) = (one for one in path.parent.iterdir() if one != path)
+    left.rename(path.with_name(f".{path.name}.{os.getpid()}.tmp"))  # as in the next container
+    called(["run", "--artifact", str(path), "--policy", "x"])
+    assert checked(path, 3)["asked"]["policy"] == "x"
 
 
 @pytest.mark.parametrize(

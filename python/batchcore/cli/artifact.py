@@ -204,6 +204,9 @@ def _write(what: str, name: str, text: str) -> None:
             reason = "not a regular file"
         else:
             beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            beside.unlink(
+                missing_ok=True
+            )  # of a run that was killed: in a container both are pid 1
             with beside.open("x", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
