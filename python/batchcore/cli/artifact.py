@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import secrets
 import sys
 from collections import Counter
 from pathlib import Path
