@@ -149,7 +149,7 @@ def test_help_leaves_none(path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("kind", ["folder", "no folder", "device", "no name", "long"])
+@pytest.mark.parametrize("kind", ["folder", "no folder", "device", "no name", "long", "circle"])
 @pytest.mark.parametrize("option", ["artifact", "metrics"])
 def test_a_path_that_cannot_be_written_is_a_warning(tmp_path: Path, kind: str, option: str) -> None:
     name = {
@@ -158,13 +158,16 @@ def test_a_path_that_cannot_be_written_is_a_warning(tmp_path: Path, kind: str, o
         "device": os.devnull,
         "no name": f"{tmp_path}/a\0b",
         "long": str(tmp_path / ("x" * 300)),
+        "circle": str(tmp_path / "circle"),
     }[kind]
+    if kind == "circle":
+        (tmp_path / "circle").symlink_to("circle")
     record = RunRecord(["run", f"--{option}", name])
     record.report(report(), report().to_dict())
     said = told(record)
     assert said.startswith(f"batchcore: warning: the {option} cannot be written: {name}: ")
     assert len(said.splitlines()) == 1
-    assert not [*tmp_path.iterdir()]
+    assert [one.name for one in tmp_path.iterdir()] == ["circle"] * (kind == "circle")
 
 
 def told(record: RunRecord) -> str:

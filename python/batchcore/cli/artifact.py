@@ -204,17 +204,15 @@ def _write(what: str, name: str, text: str) -> None:
         if path.exists() and not path.is_file():
             reason = "not a regular file"
         else:
-            beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            beside.unlink(
-                missing_ok=True
-            )  # of a run that was killed: in a container both are pid 1
+            # no pid: containers that share a volume may all be pid 1
+            beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
             with beside.open("x", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(path)
             return
-    except (OSError, ValueError) as error:  # a file name may have what none can
+    except (OSError, ValueError, RuntimeError) as error:  # odd names, and links in a circle
         reason = getattr(error, "strerror", None) or str(error)
         if beside is not None:
             with contextlib.suppress(OSError):
