@@ -26,6 +26,7 @@ from batchcore.cli.exits import (
     redacted,
 )
 from batchcore.cli.metrics import metrics_text
+from batchcore.cli.options import ARTIFACT_VARIABLE
 from batchcore.cli.output import tell_line
 from batchcore.errors import CoverageError, SnapshotExistsError
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from batchcore.run.result import BatchResult
 
-VARIABLE: Final = "BATCHCORE_ARTIFACT"
+VARIABLE: Final = ARTIFACT_VARIABLE
 """Where `run` and `repair` write their document without ``--artifact``."""
 
 WRITING: Final = ("run", "repair")

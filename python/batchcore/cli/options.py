@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
 URL_VARIABLE: Final = "BATCHCORE_DATABASE_URL"
+ARTIFACT_VARIABLE: Final = "BATCHCORE_ARTIFACT"
 LIBPQ_VARIABLES: Final = ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE")
 
 
@@ -119,10 +120,14 @@ COMMON: Final = [
 ]
 
 
+_ARTIFACT: Final = "Write the report there on every end"
+PLAN_ARTIFACT: Final = parameter(
+    "artifact", str, option("PATH", f"{_ARTIFACT}.", show_default=False)
+)
 ARTIFACT: Final = parameter(
     "artifact",
     str,
-    option("PATH", "Write the report there as JSON, however the command ends.", show_default=False),
+    option("PATH", f"{_ARTIFACT}; or ${ARTIFACT_VARIABLE}.", show_default=False),
 )
 METRICS: Final = parameter(
     "metrics",

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 SYMBOLS: Final = 5
 """How many symbols of an issue a report names."""
 
-OPTIONS: Final = [*given.derived(), given.ARTIFACT]
+OPTIONS: Final = given.derived()
 PLAN: Final = "Say what `run` would do with the same options, and what is missing; write nothing."
 
 
-@command("plan", OPTIONS, text=PLAN)
-@command("run", [*OPTIONS, given.METRICS])
+@command("plan", [*OPTIONS, given.PLAN_ARTIFACT], text=PLAN)
+@command("run", [*OPTIONS, given.ARTIFACT, given.METRICS])
 def run(
     call: Call,
     *,
