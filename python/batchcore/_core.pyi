@@ -32,6 +32,7 @@ __all__ = [
     "build_profile",
     "encode",
     "hold",
+    "load_needed",
     "locate",
     "pick",
     "run",
@@ -154,6 +155,7 @@ def hold(
     threads: int,
     cancel: CancelFlag | None = None,
 ) -> dict[str, Any]: ...
+def load_needed() -> None: ...
 def locate(*, keys: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]: ...
 def pick(*, pieces: list[bytes], keep: npt.NDArray[np.uint8]) -> list[bytes]: ...
 def run(

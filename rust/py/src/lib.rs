@@ -29,6 +29,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<store::ProfileStore>()?;
     module.add_class::<store::SnapshotStore>()?;
     module.add_class::<pnl::Marks>()?;
+    module.add_function(wrap_pyfunction!(arrays::load_needed, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::pick, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::hold, module)?)?;
@@ -49,6 +50,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "build_profile",
             "encode",
             "hold",
+            "load_needed",
             "locate",
             "pick",
             "run",
