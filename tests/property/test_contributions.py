@@ -1,0 +1,114 @@
+"""What the reference says a lot added (X1 to X4, X7): it adds up to the P&L of its own rows."""
+
+from __future__ import annotations
+
+from decimal import Decimal, localcontext
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from batchcore import reference as ref
+from batchcore.reference import legacy, rollforward
+from batchcore.reference.values import EXACT
+from support.cases import Case, cases, vectors
+from support.generate import Generator, Run, drawn_by
+from support.worked_legacy import CALENDAR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from batchcore.reference.contributions import Contribution
+
+ROUNDING = Decimal("0.015")
+"""Three amounts are rounded to cents on their own (X2)."""
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> Run:
+    return Generator(drawn_by(draw)).run()
+
+
+def total(contributions: Iterable[Contribution]) -> Decimal:
+    with localcontext(EXACT):
+        return sum((one.amount for one in contributions), Decimal(0))
+
+
+def assert_add_up(
+    portfolio: ref.Portfolio, market: ref.Market, rows: Any, rules: dict[str, Any]
+) -> None:
+    """Assert each session after the first, and the range over all of them."""
+    for before, row in pairwise(rows):
+        found = rollforward.contributions(portfolio, market, before.day, row.day, **rules)
+        assert abs(row.daily_pnl - total(found)) <= ROUNDING
+        with localcontext(EXACT):
+            realized = sum((one.realized for one in found), Decimal(0))
+        assert ref.r2(realized) == row.daily_realized_pnl
+        held = [one for one in found if one.value is not None]
+        assert len(held) == row.num_positions
+        with localcontext(EXACT):
+            assert ref.r2(sum((v.value for v in held if v.value > 0), Decimal(0))) == row.long_value
+    if len(rows) > 1:
+        found = rollforward.contributions(portfolio, market, rows[0].day, rows[-1].day, **rules)
+        pnl = sum((row.daily_pnl for row in rows[1:]), Decimal(0))
+        assert abs(pnl - total(found)) <= ROUNDING * (len(rows) - 1)
+
+
+def assert_baseline(
+    portfolio: ref.Portfolio, market: ref.Market, row: Any, rules: dict[str, Any]
+) -> None:
+    found = rollforward.contributions(portfolio, market, None, row.day, **rules)
+    assert len(found) == row.num_positions
+    assert all(one.unrealized_change is None and one.realized is None for one in found)
+    assert total(found) == 0
+
+
+@pytest.mark.parametrize("case", [*vectors(), *cases("rollforward")], ids=str)
+def test_lots_add_up_to_the_worked_rows(case: Case) -> None:
+    market = ref.market(case.prices, case.scales)
+    rules = {"lookback_days": case.lookback_days, "scales": case.scales}
+    for portfolio in case.portfolios:
+        result = ref.roll_forward(portfolio, market, case.days, case.lookback_days, case.scales)
+        assert_add_up(portfolio, market, result.rows, rules)
+        if result.rows:
+            assert_baseline(portfolio, market, result.rows[0], rules)
+
+
+@settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    max_examples=100,
+)
+@given(runs())
+def test_lots_add_up_to_random_rows(run: Run) -> None:
+    market = ref.market(run.prices, run.scales)
+    rules = {"lookback_days": run.lookback_days, "scales": run.scales}
+    for portfolio in run.portfolios:
+        result = ref.roll_forward(portfolio, market, run.sessions, run.lookback_days, run.scales)
+        assert_add_up(portfolio, market, result.rows, rules)
+        if result.rows:
+            assert_baseline(portfolio, market, result.rows[0], rules)
+
+
+@pytest.mark.parametrize("case", cases("legacy"), ids=str)
+def test_positions_add_up_to_the_worked_rows_of_legacy(case: Case) -> None:
+    shared = legacy.Shared(
+        prices=legacy.closes(case.prices, case.scales),
+        calendar=CALENDAR,
+        today=case.today,
+        cached=case.cached,
+        profiles=case.profiles,
+        has_benchmark=case.has_benchmark,
+    )
+    for portfolio in case.portfolios:
+        days = [one.day for one in portfolio.snapshots]
+        for row in legacy.roll(portfolio, shared, case.days, case.scales).rows:
+            previous = max((day for day in days if day < row.day), default=None)
+            found = legacy.contributions(portfolio, shared, [row.day], previous)
+            assert ref.r2(total(found)) == row.daily_pnl
+            with localcontext(EXACT):
+                realized = sum((one.realized for one in found), Decimal(0))
+            assert ref.r2(realized) == row.daily_realized_pnl
+            days.append(row.day)
