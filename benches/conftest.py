@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from batchcore import native
+from batchcore import about
 from sample import FULL, SMALL, Host, Size, hosted
 
 FIGURES = pytest.StashKey[list[str]]()
@@ -37,9 +37,9 @@ def size(request: pytest.FixtureRequest) -> Size:
     """Little with the tests; a lot when timed, which a debug build is not fit for."""
     if not request.config.getoption("benchmark_enable"):
         return SMALL
-    if native.build_profile != "release":
+    if about.build_profile != "release":
         pytest.exit(
-            f"batchcore._core is a {native.build_profile} build, whose times mean nothing:"
+            f"batchcore._core is a {about.build_profile} build, whose times mean nothing:"
             " run `make build` first",
             returncode=1,
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import batchcore
-from batchcore import _core, about, frames, native, reference, units
+from batchcore import _core, about, frames, reference, units
 from batchcore.units import LotKind, Mark, State
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def test_each_name_of_the_compiled_module_is_used() -> None:
 
 
 def test_the_module_is_built_for_release_or_says_that_it_is_not() -> None:
-    assert native.build_profile in {"release", "debug"}
-    assert batchcore.__version__ == native.core_version == _core.__version__
+    assert about.build_profile in {"release", "debug"}
+    assert batchcore.__version__ == about.core_version == _core.__version__
 
 
 def test_version_is_that_of_the_workspace() -> None:

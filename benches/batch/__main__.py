@@ -15,7 +15,7 @@ from batch.job import ANALYTICS, JOBS, job_of
 from batch.sides import SIDES
 from batch.sizes import SEED, SIZES
 from batch.table import keep, tell
-from batchcore import native
+from batchcore import about
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,8 +37,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     given = parser().parse_args()
-    if native.build_profile != "release":
-        return _refused(f"batchcore._core is a {native.build_profile} build: `make build` first")
+    if about.build_profile != "release":
+        return _refused(f"batchcore._core is a {about.build_profile} build: `make build` first")
     names = [name for name in given.sides.split(",") if name]
     if unknown := set(names) - set(SIDES):
         return _refused(f"no side {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}")

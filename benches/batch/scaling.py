@@ -31,7 +31,7 @@ from batch.data import SETTINGS, connected, fill, server_version
 from batch.job import Job, job_of
 from batch.sizes import POSITIONS, SEED, Size
 from batch.table import MIB, aligned, keep, tell
-from batchcore import native
+from batchcore import about
 from batchcore.demo import embedded
 
 DIMENSIONS = {
@@ -263,8 +263,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     given = parser().parse_args()
-    if native.build_profile != "release":
-        sys.stderr.write(f"batchcore._core is a {native.build_profile} build: `make build` first\n")
+    if about.build_profile != "release":
+        sys.stderr.write(f"batchcore._core is a {about.build_profile} build: `make build` first\n")
         return 1
     base = Size("base", given.portfolios, given.symbols, given.sessions, given.lots)
     with (

@@ -36,7 +36,7 @@ from batch.outputs import Output, keep_outputs
 from batch.sizes import SEED, SIZES, Size
 from batch.table import MIB, aligned, keep, tell
 from batch.variants import KEEP_COLUMNS, PARENT, Month, Variant, months, variants
-from batchcore import native
+from batchcore import about
 from batchcore.demo import embedded
 
 PATIENCE_S = 3.0
@@ -440,8 +440,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     given = parser().parse_args()
-    if native.build_profile != "release":
-        sys.stderr.write(f"batchcore._core is a {native.build_profile} build: `make build` first\n")
+    if about.build_profile != "release":
+        sys.stderr.write(f"batchcore._core is a {about.build_profile} build: `make build` first\n")
         return 1
     size = SIZES[given.size]
     with tempfile.TemporaryDirectory(prefix="batchcore-bench-") as folder:

@@ -2,7 +2,7 @@
 
 Public names load when they are first used, so that importing batchcore imports neither
 SQLAlchemy nor asyncpg. Inside an event loop the functions to await load in a thread, so that the
-loop goes on; `preload` loads everything beforehand.
+loop runs on; `preload` loads everything beforehand.
 """
 
 from __future__ import annotations
@@ -160,27 +160,20 @@ _ROOMS: Final = {
         "runs",
     ),
 }
-_AWAITED: Final = frozenset(
-    {
-        "calculate_portfolio_provider_beta",
-        "calculate_portfolio_sector_exposure",
-        "repair",
-        "restore_sector_tag_for_position",
-        "restore_sector_tags_for_portfolio",
-        "run_batch",
-        "runs",
-        "verify",
-    }
-)
-"""The functions to await."""
-
-_LATE: Final = ("batchcore.run.orchestrator", "batchcore.db.load_caches")
+_LATE: Final = ("batchcore.run.orchestrator", "batchcore.sources.cached")
 """Rooms without a public name of their own that calls import when they need them."""
 
 _EXTRAS: Final = ("opentelemetry.trace", "scipy.special")
 """What calls import of packages that may not be there."""
 
 _HOMES: Final = {name: room for room, names in _ROOMS.items() for name in names}
+
+_AWAITED: Final = frozenset(
+    name
+    for name, room in _HOMES.items()
+    if name.islower() and room.startswith(("batchcore.audit.", "batchcore.run."))
+)
+"""The functions to await: all of these rooms."""
 
 __all__ = [  # noqa: PLE0604  # strings, from the table above
     "__version__",

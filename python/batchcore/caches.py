@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from batchcore.config import Schema
     from batchcore.spans import Span, Spans
 
-_LOADS: Final = "batchcore.db.load_caches"
+_LOADS: Final = "batchcore.sources.cached"
 """It brings the driver."""
 
 MOST_WINDOWS: Final = 16

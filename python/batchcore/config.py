@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
-POLICIES: Final = ("rollforward", "legacy")
-"""Policies of the compiled core; the first is the default."""
-
 OnExisting = Literal["skip", "replace", "error"]
 Analytics = Literal["portfolio", "full", "every", "none"]
 BetaWeights = Literal["market_value", "equity"]

@@ -10,7 +10,7 @@ from batchcore.errors import ConfigError
 
 
 async def imported(name: str) -> Any:  # noqa: ANN401  # a module, whose names are not known
-    """Return a module, imported in a thread: that may take long, and the event loop goes on."""
+    """Return a module, imported in a thread, as that may take long, beside the event loop."""
     return await asyncio.to_thread(importlib.import_module, name)
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Int32 = npt.NDArray[np.int32]
     Int64 = npt.NDArray[np.int64]
     UInt32 = npt.NDArray[np.uint32]
+    UInt64 = npt.NDArray[np.uint64]
 
 
 _INT32: Final = np.iinfo(np.int32)
@@ -339,6 +340,11 @@ def rescaled(column: Scaled, scale: int) -> Scaled:
     return replace(column, values=values, scale=scale, state=state)
 
 
+def known_states(known: Bools) -> Bytes:
+    """Return the states of values that are there, or else NULL."""
+    return np.where(known, State.VALUE, State.NULL).astype(np.uint8)
+
+
 Number = TypeVar("Number", bound=np.generic)
 
 
@@ -485,6 +491,38 @@ class Prices(Frame):
     close: Decimals
 
 
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """Dates of a symbol on which rows differ, so that none of them is a valid close.
+
+    Attributes:
+        symbol: As stored.
+        day: The first of them.
+        detail: How many there are, and the closes on the first.
+    """
+
+    symbol: str
+    day: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Rows of a portfolio that another writer stored, so that they were left as they are.
+
+    Attributes:
+        portfolio: 16 bytes.
+        rows: How many.
+        day: Their first date, days since 1970-01-01.
+        detail: How many of each table.
+    """
+
+    portfolio: bytes
+    rows: int
+    day: int
+    detail: str
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Profiles(Frame):
     """Rows of `company_profiles`.
@@ -516,7 +554,7 @@ class Previous(Frame):
 
     Under `rollforward` the complete one with the latest day before a portfolio's first session
     counts (S5). Under `legacy` each may count: the latest before a session, complete or not (L5),
-    and complete ones on sessions, which stand (L3).
+    and complete ones on sessions, which stay as they are (L3).
 
     Attributes:
         portfolio_id: (n, 16) uint8.
@@ -610,7 +648,7 @@ class Inputs:
         events: Partial closes.
         flows: Cash in and out.
         prices: Closes.
-        previous: Where portfolios stood before.
+        previous: The snapshots before.
         opening: Which portfolios, in which order, and where they open.
         profiles: Of companies (L32, L33).
         betas: Of positions (L32).

@@ -1,16 +1,22 @@
-"""Frames to rows through the native core: no database, no files, no clock."""
+"""Frames to rows through the native core: no database, no files, no clock.
+
+Rows of frames may be in any order. Calls let go of the GIL; ``threads`` is how many they take, None
+as many as there are cores, and ``cancel``, raised from another thread, stops them with a
+`CancelledError`. A wrong column is an `InputError`, a number of threads below 1 a `ConfigError`.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
-from batchcore import _core, about
+from batchcore import _core
 from batchcore.calendar import day_of
-from batchcore.config import POLICIES
+from batchcore.entry import check_choice
 from batchcore.errors import ConfigError
 from batchcore.frames import (
     Days,
@@ -23,31 +29,32 @@ from batchcore.frames import (
     PositionValues,
     Rows,
     Text,
+    known_states,
 )
-from batchcore.units import CENTS, RETURN_SCALE, State
+from batchcore.units import CENTS, RETURN_SCALE
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
-
-    import numpy.typing as npt
+    from collections.abc import Callable, Sequence
 
     from batchcore.frames import (
         Betas,
         Events,
+        Floats,
         Flows,
         Inputs,
+        Int32,
         Opening,
         Positions,
         Previous,
         Prices,
         Profiles,
+        UInt32,
     )
 
+Made = TypeVar("Made")
+
 CancelFlag = _core.CancelFlag
-SnapshotStore = _core.SnapshotStore
-build_profile = about.build_profile
-core_version = about.core_version
 
 _GREEKS: Final = ("portfolio_delta", "portfolio_gamma", "portfolio_theta", "portfolio_vega")
 
@@ -59,8 +66,32 @@ _BY_WEIGHT: Final = {
 }
 """Columns of `legacy` that weights are needed for, with their scales."""
 
+_ROLL_FORWARD: Final = "rollforward"
+_LEGACY: Final = "legacy"
+
 MAX_LOOKBACK_DAYS: Final = 2**31 - 1
 """More days than any two dates are apart."""
+
+
+async def in_thread(work: Callable[[], Made], cancel: CancelFlag) -> Made:
+    """Return what ``work`` returns, called in a thread beside the event loop.
+
+    Where the task is cancelled, ``cancel`` is raised, and the task waits until the thread has seen
+    it.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        cancel.set()
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:  # once more: the thread is ours all the same
+                continue
+        if not task.cancelled():
+            task.exception()
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +99,20 @@ class Market:
     """Prices stored and marked on the sessions of a run, shared by all its chunks.
 
     Attributes:
-        policy: The policy whose marks these are.
         sessions: (s,) int32 days, ascending.
         prices: The native store of closes.
         marks: The native marks (S4); under `legacy` for coverage and analytics alone.
-        issues: What was noticed about the prices; nothing under `legacy`.
     """
 
-    policy: str
-    sessions: npt.NDArray[np.int32]
+    sessions: Int32
     prices: _core.PriceStore
     marks: _core.Marks
-    issues: Issues
 
-    def coverage(
-        self, symbols: Text
-    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+    def issues(self) -> Issues:
+        """Return what was noticed about the prices; `legacy` has no such issues."""
+        return _issues(self.marks.issues())
+
+    def coverage(self, symbols: Text) -> tuple[UInt32, UInt32, UInt32]:
         """Return the counts of S12 for each session, as `run.result.Coverage` has them.
 
         Args:
@@ -95,9 +124,7 @@ class Market:
         """
         return self.marks.coverage(symbols)
 
-    def fresh_closes(
-        self, symbols: Sequence[str], days: npt.NDArray[np.int32]
-    ) -> npt.NDArray[np.float64]:
+    def fresh_closes(self, symbols: Sequence[str], days: Int32) -> Floats:
         """Return the valid close of each symbol on each day (S2), never that of another day.
 
         Args:
@@ -114,19 +141,21 @@ class Market:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What the policy `legacy` reads beside the frames of a chunk, shared by all chunks.
+    """What rules read beside the frames of a chunk, shared by all chunks.
 
     Attributes:
         today: Days since 1970-01-01; sessions from it on are current (L32 to L34).
         profiles: The native store of profiles, or None without any.
         cached: The native store of cached prices (L16), or None without a cache.
         has_benchmark: Whether there are weights of SP500 (L34).
+        rules: The policy of the core that reads it.
     """
 
     today: int
     profiles: _core.ProfileStore | None = None
     cached: _core.PriceStore | None = None
     has_benchmark: bool = False
+    rules: str = _LEGACY
 
 
 def build_host(
@@ -137,12 +166,6 @@ def build_host(
     has_benchmark: bool = False,
 ) -> Host:
     """Return what `legacy` reads of profiles and cached prices, hashed once.
-
-    Args:
-        today: The current date.
-        profiles: Of the symbols of positions, as spelt and in upper case.
-        cached: Prices that take the place of closes of their symbol and day (L16).
-        has_benchmark: Whether there are weights of SP500 (L34).
 
     Raises:
         InputError: a wrong column, or two rows of one symbol, or of one symbol and day.
@@ -157,29 +180,23 @@ def build_host(
 
 def build_market(
     prices: Prices,
-    sessions: npt.NDArray[np.int32],
+    sessions: Int32,
     *,
-    policy: str = "rollforward",
     lookback_days: int = 10,
-    cancel: _core.CancelFlag | None = None,
+    cancel: CancelFlag | None = None,
 ) -> Market:
     """Return the market of a run: prices hashed and sorted once, marks of each session.
 
     Args:
         prices: Closes as stored, in any order.
         sessions: (s,) int32 days since 1970-01-01, ascending.
-        policy: Whose marks.
         lookback_days: Calendar days that a close may be old and still be a hit (S4).
         cancel: Raised from another thread, it stops the call.
 
     Raises:
-        CancelledError: `cancel` was raised.
-        ConfigError: an unknown policy, or a lookback that is none.
+        ConfigError: a lookback that is none.
         InputError: a wrong column, two rows of one symbol and day, or sessions that do not ascend.
     """
-    if policy not in POLICIES:
-        msg = f"unknown policy `{policy}`, expected one of {', '.join(POLICIES)}"
-        raise ConfigError(msg, "policy")
     if not 0 <= lookback_days <= MAX_LOOKBACK_DAYS:
         msg = f"lookback_days is {lookback_days}, expected 0 to {MAX_LOOKBACK_DAYS}"
         raise ConfigError(msg, "lookback_days")
@@ -187,8 +204,7 @@ def build_market(
     marks = _core.Marks.from_prices(
         store, sessions=sessions, lookback_days=lookback_days, cancel=cancel
     )
-    issues = _issues(marks.issues()) if policy == "rollforward" else Issues.none()
-    return Market(policy, sessions, store, marks, issues)
+    return Market(sessions, store, marks)
 
 
 def store_snapshots(previous: Previous) -> _core.SnapshotStore:
@@ -196,7 +212,7 @@ def store_snapshots(previous: Previous) -> _core.SnapshotStore:
     return _core.SnapshotStore.from_frame(previous)
 
 
-def roll_forward(  # the frames of one chunk
+def roll_forward(
     market: Market,
     *,
     positions: Positions,
@@ -205,36 +221,17 @@ def roll_forward(  # the frames of one chunk
     previous: _core.SnapshotStore,
     opening: Opening,
     threads: int | None = None,
-    cancel: _core.CancelFlag | None = None,
+    cancel: CancelFlag | None = None,
     host: Host | None = None,
     betas: Betas | None = None,
 ) -> Rows:
     """Return the rows of one chunk of portfolios over the sessions of `market`.
 
-    A pure function of its arguments; it lets go of the GIL.
-
-    Args:
-        market: Shared by all chunks.
-        positions: Holdings, in any order.
-        events: Partial closes, in any order.
-        flows: Cash in and out, in any order.
-        previous: Where portfolios stood.
-        opening: Which portfolios, in the order of the result.
-        threads: How many; None takes as many as there are cores.
-        cancel: Raised from another thread, it stops the call.
-        host: Needed by `legacy`, read by no other policy.
-        betas: Of the positions, in any order; read by `legacy` alone (L32).
-
-    Raises:
-        ConfigError: a number of threads below 1, or `legacy` without `host`.
-        InputError: a wrong column; it names the column and what would be right.
-        CancelledError: `cancel` was raised.
+    A pure function of its arguments. With ``host`` it follows the rules that read that, which
+    alone read ``betas``, those of the positions (L32).
     """
-    if market.policy == "legacy" and host is None:
-        msg = "policy `legacy` needs `host`"
-        raise ConfigError(msg, "policy")
     columns = _core.run(
-        policy=market.policy,
+        policy=_ROLL_FORWARD if host is None else host.rules,
         positions=positions,
         events=events,
         flows=flows,
@@ -251,7 +248,7 @@ def roll_forward(  # the frames of one chunk
         has_benchmark=host is not None and host.has_benchmark,
     )
     own = columns.pop("legacy")
-    return _rows(columns, positions.symbol, _legacy(own) if market.policy == "legacy" else None)
+    return _rows(columns, positions.symbol, None if host is None else _legacy(own))
 
 
 def hold(
@@ -260,29 +257,19 @@ def hold(
     positions: Positions,
     events: Events,
     opening: Opening,
-    sessions: npt.NDArray[np.int32],
+    sessions: Int32,
     threads: int | None = None,
-    cancel: _core.CancelFlag | None = None,
+    cancel: CancelFlag | None = None,
 ) -> Holdings:
     """Return the lots held on at least one of `sessions`, with their values on each.
 
-    A lot counts for its portfolio only on the days of `opening.first_day` to `opening.last_day`.
-    A value is exact before it becomes a float: the nearest one if the mantissa of the product has
-    at most 53 bits, else one of its neighbours at most. It lets go of the GIL.
-
-    Args:
-        market: Of the run; its prices mark the lots.
-        positions: Holdings, in any order.
-        events: Partial closes, in any order.
-        opening: Which portfolios, in the order of the result; only its ids and days are read.
-        sessions: (s,) int32 ascending, each a session of `market`.
-        threads: How many; None takes as many as there are cores.
-        cancel: Raised from another thread, it stops the call.
+    A lot counts for its portfolio only on the days of `opening.first_day` to `opening.last_day`,
+    all that is read of `opening` beside its ids. A value is exact before it becomes a float: the
+    nearest one if the mantissa of the product has at most 53 bits, else one of its neighbours at
+    most. ``sessions`` are (s,) int32 ascending.
 
     Raises:
-        ConfigError: a number of threads below 1.
         InputError: a wrong column, or a day that is no session of `market`.
-        CancelledError: `cancel` was raised.
 
     Source:
         docs/semantics.md, S3, S4 and S9.
@@ -307,27 +294,15 @@ def value_positions(
     opening: Opening,
     session: int,
     threads: int | None = None,
-    cancel: _core.CancelFlag | None = None,
+    cancel: CancelFlag | None = None,
 ) -> PositionValues:
     """Return market value and unrealized P&L of the public positions held on `session`.
 
     Of each position what is left counts, not the lots of its events. Exact: rounded to cents once,
-    half away from zero. It lets go of the GIL.
-
-    Args:
-        market: Of the run; its prices mark the lots.
-        positions: Holdings, in any order.
-        events: Partial closes, in any order.
-        opening: Which portfolios, in the order of the result; those whose `first_day` to
-            `last_day` lacks the session have no values.
-        session: Days since 1970-01-01, a session of `market`.
-        threads: How many; None takes as many as there are cores.
-        cancel: Raised from another thread, it stops the call.
+    half away from zero. Portfolios of `opening` whose days lack the session have no values.
 
     Raises:
-        ConfigError: a number of threads below 1.
         InputError: a wrong column, or a day that is no session of `market`.
-        CancelledError: `cancel` was raised.
 
     Source:
         docs/semantics.md, S3, S4 and S6.
@@ -348,9 +323,9 @@ def value_positions(
 
 def compute(
     inputs: Inputs,
-    sessions: npt.NDArray[np.int32],
+    sessions: Int32,
     *,
-    policy: str = "rollforward",
+    policy: str = _ROLL_FORWARD,
     lookback_days: int = 10,
     today: dt.date | None = None,
     threads: int | None = None,
@@ -379,8 +354,9 @@ def compute(
     Source:
         docs/semantics.md, S3 to S10; docs/legacy.md, L3 to L34.
     """
+    check_choice("policy", policy, (_ROLL_FORWARD, _LEGACY))
     host = None
-    if policy == "legacy":
+    if policy == _LEGACY:
         if today is None:
             msg = "policy `legacy` needs `today`"
             raise ConfigError(msg, "today")
@@ -390,7 +366,7 @@ def compute(
             cached=inputs.cached,
             has_benchmark=inputs.benchmark is not None and len(inputs.benchmark) > 0,
         )
-    market = build_market(inputs.prices, sessions, policy=policy, lookback_days=lookback_days)
+    market = build_market(inputs.prices, sessions, lookback_days=lookback_days)
     rows = roll_forward(
         market,
         positions=inputs.positions,
@@ -402,20 +378,18 @@ def compute(
         host=host,
         betas=inputs.betas,
     )
-    return replace(rows, issues=Issues.concat([market.issues, rows.issues]))
+    if host is not None:
+        return rows
+    return replace(rows, issues=Issues.concat([market.issues(), rows.issues]))
 
 
 def _threads(asked: int | None) -> int:
     if asked is not None and asked < 1:
         msg = f"threads is {asked}, expected 1 or more"
         raise ConfigError(msg, "threads")
-    return asked or _cores()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
+    if asked is None and hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return asked or os.cpu_count() or 1
 
 
 def _issues(columns: dict[str, Any]) -> Issues:
@@ -429,7 +403,7 @@ def _issues(columns: dict[str, Any]) -> Issues:
 
 
 def _legacy(columns: dict[str, Any]) -> LegacyColumns:
-    """Return the columns of `legacy`, its weights laid out by sector."""
+    """Return the columns of `legacy`, with its weights by sector."""
     rows = len(columns["total_value"])
     names = tuple(str(name) for name in Text(*columns["sectors"]).texts())
     places = columns["weight_row"], columns["weight_sector"]
@@ -455,8 +429,8 @@ def _rows(columns: dict[str, Any], symbols: Text, legacy: LegacyColumns | None) 
     return Rows(**columns, issues=issues, misses=Misses(**misses), legacy=legacy)
 
 
-def _coded(codes: npt.NDArray[np.uint32], table: Text) -> Text:
+def _coded(codes: UInt32, table: Text) -> Text:
     """Return codes into the table of another column as a column; codes beyond it are NULL."""
     known = codes < len(table.offsets) - 1
-    state = np.where(known, State.VALUE, State.NULL).astype(np.uint8)
-    return Text(np.where(known, codes, 0).astype(np.uint32), table.offsets, table.data, state)
+    own = np.where(known, codes, 0).astype(np.uint32)
+    return Text(own, table.offsets, table.data, known_states(known))

@@ -1,4 +1,4 @@
-"""The options of a run: each is stated here once, and all that takes or tells them derives from it.
+"""The options of a run, each stated once: all that takes or shows them derives from it.
 
 `RunOptions` is what `run_batch`, `repair`, `PnLCalculator` and `BatchOrchestrator` take as
 keywords; the command line makes its options of the same fields, and the ledger its question.
@@ -169,7 +169,7 @@ class RunOptions:
             if choices := one.metadata.get("choices"):
                 check_choice(one.name, getattr(self, one.name), choices)
         if self.missing and self.on_existing == "error":
-            msg = "missing goes on after snapshots that stand: on_existing is error, expected skip"
+            msg = "missing continues after existing snapshots: on_existing is error, expected skip"
             raise ConfigError(f"{msg} or replace", "missing")
         self._settle(**policy.settled(self))
         if self.changed_since is not None:
@@ -195,13 +195,9 @@ class RunOptions:
         elif not _has_utc(since):
             msg = f"changed_since {since.isoformat()} is out of range"
         elif self.on_existing == "error":
-            msg = (
-                "changed_since replaces snapshots that stand: on_existing is error,"
-                " expected replace"
-            )
+            msg = "changed_since replaces snapshots: on_existing is error, expected replace"
         elif self.missing:
-            msg = "changed_since rewrites what changes affect, missing what holes do: give one of"
-            msg += " them"
+            msg = "changed_since rewrites after changes, missing after holes: give one of them"
         else:
             return
         raise ConfigError(msg, "changed_since")

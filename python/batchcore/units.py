@@ -31,7 +31,10 @@ FACTOR_ETFS: Final = (
     "QUAL",
     "USMV",
 )
-"""The ETFs that factor betas are taken against (A7); the first is the market of A5 and A6."""
+"""The ETFs that factor betas are taken against (A7)."""
+
+MARKET: Final = FACTOR_ETFS[0]
+"""The symbol whose returns those of others are regressed on (A5, A6)."""
 
 
 class State(IntEnum):

@@ -11,8 +11,8 @@ import batchcore
 from batchcore import reference as ref
 from batchcore.calendar import date_of, day_of
 from batchcore.config import Settings
-from batchcore.db.load import normalised
 from batchcore.run import completeness
+from batchcore.sources.host import normalised
 from support import database
 from support.database import Host
 from support.generate import MONDAY, Generator

@@ -7,12 +7,31 @@ import pytest
 
 from batchcore import calendar as calendars
 from batchcore.config import Schema
-from batchcore.db import load as loads
 from batchcore.db.catalog import Kind, inspect
 from batchcore.db.engine import Database
-from batchcore.db.queries import Column, Queries, Query, Selection, text_array
+from batchcore.db.sql import text_array
 from batchcore.errors import DatabaseError, DecodeError
 from batchcore.frames import Prices
+from batchcore.sources import prices as closes_source
+from batchcore.sources.facts import select_events, select_flows
+from batchcore.sources.host import Selection, normalised
+from batchcore.sources.portfolios import SnapshotColumns, select_portfolios
+from batchcore.sources.positions import (
+    load_symbols,
+    select_positions,
+    select_stepped_symbols,
+    select_symbols,
+    steps,
+)
+from batchcore.sources.prices import (
+    load_fallback,
+    load_left_out,
+    load_prices,
+    load_spellings,
+    select_price_dates,
+)
+from batchcore.sources.query import Column, Query, load
+from batchcore.sources.snapshots import select_existing
 from support import database
 from support.database import Host, Standing
 from support.generate import MONDAY, Generator
@@ -26,7 +45,7 @@ HOSTILE = ["O'Neil", 'say "hi"', "a\\b", "\\", "{a,b}", "NULL", "", " ", "é日"
 
 
 class Reader:
-    """A snapshot of a database, and the queries on it."""
+    """A snapshot of a database, and its tables."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -34,7 +53,7 @@ class Reader:
     async def __aenter__(self):
         self.lent = Database(self.url).snapshot("load")
         session = await self.lent.__aenter__()
-        return session, Queries(await inspect(session.raw, Schema()))
+        return session, await inspect(session.raw, Schema())
 
     async def __aexit__(self, *error) -> None:
         await self.lent.__aexit__(*error)
@@ -77,9 +96,9 @@ def plain(cell):
 @pytest.mark.parametrize("seed", range(3))
 async def test_frames_are_what_a_select_brings(same_host: str, seed: int) -> None:
     await database.fill(same_host, random(seed))
-    async with Reader(same_host) as (session, queries):
+    async with Reader(same_host) as (session, catalog):
         everyone = Selection()
-        positions = await loads.load_positions(session, queries, everyone)
+        positions = await load(session, select_positions(catalog, everyone))
         assert rows(
             positions.id,
             positions.portfolio_id,
@@ -99,7 +118,7 @@ async def test_frames_are_what_a_select_brings(same_host: str, seed: int) -> Non
             " exit_price, exit_date, expiration_date, investment_class, market_value"
             " FROM positions WHERE deleted_at IS NULL",
         )
-        events = await loads.load_events(session, queries, everyone)
+        events = await load(session, select_events(catalog, everyone))
         assert rows(
             events.position_id, events.portfolio_id, events.day, events.quantity, events.realized
         ) == await selected(
@@ -107,7 +126,7 @@ async def test_frames_are_what_a_select_brings(same_host: str, seed: int) -> Non
             "SELECT position_id, portfolio_id, trade_date, quantity_closed, realized_pnl"
             " FROM position_realized_events",
         )
-        flows = await loads.load_flows(session, queries, everyone, MONDAY, MONDAY + 3)
+        flows = await load(session, select_flows(catalog, everyone, MONDAY, MONDAY + 3))
         assert rows(flows.portfolio_id, flows.day, flows.amount, flows.change_type) == (
             await selected(
                 session,
@@ -115,8 +134,8 @@ async def test_frames_are_what_a_select_brings(same_host: str, seed: int) -> Non
                 " WHERE change_date BETWEEN '2026-01-05' AND '2026-01-08'",
             )
         )
-        existing = await loads.load_existing(
-            session, queries, XNYS, everyone, MONDAY - 6, MONDAY + 16
+        existing = await load(
+            session, select_existing(catalog, XNYS, everyone, MONDAY - 6, MONDAY + 16)
         )
         expected = {
             (row["portfolio_id"].bytes, (row["snapshot_date"] - database.EPOCH).days): (
@@ -141,8 +160,8 @@ async def test_portfolios_come_sorted_with_the_snapshots_around_a_day(
     host = random(seed)
     await database.fill(same_host, host)
     boundary = MONDAY + 3
-    async with Reader(same_host) as (session, queries):
-        found = await loads.load_portfolios(session, queries, XNYS, boundary, Selection())
+    async with Reader(same_host) as (session, catalog):
+        found = await load(session, select_portfolios(catalog, XNYS, boundary, Selection()))
     ids = [bytes(row) for row in found.id]
     assert ids == sorted(ids)
     for portfolio in host.portfolios:
@@ -167,7 +186,7 @@ def is_xnys(day: int) -> bool:
     return bool(XNYS.is_session([day])[0])
 
 
-def assert_snapshot(found: loads.SnapshotColumns, row: int, expected: Standing | None) -> None:
+def assert_snapshot(found: SnapshotColumns, row: int, expected: Standing | None) -> None:
     assert values(found.day)[row] == database.date(expected and expected.day)
     for name, amount in (
         ("equity_balance", "equity"),
@@ -196,21 +215,18 @@ async def test_prices_are_those_of_the_window_and_the_last_before_it(same_host: 
         await database.add_prices(
             connection, [(symbol, day, Decimal(close)) for symbol, day, close in closes]
         )
-    async with Reader(same_host) as (session, queries):
-        window = await loads.load_prices(session, queries, ["AAA", "aAA"], MONDAY, MONDAY + 2)
-        rest = await loads.load_fallback(
-            session, queries, ["AAA"], ["AAA", "aAA"], MONDAY, MONDAY + 2
-        )
-        every = await loads.load_fallback(session, queries, ["AAA"], [], MONDAY, MONDAY + 2)
-        stored = await loads.load_spellings(session, queries)
+    async with Reader(same_host) as (session, catalog):
+        window = await load_prices(session, catalog, ["AAA", "aAA"], MONDAY, MONDAY + 2)
+        rest = await load_fallback(session, catalog, ["AAA"], ["AAA", "aAA"], (MONDAY, MONDAY + 2))
+        every = await load_fallback(session, catalog, ["AAA"], [], (MONDAY, MONDAY + 2))
+        stored = await load_spellings(session, catalog)
         named = [" aaa", "AAA", "Aaa "]
         known, settled, nothing = [
-            await loads.load_left_out(session, queries, *names, *days)
-            for days in [(MONDAY, MONDAY + 2)]
-            for names in (
-                (named, [], ["AAA", "aAA"]),
-                ([], named, ["AAA", "aAA"]),
-                ([], [], ["AAA"]),
+            await load_left_out(session, catalog, names, brought, (MONDAY, MONDAY + 2))
+            for names, brought in (
+                ((named, []), ["AAA", "aAA"]),
+                (([], named), ["AAA", "aAA"]),
+                (([], []), ["AAA"]),
             )
         ]
 
@@ -249,8 +265,8 @@ async def test_price_dates_have_a_valid_close_and_a_python_date(same_host: str) 
             " updated_at) SELECT gen_random_uuid(), 'AAA', day::date, 1, 'test', now(), now()"
             " FROM unnest('{infinity,-infinity,5874897-12-31,4713-01-01 BC}'::text[]) AS odd (day)"
         )
-    async with Reader(same_host) as (session, queries):
-        found = await loads.load_price_dates(session, queries)
+    async with Reader(same_host) as (session, catalog):
+        found = await load(session, select_price_dates(catalog))
     assert sorted(found.tolist()) == [MONDAY, MONDAY + 5]
 
 
@@ -261,9 +277,9 @@ async def test_symbols_are_those_of_the_portfolios_meant(same_host: str) -> None
     ids = np.frombuffer(
         b"".join(sorted(database.key(one.id).bytes for one in chosen)), dtype=np.uint8
     ).reshape(-1, 16)
-    async with Reader(same_host) as (session, queries):
-        everyone = await loads.load_symbols(session, queries, Selection())
-        some = await loads.load_symbols(session, queries, Selection(ids))
+    async with Reader(same_host) as (session, catalog):
+        everyone = await load_symbols(session, catalog, Selection())
+        some = await load_symbols(session, catalog, Selection(ids))
     assert set(everyone.texts()) == {p.symbol for one in host.portfolios for p in one.positions}
     assert set(some.texts()) == {p.symbol for one in chosen for p in one.positions}
     assert len(some.texts()) == len(set(some.texts()))
@@ -294,18 +310,18 @@ async def _many_positions(url: str) -> None:
 
 async def test_symbols_of_many_positions_are_stepped_through(same_host: str) -> None:
     await _many_positions(same_host)
-    async with Reader(same_host) as (session, queries):
+    async with Reader(same_host) as (session, catalog):
         everyone = Selection()
-        assert queries.steps(everyone) == 1000
-        read = await loads.load(session, queries.symbols(everyone))
+        assert steps(catalog, everyone) == 1000
+        read = await load(session, select_symbols(catalog, everyone))
         sent = session.statements["load"]
-        stepped = await loads.load_symbols(session, queries, everyone)
+        stepped = await load_symbols(session, catalog, everyone)
         assert session.statements["load"] == sent + 1
         for most in (1, len(stepped), len(stepped) + 1):
-            found = await loads.load(session, queries.stepped_symbols(most))
-            assert len(found["symbol"]) == min(most, len(stepped))
+            found = await load(session, select_stepped_symbols(catalog, most))
+            assert len(found) == min(most, len(stepped))
     assert len(stepped) == len(set(stepped.texts())) > 280
-    assert set(stepped.texts()) == set(read["symbol"].texts())
+    assert set(stepped.texts()) == set(read.texts())
     assert not {"N17", "DEAD1", ""} & set(stepped.texts())
 
 
@@ -313,24 +329,24 @@ async def test_more_symbols_than_steps_are_read_after_all(
     same_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await _many_positions(same_host)
-    monkeypatch.setattr("batchcore.db.queries.POSITIONS_OF_A_STEP", 300)
-    async with Reader(same_host) as (session, queries):
+    monkeypatch.setattr("batchcore.sources.positions.POSITIONS_OF_A_STEP", 300)
+    async with Reader(same_host) as (session, catalog):
         everyone = Selection()
-        assert queries.steps(everyone) == 100
+        assert steps(catalog, everyone) == 100
         await session.enter("load")
         sent = session.statements["load"]
-        found = await loads.load_symbols(session, queries, everyone)
+        found = await load_symbols(session, catalog, everyone)
         assert session.statements["load"] == sent + 2
-        read = await loads.load(session, queries.symbols(everyone))
-    assert set(found.texts()) == set(read["symbol"].texts())
+        read = await load(session, select_symbols(catalog, everyone))
+    assert set(found.texts()) == set(read.texts())
 
 
 async def test_symbols_are_not_stepped_through_without_their_index(same_host: str) -> None:
     await _many_positions(same_host)
     async with database.connected(same_host) as connection:
         await connection.execute("DROP INDEX idx_positions_symbol_active")
-    async with Reader(same_host) as (_, queries):
-        assert queries.steps(Selection()) == 0
+    async with Reader(same_host) as (_, catalog):
+        assert steps(catalog, Selection()) == 0
 
 
 async def test_more_spellings_than_are_of_use_are_left_to_the_server(
@@ -339,10 +355,10 @@ async def test_more_spellings_than_are_of_use_are_left_to_the_server(
     names = ["AAA", "BBB", "CCC"]
     async with database.connected(same_host) as connection:
         await database.add_prices(connection, [(name, MONDAY, Decimal(1)) for name in names])
-    async with Reader(same_host) as (session, queries):
+    async with Reader(same_host) as (session, catalog):
         for most, found in ((3, names), (2, None)):
-            monkeypatch.setattr(loads, "MOST_SPELLINGS", most)
-            stored = await loads.load_spellings(session, queries)
+            monkeypatch.setattr(closes_source, "MOST_SPELLINGS", most)
+            stored = await load_spellings(session, catalog)
             assert (None if stored is None else sorted(stored.texts())) == found
 
 
@@ -352,24 +368,24 @@ async def test_a_spelling_that_is_no_text_is_left_to_the_server(
     async def no_text(*_: object) -> None:
         raise DecodeError("expected UTF-8 text", "spellings", "symbol", 0)
 
-    async with Reader(same_host) as (session, queries):
-        monkeypatch.setattr(loads, "load", no_text)
-        assert await loads.load_spellings(session, queries) is None
+    async with Reader(same_host) as (session, catalog):
+        monkeypatch.setattr(closes_source, "load", no_text)
+        assert await load_spellings(session, catalog) is None
 
 
 async def test_empty_tables_are_empty_frames(same_host: str) -> None:
-    async with Reader(same_host) as (session, queries):
+    async with Reader(same_host) as (session, catalog):
         everyone = Selection()
-        assert len(await loads.load_portfolios(session, queries, DAILY, 0, everyone)) == 0
-        assert len(await loads.load_positions(session, queries, everyone)) == 0
-        assert len(await loads.load_events(session, queries, everyone)) == 0
-        assert len(await loads.load_flows(session, queries, everyone, 0, 1)) == 0
-        symbols = await loads.load_symbols(session, queries, everyone)
+        assert len(await load(session, select_portfolios(catalog, DAILY, 0, everyone))) == 0
+        assert len(await load(session, select_positions(catalog, everyone))) == 0
+        assert len(await load(session, select_events(catalog, everyone))) == 0
+        assert len(await load(session, select_flows(catalog, everyone, 0, 1))) == 0
+        symbols = await load_symbols(session, catalog, everyone)
         assert len(symbols) == 0
-        assert len(await loads.load_prices(session, queries, symbols.table(), 0, 1)) == 0
-        assert len(await loads.load_fallback(session, queries, [], [], 0, 1)) == 0
-        assert len(await loads.load_spellings(session, queries)) == 0
-        assert len(await loads.load_left_out(session, queries, ["A"], ["B"], [], 0, 1)) == 0
+        assert len(await load_prices(session, catalog, symbols.table(), 0, 1)) == 0
+        assert len(await load_fallback(session, catalog, [], [], (0, 1))) == 0
+        assert len(await load_spellings(session, catalog)) == 0
+        assert len(await load_left_out(session, catalog, (["A"], ["B"]), [], (0, 1))) == 0
 
 
 @pytest.mark.parametrize("conforming", ["on", "off"])
@@ -389,10 +405,11 @@ async def test_a_fault_in_the_bytes_names_query_column_and_row(same_host: str) -
         "lies",
         "SELECT * FROM (VALUES (1::int4, 2::int4), (3, NULL), (4, 5)) AS two (one, other)",
         (Column("one", Kind.INT4), Column("other", Kind.UUID)),
+        dict,
     )
     async with Reader(same_host) as (session, _):
         with pytest.raises(DecodeError) as caught:
-            await loads.load(session, lying)
+            await load(session, lying)
         assert (caught.value.query, caught.value.column) == ("lies", "other")
         assert str(caught.value).startswith("query `lies`: ")
         # the connection is as good as before
@@ -400,10 +417,10 @@ async def test_a_fault_in_the_bytes_names_query_column_and_row(same_host: str) -
 
 
 async def test_a_query_that_the_server_refuses_is_one_line(same_host: str) -> None:
-    wrong = Query("wrong", "SELECT nothing FROM nowhere", (Column("nothing", Kind.INT4),))
+    wrong = Query("wrong", "SELECT nothing FROM nowhere", (Column("nothing", Kind.INT4),), dict)
     async with Reader(same_host) as (session, _):
         with pytest.raises(DatabaseError, match="nowhere") as caught:
-            await loads.load(session, wrong)
+            await load(session, wrong)
     assert caught.value.sqlstate == "42P01"
     assert "\n" not in str(caught.value)
 
@@ -425,4 +442,4 @@ async def test_python_and_the_server_normalise_alike(
 ) -> None:
     async with Reader(same_host) as (session, _):
         stated = await session.raw.fetchval("SELECT upper(btrim($1 COLLATE \"C\", ' '))", symbol)
-    assert stated == loads.normalised(symbol) == normal
+    assert stated == normalised(symbol) == normal

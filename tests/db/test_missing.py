@@ -11,11 +11,12 @@ import batchcore
 from batchcore import calendar as calendars
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
-from batchcore.db import load as loads
 from batchcore.db.catalog import inspect
 from batchcore.db.engine import Database
-from batchcore.db.queries import Queries, Selection
 from batchcore.errors import ConfigError
+from batchcore.sources.host import Selection
+from batchcore.sources.query import load
+from batchcore.sources.snapshots import select_holes
 from support import database
 from support.database import Host, Standing, equity_by_day
 from support.generate import MONDAY, Generator
@@ -246,12 +247,13 @@ async def test_the_server_finds_the_holes(same_host: str, code: str, seed: int) 
     priced = [day for _, day, close in host.prices if close.is_finite() and close > 0]
     calendar = calendars.from_price_dates(priced) if code == "prices" else calendars.load(code)
     async with Database(same_host).snapshot("load") as session:
-        queries = Queries(await inspect(session.raw, Schema()))
+        catalog = await inspect(session.raw, Schema())
         for start in (None, MONDAY - 3, MONDAY + 2, MONDAY + 40):
             for end in (MONDAY + 2, MONDAY + 8, MONDAY + 50):
                 if start is not None and start > end:
                     continue
-                found = await loads.load_holes(session, queries, calendar, Selection(), start, end)
+                query = select_holes(catalog, calendar, Selection(), start, end)
+                found = await load(session, query)
                 columns = (
                     map(bytes, found.portfolio_id),
                     found.earliest.tolist(),

@@ -10,7 +10,7 @@ import pytest
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db import load as loads
+from batchcore.db.engine import Session
 from batchcore.errors import DatabaseError, SnapshotExistsError
 from support import database, ledger
 from support.generate import MONDAY
@@ -268,7 +268,7 @@ async def test_a_run_that_may_go_beyond_today_is_not_gone_on_with(
         raise DatabaseError("before it is planned")
 
     await database.fill(host, HOST)
-    monkeypatch.setattr(loads, "load_portfolios", fails)
+    monkeypatch.setattr(Session, "copy_out", fails)
     with pytest.raises(DatabaseError, match="before it is planned"):
         await run(host, last=None)  # until the day on which this test is run
     monkeypatch.undo()

@@ -9,10 +9,11 @@ import pytest
 from batchcore import native
 from batchcore import reference as ref
 from batchcore.config import Schema
-from batchcore.db import save, sent
+from batchcore.db import fields
 from batchcore.db.engine import Database, Session, transaction
-from batchcore.db.save import Equities, Stamp, encode_batch
 from batchcore.errors import DatabaseError
+from batchcore.sinks import snapshots
+from batchcore.sinks.snapshots import Equities, Stamp, encode_batch
 from support import build, database
 from support.generate import MONDAY, Generator
 from support.outcome import seeded
@@ -54,7 +55,7 @@ class Chunk:
         every = np.arange(len(self.ids), dtype=np.int64) - 2  # negative, zero and positive
         return Equities(self.ids, every * cents)
 
-    def batch(self, *, stands: np.ndarray | None = None, stamp: Stamp = STAMP) -> save.Batch:
+    def batch(self, *, stands: np.ndarray | None = None, stamp: Stamp = STAMP) -> snapshots.Batch:
         if stands is None:
             stands = np.zeros(len(self.rows), dtype=np.bool_)
         return encode_batch(self.rows, self.ids, stands, self.equities(), stamp)
@@ -64,12 +65,12 @@ class Chunk:
             await database.add_portfolios(connection, self.portfolios)
 
 
-async def committed(session: Session, batch: save.Batch) -> None:
+async def committed(session: Session, batch: snapshots.Batch) -> None:
     async with transaction(session):
-        await save.write_batch(session, Schema(), batch, STAMP)
+        await snapshots.write_batch(session, Schema(), batch, STAMP)
 
 
-async def write(url: str, batch: save.Batch) -> None:
+async def write(url: str, batch: snapshots.Batch) -> None:
     async with Database(url).writing("persist") as session:
         await committed(session, batch)
 
@@ -112,7 +113,7 @@ async def test_bytes_may_be_cut_into_pieces_of_any_size(
     chunk = Chunk(4)
     await chunk.fill(same_host)
     whole = chunk.batch()
-    monkeypatch.setattr(sent, "PIECE_BYTES", 100)
+    monkeypatch.setattr(fields, "PIECE_BYTES", 100)
 
     batch = chunk.batch()
 

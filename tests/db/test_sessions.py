@@ -17,6 +17,7 @@ from batchcore.db.engine import Database
 from batchcore.db.sessions import Sessions
 from batchcore.errors import ConfigError, DatabaseError
 from support import database
+from support.callers import with_driver
 from support.generate import MONDAY
 
 pytestmark = pytest.mark.db
@@ -188,13 +189,25 @@ async def test_a_pool_that_others_use_gives_what_is_left(host: str) -> None:
     assert result.rows_written == 120
 
 
-async def test_an_engine_that_lends_one_connection_is_refused_at_once(host: str) -> None:
-    engine = create_async_engine(
-        host.replace("postgresql://", "postgresql+asyncpg://"), pool_size=1, max_overflow=0
-    )
+async def test_an_engine_that_lends_one_connection_is_told(host: str) -> None:
+    await database.fill(host, HOST)
+    engine = create_async_engine(with_driver(host), pool_size=1, max_overflow=0, pool_timeout=0.05)
     try:
-        with pytest.raises(ConfigError, match="1, expected 3 or more"):
+        with pytest.raises(DatabaseError, match="a run needs three of its own"):
             await run(engine)
+    finally:
+        await engine.dispose()
+
+
+@pytest.mark.parametrize(("size", "lanes"), [(0, 5), (2, 2), (9, 5)])
+async def test_an_engine_gives_what_is_left_without_its_overflow(
+    same_host: str, size: int, lanes: int
+) -> None:
+    engine = create_async_engine(with_driver(same_host), pool_size=size, max_overflow=20)
+    try:
+        assert Database(engine).most(5) == lanes
+        async with engine.connect():
+            assert Database(engine).most(5) == (1 if size == 2 else lanes)
     finally:
         await engine.dispose()
 

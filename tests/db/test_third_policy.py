@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from batchcore.db.engine import Session
     from batchcore.frames import Prices
     from batchcore.options import RunOptions
-    from batchcore.run.prices import Window
+    from batchcore.run.prices import PriceWindow
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
@@ -42,7 +42,7 @@ class PreviousClose(RollForward):
     """Values each session at the close of the session before."""
 
     async def load_closes(
-        self, reader: Session, spellings: Sequence[str], window: Window
+        self, reader: Session, spellings: Sequence[str], window: PriceWindow
     ) -> Prices:
         """Return closes, each on the session after its own."""
         closes = await super().load_closes(reader, spellings, window)
@@ -60,8 +60,9 @@ def without_levels(options: RunOptions) -> Mapping[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policies, "_ENTRIES", dict(policies._ENTRIES))  # noqa: SLF001  # put back
-    policies.register(NAME, PolicyEntry(lambda: PreviousClose, settled=without_levels))
+    entry = PolicyEntry(lambda: PreviousClose, settled=without_levels)
+    entries = {**policies._ENTRIES, NAME: entry}  # noqa: SLF001  # put back afterwards
+    monkeypatch.setattr(policies, "_ENTRIES", entries)
 
 
 async def run(url: str, first: int = DAYS[0], **options: Any) -> batchcore.BatchResult:

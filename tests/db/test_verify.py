@@ -25,8 +25,8 @@ from batchcore.audit.compare import BY_CHAIN, BY_PROFILE, COLUMNS, EXPOSURES
 from batchcore.audit.result import EQUITY
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db.audit_queries import ANALYTIC, COUNTS, RULED
 from batchcore.errors import ConfigError, SchemaError
+from batchcore.sources.stored import ANALYTIC, COUNTS, RULED
 from support import database
 from support.database import Host, Standing
 from support.generate import MONDAY, Generator

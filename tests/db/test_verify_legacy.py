@@ -43,8 +43,8 @@ from batchcore.audit.compare import (
 )
 from batchcore.audit.result import EQUITY
 from batchcore.config import Settings
-from batchcore.db.audit_queries import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED
 from batchcore.errors import ConfigError, SchemaError
+from batchcore.sources.stored import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED
 from support import database, legacy_host
 from support.generate import MONDAY
 from support.generate_legacy import LegacyGenerator

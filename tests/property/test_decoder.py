@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from batchcore import _core
 from batchcore import reference as ref
-from batchcore.db.doubles import fitting, smallest
 from batchcore.errors import DecodeError, InputError
+from batchcore.sources.host import fitting, smallest
 from batchcore.units import State
 from support import build
 from support.cases import GOLDEN

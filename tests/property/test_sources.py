@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchcore import reference as ref
-from batchcore.db.sources import one_close
 from batchcore.frames import Text
+from batchcore.sources.prices import one_close
 from property.test_rollforward import PROFILE, by_core, by_reference
 from support import build
 from support.generate import MONDAY, SYMBOLS, Generator, Run, drawn_by

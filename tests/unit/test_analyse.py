@@ -10,13 +10,12 @@ import pytest
 from batchcore import _core
 from batchcore.db.analytic_tables import Room
 from batchcore.db.fields import field_of
-from batchcore.db.load_analytics import Returns
 from batchcore.errors import InputError
 from batchcore.frames import Constant, Days, Decimals, Integers, Objects, Table, Text
 from batchcore.native import build_market
-from batchcore.run.analyse import PAST_RETURNS
-from batchcore.run.fitting import Fitting
-from batchcore.run.regressions import Regressions, extra_symbols
+from batchcore.run.analysis import PAST_RETURNS, Regressions, extra_symbols
+from batchcore.run.analytic_rows import Fitting
+from batchcore.sources.snapshots import Returns
 from batchcore.units import FACTOR_ETFS
 from support import build
 

@@ -21,9 +21,9 @@ from batchcore.caches import (
     SnapshotCache,
 )
 from batchcore.calendar import date_of, day_of
-from batchcore.db import load_caches
 from batchcore.errors import ConfigError, DatabaseError, NumericError
 from batchcore.frames import Days, Decimals, Previous, Prices, Profiles, Text
+from batchcore.sources import cached
 from batchcore.units import State
 
 FRIDAY = dt.date(2025, 6, 27)
@@ -126,7 +126,7 @@ def _hosts(monkeypatch: pytest.MonkeyPatch) -> None:
                 raise ConfigError("expected a database", "db")
             return await getattr(db, name)(*arguments)
 
-        monkeypatch.setattr(load_caches, name, load)
+        monkeypatch.setattr(cached, name, load)
 
 
 async def loaded(*closes: tuple[str, dt.date, str], on: dt.date = MONDAY) -> PriceCache:

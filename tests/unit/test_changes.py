@@ -8,14 +8,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchcore.db.load import Held
-from batchcore.db.load_changes import ChangedFacts, ChangedPrices
 from batchcore.frames import Text
 from batchcore.run.changes import earliest, marked
+from batchcore.sources.changes import ChangedFacts, ChangedPrices
+from batchcore.sources.positions import Held
 from support import build
 
 if TYPE_CHECKING:
-    from batchcore.run.changes import Affected
+    from batchcore.run.plan import Rewrites
 
 OPEN = np.iinfo(np.int32).max
 SPELLINGS = ("AAA", " aaa", "bbb", "BBB ", "C C")
@@ -39,9 +39,9 @@ def facts(rows: list[tuple[str, int]]) -> ChangedFacts:
     return ChangedFacts(build.uuids(name for name, _ in rows), int32([day for _, day in rows]))
 
 
-def by_name(found: Affected) -> dict[str, int]:
+def by_name(found: Rewrites) -> dict[str, int]:
     names = {build.uuids([name])[0].tobytes(): name for name in NAMES}
-    rows = zip(found.id, found.day.tolist(), strict=True)
+    rows = zip(found.id, found.day.values.tolist(), strict=True)
     return {names[row.tobytes()]: day for row, day in rows}
 
 
@@ -85,6 +85,6 @@ def test_each_portfolio_counts_once_from_its_earliest_day_on(
     found = earliest([facts(rows[:3]), facts(rows[3:])], everyone, start)
 
     assert by_name(found) == expected
-    assert (found.everyone_from is None) == (everyone is None)
+    assert (found.others is None) == (everyone is None)
     if everyone is not None:
-        assert found.everyone_from == (everyone if start is None else max(everyone, start))
+        assert found.others == (everyone if start is None else max(everyone, start))

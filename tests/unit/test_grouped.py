@@ -10,17 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchcore.db.load import LooseEvents
 from batchcore.frames import Days, Decimals, Flows, Positions, Text
 from batchcore.run.grouped import (
     ROWS_OF_A_PORTFOLIO,
     EventsByPosition,
     FlowsByPortfolio,
     GroupedLoad,
-    bytes_of_a_portfolio,
     group_size,
 )
 from batchcore.run.plan import Chunk
+from batchcore.sources.facts import LooseEvents
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -128,7 +127,7 @@ def test_flows_are_cut_by_the_ids_of_the_plan(made: list[int], bits: int) -> Non
 @pytest.mark.parametrize(
     ("bytes_each", "size"),
     [
-        (0.0, 5),
+        (0.1, 5),
         (100.0, 5),  # 10 portfolios take 1,000 bytes
         (101.0, 3),  # two groups, of 3 and 2 chunks
         (200.0, 3),
@@ -138,20 +137,27 @@ def test_flows_are_cut_by_the_ids_of_the_plan(made: list[int], bits: int) -> Non
 )
 def test_groups_take_no_more_than_they_may(bytes_each: float, size: int) -> None:
     works = [[True, False], [False, False], [True, True], [True, True], [False, True]]
-    assert group_size(chunks(works), bytes_each, 1000) == size
+    rows = {"equity_changes": round(bytes_each * 10), "portfolios": 400}  # of 40 bytes each
+    assert group_size(chunks(works), rows, "equity_changes", 1000) == size
 
 
 def test_no_chunks_make_no_group() -> None:
-    assert group_size([], 10.0, 1000) == 1
+    assert group_size([], {}, "equity_changes", 1000) == 1
 
 
-def test_what_the_server_does_not_know_is_estimated() -> None:
-    def each(estimated: dict[str, int]) -> float:
-        return bytes_of_a_portfolio(estimated, "equity_changes", 40)
-
-    assert each({"equity_changes": 30, "portfolios": 12}) == 40 * 2.5
-    assert each({"portfolios": 12}) == 40 * ROWS_OF_A_PORTFOLIO
-    assert each({"equity_changes": 30}) == 40 * ROWS_OF_A_PORTFOLIO
+@pytest.mark.parametrize(
+    ("estimated", "size"),
+    [
+        ({"equity_changes": 30, "portfolios": 12}, 3),  # 10 times 2.5 rows of 40 bytes
+        ({"portfolios": 12}, 2),  # 10 times `ROWS_OF_A_PORTFOLIO`
+        ({"equity_changes": 30}, 2),
+        ({"equity_changes": 0, "portfolios": 12}, 2),
+    ],
+)
+def test_what_the_server_does_not_know_is_estimated(estimated: dict[str, int], size: int) -> None:
+    assert ROWS_OF_A_PORTFOLIO == 5
+    made = chunks([[True, False]] * 5)
+    assert group_size(made, estimated, "equity_changes", 900) == size
 
 
 async def test_a_group_is_loaded_once_and_dropped_after_its_last_chunk() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from dataclasses import replace
+from dataclasses import fields, replace
 from decimal import Decimal
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,57 +61,16 @@ def rows_of(inputs: Inputs, **arguments: Any) -> list[tuple[ref.Row, ...]]:
 
 ONE = build.inputs((portfolio(position()),), PRICES, SESSIONS.tolist())
 
-COLUMNS = [
-    ("positions", "symbol"),
-    ("positions", "position_type"),
-    ("positions", "quantity"),
-    ("positions", "entry_price"),
-    ("positions", "entry_day"),
-    ("positions", "exit_price"),
-    ("positions", "exit_day"),
-    ("positions", "expiration_day"),
-    ("positions", "investment_class"),
-    ("positions", "market_value"),
-    ("positions", "last_price"),
-    ("events", "day"),
-    ("events", "quantity"),
-    ("events", "realized"),
-    ("flows", "day"),
-    ("flows", "amount"),
-    ("flows", "change_type"),
-    ("prices", "symbol"),
-    ("prices", "day"),
-    ("prices", "close"),
-    ("previous", "equity"),
-    ("previous", "cumulative_pnl"),
-    ("previous", "cumulative_realized_pnl"),
-    ("previous", "cumulative_capital_flow"),
-    ("opening", "equity"),
-    ("opening", "earliest_day"),
-    ("opening", "earliest_equity"),
-    ("opening", "earliest_pnl"),
-    ("opening", "earliest_flow"),
-]
-PLAIN = [
-    ("positions", "id"),
-    ("positions", "portfolio_id"),
-    ("positions", "deleted"),
-    ("events", "position_id"),
-    ("events", "portfolio_id"),
-    ("flows", "portfolio_id"),
-    ("previous", "portfolio_id"),
-    ("previous", "day"),
-    ("previous", "is_complete"),
-    ("opening", "portfolio_id"),
-    ("opening", "first_day"),
-    ("opening", "last_day"),
-]
-EVERY_COLUMN = pytest.mark.parametrize(
-    ("frame", "column"), COLUMNS, ids=[".".join(column) for column in COLUMNS]
-)
-EVERY_PLAIN_COLUMN = pytest.mark.parametrize(
-    ("frame", "column"), PLAIN, ids=[".".join(column) for column in PLAIN]
-)
+FRAMES = ("positions", "events", "flows", "prices", "previous", "opening")
+EVERY = [(frame, item.name) for frame in FRAMES for item in fields(getattr(ONE, frame))]
+PLAIN = [of for of in EVERY if isinstance(attrgetter(".".join(of))(ONE), np.ndarray)]
+COLUMNS = [of for of in EVERY if of not in PLAIN]
+EVERY_COLUMN = pytest.mark.parametrize(("frame", "column"), COLUMNS, ids=map(".".join, COLUMNS))
+EVERY_PLAIN_COLUMN = pytest.mark.parametrize(("frame", "column"), PLAIN, ids=map(".".join, PLAIN))
+
+
+def test_every_frame_has_its_columns() -> None:
+    assert (len(COLUMNS), len(PLAIN)) == (29, 12)
 
 
 def array_name(column: Any) -> str:
@@ -159,22 +119,6 @@ def test_a_state_beyond_3_is_named(frame: str, column: str) -> None:
     assert caught.value.column == f"{frame}.{column}"
 
 
-@pytest.mark.parametrize(
-    ("array", "expected"),
-    [
-        (np.zeros((3, 1), dtype=np.int64), "1 dimension"),
-        (np.zeros(6, dtype=np.int64)[::2], "contiguous"),
-        (np.zeros(3, dtype=">i8"), "int64"),
-        ([0, 0, 0], "a NumPy array"),
-    ],
-)
-def test_an_array_of_another_layout_is_named(array: Any, expected: str) -> None:
-    wrong = with_array(two(), "positions", "quantity", "values", array)
-    with pytest.raises(InputError, match=expected) as caught:
-        computed(wrong)
-    assert caught.value.column == "positions.quantity.values"
-
-
 @EVERY_PLAIN_COLUMN
 def test_a_plain_array_of_a_wrong_dtype_is_named(frame: str, column: str) -> None:
     array = getattr(getattr(two(), frame), column).astype(np.int16)
@@ -200,27 +144,32 @@ def test_keys_of_another_shape_are_named(keys: Any) -> None:
     assert caught.value.column == "opening.portfolio_id"
 
 
-def test_a_list_in_place_of_an_array_is_named() -> None:
-    quantity = Decimals([1, 1, 1], 4)
-    with pytest.raises(InputError, match="a NumPy array") as caught:
-        computed(with_column(two(), "positions", "quantity", quantity))
-    assert caught.value.column == "positions.quantity.values"
-
-
-@pytest.mark.parametrize("scale", [19, -1, "4", None])
-def test_a_scale_that_64_bits_cannot_carry_is_named(scale: Any) -> None:
-    with pytest.raises(InputError, match="0 to 18") as caught:
-        computed(with_array(two(), "prices", "close", "scale", scale))
-    assert caught.value.column in {"prices.close", "prices.close.scale"}
-
-
-def test_a_code_beyond_the_table_is_named() -> None:
-    wrong = with_array(
-        two(), "positions", "position_type", "codes", np.array([0, 9, 0], dtype=np.uint32)
-    )
-    with pytest.raises(InputError, match="row 1: a code of the table") as caught:
+@pytest.mark.parametrize(
+    ("of", "value", "expected", "column"),
+    [
+        ("quantity.values", np.zeros((3, 1), dtype=np.int64), "1 dimension", "quantity.values"),
+        ("quantity.values", np.zeros(6, dtype=np.int64)[::2], "contiguous", "quantity.values"),
+        ("quantity.values", np.zeros(3, dtype=">i8"), "int64", "quantity.values"),
+        ("quantity.values", [0, 0, 0], "a NumPy array", "quantity.values"),
+        ("quantity.scale", 19, "0 to 18", "quantity"),
+        ("quantity.scale", -1, "0 to 18", "quantity.scale"),
+        ("quantity.scale", "4", "0 to 18", "quantity.scale"),
+        ("quantity.scale", None, "0 to 18", "quantity.scale"),
+        (
+            "position_type.codes",
+            np.array([0, 9, 0], dtype=np.uint32),
+            "row 1: a code of the table",
+            "position_type",
+        ),
+    ],
+)
+def test_an_array_that_is_no_column_is_named(
+    of: str, value: Any, expected: str, column: str
+) -> None:
+    wrong = with_array(two(), "positions", *of.split("."), value)
+    with pytest.raises(InputError, match=expected) as caught:
         computed(wrong)
-    assert caught.value.column == "positions.position_type"
+    assert caught.value.column == f"positions.{column}"
 
 
 def test_a_code_beyond_the_table_means_nothing_where_there_is_no_value() -> None:
@@ -273,24 +222,18 @@ def test_a_key_in_two_rows_is_named(frame: str, column: str, row: int) -> None:
     assert caught.value.column == column
 
 
-def test_an_unknown_policy_is_named() -> None:
-    with pytest.raises(ConfigError, match="`guess`, expected one of rollforward") as caught:
-        computed(two(), policy="guess")
-    assert caught.value.option == "policy"
-
-
-@pytest.mark.parametrize("lookback_days", [-1, 2**31, 2**32, 10**30])
-def test_a_lookback_that_is_no_number_of_days_is_named(lookback_days: int) -> None:
-    with pytest.raises(ConfigError, match="lookback_days") as caught:
-        computed(two(), lookback_days=lookback_days)
-    assert caught.value.option == "lookback_days"
-
-
-@pytest.mark.parametrize("threads", [0, -1])
-def test_a_number_of_threads_below_1_is_named(threads: int) -> None:
-    with pytest.raises(ConfigError, match="threads") as caught:
-        computed(two(), threads=threads)
-    assert caught.value.option == "threads"
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("policy", "guess", "`guess`, expected one of rollforward"),
+        *(("lookback_days", days, "lookback_days") for days in (-1, 2**31, 2**32, 10**30)),
+        *(("threads", threads, "threads") for threads in (0, -1)),
+    ],
+)
+def test_an_argument_that_is_none_is_named(argument: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        computed(two(), **{argument: value})
+    assert caught.value.option == argument
 
 
 def test_a_frame_of_another_kind_is_refused() -> None:

@@ -63,19 +63,6 @@ def test_today_is_needed() -> None:
     assert caught.value.option == "today"
 
 
-def test_what_the_host_has_is_needed() -> None:
-    market = native.build_market(FRAMES.prices, build.session_days(DAYS), policy="legacy")
-    with pytest.raises(ConfigError, match="needs `host`"):
-        native.roll_forward(
-            market,
-            positions=FRAMES.positions,
-            events=FRAMES.events,
-            flows=FRAMES.flows,
-            previous=native.store_snapshots(FRAMES.previous),
-            opening=FRAMES.opening,
-        )
-
-
 @pytest.mark.parametrize(
     ("policy", "message"), [("legacy", "expected `prices` and `today`"), ("other", "no policy")]
 )

@@ -14,17 +14,12 @@ from hypothesis import strategies as st
 from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.calendar import date_of
-from batchcore.db.load import (
-    Existing,
-    Holes,
-    Portfolios,
-    SnapshotColumns,
-    located,
-    sorted_ids,
-)
 from batchcore.errors import ConfigError, SnapshotExistsError
 from batchcore.frames import Text
 from batchcore.run import plan as plans
+from batchcore.sources.host import located, sorted_ids
+from batchcore.sources.portfolios import Portfolios, SnapshotColumns
+from batchcore.sources.snapshots import Existing, Holes
 from support import build
 from support.outcome import seeded
 
@@ -32,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+
+    from batchcore.frames import Issues
 
 MONDAY = 20458
 """2026-01-05; like `FIRST` and `LAST` in days since 1970-01-01."""
@@ -220,16 +217,18 @@ def test_gaps_and_rows_off_session_are_what_the_reference_says(
     off = plans.off_session(there, owner, calendar, window)
     gaps = plans.gaps(there, owner, plan.latest_day, calendar.sessions(start, end))
 
-    def expected(noticed: list[tuple[int, ...]]) -> list[tuple[int, int, int]]:
-        return [(row, found[0], len(found)) for row, found in enumerate(noticed) if found]
+    def expected(noticed: list[tuple[int, ...]], unit: str) -> list[tuple[int, int, str]]:
+        return [
+            (row, found[0], f"{len(found)} {unit}") for row, found in enumerate(noticed) if found
+        ]
 
-    def shown(noticed: plans.Noticed) -> list[tuple[int, int, int]]:
-        columns = (noticed.portfolio.tolist(), noticed.first.tolist(), noticed.days.tolist())
+    def shown(noticed: Issues) -> list[tuple[int, int, str]]:
+        columns = (noticed.portfolio.tolist(), noticed.day.values.tolist(), noticed.detail.texts())
         return list(zip(*columns, strict=True))
 
-    assert shown(off) == expected([span.off_session for span in spans])
+    assert shown(off) == expected([span.off_session for span in spans], "dates")
     if mode == "skip":
-        assert shown(gaps) == expected([span.gaps for span in spans])
+        assert shown(gaps) == expected([span.gaps for span in spans], "sessions")
 
 
 @settings(deadline=None, max_examples=400)
@@ -248,21 +247,15 @@ def test_what_is_missing_is_rewritten_from_the_first_hole_on(
     assume(in_range)
     span = plans.Range(start, end if has_start else in_range[-1])
     holes = holes_of(rows, calendar, start, span.end)
-    boundary = plans.rewrites(holes, calendar, span)
-    own = {
-        bytes(one): day
-        for one, day, state in zip(
-            holes.portfolio_id, boundary.values.tolist(), boundary.state.tolist(), strict=True
-        )
-        if state == 0
-    }
+    rewrites = plans.of_holes(holes, calendar, span)
+    boundaries = rewrites.boundaries()
+    own = dict(zip(map(bytes, boundaries.ids), boundaries.day.tolist(), strict=True))
     parts = [
         loaded([each], calendar, own.get(bytes(one), span.boundary))
         for one, each in zip(ids(len(rows)), rows, strict=True)
     ]
     portfolios = replace(Portfolios.concat(parts), id=ids(len(rows)))
-    rewrite = plans.rewritten(portfolios.id, holes, calendar, span)
-    plan = plans.make_plan(portfolios, calendar, span, "replace", rewrite)
+    plan = plans.make_plan(portfolios, calendar, span, "replace", rewrites.of(portfolios.id))
     previous = dict(
         zip(map(bytes, plan.previous.portfolio_id), plan.previous.day.tolist(), strict=True)
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,8 +15,29 @@ from hypothesis import strategies as st
 from batchcore import calendar as calendars
 from batchcore.config import Schema
 from batchcore.db.catalog import REQUIRED, Catalog, ColumnType, Kind
-from batchcore.db.queries import Queries, Selection, date_literal, text_array
+from batchcore.db.sql import Sql, date_literal, text_array
 from batchcore.errors import InputError
+from batchcore.sources.facts import select_all_events, select_events, select_flows
+from batchcore.sources.host import HostTable, Selection, complete
+from batchcore.sources.portfolios import select_portfolios
+from batchcore.sources.positions import (
+    select_held,
+    select_positions,
+    select_stepped_symbols,
+    select_symbols,
+)
+from batchcore.sources.prices import (
+    load_fallback,
+    load_left_out,
+    load_legacy_closes,
+    load_prices,
+    load_spellings,
+    select_price_dates,
+)
+from batchcore.sources.snapshots import select_existing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MONDAY = 20458
 """2026-01-05 in days since 1970-01-01."""
@@ -104,35 +127,59 @@ def test_a_day_is_a_date_literal(day: int, literal: str) -> None:
 
 def test_portfolios_are_chosen_by_range_by_list_or_not_at_all() -> None:
     first, second, third = (str(uuid.UUID(int=number)) for number in (1, 2, 258))
-    assert Selection().condition("id") == "true"
-    assert Selection(IDS[:0]).condition("id") == "false"
-    assert Selection(IDS[:0], as_range=True).condition("id") == "false"
+    own = Sql("id")
+    assert Selection().condition(own) == "true"
+    assert Selection(IDS[:0]).condition(own) == "false"
+    assert Selection(IDS[:0], as_range=True).condition(own) == "false"
     listed = ",".join(one.replace("-", "") for one in (first, second, third))
-    assert Selection(IDS).condition("id") == f"id = ANY('{{{listed}}}'::uuid[])"
+    assert Selection(IDS).condition(own) == f"id = ANY('{{{listed}}}'::uuid[])"
     assert (
-        Selection(IDS, as_range=True).condition("id")
+        Selection(IDS, as_range=True).condition(own)
         == f"id BETWEEN '{first}'::uuid AND '{third}'::uuid"
     )
 
 
-def every_query(queries: Queries) -> list[str]:
+def every_query(catalog: Catalog) -> list[str]:
     calendar, chosen = calendars.load("XNYS"), Selection(IDS)
     found = [
-        queries.portfolios(calendar, MONDAY, chosen),
-        queries.portfolios(calendar, MONDAY, Selection()),
-        queries.symbols(chosen),
-        queries.prices(["AAA"], MONDAY, MONDAY),
-        queries.fallback(["AAA"], ["AAA"], MONDAY, MONDAY),
-        queries.spellings(10),
-        queries.left_out(["AAA"], ["BBB"], ["AAA"], MONDAY, MONDAY),
-        queries.held(chosen, ["AAA"]),
-        queries.price_dates(),
-        queries.positions(chosen),
-        queries.events(chosen),
-        queries.flows(chosen, MONDAY, MONDAY),
-        queries.existing(calendar, chosen, MONDAY, MONDAY),
+        select_portfolios(catalog, calendar, MONDAY, chosen),
+        select_portfolios(catalog, calendar, MONDAY, Selection()),
+        select_symbols(catalog, chosen),
+        select_stepped_symbols(catalog, 10),
+        select_held(catalog, chosen, ["AAA"]),
+        select_price_dates(catalog),
+        select_positions(catalog, chosen),
+        select_events(catalog, chosen),
+        select_all_events(catalog),
+        select_flows(catalog, chosen, MONDAY, MONDAY),
+        select_existing(catalog, calendar, chosen, MONDAY, MONDAY),
     ]
-    return [query.sql for query in found]
+    return [*(query.sql for query in found), *asyncio.run(statements_of_closes(catalog))]
+
+
+class Recorder:
+    """A session that has no rows, and notes the statements that it is sent."""
+
+    has_encoding = True
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.ambiguous: list[object] = []
+
+    async def copy_out(self, query: str, take: Callable[[bytes], None]) -> None:
+        self.sent.append(query)
+        take(b"PGCOPY\n\xff\r\n\0" + bytes(8) + b"\xff\xff")
+
+
+async def statements_of_closes(catalog: Catalog) -> list[str]:
+    session: Any = Recorder()
+    names, days = ["AAA"], (MONDAY, MONDAY)
+    await load_prices(session, catalog, names, *days)
+    await load_fallback(session, catalog, names, names, days, since=MONDAY + 1)
+    await load_spellings(session, catalog)
+    await load_left_out(session, catalog, (names, ["BBB"]), names, days)
+    await load_legacy_closes(session, catalog, names, *days)
+    return session.sent
 
 
 def test_every_query_uses_the_names_of_the_host() -> None:
@@ -141,7 +188,7 @@ def test_every_query_uses_the_names_of_the_host() -> None:
         f"{table}.{name}": f"their {name}" for table, names in REQUIRED.items() for name in names
     }
     schema = Schema(namespace='na"me', tables=tables, columns=columns)
-    for sql in every_query(Queries(catalog(schema))):
+    for sql in every_query(catalog(schema)):
         for table in REQUIRED:
             assert f'"{table}"' not in sql
             assert f'."their {table}"' not in sql.replace(f'"na""me"."their {table}"', "")
@@ -150,7 +197,7 @@ def test_every_query_uses_the_names_of_the_host() -> None:
 
 
 def test_no_query_has_parameters_or_ends_a_statement() -> None:
-    for sql in every_query(Queries(catalog())):
+    for sql in every_query(catalog()):
         assert "$" not in sql
         assert ";" not in sql
         assert sql.startswith(("SELECT ", "WITH "))
@@ -158,19 +205,19 @@ def test_no_query_has_parameters_or_ends_a_statement() -> None:
 
 def test_columns_are_read_with_the_scale_of_their_type() -> None:
     five = ColumnType("quantity", Kind.NUMERIC, "numeric(18,5)", 18, 5)
-    queries = Queries(catalog(positions__quantity=five))
-    scales = {column.name: column.scale for column in queries.positions(Selection()).columns}
+    query = select_positions(catalog(positions__quantity=five), Selection())
+    scales = {column.name: column.scale for column in query.columns}
     assert (scales["quantity"], scales["entry_price"]) == (5, 4)
 
 
 def test_complete_depends_on_the_calendar() -> None:
-    queries = Queries(catalog())
-    assert queries.complete(calendars.from_price_dates([])) == "false"
+    s = HostTable(catalog(), "portfolio_snapshots", "s")
+    assert complete(s, calendars.from_price_dates([])) == "false"
     # 2026-01-05 and 2026-01-08: bits 0 and 3 of the first byte
-    four_days = queries.complete(calendars.from_price_dates([MONDAY, MONDAY + 3]))
+    four_days = complete(s, calendars.from_price_dates([MONDAY, MONDAY + 3]))
     assert "decode('09', 'hex')" in four_days
     assert "'2026-01-05'::date AND '2026-01-08'::date" in four_days
-    assert "decode" not in queries.complete(calendars.load("daily"))
+    assert "decode" not in complete(s, calendars.load("daily"))
 
 
 def test_what_64_bits_may_not_hold_is_compared_with_what_they_do() -> None:
@@ -180,8 +227,8 @@ def test_what_64_bits_may_not_hold_is_compared_with_what_they_do() -> None:
 
     def flows(amount: ColumnType) -> str:
         schema = Schema(scales={"equity_changes.amount": 2})
-        found = Queries(catalog(schema, equity_changes__amount=amount))
-        return found.flows(Selection(), MONDAY, MONDAY).sql
+        found = catalog(schema, equity_changes__amount=amount)
+        return select_flows(found, Selection(), MONDAY, MONDAY).sql
 
     limits = "BETWEEN -92233720368547758.08 AND 92233720368547758.07"
     assert limits in flows(plain)

@@ -14,7 +14,6 @@ from fastapi.encoders import jsonable_encoder
 
 from batchcore.frames import Issues, Misses, Text
 from batchcore.run.issues import IssueList
-from batchcore.run.plan import NoticedDays
 from batchcore.run.result import (
     FAILED,
     STATUSES,
@@ -245,22 +244,6 @@ def test_issues_come_in_the_order_of_portfolios_whatever_was_noticed_first() -> 
         ("expired", 1, "OPT", MONDAY, "expiration_date"),
         ("gap", 5, None, MONDAY, "2 sessions"),
         ("bad_flow", 5, None, None, "amount"),
-    ]
-
-
-def test_what_is_noticed_is_one_issue_for_each_portfolio() -> None:
-    found = IssueList()
-    noticed = NoticedDays(
-        portfolio=np.array([0, 2], dtype=np.int32),
-        first=np.array([MONDAY, MONDAY + 1], dtype=np.int32),
-        days=np.array([3, 1], dtype=np.int64),
-    )
-    found.add_noticed("gap", noticed, 10, "sessions")
-    found.add_one("soft_deleted", 3, "")
-    assert shown(found.finish()) == [
-        ("soft_deleted", 3, None, None, ""),
-        ("gap", 10, None, MONDAY, "3 sessions"),
-        ("gap", 12, None, MONDAY + 1, "1 sessions"),
     ]
 
 

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batchcore.audit.links import Expected, cents_of, shares_of
-from batchcore.db.audit_queries import SHARES
-from batchcore.db.load_analytics import Returns, floats
 from batchcore.frames import Decimals, Integers, Opening, Rows, SnapshotAnalytics, day_keys
-from batchcore.run.analyse import PAST_RETURNS, ChunkInputs
+from batchcore.run.analysis import PAST_RETURNS, ChunkInputs
+from batchcore.sources.host import floats
+from batchcore.sources.snapshots import Returns
+from batchcore.sources.stored import SHARES
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batchcore.audit.compute import Inputs
-    from batchcore.db.load_stored import StoredRows
     from batchcore.frames import Int32, Int64
-    from batchcore.run.analyse import Analysis
+    from batchcore.run.analysis import Analysis
+    from batchcore.sources.stored import StoredRows
 
 
 def analysed_rows(  # noqa: PLR0917  # rows, and what their analytics are made of

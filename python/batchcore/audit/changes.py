@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.audit.compare import in_any
-from batchcore.db.audit_queries import ANALYTIC, NEVER, UNKNOWN, Fact
 from batchcore.frames import day_keys
-from batchcore.run.regressions import MARKET
+from batchcore.sources.stored import ANALYTIC, NEVER, UNKNOWN, Fact
+from batchcore.units import MARKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
-    from batchcore.db.load_stored import ChangedPrices, Facts, RunChunks
     from batchcore.frames import Bools, Bytes, Int32, Int64
+    from batchcore.sources.stored import ChangedPrices, Facts, RunChunks
 
 
 CAUSES: Final = (

@@ -13,12 +13,11 @@ from batchcore.audit import links as linking
 from batchcore.audit.changes import CAUSES, Differing, Written, last_written, runs_are_missing
 from batchcore.audit.links import CARRIED
 from batchcore.audit.result import Difference
-from batchcore.db.audit_queries import SHARES
-from batchcore.db.load_analytics import floats
-from batchcore.db.load_stored import load_changed_prices, uuid_at
 from batchcore.frames import Decimals
-from batchcore.run.regressions import MARKET
-from batchcore.units import State
+from batchcore.sources.host import floats
+from batchcore.sources.query import load
+from batchcore.sources.stored import SHARES, select_changed_closes, uuid_at
+from batchcore.units import MARKET, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
     from batchcore.audit.links import Expected, Links
     from batchcore.audit.result import Tally
     from batchcore.audit.rules import Chunk, Rules
-    from batchcore.db.load_stored import RunChunks
     from batchcore.frames import Bools, Days, Int64
+    from batchcore.sources.stored import RunChunks
 
 
 class ChunkCheck:
@@ -167,13 +166,14 @@ class ChunkCheck:
             wrong=wrong,
         )
         symbols = tuple(dict.fromkeys((*chunk.facts.symbols, MARKET)))
-        query = rules.queries.changed_prices(
+        query = select_changed_closes(
+            rules.catalog,
             symbols,
             int(rows.rows.at.min()),
             int(rows.looks_back.min()),
             int(links.day.max()),
         )
-        prices = await load_changed_prices(rules.session, query, symbols)
+        prices = await load(rules.session, query)
         cause = rows.causes(rules.patterns, chunk.facts, prices)
         found = DifferingCells(chunk, links, self._expected.take(differing), cause)
         self._tally.differ(wrong, cause, found)

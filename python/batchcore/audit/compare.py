@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.db.audit_queries import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED, SHARES
 from batchcore.frames import Decimals, rescaled
-from batchcore.run.analyse import OBSERVATIONS
-from batchcore.run.fitting import SHARE_SCALE
+from batchcore.run.analysis import OBSERVATIONS
+from batchcore.run.analytic_rows import SHARE_SCALE
+from batchcore.sources.stored import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED, SHARES
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batchcore.audit.links import Expected
-    from batchcore.db.load_stored import StoredRows
     from batchcore.frames import Bools, Int64, Text
+    from batchcore.sources.stored import StoredRows
 
 
 COLUMNS: Final = (*RULED, *ANALYTIC)

@@ -12,12 +12,11 @@ import numpy as np
 
 from batchcore.audit.compare import value_at
 from batchcore.audit.links import CARRIED, Expected, shares_of
-from batchcore.db.audit_queries import AMOUNTS, COUNTS, SHARES, decimals_of
 from batchcore.db.legacy_tables import WRITTEN
-from batchcore.db.load_stored import as_decimals
 from batchcore.frames import CENTS_OF_ROWS, COUNTS_OF_ROWS, Decimals, Opening, Previous
-from batchcore.native import CancelFlag, roll_forward, store_snapshots
-from batchcore.run.threads import in_thread
+from batchcore.native import CancelFlag, in_thread, roll_forward, store_snapshots
+from batchcore.sources.query import as_decimals
+from batchcore.sources.stored import AMOUNTS, COUNTS, SHARES, decimals_of
 from batchcore.units import CENTS
 
 if TYPE_CHECKING:

@@ -16,25 +16,19 @@ from batchcore.audit import links as linking
 from batchcore.audit.changes import Patterns
 from batchcore.audit.compute import ByReference, Inputs, Natively
 from batchcore.audit.rules import Rules, uuids_of
-from batchcore.db import load as loads
-from batchcore.db import load_legacy
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
-from batchcore.db.audit_queries import (
-    ANALYTIC,
-    COUNTS,
-    GREEKS,
-    RULED,
-    SHARES,
-    Fact,
-    LegacyAuditQueries,
-)
-from batchcore.db.legacy_queries import LegacyQueries
 from batchcore.db.legacy_tables import WRITTEN, check_tables
-from batchcore.db.load_stored import load_benchmark_since, load_last_run
 from batchcore.frames import Betas
 from batchcore.native import build_host, build_market
 from batchcore.policies.legacy import PREVIOUS_CLOSE_DAYS
 from batchcore.reference import legacy
+from batchcore.sources import stored as stores
+from batchcore.sources.facts import select_events, select_flows
+from batchcore.sources.positions import load_symbols, select_all_positions
+from batchcore.sources.prices import load_legacy_closes
+from batchcore.sources.profiles import select_newest_betas, select_spelt_profiles
+from batchcore.sources.query import load
+from batchcore.sources.stored import ANALYTIC, COUNTS, GREEKS, RULED, SHARES, Fact
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -44,11 +38,11 @@ if TYPE_CHECKING:
     from batchcore.audit.compute import Computer
     from batchcore.audit.links import Expected, Links
     from batchcore.audit.rules import Chunk
-    from batchcore.db.load import Portfolios
-    from batchcore.db.load_stored import Facts, OwnEquities, StoredRows
-    from batchcore.db.queries import Selection
     from batchcore.frames import Bools, Bytes, Int32, Int64
     from batchcore.native import Host, Market
+    from batchcore.sources.host import Selection
+    from batchcore.sources.portfolios import Portfolios
+    from batchcore.sources.stored import Facts, OwnEquities, StoredRows
 
 
 _NEVER_FILLED: Final = tuple(column for column in ANALYTIC if column not in compare.OF_DAY)
@@ -65,7 +59,6 @@ _BY_LOT: Final = (
 class Legacy(Rules):
     """The policy on the tables of a host."""
 
-    queries: LegacyAuditQueries
     computed = (*RULED, *(name for name in WRITTEN if name != SHARES), *_NEVER_FILLED)
     patterns = Patterns(
         price=_BY_LOT,
@@ -79,7 +72,7 @@ class Legacy(Rules):
     by_value = compare.EXPOSURES
     by_quantity = compare.BY_QUANTITY
 
-    select = LegacyAuditQueries
+    stored_rules = stores.LEGACY
     shares = True
     _prices = ref.market(())
     _profiles: Mapping[str, legacy.Profile] = {}
@@ -88,27 +81,22 @@ class Legacy(Rules):
 
     def _look(self) -> None:
         check_tables(self.catalog, writes=False)
-        self._legacy = LegacyQueries(self.catalog)  # the SELECTs that a run shares
-        self.columns = self.queries.readable(compare.ALL_COLUMNS)
+        self.columns = stores.readable(self.catalog, compare.ALL_COLUMNS)
 
     async def share(self, selection: Selection, first: int, last: int) -> None:
         """Load closes, profiles and since when there is a benchmark."""
-        session = self.session
-        symbols = await loads.load_symbols(session, self.queries, selection)
+        session, catalog = self.session, self.catalog
+        symbols = await load_symbols(session, catalog, selection)
         spelt = {*symbols.table(), ""}
-        self._benchmark_since = await load_benchmark_since(
-            session, self.queries, load_legacy.BENCHMARK
-        )
+        self._benchmark_since = await load(session, stores.select_benchmark_since(catalog))
         if not self.fast:
             self._prices = await self.reader.legacy_closes(spelt)
             self._profiles = await self.reader.legacy_profiles(spelt)
             return
         start = max(first - PREVIOUS_CLOSE_DAYS, calendars.FIRST_DATE)
-        closes = await load_legacy.load_legacy_closes(session, self._legacy, spelt, start, last)
-        market = await asyncio.to_thread(
-            build_market, closes, self.calendar.sessions(first, last), policy="legacy"
-        )
-        profiles = await load_legacy.load_spelt_profiles(session, self._legacy, spelt)
+        closes = await load_legacy_closes(session, catalog, spelt, start, last)
+        market = await asyncio.to_thread(build_market, closes, self.calendar.sessions(first, last))
+        profiles = await load(session, select_spelt_profiles(catalog, spelt))
         # Rows with weights tell of a benchmark; `judge` leaves out those that tell of none.
         self._native = market, build_host(dt.date.max, profiles=profiles, has_benchmark=True)
 
@@ -125,7 +113,7 @@ class Legacy(Rules):
     def _reads(self, current: Bools) -> dict[str, bool]:
         tables, any_current = {"profiles": PROFILES, "betas": POSITION_BETAS}, current.any()
         return {
-            name: bool(any_current) and self.queries.has_table(table)
+            name: bool(any_current) and self.catalog.has_table(table)
             for name, table in tables.items()
         }
 
@@ -137,14 +125,14 @@ class Legacy(Rules):
         current: Bools,
     ) -> Computer:
         if self._native is not None:
-            (market, host), session = self._native, self.session
+            (market, host), session, catalog = self._native, self.session, self.catalog
             window = int(stored.day.min()), int(stored.day.max())
             inputs = Inputs(
                 ids,
-                await load_legacy.load_all_positions(session, self._legacy, selection),
-                await loads.load_events(session, self.queries, selection, deleted=True),
-                await loads.load_flows(session, self.queries, selection, *window),
-                await load_legacy.load_betas(session, self._legacy, selection)
+                await load(session, select_all_positions(catalog, selection)),
+                await load(session, select_events(catalog, selection, deleted=True)),
+                await load(session, select_flows(catalog, selection, *window)),
+                await load(session, select_newest_betas(catalog, selection))
                 if current.any()
                 else Betas.none(),
             )
@@ -217,4 +205,4 @@ class Legacy(Rules):
     ) -> OwnEquities:
         """Return the equity of the snapshot that was written last (L7)."""
         ids = np.ascontiguousarray(portfolios.id[at])
-        return await load_last_run(self.session, self.queries, selection, ids)
+        return await load(self.session, stores.select_last_run(self.catalog, selection, ids))

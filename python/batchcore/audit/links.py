@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 import numpy as np
 
-from batchcore.db.audit_queries import decimals_of
 from batchcore.frames import Decimals, Frame, Objects
+from batchcore.sources.stored import decimals_of
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from batchcore.db.load_stored import StoredRows
     from batchcore.frames import Bools, FloatObjects, Int32, Int64
+    from batchcore.sources.stored import StoredRows
 
 
 CARRIED: Final = (

@@ -16,19 +16,20 @@ from batchcore import calendar as calendars
 from batchcore.audit import compare
 from batchcore.audit.analytics import expected_of
 from batchcore.audit.compute import columns_of
-from batchcore.db.audit_queries import ANALYTIC, RULED, AuditQueries
 from batchcore.db.engine import Database
-from batchcore.db.load import Existing, located
-from batchcore.db.load_stored import load_stored
-from batchcore.db.save import Equities
 from batchcore.frames import Days, Decimals, day_keys
 from batchcore.options import RepairKeywords, RunOptions, merged
 from batchcore.policies.rollforward import RollForward, in_cents
-from batchcore.run.analytic_inputs import last_sessions
-from batchcore.run.changes import Affected
+from batchcore.run.analysis import last_sessions
 from batchcore.run.orchestrator import Run, connections_needed
+from batchcore.run.plan import Rewrites
 from batchcore.run.request import requested
 from batchcore.run.result import Differences
+from batchcore.sinks.snapshots import Equities
+from batchcore.sources.host import located
+from batchcore.sources.query import load
+from batchcore.sources.snapshots import Existing
+from batchcore.sources.stored import ANALYTIC, ROLLFORWARD, RULED, StoredSource, select_stored
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
@@ -39,12 +40,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.db.engine import Session
-    from batchcore.db.load_stored import StoredRows
     from batchcore.frames import Bools, Bytes, Int32, Int64, Opening, Rows, SnapshotAnalytics
     from batchcore.policies.policy import ChunkLoad, ComputedChunk
-    from batchcore.run.analyse import Analysed, Analysis
+    from batchcore.run.analysis import Analysed, Analysis
     from batchcore.run.plan import Chunk
     from batchcore.run.result import BatchResult
+    from batchcore.sources.stored import StoredRows
 
 
 NEVER: Final = np.iinfo(np.int32).max
@@ -117,22 +118,21 @@ class RepairedRollForward(RollForward):
     That is from the start or its first snapshot to its latest.
     """
 
-    async def _affected(self, reader: Session) -> Affected:  # noqa: ARG002  # nothing is read
+    async def rewrites(self, reader: Session) -> Rewrites:  # noqa: ARG002  # nothing is read
+        """Return that all rows are computed again, from the start of the request on."""
         start = self.request.start
         first = calendars.FIRST_DATE if start is None else calendars.day_of(start)
-        nobody = np.zeros((0, 16), dtype=np.uint8)
-        return Affected(nobody, np.zeros(0, dtype=np.int32), everyone_from=first)
+        return Rewrites(np.zeros((0, 16), dtype=np.uint8), Days.nulls(0), others=first)
 
     async def load_existing(self, reader: Session, chunk: Chunk) -> Stood:
         """Return the snapshots of a chunk, with their cells."""
         first, last = self.existing_window(chunk)
         calendar, ids = self.calendar, np.ascontiguousarray(self.plan.id[chunk.rows])
-        queries = AuditQueries(self.queries.catalog)
         columns = RULED if self.parts.level == "none" else (*RULED, *ANALYTIC)
-        query = queries.stored(
-            calendar, self.selection_of(chunk, None), first, last, columns, earlier=False
-        )
-        stored = await load_stored(reader, query, calendar, ids)
+        source = StoredSource(self.catalog, calendar, ROLLFORWARD)
+        portfolios = self.selection_of(chunk, None)
+        query = select_stored(source, portfolios, (first, last), columns, ids, earlier=False)
+        stored = await load(reader, query)
         self.monitor.loaded(stored=len(stored))
         owners = np.ascontiguousarray(ids[stored.portfolio])
         return Stood(owners, stored.day, stored.complete, stored)

@@ -19,19 +19,18 @@ from batchcore.audit.analytics import analysed_rows
 from batchcore.audit.changes import Patterns
 from batchcore.audit.compute import ByReference, Inputs, Natively
 from batchcore.audit.rules import Rules, uuids_of
-from batchcore.db import load as loads
 from batchcore.db.analytic_tables import check_parts
-from batchcore.db.audit_queries import ANALYTIC, COUNTS, RULED, Fact
-from batchcore.db.load_analytics import load_returns
-from batchcore.db.load_stored import OwnEquities
 from batchcore.errors import SchemaError
 from batchcore.frames import Decimals, rescaled
 from batchcore.native import build_market
-from batchcore.run.analyse import PAST_RETURNS
-from batchcore.run.analytic_inputs import load_analysis
+from batchcore.run.analysis import PAST_RETURNS, extra_symbols, load_analysis
 from batchcore.run.monitor import Monitor
-from batchcore.run.prices import Window, load_closes
-from batchcore.run.regressions import extra_symbols
+from batchcore.run.prices import PriceWindow, load_closes
+from batchcore.sources.facts import select_events, select_flows
+from batchcore.sources.positions import load_symbols, select_positions
+from batchcore.sources.query import load
+from batchcore.sources.snapshots import select_returns
+from batchcore.sources.stored import ANALYTIC, COUNTS, RULED, Fact, OwnEquities
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -40,12 +39,12 @@ if TYPE_CHECKING:
     from batchcore.audit.links import Expected, Links
     from batchcore.audit.rules import Chunk
     from batchcore.db.analytic_tables import Parts
-    from batchcore.db.load import Portfolios
-    from batchcore.db.load_stored import StoredRows
-    from batchcore.db.queries import Selection
     from batchcore.frames import Bools, Bytes, Int32, Int64, Text
     from batchcore.native import Market
-    from batchcore.run.analyse import Analysis
+    from batchcore.run.analysis import Analysis
+    from batchcore.sources.host import Selection
+    from batchcore.sources.portfolios import Portfolios
+    from batchcore.sources.stored import StoredRows
 
 
 LEVEL: Final = "portfolio"
@@ -85,7 +84,7 @@ class RollForward(Rules):
 
     async def share(self, selection: Selection, first: int, last: int) -> None:
         """Load closes, marks and betas."""
-        symbols = await loads.load_symbols(self.session, self.queries, selection)
+        symbols = await load_symbols(self.session, self.catalog, selection)
         if not self.fast:
             self._prices = await self.reader.closes(symbols.table())
         if self.fast or self._parts is not None:
@@ -99,9 +98,9 @@ class RollForward(Rules):
         monitor = Monitor(str(uuid.uuid4()))
         closes = await load_closes(
             session,
-            self.queries,
+            self.catalog,
             (*symbols.table(), *extra_symbols(level)),
-            Window(max(start, calendars.FIRST_DATE), first, last),
+            PriceWindow(max(start, calendars.FIRST_DATE), first, last),
             source=None,
             monitor=monitor,
         )
@@ -114,7 +113,7 @@ class RollForward(Rules):
         if self._parts is not None:
             self._analysis = await load_analysis(
                 session,
-                self.queries,
+                self.catalog,
                 self._parts,
                 market=self._market,
                 symbols=symbols,
@@ -162,13 +161,13 @@ class RollForward(Rules):
         return ByReference(roll, RULED)
 
     async def _inputs(self, ids: Bytes, selection: Selection, stored: StoredRows) -> Inputs:
-        of = self.session, self.queries, selection
+        session, catalog = self.session, self.catalog
         window = int(stored.day.min()), int(stored.day.max())
         return Inputs(
             ids,
-            await loads.load_positions(*of),
-            await loads.load_events(*of),
-            await loads.load_flows(*of, *window),
+            await load(session, select_positions(catalog, selection)),
+            await load(session, select_events(catalog, selection)),
+            await load(session, select_flows(catalog, selection, *window)),
         )
 
     def _judge_analytics(
@@ -213,9 +212,8 @@ class RollForward(Rules):
         )
         first = np.full(len(ids), calendars.LAST_DATE, dtype=np.int32)
         np.minimum.at(first, stored.portfolio, stored.day)
-        past = await load_returns(
-            self.session, self.queries, self.calendar, ids, first, PAST_RETURNS
-        )
+        query = select_returns(self.catalog, self.calendar, ids, first, PAST_RETURNS)
+        past = await load(self.session, query)
         read, rows = ("equity_balance", "daily_return"), chunk.rows[own]
         cells = {name: stored.cells[name] for name in read}
         of = self._analysis, inputs, stored, rows

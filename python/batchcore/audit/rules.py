@@ -12,10 +12,10 @@ from batchcore.audit.changes import Written
 from batchcore.audit.compare import Judged, tells_of_earlier_rows
 from batchcore.audit.links import Expected, cents_of, in_cents
 from batchcore.calendar import day_of
-from batchcore.db import load as loads
-from batchcore.db import load_stored as stores
-from batchcore.db.audit_queries import AuditQueries, Fact
-from batchcore.db.read import Reader
+from batchcore.sources import stored as stores
+from batchcore.sources.query import load, load_plainly
+from batchcore.sources.reference import Reader
+from batchcore.sources.stored import Fact
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
-    from batchcore.db.load import Portfolios
-    from batchcore.db.load_stored import Facts, OwnEquities, StoredRows
-    from batchcore.db.queries import Selection
     from batchcore.frames import Bools, Bytes, Int32, Int64
     from batchcore.run.request import Request
+    from batchcore.sources.host import Selection
+    from batchcore.sources.portfolios import Portfolios
+    from batchcore.sources.stored import Facts, OwnEquities, StoredRows
 
 
 _TRIES: Final = 3
@@ -81,7 +81,8 @@ class Rules(abc.ABC):
         calendar: Whose sessions count.
         request: `settings`, `beta_weights` and the range count.
         fast: Whether rows are computed natively.
-        queries: The SELECTs of the policy.
+        stored_rules: Which stored rows and facts count under the policy.
+        source: The same, on the host's tables.
         start: First day of the range; None begins with the first row.
         end: Last day of the range; None ends with the last row.
         columns: Columns that are compared, in the order of the report.
@@ -96,7 +97,7 @@ class Rules(abc.ABC):
         by_quantity: Columns that a partial close changes on earlier days.
     """
 
-    select: type[AuditQueries] = AuditQueries
+    stored_rules = stores.ROLLFORWARD
     columns: tuple[str, ...]
     computed: tuple[str, ...]
     shares = False
@@ -125,9 +126,9 @@ class Rules(abc.ABC):
         self.catalog = catalog
         self.reader = Reader(session, catalog)
         self.calendar = calendar
+        self.source = stores.StoredSource(catalog, calendar, self.stored_rules)
         self.request = request
         self.fast = fast
-        self.queries = self.select(catalog)
         self.start, self.end = (
             None if date is None else day_of(date) for date in (request.start, request.end)
         )
@@ -150,10 +151,9 @@ class Rules(abc.ABC):
 
     async def stored(self, selection: Selection, ids: Bytes) -> StoredRows:
         """Return the snapshots of a chunk in the range, and those before that they go on from."""
-        columns = self.queries.readable(self._read())
-        query = self.queries.stored(self.calendar, selection, self.start, self.end, columns)
-        fetch = loads.load if self.fast else stores.load_plainly
-        return await stores.load_stored(self.session, query, self.calendar, ids, fetch)
+        columns, days = stores.readable(self.catalog, self._read()), (self.start, self.end)
+        query = stores.select_stored(self.source, selection, days, columns, ids)
+        return await (load if self.fast else load_plainly)(self.session, query)
 
     def _read(self) -> tuple[str, ...]:
         """Return the columns that are read where they are there."""
@@ -168,14 +168,15 @@ class Rules(abc.ABC):
     ) -> Chunk:
         """Return a chunk with what its rows are computed from."""
         current = self._current(stored)
-        query = self.queries.facts(selection, **self._reads(current[rows]))
+        reads = self._reads(current[rows])
+        query = stores.select_facts(self.source, selection, ids, **reads)
         return Chunk(
             ids=ids,
             selection=selection,
             stored=stored,
             rows=rows,
             current=current,
-            facts=await stores.load_facts(self.session, query, ids),
+            facts=await load(self.session, query),
             computer=await self._computer(ids, selection, stored, current[rows]),
         )
 

@@ -15,15 +15,17 @@ from batchcore.audit.legacy import Legacy
 from batchcore.audit.links import in_cents
 from batchcore.audit.result import EQUITY, Difference, Tally
 from batchcore.audit.rollforward import RollForward
-from batchcore.db import load as loads
-from batchcore.db import load_stored as stores
 from batchcore.db.catalog import check_run, inspect
 from batchcore.db.engine import Database
-from batchcore.db.queries import Queries, Selection
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
 from batchcore.run import plan as plans
 from batchcore.run.request import requested
+from batchcore.sources import stored as stores
+from batchcore.sources.host import Selection
+from batchcore.sources.portfolios import select_portfolios
+from batchcore.sources.prices import select_price_dates
+from batchcore.sources.query import load
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
     from batchcore.audit.rules import Rules
     from batchcore.config import Settings
     from batchcore.db.engine import Session
-    from batchcore.db.load_stored import OwnEquities, StoredRows
     from batchcore.run.request import Request
+    from batchcore.sources.stored import OwnEquities, StoredRows
 
     Progress = Callable[[str, int, int], object]
     from batchcore.frames import Bools, Int64
@@ -136,7 +138,7 @@ async def _rules(session: Session, request: Request, *, fast: bool) -> Rules:
     check_run(catalog, writes=False)
     calendar = request.known_calendar
     if calendar is None:
-        dates = await loads.load_price_dates(session, Queries(catalog))
+        dates = await load(session, select_price_dates(catalog))
         calendar = calendars.from_price_dates(dates)
     policy = Legacy if request.policy == "legacy" else RollForward
     return policy(session, catalog, calendar, request, fast=fast)
@@ -166,13 +168,16 @@ class Verification:
         Snapshots are numbered by portfolio and day.
         """
         rules, wanted = self._rules, Selection(self._wanted)
-        self._portfolios = await loads.load_portfolios(
-            self._session, rules.queries, rules.calendar, calendars.LAST_DATE, wanted
+        host, calendar = rules.catalog, rules.calendar
+        query = select_portfolios(
+            host, calendar, calendars.LAST_DATE, wanted, complete=rules.stored_rules.complete
         )
+        self._portfolios = await load(self._session, query)
         if wanted.ids is not None:
             plans.check_found(wanted.ids, self._portfolios.id)
-        query = rules.queries.counts(rules.calendar, wanted, self._rules.start, self._rules.end)
-        self.counted = await stores.load_counts(self._session, query, self._portfolios.id)
+        days, ids = (rules.start, rules.end), self._portfolios.id
+        counts = stores.select_counts(rules.source, wanted, days, ids)
+        self.counted = await load(self._session, counts)
         rows = drawn_rows = self.counted.rows
         self._number = np.cumsum(rows) - rows
         self._drawn: Int64 | None = None
@@ -193,7 +198,7 @@ class Verification:
         around = counted.first[self.chosen].min(), counted.last[self.chosen].max()
         first, last = np.clip(around, calendar.first_day, calendar.last_day).tolist()
         await rules.share(self._selection(self.chosen), first, last)
-        self._run_chunks = await stores.load_run_chunks(self._session, rules.queries)
+        self._run_chunks = await load(self._session, stores.select_run_chunks(rules.catalog))
         for at in self._parts():
             await self._check(at)
 

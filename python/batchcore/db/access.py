@@ -12,7 +12,6 @@ from asyncpg.pool import PoolConnectionProxy
 from batchcore.config import Schema
 from batchcore.db.catalog import Catalog, check_needs, inspect
 from batchcore.db.engine import Database
-from batchcore.db.queries import Queries
 from batchcore.errors import DatabaseError, SchemaError
 
 if TYPE_CHECKING:
@@ -45,8 +44,8 @@ async def reading(
     *,
     phase: str = "load",
     statements: Counter[str] | None = None,
-) -> AsyncIterator[tuple[Session, Queries]]:
-    """Give a session to read in, see `Database.reading`, and the queries of the host's tables.
+) -> AsyncIterator[tuple[Session, Catalog]]:
+    """Give a session to read in, see `Database.reading`, and what the host's tables are.
 
     The catalog is read once for each ``db`` and schema, and again when what it has found is not
     enough or not there any more; `forget` it where the type of a column is changed.
@@ -66,7 +65,7 @@ async def reading(
     database = Database(db, borrow=True, statements=statements)
     async with database.reading(phase) as session:
         with _forgotten_if_gone(db):
-            yield session, await _queries(session, db, schema or Schema(), needs)
+            yield session, await _catalog(session, db, schema or Schema(), needs)
 
 
 @contextlib.asynccontextmanager
@@ -78,8 +77,8 @@ async def changing(
     inserts: Collection[str] = (),
     phase: str = "persist",
     statements: Counter[str] | None = None,
-) -> AsyncIterator[tuple[Session, Queries]]:
-    """Give a session to write in, see `Database.changing`, and the queries; else like `reading`.
+) -> AsyncIterator[tuple[Session, Catalog]]:
+    """Give a session to write in, see `Database.changing`, and the catalog; else like `reading`.
 
     Args:
         db: Any kind of database, the caller's connections too.
@@ -97,7 +96,7 @@ async def changing(
     database = Database(db, borrow=True, statements=statements)
     async with database.changing(phase) as session:
         with _forgotten_if_gone(db):
-            yield session, await _queries(session, db, schema or Schema(), needs, inserts)
+            yield session, await _catalog(session, db, schema or Schema(), needs, inserts)
 
 
 def forget() -> None:
@@ -106,22 +105,22 @@ def forget() -> None:
     _kept.clear()
 
 
-async def _queries(
+async def _catalog(
     session: Session, db: object, schema: Schema, needs: Needs, inserts: Collection[str] = ()
-) -> Queries:
+) -> Catalog:
     catalogs = _remembered(db)
     catalog = catalogs.get(schema)
     if catalog is not None:
         with contextlib.suppress(SchemaError):  # what was missing may have come since
             check_needs(catalog, needs, inserts=inserts)
-            return Queries(catalog)
+            return catalog
     phase = session.phase
     await session.enter(CHECK)
     catalog = await inspect(session, schema)
     await session.enter(phase)
     check_needs(catalog, needs, inserts=inserts)
     catalogs[schema] = catalog
-    return Queries(catalog)
+    return catalog
 
 
 @contextlib.contextmanager

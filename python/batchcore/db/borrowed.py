@@ -14,13 +14,14 @@ from batchcore.db.driver import Grace, driver_errors, is_lost
 from batchcore.errors import ConfigError, DatabaseError, InternalError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 _SAVEPOINT: Final = "SAVEPOINT batchcore"
 _RELEASE: Final = "RELEASE SAVEPOINT batchcore"
 _UNDO: Final = "ROLLBACK TO SAVEPOINT batchcore; RELEASE SAVEPOINT batchcore"
+_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
 class Savepoints(Protocol):
@@ -37,7 +38,8 @@ def savepoints(database: object) -> Savepoints | None:
         ConfigError: it is closed, or of another driver.
     """
     if isinstance(database, asyncpg.Connection | PoolConnectionProxy):
-        return _of_asyncpg(database)
+        _check_open(database)
+        return partial(_of_asyncpg, database)
     if isinstance(database, str | asyncpg.Pool):
         return None
 
@@ -47,9 +49,17 @@ def savepoints(database: object) -> Savepoints | None:
     )
 
     if isinstance(database, AsyncConnection):
-        return _of_connection(database)
+        with _usable("connection"):
+            if database.closed:
+                msg = "the connection is closed, expected an open one"
+                raise ConfigError(msg, "db")
+        check_driver("connection", database.dialect.driver)
+        return partial(_nested, database, "connection")
     if isinstance(database, AsyncSession):
-        return _of_session(database)
+        with _usable("session"):
+            bind: Any = database.get_bind()
+        check_driver("session", bind.dialect.driver)
+        return partial(_of_session, database)
     return None
 
 
@@ -64,84 +74,47 @@ def check_driver(what: str, driver: str) -> None:
         raise ConfigError(msg, "db")
 
 
-def _of_asyncpg(raw: asyncpg.Connection) -> Savepoints:
-    def check_open() -> None:
-        try:
-            closed = raw.is_closed()
-        except asyncpg.InterfaceError as error:
-            msg = "the asyncpg connection was released to its pool, expected one in use"
-            raise ConfigError(msg, "db") from error
-        if closed:
-            msg = "the asyncpg connection is closed, expected an open one"
-            raise ConfigError(msg, "db")
-
-    @contextlib.asynccontextmanager
-    async def savepoint(*, keep: bool) -> AsyncIterator[asyncpg.Connection]:
-        check_open()
-        if raw.is_in_transaction():
-            begin, end, undo = _SAVEPOINT, _RELEASE if keep else _UNDO, _UNDO
-        elif not keep:
-            begin, end, undo = (
-                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-                "COMMIT",
-                "ROLLBACK",
-            )
-        else:
-            msg = (
-                "the asyncpg connection is in no transaction, expected one in which the caller"
-                " has begun one: `async with connection.transaction():`"
-            )
-            raise ConfigError(msg, "db")
-        with driver_errors():
-            await raw.execute(begin)
-        try:
-            yield raw
-        except BaseException:
-            # A connection that is gone has rolled back already; its own error is the one to tell.
-            with contextlib.suppress(DatabaseError), driver_errors():
-                async with asyncio.timeout(Grace().left()):
-                    await raw.execute(undo)
-            raise
-        with driver_errors():
-            await raw.execute(end)
-
-    check_open()
-    return savepoint
-
-
-def _of_connection(connection: AsyncConnection) -> Savepoints:
-    with _usable("connection"):
-        if connection.closed:
-            msg = "the connection is closed, expected an open one"
-            raise ConfigError(msg, "db")
-    check_driver("connection", connection.dialect.driver)
-    return partial(_nested, connection, "connection")
-
-
-def _of_session(session: AsyncSession) -> Savepoints:
-    with _usable("session"):
-        bind: Any = session.get_bind()
-    check_driver("session", bind.dialect.driver)
-
-    @contextlib.asynccontextmanager
-    async def savepoint(*, keep: bool) -> AsyncIterator[asyncpg.Connection]:
-        with driver_errors(), _usable("session"):
-            connection = await session.connection()
-        async with _nested(connection, "session", keep=keep) as raw:
-            yield raw
-
-    return savepoint
-
-
-@contextlib.contextmanager
-def _usable(what: str) -> Iterator[None]:
-    from sqlalchemy.exc import InvalidRequestError  # noqa: PLC0415  # the caller has it imported
-
+def _check_open(raw: asyncpg.Connection) -> None:
     try:
-        yield
-    except InvalidRequestError as error:
-        text = " ".join(str(error.args[0]).split())
-        raise ConfigError(f"the {what} cannot be used: {text}", "db") from error
+        closed = raw.is_closed()
+    except asyncpg.InterfaceError as error:
+        msg = "the asyncpg connection was released to its pool, expected one in use"
+        raise ConfigError(msg, "db") from error
+    if closed:
+        msg = "the asyncpg connection is closed, expected an open one"
+        raise ConfigError(msg, "db")
+
+
+@contextlib.asynccontextmanager
+async def _of_asyncpg(raw: asyncpg.Connection, *, keep: bool) -> AsyncIterator[asyncpg.Connection]:
+    _check_open(raw)
+    if raw.is_in_transaction():
+        begin, end, undo = _SAVEPOINT, _RELEASE if keep else _UNDO, _UNDO
+    elif not keep:
+        begin, end, undo = _READ, "COMMIT", "ROLLBACK"
+    else:
+        msg = (
+            "the asyncpg connection is in no transaction, expected one in which the caller"
+            " has begun one: `async with connection.transaction():`"
+        )
+        raise ConfigError(msg, "db")
+    with driver_errors():
+        await raw.execute(begin)
+    try:
+        yield raw
+    except BaseException:
+        await _undone(partial(raw.execute, undo))
+        raise
+    with driver_errors():
+        await raw.execute(end)
+
+
+@contextlib.asynccontextmanager
+async def _of_session(session: AsyncSession, *, keep: bool) -> AsyncIterator[asyncpg.Connection]:
+    with driver_errors(), _usable("session"):
+        connection = await session.connection()
+    async with _nested(connection, "session", keep=keep) as raw:
+        yield raw
 
 
 @contextlib.asynccontextmanager
@@ -166,9 +139,28 @@ async def _nested(
         if raw.is_closed() or is_lost(error):
             await connection.invalidate()
         else:
-            with contextlib.suppress(DatabaseError), driver_errors():
-                async with asyncio.timeout(Grace().left()):
-                    await nested.rollback()
+            await _undone(nested.rollback)
         raise
     with driver_errors():
         await (nested.commit() if keep else nested.rollback())
+
+
+async def _undone(undo: Callable[[], Awaitable[object]]) -> None:
+    """Undo work that has failed.
+
+    A connection that is gone has rolled back already; its own error is the one to tell.
+    """
+    with contextlib.suppress(DatabaseError), driver_errors():
+        async with asyncio.timeout(Grace().left()):
+            await undo()
+
+
+@contextlib.contextmanager
+def _usable(what: str) -> Iterator[None]:
+    from sqlalchemy.exc import InvalidRequestError  # noqa: PLC0415  # the caller has it imported
+
+    try:
+        yield
+    except InvalidRequestError as error:
+        text = " ".join(str(error.args[0]).split())
+        raise ConfigError(f"the {what} cannot be used: {text}", "db") from error

@@ -7,6 +7,7 @@ import random
 import socket
 import ssl
 import stat
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +18,7 @@ from batchcore.db.driver import driver_errors
 from batchcore.errors import ConfigError, DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from batchcore.db.conninfo import ConnInfo, Host
 
@@ -35,11 +36,7 @@ _SOCKET_OPTIONS: Final = (
 
 
 class Connector:
-    """Opens connections to what a URL and its surroundings name.
-
-    Attributes:
-        info: What that is.
-    """
+    """Opens connections to what a URL and its surroundings name."""
 
     def __init__(self, info: ConnInfo) -> None:
         """Read certificates and keys.
@@ -88,8 +85,7 @@ class Connector:
                     if raw is not None:
                         self._set_options(raw)
                         return raw
-        texts = dict.fromkeys(str(error) for error in failures)
-        raise DatabaseError("; ".join(texts), failures[-1].sqlstate) from failures[-1].__cause__
+        raise _all_of(failures, failures[-1])
 
     def _hosts(self) -> list[Host]:
         hosts = list(self.info.hosts)
@@ -140,20 +136,16 @@ class Connector:
                     return await self._attempt(host, address, target, tls, options)
             except DatabaseError as error:
                 cause = error.__cause__
-                if isinstance(cause, asyncpg.TargetServerAttributeNotMatched):
-                    failures.append(_at(host, DatabaseError(_ANOTHER)))
+                is_other = isinstance(cause, asyncpg.TargetServerAttributeNotMatched)
+                said = _at(host, DatabaseError(_ANOTHER) if is_other else error)
+                if is_other or _is_elsewhere(cause) or error.sqlstate == _CANNOT_CONNECT_NOW:
+                    failures.append(said)
                     return None
-                told = _at(host, error)
-                if _is_elsewhere(cause) or error.sqlstate == _CANNOT_CONNECT_NOW:
-                    failures.append(told)
-                    return None
-                refused.append(told)
+                refused.append(said)
                 # The other way may do: with TLS, or without.
                 if error.sqlstate is not None and not error.sqlstate.startswith("28"):
                     break
-        texts = dict.fromkeys(str(error) for error in refused)
-        first = refused[0]
-        raise DatabaseError("; ".join(texts), first.sqlstate) from first.__cause__
+        raise _all_of(refused, refused[0])
 
     async def _attempt(
         self,
@@ -202,6 +194,13 @@ class Connector:
                     own.setsockopt(socket.IPPROTO_TCP, option, numbers[name])
 
 
+def _all_of(errors: list[DatabaseError], main: DatabaseError) -> DatabaseError:
+    """Return the main one of several errors, with the texts of all."""
+    error = DatabaseError("; ".join(dict.fromkeys(map(str, errors))), main.sqlstate)
+    error.__cause__ = main.__cause__
+    return error
+
+
 def _at(host: Host, error: DatabaseError) -> DatabaseError:
     """Return an error that says of which server it is."""
     if host.is_socket:
@@ -212,9 +211,7 @@ def _at(host: Host, error: DatabaseError) -> DatabaseError:
     text = f"connection to server {where} failed: {error}"
     if error.sqlstate == _INVALID_PASSWORD and not host.password:
         text = f"{text}: {_NO_PASSWORD}"
-    told = DatabaseError(text, error.sqlstate)
-    told.__cause__ = error.__cause__
-    return told
+    return _all_of([DatabaseError(text)], error)
 
 
 def _is_elsewhere(cause: BaseException | None) -> bool:
@@ -225,11 +222,7 @@ def _is_elsewhere(cause: BaseException | None) -> bool:
 
 
 class _Context(ssl.SSLContext):
-    """Names and checks a host, whatever address the connection goes to.
-
-    Attributes:
-        host: Its name; None names none.
-    """
+    """Names and checks a host, whatever address the connection goes to; None names none."""
 
     host: str | None = None
 
@@ -289,20 +282,16 @@ def _trusts(context: ssl.SSLContext, values: Mapping[str, str], mode: str) -> bo
         context.set_default_verify_paths()
         return True
     file = Path(given) if given else _own_file("root.crt")
-    if file is None or not file.exists():
-        if mode.startswith("verify"):
-            missing = file or "~/.postgresql/root.crt"
-            msg = (
-                f"sslmode={mode} needs the certificates of whom to trust, and {missing} is not"
-                " there: name a file in sslrootcert, or sslrootcert=system"
-            )
-            raise _wrong(msg)
-        return False
-    try:
-        context.load_verify_locations(cafile=file)
-    except OSError as error:
-        raise _wrong(f"sslrootcert: {file} cannot be used: {_of_file(error)}") from error
-    return True
+    if file.exists():
+        _load("sslrootcert", partial(context.load_verify_locations, cafile=file), file)
+        return True
+    if mode.startswith("verify"):
+        msg = (
+            f"sslmode={mode} needs the certificates of whom to trust, and {file} is not there:"
+            " name a file in sslrootcert, or sslrootcert=system"
+        )
+        raise _wrong(msg)
+    return False
 
 
 def _revokes(context: ssl.SSLContext, values: Mapping[str, str]) -> None:
@@ -310,14 +299,12 @@ def _revokes(context: ssl.SSLContext, values: Mapping[str, str]) -> None:
     file, folder = values.get("sslcrl"), values.get("sslcrldir")
     if not file and not folder:
         own = _own_file("root.crl")
-        file = str(own) if own is not None and own.exists() else None
-        if file is None:
+        if not own.exists():
             return
-    try:
-        context.load_verify_locations(cafile=file, capath=folder)
-    except OSError as error:
-        name = "sslcrl" if file else "sslcrldir"
-        raise _wrong(f"{name}: {file or folder} cannot be used: {_of_file(error)}") from error
+        file = str(own)
+    name = "sslcrl" if file else "sslcrldir"
+    load = partial(context.load_verify_locations, cafile=file, capath=folder)
+    _load(name, load, file or folder)
     if folder and not Path(folder).is_dir():
         raise _wrong(f"sslcrldir: {folder} is no folder")
     context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
@@ -327,35 +314,36 @@ def _show_certificate(context: ssl.SSLContext, values: Mapping[str, str]) -> Non
     """Load the certificate of the client, if there is one."""
     given = values.get("sslcert")
     certificate = Path(given) if given else _own_file("postgresql.crt")
-    if certificate is None or not certificate.exists():
+    if not certificate.exists():
         if given:
             raise _wrong(f"sslcert: {given} is not there")
         return
     key = Path(values["sslkey"]) if "sslkey" in values else _own_file("postgresql.key")
-    if key is None or not key.is_file():
+    if not key.is_file():
         raise _wrong(f"sslkey: {certificate} is there, but its key {key} is not")
     found = key.stat()
     # Root may let a group read a key, as libpq has it.
     allowed = stat.S_IRGRP if found.st_uid == 0 else 0
     if found.st_mode & _PRIVATE & ~allowed:
         raise _wrong(f"sslkey: others may read {key}: chmod 600")
+    password = values.get("sslpassword", "")
+    load = partial(context.load_cert_chain, certificate, key, lambda: password)
+    _load("sslcert and sslkey", load, f"{certificate} with {key}")
+
+
+def _load(parameter: str, load: Callable[[], None], file: object) -> None:
     try:
-        context.load_cert_chain(certificate, key, lambda: values.get("sslpassword", ""))
+        load()
     except (OSError, ValueError) as error:
-        msg = f"sslcert and sslkey: {certificate} with {key} cannot be used: {_of_file(error)}"
-        raise _wrong(msg) from None
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
+        raise _wrong(f"{parameter}: {file} cannot be used: {reason or error}") from None
 
 
-def _own_file(name: str) -> Path | None:
+def _own_file(name: str) -> Path:
     try:
         return Path.home() / ".postgresql" / name
     except RuntimeError:  # no HOME, and an account without a name
-        return None
-
-
-def _of_file(error: Exception) -> str:
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
-    return str(reason or error)
+        return Path("~/.postgresql", name)
 
 
 def _wrong(problem: str) -> ConfigError:

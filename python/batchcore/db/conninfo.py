@@ -39,8 +39,17 @@ _PERCENT: Final = (
     "in the database URL a `%` is not followed by the two hex digits of a character: a `%` itself"
     " is written as %25"
 )
+_NO_LIST: Final = (
+    "the parameters of the database URL are no list of name=value: special characters are to be"
+    " written as %XX"
+)
 _IN_URL: Final = "`{}` in the database URL"
-_LATE_AT: Final = re.compile(r"/[^?]*@|\?[^=]*@")
+_URL: Final = re.compile(
+    r"(?:(?P<user>[^:@/]*)(?::(?P<password>[^@/]*))?@)?(?P<hosts>[^/?]*)(?:/(?P<dbname>[^?]*))?"
+    r"(?:\?(?P<query>.*))?",
+    re.DOTALL,
+)
+_HOST: Final = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]*))(?::(.*))?")
 _PASSFILE_PART: Final = re.compile(r"((?:\\.|[^\\:])*)(?::|$)")
 _BAD_PERCENT: Final = re.compile(r"%(?:00|(?![0-9A-Fa-f]{2}))")
 
@@ -54,12 +63,14 @@ class Parameter:
         refused: Why a value is refused; "" where values do what they do for psql.
         allowed: Values that are taken all the same.
         choices: The values that there are; empty where any is one.
+        is_number: Whether values are whole numbers.
     """
 
     variable: str = ""
     refused: str = ""
     allowed: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
+    is_number: bool = False
 
 
 _DRIVER: Final = "asyncpg, which connects, does not do this"
@@ -82,7 +93,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "channel_binding": Parameter(
         "PGCHANNELBINDING", f"{_DRIVER}: use sslmode=verify-full", ("disable", "prefer")
     ),
-    "connect_timeout": Parameter("PGCONNECT_TIMEOUT"),
+    "connect_timeout": Parameter("PGCONNECT_TIMEOUT", is_number=True),
     "client_encoding": Parameter(
         "PGCLIENTENCODING",
         "asyncpg, which connects, speaks UTF8 with every database: leave it out",
@@ -91,11 +102,11 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "options": Parameter("PGOPTIONS"),
     "application_name": Parameter("PGAPPNAME"),
     "fallback_application_name": Parameter(),
-    "keepalives": Parameter(),
-    "keepalives_idle": Parameter(),
-    "keepalives_interval": Parameter(),
-    "keepalives_count": Parameter(),
-    "tcp_user_timeout": Parameter(),
+    "keepalives": Parameter(is_number=True),
+    "keepalives_idle": Parameter(is_number=True),
+    "keepalives_interval": Parameter(is_number=True),
+    "keepalives_count": Parameter(is_number=True),
+    "tcp_user_timeout": Parameter(is_number=True),
     "replication": Parameter("", "a run reads tables, not the log of the server", _OFF),
     "gssencmode": Parameter(
         "PGGSSENCMODE", f"{_DRIVER}: use TLS, sslmode=verify-full", ("disable", "prefer")
@@ -154,14 +165,6 @@ SETTINGS: Final[Mapping[str, str]] = {
 }
 """Variables that libpq sends to the server as settings."""
 
-_NUMBERS: Final = (
-    "connect_timeout",
-    "keepalives",
-    "keepalives_idle",
-    "keepalives_interval",
-    "keepalives_count",
-    "tcp_user_timeout",
-)
 _SOCKET_FOLDERS: Final = ("/run/postgresql", "/var/run/postgresql", "/tmp", "/private/tmp")  # noqa: S108  # of the server
 _SYSTEM_SERVICES: Final = "/etc/postgresql-common"
 _DEFAULT_PORT: Final = 5432
@@ -201,7 +204,7 @@ class ConnInfo:
         settings: What the server is sent with the connection.
         timeout_s: For each host; None is for ever.
         numbers: Of `keepalives` and the like, where they are given.
-        values: The other parameters that are given and not empty.
+        values: The parameters that are given and not empty.
     """
 
     hosts: tuple[Host, ...]
@@ -227,14 +230,12 @@ def resolved(url: str) -> ConnInfo:
     for name, parameter in PARAMETERS.items():
         if parameter.variable in os.environ:
             found.give(name, os.environ[parameter.variable], parameter.variable)
-    if "sslmode" not in found.values and os.environ.get("PGREQUIRESSL", "").startswith("1"):
+    if os.environ.get("PGREQUIRESSL", "").startswith("1"):
         found.give("sslmode", "require", "PGREQUIRESSL")
-    found.check()
-
+    numbers = found.checked()
     user = found.get("user") or _login()
     database = found.get("dbname") or user
-    numbers = {name: found.number(name) for name in _NUMBERS if found.get(name)}
-    timeout_s = float(numbers.pop("connect_timeout", PATIENCE_S))
+    timeout_s = numbers.pop("connect_timeout", PATIENCE_S)
     return ConnInfo(
         hosts=_hosts(found, user, database),
         user=user,
@@ -251,90 +252,86 @@ class _Values:
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
-        self._places: dict[str, str] = {}
+        self.places: dict[str, str] = {}
 
     def give(self, name: str, value: str, place: str) -> None:
         """Take a value, unless there is one already, be it empty."""
         if name not in self.values:
             self.values[name] = value
-            self._places[name] = place
+            self.places[name] = place
 
     def get(self, name: str) -> str:
         """Return a value, or "": an empty one is none."""
         return self.values.get(name, "")
-
-    def is_of_url(self, name: str) -> bool:
-        """Return whether a value is given in the URL."""
-        return self._places[name] == _IN_URL.format(name)
-
-    def error(self, name: str, problem: str) -> ConfigError:
-        """Return the error for a value, which it does not show: it may be a part of a password."""
-        return ConfigError(f"{self._places[name]}: {problem}", "database_url")
-
-    def check(self) -> None:
-        """Refuse values that libpq refuses, and those that asyncpg cannot carry out."""
-        for name, parameter in PARAMETERS.items():
-            value = self.get(name)
-            if name not in self.values or {value, value.upper()} & set(parameter.allowed):
-                continue
-            if parameter.refused and value:
-                but = f" (only {_listed(parameter.allowed)} is taken)" if parameter.allowed else ""
-                raise self.error(name, f"{parameter.refused}{but}")
-            if parameter.choices and value not in parameter.choices:
-                raise self.error(name, f"expected {_listed(parameter.choices)}")
-
-    def number(self, name: str) -> int:
-        """Return a value as a number."""
-        try:
-            return int(self.values[name])
-        except ValueError:
-            raise self.error(name, "expected a whole number") from None
 
     def listed(self, name: str) -> list[str]:
         """Return the parts of a value; none where it is empty."""
         value = self.get(name)
         return value.split(",") if value else []
 
+    def error(self, name: str, problem: str) -> ConfigError:
+        """Return the error for a value, which it does not show: it may be a part of a password."""
+        return _wrong(f"{self.places[name]}: {problem}")
+
+    def checked(self) -> dict[str, int]:
+        """Refuse what libpq refuses, or asyncpg cannot carry out; return the numbers."""
+        numbers: dict[str, int] = {}
+        for name in self.values:
+            parameter, value = PARAMETERS[name], self.get(name)
+            if {value, value.upper()} & set(parameter.allowed):
+                continue
+            if parameter.refused and value:
+                but = f" (only {_listed(parameter.allowed)} is taken)" if parameter.allowed else ""
+                raise self.error(name, f"{parameter.refused}{but}")
+            if parameter.choices and value not in parameter.choices:
+                raise self.error(name, f"expected {_listed(parameter.choices)}")
+            if parameter.is_number and value:
+                try:
+                    numbers[name] = int(value)
+                except ValueError:
+                    raise self.error(name, "expected a whole number") from None
+        return numbers
+
+
+def _wrong(problem: str) -> ConfigError:
+    return ConfigError(problem, "database_url")
+
 
 def _listed(values: tuple[str, ...]) -> str:
-    return ", ".join(values[:-1]) + f" or {values[-1]}" if len(values) > 1 else values[0]
+    return " or ".join(filter(None, (", ".join(values[:-1]), values[-1])))
 
 
 def _of_url(url: str) -> dict[str, str]:
     """Return the parameters of a URL, which is taken apart where libpq takes it apart."""
     scheme, colon, rest = url.partition("://")
-    if not colon or scheme not in URL_SCHEMES:
-        msg = "expected a database URL that starts with `postgresql://`"
-        raise ConfigError(msg, "database_url")
-    found: dict[str, str] = {}
-    before = re.split("[@/]", rest, maxsplit=1)[0]
-    if rest[len(before) :].startswith("@"):
-        found["user"], _, found["password"] = before.partition(":")
-        rest = rest[len(before) + 1 :]
-    hosts = re.split(r"[/?]", rest, maxsplit=1)[0]
-    if "user" not in found and _LATE_AT.match(rest[len(hosts) :]):
-        # With a `/` in the password, what comes before it is taken for host and port.
-        raise ConfigError(_ESCAPES, "database_url")
-    path, _, query = rest[len(hosts) :].partition("?")
-    found["host"], found["port"] = _authority(hosts)
-    found["dbname"] = path[1:]
-    found = {name: _decoded(value) for name, value in found.items() if value}
+    parts = _URL.fullmatch(rest)
+    if not colon or scheme not in URL_SCHEMES or parts is None:
+        raise _wrong("expected a database URL that starts with `postgresql://`")
+    path, query = parts["dbname"] or "", parts["query"] or ""
+    # With a `/` in the password, what comes before it is taken for host and port.
+    late = query.partition("=")[0] if parts["dbname"] is None else path
+    if "@" in parts["hosts"] or (parts["user"] is None and "@" in late):
+        raise _wrong(_ESCAPES)
+    host, port = _authority(parts["hosts"])
+    named = {"host": host, "port": port, "dbname": path}
+    named |= {name: parts[name] or "" for name in ("user", "password")}
+    found = {name: _decoded(value) for name, value in named.items() if value}
     for item in query.split("&") if query else ():
         name, equals, value = item.partition("=")
         if not equals or "=" in value:
-            msg = (
-                "the parameters of the database URL are no list of name=value: special characters"
-                " are to be written as %XX"
-            )
-            raise ConfigError(msg, "database_url")
-        name, value = _alias(_decoded(name), _decoded(value))
+            raise _wrong(_NO_LIST)
+        name, value = _in_use(_decoded(name), _decoded(value))
         if name not in PARAMETERS:
-            raise _unknown(name)
+            shown = f"`{name}`" if name.isidentifier() else "a name"
+            raise _wrong(
+                f"{shown} in the database URL is no connection parameter; a setting of the server"
+                " is given as options=-c%20name%3Dvalue"
+            )
         found[name] = value
     return found
 
 
-def _alias(name: str, value: str) -> tuple[str, str]:
+def _in_use(name: str, value: str) -> tuple[str, str]:
     """Return a parameter by the name that is in use; `ssl` is what SQLAlchemy hands asyncpg."""
     if name == "requiressl":
         return "sslmode", "require" if value.startswith("1") else "prefer"
@@ -343,28 +340,14 @@ def _alias(name: str, value: str) -> tuple[str, str]:
     return name, value
 
 
-def _unknown(name: str) -> ConfigError:
-    shown = f"`{name}`" if name.isidentifier() else "a name"
-    return ConfigError(
-        f"{shown} in the database URL is no connection parameter; a setting of the server is"
-        " given as options=-c%20name%3Dvalue",
-        "database_url",
-    )
-
-
 def _authority(text: str) -> tuple[str, str]:
     """Return the lists of hosts and of ports."""
-    if "@" in text:
-        raise ConfigError(_ESCAPES, "database_url")
-    hosts, ports = [], []
-    for part in text.split(","):
-        found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]*))(?::(.*))?", part)
-        if found is None:
-            msg = "the database URL has no valid host: an IPv6 address is written as [address]"
-            raise ConfigError(msg, "database_url")
-        hosts.append(found[1] or found[2] or "")
-        ports.append(found[3] or "")
-    return tuple(",".join(parts) if any(parts) else "" for parts in (hosts, ports))  # type: ignore[return-value]
+    found = [_HOST.fullmatch(part) for part in text.split(",")]
+    if not all(found):
+        raise _wrong("the database URL has no valid host: an IPv6 address is written as [address]")
+    hosts = [one[1] or one[2] or "" for one in found if one]
+    ports = [one[3] or "" for one in found if one]
+    return ",".join(hosts) if any(hosts) else "", ",".join(ports) if any(ports) else ""
 
 
 def _decoded(text: str) -> str:
@@ -373,7 +356,7 @@ def _decoded(text: str) -> str:
             return unquote(text, errors="strict")
     except UnicodeDecodeError:
         pass
-    raise ConfigError(_PERCENT, "database_url")
+    raise _wrong(_PERCENT)
 
 
 def _read_service(found: _Values, service: str) -> None:
@@ -381,11 +364,11 @@ def _read_service(found: _Values, service: str) -> None:
     own = found.get("servicefile") or os.environ.get("PGSERVICEFILE")
     files = [Path(own) if own else _home() / ".pg_service.conf"]
     files.append(Path(os.environ.get("PGSYSCONFDIR", _SYSTEM_SERVICES), "pg_service.conf"))
-    for number, file in enumerate(files):
+    for file in files:
         try:
             lines = file.read_text("utf-8").splitlines()
         except (FileNotFoundError, NotADirectoryError) as error:
-            if own and not number:
+            if own and file == files[0]:
                 msg = f"the service file {file} is not there"
                 raise ConfigError(msg, "database_url") from error
             continue
@@ -394,25 +377,21 @@ def _read_service(found: _Values, service: str) -> None:
             raise ConfigError(msg, "database_url") from error
         if _take_service(found, service, file, lines):
             return
-    msg = f"the service `{service}` is in none of {', '.join(map(str, files))}"
-    raise ConfigError(msg, "database_url")
+    raise _wrong(f"the service `{service}` is in none of {', '.join(map(str, files))}")
 
 
 def _take_service(found: _Values, service: str, file: Path, lines: list[str]) -> bool:
     inside = False
     for number, text in enumerate(lines, start=1):
         line = text.strip()
-        if not line or line.startswith("#"):
-            continue
         if line.startswith("["):
             if inside:
                 break
             inside = line == f"[{service}]"
-        elif inside:
+        elif inside and line and not line.startswith("#"):
             name, equals, value = line.partition("=")
             if not equals or name not in PARAMETERS or name in {"service", "servicefile"}:
-                msg = f"{file}:{number}: is no connection parameter, expected name=value"
-                raise ConfigError(msg, "database_url")
+                raise _wrong(f"{file}:{number}: is no connection parameter, expected name=value")
             found.give(name, value, f"`{name}` of the service `{service}`")
     return inside
 
@@ -438,18 +417,15 @@ def _login() -> str:
 def _hosts(found: _Values, user: str, database: str) -> tuple[Host, ...]:
     names, addresses = found.listed("host"), found.listed("hostaddr")
     if names and addresses and len(names) != len(addresses):
-        problem = f"{len(addresses)} addresses for {len(names)} hosts"
-        raise found.error("hostaddr", problem)
+        raise found.error("hostaddr", f"{len(addresses)} addresses for {len(names)} hosts")
     count = len(names or addresses) or 1
     ports = [_port(found, text) for text in found.listed("port") or [""]]
     if len(ports) == 1:
         ports *= count
     if len(ports) != count:
         raise found.error("port", f"{len(ports)} ports for {count} hosts")
-    hosts = []
-    for name, address, port in zip(
-        names or [""] * count, addresses or [""] * count, ports, strict=True
-    ):
+    empty, hosts = [""] * count, []
+    for name, address, port in zip(names or empty, addresses or empty, ports, strict=True):
         host = name if name or address else _socket_folder(port)
         if host.startswith("@") and not address:
             problem = "asyncpg, which connects, takes no abstract socket: use one in a folder"
@@ -466,10 +442,10 @@ def _port(found: _Values, text: str) -> int:
         port = 0
     if 0 < port <= _LAST_PORT:
         return port
-    if text.strip().isdigit() or not found.is_of_url("port"):
+    if text.strip().isdigit() or found.places["port"] != _IN_URL.format("port"):
         raise found.error("port", "no valid port, expected 1 to 65535")
     # With a `/` in a password, a part of it is taken for the port.
-    raise ConfigError(_ESCAPES, "database_url")
+    raise _wrong(_ESCAPES)
 
 
 def _socket_folder(port: int) -> str:
@@ -483,32 +459,25 @@ def _socket_folder(port: int) -> str:
 def _of_passfile(found: _Values, host: str, port: int, database: str, user: str) -> str:
     file = Path(found.get("passfile") or _home() / ".pgpass")
     try:
-        found_mode = file.stat().st_mode
-        if not stat.S_ISREG(found_mode):
-            log.warning("passfile=%s ignored, it is no plain file", file)
-            return ""
-        if found_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            log.warning("passfile=%s ignored, others may read it: chmod 600", file)
-            return ""
-        lines = file.read_text("utf-8").split("\n")
+        mode = file.stat().st_mode
+        ignored = "" if stat.S_ISREG(mode) else "it is no plain file"
+        if not ignored and mode & (stat.S_IRWXG | stat.S_IRWXO):
+            ignored = "others may read it: chmod 600"
+        lines = [] if ignored else file.read_text("utf-8").split("\n")
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except (OSError, UnicodeDecodeError) as error:
-        log.warning("passfile=%s ignored, it cannot be read: %s", file, type(error).__name__)
-        return ""
+        ignored, lines = f"it cannot be read: {type(error).__name__}", []
+    if ignored:
+        log.warning("passfile=%s ignored, %s", file, ignored)
     wanted = ("localhost" if host in _SOCKET_FOLDERS else host, str(port), database, user)
     for line in lines:
         parts = [] if line.startswith("#") else _PASSFILE_PART.findall(line.rstrip("\r"))
-        keys = parts[: len(wanted)]
-        if len(parts) > len(wanted) and all(
-            key == "*" or _unescaped(key) == want for key, want in zip(keys, wanted, strict=True)
-        ):
-            return _unescaped(parts[len(wanted)])
+        texts = [re.sub(r"\\(.)", r"\1", part) for part in parts]
+        keys = zip(parts, texts, wanted, strict=False)
+        if len(parts) > len(wanted) and all(part == "*" or text == own for part, text, own in keys):
+            return texts[len(wanted)]
     return ""
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text)
 
 
 def _settings(found: _Values) -> dict[str, str]:

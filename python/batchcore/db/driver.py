@@ -172,20 +172,25 @@ NONE_LEFT: Final = (
 """What to set where a client has waited in vain."""
 
 
+_ADVICE: Final = (
+    (("26000", "42P05"), "", POOLED),
+    (("08P01",), "startup parameter", NOT_TAKEN),
+    (("25006",), "read-only transaction", READ_ONLY),
+    ((), "query_wait_timeout", NONE_LEFT),
+)
+"""What to do about SQLSTATEs, any where none is named, whose text has some words."""
+
+
 def database_error(error: BaseException) -> DatabaseError:
     """Return the error of one line for what the driver raised."""
     sqlstate = getattr(error, "sqlstate", None)
     text = _reason(error)
     if isinstance(error, asyncpg.InternalClientError):  # the server ended it between two queries
         return DatabaseError(f"the connection is broken: {text}", CONNECTION_FAILURE)
-    if sqlstate in {"26000", "42P05"}:
-        text = f"{text.partition(' HINT:')[0]}: {POOLED}"
-    elif sqlstate == "08P01" and "startup parameter" in text:
-        text = f"{text}: {NOT_TAKEN}"
-    elif sqlstate == "25006" and "read-only transaction" in text:
-        text = f"{text}: {READ_ONLY}"
-    elif "query_wait_timeout" in text:
-        text = f"{text}: {NONE_LEFT}"
+    for states, words, advice in _ADVICE:
+        if (not states or sqlstate in states) and words in text:
+            text = f"{text.partition(' HINT:')[0]}: {advice}"
+            break
     return DatabaseError(text, sqlstate if isinstance(sqlstate, str) else None)
 
 

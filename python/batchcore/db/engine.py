@@ -12,7 +12,6 @@ import contextlib
 import re
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -20,15 +19,7 @@ import asyncpg
 from batchcore.db import borrowed
 from batchcore.db.connect import Connector
 from batchcore.db.conninfo import resolved
-from batchcore.db.driver import (
-    LOST,
-    NO_CONNECTION,
-    PATIENCE_S,
-    STALE,
-    Grace,
-    answers,
-    is_lost,
-)
+from batchcore.db.driver import LOST, NO_CONNECTION, STALE, Grace, answers, is_lost
 from batchcore.db.driver import driver_errors as driver_errors  # noqa: PLC0414  # with sessions
 from batchcore.db.sql import quote_literal
 from batchcore.errors import ConfigError, DatabaseError, InternalError
@@ -38,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from asyncpg.connection import LoggedQuery
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from batchcore.db.sources import Ambiguous
+    from batchcore.frames import Ambiguous
 
     Lend = Callable[[Grace], contextlib.AbstractAsyncContextManager[asyncpg.Connection]]
 
@@ -53,12 +44,15 @@ SMALL_BYTES: Final = 32 * 1024
 MUCH_BYTES: Final = 128 * 1024
 """From how many bytes on a COPY is much data."""
 
+GATHER_S: Final = 0.001
+"""How long pieces add up; event loops count time in milliseconds."""
+
+TRAILER: Final = b"\xff\xff"
+"""What a binary COPY ends with."""
+
 ALL_CLOSED: Final = "the server closes each connection of the pool before it is used"
 
 LOST_IN_COPY: Final = "the connection was lost in the middle of a COPY"
-
-GATHER_S: Final = 0.001
-"""How long pieces add up; event loops count time in milliseconds."""
 
 ROW_SECURITY_OFF: Final = "SET LOCAL row_security = off"
 """A policy of row-level security would leave rows out in silence; this makes it an error."""
@@ -95,36 +89,29 @@ class View:
 
 
 class Session:
-    """A connection inside one transaction, and what has been sent on it.
+    """A connection that is lent, and what has been sent on it.
 
     Attributes:
         raw: The asyncpg connection.
-        statements: How many statements each phase has caused.
         phase: The phase that statements are counted under.
-        isolation: Level of the transaction, as PostgreSQL writes it.
-        exported: Identifier under which others can see what it sees; None if they cannot.
-        view: Which moment it sees, where it was asked to tell.
+        statements: How many statements each phase has caused.
         bytes: How many bytes of COPY each phase has received and sent.
         rounded: ``table.column`` -> how many doubles lost decimals when they were read.
         ambiguous: Symbols of closes read on dates on which rows differ (S2).
         grace: How long ending its transaction may take.
+        isolation: Level of the transaction, as PostgreSQL writes it.
+        exported: Identifier under which others can see what it sees; None if they cannot.
+        view: Which moment it sees, where it was asked for.
     """
 
-    def __init__(
-        self,
-        raw: asyncpg.Connection,
-        statements: Counter[str],
-        phase: str,
-        traffic: Counter[str] | None = None,
-        rounded: Counter[str] | None = None,
-    ) -> None:
+    def __init__(self, raw: asyncpg.Connection, phase: str, database: Database) -> None:
         self.raw = raw
-        self.statements = statements
         self.phase = phase
-        self.bytes: Counter[str] = Counter() if traffic is None else traffic
-        self.rounded: Counter[str] = Counter() if rounded is None else rounded
+        self.statements = database.statements
+        self.bytes = database.bytes
+        self.rounded = database.rounded
+        self.grace = database.grace
         self.ambiguous: list[Ambiguous] = []
-        self.grace = Grace()
         self.isolation = ""
         self.exported: str | None = None
         self.view: View | None = None
@@ -162,17 +149,25 @@ class Session:
         """Count statements that the driver does not report itself, such as COPY."""
         self.statements[self.phase] += statements
 
+    def log(self, query: LoggedQuery) -> None:
+        """Count a query that the driver reports."""
+        if _COUNTED.match(query.query):
+            self.count()
+
     async def copy_out(self, query: str, take: Callable[[bytes], None]) -> None:
         """Run ``COPY (query) TO STDOUT`` and hand its bytes to ``take`` as they arrive.
 
         The server sends 8 KiB at a time, and each piece that wakes the process costs it more than
-        decoding what is in it. So of much data small pieces are let add up to larger ones.
+        decoding what is in it. So small pieces of much data add up to larger ones, while asyncpg
+        reads nothing.
 
-        What ``take`` raises is raised when the COPY is over: asyncpg would ask the server to
-        cancel it, and wait for ever for the answer where its last bytes have arrived already.
+        If `take` raises, or its task is cancelled while pieces add up, asyncpg asks the server to
+        cancel the COPY and waits for the answer. It would wait for ever once the last bytes have
+        arrived. So what `take` raises is raised when the COPY is over, and a piece that may be the
+        last is not waited for.
         """
         raised: list[Exception] = []
-        received, gathers = 0, not _has_time_limit(self.raw)
+        received = 0
 
         async def sink(data: bytes) -> None:
             nonlocal received
@@ -183,16 +178,17 @@ class Session:
                     take(bytes(data))  # asyncpg may hand out its own buffer
                 except Exception as error:  # noqa: BLE001  # raised below
                     raised.append(error)
-            if gathers and len(data) < SMALL_BYTES and received >= MUCH_BYTES:
-                await _let_gather()  # asyncpg reads nothing meanwhile
+            is_small = len(data) < SMALL_BYTES and not bytes(data).endswith(TRAILER)
+            if is_small and received >= MUCH_BYTES:
+                await asyncio.sleep(GATHER_S)
                 if self.is_gone:
-                    # Nobody waited for the connection then, so nobody would be told.
+                    # Nobody waited for the connection then, so asyncpg would wait for ever.
                     raise asyncpg.ConnectionDoesNotExistError(LOST_IN_COPY)
 
         self.count()
         try:
             with driver_errors():
-                await self.raw.copy_from_query(query, output=sink, format="binary")
+                await self.raw.copy_from_query(str(query), output=sink, format="binary")
         except AttributeError as error:  # asyncpg's own, of a connection that was terminated
             if self.is_gone:
                 raise DatabaseError(LOST_IN_COPY) from error
@@ -218,9 +214,9 @@ class Session:
         return int(status.rpartition(" ")[2])
 
     async def execute(self, sql: str) -> int:
-        """Run one statement without parameters; return the rows that it touched."""
+        """Run statements without parameters; return the rows that the last one touched."""
         with driver_errors():
-            status: str = await self.raw.execute(sql)
+            status: str = await self.raw.execute(str(sql))  # the driver takes no subclass
         last = status.rpartition(" ")[2]
         return int(last) if last.isdigit() else 0
 
@@ -233,51 +229,19 @@ class Session:
         if _COUNTED.match(query):
             self.count()  # the driver reports none that was prepared
         with driver_errors():
-            statement = await self.raw.prepare(query, name="")
+            statement = await self.raw.prepare(str(query), name="")
             rows: list[asyncpg.Record] = await statement.fetch(*arguments)
         return rows
 
-    async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
-        """Return the first row of a query, or None; see `fetch`."""
-        rows = await self.fetch(query, *arguments)
-        return rows[0] if rows else None
-
     async def fetchval(self, query: str, *arguments: object) -> Any:  # noqa: ANN401  # of the query
         """Return the first value of the first row of a query, or None; see `fetch`."""
-        row = await self.fetchrow(query, *arguments)
-        return None if row is None else row[0]
+        rows = await self.fetch(query, *arguments)
+        return rows[0][0] if rows else None
 
     async def now(self) -> dt.datetime:
         """Return what the clock of the server shows."""
         moment: dt.datetime = await self.fetchval("SELECT pg_catalog.clock_timestamp()")
         return moment
-
-    def log(self, query: LoggedQuery) -> None:
-        """Count a query that the driver reports."""
-        if _COUNTED.match(query.query):
-            self.count()
-
-
-def _has_time_limit(raw: asyncpg.Connection) -> bool:
-    """Return whether a connection has a `command_timeout`, or may have one."""
-    config = getattr(raw, "_config", None)  # no public name tells it
-    return config is None or config.command_timeout is not None
-
-
-async def _let_gather() -> None:
-    """Wait a moment; if its task is cancelled meanwhile, it is so at its next wait instead.
-
-    Not in this one, for it is in what asyncpg calls: see `Session.copy_out`. Under a time limit
-    of the caller's connection, which cancels likewise, there is to be no such wait.
-    """
-    try:
-        await asyncio.sleep(GATHER_S)
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None:
-            raise
-        task.uncancel()  # for it is counted again
-        task.cancel(*error.args)
 
 
 class Database:
@@ -287,6 +251,7 @@ class Database:
         statements: How many statements each phase has caused, over all connections.
         bytes: How many bytes of COPY each phase has received and sent.
         rounded: ``table.column`` -> how many doubles lost decimals when they were read.
+        grace: How long ending work on its connections may take.
         owns: Whether connections are of its own, which work outside the caller's transaction.
     """
 
@@ -308,41 +273,35 @@ class Database:
         self.statements = Counter() if statements is None else statements
         self.bytes: Counter[str] = Counter()
         self.rounded: Counter[str] = Counter()
-        self._grace = Grace()
-        self._resets = int(isinstance(database, asyncpg.Pool))  # by a SELECT, after each use
-        self._most: int | None = None
-        self._left: Callable[[], int] | None = None
-        self._lend: Lend | None = None
+        self.grace = Grace()
+        self._given = database
         self._savepoint = borrowed.savepoints(database) if borrow else None
         self.owns = self._savepoint is None
-        if self._savepoint is not None:
-            return
-        if isinstance(database, str):
-            self._lend = _from_url(database)
-        elif isinstance(database, asyncpg.Pool):
-            self._lend = _from_pool(database)
-            self._most = database.get_max_size()
-            self._left = partial(_left_of_pool, database)
-        else:
-            engine = _engine(database, borrow=borrow)
-            self._lend = _from_engine(engine)
-            self._most = _most_of_engine(engine)
-            if self._most is not None:
-                self._left = partial(_left_of_engine, engine, self._most)
+        self._lend = _lender(database, borrow=borrow) if self.owns else None
 
     def require(self, connections: int) -> None:
-        """Refuse a pool that can never lend so many at a time: waiting for one would not end.
+        """Refuse an asyncpg pool that can never lend so many: waiting for one would not end.
 
         Raises:
             ConfigError: its `max_size` is less.
         """
-        if self._most is not None and self._most < connections:
-            msg = f"the pool's max_size is {self._most}, expected {connections} or more"
-            raise ConfigError(msg, "db")
+        if isinstance(self._given, asyncpg.Pool):
+            most = self._given.get_max_size()
+            if most < connections:
+                msg = f"the pool's max_size is {most}, expected {connections} or more"
+                raise ConfigError(msg, "db")
 
     def most(self, connections: int) -> int:
-        """Return how many of ``connections`` a pool can lend at this moment."""
-        return connections if self._left is None else min(connections, self._left())
+        """Return how many of ``connections`` a pool has left; of an engine without its overflow."""
+        if isinstance(self._given, str):
+            return connections
+        pool: Any = self._given
+        left: int
+        if isinstance(pool, asyncpg.Pool):
+            left = pool.get_max_size() - pool.get_size() + pool.get_idle_size()
+        else:
+            left = _left_of_engine(pool, connections)
+        return min(connections, left)
 
     @contextlib.asynccontextmanager
     async def snapshot(self, phase: str, *, shared: bool = False) -> AsyncIterator[Session]:
@@ -357,9 +316,9 @@ class Database:
                 `Session.exported` stays None.
 
         Raises:
-            DatabaseError: no connection, or the isolation level was not had.
+            DatabaseError: no connection, or the server gave another isolation level.
         """
-        async with self._session(phase) as session, snapshot(session, shared=shared):
+        async with self.writing(phase) as session, snapshot(session, shared=shared):
             yield session
 
     @contextlib.asynccontextmanager
@@ -369,15 +328,21 @@ class Database:
         Raises:
             DatabaseError: no connection, or one to a server that knows no such snapshot.
         """
-        async with self._session(phase) as session, contextlib.AsyncExitStack() as stack:
-            await _enter_snapshot(session, stack, exported)
+        async with self.writing(phase) as session, _one_moment(session, exported):
             yield session
 
     @contextlib.asynccontextmanager
     async def writing(self, phase: str) -> AsyncIterator[Session]:
-        """Give a session to write in, outside a transaction; `transaction` opens one."""
-        async with self._session(phase) as session:
-            yield session
+        """Give a session outside a transaction; `transaction` opens one to write in."""
+        if self._lend is None:
+            msg = "a run was given a connection of the caller's"
+            raise InternalError(msg)
+        async with self._lend(self.grace) as raw, self._logged(raw, phase) as session:
+            try:
+                yield session
+            finally:
+                # asyncpg's pools reset a connection after each use, by a SELECT.
+                self.statements[phase] += isinstance(self._given, asyncpg.Pool)
 
     @contextlib.asynccontextmanager
     async def reading(self, phase: str) -> AsyncIterator[Session]:
@@ -395,10 +360,7 @@ class Database:
             async with self.snapshot(phase) as session:
                 yield session
             return
-        async with (
-            self._savepoint(keep=False) as raw,
-            self._logged(raw, phase) as session,
-        ):
+        async with self._savepoint(keep=False) as raw, self._logged(raw, phase) as session:
             await _settle(session)
             yield session
 
@@ -418,29 +380,14 @@ class Database:
             async with self.writing(phase) as session, transaction(session):
                 yield session
             return
-        async with (
-            self._savepoint(keep=True) as raw,
-            self._logged(raw, phase) as session,
-        ):
+        async with self._savepoint(keep=True) as raw, self._logged(raw, phase) as session:
             before = await _settle(session)
             yield session
             await session.execute(before)  # a SAVEPOINT that is released hands its settings on
 
     @contextlib.asynccontextmanager
-    async def _session(self, phase: str) -> AsyncIterator[Session]:
-        if self._lend is None:
-            msg = "a run was given a connection of the caller's"
-            raise InternalError(msg)
-        async with self._lend(self._grace) as raw, self._logged(raw, phase) as session:
-            try:
-                yield session
-            finally:
-                self.statements[phase] += self._resets
-
-    @contextlib.asynccontextmanager
     async def _logged(self, raw: asyncpg.Connection, phase: str) -> AsyncIterator[Session]:
-        session = Session(raw, self.statements, phase, self.bytes, self.rounded)
-        session.grace = self._grace
+        session = Session(raw, phase, self)
         raw.add_query_logger(session.log)
         try:
             yield session
@@ -463,22 +410,22 @@ async def snapshot(
         told: Whether to ask which moment it is, for `Session.view`.
     """
     async with contextlib.AsyncExitStack() as stack:
-        await _enter_snapshot(session, stack)
-        if shared:
-            try:
-                await _name_snapshot(session, exported=True, told=told)
-            except DatabaseError as error:
-                if error.sqlstate is None or is_lost(error):
-                    raise
-                await stack.aclose()  # the refusal has ended the transaction
-                await _enter_snapshot(session, stack)
-        if told and session.exported is None:
-            await _name_snapshot(session, exported=False, told=True)
+        await stack.enter_async_context(_one_moment(session))
+        try:
+            await _name_snapshot(session, export=shared, told=told)
+        except DatabaseError as error:
+            if not shared or error.sqlstate is None or is_lost(error):
+                raise
+            await stack.aclose()  # the refusal has ended the transaction
+            await stack.enter_async_context(_one_moment(session))
+            await _name_snapshot(session, export=False, told=told)
         yield
 
 
-async def _name_snapshot(session: Session, *, exported: bool, told: bool) -> None:
-    wanted = ["pg_export_snapshot()"] if exported else ["NULL::text"]
+async def _name_snapshot(session: Session, *, export: bool, told: bool) -> None:
+    if not (export or told):
+        return
+    wanted = ["pg_export_snapshot()"] if export else ["NULL::text"]
     if told:
         wanted += [
             "pg_current_snapshot()::text",
@@ -506,7 +453,7 @@ async def transaction(
         How many rows the last of ``first`` has found.
     """
     async with _transaction(session, isolation="read_committed"):
-        rows = await _without_limits(session, idle_ms, first)
+        rows = await session.execute("; ".join([*_settings(session, idle_ms), *first]))
         session.count(len(first))
         session.isolation = "read committed"
         yield rows
@@ -533,21 +480,19 @@ async def _transaction(
         await transaction.commit()
 
 
-async def _enter_snapshot(
-    session: Session, stack: contextlib.AsyncExitStack, exported: str | None = None
-) -> None:
-    """Begin a transaction that sees one moment: now, or that of an exported snapshot."""
-    await stack.enter_async_context(
-        _transaction(session, isolation="repeatable_read", readonly=True)
-    )
-    if exported is not None:
-        await session.execute(f"SET TRANSACTION SNAPSHOT {quote_literal(exported)}")
-    await _without_limits(session)
-    level = await session.fetchval("SHOW transaction_isolation")
-    if not session.raw.is_in_transaction() or level != "repeatable read":
-        msg = f"expected a REPEATABLE READ transaction, was {level}"
-        raise InternalError(msg)
-    session.isolation = level
+@contextlib.asynccontextmanager
+async def _one_moment(session: Session, exported: str | None = None) -> AsyncIterator[None]:
+    """Run a transaction that sees one moment: now, or that of an exported snapshot."""
+    async with _transaction(session, isolation="repeatable_read", readonly=True):
+        if exported is not None:
+            await session.execute(f"SET TRANSACTION SNAPSHOT {quote_literal(exported)}")
+        await session.execute("; ".join(_settings(session)))
+        level = await session.fetchval("SHOW transaction_isolation")
+        if not session.raw.is_in_transaction() or level != "repeatable read":
+            msg = f"expected a REPEATABLE READ transaction, was {level}"
+            raise InternalError(msg)
+        session.isolation = level
+        yield
 
 
 async def _settle(session: Session) -> str:
@@ -574,10 +519,6 @@ async def alone(session: Session, statement: str) -> int:
     return await session.execute("; ".join([isolation, *_settings(session), statement]))
 
 
-async def _without_limits(session: Session, idle_ms: int = 0, first: Sequence[str] = ()) -> int:
-    return await session.execute("; ".join([*_settings(session, idle_ms), *first]))
-
-
 def _settings(session: Session, idle_ms: int = 0) -> list[str]:
     settings = {
         "statement_timeout": 0,
@@ -590,9 +531,38 @@ def _settings(session: Session, idle_ms: int = 0) -> list[str]:
     return [ROW_SECURITY_OFF, *limits, _CATALOG_FIRST]
 
 
-def _from_url(url: str) -> Lend:
-    connector = Connector(resolved(url))
+def _lender(database: object, *, borrow: bool) -> Lend:
+    """Return what lends connections of a URL, a pool or an engine."""
+    if isinstance(database, str):
+        return _of_url(Connector(resolved(database)))
+    if isinstance(database, asyncpg.Pool):
+        return _answering(_of_pool(database), database.get_max_size)
+    from sqlalchemy.ext.asyncio import AsyncEngine  # noqa: PLC0415  # 0.4 s to import
 
+    if isinstance(database, AsyncEngine):
+        borrowed.check_driver("engine", database.dialect.driver)
+        return _answering(_of_engine(database), getattr(database.pool, "checkedin", int))
+    kinds = (
+        "a database URL, an asyncpg.Pool or Connection, or an SQLAlchemy AsyncEngine,"
+        " AsyncConnection or AsyncSession"
+        if borrow
+        else "a database URL, an asyncpg.Pool or an SQLAlchemy AsyncEngine"
+    )
+    found = f"{type(database).__module__}.{type(database).__qualname__}"
+    msg = f"expected {kinds}, was {found}"
+    raise ConfigError(msg, "db")
+
+
+def _left_of_engine(engine: Any, wanted: int) -> int:  # noqa: ANN401  # imported late
+    from sqlalchemy.pool import QueuePool  # noqa: PLC0415  # the caller has it imported
+
+    if not isinstance(engine.pool, QueuePool):
+        return wanted
+    size, used = engine.pool.size(), engine.pool.checkedout()
+    return int(size - used) if size else wanted  # a size of 0 is no limit
+
+
+def _of_url(connector: Connector) -> Lend:
     @contextlib.asynccontextmanager
     async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
         raw = await connector.connect(statement_cache_size=0)
@@ -604,11 +574,13 @@ def _from_url(url: str) -> Lend:
     return lend
 
 
-def _from_pool(pool: asyncpg.Pool) -> Lend:
+def _of_pool(pool: asyncpg.Pool) -> Lend:
     @contextlib.asynccontextmanager
     async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
-        with driver_errors():
-            raw = await _of_pool(pool)
+        try:
+            raw = await pool.acquire(timeout=WAIT_S)
+        except TimeoutError as error:
+            raise DatabaseError(NO_CONNECTION) from error
         try:
             yield raw
         finally:
@@ -619,109 +591,45 @@ def _from_pool(pool: asyncpg.Pool) -> Lend:
     return lend
 
 
-async def _of_pool(pool: asyncpg.Pool) -> asyncpg.Connection:
-    """Return a connection that answers; in the place of each dead one the pool opens another."""
-    for others in reversed(range(pool.get_max_size() + 1)):
-        try:
-            raw = await pool.acquire(timeout=WAIT_S)
-        except STALE:  # `setup` of the pool has met a dead one
-            if not others:
-                raise
-            continue
-        except TimeoutError as error:
-            raise DatabaseError(NO_CONNECTION) from error
-        answered = False
-        try:
-            answered = await answers(raw)
-        finally:
-            if not answered:
-                with contextlib.suppress(*LOST):
-                    await pool.release(raw, timeout=PATIENCE_S)
-        if answered:
-            return raw
-    raise DatabaseError(ALL_CLOSED)
-
-
-def _engine(database: object, *, borrow: bool) -> AsyncEngine:
-    from sqlalchemy.ext.asyncio import AsyncEngine  # noqa: PLC0415  # 0.4 s to import
-
-    if isinstance(database, AsyncEngine):
-        borrowed.check_driver("engine", database.dialect.driver)
-        return database
-    kinds = "a database URL, an asyncpg.Pool or an SQLAlchemy AsyncEngine"
-    if borrow:
-        kinds = (
-            "a database URL, an asyncpg.Pool or Connection, or an SQLAlchemy AsyncEngine,"
-            " AsyncConnection or AsyncSession"
-        )
-    found = f"{type(database).__module__}.{type(database).__qualname__}"
-    msg = f"expected {kinds}, was {found}"
-    raise ConfigError(msg, "db")
-
-
-def _left_of_pool(pool: asyncpg.Pool) -> int:
-    used: int = pool.get_size() - pool.get_idle_size()
-    most: int = pool.get_max_size()
-    return most - used
-
-
-def _most_of_engine(engine: AsyncEngine) -> int | None:
-    """Return how many connections an engine can lend at a time; None if there is no limit."""
-    pool: Any = engine.pool
-    overflow: int = getattr(pool, "_max_overflow", -1)  # no public name tells it
-    if overflow < 0:
-        return None
-    size: int = pool.size()
-    return size + overflow
-
-
-def _left_of_engine(engine: AsyncEngine, most: int) -> int:
-    pool: Any = engine.pool
-    used: int = pool.checkedout()
-    return most - used
-
-
-def _from_engine(engine: AsyncEngine) -> Lend:
+def _of_engine(engine: AsyncEngine) -> Lend:
     @contextlib.asynccontextmanager
     async def lend(_grace: Grace) -> AsyncIterator[asyncpg.Connection]:
-        with driver_errors():
-            connection, raw = await _of_engine(engine)
-        try:
-            yield raw
-        except BaseException as error:
-            # SQLAlchemy did not see it fail, and would lend a lost connection again.
-            if raw.is_closed() or is_lost(error):
-                await connection.invalidate()
-            raise
-        finally:
-            await connection.close()
-
-    return lend
-
-
-async def _of_engine(engine: AsyncEngine) -> tuple[AsyncConnection, asyncpg.Connection]:
-    """Return a connection that answers; in the place of each dead one the pool opens another."""
-    pool: Any = engine.pool
-    idle: int = pool.checkedin() if hasattr(pool, "checkedin") else 0
-    for others in reversed(range(idle + 2)):
-        try:
-            connection = await engine.connect()
-        except STALE:  # the server has closed it while SQLAlchemy set it up
-            if not others:
-                raise
-            continue
-        answered = False
-        try:
+        async with engine.connect() as connection:
             raw = (await connection.get_raw_connection()).driver_connection
             if raw is None:
                 msg = "SQLAlchemy gave no connection of the driver"
                 raise InternalError(msg)
-            answered = await answers(raw)
-            if not answered:
-                await connection.invalidate()
-        finally:
-            if not answered:
-                await connection.close()
-        if answered:
-            return connection, raw
-    raise DatabaseError(ALL_CLOSED)
+            lost = False
+            try:
+                yield raw
+            except BaseException as error:
+                lost = is_lost(error)
+                raise
+            finally:
+                # SQLAlchemy did not see it fail, and would lend a lost connection again.
+                if lost or raw.is_closed():
+                    await connection.invalidate()
+
+    return lend
+
+
+def _answering(lent: Lend, idle: Callable[[], int]) -> Lend:
+    """Return what lends connections that answer; a pool opens another for each dead one."""
+
+    @contextlib.asynccontextmanager
+    async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
+        for left in reversed(range(idle() + 2)):
+            async with contextlib.AsyncExitStack() as stack:
+                with driver_errors():
+                    try:
+                        raw = await stack.enter_async_context(lent(grace))
+                    except STALE:  # the server has closed it while the pool set it up
+                        if not left:
+                            raise
+                        continue
+                if await answers(raw):
+                    yield raw
+                    return
+        raise DatabaseError(ALL_CLOSED)
+
+    return lend

@@ -1,11 +1,12 @@
-"""Columns of frames as fields of the native encoder."""
+"""Columns of frames as the bytes of a binary COPY."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from batchcore import _core
 from batchcore.frames import (
     Constant,
     Days,
@@ -67,6 +68,21 @@ def field_of(name: str, column: Column, *, jsonb: bool = False) -> Field:
         case _:
             kind, values = "uuid", (column,)
     return name, kind, values, getattr(column, "state", None)
+
+
+PIECE_BYTES: Final = 1 << 20
+"""Bytes handed to the driver at a time."""
+
+
+def encoded(columns: list[Field], rows: int, cancel: _core.CancelFlag | None = None) -> list[bytes]:
+    """Return the bytes of a COPY of columns; none without rows.
+
+    Raises:
+        CancelledError: `cancel` was raised.
+    """
+    if not rows:
+        return []
+    return _core.encode(fields=columns, rows=rows, piece_bytes=PIECE_BYTES, cancel=cancel)
 
 
 def _flat(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

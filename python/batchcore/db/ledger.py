@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.calendar import date_of
+from batchcore.calendar import day_of
 from batchcore.db.acting import acting_on
 from batchcore.db.engine import alone, transaction
-from batchcore.db.fields import field_of
-from batchcore.db.sent import encoded
-from batchcore.db.sql import quote_identifier, quote_literal
+from batchcore.db.fields import encoded, field_of
+from batchcore.db.sql import Sql, compose, date_literal, joined, own_table, quote_literal
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.frames import Integers
 
@@ -36,7 +35,9 @@ if TYPE_CHECKING:
     from batchcore.config import Schema
     from batchcore.db.engine import Session, View
     from batchcore.db.fields import Column
-    from batchcore.db.save_analytics import Kept
+    from batchcore.frames import Kept
+
+    Row = dict[str, Any]
 
 RUNS: Final = "batchcore_runs"
 CHUNKS: Final = "batchcore_run_chunks"
@@ -45,15 +46,20 @@ SYMBOL_ISSUES: Final = "batchcore_run_symbol_issues"
 HEARTBEATS: Final = "batchcore_run_heartbeats"
 TOKENS: Final = "batchcore_run_tokens"
 
+ISSUE_COLUMNS: Final = {
+    ISSUES: (
+        *("run_id", "chunk", "portfolio_id", "name", "failed"),
+        *("count", "symbol", "session", "detail"),
+    ),
+    SYMBOL_ISSUES: ("run_id", "attempt", "name", "symbol", "count", "session", "detail"),
+}
+
 NOT_REPLACED: Final = "not_replaced"
 """The issue of rows that another writer stored, so that a chunk left them as they are."""
 
 LIVES: Final = "running"
-RESUMABLE: Final = ("failed", "interrupted", "incomplete")
-"""States of runs that have ended and that the same call goes on with."""
-
-WHOLE: Final = ("complete", "incomplete")
-"""States of runs that came to their end, so that what was noticed outside chunks is entered."""
+STUCK: Final = "stuck"
+"""What a run is called that counts as running and whose lease has expired."""
 
 WAIT_S: Final = 30.0
 """How long the transactions of a run that was taken over may take to end."""
@@ -63,37 +69,185 @@ POLL_S: Final = 0.02
 NEXT_CHANGED_SINCE: Final = "next_changed_since"
 """What the configuration of a run calls the moment from which on it may have missed a change."""
 
-HIDDEN: Final = "interval '1 hour'"
-"""How long a transaction counts as open whose start the role may not see."""
-
-# Time stamps are those of when a transaction began, and one that is open does not show its rows.
-_NEXT_CHANGED_SINCE: Final = (
-    f"(SELECT jsonb_build_object('{NEXT_CHANGED_SINCE}', to_char(LEAST(now(), min(o.began))"  # noqa: S608
-    " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')) FROM"
-    f" (SELECT COALESCE(a.xact_start, now() - {HIDDEN}) AS began FROM pg_locks AS l"
-    " JOIN pg_stat_activity AS a ON a.pid = l.pid WHERE l.locktype = 'virtualxid'"
-    " AND l.mode = 'ExclusiveLock' AND a.datname = current_database()"
-    " AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid()"
-    f" UNION ALL SELECT p.prepared - {HIDDEN} FROM pg_prepared_xacts AS p"
-    " WHERE p.database = current_database()) AS o)"
-)
-
 _KEYS: Final = 2**31
 """Advisory locks of two parts take 32 bits; the sign is left alone."""
 
+_FOUND: Final = """
+SELECT r.id::text, r.token, r.state, {same} AS same,
+    COALESCE(h.expires_at > clock_timestamp(), false) AS alive,
+    COALESCE(h.expires_at, r.started_at) AS until
+FROM {runs} AS r LEFT JOIN {heartbeats} AS h ON h.run_id = r.id
+WHERE (r.state = 'running' AND {overlaps})
+    OR (r.state IN ('failed', 'interrupted', 'incomplete') AND {same}
+        AND NOT EXISTS (SELECT FROM {runs} AS l WHERE l.token > r.token
+            AND (l.fingerprint = r.fingerprint OR (l.chunks > 0 AND {later_overlaps}))))
+ORDER BY r.token DESC"""
+
+_SAME: Final = "r.fingerprint = {fingerprint:text}"
+_SAME_UNTIL: Final = """
+({same} AND COALESCE(
+    COALESCE(r.end_date, (r.configuration ->> 'today')::date) <= {today}, false))"""
+
+# By a hash of both, where && would compare each with each. NULL is all portfolios.
+_OVERLAPS: Final = """
+({column} IS NULL OR EXISTS (SELECT unnest({column}) INTERSECT SELECT unnest({ids:uuids})))"""
+
+# Time stamps are those of when a transaction began, and one that is open does not show its rows.
+# One whose start the role may not see counts as open for an hour.
+_BEGIN: Final = """
+INSERT INTO {runs} (id, fingerprint, asked, portfolio_ids, configuration, code_version, state,
+    attempt, token, created_at, started_at, failed, chunks, rows_written, seconds)
+VALUES ({run:text}, {fingerprint:text}, {document:text}, {ids}, {configuration:text}::jsonb ||
+    (SELECT jsonb_build_object('next_changed_since', to_char(LEAST(now(), min(o.began))
+        AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+    FROM (SELECT COALESCE(a.xact_start, now() - interval '1 hour') AS began FROM pg_locks AS l
+        JOIN pg_stat_activity AS a ON a.pid = l.pid WHERE l.locktype = 'virtualxid'
+            AND l.mode = 'ExclusiveLock' AND a.datname = current_database()
+            AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid()
+        UNION ALL SELECT p.prepared - interval '1 hour' FROM pg_prepared_xacts AS p
+        WHERE p.database = current_database()) AS o),
+    {code_version:text}, 'running', 1, {next_token}, now(),
+    clock_timestamp(), 0, 0, 0, 0)"""
+
+_TAKE_OVER: Final = """
+UPDATE {runs} SET state = 'running', attempt = attempt + 1,
+    token = {next_token}, started_at = clock_timestamp(), ended_at = NULL,
+    failed = 0, error = NULL
+WHERE id = {run:text}"""
+
+_LEND: Final = """
+WITH run AS ({change} RETURNING id, token, attempt, created_at, started_at, end_date,
+    configuration::text AS configured),
+lent AS (INSERT INTO {heartbeats} (run_id, token, beat_at, expires_at)
+    SELECT id, token, clock_timestamp(), clock_timestamp() + interval '{ms} ms' FROM run
+    ON CONFLICT (run_id) DO UPDATE SET token = EXCLUDED.token, beat_at = EXCLUDED.beat_at,
+        expires_at = EXCLUDED.expires_at)
+SELECT token, attempt, created_at, CASE WHEN attempt = 1 THEN created_at ELSE started_at END,
+    end_date, configured
+FROM run"""
+
+_IS_ALIVE: Final = """
+SELECT FROM {runs} AS r JOIN {heartbeats} AS h ON h.run_id = r.id
+WHERE r.id = {run:text} AND r.state = 'running' AND h.expires_at > clock_timestamp()"""
+
+_SUPERSEDE: Final = """
+WITH gone AS (UPDATE {runs} SET state = 'superseded',
+    token = {next_token}, ended_at = clock_timestamp()
+    WHERE id IN ({ids}) RETURNING id, token)
+UPDATE {heartbeats} AS h SET token = gone.token FROM gone WHERE h.run_id = gone.id"""
+
+_HOLDERS: Final = """
+SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2
+    AND classid = {class_id} AND objid::int8 IN ({keys})
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+
+_END_TRANSACTIONS: Final = """
+SELECT count(pg_terminate_backend(l.pid)) FROM (SELECT DISTINCT pid FROM ({holders}) AS h
+    WHERE pid <> pg_backend_pid()) AS l"""
+
+_IN_THE_WAY: Final = """
+SELECT w.pid, h.pid, a.usename, a.application_name, a.state,
+    extract(epoch FROM clock_timestamp() - a.xact_start)::float8
+FROM pg_stat_activity AS w, unnest(pg_blocking_pids(w.pid)) AS h (pid)
+LEFT JOIN pg_stat_activity AS a ON a.pid = h.pid
+WHERE w.datname = current_database() AND w.usename = session_user AND w.wait_event_type = 'Lock'
+    AND (w.pid IN ({pids}) OR w.pid IN ({holders}))"""
+
+_BEAT: Final = """
+UPDATE {heartbeats} SET beat_at = clock_timestamp(),
+    expires_at = clock_timestamp() + interval '{ms} ms'
+WHERE run_id = {run:text} AND token = {token}"""
+
+_HOLD: Final = """
+SELECT pg_advisory_xact_lock_shared(({class_id}::int8)::bit(32)::int4, {key})"""
+
+_IS_OWN: Final = """
+SELECT 1 FROM {runs} WHERE id = {run:text} AND token = {token} AND state = 'running'"""
+
+_ENTER: Final = """
+WITH entry AS (INSERT INTO {chunks} (run_id, chunk, attempt, first_portfolio, last_portfolio,
+    first_session, last_session, sessions, rows_written, sha256, committed_at)
+    VALUES ({run:text}, {chunk}, {attempt}, {first:uuid}, {last:uuid}, {first_session},
+        {last_session}, {sessions}, {rows}, {sha256:text}, clock_timestamp())
+    RETURNING run_id)
+UPDATE {runs} SET chunks = chunks + 1, rows_written = rows_written + {rows},
+    failed = failed + {failed}, {plan}
+FROM entry WHERE id = {run:text} AND token = {token} AND state = 'running'"""
+
+_PLANNED: Final = """
+snapshot_id = {snapshot_id:text}, lsn = {lsn}, start_date = {start}, end_date = {end},
+    portfolios = {portfolios}"""
+
+_ENTER_KEPT: Final = "INSERT INTO {issues} ({columns}) VALUES {rows}"
+_KEPT: Final = """
+({run:text}, {chunk}, {portfolio:uuid}, 'not_replaced', false, {rows}, NULL::text, {day:date},
+    {detail:text})"""
+
+_FINISH: Final = """
+WITH given_back AS (UPDATE {heartbeats} SET expires_at = clock_timestamp()
+    WHERE run_id = {run:text} AND token = {token}),
+old AS (DELETE FROM {runs} WHERE id IN (
+    SELECT r.id FROM {runs} AS r LEFT JOIN {heartbeats} AS h ON h.run_id = r.id
+    WHERE r.id <> {run:text} AND CASE WHEN r.state = 'running'
+        THEN COALESCE(h.expires_at, r.started_at) ELSE r.ended_at END
+        < clock_timestamp() - interval '{ledger_days} days'
+    FOR UPDATE OF r SKIP LOCKED))
+UPDATE {runs} SET state = {state:text}, {plan} failed = COALESCE({failed}, failed),
+    ended_at = clock_timestamp(), seconds = seconds + {milliseconds}::numeric / 1000,
+    error = {error}
+WHERE id = {run:text} AND token = {token} AND state = 'running'"""
+
+_COMMITTED: Final = """
+SELECT chunk, first_portfolio::text, last_portfolio::text FROM {chunks}
+WHERE run_id = {run:text} ORDER BY chunk"""
+
+_FAILED: Final = """
+SELECT DISTINCT chunk, portfolio_id::text FROM {issues} WHERE run_id = {run:text} AND failed"""
+
+_SHOW_RUNS: Final = """
+SELECT r.id::text AS run_id,
+    CASE WHEN r.state = 'running' AND COALESCE(h.expires_at <= clock_timestamp(), true)
+        THEN 'stuck' ELSE r.state END AS state,
+    r.asked::text AS asked, cardinality(r.portfolio_ids) AS portfolios_asked,
+    r.configuration::text AS configuration, r.code_version, r.attempt, r.token, r.start_date,
+    r.end_date, r.snapshot_id, r.lsn, r.portfolios, r.failed, r.chunks, r.rows_written, r.seconds,
+    r.error, r.created_at, r.started_at, r.ended_at, h.beat_at, h.expires_at
+FROM {runs} AS r LEFT JOIN {heartbeats} AS h ON h.run_id = r.id
+WHERE {condition} ORDER BY r.created_at DESC, r.token DESC LIMIT {limit}"""
+
+_SHOW_CHUNKS: Final = """
+SELECT chunk, attempt, first_portfolio::text AS first_portfolio,
+    last_portfolio::text AS last_portfolio, first_session, last_session, sessions, rows_written,
+    sha256, committed_at
+FROM {chunks} WHERE run_id = {run:text} ORDER BY chunk"""
+
+# What is in no chunk was noticed again by each attempt that came to its end, and has minus its
+# number: that of the last such attempt counts.
+_SHOW_ISSUES: Final = """
+SELECT portfolio_id::text AS portfolio, name, failed, count, symbol, session, detail,
+    CASE WHEN chunk >= 0 THEN chunk END AS chunk
+FROM {issues} WHERE run_id = {run:text} AND (chunk >= 0 OR chunk = (
+    SELECT CASE WHEN r.state IN ('complete', 'incomplete') THEN -r.attempt
+        ELSE (SELECT min(chunk) FROM {issues} WHERE run_id = {run:text}) END
+    FROM {runs} AS r WHERE r.id = {run:text}))
+ORDER BY portfolio_id, name, chunk"""
+
+_SHOW_SYMBOL_ISSUES: Final = """
+SELECT name, symbol, count, session, detail, attempt FROM {symbol_issues}
+WHERE run_id = {run:text} ORDER BY name, symbol COLLATE "C", attempt"""
+
+_SHOW: Final = {
+    "chunks_committed": _SHOW_CHUNKS,
+    "issues": _SHOW_ISSUES,
+    "symbol_issues": _SHOW_SYMBOL_ISSUES,
+}
+
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a run was asked for, as the ledger has it.
+class Question:
+    """What a run was asked for; `portfolio_ids` None is all.
 
-    Attributes:
-        fingerprint: The same for the same question.
-        document: The question, as JSON.
-        portfolio_ids: Which portfolios; None is all.
-        configuration: How it is worked on, as JSON.
-        code_version: Of batchcore.
-        lease_ms: How long a lease lasts.
-        today: The day that "now" is taken for, where it is given and bounds the run.
+    `today` is the day that "now" is taken for, where it is given and bounds the run.
     """
 
     fingerprint: str
@@ -106,17 +260,8 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A run of the ledger that matters for one that begins.
-
-    Attributes:
-        run_id: Its id.
-        token: Of its lease.
-        state: As stored.
-        same: Whether it was asked for the same.
-        alive: Whether its lease counts still.
-        until: Until when.
-    """
+class EarlierRun:
+    """A run that matters for one that begins: whether it has the `same` question, is `alive`."""
 
     run_id: str
     token: int
@@ -128,12 +273,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write as a run, as long as its token stands.
+    """The right to write as a run, as long as its token is that of the ledger.
 
     Attributes:
         run_id: Of the run.
         token: By which each transaction finds it.
-        attempt: From 1; a run that is taken over, or resumed, goes on with the next.
+        attempt: From 1; a run that is taken over, or resumed, continues with the next.
         moment: When the run began, by the server's clock: what "now" is for it, and the
             `created_at` of its rows.
         began: When this attempt began, likewise.
@@ -151,18 +296,17 @@ class Lease:
     configuration: str
     lease_ms: int
 
+    @property
+    def own(self) -> dict[str, object]:
+        """What statements find the run by, as holes of their templates."""
+        return {"run": self.run_id, "token": self.token}
+
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """A server process that waits for a lock, and one that holds it.
+    """A process that waits for a lock, and the one ahead of it; 0 is a prepared transaction.
 
-    Attributes:
-        pid: That waits.
-        holder: That holds the lock, or waits for it too, ahead; 0 is a prepared transaction.
-        user: Of the holder; None, as all of it, where this role may not see it.
-        application: As it names itself.
-        state: What it does.
-        age_s: For how long its transaction is open.
+    What this role may not see of the holder is None.
     """
 
     pid: int
@@ -175,14 +319,7 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What is known of a run once it is planned.
-
-    Attributes:
-        view: The moment of the database that it reads.
-        start: First day of its range; None goes on after what is there.
-        end: Last day.
-        portfolios: How many.
-    """
+    """What is known of a run once it is planned; without a start it goes on after what is there."""
 
     view: View
     start: dt.date | None
@@ -192,41 +329,23 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class IssueRows:
-    """What was noticed of portfolios or of symbols, encoded.
-
-    Attributes:
-        table: Of the ledger.
-        columns: Its columns.
-        rows: How many.
-        pieces: COPY bytes of the columns; none without rows.
-    """
+    """Rows of `ISSUES` or `SYMBOL_ISSUES`, as COPY bytes."""
 
     table: str
-    columns: tuple[str, ...]
     rows: int
     pieces: list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the ledger keeps of a chunk.
+    """What the ledger keeps of a chunk: its first and last portfolio, sessions and counts.
 
-    Attributes:
-        chunk: Its number.
-        first_portfolio: 16 bytes.
-        last_portfolio: Likewise.
-        first_session: Day of the earliest row; None without rows.
-        last_session: Day of the latest.
-        sessions: How many different ones.
-        rows: Snapshots written.
-        failed: Portfolios that failed.
-        issues: What was noticed.
-        sha256: Of the COPY bytes of its rows in the order of their sending, as digits.
+    `sha256` is of the COPY bytes of its rows in the order of their sending, as digits.
     """
 
     chunk: int
-    first_portfolio: bytes
-    last_portfolio: bytes
+    first: bytes
+    last: bytes
     first_session: dt.date | None
     last_session: dt.date | None
     sessions: int
@@ -236,24 +355,11 @@ class Entry:
     sha256: str
 
 
-ISSUE_COLUMNS: Final = {
-    ISSUES: (
-        *("run_id", "chunk", "portfolio_id", "name", "failed"),
-        *("count", "symbol", "session", "detail"),
-    ),
-    SYMBOL_ISSUES: ("run_id", "attempt", "name", "symbol", "count", "session", "detail"),
-}
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class Committed:
-    """The chunks that a run has committed, in the order of their numbers.
+    """The chunks of a run by number: first and last portfolio, and who failed.
 
-    Attributes:
-        first: 16 bytes of each, the first portfolio.
-        last: The last.
-        failed: Portfolios of each that failed.
-        chunks: One more than the highest number.
+    `chunks` is one more than the highest number.
     """
 
     first: tuple[bytes, ...] = ()
@@ -262,25 +368,25 @@ class Committed:
     chunks: int = 0
 
     def covers(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-        """Return which portfolios are among those of a chunk."""
-        return self._marked(ids)[0]
+        """Return which of portfolios that are sorted are among those of a chunk."""
+        covered: npt.NDArray[np.bool_] = self._marked(ids)[0]
+        return covered
 
     def done(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Return which of them did not fail when they were committed last."""
-        return self._marked(ids)[1]
+        done: npt.NDArray[np.bool_] = self._marked(ids)[1]
+        return done
 
-    def _marked(
-        self, ids: npt.NDArray[np.uint8]
-    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Return both of ``ids``, which are sorted."""
+    def _marked(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         keys = [row.tobytes() for row in ids]
-        covered, done = (np.zeros(len(keys), dtype=np.bool_) for _ in range(2))
+        marked = np.zeros((2, len(keys)), dtype=np.bool_)
+        covered, done = marked
         for first, last, failed in zip(self.first, self.last, self.failed, strict=True):
             inside = slice(bisect_left(keys, first), bisect_right(keys, last))
             covered[inside] = done[inside] = True
             for row, key in enumerate(keys[inside], start=inside.start) if failed else ():
                 done[row] = key not in failed
-        return covered, done
+        return marked
 
 
 class Ledger:
@@ -289,122 +395,67 @@ class Ledger:
     def __init__(self, schema: Schema) -> None:
         """Take the namespace."""
         self._schema = schema
-        self._namespace = schema.namespace
-        names = (RUNS, CHUNKS, ISSUES, HEARTBEATS, TOKENS)
-        self._runs, self._chunks, self._issues, self._heartbeats, self._tokens = (
-            f"{quote_identifier(schema.namespace)}.{quote_identifier(name)}" for name in names
-        )
+        runs, tokens = own_table(schema, RUNS), own_table(schema, TOKENS)
+        self._names = {
+            "runs": runs,
+            "chunks": own_table(schema, CHUNKS),
+            "issues": own_table(schema, ISSUES),
+            "symbol_issues": own_table(schema, SYMBOL_ISSUES),
+            "heartbeats": own_table(schema, HEARTBEATS),
+            "next_token": compose("nextval({tokens}::regclass)", tokens=quote_literal(tokens)),
+            "class_id": compose("{runs}::regclass::oid", runs=quote_literal(runs)),
+        }
 
-    async def found(self, session: Session, asked: Asked) -> list[Found]:
-        """Return the runs that one asked for so has to do with, the latest token first.
+    def _sql(self, template: str, **holes: object) -> Sql:
+        return compose(template, **self._names, **holes)
+
+    async def found(self, session: Session, question: Question) -> list[EarlierRun]:
+        """Return the runs that one with a question has to do with, the latest token first.
 
         These are runs that count as running, on portfolios of its own, and the latest one that
         was asked for the same, if that has ended early and nobody else has written to its
         portfolios since. One that goes, or may go, beyond the "today" of this one is not the same.
         Until the transaction ends no other run can begin.
         """
-        await session.execute(f"LOCK TABLE {self._runs} IN SHARE UPDATE EXCLUSIVE MODE")
-        same = f"r.fingerprint = {quote_literal(asked.fingerprint)}"
-        if asked.today is not None:
-            until = "COALESCE(r.end_date, (r.configuration ->> 'today')::date)"
-            same = f"({same} AND COALESCE({until} <= {_date(asked.today)}, false))"
-        ended = ", ".join(quote_literal(state) for state in RESUMABLE)
-        rows = await self._fetch(
-            session,
-            f"SELECT r.id::text, r.token, r.state, {same} AS same,"  # noqa: S608  # quoted
-            " COALESCE(h.expires_at > clock_timestamp(), false) AS alive,"
-            " COALESCE(h.expires_at, r.started_at) AS until"
-            f" FROM {self._runs} AS r LEFT JOIN {self._heartbeats} AS h ON h.run_id = r.id"
-            f" WHERE (r.state = '{LIVES}' AND {_overlaps('r', asked.portfolio_ids)})"
-            f" OR (r.state IN ({ended}) AND {same} AND NOT EXISTS (SELECT FROM {self._runs} AS l"
-            " WHERE l.token > r.token AND (l.fingerprint = r.fingerprint"
-            f" OR (l.chunks > 0 AND {_overlaps('l', asked.portfolio_ids)}))))"
-            " ORDER BY r.token DESC",
-        )
-        return [Found(*row) for row in rows]
+        await session.execute(self._sql("LOCK TABLE {runs} IN SHARE UPDATE EXCLUSIVE MODE"))
+        same = compose(_SAME, fingerprint=question.fingerprint)
+        if question.today is not None:
+            same = compose(_SAME_UNTIL, same=same, today=_date(question.today))
+        overlaps, later = (_overlaps(table, question.portfolio_ids) for table in ("r", "l"))
+        sql = self._sql(_FOUND, same=same, overlaps=overlaps, later_overlaps=later)
+        return [EarlierRun(*row) for row in await session.fetch(sql)]
 
-    async def begin(self, session: Session, asked: Asked, run_id: str) -> Lease:
+    async def begin(self, session: Session, question: Question, run_id: str) -> Lease:
         """Enter a run, with its lease; it begins when the transaction did."""
-        ids = asked.portfolio_ids
-        own = quote_literal(run_id)
-        rows = await self._fetch(
-            session,
-            f"WITH run AS (INSERT INTO {self._runs} (id, fingerprint, asked, portfolio_ids,"  # noqa: S608
-            " configuration, code_version, state, attempt, token, created_at, started_at, failed,"
-            f" chunks, rows_written, seconds) VALUES ({own}, {quote_literal(asked.fingerprint)},"
-            f" {quote_literal(asked.document)}, {'NULL' if ids is None else _uuid_array(ids)},"
-            f" {quote_literal(asked.configuration)}::jsonb || {_NEXT_CHANGED_SINCE},"
-            f" {quote_literal(asked.code_version)}, '{LIVES}', 1, {self._next_token()}, now(),"
-            f" clock_timestamp(), 0, 0, 0, 0) RETURNING id, token, created_at),"
-            f" {self._lent(asked.lease_ms)} SELECT token, created_at FROM run",
+        ids = question.portfolio_ids
+        change = self._sql(
+            _BEGIN,
+            run=run_id,
+            ids=Sql("NULL") if ids is None else compose("{ids:uuids}", ids=ids),
+            fingerprint=question.fingerprint,
+            document=question.document,
+            configuration=question.configuration,
+            code_version=question.code_version,
         )
-        token, moment = rows[0]
-        return Lease(
-            run_id=run_id,
-            token=token,
-            attempt=1,
-            moment=moment,
-            began=moment,
-            end=None,
-            configuration=asked.configuration,
-            lease_ms=asked.lease_ms,
-        )
+        return await self._lend(session, change, run_id, question.lease_ms)
+
+    async def take_over(self, session: Session, run_id: str, lease_ms: int) -> Lease:
+        """Continue a run: its next attempt, under another token."""
+        return await self._lend(session, self._sql(_TAKE_OVER, run=run_id), run_id, lease_ms)
+
+    async def _lend(self, session: Session, change: Sql, run_id: str, lease_ms: int) -> Lease:
+        (row,) = await session.fetch(self._sql(_LEND, change=change, ms=lease_ms))
+        token, attempt, moment, began, end, configuration = row
+        return Lease(run_id, token, attempt, moment, began, end, configuration, lease_ms)
 
     async def is_alive(self, session: Session, run_id: str | None) -> bool:
         """Return whether a run counts as running and its lease has not expired."""
-        rows = await self._fetch(
-            session,
-            f"SELECT FROM {self._runs} AS r JOIN {self._heartbeats} AS h ON h.run_id = r.id"
-            f" WHERE r.id = {quote_literal(str(run_id))} AND r.state = '{LIVES}'"
-            " AND h.expires_at > clock_timestamp()",
-        )
-        return bool(rows)
-
-    async def take_over(self, session: Session, run_id: str, lease_ms: int) -> Lease:
-        """Go on with a run: its next attempt, under another token."""
-        rows = await self._fetch(
-            session,
-            f"WITH run AS (UPDATE {self._runs} SET state = '{LIVES}', attempt = attempt + 1,"  # noqa: S608
-            f" token = {self._next_token()}, started_at = clock_timestamp(), ended_at = NULL,"
-            f" failed = 0, error = NULL WHERE id = {quote_literal(run_id)} RETURNING id, token,"
-            " attempt, created_at, started_at, end_date, configuration::text AS configured),"
-            f" {self._lent(lease_ms)}"
-            " SELECT token, attempt, created_at, started_at, end_date, configured FROM run",
-        )
-        token, attempt, moment, began, end, configuration = rows[0]
-        return Lease(
-            run_id=run_id,
-            token=token,
-            attempt=attempt,
-            moment=moment,
-            began=began,
-            end=end,
-            configuration=configuration,
-            lease_ms=lease_ms,
-        )
+        return bool(await session.fetch(self._sql(_IS_ALIVE, run=str(run_id))))
 
     async def supersede(self, session: Session, runs: Iterable[str]) -> None:
         """Take the right to write from runs that another is put in the place of."""
-        ids = ", ".join(f"{quote_literal(run_id)}::uuid" for run_id in runs)
-        await self._fetch(
-            session,
-            f"WITH gone AS (UPDATE {self._runs} SET state = 'superseded',"  # noqa: S608  # quoted
-            f" token = {self._next_token()}, ended_at = clock_timestamp() WHERE id IN ({ids})"
-            f" RETURNING id, token) UPDATE {self._heartbeats} AS h SET token = gone.token"
-            " FROM gone WHERE h.run_id = gone.id",
-        )
-
-    def _next_token(self) -> str:
-        return f"nextval({quote_literal(self._tokens)}::regclass)"
-
-    def _lent(self, lease_ms: int) -> str:
-        """Return the part of a statement that lends what its part `run` returns."""
-        return (
-            f"lent AS (INSERT INTO {self._heartbeats} (run_id, token, beat_at, expires_at)"  # noqa: S608
-            f" SELECT id, token, clock_timestamp(), {_expiry(lease_ms)} FROM run"
-            " ON CONFLICT (run_id) DO UPDATE SET token = EXCLUDED.token,"
-            " beat_at = EXCLUDED.beat_at, expires_at = EXCLUDED.expires_at)"
-        )
+        ids = joined(", ", (compose("{run:text}::uuid", run=run) for run in runs))
+        await session.fetch(self._sql(_SUPERSEDE, ids=ids))
 
     async def end_transactions(self, session: Session, tokens: Sequence[int]) -> int:
         """End the connections whose transactions write under tokens; return how many there were.
@@ -412,15 +463,13 @@ class Ledger:
         A client that is stalled inside a COPY holds the keys of its rows, and no timeout of the
         server ends that.
         """
-        keys = ", ".join(f"{token % _KEYS}::oid" for token in tokens)
-        found = await self._fetch(
-            session,
-            "SELECT count(pg_terminate_backend(l.pid)) FROM (SELECT DISTINCT pid FROM pg_locks"  # noqa: S608
-            f" WHERE locktype = 'advisory' AND objsubid = 2 AND classid = {self._class()}"
-            f" AND objid IN ({keys}) AND database = (SELECT oid FROM pg_database"
-            " WHERE datname = current_database()) AND pid <> pg_backend_pid()) AS l",
-        )
-        return int(found[0][0])
+        sql = self._sql(_END_TRANSACTIONS, holders=self._holders(tokens))
+        return int(await session.fetchval(sql))
+
+    def _holders(self, tokens: Sequence[int]) -> Sql:
+        """Return the query of the processes that hold the advisory locks of tokens."""
+        keys = joined(", ", (str(token % _KEYS) for token in tokens))
+        return self._sql(_HOLDERS, keys=keys)
 
     async def await_end(self, session: Session, tokens: Sequence[int]) -> None:
         """End the transactions of tokens that are given up, and wait until there are none.
@@ -438,42 +487,19 @@ class Ledger:
     async def in_the_way(
         self, session: Session, pids: Sequence[int], token: int | None
     ) -> list[Blocked]:
-        """Return which server processes of a run wait for a lock, and who holds it.
+        """Return which of the processes ``pids`` of a run wait for a lock, and who holds it.
 
         Those that write are known by the advisory lock of their token, also behind a pooler,
         which hides their process ids.
-
-        Args:
-            session: Not one of those.
-            pids: Of the processes that may wait.
-            token: Of the run, if it has one yet.
         """
-        own = ", ".join(map(str, pids))
-        writes = "false" if token is None else f"objid = {token % _KEYS}::oid"
-        rows = await self._fetch(
-            session,
-            "SELECT w.pid, h.pid, a.usename, a.application_name, a.state,"  # noqa: S608
-            " extract(epoch FROM clock_timestamp() - a.xact_start)::float8"
-            " FROM pg_stat_activity AS w, unnest(pg_blocking_pids(w.pid)) AS h (pid)"
-            " LEFT JOIN pg_stat_activity AS a ON a.pid = h.pid"
-            " WHERE w.datname = current_database() AND w.usename = session_user"
-            f" AND w.wait_event_type = 'Lock' AND (w.pid IN ({own}) OR w.pid IN"
-            " (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2"
-            f" AND classid = {self._class()} AND {writes}))",
-        )
+        holders = Sql("NULL") if token is None else self._holders([token])
+        own = joined(", ", map(str, pids))
+        rows = await session.fetch(self._sql(_IN_THE_WAY, pids=own, holders=holders))
         return [Blocked(*row) for row in rows]
-
-    def _class(self) -> str:
-        return f"{quote_literal(self._runs)}::regclass::oid"
 
     async def beat(self, session: Session, lease: Lease) -> bool:
         """Prolong a lease; return whether it was still that of this run."""
-        touched = await alone(
-            session,
-            f"UPDATE {self._heartbeats} SET beat_at = clock_timestamp(),"  # noqa: S608  # quoted
-            f" expires_at = {_expiry(lease.lease_ms)} WHERE {_own('run_id', lease)}",
-        )
-        return touched == 1
+        return await alone(session, self._sql(_BEAT, ms=lease.lease_ms, **lease.own)) == 1
 
     @contextlib.asynccontextmanager
     async def fenced(self, session: Session, lease: Lease) -> AsyncIterator[None]:
@@ -485,10 +511,9 @@ class Ledger:
         Raises:
             LeaseHeldError: another run took over.
         """
-        key = f"({self._class()}::int8)::bit(32)::int4, {lease.token % _KEYS}"
         first = (
-            f"SELECT pg_advisory_xact_lock_shared({key})",
-            f"SELECT 1 FROM {self._runs} WHERE {_own('id', lease)} AND state = '{LIVES}'",  # noqa: S608
+            self._sql(_HOLD, key=lease.token % _KEYS),
+            self._sql(_IS_OWN, **lease.own),
         )
         async with transaction(session, idle_ms=max(lease.lease_ms // 2, 1), first=first) as held:
             if not held:
@@ -502,26 +527,22 @@ class Ledger:
             LeaseHeldError: another run took over: the transaction must not commit.
             DatabaseError: a trigger keeps the entry out.
         """
-        values = (
-            quote_literal(lease.run_id),
-            str(entry.chunk),
-            str(lease.attempt),
-            *(quote_literal(_uuid(one)) for one in (entry.first_portfolio, entry.last_portfolio)),
-            *(_date(day) for day in (entry.first_session, entry.last_session)),
-            str(entry.sessions),
-            str(entry.rows),
-            quote_literal(entry.sha256),
-            "clock_timestamp()",
+        sql = self._sql(
+            _ENTER,
+            **lease.own,
+            attempt=lease.attempt,
+            chunk=entry.chunk,
+            first=entry.first,
+            last=entry.last,
+            first_session=_date(entry.first_session),
+            last_session=_date(entry.last_session),
+            sessions=entry.sessions,
+            rows=entry.rows,
+            failed=entry.failed,
+            sha256=entry.sha256,
+            plan=_planned(planned),
         )
-        touched = await session.execute(
-            f"WITH entry AS (INSERT INTO {self._chunks} (run_id, chunk, attempt, first_portfolio,"  # noqa: S608
-            " last_portfolio, first_session, last_session, sessions, rows_written, sha256,"
-            f" committed_at) VALUES ({', '.join(values)}) RETURNING run_id)"
-            f" UPDATE {self._runs} SET chunks = chunks + 1,"
-            f" rows_written = rows_written + {entry.rows}, failed = failed + {entry.failed},"
-            f" {_of_plan(planned)} FROM entry WHERE {_own('id', lease)} AND state = '{LIVES}'"
-        )
-        if not touched:
+        if not await session.execute(sql):
             await self._refuse_triggers(session, CHUNKS, RUNS)
             raise taken_over(lease)
 
@@ -531,12 +552,40 @@ class Ledger:
         Raises:
             DatabaseError: the server keeps fewer than it was sent.
         """
-        if not issues.rows:
+        if issues.rows:
+            kept = await session.copy_in(
+                issues.table,
+                list(ISSUE_COLUMNS[issues.table]),
+                issues.pieces,
+                namespace=self._schema.namespace,
+            )
+            await self._check_kept(session, issues.table, kept, issues.rows)
+
+    async def enter_kept(
+        self, session: Session, lease: Lease, chunk: int, kept: Sequence[Kept]
+    ) -> None:
+        """Enter what a chunk left to other writers.
+
+        Raises:
+            DatabaseError: the server keeps fewer rows than it was sent.
+        """
+        if not kept:
             return
-        kept = await session.copy_in(
-            issues.table, list(issues.columns), issues.pieces, namespace=self._namespace
-        )
-        await self._check_kept(session, issues.table, kept, issues.rows)
+        rows = [
+            compose(
+                _KEPT,
+                run=lease.run_id,
+                chunk=chunk,
+                portfolio=one.portfolio,
+                rows=one.rows,
+                day=one.day,
+                detail=one.detail,
+            )
+            for one in kept
+        ]
+        columns = joined(", ", ISSUE_COLUMNS[ISSUES])
+        sql = self._sql(_ENTER_KEPT, columns=columns, rows=joined(", ", rows))
+        await self._check_kept(session, ISSUES, await session.execute(sql), len(kept))
 
     async def _check_kept(self, session: Session, table: str, kept: int, sent: int) -> None:
         """Raise an error when a table of the ledger keeps another number of rows than was sent."""
@@ -552,26 +601,6 @@ class Ledger:
             names = ", ".join(map(str, found))
             raise DatabaseError(f"the ledger does not keep what it was sent: {names} acts on it")
 
-    async def enter_kept(
-        self, session: Session, lease: Lease, chunk: int, kept: Sequence[Kept]
-    ) -> None:
-        """Enter what a chunk left to other writers.
-
-        Raises:
-            DatabaseError: the server keeps fewer rows than it was sent.
-        """
-        if not kept:
-            return
-        rows = ", ".join(
-            f"({quote_literal(lease.run_id)}, {chunk}, {quote_literal(_uuid(one.portfolio))},"
-            f" {quote_literal(NOT_REPLACED)}, false, {one.rows}, NULL::text,"
-            f" {_date(date_of(one.day))}, {quote_literal(one.detail)})"
-            for one in kept
-        )
-        columns = ", ".join(ISSUE_COLUMNS[ISSUES])
-        sql = f"INSERT INTO {self._issues} ({columns}) VALUES {rows}"  # noqa: S608  # quoted
-        await self._check_kept(session, ISSUES, await session.execute(sql), len(kept))
-
     async def finish(
         self,
         session: Session,
@@ -586,52 +615,26 @@ class Ledger:
     ) -> bool:
         """End a run, give its lease back, and forget runs that are too old.
 
-        Args:
-            session: To write on.
-            lease: Of the run.
-            state: In which it ends.
-            seconds: That the attempt took.
-            ledger_days: How many days ended runs stay.
-            planned: What is known of the run, if it came so far.
-            failed: Portfolios that failed; None is those of the chunks.
-            error: Why it ends early.
-
         Returns:
-            Whether the run was still this one's.
+            Whether the run was still this one's. Without ``failed``, the count is that of chunks.
         """
-        known = "" if planned is None else f" {_of_plan(planned)},"
-        known += "" if failed is None else f" failed = {failed},"
-        told = "NULL" if error is None else quote_literal(error)
-        age = f"clock_timestamp() - interval '{ledger_days} days'"
-        touched = await alone(
-            session,
-            f"WITH given AS (UPDATE {self._heartbeats} SET expires_at = clock_timestamp()"  # noqa: S608
-            f" WHERE {_own('run_id', lease)}),"
-            f" old AS (DELETE FROM {self._runs} WHERE id IN (SELECT r.id FROM {self._runs} AS r"
-            f" LEFT JOIN {self._heartbeats} AS h ON h.run_id = r.id"
-            f" WHERE r.id <> {quote_literal(lease.run_id)} AND CASE WHEN r.state = '{LIVES}'"
-            f" THEN COALESCE(h.expires_at, r.started_at) ELSE r.ended_at END < {age}"
-            " FOR UPDATE OF r SKIP LOCKED))"
-            f" UPDATE {self._runs} SET state = {quote_literal(state)},{known}"
-            f" ended_at = clock_timestamp(), seconds = seconds + {max(seconds, 0.0):.3f},"
-            f" error = {told} WHERE {_own('id', lease)} AND state = '{LIVES}'",
+        sql = self._sql(
+            _FINISH,
+            **lease.own,
+            state=state,
+            ledger_days=ledger_days,
+            milliseconds=round(max(seconds, 0.0) * 1000),
+            plan=Sql("") if planned is None else compose("{plan},", plan=_planned(planned)),
+            failed=Sql("NULL") if failed is None else failed,
+            error=_text(error),
         )
-        return touched == 1
+        return await alone(session, sql) == 1
 
     async def committed(self, session: Session, run_id: str) -> Committed:
         """Return what a run has committed so far."""
-        own = f"run_id = {quote_literal(run_id)}"
-        chunks = await self._fetch(
-            session,
-            f"SELECT chunk, first_portfolio::text, last_portfolio::text FROM {self._chunks}"  # noqa: S608
-            f" WHERE {own} ORDER BY chunk",
-        )
+        chunks = await session.fetch(self._sql(_COMMITTED, run=run_id))
         failed: dict[int, set[bytes]] = {}
-        for chunk, portfolio in await self._fetch(
-            session,
-            f"SELECT DISTINCT chunk, portfolio_id::text FROM {self._issues}"  # noqa: S608  # quoted
-            f" WHERE {own} AND failed",
-        ):
+        for chunk, portfolio in await session.fetch(self._sql(_FAILED, run=run_id)):
             failed.setdefault(chunk, set()).add(uuid.UUID(portfolio).bytes)
         return Committed(
             first=tuple(uuid.UUID(row[1]).bytes for row in chunks),
@@ -640,8 +643,18 @@ class Ledger:
             chunks=max((row[0] for row in chunks), default=-1) + 1,
         )
 
-    async def _fetch(self, session: Session, sql: str) -> list[Any]:
-        return await session.fetch(sql)
+    async def runs(self, session: Session, *, limit: int, run_id: str | None = None) -> list[Row]:
+        """Return the runs that began last, the latest first, or the one of an id."""
+        condition = Sql("true") if run_id is None else compose("r.id = {run:text}", run=run_id)
+        rows = await session.fetch(self._sql(_SHOW_RUNS, condition=condition, limit=limit))
+        return [dict(row) for row in rows]
+
+    async def details(self, session: Session, run_id: str) -> dict[str, list[Row]]:
+        """Return chunks by number, issues by portfolio, and issues of symbols by name."""
+        return {
+            name: [dict(row) for row in await session.fetch(self._sql(template, run=run_id))]
+            for name, template in _SHOW.items()
+        }
 
 
 async def commit_chunk(
@@ -655,18 +668,12 @@ async def commit_chunk(
 ) -> None:
     """Write and commit a chunk in one transaction: rows, equities and ledger, or nothing.
 
-    Args:
-        session: In no transaction.
-        schema: Names of tables and columns.
-        write: Writes its rows; it is handed ``step``, and returns what the ledger keeps of the
-            chunk and what that left to other writers.
-        lease: Of the run.
-        planned: What is known of the run.
-        step: Told the name of each step when it is done.
+    ``write`` is handed ``step``, to be called with the name of each step that is done, and returns
+    what the ledger keeps of the chunk and what that left to other writers.
 
     Raises:
-        LeaseHeldError: another run took over; nothing of the chunk was written.
-        DatabaseError: nothing of the chunk was written.
+        LeaseHeldError: another run took over.
+        DatabaseError: the database refused or failed.
     """
     ledger = Ledger(schema)
     async with ledger.fenced(session, lease):
@@ -681,14 +688,7 @@ async def commit_chunk(
 
 
 def encode_issues(table: str, run_id: str, number: int, columns: Mapping[str, Column]) -> IssueRows:
-    """Return issues, encoded.
-
-    Args:
-        table: `ISSUES` or `SYMBOL_ISSUES`.
-        run_id: Of the run.
-        number: Of the chunk, or of the attempt that noticed issues of symbols.
-        columns: The other columns of the table.
-    """
+    """Return rows of ``table``; the number is that of the chunk, or of the attempt for symbols."""
     rows, names = len(columns["name"]), ISSUE_COLUMNS[table]
     own = np.frombuffer(uuid.UUID(run_id).bytes, dtype=np.uint8)
     every = {
@@ -696,8 +696,7 @@ def encode_issues(table: str, run_id: str, number: int, columns: Mapping[str, Co
         names[1]: Integers(np.full(rows, number, dtype=np.int32)),
         **columns,
     }
-    fields = [field_of(name, every[name]) for name in names]
-    return IssueRows(table, names, rows, encoded(fields, rows))
+    return IssueRows(table, rows, encoded([field_of(name, every[name]) for name in names], rows))
 
 
 def taken_over(lease: Lease) -> LeaseHeldError:
@@ -706,45 +705,28 @@ def taken_over(lease: Lease) -> LeaseHeldError:
     return LeaseHeldError(msg, lease.run_id)
 
 
-def _own(column: str, lease: Lease) -> str:
-    return f"{column} = {quote_literal(lease.run_id)} AND token = {lease.token}"
-
-
-def _of_plan(planned: Planned) -> str:
-    view = planned.view
-    lsn = "NULL" if view.lsn is None else quote_literal(view.lsn)
-    return (
-        f"snapshot_id = {quote_literal(view.snapshot_id)}, lsn = {lsn},"
-        f" start_date = {_date(planned.start)}, end_date = {_date(planned.end)},"
-        f" portfolios = {planned.portfolios}"
+def _planned(planned: Planned) -> Sql:
+    return compose(
+        _PLANNED,
+        snapshot_id=planned.view.snapshot_id,
+        lsn=_text(planned.view.lsn),
+        start=_date(planned.start),
+        end=_date(planned.end),
+        portfolios=planned.portfolios,
     )
 
 
-def _expiry(lease_ms: int) -> str:
-    return f"clock_timestamp() + interval '{lease_ms} ms'"
-
-
-def _date(day: dt.date | None) -> str:
-    return "NULL::date" if day is None else f"'{day.isoformat()}'::date"
-
-
-def _uuid(raw: bytes) -> str:
-    return str(uuid.UUID(bytes=raw))
-
-
-def _uuid_array(ids: npt.NDArray[np.uint8]) -> str:
-    return f"'{{{','.join(_uuid(row.tobytes()) for row in ids)}}}'::uuid[]"
-
-
-def _overlaps(runs: str, ids: npt.NDArray[np.uint8] | None) -> str:
-    """Return the condition that portfolios of a run are among others; NULL is all."""
-    column = f"{runs}.portfolio_ids"
+def _overlaps(runs: str, ids: npt.NDArray[np.uint8] | None) -> Sql:
+    """Return the condition that portfolios of a run are among others."""
+    column = Sql(f"{runs}.portfolio_ids")
     if ids is None:
-        return f"COALESCE(cardinality({column}), 1) > 0"
-    if len(ids) == 0:
-        return "false"
-    # by a hash of both, where && would compare each with each
-    return (
-        f"({column} IS NULL OR EXISTS (SELECT unnest({column})"
-        f" INTERSECT SELECT unnest({_uuid_array(ids)})))"
-    )
+        return compose("COALESCE(cardinality({column}), 1) > 0", column=column)
+    return compose(_OVERLAPS, column=column, ids=ids) if len(ids) else Sql("false")
+
+
+def _date(day: dt.date | None) -> Sql:
+    return Sql("NULL::date") if day is None else date_literal(day_of(day))
+
+
+def _text(text: str | None) -> Sql:
+    return Sql("NULL") if text is None else quote_literal(text)

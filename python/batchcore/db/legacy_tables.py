@@ -15,8 +15,14 @@ from batchcore.db.analytic_tables import (
     json_kind,
     unwritable,
 )
-from batchcore.db.benchmarks import TABLE as BENCHMARKS
-from batchcore.db.catalog import Kind, check_needs, problems_of, room_problems, schema_error
+from batchcore.db.catalog import (
+    BENCHMARKS,
+    Kind,
+    check_needs,
+    problems_of,
+    room_problems,
+    schema_error,
+)
 from batchcore.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -83,7 +89,7 @@ _NEEDS: Final[Needs] = MappingProxyType(
                 "beta": Kind.NUMERIC,
             }
         ),
-        BENCHMARKS: MappingProxyType({"benchmark_code": Kind.TEXT}),
+        **dict.fromkeys(BENCHMARKS, MappingProxyType({"benchmark_code": Kind.TEXT})),
     }
 )
 """Tables that are as if empty where the host has none."""

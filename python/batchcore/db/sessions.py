@@ -20,19 +20,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("batchcore")
 
-
 IDLE_S: Final = 5.0
 """How long a session may have been idle before the server is asked whether it is still there."""
 
 
 @dataclass(slots=True, eq=False)
-class _Holder:
-    """What opens one session and holds it until work is over."""
+class _Slot:
+    """A place for a session that is opened, and opened again when it is gone."""
 
-    opened: Open
-    over: asyncio.Event
-    is_open: bool = False
-    closed: asyncio.Event = field(default_factory=asyncio.Event)
+    session: Session | None = None
+    released: asyncio.Event = field(default_factory=asyncio.Event)
     idle_since: float = 0.0
 
 
@@ -40,25 +37,20 @@ class Sessions:
     """Sessions of a run; a task takes one, and gives it back."""
 
     def __init__(self, *given: Session, around: Around = contextlib.nullcontext) -> None:
-        """Begin with sessions that are open; whoever opened them closes them.
-
-        Args:
-            given: Those.
-            around: What is entered for as long as one is lent.
-        """
+        """Begin with sessions that are open; ``around`` is entered for as long as one is lent."""
         self._around = around
-        self._holders: dict[Session, _Holder] = {}
-        self._opened: dict[asyncio.Task[None], _Holder] = {}
+        self._slots: dict[Session, _Slot] = {}
         # The one used last comes first: its server process knows the tables already.
         self._idle: asyncio.LifoQueue[Session | Exception] = asyncio.LifoQueue()
-        self._hopes = len(given)
+        self._expected = len(given)
+        self._over = False
         for session in given:
             self._idle.put_nowait(session)
 
     @property
     def several(self) -> bool:
         """Whether there is, or may be, more than one."""
-        return self._hopes > 1
+        return self._expected > 1
 
     @contextlib.asynccontextmanager
     async def lend(self, phase: str) -> AsyncIterator[Session]:
@@ -76,8 +68,8 @@ class Sessions:
             self._give(session)
 
     def _give(self, session: Session) -> None:
-        if session in self._holders:
-            self._holders[session].idle_since = asyncio.get_running_loop().time()
+        if session in self._slots:
+            self._slots[session].idle_since = asyncio.get_running_loop().time()
         self._idle.put_nowait(session)
 
     async def _taken(self) -> Session:
@@ -87,19 +79,13 @@ class Sessions:
             if isinstance(session, Exception):
                 self._idle.put_nowait(session)  # for whoever else waits
                 raise session
-            if await self._is_there(session):
+            slot = self._slots.get(session)
+            if slot is None:
                 return session
-            holder = self._holders.pop(session)
-            holder.over.set()
-            await holder.closed.wait()  # its place in a pool is free again
-            self._open(holder.opened)
-
-    async def _is_there(self, session: Session) -> bool:
-        holder = self._holders.get(session)
-        if holder is None:
-            return True
-        idle_s = asyncio.get_running_loop().time() - holder.idle_since
-        return not session.is_gone if idle_s < IDLE_S else await session.answers()
+            is_fresh = asyncio.get_running_loop().time() - slot.idle_since < IDLE_S
+            if not session.is_gone if is_fresh else await session.answers():
+                return session
+            slot.released.set()
 
     @contextlib.asynccontextmanager
     async def opening(self, opened: Open, count: int) -> AsyncIterator[None]:
@@ -107,43 +93,39 @@ class Sessions:
 
         One that cannot be opened is done without, as long as there is another: the first error
         is for `lend`.
-
-        Args:
-            opened: Opens one, and closes it.
-            count: How many.
         """
-        self._hopes += count
-        for _ in range(count):
-            self._open(opened)
+        self._expected += count
+        slots = [_Slot() for _ in range(count)]
+        tasks = [asyncio.create_task(self._hold(slot, opened)) for slot in slots]
         try:
             yield
-            for holder in self._opened.values():
-                holder.over.set()
+            self._over = True
         finally:
-            for task, holder in self._opened.items():
-                if not (holder.over.is_set() and holder.is_open):
+            for slot, task in zip(slots, tasks, strict=True):
+                if self._over and slot.session is not None:
+                    slot.released.set()
+                else:
                     task.cancel()
-            await asyncio.gather(*self._opened, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _open(self, opened: Open) -> None:
-        holder = _Holder(opened, asyncio.Event())
-        self._opened[asyncio.create_task(self._hold(holder))] = holder
-
-    async def _hold(self, holder: _Holder) -> None:
-        try:
-            async with holder.opened() as session:
-                holder.is_open = True
-                self._holders[session] = holder
-                self._give(session)
-                await holder.over.wait()
-        except Exception as error:  # noqa: BLE001  # whoever waits in lend would do so for ever
-            is_of_server = isinstance(error, DatabaseError)
-            if holder.over.is_set() and is_of_server:
+    async def _hold(self, slot: _Slot, opened: Open) -> None:
+        while not self._over:
+            slot.released.clear()
+            try:
+                async with opened() as session:
+                    slot.session = session
+                    self._slots[session] = slot
+                    self._give(session)
+                    await slot.released.wait()
+            except Exception as error:  # noqa: BLE001  # whoever waits in lend would do so for ever
+                is_of_server = isinstance(error, DatabaseError)
+                if is_of_server and slot.released.is_set():
+                    continue
+                self._expected -= 1
+                if self._expected == 0 or not is_of_server:
+                    self._idle.put_nowait(error)
+                else:
+                    log.warning("connections_less=1 error=%r", str(error))
                 return
-            self._hopes -= 1
-            if self._hopes == 0 or not is_of_server:
-                self._idle.put_nowait(error)
-            else:
-                log.warning("connections_less=1 error=%r", str(error))
-        finally:
-            holder.closed.set()
+            finally:
+                slot.session = None

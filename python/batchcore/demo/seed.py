@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from batchcore import _core
 from batchcore.config import Schema
 from batchcore.db.catalog import (
     OPTIONAL,
@@ -16,11 +15,11 @@ from batchcore.db.catalog import (
     schema_error,
 )
 from batchcore.db.engine import Database, transaction
-from batchcore.db.fields import field_of
-from batchcore.db.sent import PIECE_BYTES, not_kept
+from batchcore.db.fields import encoded, field_of
 from batchcore.db.sql import table_name
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
+from batchcore.sinks.staging import not_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,7 +126,7 @@ async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> N
 
 async def _copy(session: Session, schema: Schema, table: Table) -> int:
     fields = [field_of(name, column) for name, column in table.columns.items()]
-    pieces = _core.encode(fields=fields, rows=table.rows, piece_bytes=PIECE_BYTES)
+    pieces = encoded(fields, table.rows)
     columns = [schema.column(table.name, name) for name in table.columns]
     name, namespace = schema.table(table.name), schema.namespace
     stored = await session.copy_in(name, columns, pieces, namespace=namespace)

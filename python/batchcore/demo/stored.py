@@ -11,7 +11,10 @@ from batchcore import reference as ref
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
 from batchcore.db.engine import Database
-from batchcore.db.read import Reader, day_number
+from batchcore.db.sql import compose, joined, statement
+from batchcore.sources.host import HostTable
+from batchcore.sources.query import day_number
+from batchcore.sources.reference import Reader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -83,12 +86,14 @@ class StoredReader(Reader):
 
     async def snapshots(self, ids: Sequence[UUID]) -> dict[UUID, list[StoredRow]]:
         """Return the snapshots of each portfolio, by day."""
-        table = "portfolio_snapshots"
-        portfolio, day = (self.name(table, one) for one in ("portfolio_id", "snapshot_date"))
-        columns = ", ".join(self.name(table, column) for column in STORED_COLUMNS)
-        query = (
-            f"SELECT {portfolio}, {day_number(day)}, {columns} FROM {self.table(table)}"  # noqa: S608
-            f" WHERE {portfolio} = ANY($1) ORDER BY {day}"
+        s = HostTable(self.catalog, "portfolio_snapshots", "s")
+        columns = [getattr(s, column) for column in STORED_COLUMNS]
+        query = statement(
+            "SELECT {s.portfolio_id}, {day}, {columns} FROM {s}"
+            " WHERE {s.portfolio_id} = ANY($1) ORDER BY {s.snapshot_date}",
+            s=s,
+            day=day_number(s.snapshot_date),
+            columns=joined(", ", columns),
         )
         stored: dict[UUID, list[StoredRow]] = defaultdict(list)
         for owner, on, *values in await self.session.fetch(query, ids):
@@ -97,12 +102,9 @@ class StoredReader(Reader):
 
     async def equities(self, ids: Sequence[UUID]) -> dict[UUID, Decimal | None]:
         """Return `portfolios.equity_balance` of each portfolio."""
-        query = (
-            f"SELECT {self.name('portfolios', 'id')} AS id,"  # noqa: S608  # quoted
-            f" {self.name('portfolios', 'equity_balance')} AS equity"
-            f" FROM {self.table('portfolios')} WHERE {self.name('portfolios', 'id')} = ANY($1)"
-        )
-        return {row["id"]: row["equity"] for row in await self.session.fetch(query, ids)}
+        p = HostTable(self.catalog, "portfolios", "p")
+        query = statement("SELECT {p.id}, {p.equity_balance} FROM {p} WHERE {p.id} = ANY($1)", p=p)
+        return dict(await self.session.fetch(query, ids))
 
     async def valuations(self, day: int, limit: int) -> tuple[list[Valuation], Valuation]:
         """Return the first portfolios by id as of a session, and the sum of all of them.
@@ -111,7 +113,8 @@ class StoredReader(Reader):
             day: The session; portfolios without a snapshot of it are left out.
             limit: How many.
         """
-        table = "portfolio_snapshots"
+        p = HostTable(self.catalog, "portfolios", "p")
+        s = HostTable(self.catalog, "portfolio_snapshots", "s")
         columns = {
             "positions": "num_positions",
             "equity": "equity_balance",
@@ -125,26 +128,27 @@ class StoredReader(Reader):
             "effective": "effective_num_positions",
             "volatility": "realized_volatility_21d",
         }
-        of_row = ", ".join(
-            f"s.{self.name(table, c)} AS {n}" for n, c in {**columns, **analytics}.items()
+        of_row = [f"{getattr(s, c)} AS {n}" for n, c in {**columns, **analytics}.items()]
+        summed = [f"COALESCE(sum({getattr(s, c)}), 0) AS {n}" for n, c in columns.items()]
+        source = compose(
+            "FROM {s} JOIN {p} ON {p.id} = {s.portfolio_id}"
+            " WHERE {s.snapshot_date} = DATE '1970-01-01' + $1::int",
+            s=s,
+            p=p,
         )
-        summed = ", ".join(
-            f"COALESCE(sum(s.{self.name(table, c)}), 0) AS {n}" for n, c in columns.items()
-        )
-        source = (
-            f"FROM {self.table(table)} AS s JOIN {self.table('portfolios')} AS p"
-            f" ON p.{self.name('portfolios', 'id')} = s.{self.name(table, 'portfolio_id')}"
-            f" WHERE s.{self.name(table, 'snapshot_date')} = DATE '1970-01-01' + $1::int"
-        )
-        name, key = (f"p.{self.name('portfolios', column)}" for column in ("name", "id"))
         rows = await self.session.fetch(
-            f"SELECT {name} AS name, {of_row} {source} ORDER BY {key} LIMIT $2",
+            statement(
+                "SELECT {p.name} AS name, {of_row} {source} ORDER BY {p.id} LIMIT $2",
+                p=p,
+                of_row=joined(", ", of_row),
+                source=source,
+            ),
             day,
             limit,
         )
+        total = "SELECT count(*)::text AS name, {summed} {source}"
         totals = await self.session.fetch(
-            f"SELECT count(*)::text AS name, {summed} {source}",  # quoted
-            day,
+            statement(total, summed=joined(", ", summed), source=source), day
         )
         return [Valuation(**row) for row in rows], Valuation(**totals[0])
 

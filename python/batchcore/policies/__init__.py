@@ -1,4 +1,4 @@
-"""The policies by name: what their figures mean is told by a page of rules each.
+"""The policies by name: a page of rules each says what their figures mean.
 
 A `Policy` says what a run reads, plans, computes and writes. Only this package knows policies by
 name: the rest of batchcore asks their entries. They are light, so that options are checked before
@@ -101,8 +101,3 @@ def entry(name: str) -> PolicyEntry:
     """
     check_choice("policy", name, names())
     return _ENTRIES[name]
-
-
-def register(name: str, entry: PolicyEntry) -> None:
-    """Add a policy, or put another in the place of the one of that name."""
-    _ENTRIES[name] = entry

@@ -6,67 +6,63 @@ import abc
 import asyncio
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from batchcore.db import load as loads
-from batchcore.db.analytic_queries import AnalyticQueries
-from batchcore.db.queries import Boundaries, Selection
-from batchcore.frames import distinct
-from batchcore.native import roll_forward, store_snapshots
+from batchcore.frames import Issues, distinct
+from batchcore.native import build_market, in_thread, roll_forward, store_snapshots
 from batchcore.run import grouped
 from batchcore.run import plan as plans
 from batchcore.run.grouped import EventsByPosition, FlowsByPortfolio, GroupedLoad
+from batchcore.run.issues import ambiguous_prices
+from batchcore.sinks.snapshots import Equities, encode_batch, stands_already
+from batchcore.sources.facts import select_all_events, select_events, select_flows
+from batchcore.sources.host import Boundaries, Selection
+from batchcore.sources.positions import select_earliest_entries
+from batchcore.sources.query import load
+from batchcore.sources.snapshots import Returns
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy.typing as npt
-
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.ledger import Entry
-    from batchcore.db.load import Existing
-    from batchcore.db.load_analytics import Returns
-    from batchcore.db.load_changes import Stamps
-    from batchcore.db.save import Batch
     from batchcore.frames import (
         Betas,
+        Bools,
         Events,
         Flows,
-        Issues,
+        Ids,
         Opening,
         Positions,
         Previous,
+        Prices,
         Rows,
         Text,
     )
     from batchcore.native import CancelFlag, Host, Market
-    from batchcore.run.analyse import Analysed, Analysis
+    from batchcore.run.analysis import Analysed, Analysis
+    from batchcore.run.chunk import StampClock
     from batchcore.run.issues import IssueList
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan, Range
     from batchcore.run.request import Request
     from batchcore.run.result import Coverage, Differences
-    from batchcore.run.stamps import StampClock
+    from batchcore.sinks.snapshots import Batch
+    from batchcore.sources.changes import Stamps
+    from batchcore.sources.snapshots import Existing
 
 log: Final = logging.getLogger("batchcore")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RunContext:
-    """What a run shares with its policy.
-
-    Attributes:
-        request: What was asked for.
-        issues: Where to report.
-        monitor: Where to count.
-        cancel: Raised, it stops native work.
-        clock: Of the stamps of new rows.
-    """
+    """What a run shares with its policy: what was asked for, and where to report and count."""
 
     request: Request
     issues: IssueList
@@ -76,14 +72,14 @@ class RunContext:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Prices:
+class RunPrices:
     """The prices of a run, and what else all its chunks are computed with.
 
     Attributes:
         market: Closes, marked on the sessions of the plan.
         coverage: Of the sessions that were checked (S12).
         analysis: None where nothing is analysed.
-        host: What the policy `legacy` reads beside the frames of a chunk.
+        host: What the rules read beside the frames of a chunk, where they do.
     """
 
     market: Market
@@ -97,11 +93,8 @@ class ChunkFacts:
     """What a chunk with anything to write is computed from.
 
     Attributes:
-        positions: Holdings.
-        events: Partial closes.
-        flows: Cash in and out.
-        stored: The snapshots that its portfolios go on from; under the policy `legacy`, those that
-            exist in the range too.
+        stored: The snapshots that its portfolios continue from; under the policy `legacy`, those
+            of the range too.
         returns: Daily returns before the run.
         betas: Of its positions, under the policy `legacy`.
     """
@@ -111,7 +104,7 @@ class ChunkFacts:
     flows: Flows
     stored: Previous
     returns: Returns
-    betas: Betas | None = None
+    betas: Betas | None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -132,9 +125,8 @@ class ComputedChunk:
         batches: Its bytes; several parts where some portfolios were refused (S10).
         rows: What they were made of.
         issues: Those of its analytics, and of portfolios that were refused.
-        noticed: What was noticed of its portfolios beside.
-        recorded: All issues that the ledger keeps of it; portfolios count those of the chunk from
-            a number on.
+        noticed: What was noticed of its portfolios beside, each with the number that these count
+            from.
         entry: What the ledger keeps of it, where there is one.
         differences: Of a repair, what it found.
     """
@@ -143,8 +135,7 @@ class ComputedChunk:
     batches: tuple[Batch, ...]
     rows: Rows
     issues: tuple[Issues, ...]
-    noticed: tuple[Issues, ...] = ()
-    recorded: tuple[tuple[Issues, int], ...] = ()
+    noticed: Sequence[tuple[Issues, int]] = ()
     entry: Entry | None = None
     differences: Differences | None = None
 
@@ -155,43 +146,34 @@ class Policy(abc.ABC):
     `make_plan` comes first, then `begin`; chunks are computed once `load_prices` has returned.
 
     Attributes:
-        core: The policy of the compiled core that computes the rows.
         reads_deleted: Whether soft-deleted positions count.
-        queries: On the tables of the host.
+        catalog: The host's tables.
         selection: The portfolios whose symbols need prices.
         plan: What each portfolio writes.
         chunks: Of the plan, in the order of ids.
-        stamps: Of a plan that is only told, how the host keeps the time stamps of its tables.
-        names: Of its portfolios, where errors tell them.
+        stamps: Of a plan that nothing is computed of, how the host keeps the time stamps of its
+            tables.
+        names: Of its portfolios, where errors have them.
         refused: (n,) bool, portfolios that fail before anything is computed; None is none.
         analytics_off: Part of the analytics -> why it is not done though it was asked for.
     """
 
-    core: ClassVar[str]
     reads_deleted: ClassVar = False
 
-    queries: AnalyticQueries
     plan: Plan
     chunks: Sequence[Chunk]
 
     def __init__(self, run: RunContext, catalog: Catalog, calendar: Calendar, days: Range) -> None:
-        """Take what is known before the plan.
-
-        Args:
-            run: What the run shares.
-            catalog: The host's tables, found fit by `check_tables`.
-            calendar: Of the run.
-            days: Its range.
-        """
+        """Take what is known before the plan; the tables were found fit by `check_tables`."""
         self.run = run
         self.request, self.settings = run.request, run.request.settings
         self.issues, self.monitor, self.cancel = run.issues, run.monitor, run.cancel
         self.calendar = calendar
         self.days = days
-        self.queries = AnalyticQueries(catalog)
+        self.catalog = catalog
         self.selection = Selection(run.request.wanted)
         self.names: tuple[str | None, ...] = ()
-        self.refused: npt.NDArray[np.bool_] | None = None
+        self.refused: Bools | None = None
         self.analytics_off: dict[str, str] = {}
         self.stamps: tuple[Stamps, ...] = ()
 
@@ -214,7 +196,7 @@ class Policy(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def load_prices(self, reader: Session, symbols: Text) -> Prices:
+    async def load_prices(self, reader: Session, symbols: Text) -> RunPrices:
         """Return the prices of the plan, and what else chunks are computed with.
 
         Raises:
@@ -226,17 +208,16 @@ class Policy(abc.ABC):
         """Return the rows of a chunk."""
 
     @abc.abstractmethod
-    def encode(
-        self,
-        loaded: ChunkLoad,
-        opening: Opening,
-        rows: Rows,
-        analysed: Analysed | None,
-        analysis: Analysis | None,
-    ) -> ComputedChunk:
-        """Return what a chunk writes."""
+    def equities(self, rows: Rows, ids: Ids, chunk: Chunk) -> Equities:
+        """Return the new `portfolios.equity_balance` of portfolios that are written."""
 
-    def compute(self, facts: ChunkFacts, opening: Opening, prices: Prices) -> Rows:
+    @abc.abstractmethod
+    def columns(
+        self, chunk: Chunk, rows: Rows, analysed: Analysed | None, analysis: Analysis | None
+    ) -> dict[str, Any]:
+        """Return what a chunk writes beside the columns of every run, for `encode_batch`."""
+
+    def compute(self, facts: ChunkFacts, opening: Opening, prices: RunPrices) -> Rows:
         """Return the rows of a chunk."""
         return roll_forward(
             prices.market,
@@ -251,60 +232,102 @@ class Policy(abc.ABC):
             betas=facts.betas,
         )
 
-    def notice(self, chunk: Chunk, existing: Existing) -> tuple[Issues, ...]:  # noqa: ARG002
+    def encode(
+        self,
+        loaded: ChunkLoad,
+        opening: Opening,
+        rows: Rows,
+        analysed: Analysed | None,
+        analysis: Analysis | None,
+    ) -> ComputedChunk:
+        """Return what a chunk writes."""
+        chunk, existing, ids = loaded.chunk, loaded.existing, opening.portfolio_id
+        batch = encode_batch(
+            rows,
+            ids,
+            stands_already(rows, ids, existing.portfolio_id, existing.day),
+            self.equities(rows, ids, chunk),
+            self.run.clock.stamp(),
+            cancel=self.cancel,
+            **self.columns(chunk, rows, analysed, analysis),
+        )
+        return ComputedChunk(chunk, (batch,), rows, () if analysed is None else analysed.issues)
+
+    def notice(self, chunk: Chunk, existing: Existing) -> Sequence[Issues]:  # noqa: ARG002
         """Report the rows that a run leaves as they are, and return what was reported."""
         return ()
 
-    async def only_notice(self, reader: Session) -> tuple[Issues, ...]:  # noqa: ARG002
+    async def only_notice(self, reader: Session) -> Sequence[Issues]:  # noqa: ARG002
         """Report the same of all chunks, where nothing is to be written."""
         return ()
 
     def begin(self, chunks: Sequence[Chunk]) -> None:
         """Take the chunks, and decide for how many at a time events and flows are loaded."""
         self.chunks = chunks
-        estimated, plan = self.queries.catalog.estimated_rows, self.plan
-        each = grouped.bytes_of_a_portfolio(estimated, "equity_changes", grouped.BYTES_OF_A_FLOW)
-        size = grouped.group_size(chunks, each, grouped.BYTES_OF_A_GROUP)
-        self._flows = GroupedLoad(chunks, size, self._load_flows)
-        each = grouped.bytes_of_a_portfolio(
-            estimated, "position_realized_events", grouped.BYTES_OF_AN_EVENT
-        )
-        size, works = grouped.group_size(chunks, each, grouped.BYTES_OF_ALL_EVENTS), plan.works()
-        if size >= len(chunks) and plan.is_whole and works.sum() * 2 >= len(works):
-            self._events = GroupedLoad(chunks, size, self._load_all_events)
+        estimated, works = self.catalog.estimated_rows, self.plan.works()
+
+        def size(table: str, most_bytes: int) -> int:
+            return grouped.group_size(chunks, estimated, table, most_bytes)
+
+        flows = size("equity_changes", grouped.BYTES_OF_A_GROUP)
+        self._flows = GroupedLoad(chunks, flows, self._load_flows)
+        table = "position_realized_events"
+        whole = size(table, grouped.BYTES_OF_ALL_EVENTS)
+        if whole >= len(chunks) and self.plan.is_whole and works.sum() * 2 >= len(works):
+            self._events = GroupedLoad(chunks, whole, self._load_all_events)
         else:
-            size = grouped.group_size(chunks, each, grouped.BYTES_OF_A_GROUP)
-            self._events = GroupedLoad(chunks, size, self._load_events)
+            events = size(table, grouped.BYTES_OF_A_GROUP)
+            self._events = GroupedLoad(chunks, events, self._load_events)
 
-    async def load_events(self, reader: Session, chunk: Chunk, positions: Positions) -> Events:
-        """Return the events of the positions of a chunk."""
-        return (await self._events.of(reader, chunk)).among(positions)
+    async def market_of(self, reader: Session, closes: Prices) -> Market:
+        """Return closes marked on the sessions of the plan; report what was odd about them."""
+        self.issues.add(ambiguous_prices(reader.ambiguous))
+        lookback = self.settings.lookback_days
+        build = partial(
+            build_market,
+            closes,
+            self.plan.sessions,
+            lookback_days=lookback,
+            cancel=self.cancel,
+        )
+        return await in_thread(build, self.cancel)
 
-    async def load_flows(self, reader: Session, chunk: Chunk) -> Flows:
-        """Return the flows of the portfolios of a chunk."""
-        return (await self._flows.of(reader, chunk)).between(self.plan.id[chunk.rows])
+    async def load_facts(
+        self,
+        reader: Session,
+        chunk: Chunk,
+        positions: Positions,
+        stored: Previous,
+        *,
+        returns: Returns | None = None,
+        betas: Betas | None = None,
+    ) -> ChunkFacts:
+        """Return what a chunk is computed from, with the events and flows of its group."""
+        returns = Returns.none() if returns is None else returns
+        events = (await self._events.of(reader, chunk)).among(positions)
+        flows = (await self._flows.of(reader, chunk)).between(self.plan.id[chunk.rows])
+        self.monitor.loaded(positions=len(positions), events=len(events), flows=len(flows))
+        return ChunkFacts(positions, events, flows, stored, returns, betas)
 
     async def _load_all_events(self, reader: Session, _group: Chunk) -> EventsByPosition:
-        found = await loads.load_all_events(reader, self.queries)
+        found = await load(reader, select_all_events(self.catalog))
         return await asyncio.to_thread(EventsByPosition.of, found)
 
     async def _load_events(self, reader: Session, group: Chunk) -> EventsByPosition:
         selection = self.selection_of(group, group.works)
-        found = await loads.load_events(reader, self.queries, selection, deleted=self.reads_deleted)
-        return await asyncio.to_thread(EventsByPosition.of, loads.loose(found))
+        query = select_events(self.catalog, selection, deleted=self.reads_deleted)
+        return await asyncio.to_thread(EventsByPosition.of, await load(reader, query))
 
     async def _load_flows(self, reader: Session, group: Chunk) -> FlowsByPortfolio:
         selection, window = self.selection_of(group, group.works), self.flow_window(group)
-        found = await loads.load_flows(reader, self.queries, selection, *window)
+        found = await load(reader, select_flows(self.catalog, selection, *window))
         return await asyncio.to_thread(FlowsByPortfolio.of, found)
 
     def flow_window(self, chunk: Chunk) -> tuple[int, int]:
         """Return the first and the last day whose flows count: those of its sessions."""
-        rows, works = chunk.rows, chunk.works
-        first = int(self.plan.first_day[rows][works].min())
-        return first, int(self.plan.last_day[rows][works].max())
+        return self.plan.window_of(chunk)
 
-    def selection_of(self, chunk: Chunk, works: npt.NDArray[np.bool_] | None) -> Selection:
+    def selection_of(self, chunk: Chunk, works: Bools | None) -> Selection:
         """Return a range of ids where it brings little more than what is needed."""
         ids = self.plan.id[chunk.rows]
         if works is not None and works.sum() * 2 < len(works):
@@ -313,7 +336,7 @@ class Policy(abc.ABC):
 
     async def earliest_entries(self, reader: Session, selection: Selection) -> Boundaries:
         """Return the earliest entry of each portfolio that has one, within the calendar."""
-        entries = await loads.load_earliest_entries(reader, self.queries, selection)
+        entries = await load(reader, select_earliest_entries(self.catalog, selection))
         self.monitor.loaded(earliest_entries=len(entries.day))
         return Boundaries(entries.ids, np.maximum(entries.day, np.int32(self.calendar.first_day)))
 
@@ -323,13 +346,12 @@ class Policy(abc.ABC):
             return None
         return await self.earliest_entries(reader, Selection(self.request.wanted))
 
-    def check_portfolios(self, ids: npt.NDArray[np.uint8], deleted: npt.NDArray[np.bool_]) -> None:
+    def check_portfolios(self, ids: Ids, deleted: Bools) -> None:
         """Refuse unknown portfolios, report soft-deleted ones, and leave their symbols out."""
         if self.request.wanted is not None:
             plans.check_found(self.request.wanted, ids)
             self.selection = Selection(np.ascontiguousarray(ids[~deleted]))
-        for row in np.flatnonzero(deleted).tolist():
-            self.issues.add_one("soft_deleted", row, "")
+        self.issues.add(Issues.of("soft_deleted", np.flatnonzero(deleted)))
 
     def look_at_currencies(self, currency: Text) -> None:
         """Report portfolios of several currencies: prices are taken to be in each's own (S1)."""
@@ -338,4 +360,4 @@ class Policy(abc.ABC):
         found = sorted({names[code].strip() for code in codes.tolist()})
         if len(found) > 1:
             log.warning("run=%s currencies=%s", self.monitor.run_id, ",".join(found))
-            self.issues.add_one("currencies", -1, ", ".join(found))
+            self.issues.add(Issues.of("currencies", [-1], detail=", ".join(found)))

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batchcore.config import Settings
+    from batchcore.run.plan import SnapshotSource
     from batchcore.run.prices import PriceSource
     from batchcore.run.result import BatchResult
-    from batchcore.run.snapshots import SnapshotSource
 
 
 class PnLCalculator:
@@ -109,17 +109,9 @@ class PnLCalculator:
         price_cache: PriceSource | None = None,
         snapshot_cache: SnapshotSource | None = None,
     ) -> BatchResult:
-        """Value one portfolio on one date and write its snapshot.
+        """Value one portfolio, a UUID or its text, on one date and write its snapshot.
 
-        Args:
-            portfolio_id: UUID or its text.
-            calculation_date: As in `calculate_all_portfolios_pnl`, like everything that follows.
-            db: The database; None takes that of the constructor.
-            price_cache: Closes that count before those stored.
-            snapshot_cache: Snapshots that count before those stored.
-
-        Returns:
-            The report.
+        All else is as in `calculate_all_portfolios_pnl`.
 
         Raises:
             BatchcoreError: as `calculate_all_portfolios_pnl` does.
@@ -163,16 +155,7 @@ class BatchOrchestrator:
         end_date: dt.date | None = None,
         portfolio_ids: Sequence[uuid.UUID | str] | None = None,
     ) -> BatchResult:
-        """Roll portfolios forward over the sessions of a range; see `run_batch`.
-
-        Args:
-            start_date: First day of the range, included, or `inception`; None continues after
-                the latest snapshots.
-            end_date: Last day of the range, included; None is the last session closed by now.
-            portfolio_ids: UUIDs or their text; None is all that are not soft-deleted.
-
-        Returns:
-            The report.
+        """Roll portfolios forward over the sessions of a range; the arguments are `run_batch`'s.
 
         Raises:
             BatchcoreError: as `run_batch` does.

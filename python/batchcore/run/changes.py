@@ -3,107 +3,66 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batchcore.calendar import PRICES
-from batchcore.db import load as loads
-from batchcore.db.load import normalised
-from batchcore.db.load_changes import (
-    ChangedFacts,
-    load_changed_facts,
-    load_changed_prices,
-    load_changed_session,
-)
-from batchcore.db.queries import Boundaries
 from batchcore.frames import Days, day_keys, distinct
-from batchcore.units import State
+from batchcore.run.plan import Rewrites
+from batchcore.sources.changes import (
+    ChangedFacts,
+    check_stamps,
+    select_changed_facts,
+    select_changed_prices,
+    select_changed_session,
+)
+from batchcore.sources.host import normalised, sorted_ids
+from batchcore.sources.positions import load_symbols, select_held
+from batchcore.sources.query import load
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    import datetime as dt
 
     from batchcore.calendar import Calendar
-    from batchcore.db.change_queries import ChangeQueries
+    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
-    from batchcore.db.load import Held, Portfolios
-    from batchcore.db.load_changes import ChangedPrices
-    from batchcore.db.queries import Selection
+    from batchcore.frames import Int64, Text
     from batchcore.run.monitor import Monitor
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Affected:
-    """Portfolios that something changed for, and the first day that it may matter on.
-
-    Attributes:
-        id: (n, 16) uint8, ascending.
-        day: (n,) int32.
-        everyone_from: The day from which on every portfolio is affected, these and all others;
-            None if there is none.
-    """
-
-    id: npt.NDArray[np.uint8]
-    day: npt.NDArray[np.int32]
-    everyone_from: int | None
-
-    def boundaries(self) -> Boundaries:
-        """Return the days that part the snapshots of these portfolios."""
-        return Boundaries(self.id, self.day)
-
-    def rewritten(self, portfolios: Portfolios) -> Days:
-        """Return where the chain of each portfolio is rewritten from; NULL where it stands.
-
-        A chain begins where it began: not before its earliest complete snapshot. What matters
-        only after the latest one changes no row.
-
-        Args:
-            portfolios: With the snapshots around `boundaries`, else around `everyone_from`.
-        """
-        row = loads.located(portfolios.id, self.id)
-        known = row >= 0
-        day = np.zeros(len(row), dtype=np.int32)
-        day[known] = self.day[row[known]]
-        if self.everyone_from is not None:
-            day[~known] = self.everyone_from
-            known = np.ones_like(known)
-        opens = portfolios.before.day.state != State.VALUE
-        known &= portfolios.first_day.state == State.VALUE
-        day = np.where(opens, portfolios.first_day.values, day)
-        return Days(day.astype(np.int32), np.where(known, State.VALUE, State.NULL).astype(np.uint8))
+    from batchcore.sources.changes import ChangedPrices
+    from batchcore.sources.host import Selection
+    from batchcore.sources.positions import Held
 
 
 async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
     session: Session,
-    queries: ChangeQueries,
+    catalog: Catalog,
+    since: dt.datetime,
     calendar: Calendar,
     selection: Selection,
     start: int | None,
     monitor: Monitor,
-) -> Affected:
+) -> Rewrites:
     """Return which portfolios are affected by what changed, by at most five statements.
 
-    Args:
-        session: The snapshot of the run.
-        queries: Of what changed since a moment.
-        calendar: That of the run.
-        selection: Of which portfolios.
-        start: The first day that may be rewritten; None for any.
-        monitor: Of the run.
+    No day before ``start`` is rewritten.
+
+    Raises:
+        SchemaError: a table that is there lacks a time stamp.
     """
-    facts = await load_changed_facts(session, queries, selection)
-    prices = await load_changed_prices(session, queries)
+    check_stamps(catalog)
+    facts = await load(session, select_changed_facts(catalog, since, selection))
+    prices = await load(session, select_changed_prices(catalog, since))
     monitor.loaded(changed_facts=len(facts.day), changed_prices=len(prices.day))
     everyone_from, found = None, [facts]
     if len(prices.day):
         if calendar.code == PRICES:
-            everyone_from = await load_changed_session(session, queries)
+            everyone_from = await load(session, select_changed_session(catalog, since))
         changed = {normalised(name) for name in prices.symbol.table()}
-        symbols = await loads.load_symbols(session, queries, selection)
+        symbols = await load_symbols(session, catalog, selection)
         spellings = sorted(name for name in symbols.table() if normalised(name) in changed)
         if spellings:
-            held = await loads.load_held(session, queries, selection, spellings)
+            held = await load(session, select_held(catalog, selection, spellings))
             monitor.loaded(held=len(held.start))
             found.append(await asyncio.to_thread(marked, prices, held))
     return await asyncio.to_thread(earliest, found, everyone_from, start)
@@ -116,13 +75,10 @@ def marked(prices: ChangedPrices, held: Held) -> ChangedFacts:
     closed at the mark on it; no close before its start ever is (S4). So of each position the
     first changed close from its start on counts.
     """
-    rows: dict[str, int] = {}
-    names = prices.symbol.table()
-    code = [rows.setdefault(normalised(name), len(rows)) for name in names]
-    own = np.array([*code, -1], dtype=np.int64)[prices.symbol.codes]
-    keys = distinct(day_keys(own, prices.day))
-    code = [rows.get(normalised(name), -1) for name in held.symbol.table()]
-    own = np.array([*code, -1], dtype=np.int64)[held.symbol.codes]
+    names = [normalised(name) for name in prices.symbol.table()]
+    rows = {name: row for row, name in enumerate(dict.fromkeys(names))}
+    keys = distinct(day_keys(_rows_of(prices.symbol, rows), prices.day))
+    own = _rows_of(held.symbol, rows)
     at = np.searchsorted(keys, day_keys(own, held.start))
     found = at < len(keys)
     found[found] = keys[at[found]] >> 32 == own[found]
@@ -132,12 +88,18 @@ def marked(prices: ChangedPrices, held: Held) -> ChangedFacts:
     return ChangedFacts(held.portfolio_id[found], day[found].astype(np.int32))
 
 
+def _rows_of(symbols: Text, rows: dict[str, int]) -> Int64:
+    """Return the row of each symbol, -1 for none."""
+    code = [rows.get(normalised(name), -1) for name in symbols.table()]
+    return np.array([*code, -1], dtype=np.int64)[symbols.codes]
+
+
 def earliest(
     found: list[ChangedFacts], everyone_from: int | None = None, start: int | None = None
-) -> Affected:
+) -> Rewrites:
     """Return each portfolio once, with its earliest day, none before ``start``."""
     every = np.concatenate([each.portfolio_id for each in found])
-    order = loads.sorted_ids(every)  # numpy.unique of rows keeps the interpreter's lock
+    order = sorted_ids(every)  # numpy.unique of rows keeps the interpreter's lock
     ids, day = every[order], np.concatenate([each.day for each in found])[order]
     if len(ids):
         begins = np.ones(len(ids), dtype=np.bool_)
@@ -149,4 +111,4 @@ def earliest(
     if start is not None:
         day = np.maximum(day, np.int32(start))
         everyone_from = None if everyone_from is None else max(everyone_from, start)
-    return Affected(np.ascontiguousarray(ids), day, everyone_from)
+    return Rewrites(np.ascontiguousarray(ids), Days(day.astype(np.int32)), everyone_from)

@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import os
+import time
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.db.save import sha256_of
-from batchcore.run.analyse import ChunkInputs
-from batchcore.run.analytic_inputs import last_sessions
+from batchcore.native import in_thread
+from batchcore.run.analysis import ChunkInputs, last_sessions
 from batchcore.run.entries import entry_of
 from batchcore.run.refusals import issues_of, without
-from batchcore.run.threads import in_thread
+from batchcore.sinks.snapshots import Stamp, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from batchcore.db.ledger import Entry
-    from batchcore.db.save import Batch
     from batchcore.frames import Issues, Opening, Rows
-    from batchcore.policies.policy import ChunkFacts, ChunkLoad, ComputedChunk, Policy, Prices
+    from batchcore.policies.policy import ChunkFacts, ChunkLoad, ComputedChunk, Policy, RunPrices
     from batchcore.run.plan import Chunk
+    from batchcore.run.request import Request
+    from batchcore.sinks.snapshots import Batch
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+class StampClock:
+    """Gives the stamp of each chunk; ids of a later one sort after those of one before."""
+
+    def __init__(self, request: Request) -> None:
+        self._moment_us = (request.now - _EPOCH) // dt.timedelta(microseconds=1)
+        began = request.began or request.now
+        self._began_ms = (began - _EPOCH) // dt.timedelta(milliseconds=1)
+        self._made = time.monotonic()
+
+    def stamp(self) -> Stamp:
+        """Return what the new rows of a chunk share."""
+        elapsed_ms = int((time.monotonic() - self._made) * 1000)
+        return Stamp(self._moment_us, self._began_ms + elapsed_ms, os.urandom(16))
 
 
 class ChunkSteps:
@@ -40,7 +59,7 @@ class ChunkSteps:
         self._cancel = policy.cancel
         self._monitor = policy.monitor
 
-    async def compute(self, loaded: ChunkLoad, prices: Prices | None) -> ComputedChunk | None:
+    async def compute(self, loaded: ChunkLoad, prices: RunPrices | None) -> ComputedChunk | None:
         """Return what a chunk writes; None if there is nothing."""
         policy = self.policy
         noticed = policy.notice(loaded.chunk, loaded.existing)
@@ -61,52 +80,49 @@ class ChunkSteps:
             self._monitor.rows["analytics"] += len(rows) if every else int((rows.written > 0).sum())
         with self._monitor.phase("compute"):
             encode = partial(policy.encode, loaded, opening, rows, analysed, prices.analysis)
-            return await in_thread(partial(self._entered, encode, noticed), self._cancel)
+            return await in_thread(partial(self._encoded, encode, noticed), self._cancel)
 
     def _analytic_inputs(
         self, chunk: Chunk, facts: ChunkFacts, opening: Opening, rows: Rows
     ) -> ChunkInputs:
-        plan, own = self.policy.plan, chunk.rows
-        last, latest = last_sessions(plan)[own], plan.latest_day
-        later = (latest.state[own] == 0) & (latest.values[own] > last)
+        last = last_sessions(self.policy.plan)[chunk.rows]
+        latest = self.policy.plan.latest_day.take(chunk.rows)
         return ChunkInputs(
             positions=facts.positions,
             events=facts.events,
             opening=opening,
             rows=rows,
             last_session=last,
-            is_latest=~later,
+            is_latest=(latest.state != 0) | (latest.values <= last),
             returns=facts.returns,
         )
 
-    def _entered(
+    def _encoded(
         self, encode: Callable[[], ComputedChunk], noticed: Sequence[Issues]
     ) -> ComputedChunk:
-        """Return a chunk encoded, with what the ledger keeps of it."""
         computed = encode()
         if self.run_id is None:
             return computed
-        first, rows = computed.chunk.rows.start, computed.rows
-        recorded = [(part, first) for part in noticed]
-        recorded += [(part, 0) for part in (rows.issues, *computed.issues)]
-        computed = replace(computed, noticed=tuple(noticed), recorded=tuple(recorded))
         committed = self.policy.request.committed
         number = computed.chunk.number + (0 if committed is None else committed.chunks)
-        return replace(computed, entry=self._entry(self.run_id, number, computed))
+        first = computed.chunk.rows.start
+        return self._recorded(replace(computed, noticed=[(one, first) for one in noticed]), number)
 
-    def _entry(self, run_id: str, number: int, item: ComputedChunk) -> Entry:
+    def _recorded(self, item: ComputedChunk, number: int | None) -> ComputedChunk:
+        """Return a chunk with what the ledger keeps of it, under the number that it has there."""
+        if self.run_id is None or number is None:
+            return item
+        issues = [*item.noticed, *((part, 0) for part in (item.rows.issues, *item.issues))]
         ids, digest = self.policy.plan.id[item.chunk.rows], sha256_of(item.batches)
-        return entry_of(run_id, number, ids, item.rows, item.recorded, sha256=digest)
+        entry = entry_of(self.run_id, number, ids, item.rows, issues, sha256=digest)
+        return replace(item, entry=entry)
 
     async def without(
         self, item: ComputedChunk, refused: Mapping[int, str], written: Sequence[Batch]
     ) -> ComputedChunk:
-        """Return a chunk as it was written, without the portfolios that the database refused.
+        """Return a chunk as it was written, without the portfolios that the database refused (S10).
 
-        Args:
-            item: The chunk.
-            refused: Portfolio of the chunk -> why (S10).
-            written: Its parts that were written.
+        ``refused`` says why, by portfolio of the chunk.
         """
         return await in_thread(partial(self._without, item, refused, written), self._cancel)
 
@@ -115,14 +131,10 @@ class ChunkSteps:
     ) -> ComputedChunk:
         gone = np.zeros(len(item.rows.failed), dtype=np.bool_)
         gone[list(refused)] = True
-        issues = issues_of(refused)
         left = replace(
             item,
             batches=tuple(written),
             rows=without(item.rows, gone),
-            issues=(*item.issues, issues),
-            recorded=(*item.recorded, (issues, 0)),
+            issues=(*item.issues, issues_of(refused)),
         )
-        if self.run_id is None or item.entry is None:
-            return left
-        return replace(left, entry=self._entry(self.run_id, item.entry.chunk, left))
+        return self._recorded(left, None if item.entry is None else item.entry.chunk)

@@ -1,26 +1,25 @@
-"""Which sessions, symbols and portfolios lack prices, told before anything is computed: pure."""
+"""Which sessions, symbols and portfolios lack prices, found before anything is computed: pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.db.load import located, normalised
-from batchcore.frames import day_keys
+from batchcore.frames import Issues, day_keys, distinct
+from batchcore.run.plan import NEVER
 from batchcore.run.prices import valid_rows
 from batchcore.run.result import NO_CLOSE
+from batchcore.sources.host import located, normalised
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    import numpy.typing as npt
-
-    from batchcore.db.load import Held
-    from batchcore.frames import Prices, Text
+    from batchcore.frames import Bools, Int32, Prices, Text
     from batchcore.run.plan import Plan
+    from batchcore.sources.positions import Held
 
 LISTED: Final = 5
 """Symbols that the detail of an issue names; it counts all."""
@@ -28,28 +27,9 @@ LISTED: Final = 5
 CELLS: Final = 1 << 20
 """Positions times sessions that are looked at at a time."""
 
-NEVER: Final = np.iinfo(np.int32).min
-
-
-@dataclass(frozen=True, slots=True)
-class PriceGap:
-    """An issue of a plan.
-
-    Attributes:
-        portfolio: Row of the plan, -1 for none.
-        symbol: As stored on positions, or None.
-        day: Session.
-        detail: What it says.
-    """
-
-    portfolio: int
-    symbol: str | None
-    day: int
-    detail: str
-
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Latest:
+class LatestCloses:
     """The latest valid close of symbols on each session.
 
     Attributes:
@@ -62,29 +42,22 @@ class Latest:
 
     symbols: dict[str, int]
     spelt: list[str]
-    sessions: npt.NDArray[np.int32]
-    day: npt.NDArray[np.int32]
-    priced: npt.NDArray[np.bool_]
+    sessions: Int32
+    day: Int32
+    priced: Bools
 
 
-def latest_closes(symbols: Text, prices: Prices, sessions: npt.NDArray[np.int32]) -> Latest:
-    """Return the latest closes of symbols that lack a close of some session itself.
-
-    Args:
-        symbols: Of the run's positions, as stored.
-        prices: All that the run can see.
-        sessions: Those that are written.
-    """
+def latest_closes(symbols: Text, prices: Prices, sessions: Int32) -> LatestCloses:
+    """Return the latest closes of symbols that lack a close of some session itself."""
     spelt: dict[str, str] = {}
     for symbol in sorted(symbols.table()):
         spelt.setdefault(normalised(symbol), symbol)
     spelt.pop("", None)
     row_of = {name: row for row, name in enumerate(spelt)}
-    names = prices.symbol.table()
-    moved = np.array([row_of.get(normalised(name), -1) for name in names], dtype=np.int64)
-    valid = valid_rows(prices)
-    own = moved[prices.symbol.codes[valid]] if names else np.zeros(0, dtype=np.int64)
-    keys = np.unique(day_keys(own, prices.day.values[valid])[own >= 0])
+    moved = [row_of.get(normalised(name), -1) for name in prices.symbol.table()]
+    valid = prices.take(valid_rows(prices))
+    own = np.array([*moved, -1], dtype=np.int64)[valid.symbol.codes]
+    keys = distinct(day_keys(own, valid.day.values)[own >= 0])
     rows = np.arange(len(spelt), dtype=np.int64)
     # the first key beyond (symbol, session); the one before it is the latest close, if its own
     at = np.searchsorted(keys, day_keys(rows[:, None], sessions[None, :]), side="right") - 1
@@ -92,9 +65,9 @@ def latest_closes(symbols: Text, prices: Prices, sessions: npt.NDArray[np.int32]
     known = (at >= 0) & (found >> 32 == rows[:, None])
     day = np.where(known, (found & 0xFFFF_FFFF) - 2**31, NEVER).astype(np.int32)
     lacks = (day != sessions[None, :]).any(axis=1)
-    priced = np.isin(rows, np.unique(own))
+    priced = np.bincount(own[own >= 0], minlength=len(rows)) > 0
     kept = [name for name, lack in zip(spelt, lacks.tolist(), strict=True) if lack]
-    return Latest(
+    return LatestCloses(
         {name: row for row, name in enumerate(kept)},
         [spelt[name] for name in kept],
         sessions,
@@ -103,98 +76,92 @@ def latest_closes(symbols: Text, prices: Prices, sessions: npt.NDArray[np.int32]
     )
 
 
-def spellings(symbols: Text, latest: Latest) -> list[str]:
-    """Return all spellings of the symbols of ``latest``."""
-    return sorted(name for name in symbols.table() if normalised(name) in latest.symbols)
+def missing_prices(
+    plan: Plan, held: Held, latest: LatestCloses, lookback_days: int
+) -> Iterator[Issues]:
+    """Give what of a plan lacks a close that is new enough (S4): by symbol, session, portfolio.
 
-
-class Completeness:
-    """What of a plan lacks a close that is new enough (S4)."""
-
-    def __init__(self, plan: Plan, held: Held, latest: Latest, lookback_days: int) -> None:
-        """Look at every position that is held on a session which its portfolio writes."""
-        self._latest = latest
-        shape = (len(latest.symbols), len(latest.sessions))
-        self._stale = np.zeros(shape, dtype=np.bool_)
-        self._unpriced = np.zeros(shape, dtype=np.bool_)
-        self._first: dict[tuple[int, int], int] = {}
-        self._find(plan, held, lookback_days)
-
-    def _find(self, plan: Plan, held: Held, lookback_days: int) -> None:
-        latest, sessions = self._latest, self._latest.sessions
-        rows = [latest.symbols.get(normalised(name), -1) for name in held.symbol.table()]
-        symbol = np.array([*rows, -1], dtype=np.int64)[held.symbol.codes]
-        portfolio = located(held.portfolio_id, plan.id)
-        low = np.searchsorted(sessions, np.maximum(held.start, plan.first_day[portfolio]))
-        end = np.minimum(held.end.astype(np.int64) - 1, plan.last_day[portfolio])
-        high = np.searchsorted(sessions, end, side="right")
-        kept = np.flatnonzero((portfolio >= 0) & (symbol >= 0) & (low < high))
-        kept = kept[np.argsort(symbol[kept], kind="stable")]
-        oldest = sessions.astype(np.int64) - lookback_days
-        columns = np.arange(len(sessions))
-        step = max(CELLS // max(len(sessions), 1), 1)
-        for at in range(0, len(kept), step):
-            block = kept[at : at + step]
-            own, start = symbol[block], held.start[block]
-            inside = columns >= low[block][:, None]
-            inside &= columns < high[block][:, None]
-            day = latest.day[own]
-            unpriced = inside & (day < start[:, None])
-            stale = inside & ~unpriced & (day < oldest)
-            edges = np.flatnonzero(np.diff(own, prepend=-1))
-            self._unpriced[own[edges]] |= np.logical_or.reduceat(unpriced, edges)
-            self._stale[own[edges]] |= np.logical_or.reduceat(stale, edges)
-            self._note(portfolio[block], own, unpriced | stale)
-
-    def _note(
-        self,
-        portfolio: npt.NDArray[np.int32],
-        symbol: npt.NDArray[np.int64],
-        lacks: npt.NDArray[np.bool_],
-    ) -> None:
+    Every position counts that is held on a session which its portfolio writes.
+    """
+    shape = (len(latest.symbols), len(latest.sessions))
+    stale, unpriced = np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_)
+    first: dict[tuple[int, int], int] = {}
+    for owner, symbol, is_stale, is_unpriced in _looked_up(plan, held, latest, lookback_days):
+        edges = np.flatnonzero(np.diff(symbol, prepend=-1))
+        stale[symbol[edges]] |= np.logical_or.reduceat(is_stale, edges)
+        unpriced[symbol[edges]] |= np.logical_or.reduceat(is_unpriced, edges)
+        lacks = is_stale | is_unpriced
         some = np.flatnonzero(lacks.any(axis=1))
         columns = np.argmax(lacks[some], axis=1).tolist()
-        pairs = zip(portfolio[some].tolist(), symbol[some].tolist(), strict=True)
+        pairs = zip(owner[some].tolist(), symbol[some].tolist(), strict=True)
         for pair, column in zip(pairs, columns, strict=True):
-            self._first[pair] = min(self._first.get(pair, column), column)
+            first[pair] = min(first.get(pair, column), column)
+    yield _by_symbol("stale", stale, latest)
+    yield _by_symbol("unpriced", unpriced, latest)
+    lacks = stale | unpriced
+    lacking = np.flatnonzero(lacks.any(axis=0))
+    details = [_listed(np.flatnonzero(lacks[:, column]).tolist(), latest) for column in lacking]
+    days = latest.sessions[lacking]
+    yield Issues.of("lacks_prices", np.full(len(lacking), -1), day=days, detail=details)
+    by_portfolio: dict[int, tuple[int, list[int]]] = {}
+    for (portfolio, row), column in sorted(first.items()):
+        earliest, rows = by_portfolio.get(portfolio, (column, []))
+        by_portfolio[portfolio] = (min(earliest, column), [*rows, row])
+    found = by_portfolio.values()
+    yield Issues.of(
+        "lacks_prices",
+        [*by_portfolio],
+        day=latest.sessions[[column for column, _ in found]],
+        detail=[_listed(rows, latest) for _, rows in found],
+    )
 
-    def symbols(self, *, unpriced: bool) -> list[PriceGap]:
-        """Return one issue for each symbol that some lot would have no new enough mark of."""
-        lacks = self._unpriced if unpriced else self._stale
-        found = []
-        for row in np.flatnonzero(lacks.any(axis=1)).tolist():
-            days = self._latest.sessions[lacks[row]]
-            detail = f"{len(days)} sessions until {date_of(int(days[-1]))}"
-            if not self._latest.priced[row]:
-                detail = f"{detail}, {NO_CLOSE}"
-            found.append(PriceGap(-1, self._latest.spelt[row], int(days[0]), detail))
-        return found
 
-    def sessions(self) -> list[PriceGap]:
-        """Return one issue for each session on which symbols lack a mark."""
-        lacks = self._unpriced | self._stale
-        return [
-            PriceGap(
-                -1,
-                None,
-                int(self._latest.sessions[column]),
-                self._listed(np.flatnonzero(lacks[:, column]).tolist()),
-            )
-            for column in np.flatnonzero(lacks.any(axis=0)).tolist()
-        ]
+def _looked_up(
+    plan: Plan, held: Held, latest: LatestCloses, lookback_days: int
+) -> Iterator[tuple[Any, ...]]:
+    """Give portfolio, symbol, and for each session whether stale or unpriced, of some positions.
 
-    def portfolios(self) -> list[PriceGap]:
-        """Return one issue for each portfolio that holds such symbols."""
-        found: dict[int, tuple[int, list[int]]] = {}
-        for (portfolio, symbol), column in sorted(self._first.items()):
-            first, symbols = found.get(portfolio, (column, []))
-            found[portfolio] = (min(first, column), [*symbols, symbol])
-        return [
-            PriceGap(portfolio, None, int(self._latest.sessions[first]), self._listed(symbols))
-            for portfolio, (first, symbols) in found.items()
-        ]
+    They come by symbol, `CELLS` at a time.
+    """
+    sessions = latest.sessions
+    rows = [latest.symbols.get(normalised(name), -1) for name in held.symbol.table()]
+    symbol = np.array([*rows, -1], dtype=np.int64)[held.symbol.codes]
+    portfolio = located(held.portfolio_id, plan.id)
+    low = np.searchsorted(sessions, np.maximum(held.start, plan.first_day[portfolio]))
+    end = np.minimum(held.end.astype(np.int64) - 1, plan.last_day[portfolio])
+    high = np.searchsorted(sessions, end, side="right")
+    kept = np.flatnonzero((portfolio >= 0) & (symbol >= 0) & (low < high))
+    kept = kept[np.argsort(symbol[kept], kind="stable")]
+    columns = np.arange(len(sessions))
+    step = max(CELLS // max(len(sessions), 1), 1)
+    for at in range(0, len(kept), step):
+        block = kept[at : at + step]
+        inside = (columns >= low[block][:, None]) & (columns < high[block][:, None])
+        day = latest.day[symbol[block]]
+        unpriced = inside & (day < held.start[block][:, None])
+        stale = inside & ~unpriced & (day < sessions.astype(np.int64) - lookback_days)
+        yield portfolio[block], symbol[block], stale, unpriced
 
-    def _listed(self, rows: Sequence[int]) -> str:
-        names = ", ".join(self._latest.spelt[row] for row in rows[:LISTED])
-        more = f" and {len(rows) - LISTED} more" if len(rows) > LISTED else ""
-        return f"{len(rows)} symbols: {names}{more}"
+
+def _by_symbol(name: str, lacks: Bools, latest: LatestCloses) -> Issues:
+    """Return one issue for each symbol that some lot would have no new enough mark of."""
+    rows = np.flatnonzero(lacks.any(axis=1))
+    first, details = [], []
+    for row in rows:
+        days = latest.sessions[lacks[row]]
+        detail = f"{len(days)} sessions until {date_of(int(days[-1]))}"
+        first.append(int(days[0]))
+        details.append(detail if latest.priced[row] else f"{detail}, {NO_CLOSE}")
+    return Issues.of(
+        name,
+        np.full(len(rows), -1),
+        symbol=[latest.spelt[row] for row in rows],
+        day=first,
+        detail=details,
+    )
+
+
+def _listed(rows: Sequence[int], latest: LatestCloses) -> str:
+    names = ", ".join(latest.spelt[row] for row in rows[:LISTED])
+    more = f" and {len(rows) - LISTED} more" if len(rows) > LISTED else ""
+    return f"{len(rows)} symbols: {names}{more}"

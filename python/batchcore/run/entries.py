@@ -47,8 +47,8 @@ def entry_of(
     first, last = (date_of(int(sessions[row])) if len(sessions) else None for row in (0, -1))
     return Entry(
         chunk=number,
-        first_portfolio=ids[0].tobytes(),
-        last_portfolio=ids[-1].tobytes(),
+        first=ids[0].tobytes(),
+        last=ids[-1].tobytes(),
         first_session=first,
         last_session=last,
         sessions=len(sessions),
@@ -79,18 +79,9 @@ def issue_rows(
 
 
 def symbol_issue_rows(run_id: str, attempt: int, issues: Issues) -> IssueRows:
-    """Return what was noticed of symbols, one row for each name and symbol.
-
-    Args:
-        run_id: Of the run.
-        attempt: Its attempt.
-        issues: Of the run; those of a portfolio are left out.
-    """
+    """Return what an attempt of a run noticed of symbols: one row for each name and symbol."""
     row = np.flatnonzero((issues.portfolio < 0) & (issues.symbol.state == State.VALUE))
-    symbols = len(issues.symbol.offsets)
-    key = issues.name.codes[row].astype(np.int64) * symbols + issues.symbol.codes[row]
-    own, count = first_of_each(key)
-    columns = _columns(issues.take(row[own]), count)
+    columns, _ = _first_of_each(issues.take(row), issues.symbol.codes[row])
     return encode_issues(SYMBOL_ISSUES, run_id, attempt, columns)
 
 
@@ -103,33 +94,33 @@ def issue_columns(
 
     A portfolio that failed has one at least.
     """
-    lone = np.flatnonzero(failed).astype(np.int32)
     parts = [replace(part, portfolio=part.portfolio - np.int32(start)) for part, start in issues]
+    unnamed = failed.copy()
+    for part in parts:
+        unnamed[part.portfolio[part.portfolio >= 0]] = False
+    lone = np.flatnonzero(unnamed).astype(np.int32)
     every = Issues.concat([*parts, Issues.of(FAILED, lone, detail=None)])
-    portfolio = every.portfolio
-    told = np.zeros(len(ids), dtype=np.bool_)
-    of_one = portfolio[: len(portfolio) - len(lone)]
-    told[of_one[of_one >= 0]] = True
-    counts = portfolio >= 0
-    counts[len(of_one) :] = ~told[lone]
-    row = np.flatnonzero(counts)
-    kinds = len(every.name.offsets)
-    key = portfolio[row].astype(np.int64) * kinds + every.name.codes[row]
-    own, count = first_of_each(key)
-    found = every.take(row[own])
+    own = every.take(np.flatnonzero(every.portfolio >= 0))
+    columns, portfolio = _first_of_each(own, own.portfolio)
     return {
-        "portfolio_id": np.ascontiguousarray(ids[found.portfolio]),
-        "failed": failed[found.portfolio],
-        **_columns(found, count),
+        "portfolio_id": np.ascontiguousarray(ids[portfolio]),
+        "failed": failed[portfolio],
+        **columns,
     }
 
 
-def _columns(first: Issues, count: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Return the columns that both tables have, of the first of so many issues each."""
-    return {
+def _first_of_each(
+    issues: Issues, whose: npt.NDArray[Any]
+) -> tuple[dict[str, Any], npt.NDArray[Any]]:
+    """Return the columns of the first issue of each name and owner, and the owners."""
+    key = whose.astype(np.int64) * len(issues.name.offsets) + issues.name.codes
+    row, count = first_of_each(key)
+    first = issues.take(row)
+    columns = {
         "name": first.name,
         "count": Integers(count.astype(np.int32)),
         "symbol": first.symbol,
         "session": first.day,
         "detail": first.detail,
     }
+    return columns, whose[row]

@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 import numpy as np
 
-from batchcore.db.load import LooseEvents, sorted_ids
 from batchcore.frames import Events, Flows, taken
 from batchcore.run.plan import Chunk
+from batchcore.sources.host import sorted_ids
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    import numpy.typing as npt
-
     from batchcore.db.engine import Session
-    from batchcore.frames import Positions
+    from batchcore.frames import Ids, Int64, Positions, UInt64
+    from batchcore.sources.facts import LooseEvents
 
 Kept = TypeVar("Kept")
 
@@ -36,31 +35,31 @@ BYTES_OF_A_GROUP: Final = 16 << 20
 BYTES_OF_ALL_EVENTS: Final = 64 << 20
 """Up to how much all events are loaded at once, for which no table need be joined."""
 
-BYTES_OF_AN_EVENT: Final = 64
-BYTES_OF_A_FLOW: Final = 40
+BYTES_OF_A_ROW: Final = {"position_realized_events": 64, "equity_changes": 40}
 
 ROWS_OF_A_PORTFOLIO: Final = 5
-"""Events, or flows, that a portfolio is taken to have where the server cannot tell."""
+"""Events, or flows, that a portfolio is taken to have where the server does not know."""
 
 _MIX: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], dtype=np.uint64)
 
 
-def bytes_of_a_portfolio(estimated: Mapping[str, int], table: str, bytes_of_a_row: int) -> float:
-    """Return what the rows of a portfolio in a table take on average, as the server estimates."""
-    rows, portfolios = estimated.get(table), estimated.get("portfolios")
-    return bytes_of_a_row * (rows / portfolios if rows and portfolios else ROWS_OF_A_PORTFOLIO)
+def group_size(
+    chunks: Sequence[Chunk],
+    estimated: Mapping[str, int],
+    table: str,
+    most_bytes: int,
+) -> int:
+    """Return how many chunks make a group, so that its rows of a table take no more than said.
 
-
-def group_size(chunks: Sequence[Chunk], bytes_of_a_portfolio: float, most_bytes: int) -> int:
-    """Return how many chunks make a group; groups are of even size.
-
-    Args:
-        chunks: Those of the run.
-        bytes_of_a_portfolio: What a portfolio's rows take, on average.
-        most_bytes: What a group may take, unless it is a single chunk.
+    Groups are of even size. A portfolio is taken to have as many rows as the average that the
+    server estimates.
     """
+    rows, holders = estimated.get(table), estimated.get("portfolios")
+    of_a_portfolio = BYTES_OF_A_ROW[table] * (
+        rows / holders if rows and holders else ROWS_OF_A_PORTFOLIO
+    )
     portfolios = sum(len(chunk.works) for chunk in chunks)
-    groups = max(math.ceil(portfolios * bytes_of_a_portfolio / most_bytes), 1)
+    groups = max(math.ceil(portfolios * of_a_portfolio / most_bytes), 1)
     return math.ceil(len(chunks) / min(groups, len(chunks))) if chunks else 1
 
 
@@ -73,13 +72,7 @@ class GroupedLoad(Generic[Kept]):
         size: int,
         load: Callable[[Session, Chunk], Awaitable[Kept]],
     ) -> None:
-        """Take how to load.
-
-        Args:
-            chunks: In a row; those that have nothing to write never ask.
-            size: How many chunks make a group.
-            load: Loads a group, which is a chunk of all its portfolios.
-        """
+        """Take chunks in a row, how many make a group, and what loads one as a single chunk."""
         self._chunks = chunks
         self._size = size
         self._load = load
@@ -115,10 +108,10 @@ class FlowsByPortfolio:
 
     @classmethod
     def of(cls, flows: Flows) -> Self:
-        """Sort flows."""
+        """Return flows, sorted."""
         return cls(flows.take(sorted_ids(flows.portfolio_id)))
 
-    def between(self, ids: npt.NDArray[np.uint8]) -> Flows:
+    def between(self, ids: Ids) -> Flows:
         """Return the flows from the first to the last of some sorted portfolios, at least one."""
         rows, found = range(len(self.flows)), self.flows.portfolio_id
         first = bisect_left(rows, ids[0].tobytes(), key=lambda row: found[row].tobytes())
@@ -136,12 +129,12 @@ class EventsByPosition:
         order: (n,) int64, the row of the event of each.
     """
 
-    events: LooseEvents
-    mixed: npt.NDArray[np.uint64]
-    order: npt.NDArray[np.int64]
+    events: LooseEvents | Events
+    mixed: UInt64
+    order: Int64
 
     @classmethod
-    def of(cls, events: LooseEvents) -> Self:
+    def of(cls, events: LooseEvents | Events) -> Self:
         """Sort events."""
         mixed = _mixed(events.position_id)
         order = np.argsort(mixed)
@@ -168,8 +161,8 @@ class EventsByPosition:
         )
 
 
-def _mixed(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+def _mixed(ids: Ids) -> UInt64:
     """Return a mix of both halves of ids: of many hosts' ids one half says little."""
     halves = np.ascontiguousarray(ids).view(np.uint64).reshape(-1, 2)
-    mixed: npt.NDArray[np.uint64] = halves[:, 0] * _MIX[0] ^ halves[:, 1] * _MIX[1]
+    mixed: UInt64 = halves[:, 0] * _MIX[0] ^ halves[:, 1] * _MIX[1]
     return mixed

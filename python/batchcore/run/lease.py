@@ -11,14 +11,13 @@ import logging
 import os
 import platform
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import about
 from batchcore.calendar import PRICES
 from batchcore.config import CONFIGURATION, INCEPTION, QUESTION
 from batchcore.db.engine import transaction
-from batchcore.db.ledger import LIVES, Asked, Ledger, taken_over
+from batchcore.db.ledger import LIVES, Ledger, Question, taken_over
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.options import recorded
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from batchcore.db.engine import Database, Session
-    from batchcore.db.ledger import Found, IssueRows, Lease, Planned
+    from batchcore.db.ledger import EarlierRun, IssueRows, Lease, Planned
     from batchcore.run.request import Request
     from batchcore.run.waits import Waits
 
@@ -48,7 +47,7 @@ END_S: Final = 0.7
 log: Final = logging.getLogger("batchcore")
 
 
-def question_of(request: Request) -> Asked:
+def question_of(request: Request) -> Question:
     """Return the question that a run answers, as the ledger keeps it."""
     settings, schema, calendar = request.settings, request.settings.schema, request.known_calendar
     start = None if request.start is None else request.start.isoformat()
@@ -72,7 +71,7 @@ def question_of(request: Request) -> Asked:
         digest.update(b"portfolios")
         digest.update(request.wanted.tobytes())
     process = {"host": platform.node(), "pid": os.getpid()}
-    return Asked(
+    return Question(
         fingerprint=digest.hexdigest(),
         document=document,
         portfolio_ids=request.wanted,
@@ -107,13 +106,7 @@ class LeaseHolder:
     """Takes the lease of a run, and looks after it."""
 
     def __init__(self, request: Request, run_id: str, *, resume: bool) -> None:
-        """Take what a run has.
-
-        Args:
-            request: What it was asked for.
-            run_id: The id of a run that begins.
-            resume: Whether to go on with a run that was asked for the same and has ended early.
-        """
+        """Take a request and the id of a run that begins; ``resume`` lets an earlier one go on."""
         self.question = question_of(request)
         self.ledger = Ledger(request.settings.schema)
         self.days = request.settings.ledger_days
@@ -223,56 +216,49 @@ class LeaseHolder:
             DatabaseError: it could not be written.
         """
         await session.enter(PHASE)
-        finish = partial(
-            self.ledger.finish,
-            session,
-            lease,
-            state,
-            seconds=seconds,
-            ledger_days=self.days,
-            planned=planned,
-            failed=failed,
-            error=error,
-        )
         issues = [one for one in issues if one.rows]
-        if not issues:
-            if not await finish():
-                raise taken_over(lease)
-            return
-        async with self.ledger.fenced(session, lease):
+        # Without issues one statement ends a run, in a transaction of its own.
+        around = self.ledger.fenced(session, lease) if issues else contextlib.nullcontext()
+        async with around:
             for one in issues:
                 await self.ledger.enter_issues(session, one)
-            if not await finish():
+            if not await self.ledger.finish(
+                session,
+                lease,
+                state,
+                seconds=seconds,
+                ledger_days=self.days,
+                planned=planned,
+                failed=failed,
+                error=error,
+            ):
                 raise taken_over(lease)
 
 
 async def attempt_briefly(work: Callable[[], Awaitable[None]]) -> None:
     """Do something that may fail, and for no longer than `END_S`, whoever cancels this task."""
-    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(_attempt(work))
-    until, cancelled = loop.time() + END_S, None
-    while not task.done() and loop.time() < until:
+
+    async def attempt() -> None:
         try:
-            await asyncio.wait([task], timeout=until - loop.time())
+            async with asyncio.timeout(END_S):
+                await work()
+        # Why the run stopped is what matters, and asyncpg has all kinds of errors for a
+        # connection that was cut off in between.
+        except Exception as error:  # noqa: BLE001
+            log.warning("ledger=unfinished error=%r", str(error))
+
+    task = asyncio.create_task(attempt())
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
         except asyncio.CancelledError as error:
             cancelled = error
-    if not task.done():
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
     if cancelled is not None:
         raise cancelled
 
 
-async def _attempt(work: Callable[[], Awaitable[None]]) -> None:
-    try:
-        await work()
-    # Why the run stopped is what matters, and asyncpg has all kinds of errors for a
-    # connection that was cut off in between.
-    except Exception as error:  # noqa: BLE001
-        log.warning("ledger=unfinished error=%r", str(error))
-
-
-def _held(other: Found) -> LeaseHeldError:
+def _held(other: EarlierRun) -> LeaseHeldError:
     msg = (
         f"run {other.run_id} is at work on these portfolios, its lease counts until"
         f" {other.until.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}:"

@@ -128,59 +128,46 @@ def describe(span: Any, result: BatchResult) -> None:  # noqa: ANN401  # of a mo
     """Put what a run did on its span, if it has one."""
     if span is None:
         return
-    span.set_attributes(
-        {
-            f"{SPAN}.run_id": result.run_id,
-            f"{SPAN}.policy": result.policy,
-            f"{SPAN}.portfolios": len(result.portfolios),
-            f"{SPAN}.failed": result.failed,
-            f"{SPAN}.sessions": len(result.sessions),
-            f"{SPAN}.rows": result.rows_written,
-            **_rate(f"{SPAN}.hit_rate", result),
-        }
-    )
+    own = {"run_id": result.run_id, "policy": result.policy, **_counts(result), **_rate(result)}
+    span.set_attributes({f"{SPAN}.{name}": value for name, value in own.items()})
 
 
 def log_result(result: BatchResult) -> None:
     """Log a line for each phase, and one for the run, as key=value."""
     for phase in PHASES:
-        line = {
-            "run": result.run_id,
-            "phase": phase,
-            "seconds": f"{result.seconds_by_phase[phase]:.3f}",
-            "statements": result.statements_by_phase.get(phase, 0),
-            "rows": result.rows_by_phase.get(phase, 0),
-            "bytes": result.bytes_by_phase.get(phase, 0),
-            **(_rate("hit_rate", result) if phase == "compute" else {}),
-        }
-        log.info("%s", _line(line))
-    log.info(
-        "%s",
-        _line(
-            {
-                "run": result.run_id,
-                "portfolios": len(result.portfolios),
-                "failed": result.failed,
-                "sessions": len(result.sessions),
-                "rows": result.rows_written,
-                "issues": len(result.issues),
-                "seconds": f"{result.seconds_by_phase['total']:.3f}",
-            }
-        ),
-    )
+        _log(
+            run=result.run_id,
+            phase=phase,
+            seconds=f"{result.seconds_by_phase[phase]:.3f}",
+            statements=result.statements_by_phase.get(phase, 0),
+            rows=result.rows_by_phase.get(phase, 0),
+            bytes=result.bytes_by_phase.get(phase, 0),
+            **(_rate(result) if phase == "compute" else {}),
+        )
+    seconds = f"{result.seconds_by_phase['total']:.3f}"
+    _log(run=result.run_id, **_counts(result), issues=len(result.issues), seconds=seconds)
 
 
-def _rate(name: str, result: BatchResult) -> dict[str, float]:
+def _counts(result: BatchResult) -> dict[str, Any]:
+    return {
+        "portfolios": len(result.portfolios),
+        "failed": result.failed,
+        "sessions": len(result.sessions),
+        "rows": result.rows_written,
+    }
+
+
+def _rate(result: BatchResult) -> dict[str, float]:
     rate = result.cache["hit_rate"]
-    return {} if rate is None else {name: round(float(rate), 6)}
+    return {} if rate is None else {"hit_rate": round(float(rate), 6)}
 
 
-def _line(pairs: Mapping[str, object]) -> str:
-    return " ".join(f"{key}={value}" for key, value in pairs.items())
+def _log(**pairs: object) -> None:
+    log.info("%s", " ".join(f"{key}={value}" for key, value in pairs.items()))
 
 
 def peak_memory_bytes() -> int:
-    """Return the most memory that the process has had, 0 where the system does not tell."""
+    """Return the most memory that the process has had, 0 where the system does not say."""
     try:
         import resource  # noqa: PLC0415  # not on every system
     except ImportError:

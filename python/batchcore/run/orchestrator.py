@@ -16,17 +16,13 @@ from batchcore import policies
 from batchcore.calendar import date_of
 from batchcore.db.engine import Database, snapshot, transaction
 from batchcore.db.ledger import Ledger, Planned, commit_chunk
-from batchcore.db.load import lock_portfolios
-from batchcore.db.queries import Queries, Selection
-from batchcore.db.refusals import UNIQUE, is_of_known_key, is_refusal
-from batchcore.db.save import write_batch
 from batchcore.db.sessions import Sessions
 from batchcore.entry import imported
 from batchcore.errors import DatabaseError, InternalError, LeaseHeldError, TooManyFailedError
 from batchcore.frames import distinct
 from batchcore.native import CancelFlag
 from batchcore.policies.policy import RunContext
-from batchcore.run.chunk import ChunkSteps
+from batchcore.run.chunk import ChunkSteps, StampClock
 from batchcore.run.entries import issue_rows, symbol_issue_rows
 from batchcore.run.issues import IssueList, not_replaced
 from batchcore.run.lease import ACQUIRE_IDLE_MS, LeaseHolder, attempt_briefly, with_first_dates
@@ -45,28 +41,28 @@ from batchcore.run.result import (
     joined_differences,
 )
 from batchcore.run.retry import Retries
-from batchcore.run.stamps import StampClock
 from batchcore.run.waits import Waits
+from batchcore.sinks.refusals import UNIQUE, is_of_known_key, is_refusal
+from batchcore.sinks.snapshots import write_batch
+from batchcore.sources.host import Selection
+from batchcore.sources.portfolios import lock_portfolios
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-
-    import numpy.typing as npt
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.ledger import Entry, IssueRows, Lease
-    from batchcore.db.save import Batch
-    from batchcore.db.save_analytics import Kept
-    from batchcore.frames import Issues, Rows
+    from batchcore.frames import Bools, Bytes, Int32, Issues, Kept, Rows
     from batchcore.options import RunKeywords, RunOptions
-    from batchcore.policies.policy import ComputedChunk, Policy, Prices
+    from batchcore.policies.policy import ComputedChunk, Policy, RunPrices
     from batchcore.run.plan import Chunk
     from batchcore.run.refusals import Judge
     from batchcore.run.request import Request
     from batchcore.run.result import Differences
+    from batchcore.sinks.snapshots import Batch
 
 LEAST_LANES: Final = 2
 """What a run takes at least: one to read its snapshot on, one to write; and its heartbeat's."""
@@ -77,7 +73,7 @@ LANES: Final = 4
 log: Final = logging.getLogger("batchcore")
 
 TICK_S: Final = 0.5
-"""How often `progress` is called while work goes on."""
+"""How often `progress` is called during a run."""
 
 
 async def run_batch(
@@ -150,9 +146,7 @@ async def run_on_any(db: object, request: Request) -> BatchResult:
 
 def connections_needed(settings: Settings) -> int:
     """Return how many connections at a time a run cannot do without."""
-    if settings.dry_run:
-        return 1
-    return (settings.connections or LEAST_LANES) + 1
+    return 1 if settings.dry_run else (settings.connections or LEAST_LANES) + 1
 
 
 class Run:
@@ -174,7 +168,6 @@ class Run:
         self.failed_of: dict[int, int] = {}
         self.database = database
         self.request = request
-        self.progress = request.progress
         self.monitor = Monitor(str(uuid.uuid4()))
         self.issues = IssueList()
         self.at = ("load", 0, 0)
@@ -183,8 +176,8 @@ class Run:
         self.committed = 0
         self.consistent = True
         self.differences: list[Differences] = []
-        self.days_repaired: list[npt.NDArray[np.int32]] = []
-        self.unwritten: tuple[Issues, ...] = ()
+        self.days_repaired: list[Int32] = [np.zeros(0, dtype=np.int32)]
+        self.unwritten: list[Issues] = []
         self.marks = np.zeros(4, dtype=np.int64)
         self.coverage = Coverage.none()
         self.kept: dict[int, Sequence[Kept]] = {}
@@ -209,8 +202,8 @@ class Run:
             await asyncio.sleep(TICK_S)
 
     def _tick(self) -> None:
-        if self.progress is not None:
-            self.progress(*self.at)
+        if self.request.progress is not None:
+            self.request.progress(*self.at)
 
     async def _run(self) -> BatchResult:
         with contextlib.suppress(ImportError):
@@ -322,9 +315,9 @@ class Run:
 
     async def _on_snapshot(self, first: Session, lanes: int, catalog: Catalog | None) -> None:
         reading, writing = lanes // 2, lanes - lanes // 2
-        told = self.lease is not None
+        is_entered = self.lease is not None
         async with (
-            snapshot(first, shared=reading > 1, told=told),
+            snapshot(first, shared=reading > 1, told=is_entered),
             contextlib.AsyncExitStack() as stack,
         ):
             self.monitor.step("snapshot")
@@ -366,7 +359,7 @@ class Run:
         self.monitor.step("planned")
 
     def is_behind(self) -> bool:
-        """Return whether a run that was gone on with ended before the last session closed."""
+        """Return whether a run that was continued ended before the last session closed."""
         if self.lease is None or self.lease.attempt == 1 or self.asked.end is not None:
             return False
         asked = replace(self.asked, moment=self.lease.began)
@@ -383,7 +376,7 @@ class Run:
             if not dry:
                 with _begun_too_early(session):
                     wanted = Selection(self.request.wanted)
-                    await lock_portfolios(session, Queries(catalog), wanted)
+                    await lock_portfolios(session, catalog, wanted)
             await self._ask_the_time(session)
             alone = Sessions(session)
             await self._prepare(alone, catalog)
@@ -393,7 +386,7 @@ class Run:
                 await self._only_notice(alone)
 
     async def _ask_the_time(self, session: Session) -> None:
-        """Let "now" be what the server's clock shows, where no lease tells it."""
+        """Let "now" be what the server's clock shows, where there is no lease."""
         moment = await session.now()
         self.request = replace(self.request, moment=moment, began=moment)
 
@@ -401,7 +394,7 @@ class Run:
         clock = StampClock(self.request)
         run = RunContext(self.request, self.issues, self.monitor, self.cancel, clock)
         self.policy = await prepare(readers, run, self.kind, catalog)
-        self.unwritten = self.issues.since(0)
+        self.unwritten = [*self.issues.parts]
         portfolios = len(self.policy.plan.id)
         self.status = np.full(portfolios, SKIPPED, dtype=np.uint8)
         self.written = np.zeros(portfolios, dtype=np.int32)
@@ -414,17 +407,11 @@ class Run:
     def _computes(self) -> bool:
         return not self.request.only_plans and bool(self.policy.plan.works().any())
 
-    async def _prices(self, readers: Sessions) -> Prices | None:
-        prices = await load_prices(readers, self.policy)
-        if prices is not None:
-            self.coverage = prices.coverage
-        return prices
-
     async def _only_notice(self, readers: Sessions) -> None:
-        await self._prices(readers)
+        if (prices := await load_prices(readers, self.policy)) is not None:
+            self.coverage = prices.coverage
         async with readers.lend("load") as reader:
-            noticed = await self.policy.only_notice(reader)
-        self.steps.unwritten += noticed
+            self.steps.unwritten += await self.policy.only_notice(reader)
 
     async def _go_through(self, readers: Sessions, writers: Sessions, lanes: int) -> None:
         """Take the chunks through their stages, as many side by side as there are lanes.
@@ -434,7 +421,7 @@ class Run:
         chunks = iter(self.policy.chunks)
         try:
             async with asyncio.TaskGroup() as tasks:
-                prices = tasks.create_task(self._prices(readers))
+                prices = tasks.create_task(load_prices(readers, self.policy))
                 for _ in range(lanes):
                     tasks.create_task(self._lane(chunks, prices, readers, writers))
         finally:
@@ -443,7 +430,7 @@ class Run:
     async def _lane(
         self,
         chunks: Iterator[Chunk],
-        prices: asyncio.Task[Prices | None],
+        prices: asyncio.Task[RunPrices | None],
         readers: Sessions,
         writers: Sessions,
     ) -> None:
@@ -452,33 +439,33 @@ class Run:
             async with readers.lend("load") as reader:
                 loaded = await self.policy.load_chunk(reader, chunk)
             self.monitor.step("loaded", chunk.number)
-            priced = await prices
+            if (priced := await prices) is not None:
+                self.coverage = priced.coverage
             async with self.computing:
                 item = await self.steps.compute(loaded, priced)
             self.monitor.step("computed", chunk.number)
             del loaded
             if item is not None:
-                noticed = item.noticed
                 async with writers.lend("persist") as writer:
-                    item = await self._persist(item, writer)
-                if item is None:
-                    self.steps.unwritten += noticed
-            if item is None:
-                self._done()
-            else:
-                self._count(item)
+                    written = await self._persist(item, writer)
+                if written is None:
+                    self.steps.unwritten += [part for part, _ in item.noticed]
+                else:
+                    self._count(written)
+            self.at = ("persist", self.at[1] + 1, len(self.policy.chunks))
+            self._tick()
 
     async def _persist(self, item: ComputedChunk, session: Session) -> ComputedChunk | None:
         """Write a chunk; return it as it was written, None if nothing was left to write."""
         if self.request.settings.dry_run:
             return item
         if self.database.owns:
-            return await self.retries.write(item, session, self._write, self._write_apart)
+            return await self.retries.write(item, session, self._write, self._commit)
         with self.monitor.phase("persist"), _begun_too_early(session):
             return await self._write_inside(item, session)
 
     def _look_at_failures(self, item: ComputedChunk, refused: Mapping[int, str]) -> None:
-        """Refuse to go on after too many failures, before a chunk is written."""
+        """Refuse to continue after too many failures, before a chunk is written."""
         fails = item.rows.failed.copy()
         fails[list(refused)] = True
         self.failed_of[item.chunk.number] = int(np.count_nonzero(fails))
@@ -488,7 +475,7 @@ class Run:
         if failed > allowed:
             msg = (
                 f"{failed} of {portfolios} portfolios failed, {allowed} may (max_failed"
-                f" {self.request.settings.max_failed}); what was committed before stands"
+                f" {self.request.settings.max_failed}); what was committed before stays"
             )
             if refused:
                 msg = f"{msg}; the database refused the last one: {[*refused.values()][-1]}"
@@ -497,28 +484,45 @@ class Run:
     async def _write(self, item: ComputedChunk, session: Session) -> None:
         """Commit a chunk: all of it, or nothing."""
         self._look_at_failures(item, {})
+        await self._commit(item, session, None, None)
+
+    async def _commit(
+        self,
+        item: ComputedChunk,
+        session: Session,
+        refusal: DatabaseError | None,
+        judge: Judge | None,
+    ) -> ComputedChunk:
+        """Commit a chunk; if the database refuses it as a whole, what it takes of it."""
+        lease, planned, number, (batch,) = self.lease, self.planned, item.chunk.number, item.batches
+        written = item
 
         async def write(step: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
-            (batch,) = item.batches
-            return _entry_of(item), await self._write_batch(session, batch, step)
+            nonlocal written
+            if refusal is None or judge is None:
+                self.kept[number] = await self._write_batch(session, batch, step)
+            else:
+                bisection = self._bisection(item, session, judge)
+                await bisection.halve(batch, refusal)
+                written, self.kept[number] = await self._left_of(item, bisection), bisection.kept
+            if written.entry is None:
+                msg = "a chunk is to be committed without an entry of the ledger"
+                raise InternalError(msg)
+            return written.entry, self.kept[number]
 
-        await self._commit(item, session, write)
-
-    async def _write_apart(
-        self, item: ComputedChunk, session: Session, refusal: DatabaseError, judge: Judge
-    ) -> ComputedChunk:
-        """Commit what the database takes of a chunk that it refuses as a whole."""
-        (batch,) = item.batches
-        bisection = self._bisection(item, session, judge)
-        found = [item]
-
-        async def write(_: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
-            await bisection.halve(batch, refusal)
-            found[0] = await self._left_of(item, bisection)
-            return _entry_of(found[0]), bisection.kept
-
-        await self._commit(item, session, write)
-        return found[0]
+        if lease is None or planned is None:
+            msg = "a chunk is to be committed without a lease"
+            raise InternalError(msg)
+        await commit_chunk(
+            session,
+            self.request.settings.schema,
+            write,
+            lease=lease,
+            planned=planned,
+            step=partial(self.monitor.step, chunk=number),
+        )
+        self.committed += 1
+        return written
 
     async def _write_inside(self, item: ComputedChunk, session: Session) -> ComputedChunk:
         """Write what the database takes of a chunk, in the caller's transaction."""
@@ -557,42 +561,16 @@ class Run:
     async def _write_batch(
         self, session: Session, batch: Batch, step: Callable[[str], None] = lambda _: None
     ) -> Sequence[Kept]:
-        schema, acting = self.request.settings.schema, self.policy.queries.catalog.acting
+        schema, acting = self.request.settings.schema, self.policy.catalog.acting
         return await write_batch(
             session, schema, batch, self.policy.run.clock.stamp(), step, acting=acting
         )
-
-    async def _commit(
-        self,
-        item: ComputedChunk,
-        session: Session,
-        write: Callable[[Callable[[str], None]], Awaitable[tuple[Entry, Sequence[Kept]]]],
-    ) -> None:
-        lease, planned = self.lease, self.planned
-        if lease is None or planned is None:
-            msg = "a chunk is to be committed without a lease"
-            raise InternalError(msg)
-
-        async def noted(step: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
-            entry, kept = await write(step)
-            self.kept[item.chunk.number] = kept
-            return entry, kept
-
-        await commit_chunk(
-            session,
-            self.request.settings.schema,
-            noted,
-            lease=lease,
-            planned=planned,
-            step=partial(self.monitor.step, chunk=item.chunk.number),
-        )
-        self.committed += 1
 
     def _count(self, item: ComputedChunk) -> None:
         rows, first = item.rows, item.chunk.rows.start
         self.monitor.rows["compute"] += len(rows)
         if not self.request.settings.dry_run:
-            tables = sum(batch.tables.rows for batch in item.batches if batch.tables is not None)
+            tables = sum(table.rows for batch in item.batches for table in batch.tables)
             self.monitor.rows["analytics"] += tables
             self.monitor.rows["persist"] += len(rows) + tables
             self.rows_written += len(rows)
@@ -605,18 +583,12 @@ class Run:
         self.written[item.chunk.rows] = rows.written
         works = item.chunk.works & (not self.request.settings.dry_run)
         self.status[item.chunk.rows] = _statuses(rows, works)
-        self.issues.add_rows(rows, first)
-        for issues in item.issues:
+        for issues in (rows.issues, *item.issues):
             self.issues.add(issues, first)
+        self.issues.add_misses(rows.misses)
         kept = self.kept.pop(item.chunk.number, ())
         if kept:
             self.issues.add(not_replaced(kept, self.policy.plan.id))
-        self._done()
-
-    def _done(self) -> None:
-        """Tell that one more chunk is through, whether it had anything to write or not."""
-        self.at = ("persist", self.at[1] + 1, len(self.policy.chunks))
-        self._tick()
 
     def _report(self) -> BatchResult:
         plan, days = self.policy.plan, self.policy.days
@@ -627,7 +599,7 @@ class Run:
         written, dry_run = self.written, self.request.settings.dry_run
         if self.request.repairs:
             planned, found = written, joined_differences(self.differences)
-            sessions = distinct(np.concatenate([np.zeros(0, dtype=np.int32), *self.days_repaired]))
+            sessions = distinct(np.concatenate(self.days_repaired))
         return BatchResult(
             run_id=self.monitor.run_id,
             policy=self.request.policy,
@@ -677,13 +649,6 @@ def _begun_too_early(session: Session) -> Iterator[None]:
         raise DatabaseError(msg, error.sqlstate) from error
 
 
-def _entry_of(item: ComputedChunk) -> Entry:
-    if item.entry is None:
-        msg = "a chunk is to be committed without an entry of the ledger"
-        raise InternalError(msg)
-    return item.entry
-
-
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:
     """Return the error that stopped the stages; the others are what it cancelled."""
     error: BaseException = group
@@ -692,7 +657,7 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
     return error
 
 
-def _statuses(rows: Rows, works: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+def _statuses(rows: Rows, works: Bools) -> Bytes:
     """Return the worst mark of each portfolio's rows, or that it was skipped or failed."""
     status = np.zeros(len(works), dtype=np.uint8)
     for mark in range(1, 4):

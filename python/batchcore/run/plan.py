@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
 from batchcore.calendar import date_of
 from batchcore.db.ledger import Committed
-from batchcore.db.load import located
 from batchcore.errors import ConfigError, SnapshotExistsError
-from batchcore.frames import Days, Decimals, Opening, Previous
+from batchcore.frames import (
+    Days,
+    Decimals,
+    Issues,
+    Opening,
+    Previous,
+    among,
+    first_of_each,
+    known_states,
+)
+from batchcore.sources.host import Boundaries, located
+from batchcore.sources.portfolios import SnapshotColumns
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from batchcore.calendar import Calendar
-    from batchcore.db.load import Existing, Holes, Portfolios
-    from batchcore.db.queries import Boundaries
+    from batchcore.frames import Bools, Ids, Int32, Int64
+    from batchcore.sources.portfolios import Portfolios
+    from batchcore.sources.snapshots import Existing, Holes
 
 BYTES_OF_A_CHUNK: Final = 12 << 20
 """What a chunk should take: its positions as they are loaded, and its rows, with their encoding."""
@@ -29,12 +38,10 @@ BYTES_OF_A_POSITION: Final = 256
 BYTES_OF_A_ROW: Final = 600
 
 POSITIONS: Final = 20
-"""Positions that a portfolio is taken to have where the server cannot tell."""
+"""Positions that a portfolio is taken to have where the server does not know."""
 
 MOST_PORTFOLIOS: Final = 10_000
 LEAST_PORTFOLIOS: Final = 50
-
-Kept = TypeVar("Kept", bound=np.generic)
 
 NEVER: Final = np.iinfo(np.int32).min
 """The last day of a portfolio that writes nothing."""
@@ -45,7 +52,7 @@ class Range:
     """The days of a run.
 
     Attributes:
-        start: The first day asked for; None goes on after each portfolio's latest snapshot.
+        start: The first day asked for; None continues after each portfolio's latest snapshot.
         end: The last one.
     """
 
@@ -58,129 +65,173 @@ class Range:
         return self.end + 1 if self.start is None else self.start
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Plan:
     """What a run does, portfolio by portfolio, sorted by id.
 
     Attributes:
-        id: (n, 16) uint8.
         first_day: (n,) int32, the first day to write; after `last_day` where nothing is.
         last_day: (n,) int32, the last one.
         sessions: (s,) int32 sessions that some portfolio writes, and those between.
-        goes_on: (n,) bool, which portfolios have a snapshot in `previous`.
-        previous: The snapshots that portfolios go on from, in their order.
-        opening: Where portfolios open; its rows are those of `id`.
+        opening: Where portfolios open, in their order.
         latest_day: The latest complete snapshot of each portfolio; NULL without one, or for a
             portfolio that is soft-deleted.
         latest_equity: Its equity.
         deleted: (n,) bool, asked for but soft-deleted: nothing is written.
+        continues: (n,) bool, which portfolios have a snapshot in `previous`.
+        previous: The snapshots that portfolios continue from, in their order.
         price_first: The first day that marks are needed of.
         price_last: The last one.
         is_whole: Whether these are all portfolios that are not soft-deleted.
+        complete: (n,) int64, sessions that are passed over, as they have a complete row.
     """
 
-    id: npt.NDArray[np.uint8]
-    first_day: npt.NDArray[np.int32]
-    last_day: npt.NDArray[np.int32]
-    sessions: npt.NDArray[np.int32]
-    goes_on: npt.NDArray[np.bool_]
-    previous: Previous
+    first_day: Int32
+    last_day: Int32
+    sessions: Int32
     opening: Opening
     latest_day: Days
     latest_equity: Decimals
-    deleted: npt.NDArray[np.bool_]
-    price_first: int
-    price_last: int
+    deleted: Bools
+    continues: Bools
+    previous: Previous
+    price_first: int = 0
+    price_last: int = 0
     is_whole: bool = False
+    complete: Int64 | int = 0
+
+    @property
+    def id(self) -> Ids:
+        """(n, 16) uint8."""
+        return self.opening.portfolio_id
 
     def previous_of(self, rows: slice) -> Previous:
-        """Return the snapshots that some of the portfolios go on from."""
-        first = np.count_nonzero(self.goes_on[: rows.start])
-        own = slice(first, first + np.count_nonzero(self.goes_on[rows]))
-        return self.previous.take(own)
+        """Return the snapshots that some of the portfolios continue from."""
+        first = np.count_nonzero(self.continues[: rows.start])
+        return self.previous.take(slice(first, first + np.count_nonzero(self.continues[rows])))
 
-    def works(self) -> npt.NDArray[np.bool_]:
+    def window_of(self, chunk: Chunk) -> tuple[int, int]:
+        """Return the first and the last day that the portfolios of a chunk write."""
+        first, last = self.first_day[chunk.rows], self.last_day[chunk.rows]
+        return int(first[chunk.works].min()), int(last[chunk.works].max())
+
+    def works(self) -> Bools:
         """Return for each portfolio whether there is anything to write."""
         return self.sessions_planned() > 0
 
-    def sessions_planned(self) -> npt.NDArray[np.int32]:
-        """Return for each portfolio how many sessions are to be written."""
+    def _places(self) -> tuple[Int64, Int64]:
+        """Return the place of the first session of each portfolio, and that after its last."""
         low = np.searchsorted(self.sessions, self.first_day, side="left")
-        high = np.searchsorted(self.sessions, self.last_day, side="right")
-        planned: npt.NDArray[np.int32] = np.maximum(high - low, 0).astype(np.int32)
+        return low, np.searchsorted(self.sessions, self.last_day, side="right")
+
+    def sessions_planned(self) -> Int32:
+        """Return for each portfolio how many sessions are to be written."""
+        low, high = self._places()
+        planned: Int32 = np.maximum(high - low - self.complete, 0).astype(np.int32)
         return planned
 
-    def sessions_run(self) -> npt.NDArray[np.bool_]:
+    def sessions_run(self) -> Bools:
         """Return for each session whether some portfolio writes it."""
-        works = self.works()
-        low = np.searchsorted(self.sessions, self.first_day[works], side="left")
-        high = np.searchsorted(self.sessions, self.last_day[works], side="right")
+        works, (low, high) = self.works(), self._places()
         change = np.zeros(len(self.sessions) + 1, dtype=np.int64)
-        np.add.at(change, low, 1)
-        np.add.at(change, high, -1)
+        np.add.at(change, low[works], 1)
+        np.add.at(change, high[works], -1)
         return np.cumsum(change[:-1]) > 0
 
 
-def rewrites(holes: Holes, calendar: Calendar, days: Range) -> Days:
-    """Return for each row of ``holes`` where its chain is rewritten from; NULL if it has none.
+def sessions_between(calendar: Calendar, first_day: Int32, last_day: Int32) -> Int32:
+    """Return the sessions from the first day that is written to the last one."""
+    busy = first_day <= last_day
+    if not busy.any():
+        return np.zeros(0, dtype=np.int32)
+    return calendar.sessions(int(first_day[busy].min()), int(last_day[busy].max()))
 
-    That is the first session of the range without a complete snapshot (S13); without a start, the
-    first after the earliest one that there is.
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Rewrites:
+    """The day from which on the rows of each portfolio are computed again.
+
+    Attributes:
+        id: (n, 16) uint8, portfolios with a day of their own.
+        day: That day; NULL where one continues after its latest snapshot.
+        others: The day of all other portfolios; None where these continue.
+    """
+
+    id: Ids
+    day: Days
+    others: int | None = None
+
+    def boundaries(self) -> Boundaries:
+        """Return the days that part the snapshots of portfolios with one of their own."""
+        known = self.day.state == State.VALUE
+        return Boundaries(self.id[known], self.day.values[known])
+
+    def of(self, ids: Ids) -> Days:
+        """Return the day of each portfolio; NULL where it continues."""
+        row = located(self.id, ids)
+        known = row >= 0
+        day = np.full(len(ids), self.others or 0, dtype=np.int32)
+        state = known_states(np.full(len(ids), self.others is not None))
+        day[row[known]], state[row[known]] = self.day.values[known], self.day.state[known]
+        return Days(day, state)
+
+
+def of_holes(holes: Holes, calendar: Calendar, days: Range) -> Rewrites:
+    """Return where chains are rewritten to fill their holes (S13).
+
+    That is from the first session of the range without a complete snapshot on; without a start,
+    from the first after the earliest one that there is. A portfolio without any in the range has no
+    row in ``holes``.
     """
     if days.start is None:
-        return holes.hole
-    first = calendar.sessions(days.start, days.end)
-    if len(first) == 0:
-        return Days.nulls(len(holes.earliest))
-    from_start = holes.earliest > first[0]
-    return Days(
-        np.where(from_start, first[0], holes.hole.values).astype(np.int32),
-        np.where(from_start, State.VALUE, holes.hole.state).astype(np.uint8),
+        return Rewrites(holes.portfolio_id, holes.hole)
+    sessions = calendar.sessions(days.start, days.end)
+    if len(sessions) == 0:
+        return Rewrites(holes.portfolio_id, Days.nulls(len(holes)))
+    from_start = holes.earliest > sessions[0]
+    day = np.where(from_start, sessions[0], holes.hole.values).astype(np.int32)
+    known = from_start | (holes.hole.state == State.VALUE)
+    return Rewrites(holes.portfolio_id, Days(day, known_states(known)), days.start)
+
+
+def from_start(calendar: Calendar, days: Range) -> Rewrites:
+    """Return that all portfolios are rewritten from the start, if the range has a session."""
+    has_sessions = days.start is not None and len(calendar.sessions(days.start, days.end)) > 0
+    nobody = np.zeros((0, 16), dtype=np.uint8)
+    return Rewrites(nobody, Days.nulls(0), days.start if has_sessions else None)
+
+
+class SnapshotSource(Protocol):
+    """Latest snapshots that were loaded before the run; `batchcore.SnapshotCache` is one."""
+
+    def to_frame(self) -> Previous:
+        """Return them, one for each portfolio at most."""
+
+
+def with_snapshots(
+    portfolios: Portfolios, given: Previous, calendar: Calendar, boundary: int
+) -> Portfolios:
+    """Return portfolios that continue from the snapshots handed in.
+
+    One counts that is on a session before the boundary of the range, unless a later one is stored:
+    a chain is not continued from its middle.
+    """
+    before = portfolios.before
+    row = located(given.portfolio_id, portfolios.id)
+    counts = (row >= 0) & (given.day < boundary) & calendar.is_session(given.day)
+    stored = before.day.take(row[counts])
+    counts[counts] = (stored.state != State.VALUE) | (stored.values <= given.day[counts])
+    own = given.take(counts)
+    handed = SnapshotColumns(
+        day=Days(own.day),
+        equity_balance=own.equity,
+        cumulative_pnl=own.cumulative_pnl,
+        cumulative_realized_pnl=own.cumulative_realized_pnl,
+        cumulative_capital_flow=own.cumulative_capital_flow,
     )
-
-
-def rewritten(ids: npt.NDArray[np.uint8], holes: Holes, calendar: Calendar, days: Range) -> Days:
-    """Return for each portfolio where its chain is rewritten from; NULL where it goes on.
-
-    One without a complete snapshot in the range has no row in ``holes``: it is rewritten from the
-    start, if there is one.
-    """
-    row = located(holes.portfolio_id, ids)
-    known = rewrites(holes, calendar, days)
-    first = _from_start(len(ids), calendar, days)
-    day, state = first.values.copy(), first.state.copy()
-    day[row[row >= 0]] = known.values[row >= 0]
-    state[row[row >= 0]] = known.state[row >= 0]
-    return Days(day, state)
-
-
-def _from_start(count: int, calendar: Calendar, days: Range) -> Days:
-    """Return the start of the range for each portfolio; NULL where there is nothing to rewrite."""
-    if days.start is None or len(calendar.sessions(days.start, days.end)) == 0:
-        return Days.nulls(count)
-    return Days(np.full(count, days.start, dtype=np.int32))
-
-
-def from_inception(portfolios: Portfolios, entries: Boundaries, *, replaces: bool) -> Days:
-    """Return the earliest entry of each portfolio that begins with it; NULL where it goes on.
-
-    Args:
-        portfolios: With the snapshots around these entries.
-        entries: The earliest entry of each portfolio that has one.
-        replaces: Whether portfolios with snapshots are computed from there on too.
-    """
-    row = located(portfolios.id, entries.ids)
-    begins = row >= 0
-    if not replaces:
-        begins &= (portfolios.before.day.state != 0) & (portfolios.last.day.state != 0)
-    day = np.zeros(len(portfolios), dtype=np.int32)
-    day[begins] = entries.day[row[begins]]
-    return Days(day, np.where(begins, State.VALUE, State.NULL).astype(np.uint8))
-
-
-def without_history(plan: Plan) -> npt.NDArray[np.int64]:
-    """Return the rows of portfolios that write something and have no complete snapshot."""
-    return np.flatnonzero(plan.works() & (plan.latest_day.state != State.VALUE))
+    rows = np.arange(len(before))
+    rows[row[counts]] = len(before) + np.arange(len(own))
+    return replace(portfolios, before=SnapshotColumns.concat([before, handed]).take(rows))
 
 
 def make_plan(
@@ -203,9 +254,9 @@ def make_plan(
         calendar: That of the run.
         days: Its range.
         on_existing: `skip`, `replace` or `error`.
-        rewrite: For each portfolio the day from which its rows are computed again; NULL goes on
-            after its latest. None is what ``on_existing`` says.
-        only_rewrite: Whether portfolios end with their latest snapshot, and none goes on.
+        rewrite: For each portfolio the day from which its rows are computed again; NULL
+            continues after its latest. None is what ``on_existing`` says.
+        only_rewrite: Whether portfolios end with their latest snapshot, and none continues.
         is_whole: Whether these are all portfolios that are not soft-deleted.
         committed: What earlier attempts of the run have written: portfolios among that which did
             not fail are neither refused nor computed again.
@@ -213,7 +264,7 @@ def make_plan(
             ``rewrite`` then says.
 
     Raises:
-        SnapshotExistsError: a complete snapshot stands in the range and ``on_existing`` is
+        SnapshotExistsError: a complete snapshot exists in the range and ``on_existing`` is
             ``error``.
         ConfigError: a session beyond the calendar.
     """
@@ -221,23 +272,25 @@ def make_plan(
     before, last = portfolios.before, portfolios.last
     has_before, has_last = before.day.state == 0, last.day.state == 0
     has_latest = has_before | has_last
-    latest_day = np.where(has_last, last.day.values, before.day.values)
+    latest_day = np.where(has_last, last.day.values, before.day.values).astype(np.int32)
     committed = committed or Committed()
     if on_existing == "error" and (inception or days.start is not None):
-        _refuse_existing(portfolios, days, committed)
+        first = portfolios.first_day
+        found = (first.state == 0) & (first.values <= days.end)
+        refuse_existing(portfolios.id, found & ~portfolios.deleted, first.values, committed)
     if rewrite is None:
-        goes_on = on_existing == "skip"
-        rewrite = Days.nulls(count) if goes_on else _from_start(count, calendar, days)
+        skips = on_existing == "skip"
+        rewrite = Days.nulls(count) if skips else from_start(calendar, days).of(portfolios.id)
 
     is_rewritten = rewrite.state == State.VALUE
-    goes_on = has_latest & ~is_rewritten
+    continues = has_latest & ~is_rewritten
     first_day = np.full(count, days.end if days.start is None else days.start, dtype=np.int32)
     first_day[is_rewritten] = rewrite.values[is_rewritten]
-    first_day[goes_on] = latest_day[goes_on] + 1
+    first_day[continues] = latest_day[continues] + 1
     if days.start is not None:
         first_day = np.maximum(first_day, np.int32(days.start))
     last_day = np.full(count, NEVER if only_rewrite else days.end, dtype=np.int32)
-    if on_existing != "error":  # later rows stand as they are then
+    if on_existing != "error":  # later rows stay as they are then
         extended = is_rewritten & has_last
         last_day[extended] = np.maximum(last_day, last.day.values)[extended]
     last_day[portfolios.deleted] = NEVER  # skipped (S1)
@@ -245,31 +298,15 @@ def make_plan(
         # One that came since among those of a chunk has no such snapshot.
         reached = has_latest & (latest_day >= calendar.last_on_or_before(days.end))
         last_day[committed.done(portfolios.id) & (reached | only_rewrite)] = NEVER
-    source, given = has_last & ~is_rewritten, np.where(is_rewritten, has_before, has_latest)
 
-    busy = first_day <= last_day
-    sessions = np.zeros(0, dtype=np.int32)
-    if busy.any():
-        sessions = calendar.sessions(int(first_day[busy].min()), int(last_day[busy].max()))
-    previous_day = np.where(source, last.day.values, before.day.values).astype(np.int32)
+    given = np.where(is_rewritten, has_before, has_latest)
+    source = _chosen(last, before, has_last & ~is_rewritten)
+    previous = source if given.all() else source.take(given)
+    ids = portfolios.id if given.all() else np.ascontiguousarray(portfolios.id[given])
     plan = Plan(
-        id=portfolios.id,
         first_day=first_day,
         last_day=last_day,
-        sessions=sessions,
-        goes_on=given,
-        previous=Previous(
-            portfolio_id=_given(portfolios.id, given),
-            day=_given(previous_day, given),
-            equity=_chosen(last.equity_balance, before.equity_balance, source, given),
-            cumulative_pnl=_chosen(last.cumulative_pnl, before.cumulative_pnl, source, given),
-            cumulative_realized_pnl=_chosen(
-                last.cumulative_realized_pnl, before.cumulative_realized_pnl, source, given
-            ),
-            cumulative_capital_flow=_chosen(
-                last.cumulative_capital_flow, before.cumulative_capital_flow, source, given
-            ),
-        ),
+        sessions=sessions_between(calendar, first_day, last_day),
         opening=Opening(
             portfolio_id=portfolios.id,
             equity=portfolios.equity_balance,
@@ -280,74 +317,50 @@ def make_plan(
             first_day=first_day,
             last_day=last_day,
         ),
-        latest_day=Days(
-            latest_day.astype(np.int32),
-            np.where(has_latest & ~portfolios.deleted, State.VALUE, State.NULL).astype(np.uint8),
-        ),
-        latest_equity=_chosen(
-            last.equity_balance, before.equity_balance, has_last, np.ones(count, dtype=np.bool_)
-        ),
+        latest_day=Days(latest_day, known_states(has_latest & ~portfolios.deleted)),
+        latest_equity=_chosen(last, before, has_last).equity_balance,
         deleted=portfolios.deleted,
-        price_first=0,
-        price_last=0,
+        continues=given,
+        previous=Previous(
+            portfolio_id=ids,
+            day=previous.day.values,
+            equity=previous.equity_balance,
+            cumulative_pnl=previous.cumulative_pnl,
+            cumulative_realized_pnl=previous.cumulative_realized_pnl,
+            cumulative_capital_flow=previous.cumulative_capital_flow,
+        ),
         is_whole=is_whole,
     )
-    return _with_prices(plan, given, previous_day)
-
-
-def _with_prices(
-    plan: Plan, given: npt.NDArray[np.bool_], previous_day: npt.NDArray[np.int32]
-) -> Plan:
     works = plan.works()
     if not works.any():
         return plan
-    starts = np.where(given, previous_day, plan.first_day)[works]
-    return replace(
-        plan, price_first=int(starts.min()), price_last=int(plan.sessions[plan.sessions_run()][-1])
-    )
+    starts = np.where(given, source.day.values, first_day)[works]
+    last_run = int(plan.sessions[plan.sessions_run()][-1])
+    return replace(plan, price_first=int(starts.min()), price_last=last_run)
 
 
-def _chosen(
-    one: Decimals,
-    other: Decimals,
-    where: npt.NDArray[np.bool_],
-    given: npt.NDArray[np.bool_],
-) -> Decimals:
-    """Return the ``given`` rows of ``one`` where said, else of ``other``."""
+def _chosen(one: SnapshotColumns, other: SnapshotColumns, where: Bools) -> SnapshotColumns:
+    """Return the rows of ``one`` where said, else of ``other``."""
     if not where.any():  # as in most runs: then nothing is copied
-        values, state = other.values, other.state
-    else:
-        values = np.where(where, one.values, other.values)
-        state = np.where(where, one.state, other.state)
-    return Decimals(_given(values, given), one.scale, _given(state, given))
+        return other
+    rows = np.arange(len(where)) + np.where(where, 0, len(where))
+    return SnapshotColumns.concat([one, other]).take(rows)
 
 
-def _given(values: npt.NDArray[Kept], given: npt.NDArray[np.bool_]) -> npt.NDArray[Kept]:
-    """Return the ``given`` rows, without a copy where that is all of them."""
-    return values if given.all() else np.ascontiguousarray(values[given])
-
-
-def _refuse_existing(portfolios: Portfolios, days: Range, committed: Committed) -> None:
-    first = portfolios.first_day
-    alive = ~portfolios.deleted & ~committed.covers(portfolios.id)
-    stands = np.flatnonzero(alive & (first.state == 0) & (first.values <= days.end))
-    if len(stands) == 0:
+def refuse_existing(ids: Ids, found: Bools, day: Int32, committed: Committed) -> None:
+    """Raise `SnapshotExistsError` where a complete snapshot exists that the run did not write."""
+    rows = np.flatnonzero(found & ~committed.covers(ids))
+    if len(rows) == 0:
         return
-    row = int(stands[0])
-    raise existing_error(portfolios.id[row], int(first.values[row]), len(stands))
-
-
-def existing_error(row: npt.NDArray[np.uint8], day: int, count: int) -> SnapshotExistsError:
-    """Return the error for the first of ``count`` portfolios with a complete snapshot."""
-    name, session = uuid_text(row), date_of(day).isoformat()
+    name, session = uuid_text(ids[rows[0]]), date_of(int(day[rows[0]])).isoformat()
     msg = (
         f"portfolio {name} has a complete snapshot of {session}"
-        f" ({count} portfolios have one in the range), and on_existing is `error`"
+        f" ({len(rows)} portfolios have one in the range), and on_existing is `error`"
     )
-    return SnapshotExistsError(msg, name, session)
+    raise SnapshotExistsError(msg, name, session)
 
 
-def uuid_text(row: npt.NDArray[np.uint8]) -> str:
+def uuid_text(row: Ids) -> str:
     """Return the usual text of 16 bytes."""
     return str(uuid.UUID(bytes=row.tobytes()))
 
@@ -364,7 +377,7 @@ class Chunk:
 
     number: int
     rows: slice
-    works: npt.NDArray[np.bool_]
+    works: Bools
 
 
 def chunks(plan: Plan, size: int) -> list[Chunk]:
@@ -377,102 +390,62 @@ def chunks(plan: Plan, size: int) -> list[Chunk]:
 
 
 def default_chunk_size(sessions: int, positions: float) -> int:
-    """Return how many portfolios make a chunk of about `BYTES_OF_A_CHUNK`.
-
-    Args:
-        sessions: Of the run.
-        positions: That a portfolio has on average.
-    """
+    """Return how many portfolios of so many positions make a chunk of `BYTES_OF_A_CHUNK`."""
     bytes_each = positions * BYTES_OF_A_POSITION + sessions * BYTES_OF_A_ROW
     size = int(BYTES_OF_A_CHUNK / max(bytes_each, 1))
     return min(max(size, LEAST_PORTFOLIOS), MOST_PORTFOLIOS)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class NoticedDays:
-    """Portfolios of a chunk and how many of their days are noticed.
-
-    Attributes:
-        portfolio: (k,) int32 row of the chunk.
-        first: (k,) int32 first such day.
-        days: (k,) int64 how many.
-    """
-
-    portfolio: npt.NDArray[np.int32]
-    first: npt.NDArray[np.int32]
-    days: npt.NDArray[np.int64]
-
-
 def off_session(
-    existing: Existing,
-    portfolio: npt.NDArray[np.int32],
-    calendar: Calendar,
-    window: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]],
-) -> NoticedDays:
-    """Return the snapshots on dates that are no session (S13); they stay as they are.
+    existing: Existing, portfolio: Int32, calendar: Calendar, window: tuple[Int32, Int32]
+) -> Issues:
+    """Return the snapshots on dates that are no session (S13), by portfolio of the chunk.
 
-    Args:
-        existing: Snapshots of the chunk.
-        portfolio: Row of the chunk of each of them, -1 for none of its.
-        calendar: That of the run.
-        window: (c,) first and (c,) last day to look at, of each portfolio of the chunk.
+    ``portfolio`` is the row of the chunk that each snapshot is of, -1 for none, and the window the
+    first and last day to look at of each portfolio, (c,).
     """
     first, last = window
     found = (portfolio >= 0) & ~calendar.is_session(existing.day)
     found &= (existing.day >= first[portfolio]) & (existing.day <= last[portfolio])
-    return _noticed(portfolio[found], existing.day[found])
+    order = np.argsort(existing.day[found], kind="stable")
+    owner, day = portfolio[found][order], existing.day[found][order]
+    row, count = first_of_each(owner)
+    return _days_noticed("off_session", owner[row], day[row], count, "dates")
 
 
-def gaps(
-    existing: Existing,
-    portfolio: npt.NDArray[np.int32],
-    latest_day: Days,
-    sessions: npt.NDArray[np.int32],
-) -> NoticedDays:
-    """Return the sessions up to the latest complete snapshot without one of their own (S13).
+def gaps(existing: Existing, portfolio: Int32, latest_day: Days, sessions: Int32) -> Issues:
+    """Return the sessions of a range without a snapshot up to the latest complete one (S13).
 
-    Args:
-        existing: Snapshots of the range.
-        portfolio: Row of the chunk of each of them, -1 for none of its.
-        latest_day: Of each portfolio of the chunk.
-        sessions: Those of the range, ascending.
+    ``portfolio`` is the row of the chunk that each snapshot is of, -1 for none, and ``latest_day``
+    is of each portfolio of the chunk.
     """
-    count = len(latest_day)
-    skipped = np.where(
-        latest_day.state == 0, np.searchsorted(sessions, latest_day.values, side="right"), 0
-    )
-    counted = existing.complete & (portfolio >= 0)
-    column = np.searchsorted(sessions, existing.day)
-    inside = np.minimum(column, max(len(sessions) - 1, 0))
-    counted &= (column < len(sessions)) & (
-        sessions[inside] == existing.day if len(sessions) else False
-    )
-    there = np.zeros((count, len(sessions)), dtype=np.bool_)
-    there[portfolio[counted], column[counted]] = True
-    stands = there.sum(axis=1)
-    rows = np.flatnonzero(skipped > stands).astype(np.int32)
-    first = sessions[np.argmin(there[rows], axis=1)] if len(rows) else np.zeros(0, dtype=np.int32)
-    return NoticedDays(rows, first, (skipped - stands)[rows])
+    passed = np.searchsorted(sessions, latest_day.values, side="right")
+    passed = np.where(latest_day.state == State.VALUE, passed, 0)
+    there = np.zeros((len(latest_day), len(sessions)), dtype=np.bool_)
+    own = np.flatnonzero(existing.complete & (portfolio >= 0) & among(existing.day, sessions))
+    there[portfolio[own], np.searchsorted(sessions, existing.day[own])] = True
+    missing = passed - there.sum(axis=1)
+    rows = np.flatnonzero(missing > 0).astype(np.int32)
+    first = sessions[np.argmin(there[rows], axis=1)] if len(rows) else sessions[:0]
+    return _days_noticed("gap", rows, first, missing[rows], "sessions")
 
 
-def _noticed(portfolio: npt.NDArray[np.int32], day: npt.NDArray[np.int32]) -> NoticedDays:
-    if len(portfolio) == 0:
-        return NoticedDays(portfolio, day, np.zeros(0, dtype=np.int64))
-    rows, where, count = np.unique(portfolio, return_inverse=True, return_counts=True)
-    first = np.full(len(rows), np.iinfo(np.int32).max, dtype=np.int32)
-    np.minimum.at(first, where, day)
-    return NoticedDays(rows.astype(np.int32), first, count.astype(np.int64))
-
-
-def noticed_holes(ids: npt.NDArray[np.uint8], holes: Holes) -> NoticedDays:
+def noticed_holes(ids: Ids, holes: Holes) -> Issues:
     """Return the holes between earliest and latest complete snapshots, by portfolio (S13)."""
     row = located(holes.portfolio_id, ids)
     found = np.flatnonzero((holes.hole.state == State.VALUE) & (row >= 0))
     found = found[np.argsort(row[found], kind="stable")]
-    return NoticedDays(row[found], holes.hole.values[found], holes.missing[found])
+    days = holes.hole.values[found]
+    return _days_noticed("gap", row[found], days, holes.missing[found], "sessions")
 
 
-def check_found(wanted: npt.NDArray[np.uint8], found: npt.NDArray[np.uint8]) -> None:
+def _days_noticed(name: str, portfolio: Int32, first: Int32, days: Int64, unit: str) -> Issues:
+    """Return one issue for each portfolio: its first day, and how many there are."""
+    detail = [f"{count} {unit}" for count in days.tolist()]
+    return Issues.of(name, portfolio, day=first, detail=detail)
+
+
+def check_found(wanted: Ids, found: Ids) -> None:
     """Raise `ConfigError` if a portfolio that was asked for is not there."""
     known = {row.tobytes() for row in found}
     unknown = [uuid_text(row) for row in wanted if row.tobytes() not in known]

@@ -3,48 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
 
 import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.analytics.provider_beta import beta_coverage, provider_beta
-from batchcore.analytics.sector_exposure import over_and_underweights, sector_exposure, sector_of
+from batchcore.analytics.sector_exposure import over_and_underweights
 from batchcore.analytics.sector_tags import COLORS, sector_tag
 from batchcore.arguments import checked_id
 from batchcore.caches import check_cache
 from batchcore.config import BETA_WEIGHTS
-from batchcore.db import load as loads
-from batchcore.db import tags
 from batchcore.db.access import changing, reading
-from batchcore.db.analytic_queries import AnalyticQueries
 from batchcore.db.analytic_tables import COLUMNS, PROFILES
-from batchcore.db.benchmarks import Benchmark, BenchmarkQueries, load_benchmark
 from batchcore.db.catalog import BENCHMARKS, REQUIRED, check_needs
-from batchcore.db.load_analytics import SymbolProfiles, floats, load_profiles
-from batchcore.db.queries import Selection
+from batchcore.entry import check_choice
 from batchcore.errors import ConfigError
-from batchcore.frames import Opening
+from batchcore.frames import Opening, distinct
 from batchcore.native import build_market, hold
+from batchcore.run.analysis import Sectors
+from batchcore.sinks import tags
+from batchcore.sources.facts import select_events
+from batchcore.sources.host import Selection, floats, normalised
+from batchcore.sources.portfolios import select_portfolios
+from batchcore.sources.positions import select_positions
+from batchcore.sources.prices import load_fallback
+from batchcore.sources.profiles import Benchmark, SymbolProfiles, load_profiles, select_benchmark
+from batchcore.sources.query import load
 from batchcore.units import LotKind
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Mapping, Sequence
-    from decimal import Decimal
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
-    import numpy.typing as npt
-
+    from batchcore.caches import CompanyProfile
     from batchcore.config import Schema
-    from batchcore.db.catalog import Needs
+    from batchcore.db.catalog import Catalog, Needs
     from batchcore.db.engine import Session
-    from batchcore.db.queries import Queries
-    from batchcore.frames import Events, Holdings, Positions, Prices
+    from batchcore.frames import Floats, Holdings, Int32
 
 BETA_WITHOUT_ANY: Final = 1.0
-"""The beta that stands for none (A1)."""
+"""The beta of a portfolio without any (A1)."""
 
 OPTION_TYPES: Final = frozenset({"LC", "LP", "SC", "SP"})
 
@@ -58,26 +61,10 @@ NEEDS: Final[Needs] = {
 """What tables and columns beta and sectors of a portfolio need."""
 
 
-class Profile(Protocol):
-    """What is read of a company profile."""
-
-    @property
-    def beta(self) -> Decimal | None:
-        """Beta of the provider."""
-
-    @property
-    def sector(self) -> str | None:
-        """Sector as stored."""
-
-    @property
-    def is_etf(self) -> bool | None:
-        """Whether it is an ETF."""
-
-
 class ProfileCache(Protocol):
     """Profiles that were loaded before, such as `CompanyProfileCache`."""
 
-    def get(self, symbol: str, /) -> Profile | None:
+    def get(self, symbol: str, /) -> CompanyProfile | None:
         """Return the profile of a symbol, None if it is not there."""
 
 
@@ -149,12 +136,10 @@ async def restore_sector_tag_for_position(
         SchemaError: a table or column is missing.
         DatabaseError: the database refused, failed or went away.
     """
-    check_cache("profile_cache", profile_cache)
-    position, user = checked_id(position_id, "position_id"), checked_id(user_id, "user_id")
-    async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
-        writer = tags.SectorTags(session, queries.catalog, user)
+    position = checked_id(position_id, "position_id")
+    async with _tagging(db, user_id, profile_cache, schema) as (writer, session, catalog):
         found = [await writer.position(position)]
-        return await _restore(writer, session, queries, found, profile_cache)
+        return await _restore(writer, session, catalog, found, profile_cache)
 
 
 async def restore_sector_tags_for_portfolio(
@@ -167,50 +152,48 @@ async def restore_sector_tags_for_portfolio(
 ) -> SectorTagResult:
     """Give each position of a portfolio the tag of its sector, and no other sector tag.
 
-    Like `restore_sector_tag_for_position` for all positions that are not soft-deleted, by the same
-    number of statements whatever their number.
-
-    Args:
-        db: Any kind of database. In a caller's transaction nothing is committed.
-        user_id: Whose portfolio and tags.
-        portfolio_id: A portfolio of the user.
-        profile_cache: Profiles that were loaded before; what it lacks is loaded.
-        schema: Names of tables and columns; None for those of docs/schema.md.
+    Like `restore_sector_tag_for_position`, whose other arguments it has, for all positions of a
+    portfolio of the user that are not soft-deleted, by the same number of statements whatever
+    their number.
 
     Raises:
-        ConfigError: there is no such portfolio, it is soft-deleted or another user's, or ``db`` is
-            of a wrong kind.
-        SchemaError: a table or column is missing.
-        DatabaseError: the database refused, failed or went away.
+        ConfigError: there is no such portfolio, it is soft-deleted or another user's.
+        BatchcoreError: as `restore_sector_tag_for_position` does.
     """
-    check_cache("profile_cache", profile_cache)
-    portfolio, user = checked_id(portfolio_id, "portfolio_id"), checked_id(user_id, "user_id")
-    async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, queries):
-        writer = tags.SectorTags(session, queries.catalog, user)
+    portfolio = checked_id(portfolio_id, "portfolio_id")
+    async with _tagging(db, user_id, profile_cache, schema) as (writer, session, catalog):
         found = await writer.positions(portfolio)
-        return await _restore(writer, session, queries, found, profile_cache)
+        return await _restore(writer, session, catalog, found, profile_cache)
+
+
+@contextlib.asynccontextmanager
+async def _tagging(
+    db: object, user_id: uuid.UUID | str, cache: ProfileCache | None, schema: Schema | None
+) -> AsyncIterator[tuple[tags.SectorTags, Session, Catalog]]:
+    check_cache("profile_cache", cache)
+    user = checked_id(user_id, "user_id")
+    async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, catalog):
+        yield tags.SectorTags(session, catalog, user), session, catalog
 
 
 async def _restore(
     writer: tags.SectorTags,
     session: Session,
-    queries: Queries,
+    catalog: Catalog,
     positions: Sequence[tags.TaggedPosition],
     cache: ProfileCache | None,
 ) -> SectorTagResult:
-    symbols = sorted({loads.normalised(position.symbol or "") for position in positions})
-    profiles = await _profiles(session, queries, symbols, cache)
-    row_of = {symbol: row for row, symbol in enumerate(symbols)}
+    symbols = sorted({normalised(position.symbol or "") for position in positions})
+    profiles = await _profiles(session, catalog, symbols, cache)
     sectors = {}
     for position in positions:
-        row = row_of[loads.normalised(position.symbol or "")]
+        row = symbols.index(normalised(position.symbol or ""))
         sectors[position.id] = sector_tag(
             profiles.sector[row], is_etf=profiles.is_etf[row], kind=_kind(position)
         )
     changes = await writer.put(sectors, COLORS)
-    names = sorted(sectors.values())
     return SectorTagResult(
-        tags={name: names.count(name) for name in dict.fromkeys(names)},
+        tags=dict(sorted(Counter(sectors.values()).items())),
         created=changes.created,
         adopted=changes.adopted,
         removed=changes.removed,
@@ -219,7 +202,7 @@ async def _restore(
 
 
 def _kind(position: tags.TaggedPosition) -> LotKind:
-    if loads.normalised(position.investment_class or "") == "PRIVATE":
+    if normalised(position.investment_class or "") == "PRIVATE":
         return LotKind.PRIVATE
     return LotKind.OPTION if position.position_type in OPTION_TYPES else LotKind.STOCK
 
@@ -261,41 +244,21 @@ async def calculate_portfolio_provider_beta(
     Source:
         docs/semantics.md, A1.
     """
-    check_cache("profile_cache", profile_cache)
-    if weights not in BETA_WEIGHTS:
-        msg = f"unknown weights `{weights}`, expected one of {', '.join(BETA_WEIGHTS)}"
-        raise ConfigError(msg, "weights")
-    portfolio = checked_id(portfolio_id, "portfolio_id")
-    _check_date(calculation_date)
-    async with reading(db, schema, NEEDS) as (session, queries):
+    check_choice("weights", weights, BETA_WEIGHTS)
+    portfolio = _checked(portfolio_id, profile_cache, calculation_date)
+    async with reading(db, schema, NEEDS) as (session, catalog):
         day = await _day(session, calculation_date)
-        loaded = await _load(session, queries, portfolio, day, profile_cache)
-    held = await asyncio.to_thread(_hold, loaded, day)
-    lots, beta = held.lots, loaded.profiles.beta
-    ((coverage,),) = beta_coverage(
-        portfolio=lots.portfolio,
-        symbol=held.symbol,
-        kind=lots.kind,
-        value=lots.value,
-        beta=beta,
-        portfolios=1,
-    )
-    ((found,),) = provider_beta(
-        portfolio=lots.portfolio,
-        symbol=held.symbol,
-        kind=lots.kind,
-        value=lots.value,
-        equity=loaded.equity,
-        beta=beta,
-        weights=weights,
-    )
-    counts = (lots.kind == LotKind.STOCK) & (lots.value[:, 0] != 0)
-    has_beta = np.nan_to_num(beta)[held.symbol] != 0
+        held = await _load(session, catalog, portfolio, day, profile_cache)
+    lots, beta = held.lots, held.profiles.beta
+    ((coverage,),) = beta_coverage(**lots, beta=beta, portfolios=1)
+    ((found,),) = provider_beta(**lots, equity=held.equity, beta=beta, weights=weights)
+    counts = (lots["kind"] == LotKind.STOCK) & (lots["value"][:, 0] != 0)
+    has_beta = np.nan_to_num(beta)[lots["symbol"]] != 0
     known = not np.isnan(found)
     return ProviderBeta(
         portfolio_beta=float(found) if known else BETA_WITHOUT_ANY,
-        positions_with_beta=len(np.unique(lots.position[counts & has_beta])),
-        total_positions=len(np.unique(lots.position[counts])),
+        positions_with_beta=len(distinct(held.position[counts & has_beta])),
+        total_positions=len(distinct(held.position[counts])),
         coverage=float(coverage) if known else 0.0,
         calculation_date=calendars.date_of(day),
     )
@@ -312,17 +275,9 @@ async def calculate_portfolio_sector_exposure(
 ) -> SectorExposure:
     """Return the share of a portfolio in each sector, beside that of a benchmark (A2).
 
-    Positions are valued by their marks (S4) on the date, their absolute values divided by the
-    equity: that of the latest complete snapshot on or before the date, else
-    `portfolios.equity_balance`.
-
-    Args:
-        db: Any kind of database, a caller's transaction too.
-        portfolio_id: Which.
-        profile_cache: Profiles that were loaded before; what it lacks is loaded.
-        benchmark: Code of `benchmarks_sector_weights`.
-        calculation_date: The date; None is the last session of XNYS that is closed by now.
-        schema: Names of tables and columns; None for those of docs/schema.md.
+    Positions are valued as in `calculate_portfolio_provider_beta`, whose other arguments it has,
+    and their absolute values divided by the equity. ``benchmark`` is a code of
+    `benchmarks_sector_weights`.
 
     Returns:
         ``sector_weights`` by name of sector, sorted, without those of no value; None if the equity
@@ -332,24 +287,19 @@ async def calculate_portfolio_sector_exposure(
         ``calculation_date``.
 
     Raises:
-        ConfigError: there is no such portfolio or it is soft-deleted, or ``db`` is of a wrong
-            kind.
         SchemaError: a table or column is missing; without benchmark table there are no benchmark
             weights.
-        DatabaseError: the database refused, failed or went away.
+        BatchcoreError: as `calculate_portfolio_provider_beta` does.
 
     Source:
         docs/semantics.md, A2.
     """
-    check_cache("profile_cache", profile_cache)
-    portfolio = checked_id(portfolio_id, "portfolio_id")
-    _check_date(calculation_date)
-    async with reading(db, schema, NEEDS) as (session, queries):
+    portfolio = _checked(portfolio_id, profile_cache, calculation_date)
+    async with reading(db, schema, NEEDS) as (session, catalog):
         day = await _day(session, calculation_date)
-        loaded = await _load(session, queries, portfolio, day, profile_cache)
-        found = await _benchmark(session, queries, benchmark, day)
-    held = await asyncio.to_thread(_hold, loaded, day)
-    shares = _shares(held, loaded)
+        held = await _load(session, catalog, portfolio, day, profile_cache)
+        found = await _benchmark(session, catalog, benchmark, day)
+    shares = _shares(held)
     of_benchmark = {
         sector: 0.0 - weight for sector, weight in over_and_underweights({}, found.weights).items()
     }
@@ -365,139 +315,111 @@ async def calculate_portfolio_sector_exposure(
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Loaded:
-    """A portfolio and the closes that mark it on a date.
-
-    Attributes:
-        opening: The portfolio alone.
-        equity: (1, 1) float64 dollars, NaN where there is none.
-        positions: Those not soft-deleted.
-        events: Of them.
-        prices: The last closes up to the date.
-        symbols: Of the positions, normalised, distinct.
-        profiles: Of the symbols.
-    """
-
-    opening: Opening
-    equity: npt.NDArray[np.float64]
-    positions: Positions
-    events: Events
-    prices: Prices
-    symbols: tuple[str, ...]
-    profiles: SymbolProfiles
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Held:
+class _Holding:
     """The lots of a portfolio on a date.
 
     Attributes:
-        lots: With their values.
-        symbol: (l,) row of the symbols of each.
+        lots: `portfolio`, `symbol` (row of the profiles), `kind` and `value`, as the functions of
+            `analytics` take them.
+        position: (l,) int32 which position each is of.
+        equity: (1, 1) float64 dollars, NaN where there is none.
+        profiles: Of the symbols.
     """
 
-    lots: Holdings
-    symbol: npt.NDArray[np.intp]
+    lots: dict[str, Any]
+    position: Int32
+    equity: Floats
+    profiles: SymbolProfiles
 
 
 async def _load(
-    session: Session, queries: Queries, portfolio: uuid.UUID, day: int, cache: ProfileCache | None
-) -> _Loaded:
+    session: Session, catalog: Catalog, portfolio: uuid.UUID, day: int, cache: ProfileCache | None
+) -> _Holding:
     selection = Selection(np.frombuffer(portfolio.bytes, dtype=np.uint8).reshape(1, 16))
     sessions = calendars.load("XNYS")
-    portfolios = await loads.load_portfolios(session, queries, sessions, day + 1, selection)
+    query = select_portfolios(catalog, sessions, day + 1, selection)
+    portfolios = await load(session, query)
     if len(portfolios) == 0 or portfolios.deleted[0]:
         why = "unknown" if len(portfolios) == 0 else "soft-deleted"
         raise ConfigError(f"{why} portfolio {portfolio}", "portfolio_id")
     latest = portfolios.before
     equity = latest.equity_balance if latest.day.state[0] == 0 else portfolios.equity_balance
-    positions = await loads.load_positions(session, queries, selection)
-    symbols = sorted({loads.normalised(spelt) for spelt in positions.symbol.table()})
-    return _Loaded(
-        opening=Opening(portfolio_id=portfolios.id, equity=portfolios.equity_balance),
+    positions = await load(session, select_positions(catalog, selection))
+    spelt = [normalised(one) for one in positions.symbol.table()]
+    symbols = sorted(set(spelt))
+    events = await load(session, select_events(catalog, selection))
+    prices = await load_fallback(session, catalog, symbols, (), (day, day))
+    profiles = await _profiles(session, catalog, symbols, cache)
+    opening = Opening(portfolio_id=portfolios.id, equity=portfolios.equity_balance)
+
+    def held() -> Holdings:
+        days = np.array([day], dtype=np.int32)
+        market = build_market(prices, days)
+        return hold(market, positions=positions, events=events, opening=opening, sessions=days)
+
+    lots = await asyncio.to_thread(held)
+    row = np.array([symbols.index(one) for one in spelt], dtype=np.int64)
+    return _Holding(
+        lots={
+            "portfolio": lots.portfolio,
+            "symbol": row[lots.symbol],
+            "kind": lots.kind,
+            "value": lots.value,
+        },
+        position=lots.position,
         equity=floats(equity).reshape(1, 1),
-        positions=positions,
-        events=await loads.load_events(session, queries, selection),
-        prices=await loads.load_fallback(session, queries, symbols, (), day, day),
-        symbols=tuple(symbols),
-        profiles=await _profiles(session, queries, symbols, cache),
+        profiles=profiles,
     )
 
 
 async def _profiles(
-    session: Session, queries: Queries, symbols: Sequence[str], cache: ProfileCache | None
+    session: Session, catalog: Catalog, symbols: Sequence[str], cache: ProfileCache | None
 ) -> SymbolProfiles:
     """Return the profiles of normalised symbols, those that the cache has from there."""
     known = {} if cache is None else {symbol: cache.get(symbol) for symbol in symbols}
     lacking = [symbol for symbol in symbols if known.get(symbol) is None]
-    loaded = SymbolProfiles(np.zeros(0), (), ())
     if lacking:
-        loaded = await load_profiles(session, AnalyticQueries(queries.catalog), lacking)
-    row_of = {symbol: row for row, symbol in enumerate(lacking)}
-    beta, sector, is_etf = np.full(len(symbols), np.nan), [], []
-    for row, symbol in enumerate(symbols):
-        profile = known.get(symbol)
-        if profile is None:
-            beta[row] = loaded.beta[row_of[symbol]]
-            sector.append(loaded.sector[row_of[symbol]])
-            is_etf.append(loaded.is_etf[row_of[symbol]])
-        else:
-            beta[row] = np.nan if profile.beta is None else float(profile.beta)
-            sector.append(profile.sector)
-            is_etf.append(bool(profile.is_etf))
-    return SymbolProfiles(beta, tuple(sector), tuple(is_etf))
+        loaded = await load_profiles(session, catalog, lacking)
+        columns = zip(loaded.beta.tolist(), loaded.sector, loaded.is_etf, strict=True)
+        found = dict(zip(lacking, columns, strict=True))
+    else:
+        found = {}
+    for symbol, profile in known.items():
+        if profile is not None:
+            beta = np.nan if profile.beta is None else float(profile.beta)
+            found[symbol] = (beta, profile.sector, bool(profile.is_etf))
+    rows = [found[symbol] for symbol in symbols]
+    return SymbolProfiles(
+        np.array([beta for beta, _, _ in rows], dtype=np.float64),
+        tuple(sector for _, sector, _ in rows),
+        tuple(is_etf for _, _, is_etf in rows),
+    )
 
 
-async def _benchmark(session: Session, queries: Queries, code: str, day: int) -> Benchmark:
-    catalog = queries.catalog
+async def _benchmark(session: Session, catalog: Catalog, code: str, day: int) -> Benchmark:
     if not all(catalog.has_table(table) for table in BENCHMARKS):
         return Benchmark(None, {})
     check_needs(catalog, BENCHMARKS)
-    return await load_benchmark(session, BenchmarkQueries(catalog), code, day)
+    return await load(session, select_benchmark(catalog, code, day))
 
 
-def _hold(loaded: _Loaded, day: int) -> _Held:
-    sessions = np.array([day], dtype=np.int32)
-    lots = hold(
-        build_market(loaded.prices, sessions),
-        positions=loaded.positions,
-        events=loaded.events,
-        opening=loaded.opening,
-        sessions=sessions,
-    )
-    row_of = {symbol: row for row, symbol in enumerate(loaded.symbols)}
-    rows = [row_of[loads.normalised(spelt)] for spelt in loaded.positions.symbol.table()]
-    return _Held(lots, np.array(rows, dtype=np.intp)[lots.symbol])
-
-
-def _shares(held: _Held, loaded: _Loaded) -> dict[str, float] | None:
-    if not loaded.equity[0, 0] > 0:
+def _shares(held: _Holding) -> dict[str, float] | None:
+    if not held.equity[0, 0] > 0:
         return None
-    profiles = loaded.profiles
-    of_lots = [
-        sector_of(profiles.sector[symbol], is_etf=profiles.is_etf[symbol], kind=kind)
-        for symbol, kind in zip(held.symbol.tolist(), held.lots.kind.tolist(), strict=True)
-    ]
-    names = sorted(set(of_lots))
-    row_of = {name: row for row, name in enumerate(names)}
-    shares = sector_exposure(
-        portfolio=held.lots.portfolio,
-        sector=np.array([row_of[name] for name in of_lots], dtype=np.intp),
-        value=held.lots.value,
-        equity=loaded.equity,
-        sectors=len(names),
-    )[0, 0]
-    return {
-        name: share
-        for name, share in zip(names, shares.tolist(), strict=True)
-        if not np.isnan(share)
-    }
+    sectors = Sectors.of(held.profiles)
+    shares = sectors.shares(held.lots, held.equity)[0, 0].tolist()
+    by_name = zip(sectors.names, shares, strict=True)
+    return {name: share for name, share in by_name if not np.isnan(share)}
 
 
-def _check_date(date: dt.date | None) -> None:
+def _checked(
+    portfolio: uuid.UUID | str, cache: ProfileCache | None, date: dt.date | None
+) -> uuid.UUID:
+    check_cache("profile_cache", cache)
     if date is not None and type(date) is not dt.date:
         msg = f"calculation_date is {date!r}, expected a datetime.date"
         raise ConfigError(msg, "calculation_date")
+    return checked_id(portfolio, "portfolio_id")
 
 
 async def _day(session: Session, date: dt.date | None) -> int:

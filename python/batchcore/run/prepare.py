@@ -8,23 +8,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db import load as loads
 from batchcore.db.catalog import check_revision, inspect
-from batchcore.db.change_queries import StampQueries
-from batchcore.db.load_changes import load_stamps
-from batchcore.db.queries import Queries, Selection
 from batchcore.errors import ConfigError
+from batchcore.frames import Issues
 from batchcore.run import plan as plans
 from batchcore.run.plan import Range
+from batchcore.sources.changes import select_stamps, stamped
+from batchcore.sources.host import Selection, located
+from batchcore.sources.positions import load_symbols
+from batchcore.sources.prices import select_price_dates
+from batchcore.sources.query import load
+from batchcore.units import State
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
     from batchcore.db.sessions import Sessions
-    from batchcore.policies.policy import Policy, Prices, RunContext
+    from batchcore.frames import Ids
+    from batchcore.policies.policy import Policy, RunContext, RunPrices
     from batchcore.run.request import Request
 
 
@@ -45,11 +47,7 @@ async def prepare(
 ) -> Policy:
     """Return the policy of a run, with the plan and the chunks that it goes through.
 
-    Args:
-        readers: Sessions that see the same moment.
-        run: What it shares with its policy.
-        kind: That policy.
-        catalog: The host's tables, where they were inspected already.
+    The readers see the same moment. The tables are inspected unless ``catalog`` has them.
 
     Raises:
         ConfigError: an argument does not fit the calendar, or names an unknown portfolio.
@@ -63,19 +61,18 @@ async def prepare(
         with run.monitor.phase("load"):
             calendar = run.request.known_calendar
             if calendar is None:
-                dates = await loads.load_price_dates(reader, Queries(catalog))
+                dates = await load(reader, select_price_dates(catalog))
                 calendar = calendars.from_price_dates(dates)
-            days = _range(run.request, calendar)
-            policy = kind(run, catalog, calendar, days)
+            policy = kind(run, catalog, calendar, _range(run.request, calendar))
             await policy.make_plan(reader)
             await _look_for_history(reader, policy)
             if run.request.only_plans:
-                policy.stamps = await load_stamps(reader, StampQueries(catalog))
+                policy.stamps = await load(reader, select_stamps(catalog, stamped(catalog)))
     policy.begin(plans.chunks(policy.plan, _chunk_size(policy)))
     return policy
 
 
-async def load_prices(readers: Sessions, policy: Policy) -> Prices | None:
+async def load_prices(readers: Sessions, policy: Policy) -> RunPrices | None:
     """Return the prices of a run; None where nothing is to be written.
 
     Raises:
@@ -85,12 +82,12 @@ async def load_prices(readers: Sessions, policy: Policy) -> Prices | None:
         return None
     async with readers.lend("load") as reader:
         with policy.monitor.phase("load"):
-            symbols = await loads.load_symbols(reader, policy.queries, policy.selection)
+            symbols = await load_symbols(reader, policy.catalog, policy.selection)
             policy.monitor.loaded(symbols=len(symbols))
             return await policy.load_prices(reader, symbols)
 
 
-def request_again(policy: Policy, ids: npt.NDArray[np.uint8]) -> Request:
+def request_again(policy: Policy, ids: Ids) -> Request:
     """Return the request of a run for some of its portfolios, at a later moment.
 
     Its dates are those of the run, and no session is held up again (S12).
@@ -120,10 +117,7 @@ def _range(request: Request, calendar: Calendar) -> Range:
         return Range(None, calendar.last_on_or_before(last))
     first = calendars.day_of(start)
     if first > last:
-        msg = (
-            f"start {calendars.date_of(first)} is after the last session closed,"
-            f" {calendars.date_of(last)}"
-        )
+        msg = f"start {start} is after the last session closed, {calendars.date_of(last)}"
         raise ConfigError(msg, "start")
     calendar.sessions(first, last)  # raises beyond the calendar
     return Range(first, last)
@@ -134,27 +128,27 @@ async def _look_for_history(reader: Session, policy: Policy) -> None:
     request, plan = policy.request, policy.plan
     if request.start is not None or request.inception or request.only_rewrites:
         return
-    row = plans.without_history(plan)
+    row = np.flatnonzero(plan.works() & (plan.latest_day.state != State.VALUE))
     if len(row) == 0:
         return
     ids = np.ascontiguousarray(plan.id[row])
     entries = await policy.earliest_entries(reader, Selection(ids))
-    row = row[loads.located(entries.ids, ids)]
-    first = policy.calendar.next_sessions(entries.day)
-    early = first < plan.first_day[row]
-    portfolio = row[early].astype(np.int32)
+    row = row[located(entries.ids, ids)]
+    early = policy.calendar.next_sessions(entries.day) < plan.first_day[row]
+    portfolio = row[early]
     details = [
         f"earliest entry {calendars.iso_of(day)}; start with `inception` to value it from there"
         for day in entries.day[early].tolist()
     ]
-    policy.issues.add_each("no_history", portfolio, plan.first_day[portfolio], details)
+    days = plan.first_day[portfolio]
+    policy.issues.add(Issues.of("no_history", portfolio, day=days, detail=details))
 
 
 def _chunk_size(policy: Policy) -> int:
     """Return how many portfolios a chunk has: what was asked for, or what memory allows."""
     if policy.settings.chunk_size is not None:
         return policy.settings.chunk_size
-    rows = policy.queries.catalog.estimated_rows
+    rows = policy.catalog.estimated_rows
     held, holders = rows.get("positions"), rows.get("portfolios")
     positions = held / holders if held and holders else plans.POSITIONS
     return plans.default_chunk_size(len(policy.plan.sessions), positions)

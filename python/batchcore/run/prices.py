@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from batchcore.db import load as loads
-from batchcore.db.load import normalised
 from batchcore.frames import Prices, among, day_keys, distinct
+from batchcore.sources.host import normalised
+from batchcore.sources.prices import load_fallback, load_left_out, load_prices
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import numpy.typing as npt
-
+    from batchcore.db.catalog import Catalog
     from batchcore.db.engine import Session
-    from batchcore.db.queries import Queries
-    from batchcore.frames import Text
+    from batchcore.frames import Bools, Text
     from batchcore.run.monitor import Monitor
 
 log = logging.getLogger("batchcore")
@@ -38,12 +36,12 @@ class PriceSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class PriceWindow:
     """Days of closes, both included.
 
     Attributes:
         first: Where closes begin.
-        needed: The first day that marks are needed of; the days before it only tell how old a
+        needed: The first day that marks are needed of; the days before it only show how old a
             close is, and how many there were.
         last: The last one.
     """
@@ -55,9 +53,9 @@ class Window:
 
 async def load_closes(
     reader: Session,
-    queries: Queries,
+    catalog: Catalog,
     spellings: Iterable[str],
-    window: Window,
+    window: PriceWindow,
     *,
     source: PriceSource | None,
     monitor: Monitor,
@@ -68,25 +66,16 @@ async def load_closes(
     The first statement brings the closes of the symbols as they are spelt on positions. One
     further statement, the fallback, brings what it left out: the last closes before the window, of
     symbols that have none in it up to the first day needed, and those in it under other spellings.
-    Where it is known which spellings closes are stored under, there mostly is nothing left out,
-    and no such statement. Closes that are handed in take the place of the first, of the symbols
-    that they cover from the first day needed on; the fallback brings the others.
-
-    Args:
-        reader: In the transaction of the run.
-        queries: On the tables of the host.
-        spellings: Symbols, as stored on positions or named by a rule.
-        window: Its days.
-        source: Closes that were loaded before, if any; they count before those stored.
-        monitor: Of the run.
-        stored: The symbols that closes are stored under, where they were loaded before.
+    Where it is known which spellings closes are ``stored`` under, there mostly is nothing left out,
+    and no such statement. Closes that are handed in, of a ``source``, take the place of the first,
+    of the symbols that they cover from the first day needed on; the fallback brings the others.
     """
     spelt = sorted(set(spellings))
     wanted = sorted({normalised(symbol) for symbol in spelt} - {""})
     days = window.first, window.last
     if source is None:
         brought, since = spelt, window.first
-        first = await loads.load_prices(reader, queries, spelt, *days)
+        first = await load_prices(reader, catalog, spelt, *days)
         monitor.loaded(prices=len(first))
     else:
         brought = [one for one in spelt if source.covers(one, window.needed, window.last)]
@@ -96,11 +85,11 @@ async def load_closes(
     settled = await asyncio.to_thread(priced_symbols, first, window.needed)
     rest = None
     if stored is None or source is not None:
-        rest = await loads.load_fallback(
-            reader, queries, wanted, brought, *days, since, sorted(settled)
+        rest = await load_fallback(
+            reader, catalog, wanted, brought, days, since=since, settled=sorted(settled)
         )
     elif any(named := _named(stored.table(), wanted, settled, {*spelt, *first.symbol.table()})):
-        rest = await loads.load_left_out(reader, queries, *named, brought, *days)
+        rest = await load_left_out(reader, catalog, named, brought, days)
     rows = 0 if rest is None else len(rest)
     monitor.loaded(fallback=rows)
     found = first
@@ -130,10 +119,10 @@ def _named(
     return earlier, [name for name, symbol in ours if symbol in settled and name not in there]
 
 
-def valid_rows(prices: Prices) -> npt.NDArray[np.bool_]:
+def valid_rows(prices: Prices) -> Bools:
     """Return which rows are valid closes (S2)."""
     known = (prices.close.state == State.VALUE) & (prices.day.state == State.VALUE)
-    valid: npt.NDArray[np.bool_] = known & (prices.close.values > 0)
+    valid: Bools = known & (prices.close.values > 0)
     return valid
 
 
@@ -147,7 +136,7 @@ def priced_symbols(prices: Prices, until: int | None = None) -> set[str]:
     return {normalised(names[code]) for code in codes.tolist()}
 
 
-def _of_window(source: PriceSource, wanted: list[str], window: Window) -> Prices:
+def _of_window(source: PriceSource, wanted: list[str], window: PriceWindow) -> Prices:
     """Return the closes of a window, of symbols that are wanted."""
     prices = source.to_frame()
     names = prices.symbol.table()

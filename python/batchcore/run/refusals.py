@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore.db.acting import acting_on
-from batchcore.db.refusals import described, is_refusal
 from batchcore.errors import DatabaseError
 from batchcore.frames import Issues
+from batchcore.sinks.refusals import described, is_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from batchcore.config import Schema
     from batchcore.db.acting import Acting
     from batchcore.db.engine import Session
-    from batchcore.db.save import Batch
-    from batchcore.db.save_analytics import Kept
-    from batchcore.frames import Rows
+    from batchcore.frames import Kept, Rows
+    from batchcore.sinks.snapshots import Batch
 
     Judge = Callable[[DatabaseError], Awaitable[bool]]
 
@@ -76,11 +75,7 @@ class Bisection:
         self._acting: list[Acting] | None = None
 
     async def write(self, batch: Batch) -> None:
-        """Write what the database takes of a chunk.
-
-        Raises:
-            DatabaseError: the database failed in another way.
-        """
+        """Write what the database takes of a chunk."""
         refusal = await self.attempt(batch)
         if refusal is None:
             self.written.append(batch)
@@ -88,11 +83,7 @@ class Bisection:
             await self.halve(batch, refusal)
 
     async def halve(self, batch: Batch, refusal: DatabaseError) -> None:
-        """Write what the database takes of a chunk that it refuses as a whole.
-
-        Raises:
-            DatabaseError: the database failed in another way.
-        """
+        """Write what the database takes of a chunk that it refuses as a whole."""
         own = batch.portfolios()
         if len(own) == 0:
             raise refusal
@@ -133,12 +124,7 @@ class Bisection:
 
 
 def without(rows: Rows, refused: npt.NDArray[np.bool_]) -> Rows:
-    """Return rows without those of portfolios that are refused, which have failed then.
-
-    Args:
-        rows: Of a chunk.
-        refused: (p,) bool.
-    """
+    """Return rows of a chunk without those of portfolios that are refused, which have failed."""
     kept = np.flatnonzero(~refused[rows.portfolio])
     return replace(
         rows.take(kept),

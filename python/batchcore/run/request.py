@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     import uuid
     from collections.abc import Sequence
 
-    import numpy.typing as npt
-
     from batchcore.calendar import Calendar
     from batchcore.db.ledger import Committed
+    from batchcore.frames import Ids
+    from batchcore.run.plan import SnapshotSource
     from batchcore.run.prices import PriceSource
-    from batchcore.run.snapshots import SnapshotSource
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,7 +32,7 @@ class Request(RunOptions):
     """The arguments of a run: its options, and what it is about.
 
     Attributes:
-        start: First day of the range, included; None goes on after each latest snapshot.
+        start: First day of the range, included; None continues after each latest snapshot.
         inception: Whether the range of each portfolio begins with its earliest entry.
         end: Last day, included; None is the last session closed.
         wanted: (n, 16) uint8, sorted: which portfolios; None is all that are not soft-deleted.
@@ -51,7 +50,7 @@ class Request(RunOptions):
     start: dt.date | None = None
     inception: bool = False
     end: dt.date | None = None
-    wanted: npt.NDArray[np.uint8] | None = None
+    wanted: Ids | None = None
     known_calendar: Calendar | None = None
     repairs: bool = False
     price_source: PriceSource | None = None
@@ -63,12 +62,10 @@ class Request(RunOptions):
     @property
     def now(self) -> dt.datetime:
         """What "now" is, once the server was asked."""
-        return _known(self.moment)
-
-    @property
-    def attempt_began(self) -> dt.datetime:
-        """When this attempt began, once the server was asked."""
-        return _known(self.began)
+        if self.moment is None:
+            msg = "the server was not asked for its time"
+            raise InternalError(msg)
+        return self.moment
 
     @property
     def replaces(self) -> bool:
@@ -77,20 +74,13 @@ class Request(RunOptions):
 
     @property
     def only_rewrites(self) -> bool:
-        """Whether only existing rows are computed again, and no portfolio goes on."""
+        """Whether only existing rows are computed again, and no portfolio continues."""
         return self.repairs or self.changed_since is not None
 
     @property
     def only_plans(self) -> bool:
         """Whether nothing is computed: a dry run of a repair computes all, and writes nothing."""
         return self.settings.dry_run and not self.repairs
-
-
-def _known(moment: dt.datetime | None) -> dt.datetime:
-    if moment is None:
-        msg = "the server was not asked for its time"
-        raise InternalError(msg)
-    return moment
 
 
 async def requested(*arguments: Any, **options: Any) -> Request:  # noqa: ANN401  # make_request's
@@ -151,7 +141,7 @@ def _first_day(start: dt.date | str | None) -> tuple[dt.date | None, bool]:
     raise ConfigError(msg, "start")
 
 
-def _uuids(ids: Sequence[uuid.UUID | str]) -> npt.NDArray[np.uint8]:
+def _uuids(ids: Sequence[uuid.UUID | str]) -> Ids:
     found = {
         checked_id(given, "portfolio_ids").bytes for given in checked_values(ids, "portfolio_ids")
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -10,15 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from batchcore import policies
-from batchcore.calendar import date_of, iso_of
+from batchcore.calendar import iso_of
 from batchcore.frames import Frame, distinct
 from batchcore.units import Mark, State
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from batchcore.db.load_changes import Stamps
-    from batchcore.frames import Bytes, Days, Ids, Int32, Int64, Issues, UInt32
+    from batchcore.frames import Bytes, Days, Floats, Ids, Int32, Int64, Issues, UInt32
+    from batchcore.sources.changes import Stamps
 
 Result = TypeVar("Result")
 
@@ -62,9 +59,9 @@ class Coverage(Frame):
     recent: UInt32
     known: UInt32
 
-    def share(self) -> npt.NDArray[np.float64]:
+    def share(self) -> Floats:
         """Return ``fresh / recent`` of each session; without either 0, or 1 if none is known."""
-        share: npt.NDArray[np.float64] = self.fresh / np.maximum(self.recent, 1)
+        share: Floats = self.fresh / np.maximum(self.recent, 1)
         return np.where(self.known == 0, 1.0, share)
 
     def counts_text(self, row: int) -> str:
@@ -148,8 +145,8 @@ class BatchResult(Mapping[str, Any]):
     dry_run: bool
     portfolios: PortfolioResults
     issues: Issues
-    sessions: npt.NDArray[np.int32]
-    sessions_left_out: npt.NDArray[np.int32]
+    sessions: Int32
+    sessions_left_out: Int32
     rows_written: int
     statements_by_phase: Mapping[str, int]
     seconds_by_phase: Mapping[str, float]
@@ -230,28 +227,15 @@ class BatchResult(Mapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:  # noqa: ANN401  # each key has its own type
         """Return the value of one of the plan's keys."""
-        match key:
-            case "success":
-                return self.failed == 0
-            case "portfolios_processed":
-                return int((self.portfolios.status < SKIPPED).sum())
-            case "snapshots_created":
-                return self.rows_written
-            case "errors":
-                return self.errors()
-            case "cache_stats":
-                return dict(self.cache)
-            case "duration_seconds":
-                return self.seconds_by_phase["total"]
-        raise KeyError(key)
+        return _VALUES[key](self)
 
     def __iter__(self) -> Iterator[str]:
         """Return the plan's keys."""
-        return iter(_KEYS)
+        return iter(_VALUES)
 
     def __len__(self) -> int:
         """Return how many keys there are."""
-        return len(_KEYS)
+        return len(_VALUES)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, handler: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # pydantic's
@@ -265,16 +249,14 @@ class BatchResult(Mapping[str, Any]):
             "run_id": self.run_id,
             "policy": self.policy,
             "dry_run": self.dry_run,
-            "success": self.failed == 0,
+            "success": self["success"],
             "portfolios_processed": self["portfolios_processed"],
             "portfolios_failed": self.failed,
             "rows_written": self.rows_written,
             "bytes_written": self.bytes_written,
             "chunks": self.chunks,
-            "sessions": [date_of(day).isoformat() for day in self.sessions.tolist()],
-            "sessions_left_out": [
-                date_of(day).isoformat() for day in self.sessions_left_out.tolist()
-            ],
+            "sessions": [iso_of(day) for day in self.sessions.tolist()],
+            "sessions_left_out": [iso_of(day) for day in self.sessions_left_out.tolist()],
             "portfolios": {
                 "id": _texts_of(self.portfolios.id),
                 "status": [STATUSES[code] for code in self.portfolios.status.tolist()],
@@ -290,7 +272,7 @@ class BatchResult(Mapping[str, Any]):
             "bytes_by_phase": dict(self.bytes_by_phase),
             "cache": dict(self.cache),
             "coverage": {
-                date_of(day).isoformat(): round(float(share[row]), 6)
+                iso_of(day): round(float(share[row]), 6)
                 for row, day in enumerate(self.coverage.session.tolist())
             },
             "analytics": self.analytics,
@@ -305,17 +287,18 @@ class BatchResult(Mapping[str, Any]):
         }
 
 
-_KEYS: Final = (
-    "success",
-    "portfolios_processed",
-    "snapshots_created",
-    "errors",
-    "cache_stats",
-    "duration_seconds",
-)
+_VALUES: Final[Mapping[str, Callable[[BatchResult], Any]]] = {
+    "success": lambda result: result.failed == 0,
+    "portfolios_processed": lambda result: int((result.portfolios.status < SKIPPED).sum()),
+    "snapshots_created": lambda result: result.rows_written,
+    "errors": BatchResult.errors,
+    "cache_stats": lambda result: dict(result.cache),
+    "duration_seconds": lambda result: result.seconds_by_phase["total"],
+}
+"""Keys of the report as a mapping."""
 
 NO_CLOSE: Final = "no close at all"
-"""Ends the detail of what a plan tells of a symbol without any valid close."""
+"""Ends what a plan says of a symbol without any valid close."""
 
 
 def sorted_names(names: list[str]) -> list[tuple[int, str]]:
@@ -329,31 +312,30 @@ def issue_dicts(result: BatchResult) -> list[dict[str, str | None]]:
     portfolios = distinct(issues.portfolio)
     portfolios = portfolios[portfolios >= 0]  # -1 is of none
     ids = dict(zip(portfolios.tolist(), _texts_of(result.portfolios.id[portfolios]), strict=True))
-    dated = issues.day.values[issues.day.state == State.VALUE]
+    dated = np.where(issues.day.state == State.VALUE, issues.day.values, 0)
     days = {day: iso_of(day) for day in distinct(dated).tolist()}
-    names, symbols, details = issues.name.table(), issues.symbol.table(), issues.detail.table()
     return [
         {
-            "name": names[name],
+            "name": name,
             "portfolio": ids.get(portfolio),
-            "symbol": symbols[symbol] if of_symbol == State.VALUE else None,
+            "symbol": symbol if of_symbol == State.VALUE else None,
             "session": days[day] if of_day == State.VALUE else None,
-            "detail": details[detail],
+            "detail": detail,
         }
         for name, portfolio, symbol, of_symbol, day, of_day, detail in zip(
-            issues.name.codes.tolist(),
+            issues.name.texts(),
             issues.portfolio.tolist(),
-            issues.symbol.codes.tolist(),
+            issues.symbol.texts(),
             issues.symbol.state.tolist(),
-            issues.day.values.tolist(),
+            dated.tolist(),
             issues.day.state.tolist(),
-            issues.detail.codes.tolist(),
+            issues.detail.texts(),
             strict=True,
         )
     ]
 
 
-def _texts_of(ids: npt.NDArray[np.uint8]) -> list[str]:
+def _texts_of(ids: Ids) -> list[str]:
     """Return ids of (n, 16) uint8 as text."""
     text = ids.tobytes().hex()
     return [
@@ -376,7 +358,7 @@ def difference_dicts(result: BatchResult) -> list[dict[str, Any]] | None:
         return None
     return [
         {
-            "portfolio": str(uuid.UUID(bytes=result.portfolios.id[portfolio].tobytes())),
+            "portfolio": _texts_of(result.portfolios.id[portfolio])[0],
             "first_session": iso_of(int(found.first.values[row]))
             if found.first.state[row] == State.VALUE
             else None,
@@ -387,7 +369,7 @@ def difference_dicts(result: BatchResult) -> list[dict[str, Any]] | None:
     ]
 
 
-def cache_stats(marks: npt.NDArray[np.int64]) -> dict[str, Any]:
+def cache_stats(marks: Int64) -> dict[str, Any]:
     """Return counts and hit rate of marks: fresh and lookback are hits (S4).
 
     Args:

@@ -8,13 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from batchcore.db.engine import snapshot
-from batchcore.db.refusals import UNIQUE, is_of_known_key, is_refusal
 from batchcore.db.sessions import Sessions
 from batchcore.errors import ConfigError, DatabaseError
 from batchcore.run.chunk import ChunkSteps
 from batchcore.run.issues import IssueList
 from batchcore.run.plan import Chunk
 from batchcore.run.prepare import load_prices, prepare, request_again
+from batchcore.sinks.refusals import UNIQUE, is_of_known_key, is_refusal
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,22 +37,14 @@ log = logging.getLogger("batchcore")
 
 
 class Retries:
-    """Writes chunks; one that others were in the way of is loaded and computed anew.
+    """Writes chunks; one that others were in the way of is loaded and computed again.
 
     Then it sees the database as it is by then, prices too: the rows of each chunk are of one
-    moment, though those of this one not of the run's.
-
-    Attributes:
-        count: How many times a chunk was tried again.
+    moment, though those of this one not of the run's. `count` is how often that happened.
     """
 
     def __init__(self, steps: ChunkSteps, computing: asyncio.Lock) -> None:
-        """Take what a run has.
-
-        Args:
-            steps: What computes its chunks.
-            computing: Held by whoever computes.
-        """
+        """Take what computes chunks, and the lock that is held meanwhile."""
         self.count = 0
         self._steps = steps
         self._monitor = steps.policy.monitor
@@ -63,53 +55,42 @@ class Retries:
     ) -> ComputedChunk | None:
         """Return what was written in the end; None if there was nothing left to write.
 
-        Args:
-            item: A chunk, computed.
-            session: Outside a transaction; to write on, and to load on again.
-            write: Commits a chunk: all of it, or nothing.
-            write_apart: Commits what the database takes of a chunk that it refuses as a whole.
+        ``write`` commits a chunk, all of it or nothing, and ``write_apart`` what the database
+        takes of a chunk that it refuses as a whole. The session is outside a transaction.
 
         Raises:
             DatabaseError: the database refused it, `ATTEMPTS` times if others were in the way.
-            SnapshotExistsError: one has come to stand where none may (S13).
+            SnapshotExistsError: there is one where none may be (S13).
         """
-        attempts = 0
-        while True:
+        for attempt in range(1, ATTEMPTS + 1):
             try:
-                if attempts:
+                if attempt > 1:
                     again = await self._again(item.chunk, session)
                     if again is None:
                         return None
                     item = again
-                judge = partial(self._is_refusal, session, last=attempts + 1 == ATTEMPTS)
+                judge = partial(self._is_refusal, session, last=attempt == ATTEMPTS)
                 with self._monitor.phase("persist"):
-                    refusal = await self._refusal(write(item, session), judge)
-                    if refusal is None:
-                        return item
-                    return await write_apart(item, session, refusal, judge)
+                    try:
+                        await write(item, session)
+                    except DatabaseError as error:
+                        if not await judge(error):
+                            raise
+                        item = await write_apart(item, session, error, judge)
+                break
             except DatabaseError as error:
-                attempts += 1
-                if error.sqlstate not in RETRIED or attempts == ATTEMPTS:
+                if error.sqlstate not in RETRIED or attempt == ATTEMPTS:
                     raise
                 self.count += 1
                 log.warning(
                     "run=%s chunk=%d retry=%d sqlstate=%s error=%r",
                     self._monitor.run_id,
                     item.chunk.number,
-                    attempts,
+                    attempt,
                     error.sqlstate,
                     str(error),
                 )
-
-    async def _refusal(self, written: Awaitable[None], judge: Judge) -> DatabaseError | None:
-        """Return why the database does not take some portfolio of a chunk."""
-        try:
-            await written
-        except DatabaseError as error:
-            if not await judge(error):
-                raise
-            return error
-        return None
+        return item
 
     async def _is_refusal(self, session: Session, error: DatabaseError, *, last: bool) -> bool:
         """Return whether an error is of some portfolio, and not of what others did meanwhile."""
@@ -130,7 +111,7 @@ class Retries:
         readers = Sessions(session)
         async with snapshot(session):
             try:
-                again = await prepare(readers, run, type(policy), policy.queries.catalog)
+                again = await prepare(readers, run, type(policy), policy.catalog)
             except ConfigError as error:
                 if error.option != "portfolio_ids":
                     raise

@@ -6,19 +6,13 @@ import dataclasses
 import datetime as dt
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.arguments import checked_id
 from batchcore.config import Schema
 from batchcore.db.catalog import check_revision, inspect
 from batchcore.db.engine import Database
-from batchcore.db.ledger import NEXT_CHANGED_SINCE
-from batchcore.db.ledger_queries import (
-    load_chunks,
-    load_issues,
-    load_runs,
-    load_symbol_issues,
-)
+from batchcore.db.ledger import NEXT_CHANGED_SINCE, Ledger
 from batchcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -193,57 +187,60 @@ async def runs(
     if limit < 1:
         msg = f"limit is {limit}, expected 1 or more"
         raise ConfigError(msg, "limit")
-    own = None if run_id is None else checked_id(run_id, "run")
+    own = None if run_id is None else str(checked_id(run_id, "run"))
     schema = schema or Schema()
+    ledger = Ledger(schema)
     async with Database(db, borrow=True).reading("load") as session:
         await check_revision(session, await inspect(session, schema))
-        found = await load_runs(session, schema, limit=limit, run_id=own)
+        found = await ledger.runs(session, limit=limit, run_id=own)
         if own is None:
             return [_run(row) for row in found]
         if not found:
             msg = f"there is no run {own} in the ledger"
             raise ConfigError(msg, "run")
-        chunks = await load_chunks(session, schema, own)
-        issues = await load_issues(session, schema, own)
-        symbols = await load_symbol_issues(session, schema, own)
-        return [
-            _run(
-                {
-                    **found[0],
-                    "chunks_committed": tuple(ChunkStatus(**_timed(row)) for row in chunks),
-                    "issues": tuple(IssueStatus(**_timed(row)) for row in issues),
-                    "symbol_issues": tuple(SymbolIssueStatus(**_timed(row)) for row in symbols),
-                }
-            )
-        ]
+        details = await ledger.details(session, own)
+        parts = {
+            name: tuple(kind(**_whole_seconds(row)) for row in details[name])
+            for name, kind in _DETAILS.items()
+        }
+        return [_run({**found[0], **parts})]
+
+
+_DETAILS: Final = {
+    "chunks_committed": ChunkStatus,
+    "issues": IssueStatus,
+    "symbol_issues": SymbolIssueStatus,
+}
 
 
 def _run(row: dict[str, Any]) -> RunStatus:
     asked, configuration = (json.loads(row[name]) for name in ("asked", "configuration"))
     since = configuration.pop(NEXT_CHANGED_SINCE, None)
-    row = {**row, NEXT_CHANGED_SINCE: since}
-    told = {"asked": asked, "configuration": configuration, "seconds": float(row["seconds"])}
-    return RunStatus(**_timed(row) | told)
+    shown = {
+        "asked": asked,
+        "configuration": configuration,
+        "seconds": float(row["seconds"]),
+        NEXT_CHANGED_SINCE: None if since is None else dt.datetime.fromisoformat(since),
+    }
+    return RunStatus(**_whole_seconds(row) | shown)
 
 
-def _timed(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row whose dates and times are such."""
-    found = dict(row)
-    for name, value in row.items():
-        if isinstance(value, str) and name.endswith(("_date", "_session", "session")):
-            found[name] = dt.date.fromisoformat(value)
-        elif isinstance(value, str) and name.endswith(("_at", "_since")):
-            found[name] = dt.datetime.fromisoformat(value)
-    return found
+def _whole_seconds(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row whose moments are whole seconds."""
+    return {
+        name: value.replace(microsecond=0) if isinstance(value, dt.datetime) else value
+        for name, value in row.items()
+    }
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  # what a field may hold
-    if isinstance(value, dt.datetime):
-        return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, dt.date):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(one) for one in value]
+    match value:
+        case dt.datetime():
+            return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+        case dt.date():
+            return value.isoformat()
+        case dict():
+            return {name: _plain(one) for name, one in value.items()}
+        case tuple():
+            return [_plain(one) for one in value]
     return value

@@ -28,7 +28,6 @@ class Waits:
     """
 
     def __init__(self) -> None:
-        """Begin with no step at work."""
         self._late: set[int] = set()
         self._told: set[tuple[int, int]] = set()
         self._wakes = asyncio.Event()
@@ -50,11 +49,7 @@ class Waits:
         self._wakes.set()
 
     async def sleep(self, seconds: float) -> float:
-        """Sleep, but no longer than until there is something to `tell`.
-
-        Returns:
-            How many of the seconds are left.
-        """
+        """Sleep until there is something to `tell`, or so long; return the seconds left."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         self._wakes.clear()

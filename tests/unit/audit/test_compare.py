@@ -19,9 +19,9 @@ from batchcore.audit.compare import (
     shares_apart,
     value_at,
 )
-from batchcore.db.load_stored import as_decimals
 from batchcore.frames import Decimals
 from batchcore.reference import representable
+from batchcore.sources.query import as_decimals
 from batchcore.units import State
 
 MANTISSAS = st.one_of(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchcore.audit.links import previous_rows, rows_before, rows_that_stood
-from batchcore.db.load_stored import StoredRows
+from batchcore.sources.stored import StoredRows
 
 ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4), st.booleans()), max_size=14)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -11,25 +11,26 @@ import numpy as np
 
 from batchcore import _core
 from batchcore.db.fields import field_of
-from batchcore.db.save_analytics import encode_tables, write_tables
-from batchcore.db.sent import EncodedRows, copy_rows, stage, write_staged
-from batchcore.db.sql import column_name, table_name, within
+from batchcore.db.sql import Sql, column_name, compose
 from batchcore.frames import CENTS_OF_ROWS, COUNTS_OF_ROWS, Days, among, day_keys, distinct
+from batchcore.sinks.analytics import ChunkTables, encode_table, write_tables
+from batchcore.sinks.staging import EncodedRows, Writer
 from batchcore.units import CENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     import numpy.typing as npt
 
     from batchcore.config import Schema
     from batchcore.db.engine import Session
     from batchcore.db.fields import Field
-    from batchcore.db.save_analytics import ChunkTables, Kept, TablesBatch
-    from batchcore.frames import Rows, SnapshotAnalytics
+    from batchcore.frames import Kept, Rows, SnapshotAnalytics
 
 _TABLE: Final = "portfolio_snapshots"
 _KEY: Final = ("portfolio_id", "snapshot_date")
+
+NO_TABLES: Final = ChunkTables()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -37,19 +38,21 @@ class Batch:
     """What a chunk writes, encoded: nothing more is computed inside its transaction.
 
     Attributes:
-        new: Rows that do not stand yet.
-        replaced: Rows that stand already; their columns begin with the key.
+        new: Snapshots that do not exist yet.
+        replaced: Those that do; their columns begin with the key.
         equity: Portfolio and equity.
         span: First and last portfolio of the chunk, 16 bytes each.
-        tables: What is written beside snapshots; None for nothing.
-        cleared: Columns that become NULL in rows that stand already.
+        tables: What is written beside snapshots, see `ChunkTables`.
+        exist: Likewise.
+        cleared: Columns that become NULL in rows that exist already.
     """
 
     new: EncodedRows
     replaced: EncodedRows
     equity: EncodedRows
     span: tuple[bytes, bytes]
-    tables: TablesBatch | None = None
+    tables: tuple[EncodedRows, ...] = ()
+    exist: Sql = field(default_factory=Sql)
     cleared: tuple[str, ...] = ()
 
     @property
@@ -62,28 +65,22 @@ class Batch:
         """Rows of `portfolio_snapshots` that it holds."""
         return self.new.rows + self.replaced.rows
 
-    def parts(self) -> Iterator[EncodedRows]:
-        """Yield the rows of each table in the order of their sending."""
-        yield from (self.equity, self.new, self.replaced)
-        if self.tables is not None:
-            yield from self.tables.parts()
+    def parts(self) -> tuple[EncodedRows, ...]:
+        """Return the rows of each table in the order of their sending."""
+        return (self.equity, self.new, self.replaced, *self.tables)
 
     def portfolios(self) -> npt.NDArray[np.int32]:
         """Return the portfolios of the chunk that it writes rows of, ascending."""
         return distinct(np.concatenate([part.portfolio for part in self.parts()]))
 
     def cut(self, kept: npt.NDArray[np.bool_]) -> Batch:
-        """Return what it writes of some portfolios, byte for byte.
-
-        Args:
-            kept: (p,) bool, which portfolios of the chunk.
-        """
+        """Return what it writes of some portfolios, byte for byte; ``kept`` is (p,)."""
         return replace(
             self,
             new=self.new.cut(kept),
             replaced=self.replaced.cut(kept),
             equity=self.equity.cut(kept),
-            tables=None if self.tables is None else self.tables.cut(kept),
+            tables=tuple(table.cut(kept) for table in self.tables),
         )
 
 
@@ -135,7 +132,7 @@ def encode_batch(
     *,
     analytics: SnapshotAnalytics | None = None,
     jsonb: bool = False,
-    tables: ChunkTables | None = None,
+    tables: ChunkTables = NO_TABLES,
     cleared: tuple[str, ...] = (),
     defaulted: tuple[str, ...] = (),
     cancel: _core.CancelFlag | None = None,
@@ -151,7 +148,7 @@ def encode_batch(
         analytics: Analytic columns of `rows`; None leaves them alone.
         jsonb: Whether `sector_exposure` is `jsonb`.
         tables: What is written beside snapshots.
-        cleared: Columns that become NULL in rows that stand already.
+        cleared: Columns that become NULL in rows that exist already.
         defaulted: Columns that are NULL in new rows, against their default.
         cancel: Raised from another thread, it stops the call.
 
@@ -177,23 +174,12 @@ def encode_batch(
         new=EncodedRows.of(_TABLE, new_fields, rows.portfolio[new], cancel),
         replaced=EncodedRows.of(_TABLE, of_rows(replaced), rows.portfolio[replaced], cancel),
         equity=EncodedRows.of("portfolios", equity_fields, owner, cancel),
-        span=span_of(ids),
-        tables=None
-        if tables is None
-        else encode_tables(
-            tables,
-            id_unix_ms=stamp.id_unix_ms,
-            random=stamp.random,
-            unix_us=stamp.unix_us,
-            cancel=cancel,
-        ),
+        # of no portfolio, what everything lies between
+        span=(ids[0].tobytes(), ids[-1].tobytes()) if len(ids) else (bytes(16), b"\xff" * 16),
+        tables=tuple(encode_table(table, stamp, cancel) for table in tables.rows),
+        exist=tables.exist,
         cleared=cleared,
     )
-
-
-def span_of(ids: npt.NDArray[np.uint8]) -> tuple[bytes, bytes]:
-    """Return the first and the last of sorted ids; of none, what everything lies between."""
-    return (ids[0].tobytes(), ids[-1].tobytes()) if len(ids) else (bytes(16), b"\xff" * 16)
 
 
 def _fields(  # some rows of both
@@ -265,42 +251,28 @@ async def write_batch(
         DatabaseError: the server refused it, holds something else than was sent, or a row that
             stood at the load is gone.
     """
+    writer = Writer(session, schema, batch.span, acting)
     if batch.equity.rows:
-        await _set_equity(session, schema, batch, stamp, acting)
+        await _set_equity(writer, batch.equity, stamp)
     step("equities")
-    own = within(batch.span, f"own.{column_name(schema, _TABLE, 'portfolio_id')}")
+    own = writer.within(_TABLE, "portfolio_id")
     if batch.new.rows:
-        await copy_rows(session, schema, batch.new, _KEY, condition=own, acting=acting)
+        await writer.copy(batch.new, _KEY, condition=own)
     if batch.replaced.rows:
-        staged = await stage(
-            session, schema, batch.replaced, _KEY, condition=own, cleared=batch.cleared
-        )
-        update = (
-            f"UPDATE {table_name(schema, _TABLE)} AS own SET {staged.assignments()}"  # noqa: S608
-            f" FROM {staged.name} AS staged WHERE {staged.found}"
-        )
-        await write_staged(session, schema, staged, partial(session.execute, update), acting=acting)
+        cleared = batch.cleared
+        staged = await writer.stage(batch.replaced, _KEY, condition=own, cleared=cleared)
+        await writer.update(staged)
     step("copied")
-    if batch.tables is None:
-        return ()
-    return await write_tables(session, schema, batch.tables, batch.span, acting)
+    return await write_tables(writer, batch.tables, batch.exist)
 
 
-async def _set_equity(
-    session: Session,
-    schema: Schema,
-    batch: Batch,
-    stamp: Stamp,
-    acting: Collection[tuple[str, str]],
-) -> None:
-    condition = within(batch.span, f"own.{column_name(schema, 'portfolios', 'id')}")
-    staged = await stage(session, schema, batch.equity, ("id",), condition=condition)
+async def _set_equity(writer: Writer, rows: EncodedRows, stamp: Stamp) -> None:
+    staged = await writer.stage(rows, ("id",), condition=writer.within("portfolios", "id"))
     seconds, microseconds = divmod(stamp.unix_us, 1_000_000)
-    moment = f"to_timestamp({seconds}) + interval '{microseconds} us'"
-    update = (
-        f"UPDATE {table_name(schema, 'portfolios')} AS own SET {staged.assignments()},"  # noqa: S608
-        f" {column_name(schema, 'portfolios', 'updated_at')} = {moment}"
-        f" FROM {staged.name} AS staged WHERE {staged.found} AND {staged.differs()}"
+    updated_at = compose(
+        "{column} = to_timestamp({seconds}) + interval '{microseconds} us'",
+        column=column_name(writer.schema, "portfolios", "updated_at"),
+        seconds=seconds,
+        microseconds=microseconds,
     )
-    write = partial(session.execute, update)
-    await write_staged(session, schema, staged, write, acting=acting, every=False)
+    await writer.update(staged, changed=True, and_set=updated_at)

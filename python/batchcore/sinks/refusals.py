@@ -35,13 +35,8 @@ def is_refusal(error: DatabaseError) -> bool:
 async def is_of_known_key(session: Session, schema: Schema, error: DatabaseError) -> bool:
     """Return whether a unique violation is of a key that rows are found by.
 
-    Then another transaction has written the row since it was looked for. Of a key that the error
-    does not name nothing else is known.
-
-    Args:
-        session: In no transaction that has failed.
-        schema: Names of tables and columns.
-        error: With SQLSTATE `UNIQUE`.
+    Then another transaction has written the row since it was looked for. So is a violation taken
+    that names no key. The session must be in no transaction that has failed.
     """
     name = getattr(error.__cause__, "constraint_name", None)
     if not name:
@@ -60,9 +55,7 @@ async def is_of_known_key(session: Session, schema: Schema, error: DatabaseError
 def described(error: DatabaseError, acting: Iterable[Acting]) -> str:
     """Return who refuses and the message, without the values of the row.
 
-    Args:
-        error: The refusal.
-        acting: Triggers of the tables written.
+    ``acting`` are the triggers of the tables written.
     """
     cause = error.__cause__
     message = " ".join(str(getattr(cause, "message", None) or error).split())

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore.db.analytic_tables import COLUMNS, PROFILES
 from batchcore.db.catalog import TAGS
-from batchcore.db.sent import not_kept
-from batchcore.db.sql import column_name, table_name
+from batchcore.db.sql import Relation, compose, joined, statement, table_name
 from batchcore.errors import ConfigError
+from batchcore.sinks.staging import not_kept
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -63,6 +63,69 @@ class TagChanges:
     removed: int = 0
 
 
+_POSITIONS: Final = """
+SELECT {o.user_id} = $2::text::uuid AS owned, {p.id}::text AS id, {texts}
+FROM {o} LEFT JOIN {p} ON {p.portfolio_id} = {o.id} AND {p.deleted_at} IS NULL
+WHERE {key} = $1::text::uuid AND {o.deleted_at} IS NULL
+"""
+_CREATE: Final = """
+INSERT INTO {tags} ({t.id}, {t.user_id}, {t.name}, {t.color}, {t.display_order}, {t.usage_count},
+    {t.is_archived}, {t.created_at}, {t.updated_at})
+SELECT gen_random_uuid(), $1::text::uuid, w.name, w.color,
+    o.last + row_number() OVER (ORDER BY w.number), 0, false, now(), now()
+FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS w(name, color, number)
+CROSS JOIN (
+    SELECT COALESCE(max({x.display_order}), -1) AS last FROM {x}
+    WHERE {x.user_id} = $1::text::uuid) AS o
+WHERE NOT EXISTS (
+    SELECT FROM {x}
+    WHERE {x.user_id} = $1::text::uuid AND {x.name} = w.name AND NOT {x.is_archived})
+ON CONFLICT DO NOTHING RETURNING {t.name}::text AS name
+"""
+_LOCK: Final = """
+SELECT {x.id}::text AS id, {x.name}::text AS name, {x.is_archived} AS archived FROM {x}
+WHERE {x.user_id} = $1::text::uuid AND {x.name} = ANY($2::text[])
+ORDER BY {x.id} DESC FOR UPDATE
+"""
+_LINK: Final = """
+WITH wanted AS (
+    SELECT w.position::uuid AS position, w.tag::uuid AS tag
+    FROM unnest($1::text[], $2::text[]) AS w(position, tag)),
+gone AS (
+    DELETE FROM {l} USING wanted AS w
+    WHERE {l.position_id} = w.position AND {l.tag_id} <> w.tag
+        AND {l.tag_id} = ANY($3::text[]::uuid[])
+    RETURNING {l.tag_id} AS tag),
+lacking AS (
+    SELECT w.position, w.tag FROM wanted AS w WHERE NOT EXISTS (
+        SELECT FROM {l} WHERE {l.position_id} = w.position AND {l.tag_id} = w.tag)),
+come AS (
+    INSERT INTO {links} ({k.id}, {k.position_id}, {k.tag_id}, {k.assigned_at}, {k.assigned_by})
+    SELECT gen_random_uuid(), position, tag, now(), $4::text::uuid FROM lacking
+    ON CONFLICT DO NOTHING RETURNING {k.tag_id} AS tag)
+SELECT true AS put, tag::text AS tag, count(*) AS times FROM come GROUP BY tag
+UNION ALL SELECT false, tag::text, count(*) FROM gone GROUP BY tag
+UNION ALL SELECT NULL, NULL, count(*) FROM lacking
+"""
+_UNLIKE: Final = """
+SELECT (
+        SELECT count(*) FROM unnest($1::text[], $2::text[]) AS w(position, tag)
+        WHERE NOT EXISTS (
+            SELECT FROM {l} WHERE {l.position_id} = w.position::uuid AND {l.tag_id} = w.tag::uuid)
+    ) AS links, (
+        SELECT count(*) FROM {x}
+        WHERE {x.id} = ANY($3::text[]::uuid[])
+            AND {x.usage_count} <> (SELECT count(*) FROM {l} WHERE {l.tag_id} = {x.id})) AS counts
+"""
+_COUNT: Final = """
+UPDATE {x} SET {t.usage_count} = c.used, {t.updated_at} = now()
+FROM (
+    SELECT k.id::uuid AS id, count({l.tag_id}) AS used
+    FROM unnest($1::text[]) AS k(id) LEFT JOIN {l} ON {l.tag_id} = k.id::uuid GROUP BY k.id) AS c
+WHERE {x.id} = c.id AND {x.usage_count} IS DISTINCT FROM c.used
+"""
+
+
 class SectorTags:
     """The sector tags of a user's positions, in the transaction of a session."""
 
@@ -79,10 +142,16 @@ class SectorTags:
         self._schema = schema
         self._watched = any(table in INSERTS for table, _ in catalog.acting)
         self._user = str(user)
-        self._tags = table_name(schema, "tags_v2")
-        self._links = table_name(schema, "position_tags")
-        self._tag = {c: column_name(schema, "tags_v2", c) for c in TAGS["tags_v2"]}
-        self._link = {c: column_name(schema, "position_tags", c) for c in TAGS["position_tags"]}
+        self._tables = {
+            "tags": table_name(schema, "tags_v2"),
+            "links": table_name(schema, "position_tags"),
+            "t": Relation(schema, "tags_v2"),
+            "k": Relation(schema, "position_tags"),
+            "x": Relation(schema, "tags_v2", "x"),
+            "l": Relation(schema, "position_tags", "l"),
+            "o": Relation(schema, "portfolios", "o"),
+            "p": Relation(schema, "positions", "p"),
+        }
 
     async def position(self, position: UUID) -> TaggedPosition:
         """Return a position by its id.
@@ -114,20 +183,20 @@ class SectorTags:
 
     async def _positions(self, of: str, key: UUID) -> list[asyncpg.Record]:
         """Return the position p with a key, or all positions of the portfolio o with it."""
-        p = {c: f"p.{column_name(self._schema, 'positions', c)}" for c in TAGS["positions"]}
-        o = {c: f"o.{column_name(self._schema, 'portfolios', c)}" for c in TAGS["portfolios"]}
         # As bytes, which in a database without an encoding no client of UTF-8 may be sent as text.
         encoding = "UTF8" if self._session.has_encoding else "SQL_ASCII"
-        texts = ", ".join(f"convert_to({p[c]}::text, '{encoding}') AS {c}" for c in _TEXTS)
+        texts = [
+            compose(
+                "convert_to({text}::text, {encoding:text}) AS {name:name}",
+                text=getattr(self._tables["p"], name),
+                encoding=encoding,
+                name=name,
+            )
+            for name in _TEXTS
+        ]
+        own = compose("{" + of + ".id}", **self._tables)
         return await self._fetch(
-            f"SELECT {o['user_id']} = $2::text::uuid AS owned, {p['id']}::text AS id, {texts}"  # noqa: S608
-            f" FROM {table_name(self._schema, 'portfolios')} AS o"
-            f" LEFT JOIN {table_name(self._schema, 'positions')} AS p"
-            f" ON {p['portfolio_id']} = {o['id']} AND {p['deleted_at']} IS NULL"
-            f" WHERE {(p if of == 'p' else o)['id']} = $1::text::uuid"
-            f" AND {o['deleted_at']} IS NULL",
-            str(key),
-            self._user,
+            _POSITIONS, str(key), self._user, texts=joined(", ", texts), key=own
         )
 
     async def put(self, sectors: Mapping[str, str], colors: Mapping[str, str]) -> TagChanges:
@@ -166,26 +235,7 @@ class SectorTags:
 
     async def _create(self, names: Sequence[str], colors: Sequence[str]) -> set[str]:
         """Make the tags that the user lacks, after all others; return their names."""
-        t = self._tag
-        columns = (
-            *("id", "user_id", "name", "color", "display_order", "usage_count", "is_archived"),
-            *("created_at", "updated_at"),
-        )
-        rows = await self._fetch(
-            f"INSERT INTO {self._tags} ({', '.join(t[c] for c in columns)})"  # noqa: S608
-            f" SELECT gen_random_uuid(), $1::text::uuid, w.name, w.color,"
-            f" o.last + row_number() OVER (ORDER BY w.number), 0, false, now(), now()"
-            f" FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS w(name, color, number)"
-            f" CROSS JOIN (SELECT COALESCE(max({t['display_order']}), -1) AS last"
-            f" FROM {self._tags} WHERE {t['user_id']} = $1::text::uuid) AS o"
-            f" WHERE NOT EXISTS (SELECT FROM {self._tags} AS t WHERE"
-            f" t.{t['user_id']} = $1::text::uuid AND t.{t['name']} = w.name"
-            f" AND NOT t.{t['is_archived']})"
-            f" ON CONFLICT DO NOTHING RETURNING {t['name']}::text AS name",
-            self._user,
-            names,
-            colors,
-        )
+        rows = await self._fetch(_CREATE, self._user, names, colors)
         return {row["name"] for row in rows}
 
     async def _lock(self, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -194,15 +244,7 @@ class SectorTags:
         Returns:
             Name -> id of those that are not archived, and the ids of all of them.
         """
-        t = self._tag
-        rows = await self._fetch(
-            f"SELECT {t['id']}::text AS id, {t['name']}::text AS name,"  # noqa: S608
-            f" {t['is_archived']} AS archived FROM {self._tags}"
-            f" WHERE {t['user_id']} = $1::text::uuid AND {t['name']} = ANY($2::text[])"
-            f" ORDER BY {t['id']} DESC FOR UPDATE",
-            self._user,
-            names,
-        )
+        rows = await self._fetch(_LOCK, self._user, names)
         alive = {row["name"]: row["id"] for row in rows if not row["archived"]}
         return alive, [row["id"] for row in rows]
 
@@ -215,29 +257,7 @@ class SectorTags:
             Id of each tag -> how many positions it was put on, the same of taken off, and how
             many positions lacked theirs.
         """
-        link = self._link
-        position, tag = link["position_id"], link["tag_id"]
-        columns = ("id", "position_id", "tag_id", "assigned_at", "assigned_by")
-        rows = await self._fetch(
-            f"WITH wanted AS (SELECT w.position::uuid AS position, w.tag::uuid AS tag"  # noqa: S608
-            f" FROM unnest($1::text[], $2::text[]) AS w(position, tag)),"
-            f" gone AS (DELETE FROM {self._links} AS l USING wanted AS w"
-            f" WHERE l.{position} = w.position AND l.{tag} <> w.tag"
-            f" AND l.{tag} = ANY($3::text[]::uuid[]) RETURNING l.{tag} AS tag),"
-            f" lacking AS (SELECT w.position, w.tag FROM wanted AS w WHERE NOT EXISTS"
-            f" (SELECT FROM {self._links} AS l WHERE l.{position} = w.position"
-            f" AND l.{tag} = w.tag)),"
-            f" come AS (INSERT INTO {self._links} ({', '.join(link[c] for c in columns)})"
-            f" SELECT gen_random_uuid(), position, tag, now(), $4::text::uuid FROM lacking"
-            f" ON CONFLICT DO NOTHING RETURNING {tag} AS tag)"
-            f" SELECT true AS put, tag::text AS tag, count(*) AS times FROM come GROUP BY tag"
-            f" UNION ALL SELECT false, tag::text, count(*) FROM gone GROUP BY tag"
-            f" UNION ALL SELECT NULL, NULL, count(*) FROM lacking",
-            positions,
-            tags,
-            of_user,
-            self._user,
-        )
+        rows = await self._fetch(_LINK, positions, tags, of_user, self._user)
         come, gone = (
             {row["tag"]: row["times"] for row in rows if row["put"] is put} for put in (True, False)
         )
@@ -251,19 +271,7 @@ class SectorTags:
         Raises:
             DatabaseError: the server holds something else.
         """
-        t, link = self._tag, self._link
-        (row,) = await self._fetch(
-            f"SELECT (SELECT count(*) FROM unnest($1::text[], $2::text[]) AS w(position, tag)"  # noqa: S608
-            f" WHERE NOT EXISTS (SELECT FROM {self._links} AS l"
-            f" WHERE l.{link['position_id']} = w.position::uuid"
-            f" AND l.{link['tag_id']} = w.tag::uuid)) AS links,"
-            f" (SELECT count(*) FROM {self._tags} AS t WHERE t.{t['id']} = ANY($3::text[]::uuid[])"
-            f" AND t.{t['usage_count']} <> (SELECT count(*) FROM {self._links} AS l"
-            f" WHERE l.{link['tag_id']} = t.{t['id']})) AS counts",
-            positions,
-            tags,
-            sorted(counted),
-        )
+        (row,) = await self._fetch(_UNLIKE, positions, tags, sorted(counted))
         if row["links"]:
             wrong = f"{row['links']} of {len(positions)} rows sent are not there"
             raise await not_kept(self._session, self._schema, "position_tags", wrong)
@@ -273,18 +281,12 @@ class SectorTags:
 
     async def _count(self, tags: Collection[str]) -> None:
         """Set how often tags are used, where that is not what it says."""
-        t, link = self._tag, self._link
-        await self._fetch(
-            f"UPDATE {self._tags} AS t SET {t['usage_count']} = c.used,"  # noqa: S608
-            f" {t['updated_at']} = now()"
-            f" FROM (SELECT k.id::uuid AS id, count(l.{link['tag_id']}) AS used"
-            f" FROM unnest($1::text[]) AS k(id) LEFT JOIN {self._links} AS l"
-            f" ON l.{link['tag_id']} = k.id::uuid GROUP BY k.id) AS c"
-            f" WHERE t.{t['id']} = c.id AND t.{t['usage_count']} IS DISTINCT FROM c.used",
-            sorted(tags),
-        )
+        await self._fetch(_COUNT, sorted(tags))
 
-    async def _fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+    async def _fetch(
+        self, template: str, *arguments: object, **holes: object
+    ) -> list[asyncpg.Record]:
+        query = statement(template, **self._tables, **holes)
         return await self._session.fetch(query, *arguments)
 
 

@@ -1,0 +1,583 @@
+"""The analytics of a run: what they read, and the columns and rows of each of its chunks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+
+from batchcore.analytics.concentration import concentration
+from batchcore.analytics.factor_regression import FactorBetas, factor_betas
+from batchcore.analytics.portfolio_beta import portfolio_beta
+from batchcore.analytics.provider_beta import provider_beta
+from batchcore.analytics.returns import simple_returns
+from batchcore.analytics.sector_exposure import sector_exposure, sector_of
+from batchcore.analytics.symbol_beta import SymbolBetas, symbol_betas
+from batchcore.analytics.volatility import realized_volatility
+from batchcore.analytics.windows import LOOK
+from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
+from batchcore.errors import CancelledError
+from batchcore.frames import (
+    Integers,
+    SnapshotAnalytics,
+    Table,
+    distinct,
+    first_of_each,
+    known_states,
+)
+from batchcore.native import hold, value_positions
+from batchcore.run.analytic_rows import Fitting, HeldStocks, TableRows
+from batchcore.sinks.analytics import ChunkTables
+from batchcore.sources.factors import rows_exist, select_factors
+from batchcore.sources.host import Selection, floats, located, normalised
+from batchcore.sources.profiles import load_profiles
+from batchcore.sources.query import load
+from batchcore.sources.snapshots import select_returns
+from batchcore.units import CENTS, FACTOR_ETFS, MARKET, LotKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from batchcore.calendar import Calendar
+    from batchcore.db.analytic_tables import Parts
+    from batchcore.db.catalog import Catalog
+    from batchcore.db.engine import Session
+    from batchcore.frames import (
+        Bools,
+        Events,
+        Floats,
+        Holdings,
+        Int32,
+        Int64,
+        Issues,
+        Opening,
+        Positions,
+        Rows,
+        Text,
+    )
+    from batchcore.native import CancelFlag, Market
+    from batchcore.run.monitor import Monitor
+    from batchcore.run.plan import Chunk, Plan
+    from batchcore.sources.factors import Factors
+    from batchcore.sources.profiles import SymbolProfiles
+    from batchcore.sources.snapshots import Returns
+
+log: Final = logging.getLogger("batchcore")
+
+PAST_RETURNS: Final = 62
+"""Daily returns before a run that A4 may need: with one of its own, the longer window."""
+
+VOLATILITIES: Final = {"realized_volatility_21d": 21, "realized_volatility_63d": 63}
+
+OBSERVATIONS: Final = "beta_calculated_90d_observations"
+SHARES: Final = "sector_exposure"
+NUMBERS: Final = tuple(c for c in COLUMNS[SNAPSHOTS] if c not in {OBSERVATIONS, SHARES})
+
+
+def extra_symbols(level: str) -> tuple[str, ...]:
+    """Return the symbols that a level of analytics needs prices of beside those of positions."""
+    if level == "none":
+        return ()
+    return FACTOR_ETFS if level == "full" else (MARKET,)
+
+
+def last_sessions(plan: Plan) -> Int32:
+    """Return the last session of each portfolio, (n,) int32; of those without any, a lower day."""
+    last = np.searchsorted(plan.sessions, plan.last_day, side="right") - 1
+    session = plan.sessions[np.maximum(last, 0)]
+    return np.where(plan.works(), session, np.iinfo(np.int32).min).astype(np.int32)
+
+
+def return_sessions(plan: Plan, calendar: Calendar, level: str) -> Int32:
+    """Return the sessions whose closes the analytics of a level read, (d,) int32, ascending.
+
+    Those that regressions (A5) look at up to each session analysed, and one more, as the first
+    return is that of the second of them.
+    """
+    if level == "none":
+        return np.zeros(0, dtype=np.int32)
+    analysed = plan.sessions[plan.sessions_run()]
+    if level != "every":
+        analysed = distinct(last_sessions(plan)[plan.works()])
+    first = calendar.last_sessions(int(analysed[0]), LOOK + 1)
+    return calendar.sessions(int(first[0]), int(analysed[-1]))
+
+
+class Regressions:
+    """Symbols of a run, their returns, and their regressions, computed when first needed.
+
+    One task at a time asks.
+
+    Attributes:
+        symbols: (u,) normalised (S2), ascending; the empty one too, which PRIVATE positions may
+            have.
+    """
+
+    def __init__(self, market: Market, symbols: Sequence[str], days: Int32, level: str) -> None:
+        """Take symbols as spelt, and (d,) sessions from the first that returns are needed of."""
+        wanted = {"", *extra_symbols(level), *(normalised(symbol) for symbol in symbols)}
+        self.symbols = tuple(sorted(wanted))
+        self._market = market
+        self._days = days
+        self._column = {symbol: column for column, symbol in enumerate(self.symbols)}
+        self._betas: dict[tuple[int, int], SymbolBetas] = {}
+        self._factor_betas: dict[int, FactorBetas] = {}
+
+    def columns(self, symbols: Text) -> Int64:
+        """Return the row in `symbols` of each text in the table of a column.
+
+        Of a symbol that is not of the run it is that of the empty one: a chunk may bring positions
+        of portfolios that the run leaves out.
+        """
+        none = self._column[""]
+        rows = [self._column.get(normalised(symbol), none) for symbol in symbols.table()]
+        return np.array(rows, dtype=np.int64)
+
+    @cached_property
+    def _returns(self) -> Floats:
+        return simple_returns(self._market.fresh_closes(self.symbols, self._days))
+
+    def returns(self, session: int) -> Floats:
+        """Return (d, u) returns of all symbols up to a session."""
+        return self._returns[: int(np.searchsorted(self._days, session, side="right"))]
+
+    def market(self, session: int) -> Floats:
+        """Return (d,) returns of the market up to a session."""
+        return self.returns(session)[:, self._column[MARKET]]
+
+    def betas(self, session: int, sessions: int = 1) -> SymbolBetas:
+        """Return the regressions (A5) of the last so many sessions up to one."""
+        key = (session, sessions)
+        if key not in self._betas:
+            returns, market = self.returns(session), self.market(session)
+            self._betas[key] = symbol_betas(returns, market, sessions=sessions)
+        return self._betas[key]
+
+    def factor_betas(self, session: int) -> FactorBetas:
+        """Return the betas (A7) against `FACTOR_ETFS` on a session."""
+        if session not in self._factor_betas:
+            returns = self.returns(session)
+            etfs = returns[:, [self._column[etf] for etf in FACTOR_ETFS]]
+            self._factor_betas[session] = factor_betas(returns, etfs)
+        return self._factor_betas[session]
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class ChunkInputs:
+    """What the analytics of a chunk are computed from.
+
+    Attributes:
+        positions: Holdings.
+        events: Partial closes.
+        opening: The portfolios, and the days that each runs over.
+        rows: What the roll-forward made of them.
+        last_session: (c,) int32 last session that each portfolio is to have a row of.
+        is_latest: (c,) bool, whether no complete snapshot is later than that.
+        returns: Daily returns before the run.
+    """
+
+    positions: Positions
+    events: Events
+    opening: Opening
+    rows: Rows
+    last_session: Int32
+    is_latest: Bools
+    returns: Returns
+
+    def last_rows(self) -> Int64:
+        """Return the rows of the last session of their portfolio."""
+        return np.flatnonzero(self.rows.day == self.last_session[self.rows.portfolio])
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Analysed:
+    """The analytics of a chunk.
+
+    Attributes:
+        snapshot: Columns of its rows.
+        tables: Rows of other tables, one of each name.
+        days: (n,) int32 sessions that these rows are of.
+        market_values: Of positions; None where they are not asked for.
+        issues: What did not fit; portfolios count those of the chunk.
+    """
+
+    snapshot: SnapshotAnalytics
+    tables: tuple[Table, ...]
+    days: Int32
+    market_values: Table | None
+    issues: tuple[Issues, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class _Block:
+    """Portfolios that are analysed on the same sessions.
+
+    Attributes:
+        members: (p,) int32 rows of the chunk, ascending.
+        sessions: (s,) int32.
+        lots: `portfolio` (row of `members`), `symbol`, `kind`, `value` (l, s), as the functions of
+            `analytics` take them.
+        position: (l,) int32 row of `Positions`.
+        equity: (p, s) float64 dollars.
+        row: (n,) rows of `Rows`.
+        at: Index of these rows in an array of (p, s).
+    """
+
+    members: Int32
+    sessions: Int32
+    lots: dict[str, Any]
+    position: Int32
+    equity: Floats
+    row: Int64
+    at: tuple[Int64, Int64]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sectors:
+    """The sectors that lots are in (A2).
+
+    Attributes:
+        names: (k,) ascending.
+        of_symbol: (u,) which of them stocks of each symbol are in.
+        other: Which of them other lots are in.
+    """
+
+    names: tuple[str, ...]
+    of_symbol: Int64
+    other: int
+
+    @classmethod
+    def of(cls, profiles: SymbolProfiles) -> Self:
+        """Return the sectors of symbols with these profiles."""
+        of_symbol = [
+            sector_of(sector, is_etf=is_etf, kind=LotKind.STOCK)
+            for sector, is_etf in zip(profiles.sector, profiles.is_etf, strict=True)
+        ]
+        other = sector_of(None, is_etf=None, kind=LotKind.OPTION)
+        names = tuple(sorted({*of_symbol, other}))
+        code = {name: number for number, name in enumerate(names)}
+        return cls(names, np.array([code[name] for name in of_symbol], np.int64), code[other])
+
+    def shares(self, lots: Mapping[str, Any], equity: Floats) -> Floats:
+        """Return the share of each portfolio in each sector, (p, s, k), NaN for none."""
+        stock = lots["kind"] == LotKind.STOCK
+        return sector_exposure(
+            portfolio=lots["portfolio"],
+            sector=np.where(stock, self.of_symbol[lots["symbol"]], self.other),
+            value=lots["value"],
+            equity=equity,
+            sectors=len(self.names),
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Analysis:
+    """The analytics of a run, from what its chunks share; one chunk is analysed at a time.
+
+    Attributes:
+        parts: What is to be done.
+        market: Prices and marks; its sessions are those of the run.
+        regressions: Of the symbols of the run.
+        profiles: Of these symbols; None where A1 and A2 are off.
+        sectors: Those of the profiles, likewise.
+        factors: Active ones; None where A8 is off or not asked for.
+        threads: Of native calls.
+        beta_weights: What `beta_provider_1y` is a share of (A1).
+    """
+
+    parts: Parts
+    market: Market
+    regressions: Regressions
+    profiles: SymbolProfiles | None
+    sectors: Sectors | None
+    factors: Factors | None
+    threads: int | None
+    beta_weights: str
+
+    def analyse(self, inputs: ChunkInputs, cancel: CancelFlag | None = None) -> Analysed:
+        """Return the analytics of a chunk: a pure function of its frames.
+
+        Raises:
+            CancelledError: `cancel` was raised, from another thread.
+        """
+        rows = inputs.rows
+        numbers = {column: np.full(len(rows), np.nan) for column in NUMBERS}
+        observations = np.zeros(len(rows), dtype=np.int32)
+        names = () if self.sectors is None else self.sectors.names
+        shares = np.full((len(rows), len(names)), np.nan)
+        known = np.zeros(len(rows), dtype=np.bool_)
+        fitting = Fitting(self.parts.rooms)
+        tables: list[Table] = []
+        for block in self._blocks(inputs, cancel):
+            _check(cancel)
+            found, count = self._numbers(block, inputs)
+            for name, figures in found.items():
+                numbers[name][block.row] = figures[block.at]
+            observations[block.row] = count[block.at]
+            if self.sectors is not None:
+                shares[block.row] = self.sectors.shares(block.lots, block.equity)[block.at]
+                known[block.row] = (block.equity > 0)[block.at]
+            _check(cancel)
+            if self.parts.level == "full":
+                tables += self._table_rows(block, inputs, fitting)
+        values, issues = self._market_values(inputs, fitting, cancel)
+        whose = rows.portfolio, rows.day
+        columns = {
+            name: fitting.decimals(SNAPSHOTS, name, figures, *whose)
+            for name, figures in numbers.items()
+        }
+        return Analysed(
+            SnapshotAnalytics(
+                {
+                    **columns,
+                    OBSERVATIONS: Integers(observations, known_states(observations > 0)),
+                    SHARES: fitting.shares(names, shares, known, *whose),
+                }
+            ),
+            _by_name(tables),
+            distinct(rows.day[inputs.last_rows()]),
+            values,
+            (*issues, fitting.issues()),
+        )
+
+    def _blocks(self, inputs: ChunkInputs, cancel: CancelFlag | None) -> Iterator[_Block]:
+        rows, every = inputs.rows, self.parts.level == "every"
+        row = np.arange(len(rows)) if every else inputs.last_rows()
+        if len(row) == 0:
+            return
+        sessions = self.market.sessions if every else distinct(rows.day[row])
+        holdings = hold(
+            self.market,
+            positions=inputs.positions,
+            events=inputs.events,
+            opening=inputs.opening,
+            sessions=sessions,
+            threads=self.threads,
+            cancel=cancel,
+        )
+        symbol = self.regressions.columns(inputs.positions.symbol)[holdings.symbol]
+        if every:
+            yield _block(rows, holdings, symbol, row, sessions, slice(None))
+            return
+        for number, session in enumerate(sessions.tolist()):
+            own = row[rows.day[row] == session]
+            yield _block(rows, holdings, symbol, own, sessions, slice(number, number + 1))
+
+    def _numbers(self, block: _Block, inputs: ChunkInputs) -> tuple[dict[str, Floats], Int64]:
+        """Return the figures of each column, and the observations of the regression, (p, s)."""
+        sessions, last = len(block.sessions), int(block.sessions[-1])
+        by_symbol = {name: block.lots[name] for name in ("portfolio", "symbol", "value")}
+        concentrated = concentration(**by_symbol, portfolios=len(block.members))
+        fit = portfolio_beta(
+            **block.lots,
+            equity=block.equity,
+            beta=self.regressions.betas(last, sessions).beta,
+            returns=self.regressions.returns(last),
+            market=self.regressions.market(last),
+        )
+        found = {
+            "hhi": concentrated.hhi,
+            "effective_num_positions": concentrated.effective_num_positions,
+            "top_3_concentration": concentrated.top_3,
+            "top_10_concentration": concentrated.top_10,
+            "beta_calculated_90d": fit.beta,
+            "beta_calculated_90d_r_squared": fit.r_squared,
+        }
+        past = _daily_returns(inputs, self.market.sessions, block.members, last)
+        for name, window in VOLATILITIES.items():
+            found[name] = realized_volatility(past, sessions=sessions, window=window)
+        if self.profiles is not None:
+            found["beta_provider_1y"] = provider_beta(
+                **block.lots,
+                equity=block.equity,
+                beta=self.profiles.beta,
+                weights=self.beta_weights,
+            )
+        return found, fit.observations
+
+    def _table_rows(self, block: _Block, inputs: ChunkInputs, fitting: Fitting) -> Iterator[Table]:
+        session, lots = int(block.sessions[0]), block.lots
+        rows = TableRows(session, fitting)
+        stocks = np.flatnonzero(lots["kind"] == LotKind.STOCK)
+        first, _ = first_of_each(block.position[stocks])
+        lot = stocks[np.sort(first)]  # a position counts once, at its first lot
+        portfolio = block.members[lots["portfolio"][lot]]
+        held = HeldStocks(
+            position_id=inputs.positions.id[block.position[lot]],
+            portfolio_id=inputs.opening.portfolio_id[portfolio],
+            portfolio=portfolio,
+            symbol=lots["symbol"][lot],
+        )
+        if self.parts.position_betas:
+            yield rows.betas(held, self.regressions.betas(session))
+        if self.factors is None:
+            return
+        betas = self.regressions.factor_betas(session)
+        yield rows.position_factors(held, betas, self.factors)
+        yield rows.factors(
+            {**lots, "value": lots["value"][:, 0]},
+            equity=block.equity[:, 0],
+            members=block.members,
+            portfolio_id=inputs.opening.portfolio_id[block.members],
+            betas=betas,
+            factors=self.factors,
+        )
+
+    def _market_values(
+        self, inputs: ChunkInputs, fitting: Fitting, cancel: CancelFlag | None
+    ) -> tuple[Table | None, list[Issues]]:
+        if not self.parts.market_values:
+            return None, []
+        rows, row, positions = inputs.rows, inputs.last_rows(), inputs.positions
+        row = row[inputs.is_latest[rows.portfolio[row]]]
+        owner = located(positions.portfolio_id, inputs.opening.portfolio_id)
+        found, issues = [], []
+        for session in distinct(rows.day[row]).tolist():
+            values = value_positions(
+                self.market,
+                positions=positions,
+                events=inputs.events,
+                opening=inputs.opening,
+                session=session,
+                threads=self.threads,
+                cancel=cancel,
+            )
+            counts = np.zeros(len(inputs.opening), dtype=np.bool_)
+            counts[rows.portfolio[row[rows.day[row] == session]]] = True
+            issues.append(values.issues.take(counts[values.issues.portfolio]))
+            values = values.take(counts[owner[values.position]])
+            made = TableRows(session, fitting)
+            found.append(made.market_values(values, positions.id, positions.symbol, owner))
+        return (Table.concat(found) if found else None), issues
+
+
+def _check(cancel: CancelFlag | None) -> None:
+    if cancel is not None and cancel.is_set():
+        msg = "cancelled"
+        raise CancelledError(msg)
+
+
+def _block(  # noqa: PLR0917  # some rows, and the lots of their portfolios
+    rows: Rows, holdings: Holdings, symbol: Int64, row: Int64, sessions: Int32, columns: slice
+) -> _Block:
+    """Return the block of some rows, on some of the sessions that lots are held on."""
+    sessions = sessions[columns]
+    members = distinct(rows.portfolio[row])
+    owner = np.searchsorted(members, rows.portfolio[row])
+    column = np.searchsorted(sessions, rows.day[row])
+    equity = np.full((len(members), len(sessions)), np.nan)
+    equity[owner, column] = rows.equity_cents[row] / 10**CENTS
+    place = np.searchsorted(members, holdings.portfolio)
+    place = np.minimum(place, len(members) - 1)
+    held = holdings.held[:, columns].any(axis=1)
+    lot = np.flatnonzero(held & (members[place] == holdings.portfolio))
+    value = holdings.value[:, columns]
+    return _Block(
+        members=members,
+        sessions=sessions,
+        lots={
+            "portfolio": place[lot],
+            "symbol": symbol[lot],
+            "kind": holdings.kind[lot],
+            "value": value if len(lot) == len(value) else value[lot],
+        },
+        position=holdings.position[lot],
+        equity=equity,
+        row=row,
+        at=(owner, column),
+    )
+
+
+def _daily_returns(inputs: ChunkInputs, sessions: Int32, members: Int32, last: int) -> Floats:
+    """Return the daily returns of portfolios up to a session, oldest first: (p, h), NaN for NULL.
+
+    Those before the run are at the end of the first `PAST_RETURNS` columns.
+    """
+    rows, past = inputs.rows, inputs.returns
+    sessions = sessions[: int(np.searchsorted(sessions, last, side="right"))]
+    found = np.full((len(inputs.opening), PAST_RETURNS + len(sessions)), np.nan)
+    order = np.lexsort((past.day, past.portfolio))
+    owner = past.portfolio[order]
+    until_end = np.searchsorted(owner, owner, side="right") - np.arange(len(owner))
+    found[owner, PAST_RETURNS - until_end] = past.value[order]
+    own = np.flatnonzero(rows.day <= last)
+    column = PAST_RETURNS + np.searchsorted(sessions, rows.day[own])
+    found[rows.portfolio[own], column] = floats(rows.daily_return)[own]
+    return found[members]
+
+
+def _by_name(tables: list[Table]) -> tuple[Table, ...]:
+    """Return the rows of each table, without tables that have none."""
+    names = dict.fromkeys(table.name for table in tables if table.rows)
+    return tuple(Table.concat([table for table in tables if table.name == name]) for name in names)
+
+
+async def load_analysis(
+    reader: Session,
+    catalog: Catalog,
+    parts: Parts,
+    *,
+    market: Market,
+    symbols: Text,
+    days: Int32,
+    monitor: Monitor,
+    threads: int | None,
+    beta_weights: str,
+) -> Analysis:
+    """Return the analysis of a run, with profiles and factors where it needs them.
+
+    Symbols are those of its positions, as spelt, and days those of `return_sessions`.
+    """
+    off = [*parts.off.items()]
+    spellings = symbols.table()
+    regressions = await asyncio.to_thread(Regressions, market, spellings, days, parts.level)
+    profiles = factors = None
+    if parts.profiles:
+        profiles = await load_profiles(reader, catalog, regressions.symbols)
+        monitor.loaded(profiles=profiles.found)
+    if parts.factors:
+        factors = await load(reader, select_factors(catalog, FACTOR_ETFS))
+        monitor.loaded(factors=len(factors.id))
+        off += ((repr(part), reason) for part, reason in factors.off.items())
+    for part, reason in off:
+        log.warning("run=%s analytics_off=%s reason=%r", monitor.run_id, part, reason)
+    return Analysis(
+        parts=parts,
+        market=market,
+        regressions=regressions,
+        profiles=profiles,
+        sectors=None if profiles is None else await asyncio.to_thread(Sectors.of, profiles),
+        factors=factors,
+        threads=threads,
+        beta_weights=beta_weights,
+    )
+
+
+async def load_past_returns(
+    reader: Session, catalog: Catalog, calendar: Calendar, plan: Plan, chunk: Chunk
+) -> Returns:
+    """Return the daily returns before the run that A4 needs; portfolios count those of a chunk."""
+    works = np.flatnonzero(chunk.works).astype(np.int32)
+    ids = np.ascontiguousarray(plan.id[chunk.rows][works])
+    before = plan.first_day[chunk.rows][works]
+    found = await load(reader, select_returns(catalog, calendar, ids, before, PAST_RETURNS))
+    return replace(found, portfolio=works[found.portfolio])
+
+
+def chunk_tables(
+    analysed: Analysed, analysis: Analysis, catalog: Catalog, portfolios: Selection
+) -> ChunkTables:
+    """Return what the portfolios of a chunk write beside its snapshots."""
+    tables, values = analysed.tables, analysed.market_values
+    beside = () if values is None or not values.rows else (values,)
+    if not tables:
+        return ChunkTables(beside)
+    factors = Selection(None if analysis.factors is None else analysis.factors.id)
+    names = [table.name for table in tables]
+    days = sorted(set(analysed.days.tolist()))
+    exist = rows_exist(catalog, names, portfolios, days, factors)
+    return ChunkTables((*tables, *beside), exist)

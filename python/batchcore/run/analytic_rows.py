@@ -1,0 +1,279 @@
+"""Figures of the analytics as the decimals of columns, and the rows of the analytic tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore.analytics.factor_exposure import factor_exposures
+from batchcore.analytics.symbol_beta import METHOD
+from batchcore.analytics.windows import WINDOW
+from batchcore.db.analytic_tables import (
+    FACTOR_EXPOSURES,
+    POSITION_BETAS,
+    POSITION_FACTORS,
+    POSITIONS,
+)
+from batchcore.frames import (
+    Constant,
+    Days,
+    Decimals,
+    Integers,
+    Issues,
+    Objects,
+    Table,
+    Text,
+    known_states,
+)
+from batchcore.units import CENTS, FACTOR_ETFS, MARKET, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batchcore.analytics.factor_regression import FactorBetas
+    from batchcore.analytics.symbol_beta import SymbolBetas
+    from batchcore.db.analytic_tables import Room
+    from batchcore.frames import Bools, Bytes, Floats, Int32, Int64, PositionValues
+    from batchcore.sources.factors import Factors
+
+SHARE_SCALE: Final = 6
+"""Decimals of the shares in `sector_exposure`."""
+
+FIGURE: Final = "analytic_out_of_range"
+"""The issue of a figure that does not fit."""
+
+MARKET_VALUE: Final = "market_value_out_of_range"
+"""That of a market value, which the core gives to those too large for any column."""
+
+HALF: Final = 0.5
+
+_MOST: Final = 10.0**18
+
+
+class Fitting:
+    """Rounds figures to their columns, half away from zero, and notes which do not fit."""
+
+    def __init__(self, rooms: Mapping[str, Mapping[str, Room]]) -> None:
+        self._rooms = rooms
+        self._misfits: list[Issues] = []
+
+    def decimals(  # a column, and whose its figures are
+        self, table: str, column: str, figures: Floats, portfolio: Int32, day: Int32
+    ) -> Decimals:
+        """Return (n,) figures as decimals; NaN is NULL, and so is what does not fit.
+
+        Portfolio and day of each are those of the issues.
+        """
+        room = self._rooms[table][column]
+        mantissas, fits = _rounded(figures, room.scale, float(room.limit))
+        self._add(column, figures, ~fits & ~np.isnan(figures), portfolio, day)
+        return Decimals(mantissas, room.scale, known_states(fits))
+
+    def shares(
+        self, names: tuple[str, ...], figures: Floats, known: Bools, portfolio: Int32, day: Int32
+    ) -> Objects:
+        """Return shares by name as objects, without the names that have none.
+
+        Args:
+            names: (k,) ascending.
+            figures: (n, k) float64; NaN for no share.
+            known: (n,) bool, which objects are not NULL.
+            portfolio: (n,) whose they are.
+            day: (n,) of which day.
+        """
+        mantissas, fits = _rounded(figures, SHARE_SCALE, _MOST)
+        present = ~np.isnan(figures)
+        wrong = known & (present & ~fits).any(axis=1)
+        most = np.fmax.reduce(figures, axis=1, initial=-np.inf)
+        self._add("sector_exposure", most, wrong, portfolio, day)
+        return Objects(names, mantissas, SHARE_SCALE, present, known_states(known & ~wrong))
+
+    def holds(
+        self,
+        table: str,
+        column: str,
+        values: Decimals,
+        *,
+        portfolio: Int32,
+        symbol: Text,
+        day: int,
+    ) -> Bools:
+        """Return which exact market values, all of them known, the server can round."""
+        room = self._rooms[table][column]
+        unit = 10 ** max(values.scale - room.scale, 0)
+        most = (room.limit - 1) * unit + (unit - 1) // 2
+        most //= 10 ** max(room.scale - values.scale, 0)
+        fits: Bools = np.abs(values.values) <= min(most, np.iinfo(np.int64).max)
+        misfits = np.flatnonzero(~fits)
+        mantissas = values.values[misfits].tolist()
+        self._misfits.append(
+            Issues.of(
+                MARKET_VALUE,
+                portfolio[misfits],
+                symbol=symbol.take(misfits).texts(),
+                day=np.full(len(misfits), day),
+                detail=[f"{column} = {Decimal(one).scaleb(-values.scale):f}" for one in mantissas],
+            )
+        )
+        return fits
+
+    def issues(self) -> Issues:
+        """Return what did not fit, in the order in which it was found."""
+        return Issues.concat([Issues.none(), *self._misfits])
+
+    def _add(
+        self, column: str, figures: Floats, wrong: Bools, portfolio: Int32, day: Int32
+    ) -> None:
+        details = [f"{column} = {figure!r}" for figure in figures[wrong].tolist()]
+        self._misfits.append(Issues.of(FIGURE, portfolio[wrong], day=day[wrong], detail=details))
+
+
+def _rounded(figures: Floats, scale: int, limit: float) -> tuple[Int64, Bools]:
+    """Return mantissas, and which of them are below the limit."""
+    part, whole = np.modf(figures * 10.0**scale)
+    mantissas = whole + np.copysign(np.abs(part) >= HALF, part)
+    fits = np.abs(mantissas) < limit
+    return np.where(fits, mantissas, 0).astype(np.int64), fits
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class HeldStocks:
+    """Public LONG and SHORT positions held on a session, each once.
+
+    Attributes:
+        position_id: (n, 16) uint8.
+        portfolio_id: (n, 16) uint8.
+        portfolio: (n,) int32 row of the chunk.
+        symbol: (n,) int64 row of the symbols of the run.
+    """
+
+    position_id: Bytes
+    portfolio_id: Bytes
+    portfolio: Int32
+    symbol: Int64
+
+
+class TableRows:
+    """Makes the rows of the analytic tables of one session."""
+
+    def __init__(self, session: int, fitting: Fitting) -> None:
+        self._session = session
+        self._fitting = fitting
+
+    def _table(
+        self,
+        name: str,
+        portfolio: Int32,
+        keys: Mapping[str, Any],
+        figures: Mapping[str, Floats],
+        others: Mapping[str, Any],
+    ) -> Table:
+        """Return rows; the last of the keys is the date, and the first figure must fit."""
+        days = np.full(len(portfolio), self._session, dtype=np.int32)
+        fitted = {
+            column: self._fitting.decimals(name, column, values, portfolio, days)
+            for column, values in figures.items()
+        }
+        date = "calc_date" if name == POSITION_BETAS else "calculation_date"
+        columns = {**keys, date: Days(days), **fitted, **others}
+        first = next(iter(fitted.values()))
+        table = Table(name, len(portfolio), columns, portfolio)
+        return table.take(first.state == State.VALUE)
+
+    def betas(self, held: HeldStocks, betas: SymbolBetas) -> Table:
+        """Return rows of `position_market_betas`: of positions whose symbol has a beta (A5)."""
+        own = np.flatnonzero(~np.isnan(betas.beta[-1, held.symbol]))
+        symbol = held.symbol[own]
+        figures = {
+            "beta": betas.beta,
+            "alpha": betas.alpha,
+            "r_squared": betas.r_squared,
+            "std_error": betas.std_error,
+            "p_value": betas.p_value(),
+        }
+        return self._table(
+            POSITION_BETAS,
+            held.portfolio[own],
+            {"portfolio_id": held.portfolio_id[own], "position_id": held.position_id[own]},
+            {name: of_symbol[-1, symbol] for name, of_symbol in figures.items()},
+            {
+                "observations": Integers(betas.observations[-1, symbol].astype(np.int32)),
+                "window_days": Integers(np.full(len(own), WINDOW, dtype=np.int32)),
+                "method": Constant(METHOD),
+                "market_index": Constant(MARKET),
+            },
+        )
+
+    def position_factors(self, held: HeldStocks, betas: FactorBetas, factors: Factors) -> Table:
+        """Return rows of `position_factor_exposures`: betas (A7) of positions' symbols (A8)."""
+        beta = betas.beta[held.symbol][:, _columns(factors)]
+        own, factor = np.nonzero(~np.isnan(beta))
+        return self._table(
+            POSITION_FACTORS,
+            held.portfolio[own],
+            {"position_id": held.position_id[own], "factor_id": factors.id[factor]},
+            {"exposure_value": beta[own, factor]},
+            {"quality_flag": Text.of(betas.quality_flag()).take(held.symbol[own])},
+        )
+
+    def factors(
+        self,
+        lots: Mapping[str, Any],
+        *,
+        equity: Floats,
+        members: Int32,
+        portfolio_id: Bytes,
+        betas: FactorBetas,
+        factors: Factors,
+    ) -> Table:
+        """Return rows of `factor_exposures` (A8).
+
+        Of portfolios there are p: ``equity`` in dollars, ``members``, the row of the chunk of
+        each, and ``portfolio_id``, (p, 16) uint8.
+        """
+        found = factor_exposures(**lots, equity=equity, beta=betas.beta[:, _columns(factors)])
+        own, factor = np.nonzero(~np.isnan(found.value))
+        return self._table(
+            FACTOR_EXPOSURES,
+            members[own],
+            {"portfolio_id": portfolio_id[own], "factor_id": factors.id[factor]},
+            {
+                "exposure_value": found.value[own, factor],
+                "exposure_dollar": found.dollar[own, factor],
+            },
+            {},
+        )
+
+    def market_values(
+        self,
+        values: PositionValues,
+        position_id: Bytes,
+        symbol: Text,
+        portfolio: Int32,
+    ) -> Table:
+        """Return market values of positions, by id; those that do not fit are left out.
+
+        Ids, symbols and the portfolio of each, a row of the chunk, are those of all its positions.
+        """
+        position = values.position
+        columns = {
+            "last_price": values.last_price,
+            "market_value": Decimals(values.market_value_cents, CENTS),
+            "unrealized_pnl": Decimals(values.unrealized_cents, CENTS),
+        }
+        fits = np.ones(len(values), dtype=np.bool_)
+        whose, spelt = portfolio[position], symbol.take(position)
+        for name, column in columns.items():
+            fits &= self._fitting.holds(
+                POSITIONS, name, column, portfolio=whose, symbol=spelt, day=self._session
+            )
+        table = Table(POSITIONS, len(values), {"id": position_id[position], **columns}, whose)
+        return table.take(fits)
+
+
+def _columns(factors: Factors) -> Int64:
+    """Return the column of the betas (A7) that each factor takes."""
+    return np.array([FACTOR_ETFS.index(name) for name in factors.etf], dtype=np.int64)

@@ -1,0 +1,163 @@
+"""Rows of the analytic tables and market values of positions into the host's tables."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from batchcore.db.analytic_tables import COLUMNS, KEYS, POSITIONS
+from batchcore.db.catalog import WRITES
+from batchcore.db.fields import field_of
+from batchcore.db.sql import (
+    Relation,
+    Sql,
+    column_name,
+    compose,
+    joined,
+    own_table,
+    quote_identifier,
+    statement,
+    table_name,
+)
+from batchcore.frames import Kept, Moment, Table
+from batchcore.sinks.staging import UPDATE, EncodedRows, Staged, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batchcore import _core
+    from batchcore.config import Schema
+    from batchcore.sinks.snapshots import Stamp
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ChunkTables:
+    """What a chunk writes beside its snapshots.
+
+    Attributes:
+        rows: Rows of tables of `analytic_tables.KEYS`, without ids and time stamps; then market
+            values of positions, by their ids.
+        exist: The statement that tells for each of those tables, in their order, whether it has
+            rows of these keys.
+    """
+
+    rows: tuple[Table, ...] = ()
+    exist: Sql = field(default_factory=Sql)
+
+
+def encode_table(table: Table, stamp: Stamp, cancel: _core.CancelFlag | None) -> EncodedRows:
+    """Return the bytes of rows of `ChunkTables`.
+
+    Raises:
+        CancelledError: `cancel` was raised.
+    """
+    stamps = {
+        name: Moment(stamp.unix_us)
+        for name in ("created_at", "updated_at")
+        if name in COLUMNS[table.name]
+    }
+    columns = {**table.columns, **stamps}
+    fields = [field_of(name, column) for name, column in columns.items()]
+    if table.name in KEYS:
+        fields.insert(0, ("id", "uuid7", (stamp.id_unix_ms, stamp.random), None))
+    return EncodedRows.of(table.name, fields, table.portfolio, cancel)
+
+
+# Rows keep the id of the transaction that wrote them last (`xmin`), and so does the mark: by that
+# they are known again, whatever triggers make of time stamps. A restored dump has other ids, so
+# what is in it counts as written by others.
+_MARKED: Final = """
+WITH mark AS (INSERT INTO {writes} (id, written_at) VALUES (gen_random_uuid(), clock_timestamp()))
+{exist}
+"""
+_INSERT: Final = """
+INSERT INTO {table} ({into})
+SELECT {taken} FROM {staged} WHERE NOT EXISTS (SELECT FROM {own} WHERE {found}) ORDER BY staged.id
+"""
+# Runs before the marks were entered have their chunks in the ledger, by the same transaction.
+_WITHOUT_OTHERS: Final = """
+WITH gone AS (
+    DELETE FROM {staged} USING {own}
+    WHERE {found}
+        AND own.xmin NOT IN (SELECT xmin FROM {writes} UNION ALL SELECT xmin FROM {chunks})
+    RETURNING staged.*)
+SELECT {owner}::text, count(*), min(gone.{day}) - '1970-01-01'::date
+FROM gone {of_owner} GROUP BY 1
+"""
+
+
+async def write_tables(writer: Writer, tables: Sequence[EncodedRows], exist: Sql) -> Sequence[Kept]:
+    """Write what a chunk has beside its snapshots, inside the caller's transaction.
+
+    Where none of its rows exists, they go by COPY straight into the table. Else those that exist
+    are updated in place, so that their `id` and `created_at` live on, and the others inserted;
+    rows that another writer stored last stay, and are returned by portfolio.
+    """
+    kept: dict[str, list[tuple[str, int, int]]] = {}
+    keyed = [rows for rows in tables if rows.table in KEYS]
+    if any(rows.rows for rows in keyed):
+        writes = own_table(writer.schema, WRITES)
+        (has_rows,) = await writer.session.fetch(statement(_MARKED, writes=writes, exist=exist))
+        for rows, merges in zip(keyed, has_rows, strict=True):
+            if rows.rows and merges:
+                for portfolio, count, day in await _merge(writer, rows):
+                    kept.setdefault(portfolio, []).append((rows.table, count, day))
+            elif rows.rows:
+                await writer.copy(rows, KEYS[rows.table])
+    for rows in tables:
+        if rows.table == POSITIONS and rows.rows:
+            await _set_market_values(writer, rows)
+    return [
+        Kept(
+            uuid.UUID(portfolio).bytes,
+            sum(count for _, count, _ in found),
+            min(day for *_, day in found),
+            ", ".join(f"{count} of {table}" for table, count, _ in found),
+        )
+        for portfolio, found in sorted(kept.items())
+    ]
+
+
+async def _merge(writer: Writer, rows: EncodedRows) -> list[tuple[str, int, int]]:
+    """Write rows of which some may exist; return portfolio, count and first date of those kept."""
+    schema = writer.schema
+    staged = await writer.stage(rows, KEYS[rows.table])
+    kept = await writer.session.fetch(_without_others(schema, staged))
+    staged = replace(staged, count=staged.count - sum(row[1] for row in kept))
+    into = joined(", ", [column_name(schema, rows.table, c) for c in rows.columns])
+    taken = joined(", ", [f"staged.{quote_identifier(c)}" for c in rows.columns])
+    table = table_name(schema, rows.table)
+    statements = (
+        statement(UPDATE, assignments=staged.assignments(), **staged.parts),
+        statement(_INSERT, table=table, into=into, taken=taken, **staged.parts),
+    )
+    await writer.write(staged, statements)
+    return [tuple(row) for row in kept]
+
+
+def _without_others(schema: Schema, staged: Staged) -> str:
+    """Return the statement that takes the keys of other writers' rows out of the staged ones."""
+    key = KEYS[staged.table]
+    owner, of_owner = Sql("gone.portfolio_id"), Sql()
+    if "portfolio_id" not in key:
+        p = Relation(schema, POSITIONS, "p")
+        owner, of_owner = p.portfolio_id, compose("JOIN {p} ON {p.id} = gone.position_id", p=p)
+    (day,) = (column for column in key if column.endswith("_date"))
+    return statement(
+        _WITHOUT_OTHERS,
+        writes=own_table(schema, WRITES),
+        chunks=own_table(schema, "batchcore_run_chunks"),
+        owner=owner,
+        of_owner=of_owner,
+        day=Sql(day),
+        **staged.parts,
+    )
+
+
+async def _set_market_values(writer: Writer, rows: EncodedRows) -> None:
+    # What is loaded is not soft-deleted; the index on portfolios has no other.
+    live = f"own.{column_name(writer.schema, POSITIONS, 'deleted_at')} IS NULL"
+    condition = joined(" AND ", (live, writer.within(POSITIONS, "portfolio_id")))
+    staged = await writer.stage(rows, ("id",), condition=condition, must_exist=False)
+    await writer.update(staged, changed=True)

@@ -1,0 +1,306 @@
+"""Rows on their way into a table: encoded, staged, and compared with what the server kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+
+from batchcore import _core
+from batchcore.db.acting import acting_on
+from batchcore.db.fields import encoded
+from batchcore.db.sql import (
+    Sql,
+    column_name,
+    compose,
+    joined,
+    quote_identifier,
+    statement,
+    table_name,
+)
+from batchcore.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    import numpy.typing as npt
+
+    from batchcore.config import Schema
+    from batchcore.db.engine import Session
+    from batchcore.db.fields import Field
+
+TIME_STAMPS: Final = frozenset({"created_at", "updated_at"})
+"""Columns that a host may set to what it likes: no figure depends on them."""
+
+TRUE: Final = Sql("true")
+
+_COMPARED_AS_TEXT: Final = frozenset({"sector_exposure"})
+"""Of type json, which has no equality."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class EncodedRows:
+    """Rows of one table, encoded.
+
+    Attributes:
+        table: By the names of docs/schema.md.
+        columns: Likewise.
+        rows: How many.
+        pieces: Bytes of a COPY; none without rows.
+        portfolio: (rows,) int32, the portfolio of the chunk that each row is of.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    rows: int
+    pieces: list[bytes]
+    portfolio: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(
+        cls,
+        table: str,
+        fields: list[Field],
+        portfolio: npt.NDArray[np.int32],
+        cancel: _core.CancelFlag | None = None,
+    ) -> Self:
+        """Return rows encoded; fields are as long as ``portfolio``.
+
+        Raises:
+            CancelledError: `cancel` was raised.
+        """
+        rows = len(portfolio)
+        columns = tuple(field[0] for field in fields)
+        return cls(table, columns, rows, encoded(fields, rows, cancel), portfolio)
+
+    def cut(self, kept: npt.NDArray[np.bool_]) -> EncodedRows:
+        """Return the rows of some portfolios, byte for byte; ``kept`` is (p,) of the chunk's."""
+        keep = kept[self.portfolio]
+        rows = int(np.count_nonzero(keep))
+        pieces = _core.pick(pieces=self.pieces, keep=keep.view(np.uint8)) if rows else []
+        return replace(self, rows=rows, pieces=pieces, portfolio=self.portfolio[keep])
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Staged:
+    """Rows in a temporary table, and how they are found in the table that they are for.
+
+    Attributes:
+        table: That table, by the names of docs/schema.md.
+        count: How many rows there are to write.
+        must_exist: Whether a row that is not in the host's table is missing.
+        values: Column of docs/schema.md -> its quoted name, and the SQL of what it is to hold.
+        parts: Holes of statements: ``{staged}`` and ``{own}`` are the two tables with the same
+            aliases, ``{found}`` the condition that a row is the other, ``{key}`` a column of
+            ``own`` that no row found has a NULL in.
+    """
+
+    table: str
+    count: int
+    must_exist: bool
+    values: Mapping[str, tuple[Sql, Sql]]
+    parts: Mapping[str, Sql]
+
+    def assignments(self) -> Sql:
+        """Return the SET clause of an UPDATE."""
+        return joined(", ", [f"{name} = {value}" for name, value in self.values.values()])
+
+    def differs(self) -> Sql:
+        """Return the condition that ``own`` holds something else."""
+        own = joined(", ", [f"own.{name}" for name, _ in self.values.values()])
+        values = joined(", ", [value for _, value in self.values.values()])
+        return compose("({own}) IS DISTINCT FROM ({values})", own=own, values=values)
+
+
+_CREATE: Final = """
+CREATE TEMP TABLE {name} ON COMMIT DROP AS SELECT {columns} FROM {table} WITH NO DATA
+"""
+UPDATE: Final = "UPDATE {own} SET {assignments} FROM {staged} WHERE {found}"
+
+_UNLIKE: Final = """
+SELECT count(*) FILTER (WHERE is_missing) AS missing,
+    count(*) FILTER (WHERE changed <> '') AS other,
+    min(changed) FILTER (WHERE changed <> '') AS columns
+FROM (
+    SELECT {key} IS NULL AS is_missing,
+        CASE WHEN {key} IS NOT NULL THEN concat_ws(', ', {changed}) END AS changed
+    FROM {staged} {join} {own} ON {found}) AS u
+"""
+_NAME_IF_CHANGED: Final = "CASE WHEN {own} IS DISTINCT FROM {value} THEN {name:text} END"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Writer:
+    """Writes the rows of a chunk into the host's tables, and makes sure that they are kept.
+
+    Its methods raise `DatabaseError` where the server refuses rows, or holds something else than
+    was sent.
+
+    Attributes:
+        session: In a transaction.
+        schema: Names of tables and columns.
+        span: First and last portfolio of the chunk, 16 bytes each.
+        acting: See `Catalog.acting`.
+    """
+
+    session: Session
+    schema: Schema
+    span: tuple[bytes, bytes]
+    acting: Collection[tuple[str, str]] = ()
+
+    def within(self, table: str, column: str) -> Sql:
+        """Return the condition that a row of the host is in the span of the chunk.
+
+        Rows beside the staged ones are none of the chunk's anyway. But without it the server,
+        which knows little of a table just staged, reads the whole other table to join them.
+        """
+        first, last = self.span
+        own = Sql(f"own.{column_name(self.schema, table, column)}")
+        template = "{own} BETWEEN {first:uuid} AND {last:uuid}"
+        return compose(template, own=own, first=first, last=last)
+
+    async def copy(self, rows: EncodedRows, key: Collection[str], *, condition: Sql = TRUE) -> None:
+        """Copy rows straight into their table.
+
+        They are read back where the server counts fewer, or a trigger acts on them.
+
+        Args:
+            rows: To copy.
+            key: Columns by which they are found again.
+            condition: What else is true of them.
+        """
+        schema = self.schema
+        names = [schema.column(rows.table, column) for column in rows.columns]
+        name, namespace = schema.table(rows.table), schema.namespace
+        stored = await self.session.copy_in(name, names, rows.pieces, namespace=namespace)
+        if stored == rows.rows and (rows.table, "INSERT") not in self.acting:
+            return
+        staged = await self.stage(rows, key, condition=condition)
+        wrong = await self._unlike(staged)
+        if wrong:
+            raise await not_kept(self.session, schema, rows.table, wrong)
+        await self._drop(staged)
+
+    async def stage(
+        self,
+        rows: EncodedRows,
+        key: Collection[str],
+        *,
+        condition: Sql = TRUE,
+        cleared: Collection[str] = (),
+        must_exist: bool = True,
+    ) -> Staged:
+        """Copy rows into a temporary table, of the types of the host's.
+
+        Args:
+            rows: To copy.
+            key: Columns by which they are found in the host's table.
+            condition: What else is true of the host's rows.
+            cleared: Columns that become NULL.
+            must_exist: Whether a row that is not in the host's table is missing.
+        """
+        name, table = f"batchcore_staged_{rows.table}", table_name(self.schema, rows.table)
+        own = {c: column_name(self.schema, rows.table, c) for c in (*rows.columns, *cleared)}
+        staged = {c: Sql(f"staged.{quote_identifier(c)}") for c in rows.columns}
+        typed = joined(", ", [f"{own[c]} AS {quote_identifier(c)}" for c in rows.columns])
+        await self.session.execute(statement(_CREATE, name=Sql(name), columns=typed, table=table))
+        await self.session.copy_in(name, list(rows.columns), rows.pieces, namespace="pg_temp")
+        values = {c: staged[c] for c in rows.columns if c not in {*key, "id", "created_at"}}
+        values |= dict.fromkeys(cleared, Sql("NULL"))
+        same = [f"own.{own[c]} = {staged[c]}" for c in key]
+        return Staged(
+            table=rows.table,
+            count=rows.rows,
+            must_exist=must_exist,
+            values={c: (own[c], value) for c, value in values.items()},
+            parts={
+                "staged": Sql(f"pg_temp.{name} AS staged"),
+                "own": Sql(f"{table} AS own"),
+                "key": Sql(f"own.{own[next(iter(key))]}"),
+                "found": joined(" AND ", [*same, condition]),
+            },
+        )
+
+    async def update(self, staged: Staged, *, changed: bool = False, and_set: str = "") -> None:
+        """Update the host's rows that are staged, and drop the temporary table.
+
+        Args:
+            staged: Of `stage`.
+            changed: Whether only those are touched that hold something else.
+            and_set: What else is set in them.
+        """
+        template = UPDATE + " AND {differs}" if changed else UPDATE
+        assignments = joined(", ", filter(None, (staged.assignments(), and_set)))
+        parts = {"assignments": assignments, "differs": staged.differs(), **staged.parts}
+        await self.write(staged, [statement(template, **parts)], every=not changed)
+
+    async def write(self, staged: Staged, statements: Iterable[str], *, every: bool = True) -> None:
+        """Write staged rows into their table by some statements, and drop the temporary one.
+
+        They are read back where the server counts fewer, or a trigger or rule acts on them. A row
+        that was not written may be changed by others until it is read back, so the rows are
+        written twice before a difference counts.
+
+        Args:
+            staged: Of `stage`.
+            statements: Each may write some of the rows.
+            every: Whether each row is written; else only those that the table holds otherwise, so
+                that their count tells nothing.
+        """
+        watched = any((staged.table, event) in self.acting for event in ("INSERT", "UPDATE"))
+        wrong = ""
+        for _ in range(2):
+            counted = sum([await self.session.execute(one) for one in statements])
+            wrong = ""
+            if watched or (every and counted != staged.count):
+                wrong = await self._unlike(staged)
+            if not wrong:
+                break
+        if wrong:
+            raise await not_kept(self.session, self.schema, staged.table, wrong)
+        await self._drop(staged)
+
+    async def _drop(self, staged: Staged) -> None:
+        """Drop a temporary table: the transaction may stage the next chunk."""
+        await self.session.execute(f"DROP TABLE pg_temp.batchcore_staged_{staged.table}")
+
+    async def _unlike(self, staged: Staged) -> str:
+        """Return what of the rows staged their table does not hold; empty if it holds them all."""
+        changed = [
+            compose(
+                _NAME_IF_CHANGED,
+                own=_comparable(c, f"own.{own}"),
+                value=_comparable(c, value),
+                name=self.schema.column(staged.table, c),
+            )
+            for c, (own, value) in staged.values.items()
+            if c not in TIME_STAMPS
+        ]
+        join = Sql("LEFT JOIN" if staged.must_exist else "JOIN")
+        unlike = statement(_UNLIKE, changed=joined(", ", changed), join=join, **staged.parts)
+        (row,) = await self.session.fetch(unlike)
+        rows, found = staged.count, []
+        if row["missing"]:
+            found.append(f"{row['missing']} of {rows} rows sent are not there")
+        if row["other"]:
+            found.append(f"{row['other']} of {rows} rows sent have another {row['columns']}")
+        return " and ".join(found)
+
+
+def _comparable(column: str, value: str) -> Sql:
+    return Sql(f"({value})::text" if column in _COMPARED_AS_TEXT else value)
+
+
+async def not_kept(session: Session, schema: Schema, table: str, wrong: str) -> DatabaseError:
+    """Return the error for a table that does not hold what it was sent.
+
+    Args:
+        session: To look for triggers and rules on.
+        schema: Names of tables.
+        table: By the names of docs/schema.md.
+        wrong: What it does not hold.
+    """
+    found = await acting_on(session, schema, [table])
+    why = f"; {', '.join(map(str, found))} acts on them" if found else ""
+    return DatabaseError(f"{schema.namespace}.{schema.table(table)}: {wrong}{why}")

@@ -1,0 +1,246 @@
+"""What a host changed since a moment, from the time stamps of its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from batchcore.calendar import FIRST_DATE, LAST_DATE
+from batchcore.db.catalog import OPTIONAL, Kind, check_needs
+from batchcore.db.sql import Sql, compose, joined, table_name
+from batchcore.sources.facts import EVENTS, FLOWS
+from batchcore.sources.host import HostTable
+from batchcore.sources.prices import PRICES
+from batchcore.sources.query import Column, Query, results, select
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from batchcore.db.catalog import Catalog, Needs
+    from batchcore.frames import Days, Text
+    from batchcore.sources.host import Selection
+
+_CREATED: Final = {"created_at": Kind.TIMESTAMPTZ}
+_STAMPS: Final = {**_CREATED, "updated_at": Kind.TIMESTAMPTZ}
+
+STAMPS: Final[Needs] = MappingProxyType(
+    {
+        "positions": MappingProxyType(_STAMPS),
+        PRICES: MappingProxyType(_STAMPS),
+        FLOWS: MappingProxyType(_STAMPS),
+        EVENTS: MappingProxyType(_CREATED),
+    }
+)
+"""Columns that tell when a row changed, beside those of every run."""
+
+EDITED: Final = tuple(table for table, columns in STAMPS.items() if "updated_at" in columns)
+"""Tables whose rows a host edits."""
+
+SAMPLE: Final = 10_000
+"""Rows of a table that a sample should have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamps:
+    """Evidence of how a host keeps the time stamps of a table.
+
+    Attributes:
+        table: Its name in docs/schema.md.
+        trigger: Whether a trigger seems to keep `updated_at`.
+        rows: Of a sample, rows older than a day.
+        touched: Those of them that were updated within it.
+    """
+
+    table: str
+    trigger: bool
+    rows: int
+    touched: int
+
+
+# 19 is BEFORE UPDATE FOR EACH ROW; moddatetime has the column among its arguments
+_EVIDENCE: Final = """
+SELECT {name:text}::text, EXISTS (
+        SELECT FROM pg_trigger AS g JOIN pg_proc AS f ON f.oid = g.tgfoid
+        WHERE g.tgrelid = {relation:text}::regclass AND NOT g.tgisinternal
+            AND g.tgenabled IN ('O', 'A') AND g.tgtype & 19 = 19
+            AND strpos(f.prosrc || encode(g.tgargs, 'escape'), {updated:text}) > 0),
+    count(*) FILTER (WHERE {t.created_at} < now() - interval '1 day'),
+    count(*) FILTER (WHERE {t.created_at} < now() - interval '1 day'
+        AND {t.updated_at} >= now() - interval '1 day')
+FROM {t} TABLESAMPLE SYSTEM ({share})
+"""
+
+
+def stamped(catalog: Catalog) -> tuple[str, ...]:
+    """Return the tables of `EDITED` that have both time stamps, and are no views."""
+    found = []
+    for table in set(EDITED) & catalog.writable_tables:
+        columns = catalog.columns[table]
+        stamps = [columns.get(catalog.schema.column(table, name)) for name in _STAMPS]
+        if all(one and one.can_select and one.kind is Kind.TIMESTAMPTZ for one in stamps):
+            found.append(table)
+    return tuple(sorted(found))
+
+
+def select_stamps(catalog: Catalog, tables: Sequence[str]) -> Query[tuple[Stamps, ...]]:
+    """Return of each table whether a trigger keeps `updated_at`, and how old rows look."""
+    schema = catalog.schema
+    parts = [
+        compose(
+            _EVIDENCE,
+            name=table,
+            relation=str(table_name(schema, table)),
+            updated=schema.column(table, "updated_at"),
+            t=HostTable(catalog, table, "t"),
+            share=Sql(f"{_share(catalog.estimated_rows.get(table, 0)):.6f}"),
+        )
+        for table in tables
+    ]
+    columns = results(table="text", trigger="bool", rows="int8", touched="int8")
+    return Query("stamps", joined(" UNION ALL ", parts), columns, _stamps)
+
+
+def _share(rows: int) -> float:
+    return min(100.0, 100.0 * SAMPLE / max(rows, 1))
+
+
+def _stamps(table: Text | None = None, **counted: npt.NDArray[Any]) -> tuple[Stamps, ...]:
+    if table is None:
+        return ()
+    rows = zip(table.texts(), *(counts.tolist() for counts in counted.values()), strict=True)
+    return tuple(Stamps(str(name), *counts) for name, *counts in rows)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ChangedPrices:
+    """Closes that came or changed, each once.
+
+    Attributes:
+        symbol: As stored.
+        day: (n,) int32.
+    """
+
+    symbol: Text
+    day: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ChangedFacts:
+    """Portfolios of which something changed.
+
+    Attributes:
+        portfolio_id: (n, 16) uint8.
+        day: (n,) int32, the first day that the change may matter on.
+    """
+
+    portfolio_id: npt.NDArray[np.uint8]
+    day: npt.NDArray[np.int32]
+
+
+def check_stamps(catalog: Catalog) -> None:
+    """Refuse tables that do not say when their rows changed.
+
+    Raises:
+        SchemaError: a table that is there lacks a time stamp.
+    """
+    needs = {
+        table: columns
+        for table, columns in STAMPS.items()
+        if table not in OPTIONAL or catalog.has_table(table)
+    }
+    check_needs(catalog, needs)
+
+
+_PRICE_CHANGED: Final = "({m.created_at} >= {since:moment} OR {m.updated_at} >= {since:moment})"
+
+
+def select_changed_prices(catalog: Catalog, since: dt.datetime) -> Query[ChangedPrices]:
+    """Return symbol, as stored, and date of each close that came or changed."""
+    m = HostTable(catalog, PRICES, "m")
+    template = "SELECT DISTINCT {columns} FROM {m} WHERE {changed} AND {m.date:dated}"
+    changed = compose(_PRICE_CHANGED, m=m, since=since)
+    columns = (m.symbol.read(), m.date.read("day", bare=True))
+    return select("changed_prices", ChangedPrices, columns, template, m=m, changed=changed)
+
+
+# A row that changed may differ from one that did not, and then neither is a close.
+_SESSION: Final = """
+SELECT min(touched.day) FROM (
+    SELECT {m.date} AS day FROM {m} WHERE {m.date:dated}
+    GROUP BY {m.date}
+    HAVING bool_or(({changed}) IS TRUE) AND NOT bool_or({unchanged})) AS touched
+"""
+
+
+def select_changed_session(catalog: Catalog, since: dt.datetime) -> Query[int | None]:
+    """Return the first date that may have become a session of `prices`, or ceased to be one.
+
+    That is one with a changed close and without a valid one that did not change.
+    """
+    m = HostTable(catalog, PRICES, "m")
+    changed, unchanged = compose(_PRICE_CHANGED, m=m, since=since), Sql("false")
+    if catalog.one_price and not catalog.schema.price_sources:
+        template = "({m.close:valid}) IS TRUE AND NOT ({changed}) IS TRUE"
+        unchanged = compose(template, m=m, changed=changed)
+    sql = compose(_SESSION, m=m, changed=changed, unchanged=unchanged)
+    return Query("changed_session", sql, (Column("day", Kind.DATE),), _first_day)
+
+
+def _first_day(day: Days) -> int | None:
+    return int(day.values[0]) if day.state[0] == State.VALUE else None
+
+
+_FACTS: Final = """
+SELECT c.portfolio, GREATEST(LEAST(min(c.day), {last:date}), {first:date})
+FROM ({facts}) AS c(portfolio, day) WHERE c.portfolio IS NOT NULL GROUP BY c.portfolio
+"""
+_EDITED: Final = """
+SELECT {f.portfolio_id}, CASE
+    WHEN {f.created_at} >= {since:moment} AND {f.updated_at} <= {f.created_at}
+        AND {f.deleted_at} IS NULL
+    THEN COALESCE({date}, {first:date}) ELSE {first:date} END
+FROM {f}
+WHERE ({f.created_at} >= {since:moment} OR {f.updated_at} >= {since:moment}
+    OR {f.deleted_at} >= {since:moment}) AND {owned}
+"""
+_EVENTS: Final = """
+SELECT {p.portfolio_id}, COALESCE({p.entry_date}, {first:date})
+FROM {e} JOIN {p} ON {p.id} = {e.position_id}
+WHERE {e.created_at} >= {since:moment} AND {p.deleted_at} IS NULL AND {owned}
+"""
+
+
+def select_changed_facts(
+    catalog: Catalog, since: dt.datetime, selection: Selection
+) -> Query[ChangedFacts]:
+    """Return the portfolios whose positions, events or flows changed, and from which day on.
+
+    A row that was never edited counts from its own date on. What a row was before an edit
+    nobody knows, so one that was edited or soft-deleted counts from the first date that there
+    is. An event splits its position's lot, so it counts from the position's entry on (S3).
+    """
+
+    def edited(f: HostTable, date: Sql) -> Sql:
+        owned = selection.owned(catalog, f.portfolio_id)
+        return compose(_EDITED, f=f, date=date, owned=owned, since=since, first=FIRST_DATE)
+
+    p, e, f = (
+        HostTable(catalog, table, alias)
+        for table, alias in (("positions", "p"), (EVENTS, "e"), (FLOWS, "f"))
+    )
+    facts = [edited(p, p.entry_date)]
+    if catalog.has_table(EVENTS):
+        owned = selection.owned(catalog, p.portfolio_id)
+        facts.append(compose(_EVENTS, p=p, e=e, owned=owned, since=since, first=FIRST_DATE))
+    if catalog.has_table(FLOWS):
+        facts.append(edited(f, f.change_date))
+    every = joined(" UNION ALL ", facts)
+    sql = compose(_FACTS, facts=every, first=FIRST_DATE, last=LAST_DATE)
+    columns = results(portfolio_id="uuid", day="day")
+    return Query("changed_facts", sql, columns, ChangedFacts)

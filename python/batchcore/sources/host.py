@@ -1,0 +1,267 @@
+"""The host's tables in statements, and the conditions that rules put on their columns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from batchcore import _core
+from batchcore.calendar import FIRST_DATE, LAST_DATE
+from batchcore.db.catalog import Kind
+from batchcore.db.sql import Relation, Sql, compose
+from batchcore.sources.query import Column
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy.typing as npt
+
+    from batchcore.calendar import Calendar
+    from batchcore.db.catalog import Catalog
+    from batchcore.frames import Decimals, Floats
+
+
+class HostColumn(Sql):
+    """A column of the host, which knows its type.
+
+    Templates take it as ``{p.quantity}``, or with one of `CONDITIONS` as ``{p.quantity:readable}``.
+    """
+
+    catalog: Catalog
+    table: str
+    column: str
+
+    def __format__(self, condition: str) -> str:
+        return CONDITIONS[condition](self) if condition else str(self)
+
+    @property
+    def is_double(self) -> bool:
+        """Whether it is of type `double precision`."""
+        return self.catalog.column(self.table, self.column).kind is Kind.FLOAT8
+
+    @property
+    def scale(self) -> int:
+        """Its decimals."""
+        return self.catalog.scale(self.table, self.column)
+
+    def read(self, name: str = "", *, bare: bool = False) -> Column:
+        """Return it as a column of a query's result.
+
+        Args:
+            name: In the frame, where it is another.
+            bare: See `Column.bare`.
+        """
+        name = name or self.column
+        kind = self.catalog.column(self.table, self.column).kind
+        if kind not in {Kind.NUMERIC, Kind.FLOAT8}:
+            return Column(name, kind, self, bare=bare)
+        fits = kind is Kind.NUMERIC and self.catalog.always_fits(self.table, self.column)
+        return Column(name, kind, self, self.scale, f"{self.table}.{self.column}", fits)
+
+
+class HostTable(Relation):
+    """A table of the host with an alias, whose columns know their types."""
+
+    def __init__(self, catalog: Catalog, table: str, alias: str) -> None:
+        """Take a table by its name in docs/schema.md."""
+        super().__init__(catalog.schema, table, alias)
+        self._catalog = catalog
+
+    def __getattr__(self, column: str) -> HostColumn:
+        """Return a column by its name in docs/schema.md."""
+        found = HostColumn(super().__getattr__(column))
+        found.catalog, found.table, found.column = self._catalog, self._table, column
+        return found
+
+    def read(self, *columns: str, **renamed: str) -> tuple[Column, ...]:
+        """Return columns of a query's result, some with other names in the frame."""
+        return (
+            *(getattr(self, column).read() for column in columns),
+            *(getattr(self, column).read(name) for name, column in renamed.items()),
+        )
+
+
+def _finite(value: HostColumn) -> str:
+    # NaN sorts above Infinity, of numeric and of double, so the two comparisons leave it out.
+    return f"{value} < 'Infinity'::numeric AND {value} > '-Infinity'::numeric"
+
+
+def _above_zero(value: HostColumn) -> str:
+    """Return that a value is above 0, a double once it is rounded.
+
+    ``> 0`` stays in it, so that an index with that condition serves.
+    """
+    return f"{value} > 0" + (f" AND {value} >= {smallest(value.scale)}" if value.is_double else "")
+
+
+def _below_zero(value: HostColumn) -> str:
+    return f"{value} <= -{smallest(value.scale)}" if value.is_double else f"{value} < 0"
+
+
+def _readable(value: HostColumn) -> str:
+    """Return that a value is finite and representable (S3)."""
+    if value.is_double:
+        least, most = fitting(value.scale)
+        return f"{value} BETWEEN {least} AND {most}"
+    if value.catalog.always_fits(value.table, value.column):
+        return _finite(value)
+    least, most = (f"{Decimal(end).scaleb(-value.scale):f}" for end in (-(2**63), 2**63 - 1))
+    return (
+        f"{_finite(value)} AND {value} BETWEEN {least} AND {most}"
+        f" AND trunc({value}, {value.scale}) = {value}"
+    )
+
+
+CONDITIONS: Final[Mapping[str, Callable[[HostColumn], str]]] = MappingProxyType(
+    {
+        "finite": _finite,
+        "above_zero": _above_zero,
+        "below_zero": _below_zero,
+        "readable": _readable,
+        "valid": lambda close: f"{_above_zero(close)} AND {_readable(close)}",  # S2
+        "normalised": lambda text: f"upper(btrim({text} COLLATE \"C\", ' '))",  # S2
+        "dated": lambda day: compose(
+            "{day} BETWEEN {first:date} AND {last:date}",
+            day=Sql(day),
+            first=FIRST_DATE,
+            last=LAST_DATE,
+        ),
+    }
+)
+"""What templates may ask of a column, and its SQL."""
+
+
+def smallest(scale: int) -> str:
+    """Return the smallest double that is rounded to more than 0 at ``scale`` decimals."""
+    return _double(_at_least(Fraction(1, 2 * 10**scale)))
+
+
+def fitting(scale: int) -> tuple[str, str]:
+    """Return the least and the greatest double that 64 bits hold at ``scale`` decimals.
+
+    They are rounded half away from zero, so half a unit beyond the last count does not fit.
+    """
+    unit = 2 * 10**scale
+    least = math.nextafter(_at_least(Fraction(2**64 + 1, unit)), 0)
+    most = math.nextafter(_at_least(Fraction(2**64 - 1, unit)), 0)
+    return _double(-least), _double(most)
+
+
+def _at_least(bound: Fraction) -> float:
+    """Return the smallest double that is not below ``bound``."""
+    nearest = bound.numerator / bound.denominator
+    return nearest if Fraction(nearest) >= bound else math.nextafter(nearest, math.inf)
+
+
+def _double(value: float) -> str:
+    return f"'{value!r}'::float8"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which portfolios a query is about: an inclusive range of ids, or a list of them.
+
+    Attributes:
+        ids: (n, 16) uint8, sorted; None means all that are not soft-deleted.
+        as_range: Whether every portfolio between the first and the last is meant.
+    """
+
+    ids: npt.NDArray[np.uint8] | None = None
+    as_range: bool = False
+
+    def condition(self, column: Sql) -> Sql:
+        """Return the condition that ``column`` is one of them; `all` is no condition."""
+        if self.ids is None:
+            return Sql("true")
+        if len(self.ids) == 0:
+            return Sql("false")
+        if self.as_range:
+            template = "{column} BETWEEN {first:uuid} AND {last:uuid}"
+            return compose(template, column=column, first=self.ids[0], last=self.ids[-1])
+        return compose("{column} = ANY({ids:uuids})", column=column, ids=self.ids)
+
+    def alive(self, p: HostTable) -> Sql:
+        """Return the condition that portfolio ``p`` is one of them; of `all`, not soft-deleted."""
+        if self.ids is None:
+            return compose("{p.deleted_at} IS NULL", p=p)
+        return self.condition(p.id)
+
+    def owned(self, catalog: Catalog, portfolio: Sql) -> Sql:
+        """Return the same of a row of some portfolio."""
+        if self.ids is not None:
+            return self.condition(portfolio)
+        return compose(
+            "{portfolio} IN (SELECT {o.id} FROM {o} WHERE {o.deleted_at} IS NULL)",
+            portfolio=portfolio,
+            o=HostTable(catalog, "portfolios", "o"),
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Boundaries:
+    """Days that part the snapshots of some portfolios, instead of the day of the run.
+
+    Attributes:
+        ids: (n, 16) uint8, each once.
+        day: (n,) int32.
+    """
+
+    ids: npt.NDArray[np.uint8]
+    day: npt.NDArray[np.int32]
+
+
+def complete(s: HostTable, calendar: Calendar) -> Sql:
+    """Return the condition that snapshot ``s`` is complete, on a session of the calendar (S5).
+
+    Sessions travel as a string of bits: 4 KB for 46 years, and one look-up for each row.
+    """
+    days, on_session = calendar.days, "{s.snapshot_date} BETWEEN {first:date} AND {last:date}"
+    first, last, bits = calendar.first_day, calendar.last_day, Sql()
+    if days is not None:
+        if len(days) == 0:
+            return Sql("false")
+        first, last, bits = int(days[0]), int(days[-1]), bits_of(days)
+        on_bit = "get_bit({bits}, {s.snapshot_date} - {first:date}) = 1"
+        on_session = f"CASE WHEN {on_session} THEN {on_bit} ELSE false END"
+    template = "{s.is_complete} AND {s.equity_balance:finite} AND " + on_session
+    return compose(template, s=s, first=first, last=last, bits=bits)
+
+
+def bits_of(days: npt.NDArray[np.int32]) -> Sql:
+    """Return ascending days as a string of bits from the first of them on, for `get_bit`."""
+    bits = np.zeros(int(days[-1] - days[0]) + 1, dtype=np.bool_)
+    bits[days - days[0]] = True
+    # get_bit counts from the lowest bit of each byte
+    return Sql(f"decode('{np.packbits(bits, bitorder='little').tobytes().hex()}', 'hex')")
+
+
+def located(keys: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    """Return the row of each key in ``ids``, -1 for none; both (n, 16) uint8."""
+    return _core.locate(keys=np.ascontiguousarray(keys), ids=np.ascontiguousarray(ids))
+
+
+def sorted_ids(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Return the order in which PostgreSQL sorts uuids, that of their bytes."""
+    halves = np.ascontiguousarray(ids).view(">u8").reshape(-1, 2)
+    order: npt.NDArray[np.int64] = np.lexsort((halves[:, 1], halves[:, 0]))
+    return order
+
+
+@lru_cache(maxsize=1 << 16)
+def normalised(symbol: str) -> str:
+    """Return a symbol without blanks at its ends and with ASCII letters in upper case (S2)."""
+    return symbol.strip(" ").encode().upper().decode()
+
+
+def floats(column: Decimals) -> Floats:
+    """Return a column as float64, the nearest ones; NaN where it has no value."""
+    values = column.values / 10**column.scale
+    return np.where(column.state == State.VALUE, values, np.nan)

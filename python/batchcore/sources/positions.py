@@ -1,0 +1,217 @@
+"""Positions: what they are, when they are held, and in which symbols."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore.db.catalog import Kind
+from batchcore.db.sql import Sql, compose
+from batchcore.frames import Frame, Positions, Text
+from batchcore.sources.host import Boundaries, HostTable, Selection
+from batchcore.sources.query import Column, Query, first_column, load, results, select
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from batchcore.db.catalog import Catalog
+    from batchcore.db.engine import Session
+    from batchcore.frames import Days, Ids, Int32
+
+SYMBOL_INDEX: Final = "idx_positions_symbol_active"
+
+LEAST_STEPPED: Final = 20_000
+"""Positions from which on their symbols are stepped through."""
+
+POSITIONS_OF_A_STEP: Final = 30
+"""How many positions are read in the time of one step: 0.4 us each, where a step takes 10."""
+
+_READ: Final = {
+    **{name: name for name in ("id", "portfolio_id", "symbol", "position_type", "quantity")},
+    "entry_price": "entry_price",
+    "entry_day": "entry_date",
+    "exit_day": "exit_date",
+    "investment_class": "investment_class",
+    "market_value": "market_value",
+}
+
+
+def select_positions(catalog: Catalog, selection: Selection) -> Query[Positions]:
+    """Return the positions of portfolios that are not soft-deleted."""
+    p = HostTable(catalog, "positions", "p")
+    read = p.read(**_READ, exit_price="exit_price", expiration_day="expiration_date")
+    template = "SELECT {columns} FROM {p} WHERE {p.deleted_at} IS NULL AND {selected}"
+    selected = selection.condition(p.portfolio_id)
+    return select("positions", Positions, read, template, p=p, selected=selected)
+
+
+def select_all_positions(catalog: Catalog, selection: Selection) -> Query[Positions]:
+    """Return the positions of portfolios, soft-deleted ones too."""
+    p = HostTable(catalog, "positions", "p")
+    deleted = Column("deleted", Kind.BOOL, "{p.deleted_at} IS NOT NULL")
+    read = (*p.read(**_READ, last_price="last_price"), deleted)
+    template = "SELECT {columns} FROM {p} WHERE {selected}"
+    selected = selection.condition(p.portfolio_id)
+    return select("positions", Positions, read, template, p=p, selected=selected)
+
+
+_SYMBOLS: Final = """
+SELECT DISTINCT {columns} FROM {p}
+WHERE {p.deleted_at} IS NULL AND {p.symbol} IS NOT NULL AND {p.symbol} <> '' AND {owned}
+"""
+
+
+def select_symbols(catalog: Catalog, selection: Selection) -> Query[Text]:
+    """Return the distinct symbols of positions, as spelt."""
+    p = HostTable(catalog, "positions", "p")
+    owned = selection.owned(catalog, p.portfolio_id)
+    return select("symbols", first_column, p.read("symbol"), _SYMBOLS, p=p, owned=owned)
+
+
+def steps(catalog: Catalog, selection: Selection) -> int:
+    """Return from how many symbols on stepping is no better than reading positions; 0 is any.
+
+    A step costs as much as reading some dozens of positions, if there is the index for it.
+    """
+    held = catalog.estimated_rows.get("positions", 0)
+    if selection.ids is not None or not catalog.indexes.get(SYMBOL_INDEX, False):
+        return 0
+    return held // POSITIONS_OF_A_STEP if held >= LEAST_STEPPED else 0
+
+
+# The order names the first column of the index too, or the index would not be seen to fit.
+_STEPPED: Final = """
+WITH RECURSIVE spelling(symbol) AS (
+    (SELECT {p.symbol} FROM {p}
+        WHERE {p.deleted_at} IS NULL AND {p.symbol} IS NOT NULL AND {p.symbol} <> ''
+        ORDER BY {p.deleted_at}, {p.symbol} LIMIT 1)
+    UNION ALL
+    SELECT (SELECT {p.symbol} FROM {p}
+        WHERE {p.deleted_at} IS NULL AND {p.symbol} IS NOT NULL AND {p.symbol} <> ''
+            AND {p.symbol} > spelling.symbol
+        ORDER BY {p.deleted_at}, {p.symbol} LIMIT 1)
+    FROM spelling WHERE spelling.symbol IS NOT NULL)
+SELECT {columns} FROM spelling
+WHERE spelling.symbol IS NOT NULL AND (
+    SELECT true FROM {p}
+    WHERE {p.deleted_at} IS NULL AND {p.symbol} IS NOT NULL AND {p.symbol} <> ''
+        AND {p.symbol} = spelling.symbol AND {owned} LIMIT 1)
+LIMIT {most}
+"""
+
+
+def select_stepped_symbols(catalog: Catalog, most: int) -> Query[Text]:
+    """Return what `select_symbols` does of all portfolios, up to so many, without every position.
+
+    It steps through the index on symbols, one probe each.
+    """
+    p = HostTable(catalog, "positions", "p")
+    owned = Selection().owned(catalog, p.portfolio_id)
+    read = [Column("symbol", Kind.TEXT, "spelling.symbol")]
+    return select("symbols", first_column, read, _STEPPED, p=p, owned=owned, most=most)
+
+
+async def load_symbols(session: Session, catalog: Catalog, selection: Selection) -> Text:
+    """Return the distinct symbols of positions, as spelt.
+
+    Where there are few of many positions, an index is stepped through instead of reading them all;
+    where there turn out to be more, they are read after all, by a second statement.
+    """
+    most = steps(catalog, selection)
+    if most:
+        stepped = await load(session, select_stepped_symbols(catalog, most))
+        if len(stepped) < most:
+            return stepped
+    return await load(session, select_symbols(catalog, selection))
+
+
+_EARLIEST: Final = """
+SELECT {p.portfolio_id}, min({p.entry_date}) FROM {p}
+WHERE {p.deleted_at} IS NULL AND {selected} AND {p.entry_date:dated}
+GROUP BY {p.portfolio_id}
+"""
+
+
+def select_earliest_entries(catalog: Catalog, selection: Selection) -> Query[Boundaries]:
+    """Return the earliest entry date of each portfolio that has one."""
+    p = HostTable(catalog, "positions", "p")
+    selected = selection.condition(p.portfolio_id)
+    read = results(ids="uuid", day="day")
+    return Query("earliest_entries", compose(_EARLIEST, p=p, selected=selected), read, Boundaries)
+
+
+@dataclass(frozen=True, eq=False)
+class Held(Frame):
+    """When public positions are held.
+
+    Attributes:
+        portfolio_id: (n, 16) uint8.
+        symbol: As stored.
+        start: (n,) int32 first day.
+        end: (n,) int32 first day no longer; the largest int32 where a lot stays open.
+    """
+
+    portfolio_id: Ids
+    symbol: Text
+    start: Int32
+    end: Int32
+
+
+_HELD: Final = """
+SELECT {columns} FROM {p}
+LEFT JOIN ({last_events}) AS events(id, last) ON events.id = {p.id}
+WHERE {p.deleted_at} IS NULL AND {selected} AND {p.symbol} = ANY({spellings:texts})
+    AND {p.position_type}::text IN ('LC', 'LP', 'SC', 'SP', 'LONG', 'SHORT')
+    AND {p.quantity:readable} AND {p.entry_price:readable} AND NOT ({p.entry_price:below_zero})
+    AND isfinite({p.entry_date}) AND isfinite({p.exit_date}) IS NOT FALSE
+    AND isfinite({expiry}) IS NOT FALSE
+    AND ({p.exit_date} IS NULL OR ({p.exit_price:readable}) IS NOT FALSE)
+    AND upper(btrim({p.investment_class}::text COLLATE "C", ' ')) IS DISTINCT FROM 'PRIVATE'
+"""
+EXPIRY: Final = """
+CASE WHEN {p.position_type}::text IN ('LC', 'LP', 'SC', 'SP') THEN {p.expiration_date} END
+"""
+_END: Final = """
+GREATEST(CASE WHEN {p.quantity:above_zero} OR {p.quantity:below_zero}
+    THEN COALESCE({p.exit_date}, {expiry}, 'infinity') END, events.last)
+"""
+# One pass over the events: a host need have no index on their position.
+_LAST_EVENTS: Final = """
+SELECT {e.position_id}, max({e.trade_date}) FROM {e}
+WHERE isfinite({e.trade_date}) AND {e.quantity_closed:above_zero} AND {e.quantity_closed:readable}
+GROUP BY {e.position_id}
+"""
+
+
+def select_held(catalog: Catalog, selection: Selection, spellings: Iterable[str]) -> Query[Held]:
+    """Return when the public positions in some symbols are held: from entry to the end (S3).
+
+    The end of a position is that of its last lot; it is infinite where a lot stays open.
+    """
+    p, events = HostTable(catalog, "positions", "p"), "position_realized_events"
+    last_events = Sql("SELECT NULL::uuid, NULL::date WHERE false")
+    if catalog.has_table(events):
+        last_events = compose(_LAST_EVENTS, e=HostTable(catalog, events, "e"))
+    return select(
+        "held",
+        _held,
+        (
+            *p.read("portfolio_id", "symbol", start="entry_date"),
+            Column("end", Kind.DATE, _END),
+        ),
+        _HELD,
+        p=p,
+        expiry=compose(EXPIRY, p=p),
+        last_events=last_events,
+        selected=selection.condition(p.portfolio_id),
+        spellings=spellings,
+    )
+
+
+def _held(start: Days, end: Days, **columns: Any) -> Held:  # noqa: ANN401
+    closed = np.where(end.state == State.VALUE, end.values, np.iinfo(np.int32).max)
+    left = np.where(end.state == State.NULL, start.values, closed).astype(np.int32)
+    return Held(**columns, start=start.values, end=left)

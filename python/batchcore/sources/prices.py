@@ -1,0 +1,403 @@
+"""Closes: of a window, the last ones before it, and which of several rows of a day counts (S2)."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore.db.catalog import Kind
+from batchcore.db.sql import Sql, compose, joined
+from batchcore.errors import DecodeError
+from batchcore.frames import Ambiguous, Prices, day_keys, first_of_each
+from batchcore.reference.values import upper
+from batchcore.sources.host import HostTable
+from batchcore.sources.query import Column, Query, first_column, load, select
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from batchcore.db.catalog import Catalog
+    from batchcore.db.engine import Session
+    from batchcore.frames import Days, Decimals, Text
+    from batchcore.spans import Window
+
+MOST_SPELLINGS: Final = 50_000
+"""How many symbols of closes are looked at in the process; more are for the server."""
+
+PRICES: Final = "market_data_cache"
+
+
+def _of_sources(m: HostTable, catalog: Catalog, template: str) -> Sql:
+    """Return a part of a statement that is needed only where sources are declared."""
+    sources = catalog.schema.price_sources
+    return compose(template, m=m, sources=sources) if sources else Sql()
+
+
+def rank(m: HostTable, catalog: Catalog) -> Sql:
+    """Return the place of a row's source among those declared, NULL of another, if any are."""
+    template = "array_position({sources:texts}::text[], {m.data_source}::text)"
+    return _of_sources(m, catalog, template)
+
+
+def declared(m: HostTable, catalog: Catalog) -> Sql:
+    """Return the further condition that the source of a row is declared, if any are."""
+    return _of_sources(m, catalog, "AND {m.data_source}::text = ANY({sources:texts}::text[])")
+
+
+_COUNTS: Final = """
+{declared} AND NOT EXISTS (
+    SELECT FROM {o} WHERE {o.symbol} = {m.symbol} AND {o.date} = {m.date} AND {o.close:valid}
+        {declared_other} AND (({m.close:valid}) IS NOT TRUE OR {differs}))
+"""
+
+
+def counts(m: HostTable, catalog: Catalog) -> Sql:
+    """Return the further condition that a row is the one of its symbol and date.
+
+    Of rows without a valid close on a date any may be. A double is compared as it is rounded, as
+    far as 15 digits tell.
+    """
+    if catalog.one_price:
+        return declared(m, catalog)
+    o = HostTable(catalog, PRICES, "o")
+    rounded = "round({close}::numeric, {scale})" if m.close.is_double else "{close}"
+    own, other = (compose(rounded, close=close, scale=close.scale) for close in (m.close, o.close))
+    differs = compose("{other} <> {own}", own=own, other=other)
+    if catalog.schema.price_sources:
+        template = "{other} < {own} OR {other} = {own} AND {differs}"
+        own, other = rank(m, catalog), rank(o, catalog)
+        differs = compose(template, own=own, other=other, differs=differs)
+    return compose(
+        _COUNTS,
+        m=m,
+        o=o,
+        declared=declared(m, catalog),
+        declared_other=declared(o, catalog),
+        differs=differs,
+    )
+
+
+def newest_first(m: HostTable, catalog: Catalog) -> Sql:
+    """Return the order of the rows of a symbol, and in which those of one date count."""
+    order = [m.date + " DESC"]
+    if not catalog.one_price:
+        order += filter(None, (rank(m, catalog), m.close))
+    return joined(", ", order)
+
+
+def _closes(
+    name: str,
+    catalog: Catalog,
+    template: str,
+    holes: Mapping[str, object],
+    *,
+    as_text: bool = False,
+) -> Query[Any]:
+    """Return a query for `load_closes`, with symbols as text if they may be of another type."""
+    m = HostTable(catalog, PRICES, "m")
+    symbol = Column("symbol", Kind.TEXT, "{m.symbol}::text") if as_text else m.symbol.read()
+    columns = [symbol, m.date.read("day"), m.close.read()]
+    if catalog.schema.price_sources:
+        columns.append(Column("rank", Kind.INT4, rank(m, catalog)))
+    return select(
+        name,
+        _ranked,
+        columns,
+        template,
+        m=m,
+        counts=counts(m, catalog),
+        declared=declared(m, catalog),
+        newest_first=newest_first(m, catalog),
+        ranked=Sql(", 0" if catalog.schema.price_sources else ""),
+        **holes,
+    )
+
+
+def _ranked(
+    symbol: Text, day: Days, close: Decimals, rank: npt.NDArray[np.int64] | None = None
+) -> tuple[Prices, npt.NDArray[np.int64] | None]:
+    return Prices(symbol=symbol, day=day, close=close), rank
+
+
+async def load_closes(session: Session, catalog: Catalog, query: Query[Any]) -> Prices:
+    """Return what a query of closes brings, one of each symbol and date (S2).
+
+    Where rows differ the session notes it.
+    """
+    found, order = await load(session, query)
+    prices: Prices = found
+    if catalog.one_price and not catalog.schema.price_sources:
+        return prices
+    prices, ambiguous = await asyncio.to_thread(one_close, prices, order)
+    session.ambiguous += ambiguous
+    return prices
+
+
+_PRICES: Final = """
+SELECT {columns} FROM {m}
+WHERE {m.symbol} = ANY({spellings:texts})
+    AND {m.date} BETWEEN {first:date} AND {last:date} AND {m.close:finite} {declared}
+"""
+
+
+async def load_prices(
+    session: Session, catalog: Catalog, spellings: Sequence[str], first: int, last: int
+) -> Prices:
+    """Return every finite close in a window of symbols as they are spelt here."""
+    holes = {"spellings": spellings, "first": first, "last": last}
+    query = _closes("prices", catalog, _PRICES, holes)
+    return await load_closes(session, catalog, query)
+
+
+_OF_WINDOWS: Final = """
+SELECT {columns} FROM {m} WHERE ({wanted}) AND {m.close:finite} {declared}
+"""
+_OF_WINDOW: Final = """
+{m.symbol} = ANY({symbols:texts}) AND {m.date} BETWEEN {first:date} AND {last:date}
+"""
+
+
+async def load_windows(session: Session, catalog: Catalog, windows: Sequence[Window]) -> Prices:
+    """Return every finite close in the windows, at least one, of symbols exactly as spelt."""
+    m = HostTable(catalog, PRICES, "m")
+    wanted = [
+        compose(_OF_WINDOW, m=m, symbols=one.symbols, first=one.first, last=one.last)
+        for one in windows
+    ]
+    holes = {"wanted": joined(" OR ", wanted)}
+    query = _closes("closes", catalog, _OF_WINDOWS, holes, as_text=True)
+    return await load_closes(session, catalog, query)
+
+
+_STEPPED: Final = """
+WITH RECURSIVE spelling(symbol) AS (
+    (SELECT min({m.symbol}) FROM {m})
+    UNION ALL
+    SELECT (SELECT min({m.symbol}) FROM {m} WHERE {m.symbol} > spelling.symbol)
+    FROM spelling WHERE spelling.symbol IS NOT NULL)
+"""
+"""The symbols of closes, and a NULL: one probe of the unique index for each."""
+
+_SPELLINGS: Final = """
+{stepped} SELECT {columns} FROM spelling WHERE spelling.symbol IS NOT NULL LIMIT {most}
+"""
+
+
+async def load_spellings(session: Session, catalog: Catalog) -> Text | None:
+    """Return the distinct symbols that closes are stored under.
+
+    None where they are too many, or one of them, which nobody need hold, is no text.
+    """
+    column = Column("symbol", Kind.TEXT, "spelling.symbol")
+    stepped = compose(_STEPPED, m=HostTable(catalog, PRICES, "m"))
+    holes = {"stepped": stepped, "most": MOST_SPELLINGS + 1}
+    query = select("spellings", first_column, [column], _SPELLINGS, **holes)
+    try:
+        symbols: Text = await load(session, query)
+    except DecodeError:
+        return None
+    return symbols if len(symbols) <= MOST_SPELLINGS else None
+
+
+_LEFT_OUT: Final = """
+{wanted}
+SELECT wanted.symbol, earlier.day, earlier.close{ranked}
+FROM wanted CROSS JOIN LATERAL (
+    (SELECT {m.date}, {m.close} FROM {m}
+        WHERE {m.symbol} = wanted.symbol AND {m.date} < {first:date} AND {m.close:valid} {counts}
+        ORDER BY {m.date} DESC LIMIT 1)
+    UNION ALL
+    SELECT * FROM (
+        SELECT {m.date}, {m.close} FROM {m}
+        WHERE {m.symbol} = wanted.symbol AND {m.date} < {first:date} AND {m.close:finite} {counts}
+        ORDER BY {newest_first} LIMIT 1) AS newest
+    WHERE NOT ({newest.close:above_zero})) AS earlier(day, close)
+WHERE NOT wanted.settled
+UNION ALL
+SELECT {columns} FROM {m}
+WHERE {m.symbol} = ANY(ARRAY(
+        SELECT wanted.symbol FROM wanted WHERE NOT wanted.symbol = ANY({brought:texts})))
+    AND {m.date} BETWEEN {first:date} AND {last:date} AND {m.close:finite} {declared}
+"""
+_BEFORE: Final = """
+UNION ALL
+SELECT {columns} FROM {m}
+WHERE {m.symbol} = ANY({brought:texts})
+    AND {m.date} BETWEEN {first:date} AND {before:date} AND {m.close:finite} {declared}
+"""
+_WANTED_SYMBOLS: Final = """
+{stepped}, wanted(symbol, settled) AS (
+    SELECT one.symbol, one.normalised = ANY({settled:texts})
+    FROM (SELECT symbol, upper(btrim(symbol COLLATE "C", ' ')) AS normalised FROM spelling) AS one
+    WHERE one.normalised = ANY({symbols:texts}))
+"""
+# The empty array gives the others its type.
+_WANTED_SPELLINGS: Final = """
+WITH wanted(symbol, settled) AS (
+    SELECT unnest(ARRAY(SELECT {m.symbol} FROM {m} WHERE false) || {earlier:texts}), false
+    UNION ALL
+    SELECT unnest(ARRAY(SELECT {m.symbol} FROM {m} WHERE false) || {others:texts}), true)
+"""
+
+
+async def load_fallback(
+    session: Session,
+    catalog: Catalog,
+    wanted: Iterable[str],
+    brought: Iterable[str],
+    days: tuple[int, int],
+    *,
+    since: int | None = None,
+    settled: Iterable[str] = (),
+) -> Prices:
+    """Return what the closes of a window leave out, by one statement.
+
+    Of each spelling of a symbol ``wanted``, normalised, that is not ``settled``: the last valid
+    close before the window, and the last finite one where it is newer. And the closes in the
+    window of the spellings that were not ``brought``; of those that were, only closes from
+    ``since`` on are there, if it is given.
+    """
+    stepped = compose(_STEPPED, m=HostTable(catalog, PRICES, "m"))
+    found = compose(_WANTED_SYMBOLS, stepped=stepped, symbols=wanted, settled=settled)
+    return await _load_left_out(session, catalog, found, brought, (*days, since or days[0]))
+
+
+async def load_left_out(
+    session: Session,
+    catalog: Catalog,
+    named: tuple[Iterable[str], Iterable[str]],
+    brought: Iterable[str],
+    days: tuple[int, int],
+) -> Prices:
+    """Return what `load_fallback` does, where the spellings are known.
+
+    ``named`` has those that a close before the window is wanted of, and further ones whose closes
+    in the window may not be there yet.
+    """
+    m, (earlier, others) = HostTable(catalog, PRICES, "m"), named
+    found = compose(_WANTED_SPELLINGS, m=m, earlier=earlier, others=others)
+    return await _load_left_out(session, catalog, found, brought, (*days, days[0]))
+
+
+async def _load_left_out(
+    session: Session,
+    catalog: Catalog,
+    wanted: Sql,
+    brought: Iterable[str],
+    days: tuple[int, int, int],
+) -> Prices:
+    first, last, since = days
+    template = _LEFT_OUT + _BEFORE if since > first else _LEFT_OUT
+    holes = {
+        "wanted": wanted,
+        "brought": tuple(brought),
+        "newest": HostTable(catalog, PRICES, "newest"),
+        "first": first,
+        "last": last,
+        "before": since - 1,
+    }
+    return await load_closes(session, catalog, _closes("fallback", catalog, template, holes))
+
+
+_LAST: Final = """
+SELECT wanted.symbol, earlier.day, earlier.close{ranked}
+FROM unnest({symbols:texts}::text[]) AS wanted(symbol)
+CROSS JOIN LATERAL (
+    SELECT {m.date}, {m.close} FROM {m}
+    WHERE {m.symbol} = wanted.symbol AND {m.date} < {before:date} AND isfinite({m.date})
+        AND {m.close:readable} {counts}
+    ORDER BY {newest_first} LIMIT 1) AS earlier(day, close)
+"""
+
+
+async def load_legacy_closes(
+    session: Session, catalog: Catalog, symbols: Iterable[str], first: int, last: int
+) -> Prices:
+    """Return every finite close of symbols in a window, and the last one before it (L10 to L26).
+
+    Symbols are as spelt on positions; closes come under that spelling and in upper case.
+    """
+    spelt = set(symbols)
+    uppers = sorted({upper(symbol) for symbol in spelt})
+    within = await load_prices(session, catalog, sorted({*spelt, *uppers}), first, last)
+    query = _closes("last_closes", catalog, _LAST, {"symbols": uppers, "before": first})
+    return Prices.concat([within, await load_closes(session, catalog, query)])
+
+
+_DATES: Final = (
+    "SELECT DISTINCT {columns} FROM {m} WHERE {m.close:valid} {counts} AND {m.date:dated}"
+)
+
+
+def select_price_dates(catalog: Catalog) -> Query[npt.NDArray[np.int32]]:
+    """Return the dates with a valid close of any symbol, in any order (S1, S12)."""
+    m = HostTable(catalog, PRICES, "m")
+    columns = [m.date.read("day", bare=True)]
+    of_m = {"m": m, "counts": counts(m, catalog)}
+    return select("price_dates", first_column, columns, _DATES, **of_m)
+
+
+def one_close(prices: Prices, rank: npt.NDArray[np.int64] | None) -> tuple[Prices, list[Ambiguous]]:
+    """Return at most one row of each symbol and day, and the symbols whose rows differ (S2).
+
+    ``rank`` is the (n,) order of the sources of the rows; None where none are declared.
+    """
+    codes, days = prices.symbol.codes, prices.day.values
+    rows = np.flatnonzero((prices.symbol.state | prices.day.state) == State.VALUE)
+    key = day_keys(codes[rows].astype(np.int64), days[rows])
+    order = np.argsort(key, kind="stable")
+    key, rows = key[order], rows[order]
+    is_first = np.ones(len(rows), dtype=np.bool_)
+    is_first[1:] = key[1:] != key[:-1]
+    if is_first.all():
+        return prices if len(rows) == len(prices) else prices.take(np.sort(rows)), []
+    starts, group = np.flatnonzero(is_first), np.cumsum(is_first) - 1
+    value, state = prices.close.values[rows], prices.close.state[rows]
+    unreadable = np.where(state == State.NOT_REPRESENTABLE, 2, 3)
+    place = np.where(state == State.VALUE, value <= 0, unreadable)
+    sources = 1
+    if rank is not None:
+        sources += int(rank.max())
+        place = place * sources + rank[rows]
+    best = np.minimum.reduceat(place, starts)
+    counts = place == best[group]
+    ends = np.iinfo(np.int64)
+    low = np.minimum.reduceat(np.where(counts, value, ends.max), starts)
+    high = np.maximum.reduceat(np.where(counts, value, ends.min), starts)
+    differs = (best < sources) & (low != high)  # of valid closes
+    counts &= (value == low[group]) & ~differs[group]
+    kept = np.zeros(len(prices), dtype=np.bool_)
+    kept[np.minimum.reduceat(np.where(counts, rows, len(prices) - 1), starts)[~differs]] = True
+    first = rows[starts[differs]]
+    found = _ambiguous(prices, first, low[differs], high[differs])
+    return prices.take(kept), found
+
+
+def _ambiguous(
+    prices: Prices,
+    rows: npt.NDArray[np.intp],
+    low: npt.NDArray[np.int64],
+    high: npt.NDArray[np.int64],
+) -> list[Ambiguous]:
+    """Return one of each symbol; rows come by symbol and day."""
+    firsts, counts = first_of_each(prices.symbol.codes[rows])
+    scale = prices.close.scale
+
+    def shown(mantissa: int) -> str:
+        text = f"{Decimal(mantissa).scaleb(-scale):f}"
+        return text.rstrip("0").rstrip(".") if scale else text
+
+    return [
+        Ambiguous(
+            prices.symbol.value(int(prices.symbol.codes[rows[at]])),
+            int(prices.day.values[rows[at]]),
+            f"{count} dates; {shown(int(low[at]))} and {shown(int(high[at]))} on the first",
+        )
+        for at, count in zip(firsts.tolist(), counts.tolist(), strict=True)
+    ]

@@ -1,0 +1,216 @@
+"""Company profiles, betas of positions, and the weights of benchmarks."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
+from batchcore.db.catalog import BENCHMARKS, Kind
+from batchcore.db.sql import Sql, compose
+from batchcore.frames import Betas, Decimals, Profiles, Text
+from batchcore.reference.values import upper
+from batchcore.sources.host import HostTable, floats, normalised
+from batchcore.sources.query import Column, Query, load, results, select
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from batchcore.db.catalog import Catalog
+    from batchcore.db.engine import Session
+    from batchcore.frames import Bools, Floats
+    from batchcore.sources.host import Selection
+
+(WEIGHTS,) = BENCHMARKS
+
+SP500: Final = "SP500"
+"""The benchmark of the policy `legacy`."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SymbolProfiles:
+    """Profiles of the symbols of a run, in its order.
+
+    Attributes:
+        beta: (u,) float64, NaN without one.
+        sector: Of each symbol as stored, None without one.
+        is_etf: Of each symbol.
+        found: How many symbols have a profile.
+        unreadable: Sectors that are no UTF-8, which count as none, with their symbols.
+    """
+
+    beta: Floats
+    sector: tuple[str | None, ...]
+    is_etf: tuple[bool, ...]
+    found: int = 0
+    unreadable: tuple[str, ...] = ()
+
+
+_IS_ETF: Final = Column("is_etf", Kind.BOOL, "{c.is_etf} IS TRUE")
+
+
+async def load_profiles(
+    session: Session, catalog: Catalog, symbols: Sequence[str]
+) -> SymbolProfiles:
+    """Return the profiles of normalised symbols; of two spellings the higher one counts (S2)."""
+    c = HostTable(catalog, PROFILES, "c")
+    read = (*c.read("symbol", "beta", "sector"), _IS_ETF)
+    template = "SELECT {columns} FROM {c} WHERE {c.symbol:normalised} = ANY({symbols:texts})"
+    columns: dict[str, Any] = await load(
+        session, select("profiles", dict, read, template, c=c, symbols=symbols)
+    )
+    return await asyncio.to_thread(_profiles_of, symbols, **columns)
+
+
+def _profiles_of(
+    symbols: Sequence[str], symbol: Text, beta: Decimals, sector: Text, is_etf: Bools
+) -> SymbolProfiles:
+    chosen: dict[str, tuple[str, int]] = {}
+    for row, spelt in enumerate(symbol.texts()):
+        if spelt is not None:
+            name = normalised(spelt)
+            chosen[name] = max(chosen.get(name, ("", -1)), (spelt, row))
+    betas, sectors = floats(beta), sector.texts()
+    unreadable = []
+    for name, (_, row) in sorted(chosen.items()):
+        if sector.state[row] == State.NOT_REPRESENTABLE:
+            unreadable.append(f"company_profiles.sector of {name}: {sectors[row]}")
+            sectors[row] = None
+    rows = [chosen.get(wanted, ("", -1))[1] for wanted in symbols]
+    return SymbolProfiles(
+        beta=np.array([betas[row] if row >= 0 else np.nan for row in rows], dtype=np.float64),
+        sector=tuple(sectors[row] if row >= 0 else None for row in rows),
+        is_etf=tuple(row >= 0 and bool(is_etf[row]) for row in rows),
+        found=sum(row >= 0 for row in rows),
+        unreadable=tuple(unreadable),
+    )
+
+
+def select_spelt_profiles(catalog: Catalog, symbols: Iterable[str]) -> Query[Profiles | None]:
+    """Return the profiles of symbols as spelt and in upper case (L32, L33); None without a table.
+
+    Of the columns only those that the policy `legacy` reads have values.
+    """
+    if not catalog.has_table(PROFILES):
+        return Query("profiles", "", (), lambda: None)
+    spelt = set(symbols)
+    c = HostTable(catalog, PROFILES, "c")
+    read = (*c.read("symbol", "beta", "sector"), _IS_ETF)
+    template = "SELECT {columns} FROM {c} WHERE {c.symbol} = ANY({symbols:texts})"
+    wanted = sorted({*spelt, *map(upper, spelt)})
+    return select("profiles", _spelt, read, template, c=c, symbols=wanted)
+
+
+def _spelt(is_etf: Bools, **columns: Any) -> Profiles:  # noqa: ANN401  # of several types
+    rows = len(is_etf)
+    columns |= dict.fromkeys(("name", "industry", "country"), Text.constant(None, rows))
+    return Profiles(**columns, is_etf=is_etf, market_cap=Decimals.nulls(rows))
+
+
+def select_company_profiles(catalog: Catalog, symbols: Iterable[str]) -> Query[Profiles]:
+    """Return all of the profiles of symbols exactly as spelt."""
+    c = HostTable(catalog, PROFILES, "c")
+    texts = c.read("sector", "industry", "country", name="company_name")
+    symbol = Column("symbol", Kind.TEXT, "{c.symbol}::text")
+    read = (symbol, *texts, *c.read("beta", "market_cap"), _IS_ETF)
+    template = "SELECT {columns} FROM {c} WHERE {c.symbol} = ANY({symbols:texts})"
+    return select("company_profiles", Profiles, read, template, c=c, symbols=symbols)
+
+
+_BETAS: Final = """
+SELECT {columns} FROM {p}
+CROSS JOIN LATERAL (
+    SELECT {b.calc_date}, {b.beta} FROM {b}
+    WHERE {b.portfolio_id} = {p.portfolio_id} AND {b.position_id} = {p.id}
+        AND {b.calc_date} IS NOT NULL
+    ORDER BY {b.calc_date} DESC FETCH FIRST 1 ROW WITH TIES) AS newest
+WHERE {p.deleted_at} IS NULL AND {p.exit_date} IS NULL
+    AND {p.position_type}::text IN ('LONG', 'SHORT')
+    AND {p.investment_class}::text = 'PUBLIC' AND {p.market_value} <> 0
+    AND {selected} {unprofiled}
+"""
+_UNPROFILED: Final = """
+AND NOT EXISTS (
+    SELECT FROM {c} WHERE {c.symbol}::text = {p.symbol}::text COLLATE "C"
+        AND ({c.beta:above_zero} OR {c.beta:below_zero}))
+"""
+
+
+def select_newest_betas(catalog: Catalog, selection: Selection) -> Query[Betas]:
+    """Return the betas of the newest date of each position that needs them (L32).
+
+    Those are the positions that count in the provider beta and have none of their profile. A
+    look-up for each on the unique index, which begins with the portfolio: 20 to 40 times as
+    fast as ranking millions of rows by position.
+    """
+    if not catalog.has_table(POSITION_BETAS):
+        return Query("betas", "", (), Betas.none)
+    p, b = HostTable(catalog, "positions", "p"), HostTable(catalog, POSITION_BETAS, "b")
+    unprofiled = Sql()
+    if catalog.has_table(PROFILES):
+        unprofiled = compose(_UNPROFILED, c=HostTable(catalog, PROFILES, "c"), p=p)
+    newest = HostTable(catalog, POSITION_BETAS, "newest")
+    return select(
+        "betas",
+        Betas,
+        (p.id.read("position_id"), *newest.read("beta", day="calc_date")),
+        _BETAS,
+        p=p,
+        b=b,
+        selected=selection.condition(p.portfolio_id),
+        unprofiled=unprofiled,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """Weights of a benchmark.
+
+    Attributes:
+        day: Days since 1970-01-01 of the date that they are of; None without any.
+        weights: Sector as stored -> share of the benchmark, 0 to 1.
+    """
+
+    day: int | None
+    weights: dict[str, float]
+
+
+_WEIGHTS: Final = """
+SELECT {columns} FROM {w}
+WHERE {of_code} AND {w.weight:finite}
+    AND {w.asof_date} = (SELECT max({w.asof_date}) FROM {w} WHERE {of_code})
+ORDER BY {w.sector}
+"""
+_OF_CODE: Final = """
+{w.benchmark_code} = {code:text} AND isfinite({w.asof_date}) AND {w.asof_date} <= {day:date}
+"""
+
+
+def select_benchmark(catalog: Catalog, code: str, day: int) -> Query[Benchmark]:
+    """Return the newest finite weights of a benchmark on or before a day."""
+    w = HostTable(catalog, WEIGHTS, "w")
+    of_code = compose(_OF_CODE, w=w, code=code, day=day)
+    read = w.read("asof_date", "sector", "weight")
+    return select("benchmark", _benchmark, read, _WEIGHTS, w=w, of_code=of_code)
+
+
+def _benchmark(asof_date: Any, sector: Text, weight: Decimals) -> Benchmark:  # noqa: ANN401
+    weights = zip(sector.texts(), floats(weight).tolist(), strict=True)
+    days = asof_date.values.tolist()
+    return Benchmark(days[0] if days else None, {str(name): one for name, one in weights})
+
+
+def select_has_benchmark(catalog: Catalog) -> Query[bool]:
+    """Return whether there is any weight of SP500 (L34)."""
+    if not catalog.has_table(WEIGHTS):
+        return Query("benchmark", "", (), bool)
+    w = HostTable(catalog, WEIGHTS, "w")
+    there = compose(
+        "SELECT EXISTS (SELECT FROM {w} WHERE {w.benchmark_code} = {code:text})", w=w, code=SP500
+    )
+    columns = results(there="bool")
+    return Query("benchmark", there, columns, lambda there: bool(there[0]))

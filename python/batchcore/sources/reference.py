@@ -1,0 +1,218 @@
+"""What is stored, by ordinary SELECTs and as `Decimal`s: for the reference and for tables.
+
+Nothing here goes through the native decoder, so that a check does not trust what it checks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore import reference as ref
+from batchcore.calendar import FIRST_DATE, LAST_DATE
+from batchcore.db.analytic_tables import POSITION_BETAS
+from batchcore.db.catalog import Kind
+from batchcore.reference import legacy
+from batchcore.reference.values import upper
+from batchcore.sources.facts import EVENTS, FLOWS, select_events, select_flows
+from batchcore.sources.host import HostTable, Selection
+from batchcore.sources.positions import select_all_positions, select_positions
+from batchcore.sources.prices import PRICES
+from batchcore.sources.profiles import select_spelt_profiles
+from batchcore.sources.query import Column, Query, fetch_plainly, select
+from batchcore.sources.snapshots import SNAPSHOTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from uuid import UUID
+
+    from batchcore.db.catalog import Catalog
+    from batchcore.db.engine import Session
+
+_UNREADABLE: Final = Decimal("1E-30")
+"""Stands for what is not representable at the scale of its column: it is at no scale."""
+
+
+_SCALES: Final = {
+    "quantity": (("positions", "quantity"), (EVENTS, "quantity_closed")),
+    "price": (("positions", "entry_price"), ("positions", "exit_price")),
+    "close": ((PRICES, "close"),),
+    "money": (
+        (SNAPSHOTS, "equity_balance"),
+        ("positions", "market_value"),
+        (EVENTS, "realized_pnl"),
+        (FLOWS, "amount"),
+    ),
+}
+"""Columns of one kind."""
+
+
+class Reader:
+    """Reads of one snapshot of the database.
+
+    Attributes:
+        session: Inside a transaction.
+        catalog: What its tables are.
+    """
+
+    def __init__(self, session: Session, catalog: Catalog) -> None:
+        """Take a session inside a transaction, and what its tables are."""
+        self.session = session
+        self.catalog = catalog
+
+    @property
+    def scales(self) -> ref.Scales:
+        """Return the decimals of the columns that rules read, the largest of each kind."""
+        has, scale = self.catalog.has_table, self.catalog.scale
+        return ref.Scales(
+            **{
+                kind: max(scale(table, column) for table, column in columns if has(table))
+                for kind, columns in _SCALES.items()
+            }
+        )
+
+    async def portfolios(
+        self, opening: Mapping[UUID, Decimal | None], ids: Sequence[UUID]
+    ) -> list[ref.Portfolio]:
+        """Return portfolios with positions, events and flows, and no snapshot.
+
+        ``opening`` is the opening equity of each of ``ids``.
+        """
+        selection = _selected(ids)
+        held = await self._positions(selection)
+        paid = await self._flows(selection)
+        return [
+            ref.Portfolio(str(one), opening[one], tuple(held[one].values()), tuple(paid[one]))
+            for one in ids
+        ]
+
+    async def legacy_portfolios(self, ids: Sequence[UUID]) -> list[legacy.Portfolio]:
+        """Return portfolios as the policy `legacy` reads them, with no snapshot and no equity.
+
+        Positions, soft-deleted ones too, are in the order of the bytes of their ids.
+        """
+        selection = _selected(ids)
+        held = await self._positions(selection, deleted=True)
+        paid = await self._flows(selection)
+        betas = await self._betas([own for of_one in held.values() for own in of_one])
+        return [
+            legacy.Portfolio(
+                str(one),
+                None,
+                tuple(
+                    replace(held[one][own], betas=tuple(betas[own]))
+                    for own in sorted(held[one], key=lambda own: own.bytes)
+                ),
+                tuple(paid[one]),
+            )
+            for one in ids
+        ]
+
+    async def _positions(
+        self, selection: Selection, *, deleted: bool = False
+    ) -> dict[UUID, dict[UUID, ref.Position]]:
+        """Return the positions of portfolios by id, with `last_price` if `deleted`."""
+        closed: dict[UUID, list[ref.Event]] = defaultdict(list)
+        for row in await self._read(select_events(self.catalog, selection, deleted=deleted)):
+            event = ref.Event(row["day"], row["quantity"], row["realized"])
+            closed[row["position_id"]].append(event)
+        query = (select_all_positions if deleted else select_positions)(self.catalog, selection)
+        found: dict[UUID, dict[UUID, ref.Position]] = defaultdict(dict)
+        for row in await self._read(query):
+            own, portfolio = row.pop("id"), row.pop("portfolio_id")
+            found[portfolio][own] = ref.Position(**row, events=tuple(closed[own]))
+        return found
+
+    async def _flows(self, selection: Selection) -> dict[UUID, list[ref.Flow]]:
+        found: dict[UUID, list[ref.Flow]] = defaultdict(list)
+        for row in await self._read(select_flows(self.catalog, selection, FIRST_DATE, LAST_DATE)):
+            found[row.pop("portfolio_id")].append(ref.Flow(**row))
+        return found
+
+    async def _betas(self, ids: Sequence[UUID]) -> dict[UUID, list[ref.Beta]]:
+        found: dict[UUID, list[ref.Beta]] = defaultdict(list)
+        if not self.catalog.has_table(POSITION_BETAS):
+            return found
+        b = HostTable(self.catalog, POSITION_BETAS, "b")
+        read = b.read("position_id", "beta", day="calc_date")
+        template = "SELECT {columns} FROM {b} WHERE {b.position_id} = ANY({ids:uuids})"
+        for row in await self._read(select("betas", dict, read, template, b=b, ids=_bytes_of(ids))):
+            if row["day"] is not None and row["beta"] is not None:
+                found[row["position_id"]].append(ref.Beta(row["day"], row["beta"]))
+        return found
+
+    async def legacy_closes(self, symbols: Iterable[str]) -> ref.Market:
+        """Return every finite close of symbols as spelt and in upper case (L10, L12, L26)."""
+        spelt = set(symbols)
+        found = await self._closes(sorted(spelt | set(map(upper, spelt))))
+        return await asyncio.to_thread(legacy.closes, found, self.scales)
+
+    async def legacy_profiles(self, symbols: Iterable[str]) -> dict[str, legacy.Profile]:
+        """Return the profiles of symbols as spelt and in upper case (L32, L33), by symbol."""
+        rows = await self._read(select_spelt_profiles(self.catalog, symbols))
+        return {row.pop("symbol"): legacy.Profile(**row) for row in rows}
+
+    async def closes(self, symbols: Iterable[str]) -> ref.Market:
+        """Return the valid closes of symbols, however they are spelt, of all days."""
+        wanted = {ref.normalized(symbol) for symbol in symbols}
+        m = HostTable(self.catalog, PRICES, "m")
+        template = "SELECT DISTINCT {columns} FROM {m}"
+        known = await self._read(select("spellings", dict, m.read("symbol"), template, m=m))
+        names = [row["symbol"] for row in known]
+        spelt = [name for name in names if ref.normalized(name) in wanted]
+        return await asyncio.to_thread(ref.market, await self._closes(spelt), self.scales)
+
+    async def _closes(
+        self, symbols: Sequence[str]
+    ) -> Iterable[tuple[str, int | None, Decimal | None]]:
+        """Return symbol, day and close of symbols exactly as spelt, one of each (S2)."""
+        m, sources = HostTable(self.catalog, PRICES, "m"), self.catalog.schema.price_sources
+        source = "{m.data_source}::text" if sources else "NULL::text"
+        read = (
+            *m.read("symbol", "date", "close"),
+            Column("source", Kind.TEXT, source),
+        )
+        template = "SELECT {columns} FROM {m} WHERE {m.symbol} = ANY({symbols:texts})"
+        rows = await self._rows(select("closes", dict, read, template, m=m, symbols=symbols))
+        if self.catalog.one_price and not sources:
+            return ((symbol, day, close) for symbol, day, close, _ in rows)
+        scale = self.scales.close
+        kept, _ = await asyncio.to_thread(ref.one_close, rows, sources, scale=scale)
+        return kept
+
+    async def _rows(self, query: Query[Any]) -> Iterator[tuple[Any, ...]]:
+        """Return the rows of a query; what a column's scale does not hold is at no scale."""
+        checked = [
+            (number, column.scale)
+            for number, column in enumerate(query.columns)
+            if column.kind in {Kind.NUMERIC, Kind.FLOAT8} and not column.always_fits
+        ]
+        rows = await fetch_plainly(self.session, query)
+        return (_readable(row, checked) for row in rows) if checked else rows
+
+    async def _read(self, query: Query[Any]) -> list[dict[str, Any]]:
+        """Return the same by the names of the columns."""
+        names = [column.name for column in query.columns]
+        return [dict(zip(names, row, strict=True)) for row in await self._rows(query)]
+
+
+def _readable(row: tuple[Any, ...], checked: list[tuple[int, int]]) -> tuple[Any, ...]:
+    cells = list(row)
+    for number, scale in checked:
+        value = cells[number]
+        if value is not None and value.is_finite() and not ref.representable(value, scale):
+            cells[number] = _UNREADABLE
+    return tuple(cells)
+
+
+def _selected(ids: Sequence[UUID]) -> Selection:
+    return Selection(_bytes_of(sorted(ids)))
+
+
+def _bytes_of(ids: Sequence[UUID]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.frombuffer(b"".join(one.bytes for one in ids), dtype=np.uint8).reshape(-1, 16)

@@ -1,0 +1,282 @@
+"""Snapshots that runs go on from or leave as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from batchcore.db.catalog import Kind
+from batchcore.db.sql import Sql, compose
+from batchcore.frames import Days, Decimals, Frame, Previous
+from batchcore.sources.host import HostTable, bits_of, complete, floats
+from batchcore.sources.query import Column, Query, results, select
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from batchcore.calendar import Calendar
+    from batchcore.db.catalog import Catalog
+    from batchcore.frames import Bools, Floats, Ids, Int32, Int64
+    from batchcore.sources.host import Selection
+
+SNAPSHOTS: Final = "portfolio_snapshots"
+
+_AMOUNTS: Final = ("cumulative_pnl", "cumulative_realized_pnl", "cumulative_capital_flow")
+
+
+@dataclass(frozen=True, eq=False)
+class Existing(Frame):
+    """Snapshots that exist.
+
+    Attributes:
+        portfolio_id: (n, 16) uint8.
+        day: (n,) int32.
+        complete: (n,) bool, S5.
+    """
+
+    portfolio_id: Ids
+    day: Int32
+    complete: Bools
+
+
+_EXISTING: Final = """
+SELECT {columns} FROM {s}
+WHERE {selected} AND {s.snapshot_date} BETWEEN {first:date} AND {last:date}
+"""
+
+
+def select_existing(
+    catalog: Catalog, calendar: Calendar, selection: Selection, first: int, last: int
+) -> Query[Existing]:
+    """Return which snapshots exist in a window, and which are complete."""
+    s = HostTable(catalog, SNAPSHOTS, "s")
+    day = s.snapshot_date.read("day", bare=True)
+    is_complete = Column("complete", Kind.BOOL, "({complete}) IS TRUE")
+    return select(
+        "existing",
+        Existing,
+        (s.portfolio_id.read(), day, is_complete),
+        _EXISTING,
+        s=s,
+        complete=complete(s, calendar),
+        selected=selection.condition(s.portfolio_id),
+        first=first,
+        last=last,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Holes(Frame):
+    """Sessions without a complete snapshot, of portfolios that have one in the range.
+
+    Attributes:
+        portfolio_id: (n, 16) uint8.
+        earliest: (n,) int32, the day of the earliest complete snapshot of the range.
+        hole: The first session after it without one, though a later one has one.
+        missing: (n,) int64, how many such sessions there are.
+    """
+
+    portfolio_id: Ids
+    earliest: Int32
+    hole: Days
+    missing: Int64
+
+
+_HOLES: Final = """
+WITH c(portfolio, day, following) AS (
+    SELECT {s.portfolio_id}, {s.snapshot_date},
+        lead({s.snapshot_date}) OVER (PARTITION BY {s.portfolio_id} ORDER BY {s.snapshot_date})
+    FROM {s} WHERE {selected} {after} AND {complete}),
+sessions(day, place) AS ({sessions})
+SELECT c.portfolio, min(c.day),
+    min(beyond.day) FILTER (WHERE c.following IS NOT NULL AND {missing} > 0),
+    COALESCE(sum({missing}) FILTER (WHERE c.following IS NOT NULL AND {missing} > 0), 0)::int8
+FROM c JOIN sessions AS own ON own.day = c.day
+LEFT JOIN sessions AS next ON next.day = c.following
+LEFT JOIN sessions AS beyond ON beyond.place = own.place + 1
+GROUP BY c.portfolio
+"""
+_MISSING: Final = "COALESCE(next.place, (SELECT count(*) FROM sessions)) - own.place - 1"
+# Every day, from the earliest snapshot on where there is no first day to name.
+_EVERY_DAY: Final = """
+SELECT first.day + i, i::int8
+FROM ({first}) AS first, generate_series(0, {end:date} - first.day) AS i
+"""
+_OF_BITS: Final = """
+SELECT {first:date} + i, row_number() OVER (ORDER BY i) - 1
+FROM generate_series(0, {count}) AS i WHERE get_bit({bits}, i) = 1
+"""
+
+
+def select_holes(
+    catalog: Catalog, calendar: Calendar, selection: Selection, start: int | None, end: int
+) -> Query[Holes]:
+    """Return where the chains of portfolios have holes: sessions without a complete snapshot.
+
+    Without a start the range begins with the earliest snapshot of each portfolio.
+    """
+    s, after = HostTable(catalog, SNAPSHOTS, "s"), Sql()
+    if start is not None:
+        after = compose("AND {s.snapshot_date} >= {start:date}", s=s, start=start)
+    sql = compose(
+        _HOLES,
+        s=s,
+        selected=selection.condition(s.portfolio_id),
+        after=after,
+        missing=Sql(_MISSING),
+        complete=complete(s, calendar),
+        sessions=_sessions(calendar, start, end),
+    )
+    columns = results(portfolio_id="uuid", earliest="day", hole="date", missing="int8")
+    return Query("holes", sql, columns, Holes)
+
+
+def _sessions(calendar: Calendar, start: int | None, end: int) -> Sql:
+    """Return the SELECT of the sessions up to ``end``, with their places in order, from 0."""
+    if calendar.days is None:
+        first = Sql("SELECT min(c.day) AS day FROM c")
+        if start is not None:
+            first = compose("SELECT {start:date} AS day", start=start)
+        return compose(_EVERY_DAY, first=first, end=end)
+    days = calendar.days[calendar.days <= end]
+    if start is not None:
+        days = days[days >= start]
+    if len(days) == 0:
+        return Sql("SELECT NULL::date, 0::int8 WHERE false")
+    first_day, last_day = int(days[0]), int(days[-1])
+    return compose(_OF_BITS, first=first_day, count=last_day - first_day, bits=bits_of(days))
+
+
+@dataclass(frozen=True, eq=False)
+class Returns(Frame):
+    """Daily returns of portfolios before a run.
+
+    Attributes:
+        portfolio: (n,) int32 row of the portfolios asked for.
+        day: (n,) int32 days since 1970-01-01.
+        value: (n,) float64, never NaN.
+    """
+
+    portfolio: Int32
+    day: Int32
+    value: Floats
+
+
+_RETURNS: Final = """
+SELECT {columns}
+FROM unnest({ids:uuids}, {before:dates}) WITH ORDINALITY AS w(id, before, number)
+CROSS JOIN LATERAL (
+    SELECT {s.snapshot_date}, {s.daily_return} FROM {s}
+    WHERE {s.portfolio_id} = w.id AND {s.snapshot_date} < w.before AND {s.daily_return:finite}
+        AND {complete}
+    ORDER BY {s.snapshot_date} DESC LIMIT {count}) AS last
+"""
+
+
+def select_returns(
+    catalog: Catalog,
+    calendar: Calendar,
+    ids: npt.NDArray[np.uint8],
+    before: npt.NDArray[np.int32],
+    count: int,
+) -> Query[Returns]:
+    """Return of each portfolio the last daily returns before a day, of complete snapshots.
+
+    A LATERAL look-up on the unique index for each; NULL and what is not finite do not count.
+    ``ids`` are (p, 16) uint8, ``before`` is (p,) int32, the day of each; of a portfolio come
+    ``count`` at most.
+    """
+    s, last = (HostTable(catalog, SNAPSHOTS, alias) for alias in ("s", "last"))
+    return select(
+        "returns",
+        _returns,
+        (
+            Column("portfolio", Kind.INT4, "(w.number - 1)::int4"),
+            last.snapshot_date.read("day", bare=True),
+            last.daily_return.read(),
+        ),
+        _RETURNS,
+        s=s,
+        ids=ids,
+        before=before,
+        complete=complete(s, calendar),
+        count=count,
+    )
+
+
+def _returns(portfolio: Int32, day: Int32, daily_return: Decimals) -> Returns:
+    value = floats(daily_return)
+    return Returns(portfolio.astype(np.int32), day, value).take(~np.isnan(value))
+
+
+_LEGACY: Final = """
+SELECT {columns} FROM {s}
+WHERE {of_row} AND {s.snapshot_date} BETWEEN {first:date} AND {last:date}
+UNION ALL
+SELECT earlier.* FROM {p} CROSS JOIN LATERAL (
+    SELECT {columns} FROM {s}
+    WHERE {s.portfolio_id} = {p.id} AND {s.snapshot_date} < {first:date}
+        AND isfinite({s.snapshot_date})
+    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS earlier
+WHERE {of_portfolio}
+"""
+
+
+def select_legacy_snapshots(
+    catalog: Catalog, selection: Selection, first: int, last: int
+) -> Query[Previous]:
+    """Return the rows of a window and the latest before it, complete or not (L3, L5)."""
+    s, p = HostTable(catalog, SNAPSHOTS, "s"), HostTable(catalog, "portfolios", "p")
+    return select(
+        "stored",
+        Previous,
+        (
+            s.portfolio_id.read(),
+            s.snapshot_date.read("day", bare=True),
+            Column("is_complete", Kind.BOOL, "{s.is_complete} IS TRUE"),
+            *s.read(*_AMOUNTS, equity="equity_balance"),
+        ),
+        _LEGACY,
+        s=s,
+        p=p,
+        of_row=selection.condition(s.portfolio_id),
+        of_portfolio=selection.condition(p.id),
+        first=first,
+        last=last,
+    )
+
+
+_LATEST: Final = """
+SELECT {columns} FROM unnest({ids:uuids}) AS w(id)
+CROSS JOIN LATERAL (
+    SELECT {s.snapshot_date}, {s.equity_balance}, {s.cumulative_pnl},
+        {s.cumulative_realized_pnl}, {s.cumulative_capital_flow}
+    FROM {s} WHERE {s.portfolio_id} = w.id AND {s.snapshot_date} < {before:date} AND {complete}
+    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS latest
+"""
+
+
+def select_latest_snapshots(
+    catalog: Catalog, calendar: Calendar, ids: npt.NDArray[np.uint8], before: int
+) -> Query[Previous]:
+    """Return of each portfolio the latest complete snapshot before a day (S5).
+
+    A LATERAL look-up on the unique index for each.
+    """
+    s, latest = (HostTable(catalog, SNAPSHOTS, alias) for alias in ("s", "latest"))
+    return select(
+        "latest_snapshots",
+        Previous,
+        (
+            Column("portfolio_id", Kind.UUID, "w.id"),
+            latest.snapshot_date.read("day", bare=True),
+            *latest.read(*_AMOUNTS, equity="equity_balance"),
+        ),
+        _LATEST,
+        s=s,
+        ids=ids,
+        before=before,
+        complete=complete(s, calendar),
+    )

@@ -1,0 +1,757 @@
+"""Snapshots as they are stored, and when what they were made of was changed: for `verify`."""
+
+from __future__ import annotations
+
+import uuid
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from batchcore import reference as ref
+from batchcore.calendar import FIRST_DATE, LAST_DATE
+from batchcore.db.analytic_tables import COLUMNS, POSITION_BETAS, PROFILES
+from batchcore.db.catalog import Kind
+from batchcore.db.ledger import CHUNKS, RUNS
+from batchcore.db.legacy_tables import OTHERS
+from batchcore.db.sql import Sql, compose, joined, own_table
+from batchcore.errors import SchemaError
+from batchcore.frames import Days, Decimals, Frame, Text, taken
+from batchcore.sources.facts import EVENTS, FLOWS
+from batchcore.sources.host import HostTable, complete, located, normalised
+from batchcore.sources.positions import EXPIRY
+from batchcore.sources.prices import PRICES
+from batchcore.sources.profiles import SP500, WEIGHTS
+from batchcore.sources.query import Column, Query, results, select
+from batchcore.sources.snapshots import SNAPSHOTS
+from batchcore.units import CENTS, RETURN_SCALE, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from batchcore.calendar import Calendar
+    from batchcore.db.catalog import Catalog
+    from batchcore.sources.host import Selection
+
+    Bools = npt.NDArray[np.bool_]
+    Bytes = npt.NDArray[np.uint8]
+    Int32 = npt.NDArray[np.int32]
+    Int64 = npt.NDArray[np.int64]
+
+AMOUNTS: Final = ("total_value", *ref.MONEY_COLUMNS)
+COUNTS: Final = ("num_positions", "num_long_positions", "num_short_positions")
+RULED: Final = (*AMOUNTS, "daily_return", *COUNTS)
+"""Columns of a snapshot that S5 to S9 name, beside its key and `is_complete`."""
+
+SHARES: Final = "sector_exposure"
+ANALYTIC: Final = tuple(COLUMNS[SNAPSHOTS])
+"""Columns of a snapshot that A1 to A6 name."""
+
+GREEKS: Final = ("portfolio_delta", "portfolio_gamma", "portfolio_theta", "portfolio_vega")
+"""Columns of the policy `legacy` alone (L31)."""
+
+EMPTY: Final = tuple(column for column in OTHERS if column not in ANALYTIC)
+"""Columns that `legacy` leaves NULL, and `rollforward` to others (L31, S14)."""
+
+TEXTS: Final = (SHARES, *EMPTY)
+"""Columns that are read as text: whatever those of `EMPTY` have is wrong."""
+
+NEVER: Final = -(2**63)
+"""A moment before all others, in microseconds: of a row that does not say when it was written."""
+
+UNKNOWN: Final = 2**63 - 1
+"""A moment after all others: of a table that does not say when its rows were changed."""
+
+OPEN: Final = np.iinfo(np.int32).max
+"""The end of a position that has none."""
+
+_STAMPS: Final = ("created_at", "updated_at", "deleted_at")
+
+_SCALES: Final = {
+    "daily_return": RETURN_SCALE,
+    "beta_calculated_90d_observations": 0,
+    **dict.fromkeys(("beta_provider_1y", "hhi", "top_3_concentration", "top_10_concentration"), 4),
+    **dict.fromkeys(COUNTS, 0),
+}
+"""Decimals of the columns that are not in cents, in docs/schema.md and in the rules."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRules:
+    """Where the policies differ in which stored rows and facts count, as templates.
+
+    Attributes:
+        complete: Condition that snapshot ``s`` is complete.
+        earlier: Rest of the condition for rows before a range that its rows may go on from.
+        is_dated: Condition that position ``p`` has a first day.
+        end: The first day that it is no longer held.
+        private: Whether it is PRIVATE.
+        of_alive: Whether its events count only if it is not soft-deleted.
+    """
+
+    complete: Callable[[HostTable, Calendar], Sql]
+    earlier: str
+    is_dated: str
+    end: str
+    private: str
+    of_alive: bool
+
+
+_END: Final = f"COALESCE({{p.exit_date}}, {EXPIRY.strip()})"
+
+ROLLFORWARD: Final = StoredRules(
+    complete=complete,
+    earlier="{complete} ORDER BY {s.snapshot_date} DESC LIMIT 1",
+    is_dated=f"isfinite({{p.entry_date}}) AND isfinite(COALESCE({_END}, '2000-01-01'))",
+    end=_END,
+    private="(upper(btrim({p.investment_class}::text COLLATE \"C\", ' ')) = 'PRIVATE') IS TRUE",
+    of_alive=True,
+)
+
+# A row goes on from the latest one that stood when it was written (L5): so all rows from the
+# latest on that is not younger than any of the range; as a rule that is one row. Events of
+# soft-deleted positions count too (L17).
+LEGACY: Final = StoredRules(
+    complete=lambda s, _: s.is_complete,  # (L3); sessions are told by its day
+    earlier="""
+    isfinite({s.snapshot_date}) AND {s.snapshot_date} >= COALESCE((
+        SELECT {s.snapshot_date} FROM {s}
+        WHERE {s.portfolio_id} = {p.id} AND {s.snapshot_date} < {start:date}
+            AND isfinite({s.snapshot_date})
+            AND {written} <= (
+                SELECT min({written}) FROM {s} WHERE {s.portfolio_id} = {p.id} AND {in_range})
+        ORDER BY {s.snapshot_date} DESC LIMIT 1), {first:date})
+    """,
+    is_dated="isfinite({p.entry_date})",
+    end="CASE WHEN isfinite({p.exit_date}) THEN {p.exit_date} END",
+    private="({p.investment_class}::text = 'PRIVATE') IS TRUE",
+    of_alive=False,
+)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class StoredSource:
+    """What is verified: the host's tables under a policy.
+
+    Attributes:
+        catalog: The host's tables.
+        calendar: Whose sessions count (S5).
+        rules: Of the policy.
+    """
+
+    catalog: Catalog
+    calendar: Calendar
+    rules: StoredRules
+
+
+def decimals_of(column: str) -> int:
+    """Return the decimals to which the rules round a column of snapshots."""
+    return _SCALES.get(column, CENTS)
+
+
+def scale_of(catalog: Catalog, column: str) -> int:
+    """Return the decimals that a column of snapshots is read with.
+
+    A column that declares none and that no rule reads has those of docs/schema.md; what has
+    more is then not representable, and equal to nothing.
+    """
+    if decimals_of(column) == 0:
+        return 0
+    try:
+        return catalog.scale(SNAPSHOTS, column)
+    except SchemaError:
+        return decimals_of(column)
+
+
+def readable(catalog: Catalog, columns: Iterable[str]) -> tuple[str, ...]:
+    """Return those columns of snapshots that are there and may be read."""
+    known, schema = catalog.columns[SNAPSHOTS], catalog.schema
+    found = ((column, known.get(schema.column(SNAPSHOTS, column))) for column in columns)
+    return tuple(name for name, column in found if column is not None and column.can_select)
+
+
+def _microseconds(moment: str) -> Sql:
+    """Return the expression for a timestamp as microseconds since 1970, infinite ones too."""
+    return compose(
+        "CASE WHEN isfinite({moment}) THEN (extract(epoch FROM {moment}) * 1000000)::int8"
+        " WHEN {moment} = 'infinity' THEN '{unknown}'::int8 END",
+        moment=Sql(moment),
+        unknown=UNKNOWN,
+    )
+
+
+def _written(s: HostTable) -> Sql:
+    """Return the expression for when a snapshot was written; `NEVER` if it does not say."""
+    written = _microseconds(s.created_at)
+    return compose("COALESCE({written}, '{never}'::int8)", written=written, never=NEVER)
+
+
+def _in_range(s: HostTable, start: int | None, end: int | None) -> Sql:
+    first = FIRST_DATE if start is None else start
+    last = LAST_DATE if end is None else end
+    template = "{s.snapshot_date} BETWEEN {first:date} AND {last:date}"
+    return compose(template, s=s, first=first, last=last)
+
+
+def _changed(catalog: Catalog, table: str, alias: str, *more: str) -> Sql:
+    """Return the expression for when a row was last changed; `UNKNOWN` where nothing tells."""
+    own, columns = HostTable(catalog, table, alias), catalog.columns[table]
+    stamps = []
+    for name in (*_STAMPS, *more):
+        found = columns.get(catalog.schema.column(table, name))
+        if found is not None and found.kind is Kind.TIMESTAMPTZ and found.can_select:
+            stamps.append(getattr(own, name))
+    if not stamps:
+        return compose("'{unknown}'::int8", unknown=UNKNOWN)
+    latest = _microseconds(f"GREATEST({', '.join(stamps)})")
+    return compose("COALESCE({latest}, '{never}'::int8)", latest=latest, never=NEVER)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Counted:
+    """How many snapshots each portfolio has in a range.
+
+    Attributes:
+        rows: (p,) int64.
+        first: (p,) int32, the first day that anything is needed of: that of the latest complete
+            snapshot before the range, or of the first row; meaningless without rows.
+        last: (p,) int32, the day of the last row.
+    """
+
+    rows: Int64
+    first: Int32
+    last: Int32
+
+
+_COUNTED: Final = """
+SELECT c.portfolio, c.rows, c.first, c.last, b.day
+FROM (
+    SELECT {s.portfolio_id} AS portfolio, count(*) AS rows,
+        min({s.snapshot_date}) AS first, max({s.snapshot_date}) AS last
+    FROM {s} WHERE {selected} AND {in_range} GROUP BY {s.portfolio_id}) AS c
+LEFT JOIN LATERAL (
+    SELECT {s.snapshot_date} AS day FROM {s}
+    WHERE {s.portfolio_id} = c.portfolio AND {s.snapshot_date} < c.first AND {complete}
+    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS b ON true
+"""
+
+
+def select_counts(
+    source: StoredSource,
+    selection: Selection,
+    days: tuple[int | None, int | None],
+    ids: Bytes,
+) -> Query[Counted]:
+    """Return how many rows of each portfolio are stored in a range, in the order of ``ids``.
+
+    ``days`` are the first and the last: None begins with the first row, or ends with the last.
+    """
+    s = HostTable(source.catalog, SNAPSHOTS, "s")
+    sql = compose(
+        _COUNTED,
+        s=s,
+        selected=selection.condition(s.portfolio_id),
+        in_range=_in_range(s, *days),
+        complete=source.rules.complete(s, source.calendar),
+    )
+    columns = results(portfolio_id="uuid", rows="int8", first="day", last="day", previous="date")
+    return Query("counts", sql, columns, partial(_counted, ids))
+
+
+def _counted(ids: Bytes, portfolio_id: Bytes, previous: Days, **columns: Any) -> Counted:  # noqa: ANN401
+    rows, first, last = (columns[name] for name in ("rows", "first", "last"))
+    row = located(portfolio_id, ids)
+    own, row = np.flatnonzero(row >= 0), row[row >= 0]
+    found = Counted(np.zeros(len(ids), dtype=np.int64), *np.zeros((2, len(ids)), dtype=np.int32))
+    begins = np.where(previous.state == State.VALUE, previous.values, first)
+    found.rows[row], found.first[row], found.last[row] = rows[own], begins[own], last[own]
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRows(Frame):
+    """Snapshots of a chunk, sorted by portfolio and day.
+
+    Attributes:
+        portfolio: (n,) int32 row of the ids that were asked for.
+        day: (n,) int32.
+        complete: (n,) bool, S5 or L3, on a session of the calendar.
+        session: (n,) bool, whether the day is a session of the calendar.
+        written: (n,) int64 microseconds since 1970, `created_at`.
+        cells: Column -> values, of those that were asked for.
+        texts: The same of those of `TEXTS`.
+    """
+
+    portfolio: Int32
+    day: Int32
+    complete: Bools
+    session: Bools
+    written: Int64
+    cells: Mapping[str, Decimals]
+    texts: Mapping[str, Text]
+
+    _is_checked: ClassVar = False
+
+    @property
+    def shares(self) -> Text | None:
+        """`sector_exposure` as text; None if it was not asked for."""
+        return self.texts.get(SHARES)
+
+
+_STORED: Final = "SELECT {columns} FROM {s} WHERE {of_row} AND {in_range}"
+
+_EARLIER: Final = """
+UNION ALL
+SELECT b.* FROM {p} CROSS JOIN LATERAL (
+    SELECT {columns} FROM {s}
+    WHERE {s.portfolio_id} = {p.id} AND {s.snapshot_date} < {start:date} AND {earlier}) AS b
+WHERE {of_portfolio}
+"""
+
+
+def select_stored(
+    source: StoredSource,
+    selection: Selection,
+    days: tuple[int | None, int | None],
+    columns: Iterable[str],
+    ids: Bytes,
+    *,
+    earlier: bool = True,
+) -> Query[StoredRows]:
+    """Return the snapshots of a chunk in a range, and those ``earlier`` that they may go on from.
+
+    ``days`` are as in `select_counts`, ``columns`` those that are compared; the result counts
+    portfolios of ``ids``.
+    """
+    catalog, rules, start = source.catalog, source.rules, days[0]
+    s, p = HostTable(catalog, SNAPSHOTS, "s"), HostTable(catalog, "portfolios", "p")
+    written, in_range = _written(s), _in_range(s, *days)
+    is_complete = rules.complete(s, source.calendar)
+    read = [
+        s.portfolio_id.read(),
+        s.snapshot_date.read("day", bare=True),
+        Column("complete", Kind.BOOL, "({complete}) IS TRUE"),
+        Column("written", Kind.INT8, written),
+    ]
+    for name in columns:
+        own = getattr(s, name)
+        if name in TEXTS:
+            read.append(Column(name, Kind.TEXT, Sql(f"{own}::text")))
+        else:  # counts are integers in the table; as numeric they tell a NULL
+            sql = Sql(f"{own}::numeric")
+            read.append(Column(name, Kind.NUMERIC, sql, scale_of(catalog, name)))
+    shared = {"s": s, "p": p, "complete": is_complete, "written": written, "in_range": in_range}
+    template, rest = _STORED, Sql()
+    if start is not None and earlier:
+        template += _EARLIER
+        rest = compose(rules.earlier, start=start, first=FIRST_DATE, **shared)
+    return select(
+        "stored",
+        partial(_stored, source.calendar, ids),
+        read,
+        template,
+        of_row=selection.condition(s.portfolio_id),
+        of_portfolio=selection.condition(p.id),
+        start=start,
+        earlier=rest,
+        **shared,
+    )
+
+
+def _stored(calendar: Calendar, ids: Bytes, **columns: Any) -> StoredRows:  # noqa: ANN401
+    portfolio, columns = _by_portfolio(ids, columns, columns["day"])
+    day, complete, written = (columns.pop(name) for name in ("day", "complete", "written"))
+    on_session = calendar.is_session(day)
+    return StoredRows(
+        portfolio=portfolio,
+        day=day,
+        complete=complete & on_session,
+        session=on_session,
+        written=written,
+        cells={name: column for name, column in columns.items() if name not in TEXTS},
+        texts={name: column for name, column in columns.items() if name in TEXTS},
+    )
+
+
+def _by_portfolio(
+    ids: Bytes, columns: dict[str, Any], *then: Int32
+) -> tuple[Int32, dict[str, Any]]:
+    """Return the rows of some portfolios sorted by these, then by dates: which, and the columns."""
+    portfolio = located(columns.pop("portfolio_id"), ids)
+    order = np.lexsort((*then, portfolio))
+    order = order[portfolio[order] >= 0]
+    return portfolio[order], taken(columns, order)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RunChunks:
+    """Chunks that runs have committed, the earliest run first.
+
+    Attributes:
+        portfolios: First and last id of each, 16 bytes.
+        first: (n,) int32 first session.
+        last: (n,) int32 last session.
+        began: (n,) int64 start of the run, microseconds since 1970.
+        replaced: (n,) bool, whether all its rows were written again.
+    """
+
+    portfolios: tuple[tuple[bytes, bytes], ...] = ()
+    first: Int32 = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    last: Int32 = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    began: Int64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    replaced: Bools = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+
+    def around(
+        self, ids: Bytes, portfolio: Int32, first: Int32, last: Int32
+    ) -> Iterator[tuple[int, Bools]]:
+        """Give each chunk with which windows of portfolios it has a session of.
+
+        Args:
+            ids: (p, 16) uint8, sorted.
+            portfolio: (n,) int32 rows of ``ids``.
+            first: (n,) int32 first day of each window.
+            last: (n,) int32 last day of each window.
+        """
+        keys = [row.tobytes() for row in ids]
+        for chunk, (low, high) in enumerate(self.portfolios):
+            inside = portfolio >= bisect_left(keys, low)
+            inside &= portfolio < bisect_right(keys, high)
+            yield chunk, inside & (last >= self.first[chunk]) & (first <= self.last[chunk])
+
+
+_RUN_CHUNKS: Final = """
+SELECT c.first_portfolio, c.last_portfolio, c.first_session, c.last_session, {began},
+    (r.asked->>'on_existing' = 'replace' AND r.asked->>'changed_since' IS NULL
+        AND r.asked->>'start' IS NOT NULL
+        AND NOT COALESCE((r.asked->>'repairs')::bool, false)
+        AND NOT (r.asked->>'missing')::bool) IS TRUE
+FROM {chunks} AS c JOIN {runs} AS r ON r.id = c.run_id
+WHERE c.first_session IS NOT NULL ORDER BY r.created_at
+"""
+
+
+def select_run_chunks(catalog: Catalog) -> Query[RunChunks]:
+    """Return the chunks that runs have committed, as far as there is a ledger that may be read.
+
+    `replaced` marks those whose rows were all written again: runs that replace write every row
+    of a portfolio from their first session on, those of other runs have the moment in their
+    rows.
+    """
+    sql = ""
+    if all("SELECT" in catalog.ledger.get(name, ()) for name in (RUNS, CHUNKS)):
+        runs, chunks = (own_table(catalog.schema, name) for name in (RUNS, CHUNKS))
+        began = _microseconds("r.created_at")
+        sql = compose(_RUN_CHUNKS, runs=runs, chunks=chunks, began=began)
+    columns = results(
+        first_portfolio="uuid",
+        last_portfolio="uuid",
+        first="day",
+        last="day",
+        began="int8",
+        replaced="bool",
+    )
+    return Query("run_chunks", sql, columns, _run_chunks)
+
+
+def _run_chunks(
+    first_portfolio: Sequence[Bytes] = (),
+    last_portfolio: Sequence[Bytes] = (),
+    **columns: Any,  # noqa: ANN401
+) -> RunChunks:
+    spans = zip(first_portfolio, last_portfolio, strict=True)
+    portfolios = tuple((first.tobytes(), last.tobytes()) for first, last in spans)
+    return RunChunks(portfolios, **columns)
+
+
+class Fact(IntEnum):
+    """What a row of `select_facts` is about."""
+
+    POSITION = 0
+    EVENT = 1
+    FLOW = 2
+    PROFILE = 3
+    BETA = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Facts(Frame):
+    """What the rows of a chunk are made of, and when it was changed; sorted by portfolio.
+
+    Attributes:
+        kind: (n,) int32 of `Fact`.
+        portfolio: (n,) int32 row of the ids that were asked for.
+        symbol: (n,) int64 row of `symbols`; meaningless but for positions.
+        symbols: Normalised (S2), ascending.
+        start: (n,) int32 first day of a position, that of the position of an event, day of a flow.
+        end: (n,) int32 first day no longer, trade date of an event; `OPEN` without one.
+        private: (n,) bool, whether the position is PRIVATE; False of one that is soft-deleted.
+        changed: (n,) int64 microseconds since 1970; `UNKNOWN` if nothing tells.
+    """
+
+    kind: Int32
+    portfolio: Int32
+    symbol: Int64
+    symbols: tuple[str, ...]
+    start: Int32
+    end: Int32
+    private: Bools
+    changed: Int64
+
+    _shared: ClassVar = frozenset({"symbols"})
+
+
+_FACTS: Final = {
+    Fact.POSITION: """
+        SELECT {kind}::int4, {p.portfolio_id}, {p.symbol}::text, {start}, {end},
+            {private} AND {p.deleted_at} IS NULL, {changed}
+        FROM {p} WHERE {selected} AND {p.symbol} IS NOT NULL""",
+    Fact.EVENT: """
+        SELECT {kind}::int4, {p.portfolio_id}, NULL, {begun}, {e.trade_date}, {private}, {changed}
+        FROM {e} JOIN {p} ON {p.id} = {e.position_id}
+        WHERE {selected} AND isfinite({e.trade_date}) AND {counts}""",
+    Fact.FLOW: """
+        SELECT {kind}::int4, {f.portfolio_id}, NULL, {f.change_date}, {f.change_date}, false,
+            {changed}
+        FROM {f} WHERE isfinite({f.change_date}) AND {selected}""",
+    Fact.PROFILE: """
+        SELECT {kind}::int4, {p.portfolio_id}, NULL, {start}, {end}, false, {changed}
+        FROM {p} JOIN {c} ON {c.symbol:normalised} = {p.symbol:normalised} WHERE {selected}""",
+    Fact.BETA: """
+        SELECT {kind}::int4, {p.portfolio_id}, NULL, NULL, NULL, false, max({changed})
+        FROM {p} JOIN {b} ON {b.position_id} = {p.id} WHERE {selected}
+        GROUP BY {p.portfolio_id}""",
+}
+_TABLES: Final = {
+    Fact.POSITION: ("positions", "p"),
+    Fact.EVENT: (EVENTS, "e"),
+    Fact.FLOW: (FLOWS, "f"),
+    Fact.PROFILE: (PROFILES, "c", "last_updated"),
+    Fact.BETA: (POSITION_BETAS, "b"),
+}
+"""What each fact is read of: table, alias, and further time stamps."""
+
+_DAY_OR_LAST: Final = "CASE WHEN {condition} THEN {day} ELSE {last:date} END"
+
+
+def select_facts(
+    source: StoredSource,
+    selection: Selection,
+    ids: Bytes,
+    *,
+    profiles: bool,
+    betas: bool,
+) -> Query[Facts]:
+    """Return when the facts behind a chunk's rows were last changed, soft-deleted ones too.
+
+    One row for each position, event and flow, for each position that has a profile if
+    `profiles`, and, if `betas`, for each portfolio whose positions have betas.
+    """
+    catalog, rules = source.catalog, source.rules
+    tables = {alias: HostTable(catalog, table, alias) for table, alias, *_ in _TABLES.values()}
+    p, f = tables["p"], tables["f"]
+    is_dated, is_alive = compose(rules.is_dated, p=p), compose("{p.deleted_at} IS NULL", p=p)
+    start = compose(_DAY_OR_LAST, condition=is_dated, day=p.entry_date, last=LAST_DATE)
+    counts = is_alive if rules.of_alive else Sql("true")
+    holes = {
+        "start": start,
+        "begun": compose(_DAY_OR_LAST, condition=is_alive, day=start, last=LAST_DATE),
+        "end": compose(rules.end, p=p),
+        "private": compose(rules.private, p=p),
+        "counts": counts,
+        **tables,
+    }
+    wanted = {
+        Fact.POSITION: True,
+        Fact.EVENT: catalog.has_table(EVENTS),
+        Fact.FLOW: catalog.has_table(FLOWS),
+        Fact.PROFILE: profiles,
+        Fact.BETA: betas,
+    }
+    parts = [
+        compose(
+            _FACTS[kind],
+            kind=int(kind),
+            changed=_changed(catalog, *_TABLES[kind]),
+            selected=selection.condition(f.portfolio_id if kind is Fact.FLOW else p.portfolio_id),
+            **holes,
+        )
+        for kind, is_wanted in wanted.items()
+        if is_wanted
+    ]
+    columns = results(
+        kind="int4",
+        portfolio_id="uuid",
+        symbol="text",
+        start="day",
+        end="date",
+        private="bool",
+        changed="int8",
+    )
+    return Query("facts", joined(" UNION ALL ", parts), columns, partial(_facts, ids))
+
+
+def _facts(ids: Bytes, **columns: Any) -> Facts:  # noqa: ANN401  # columns of several types
+    portfolio, columns = _by_portfolio(ids, columns)
+    code, symbols = _symbols(columns.pop("symbol"))
+    end = columns.pop("end")
+    closed = np.where(end.state == State.VALUE, end.values, OPEN).astype(np.int32)
+    return Facts(**columns, portfolio=portfolio, symbol=code, symbols=symbols, end=closed)
+
+
+def _symbols(spelt: Text) -> tuple[Int64, tuple[str, ...]]:
+    """Return the normalised symbols of a column (S2), ascending, and the place of each row's."""
+    names = [normalised(name) for name in spelt.table()]
+    symbols = sorted(set(names))
+    place = {name: number for number, name in enumerate(symbols)}
+    # A NULL has whichever place comes first.
+    code = np.array([*(place[name] for name in names), 0], dtype=np.int64)
+    return code[np.where(spelt.state == State.NULL, len(names), spelt.codes)], tuple(symbols)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ChangedPrices:
+    """Closes that were changed, sorted by symbol and day.
+
+    Attributes:
+        symbol: (n,) int64 row of the symbols that were asked for.
+        day: (n,) int32.
+        changed: (n,) int64 microseconds since 1970.
+    """
+
+    symbol: Int64
+    day: Int32
+    changed: Int64
+
+
+_CHANGED_PRICES: Final = """
+SELECT c.symbol, c.day, c.changed
+FROM (
+    SELECT {m.symbol} AS symbol, {m.date} AS day, {changed} AS changed FROM {m}
+    WHERE {m.symbol:normalised} = ANY({symbols:texts})
+        AND {m.date} BETWEEN {first:date} AND {last:date}) AS c
+WHERE c.changed > '{since}'::int8 AND c.changed < '{unknown}'::int8
+"""
+
+
+def select_changed_closes(
+    catalog: Catalog, symbols: Sequence[str], since: int, first: int, last: int
+) -> Query[ChangedPrices]:
+    """Return the closes of normalised symbols in a window that were changed since a moment."""
+    sql = compose(
+        _CHANGED_PRICES,
+        m=HostTable(catalog, PRICES, "m"),
+        changed=_changed(catalog, PRICES, "m"),
+        symbols=symbols,
+        first=first,
+        last=last,
+        since=since,
+        unknown=UNKNOWN,
+    )
+    columns = results(symbol="text", day="day", changed="int8")
+    return Query("changed_prices", sql, columns, partial(_changed_closes, symbols))
+
+
+def _changed_closes(
+    symbols: Sequence[str], symbol: Text, day: Int32, changed: Int64
+) -> ChangedPrices:
+    code, names = _symbols(symbol)
+    place = {name: number for number, name in enumerate(symbols)}
+    own = np.array([place[name] for name in names], dtype=np.int64)[code]
+    order = np.lexsort((day, own))
+    return ChangedPrices(own[order], day[order], changed[order])
+
+
+def select_benchmark_since(catalog: Catalog) -> Query[int]:
+    """Return since when there is a weight of SP500; `UNKNOWN` without one (L34)."""
+    if not catalog.has_table(WEIGHTS):
+        return Query("benchmark_since", "", (), lambda: UNKNOWN)
+    sql = compose(
+        "SELECT COALESCE(min({changed}), '{unknown}'::int8) FROM {w}"
+        " WHERE {w.benchmark_code} = {code:text}",
+        w=HostTable(catalog, WEIGHTS, "w"),
+        changed=_changed(catalog, WEIGHTS, "w"),
+        unknown=UNKNOWN,
+        code=SP500,
+    )
+    columns = results(since="int8")
+    return Query("benchmark_since", sql, columns, lambda since: int(since[0]))
+
+
+@dataclass(frozen=True, eq=False)
+class OwnEquities(Frame):
+    """What `portfolios.equity_balance` is to be.
+
+    Attributes:
+        day: Of the snapshot that it comes from; NULL where there is none.
+        equity: Of that snapshot.
+        latest: Of the snapshot of the latest day.
+        elsewhere: (p,) bool, whether another snapshot has the equity that the column has.
+    """
+
+    day: Days
+    equity: Decimals
+    latest: Decimals
+    elsewhere: Bools
+
+
+_LAST_RUN: Final = """
+SELECT {p.id}, written.day, written.equity, latest.equity,
+    EXISTS (SELECT {of_portfolio} AND {s.equity_balance} = {p.equity_balance})
+FROM {p}
+CROSS JOIN LATERAL (
+    SELECT {s.snapshot_date}, {s.equity_balance} {of_portfolio}
+    ORDER BY {written} DESC, {s.snapshot_date} DESC LIMIT 1) AS written(day, equity)
+CROSS JOIN LATERAL (
+    SELECT {s.equity_balance} {of_portfolio}
+    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS latest(equity)
+WHERE {selected}
+"""
+_OF_PORTFOLIO: Final = """
+FROM {s} WHERE {s.portfolio_id} = {p.id} AND {s.is_complete} AND isfinite({s.snapshot_date})
+"""
+
+
+def select_last_run(catalog: Catalog, selection: Selection, ids: Bytes) -> Query[OwnEquities]:
+    """Return the equity of the complete snapshot of each portfolio that was written last (L7).
+
+    `elsewhere` is whether `portfolios.equity_balance` is the equity of any of them.
+    """
+    s, p = HostTable(catalog, SNAPSHOTS, "s"), HostTable(catalog, "portfolios", "p")
+    sql = compose(
+        _LAST_RUN,
+        s=s,
+        p=p,
+        of_portfolio=compose(_OF_PORTFOLIO, s=s, p=p),
+        written=_written(s),
+        selected=selection.condition(p.id),
+    )
+    scale = scale_of(catalog, "equity_balance")
+    columns = (
+        Column("portfolio_id", Kind.UUID),
+        Column("day", Kind.DATE),
+        Column("equity", Kind.NUMERIC, scale=scale),
+        Column("latest", Kind.NUMERIC, scale=scale),
+        Column("elsewhere", Kind.BOOL),
+    )
+    return Query("last_run", sql, columns, partial(_last_run, ids))
+
+
+def _last_run(ids: Bytes, portfolio_id: Bytes, **columns: Any) -> OwnEquities:  # noqa: ANN401
+    row = located(portfolio_id, ids)
+    # Without a snapshot there is a row of NULLs to take, after all others.
+    nothing = OwnEquities(
+        Days.nulls(1), Decimals.nulls(1), Decimals.nulls(1), np.zeros(1, np.bool_)
+    )
+    at = np.full(len(ids), len(row), dtype=np.int64)
+    at[row[row >= 0]] = np.flatnonzero(row >= 0)
+    return OwnEquities.concat([OwnEquities(**columns), nothing]).take(at)
+
+
+def uuid_at(ids: Bytes, row: int) -> uuid.UUID:
+    """Return the id in a row of 16 bytes."""
+    return uuid.UUID(bytes=ids[row].tobytes())

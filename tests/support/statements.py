@@ -1,0 +1,197 @@
+"""The statements that reach the server, with the calls that send them: tests/golden/statements.sql.
+
+`PYTHONPATH=tests .venv/bin/python -m support.statements` writes them anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import batchcore
+from batchcore import demo
+from batchcore.calendar import date_of
+from batchcore.config import Schema, Settings
+from batchcore.db.engine import Session
+from batchcore.db.migrate import migrate
+from batchcore.demo import embedded
+from support import database
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+PATH = Path(__file__).parents[1] / "golden" / "statements.sql"
+
+HEAD = """\
+-- Every statement that reaches the server, with default names, and the calls that send it.
+-- Values that differ from run to run are in angle brackets. tests/db/test_golden_statements.py
+-- compares; `PYTHONPATH=tests .venv/bin/python -m support.statements` writes this file.
+"""
+
+DATA = demo.seeded(demo.Size(portfolios=4, symbols=12, sessions=8), seed=1)
+DAYS = [date_of(int(day)) for day in DATA.market.days[DATA.market.first :]]
+SINCE = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+HIDDEN = (
+    (r"'\{[0-9a-f]{32}[0-9a-f,]*\}'", "'<ids>'"),
+    (r"'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'", "'<id>'"),
+    (r"decode\('[0-9a-f]+', 'hex'\)", "<bits>"),
+    (r"'\{\"[^']*\"\}'", "'<texts>'"),
+    (r"'\{\d{4}-\d\d-\d\d[-0-9,]*\}'", "'<days>'"),
+    (r"'\d{4}-\d\d-\d\d'::date", "'<day>'::date"),
+    (r"to_timestamp\(\d+\) \+ interval '\d+ us'", "<moment>"),
+    (r"'[0-9a-f]{64}'", "'<digest>'"),
+    (r"\b\d{9,}\b", "<number>"),
+    (r"VALUES \('<id>'.*?\)", "VALUES (<values>)"),
+    (
+        r"\b(token|lsn|snapshot_id|failed|portfolios|chunks|rows_written) ([=+]) ('[^']*'|\d+)",
+        r"\1 \2 <value>",
+    ),
+)
+"""Values that differ from run to run, or are long."""
+
+SETTINGS = ("SET ", "SHOW ")
+"""What is no statement (docs/architecture.md)."""
+
+SOMETIMES = ("pg_locks", "pg_stat_activity", "batchcore_run_heartbeats")
+"""What is sent only where something takes time."""
+
+
+class Recorder:
+    """Notes what sessions send while it is open, under the name of a call."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, dict[str, None]] = defaultdict(dict)
+        self.call = ""
+
+    def note(self, statement: str) -> None:
+        for pattern, shown in HIDDEN:
+            statement = re.sub(pattern, shown, statement)
+        if not statement.startswith(SETTINGS) and not any(part in statement for part in SOMETIMES):
+            self.calls[statement.strip()][self.call] = None
+
+    def wrapped(self, name: str) -> Callable[..., Any]:
+        method = getattr(Session, name)
+
+        async def send(session: Session, first: str, *arguments: Any, **options: Any) -> Any:
+            if name == "copy_out":
+                self.note(f"COPY (\n{first}\n) TO STDOUT (FORMAT binary)")
+            elif name == "copy_in":
+                listed = ", ".join(f'"{column}"' for column in arguments[0])
+                table = f'"{options["namespace"]}"."{first}"'
+                self.note(f"COPY {table} (\n    {listed}\n) FROM STDIN (FORMAT binary)")
+            else:
+                self.note(first)
+            return await method(session, first, *arguments, **options)
+
+        return send
+
+    def text(self) -> str:
+        """Return statements by the calls that send them."""
+
+        def blocks() -> Iterator[str]:
+            for statement, calls in sorted(self.calls.items(), key=lambda one: (*one[1], one[0])):
+                yield "\n".join([*(f"-- {call}" for call in calls), statement + ";\n"])
+
+        return "\n".join([HEAD, *blocks()])
+
+
+async def recorded(url: str, patch: Callable[[type, str, Any], None]) -> str:
+    """Return what the calls of `batchcore` send to a migrated database without rows."""
+    recorder = Recorder()
+    await DATA.write(url)
+    for name in ("copy_out", "copy_in", "execute", "fetch", "fetchrow", "fetchval"):
+        patch(Session, name, recorder.wrapped(name))
+    for calls in (runs, others):
+        async for call in calls(url):
+            recorder.call = call
+    return recorder.text()
+
+
+async def runs(url: str) -> AsyncIterator[str]:
+    """Make runs under `rollforward` one after the other; the name of each is given before it."""
+    first, second, third, *_, last = DAYS
+    one = Settings(chunk_size=2, min_coverage=0.0)
+    run = batchcore.run_batch
+    for level, day in zip(("none", "portfolio", "full"), (first, second, third), strict=True):
+        yield f"run_batch(analytics={level!r})"
+        await run(url, day, day, analytics=level, settings=one)
+    yield "run_batch(analytics='every', on_existing='replace')"
+    await run(url, third, last, analytics="every", on_existing="replace", settings=one)
+    gap = "DELETE FROM portfolio_snapshots WHERE snapshot_date = $1"
+    await database.fetch(url, gap, third)
+    for mode in ("skip", "replace"):
+        yield f"run_batch(missing=True, on_existing={mode!r})"
+        await run(url, None, last, missing=True, on_existing=mode, analytics="none", settings=one)
+    for calendar in ("XNYS", "prices", "daily"):
+        yield f"run_batch(changed_since=..., calendar={calendar!r})"
+        await run(
+            url,
+            changed_since=SINCE,
+            on_existing="replace",
+            calendar=calendar,
+            analytics="none",
+            settings=one,
+        )
+    yield "run_batch('inception', on_existing='replace')"
+    await run(url, "inception", last, on_existing="replace", analytics="none", settings=one)
+    yield "run_batch(settings=Settings(dry_run=True))"
+    await run(url, last, last, on_existing="replace", settings=Settings(dry_run=True))
+    yield "run_batch(schema with price_sources)"
+    sources = Settings(schema=Schema(price_sources=("test", "other")), min_coverage=0.0)
+    await run(url, last, last, on_existing="replace", analytics="none", settings=sources)
+    yield "PnLCalculator().calculate_all_portfolios_pnl(...)"
+    async with database.connected(url) as connection, connection.transaction():
+        calculator = batchcore.PnLCalculator(Settings(min_coverage=0.0), analytics="none")
+        await calculator.calculate_all_portfolios_pnl(last, connection)
+
+
+async def others(url: str) -> AsyncIterator[str]:
+    """Make the other calls in the same way."""
+    first, second, *_, last = DAYS
+    run = batchcore.run_batch
+    for fast in (False, True):
+        yield f"verify(fast={fast})"
+        await batchcore.verify(url, second, last, fast=fast)
+    await database.execute(url, "UPDATE portfolio_snapshots SET daily_pnl = 1")
+    yield "repair()"
+    await batchcore.repair(url, first, last, settings=Settings(chunk_size=2, min_coverage=0.0))
+    today = Settings(chunk_size=2, today=last)
+    for mode in ("skip", "replace"):
+        yield f"run_batch(policy='legacy', on_existing={mode!r})"
+        await run(url, first, last, policy="legacy", on_existing=mode, settings=today)
+    for fast in (False, True):
+        yield f"verify(policy='legacy', fast={fast})"
+        await batchcore.verify(url, second, last, policy="legacy", fast=fast)
+    prices, symbols = batchcore.PriceCache(), DATA.market.symbols[:2]
+    yield "PriceCache.load_date_range(...)"
+    await prices.load_date_range(url, symbols, first, last)
+    yield "CompanyProfileCache.load(...)"
+    await batchcore.CompanyProfileCache().load(url, symbols)
+    (portfolio, owner), *_ = await database.fetch(url, "SELECT id, user_id FROM portfolios")
+    yield "SnapshotCache.load_latest_snapshots(...)"
+    await batchcore.SnapshotCache().load_latest_snapshots(url, [portfolio], last)
+    yield "calculate_portfolio_provider_beta(...)"
+    await batchcore.calculate_portfolio_provider_beta(url, portfolio, calculation_date=last)
+    yield "calculate_portfolio_sector_exposure(...)"
+    await batchcore.calculate_portfolio_sector_exposure(url, portfolio, calculation_date=last)
+    yield "restore_sector_tags_for_portfolio(...)"
+    await batchcore.restore_sector_tags_for_portfolio(url, owner, portfolio)
+    yield "runs(...)"
+    found = await batchcore.runs(url, limit=1)
+    await batchcore.runs(url, run_id=found[0].run_id)
+
+
+async def written() -> str:
+    """Return what a server of its own is sent."""
+    with embedded.start() as server:
+        await migrate(server.url)
+        return await recorded(server.url, setattr)
+
+
+if __name__ == "__main__":
+    PATH.write_text(asyncio.run(written()))
