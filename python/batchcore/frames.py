@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
+from decimal import Context, Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
@@ -161,6 +162,36 @@ class Decimals(Column):
         """
         scale = max(part.scale for part in parts)
         return super().concat([rescaled(part, scale) for part in parts])
+
+
+@dataclass(frozen=True, eq=False)
+class WideDecimals(Column):
+    """Exact decimals of up to 38 digits.
+
+    Attributes:
+        values: (n, 16) uint8 mantissas: integers of 128 bits, least byte first; meaningless where
+            ``state`` is not 0.
+        scale: Decimals after the point, 0 to 38.
+        state: (n,) uint8 of `units.State`; None at construction means all 0.
+    """
+
+    values: Bytes
+    scale: int
+    state: Bytes = LEFT_OUT
+
+    _shared: ClassVar = frozenset({"scale"})
+
+    def decimals(self) -> list[Decimal | None]:
+        """Return the value of each row, with all its decimals; NULL is None."""
+        raw, exact = self.values.tobytes(), Context(prec=40)
+        return [
+            None
+            if state
+            else Decimal(int.from_bytes(raw[at : at + 16], "little", signed=True)).scaleb(
+                -self.scale, exact
+            )
+            for at, state in zip(range(0, len(raw), 16), self.state.tolist(), strict=True)
+        ]
 
 
 @dataclass(frozen=True, eq=False)

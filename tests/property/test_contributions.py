@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from batchcore import native
 from batchcore import reference as ref
+from batchcore.attribution.contributions import contributions
 from batchcore.reference import legacy, rollforward
 from batchcore.reference.values import EXACT
+from batchcore.units import Mark
+from support import build
 from support.cases import Case, cases, vectors
 from support.generate import Generator, Run, drawn_by
 from support.worked_legacy import CALENDAR
@@ -56,6 +62,74 @@ def assert_add_up(
         assert abs(pnl - total(found)) <= ROUNDING * (len(rows) - 1)
 
 
+def by_core(
+    run: Run, portfolio: ref.Portfolio, previous: int | None, session: int
+) -> list[tuple[Any, ...]]:
+    """Return what the native core says each lot added, as `by_reference` does."""
+    inputs = build.inputs([portfolio], run.prices, (session,), run.scales)
+    market = native.build_market(
+        inputs.prices, np.array([session], dtype=np.int32), lookback_days=run.lookback_days
+    )
+    first = np.iinfo(np.int32).min if previous is None else previous
+    opening = replace(
+        inputs.opening,
+        first_day=np.array([first], dtype=np.int32),
+        last_day=np.array([session], dtype=np.int32),
+    )
+    found = contributions(
+        market, positions=inputs.positions, events=inputs.events, opening=opening, threads=1
+    )
+    days = [
+        [None if state else day for day, state in zip(of.values.tolist(), of.state.tolist(), strict=True)]
+        for of in (found.day_before, found.day)
+    ]
+    statuses = [
+        [
+            None if state else Mark(mark)
+            for mark, state in zip(of.values.tolist(), of.state.tolist(), strict=True)
+        ]
+        for of in (found.status_before, found.status)
+    ]
+    return sorted(
+        zip(
+            found.position.tolist(),
+            found.quantity.decimals(),
+            found.multiplier.tolist(),
+            found.unrealized_change.decimals(),
+            found.realized.decimals(),
+            found.value.decimals(),
+            found.mark_before.decimals(),
+            found.mark.decimals(),
+            *days,
+            *statuses,
+            strict=True,
+        ),
+        key=repr,
+    )
+
+
+def by_reference(
+    portfolio: ref.Portfolio, market: ref.Market, previous: int | None, session: int, run: Run
+) -> list[tuple[Any, ...]]:
+    rules = {"lookback_days": run.lookback_days, "scales": run.scales}
+    found = rollforward.contributions(portfolio, market, previous, session, **rules)
+    marks = [(one.before, one.after) for one in found]
+    return [
+        (
+            one.position,
+            one.quantity,
+            one.multiplier,
+            one.unrealized_change or Decimal(0),
+            one.realized or Decimal(0),
+            one.value,
+            *(None if mark is None else mark.price for mark in both),
+            *(None if mark is None else mark.day for mark in both),
+            *(None if mark is None else mark.status for mark in both),
+        )
+        for one, both in zip(found, marks, strict=True)
+    ]
+
+
 def assert_baseline(
     portfolio: ref.Portfolio, market: ref.Market, row: Any, rules: dict[str, Any]
 ) -> None:
@@ -90,6 +164,23 @@ def test_lots_add_up_to_random_rows(run: Run) -> None:
         assert_add_up(portfolio, market, result.rows, rules)
         if result.rows:
             assert_baseline(portfolio, market, result.rows[0], rules)
+
+
+@settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    max_examples=150,
+)
+@given(runs(), st.data())
+def test_core_equals_the_reference(run: Run, data: st.DataObject) -> None:
+    market = ref.market(run.prices, run.scales)
+    session = data.draw(st.sampled_from(run.sessions))
+    previous = data.draw(
+        st.none() | st.sampled_from([day for day in run.sessions if day < session] or [None])
+    )
+    for portfolio in run.portfolios:
+        expected = by_reference(portfolio, market, previous, session, run)
+        assert by_core(run, portfolio, previous, session) == sorted(expected, key=repr)
 
 
 @pytest.mark.parametrize("case", cases("legacy"), ids=str)
