@@ -132,18 +132,20 @@ LOWEST := .venv-lowest
 LOWEST_SETUP := $(LOWEST)/.setup
 LOWEST_PYTHON ?= python3.11
 
-test-lowest: export PIP_CONSTRAINT := $(CURDIR)/constraints-lowest.txt
+# Not exported for the whole target: the environment that makes the wheel has the newest versions.
+LOWEST_PIP := PIP_CONSTRAINT=$(CURDIR)/constraints-lowest.txt $(LOWEST)/bin/python -m pip
+
 test-lowest: $(LOWEST_SETUP) wheel test-programs ## run the Python tests on the lowest versions of all packages
 	$(call step,install the wheel in $(LOWEST))
-	$(LOWEST)/bin/python -m pip uninstall --quiet --yes batchcore
-	$(LOWEST)/bin/python -m pip install --quiet "$$(echo dist/*.whl)[all]"
-	$(LOWEST)/bin/python -m pip check
-	$(call pytest,$(LOWEST)/bin/python)
+	$(LOWEST_PIP) uninstall --quiet --yes batchcore
+	$(LOWEST_PIP) install --quiet "$$(echo dist/*.whl)[all]"
+	$(LOWEST_PIP) check
+	$(call pytest,PIP_CONSTRAINT=$(CURDIR)/constraints-lowest.txt $(LOWEST)/bin/python)
 
 $(LOWEST_SETUP): constraints-lowest.txt
 	$(call step,setup: $(LOWEST))
 	$(LOWEST_PYTHON) -m venv $(LOWEST)
-	PIP_CONSTRAINT= $(LOWEST)/bin/python -m pip install --quiet --requirement constraints-lowest.txt
+	$(LOWEST_PIP) install --quiet --requirement constraints-lowest.txt
 	@touch $@
 
 test-slow: $(BUILD) ## run the slow tests that the others leave out: 500 faults, long property tests

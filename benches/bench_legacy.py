@@ -21,7 +21,7 @@ from batchcore.demo.market import Market
 from batchcore.frames import Days, Decimals, Rows
 from batchcore.reference import legacy
 from bench_analytics import PHASES, Runs
-from support import legacy_frames
+from support import build, legacy_frames
 
 ROUNDS = 5
 FEW = 50
@@ -41,7 +41,7 @@ OTHERS = {"history": "none", "current day": "portfolio"}
 
 
 def or_none(column: Decimals) -> list[Decimal | None]:
-    return legacy_frames.or_none(column)
+    return build.or_none(column)
 
 
 def days(column: Days) -> list[int | None]:

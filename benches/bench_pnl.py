@@ -23,7 +23,7 @@ def portfolios(size: Size) -> Plain:
 
 
 @pytest.fixture(scope="module")
-def long_cents(portfolios: Plain) -> np.ndarray:
+def long_value(portfolios: Plain) -> np.ndarray:
     return valued_by_numpy(portfolios)
 
 
@@ -69,13 +69,13 @@ def rolled_by(portfolios: Plain, threads: int):
     return roll
 
 
-def assert_earned(rows, portfolios: Plain, long_cents: np.ndarray) -> None:
-    values = rows.long_cents.reshape(long_cents.shape)
-    assert np.array_equal(values, long_cents)
+def assert_earned(rows, portfolios: Plain, long_value: np.ndarray) -> None:
+    values = rows.long_value.reshape(long_value.shape)
+    assert np.array_equal(values, long_value)
     # Nothing is sold and nothing is added: what is earned from session to session is the change.
-    pnl = rows.daily_pnl_cents.reshape(long_cents.shape)
+    pnl = rows.daily_pnl.reshape(long_value.shape)
     assert not pnl[:, 0].any()
-    unrealized = rows.unrealized.values.reshape(long_cents.shape)
+    unrealized = rows.unrealized_pnl.values.reshape(long_value.shape)
     assert np.array_equal(pnl[:, 1:], np.diff(unrealized, axis=1))
     assert np.array_equal(rows.marks[:, 0], np.full(len(rows), portfolios.column.shape[1]))
 
@@ -83,13 +83,13 @@ def assert_earned(rows, portfolios: Plain, long_cents: np.ndarray) -> None:
 @pytest.mark.benchmark(group="loop")
 @pytest.mark.parametrize("threads", [1, 2])
 def bench_roll_forward(
-    benchmark, portfolios: Plain, long_cents: np.ndarray, figures: list[str], threads: int
+    benchmark, portfolios: Plain, long_value: np.ndarray, figures: list[str], threads: int
 ):
     roll = rolled_by(portfolios, threads)
 
     rows = benchmark.pedantic(roll, rounds=ROUNDS, warmup_rounds=1)
 
-    assert_earned(rows, portfolios, long_cents)
+    assert_earned(rows, portfolios, long_value)
     tell(figures, benchmark, f"roll_forward, {threads} thread{'s'[: threads - 1]}", portfolios)
 
 
@@ -107,10 +107,10 @@ def bench_roll_forward_in_chunks(benchmark, chunk: Plain, figures: list[str], th
 
 
 @pytest.mark.benchmark(group="loop")
-def bench_numpy(benchmark, portfolios: Plain, long_cents: np.ndarray, figures: list[str]):
+def bench_numpy(benchmark, portfolios: Plain, long_value: np.ndarray, figures: list[str]):
     values = benchmark.pedantic(valued_by_numpy, args=(portfolios,), rounds=ROUNDS, warmup_rounds=1)
 
     first = portfolios.closes[0][portfolios.column[0]] * portfolios.quantity[0]
     assert values[0, 0] == round(sum(first.tolist()) / CENTS_A_UNIT)
-    assert np.array_equal(values, long_cents)
+    assert np.array_equal(values, long_value)
     tell(figures, benchmark, "NumPy gather and multiply-add, values only", portfolios)

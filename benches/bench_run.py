@@ -10,7 +10,7 @@ import pytest
 
 import baseline
 import batchcore
-from batchcore.frames import CENTS_OF_ROWS, COUNTS_OF_ROWS
+from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS
 from batchcore.units import CENTS, RETURN_SCALE
 from sample import Host
 
@@ -197,11 +197,11 @@ def bench_compute(benchmark, host: Host, loaded: baseline.Loaded, seconds, side:
     rows, expected = results["native"], list(zip(*results["baseline"], strict=True))
     assert len(rows) == host.size.portfolios * host.size.sessions
     by_name = dict(zip(baseline.COLUMNS, expected, strict=True))
-    for column, name in CENTS_OF_ROWS.items():
+    for column in MONEY_COLUMNS:
         cents = [int(amount.scaleb(CENTS)) for amount in by_name[column]]
-        assert getattr(rows, name).tolist() == cents, column
-    for column, name in COUNTS_OF_ROWS.items():
-        assert getattr(rows, name).tolist() == list(by_name[column]), column
+        assert getattr(rows, column).tolist() == cents, column
+    for column in COUNT_COLUMNS:
+        assert getattr(rows, column).tolist() == list(by_name[column]), column
     assert not rows.daily_return.state.any()
     returns = [int(value.scaleb(RETURN_SCALE)) for value in by_name["daily_return"]]
     assert rows.daily_return.values.tolist() == returns

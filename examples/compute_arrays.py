@@ -39,5 +39,5 @@ inputs = bc.Inputs(
     opening=bc.Opening(portfolio_id=portfolio, equity=decimals(10_000_00, scale=2)),
 )
 rows = bc.compute(inputs, sessions.values)
-for day, pnl, equity in zip(rows.day, rows.daily_pnl_cents, rows.equity_cents, strict=True):
+for day, pnl, equity in zip(rows.day, rows.daily_pnl, rows.equity_balance, strict=True):
     print(np.datetime64(int(day), "D"), pnl, equity)

@@ -29,7 +29,7 @@ MODULE = "batchcore/_core.abi3.so"
 WORKED_CASES = ("tests/unit/test_worked_cases.py",)
 """Test files that run against the installed wheel."""
 
-COPIED = (*WORKED_CASES, "tests/cases", "tests/golden", "tests/support")
+COPIED = (*WORKED_CASES, "tests/cases", "tests/support")
 """What those tests need beside them; nothing else of the source tree is there."""
 
 TEST_PACKAGES = ("pytest",)

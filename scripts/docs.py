@@ -10,7 +10,9 @@ what the code says.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
+import operator
 import pydoc
 import re
 import sys
@@ -18,35 +20,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints, is_typeddict
 
 import typer
-from sqlalchemy import Column, UniqueConstraint
-from sqlalchemy.dialects import postgresql
 
-from batchcore import cli, errors
+from batchcore import errors
+from batchcore.cli.app import app
+from batchcore.cli.exits import exit_code
 from batchcore.config import Settings
-from batchcore.db import analytic_tables, catalog, tables
+from batchcore.schema import HOST, OWN, Use
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sqlalchemy import Table
+    from batchcore.schema import Column, Table
 
 DOCS = Path(__file__).parent.parent / "docs"
 PART = re.compile(r"^<!-- (\w+)(.*?) -->\n.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
 SECTIONS = r"^(?:Args|Attributes|Returns|Raises|Source):$"
-DIALECT = postgresql.dialect()
 
-TYPES = {
-    "TIMESTAMP WITH TIME ZONE": "ts",
-    "INTEGER": "int",
-    "BOOLEAN": "bool",
-    "positiontype": "positiontype",
-}
 USES = {
-    "run": (catalog.REQUIRED,),
-    "analytics": (analytic_tables.COLUMNS,),
-    "others": (catalog.PROFILES, catalog.BENCHMARKS, catalog.TAGS),
+    "run": Use.RUN,
+    "analytics": Use.ANALYTICS | Use.SECTORS | Use.BETAS | Use.FACTORS | Use.PROXIES | Use.VALUES,
+    "others": Use.PROFILES | Use.BENCHMARKS | Use.TAGS,
+    "legacy": Use.LEGACY | Use.GREEKS | Use.CLEARED,
 }
-"""What reads or writes a column: each run, a level of `analytics`, a cache or other function."""
+"""What reads or writes a column; the first that does has it in the table."""
+
+EVERY = functools.reduce(operator.or_, USES.values())
 
 OPTIONS = {
     "start_date": "start",
@@ -65,59 +63,34 @@ WHOLE = ("settings", "options", "overrides")
 def listing(part: str) -> str:
     """Return the tables of the `host`, or of the `ledger`: a row for each table and use."""
     if part == "ledger":
-        found = tables.ledger.tables.values()
-        return table(("table", "columns"), ((f"`{t.name}`", described(t, "")) for t in found))
-    rows = [
-        (f"`{found.name}`", label, text)
-        for found in tables.metadata.tables.values()
-        for label in (*USES, "legacy")
-        if (text := described(found, label))
-    ]
-    return table(("table", "for", "columns"), rows)
+        rows = [(f"`{name}`", ", ".join(described(one, one.columns))) for name, one in OWN.items()]
+        return table(("table", "columns"), rows)
+    return table(("table", "for", "columns"), (row for one in HOST.values() for row in uses(one)))
 
 
-def described(table: Table, label: str) -> str:
-    """Return the columns of a table that have a use, with its keys if it is the first of them."""
-    primary = [column.name for column in table.primary_key]
-    listed = [column for column in table.columns if primary != ["id"] or column.name != "id"]
-    found = [declared(column) for column in listed if use(table, column.name) == label]
-    labels = [use(table, column.name) for column in listed]
-    if found and label == next(one for one in ("", *USES, "legacy") if one in labels):
-        if primary != ["id"]:
-            found.append(f"primary key ({', '.join(primary)})")
-        keys = [
-            key.columns.keys() for key in table.constraints if isinstance(key, UniqueConstraint)
-        ]
-        found += [f"unique ({', '.join(key)})" for key in keys if used(table, key)]
-    return ", ".join(found)
+def uses(one: Table) -> Iterator[tuple[str, str, str]]:
+    """Yield a row for each use of a table, with the columns that no use before has."""
+    listed = Use(0)
+    for label, use in USES.items():
+        columns = [column for column in one.needed(use) if not column.uses & listed]
+        if columns:
+            with_keys = not one.needed(listed)
+            yield f"`{one.name}`", label, ", ".join(described(one, columns, with_keys=with_keys))
+        listed |= use
 
 
-def use(table: Table, column: str) -> str | None:
-    """Return the first use of a column: "" in batchcore's own tables, None if there is none."""
-    if table.metadata is tables.ledger:
-        return ""
-    for label, needs in USES.items():
-        if any(column in one.get(table.name, ()) for one in needs):
-            return label
-    return "legacy" if table is tables.portfolio_snapshots else None  # L31 names them all
-
-
-def used(table: Table, columns: Iterable[str]) -> bool:
-    """Return whether all of some columns have a use."""
-    return all(use(table, column) is not None for column in columns)
-
-
-def declared(column: Column[Any]) -> str:
-    """Return a column as `name type`, `!` for NOT NULL, its default, what it refers to."""
-    kind = str(getattr(column.type, "name", None) or column.type.compile(dialect=DIALECT))
-    kind = TYPES.get(kind, kind.lower()).replace(", ", ",")
-    text = f"{column.name} {kind}" + ("" if column.nullable else "!")
-    if column.server_default is not None:
-        default = getattr(column.server_default, "arg", "")
-        text += f" = {default}" if not isinstance(default, str) else f" = '{default}'"
-    for key in column.foreign_keys:
-        text += f" -> {key.column.table.name}"
-    return text
+def described(one: Table, columns: Iterable[Column], *, with_keys: bool = True) -> Iterator[str]:
+    """Yield columns of a table, all but the primary key `id`, and the keys."""
+    has_id = one.key == ("id",)
+    for column in columns:
+        if not has_id or column.name != "id":
+            text = f"{column.name} {column.type.replace('timestamptz', 'ts')}"
+            text += f" = {column.default}" if column.default else ""
+            yield text + (f" -> {column.references}" if column.references else "")
+    if with_keys and not has_id:
+        yield f"primary key ({', '.join(one.key)})"
+    if with_keys and one.unique and all(one.column(name).uses & EVERY for name in one.unique):
+        yield f"unique ({', '.join(one.unique)})"
 
 
 # Docstrings.
@@ -125,7 +98,7 @@ def declared(column: Column[Any]) -> str:
 
 def arguments(command: str, *names: str) -> str:
     """Return a row for each argument of functions, and each attribute of classes of options."""
-    known = {p.name: p for p in typer.main.get_command(cli.app).commands[command].params}
+    known = {p.name: p for p in typer.main.get_command(app).commands[command].params}
     rows = []
     for name in names:
         source: Any = pydoc.locate(name)
@@ -211,7 +184,7 @@ def exceptions() -> str:
     for name, cls in vars(errors).items():
         if name.endswith("Error") and cls is not errors.BatchcoreError:
             listed = ", ".join(f"`{one}`" for one in entries(cls, "Attributes"))
-            code = cli._code(cls("why"))  # noqa: SLF001  # the code that a command ends with
+            code = exit_code(cls("why"))
             rows.append((f"`{name}`", f"`{cls.__bases__[1].__name__}`", listed, summary(cls), code))
     return table(("exception", "also a", "attributes", "when", "exit code"), rows)
 

@@ -4,12 +4,12 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
-import asyncpg
 import pytest
 import pytest_asyncio
 from sqlalchemy import make_url
 
 from batchcore.demo import embedded
+from support.database import execute
 from support.survival import Report
 
 FAULTS = pytest.StashKey[list[Report]]()
@@ -101,11 +101,3 @@ async def make_database(
 async def database(make_database: MakeDatabase) -> str:
     """The URL of an empty database of this test alone."""
     return await make_database()
-
-
-async def execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

@@ -1,7 +1,5 @@
 """The documents: every example runs, every rule and issue that the code names is defined."""
 
-from __future__ import annotations
-
 import asyncio
 import builtins
 import dataclasses
@@ -13,31 +11,30 @@ import signal
 import subprocess
 import sys
 import tomllib
-import uuid
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import asyncpg
 import pytest
 import typer
 
 import batchcore
-from batchcore import cli, compute, demo, errors
+from batchcore import compute, demo, errors
 from batchcore import reference as ref
-from batchcore.audit.changes import CAUSES
+from batchcore.audit.causes import CAUSES
 from batchcore.audit.compare import REASONS
 from batchcore.audit.result import ColumnCounts, Difference
-from batchcore.db.ledger import NOT_REPLACED
+from batchcore.cli import exits
+from batchcore.cli.app import app
+from batchcore.cli.options import URL_VARIABLE
 from batchcore.db.migrate import migrate
+from batchcore.pg.ledger import NOT_REPLACED
 from batchcore.run.result import PortfolioResults
 from batchcore.units import Mark
-from support import build
+from support import build, database
 from support.cases import day
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
 
 ROOT = Path(__file__).parent.parent
 SEMANTICS = ROOT / "docs" / "semantics.md"
@@ -250,29 +247,16 @@ def run_python(block: Block, url: str | None = None) -> None:
     assert block.printed is None or printed == block.printed
 
 
-async def execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
 @pytest.fixture(scope="session")
 def filled_template(server: Any) -> Iterator[str]:
     """The URL of a database with a market up to 2025-06-30, to be copied."""
 
-    async def fill() -> None:
+    async def fill(url: str) -> None:
         await migrate(url)
         size = demo.Size(portfolios=30, symbols=40, sessions=25)
         await demo.seeded(size, seed=1).write(url)
 
-    name = f"template_{uuid.uuid4().hex}"
-    url = server.database_url(name)
-    asyncio.run(execute(server.url, f'CREATE DATABASE "{name}" TEMPLATE template0'))
-    asyncio.run(fill())
-    yield url
-    asyncio.run(execute(server.url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+    yield from database.shared(server, fill)
 
 
 PYTHON = blocks("python")
@@ -368,7 +352,7 @@ def test_the_commands_of_an_example_are_there(block: Block) -> None:
             case ["batchcore", name, *_]:
                 assert name in command_line().commands
             case ["export", setting]:
-                assert setting.startswith(f"{cli.URL_VARIABLE}=")
+                assert setting.startswith(f"{URL_VARIABLE}=")
             case ["pip", "install", package]:
                 wheel = re.escape("$(echo dist/batchcore-*.whl)")
                 extras = re.fullmatch(rf"(?:batchcore|{wheel})\[(.*)\]", package)
@@ -426,7 +410,7 @@ API = ROOT / "docs" / "api.md"
 
 
 def command_line() -> Any:
-    return typer.main.get_command(cli.app)
+    return typer.main.get_command(app)
 
 
 def section(path: Path, title: str) -> str:
@@ -533,7 +517,7 @@ def test_the_exit_code_of_every_exception_is_right() -> None:
     for name, (builtin, code) in told.items():
         exception = getattr(errors, name)
         assert issubclass(exception, getattr(builtins, builtin))
-        assert cli._code(exception("why")) == code  # noqa: SLF001  # the table of exit codes
+        assert exits.exit_code(exception("why")) == code
 
 
 def test_without_a_handler_nothing_is_logged() -> None:
@@ -548,8 +532,15 @@ def test_the_table_of_exit_codes_has_those_of_the_command_line() -> None:
     rows = re.findall(
         r"^\| ([\d, ]+) \|", section(ROOT / "docs" / "operations.md", "Exit codes"), re.MULTILINE
     )
-    ended = (cli.DONE, cli.INCOMPLETE, cli.FAILED, cli.USAGE, cli.LEASE_HELD, cli.NOTHING_TO_DO)
-    codes = [*ended, 128 + signal.SIGINT, 128 + signal.SIGTERM, cli.BROKEN_PIPE]
+    ended = (
+        exits.DONE,
+        exits.INCOMPLETE,
+        exits.FAILED,
+        exits.USAGE,
+        exits.LEASE_HELD,
+        exits.NOTHING_TO_DO,
+    )
+    codes = [*ended, 128 + signal.SIGINT, 128 + signal.SIGTERM, exits.BROKEN_PIPE]
     assert [int(code) for row in rows for code in row.split(", ")] == codes
 
 

@@ -1,25 +1,20 @@
 """The faces that rooms show each other: what is public is used, and both languages agree."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import re
 import subprocess
 import sys
 from dataclasses import fields
+from decimal import Decimal
+from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 import batchcore
 from batchcore import _core, about, frames, reference, units
 from batchcore.units import LotKind, Mark, State
-
-if TYPE_CHECKING:
-    from decimal import Decimal
-    from enum import IntEnum
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "batchcore"
@@ -186,5 +181,5 @@ def test_version_is_told_without_numpy_and_without_what_reads_arguments(words: l
         [sys.executable, "-c", script], check=True, capture_output=True, encoding="utf-8"
     )
     *said, modules = done.stdout.splitlines()
-    assert "\n".join(said) == about.told(as_json="--json" in words)
+    assert "\n".join(said) == about.text(as_json="--json" in words)
     assert {"numpy", "typer", "rich", "asyncio", "batchcore.cli"}.isdisjoint(modules.split())

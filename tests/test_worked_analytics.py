@@ -1,7 +1,5 @@
 """The examples of semantics.md: what A1 to A8 say of them is what is computed."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

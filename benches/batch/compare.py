@@ -10,7 +10,7 @@ import asyncpg
 from batch import state
 from batch.job import Job
 from batchcore.calendar import day_of
-from batchcore.demo.opening import check
+from batchcore.demo.check_rows import check
 
 LEFT_OUT = ("id", "created_at", "updated_at")
 """Of each side's own (S14)."""

@@ -11,10 +11,10 @@ import numpy as np
 
 from batch.sizes import SEED, Size
 from batchcore import _core
-from batchcore.db.fields import field_of
 from batchcore.db.migrate import migrate
 from batchcore.demo import embedded, market, universe
 from batchcore.frames import Table
+from batchcore.pg.fields import field_of
 
 PORTFOLIOS_A_CHUNK = 10_000
 MS_A_CHUNK = 1000

@@ -64,9 +64,9 @@ if TYPE_CHECKING:
     from batchcore.frames import Text as Text
     from batchcore.native import compute as compute
     from batchcore.options import RunOptions as RunOptions
+    from batchcore.run.batch import run_batch as run_batch
     from batchcore.run.calculator import BatchOrchestrator as BatchOrchestrator
     from batchcore.run.calculator import PnLCalculator as PnLCalculator
-    from batchcore.run.orchestrator import run_batch as run_batch
     from batchcore.run.portfolio import SectorTagResult as SectorTagResult
     from batchcore.run.portfolio import (
         calculate_portfolio_provider_beta as calculate_portfolio_provider_beta,
@@ -143,7 +143,7 @@ _ROOMS: Final = {
     ),
     "batchcore.options": ("RunOptions",),
     "batchcore.run.calculator": ("BatchOrchestrator", "PnLCalculator"),
-    "batchcore.run.orchestrator": ("run_batch",),
+    "batchcore.run.batch": ("run_batch",),
     "batchcore.run.portfolio": (
         "SectorTagResult",
         "calculate_portfolio_provider_beta",
@@ -160,7 +160,11 @@ _ROOMS: Final = {
         "runs",
     ),
 }
-_LATE: Final = ("batchcore.run.orchestrator", "batchcore.sources.cached")
+_LATE: Final = (
+    "batchcore.run.batch",
+    "batchcore.policies.rollforward",
+    "batchcore.sources.cached",
+)
 """Rooms without a public name of their own that calls import when they need them."""
 
 _EXTRAS: Final = ("opentelemetry.trace", "scipy.special")

@@ -24,7 +24,7 @@ def main() -> int:
         from batchcore import about  # noqa: PLC0415  # what the others do not need
 
         with contextlib.suppress(OSError):  # the command itself says why
-            sys.stdout.write(about.told(as_json="--json" in words) + "\n")
+            sys.stdout.write(about.text(as_json="--json" in words) + "\n")
             sys.stdout.flush()
             return 0
 

@@ -20,7 +20,7 @@ def document() -> dict[str, str]:
     }
 
 
-def told(*, as_json: bool) -> str:
+def text(*, as_json: bool) -> str:
     """Return the answer of the command `version`."""
     if as_json:
         return json.dumps(document(), indent=2)

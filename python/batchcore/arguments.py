@@ -24,7 +24,7 @@ _DIGITS: Final = len(str(MOST_MANTISSA))
 class DayOf(dict[dt.date, int]):
     """Days since 1970-01-01 by date, made on demand.
 
-    Looking one up costs a third of making it. What is no date raises `ConfigError`.
+    Looking one up costs a third of making it. What is not a date raises `ConfigError`.
     """
 
     def __missing__(self, date: dt.date) -> int:
@@ -36,7 +36,7 @@ def checked_day(date: dt.date) -> int:
     """Return a date as days since 1970-01-01.
 
     Raises:
-        ConfigError: it is no date, or a datetime.
+        ConfigError: it is not a date, or a datetime.
     """
     if not isinstance(date, dt.date) or isinstance(date, dt.datetime):
         msg = f"date is of type {type(date).__name__}, expected datetime.date"
@@ -77,14 +77,14 @@ def checked_id(given: uuid.UUID | str, option: str = "portfolio_id") -> uuid.UUI
     """Return the id of a portfolio, or of what `option` names.
 
     Raises:
-        ConfigError: it is no UUID, and no text of one.
+        ConfigError: it is neither a UUID nor the text of one.
     """
     if isinstance(given, uuid.UUID):
         return given
     try:
         return uuid.UUID(given)
     except (AttributeError, TypeError, ValueError) as error:
-        raise ConfigError(f"{option} {given!r} is no UUID", option) from error
+        raise ConfigError(f"{option} {given!r} is not a UUID", option) from error
 
 
 def checked_lookback(days: int) -> int:

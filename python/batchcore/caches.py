@@ -1,7 +1,7 @@
 """Prices, company profiles and latest snapshots, loaded in bulk and asked one by one.
 
-Each cache stands by itself: an orchestrator can put one in the place of a query. What is loaded
-lies in a native store; a load costs one statement, beside one check of the catalog for each
+Each cache works without the others: an orchestrator can use one instead of a query. What is loaded
+is kept in a native store; a load costs one statement, beside one check of the catalog for each
 database, and asking for what is loaded costs none. One task owns a cache.
 
 Every method raises `ConfigError` for an argument of a wrong kind. A load raises `SchemaError` where
@@ -32,9 +32,9 @@ from batchcore.arguments import (
     checked_values,
 )
 from batchcore.calendar import FIRST_DATE, date_of
-from batchcore.entry import db_of, imported
 from batchcore.errors import ConfigError
 from batchcore.frames import Days, Decimals, Previous, Prices, Profiles, Text
+from batchcore.late_imports import db_of, imported
 from batchcore.spans import Window, gaps, widened
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ MOST_WINDOWS: Final = 16
 
 _DECIMAL_BYTES: Final = 104
 
+_Found = TypeVar("_Found")
 _Rows = TypeVar("_Rows", Prices, Profiles, Previous)
 
 
@@ -167,9 +168,11 @@ class _Cache:
         """Forget everything: what was loaded, and the counts."""
         self._hits = self._misses = 0
 
-    def _count(self, found: object) -> None:
+    def _counted(self, found: _Found | None) -> _Found | None:
+        """Return what was found, and count whether anything was."""
         self._hits += found is not None
         self._misses += found is None
+        return found
 
 
 class PriceCache(_Cache):
@@ -292,7 +295,7 @@ class PriceCache(_Cache):
         for date in on:
             checked_day(date)
         asked = [(symbol, date) for symbol in wanted for date in dict.fromkeys(on)]
-        has, is_set = self._reader.has, self._reader.is_laid
+        has, is_set = self._reader.has, self._reader.is_set
         return [one for one in asked if not (has(*one) or is_set(*one))]
 
     async def load_missing(
@@ -314,14 +317,9 @@ class PriceCache(_Cache):
         return await self._fetch(db, lacking)
 
     def covers(self, symbol: str, first_day: int, last_day: int) -> bool:
-        """Return whether all closes of a symbol in a window have been loaded, if there are any.
+        """Return whether all that there is of a symbol was loaded from one day to another.
 
-        A symbol without any row counts as loaded.
-
-        Args:
-            symbol: Spelt as stored.
-            first_day: Days since 1970-01-01.
-            last_day: Likewise, included.
+        Days are counted from 1970-01-01; the last one is included.
         """
         return not gaps(self._spans.get(symbol, ()), first_day, last_day)
 
@@ -358,7 +356,7 @@ class PriceCache(_Cache):
 
     def to_frame(self) -> Prices:
         """Return all closes, with those that were set; one set to 0 is a close of 0."""
-        return _prices(self._reader.columns(laid=True))
+        return Prices(**_columns(self._reader.columns(with_set=True)))
 
     def _back(self, day: int) -> int:
         return max(day - self._lookback_days, FIRST_DATE)
@@ -382,7 +380,7 @@ class PriceCache(_Cache):
 
     def _put(self, loaded: Prices, windows: Sequence[Window]) -> int:
         """Replace the closes of windows."""
-        held = _prices(self._reader.columns(laid=False))
+        held = Prices(**_columns(self._reader.columns(with_set=False)))
         loaded = _kept(loaded, _inside(loaded, windows))
         prices = _joined(_kept(held, ~_inside(held, windows)), loaded)
         self._reader = self._reader.over(_core.PriceStore.from_frame(prices))
@@ -418,8 +416,7 @@ class CompanyProfileCache(_Cache):
 
     def get(self, symbol: str) -> CompanyProfile | None:
         """Return the profile of a symbol; None without one."""
-        found = self._store.get(symbol)
-        self._count(found)
+        found = self._counted(self._store.get(symbol))
         return None if found is None else CompanyProfile(symbol, *found)
 
     def get_beta(self, symbol: str) -> Decimal | None:
@@ -510,8 +507,7 @@ class SnapshotCache(_Cache):
             NumericError: an amount that is not finite, or has more decimals than cents.
         """
         key = checked_id(portfolio_id)
-        found = self._store.latest(key.bytes)
-        self._count(found)
+        found = self._counted(self._store.latest(key.bytes))
         return None if found is None else Snapshot(key, date_of(found[0]), *found[1:])
 
     def get_equity(self, portfolio_id: uuid.UUID | str) -> Decimal:
@@ -586,10 +582,6 @@ def _sessions(code: str) -> calendar.Calendar:
         msg = "calendar `prices` needs the dates of the price table, expected any other"
         raise ConfigError(msg, "calendar")
     return calendar.load(code)
-
-
-def _prices(columns: dict[str, Any]) -> Prices:
-    return Prices(**_columns(columns | {"day": (columns["day"],)}))
 
 
 def _columns(parts: dict[str, Any]) -> dict[str, Any]:

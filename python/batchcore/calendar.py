@@ -89,14 +89,7 @@ class Calendar:
                 array.setflags(write=False)
 
     def sessions(self, start: int, end: int) -> Int32:
-        """Return the sessions from ``start`` to ``end``, both included.
-
-        Args:
-            start: A day, session or not.
-            end: Likewise, not before ``start``.
-
-        Returns:
-            (n,) int32, sorted, read-only; empty if there is no session between them.
+        """Return the sessions from one day to another, both included, sorted and read-only.
 
         Raises:
             ConfigError: ``start`` after ``end``, or one of them outside the calendar.
@@ -111,14 +104,7 @@ class Calendar:
         return self.days[low:high]
 
     def is_session(self, days: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Return, for each of ``days``, if it is a session.
-
-        Args:
-            days: (n,) days, in any order.
-
-        Returns:
-            (n,) bool; False outside the calendar.
-        """
+        """Return whether each of ``days`` is a session; False outside the calendar."""
         asked = np.asarray(days, dtype=np.int64)
         if self.days is None:
             return (asked >= self.first_day) & (asked <= self.last_day)
@@ -128,32 +114,14 @@ class Calendar:
         return found
 
     def left_out(self, start: int, end: int) -> Int32:
-        """Return the days from ``start`` to ``end``, both included, that are no session.
-
-        Args:
-            start: A day, session or not.
-            end: Likewise, not before ``start``.
-
-        Returns:
-            (n,) int32, sorted.
-
-        Raises:
-            ConfigError: ``start`` after ``end``, or one of them outside the calendar.
-        """
+        """Return the days of the same range that are no session; errors as `sessions`."""
         sessions = self.sessions(start, end)
         out = np.ones(end - start + 1, dtype=np.bool_)
         out[sessions - start] = False
         return (np.flatnonzero(out) + start).astype(np.int32)
 
     def next_sessions(self, days: npt.NDArray[np.int32]) -> Int32:
-        """Return the first session on or after each of ``days``.
-
-        Args:
-            days: (n,) int32, in any order.
-
-        Returns:
-            (n,) int32; the largest int32 where the calendar has none.
-        """
+        """Return the first session on or after each of ``days``, the largest int32 for none."""
         known = np.maximum(days, np.int32(self.first_day))
         if self.days is None:
             return known
@@ -166,12 +134,6 @@ class Calendar:
 
         A session of an exchange closes at its closing time, early closes included; one of `daily`
         when its day is over; one of `prices` counts from the first moment of its day.
-
-        Args:
-            now: The moment, with a time zone.
-
-        Returns:
-            A day.
 
         Raises:
             ConfigError: ``now`` has no time zone, lies after the calendar's last day, or no
@@ -192,11 +154,7 @@ class Calendar:
         return int(self.days[row - 1])
 
     def local_date(self, now: datetime) -> int:
-        """Return the date, in days since 1970-01-01, that the clock of the calendar shows.
-
-        Args:
-            now: The moment, with a time zone.
-        """
+        """Return the day that the clock of the calendar shows at a moment with a time zone."""
         return day_of(now.astimezone(_zone(self.timezone)).date())
 
     def last_on_or_before(self, day: int) -> int:
@@ -214,14 +172,7 @@ class Calendar:
         return int(self.days[row - 1])
 
     def last_sessions(self, end: int, count: int) -> Int32:
-        """Return the last sessions that are not after ``end``.
-
-        Args:
-            end: A day, session or not.
-            count: How many; there are fewer where the calendar begins.
-
-        Returns:
-            (n,) int32, sorted, read-only.
+        """Return the last ``count`` sessions not after ``end``, fewer where the calendar begins.
 
         Raises:
             ConfigError: ``end`` is outside the calendar.
@@ -245,10 +196,7 @@ class Calendar:
 
 
 def load(code: str) -> Calendar:
-    """Return the calendar ``code``.
-
-    Args:
-        code: `XNYS`, `daily`, or any code or alias of exchange_calendars, in its spelling.
+    """Return a calendar: `XNYS`, `daily`, or any code or alias of exchange_calendars.
 
     Raises:
         ConfigError: an unknown code, one that needs the extra `calendars` where that is not
@@ -264,13 +212,9 @@ def load(code: str) -> Calendar:
 
 
 def from_price_dates(days: npt.ArrayLike) -> Calendar:
-    """Return the calendar `prices`.
+    """Return the calendar `prices`, of days with a valid close in any order, repeated or not.
 
-    Args:
-        days: (n,) days with a valid close, in any order, repeated or not.
-
-    Returns:
-        A calendar without limits: a day without a close is no session, whenever it is.
+    It has no limits: a day without a close is no session, whenever it is.
     """
     known = distinct(np.asarray(days, dtype=np.int32))
     closing = known.astype(np.int64) * MINUTES

@@ -12,11 +12,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
 from batchcore.errors import ConfigError
+from batchcore.schema import HOST
 from batchcore.units import FACTOR_ETFS, MAX_SCALE
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 OnExisting = Literal["skip", "replace", "error"]
 Analytics = Literal["portfolio", "full", "every", "none"]
@@ -56,24 +57,9 @@ _MAX_FAILED: Final = re.compile(
     r"(?P<number>\d{1,9}|\d{1,3}\.\d{1,6}(?=%))(?P<percent>%?)", re.ASCII
 )
 
-TABLES: Final = (
-    "portfolios",
-    "positions",
-    "market_data_cache",
-    "portfolio_snapshots",
-    "equity_changes",
-    "position_realized_events",
-    "company_profiles",
-    "position_market_betas",
-    "factor_definitions",
-    "factor_exposures",
-    "position_factor_exposures",
-    "benchmarks_sector_weights",
-    "tags_v2",
-    "position_tags",
-    "users",
-)
-"""Tables of the host, by the names of docs/schema.md."""
+
+_NAMED: Final = ("tables", "columns", "scales", "factors")
+_TYPES: Final = {str: "text", int: "a whole number", dict: "a table"}
 
 
 @dataclass(frozen=True)
@@ -103,29 +89,26 @@ class Schema:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "price_sources", _sources(self.price_sources))
-        for names in ("tables", "columns", "scales", "factors"):
+        for names in _NAMED:
             object.__setattr__(self, names, MappingProxyType(dict(getattr(self, names))))
+        for wrong in self._wrong():
+            raise ConfigError(f"schema.{wrong}", "schema")
+
+    def _wrong(self) -> Iterator[str]:
         for name in self.tables:
-            if name not in TABLES:
-                msg = f"schema.tables: unknown table `{name}`, expected one of {', '.join(TABLES)}"
-                raise ConfigError(msg, "schema")
+            if name not in HOST:
+                yield f"tables: unknown table `{name}`, expected one of {', '.join(HOST)}"
         for option in ("columns", "scales"):
             for name in getattr(self, option):
-                table, dot, column = name.partition(".")
-                if table not in TABLES or not dot or not column:
-                    msg = f"schema.{option}: expected `table.column`, was `{name}`"
-                    raise ConfigError(msg, "schema")
-        self._check_values()
-
-    def _check_values(self) -> None:
+                table, _, column = name.partition(".")
+                if table not in HOST or not column:
+                    yield f"{option}: expected `table.column`, was `{name}`"
         for name, scale in self.scales.items():
             if not 0 <= scale <= MAX_SCALE:
-                msg = f"schema.scales: `{name}` is {scale}, expected 0 to {MAX_SCALE}"
-                raise ConfigError(msg, "schema")
+                yield f"scales: `{name}` is {scale}, expected 0 to {MAX_SCALE}"
         for name, etf in self.factors.items():
             if etf not in FACTOR_ETFS:
-                msg = f"schema.factors: `{name}` is {etf}, expected one of {', '.join(FACTOR_ETFS)}"
-                raise ConfigError(msg, "schema")
+                yield f"factors: `{name}` is {etf}, expected one of {', '.join(FACTOR_ETFS)}"
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Self:
@@ -135,8 +118,8 @@ class Schema:
         table, which is the same in TOML, or with the dotted name in quotes.
 
         Raises:
-            ConfigError: the file cannot be read or is no TOML, a key is unknown, or a value is of
-                the wrong type; it names file and key.
+            ConfigError: the file cannot be read or is not valid TOML, a key is unknown, or a
+                value is of the wrong type; it names file and key.
         """
         try:
             document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -144,9 +127,9 @@ class Schema:
             reason = error.strerror or type(error).__name__
             raise ConfigError(f"{path}: cannot be read: {reason}", "schema") from error
         except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}: is no UTF-8 text", "schema") from error
+            raise ConfigError(f"{path}: is not UTF-8 text", "schema") from error
         except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path}: is no TOML: {error}", "schema") from error
+            raise ConfigError(f"{path}: is not valid TOML: {error}", "schema") from error
         try:
             return cls(**_arguments(document))
         except ConfigError as error:
@@ -154,14 +137,12 @@ class Schema:
 
     def __hash__(self) -> int:
         """Return a hash of all names and scales."""
-        names = (self.tables, self.columns, self.scales, self.factors)
-        mapped = (frozenset(mapping.items()) for mapping in names)
+        mapped = (frozenset(getattr(self, names).items()) for names in _NAMED)
         return hash((self.namespace, self.price_sources, *mapped))
 
     def __reduce__(self) -> tuple[type[Schema], tuple[object, ...]]:
         """Return how to make it again in another process."""
-        names = (self.tables, self.columns, self.scales, self.factors)
-        mapped = (dict(mapping) for mapping in names)
+        mapped = (dict(getattr(self, names)) for names in _NAMED)
         return Schema, (self.namespace, *mapped, self.price_sources)
 
     def table(self, table: str) -> str:
@@ -187,40 +168,34 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     for key, value in document.items():
         if key == "namespace":
-            arguments[key] = _of_type(value, str, "namespace", "text")
-        elif key in {"tables", "factors"}:
-            names = _of_type(value, dict, key, "a table")
-            arguments[key] = {
-                name: _of_type(one, str, f"{key}.{name}", "text") for name, one in names.items()
-            }
-        elif key in {"columns", "scales"}:
-            kind, told = (str, "text") if key == "columns" else (int, "a whole number")
-            entries: dict[str, Any] = {}
-            for name, one in _flat(_of_type(value, dict, key, "a table")):
-                if name in entries:
-                    raise ConfigError(f"`{key}.{name}` is there twice", "schema")
-                entries[name] = _of_type(one, kind, f"{key}.{name}", told)
-            arguments[key] = entries
+            arguments[key] = _of_type(value, str, key)
         elif key == "price_sources":
             arguments[key] = value
+        elif key in _NAMED:
+            entries = arguments[key] = {}
+            names = _of_type(value, dict, key).items()
+            for name, one in _flat(names) if key in ("columns", "scales") else names:
+                if name in entries:
+                    raise ConfigError(f"`{key}.{name}` is there twice", "schema")
+                entries[name] = _of_type(one, int if key == "scales" else str, f"{key}.{name}")
         else:
             keys = "namespace, tables, columns, scales, factors or price_sources"
             raise ConfigError(f"unknown key `{key}`, expected {keys}", "schema")
     return arguments
 
 
-def _flat(entries: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in entries.items():
+def _flat(entries: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    for name, value in entries:
         if isinstance(value, dict):
             yield from ((f"{name}.{inner}", one) for inner, one in value.items())
         else:
             yield name, value
 
 
-def _of_type(value: object, kind: type, key: str, expected: str) -> Any:  # noqa: ANN401  # a value of the file
+def _of_type(value: object, kind: type, key: str) -> Any:  # noqa: ANN401  # a value of the file
     # to Python, `true` is a whole number
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ConfigError(f"`{key}` is {value!r}, expected {expected}", "schema")
+        raise ConfigError(f"`{key}` is {value!r}, expected {_TYPES[kind]}", "schema")
     if value == "":
         raise ConfigError(f"`{key}` is empty, expected a name", "schema")
     return value
@@ -238,7 +213,7 @@ def option(
 
     Args:
         help: What the help of commands says.
-        metavar: What stands for a value there.
+        metavar: The placeholder of its value there.
         choices: Its values, if these are all.
         has_opposite: Whether a flag has one that turns it off.
         ledger: `QUESTION` or `CONFIGURATION`; None is not kept in the ledger.
@@ -258,8 +233,8 @@ class Settings:
 
     Attributes:
         schema: Names of the host's tables and columns.
-        lookback_days: Calendar days that a close may be old and still count as a hit (S4).
-        min_coverage: Share of symbols that a session needs closes of (S12), 0 to 1.
+        lookback_days: Maximum age of a close in calendar days; an older one is stale (S4).
+        min_coverage: Minimum share of symbols that must have a close on a session (S12), 0 to 1.
         today: The date that "now" means where no end is given; its own session counts as closed.
             Under `legacy`, days from it on are current. None asks the clock of the server.
         threads: Threads of native calls; None takes as many as there are cores.
@@ -272,20 +247,20 @@ class Settings:
             and portfolios that lack prices.
         max_failed: How many portfolios may fail before the run stops: a count, or a share of the
             run's portfolios as text such as ``1%``, never less than one portfolio.
-        lease_seconds: How long a run counts as alive without a heartbeat; it sends six in that
-            time.
+        lease_seconds: Seconds after which a lease without heartbeats expires; a run sends six
+            heartbeats in that time.
         ledger_days: How many days ended runs stay in the ledger.
     """
 
     schema: Schema = field(default_factory=Schema)
     lookback_days: int = field(
         default=10,
-        metadata=option(help="Oldest close that is not stale, in calendar days.", ledger=QUESTION),
+        metadata=option(help="Calendar days after which a close is stale.", ledger=QUESTION),
     )
     min_coverage: float = field(
         default=0.5,
         metadata=option(
-            help="Share of symbols that need a close, from 0 to 1.", metavar="X", ledger=QUESTION
+            help="Minimum share of symbols with a close, 0 to 1.", metavar="X", ledger=QUESTION
         ),
     )
     today: dt.date | None = field(
@@ -298,7 +273,10 @@ class Settings:
     )
     connections: int | None = field(
         default=None,
-        metadata=option(help="Database connections, at least 2; default: 4.", ledger=CONFIGURATION),
+        metadata=option(
+            help="Read/write connections (min 2, default 4), plus a heartbeat.",
+            ledger=CONFIGURATION,
+        ),
     )
     chunk_size: int | None = field(
         default=None,
@@ -315,7 +293,9 @@ class Settings:
     )
     lease_seconds: int = field(
         default=60,
-        metadata=option(help="Seconds until a silent run counts as dead.", ledger=CONFIGURATION),
+        metadata=option(
+            help="Seconds until a lease without heartbeats expires.", ledger=CONFIGURATION
+        ),
     )
     ledger_days: int = field(
         default=90, metadata=option(help="Days to keep ended runs in the ledger.")

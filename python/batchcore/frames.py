@@ -806,24 +806,24 @@ class Rows(Frame):
     Attributes:
         portfolio: (n,) int32 row of `Opening`, ascending.
         day: (n,) int32 session, ascending within a portfolio.
-        equity_cents: (n,) int64, S8.
-        daily_pnl_cents: (n,) int64, S6.
-        daily_realized_cents: (n,) int64, S6.
-        daily_flow_cents: (n,) int64, S7.
+        equity_balance: (n,) int64, S8.
+        daily_pnl: (n,) int64, S6.
+        daily_realized_pnl: (n,) int64, S6.
+        daily_capital_flow: (n,) int64, S7.
         daily_return: Scale 6, NULL where it is out of range, S8 and S10.
-        cumulative_pnl_cents: (n,) int64, S8.
-        cumulative_realized_cents: (n,) int64, S8.
-        cumulative_flow_cents: (n,) int64, S8.
-        unrealized: ``r2(U)`` of S6 in cents, not representable beyond 64 bits, NULL under
+        cumulative_pnl: (n,) int64, S8.
+        cumulative_realized_pnl: (n,) int64, S8.
+        cumulative_capital_flow: (n,) int64, S8.
+        unrealized_pnl: ``r2(U)`` of S6 in cents, not representable beyond 64 bits, NULL under
             `legacy`; no column of the table.
-        long_cents: (n,) int64, S9.
-        short_cents: (n,) int64, not above 0, S9.
-        gross_cents: (n,) int64, S9.
-        net_cents: (n,) int64, S9.
-        cash_cents: (n,) int64, S9.
+        long_value: (n,) int64, S9.
+        short_value: (n,) int64, not above 0, S9.
+        gross_exposure: (n,) int64, S9.
+        net_exposure: (n,) int64, S9.
+        cash_value: (n,) int64, S9.
         num_positions: (n,) int32 lots held, S9; under `legacy` active positions.
-        num_long: (n,) int32, S9.
-        num_short: (n,) int32, S9.
+        num_long_positions: (n,) int32, S9.
+        num_short_positions: (n,) int32, S9.
         marks: (n, 4) int32 public lots held by `units.Mark`, S4; under `legacy` active positions
             that are not PRIVATE, by the age of their price (L26).
         written: (p,) int32 rows of each portfolio.
@@ -836,23 +836,23 @@ class Rows(Frame):
 
     portfolio: Int32
     day: Int32
-    equity_cents: Int64
-    daily_pnl_cents: Int64
-    daily_realized_cents: Int64
-    daily_flow_cents: Int64
+    equity_balance: Int64
+    daily_pnl: Int64
+    daily_realized_pnl: Int64
+    daily_capital_flow: Int64
     daily_return: Decimals
-    cumulative_pnl_cents: Int64
-    cumulative_realized_cents: Int64
-    cumulative_flow_cents: Int64
-    unrealized: Decimals
-    long_cents: Int64
-    short_cents: Int64
-    gross_cents: Int64
-    net_cents: Int64
-    cash_cents: Int64
+    cumulative_pnl: Int64
+    cumulative_realized_pnl: Int64
+    cumulative_capital_flow: Int64
+    unrealized_pnl: Decimals
+    long_value: Int64
+    short_value: Int64
+    gross_exposure: Int64
+    net_exposure: Int64
+    cash_value: Int64
     num_positions: Int32
-    num_long: Int32
-    num_short: Int32
+    num_long_positions: Int32
+    num_short_positions: Int32
     marks: Int32
     written: Int32
     failed: Bools
@@ -862,29 +862,10 @@ class Rows(Frame):
 
     _shared: ClassVar = frozenset({"written", "failed", "issues", "misses"})
 
-
-CENTS_OF_ROWS: Final = {
-    "cash_value": "cash_cents",
-    "long_value": "long_cents",
-    "short_value": "short_cents",
-    "gross_exposure": "gross_cents",
-    "net_exposure": "net_cents",
-    "equity_balance": "equity_cents",
-    "daily_pnl": "daily_pnl_cents",
-    "cumulative_pnl": "cumulative_pnl_cents",
-    "daily_realized_pnl": "daily_realized_cents",
-    "cumulative_realized_pnl": "cumulative_realized_cents",
-    "daily_capital_flow": "daily_flow_cents",
-    "cumulative_capital_flow": "cumulative_flow_cents",
-}
-"""Money column of `portfolio_snapshots` -> column of `Rows`."""
-
-COUNTS_OF_ROWS: Final = {
-    "num_positions": "num_positions",
-    "num_long_positions": "num_long",
-    "num_short_positions": "num_short",
-}
-"""Count of `portfolio_snapshots` -> column of `Rows`."""
+    @property
+    def total_value(self) -> Int64:
+        """(n,) int64, the same as the equity (S8); a column of its own under `legacy` (L25)."""
+        return self.equity_balance if self.legacy is None else self.legacy.total_value.values
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -923,15 +904,15 @@ class PositionValues(Frame):
     Attributes:
         position: (k,) int32 row of `Positions`.
         last_price: The mark, dollars, in the scale of the closes.
-        market_value_cents: (k,) int64, ``r2(mark * q * m)``.
-        unrealized_cents: (k,) int64, ``r2((mark - c) * q * m)``.
+        market_value: (k,) int64, ``r2(mark * q * m)``.
+        unrealized_pnl: (k,) int64, ``r2((mark - c) * q * m)``.
         issues: `market_value_out_of_range`.
     """
 
     position: Int32
     last_price: Decimals
-    market_value_cents: Int64
-    unrealized_cents: Int64
+    market_value: Int64
+    unrealized_pnl: Int64
     issues: Issues
 
     _shared: ClassVar = frozenset({"issues"})

@@ -16,7 +16,6 @@ import numpy as np
 
 from batchcore import _core
 from batchcore.calendar import day_of
-from batchcore.entry import check_choice
 from batchcore.errors import ConfigError
 from batchcore.frames import (
     Days,
@@ -31,6 +30,8 @@ from batchcore.frames import (
     Text,
     known_states,
 )
+from batchcore.late_imports import check_choice
+from batchcore.schema import HOST, Use
 from batchcore.units import CENTS, RETURN_SCALE
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ Made = TypeVar("Made")
 
 CancelFlag = _core.CancelFlag
 
-_GREEKS: Final = ("portfolio_delta", "portfolio_gamma", "portfolio_theta", "portfolio_vega")
+_GREEKS: Final = HOST["portfolio_snapshots"].names(Use.GREEKS)
 
 _BY_WEIGHT: Final = {
     "hhi": 4,
@@ -423,7 +424,7 @@ def _legacy(columns: dict[str, Any]) -> LegacyColumns:
 def _rows(columns: dict[str, Any], symbols: Text, legacy: LegacyColumns | None) -> Rows:
     """Return what the core computed; its other columns are those of `Rows` by name."""
     issues, misses = _issues(columns.pop("issues")), columns.pop("misses")
-    for name, scale in (("daily_return", RETURN_SCALE), ("unrealized", CENTS)):
+    for name, scale in (("daily_return", RETURN_SCALE), ("unrealized_pnl", CENTS)):
         columns[name] = Decimals(columns[name], scale, columns.pop(f"{name}_state"))
     misses["symbol"] = _coded(misses["symbol"], symbols)
     return Rows(**columns, issues=issues, misses=Misses(**misses), legacy=legacy)

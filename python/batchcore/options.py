@@ -23,8 +23,8 @@ from batchcore.config import (
     Settings,
     option,
 )
-from batchcore.entry import check_choice
 from batchcore.errors import ConfigError
+from batchcore.late_imports import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,7 +107,7 @@ class RunOptions:
     calendar: str = field(
         default="XNYS",
         metadata=option(
-            help="XNYS, daily, prices or a code of exchange_calendars.",
+            help="XNYS, daily, prices or the code of an exchange.",
             metavar="CODE",
             ledger=QUESTION,
         ),
@@ -115,7 +115,7 @@ class RunOptions:
     on_existing: OnExisting = field(
         default="skip",
         metadata=option(
-            help="Skip or recompute snapshots that already exist.",
+            help="What to do with existing complete snapshots.",
             choices=ON_EXISTING,
             ledger=QUESTION,
         ),
@@ -129,7 +129,7 @@ class RunOptions:
     changed_since: dt.datetime | None = field(
         default=None,
         metadata=option(
-            help="Recompute only what data changed since then affect.",
+            help="Recompute only rows affected by data changed since TIMESTAMP.",
             metavar="TIMESTAMP",
             ledger=QUESTION,
         ),
@@ -141,18 +141,18 @@ class RunOptions:
     beta_weights: BetaWeights = field(
         default="market_value",
         metadata=option(
-            help="Weights of the portfolio's provider beta.", choices=BETA_WEIGHTS, ledger=QUESTION
+            help="Weights of the provider beta.", choices=BETA_WEIGHTS, ledger=QUESTION
         ),
     )
     resume: bool = field(
         default=True,
-        metadata=option(
-            help="Resume a run with these options that ended early.", has_opposite=True
-        ),
+        metadata=option(help="Resume the same run if it ended early.", has_opposite=True),
     )
     wait: float = field(
         default=0,
-        metadata=option(help="Wait for another run on these portfolios.", metavar="SECONDS"),
+        metadata=option(
+            help="Seconds to wait for another run on these portfolios.", metavar="SECONDS"
+        ),
     )
     settings: Settings = field(default_factory=Settings)
     progress: Progress | None = field(default=None, compare=False)

@@ -1,4 +1,4 @@
-"""Passwords kept out of what is told, and out of the arguments that `ps` shows."""
+"""Passwords kept out of all output, and out of the arguments that `ps` shows."""
 
 from __future__ import annotations
 
@@ -19,29 +19,27 @@ _OF_ARGUMENT: Final = re.compile(rb"(?i)((?:password|passwd|pwd)=)([^\s&\0]+)")
 
 
 class Redactor:
-    """Takes passwords out of texts: what looks like one, and those that it has been told."""
+    """Takes passwords out of texts: what looks like one, and those that it is to hide."""
 
     def __init__(self) -> None:
-        """Begin without having been told any."""
-        self._told: set[str] = set()
+        self._hidden: set[str] = set()
 
     def forget(self) -> None:
-        """Look for none of those that it has been told any more."""
-        self._told.clear()
+        """Hide none of those that were given to `hide`."""
+        self._hidden.clear()
 
     def hide(self, *texts: str | None) -> None:
         """Take passwords, or URLs with passwords in them, to look for everywhere."""
         for text in texts:
             if not text:
                 continue
-            parts = [text] if "://" not in text else _passwords(text)
-            for part in parts:
-                self._told |= {one for one in (part, unquote(part)) if len(one) >= LEAST}
+            for part in _passwords(text) if "://" in text else [text]:
+                self._hidden |= {one for one in (part, unquote(part)) if len(one) >= LEAST}
 
     def __call__(self, text: str) -> str:
         """Return a text without passwords."""
-        for told in sorted(self._told, key=len, reverse=True):
-            text = text.replace(told, "***").replace(repr(told)[1:-1], "***")
+        for word in sorted(self._hidden, key=len, reverse=True):
+            text = text.replace(word, "***").replace(repr(word)[1:-1], "***")
         return _PARAMETER.sub(r"\1=***", _IN_URL.sub(r"\1:***@", text))
 
 

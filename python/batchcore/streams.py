@@ -38,7 +38,7 @@ def silence(stream: TextIO) -> None:
 
 
 def tell(line: str) -> None:
-    """Print a line on stderr; one that cannot be printed is lost, as nobody is left to be told."""
+    """Print a line on stderr; one that cannot be printed is lost."""
     try:
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Epochs, scales and states: constants only, the same as in the core (`fixed.rs`, `ids.rs`)."""
+"""Constants and enumerations; numbers are those of the core (`fixed.rs`, `ids.rs`)."""
 
 from enum import IntEnum
 from typing import Final

@@ -2,17 +2,15 @@
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Awaitable, Callable, Iterator
 
-import asyncpg
 import pytest
 import pytest_asyncio
 
 from batchcore.db.migrate import migrate
-from batchcore.db.tables import ledger, metadata
-from batchcore.run import waits
-from support import bouncer
+from batchcore.db.sqlalchemy_tables import ledger, metadata
+from batchcore.run import lock_watch
+from support import bouncer, database
 from support.waiting import Heard
 
 
@@ -74,23 +72,12 @@ def loose(numbers: str) -> tuple[str, ...]:
     )
 
 
-async def execute(url: str, *statements: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
 def template_of(server, *statements: str) -> Iterator[str]:
-    name = f"template_{uuid.uuid4().hex}"
-    asyncio.run(execute(server.url, f'CREATE DATABASE "{name}" TEMPLATE template0'))
-    url = server.database_url(name)
-    asyncio.run(migrate(url))
-    asyncio.run(execute(url, *statements))
-    yield url
-    asyncio.run(execute(server.url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+    async def fill(url: str) -> None:
+        await migrate(url)
+        await database.execute(url, *statements)
+
+    yield from database.shared(server, fill)
 
 
 @pytest.fixture(scope="session")
@@ -139,7 +126,7 @@ END IF; END $$"""  # noqa: S608  # our own names
 
 
 def emptied(url: str) -> str:
-    asyncio.run(execute(url, EMPTY))
+    asyncio.run(database.execute(url, EMPTY))
     return url
 
 
@@ -164,7 +151,7 @@ def same_double_host(double_copy: str) -> str:
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
     """What runs say of locks, of which they tell after 10 ms already."""
-    monkeypatch.setattr(waits, "LATE_S", 0.01)
+    monkeypatch.setattr(lock_watch, "LATE_S", 0.01)
     handler, logger = Heard(), logging.getLogger("batchcore")
     logger.addHandler(handler)
     yield handler

@@ -16,9 +16,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from batchcore.config import Schema
 from batchcore.db import access
 from batchcore.db.access import changing, reading
-from batchcore.db.catalog import PRICES, PROFILES, TAGS, Kind
-from batchcore.db.engine import Database
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
+from batchcore.schema import Use
 from support import database
 from support.callers import BORROWED, OWN, caller, with_driver
 
@@ -27,7 +26,6 @@ pytestmark = pytest.mark.db
 KINDS = pytest.mark.parametrize("kind", OWN + BORROWED)
 OF_THE_CALLER = pytest.mark.parametrize("kind", BORROWED)
 
-NEEDS = {"portfolios": {"id": Kind.UUID}}
 COUNT = "SELECT count(*) FROM letters"
 
 # A binary COPY of one row of one text: signature, flags, no extension; 1 field of 1 byte; end.
@@ -60,64 +58,16 @@ async def stored(url: str) -> int:
 
 
 async def copy_letter(db: Any, **options: Any) -> None:
-    async with changing(db, None, NEEDS, **options) as (session, _):
+    async with changing(db, None, Use.PRICES, **options) as (session, _):
         await session.copy_in("letters", ["letter"], [ONE_ROW])
 
 
 async def seen(db: Any, **options: Any) -> int:
     """Return how many rows a COPY out of a reading session brings."""
     taken: list[bytes] = []
-    async with reading(db, None, NEEDS, **options) as (session, _):
+    async with reading(db, None, Use.PRICES, **options) as (session, _):
         await session.copy_out("SELECT letter FROM letters", taken.append)
     return b"".join(taken).count(b"\0\0\0\1x")
-
-
-@KINDS
-async def test_whose_connections_they_are(host: str, kind: str) -> None:
-    async with caller(host, kind) as given:
-        assert Database(given.db, borrow=True).owns == (kind in OWN)
-
-
-@pytest.mark.parametrize("kind", OWN)
-async def test_what_is_changed_on_its_own_connections_is_committed(host: str, kind: str) -> None:
-    async with caller(host, kind) as given:
-        await copy_letter(given.db)
-        assert await stored(host) == 1
-        assert await seen(given.db) == 1
-
-
-@OF_THE_CALLER
-async def test_what_is_changed_in_a_callers_transaction_is_undone_by_it(
-    host: str, kind: str
-) -> None:
-    async with caller(host, kind) as given:
-        await copy_letter(given.db)
-        assert await given.execute(COUNT) == 1
-        assert await stored(host) == 0
-        await given.rollback()
-        assert await stored(host) == 0
-
-
-@OF_THE_CALLER
-async def test_what_is_changed_in_a_callers_transaction_is_committed_by_it(
-    host: str, kind: str
-) -> None:
-    async with caller(host, kind) as given:
-        await given.execute("INSERT INTO letters VALUES ('x')")
-        await copy_letter(given.db)
-        assert await seen(given.db) == 2
-        assert await stored(host) == 0
-        await given.commit()
-        assert await stored(host) == 2
-
-
-@OF_THE_CALLER
-async def test_what_the_caller_has_not_committed_is_seen(host: str, kind: str) -> None:
-    async with caller(host, kind) as given:
-        await given.execute("INSERT INTO letters VALUES ('x')")
-        assert await seen(given.db) == 1
-        await given.rollback()
-        assert await stored(host) == 0
 
 
 async def test_rows_that_a_session_has_flushed_are_seen_and_others_are_not(host: str) -> None:
@@ -150,7 +100,7 @@ async def test_each_transaction_of_a_caller_is_begun_by_the_first_use(host: str,
 @KINDS
 async def test_all_of_a_change_is_done_or_nothing(host: str, kind: str) -> None:
     async def fail(db: Any) -> None:
-        async with changing(db, None, NEEDS) as (session, _):
+        async with changing(db, None, Use.PRICES) as (session, _):
             await session.copy_in("letters", ["letter"], [ONE_ROW])
             raise RuntimeError("half-way")
 
@@ -172,7 +122,7 @@ async def test_an_error_of_the_server_leaves_the_transaction_usable(
         if kind in BORROWED:
             await given.execute("INSERT INTO letters VALUES ('x')")
         with pytest.raises(DatabaseError, match="no_such_table") as caught:
-            async with use(given.db, None, NEEDS) as (session, _):
+            async with use(given.db, None, Use.PRICES) as (session, _):
                 await session.copy_out("SELECT * FROM no_such_table", bytes)
         assert caught.value.sqlstate == "42P01"
         if kind in BORROWED:
@@ -191,7 +141,7 @@ async def test_settings_of_the_caller_are_as_they_were(host: str, kind: str, was
             await given.execute(f"SET LOCAL {name} = '{value}'")
         await given.execute(f"SET LOCAL row_security = {was}")
         for use in (reading, changing):
-            async with use(given.db, None, NEEDS) as (session, _):
+            async with use(given.db, None, Use.PRICES) as (session, _):
                 assert await session.raw.fetchval("SHOW row_security") == "off"
                 for name, value in limits.items():
                     assert await session.raw.fetchval(f"SHOW {name}") == value
@@ -223,7 +173,7 @@ async def test_a_transaction_begun_by_hand_is_one(host: str) -> None:
 
 async def test_an_asyncpg_connection_in_no_transaction_may_read_alone(host: str) -> None:
     async with database.connected(host) as raw:
-        async with reading(raw, None, NEEDS) as (session, _):
+        async with reading(raw, None, Use.PRICES) as (session, _):
             assert session.raw.is_in_transaction()
             assert session.consistent
             with pytest.raises(DatabaseError, match="read-only"):
@@ -237,20 +187,11 @@ async def test_an_asyncpg_connection_in_no_transaction_may_read_alone(host: str)
 @KINDS
 async def test_how_much_is_seen_at_one_moment(host: str, kind: str) -> None:
     async with caller(host, kind) as given:
-        async with reading(given.db, None, NEEDS) as (session, _):
+        async with reading(given.db, None, Use.PRICES) as (session, _):
             assert session.isolation == ("repeatable read" if kind in OWN else "read committed")
             assert session.consistent == (kind in OWN)
-        async with changing(given.db, None, NEEDS) as (session, _):
+        async with changing(given.db, None, Use.PRICES) as (session, _):
             assert session.isolation == "read committed"
-
-
-@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
-async def test_a_callers_transaction_may_see_one_moment(host: str, level: str) -> None:
-    engine = create_async_engine(with_driver(host), isolation_level=level)
-    async with AsyncSession(engine) as db, reading(db, None, NEEDS) as (session, _):
-        assert session.isolation == level.lower()
-        assert session.consistent
-    await engine.dispose()
 
 
 # One statement on the catalog.
@@ -260,15 +201,13 @@ async def test_a_callers_transaction_may_see_one_moment(host: str, level: str) -
 async def test_each_database_is_checked_once(host: str, kind: str) -> None:
     statements: Counter[str] = Counter()
     async with caller(host, kind) as given:
-        for needs in (NEEDS, NEEDS, TAGS, PROFILES):
-            async with reading(given.db, None, needs, phase="load", statements=statements):
+        for uses in (Use.PRICES, Use.PRICES, Use.TAGS, Use.PROFILES):
+            async with reading(given.db, None, uses, phase="load", statements=statements):
                 pass
         await copy_letter(given.db, statements=statements)
         assert statements[access.CHECK] == 1
-        other = Schema(tables={"portfolios": "letters"}, columns={"portfolios.id": "letter"})
-        async with reading(
-            given.db, other, {"portfolios": {"id": Kind.TEXT}}, statements=statements
-        ):
+        other = Schema(tables={"company_profiles": "positions"})
+        async with reading(given.db, other, Use.PRICES, statements=statements):
             pass
         assert statements[access.CHECK] == 2
 
@@ -284,16 +223,17 @@ async def test_on_a_callers_connection_a_load_is_one_statement(host: str, kind: 
 
 
 async def test_what_has_come_since_the_check_is_found(host: str) -> None:
-    needs = {"users": {"id": Kind.UUID, "batchcore_test": Kind.TEXT}}
     async with caller(host, "asyncpg") as given:
+        await given.execute("ALTER TABLE company_profiles RENAME industry TO trade")
+        missing = r"public\.company_profiles\.industry: missing column"
         for _ in range(2):
-            with pytest.raises(SchemaError, match=r"public\.users\.batchcore_test: missing column"):
-                async with reading(given.db, None, needs):
+            with pytest.raises(SchemaError, match=missing):
+                async with reading(given.db, None, Use.PROFILES):
                     pass
-        await given.execute("ALTER TABLE users ADD batchcore_test text")
+        await given.execute("ALTER TABLE company_profiles RENAME trade TO industry")
         statements: Counter[str] = Counter()
         for _ in range(2):
-            async with reading(given.db, None, needs, statements=statements):
+            async with reading(given.db, None, Use.PROFILES, statements=statements):
                 pass
         assert statements == {access.CHECK: 1}
 
@@ -318,47 +258,6 @@ async def test_only_so_many_urls_are_remembered(host: str) -> None:
     for number in range(access.MOST_KEPT + 5):
         await seen(f"{host}{more}application_name=a{number}")
     assert remembered() == access.MOST_KEPT
-
-
-@pytest.mark.parametrize(
-    ("change", "needs", "problem"),
-    [
-        ("DROP TABLE tags_v2", TAGS, "public.tags_v2: missing table"),
-        (
-            "ALTER TABLE tags_v2 DROP COLUMN usage_count",
-            TAGS,
-            "public.tags_v2.usage_count: missing column",
-        ),
-        (
-            "ALTER TABLE company_profiles ALTER beta TYPE text",
-            PROFILES,
-            "public.company_profiles.beta: is text, expected numeric",
-        ),
-        (
-            "ALTER TABLE market_data_cache ALTER close TYPE numeric",
-            PRICES,
-            "public.market_data_cache.close: is numeric without a declared scale",
-        ),
-        (
-            "ALTER TABLE position_tags ADD why text NOT NULL",
-            TAGS,
-            "public.position_tags.why: is NOT NULL without a default",
-        ),
-        (
-            "DROP TABLE tags_v2; CREATE VIEW tags_v2 AS SELECT gen_random_uuid() AS id",
-            TAGS,
-            "public.tags_v2: is a view, expected a table to write to",
-        ),
-    ],
-)
-async def test_what_a_table_lacks_is_told(host: str, change: str, needs: Any, problem: str) -> None:
-    async with caller(host, "asyncpg") as given:
-        await given.db.execute(change)
-        with pytest.raises(SchemaError) as caught:
-            async with changing(given.db, None, needs, inserts=("tags_v2", "position_tags")):
-                pass
-        assert caught.value.problems[0].startswith(problem)
-        await given.rollback()
 
 
 # What is no database.
@@ -461,7 +360,7 @@ async def test_a_transaction_that_has_failed_is_one_line(host: str, kind: str) -
 async def test_a_connection_that_is_lost_is_not_lent_again(host: str, kind: str) -> None:
     async with caller(host, kind) as given:
         with pytest.raises(DatabaseError):
-            async with reading(given.db, None, NEEDS) as (session, _):
+            async with reading(given.db, None, Use.PRICES) as (session, _):
                 await session.execute("SELECT pg_terminate_backend(pg_backend_pid())")
         await given.rollback()
         assert await given.execute("SELECT 7") == 7
@@ -474,7 +373,7 @@ async def test_a_load_that_is_cancelled_leaves_the_transaction_usable(host: str,
         begun = asyncio.Event()
 
         async def wait() -> None:
-            async with changing(given.db, None, NEEDS) as (session, _):
+            async with changing(given.db, None, Use.PRICES) as (session, _):
                 await session.copy_in("letters", ["letter"], [ONE_ROW])
                 begun.set()
                 await session.execute("SELECT pg_sleep(60)")

@@ -1,12 +1,11 @@
 """The analytics of a run, read back from the tables: figures by hand, levels, routes, parts off."""
 
-import contextlib
 import datetime as dt
 import json
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -22,12 +21,14 @@ from batchcore import calendar as calendars
 from batchcore import demo
 from batchcore import reference as ref
 from batchcore.calendar import date_of
+from batchcore.cli.run import result_text
 from batchcore.config import Schema, Settings
-from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
+from batchcore.db.analytic_tables import SNAPSHOTS
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
-from batchcore.report import result_text
+from batchcore.schema import HOST, Use
 from support import database
-from support.database import Host, Standing, key
+from support.database import Host, Standing, execute, key
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -40,7 +41,7 @@ RENAMED = {
 TODAY = 20635  # 2026-07-01, a Wednesday
 SESSIONS = calendars.load("XNYS").last_sessions(TODAY, 130).tolist()
 LAST = SESSIONS[-1]
-ANALYTIC = tuple(COLUMNS[SNAPSHOTS])
+ANALYTIC = tuple(HOST[SNAPSHOTS].names(Use.ANALYTICS))
 TABLES = ("position_market_betas", "factor_exposures", "position_factor_exposures")
 
 
@@ -158,9 +159,7 @@ async def run(
     url: str, analytics: str, first: int = LAST, last: int = LAST, **options: Any
 ) -> batchcore.BatchResult:
     settings = options.pop("settings", Settings(min_coverage=0.0))
-    return await batchcore.run_batch(
-        url, date_of(first), date_of(last), analytics=analytics, settings=settings, **options
-    )
+    return await run_days(url, first, last, analytics=analytics, settings=settings, **options)
 
 
 async def rows_of(url: str, query: str) -> list[dict[str, Any]]:
@@ -185,14 +184,6 @@ async def without_analytics(url: str) -> dict[tuple[Any, int], dict[str, Any]]:
     }
 
 
-@contextlib.asynccontextmanager
-async def executed(url: str, *statements: str) -> AsyncIterator[None]:
-    async with database.connected(url) as connection:
-        for statement in statements:
-            await connection.execute(statement)
-    yield
-
-
 @pytest.mark.parametrize("level", ["portfolio", "every", "full"])
 async def test_columns_are_those_by_hand(host: str, level: str) -> None:
     await fill(host)
@@ -204,14 +195,7 @@ async def test_columns_are_those_by_hand(host: str, level: str) -> None:
     assert result.seconds_by_phase["analytics"] > 0
     assert "analytic_out_of_range" not in result.issues_by_name()
 
-
-@pytest.mark.parametrize("level", ["portfolio", "every", "full"])
-async def test_a_provider_beta_is_a_share_of_what_the_run_was_asked_for(
-    host: str, level: str
-) -> None:
-    await fill(host)
-
-    await run(host, level, beta_weights="equity")
+    await run(host, level, beta_weights="equity", on_existing="replace")
 
     # (600 * 1.5 + -100 * 0.5) by 10,000
     expected = HAND_COLUMNS | {"beta_provider_1y": Decimal("0.0850")}
@@ -238,7 +222,9 @@ async def test_by_equity_short_stocks_have_a_provider_beta_too(host: str) -> Non
     assert betas == [None, Decimal("-0.1000")]
 
 
-async def test_unknown_beta_weights_are_a_config_error(host: str) -> None:
+async def test_unknown_words_are_a_config_error(host: str) -> None:
+    with pytest.raises(ConfigError, match="unknown analytics `all`, expected one of portfolio"):
+        await run(host, "all")
     with pytest.raises(ConfigError, match="unknown beta_weights `nav`"):
         await run(host, "portfolio", beta_weights="nav")
     with pytest.raises(ConfigError, match="unknown beta_weights `nav`"):
@@ -315,12 +301,12 @@ async def test_rows_that_stand_keep_id_and_creation(host: str) -> None:
     await fill(host)
     await run(host, "full")
     before = await table_rows(host)
-    async with executed(
+    await execute(
         host,
         "UPDATE market_data_cache SET close = close + 1 WHERE symbol = 'AAA' AND close = 50",
         "DELETE FROM position_factor_exposures",
-    ):
-        result = await run(host, "full", on_existing="replace")
+    )
+    result = await run(host, "full", on_existing="replace")
 
     assert "not_replaced" not in result.issues_by_name()
     changing = {"updated_at", *("beta", "alpha", "exposure_value", "exposure_dollar")}
@@ -401,7 +387,7 @@ async def test_a_kept_row_that_the_ledger_does_not_keep_is_an_error(
 ) -> None:
     await fill(host)
     await add_rows(host, TABLES[0], theirs(TABLES[0]))
-    await database.execute(host, meddling)
+    await execute(host, meddling)
 
     with pytest.raises(DatabaseError, match=told):
         await run(host, "full")
@@ -416,8 +402,8 @@ async def test_a_row_that_the_host_changed_stays_whatever_its_time_stamps(
     await fill(host)
     await run(host, "full")
     value = "beta" if table == "position_market_betas" else "exposure_value"
-    async with executed(host, f"UPDATE {table} SET {value} = 7"):  # noqa: S608
-        result = await run(host, "full", on_existing="replace")
+    await execute(host, f"UPDATE {table} SET {value} = 7")  # noqa: S608
+    result = await run(host, "full", on_existing="replace")
 
     (kept,) = (await table_rows(host))[table]
     assert kept[value] == 7
@@ -433,10 +419,10 @@ async def test_a_trigger_on_time_stamps_makes_no_row_that_of_another(host: str) 
     on = (
         "CREATE TRIGGER touched BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION touch()"
     )
-    async with executed(host, touch, *(on.format(table) for table in TABLES[:2])):
-        for _ in range(3):
-            result = await run(host, "full", on_existing="replace")
-            assert "not_replaced" not in result.issues_by_name()
+    await execute(host, touch, *(on.format(table) for table in TABLES[:2]))
+    for _ in range(3):
+        result = await run(host, "full", on_existing="replace")
+        assert "not_replaced" not in result.issues_by_name()
 
 
 async def test_rows_of_the_callers_own_transaction_are_known_again(host: str) -> None:
@@ -452,8 +438,8 @@ async def test_rows_of_the_callers_own_transaction_are_known_again(host: str) ->
 async def test_rows_of_a_run_before_the_marks_are_known_by_its_chunks(host: str) -> None:
     await fill(host)
     await run(host, "full")
-    async with executed(host, "TRUNCATE batchcore_analytic_writes"):
-        result = await run(host, "full", on_existing="replace")
+    await execute(host, "TRUNCATE batchcore_analytic_writes")
+    result = await run(host, "full", on_existing="replace")
 
     assert "not_replaced" not in result.issues_by_name()
 
@@ -477,7 +463,7 @@ async def test_only_the_one_regression_on_a_proxy_is_written(
 
     off = {
         "factor HYG": (
-            "`Credit` has it as proxy, but is no regression by method: name the right one in"
+            "`Credit` has it as proxy, but its method is not a regression: name the right one in"
             " schema.factors"
         ),
         "factor TLT": (
@@ -502,8 +488,8 @@ async def test_factors_are_mapped_by_name(host: str) -> None:
     await add_rows(host, "factor_definitions", *SEVERAL)
     factors = {"Provider Beta": "SPY", "Credit": "SPY", "No Such": "TLT"}
     settings = Settings(schema=Schema(factors=factors), min_coverage=0.0)
-    async with executed(host, "ALTER TABLE factor_definitions DROP COLUMN calculation_method"):
-        result = await run(host, "full", settings=settings)
+    await execute(host, "ALTER TABLE factor_definitions DROP COLUMN calculation_method")
+    result = await run(host, "full", settings=settings)
 
     assert result.analytics_off["factor No Such"] == "no active factors of this name, expected one"
     rows = await rows_of(host, "SELECT factor_id, exposure_value FROM factor_exposures")
@@ -531,8 +517,8 @@ async def test_some_rows_stand_and_the_others_are_inserted(host: str) -> None:
 
 async def test_replaced_rows_get_every_column_and_none_leaves_them(host: str) -> None:
     await fill(host, replace(HAND, standing={"hand": (Standing(SESSIONS[-2]), Standing(LAST))}))
-    async with executed(host, "UPDATE portfolio_snapshots SET hhi = 5, sector_exposure = '{}'"):
-        await run(host, "none", SESSIONS[-2], on_existing="replace")
+    await execute(host, "UPDATE portfolio_snapshots SET hhi = 5, sector_exposure = '{}'")
+    await run(host, "none", SESSIONS[-2], on_existing="replace")
     found = await analytics_of(host)
     assert {row["hhi"] for row in found.values()} == {Decimal("5.0000")}
     assert {str(row["sector_exposure"]) for row in found.values()} == {"{}"}
@@ -700,13 +686,13 @@ async def test_an_absent_table_switches_its_part_off(
     host: str, caplog: pytest.LogCaptureFixture, dropped: str, off: dict[str, str], nulls: set[str]
 ) -> None:
     await fill(host)
-    async with executed(host, f"DROP TABLE {dropped} CASCADE"):
-        result = await run(host, "full")
+    await execute(host, f"DROP TABLE {dropped} CASCADE")
+    result = await run(host, "full")
 
     assert dict(result.analytics_off) == off == result.to_dict()["analytics_off"]
     for part, reason in off.items():
         assert f"analytics_off={part}" in caplog.text
-        assert f"analytics off: {part}, {reason}" in result_text(result)
+        assert f"analytics off: {part}, {reason}" in result_text(result, result.to_dict())
     found = (await analytics_of(host))[key("hand"), LAST]
     expected = {name: None if name in nulls else value for name, value in HAND_COLUMNS.items()}
     assert found == expected
@@ -715,8 +701,8 @@ async def test_an_absent_table_switches_its_part_off(
 async def test_a_plan_tells_what_is_off_and_loads_nothing_for_it(host: str) -> None:
     await fill(host)
     plain = await run(host, "none", settings=Settings(min_coverage=0.0, dry_run=True))
-    async with executed(host, "DROP TABLE factor_exposures"):
-        planned = await run(host, "full", settings=Settings(min_coverage=0.0, dry_run=True))
+    await execute(host, "DROP TABLE factor_exposures")
+    planned = await run(host, "full", settings=Settings(min_coverage=0.0, dry_run=True))
     assert dict(planned.analytics_off) == {"factor_exposures": "no table public.factor_exposures"}
     assert planned.statements_by_phase == plain.statements_by_phase
     assert planned.rows_by_load == plain.rows_by_load
@@ -724,31 +710,31 @@ async def test_a_plan_tells_what_is_off_and_loads_nothing_for_it(host: str) -> N
 
 async def test_a_missing_column_is_named_unless_nothing_is_analysed(host: str) -> None:
     await fill(host)
-    async with executed(host, "ALTER TABLE portfolio_snapshots DROP COLUMN hhi"):
-        with pytest.raises(SchemaError, match=r"portfolio_snapshots\.hhi: missing column"):
-            await run(host, "portfolio")
-        assert (await run(host, "none")).rows_written == 1
+    await execute(host, "ALTER TABLE portfolio_snapshots DROP COLUMN hhi")
+    with pytest.raises(SchemaError, match=r"portfolio_snapshots\.hhi: missing column"):
+        await run(host, "portfolio")
+    assert (await run(host, "none")).rows_written == 1
 
 
 async def test_sector_exposure_may_be_jsonb(host: str) -> None:
     await fill(host)
-    async with executed(host, "ALTER TABLE portfolio_snapshots ALTER sector_exposure TYPE jsonb"):
-        await run(host, "portfolio")
-        await run(host, "portfolio", on_existing="replace")
+    await execute(host, "ALTER TABLE portfolio_snapshots ALTER sector_exposure TYPE jsonb")
+    await run(host, "portfolio")
+    await run(host, "portfolio", on_existing="replace")
     found = (await analytics_of(host))[key("hand"), LAST]
     assert found["sector_exposure"] == HAND_COLUMNS["sector_exposure"]
 
 
 async def test_a_figure_that_does_not_fit_is_null_with_an_issue(host: str) -> None:
     await fill(host)
-    async with executed(
+    await execute(
         host,
         "ALTER TABLE portfolio_snapshots ALTER hhi TYPE numeric(7,4)",
         "ALTER TABLE position_market_betas ALTER beta TYPE numeric(6,6)",
         "ALTER TABLE position_market_betas ALTER r_squared TYPE numeric(6,6)",
         "ALTER TABLE positions ALTER unrealized_pnl TYPE numeric(4,2)",
-    ):
-        result = await run(host, "full")
+    )
+    result = await run(host, "full")
 
     assert result["success"]
     assert (await analytics_of(host))[key("hand"), LAST] == HAND_COLUMNS | {"hhi": None}
@@ -788,7 +774,7 @@ async def test_a_role_must_be_allowed_what_its_level_writes(host: str) -> None:
     await fill(host)
     role = f"writer_{uuid.uuid4().hex}"
     url = make_url(host).set(username=role).render_as_string(hide_password=False)
-    async with executed(
+    await execute(
         host,
         f"CREATE ROLE {role} LOGIN",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
@@ -797,25 +783,19 @@ async def test_a_role_must_be_allowed_what_its_level_writes(host: str) -> None:
         "GRANT INSERT, UPDATE, DELETE ON batchcore_runs, batchcore_run_chunks,"
         f" batchcore_run_issues, batchcore_run_symbol_issues, batchcore_run_heartbeats TO {role}",
         f"GRANT USAGE ON SEQUENCE batchcore_run_tokens TO {role}",
-    ):
-        try:
-            assert (await run(url, "portfolio")).rows_written == 1
-            with pytest.raises(SchemaError) as caught:
-                await run(url, "full", on_existing="replace")
-        finally:
-            async with executed(host, f"DROP OWNED BY {role}", f"DROP ROLE {role}"):
-                pass
+    )
+    try:
+        assert (await run(url, "portfolio")).rows_written == 1
+        with pytest.raises(SchemaError) as caught:
+            await run(url, "full", on_existing="replace")
+    finally:
+        await execute(host, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
     problems = caught.value.problems
     assert "public.positions.last_price: the role may not UPDATE it" in problems
     assert "public.position_market_betas.beta: the role may not INSERT it" in problems
     assert "public.factor_exposures.exposure_value: the role may not UPDATE it" in problems
     assert "public.batchcore_analytic_writes: the role may not INSERT it" in problems
     assert not [problem for problem in problems if "factor_definitions" in problem]
-
-
-async def test_an_unknown_level_is_refused(host: str) -> None:
-    with pytest.raises(ConfigError, match="unknown analytics `all`, expected one of portfolio"):
-        await run(host, "all")
 
 
 async def lots_of(url: str, day: dt.date) -> list[dict[str, Any]]:
@@ -849,40 +829,62 @@ def value_of(lot: dict[str, Any]) -> float:
     return float(price * lot["quantity"] * option)
 
 
-async def real_returns(url: str) -> dict[str, Any]:
-    """Return the returns of each symbol, oldest first."""
-    own: dict[str, list[float]] = defaultdict(list)
-    query = "SELECT symbol, close::float8 FROM market_data_cache ORDER BY date"
-    for row in await rows_of(url, query):
-        own[row["symbol"]].append(row["close"])
-    return {name: np.diff(found) / found[:-1] for name, found in own.items()}
+@dataclass
+class Real:
+    """The demo's portfolios on the closes of the package, after a run of 3 sessions.
+
+    Attributes:
+        url: Of the database, which tests only read.
+        before: Rows of `positions` before the run, by id.
+        last: The last session.
+        returns: Of each symbol, oldest first.
+        regressions: Of its last 90 returns on those of SPY.
+    """
+
+    url: str
+    before: dict[Any, dict[str, Any]] = field(default_factory=dict)
+    last: dt.date = dt.date.min
+    returns: dict[str, Any] = field(default_factory=dict)
+    regressions: dict[str, Any] = field(default_factory=dict)
 
 
-async def on_real_closes(url: str) -> tuple[dt.date, dict[str, Any]]:
-    """Run on the closes of the package; return the last session, and each symbol's regression."""
-    made = demo.seeded(demo.Size(portfolios=60, symbols=None, sessions=3), seed=5)
-    await made.write(url)
-    result = await run(url, "full", made.market.start, made.market.end)
-    assert result["success"]
-    returns = await real_returns(url)
-    return date_of(made.market.end), {
-        name: linregress(returns["SPY"][-90:], own[-90:]) for name, own in returns.items()
-    }
+@pytest.fixture(scope="module")
+def real(server: Any, template: str) -> Iterator[Real]:
+    found = Real("")
+
+    async def fill(url: str) -> None:
+        made = demo.seeded(demo.Size(portfolios=60, symbols=None, sessions=3), seed=5)
+        await made.write(url)
+        found.before = {row["id"]: row for row in await rows_of(url, "TABLE positions")}
+        result = await run(url, "full", made.market.start, made.market.end)
+        assert result["success"]
+        found.last = date_of(made.market.end)
+        closes: dict[str, list[float]] = defaultdict(list)
+        query = "SELECT symbol, close::float8 FROM market_data_cache ORDER BY date"
+        for row in await rows_of(url, query):
+            closes[row["symbol"]].append(row["close"])
+        found.returns = {name: np.diff(own) / own[:-1] for name, own in closes.items()}
+        market = found.returns["SPY"][-90:]
+        found.regressions = {
+            name: linregress(market, own[-90:]) for name, own in found.returns.items()
+        }
+
+    for url in database.shared(server, fill, template):
+        found.url = url
+        yield found
 
 
-async def test_betas_on_the_real_closes_are_those_of_scipy(host: str) -> None:
-    last, regressions = await on_real_closes(host)
-
+async def test_betas_on_the_real_closes_are_those_of_scipy(real: Real) -> None:
     stored = await rows_of(
-        host,
+        real.url,
         "SELECT b.*, p.symbol, p.portfolio_id AS owner FROM position_market_betas b"
         " JOIN positions p ON p.id = b.position_id",
     )
 
     assert len({row["symbol"] for row in stored}) > 20
     for row in stored:
-        fit = regressions[row["symbol"]]
-        assert (row["portfolio_id"], row["calc_date"]) == (row["owner"], last)
+        fit = real.regressions[row["symbol"]]
+        assert (row["portfolio_id"], row["calc_date"]) == (row["owner"], real.last)
         assert float(row["beta"]) == pytest.approx(fit.slope, abs=6e-7)
         assert float(row["alpha"]) == pytest.approx(fit.intercept, abs=6e-7)
         assert float(row["r_squared"]) == pytest.approx(fit.rvalue**2, abs=6e-7)
@@ -926,26 +928,21 @@ def figures_of(
 
 
 async def test_figures_on_the_real_closes_are_what_plain_python_makes_of_the_tables(
-    host: str,
+    real: Real,
 ) -> None:
-    last, regressions = await on_real_closes(host)
-    profiles = {row["symbol"]: row for row in await rows_of(host, "SELECT * FROM company_profiles")}
+    profiles = {row["symbol"]: row for row in await rows_of(real.url, "TABLE company_profiles")}
     lots = defaultdict(list)
-    for lot in await lots_of(host, last):
+    for lot in await lots_of(real.url, real.last):
         lots[lot["portfolio_id"]].append(lot)
-
-    snapshots = [
-        row
-        for row in await rows_of(host, "SELECT * FROM portfolio_snapshots")
-        if row["snapshot_date"] == last
-    ]
+    query = f"SELECT * FROM portfolio_snapshots WHERE snapshot_date = '{real.last}'"  # noqa: S608
+    snapshots = await rows_of(real.url, query)
 
     assert len(snapshots) == 60
     for row in snapshots:
         held = lots[row["portfolio_id"]]
         assert row["num_positions"] == len(held)
         equity = float(row["equity_balance"])
-        expected, sectors = figures_of(held, equity, profiles, regressions)
+        expected, sectors = figures_of(held, equity, profiles, real.regressions)
         for column, figure in expected.items():
             half_a_unit = 0.006 if column == "effective_num_positions" else 0.00006
             found = None if row[column] is None else float(row[column])
@@ -953,9 +950,27 @@ async def test_figures_on_the_real_closes_are_what_plain_python_makes_of_the_tab
         assert json.loads(row["sector_exposure"]) == pytest.approx(sectors, abs=6e-7)
 
 
-async def test_factor_exposures_on_the_real_closes_are_those_of_scikit_learn(host: str) -> None:
-    last, _ = await on_real_closes(host)
-    returns = await real_returns(host)
+async def test_functions_of_one_portfolio_say_what_the_run_has_stored(real: Real) -> None:
+    query = f"SELECT * FROM portfolio_snapshots WHERE snapshot_date = '{real.last}' LIMIT 20"  # noqa: S608
+    for row in await rows_of(real.url, query):
+        asked = (real.url, row["portfolio_id"])
+        beta = await batchcore.calculate_portfolio_provider_beta(*asked, calculation_date=real.last)
+        stored = row["beta_provider_1y"]
+        expected = 1.0 if stored is None else float(stored)
+        assert beta["portfolio_beta"] == pytest.approx(expected, abs=6e-5)
+        exposure = await batchcore.calculate_portfolio_sector_exposure(
+            *asked, calculation_date=real.last
+        )
+        shares, weights = exposure["sector_weights"], exposure["benchmark_weights"]
+        assert shares == pytest.approx(json.loads(row["sector_exposure"]), abs=6e-7)
+        assert sum(weights.values()) == pytest.approx(1)
+        for name, difference in exposure["over_underweights"].items():
+            own = shares.get(name, 0) - weights.get(name, 0)
+            assert difference == pytest.approx(own, abs=1e-9)
+
+
+async def test_factor_exposures_on_the_real_closes_are_those_of_scikit_learn(real: Real) -> None:
+    host, returns = real.url, real.returns
     factors = await rows_of(host, "TABLE factor_definitions")
     etfs = {row["id"]: row["etf_proxy"] for row in factors if row["etf_proxy"] in returns}
     market = np.column_stack([returns[etf][-90:] for etf in etfs.values()])
@@ -978,7 +993,7 @@ async def test_factor_exposures_on_the_real_closes_are_those_of_scikit_learn(hos
         " ON p.id = f.position_id",
     )
     dollars: Counter[Any] = Counter()
-    for lot in await lots_of(host, last):
+    for lot in await lots_of(host, real.last):
         if lot["type"] in {"LONG", "SHORT"} and lot["class"] != "PRIVATE":
             for factor_id, beta in betas[lot["symbol"]].items():
                 dollars[lot["portfolio_id"], factor_id] += value_of(lot) * beta
@@ -993,7 +1008,7 @@ async def test_factor_exposures_on_the_real_closes_are_those_of_scikit_learn(hos
     for row in stored:
         expected = betas[row["symbol"]][row["factor_id"]]
         assert float(row["exposure_value"]) == pytest.approx(expected, abs=6e-7)
-        assert (row["calculation_date"], row["quality_flag"]) == (last, "full_history")
+        assert (row["calculation_date"], row["quality_flag"]) == (real.last, "full_history")
     assert {(row["portfolio_id"], row["factor_id"]) for row in whole} == set(dollars)
     for row in whole:
         dollar = dollars[row["portfolio_id"], row["factor_id"]]
@@ -1003,13 +1018,11 @@ async def test_factor_exposures_on_the_real_closes_are_those_of_scikit_learn(hos
 
 
 async def test_market_values_on_the_real_closes_are_exact_and_nothing_else_changes(
-    host: str,
+    real: Real,
 ) -> None:
-    made = demo.seeded(demo.Size(portfolios=60, symbols=None, sessions=3), seed=5)
-    await made.write(host)
-    expected = {row["id"]: row for row in await rows_of(host, "TABLE positions")}
+    expected = {key: dict(row) for key, row in real.before.items()}
     valued = 0
-    for lot in await lots_of(host, date_of(made.market.end)):
+    for lot in await lots_of(real.url, real.last):
         if lot["is_left"] and lot["class"] != "PRIVATE" and lot["mark"] is not None:
             size = lot["quantity"] * (100 if lot["type"] in {"LC", "LP", "SC", "SP"} else 1)
             value, earned = lot["mark"] * size, (lot["mark"] - lot["entry_price"]) * size
@@ -1020,10 +1033,8 @@ async def test_market_values_on_the_real_closes_are_exact_and_nothing_else_chang
             }
             valued += 1
 
-    await run(host, "full", made.market.start, made.market.end)
-
     assert valued > 200
-    assert {row["id"]: row for row in await rows_of(host, "TABLE positions")} == expected
+    assert {row["id"]: row for row in await rows_of(real.url, "TABLE positions")} == expected
 
 
 async def test_on_the_real_closes_a_run_of_each_session_gives_what_every_gives(
@@ -1078,12 +1089,12 @@ async def test_tables_and_columns_may_have_other_names(host: str) -> None:
         ),
     ]
     settings = Settings(schema=schema, min_coverage=0.0)
-    async with executed(host, *renamed):
-        await run(host, "full", settings=settings)
-        await run(host, "full", settings=settings, on_existing="replace")
-    async with executed(host, *back):
-        assert await analytics_of(host) == {(key("hand"), LAST): HAND_COLUMNS}
-        for table in TABLES:
-            assert len(await rows_of(host, f"SELECT 1 FROM {table}")) == 1  # noqa: S608
-        (prices,) = await rows_of(host, "SELECT count(last_price) FROM positions")
-        assert prices["count"] == 3
+    await execute(host, *renamed)
+    await run(host, "full", settings=settings)
+    await run(host, "full", settings=settings, on_existing="replace")
+    await execute(host, *back)
+    assert await analytics_of(host) == {(key("hand"), LAST): HAND_COLUMNS}
+    for table in TABLES:
+        assert len(await rows_of(host, f"SELECT 1 FROM {table}")) == 1  # noqa: S608
+    (prices,) = await rows_of(host, "SELECT count(last_price) FROM positions")
+    assert prices["count"] == 3

@@ -1,12 +1,11 @@
 """The entry points of an orchestrator, on every kind of `db` that a caller has."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime as dt
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -22,9 +21,6 @@ from support.callers import BORROWED as EVERY_BORROWED
 from support.callers import OWN, caller
 from support.database import Standing
 from support.generate import MONDAY
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 pytestmark = pytest.mark.db
 
@@ -419,37 +415,3 @@ async def test_nothing_survives_from_one_run_to_the_next(same_host: str, kind: s
 
     assert await database.equity_by_day(same_host) == {D0: 1000, D1: 1100, D2: 1020}
     assert result["success"]
-
-
-async def test_an_orchestrator_has_the_options_of_a_run(same_host: str) -> None:
-    plain = database.plain_host(2, DAYS)
-    standing = (Standing(D0, Decimal(1000)), Standing(D2, Decimal(1)))
-    await database.fill(
-        same_host, database.Host(plain.portfolios, plain.prices, {"p0": standing, "p1": standing})
-    )
-    told: list[str] = []
-    saturday = D4 + 1
-    orchestrator = batchcore.BatchOrchestrator(
-        same_host,
-        Settings(today=date_of(saturday)),
-        calendar="daily",
-        on_existing="replace",
-        missing=True,
-        analytics="none",
-        progress=lambda phase, _done, _all: told.append(phase),
-    )
-
-    result = await orchestrator.run_batch_sequence(portfolio_ids=[P])
-
-    # from the hole on D1 to Saturday, which no exchange has as a session
-    assert await database.equity_by_day(same_host) == {
-        D0: 1000,
-        D1: 1010,
-        D2: 1020,
-        D3: 1030,
-        D4: 1040,
-        saturday: 1040,
-    }
-    assert result.sessions.tolist() == [D1, D2, D3, D4, saturday]
-    assert result.analytics == "none"
-    assert told

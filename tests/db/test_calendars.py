@@ -1,18 +1,18 @@
 """S1 on the real closes of the package: the sessions of each calendar, and the rows on them."""
 
-from __future__ import annotations
-
 import datetime as dt
+from collections.abc import Iterator
 
 import exchange_calendars
 import pytest
+import pytest_asyncio
 
 import batchcore
 from batchcore import demo
 from batchcore.calendar import date_of
 from batchcore.config import Settings
+from batchcore.demo.check_rows import check
 from batchcore.demo.data import real_closes
-from batchcore.demo.opening import check
 from support import database
 
 pytestmark = pytest.mark.db
@@ -23,6 +23,29 @@ EVERY = [dt.date(2016, 5, 26) + dt.timedelta(days=number) for number in range(37
 START, END = EVERY[0], EVERY[-1]
 HOLIDAY = dt.date(2016, 7, 4)
 """Independence Day, a Monday: Tokyo trades, New York does not."""
+
+
+DATA = demo.seeded(SIZE, seed=3)
+
+
+@pytest.fixture(scope="module")
+def written(server, template: str) -> Iterator[str]:
+    """The URL of a database with the demo's portfolios."""
+    yield from database.shared(server, DATA.write, template)
+
+
+@pytest_asyncio.fixture
+async def filled(written: str) -> str:
+    """The same, without what a test before has run or added."""
+    equities = ", ".join(f"('{own}'::uuid, {equity})" for own, equity in DATA.opening().items())
+    await database.execute(
+        written,
+        "TRUNCATE portfolio_snapshots, batchcore_runs CASCADE",
+        "DELETE FROM market_data_cache WHERE data_source = ''",
+        "UPDATE portfolios SET equity_balance = equity"  # noqa: S608  # our own numbers
+        f" FROM (VALUES {equities}) AS opening (own, equity) WHERE id = own",
+    )
+    return written
 
 
 def sessions_of(code: str) -> list[dt.date]:
@@ -44,27 +67,21 @@ async def ran(db: object, code: str, *dates: dt.date, **options: object) -> batc
 
 
 @pytest.mark.parametrize("code", CODES)
-async def test_each_session_has_the_rows_of_the_reference(same_host: str, code: str) -> None:
-    data = demo.seeded(SIZE, seed=3)
-    await data.write(same_host)
-
-    result = await ran(same_host, code, START, END)
+async def test_each_session_has_the_rows_of_the_reference(filled: str, code: str) -> None:
+    result = await ran(filled, code, START, END)
 
     sessions = sessions_of(code)
     assert [date_of(day) for day in result.sessions.tolist()] == sessions
     left_out = [date_of(day) for day in result.sessions_left_out.tolist()]
     assert sorted(sessions + left_out) == EVERY
     assert result.rows_written == len(sessions) * SIZE.portfolios
-    checked = await check(same_host, data.opening(), result.sessions.tolist())
+    checked = await check(filled, DATA.opening(), result.sessions.tolist())
     assert (checked.rows, checked.differing) == (result.rows_written, 0), checked.examples
 
 
 @pytest.mark.parametrize("code", CODES)
-async def test_session_by_session_on_any_date_gives_the_same_rows(
-    same_host: str, code: str
-) -> None:
-    await demo.seeded(SIZE, seed=3).write(same_host)
-    async with database.pooled(same_host) as pool:
+async def test_session_by_session_on_any_date_gives_the_same_rows(filled: str, code: str) -> None:
+    async with database.pooled(filled) as pool:
         for day in EVERY:
             await ran(pool, code, day, day)
         by_day = database.without_stamps(await database.snapshots(pool))
@@ -79,24 +96,22 @@ async def test_session_by_session_on_any_date_gives_the_same_rows(
     [("XNYS", END), ("prices", END), ("daily", HOLIDAY), ("XTKS", HOLIDAY)],
 )
 async def test_today_stands_for_the_last_session_on_or_before_it(
-    same_host: str, code: str, last: dt.date
+    filled: str, code: str, last: dt.date
 ) -> None:
-    await demo.seeded(SIZE, seed=3).write(same_host)
-    baseline = await ran(same_host, code)
+    baseline = await ran(filled, code)
     assert [date_of(day) for day in baseline.sessions.tolist()] == [last]
-    assert (await ran(same_host, code)).nothing_to_do
+    assert (await ran(filled, code)).nothing_to_do
 
 
 @pytest.mark.parametrize("code", ["daily", "prices"])
 @pytest.mark.parametrize(("first", "last"), [(0, 1), (-1, 0)], ids=["first", "last"])
 async def test_the_ends_of_all_dates_are_dates(
-    same_host: str, code: str, first: int, last: int
+    filled: str, code: str, first: int, last: int
 ) -> None:
     limit = dt.date.min if last else dt.date.max
     days = [limit + dt.timedelta(days=number) for number in (first, last)]
-    await demo.seeded(SIZE, seed=3).write(same_host)
     if code == "prices":
-        async with database.connected(same_host) as connection:
+        async with database.connected(filled) as connection:
             for day in days:
                 await connection.execute(
                     "INSERT INTO market_data_cache (id, symbol, date, close, data_source,"
@@ -107,11 +122,11 @@ async def test_the_ends_of_all_dates_are_dates(
     settings = Settings(min_coverage=0.0, today=dt.date.max)
     for mode in ("skip", "replace"):
         result = await batchcore.run_batch(
-            same_host, *days, calendar=code, on_existing=mode, settings=settings
+            filled, *days, calendar=code, on_existing=mode, settings=settings
         )
         assert result["success"]
         assert [date_of(day) for day in result.sessions] == days
     again = await batchcore.run_batch(
-        same_host, end_date=dt.date.max, calendar="prices", settings=settings
+        filled, end_date=dt.date.max, calendar="prices", settings=settings
     )
     assert again["success"]

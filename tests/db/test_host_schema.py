@@ -20,12 +20,13 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of, load
 from batchcore.config import Schema, Settings
 from batchcore.db.analytic_tables import check_parts
-from batchcore.db.catalog import LEDGER, inspect
+from batchcore.db.catalog import inspect
 from batchcore.db.migrate import check, downgrade, migrate
-from batchcore.db.sql import quote_identifier, table_name
-from batchcore.demo import opening
+from batchcore.demo import check_rows
 from batchcore.errors import DatabaseError, SchemaError
+from batchcore.pg.sql import quote_identifier, table_name
 from batchcore.reference import legacy
+from batchcore.schema import OWN, TOKENS
 from support import database, foreign, legacy_frames, legacy_host
 from support.database import Host, execute, fetch
 from support.generate import MONDAY, Generator
@@ -134,7 +135,7 @@ async def test_migrate_marks_0001_and_builds_the_indexes_beside_what_is_there(
     assert (again.before, again.marked, again.applied) == ("0005", (), ())
     assert await described(url) == after
     own = "SELECT relname::text FROM pg_class WHERE relname LIKE 'batchcore\\_%' AND relkind <> 'i'"
-    assert {row[0] for row in await fetch(url, own)} >= set(LEDGER)
+    assert {row[0] for row in await fetch(url, own)} >= {*OWN, TOKENS}
 
     await downgrade(url, schema=schema)
     assert await described(url) == before
@@ -482,11 +483,7 @@ async def test_legacy_names_every_difference_at_once(url: str, schema: Schema) -
         "ledger.daily.delta: missing column",
         "ledger.daily.portfolio_vega: is real, expected numeric",
         (
-            "ledger.daily.hhi: is double precision, expected its decimals in schema.scales under"
-            " `portfolio_snapshots.hhi`"
-        ),
-        (
-            "ledger.daily.hhi: is double precision, expected numeric: doubles are read,"
+            "ledger.daily.hhi: is double precision, expected numeric(10,4): doubles are read,"
             " never written"
         ),
         "ledger.daily.slope: is numeric(9,4), expected room for numeric(10,4)",
@@ -525,7 +522,9 @@ async def test_doubles_that_lost_decimals_are_counted_by_column(url: str, schema
     # 0.1235 and 3.3 of AAA at 11.0000: 1.3585 and 36.3; bought at 10.1 and 10.0000
     ((_, row),) = (await snapshots(url, schema)).items()
     assert (row["long_value"], row["num_positions"]) == (Decimal("37.66"), 2)
-    checked = await opening.check(url, {database.key("p0"): Decimal(1000)}, [MONDAY], schema=schema)
+    checked = await check_rows.check(
+        url, {database.key("p0"): Decimal(1000)}, [MONDAY], schema=schema
+    )
     assert (checked.rows, checked.differing) == (1, 0)
 
 
@@ -653,7 +652,7 @@ async def test_the_grants_of_the_docs_are_enough(listed: str, level: str) -> Non
         assert (result["success"], result.rows_written) == (True, 12)
         assert dict(result.analytics_off) == {}
     assert (
-        await opening.check(role, DATA.opening(), DATA.market.days[-3:].tolist())
+        await check_rows.check(role, DATA.opening(), DATA.market.days[-3:].tolist())
     ).differing == 0
 
 
@@ -669,7 +668,7 @@ async def test_a_plan_needs_only_to_read(listed: str) -> None:
     assert told == {
         *(f"the role may not {what} it" for what in ("SELECT", "INSERT", "UPDATE", "DELETE")),
         "the role may not use it, expected USAGE",
-        "the role may not make temporary tables, expected TEMPORARY on it",
+        "the role lacks TEMPORARY on it: GRANT TEMPORARY ON DATABASE ... TO ...",
     }
 
 

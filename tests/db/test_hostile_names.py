@@ -8,10 +8,11 @@ import pytest
 
 import batchcore
 from batchcore.calendar import date_of
-from batchcore.config import TABLES, Schema, Settings
+from batchcore.config import Schema, Settings
 from batchcore.db.migrate import check, downgrade, migrate
-from batchcore.db.sql import quote_identifier
 from batchcore.errors import ConfigError
+from batchcore.pg.sql import quote_identifier
+from batchcore.schema import HOST as TABLES
 from support import database
 from support.generate import MONDAY
 from support.outcome import outcome

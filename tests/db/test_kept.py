@@ -10,10 +10,10 @@ from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db.engine import Database
 from batchcore.demo.seed import fill
 from batchcore.errors import DatabaseError
 from batchcore.frames import Constant, Moment, Table
+from batchcore.pg.database import Database
 from support import database, ledger
 from support.database import Host
 from support.generate import MONDAY
@@ -63,34 +63,34 @@ PARTITIONED = f"""
 ALWAYS = acts(SUPPRESSES) + f"ALTER TABLE {SNAPSHOTS} ENABLE {{}} TRIGGER meddling;"
 
 NEW_ROWS = {
-    "suppressed": (acts(SUPPRESSES), "3 of 12 rows sent are not there; trigger `meddling`"),
-    "rewritten": (acts(REWRITES), "3 of 12 rows sent have another daily_pnl; trigger `meddling`"),
+    "suppressed": (acts(SUPPRESSES), "3 of 12 rows sent are missing; trigger `meddling`"),
+    "rewritten": (acts(REWRITES), "3 of 12 rows sent differ in daily_pnl; trigger `meddling`"),
     "moved": (
         acts(f"IF {ONE} THEN NEW.snapshot_date := NEW.snapshot_date + 40; END IF; RETURN NEW;"),
-        "3 of 12 rows sent are not there",
+        "3 of 12 rows sent are missing",
     ),
-    "elsewhere": (ELSEWHERE, "12 of 12 rows sent are not there; trigger `meddling`"),
-    "afterwards": (AFTERWARDS, "12 of 12 rows sent have another num_positions"),
+    "elsewhere": (ELSEWHERE, "12 of 12 rows sent are missing; trigger `meddling`"),
+    "afterwards": (AFTERWARDS, "12 of 12 rows sent differ in num_positions"),
     "deleted": (
         acts(
             f"DELETE FROM {SNAPSHOTS} WHERE {ONE}; RETURN NULL;".replace("NEW.", ""),  # noqa: S608
             when="AFTER INSERT",
             each="STATEMENT",
         ),
-        "3 of 12 rows sent are not there",
+        "3 of 12 rows sent are missing",
     ),
     "partition": (
         PARTITIONED + acts("NEW.total_value := 5; RETURN NEW;", table="first_day"),
-        "4 of 12 rows sent have another total_value; trigger `meddling` on first_day",
+        "4 of 12 rows sent differ in total_value; trigger `meddling` on first_day",
     ),
-    "always": (ALWAYS.format("ALWAYS"), "3 of 12 rows sent are not there"),
+    "always": (ALWAYS.format("ALWAYS"), "3 of 12 rows sent are missing"),
     "equities": (
         acts(
             "NEW.equity_balance := OLD.equity_balance; RETURN NEW;",
             table="portfolios",
             when="BEFORE UPDATE",
         ),
-        "portfolios: 4 of 4 rows sent have another equity_balance; trigger `meddling`",
+        "portfolios: 4 of 4 rows sent differ in equity_balance; trigger `meddling`",
     ),
     "one equity": (
         acts(
@@ -98,13 +98,13 @@ NEW_ROWS = {
             table="portfolios",
             when="BEFORE UPDATE",
         ),
-        "portfolios: 1 of 4 rows sent have another equity_balance; trigger `meddling`",
+        "portfolios: 1 of 4 rows sent differs in equity_balance; trigger `meddling`",
     ),
     "view": (
         "ALTER TABLE portfolios RENAME TO accounts;"  # noqa: S608
         + acts("RETURN NULL;", table="accounts", when="BEFORE UPDATE")
         + "CREATE VIEW portfolios AS SELECT * FROM accounts;",
-        "portfolios: 4 of 4 rows sent have another equity_balance; trigger `meddling` on accounts",
+        "portfolios: 4 of 4 rows sent differ in equity_balance; trigger `meddling` on accounts",
     ),
     "rule": (
         (
@@ -112,7 +112,7 @@ NEW_ROWS = {
             "CREATE RULE wished AS ON UPDATE TO portfolios DO INSTEAD"
             " INSERT INTO wishes VALUES (NEW.id, NEW.equity_balance)"
         ),
-        "portfolios: 4 of 4 rows sent have another equity_balance; rule `wished` on portfolios",
+        "portfolios: 4 of 4 rows sent differ in equity_balance; rule `wished` on portfolios",
     ),
     "same count": (
         (
@@ -120,7 +120,7 @@ NEW_ROWS = {
             "CREATE RULE wished AS ON UPDATE TO portfolios DO INSTEAD"
             " UPDATE wishes SET equity_balance = NEW.equity_balance WHERE id = NEW.id"
         ),
-        "portfolios: 4 of 4 rows sent have another equity_balance; rule `wished` on portfolios",
+        "portfolios: 4 of 4 rows sent differ in equity_balance; rule `wished` on portfolios",
     ),
 }
 
@@ -152,12 +152,12 @@ async def test_what_is_not_kept_of_new_rows_is_an_error_and_nothing_is_committed
 
 
 REPLACED = {
-    "suppressed": (acts(SUPPRESSES), "3 of 12 rows sent have another"),
-    "rewritten": (acts(REWRITES), "3 of 12 rows sent have another daily_pnl"),
-    "kept": (acts("RETURN OLD;", when="BEFORE UPDATE"), "12 of 12 rows sent have another"),
+    "suppressed": (acts(SUPPRESSES), "3 of 12 rows sent differ"),
+    "rewritten": (acts(REWRITES), "3 of 12 rows sent differ in daily_pnl"),
+    "kept": (acts("RETURN OLD;", when="BEFORE UPDATE"), "12 of 12 rows sent differ"),
     "rule": (
         f"CREATE RULE never AS ON UPDATE TO {SNAPSHOTS} DO INSTEAD NOTHING",
-        f"12 of 12 rows sent have another .*; rule `never` on {SNAPSHOTS} acts on them",
+        f"12 of 12 rows sent differ in .*; rule `never` on {SNAPSHOTS} acts on them",
     ),
 }
 
@@ -234,7 +234,7 @@ async def test_a_trigger_made_after_the_check_is_seen_by_the_count(
         return writing(self, phase)
 
     monkeypatch.setattr(Database, "writing", late)
-    with pytest.raises(DatabaseError, match="3 of 12 rows sent are not there; trigger `meddling`"):
+    with pytest.raises(DatabaseError, match="3 of 12 rows sent are missing; trigger `meddling`"):
         await run(host, settings=Settings(connections=2))
     assert await database.snapshots(host) == {}
 
@@ -296,7 +296,7 @@ async def test_in_a_transaction_of_the_callers_the_call_alone_is_undone(host: st
     calculator = batchcore.PnLCalculator(calendar="daily", analytics="none")
     async with database.connected(host) as connection, connection.transaction():
         await connection.execute("UPDATE portfolios SET name = 'usable'")
-        with pytest.raises(DatabaseError, match="1 of 4 rows sent have another daily_pnl"):
+        with pytest.raises(DatabaseError, match="1 of 4 rows sent differs in daily_pnl"):
             await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), connection)
     assert await database.snapshots(host) == {}
     assert len(await database.fetch(host, "SELECT FROM portfolios WHERE name = 'usable'")) == 4
@@ -310,7 +310,7 @@ async def test_a_fill_that_is_not_kept_is_an_error(host: str) -> None:
         "is_active": Constant(True),  # noqa: FBT003  # the value
         **dict.fromkeys(("created_at", "updated_at"), Moment(0)),
     }
-    with pytest.raises(DatabaseError, match="users: 1 of 1 rows sent are not there; trigger"):
+    with pytest.raises(DatabaseError, match="users: 1 of 1 row sent is missing; trigger"):
         await fill(host, [Table("users", 1, columns)])
 
 
@@ -362,7 +362,7 @@ async def test_what_is_not_kept_of_the_analytics_is_an_error(
         await batchcore.run_batch(host, end, end, on_existing=mode, analytics="full")
 
     column = change.split(maxsplit=1)[0].removeprefix("NEW.")
-    assert f"public.{table}: 3 of 3 rows sent have another {column}; trigger" in str(error.value)
+    assert f"public.{table}: 3 of 3 rows sent differ in {column}; trigger" in str(error.value)
     assert await database.snapshots(host) == before
 
 

@@ -5,26 +5,24 @@ import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
 
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
-from batchcore.db.engine import Database, transaction
-from batchcore.db.ledger import Lease, Ledger
 from batchcore.errors import DatabaseError, LeaseHeldError
+from batchcore.pg.database import Database
+from batchcore.pg.ledger import Lease, Ledger
+from batchcore.pg.session import transaction
+from batchcore.run import batch
 from batchcore.run import lease as leases
-from batchcore.run import orchestrator
 from batchcore.run.lease import LeaseHolder
 from batchcore.run.request import make_request
 from support import database, ledger
 from support.generate import MONDAY
 from support.outcome import assert_undisturbed
-
-if TYPE_CHECKING:
-    import asyncpg
 
 pytestmark = pytest.mark.db
 
@@ -65,7 +63,7 @@ async def test_a_second_run_on_the_same_portfolios_is_refused_and_writes_nothing
         before = await database.snapshots(host)
         (own,) = await ledger.runs(host)
         for portfolios in (None, [IDS[3]]):
-            with pytest.raises(LeaseHeldError, match="its lease counts until") as caught:
+            with pytest.raises(LeaseHeldError, match="its lease expires at") as caught:
                 await run(host, portfolio_ids=portfolios)
             assert caught.value.run_id == str(own["id"])
         assert await database.snapshots(host) == before
@@ -107,12 +105,12 @@ async def test_a_run_that_may_wait_begins_when_the_other_has_ended(
             (own,) = await ledger.runs(host)
             waits = waits_for(host, own["id"], monkeypatch, portfolio_ids=IDS[:2])
             second = await stack.enter_async_context(waits)
-            assert f"waits_for={own['id']} seconds=300" in caplog.text
+            assert f"waiting_for_run={own['id']} seconds=300" in caplog.text
             assert (
                 await database.fetchval(
                     host,
                     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                    " AND query LIKE '%r.state = %' AND state LIKE 'idle in%'",
+                    " AND query LIKE '%AS same,%' AND state LIKE 'idle in%'",
                 )
                 == 0
             )
@@ -158,7 +156,7 @@ async def test_a_run_has_waited_long_enough(host: str) -> None:
     await database.fill(host, HOST)
     async with at_work(host, IDS[1]):
         (own,) = await ledger.runs(host)
-        told = rf"^waited 0\.01 seconds: run {own['id']} is at work on these portfolios"
+        told = rf"^gave up after 0\.01 s: run {own['id']} is already processing"
         with pytest.raises(LeaseHeldError, match=told) as caught:
             await run(host, wait=0.01)
         assert caught.value.run_id == str(own["id"])
@@ -232,7 +230,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
 ) -> None:
     await database.fill(host, HOST)
     asleep, awake = asyncio.Event(), asyncio.Event()
-    commit = orchestrator.commit_chunk
+    commit = batch.commit_chunk
     enter = Ledger.enter
     zombies: list[object] = []
 
@@ -254,7 +252,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
         return 0
 
     if at == "begun":
-        monkeypatch.setattr(orchestrator, "commit_chunk", before)
+        monkeypatch.setattr(batch, "commit_chunk", before)
     else:  # as if the look at the server's locks had come too early
         monkeypatch.setattr(Ledger, "enter", inside)
         monkeypatch.setattr(Ledger, "end_transactions", nobody)
@@ -268,7 +266,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
             await Ledger(Schema()).supersede(session, [str((await ledger.runs(host))[0]["id"])])
     before_it = await database.snapshots(host)
     awake.set()
-    with pytest.raises(LeaseHeldError, match="another run took over"):
+    with pytest.raises(LeaseHeldError, match="lost its lease to another run"):
         await zombie
     assert await database.snapshots(host) == before_it
     rows = await ledger.runs(host)
@@ -295,7 +293,7 @@ async def test_a_heartbeat_prolongs_the_lease_and_a_lost_one_stops_the_run(host:
         )
         await other.execute("UPDATE batchcore_run_heartbeats SET token = token + 1")
         async with asyncio.timeout(30):
-            with pytest.raises(LeaseHeldError, match="another run took over"):
+            with pytest.raises(LeaseHeldError, match="lost its lease to another run"):
                 await task
     assert len(await database.snapshots(host)) == 3  # of the first portfolio alone
 
@@ -333,7 +331,7 @@ async def test_a_run_that_was_taken_over_at_its_end_says_so(
         return await finish(*arguments, **options)
 
     monkeypatch.setattr(Ledger, "finish", after)
-    with pytest.raises(LeaseHeldError, match="another run took over"):
+    with pytest.raises(LeaseHeldError, match="lost its lease to another run"):
         await run(host)
     await assert_undisturbed(host, HOST, DAYS)
 

@@ -15,8 +15,8 @@ import batchcore
 from batchcore.about import core_version
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db.engine import Session
 from batchcore.errors import DatabaseError, TooManyFailedError
+from batchcore.pg.session import Session
 from support import database, ledger
 from support.callers import BORROWED, OWN, caller
 from support.generate import MONDAY
@@ -219,7 +219,9 @@ async def test_more_failures_than_may_stop_the_run_before_the_chunk(
     await let_fail(same_host, IDS[0], IDS[2], IDS[3])
     settings = replace(ONE_EACH, max_failed=limit)
 
-    with pytest.raises(TooManyFailedError, match="3 of 5 portfolios failed, 2 may") as caught:
+    with pytest.raises(
+        TooManyFailedError, match="3 of 5 portfolios failed; the limit is 2"
+    ) as caught:
         await run(same_host, settings=settings)
 
     assert (caught.value.failed, caught.value.allowed) == (3, 2)
@@ -347,7 +349,7 @@ async def test_status_of_one_run_has_its_chunks_and_issues(host: str) -> None:
     assert [chunk.rows_written for chunk in found.chunks_committed] == [9, 3]
     (issue,) = found.issues
     assert (issue.portfolio, issue.name, issue.failed) == (*(str(IDS[4]), "out_of_range", True),)
-    for unknown, told in (("x", "is no UUID"), (str(IDS[0]), "there is no run")):
+    for unknown, told in (("x", "is not a UUID"), (str(IDS[0]), "there is no run")):
         with pytest.raises(batchcore.ConfigError, match=told):
             await batchcore.runs(host, run_id=unknown)
 

@@ -1,11 +1,9 @@
 """The policy `legacy` on a real server: what a run stores equals the reference, cell by cell."""
 
-from __future__ import annotations
-
 import datetime as dt
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,17 +11,16 @@ import batchcore
 from batchcore import calendar as calendars
 from batchcore.config import Schema, Settings
 from batchcore.errors import SchemaError, SnapshotExistsError
+from batchcore.reference import legacy
 from support import database, legacy_frames, legacy_host
 from support.cases import Case, cases
+from support.database import Db
 from support.generate import MONDAY
 from support.generate_legacy import LegacyGenerator
 from support.legacy_frames import Run
 from support.legacy_host import after, assert_left, assert_told, by_reference, source_of
 from support.outcome import LOOSE, seeded
 from support.worked_legacy import P, beta, jan, portfolio, position, profile, snapshot
-
-if TYPE_CHECKING:
-    from batchcore.reference import legacy
 
 pytestmark = pytest.mark.db
 
@@ -53,7 +50,7 @@ def schema_of(run: Run) -> Schema:
 
 
 async def run_days(
-    url: str, run: Run, first: int, last: int, schema: Schema, **options: int | None
+    url: Db, run: Run, first: int, last: int, schema: Schema, **options: int | None
 ) -> batchcore.BatchResult:
     """Run a range, one session with the cached prices of the run."""
     start, end = calendars.date_of(first), calendars.date_of(last)
@@ -67,7 +64,7 @@ async def run_days(
 
 
 async def check(  # a run over a range
-    url: str, run: Run, first: int, last: int, schema: Schema, **options: int | None
+    url: Db, run: Run, first: int, last: int, schema: Schema, **options: int | None
 ) -> dict[str, legacy.Result]:
     """Run a range and compare with the reference; return what it says."""
     days = [day for day in SESSIONS if first <= day <= last]
@@ -82,12 +79,13 @@ async def check(  # a run over a range
 @pytest.mark.parametrize("case", cases("legacy"), ids=str)
 async def test_a_worked_case_day_by_day(same_loose_host: str, case: Case) -> None:
     run = legacy_frames.run_of(case)
-    await legacy_host.fill(same_loose_host, run)
     rows: list[legacy.Row] = []
-    for day in run.days:
-        results = await check(same_loose_host, run, day, day, schema_of(run))
-        rows += results["p"].rows
-        run = after(run, results)
+    async with database.pooled(same_loose_host) as db:
+        await legacy_host.fill(db, run)
+        for day in run.days:
+            results = await check(db, run, day, day, schema_of(run))
+            rows += results["p"].rows
+            run = after(run, results)
     assert [str(row) for row in rows] == [str(row) for row in case.expected[0].rows]
 
 
@@ -123,9 +121,10 @@ async def test_run_of_one_day_after_the_other_leaves_the_same(
     same_loose_host: str, seed: int
 ) -> None:
     run = LegacyGenerator(seeded(f"days {seed}").randint).any_legacy_run()
-    await legacy_host.fill(same_loose_host, run)
-    for day in range(MONDAY - 1, MONDAY + 6):
-        run = after(run, await check(same_loose_host, run, day, day, LOOSE))
+    async with database.pooled(same_loose_host) as db:
+        await legacy_host.fill(db, run)
+        for day in range(MONDAY - 1, MONDAY + 6):
+            run = after(run, await check(db, run, day, day, LOOSE))
 
 
 def plain(*portfolios: legacy.Portfolio, today: int = 60) -> Run:

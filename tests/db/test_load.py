@@ -7,11 +7,11 @@ import pytest
 
 from batchcore import calendar as calendars
 from batchcore.config import Schema
-from batchcore.db.catalog import Kind, inspect
-from batchcore.db.engine import Database
-from batchcore.db.sql import text_array
+from batchcore.db.catalog import inspect
 from batchcore.errors import DatabaseError, DecodeError
 from batchcore.frames import Prices
+from batchcore.pg.database import Database
+from batchcore.schema import Kind
 from batchcore.sources import prices as closes_source
 from batchcore.sources.facts import select_events, select_flows
 from batchcore.sources.host import Selection, normalised
@@ -39,7 +39,6 @@ from support.outcome import random_host, seeded
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
-DAILY = calendars.load("daily")
 XNYS = calendars.load("XNYS")
 HOSTILE = ["O'Neil", 'say "hi"', "a\\b", "\\", "{a,b}", "NULL", "", " ", "é日", "%s $1 :x", "\t\n"]
 
@@ -371,33 +370,6 @@ async def test_a_spelling_that_is_no_text_is_left_to_the_server(
     async with Reader(same_host) as (session, catalog):
         monkeypatch.setattr(closes_source, "load", no_text)
         assert await load_spellings(session, catalog) is None
-
-
-async def test_empty_tables_are_empty_frames(same_host: str) -> None:
-    async with Reader(same_host) as (session, catalog):
-        everyone = Selection()
-        assert len(await load(session, select_portfolios(catalog, DAILY, 0, everyone))) == 0
-        assert len(await load(session, select_positions(catalog, everyone))) == 0
-        assert len(await load(session, select_events(catalog, everyone))) == 0
-        assert len(await load(session, select_flows(catalog, everyone, 0, 1))) == 0
-        symbols = await load_symbols(session, catalog, everyone)
-        assert len(symbols) == 0
-        assert len(await load_prices(session, catalog, symbols.table(), 0, 1)) == 0
-        assert len(await load_fallback(session, catalog, [], [], (0, 1))) == 0
-        assert len(await load_spellings(session, catalog)) == 0
-        assert len(await load_left_out(session, catalog, (["A"], ["B"]), [], (0, 1))) == 0
-
-
-@pytest.mark.parametrize("conforming", ["on", "off"])
-async def test_text_literals_mean_the_same_under_any_setting(
-    same_host: str, conforming: str
-) -> None:
-    async with database.connected(same_host) as connection:
-        await connection.execute("SET escape_string_warning = off")
-        await connection.execute(f"SET standard_conforming_strings = {conforming}")
-        literal = text_array(HOSTILE)
-        found = await connection.fetchval(f"SELECT {literal}::text[]")
-    assert found == HOSTILE
 
 
 async def test_a_fault_in_the_bytes_names_query_column_and_row(same_host: str) -> None:

@@ -1,7 +1,5 @@
 """S13 with `missing`: holes are told, or each chain is computed anew from its first one on."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from decimal import Decimal
 
@@ -12,21 +10,21 @@ from batchcore import calendar as calendars
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
 from batchcore.db.catalog import inspect
-from batchcore.db.engine import Database
 from batchcore.errors import ConfigError
+from batchcore.pg.database import Database
 from batchcore.sources.host import Selection
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import select_holes
 from support import database
-from support.database import Host, Standing, equity_by_day
+from support.database import Host, Standing
 from support.generate import MONDAY, Generator
 from support.outcome import random_host, seeded
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
 DAYS = tuple(range(MONDAY, MONDAY + 5))
 D0, D1, D2, D3, D4 = DAYS
-LATER = MONDAY + 7
 
 
 async def run(url: str, start: int | None, end: int | None, mode: str) -> batchcore.BatchResult:
@@ -49,107 +47,6 @@ def chains(**standing: tuple[int, ...]) -> Host:
     }
     portfolios = tuple(replace(portfolio, id=name) for portfolio, name in named)
     return Host(portfolios, plain.prices, rows)
-
-
-def gaps(result: batchcore.BatchResult) -> set[tuple[str, str, str]]:
-    return {
-        (issue["portfolio"], issue["session"], issue["detail"])
-        for issue in result.to_dict()["issues"]
-        if issue["name"] == "gap"
-    }
-
-
-def gap(name: str, day: int, sessions: int) -> tuple[str, str, str]:
-    return str(database.key(name)), date_of(day).isoformat(), f"{sessions} sessions"
-
-
-async def test_without_dates_holes_are_told_and_left(same_host: str) -> None:
-    await database.fill(
-        same_host, chains(whole=(D1, D2), one=(D0, D2, D3), two=(D0, D2, D4), none=())
-    )
-
-    result = await run(same_host, None, None, "skip")
-
-    assert gaps(result) == {gap("one", D1, 1), gap("two", D1, 2)}
-    # 10 a day from 500 on: D3 and D4, D4, nothing, and the baseline of the last session
-    assert await equity_by_day(same_host, "whole") == {D1: 500, D2: 500, D3: 510, D4: 520}
-    assert await equity_by_day(same_host, "one") == {D0: 500, D2: 500, D3: 500, D4: 510}
-    assert await equity_by_day(same_host, "two") == {D0: 500, D2: 500, D4: 500}
-    assert await equity_by_day(same_host, "none") == {D4: 1000}
-
-
-async def test_within_a_range_holes_of_it_are_told(same_host: str) -> None:
-    await database.fill(same_host, chains(one=(D0, D3)))
-
-    result = await run(same_host, D2, D4, "skip")
-
-    assert gaps(result) == {gap("one", D2, 1)}
-    assert await equity_by_day(same_host, "one") == {D0: 500, D3: 500, D4: 510}
-
-
-async def test_replace_computes_each_chain_anew_from_its_first_hole_on(same_host: str) -> None:
-    await database.fill(
-        same_host,
-        chains(whole=(D1, D2), one=(D0, D2, D3), two=(D1, D3, LATER), none=(), late=(LATER,)),
-    )
-
-    result = await run(same_host, None, None, "replace")
-
-    assert gaps(result) == set()
-    assert await equity_by_day(same_host, "whole") == {D1: 500, D2: 500, D3: 510, D4: 520}
-    assert await equity_by_day(same_host, "one") == {D0: 500, D1: 510, D2: 520, D3: 530, D4: 540}
-    # from D2 to its latest, which has no close of its own: that of D4 counts
-    two = {D1: 500, D2: 510, D3: 520, D4: 530, LATER: 530}
-    assert await equity_by_day(same_host, "two") == two
-    assert await equity_by_day(same_host, "none") == {D4: 1000}
-    assert await equity_by_day(same_host, "late") == {LATER: 500}
-    equities = await database.equities(same_host)
-    assert equities[database.key("two")] == 530
-    assert equities[database.key("one")] == 540
-
-
-async def test_replace_within_a_range_looks_for_holes_from_its_start_on(same_host: str) -> None:
-    await database.fill(
-        same_host,
-        chains(early=(D0, D3), whole=(D1, D2, D4), after=(D2, D3), none=(), filled=(D1, D2, D3)),
-    )
-
-    await run(same_host, D1, D3, "replace")
-
-    # D1 is the first hole of `early`; the one of `whole` is D3, and its latest, D4, follows
-    assert await equity_by_day(same_host, "early") == {D0: 500, D1: 510, D2: 520, D3: 530}
-    assert await equity_by_day(same_host, "whole") == {D1: 500, D2: 500, D3: 510, D4: 520}
-    # opened as the earliest says (S5): 500 without a P&L
-    assert await equity_by_day(same_host, "after") == {D1: 500, D2: 510, D3: 520}
-    assert await equity_by_day(same_host, "none") == {D1: 1000, D2: 1010, D3: 1020}
-    assert await equity_by_day(same_host, "filled") == {D1: 500, D2: 500, D3: 500}
-
-
-async def test_a_hole_beyond_the_range_is_left(same_host: str) -> None:
-    await database.fill(same_host, chains(one=(D0, D1, D3)))
-
-    result = await run(same_host, D0, D1, "replace")
-    ended = await run(same_host, None, D1, "replace")
-
-    assert result.nothing_to_do
-    assert ended.nothing_to_do
-    assert await equity_by_day(same_host, "one") == {D0: 500, D1: 500, D3: 500}
-
-
-async def test_rows_that_are_not_complete_are_holes(same_host: str) -> None:
-    host = chains(one=(D0, D2))
-    host = replace(
-        host,
-        standing={"one": (*host.standing_of("one"), Standing(D1, Decimal(7), is_complete=False))},
-    )
-    await database.fill(same_host, host)
-    before = await database.snapshots(same_host)
-
-    await run(same_host, None, None, "replace")
-
-    assert await equity_by_day(same_host, "one") == {D0: 500, D1: 510, D2: 520, D3: 530, D4: 540}
-    after = await database.snapshots(same_host)
-    assert {at: row["id"] for at, row in before.items()} == {at: after[at]["id"] for at in before}
 
 
 async def test_a_plan_of_what_is_missing_is_what_is_then_written(same_host: str) -> None:
@@ -182,9 +79,7 @@ async def test_filled_holes_leave_no_trace(same_host: str, seed: int) -> None:
     made = random_host(generator)
     await database.fill(same_host, Host(made.portfolios, made.prices))
     settings = Settings(min_coverage=0.0, today=date_of(MONDAY + 15))
-    await batchcore.run_batch(
-        same_host, date_of(MONDAY), date_of(MONDAY + 15), settings=settings, analytics="none"
-    )
+    await run_days(same_host, MONDAY, MONDAY + 15, settings=settings, analytics="none")
     undisturbed = await database.snapshots(same_host)
     equities = await database.equities(same_host)
     choose = seeded(f"holes {seed}")

@@ -1,30 +1,24 @@
 """What a run tells of itself: log lines, figures by phase, spans, and a warning."""
 
-from __future__ import annotations
-
 import json
 import logging
 import sys
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
 import batchcore
-from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import CoverageError
 from batchcore.run import monitor
 from support import database
 from support.generate import MONDAY
-
-if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import ReadableSpan
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -33,12 +27,8 @@ PHASES = ("load", "compute", "analytics", "persist")
 
 
 async def run(url: str, analytics: str = "none", **settings) -> batchcore.BatchResult:
-    return await batchcore.run_batch(
-        url,
-        date_of(DAYS[0]),
-        date_of(DAYS[-1]),
-        analytics=analytics,
-        settings=Settings(**settings),
+    return await run_days(
+        url, DAYS[0], DAYS[-1], analytics=analytics, settings=Settings(**settings)
     )
 
 

@@ -17,6 +17,7 @@ from batchcore.errors import SchemaError
 from support import database
 from support.database import Host
 from support.generate import MONDAY
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -56,7 +57,7 @@ async def run(
 ) -> batchcore.BatchResult:
     settings = Settings(schema=schema or Schema(), min_coverage=0.0)
     options = {"calendar": "daily", "analytics": "none", "settings": settings} | options
-    return await batchcore.run_batch(url, date_of(first), date_of(last), **options)
+    return await run_days(url, first, last, **options)
 
 
 async def values(url: str) -> dict[int, Decimal]:
@@ -87,7 +88,7 @@ async def several(host: str) -> str:
 
 MONDAYS = date_of(MONDAY).isoformat()
 TUESDAYS = date_of(TUESDAY).isoformat()
-AMBIGUOUS = ("ambiguous_price", "AAA", TUESDAYS, "1 dates; 12 and 13.5 on the first")
+AMBIGUOUS = ("ambiguous_price", "AAA", TUESDAYS, "1 date; 12 and 13.5 on the first")
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ async def test_legacy_knows_one_close_of_a_symbol_and_date(several: str) -> None
         several, DECLARED, MONDAY, MONDAY, calendar="XNYS", policy="legacy", on_existing="replace"
     )
 
-    detail = "1 dates; 11 and 12 on the first"
+    detail = "1 date; 11 and 12 on the first"
     assert ("ambiguous_price", "AAA", MONDAYS, detail) in told(result)
     assert not [one for one in told(declared) if one[0] == "ambiguous_price"]
 

@@ -8,13 +8,13 @@ import pytest
 
 import batchcore
 from batchcore import reference as ref
-from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import ConfigError
 from support import database
 from support.database import Host, Standing
 from support.generate import MONDAY
 from support.outcome import assert_left, outcome
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -33,10 +33,10 @@ def holding(*symbols: str, name: str = "p0", **columns) -> ref.Portfolio:
 
 
 async def run(url: str, *, ids=None, on_existing="skip", **settings) -> batchcore.BatchResult:
-    return await batchcore.run_batch(
+    return await run_days(
         url,
-        date_of(DAYS[0]),
-        date_of(DAYS[-1]),
+        DAYS[0],
+        DAYS[-1],
         ids,
         calendar="daily",
         on_existing=on_existing,

@@ -13,10 +13,11 @@ from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
 from batchcore.db import migrate as migrations
 from batchcore.db.migrate import check, downgrade, migrate
-from batchcore.db.tables import ledger
+from batchcore.db.sqlalchemy_tables import ledger
 from batchcore.errors import DatabaseError
 from support import database as hosts
 from support.database import connected, execute, fetch
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -74,9 +75,7 @@ async def filled(url: str) -> None:
 
 async def run(url: str, schema: Schema | None = None, **options: Any) -> batchcore.BatchResult:
     settings = Settings(schema=schema or Schema(), **options.pop("settings", {}))
-    return await batchcore.run_batch(
-        url, date_of(DAYS[0]), date_of(DAYS[-1]), settings=settings, **options
-    )
+    return await run_days(url, DAYS[0], DAYS[-1], settings=settings, **options)
 
 
 async def assert_ran(url: str, schema: Schema | None = None) -> None:

@@ -6,13 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-import batchcore
-from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db.engine import Session
+from batchcore.pg.session import Session
 from support import database, writer
 from support.generate import MONDAY
 from support.outcome import assert_left, outcome
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -66,10 +65,10 @@ async def test_what_is_committed_after_a_load_is_not_seen(
                 await begun.commit()
 
         monkeypatch.setattr(Session, "copy_out", then_change)
-        result = await batchcore.run_batch(
+        result = await run_days(
             same_host,
-            date_of(DAYS[0]),
-            date_of(DAYS[-1]),
+            DAYS[0],
+            DAYS[-1],
             calendar="daily",
             analytics="none",
             settings=Settings(chunk_size=1),
@@ -110,10 +109,10 @@ async def test_a_host_that_never_stops_writing_is_seen_at_one_moment(
         try:
             while await number() == 0:
                 pass
-            result = await batchcore.run_batch(
+            result = await run_days(
                 host,
-                date_of(writer.DAYS[0]),
-                date_of(writer.DAYS[-1]),
+                writer.DAYS[0],
+                writer.DAYS[-1],
                 calendar=calendar,
                 analytics="none",
                 settings=Settings(chunk_size=6),

@@ -15,17 +15,18 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 import batchcore
-from batchcore import cli
 from batchcore.calendar import date_of
+from batchcore.cli import exits
 from batchcore.config import Settings
-from batchcore.db.driver import NONE_LEFT, NOT_TAKEN, POOLED
 from batchcore.errors import DatabaseError
+from batchcore.pg.errors import NONE_LEFT, NOT_TAKEN, POOLED
 from support import database
 from support.bouncer import bouncer
 from support.callers import with_driver
 from support.command import batchcore as command
 from support.generate import MONDAY
 from support.outcome import assert_left, outcome
+from support.runs import run_days
 
 pytestmark = [pytest.mark.db, pytest.mark.pgbouncer]
 
@@ -59,9 +60,7 @@ def through(server) -> Iterator[dict[str, Through]]:
 async def run(db, **options) -> batchcore.BatchResult:
     options = {"settings": Settings(chunk_size=1), "analytics": "none", **options}
     async with asyncio.timeout(60):
-        return await batchcore.run_batch(
-            db, date_of(DAYS[0]), date_of(DAYS[-1]), calendar="daily", **options
-        )
+        return await run_days(db, DAYS[0], DAYS[-1], calendar="daily", **options)
 
 
 async def assert_done(url: str, result: batchcore.BatchResult) -> None:
@@ -236,10 +235,10 @@ async def empty(make_database: Callable[..., Awaitable[str]]) -> str:
 def test_each_command_works(empty: str, through: dict[str, Through], mode: str) -> None:
     url = through[mode](empty)
     size = ("--portfolios", "5", "--symbols", "8", "--sessions", "3")
-    assert command("migrate", "--database-url", url).code == cli.DONE
-    assert command("generate", *size, "--database-url", url).code == cli.DONE
+    assert command("migrate", "--database-url", url).code == exits.DONE
+    assert command("generate", *size, "--database-url", url).code == exits.DONE
     dates = ("--start", "2025-06-26", "--end", "2025-06-30")
     for words in (("plan", *dates), ("run", *dates), ("verify",), ("migrate", "--check")):
         said = command(*words, "--database-url", url)
-        assert said.code == cli.DONE, said.err
-    assert command("run", *dates, "--database-url", url).code == cli.NOTHING_TO_DO
+        assert said.code == exits.DONE, said.err
+    assert command("run", *dates, "--database-url", url).code == exits.NOTHING_TO_DO

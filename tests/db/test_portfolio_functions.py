@@ -1,8 +1,6 @@
-"""Beta and sectors of one portfolio: a small one by hand, and the demo's on real closes."""
+"""Beta and sectors of one portfolio by hand; test_analytics.py has those on real closes."""
 
 import datetime as dt
-import math
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,11 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 import batchcore
 from batchcore import calendar as calendars
-from batchcore import demo
 from batchcore import reference as ref
-from batchcore.calendar import date_of
-from batchcore.db.engine import Session
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
+from batchcore.pg.session import Session
 from support import database
 from support.cases import day
 from support.database import MOMENT, Standing, key
@@ -297,7 +293,7 @@ async def test_what_is_asked_wrongly_is_told(small: str) -> None:
     with pytest.raises(ConfigError, match="unknown weights `value`") as caught:
         await beta(small, weights="value")
     assert caught.value.option == "weights"
-    with pytest.raises(ConfigError, match="portfolio_id 'x' is no UUID"):
+    with pytest.raises(ConfigError, match="portfolio_id 'x' is not a UUID"):
         await batchcore.calculate_portfolio_provider_beta(small, "x")
     await database.execute(small, "UPDATE portfolios SET deleted_at = now()")
     with pytest.raises(ConfigError, match="soft-deleted portfolio"):
@@ -319,90 +315,3 @@ async def test_optional_tables_may_be_absent_and_profiles_may_not(host: str) -> 
             await beta(connection)
         with pytest.raises(SchemaError, match=r"public\.company_profiles: missing table"):
             await beta(connection)
-
-
-# Real closes: the demo's portfolios, valued here by plain SQL.
-
-VALUES = """
-    SELECT p.portfolio_id, upper(btrim(p.symbol)) AS symbol, p.position_type::text AS kind,
-        p.is_private, CASE WHEN NOT p.is_private THEN lot.quantity * p.m * COALESCE(
-            (SELECT m.close FROM market_data_cache AS m WHERE m.symbol = p.symbol
-            AND m.date BETWEEN p.entry_date AND $1 ORDER BY m.date DESC LIMIT 1), p.entry_price)
-        WHEN lot.is_left AND p.market_value <> 0 THEN p.market_value
-        ELSE lot.quantity * p.m * p.entry_price END AS value
-    FROM (SELECT *, CASE WHEN position_type IN ('LONG', 'SHORT') THEN 1 ELSE 100 END AS m,
-        upper(btrim(investment_class)) IS NOT DISTINCT FROM 'PRIVATE' AS is_private
-        FROM positions) AS p CROSS JOIN LATERAL (
-        SELECT p.quantity, COALESCE(p.exit_date, CASE WHEN p.m = 100 THEN p.expiration_date END,
-            'infinity') AS ends, true AS is_left WHERE p.quantity <> 0
-        UNION ALL SELECT sign(p.quantity) * e.quantity_closed, e.trade_date, false
-        FROM position_realized_events AS e WHERE e.position_id = p.id) AS lot
-    WHERE p.deleted_at IS NULL AND p.entry_date <= $1 AND lot.ends > $1"""
-
-
-@pytest_asyncio.fixture
-async def real(same_host: str) -> tuple[str, dt.date]:
-    """The demo's portfolios, valued up to the end, and the last session."""
-    made = demo.seeded(demo.Size(portfolios=20, sessions=20), seed=1)
-    await made.write(same_host)
-    last = date_of(int(made.market.days[-1]))
-    await batchcore.run_batch(same_host, date_of(int(made.market.days[-1]) - 5), last)
-    return same_host, last
-
-
-async def test_the_demos_portfolios_on_real_closes(real: tuple[str, dt.date]) -> None:
-    url, on = real
-    async with database.connected(url) as connection:
-        lots = await connection.fetch(VALUES, on)
-        profiles = {
-            row["symbol"]: row
-            for row in await connection.fetch(
-                "SELECT symbol, beta, sector, is_etf FROM company_profiles"
-            )
-        }
-        equity = dict(
-            await connection.fetch(
-                "SELECT portfolio_id, equity_balance FROM portfolio_snapshots"
-                " WHERE snapshot_date = $1",
-                on,
-            )
-        )
-    renamed = {
-        "Financial Services": "Financials",
-        "Consumer Cyclical": "Consumer Discretionary",
-        "Consumer Defensive": "Consumer Staples",
-        "Basic Materials": "Materials",
-    }
-    with_beta: dict[Any, list[tuple[float, float]]] = defaultdict(list)
-    by_sector: dict[Any, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    for lot in lots:
-        portfolio, value, profile = lot["portfolio_id"], float(lot["value"]), None
-        sector = "Unclassified"
-        if lot["kind"] in {"LONG", "SHORT"} and not lot["is_private"]:
-            profile = profiles.get(lot["symbol"])
-            sector = "Unknown"
-        if profile is not None:
-            sector = "ETFs" if profile["is_etf"] else profile["sector"] or "Unknown"
-            if profile["beta"]:
-                with_beta[portfolio].append((value, float(profile["beta"])))
-        by_sector[portfolio][renamed.get(sector, sector)] += abs(value)
-    assert len(equity) == 20
-    assert sum(map(len, with_beta.values())) > 100
-    for portfolio, worth in equity.items():
-        pairs = with_beta[portfolio]
-        found = await batchcore.calculate_portfolio_provider_beta(
-            url, portfolio, calculation_date=on
-        )
-        net = math.fsum(v for v, _ in pairs)
-        expected = math.fsum(v * b for v, b in pairs) / net if net > 0 else 1.0
-        assert found["portfolio_beta"] == pytest.approx(expected, rel=1e-9)
-        exposure = await batchcore.calculate_portfolio_sector_exposure(
-            url, portfolio, calculation_date=on
-        )
-        shares = {name: value / float(worth) for name, value in by_sector[portfolio].items()}
-        assert exposure["sector_weights"] == pytest.approx(shares, rel=1e-9)
-        weights = exposure["benchmark_weights"]
-        assert math.fsum(weights.values()) == pytest.approx(1)
-        for name, difference in exposure["over_underweights"].items():
-            own = shares.get(name, 0) - weights.get(name, 0)
-            assert difference == pytest.approx(own, abs=1e-9)

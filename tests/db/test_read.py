@@ -2,11 +2,11 @@
 
 from decimal import Decimal
 
-import asyncpg
 import pytest
 
 from batchcore import demo
 from batchcore.demo.stored import Valuation, reading
+from support.database import connected
 
 pytestmark = pytest.mark.db
 
@@ -29,11 +29,8 @@ async def test_a_portfolio_has_its_analytics_and_the_sum_of_many_has_none(
     url = await make_database(template)
     data = demo.seeded(demo.Size(portfolios=2, symbols=10, sessions=2), seed=1)
     await data.write(url)
-    connection = await asyncpg.connect(url)
-    try:
+    async with connected(url) as connection:
         await connection.execute(SNAPSHOTS)
-    finally:
-        await connection.close()
     async with reading(url) as reader:
         shown, total = await reader.valuations(data.market.end, 5)
 

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import batchcore
 from batchcore.calendar import date_of, day_of
 from batchcore.config import Settings
-from batchcore.db import engine
-from batchcore.db.tables import ledger
+from batchcore.db.sqlalchemy_tables import ledger
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
+from batchcore.pg import database as pg_database
 from support import database
 from support.database import Standing
 from support.generate import MONDAY
@@ -81,7 +81,7 @@ async def test_a_role_without_temporary_tables_is_told_before_anything_is_loaded
         await connection.execute(f'REVOKE TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
     pool = await as_role(host, role)
     try:
-        with pytest.raises(SchemaError, match="expected TEMPORARY on it"):
+        with pytest.raises(SchemaError, match="the role lacks TEMPORARY"):
             await run(pool)
         planned = await run(pool, settings=Settings(dry_run=True))
     finally:
@@ -94,10 +94,10 @@ async def test_a_pool_without_a_free_connection_is_told(
     same_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await database.fill(same_host, database.plain_host(1, DAYS))
-    monkeypatch.setattr(engine, "WAIT_S", 0.05)
+    monkeypatch.setattr(pg_database, "WAIT_S", 0.05)
     async with asyncpg.create_pool(same_host, min_size=0, max_size=3) as pool:
         async with pool.acquire(), pool.acquire():
-            with pytest.raises(DatabaseError, match="a run needs three of its own"):
+            with pytest.raises(DatabaseError, match="a run needs at least 3"):
                 await run(pool)
         assert (await run(pool)).rows_written == len(DAYS)
 
@@ -108,7 +108,7 @@ async def test_an_engine_without_a_free_connection_is_told(same_host: str) -> No
     sa_engine = create_async_engine(url, pool_size=3, max_overflow=0, pool_timeout=0.05)
     try:
         async with sa_engine.connect(), sa_engine.connect():
-            with pytest.raises(DatabaseError, match="a run needs three of its own") as error:
+            with pytest.raises(DatabaseError, match="a run needs at least 3") as error:
                 await run(sa_engine)
             planned = await run(sa_engine, settings=Settings(dry_run=True))
     finally:

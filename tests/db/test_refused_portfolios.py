@@ -13,14 +13,15 @@ from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db.engine import Session
 from batchcore.errors import DatabaseError, TooManyFailedError
-from batchcore.run import orchestrator
-from batchcore.run.refusals import Bisection
+from batchcore.pg.session import Session
+from batchcore.run import batch
+from batchcore.run.bisection import Bisection
 from support import database, ledger
 from support.database import Host
 from support.generate import MONDAY
 from support.outcome import outcome
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -112,9 +113,7 @@ REFUSALS = {
 
 async def run(db: object, **options: object) -> batchcore.BatchResult:
     options = {"settings": ANY, "analytics": "none", **options}
-    return await batchcore.run_batch(
-        db, date_of(DAYS[0]), date_of(DAYS[-1]), calendar="daily", **options
-    )
+    return await run_days(db, DAYS[0], DAYS[-1], calendar="daily", **options)
 
 
 async def assert_all_but(url: str, *refused: object, host: Host = HOST) -> None:
@@ -254,7 +253,9 @@ async def test_more_refusals_than_may_stop_the_run_with_the_reason(
     )
     attempts = counted(monkeypatch)
 
-    with pytest.raises(TooManyFailedError, match="refused the last one: constraint `of_a") as error:
+    with pytest.raises(
+        TooManyFailedError, match="refused the last portfolio: constraint `of_a"
+    ) as error:
         await run(host, settings=Settings(max_failed="2"))
 
     assert (error.value.failed, error.value.allowed) == (3, 2)
@@ -303,7 +304,7 @@ async def test_the_hash_of_a_chunk_is_that_of_the_bytes_that_stayed(
     await database.execute(host, "UPDATE positions SET quantity = 20", check(IDS[1], IDS[5]))
     sent: list[bytes] = []
     marks: list[int] = []
-    copy_in, execute, commit = Session.copy_in, Session.execute, orchestrator.commit_chunk
+    copy_in, execute, commit = Session.copy_in, Session.execute, batch.commit_chunk
 
     async def copied(self: Session, table: str, columns: list[str], pieces, **options) -> int:
         if table != "batchcore_run_issues":
@@ -323,7 +324,7 @@ async def test_the_hash_of_a_chunk_is_that_of_the_bytes_that_stayed(
 
     monkeypatch.setattr(Session, "copy_in", copied)
     monkeypatch.setattr(Session, "execute", executed)
-    monkeypatch.setattr(orchestrator, "commit_chunk", begun)
+    monkeypatch.setattr(batch, "commit_chunk", begun)
     result = await run(host, on_existing="replace")
 
     *_, chunk = await ledger.chunks(host)
@@ -342,13 +343,8 @@ async def test_both_policies_go_on_without_a_portfolio_that_is_refused(
         await database.fill(url, HOST)
         if refusal is not None:
             await database.execute(url, refusal)
-        result = await batchcore.run_batch(
-            url,
-            date_of(DAYS[0]),
-            date_of(DAYS[-1]),
-            policy=policy,
-            analytics="none",
-            settings=ANY,
+        result = await run_days(
+            url, DAYS[0], DAYS[-1], policy=policy, analytics="none", settings=ANY
         )
         stored.append(database.without_stamps(await database.snapshots(url)))
     whole, left = stored
@@ -412,7 +408,7 @@ async def test_too_many_refusals_leave_the_transaction_of_the_caller_usable(host
     await database.execute(host, check(*IDS))
     calculator = batchcore.PnLCalculator(calendar="daily", analytics="none")
     async with database.connected(host) as connection, connection.transaction():
-        with pytest.raises(TooManyFailedError, match="2 of 7 portfolios failed, 1 may"):
+        with pytest.raises(TooManyFailedError, match="2 of 7 portfolios failed; the limit is 1"):
             await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), connection)
         await connection.execute("UPDATE portfolios SET name = 'usable'")
     assert await database.snapshots(host) == {}

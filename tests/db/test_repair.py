@@ -4,31 +4,28 @@ Worked by hand on three portfolios: P holds 10 AAA and Q 10 BBB, bought at 10, b
 at 11, 12, 13, 14 and 15 on five days; N holds nothing. Each opens with 1000.
 """
 
-from __future__ import annotations
-
 import asyncio
 import datetime as dt
 import uuid
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import asyncpg
 import pytest
 
 import batchcore
 from batchcore import reference as ref
 from batchcore.calendar import date_of, day_of
+from batchcore.cli.run import plan_dict, plan_text
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, DatabaseError
-from batchcore.report import plan_dict, plan_text
 from support import database, ledger
 from support.database import Host
 from support.edits import Editor, add_flow, add_position, recomputed
 from support.generate import MONDAY, Generator
 from support.outcome import random_host, seeded
-
-if TYPE_CHECKING:
-    import asyncpg
+from support.runs import run_days
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
@@ -40,9 +37,6 @@ NIGHTLY = tuple(
     for table in ("positions", "market_data_cache", "equity_changes")
 )
 """What a host does that writes every row again each night."""
-
-CELLS = 17
-"""Columns that S5 to S9 name."""
 
 
 def holding(symbol: str, **more: Any) -> ref.Position:
@@ -61,12 +55,7 @@ async def stood(url: str, **options: Any) -> None:
         (symbol, day, Decimal(11 + n)) for symbol in ("AAA", "BBB") for n, day in enumerate(DAYS)
     )
     await database.fill(url, Host(portfolios, prices))
-    done = await batchcore.run_batch(
-        url,
-        date_of(D0),
-        date_of(D4),
-        **{"settings": SETTINGS, "analytics": "none", **options},
-    )
+    done = await run_days(url, D0, D4, **{"settings": SETTINGS, "analytics": "none", **options})
     assert done.rows_written == 15
 
 
@@ -129,14 +118,8 @@ async def check(url: str, expected: dict[uuid.UUID, int], **options: Any) -> bat
     assert (await batchcore.verify(url, fast=True, **weights)).differing == 0
     assert (await repaired(url, **options)).nothing_to_do
     equities = await database.equities(url)
-    await batchcore.run_batch(
-        url,
-        date_of(D0),
-        date_of(D4),
-        on_existing="replace",
-        analytics=analytics,
-        settings=SETTINGS,
-        **weights,
+    await run_days(
+        url, D0, D4, on_existing="replace", analytics=analytics, settings=SETTINGS, **weights
     )
     again = await database.snapshots(url)
     assert {at: again[at] for at in written} == {at: left[at] for at in written}
@@ -385,10 +368,10 @@ async def check_repairs(db: asyncpg.Pool, seed: int, code: str) -> None:
     settings = replace(SETTINGS, chunk_size=1 + seed, threads=1 + seed, today=date_of(MONDAY + 20))
     for portfolio in made.portfolios:
         first = MONDAY + generator.one_of((0, 0, 3))
-        await batchcore.run_batch(
+        await run_days(
             db,
-            date_of(first),
-            date_of(first + 10),
+            first,
+            first + 10,
             [database.key(portfolio.id)],
             calendar=code,
             analytics="none",

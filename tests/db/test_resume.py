@@ -10,8 +10,8 @@ import pytest
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db.engine import Session
 from batchcore.errors import DatabaseError, SnapshotExistsError
+from batchcore.pg.session import Session
 from support import database, ledger
 from support.generate import MONDAY
 from support.outcome import assert_undisturbed

@@ -3,13 +3,13 @@
 import pytest
 
 import batchcore
-from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.run import grouped
 from support import database
 from support.database import Host
 from support.generate import MONDAY, Generator
 from support.outcome import assert_time_ordered, random_host, seeded
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -26,10 +26,10 @@ def random(seed: int) -> Host:
 async def run(
     url: str, first: int, last: int, policy: str = "rollforward", **settings
 ) -> batchcore.BatchResult:
-    return await batchcore.run_batch(
+    return await run_days(
         url,
-        date_of(first),
-        date_of(last),
+        first,
+        last,
         policy=policy,
         calendar="daily" if policy == "rollforward" else "XNYS",
         analytics="none",
@@ -71,15 +71,16 @@ async def test_any_split_into_ranges_gives_the_same(same_host: str, seed: int) -
 
 
 @SEEDS
-async def test_any_chunks_and_threads_give_the_same(same_host: str, seed: int) -> None:
+async def test_any_chunks_threads_and_connections_give_the_same(same_host: str, seed: int) -> None:
     host = random(seed)
     expected = await left(same_host, host, [(FIRST, LAST)], threads=1)
-    for chunk_size in (1, 3, 5):
-        for threads in (1, 2):
-            found = await left(
-                same_host, host, [(FIRST, LAST)], chunk_size=chunk_size, threads=threads
-            )
-            assert found == expected  # the issues, in their order, too
+    for chunk_size, threads, connections in (
+        *((1, 1, 8), (1, 2, None), (3, 1, 3), (3, 2, 2)),
+        *((5, 1, None), (5, 2, 2)),
+    ):
+        options = {"chunk_size": chunk_size, "threads": threads, "connections": connections}
+        found = await left(same_host, host, [(FIRST, LAST)], **options)
+        assert found == expected  # the issues, in their order, too
 
 
 @SEEDS
@@ -106,10 +107,10 @@ async def test_replacing_all_rows_gives_the_same(same_host: str) -> None:
     (expected, _), _ = await left(same_host, host, [(FIRST, LAST)])
     before = await database.snapshots(same_host)
     for first in (LAST - 3, FIRST):
-        await batchcore.run_batch(
+        await run_days(
             same_host,
-            date_of(first),
-            date_of(LAST),
+            first,
+            LAST,
             calendar="daily",
             analytics="none",
             on_existing="replace",

@@ -20,6 +20,7 @@ from support.outcome import (
     random_host,
     seeded,
 )
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -62,10 +63,10 @@ async def check_run(
     )
 
     async def run() -> batchcore.BatchResult:
-        return await batchcore.run_batch(
+        return await run_days(
             url,
-            calendars.date_of(start),
-            calendars.date_of(end),
+            start,
+            end,
             calendar=calendar,
             on_existing=mode,
             analytics="none",

@@ -9,9 +9,11 @@ import pytest
 from batchcore import native
 from batchcore import reference as ref
 from batchcore.config import Schema
-from batchcore.db import fields
-from batchcore.db.engine import Database, Session, transaction
 from batchcore.errors import DatabaseError
+from batchcore.pg import fields
+from batchcore.pg.database import Database
+from batchcore.pg.session import Session, transaction
+from batchcore.schema import HOST, Use
 from batchcore.sinks import snapshots
 from batchcore.sinks.snapshots import Equities, Stamp, encode_batch
 from support import build, database
@@ -55,10 +57,10 @@ class Chunk:
         every = np.arange(len(self.ids), dtype=np.int64) - 2  # negative, zero and positive
         return Equities(self.ids, every * cents)
 
-    def batch(self, *, stands: np.ndarray | None = None, stamp: Stamp = STAMP) -> snapshots.Batch:
-        if stands is None:
-            stands = np.zeros(len(self.rows), dtype=np.bool_)
-        return encode_batch(self.rows, self.ids, stands, self.equities(), stamp)
+    def batch(self, *, exist: np.ndarray | None = None, stamp: Stamp = STAMP) -> snapshots.Batch:
+        if exist is None:
+            exist = np.zeros(len(self.rows), dtype=np.bool_)
+        return encode_batch(self.rows, self.ids, exist, self.equities(), stamp)
 
     async def fill(self, url: str) -> None:
         async with database.connected(url) as connection:
@@ -107,6 +109,15 @@ async def test_new_rows_are_those_of_the_reference(same_host: str, seed: int) ->
     }
 
 
+def test_what_a_run_writes_is_what_the_description_says() -> None:
+    batch = Chunk(0).batch()
+    snapshots, portfolios = HOST["portfolio_snapshots"], HOST["portfolios"]
+    assert set(batch.new.columns) == set(snapshots.names(Use.RUN))
+    kept = {"id", "created_at"}
+    assert set(batch.replaced.columns) == set(snapshots.names(Use.RUN)) - kept
+    assert {*batch.equity.columns} - {"id"} <= {c.name for c in portfolios.columns if c.writes}
+
+
 async def test_bytes_may_be_cut_into_pieces_of_any_size(
     same_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,10 +141,8 @@ async def test_a_row_to_replace_that_is_gone_undoes_the_chunk(same_host: str) ->
     stands = np.zeros(len(chunk.rows), dtype=np.bool_)
     stands[3] = True
 
-    with pytest.raises(
-        DatabaseError, match=r"portfolio_snapshots: 1 of 1 rows sent are not there$"
-    ):
-        await write(same_host, chunk.batch(stands=stands))
+    with pytest.raises(DatabaseError, match=r"portfolio_snapshots: 1 of 1 row sent is missing$"):
+        await write(same_host, chunk.batch(exist=stands))
 
     assert await database.snapshots(same_host) == {}
     assert set((await database.equities(same_host)).values()) == {
@@ -162,7 +171,7 @@ async def test_two_chunks_may_follow_each_other_on_one_connection(same_host: str
     everything = np.ones(len(chunk.rows), dtype=np.bool_)
     async with Database(same_host).writing("persist") as session:
         await committed(session, chunk.batch())
-        await committed(session, chunk.batch(stands=everything))
+        await committed(session, chunk.batch(exist=everything))
         async with transaction(session):
             assert await session.raw.fetchval("SELECT count(*) FROM portfolio_snapshots") == 30
     assert cells(await database.snapshots(same_host), chunk) == chunk.expected

@@ -12,11 +12,12 @@ import pytest_asyncio
 import batchcore
 from batchcore.audit.verifier import verify
 from batchcore.calendar import date_of
+from batchcore.cli.status import run_text, runs_text
 from batchcore.config import Settings
-from batchcore.db.engine import Database, alone, transaction
 from batchcore.db.migrate import check, downgrade, migrate
 from batchcore.errors import DatabaseError
-from batchcore.report import run_text, runs_text
+from batchcore.pg.database import Database
+from batchcore.pg.session import alone, transaction
 from batchcore.run import status
 from support import database, ledger
 from support.generate import MONDAY
@@ -215,7 +216,7 @@ async def test_a_run_that_waits(under: tuple[str, str], heard: Heard) -> None:
     await ledger.execute(
         plain, "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 hour'"
     )
-    with pytest.raises(batchcore.LeaseHeldError, match=r"^waited 0\.01 seconds"):
+    with pytest.raises(batchcore.LeaseHeldError, match=r"^gave up after 0\.01 s: "):
         await run(url, portfolio_ids=IDS[:1], wait=0.01)
 
 

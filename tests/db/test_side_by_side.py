@@ -1,10 +1,10 @@
 """Two calls on the same portfolio at once, each on a connection of the caller's."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+import datetime as dt
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -15,10 +15,6 @@ from batchcore.errors import DatabaseError
 from support import database, ledger
 from support.callers import BORROWED, caller
 from support.generate import MONDAY
-
-if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import AsyncIterator
 
 pytestmark = pytest.mark.db
 

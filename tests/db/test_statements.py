@@ -11,6 +11,7 @@ from batchcore.config import Settings
 from support import database
 from support.counter import Counter
 from support.generate import MONDAY
+from support.runs import run_days
 
 pytestmark = pytest.mark.db
 
@@ -40,10 +41,10 @@ def sessions_of(count: int) -> list[int]:
 async def run(
     db, days: list[int], on_existing: str = "skip", analytics: str = "none"
 ) -> batchcore.BatchResult:
-    return await batchcore.run_batch(
+    return await run_days(
         db,
-        date_of(days[0]),
-        date_of(days[-1]),
+        days[0],
+        days[-1],
         on_existing=on_existing,
         analytics=analytics,
         settings=Settings(min_coverage=0.0),
@@ -146,11 +147,8 @@ async def test_a_plan_asks_for_positions_only_where_prices_lack(
             )
             await counter.statements()
 
-        result = await batchcore.run_batch(
-            same_host,
-            date_of(days[0]),
-            date_of(days[-1]),
-            settings=Settings(dry_run=True, lookback_days=0),
+        result = await run_days(
+            same_host, days[0], days[-1], settings=Settings(dry_run=True, lookback_days=0)
         )
 
         # beside the check the time; portfolios, time stamps, symbols, spellings of closes, prices,

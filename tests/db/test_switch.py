@@ -1,13 +1,10 @@
 """The move from `legacy` to `rollforward`, and back, as docs/legacy.md tells it."""
 
-from __future__ import annotations
-
 import datetime as dt
 import re
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,12 +13,10 @@ from batchcore import calendar as calendars
 from batchcore import demo
 from batchcore import reference as ref
 from batchcore.config import Settings
+from batchcore.reference import legacy
 from support import database, legacy_host
 from support.legacy_frames import Run
 from support.worked_legacy import P, contribution, jan, portfolio, position, price, snapshot
-
-if TYPE_CHECKING:
-    from batchcore.reference import legacy
 
 pytestmark = pytest.mark.db
 

@@ -17,8 +17,8 @@ import batchcore
 from batchcore import reference as ref
 from batchcore.analytics.sector_exposure import SECTORS
 from batchcore.analytics.sector_tags import COLORS
-from batchcore.db.engine import Session
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
+from batchcore.pg.session import Session
 from support import database
 from support.cases import day
 from support.database import MOMENT, key
@@ -288,14 +288,14 @@ async def test_what_is_not_the_users_is_refused(same_host: str) -> None:
         portfolio = batchcore.restore_sector_tags_for_portfolio
         with pytest.raises(ConfigError, match=f"position .* is in no portfolio of user {OWNER}"):
             await position(same_host, OWNER, key("other/0"))
-        with pytest.raises(ConfigError, match=f"portfolio .* is none of user {OWNER}"):
+        with pytest.raises(ConfigError, match=f"portfolio .* does not belong to user {OWNER}"):
             await portfolio(same_host, OWNER, key("other"))
         with pytest.raises(ConfigError, match="unknown portfolio"):
             await portfolio(same_host, OWNER, uuid.UUID(int=7))
         with pytest.raises(ConfigError, match="unknown position"):
             await position(same_host, OWNER, uuid.UUID(int=7))
         for option, ids in {"user_id": ("x", key("p/0")), "position_id": (OWNER, 7)}.items():
-            with pytest.raises(ConfigError, match=f"{option} .* is no UUID") as caught:
+            with pytest.raises(ConfigError, match=f"{option} .* is not a UUID") as caught:
                 await position(same_host, *ids)
             assert caught.value.option == option
         await connection.execute("UPDATE portfolios SET deleted_at = now()")
@@ -431,28 +431,28 @@ async def test_missing_tables_are_named(host: str) -> None:
     with pytest.raises(SchemaError) as caught:
         await batchcore.restore_sector_tags_for_portfolio(host, OWNER, key("p"))
     assert caught.value.problems == (
+        "public.company_profiles: missing table",
         "public.tags_v2: missing table",
         "public.position_tags: missing table",
-        "public.company_profiles: missing table",
     )
 
 
 @pytest.mark.parametrize(
     ("table", "when", "body", "told"),
     [
-        ("tags_v2", "INSERT", "RETURN NULL;", "tags_v2: 5 of 5 rows sent are not there"),
-        ("position_tags", "INSERT", "RETURN NULL;", "position_tags: 9 of 9 rows sent are not"),
+        ("tags_v2", "INSERT", "RETURN NULL;", "tags_v2: 5 of 5 rows sent are missing"),
+        ("position_tags", "INSERT", "RETURN NULL;", "position_tags: 9 of 9 rows sent are missing"),
         (
             "tags_v2",
             "UPDATE",
             "RETURN OLD;",
-            "tags_v2: 5 of 5 rows sent have another usage_count",
+            "tags_v2: 5 of 5 rows sent differ in usage_count",
         ),
         (
             "position_tags",
             "INSERT",
             "NEW.position_id := (SELECT min(id::text) FROM positions); RETURN NEW;",
-            "position_tags: 8 of 9 rows sent are not there",
+            "position_tags: 8 of 9 rows sent are missing",
         ),
     ],
 )

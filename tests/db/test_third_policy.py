@@ -1,10 +1,9 @@
 """A third policy, made here: `rollforward` valued at the previous close, from input to row."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,20 +13,15 @@ from batchcore import policies
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import ConfigError
-from batchcore.frames import Days
+from batchcore.frames import Days, Prices
+from batchcore.options import RunOptions
+from batchcore.pg.session import Session
 from batchcore.policies import PolicyEntry
 from batchcore.policies.rollforward import RollForward
+from batchcore.run.prices import PriceWindow
 from support import database, ledger
 from support.generate import MONDAY
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
-
-    from batchcore.db.engine import Session
-    from batchcore.frames import Prices
-    from batchcore.options import RunOptions
-    from batchcore.run.prices import PriceWindow
+from support.runs import run_days
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
@@ -67,10 +61,10 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def run(url: str, first: int = DAYS[0], **options: Any) -> batchcore.BatchResult:
     settings = Settings(**options.pop("settings", {}))
-    return await batchcore.run_batch(
+    return await run_days(
         url,
-        date_of(first),
-        date_of(DAYS[-1]),
+        first,
+        DAYS[-1],
         policy=options.pop("policy", NAME),
         calendar="daily",
         settings=settings,
@@ -130,3 +124,12 @@ async def test_options_that_it_has_not_are_refused() -> None:
 async def test_what_is_no_policy_is_refused() -> None:
     with pytest.raises(ConfigError, match="expected one of rollforward, legacy, previous_close"):
         await run("postgresql://nowhere", policy="next_close")
+
+
+async def test_without_an_audit_it_is_neither_verified_nor_repaired(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await run(same_host)
+    with pytest.raises(ConfigError, match="the policy `previous_close` has no verification"):
+        await batchcore.verify(same_host, policy=NAME, calendar="daily")
+    with pytest.raises(ConfigError, match="the policy has no repair"):
+        await batchcore.repair(same_host, policy=NAME, calendar="daily")

@@ -6,11 +6,11 @@ import re
 import pytest
 
 import batchcore
-from batchcore.calendar import date_of
 from batchcore.config import Settings
 from support import database
 from support.callers import caller
 from support.generate import MONDAY
+from support.runs import run_days
 from support.waiting import Heard, holding
 
 pytestmark = pytest.mark.db
@@ -26,10 +26,10 @@ LOCKS = {
 
 
 async def run(db: object) -> batchcore.BatchResult:
-    return await batchcore.run_batch(
+    return await run_days(
         db,
-        date_of(DAYS[0]),
-        date_of(DAYS[-1]),
+        DAYS[0],
+        DAYS[-1],
         calendar="daily",
         on_existing="replace",
         settings=Settings(connections=2),
@@ -53,7 +53,7 @@ async def test_a_run_that_waits_for_a_lock_says_who_holds_it_and_goes_on(
         result = await task
     assert result.rows_written == 4 * len(DAYS)
     told = (
-        r"run=\S+ waits_for=lock pid=\d+ holder="
+        r"run=\S+ waiting_for_lock=true pid=\d+ holder="
         rf"{pid} user=postgres application=\"the host's job\" state='idle in transaction'"
         r" transaction_s=\d+"
     )

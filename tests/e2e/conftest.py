@@ -1,16 +1,15 @@
 """Databases for the command line: empty, migrated, filled; each a copy of one made once."""
 
 import asyncio
-import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from batchcore import demo
-from batchcore.cli import LIBPQ_VARIABLES, URL_VARIABLE
+from batchcore.cli.options import LIBPQ_VARIABLES, URL_VARIABLE
 from batchcore.db.migrate import migrate
 from batchcore.demo import embedded
-from support.tables import SEED, SIZE, query
+from support.tables import SEED, SIZE, dropped, made
 
 
 @pytest.fixture(autouse=True)
@@ -24,16 +23,6 @@ def tcp_server() -> Iterator[embedded.EmbeddedServer]:
     """A server that asks for a password."""
     with embedded.start(tcp=True) as started:
         yield started
-
-
-def made(server, template: str = "template0") -> str:
-    name = f"e2e_{uuid.uuid4().hex}"
-    query(server.url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-    return name
-
-
-def dropped(server, name: str) -> None:
-    query(server.url, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from batchcore.demo import embedded
-from batchcore.demo.opening import Checked
+from batchcore.demo.check_rows import Checked
 from support.command import batchcore
 
 pytestmark = pytest.mark.db
@@ -99,7 +99,7 @@ def test_rows_that_differ_are_told_and_fail_the_demo(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("batchcore.demo.run.check", check)
     said = batchcore("demo", *SMALL)
     assert said.code == 1
-    assert said.out.endswith("\n12 rows checked against the reference, 1 differ\n")
+    assert said.out.endswith("\n12 rows checked against the reference, 1 differs\n")
     assert said.err == "batchcore: portfolio p on 2025-06-30: net_exposure is 1, expected 2\n"
 
 

@@ -1,15 +1,14 @@
 """The examples run, and adopting batchcore changes little of them and nothing of their rows."""
 
-from __future__ import annotations
-
 import asyncio
 import difflib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -19,9 +18,6 @@ from batchcore.calendar import date_of
 from support import database
 from support.generate import MONDAY
 from support.tables import query
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 BEFORE, AFTER = EXAMPLES / "orchestrator_before.py", EXAMPLES / "orchestrator_after.py"

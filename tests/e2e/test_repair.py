@@ -32,7 +32,7 @@ def test_nothing_differs(done: str) -> None:
         said = repair(done, *words)
         assert (said.code, said.err) == (code, "")
         assert said.out.splitlines()[0] == (
-            f"nothing to repair: {rows} snapshots are what they should be"
+            f"nothing to repair: {rows} snapshots compared, 0 differ"
         )
 
 
@@ -48,7 +48,7 @@ def test_a_cell_that_differs(done: str) -> None:
     first = query(done, f"SELECT {FIRST}::text")[0][0]
     assert dry.out.splitlines()[:4] == [
         "would repair 1 of 12 portfolios",
-        "cells: 1 differ; 120 snapshots compared",
+        "cells: 1 differs; 120 snapshots compared",
         "rows: 3 to write",
         f"portfolio {first}: rows from 2025-06-26 on: 3, cells: 1",
     ]

@@ -14,8 +14,8 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 import batchcore
-from batchcore import cli
 from batchcore.calendar import date_of
+from batchcore.cli import exits, options
 from batchcore.db.migrate import migrate
 from batchcore.errors import BatchcoreError
 from batchcore.redact import Redactor
@@ -74,7 +74,7 @@ def forms(url: str, secret: str) -> dict[str, tuple[str, dict[str, str]]]:
         "parameter": (f"{url}?password={coded}", {}),
         "both": (f"postgresql://{rest}?user=keeper&password={coded}&application_name=a", {}),
         "environment": (url, {"PGPASSWORD": secret}),
-        "variable": ("", {cli.URL_VARIABLE: f"postgres://keeper:{coded}@{rest}"}),
+        "variable": ("", {options.URL_VARIABLE: f"postgres://keeper:{coded}@{rest}"}),
     }
 
 
@@ -97,7 +97,7 @@ def test_the_right_password_is_shown_nowhere(
     said = said_by(monkeypatch, name, form, secured, PASSWORD)
     # `generate` wants an empty database, which it is told by this one only once it is let in
     assert "password authentication failed" not in said.err
-    assert said.code in {cli.DONE, cli.NOTHING_TO_DO} or name == "generate", said.err
+    assert said.code in {exits.DONE, exits.NOTHING_TO_DO} or name == "generate", said.err
     assert_hidden(said.out + said.err)
 
 
@@ -107,7 +107,7 @@ def test_a_wrong_password_is_shown_nowhere(
     secured: str, monkeypatch: pytest.MonkeyPatch, name: str, form: str
 ) -> None:
     said = said_by(monkeypatch, name, form, secured, WRONG)
-    assert said.code == cli.FAILED
+    assert said.code == exits.FAILED
     assert 'password authentication failed for user "keeper"' in said.err
     assert_hidden(said.out + said.err)
 
@@ -138,7 +138,7 @@ def test_a_url_that_cannot_be_used_tells_nothing_of_its_password(
 ) -> None:
     words = ("--json",) if as_json else ()
     said = command(name, *COMMANDS[name], "--database-url", url, "-vv", "--debug", *words)
-    assert said.code in {cli.FAILED, cli.USAGE}
+    assert said.code in {exits.FAILED, exits.USAGE}
     assert_hidden(said.out + said.err)
 
 
@@ -154,7 +154,7 @@ def test_errors_and_logs_of_a_program_tell_no_password(
         monkeypatch.setenv(key, value)
     caplog.set_level(logging.DEBUG)
     with pytest.raises(BatchcoreError) as caught:
-        asyncio.run(batchcore.run_batch(url or variables[cli.URL_VARIABLE], calendar="daily"))
+        asyncio.run(batchcore.run_batch(url or variables[options.URL_VARIABLE], calendar="daily"))
     assert_hidden("".join(traceback.format_exception(caught.value)) + repr(caught.value))
     assert_hidden(caplog.text)
 
@@ -165,7 +165,7 @@ EMPTY_HERE = {"batchcore_run_issues", "batchcore_run_symbol_issues", "batchcore_
 
 def test_the_ledger_keeps_no_password(secured: str, tcp_server) -> None:
     url, _ = forms(secured, PASSWORD)["authority"]
-    assert command("run", *COMMANDS["run"], "--database-url", url).code in {0, cli.NOTHING_TO_DO}
+    assert command("run", *COMMANDS["run"], "--database-url", url).code in {0, exits.NOTHING_TO_DO}
     own = tcp_server.database_url("kept")
     tables = query(
         own, "SELECT relname FROM pg_class WHERE relname LIKE 'batchcore%' AND relkind = 'r'"
@@ -213,7 +213,7 @@ def test_ps_shows_no_password(secured: str, tcp_server, form: str) -> None:
                     await process.wait()
                     raise
             out, err = await process.communicate()
-            assert process.returncode in {cli.DONE, cli.NOTHING_TO_DO}, err
+            assert process.returncode in {exits.DONE, exits.NOTHING_TO_DO}, err
         return shown, (out + err).decode()
 
     shown, said = asyncio.run(look())

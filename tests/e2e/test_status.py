@@ -89,7 +89,7 @@ def test_a_second_run_ends_with_4_and_names_the_first(filled: str) -> None:
     said = run(filled, "--on-existing", "replace")
 
     assert (said.code, said.out) == (4, "")
-    assert f"run {first} is at work on these portfolios" in said.error()
+    assert f"run {first} is already processing some of these portfolios" in said.error()
     assert query(filled, "SELECT count(*) FROM portfolio_snapshots")[0][0] == 0
     error = run(filled, "--json").document()["error"]
     assert (error["type"], error["exit_code"], error["run_id"]) == ("LeaseHeldError", 4, first)
@@ -102,8 +102,8 @@ def test_a_run_that_waits_says_for_whom_and_then_ends_with_4(filled: str) -> Non
     (one,) = status(filled, "--json").document()["runs"]
     said = run(filled, "--wait", "0.2")
     assert said.code == 4
-    assert f"waits_for={one['run_id']} seconds=0.2" in said.err
-    assert f"waited 0.2 seconds: run {one['run_id']} is at work" in said.err
+    assert f"waiting_for_run={one['run_id']} seconds=0.2" in said.err
+    assert f"gave up after 0.2 s: run {one['run_id']} is already processing" in said.err
     assert run(filled, "--wait", "-1").error() == "wait is -1.0, expected seconds, 0 or more"
 
 
@@ -152,7 +152,7 @@ def test_later_sessions_are_reported_beside_what_was_finished(filled: str) -> No
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--run", "x"), "run 'x' is no UUID"),
+        (("--run", "x"), "run 'x' is not a UUID"),
         (("--run", NOBODY), f"there is no run {NOBODY} in the ledger"),
         (("--limit", "0"), "limit is 0, expected 1 or more"),
     ],

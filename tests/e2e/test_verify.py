@@ -1,11 +1,12 @@
 """`batchcore verify` on a real server: what it prints, and its exit codes."""
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
 
 from support.command import Said, batchcore
-from support.tables import digests, query
+from support.tables import digests, dropped, made, query
 
 pytestmark = pytest.mark.db
 
@@ -16,105 +17,68 @@ def verify(url: str, *words: str) -> Said:
     return batchcore("verify", "--database-url", url, *words)
 
 
-@pytest.fixture
-def verified(filled: str) -> str:
-    """The URL of a database whose run is done: 10 sessions of 12 portfolios."""
-    words = ("--start", "2025-06-16", "--end", "2025-06-30", "--analytics", "none")
-    assert batchcore("run", "--database-url", filled, *words).code == 0
-    return filled
+RUN = ("--start", "2025-06-16", "--end", "2025-06-30", "--analytics", "none")
+LEGACY = ("--policy", "legacy")
 
 
-def test_what_a_run_wrote_is_right(verified: str) -> None:
-    before = digests(verified)
-    for words, way in ((), "by the reference"), (("--fast",), "natively"):
-        said = verify(verified, *words)
-        assert (said.code, said.err) == (0, "")
-        # 17 cells of S5 to S9 for each row and the equity of each portfolio, less 12 openings;
-        # of the 11 cells of A1 to A6 none was written.
-        assert said.out.splitlines() == [
-            f"120 snapshots of 12 portfolios recomputed {way}: rollforward, calendar XNYS",
-            "cells: 2,040 compared, 0 differ in 0 snapshots",
-            "not checkable: 12 opening, 1,320 not_analysed",
-        ]
-    assert digests(verified) == before
+@pytest.fixture(scope="module")
+def runs(server, filled_template: str) -> Iterator[dict[tuple[str, ...], str]]:
+    """The names of databases whose run is done, 10 sessions of 12 portfolios, by its policy.
+
+    Under `legacy` the last session was the current day.
+    """
+    names = {}
+    for policy, today in (((), ()), (LEGACY, ("--today", "2025-06-30"))):
+        names[policy] = made(server, filled_template)
+        url = ("--database-url", server.database_url(names[policy]))
+        assert batchcore("run", *url, *RUN, *policy, *today).code == 0
+    yield names
+    for name in names.values():
+        dropped(server, name)
 
 
 @pytest.fixture
-def legacy(filled: str) -> str:
-    """The same, run under `legacy`: the last of the 10 sessions on the current day."""
-    words = ("--start", "2025-06-16", "--end", "2025-06-30", "--today", "2025-06-30")
-    assert batchcore("run", "--database-url", filled, *words, "--policy", "legacy").code == 0
-    return filled
+def verified(copy, runs) -> str:
+    return copy(runs[()])
 
 
-def test_what_a_run_under_legacy_wrote_is_right(legacy: str) -> None:
-    before = digests(legacy)
+@pytest.fixture
+def legacy(copy, runs) -> str:
+    return copy(runs[LEGACY])
+
+
+# 17 cells of S5 to S9 for each row and the equity of each portfolio, less 12 openings; of the 11
+# cells of A1 to A6 none was written. Under `legacy` 46 cells of each row; the 6 columns of a
+# current day are NULL on 9 days.
+@pytest.mark.parametrize(
+    ("policy", "cells", "not_analysed"), [((), "2,040", "1,320"), (LEGACY, "4,872", "648")]
+)
+def test_what_a_run_wrote_is_right(
+    copy, runs, policy: tuple[str, ...], cells: str, not_analysed: str
+) -> None:
+    url = copy(runs[policy])
+    before = digests(url)
+    name = policy[-1] if policy else "rollforward"
     for words, way in ((), "by the reference"), (("--fast",), "natively"):
-        said = verify(legacy, "--policy", "legacy", *words)
+        said = verify(url, *policy, *words)
         assert (said.code, said.err) == (0, "")
-        # 46 cells of each row and the equity of each portfolio, less 12 openings; the 6 columns of
-        # a current day are NULL on 9 days.
         assert said.out.splitlines() == [
-            f"120 snapshots of 12 portfolios recomputed {way}: legacy, calendar XNYS",
-            "cells: 4,872 compared, 0 differ in 0 snapshots",
-            "not checkable: 12 opening, 648 not_analysed",
+            f"120 snapshots of 12 portfolios recomputed {way}: {name}, calendar XNYS",
+            f"cells: {cells} compared, 0 differ in 0 snapshots",
+            f"not checkable: 12 opening, {not_analysed} not_analysed",
         ]
-    assert digests(legacy) == before
+    assert digests(url) == before
 
 
-def test_what_differs_under_legacy_is_told(legacy: str) -> None:
-    query(legacy, f"UPDATE portfolio_snapshots SET portfolio_vega = 7.5 WHERE {ONE}")  # noqa: S608
-    said = verify(legacy, "--policy", "legacy", "--json")
-    assert (said.code, said.err) == (1, "")
-    document = said.document()
-    assert (document["policy"], document["cells_differing"]) == ("legacy", 1)
-    assert document["causes"] == {"unknown": 1}
-    (example,) = document["examples"]
-    assert document["columns"]["portfolio_vega"] == {
-        "checked": 120,
-        "differing": 1,
-        "worst": example,
-    }
-    assert (example["session"], example["stored"], example["expected"], example["difference"]) == (
-        "2025-06-18",
-        "7.50",
-        "0.00",
-        "7.50",
-    )
-
-
-def test_rows_of_rollforward_differ_under_legacy(verified: str) -> None:
-    said = verify(verified, "--policy", "legacy", "--fast")
+def test_rows_of_the_other_policy_differ(verified: str, legacy: str) -> None:
+    said = verify(verified, *LEGACY, "--fast")
     assert said.code == 1
     # 120 rows have no greeks, which `legacy` writes with each active position.
     assert "causes: 120 unknown" in said.out.splitlines()
-
-
-def test_rows_of_legacy_differ_under_rollforward(legacy: str) -> None:
     said = verify(legacy, "--fast", "--json")
     assert said.code == 1
     document = said.document()
     assert document["causes"] == {"unknown": document["rows_differing"]}
-
-
-def test_options_choose_what_is_looked_at_under_legacy(legacy: str) -> None:
-    query(legacy, f"UPDATE portfolio_snapshots SET long_value = 7 WHERE {ONE}")  # noqa: S608
-    own = ("--policy", "legacy", "--fast", "--json")
-    later = verify(legacy, *own, "--start", "2025-06-20", "--end", "2025-06-23")
-    assert (later.code, later.document()["rows"]) == (0, 2 * 12)
-    least, most = query(
-        legacy,
-        "SELECT id::text FROM portfolios WHERE id::text IN"
-        " (SELECT min(id::text) FROM portfolios UNION SELECT max(id::text) FROM portfolios)"
-        " ORDER BY 1",
-    )
-    other = verify(legacy, *own, "--portfolio", most[0])
-    assert (other.code, other.document()["rows"]) == (0, 10)
-    both = verify(legacy, *own, "--portfolio", most[0], "--portfolio", least[0])
-    assert (both.code, both.document()["rows"]) == (1, 20)
-    drawn = [verify(legacy, *own, "--sample", "5", "--seed", "3").document() for _ in "12"]
-    assert [one | {"seconds": 0} for one in drawn] == [drawn[0] | {"seconds": 0}] * 2
-    assert (drawn[0]["rows"], drawn[0]["rows_stored"]) == (5, 120)
 
 
 def test_what_differs_is_told(verified: str) -> None:
@@ -131,7 +95,7 @@ def test_what_differs_is_told(verified: str) -> None:
     assert (said.code, said.err) == (1, "")
     head, cells, _, causes, long, gross, *examples = said.out.splitlines()
     assert head.startswith("120 snapshots of 12 portfolios")
-    assert cells == "cells: 2,040 compared, 2 differ in 1 snapshots"
+    assert cells == "cells: 2,040 compared, 2 differ in 1 snapshot"
     assert causes == "causes: 1 unknown"
     assert long == "  long_value              1 of       120, by 1,234.50 at most"
     assert gross == "  gross_exposure          1 of       120"
@@ -142,32 +106,42 @@ def test_what_differs_is_told(verified: str) -> None:
     assert examples[1].startswith(f"{where}: gross_exposure is not finite, expected ")
 
 
-def test_differences_as_json(verified: str) -> None:
-    query(verified, f"UPDATE portfolio_snapshots SET long_value = 7 WHERE {ONE}")  # noqa: S608
-    said = verify(verified, "--fast", "--json")
+@pytest.mark.parametrize(
+    ("policy", "column", "expected"), [((), "long_value", None), (LEGACY, "portfolio_vega", "0.00")]
+)
+def test_differences_as_json(
+    copy, runs, policy: tuple[str, ...], column: str, expected: str | None
+) -> None:
+    url = copy(runs[policy])
+    query(url, f"UPDATE portfolio_snapshots SET {column} = 7.5 WHERE {ONE}")  # noqa: S608
+    said = verify(url, *policy, "--fast", "--json")
     assert (said.code, said.err) == (1, "")
     document = said.document()
-    assert (document["rows"], document["rows_differing"], document["causes"]) == (
-        120,
-        1,
-        {"unknown": 1},
-    )
+    counts = ("policy", "rows", "cells_differing", "rows_differing", "causes")
+    assert [document[name] for name in counts] == [
+        *(policy[-1] if policy else "rollforward", 120, 1, 1, {"unknown": 1})
+    ]
     (example,) = document["examples"]
-    column = document["columns"]["long_value"]
-    assert column == {"checked": 120, "differing": 1, "worst": example}
-    assert (example["session"], example["stored"]) == ("2025-06-18", "7.00")
+    assert document["columns"][column] == {"checked": 120, "differing": 1, "worst": example}
+    assert (example["session"], example["stored"]) == ("2025-06-18", "7.50")
+    assert expected is None or (example["expected"], example["difference"]) == (expected, "7.50")
     assert document["columns"]["short_value"] == {"checked": 120, "differing": 0, "worst": None}
-    assert document["not_checkable"] == {"opening": 12, "not_analysed": 1320}
+    assert document["not_checkable"] == {"opening": 12, "not_analysed": 648 if policy else 1320}
 
 
-def test_options_choose_what_is_looked_at(verified: str) -> None:
-    query(verified, f"UPDATE portfolio_snapshots SET long_value = 7 WHERE {ONE}")  # noqa: S608
-    later = verify(verified, "--fast", "--start", "2025-06-20", "--end", "2025-06-23", "--json")
+@pytest.mark.parametrize("policy", [(), LEGACY], ids=["rollforward", "legacy"])
+def test_options_choose_what_is_looked_at(copy, runs, policy: tuple[str, ...]) -> None:
+    url = copy(runs[policy])
+    query(url, f"UPDATE portfolio_snapshots SET long_value = 7 WHERE {ONE}")  # noqa: S608
+    own = (*policy, "--fast", "--json")
+    later = verify(url, *own, "--start", "2025-06-20", "--end", "2025-06-23")
     assert (later.code, later.document()["rows"]) == (0, 2 * 12)
-    (one,) = query(verified, "SELECT max(id::text) FROM portfolios")
-    other = verify(verified, "--fast", "--portfolio", one[0], "--json")
+    least, *_, most = (row[0] for row in query(url, "SELECT id::text FROM portfolios ORDER BY 1"))
+    other = verify(url, *own, "--portfolio", most)
     assert (other.code, other.document()["rows"]) == (0, 10)
-    drawn = [verify(verified, "--sample", "5", "--seed", "3", "--json").document() for _ in "12"]
+    both = verify(url, *own, "--portfolio", most, "--portfolio", least)
+    assert (both.code, both.document()["rows"]) == (1, 20)
+    drawn = [verify(url, *own, "--sample", "5", "--seed", "3").document() for _ in "12"]
     assert [one | {"seconds": 0} for one in drawn] == [drawn[0] | {"seconds": 0}] * 2
     assert (drawn[0]["rows"], drawn[0]["rows_stored"]) == (5, 120)
 
@@ -191,7 +165,7 @@ def test_wrong_words_are_refused(filled: str) -> None:
         (("--policy", "other"), "unknown policy `other`"),
         (("--calendar", "NOWHERE"), "unknown calendar `NOWHERE`"),
         (("--policy", "legacy", "--calendar", "daily"), "expected XNYS"),
-        (("--portfolio", "x"), "portfolio_ids 'x' is no UUID"),
+        (("--portfolio", "x"), "portfolio_ids 'x' is not a UUID"),
         (("--start", "2025-06-20", "--end", "2025-06-19"), "is after end"),
     ):
         said = verify(filled, *words)

@@ -9,7 +9,7 @@ SELECT c."symbol"::text, c."sector", c."industry", c."country", c."company_name"
 
 -- PnLCalculator().calculate_all_portfolios_pnl(...)
 SELECT count(*) FROM (
-    SELECT p."id" FROM "public"."portfolios" AS p WHERE p."deleted_at" IS NULL ORDER BY p."id" FOR NO KEY UPDATE) AS locked;
+    SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL ORDER BY o."id" FOR NO KEY UPDATE) AS locked;
 
 -- PriceCache.load_date_range(...)
 COPY (
@@ -18,7 +18,7 @@ SELECT m."symbol"::text, m."date", m."close" FROM "public"."market_data_cache" A
 
 -- SnapshotCache.load_latest_snapshots(...)
 COPY (
-SELECT w.id, latest."snapshot_date", latest."cumulative_pnl", latest."cumulative_realized_pnl", latest."cumulative_capital_flow", latest."equity_balance" FROM unnest('<ids>'::uuid[]) AS w(id)
+SELECT w.id, latest."snapshot_date", latest."equity_balance", latest."cumulative_pnl", latest."cumulative_realized_pnl", latest."cumulative_capital_flow" FROM unnest('<ids>'::uuid[]) AS w(id)
 CROSS JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
         s."cumulative_realized_pnl", s."cumulative_capital_flow"
@@ -29,29 +29,30 @@ CROSS JOIN LATERAL (
 -- calculate_portfolio_provider_beta(...)
 -- calculate_portfolio_sector_exposure(...)
 COPY (
-SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id" WHERE p."portfolio_id" = ANY('<ids>'::uuid[]) AND p."deleted_at" IS NULL
+SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
+WHERE p."portfolio_id" = ANY('<ids>'::uuid[]) AND p."deleted_at" IS NULL
 ) TO STDOUT (FORMAT binary);
 
 -- calculate_portfolio_provider_beta(...)
 -- calculate_portfolio_sector_exposure(...)
 COPY (
-SELECT p."id", p."equity_balance", p."currency", p."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS p 
+SELECT o."id", o."equity_balance", o."currency", o."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS o 
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
         s."cumulative_realized_pnl", s."cumulative_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS before ON true
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" ASC LIMIT 1) AS first ON true
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
         s."cumulative_realized_pnl", s."cumulative_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE first."snapshot_date" IS NOT NULL AND s."portfolio_id" = p."id"
+    FROM "public"."portfolio_snapshots" AS s WHERE first."snapshot_date" IS NOT NULL AND s."portfolio_id" = o."id"
         AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS last ON true
-WHERE p."id" = ANY('<ids>'::uuid[])
+WHERE o."id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
 -- calculate_portfolio_provider_beta(...)
@@ -100,7 +101,8 @@ ORDER BY w."sector"
 
 -- repair()
 COPY (
-SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8 WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."daily_realized_pnl"::numeric, s."daily_pnl"::numeric, s."daily_capital_flow"::numeric, s."equity_balance"::numeric, s."cumulative_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."cumulative_capital_flow"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."cash_value"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."sector_exposure"::text, s."hhi"::numeric, s."effective_num_positions"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."beta_calculated_90d_observations"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 ) TO STDOUT (FORMAT binary);
 
 -- restore_sector_tags_for_portfolio(...)
@@ -195,16 +197,16 @@ COPY "public"."batchcore_run_symbol_issues" (
 -- run_batch(analytics='every', on_existing='replace')
 -- repair()
 COPY "pg_temp"."batchcore_staged_portfolio_snapshots" (
-    "portfolio_id", "snapshot_date", "total_value", "cash_value", "long_value", "short_value", "gross_exposure", "net_exposure", "equity_balance", "daily_pnl", "cumulative_pnl", "daily_realized_pnl", "cumulative_realized_pnl", "daily_capital_flow", "cumulative_capital_flow", "daily_return", "num_positions", "num_long_positions", "num_short_positions", "is_complete", "beta_provider_1y", "hhi", "effective_num_positions", "top_3_concentration", "top_10_concentration", "realized_volatility_21d", "realized_volatility_63d", "beta_calculated_90d", "beta_calculated_90d_r_squared", "beta_calculated_90d_observations", "sector_exposure"
+    "portfolio_id", "snapshot_date", "total_value", "cash_value", "long_value", "short_value", "gross_exposure", "net_exposure", "equity_balance", "daily_pnl", "cumulative_pnl", "daily_realized_pnl", "cumulative_realized_pnl", "daily_capital_flow", "cumulative_capital_flow", "daily_return", "num_positions", "num_long_positions", "num_short_positions", "is_complete", "beta_provider_1y", "beta_calculated_90d", "beta_calculated_90d_r_squared", "hhi", "top_3_concentration", "top_10_concentration", "realized_volatility_21d", "realized_volatility_63d", "effective_num_positions", "beta_calculated_90d_observations", "sector_exposure"
 ) FROM STDIN (FORMAT binary);
 
 -- run_batch(analytics='every', on_existing='replace')
 -- repair()
-CREATE TEMP TABLE batchcore_staged_portfolio_snapshots ON COMMIT DROP AS SELECT "portfolio_id" AS "portfolio_id", "snapshot_date" AS "snapshot_date", "total_value" AS "total_value", "cash_value" AS "cash_value", "long_value" AS "long_value", "short_value" AS "short_value", "gross_exposure" AS "gross_exposure", "net_exposure" AS "net_exposure", "equity_balance" AS "equity_balance", "daily_pnl" AS "daily_pnl", "cumulative_pnl" AS "cumulative_pnl", "daily_realized_pnl" AS "daily_realized_pnl", "cumulative_realized_pnl" AS "cumulative_realized_pnl", "daily_capital_flow" AS "daily_capital_flow", "cumulative_capital_flow" AS "cumulative_capital_flow", "daily_return" AS "daily_return", "num_positions" AS "num_positions", "num_long_positions" AS "num_long_positions", "num_short_positions" AS "num_short_positions", "is_complete" AS "is_complete", "beta_provider_1y" AS "beta_provider_1y", "hhi" AS "hhi", "effective_num_positions" AS "effective_num_positions", "top_3_concentration" AS "top_3_concentration", "top_10_concentration" AS "top_10_concentration", "realized_volatility_21d" AS "realized_volatility_21d", "realized_volatility_63d" AS "realized_volatility_63d", "beta_calculated_90d" AS "beta_calculated_90d", "beta_calculated_90d_r_squared" AS "beta_calculated_90d_r_squared", "beta_calculated_90d_observations" AS "beta_calculated_90d_observations", "sector_exposure" AS "sector_exposure" FROM "public"."portfolio_snapshots" WITH NO DATA;
+CREATE TEMP TABLE batchcore_staged_portfolio_snapshots ON COMMIT DROP AS SELECT "portfolio_id" AS "portfolio_id", "snapshot_date" AS "snapshot_date", "total_value" AS "total_value", "cash_value" AS "cash_value", "long_value" AS "long_value", "short_value" AS "short_value", "gross_exposure" AS "gross_exposure", "net_exposure" AS "net_exposure", "equity_balance" AS "equity_balance", "daily_pnl" AS "daily_pnl", "cumulative_pnl" AS "cumulative_pnl", "daily_realized_pnl" AS "daily_realized_pnl", "cumulative_realized_pnl" AS "cumulative_realized_pnl", "daily_capital_flow" AS "daily_capital_flow", "cumulative_capital_flow" AS "cumulative_capital_flow", "daily_return" AS "daily_return", "num_positions" AS "num_positions", "num_long_positions" AS "num_long_positions", "num_short_positions" AS "num_short_positions", "is_complete" AS "is_complete", "beta_provider_1y" AS "beta_provider_1y", "beta_calculated_90d" AS "beta_calculated_90d", "beta_calculated_90d_r_squared" AS "beta_calculated_90d_r_squared", "hhi" AS "hhi", "top_3_concentration" AS "top_3_concentration", "top_10_concentration" AS "top_10_concentration", "realized_volatility_21d" AS "realized_volatility_21d", "realized_volatility_63d" AS "realized_volatility_63d", "effective_num_positions" AS "effective_num_positions", "beta_calculated_90d_observations" AS "beta_calculated_90d_observations", "sector_exposure" AS "sector_exposure" FROM "public"."portfolio_snapshots" WITH NO DATA;
 
 -- run_batch(analytics='every', on_existing='replace')
 -- repair()
-UPDATE "public"."portfolio_snapshots" AS own SET "total_value" = staged."total_value", "cash_value" = staged."cash_value", "long_value" = staged."long_value", "short_value" = staged."short_value", "gross_exposure" = staged."gross_exposure", "net_exposure" = staged."net_exposure", "equity_balance" = staged."equity_balance", "daily_pnl" = staged."daily_pnl", "cumulative_pnl" = staged."cumulative_pnl", "daily_realized_pnl" = staged."daily_realized_pnl", "cumulative_realized_pnl" = staged."cumulative_realized_pnl", "daily_capital_flow" = staged."daily_capital_flow", "cumulative_capital_flow" = staged."cumulative_capital_flow", "daily_return" = staged."daily_return", "num_positions" = staged."num_positions", "num_long_positions" = staged."num_long_positions", "num_short_positions" = staged."num_short_positions", "is_complete" = staged."is_complete", "beta_provider_1y" = staged."beta_provider_1y", "hhi" = staged."hhi", "effective_num_positions" = staged."effective_num_positions", "top_3_concentration" = staged."top_3_concentration", "top_10_concentration" = staged."top_10_concentration", "realized_volatility_21d" = staged."realized_volatility_21d", "realized_volatility_63d" = staged."realized_volatility_63d", "beta_calculated_90d" = staged."beta_calculated_90d", "beta_calculated_90d_r_squared" = staged."beta_calculated_90d_r_squared", "beta_calculated_90d_observations" = staged."beta_calculated_90d_observations", "sector_exposure" = staged."sector_exposure" FROM pg_temp.batchcore_staged_portfolio_snapshots AS staged WHERE own."portfolio_id" = staged."portfolio_id" AND own."snapshot_date" = staged."snapshot_date" AND own."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid;
+UPDATE "public"."portfolio_snapshots" AS own SET "total_value" = staged."total_value", "cash_value" = staged."cash_value", "long_value" = staged."long_value", "short_value" = staged."short_value", "gross_exposure" = staged."gross_exposure", "net_exposure" = staged."net_exposure", "equity_balance" = staged."equity_balance", "daily_pnl" = staged."daily_pnl", "cumulative_pnl" = staged."cumulative_pnl", "daily_realized_pnl" = staged."daily_realized_pnl", "cumulative_realized_pnl" = staged."cumulative_realized_pnl", "daily_capital_flow" = staged."daily_capital_flow", "cumulative_capital_flow" = staged."cumulative_capital_flow", "daily_return" = staged."daily_return", "num_positions" = staged."num_positions", "num_long_positions" = staged."num_long_positions", "num_short_positions" = staged."num_short_positions", "is_complete" = staged."is_complete", "beta_provider_1y" = staged."beta_provider_1y", "beta_calculated_90d" = staged."beta_calculated_90d", "beta_calculated_90d_r_squared" = staged."beta_calculated_90d_r_squared", "hhi" = staged."hhi", "top_3_concentration" = staged."top_3_concentration", "top_10_concentration" = staged."top_10_concentration", "realized_volatility_21d" = staged."realized_volatility_21d", "realized_volatility_63d" = staged."realized_volatility_63d", "effective_num_positions" = staged."effective_num_positions", "beta_calculated_90d_observations" = staged."beta_calculated_90d_observations", "sector_exposure" = staged."sector_exposure" FROM pg_temp.batchcore_staged_portfolio_snapshots AS staged WHERE own."portfolio_id" = staged."portfolio_id" AND own."snapshot_date" = staged."snapshot_date" AND own."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid;
 
 -- run_batch(analytics='every', on_existing='replace')
 -- run_batch(missing=True, on_existing='replace')
@@ -236,7 +238,7 @@ COPY "public"."position_market_betas" (
 
 -- run_batch(analytics='full')
 COPY (
-SELECT f."id", f."name", upper(btrim(f."etf_proxy"::text COLLATE "C", ' '))::text, (f."calculation_method"::text COLLATE "C" ILIKE '%regression%') IS TRUE FROM "public"."factor_definitions" AS f WHERE f."is_active" AND upper(btrim(f."etf_proxy"::text COLLATE "C", ' ')) = ANY('<texts>') ORDER BY f."id"
+SELECT d."id", d."name", upper(btrim(d."etf_proxy"::text COLLATE "C", ' '))::text, (d."calculation_method"::text COLLATE "C" ILIKE '%regression%') IS TRUE FROM "public"."factor_definitions" AS d WHERE d."is_active" AND upper(btrim(d."etf_proxy"::text COLLATE "C", ' ')) = ANY('<texts>') ORDER BY d."id"
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(analytics='full')
@@ -475,23 +477,23 @@ SELECT version_num::text FROM "public"."batchcore_alembic_version";
 -- verify(fast=True)
 -- repair()
 COPY (
-SELECT p."id", p."equity_balance", p."currency", p."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS p 
+SELECT o."id", o."equity_balance", o."currency", o."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS o 
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
         s."cumulative_realized_pnl", s."cumulative_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS before ON true
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" ASC LIMIT 1) AS first ON true
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
         s."cumulative_realized_pnl", s."cumulative_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE first."snapshot_date" IS NOT NULL AND s."portfolio_id" = p."id"
+    FROM "public"."portfolio_snapshots" AS s WHERE first."snapshot_date" IS NOT NULL AND s."portfolio_id" = o."id"
         AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS last ON true
-WHERE p."deleted_at" IS NULL
+WHERE o."deleted_at" IS NULL
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(analytics='none')
@@ -500,7 +502,14 @@ WHERE p."deleted_at" IS NULL
 -- run_batch(analytics='every', on_existing='replace')
 -- run_batch(schema with price_sources)
 -- run_batch(policy='legacy', on_existing='replace')
-WITH entry AS (INSERT INTO "public"."batchcore_run_chunks" (run_id, chunk, attempt, first_portfolio, last_portfolio, first_session, last_session, sessions, rows_written, sha256, committed_at) VALUES (<values>)) RETURNING run_id) UPDATE "public"."batchcore_runs" SET chunks = chunks + <value>, rows_written = rows_written + <value>, failed = failed + <value>, snapshot_id = <value>, lsn = <value>, start_date = '<day>'::date, end_date = '<day>'::date, portfolios = <value> FROM entry WHERE id = '<id>' AND token = <value> AND state = 'running';
+WITH entry AS (INSERT INTO "public"."batchcore_run_chunks" (run_id, chunk, attempt, first_portfolio, last_portfolio,
+    first_session, last_session, sessions, rows_written, sha256, committed_at)
+    VALUES (<values>)
+    RETURNING run_id)
+UPDATE "public"."batchcore_runs" SET chunks = chunks + <value>, rows_written = rows_written + <value>,
+    failed = failed + <value>, snapshot_id = <value>, lsn = <value>, start_date = '<day>'::date,
+    end_date = '<day>'::date, portfolios = <value>
+FROM entry WHERE id = '<id>' AND token = <value> AND state = 'running';
 
 -- run_batch(analytics='none')
 -- run_batch(missing=True, on_existing='replace')
@@ -513,7 +522,7 @@ COPY "public"."portfolio_snapshots" (
 -- run_batch(analytics='full')
 -- run_batch(analytics='every', on_existing='replace')
 COPY "public"."portfolio_snapshots" (
-    "id", "created_at", "portfolio_id", "snapshot_date", "total_value", "cash_value", "long_value", "short_value", "gross_exposure", "net_exposure", "equity_balance", "daily_pnl", "cumulative_pnl", "daily_realized_pnl", "cumulative_realized_pnl", "daily_capital_flow", "cumulative_capital_flow", "daily_return", "num_positions", "num_long_positions", "num_short_positions", "is_complete", "beta_provider_1y", "hhi", "effective_num_positions", "top_3_concentration", "top_10_concentration", "realized_volatility_21d", "realized_volatility_63d", "beta_calculated_90d", "beta_calculated_90d_r_squared", "beta_calculated_90d_observations", "sector_exposure"
+    "id", "created_at", "portfolio_id", "snapshot_date", "total_value", "cash_value", "long_value", "short_value", "gross_exposure", "net_exposure", "equity_balance", "daily_pnl", "cumulative_pnl", "daily_realized_pnl", "cumulative_realized_pnl", "daily_capital_flow", "cumulative_capital_flow", "daily_return", "num_positions", "num_long_positions", "num_short_positions", "is_complete", "beta_provider_1y", "beta_calculated_90d", "beta_calculated_90d_r_squared", "hhi", "top_3_concentration", "top_10_concentration", "realized_volatility_21d", "realized_volatility_63d", "effective_num_positions", "beta_calculated_90d_observations", "sector_exposure"
 ) FROM STDIN (FORMAT binary);
 
 -- run_batch(analytics='portfolio')
@@ -548,20 +557,20 @@ SELECT c."symbol", c."beta", c."sector", c."is_etf" IS TRUE FROM "public"."compa
 -- run_batch(changed_since=..., calendar='XNYS')
 -- run_batch(changed_since=..., calendar='prices')
 COPY (
-SELECT p."id", p."equity_balance", p."currency", p."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS p 
+SELECT o."id", o."equity_balance", o."currency", o."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS o 
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
         s."cumulative_realized_pnl", s."cumulative_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS before ON true
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" ASC LIMIT 1) AS first ON true
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
         s."cumulative_realized_pnl", s."cumulative_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE first."snapshot_date" IS NOT NULL AND s."portfolio_id" = p."id"
+    FROM "public"."portfolio_snapshots" AS s WHERE first."snapshot_date" IS NOT NULL AND s."portfolio_id" = o."id"
         AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS last ON true
 WHERE false
@@ -598,20 +607,20 @@ WHERE (f."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR f."updated_
 
 -- run_batch(changed_since=..., calendar='daily')
 COPY (
-SELECT p."id", p."equity_balance", p."currency", p."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS p 
+SELECT o."id", o."equity_balance", o."currency", o."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS o 
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
         s."cumulative_realized_pnl", s."cumulative_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS before ON true
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
     ORDER BY s."snapshot_date" ASC LIMIT 1) AS first ON true
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
         s."cumulative_realized_pnl", s."cumulative_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE first."snapshot_date" IS NOT NULL AND s."portfolio_id" = p."id"
+    FROM "public"."portfolio_snapshots" AS s WHERE first."snapshot_date" IS NOT NULL AND s."portfolio_id" = o."id"
         AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS last ON true
 WHERE false
@@ -625,29 +634,36 @@ SELECT DISTINCT m."date" FROM "public"."market_data_cache" AS m WHERE m."close" 
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
 COPY (
-SELECT p."id", p."equity_balance", p."currency", p."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS p LEFT JOIN unnest('<ids>'::uuid[], '<days>'::date[]) AS own(id, day) ON own.id = p."id"
+SELECT o."id", o."equity_balance", o."currency", o."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS o LEFT JOIN unnest('<ids>'::uuid[], '<days>'::date[]) AS own(id, day) ON own.id = o."id"
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
         s."cumulative_realized_pnl", s."cumulative_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."snapshot_date" < COALESCE(own.day, '<day>'::date) AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < COALESCE(own.day, '<day>'::date) AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS before ON true
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."snapshot_date" >= COALESCE(own.day, '<day>'::date) AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" >= COALESCE(own.day, '<day>'::date) AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" ASC LIMIT 1) AS first ON true
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
         s."cumulative_realized_pnl", s."cumulative_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE first."snapshot_date" IS NOT NULL AND s."portfolio_id" = p."id"
+    FROM "public"."portfolio_snapshots" AS s WHERE first."snapshot_date" IS NOT NULL AND s."portfolio_id" = o."id"
         AND s."snapshot_date" >= COALESCE(own.day, '<day>'::date) AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS last ON true
-WHERE p."deleted_at" IS NULL
+WHERE o."deleted_at" IS NULL
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
 -- repair()
-WITH entry AS (INSERT INTO "public"."batchcore_run_chunks" (run_id, chunk, attempt, first_portfolio, last_portfolio, first_session, last_session, sessions, rows_written, sha256, committed_at) VALUES (<values>)) RETURNING run_id) UPDATE "public"."batchcore_runs" SET chunks = chunks + <value>, rows_written = rows_written + <value>, failed = failed + <value>, snapshot_id = <value>, lsn = <value>, start_date = NULL::date, end_date = '<day>'::date, portfolios = <value> FROM entry WHERE id = '<id>' AND token = <value> AND state = 'running';
+WITH entry AS (INSERT INTO "public"."batchcore_run_chunks" (run_id, chunk, attempt, first_portfolio, last_portfolio,
+    first_session, last_session, sessions, rows_written, sha256, committed_at)
+    VALUES (<values>)
+    RETURNING run_id)
+UPDATE "public"."batchcore_runs" SET chunks = chunks + <value>, rows_written = rows_written + <value>,
+    failed = failed + <value>, snapshot_id = <value>, lsn = <value>, start_date = NULL::date,
+    end_date = '<day>'::date, portfolios = <value>
+FROM entry WHERE id = '<id>' AND token = <value> AND state = 'running';
 
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
@@ -691,7 +707,7 @@ GROUP BY c.portfolio
 
 -- run_batch(policy='legacy', on_existing='replace')
 COPY "pg_temp"."batchcore_staged_portfolio_snapshots" (
-    "portfolio_id", "snapshot_date", "total_value", "cash_value", "long_value", "short_value", "gross_exposure", "net_exposure", "equity_balance", "daily_pnl", "cumulative_pnl", "daily_realized_pnl", "cumulative_realized_pnl", "daily_capital_flow", "cumulative_capital_flow", "daily_return", "num_positions", "num_long_positions", "num_short_positions", "is_complete", "portfolio_delta", "portfolio_gamma", "portfolio_theta", "portfolio_vega", "beta_provider_1y", "sector_exposure", "hhi", "effective_num_positions", "top_3_concentration", "top_10_concentration"
+    "portfolio_id", "snapshot_date", "total_value", "cash_value", "long_value", "short_value", "gross_exposure", "net_exposure", "equity_balance", "daily_pnl", "cumulative_pnl", "daily_realized_pnl", "cumulative_realized_pnl", "daily_capital_flow", "cumulative_capital_flow", "daily_return", "num_positions", "num_long_positions", "num_short_positions", "is_complete", "portfolio_delta", "portfolio_gamma", "portfolio_theta", "portfolio_vega", "beta_provider_1y", "hhi", "top_3_concentration", "top_10_concentration", "effective_num_positions", "sector_exposure"
 ) FROM STDIN (FORMAT binary);
 
 -- run_batch(policy='legacy', on_existing='replace')
@@ -701,22 +717,22 @@ SELECT EXISTS (SELECT FROM "public"."benchmarks_sector_weights" AS w WHERE w."be
 
 -- run_batch(policy='legacy', on_existing='replace')
 COPY (
-SELECT s."portfolio_id", s."snapshot_date", s."is_complete" IS TRUE, s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow", s."equity_balance" FROM "public"."portfolio_snapshots" AS s
+SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."is_complete" IS TRUE, s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT earlier.* FROM "public"."portfolios" AS p CROSS JOIN LATERAL (
-    SELECT s."portfolio_id", s."snapshot_date", s."is_complete" IS TRUE, s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow", s."equity_balance" FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = p."id" AND s."snapshot_date" < '<day>'::date
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+    SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."is_complete" IS TRUE, s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow" FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date
         AND isfinite(s."snapshot_date")
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
-WHERE p."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
+WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(policy='legacy', on_existing='replace')
-CREATE TEMP TABLE batchcore_staged_portfolio_snapshots ON COMMIT DROP AS SELECT "portfolio_id" AS "portfolio_id", "snapshot_date" AS "snapshot_date", "total_value" AS "total_value", "cash_value" AS "cash_value", "long_value" AS "long_value", "short_value" AS "short_value", "gross_exposure" AS "gross_exposure", "net_exposure" AS "net_exposure", "equity_balance" AS "equity_balance", "daily_pnl" AS "daily_pnl", "cumulative_pnl" AS "cumulative_pnl", "daily_realized_pnl" AS "daily_realized_pnl", "cumulative_realized_pnl" AS "cumulative_realized_pnl", "daily_capital_flow" AS "daily_capital_flow", "cumulative_capital_flow" AS "cumulative_capital_flow", "daily_return" AS "daily_return", "num_positions" AS "num_positions", "num_long_positions" AS "num_long_positions", "num_short_positions" AS "num_short_positions", "is_complete" AS "is_complete", "portfolio_delta" AS "portfolio_delta", "portfolio_gamma" AS "portfolio_gamma", "portfolio_theta" AS "portfolio_theta", "portfolio_vega" AS "portfolio_vega", "beta_provider_1y" AS "beta_provider_1y", "sector_exposure" AS "sector_exposure", "hhi" AS "hhi", "effective_num_positions" AS "effective_num_positions", "top_3_concentration" AS "top_3_concentration", "top_10_concentration" AS "top_10_concentration" FROM "public"."portfolio_snapshots" WITH NO DATA;
+CREATE TEMP TABLE batchcore_staged_portfolio_snapshots ON COMMIT DROP AS SELECT "portfolio_id" AS "portfolio_id", "snapshot_date" AS "snapshot_date", "total_value" AS "total_value", "cash_value" AS "cash_value", "long_value" AS "long_value", "short_value" AS "short_value", "gross_exposure" AS "gross_exposure", "net_exposure" AS "net_exposure", "equity_balance" AS "equity_balance", "daily_pnl" AS "daily_pnl", "cumulative_pnl" AS "cumulative_pnl", "daily_realized_pnl" AS "daily_realized_pnl", "cumulative_realized_pnl" AS "cumulative_realized_pnl", "daily_capital_flow" AS "daily_capital_flow", "cumulative_capital_flow" AS "cumulative_capital_flow", "daily_return" AS "daily_return", "num_positions" AS "num_positions", "num_long_positions" AS "num_long_positions", "num_short_positions" AS "num_short_positions", "is_complete" AS "is_complete", "portfolio_delta" AS "portfolio_delta", "portfolio_gamma" AS "portfolio_gamma", "portfolio_theta" AS "portfolio_theta", "portfolio_vega" AS "portfolio_vega", "beta_provider_1y" AS "beta_provider_1y", "hhi" AS "hhi", "top_3_concentration" AS "top_3_concentration", "top_10_concentration" AS "top_10_concentration", "effective_num_positions" AS "effective_num_positions", "sector_exposure" AS "sector_exposure" FROM "public"."portfolio_snapshots" WITH NO DATA;
 
 -- run_batch(policy='legacy', on_existing='replace')
-UPDATE "public"."portfolio_snapshots" AS own SET "total_value" = staged."total_value", "cash_value" = staged."cash_value", "long_value" = staged."long_value", "short_value" = staged."short_value", "gross_exposure" = staged."gross_exposure", "net_exposure" = staged."net_exposure", "equity_balance" = staged."equity_balance", "daily_pnl" = staged."daily_pnl", "cumulative_pnl" = staged."cumulative_pnl", "daily_realized_pnl" = staged."daily_realized_pnl", "cumulative_realized_pnl" = staged."cumulative_realized_pnl", "daily_capital_flow" = staged."daily_capital_flow", "cumulative_capital_flow" = staged."cumulative_capital_flow", "daily_return" = staged."daily_return", "num_positions" = staged."num_positions", "num_long_positions" = staged."num_long_positions", "num_short_positions" = staged."num_short_positions", "is_complete" = staged."is_complete", "portfolio_delta" = staged."portfolio_delta", "portfolio_gamma" = staged."portfolio_gamma", "portfolio_theta" = staged."portfolio_theta", "portfolio_vega" = staged."portfolio_vega", "beta_provider_1y" = staged."beta_provider_1y", "sector_exposure" = staged."sector_exposure", "hhi" = staged."hhi", "effective_num_positions" = staged."effective_num_positions", "top_3_concentration" = staged."top_3_concentration", "top_10_concentration" = staged."top_10_concentration", "realized_volatility_21d" = NULL, "realized_volatility_63d" = NULL, "expected_volatility_21d" = NULL, "volatility_trend" = NULL, "volatility_percentile" = NULL, "beta_calculated_90d" = NULL, "beta_calculated_90d_r_squared" = NULL, "beta_calculated_90d_observations" = NULL, "beta_portfolio_regression" = NULL, "target_price_return_eoy" = NULL, "target_price_return_next_year" = NULL, "target_price_downside_return" = NULL, "target_price_upside_eoy" = NULL, "target_price_upside_next_year" = NULL, "target_price_downside" = NULL, "target_price_num_positions" = NULL, "target_price_num_covered" = NULL, "target_price_coverage" = NULL, "target_price_updated_at" = NULL FROM pg_temp.batchcore_staged_portfolio_snapshots AS staged WHERE own."portfolio_id" = staged."portfolio_id" AND own."snapshot_date" = staged."snapshot_date" AND own."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid;
+UPDATE "public"."portfolio_snapshots" AS own SET "total_value" = staged."total_value", "cash_value" = staged."cash_value", "long_value" = staged."long_value", "short_value" = staged."short_value", "gross_exposure" = staged."gross_exposure", "net_exposure" = staged."net_exposure", "equity_balance" = staged."equity_balance", "daily_pnl" = staged."daily_pnl", "cumulative_pnl" = staged."cumulative_pnl", "daily_realized_pnl" = staged."daily_realized_pnl", "cumulative_realized_pnl" = staged."cumulative_realized_pnl", "daily_capital_flow" = staged."daily_capital_flow", "cumulative_capital_flow" = staged."cumulative_capital_flow", "daily_return" = staged."daily_return", "num_positions" = staged."num_positions", "num_long_positions" = staged."num_long_positions", "num_short_positions" = staged."num_short_positions", "is_complete" = staged."is_complete", "portfolio_delta" = staged."portfolio_delta", "portfolio_gamma" = staged."portfolio_gamma", "portfolio_theta" = staged."portfolio_theta", "portfolio_vega" = staged."portfolio_vega", "beta_provider_1y" = staged."beta_provider_1y", "hhi" = staged."hhi", "top_3_concentration" = staged."top_3_concentration", "top_10_concentration" = staged."top_10_concentration", "effective_num_positions" = staged."effective_num_positions", "sector_exposure" = staged."sector_exposure", "beta_calculated_90d" = NULL, "beta_calculated_90d_r_squared" = NULL, "beta_portfolio_regression" = NULL, "realized_volatility_21d" = NULL, "realized_volatility_63d" = NULL, "expected_volatility_21d" = NULL, "volatility_percentile" = NULL, "beta_calculated_90d_observations" = NULL, "volatility_trend" = NULL, "target_price_return_eoy" = NULL, "target_price_return_next_year" = NULL, "target_price_downside_return" = NULL, "target_price_upside_eoy" = NULL, "target_price_upside_next_year" = NULL, "target_price_downside" = NULL, "target_price_num_positions" = NULL, "target_price_num_covered" = NULL, "target_price_coverage" = NULL, "target_price_updated_at" = NULL FROM pg_temp.batchcore_staged_portfolio_snapshots AS staged WHERE own."portfolio_id" = staged."portfolio_id" AND own."snapshot_date" = staged."snapshot_date" AND own."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid;
 
 -- run_batch(policy='legacy', on_existing='replace')
 -- verify(policy='legacy', fast=True)
@@ -762,13 +778,14 @@ CROSS JOIN LATERAL (
 -- run_batch(policy='legacy', on_existing='skip')
 -- run_batch(policy='legacy', on_existing='replace')
 COPY (
-SELECT p."id", p."name", p."equity_balance", p."currency", p."deleted_at" IS NOT NULL, (SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."is_complete"
-    AND isfinite(s."snapshot_date") ORDER BY s."snapshot_date" DESC LIMIT 1), stands.first, COALESCE(stands.count, 0)::int8 FROM "public"."portfolios" AS p
+SELECT o."id", o."name", o."equity_balance", o."currency", o."deleted_at" IS NOT NULL, (SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."is_complete"
+    AND isfinite(s."snapshot_date") ORDER BY s."snapshot_date" DESC LIMIT 1), rows.first, COALESCE(rows.count, 0)::int8 FROM "public"."portfolios" AS o
 LEFT JOIN (
     SELECT s."portfolio_id", min(s."snapshot_date"), count(*) FROM "public"."portfolio_snapshots" AS s
-    WHERE s."is_complete" AND s."snapshot_date" = ANY('<days>'::date[]) AND true
-    GROUP BY s."portfolio_id") AS stands(id, first, count) ON stands.id = p."id"
-WHERE p."deleted_at" IS NULL
+    WHERE s."is_complete" AND s."snapshot_date" = ANY('<days>'::date[])
+        AND true
+    GROUP BY s."portfolio_id") AS rows(id, first, count) ON rows.id = o."id"
+WHERE o."deleted_at" IS NULL
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(schema with price_sources)
@@ -839,7 +856,8 @@ SELECT p."portfolio_id", p."symbol", p."entry_date", GREATEST(CASE WHEN p."quant
 LEFT JOIN (SELECT e."position_id", max(e."trade_date") FROM "public"."position_realized_events" AS e
 WHERE isfinite(e."trade_date") AND e."quantity_closed" > 0 AND e."quantity_closed" < 'Infinity'::numeric AND e."quantity_closed" > '-Infinity'::numeric
 GROUP BY e."position_id") AS events(id, last) ON events.id = p."id"
-WHERE p."deleted_at" IS NULL AND true AND p."symbol" = ANY('<texts>')
+WHERE p."deleted_at" IS NULL AND true
+    AND p."symbol" = ANY('<texts>')
     AND p."position_type"::text IN ('LC', 'LP', 'SC', 'SP', 'LONG', 'SHORT')
     AND p."quantity" < 'Infinity'::numeric AND p."quantity" > '-Infinity'::numeric AND p."entry_price" < 'Infinity'::numeric AND p."entry_price" > '-Infinity'::numeric AND NOT (p."entry_price" < 0)
     AND isfinite(p."entry_date") AND isfinite(p."exit_date") IS NOT FALSE
@@ -856,27 +874,40 @@ SELECT pg_catalog.clock_timestamp();
 SELECT pg_export_snapshot();
 
 -- runs(...)
-SELECT chunk, attempt, first_portfolio::text AS first_portfolio, last_portfolio::text AS last_portfolio, to_char(first_session, 'YYYY-MM-DD') AS first_session, to_char(last_session, 'YYYY-MM-DD') AS last_session, sessions, rows_written, sha256, to_char(committed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS committed_at FROM "public".batchcore_run_chunks WHERE run_id = '<id>' ORDER BY chunk;
+SELECT chunk, attempt, first_portfolio::text AS first_portfolio,
+    last_portfolio::text AS last_portfolio, first_session, last_session, sessions, rows_written,
+    sha256, committed_at
+FROM "public"."batchcore_run_chunks" WHERE run_id = '<id>' ORDER BY chunk;
 
 -- runs(...)
-SELECT name, symbol, count, session::text AS session, detail, attempt FROM "public".batchcore_run_symbol_issues WHERE run_id = '<id>' ORDER BY name, symbol COLLATE "C", attempt;
+SELECT name, symbol, count, session, detail, attempt FROM "public"."batchcore_run_symbol_issues"
+WHERE run_id = '<id>' ORDER BY name, symbol COLLATE "C", attempt;
 
 -- runs(...)
-SELECT portfolio_id::text AS portfolio, name, failed, count, symbol, to_char(session, 'YYYY-MM-DD') AS session, detail, CASE WHEN chunk >= 0 THEN chunk END AS chunk FROM "public".batchcore_run_issues WHERE run_id = '<id>' AND (chunk >= 0 OR chunk = (SELECT CASE WHEN r.state IN ('complete', 'incomplete') THEN -r.attempt ELSE (SELECT min(chunk) FROM "public".batchcore_run_issues WHERE run_id = '<id>') END FROM "public".batchcore_runs AS r WHERE r.id = '<id>')) ORDER BY portfolio_id, name, chunk;
+SELECT portfolio_id::text AS portfolio, name, failed, count, symbol, session, detail,
+    CASE WHEN chunk >= 0 THEN chunk END AS chunk
+FROM "public"."batchcore_run_issues" WHERE run_id = '<id>' AND (chunk >= 0 OR chunk = (
+    SELECT CASE WHEN r.state IN ('complete', 'incomplete') THEN -r.attempt
+        ELSE (SELECT min(chunk) FROM "public"."batchcore_run_issues" WHERE run_id = '<id>') END
+    FROM "public"."batchcore_runs" AS r WHERE r.id = '<id>'))
+ORDER BY portfolio_id, name, chunk;
 
 -- verify(fast=False)
 SELECT c0 FROM (SELECT DISTINCT m."symbol" FROM "public"."market_data_cache" AS m) AS q(c0);
 
 -- verify(fast=False)
-SELECT c0, CASE WHEN isfinite(c1) THEN (c1 - DATE '1970-01-01')::bigint WHEN c1 IS NOT NULL THEN <number> END, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31 FROM (SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8 WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."daily_realized_pnl"::numeric, s."daily_pnl"::numeric, s."daily_capital_flow"::numeric, s."equity_balance"::numeric, s."cumulative_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."cumulative_capital_flow"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."cash_value"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."sector_exposure"::text, s."hhi"::numeric, s."effective_num_positions"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."beta_calculated_90d_observations"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+SELECT c0, CASE WHEN isfinite(c1) THEN (c1 - DATE '1970-01-01')::bigint WHEN c1 IS NOT NULL THEN <number> END, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31 FROM (SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS p CROSS JOIN LATERAL (
-    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8 WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."daily_realized_pnl"::numeric, s."daily_pnl"::numeric, s."daily_capital_flow"::numeric, s."equity_balance"::numeric, s."cumulative_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."cumulative_capital_flow"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."cash_value"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."sector_exposure"::text, s."hhi"::numeric, s."effective_num_positions"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."beta_calculated_90d_observations"::numeric FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = p."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
-WHERE p."id" BETWEEN '<id>'::uuid AND '<id>'::uuid) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31);
+SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
+WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31);
 
 -- verify(fast=False)
-SELECT c0, c1, CASE WHEN isfinite(c2) THEN (c2 - DATE '1970-01-01')::bigint WHEN c2 IS NOT NULL THEN <number> END, c3, c4 FROM (SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id" WHERE p."portfolio_id" = ANY('<ids>'::uuid[]) AND p."deleted_at" IS NULL) AS q(c0, c1, c2, c3, c4);
+SELECT c0, c1, CASE WHEN isfinite(c2) THEN (c2 - DATE '1970-01-01')::bigint WHEN c2 IS NOT NULL THEN <number> END, c3, c4 FROM (SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
+WHERE p."portfolio_id" = ANY('<ids>'::uuid[]) AND p."deleted_at" IS NULL) AS q(c0, c1, c2, c3, c4);
 
 -- verify(fast=False)
 SELECT c0, c1, c2, c3, c4, c5, CASE WHEN isfinite(c6) THEN (c6 - DATE '1970-01-01')::bigint WHEN c6 IS NOT NULL THEN <number> END, CASE WHEN isfinite(c7) THEN (c7 - DATE '1970-01-01')::bigint WHEN c7 IS NOT NULL THEN <number> END, c8, c9, c10, CASE WHEN isfinite(c11) THEN (c11 - DATE '1970-01-01')::bigint WHEN c11 IS NOT NULL THEN <number> END FROM (SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date" FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" = ANY('<ids>'::uuid[])) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11);
@@ -885,13 +916,18 @@ SELECT c0, c1, c2, c3, c4, c5, CASE WHEN isfinite(c6) THEN (c6 - DATE '1970-01-0
 -- verify(fast=True)
 COPY (
 SELECT 0::int4, p."portfolio_id", p."symbol"::text, CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END, COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END),
-            (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE AND p."deleted_at" IS NULL, COALESCE(CASE WHEN isfinite(GREATEST(p."created_at", p."updated_at", p."deleted_at")) THEN (extract(epoch FROM GREATEST(p."created_at", p."updated_at", p."deleted_at")) * 1000000)::int8 WHEN GREATEST(p."created_at", p."updated_at", p."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
-        FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."symbol" IS NOT NULL UNION ALL SELECT 1::int4, p."portfolio_id", NULL, CASE WHEN p."deleted_at" IS NULL THEN CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END ELSE '<day>'::date END, e."trade_date", (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at")) THEN (extract(epoch FROM GREATEST(e."created_at")) * 1000000)::int8 WHEN GREATEST(e."created_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
+            (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE AND p."deleted_at" IS NULL, COALESCE(CASE WHEN isfinite(GREATEST(p."created_at", p."updated_at", p."deleted_at")) THEN (extract(epoch FROM GREATEST(p."created_at", p."updated_at", p."deleted_at")) * 1000000)::int8
+    WHEN GREATEST(p."created_at", p."updated_at", p."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
+        FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."symbol" IS NOT NULL UNION ALL SELECT 1::int4, p."portfolio_id", NULL, CASE WHEN p."deleted_at" IS NULL THEN CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END ELSE '<day>'::date END, e."trade_date", (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at")) THEN (extract(epoch FROM GREATEST(e."created_at")) * 1000000)::int8
+    WHEN GREATEST(e."created_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
         WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND isfinite(e."trade_date") AND p."deleted_at" IS NULL UNION ALL SELECT 2::int4, f."portfolio_id", NULL, f."change_date", f."change_date", false,
-            COALESCE(CASE WHEN isfinite(GREATEST(f."created_at", f."updated_at", f."deleted_at")) THEN (extract(epoch FROM GREATEST(f."created_at", f."updated_at", f."deleted_at")) * 1000000)::int8 WHEN GREATEST(f."created_at", f."updated_at", f."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
-        FROM "public"."equity_changes" AS f WHERE isfinite(f."change_date") AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 3::int4, p."portfolio_id", NULL, CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END, COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), false, COALESCE(CASE WHEN isfinite(GREATEST(c."created_at", c."updated_at", c."last_updated")) THEN (extract(epoch FROM GREATEST(c."created_at", c."updated_at", c."last_updated")) * 1000000)::int8 WHEN GREATEST(c."created_at", c."updated_at", c."last_updated") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
-        FROM "public"."positions" AS p JOIN "public"."company_profiles" AS c ON upper(btrim(c."symbol" COLLATE "C", ' ')) = upper(btrim(p."symbol" COLLATE "C", ' ')) WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid
+            COALESCE(CASE WHEN isfinite(GREATEST(f."created_at", f."updated_at", f."deleted_at")) THEN (extract(epoch FROM GREATEST(f."created_at", f."updated_at", f."deleted_at")) * 1000000)::int8
+    WHEN GREATEST(f."created_at", f."updated_at", f."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
+        FROM "public"."equity_changes" AS f WHERE isfinite(f."change_date") AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 3::int4, p."portfolio_id", NULL, CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END, COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), false, COALESCE(CASE WHEN isfinite(GREATEST(c."created_at", c."updated_at", c."last_updated")) THEN (extract(epoch FROM GREATEST(c."created_at", c."updated_at", c."last_updated")) * 1000000)::int8
+    WHEN GREATEST(c."created_at", c."updated_at", c."last_updated") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
+        FROM "public"."positions" AS p JOIN "public"."company_profiles" AS c ON upper(btrim(c."symbol" COLLATE "C", ' ')) = upper(btrim(p."symbol" COLLATE "C", ' '))
+        WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
 -- verify(fast=False)
@@ -913,7 +949,8 @@ LEFT JOIN LATERAL (
 COPY (
 SELECT c.symbol, c.day, c.changed
 FROM (
-    SELECT m."symbol" AS symbol, m."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(m."created_at", m."updated_at")) THEN (extract(epoch FROM GREATEST(m."created_at", m."updated_at")) * 1000000)::int8 WHEN GREATEST(m."created_at", m."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) AS changed FROM "public"."market_data_cache" AS m
+    SELECT m."symbol" AS symbol, m."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(m."created_at", m."updated_at")) THEN (extract(epoch FROM GREATEST(m."created_at", m."updated_at")) * 1000000)::int8
+    WHEN GREATEST(m."created_at", m."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) AS changed FROM "public"."market_data_cache" AS m
     WHERE upper(btrim(m."symbol" COLLATE "C", ' ')) = ANY('<texts>')
         AND m."date" BETWEEN '<day>'::date AND '<day>'::date) AS c
 WHERE c.changed > '<number>'::int8 AND c.changed < '<number>'::int8
@@ -922,7 +959,8 @@ WHERE c.changed > '<number>'::int8 AND c.changed < '<number>'::int8
 -- verify(fast=False)
 -- verify(fast=True)
 COPY (
-SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id" WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."deleted_at" IS NULL
+SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
+WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."deleted_at" IS NULL
 ) TO STDOUT (FORMAT binary);
 
 -- verify(fast=False)
@@ -969,7 +1007,8 @@ WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND
 -- verify(policy='legacy', fast=False)
 -- verify(policy='legacy', fast=True)
 COPY (
-SELECT c.first_portfolio, c.last_portfolio, c.first_session, c.last_session, CASE WHEN isfinite(r.created_at) THEN (extract(epoch FROM r.created_at) * 1000000)::int8 WHEN r.created_at = 'infinity' THEN '<number>'::int8 END,
+SELECT c.first_portfolio, c.last_portfolio, c.first_session, c.last_session, COALESCE(CASE WHEN isfinite(r.created_at) THEN (extract(epoch FROM r.created_at) * 1000000)::int8
+    WHEN r.created_at = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8),
     (r.asked->>'on_existing' = 'replace' AND r.asked->>'changed_since' IS NULL
         AND r.asked->>'start' IS NOT NULL
         AND NOT COALESCE((r.asked->>'repairs')::bool, false)
@@ -994,33 +1033,40 @@ WHERE f."deleted_at" IS NULL AND f."portfolio_id" = ANY('<ids>'::uuid[])
 
 -- verify(fast=True)
 COPY (
-SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8 WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."daily_realized_pnl"::numeric, s."daily_pnl"::numeric, s."daily_capital_flow"::numeric, s."equity_balance"::numeric, s."cumulative_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."cumulative_capital_flow"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."cash_value"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."sector_exposure"::text, s."hhi"::numeric, s."effective_num_positions"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."beta_calculated_90d_observations"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS p CROSS JOIN LATERAL (
-    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8 WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."daily_realized_pnl"::numeric, s."daily_pnl"::numeric, s."daily_capital_flow"::numeric, s."equity_balance"::numeric, s."cumulative_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."cumulative_capital_flow"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."cash_value"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."sector_exposure"::text, s."hhi"::numeric, s."effective_num_positions"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."beta_calculated_90d_observations"::numeric FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = p."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
-WHERE p."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
+SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
+WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
 -- verify(policy='legacy', fast=False)
-SELECT c0, CASE WHEN isfinite(c1) THEN (c1 - DATE '1970-01-01')::bigint WHEN c1 IS NOT NULL THEN <number> END, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31, c32, c33, c34, c35, c36, c37, c38, c39, c40, c41, c42, c43, c44, c45, c46, c47, c48, c49 FROM (SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8 WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."daily_realized_pnl"::numeric, s."daily_pnl"::numeric, s."daily_capital_flow"::numeric, s."equity_balance"::numeric, s."cumulative_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."cumulative_capital_flow"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."cash_value"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."sector_exposure"::text, s."hhi"::numeric, s."effective_num_positions"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."beta_calculated_90d_observations"::numeric, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."expected_volatility_21d"::text, s."volatility_trend"::text, s."volatility_percentile"::text, s."beta_portfolio_regression"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+SELECT c0, CASE WHEN isfinite(c1) THEN (c1 - DATE '1970-01-01')::bigint WHEN c1 IS NOT NULL THEN <number> END, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31, c32, c33, c34, c35, c36, c37, c38, c39, c40, c41, c42, c43, c44, c45, c46, c47, c48, c49 FROM (SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."beta_portfolio_regression"::text, s."expected_volatility_21d"::text, s."volatility_percentile"::text, s."volatility_trend"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS p CROSS JOIN LATERAL (
-    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8 WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."daily_realized_pnl"::numeric, s."daily_pnl"::numeric, s."daily_capital_flow"::numeric, s."equity_balance"::numeric, s."cumulative_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."cumulative_capital_flow"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."cash_value"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."sector_exposure"::text, s."hhi"::numeric, s."effective_num_positions"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."beta_calculated_90d_observations"::numeric, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."expected_volatility_21d"::text, s."volatility_trend"::text, s."volatility_percentile"::text, s."beta_portfolio_regression"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = p."id" AND s."snapshot_date" < '<day>'::date AND isfinite(s."snapshot_date") AND s."snapshot_date" >= COALESCE((
+SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."beta_portfolio_regression"::text, s."expected_volatility_21d"::text, s."volatility_percentile"::text, s."volatility_trend"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND isfinite(s."snapshot_date") AND s."snapshot_date" >= COALESCE((
         SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
-        WHERE s."portfolio_id" = p."id" AND s."snapshot_date" < '<day>'::date
+        WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date
             AND isfinite(s."snapshot_date")
-            AND COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8 WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) <= (
-                SELECT min(COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8 WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)) FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date)
+            AND COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) <= (
+                SELECT min(COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)) FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date)
         ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS b
-WHERE p."id" BETWEEN '<id>'::uuid AND '<id>'::uuid) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31, c32, c33, c34, c35, c36, c37, c38, c39, c40, c41, c42, c43, c44, c45, c46, c47, c48, c49);
+WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31, c32, c33, c34, c35, c36, c37, c38, c39, c40, c41, c42, c43, c44, c45, c46, c47, c48, c49);
 
 -- verify(policy='legacy', fast=False)
 SELECT c0, c1, CASE WHEN isfinite(c2) THEN (c2 - DATE '1970-01-01')::bigint WHEN c2 IS NOT NULL THEN <number> END FROM (SELECT b."position_id", b."beta", b."calc_date" FROM "public"."position_market_betas" AS b WHERE b."position_id" = ANY('<ids>'::uuid[])) AS q(c0, c1, c2);
 
 -- verify(policy='legacy', fast=False)
-SELECT c0, c1, CASE WHEN isfinite(c2) THEN (c2 - DATE '1970-01-01')::bigint WHEN c2 IS NOT NULL THEN <number> END, c3, c4 FROM (SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id" WHERE p."portfolio_id" = ANY('<ids>'::uuid[]) ) AS q(c0, c1, c2, c3, c4);
+SELECT c0, c1, CASE WHEN isfinite(c2) THEN (c2 - DATE '1970-01-01')::bigint WHEN c2 IS NOT NULL THEN <number> END, c3, c4 FROM (SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
+WHERE p."portfolio_id" = ANY('<ids>'::uuid[]) ) AS q(c0, c1, c2, c3, c4);
 
 -- verify(policy='legacy', fast=False)
 SELECT c0, c1, c2, c3 FROM (SELECT c."symbol", c."beta", c."sector", c."is_etf" IS TRUE FROM "public"."company_profiles" AS c WHERE c."symbol" = ANY('<texts>')) AS q(c0, c1, c2, c3);
@@ -1032,13 +1078,19 @@ SELECT c0, c1, c2, c3, c4, c5, CASE WHEN isfinite(c6) THEN (c6 - DATE '1970-01-0
 -- verify(policy='legacy', fast=True)
 COPY (
 SELECT 0::int4, p."portfolio_id", p."symbol"::text, CASE WHEN isfinite(p."entry_date") THEN p."entry_date" ELSE '<day>'::date END, CASE WHEN isfinite(p."exit_date") THEN p."exit_date" END,
-            (p."investment_class"::text = 'PRIVATE') IS TRUE AND p."deleted_at" IS NULL, COALESCE(CASE WHEN isfinite(GREATEST(p."created_at", p."updated_at", p."deleted_at")) THEN (extract(epoch FROM GREATEST(p."created_at", p."updated_at", p."deleted_at")) * 1000000)::int8 WHEN GREATEST(p."created_at", p."updated_at", p."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
-        FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."symbol" IS NOT NULL UNION ALL SELECT 1::int4, p."portfolio_id", NULL, CASE WHEN p."deleted_at" IS NULL THEN CASE WHEN isfinite(p."entry_date") THEN p."entry_date" ELSE '<day>'::date END ELSE '<day>'::date END, e."trade_date", (p."investment_class"::text = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at")) THEN (extract(epoch FROM GREATEST(e."created_at")) * 1000000)::int8 WHEN GREATEST(e."created_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
+            (p."investment_class"::text = 'PRIVATE') IS TRUE AND p."deleted_at" IS NULL, COALESCE(CASE WHEN isfinite(GREATEST(p."created_at", p."updated_at", p."deleted_at")) THEN (extract(epoch FROM GREATEST(p."created_at", p."updated_at", p."deleted_at")) * 1000000)::int8
+    WHEN GREATEST(p."created_at", p."updated_at", p."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
+        FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."symbol" IS NOT NULL UNION ALL SELECT 1::int4, p."portfolio_id", NULL, CASE WHEN p."deleted_at" IS NULL THEN CASE WHEN isfinite(p."entry_date") THEN p."entry_date" ELSE '<day>'::date END ELSE '<day>'::date END, e."trade_date", (p."investment_class"::text = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at")) THEN (extract(epoch FROM GREATEST(e."created_at")) * 1000000)::int8
+    WHEN GREATEST(e."created_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
         WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND isfinite(e."trade_date") AND true UNION ALL SELECT 2::int4, f."portfolio_id", NULL, f."change_date", f."change_date", false,
-            COALESCE(CASE WHEN isfinite(GREATEST(f."created_at", f."updated_at", f."deleted_at")) THEN (extract(epoch FROM GREATEST(f."created_at", f."updated_at", f."deleted_at")) * 1000000)::int8 WHEN GREATEST(f."created_at", f."updated_at", f."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
-        FROM "public"."equity_changes" AS f WHERE isfinite(f."change_date") AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 3::int4, p."portfolio_id", NULL, CASE WHEN isfinite(p."entry_date") THEN p."entry_date" ELSE '<day>'::date END, CASE WHEN isfinite(p."exit_date") THEN p."exit_date" END, false, COALESCE(CASE WHEN isfinite(GREATEST(c."created_at", c."updated_at", c."last_updated")) THEN (extract(epoch FROM GREATEST(c."created_at", c."updated_at", c."last_updated")) * 1000000)::int8 WHEN GREATEST(c."created_at", c."updated_at", c."last_updated") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
-        FROM "public"."positions" AS p JOIN "public"."company_profiles" AS c ON upper(btrim(c."symbol" COLLATE "C", ' ')) = upper(btrim(p."symbol" COLLATE "C", ' ')) WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 4::int4, p."portfolio_id", NULL, NULL, NULL, false, max(COALESCE(CASE WHEN isfinite(GREATEST(b."created_at", b."updated_at")) THEN (extract(epoch FROM GREATEST(b."created_at", b."updated_at")) * 1000000)::int8 WHEN GREATEST(b."created_at", b."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8))
+            COALESCE(CASE WHEN isfinite(GREATEST(f."created_at", f."updated_at", f."deleted_at")) THEN (extract(epoch FROM GREATEST(f."created_at", f."updated_at", f."deleted_at")) * 1000000)::int8
+    WHEN GREATEST(f."created_at", f."updated_at", f."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
+        FROM "public"."equity_changes" AS f WHERE isfinite(f."change_date") AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 3::int4, p."portfolio_id", NULL, CASE WHEN isfinite(p."entry_date") THEN p."entry_date" ELSE '<day>'::date END, CASE WHEN isfinite(p."exit_date") THEN p."exit_date" END, false, COALESCE(CASE WHEN isfinite(GREATEST(c."created_at", c."updated_at", c."last_updated")) THEN (extract(epoch FROM GREATEST(c."created_at", c."updated_at", c."last_updated")) * 1000000)::int8
+    WHEN GREATEST(c."created_at", c."updated_at", c."last_updated") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
+        FROM "public"."positions" AS p JOIN "public"."company_profiles" AS c ON upper(btrim(c."symbol" COLLATE "C", ' ')) = upper(btrim(p."symbol" COLLATE "C", ' '))
+        WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 4::int4, p."portfolio_id", NULL, NULL, NULL, false, max(COALESCE(CASE WHEN isfinite(GREATEST(b."created_at", b."updated_at")) THEN (extract(epoch FROM GREATEST(b."created_at", b."updated_at")) * 1000000)::int8
+    WHEN GREATEST(b."created_at", b."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8))
         FROM "public"."positions" AS p JOIN "public"."position_market_betas" AS b ON b."position_id" = p."id" WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid
         GROUP BY p."portfolio_id"
 ) TO STDOUT (FORMAT binary);
@@ -1046,7 +1098,8 @@ SELECT 0::int4, p."portfolio_id", p."symbol"::text, CASE WHEN isfinite(p."entry_
 -- verify(policy='legacy', fast=False)
 -- verify(policy='legacy', fast=True)
 COPY (
-SELECT COALESCE(min(COALESCE(CASE WHEN isfinite(GREATEST(w."created_at", w."updated_at")) THEN (extract(epoch FROM GREATEST(w."created_at", w."updated_at")) * 1000000)::int8 WHEN GREATEST(w."created_at", w."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)), '<number>'::int8) FROM "public"."benchmarks_sector_weights" AS w WHERE w."benchmark_code" = 'SP500'
+SELECT COALESCE(min(COALESCE(CASE WHEN isfinite(GREATEST(w."created_at", w."updated_at")) THEN (extract(epoch FROM GREATEST(w."created_at", w."updated_at")) * 1000000)::int8
+    WHEN GREATEST(w."created_at", w."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)), '<number>'::int8) FROM "public"."benchmarks_sector_weights" AS w WHERE w."benchmark_code" = 'SP500'
 ) TO STDOUT (FORMAT binary);
 
 -- verify(policy='legacy', fast=False)
@@ -1066,57 +1119,63 @@ LEFT JOIN LATERAL (
 -- verify(policy='legacy', fast=False)
 -- verify(policy='legacy', fast=True)
 COPY (
-SELECT p."id", p."equity_balance", p."currency", p."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS p 
+SELECT o."id", o."equity_balance", o."currency", o."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS o 
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
         s."cumulative_realized_pnl", s."cumulative_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete"
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete"
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS before ON true
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."snapshot_date" >= '<day>'::date AND s."is_complete"
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" >= '<day>'::date AND s."is_complete"
     ORDER BY s."snapshot_date" ASC LIMIT 1) AS first ON true
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
         s."cumulative_realized_pnl", s."cumulative_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE first."snapshot_date" IS NOT NULL AND s."portfolio_id" = p."id"
+    FROM "public"."portfolio_snapshots" AS s WHERE first."snapshot_date" IS NOT NULL AND s."portfolio_id" = o."id"
         AND s."snapshot_date" >= '<day>'::date AND s."is_complete"
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS last ON true
-WHERE p."deleted_at" IS NULL
+WHERE o."deleted_at" IS NULL
 ) TO STDOUT (FORMAT binary);
 
 -- verify(policy='legacy', fast=False)
 -- verify(policy='legacy', fast=True)
 COPY (
-SELECT p."id", written.day, written.equity, latest.equity,
-    EXISTS (SELECT FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."is_complete" AND isfinite(s."snapshot_date") AND s."equity_balance" = p."equity_balance")
-FROM "public"."portfolios" AS p
+SELECT o."id", written.day, written.equity, latest.equity,
+    EXISTS (SELECT FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."is_complete" AND isfinite(s."snapshot_date") AND s."equity_balance" = o."equity_balance")
+FROM "public"."portfolios" AS o
 CROSS JOIN LATERAL (
-    SELECT s."snapshot_date", s."equity_balance" FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."is_complete" AND isfinite(s."snapshot_date")
-    ORDER BY COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8 WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) DESC, s."snapshot_date" DESC LIMIT 1) AS written(day, equity)
+    SELECT s."snapshot_date", s."equity_balance" FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."is_complete" AND isfinite(s."snapshot_date")
+    ORDER BY COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) DESC, s."snapshot_date" DESC LIMIT 1) AS written(day, equity)
 CROSS JOIN LATERAL (
-    SELECT s."equity_balance" FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."is_complete" AND isfinite(s."snapshot_date")
+    SELECT s."equity_balance" FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."is_complete" AND isfinite(s."snapshot_date")
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS latest(equity)
-WHERE p."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
+WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
 -- verify(policy='legacy', fast=True)
 COPY (
-SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id" WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid 
+SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
+WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid 
 ) TO STDOUT (FORMAT binary);
 
 -- verify(policy='legacy', fast=True)
 COPY (
-SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8 WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."daily_realized_pnl"::numeric, s."daily_pnl"::numeric, s."daily_capital_flow"::numeric, s."equity_balance"::numeric, s."cumulative_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."cumulative_capital_flow"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."cash_value"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."sector_exposure"::text, s."hhi"::numeric, s."effective_num_positions"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."beta_calculated_90d_observations"::numeric, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."expected_volatility_21d"::text, s."volatility_trend"::text, s."volatility_percentile"::text, s."beta_portfolio_regression"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."beta_portfolio_regression"::text, s."expected_volatility_21d"::text, s."volatility_percentile"::text, s."volatility_trend"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS p CROSS JOIN LATERAL (
-    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8 WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."daily_realized_pnl"::numeric, s."daily_pnl"::numeric, s."daily_capital_flow"::numeric, s."equity_balance"::numeric, s."cumulative_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."cumulative_capital_flow"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."cash_value"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."sector_exposure"::text, s."hhi"::numeric, s."effective_num_positions"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."beta_calculated_90d_observations"::numeric, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."expected_volatility_21d"::text, s."volatility_trend"::text, s."volatility_percentile"::text, s."beta_portfolio_regression"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = p."id" AND s."snapshot_date" < '<day>'::date AND isfinite(s."snapshot_date") AND s."snapshot_date" >= COALESCE((
+SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."beta_portfolio_regression"::text, s."expected_volatility_21d"::text, s."volatility_percentile"::text, s."volatility_trend"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND isfinite(s."snapshot_date") AND s."snapshot_date" >= COALESCE((
         SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
-        WHERE s."portfolio_id" = p."id" AND s."snapshot_date" < '<day>'::date
+        WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date
             AND isfinite(s."snapshot_date")
-            AND COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8 WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) <= (
-                SELECT min(COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8 WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)) FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = p."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date)
+            AND COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) <= (
+                SELECT min(COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)) FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date)
         ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS b
-WHERE p."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
+WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);

@@ -1,7 +1,5 @@
 """Binary COPY: the bytes of a real server split anywhere, and what was encoded decoded again."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import math
@@ -107,13 +105,6 @@ def cells(parts: tuple[Any, ...], kind: str, scale: int) -> list[Cell]:
 def test_bytes_of_a_server_mean_what_it_says(name: str) -> None:
     case = golden(name)
     assert decoded(case.columns, [case.data]) == case.cells
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_bytes_may_come_one_by_one(name: str) -> None:
-    case = golden(name)
-    pieces = [case.data[at : at + 1] for at in range(len(case.data))]
-    assert decoded(case.columns, pieces) == case.cells
 
 
 @given(st.sampled_from(NAMES), st.data())

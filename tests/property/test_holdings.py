@@ -1,28 +1,22 @@
 """Holdings and values of positions against what is computed another way, on any input."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal, localcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchcore import native
 from batchcore import reference as ref
+from batchcore.frames import Holdings, Inputs, PositionValues
 from batchcore.units import CENTS
 from support import build
 from support.generate import Generator, Run, drawn_by
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from batchcore.frames import Holdings, Inputs, PositionValues
 
 PROFILE = settings(
     deadline=None,
@@ -86,8 +80,8 @@ def assert_sums_of_values_are_exposures(run: Run) -> None:
         lots = holdings.portfolio == own
         values = holdings.value[lots, columns[day]]
         present = holdings.held[lots, columns[day]]
-        assert in_cents(math.fsum(values[values > 0]), int(rows.long_cents[row]))
-        assert in_cents(math.fsum(values[values < 0]), int(rows.short_cents[row]))
+        assert in_cents(math.fsum(values[values > 0]), int(rows.long_value[row]))
+        assert in_cents(math.fsum(values[values < 0]), int(rows.short_value[row]))
         assert rows.num_positions[row] == present.sum()
         assert not values[~present].any()
     assert holdings.held.any(axis=1).all()
@@ -156,7 +150,7 @@ def assert_values_are_those_of_the_reference(run: Run) -> int:
     found = valued(frames(run), run)
     rows = {row: number for number, row in enumerate(found.position.tolist())}
     assert len(rows) == len(found)
-    columns = (found.last_price.values, found.market_value_cents, found.unrealized_cents)
+    columns = (found.last_price.values, found.market_value, found.unrealized_pnl)
     issues = []
     positions = [
         (n, position) for n, one in enumerate(run.portfolios) for position in one.positions
@@ -199,49 +193,20 @@ def many() -> Run:
 MANY = many()
 
 
-def holdings_by_id(inputs: Inputs, *, threads: int = 1) -> list[Any]:
+def values_and_holdings(inputs: Inputs, run: Run, *, threads: int = 1) -> list[Any]:
     """Return what must not depend on the order of rows: ids and symbols in place of numbers."""
-    found = held(inputs, MANY, threads=threads)
-    table = np.array(inputs.positions.symbol.table())
-    columns = (found.portfolio, found.kind, found.value, found.held)
-    texts = table[found.symbol].tolist()
-    return [inputs.positions.id[found.position].tobytes(), texts, *(c.tobytes() for c in columns)]
-
-
-def values_by_id(inputs: Inputs, *, threads: int = 1) -> list[Any]:
-    found = valued(inputs, MANY, threads=threads)
-    columns = (found.last_price.values, found.market_value_cents, found.unrealized_cents)
-    issues = build.issues(found.issues)
-    return [inputs.positions.id[found.position].tobytes(), issues, *(c.tobytes() for c in columns)]
-
-
-@settings(deadline=None, max_examples=25)
-@given(st.randoms(use_true_random=True))
-def test_order_of_rows_plays_no_part(random: Any) -> None:
-    together = frames(MANY)
-
-    def shuffled(name: str) -> Any:
-        frame = getattr(together, name)
-        order = list(range(len(frame)))
-        random.shuffle(order)
-        return build.take(frame, order)
-
-    mixed = replace(
-        together, **{name: shuffled(name) for name in ("positions", "events", "prices")}
+    holdings, values = held(inputs, run, threads=threads), valued(inputs, run, threads=threads)
+    arrays = (
+        *(holdings.portfolio, holdings.kind, holdings.value, holdings.held),
+        *(values.last_price.values, values.market_value, values.unrealized_pnl),
     )
-    assert holdings_by_id(mixed) == holdings_by_id(together)
-    assert values_by_id(mixed) == values_by_id(together)
-
-
-@pytest.mark.parametrize("threads", [2, 3])
-def test_number_of_threads_plays_no_part(threads: int) -> None:
-    inputs = frames(MANY)
-    assert len(held(inputs, MANY)) > 500
-    assert len(valued(inputs, MANY)) > 100
-    expected = holdings_by_id(inputs), values_by_id(inputs)
-    for _ in range(5):
-        found = holdings_by_id(inputs, threads=threads), values_by_id(inputs, threads=threads)
-        assert found == expected
+    return [
+        inputs.positions.id[holdings.position].tobytes(),
+        np.array(inputs.positions.symbol.table())[holdings.symbol].tolist(),
+        inputs.positions.id[values.position].tobytes(),
+        build.issues(values.issues),
+        *(array.tobytes() for array in arrays),
+    ]
 
 
 def test_some_sessions_alone_have_the_values_of_all() -> None:

@@ -1,28 +1,22 @@
 """The policy `legacy`: the native core against the reference, equal to the last digit."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from batchcore.frames import Days, Decimals, Text
+from batchcore import reference as ref
+from batchcore.frames import Days, Decimals, Inputs, Text
+from batchcore.reference import legacy
 from support import legacy_frames
 from support.generate import MONDAY, drawn_by
 from support.generate_legacy import LegacyGenerator
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from batchcore import reference as ref
-    from batchcore.frames import Inputs
-    from batchcore.reference import legacy
-    from support.legacy_frames import Run
+from support.legacy_frames import Run
 
 PROFILE = settings(
     deadline=None,

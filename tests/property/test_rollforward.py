@@ -1,10 +1,8 @@
 """The native core against the reference: equal to the last digit on any input."""
 
-from __future__ import annotations
-
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
@@ -12,14 +10,10 @@ from hypothesis import strategies as st
 
 from batchcore import native
 from batchcore import reference as ref
+from batchcore.frames import Rows
 from batchcore.units import Mark
 from support import build
 from support.generate import Generator, Run, drawn_by
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from batchcore.frames import Rows
 
 PORTFOLIO_ISSUES = {
     "bad_event",

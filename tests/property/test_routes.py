@@ -1,10 +1,9 @@
 """S11: the same rows to the last digit, whatever the route to them."""
 
-from __future__ import annotations
-
 import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +13,10 @@ from hypothesis import strategies as st
 from batchcore import native
 from batchcore import reference as ref
 from batchcore.errors import CancelledError
+from batchcore.frames import Inputs, Rows
+from property.test_holdings import values_and_holdings
 from support import build
 from support.generate import Generator, Run
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from batchcore.frames import Inputs, Rows
 
 
 def on_sessions(run: Run) -> Run:
@@ -77,6 +73,12 @@ def plain(frame: Any) -> dict[str, Any]:
         else:
             columns[item.name] = column.tolist() if isinstance(column, np.ndarray) else column
     return columns
+
+
+def everything(inputs: Inputs, *, threads: int = 1) -> list[Any]:
+    """Return rows, holdings and values of `MANY`."""
+    rows = plain(computed(inputs, MANY, threads=threads))
+    return [rows, *values_and_holdings(inputs, MANY, threads=threads)]
 
 
 def noticed(results: Sequence[ref.Result]) -> list[set[ref.Issue]]:
@@ -168,7 +170,7 @@ def test_order_of_rows_plays_no_part(random: Any) -> None:
         return build.take(frame, order)
 
     mixed = replace(together, **{name: shuffled(name) for name in SHARED})
-    assert plain(computed(mixed, MANY)) == plain(computed(together, MANY))
+    assert everything(mixed) == everything(together)
 
 
 @settings(deadline=None, max_examples=10)
@@ -183,9 +185,10 @@ def test_portfolios_come_in_the_order_of_opening(order: list[int]) -> None:
 @pytest.mark.parametrize("threads", [2, 3, 64])
 def test_number_of_threads_plays_no_part(threads: int) -> None:
     together = frames(MANY)
-    expected = plain(computed(together, MANY))
+    expected = everything(together)
+    assert len(expected[2]) > 500
     for _ in range(10):
-        assert plain(computed(together, MANY, threads=threads)) == expected
+        assert everything(together, threads=threads) == expected
 
 
 def test_many_portfolios_equal_the_reference() -> None:

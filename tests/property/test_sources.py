@@ -1,24 +1,18 @@
 """Several rows of one symbol and date: columns against the reference, and runs on what counts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchcore import reference as ref
-from batchcore.frames import Text
+from batchcore.frames import Prices, Text
 from batchcore.sources.prices import one_close
 from property.test_rollforward import PROFILE, by_core, by_reference
 from support import build
+from support.cases import Price
 from support.generate import MONDAY, SYMBOLS, Generator, Run, drawn_by
-
-if TYPE_CHECKING:
-    from batchcore.frames import Prices
-    from support.cases import Price
 
 SOURCES = ("a", "b", "c", None)
 

@@ -1,13 +1,9 @@
 """A request to an ASGI application, without a server and its client."""
 
-from __future__ import annotations
-
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
+from typing import Any
 
 
 def get(application: Callable[..., Any], path: str) -> Any:

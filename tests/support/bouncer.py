@@ -1,7 +1,5 @@
 """A PgBouncer of Debian's, before the server of the tests."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
@@ -10,13 +8,10 @@ import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlalchemy import make_url
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 PORT = 6432
 PATIENCE_S = 30

@@ -1,7 +1,5 @@
 """Code in a process of its own that may take only so much memory and time."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -4,15 +4,15 @@ The core and the reference are handed the same portfolios: `inputs` turns them i
 the decoder would have made of the rows, `results` turns result columns back.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from batchcore import reference as ref
 from batchcore.frames import (
@@ -30,17 +30,15 @@ from batchcore.frames import (
     Rows,
     Text,
 )
+from batchcore.reference import legacy
+from batchcore.reference.values import present
 from batchcore.units import CENTS, RETURN_SCALE, State
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    import numpy.typing as npt
-
-    from support.cases import Price
+from support.cases import Price
 
 SomeFrame = TypeVar("SomeFrame", bound=Frame)
+Row = TypeVar("Row")
 
+BETA_SCALE = 6
 INT64 = range(-(2**63), 2**63)
 NO_SCALES: Mapping[str, int] = {}
 
@@ -200,6 +198,51 @@ def take(frame: SomeFrame, rows: Sequence[int]) -> SomeFrame:
     return frame.take(np.array(rows, dtype=np.intp))
 
 
+AnyPortfolio = TypeVar("AnyPortfolio", ref.Portfolio, legacy.Portfolio)
+
+
+def double(value: Decimal | None, scale: int) -> Decimal | None:
+    """Return a decimal as it is read from a column of doubles."""
+    return None if value is None else ref.from_double(float(value), scale)
+
+
+def in_doubles(portfolio: AnyPortfolio, scales: ref.Scales = ref.DEFAULT_SCALES) -> AnyPortfolio:
+    """Return a portfolio as it is read from tables that hold its inputs as doubles."""
+
+    def position(one: ref.Position) -> ref.Position:
+        return replace(
+            one,
+            quantity=double(one.quantity, scales.quantity),
+            entry_price=double(one.entry_price, scales.price),
+            exit_price=double(one.exit_price, scales.price),
+            last_price=double(one.last_price, scales.price),
+            market_value=double(one.market_value, scales.money),
+            events=tuple(
+                ref.Event(
+                    each.day,
+                    double(each.quantity, scales.quantity),
+                    double(each.realized, scales.money),
+                )
+                for each in one.events
+            ),
+            betas=tuple(
+                replace(each, beta=present(double(each.beta, BETA_SCALE))) for each in one.betas
+            ),
+        )
+
+    return replace(
+        portfolio,
+        positions=tuple(map(position, portfolio.positions)),
+        flows=tuple(
+            replace(flow, amount=double(flow.amount, scales.money)) for flow in portfolio.flows
+        ),
+    )
+
+
+def prices_in_doubles(rows: Iterable[Price], scale: int = 4) -> tuple[Price, ...]:
+    return tuple((symbol, day, double(close, scale)) for symbol, day, close in rows)
+
+
 def issues(columns: Issues) -> list[tuple[int, ref.Issue]]:
     """Return the number of the portfolio (-1 for none) and the issue, in the order of rows."""
     days_and_states = zip(columns.day.values.tolist(), columns.day.state.tolist(), strict=True)
@@ -214,48 +257,64 @@ def issues(columns: Issues) -> list[tuple[int, ref.Issue]]:
     return [(portfolio, ref.Issue(*columns)) for portfolio, *columns in found]
 
 
+MONEY = {
+    "equity_balance": "equity_balance",
+    "daily_pnl": "daily_pnl",
+    "daily_realized_pnl": "daily_realized_pnl",
+    "daily_capital_flow": "daily_capital_flow",
+    "cumulative_pnl": "cumulative_pnl",
+    "cumulative_realized_pnl": "cumulative_realized_pnl",
+    "cumulative_capital_flow": "cumulative_capital_flow",
+    "long_value": "long_value",
+    "short_value": "short_value",
+    "gross_exposure": "gross_exposure",
+    "net_exposure": "net_exposure",
+    "cash_value": "cash_value",
+}
+"""Columns of a row of either reference, and the result columns that hold them."""
+
+
+def row_columns(rows: Rows) -> dict[str, list[Any]]:
+    """Return the columns that rows of both policies have, as the references name them."""
+    columns: dict[str, list[Any]] = {
+        name: or_none(Decimals(getattr(rows, cents), CENTS)) for name, cents in MONEY.items()
+    }
+    assert rows.daily_return.scale == RETURN_SCALE
+    columns["day"] = rows.day.tolist()
+    columns["daily_return"] = or_none(rows.daily_return)
+    columns["num_positions"] = rows.num_positions.tolist()
+    columns["num_long_positions"] = rows.num_long_positions.tolist()
+    columns["num_short_positions"] = rows.num_short_positions.tolist()
+    return columns
+
+
+def by_portfolio(rows: Rows, kind: Callable[..., Row], columns: dict[str, Any]) -> list[list[Row]]:
+    """Return the rows of each portfolio as a reference has them."""
+    found: list[list[Row]] = [[] for _ in rows.written]
+    for row, portfolio in enumerate(rows.portfolio.tolist()):
+        found[portfolio].append(kind(**{name: column[row] for name, column in columns.items()}))
+    assert [len(own) for own in found] == rows.written.tolist()
+    return found
+
+
 def results(rows: Rows) -> list[ref.Result]:
     """Return the result of each portfolio.
 
     Where the unrealized P&L needs more than 64 bits, that of the row is None.
     """
-    amounts = {
-        "equity_balance": rows.equity_cents,
-        "daily_pnl": rows.daily_pnl_cents,
-        "daily_realized_pnl": rows.daily_realized_cents,
-        "daily_capital_flow": rows.daily_flow_cents,
-        "cumulative_pnl": rows.cumulative_pnl_cents,
-        "cumulative_realized_pnl": rows.cumulative_realized_cents,
-        "cumulative_capital_flow": rows.cumulative_flow_cents,
-        "long_value": rows.long_cents,
-        "short_value": rows.short_cents,
-        "gross_exposure": rows.gross_cents,
-        "net_exposure": rows.net_cents,
-        "cash_value": rows.cash_cents,
-    }
-    columns: dict[str, list[Any]] = {
-        name: _decimals(cents.tolist(), CENTS) for name, cents in amounts.items()
-    }
-    columns["day"] = rows.day.tolist()
-    columns["daily_return"] = _or_none(rows.daily_return, RETURN_SCALE)
-    columns["unrealized_pnl"] = _or_none(rows.unrealized, CENTS)
-    columns["num_positions"] = rows.num_positions.tolist()
-    columns["num_long_positions"] = rows.num_long.tolist()
-    columns["num_short_positions"] = rows.num_short.tolist()
+    columns = row_columns(rows)
+    assert rows.unrealized_pnl.scale == CENTS
+    columns["unrealized_pnl"] = or_none(rows.unrealized_pnl)
     columns["marks"] = [tuple(counts) for counts in rows.marks.tolist()]
-
-    portfolios: list[list[ref.Row]] = [[] for _ in rows.written]
-    for row, portfolio in enumerate(rows.portfolio.tolist()):
-        cells = {name: column[row] for name, column in columns.items()}
-        portfolios[portfolio].append(ref.Row(**cells))
     noticed: list[list[ref.Issue]] = [[] for _ in rows.written]
     for portfolio, issue in issues(rows.issues):
         if portfolio >= 0:
             noticed[portfolio].append(issue)
-    assert [len(own) for own in portfolios] == rows.written.tolist()
     return [
         ref.Result(tuple(own), tuple(noticed[number]), failed)
-        for number, (own, failed) in enumerate(zip(portfolios, rows.failed.tolist(), strict=True))
+        for number, (own, failed) in enumerate(
+            zip(by_portfolio(rows, ref.Row, columns), rows.failed.tolist(), strict=True)
+        )
     ]
 
 
@@ -273,13 +332,7 @@ def in_64_bits(result: ref.Result) -> ref.Result:
     return replace(result, rows=tuple(rows))
 
 
-def _decimals(units: Iterable[int], scale: int) -> list[Decimal]:
-    return [Decimal(value).scaleb(-scale) for value in units]
-
-
-def _or_none(column: Decimals, scale: int) -> list[Decimal | None]:
-    assert column.scale == scale
-    values = _decimals(column.values.tolist(), scale)
-    return [
-        None if state else value for value, state in zip(values, column.state.tolist(), strict=True)
-    ]
+def or_none(column: Decimals) -> list[Decimal | None]:
+    """Return the cells of a column, None for those without a value."""
+    cells = zip(column.values.tolist(), column.state.tolist(), strict=True)
+    return [None if state else Decimal(value).scaleb(-column.scale) for value, state in cells]

@@ -1,10 +1,9 @@
 """Every kind of database that a caller may hand in, and what the caller itself does on it."""
 
-from __future__ import annotations
-
 import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 import pytest
@@ -12,9 +11,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from support import database
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
 
 OWN = ("url", "pool", "engine")
 BORROWED = ("connection", "session", "asyncpg", "lent")

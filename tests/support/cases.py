@@ -1,25 +1,17 @@
-"""Worked cases of both policies, read from the tables of `tests/cases`, whose README explains them.
+"""Worked cases of both policies, read from the tables of `tests/cases`, which README explains."""
 
-`vectors()` reads those of `tests/golden/rollforward.json`.
-"""
-
-from __future__ import annotations
-
-import json
 import re
 import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from batchcore import reference as ref
 from batchcore.reference import legacy
 from batchcore.units import Mark
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 TESTS = Path(__file__).parent.parent
 GOLDEN = TESTS / "golden"
@@ -74,14 +66,14 @@ class Expected:
 
     Attributes:
         rows: Those written.
-        issues: Of `rollforward` sorted, of `legacy` in the order of days; None if not given.
+        issues: Of `rollforward` sorted, of `legacy` in the order of days.
         failed: Whether the rest of the portfolio is not written.
         skipped: Days of `legacy` that have a complete snapshot.
         equity_after: `portfolios.equity_balance` after a run of `legacy`.
     """
 
     rows: tuple[Any, ...]
-    issues: tuple[ref.Issue, ...] | None = ()
+    issues: tuple[ref.Issue, ...] = ()
     failed: bool = False
     skipped: tuple[int, ...] = ()
     equity_after: Decimal | None = None
@@ -329,84 +321,3 @@ def _analytic(value: Any) -> Any:
     return (
         {name: float(share) for name, share in value.items()} if isinstance(value, dict) else value
     )
-
-
-def vectors() -> list[Case]:
-    """Return the cases of `tests/golden/rollforward.json`."""
-    document = json.loads((GOLDEN / "rollforward.json").read_text())
-    prices = tuple(
-        (symbol, day(on), Decimal(close))
-        for symbol, by_day in document["prices"].items()
-        for on, close in by_day.items()
-    )
-    return [
-        Case(
-            policy="rollforward",
-            name=case["name"],
-            why=case["note"],
-            prices=prices,
-            portfolios=(_vector(case),),
-            days=tuple(map(day, case["sessions"])),
-            expected=(Expected(tuple(map(_vector_row, case["expected"])), issues=None),),
-            lookback_days=document["lookback_days"],
-        )
-        for case in document["cases"]
-    ]
-
-
-def _vector(case: dict[str, Any]) -> ref.Portfolio:
-    previous = case["previous"] or {}
-    columns = ("equity", "cumulative_pnl", "cumulative_realized", "cumulative_flow")
-    amounts = (_decimal(previous.get(name)) for name in columns)
-    flows = ((day(on), Decimal(amount)) for on, amount in case["flows"])
-    return ref.Portfolio(
-        id=case["name"],
-        opening_equity=_decimal(case["opening_equity"]),
-        positions=tuple(map(_vector_position, case["positions"])),
-        flows=tuple(
-            ref.Flow(on, abs(amount), "CONTRIBUTION" if amount > 0 else "WITHDRAWAL")
-            for on, amount in flows
-        ),
-        snapshots=(ref.Snapshot(day(previous["date"]), *amounts),) if previous else (),
-    )
-
-
-def _vector_position(position: dict[str, Any]) -> ref.Position:
-    decimals = ("quantity", "entry_price", "exit_price", "market_value")
-    return ref.Position(
-        **{name: _decimal(position[name]) for name in decimals},
-        **{
-            f"{name}_day": _day(position[f"{name}_date"])
-            for name in ("entry", "exit", "expiration")
-        },
-        symbol=position["symbol"],
-        position_type=position["position_type"],
-        investment_class=position["investment_class"],
-        deleted=position["deleted_at"] is not None,
-        events=tuple(
-            ref.Event(
-                _day(event["trade_date"]),
-                _decimal(event["quantity_closed"]),
-                _decimal(event["realized_pnl"]),
-            )
-            for event in position["events"]
-        ),
-    )
-
-
-def _vector_row(row: dict[str, Any]) -> ref.Row:
-    amounts = {
-        name: Decimal(value) if isinstance(value, str) else value
-        for name, value in row.items()
-        if name not in {"snapshot_date", "marks"}
-    }
-    marks = tuple(row["marks"].get(status.name.lower(), 0) for status in Mark)
-    return ref.Row(day=day(row["snapshot_date"]), marks=marks, **amounts)
-
-
-def _decimal(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text)
-
-
-def _day(text: str | None) -> int | None:
-    return None if text is None else day(text)

@@ -1,7 +1,5 @@
 """A server of a test's own that is killed, restarted and short of disk."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
@@ -9,17 +7,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import asyncpg
 from sqlalchemy import make_url
 
 from batchcore.demo import embedded
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 SETTINGS = {
     "autovacuum": "off",

@@ -3,8 +3,6 @@
 Run as a script, this rewrites the files of `tests/e2e/help`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

@@ -1,11 +1,6 @@
 """Statements as the server counts them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import asyncpg
+import asyncpg
 
 
 class Counter:

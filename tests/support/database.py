@@ -4,29 +4,41 @@ Nothing here goes through the native decoder or encoder, so that a test which co
 compares two ways of reading and writing a table.
 """
 
-from __future__ import annotations
-
+import asyncio
 import contextlib
 import datetime as dt
 import json
 import uuid
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
+from sqlalchemy import make_url
 
 from batchcore import reference as ref
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-
-    from batchcore.reference import legacy
-    from support.cases import Price
+from batchcore.reference import legacy
+from support.cases import Price
 
 EPOCH = dt.date(1970, 1, 1)
 MOMENT = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+
+Db = str | asyncpg.Pool
+"""The URL of a database, or connections to it."""
+
+Tables = dict[str, list[dict[str, Any]]]
+"""Rows by table."""
+
 
 OWN_COLUMNS: Mapping[str, Any] = {
     "portfolio_delta": Decimal("12.34"),
@@ -103,7 +115,7 @@ def date(day: int | None) -> dt.date | None:
 
 
 @contextlib.asynccontextmanager
-async def connected(db: str | asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
+async def connected(db: Db) -> AsyncIterator[asyncpg.Connection]:
     if isinstance(db, asyncpg.Pool):
         async with db.acquire() as connection:
             yield connection
@@ -115,19 +127,42 @@ async def connected(db: str | asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]
         await connection.close()
 
 
-async def execute(db: str | asyncpg.Pool, *statements: str) -> None:
+async def execute(db: Db, *statements: str) -> None:
     """Execute statements, each committed by itself."""
     async with connected(db) as connection:
         for statement in statements:
             await connection.execute(statement)
 
 
-async def fetch(db: str | asyncpg.Pool, query: str, *arguments: Any) -> list[asyncpg.Record]:
+def shared(
+    server: Any, fill: Callable[[str], Awaitable[object]], template: str | None = None
+) -> Iterator[str]:
+    """Make and fill a database, yield its URL, and drop it: the body of a fixture.
+
+    Args:
+        server: Has `url` and `database_url(name)`.
+        fill: Takes the URL.
+        template: URL of the database to copy, which nobody is connected to.
+    """
+    name = f"shared_{uuid.uuid4().hex}"
+    source = "template0" if template is None else make_url(template).database
+    asyncio.run(execute(server.url, f'CREATE DATABASE "{name}" TEMPLATE "{source}"'))
+    url = server.database_url(name)
+    asyncio.run(_awaited(fill(url)))
+    yield url
+    asyncio.run(execute(server.url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+async def _awaited(made: Awaitable[object]) -> None:
+    await made
+
+
+async def fetch(db: Db, query: str, *arguments: Any) -> list[asyncpg.Record]:
     async with connected(db) as connection:
         return await connection.fetch(query, *arguments)
 
 
-async def fetchval(db: str | asyncpg.Pool, query: str, *arguments: Any) -> Any:
+async def fetchval(db: Db, query: str, *arguments: Any) -> Any:
     async with connected(db) as connection:
         return await connection.fetchval(query, *arguments)
 
@@ -142,7 +177,7 @@ async def pooled(url: str) -> AsyncIterator[asyncpg.Pool]:
         yield pool
 
 
-async def fill(db: str | asyncpg.Pool, host: Host) -> None:
+async def fill(db: Db, host: Host) -> None:
     """Write a host's rows."""
     async with connected(db) as connection:
         await add_portfolios(connection, host.portfolios)
@@ -323,14 +358,11 @@ async def copy(
         )
 
 
-Tables = dict[str, list[dict[str, Any]]]
-"""Rows by table."""
-
 Snapshots = dict[tuple[uuid.UUID, int], dict[str, Any]]
 """All columns of `portfolio_snapshots` by portfolio and day."""
 
 
-async def snapshots(db: str | asyncpg.Pool) -> Snapshots:
+async def snapshots(db: Db) -> Snapshots:
     """Return every stored snapshot as a plain SELECT brings it."""
     async with connected(db) as connection:
         rows = await connection.fetch(
@@ -344,14 +376,14 @@ async def snapshots(db: str | asyncpg.Pool) -> Snapshots:
     }
 
 
-async def equities(db: str | asyncpg.Pool) -> dict[uuid.UUID, Decimal | None]:
+async def equities(db: Db) -> dict[uuid.UUID, Decimal | None]:
     """Return `portfolios.equity_balance` by id."""
     async with connected(db) as connection:
         rows = await connection.fetch("SELECT id, equity_balance FROM portfolios")
     return {row["id"]: comparable(row["equity_balance"]) for row in rows}
 
 
-async def equity_by_day(db: str | asyncpg.Pool, name: str = "p0") -> dict[int, Decimal]:
+async def equity_by_day(db: Db, name: str = "p0") -> dict[int, Decimal]:
     """Return the stored equities of a portfolio."""
     return {
         day: row["equity_balance"]

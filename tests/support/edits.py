@@ -1,28 +1,22 @@
 """A host's edits after a run, each with the time stamps that its application would write."""
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import asyncpg
 
 import batchcore
 from batchcore import calendar as calendars
+from batchcore import reference as ref
 from batchcore.calendar import date_of, day_of
-from batchcore.config import Settings
+from batchcore.config import Schema, Settings
 from support import database
-from support.generate import CHANGE_TYPES, MONDAY, SPELLINGS, SYMBOLS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import asyncpg
-
-    from batchcore import reference as ref
-    from batchcore.config import Schema
-    from support.generate import Generator
+from support.database import Db
+from support.generate import CHANGE_TYPES, MONDAY, SPELLINGS, SYMBOLS, Generator
 
 SINCE = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 """After all rows of `database.fill`, before all edits."""
@@ -93,7 +87,7 @@ async def add_flow(
     return key
 
 
-async def recomputed(db: str | asyncpg.Pool, code: str, schema: Schema) -> None:
+async def recomputed(db: Db, code: str, schema: Schema) -> None:
     """Compute the chain of each portfolio anew from its first snapshot on."""
     calendar = calendars.from_price_dates(
         [

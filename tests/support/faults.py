@@ -1,24 +1,16 @@
 """Faults: each disturbs one batch at one moment, and mends what it broke."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from random import Random
 
-from support.jobs import ROLE
+from support.cluster import Cluster
+from support.jobs import ROLE, Job
 from support.proxy import proxied
 from support.worker import At, Worker, started
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from random import Random
-
-    from support.cluster import Cluster
-    from support.jobs import Job
 
 PATIENCE_S = 120.0
 

@@ -5,21 +5,15 @@ indexes and columns that the listing does not have. Tables of the listed names s
 to be left alone.
 """
 
-from __future__ import annotations
-
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import asyncpg
 
 from support import database, legacy_host
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import asyncpg
-
-    from support.database import Host, Tables
-    from support.legacy_frames import Run
+from support.database import Host, Tables
+from support.legacy_frames import Run
 
 NAMESPACE = "ledger"
 

@@ -4,24 +4,17 @@ All choices are made by one function, `Integers`: hypothesis draws them and shri
 a seeded `random.Random` makes the same kinds of runs without it. 0 is always the plain choice.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cache
 from random import Random
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from hypothesis import strategies as st
 
 from batchcore import reference as ref
-from support.cases import day
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from support.cases import Price
+from support.cases import Price, day
 
 Integers = Callable[[int, int], int]
 """Returns an integer of a range, both ends included."""

@@ -3,14 +3,13 @@
 As in `support.generate`, all choices are made by one function, and 0 is the plain choice.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from batchcore import reference as ref
 from batchcore.reference import legacy
+from support.cases import Price
 from support.generate import (
     CHANGE_TYPES,
     LARGE_AMOUNTS,
@@ -22,9 +21,6 @@ from support.generate import (
     Generator,
 )
 from support.legacy_frames import Run
-
-if TYPE_CHECKING:
-    from support.cases import Price
 
 SYMBOLS = ("AAA", "aaa", "BBB", "bbb", "Aaa", " AAA", "é", "É")
 SPELLINGS = ("AAA", "BBB", "aaa", "Aaa", "bbb", " AAA", "é", "É", "ZZZ", "")

@@ -1,24 +1,18 @@
 """Small batches to disturb, and what each must leave in the tables."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import asyncpg
 import sqlalchemy as sa
 
 from batchcore import demo
 from batchcore.db.migrate import migrate
-from batchcore.db.tables import metadata
+from batchcore.db.sqlalchemy_tables import metadata
+from support.cluster import Cluster
 from support.tables import SEED, SIZE
 from support.worker import started
-
-if TYPE_CHECKING:
-    import asyncpg
-
-    from support.cluster import Cluster
 
 ROLE = "batch"
 """Runs the batches; what it may do is granted and can be revoked. Its password is its name."""

@@ -1,16 +1,11 @@
 """The ledger as a plain SELECT brings it, and what a process that was killed leaves in it."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+
+import asyncpg
 
 from support.database import execute, fetch
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import asyncpg
 
 LOCK = 4711
 RAISE = "RAISE EXCEPTION 'not this one' USING ERRCODE = 'ZZ042';"

@@ -4,11 +4,10 @@ Ids of positions ascend in the order in which portfolios hold them: the core add
 order of ids, the reference in that of its positions.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,29 +18,18 @@ from batchcore.frames import (
     BenchmarkWeights,
     Betas,
     Decimals,
-    Events,
-    Flows,
+    FloatObjects,
     Inputs,
     Opening,
-    Positions,
-    Previous,
     Profiles,
+    Rows,
     Text,
 )
 from batchcore.reference import legacy
-from batchcore.reference.values import present
-from batchcore.units import CENTS, RETURN_SCALE, State
+from batchcore.units import CENTS, State
 from support import build
+from support.cases import Case, Price
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    import numpy.typing as npt
-
-    from batchcore.frames import FloatObjects, Rows
-    from support.cases import Case, Price
-
-BETA_SCALE = 6
 PROFILE_BETA_SCALE = 4
 
 
@@ -80,38 +68,12 @@ def run_of(case: Case) -> Run:
 
 def in_doubles(run: Run) -> Run:
     """Return a run as it is read from tables that hold its inputs as doubles."""
-    scales = run.scales
-
-    def read(value: Decimal | None, scale: int) -> Decimal | None:
-        return None if value is None else ref.from_double(float(value), scale)
-
-    def position(one: ref.Position) -> ref.Position:
-        return replace(
-            one,
-            quantity=read(one.quantity, scales.quantity),
-            entry_price=read(one.entry_price, scales.price),
-            last_price=read(one.last_price, scales.price),
-            market_value=read(one.market_value, scales.money),
-            events=tuple(replace(e, realized=read(e.realized, scales.money)) for e in one.events),
-            betas=tuple(replace(b, beta=present(read(b.beta, BETA_SCALE))) for b in one.betas),
-        )
-
     return replace(
         run,
-        portfolios=tuple(
-            replace(
-                portfolio,
-                positions=tuple(map(position, portfolio.positions)),
-                flows=tuple(
-                    replace(flow, amount=read(flow.amount, scales.money))
-                    for flow in portfolio.flows
-                ),
-            )
-            for portfolio in run.portfolios
-        ),
-        prices=tuple((symbol, day, read(close, scales.close)) for symbol, day, close in run.prices),
+        portfolios=tuple(build.in_doubles(portfolio, run.scales) for portfolio in run.portfolios),
+        prices=build.prices_in_doubles(run.prices, run.scales.close),
         profiles={
-            symbol: replace(profile, beta=read(profile.beta, PROFILE_BETA_SCALE))
+            symbol: replace(profile, beta=build.double(profile.beta, PROFILE_BETA_SCALE))
             for symbol, profile in run.profiles.items()
         },
     )
@@ -129,89 +91,53 @@ def by_reference(run: Run) -> list[legacy.Result]:
     return [legacy.roll(one, shared, run.days, run.scales) for one in run.portfolios]
 
 
-def numbered(count: int) -> npt.NDArray[np.uint8]:
-    """Return keys of 16 bytes that ascend."""
-    keys = b"".join(number.to_bytes(16, "big") for number in range(count))
-    return np.frombuffer(keys, dtype=np.uint8).reshape(-1, 16)
-
-
 def inputs(run: Run) -> Inputs:
     """Return the frames of a run."""
-
-    def scaled(name: str, default: int, values: Iterable[Decimal | None]) -> Decimals:
-        return build.decimals(values, run.column_scales.get(name, default))
-
-    scales = run.scales
-    held = [(portfolio.name, one) for portfolio in run.portfolios for one in portfolio.positions]
-    positions = [one for _, one in held]
-    ids = numbered(len(held))
-    events = [(at, owner, event) for at, (owner, one) in enumerate(held) for event in one.events]
+    frames = build.inputs(
+        [_as_read(portfolio) for portfolio in run.portfolios],
+        run.prices,
+        scales=run.scales,
+        column_scales={"snapshot": CENTS} | run.column_scales,
+    )
+    positions = [one for portfolio in run.portfolios for one in portfolio.positions]
+    keys = b"".join(number.to_bytes(16, "big") for number in range(len(positions)))
+    ids = np.frombuffer(keys, dtype=np.uint8).reshape(-1, 16)
     betas = [(at, beta) for at, one in enumerate(positions) for beta in one.betas]
-    flows = [(portfolio.name, flow) for portfolio in run.portfolios for flow in portfolio.flows]
-    stored = [(one.name, snapshot) for one in run.portfolios for snapshot in one.snapshots]
-    symbols = list(run.profiles)
-    profiles = [run.profiles[symbol] for symbol in symbols]
-    no_text = Text.of([None] * len(symbols))
-    return Inputs(
-        positions=Positions(
+    stored = [snapshot for one in run.portfolios for snapshot in one.snapshots]
+    profiles = list(run.profiles.values())
+    no_text = Text.of([None] * len(profiles))
+    return replace(
+        frames,
+        positions=replace(
+            frames.positions,
             id=ids,
-            portfolio_id=build.uuids(owner for owner, _ in held),
-            symbol=Text.of([one.symbol for one in positions]),
-            position_type=Text.of([one.position_type for one in positions]),
-            quantity=scaled("quantity", scales.quantity, (one.quantity for one in positions)),
-            entry_price=scaled("entry_price", scales.price, (p.entry_price for p in positions)),
-            entry_day=build.days(one.entry_day for one in positions),
-            exit_day=build.days(one.exit_day for one in positions),
-            investment_class=Text.of([one.investment_class for one in positions]),
-            market_value=scaled("market_value", scales.money, (p.market_value for p in positions)),
-            deleted=np.array([one.deleted for one in positions], dtype=np.bool_),
-            last_price=scaled("last_price", scales.price, (one.last_price for one in positions)),
-        ),
-        events=Events(
-            position_id=ids[[at for at, _, _ in events]],
-            portfolio_id=build.uuids(owner for _, owner, _ in events),
-            day=build.days(event.day for _, _, event in events),
-            quantity=build.decimals((None for _ in events), scales.quantity),
-            realized=scaled("realized_pnl", scales.money, (e.realized for _, _, e in events)),
-        ),
-        flows=Flows(
-            portfolio_id=build.uuids(owner for owner, _ in flows),
-            day=build.days(flow.day for _, flow in flows),
-            amount=scaled("amount", scales.money, (flow.amount for _, flow in flows)),
-            change_type=Text.of([flow.change_type for _, flow in flows]),
-        ),
-        prices=build.prices(run.prices, run.column_scales.get("close", scales.close)),
-        previous=Previous(
-            portfolio_id=build.uuids(owner for owner, _ in stored),
-            day=build.session_days(snapshot.day for _, snapshot in stored),
-            equity=scaled("snapshot", CENTS, (s.equity for _, s in stored)),
-            cumulative_pnl=scaled("snapshot", CENTS, (s.cumulative_pnl for _, s in stored)),
-            cumulative_realized_pnl=scaled(
-                "snapshot", CENTS, (s.cumulative_realized_pnl for _, s in stored)
+            last_price=build.decimals(
+                (one.last_price for one in positions),
+                run.column_scales.get("last_price", run.scales.price),
             ),
-            cumulative_capital_flow=scaled(
-                "snapshot", CENTS, (s.cumulative_capital_flow for _, s in stored)
-            ),
-            is_complete=np.array([s.is_complete for _, s in stored], dtype=np.bool_),
         ),
-        opening=Opening(
-            portfolio_id=build.uuids(portfolio.name for portfolio in run.portfolios),
-            equity=scaled("snapshot", CENTS, (one.equity_balance for one in run.portfolios)),
+        events=replace(
+            frames.events,
+            position_id=ids[[at for at, one in enumerate(positions) for _ in one.events]],
         ),
+        previous=replace(
+            frames.previous, is_complete=np.array([s.is_complete for s in stored], dtype=np.bool_)
+        ),
+        opening=Opening(portfolio_id=frames.opening.portfolio_id, equity=frames.opening.equity),
         profiles=Profiles(
-            symbol=Text.of(symbols),
+            symbol=Text.of(list(run.profiles)),
             name=no_text,
             beta=build.decimals((profile.beta for profile in profiles), PROFILE_BETA_SCALE),
             sector=Text.of([profile.sector for profile in profiles]),
             industry=no_text,
             country=no_text,
-            market_cap=Decimals.nulls(len(symbols)),
+            market_cap=Decimals.nulls(len(profiles)),
             is_etf=np.array([bool(profile.is_etf) for profile in profiles], dtype=np.bool_),
         ),
         betas=Betas(
             position_id=ids[[at for at, _ in betas]],
             day=build.days(beta.day for _, beta in betas),
-            beta=build.decimals((beta.beta for _, beta in betas), BETA_SCALE),
+            beta=build.decimals((beta.beta for _, beta in betas), build.BETA_SCALE),
         ),
         benchmark=BenchmarkWeights(
             sector=Text.of(["Energy"] * run.has_benchmark),
@@ -219,7 +145,30 @@ def inputs(run: Run) -> Inputs:
         ),
         cached=build.prices(
             ((symbol, day, price) for (symbol, day), price in run.cached.items()),
-            run.column_scales.get("cached", scales.close),
+            run.column_scales.get("cached", run.scales.close),
+        ),
+    )
+
+
+def _as_read(portfolio: legacy.Portfolio) -> ref.Portfolio:
+    """Return what frames hold of a portfolio; `legacy` reads no quantity of an event."""
+    return ref.Portfolio(
+        portfolio.name,
+        portfolio.equity_balance,
+        tuple(
+            replace(one, events=tuple(replace(event, quantity=None) for event in one.events))
+            for one in portfolio.positions
+        ),
+        portfolio.flows,
+        tuple(
+            ref.Snapshot(
+                row.day,
+                row.equity,
+                row.cumulative_pnl,
+                row.cumulative_realized_pnl,
+                row.cumulative_capital_flow,
+            )
+            for row in portfolio.snapshots
         ),
     )
 
@@ -285,15 +234,10 @@ def snapshot_of(row: legacy.Row) -> legacy.Snapshot:
 
 def results(rows: Rows, run: Run) -> list[legacy.Result]:
     """Return result columns as the reference gives them."""
-    columns = row_columns(rows)
-    written: list[list[legacy.Row]] = [[] for _ in run.portfolios]
-    for at, portfolio in enumerate(rows.portfolio.tolist()):
-        cells = {name: column[at] for name, column in columns.items()}
-        written[portfolio].append(legacy.Row(**cells))
+    written = build.by_portfolio(rows, legacy.Row, row_columns(rows))
     failures: list[list[ref.Issue]] = [[] for _ in run.portfolios]
     for portfolio, issue in build.issues(rows.issues):
         failures[portfolio].append(issue)
-    assert [len(own) for own in written] == rows.written.tolist()
     assert [len(own) > 0 for own in failures] == rows.failed.tolist()
     found = []
     for portfolio, own, failed in zip(run.portfolios, written, failures, strict=True):
@@ -314,38 +258,12 @@ def results(rows: Rows, run: Run) -> list[legacy.Result]:
 def row_columns(rows: Rows) -> dict[str, Sequence[Any]]:
     own = rows.legacy
     assert own is not None
-    columns: dict[str, Sequence[Any]] = {
-        name: or_none(Decimals(cents, CENTS))
-        for name, cents in (
-            ("equity_balance", rows.equity_cents),
-            ("daily_pnl", rows.daily_pnl_cents),
-            ("daily_realized_pnl", rows.daily_realized_cents),
-            ("daily_capital_flow", rows.daily_flow_cents),
-            ("cumulative_pnl", rows.cumulative_pnl_cents),
-            ("cumulative_realized_pnl", rows.cumulative_realized_cents),
-            ("cumulative_capital_flow", rows.cumulative_flow_cents),
-            ("long_value", rows.long_cents),
-            ("short_value", rows.short_cents),
-            ("gross_exposure", rows.gross_cents),
-            ("net_exposure", rows.net_cents),
-            ("cash_value", rows.cash_cents),
-        )
-    }
-    assert rows.daily_return.scale == RETURN_SCALE
-    columns["day"] = rows.day.tolist()
-    columns["daily_return"] = or_none(rows.daily_return)
-    columns["num_positions"] = rows.num_positions.tolist()
-    columns["num_long_positions"] = rows.num_long.tolist()
-    columns["num_short_positions"] = rows.num_short.tolist()
+    columns: dict[str, Sequence[Any]] = dict(build.row_columns(rows))
     for item in fields(own):
         column = getattr(own, item.name)
-        columns[item.name] = or_none(column) if isinstance(column, Decimals) else mappings(column)
+        is_decimal = isinstance(column, Decimals)
+        columns[item.name] = build.or_none(column) if is_decimal else mappings(column)
     return columns
-
-
-def or_none(column: Decimals) -> list[Decimal | None]:
-    cells = zip(column.values.tolist(), column.state.tolist(), strict=True)
-    return [None if state else Decimal(value).scaleb(-column.scale) for value, state in cells]
 
 
 def mappings(column: FloatObjects) -> list[dict[str, float] | None]:

@@ -3,26 +3,21 @@
 As in `support.database`, nothing here goes through the native decoder or encoder.
 """
 
-from __future__ import annotations
-
 import json
 import uuid
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from batchcore.frames import Prices
 from batchcore.reference import legacy
+from batchcore.run.result import BatchResult
 from batchcore.units import State
 from support import database, legacy_frames
-from support.database import MOMENT, OWN_COLUMNS, Tables, comparable, date, key
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from batchcore.frames import Prices
-    from batchcore.run.result import BatchResult
-    from support.legacy_frames import Run
+from support.database import MOMENT, Db, Standing, Tables, comparable, date, key
+from support.legacy_frames import Run
 
 STAMPS = {"id", "portfolio_id", "snapshot_date", "created_at"}
 
@@ -106,7 +101,7 @@ def tables_of(run: Run) -> Tables:
     }
 
 
-async def fill(url: str, run: Run) -> None:
+async def fill(url: Db, run: Run) -> None:
     """Write the rows of a run."""
     async with database.connected(url) as connection:
         for table, rows in tables_of(run).items():
@@ -114,25 +109,16 @@ async def fill(url: str, run: Run) -> None:
 
 
 def _snapshot(owner: str, row: legacy.Snapshot) -> dict[str, Any]:
-    nothing = ("total_value", "cash_value", "long_value", "short_value", "gross_exposure")
-    return {
-        "id": key(f"{owner} on {row.day}"),
-        "portfolio_id": key(owner),
-        "snapshot_date": date(row.day),
-        **dict.fromkeys((*nothing, "net_exposure"), Decimal("-7.77")),
-        "equity_balance": row.equity,
-        "cumulative_pnl": row.cumulative_pnl,
-        "cumulative_realized_pnl": row.cumulative_realized_pnl,
-        "cumulative_capital_flow": row.cumulative_capital_flow,
-        "num_positions": 77,
-        "num_long_positions": 77,
-        "num_short_positions": 77,
-        "sector_exposure": "null",
-        "hhi": Decimal("77.0000"),
-        "is_complete": row.is_complete,
-        "created_at": MOMENT,
-        **OWN_COLUMNS,
-    }
+    standing = Standing(
+        row.day,
+        row.equity,
+        row.is_complete,
+        cumulative_pnl=row.cumulative_pnl,
+        cumulative_realized_pnl=row.cumulative_realized_pnl,
+        cumulative_capital_flow=row.cumulative_capital_flow,
+    )
+    (stored,) = database.snapshot_rows(owner, [standing])
+    return stored | {"sector_exposure": "null", "hhi": Decimal("77.0000")}
 
 
 def by_reference(
@@ -160,7 +146,7 @@ def after(run: Run, results: dict[str, legacy.Result]) -> Run:
 
 
 async def assert_left(
-    url: str, before: database.Snapshots, results: dict[str, legacy.Result]
+    url: Db, before: database.Snapshots, results: dict[str, legacy.Result]
 ) -> None:
     """Assert that the tables hold what the reference says, and else what they held."""
     assert_stored(before, await database.snapshots(url), results)

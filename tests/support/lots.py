@@ -1,7 +1,5 @@
 """Lots, and returns of the real closes, for the tests of the analytics."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,27 +1,21 @@
 """What a run must leave in the tables, by the reference alone."""
 
-from __future__ import annotations
-
 import uuid
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from batchcore import reference as ref
 from batchcore.config import Schema
+from batchcore.run.result import BatchResult
 from batchcore.units import State
-from support import database
+from support import build, database
 from support.database import Host, Standing
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from batchcore.run.result import BatchResult
-    from support.generate import Generator
+from support.generate import Generator
 
 Mode = Literal["skip", "replace", "error"]
 NAN = Decimal("NaN")
@@ -56,40 +50,11 @@ LOOSE = Schema(
 
 def in_doubles(host: Host) -> Host:
     """Return a host as it is read from tables that hold its inputs as doubles."""
-    scales = ref.DEFAULT_SCALES
-    quantity, price, close, money = (
-        partial(_in_double, scale=scale)
-        for scale in (scales.quantity, scales.price, scales.close, scales.money)
-    )
     return replace(
         host,
-        portfolios=tuple(
-            replace(
-                portfolio,
-                positions=tuple(
-                    replace(
-                        position,
-                        quantity=quantity(position.quantity),
-                        entry_price=price(position.entry_price),
-                        exit_price=price(position.exit_price),
-                        market_value=money(position.market_value),
-                        events=tuple(
-                            ref.Event(each.day, quantity(each.quantity), money(each.realized))
-                            for each in position.events
-                        ),
-                    )
-                    for position in portfolio.positions
-                ),
-                flows=tuple(replace(flow, amount=money(flow.amount)) for flow in portfolio.flows),
-            )
-            for portfolio in host.portfolios
-        ),
-        prices=tuple((symbol, day, close(value)) for symbol, day, value in host.prices),
+        portfolios=tuple(map(build.in_doubles, host.portfolios)),
+        prices=build.prices_in_doubles(host.prices),
     )
-
-
-def _in_double(value: Decimal | None, scale: int) -> Decimal | None:
-    return None if value is None else ref.from_double(float(value), scale)
 
 
 @dataclass

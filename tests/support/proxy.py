@@ -1,14 +1,9 @@
 """A TCP proxy whose connections a test can drop or stall."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 PIECE_BYTES = 1 << 16
 

@@ -3,26 +3,22 @@
 `PYTHONPATH=tests .venv/bin/python -m support.statements` writes them anew.
 """
 
-from __future__ import annotations
-
 import asyncio
 import datetime as dt
 import re
 from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import batchcore
 from batchcore import demo
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
-from batchcore.db.engine import Session
 from batchcore.db.migrate import migrate
 from batchcore.demo import embedded
+from batchcore.pg.session import Session
 from support import database
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
 
 PATH = Path(__file__).parents[1] / "golden" / "statements.sql"
 
@@ -46,7 +42,7 @@ HIDDEN = (
     (r"to_timestamp\(\d+\) \+ interval '\d+ us'", "<moment>"),
     (r"'[0-9a-f]{64}'", "'<digest>'"),
     (r"\b\d{9,}\b", "<number>"),
-    (r"VALUES \('<id>'.*?\)", "VALUES (<values>)"),
+    (r"(?s)VALUES\s+\('<id>'.*?clock_timestamp\(\)\)", "VALUES (<values>)"),
     (
         r"\b(token|lsn|snapshot_id|failed|portfolios|chunks|rows_written) ([=+]) ('[^']*'|\d+)",
         r"\1 \2 <value>",
@@ -104,7 +100,7 @@ async def recorded(url: str, patch: Callable[[type, str, Any], None]) -> str:
     """Return what the calls of `batchcore` send to a migrated database without rows."""
     recorder = Recorder()
     await DATA.write(url)
-    for name in ("copy_out", "copy_in", "execute", "fetch", "fetchrow", "fetchval"):
+    for name in ("copy_out", "copy_in", "execute", "fetch", "fetchval"):
         patch(Session, name, recorder.wrapped(name))
     for calls in (runs, others):
         async for call in calls(url):

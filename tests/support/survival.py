@@ -1,23 +1,16 @@
 """A fault, then one plain run, then every row beside those of a batch that was never disturbed."""
 
-from __future__ import annotations
-
 import contextlib
 import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from random import Random
 
+import pytest
+
+from support.cluster import Cluster
 from support.faults import Fault, Moment, Scene
-from support.jobs import dump, lost_and_doubled, snapshots_in
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
-    from random import Random
-
-    import pytest
-
-    from support.cluster import Cluster
-    from support.jobs import Job
+from support.jobs import Job, dump, lost_and_doubled, snapshots_in
 
 
 @dataclass
@@ -41,7 +34,7 @@ class Report:
     doubled: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
 
-    def add(self, other: Report) -> None:
+    def add(self, other: "Report") -> None:
         """Count what the faults of another process of the test run did."""
         for each in fields(self):
             if each.type == "int" and each.name != "seed":

@@ -1,11 +1,13 @@
 """A filled database as tests of the command line look at it."""
 
 import asyncio
+import uuid
 from typing import Any
 
 import asyncpg
 
 from batchcore import demo
+from support.database import connected
 
 SIZE = demo.Size(portfolios=12, symbols=30, sessions=10)
 SEED = 7
@@ -31,16 +33,24 @@ def query(url: str, sql: str) -> list[asyncpg.Record]:
     """Return the rows of a SELECT; run anything else, several statements too."""
 
     async def run() -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(url)
-        try:
+        async with connected(url) as connection:
             if sql.startswith("SELECT"):
                 return await connection.fetch(sql)
             await connection.execute(sql)
             return []
-        finally:
-            await connection.close()
 
     return asyncio.run(run())
+
+
+def made(server, template: str = "template0") -> str:
+    """Make a database and return its name."""
+    name = f"e2e_{uuid.uuid4().hex}"
+    query(server.url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    return name
+
+
+def dropped(server, name: str) -> None:
+    query(server.url, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def digests(url: str) -> dict[str, Any]:

@@ -1,23 +1,18 @@
 """A server with TLS and certificates of its own, and psql to compare with."""
 
-from __future__ import annotations
-
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
 from batchcore.demo import embedded
 from support.tables import query
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 CONFIGURATION = """
 [ca]

@@ -18,7 +18,7 @@ class Heard(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         line = record.getMessage()
-        if "waits_for=lock" in line:
+        if "waiting_for_lock=true" in line:
             self.lines.append(line)
             self.event.set()
 

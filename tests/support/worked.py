@@ -1,17 +1,11 @@
 """Rows of the policy `rollforward`, the usual ones of the worked cases with other columns."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
 
 from batchcore import reference as ref
 from support import cases
-from support.cases import USUAL, closes, jan
-
-if TYPE_CHECKING:
-    from support.cases import Price
+from support.cases import USUAL, Price, closes, jan
 
 PRICES = tuple(closes(USUAL["rollforward"]["case"]["prices"]))
 ONE_AAA = cases.rows("rollforward", USUAL["rollforward"]["case"]["rows"])

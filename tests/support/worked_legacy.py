@@ -1,7 +1,5 @@
 """Rows of the policy `legacy`, the usual ones of the worked cases with other columns."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 from functools import partial
 from typing import Any

@@ -13,25 +13,22 @@ import logging
 import multiprocessing
 import os
 import re
+import signal
 import sys
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from multiprocessing.connection import Connection
 
-from batchcore import cli
-from batchcore.db import driver
+from batchcore.cli import signals
+from batchcore.pg import errors as driver
 from batchcore.run import lease
 from support.command import Said, batchcore
-
-if TYPE_CHECKING:
-    import signal
-    from collections.abc import AsyncIterator, Callable, Sequence
-    from multiprocessing.connection import Connection
 
 STEP = re.compile(r" step=(\w+)")
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["asyncpg", "batchcore.cli", "batchcore.run.orchestrator", "logging.handlers"]
+    ["asyncpg", "batchcore.cli", "batchcore.run.batch", "logging.handlers"]
 )
 
 
@@ -40,7 +37,7 @@ PATIENCE_S = 60.0
 
 def patience(change: Callable[[object, str, float], object]) -> None:
     """Let batches of this process take their time to end; ``change`` sets an attribute."""
-    for module, name in ((driver, "GRACE_S"), (lease, "END_S"), (cli, "LAST_RESORT_S")):
+    for module, name in ((driver, "GRACE_S"), (lease, "END_S"), (signals, "LAST_RESORT_S")):
         change(module, name, PATIENCE_S)
 
 

@@ -4,8 +4,6 @@ As a script, with the URL of a database of `generation(0)`, it writes one after 
 is killed.
 """
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from dataclasses import replace

@@ -8,23 +8,21 @@ import numpy as np
 import pytest
 
 from batchcore import _core
-from batchcore.db.analytic_tables import Room
-from batchcore.db.fields import field_of
+from batchcore.db.analytic_tables import Capacity
 from batchcore.errors import InputError
-from batchcore.frames import Constant, Days, Decimals, Integers, Objects, Table, Text
+from batchcore.frames import Decimals, Objects, Text
 from batchcore.native import build_market
-from batchcore.run.analysis import PAST_RETURNS, Regressions, extra_symbols
+from batchcore.pg.fields import field_of
+from batchcore.run.analysis import Regressions
 from batchcore.run.analytic_rows import Fitting
-from batchcore.sources.snapshots import Returns
-from batchcore.units import FACTOR_ETFS
 from support import build
 
-ROOMS = {"t": {"x": Room(4, 10**6), "cents": Room(2, 10**4)}}
+CAPACITIES = {"t": {"x": Capacity(4, 10**6), "cents": Capacity(2, 10**4)}}
 HEADER_BYTES = 19
 
 
 def fitted(*figures: float) -> tuple[list[Decimal | None], list[str | None]]:
-    fitting = Fitting(ROOMS)
+    fitting = Fitting(CAPACITIES)
     rows = np.arange(len(figures), dtype=np.int32)
     column = fitting.decimals("t", "x", np.array(figures, dtype=np.float64), rows, rows + 100)
     values = [
@@ -55,7 +53,7 @@ def test_figures_beyond_their_column_are_null_with_an_issue() -> None:
 
 
 def test_issues_tell_whose_a_figure_is_and_of_which_day() -> None:
-    fitting = Fitting(ROOMS)
+    fitting = Fitting(CAPACITIES)
     whose = np.array([7, 8], dtype=np.int32), np.array([20_000, 20_001], dtype=np.int32)
     fitting.decimals("t", "x", np.array([1.0, 1e9]), *whose)
     issues = fitting.issues()
@@ -79,7 +77,7 @@ def test_issues_tell_whose_a_figure_is_and_of_which_day() -> None:
 def test_exact_values_fit_if_the_server_can_round_them(
     mantissa: int, scale: int, *, fits: bool
 ) -> None:
-    fitting = Fitting(ROOMS)
+    fitting = Fitting(CAPACITIES)
     values = Decimals(np.array([mantissa], dtype=np.int64), scale)
     portfolio, symbol = np.array([7], dtype=np.int32), Text.of(["AAA"])
     found = fitting.holds("t", "cents", values, portfolio=portfolio, symbol=symbol, day=5)
@@ -90,7 +88,7 @@ def test_exact_values_fit_if_the_server_can_round_them(
 
 
 def test_shares_leave_out_what_is_not_there() -> None:
-    fitting = Fitting(ROOMS)
+    fitting = Fitting(CAPACITIES)
     figures = np.array([[0.5, math.nan], [0.25, 1e13], [math.nan, math.nan]])
     rows = np.arange(3, dtype=np.int32)
     known = np.array([True, True, False])
@@ -153,44 +151,6 @@ def test_names_of_objects_ascend() -> None:
         Objects(("b", "a"), none, 6, none.astype(np.bool_))
 
 
-def test_rows_of_any_column_can_be_taken() -> None:
-    column = objects(5)
-    own = np.array([3, 1])
-    assert decoded(column.take(own)) == [decoded(column)[3], decoded(column)[1]]
-    integers = Integers(np.array([1, 2], dtype=np.int32)).take(np.array([1]))
-    assert integers.values.tolist() == [2]
-
-
-def test_tables_are_joined_column_by_column() -> None:
-    def table(value: int) -> Table:
-        return Table(
-            "t",
-            1,
-            {
-                "id": np.full((1, 16), value, dtype=np.uint8),
-                "x": Decimals(np.array([value], dtype=np.int64), 2),
-                "n": Integers(np.array([value], dtype=np.int32)),
-                "day": Days(np.array([value], dtype=np.int32)),
-                "flag": Text.of([f"flag {value}"]),
-                "method": Constant("m"),
-            },
-        )
-
-    whole = Table.concat([table(1), table(2)])
-    assert whole.rows == 2
-    assert whole.columns["id"][:, 0].tolist() == [1, 2]
-    for name in ("x", "n", "day"):
-        assert whole.columns[name].values.tolist() == [1, 2]
-    assert whole.columns["flag"].texts() == ["flag 1", "flag 2"]
-    assert whole.columns["method"] == Constant("m")
-
-
-def test_each_level_needs_prices_of_its_own() -> None:
-    assert extra_symbols("none") == ()
-    assert extra_symbols("portfolio") == extra_symbols("every") == ("SPY",)
-    assert extra_symbols("full") == FACTOR_ETFS
-
-
 def test_symbols_of_a_run_are_normalised_and_of_others_the_empty_one() -> None:
     market = build_market(build.prices(), build.session_days([]))
     regressions = Regressions(market, [" aaa", "AAA", "Bbb "], build.session_days([]), "portfolio")
@@ -208,8 +168,3 @@ def test_returns_are_those_up_to_a_session() -> None:
     assert regressions.market(11)[1:].tolist() == pytest.approx([1 / 110])
     assert regressions.market(14)[1:].tolist() == pytest.approx([1 / 110, 3 / 111])
     assert regressions.betas(14).observations.max() == 0  # fewer than 60
-
-
-def test_past_returns_and_one_more_fill_the_longest_window() -> None:
-    assert PAST_RETURNS == 63 - 1
-    assert len(Returns.none().value) == 0

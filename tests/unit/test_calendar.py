@@ -92,12 +92,6 @@ def test_sessions_of_a_range_and_what_it_leaves_out(xnys, start, end, sessions, 
     assert dates(xnys.left_out(day(start), day(end))) == left_out
 
 
-def test_sessions_and_left_out_make_up_the_range(xnys):
-    start, end = day("1999-12-20"), day("2000-01-20")
-    both = np.concatenate([xnys.sessions(start, end), xnys.left_out(start, end)])
-    np.testing.assert_array_equal(np.sort(both), np.arange(start, end + 1))
-
-
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
@@ -193,12 +187,6 @@ def test_daily_has_every_date():
     ]
     assert daily.left_out(day("2016-02-28"), day("2016-03-01")).tolist() == []
     assert daily.is_session([0, -1]).tolist() == [True, True]
-
-
-def test_daily_takes_any_date():
-    daily = calendar.load("daily")
-    assert daily.sessions(day("0001-01-01"), day("0001-01-01")).tolist() == [-719162]
-    assert daily.sessions(day("9999-12-31"), day("9999-12-31")).tolist() == [2932896]
 
 
 def test_day_of_daily_is_closed_when_it_is_over_in_utc():

@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from batchcore import cli, errors
+from batchcore.cli import exits, options, output
 from support.command import batchcore
 
 SECRET = "s3cret"  # noqa: S105  # made up
@@ -19,7 +20,7 @@ SECRET = "s3cret"  # noqa: S105  # made up
 
 @pytest.fixture(autouse=True)
 def _no_database_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (cli.URL_VARIABLE, *cli.LIBPQ_VARIABLES):
+    for name in (options.URL_VARIABLE, *options.LIBPQ_VARIABLES):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -48,8 +49,8 @@ def python(code: str, *, stdout: int = subprocess.PIPE) -> subprocess.CompletedP
         (errors.InputError("x"), 3),
         (errors.SchemaError("x"), 3),
         (errors.LeaseHeldError("x"), 4),
-        (cli.Interrupted(signal.SIGINT), 130),
-        (cli.Interrupted(signal.SIGTERM), 143),
+        (exits.Interrupted(signal.SIGINT), 130),
+        (exits.Interrupted(signal.SIGTERM), 143),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -59,7 +60,7 @@ def test_each_exception_has_its_exit_code(
     def fail(_given: str | None) -> str:
         raise error
 
-    monkeypatch.setattr(cli, "_database_url", fail)
+    monkeypatch.setattr(options, "database_url", fail)
     said = batchcore("run")
     assert (said.code, said.out) == (code, "")
     assert said.error()
@@ -67,30 +68,11 @@ def test_each_exception_has_its_exit_code(
     assert document["error"]["exit_code"] == code
 
 
-def test_every_exception_of_the_family_has_been_thought_of() -> None:
-    def family(kind: type) -> set[type]:
-        return {kind}.union(*(family(one) for one in kind.__subclasses__()))
-
-    two = {
-        errors.BatchcoreError,
-        errors.DatabaseError,
-        errors.CoverageError,
-        errors.SnapshotExistsError,
-        errors.TooManyFailedError,
-        errors.DecodeError,
-        errors.NumericError,
-        errors.CancelledError,
-        errors.InternalError,
-    }
-    other = {errors.ConfigError, errors.InputError, errors.SchemaError, errors.LeaseHeldError}
-    assert family(errors.BatchcoreError) == two | other
-
-
 def test_a_defect_says_so_and_shows_its_traceback_on_debug(monkeypatch) -> None:
     def fail(_given: str | None) -> str:
         raise ZeroDivisionError("no\nsense")
 
-    monkeypatch.setattr(cli, "_database_url", fail)
+    monkeypatch.setattr(options, "database_url", fail)
     said = batchcore("run")
     assert said.error().startswith("a defect of batchcore: ZeroDivisionError: no sense; ")
     traced = batchcore("run", "--debug")
@@ -169,20 +151,20 @@ def test_a_password_that_breaks_its_url_is_not_shown(url: str) -> None:
 def test_passwords_of_urls_are_hidden_wherever_they_stand() -> None:
     text = f"cannot use postgresql://someone:{SECRET}@host/db and postgresql://host/db"
     hidden = "cannot use postgresql://someone:***@host/db and postgresql://host/db"
-    assert cli._redacted(text) == hidden  # noqa: SLF001  # no error shows a URL today
+    assert exits.redacted(text) == hidden
 
 
 def test_the_url_of_the_environment_is_not_in_the_help(monkeypatch) -> None:
-    monkeypatch.setenv(cli.URL_VARIABLE, f"postgresql://someone:{SECRET}@host/db")
+    monkeypatch.setenv(options.URL_VARIABLE, f"postgresql://someone:{SECRET}@host/db")
     said = batchcore("run", "--help")
     assert said.code == 0
     assert SECRET not in said.out
 
 
-@pytest.mark.parametrize("name", cli.LIBPQ_VARIABLES)
+@pytest.mark.parametrize("name", options.LIBPQ_VARIABLES)
 def test_variables_of_libpq_name_a_database(monkeypatch, name: str) -> None:
     monkeypatch.setenv(name, "something")
-    assert cli._database_url(None) == "postgresql://"  # noqa: SLF001  # asyncpg reads the rest
+    assert options.database_url(None) == "postgresql://"  # asyncpg reads the rest
 
 
 def test_version_as_text_and_as_json() -> None:
@@ -248,7 +230,7 @@ def test_a_signal_outside_the_event_loop_ends_with_its_code(
         return "postgresql://host/db"
 
     before = signal.getsignal(number)
-    monkeypatch.setattr(cli, "_database_url", interrupted)
+    monkeypatch.setattr(options, "database_url", interrupted)
     said = batchcore("migrate", "--json")
     assert said.code == code
     assert said.document()["error"]["type"] == "Interrupted"
@@ -280,7 +262,7 @@ class Terminal(io.StringIO):
 def test_a_terminal_gets_a_bar_with_rate_and_time_left(monkeypatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with cli._progress() as progress:  # noqa: SLF001  # the bar alone
+    with output.showing_progress() as progress:
         assert progress is not None
         progress("load", 0, 4)
         progress("persist", 3, 4)
@@ -292,7 +274,7 @@ def test_a_terminal_gets_a_bar_with_rate_and_time_left(monkeypatch) -> None:
 
 def test_anything_else_gets_no_bar(monkeypatch) -> None:
     monkeypatch.setattr(sys, "stderr", file := io.StringIO())
-    with cli._progress() as progress:  # noqa: SLF001  # the bar alone
+    with output.showing_progress() as progress:
         assert progress is None
     assert file.getvalue() == ""
 
@@ -301,7 +283,7 @@ def test_json_of_an_error_has_the_attributes_of_its_exception(monkeypatch) -> No
     def fail(_given: str | None) -> str:
         raise errors.SchemaError("one (and 1 more)", ("one", "two"))
 
-    monkeypatch.setattr(cli, "_database_url", fail)
+    monkeypatch.setattr(options, "database_url", fail)
     said = batchcore("plan", "--json")
     assert json.loads(said.out) == {
         "error": {

@@ -137,8 +137,9 @@ def test_a_file_names_what_a_schema_does(tmp_path: Path) -> None:
         ("price_sources = 'a'", "price_sources is 'a', expected a list of different texts"),
         ("price_sources = ['a', 1]", "price_sources is ['a', 1], expected a list of different"),
         ("price_sources = ['a', 'a']", "price_sources is ['a', 'a'], expected a list of different"),
-        ("[scales\n", "is no TOML: "),
+        ("[scales\n", "is not valid TOML: "),
         ("[factors]\n'Market Beta' = 'QQQ'", "`Market Beta` is QQQ, expected one of SPY, TLT"),
+        ("[factors.Market]\nBeta = 'SPY'", "`factors.Market` is {'Beta': 'SPY'}, expected text"),
         ("[factors]\n'Market Beta' = 1", "`factors.Market Beta` is 1, expected text"),
     ],
 )
@@ -158,5 +159,5 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         Schema.from_toml(tmp_path)
     odd = tmp_path / "odd.toml"
     odd.write_bytes(b"namespace = '\xff'")
-    with pytest.raises(ConfigError, match=r"odd\.toml: is no UTF-8 text"):
+    with pytest.raises(ConfigError, match=r"odd\.toml: is not UTF-8 text"):
         Schema.from_toml(odd)

@@ -40,11 +40,6 @@ def test_every_close_is_there_and_positive(closes):
     assert (closes.values > 0).all()
 
 
-def test_closes_are_read_only(closes):
-    assert not closes.values.flags.writeable
-    assert not closes.days.flags.writeable
-
-
 @pytest.mark.parametrize(
     ("symbol", "when", "expected"),
     [
@@ -95,10 +90,6 @@ def profiles():
     return real_profiles()
 
 
-def test_every_symbol_of_the_closes_has_a_profile(profiles, closes):
-    assert tuple(profile.symbol for profile in profiles) == closes.symbols
-
-
 def test_funds_have_no_sector_and_companies_all(profiles):
     funds = {profile.symbol for profile in profiles if profile.is_etf}
     assert funds == {"SPY", "TLT", "IEF", "LQD", "MTUM", "QUAL", "USMV"}
@@ -107,10 +98,6 @@ def test_funds_have_no_sector_and_companies_all(profiles):
         assert (classes == (None, None)) if profile.is_etf else all(classes), profile.symbol
         assert profile.name
         assert profile.country == "United States"
-
-
-def test_no_beta_is_written_by_hand(profiles):
-    assert {(profile.beta, profile.market_cap) for profile in profiles} == {(None, None)}
 
 
 @pytest.mark.parametrize(

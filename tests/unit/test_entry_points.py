@@ -1,13 +1,12 @@
 """Every entry point of the compiled module: a panic in it is an `InternalError` with a line."""
 
-from __future__ import annotations
-
 import datetime as dt
 import re
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +14,6 @@ import pytest
 from batchcore import _core
 from batchcore.errors import InputError, InternalError
 from support import bounded, build
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 SOURCES = Path(__file__).parents[2] / "rust" / "py" / "src"
 MADE_BY_PYTHON = {"__doc__", "__module__"}
@@ -135,7 +131,7 @@ def calls() -> dict[str, Callable[[], object]]:
         "PriceReader.get_batch": lambda: reader.get_batch(["A"], date),
         "PriceReader.get_with_lookback": lambda: reader.get_with_lookback("A", date, 1),
         "PriceReader.has": lambda: reader.has("A", date),
-        "PriceReader.is_laid": lambda: reader.is_laid("A", date),
+        "PriceReader.is_set": lambda: reader.is_set("A", date),
         "PriceReader.set": lambda: reader.set("A", date, 1, 0),
         "PriceStore.from_frame": lambda: _core.PriceStore.from_frame(Frame()),
         "ProfileStore.from_frame": lambda: _core.ProfileStore.from_frame(Frame()),

@@ -1,7 +1,5 @@
 """Columns and frames."""
 
-from __future__ import annotations
-
 from dataclasses import FrozenInstanceError, fields, replace
 from decimal import Decimal
 
@@ -24,6 +22,7 @@ from batchcore.frames import (
     among,
     distinct,
     first_of_each,
+    rescaled,
 )
 from batchcore.native import compute
 from batchcore.units import CENTS, State
@@ -267,3 +266,12 @@ def test_values_among_others_are_told() -> None:
     assert among(values, np.array([9, 1, 1], dtype=np.int64)).tolist() == [False, True, True, False]
     assert among(values, np.zeros(0, dtype=np.int64)).tolist() == [False] * 4
     assert among(values[:0], values).tolist() == []
+
+
+def test_more_decimals_that_64_bits_do_not_hold_is_not_representable() -> None:
+    most = 2**63 - 1
+    values = np.array([most // 10, most // 10 + 1, -(most // 10), -(most // 10) - 1, -(2**63)])
+    wider = rescaled(Decimals(values.astype(np.int64), 2), 3)
+    lost = State.NOT_REPRESENTABLE
+    assert wider.state.tolist() == [State.VALUE, lost, State.VALUE, lost, lost]
+    assert wider.values[[0, 2]].tolist() == [most // 10 * 10, -(most // 10 * 10)]

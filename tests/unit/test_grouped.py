@@ -1,11 +1,9 @@
 """Events and flows of several chunks at a time, each chunk handed its own."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,9 +18,6 @@ from batchcore.run.grouped import (
 )
 from batchcore.run.plan import Chunk
 from batchcore.sources.facts import LooseEvents
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 READER = None
 """No session: what loads here asks nobody."""

@@ -1,11 +1,10 @@
 """Lots held on sessions, values of positions, and closes as floats: cases worked out by hand."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,15 +12,10 @@ import pytest
 from batchcore import native
 from batchcore import reference as ref
 from batchcore.errors import CancelledError, ConfigError, InputError
-from batchcore.frames import Decimals
+from batchcore.frames import Decimals, Holdings, Inputs, PositionValues
 from batchcore.units import LotKind
 from support import build
-from support.worked import PRICES, event, issue, jan, portfolio, position, price
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from batchcore.frames import Holdings, Inputs, PositionValues
+from support.worked import PRICES, event, jan, portfolio, position, price
 
 WEEK = (5, 6, 7, 8)
 """Sessions of every market here; AAA closes at 10, 11 and 12 on the first three."""
@@ -64,33 +58,18 @@ def valued(
 
 
 def cents(found: PositionValues) -> list[tuple[int, int]]:
-    columns = (found.market_value_cents.tolist(), found.unrealized_cents.tolist())
+    columns = (found.market_value.tolist(), found.unrealized_pnl.tolist())
     return list(zip(*columns, strict=True))
 
 
 SOLD = position(exit_day=6, exit_price="11")
 LOTS: dict[str, tuple[tuple[ref.Position, ...], tuple[int, ...], list[list[float | None]]]] = {
-    # 2 AAA at 10, 11, 12, and at 12 again on the 8th, which has no close
-    "long": ((position(quantity="2"),), WEEK, [[20, 22, 24, 24]]),
-    # -1.5 AAA at 10 and 11
-    "short": ((position(position_type="SHORT", quantity="-1.5"),), (5, 6), [[-15, -16.5]]),
     # -2 contracts of 100 at 1 and 1.50; the mark of the 6th is that of the 7th
     "option": (
         (position(symbol="OPT", position_type="SC", quantity="-2"),),
         (5, 6, 7),
         [[-200, -300, -300]],
     ),
-    "until it expires": (
-        (position(symbol="OPT", position_type="LC", expiration_day=6),),
-        (5, 6),
-        [[100, None]],
-    ),
-    "not on its exit day": (
-        (position(exit_day=7, exit_price="12"),),
-        WEEK,
-        [[10, 11, None, None]],
-    ),
-    "from its entry day": ((position(entry_day=6),), (5, 6), [[None, 11]]),
     # of 5 AAA 2 were sold on the 6th: 2 until then, 3 throughout; events come first
     "partly closed": (
         (position(quantity="3", events=(event(6, "2", "2"),)),),
@@ -106,14 +85,6 @@ LOTS: dict[str, tuple[tuple[ref.Position, ...], tuple[int, ...], list[list[float
         (6, 7),
         [[22, None], [33, None], [11, 12]],
     ),
-    # 3 ZZZ at 4, without any close
-    "never priced": (
-        (position(symbol="ZZZ", quantity="3", entry_price="4"),),
-        (5, 8),
-        [[12, 12]],
-    ),
-    # bought on the 8th: no close since
-    "not priced since": ((position(entry_day=8, entry_price="9.25"),), (7, 8), [[None, 9.25]]),
     "held on none of the sessions": ((SOLD, position(quantity="3")), (6, 8), [[33, 36]]),
 }
 
@@ -133,12 +104,6 @@ def test_lots_have_the_values_of_their_marks_while_they_are_held(
     assert set(found.position.tolist()) == {len(positions) - 1}
 
 
-def test_an_unpriced_lot_takes_its_mark_from_the_first_close_on() -> None:
-    closes = (price("BBB", 4, "7"), price("BBB", 7, "8"))
-    # bought at 10 on the 5th: the close of the 4th is none of its marks
-    assert values(position(symbol="BBB"), prices=closes) == [[10, 10, 8, 8]]
-
-
 @pytest.mark.parametrize(
     ("market_value", "value"),
     [("-12.34", -12.34), ("500", 500), (None, 20), ("0", 20)],
@@ -151,41 +116,6 @@ def test_a_private_lot_has_its_market_value_or_that_of_its_entry(
     found = held(private, sessions=(5, 7))
     assert found.value.tolist() == [[value, value]]
     assert found.kind.tolist() == [LotKind.PRIVATE]
-
-
-def test_a_private_option_is_private() -> None:
-    # 1 contract of 100 at 10; what an event closed has the value of its entry
-    private = position(
-        position_type="LC",
-        investment_class="PRIVATE",
-        market_value="7",
-        events=(event(6, "2", "0"),),
-    )
-    found = held(private, sessions=(5, 6))
-    assert found.value.tolist() == [[2000, 0], [7, 7]]
-    assert found.kind.tolist() == [LotKind.PRIVATE, LotKind.PRIVATE]
-
-
-@pytest.mark.parametrize(
-    ("span", "expected"),
-    [
-        ((6, 7), [[0, 11, 12, 0]]),
-        ((1, 5), [[10, 0, 0, 0]]),
-        ((8, 31), [[0, 0, 0, 12]]),
-        ((9, 31), []),
-        ((7, 6), []),
-    ],
-)
-def test_a_portfolio_counts_on_its_own_days(
-    span: tuple[int, int], expected: list[list[float]]
-) -> None:
-    assert values(position(), span=span) == expected
-
-
-def test_positions_that_are_left_out_have_no_lots() -> None:
-    odd = (position(deleted=True), position(quantity=None), position(symbol=" "))
-    assert len(held(*odd)) == 0
-    assert held(*odd).value.shape == (0, 4)
 
 
 def test_symbols_are_codes_of_the_positions() -> None:
@@ -242,10 +172,6 @@ def test_days_that_are_no_sessions_are_refused(sessions: Sequence[int], message:
     assert caught.value.column == "sessions"
 
 
-def test_no_sessions_give_no_lots() -> None:
-    assert held(position(), sessions=()).value.shape == (0, 0)
-
-
 def test_a_wrong_column_is_named() -> None:
     inputs = build.inputs((portfolio(position()),), PRICES)
     wrong = replace(inputs.positions, quantity=Decimals([1], 4))  # type: ignore[arg-type]
@@ -288,7 +214,7 @@ def test_results_are_read_only() -> None:
     inputs = build.inputs((), PRICES)
     closes = market(inputs).fresh_closes(["AAA"], build.session_days([jan(5)]))
     stored = valued(position())
-    arrays = (found.value, found.held, closes, stored.market_value_cents, stored.last_price.values)
+    arrays = (found.value, found.held, closes, stored.market_value, stored.last_price.values)
     for array in arrays:
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0
@@ -301,61 +227,6 @@ def test_a_position_has_its_mark_its_value_and_what_it_has_earned() -> None:
     assert (found.last_price.values.tolist(), found.last_price.scale) == ([12_0000], 4)
     assert cents(found) == [(36_00, 6_00)]
     assert len(found.issues) == 0
-
-
-def test_a_short_option_loses_when_its_mark_rises() -> None:
-    # -2 * 100 at 1.50, sold at 1; on the 7th the close of the 6th counts
-    written = position(symbol="OPT", position_type="SC", quantity="-2", entry_price="1")
-    found = valued(written)
-    assert cents(found) == [(-300_00, -100_00)]
-    assert found.last_price.values.tolist() == [1_5000]
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-def test_values_are_rounded_once_half_away_from_zero(sign: int) -> None:
-    # 0.5 * 10.01 = 5.005; bought at 10.00, 0.5 * 0.01 = 0.005 was earned
-    half = position(quantity=Decimal("0.5") * sign)
-    found = valued(half, prices=(price("AAA", 5, "10.01"),), on=5)
-    assert cents(found) == [(sign * 5_01, sign * 1)]
-
-
-def test_positions_without_a_mark_of_their_own_have_no_values() -> None:
-    private = position(investment_class="PRIVATE", market_value="5")
-    left_out = (
-        private,
-        position(symbol="ZZZ"),
-        position(entry_day=8),
-        position(exit_day=7, exit_price="12"),
-        position(quantity="0", events=(event(8, "1", "0"),)),
-        position(deleted=True),
-    )
-    assert len(valued(*left_out)) == 0
-    assert len(valued(*left_out).issues) == 0
-    assert len(valued(position(entry_day=8), on=8)) == 0
-
-
-def test_portfolios_that_lack_the_session_have_no_values() -> None:
-    for span, rows in (((5, 6), 0), ((6, 7), 1), ((8, 9), 0)):
-        found = valued(position(), spans=[(jan(span[0]), jan(span[1]))])
-        assert len(found) == rows
-
-
-@pytest.mark.parametrize(
-    ("quantity", "entry_price", "detail"),
-    [
-        # 10^13 at 12 is above 10^14; bought at 12 nothing is earned
-        ("10000000000000", "12", "market_value = 120000000000000.00"),
-        # 8 * 10^12 at 12 is 96 * 10^12; bought at 25, it has lost 104 * 10^12
-        ("8000000000000", "25", "unrealized_pnl = -104000000000000.00"),
-    ],
-)
-def test_values_that_do_not_fit_are_told_and_the_others_stay(
-    quantity: str, entry_price: str, detail: str
-) -> None:
-    found = valued(position(quantity=quantity, entry_price=entry_price), position())
-    assert found.position.tolist() == [1]
-    name = "market_value_out_of_range"
-    assert build.issues(found.issues) == [(0, issue(name, detail, on=7))]
 
 
 def test_closes_of_the_very_day_are_floats() -> None:

@@ -1,10 +1,8 @@
 """Input that no database and no caller should hand over: refused or taken, in little memory."""
 
-from __future__ import annotations
-
 import datetime as dt
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +11,10 @@ from hypothesis import strategies as st
 
 from batchcore import _core, native
 from batchcore.errors import DecodeError, InputError
-from batchcore.frames import Text
+from batchcore.frames import Inputs, Text
 from batchcore.units import State
 from support import bounded, build
 from support.worked import PRICES, contribution, event, jan, portfolio, position
-
-if TYPE_CHECKING:
-    from batchcore.frames import Inputs
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"

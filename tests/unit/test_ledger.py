@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from batchcore.config import Schema, Settings
-from batchcore.db.ledger import Committed, Lease
 from batchcore.errors import ConfigError
 from batchcore.frames import Days, Issues, Text
-from batchcore.run.entries import issue_columns
+from batchcore.pg.ledger import Committed, Lease
 from batchcore.run.lease import question_of, with_first_dates
+from batchcore.run.ledger_entry import issue_columns
 from batchcore.run.request import Request, make_request
 
 MONDAY = dt.date(2026, 1, 5)

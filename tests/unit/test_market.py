@@ -1,17 +1,15 @@
 """Generated markets and portfolios: the same by seed, fit for the tables, valid by the rules."""
 
-import hashlib
 import subprocess
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from datetime import date
 from decimal import Decimal
 
 import numpy as np
 import pytest
 
-from batchcore import calendar
-from batchcore import reference as ref
+from batchcore import calendar, native
 from batchcore.analytics.windows import LOOK
 from batchcore.calendar import date_of, day_of
 from batchcore.demo.data import real_closes
@@ -21,14 +19,11 @@ from batchcore.demo.market import (
     demo_portfolios,
     generated_market,
     generated_portfolios,
-    price_table,
     real_market,
     with_factors,
 )
 from batchcore.errors import ConfigError
-from batchcore.frames import Days, Decimals, Moment, Text
 from batchcore.units import FACTOR_ETFS
-from support.schema import assert_fits
 
 DIGEST = """
 from batchcore.demo.market import generated_market, generated_portfolios
@@ -63,61 +58,6 @@ def decimals(column):
 
 def keys(column):
     return [row.tobytes() for row in column]
-
-
-def reference_portfolios(inputs):
-    """Return the frames as what the reference reads."""
-    rows = inputs.events
-    events = defaultdict(list)
-    for key, *event in zip(
-        keys(rows.position_id),
-        days(rows.day),
-        decimals(rows.quantity),
-        decimals(rows.realized),
-        strict=True,
-    ):
-        events[key].append(ref.Event(*event))
-    rows = inputs.positions
-    positions = defaultdict(list)
-    for key, owner, *position in zip(
-        keys(rows.id),
-        keys(rows.portfolio_id),
-        texts(rows.symbol),
-        texts(rows.position_type),
-        decimals(rows.quantity),
-        decimals(rows.entry_price),
-        days(rows.entry_day),
-        decimals(rows.exit_price),
-        days(rows.exit_day),
-        days(rows.expiration_day),
-        texts(rows.investment_class),
-        decimals(rows.market_value),
-        rows.deleted.tolist(),
-        strict=True,
-    ):
-        positions[owner].append(ref.Position(*position, events=tuple(events.pop(key, ()))))
-    assert not events, "an event of no position"
-    rows = inputs.flows
-    flows = defaultdict(list)
-    for owner, *flow in zip(
-        keys(rows.portfolio_id),
-        days(rows.day),
-        decimals(rows.amount),
-        texts(rows.change_type),
-        strict=True,
-    ):
-        flows[owner].append(ref.Flow(*flow))
-    rows = inputs.opening
-    return [
-        ref.Portfolio(key.hex(), equity, tuple(positions[key]), tuple(flows[key]))
-        for key, equity in zip(keys(rows.portfolio_id), decimals(rows.equity), strict=True)
-    ]
-
-
-def reference_market(prices):
-    return ref.market(
-        zip(texts(prices.symbol), days(prices.day), decimals(prices.close), strict=True)
-    )
 
 
 @pytest.fixture(scope="module")
@@ -183,13 +123,6 @@ def test_a_tenth_of_the_symbols_are_options(market):
     assert len(market.options) == 40
     assert market.options.column.tolist() == list(range(360, 400))
     assert market.options.underlying.max() < 360
-
-
-def test_symbols_are_distinct_and_fit_the_columns(market, real):
-    for symbols, options in ((market.symbols, market.options), (real.symbols, real.options)):
-        assert len(set(symbols)) == len(symbols)
-        assert max(map(len, symbols)) <= 20
-        assert max(len(symbols[column]) for column in options.underlying) <= 10
 
 
 def test_option_has_no_close_after_it_expires():
@@ -325,63 +258,6 @@ def test_history_ends_where_the_calendar_begins():
     assert priced.days[0] == before[0]
 
 
-def test_seed_of_factors_decides_their_closes(market, priced):
-    again, other = (with_factors(market, seed=seed) for seed in (9, 10))
-    np.testing.assert_array_equal(again.closes, priced.closes)
-    np.testing.assert_array_equal(again.known, priced.known)
-    assert (other.closes[:117, :360] != priced.closes[:117, :360]).mean() > 0.9
-
-
-def test_price_table_has_a_row_for_each_known_close(market):
-    table = price_table(market, seed=5)
-    assert table.rows == market.known.sum()
-    column = market.symbols.index("AAAB")
-    stored = {
-        when: close
-        for symbol, when, close in zip(
-            texts(table.columns["symbol"]),
-            days(table.columns["date"]),
-            table.columns["close"].values.tolist(),
-            strict=True,
-        )
-        if symbol == "AAAB"
-    }
-    known = market.known[:, column]
-    expected = zip(market.days[known].tolist(), market.closes[known, column].tolist(), strict=True)
-    assert stored == dict(expected)
-
-
-def test_seed_decides_everything():
-    one, again, other = (generated_market(50, 20, seed=seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one.closes, again.closes)
-    np.testing.assert_array_equal(one.known, again.known)
-    assert one.symbols == again.symbols
-    assert (one.closes != other.closes).any()
-    first, second, third = (demo_portfolios(one, count=9, seed=seed) for seed in (1, 1, 2))
-    for left, right in zip(first.tables, second.tables, strict=True):
-        assert left.columns.keys() == right.columns.keys()
-        assert digest(left) == digest(right)
-    assert digest(first.positions) != digest(third.positions)
-
-
-def digest(table):
-    found = hashlib.sha256()
-    for name, column in table.columns.items():
-        found.update(name.encode())
-        if isinstance(column, Text):
-            found.update(repr(texts(column)).encode())
-        elif isinstance(column, Decimals | Days):
-            found.update(column.values.tobytes() + column.state.tobytes())
-        elif isinstance(column, np.ndarray):
-            found.update(column.tobytes())
-        elif isinstance(column, Moment):
-            found.update(repr(column.unix_us).encode())
-            found.update(b"" if column.state is None else column.state.tobytes())
-        else:
-            found.update(repr(column).encode())
-    return found.hexdigest()
-
-
 def test_seed_means_the_same_in_every_process():
     found = {
         subprocess.run(  # noqa: S603  # our own code
@@ -393,32 +269,12 @@ def test_seed_means_the_same_in_every_process():
     assert len(found.pop().strip()) == 64
 
 
-@pytest.mark.parametrize("which", ["generated", "demo"])
-def test_tables_fit_the_schema(which, request):
-    portfolios = request.getfixturevalue(which)
-    prices = price_table(request.getfixturevalue("real"), seed=1)
-    for table in (*portfolios.tables, prices):
-        assert_fits(table)
-
-
 def test_ids_are_unique_uuid7_in_ascending_order(generated):
     for table in generated.tables:
         found = keys(table.columns["id"])
         assert found == sorted(set(found))
         assert (table.columns["id"][:, 6] >> 4 == 7).all()
         assert (table.columns["id"][:, 8] >> 6 == 2).all()
-
-
-def test_account_names_of_a_user_are_unique(generated):
-    table = generated.portfolios.columns
-    pairs = zip(keys(table["user_id"]), texts(table["account_name"]), strict=True)
-    assert max(Counter(pairs).values()) == 1
-
-
-def test_every_generated_portfolio_has_fifteen_positions(generated):
-    held = Counter(keys(generated.positions.columns["portfolio_id"]))
-    assert set(held.values()) == {15}
-    assert held.keys() == set(keys(generated.portfolios.columns["id"]))
 
 
 def test_shares_of_kinds_are_those_of_the_mix(generated, market):
@@ -428,6 +284,7 @@ def test_shares_of_kinds_are_those_of_the_mix(generated, market):
     kinds = texts(rows.position_type)
     classes = Counter(texts(rows.investment_class))
     total = len(rows)
+    assert set(Counter(keys(rows.portfolio_id)).values()) == {15}
     assert abs(classes["PRIVATE"] / total - 0.03) < 0.005
     assert abs(classes["OPTIONS"] / total - 0.08) < 0.008
     # A tenth of the 89 % that are stocks.
@@ -498,43 +355,26 @@ def test_demo_has_every_kind_that_makes_pnl_hard(demo, real):
     assert {kind: number for kind, number in found.items() if number < 10} == {}
 
 
-def test_soft_deleted_rows_are_marked_in_the_tables(demo):
-    column = demo.positions.columns["deleted_at"]
-    np.testing.assert_array_equal(column.state == 0, demo.inputs.positions.deleted)
-
-
 @pytest.mark.parametrize("which", ["generated", "demo"])
-def test_reference_finds_only_the_oddities_intended(which, request):
+def test_a_run_finds_only_the_oddities_intended(which, request):
     if which == "demo":
         market = request.getfixturevalue("real")
         inputs = demo_portfolios(market, count=40, seed=11).inputs
     else:
         market = generated_market(100, 20, seed=11)
         inputs = generated_portfolios(60, market, seed=12).inputs
-    prices = reference_market(inputs.prices)
-    assert prices.issues == ()
-    sessions = market.days[market.first :].tolist()
-    names = Counter()
-    for portfolio in reference_portfolios(inputs):
-        result = ref.roll_forward(portfolio, prices, sessions)
-        assert not result.failed
-        assert [row.day for row in result.rows] == sessions
-        assert all(row.equity_balance > 0 for row in result.rows)
-        names.update(issue.name for issue in result.issues)
-    assert names.keys() == {"exit_unpriced", "expired"}
+    sessions = market.days[market.first :]
+    rows = native.compute(inputs, sessions)
+    assert not rows.failed.any()
+    assert set(rows.written.tolist()) == {len(sessions)}
+    assert rows.equity_balance.min() > 0
+    assert set(rows.issues.name.texts()) == {"exit_unpriced", "expired"}
 
 
 def test_coverage_of_the_demo_stays_above_the_gate(demo, real):
-    prices = reference_market(demo.inputs.prices)
-    symbols = texts(demo.inputs.positions.symbol)
-    coverage = ref.coverage(prices, symbols, real.days[real.first :].tolist())
-    assert min(coverage.values()) > 0.6  # the default of `min_coverage` is 0.5
-
-
-def test_smallest_market_and_portfolio_work():
-    market = generated_market(1, 1, seed=0, history=0)
-    assert market.closes.shape == (1, 1)
-    assert generated_portfolios(1, market, positions=1, seed=0).positions.rows == 1
+    market = native.build_market(demo.inputs.prices, real.days[real.first :])
+    fresh, recent, _ = market.coverage(demo.inputs.positions.symbol)
+    assert (fresh / recent).min() > 0.6  # the default of `min_coverage` is 0.5
 
 
 def test_many_portfolios_take_little_memory_a_position(market):
@@ -571,3 +411,9 @@ def test_impossible_portfolios_are_errors(market):
         generated_portfolios(1, market, positions=0, seed=1)
     with pytest.raises(ConfigError, match="portfolios is 0"):
         demo_portfolios(market, count=0, seed=1)
+
+
+def test_smallest_market_and_portfolio_work():
+    market = generated_market(1, 1, seed=0, history=0)
+    assert market.closes.shape == (1, 1)
+    assert generated_portfolios(1, market, positions=1, seed=0).positions.rows == 1

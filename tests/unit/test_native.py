@@ -1,13 +1,11 @@
 """`compute` on arrays: bad input names its column, and odd input is taken as it is."""
 
-from __future__ import annotations
-
 import sys
 import threading
 from dataclasses import fields, replace
 from decimal import Decimal
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +13,7 @@ import pytest
 from batchcore import _core, native
 from batchcore import reference as ref
 from batchcore.errors import CancelledError, ConfigError, InputError
-from batchcore.frames import Days, Decimals, Inputs, Text
+from batchcore.frames import Days, Decimals, Inputs, Rows, Text
 from batchcore.units import State
 from support import build
 from support.worked import (
@@ -29,9 +27,6 @@ from support.worked import (
     portfolio,
     position,
 )
-
-if TYPE_CHECKING:
-    from batchcore.frames import Rows
 
 SESSIONS = build.session_days(jan(on) for on in (5, 6, 7))
 
@@ -313,7 +308,7 @@ def test_sessions_that_are_read_only_are_accepted() -> None:
 
 def test_results_are_read_only() -> None:
     rows = computed(two())
-    for array in (rows.equity_cents, rows.daily_return.values, rows.misses.first):
+    for array in (rows.equity_balance, rows.daily_return.values, rows.misses.first):
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0
 

@@ -1,18 +1,16 @@
 """The native core of the policy `legacy`: what no worked case can show."""
 
-from __future__ import annotations
-
 import datetime as dt
 from dataclasses import fields, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 
 from batchcore import _core, native
 from batchcore.errors import ConfigError, InputError
-from batchcore.frames import Decimals
+from batchcore.frames import Decimals, Inputs, Rows
 from batchcore.units import State
 from support import build, legacy_frames
 from support.legacy_frames import Run
@@ -26,10 +24,6 @@ from support.worked_legacy import (
     profile,
     snapshot,
 )
-
-if TYPE_CHECKING:
-    from batchcore.frames import Inputs, Rows
-
 
 CLOSES = (price("AAA", 2, "10"), price("AAA", 5, "11"))
 DAYS = tuple(map(jan, (5, 6, 7)))
@@ -104,7 +98,7 @@ def test_frames_left_out_are_as_good_as_empty() -> None:
     assert rows.legacy is not None
     assert rows.legacy.beta_provider_1y.state.tolist() == [State.NULL] * 3
     assert rows.legacy.sector_exposure.state.tolist() == [State.NULL] * 3
-    assert rows.equity_cents.tolist() == computed(FRAMES).equity_cents.tolist()
+    assert rows.equity_balance.tolist() == computed(FRAMES).equity_balance.tolist()
 
 
 def test_another_policy_has_no_columns_of_legacy() -> None:
@@ -112,7 +106,7 @@ def test_another_policy_has_no_columns_of_legacy() -> None:
 
 
 def test_unrealized_is_null_as_no_rule_names_it() -> None:
-    assert computed(FRAMES).unrealized.state.tolist() == [State.NULL] * 3
+    assert computed(FRAMES).unrealized_pnl.state.tolist() == [State.NULL] * 3
 
 
 def test_prices_are_counted_by_their_age_and_told_where_too_old() -> None:

@@ -1,6 +1,4 @@
-"""The options of a run: what type checkers know of them, and what they settle."""
-
-from __future__ import annotations
+"""The options of a run: what type checkers know of them, what they settle, what is refused."""
 
 import datetime as dt
 from dataclasses import fields
@@ -11,6 +9,7 @@ import pytest
 import batchcore
 from batchcore.errors import ConfigError
 from batchcore.options import OptionKeywords, RepairKeywords, RunKeywords, RunOptions
+from batchcore.run.request import Request, make_request
 
 SINCE = dt.datetime(2026, 1, 5, tzinfo=dt.UTC)
 
@@ -58,3 +57,46 @@ def test_late_corrections_replace_rows() -> None:
 def test_an_unknown_keyword_is_refused_as_python_does() -> None:
     with pytest.raises(TypeError, match="no_such_option"):
         batchcore.BatchOrchestrator("postgresql://nowhere", no_such_option=1)  # type: ignore[call-arg]
+
+
+# What the policy `legacy` does not have, refused before anything is read.
+
+PLAIN: dict[str, Any] = {
+    "policy": "legacy",
+    "calendar": "XNYS",
+    "on_existing": "skip",
+    "missing": False,
+    "analytics": "portfolio",
+    "settings": None,
+}
+
+
+def request(**options: Any) -> Request:
+    return make_request(dt.date(2026, 1, 5), None, None, **{**PLAIN, **options})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("calendar", "daily", "calendar is `daily`, expected XNYS"),
+        ("calendar", "prices", "calendar is `prices`, expected XNYS"),
+        ("missing", True, "the policy `legacy` knows no `missing`"),
+        ("changed_since", dt.datetime(2026, 1, 5, tzinfo=dt.UTC), "knows no `changed_since`"),
+        ("analytics", "full", "analytics is `full`"),
+        ("analytics", "every", "analytics is `every`"),
+    ],
+)
+def test_what_the_policy_does_not_have_is_refused(option: str, value: Any, told: str) -> None:
+    with pytest.raises(ConfigError, match=told) as caught:
+        request(**{option: value})
+    assert caught.value.option == option
+
+
+@pytest.mark.parametrize("level", ["portfolio", "none"])
+def test_levels_of_analytics_have_no_effect(level: str) -> None:
+    assert request(analytics=level).analytics == "none"
+
+
+def test_a_calculator_refuses_the_same_where_it_is_made() -> None:
+    with pytest.raises(ConfigError, match="expected XNYS"):
+        batchcore.PnLCalculator(policy="legacy", calendar="daily")

@@ -1,12 +1,11 @@
 """The plan of a run against `reference.span`, without a database."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -15,20 +14,13 @@ from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.errors import ConfigError, SnapshotExistsError
-from batchcore.frames import Text
+from batchcore.frames import Issues, Text
 from batchcore.run import plan as plans
 from batchcore.sources.host import located, sorted_ids
 from batchcore.sources.portfolios import Portfolios, SnapshotColumns
 from batchcore.sources.snapshots import Existing, Holes
 from support import build
 from support.outcome import seeded
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy.typing as npt
-
-    from batchcore.frames import Issues
 
 MONDAY = 20458
 """2026-01-05; like `FIRST` and `LAST` in days since 1970-01-01."""

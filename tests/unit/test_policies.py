@@ -1,7 +1,5 @@
 """The figures of docs/legacy.md, computed by the references of both policies."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from decimal import Decimal

@@ -1,11 +1,10 @@
 """Queries as text: literals of any value, conditions, names of the host."""
 
-from __future__ import annotations
-
 import asyncio
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +13,12 @@ from hypothesis import strategies as st
 
 from batchcore import calendar as calendars
 from batchcore.config import Schema
-from batchcore.db.catalog import REQUIRED, Catalog, ColumnType, Kind
-from batchcore.db.sql import Sql, date_literal, text_array
+from batchcore.db.catalog import Catalog, ColumnType
 from batchcore.errors import InputError
+from batchcore.pg.sql import Sql, date_literal, text_array
+from batchcore.schema import HOST, Kind, Use
 from batchcore.sources.facts import select_all_events, select_events, select_flows
-from batchcore.sources.host import HostTable, Selection, complete
+from batchcore.sources.host import Selection, complete
 from batchcore.sources.portfolios import select_portfolios
 from batchcore.sources.positions import (
     select_held,
@@ -36,11 +36,10 @@ from batchcore.sources.prices import (
 )
 from batchcore.sources.snapshots import select_existing
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 MONDAY = 20458
 """2026-01-05 in days since 1970-01-01."""
+
+REQUIRED = {name: found for name, table in HOST.items() if (found := table.needed(Use.RUN))}
 
 IDS = np.frombuffer(
     b"".join(uuid.UUID(int=number).bytes for number in (1, 2, 258)), dtype=np.uint8
@@ -52,20 +51,20 @@ def catalog(schema: Schema | None = None, **changes: ColumnType) -> Catalog:
     schema = schema or Schema()
     columns = {
         table: {
-            schema.column(table, name): changes.get(
-                f"{table}__{name}",
+            schema.column(table, column.name): changes.get(
+                f"{table}__{column.name}",
                 ColumnType(
-                    name,
-                    kind,
-                    str(kind),
-                    *((16, 4 if table == "positions" else 2) if kind is Kind.NUMERIC else ()),
+                    column.name,
+                    column.kind,
+                    str(column.kind),
+                    *(column.sizes if column.kind is Kind.NUMERIC else ()),
                 ),
             )
-            for name, kind in kinds.items()
+            for column in columns
         }
-        for table, kinds in REQUIRED.items()
+        for table, columns in REQUIRED.items()
     }
-    return Catalog(schema, columns, frozenset(columns), has_version_table=True, indexes={})
+    return Catalog(schema, columns, frozenset(columns), indexes={})
 
 
 def parsed(literal: str) -> list[str]:
@@ -185,14 +184,14 @@ async def statements_of_closes(catalog: Catalog) -> list[str]:
 def test_every_query_uses_the_names_of_the_host() -> None:
     tables = {table: f"their {table}" for table in REQUIRED}
     columns = {
-        f"{table}.{name}": f"their {name}" for table, names in REQUIRED.items() for name in names
+        f"{table}.{one.name}": f"their {one.name}" for table in REQUIRED for one in REQUIRED[table]
     }
     schema = Schema(namespace='na"me', tables=tables, columns=columns)
     for sql in every_query(catalog(schema)):
         for table in REQUIRED:
             assert f'"{table}"' not in sql
             assert f'."their {table}"' not in sql.replace(f'"na""me"."their {table}"', "")
-        for name in {name for names in REQUIRED.values() for name in names}:
+        for name in {one.name for columns in REQUIRED.values() for one in columns}:
             assert f'"{name}"' not in sql
 
 
@@ -211,13 +210,13 @@ def test_columns_are_read_with_the_scale_of_their_type() -> None:
 
 
 def test_complete_depends_on_the_calendar() -> None:
-    s = HostTable(catalog(), "portfolio_snapshots", "s")
-    assert complete(s, calendars.from_price_dates([])) == "false"
+    host = catalog()
+    assert complete(host, calendars.from_price_dates([])) == "false"
     # 2026-01-05 and 2026-01-08: bits 0 and 3 of the first byte
-    four_days = complete(s, calendars.from_price_dates([MONDAY, MONDAY + 3]))
+    four_days = complete(host, calendars.from_price_dates([MONDAY, MONDAY + 3]))
     assert "decode('09', 'hex')" in four_days
     assert "'2026-01-05'::date AND '2026-01-08'::date" in four_days
-    assert "decode" not in complete(s, calendars.load("daily"))
+    assert "decode" not in complete(host, calendars.load("daily"))
 
 
 def test_what_64_bits_may_not_hold_is_compared_with_what_they_do() -> None:

@@ -1,7 +1,5 @@
 """The report of a run: mapping, JSON, issues, errors; and how issues are gathered."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import uuid
@@ -268,7 +266,7 @@ def test_misses_of_a_symbol_add_up_over_chunks() -> None:
     assert shown(found.finish()) == [
         ("gap", 0, None, MONDAY, "1 sessions"),
         ("stale", -1, "AAA", MONDAY, "5 lot-sessions until 2026-01-07"),
-        ("unpriced", -1, "BBB", MONDAY, "1 lot-sessions until 2026-01-05"),
+        ("unpriced", -1, "BBB", MONDAY, "1 lot-session until 2026-01-05"),
     ]
 
 

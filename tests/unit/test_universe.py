@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from datetime import date
-from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from batchcore.analytics.sector_exposure import SECTORS as NAMES
 from batchcore.analytics.sector_exposure import sector_of
 from batchcore.calendar import day_of
-from batchcore.demo.data import Profile, real_profiles
 from batchcore.demo.market import demo_portfolios, generated_market, real_market, with_factors
 from batchcore.demo.universe import (
     FACTORS,
@@ -18,13 +16,10 @@ from batchcore.demo.universe import (
     benchmark_table,
     factor_table,
     generated_profiles,
-    profile_table,
     tag_tables,
     user_table,
 )
-from batchcore.frames import Text
 from batchcore.units import FACTOR_ETFS, LotKind
-from support.schema import assert_fits
 
 DAY = day_of(date(2016, 1, 12))
 
@@ -51,16 +46,6 @@ def portfolios():
 @pytest.fixture(scope="module")
 def tags(portfolios):
     return tag_tables(portfolios, day=DAY, seed=4)
-
-
-def test_every_table_fits_the_schema(portfolios, profiles, tags):
-    assert_fits(user_table(portfolios, day=DAY))
-    assert_fits(profile_table(profiles, day=DAY))
-    assert_fits(profile_table(real_profiles(), day=DAY))
-    assert_fits(factor_table(day=DAY, seed=1))
-    assert_fits(benchmark_table(day=DAY, seed=1))
-    for table in tags:
-        assert_fits(table)
 
 
 def test_profiles_are_of_stocks_and_funds_each_once(market, profiles):
@@ -106,40 +91,6 @@ def test_sectors_have_about_the_shares_of_the_index(profiles):
     assert found.keys() == {sector for sector, _, _ in SECTORS}
 
 
-def test_seed_decides_the_profiles(market, profiles):
-    assert generated_profiles(market, seed=2) == profiles
-    assert generated_profiles(market, seed=3) != profiles
-
-
-def test_row_of_a_profile_has_its_values_and_nulls():
-    apple = Profile(
-        symbol="AAPL",
-        name="Apple Inc.",
-        sector="Technology",
-        industry="Consumer Electronics",
-        country="United States",
-        is_etf=False,
-        beta=Decimal("-1.25"),
-        market_cap=Decimal("5e11"),
-    )
-    bare = Profile(symbol="ZZZ", name="Bare", sector=None, industry=None, country=None, is_etf=True)
-    table = profile_table([apple, bare], day=DAY)
-    columns = table.columns
-    assert {
-        name: column.texts() for name, column in columns.items() if isinstance(column, Text)
-    } == {
-        "symbol": ["AAPL", "ZZZ"],
-        "company_name": ["Apple Inc.", "Bare"],
-        "sector": ["Technology", None],
-        "industry": ["Consumer Electronics", None],
-        "country": ["United States", None],
-    }
-    assert columns["is_etf"].tolist() == [False, True]
-    assert (columns["beta"].values.tolist(), columns["beta"].scale) == ([-12_500, 0], 4)
-    assert columns["market_cap"].values.tolist() == [500_000_000_000_00, 0]
-    assert columns["beta"].state.tolist() == columns["market_cap"].state.tolist() == [0, 1]
-
-
 def test_factors_are_those_of_the_eleven_etfs_in_order():
     assert tuple(factor.etf for factor in FACTORS) == FACTOR_ETFS
     table = factor_table(day=DAY, seed=1)
@@ -174,41 +125,11 @@ def test_users_are_those_of_the_portfolios(portfolios):
     assert len(set(table.columns["email"].texts())) == 34
 
 
-def test_tags_are_of_users_and_on_their_own_positions(portfolios, tags):
-    of_portfolio = dict(
-        zip(
-            keys(portfolios.portfolios.columns["id"]),
-            keys(portfolios.portfolios.columns["user_id"]),
-            strict=True,
-        )
-    )
-    positions = portfolios.inputs.positions
-    owner = {
-        position: of_portfolio[portfolio]
-        for position, portfolio in zip(
-            keys(positions.id), keys(positions.portfolio_id), strict=True
-        )
-    }
-    own, tagged = (table.columns for table in tags)
-    user_of_tag = dict(zip(keys(own["id"]), keys(own["user_id"]), strict=True))
-    rows = list(
-        zip(
-            keys(tagged["position_id"]),
-            keys(tagged["tag_id"]),
-            keys(tagged["assigned_by"]),
-            strict=True,
-        )
-    )
-    assert all(user_of_tag[tag] == owner[position] == user for position, tag, user in rows)
-    assert len({position for position, _, _ in rows}) == len(rows)
+def test_about_one_position_in_seven_has_a_tag(portfolios, tags):
+    tagged = keys(tags[1].columns["position_id"])
+    assert len(set(tagged)) == len(tagged)
     # 15 % of about 1,400: a deviation of 0.0095.
-    assert abs(len(rows) / len(positions) - 0.15) < 0.048
-
-
-def test_usage_counts_are_those_of_the_rows(tags):
-    own, tagged = (table.columns for table in tags)
-    found = Counter(keys(tagged["tag_id"]))
-    assert own["usage_count"].values.tolist() == [found[key] for key in keys(own["id"])]
+    assert abs(len(tagged) / len(portfolios.inputs.positions) - 0.15) < 0.048
 
 
 def test_one_user_in_three_has_a_tag_with_the_name_of_a_sector(tags):

@@ -1,6 +1,6 @@
 """The worked cases of both policies, computed by the reference and by the native core.
 
-This file runs against an installed wheel too: it needs batchcore, `support`, `cases` and `golden`.
+This file runs against an installed wheel too: it needs batchcore, `support` and `cases`.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -17,14 +17,14 @@ from batchcore import reference as ref
 from batchcore.frames import Text
 from batchcore.reference import legacy
 from support import build, legacy_frames
-from support.cases import Case, cases, from_toml, jan, record, vectors
+from support.cases import Case, cases, from_toml, jan, record
 from support.worked import PRICES
 from support.worked_legacy import CALENDAR
 
 Results = list[Any]
 Table = dict[str, Any]
 
-ROLLFORWARD = [*vectors(), *cases("rollforward")]
+ROLLFORWARD = cases("rollforward")
 LEGACY = cases("legacy")
 SESSIONS = tuple(jan(on) for on in (2, 5, 6, 7, 8, 9, 12))
 
@@ -89,15 +89,14 @@ def assert_as_worked(case: Case, results: Results, *, days: Collection[int] = ()
     for result, expected in zip(results, case.expected, strict=True):
         assert texts(result.rows) == texts(expected.rows)
         if case.policy == "legacy":
-            assert result.failures == tuple(i for i in expected.issues or () if i.day not in days)
+            assert result.failures == tuple(i for i in expected.issues if i.day not in days)
             assert len(result.errors) == len(result.failures)
             assert set(result.errors) <= {"p: Failed to create snapshot"}
             assert result.skipped == expected.skipped
             assert result.equity_balance == expected.equity_after
             continue
         assert result.failed == expected.failed
-        if expected.issues is not None:
-            assert sorted(map(repr, result.issues)) == [repr(issue) for issue in expected.issues]
+        assert sorted(map(repr, result.issues)) == [repr(issue) for issue in expected.issues]
 
 
 @EVERY_CASE
@@ -109,11 +108,10 @@ def test_reference_gives_a_worked_case(case: Case) -> None:
 def test_core_gives_a_worked_case(case: Case) -> None:
     rows = computed(case)
     assert_as_worked(case, build.results(rows))
-    # In the same order, and those of the vectors too, which do not tell issues.
+    # In the same order.
     assert build.results(rows) == by_reference(case)
-    market_issues = ref.market(case.prices, case.scales).issues
-    assert tuple(build.market_issues(rows)) == market_issues
-    assert case.expected[0].issues is None or market_issues == case.market_issues
+    assert tuple(build.market_issues(rows)) == case.market_issues
+    assert ref.market(case.prices, case.scales).issues == case.market_issues
 
 
 @pytest.mark.parametrize("case", list(filter(is_in_order, LEGACY_OF_THE_CORE)), ids=str)

@@ -26,7 +26,7 @@ from batch.outputs import Output, Outputs
 from batchcore import calendar
 from batchcore.analytics.windows import LOOK
 from batchcore.calendar import day_of
-from batchcore.db.sql import text_array
+from batchcore.pg.sql import text_array
 from batchcore.run.analysis import PAST_RETURNS
 from batchcore.units import FACTOR_ETFS
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import batchcore
 from batch.job import Job, Timing
 from batchcore.config import Settings
-from batchcore.db.engine import Session
-from batchcore.run import orchestrator as orchestrator  # noqa: PLC0414  # before the clock
+from batchcore.pg.session import Session
+from batchcore.policies import rollforward as rollforward  # noqa: PLC0414  # before the clock
+from batchcore.run import batch as batch  # noqa: PLC0414  # before the clock
 
 # A run imports it where it is installed, which is not the run's own time.
 with contextlib.suppress(ImportError):

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session, registry, relationship, selectinload
 
 import baseline
 from batch.job import Job, Timing
-from batchcore.db import tables
+from batchcore.db.sqlalchemy_tables import metadata
 
 CENT = baseline.CENT
 ZERO = baseline.ZERO
@@ -52,12 +52,13 @@ class Event:
     pass
 
 
-models.map_imperatively(Portfolio, tables.portfolios)
-models.map_imperatively(Event, tables.position_realized_events)
-models.map_imperatively(Position, tables.positions, properties={"events": relationship(Event)})
-models.map_imperatively(Close, tables.market_data_cache)
-models.map_imperatively(Snapshot, tables.portfolio_snapshots)
-models.map_imperatively(Flow, tables.equity_changes)
+tables = metadata.tables
+models.map_imperatively(Portfolio, tables["portfolios"])
+models.map_imperatively(Event, tables["position_realized_events"])
+models.map_imperatively(Position, tables["positions"], properties={"events": relationship(Event)})
+models.map_imperatively(Close, tables["market_data_cache"])
+models.map_imperatively(Snapshot, tables["portfolio_snapshots"])
+models.map_imperatively(Flow, tables["equity_changes"])
 
 
 def run(url: str, job: Job) -> Timing:

@@ -1,4 +1,4 @@
-"""Stored cells against what they should be, and which cannot be judged: pure."""
+"""Stored cells beside what they should be, and which of them cannot be judged: pure."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.frames import Decimals, rescaled
+from batchcore.frames import rescaled
 from batchcore.run.analysis import OBSERVATIONS
 from batchcore.run.analytic_rows import SHARE_SCALE
-from batchcore.sources.stored import ANALYTIC, COUNTS, EMPTY, GREEKS, RULED, SHARES
+from batchcore.schema import RULE_COLUMNS
+from batchcore.sources.stored import ANALYTIC, EMPTY, GREEKS, SHARES
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchcore.audit.links import Expected
-    from batchcore.frames import Bools, Int64, Text
+    from batchcore.audit.compute import ExpectedRows
+    from batchcore.frames import Bools, Decimals, Int64, Text
     from batchcore.sources.stored import StoredRows
 
 
-COLUMNS: Final = (*RULED, *ANALYTIC)
-"""Columns of a snapshot that `rollforward` names, in the order of the report."""
+COLUMNS: Final = (*RULE_COLUMNS, *ANALYTIC)
+"""Columns of a snapshot that S5 to S9 and A1 to A6 name, in the order of the report."""
 
 ALL_COLUMNS: Final = (*COLUMNS, *GREEKS, *EMPTY)
-"""Those that `legacy` names: the same, and some more."""
+"""Every column of a snapshot that some policy names."""
+
+PLACE: Final = {column: number for number, column in enumerate(ALL_COLUMNS)}
+"""Column -> its place in `ALL_COLUMNS`."""
 
 REASONS: Final = (
     "soft_deleted",
@@ -45,88 +49,31 @@ REASONS: Final = (
     "benchmark_changed",
     "day_order",
 )
-"""Why cells cannot be checked; the first that holds is counted."""
+"""Why cells cannot be checked."""
 
 EXPOSURES: Final = ("long_value", "short_value", "gross_exposure", "net_exposure", "cash_value")
-BY_VALUE: Final = (
-    *EXPOSURES,
-    *("sector_exposure", "hhi", "effective_num_positions"),
-    *("top_3_concentration", "top_10_concentration"),
-)
-"""Columns in which the value of a PRIVATE lot counts (S9, A2, A3)."""
 
 BY_PROFILE: Final = ("beta_provider_1y", SHARES)
-"""Columns in which profiles count (A1, A2)."""
-
-OF_BASELINE: Final = (
-    "daily_pnl",
-    "daily_realized_pnl",
-    "daily_return",
-    "cumulative_pnl",
-    "cumulative_realized_pnl",
-)
-"""Columns that are 0 on a baseline (S5)."""
-
-BY_CHAIN: Final = (*OF_BASELINE, "daily_capital_flow", "cumulative_capital_flow")
-"""Columns that the row before has a part in, beside the equity."""
-
-OF_DAY: Final = (
-    "beta_provider_1y",
-    SHARES,
-    *("hhi", "effective_num_positions", "top_3_concentration", "top_10_concentration"),
-)
-"""Columns that `legacy` fills on a current day (L32 to L34)."""
-
-OF_WEIGHTS: Final = OF_DAY[1:]
-"""Those of them that have no value together (L34)."""
-
-BY_LEGACY_CHAIN: Final = (
-    *("daily_pnl", "daily_return"),
-    *("cumulative_pnl", "cumulative_realized_pnl", "cumulative_capital_flow"),
-    *("beta_provider_1y", SHARES),
-)
-"""Columns that P has a part in under `legacy`, beside the equity; P&L is 0 without one (L11)."""
-
-BY_QUANTITY: Final = (
-    *("total_value", "equity_balance", "daily_pnl", "daily_return", "cumulative_pnl"),
-    *EXPOSURES,
-    *COUNTS[1:],
-    *OF_DAY,
-)
-"""Columns in which the quantities of positions count (L15 to L34)."""
-
-PLACE: Final = {column: number for number, column in enumerate(ALL_COLUMNS)}
-"""Where columns stand in `ALL_COLUMNS`."""
+"""Columns that depend on profiles (A1, A2)."""
 
 _UNIT_OF_SHARES: Final = Decimal(1).scaleb(-SHARE_SCALE)
 _NOT_COMPARED: Final = 255
 
 
-class Judged:
+class Judgement:
     """Which cells of some rows can be judged, and why others cannot.
 
     Attributes:
-        reason: (k, c) uint8, 0 or one more than a row of `REASONS`; c counts `ALL_COLUMNS`.
+        reason: (k, c) uint8, 0 or one more than a place in `REASONS`; c counts `ALL_COLUMNS`.
     """
 
     def __init__(self, rows: int, columns: Sequence[str] = COLUMNS) -> None:
-        """Begin with all cells of so many rows.
-
-        Args:
-            rows: How many.
-            columns: Those that are compared.
-        """
+        """Begin with all cells of some columns."""
         self.reason = np.full((rows, len(ALL_COLUMNS)), _NOT_COMPARED, dtype=np.uint8)
         self.reason[:, [PLACE[column] for column in columns]] = 0
 
     def leave_out(self, reason: str, rows: Bools, columns: Sequence[str] = ALL_COLUMNS) -> None:
-        """Leave out cells that no reason before has left out.
-
-        Args:
-            reason: One of `REASONS`.
-            rows: (k,) bool.
-            columns: Which; all without any.
-        """
+        """Leave out cells of some rows; those that are left out already keep their reason."""
         code = REASONS.index(reason) + 1
         for column in columns:
             cells = self.reason[:, PLACE[column]]
@@ -144,36 +91,28 @@ class Judged:
 
 
 def differs(stored: Decimals, expected: Decimals, units: int = 0) -> Bools:
-    """Return which values are not what they should be.
+    """Return which values are more than some units in the last place of ``expected`` apart.
 
-    Args:
-        stored: As they are; what is not finite or not representable equals nothing.
-        expected: What they should be, with at most as many decimals.
-        units: How many units in the last place of ``expected`` they may be apart.
+    What is not finite or not representable equals nothing.
     """
     wanted = rescaled(expected, max(stored.scale, expected.scale))
     found = rescaled(stored, wanted.scale)
     valued = (found.state == State.VALUE) & (wanted.state == State.VALUE)
-    room = units * 10 ** (wanted.scale - expected.scale)
+    tolerance = units * 10 ** (wanted.scale - expected.scale)
     # Unsigned, the difference of two mantissas always fits.
     low, high = np.minimum(found.values, wanted.values), np.maximum(found.values, wanted.values)
     apart = high.astype(np.uint64) - low.astype(np.uint64)
     both_null = (found.state == State.NULL) & (wanted.state == State.NULL)
-    wrong: Bools = np.where(valued, apart > room, ~both_null)
+    wrong: Bools = np.where(valued, apart > tolerance, ~both_null)
     return wrong
 
 
 def differences(
-    stored: StoredRows, rows: Int64, expected: Expected, *, are_floats: bool = False
+    stored: StoredRows, rows: Int64, expected: ExpectedRows, *, are_floats: bool = False
 ) -> Bools:
-    """Return (k, c) which cells are wrong; False where nothing is expected.
+    """Return (k, c) which cells of rows are wrong; False where nothing is expected.
 
-    Args:
-        stored: Of the chunk.
-        rows: (k,) which.
-        expected: What they should be.
-        are_floats: Whether these are figures of A1 to A6, of which one unit in the last place is
-            allowed; else cells are wrong to the last digit.
+    Figures of A1 to A6 are floats, of which one unit in the last place is allowed.
     """
     found = np.zeros((len(rows), len(ALL_COLUMNS)), dtype=np.bool_)
     for name, column in expected.cells.items():
@@ -223,31 +162,26 @@ def shares_apart(stored: Any, expected: Any) -> Decimal | None:  # noqa: ANN401 
     """Return the largest difference of two objects of shares; None if one of them is none."""
     if not isinstance(stored, dict) or not isinstance(expected, dict):
         return None
+    names = stored.keys() | expected.keys()
     try:
-        return max(
-            (
-                abs(Decimal(stored.get(name, 0)) - Decimal(expected.get(name, 0)))
-                for name in stored.keys() | expected.keys()
-            ),
-            default=Decimal(0),
-        )
+        apart = (Decimal(stored.get(n, 0)) - Decimal(expected.get(n, 0)) for n in names)
+        return max(map(abs, apart), default=Decimal(0))
     except (TypeError, ValueError, InvalidOperation):
         return None
 
 
-def tells_of_earlier_rows(
-    stored: StoredRows, rows: Int64, expected: Expected, of_day: Sequence[str], sums: Sequence[str]
+def follow_lost_rows(
+    stored: StoredRows,
+    rows: Int64,
+    expected: ExpectedRows,
+    of_day: Sequence[str],
+    sums: Sequence[str],
 ) -> Bools:
     """Return which rows cannot be first ones, though nothing before them is stored.
 
-    One cell that is not what it should be is taken for a wrong one; two tell of rows that are gone.
-
-    Args:
-        stored: Of the chunk.
-        rows: (k,) which.
-        expected: What they should be as first rows.
-        of_day: Columns that no flow or price of a later day changes.
-        sums: What the daily and the cumulative column are equal of.
+    ``of_day`` are columns that no flow or price of a later day changes, ``sums`` amounts of which
+    the daily column of a first row equals the cumulative one. One cell that is not that of a first
+    row is taken for a wrong one, two for a sign that the rows before were deleted.
     """
     signs = np.zeros(len(rows), dtype=np.int64)
     for name in of_day:
@@ -286,19 +220,7 @@ def value_at(column: Decimals, row: int) -> Decimal | str | None:
             return "not representable"
 
 
-def are_of(columns: Sequence[str]) -> Bools:
-    """Return (c,) which of `ALL_COLUMNS` are among some."""
-    found = np.zeros(len(ALL_COLUMNS), dtype=np.bool_)
-    found[[PLACE[name] for name in columns]] = True
-    return found
-
-
 def in_any(cells: Bools, columns: Sequence[str]) -> Bools:
-    """Return which rows have a cell in some columns.
-
-    Args:
-        cells: (k, c) bool.
-        columns: Which.
-    """
+    """Return which rows of (k, c) cells have one in some columns."""
     found: Bools = np.any(cells[:, [PLACE[name] for name in columns]], axis=1)
     return found

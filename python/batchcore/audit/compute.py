@@ -6,93 +6,167 @@ import asyncio
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
 from batchcore.audit.compare import value_at
-from batchcore.audit.links import CARRIED, Expected, shares_of
-from batchcore.db.legacy_tables import WRITTEN
-from batchcore.frames import CENTS_OF_ROWS, COUNTS_OF_ROWS, Decimals, Opening, Previous
+from batchcore.frames import (
+    Decimals,
+    Frame,
+    Objects,
+    Opening,
+    Previous,
+)
 from batchcore.native import CancelFlag, in_thread, roll_forward, store_snapshots
-from batchcore.sources.query import as_decimals
-from batchcore.sources.stored import AMOUNTS, COUNTS, SHARES, decimals_of
-from batchcore.units import CENTS
+from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS
+from batchcore.sources.plain import as_decimals
+from batchcore.sources.stored import decimals_of
+from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
-    from batchcore.audit.links import Links
-    from batchcore.frames import Betas, Bools, Events, Flows, Int64, Positions, Rows
-    from batchcore.native import Host, Market
+    from batchcore.audit.policy import PolicyAudit
+    from batchcore.frames import (
+        Betas,
+        Bools,
+        Events,
+        FloatObjects,
+        Flows,
+        Int32,
+        Int64,
+        Positions,
+        Rows,
+    )
+    from batchcore.sources.stored import StoredRows
 
+    Tick = Callable[[int], None]
+    Shares = npt.NDArray[np.object_]
     Roll = Callable[[int, int, tuple[Any, ...] | None, Decimal, int], Any]
 
-_COLUMNS: Final = {"total_value": "equity_cents", **CENTS_OF_ROWS, **COUNTS_OF_ROWS}
-"""Column of a snapshot -> attribute of `Rows`."""
-
-_LEGACY: Final = ("total_value", *(name for name in WRITTEN if name != SHARES))
-"""Columns that `Rows.legacy` has, beside `sector_exposure`."""
-
-
-class Computer(Protocol):
-    """Computes rows of the portfolios of one chunk."""
-
-    async def rows(
-        self, links: Links, opening: Int64, current: Bools, tick: Callable[[int], None]
-    ) -> Expected:
-        """Return what rows should be.
-
-        Args:
-            links: The rows, each with what it goes on from.
-            opening: (k,) cents that `portfolios.equity_balance` had before each (S5, L6).
-            current: (k,) bool, whether the day of each was a current one (L32).
-            tick: Called with how many more are done.
-        """
+CARRIED: Final = (
+    "equity_balance",
+    "cumulative_pnl",
+    "cumulative_realized_pnl",
+    "cumulative_capital_flow",
+)
+"""Columns that the next row goes on from (S8, L6, L21)."""
 
 
-class ByReference:
-    """Computes rows by the pure-Python reference."""
+@dataclass(frozen=True, eq=False)
+class Links(Frame):
+    """Rows to be computed, each from one row before it or from an opening equity.
 
-    def __init__(self, roll: Roll, columns: tuple[str, ...], *, shares: bool = False) -> None:
-        """Take the rules.
+    Attributes:
+        row: (k,) int64 row of `StoredRows`, ascending.
+        portfolio: (k,) int32 row of the chunk.
+        day: (k,) int32.
+        previous_day: (k,) int32, of the row before; meaningless where `first`.
+        first: (k,) bool, whether there is no row before: then the equity is that of the row
+            itself, for what it opened with is not stored.
+        carried: `CARRIED` of the row before.
+        equity: `equity_balance` of the row itself.
+    """
 
-        Args:
-            roll: Gives the row of a portfolio and a day, None if it fails: from a snapshot before
-                it or an opening equity, and with the first day that is a current one.
-            columns: Those that rows are computed with.
-            shares: Whether `sector_exposure` is one of the others.
-        """
-        self._roll = roll
-        self._columns = columns
-        self._shares = shares
+    row: Int64
+    portfolio: Int32
+    day: Int32
+    previous_day: Int32
+    first: Bools
+    carried: Mapping[str, Decimals]
+    equity: Decimals
 
-    async def rows(
-        self, links: Links, opening: Int64, current: Bools, tick: Callable[[int], None]
-    ) -> Expected:
-        """Return what rows should be; see `Computer`."""
-        rows = []
-        for row in range(len(links)):
-            await asyncio.sleep(0)  # the reference is slow, and signals must get through
-            previous: Any = None
-            if not links.first[row]:
-                carried = (value_at(links.carried[name], row) for name in CARRIED)
-                previous = (int(links.previous_day[row]), *carried)
-            day, equity = int(links.day[row]), Decimal(int(opening[row])).scaleb(-CENTS)
-            today = day + (not current[row])
-            rows.append(self._roll(int(links.portfolio[row]), day, previous, equity, today))
-            tick(1)
-        shares = None
-        if self._shares:
-            shares = np.full(len(rows), None, dtype=np.object_)
-            for number, row in enumerate(rows):
-                if row is not None and row.sector_exposure is not None:
-                    own = row.sector_exposure.items()
-                    shares[number] = {name: Decimal(repr(weight)) for name, weight in own}
-        known = np.array([row is not None for row in rows], dtype=np.bool_)
-        return Expected(known, {name: _cells(rows, name) for name in self._columns}, shares)
+    _is_checked: ClassVar = False
+
+    @classmethod
+    def stored(cls, stored: StoredRows, rows: Int64, before: Int64) -> Self:
+        """Return some complete rows with the row before each as it is stored, -1 for none."""
+        first = before < 0
+        basis = np.where(first, rows, before)
+        carried = {name: stored.cells[name].take(basis) for name in CARRIED}
+        return cls(
+            rows,
+            stored.portfolio[rows],
+            stored.day[rows],
+            stored.day[basis],
+            first,
+            carried,
+            stored.cells["equity_balance"].take(rows),
+        )
+
+    def after(self, expected: ExpectedRows, before: Int64) -> Self:
+        """Return the rows as if the one before each, a row of ``expected``, were what it should."""
+        return replace(self, carried={n: expected.cells[n].take(before) for n in CARRIED})
+
+
+@dataclass(frozen=True, eq=False)
+class ExpectedRows(Frame):
+    """What rows should be.
+
+    Attributes:
+        known: (k,) bool, whether the rules give a row: a portfolio may fail (S10, L4).
+        cells: Column -> values, with the decimals that the rules give it; NULL in other rows.
+        shares: (k,) `sector_exposure` as mappings of decimals, None for NULL; None where rows are
+            computed without it.
+    """
+
+    known: Bools
+    cells: Mapping[str, Decimals]
+    shares: Shares | None
+
+    _is_checked: ClassVar = False
+
+    @classmethod
+    def unknown(cls, rows: int, columns: Sequence[str], *, shares: bool) -> Self:
+        """Return so many rows of which nothing is known."""
+        cells = {name: Decimals.nulls(rows, decimals_of(name)) for name in columns}
+        nothing = np.full(rows, None, dtype=np.object_) if shares else None
+        return cls(np.zeros(rows, dtype=np.bool_), cells, nothing)
+
+    def replaced(self, at: Int64, others: Self) -> Self:
+        """Return the rows with others at some places."""
+        order = np.arange(len(self))
+        order[at] = len(self) + np.arange(len(at))
+        return self.concat([self, others]).take(order)
+
+
+async def computed_by_reference(  # noqa: PLR0917  # rows, and what they are computed from
+    policy: PolicyAudit, roll: Roll, links: Links, opening: Int64, current: Bools, tick: Tick
+) -> ExpectedRows:
+    """Return what rows should be by the pure-Python reference, one by one.
+
+    Args:
+        policy: Says which columns rows are computed with.
+        roll: Gives the row of a portfolio and a day, None if it fails: from a snapshot before
+            it or an opening equity, and with the first day that is a current one.
+        links: The rows, each with what it goes on from.
+        opening: (k,) cents that `portfolios.equity_balance` had before each (S5, L6).
+        current: (k,) bool, whether the day of each was a current one (L32).
+        tick: Called with how many more are done.
+    """
+    rows = []
+    for row in range(len(links)):
+        await asyncio.sleep(0)  # the reference is slow, and signals must get through
+        previous: Any = None
+        if not links.first[row]:
+            carried = (value_at(links.carried[name], row) for name in CARRIED)
+            previous = (int(links.previous_day[row]), *carried)
+        day, equity = int(links.day[row]), Decimal(int(opening[row])).scaleb(-CENTS)
+        today = day + (not current[row])
+        rows.append(roll(int(links.portfolio[row]), day, previous, equity, today))
+        tick(1)
+    shares = None
+    if policy.has_shares:
+        shares = np.full(len(rows), None, dtype=np.object_)
+        for number, one in enumerate(rows):
+            if one is not None and one.sector_exposure is not None:
+                own = one.sector_exposure.items()
+                shares[number] = {name: Decimal(repr(weight)) for name, weight in own}
+    known = np.array([row is not None for row in rows], dtype=np.bool_)
+    return ExpectedRows(known, {name: _cells(rows, name) for name in policy.computed}, shares)
 
 
 def _cells(rows: list[Any], column: str) -> Decimals:
@@ -110,10 +184,10 @@ class Inputs:
 
     Attributes:
         ids: (p, 16) uint8 portfolios of the chunk.
-        positions: Holdings; under `legacy` soft-deleted ones too.
+        positions: Holdings.
         events: Partial closes.
         flows: Cash in and out.
-        betas: Of the positions, under `legacy`.
+        betas: Of the positions, where the policy reads them.
     """
 
     ids: npt.NDArray[np.uint8]
@@ -123,84 +197,63 @@ class Inputs:
     betas: Betas | None = None
 
 
-class Natively:
-    """Computes rows by the native core, session by session.
+async def computed_natively(  # noqa: PLR0917  # rows, and what they are computed from
+    policy: PolicyAudit, inputs: Inputs, links: Links, opening: Int64, current: Bools, tick: Tick
+) -> ExpectedRows:
+    """Return the same by the native core, all rows of a session at once."""
+    found = ExpectedRows.unknown(len(links), policy.computed, shares=policy.has_shares)
+    at, parts, cancel = [], [], CancelFlag()
+    for own in _groups(2 * links.day.astype(np.int64) + current):
+        today = int(links.day[own[0]]) + (not current[own[0]])
+        work = _session(policy, inputs, links.take(own), opening[own], today, cancel)
+        rows = await in_thread(work, cancel)
+        cells, weights = policy.cells(rows)
+        nothing = Decimals.nulls(len(rows))
+        cells = {name: cells.get(name, nothing) for name in policy.computed}
+        at.append(own[rows.portfolio])
+        parts.append(ExpectedRows(np.ones(len(rows), dtype=np.bool_), cells, weights))
+        tick(len(own))
+    return found.replaced(np.concatenate(at), ExpectedRows.concat(parts)) if parts else found
 
-    Attributes:
-        inputs: Of the chunk.
-    """
 
-    def __init__(
-        self,
-        market: Market,
-        inputs: Inputs,
-        columns: tuple[str, ...],
-        *,
-        threads: int | None,
-        host: Host | None = None,
-    ) -> None:
-        """Take what was loaded; all sessions of rows are among those of ``market``."""
-        self._market = market
-        self.inputs = inputs
-        self._columns = columns
-        self._threads = threads
-        self._host = host
-        self._cancel = CancelFlag()
-
-    async def rows(
-        self, links: Links, opening: Int64, current: Bools, tick: Callable[[int], None]
-    ) -> Expected:
-        """Return what rows should be; see `Computer`."""
-        found = Expected.unknown(len(links), self._columns, shares=self._host is not None)
-        at, parts = [], []
-        for own in _groups(2 * links.day.astype(np.int64) + current):
-            host = self._host
-            if host is not None:
-                host = replace(host, today=int(links.day[own[0]]) + (not current[own[0]]))
-            rows = await self._session(links.take(own), opening[own], host)
-            weights, cells = None, columns_of(rows)
-            if rows.legacy is not None:
-                cells |= {name: getattr(rows.legacy, name) for name in _LEGACY}
-                weights = shares_of(rows.legacy.sector_exposure)
-            nothing = Decimals.nulls(len(rows))
-            cells = {name: cells.get(name, nothing) for name in self._columns}
-            at.append(own[rows.portfolio])
-            parts.append(Expected(np.ones(len(rows), dtype=np.bool_), cells, weights))
-            tick(len(own))
-        return found.replaced(np.concatenate(at), Expected.concat(parts)) if parts else found
-
-    async def _session(self, links: Links, opening: Int64, host: Host | None) -> Rows:
-        """Return the rows of one session; their `portfolio` is a row of ``links``."""
-        ids = np.ascontiguousarray(self.inputs.ids[links.portfolio])
-        later = np.flatnonzero(~links.first)
-        equity, pnl, realized, flow = (links.carried[name].take(later) for name in CARRIED)
-        previous = Previous(
-            portfolio_id=np.ascontiguousarray(ids[later]),
-            day=links.previous_day[later],
-            equity=equity,
-            cumulative_pnl=pnl,
-            cumulative_realized_pnl=realized,
-            cumulative_capital_flow=flow,
-        )
-        work = partial(
-            roll_forward,
-            self._market,
-            positions=self.inputs.positions,
-            events=self.inputs.events,
-            flows=self.inputs.flows,
-            previous=store_snapshots(previous),
-            opening=Opening(
-                portfolio_id=ids,
-                equity=Decimals(opening, CENTS),
-                first_day=links.day,
-                last_day=links.day,
-            ),
-            threads=self._threads,
-            cancel=self._cancel,
-            host=host,
-            betas=self.inputs.betas,
-        )
-        return await in_thread(work, self._cancel)
+def _session(  # noqa: PLR0917  # rows, and what they are computed from
+    policy: PolicyAudit,
+    inputs: Inputs,
+    links: Links,
+    opening: Int64,
+    today: int,
+    cancel: CancelFlag,
+) -> Callable[[], Rows]:
+    """Return what computes the rows of one session; their `portfolio` is a row of ``links``."""
+    ids = np.ascontiguousarray(inputs.ids[links.portfolio])
+    later = np.flatnonzero(~links.first)
+    equity, pnl, realized, flow = (links.carried[name].take(later) for name in CARRIED)
+    previous = Previous(
+        portfolio_id=np.ascontiguousarray(ids[later]),
+        day=links.previous_day[later],
+        equity=equity,
+        cumulative_pnl=pnl,
+        cumulative_realized_pnl=realized,
+        cumulative_capital_flow=flow,
+    )
+    return partial(
+        roll_forward,
+        policy.market,
+        positions=inputs.positions,
+        events=inputs.events,
+        flows=inputs.flows,
+        previous=store_snapshots(previous),
+        opening=Opening(
+            portfolio_id=ids,
+            equity=Decimals(opening, CENTS),
+            first_day=links.day,
+            last_day=links.day,
+        ),
+        threads=policy.request.settings.threads,
+        cancel=cancel,
+        host=None if policy.host is None else replace(policy.host, today=today),
+        betas=inputs.betas,
+    )
 
 
 def _groups(keys: Int64) -> Iterator[Int64]:
@@ -212,7 +265,33 @@ def _groups(keys: Int64) -> Iterator[Int64]:
 
 
 def columns_of(rows: Rows) -> dict[str, Decimals]:
-    """Return the columns of `RULED`."""
-    found = {name: Decimals(getattr(rows, _COLUMNS[name]), CENTS) for name in AMOUNTS}
-    found |= {name: Decimals(getattr(rows, _COLUMNS[name]).astype(np.int64), 0) for name in COUNTS}
+    """Return the columns of `RULE_COLUMNS`."""
+    found = {name: Decimals(getattr(rows, name), CENTS) for name in MONEY_COLUMNS}
+    found |= {name: Decimals(getattr(rows, name).astype(np.int64), 0) for name in COUNT_COLUMNS}
     return {**found, "daily_return": rows.daily_return}
+
+
+def shares_of(objects: Objects | FloatObjects) -> Shares:
+    """Return objects as mappings of decimals, the shortest ones of binary64; None for NULL."""
+    found = np.full(len(objects), None, dtype=np.object_)
+    for row in np.flatnonzero(objects.state == State.VALUE).tolist():
+        names = np.flatnonzero(objects.present[row]).tolist()
+        values = objects.values[row, names].tolist()
+        if isinstance(objects, Objects):
+            decimals = (Decimal(value).scaleb(-objects.scale) for value in values)
+        else:
+            decimals = (Decimal(repr(value)) for value in values)
+        found[row] = dict(zip((objects.names[name] for name in names), decimals, strict=True))
+    return found
+
+
+def in_cents(column: Decimals) -> Bools:
+    """Return which values are whole cents."""
+    unit = 10 ** max(column.scale - CENTS, 0)
+    whole: Bools = (column.state == State.VALUE) & (column.values % unit == 0)
+    return whole
+
+
+def cents_of(column: Decimals) -> Int64:
+    """Return values in cents; those that are not whole cents mean nothing."""
+    return column.values // np.int64(10 ** max(column.scale - CENTS, 0))

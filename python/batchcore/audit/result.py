@@ -1,27 +1,28 @@
-"""What a verification found: counts by column, examples, text and JSON."""
+"""What a verification found: counts by column, examples, and both as JSON."""
 
 from __future__ import annotations
 
+import datetime as dt
+import uuid
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.audit.changes import CAUSES
+from batchcore.audit.causes import CAUSES
 from batchcore.audit.compare import ALL_COLUMNS, PLACE, REASONS, shares_apart
 
 if TYPE_CHECKING:
-    import datetime as dt
-    import uuid
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from batchcore.audit.check import DifferingCells
-    from batchcore.audit.compare import Judged
+    from batchcore.audit.chunk_check import DifferingCells
+    from batchcore.audit.compare import Judgement
+    from batchcore.frames import Bools, Bytes
 
 EXAMPLES: Final = 20
 """How many cells that differ are named one by one; all are counted."""
@@ -58,15 +59,8 @@ class Difference:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold, amounts as text."""
-        return {
-            "portfolio": str(self.portfolio),
-            "session": None if self.session is None else self.session.isoformat(),
-            "column": self.column,
-            "stored": _plain(self.stored),
-            "expected": _plain(self.expected),
-            "difference": _plain(self.difference),
-            "cause": self.cause or None,
-        }
+        own = {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
+        return own | {"difference": _plain(self.difference), "cause": self.cause or None}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -84,6 +78,15 @@ class ColumnCounts:
     checked: npt.NDArray[np.int64]
     differing: npt.NDArray[np.int64]
     worst: tuple[Difference | None, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as what JSON can hold, by name."""
+        return {
+            name: {"checked": checked, "differing": differing, "worst": _plain(worst)}
+            for name, checked, differing, worst in zip(
+                self.name, self.checked.tolist(), self.differing.tolist(), self.worst, strict=True
+            )
+        }
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -137,45 +140,30 @@ class VerifyResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold: amounts as text, dates as ISO text."""
-        columns = self.columns
         return {
-            "policy": self.policy,
-            "calendar": self.calendar,
-            "fast": self.fast,
-            "portfolios": self.portfolios,
-            "rows": self.rows,
-            "rows_stored": self.rows_stored,
-            "rows_differing": self.rows_differing,
-            "missing_sessions": self.missing_sessions,
+            **{one.name: _plain(getattr(self, one.name)) for one in fields(self)},
             "cells_checked": self.checked,
             "cells_differing": self.differing,
             "cells_not_checkable": sum(self.not_checkable.values()),
-            "columns": {
-                name: {
-                    "checked": int(columns.checked[row]),
-                    "differing": int(columns.differing[row]),
-                    "worst": None if worst is None else worst.to_dict(),
-                }
-                for row, (name, worst) in enumerate(zip(columns.name, columns.worst, strict=True))
-            },
-            "examples": [example.to_dict() for example in self.examples],
-            "causes": dict(self.causes),
-            "not_checkable": dict(self.not_checkable),
-            "analytics_off": dict(self.analytics_off),
-            "consistent": self.consistent,
             "seconds": round(self.seconds, 6),
         }
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  # what a cell may hold
-    """Return a cell as what JSON can hold."""
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, Mapping):
-        return {name: _plain(share) for name, share in value.items()}
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return value
+def _plain(value: Any) -> Any:  # noqa: ANN401  # what a result may hold
+    """Return a value as what JSON can hold."""
+    match value:
+        case Decimal():
+            return f"{value:f}"
+        case uuid.UUID() | dt.date():
+            return str(value)
+        case Difference() | ColumnCounts():
+            return value.to_dict()
+        case Mapping():
+            return {name: _plain(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_plain(one) for one in value]
+        case _:
+            return value
 
 
 class Tally:
@@ -188,11 +176,7 @@ class Tally:
     """
 
     def __init__(self, columns: Sequence[str]) -> None:
-        """Begin with nothing.
-
-        Args:
-            columns: Those that are compared, in the order of the report.
-        """
+        """Begin with nothing; the columns are those compared, in the order of the report."""
         self.rows = self.rows_differing = self.missing_sessions = 0
         self._names = (*columns, EQUITY)
         self._places = [PLACE[column] for column in columns]
@@ -203,21 +187,13 @@ class Tally:
         self._causes: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
 
-    def judge(self, judged: Judged) -> None:
+    def judge(self, judged: Judgement) -> None:
         """Count which cells of some rows were compared, and why others were not."""
         self._checked[:-1] += judged.checked().sum(axis=0)[self._places]
         self._reasons.update(judged.counts())
 
-    def differ(
-        self, wrong: npt.NDArray[np.bool_], cause: npt.NDArray[np.uint8], found: DifferingCells
-    ) -> None:
-        """Count rows with cells that differ.
-
-        Args:
-            wrong: (k, c) bool.
-            cause: (k,) place in `CAUSES`.
-            found: The same rows.
-        """
+    def differ(self, wrong: Bools, cause: Bytes, found: DifferingCells) -> None:
+        """Count (k, c) wrong cells of rows, with (k,) places in `CAUSES`."""
         self.rows_differing += len(wrong)
         self._differing[:-1] += wrong.sum(axis=0)[self._places]
         self._causes.update(CAUSES[one] for one in cause.tolist())
@@ -233,13 +209,7 @@ class Tally:
     def equities(
         self, checked: int, left_out: Mapping[str, int], differences: Sequence[Difference]
     ) -> None:
-        """Count what `portfolios.equity_balance` is compared with (S8, L7).
-
-        Args:
-            checked: How many were compared.
-            left_out: Reason -> how many could not be.
-            differences: What was found.
-        """
+        """Count what `portfolios.equity_balance` is compared with, and why some are not."""
         self._checked[-1] += checked
         self._differing[-1] += len(differences)
         self._reasons.update(left_out)

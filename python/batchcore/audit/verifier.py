@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.audit.check import ChunkCheck
-from batchcore.audit.compare import Judged, differs, value_at
-from batchcore.audit.legacy import Legacy
-from batchcore.audit.links import in_cents
+from batchcore import policies
+from batchcore.audit.chunk_check import ChunkCheck
+from batchcore.audit.compare import Judgement, differs, value_at
+from batchcore.audit.compute import in_cents
 from batchcore.audit.result import EQUITY, Difference, Tally
-from batchcore.audit.rollforward import RollForward
-from batchcore.db.catalog import check_run, inspect
-from batchcore.db.engine import Database
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
+from batchcore.pg.database import Database
 from batchcore.run import plan as plans
 from batchcore.run.request import requested
 from batchcore.sources import stored as stores
@@ -31,17 +31,16 @@ from batchcore.units import State
 if TYPE_CHECKING:
     import datetime as dt
     import uuid
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from batchcore.audit.policy import PolicyAudit
     from batchcore.audit.result import VerifyResult
-    from batchcore.audit.rules import Rules
     from batchcore.config import Settings
-    from batchcore.db.engine import Session
+    from batchcore.frames import Bools, Int64
+    from batchcore.options import Progress
+    from batchcore.pg.session import Session
     from batchcore.run.request import Request
     from batchcore.sources.stored import OwnEquities, StoredRows
-
-    Progress = Callable[[str, int, int], object]
-    from batchcore.frames import Bools, Int64
 
 
 ROWS_OF_A_CHUNK: Final = 100_000
@@ -105,8 +104,6 @@ async def verify(
         portfolio_ids,
         policy=policy,
         calendar=calendar,
-        on_existing="skip",
-        missing=False,
         analytics="none",
         beta_weights=beta_weights,
         settings=settings,
@@ -116,8 +113,8 @@ async def verify(
         raise ConfigError(msg, "sample")
     began = time.perf_counter()
     async with Database(db, borrow=True).reading("verify") as session:
-        rules = await _rules(session, request, fast=fast)
-        verification = Verification(rules, progress)
+        audit = await _policy_audit(session, request, fast=fast)
+        verification = Verification(audit, progress)
         await verification.prepare(sample, seed)
         await verification.run()
         return verification.tally.result(
@@ -126,22 +123,24 @@ async def verify(
             fast=fast,
             portfolios=len(verification.chosen),
             rows_stored=int(verification.counted.rows.sum()),
-            analytics_off=dict(rules.off),
+            analytics_off=dict(audit.off),
             consistent=session.consistent,
             seconds=time.perf_counter() - began,
         )
 
 
-async def _rules(session: Session, request: Request, *, fast: bool) -> Rules:
-    """Return what the policy says on the tables of a host."""
+async def _policy_audit(session: Session, request: Request, *, fast: bool) -> PolicyAudit:
+    """Return the policy on the tables of a host."""
+    audit = policies.entry(request.policy).audit
+    if audit is None:
+        raise ConfigError(f"the policy `{request.policy}` has no verification", "policy")
     catalog = await inspect(session, request.settings.schema)
-    check_run(catalog, writes=False)
+    check(catalog, writes=False)
     calendar = request.known_calendar
     if calendar is None:
         dates = await load(session, select_price_dates(catalog))
         calendar = calendars.from_price_dates(dates)
-    policy = Legacy if request.policy == "legacy" else RollForward
-    return policy(session, catalog, calendar, request, fast=fast)
+    return audit()(session, catalog, calendar, request, fast=fast)
 
 
 class Verification:
@@ -153,12 +152,12 @@ class Verification:
         chosen: Portfolios with a snapshot that is looked at.
     """
 
-    def __init__(self, rules: Rules, progress: Progress | None) -> None:
-        """Take the rules."""
-        self.tally = Tally(rules.columns)
-        self._rules = rules
-        self._session = rules.session
-        self._wanted = rules.request.wanted
+    def __init__(self, policy: PolicyAudit, progress: Progress | None) -> None:
+        """Take the policy, and what is called with snapshots done and in all."""
+        self.tally = Tally(policy.columns)
+        self._policy = policy
+        self._session = policy.session
+        self._wanted = policy.request.wanted
         self._progress = progress
         self._done = self._total = 0
 
@@ -167,16 +166,19 @@ class Verification:
 
         Snapshots are numbered by portfolio and day.
         """
-        rules, wanted = self._rules, Selection(self._wanted)
-        host, calendar = rules.catalog, rules.calendar
+        policy, wanted = self._policy, Selection(self._wanted)
         query = select_portfolios(
-            host, calendar, calendars.LAST_DATE, wanted, complete=rules.stored_rules.complete
+            policy.catalog,
+            policy.calendar,
+            calendars.LAST_DATE,
+            wanted,
+            complete=policy.stored_rules.complete,
         )
         self._portfolios = await load(self._session, query)
         if wanted.ids is not None:
             plans.check_found(wanted.ids, self._portfolios.id)
-        days, ids = (rules.start, rules.end), self._portfolios.id
-        counts = stores.select_counts(rules.source, wanted, days, ids)
+        days, ids = (policy.start, policy.end), self._portfolios.id
+        counts = stores.select_counts(policy.source, wanted, days, ids)
         self.counted = await load(self._session, counts)
         rows = drawn_rows = self.counted.rows
         self._number = np.cumsum(rows) - rows
@@ -194,11 +196,11 @@ class Verification:
         """Compare all chunks."""
         if len(self.chosen) == 0:
             return
-        rules, counted, calendar = self._rules, self.counted, self._rules.calendar
+        policy, counted, calendar = self._policy, self.counted, self._policy.calendar
         around = counted.first[self.chosen].min(), counted.last[self.chosen].max()
         first, last = np.clip(around, calendar.first_day, calendar.last_day).tolist()
-        await rules.share(self._selection(self.chosen), first, last)
-        self._run_chunks = await load(self._session, stores.select_run_chunks(rules.catalog))
+        await policy.share(self._selection(self.chosen), first, last)
+        self._run_chunks = await load(self._session, stores.select_run_chunks(policy.catalog))
         for at in self._parts():
             await self._check(at)
 
@@ -215,10 +217,10 @@ class Verification:
 
     def _parts(self) -> list[Int64]:
         """Return portfolios in chunks of so many snapshots at most."""
-        chosen, size = self.chosen, self._rules.request.settings.chunk_size
+        chosen, size = self.chosen, self._policy.request.settings.chunk_size
         if size is not None:
             return np.split(chosen, np.arange(size, len(chosen), size))
-        most = ROWS_OF_A_CHUNK if self._rules.fast else ROWS_AS_DECIMALS
+        most = ROWS_OF_A_CHUNK if self._policy.fast else ROWS_AS_DECIMALS
         cuts, rows = list[int](), 0
         for number, count in enumerate(self.counted.rows[chosen].tolist()):
             rows += count
@@ -230,23 +232,22 @@ class Verification:
     async def _check(self, at: Int64) -> None:
         """Compare the snapshots of some portfolios, and their own equities."""
         ids, selection = np.ascontiguousarray(self._portfolios.id[at]), self._selection(at)
-        stored = await self._rules.stored(selection, ids)
+        stored = await self._policy.stored(selection, ids)
         asked = self._asked_for(stored, at)
         deleted = self._portfolios.deleted[at][stored.portfolio]
         self._leave_out(stored, asked, deleted)
-        own = await self._rules.own_equities(self._portfolios, at, selection)
+        own = await self._policy.own_equities(self._portfolios, at, selection)
         instead = Decimals.nulls(len(at))
         rows = np.flatnonzero(asked & stored.complete & ~deleted)
         if len(rows):
-            chunk = await self._rules.chunk(ids, selection, stored, rows)
-            check = ChunkCheck(self._rules, chunk, self.tally, self._run_chunks, self._tick)
-            await check.run()
+            check = ChunkCheck(self._policy, ids, selection, stored, rows)
+            await check.run(self.tally, self._run_chunks, self._tick)
             instead = check.right_equities(own.day)
         self._check_equities(at, own, instead)
 
     def _asked_for(self, stored: StoredRows, at: Int64) -> Bools:
         """Return which stored rows are of the range, and of the sample."""
-        start, end = self._rules.start, self._rules.end
+        start, end = self._policy.start, self._policy.end
         asked = np.ones(len(stored), dtype=np.bool_)
         if start is not None:
             asked &= stored.day >= start
@@ -264,7 +265,7 @@ class Verification:
         self.tally.rows += int(asked.sum())
         others = asked & (~stored.complete | deleted)
         count = int(others.sum())
-        judged = Judged(count, self._rules.columns)
+        judged = Judgement(count, self._policy.columns)
         judged.leave_out("soft_deleted", deleted[others])
         judged.leave_out("off_session", ~stored.session[others])
         judged.leave_out("incomplete", np.ones(count, dtype=np.bool_))
@@ -274,10 +275,7 @@ class Verification:
     def _check_equities(self, at: Int64, own: OwnEquities, instead: Decimals) -> None:
         """Compare `portfolios.equity_balance` with the equity of a snapshot (S8, L7).
 
-        Args:
-            at: Portfolios.
-            own: What it is to be.
-            instead: What the equity of that snapshot should be, where it is wrong itself.
+        ``instead`` is what the equity of that snapshot should be, where it is wrong itself.
         """
         there = ~self._portfolios.deleted[at] & (own.day.state == State.VALUE)
         whole = there & in_cents(own.equity)

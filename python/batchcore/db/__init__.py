@@ -1,1 +1,1 @@
-"""The database: engine, loads, writes, ledger, and a server of our own for demo and tests."""
+"""The host's tables: what they are, whether they fit, and how a database gets them."""

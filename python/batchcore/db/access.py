@@ -10,16 +10,18 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from batchcore.config import Schema
-from batchcore.db.catalog import Catalog, check_needs, inspect
-from batchcore.db.engine import Database
-from batchcore.errors import DatabaseError, SchemaError
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check, problems_of
+from batchcore.errors import DatabaseError
+from batchcore.pg.database import Database
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import AsyncIterator, Collection, Iterator
+    from collections.abc import AsyncIterator
 
-    from batchcore.db.catalog import Needs
-    from batchcore.db.engine import Session
+    from batchcore.db.catalog import Catalog
+    from batchcore.pg.session import Session
+    from batchcore.schema import Use
 
     Catalogs = dict[Schema, Catalog]
 
@@ -40,12 +42,12 @@ _kept: Final[dict[str | asyncpg.Pool, Catalogs]] = {}
 async def reading(
     db: object,
     schema: Schema | None,
-    needs: Needs,
+    uses: Use,
     *,
     phase: str = "load",
     statements: Counter[str] | None = None,
 ) -> AsyncIterator[tuple[Session, Catalog]]:
-    """Give a session to read in, see `Database.reading`, and what the host's tables are.
+    """Give a session to read in, see `Database.reading`, and the catalog of the host's tables.
 
     The catalog is read once for each ``db`` and schema, and again when what it has found is not
     enough or not there any more; `forget` it where the type of a column is changed.
@@ -53,50 +55,36 @@ async def reading(
     Args:
         db: Any kind of database, the caller's connections too.
         schema: Names of tables and columns; None for those of docs/schema.md.
-        needs: Tables and columns that must be there.
+        uses: What the tables are needed for.
         phase: What statements are counted under; that on the catalog is under `CHECK`.
         statements: What to count in.
 
     Raises:
-        ConfigError: ``db`` is of a wrong kind.
-        SchemaError: the database lacks something of ``needs``.
+        ConfigError: ``db`` is of a wrong kind; in `changing`, also one in no transaction.
+        SchemaError: the database lacks something that the uses need.
         DatabaseError: the database refused, failed or went away.
     """
     database = Database(db, borrow=True, statements=statements)
-    async with database.reading(phase) as session:
-        with _forgotten_if_gone(db):
-            yield session, await _catalog(session, db, schema or Schema(), needs)
+    async with database.reading(phase) as session, _catalog(session, db, schema, uses) as catalog:
+        yield session, catalog
 
 
 @contextlib.asynccontextmanager
 async def changing(
     db: object,
     schema: Schema | None,
-    needs: Needs,
+    uses: Use,
     *,
-    inserts: Collection[str] = (),
     phase: str = "persist",
     statements: Counter[str] | None = None,
 ) -> AsyncIterator[tuple[Session, Catalog]]:
-    """Give a session to write in, see `Database.changing`, and the catalog; else like `reading`.
-
-    Args:
-        db: Any kind of database, the caller's connections too.
-        schema: Names of tables and columns; None for those of docs/schema.md.
-        needs: Tables and columns that must be there.
-        inserts: Those of the tables that rows are inserted into, with the columns of ``needs``.
-        phase: What statements are counted under; that on the catalog is under `CHECK`.
-        statements: What to count in.
-
-    Raises:
-        ConfigError: ``db`` is of a wrong kind, or in no transaction.
-        SchemaError: the database lacks something of ``needs``.
-        DatabaseError: the database refused, failed or went away.
-    """
+    """Give a session to write in, see `Database.changing`, and the catalog; else like `reading`."""
     database = Database(db, borrow=True, statements=statements)
-    async with database.changing(phase) as session:
-        with _forgotten_if_gone(db):
-            yield session, await _catalog(session, db, schema or Schema(), needs, inserts)
+    async with (
+        database.changing(phase) as session,
+        _catalog(session, db, schema, uses, writes=True) as catalog,
+    ):
+        yield session, catalog
 
 
 def forget() -> None:
@@ -105,29 +93,22 @@ def forget() -> None:
     _kept.clear()
 
 
+@contextlib.asynccontextmanager
 async def _catalog(
-    session: Session, db: object, schema: Schema, needs: Needs, inserts: Collection[str] = ()
-) -> Catalog:
-    catalogs = _remembered(db)
-    catalog = catalogs.get(schema)
-    if catalog is not None:
-        with contextlib.suppress(SchemaError):  # what was missing may have come since
-            check_needs(catalog, needs, inserts=inserts)
-            return catalog
-    phase = session.phase
-    await session.enter(CHECK)
-    catalog = await inspect(session, schema)
-    await session.enter(phase)
-    check_needs(catalog, needs, inserts=inserts)
-    catalogs[schema] = catalog
-    return catalog
-
-
-@contextlib.contextmanager
-def _forgotten_if_gone(db: object) -> Iterator[None]:
-    """Forget a database whose tables turn out to be others than remembered."""
+    session: Session, db: object, schema: Schema | None, uses: Use, *, writes: bool = False
+) -> AsyncIterator[Catalog]:
+    """Give the catalog, checked; forget it if a table of it turns out to be gone."""
+    schema = schema or Schema()
+    catalog = _remembered(db).get(schema)
+    if catalog is None or problems_of(catalog, uses, writes=writes):
+        phase = session.phase
+        await session.enter(CHECK)
+        catalog = await inspect(session, schema)
+        await session.enter(phase)
+        check(catalog, uses, writes=writes)
+        _remembered(db)[schema] = catalog
     try:
-        yield
+        yield catalog
     except DatabaseError as error:
         if error.sqlstate in GONE:
             _remembered(db).clear()

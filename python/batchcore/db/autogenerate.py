@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batchcore.db.catalog import INDEXES
+from batchcore.schema import INDEXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,5 +41,5 @@ def alembic_include_object(hook: IncludeObject | None = None) -> IncludeObject:
 
 def _is_own(name: str, type_: str) -> bool:
     if type_ == "index":
-        return name.removeprefix(_OWN).startswith(INDEXES)
+        return name.removeprefix(_OWN).startswith(tuple(index.name for index in INDEXES))
     return type_ == "table" and name.startswith(_OWN)

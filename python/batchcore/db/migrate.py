@@ -13,23 +13,19 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from batchcore.config import Schema
-from batchcore.db.catalog import (
-    VERSION_TABLE,
-    inspect,
-    newer_revision,
-    problems_of,
-    revision_sql,
-    schema_error,
-)
-from batchcore.db.connect import Connector
-from batchcore.db.conninfo import resolved
-from batchcore.db.engine import CATALOG_FIRST, driver_errors
-from batchcore.db.indexes import SPECS, Work, built, look, redundant, removed, unmarked
-from batchcore.db.sql import quote_literal, table_name
+from batchcore.db.catalog import inspect
+from batchcore.db.check import newer_revision, problems_of, revision_sql, schema_error
+from batchcore.db.indexes import IndexPlan, built, look, redundant, removed, unmarked
 from batchcore.errors import ConfigError, LeaseHeldError
+from batchcore.pg.connect import Connector
+from batchcore.pg.conninfo import resolved
+from batchcore.pg.errors import driver_errors
+from batchcore.pg.session import CATALOG_FIRST
+from batchcore.pg.sql import quote_literal, table_name
+from batchcore.schema import HOST, INDEXES, VERSION_TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     import asyncpg
     from alembic.config import Config
@@ -58,13 +54,13 @@ class Options:
         concurrently: Whether indexes are built and dropped CONCURRENTLY, outside a transaction.
         adopted: Whether the host's tables were there before batchcore, so that no downgrade
             may drop them.
-        index_statements: What revision 0002 runs; None takes tables that are as 0001 made them.
+        index_statements: What revision 0002 runs, up or down.
     """
 
     schema: Schema = field(default_factory=Schema)
     concurrently: bool = False
     adopted: bool = False
-    index_statements: tuple[str, ...] | None = None
+    index_statements: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -116,21 +112,6 @@ class MigrateReport:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A status, with the statements that are due.
-
-    Attributes:
-        status: For the caller.
-        index_statements: Of revision 0002.
-        drops: Of redundant indexes.
-    """
-
-    status: MigrateStatus
-    index_statements: tuple[str, ...] = ()
-    drops: tuple[str, ...] = ()
-
-
 async def migrate(
     database: str | AsyncEngine, *, schema: Schema | None = None, drop_redundant: bool = False
 ) -> MigrateReport:
@@ -156,8 +137,7 @@ async def migrate(
     schema = schema or Schema()
     _require_alembic(schema)
     async with _session(database) as (connection, raw):
-        found = await _status(raw, schema, drop_redundant=drop_redundant)
-        status = found.status
+        status, plan, drops = await _status(raw, schema, drop_redundant=drop_redundant)
         if status.problems:
             raise schema_error(status.problems)
         marked: tuple[str, ...] = ()
@@ -166,16 +146,11 @@ async def migrate(
             await _adopt(connection, schema)
             marked, applied = status.pending[:1], status.pending[1:]
         if applied:
-            options = Options(
-                schema=schema,
-                concurrently=status.adopted or status.revision is not None,
-                adopted=status.adopted,
-                index_statements=found.index_statements,
-            )
-            await connection.run_sync(_command("upgrade", options, "head"))
+            options = Options(schema, plan.concurrently, status.adopted, plan.statements)
+            await _run(connection, "upgrade", options, "head")
         for revision in applied:
             _logger.info("revision %s is done", revision)
-        for statement in found.drops:
+        for statement in drops:
             await raw.execute(statement)
         return MigrateReport(
             before=status.revision,
@@ -206,8 +181,8 @@ async def check(
     with driver_errors():
         async with connect(database) as connection:
             raw = await _driver_connection(connection)
-            found = await _status(raw, schema, drop_redundant=drop_redundant)
-            return found.status
+            status, *_ = await _status(raw, schema, drop_redundant=drop_redundant)
+            return status
 
 
 async def downgrade(
@@ -245,24 +220,19 @@ async def downgrade(
         layout = await look(raw, schema)
         for name in unmarked(layout) if adopted else ():
             _logger.warning("index %s stays: nothing says that batchcore made it", name)
-        work = removed(layout, concurrently=True, is_own=not adopted)
-        options = Options(
-            schema=schema,
-            concurrently=True,
-            adopted=adopted,
-            index_statements=tuple(work.statements),
-        )
-        await connection.run_sync(_command("downgrade", options, revision))
+        plan = removed(layout, concurrently=True, is_own=not adopted)
+        options = Options(schema, plan.concurrently, adopted, plan.statements)
+        await _run(connection, "downgrade", options, revision)
         if revision == "base":
             await raw.execute(f"DROP TABLE {table_name(schema, VERSION_TABLE)}")
 
 
 def options() -> Options:
-    """Return what the running migration was told; the defaults under `alembic` itself."""
+    """Return what the running migration was told; the defaults under `alembic check`."""
     from alembic import context  # noqa: PLC0415  # an extra
 
-    chosen = context.config.attributes.get("options")
-    return chosen if isinstance(chosen, Options) else Options()
+    chosen: Options = context.config.attributes.get("options", Options())
+    return chosen
 
 
 @contextlib.asynccontextmanager
@@ -331,15 +301,17 @@ async def _driver_connection(connection: AsyncConnection) -> asyncpg.Connection:
 async def _adopt(connection: AsyncConnection, schema: Schema) -> None:
     # In one transaction: marked but not noted as the host's, a downgrade would drop its tables.
     async with connection.begin():
-        await connection.run_sync(_command("stamp", Options(schema=schema), _HOST_REVISION))
+        await _run(connection, "stamp", Options(schema), _HOST_REVISION)
         await connection.exec_driver_sql(
             f"COMMENT ON TABLE {table_name(schema, VERSION_TABLE)} IS {quote_literal(_ADOPTED)}"
         )
 
 
-async def _status(raw: asyncpg.Connection, schema: Schema, *, drop_redundant: bool) -> _Found:
+async def _status(
+    raw: asyncpg.Connection, schema: Schema, *, drop_redundant: bool
+) -> tuple[MigrateStatus, IndexPlan, list[str]]:
+    """Return the status, what is due of revision 0002, and what drops redundant indexes."""
     scripts = _scripts()
-    head = scripts.get_current_head() or ""
     known = {script.revision: script.doc for script in scripts.walk_revisions()}
     pending = tuple(reversed(known))
     revision = await _revision(raw, schema)
@@ -353,7 +325,9 @@ async def _status(raw: asyncpg.Connection, schema: Schema, *, drop_redundant: bo
     elif not await raw.fetchval(_HAS_NAMESPACE, schema.namespace):
         adopted, problems = False, (f"there is no schema `{schema.namespace}`",)
     else:
-        adopted = bool(schema.tables or schema.columns) or await _has_host_tables(raw, schema)
+        adopted = bool(schema.tables or schema.columns) or await _has_tables(
+            raw, schema, *(schema.table(name) for name in HOST)
+        )
     if adopted and not problems:
         problems = problems_of(await inspect(raw, schema), writes=False)
     steps = tuple(
@@ -362,39 +336,33 @@ async def _status(raw: asyncpg.Connection, schema: Schema, *, drop_redundant: bo
         else f"{one}: {known[one]}"
         for one in pending
     )
-    layout = await look(raw, schema)
-    work = Work()
+    layout, concurrently = await look(raw, schema), adopted or revision is not None
+    plan = IndexPlan(layout, concurrently=concurrently)
     if _INDEX_REVISION in pending:
-        concurrently = adopted or revision is not None
-        work = built(layout, concurrently=concurrently, is_own=not adopted)
-        if not concurrently:
-            work.notes.clear()  # of an empty database: nothing to choose
+        plan = built(layout, concurrently=concurrently, is_own=not adopted)
     elif adopted:
-        work.notes += [
+        plan.notes += [
             f"keep {name} at a downgrade, not known as batchcore's" for name in unmarked(layout)
         ]
+    notes = plan.notes if concurrently else []  # of an empty database: nothing to choose
     drops = []
     for name, statement in redundant(layout) if adopted else ():
+        is_redundant = f"{name}, redundant beside {INDEXES[0].name}"
         if drop_redundant:
             drops.append(statement)
-            work.notes.append(f"drop {name}, redundant beside {SPECS[0].name}")
+            notes.append(f"drop {is_redundant}")
         else:
-            work.notes.append(
-                f"keep {name}, redundant beside {SPECS[0].name}: --drop-redundant drops it"
-            )
-    return _Found(
-        MigrateStatus(
-            revision=revision,
-            head=head,
-            adopted=adopted,
-            pending=pending,
-            steps=steps,
-            problems=problems,
-            notes=tuple(work.notes),
-        ),
-        tuple(work.statements),
-        tuple(drops),
+            notes.append(f"keep {is_redundant}: --drop-redundant drops it")
+    status = MigrateStatus(
+        revision=revision,
+        head=scripts.get_current_head() or "",
+        adopted=adopted,
+        pending=pending,
+        steps=steps,
+        problems=problems,
+        notes=tuple(notes),
     )
+    return status, plan, drops
 
 
 _LIMITS: Final = (
@@ -417,16 +385,13 @@ _HAS_TABLES: Final = (
 _COMMENT: Final = "SELECT pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class')"
 
 
-async def _has_host_tables(raw: asyncpg.Connection, schema: Schema) -> bool:
-    from batchcore.db.tables import metadata  # noqa: PLC0415  # brings SQLAlchemy
-
-    names = [schema.table(name) for name in metadata.tables]
+async def _has_tables(raw: asyncpg.Connection, schema: Schema, *names: str) -> bool:
     return bool(await raw.fetchval(_HAS_TABLES, schema.namespace, names))
 
 
 async def _revision(raw: asyncpg.Connection, schema: Schema) -> str | None:
     # An `alembic downgrade base` leaves the table behind, without a row.
-    if not await raw.fetchval(_HAS_TABLES, schema.namespace, [VERSION_TABLE]):
+    if not await _has_tables(raw, schema, VERSION_TABLE):
         return None
     found = await raw.fetchval(revision_sql(schema))
     return None if found is None else str(found)
@@ -436,16 +401,16 @@ async def _is_adopted(raw: asyncpg.Connection, schema: Schema) -> bool:
     return bool(await raw.fetchval(_COMMENT, table_name(schema, VERSION_TABLE)) == _ADOPTED)
 
 
-def _command(name: str, options: Options, revision: str) -> Callable[[Connection], None]:
-    def run(connection: Connection) -> None:
-        from alembic import command  # noqa: PLC0415  # an extra
+async def _run(connection: AsyncConnection, name: str, options: Options, revision: str) -> None:
+    """Run a command of Alembic."""
+    from alembic import command  # noqa: PLC0415  # an extra
 
+    def run(connection: Connection) -> None:
         config = _config()
-        config.attributes["connection"] = connection
-        config.attributes["options"] = options
+        config.attributes |= {"connection": connection, "options": options}
         getattr(command, name)(config, revision)
 
-    return run
+    await connection.run_sync(run)
 
 
 def _config() -> Config:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from batchcore.report import issue_lines, marks_text, sessions_text
+from batchcore.words import counted, differ
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rich.console import RenderableType
     from rich.table import Table
 
@@ -14,21 +16,31 @@ if TYPE_CHECKING:
     from batchcore.demo.stored import Valuation
 
 
-def demo_parts(done: Demo) -> list[RenderableType]:
-    """Return what a demo shows, but for the line on its rows."""
+def demo_parts(
+    done: Demo, run: Mapping[str, Any], sessions: str, marks: str, issues: Sequence[str]
+) -> list[RenderableType]:
+    """Return what a demo shows, but for the line on its rows.
+
+    Args:
+        done: The demo.
+        run: Its run as JSON has it.
+        sessions: Which sessions these were.
+        marks: How many marks of each kind there were.
+        issues: A line for each name of issues.
+    """
     kind = "real closes" if done.size.symbols is None else "a generated market"
-    cache = done.result.cache
-    marks = cache["hits"] + cache["misses"]
+    cache, made = run["cache"], counted(done.size.portfolios, "portfolio")
+    in_all = cache["hits"] + cache["misses"]
     took = ", ".join(f"{name} {seconds:.2f}" for name, seconds in done.seconds.items())
     return [
-        f"{done.size.portfolios:,} portfolios with {done.positions:,} positions on {kind}",
-        f"{done.symbols:,} symbols, {done.closes:,} closes of them and of factor ETFs",
-        sessions_text(done.result),
+        f"{made} with {counted(done.positions, 'position')} on {kind}",
+        f"{counted(done.symbols, 'symbol')}, {done.closes:,} closes of them and of factor ETFs",
+        sessions,
         _portfolio_table(done),
         *_analytics_tables(done),
-        _phase_table(done),
-        f"marks: {marks:,}, {cache['hit_rate'] or 0:.2%} of them hits; {marks_text(cache)}",
-        *issue_lines(done.result),
+        _phase_table(run),
+        f"marks: {in_all:,}, {cache['hit_rate'] or 0:.2%} of them hits; {marks}",
+        *issues,
         f"seconds: {took}",
     ]
 
@@ -36,13 +48,12 @@ def demo_parts(done: Demo) -> list[RenderableType]:
 def checked_text(done: Demo) -> str:
     """Return whether the rows of a demo are those of the reference."""
     checked = done.checked
-    text = f"{checked.rows:,} rows checked against the reference, {checked.differing:,} differ"
+    rows = counted(checked.rows, "row")
+    text = f"{rows} checked against the reference, {differ(checked.differing)}"
     if checked.portfolios == checked.portfolios_in_all:
         return text
-    return (
-        f"{text} ({checked.portfolios:,} of {checked.portfolios_in_all:,} portfolios, "
-        f"drawn by seed {done.seed})"
-    )
+    of = counted(checked.portfolios_in_all, "portfolio")
+    return f"{text} ({checked.portfolios:,} of {of}, drawn by seed {done.seed})"
 
 
 def _portfolio_table(done: Demo) -> Table:
@@ -84,32 +95,27 @@ def _analytics_tables(done: Demo) -> list[Table]:
     return [table]
 
 
-def _phase_table(done: Demo) -> Table:
-    result = done.result
-    table = _table(f"The run: {result.rows_written:,} rows written")
+def _phase_table(run: Mapping[str, Any]) -> Table:
+    statements, seconds = run["statements_by_phase"], run["seconds_by_phase"]
+    table = _table(f"The run: {counted(run['rows_written'], 'row')} written")
     table.add_column("phase")
-    table.add_column("statements", justify="right")
-    table.add_column("seconds", justify="right")
-    phases = dict.fromkeys([*result.statements_by_phase, *result.seconds_by_phase])
-    for phase in phases:
-        statements, spent = (
-            result.statements_by_phase.get(phase),
-            result.seconds_by_phase.get(phase),
-        )
-        if phase != "total" and (statements or spent):
+    for name in ("statements", "seconds"):
+        table.add_column(name, justify="right")
+    for phase in dict.fromkeys([*statements, *seconds]):
+        count, spent = statements.get(phase), seconds.get(phase)
+        if phase != "total" and (count or spent):
             table.add_row(
                 phase,
-                "" if statements is None else f"{statements:,}",
+                "" if count is None else f"{count:,}",
                 "" if spent is None else f"{spent:.3f}",
             )
     table.add_section()
-    statements = sum(result.statements_by_phase.values())
-    table.add_row("in all", f"{statements:,}", f"{result.seconds_by_phase['total']:.3f}")
+    table.add_row("in all", f"{run['statements']:,}", f"{seconds['total']:.3f}")
     return table
 
 
 def _table(title: str) -> Table:
-    from rich import box  # noqa: PLC0415  # an extra, which only the demo needs
+    from rich import box  # noqa: PLC0415  # only the demo needs it
     from rich.table import Table  # noqa: PLC0415  # likewise
 
     return Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 1))

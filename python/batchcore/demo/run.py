@@ -15,6 +15,7 @@ from batchcore.analytics.returns import simple_returns
 from batchcore.analytics.symbol_beta import symbol_betas
 from batchcore.calendar import date_of
 from batchcore.db.migrate import migrate
+from batchcore.demo.check_rows import Checked, check
 from batchcore.demo.data import CLOSE_SCALE, real_profiles
 from batchcore.demo.market import (
     demo_portfolios,
@@ -24,7 +25,6 @@ from batchcore.demo.market import (
     real_market,
     with_factors,
 )
-from batchcore.demo.opening import Checked, check
 from batchcore.demo.seed import fill
 from batchcore.demo.stored import Valuation, reading
 from batchcore.demo.universe import (
@@ -36,7 +36,7 @@ from batchcore.demo.universe import (
     tag_tables,
     user_table,
 )
-from batchcore.run.orchestrator import run_batch
+from batchcore.run.batch import run_batch
 from batchcore.units import FACTOR_ETFS, State
 
 if TYPE_CHECKING:

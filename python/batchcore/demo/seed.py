@@ -5,32 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batchcore.config import Schema
-from batchcore.db.catalog import (
-    OPTIONAL,
-    REQUIRED,
-    Kind,
-    check_revision,
-    inspect,
-    not_written,
-    schema_error,
-)
-from batchcore.db.engine import Database, transaction
-from batchcore.db.fields import encoded, field_of
-from batchcore.db.sql import table_name
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check_revision, not_written, schema_error
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
+from batchcore.pg.database import Database
+from batchcore.pg.fields import encoded, field_of
+from batchcore.pg.session import transaction
+from batchcore.pg.sql import Relation, statement, table_name
+from batchcore.schema import HOST, Kind, Use
 from batchcore.sinks.staging import not_kept
+from batchcore.words import of_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Table
+    from batchcore.pg.session import Session
 
     Progress = Callable[[str, int, int], object]
 
-NEEDED: Final = frozenset(REQUIRED) - OPTIONAL
+NEEDED: Final = frozenset(name for name, one in HOST.items() if one.is_required(Use.RUN))
 """Tables that every run needs; the others are filled where they are there."""
 
 RESULTS: Final = "portfolio_snapshots"
@@ -103,9 +99,7 @@ def _refuse_misfits(catalog: Catalog, tables: Sequence[Table]) -> None:
 
 
 def _misfit(catalog: Catalog, table: str, name: str, column: object) -> str:
-    schema = catalog.schema
-    label = f"{schema.namespace}.{schema.table(table)}.{schema.column(table, name)}"
-    found = catalog.columns.get(table, {}).get(schema.column(table, name))
+    label, found = catalog.label(table, name), catalog.find(table, name)
     if found is None:
         return f"{label}: missing column"
     if isinstance(column, Decimals) and found.kind is Kind.FLOAT8:
@@ -115,7 +109,8 @@ def _misfit(catalog: Catalog, table: str, name: str, column: object) -> str:
 
 async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> None:
     for table in tables:
-        query = f"SELECT EXISTS (SELECT FROM {table_name(schema, table)})"  # noqa: S608  # quoted
+        own = Relation(schema, table)
+        query = statement("SELECT EXISTS (SELECT FROM {own})", own=own)
         if await session.fetchval(query):
             msg = (
                 f"table `{schema.table(table)}` has rows already: only an empty database is "
@@ -125,12 +120,14 @@ async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> N
 
 
 async def _copy(session: Session, schema: Schema, table: Table) -> int:
+    if not table.rows:
+        return 0
     fields = [field_of(name, column) for name, column in table.columns.items()]
     pieces = encoded(fields, table.rows)
     columns = [schema.column(table.name, name) for name in table.columns]
     name, namespace = schema.table(table.name), schema.namespace
     stored = await session.copy_in(name, columns, pieces, namespace=namespace)
     if stored != table.rows:
-        wrong = f"{table.rows - stored} of {table.rows} rows sent are not there"
+        wrong = of_rows(table.rows - stored, table.rows, "is missing", "are missing")
         raise await not_kept(session, schema, table.name, wrong)
     return stored

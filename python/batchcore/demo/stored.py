@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 from batchcore import reference as ref
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
-from batchcore.db.engine import Database
-from batchcore.db.sql import compose, joined, statement
+from batchcore.pg.database import Database
+from batchcore.pg.sql import compose, joined, statement
 from batchcore.sources.host import HostTable
-from batchcore.sources.query import day_number
+from batchcore.sources.plain import day_number
 from batchcore.sources.reference import Reader
 
 if TYPE_CHECKING:

@@ -11,12 +11,13 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from batchcore.entry import check_choice
 from batchcore.errors import ConfigError
+from batchcore.late_imports import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from batchcore.audit.policy import PolicyAudit
     from batchcore.options import RunOptions
     from batchcore.policies.policy import Policy
 
@@ -28,12 +29,18 @@ def _accepts_all(_: RunOptions) -> Mapping[str, Any]:
     return {}
 
 
+def _imported(module: str, name: str) -> Callable[[], Any]:
+    return lambda: getattr(importlib.import_module(f"{__name__}.{module}"), name)
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyEntry:
     """What is known of a policy before it is imported.
 
     Attributes:
         load: Returns its class.
+        audit: Returns the class by which `verify` computes its rows again; None if it cannot.
+        repaired: Returns its class where only what differs is written; None where that is refused.
         settled: Refuses options that it does not have; returns those that it decides itself.
         repair_refusal: Why its rows are not repaired; None if they are.
         checks_prices: Whether it looks at the coverage of prices (S12).
@@ -42,8 +49,10 @@ class PolicyEntry:
     """
 
     load: Callable[[], type[Policy]]
+    audit: Callable[[], type[PolicyAudit]] | None = None
+    repaired: Callable[[], type[Policy]] | None = None
     settled: Callable[[RunOptions], Mapping[str, Any]] = _accepts_all
-    repair_refusal: str | None = None
+    repair_refusal: str | None = "the policy has no repair"
     checks_prices: bool = True
     failures_by_day: tuple[str, ...] = ()
 
@@ -65,18 +74,16 @@ def _settled_by_legacy(options: RunOptions) -> Mapping[str, Any]:
     return {"analytics": "none"}
 
 
-def _imported(module: str, name: str) -> Callable[[], type[Policy]]:
-    def load() -> type[Policy]:
-        found: type[Policy] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-        return found
-
-    return load
-
-
 _ENTRIES: Final[dict[str, PolicyEntry]] = {
-    "rollforward": PolicyEntry(_imported("rollforward", "RollForward")),
+    "rollforward": PolicyEntry(
+        _imported("rollforward", "RollForward"),
+        audit=_imported("rollforward_audit", "RollForwardAudit"),
+        repaired=_imported("rollforward_repair", "RepairedRollForward"),
+        repair_refusal=None,
+    ),
     "legacy": PolicyEntry(
         _imported("legacy", "Legacy"),
+        audit=_imported("legacy_audit", "LegacyAudit"),
         settled=_settled_by_legacy,
         repair_refusal=(
             "the policy `legacy` knows no repair: what its rows came from is overwritten, and"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db.ledger import Committed
 from batchcore.db.legacy_tables import WRITTEN, LegacyTables, check_tables
 from batchcore.frames import (
     Betas,
@@ -19,6 +18,7 @@ from batchcore.frames import (
     SnapshotAnalytics,
 )
 from batchcore.native import build_host
+from batchcore.pg.ledger import Committed
 from batchcore.policies.policy import ChunkLoad, Policy, RunPrices
 from batchcore.run import plan as plans
 from batchcore.run.plan import Plan
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Ids, Rows, Text
+    from batchcore.pg.session import Session
     from batchcore.policies.policy import RunContext
     from batchcore.run.analysis import Analysed, Analysis
     from batchcore.run.plan import Chunk, Range
@@ -80,7 +80,7 @@ class Legacy(Policy):
         return self.calendar.local_date(self.request.now)
 
     async def make_plan(self, reader: Session) -> None:
-        """Decide what each portfolio writes: `plan`."""
+        """Set `plan`: what each portfolio writes."""
         entries = await self.inception(reader)
         wanted = Selection(self.request.wanted)
         query = select_legacy_portfolios(self.catalog, wanted, self._sessions)
@@ -101,10 +101,10 @@ class Legacy(Policy):
     def _planned(self, portfolios: LegacyPortfolios, entries: Boundaries | None) -> Plan:
         days, count = self.days, len(portfolios.id)
         committed = self.request.committed or Committed()
-        latest, complete = portfolios.latest, portfolios.stands
+        latest, complete = portfolios.latest, portfolios.complete
         has_latest = latest.state == State.VALUE
         if self.request.on_existing == "error":
-            found, first = complete > 0, portfolios.first_stands.values
+            found, first = complete > 0, portfolios.first_complete.values
             if self.request.inception:
                 found, first = has_latest, latest.values
             plans.refuse_existing(portfolios.id, found & ~portfolios.deleted, first, committed)
@@ -214,4 +214,4 @@ class Legacy(Policy):
         """Return the equity of the last day that each portfolio wrote, in order or not (L7)."""
         wrote = np.flatnonzero(rows.written > 0)
         last = np.cumsum(rows.written)[wrote] - 1
-        return Equities(np.ascontiguousarray(ids[wrote]), rows.equity_cents[last])
+        return Equities(np.ascontiguousarray(ids[wrote]), rows.equity_balance[last])

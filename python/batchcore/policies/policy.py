@@ -17,7 +17,7 @@ from batchcore.run import grouped
 from batchcore.run import plan as plans
 from batchcore.run.grouped import EventsByPosition, FlowsByPortfolio, GroupedLoad
 from batchcore.run.issues import ambiguous_prices
-from batchcore.sinks.snapshots import Equities, encode_batch, stands_already
+from batchcore.sinks.snapshots import Equities, already_exist, encode_batch
 from batchcore.sources.facts import select_all_events, select_events, select_flows
 from batchcore.sources.host import Boundaries, Selection
 from batchcore.sources.positions import select_earliest_entries
@@ -30,14 +30,13 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
-    from batchcore.db.ledger import Entry
     from batchcore.frames import (
         Betas,
         Bools,
         Events,
         Flows,
         Ids,
+        Kept,
         Opening,
         Positions,
         Previous,
@@ -46,6 +45,8 @@ if TYPE_CHECKING:
         Text,
     )
     from batchcore.native import CancelFlag, Host, Market
+    from batchcore.pg.ledger import Entry
+    from batchcore.pg.session import Session
     from batchcore.run.analysis import Analysed, Analysis
     from batchcore.run.chunk import StampClock
     from batchcore.run.issues import IssueList
@@ -128,6 +129,7 @@ class ComputedChunk:
         noticed: What was noticed of its portfolios beside, each with the number that these count
             from.
         entry: What the ledger keeps of it, where there is one.
+        kept: Once it is written, what it left to other writers.
         differences: Of a repair, what it found.
     """
 
@@ -137,6 +139,7 @@ class ComputedChunk:
     issues: tuple[Issues, ...]
     noticed: Sequence[tuple[Issues, int]] = ()
     entry: Entry | None = None
+    kept: Sequence[Kept] = ()
     differences: Differences | None = None
 
 
@@ -188,7 +191,7 @@ class Policy(abc.ABC):
 
     @abc.abstractmethod
     async def make_plan(self, reader: Session) -> None:
-        """Decide what each portfolio writes: `plan`.
+        """Set `plan`: what each portfolio writes.
 
         Raises:
             ConfigError: a portfolio is unknown.
@@ -245,7 +248,7 @@ class Policy(abc.ABC):
         batch = encode_batch(
             rows,
             ids,
-            stands_already(rows, ids, existing.portfolio_id, existing.day),
+            already_exist(rows, ids, existing.portfolio_id, existing.day),
             self.equities(rows, ids, chunk),
             self.run.clock.stamp(),
             cancel=self.cancel,
@@ -262,7 +265,7 @@ class Policy(abc.ABC):
         return ()
 
     def begin(self, chunks: Sequence[Chunk]) -> None:
-        """Take the chunks, and decide for how many at a time events and flows are loaded."""
+        """Take the chunks, and choose how many of them make a group of events or flows."""
         self.chunks = chunks
         estimated, works = self.catalog.estimated_rows, self.plan.works()
 

@@ -21,8 +21,8 @@ from batchcore.run.analysis import (
     return_sessions,
 )
 from batchcore.run.changes import find_affected
-from batchcore.run.completeness import latest_closes, missing_prices
 from batchcore.run.plan import Rewrites, with_snapshots
+from batchcore.run.price_gaps import latest_closes, missing_prices
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
 from batchcore.sinks.snapshots import Equities
@@ -33,6 +33,7 @@ from batchcore.sources.prices import load_spellings, select_price_dates
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import select_existing, select_holes
 from batchcore.units import CENTS, State
+from batchcore.words import counted_are
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Ids, Int32, Int64, Prices, Rows, Text
     from batchcore.native import Market
+    from batchcore.pg.session import Session
     from batchcore.policies.policy import RunContext
     from batchcore.run.analysis import Analysed, Analysis
     from batchcore.run.plan import Chunk, Range
@@ -65,7 +66,7 @@ class RollForward(Policy):
         return check_parts(catalog, request.analytics, writes=not request.settings.dry_run)
 
     async def make_plan(self, reader: Session) -> None:
-        """Decide what each portfolio writes: `plan`."""
+        """Set `plan`: what each portfolio writes."""
         holes = await self._holes(reader)
         if holes is not None and self.request.replaces:
             rewrites: Rewrites | None = plans.of_holes(holes, self.calendar, self.days)
@@ -230,9 +231,9 @@ class RollForward(Policy):
         session = calendars.date_of(int(coverage.session[row])).isoformat()
         least = self.settings.min_coverage
         msg = (
-            f"prices of {session} have not arrived: {coverage.counts_text(row)},"
-            f" {float(share[row]):.1%}, expected {least:.1%} (min_coverage);"
-            f" {len(low)} sessions are below it"
+            f"price coverage on {session} is {float(share[row]):.1%}, minimum {least:.1%}"
+            f" (min_coverage): {coverage.counts_text(row)};"
+            f" {counted_are(len(low), 'session')} below the minimum"
         )
         raise CoverageError(msg, session, float(share[row]), least)
 
@@ -296,7 +297,7 @@ class RollForward(Policy):
         """Return the equity of the latest complete snapshot of each portfolio written (S8)."""
         wrote = np.flatnonzero(rows.written > 0)
         last = np.cumsum(rows.written)[wrote] - 1
-        cents, day = rows.equity_cents[last], rows.day[last]
+        cents, day = rows.equity_balance[last], rows.day[last]
         latest = self.plan.latest_day.take(chunk.rows).take(wrote)
         stored = self.plan.latest_equity.take(chunk.rows).take(wrote)
         later = (latest.state == State.VALUE) & (latest.values > day)

@@ -16,6 +16,7 @@ from batchcore.reference.facts import (
     Position,
     Scales,
 )
+from batchcore.reference.one_close import one_close
 from batchcore.reference.rollforward import (
     MONEY_COLUMNS,
     POSITION_TYPES,
@@ -31,7 +32,6 @@ from batchcore.reference.rollforward import (
     roll_forward,
     span,
 )
-from batchcore.reference.sources import one_close
 from batchcore.reference.values import (
     INFINITE_DAY,
     MONEY_LIMIT,

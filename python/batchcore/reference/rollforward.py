@@ -85,7 +85,7 @@ from batchcore.reference.facts import (
     Position,
     Scales,
 )
-from batchcore.reference.sources import shown_close
+from batchcore.reference.one_close import shown_close
 from batchcore.reference.values import (
     EXACT,
     INFINITE_DAY,

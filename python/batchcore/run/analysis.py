@@ -19,7 +19,7 @@ from batchcore.analytics.sector_exposure import sector_exposure, sector_of
 from batchcore.analytics.symbol_beta import SymbolBetas, symbol_betas
 from batchcore.analytics.volatility import realized_volatility
 from batchcore.analytics.windows import LOOK
-from batchcore.db.analytic_tables import COLUMNS, SNAPSHOTS
+from batchcore.db.analytic_tables import SNAPSHOTS
 from batchcore.errors import CancelledError
 from batchcore.frames import (
     Integers,
@@ -31,6 +31,7 @@ from batchcore.frames import (
 )
 from batchcore.native import hold, value_positions
 from batchcore.run.analytic_rows import Fitting, HeldStocks, TableRows
+from batchcore.schema import HOST, Use
 from batchcore.sinks.analytics import ChunkTables
 from batchcore.sources.factors import rows_exist, select_factors
 from batchcore.sources.host import Selection, floats, located, normalised
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.analytic_tables import Parts
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import (
         Bools,
         Events,
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         Text,
     )
     from batchcore.native import CancelFlag, Market
+    from batchcore.pg.session import Session
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan
     from batchcore.sources.factors import Factors
@@ -75,18 +76,20 @@ VOLATILITIES: Final = {"realized_volatility_21d": 21, "realized_volatility_63d":
 
 OBSERVATIONS: Final = "beta_calculated_90d_observations"
 SHARES: Final = "sector_exposure"
-NUMBERS: Final = tuple(c for c in COLUMNS[SNAPSHOTS] if c not in {OBSERVATIONS, SHARES})
+NUMBERS: Final = tuple(
+    c for c in HOST[SNAPSHOTS].names(Use.ANALYTICS) if c not in {OBSERVATIONS, SHARES}
+)
 
 
 def extra_symbols(level: str) -> tuple[str, ...]:
-    """Return the symbols that a level of analytics needs prices of beside those of positions."""
+    """Return the symbols other than those of positions whose prices a level of analytics needs."""
     if level == "none":
         return ()
     return FACTOR_ETFS if level == "full" else (MARKET,)
 
 
 def last_sessions(plan: Plan) -> Int32:
-    """Return the last session of each portfolio, (n,) int32; of those without any, a lower day."""
+    """Return the last session of each portfolio, (n,) int32; without any, the lowest day."""
     last = np.searchsorted(plan.sessions, plan.last_day, side="right") - 1
     session = plan.sessions[np.maximum(last, 0)]
     return np.where(plan.works(), session, np.iinfo(np.int32).min).astype(np.int32)
@@ -279,11 +282,11 @@ class Analysis:
     """The analytics of a run, from what its chunks share; one chunk is analysed at a time.
 
     Attributes:
-        parts: What is to be done.
+        parts: Which analytics to compute.
         market: Prices and marks; its sessions are those of the run.
         regressions: Of the symbols of the run.
         profiles: Of these symbols; None where A1 and A2 are off.
-        sectors: Those of the profiles, likewise.
+        sectors: Those of the profiles; None where A1 and A2 are off.
         factors: Active ones; None where A8 is off or not asked for.
         threads: Of native calls.
         beta_weights: What `beta_provider_1y` is a share of (A1).
@@ -310,7 +313,7 @@ class Analysis:
         names = () if self.sectors is None else self.sectors.names
         shares = np.full((len(rows), len(names)), np.nan)
         known = np.zeros(len(rows), dtype=np.bool_)
-        fitting = Fitting(self.parts.rooms)
+        fitting = Fitting(self.parts.capacities)
         tables: list[Table] = []
         for block in self._blocks(inputs, cancel):
             _check(cancel)
@@ -470,7 +473,7 @@ def _block(  # noqa: PLR0917  # some rows, and the lots of their portfolios
     owner = np.searchsorted(members, rows.portfolio[row])
     column = np.searchsorted(sessions, rows.day[row])
     equity = np.full((len(members), len(sessions)), np.nan)
-    equity[owner, column] = rows.equity_cents[row] / 10**CENTS
+    equity[owner, column] = rows.equity_balance[row] / 10**CENTS
     place = np.searchsorted(members, holdings.portfolio)
     place = np.minimum(place, len(members) - 1)
     held = holdings.held[:, columns].any(axis=1)
@@ -571,7 +574,7 @@ async def load_past_returns(
 def chunk_tables(
     analysed: Analysed, analysis: Analysis, catalog: Catalog, portfolios: Selection
 ) -> ChunkTables:
-    """Return what the portfolios of a chunk write beside its snapshots."""
+    """Return what the portfolios of a chunk write in addition to its snapshots."""
     tables, values = analysed.tables, analysed.market_values
     beside = () if values is None or not values.rows else (values,)
     if not tables:

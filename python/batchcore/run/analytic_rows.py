@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from batchcore.analytics.factor_regression import FactorBetas
     from batchcore.analytics.symbol_beta import SymbolBetas
-    from batchcore.db.analytic_tables import Room
+    from batchcore.db.analytic_tables import Capacity
     from batchcore.frames import Bools, Bytes, Floats, Int32, Int64, PositionValues
     from batchcore.sources.factors import Factors
 
@@ -56,8 +56,8 @@ _MOST: Final = 10.0**18
 class Fitting:
     """Rounds figures to their columns, half away from zero, and notes which do not fit."""
 
-    def __init__(self, rooms: Mapping[str, Mapping[str, Room]]) -> None:
-        self._rooms = rooms
+    def __init__(self, capacities: Mapping[str, Mapping[str, Capacity]]) -> None:
+        self._capacities = capacities
         self._misfits: list[Issues] = []
 
     def decimals(  # a column, and whose its figures are
@@ -67,10 +67,10 @@ class Fitting:
 
         Portfolio and day of each are those of the issues.
         """
-        room = self._rooms[table][column]
-        mantissas, fits = _rounded(figures, room.scale, float(room.limit))
+        capacity = self._capacities[table][column]
+        mantissas, fits = _rounded(figures, capacity.scale, float(capacity.limit))
         self._add(column, figures, ~fits & ~np.isnan(figures), portfolio, day)
-        return Decimals(mantissas, room.scale, known_states(fits))
+        return Decimals(mantissas, capacity.scale, known_states(fits))
 
     def shares(
         self, names: tuple[str, ...], figures: Floats, known: Bools, portfolio: Int32, day: Int32
@@ -102,10 +102,10 @@ class Fitting:
         day: int,
     ) -> Bools:
         """Return which exact market values, all of them known, the server can round."""
-        room = self._rooms[table][column]
-        unit = 10 ** max(values.scale - room.scale, 0)
-        most = (room.limit - 1) * unit + (unit - 1) // 2
-        most //= 10 ** max(room.scale - values.scale, 0)
+        capacity = self._capacities[table][column]
+        unit = 10 ** max(values.scale - capacity.scale, 0)
+        most = (capacity.limit - 1) * unit + (unit - 1) // 2
+        most //= 10 ** max(capacity.scale - values.scale, 0)
         fits: Bools = np.abs(values.values) <= min(most, np.iinfo(np.int64).max)
         misfits = np.flatnonzero(~fits)
         mantissas = values.values[misfits].tolist()
@@ -261,8 +261,8 @@ class TableRows:
         position = values.position
         columns = {
             "last_price": values.last_price,
-            "market_value": Decimals(values.market_value_cents, CENTS),
-            "unrealized_pnl": Decimals(values.unrealized_cents, CENTS),
+            "market_value": Decimals(values.market_value, CENTS),
+            "unrealized_pnl": Decimals(values.unrealized_pnl, CENTS),
         }
         fits = np.ones(len(values), dtype=np.bool_)
         whose, spelt = portfolio[position], symbol.take(position)

@@ -6,8 +6,8 @@ import datetime as dt
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Unpack
 
-from batchcore.entry import db_of, imported
 from batchcore.errors import ConfigError
+from batchcore.late_imports import db_of, imported
 from batchcore.options import OptionKeywords, RunOptions, merged
 
 if TYPE_CHECKING:
@@ -56,11 +56,8 @@ class PnLCalculator:
         """Value portfolios on one date and write their snapshots.
 
         On connections of its own it is a run of one session: each chunk is committed. On a
-        connection or session of the caller's, everything is read and written in the caller's
-        transaction, under one SAVEPOINT: rows flushed but not yet committed are seen, nothing is
-        committed, and an error undoes only what this call did. The rows of the portfolios are
-        locked there until the caller's transaction ends, so that another such call on one of them
-        waits, and then finds the work done.
+        connection or session of the caller's, everything happens in the caller's transaction,
+        under one SAVEPOINT, and nothing is committed (docs/api.md).
 
         Args:
             calculation_date: The session; on a date that is no session there is nothing to do.
@@ -92,13 +89,13 @@ class PnLCalculator:
         caches = await imported("batchcore.caches")
         caches.check_cache("price_cache", price_cache)
         caches.check_cache("snapshot_cache", snapshot_cache)
-        orchestrator = await imported("batchcore.run.orchestrator")
+        batch = await imported("batchcore.run.batch")
         requests = await imported("batchcore.run.request")
         request = await requests.requested(
             calculation_date, calculation_date, portfolio_ids, self._options
         )
         request = replace(request, price_source=price_cache, snapshot_source=snapshot_cache)
-        result: BatchResult = await orchestrator.run_on_any(db, request)
+        result: BatchResult = await batch.run_on_any(db, request)
         return result
 
     async def calculate_portfolio_pnl(
@@ -160,8 +157,8 @@ class BatchOrchestrator:
         Raises:
             BatchcoreError: as `run_batch` does.
         """
-        orchestrator = await imported("batchcore.run.orchestrator")
-        result: BatchResult = await orchestrator.run_batch(
+        batch = await imported("batchcore.run.batch")
+        result: BatchResult = await batch.run_batch(
             self._db, start_date, end_date, portfolio_ids, options=self._options
         )
         return result

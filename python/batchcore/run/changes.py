@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Int64, Text
+    from batchcore.pg.session import Session
     from batchcore.run.monitor import Monitor
     from batchcore.sources.changes import ChangedPrices
     from batchcore.sources.host import Selection

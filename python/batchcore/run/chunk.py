@@ -13,8 +13,8 @@ import numpy as np
 
 from batchcore.native import in_thread
 from batchcore.run.analysis import ChunkInputs, last_sessions
-from batchcore.run.entries import entry_of
-from batchcore.run.refusals import issues_of, without
+from batchcore.run.bisection import issues_of, without
+from batchcore.run.ledger_entry import entry_of
 from batchcore.sinks.snapshots import Stamp, sha256_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from batchcore.policies.policy import ChunkFacts, ChunkLoad, ComputedChunk, Policy, RunPrices
     from batchcore.run.plan import Chunk
     from batchcore.run.request import Request
-    from batchcore.sinks.snapshots import Batch
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -117,23 +116,18 @@ class ChunkSteps:
         entry = entry_of(self.run_id, number, ids, item.rows, issues, sha256=digest)
         return replace(item, entry=entry)
 
-    async def without(
-        self, item: ComputedChunk, refused: Mapping[int, str], written: Sequence[Batch]
-    ) -> ComputedChunk:
-        """Return a chunk as it was written, without the portfolios that the database refused (S10).
+    async def without(self, item: ComputedChunk, refused: Mapping[int, str]) -> ComputedChunk:
+        """Return a chunk without the portfolios that the database refused (S10).
 
         ``refused`` says why, by portfolio of the chunk.
         """
-        return await in_thread(partial(self._without, item, refused, written), self._cancel)
+        return await in_thread(partial(self._without, item, refused), self._cancel)
 
-    def _without(
-        self, item: ComputedChunk, refused: Mapping[int, str], written: Sequence[Batch]
-    ) -> ComputedChunk:
+    def _without(self, item: ComputedChunk, refused: Mapping[int, str]) -> ComputedChunk:
         gone = np.zeros(len(item.rows.failed), dtype=np.bool_)
         gone[list(refused)] = True
         left = replace(
             item,
-            batches=tuple(written),
             rows=without(item.rows, gone),
             issues=(*item.issues, issues_of(refused)),
         )

@@ -23,22 +23,25 @@ from batchcore.sources.host import sorted_ids
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from batchcore.db.engine import Session
-    from batchcore.frames import Ids, Int64, Positions, UInt64
+    from batchcore.frames import Bools, Ids, Int64, Positions, UInt64
+    from batchcore.pg.session import Session
     from batchcore.sources.facts import LooseEvents
 
 Kept = TypeVar("Kept")
 
 BYTES_OF_A_GROUP: Final = 16 << 20
-"""What the rows of a group should take."""
+"""Target size in memory of the rows of a group."""
+
+_LOW_BITS: Final = 44
+"""Of a hash; what is left addresses a table of a million bytes."""
 
 BYTES_OF_ALL_EVENTS: Final = 64 << 20
-"""Up to how much all events are loaded at once, for which no table need be joined."""
+"""Maximum bytes of events that are loaded all at once, without joining a table."""
 
 BYTES_OF_A_ROW: Final = {"position_realized_events": 64, "equity_changes": 40}
 
 ROWS_OF_A_PORTFOLIO: Final = 5
-"""Events, or flows, that a portfolio is taken to have where the server does not know."""
+"""Assumed events, or flows, of a portfolio if the server has no statistics."""
 
 _MIX: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], dtype=np.uint64)
 
@@ -49,7 +52,7 @@ def group_size(
     table: str,
     most_bytes: int,
 ) -> int:
-    """Return how many chunks make a group, so that its rows of a table take no more than said.
+    """Return how many chunks make a group, so that its rows of a table fit ``most_bytes``.
 
     Groups are of even size. A portfolio is taken to have as many rows as the average that the
     server estimates.
@@ -81,7 +84,7 @@ class GroupedLoad(Generic[Kept]):
         self._kept: dict[int, Kept] = {}
 
     async def of(self, reader: Session, chunk: Chunk) -> Kept:
-        """Return the group of a chunk, loaded by the first who asks."""
+        """Return the group of a chunk, loaded at the first request."""
         first = chunk.number - self._chunks[0].number
         first -= first % self._size
         group = self._chunks[first : first + self._size]
@@ -121,34 +124,36 @@ class FlowsByPortfolio:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class EventsByPosition:
-    """Events in the order of a mix of their positions' ids.
+    """Events in the order of a hash of their positions' ids.
 
     Attributes:
         events: In any order.
-        mixed: (n,) uint64 mixes of the ids of their positions, ascending.
+        mixed: (n,) uint64 hashes of the ids of their positions, ascending.
         order: (n,) int64, the row of the event of each.
+        seen: Which of the highest bits there are: most positions have no event.
     """
 
     events: LooseEvents | Events
     mixed: UInt64
     order: Int64
+    seen: Bools
 
     @classmethod
     def of(cls, events: LooseEvents | Events) -> Self:
-        """Sort events."""
+        """Return events, sorted."""
         mixed = _mixed(events.position_id)
-        order = np.argsort(mixed)
-        return cls(events, mixed[order], order)
+        order, seen = np.argsort(mixed), np.zeros(1 << (64 - _LOW_BITS), dtype=np.bool_)
+        seen[_highest(mixed)] = True
+        return cls(events, mixed[order], order, seen)
 
     def among(self, positions: Positions) -> Events:
         """Return the events of some positions, with the portfolios that these are of."""
         sought = _mixed(positions.id)
-        first = np.searchsorted(self.mixed, sought)
-        inside = np.flatnonzero(first < len(self.mixed))
-        hit = inside[self.mixed[first[inside]] == sought[inside]]
-        count = np.searchsorted(self.mixed, sought[hit], side="right") - first[hit]
+        hit = np.flatnonzero(self.seen[_highest(sought)])
+        first = np.searchsorted(self.mixed, sought[hit])
+        count = np.searchsorted(self.mixed, sought[hit], side="right") - first
         held = np.repeat(hit, count)
-        place = np.arange(len(held)) + np.repeat(first[hit] - (np.cumsum(count) - count), count)
+        place = np.arange(len(held)) + np.repeat(first - (np.cumsum(count) - count), count)
         row = self.order[place]
         same = (self.events.position_id[row] == positions.id[held]).all(axis=1)
         row, held = row[same], held[same]
@@ -162,7 +167,12 @@ class EventsByPosition:
 
 
 def _mixed(ids: Ids) -> UInt64:
-    """Return a mix of both halves of ids: of many hosts' ids one half says little."""
+    """Return a hash of both halves of ids, as hosts often make one half the same for many."""
     halves = np.ascontiguousarray(ids).view(np.uint64).reshape(-1, 2)
     mixed: UInt64 = halves[:, 0] * _MIX[0] ^ halves[:, 1] * _MIX[1]
     return mixed
+
+
+def _highest(mixed: UInt64) -> UInt64:
+    """Return the bits of hashes that `EventsByPosition.seen` is addressed by."""
+    return mixed >> np.uint64(_LOW_BITS)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.db.ledger import NOT_REPLACED
 from batchcore.frames import Issues
+from batchcore.pg.ledger import NOT_REPLACED
 from batchcore.sources.host import located
 from batchcore.units import State
+from batchcore.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +83,9 @@ class IssueList:
             np.full(len(keys), -1),
             symbol=[symbol for _, symbol in keys],
             day=[first for _, first, _ in found],
-            detail=[f"{count} lot-sessions until {date_of(last)}" for count, _, last in found],
+            detail=[
+                f"{counted(count, 'lot-session')} until {date_of(last)}" for count, _, last in found
+            ],
         )
         of_portfolios = Issues.concat([Issues.none(), *self.parts])
         # Stages notice things side by side, so the order of parts is that of the day's luck.

@@ -16,33 +16,34 @@ from typing import TYPE_CHECKING, Any, Final
 from batchcore import about
 from batchcore.calendar import PRICES
 from batchcore.config import CONFIGURATION, INCEPTION, QUESTION
-from batchcore.db.engine import transaction
-from batchcore.db.ledger import LIVES, Ledger, Question, taken_over
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.options import recorded
+from batchcore.pg.ledger import LIVES, Ledger, Question, taken_over
+from batchcore.pg.session import transaction
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from batchcore.db.engine import Database, Session
-    from batchcore.db.ledger import EarlierRun, IssueRows, Lease, Planned
+    from batchcore.pg.database import Database
+    from batchcore.pg.ledger import EarlierRun, IssueRows, Lease, Planned
+    from batchcore.pg.session import Session
+    from batchcore.run.lock_watch import LockWatch
     from batchcore.run.request import Request
-    from batchcore.run.waits import Waits
 
 PHASE: Final = "ledger"
-"""What statements on the ledger alone are counted under."""
+"""The phase of statements that only touch the ledger."""
 
 BEATS: Final = 6
 """Heartbeats in the time of a lease."""
 
 ACQUIRE_IDLE_MS: Final = 10_000
-"""How long the server waits for one that takes a lease and goes silent: no other can begin."""
+"""Idle-in-transaction limit while taking a lease; until then no other run can start."""
 
 WAIT_POLL_S: Final = 0.5
-"""How often a run that waits for another asks whether that is still alive."""
+"""Seconds between checks whether the run that is waited for is still alive."""
 
 END_S: Final = 0.7
-"""How long a run that was stopped tries to say so."""
+"""How long a stopped run tries to record its end."""
 
 log: Final = logging.getLogger("batchcore")
 
@@ -106,7 +107,7 @@ class LeaseHolder:
     """Takes the lease of a run, and looks after it."""
 
     def __init__(self, request: Request, run_id: str, *, resume: bool) -> None:
-        """Take a request and the id of a run that begins; ``resume`` lets an earlier one go on."""
+        """Take a request and the id of a run that begins; ``resume`` continues an earlier one."""
         self.question = question_of(request)
         self.ledger = Ledger(request.settings.schema)
         self.days = request.settings.ledger_days
@@ -122,7 +123,7 @@ class LeaseHolder:
         `end_replaced` comes next.
 
         Raises:
-            LeaseHeldError: another live run works on some of the portfolios.
+            LeaseHeldError: another live run is processing some of the portfolios.
         """
         found = await self.ledger.found(session, self.question)
         for other in found:
@@ -146,35 +147,35 @@ class LeaseHolder:
         """Wait, outside a transaction, until the run that refused this one is no longer alive.
 
         Raises:
-            LeaseHeldError: it is, after as long as the request has it.
+            LeaseHeldError: the other run is still alive after `wait` seconds.
         """
         if not self._wait_s:
             raise held
         clock = asyncio.get_running_loop().time
         if self._wait_until is None:
             self._wait_until = clock() + self._wait_s
-        log.warning("run=%s waits_for=%s seconds=%g", self._run_id, held.run_id, self._wait_s)
+        log.warning("run=%s waiting_for_run=%s seconds=%g", self._run_id, held.run_id, self._wait_s)
         while True:
             async with transaction(session):
                 if not await self.ledger.is_alive(session, held.run_id):
                     return
             left = self._wait_until - clock()
             if left <= 0:
-                msg = f"waited {self._wait_s:g} seconds: {held}"
+                msg = f"gave up after {self._wait_s:g} s: {held}"
                 raise LeaseHeldError(msg, held.run_id) from held
             await asyncio.sleep(min(WAIT_POLL_S, left))
 
     async def end_replaced(self, session: Session) -> None:
-        """End what runs that were given up still have open, once the lease is committed."""
+        """End transactions that replaced runs still have open, once the lease is committed."""
         if self._given_up:
             async with transaction(session):
                 await self.ledger.await_end(session, self._given_up)
 
-    async def beat(self, database: Database, lease: Lease, waits: Waits) -> None:
+    async def beat(self, database: Database, lease: Lease, waits: LockWatch) -> None:
         """Prolong the lease for as long as the task lives, on a connection of its own.
 
-        That is opened for the first beat, or to ask whom the run waits for, so that a short run
-        does without. Where it fails, or the server has closed it while it was idle, another is
+        It is opened for the first beat, or to ask which lock the run waits for, so a short run
+        opens none. Where it fails, or the server has closed it while it was idle, another is
         opened: what protects the data is the token, not the heartbeat.
 
         Raises:
@@ -186,7 +187,7 @@ class LeaseHolder:
             try:
                 async with database.writing(PHASE) as session:
                     while held and not session.is_gone:  # the server may close one that is idle
-                        await waits.tell(session, self.ledger, lease.run_id, lease.token)
+                        await waits.report(session, self.ledger, lease.run_id, lease.token)
                         if not ahead:
                             held = await self.ledger.beat(session, lease)
                         if held:
@@ -235,8 +236,8 @@ class LeaseHolder:
                 raise taken_over(lease)
 
 
-async def attempt_briefly(work: Callable[[], Awaitable[None]]) -> None:
-    """Do something that may fail, and for no longer than `END_S`, whoever cancels this task."""
+async def attempt_briefly(run_id: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Attempt a run's last entry for at most `END_S`, even if this task is cancelled meanwhile."""
 
     async def attempt() -> None:
         try:
@@ -245,7 +246,7 @@ async def attempt_briefly(work: Callable[[], Awaitable[None]]) -> None:
         # Why the run stopped is what matters, and asyncpg has all kinds of errors for a
         # connection that was cut off in between.
         except Exception as error:  # noqa: BLE001
-            log.warning("ledger=unfinished error=%r", str(error))
+            log.warning("run=%s ledger=unfinished error=%r", run_id, str(error))
 
     task = asyncio.create_task(attempt())
     cancelled: asyncio.CancelledError | None = None
@@ -260,8 +261,8 @@ async def attempt_briefly(work: Callable[[], Awaitable[None]]) -> None:
 
 def _held(other: EarlierRun) -> LeaseHeldError:
     msg = (
-        f"run {other.run_id} is at work on these portfolios, its lease counts until"
-        f" {other.until.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}:"
-        " wait for its end, `batchcore status` shows it"
+        f"run {other.run_id} is already processing some of these portfolios (its lease expires at"
+        f" {other.until.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}): wait for it to end (--wait), or"
+        " see `batchcore status`"
     )
     return LeaseHeldError(msg, other.run_id)

@@ -1,4 +1,4 @@
-"""What the phases of a run cost: seconds, rows, log lines and spans of OpenTelemetry."""
+"""Seconds and rows of the phases of a run, its log lines and OpenTelemetry spans."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Monitor:
         """Run under a span of the run, where OpenTelemetry is installed; phases get theirs after.
 
         Args:
-            counts: `statements` and the like -> phase -> how many; read when the run is over.
+            counts: `statements` or `bytes` -> phase -> how many; read when the run is over.
 
         Yields:
             The span, or None.

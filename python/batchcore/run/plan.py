@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.db.ledger import Committed
 from batchcore.errors import ConfigError, SnapshotExistsError
 from batchcore.frames import (
     Days,
@@ -21,9 +20,11 @@ from batchcore.frames import (
     first_of_each,
     known_states,
 )
+from batchcore.pg.ledger import Committed
 from batchcore.sources.host import Boundaries, located
 from batchcore.sources.portfolios import SnapshotColumns
 from batchcore.units import State
+from batchcore.words import counted
 
 if TYPE_CHECKING:
     from batchcore.calendar import Calendar
@@ -32,13 +33,13 @@ if TYPE_CHECKING:
     from batchcore.sources.snapshots import Existing, Holes
 
 BYTES_OF_A_CHUNK: Final = 12 << 20
-"""What a chunk should take: its positions as they are loaded, and its rows, with their encoding."""
+"""Target size of a chunk in memory: loaded positions, and rows with their encoding."""
 
 BYTES_OF_A_POSITION: Final = 256
 BYTES_OF_A_ROW: Final = 600
 
 POSITIONS: Final = 20
-"""Positions that a portfolio is taken to have where the server does not know."""
+"""Assumed positions of a portfolio if the server has no statistics."""
 
 MOST_PORTFOLIOS: Final = 10_000
 LEAST_PORTFOLIOS: Final = 50
@@ -125,7 +126,7 @@ class Plan:
         return low, np.searchsorted(self.sessions, self.last_day, side="right")
 
     def sessions_planned(self) -> Int32:
-        """Return for each portfolio how many sessions are to be written."""
+        """Return for each portfolio how many sessions to write."""
         low, high = self._places()
         planned: Int32 = np.maximum(high - low - self.complete, 0).astype(np.int32)
         return planned
@@ -197,8 +198,8 @@ def of_holes(holes: Holes, calendar: Calendar, days: Range) -> Rewrites:
 def from_start(calendar: Calendar, days: Range) -> Rewrites:
     """Return that all portfolios are rewritten from the start, if the range has a session."""
     has_sessions = days.start is not None and len(calendar.sessions(days.start, days.end)) > 0
-    nobody = np.zeros((0, 16), dtype=np.uint8)
-    return Rewrites(nobody, Days.nulls(0), days.start if has_sessions else None)
+    no_ids = np.zeros((0, 16), dtype=np.uint8)
+    return Rewrites(no_ids, Days.nulls(0), days.start if has_sessions else None)
 
 
 class SnapshotSource(Protocol):
@@ -340,7 +341,7 @@ def make_plan(
 
 
 def _chosen(one: SnapshotColumns, other: SnapshotColumns, where: Bools) -> SnapshotColumns:
-    """Return the rows of ``one`` where said, else of ``other``."""
+    """Return the rows of ``one`` where ``where`` is True, else of ``other``."""
     if not where.any():  # as in most runs: then nothing is copied
         return other
     rows = np.arange(len(where)) + np.where(where, 0, len(where))
@@ -353,9 +354,10 @@ def refuse_existing(ids: Ids, found: Bools, day: Int32, committed: Committed) ->
     if len(rows) == 0:
         return
     name, session = uuid_text(ids[rows[0]]), date_of(int(day[rows[0]])).isoformat()
+    have = f"{counted(len(rows), 'portfolio')} {'has' if len(rows) == 1 else 'have'}"
     msg = (
         f"portfolio {name} has a complete snapshot of {session}"
-        f" ({len(rows)} portfolios have one in the range), and on_existing is `error`"
+        f" ({have} one in the range), and on_existing is `error`"
     )
     raise SnapshotExistsError(msg, name, session)
 

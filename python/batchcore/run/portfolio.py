@@ -1,4 +1,4 @@
-"""What is asked of one portfolio: its beta, its sectors, and the sector tags of its positions."""
+"""Functions of one portfolio: its beta, its sectors, and the sector tags of its positions."""
 
 from __future__ import annotations
 
@@ -19,20 +19,26 @@ from batchcore.arguments import checked_id
 from batchcore.caches import check_cache
 from batchcore.config import BETA_WEIGHTS
 from batchcore.db.access import changing, reading
-from batchcore.db.analytic_tables import COLUMNS, PROFILES
-from batchcore.db.catalog import BENCHMARKS, REQUIRED, check_needs
-from batchcore.entry import check_choice
+from batchcore.db.check import check
 from batchcore.errors import ConfigError
 from batchcore.frames import Opening, distinct
+from batchcore.late_imports import check_choice
 from batchcore.native import build_market, hold
 from batchcore.run.analysis import Sectors
+from batchcore.schema import Use
 from batchcore.sinks import tags
 from batchcore.sources.facts import select_events
 from batchcore.sources.host import Selection, floats, normalised
 from batchcore.sources.portfolios import select_portfolios
 from batchcore.sources.positions import select_positions
 from batchcore.sources.prices import load_fallback
-from batchcore.sources.profiles import Benchmark, SymbolProfiles, load_profiles, select_benchmark
+from batchcore.sources.profiles import (
+    WEIGHTS,
+    Benchmark,
+    SymbolProfiles,
+    load_profiles,
+    select_benchmark,
+)
 from batchcore.sources.query import load
 from batchcore.units import LotKind
 
@@ -42,23 +48,17 @@ if TYPE_CHECKING:
 
     from batchcore.caches import CompanyProfile
     from batchcore.config import Schema
-    from batchcore.db.catalog import Catalog, Needs
-    from batchcore.db.engine import Session
+    from batchcore.db.catalog import Catalog
     from batchcore.frames import Floats, Holdings, Int32
+    from batchcore.pg.session import Session
 
 BETA_WITHOUT_ANY: Final = 1.0
 """The beta of a portfolio without any (A1)."""
 
 OPTION_TYPES: Final = frozenset({"LC", "LP", "SC", "SP"})
 
-NEEDS: Final[Needs] = {
-    **{
-        table: REQUIRED[table]
-        for table in ("portfolios", "positions", "market_data_cache", "portfolio_snapshots")
-    },
-    PROFILES: COLUMNS[PROFILES],
-}
-"""What tables and columns beta and sectors of a portfolio need."""
+USES: Final = Use.HOLDINGS | Use.SECTORS
+"""What beta and sectors of a portfolio need of tables and columns."""
 
 
 class ProfileCache(Protocol):
@@ -172,7 +172,7 @@ async def _tagging(
 ) -> AsyncIterator[tuple[tags.SectorTags, Session, Catalog]]:
     check_cache("profile_cache", cache)
     user = checked_id(user_id, "user_id")
-    async with changing(db, schema, tags.NEEDS, inserts=tags.INSERTS) as (session, catalog):
+    async with changing(db, schema, tags.USES) as (session, catalog):
         yield tags.SectorTags(session, catalog, user), session, catalog
 
 
@@ -246,7 +246,7 @@ async def calculate_portfolio_provider_beta(
     """
     check_choice("weights", weights, BETA_WEIGHTS)
     portfolio = _checked(portfolio_id, profile_cache, calculation_date)
-    async with reading(db, schema, NEEDS) as (session, catalog):
+    async with reading(db, schema, USES) as (session, catalog):
         day = await _day(session, calculation_date)
         held = await _load(session, catalog, portfolio, day, profile_cache)
     lots, beta = held.lots, held.profiles.beta
@@ -273,7 +273,7 @@ async def calculate_portfolio_sector_exposure(
     calculation_date: dt.date | None = None,
     schema: Schema | None = None,
 ) -> SectorExposure:
-    """Return the share of a portfolio in each sector, beside that of a benchmark (A2).
+    """Return the share of a portfolio in each sector, with that of a benchmark (A2).
 
     Positions are valued as in `calculate_portfolio_provider_beta`, whose other arguments it has,
     and their absolute values divided by the equity. ``benchmark`` is a code of
@@ -295,7 +295,7 @@ async def calculate_portfolio_sector_exposure(
         docs/semantics.md, A2.
     """
     portfolio = _checked(portfolio_id, profile_cache, calculation_date)
-    async with reading(db, schema, NEEDS) as (session, catalog):
+    async with reading(db, schema, USES) as (session, catalog):
         day = await _day(session, calculation_date)
         held = await _load(session, catalog, portfolio, day, profile_cache)
         found = await _benchmark(session, catalog, benchmark, day)
@@ -397,9 +397,9 @@ async def _profiles(
 
 
 async def _benchmark(session: Session, catalog: Catalog, code: str, day: int) -> Benchmark:
-    if not all(catalog.has_table(table) for table in BENCHMARKS):
+    if not catalog.has_table(WEIGHTS):
         return Benchmark(None, {})
-    check_needs(catalog, BENCHMARKS)
+    check(catalog, Use.BENCHMARKS, writes=False)
     return await load(session, select_benchmark(catalog, code, day))
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db.catalog import check_revision, inspect
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check_revision
 from batchcore.errors import ConfigError
 from batchcore.frames import Issues
 from batchcore.run import plan as plans
@@ -23,9 +24,9 @@ from batchcore.units import State
 if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
-    from batchcore.db.sessions import Sessions
     from batchcore.frames import Ids
+    from batchcore.pg.session import Session
+    from batchcore.pg.session_pool import SessionPool
     from batchcore.policies.policy import Policy, RunContext, RunPrices
     from batchcore.run.request import Request
 
@@ -43,7 +44,7 @@ async def inspected(reader: Session, request: Request, kind: type[Policy]) -> Ca
 
 
 async def prepare(
-    readers: Sessions, run: RunContext, kind: type[Policy], catalog: Catalog | None = None
+    readers: SessionPool, run: RunContext, kind: type[Policy], catalog: Catalog | None = None
 ) -> Policy:
     """Return the policy of a run, with the plan and the chunks that it goes through.
 
@@ -72,8 +73,8 @@ async def prepare(
     return policy
 
 
-async def load_prices(readers: Sessions, policy: Policy) -> RunPrices | None:
-    """Return the prices of a run; None where nothing is to be written.
+async def load_prices(readers: SessionPool, policy: Policy) -> RunPrices | None:
+    """Return the prices of a run; None if there is nothing to write.
 
     Raises:
         CoverageError: those of a session have not arrived (S12).
@@ -90,7 +91,7 @@ async def load_prices(readers: Sessions, policy: Policy) -> RunPrices | None:
 def request_again(policy: Policy, ids: Ids) -> Request:
     """Return the request of a run for some of its portfolios, at a later moment.
 
-    Its dates are those of the run, and no session is held up again (S12).
+    Its dates are those of the run, and coverage is not checked again (S12).
     """
     return replace(
         policy.request,
@@ -110,7 +111,7 @@ def last_closed(request: Request, calendar: Calendar) -> int:
 
 
 def _range(request: Request, calendar: Calendar) -> Range:
-    # Of what only rewrites, the start bounds that, portfolio by portfolio.
+    # A run that only rewrites has no range: its start bounds what each portfolio rewrites.
     start = None if request.only_rewrites else request.start
     last = last_closed(request, calendar) if request.end is None else calendars.day_of(request.end)
     if start is None:
@@ -124,7 +125,7 @@ def _range(request: Request, calendar: Calendar) -> Range:
 
 
 async def _look_for_history(reader: Session, policy: Policy) -> None:
-    """Report portfolios without a snapshot whose earlier sessions nothing asked for."""
+    """Report portfolios without a snapshot that have sessions before the first one valued."""
     request, plan = policy.request, policy.plan
     if request.start is not None or request.inception or request.only_rewrites:
         return

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Bools, Text
+    from batchcore.pg.session import Session
     from batchcore.run.monitor import Monitor
 
 log = logging.getLogger("batchcore")
@@ -111,7 +111,7 @@ async def load_closes(
 def _named(
     stored: list[str], wanted: list[str], settled: set[str], there: set[str]
 ) -> tuple[list[str], list[str]]:
-    """Return the spellings that an earlier close is wanted of, and others that are not there."""
+    """Return the spellings whose earlier close is wanted, and others that are not loaded."""
     among = set(wanted)
     ours = [(name, normalised(name)) for name in stored]
     ours = [(name, symbol) for name, symbol in ours if symbol in among]

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batchcore.calendar import Calendar
-    from batchcore.db.ledger import Committed
     from batchcore.frames import Ids
+    from batchcore.pg.ledger import Committed
     from batchcore.run.plan import SnapshotSource
     from batchcore.run.prices import PriceSource
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Request(RunOptions):
-    """The arguments of a run: its options, and what it is about.
+    """The arguments of a run: its options, dates and portfolios.
 
     Attributes:
         start: First day of the range, included; None continues after each latest snapshot.
@@ -39,11 +39,11 @@ class Request(RunOptions):
         known_calendar: None for `prices`, which only the database knows.
         repairs: Whether existing rows are compared with recomputed ones, and only those of a
             portfolio from its first difference on are written.
-        price_source: Closes that were loaded before; they count before those stored.
-        snapshot_source: Snapshots that were loaded before, likewise.
+        price_source: Closes that were loaded before; they are used before those stored.
+        snapshot_source: Snapshots that were loaded before; they are used before those stored.
         moment: What "now" is, and the `created_at` of new rows, by the server's clock; None as
             long as that was not asked.
-        began: When this attempt of the run began, likewise.
+        began: When this attempt of the run began, by the server's clock; None until asked.
         committed: What earlier attempts of the run have committed.
     """
 
@@ -84,7 +84,7 @@ class Request(RunOptions):
 
 
 async def requested(*arguments: Any, **options: Any) -> Request:  # noqa: ANN401  # make_request's
-    """Return what `make_request` does, in a thread: a calendar may bring pandas."""
+    """Call `make_request` in a thread, as a calendar may import pandas."""
     return await asyncio.to_thread(make_request, *arguments, **options)
 
 

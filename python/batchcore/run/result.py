@@ -1,7 +1,8 @@
-"""What a run did: columnar, a mapping with the plan's keys, text and JSON."""
+"""The report of a run: columnar, and a mapping with the keys of the plan."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -12,6 +13,7 @@ from batchcore import policies
 from batchcore.calendar import iso_of
 from batchcore.frames import Frame, distinct
 from batchcore.units import Mark, State
+from batchcore.words import counted
 
 if TYPE_CHECKING:
     from batchcore.frames import Bytes, Days, Floats, Ids, Int32, Int64, Issues, UInt32
@@ -66,9 +68,11 @@ class Coverage(Frame):
 
     def counts_text(self, row: int) -> str:
         """Return the counts of a session in words."""
-        if self.recent[row] == 0 and self.known[row] > 0:
-            return f"none of {self.known[row]} symbols has a close on it or in the lookback before"
-        return f"{self.fresh[row]} of {self.recent[row]} symbols have a close"
+        fresh, recent, known = int(self.fresh[row]), int(self.recent[row]), int(self.known[row])
+        if recent == 0 and known > 0:
+            return f"none of {counted(known, 'symbol')} has a close on it or in the lookback before"
+        have = "has" if 1 in (fresh, recent) else "have"
+        return f"{fresh} of {counted(recent, 'symbol')} {have} a close"
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +95,7 @@ class Differences(Frame):
 
 
 def _only_a_mapping(cls: type[Result]) -> type[Result]:
-    """Return a dataclass that others do not know for one, and take for the mapping that it is.
-
-    FastAPI would encode all its fields, arrays among them.
-    """
+    """Hide that a class is a dataclass: FastAPI would encode all its fields, arrays among them."""
     del cls.__dataclass_fields__  # type: ignore[attr-defined]  # a dataclass has it
     return cls
 
@@ -181,44 +182,35 @@ class BatchResult(Mapping[str, Any]):
 
     def issues_by_name(self) -> dict[str, int]:
         """Return how many issues of each name there are, by name."""
-        names = self.issues.name.table()
-        counts = np.bincount(self.issues.name.codes, minlength=len(names))
-        return {name: int(counts[code]) for code, name in sorted_names(names) if counts[code]}
+        return dict(sorted(Counter(map(str, self.issues.name.texts())).items()))
 
     def symbols_by_issue(self) -> dict[str, list[str]]:
         """Return the symbols of each name of issues that has any, each once and in order."""
-        issues = self.issues
-        names, symbols = issues.name.table(), issues.symbol.table()
-        row = np.flatnonzero(issues.symbol.state == State.VALUE)
-        key = issues.name.codes[row].astype(np.int64) * len(symbols) + issues.symbol.codes[row]
-        first = row[np.sort(np.unique(key, return_index=True)[1])]
-        found: dict[str, list[str]] = {}
-        for name, symbol in zip(issues.name.codes[first], issues.symbol.codes[first], strict=True):
-            found.setdefault(names[name], []).append(symbols[symbol])
-        return found
+        named = self.issues.take(self.issues.symbol.state == State.VALUE)
+        found: dict[str, dict[str, None]] = {}
+        for name, symbol in zip(named.name.texts(), named.symbol.texts(), strict=True):
+            found.setdefault(str(name), {})[str(symbol)] = None
+        return {name: [*symbols] for name, symbols in found.items()}
 
     def errors(self) -> list[str]:
         """Return one line for each failed portfolio, or day where the policy fails single days."""
         by_day = policies.entry(self.policy).failures_by_day
+        issues = zip(self.issues.portfolio.tolist(), issue_dicts(self), strict=True)
         if by_day:
             return [
-                f"{self.names[portfolio]}: Failed to create snapshot"
-                for portfolio, name in zip(
-                    self.issues.portfolio.tolist(), self.issues.name.texts(), strict=True
-                )
-                if name in by_day
+                f"{self.names[owner]}: Failed to create snapshot"
+                for owner, issue in issues
+                if issue["name"] in by_day
             ]
         failed = set(np.flatnonzero(self.portfolios.status == FAILED).tolist())
         return [
             f"{issue['portfolio']}: {issue['name']} {issue['detail']} on {issue['session']}"
-            for row, issue in enumerate(issue_dicts(self))
-            if int(self.issues.portfolio[row]) in failed
-            and issue["name"] in policies.FAILURES
-            and issue["session"]
+            for owner, issue in issues
+            if owner in failed and issue["name"] in policies.FAILURES and issue["session"]
         ]
 
     def __repr__(self) -> str:
-        """Return a few numbers: `asyncio.run` asks for it, and arrays take long to write out."""
+        """Return a short text: `asyncio.run` calls it, and writing arrays out takes long."""
         return (
             f"BatchResult(run_id={self.run_id!r}, policy={self.policy!r},"
             f" portfolios={len(self.portfolios)}, failed={self.failed},"
@@ -239,7 +231,7 @@ class BatchResult(Mapping[str, Any]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, handler: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # pydantic's
-        """Return what pydantic, and so FastAPI, takes it for: the mapping."""
+        """Return the schema of a mapping, for pydantic and so for FastAPI."""
         return handler(dict[str, Any])
 
     def to_dict(self) -> dict[str, Any]:
@@ -299,11 +291,6 @@ _VALUES: Final[Mapping[str, Callable[[BatchResult], Any]]] = {
 
 NO_CLOSE: Final = "no close at all"
 """Ends what a plan says of a symbol without any valid close."""
-
-
-def sorted_names(names: list[str]) -> list[tuple[int, str]]:
-    """Return code and name, by name."""
-    return sorted(enumerate(names), key=lambda pair: pair[1])
 
 
 def issue_dicts(result: BatchResult) -> list[dict[str, str | None]]:

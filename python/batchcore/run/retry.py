@@ -1,4 +1,4 @@
-"""Chunks that the database refused for what others did meanwhile, done again at a later moment."""
+"""Chunks that the database refused because of other transactions, done again a moment later."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.engine import snapshot
-from batchcore.db.sessions import Sessions
 from batchcore.errors import ConfigError, DatabaseError
+from batchcore.pg.session import snapshot
+from batchcore.pg.session_pool import SessionPool
 from batchcore.run.chunk import ChunkSteps
 from batchcore.run.issues import IssueList
 from batchcore.run.plan import Chunk
 from batchcore.run.prepare import load_prices, prepare, request_again
-from batchcore.sinks.refusals import UNIQUE, is_of_known_key, is_refusal
+from batchcore.sinks.refusal_errors import UNIQUE, is_of_known_key, is_refusal
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
 
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
     from batchcore.policies.policy import ComputedChunk
-    from batchcore.run.refusals import Judge
+    from batchcore.run.bisection import Judge
 
-    Write = Callable[[ComputedChunk, Session], Awaitable[None]]
-    WriteApart = Callable[[ComputedChunk, Session, DatabaseError, Judge], Awaitable[ComputedChunk]]
+    Refusal = tuple[DatabaseError, Judge]
+    Commit = Callable[[ComputedChunk, Session, Refusal | None], Awaitable[ComputedChunk]]
 
 RETRIED: Final = frozenset({"40001", "40P01", UNIQUE})
-"""SQLSTATEs of what another transaction did: serialization failure, deadlock, unique violation."""
+"""SQLSTATEs caused by other transactions: serialization failure, deadlock, unique violation."""
 
 ATTEMPTS: Final = 3
 """How often a chunk is tried before the refusal ends the run."""
@@ -37,29 +37,29 @@ log = logging.getLogger("batchcore")
 
 
 class Retries:
-    """Writes chunks; one that others were in the way of is loaded and computed again.
+    """Writes chunks; one that conflicts with other transactions is loaded and computed again.
 
     Then it sees the database as it is by then, prices too: the rows of each chunk are of one
     moment, though those of this one not of the run's. `count` is how often that happened.
     """
 
     def __init__(self, steps: ChunkSteps, computing: asyncio.Lock) -> None:
-        """Take what computes chunks, and the lock that is held meanwhile."""
+        """Take what computes chunks, and the lock that is held while computing."""
         self.count = 0
         self._steps = steps
         self._monitor = steps.policy.monitor
         self._computing = computing
 
     async def write(
-        self, item: ComputedChunk, session: Session, write: Write, write_apart: WriteApart
+        self, item: ComputedChunk, session: Session, commit: Commit
     ) -> ComputedChunk | None:
         """Return what was written in the end; None if there was nothing left to write.
 
-        ``write`` commits a chunk, all of it or nothing, and ``write_apart`` what the database
-        takes of a chunk that it refuses as a whole. The session is outside a transaction.
+        ``commit`` writes a chunk, all of it or nothing; with a refusal of the whole, what the
+        database takes of it. The session is outside a transaction.
 
         Raises:
-            DatabaseError: the database refused it, `ATTEMPTS` times if others were in the way.
+            DatabaseError: the database refused it, `ATTEMPTS` times if it conflicted.
             SnapshotExistsError: there is one where none may be (S13).
         """
         for attempt in range(1, ATTEMPTS + 1):
@@ -72,11 +72,11 @@ class Retries:
                 judge = partial(self._is_refusal, session, last=attempt == ATTEMPTS)
                 with self._monitor.phase("persist"):
                     try:
-                        await write(item, session)
+                        item = await commit(item, session, None)
                     except DatabaseError as error:
                         if not await judge(error):
                             raise
-                        item = await write_apart(item, session, error, judge)
+                        item = await commit(item, session, (error, judge))
                 break
             except DatabaseError as error:
                 if error.sqlstate not in RETRIED or attempt == ATTEMPTS:
@@ -93,7 +93,7 @@ class Retries:
         return item
 
     async def _is_refusal(self, session: Session, error: DatabaseError, *, last: bool) -> bool:
-        """Return whether an error is of some portfolio, and not of what others did meanwhile."""
+        """Return whether an error is of some portfolio, and no conflict with other transactions."""
         if error.sqlstate != UNIQUE or last:
             return is_refusal(error)
         schema = self._steps.policy.settings.schema
@@ -108,7 +108,7 @@ class Retries:
             request=request_again(policy, policy.plan.id[chunk.rows]),
             issues=IssueList(),
         )
-        readers = Sessions(session)
+        readers = SessionPool(session)
         async with snapshot(session):
             try:
                 again = await prepare(readers, run, type(policy), policy.catalog)

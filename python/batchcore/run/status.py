@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.arguments import checked_id
 from batchcore.config import Schema
-from batchcore.db.catalog import check_revision, inspect
-from batchcore.db.engine import Database
-from batchcore.db.ledger import NEXT_CHANGED_SINCE, Ledger
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check_revision
 from batchcore.errors import ConfigError
+from batchcore.pg.database import Database
+from batchcore.pg.ledger import NEXT_CHANGED_SINCE, Ledger
 
 if TYPE_CHECKING:
     import uuid
@@ -29,7 +30,7 @@ class ChunkStatus:
         first_portfolio: Id of the first of its portfolios.
         last_portfolio: Of the last.
         first_session: Of its snapshots; None if it wrote none.
-        last_session: Likewise.
+        last_session: Of its snapshots; None if it wrote none.
         sessions: How many.
         rows_written: Snapshots.
         sha256: Of the bytes written.
@@ -58,7 +59,7 @@ class IssueStatus:
         failed: Whether the portfolio failed.
         count: How many.
         symbol: Of the first, where it has one.
-        session: Likewise.
+        session: Of the first, where it has one.
         detail: Of the first.
         chunk: That it was committed with; None if it was with none.
     """
@@ -82,7 +83,7 @@ class SymbolIssueStatus:
         name: See docs/semantics.md, "Issues".
         count: How many.
         session: Of the first, where it has one.
-        detail: Likewise.
+        detail: Of the first, where it has one.
         attempt: That noticed them.
     """
 
@@ -125,8 +126,8 @@ class RunStatus:
         expires_at: When its lease expires.
         next_changed_since: The `changed_since` to pass to the next correction.
         chunks_committed: Its chunks, if it was asked for by its id; else empty.
-        issues: Issues of portfolios, likewise.
-        symbol_issues: Issues of symbols, likewise.
+        issues: Issues of portfolios, if it was asked for by its id; else empty.
+        symbol_issues: Issues of symbols, if it was asked for by its id; else empty.
     """
 
     run_id: str
@@ -171,7 +172,7 @@ async def runs(
 ) -> list[RunStatus]:
     """Return the runs that began last, the latest first, or the run of an id.
 
-    A run that counts as running though its lease has expired is `stuck`.
+    A run whose state is `running` although its lease has expired is shown as `stuck`.
 
     Args:
         db: Any kind of database, the caller's connections too.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from batchcore.db.analytic_tables import COLUMNS, KEYS, POSITIONS
-from batchcore.db.catalog import WRITES
-from batchcore.db.fields import field_of
-from batchcore.db.sql import (
+from batchcore.db.analytic_tables import KEYS, POSITIONS
+from batchcore.frames import Kept, Moment, Table
+from batchcore.pg.fields import field_of
+from batchcore.pg.sql import (
     Relation,
     Sql,
     column_name,
@@ -20,7 +20,7 @@ from batchcore.db.sql import (
     statement,
     table_name,
 )
-from batchcore.frames import Kept, Moment, Table
+from batchcore.schema import HOST, WRITES, Use
 from batchcore.sinks.staging import UPDATE, EncodedRows, Staged, Writer
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChunkTables:
-    """What a chunk writes beside its snapshots.
+    """What a chunk writes in addition to its snapshots.
 
     Attributes:
         rows: Rows of tables of `analytic_tables.KEYS`, without ids and time stamps; then market
             values of positions, by their ids.
-        exist: The statement that tells for each of those tables, in their order, whether it has
+        exist: The statement that returns for each of those tables, in their order, whether it has
             rows of these keys.
     """
 
@@ -52,10 +52,10 @@ def encode_table(table: Table, stamp: Stamp, cancel: _core.CancelFlag | None) ->
     Raises:
         CancelledError: `cancel` was raised.
     """
-    stamps = {
+    stamps: dict[str, Any] = {
         name: Moment(stamp.unix_us)
-        for name in ("created_at", "updated_at")
-        if name in COLUMNS[table.name]
+        for name in HOST[table.name].names(Use.BETAS | Use.FACTORS)
+        if name in {"created_at", "updated_at"}
     }
     columns = {**table.columns, **stamps}
     fields = [field_of(name, column) for name, column in columns.items()]
@@ -88,7 +88,7 @@ FROM gone {of_owner} GROUP BY 1
 
 
 async def write_tables(writer: Writer, tables: Sequence[EncodedRows], exist: Sql) -> Sequence[Kept]:
-    """Write what a chunk has beside its snapshots, inside the caller's transaction.
+    """Write what a chunk has in addition to its snapshots, inside the caller's transaction.
 
     Where none of its rows exists, they go by COPY straight into the table. Else those that exist
     are updated in place, so that their `id` and `created_at` live on, and the others inserted;

@@ -1,4 +1,4 @@
-"""Result rows into the host's tables: COPY straight in, and in place where a row stands already."""
+"""Result rows into the host's tables: COPY straight in, and in place where a row exists already."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore import _core
-from batchcore.db.fields import field_of
-from batchcore.db.sql import Sql, column_name, compose
-from batchcore.frames import CENTS_OF_ROWS, COUNTS_OF_ROWS, Days, among, day_keys, distinct
+from batchcore.frames import Days, among, day_keys, distinct
+from batchcore.pg.fields import field_of
+from batchcore.pg.sql import Sql, column_name, compose
+from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS
 from batchcore.sinks.analytics import ChunkTables, encode_table, write_tables
 from batchcore.sinks.staging import EncodedRows, Writer
 from batchcore.units import CENTS
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.config import Schema
-    from batchcore.db.engine import Session
-    from batchcore.db.fields import Field
     from batchcore.frames import Kept, Rows, SnapshotAnalytics
+    from batchcore.pg.fields import Field
+    from batchcore.pg.session import Session
 
 _TABLE: Final = "portfolio_snapshots"
 _KEY: Final = ("portfolio_id", "snapshot_date")
@@ -42,8 +43,8 @@ class Batch:
         replaced: Those that do; their columns begin with the key.
         equity: Portfolio and equity.
         span: First and last portfolio of the chunk, 16 bytes each.
-        tables: What is written beside snapshots, see `ChunkTables`.
-        exist: Likewise.
+        tables: What is written in addition to snapshots, see `ChunkTables`.
+        exist: The statement that finds existing rows of those tables, see `ChunkTables`.
         cleared: Columns that become NULL in rows that exist already.
     """
 
@@ -126,7 +127,7 @@ class Equities:
 def encode_batch(
     rows: Rows,
     ids: npt.NDArray[np.uint8],
-    stands: npt.NDArray[np.bool_],
+    exist: npt.NDArray[np.bool_],
     equities: Equities,
     stamp: Stamp,
     *,
@@ -142,12 +143,12 @@ def encode_batch(
     Args:
         rows: Sorted by portfolio and day.
         ids: (p, 16) uint8, sorted, the portfolios that `rows.portfolio` counts.
-        stands: (n,) bool, whether a row stands already.
+        exist: (n,) bool, whether a row exists already.
         equities: What `portfolios.equity_balance` becomes.
         stamp: What new rows share.
         analytics: Analytic columns of `rows`; None leaves them alone.
         jsonb: Whether `sector_exposure` is `jsonb`.
-        tables: What is written beside snapshots.
+        tables: What is written in addition to snapshots.
         cleared: Columns that become NULL in rows that exist already.
         defaulted: Columns that are NULL in new rows, against their default.
         cancel: Raised from another thread, it stops the call.
@@ -155,7 +156,7 @@ def encode_batch(
     Raises:
         CancelledError: `cancel` was raised.
     """
-    new, replaced = np.flatnonzero(~stands), np.flatnonzero(stands)
+    new, replaced = np.flatnonzero(~exist), np.flatnonzero(exist)
     head: list[Field] = [
         ("id", "uuid7", (stamp.id_unix_ms, stamp.random), None),
         ("created_at", "timestamptz", (stamp.unix_us,), None),
@@ -192,29 +193,25 @@ def _fields(  # some rows of both
 ) -> list[Field]:
     if len(own) < len(rows):
         rows, analytics = rows.take(own), None if analytics is None else analytics.take(own)
-    total = rows.equity_cents if rows.legacy is None else rows.legacy.total_value.values
-    cents = {name: getattr(rows, column) for name, column in CENTS_OF_ROWS.items()}
-    counts = {name: getattr(rows, column) for name, column in COUNTS_OF_ROWS.items()}
     columns = {} if analytics is None else analytics.columns
     return [
         ("portfolio_id", "uuid", (np.ascontiguousarray(ids[rows.portfolio]),), None),
         ("snapshot_date", "date", (rows.day,), None),
-        ("total_value", "numeric", (total, CENTS), None),
-        *((name, "numeric", (values, CENTS), None) for name, values in cents.items()),
+        *((name, "numeric", (getattr(rows, name), CENTS), None) for name in MONEY_COLUMNS),
         field_of("daily_return", rows.daily_return),
-        *((name, "int4", (values,), None) for name, values in counts.items()),
+        *((name, "int4", (getattr(rows, name),), None) for name in COUNT_COLUMNS),
         ("is_complete", "bool", (True,), None),
         *(field_of(name, column, jsonb=jsonb) for name, column in columns.items()),
     ]
 
 
-def stands_already(
+def already_exist(
     rows: Rows,
     ids: npt.NDArray[np.uint8],
     existing_id: npt.NDArray[np.uint8],
     existing_day: npt.NDArray[np.int32],
 ) -> npt.NDArray[np.bool_]:
-    """Return for each row whether a snapshot of its portfolio and day stands already."""
+    """Return for each row whether a snapshot of its portfolio and day exists already."""
     if len(existing_day) == 0:
         return np.zeros(len(rows), dtype=np.bool_)
     portfolio = _core.locate(keys=existing_id, ids=ids)
@@ -233,23 +230,23 @@ async def write_batch(
 ) -> Sequence[Kept]:
     """Write a chunk inside the caller's transaction; return what it left to other writers.
 
-    New rows go by COPY straight into the table. Rows that stand already are updated in place, so
+    New rows go by COPY straight into the table. Rows that exist already are updated in place, so
     that their `id`, foreign keys to it and the host's own columns live on. Equities come first:
-    whoever has locked portfolios is waited for before their snapshots are locked. What the server
-    kept is what was sent: the rows that it counts are, and where it counts fewer, or where triggers
-    or rules act on a table, its rows are read back.
+    locks of others on portfolios are awaited before snapshots are locked. Row counts are checked;
+    if the server stored fewer, or triggers or rules act on the table, the rows are read back and
+    compared.
 
     Args:
         session: In a transaction.
         schema: Names of tables and columns.
         batch: The chunk.
         stamp: What its new rows share.
-        step: Told the name of each step when it is done.
+        step: Called with the name of each step when it is done.
         acting: See `Catalog.acting`.
 
     Raises:
         DatabaseError: the server refused it, holds something else than was sent, or a row that
-            stood at the load is gone.
+            existed at the load is gone.
     """
     writer = Writer(session, schema, batch.span, acting)
     if batch.equity.rows:

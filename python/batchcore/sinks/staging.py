@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, Self
 import numpy as np
 
 from batchcore import _core
-from batchcore.db.acting import acting_on
-from batchcore.db.fields import encoded
-from batchcore.db.sql import (
+from batchcore.errors import DatabaseError
+from batchcore.pg.fields import encoded
+from batchcore.pg.sql import (
     Sql,
     column_name,
     compose,
@@ -19,7 +19,8 @@ from batchcore.db.sql import (
     statement,
     table_name,
 )
-from batchcore.errors import DatabaseError
+from batchcore.pg.triggers import acting_on
+from batchcore.words import of_rows
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.config import Schema
-    from batchcore.db.engine import Session
-    from batchcore.db.fields import Field
+    from batchcore.pg.fields import Field
+    from batchcore.pg.session import Session
 
 TIME_STAMPS: Final = frozenset({"created_at", "updated_at"})
-"""Columns that a host may set to what it likes: no figure depends on them."""
+"""Columns that a host may set to any value: no figure depends on them."""
 
 TRUE: Final = Sql("true")
 
@@ -45,7 +46,7 @@ class EncodedRows:
 
     Attributes:
         table: By the names of docs/schema.md.
-        columns: Likewise.
+        columns: By the names of docs/schema.md.
         rows: How many.
         pieces: Bytes of a COPY; none without rows.
         portfolio: (rows,) int32, the portfolio of the chunk that each row is of.
@@ -132,7 +133,7 @@ _NAME_IF_CHANGED: Final = "CASE WHEN {own} IS DISTINCT FROM {value} THEN {name:t
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Writer:
-    """Writes the rows of a chunk into the host's tables, and makes sure that they are kept.
+    """Writes the rows of a chunk into the host's tables, and checks that they are stored.
 
     Its methods raise `DatabaseError` where the server refuses rows, or holds something else than
     was sent.
@@ -191,7 +192,7 @@ class Writer:
         cleared: Collection[str] = (),
         must_exist: bool = True,
     ) -> Staged:
-        """Copy rows into a temporary table, of the types of the host's.
+        """Copy rows into a temporary table, with the column types of the host's table.
 
         Args:
             rows: To copy.
@@ -282,9 +283,10 @@ class Writer:
         (row,) = await self.session.fetch(unlike)
         rows, found = staged.count, []
         if row["missing"]:
-            found.append(f"{row['missing']} of {rows} rows sent are not there")
+            found.append(of_rows(row["missing"], rows, "is missing", "are missing"))
         if row["other"]:
-            found.append(f"{row['other']} of {rows} rows sent have another {row['columns']}")
+            unequal = of_rows(row["other"], rows, "differs", "differ")
+            found.append(f"{unequal} in {row['columns']}")
         return " and ".join(found)
 
 

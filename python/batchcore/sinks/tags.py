@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.analytic_tables import COLUMNS, PROFILES
-from batchcore.db.catalog import TAGS
-from batchcore.db.sql import Relation, compose, joined, statement, table_name
 from batchcore.errors import ConfigError
+from batchcore.pg.sql import Relation, compose, joined, statement, table_name
+from batchcore.schema import HOST, Use
 from batchcore.sinks.staging import not_kept
+from batchcore.words import of_rows
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -17,21 +17,18 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from batchcore.db.catalog import Catalog, Needs
-    from batchcore.db.engine import Session
+    from batchcore.db.catalog import Catalog
+    from batchcore.pg.session import Session
 
-NEEDS: Final[Needs] = {**TAGS, PROFILES: COLUMNS[PROFILES]}
-"""What tables and columns sector tags need."""
-
-INSERTS: Final = ("tags_v2", "position_tags")
-"""Those of them that rows are inserted into."""
+USES: Final = Use.TAGS | Use.SECTORS
+"""What sector tags need of tables and columns."""
 
 _TEXTS: Final = ("symbol", "position_type", "investment_class")
 
 
 @dataclass(frozen=True, slots=True)
 class TaggedPosition:
-    r"""A position that is to have a sector tag.
+    r"""A position that needs a sector tag.
 
     Attributes:
         id: Text of its id.
@@ -140,7 +137,7 @@ class SectorTags:
         schema = catalog.schema
         self._session = session
         self._schema = schema
-        self._watched = any(table in INSERTS for table, _ in catalog.acting)
+        self._watched = any(HOST[table].inserts & USES for table, _ in catalog.acting)
         self._user = str(user)
         self._tables = {
             "tags": table_name(schema, "tags_v2"),
@@ -177,7 +174,7 @@ class SectorTags:
         if not rows:
             raise ConfigError(f"unknown portfolio {portfolio}", "portfolio_id")
         if not rows[0]["owned"]:
-            msg = f"portfolio {portfolio} is none of user {self._user}"
+            msg = f"portfolio {portfolio} does not belong to user {self._user}"
             raise ConfigError(msg, "portfolio_id")
         return [_position(row) for row in rows if row["id"] is not None]
 
@@ -202,8 +199,8 @@ class SectorTags:
     async def put(self, sectors: Mapping[str, str], colors: Mapping[str, str]) -> TagChanges:
         """Give each position the tag of its sector and no other sector tag; return what changed.
 
-        A tag of the user with the name of a sector is a sector tag, whoever made it. Every tag
-        that is or was on one of the positions then counts its uses anew.
+        A tag of the user with the name of a sector is a sector tag, even if batchcore did not
+        create it. The usage of every tag that is or was on one of the positions is counted again.
 
         Args:
             sectors: Id of a position -> name of its sector.
@@ -219,7 +216,7 @@ class SectorTags:
         of_sector, of_user = await self._lock(list(colors))
         lost = [name for name in names if name not in of_sector]
         if lost:
-            wrong = f"{len(lost)} of {len(names)} rows sent are not there"
+            wrong = of_rows(len(lost), len(names), "is missing", "are missing")
             raise await not_kept(self._session, self._schema, "tags_v2", wrong)
         tags = [of_sector[name] for name in sectors.values()]
         come, gone, lacked = await self._link_all(list(sectors), tags, of_user)
@@ -239,7 +236,7 @@ class SectorTags:
         return {row["name"] for row in rows}
 
     async def _lock(self, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-        """Lock the user's sector tags, so that nobody else changes them or counts at once.
+        """Lock the user's sector tags against changes and counts of other transactions.
 
         Returns:
             Name -> id of those that are not archived, and the ids of all of them.
@@ -273,10 +270,11 @@ class SectorTags:
         """
         (row,) = await self._fetch(_UNLIKE, positions, tags, sorted(counted))
         if row["links"]:
-            wrong = f"{row['links']} of {len(positions)} rows sent are not there"
+            wrong = of_rows(row["links"], len(positions), "is missing", "are missing")
             raise await not_kept(self._session, self._schema, "position_tags", wrong)
         if row["counts"]:
-            wrong = f"{row['counts']} of {len(counted)} rows sent have another usage_count"
+            unequal = of_rows(row["counts"], len(counted), "differs", "differ")
+            wrong = f"{unequal} in usage_count"
             raise await not_kept(self._session, self._schema, "tags_v2", wrong)
 
     async def _count(self, tags: Collection[str]) -> None:

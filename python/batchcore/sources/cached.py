@@ -9,7 +9,7 @@ import numpy as np
 
 from batchcore.calendar import date_of
 from batchcore.db.access import reading
-from batchcore.db.catalog import PRICES, PROFILES, SNAPSHOTS
+from batchcore.schema import Use
 from batchcore.sources.prices import load_windows
 from batchcore.sources.profiles import select_company_profiles
 from batchcore.sources.query import load
@@ -36,7 +36,7 @@ async def load_closes(db: object, schema: Schema | None, windows: Sequence[Windo
         SchemaError: the price table is not what it has to be.
         DatabaseError: the database refused, failed or went away.
     """
-    async with reading(db, schema, PRICES) as (session, catalog):
+    async with reading(db, schema, Use.PRICES) as (session, catalog):
         prices = await load_windows(session, catalog, windows)
         for one in session.ambiguous:
             log.warning("ambiguous_price=%s from=%s: %s", one.symbol, date_of(one.day), one.detail)
@@ -47,7 +47,7 @@ async def load_company_profiles(
     db: object, schema: Schema | None, symbols: Sequence[str]
 ) -> Profiles:
     """Return the profiles of symbols by one statement; errors as above."""
-    async with reading(db, schema, PROFILES) as (session, catalog):
+    async with reading(db, schema, Use.PROFILES) as (session, catalog):
         return await load(session, select_company_profiles(catalog, symbols))
 
 
@@ -56,5 +56,5 @@ async def load_latest_snapshots(
 ) -> Previous:
     """Return the latest complete snapshot of portfolios before a day; errors as above."""
     wanted = np.frombuffer(b"".join(ids), dtype=np.uint8).reshape(-1, 16)
-    async with reading(db, schema, SNAPSHOTS) as (session, catalog):
+    async with reading(db, schema, Use.LATEST) as (session, catalog):
         return await load(session, select_latest_snapshots(catalog, calendar, wanted, before))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import FIRST_DATE, LAST_DATE
-from batchcore.db.catalog import OPTIONAL, Kind, check_needs
-from batchcore.db.sql import Sql, compose, joined, table_name
+from batchcore.db.check import check
+from batchcore.pg.sql import Sql, compose, joined, table_name
+from batchcore.schema import HOST, Kind, Use
 from batchcore.sources.facts import EVENTS, FLOWS
-from batchcore.sources.host import HostTable
-from batchcore.sources.prices import PRICES
-from batchcore.sources.query import Column, Query, results, select
+from batchcore.sources.host import HostTable, part, select, tables
+from batchcore.sources.query import Column, Query, results
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -22,24 +21,15 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from batchcore.db.catalog import Catalog, Needs
+    from batchcore.db.catalog import Catalog
     from batchcore.frames import Days, Text
     from batchcore.sources.host import Selection
 
-_CREATED: Final = {"created_at": Kind.TIMESTAMPTZ}
-_STAMPS: Final = {**_CREATED, "updated_at": Kind.TIMESTAMPTZ}
+_STAMPS: Final = ("created_at", "updated_at")
 
-STAMPS: Final[Needs] = MappingProxyType(
-    {
-        "positions": MappingProxyType(_STAMPS),
-        PRICES: MappingProxyType(_STAMPS),
-        FLOWS: MappingProxyType(_STAMPS),
-        EVENTS: MappingProxyType(_CREATED),
-    }
+EDITED: Final = tuple(
+    name for name, table in HOST.items() if "updated_at" in table.names(Use.CHANGES)
 )
-"""Columns that tell when a row changed, beside those of every run."""
-
-EDITED: Final = tuple(table for table, columns in STAMPS.items() if "updated_at" in columns)
 """Tables whose rows a host edits."""
 
 SAMPLE: Final = 10_000
@@ -149,12 +139,7 @@ def check_stamps(catalog: Catalog) -> None:
     Raises:
         SchemaError: a table that is there lacks a time stamp.
     """
-    needs = {
-        table: columns
-        for table, columns in STAMPS.items()
-        if table not in OPTIONAL or catalog.has_table(table)
-    }
-    check_needs(catalog, needs)
+    check(catalog, Use.CHANGES, writes=False)
 
 
 _PRICE_CHANGED: Final = "({m.created_at} >= {since:moment} OR {m.updated_at} >= {since:moment})"
@@ -162,11 +147,9 @@ _PRICE_CHANGED: Final = "({m.created_at} >= {since:moment} OR {m.updated_at} >= 
 
 def select_changed_prices(catalog: Catalog, since: dt.datetime) -> Query[ChangedPrices]:
     """Return symbol, as stored, and date of each close that came or changed."""
-    m = HostTable(catalog, PRICES, "m")
     template = "SELECT DISTINCT {columns} FROM {m} WHERE {changed} AND {m.date:dated}"
-    changed = compose(_PRICE_CHANGED, m=m, since=since)
-    columns = (m.symbol.read(), m.date.read("day", bare=True))
-    return select("changed_prices", ChangedPrices, columns, template, m=m, changed=changed)
+    changed, read = part(catalog, _PRICE_CHANGED, since=since), "m.symbol, m.date! day"
+    return select(catalog, "changed_prices", ChangedPrices, read, template, changed=changed)
 
 
 # A row that changed may differ from one that did not, and then neither is a close.
@@ -183,12 +166,11 @@ def select_changed_session(catalog: Catalog, since: dt.datetime) -> Query[int | 
 
     That is one with a changed close and without a valid one that did not change.
     """
-    m = HostTable(catalog, PRICES, "m")
-    changed, unchanged = compose(_PRICE_CHANGED, m=m, since=since), Sql("false")
+    changed, unchanged = part(catalog, _PRICE_CHANGED, since=since), Sql("false")
     if catalog.one_price and not catalog.schema.price_sources:
         template = "({m.close:valid}) IS TRUE AND NOT ({changed}) IS TRUE"
-        unchanged = compose(template, m=m, changed=changed)
-    sql = compose(_SESSION, m=m, changed=changed, unchanged=unchanged)
+        unchanged = part(catalog, template, changed=changed)
+    sql = part(catalog, _SESSION, changed=changed, unchanged=unchanged)
     return Query("changed_session", sql, (Column("day", Kind.DATE),), _first_day)
 
 
@@ -201,13 +183,13 @@ SELECT c.portfolio, GREATEST(LEAST(min(c.day), {last:date}), {first:date})
 FROM ({facts}) AS c(portfolio, day) WHERE c.portfolio IS NOT NULL GROUP BY c.portfolio
 """
 _EDITED: Final = """
-SELECT {f.portfolio_id}, CASE
-    WHEN {f.created_at} >= {since:moment} AND {f.updated_at} <= {f.created_at}
-        AND {f.deleted_at} IS NULL
+SELECT {t.portfolio_id}, CASE
+    WHEN {t.created_at} >= {since:moment} AND {t.updated_at} <= {t.created_at}
+        AND {t.deleted_at} IS NULL
     THEN COALESCE({date}, {first:date}) ELSE {first:date} END
-FROM {f}
-WHERE ({f.created_at} >= {since:moment} OR {f.updated_at} >= {since:moment}
-    OR {f.deleted_at} >= {since:moment}) AND {owned}
+FROM {t}
+WHERE ({t.created_at} >= {since:moment} OR {t.updated_at} >= {since:moment}
+    OR {t.deleted_at} >= {since:moment}) AND {owned}
 """
 _EVENTS: Final = """
 SELECT {p.portfolio_id}, COALESCE({p.entry_date}, {first:date})
@@ -225,19 +207,18 @@ def select_changed_facts(
     nobody knows, so one that was edited or soft-deleted counts from the first date that there
     is. An event splits its position's lot, so it counts from the position's entry on (S3).
     """
+    named = tables(catalog)
+    p, f = named["p"], named["f"]
+    days = {"since": since, "first": FIRST_DATE}
 
-    def edited(f: HostTable, date: Sql) -> Sql:
-        owned = selection.owned(catalog, f.portfolio_id)
-        return compose(_EDITED, f=f, date=date, owned=owned, since=since, first=FIRST_DATE)
+    def edited(t: HostTable, date: Sql) -> Sql:
+        owned = selection.owned(catalog, t.portfolio_id)
+        return compose(_EDITED, t=t, date=date, owned=owned, **days)
 
-    p, e, f = (
-        HostTable(catalog, table, alias)
-        for table, alias in (("positions", "p"), (EVENTS, "e"), (FLOWS, "f"))
-    )
     facts = [edited(p, p.entry_date)]
     if catalog.has_table(EVENTS):
         owned = selection.owned(catalog, p.portfolio_id)
-        facts.append(compose(_EVENTS, p=p, e=e, owned=owned, since=since, first=FIRST_DATE))
+        facts.append(part(catalog, _EVENTS, owned=owned, **days))
     if catalog.has_table(FLOWS):
         facts.append(edited(f, f.change_date))
     every = joined(" UNION ALL ", facts)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.analytic_tables import FACTORS, KEYS
-from batchcore.db.catalog import Kind
-from batchcore.db.sql import Sql, compose, joined
-from batchcore.sources.host import HostTable
-from batchcore.sources.query import Column, Query, select
+from batchcore.db.analytic_tables import KEYS
+from batchcore.pg.sql import Sql, compose, joined
+from batchcore.schema import Kind
+from batchcore.sources.host import part, select, tables
+from batchcore.sources.query import Column, Query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,18 +38,17 @@ class Factors:
 
 
 _FACTORS: Final = """
-SELECT {columns} FROM {f} WHERE {f.is_active} AND {proxy} = ANY({wanted:texts}) ORDER BY {f.id}
+SELECT {columns} FROM {d} WHERE {d.is_active} AND {proxy} = ANY({wanted:texts}) ORDER BY {d.id}
 """
-_PROXY: Final = "upper(btrim({f.etf_proxy}::text COLLATE \"C\", ' '))"
+_PROXY: Final = "upper(btrim({d.etf_proxy}::text COLLATE \"C\", ' '))"
 _REGRESSED: Final = """
-({f.calculation_method}::text COLLATE "C" ILIKE '%regression%') IS TRUE
+({d.calculation_method}::text COLLATE "C" ILIKE '%regression%') IS TRUE
 """
 
 
 def select_factors(catalog: Catalog, etfs: Iterable[str]) -> Query[Factors]:
     """Return the active factors that these ETFs stand for, or those of `Schema.factors`."""
     by_name = catalog.schema.factors
-    f = HostTable(catalog, FACTORS, "f")
     etf, regressed = ("NULL::text", "false") if by_name else (_PROXY + "::text", _REGRESSED)
 
     def frame(id: Ids, name: Text, etf: Text, regressed: Bools) -> Factors:  # noqa: A002
@@ -62,19 +61,13 @@ def select_factors(catalog: Catalog, etfs: Iterable[str]) -> Query[Factors]:
         rows = sorted(etf_of)
         return Factors(id[rows], tuple(etf_of[row] for row in rows), off)
 
-    return select(
-        "factors",
-        frame,
-        (
-            *f.read("id", "name"),
-            Column("etf", Kind.TEXT, etf),
-            Column("regressed", Kind.BOOL, regressed),
-        ),
-        _FACTORS,
-        f=f,
-        proxy=f.name if by_name else compose(_PROXY, f=f),
-        wanted=by_name or etfs,
+    read = (
+        "d.id, d.name",
+        Column("etf", Kind.TEXT, etf),
+        Column("regressed", Kind.BOOL, regressed),
     )
+    proxy, wanted = part(catalog, "{d.name}" if by_name else _PROXY), by_name or etfs
+    return select(catalog, "factors", frame, read, _FACTORS, proxy=proxy, wanted=wanted)
 
 
 def _by_name(
@@ -104,52 +97,55 @@ def _by_proxy(
             found[rows[0]] = etf
             continue
         listed = ", ".join(f"`{names[row]}`" for row in rows or having)
-        why = "are regressions on it" if rows else "has it as proxy, but is no regression by method"
+        why = (
+            "are regressions on it"
+            if rows
+            else "has it as proxy, but its method is not a regression"
+        )
         if not rows and len(having) > 1:
-            why = "have it as proxy, but are no regressions by method"
+            why = "have it as proxy, but their methods are not regressions"
         off[f"factor {etf}"] = f"{listed} {why}: name the right one in schema.factors"
     return found, off
 
 
-_EXISTS: Final = "EXISTS (SELECT FROM {o} JOIN {r} ON {selected} AND {same})"
+_EXISTS: Final = "EXISTS (SELECT FROM {o} JOIN {r} ON {selection:{portfolio}} AND {same})"
 
 _OF_KEYS: Final = {
     "position_id": "{r.position_id} = {o.id}",
     "portfolio_id": "{r.portfolio_id} = {portfolio}",
     "calc_date": "{r.calc_date} IN ({days})",
     "calculation_date": "{r.calculation_date} IN ({days})",
-    "factor_id": "{factors}",
+    "factor_id": "{factors:{r.factor_id}}",
 }
 """Column of a key -> the condition on it; other columns have none."""
 
 
 def rows_exist(
     catalog: Catalog,
-    tables: Sequence[str],
+    names: Sequence[str],
     portfolios: Selection,
     days: Sequence[int],
     factors: Selection,
 ) -> Sql:
     """Return the statement that tells of each table whether it has rows of these keys.
 
-    Tables are of `analytic_tables.KEYS`. Rows are looked up position by position on the unique
-    indexes, which end in the date.
+    ``names`` are tables of `analytic_tables.KEYS`. Rows are looked up position by position on the
+    unique indexes, which end in the date.
     """
     listed = joined(",", [compose("{day:date}", day=day) for day in days])
 
     def exists(table: str) -> Sql:
-        r, owner = HostTable(catalog, table, "r"), "portfolios"
-        if "position_id" in KEYS[table]:
-            owner = "positions"
-        o = HostTable(catalog, owner, "o")
+        owner = "positions" if "position_id" in KEYS[table] else "portfolios"
+        holes = tables(catalog, r=table, o=owner)
+        o = holes["o"]
         portfolio = o.portfolio_id if owner == "positions" else o.id
-        holes = {"r": r, "o": o, "portfolio": portfolio, "days": listed}
+        more = {"portfolio": portfolio, "days": listed, "factors": factors}
         same = [
-            compose(_OF_KEYS[column], factors=factors.condition(r.factor_id), **holes)
+            compose(_OF_KEYS[column], **holes, **more)
             for column in KEYS[table]
             if column in _OF_KEYS
         ]
-        selected = portfolios.condition(portfolio)
-        return compose(_EXISTS, o=o, r=r, selected=selected, same=joined(" AND ", same))
+        both = joined(" AND ", same)
+        return compose(_EXISTS, selection=portfolios, same=both, **holes, **more)
 
-    return compose("SELECT {exist}", exist=joined(", ", map(exists, tables)))
+    return compose("SELECT {exist}", exist=joined(", ", map(exists, names)))

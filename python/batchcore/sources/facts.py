@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from batchcore.db.sql import Sql
 from batchcore.frames import Events, Flows, Frame
-from batchcore.sources.host import HostTable
-from batchcore.sources.query import Query, select
+from batchcore.sources.host import part, select
+from batchcore.sources.query import Query
 
 if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
@@ -29,11 +28,12 @@ class LooseEvents(Frame):
     realized: Decimals
 
 
-_AMOUNTS: Final = {
-    "day": "trade_date",
-    "quantity": "quantity_closed",
-    "realized": "realized_pnl",
-}
+_AMOUNTS: Final = "e.trade_date day, e.quantity_closed quantity, e.realized_pnl realized"
+
+_EVENTS: Final = """
+SELECT {columns} FROM {e} JOIN {p} ON {p.id} = {e.position_id}
+WHERE {selection:{p.portfolio_id}} {alive}
+"""
 
 
 def select_events(
@@ -42,31 +42,22 @@ def select_events(
     """Return the events of the positions of portfolios, of soft-deleted ones if ``deleted``."""
     if not catalog.has_table(EVENTS):
         return Query("events", "", (), Events.none)
-    e, p = HostTable(catalog, EVENTS, "e"), HostTable(catalog, "positions", "p")
-    return select(
-        "events",
-        Events,
-        (*e.read("position_id"), *p.read("portfolio_id"), *e.read(**_AMOUNTS)),
-        "SELECT {columns} FROM {e} JOIN {p} ON {p.id} = {e.position_id} WHERE {selected} {alive}",
-        e=e,
-        p=p,
-        selected=selection.condition(p.portfolio_id),
-        alive=Sql() if deleted else Sql(f"AND {p.deleted_at} IS NULL"),
-    )
+    alive = part(catalog, "" if deleted else "AND {p.deleted_at} IS NULL")
+    read = ("e.position_id, p.portfolio_id", _AMOUNTS)
+    return select(catalog, "events", Events, read, _EVENTS, selection=selection, alive=alive)
 
 
 def select_all_events(catalog: Catalog) -> Query[LooseEvents]:
     """Return every event without its portfolio, for which positions would have to be read."""
     if not catalog.has_table(EVENTS):
         return Query("events", "", (), LooseEvents.none)
-    e = HostTable(catalog, EVENTS, "e")
     template = "SELECT {columns} FROM {e} WHERE {e.position_id} IS NOT NULL"
-    return select("events", LooseEvents, e.read("position_id", **_AMOUNTS), template, e=e)
+    return select(catalog, "events", LooseEvents, ("e.position_id", _AMOUNTS), template)
 
 
 _FLOWS: Final = """
 SELECT {columns} FROM {f}
-WHERE {f.deleted_at} IS NULL AND {selected}
+WHERE {f.deleted_at} IS NULL AND {selection:{f.portfolio_id}}
     AND ({f.change_date} BETWEEN {first:date} AND {last:date}
         OR {f.change_date} IS NULL OR NOT isfinite({f.change_date})
         OR {f.amount} IS NULL OR NOT ({f.amount:readable})
@@ -79,14 +70,6 @@ def select_flows(catalog: Catalog, selection: Selection, first: int, last: int) 
     """Return the flows of portfolios dated in a window, and those of no use (S3) of any date."""
     if not catalog.has_table(FLOWS):
         return Query("flows", "", (), Flows.none)
-    f = HostTable(catalog, FLOWS, "f")
-    return select(
-        "flows",
-        Flows,
-        f.read("portfolio_id", "amount", "change_type", day="change_date"),
-        _FLOWS,
-        f=f,
-        selected=selection.condition(f.portfolio_id),
-        first=first,
-        last=last,
-    )
+    read = "f.portfolio_id, f.amount, f.change_type, f.change_date day"
+    holes = {"selection": selection, "first": first, "last": last}
+    return select(catalog, "flows", Flows, read, _FLOWS, **holes)

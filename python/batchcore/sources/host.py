@@ -14,13 +14,13 @@ import numpy as np
 
 from batchcore import _core
 from batchcore.calendar import FIRST_DATE, LAST_DATE
-from batchcore.db.catalog import Kind
-from batchcore.db.sql import Relation, Sql, compose
-from batchcore.sources.query import Column
+from batchcore.pg.sql import Composable, Relation, Sql, compose, joined
+from batchcore.schema import Kind
+from batchcore.sources.query import Column, Query, Result
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import numpy.typing as npt
 
@@ -81,12 +81,62 @@ class HostTable(Relation):
         found.catalog, found.table, found.column = self._catalog, self._table, column
         return found
 
-    def read(self, *columns: str, **renamed: str) -> tuple[Column, ...]:
-        """Return columns of a query's result, some with other names in the frame."""
-        return (
-            *(getattr(self, column).read() for column in columns),
-            *(getattr(self, column).read(name) for name, column in renamed.items()),
-        )
+
+ALIASES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "o": "portfolios",
+        "p": "positions",
+        "s": "portfolio_snapshots",
+        "m": "market_data_cache",
+        "e": "position_realized_events",
+        "f": "equity_changes",
+        "c": "company_profiles",
+        "b": "position_market_betas",
+        "w": "benchmarks_sector_weights",
+        "d": "factor_definitions",
+    }
+)
+"""What templates call the tables."""
+
+
+def tables(catalog: Catalog, **aliases: str) -> dict[str, HostTable]:
+    """Return the tables by the aliases of `ALIASES` and by further ones."""
+    named = {**ALIASES, **aliases}
+    return {alias: HostTable(catalog, table, alias) for alias, table in named.items()}
+
+
+def part(catalog: Catalog, template: str, /, **holes: object) -> Sql:
+    """Return a part of a statement on the tables of the host."""
+    return compose(template, **{**tables(catalog), **holes})
+
+
+def select(
+    catalog: Catalog,
+    name: str,
+    frame: Callable[..., Result],
+    columns: str | Iterable[str | Column],
+    template: str,
+    /,
+    **holes: object,
+) -> Query[Result]:
+    """Return a query by its template, in which ``{columns}`` is the list of what is selected.
+
+    Columns of the host are named as in ``s.snapshot_date day, s.daily_return``, with another name
+    in the frame after the first of them; a date with ``!`` has no NULLs and makes an array.
+    """
+    holes = {**tables(catalog), **holes}
+    found: list[Column] = []
+    for item in (columns,) if isinstance(columns, str) else columns:
+        if isinstance(item, Column):
+            found.append(item)
+            continue
+        for one in item.split(", "):
+            column, _, other = one.partition(" ")
+            alias, _, own = column.removesuffix("!").partition(".")
+            found.append(getattr(holes[alias], own).read(other, bare=column.endswith("!")))
+    items = [one.sql if isinstance(one.sql, Sql) else compose(one.sql, **holes) for one in found]
+    sql = compose(template, columns=joined(", ", items), **holes)
+    return Query(name, sql, tuple(found), frame)
 
 
 def _finite(value: HostColumn) -> str:
@@ -120,12 +170,17 @@ def _readable(value: HostColumn) -> str:
     )
 
 
+def _rounded(value: HostColumn) -> str:
+    return f"round({value}::numeric, {value.scale})" if value.is_double else str(value)
+
+
 CONDITIONS: Final[Mapping[str, Callable[[HostColumn], str]]] = MappingProxyType(
     {
         "finite": _finite,
         "above_zero": _above_zero,
         "below_zero": _below_zero,
         "readable": _readable,
+        "rounded": _rounded,
         "valid": lambda close: f"{_above_zero(close)} AND {_readable(close)}",  # S2
         "normalised": lambda text: f"upper(btrim({text} COLLATE \"C\", ' '))",  # S2
         "dated": lambda day: compose(
@@ -136,7 +191,7 @@ CONDITIONS: Final[Mapping[str, Callable[[HostColumn], str]]] = MappingProxyType(
         ),
     }
 )
-"""What templates may ask of a column, and its SQL."""
+"""What templates may say of a column, and its SQL."""
 
 
 def smallest(scale: int) -> str:
@@ -166,7 +221,7 @@ def _double(value: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Composable):
     """Which portfolios a query is about: an inclusive range of ids, or a list of them.
 
     Attributes:
@@ -177,8 +232,14 @@ class Selection:
     ids: npt.NDArray[np.uint8] | None = None
     as_range: bool = False
 
+    def __format__(self, column: str) -> str:
+        return self.condition(Sql(column))
+
     def condition(self, column: Sql) -> Sql:
-        """Return the condition that ``column`` is one of them; `all` is no condition."""
+        """Return the condition that ``column`` is one of them; `all` is no condition.
+
+        Templates write it as ``{selection:{p.portfolio_id}}``.
+        """
         if self.ids is None:
             return Sql("true")
         if len(self.ids) == 0:
@@ -188,21 +249,20 @@ class Selection:
             return compose(template, column=column, first=self.ids[0], last=self.ids[-1])
         return compose("{column} = ANY({ids:uuids})", column=column, ids=self.ids)
 
-    def alive(self, p: HostTable) -> Sql:
-        """Return the condition that portfolio ``p`` is one of them; of `all`, not soft-deleted."""
+    def alive(self, catalog: Catalog) -> Sql:
+        """Return the condition that portfolio ``o`` is one of them; of `all`, not soft-deleted."""
         if self.ids is None:
-            return compose("{p.deleted_at} IS NULL", p=p)
-        return self.condition(p.id)
+            return part(catalog, "{o.deleted_at} IS NULL")
+        return part(catalog, "{selection:{o.id}}", selection=self)
 
     def owned(self, catalog: Catalog, portfolio: Sql) -> Sql:
         """Return the same of a row of some portfolio."""
         if self.ids is not None:
             return self.condition(portfolio)
-        return compose(
-            "{portfolio} IN (SELECT {o.id} FROM {o} WHERE {o.deleted_at} IS NULL)",
-            portfolio=portfolio,
-            o=HostTable(catalog, "portfolios", "o"),
-        )
+        return part(catalog, _OWNED, portfolio=portfolio)
+
+
+_OWNED: Final = "{portfolio} IN (SELECT {o.id} FROM {o} WHERE {o.deleted_at} IS NULL)"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -218,7 +278,7 @@ class Boundaries:
     day: npt.NDArray[np.int32]
 
 
-def complete(s: HostTable, calendar: Calendar) -> Sql:
+def complete(catalog: Catalog, calendar: Calendar) -> Sql:
     """Return the condition that snapshot ``s`` is complete, on a session of the calendar (S5).
 
     Sessions travel as a string of bits: 4 KB for 46 years, and one look-up for each row.
@@ -232,7 +292,7 @@ def complete(s: HostTable, calendar: Calendar) -> Sql:
         on_bit = "get_bit({bits}, {s.snapshot_date} - {first:date}) = 1"
         on_session = f"CASE WHEN {on_session} THEN {on_bit} ELSE false END"
     template = "{s.is_complete} AND {s.equity_balance:finite} AND " + on_session
-    return compose(template, s=s, first=first, last=last, bits=bits)
+    return part(catalog, template, first=first, last=last, bits=bits)
 
 
 def bits_of(days: npt.NDArray[np.int32]) -> Sql:
@@ -258,7 +318,12 @@ def sorted_ids(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
 @lru_cache(maxsize=1 << 16)
 def normalised(symbol: str) -> str:
     """Return a symbol without blanks at its ends and with ASCII letters in upper case (S2)."""
-    return symbol.strip(" ").encode().upper().decode()
+    return upper(symbol.strip(" "))
+
+
+def upper(symbol: str) -> str:
+    """Return a symbol with ASCII letters in upper case, and no other letter changed."""
+    return symbol.encode().upper().decode()
 
 
 def floats(column: Decimals) -> Floats:

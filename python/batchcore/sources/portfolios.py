@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
-from batchcore.db.catalog import Kind
-from batchcore.db.sql import Sql, compose, statement
 from batchcore.frames import Days, Decimals, Frame, Text
-from batchcore.sources.host import Boundaries, HostTable, complete, sorted_ids
-from batchcore.sources.query import Column, Query, select
+from batchcore.pg.sql import Sql, compose
+from batchcore.schema import Kind
+from batchcore.sources.host import Boundaries, complete, part, select, sorted_ids, tables
+from batchcore.sources.query import Column, Query
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Bools, Ids, Int32, Int64
+    from batchcore.pg.session import Session
     from batchcore.sources.host import Selection
 
 
@@ -77,25 +77,25 @@ _SUMS: Final = (
 )
 
 _PORTFOLIOS: Final = """
-SELECT {columns} FROM {p} {own}
+SELECT {columns} FROM {o} {own}
 LEFT JOIN LATERAL (
     SELECT {s.snapshot_date}, {s.equity_balance}, {s.cumulative_pnl},
         {s.cumulative_realized_pnl}, {s.cumulative_capital_flow}
-    FROM {s} WHERE {s.portfolio_id} = {p.id} AND {s.snapshot_date} < {boundary} AND {complete}
+    FROM {s} WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} < {boundary} AND {complete}
     ORDER BY {s.snapshot_date} DESC LIMIT 1) AS before ON true
 LEFT JOIN LATERAL (
     SELECT {s.snapshot_date}, {s.equity_balance}, {s.daily_pnl}, {s.daily_capital_flow}
-    FROM {s} WHERE {s.portfolio_id} = {p.id} AND {s.snapshot_date} >= {boundary} AND {complete}
+    FROM {s} WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} >= {boundary} AND {complete}
     ORDER BY {s.snapshot_date} ASC LIMIT 1) AS first ON true
 LEFT JOIN LATERAL (
     SELECT {s.snapshot_date}, {s.equity_balance}, {s.cumulative_pnl},
         {s.cumulative_realized_pnl}, {s.cumulative_capital_flow}
-    FROM {s} WHERE {first.snapshot_date} IS NOT NULL AND {s.portfolio_id} = {p.id}
+    FROM {s} WHERE {first.snapshot_date} IS NOT NULL AND {s.portfolio_id} = {o.id}
         AND {s.snapshot_date} >= {boundary} AND {complete}
     ORDER BY {s.snapshot_date} DESC LIMIT 1) AS last ON true
 WHERE {alive}
 """
-_OWN: Final = "LEFT JOIN unnest({ids:uuids}, {days:dates}) AS own(id, day) ON own.id = {p.id}"
+_OWN: Final = "LEFT JOIN unnest({ids:uuids}, {days:dates}) AS own(id, day) ON own.id = {o.id}"
 
 
 def select_portfolios(
@@ -105,7 +105,7 @@ def select_portfolios(
     selection: Selection,
     own: Boundaries | None = None,
     *,
-    complete: Callable[[HostTable, Calendar], Sql] = complete,
+    complete: Callable[[Catalog, Calendar], Sql] = complete,
 ) -> Query[Portfolios]:
     """Return each portfolio with the snapshots around ``boundary``, or around one of its own.
 
@@ -113,34 +113,29 @@ def select_portfolios(
     boundary, the earliest from it on, and, where there is one, the latest. Of those asked for
     by id, soft-deleted ones come too, marked.
     """
-    p, s = HostTable(catalog, "portfolios", "p"), HostTable(catalog, "portfolio_snapshots", "s")
     of_day, joined = compose("{day:date}", day=boundary), Sql()
     if own is not None and len(own.day):
-        joined = compose(_OWN, ids=own.ids, days=own.day, p=p)
+        joined = part(catalog, _OWN, ids=own.ids, days=own.day)
         of_day = compose("COALESCE(own.day, {day})", day=of_day)
-    around = {
-        alias: HostTable(catalog, "portfolio_snapshots", alias)
-        for alias in ("before", "first", "last")
-    }
-    read: list[Column] = [
-        *p.read("id", "equity_balance", "currency"),
-        Column("deleted", Kind.BOOL, "{p.deleted_at} IS NOT NULL"),
+    around = tables(catalog, **dict.fromkeys(("before", "first", "last"), "portfolio_snapshots"))
+    read: list[str | Column] = [
+        "o.id, o.equity_balance, o.currency",
+        Column("deleted", Kind.BOOL, "{o.deleted_at} IS NOT NULL"),
     ]
-    for alias, table in around.items():
+    for alias in ("before", "first", "last"):
         names = ("equity_balance", "daily_pnl", "daily_capital_flow") if alias == "first" else _SUMS
-        named = {f"{alias}_day": "snapshot_date"} | {f"{alias}_{name}": name for name in names}
-        read += table.read(**named)
+        read += [f"{alias}.snapshot_date {alias}_day"]
+        read += [f"{alias}.{name} {alias}_{name}" for name in names]
     return select(
+        catalog,
         "portfolios",
         _portfolios,
         read,
         _PORTFOLIOS,
-        p=p,
-        s=s,
         own=joined,
         boundary=of_day,
-        complete=complete(s, calendar),
-        alive=selection.alive(p),
+        complete=complete(catalog, calendar),
+        alive=selection.alive(catalog),
         **around,
     )
 
@@ -160,7 +155,7 @@ def _portfolios(**columns: Any) -> Portfolios:  # noqa: ANN401  # columns of sev
 
 _LOCK: Final = """
 SELECT count(*) FROM (
-    SELECT {p.id} FROM {p} WHERE {alive} ORDER BY {p.id} FOR NO KEY UPDATE) AS locked
+    SELECT {o.id} FROM {o} WHERE {alive} ORDER BY {o.id} FOR NO KEY UPDATE) AS locked
 """
 
 
@@ -171,8 +166,7 @@ async def lock_portfolios(session: Session, catalog: Catalog, selection: Selecti
     checked meanwhile. What is read after that includes what the others have committed, at READ
     COMMITTED.
     """
-    p = HostTable(catalog, "portfolios", "p")
-    await session.fetchval(statement(_LOCK, p=p, alive=selection.alive(p)))
+    await session.fetchval(str(part(catalog, _LOCK, alive=selection.alive(catalog))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,8 +180,8 @@ class LegacyPortfolios(Frame):
         currency: As stored.
         deleted: (n,) bool; True only for portfolios that were asked for by id.
         latest: Date of the latest complete row, on a session or not.
-        first_stands: Date of the first complete row on the sessions of the range.
-        stands: (n,) int64, how many there are.
+        first_complete: Date of the first complete row on the sessions of the range.
+        complete: (n,) int64, how many there are.
     """
 
     id: Ids
@@ -196,20 +190,21 @@ class LegacyPortfolios(Frame):
     currency: Text
     deleted: Bools
     latest: Days
-    first_stands: Days
-    stands: Int64
+    first_complete: Days
+    complete: Int64
 
 
 _LEGACY: Final = """
-SELECT {columns} FROM {p}
+SELECT {columns} FROM {o}
 LEFT JOIN (
     SELECT {s.portfolio_id}, min({s.snapshot_date}), count(*) FROM {s}
-    WHERE {s.is_complete} AND {s.snapshot_date} = ANY({sessions:dates}) AND {selected}
-    GROUP BY {s.portfolio_id}) AS stands(id, first, count) ON stands.id = {p.id}
+    WHERE {s.is_complete} AND {s.snapshot_date} = ANY({sessions:dates})
+        AND {selection:{s.portfolio_id}}
+    GROUP BY {s.portfolio_id}) AS rows(id, first, count) ON rows.id = {o.id}
 WHERE {alive}
 """
 _LATEST: Final = """
-(SELECT {s.snapshot_date} FROM {s} WHERE {s.portfolio_id} = {p.id} AND {s.is_complete}
+(SELECT {s.snapshot_date} FROM {s} WHERE {s.portfolio_id} = {o.id} AND {s.is_complete}
     AND isfinite({s.snapshot_date}) ORDER BY {s.snapshot_date} DESC LIMIT 1)
 """
 
@@ -221,24 +216,15 @@ def select_legacy_portfolios(
 
     Of those asked for by id, soft-deleted ones come too, marked.
     """
-    p, s = HostTable(catalog, "portfolios", "p"), HostTable(catalog, "portfolio_snapshots", "s")
-    return select(
-        "portfolios",
-        _legacy_portfolios,
-        (
-            *p.read("id", "name", "equity_balance", "currency"),
-            Column("deleted", Kind.BOOL, "{p.deleted_at} IS NOT NULL"),
-            Column("latest", Kind.DATE, _LATEST),
-            Column("first_stands", Kind.DATE, "stands.first"),
-            Column("stands", Kind.INT8, "COALESCE(stands.count, 0)::int8"),
-        ),
-        _LEGACY,
-        p=p,
-        s=s,
-        sessions=sessions,
-        selected=selection.condition(s.portfolio_id),
-        alive=selection.alive(p),
+    read = (
+        "o.id, o.name, o.equity_balance, o.currency",
+        Column("deleted", Kind.BOOL, "{o.deleted_at} IS NOT NULL"),
+        Column("latest", Kind.DATE, _LATEST),
+        Column("first_complete", Kind.DATE, "rows.first"),
+        Column("complete", Kind.INT8, "COALESCE(rows.count, 0)::int8"),
     )
+    holes = {"sessions": sessions, "selection": selection, "alive": selection.alive(catalog)}
+    return select(catalog, "portfolios", _legacy_portfolios, read, _LEGACY, **holes)
 
 
 def _legacy_portfolios(**columns: Any) -> LegacyPortfolios:  # noqa: ANN401

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.db.catalog import Kind
-from batchcore.db.sql import Sql, compose
 from batchcore.frames import Frame, Positions, Text
-from batchcore.sources.host import Boundaries, HostTable, Selection
-from batchcore.sources.query import Column, Query, first_column, load, results, select
+from batchcore.pg.sql import Sql
+from batchcore.schema import Kind
+from batchcore.sources.host import Boundaries, Selection, part, select
+from batchcore.sources.query import Column, Query, first_column, load
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Days, Ids, Int32
+    from batchcore.pg.session import Session
 
 SYMBOL_INDEX: Final = "idx_positions_symbol_active"
 
@@ -29,33 +29,27 @@ LEAST_STEPPED: Final = 20_000
 POSITIONS_OF_A_STEP: Final = 30
 """How many positions are read in the time of one step: 0.4 us each, where a step takes 10."""
 
-_READ: Final = {
-    **{name: name for name in ("id", "portfolio_id", "symbol", "position_type", "quantity")},
-    "entry_price": "entry_price",
-    "entry_day": "entry_date",
-    "exit_day": "exit_date",
-    "investment_class": "investment_class",
-    "market_value": "market_value",
-}
+_READ: Final = (
+    "p.id, p.portfolio_id, p.symbol, p.position_type, p.quantity, p.entry_price,"
+    " p.entry_date entry_day, p.exit_date exit_day, p.investment_class, p.market_value"
+)
 
 
 def select_positions(catalog: Catalog, selection: Selection) -> Query[Positions]:
     """Return the positions of portfolios that are not soft-deleted."""
-    p = HostTable(catalog, "positions", "p")
-    read = p.read(**_READ, exit_price="exit_price", expiration_day="expiration_date")
-    template = "SELECT {columns} FROM {p} WHERE {p.deleted_at} IS NULL AND {selected}"
-    selected = selection.condition(p.portfolio_id)
-    return select("positions", Positions, read, template, p=p, selected=selected)
+    read = (_READ, "p.exit_price, p.expiration_date expiration_day")
+    template = (
+        "SELECT {columns} FROM {p} WHERE {p.deleted_at} IS NULL AND {selection:{p.portfolio_id}}"
+    )
+    return select(catalog, "positions", Positions, read, template, selection=selection)
 
 
 def select_all_positions(catalog: Catalog, selection: Selection) -> Query[Positions]:
     """Return the positions of portfolios, soft-deleted ones too."""
-    p = HostTable(catalog, "positions", "p")
     deleted = Column("deleted", Kind.BOOL, "{p.deleted_at} IS NOT NULL")
-    read = (*p.read(**_READ, last_price="last_price"), deleted)
-    template = "SELECT {columns} FROM {p} WHERE {selected}"
-    selected = selection.condition(p.portfolio_id)
-    return select("positions", Positions, read, template, p=p, selected=selected)
+    template = "SELECT {columns} FROM {p} WHERE {selection:{p.portfolio_id}}"
+    read = (_READ, "p.last_price", deleted)
+    return select(catalog, "positions", Positions, read, template, selection=selection)
 
 
 _SYMBOLS: Final = """
@@ -66,9 +60,8 @@ WHERE {p.deleted_at} IS NULL AND {p.symbol} IS NOT NULL AND {p.symbol} <> '' AND
 
 def select_symbols(catalog: Catalog, selection: Selection) -> Query[Text]:
     """Return the distinct symbols of positions, as spelt."""
-    p = HostTable(catalog, "positions", "p")
-    owned = selection.owned(catalog, p.portfolio_id)
-    return select("symbols", first_column, p.read("symbol"), _SYMBOLS, p=p, owned=owned)
+    owned = selection.owned(catalog, part(catalog, "{p.portfolio_id}"))
+    return select(catalog, "symbols", first_column, "p.symbol", _SYMBOLS, owned=owned)
 
 
 def steps(catalog: Catalog, selection: Selection) -> int:
@@ -108,10 +101,10 @@ def select_stepped_symbols(catalog: Catalog, most: int) -> Query[Text]:
 
     It steps through the index on symbols, one probe each.
     """
-    p = HostTable(catalog, "positions", "p")
-    owned = Selection().owned(catalog, p.portfolio_id)
+    owned = Selection().owned(catalog, part(catalog, "{p.portfolio_id}"))
     read = [Column("symbol", Kind.TEXT, "spelling.symbol")]
-    return select("symbols", first_column, read, _STEPPED, p=p, owned=owned, most=most)
+    holes = {"owned": owned, "most": most}
+    return select(catalog, "symbols", first_column, read, _STEPPED, **holes)
 
 
 async def load_symbols(session: Session, catalog: Catalog, selection: Selection) -> Text:
@@ -129,18 +122,17 @@ async def load_symbols(session: Session, catalog: Catalog, selection: Selection)
 
 
 _EARLIEST: Final = """
-SELECT {p.portfolio_id}, min({p.entry_date}) FROM {p}
-WHERE {p.deleted_at} IS NULL AND {selected} AND {p.entry_date:dated}
+SELECT {columns} FROM {p}
+WHERE {p.deleted_at} IS NULL AND {selection:{p.portfolio_id}} AND {p.entry_date:dated}
 GROUP BY {p.portfolio_id}
 """
 
 
 def select_earliest_entries(catalog: Catalog, selection: Selection) -> Query[Boundaries]:
     """Return the earliest entry date of each portfolio that has one."""
-    p = HostTable(catalog, "positions", "p")
-    selected = selection.condition(p.portfolio_id)
-    read = results(ids="uuid", day="day")
-    return Query("earliest_entries", compose(_EARLIEST, p=p, selected=selected), read, Boundaries)
+    day = Column("day", Kind.DATE, "min({p.entry_date})", bare=True)
+    read = ("p.portfolio_id ids", day)
+    return select(catalog, "earliest_entries", Boundaries, read, _EARLIEST, selection=selection)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +155,8 @@ class Held(Frame):
 _HELD: Final = """
 SELECT {columns} FROM {p}
 LEFT JOIN ({last_events}) AS events(id, last) ON events.id = {p.id}
-WHERE {p.deleted_at} IS NULL AND {selected} AND {p.symbol} = ANY({spellings:texts})
+WHERE {p.deleted_at} IS NULL AND {selection:{p.portfolio_id}}
+    AND {p.symbol} = ANY({spellings:texts})
     AND {p.position_type}::text IN ('LC', 'LP', 'SC', 'SP', 'LONG', 'SHORT')
     AND {p.quantity:readable} AND {p.entry_price:readable} AND NOT ({p.entry_price:below_zero})
     AND isfinite({p.entry_date}) AND isfinite({p.exit_date}) IS NOT FALSE
@@ -191,22 +184,18 @@ def select_held(catalog: Catalog, selection: Selection, spellings: Iterable[str]
 
     The end of a position is that of its last lot; it is infinite where a lot stays open.
     """
-    p, events = HostTable(catalog, "positions", "p"), "position_realized_events"
     last_events = Sql("SELECT NULL::uuid, NULL::date WHERE false")
-    if catalog.has_table(events):
-        last_events = compose(_LAST_EVENTS, e=HostTable(catalog, events, "e"))
+    if catalog.has_table("position_realized_events"):
+        last_events = part(catalog, _LAST_EVENTS)
     return select(
+        catalog,
         "held",
         _held,
-        (
-            *p.read("portfolio_id", "symbol", start="entry_date"),
-            Column("end", Kind.DATE, _END),
-        ),
+        ("p.portfolio_id, p.symbol, p.entry_date start", Column("end", Kind.DATE, _END)),
         _HELD,
-        p=p,
-        expiry=compose(EXPIRY, p=p),
+        expiry=part(catalog, EXPIRY),
         last_events=last_events,
-        selected=selection.condition(p.portfolio_id),
+        selection=selection,
         spellings=spellings,
     )
 

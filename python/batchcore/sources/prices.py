@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.db.catalog import Kind
-from batchcore.db.sql import Sql, compose, joined
 from batchcore.errors import DecodeError
 from batchcore.frames import Ambiguous, Prices, day_keys, first_of_each
-from batchcore.reference.values import upper
-from batchcore.sources.host import HostTable
-from batchcore.sources.query import Column, Query, first_column, load, select
+from batchcore.pg.sql import Sql, compose, joined
+from batchcore.schema import Kind
+from batchcore.sources.host import HostTable, part, select, tables, upper
+from batchcore.sources.query import Column, Query, first_column, load
 from batchcore.units import State
+from batchcore.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Days, Decimals, Text
+    from batchcore.pg.session import Session
     from batchcore.spans import Window
 
 MOST_SPELLINGS: Final = 50_000
@@ -33,110 +33,85 @@ MOST_SPELLINGS: Final = 50_000
 PRICES: Final = "market_data_cache"
 
 
-def _of_sources(m: HostTable, catalog: Catalog, template: str) -> Sql:
-    """Return a part of a statement that is needed only where sources are declared."""
-    sources = catalog.schema.price_sources
-    return compose(template, m=m, sources=sources) if sources else Sql()
+_RANK: Final = "array_position({sources:texts}::text[], {m.data_source}::text)"
+_DECLARED: Final = "AND {m.data_source}::text = ANY({sources:texts}::text[])"
 
-
-def rank(m: HostTable, catalog: Catalog) -> Sql:
-    """Return the place of a row's source among those declared, NULL of another, if any are."""
-    template = "array_position({sources:texts}::text[], {m.data_source}::text)"
-    return _of_sources(m, catalog, template)
-
-
-def declared(m: HostTable, catalog: Catalog) -> Sql:
-    """Return the further condition that the source of a row is declared, if any are."""
-    return _of_sources(m, catalog, "AND {m.data_source}::text = ANY({sources:texts}::text[])")
-
-
+# Of rows without a valid close on a date any may be. A double is compared as it is rounded, as far
+# as 15 digits tell.
 _COUNTS: Final = """
 {declared} AND NOT EXISTS (
-    SELECT FROM {o} WHERE {o.symbol} = {m.symbol} AND {o.date} = {m.date} AND {o.close:valid}
+    SELECT FROM {x} WHERE {x.symbol} = {m.symbol} AND {x.date} = {m.date} AND {x.close:valid}
         {declared_other} AND (({m.close:valid}) IS NOT TRUE OR {differs}))
 """
 
 
-def counts(m: HostTable, catalog: Catalog) -> Sql:
-    """Return the further condition that a row is the one of its symbol and date.
-
-    Of rows without a valid close on a date any may be. A double is compared as it is rounded, as
-    far as 15 digits tell.
-    """
-    if catalog.one_price:
-        return declared(m, catalog)
-    o = HostTable(catalog, PRICES, "o")
-    rounded = "round({close}::numeric, {scale})" if m.close.is_double else "{close}"
-    own, other = (compose(rounded, close=close, scale=close.scale) for close in (m.close, o.close))
-    differs = compose("{other} <> {own}", own=own, other=other)
-    if catalog.schema.price_sources:
-        template = "{other} < {own} OR {other} = {own} AND {differs}"
-        own, other = rank(m, catalog), rank(o, catalog)
-        differs = compose(template, own=own, other=other, differs=differs)
-    return compose(
-        _COUNTS,
-        m=m,
-        o=o,
-        declared=declared(m, catalog),
-        declared_other=declared(o, catalog),
-        differs=differs,
-    )
-
-
-def newest_first(m: HostTable, catalog: Catalog) -> Sql:
-    """Return the order of the rows of a symbol, and in which those of one date count."""
-    order = [m.date + " DESC"]
-    if not catalog.one_price:
-        order += filter(None, (rank(m, catalog), m.close))
-    return joined(", ", order)
-
-
-def _closes(
-    name: str,
+async def _load(
+    session: Session,
     catalog: Catalog,
+    name: str,
     template: str,
     holes: Mapping[str, object],
     *,
     as_text: bool = False,
-) -> Query[Any]:
-    """Return a query for `load_closes`, with symbols as text if they may be of another type."""
-    m = HostTable(catalog, PRICES, "m")
-    symbol = Column("symbol", Kind.TEXT, "{m.symbol}::text") if as_text else m.symbol.read()
-    columns = [symbol, m.date.read("day"), m.close.read()]
-    if catalog.schema.price_sources:
-        columns.append(Column("rank", Kind.INT4, rank(m, catalog)))
-    return select(
-        name,
-        _ranked,
-        columns,
-        template,
-        m=m,
-        counts=counts(m, catalog),
-        declared=declared(m, catalog),
-        newest_first=newest_first(m, catalog),
-        ranked=Sql(", 0" if catalog.schema.price_sources else ""),
-        **holes,
+) -> Prices:
+    """Return the closes that a query brings, one of each symbol and date (S2).
+
+    Where rows differ the session notes it. Symbols are selected ``as_text`` if they may be of
+    another type.
+    """
+    symbol = Column("symbol", Kind.TEXT, "{m.symbol}::text") if as_text else "m.symbol"
+    columns, has_sources = [symbol, "m.date day, m.close"], bool(catalog.schema.price_sources)
+    if has_sources:
+        columns.append(Column("rank", Kind.INT4, _RANK))
+    parts = {
+        **_parts(catalog),
+        "newest": HostTable(catalog, PRICES, "newest"),
+        "ranked": Sql(", 0" if has_sources else ""),
+    }
+    prices, rank = await load(
+        session, select(catalog, name, _ranked, columns, template, **parts, **holes)
     )
+    if catalog.one_price and not has_sources:
+        return prices
+    prices, ambiguous = await asyncio.to_thread(one_close, prices, rank)
+    session.ambiguous += ambiguous
+    return prices
+
+
+def _parts(catalog: Catalog) -> dict[str, object]:
+    """Return what says which rows count, as far as sources are declared or rows may differ.
+
+    ``declared`` is the condition that the source of a row is, ``counts`` that it is the row of its
+    symbol and date, ``newest_first`` the order of the rows of a symbol.
+    """
+    sources = catalog.schema.price_sources
+    x = HostTable(catalog, PRICES, "x")
+    rank, declared, rank_other, declared_other = (
+        part(catalog, template, sources=sources, m=m) if sources else Sql()
+        for m in (tables(catalog)["m"], x)
+        for template in (_RANK, _DECLARED)
+    )
+    order, counts = [part(catalog, "{m.date} DESC")], declared
+    if not catalog.one_price:
+        order += filter(None, (rank, part(catalog, "{m.close}")))
+        differs = part(catalog, "{x.close:rounded} <> {m.close:rounded}", x=x)
+        if sources:
+            template = "{other} < {own} OR {other} = {own} AND {differs}"
+            differs = compose(template, own=rank, other=rank_other, differs=differs)
+        holes = {"declared": declared, "declared_other": declared_other, "differs": differs}
+        counts = part(catalog, _COUNTS, x=x, **holes)
+    return {
+        "sources": sources,
+        "declared": declared,
+        "counts": counts,
+        "newest_first": joined(", ", order),
+    }
 
 
 def _ranked(
     symbol: Text, day: Days, close: Decimals, rank: npt.NDArray[np.int64] | None = None
 ) -> tuple[Prices, npt.NDArray[np.int64] | None]:
     return Prices(symbol=symbol, day=day, close=close), rank
-
-
-async def load_closes(session: Session, catalog: Catalog, query: Query[Any]) -> Prices:
-    """Return what a query of closes brings, one of each symbol and date (S2).
-
-    Where rows differ the session notes it.
-    """
-    found, order = await load(session, query)
-    prices: Prices = found
-    if catalog.one_price and not catalog.schema.price_sources:
-        return prices
-    prices, ambiguous = await asyncio.to_thread(one_close, prices, order)
-    session.ambiguous += ambiguous
-    return prices
 
 
 _PRICES: Final = """
@@ -151,8 +126,7 @@ async def load_prices(
 ) -> Prices:
     """Return every finite close in a window of symbols as they are spelt here."""
     holes = {"spellings": spellings, "first": first, "last": last}
-    query = _closes("prices", catalog, _PRICES, holes)
-    return await load_closes(session, catalog, query)
+    return await _load(session, catalog, "prices", _PRICES, holes)
 
 
 _OF_WINDOWS: Final = """
@@ -165,14 +139,12 @@ _OF_WINDOW: Final = """
 
 async def load_windows(session: Session, catalog: Catalog, windows: Sequence[Window]) -> Prices:
     """Return every finite close in the windows, at least one, of symbols exactly as spelt."""
-    m = HostTable(catalog, PRICES, "m")
     wanted = [
-        compose(_OF_WINDOW, m=m, symbols=one.symbols, first=one.first, last=one.last)
+        part(catalog, _OF_WINDOW, symbols=one.symbols, first=one.first, last=one.last)
         for one in windows
     ]
     holes = {"wanted": joined(" OR ", wanted)}
-    query = _closes("closes", catalog, _OF_WINDOWS, holes, as_text=True)
-    return await load_closes(session, catalog, query)
+    return await _load(session, catalog, "closes", _OF_WINDOWS, holes, as_text=True)
 
 
 _STEPPED: Final = """
@@ -195,9 +167,8 @@ async def load_spellings(session: Session, catalog: Catalog) -> Text | None:
     None where they are too many, or one of them, which nobody need hold, is no text.
     """
     column = Column("symbol", Kind.TEXT, "spelling.symbol")
-    stepped = compose(_STEPPED, m=HostTable(catalog, PRICES, "m"))
-    holes = {"stepped": stepped, "most": MOST_SPELLINGS + 1}
-    query = select("spellings", first_column, [column], _SPELLINGS, **holes)
+    holes = {"stepped": part(catalog, _STEPPED), "most": MOST_SPELLINGS + 1}
+    query = select(catalog, "spellings", first_column, [column], _SPELLINGS, **holes)
     try:
         symbols: Text = await load(session, query)
     except DecodeError:
@@ -263,7 +234,7 @@ async def load_fallback(
     window of the spellings that were not ``brought``; of those that were, only closes from
     ``since`` on are there, if it is given.
     """
-    stepped = compose(_STEPPED, m=HostTable(catalog, PRICES, "m"))
+    stepped = part(catalog, _STEPPED)
     found = compose(_WANTED_SYMBOLS, stepped=stepped, symbols=wanted, settled=settled)
     return await _load_left_out(session, catalog, found, brought, (*days, since or days[0]))
 
@@ -280,8 +251,8 @@ async def load_left_out(
     ``named`` has those that a close before the window is wanted of, and further ones whose closes
     in the window may not be there yet.
     """
-    m, (earlier, others) = HostTable(catalog, PRICES, "m"), named
-    found = compose(_WANTED_SPELLINGS, m=m, earlier=earlier, others=others)
+    earlier, others = named
+    found = part(catalog, _WANTED_SPELLINGS, earlier=earlier, others=others)
     return await _load_left_out(session, catalog, found, brought, (*days, days[0]))
 
 
@@ -294,15 +265,8 @@ async def _load_left_out(
 ) -> Prices:
     first, last, since = days
     template = _LEFT_OUT + _BEFORE if since > first else _LEFT_OUT
-    holes = {
-        "wanted": wanted,
-        "brought": tuple(brought),
-        "newest": HostTable(catalog, PRICES, "newest"),
-        "first": first,
-        "last": last,
-        "before": since - 1,
-    }
-    return await load_closes(session, catalog, _closes("fallback", catalog, template, holes))
+    holes = {"wanted": wanted, "brought": tuple(brought), "first": first, "last": last}
+    return await _load(session, catalog, "fallback", template, {**holes, "before": since - 1})
 
 
 _LAST: Final = """
@@ -326,8 +290,9 @@ async def load_legacy_closes(
     spelt = set(symbols)
     uppers = sorted({upper(symbol) for symbol in spelt})
     within = await load_prices(session, catalog, sorted({*spelt, *uppers}), first, last)
-    query = _closes("last_closes", catalog, _LAST, {"symbols": uppers, "before": first})
-    return Prices.concat([within, await load_closes(session, catalog, query)])
+    holes = {"symbols": uppers, "before": first}
+    before = await _load(session, catalog, "last_closes", _LAST, holes)
+    return Prices.concat([within, before])
 
 
 _DATES: Final = (
@@ -337,10 +302,8 @@ _DATES: Final = (
 
 def select_price_dates(catalog: Catalog) -> Query[npt.NDArray[np.int32]]:
     """Return the dates with a valid close of any symbol, in any order (S1, S12)."""
-    m = HostTable(catalog, PRICES, "m")
-    columns = [m.date.read("day", bare=True)]
-    of_m = {"m": m, "counts": counts(m, catalog)}
-    return select("price_dates", first_column, columns, _DATES, **of_m)
+    parts = _parts(catalog)
+    return select(catalog, "price_dates", first_column, "m.date! day", _DATES, **parts)
 
 
 def one_close(prices: Prices, rank: npt.NDArray[np.int64] | None) -> tuple[Prices, list[Ambiguous]]:
@@ -397,7 +360,8 @@ def _ambiguous(
         Ambiguous(
             prices.symbol.value(int(prices.symbol.codes[rows[at]])),
             int(prices.day.values[rows[at]]),
-            f"{count} dates; {shown(int(low[at]))} and {shown(int(high[at]))} on the first",
+            f"{counted(count, 'date')}; {shown(int(low[at]))} and {shown(int(high[at]))}"
+            " on the first",
         )
         for at, count in zip(firsts.tolist(), counts.tolist(), strict=True)
     ]

@@ -9,23 +9,21 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
-from batchcore.db.catalog import BENCHMARKS, Kind
-from batchcore.db.sql import Sql, compose
 from batchcore.frames import Betas, Decimals, Profiles, Text
-from batchcore.reference.values import upper
-from batchcore.sources.host import HostTable, floats, normalised
-from batchcore.sources.query import Column, Query, load, results, select
+from batchcore.schema import Kind
+from batchcore.sources.host import HostTable, floats, normalised, part, select, upper
+from batchcore.sources.query import Column, Query, load, results
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
     from batchcore.frames import Bools, Floats
+    from batchcore.pg.session import Session
     from batchcore.sources.host import Selection
 
-(WEIGHTS,) = BENCHMARKS
+WEIGHTS: Final = "benchmarks_sector_weights"
 
 SP500: Final = "SP500"
 """The benchmark of the policy `legacy`."""
@@ -50,6 +48,7 @@ class SymbolProfiles:
     unreadable: tuple[str, ...] = ()
 
 
+_AS_SPELT: Final = "SELECT {columns} FROM {c} WHERE {c.symbol} = ANY({symbols:texts})"
 _IS_ETF: Final = Column("is_etf", Kind.BOOL, "{c.is_etf} IS TRUE")
 
 
@@ -57,12 +56,10 @@ async def load_profiles(
     session: Session, catalog: Catalog, symbols: Sequence[str]
 ) -> SymbolProfiles:
     """Return the profiles of normalised symbols; of two spellings the higher one counts (S2)."""
-    c = HostTable(catalog, PROFILES, "c")
-    read = (*c.read("symbol", "beta", "sector"), _IS_ETF)
+    read = ("c.symbol, c.beta, c.sector", _IS_ETF)
     template = "SELECT {columns} FROM {c} WHERE {c.symbol:normalised} = ANY({symbols:texts})"
-    columns: dict[str, Any] = await load(
-        session, select("profiles", dict, read, template, c=c, symbols=symbols)
-    )
+    query = select(catalog, "profiles", dict[str, Any], read, template, symbols=symbols)
+    columns = await load(session, query)
     return await asyncio.to_thread(_profiles_of, symbols, **columns)
 
 
@@ -98,11 +95,9 @@ def select_spelt_profiles(catalog: Catalog, symbols: Iterable[str]) -> Query[Pro
     if not catalog.has_table(PROFILES):
         return Query("profiles", "", (), lambda: None)
     spelt = set(symbols)
-    c = HostTable(catalog, PROFILES, "c")
-    read = (*c.read("symbol", "beta", "sector"), _IS_ETF)
-    template = "SELECT {columns} FROM {c} WHERE {c.symbol} = ANY({symbols:texts})"
+    read = ("c.symbol, c.beta, c.sector", _IS_ETF)
     wanted = sorted({*spelt, *map(upper, spelt)})
-    return select("profiles", _spelt, read, template, c=c, symbols=wanted)
+    return select(catalog, "profiles", _spelt, read, _AS_SPELT, symbols=wanted)
 
 
 def _spelt(is_etf: Bools, **columns: Any) -> Profiles:  # noqa: ANN401  # of several types
@@ -113,12 +108,12 @@ def _spelt(is_etf: Bools, **columns: Any) -> Profiles:  # noqa: ANN401  # of sev
 
 def select_company_profiles(catalog: Catalog, symbols: Iterable[str]) -> Query[Profiles]:
     """Return all of the profiles of symbols exactly as spelt."""
-    c = HostTable(catalog, PROFILES, "c")
-    texts = c.read("sector", "industry", "country", name="company_name")
-    symbol = Column("symbol", Kind.TEXT, "{c.symbol}::text")
-    read = (symbol, *texts, *c.read("beta", "market_cap"), _IS_ETF)
-    template = "SELECT {columns} FROM {c} WHERE {c.symbol} = ANY({symbols:texts})"
-    return select("company_profiles", Profiles, read, template, c=c, symbols=symbols)
+    read = (
+        Column("symbol", Kind.TEXT, "{c.symbol}::text"),
+        "c.sector, c.industry, c.country, c.company_name name, c.beta, c.market_cap",
+        _IS_ETF,
+    )
+    return select(catalog, "company_profiles", Profiles, read, _AS_SPELT, symbols=symbols)
 
 
 _BETAS: Final = """
@@ -131,7 +126,7 @@ CROSS JOIN LATERAL (
 WHERE {p.deleted_at} IS NULL AND {p.exit_date} IS NULL
     AND {p.position_type}::text IN ('LONG', 'SHORT')
     AND {p.investment_class}::text = 'PUBLIC' AND {p.market_value} <> 0
-    AND {selected} {unprofiled}
+    AND {selection:{p.portfolio_id}} {unprofiled}
 """
 _UNPROFILED: Final = """
 AND NOT EXISTS (
@@ -149,20 +144,15 @@ def select_newest_betas(catalog: Catalog, selection: Selection) -> Query[Betas]:
     """
     if not catalog.has_table(POSITION_BETAS):
         return Query("betas", "", (), Betas.none)
-    p, b = HostTable(catalog, "positions", "p"), HostTable(catalog, POSITION_BETAS, "b")
-    unprofiled = Sql()
-    if catalog.has_table(PROFILES):
-        unprofiled = compose(_UNPROFILED, c=HostTable(catalog, PROFILES, "c"), p=p)
-    newest = HostTable(catalog, POSITION_BETAS, "newest")
     return select(
+        catalog,
         "betas",
         Betas,
-        (p.id.read("position_id"), *newest.read("beta", day="calc_date")),
+        "p.id position_id, newest.beta, newest.calc_date day",
         _BETAS,
-        p=p,
-        b=b,
-        selected=selection.condition(p.portfolio_id),
-        unprofiled=unprofiled,
+        newest=HostTable(catalog, POSITION_BETAS, "newest"),
+        selection=selection,
+        unprofiled=part(catalog, _UNPROFILED if catalog.has_table(PROFILES) else ""),
     )
 
 
@@ -192,10 +182,9 @@ _OF_CODE: Final = """
 
 def select_benchmark(catalog: Catalog, code: str, day: int) -> Query[Benchmark]:
     """Return the newest finite weights of a benchmark on or before a day."""
-    w = HostTable(catalog, WEIGHTS, "w")
-    of_code = compose(_OF_CODE, w=w, code=code, day=day)
-    read = w.read("asof_date", "sector", "weight")
-    return select("benchmark", _benchmark, read, _WEIGHTS, w=w, of_code=of_code)
+    of_code = part(catalog, _OF_CODE, code=code, day=day)
+    read = "w.asof_date, w.sector, w.weight"
+    return select(catalog, "benchmark", _benchmark, read, _WEIGHTS, of_code=of_code)
 
 
 def _benchmark(asof_date: Any, sector: Text, weight: Decimals) -> Benchmark:  # noqa: ANN401
@@ -208,9 +197,8 @@ def select_has_benchmark(catalog: Catalog) -> Query[bool]:
     """Return whether there is any weight of SP500 (L34)."""
     if not catalog.has_table(WEIGHTS):
         return Query("benchmark", "", (), bool)
-    w = HostTable(catalog, WEIGHTS, "w")
-    there = compose(
-        "SELECT EXISTS (SELECT FROM {w} WHERE {w.benchmark_code} = {code:text})", w=w, code=SP500
-    )
+    template = "SELECT EXISTS (SELECT FROM {w} WHERE {w.benchmark_code} = {code:text})"
     columns = results(there="bool")
-    return Query("benchmark", there, columns, lambda there: bool(there[0]))
+    return Query(
+        "benchmark", part(catalog, template, code=SP500), columns, lambda there: bool(there[0])
+    )

@@ -1,36 +1,26 @@
-"""Queries and what they return: binary COPY, decoded while it streams, or an ordinary SELECT."""
+"""Queries and what they return by binary COPY, decoded while it streams."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context
-from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
 from batchcore import _core
-from batchcore import reference as ref
-from batchcore.db.catalog import Kind
-from batchcore.db.sql import Sql, compose, joined, statement
 from batchcore.errors import DecodeError
 from batchcore.frames import Days, Decimals, Text
+from batchcore.pg.sql import Sql, compose, joined, statement
+from batchcore.schema import Kind
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from decimal import Decimal
+    from collections.abc import Callable
 
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
 
 Result = TypeVar("Result")
 Made_co = TypeVar("Made_co", covariant=True)
-
-_PLAIN_DIGITS: Final = 18
-"""Integers of as many digits fit 64 bits."""
-
-_WIDE: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
-"""In which no value is rounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +71,6 @@ class Query(Generic[Made_co]):
             query=Sql(self.sql),
             names=joined(", ", names),
         )
-
-
-def select(
-    name: str,
-    frame: Callable[..., Result],
-    columns: Iterable[Column],
-    template: str,
-    /,
-    **holes: object,
-) -> Query[Result]:
-    """Return a query by its template, in which ``{columns}`` is the list of what is selected."""
-    found = tuple(columns)
-    items = (
-        column.sql if isinstance(column.sql, Sql) else compose(column.sql, **holes)
-        for column in found
-    )
-    return Query(name, compose(template, columns=joined(", ", items), **holes), found, frame)
 
 
 def results(**kinds: str) -> tuple[Column, ...]:
@@ -171,96 +144,3 @@ def _decoded(column: Column, parts: Any) -> Any:  # noqa: ANN401  # one of the c
             return parts[0].reshape(-1, 16)
         case _:
             return parts[0]
-
-
-async def load_plainly(session: Session, query: Query[Result]) -> Result:
-    """Return what `load` returns, by an ordinary SELECT: nothing goes through the native decoder.
-
-    Raises:
-        DatabaseError: the server refused the query.
-    """
-    if not query.sql:
-        return query.frame()
-    rows = list(await fetch_plainly(session, query))
-    cells = zip(*rows, strict=True) if rows else [()] * len(query.columns)
-    columns = zip(query.columns, cells, strict=True)
-    return query.frame(**{column.name: _converted(column, values) for column, values in columns})
-
-
-async def fetch_plainly(session: Session, query: Query[Any]) -> Iterator[tuple[Any, ...]]:
-    """Return the rows of a query by an ordinary SELECT.
-
-    Dates are days since 1970-01-01, `reference.INFINITE_DAY` for an infinite one; doubles are
-    rounded as the column says; bytes of a text that are no UTF-8 are lone surrogates.
-
-    Raises:
-        DatabaseError: the server refused the query.
-    """
-    if not query.sql:
-        return iter(())
-
-    def item(name: str, column: Column) -> str:
-        if column.kind is Kind.DATE:
-            return day_number(Sql(name))
-        return name if session.has_encoding else as_bytes(name, column)
-
-    scales = [column.scale for column in query.columns]
-    rows = await session.fetch(query.converted(item))
-    return (tuple(map(_plain, row, scales)) for row in rows)
-
-
-def _plain(value: Any, scale: int) -> Any:  # noqa: ANN401  # a cell of any type
-    if isinstance(value, float):
-        return ref.from_double(value, scale)
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
-
-
-def day_number(date: Sql) -> Sql:
-    """Return the expression for a date as a day since 1970-01-01, an infinite one as such."""
-    return compose(
-        "CASE WHEN isfinite({date}) THEN ({date} - DATE '1970-01-01')::bigint"
-        " WHEN {date} IS NOT NULL THEN {infinite} END",
-        date=date,
-        infinite=ref.INFINITE_DAY,
-    )
-
-
-def _converted(column: Column, values: Sequence[Any]) -> Any:  # noqa: ANN401  # as `_decoded`
-    match column.kind:
-        case Kind.NUMERIC | Kind.FLOAT8:
-            return as_decimals(values, column.scale)
-        case Kind.DATE:
-            days = np.array(values, dtype=np.int32)
-            return days if column.bare else Days(days)
-        case Kind.TEXT:
-            return Text.of(values)
-        case Kind.UUID:
-            data = b"".join(value.bytes for value in values)
-            return np.frombuffer(data, dtype=np.uint8).reshape(-1, 16)
-        case Kind.BOOL:
-            return np.array(values, dtype=np.bool_)
-        case _:
-            return np.array(values, dtype=np.int64)
-
-
-def as_decimals(values: Sequence[Decimal | None], scale: int) -> Decimals:
-    """Return decimals as a column of a scale."""
-    mantissas, states = [], []
-    for value in values:
-        state, mantissa = State.VALUE, 0
-        if value is None:
-            state = State.NULL
-        elif not value.is_finite():
-            state = State.NON_FINITE
-        else:
-            # Almost all values have few digits, and no fraction of integers is needed for them.
-            units = value.scaleb(scale, _WIDE)
-            if units.adjusted() < _PLAIN_DIGITS and units == units.to_integral_value():
-                mantissa = int(units)
-            elif ref.representable(value, scale):
-                mantissa = int(Fraction(value) * 10**scale)
-            else:
-                state = State.NOT_REPRESENTABLE
-        mantissas.append(mantissa)
-        states.append(state)
-    return Decimals(np.array(mantissas, dtype=np.int64), scale, np.array(states, dtype=np.uint8))

@@ -16,15 +16,16 @@ import numpy as np
 from batchcore import reference as ref
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.analytic_tables import POSITION_BETAS
-from batchcore.db.catalog import Kind
 from batchcore.reference import legacy
 from batchcore.reference.values import upper
+from batchcore.schema import Kind
 from batchcore.sources.facts import EVENTS, FLOWS, select_events, select_flows
-from batchcore.sources.host import HostTable, Selection
+from batchcore.sources.host import Selection, select
+from batchcore.sources.plain import fetch_plainly
 from batchcore.sources.positions import select_all_positions, select_positions
 from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import select_spelt_profiles
-from batchcore.sources.query import Column, Query, fetch_plainly, select
+from batchcore.sources.query import Column, Query
 from batchcore.sources.snapshots import SNAPSHOTS
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from batchcore.db.catalog import Catalog
-    from batchcore.db.engine import Session
+    from batchcore.pg.session import Session
 
 _UNREADABLE: Final = Decimal("1E-30")
 """Stands for what is not representable at the scale of its column: it is at no scale."""
@@ -138,10 +139,10 @@ class Reader:
         found: dict[UUID, list[ref.Beta]] = defaultdict(list)
         if not self.catalog.has_table(POSITION_BETAS):
             return found
-        b = HostTable(self.catalog, POSITION_BETAS, "b")
-        read = b.read("position_id", "beta", day="calc_date")
         template = "SELECT {columns} FROM {b} WHERE {b.position_id} = ANY({ids:uuids})"
-        for row in await self._read(select("betas", dict, read, template, b=b, ids=_bytes_of(ids))):
+        read = "b.position_id, b.beta, b.calc_date day"
+        query = select(self.catalog, "betas", dict[str, Any], read, template, ids=_bytes_of(ids))
+        for row in await self._read(query):
             if row["day"] is not None and row["beta"] is not None:
                 found[row["position_id"]].append(ref.Beta(row["day"], row["beta"]))
         return found
@@ -160,10 +161,9 @@ class Reader:
     async def closes(self, symbols: Iterable[str]) -> ref.Market:
         """Return the valid closes of symbols, however they are spelt, of all days."""
         wanted = {ref.normalized(symbol) for symbol in symbols}
-        m = HostTable(self.catalog, PRICES, "m")
         template = "SELECT DISTINCT {columns} FROM {m}"
-        known = await self._read(select("spellings", dict, m.read("symbol"), template, m=m))
-        names = [row["symbol"] for row in known]
+        known = await self._rows(select(self.catalog, "spellings", dict, "m.symbol", template))
+        names = [symbol for (symbol,) in known]
         spelt = [name for name in names if ref.normalized(name) in wanted]
         return await asyncio.to_thread(ref.market, await self._closes(spelt), self.scales)
 
@@ -171,14 +171,12 @@ class Reader:
         self, symbols: Sequence[str]
     ) -> Iterable[tuple[str, int | None, Decimal | None]]:
         """Return symbol, day and close of symbols exactly as spelt, one of each (S2)."""
-        m, sources = HostTable(self.catalog, PRICES, "m"), self.catalog.schema.price_sources
+        sources = self.catalog.schema.price_sources
         source = "{m.data_source}::text" if sources else "NULL::text"
-        read = (
-            *m.read("symbol", "date", "close"),
-            Column("source", Kind.TEXT, source),
-        )
+        read = ("m.symbol, m.date, m.close", Column("source", Kind.TEXT, source))
         template = "SELECT {columns} FROM {m} WHERE {m.symbol} = ANY({symbols:texts})"
-        rows = await self._rows(select("closes", dict, read, template, m=m, symbols=symbols))
+        query = select(self.catalog, "closes", dict[str, Any], read, template, symbols=symbols)
+        rows = await self._rows(query)
         if self.catalog.one_price and not sources:
             return ((symbol, day, close) for symbol, day, close, _ in rows)
         scale = self.scales.close

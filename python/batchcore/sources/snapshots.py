@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.db.catalog import Kind
-from batchcore.db.sql import Sql, compose
 from batchcore.frames import Days, Decimals, Frame, Previous
-from batchcore.sources.host import HostTable, bits_of, complete, floats
-from batchcore.sources.query import Column, Query, results, select
+from batchcore.pg.sql import Sql, compose
+from batchcore.schema import Kind
+from batchcore.sources.host import HostTable, bits_of, complete, floats, part, select
+from batchcore.sources.query import Column, Query, results
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from batchcore.sources.host import Selection
 
 SNAPSHOTS: Final = "portfolio_snapshots"
-
-_AMOUNTS: Final = ("cumulative_pnl", "cumulative_realized_pnl", "cumulative_capital_flow")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +41,7 @@ class Existing(Frame):
 
 _EXISTING: Final = """
 SELECT {columns} FROM {s}
-WHERE {selected} AND {s.snapshot_date} BETWEEN {first:date} AND {last:date}
+WHERE {selection:{s.portfolio_id}} AND {s.snapshot_date} BETWEEN {first:date} AND {last:date}
 """
 
 
@@ -51,20 +49,13 @@ def select_existing(
     catalog: Catalog, calendar: Calendar, selection: Selection, first: int, last: int
 ) -> Query[Existing]:
     """Return which snapshots exist in a window, and which are complete."""
-    s = HostTable(catalog, SNAPSHOTS, "s")
-    day = s.snapshot_date.read("day", bare=True)
-    is_complete = Column("complete", Kind.BOOL, "({complete}) IS TRUE")
-    return select(
-        "existing",
-        Existing,
-        (s.portfolio_id.read(), day, is_complete),
-        _EXISTING,
-        s=s,
-        complete=complete(s, calendar),
-        selected=selection.condition(s.portfolio_id),
-        first=first,
-        last=last,
+    read = (
+        "s.portfolio_id, s.snapshot_date! day",
+        Column("complete", Kind.BOOL, "({complete}) IS TRUE"),
     )
+    is_complete = complete(catalog, calendar)
+    holes = {"selection": selection, "complete": is_complete, "first": first, "last": last}
+    return select(catalog, "existing", Existing, read, _EXISTING, **holes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +79,7 @@ _HOLES: Final = """
 WITH c(portfolio, day, following) AS (
     SELECT {s.portfolio_id}, {s.snapshot_date},
         lead({s.snapshot_date}) OVER (PARTITION BY {s.portfolio_id} ORDER BY {s.snapshot_date})
-    FROM {s} WHERE {selected} {after} AND {complete}),
+    FROM {s} WHERE {selection:{s.portfolio_id}} {after} AND {complete}),
 sessions(day, place) AS ({sessions})
 SELECT c.portfolio, min(c.day),
     min(beyond.day) FILTER (WHERE c.following IS NOT NULL AND {missing} > 0),
@@ -117,16 +108,14 @@ def select_holes(
 
     Without a start the range begins with the earliest snapshot of each portfolio.
     """
-    s, after = HostTable(catalog, SNAPSHOTS, "s"), Sql()
-    if start is not None:
-        after = compose("AND {s.snapshot_date} >= {start:date}", s=s, start=start)
-    sql = compose(
+    after = "" if start is None else "AND {s.snapshot_date} >= {start:date}"
+    sql = part(
+        catalog,
         _HOLES,
-        s=s,
-        selected=selection.condition(s.portfolio_id),
-        after=after,
+        selection=selection,
+        after=part(catalog, after, start=start),
         missing=Sql(_MISSING),
-        complete=complete(s, calendar),
+        complete=complete(catalog, calendar),
         sessions=_sessions(calendar, start, end),
     )
     columns = results(portfolio_id="uuid", earliest="day", hole="date", missing="int8")
@@ -188,20 +177,19 @@ def select_returns(
     ``ids`` are (p, 16) uint8, ``before`` is (p,) int32, the day of each; of a portfolio come
     ``count`` at most.
     """
-    s, last = (HostTable(catalog, SNAPSHOTS, alias) for alias in ("s", "last"))
     return select(
+        catalog,
         "returns",
         _returns,
         (
             Column("portfolio", Kind.INT4, "(w.number - 1)::int4"),
-            last.snapshot_date.read("day", bare=True),
-            last.daily_return.read(),
+            "last.snapshot_date! day, last.daily_return",
         ),
         _RETURNS,
-        s=s,
+        last=HostTable(catalog, SNAPSHOTS, "last"),
         ids=ids,
         before=before,
-        complete=complete(s, calendar),
+        complete=complete(catalog, calendar),
         count=count,
     )
 
@@ -213,14 +201,14 @@ def _returns(portfolio: Int32, day: Int32, daily_return: Decimals) -> Returns:
 
 _LEGACY: Final = """
 SELECT {columns} FROM {s}
-WHERE {of_row} AND {s.snapshot_date} BETWEEN {first:date} AND {last:date}
+WHERE {selection:{s.portfolio_id}} AND {s.snapshot_date} BETWEEN {first:date} AND {last:date}
 UNION ALL
-SELECT earlier.* FROM {p} CROSS JOIN LATERAL (
+SELECT earlier.* FROM {o} CROSS JOIN LATERAL (
     SELECT {columns} FROM {s}
-    WHERE {s.portfolio_id} = {p.id} AND {s.snapshot_date} < {first:date}
+    WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} < {first:date}
         AND isfinite({s.snapshot_date})
     ORDER BY {s.snapshot_date} DESC LIMIT 1) AS earlier
-WHERE {of_portfolio}
+WHERE {selection:{o.id}}
 """
 
 
@@ -228,24 +216,13 @@ def select_legacy_snapshots(
     catalog: Catalog, selection: Selection, first: int, last: int
 ) -> Query[Previous]:
     """Return the rows of a window and the latest before it, complete or not (L3, L5)."""
-    s, p = HostTable(catalog, SNAPSHOTS, "s"), HostTable(catalog, "portfolios", "p")
-    return select(
-        "stored",
-        Previous,
-        (
-            s.portfolio_id.read(),
-            s.snapshot_date.read("day", bare=True),
-            Column("is_complete", Kind.BOOL, "{s.is_complete} IS TRUE"),
-            *s.read(*_AMOUNTS, equity="equity_balance"),
-        ),
-        _LEGACY,
-        s=s,
-        p=p,
-        of_row=selection.condition(s.portfolio_id),
-        of_portfolio=selection.condition(p.id),
-        first=first,
-        last=last,
+    read = (
+        "s.portfolio_id, s.snapshot_date! day, s.equity_balance equity",
+        Column("is_complete", Kind.BOOL, "{s.is_complete} IS TRUE"),
+        "s.cumulative_pnl, s.cumulative_realized_pnl, s.cumulative_capital_flow",
     )
+    holes = {"selection": selection, "first": first, "last": last}
+    return select(catalog, "stored", Previous, read, _LEGACY, **holes)
 
 
 _LATEST: Final = """
@@ -265,18 +242,12 @@ def select_latest_snapshots(
 
     A LATERAL look-up on the unique index for each.
     """
-    s, latest = (HostTable(catalog, SNAPSHOTS, alias) for alias in ("s", "latest"))
-    return select(
-        "latest_snapshots",
-        Previous,
-        (
-            Column("portfolio_id", Kind.UUID, "w.id"),
-            latest.snapshot_date.read("day", bare=True),
-            *latest.read(*_AMOUNTS, equity="equity_balance"),
-        ),
-        _LATEST,
-        s=s,
-        ids=ids,
-        before=before,
-        complete=complete(s, calendar),
+    read = (
+        Column("portfolio_id", Kind.UUID, "w.id"),
+        "latest.snapshot_date! day, latest.equity_balance equity, latest.cumulative_pnl",
+        "latest.cumulative_realized_pnl, latest.cumulative_capital_flow",
     )
+    latest = HostTable(catalog, SNAPSHOTS, "latest")
+    is_complete = complete(catalog, calendar)
+    holes = {"latest": latest, "ids": ids, "before": before, "complete": is_complete}
+    return select(catalog, "latest_snapshots", Previous, read, _LATEST, **holes)

@@ -11,23 +11,28 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from batchcore import reference as ref
 from batchcore.calendar import FIRST_DATE, LAST_DATE
-from batchcore.db.analytic_tables import COLUMNS, POSITION_BETAS, PROFILES
-from batchcore.db.catalog import Kind
-from batchcore.db.ledger import CHUNKS, RUNS
-from batchcore.db.legacy_tables import OTHERS
-from batchcore.db.sql import Sql, compose, joined, own_table
+from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
 from batchcore.errors import SchemaError
 from batchcore.frames import Days, Decimals, Frame, Text, taken
+from batchcore.pg.ledger import CHUNKS, RUNS
+from batchcore.pg.sql import Sql, compose, joined, own_table
+from batchcore.schema import HOST, SNAPSHOT_SCALES, Kind, Use
 from batchcore.sources.facts import EVENTS, FLOWS
-from batchcore.sources.host import HostTable, complete, located, normalised
+from batchcore.sources.host import (
+    HostTable,
+    complete,
+    located,
+    normalised,
+    part,
+    select,
+)
 from batchcore.sources.positions import EXPIRY
 from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import SP500, WEIGHTS
-from batchcore.sources.query import Column, Query, results, select
+from batchcore.sources.query import Column, Query, results
 from batchcore.sources.snapshots import SNAPSHOTS
-from batchcore.units import CENTS, RETURN_SCALE, State
+from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,20 +47,18 @@ if TYPE_CHECKING:
     Bytes = npt.NDArray[np.uint8]
     Int32 = npt.NDArray[np.int32]
     Int64 = npt.NDArray[np.int64]
+    Span = tuple[int | None, int | None]
 
-AMOUNTS: Final = ("total_value", *ref.MONEY_COLUMNS)
-COUNTS: Final = ("num_positions", "num_long_positions", "num_short_positions")
-RULED: Final = (*AMOUNTS, "daily_return", *COUNTS)
-"""Columns of a snapshot that S5 to S9 name, beside its key and `is_complete`."""
+_TABLE: Final = HOST[SNAPSHOTS]
 
 SHARES: Final = "sector_exposure"
-ANALYTIC: Final = tuple(COLUMNS[SNAPSHOTS])
+ANALYTIC: Final = _TABLE.names(Use.ANALYTICS)
 """Columns of a snapshot that A1 to A6 name."""
 
-GREEKS: Final = ("portfolio_delta", "portfolio_gamma", "portfolio_theta", "portfolio_vega")
+GREEKS: Final = _TABLE.names(Use.GREEKS)
 """Columns of the policy `legacy` alone (L31)."""
 
-EMPTY: Final = tuple(column for column in OTHERS if column not in ANALYTIC)
+EMPTY: Final = tuple(column.name for column in _TABLE.columns if column.uses == Use.CLEARED)
 """Columns that `legacy` leaves NULL, and `rollforward` to others (L31, S14)."""
 
 TEXTS: Final = (SHARES, *EMPTY)
@@ -72,14 +75,6 @@ OPEN: Final = np.iinfo(np.int32).max
 
 _STAMPS: Final = ("created_at", "updated_at", "deleted_at")
 
-_SCALES: Final = {
-    "daily_return": RETURN_SCALE,
-    "beta_calculated_90d_observations": 0,
-    **dict.fromkeys(("beta_provider_1y", "hhi", "top_3_concentration", "top_10_concentration"), 4),
-    **dict.fromkeys(COUNTS, 0),
-}
-"""Decimals of the columns that are not in cents, in docs/schema.md and in the rules."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRules:
@@ -94,7 +89,7 @@ class StoredRules:
         of_alive: Whether its events count only if it is not soft-deleted.
     """
 
-    complete: Callable[[HostTable, Calendar], Sql]
+    complete: Callable[[Catalog, Calendar], Sql]
     earlier: str
     is_dated: str
     end: str
@@ -117,14 +112,14 @@ ROLLFORWARD: Final = StoredRules(
 # latest on that is not younger than any of the range; as a rule that is one row. Events of
 # soft-deleted positions count too (L17).
 LEGACY: Final = StoredRules(
-    complete=lambda s, _: s.is_complete,  # (L3); sessions are told by its day
+    complete=lambda catalog, _: part(catalog, "{s.is_complete}"),  # (L3), whatever its day
     earlier="""
     isfinite({s.snapshot_date}) AND {s.snapshot_date} >= COALESCE((
         SELECT {s.snapshot_date} FROM {s}
-        WHERE {s.portfolio_id} = {p.id} AND {s.snapshot_date} < {start:date}
+        WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} < {start:date}
             AND isfinite({s.snapshot_date})
             AND {written} <= (
-                SELECT min({written}) FROM {s} WHERE {s.portfolio_id} = {p.id} AND {in_range})
+                SELECT min({written}) FROM {s} WHERE {s.portfolio_id} = {o.id} AND {in_range})
         ORDER BY {s.snapshot_date} DESC LIMIT 1), {first:date})
     """,
     is_dated="isfinite({p.entry_date})",
@@ -148,10 +143,25 @@ class StoredSource:
     calendar: Calendar
     rules: StoredRules
 
+    def holes(self, selection: Selection, days: Span) -> dict[str, object]:
+        """Return what statements on snapshots share: which rows are meant, and what they say."""
+        first, last = days
+        return {
+            "selection": selection,
+            "complete": self.rules.complete(self.catalog, self.calendar),
+            "written": _microseconds(part(self.catalog, "{s.created_at}")),
+            "in_range": part(
+                self.catalog,
+                "{s.snapshot_date} BETWEEN {first:date} AND {last:date}",
+                first=FIRST_DATE if first is None else first,
+                last=LAST_DATE if last is None else last,
+            ),
+        }
+
 
 def decimals_of(column: str) -> int:
     """Return the decimals to which the rules round a column of snapshots."""
-    return _SCALES.get(column, CENTS)
+    return SNAPSHOT_SCALES[column]
 
 
 def scale_of(catalog: Catalog, column: str) -> int:
@@ -175,27 +185,15 @@ def readable(catalog: Catalog, columns: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name, column in found if column is not None and column.can_select)
 
 
+_MICROSECONDS: Final = """
+COALESCE(CASE WHEN isfinite({moment}) THEN (extract(epoch FROM {moment}) * 1000000)::int8
+    WHEN {moment} = 'infinity' THEN '{unknown}'::int8 END, '{never}'::int8)
+"""
+
+
 def _microseconds(moment: str) -> Sql:
-    """Return the expression for a timestamp as microseconds since 1970, infinite ones too."""
-    return compose(
-        "CASE WHEN isfinite({moment}) THEN (extract(epoch FROM {moment}) * 1000000)::int8"
-        " WHEN {moment} = 'infinity' THEN '{unknown}'::int8 END",
-        moment=Sql(moment),
-        unknown=UNKNOWN,
-    )
-
-
-def _written(s: HostTable) -> Sql:
-    """Return the expression for when a snapshot was written; `NEVER` if it does not say."""
-    written = _microseconds(s.created_at)
-    return compose("COALESCE({written}, '{never}'::int8)", written=written, never=NEVER)
-
-
-def _in_range(s: HostTable, start: int | None, end: int | None) -> Sql:
-    first = FIRST_DATE if start is None else start
-    last = LAST_DATE if end is None else end
-    template = "{s.snapshot_date} BETWEEN {first:date} AND {last:date}"
-    return compose(template, s=s, first=first, last=last)
+    """Return the expression for a timestamp as microseconds since 1970; `NEVER` if it is NULL."""
+    return compose(_MICROSECONDS, moment=Sql(moment), unknown=UNKNOWN, never=NEVER)
 
 
 def _changed(catalog: Catalog, table: str, alias: str, *more: str) -> Sql:
@@ -208,8 +206,7 @@ def _changed(catalog: Catalog, table: str, alias: str, *more: str) -> Sql:
             stamps.append(getattr(own, name))
     if not stamps:
         return compose("'{unknown}'::int8", unknown=UNKNOWN)
-    latest = _microseconds(f"GREATEST({', '.join(stamps)})")
-    return compose("COALESCE({latest}, '{never}'::int8)", latest=latest, never=NEVER)
+    return _microseconds(f"GREATEST({', '.join(stamps)})")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -233,7 +230,7 @@ SELECT c.portfolio, c.rows, c.first, c.last, b.day
 FROM (
     SELECT {s.portfolio_id} AS portfolio, count(*) AS rows,
         min({s.snapshot_date}) AS first, max({s.snapshot_date}) AS last
-    FROM {s} WHERE {selected} AND {in_range} GROUP BY {s.portfolio_id}) AS c
+    FROM {s} WHERE {selection:{s.portfolio_id}} AND {in_range} GROUP BY {s.portfolio_id}) AS c
 LEFT JOIN LATERAL (
     SELECT {s.snapshot_date} AS day FROM {s}
     WHERE {s.portfolio_id} = c.portfolio AND {s.snapshot_date} < c.first AND {complete}
@@ -242,23 +239,13 @@ LEFT JOIN LATERAL (
 
 
 def select_counts(
-    source: StoredSource,
-    selection: Selection,
-    days: tuple[int | None, int | None],
-    ids: Bytes,
+    source: StoredSource, selection: Selection, days: Span, ids: Bytes
 ) -> Query[Counted]:
     """Return how many rows of each portfolio are stored in a range, in the order of ``ids``.
 
     ``days`` are the first and the last: None begins with the first row, or ends with the last.
     """
-    s = HostTable(source.catalog, SNAPSHOTS, "s")
-    sql = compose(
-        _COUNTED,
-        s=s,
-        selected=selection.condition(s.portfolio_id),
-        in_range=_in_range(s, *days),
-        complete=source.rules.complete(s, source.calendar),
-    )
+    sql = part(source.catalog, _COUNTED, **source.holes(selection, days))
     columns = results(portfolio_id="uuid", rows="int8", first="day", last="day", previous="date")
     return Query("counts", sql, columns, partial(_counted, ids))
 
@@ -303,21 +290,21 @@ class StoredRows(Frame):
         return self.texts.get(SHARES)
 
 
-_STORED: Final = "SELECT {columns} FROM {s} WHERE {of_row} AND {in_range}"
+_STORED: Final = "SELECT {columns} FROM {s} WHERE {selection:{s.portfolio_id}} AND {in_range}"
 
 _EARLIER: Final = """
 UNION ALL
-SELECT b.* FROM {p} CROSS JOIN LATERAL (
+SELECT b.* FROM {o} CROSS JOIN LATERAL (
     SELECT {columns} FROM {s}
-    WHERE {s.portfolio_id} = {p.id} AND {s.snapshot_date} < {start:date} AND {earlier}) AS b
-WHERE {of_portfolio}
+    WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} < {start:date} AND {earlier}) AS b
+WHERE {selection:{o.id}}
 """
 
 
 def select_stored(
     source: StoredSource,
     selection: Selection,
-    days: tuple[int | None, int | None],
+    days: Span,
     columns: Iterable[str],
     ids: Bytes,
     *,
@@ -328,39 +315,24 @@ def select_stored(
     ``days`` are as in `select_counts`, ``columns`` those that are compared; the result counts
     portfolios of ``ids``.
     """
-    catalog, rules, start = source.catalog, source.rules, days[0]
-    s, p = HostTable(catalog, SNAPSHOTS, "s"), HostTable(catalog, "portfolios", "p")
-    written, in_range = _written(s), _in_range(s, *days)
-    is_complete = rules.complete(s, source.calendar)
-    read = [
-        s.portfolio_id.read(),
-        s.snapshot_date.read("day", bare=True),
+    catalog, start = source.catalog, days[0]
+    holes = {**source.holes(selection, days), "start": start, "first": FIRST_DATE}
+    read: list[str | Column] = [
+        "s.portfolio_id, s.snapshot_date! day",
         Column("complete", Kind.BOOL, "({complete}) IS TRUE"),
-        Column("written", Kind.INT8, written),
+        Column("written", Kind.INT8, "{written}"),
     ]
     for name in columns:
-        own = getattr(s, name)
         if name in TEXTS:
-            read.append(Column(name, Kind.TEXT, Sql(f"{own}::text")))
+            read.append(Column(name, Kind.TEXT, f"{{s.{name}}}::text"))
         else:  # counts are integers in the table; as numeric they tell a NULL
-            sql = Sql(f"{own}::numeric")
-            read.append(Column(name, Kind.NUMERIC, sql, scale_of(catalog, name)))
-    shared = {"s": s, "p": p, "complete": is_complete, "written": written, "in_range": in_range}
-    template, rest = _STORED, Sql()
+            sql, scale = f"{{s.{name}}}::numeric", scale_of(catalog, name)
+            read.append(Column(name, Kind.NUMERIC, sql, scale))
+    template, frame = _STORED, partial(_stored, source.calendar, ids)
     if start is not None and earlier:
         template += _EARLIER
-        rest = compose(rules.earlier, start=start, first=FIRST_DATE, **shared)
-    return select(
-        "stored",
-        partial(_stored, source.calendar, ids),
-        read,
-        template,
-        of_row=selection.condition(s.portfolio_id),
-        of_portfolio=selection.condition(p.id),
-        start=start,
-        earlier=rest,
-        **shared,
-    )
+        holes["earlier"] = part(catalog, source.rules.earlier, **holes)
+    return select(catalog, "stored", frame, read, template, **holes)
 
 
 def _stored(calendar: Calendar, ids: Bytes, **columns: Any) -> StoredRows:  # noqa: ANN401
@@ -509,21 +481,22 @@ _FACTS: Final = {
     Fact.POSITION: """
         SELECT {kind}::int4, {p.portfolio_id}, {p.symbol}::text, {start}, {end},
             {private} AND {p.deleted_at} IS NULL, {changed}
-        FROM {p} WHERE {selected} AND {p.symbol} IS NOT NULL""",
+        FROM {p} WHERE {selection:{p.portfolio_id}} AND {p.symbol} IS NOT NULL""",
     Fact.EVENT: """
         SELECT {kind}::int4, {p.portfolio_id}, NULL, {begun}, {e.trade_date}, {private}, {changed}
         FROM {e} JOIN {p} ON {p.id} = {e.position_id}
-        WHERE {selected} AND isfinite({e.trade_date}) AND {counts}""",
+        WHERE {selection:{p.portfolio_id}} AND isfinite({e.trade_date}) AND {counts}""",
     Fact.FLOW: """
         SELECT {kind}::int4, {f.portfolio_id}, NULL, {f.change_date}, {f.change_date}, false,
             {changed}
-        FROM {f} WHERE isfinite({f.change_date}) AND {selected}""",
+        FROM {f} WHERE isfinite({f.change_date}) AND {selection:{f.portfolio_id}}""",
     Fact.PROFILE: """
         SELECT {kind}::int4, {p.portfolio_id}, NULL, {start}, {end}, false, {changed}
-        FROM {p} JOIN {c} ON {c.symbol:normalised} = {p.symbol:normalised} WHERE {selected}""",
+        FROM {p} JOIN {c} ON {c.symbol:normalised} = {p.symbol:normalised}
+        WHERE {selection:{p.portfolio_id}}""",
     Fact.BETA: """
         SELECT {kind}::int4, {p.portfolio_id}, NULL, NULL, NULL, false, max({changed})
-        FROM {p} JOIN {b} ON {b.position_id} = {p.id} WHERE {selected}
+        FROM {p} JOIN {b} ON {b.position_id} = {p.id} WHERE {selection:{p.portfolio_id}}
         GROUP BY {p.portfolio_id}""",
 }
 _TABLES: Final = {
@@ -552,18 +525,17 @@ def select_facts(
     `profiles`, and, if `betas`, for each portfolio whose positions have betas.
     """
     catalog, rules = source.catalog, source.rules
-    tables = {alias: HostTable(catalog, table, alias) for table, alias, *_ in _TABLES.values()}
-    p, f = tables["p"], tables["f"]
-    is_dated, is_alive = compose(rules.is_dated, p=p), compose("{p.deleted_at} IS NULL", p=p)
-    start = compose(_DAY_OR_LAST, condition=is_dated, day=p.entry_date, last=LAST_DATE)
-    counts = is_alive if rules.of_alive else Sql("true")
+    is_alive = part(catalog, "{p.deleted_at} IS NULL")
+    is_dated, last = part(catalog, rules.is_dated), LAST_DATE
+    entry = part(catalog, "{p.entry_date}")
+    start = compose(_DAY_OR_LAST, condition=is_dated, day=entry, last=last)
     holes = {
+        "selection": selection,
         "start": start,
-        "begun": compose(_DAY_OR_LAST, condition=is_alive, day=start, last=LAST_DATE),
-        "end": compose(rules.end, p=p),
-        "private": compose(rules.private, p=p),
-        "counts": counts,
-        **tables,
+        "begun": compose(_DAY_OR_LAST, condition=is_alive, day=start, last=last),
+        "end": part(catalog, rules.end),
+        "private": part(catalog, rules.private),
+        "counts": is_alive if rules.of_alive else Sql("true"),
     }
     wanted = {
         Fact.POSITION: True,
@@ -573,11 +545,11 @@ def select_facts(
         Fact.BETA: betas,
     }
     parts = [
-        compose(
+        part(
+            catalog,
             _FACTS[kind],
             kind=int(kind),
             changed=_changed(catalog, *_TABLES[kind]),
-            selected=selection.condition(f.portfolio_id if kind is Fact.FLOW else p.portfolio_id),
             **holes,
         )
         for kind, is_wanted in wanted.items()
@@ -614,7 +586,7 @@ def _symbols(spelt: Text) -> tuple[Int64, tuple[str, ...]]:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class ChangedPrices:
+class ChangedCloses:
     """Closes that were changed, sorted by symbol and day.
 
     Attributes:
@@ -640,11 +612,11 @@ WHERE c.changed > '{since}'::int8 AND c.changed < '{unknown}'::int8
 
 def select_changed_closes(
     catalog: Catalog, symbols: Sequence[str], since: int, first: int, last: int
-) -> Query[ChangedPrices]:
+) -> Query[ChangedCloses]:
     """Return the closes of normalised symbols in a window that were changed since a moment."""
-    sql = compose(
+    sql = part(
+        catalog,
         _CHANGED_PRICES,
-        m=HostTable(catalog, PRICES, "m"),
         changed=_changed(catalog, PRICES, "m"),
         symbols=symbols,
         first=first,
@@ -658,22 +630,22 @@ def select_changed_closes(
 
 def _changed_closes(
     symbols: Sequence[str], symbol: Text, day: Int32, changed: Int64
-) -> ChangedPrices:
+) -> ChangedCloses:
     code, names = _symbols(symbol)
     place = {name: number for number, name in enumerate(symbols)}
     own = np.array([place[name] for name in names], dtype=np.int64)[code]
     order = np.lexsort((day, own))
-    return ChangedPrices(own[order], day[order], changed[order])
+    return ChangedCloses(own[order], day[order], changed[order])
 
 
 def select_benchmark_since(catalog: Catalog) -> Query[int]:
     """Return since when there is a weight of SP500; `UNKNOWN` without one (L34)."""
     if not catalog.has_table(WEIGHTS):
         return Query("benchmark_since", "", (), lambda: UNKNOWN)
-    sql = compose(
+    sql = part(
+        catalog,
         "SELECT COALESCE(min({changed}), '{unknown}'::int8) FROM {w}"
         " WHERE {w.benchmark_code} = {code:text}",
-        w=HostTable(catalog, WEIGHTS, "w"),
         changed=_changed(catalog, WEIGHTS, "w"),
         unknown=UNKNOWN,
         code=SP500,
@@ -700,19 +672,19 @@ class OwnEquities(Frame):
 
 
 _LAST_RUN: Final = """
-SELECT {p.id}, written.day, written.equity, latest.equity,
-    EXISTS (SELECT {of_portfolio} AND {s.equity_balance} = {p.equity_balance})
-FROM {p}
+SELECT {o.id}, written.day, written.equity, latest.equity,
+    EXISTS (SELECT {of_portfolio} AND {s.equity_balance} = {o.equity_balance})
+FROM {o}
 CROSS JOIN LATERAL (
     SELECT {s.snapshot_date}, {s.equity_balance} {of_portfolio}
     ORDER BY {written} DESC, {s.snapshot_date} DESC LIMIT 1) AS written(day, equity)
 CROSS JOIN LATERAL (
     SELECT {s.equity_balance} {of_portfolio}
     ORDER BY {s.snapshot_date} DESC LIMIT 1) AS latest(equity)
-WHERE {selected}
+WHERE {selection:{o.id}}
 """
 _OF_PORTFOLIO: Final = """
-FROM {s} WHERE {s.portfolio_id} = {p.id} AND {s.is_complete} AND isfinite({s.snapshot_date})
+FROM {s} WHERE {s.portfolio_id} = {o.id} AND {s.is_complete} AND isfinite({s.snapshot_date})
 """
 
 
@@ -721,15 +693,10 @@ def select_last_run(catalog: Catalog, selection: Selection, ids: Bytes) -> Query
 
     `elsewhere` is whether `portfolios.equity_balance` is the equity of any of them.
     """
-    s, p = HostTable(catalog, SNAPSHOTS, "s"), HostTable(catalog, "portfolios", "p")
-    sql = compose(
-        _LAST_RUN,
-        s=s,
-        p=p,
-        of_portfolio=compose(_OF_PORTFOLIO, s=s, p=p),
-        written=_written(s),
-        selected=selection.condition(p.id),
-    )
+    of_portfolio = part(catalog, _OF_PORTFOLIO)
+    written = _microseconds(part(catalog, "{s.created_at}"))
+    holes = {"selection": selection, "of_portfolio": of_portfolio, "written": written}
+    sql = part(catalog, _LAST_RUN, **holes)
     scale = scale_of(catalog, "equity_balance")
     columns = (
         Column("portfolio_id", Kind.UUID),

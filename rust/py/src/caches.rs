@@ -252,8 +252,8 @@ impl PriceReader {
     }
 
     /// Return whether a close was set for a symbol and date, 0 too.
-    fn is_laid(&self, symbol: &Bound<'_, PyAny>, date: &Bound<'_, PyAny>) -> PyResult<bool> {
-        guard("PriceReader.is_laid", || {
+    fn is_set(&self, symbol: &Bound<'_, PyAny>, date: &Bound<'_, PyAny>) -> PyResult<bool> {
+        guard("PriceReader.is_set", || {
             let day = self.day_of(date)?;
             let symbol = symbol_text(symbol)?.as_bytes();
             Ok(self
@@ -285,11 +285,11 @@ impl PriceReader {
     }
 
     /// Return the closes as columns of `frames.Prices`, those set in their place or without them.
-    #[pyo3(signature = (*, laid))]
-    fn columns<'py>(&self, py: Python<'py>, laid: bool) -> PyResult<Bound<'py, PyDict>> {
+    #[pyo3(signature = (*, with_set))]
+    fn columns<'py>(&self, py: Python<'py>, with_set: bool) -> PyResult<Bound<'py, PyDict>> {
         guard("PriceReader.columns", || {
             let store = &self.store.get().store;
-            let columns = if laid {
+            let columns = if with_set {
                 self.shared.with_overrides(|own| own.over(store))
             } else {
                 PriceOverrides::default().over(store)
@@ -298,7 +298,7 @@ impl PriceReader {
             let rows = columns.symbol.len();
             let symbol = text_out(py, columns.symbol, columns.symbols, vec![0; rows])?;
             out.set_item("symbol", symbol)?;
-            out.set_item("day", columns.day.into_pyarray(py))?;
+            out.set_item("day", (columns.day.into_pyarray(py),))?;
             let (values, state) = (columns.close, columns.state);
             let close = (
                 values.into_pyarray(py),

@@ -255,8 +255,8 @@ pub(crate) fn value_positions<'py>(
         let out = PyDict::new(py);
         let columns: [(&str, AmountOf<PositionValue>); 3] = [
             ("last_price", |value| value.last_price),
-            ("market_value_cents", |value| value.market_value),
-            ("unrealized_cents", |value| value.unrealized),
+            ("market_value", |value| value.market_value),
+            ("unrealized_pnl", |value| value.unrealized),
         ];
         for (name, of) in columns {
             out.set_item(name, array(py, &values.values, of))?;
@@ -430,24 +430,6 @@ arrays! {
     }
 }
 
-/// Names of the columns of 64 bits, in the order of [`columns::AMOUNTS`].
-const AMOUNTS: [&str; columns::AMOUNTS.len()] = [
-    "equity_cents",
-    "daily_pnl_cents",
-    "daily_realized_cents",
-    "daily_flow_cents",
-    "daily_return",
-    "cumulative_pnl_cents",
-    "cumulative_realized_cents",
-    "cumulative_flow_cents",
-    "unrealized",
-    "long_cents",
-    "short_cents",
-    "gross_cents",
-    "net_cents",
-    "cash_cents",
-];
-
 /// Memory of result columns that NumPy has allocated and not cleared: one block for each width,
 /// which an allocator is likelier to keep for the next chunk than many small ones.
 struct Memory<'py> {
@@ -495,7 +477,7 @@ impl<'py> Memory<'py> {
             }
             PyResult::Ok(())
         };
-        views(self.amounts.as_any(), &AMOUNTS)?;
+        views(self.amounts.as_any(), columns::AMOUNTS)?;
         views(self.numbers.as_any(), columns::NUMBERS)?;
         views(self.states.as_any(), columns::STATES)?;
         let marks = part(self.marks.as_any(), 0, rows.saturating_mul(4))?;

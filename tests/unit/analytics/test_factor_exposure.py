@@ -1,4 +1,4 @@
-"""A8 by hand and on the real closes."""
+"""A8 on lots that do not count, and on the real closes."""
 
 import numpy as np
 import pytest
@@ -15,13 +15,6 @@ def of(rows, equity, beta=BETA):
     columns = lots(*rows)
     value = columns.pop("value")[:, 0]
     return factor_exposures(**columns, value=value, equity=np.array(equity), beta=beta)
-
-
-def test_by_hand():
-    found = of([(0, 0, STOCK, 600), (0, 1, STOCK, -200)], [1000.0])
-    # 600 * 1 - 200 * 0.5 and 600 * 0.5; no beta against the third
-    np.testing.assert_array_equal(found.dollar, [[500.0, 300.0, NAN]])
-    np.testing.assert_array_equal(found.value, [[0.5, 0.3, NAN]])
 
 
 def test_lots_that_do_not_count():

@@ -21,18 +21,6 @@ def columns(*returns):
     return np.stack(returns, axis=1)
 
 
-def test_ridge_by_hand():
-    found = factor_betas(columns(BOTH, FIRST), columns(FIRST, SECOND))
-    # Uncorrelated, so the penalty of n beside n halves the betas 2 and 1, 1 and 0.
-    np.testing.assert_allclose(found.beta, [[1.0, 0.5], [0.5, 0.0]], atol=1e-14)
-    assert found.observations.tolist() == [88, 88]
-
-
-def test_least_squares_by_hand():
-    found = factor_betas(columns(BOTH, FIRST), columns(FIRST, SECOND), method="ols")
-    np.testing.assert_allclose(found.beta, [[2.0, 1.0], [1.0, 0.0]], atol=1e-13)
-
-
 def test_betas_are_in_the_units_of_returns():
     found = factor_betas(columns(BOTH + 0.01), columns(10 * FIRST, SECOND / 4))
     np.testing.assert_allclose(found.beta, [[0.1, 2.0]], rtol=1e-13)
@@ -90,11 +78,6 @@ def test_other_methods_are_refused():
     with pytest.raises(ConfigError, match="`method` is one of ridge, ols") as caught:
         factor_betas(columns(BOTH), columns(FIRST), method="lasso")
     assert caught.value.option == "method"
-
-
-def test_no_symbols_have_no_betas():
-    found = factor_betas(np.zeros((90, 0)), np.zeros((90, 2)))
-    assert found.beta.shape == (0, 2)
 
 
 @pytest.fixture(params=[0.0, 0.005], ids=["whole", "gaps"])

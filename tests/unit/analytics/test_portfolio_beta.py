@@ -23,14 +23,6 @@ def of(rows, equity, returns=(STEEP, MARKET), market=MARKET, beta=None):
     return portfolio_beta(**columns, equity=equity, beta=beta, returns=returns, market=market)
 
 
-def test_by_hand():
-    found = of([(0, 0, STOCK, 600), (0, 1, STOCK, -200)], [1000.0])
-    # (600 * 2 - 200 * 1) / 1000; returns 1.6, 0.4, -0.4, -1.6 percent: 16 / (4 * 5.44)
-    np.testing.assert_allclose(found.beta, [[1.0]], rtol=1e-13)
-    np.testing.assert_allclose(found.r_squared, [[16 / 21.76]], rtol=1e-13)
-    assert found.observations.tolist() == [[88]]
-
-
 def test_options_and_private_lots_play_no_part():
     rows = [(0, 0, STOCK, 600), (0, 1, STOCK, -200), (0, 0, OPTION, 900), (0, 1, PRIVATE, 900)]
     found = of(rows, [1000.0])

@@ -1,10 +1,9 @@
-"""A1 by hand and on the real closes."""
+"""A1 by hand."""
 
 import numpy as np
 import pytest
 
-from batchcore.analytics.provider_beta import beta_coverage, provider_beta
-from batchcore.demo.data import real_closes
+from batchcore.analytics.provider_beta import provider_beta
 from batchcore.errors import ConfigError
 from support.lots import OPTION, PRIVATE, STOCK, lots
 
@@ -58,25 +57,3 @@ def test_other_weights_are_refused():
     with pytest.raises(ConfigError, match="`weights` is one of market_value, equity") as caught:
         by("price", [(0, 0, STOCK, 1)], [1.0])
     assert caught.value.option == "weights"
-
-
-def test_coverage_by_hand():
-    rows = [(0, 0, STOCK, 600), (0, 1, STOCK, -200), (0, 2, STOCK, 400), (0, 3, STOCK, -800)]
-    rows += [(0, 0, OPTION, 900), (0, 0, STOCK, 0), (1, 0, PRIVATE, 5)]
-    coverage = beta_coverage(**lots(*rows), beta=BETA, portfolios=3)
-    # (600 + 200) / (600 + 200 + 400 + 800); then only PRIVATE; then nothing
-    assert coverage[:, 0].tolist() == [0.4, 0.0, 0.0]
-
-
-def test_two_real_stocks_on_two_sessions():
-    real = real_closes()
-    first, second = real.symbols.index("AAPL"), real.symbols.index("RRC")
-    shares = np.array([[100.0], [-20.0]])
-    value = shares * (real.values[:2, [first, second]] / 1e4).T
-    columns = lots((0, 0, STOCK, tuple(value[0])), (0, 1, STOCK, tuple(value[1])))
-    beta = provider_beta(**columns, equity=np.ones((1, 2)), beta=BETA)
-    # 100 * 24.5320 = 2453.20 and -20 * 53.1450 = -1062.90:
-    # (2453.20 * 1.5 - 1062.90 * 0.5) / 1390.30 = 3148.35 / 1390.30
-    # 100 * 23.8410 = 2384.10 and -20 * 49.8450 = -996.90:
-    # (2384.10 * 1.5 - 996.90 * 0.5) / 1387.20 = 3077.70 / 1387.20
-    np.testing.assert_allclose(beta, [[3148.35 / 1390.30, 3077.70 / 1387.20]], rtol=1e-12)

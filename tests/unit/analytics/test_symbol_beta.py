@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
+from batchcore.analytics.factor_regression import factor_betas
+from batchcore.analytics.returns import simple_returns
 from batchcore.analytics.symbol_beta import symbol_betas
 from batchcore.errors import ConfigError
 from support.lots import real_returns
@@ -36,13 +38,6 @@ def by_statsmodels(y, x):
     return [beta, alpha, fit.rsquared, fit.bse[1], fit.pvalues[1]], len(rows)
 
 
-def test_by_hand():
-    numbers, observations = of(repeated(CYCLE, 88), repeated(CYCLE_OF_MARKET, 88))
-    # In four sessions, in percent: Sxx = 4, Sxy = 8, Syy = 20, residuals 1, -1, 1, -1.
-    np.testing.assert_allclose(numbers[:4], [2.0, 0.0, 0.8, (1 / 86) ** 0.5], atol=1e-15)
-    assert observations == 88
-
-
 def test_an_intercept():
     numbers, _ = of(repeated(CYCLE, 88) + 0.002, repeated(CYCLE_OF_MARKET, 88))
     np.testing.assert_allclose(numbers[:3], [2.0, 0.002, 0.8], rtol=1e-13)
@@ -70,16 +65,6 @@ def test_sessions_before_the_126_do_not_count():
     assert of(y, x)[1] == 0
 
 
-def test_a_gap_of_the_market_takes_the_session_from_all():
-    x = repeated(CYCLE_OF_MARKET, 100).copy()
-    x[[10, 50]] = NAN
-    y = repeated(CYCLE, 100).copy()
-    y[20] = NAN
-    numbers, observations = of(y, x)
-    np.testing.assert_allclose(numbers, by_statsmodels(y, x)[0], rtol=1e-9)
-    assert observations == 90
-
-
 @pytest.mark.parametrize("level", [0.0, 0.01])
 def test_a_market_without_variance_gives_no_regression(level):
     numbers, observations = of(repeated(CYCLE, 90), np.full(90, level))
@@ -94,12 +79,6 @@ def test_a_symbol_without_variance_has_beta_0(level):
     assert (beta, std_error, observations) == (0.0, 0.0, 90)
     assert abs(alpha - level) < 1e-15
     assert np.isnan([r_squared, p_value]).all()
-
-
-def test_a_symbol_never_priced_has_none():
-    numbers, observations = of(np.full(126, NAN), repeated(CYCLE_OF_MARKET, 126))
-    assert np.isnan(numbers).all()
-    assert observations == 0
 
 
 def test_a_return_of_a_million_does_not_outlive_its_window():
@@ -144,12 +123,19 @@ def test_the_real_closes_equal_statsmodels(gaps):
                 np.testing.assert_allclose(numbers, expected, rtol=1e-9)
 
 
-def test_no_symbols_have_no_betas():
-    assert symbol_betas(np.zeros((130, 0)), np.zeros(130), sessions=3).beta.shape == (3, 0)
-
-
 def test_p_values_need_scipy(monkeypatch):
     found = symbol_betas(np.zeros((90, 1)), repeated(CYCLE_OF_MARKET, 90))
     monkeypatch.setitem(sys.modules, "scipy.special", None)
     with pytest.raises(ConfigError, match=r"install `batchcore\[analytics\]`"):
         found.p_value()
+
+
+def test_no_symbols_have_no_betas():
+    assert symbol_betas(np.zeros((130, 0)), np.zeros(130), sessions=3).beta.shape == (3, 0)
+    assert factor_betas(np.zeros((90, 0)), np.zeros((90, 2))).beta.shape == (0, 2)
+
+
+def test_a_gap_takes_two_returns():
+    returns = simple_returns(np.array([[10.0], [np.nan], [12.0], [15.0]]))
+    assert np.isnan(returns[:3]).all()
+    assert returns[3, 0] == 0.25

@@ -9,43 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchcore.audit.changes import any_by_left, pairs
+from batchcore.audit.causes import any_by_left, pairs
 from batchcore.audit.compare import (
-    COLUMNS,
-    REASONS,
-    Judged,
     differs,
     parsed,
     shares_apart,
     value_at,
 )
-from batchcore.frames import Decimals
 from batchcore.reference import representable
-from batchcore.sources.query import as_decimals
+from batchcore.sources.plain import as_decimals
 from batchcore.units import State
-
-MANTISSAS = st.one_of(
-    st.integers(-3, 3), st.integers(-(2**63), -(2**63) + 2), st.integers(2**63 - 3, 2**63 - 1)
-)
-CELLS = st.one_of(st.none(), MANTISSAS)
-
-
-def column(cells: list[int | None], scale: int) -> Decimals:
-    states = [State.NULL if cell is None else State.VALUE for cell in cells]
-    values = np.array([cell or 0 for cell in cells], dtype=np.int64)
-    return Decimals(values, scale, np.array(states, dtype=np.uint8))
-
-
-@given(st.lists(st.tuples(CELLS, CELLS), max_size=8), st.integers(0, 2))
-def test_cells_differ_as_integers_do(
-    cells: list[tuple[int | None, int | None]], units: int
-) -> None:
-    stored, expected = zip(*cells, strict=True) if cells else ((), ())
-    found = differs(column(list(stored), 2), column(list(expected), 2), units)
-    assert found.tolist() == [
-        own is not right if own is None or right is None else abs(own - right) > units
-        for own, right in cells
-    ]
 
 
 @pytest.mark.parametrize(
@@ -109,19 +82,6 @@ def test_pairs_are_all_rows_with_the_same_key(left: list[int], right: list[int])
     odd = np.array([other % 2 == 1 for _, other in expected], dtype=np.bool_)
     rows = {one for one, other in expected if other % 2 == 1}
     assert np.flatnonzero(any_by_left(found, odd, len(left))).tolist() == sorted(rows)
-
-
-def test_the_first_reason_is_counted() -> None:
-    judged = Judged(3)
-    first, last = np.array([True, False, False]), np.array([True, False, True])
-    judged.leave_out("opening", first, ("equity_balance",))
-    judged.leave_out("portfolio_fails", last)
-    assert {name: count for name, count in judged.counts().items() if count} == {
-        "opening": 1,
-        "portfolio_fails": 2 * len(COLUMNS) - 1,
-    }
-    assert judged.checked().sum() == len(COLUMNS)
-    assert list(judged.counts()) == list(REASONS)
 
 
 @pytest.mark.parametrize(

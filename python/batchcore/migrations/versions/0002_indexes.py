@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING
 
 from alembic import op
 
-from batchcore.db.indexes import Layout, built, removed
 from batchcore.db.migrate import options
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 revision = "0002"
 down_revision = "0001"
@@ -28,25 +23,22 @@ _logger = logging.getLogger("batchcore")
 
 def upgrade() -> None:
     """Build the indexes that the host has not, and in batchcore's own tables drop the weaker."""
-    empty = Layout(options().schema, {}, frozenset())
-    _execute(built(empty, concurrently=False, is_own=True).statements)
+    _execute()
 
 
 def downgrade() -> None:
     """Drop those that the upgrade made, and in batchcore's own tables make the weaker again."""
-    empty = Layout(options().schema, {}, frozenset())
-    _execute(removed(empty, concurrently=False, is_own=True).statements)
+    _execute()
 
 
-def _execute(plain: Iterable[str]) -> None:
-    """Run the statements that `migrate` found to be needed; under `alembic` itself plain ones."""
+def _execute() -> None:
+    """Run the statements that `migrate` found to be needed, up or down."""
     chosen = options()
-    statements = plain if chosen.index_statements is None else chosen.index_statements
     outside: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if chosen.concurrently:
         outside = op.get_context().autocommit_block()
     with outside:
-        for statement in statements:
+        for statement in chosen.index_statements:
             if statement.startswith("CREATE INDEX CONCURRENTLY"):
                 _logger.info("%s: waits for every older transaction to end", statement)
             op.get_bind().exec_driver_sql(statement)

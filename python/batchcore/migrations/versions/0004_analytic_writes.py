@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
 
-from batchcore.db.catalog import WRITES
+from batchcore.db import sqlalchemy_tables
 from batchcore.db.migrate import options
 
 revision = "0004"
@@ -16,15 +15,9 @@ depends_on = None
 
 def upgrade() -> None:
     """Create the table."""
-    op.create_table(
-        WRITES,
-        sa.Column("id", sa.Uuid, nullable=False),
-        sa.Column("written_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=f"pk_{WRITES}"),
-        schema=options().schema.namespace,
-    )
+    sqlalchemy_tables.create(op.get_bind(), revision, options().schema.namespace)
 
 
 def downgrade() -> None:
     """Drop it: it is batchcore's own on any host."""
-    op.drop_table(WRITES, schema=options().schema.namespace)
+    sqlalchemy_tables.drop(op.get_bind(), revision, options().schema.namespace)

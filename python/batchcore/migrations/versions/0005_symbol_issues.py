@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
 
+from batchcore.db import sqlalchemy_tables
 from batchcore.db.migrate import options
 
 revision = "0005"
@@ -12,36 +12,12 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-TABLE = "batchcore_run_symbol_issues"
-
 
 def upgrade() -> None:
     """Create the table."""
-    namespace = options().schema.namespace
-    op.create_table(
-        TABLE,
-        sa.Column("run_id", sa.Uuid, nullable=False),
-        sa.Column("attempt", sa.Integer, nullable=False),
-        sa.Column("name", sa.Text, nullable=False),
-        sa.Column("symbol", sa.Text, nullable=False),
-        sa.Column("count", sa.Integer, nullable=False),
-        sa.Column("session", sa.Date),
-        sa.Column("detail", sa.Text),
-        sa.PrimaryKeyConstraint("run_id", "attempt", "name", "symbol", name=f"pk_{TABLE}"),
-        schema=namespace,
-    )
-    op.create_foreign_key(
-        f"fk_{TABLE}_run_id",
-        TABLE,
-        "batchcore_runs",
-        ["run_id"],
-        ["id"],
-        source_schema=namespace,
-        referent_schema=namespace,
-        ondelete="CASCADE",
-    )
+    sqlalchemy_tables.create(op.get_bind(), revision, options().schema.namespace)
 
 
 def downgrade() -> None:
-    """Drop the table."""
-    op.drop_table(TABLE, schema=options().schema.namespace)
+    """Drop it: it is batchcore's own on any host."""
+    sqlalchemy_tables.drop(op.get_bind(), revision, options().schema.namespace)

@@ -123,8 +123,8 @@ result_columns! {
         portfolio: "Row of the portfolio in `Opening`.",
         day: "Session.",
         num_positions: "Lots held.",
-        num_long: "Lots held with a quantity above 0.",
-        num_short: "Lots held with a quantity below 0.",
+        num_long_positions: "Lots held with a quantity above 0.",
+        num_short_positions: "Lots held with a quantity below 0.",
     }
     /// Four counts a row.
     counts COUNTS: [i32; 4] {
@@ -133,7 +133,7 @@ result_columns! {
     /// Columns of states.
     states STATES: u8 {
         daily_return_state: "0, or 1 (NULL) where the return is out of range, S10.",
-        unrealized_state:
+        unrealized_pnl_state:
             "0, 1 (NULL) under a policy without it, or 3 (not representable) beyond 64 bits.",
     }
 }
@@ -164,7 +164,7 @@ mod tests {
         let columns = ColumnSlices::of(2, &mut amounts, &mut numbers, &mut marks, &mut states);
         assert_eq!(columns.equity_balance, [0, 1]);
         assert_eq!(columns.cash_value, [26, 27]);
-        assert_eq!(columns.num_short, [8, 9]);
+        assert_eq!(columns.num_short_positions, [8, 9]);
         assert_eq!((AMOUNTS[0], AMOUNTS[13]), ("equity_balance", "cash_value"));
         let last = columns.row(1).unwrap();
         assert_eq!((last.daily_pnl, last.day), (3, 3));

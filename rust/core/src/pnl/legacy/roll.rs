@@ -487,15 +487,15 @@ impl<T: Sum> Amounts<T> {
             cumulative_pnl,
             cumulative_realized_pnl,
             cumulative_capital_flow,
-            unrealized_state: State::Null.byte(),
+            unrealized_pnl_state: State::Null.byte(),
             long_value: fits("long_value", exposures.long)?,
             short_value: fits("short_value", exposures.short)?,
             gross_exposure: fits("gross_exposure", exposures.gross)?,
             net_exposure: fits("net_exposure", exposures.net)?,
             cash_value,
             num_positions: counts.long.saturating_add(counts.short),
-            num_long: counts.long,
-            num_short: counts.short,
+            num_long_positions: counts.long,
+            num_short_positions: counts.short,
             marks: counts.marks,
             ..Row::default()
         };

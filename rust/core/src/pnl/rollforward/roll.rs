@@ -106,8 +106,8 @@ struct Constants<T> {
     /// Entry values of priced lots.
     entry: T,
     /// Lots held, by sign.
-    num_long: i32,
-    num_short: i32,
+    num_long_positions: i32,
+    num_short_positions: i32,
     /// Public lots held, and those of them without a mark.
     public: i32,
     unpriced: i32,
@@ -118,8 +118,8 @@ impl<T: Sum> Constants<T> {
         long: T::ZERO,
         short: T::ZERO,
         entry: T::ZERO,
-        num_long: 0,
-        num_short: 0,
+        num_long_positions: 0,
+        num_short_positions: 0,
         public: 0,
         unpriced: 0,
     };
@@ -150,8 +150,12 @@ impl<T: Sum> Constants<T> {
             long: self.long.plus(other.long),
             short: self.short.plus(other.short),
             entry: self.entry.plus(other.entry),
-            num_long: self.num_long.wrapping_add(other.num_long),
-            num_short: self.num_short.wrapping_add(other.num_short),
+            num_long_positions: self
+                .num_long_positions
+                .wrapping_add(other.num_long_positions),
+            num_short_positions: self
+                .num_short_positions
+                .wrapping_add(other.num_short_positions),
             public: self.public.wrapping_add(other.public),
             unpriced: self.unpriced.wrapping_add(other.unpriced),
         }
@@ -163,8 +167,8 @@ impl<T: Sum> Constants<T> {
             long,
             short,
             entry,
-            num_long: self.num_long.wrapping_neg(),
-            num_short: self.num_short.wrapping_neg(),
+            num_long_positions: self.num_long_positions.wrapping_neg(),
+            num_short_positions: self.num_short_positions.wrapping_neg(),
             public: self.public.wrapping_neg(),
             unpriced: self.unpriced.wrapping_neg(),
         }
@@ -338,8 +342,8 @@ fn rolled<'m, T: Sum>(
         if !held.is_empty() {
             let is_short = lot.quantity < 0;
             let counted = Constants {
-                num_long: i32::from(!is_short),
-                num_short: i32::from(is_short),
+                num_long_positions: i32::from(!is_short),
+                num_short_positions: i32::from(is_short),
                 ..Constants::NONE
             };
             let value = match lot.class {
@@ -461,9 +465,11 @@ fn fill_values<T: Sum>(cent: T::Divisor, sums: &mut Sums<'_, T>, columns: &mut C
             *short = short.plus(held.short).divided(cent);
             *cents = short.clamped();
         }
-        let num_positions = held.num_long.wrapping_add(held.num_short);
-        part(columns.num_long, &sessions).fill(held.num_long);
-        part(columns.num_short, &sessions).fill(held.num_short);
+        let num_positions = held
+            .num_long_positions
+            .wrapping_add(held.num_short_positions);
+        part(columns.num_long_positions, &sessions).fill(held.num_long_positions);
+        part(columns.num_short_positions, &sessions).fill(held.num_short_positions);
         part(columns.num_positions, &sessions).fill(num_positions);
         part(columns.marks, &sessions).fill(held.marks());
     };
@@ -508,7 +514,7 @@ fn fill_changes<T: Sum>(
         realized,
         ..
     } = sums;
-    let states = columns.unrealized_state.iter_mut();
+    let states = columns.unrealized_pnl_state.iter_mut();
     for ((cents, state), value) in columns
         .unrealized_pnl
         .iter_mut()

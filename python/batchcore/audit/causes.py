@@ -1,0 +1,185 @@
+"""What was changed since rows were written, and so may be why they differ: pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from batchcore.frames import day_keys
+from batchcore.sources.stored import NEVER, UNKNOWN, Fact
+from batchcore.units import MARKET
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from batchcore.frames import Bools, Bytes, Int32, Int64
+    from batchcore.sources.stored import ChangedCloses, Facts, RunChunks
+
+    Counts = Callable[[Int64, Int32, Int32], Bools]
+
+
+CAUSES: Final = (
+    "missing_run",
+    "price_changed",
+    "flow_changed",
+    "event_added",
+    "position_changed",
+    "unknown",
+)
+"""Why a row may differ; the first that a stored fact shows is named."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class WriteTimes:
+    """Rows, and when each was written.
+
+    Attributes:
+        portfolio: (k,) int32 row of the ids of the chunk.
+        day: (k,) int32.
+        at: (k,) int64 microseconds since 1970.
+    """
+
+    portfolio: Int32
+    day: Int32
+    at: Int64
+
+    def changed(self, facts: Facts, which: Bools, counts: Counts | None = None) -> Bools:
+        """Return (k,) whether a fact of a portfolio was changed since its row was written.
+
+        ``counts`` says which facts count in which rows: it is called with rows, and start and end
+        of as many facts; None counts all.
+        """
+        if len(self.at) == 0:
+            return np.zeros(0, dtype=np.bool_)
+        facts = facts.take(which & (facts.changed > self.at.min()))
+        pair = pairs(self.portfolio, facts.portfolio)
+        since = facts.changed[pair.right] > self.at[pair.left]
+        if counts is not None:
+            since &= counts(pair.left, facts.start[pair.right], facts.end[pair.right])
+        return any_by_left(pair, since, len(self.at))
+
+    def changed_while_held(self, facts: Facts, which: Bools) -> Bools:
+        """Return (k,) the same where a fact counts while its position is held."""
+        day = self.day
+        return self.changed(
+            facts, which, lambda row, start, end: (start <= day[row]) & (day[row] < end)
+        )
+
+
+def causes_of(
+    written: WriteTimes,
+    facts: Facts,
+    prices: ChangedCloses,
+    *,
+    since: Int32,
+    looks_back: Int32,
+    lacks_a_run: Bools,
+    uses_market: Bools,
+    ends_at_exit: bool,
+) -> Bytes:
+    """Return (k,) the cause why each of some rows may differ, a place in `CAUSES`.
+
+    Args:
+        written: The rows.
+        facts: Of the chunk.
+        prices: Closes that were changed, by the symbols of ``facts`` and of the market after.
+        since: (k,) the day after which events and flows count.
+        looks_back: (k,) the first day whose close may have counted.
+        lacks_a_run: (k,) whether a row that they went on from is gone.
+        uses_market: (k,) whether closes of the market count, whoever holds it.
+        ends_at_exit: Whether closes of a position that was exited count no more (S3, L8).
+    """
+    day, stamped = written.day, facts.changed < UNKNOWN
+
+    def changed(kind: Fact, counts: Counts) -> Bools:
+        return written.changed(facts, stamped & (facts.kind == kind), counts)
+
+    held = facts.take(facts.kind == Fact.POSITION)
+    pair = pairs(written.portfolio, held.portfolio)
+    row, position = pair.left, pair.right
+    latest = _latest_change(prices, held.symbol[position], looks_back[row], day[row])
+    counts = (held.start[position] <= day[row]) & (latest > written.at[row])
+    if ends_at_exit:
+        counts &= held.end[position] >= since[row]
+    place = facts.symbols.index(MARKET) if MARKET in facts.symbols else len(facts.symbols)
+    market = np.full(len(day), place, dtype=np.int64)
+    of_market = uses_market & (_latest_change(prices, market, looks_back, day) > written.at)
+    holds = {
+        "missing_run": lacks_a_run,
+        "price_changed": any_by_left(pair, counts, len(day)) | of_market,
+        "flow_changed": changed(
+            Fact.FLOW,
+            lambda row, on, _: (on <= day[row]) & ((on > since[row]) | (on == day[row])),
+        ),
+        "event_added": changed(
+            Fact.EVENT,
+            lambda row, begun, on: ((begun <= day[row]) & (on > since[row])) | (on == day[row]),
+        ),
+        "position_changed": changed(Fact.POSITION, lambda row, begun, _: begun <= day[row]),
+    }
+    found = np.full(len(day), CAUSES.index("unknown"), dtype=np.uint8)
+    for name, rows in reversed(holds.items()):
+        found[rows] = CAUSES.index(name)
+    return found
+
+
+def _latest_change(prices: ChangedCloses, symbol: Int64, first: Int32, last: Int32) -> Int64:
+    """Return when a close of a symbol in a window was last changed; `NEVER` if none was."""
+    if len(symbol) == 0:
+        return np.zeros(0, dtype=np.int64)
+    keys = day_keys(prices.symbol, prices.day)
+    low = np.searchsorted(keys, day_keys(symbol, first), side="left")
+    high = np.searchsorted(keys, day_keys(symbol, last), side="right")
+    padded = np.append(prices.changed, NEVER)
+    latest = np.maximum.reduceat(padded, np.column_stack((low, high)).ravel())[::2]
+    return np.where(high > low, latest, NEVER)
+
+
+def last_written(chunks: RunChunks, ids: Bytes, rows: WriteTimes) -> WriteTimes:
+    """Return when rows were last written: created, or replaced by a run since."""
+    at = rows.at.copy()
+    for chunk, inside in chunks.around(ids, rows.portfolio, rows.day, rows.day):
+        if chunks.replaced[chunk]:
+            at[inside] = np.maximum(at[inside], chunks.began[chunk])
+    return WriteTimes(rows.portfolio, rows.day, at)
+
+
+def runs_are_missing(
+    chunks: RunChunks, ids: Bytes, rows: WriteTimes, previous_day: Int32, holes: Int64
+) -> Bools:
+    """Return which rows follow sessions that a run had, and that have no complete snapshot.
+
+    Each goes on from a previous day, with so many holes between: sessions without such a snapshot.
+    """
+    found = np.zeros(len(holes), dtype=np.bool_)
+    window = (previous_day + 1).astype(np.int32), (rows.day - 1).astype(np.int32)
+    for _, inside in chunks.around(ids, rows.portfolio, *window):
+        found |= inside & (holes > 0)
+    return found
+
+
+class Pairs(NamedTuple):
+    """Rows of two sides that belong together; the left ones ascend."""
+
+    left: Int64
+    right: Int64
+
+
+def pairs(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> Pairs:
+    """Return all pairs with the same key; the right keys ascend."""
+    low = np.searchsorted(right, left, side="left")
+    count = np.searchsorted(right, left, side="right") - low
+    own = np.repeat(np.arange(len(left)), count)
+    within = np.arange(len(own)) - np.repeat(np.cumsum(count) - count, count)
+    return Pairs(own, np.repeat(low, count) + within)
+
+
+def any_by_left(pair: Pairs, holds: Bools, rows: int) -> Bools:
+    """Return for each row on the left whether some pair of it holds."""
+    found = np.zeros(rows, dtype=np.bool_)
+    found[pair.left[holds]] = True
+    return found

@@ -1,0 +1,337 @@
+"""The snapshots of one chunk beside what they should be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore import calendar as calendars
+from batchcore.audit import compare
+from batchcore.audit.causes import CAUSES, WriteTimes, causes_of, last_written, runs_are_missing
+from batchcore.audit.compare import Judgement
+from batchcore.audit.compute import (
+    CARRIED,
+    ExpectedRows,
+    Links,
+    cents_of,
+    computed_by_reference,
+    computed_natively,
+    in_cents,
+)
+from batchcore.audit.result import Difference
+from batchcore.frames import Decimals
+from batchcore.sources.host import floats
+from batchcore.sources.query import load
+from batchcore.sources.stored import (
+    ANALYTIC,
+    SHARES,
+    Fact,
+    select_changed_closes,
+    select_facts,
+    uuid_at,
+)
+from batchcore.units import MARKET, State
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from batchcore.audit.compute import Inputs, Tick
+    from batchcore.audit.policy import PolicyAudit
+    from batchcore.audit.result import Tally
+    from batchcore.frames import Bools, Bytes, Days, Int64
+    from batchcore.sources.host import Selection
+    from batchcore.sources.stored import Facts, RunChunks, StoredRows
+
+
+_CORRECTIONS: Final = 3
+"""How often an opening equity is corrected: after the second no more than a cent is left."""
+
+_MOST_CENTS: Final = 2**61
+"""Equities up to which the correction of an opening equity fits 64 bits."""
+
+
+class ChunkCheck:
+    """The rows of one chunk, beside what they should be.
+
+    Attributes:
+        ids: (p, 16) uint8 portfolios.
+        selection: The same, for queries.
+        stored: Their snapshots.
+        rows: (k,) int64 complete ones that were asked for, rows of `stored`.
+        current: Of each stored row, whether its day was a current one (L32).
+        any_current: Whether the day of one of `rows` was.
+        facts: What the rows are made of, and when it was changed.
+        inputs: The same, to compute natively; None where the reference computes.
+        links: What the rows go on from.
+        expected: What they should be.
+        wrong: (k, c) which cells differ; c counts `ALL_COLUMNS`.
+    """
+
+    facts: Facts
+    links: Links
+    expected: ExpectedRows
+    wrong: Bools
+    inputs: Inputs | None = None
+
+    def __init__(
+        self,
+        policy: PolicyAudit,
+        ids: Bytes,
+        selection: Selection,
+        stored: StoredRows,
+        rows: Int64,
+    ) -> None:
+        """Take the rows, at least one."""
+        self._policy = policy
+        self.ids = ids
+        self.selection = selection
+        self.stored = stored
+        self.rows = rows
+        self.current = policy.current(stored)
+        self.any_current = bool(self.current[rows].any())
+
+    @property
+    def written(self) -> WriteTimes:
+        """When the rows were written, as far as they say so."""
+        stored, rows = self.stored, self.rows
+        return WriteTimes(stored.portfolio[rows], stored.day[rows], stored.written[rows])
+
+    async def run(self, tally: Tally, run_chunks: RunChunks, tick: Tick) -> None:
+        """Compare the rows, and count what differs.
+
+        Args:
+            tally: Counts it.
+            run_chunks: Those of the ledger.
+            tick: Called with how many more rows are done.
+        """
+        policy, stored, rows = self._policy, self.stored, self.rows
+        await self._load()
+        self._before, *others = (before[rows] for before in policy.previous(stored))
+        self.links = Links.stored(stored, rows, self._before)
+        self.expected = await self._computed(self.links, tick)
+        self.wrong = compare.differences(stored, rows, self.expected)
+        for before in others:
+            await self._go_on_from(before)
+        await self._follow_right_rows()
+        judged = self._judged()
+        analysed = await policy.analysed(self, judged)
+        if analysed is not None:
+            should, wrong = analysed
+            cells = {**self.expected.cells, **should.cells}
+            self.expected = replace(self.expected, cells=cells, shares=should.shares)
+            self.wrong |= wrong
+        self.wrong &= judged.checked()
+        tally.judge(judged)
+        missing = self._missing_sessions()
+        tally.missing_sessions += int(missing.sum())
+        differing = np.flatnonzero(self.wrong.any(axis=1))
+        if len(differing):
+            await self._differ(tally, run_chunks, differing, missing[differing])
+
+    async def _load(self) -> None:
+        """Load what the rows are computed from."""
+        policy, ids = self._policy, self.ids
+        reads = policy.reads(any_current=self.any_current)
+        query = select_facts(policy.source, self.selection, ids, **reads)
+        self.facts = await load(policy.session, query)
+        if policy.fast:
+            self.inputs = await policy.inputs(self)
+            self._compute = partial(computed_natively, policy, self.inputs)
+        else:
+            roll = await policy.roll([uuid_at(ids, row) for row in range(len(ids))])
+            self._compute = partial(computed_by_reference, policy, roll)
+
+    async def _computed(self, links: Links, tick: Tick) -> ExpectedRows:
+        """Return what rows should be; unknown where they go on from what is no amount.
+
+        What a first row opened with is not stored: it is taken to be what leads to its equity.
+        """
+        policy = self._policy
+        found = ExpectedRows.unknown(len(links), policy.computed, shares=policy.has_shares)
+        opens, own = policy.opens(links), cents_of(links.equity)
+        able = ~opens | (in_cents(links.equity) & (np.abs(own) < _MOST_CENTS))
+        for column in links.carried.values():
+            able &= links.first | in_cents(column) | (column.state == State.NULL)
+        tick(int((~able).sum()))
+        opening, current = np.where(opens, own, 0), self.current[links.row]
+        again = np.flatnonzero(able)
+        for _ in range(1 + _CORRECTIONS):
+            computed = await self._compute(links.take(again), opening[again], current[again], tick)
+            found = found.replaced(again, computed)
+            tick = _uncounted  # a row that is computed again is done
+            again = again[opens[again] & found.known[again]]
+            off = own[again] - found.cells["equity_balance"].values[again]
+            again, off = again[off != 0], off[off != 0]
+            if len(again) == 0:
+                break
+            opening[again] += off
+        return found
+
+    def _judged(self) -> Judgement:
+        """Return which cells the stored data determine."""
+        policy, links, expected, facts = self._policy, self.links, self.expected, self.facts
+        judged = Judgement(len(links), policy.columns)
+        judged.leave_out("portfolio_fails", ~expected.known)
+        judged.leave_out("opening", policy.opens(links), ("equity_balance",))
+        first = np.flatnonzero(links.first & expected.known)
+        later = np.zeros(len(links), dtype=np.bool_)
+        later[first] = compare.follow_lost_rows(
+            self.stored, links.row[first], expected.take(first), policy.of_first_row, policy.sums
+        )
+        judged.leave_out("earlier_rows", later, policy.by_chain)
+        policy.judge(self, judged)
+        is_event, written = facts.kind == Fact.EVENT, self.written
+        valued = facts.private & (is_event | (facts.kind == Fact.POSITION))
+        changed = written.changed_while_held(facts, valued)
+        judged.leave_out("private_value", changed, policy.by_value)
+        closed = written.changed_while_held(facts, is_event)
+        judged.leave_out("closed_since", closed, policy.by_quantity)
+        return judged
+
+    def right_equities(self, latest: Days) -> Decimals:
+        """Return (p,) what the equities of snapshots should be, NULL where they are right.
+
+        Args:
+            latest: (p,) the day of one snapshot of each portfolio of the chunk.
+        """
+        found = Decimals.nulls(len(latest.values))
+        values, state = found.values.copy(), found.state.copy()
+        portfolio = self.links.portfolio
+        own = (self.links.day == latest.values[portfolio]) & (
+            latest.state[portfolio] == State.VALUE
+        )
+        own &= self.wrong[:, compare.PLACE["equity_balance"]]
+        equity = self.expected.cells["equity_balance"]
+        values[portfolio[own]] = equity.values[own]
+        state[portfolio[own]] = State.VALUE
+        return Decimals(values, equity.scale, state)
+
+    async def _go_on_from(self, before: Int64) -> None:
+        """Compute rows that differ from other rows before them, where that fits better."""
+        stored, rows = self.stored, self.rows
+        again = np.flatnonzero(self.wrong.any(axis=1) & (before != self._before))
+        if len(again) == 0:
+            return
+        better = await self._take_better(again, Links.stored(stored, rows[again], before[again]))
+        self._before[better] = before[better]
+        self.links = Links.stored(stored, rows, self._before)
+
+    async def _follow_right_rows(self) -> None:
+        """Compute rows after a wrong one from what that should have been, where that fits."""
+        rows = self.rows
+        place = np.full(len(self.stored) + 1, -1, dtype=np.int64)  # the last is of row -1
+        place[rows] = np.arange(len(rows))
+        before = place[self._before]
+        found = np.flatnonzero(compare.in_any(self.wrong, CARRIED) & self.expected.known)
+        while len(found):
+            after = (before >= 0) & np.isin(before, found) & self.expected.known
+            again = np.flatnonzero(self.wrong.any(axis=1) & after)
+            part = self.links.take(again).after(self.expected, before[again])
+            found = await self._take_better(again, part)  # what follows them may fit better, too
+
+    async def _take_better(self, again: Int64, part: Links) -> Int64:
+        """Compute rows once more, take those that differ in fewer cells; return which these are."""
+        other = await self._computed(part, _uncounted)
+        others = compare.differences(self.stored, self.rows[again], other)
+        better = other.known & (
+            ~self.expected.known[again] | (others.sum(axis=1) < self.wrong[again].sum(axis=1))
+        )
+        found: Int64 = again[better]
+        self.wrong[found] = others[better]
+        self.expected = self.expected.replaced(found, other.take(better))
+        return found
+
+    def _missing_sessions(self) -> Int64:
+        """Return how many sessions since the row that each goes on from lack a complete one."""
+        links, days, rows = self.links, self._policy.calendar.days, self.rows
+        if days is None:
+            between = links.day.astype(np.int64) - links.previous_day - 1
+        else:
+            low = np.searchsorted(days, links.previous_day, side="right")
+            between = np.searchsorted(days, links.day, side="left") - low
+        complete = np.concatenate([[0], np.cumsum(self.stored.complete)])
+        missing = between - (complete[rows] - complete[self._before + 1])
+        return np.where(links.first, 0, missing).astype(np.int64)
+
+    async def _differ(
+        self, tally: Tally, run_chunks: RunChunks, differing: Int64, missing: Int64
+    ) -> None:
+        """Count rows that differ, with the causes that stored facts show."""
+        policy, ids, facts = self._policy, self.ids, self.facts
+        links, wrong = self.links.take(differing), self.wrong[differing]
+        written = WriteTimes(links.portfolio, links.day, self.stored.written[links.row])
+        lacks_a_run = runs_are_missing(run_chunks, ids, written, links.previous_day, missing)
+        written = last_written(run_chunks, ids, written)
+        looks_back = policy.looks_back(links, wrong)
+        symbols = tuple(dict.fromkeys((*facts.symbols, MARKET)))
+        first, last = int(looks_back.min()), int(links.day.max())
+        query = select_changed_closes(policy.catalog, symbols, int(written.at.min()), first, last)
+        cause = causes_of(
+            written,
+            facts,
+            await load(policy.session, query),
+            since=policy.since(links),
+            looks_back=looks_back,
+            lacks_a_run=lacks_a_run,
+            uses_market=compare.in_any(wrong, ANALYTIC),  # for betas
+            ends_at_exit=policy.ends_at_exit,
+        )
+        expected = self.expected.take(differing)
+        tally.differ(wrong, cause, DifferingCells(ids, self.stored, links, expected, cause))
+
+
+def _uncounted(_: int) -> None: ...
+
+
+class DifferingCells:
+    """Rows that differ: their cells as they are and as they should be, and why they may differ."""
+
+    def __init__(
+        self, ids: Bytes, stored: StoredRows, links: Links, expected: ExpectedRows, cause: Bytes
+    ) -> None:
+        """Take the rows, what they should be, and places in `CAUSES`."""
+        rows = links.row
+        self._ids = ids
+        self.links = links
+        self._cause = cause
+        self._pairs = {
+            name: (stored.cells[name].take(rows), column)
+            for name, column in expected.cells.items()
+            if name in stored.cells
+        }
+        self._texts = {name: text.take(rows).texts() for name, text in stored.texts.items()}
+        self._shares: list[tuple[Any, Any]] = []
+        if stored.shares is not None and expected.shares is not None:
+            own = compare.shares_at(stored.shares, rows)
+            self._shares = list(zip(own, expected.shares.tolist(), strict=True))
+
+    def difference(self, row: int, column: str) -> Difference:
+        """Return a cell as it is and as it should be."""
+        return Difference(
+            uuid_at(self._ids, int(self.links.portfolio[row])),
+            calendars.date_of(int(self.links.day[row])),
+            column,
+            *self._pair(row, column),
+            CAUSES[self._cause[row]],
+        )
+
+    def furthest(self, rows: npt.NDArray[np.intp], column: str) -> int:
+        """Return which of some rows is furthest off in a column; what is no number comes last."""
+        if column in self._pairs:
+            own, right = self._pairs[column]
+            apart = np.abs(floats(own) - floats(right))[rows]
+        else:
+            found = (compare.shares_apart(*self._pair(row, column)) for row in rows.tolist())
+            apart = np.array([np.nan if one is None else float(one) for one in found])
+        return int(rows[np.argmax(np.nan_to_num(apart, nan=-1.0))])
+
+    def _pair(self, row: int, column: str) -> tuple[Any, Any]:
+        if column == SHARES:
+            return self._shares[row]
+        if column in self._texts:
+            return self._texts[column][row], None
+        own, right = self._pairs[column]
+        return compare.value_at(own, row), compare.value_at(right, row)

@@ -1,0 +1,160 @@
+"""What a policy says of stored snapshots."""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from batchcore.audit.compute import columns_of
+from batchcore.calendar import day_of
+from batchcore.sources import stored as stores
+from batchcore.sources.plain import load_plainly
+from batchcore.sources.query import load
+from batchcore.sources.reference import Reader
+
+if TYPE_CHECKING:
+    import uuid
+
+    from batchcore.audit.chunk_check import ChunkCheck
+    from batchcore.audit.compare import Judgement
+    from batchcore.audit.compute import ExpectedRows, Inputs, Links, Roll, Shares
+    from batchcore.calendar import Calendar
+    from batchcore.db.catalog import Catalog
+    from batchcore.frames import Bools, Bytes, Decimals, Int32, Int64, Rows
+    from batchcore.native import Host, Market
+    from batchcore.pg.session import Session
+    from batchcore.run.request import Request
+    from batchcore.sources.host import Selection
+    from batchcore.sources.portfolios import Portfolios
+    from batchcore.sources.stored import OwnEquities, StoredRows
+
+
+class PolicyAudit(abc.ABC):
+    """A policy on the tables of a host.
+
+    Attributes:
+        stored_rules: Which stored rows and facts count under the policy.
+        columns: Columns that are compared, in the order of the report.
+        computed: Columns that rows are computed with.
+        has_shares: Whether `sector_exposure` is another one.
+        of_first_row: Columns whose value in a first row is known for good.
+        sums: Amounts of which the daily column of a first row equals the cumulative one.
+        by_chain: Columns that the row before has a part in, beside the equity.
+        by_value: Columns in which the value of a PRIVATE lot counts.
+        by_quantity: Columns that a partial close changes on earlier days.
+        ends_at_exit: Whether closes of a position that was exited count no more.
+        market: To compute natively, if anything is.
+        host: Likewise, of policies that need one.
+        read: Columns that are read where they are there.
+        off: Part of the columns -> why it cannot be computed.
+    """
+
+    stored_rules: ClassVar[stores.StoredRules] = stores.ROLLFORWARD
+    columns: tuple[str, ...]
+    computed: ClassVar[tuple[str, ...]]
+    has_shares: ClassVar[bool] = False
+    of_first_row: ClassVar[tuple[str, ...]]
+    sums: ClassVar[tuple[str, ...]]
+    by_chain: ClassVar[tuple[str, ...]]
+    by_value: ClassVar[tuple[str, ...]]
+    by_quantity: ClassVar[tuple[str, ...]]
+    ends_at_exit: ClassVar[bool] = True
+    market: Market
+    host: Host | None = None
+
+    def __init__(
+        self,
+        session: Session,
+        catalog: Catalog,
+        calendar: Calendar,
+        request: Request,
+        *,
+        fast: bool,
+    ) -> None:
+        """Take the tables, and what was asked for.
+
+        Raises:
+            SchemaError: the tables are not those that the policy reads.
+        """
+        self.session = session
+        self.catalog = catalog
+        self.reader = Reader(session, catalog)
+        self.calendar = calendar
+        self.request = request
+        self.fast = fast
+        self.source = stores.StoredSource(catalog, calendar, self.stored_rules)
+        self.start, self.end = (
+            None if date is None else day_of(date) for date in (request.start, request.end)
+        )
+        self.read = self.columns
+        self.off: dict[str, str] = {}
+
+    @abc.abstractmethod
+    async def share(self, selection: Selection, first: int, last: int) -> None:
+        """Load what all chunks share, for rows from one day of the calendar to another."""
+
+    async def stored(self, selection: Selection, ids: Bytes) -> StoredRows:
+        """Return the snapshots of a chunk in the range, and those before that they go on from."""
+        columns, days = stores.readable(self.catalog, self.read), (self.start, self.end)
+        query = stores.select_stored(self.source, selection, days, columns, ids)
+        return await (load if self.fast else load_plainly)(self.session, query)
+
+    @abc.abstractmethod
+    def previous(self, stored: StoredRows) -> tuple[Int64, ...]:
+        """Return the row that each may go on from, -1 for none; the likeliest first."""
+
+    def current(self, stored: StoredRows) -> Bools:
+        """Return for each stored row whether its day was a current one."""
+        return np.zeros(len(stored), dtype=np.bool_)
+
+    @abc.abstractmethod
+    def reads(self, *, any_current: bool) -> dict[str, bool]:
+        """Return whether changed profiles and betas count in rows, some on a current day or not."""
+
+    @abc.abstractmethod
+    async def inputs(self, check: ChunkCheck) -> Inputs:
+        """Return what the rows of a chunk are computed from natively."""
+
+    @abc.abstractmethod
+    async def roll(self, ids: list[uuid.UUID]) -> Roll:
+        """Return the reference on the portfolios of a chunk."""
+
+    def cells(self, rows: Rows) -> tuple[dict[str, Decimals], Shares | None]:
+        """Return the columns of native rows, and their `sector_exposure` if that is computed."""
+        return columns_of(rows), None
+
+    def opens(self, links: Links) -> Bools:
+        """Return which rows go on from an equity that is not stored (S5, L6)."""
+        return links.first
+
+    @abc.abstractmethod
+    def judge(self, check: ChunkCheck, judged: Judgement) -> None:
+        """Leave out cells that were not computed, or from what has been overwritten since."""
+
+    async def analysed(
+        self,
+        check: ChunkCheck,  # noqa: ARG002  # what those need that compute such columns apart
+        judged: Judgement,  # noqa: ARG002
+    ) -> tuple[ExpectedRows, Bools] | None:
+        """Return what analytic columns that are computed apart should be, and which differ."""
+        return None
+
+    @abc.abstractmethod
+    def looks_back(self, links: Links, wrong: Bools) -> Int32:
+        """Return the first day whose close may have counted in rows with (k, c) wrong cells."""
+
+    @abc.abstractmethod
+    def since(self, links: Links) -> Int32:
+        """Return the day after which events and flows count in rows."""
+
+    @abc.abstractmethod
+    async def own_equities(
+        self, portfolios: Portfolios, at: Int64, selection: Selection
+    ) -> OwnEquities:
+        """Return what `portfolios.equity_balance` of some portfolios is to be.
+
+        ``portfolios`` are all, with the latest complete snapshot of each; ``at`` and ``selection``
+        are those that are asked for.
+        """

@@ -1,0 +1,159 @@
+"""The program: its commands, their arguments, and their exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import json
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from batchcore.cli import options
+from batchcore.cli.exits import (
+    BROKEN_PIPE,
+    DONE,
+    Interrupted,
+    as_document,
+    exit_code,
+    one_line,
+    redacted,
+)
+from batchcore.cli.output import logging_to_stderr, tell_line
+from batchcore.cli.signals import signals_raise
+from batchcore.config import Schema
+from batchcore.errors import SchemaError
+from batchcore.streams import silence, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+CHANGING: Final = ("demo", "run", "migrate", "generate")
+"""Commands that succeed by what they do, whether their report can be printed or not."""
+
+app: Final = typer.Typer(
+    name="batchcore",
+    help="Nightly portfolio valuation on PostgreSQL: exact P&L, natively, in bulk.",
+    add_completion=False,
+    context_settings={"max_content_width": 100},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a command: the arguments that all commands share.
+
+    Attributes:
+        command: Its name.
+        as_json: Whether stdout gets one JSON document, and nothing else.
+        url: Of the database; "" for commands without one.
+        schema: Of the database.
+    """
+
+    command: str
+    as_json: bool
+    url: str
+    schema: Schema
+
+    def answer(self, document: Mapping[str, Any], text: Callable[[], str]) -> None:
+        """Print the answer of the command."""
+        with self.printing():
+            print(json.dumps(document, indent=2) if self.as_json else text())
+
+    @contextlib.contextmanager
+    def printing(self) -> Iterator[None]:
+        """Print on stdout; where that fails, what a command has done is done all the same.
+
+        Raises:
+            OSError: the answer is all that the command is for.
+        """
+        try:
+            yield
+            sys.stdout.flush()
+        except OSError as error:
+            if self.command not in CHANGING:
+                raise type(error)(error.errno, error.strerror, "stdout") from error
+            silence(sys.stdout)
+            tell_line(f"warning: the report cannot be printed: {error.strerror}")
+
+
+def command(
+    name: str,
+    derived: Sequence[inspect.Parameter] = (),
+    *,
+    has_database: bool = True,
+    text: str | None = None,
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Register a function of a `Call` and options as a command.
+
+    Args:
+        name: Of the command.
+        derived: Options that it takes in addition to its own.
+        has_database: Whether it takes the options of a database too.
+        text: What its help says, if not what the function's docstring does.
+    """
+
+    def register(function: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(function)
+        def run(*, as_json: bool, debug: bool, verbose: int, **given: Any) -> int:  # noqa: ANN401
+            del debug  # `main` has looked for it already: parsing may fail too
+            with logging_to_stderr(verbose):
+                url, schema = "", Schema()
+                if has_database:
+                    url = options.database_url(given.pop("database_url"))
+                    if (file := given.pop("schema")) is not None:
+                        schema = Schema.from_toml(file)
+                return function(Call(name, as_json, url, schema), **given)
+
+        database = options.DATABASE if has_database else []
+        parameters = [*options.own(function), *derived, *database, *options.COMMON]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        app.command(name, help=text)(run)
+        return function
+
+    return register
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    Args:
+        arguments: Without the program's name; None takes those of the process. Without any, the
+            help is shown.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    redacted.forget()
+    redacted.hide(os.environ.get("PGPASSWORD"))
+    as_json, debug = "--json" in words, "--debug" in words
+    try:
+        with signals_raise():
+            run_words = typer.main.get_command(app)  # calling `app` would change sys.excepthook
+            code = run_words(words, standalone_mode=False, prog_name="batchcore")
+            sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):
+        # Typer makes a SystemExit of a broken pipe, and of nothing else in this mode.
+        silence(sys.stdout)
+        return BROKEN_PIPE
+    except (Exception, Interrupted) as error:  # noqa: BLE001  # the last one to see it
+        code = exit_code(error)
+        if debug:
+            tell(redacted("".join(traceback.format_exception(error)).rstrip()))
+        try:
+            if as_json:
+                print(json.dumps(as_document(error), indent=2))
+            sys.stdout.flush()
+        except OSError:  # as what went wrong may be that stdout is full
+            silence(sys.stdout)
+        tell_line(f"error: {one_line(error)}")
+        if isinstance(error, SchemaError):
+            for problem in error.problems[1:]:
+                tell_line(f"also: {redacted(problem)}")
+    return code if isinstance(code, int) else DONE

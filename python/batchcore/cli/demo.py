@@ -1,0 +1,61 @@
+"""The command `demo`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from batchcore import about
+from batchcore.cli.app import Call, command
+from batchcore.cli.exits import DONE, INCOMPLETE
+from batchcore.cli.options import Seed, option
+from batchcore.cli.output import showing_progress, tell_line
+from batchcore.cli.run import failure_lines, issue_lines, marks_text, sessions_text
+from batchcore.cli.signals import finish
+
+
+@command("demo", has_database=False)
+def demo(
+    call: Call,
+    *,
+    portfolios: Annotated[
+        int | None, option("N", "Number of portfolios; default: 300 on real closes.")
+    ] = None,
+    symbols: Annotated[
+        int | None, option("N", "Stocks and options of the generated market.")
+    ] = None,
+    sessions: Annotated[int | None, option("N", "Sessions of the generated market.")] = None,
+    seed: Seed = 1,
+) -> int:
+    """Value portfolios in an embedded PostgreSQL and check every row.
+
+    The closes are real ones of 27 symbols, over 120 sessions; with one of --portfolios, --symbols
+    and --sessions the market is generated, and 50 portfolios are checked.
+    """
+    from rich.console import Console  # noqa: PLC0415  # only here
+
+    from batchcore import demo as demos  # noqa: PLC0415  # brings NumPy and the driver
+    from batchcore.demo import embedded  # noqa: PLC0415  # likewise
+    from batchcore.demo.report import checked_text, demo_parts  # noqa: PLC0415  # likewise
+
+    if about.build_profile == "debug":
+        tell_line(
+            "warning: this is a debug build of the core, many times slower than a release build"
+        )
+    size = demos.Size.of(portfolios, symbols, sessions)
+    with embedded.start() as server, showing_progress() as progress:
+        done = finish(demos.run_demo(server.url, size, seed=seed, progress=progress))
+    document = done.to_dict()
+    run = document["run"]
+    texts = sessions_text(run), marks_text(run["cache"]), issue_lines(done.result)
+    if not call.as_json:
+        console = Console(file=sys.stdout, highlight=False)
+        with call.printing():
+            for part in demo_parts(done, run, *texts):
+                # wider than the terminal rather than with digits cut off
+                width = max(console.width, console.measure(part).minimum)
+                console.print(part, soft_wrap=isinstance(part, str), width=width, crop=False)
+    call.answer(document, lambda: checked_text(done))
+    for line in (*done.checked.examples, *failure_lines(done.result)):
+        tell_line(line)
+    return INCOMPLETE if done.checked.differing or done.result.failed else DONE

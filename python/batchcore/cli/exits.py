@@ -1,0 +1,93 @@
+"""Exit codes of commands (docs/operations.md), and what an error says."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any, Final
+
+import typer
+
+from batchcore.errors import (
+    BatchcoreError,
+    ConfigError,
+    InputError,
+    LeaseHeldError,
+    SchemaError,
+)
+from batchcore.redact import Redactor
+
+DONE: Final = 0
+INCOMPLETE: Final = 1
+FAILED: Final = 2
+USAGE: Final = 3
+LEASE_HELD: Final = 4
+NOTHING_TO_DO: Final = 99
+BROKEN_PIPE: Final = 141
+
+UsageError: Final[Any] = typer.BadParameter.__base__
+"""A wrong word of the command line; not every version of Typer has a public name for it."""
+
+redacted: Final = Redactor()
+
+
+class Interrupted(BaseException):
+    """A signal asks to stop.
+
+    Attributes:
+        signal: Which.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code of a command that an error ended."""
+    match error:
+        case Interrupted():
+            return 128 + error.signal
+        case LeaseHeldError():
+            return LEASE_HELD
+        case ConfigError() | InputError() | SchemaError():
+            return USAGE
+        case _ if isinstance(error, UsageError):
+            return USAGE
+        case _:
+            return FAILED
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says, without passwords."""
+    match error:
+        case Interrupted():
+            name = error.signal.name
+            text = f"interrupted by {name}; committed chunks are kept, run again to continue"
+        case _ if isinstance(error, UsageError):
+            context = getattr(error, "ctx", None)
+            path = context.command_path if context is not None else "batchcore"
+            text = f"{error.format_message()} (see `{path} --help`)"
+        case BatchcoreError():
+            text = str(error)
+        case OSError():  # a file, a pipe, a limit of the machine
+            named = "" if error.filename is None else f"{error.filename}: "
+            text = f"{named}{error.strerror or error}"
+        case MemoryError():
+            text = "out of memory: fewer portfolios at a time (--chunk-size) need less"
+        case _:
+            text = (
+                f"a defect of batchcore: {type(error).__name__}: {error}; please report it, "
+                "with what --debug shows"
+            )
+    return redacted(" ".join(text.split()))
+
+
+def as_document(error: BaseException) -> dict[str, Any]:
+    """Return the error as JSON has it, with the attributes of our own exceptions."""
+    attributes = {
+        key: redacted(value) if isinstance(value, str) else value
+        for key, value in (vars(error) if isinstance(error, BatchcoreError) else {}).items()
+    }
+    name = "UsageError" if isinstance(error, UsageError) else type(error).__name__
+    own = {"type": name, "message": one_line(error), "exit_code": exit_code(error)}
+    return {"error": {**own, **attributes}}

@@ -1,0 +1,49 @@
+"""The command `generate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from batchcore.cli.app import Call, command
+from batchcore.cli.exits import DONE
+from batchcore.cli.options import Seed, option
+from batchcore.cli.output import showing_progress
+from batchcore.cli.signals import finish
+from batchcore.words import counted
+
+
+@command("generate")
+def generate(
+    call: Call,
+    *,
+    portfolios: Annotated[int, option("N", "Number of portfolios.")] = 1000,
+    symbols: Annotated[int, option("N", "Number of stocks and options.")] = 500,
+    sessions: Annotated[int, option("N", "Number of sessions, up to 2025-06-30.")] = 120,
+    seed: Seed = 1,
+) -> int:
+    """Fill an empty, migrated database with a generated market and portfolios."""
+    from batchcore import demo as demos  # noqa: PLC0415  # brings NumPy and the driver
+    from batchcore.calendar import date_of  # noqa: PLC0415  # likewise
+
+    data = demos.seeded(demos.Size(portfolios, symbols, sessions), seed=seed)
+    with showing_progress() as progress:
+        rows = finish(data.write(call.url, schema=call.schema, progress=progress))
+    start, end = date_of(data.market.start).isoformat(), date_of(data.market.end).isoformat()
+    document = {
+        "portfolios": portfolios,
+        "symbols": symbols,
+        "sessions": sessions,
+        "start": start,
+        "end": end,
+        "seed": seed,
+        "rows_written": rows,
+    }
+    made = f"{counted(portfolios, 'portfolio')}, {counted(symbols, 'symbol')}, seed {seed}"
+    call.answer(
+        document,
+        lambda: (
+            f"{counted(rows, 'row')} written: {made}\n"
+            f"now: batchcore run --start {start} --end {end}"
+        ),
+    )
+    return DONE

@@ -1,0 +1,110 @@
+"""What commands print: the log, progress, lists and tables."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from typing import TYPE_CHECKING, Final
+
+from batchcore.cli.exits import redacted
+from batchcore.streams import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    Progress = Callable[[str, int, int], None]
+
+LISTED: Final = 20
+"""How many of a kind are named one by one; JSON has them all."""
+
+
+def tell_line(line: str) -> None:
+    """Print a line on stderr, under the name of the program."""
+    tell(f"batchcore: {line}")
+
+
+def named_counts(counts: Mapping[str, int]) -> str:
+    """Return counts with what they count."""
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "none"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return how many names there are, and the first of them."""
+    return f"{len(names):,} ({first_of(names, LISTED)})" if names else "none"
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """Return the first of some names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
+def listed_lines(lines: Sequence[str], kind: str) -> list[str]:
+    """Return the first lines of a kind, and one for how many more there are."""
+    more = [f"{kind}: {len(lines) - LISTED:,} more, which --json lists"]
+    return [*(f"{kind}: {line}" for line in lines[:LISTED]), *more[: len(lines) > LISTED]]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table whose columns begin below each other."""
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+class _ToStderr(logging.Handler):
+    """Writes to whatever stderr is at the moment, so that a progress bar can stand below."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(redacted(self.format(record)))
+
+
+@contextlib.contextmanager
+def logging_to_stderr(verbose: int) -> Iterator[None]:
+    """Log warnings to stderr; with 1 progress too, with 2 everything."""
+    logger = logging.getLogger("batchcore")
+    handler = _ToStderr()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def showing_progress() -> Iterator[Progress | None]:
+    """Give a bar with rate and time left on a terminal, and nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich import progress as bars  # noqa: PLC0415  # only on a terminal
+    from rich.console import Console  # noqa: PLC0415  # likewise
+
+    bar = bars.Progress(
+        bars.TextColumn("{task.description:<8}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[rate]}"),
+        bars.TimeElapsedColumn(),
+        bars.TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+        transient=True,
+    )
+    phases: dict[str, bars.TaskID] = {}
+
+    def show(phase: str, done: int, total: int) -> None:
+        if phase not in phases:
+            phases[phase] = bar.add_task(phase, rate="")
+        task = bar.tasks[phases[phase]]
+        rate = f"{task.speed:.1f}/s" if task.speed else ""
+        bar.update(phases[phase], completed=done, total=total or None, rate=rate)
+
+    with bar:
+        yield show

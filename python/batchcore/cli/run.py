@@ -1,0 +1,292 @@
+"""The commands `run` and `plan`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import batchcore
+from batchcore import policies
+from batchcore.cli import options as given
+from batchcore.cli.app import Call, command
+from batchcore.cli.exits import DONE, INCOMPLETE, NOTHING_TO_DO
+from batchcore.cli.options import Date, OkIfNothing, PortfolioIds, PortfoliosFile, flag, option
+from batchcore.cli.output import first_of, listed, listed_lines, showing_progress, tell_line
+from batchcore.cli.signals import finish
+from batchcore.config import Settings
+from batchcore.words import counted, counted_are
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from batchcore.run.result import BatchResult
+
+    Work = Callable[..., Coroutine[Any, Any, BatchResult]]
+
+SYMBOLS: Final = 5
+"""How many symbols of an issue a report names."""
+
+OPTIONS: Final = given.derived()
+PLAN: Final = "Say what `run` would do with the same options, and what is missing; write nothing."
+
+
+@command("plan", OPTIONS, text=PLAN)
+@command("run", OPTIONS)
+def run(
+    call: Call,
+    *,
+    start: Annotated[  # noqa: ANN401  # a date or `inception`: Typer takes no union
+        Any,
+        option(
+            "DATE|inception",
+            "First day; default: after each portfolio's latest snapshot.",
+            parser=given.start,
+        ),
+    ] = None,
+    end: Annotated[Date, given.date_option("Last day; default: the last closed session.")] = None,
+    portfolio: PortfolioIds = None,
+    portfolios_file: PortfoliosFile = None,
+    dry_run: Annotated[
+        bool, flag("--dry-run", "Plan only: compute and write nothing, like `plan`.")
+    ] = False,
+    ok_if_nothing: OkIfNothing = False,
+    **options: Any,  # noqa: ANN401  # those of `RunOptions` and `Settings`
+) -> int:
+    """Roll portfolios forward over the sessions of a range and write their snapshots."""
+    dry_run = dry_run or call.command == "plan"
+    which = start, end, portfolio, portfolios_file
+    result = run_batch(batchcore.run_batch, call, which, options, dry_run=dry_run)
+    if dry_run:
+        plan = plan_dict(result, options["min_coverage"])
+        call.answer(plan, lambda: plan_text(result, plan))
+    else:
+        document = result.to_dict()
+        call.answer(document, lambda: result_text(result, document))
+    return code_of(result, ok_if_nothing=ok_if_nothing)
+
+
+def run_batch(
+    work: Work,
+    call: Call,
+    which: tuple[Any, Any, list[str] | None, str | None],
+    options: Mapping[str, Any],
+    *,
+    dry_run: bool,
+) -> BatchResult:
+    """Return the result of a run or repair of the portfolios that are named or in a file."""
+    start, end, portfolios, file = which
+    if file is not None:
+        portfolios = given.portfolios(portfolios, file)
+    names = {one.name for one in fields(Settings)}
+    own = {name: value for name, value in options.items() if name in names}
+    chosen = {name: value for name, value in options.items() if name not in names}
+    chosen["settings"] = Settings(schema=call.schema, dry_run=dry_run, **own)
+    with showing_progress() as progress:
+        return finish(work(call.url, start, end, portfolios, progress=progress, **chosen))
+
+
+def code_of(result: BatchResult, *, ok_if_nothing: bool) -> int:
+    """Return the exit code of a run, and print which portfolios failed."""
+    both = [result] if result.resumed is None else [result.resumed, result]
+    for line in (line for one in both for line in failure_lines(one)):
+        tell_line(line)
+    if any(one.failed for one in both):
+        return INCOMPLETE
+    if all(one.nothing_to_do for one in both) and not ok_if_nothing:
+        return NOTHING_TO_DO
+    return DONE
+
+
+def failure_lines(result: BatchResult) -> list[str]:
+    """Return a line for each failed portfolio, and how many more there are."""
+    return listed_lines(result.errors(), "failed")
+
+
+def result_text(result: BatchResult, document: Mapping[str, Any]) -> str:
+    """Return what a run did, after what it finished first."""
+    text = _own_text(result, document)
+    if result.resumed is None:
+        return text
+    return f"{_own_text(result.resumed, document['resumed'])}\n{text}"
+
+
+def _own_text(result: BatchResult, document: Mapping[str, Any]) -> str:
+    if not document["sessions"]:
+        return "\n".join([_nothing_text(document), *issue_lines(result)])
+    cache, failed = document["cache"], document["portfolios_failed"]
+    written = document["portfolios_processed"]
+    skipped = len(document["portfolios"]["id"]) - written - failed
+    rate = "none" if cache["hit_rate"] is None else f"{cache['hit_rate']:.2%}"
+    rows, chunks = document["rows_written"], document["chunks"]
+    lines = [
+        (
+            f"run {document['run_id']}: {document['policy']}, {sessions_text(document)}"
+            f"{attempt_text(document)}"
+        ),
+        f"portfolios: {written:,} complete, {skipped:,} skipped, {failed:,} failed",
+        f"rows: {rows:,} written in {counted(chunks, 'chunk')}",
+        f"marks: {rate} hits; {marks_text(cache)}",
+        *phase_lines(document),
+    ]
+    return "\n".join([*lines, *note_lines(result, document)])
+
+
+def attempt_text(document: Mapping[str, Any]) -> str:
+    """Return which attempt it was, if not the first."""
+    return "" if document["attempt"] == 1 else f", attempt {document['attempt']}"
+
+
+def phase_lines(document: Mapping[str, Any]) -> list[str]:
+    """Return statements and seconds by phase."""
+    statements, seconds = document["statements_by_phase"], document["seconds_by_phase"]
+    counts = [f"{phase} {count:,}" for phase, count in statements.items()]
+    spent = [f"{phase} {time:.2f}" for phase, time in seconds.items() if phase != "total"]
+    return [
+        f"statements: {', '.join(counts)}; {document['statements']:,} in all",
+        f"seconds: {', '.join(spent)}; {seconds['total']:.2f} in all",
+    ]
+
+
+def note_lines(result: BatchResult, document: Mapping[str, Any]) -> list[str]:
+    """Return what was noticed."""
+    retries, rounded = document["retries"], document["rounded"]
+    lines = []
+    if retries:
+        newer = "retried chunks used newer data than the rest of the run"
+        lines.append(f"retries: {retries:,}; {newer}")
+    lines += [f"analytics off: {part}, {why}" for part, why in document["analytics_off"].items()]
+    if rounded:
+        named = ", ".join(f"{count:,} of {name}" for name, count in rounded.items())
+        lines.append(f"doubles rounded: {named}")
+    return [*lines, *issue_lines(result)]
+
+
+def issue_lines(result: BatchResult) -> list[str]:
+    """Return a line for each name of issues, with how many there are and the first symbols."""
+    symbols = result.symbols_by_issue()
+    return [
+        f"issue {name}: {count:,}"
+        + (f" ({first_of(symbols[name], SYMBOLS)})" if name in symbols else "")
+        for name, count in result.issues_by_name().items()
+    ]
+
+
+def plan_dict(result: BatchResult, min_coverage: float) -> dict[str, Any]:
+    """Return the report of a dry run as JSON has it, and what follows from it.
+
+    Where the policy does not check prices, there is nothing of them.
+    """
+    from batchcore.run.result import NO_CLOSE  # noqa: PLC0415  # brings NumPy
+
+    document = result.to_dict()
+    document["rows_planned"] = sum(document["portfolios"]["sessions_planned"])
+    if not policies.entry(result.policy).checks_prices:
+        return document
+    issues, coverage = document["issues"], document["coverage"]
+    stale, unpriced, lacking = (
+        [issue for issue in issues if issue["name"] == name]
+        for name in ("stale", "unpriced", "lacks_prices")
+    )
+    return document | {
+        "time_stamps": [asdict(one) for one in result.stamps],
+        "min_coverage": min_coverage,
+        "sessions_below_min_coverage": [s for s, share in coverage.items() if share < min_coverage],
+        "sessions_below_full_coverage": [s for s, share in coverage.items() if share < 1],
+        "symbols_without_close": [
+            issue["symbol"] for issue in unpriced if issue["detail"].endswith(NO_CLOSE)
+        ],
+        "symbols_lacking_prices": sorted({issue["symbol"] for issue in (*stale, *unpriced)}),
+        "sessions_lacking_prices": [
+            issue["session"] for issue in lacking if issue["portfolio"] is None
+        ],
+        "portfolios_lacking_prices": [
+            issue["portfolio"] for issue in lacking if issue["portfolio"] is not None
+        ],
+    }
+
+
+def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
+    """Return what a run would do, by a dry run and its document."""
+    left_out = f"skipped dates (not trading sessions): {listed(plan['sessions_left_out'])}"
+    stamps = _stamp_lines(plan.get("time_stamps", ()))
+    if result.nothing_to_do:
+        nothing = [_nothing_text(plan), *issue_lines(result)]
+        return "\n".join([*nothing, left_out, *stamps])
+    sessions = plan["portfolios"]["sessions_planned"]
+    planned = sum(count > 0 for count in sessions)
+    lines = [
+        f"would run {sessions_text(plan)}",
+        f"portfolios: {planned:,} of {len(sessions):,} have something to write",
+        f"rows: {plan['rows_planned']:,} to write",
+        left_out,
+    ]
+    if not policies.entry(result.policy).checks_prices:
+        lines.append(f"prices: not looked at under the policy {result.policy}")
+    else:
+        lines += [
+            f"symbols without any close: {listed(plan['symbols_without_close'])}",
+            *(
+                f"{what} lacking prices: {listed(plan[f'{what}_lacking_prices'])}"
+                for what in ("symbols", "sessions", "portfolios")
+            ),
+            f"sessions below full coverage: {listed(plan['sessions_below_full_coverage'])}",
+            *_coverage_lines(result, plan),
+        ]
+    return "\n".join([*lines, *stamps, *note_lines(result, plan)])
+
+
+def _coverage_lines(result: BatchResult, plan: Mapping[str, Any]) -> list[str]:
+    coverage, share = result.coverage, result.coverage.share().tolist()
+    counts = zip(coverage.fresh.tolist(), coverage.recent.tolist(), strict=True)
+    least = float(plan["min_coverage"])
+    lines = [f"symbols with a close, by session (at least {least:.1%}):"]
+    for row, (session, (fresh, recent)) in enumerate(zip(plan["coverage"], counts, strict=True)):
+        mark = "  below" if share[row] < least else ""
+        lines.append(f"  {session}  {fresh:>6,} of {recent:>6,}  {share[row]:>6.1%}{mark}")
+    if below := len(plan["sessions_below_min_coverage"]):
+        lines.append(f"the run would stop: {counted_are(below, 'session')} below {least:.1%}")
+    return lines
+
+
+def _stamp_lines(stamps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return which of two ways to bring corrections in the time stamps speak for, and why."""
+    if not stamps:
+        return []
+    loose = [one["table"] for one in stamps if not one["trigger"]]
+    if any(one["touched"] * 2 > one["rows"] for one in stamps):
+        advice = (
+            "use repair: most rows are touched each day, which --changed-since takes for changes"
+        )
+    elif loose:
+        advice = (
+            "use repair, unless your application sets updated_at: no trigger of"
+            f" {', '.join(loose)} does"
+        )
+    else:
+        advice = "use --changed-since: triggers set updated_at; repair finds deleted rows too"
+    shares = ", ".join(
+        f"{one['touched']:,} of {one['rows']:,} {one['table']}" for one in stamps if one["rows"]
+    )
+    if shares:
+        advice += f" (updated in the last 24 hours, of a sample: {shares})"
+    return [f"late corrections: {advice}"]
+
+
+def _nothing_text(document: Mapping[str, Any]) -> str:
+    if not document["portfolios"]["id"]:
+        return "nothing to do: there is no portfolio to run"
+    return "nothing to do: no session of the range is left to write"
+
+
+def sessions_text(document: Mapping[str, Any]) -> str:
+    """Return how many sessions a run has, and from when to when."""
+    sessions = document["sessions"]
+    return f"{counted(len(sessions), 'session')} from {sessions[0]} to {sessions[-1]}"
+
+
+def marks_text(cache: Mapping[str, Any]) -> str:
+    """Return how many marks are fresh, by lookback, stale and unpriced."""
+    names = {"fresh": "fresh", "lookback_hits": "by lookback", "stale": "stale"}
+    return ", ".join(
+        f"{cache[key]:,} {name}" for key, name in {**names, "unpriced": "unpriced"}.items()
+    )

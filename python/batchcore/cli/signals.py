@@ -1,0 +1,98 @@
+"""SIGINT and SIGTERM: they cancel the work, so that it ends in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from batchcore.cli.exits import Interrupted, one_line
+from batchcore.cli.output import tell_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+    from types import FrameType
+
+_T = TypeVar("_T")
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+LAST_RESORT_S: Final = 1.8
+"""How long after a signal the process may take to end in good order."""
+
+
+@contextlib.contextmanager
+def signals_raise() -> Iterator[None]:
+    """Turn signals into `Interrupted` while no event loop looks after them."""
+    if not _in_main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _interrupt) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    raise Interrupted(number)
+
+
+def finish(work: Coroutine[Any, Any, _T]) -> _T:
+    """Return what ``work`` returns; a signal cancels it."""
+    timers: list[threading.Timer] = []
+
+    def caught(number: int) -> None:
+        timer = threading.Timer(LAST_RESORT_S, _give_up, [Interrupted(number)])
+        timer.daemon = True
+        timer.start()
+        timers.append(timer)
+
+    try:
+        return asyncio.run(_interruptible(work, caught))
+    finally:
+        for timer in timers:
+            timer.cancel()
+
+
+def _give_up(error: Interrupted) -> None:
+    """End a process that cannot do so itself soon, as while a name is looked up in vain.
+
+    What it has not committed is undone, as if it had been killed.
+    """
+    tell_line(f"error: {one_line(error)}")
+    os._exit(128 + error.signal)
+
+
+async def _interruptible(work: Coroutine[Any, Any, _T], was_caught: Callable[[int], None]) -> _T:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    caught: list[int] = []
+
+    def stop(number: int) -> None:
+        if not caught:
+            was_caught(number)
+        caught.append(number)
+        if task is not None:
+            task.cancel()
+
+    handled = SIGNALS if _in_main_thread() else ()
+    for number in handled:
+        loop.add_signal_handler(number, stop, number)
+    try:
+        return await work
+    except (asyncio.CancelledError, Exception) as error:
+        if caught:  # whatever the cancelled work made of it
+            raise Interrupted(caught[0]) from error
+        raise
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+            signal.signal(number, _interrupt)

@@ -1,0 +1,109 @@
+"""The command `verify`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import batchcore
+from batchcore.cli import options as given
+from batchcore.cli.app import Call, command
+from batchcore.cli.exits import DONE, INCOMPLETE, NOTHING_TO_DO
+from batchcore.cli.options import Date, PortfolioIds, flag, option
+from batchcore.cli.output import named_counts, showing_progress
+from batchcore.cli.signals import finish
+from batchcore.config import Settings
+from batchcore.words import counted, differ
+
+if TYPE_CHECKING:
+    from batchcore.audit.result import VerifyResult
+
+
+@command("verify", given.derived(only=("policy", "calendar", "lookback_days", "beta_weights")))
+def verify(
+    call: Call,
+    *,
+    start: Annotated[Date, given.date_option("First day; default: the earliest snapshot.")] = None,
+    end: Annotated[Date, given.date_option("Last day; default: the latest snapshot.")] = None,
+    portfolio: PortfolioIds = None,
+    sample: Annotated[
+        int | None, option("N", "Random snapshots to check; default: all.", show_default=False)
+    ] = None,
+    seed: Annotated[int, option("N", "Seed of the random sample.", min=0)] = 0,
+    fast: Annotated[bool, flag("--fast", "Recompute natively instead of in pure Python.")] = False,
+    **options: Any,  # noqa: ANN401  # of `RunOptions`
+) -> int:
+    """Recompute stored snapshots and report which cells differ; write nothing."""
+    lookback_days = options.pop("lookback_days")
+    options["settings"] = Settings(schema=call.schema, lookback_days=lookback_days)
+    options |= {"sample": sample, "seed": seed, "fast": fast}
+    with showing_progress() as progress:
+        work = batchcore.verify(call.url, start, end, portfolio, progress=progress, **options)
+        result = finish(work)
+    call.answer(result.to_dict(), lambda: verified_text(result))
+    if result.rows == 0:
+        return NOTHING_TO_DO
+    return INCOMPLETE if result.differing else DONE
+
+
+def verified_text(result: VerifyResult) -> str:
+    """Return what a verification found."""
+    if result.rows == 0:
+        return "nothing to verify: no snapshot is stored in the range"
+    how = "natively" if result.fast else "by the reference"
+    of = f" of {result.rows_stored:,}" if result.rows < result.rows_stored else ""
+    rows = f"{result.rows:,}{of} snapshot{'' if result.rows == 1 and not of else 's'}"
+    lines = [
+        (
+            f"{rows} of {counted(result.portfolios, 'portfolio')} recomputed {how}: "
+            f"{result.policy}, calendar {result.calendar}"
+        ),
+        (
+            f"cells: {result.checked:,} compared, {differ(result.differing)}"
+            f" in {counted(result.rows_differing, 'snapshot')}"
+        ),
+        f"not checkable: {named_counts(result.not_checkable)}",
+        *(f"not computed: {part}: {why}" for part, why in result.analytics_off.items()),
+    ]
+    if result.missing_sessions:
+        lines.append(f"sessions without a complete snapshot: {result.missing_sessions:,}")
+    if result.causes:
+        lines.append(f"causes: {named_counts(result.causes)}")
+    return "\n".join([*lines, *_column_lines(result), *_difference_lines(result)])
+
+
+def _column_lines(result: VerifyResult) -> list[str]:
+    """Return a line for each column that has cells that differ."""
+    columns = result.columns
+    counts = zip(columns.differing.tolist(), columns.checked.tolist(), strict=True)
+    wrong = [
+        (name, differing, checked, worst)
+        for name, (differing, checked), worst in zip(
+            columns.name, counts, columns.worst, strict=True
+        )
+        if differing
+    ]
+    width = max((len(name) for name, *_ in wrong), default=0)
+    lines = []
+    for name, differing, checked, worst in wrong:
+        apart = None if worst is None else worst.difference
+        by = "" if apart is None else f", by {apart:,f} at most"
+        lines.append(f"  {name:<{width}}  {differing:>9,} of {checked:>9,}{by}")
+    return lines
+
+
+def _difference_lines(result: VerifyResult) -> list[str]:
+    lines = [
+        f"portfolio {one.portfolio}{'' if one.session is None else f' on {one.session}'}: "
+        f"{one.column} is {_cell(one.stored)}, expected {_cell(one.expected)}"
+        f"{f' ({one.cause})' if one.cause else ''}"
+        for one in result.examples
+    ]
+    if more := result.differing - len(lines):
+        lines.append(f"{more:,} more {'differs' if more == 1 else 'differ'}")
+    return lines
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_cell(value[name])}" for name in sorted(value)) + "}"
+    return "NULL" if value is None else f"{value}"

@@ -1,0 +1,14 @@
+"""The command `version`."""
+
+from __future__ import annotations
+
+from batchcore import about
+from batchcore.cli.app import Call, command
+from batchcore.cli.exits import DONE
+
+
+@command("version", has_database=False)
+def version(call: Call) -> int:
+    """Say which version this is, and how its core was built."""
+    call.answer(about.document(), lambda: about.text(as_json=False))
+    return DONE

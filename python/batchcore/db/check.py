@@ -1,0 +1,319 @@
+"""Checks whether a database's tables serve a task."""
+
+from __future__ import annotations
+
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from batchcore.errors import SchemaError
+from batchcore.pg.sql import column_name, compose, table_name
+from batchcore.schema import HOST, OWN, REVISION, TOKENS, VERSION_TABLE, Kind, Use
+from batchcore.units import CENTS, MAX_SCALE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import asyncpg
+
+    from batchcore.config import Schema
+    from batchcore.db.catalog import Catalog, ColumnType
+    from batchcore.pg.session import Session
+    from batchcore.schema import Column
+
+_EXPECTED: Final[Mapping[Kind, str]] = MappingProxyType(
+    {
+        Kind.TEXT: "text, varchar or an enum",
+        Kind.TIMESTAMPTZ: "timestamp with time zone",
+        Kind.INT4: "integer",
+        Kind.BOOL: "boolean",
+        Kind.JSON: "json or jsonb",
+    }
+)
+_SAME: Final = frozenset({(Kind.NUMERIC, Kind.FLOAT8), (Kind.JSON, Kind.JSONB)})
+"""What a column may be instead."""
+
+_NULLED: Final = MappingProxyType({"daily_return": " (S10)"})
+"""Columns that each run may set to NULL, and the rule that says so."""
+
+_FIGURES: Final = Use.ANALYTICS | Use.BETAS | Use.FACTORS | Use.LEGACY | Use.GREEKS
+"""What sets figures to NULL that do not fit."""
+
+_ROUNDED: Final = Use.ROWS | Use.LEGACY
+"""What writes figures with the decimals of docs/schema.md, whatever the column has."""
+
+_MODERATE: Final = 8
+"""Decimals that leave ten digits before the point, of what is too wide at any scale."""
+
+
+class _Need(NamedTuple):
+    """A column that some uses need.
+
+    Attributes:
+        column: Which.
+        kind: Its type.
+        inserted: Whether it is written into new rows.
+        updated: Whether it is changed in rows that exist.
+        rounded: Whether it is written with the decimals of docs/schema.md, whatever it has.
+        nulled: Whether it may become NULL.
+        scaled: Whether its decimals must be chosen where its digits do not all fit 64 bits.
+    """
+
+    column: Column
+    kind: Kind
+    inserted: bool
+    updated: bool
+    rounded: bool
+    nulled: bool
+    scaled: bool
+
+
+@cache  # each load of a cache asks
+def _needs(uses: Use, *, sources: bool, proxies: bool) -> dict[str, tuple[_Need, ...]]:
+    """Return table -> the columns that some uses need, of the tables with any.
+
+    Args:
+        uses: What the tables are used for.
+        sources: Whether closes have sources.
+        proxies: Whether factors are found by their ETFs.
+    """
+    if uses & Use.PRICES and sources:
+        uses |= Use.SOURCES
+    if uses & Use.FACTORS and proxies:
+        uses |= Use.PROXIES
+    found = {}
+    for name, table in HOST.items():
+        inserts = bool(table.inserts & uses)
+        columns = table.needed(uses)
+        if columns:
+            found[name] = tuple(_need(column, uses, inserted=inserts) for column in columns)
+    return found
+
+
+def _need(column: Column, uses: Use, *, inserted: bool) -> _Need:
+    kind, updates = column.kind, column.writes & uses
+    is_figure = bool(updates & _FIGURES) and not column.not_null and kind is not Kind.TEXT
+    return _Need(
+        column,
+        kind,
+        inserted=inserted,
+        updated=bool(updates),
+        rounded=bool(updates & _ROUNDED),
+        nulled=is_figure or column.name in _NULLED,
+        scaled=bool(column.uses & Use.RUN) and not column.writes & Use.ROWS,
+    )
+
+
+def problems_of(catalog: Catalog, uses: Use = Use.RUN, *, writes: bool = True) -> tuple[str, ...]:
+    """Return a line for each difference from what some uses need, in the order of `HOST`.
+
+    Args:
+        catalog: What `inspect` returned.
+        uses: What the tables are used for.
+        writes: Whether anything is written: without, what the role may write does not count.
+    """
+    return tuple(_problems(catalog, uses, writes=writes))
+
+
+def check(catalog: Catalog, uses: Use = Use.RUN, *, writes: bool = True) -> None:
+    """Refuse a database that some uses cannot work with; see `problems_of`.
+
+    Raises:
+        SchemaError: with every difference in ``problems``; the message has the first.
+    """
+    problems = problems_of(catalog, uses, writes=writes)
+    if problems:
+        raise schema_error(problems)
+
+
+async def check_revision(connection: asyncpg.Connection | Session, catalog: Catalog) -> None:
+    """Refuse a database that batchcore's migrations have not brought to `REVISION`.
+
+    It costs one statement, and none where the version table is absent.
+
+    Raises:
+        SchemaError: the database is older, newer or was never migrated.
+    """
+    found = None
+    if catalog.has_version_table:
+        found = await connection.fetchval(revision_sql(catalog.schema))
+    if found == REVISION:
+        return
+    if found is None:
+        msg = (
+            f"batchcore has not prepared the schema `{catalog.schema.namespace}`: "
+            "run `batchcore migrate`"
+        )
+    elif found < REVISION:
+        msg = f"the database is at revision {found}, expected {REVISION}: run `batchcore migrate`"
+    else:
+        msg = newer_revision(found)
+    raise SchemaError(msg, (msg,))
+
+
+def revision_sql(schema: Schema) -> str:
+    """Return the statement that reads the revision from the version table."""
+    template = "SELECT version_num::text FROM {table}"
+    return str(compose(template, table=table_name(schema, VERSION_TABLE)))
+
+
+def newer_revision(revision: str) -> str:
+    """Return what to say of a revision that this version of batchcore does not know."""
+    return (
+        f"the database is at revision {revision}, which this batchcore does not know "
+        f"(its newest is {REVISION}): install a newer one"
+    )
+
+
+def schema_error(problems: tuple[str, ...]) -> SchemaError:
+    """Return the error for ``problems``, at least one: the first, and how many more."""
+    more = len(problems) - 1
+    return SchemaError(problems[0] + (f" (and {more} more)" if more else ""), problems)
+
+
+def _problems(catalog: Catalog, uses: Use, *, writes: bool) -> Iterator[str]:
+    schema = catalog.schema
+    needed = _needs(uses, sources=bool(schema.price_sources), proxies=not schema.factors)
+    for table, needs in needed.items():
+        if catalog.has_table(table):
+            yield from _table_problems(catalog, table, needs, writes=writes)
+        elif HOST[table].is_required(uses):
+            yield f"{catalog.label(table)}: missing table"
+    if writes:
+        if uses & Use.ROWS and not catalog.can_stage:
+            yield (
+                "the database: the role lacks TEMPORARY on it:"
+                " GRANT TEMPORARY ON DATABASE ... TO ..."
+            )
+        yield from _own_problems(catalog, uses)
+
+
+def _own_problems(catalog: Catalog, uses: Use) -> Iterator[str]:
+    """Return what the role may not do with the tables of batchcore's own that are there."""
+    granted = catalog.ledger
+    for table in OWN.values():
+        for privilege in table.grants if table.inserts & uses else ():
+            if privilege not in granted.get(table.name, table.grants):
+                label = f"{catalog.schema.namespace}.{table.name}"
+                yield f"{label}: the role may not {privilege} it"
+    if uses & Use.ROWS and not granted.get(TOKENS, True):
+        yield f"{catalog.schema.namespace}.{TOKENS}: the role may not use it, expected USAGE"
+
+
+def _table_problems(
+    catalog: Catalog, table: str, needs: tuple[_Need, ...], *, writes: bool
+) -> Iterator[str]:
+    label, inserts = catalog.label(table), needs[0].inserted
+    updates = any(need.updated for need in needs)
+    if writes and inserts and table not in catalog.writable_tables:
+        yield f"{label}: is a view, expected a table to write to"
+    elif writes and updates and table not in catalog.updatable_tables:
+        yield f"{label}: is a view, expected a table or an updatable view to write to"
+    if writes and updates and HOST[table].found_by:
+        yield from _key_problems(catalog, table)
+    for need in needs:
+        yield from _column_problems(catalog, table, need, writes=writes)
+    if inserts:
+        filled = {catalog.schema.column(table, need.column.name) for need in needs}
+        for name, found in catalog.columns[table].items():
+            if found.not_null and not found.has_default and name not in filled:
+                yield (
+                    f"{label}.{name}: is NOT NULL without a default, and batchcore does not fill it"
+                )
+
+
+def _key_problems(catalog: Catalog, table: str) -> Iterator[str]:
+    """Return what to say of a table whose rows no key tells apart, as UPDATEs rely on.
+
+    Nothing is said of a view, whose own tables have the keys.
+    """
+    if table not in catalog.writable_tables or catalog.has_key(table, catalog.keys):
+        return
+    schema, label, columns = catalog.schema, catalog.label(table), HOST[table].found_by
+    listed = ", ".join(schema.column(table, column) for column in columns)
+    if catalog.has_key(table, catalog.deferrable_keys):
+        yield f"{label}: its unique key on ({listed}) is DEFERRABLE, expected one that is not"
+        return
+    names = ", ".join(column_name(schema, table, column) for column in columns)
+    yield (
+        f"{label}: has no unique key on ({listed}), so a row could stand twice: "
+        f"CREATE UNIQUE INDEX CONCURRENTLY ON {table_name(schema, table)} ({names})"
+    )
+
+
+def _column_problems(catalog: Catalog, table: str, need: _Need, *, writes: bool) -> Iterator[str]:
+    column, kind = need.column, need.kind
+    label, found = catalog.label(table, column.name), catalog.find(table, column.name)
+    if found is None:
+        yield f"{label}: missing column"
+        return
+    if found.kind is not kind and (kind, found.kind) not in _SAME:
+        yield f"{label}: is {found.declared}, expected {_EXPECTED.get(kind, kind)}"
+        return
+    is_written = need.inserted or need.updated
+    if found.kind is Kind.FLOAT8 and is_written:
+        yield not_written(label, column.declared if need.rounded else "numeric")
+    elif kind is Kind.NUMERIC:
+        yield from _scale_problems(catalog, table, need, found)
+        if need.rounded:
+            yield from _size_problems(catalog, table, column, found)
+    if not found.can_select:
+        yield f"{label}: the role may not SELECT it"
+    if writes and is_written:
+        yield from _write_problems(label, need, found)
+
+
+def _write_problems(label: str, need: _Need, found: ColumnType) -> Iterator[str]:
+    if found.not_null and need.nulled:
+        rule = _NULLED.get(need.column.name, "")
+        yield f"{label}: is NOT NULL, expected a column that may be NULL{rule}"
+    if found.generated:
+        yield f"{label}: is computed by the server, expected a column to write to"
+    if need.inserted and not found.can_insert:
+        yield f"{label}: the role may not INSERT it"
+    if need.updated and not found.can_update:
+        yield f"{label}: the role may not UPDATE it"
+
+
+def _scale_problems(catalog: Catalog, table: str, need: _Need, found: ColumnType) -> Iterator[str]:
+    """Return what keeps a NUMERIC from being read into 64 bits."""
+    name, label = f"{table}.{need.column.name}", catalog.label(table, need.column.name)
+    try:
+        scale = catalog.scale(table, need.column.name)
+    except SchemaError as error:
+        yield from error.problems
+        return
+    if scale > MAX_SCALE:
+        yield f"{label}: is {found.declared}, expected at most {MAX_SCALE} decimals"
+    elif (
+        need.scaled
+        and name not in catalog.schema.scales
+        and found.precision is not None
+        and not found.fits
+    ):
+        whole = MAX_SCALE - found.precision + (found.scale or 0)
+        moderate = whole if whole >= CENTS else min(max(found.scale or 0, 0), _MODERATE)
+        yield (
+            f"{label}: is {found.declared}, whose digits do not all"
+            f" fit 64 bits, expected its decimals in schema.scales, such as"
+            f" `{name} = {moderate}`"
+        )
+
+
+def _size_problems(
+    catalog: Catalog, table: str, column: Column, found: ColumnType
+) -> Iterator[str]:
+    """Return what to say of a NUMERIC that is too narrow for what is written into it."""
+    label, (precision, scale) = catalog.label(table, column.name), column.sizes
+    asked = catalog.schema.scales.get(f"{table}.{column.name}", scale)
+    if asked < scale <= (scale if found.scale is None else found.scale):
+        yield f"{label}: schema.scales says {asked} decimals, expected {scale} or more"
+    if found.precision is None or found.scale is None:
+        return
+    if found.precision - found.scale < precision - scale or found.scale < scale:
+        yield f"{label}: is {found.declared}, expected room for {column.declared}"
+
+
+def not_written(label: str, expected: str) -> str:
+    """Return what to say of a double that would have to be written."""
+    return f"{label}: is double precision, expected {expected}: doubles are read, never written"

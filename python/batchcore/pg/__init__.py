@@ -1,0 +1,1 @@
+"""PostgreSQL, and nothing of portfolios: connections, transactions, COPY, SQL, the ledger."""

@@ -1,0 +1,166 @@
+"""A connection that the caller works on: used inside its transaction, under a SAVEPOINT."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from batchcore.errors import ConfigError, DatabaseError, InternalError
+from batchcore.pg.errors import Grace, driver_errors, is_lost
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+_SAVEPOINT: Final = "SAVEPOINT batchcore"
+_RELEASE: Final = "RELEASE SAVEPOINT batchcore"
+_UNDO: Final = "ROLLBACK TO SAVEPOINT batchcore; RELEASE SAVEPOINT batchcore"
+_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+class Savepoints(Protocol):
+    """Makes a SAVEPOINT in the caller's transaction and gives the driver's connection."""
+
+    def __call__(self, *, keep: bool) -> contextlib.AbstractAsyncContextManager[asyncpg.Connection]:
+        """Give the connection; with ``keep`` the work on it stays, unless it raises."""
+
+
+def savepoints(database: object) -> Savepoints | None:
+    """Return how to work on a caller's connection; None if ``database`` is none.
+
+    Raises:
+        ConfigError: it is closed, or of another driver.
+    """
+    if isinstance(database, asyncpg.Connection | PoolConnectionProxy):
+        _check_open(database)
+        return partial(_of_asyncpg, database)
+    if isinstance(database, str | asyncpg.Pool):
+        return None
+
+    from sqlalchemy.ext.asyncio import (  # noqa: PLC0415  # 0.4 s to import
+        AsyncConnection,
+        AsyncSession,
+    )
+
+    if isinstance(database, AsyncConnection):
+        with _usable("connection"):
+            if database.closed:
+                msg = "the connection is closed, expected an open one"
+                raise ConfigError(msg, "db")
+        check_driver("connection", database.dialect.driver)
+        return partial(_nested, database, "connection")
+    if isinstance(database, AsyncSession):
+        with _usable("session"):
+            bind: Any = database.get_bind()
+        check_driver("session", bind.dialect.driver)
+        return partial(_of_session, database)
+    return None
+
+
+def check_driver(what: str, driver: str) -> None:
+    """Refuse an SQLAlchemy object on another driver.
+
+    Raises:
+        ConfigError: ``driver`` is not asyncpg.
+    """
+    if driver != "asyncpg":
+        msg = f"the {what}'s driver is {driver}, expected asyncpg"
+        raise ConfigError(msg, "db")
+
+
+def _check_open(raw: asyncpg.Connection) -> None:
+    try:
+        closed = raw.is_closed()
+    except asyncpg.InterfaceError as error:
+        msg = "the asyncpg connection was released to its pool, expected one in use"
+        raise ConfigError(msg, "db") from error
+    if closed:
+        msg = "the asyncpg connection is closed, expected an open one"
+        raise ConfigError(msg, "db")
+
+
+@contextlib.asynccontextmanager
+async def _of_asyncpg(raw: asyncpg.Connection, *, keep: bool) -> AsyncIterator[asyncpg.Connection]:
+    _check_open(raw)
+    if raw.is_in_transaction():
+        begin, end, undo = _SAVEPOINT, _RELEASE if keep else _UNDO, _UNDO
+    elif not keep:
+        begin, end, undo = _READ, "COMMIT", "ROLLBACK"
+    else:
+        msg = (
+            "the asyncpg connection is in no transaction, expected one in which the caller"
+            " has begun one: `async with connection.transaction():`"
+        )
+        raise ConfigError(msg, "db")
+    with driver_errors():
+        await raw.execute(begin)
+    try:
+        yield raw
+    except BaseException:
+        await _undone(partial(raw.execute, undo))
+        raise
+    with driver_errors():
+        await raw.execute(end)
+
+
+@contextlib.asynccontextmanager
+async def _of_session(session: AsyncSession, *, keep: bool) -> AsyncIterator[asyncpg.Connection]:
+    with driver_errors(), _usable("session"):
+        connection = await session.connection()
+    async with _nested(connection, "session", keep=keep) as raw:
+        yield raw
+
+
+@contextlib.asynccontextmanager
+async def _nested(
+    connection: AsyncConnection, what: str, *, keep: bool
+) -> AsyncIterator[asyncpg.Connection]:
+    with driver_errors(), _usable(what):
+        lent: Any = await connection.get_raw_connection()
+        raw = lent.driver_connection
+        if lent.dbapi_connection.autocommit:
+            msg = f"the {what} is in AUTOCOMMIT, expected one that has transactions"
+            raise ConfigError(msg, "db")
+        # SQLAlchemy begins with the first statement that it sends itself, which this is.
+        nested = await connection.begin_nested()
+    if not raw.is_in_transaction():
+        msg = "SQLAlchemy has begun no transaction"
+        raise InternalError(msg)
+    try:
+        yield raw
+    except BaseException as error:
+        # SQLAlchemy did not see it fail, and would lend a lost connection again.
+        if raw.is_closed() or is_lost(error):
+            await connection.invalidate()
+        else:
+            await _undone(nested.rollback)
+        raise
+    with driver_errors():
+        await (nested.commit() if keep else nested.rollback())
+
+
+async def _undone(undo: Callable[[], Awaitable[object]]) -> None:
+    """Undo work that has failed.
+
+    A connection that is gone has rolled back already; its own error is the one to tell.
+    """
+    with contextlib.suppress(DatabaseError), driver_errors():
+        async with asyncio.timeout(Grace().left()):
+            await undo()
+
+
+@contextlib.contextmanager
+def _usable(what: str) -> Iterator[None]:
+    from sqlalchemy.exc import InvalidRequestError  # noqa: PLC0415  # the caller has it imported
+
+    try:
+        yield
+    except InvalidRequestError as error:
+        text = " ".join(str(error.args[0]).split())
+        raise ConfigError(f"the {what} cannot be used: {text}", "db") from error

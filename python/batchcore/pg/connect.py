@@ -1,0 +1,350 @@
+"""Connections of batchcore's own, to what connection parameters say, as libpq would make them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import ssl
+import stat
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from batchcore.errors import ConfigError, DatabaseError
+from batchcore.pg.errors import driver_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from batchcore.pg.conninfo import ConnInfo, Host
+
+_CANNOT_CONNECT_NOW: Final = "57P03"
+_INVALID_PASSWORD: Final = "28P01"  # noqa: S105  # an SQLSTATE
+_NO_PASSWORD: Final = "no password was given, in the URL, in PGPASSWORD or in a passfile"  # noqa: S105  # a sentence
+_ANOTHER: Final = "no host has what target_session_attrs asks for"
+_PRIVATE: Final = stat.S_IRWXG | stat.S_IRWXO
+_SOCKET_OPTIONS: Final = (
+    ("keepalives_idle", ("TCP_KEEPIDLE", "TCP_KEEPALIVE")),
+    ("keepalives_interval", ("TCP_KEEPINTVL",)),
+    ("keepalives_count", ("TCP_KEEPCNT",)),
+    ("tcp_user_timeout", ("TCP_USER_TIMEOUT",)),
+)
+
+
+class Connector:
+    """Opens connections to what a URL and its surroundings name."""
+
+    def __init__(self, info: ConnInfo) -> None:
+        """Read certificates and keys.
+
+        Raises:
+            ConfigError: one of them cannot be used, or parameters contradict each other.
+        """
+        self.info = info
+        values = info.values
+        self._mode = values.get("sslmode", "prefer")
+        if values.get("sslrootcert") == "system":
+            self._mode = values.get("sslmode", "verify-full")
+            if self._mode != "verify-full":
+                raise _wrong("sslrootcert=system takes no sslmode but verify-full")
+        self._direct = values.get("sslnegotiation") == "direct"
+        if self._direct and self._mode in {"disable", "allow", "prefer"}:
+            raise _wrong("sslnegotiation=direct takes sslmode require, verify-ca or verify-full")
+        self._kerberos = {name: values[name] for name in ("krbsrvname", "gsslib") if name in values}
+        for name in self._kerberos:
+            if name not in signature(asyncpg.connect).parameters:
+                raise _wrong(f"`{name}` needs asyncpg 0.30, which has Kerberos")
+        self._contexts = {
+            host: _context(values, self._mode, host)
+            for host in info.hosts
+            if not host.is_socket and self._mode != "disable"
+        }
+
+    async def connect(self, **options: Any) -> asyncpg.Connection:  # noqa: ANN401  # asyncpg's
+        """Return a connection to the first host that takes one.
+
+        As with libpq a host is passed over that cannot be reached, that starts or stops, or that
+        is not what `target_session_attrs` asks for; what it says to a password or certificate is
+        final.
+
+        Raises:
+            DatabaseError: none does; the message says of each what happened.
+        """
+        target = self.info.values.get("target_session_attrs", "any")
+        targets = ("standby", "any") if target == "prefer-standby" else (target,)
+        failures: list[DatabaseError] = []
+        for wanted in targets:
+            failures.clear()
+            for host in self._hosts():
+                for address in await self._addresses(host, failures):
+                    raw = await self._connected(host, address, wanted, failures, options)
+                    if raw is not None:
+                        self._set_options(raw)
+                        return raw
+        raise _all_of(failures, failures[-1])
+
+    def _hosts(self) -> list[Host]:
+        hosts = list(self.info.hosts)
+        if self._balances:
+            random.shuffle(hosts)
+        return hosts
+
+    @property
+    def _balances(self) -> bool:
+        return self.info.values.get("load_balance_hosts") == "random"
+
+    async def _addresses(self, host: Host, failures: list[DatabaseError]) -> list[str]:
+        """Return what to connect to; a name stays one, which Kerberos wants to know."""
+        if host.address or host.is_socket or not self._balances:
+            return [host.address or host.name]
+        loop = asyncio.get_running_loop()
+        try:
+            with driver_errors():
+                found = await loop.getaddrinfo(host.name, host.port, type=socket.SOCK_STREAM)
+        except DatabaseError as error:
+            failures.append(_at(host, error))
+            return []
+        addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+        random.shuffle(addresses)
+        return addresses
+
+    async def _connected(
+        self,
+        host: Host,
+        address: str,
+        target: str,
+        failures: list[DatabaseError],
+        options: Mapping[str, Any],
+    ) -> asyncpg.Connection | None:
+        """Return a connection, or None if the next host should be tried.
+
+        Raises:
+            DatabaseError: what is final.
+        """
+        context = self._contexts.get(host)
+        attempts: list[ssl.SSLContext | None] = [context]
+        if context is not None and self._mode in {"allow", "prefer"}:
+            attempts = [None, context] if self._mode == "allow" else [context, None]
+        refused: list[DatabaseError] = []
+        for tls in attempts:
+            try:
+                with driver_errors():
+                    return await self._attempt(host, address, target, tls, options)
+            except DatabaseError as error:
+                cause = error.__cause__
+                is_other = isinstance(cause, asyncpg.TargetServerAttributeNotMatched)
+                said = _at(host, DatabaseError(_ANOTHER) if is_other else error)
+                if is_other or _is_elsewhere(cause) or error.sqlstate == _CANNOT_CONNECT_NOW:
+                    failures.append(said)
+                    return None
+                refused.append(said)
+                # The other way may do: with TLS, or without.
+                if error.sqlstate is not None and not error.sqlstate.startswith("28"):
+                    break
+        raise _all_of(refused, refused[0])
+
+    async def _attempt(
+        self,
+        host: Host,
+        address: str,
+        target: str,
+        tls: ssl.SSLContext | None,
+        options: Mapping[str, Any],
+    ) -> asyncpg.Connection:
+        info = self.info
+        try:
+            async with asyncio.timeout(info.timeout_s) as limit:
+                return await asyncpg.connect(
+                    host=[address],
+                    port=host.port,
+                    user=info.user,
+                    password=host.password,  # of "" the driver looks for none itself
+                    database=info.database,
+                    ssl=tls or False,
+                    direct_tls=self._direct and tls is not None,
+                    server_settings=dict(info.settings),
+                    target_session_attrs=target,
+                    timeout=None,
+                    **self._kerberos,
+                    **options,
+                )
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f"no answer within {info.timeout_s:g} s") from error
+        except UnicodeError as error:
+            raise OSError("the name of the host is not a valid one") from error
+
+    def _set_options(self, raw: asyncpg.Connection) -> None:
+        """Set what the system is to do to keep a connection of TCP alive; 0 is its default."""
+        known = raw._transport.get_extra_info("socket")  # noqa: SLF001  # no public name has it
+        if known.family not in {socket.AF_INET, socket.AF_INET6}:
+            return
+        numbers = self.info.numbers
+        with socket.fromfd(known.fileno(), known.family, known.type) as own:
+            if numbers.get("keepalives", 1):
+                own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, constants in _SOCKET_OPTIONS:
+                option = next((getattr(socket, one, None) for one in constants), None)
+                if option is not None and numbers.get(name, 0) > 0:
+                    own.setsockopt(socket.IPPROTO_TCP, option, numbers[name])
+
+
+def _all_of(errors: list[DatabaseError], main: DatabaseError) -> DatabaseError:
+    """Return the main one of several errors, with the texts of all."""
+    error = DatabaseError("; ".join(dict.fromkeys(map(str, errors))), main.sqlstate)
+    error.__cause__ = main.__cause__
+    return error
+
+
+def _at(host: Host, error: DatabaseError) -> DatabaseError:
+    """Return an error that says of which server it is."""
+    if host.is_socket:
+        where = f'on socket "{host.name}/.s.PGSQL.{host.port}"'
+    else:
+        address = f" ({host.address})" if host.name and host.address else ""
+        where = f'at "{host.name or host.address}"{address}, port {host.port}'
+    text = f"connection to server {where} failed: {error}"
+    if error.sqlstate == _INVALID_PASSWORD and not host.password:
+        text = f"{text}: {_NO_PASSWORD}"
+    return _all_of([DatabaseError(text)], error)
+
+
+def _is_elsewhere(cause: BaseException | None) -> bool:
+    """Return whether a server was not reached, rather than refused by one or by its certificate."""
+    if isinstance(cause, ssl.SSLError) or type(cause) is ConnectionError:  # the driver's, of TLS
+        return False
+    return isinstance(cause, OSError)
+
+
+class _Context(ssl.SSLContext):
+    """Names and checks a host, whatever address the connection goes to; None names none."""
+
+    host: str | None = None
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,  # noqa: FBT001, FBT002  # as the standard library has it
+        server_hostname: str | bytes | None = None,  # noqa: ARG002  # the address
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        return super().wrap_bio(incoming, outgoing, server_side, self.host, session)
+
+
+def _context(values: Mapping[str, str], mode: str, host: Host) -> _Context:
+    """Return how to speak TLS to a host, as libpq sets OpenSSL up.
+
+    Raises:
+        ConfigError: a file is not there or cannot be used.
+    """
+    context = _Context(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_alpn_protocols(["postgresql"])
+    named = values.get("sslsni", "1") == "1"
+    context.host = (host.name or None) if named else None
+    context.check_hostname = mode == "verify-full"
+    if context.check_hostname and not host.name:
+        raise _wrong("sslmode=verify-full checks the name of a host: give `host` with `hostaddr`")
+    if context.check_hostname and not named:
+        raise _wrong("sslmode=verify-full takes no sslsni=0: the driver checks what it names")
+    _set_versions(context, values)
+    if _trusts(context, values, mode):
+        context.verify_mode = ssl.CERT_REQUIRED
+        _revokes(context, values)
+    else:
+        context.verify_mode = ssl.CERT_NONE
+    if values.get("sslcertmode") != "disable":
+        _show_certificate(context, values)
+    return context
+
+
+def _set_versions(context: ssl.SSLContext, values: Mapping[str, str]) -> None:
+    least, most = (
+        ssl.TLSVersion[values[name].replace(".", "_")] if name in values else None
+        for name in ("ssl_min_protocol_version", "ssl_max_protocol_version")
+    )
+    context.minimum_version = ssl.TLSVersion.TLSv1_2 if least is None else least
+    if most is not None:
+        if most < context.minimum_version:
+            raise _wrong("ssl_max_protocol_version is below ssl_min_protocol_version")
+        context.maximum_version = most
+
+
+def _trusts(context: ssl.SSLContext, values: Mapping[str, str], mode: str) -> bool:
+    """Load the certificates to trust; return whether there are any."""
+    given = values.get("sslrootcert")
+    if given == "system":
+        context.set_default_verify_paths()
+        return True
+    file = Path(given) if given else _own_file("root.crt")
+    if file.exists():
+        _load("sslrootcert", partial(context.load_verify_locations, cafile=file), file)
+        return True
+    if mode.startswith("verify"):
+        msg = (
+            f"sslmode={mode} needs the certificates to trust, but {file} is not there:"
+            " name a file in sslrootcert, or sslrootcert=system"
+        )
+        raise _wrong(msg)
+    return False
+
+
+def _revokes(context: ssl.SSLContext, values: Mapping[str, str]) -> None:
+    """Load what certificates are revoked; without any, none is."""
+    file, folder = values.get("sslcrl"), values.get("sslcrldir")
+    if not file and not folder:
+        own = _own_file("root.crl")
+        if not own.exists():
+            return
+        file = str(own)
+    name = "sslcrl" if file else "sslcrldir"
+    load = partial(context.load_verify_locations, cafile=file, capath=folder)
+    _load(name, load, file or folder)
+    if folder and not Path(folder).is_dir():
+        raise _wrong(f"sslcrldir: {folder} is not a folder")
+    context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+
+
+def _show_certificate(context: ssl.SSLContext, values: Mapping[str, str]) -> None:
+    """Load the certificate of the client, if there is one."""
+    given = values.get("sslcert")
+    certificate = Path(given) if given else _own_file("postgresql.crt")
+    if not certificate.exists():
+        if given:
+            raise _wrong(f"sslcert: {given} is not there")
+        return
+    key = Path(values["sslkey"]) if "sslkey" in values else _own_file("postgresql.key")
+    if not key.is_file():
+        raise _wrong(f"sslkey: {certificate} is there, but its key {key} is not")
+    found = key.stat()
+    # A key of root may be readable for its group, as in libpq.
+    allowed = stat.S_IRGRP if found.st_uid == 0 else 0
+    if found.st_mode & _PRIVATE & ~allowed:
+        raise _wrong(f"sslkey: others may read {key}: chmod 600")
+    password = values.get("sslpassword", "")
+    load = partial(context.load_cert_chain, certificate, key, lambda: password)
+    _load("sslcert and sslkey", load, f"{certificate} with {key}")
+
+
+def _load(parameter: str, load: Callable[[], None], file: object) -> None:
+    try:
+        load()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
+        raise _wrong(f"{parameter}: {file} cannot be used: {reason or error}") from None
+
+
+def _own_file(name: str) -> Path:
+    try:
+        return Path.home() / ".postgresql" / name
+    except RuntimeError:  # no HOME, and an account without a name
+        return Path("~/.postgresql", name)
+
+
+def _wrong(problem: str) -> ConfigError:
+    return ConfigError(problem, "database_url")

@@ -1,0 +1,277 @@
+"""Where connections come from: a URL, a pool, an engine, or a connection of the caller's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from batchcore.errors import ConfigError, DatabaseError, InternalError
+from batchcore.pg import borrowed
+from batchcore.pg.connect import Connector
+from batchcore.pg.conninfo import resolved
+from batchcore.pg.errors import LOST, NO_CONNECTION, STALE, Grace, answers, driver_errors, is_lost
+from batchcore.pg.session import Session, one_moment, settle, snapshot, transaction
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    Lend = Callable[[Grace], contextlib.AbstractAsyncContextManager[asyncpg.Connection]]
+
+WAIT_S: Final = 30.0
+"""How long a pool may take to lend a connection; it is the default of SQLAlchemy's pools too."""
+
+ALL_CLOSED: Final = "the server closes each connection of the pool before it is used"
+
+
+class Database:
+    """Where connections come from: whatever a caller has.
+
+    Attributes:
+        statements: How many statements each phase has caused, over all connections.
+        bytes: How many bytes of COPY each phase has received and sent.
+        rounded: ``table.column`` -> how many doubles lost decimals when they were read.
+        owns: Whether connections are of its own, which work outside the caller's transaction.
+    """
+
+    def __init__(
+        self, database: object, *, borrow: bool = False, statements: Counter[str] | None = None
+    ) -> None:
+        """Take a URL, an `asyncpg.Pool` or an SQLAlchemy `AsyncEngine` on asyncpg.
+
+        With ``borrow`` it may also be an SQLAlchemy `AsyncConnection` or `AsyncSession`, or an
+        `asyncpg.Connection`: then `reading` and `changing` work in its transaction.
+
+        Raises:
+            ConfigError: anything else, a URL that is not PostgreSQL's, another driver, or a
+                connection that is closed.
+        """
+        self.statements = Counter() if statements is None else statements
+        self.bytes: Counter[str] = Counter()
+        self.rounded: Counter[str] = Counter()
+        self.grace = Grace()
+        self._given = database
+        self._savepoint = borrowed.savepoints(database) if borrow else None
+        self.owns = self._savepoint is None
+        self._lend = _lender(database, borrow=borrow) if self.owns else None
+
+    def require(self, connections: int) -> None:
+        """Refuse an asyncpg pool that can never lend so many: waiting for one would not end.
+
+        Raises:
+            ConfigError: its `max_size` is less.
+        """
+        if isinstance(self._given, asyncpg.Pool):
+            most = self._given.get_max_size()
+            if most < connections:
+                msg = f"the pool's max_size is {most}, expected {connections} or more"
+                raise ConfigError(msg, "db")
+
+    def most(self, connections: int) -> int:
+        """Return how many of ``connections`` a pool has left; of an engine without its overflow."""
+        if isinstance(self._given, str):
+            return connections
+        pool: Any = self._given
+        left: int
+        if isinstance(pool, asyncpg.Pool):
+            left = pool.get_max_size() - pool.get_size() + pool.get_idle_size()
+        else:
+            left = _left_of_engine(pool, connections)
+        return min(connections, left)
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self, phase: str, *, shared: bool = False) -> AsyncIterator[Session]:
+        """Give a session whose every statement sees the database as it is now.
+
+        REPEATABLE READ, READ ONLY; statements and idle times have no limit in it, as one of them
+        would end a long run half-way. A ``shared`` one is exported for `same_snapshot`; where the
+        server refuses, `Session.exported` stays None.
+        """
+        async with self.writing(phase) as session, snapshot(session, shared=shared):
+            yield session
+
+    @contextlib.asynccontextmanager
+    async def same_snapshot(self, phase: str, exported: str) -> AsyncIterator[Session]:
+        """Give a session that sees what another does, as long as that one's transaction lasts."""
+        async with self.writing(phase) as session, one_moment(session, exported):
+            yield session
+
+    @contextlib.asynccontextmanager
+    async def writing(self, phase: str) -> AsyncIterator[Session]:
+        """Give a session outside a transaction; `transaction` opens one to write in."""
+        if self._lend is None:
+            msg = "a run was given a connection of the caller's"
+            raise InternalError(msg)
+        async with self._lend(self.grace) as raw, self._logged(raw, phase) as session:
+            try:
+                yield session
+            finally:
+                # asyncpg's pools reset a connection after each use, by a SELECT.
+                self.statements[phase] += isinstance(self._given, asyncpg.Pool)
+
+    @contextlib.asynccontextmanager
+    async def reading(self, phase: str) -> AsyncIterator[Session]:
+        """Give a session to read in.
+
+        On connections of its own this is `snapshot`. On the caller's it sees what the caller's
+        transaction sees, under a SAVEPOINT that is rolled back: nothing is left behind. An
+        `asyncpg.Connection` in no transaction gets one for the time of the reading.
+
+        Raises:
+            ConfigError: the caller's connection commits by itself, or is closed.
+            DatabaseError: no connection, or the caller's transaction has failed already.
+        """
+        if self._savepoint is None:
+            async with self.snapshot(phase) as session:
+                yield session
+            return
+        async with self._savepoint(keep=False) as raw, self._logged(raw, phase) as session:
+            await settle(session)
+            yield session
+
+    @contextlib.asynccontextmanager
+    async def changing(self, phase: str) -> AsyncIterator[Session]:
+        """Give a session to write in: all of it is done, or nothing.
+
+        On connections of its own this is one READ COMMITTED transaction. On the caller's it is a
+        SAVEPOINT in the caller's transaction, which alone commits.
+
+        Raises:
+            ConfigError: the caller's connection is in no transaction, commits by itself, or is
+                closed.
+            DatabaseError: no connection, or the caller's transaction has failed already.
+        """
+        if self._savepoint is None:
+            async with self.writing(phase) as session, transaction(session):
+                yield session
+            return
+        async with self._savepoint(keep=True) as raw, self._logged(raw, phase) as session:
+            before = await settle(session)
+            yield session
+            await session.execute(before)  # a SAVEPOINT that is released hands its settings on
+
+    @contextlib.asynccontextmanager
+    async def _logged(self, raw: asyncpg.Connection, phase: str) -> AsyncIterator[Session]:
+        session = Session(raw, phase, self)
+        raw.add_query_logger(session.log)
+        try:
+            yield session
+        finally:
+            # A pool takes a lost connection back by itself, and then it cannot be asked.
+            with contextlib.suppress(asyncpg.InterfaceError):
+                raw.remove_query_logger(session.log)
+            await asyncio.sleep(0)
+
+
+def _lender(database: object, *, borrow: bool) -> Lend:
+    """Return what lends connections of a URL, a pool or an engine."""
+    if isinstance(database, str):
+        return _of_url(Connector(resolved(database)))
+    if isinstance(database, asyncpg.Pool):
+        return _answering(_of_pool(database), database.get_max_size)
+    from sqlalchemy.ext.asyncio import AsyncEngine  # noqa: PLC0415  # 0.4 s to import
+
+    if isinstance(database, AsyncEngine):
+        borrowed.check_driver("engine", database.dialect.driver)
+        return _answering(_of_engine(database), getattr(database.pool, "checkedin", int))
+    kinds = (
+        "a database URL, an asyncpg.Pool or Connection, or an SQLAlchemy AsyncEngine,"
+        " AsyncConnection or AsyncSession"
+        if borrow
+        else "a database URL, an asyncpg.Pool or an SQLAlchemy AsyncEngine"
+    )
+    found = f"{type(database).__module__}.{type(database).__qualname__}"
+    msg = f"expected {kinds}, was {found}"
+    raise ConfigError(msg, "db")
+
+
+def _left_of_engine(engine: Any, wanted: int) -> int:  # noqa: ANN401  # imported late
+    from sqlalchemy.pool import QueuePool  # noqa: PLC0415  # the caller has it imported
+
+    if not isinstance(engine.pool, QueuePool):
+        return wanted
+    size, used = engine.pool.size(), engine.pool.checkedout()
+    return int(size - used) if size else wanted  # a size of 0 is no limit
+
+
+def _of_url(connector: Connector) -> Lend:
+    @contextlib.asynccontextmanager
+    async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
+        raw = await connector.connect(statement_cache_size=0)
+        try:
+            yield raw
+        finally:
+            await grace.end(raw, raw.close)
+
+    return lend
+
+
+def _of_pool(pool: asyncpg.Pool) -> Lend:
+    @contextlib.asynccontextmanager
+    async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
+        try:
+            raw = await pool.acquire(timeout=WAIT_S)
+        except TimeoutError as error:
+            raise DatabaseError(NO_CONNECTION) from error
+        try:
+            yield raw
+        finally:
+            # A connection that cannot be reset is lost, and its own error was raised already.
+            with contextlib.suppress(*LOST):
+                await pool.release(raw, timeout=grace.left())
+
+    return lend
+
+
+def _of_engine(engine: AsyncEngine) -> Lend:
+    # SQLAlchemy 2.0 can fail with "deque mutated during iteration" when two are opened at once.
+    opening = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def lend(_grace: Grace) -> AsyncIterator[asyncpg.Connection]:
+        async with contextlib.AsyncExitStack() as stack:
+            async with opening:
+                connection = await stack.enter_async_context(engine.connect())
+            raw = (await connection.get_raw_connection()).driver_connection
+            if raw is None:
+                msg = "SQLAlchemy gave no connection of the driver"
+                raise InternalError(msg)
+            lost = False
+            try:
+                yield raw
+            except BaseException as error:
+                lost = is_lost(error)
+                raise
+            finally:
+                # SQLAlchemy did not see it fail, and would lend a lost connection again.
+                if lost or raw.is_closed():
+                    await connection.invalidate()
+
+    return lend
+
+
+def _answering(lent: Lend, idle: Callable[[], int]) -> Lend:
+    """Return what lends connections that answer; a pool opens another for each dead one."""
+
+    @contextlib.asynccontextmanager
+    async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
+        for left in reversed(range(idle() + 2)):
+            async with contextlib.AsyncExitStack() as stack:
+                with driver_errors():
+                    try:
+                        raw = await stack.enter_async_context(lent(grace))
+                    except STALE:  # the server has closed it while the pool set it up
+                        if not left:
+                            raise
+                        continue
+                if await answers(raw):
+                    yield raw
+                    return
+        raise DatabaseError(ALL_CLOSED)
+
+    return lend

@@ -1,0 +1,215 @@
+"""Errors of the driver as one-line errors of batchcore."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+from batchcore.errors import ConfigError, DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+NO_CONNECTION: Final = (
+    "timed out waiting for a connection from the pool: a run needs at least 3 (to read, to write"
+    " and for its heartbeat), or --connections + 1 if that is set"
+)
+
+LOST: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
+"""What the driver raises on a connection that cannot be used any more."""
+
+STALE: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    BrokenPipeError,
+    ConnectionResetError,
+)
+"""What the driver raises on a connection that the server has closed."""
+
+_OTHER_NAME: Final = frozenset({62, 64})
+"""X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
+
+PATIENCE_S: Final = 5.0
+"""How long a connection may take to end its transaction, or to be closed."""
+
+GRACE_S: Final = 0.7
+"""How long all connections of a run that is cancelled may take for it together."""
+
+
+class Grace:
+    """Limits the time to end work on connections, because a silent server would block it for ever.
+
+    A run that is cancelled has `GRACE_S` from then on, all its connections together; otherwise
+    each step may take `PATIENCE_S`.
+    """
+
+    def __init__(self) -> None:
+        self._until: float | None = None
+
+    def left(self) -> float:
+        """Return how many seconds a step may take; more than 0."""
+        now, task = asyncio.get_running_loop().time(), asyncio.current_task()
+        if self._until is None and task is not None and task.cancelling():
+            self._until = now + GRACE_S
+        return PATIENCE_S if self._until is None else max(self._until - now, 0.001)
+
+    async def end(self, raw: asyncpg.Connection, work: Callable[[], Awaitable[object]]) -> None:
+        """Await the end of work on a connection."""
+        await _is_done(raw, work, self.left())
+
+
+async def answers(raw: asyncpg.Connection) -> bool:
+    """Return whether the server answers on a connection; one that does not is cut off.
+
+    It is asked nothing: an empty query is counted nowhere. A query that is parsed and not executed
+    would leave the server in a transaction until the next one.
+    """
+
+    async def ask() -> None:
+        statement = await raw.prepare(";", name="")
+        await statement.fetch()
+
+    return await _is_done(raw, ask, PATIENCE_S)
+
+
+async def _is_done(
+    raw: asyncpg.Connection, work: Callable[[], Awaitable[object]], seconds: float
+) -> bool:
+    """Await work on a connection; cut it off where that fails, takes too long or is cancelled.
+
+    Its server process then ends the transaction by itself.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await work()
+    except (*LOST, TimeoutError):
+        _cut_off(raw)
+        return False
+    except asyncio.CancelledError:  # the caller no longer waits
+        _cut_off(raw)
+        raise
+    return True
+
+
+def _cut_off(raw: asyncpg.Connection) -> None:
+    with contextlib.suppress(asyncpg.InterfaceError):  # a pool has taken it back
+        raw.terminate()
+
+
+@contextlib.contextmanager
+def driver_errors() -> Iterator[None]:
+    """Turn what the driver raises into `DatabaseError` or `ConfigError`, in one line.
+
+    Raises:
+        ConfigError: the URL cannot be used.
+        DatabaseError: the server refused, failed or cannot be reached.
+        CancelledError: the task was cancelled, of which the driver may make an error of its own.
+    """
+    try:
+        yield
+    except (asyncpg.QueryCanceledError, asyncpg.InternalClientError) as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from error
+        raise database_error(error) from error
+    except asyncpg.exceptions.ClientConfigurationError as error:
+        raise ConfigError(f"the database URL is not usable: {error}", "database_url") from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise database_error(error) from error
+    except Exception as error:  # SQLAlchemy's, which is not imported for this
+        cause = _driver_cause(error)
+        if cause is None:
+            raise
+        if type(cause).__name__ == "TimeoutError":  # of SQLAlchemy's pool, with a link in its text
+            raise DatabaseError(NO_CONNECTION) from error
+        raise database_error(cause) from error
+
+
+def _driver_cause(error: Exception) -> BaseException | None:
+    """Return what an SQLAlchemy error wraps; None if it is no error of the driver's."""
+    if not type(error).__module__.startswith("sqlalchemy."):
+        return None
+    wrapped = getattr(error, "orig", None)
+    return (wrapped.__cause__ or wrapped) if wrapped is not None else error
+
+
+CONNECTION_FAILURE: Final = "08006"
+
+POOLED: Final = (
+    "a pooler that hands connections on by transaction, such as PgBouncer, keeps no prepared"
+    " statements: set statement_cache_size=0 on an asyncpg.Pool; on an SQLAlchemy engine also"
+    " prepared_statement_cache_size=0 and a prepared_statement_name_func (docs/operations.md)"
+)
+
+NOT_TAKEN: Final = (
+    "a pooler, such as PgBouncer, does not accept this setting: leave it out of server_settings and"
+    " of the URL, or name it in its ignore_startup_parameters (docs/operations.md)"
+)
+
+READ_ONLY: Final = (
+    "default_transaction_read_only may be on for this database or role; turn it off for the role"
+    " that runs batchcore"
+)
+
+NONE_LEFT: Final = (
+    "a pooler, such as PgBouncer, had no server connection left: a run uses up to --connections + 1"
+    " at a time (5 by default), so set its pool_size to that or more (docs/operations.md)"
+)
+
+_ADVICE: Final = (
+    (("26000", "42P05"), "", POOLED),
+    (("08P01",), "startup parameter", NOT_TAKEN),
+    (("25006",), "read-only transaction", READ_ONLY),
+    ((), "query_wait_timeout", NONE_LEFT),
+)
+"""Advice by SQLSTATEs (any, if none is named) and words of the server's message."""
+
+
+def database_error(error: BaseException) -> DatabaseError:
+    """Return the error of one line for what the driver raised."""
+    sqlstate = getattr(error, "sqlstate", None)
+    text = _reason(error)
+    if isinstance(error, asyncpg.InternalClientError):  # the server ended it between two queries
+        return DatabaseError(f"the connection is broken: {text}", CONNECTION_FAILURE)
+    for states, words, advice in _ADVICE:
+        if (not states or sqlstate in states) and words in text:
+            text = f"{text.partition(' HINT:')[0]}: {advice}"
+            break
+    return DatabaseError(text, sqlstate if isinstance(sqlstate, str) else None)
+
+
+def _reason(error: BaseException) -> str:
+    """Return what happened, in one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    match error:
+        case ssl.SSLCertVerificationError() if error.verify_code in _OTHER_NAME:
+            text = f"the certificate of the server is for another host: {error.verify_message}"
+        case ssl.SSLCertVerificationError():
+            text = f"the certificate of the server is not trusted: {error.verify_message}"
+        case ssl.SSLError():
+            text = f"TLS failed: {error.reason or text}"
+        case socket.gaierror():
+            text = f"the name of the host cannot be looked up: {error.strerror}"
+        case ConnectionRefusedError():
+            text = f"nothing is listening at that address: {error.strerror or text}"
+        case FileNotFoundError():
+            text = f"there is no such socket: {error.strerror or text}"
+    return text
+
+
+def is_lost(error: BaseException) -> bool:
+    """Return whether an error means that its connection is closed, or soon will be."""
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    return sqlstate.startswith(("08", "57P"))

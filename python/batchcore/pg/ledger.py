@@ -1,0 +1,707 @@
+"""Runs, their leases, and what has been committed: the one function that commits a chunk.
+
+A run holds a lease: a row of `batchcore_runs` with a token, and one of `batchcore_run_heartbeats`
+that says until when it counts. Who takes a run over, or puts another in its place, gives it a new
+token. Each transaction that writes ends with an UPDATE that finds the run only by the token that
+it began with, so nothing is committed after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore.calendar import day_of
+from batchcore.errors import DatabaseError, LeaseHeldError
+from batchcore.frames import Integers
+from batchcore.pg.fields import encoded, field_of
+from batchcore.pg.session import alone, transaction
+from batchcore.pg.sql import Sql, compose, date_literal, joined, own_table, quote_literal
+from batchcore.pg.triggers import acting_on
+from batchcore.words import counted
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from batchcore.config import Schema
+    from batchcore.frames import Kept
+    from batchcore.pg.fields import Column
+    from batchcore.pg.session import Session, View
+
+    Row = dict[str, Any]
+
+RUNS: Final = "batchcore_runs"
+CHUNKS: Final = "batchcore_run_chunks"
+ISSUES: Final = "batchcore_run_issues"
+SYMBOL_ISSUES: Final = "batchcore_run_symbol_issues"
+_TABLES: Final = {
+    "runs": RUNS,
+    "chunks": CHUNKS,
+    "issues": ISSUES,
+    "symbol_issues": SYMBOL_ISSUES,
+    "heartbeats": "batchcore_run_heartbeats",
+}
+_TOKENS: Final = "batchcore_run_tokens"
+
+ISSUE_COLUMNS: Final = {
+    ISSUES: (
+        *("run_id", "chunk", "portfolio_id", "name", "failed"),
+        *("count", "symbol", "session", "detail"),
+    ),
+    SYMBOL_ISSUES: ("run_id", "attempt", "name", "symbol", "count", "session", "detail"),
+}
+
+NOT_REPLACED: Final = "not_replaced"
+"""The issue of rows that another writer stored, so that a chunk left them as they are."""
+
+LIVES: Final = "running"
+"""The state of a run that is at work, or was when its process died."""
+
+WAIT_S: Final = 30.0
+"""How long to wait until the transactions of a replaced run have ended."""
+
+POLL_S: Final = 0.02
+
+NEXT_CHANGED_SINCE: Final = "next_changed_since"
+"""What the configuration of a run calls the moment from which on it may have missed a change."""
+
+_KEYS: Final = 2**31
+"""Advisory locks of two parts take 32 bits; the sign is left alone."""
+
+_FOUND: Final = """
+SELECT r.id::text, r.token, r.state, {same} AS same,
+    COALESCE(h.expires_at > clock_timestamp(), false) AS alive,
+    COALESCE(h.expires_at, r.started_at) AS until
+FROM {runs} AS r LEFT JOIN {heartbeats} AS h ON h.run_id = r.id
+WHERE (r.state = 'running' AND {overlaps})
+    OR (r.state IN ('failed', 'interrupted', 'incomplete') AND {same}
+        AND NOT EXISTS (SELECT FROM {runs} AS l WHERE l.token > r.token
+            AND (l.fingerprint = r.fingerprint OR (l.chunks > 0 AND {later_overlaps}))))
+ORDER BY r.token DESC"""
+
+_SAME: Final = "r.fingerprint = {question.fingerprint:text}"
+_SAME_UNTIL: Final = """
+({same} AND COALESCE(
+    COALESCE(r.end_date, (r.configuration ->> 'today')::date) <= {today}, false))"""
+
+# By a hash of both, where && would compare each with each. NULL is all portfolios.
+_OVERLAPS: Final = """
+({column} IS NULL OR EXISTS (SELECT unnest({column}) INTERSECT SELECT unnest({ids:uuids})))"""
+
+# Time stamps are those of when a transaction began, and one that is open does not show its rows.
+# If the role may not see its start, it is taken to have been open for an hour.
+_BEGIN: Final = """
+INSERT INTO {runs} (id, fingerprint, asked, portfolio_ids, configuration, code_version, state,
+    attempt, token, created_at, started_at, failed, chunks, rows_written, seconds)
+VALUES ({run:text}, {question.fingerprint:text}, {question.document:text}, {ids},
+    {question.configuration:text}::jsonb ||
+    (SELECT jsonb_build_object('next_changed_since', to_char(LEAST(now(), min(o.began))
+        AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+    FROM (SELECT COALESCE(a.xact_start, now() - interval '1 hour') AS began FROM pg_locks AS l
+        JOIN pg_stat_activity AS a ON a.pid = l.pid WHERE l.locktype = 'virtualxid'
+            AND l.mode = 'ExclusiveLock' AND a.datname = current_database()
+            AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid()
+        UNION ALL SELECT p.prepared - interval '1 hour' FROM pg_prepared_xacts AS p
+        WHERE p.database = current_database()) AS o),
+    {question.code_version:text}, 'running', 1, {next_token}, now(),
+    clock_timestamp(), 0, 0, 0, 0)"""
+
+_TAKE_OVER: Final = """
+UPDATE {runs} SET state = 'running', attempt = attempt + 1,
+    token = {next_token}, started_at = clock_timestamp(), ended_at = NULL,
+    failed = 0, error = NULL
+WHERE id = {run:text}"""
+
+_LEND: Final = """
+WITH run AS ({change} RETURNING id, token, attempt, created_at, started_at, end_date,
+    configuration::text AS configured),
+lent AS (INSERT INTO {heartbeats} (run_id, token, beat_at, expires_at)
+    SELECT id, token, clock_timestamp(), clock_timestamp() + interval '{ms} ms' FROM run
+    ON CONFLICT (run_id) DO UPDATE SET token = EXCLUDED.token, beat_at = EXCLUDED.beat_at,
+        expires_at = EXCLUDED.expires_at)
+SELECT token, attempt, created_at, CASE WHEN attempt = 1 THEN created_at ELSE started_at END,
+    end_date, configured
+FROM run"""
+
+_IS_ALIVE: Final = """
+SELECT FROM {runs} AS r JOIN {heartbeats} AS h ON h.run_id = r.id
+WHERE r.id = {run:text} AND r.state = 'running' AND h.expires_at > clock_timestamp()"""
+
+_SUPERSEDE: Final = """
+WITH gone AS (UPDATE {runs} SET state = 'superseded',
+    token = {next_token}, ended_at = clock_timestamp()
+    WHERE id IN ({ids}) RETURNING id, token)
+UPDATE {heartbeats} AS h SET token = gone.token FROM gone WHERE h.run_id = gone.id"""
+
+_HOLDERS: Final = """
+SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2
+    AND classid = {class_id} AND objid::int8 IN ({keys})
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+
+_END_TRANSACTIONS: Final = """
+SELECT count(pg_terminate_backend(l.pid)) FROM (SELECT DISTINCT pid FROM ({holders}) AS h
+    WHERE pid <> pg_backend_pid()) AS l"""
+
+_BLOCKED: Final = """
+SELECT w.pid, h.pid, a.usename, a.application_name, a.state,
+    extract(epoch FROM clock_timestamp() - a.xact_start)::float8
+FROM pg_stat_activity AS w, unnest(pg_blocking_pids(w.pid)) AS h (pid)
+LEFT JOIN pg_stat_activity AS a ON a.pid = h.pid
+WHERE w.datname = current_database() AND w.usename = session_user AND w.wait_event_type = 'Lock'
+    AND (w.pid IN ({pids}) OR w.pid IN ({holders}))"""
+
+_BEAT: Final = """
+UPDATE {heartbeats} SET beat_at = clock_timestamp(),
+    expires_at = clock_timestamp() + interval '{lease.lease_ms} ms'
+WHERE run_id = {lease.run_id:text} AND token = {lease.token}"""
+
+_HOLD: Final = """
+SELECT pg_advisory_xact_lock_shared(({class_id}::int8)::bit(32)::int4, {key})"""
+
+_IS_OWN: Final = """
+SELECT 1 FROM {runs}
+WHERE id = {lease.run_id:text} AND token = {lease.token} AND state = 'running'"""
+
+_ENTER: Final = """
+WITH entry AS (INSERT INTO {chunks} (run_id, chunk, attempt, first_portfolio, last_portfolio,
+    first_session, last_session, sessions, rows_written, sha256, committed_at)
+    VALUES ({lease.run_id:text}, {entry.chunk}, {lease.attempt}, {entry.first:uuid},
+        {entry.last:uuid}, {first_session}, {last_session}, {entry.sessions}, {entry.rows},
+        {entry.sha256:text}, clock_timestamp())
+    RETURNING run_id)
+UPDATE {runs} SET chunks = chunks + 1, rows_written = rows_written + {entry.rows},
+    failed = failed + {entry.failed}, {plan}
+FROM entry WHERE id = {lease.run_id:text} AND token = {lease.token} AND state = 'running'"""
+
+_PLANNED: Final = """
+snapshot_id = {planned.view.snapshot_id:text}, lsn = {lsn}, start_date = {start},
+    end_date = {end}, portfolios = {planned.portfolios}"""
+
+_ENTER_KEPT: Final = "INSERT INTO {issues} ({columns}) VALUES {rows}"
+_KEPT: Final = """
+({run:text}, {chunk}, {kept.portfolio:uuid}, 'not_replaced', false, {kept.rows}, NULL::text,
+    {kept.day:date}, {kept.detail:text})"""
+
+_FINISH: Final = """
+WITH given_back AS (UPDATE {heartbeats} SET expires_at = clock_timestamp()
+    WHERE run_id = {lease.run_id:text} AND token = {lease.token}),
+old AS (DELETE FROM {runs} WHERE id IN (
+    SELECT r.id FROM {runs} AS r LEFT JOIN {heartbeats} AS h ON h.run_id = r.id
+    WHERE r.id <> {lease.run_id:text} AND CASE WHEN r.state = 'running'
+        THEN COALESCE(h.expires_at, r.started_at) ELSE r.ended_at END
+        < clock_timestamp() - interval '{ledger_days} days'
+    FOR UPDATE OF r SKIP LOCKED))
+UPDATE {runs} SET state = {state:text}, {plan} failed = COALESCE({failed}, failed),
+    ended_at = clock_timestamp(), seconds = seconds + {milliseconds}::numeric / 1000,
+    error = {error}
+WHERE id = {lease.run_id:text} AND token = {lease.token} AND state = 'running'"""
+
+_COMMITTED: Final = """
+SELECT chunk, first_portfolio::text, last_portfolio::text FROM {chunks}
+WHERE run_id = {run:text} ORDER BY chunk"""
+
+_FAILED: Final = """
+SELECT DISTINCT chunk, portfolio_id::text FROM {issues} WHERE run_id = {run:text} AND failed"""
+
+_SHOW_RUNS: Final = """
+SELECT r.id::text AS run_id,
+    CASE WHEN r.state = 'running' AND COALESCE(h.expires_at <= clock_timestamp(), true)
+        THEN 'stuck' ELSE r.state END AS state,
+    r.asked::text AS asked, cardinality(r.portfolio_ids) AS portfolios_asked,
+    r.configuration::text AS configuration, r.code_version, r.attempt, r.token, r.start_date,
+    r.end_date, r.snapshot_id, r.lsn, r.portfolios, r.failed, r.chunks, r.rows_written, r.seconds,
+    r.error, r.created_at, r.started_at, r.ended_at, h.beat_at, h.expires_at
+FROM {runs} AS r LEFT JOIN {heartbeats} AS h ON h.run_id = r.id
+WHERE {condition} ORDER BY r.created_at DESC, r.token DESC LIMIT {limit}"""
+
+_SHOW_CHUNKS: Final = """
+SELECT chunk, attempt, first_portfolio::text AS first_portfolio,
+    last_portfolio::text AS last_portfolio, first_session, last_session, sessions, rows_written,
+    sha256, committed_at
+FROM {chunks} WHERE run_id = {run:text} ORDER BY chunk"""
+
+# What is in no chunk was noticed again by each attempt that came to its end, and has minus its
+# number: that of the last such attempt counts.
+_SHOW_ISSUES: Final = """
+SELECT portfolio_id::text AS portfolio, name, failed, count, symbol, session, detail,
+    CASE WHEN chunk >= 0 THEN chunk END AS chunk
+FROM {issues} WHERE run_id = {run:text} AND (chunk >= 0 OR chunk = (
+    SELECT CASE WHEN r.state IN ('complete', 'incomplete') THEN -r.attempt
+        ELSE (SELECT min(chunk) FROM {issues} WHERE run_id = {run:text}) END
+    FROM {runs} AS r WHERE r.id = {run:text}))
+ORDER BY portfolio_id, name, chunk"""
+
+_SHOW_SYMBOL_ISSUES: Final = """
+SELECT name, symbol, count, session, detail, attempt FROM {symbol_issues}
+WHERE run_id = {run:text} ORDER BY name, symbol COLLATE "C", attempt"""
+
+_SHOW: Final = {
+    "chunks_committed": _SHOW_CHUNKS,
+    "issues": _SHOW_ISSUES,
+    "symbol_issues": _SHOW_SYMBOL_ISSUES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a run was asked for; `portfolio_ids` None is all.
+
+    `today` is the day that "now" is taken for, where it is given and bounds the run.
+    """
+
+    fingerprint: str
+    document: str
+    portfolio_ids: npt.NDArray[np.uint8] | None
+    configuration: str
+    code_version: str
+    lease_ms: int
+    today: dt.date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierRun:
+    """A run that matters for one that begins: whether it has the `same` question, is `alive`."""
+
+    run_id: str
+    token: int
+    state: str
+    same: bool
+    alive: bool
+    until: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write as a run, as long as its token is that of the ledger.
+
+    Attributes:
+        run_id: Of the run.
+        token: By which each transaction finds it.
+        attempt: From 1; a run that is taken over, or resumed, continues with the next.
+        moment: When the run began, by the server's clock: what "now" is for it, and the
+            `created_at` of its rows.
+        began: When this attempt began, by the server's clock.
+        end: Its last day, where an earlier attempt has found it.
+        configuration: How it is worked on, as JSON.
+        lease_ms: How long it lasts without a heartbeat.
+    """
+
+    run_id: str
+    token: int
+    attempt: int
+    moment: dt.datetime
+    began: dt.datetime
+    end: dt.date | None
+    configuration: str
+    lease_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A process that waits for a lock, and the one ahead of it; 0 is a prepared transaction.
+
+    What this role may not see of the holder is None.
+    """
+
+    pid: int
+    holder: int
+    user: str | None
+    application: str | None
+    state: str | None
+    age_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What is known of a run once it is planned; without a start it continues after what exists."""
+
+    view: View
+    start: dt.date | None
+    end: dt.date
+    portfolios: int
+
+
+@dataclass(frozen=True, slots=True)
+class IssueRows:
+    """Rows of `ISSUES` or `SYMBOL_ISSUES`, as COPY bytes."""
+
+    table: str
+    rows: int
+    pieces: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the ledger keeps of a chunk: its first and last portfolio, sessions and counts.
+
+    `sha256` is of the COPY bytes of its rows in the order of their sending, as digits.
+    """
+
+    chunk: int
+    first: bytes
+    last: bytes
+    first_session: dt.date | None
+    last_session: dt.date | None
+    sessions: int
+    rows: int
+    failed: int
+    issues: IssueRows
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Committed:
+    """The chunks of a run by number: first and last portfolio, and who failed.
+
+    `chunks` is one more than the highest number.
+    """
+
+    first: tuple[bytes, ...] = ()
+    last: tuple[bytes, ...] = ()
+    failed: tuple[frozenset[bytes], ...] = ()
+    chunks: int = 0
+
+    def covers(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """Return which of portfolios that are sorted are among those of a chunk."""
+        covered: npt.NDArray[np.bool_] = self._marked(ids)[0]
+        return covered
+
+    def done(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """Return which of them did not fail when they were committed last."""
+        done: npt.NDArray[np.bool_] = self._marked(ids)[1]
+        return done
+
+    def _marked(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        keys = [row.tobytes() for row in ids]
+        marked = np.zeros((2, len(keys)), dtype=np.bool_)
+        covered, done = marked
+        for first, last, failed in zip(self.first, self.last, self.failed, strict=True):
+            inside = slice(bisect_left(keys, first), bisect_right(keys, last))
+            covered[inside] = done[inside] = True
+            for row, key in enumerate(keys[inside], start=inside.start) if failed else ():
+                done[row] = key not in failed
+        return marked
+
+
+class Ledger:
+    """The tables of the ledger in one namespace."""
+
+    def __init__(self, schema: Schema) -> None:
+        """Take the namespace."""
+        self._schema = schema
+        names = {key: own_table(schema, name) for key, name in _TABLES.items()}
+        tokens, runs = quote_literal(own_table(schema, _TOKENS)), quote_literal(names["runs"])
+        self._names = {
+            **names,
+            "next_token": compose("nextval({tokens}::regclass)", tokens=tokens),
+            "class_id": compose("{runs}::regclass::oid", runs=runs),
+        }
+
+    def _sql(self, template: str, **holes: object) -> Sql:
+        return compose(template, **self._names, **holes)
+
+    async def found(self, session: Session, question: Question) -> list[EarlierRun]:
+        """Return the runs that one with a question has to do with, the latest token first.
+
+        These are runs in the state running, on portfolios of its own, and the latest one that
+        was asked for the same, if that has ended early and no other run has written to its
+        portfolios since. One that goes, or may go, beyond the "today" of this one is not the same.
+        Until the transaction ends no other run can begin.
+        """
+        await session.execute(self._sql("LOCK TABLE {runs} IN SHARE UPDATE EXCLUSIVE MODE"))
+        same = compose(_SAME, question=question)
+        if question.today is not None:
+            same = compose(_SAME_UNTIL, same=same, today=_date(question.today))
+        overlaps, later = (_overlaps(table, question.portfolio_ids) for table in ("r", "l"))
+        sql = self._sql(_FOUND, same=same, overlaps=overlaps, later_overlaps=later)
+        return [EarlierRun(*row) for row in await session.fetch(sql)]
+
+    async def begin(self, session: Session, question: Question, run_id: str) -> Lease:
+        """Enter a run, with its lease; it begins when the transaction did."""
+        ids = question.portfolio_ids
+        listed = Sql("NULL") if ids is None else compose("{ids:uuids}", ids=ids)
+        change = self._sql(_BEGIN, run=run_id, ids=listed, question=question)
+        return await self._lend(session, change, run_id, question.lease_ms)
+
+    async def take_over(self, session: Session, run_id: str, lease_ms: int) -> Lease:
+        """Continue a run: its next attempt, under another token."""
+        return await self._lend(session, self._sql(_TAKE_OVER, run=run_id), run_id, lease_ms)
+
+    async def _lend(self, session: Session, change: Sql, run_id: str, lease_ms: int) -> Lease:
+        (row,) = await session.fetch(self._sql(_LEND, change=change, ms=lease_ms))
+        token, attempt, moment, began, end, configuration = row
+        return Lease(run_id, token, attempt, moment, began, end, configuration, lease_ms)
+
+    async def is_alive(self, session: Session, run_id: str | None) -> bool:
+        """Return whether a run is in the state running and its lease has not expired."""
+        return bool(await session.fetch(self._sql(_IS_ALIVE, run=str(run_id))))
+
+    async def supersede(self, session: Session, runs: Iterable[str]) -> None:
+        """Revoke the write tokens of runs that another run replaces."""
+        ids = joined(", ", (compose("{run:text}::uuid", run=run) for run in runs))
+        await session.fetch(self._sql(_SUPERSEDE, ids=ids))
+
+    async def end_transactions(self, session: Session, tokens: Sequence[int]) -> int:
+        """End the connections whose transactions write under tokens; return how many there were.
+
+        A client that is stalled inside a COPY holds the keys of its rows, and no timeout of the
+        server ends that.
+        """
+        sql = self._sql(_END_TRANSACTIONS, holders=self._holders(tokens))
+        return int(await session.fetchval(sql))
+
+    def _holders(self, tokens: Sequence[int]) -> Sql:
+        """Return the query of the processes that hold the advisory locks of tokens."""
+        keys = joined(", ", (str(token % _KEYS) for token in tokens))
+        return self._sql(_HOLDERS, keys=keys)
+
+    async def await_end(self, session: Session, tokens: Sequence[int]) -> None:
+        """End the transactions of tokens that are given up, and wait until there are none.
+
+        Raises:
+            DatabaseError: they do not end.
+        """
+        until = time.monotonic() + WAIT_S
+        while await self.end_transactions(session, tokens):
+            if time.monotonic() > until:
+                msg = f"the transactions of the replaced run did not end within {WAIT_S:.0f} s"
+                raise DatabaseError(msg)
+            await asyncio.sleep(POLL_S)
+
+    async def blocked(
+        self, session: Session, pids: Sequence[int], token: int | None
+    ) -> list[Blocked]:
+        """Return which of the processes ``pids`` of a run wait for a lock, and who holds it.
+
+        Those that write are known by the advisory lock of their token, also behind a pooler,
+        which hides their process ids.
+        """
+        holders = Sql("NULL") if token is None else self._holders([token])
+        own = joined(", ", map(str, pids))
+        rows = await session.fetch(self._sql(_BLOCKED, pids=own, holders=holders))
+        return [Blocked(*row) for row in rows]
+
+    async def beat(self, session: Session, lease: Lease) -> bool:
+        """Prolong a lease; return whether it was still that of this run."""
+        return await alone(session, self._sql(_BEAT, lease=lease)) == 1
+
+    @contextlib.asynccontextmanager
+    async def fenced(self, session: Session, lease: Lease) -> AsyncIterator[None]:
+        """Run a transaction that writes under a lease.
+
+        Who takes over looks for its advisory lock after the token was replaced: either the token
+        is read after that here, or the lock is there to be found.
+
+        Raises:
+            LeaseHeldError: another run took over.
+        """
+        first = (
+            self._sql(_HOLD, key=lease.token % _KEYS),
+            self._sql(_IS_OWN, lease=lease),
+        )
+        async with transaction(session, idle_ms=max(lease.lease_ms // 2, 1), first=first) as held:
+            if not held:
+                raise taken_over(lease)
+            yield
+
+    async def enter(self, session: Session, lease: Lease, entry: Entry, planned: Planned) -> None:
+        """Enter a chunk, as the last statement of its transaction.
+
+        Raises:
+            LeaseHeldError: another run took over: the transaction must not commit.
+            DatabaseError: a trigger keeps the entry out.
+        """
+        sql = self._sql(
+            _ENTER,
+            lease=lease,
+            entry=entry,
+            first_session=_date(entry.first_session),
+            last_session=_date(entry.last_session),
+            plan=_planned(planned),
+        )
+        if not await session.execute(sql):
+            await self._refuse_triggers(session, CHUNKS, RUNS)
+            raise taken_over(lease)
+
+    async def enter_issues(self, session: Session, issues: IssueRows) -> None:
+        """Enter issues.
+
+        Raises:
+            DatabaseError: the server keeps fewer than it was sent.
+        """
+        if issues.rows:
+            kept = await session.copy_in(
+                issues.table,
+                list(ISSUE_COLUMNS[issues.table]),
+                issues.pieces,
+                namespace=self._schema.namespace,
+            )
+            await self._check_kept(session, issues.table, kept, issues.rows)
+
+    async def enter_kept(
+        self, session: Session, lease: Lease, chunk: int, kept: Sequence[Kept]
+    ) -> None:
+        """Enter what a chunk left to other writers.
+
+        Raises:
+            DatabaseError: the server keeps fewer rows than it was sent.
+        """
+        if not kept:
+            return
+        rows = [compose(_KEPT, run=lease.run_id, chunk=chunk, kept=one) for one in kept]
+        columns = joined(", ", ISSUE_COLUMNS[ISSUES])
+        sql = self._sql(_ENTER_KEPT, columns=columns, rows=joined(", ", rows))
+        await self._check_kept(session, ISSUES, await session.execute(sql), len(kept))
+
+    async def _check_kept(self, session: Session, table: str, kept: int, sent: int) -> None:
+        """Raise an error if a table of the ledger stored another number of rows than was sent."""
+        if kept != sent:
+            await self._refuse_triggers(session, table)
+            msg = f"{kept} of {counted(sent, 'row')} sent to the ledger table {table} were stored"
+            raise DatabaseError(msg)
+
+    async def _refuse_triggers(self, session: Session, *tables: str) -> None:
+        """Raise an error that names the triggers on tables of the ledger, if there are any."""
+        found = await acting_on(session, self._schema, tables)
+        if found:
+            names = ", ".join(map(str, found))
+            raise DatabaseError(f"the ledger does not store what it is sent: {names} acts on it")
+
+    async def finish(
+        self,
+        session: Session,
+        lease: Lease,
+        state: str,
+        *,
+        seconds: float,
+        ledger_days: int,
+        planned: Planned | None = None,
+        failed: int | None = None,
+        error: str | None = None,
+    ) -> bool:
+        """End a run, give its lease back, and forget runs that are too old.
+
+        Returns:
+            Whether the run was still this one's. Without ``failed``, the count is that of chunks.
+        """
+        sql = self._sql(
+            _FINISH,
+            lease=lease,
+            state=state,
+            ledger_days=ledger_days,
+            milliseconds=round(max(seconds, 0.0) * 1000),
+            plan=Sql("") if planned is None else compose("{plan},", plan=_planned(planned)),
+            failed=Sql("NULL") if failed is None else failed,
+            error=_text(error),
+        )
+        return await alone(session, sql) == 1
+
+    async def committed(self, session: Session, run_id: str) -> Committed:
+        """Return what a run has committed so far."""
+        chunks = await session.fetch(self._sql(_COMMITTED, run=run_id))
+        failed: dict[int, set[bytes]] = {}
+        for chunk, portfolio in await session.fetch(self._sql(_FAILED, run=run_id)):
+            failed.setdefault(chunk, set()).add(uuid.UUID(portfolio).bytes)
+        return Committed(
+            first=tuple(uuid.UUID(row[1]).bytes for row in chunks),
+            last=tuple(uuid.UUID(row[2]).bytes for row in chunks),
+            failed=tuple(frozenset(failed.get(row[0], ())) for row in chunks),
+            chunks=max((row[0] for row in chunks), default=-1) + 1,
+        )
+
+    async def runs(self, session: Session, *, limit: int, run_id: str | None = None) -> list[Row]:
+        """Return the runs that began last, the latest first, or the one of an id."""
+        condition = Sql("true") if run_id is None else compose("r.id = {run:text}", run=run_id)
+        rows = await session.fetch(self._sql(_SHOW_RUNS, condition=condition, limit=limit))
+        return [dict(row) for row in rows]
+
+    async def details(self, session: Session, run_id: str) -> dict[str, list[Row]]:
+        """Return chunks by number, issues by portfolio, and issues of symbols by name."""
+        return {
+            name: [dict(row) for row in await session.fetch(self._sql(template, run=run_id))]
+            for name, template in _SHOW.items()
+        }
+
+
+async def commit_chunk(
+    session: Session,
+    schema: Schema,
+    write: Callable[[Callable[[str], None]], Awaitable[tuple[Entry, Sequence[Kept]]]],
+    *,
+    lease: Lease,
+    planned: Planned,
+    step: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Write and commit a chunk in one transaction: rows, equities and ledger, or nothing.
+
+    ``write`` is handed ``step``, to be called with the name of each step that is done, and returns
+    what the ledger keeps of the chunk and what that left to other writers.
+
+    Raises:
+        LeaseHeldError: another run took over.
+        DatabaseError: the database refused or failed.
+    """
+    ledger = Ledger(schema)
+    async with ledger.fenced(session, lease):
+        step("begun")
+        entry, kept = await write(step)
+        await ledger.enter_issues(session, entry.issues)
+        await ledger.enter_kept(session, lease, entry.chunk, kept)
+        step("ledger")
+        await ledger.enter(session, lease, entry, planned)
+        step("fenced")
+    step("committed")
+
+
+def encode_issues(table: str, run_id: str, number: int, columns: Mapping[str, Column]) -> IssueRows:
+    """Return rows of ``table``; the number is that of the chunk, or of the attempt for symbols."""
+    rows, names = len(columns["name"]), ISSUE_COLUMNS[table]
+    own = np.frombuffer(uuid.UUID(run_id).bytes, dtype=np.uint8)
+    every = {
+        "run_id": np.tile(own, (rows, 1)),
+        names[1]: Integers(np.full(rows, number, dtype=np.int32)),
+        **columns,
+    }
+    return IssueRows(table, rows, encoded([field_of(name, every[name]) for name in names], rows))
+
+
+def taken_over(lease: Lease) -> LeaseHeldError:
+    """Return the error for a run whose token is no longer its own."""
+    msg = f"run {lease.run_id} lost its lease to another run; its uncommitted work was rolled back"
+    return LeaseHeldError(msg, lease.run_id)
+
+
+def _planned(planned: Planned) -> Sql:
+    return compose(
+        _PLANNED,
+        planned=planned,
+        lsn=_text(planned.view.lsn),
+        start=_date(planned.start),
+        end=_date(planned.end),
+    )
+
+
+def _overlaps(runs: str, ids: npt.NDArray[np.uint8] | None) -> Sql:
+    """Return the condition that portfolios of a run are among others."""
+    column = Sql(f"{runs}.portfolio_ids")
+    if ids is None:
+        return compose("COALESCE(cardinality({column}), 1) > 0", column=column)
+    return compose(_OVERLAPS, column=column, ids=ids) if len(ids) else Sql("false")
+
+
+def _date(day: dt.date | None) -> Sql:
+    return Sql("NULL::date") if day is None else date_literal(day_of(day))
+
+
+def _text(text: str | None) -> Sql:
+    return Sql("NULL") if text is None else quote_literal(text)

@@ -1,0 +1,329 @@
+"""Connections with transactions, and a count of every statement sent.
+
+A *statement* is a SELECT, COPY, INSERT, UPDATE or DELETE that batchcore sends, those by which the
+driver learns about types or resets a pooled connection included; transaction control, settings and
+what SQLAlchemy asks a connection that it opens are not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from batchcore.errors import DatabaseError, InternalError
+from batchcore.pg.errors import answers, driver_errors, is_lost
+from batchcore.pg.sql import quote_literal
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from asyncpg.connection import LoggedQuery
+
+    from batchcore.frames import Ambiguous
+    from batchcore.pg.database import Database
+
+LOST_IN_COPY: Final = "the connection was lost in the middle of a COPY"
+
+ROW_SECURITY_OFF: Final = "SET LOCAL row_security = off"
+"""A policy of row-level security would leave rows out in silence; this makes it an error."""
+
+CATALOG_FIRST: Final = (
+    "SELECT pg_catalog.set_config('search_path', CASE WHEN s.path OPERATOR(pg_catalog.~~)"
+    " '%pg_catalog%' THEN 'pg_catalog, ' OPERATOR(pg_catalog.||) s.path ELSE s.path END, {local})"
+    " FROM (SELECT pg_catalog.current_setting('search_path')) AS s(path)"
+)
+"""A path that names pg_catalog late would find functions and types of other schemas first.
+
+What comes after stays, for the triggers and views of the host. `local` is a boolean: whether only
+for the transaction.
+"""
+
+_CATALOG_FIRST: Final = CATALOG_FIRST.format(local="true")
+
+_COUNTED: Final = re.compile(
+    r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|COPY|MERGE|VALUES)\b", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The moment that a REPEATABLE READ transaction sees, as the server names it.
+
+    Attributes:
+        snapshot_id: ``xmin:xmax:running transactions``.
+        lsn: Where its log was; None on a standby.
+    """
+
+    snapshot_id: str
+    lsn: str | None
+
+
+class Session:
+    """A borrowed asyncpg connection; what is sent on it is counted under its phase.
+
+    Attributes:
+        ambiguous: Symbols of closes read on dates on which rows differ (S2).
+        isolation: Level of the transaction, as PostgreSQL writes it.
+        exported: Identifier under which others can see what it sees; None if they cannot.
+        view: Which moment it sees, where it was asked for.
+    """
+
+    def __init__(self, raw: asyncpg.Connection, phase: str, database: Database) -> None:
+        self.raw = raw
+        self.phase = phase
+        self.statements = database.statements
+        self.bytes = database.bytes
+        self.rounded = database.rounded
+        self.grace = database.grace
+        self.ambiguous: list[Ambiguous] = []
+        self.isolation = ""
+        self.exported: str | None = None
+        self.view: View | None = None
+
+    @property
+    def consistent(self) -> bool:
+        """Whether every statement sees the database at one moment."""
+        return self.isolation in {"repeatable read", "serializable"}
+
+    @property
+    def has_encoding(self) -> bool:
+        """Whether texts of the database are of a known encoding; in SQL_ASCII they are bytes."""
+        settings: asyncpg.ServerSettings = self.raw.get_settings()
+        return bool(settings.server_encoding != "SQL_ASCII")
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its connection is closed, or back in its pool."""
+        try:
+            closed: bool = self.raw.is_closed()
+        except asyncpg.InterfaceError:  # a pool has taken it back
+            return True
+        return closed
+
+    async def answers(self) -> bool:
+        """Return whether the server answers; if not, the connection is closed."""
+        return not self.is_gone and await answers(self.raw)
+
+    async def enter(self, phase: str) -> None:
+        """Count the statements that follow under another phase."""
+        await asyncio.sleep(0)  # the driver reports a query one turn of the loop later
+        self.phase = phase
+
+    def count(self, statements: int = 1) -> None:
+        """Count statements that the driver does not report itself, such as COPY."""
+        self.statements[self.phase] += statements
+
+    def log(self, query: LoggedQuery) -> None:
+        """Count a query that the driver reports."""
+        if _COUNTED.match(query.query):
+            self.count()
+
+    async def copy_out(self, query: str, take: Callable[[bytes], None]) -> None:
+        """Run ``COPY (query) TO STDOUT`` and hand its bytes to ``take`` as they arrive.
+
+        If `take` raised in it, asyncpg would ask the server to cancel the COPY and wait for the
+        answer: for ever once the last bytes have arrived. So what `take` raises is raised when the
+        COPY is over.
+        """
+        raised: list[Exception] = []
+
+        async def sink(data: bytes) -> None:
+            piece = bytes(data)  # asyncpg may hand out its own buffer
+            self.bytes[self.phase] += len(piece)
+            if not raised:
+                try:
+                    take(piece)
+                except Exception as error:  # noqa: BLE001  # raised below
+                    raised.append(error)
+
+        self.count()
+        try:
+            with driver_errors():
+                await self.raw.copy_from_query(str(query), output=sink, format="binary")
+        except AttributeError as error:  # asyncpg's own, of a connection that was terminated
+            if self.is_gone:
+                raise DatabaseError(LOST_IN_COPY) from error
+            raise
+        if raised:
+            raise raised[0]
+
+    async def copy_in(
+        self, table: str, columns: list[str], pieces: list[bytes], *, namespace: str | None = None
+    ) -> int:
+        """Run ``COPY table FROM STDIN`` with the bytes of ``pieces``; return its rows."""
+
+        async def source() -> AsyncIterator[bytes]:
+            for piece in pieces:
+                self.bytes[self.phase] += len(piece)
+                yield piece
+
+        self.count()
+        with driver_errors():
+            status = await self.raw.copy_to_table(
+                table, source=source(), columns=columns, schema_name=namespace, format="binary"
+            )
+        return int(status.rpartition(" ")[2])
+
+    async def execute(self, sql: str) -> int:
+        """Run statements without parameters; return the rows that the last one touched."""
+        with driver_errors():
+            status: str = await self.raw.execute(str(sql))  # the driver takes no subclass
+        last = status.rpartition(" ")[2]
+        return int(last) if last.isdigit() else 0
+
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """Return the rows of a query.
+
+        Its statement has no name, whatever cache the caller's connections have: a pooler that
+        hands them on by transaction would let one run what another has prepared under that name.
+        """
+        if _COUNTED.match(query):
+            self.count()  # the driver reports none that was prepared
+        with driver_errors():
+            statement = await self.raw.prepare(str(query), name="")
+            rows: list[asyncpg.Record] = await statement.fetch(*arguments)
+        return rows
+
+    async def fetchval(self, query: str, *arguments: object) -> Any:  # noqa: ANN401  # of the query
+        """Return the first value of the first row of a query, or None; see `fetch`."""
+        rows = await self.fetch(query, *arguments)
+        return rows[0][0] if rows else None
+
+    async def now(self) -> dt.datetime:
+        """Return what the clock of the server shows."""
+        moment: dt.datetime = await self.fetchval("SELECT pg_catalog.clock_timestamp()")
+        return moment
+
+
+@contextlib.asynccontextmanager
+async def snapshot(
+    session: Session, *, shared: bool = False, with_view: bool = False
+) -> AsyncIterator[None]:
+    """Let every statement of a session see the database as it is now, as `Database.snapshot`.
+
+    With ``with_view`` the server is asked which moment it is, for `Session.view`.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(one_moment(session))
+        try:
+            await _name_snapshot(session, export=shared, with_view=with_view)
+        except DatabaseError as error:
+            if not shared or error.sqlstate is None or is_lost(error):
+                raise
+            await stack.aclose()  # the refusal has ended the transaction
+            await stack.enter_async_context(one_moment(session))
+            await _name_snapshot(session, export=False, with_view=with_view)
+        yield
+
+
+async def _name_snapshot(session: Session, *, export: bool, with_view: bool) -> None:
+    if not (export or with_view):
+        return
+    wanted = ["pg_export_snapshot()"] if export else ["NULL::text"]
+    if with_view:
+        wanted += [
+            "pg_current_snapshot()::text",
+            "CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text END",
+        ]
+    (row,) = await session.fetch(f"SELECT {', '.join(wanted)}")
+    session.exported = row[0]
+    session.view = View(row[1], row[2]) if with_view else None
+
+
+@contextlib.asynccontextmanager
+async def transaction(
+    session: Session, *, idle_ms: int = 0, first: Sequence[str] = ()
+) -> AsyncIterator[int]:
+    """Run a READ COMMITTED transaction of a writing session: all of it, or nothing.
+
+    Args:
+        session: In no transaction.
+        idle_ms: How long the server waits for the next statement before it ends the connection;
+            0 is for ever.
+        first: SELECT statements that go with its settings in one message, each of which sees what
+            is committed when it begins.
+
+    Yields:
+        How many rows the last of ``first`` has found.
+    """
+    async with _transaction(session, isolation="read_committed"):
+        rows = await session.execute("; ".join([*_settings(session, idle_ms), *first]))
+        session.count(len(first))
+        session.isolation = "read committed"
+        yield rows
+
+
+@contextlib.asynccontextmanager
+async def _transaction(
+    session: Session, *, isolation: str, readonly: bool = False
+) -> AsyncIterator[None]:
+    with driver_errors():
+        transaction = session.raw.transaction(isolation=isolation, readonly=readonly)
+        try:
+            await transaction.start()
+        except asyncio.CancelledError:
+            session.raw.terminate()  # it may or may not have begun
+            raise
+    try:
+        yield
+    except BaseException:
+        # A connection that is gone has rolled back already; its own error is the one to tell.
+        await session.grace.end(session.raw, transaction.rollback)
+        raise
+    with driver_errors():
+        await transaction.commit()
+
+
+@contextlib.asynccontextmanager
+async def one_moment(session: Session, exported: str | None = None) -> AsyncIterator[None]:
+    """Run a transaction that sees one moment: now, or that of an exported snapshot."""
+    async with _transaction(session, isolation="repeatable_read", readonly=True):
+        if exported is not None:
+            await session.execute(f"SET TRANSACTION SNAPSHOT {quote_literal(exported)}")
+        await session.execute("; ".join(_settings(session)))
+        level = await session.fetchval("SHOW transaction_isolation")
+        if not session.raw.is_in_transaction() or level != "repeatable read":
+            msg = f"expected a REPEATABLE READ transaction, was {level}"
+            raise InternalError(msg)
+        session.isolation = level
+        yield
+
+
+async def settle(session: Session) -> str:
+    """Set what statements rely on in a caller's transaction; return what puts it back."""
+    session.isolation = await session.fetchval("SHOW transaction_isolation")
+    row_security: str = await session.fetchval("SHOW row_security")
+    path = quote_literal(await session.fetchval("SHOW search_path"))
+    await session.execute(f"{ROW_SECURITY_OFF}; {_CATALOG_FIRST}")
+    return (
+        f"SET LOCAL row_security = {row_security};"
+        f" SELECT pg_catalog.set_config('search_path', {path}, true)"
+    )
+
+
+async def alone(session: Session, statement: str) -> int:
+    """Run a statement as a READ COMMITTED transaction of its own; return the rows it touched.
+
+    A session that is in one of that level already runs it as a part of that.
+    """
+    session.count()
+    isolation = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+    return await session.execute("; ".join([isolation, *_settings(session), statement]))
+
+
+def _settings(session: Session, idle_ms: int = 0) -> list[str]:
+    settings = {
+        "statement_timeout": 0,
+        "lock_timeout": 0,
+        "idle_in_transaction_session_timeout": idle_ms,
+    }
+    if session.raw.get_server_version() >= (17,):
+        settings["transaction_timeout"] = 0
+    limits = [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
+    return [ROW_SECURITY_OFF, *limits, _CATALOG_FIRST]

@@ -1,0 +1,202 @@
+"""SQL from templates: names are quoted, and values are literals, since COPY takes no parameters."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from string import Formatter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from batchcore.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from batchcore.config import Schema
+
+_EPOCH: Final = dt.date(1970, 1, 1).toordinal()
+
+
+class Sql(str):
+    """A part of a statement, which templates take as it is."""
+
+    __slots__ = ()
+
+
+def statement(template: str, /, **holes: object) -> str:
+    """Return a statement: what `compose` returns, as the plain string that the driver takes."""
+    return str(compose(template, **holes))
+
+
+def compose(template: str, /, **holes: object) -> Sql:
+    """Return a part of a statement: a template with its named holes filled.
+
+    ``{name}`` takes `Sql`, an integer or what is `Composable`, such as a `Relation`, of which
+    ``{name.column}`` is a column; ``{name:kind}`` writes a value as a literal of a kind of
+    `LITERALS`.
+
+    Raises:
+        TypeError: a hole is given anything else, such as text that is no `Sql`.
+        InputError: no server takes a text.
+    """
+    return Sql(_FORMATTER.vformat(template.strip(), (), holes))
+
+
+def joined(separator: str, parts: Iterable[str]) -> Sql:
+    """Return parts of a statement with a separator between them."""
+    return Sql(separator.join(parts))
+
+
+class Composable:
+    """What writes itself as SQL where a template formats it."""
+
+    __slots__ = ()
+
+
+class Relation(Composable):
+    """A table of the host, for templates.
+
+    With the alias ``p``, ``{p}`` is the table's name and the alias, ``{p.id}`` the qualified name
+    of its column; without one, both have their names alone.
+    """
+
+    def __init__(self, schema: Schema, table: str, alias: str = "") -> None:
+        """Take a table by its name in docs/schema.md."""
+        self._schema, self._table, self._alias = schema, table, alias
+
+    def __str__(self) -> str:
+        name = table_name(self._schema, self._table)
+        return f"{name} AS {self._alias}" if self._alias else name
+
+    def __getattr__(self, column: str) -> Sql:
+        """Return a column by its name in docs/schema.md."""
+        if column.startswith("_"):
+            raise AttributeError(column)
+        name = column_name(self._schema, self._table, column)
+        return Sql(f"{self._alias}.{name}" if self._alias else name)
+
+
+def quote_identifier(name: str) -> Sql:
+    """Return ``name`` as a quoted identifier, whatever characters it has.
+
+    Raises:
+        InputError: it is empty, has a zero character or is no valid Unicode.
+    """
+    if not name:
+        msg = "an SQL name is empty"
+        raise InputError(msg)
+    return Sql('"' + _sendable(name).replace('"', '""') + '"')
+
+
+def quote_literal(text: str) -> Sql:
+    r"""Return ``text`` as a string literal that means the same under any server setting.
+
+    A text with a backslash becomes ``E'...'`` with each of them doubled, because a plain literal
+    depends on ``standard_conforming_strings``.
+
+    Raises:
+        InputError: it has a zero character or is no valid Unicode.
+    """
+    quoted = "'" + _sendable(text).replace("'", "''") + "'"
+    return Sql("E" + quoted.replace("\\", "\\\\") if "\\" in quoted else quoted)
+
+
+def table_name(schema: Schema, table: str) -> Sql:
+    """Return ``table`` of docs/schema.md as the database knows it: qualified and quoted."""
+    return own_table(schema, schema.table(table))
+
+
+def own_table(schema: Schema, name: str) -> Sql:
+    """Return the name of one of batchcore's own tables, qualified and quoted."""
+    return Sql(f"{quote_identifier(schema.namespace)}.{quote_identifier(name)}")
+
+
+def column_name(schema: Schema, table: str, column: str) -> Sql:
+    """Return ``table.column`` of docs/schema.md as the database knows it: quoted, unqualified."""
+    return quote_identifier(schema.column(table, column))
+
+
+def text_array(texts: Iterable[str]) -> Sql:
+    """Return texts as an array literal that means the same under any server setting.
+
+    It has no type, so that ``column = ANY(...)`` compares as the column's own type does: blanks at
+    the end of a char(20) or the case of a citext would count in a comparison of texts.
+    """
+    quoted = ",".join('"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts)
+    return quote_literal("{" + quoted + "}")
+
+
+def date_literal(day: int) -> Sql:
+    """Return a day since 1970-01-01 as a date literal; the last may be 10000-01-01."""
+    return Sql(f"'{_iso_date(day)}'::date")
+
+
+def _date_array(days: Sequence[int] | npt.NDArray[np.int32]) -> str:
+    listed = [int(day) for day in days]
+    known = {day: _iso_date(day) for day in set(listed)}
+    return "'{" + ",".join(known[day] for day in listed) + "}'::date[]"
+
+
+def _uuid_array(ids: npt.NDArray[np.uint8]) -> str:
+    digits = ids.tobytes().hex()  # PostgreSQL needs no hyphens
+    listed = ",".join(digits[first : first + 32] for first in range(0, len(digits), 32))
+    return "'{" + listed + "}'::uuid[]"
+
+
+def _iso_date(day: int) -> str:
+    if day + _EPOCH == dt.date.max.toordinal() + 1:
+        return "10000-01-01"  # what is before it is everything up to the last
+    return dt.date.fromordinal(day + _EPOCH).isoformat()
+
+
+def _moment(moment: dt.datetime) -> str:
+    return f"{quote_literal(moment.astimezone(dt.UTC).isoformat())}::timestamptz"
+
+
+LITERALS: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
+    {
+        "name": quote_identifier,
+        "text": quote_literal,
+        "texts": text_array,
+        "date": date_literal,
+        "dates": _date_array,
+        "uuid": lambda own: f"'{uuid.UUID(bytes=bytes(own))}'::uuid",
+        "uuids": _uuid_array,
+        "moment": _moment,
+    }
+)
+"""Kinds of literals, and what writes them.
+
+Days are counted since 1970-01-01, ids are 16 bytes each, and moments have a time zone.
+"""
+
+
+class _Formatter(Formatter):
+    def format_field(self, value: object, format_spec: str) -> str:
+        if isinstance(value, Sql | Composable):
+            return format(value, format_spec)
+        if not format_spec and isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        if format_spec not in LITERALS:
+            msg = f"{value!r} is neither SQL nor a literal of kind `{format_spec}`"
+            raise TypeError(msg)
+        return LITERALS[format_spec](value)
+
+
+_FORMATTER: Final = _Formatter()
+
+
+def _sendable(text: str) -> str:
+    if "\0" in text:
+        msg = f"PostgreSQL stores no zero character, which {text!r} has"
+        raise InputError(msg)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        msg = f"{text!r} is no valid Unicode"
+        raise InputError(msg) from error
+    return text

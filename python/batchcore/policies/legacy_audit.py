@@ -1,0 +1,244 @@
+"""What the policy `legacy` says of stored snapshots (L1 to L34)."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from batchcore import calendar as calendars
+from batchcore import reference as ref
+from batchcore.audit import compare
+from batchcore.audit.compute import Inputs, columns_of, shares_of
+from batchcore.audit.policy import PolicyAudit
+from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
+from batchcore.db.legacy_tables import WRITTEN, check_tables
+from batchcore.frames import Betas
+from batchcore.native import build_host, build_market
+from batchcore.policies.legacy import PREVIOUS_CLOSE_DAYS
+from batchcore.reference import legacy
+from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
+from batchcore.sources import stored as stores
+from batchcore.sources.facts import select_events, select_flows
+from batchcore.sources.positions import load_symbols, select_all_positions
+from batchcore.sources.prices import load_legacy_closes
+from batchcore.sources.profiles import select_newest_betas, select_spelt_profiles
+from batchcore.sources.query import load
+from batchcore.sources.stored import ANALYTIC, SHARES, Fact
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Mapping
+    from decimal import Decimal
+
+    from batchcore.audit.chunk_check import ChunkCheck
+    from batchcore.audit.compute import Links, Roll, Shares
+    from batchcore.frames import Bools, Decimals, Int32, Int64, Rows
+    from batchcore.sources.host import Selection
+    from batchcore.sources.portfolios import Portfolios
+    from batchcore.sources.stored import OwnEquities, StoredRows
+
+
+OF_DAY: Final = (
+    "beta_provider_1y",
+    SHARES,
+    *("hhi", "effective_num_positions", "top_3_concentration", "top_10_concentration"),
+)
+"""Columns that are filled on a current day (L32 to L34)."""
+
+OF_WEIGHTS: Final = OF_DAY[1:]
+"""Those of them that have no value together (L34)."""
+
+BY_CHAIN: Final = (
+    *("daily_pnl", "daily_return"),
+    *("cumulative_pnl", "cumulative_realized_pnl", "cumulative_capital_flow"),
+    *("beta_provider_1y", SHARES),
+)
+"""Columns that P has a part in, beside the equity; P&L is 0 without one (L11)."""
+
+BY_QUANTITY: Final = (
+    *("total_value", "equity_balance", "daily_pnl", "daily_return", "cumulative_pnl"),
+    *compare.EXPOSURES,
+    *COUNT_COLUMNS[1:],
+    *OF_DAY,
+)
+"""Columns in which the quantities of positions count (L15 to L34)."""
+
+_NEVER_FILLED: Final = tuple(column for column in ANALYTIC if column not in OF_DAY)
+"""Columns of A4 to A6, which are NULL on every day (L31)."""
+
+_NATIVE: Final = ("total_value", *(name for name in WRITTEN if name != SHARES))
+"""Columns that native rows have of this policy alone, beside `sector_exposure`."""
+
+
+class LegacyAudit(PolicyAudit):
+    """The policy on the tables of a host."""
+
+    columns = compare.ALL_COLUMNS
+    stored_rules: ClassVar = stores.LEGACY
+    computed: ClassVar = (*RULE_COLUMNS, *_NATIVE[1:], *_NEVER_FILLED)
+    has_shares: ClassVar = True
+    of_first_row: ClassVar = ("daily_pnl",)
+    sums: ClassVar = ("pnl", "realized_pnl", "capital_flow")
+    by_chain: ClassVar = BY_CHAIN
+    by_value: ClassVar = compare.EXPOSURES
+    by_quantity: ClassVar = BY_QUANTITY
+    ends_at_exit: ClassVar = False  # it goes on (L8)
+
+    _prices = ref.market(())
+    _profiles: Mapping[str, legacy.Profile] = {}
+    _benchmark_since = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # of `PolicyAudit`
+        """Check the tables of the policy."""
+        super().__init__(*args, **options)
+        check_tables(self.catalog, writes=False)
+        self.columns = self.read = stores.readable(self.catalog, compare.ALL_COLUMNS)
+
+    async def share(self, selection: Selection, first: int, last: int) -> None:
+        """Load closes, profiles and since when there is a benchmark."""
+        session, catalog = self.session, self.catalog
+        symbols = await load_symbols(session, catalog, selection)
+        spelt = {*symbols.table(), ""}
+        self._benchmark_since = await load(session, stores.select_benchmark_since(catalog))
+        if not self.fast:
+            self._prices = await self.reader.legacy_closes(spelt)
+            self._profiles = await self.reader.legacy_profiles(spelt)
+            return
+        start = max(first - PREVIOUS_CLOSE_DAYS, calendars.FIRST_DATE)
+        closes = await load_legacy_closes(session, catalog, spelt, start, last)
+        sessions = self.calendar.sessions(first, last)
+        self.market = await asyncio.to_thread(build_market, closes, sessions)
+        profiles = await load(session, select_spelt_profiles(catalog, spelt))
+        # Rows with weights had a benchmark; `judge` leaves out those that had none.
+        self.host = build_host(dt.date.max, profiles=profiles, has_benchmark=True)
+
+    def previous(self, stored: StoredRows) -> tuple[Int64, ...]:
+        """Return the latest row before each that existed when it was written, and that of today.
+
+        A row that was replaced keeps the time of its first writing, so that may be too early (L5).
+        """
+        return rows_at_writing(stored), rows_before(stored)
+
+    def current(self, stored: StoredRows) -> Bools:
+        """Return which rows have a column of a current day."""
+        return compare.is_analysed(stored, OF_DAY)
+
+    def reads(self, *, any_current: bool) -> dict[str, bool]:
+        """Return that profiles and betas count on current days, where there are such tables."""
+        tables = {"profiles": PROFILES, "betas": POSITION_BETAS}
+        return {name: any_current and self.catalog.has_table(t) for name, t in tables.items()}
+
+    async def inputs(self, check: ChunkCheck) -> Inputs:
+        """Return positions, soft-deleted ones too, events, flows and betas."""
+        session, day, of = self.session, check.stored.day, (self.catalog, check.selection)
+        has_betas = check.any_current
+        return Inputs(
+            check.ids,
+            await load(session, select_all_positions(*of)),
+            await load(session, select_events(*of, deleted=True)),
+            await load(session, select_flows(*of, int(day.min()), int(day.max()))),
+            await load(session, select_newest_betas(*of)) if has_betas else Betas.none(),
+        )
+
+    async def roll(self, ids: list[uuid.UUID]) -> Roll:
+        """Return the reference on the portfolios of a chunk."""
+        portfolios = await self.reader.legacy_portfolios(ids)
+        scales = self.reader.scales
+
+        def row(
+            portfolio: int, day: int, previous: tuple[Any, ...] | None, opening: Decimal, today: int
+        ) -> legacy.Row | None:
+            start = replace(portfolios[portfolio], equity_balance=opening)
+            if previous is not None:
+                start = replace(start, snapshots=(legacy.Snapshot(*previous),))
+            shared = legacy.Shared(self._prices, (day,), today, profiles=self._profiles)
+            rows = legacy.roll(start, shared, [day], scales).rows
+            return rows[0] if rows else None
+
+        return row
+
+    def cells(self, rows: Rows) -> tuple[dict[str, Decimals], Shares | None]:
+        """Return the columns of native rows, and their `sector_exposure`."""
+        if rows.legacy is None:
+            return super().cells(rows)
+        own = {name: getattr(rows.legacy, name) for name in _NATIVE}
+        return columns_of(rows) | own, shares_of(rows.legacy.sector_exposure)
+
+    def opens(self, links: Links) -> Bools:
+        """Return which rows go on from the column of the portfolio (L6).
+
+        What it was then has been overwritten since.
+        """
+        equity = links.carried["equity_balance"]
+        zero = (equity.state == State.VALUE) & (equity.values == 0)
+        found: Bools = links.first | zero | (equity.state == State.NULL)
+        return found
+
+    def judge(self, check: ChunkCheck, judged: compare.Judgement) -> None:
+        """Leave out what L32 to L34 read of a state that has been overwritten since."""
+        current, facts, written = check.current[check.rows], check.facts, check.written
+        # Without active positions these columns are NULL on every day (L25).
+        active = check.expected.cells["num_positions"].values > 0
+        judged.leave_out("not_analysed", active & ~current, OF_DAY)
+        filled = active & current
+        for reason, kind, columns in (
+            ("position_edited", Fact.POSITION, OF_DAY),
+            ("profile_changed", Fact.PROFILE, compare.BY_PROFILE),
+            ("beta_changed", Fact.BETA, ("beta_provider_1y",)),
+        ):
+            judged.leave_out(reason, filled & written.changed(facts, facts.kind == kind), columns)
+        weighed = compare.is_analysed(check.stored, OF_WEIGHTS)[check.rows]
+        since = filled & ~weighed & (written.at < self._benchmark_since)
+        judged.leave_out("benchmark_changed", since, OF_WEIGHTS)
+
+    def looks_back(self, links: Links, wrong: Bools) -> Int32:
+        """Return the first day whose close may have counted in rows (L12, L26)."""
+        back = links.day - PREVIOUS_CLOSE_DAYS
+        back[compare.in_any(wrong, compare.EXPOSURES)] = calendars.FIRST_DATE
+        return np.maximum(back, calendars.FIRST_DATE).astype(np.int32)
+
+    def since(self, links: Links) -> Int32:
+        """Return the day before: what is of no session is never picked up (L18)."""
+        return links.day - 1
+
+    async def own_equities(
+        self,
+        portfolios: Portfolios,  # the latest of each, which need not be the last
+        at: Int64,
+        selection: Selection,
+    ) -> OwnEquities:
+        """Return the equity of the snapshot that was written last (L7)."""
+        ids = np.ascontiguousarray(portfolios.id[at])
+        return await load(self.session, stores.select_last_run(self.catalog, selection, ids))
+
+
+def rows_at_writing(stored: StoredRows) -> Int64:
+    """Return of each row the latest one before it that is not younger than it, -1 for none.
+
+    A row that was written later, out of order, is not what this one was made from (L5, L7).
+    """
+    found = np.full(len(stored), -1, dtype=np.int64)
+    # Rows that may be asked for again: younger ones are passed over by all that follow an older.
+    open_rows: list[int] = []
+    portfolio, written = stored.portfolio.tolist(), stored.written.tolist()
+    for row in range(len(stored)):
+        if open_rows and portfolio[open_rows[-1]] != portfolio[row]:
+            open_rows.clear()
+        while open_rows and written[open_rows[-1]] > written[row]:
+            open_rows.pop()
+        if open_rows:
+            found[row] = open_rows[-1]
+        open_rows.append(row)
+    return found
+
+
+def rows_before(stored: StoredRows) -> Int64:
+    """Return of each row the latest one before it of the same portfolio, -1 for none (L5)."""
+    before = np.arange(-1, len(stored) - 1)
+    same = stored.portfolio[before] == stored.portfolio
+    return np.where((before >= 0) & same, before, -1)

@@ -1,0 +1,361 @@
+"""What the policy `rollforward` says of stored snapshots (S5 to S10, A1 to A6)."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import fields, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from batchcore import calendar as calendars
+from batchcore import reference as ref
+from batchcore.analytics.windows import LOOK
+from batchcore.audit import compare
+from batchcore.audit.compute import ExpectedRows, Inputs, cents_of, shares_of
+from batchcore.audit.policy import PolicyAudit
+from batchcore.db.analytic_tables import check_parts
+from batchcore.errors import SchemaError
+from batchcore.frames import (
+    Decimals,
+    Integers,
+    Opening,
+    Rows,
+    SnapshotAnalytics,
+    day_keys,
+    rescaled,
+)
+from batchcore.native import build_market
+from batchcore.run.analysis import PAST_RETURNS, ChunkInputs, extra_symbols, load_analysis
+from batchcore.run.monitor import Monitor
+from batchcore.run.prices import PriceWindow, load_closes
+from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
+from batchcore.sources.facts import select_events, select_flows
+from batchcore.sources.host import floats
+from batchcore.sources.positions import load_symbols, select_positions
+from batchcore.sources.query import load
+from batchcore.sources.snapshots import Returns, select_returns
+from batchcore.sources.stored import ANALYTIC, SHARES, Fact, OwnEquities
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+
+    from batchcore.audit.chunk_check import ChunkCheck
+    from batchcore.audit.compute import Links, Roll
+    from batchcore.db.analytic_tables import Parts
+    from batchcore.frames import Bools, Int32, Int64, Text
+    from batchcore.run.analysis import Analysis
+    from batchcore.sources.host import Selection
+    from batchcore.sources.portfolios import Portfolios
+    from batchcore.sources.stored import StoredRows
+
+
+LEVEL: Final = "portfolio"
+"""The analytics that snapshots have columns of."""
+
+OF_BASELINE: Final = (
+    "daily_pnl",
+    "daily_realized_pnl",
+    "daily_return",
+    "cumulative_pnl",
+    "cumulative_realized_pnl",
+)
+"""Columns that are 0 on a baseline (S5)."""
+
+BY_CHAIN: Final = (*OF_BASELINE, "daily_capital_flow", "cumulative_capital_flow")
+
+_BY_VALUE: Final = (
+    *compare.EXPOSURES,
+    *("sector_exposure", "hhi", "effective_num_positions"),
+    *("top_3_concentration", "top_10_concentration"),
+)
+"""Columns in which the value of a PRIVATE lot counts (S9, A2, A3)."""
+
+_BEFORE: Final = ("equity_balance", "daily_return")
+"""Columns that analytics of later rows go on from."""
+
+
+class RollForwardAudit(PolicyAudit):
+    """The policy on the tables of a host."""
+
+    columns = compare.COLUMNS
+    computed: ClassVar = RULE_COLUMNS
+    of_first_row: ClassVar = OF_BASELINE
+    sums: ClassVar = ("capital_flow",)
+    by_chain: ClassVar = BY_CHAIN
+    by_value: ClassVar = _BY_VALUE
+    by_quantity: ClassVar = COUNT_COLUMNS
+
+    _prices = ref.market(())
+    _analysis: Analysis | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # of `PolicyAudit`
+        """Look at which analytics the tables allow."""
+        super().__init__(*args, **options)
+        self._parts: Parts | None = None  # of the analytics; None where there are none
+        try:
+            self._parts = check_parts(self.catalog, LEVEL, writes=False)
+            self.off.update(self._parts.off)
+        except SchemaError as error:  # of the columns of analytics: the others were checked
+            self.off["analytics"] = str(error)
+            self.read = RULE_COLUMNS
+
+    async def share(self, selection: Selection, first: int, last: int) -> None:
+        """Load closes, marks and betas."""
+        symbols = await load_symbols(self.session, self.catalog, selection)
+        if not self.fast:
+            self._prices = await self.reader.closes(symbols.table())
+        if self.fast or self._parts is not None:
+            await self._share_natively(symbols, first, last)
+
+    async def _share_natively(self, symbols: Text, first: int, last: int) -> None:
+        session, settings = self.session, self.request.settings
+        level = "none" if self._parts is None else LEVEL
+        days = self.calendar.last_sessions(first, LOOK + 1)[:1]
+        start = min([first - settings.lookback_days, *days.tolist()])
+        monitor = Monitor(str(uuid.uuid4()))
+        closes = await load_closes(
+            session,
+            self.catalog,
+            (*symbols.table(), *extra_symbols(level)),
+            PriceWindow(max(start, calendars.FIRST_DATE), first, last),
+            source=None,
+            monitor=monitor,
+        )
+        self.market = await asyncio.to_thread(
+            build_market,
+            closes,
+            self.calendar.sessions(first, last),
+            lookback_days=settings.lookback_days,
+        )
+        if self._parts is not None:
+            self._analysis = await load_analysis(
+                session,
+                self.catalog,
+                self._parts,
+                market=self.market,
+                symbols=symbols,
+                days=self.calendar.sessions(min([first, *days.tolist()]), last),
+                monitor=monitor,
+                threads=settings.threads,
+                beta_weights=self.request.beta_weights,
+            )
+
+    def previous(self, stored: StoredRows) -> tuple[Int64, ...]:
+        """Return the latest complete row before each (S5)."""
+        return (previous_rows(stored),)
+
+    def reads(self, *, any_current: bool) -> dict[str, bool]:  # noqa: ARG002  # no day is
+        """Return that profiles count with analytics, betas never."""
+        return {"profiles": self._parts is not None and self._parts.profiles, "betas": False}
+
+    async def inputs(self, check: ChunkCheck) -> Inputs:
+        """Return positions, events and flows."""
+        session, day, of = self.session, check.stored.day, (self.catalog, check.selection)
+        return Inputs(
+            check.ids,
+            await load(session, select_positions(*of)),
+            await load(session, select_events(*of)),
+            await load(session, select_flows(*of, int(day.min()), int(day.max()))),
+        )
+
+    async def roll(self, ids: list[uuid.UUID]) -> Roll:
+        """Return the reference on the portfolios of a chunk."""
+        portfolios = await self.reader.portfolios(dict.fromkeys(ids), ids)
+        lookback, scales = self.request.settings.lookback_days, self.reader.scales
+
+        def row(
+            portfolio: int, day: int, previous: tuple[Any, ...] | None, opening: Decimal, _: int
+        ) -> ref.Row | None:
+            start = replace(portfolios[portfolio], opening_equity=opening)
+            if previous is not None:
+                start = replace(start, snapshots=(ref.Snapshot(*previous),))
+            rows = ref.roll_forward(start, self._prices, [day], lookback, scales).rows
+            return rows[0] if rows else None
+
+        return row
+
+    def judge(self, check: ChunkCheck, judged: compare.Judgement) -> None:
+        """Leave out analytics that were not computed, and those from a profile of another time."""
+        every = np.ones(len(check.rows), dtype=np.bool_)
+        if self._parts is None:
+            judged.leave_out("analytics_off", every, ANALYTIC)
+            return
+        analysed = compare.is_analysed(check.stored)[check.rows]
+        judged.leave_out("not_analysed", ~analysed, ANALYTIC)
+        if not self._parts.profiles:
+            judged.leave_out("analytics_off", every, compare.BY_PROFILE)
+        # A profile is today's (A1, A2): what it said when the row was written is gone.
+        profiles = check.facts.kind == Fact.PROFILE
+        changed = check.written.changed_while_held(check.facts, profiles)
+        judged.leave_out("profile_changed", changed, compare.BY_PROFILE)
+
+    async def analysed(
+        self, check: ChunkCheck, judged: compare.Judgement
+    ) -> tuple[ExpectedRows, Bools] | None:
+        """Return what analytic columns should be, and which cells differ (A1 to A6)."""
+        stored, ids, wrong = check.stored, check.ids, check.wrong
+        own = np.flatnonzero(compare.in_any(judged.checked(), ANALYTIC))
+        if self._analysis is None or len(own) == 0:
+            return None
+        inputs = check.inputs or await self.inputs(check)
+        first = np.full(len(ids), calendars.LAST_DATE, dtype=np.int32)
+        np.minimum.at(first, stored.portfolio, stored.day)
+        query = select_returns(self.catalog, self.calendar, ids, first, PAST_RETURNS)
+        past = await load(self.session, query)
+        rows = check.rows[own]
+        cells = {name: stored.cells[name] for name in _BEFORE}
+        of = self._analysis, inputs, stored, rows
+        differ = partial(compare.differences, are_floats=True)
+        should = await asyncio.to_thread(analysed_rows, *of, cells, past)
+        found = await asyncio.to_thread(differ, stored, rows, should)
+        # A wrong equity or return counts in its own row; analytics may go on from the right one.
+        if compare.in_any(wrong, _BEFORE).any():
+            right = _corrected(cells, check.rows, check.expected)
+            other = await asyncio.to_thread(analysed_rows, *of, right, past)
+            found &= await asyncio.to_thread(differ, stored, rows, other)
+        place, every = np.zeros(len(wrong), dtype=np.int64), np.zeros_like(wrong)
+        place[own], every[own] = np.arange(len(own)), found
+        return should.take(place), every
+
+    def looks_back(self, links: Links, wrong: Bools) -> Int32:
+        """Return the first day whose close may have counted in rows (S4, A5)."""
+        back = links.previous_day - max(self.request.settings.lookback_days, 1)
+        for row in np.flatnonzero(compare.in_any(wrong, ANALYTIC)).tolist():
+            of_betas = self.calendar.last_sessions(int(links.day[row]), LOOK + 1)
+            back[row] = min(int(back[row]), int(of_betas[0]))
+        return np.maximum(back, calendars.FIRST_DATE).astype(np.int32)
+
+    def since(self, links: Links) -> Int32:
+        """Return the day of the row that each goes on from (S6, S7)."""
+        return links.previous_day
+
+    async def own_equities(
+        self,
+        portfolios: Portfolios,
+        at: Int64,
+        selection: Selection,  # noqa: ARG002  # whose snapshots were loaded
+    ) -> OwnEquities:
+        """Return the equity of the latest complete snapshot (S8)."""
+        before = portfolios.before.take(at)
+        equity = before.equity_balance
+        return OwnEquities(before.day, equity, equity, np.zeros(len(at), dtype=np.bool_))
+
+
+def previous_rows(stored: StoredRows) -> Int64:
+    """Return of each row the latest complete one before it of the same portfolio, -1 for none."""
+    numbers = np.arange(len(stored))
+    latest = np.maximum.accumulate(np.where(stored.complete, numbers, -1))
+    before = np.concatenate([[-1], latest[:-1]]) if len(stored) else latest
+    same = stored.portfolio[before] == stored.portfolio
+    return np.where((before >= 0) & same, before, -1)
+
+
+def _corrected(
+    cells: dict[str, Decimals], rows: Int64, expected: ExpectedRows
+) -> dict[str, Decimals]:
+    """Return columns of stored rows with what some rows should be, where that is known."""
+    known, found = np.flatnonzero(expected.known), {}
+    for name, column in cells.items():
+        right = rescaled(expected.cells[name].take(known), column.scale)
+        values, state = column.values.copy(), column.state.copy()
+        values[rows[known]], state[rows[known]] = right.values, right.state
+        found[name] = Decimals(values, column.scale, state)
+    return found
+
+
+def analysed_rows(  # noqa: PLR0917  # rows, and what their analytics are made of
+    analysis: Analysis,
+    inputs: Inputs,
+    stored: StoredRows,
+    rows: Int64,
+    cells: Mapping[str, Decimals],
+    past: Returns,
+) -> ExpectedRows:
+    """Return the analytic columns of rows.
+
+    Args:
+        analysis: Of all chunks.
+        inputs: Of the chunk.
+        stored: Likewise.
+        rows: (k,) which.
+        cells: `equity_balance` and `daily_return` of all stored rows that the analytics go on
+            from, as they are or as they should be.
+        past: Daily returns before all stored rows.
+
+    Source:
+        A1 to A6.
+    """
+    history = _history(stored, cells["daily_return"], past)
+    portfolios = len(inputs.ids)
+    opening = Opening(portfolio_id=inputs.ids, equity=Decimals.nulls(portfolios))
+    parts, order = [], []
+    for session in np.unique(stored.day[rows]).tolist():
+        at = np.flatnonzero(stored.day[rows] == session)
+        own = rows[at]
+        last = np.full(portfolios, np.iinfo(np.int32).min, dtype=np.int32)
+        last[stored.portfolio[own]] = session
+        chunk = ChunkInputs(
+            positions=inputs.positions,
+            events=inputs.events,
+            opening=opening,
+            rows=_as_rows(stored, own, cells),
+            last_session=last,
+            is_latest=np.zeros(portfolios, dtype=np.bool_),
+            returns=_last_returns(history, stored.portfolio[own], session),
+        )
+        parts.append(analysis.analyse(chunk).snapshot)
+        order.append(at)
+    back = np.argsort(np.concatenate(order))
+    return expected_of(SnapshotAnalytics.concat(parts).take(back))
+
+
+def expected_of(analytics: SnapshotAnalytics) -> ExpectedRows:
+    """Return the analytic columns of rows."""
+    columns: dict[str, Any] = dict(analytics.columns)
+    shares = shares_of(columns.pop(SHARES))
+    cells = {
+        name: Decimals(column.values.astype(np.int64), 0, column.state)
+        if isinstance(column, Integers)
+        else column
+        for name, column in columns.items()
+    }
+    return ExpectedRows(np.ones(len(shares), dtype=np.bool_), cells, shares)
+
+
+def _history(stored: StoredRows, returned: Decimals, past: Returns) -> Returns:
+    """Return all daily returns that there are, by portfolio and day."""
+    own = np.flatnonzero(stored.complete & (returned.state == State.VALUE))
+    portfolio = np.concatenate([past.portfolio, stored.portfolio[own]])
+    day = np.concatenate([past.day, stored.day[own]])
+    value = np.concatenate([past.value, floats(returned)[own]])
+    order = np.lexsort((day, portfolio))
+    return Returns(portfolio[order].astype(np.int32), day[order].astype(np.int32), value[order])
+
+
+def _last_returns(history: Returns, portfolio: Int32, session: int) -> Returns:
+    """Return of each portfolio the last returns before a session that A4 may need."""
+    keys = day_keys(history.portfolio, history.day)
+    first = np.searchsorted(keys, portfolio.astype(np.int64) << 32)
+    end = np.searchsorted(keys, day_keys(portfolio, np.full(len(portfolio), session)))
+    count = np.minimum(end - first, PAST_RETURNS)
+    within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    row = np.repeat(end - count, count) + within
+    return Returns(history.portfolio[row], history.day[row], history.value[row])
+
+
+def _as_rows(stored: StoredRows, own: Int64, cells: Mapping[str, Decimals]) -> Rows:
+    """Return stored rows as the analytics take them: nothing but equity and return is read."""
+    equity, returned = cells["equity_balance"], cells["daily_return"]
+    columns: dict[str, Any] = dict.fromkeys((one.name for one in fields(Rows)), None)
+    columns |= {
+        "portfolio": stored.portfolio[own],
+        "day": stored.day[own],
+        "equity_balance": cents_of(equity)[own],
+        "daily_return": returned.take(own),
+    }
+    return Rows(**columns)

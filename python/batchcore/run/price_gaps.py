@@ -1,0 +1,168 @@
+"""Which sessions, symbols and portfolios lack prices, found before anything is computed: pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore.calendar import date_of
+from batchcore.frames import Issues, day_keys, distinct
+from batchcore.run.plan import NEVER
+from batchcore.run.prices import valid_rows
+from batchcore.run.result import NO_CLOSE
+from batchcore.sources.host import located, normalised
+from batchcore.words import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from batchcore.frames import Bools, Int32, Prices, Text
+    from batchcore.run.plan import Plan
+    from batchcore.sources.positions import Held
+
+LISTED: Final = 5
+"""How many symbols the detail of an issue names."""
+
+CELLS: Final = 1 << 20
+"""Positions times sessions that are looked at at a time."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LatestCloses:
+    """The latest valid close of symbols on each session.
+
+    Attributes:
+        symbols: Normalised symbol -> row.
+        spelt: Of each row the symbol as stored on positions.
+        sessions: (s,) int32.
+        day: (u, s) int32, day of the latest valid close on or before the session; `NEVER` without.
+        priced: (u,) bool, whether there is a valid close at all.
+    """
+
+    symbols: dict[str, int]
+    spelt: list[str]
+    sessions: Int32
+    day: Int32
+    priced: Bools
+
+
+def latest_closes(symbols: Text, prices: Prices, sessions: Int32) -> LatestCloses:
+    """Return the latest closes of symbols that lack a close of some session itself."""
+    spelt: dict[str, str] = {}
+    for symbol in sorted(symbols.table()):
+        spelt.setdefault(normalised(symbol), symbol)
+    spelt.pop("", None)
+    row_of = {name: row for row, name in enumerate(spelt)}
+    moved = [row_of.get(normalised(name), -1) for name in prices.symbol.table()]
+    valid = prices.take(valid_rows(prices))
+    own = np.array([*moved, -1], dtype=np.int64)[valid.symbol.codes]
+    keys = distinct(day_keys(own, valid.day.values)[own >= 0])
+    rows = np.arange(len(spelt), dtype=np.int64)
+    # the first key beyond (symbol, session); the one before it is the latest close, if its own
+    at = np.searchsorted(keys, day_keys(rows[:, None], sessions[None, :]), side="right") - 1
+    found = keys[np.maximum(at, 0)] if len(keys) else np.zeros(at.shape, dtype=np.int64)
+    known = (at >= 0) & (found >> 32 == rows[:, None])
+    day = np.where(known, (found & 0xFFFF_FFFF) - 2**31, NEVER).astype(np.int32)
+    lacks = (day != sessions[None, :]).any(axis=1)
+    priced = np.bincount(own[own >= 0], minlength=len(rows)) > 0
+    kept = [name for name, lack in zip(spelt, lacks.tolist(), strict=True) if lack]
+    return LatestCloses(
+        {name: row for row, name in enumerate(kept)},
+        [spelt[name] for name in kept],
+        sessions,
+        day[lacks],
+        priced[lacks],
+    )
+
+
+def missing_prices(
+    plan: Plan, held: Held, latest: LatestCloses, lookback_days: int
+) -> Iterator[Issues]:
+    """Give what of a plan lacks a close that is new enough (S4): by symbol, session, portfolio.
+
+    Every position counts that is held on a session which its portfolio writes.
+    """
+    shape = (len(latest.symbols), len(latest.sessions))
+    stale, unpriced = np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_)
+    first: dict[tuple[int, int], int] = {}
+    for owner, symbol, is_stale, is_unpriced in _looked_up(plan, held, latest, lookback_days):
+        edges = np.flatnonzero(np.diff(symbol, prepend=-1))
+        stale[symbol[edges]] |= np.logical_or.reduceat(is_stale, edges)
+        unpriced[symbol[edges]] |= np.logical_or.reduceat(is_unpriced, edges)
+        lacks = is_stale | is_unpriced
+        some = np.flatnonzero(lacks.any(axis=1))
+        columns = np.argmax(lacks[some], axis=1).tolist()
+        pairs = zip(owner[some].tolist(), symbol[some].tolist(), strict=True)
+        for pair, column in zip(pairs, columns, strict=True):
+            first[pair] = min(first.get(pair, column), column)
+    yield _by_symbol("stale", stale, latest)
+    yield _by_symbol("unpriced", unpriced, latest)
+    lacks = stale | unpriced
+    lacking = np.flatnonzero(lacks.any(axis=0))
+    details = [_listed(np.flatnonzero(lacks[:, column]).tolist(), latest) for column in lacking]
+    days = latest.sessions[lacking]
+    yield Issues.of("lacks_prices", np.full(len(lacking), -1), day=days, detail=details)
+    by_portfolio: dict[int, tuple[int, list[int]]] = {}
+    for (portfolio, row), column in sorted(first.items()):
+        earliest, rows = by_portfolio.get(portfolio, (column, []))
+        by_portfolio[portfolio] = (min(earliest, column), [*rows, row])
+    found = by_portfolio.values()
+    yield Issues.of(
+        "lacks_prices",
+        [*by_portfolio],
+        day=latest.sessions[[column for column, _ in found]],
+        detail=[_listed(rows, latest) for _, rows in found],
+    )
+
+
+def _looked_up(
+    plan: Plan, held: Held, latest: LatestCloses, lookback_days: int
+) -> Iterator[tuple[Any, ...]]:
+    """Give portfolio, symbol, and for each session whether stale or unpriced, of some positions.
+
+    They come by symbol, `CELLS` at a time.
+    """
+    sessions = latest.sessions
+    rows = [latest.symbols.get(normalised(name), -1) for name in held.symbol.table()]
+    symbol = np.array([*rows, -1], dtype=np.int64)[held.symbol.codes]
+    portfolio = located(held.portfolio_id, plan.id)
+    low = np.searchsorted(sessions, np.maximum(held.start, plan.first_day[portfolio]))
+    end = np.minimum(held.end.astype(np.int64) - 1, plan.last_day[portfolio])
+    high = np.searchsorted(sessions, end, side="right")
+    kept = np.flatnonzero((portfolio >= 0) & (symbol >= 0) & (low < high))
+    kept = kept[np.argsort(symbol[kept], kind="stable")]
+    columns = np.arange(len(sessions))
+    step = max(CELLS // max(len(sessions), 1), 1)
+    for at in range(0, len(kept), step):
+        block = kept[at : at + step]
+        inside = (columns >= low[block][:, None]) & (columns < high[block][:, None])
+        day = latest.day[symbol[block]]
+        unpriced = inside & (day < held.start[block][:, None])
+        stale = inside & ~unpriced & (day < sessions.astype(np.int64) - lookback_days)
+        yield portfolio[block], symbol[block], stale, unpriced
+
+
+def _by_symbol(name: str, lacks: Bools, latest: LatestCloses) -> Issues:
+    """Return one issue for each symbol for which some lot would lack a recent enough mark."""
+    rows = np.flatnonzero(lacks.any(axis=1))
+    first, details = [], []
+    for row in rows:
+        days = latest.sessions[lacks[row]]
+        detail = f"{counted(len(days), 'session')} until {date_of(int(days[-1]))}"
+        first.append(int(days[0]))
+        details.append(detail if latest.priced[row] else f"{detail}, {NO_CLOSE}")
+    return Issues.of(
+        name,
+        np.full(len(rows), -1),
+        symbol=[latest.spelt[row] for row in rows],
+        day=first,
+        detail=details,
+    )
+
+
+def _listed(rows: Sequence[int], latest: LatestCloses) -> str:
+    names = ", ".join(latest.spelt[row] for row in rows[:LISTED])
+    more = f" and {len(rows) - LISTED} more" if len(rows) > LISTED else ""
+    return f"{counted(len(rows), 'symbol')}: {names}{more}"

@@ -1,0 +1,204 @@
+"""Connections: isolation, transactions, and what is left behind on a caller's."""
+
+import asyncio
+import traceback
+
+import asyncpg
+import pytest
+from sqlalchemy import event
+from sqlalchemy.util import await_only
+
+from batchcore.db.migrate import migrate
+from batchcore.errors import ConfigError, DatabaseError
+from batchcore.pg.database import Database
+from support.callers import OWN, caller
+
+pytestmark = pytest.mark.db
+
+PORTFOLIO = """
+    INSERT INTO portfolios (id, user_id, name, account_name, account_type, currency, created_at,
+        updated_at)
+    VALUES (gen_random_uuid(), gen_random_uuid(), '{0}', '{0}', 'taxable', 'USD', now(), now())"""
+COUNT = "SELECT count(*) FROM portfolios"
+
+
+KINDS = pytest.mark.parametrize("kind", OWN)
+
+
+@KINDS
+async def test_a_snapshot_is_repeatable_read_and_read_only(same_host: str, kind: str) -> None:
+    async with caller(same_host, kind) as given, Database(given.db).snapshot("read") as session:
+        assert await session.raw.fetchval("SHOW transaction_isolation") == "repeatable read"
+        assert await session.raw.fetchval("SHOW transaction_read_only") == "on"
+        with pytest.raises(DatabaseError, match="read-only") as caught:
+            await session.execute(PORTFOLIO.format("a"))
+        assert caught.value.sqlstate == "25006"
+
+
+MUCH = "SELECT repeat('x', 100) FROM generate_series(1, 50000)"
+MUCH_BYTES = 19 + 50_000 * (2 + 4 + 100) + 2
+
+
+async def test_a_time_limit_that_is_met_in_a_copy_is_an_error(same_host: str) -> None:
+    slow = "SELECT repeat('x', 100), pg_sleep(0.01) FROM generate_series(1, 1000)"
+    async with (
+        asyncio.timeout(20),
+        asyncpg.create_pool(same_host, min_size=1, max_size=1, command_timeout=0.5) as pool,
+        Database(pool).writing("read") as session,
+    ):
+        with pytest.raises(DatabaseError, match="TimeoutError"):
+            await session.copy_out(slow, lambda _: None)
+        assert await session.fetchval("SELECT 1") == 1
+
+
+@pytest.mark.parametrize("rows", [2_000, 50_000])  # all in one buffer of the socket, or not
+async def test_a_copy_is_cancelled_after_whichever_piece(same_host: str, rows: int) -> None:
+    query = MUCH.replace("50000", str(rows))
+    async with asyncio.timeout(60), Database(same_host).writing("read") as session:
+        for last in range(40):
+            seen: list[bytes] = []
+
+            def take(data: bytes, seen: list[bytes] = seen, last: int = last) -> None:
+                if len(seen) == last:
+                    asyncio.current_task().cancel()  # as a signal would while it waits
+                seen.append(data)
+
+            task = asyncio.create_task(session.copy_out(query, take))
+            await asyncio.wait([task], timeout=5)
+            assert task.cancelled() == (len(seen) > last)
+            assert await session.fetchval("SELECT 1") == 1
+            if not task.cancelled():
+                break
+    assert last > 1
+
+
+@pytest.mark.parametrize("kind", ["url", "pool"])
+@pytest.mark.parametrize("how", ["lost", "terminated"])
+async def test_a_connection_that_goes_in_a_copy_is_an_error_at_once(
+    same_host: str, kind: str, how: str
+) -> None:
+    received: list[int] = []
+
+    def goes(data: bytes) -> None:
+        before, now = sum(received), sum(received) + len(data)
+        received.append(len(data))
+        if before < MUCH_BYTES // 2 <= now:
+            if how == "lost":  # as a reset does that TLS has read
+                session.raw._transport.abort()  # noqa: SLF001
+            else:
+                session.raw.terminate()
+
+    async with asyncio.timeout(20), caller(same_host, kind) as given:
+        with pytest.raises(DatabaseError, match=r"in the middle of (a COPY|operation)"):
+            async with Database(given.db).writing("read") as session:
+                await session.copy_out(MUCH, goes)
+        assert sum(received) < MUCH_BYTES
+        async with Database(given.db).writing("read") as session:
+            assert await session.fetchval("SELECT 1") == 1
+
+
+@KINDS
+async def test_statements_are_counted_under_their_phase(same_host: str, kind: str) -> None:
+    async with caller(same_host, kind) as given:
+        counted = Database(given.db)
+        async with counted.snapshot("one") as session:
+            await session.raw.fetchval(COUNT)
+            await session.enter("two")
+            await session.copy_out("SELECT 1", lambda _: None)
+            await session.raw.fetchval("SELECT 2")
+            await session.execute("SET LOCAL work_mem = '8MB'")
+    assert counted.statements["two"] == 2
+    assert counted.statements["one"] >= 1
+
+
+async def test_loggers_of_the_caller_stay_and_those_of_a_run_go(same_host: str) -> None:
+    seen: list[str] = []
+    async with asyncpg.create_pool(same_host, min_size=1, max_size=1) as pool:
+        async with pool.acquire() as raw:
+            raw.add_query_logger(lambda query: seen.append(query.query))
+        counted = Database(pool)
+        async with counted.snapshot("read") as session:
+            await session.raw.fetchval(COUNT)
+        before = dict(counted.statements)
+        await pool.fetchval("SELECT 7")
+        async with counted.writing("write"):
+            pass
+    assert COUNT in seen
+    assert "SELECT 7" in seen
+    assert counted.statements["read"] == before["read"]
+
+
+async def test_no_server_is_one_line(tmp_path) -> None:
+    with pytest.raises(DatabaseError) as caught:
+        async with Database(f"postgresql://nobody@/none?host={tmp_path}").snapshot("read"):
+            pass
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://a@b:port/c", "postgresql://a:secret/d@b/c", "postgresql://a@b:1,c:port/d"],
+)
+async def test_a_port_that_is_none_is_told_without_the_url(url: str) -> None:
+    with pytest.raises(ConfigError, match="no valid port") as caught:
+        async with Database(url).snapshot("read"):
+            pass
+    assert caught.value.option == "database_url"
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_port_of_the_environment_that_is_none_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PGPORT", "port")
+    with pytest.raises(ConfigError, match="no valid port"):
+        async with Database("postgresql://a@b/c").snapshot("read"):
+            pass
+    with pytest.raises(ConfigError, match="no valid port"):
+        await migrate("postgresql://a@b/c")
+
+
+@pytest.mark.parametrize("kind", ["url", "engine"])
+async def test_no_such_database_is_one_line(server, kind: str) -> None:
+    async with caller(server.database_url("no_such_database"), kind) as given:
+        with pytest.raises(DatabaseError, match="does not exist") as caught:
+            async with Database(given.db).snapshot("read"):
+                pass
+    assert caught.value.sqlstate == "3D000"
+
+
+@pytest.mark.parametrize("given", ["mysql://localhost/x", "localhost", "", None, 7, object()])
+async def test_anything_else_is_refused(given: object) -> None:
+    with pytest.raises(ConfigError):
+        Database(given)
+
+
+async def test_a_pool_of_one_connection_is_refused_for_two(same_host: str) -> None:
+    async with asyncpg.create_pool(same_host, min_size=1, max_size=1) as pool:
+        Database(pool).require(1)
+        with pytest.raises(ConfigError, match="max_size is 1, expected 2 or more"):
+            Database(pool).require(2)
+
+
+@pytest.mark.parametrize("opener", ["caller", "batchcore"])
+async def test_connections_of_an_engine_open_side_by_side(same_host: str, opener: str) -> None:
+    both = asyncio.Barrier(2)
+
+    async def opened_by_caller(db) -> None:
+        async with db.connect() as connection:
+            await connection.exec_driver_sql(COUNT)
+
+    async def opened_by_batchcore(db) -> None:
+        async with Database(db).writing("write") as session:
+            assert await session.fetchval(COUNT) == 0
+
+    other = {"caller": opened_by_caller, "batchcore": opened_by_batchcore}[opener]
+    # SQLAlchemy opens the first connection of an engine alone.
+    async with caller(same_host, "engine") as given, given.db.connect():
+        event.listen(
+            given.db.sync_engine, "connect", lambda *_: await_only(both.wait()), insert=True
+        )
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            tasks.create_task(other(given.db))
+            tasks.create_task(opened_by_batchcore(given.db))
