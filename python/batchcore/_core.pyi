@@ -33,6 +33,7 @@ __all__ = [
     "contributions",
     "encode",
     "hold",
+    "legacy_contributions",
     "locate",
     "pick",
     "run",
@@ -162,6 +163,18 @@ def hold(
     opening: Opening,
     marks: Marks,
     sessions: npt.NDArray[np.int32],
+    threads: int,
+    cancel: CancelFlag | None = None,
+) -> dict[str, Any]: ...
+def legacy_contributions(
+    *,
+    positions: Positions,
+    events: Events,
+    opening: Opening,
+    prices: PriceStore,
+    portfolio: npt.NDArray[np.int32],
+    day: npt.NDArray[np.int32],
+    earns: npt.NDArray[np.bool_],
     threads: int,
     cancel: CancelFlag | None = None,
 ) -> dict[str, Any]: ...

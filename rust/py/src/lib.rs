@@ -33,6 +33,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pgcopy::pick, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::contributions, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::hold, module)?)?;
+    module.add_function(wrap_pyfunction!(pnl::legacy_contributions, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::run, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::sums_by_key, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::value_positions, module)?)?;
@@ -52,6 +53,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "contributions",
             "encode",
             "hold",
+            "legacy_contributions",
             "locate",
             "pick",
             "run",

@@ -1,4 +1,6 @@
 //! What each lot added to the P&L of its portfolio from one day to another (X1): exact.
+//!
+//! Those of the policy `legacy` are in [`crate::pnl::legacy::contributions`].
 
 use core::num::NonZeroUsize;
 use core::sync::atomic::AtomicBool;
@@ -41,11 +43,12 @@ pub struct Contribution {
     pub before: Option<Mark>,
     /// Mark on the session, likewise.
     pub after: Option<Mark>,
-    /// `V(t) - V(s)`, in the scale of [`Contributions::scale`], as the next two.
+    /// `V(t) - V(s)`, in the scale of [`Contributions::scale`], as the next.
     pub unrealized_change: i128,
     /// Its part of `R(s, t)`.
     pub realized: i128,
-    /// Value on the session (S9); nothing where it is not held then.
+    /// Value on the session (S9, L28), in the scale of [`Contributions::value_scale`]; nothing where
+    /// it is not held then.
     pub value: Option<i128>,
 }
 
@@ -60,6 +63,8 @@ pub struct Contributions {
     pub quantity_scale: u32,
     /// Decimals of amounts.
     pub scale: u32,
+    /// Decimals of values.
+    pub value_scale: u32,
 }
 
 /// Most digits of an amount: those of a decimal of 128 bits.
@@ -113,6 +118,7 @@ pub fn contributions<'a>(
         price_scale: query.price_scale,
         quantity_scale: query.quantity_scale,
         scale: query.valuer.scale(),
+        value_scale: query.valuer.scale(),
     })
 }
 
@@ -219,7 +225,12 @@ fn rescaled(mantissa: i64, from: u32, to: u32) -> i128 {
     i128::from(mantissa).saturating_mul(i128::try_from(factor).unwrap_or(i128::MAX))
 }
 
-fn fitting<T: Sum>(amount: T, position: usize) -> Result<i128> {
+/// Returns an amount of a position as an integer of 38 digits.
+///
+/// # Errors
+///
+/// [`Error::Value`] if it has more.
+pub(crate) fn fitting<T: Sum>(amount: T, position: usize) -> Result<i128> {
     let most = power_of_ten(MOST_DIGITS).unwrap_or(u128::MAX);
     let fits = |amount: &i128| amount.unsigned_abs() < most;
     amount.signed().filter(fits).ok_or(Error::Value {
