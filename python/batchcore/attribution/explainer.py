@@ -288,7 +288,7 @@ class Explainer:
         if by == "portfolio":
             explained = tuple(replace(row, key=str(owner)) for row in explained)
         contributed = total(row.contribution for row in explained)
-        pnl, computed = chain.daily_pnl, trimmed(contributed or Decimal(0)) or Decimal(0)
+        pnl, computed = chain.daily_pnl, trimmed(contributed or Decimal(0))
         differs = not _fits(pnl, computed, chain.half_cents)
         cells = chain.cells(await check.expected_from(inputs)) if differs else ()
         return Explanation(
@@ -465,7 +465,7 @@ class Totals:
             session=session,
             since=since,
             daily_pnl=trimmed(self._stored),
-            computed_pnl=trimmed(self._computed) or Decimal(0),
+            computed_pnl=trimmed(self._computed),
             rows=self._groups.rows(),
             unexplained=self._unexplained,
             examples=tuple(self._examples),

@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from batchcore.analytics.sector_exposure import UNCLASSIFIED, UNKNOWN
 from batchcore.attribution.explanation import ExplainedRow
@@ -172,6 +172,10 @@ def total(values: Iterable[Decimal | None]) -> Decimal | None:
         return sum(known, Decimal(0)) if known else None
 
 
+@overload
+def trimmed(value: Decimal, least: int = ...) -> Decimal: ...
+@overload
+def trimmed(value: Decimal | None, least: int = ...) -> Decimal | None: ...
 def trimmed(value: Decimal | None, least: int = CENTS) -> Decimal | None:
     """Return a value without zeros at its end, but for so many decimals."""
     if value is None:
