@@ -88,7 +88,8 @@ async def explain(
     rounding. Of several they are sums over all of their lots, computed natively, a chunk of
     portfolios at a time. Contributions are exact; with the rounding they are the stored P&L.
     Where the data have changed since, the answer is not `explained`, and says what is stored and
-    what would be computed.
+    what would be computed. Everything is read from one snapshot of the database, for several
+    portfolios on two connections where there are as many.
 
     Args:
         db: A database URL, an `asyncpg.Pool` or Connection, or an SQLAlchemy `AsyncEngine`,
