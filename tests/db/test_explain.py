@@ -258,6 +258,24 @@ async def test_without_a_session_it_is_the_latest(stored: str) -> None:
     assert (await batchcore.explain(stored)).session == D9
 
 
+@pytest.mark.parametrize("calendar", ["daily", "prices"])
+async def test_sessions_are_those_of_the_calendar(stored: str, calendar: str) -> None:
+    found = await batchcore.explain(stored, [P], D7, calendar=calendar)
+    assert lots(found) == amounts(ON_THE_7TH)
+    late = dt.date(2026, 1, 11)
+    ranged = await batchcore.explain(stored, [P], late, since=D6, calendar=calendar)
+    assert (ranged.daily_pnl, ranged.session) == (25, D9)
+    weekend = (dt.date(2026, 1, 10), late)
+    assert ranged.missing_sessions == (weekend if calendar == "daily" else ())
+
+
+async def test_a_soft_deleted_portfolio_is_explained_if_it_is_asked_for(same_host: str) -> None:
+    await ran(same_host, (5, 7))
+    await database.fetch(same_host, "UPDATE portfolios SET deleted_at = now() WHERE id = $1", P)
+    assert lots(await batchcore.explain(same_host, [P], D7)) == amounts(ON_THE_7TH)
+    assert (await batchcore.explain(same_host, None, D7)).portfolios == 1
+
+
 async def test_no_portfolio_is_nothing(stored: str) -> None:
     found = await batchcore.explain(stored, [], D9)
     assert (found.portfolios, found.rows, found.rounding) == (0, (), 0)
