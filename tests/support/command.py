@@ -17,7 +17,18 @@ from batchcore import cli
 from support import artifact
 
 HELP = Path(__file__).parent.parent / "e2e" / "help"
-COMMANDS = ("demo", "run", "plan", "repair", "verify", "status", "migrate", "generate", "version")
+COMMANDS = (
+    "demo",
+    "run",
+    "plan",
+    "repair",
+    "verify",
+    "explain",
+    "status",
+    "migrate",
+    "generate",
+    "version",
+)
 WIDTH = "100"
 
 

@@ -9,7 +9,7 @@ import logging
 import uuid
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
+from typing import TYPE_CHECKING, Final, Literal, Unpack
 
 import numpy as np
 
@@ -52,6 +52,7 @@ from batchcore.run.result import (
     keep_with,
 )
 from batchcore.run.retry import Retries
+from batchcore.run.tasks import first_error
 from batchcore.sinks.refusal_errors import UNIQUE, is_of_known_key, is_refusal
 from batchcore.sinks.snapshots import write_batch
 from batchcore.sources.host import Selection
@@ -208,7 +209,7 @@ class Run:
                 result = await self._run()
                 clock.cancel()
         except BaseExceptionGroup as group:
-            error = _first(group)
+            error = first_error(group)
             keep_with(error, self._report(error))
             raise error from None
         except BaseException as error:
@@ -311,7 +312,7 @@ class Run:
     ) -> None:
         """Enter why a run ends early, on the first connection or, if that is gone, another."""
         if isinstance(error, BaseExceptionGroup):
-            error = _first(error)
+            error = first_error(error)
         if isinstance(error, LeaseHeldError):
             return
         state, text = _early_end(error)
@@ -702,18 +703,10 @@ def _begun_too_early(session: Session) -> Iterator[None]:
         raise DatabaseError(msg, error.sqlstate) from error
 
 
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    """Return the error that stopped the stages; the others are what it cancelled."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
 def _early_end(error: BaseException) -> tuple[str, str]:
     """Return the state of a run that an error ended, and the text of the error."""
     if isinstance(error, BaseExceptionGroup):
-        error = _first(error)
+        error = first_error(error)
     state = "failed" if isinstance(error, Exception) else "interrupted"
     return state, f"{type(error).__name__}: {error}".rstrip(": ")
 
