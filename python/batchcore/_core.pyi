@@ -30,6 +30,7 @@ __all__ = [
     "SnapshotStore",
     "__version__",
     "build_profile",
+    "compound",
     "encode",
     "hold",
     "locate",
@@ -137,6 +138,14 @@ class Marks:
     ) -> npt.NDArray[np.float64]: ...
     def issues(self) -> dict[str, Any]: ...
 
+def compound(
+    *,
+    pnl: npt.NDArray[np.int64],
+    basis: npt.NDArray[np.int64],
+    first: npt.NDArray[np.uint32],
+    last: npt.NDArray[np.uint32],
+    cancel: CancelFlag | None = None,
+) -> dict[str, Any]: ...
 def encode(
     *,
     fields: list[tuple[str, str, tuple[Any, ...], npt.NDArray[np.uint8] | None]],
