@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from batchcore.calendar import Calendar
-    from batchcore.frames import Bools, Bytes, Floats, Flows, Int32, Int64
+    from batchcore.frames import Bools, Bytes, Floats, Flows, Ids, Int32, Int64
     from batchcore.native import CancelFlag
     from batchcore.returns.periods import Period
-    from batchcore.sources.chains import ChainEnds, ChainRows
+    from batchcore.sources.chains import ChainRows
 
 DAYS_A_YEAR: Final = 365
 SESSIONS_A_YEAR: Final = 252
@@ -96,12 +96,12 @@ class DatedFlows(Frame):
     amount: Int64
 
 
-def chain_of(ends: ChainEnds, rows: ChainRows, flows: Flows, calendar: Calendar) -> Chain:
+def chain_of(ids: Ids, rows: ChainRows, flows: Flows, calendar: Calendar) -> Chain:
     """Return the complete snapshots of portfolios (S5), with their flows."""
     place = _places(calendar, rows.day)
     kept = (place >= 0) & (rows.equity.state != State.NULL)
     kept &= rows.equity.state != State.NON_FINITE
-    portfolio = located(rows.portfolio_id, ends.id)
+    portfolio = located(rows.portfolio_id, ids)
     kept &= portfolio >= 0
     key = day_keys(portfolio, rows.day)
     if not (kept.all() and (key[1:] > key[:-1]).all()):
@@ -111,12 +111,12 @@ def chain_of(ends: ChainEnds, rows: ChainRows, flows: Flows, calendar: Calendar)
     amounts = (rows.equity, rows.pnl, rows.flow, flows.amount)
     scale = max(column.scale for column in amounts)
     equity, pnl, stored, amount = (rescaled(column, scale) for column in amounts)
-    begins = np.searchsorted(portfolio, np.arange(len(ends) + 1))
+    begins = np.searchsorted(portfolio, np.arange(len(ids) + 1))
     is_first = np.zeros(len(rows), dtype=np.bool_)
     is_first[begins[:-1][begins[:-1] < begins[1:]]] = True
     skipped = np.diff(place, prepend=place[:1]) - 1
     skipped[is_first] = 0
-    dated = _dated(ends, flows, amount)
+    dated = _dated(ids, flows, amount)
     added, net = _since_row_before(key, is_first, dated)
     net = _rounded(net, 10 ** (scale - rows.flow.scale))
     known = (stored.state == State.VALUE) & ~is_first
@@ -144,10 +144,10 @@ def _places(calendar: Calendar, days: Int32) -> Int64:
     return np.where(there, row, -1)
 
 
-def _dated(ends: ChainEnds, flows: Flows, amount: Decimals) -> DatedFlows:
+def _dated(ids: Ids, flows: Flows, amount: Decimals) -> DatedFlows:
     """Return the flows that count (S3, S7), sorted."""
     state = amount.state | flows.day.state | flows.change_type.state
-    portfolio = located(flows.portfolio_id, ends.id)
+    portfolio = located(flows.portfolio_id, ids)
     kept = (state == State.VALUE) & (portfolio >= 0)
     signs = {CONTRIBUTION: 1, "WITHDRAWAL": -1}
     sign = np.array([signs.get(one, 0) for one in flows.change_type.table()] or [0])
@@ -249,7 +249,7 @@ class Reasons:
 
 
 def performance_of(
-    ends: ChainEnds,
+    ids: Ids,
     chain: Chain,
     periods: Sequence[Period],
     *,
@@ -315,8 +315,8 @@ def performance_of(
     }
     no_benchmark = null_ratios(len(spans.span))
     return Performance(
-        portfolio_id=np.ascontiguousarray(ends.id[spans.portfolio]),
-        period=Text.of([one.name for one in periods] * len(ends)),
+        portfolio_id=np.ascontiguousarray(ids[spans.portfolio]),
+        period=Text.of([one.name for one in periods] * len(ids)),
         **{name: _of_spans(column, spans.span) for name, column in columns.items()},
         benchmark=no_benchmark,
         difference=no_benchmark,
