@@ -103,45 +103,53 @@ def chain_of(ids: Ids, rows: ChainRows, flows: Flows, calendar: Calendar) -> Cha
     kept &= rows.equity.state != State.NON_FINITE
     portfolio = located(rows.portfolio_id, ids)
     kept &= portfolio >= 0
-    key = day_keys(portfolio, rows.day)
+    key, day = day_keys(portfolio, rows.day), rows.day
+    stored = [rows.equity, rows.pnl, rows.flow]
     if not (kept.all() and (key[1:] > key[:-1]).all()):
         order = np.flatnonzero(kept)
+        # rows come in runs, by date or by portfolio, which this sort merges
         order = order[np.argsort(key[order], kind="stable")]
-        rows, portfolio, key, place = rows.take(order), portfolio[order], key[order], place[order]
-    amounts = (rows.equity, rows.pnl, rows.flow, flows.amount)
-    scale = max(column.scale for column in amounts)
-    equity, pnl, stored, amount = (rescaled(column, scale) for column in amounts)
+        day, portfolio, key, place = day[order], portfolio[order], key[order], place[order]
+        stored = [column.take(order) for column in stored]
+    stored.append(flows.amount)
+    scale = max(column.scale for column in stored)
+    equity, pnl, flow, amount = (rescaled(column, scale) for column in stored)
     begins = np.searchsorted(portfolio, np.arange(len(ids) + 1))
-    is_first = np.zeros(len(rows), dtype=np.bool_)
+    is_first = np.zeros(len(day), dtype=np.bool_)
     is_first[begins[:-1][begins[:-1] < begins[1:]]] = True
     skipped = np.diff(place, prepend=place[:1]) - 1
     skipped[is_first] = 0
     dated = _dated(ids, flows, amount)
     added, net = _since_row_before(key, is_first, dated)
     net = _rounded(net, 10 ** (scale - rows.flow.scale))
-    known = (stored.state == State.VALUE) & ~is_first
+    known = (flow.state == State.VALUE) & ~is_first
     return Chain(
         portfolio=portfolio,
-        day=rows.day,
+        day=day,
         equity=equity,
         pnl=pnl,
         begins=begins,
         skipped=skipped,
         added=added,
-        differs=known & (stored.values != net),
+        differs=known & (flow.values != net),
         flows=dated,
     )
 
 
 def _places(calendar: Calendar, days: Int32) -> Int64:
     """Return which session of a calendar each day is, -1 for none."""
-    if calendar.days is None:
+    known = calendar.days
+    if known is None:
         return days.astype(np.int64)
-    if len(calendar.days) == 0:
+    if len(known) == 0:
         return np.full(len(days), -1)
-    row = np.searchsorted(calendar.days, days)
-    there = calendar.days[np.minimum(row, len(calendar.days) - 1)] == days
-    return np.where(there, row, -1)
+    places = np.full(int(known[-1]) - int(known[0]) + 2, -1)
+    places[known - known[0]] = np.arange(len(known))
+    # what is outside falls on the day after the last, which is no session
+    since = days.astype(np.int64) - known[0]
+    since[(since < 0) | (since >= len(places))] = len(places) - 1
+    found: Int64 = places[since]
+    return found
 
 
 def _dated(ids: Ids, flows: Flows, amount: Decimals) -> DatedFlows:

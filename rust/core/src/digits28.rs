@@ -35,13 +35,33 @@ fn halves(value: u128) -> (u128, u128) {
     (quotient, value.wrapping_sub(quotient.wrapping_mul(HALF)))
 }
 
+/// Returns the first of the 28 digits of a value, and the others.
+fn first_digit(value: u128) -> (u128, u128) {
+    let (upper, _) = halves(value);
+    // a division of 64 bits by a constant, where one of 128 bits takes five times as long
+    let digit = u64::try_from(upper).unwrap_or_default() / 10_000_000_000_000;
+    let digit = u128::from(digit);
+    (digit, value.wrapping_sub(digit.wrapping_mul(LEAST)))
+}
+
 const fn power(exponent: u32) -> u128 {
     10u128.pow(exponent)
 }
 
+const POWERS: [u128; 39] = {
+    let mut powers = [1; 39];
+    let mut exponent = 1;
+    while exponent < powers.len() {
+        powers[exponent] = powers[exponent - 1] * 10;
+        exponent += 1;
+    }
+    powers
+};
+
 /// Returns `10^exponent`, the largest one that fits where it does not.
 fn power_of_ten(exponent: u32) -> u128 {
-    10u128.checked_pow(exponent).unwrap_or(power(38))
+    let at = usize::try_from(exponent).unwrap_or(usize::MAX);
+    POWERS.get(at).copied().unwrap_or(power(38))
 }
 
 /// What is left of a unit in the last place.
@@ -199,8 +219,8 @@ impl Digits28 {
             let rest = Rest::of(low, MOST);
             return Self::rounded(is_negative, high, places.wrapping_sub(28), rest);
         }
-        let next = low / LEAST;
-        let rest = Rest::of(low.wrapping_sub(next.wrapping_mul(LEAST)), LEAST);
+        let (next, low) = first_digit(low);
+        let rest = Rest::of(low, LEAST);
         let digits = high.wrapping_mul(10).wrapping_add(next);
         Self::rounded(is_negative, digits, places.wrapping_sub(27), rest)
     }
@@ -377,9 +397,9 @@ impl Product {
         let (mut high, mut low) = product(a.digits, b.digits);
         let mut magnitude = a.places.wrapping_add(b.places).wrapping_neg();
         if high < LEAST {
-            let next = low / LEAST;
+            let (next, rest) = first_digit(low);
             high = high.wrapping_mul(10).wrapping_add(next);
-            low = low.wrapping_sub(next.wrapping_mul(LEAST)).wrapping_mul(10);
+            low = rest.wrapping_mul(10);
             magnitude = magnitude.wrapping_sub(1);
         }
         Self {
@@ -511,6 +531,11 @@ mod properties {
             let below = (near * HALF).saturating_sub(1);
             prop_assert_eq!(halves(below), (below / HALF, below % HALF));
             prop_assert_eq!(halves(near * HALF), (near, 0));
+        }
+
+        #[test]
+        fn the_first_digit_is_that_of_a_division(value in 0..MOST) {
+            prop_assert_eq!(first_digit(value), (value / LEAST, value % LEAST));
         }
     }
 }
