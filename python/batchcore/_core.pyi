@@ -31,11 +31,15 @@ __all__ = [
     "__version__",
     "build_profile",
     "compound",
+    "contributions",
     "encode",
     "hold",
+    "legacy_contributions",
+    "load_needed",
     "locate",
     "pick",
     "run",
+    "sums_by_key",
     "value_positions",
 ]
 
@@ -146,6 +150,15 @@ def compound(
     last: npt.NDArray[np.uint32],
     cancel: CancelFlag | None = None,
 ) -> dict[str, Any]: ...
+def contributions(
+    *,
+    positions: Positions,
+    events: Events,
+    opening: Opening,
+    marks: Marks,
+    threads: int,
+    cancel: CancelFlag | None = None,
+) -> dict[str, Any]: ...
 def encode(
     *,
     fields: list[tuple[str, str, tuple[Any, ...], npt.NDArray[np.uint8] | None]],
@@ -163,6 +176,19 @@ def hold(
     threads: int,
     cancel: CancelFlag | None = None,
 ) -> dict[str, Any]: ...
+def legacy_contributions(
+    *,
+    positions: Positions,
+    events: Events,
+    opening: Opening,
+    prices: PriceStore,
+    portfolio: npt.NDArray[np.int32],
+    day: npt.NDArray[np.int32],
+    earns: npt.NDArray[np.bool_],
+    threads: int,
+    cancel: CancelFlag | None = None,
+) -> dict[str, Any]: ...
+def load_needed() -> None: ...
 def locate(*, keys: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]: ...
 def pick(*, pieces: list[bytes], keep: npt.NDArray[np.uint8]) -> list[bytes]: ...
 def run(
@@ -183,6 +209,9 @@ def run(
     betas: Betas | None = None,
     has_benchmark: bool = False,
 ) -> dict[str, Any]: ...
+def sums_by_key(
+    keys: npt.NDArray[np.uint32], groups: int, amounts: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]: ...
 def value_positions(
     *,
     positions: Positions,

@@ -30,11 +30,15 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<store::ProfileStore>()?;
     module.add_class::<store::SnapshotStore>()?;
     module.add_class::<pnl::Marks>()?;
+    module.add_function(wrap_pyfunction!(arrays::load_needed, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::pick, module)?)?;
     module.add_function(wrap_pyfunction!(returns::compound, module)?)?;
+    module.add_function(wrap_pyfunction!(pnl::contributions, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::hold, module)?)?;
+    module.add_function(wrap_pyfunction!(pnl::legacy_contributions, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::run, module)?)?;
+    module.add_function(wrap_pyfunction!(pnl::sums_by_key, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::value_positions, module)?)?;
     module.add_function(wrap_pyfunction!(store::locate, module)?)?;
     module.add(
@@ -50,11 +54,15 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "__version__",
             "build_profile",
             "compound",
+            "contributions",
             "encode",
             "hold",
+            "legacy_contributions",
+            "load_needed",
             "locate",
             "pick",
             "run",
+            "sums_by_key",
             "value_positions",
         ],
     )
