@@ -24,6 +24,7 @@ COMMANDS = (
     "repair",
     "verify",
     "explain",
+    "performance",
     "status",
     "migrate",
     "generate",

@@ -1,0 +1,214 @@
+"""Performance of portfolios over their stored snapshots, read chunk by chunk."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from batchcore import calendar as calendars
+from batchcore.db.access import reading
+from batchcore.late_imports import check_choice
+from batchcore.native import CancelFlag, in_thread
+from batchcore.returns.benchmark import Benchmark
+from batchcore.returns.chunk import INFLOWS, chain_of, performance_of
+from batchcore.returns.periods import chosen
+from batchcore.returns.result import Performance
+from batchcore.run.plan import check_found
+from batchcore.run.request import requested
+from batchcore.schema import Use
+from batchcore.sources.chains import select_chain_rows, select_ids, select_last_days
+from batchcore.sources.facts import FLOWS, select_flows
+from batchcore.sources.host import Selection
+from batchcore.sources.prices import select_price_dates
+from batchcore.sources.query import load
+
+if TYPE_CHECKING:
+    import datetime as dt
+    import uuid
+    from collections.abc import Sequence
+
+    from batchcore.calendar import Calendar
+    from batchcore.config import Settings
+    from batchcore.db.catalog import Catalog
+    from batchcore.frames import Flows, Ids
+    from batchcore.options import Progress
+    from batchcore.pg.session import Session
+    from batchcore.returns.periods import Period
+    from batchcore.run.request import Request
+    from batchcore.sources.chains import ChainRows
+
+ROWS_OF_A_CHUNK: Final = 200_000
+"""Snapshots of the portfolios that are read together: some 30 MiB while they are computed."""
+
+FIRST_CHUNK: Final = 200
+"""Portfolios of the first chunk; the next has as many as what they have tells."""
+
+GROWTH: Final = 4
+"""How many times as many portfolios the next chunk may have."""
+
+MOST_FLOWS: Final = 400_000
+"""Fewer flows are read at once, since a host has no index that finds those of a chunk."""
+
+
+async def performance(
+    db: object,
+    portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+    *,
+    periods: Sequence[str] | str | None = None,
+    start: dt.date | None = None,
+    end: dt.date | None = None,
+    inflows: str = "end",
+    benchmark: str | None = None,
+    calendar: str = "XNYS",
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Performance:
+    """Return what portfolios returned, period by period, from their complete snapshots.
+
+    Nothing is computed again, and nothing is written. What is not available is NULL, with the
+    reason beside it.
+
+    Args:
+        db: A database URL, an `asyncpg.Pool` or Connection, or an SQLAlchemy `AsyncEngine`,
+            `AsyncConnection` or `AsyncSession` on asyncpg. A role that may only SELECT will do.
+        portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
+        periods: Some of `1D`, `MTD`, `QTD`, `YTD`, `1Y`, `3Y`, `5Y` and `ITD`; None is all of
+            them. Each ends with the portfolio's last snapshot (W5).
+        start: First day of a range, in place of periods.
+        end: Last day of all of them; None is that of each portfolio's last snapshot.
+        inflows: Whether contributions come at the `end` of a session, or at its `start` (W1).
+        benchmark: Symbol whose closes the periods are compared with (W5).
+        calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars: whose sessions a chain
+            has no gap in (W2).
+        settings: `schema`, `lookback_days` (of the benchmark) and `chunk_size` count.
+        progress: Called with `performance`, portfolios done and portfolios in all.
+
+    Raises:
+        ConfigError: an argument is wrong, or names a portfolio that is not there, or a benchmark
+            without a close; or a portfolio with flows needs SciPy (extra `analytics`).
+        SchemaError: the tables are not those that batchcore can read.
+        DatabaseError: the database refused, failed or went away.
+
+    Source:
+        docs/semantics.md, W1 to W5.
+    """
+    check_choice("inflows", inflows, INFLOWS)
+    asked = chosen(periods, start, end)
+    request = await requested(
+        None, end, portfolio_ids, analytics="none", calendar=calendar, settings=settings
+    )
+    lookback = request.settings.lookback_days
+    beside = None if benchmark is None else Benchmark.of(benchmark, lookback)
+    uses = Use.RETURNS
+    if beside is not None or request.known_calendar is None:
+        uses |= Use.PRICES
+    async with reading(db, request.settings.schema, uses, phase="performance") as (
+        session,
+        catalog,
+    ):
+        known = request.known_calendar
+        if known is None:
+            dates = await load(session, select_price_dates(catalog))
+            known = calendars.from_price_dates(dates)
+        chains = Chains(session, catalog, known, request)
+        await chains.prepare()
+        parts = await chains.performance(asked, inflows, progress)
+        found = Performance.concat(parts) if parts else Performance.none()
+        return found if beside is None else await beside.beside(session, catalog, found)
+
+
+class Chains:
+    """The chains of the portfolios that are asked for, read some portfolios at a time."""
+
+    def __init__(
+        self, session: Session, catalog: Catalog, calendar: Calendar, request: Request
+    ) -> None:
+        """Take where they are read, and which."""
+        self._session, self._catalog = session, catalog
+        self._calendar, self._request = calendar, request
+        end = request.end
+        self._until = calendars.LAST_DATE if end is None else calendars.day_of(end)
+        self._flows: Flows | None = None
+
+    async def prepare(self) -> None:
+        """Load the portfolios, and all flows where they are not many.
+
+        Raises:
+            ConfigError: a portfolio that is asked for is not there.
+        """
+        wanted = self._request.wanted
+        selection = Selection(wanted)
+        self._ids = await load(self._session, select_ids(self._catalog, selection))
+        if wanted is not None:
+            check_found(wanted, self._ids)
+        if self._catalog.estimated_rows.get(FLOWS, MOST_FLOWS) < MOST_FLOWS:
+            everything = Selection(self._ids, as_range=wanted is None)
+            self._flows = await self._load_flows(everything, calendars.FIRST_DATE)
+
+    async def performance(
+        self, periods: Sequence[Period], inflows: str, progress: Progress | None
+    ) -> list[Performance]:
+        """Return the rows of each chunk of portfolios; one is read while another is computed."""
+        cancel, found, at = CancelFlag(), list[Performance](), 0
+        size = self._request.settings.chunk_size or FIRST_CHUNK
+        computing: asyncio.Task[Performance] | None = None
+        try:
+            while at < len(self._ids):
+                ids = np.ascontiguousarray(self._ids[at : at + size])
+                rows, flows = await self._load(ids, periods)
+                if computing is not None:
+                    found.append(await computing)
+                work = partial(
+                    self._computed, ids, rows, flows, periods, inflows=inflows, cancel=cancel
+                )
+                computing = asyncio.create_task(in_thread(work, cancel))
+                at += len(ids)
+                if self._request.settings.chunk_size is None:
+                    fitting = ROWS_OF_A_CHUNK * size // max(len(rows), 1)
+                    size = max(min(fitting, GROWTH * size), 1)
+                if progress is not None:
+                    progress("performance", at, len(self._ids))
+            if computing is not None:
+                found.append(await computing)
+        finally:
+            if computing is not None and not computing.done():
+                computing.cancel()
+                await asyncio.wait([computing])
+        return found
+
+    def _computed(
+        self,
+        ids: Ids,
+        rows: ChainRows,
+        flows: Flows,
+        periods: Sequence[Period],
+        *,
+        inflows: str,
+        cancel: CancelFlag,
+    ) -> Performance:
+        chain = chain_of(ids, rows, flows, self._calendar)
+        calendar = self._calendar
+        return performance_of(
+            ids, chain, periods, inflows=inflows, calendar=calendar, cancel=cancel
+        )
+
+    async def _load(self, ids: Ids, periods: Sequence[Period]) -> tuple[ChainRows, Flows]:
+        """Return the snapshots of a chunk, as far back as its periods go, and the flows."""
+        selection = Selection(ids, as_range=self._request.wanted is None)
+        first, earlier = calendars.FIRST_DATE, False
+        if not any(one.is_inception for one in periods):
+            ends = select_last_days(self._catalog, self._calendar, ids, self._until)
+            _, last = await load(self._session, ends)
+            eves = [one.eves(last).min(initial=calendars.LAST_DATE - 1) for one in periods]
+            first, earlier = int(min(eves)) + 1, True
+        query = partial(select_chain_rows, self._catalog, self._calendar, selection)
+        rows = await load(self._session, query((first, self._until), earlier=earlier))
+        if self._flows is not None:
+            return rows, self._flows
+        return rows, await self._load_flows(selection, int(rows.day.min(initial=self._until)))
+
+    async def _load_flows(self, selection: Selection, since: int) -> Flows:
+        return await load(self._session, select_flows(self._catalog, selection, since, self._until))
