@@ -15,7 +15,10 @@ from unittest import mock
 from batchcore import cli
 
 HELP = Path(__file__).parent.parent / "e2e" / "help"
-COMMANDS = ("demo", "run", "plan", "repair", "verify", "status", "migrate", "generate", "version")
+COMMANDS = (
+    *("demo", "run", "plan", "repair", "verify", "status", "report", "migrate"),
+    *("generate", "version"),
+)
 WIDTH = "100"
 
 

@@ -23,5 +23,15 @@ except ImportError as error:
 
 from batchcore.cli.app import main as main
 
-for _command in ("run", "repair", "verify", "status", "migrate", "demo", "generate", "version"):
+for _command in (
+    "run",
+    "repair",
+    "verify",
+    "status",
+    "report",
+    "migrate",
+    "demo",
+    "generate",
+    "version",
+):
     importlib.import_module(f"{__name__}.{_command}")  # registers itself, in the order of the help

@@ -33,7 +33,7 @@ from batchcore.streams import silence, tell
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-CHANGING: Final = ("demo", "run", "migrate", "generate")
+CHANGING: Final = ("demo", "run", "migrate", "generate", "report")
 """Commands that succeed by what they do, whether their report can be printed or not."""
 
 app: Final = typer.Typer(
