@@ -16,6 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from batchcore.attribution.explainer import explain as explain
+    from batchcore.attribution.explanation import ComparedCell as ComparedCell
+    from batchcore.attribution.explanation import ExplainedFlow as ExplainedFlow
+    from batchcore.attribution.explanation import ExplainedRow as ExplainedRow
+    from batchcore.attribution.explanation import Explanation as Explanation
+    from batchcore.attribution.explanation import UnbalancedRow as UnbalancedRow
+    from batchcore.attribution.explanation import UnexplainedPortfolio as UnexplainedPortfolio
     from batchcore.audit.repair import repair as repair
     from batchcore.audit.result import VerifyResult as VerifyResult
     from batchcore.audit.verifier import verify as verify
@@ -89,6 +96,15 @@ if TYPE_CHECKING:
 
 
 _ROOMS: Final = {
+    "batchcore.attribution.explainer": ("explain",),
+    "batchcore.attribution.explanation": (
+        "ComparedCell",
+        "ExplainedFlow",
+        "ExplainedRow",
+        "Explanation",
+        "UnbalancedRow",
+        "UnexplainedPortfolio",
+    ),
     "batchcore.audit.repair": ("repair",),
     "batchcore.audit.result": ("VerifyResult",),
     "batchcore.audit.verifier": ("verify",),
@@ -175,7 +191,8 @@ _HOMES: Final = {name: room for room, names in _ROOMS.items() for name in names}
 _AWAITED: Final = frozenset(
     name
     for name, room in _HOMES.items()
-    if name.islower() and room.startswith(("batchcore.audit.", "batchcore.run."))
+    if name.islower()
+    and room.startswith(("batchcore.attribution.", "batchcore.audit.", "batchcore.run."))
 )
 """The functions to await: all of these rooms."""
 

@@ -30,11 +30,14 @@ __all__ = [
     "SnapshotStore",
     "__version__",
     "build_profile",
+    "contributions",
     "encode",
     "hold",
+    "legacy_contributions",
     "locate",
     "pick",
     "run",
+    "sums_by_key",
     "value_positions",
 ]
 
@@ -137,6 +140,15 @@ class Marks:
     ) -> npt.NDArray[np.float64]: ...
     def issues(self) -> dict[str, Any]: ...
 
+def contributions(
+    *,
+    positions: Positions,
+    events: Events,
+    opening: Opening,
+    marks: Marks,
+    threads: int,
+    cancel: CancelFlag | None = None,
+) -> dict[str, Any]: ...
 def encode(
     *,
     fields: list[tuple[str, str, tuple[Any, ...], npt.NDArray[np.uint8] | None]],
@@ -151,6 +163,18 @@ def hold(
     opening: Opening,
     marks: Marks,
     sessions: npt.NDArray[np.int32],
+    threads: int,
+    cancel: CancelFlag | None = None,
+) -> dict[str, Any]: ...
+def legacy_contributions(
+    *,
+    positions: Positions,
+    events: Events,
+    opening: Opening,
+    prices: PriceStore,
+    portfolio: npt.NDArray[np.int32],
+    day: npt.NDArray[np.int32],
+    earns: npt.NDArray[np.bool_],
     threads: int,
     cancel: CancelFlag | None = None,
 ) -> dict[str, Any]: ...
@@ -174,6 +198,9 @@ def run(
     betas: Betas | None = None,
     has_benchmark: bool = False,
 ) -> dict[str, Any]: ...
+def sums_by_key(
+    keys: npt.NDArray[np.uint32], groups: int, amounts: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]: ...
 def value_positions(
     *,
     positions: Positions,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
+from decimal import Context, Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
@@ -161,6 +162,40 @@ class Decimals(Column):
         """
         scale = max(part.scale for part in parts)
         return super().concat([rescaled(part, scale) for part in parts])
+
+
+@dataclass(frozen=True, eq=False)
+class WideDecimals(Column):
+    """Exact decimals of up to 38 digits.
+
+    Attributes:
+        values: (n, 16) uint8 mantissas: integers of 128 bits, least byte first; meaningless where
+            ``state`` is not 0.
+        scale: Decimals after the point, 0 to 38.
+        state: (n,) uint8 of `units.State`; None at construction means all 0.
+    """
+
+    values: Bytes
+    scale: int
+    state: Bytes = LEFT_OUT
+
+    _shared: ClassVar = frozenset({"scale"})
+
+    def mantissas(self) -> list[int | None]:
+        """Return the mantissa of each row; NULL is None."""
+        raw = self.values.tobytes()
+        return [
+            None if state else int.from_bytes(raw[at : at + 16], "little", signed=True)
+            for at, state in zip(range(0, len(raw), 16), self.state.tolist(), strict=True)
+        ]
+
+    def decimals(self) -> list[Decimal | None]:
+        """Return the value of each row, with all its decimals; NULL is None."""
+        exact = Context(prec=40)
+        return [
+            None if one is None else Decimal(one).scaleb(-self.scale, exact)
+            for one in self.mantissas()
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -763,6 +798,60 @@ class LegacyColumns(Frame):
     effective_num_positions: Decimals
     top_3_concentration: Decimals
     top_10_concentration: Decimals
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Contributions(Frame):
+    """What lots added to the P&L of a range, by portfolio; within one by the bytes of their id.
+
+    Under the policy `legacy` a row is a position.
+
+    Attributes:
+        portfolio: (n,) int32 row of `Opening`.
+        position: (n,) int32 row of `Positions`.
+        kind: (n,) uint8 of `units.LotKind`.
+        quantity: Signed.
+        multiplier: (n,) uint32.
+        mark_before: Mark where the range begins; NULL where the lot is not held then, or PRIVATE.
+        day_before: Of its close; NULL for an entry price too.
+        status_before: Of `units.Mark`.
+        mark: Mark where the range ends, likewise.
+        day: Of its close.
+        status: Of `units.Mark`.
+        unrealized_change: Dollars, as the next two; 0 on a baseline.
+        realized: 0 on a baseline.
+        value: Where the range ends; NULL where the lot is not held then.
+    """
+
+    portfolio: Int32
+    position: Int32
+    kind: Bytes
+    quantity: WideDecimals
+    multiplier: UInt32
+    mark_before: WideDecimals
+    day_before: Days
+    status_before: Integers
+    mark: WideDecimals
+    day: Days
+    status: Integers
+    unrealized_change: WideDecimals
+    realized: WideDecimals
+    value: WideDecimals
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ComputedDays(Frame):
+    """Days of portfolios that have a row, by portfolio and day: what `legacy` adds up over (X7).
+
+    Attributes:
+        portfolio: (d,) int32 row of `Opening`, ascending.
+        day: (d,) int32, ascending within a portfolio.
+        earns: (d,) bool, whether there was a row before it (L11).
+    """
+
+    portfolio: Int32
+    day: Int32
+    earns: Bools
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

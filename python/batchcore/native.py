@@ -18,16 +18,19 @@ from batchcore import _core
 from batchcore.calendar import day_of
 from batchcore.errors import ConfigError
 from batchcore.frames import (
+    Contributions,
     Days,
     Decimals,
     FloatObjects,
     Holdings,
+    Integers,
     Issues,
     LegacyColumns,
     Misses,
     PositionValues,
     Rows,
     Text,
+    WideDecimals,
     known_states,
 )
 from batchcore.late_imports import check_choice
@@ -38,8 +41,11 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Sequence
 
+    import numpy.typing as npt
+
     from batchcore.frames import (
         Betas,
+        ComputedDays,
         Events,
         Floats,
         Flows,
@@ -320,6 +326,120 @@ def value_positions(
     last_price = Decimals(columns.pop("last_price"), market.prices.scale)
     issues = _issues(columns.pop("issues"))
     return PositionValues(last_price=last_price, issues=issues, **columns)
+
+
+def contributions(
+    market: Market,
+    *,
+    positions: Positions,
+    events: Events,
+    opening: Opening,
+    threads: int | None = None,
+    cancel: CancelFlag | None = None,
+) -> Contributions:
+    """Return what each lot added to the P&L of its portfolio.
+
+    Of `opening` only the days are read beside the ids: from `first_day`, exclusive, to `last_day`;
+    the lowest int32 in `first_day` makes a baseline of the last one. ``market`` has the closes
+    that marks are made of; its sessions play no part.
+
+    Raises:
+        InputError: a wrong column, or an amount of more than 38 digits.
+
+    Source:
+        docs/semantics.md, X1, X3, X4.
+    """
+    return _contributions(
+        _core.contributions(
+            positions=positions,
+            events=events,
+            opening=opening,
+            marks=market.marks,
+            threads=_threads(threads),
+            cancel=cancel,
+        )
+    )
+
+
+def legacy_contributions(
+    market: Market,
+    *,
+    positions: Positions,
+    events: Events,
+    opening: Opening,
+    days: ComputedDays,
+    threads: int | None = None,
+    cancel: CancelFlag | None = None,
+) -> Contributions:
+    """Return what each position added to the P&L of its portfolio under the policy `legacy`.
+
+    Of `opening` the ids alone are read.
+
+    Raises:
+        InputError: a wrong column, days that do not ascend, or an amount of more than 38 digits.
+
+    Source:
+        docs/semantics.md, X7.
+    """
+    return _contributions(
+        _core.legacy_contributions(
+            positions=positions,
+            events=events,
+            opening=opening,
+            prices=market.prices,
+            portfolio=days.portfolio,
+            day=days.day,
+            earns=days.earns,
+            threads=_threads(threads),
+            cancel=cancel,
+        )
+    )
+
+
+def _contributions(found: dict[str, Any]) -> Contributions:
+    price, quantity, amount = (found[name] for name in ("price_scale", "quantity_scale", "scale"))
+
+    def wide(name: str, scale: int) -> WideDecimals:
+        values, state = found[name]
+        return WideDecimals(values, scale, state)
+
+    def status(name: str) -> Integers:
+        values, state = found[name]
+        return Integers(values.astype(np.int32), state)
+
+    return Contributions(
+        portfolio=found["portfolio"],
+        position=found["position"],
+        kind=found["kind"],
+        quantity=wide("quantity", quantity),
+        multiplier=found["multiplier"],
+        mark_before=wide("mark_before", price),
+        day_before=Days(*found["day_before"]),
+        status_before=status("status_before"),
+        mark=wide("mark", price),
+        day=Days(*found["day_after"]),
+        status=status("status_after"),
+        unrealized_change=wide("unrealized_change", amount),
+        realized=wide("realized", amount),
+        value=wide("value", found["value_scale"]),
+    )
+
+
+def sums_by_key(
+    column: WideDecimals, keys: npt.NDArray[np.integer[Any]], groups: int
+) -> WideDecimals:
+    """Return the exact sums of a column by key; NULLs count as 0.
+
+    ``keys`` are (n,) whole numbers from 0 to ``groups - 1``, of which there is a sum each.
+
+    Raises:
+        InputError: a key that is no such number, or a sum of more than 38 digits.
+    """
+    values = column.values
+    if column.state.any():
+        values = np.where(column.state[:, None] == 0, values, np.uint8(0))
+    found = _core.sums_by_key(keys.astype(np.uint32), groups, values.reshape(-1))
+    return WideDecimals(found, column.scale)
 
 
 def compute(

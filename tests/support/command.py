@@ -16,8 +16,17 @@ from batchcore import cli
 
 HELP = Path(__file__).parent.parent / "e2e" / "help"
 COMMANDS = (
-    *("demo", "run", "plan", "repair", "verify", "status", "report", "migrate"),
-    *("generate", "version"),
+    "demo",
+    "run",
+    "plan",
+    "repair",
+    "verify",
+    "explain",
+    "status",
+    "report",
+    "migrate",
+    "generate",
+    "version",
 )
 WIDTH = "100"
 

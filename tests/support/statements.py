@@ -153,6 +153,11 @@ async def others(url: str) -> AsyncIterator[str]:
     for fast in (False, True):
         yield f"verify(fast={fast})"
         await batchcore.verify(url, second, last, fast=fast)
+    (portfolio, owner), *_ = await database.fetch(url, "SELECT id, user_id FROM portfolios")
+    yield "explain(db)"
+    await batchcore.explain(url, settings=Settings(chunk_size=2))
+    yield "explain(db, [portfolio], session, since=...)"
+    await batchcore.explain(url, [portfolio], last, since=first)
     await database.execute(url, "UPDATE portfolio_snapshots SET daily_pnl = 1")
     yield "repair()"
     await batchcore.repair(url, first, last, settings=Settings(chunk_size=2, min_coverage=0.0))
@@ -163,12 +168,13 @@ async def others(url: str) -> AsyncIterator[str]:
     for fast in (False, True):
         yield f"verify(policy='legacy', fast={fast})"
         await batchcore.verify(url, second, last, policy="legacy", fast=fast)
+    yield "explain(db, session=..., policy='legacy')"
+    await batchcore.explain(url, session=last, policy="legacy")
     prices, symbols = batchcore.PriceCache(), DATA.market.symbols[:2]
     yield "PriceCache.load_date_range(...)"
     await prices.load_date_range(url, symbols, first, last)
     yield "CompanyProfileCache.load(...)"
     await batchcore.CompanyProfileCache().load(url, symbols)
-    (portfolio, owner), *_ = await database.fetch(url, "SELECT id, user_id FROM portfolios")
     yield "SnapshotCache.load_latest_snapshots(...)"
     await batchcore.SnapshotCache().load_latest_snapshots(url, [portfolio], last)
     yield "calculate_portfolio_provider_beta(...)"

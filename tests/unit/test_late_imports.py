@@ -37,6 +37,7 @@ CALLS = {
     "run_batch": "await batchcore.run_batch('x')",
     "a calendar of exchange_calendars": "await batchcore.run_batch('x', calendar='XLON')",
     "repair": "await batchcore.repair('x')",
+    "explain": "await batchcore.explain('x')",
     "runs": "await batchcore.runs('x')",
     "verify": "await batchcore.verify('x', calendar='XLON')",
     "one portfolio": ("await batchcore.calculate_portfolio_provider_beta('x', '0' * 32)"),

@@ -131,6 +131,13 @@ class ChunkCheck:
         if len(differing):
             await self._differ(tally, run_chunks, differing, missing[differing])
 
+    async def expected_from(self, inputs: Inputs) -> ExpectedRows:
+        """Return what the rows should be, computed natively, each from the one before it."""
+        self._compute = partial(computed_natively, self._policy, inputs)
+        before, *_ = self._policy.previous(self.stored)
+        links = Links.stored(self.stored, self.rows, before[self.rows])
+        return await self._computed(links, _uncounted)
+
     async def _load(self) -> None:
         """Load what the rows are computed from."""
         policy, ids = self._policy, self.ids

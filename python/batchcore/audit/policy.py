@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import abc
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from batchcore import calendar as calendars
+from batchcore import policies
 from batchcore.audit.compute import columns_of
 from batchcore.calendar import day_of
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check
+from batchcore.errors import ConfigError
 from batchcore.sources import stored as stores
 from batchcore.sources.plain import load_plainly
+from batchcore.sources.positions import select_all_positions, select_positions
+from batchcore.sources.prices import select_price_dates
 from batchcore.sources.query import load
 from batchcore.sources.reference import Reader
 
@@ -22,13 +30,66 @@ if TYPE_CHECKING:
     from batchcore.audit.compute import ExpectedRows, Inputs, Links, Roll, Shares
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Bools, Bytes, Decimals, Int32, Int64, Rows
-    from batchcore.native import Host, Market
+    from batchcore.frames import (
+        Bools,
+        Bytes,
+        Contributions,
+        Decimals,
+        Int32,
+        Int64,
+        Positions,
+        Rows,
+    )
+    from batchcore.native import CancelFlag, Host, Market
     from batchcore.pg.session import Session
     from batchcore.run.request import Request
     from batchcore.sources.host import Selection
     from batchcore.sources.portfolios import Portfolios
+    from batchcore.sources.query import Query
     from batchcore.sources.stored import OwnEquities, StoredRows
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Chains:
+    """Stored rows whose P&L is explained, by portfolio and day, each with the row before it.
+
+    Attributes:
+        portfolio: (k,) int32 row of the ids of the chunk, ascending.
+        day: (k,) int32.
+        previous_day: (k,) int32, of the row that each goes on from; its own where `first`.
+        first: (k,) bool, whether there is no row before it.
+    """
+
+    portfolio: Int32
+    day: Int32
+    previous_day: Int32
+    first: Bools
+
+    def ends(self) -> tuple[Int64, Int64]:
+        """Return the first and the last row of each portfolio that has one."""
+        new = np.ones(len(self.portfolio) + 1, dtype=np.bool_)
+        new[1:-1] = self.portfolio[1:] != self.portfolio[:-1]
+        starts = np.flatnonzero(new)
+        return starts[:-1], starts[1:] - 1
+
+
+async def policy_audit(session: Session, request: Request, *, fast: bool) -> PolicyAudit:
+    """Return the policy on the tables of a host.
+
+    Raises:
+        ConfigError: its rows cannot be computed again.
+        SchemaError: the tables are not those that batchcore can read.
+    """
+    audit = policies.entry(request.policy).audit
+    if audit is None:
+        raise ConfigError(f"the policy `{request.policy}` has no verification", "policy")
+    catalog = await inspect(session, request.settings.schema)
+    check(catalog, writes=False)
+    calendar = request.known_calendar
+    if calendar is None:
+        dates = await load(session, select_price_dates(catalog))
+        calendar = calendars.from_price_dates(dates)
+    return audit()(session, catalog, calendar, request, fast=fast)
 
 
 class PolicyAudit(abc.ABC):
@@ -45,6 +106,9 @@ class PolicyAudit(abc.ABC):
         by_value: Columns in which the value of a PRIVATE lot counts.
         by_quantity: Columns that a partial close changes on earlier days.
         ends_at_exit: Whether closes of a position that was exited count no more.
+        of_day: Whether P&L and flows of a row are of its day alone, whatever has been since the
+            row before it (L12, L18); then no row is a baseline either.
+        reads_deleted: Whether soft-deleted positions and their events count.
         market: To compute natively, if anything is.
         host: Likewise, of policies that need one.
         read: Columns that are read where they are there.
@@ -61,6 +125,8 @@ class PolicyAudit(abc.ABC):
     by_value: ClassVar[tuple[str, ...]]
     by_quantity: ClassVar[tuple[str, ...]]
     ends_at_exit: ClassVar[bool] = True
+    of_day: ClassVar[bool] = False
+    reads_deleted: ClassVar[bool] = False
     market: Market
     host: Host | None = None
 
@@ -116,6 +182,28 @@ class PolicyAudit(abc.ABC):
     @abc.abstractmethod
     async def inputs(self, check: ChunkCheck) -> Inputs:
         """Return what the rows of a chunk are computed from natively."""
+
+    def select_positions(self, selection: Selection) -> Query[Positions]:
+        """Return the positions that count."""
+        select = select_all_positions if self.reads_deleted else select_positions
+        return select(self.catalog, selection)
+
+    def leave_out_analytics(self) -> None:  # noqa: B027  # a policy may have none apart
+        """Read nothing that only columns of analytics are computed from."""
+
+    def half_cents(self, rows: Int64, later: Int64) -> Int64:
+        """Return by how much stored P&L and contributions may differ by roundings alone (X2).
+
+        In half cents, for so many rows of portfolios, and so many of them that have one before
+        them. A sum of `daily_pnl` has the unrealized P&L of both ends rounded, and what was
+        realized in each row (S6); a baseline is 0.
+        """
+        found: Int64 = rows if self.of_day else np.where(later > 0, later + 2, 0)
+        return found
+
+    @abc.abstractmethod
+    def contributions(self, chains: Chains, inputs: Inputs, cancel: CancelFlag) -> Contributions:
+        """Return what each lot added to the P&L of rows (X1, X4, X7)."""
 
     @abc.abstractmethod
     async def roll(self, ids: list[uuid.UUID]) -> Roll:

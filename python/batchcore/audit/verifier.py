@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore import policies
 from batchcore.audit.chunk_check import ChunkCheck
 from batchcore.audit.compare import Judgement, differs, value_at
 from batchcore.audit.compute import in_cents
+from batchcore.audit.policy import policy_audit
 from batchcore.audit.result import EQUITY, Difference, Tally
-from batchcore.db.catalog import inspect
-from batchcore.db.check import check
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
 from batchcore.pg.database import Database
@@ -24,7 +22,6 @@ from batchcore.run.request import requested
 from batchcore.sources import stored as stores
 from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import select_portfolios
-from batchcore.sources.prices import select_price_dates
 from batchcore.sources.query import load
 from batchcore.units import State
 
@@ -38,8 +35,6 @@ if TYPE_CHECKING:
     from batchcore.config import Settings
     from batchcore.frames import Bools, Int64
     from batchcore.options import Progress
-    from batchcore.pg.session import Session
-    from batchcore.run.request import Request
     from batchcore.sources.stored import OwnEquities, StoredRows
 
 
@@ -113,7 +108,7 @@ async def verify(
         raise ConfigError(msg, "sample")
     began = time.perf_counter()
     async with Database(db, borrow=True).reading("verify") as session:
-        audit = await _policy_audit(session, request, fast=fast)
+        audit = await policy_audit(session, request, fast=fast)
         verification = Verification(audit, progress)
         await verification.prepare(sample, seed)
         await verification.run()
@@ -127,20 +122,6 @@ async def verify(
             consistent=session.consistent,
             seconds=time.perf_counter() - began,
         )
-
-
-async def _policy_audit(session: Session, request: Request, *, fast: bool) -> PolicyAudit:
-    """Return the policy on the tables of a host."""
-    audit = policies.entry(request.policy).audit
-    if audit is None:
-        raise ConfigError(f"the policy `{request.policy}` has no verification", "policy")
-    catalog = await inspect(session, request.settings.schema)
-    check(catalog, writes=False)
-    calendar = request.known_calendar
-    if calendar is None:
-        dates = await load(session, select_price_dates(catalog))
-        calendar = calendars.from_price_dates(dates)
-    return audit()(session, catalog, calendar, request, fast=fast)
 
 
 class Verification:

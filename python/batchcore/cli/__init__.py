@@ -27,6 +27,7 @@ for _command in (
     "run",
     "repair",
     "verify",
+    "explain",
     "status",
     "report",
     "migrate",

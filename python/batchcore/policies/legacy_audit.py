@@ -16,14 +16,14 @@ from batchcore.audit.compute import Inputs, columns_of, shares_of
 from batchcore.audit.policy import PolicyAudit
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
 from batchcore.db.legacy_tables import WRITTEN, check_tables
-from batchcore.frames import Betas
-from batchcore.native import build_host, build_market
+from batchcore.frames import Betas, ComputedDays, Decimals, Opening
+from batchcore.native import build_host, build_market, legacy_contributions
 from batchcore.policies.legacy import PREVIOUS_CLOSE_DAYS
 from batchcore.reference import legacy
 from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
 from batchcore.sources import stored as stores
 from batchcore.sources.facts import select_events, select_flows
-from batchcore.sources.positions import load_symbols, select_all_positions
+from batchcore.sources.positions import load_symbols
 from batchcore.sources.prices import load_legacy_closes
 from batchcore.sources.profiles import select_newest_betas, select_spelt_profiles
 from batchcore.sources.query import load
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
     from batchcore.audit.chunk_check import ChunkCheck
     from batchcore.audit.compute import Links, Roll, Shares
-    from batchcore.frames import Bools, Decimals, Int32, Int64, Rows
+    from batchcore.audit.policy import Chains
+    from batchcore.frames import Bools, Contributions, Int32, Int64, Rows
+    from batchcore.native import CancelFlag
     from batchcore.sources.host import Selection
     from batchcore.sources.portfolios import Portfolios
     from batchcore.sources.stored import OwnEquities, StoredRows
@@ -88,6 +90,8 @@ class LegacyAudit(PolicyAudit):
     by_value: ClassVar = compare.EXPOSURES
     by_quantity: ClassVar = BY_QUANTITY
     ends_at_exit: ClassVar = False  # it goes on (L8)
+    of_day: ClassVar = True
+    reads_deleted: ClassVar = True  # for what they realized (L17)
 
     _prices = ref.market(())
     _profiles: Mapping[str, legacy.Profile] = {}
@@ -139,10 +143,22 @@ class LegacyAudit(PolicyAudit):
         has_betas = check.any_current
         return Inputs(
             check.ids,
-            await load(session, select_all_positions(*of)),
+            await load(session, self.select_positions(check.selection)),
             await load(session, select_events(*of, deleted=True)),
             await load(session, select_flows(*of, int(day.min()), int(day.max()))),
             await load(session, select_newest_betas(*of)) if has_betas else Betas.none(),
+        )
+
+    def contributions(self, chains: Chains, inputs: Inputs, cancel: CancelFlag) -> Contributions:
+        """Return what each position added on the days of the rows (X7)."""
+        return legacy_contributions(
+            self.market,
+            positions=inputs.positions,
+            events=inputs.events,
+            opening=Opening(portfolio_id=inputs.ids, equity=Decimals.nulls(len(inputs.ids))),
+            days=ComputedDays(portfolio=chains.portfolio, day=chains.day, earns=~chains.first),
+            threads=self.request.settings.threads,
+            cancel=cancel,
         )
 
     async def roll(self, ids: list[uuid.UUID]) -> Roll:

@@ -27,14 +27,14 @@ from batchcore.frames import (
     day_keys,
     rescaled,
 )
-from batchcore.native import build_market
+from batchcore.native import build_market, contributions
 from batchcore.run.analysis import PAST_RETURNS, ChunkInputs, extra_symbols, load_analysis
 from batchcore.run.monitor import Monitor
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
 from batchcore.sources.facts import select_events, select_flows
 from batchcore.sources.host import floats
-from batchcore.sources.positions import load_symbols, select_positions
+from batchcore.sources.positions import load_symbols
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import Returns, select_returns
 from batchcore.sources.stored import ANALYTIC, SHARES, Fact, OwnEquities
@@ -46,8 +46,10 @@ if TYPE_CHECKING:
 
     from batchcore.audit.chunk_check import ChunkCheck
     from batchcore.audit.compute import Links, Roll
+    from batchcore.audit.policy import Chains
     from batchcore.db.analytic_tables import Parts
-    from batchcore.frames import Bools, Int32, Int64, Text
+    from batchcore.frames import Bools, Contributions, Int32, Int64, Text
+    from batchcore.native import CancelFlag
     from batchcore.run.analysis import Analysis
     from batchcore.sources.host import Selection
     from batchcore.sources.portfolios import Portfolios
@@ -114,8 +116,9 @@ class RollForwardAudit(PolicyAudit):
 
     async def _share_natively(self, symbols: Text, first: int, last: int) -> None:
         session, settings = self.session, self.request.settings
-        level = "none" if self._parts is None else LEVEL
-        days = self.calendar.last_sessions(first, LOOK + 1)[:1]
+        level, days = "none", self.calendar.last_sessions(first, 1)
+        if self._parts is not None:
+            level, days = LEVEL, self.calendar.last_sessions(first, LOOK + 1)[:1]
         start = min([first - settings.lookback_days, *days.tolist()])
         monitor = Monitor(str(uuid.uuid4()))
         closes = await load_closes(
@@ -158,9 +161,39 @@ class RollForwardAudit(PolicyAudit):
         session, day, of = self.session, check.stored.day, (self.catalog, check.selection)
         return Inputs(
             check.ids,
-            await load(session, select_positions(*of)),
+            await load(session, self.select_positions(check.selection)),
             await load(session, select_events(*of)),
             await load(session, select_flows(*of, int(day.min()), int(day.max()))),
+        )
+
+    def leave_out_analytics(self) -> None:
+        """Read no profiles, returns or closes that only A1 to A6 need."""
+        self._parts, self.read = None, RULE_COLUMNS
+
+    def contributions(self, chains: Chains, inputs: Inputs, cancel: CancelFlag) -> Contributions:
+        """Return what each lot added from the row before the first to the last (X1, X4).
+
+        A range that begins with a baseline goes on from it, as its P&L is 0.
+        """
+        first, last = np.full((2, len(inputs.ids)), np.iinfo(np.int32).min, dtype=np.int32)
+        starts, ends = chains.ends()
+        begins = np.where(chains.first[starts], chains.day[starts], chains.previous_day[starts])
+        is_baseline = chains.first[starts] & (starts == ends)
+        own = chains.portfolio[starts]
+        first[own] = np.where(is_baseline, np.iinfo(np.int32).min, begins)
+        last[own] = chains.day[ends]
+        return contributions(
+            self.market,
+            positions=inputs.positions,
+            events=inputs.events,
+            opening=Opening(
+                portfolio_id=inputs.ids,
+                equity=Decimals.nulls(len(inputs.ids)),
+                first_day=first,
+                last_day=last,
+            ),
+            threads=self.request.settings.threads,
+            cancel=cancel,
         )
 
     async def roll(self, ids: list[uuid.UUID]) -> Roll:

@@ -48,6 +48,7 @@ from dataclasses import dataclass, field, fields, replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from typing import TYPE_CHECKING, Final
 
+from batchcore.reference.contributions import Contribution, Marked
 from batchcore.reference.facts import DEFAULT_SCALES, OPTION_TYPES, Issue, Market
 from batchcore.reference.values import (
     EXACT,
@@ -65,7 +66,7 @@ from batchcore.reference.values import (
     text_state,
     upper,
 )
-from batchcore.units import CENTS, OPTION_MULTIPLIER, RETURN_SCALE, State
+from batchcore.units import CENTS, OPTION_MULTIPLIER, RETURN_SCALE, Mark, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -323,6 +324,63 @@ def roll(
     return Result(tuple(rows), tuple(failures), errors, tuple(skipped), equity)
 
 
+def contributions(
+    portfolio: Portfolio, shared: Shared, days: Sequence[int], previous: int | None
+) -> tuple[Contribution, ...]:
+    """Return what each position added to the P&L of the days that were computed, exact.
+
+    Args:
+        portfolio: With its positions; flows and snapshots play no part.
+        shared: What portfolios have in common.
+        days: Those with a row, ascending; one for a session, more for a range (X4).
+        previous: P of the first (L5); without it positions earn nothing on that day (L11).
+
+    Returns:
+        Positions that are active (L24) on the last day, or earned or realized on any.
+
+    Source:
+        X7: L8 to L17.
+    """
+    with localcontext(EXACT):
+        found = []
+        for row, position in enumerate(portfolio.positions):
+            realized = sum((or_zero(e.realized) for e in position.events if e.day in days), ZERO)
+            earning = days if previous is not None else days[1:]
+            earned = [_earned(position, shared, day) for day in earning]
+            active, change = _active(position, days[-1]), sum(earned, ZERO)
+            if not (active or realized or any(earned)):
+                continue
+            private = upper(position.investment_class or "") == "PRIVATE"
+            symbol = present(position.symbol)
+            found.append(
+                Contribution(
+                    position=row,
+                    symbol=symbol,
+                    quantity=present(position.quantity),
+                    multiplier=_multiplier(position),
+                    entry_price=position.entry_price,
+                    before=None if private else _before(symbol, shared, days[0]),
+                    after=None if private else _after(symbol, shared, days[-1]),
+                    unrealized_change=change,
+                    realized=realized,
+                    value=_value(position, shared, days[-1]) if active else None,
+                )
+            )
+        return tuple(found)
+
+
+def _before(symbol: str, shared: Shared, day: int) -> Marked | None:
+    """Return the previous close that a day is measured from (L12)."""
+    found = shared.prices.latest(upper(symbol), day - PREVIOUS_CLOSE_DAYS, day - 1)
+    return None if found is None else Marked(found[1], found[0], Mark.LOOKBACK)
+
+
+def _after(symbol: str, shared: Shared, day: int) -> Marked | None:
+    """Return the close of a day (L10)."""
+    close = _current_close(symbol, shared, day)
+    return None if close is None else Marked(close, day, Mark.FRESH)
+
+
 def _faults(portfolio: Portfolio, scales: Scales) -> Iterator[tuple[str, str, str]]:
     """Return name, symbol and column of each value that no rule can read."""
     for position in portfolio.positions:
@@ -508,22 +566,25 @@ def _current_close(symbol: str, shared: Shared, day: int) -> Decimal | None:
 
 def _previous_close(symbol: str, shared: Shared, day: int) -> Decimal | None:
     """Return the newest close of the ten days before `day`, 0 and below included (L12)."""
-    found = shared.prices.latest(upper(symbol), day - PREVIOUS_CLOSE_DAYS, day - 1)
-    return None if found is None else found[1]
+    found = _before(symbol, shared, day)
+    return None if found is None else found.price
 
 
 def _unrealized(positions: Iterable[Position], shared: Shared, day: int) -> Decimal:
     """Return what positions earn on `day` by its closes (L8 to L16)."""
-    total = ZERO
-    for position in positions:
-        if not _entered(position, day) or upper(position.investment_class or "") == "PRIVATE":
-            continue
-        symbol = present(position.symbol)
-        current = _current_close(symbol, shared, day)
-        previous = _previous_close(symbol, shared, day)
-        if current is not None and previous is not None:
-            total += (current - previous) * present(position.quantity) * _multiplier(position)
-    return total
+    return sum((_earned(position, shared, day) for position in positions), ZERO)
+
+
+def _earned(position: Position, shared: Shared, day: int) -> Decimal:
+    """Return what one position earns on `day` (L15)."""
+    if not _entered(position, day) or upper(position.investment_class or "") == "PRIVATE":
+        return ZERO
+    symbol = present(position.symbol)
+    current = _current_close(symbol, shared, day)
+    previous = _previous_close(symbol, shared, day)
+    if current is None or previous is None:
+        return ZERO
+    return (current - previous) * present(position.quantity) * _multiplier(position)
 
 
 def _price(position: Position, shared: Shared, day: int) -> Decimal | None:

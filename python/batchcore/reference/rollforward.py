@@ -74,6 +74,7 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final, Literal
 
+from batchcore.reference.contributions import Contribution, Marked
 from batchcore.reference.facts import (
     DEFAULT_SCALES,
     OPTION_TYPES,
@@ -208,7 +209,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class _Lot:
-    """A signed quantity of one symbol, held from `start` (included) to `end` (excluded)."""
+    """A signed quantity of one symbol, held from `start` (included) to `end` (excluded).
+
+    `position` is the row of the position that it is of.
+    """
 
     stored_symbol: str
     symbol: str
@@ -222,6 +226,7 @@ class _Lot:
     exit_price: Decimal | None = None
     expires: bool = False
     market_value: Decimal | None = None
+    position: int = 0
 
     def held(self, day: int) -> bool:
         """Return whether it is held on `day` (S4)."""
@@ -245,13 +250,19 @@ class _Marks:
 
     def of(self, lot: _Lot, day: int) -> tuple[Decimal, Mark]:
         """Return the mark of a lot on `day` and its status."""
+        marked = self.dated(lot, day)
+        return marked.price, marked.status
+
+    def dated(self, lot: _Lot, day: int) -> Marked:
+        """Return the mark of a lot on `day`, its status, and the day of the close."""
         found = self.prices.latest(lot.symbol, lot.start, day)
         if found is None:
-            return lot.entry_price, Mark.UNPRICED
+            return Marked(lot.entry_price, None, Mark.UNPRICED)
         priced, close = found
         if priced == day:
-            return close, Mark.FRESH
-        return close, Mark.LOOKBACK if day - priced <= self.lookback_days else Mark.STALE
+            return Marked(close, priced, Mark.FRESH)
+        recent = day - priced <= self.lookback_days
+        return Marked(close, priced, Mark.LOOKBACK if recent else Mark.STALE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +374,64 @@ def roll_forward(
     return Result(tuple(rows), tuple(sorted(issues, key=_issue_order)), failed)
 
 
+def contributions(
+    portfolio: Portfolio,
+    prices: Market,
+    previous: int | None,
+    session: int,
+    *,
+    lookback_days: int = 10,
+    scales: Scales = DEFAULT_SCALES,
+) -> tuple[Contribution, ...]:
+    """Return what each lot added to the P&L from `previous` to `session`, in exact decimals.
+
+    Args:
+        portfolio: With its positions; flows and snapshots play no part.
+        prices: The valid closes, from `market`.
+        previous: `s`, or where a range begins (X4); None for a baseline, whose lots are listed
+            without a contribution (X3).
+        session: `t`, or where a range ends.
+        lookback_days: As in S4.
+        scales: Of the columns read.
+
+    Returns:
+        Lots held on `previous` or `session`, or ended between; by position, in the order of S3.
+
+    Source:
+        X1, X3, X4.
+    """
+    with localcontext(EXACT):
+        marks, found = _Marks(prices, lookback_days), []
+        for lot in _lots(portfolio.positions, scales, []):
+            holds, held = lot.held(session), previous is not None and lot.held(previous)
+            ended = previous is not None and lot.closed(previous, session)
+            if not (holds or held or ended):
+                continue
+            before = marks.dated(lot, present(previous)) if held and not lot.private else None
+            after = marks.dated(lot, session) if holds and not lot.private else None
+            change = _earned(lot, after) - _earned(lot, before)
+            found.append(
+                Contribution(
+                    position=lot.position,
+                    symbol=lot.stored_symbol,
+                    quantity=lot.quantity,
+                    multiplier=lot.multiplier,
+                    entry_price=lot.entry_price,
+                    before=before,
+                    after=after,
+                    unrealized_change=None if previous is None else change,
+                    realized=None if previous is None else _realized(lot, marks) if ended else ZERO,
+                    value=_value(lot, ZERO if after is None else after.price) if holds else None,
+                )
+            )
+        return tuple(found)
+
+
+def _earned(lot: _Lot, mark: Marked | None) -> Decimal:
+    """Return ``V`` at a mark; 0 where the lot is not held, or PRIVATE (X1)."""
+    return ZERO if mark is None else lot.amount(mark.price - lot.entry_price)
+
+
 def _refused(lots: Iterable[_Lot], prices: Market, sessions: Sequence[int]) -> list[Issue]:
     """Return the closes of public lots held on sessions that are no valid ones (S2)."""
     found: dict[str, dict[int, str]] = defaultdict(dict)
@@ -464,7 +533,7 @@ def _event_fault(event: Event, scales: Scales) -> str | None:
 def _lots(positions: Iterable[Position], scales: Scales, issues: list[Issue]) -> list[_Lot]:
     """Return the lots of all positions; what is left out or odd goes to `issues` (S3)."""
     lots: list[_Lot] = []
-    for position in positions:
+    for row, position in enumerate(positions):
         if position.deleted:
             continue
         fault = _position_fault(position, scales)
@@ -476,8 +545,8 @@ def _lots(positions: Iterable[Position], scales: Scales, issues: list[Issue]) ->
         if _has_wrong_sign(position):
             issues.append(Issue("sign_mismatch", position.symbol, None, "quantity"))
         from_events = _event_lots(position, scales, issues)
-        lots += from_events
-        lots += _lots_left(position, from_events, issues)
+        left = _lots_left(position, from_events, issues)
+        lots += [replace(lot, position=row) for lot in (*from_events, *left)]
     return lots
 
 

@@ -27,6 +27,8 @@ from batchcore.units import State
 from batchcore.words import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from batchcore.calendar import Calendar
     from batchcore.frames import Bools, Ids, Int32, Int64
     from batchcore.sources.portfolios import Portfolios
@@ -389,6 +391,12 @@ def chunks(plan: Plan, size: int) -> list[Chunk]:
         Chunk(number, slice(first, first + size), works[first : first + size])
         for number, first in enumerate(range(0, len(plan.id), size))
     ]
+
+
+def average_positions(rows: Mapping[str, int]) -> float:
+    """Return how many positions a portfolio has, as the server estimates the ``rows`` of tables."""
+    held, holders = rows.get("positions"), rows.get("portfolios")
+    return held / holders if held and holders else POSITIONS
 
 
 def default_chunk_size(sessions: int, positions: float) -> int:

@@ -149,7 +149,5 @@ def _chunk_size(policy: Policy) -> int:
     """Return how many portfolios a chunk has: what was asked for, or what memory allows."""
     if policy.settings.chunk_size is not None:
         return policy.settings.chunk_size
-    rows = policy.catalog.estimated_rows
-    held, holders = rows.get("positions"), rows.get("portfolios")
-    positions = held / holders if held and holders else plans.POSITIONS
+    positions = plans.average_positions(policy.catalog.estimated_rows)
     return plans.default_chunk_size(len(policy.plan.sessions), positions)

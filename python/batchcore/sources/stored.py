@@ -26,6 +26,7 @@ from batchcore.sources.host import (
     normalised,
     part,
     select,
+    sorted_ids,
 )
 from batchcore.sources.positions import EXPIRY
 from batchcore.sources.prices import PRICES
@@ -258,6 +259,84 @@ def _counted(ids: Bytes, portfolio_id: Bytes, previous: Days, **columns: Any) ->
     begins = np.where(previous.state == State.VALUE, previous.values, first)
     found.rows[row], found.first[row], found.last[row] = rows[own], begins[own], last[own]
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class Ranges(Frame):
+    """Portfolios with the days between which the rows of a range lie.
+
+    Attributes:
+        id: (n, 16) uint8, ascending.
+        first: Of the latest complete snapshot before the range, else of the first in it; NULL
+            where `last` is.
+        last: Of the latest complete snapshot in the range; NULL where it has none.
+    """
+
+    id: Bytes
+    first: Days
+    last: Days
+
+
+_RANGES: Final = """
+SELECT {o.id}, COALESCE(before.day, first.day), last.day FROM {o}
+LEFT JOIN LATERAL (
+    SELECT {s.snapshot_date} FROM {s}
+    WHERE {s.portfolio_id} = {o.id} AND {in_range} AND {complete}
+    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS last(day) ON true
+LEFT JOIN LATERAL (
+    SELECT {s.snapshot_date} FROM {s}
+    WHERE last.day IS NOT NULL AND {s.portfolio_id} = {o.id}
+        AND {s.snapshot_date} < {start:date} AND {complete}
+    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS before(day) ON true
+LEFT JOIN LATERAL (
+    SELECT {s.snapshot_date} FROM {s}
+    WHERE last.day IS NOT NULL AND before.day IS NULL
+        AND {s.portfolio_id} = {o.id} AND {in_range} AND {complete}
+    ORDER BY {s.snapshot_date} LIMIT 1) AS first(day) ON true
+WHERE {alive}
+"""
+
+
+def select_ranges(
+    source: StoredSource, selection: Selection, first: int, last: int
+) -> Query[Ranges]:
+    """Return each portfolio with the ends of its rows from one day to another.
+
+    Of those asked for by id, soft-deleted ones come too. A portfolio takes two or three look-ups on
+    the unique index.
+    """
+    holes = source.holes(selection, (first, last))
+    alive = selection.alive(source.catalog)
+    sql = part(source.catalog, _RANGES, **holes, start=first, alive=alive)
+    columns = results(id="uuid", first="date", last="date")
+    return Query("ranges", sql, columns, _ranges)
+
+
+def _ranges(**columns: Any) -> Ranges:  # noqa: ANN401
+    found = Ranges(**columns)
+    return found.take(sorted_ids(found.id))
+
+
+_LATEST_DAY: Final = """
+SELECT max(latest.day) FROM {o} CROSS JOIN LATERAL (
+    SELECT {s.snapshot_date} AS day FROM {s}
+    WHERE {s.portfolio_id} = {o.id} AND {in_range} AND {complete}
+    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS latest
+WHERE {alive}
+"""
+
+
+def select_latest_day(
+    source: StoredSource, selection: Selection, until: int | None
+) -> Query[int | None]:
+    """Return the day of the latest complete snapshot of any of some portfolios up to a day."""
+    holes = source.holes(selection, (None, until))
+    sql = part(source.catalog, _LATEST_DAY, **holes, alive=selection.alive(source.catalog))
+    return Query("latest_day", sql, results(latest="date"), _latest_day)
+
+
+def _latest_day(latest: Days) -> int | None:
+    return int(latest.values[0]) if latest.state[0] == State.VALUE else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,8 +31,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pnl::Marks>()?;
     module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::pick, module)?)?;
+    module.add_function(wrap_pyfunction!(pnl::contributions, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::hold, module)?)?;
+    module.add_function(wrap_pyfunction!(pnl::legacy_contributions, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::run, module)?)?;
+    module.add_function(wrap_pyfunction!(pnl::sums_by_key, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::value_positions, module)?)?;
     module.add_function(wrap_pyfunction!(store::locate, module)?)?;
     module.add(
@@ -47,11 +50,14 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "SnapshotStore",
             "__version__",
             "build_profile",
+            "contributions",
             "encode",
             "hold",
+            "legacy_contributions",
             "locate",
             "pick",
             "run",
+            "sums_by_key",
             "value_positions",
         ],
     )

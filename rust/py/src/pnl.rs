@@ -5,9 +5,11 @@ use std::num::NonZeroUsize;
 use batchcore_core::fixed::State;
 use batchcore_core::ids::Day;
 use batchcore_core::pnl::columns::{self, ColumnSlices};
+use batchcore_core::pnl::contributions::{self as lots, Contribution};
 use batchcore_core::pnl::inputs::{Betas, Events, Flows, Host, Inputs, Opening, Positions};
 use batchcore_core::pnl::issue::Issue;
 use batchcore_core::pnl::legacy::Legacy;
+use batchcore_core::pnl::legacy::contributions::{self as legacy, ComputedDays};
 use batchcore_core::pnl::legacy::row::{LegacyRow, Weights};
 use batchcore_core::pnl::position_values::PositionValue;
 use batchcore_core::pnl::report::{Miss, Report};
@@ -31,6 +33,7 @@ pub(crate) struct Marks {
 }
 
 type AmountOf<R> = fn(&R) -> i64;
+type OfLot<T> = fn(&Contribution) -> Option<T>;
 type Count<'py> = Bound<'py, PyArray1<u32>>;
 type Counts<'py> = (Count<'py>, Count<'py>, Count<'py>);
 
@@ -265,6 +268,151 @@ pub(crate) fn value_positions<'py>(
         )?;
         out.set_item("issues", issues_out(py, &values.issues)?)?;
         Ok(out)
+    })
+}
+
+/// Return what each lot added to the P&L of its portfolio from the day `opening.first_day` to the
+/// session `opening.last_day`: columns of one row for each lot. `quantity`, prices and amounts are
+/// (n, 16) uint8, integers of 128 bits, least byte first, of `quantity_scale`, `price_scale` and
+/// `scale` decimals.
+///
+/// Raises `CancelledError` once `cancel` is raised.
+#[pyfunction]
+#[pyo3(signature = (*, positions, events, opening, marks, threads, cancel=None))]
+pub(crate) fn contributions<'py>(
+    py: Python<'py>,
+    positions: &Bound<'py, PyAny>,
+    events: &Bound<'py, PyAny>,
+    opening: &Bound<'py, PyAny>,
+    marks: &Marks,
+    threads: NonZeroUsize,
+    cancel: Option<&CancelFlag>,
+) -> PyResult<Bound<'py, PyDict>> {
+    guard("contributions", || {
+        let positions = PositionArrays::of(positions)?;
+        let events = EventArrays::of(events)?;
+        let opening = OpeningArrays::of(opening)?;
+        let (positions, events, opening) =
+            (positions.borrow()?, events.borrow()?, opening.borrow()?);
+        let cancel = CancelFlag::or_never(cancel);
+        let found = detached(py, || {
+            let marks = &marks.marks;
+            lots::contributions(positions, events, &opening, marks, threads, cancel)
+        })?;
+        contributions_out(py, &found)
+    })
+}
+
+/// Return what each position added to the P&L of its portfolio under the policy `legacy`, as
+/// `contributions` does, over its days: (d,) int32 rows of `opening`, ascending, (d,) int32
+/// days, and (d,) bool whether there was a row before each.
+///
+/// Raises `CancelledError` once `cancel` is raised.
+#[pyfunction]
+#[pyo3(signature = (
+    *, positions, events, opening, prices, portfolio, day, earns, threads, cancel=None
+))]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one for each frame, keyword-only"
+)]
+pub(crate) fn legacy_contributions<'py>(
+    py: Python<'py>,
+    positions: &Bound<'py, PyAny>,
+    events: &Bound<'py, PyAny>,
+    opening: &Bound<'py, PyAny>,
+    prices: &PriceStore,
+    portfolio: &Bound<'py, PyAny>,
+    day: &Bound<'py, PyAny>,
+    earns: &Bound<'py, PyAny>,
+    threads: NonZeroUsize,
+    cancel: Option<&CancelFlag>,
+) -> PyResult<Bound<'py, PyDict>> {
+    guard("legacy_contributions", || {
+        let positions = PositionArrays::of(positions)?;
+        let events = EventArrays::of(events)?;
+        let opening = OpeningArrays::of(opening)?;
+        let (positions, events, opening) =
+            (positions.borrow()?, events.borrow()?, opening.borrow()?);
+        let portfolio = column::<i32>(portfolio, "days.portfolio")?;
+        let day = column::<i32>(day, "days.day")?;
+        let earns = column::<bool>(earns, "days.earns")?;
+        let days = ComputedDays {
+            portfolio: portfolio.as_slice()?,
+            day: day.as_slice()?,
+            earns: earns.as_slice()?,
+        };
+        let cancel = CancelFlag::or_never(cancel);
+        let found = detached(py, || {
+            let prices = &prices.store;
+            legacy::contributions(positions, events, &opening, prices, &days, threads, cancel)
+        })?;
+        contributions_out(py, &found)
+    })
+}
+
+fn contributions_out<'py>(
+    py: Python<'py>,
+    found: &lots::Contributions,
+) -> PyResult<Bound<'py, PyDict>> {
+    let (out, rows) = (PyDict::new(py), &found.lots);
+    out.set_item("portfolio", array(py, rows, |lot| lot.portfolio))?;
+    out.set_item("position", array(py, rows, |lot| lot.position))?;
+    out.set_item("kind", array(py, rows, |lot| lot.kind))?;
+    out.set_item("multiplier", array(py, rows, |lot| lot.multiplier))?;
+    let held: [(&str, OfLot<i128>); 6] = [
+        ("quantity", |lot| Some(lot.quantity)),
+        ("mark_before", |lot| lot.before.map(|mark| mark.price)),
+        ("mark", |lot| lot.after.map(|mark| mark.price)),
+        ("unrealized_change", |lot| Some(lot.unrealized_change)),
+        ("realized", |lot| Some(lot.realized)),
+        ("value", |lot| lot.value),
+    ];
+    for (name, of) in held {
+        let bytes = rows
+            .iter()
+            .flat_map(|lot| of(lot).unwrap_or(0).to_le_bytes());
+        let bytes = bytes.collect::<Vec<u8>>().into_pyarray(py);
+        let state = array(py, rows, |lot| state_of(of(lot)));
+        out.set_item(name, (bytes.reshape([rows.len(), 16])?, state))?;
+    }
+    let marks: [(&str, OfLot<lots::Mark>); 2] =
+        [("before", |lot| lot.before), ("after", |lot| lot.after)];
+    for (name, of) in marks {
+        let day = |lot: &Contribution| of(lot).and_then(|mark| mark.day);
+        let days = array(py, rows, |lot| day(lot).map_or(0, |day| day.0));
+        let state = array(py, rows, |lot| state_of(day(lot)));
+        out.set_item(format!("day_{name}"), (days, state))?;
+        let status = array(py, rows, |lot| of(lot).map_or(0, |mark| mark.status));
+        let state = array(py, rows, |lot| state_of(of(lot)));
+        out.set_item(format!("status_{name}"), (status, state))?;
+    }
+    out.set_item("price_scale", found.price_scale)?;
+    out.set_item("quantity_scale", found.quantity_scale)?;
+    out.set_item("scale", found.scale)?;
+    out.set_item("value_scale", found.value_scale)?;
+    Ok(out)
+}
+
+/// Return the sums by key of amounts, (16 n,) uint8 as of `contributions`: (groups, 16) uint8.
+#[pyfunction]
+pub(crate) fn sums_by_key<'py>(
+    py: Python<'py>,
+    keys: &Bound<'py, PyAny>,
+    groups: usize,
+    amounts: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyArray2<u8>>> {
+    guard("sums_by_key", || {
+        let keys = column::<u32>(keys, "keys")?;
+        let keys = keys.as_slice()?;
+        let amounts = column::<u8>(amounts, "amounts")?;
+        let (amounts, _) = amounts.as_slice()?.as_chunks::<16>();
+        let sums = detached(py, || {
+            let amounts: Vec<i128> = amounts.iter().copied().map(i128::from_le_bytes).collect();
+            lots::sums_by_key(keys, groups, &amounts)
+        })?;
+        let bytes: Vec<u8> = sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
+        bytes.into_pyarray(py).reshape([groups, 16])
     })
 }
 

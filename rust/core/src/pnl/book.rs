@@ -137,6 +137,15 @@ impl<'a> LotBook<'a> {
         ids.get(lot.position).copied().unwrap_or_default()
     }
 
+    /// Sorts the lots of a portfolio by the bytes of the position's id, those of its events before
+    /// what is left, by day, quantity and realized amount.
+    pub(crate) fn sort(&self, lots: &mut [Lot<'_>]) {
+        lots.sort_unstable_by_key(|lot| {
+            let id = self.position_id(lot);
+            (id, !lot.of_event, lot.end, lot.quantity, lot.closing)
+        });
+    }
+
     /// Gathers the lots of the portfolio in row `at` of the opening; those of one position follow
     /// each other.
     pub(crate) fn gather(&self, at: usize, into: &mut PortfolioLots<'a>) {

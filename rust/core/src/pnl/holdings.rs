@@ -132,10 +132,7 @@ impl<'a> HoldingsQuery<'a> {
             return;
         }
         self.book.gather(at, gathered);
-        gathered.lots.sort_unstable_by_key(|lot| {
-            let id = self.book.position_id(lot);
-            (id, !lot.of_event, lot.end, lot.quantity, lot.closing)
-        });
+        self.book.sort(&mut gathered.lots);
         let number = i32::try_from(at).unwrap_or(i32::MAX);
         for lot in &gathered.lots {
             let held = lot.held(self.days);

@@ -142,10 +142,20 @@ impl Lot<'_> {
         }
     }
 
-    /// Returns its mark on `day`, or nothing where its entry price counts (S4).
+    /// Returns the latest valid close on or before `day` since the start (S4).
     pub(crate) fn mark(&self, day: Day) -> Option<i64> {
-        let (close, found) = self.marks?.as_of(day)?;
-        (found >= self.start).then_some(close)
+        self.dated_mark(day).map(|(close, _)| close)
+    }
+
+    /// Returns the same with the day of the close.
+    pub(crate) fn dated_mark(&self, day: Day) -> Option<(i64, Day)> {
+        let found = self.marks?.as_of(day)?;
+        (found.1 >= self.start).then_some(found)
+    }
+
+    /// Returns whether it is held on `day` (S4).
+    pub(crate) fn is_held(&self, day: Day) -> bool {
+        self.start <= day && self.end.is_none_or(|end| day < end)
     }
 
     /// Returns what it is of.

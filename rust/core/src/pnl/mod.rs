@@ -14,6 +14,7 @@
 //! | [`holdings`]        | the lots held on some sessions, as floats                       |
 //! | [`position_values`] | market values of positions on one session                       |
 //! | `batches`           | threads                                                         |
+//! | [`contributions`]   | what each lot added to a P&L                                    |
 //! | [`issue`]           | one thing noticed                                               |
 //! | [`columns`]         | result columns, and slices of them                              |
 //! | [`report`]          | what a run noticed beside its rows                              |
@@ -24,6 +25,7 @@
 mod batches;
 mod book;
 pub mod columns;
+pub mod contributions;
 mod groups;
 pub mod holdings;
 pub mod inputs;

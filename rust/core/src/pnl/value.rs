@@ -6,6 +6,7 @@
 
 use crate::fixed::{CENTS, Sum, Wide, decimal_text, power_of_ten};
 use crate::float::Floats;
+use crate::ids::Day;
 use crate::pnl::lot::{Class, Closing, Lot};
 use crate::pnl::marks::SymbolMarks;
 
@@ -171,6 +172,36 @@ impl Valuer {
         let factor = T::of_factor(lot.size().pick(self.exit));
         let value = lot.size().value::<T>(price).times(factor);
         value.minus(self.entry_value(lot))
+    }
+
+    /// Returns what a public lot has earned by `day` at its mark (S6).
+    pub(crate) fn earned<T: Sum>(&self, lot: &Lot<'_>, day: Day) -> T {
+        lot.mark(day)
+            .map_or(T::ZERO, |close| self.earned_at_close(lot, close))
+    }
+
+    /// Returns what a lot that ends on `end` adds to `R` (S6, S3).
+    pub(crate) fn realized_at<T: Sum>(&self, lot: &Lot<'_>, end: Day) -> T {
+        match lot.closing {
+            Closing::Given(realized) => self.realized(T::of(realized)),
+            Closing::Price(price) => self.earned_at_exit(lot, price),
+            Closing::Unpriced | Closing::Expiry if lot.class == Class::Public => {
+                self.earned(lot, end)
+            }
+            Closing::Unpriced | Closing::Expiry => T::ZERO,
+        }
+    }
+
+    /// Returns the value of a lot held on `day` (S9).
+    pub(crate) fn value<T: Sum>(&self, lot: &Lot<'_>, day: Day) -> T {
+        match lot.class {
+            Class::PrivateAt(value) => self.market_value(value),
+            Class::PrivateAtEntry => self.entry_value(lot),
+            Class::Public => lot.mark(day).map_or_else(
+                || self.entry_value(lot),
+                |close| self.close_value(lot, close),
+            ),
+        }
     }
 
     /// Returns a realized amount.

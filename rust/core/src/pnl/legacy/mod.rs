@@ -7,11 +7,13 @@
 //! | `roll`      | one portfolio, day by day (L3 to L31)                              |
 //! | `current`   | provider beta, sectors and concentration (L32 to L34)              |
 //! | [`row`]     | what a row has under no other policy                               |
+//! | [`contributions`] | what each position added to a P&L (X7)                        |
 //!
 //! Floats are where the rules have them, and nowhere else: values of positions (L28) and the
 //! columns of the current day. They are added up in the order of the positions' ids, so that no
 //! order of rows shows.
 
+pub mod contributions;
 mod current;
 mod holding;
 mod quotes;

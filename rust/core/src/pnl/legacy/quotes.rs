@@ -8,7 +8,7 @@ use crate::store::PriceStore;
 use crate::text::Table;
 
 /// How many calendar days before a session its previous close may be (L12).
-const PREVIOUS_CLOSE_DAYS: i64 = 10;
+pub(crate) const PREVIOUS_CLOSE_DAYS: i64 = 10;
 
 /// How old the price of a session is, best first: the order of [`crate::pnl::columns::Row::marks`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

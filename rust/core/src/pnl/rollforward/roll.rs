@@ -206,23 +206,6 @@ impl<T: Sum> Sums<'_, T> {
     }
 }
 
-/// Returns what a public lot has earned by `day` at its mark (S6).
-fn earned<T: Sum>(lot: &Lot<'_>, day: Day, valuer: &Valuer) -> T {
-    lot.mark(day)
-        .map_or(T::ZERO, |close| valuer.earned_at_close(lot, close))
-}
-
-fn realized<T: Sum>(lot: &Lot<'_>, end: Day, valuer: &Valuer) -> T {
-    match lot.closing {
-        Closing::Given(realized) => valuer.realized(T::of(realized)),
-        Closing::Price(price) => valuer.earned_at_exit(lot, price),
-        Closing::Unpriced | Closing::Expiry if lot.class == Class::Public => {
-            earned(lot, end, valuer)
-        }
-        Closing::Unpriced | Closing::Expiry => T::ZERO,
-    }
-}
-
 /// Adds marks of some sessions times `units` to their sums.
 fn add_values<T: Sum>(sums: &mut [T], closes: &[i64], units: T) {
     for (sum, &close) in sums.iter_mut().zip(closes) {
@@ -401,7 +384,7 @@ fn rolled<'m, T: Sum>(
         };
         if lot.end.is_none_or(|end| end > previous) {
             if lot.start <= previous && lot.class == Class::Public {
-                before = before.plus(earned(lot, previous, valuer));
+                before = before.plus(valuer.earned(lot, previous));
             }
             close(lot, at, to, sums, portfolio, day_at(to), &mut outcome);
         }
@@ -446,7 +429,7 @@ fn close<T: Sum>(
     if session >= portfolio.sessions.len() {
         return;
     }
-    let realized = realized(lot, end, portfolio.valuer);
+    let realized = portfolio.valuer.realized_at(lot, end);
     sums.realized.push((session, realized));
     match lot.closing {
         Closing::Expiry => outcome.closings.push((IssueKind::Expired, at, day)),

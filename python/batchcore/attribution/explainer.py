@@ -1,0 +1,476 @@
+"""Which lots made the P&L of stored rows: `explain` (X1 to X8)."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from dataclasses import replace
+from decimal import Decimal, localcontext
+from functools import partial
+from heapq import nlargest
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+
+from batchcore import calendar as calendars
+from batchcore.analytics.sector_exposure import UNKNOWN, sector_of
+from batchcore.attribution.chain import ChainRows, chains_of
+from batchcore.attribution.explanation import Explanation, UnexplainedPortfolio
+from batchcore.attribution.lots import by_key, lots_of, ordered, total, trimmed
+from batchcore.attribution.totals import GroupSums, row_of, stored_sums, sums_by_portfolio
+from batchcore.audit.chunk_check import ChunkCheck
+from batchcore.audit.compute import Inputs
+from batchcore.audit.policy import policy_audit
+from batchcore.audit.result import EXAMPLES
+from batchcore.db.analytic_tables import PROFILES
+from batchcore.db.check import problems_of
+from batchcore.errors import ConfigError
+from batchcore.frames import Flows
+from batchcore.late_imports import check_choice
+from batchcore.native import CancelFlag, in_thread
+from batchcore.pg.database import Database
+from batchcore.reference.values import EXACT
+from batchcore.run import grouped
+from batchcore.run import plan as plans
+from batchcore.run.grouped import EventsByPosition, GroupedLoad
+from batchcore.run.plan import Chunk
+from batchcore.run.request import requested
+from batchcore.schema import RULE_COLUMNS, Use
+from batchcore.sources import stored as stores
+from batchcore.sources.facts import EVENTS, select_all_events, select_events
+from batchcore.sources.host import Selection, normalised
+from batchcore.sources.profiles import load_profiles
+from batchcore.sources.query import load
+from batchcore.sources.stored import uuid_at
+from batchcore.units import LotKind, State
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Callable, Mapping, Sequence
+
+    from batchcore.attribution.explanation import ExplainedRow
+    from batchcore.audit.policy import PolicyAudit
+    from batchcore.config import Settings
+    from batchcore.frames import Bytes, Int64
+    from batchcore.pg.session import Session
+    from batchcore.sources.stored import Ranges, StoredRows
+
+BY_LOT: Final = ("lot", "position")
+"""What rows of one portfolio alone may be grouped by."""
+
+BY_SUMS: Final = ("symbol", "sector", "type", "class", "portfolio")
+"""What rows may be grouped by of any number of portfolios."""
+
+ROWS_OF_A_CHUNK: Final = 100_000
+"""Snapshots that are held at a time at most."""
+
+
+async def explain(
+    db: object,
+    portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+    session: dt.date | None = None,
+    *,
+    since: dt.date | None = None,
+    by: str | None = None,
+    policy: str = "rollforward",
+    calendar: str = "XNYS",
+    settings: Settings | None = None,
+) -> Explanation:
+    """Return which lots made the P&L of a stored session, or of a range; write nothing.
+
+    Of one portfolio the rows are its lots, or groups of them, with what lies around: equity, flows,
+    rounding. Of several they are sums over all of their lots, computed natively, a chunk of
+    portfolios at a time. Contributions are exact; with the rounding they are the stored P&L.
+    Where the data have changed since, the answer is not `explained`, and says what is stored and
+    what would be computed.
+
+    Args:
+        db: A database URL, an `asyncpg.Pool` or Connection, or an SQLAlchemy `AsyncEngine`,
+            `AsyncConnection` or `AsyncSession` on asyncpg. A role that may only SELECT will do.
+        portfolio_ids: Which portfolios; None is all that are not soft-deleted.
+        session: The stored session, or the last day of the range; None is the latest stored one.
+        since: The day after which the range begins; None explains the session alone.
+        by: `lot` or `position` of one portfolio; `symbol`, `sector`, `type`, `class` or `portfolio`
+            of any number. None is `lot` of one, `symbol` of several.
+        policy: By whose rules the rows were written: `rollforward` or `legacy`.
+        calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars (S1); under `legacy`
+            `XNYS` (L2).
+        settings: `schema`, `lookback_days`, `threads` and `chunk_size` count.
+
+    Raises:
+        ConfigError: an argument is wrong, names a portfolio that is not there, or a session without
+            a complete snapshot.
+        SchemaError: the tables are not those that batchcore can read.
+        DatabaseError: the database refused, failed or went away.
+
+    Source:
+        docs/semantics.md, X1 to X8.
+    """
+    _check_days(session, since)
+    if by is not None:
+        check_choice("by", by, (*BY_LOT, *BY_SUMS))
+    request = await requested(
+        None,
+        session,
+        portfolio_ids,
+        policy=policy,
+        calendar=calendar,
+        analytics="none",
+        settings=settings,
+    )
+    wanted = request.wanted
+    if by in BY_LOT and (wanted is None or len(wanted) != 1):
+        msg = f"by is `{by}`, expected one of {', '.join(BY_SUMS)}: only one portfolio has lots"
+        raise ConfigError(msg, "by")
+    async with Database(db, borrow=True).reading("explain") as reading:
+        audit = await policy_audit(reading, request, fast=True)
+        audit.leave_out_analytics()
+        explainer = Explainer(audit, since)
+        if not await explainer.prepare():
+            return explainer.nothing(by or BY_SUMS[0])
+        if wanted is not None and len(wanted) == 1:
+            return await explainer.one(by or BY_LOT[0])
+        return await explainer.several(by or BY_SUMS[0])
+
+
+def _check_days(session: dt.date | None, since: dt.date | None) -> None:
+    for name, day in (("session", session), ("since", since)):
+        if day is not None and type(day) is not dt.date:
+            msg = f"{name} is {day!r}, expected a datetime.date"
+            raise ConfigError(msg, name)
+    if session is not None and since is not None and since >= session:
+        msg = f"since {since.isoformat()} is not before session {session.isoformat()}"
+        raise ConfigError(msg, "since")
+
+
+class Explainer:
+    """One explanation."""
+
+    def __init__(self, policy: PolicyAudit, since: dt.date | None) -> None:
+        """Take the policy, and the day after which the range begins; None is a single session."""
+        self._policy = policy
+        self._session = policy.session
+        self._selection = Selection(policy.request.wanted)
+        self._since = since
+        self._sectors: Mapping[str, str] = {}
+        self._first = self._last = 0
+        self._ranges: Ranges
+
+    async def prepare(self) -> bool:
+        """Find the rows of the range; return whether there are portfolios at all.
+
+        Raises:
+            ConfigError: a portfolio is unknown, or has no complete snapshot there.
+        """
+        policy, wanted = self._policy, self._selection.ids
+        last = policy.end
+        if wanted is not None and len(wanted) == 0:
+            return False
+        if last is None:
+            query = stores.select_latest_day(policy.source, self._selection, None)
+            last = await load(self._session, query)
+        is_stored = last is not None
+        last = calendars.FIRST_DATE if last is None else last
+        first = last if self._since is None else calendars.day_of(self._since) + 1
+        self._first, self._last = policy.start, policy.end = first, last
+        query_ranges = stores.select_ranges(policy.source, self._selection, first, last)
+        self._ranges = await load(self._session, query_ranges)
+        if wanted is not None:
+            plans.check_found(wanted, self._ranges.id)
+        if not is_stored or not (self._ranges.last.state == State.VALUE).any():
+            raise ConfigError(await self._lack(), "session")
+        return True
+
+    async def _lack(self) -> str:
+        """Return that there is no row in the range, and which day before has one."""
+        ids, of = self._selection.ids, "any portfolio"
+        if ids is not None:
+            of = f"portfolio {uuid_at(ids, 0)}" if len(ids) == 1 else "these portfolios"
+        query = stores.select_latest_day(self._policy.source, self._selection, self._last)
+        latest = await load(self._session, query)
+        if latest is None:
+            return f"no complete snapshot of {of} is stored on the session or before it"
+        where = f"on {calendars.iso_of(self._last)}"
+        if self._since is not None:
+            where = f"after {self._since.isoformat()}, up to {calendars.iso_of(self._last)}"
+        return f"no complete snapshot of {of} {where}: the latest is of {calendars.iso_of(latest)}"
+
+    def nothing(self, by: str) -> Explanation:
+        """Return the explanation of no portfolio."""
+        end = self._policy.end
+        return Explanation(
+            portfolios=0,
+            policy=self._policy.request.policy,
+            by=by,
+            session=None if end is None else calendars.date_of(end),
+            since=self._since,
+            daily_pnl=Decimal(0),
+            computed_pnl=Decimal(0),
+            rows=(),
+        )
+
+    async def _share(self) -> None:
+        """Load the closes that all portfolios share."""
+        days = self._ranges.first
+        await self._policy.share(
+            self._selection, *self._within(int(days.values[days.state == State.VALUE].min()))
+        )
+
+    def _within(self, first: int) -> tuple[int, int]:
+        """Return a day and the last one, within the calendar."""
+        calendar = self._policy.calendar
+        window = np.clip((first, self._last), calendar.first_day, calendar.last_day).tolist()
+        return window[0], window[1]
+
+    async def _sectors_of(self, symbols: Sequence[str]) -> Mapping[str, str]:
+        """Return the sectors of public stocks by normalised symbol, those asked for before too."""
+        names = sorted({normalised(symbol) for symbol in symbols} - self._sectors.keys())
+        if names:
+            # another one each time, as a thread may read the last
+            self._sectors = {**self._sectors, **await self._loaded_sectors(names)}
+        return self._sectors
+
+    async def _loaded_sectors(self, names: Sequence[str]) -> dict[str, str]:
+        catalog = self._policy.catalog
+        if not catalog.has_table(PROFILES) or problems_of(catalog, Use.SECTORS, writes=False):
+            return dict.fromkeys(names, UNKNOWN)
+        profiles = await load_profiles(self._session, catalog, names)
+        found = zip(names, profiles.sector, profiles.is_etf, strict=True)
+        return {
+            name: sector_of(sector, is_etf=is_etf, kind=LotKind.STOCK)
+            for name, sector, is_etf in found
+        }
+
+    async def one(self, by: str) -> Explanation:
+        """Return the explanation of the only portfolio."""
+        policy, ids = self._policy, self._ranges.id
+        policy.read = RULE_COLUMNS
+        await self._share()
+        stored = await policy.stored(self._selection, ids)
+        rows = self._rows(stored)
+        if len(rows) == 0:
+            msg = f"{calendars.iso_of(self._last)} is no session of the calendar"
+            raise ConfigError(msg, "session")
+        check = ChunkCheck(policy, ids, self._selection, stored, rows)
+        inputs = await policy.inputs(check)
+        sectors = await self._sectors_of(inputs.positions.symbol.table())
+        chain = ChainRows(policy, stored, rows, inputs.flows)
+        cancel = CancelFlag()
+        work = partial(policy.contributions, chain.chains, inputs, cancel)
+        found = await in_thread(work, cancel)
+        lots = lots_of(found, inputs.positions, sectors, has_contributions=chain.has_contributions)
+        owner, explained = uuid_at(ids, 0), by_key(lots, by)
+        if by == "portfolio":
+            explained = tuple(replace(row, key=str(owner)) for row in explained)
+        contributed = total(row.contribution for row in explained)
+        pnl, computed = chain.daily_pnl, trimmed(contributed or Decimal(0)) or Decimal(0)
+        differs = not _fits(pnl, computed, chain.half_cents)
+        cells = chain.cells(await check.expected_from(inputs)) if differs else ()
+        return Explanation(
+            portfolio=owner,
+            policy=policy.request.policy,
+            by=by,
+            session=calendars.date_of(chain.last_day),
+            since=self._since,
+            previous=chain.previous,
+            equity_before=chain.equity_before,
+            daily_pnl=pnl,
+            computed_pnl=computed,
+            flows=chain.flows,
+            equity=chain.equity,
+            rows=explained,
+            missing_sessions=chain.missing_sessions(self._last),
+            cells=cells,
+            unbalanced=chain.unbalanced,
+            unexplained=int(differs),
+            examples=(UnexplainedPortfolio(owner, pnl, computed),) if differs else (),
+        )
+
+    def _rows(self, stored: StoredRows) -> Int64:
+        """Return the complete rows of the range."""
+        return np.flatnonzero(stored.complete & (stored.day >= self._first))
+
+    async def several(self, by: str) -> Explanation:
+        """Return the explanation of several portfolios: sums by key."""
+        policy = self._policy
+        policy.read = ("daily_pnl",)
+        await self._share()
+        totals = Totals(policy, by)
+        chunks = self._chunks()
+        events = self._events_of(chunks)
+        async with Behind() as behind:
+            for chunk in chunks:
+                if not chunk.works.any():
+                    continue
+                ids = np.ascontiguousarray(self._ranges.id[chunk.rows][chunk.works])
+                selection = self._selection_of(chunk)
+                stored = await policy.stored(selection, ids)
+                positions = await load(self._session, policy.select_positions(selection))
+                closed = (await events.of(self._session, chunk)).among(positions)
+                symbols = positions.symbol.table() if by == "sector" else ()
+                sectors = await self._sectors_of(symbols)
+                inputs = Inputs(ids, positions, closed, Flows.none())
+                rows = self._rows(stored)
+                await behind.next(partial(totals.add, stored, rows, inputs, sectors, behind.cancel))
+        return totals.explanation(session=calendars.date_of(self._last), since=self._since)
+
+    def _chunks(self) -> list[Chunk]:
+        """Return all portfolios in chunks."""
+        policy, works = self._policy, self._ranges.last.state == State.VALUE
+        size = policy.request.settings.chunk_size
+        if size is None:
+            sessions = max(len(policy.calendar.sessions(*self._within(self._first))), 1)
+            held = plans.average_positions(policy.catalog.estimated_rows)
+            size = min(plans.default_chunk_size(0, held), ROWS_OF_A_CHUNK // sessions)
+            size = max(size, plans.LEAST_PORTFOLIOS)
+        return [
+            Chunk(number, slice(first, first + size), works[first : first + size])
+            for number, first in enumerate(range(0, len(works), size))
+        ]
+
+    def _events_of(self, chunks: Sequence[Chunk]) -> GroupedLoad[EventsByPosition]:
+        """Return what loads the events of chunks: all at once, or for some chunks at a time."""
+        catalog = self._policy.catalog
+        size = partial(grouped.group_size, chunks, catalog.estimated_rows, EVENTS)
+        whole = size(grouped.BYTES_OF_ALL_EVENTS)
+        if self._selection.ids is None and whole >= len(chunks):
+            return GroupedLoad(chunks, whole, self._load_all_events)
+        return GroupedLoad(chunks, size(grouped.BYTES_OF_A_GROUP), self._load_events)
+
+    async def _load_all_events(self, session: Session, _group: Chunk) -> EventsByPosition:
+        found = await load(session, select_all_events(self._policy.catalog))
+        return await asyncio.to_thread(EventsByPosition.of, found)
+
+    async def _load_events(self, session: Session, group: Chunk) -> EventsByPosition:
+        policy, selection = self._policy, self._selection_of(group)
+        query = select_events(policy.catalog, selection, deleted=policy.reads_deleted)
+        return await asyncio.to_thread(EventsByPosition.of, await load(session, query))
+
+    def _selection_of(self, chunk: Chunk) -> Selection:
+        """Return a range of ids where it brings little more than what is needed."""
+        ids, works = self._ranges.id[chunk.rows], chunk.works
+        if self._selection.ids is None and works.sum() * 2 >= len(works):
+            return Selection(np.ascontiguousarray(ids), as_range=True)
+        return Selection(np.ascontiguousarray(ids[works]))
+
+
+class Behind:
+    """Work in a thread, one at a time, while the next is prepared.
+
+    Attributes:
+        cancel: Raised where the work is to end.
+    """
+
+    def __init__(self) -> None:
+        self.cancel = CancelFlag()
+        self._task: asyncio.Task[None] | None = None
+
+    async def next(self, work: Callable[[], None]) -> None:
+        """Begin with some work once that before is done."""
+        await self._done()
+        self._task = asyncio.create_task(in_thread(work, self.cancel))
+
+    async def _done(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            await task
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            await self._done()
+        elif self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            if not self._task.cancelled():
+                self._task.exception()  # what ends the explanation is raised already
+
+
+class Totals:
+    """Sums over many portfolios."""
+
+    def __init__(self, policy: PolicyAudit, by: str) -> None:
+        """Take what lots are grouped by."""
+        self._policy = policy
+        self._by = by
+        self._groups = GroupSums(by)
+        self._rows: list[ExplainedRow] = []
+        self._portfolios = self._unexplained = 0
+        self._stored: Decimal | None = Decimal(0)
+        self._computed = Decimal(0)
+        self._examples: list[UnexplainedPortfolio] = []
+
+    def add(
+        self,
+        stored: StoredRows,
+        rows: Int64,
+        inputs: Inputs,
+        sectors: Mapping[str, str],
+        cancel: CancelFlag,
+    ) -> None:
+        """Add the portfolios of a chunk; ``sectors`` are of public stocks by normalised symbol."""
+        policy, count = self._policy, len(inputs.ids)
+        before, *_ = policy.previous(stored)
+        chains = chains_of(stored, rows, before)
+        found = policy.contributions(chains, inputs, cancel)
+        if self._by != "portfolio":
+            self._groups.add(found, inputs.positions, sectors)
+        pnl = stored_sums(stored.cells["daily_pnl"].take(rows), chains.portfolio, count)
+        sums = sums_by_portfolio(found, count)
+        later = np.bincount(chains.portfolio[~chains.first], minlength=count)
+        counts = np.bincount(chains.portfolio, minlength=count)
+        most, there = policy.half_cents(counts, later), np.flatnonzero(counts).tolist()
+        self._portfolios += len(there)
+        with localcontext(EXACT):
+            for at in there:
+                own = {name: column[at] for name, column in sums.items()}
+                change, realized = own["unrealized_change"] or 0, own["realized"] or 0
+                computed, mine = Decimal(change + realized), pnl[at]
+                self._computed += computed
+                if self._stored is not None:
+                    self._stored = None if mine is None else self._stored + mine
+                if not _fits(mine, computed, int(most[at])):
+                    self._miss(inputs.ids, at, mine, computed)
+                if self._by == "portfolio":
+                    self._rows.append(row_of(str(uuid_at(inputs.ids, at)), own))
+
+    def _miss(self, ids: Bytes, at: int, stored: Decimal | None, computed: Decimal) -> None:
+        self._unexplained += 1
+        one = UnexplainedPortfolio(uuid_at(ids, at), stored, trimmed(computed) or Decimal(0))
+        self._examples.append(one)
+        if len(self._examples) > 2 * EXAMPLES:
+            self._examples = nlargest(EXAMPLES, self._examples, key=_apart)
+
+    def explanation(self, *, session: dt.date, since: dt.date | None) -> Explanation:
+        """Return what was found."""
+        rows = ordered(self._rows) if self._by == "portfolio" else self._groups.rows()
+        return Explanation(
+            portfolios=self._portfolios,
+            policy=self._policy.request.policy,
+            by=self._by,
+            session=session,
+            since=since,
+            daily_pnl=trimmed(self._stored),
+            computed_pnl=trimmed(self._computed) or Decimal(0),
+            rows=rows,
+            unexplained=self._unexplained,
+            examples=tuple(nlargest(EXAMPLES, self._examples, key=_apart)),
+        )
+
+
+def _fits(stored: Decimal | None, computed: Decimal, half_cents: int) -> bool:
+    """Return whether a stored P&L differs from the sum of contributions by roundings alone."""
+    if stored is None:
+        return False
+    with localcontext(EXACT):
+        return abs(stored - computed) * 200 <= half_cents
+
+
+def _apart(one: UnexplainedPortfolio) -> Decimal:
+    """Return how far stored and computed P&L are apart; what is no number is furthest."""
+    if one.daily_pnl is None:
+        return Decimal("Infinity")
+    with localcontext(EXACT):
+        return abs(one.daily_pnl - one.computed_pnl)

@@ -1,0 +1,258 @@
+"""What an explanation says: rows, what lies around them, and both as JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import uuid
+from dataclasses import dataclass, fields
+from decimal import Decimal, localcontext
+from typing import Any, Final
+
+from batchcore.reference.values import EXACT
+
+ROUNDING: Final = "rounding"
+NOT_EXPLAINED: Final = "not explained"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedRow:
+    """What a lot, or a group of lots, added to a P&L (X6).
+
+    What lots of a group do not have in common is None, and so is what does not apply: marks of
+    PRIVATE lots, contributions to a baseline.
+
+    Attributes:
+        key: What the rows are grouped by; None for lots without it. Of a lot it is its position
+            and its number in that, as ``<position>/1``.
+        position: Id of the position.
+        symbol: As stored; trimmed and upper-cased where it is the key.
+        sector: One of A2's names.
+        type: As stored.
+        quantity: Signed; of several lots of one symbol and multiplier their sum.
+        multiplier: Shares that a unit of quantity stands for.
+        entry_price: As stored.
+        mark_before: What it was valued at where the range begins; None if it was not held.
+        mark_before_day: Of the close; None where the entry price stands for it.
+        status_before: `fresh`, `lookback`, `stale` or `unpriced` (S4).
+        mark: What it is valued at where the range ends; None if it is not held.
+        mark_day: Of the close, likewise.
+        status: Of the mark, likewise.
+        unrealized_change: Exact, as the next three.
+        realized: What its end within the range realized.
+        contribution: Both added.
+        value: Where the range ends (S9, L28); None if it is not held.
+        share: Of the sum of the absolute contributions of all rows, to 28 digits.
+    """
+
+    key: str | None
+    position: uuid.UUID | None = None
+    symbol: str | None = None
+    sector: str | None = None
+    type: str | None = None
+    quantity: Decimal | None = None
+    multiplier: int | None = None
+    entry_price: Decimal | None = None
+    mark_before: Decimal | None = None
+    mark_before_day: dt.date | None = None
+    status_before: str | None = None
+    mark: Decimal | None = None
+    mark_day: dt.date | None = None
+    status: str | None = None
+    unrealized_change: Decimal | None = None
+    realized: Decimal | None = None
+    contribution: Decimal | None = None
+    value: Decimal | None = None
+    share: Decimal | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as what JSON can hold: decimals as text, dates in ISO form; without share."""
+        return {name: plain(getattr(self, name)) for name in KEYS}
+
+
+COLUMNS: Final = tuple(one.name for one in fields(ExplainedRow))
+KEYS: Final = COLUMNS[:-1]
+"""Keys of a row in JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedFlow:
+    """A flow of cash (S7).
+
+    Attributes:
+        date: Of the change.
+        amount: Signed, negative for a withdrawal.
+    """
+
+    date: dt.date
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedCell:
+    """A column of a stored row beside what it is by the data as they are.
+
+    Attributes:
+        session: Date of the row.
+        column: Its name in docs/schema.md.
+        stored: A number, None for NULL, or text for what is no number.
+        computed: Likewise; None where the rules give no row.
+    """
+
+    session: dt.date
+    column: str
+    stored: Decimal | str | None
+    computed: Decimal | str | None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the two are not equal."""
+        return self.stored != self.computed
+
+
+@dataclass(frozen=True, slots=True)
+class UnbalancedRow:
+    """A stored row that does not add up: equity before, P&L and flows are not its equity (X5).
+
+    Attributes:
+        session: Date of the row.
+        equity_before: Of the row that it goes on from; None where that is not stored.
+        daily_pnl: As stored, as the next.
+        daily_capital_flow: As stored.
+        flows: Sum of the flows that count in it, as they are.
+        equity: As stored.
+    """
+
+    session: dt.date
+    equity_before: Decimal | str | None
+    daily_pnl: Decimal | str | None
+    daily_capital_flow: Decimal | str | None
+    flows: Decimal
+    equity: Decimal | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnexplainedPortfolio:
+    """A portfolio whose stored P&L is not that of the data as they are.
+
+    Attributes:
+        portfolio: Its id.
+        daily_pnl: As stored, the sum over the range; None if one is no number.
+        computed_pnl: The sum of its contributions.
+    """
+
+    portfolio: uuid.UUID
+    daily_pnl: Decimal | None
+    computed_pnl: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Which lots made a P&L.
+
+    `portfolio`, `previous`, `equity_before`, `equity`, `flows`, `missing_sessions`, `cells` and
+    `unbalanced` are of one chain: None or empty where several portfolios are explained.
+
+    Attributes:
+        portfolio: Id of the only portfolio.
+        portfolios: How many have a row in the range.
+        policy: By whose rules.
+        by: What the rows are grouped by.
+        session: The last day of the range; None where no portfolio was asked for.
+        since: Its first day, exclusive, as it was asked for; None for a single session.
+        previous: Date of the row that the range goes on from; None for a baseline (X3).
+        equity_before: `equity_balance` of that row.
+        daily_pnl: Sum of the stored `daily_pnl`; None if one is no number.
+        computed_pnl: Sum of all contributions, exact.
+        rounding: `daily_pnl` less `computed_pnl`.
+        flows: By date.
+        equity: `equity_balance` of the last row.
+        explained: Whether the rounding is no more than that (X2), of each portfolio.
+        rows: Largest contribution first, whatever its sign; then by key.
+        missing_sessions: Sessions of the range without a complete row.
+        cells: P&L columns of the rows that differ, stored and computed, if not explained.
+        unbalanced: Stored rows that do not add up (X5).
+        unexplained: How many portfolios are not explained.
+        examples: Those of them that are furthest off, 20 at most.
+    """
+
+    portfolio: uuid.UUID | None = None
+    portfolios: int = 1
+    policy: str
+    by: str
+    session: dt.date | None
+    since: dt.date | None
+    previous: dt.date | None = None
+    equity_before: Decimal | str | None = None
+    daily_pnl: Decimal | None
+    computed_pnl: Decimal
+    flows: tuple[ExplainedFlow, ...] = ()
+    equity: Decimal | str | None = None
+    rows: tuple[ExplainedRow, ...]
+    missing_sessions: tuple[dt.date, ...] = ()
+    cells: tuple[ComparedCell, ...] = ()
+    unbalanced: tuple[UnbalancedRow, ...] = ()
+    unexplained: int = 0
+    examples: tuple[UnexplainedPortfolio, ...] = ()
+
+    @property
+    def explained(self) -> bool:
+        """Whether the rounding is no more than that (X2), of each portfolio."""
+        return self.unexplained == 0
+
+    @property
+    def rounding(self) -> Decimal | None:
+        """`daily_pnl` less `computed_pnl`; None if the stored P&L is no number."""
+        if self.daily_pnl is None:
+            return None
+        with localcontext(EXACT):
+            return self.daily_pnl - self.computed_pnl
+
+    @property
+    def line(self) -> str:
+        """What the line of the rounding is called (X2)."""
+        return ROUNDING if self.explained else NOT_EXPLAINED
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as what JSON can hold: decimals as text, dates in ISO form.
+
+        Of several portfolios without the keys of one chain.
+        """
+        of_chain = {"portfolio", "previous", "equity_before", "flows", "equity"}
+        names = (
+            *("portfolio", "session", "since", "previous", "equity_before"),
+            *("daily_pnl", "computed_pnl", "rounding", "flows", "equity", "explained", "rows"),
+        )
+        own = {name: getattr(self, name) for name in names}
+        own |= {"rows": [row.to_dict() for row in self.rows]}
+        own |= {"flows": [{"date": one.date, "amount": one.amount} for one in self.flows]}
+        if self.portfolio is None:
+            own = {name: value for name, value in own.items() if name not in of_chain}
+        return {name: plain(value) for name, value in own.items()}
+
+    def to_csv(self, top: int | None = None) -> str:
+        """Return the rows, or the first of them, as CSV with a line of names; None is empty."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in self.rows[:top]:
+            writer.writerow([plain(getattr(row, name)) for name in COLUMNS])
+        return text.getvalue()
+
+
+def plain(value: object) -> object:
+    """Return a value as JSON can hold it."""
+    match value:
+        case Decimal():
+            return f"{value:f}"
+        case dt.date():
+            return value.isoformat()
+        case uuid.UUID():
+            return str(value)
+        case dict():
+            return {name: plain(one) for name, one in value.items()}
+        case list() | tuple():
+            return [plain(one) for one in value]
+        case _:
+            return value

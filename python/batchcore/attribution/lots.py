@@ -1,0 +1,203 @@
+"""The lots of one portfolio as rows, and their groups (X6)."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from dataclasses import dataclass, replace
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from typing import TYPE_CHECKING, Any, Final
+
+from batchcore.analytics.sector_exposure import UNCLASSIFIED, UNKNOWN
+from batchcore.attribution.explanation import ExplainedRow
+from batchcore.calendar import date_of
+from batchcore.reference.values import EXACT
+from batchcore.sources.host import normalised
+from batchcore.units import LotKind, Mark, State
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from batchcore.frames import Contributions, Days, Decimals, Integers, Positions
+
+CENTS: Final = 2
+"""Decimals that a price or an amount has at least."""
+
+_SHARE: Final = Context(prec=28, rounding=ROUND_HALF_EVEN)
+
+_AMOUNTS: Final = ("unrealized_change", "realized", "contribution", "value")
+
+_IN_COMMON: Final = (
+    *("position", "symbol", "sector", "type", "multiplier", "entry_price"),
+    *("mark_before", "mark_before_day", "status_before", "mark", "mark_day", "status"),
+)
+"""What a group says where all its lots have the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """A lot as a row, with what it may be grouped by and a row does not say.
+
+    Attributes:
+        row: With its own key.
+        class_: `investment_class`, trimmed and upper-cased; None for NULL.
+    """
+
+    row: ExplainedRow
+    class_: str | None
+
+    def key(self, by: str) -> str | None:
+        """Return what it is grouped by."""
+        row = self.row
+        keys = {
+            "lot": row.key,
+            "position": str(row.position),
+            "symbol": None if row.symbol is None else normalised(row.symbol),
+            "sector": row.sector,
+            "type": row.type,
+            "class": self.class_,
+        }
+        return keys.get(by)
+
+
+def lots_of(
+    found: Contributions,
+    positions: Positions,
+    sectors: Mapping[str, str],
+    *,
+    has_contributions: bool,
+) -> list[Lot]:
+    """Return the lots of one portfolio as rows.
+
+    Args:
+        found: What each added.
+        positions: That they are of.
+        sectors: Sector of each normalised symbol, for public stocks (A2).
+        has_contributions: False for a baseline (X3).
+    """
+    symbols, types = positions.symbol.texts(), positions.position_type.texts()
+    classes = positions.investment_class.texts()
+    entry_prices = _decimals(positions.entry_price)
+    numbers: Counter[int] = Counter()
+    changes, realized = found.unrealized_change.decimals(), found.realized.decimals()
+    columns = zip(
+        found.position.tolist(),
+        found.kind.tolist(),
+        found.quantity.decimals(),
+        found.multiplier.tolist(),
+        _marks(found.mark_before.decimals(), found.day_before, found.status_before),
+        _marks(found.mark.decimals(), found.day, found.status),
+        changes if has_contributions else [None] * len(changes),
+        realized if has_contributions else [None] * len(realized),
+        found.value.decimals(),
+        strict=True,
+    )
+    lots = []
+    for at, kind, quantity, multiplier, before, after, change, ended, value in columns:
+        numbers[at] += 1
+        own, symbol = uuid.UUID(bytes=positions.id[at].tobytes()), symbols[at]
+        name = "" if symbol is None else normalised(symbol)
+        mark_before, mark_before_day, status_before = before
+        mark, mark_day, status = after
+        row = ExplainedRow(
+            key=f"{own}/{numbers[at]}",
+            position=own,
+            symbol=symbol,
+            sector=sectors.get(name, UNKNOWN) if kind == LotKind.STOCK else UNCLASSIFIED,
+            type=types[at],
+            quantity=trimmed(quantity, 0),
+            multiplier=multiplier,
+            entry_price=trimmed(entry_prices[at]),
+            mark_before=mark_before,
+            mark_before_day=mark_before_day,
+            status_before=status_before,
+            mark=mark,
+            mark_day=mark_day,
+            status=status,
+            unrealized_change=trimmed(change),
+            realized=trimmed(ended),
+            contribution=trimmed(total((change, ended))),
+            value=trimmed(value),
+        )
+        class_ = classes[at]
+        lots.append(Lot(row, None if class_ is None else normalised(class_)))
+    return lots
+
+
+def by_key(lots: Sequence[Lot], by: str) -> tuple[ExplainedRow, ...]:
+    """Return the sums of lots by what ``by`` says; largest contribution first, then by key."""
+    groups: dict[str | None, list[ExplainedRow]] = {}
+    for lot in lots:
+        groups.setdefault(lot.key(by), []).append(lot.row)
+    return ordered([_group(key, rows, by) for key, rows in groups.items()])
+
+
+def _group(key: str | None, rows: list[ExplainedRow], by: str) -> ExplainedRow:
+    own: dict[str, Any] = {"symbol": key} if by == "symbol" else {}
+    if len(rows) == 1:
+        return replace(rows[0], key=key, **own)
+    common: dict[str, Any] = {}
+    for name in _IN_COMMON:
+        values = {getattr(row, name) for row in rows}
+        common[name] = values.pop() if len(values) == 1 else None
+    common |= own
+    if common["symbol"] is not None and common["multiplier"] is not None:
+        common["quantity"] = trimmed(total(row.quantity for row in rows), 0)
+    for name in _AMOUNTS:
+        common[name] = trimmed(total(getattr(row, name) for row in rows))
+    return ExplainedRow(key=key, **common)
+
+
+def ordered(rows: Iterable[ExplainedRow]) -> tuple[ExplainedRow, ...]:
+    """Return rows with their shares; largest contribution first, whatever its sign, then by key."""
+    found = sorted(rows, key=lambda row: (-abs(row.contribution or Decimal(0)), row.key or ""))
+    with localcontext(EXACT):
+        whole = sum((abs(row.contribution or Decimal(0)) for row in found), Decimal(0))
+    if not whole:
+        return tuple(found)
+    return tuple(
+        replace(row, share=_SHARE.divide(abs(row.contribution or Decimal(0)), whole))
+        for row in found
+    )
+
+
+def total(values: Iterable[Decimal | None]) -> Decimal | None:
+    """Return the exact sum of those that are there; None if none is."""
+    with localcontext(EXACT):
+        known = [value for value in values if value is not None]
+        return sum(known, Decimal(0)) if known else None
+
+
+def trimmed(value: Decimal | None, least: int = CENTS) -> Decimal | None:
+    """Return a value without zeros at its end, but for so many decimals."""
+    if value is None:
+        return None
+    with localcontext(EXACT):
+        short = value.normalize()
+        exponent = short.as_tuple().exponent
+        if isinstance(exponent, int) and exponent > -least:
+            short = short.quantize(Decimal(1).scaleb(-least))
+        return short + 0  # -0 is 0
+
+
+def _marks(
+    prices: list[Decimal | None], days: Days, statuses: Integers
+) -> Iterator[tuple[Decimal | None, dt.date | None, str | None]]:
+    """Give price, date of the close, and status of each mark."""
+    of_days = zip(days.values.tolist(), days.state.tolist(), strict=True)
+    of_statuses = zip(statuses.values.tolist(), statuses.state.tolist(), strict=True)
+    for price, (day, no_day), (status, no_status) in zip(prices, of_days, of_statuses, strict=True):
+        yield (
+            trimmed(price),
+            None if no_day else date_of(day),
+            None if no_status else Mark(status).name.lower(),
+        )
+
+
+def _decimals(column: Decimals) -> list[Decimal | None]:
+    rows = zip(column.values.tolist(), column.state.tolist(), strict=True)
+    return [
+        Decimal(value).scaleb(-column.scale) if state == State.VALUE else None
+        for value, state in rows
+    ]

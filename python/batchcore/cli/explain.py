@@ -1,0 +1,294 @@
+"""The command `explain`."""
+
+from __future__ import annotations
+
+import io
+import sys
+from decimal import ROUND_HALF_UP, Decimal, Inexact, localcontext
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import batchcore
+from batchcore.cli import options as given
+from batchcore.cli.app import Call, command
+from batchcore.cli.exits import DONE, INCOMPLETE
+from batchcore.cli.options import Date, PortfolioIds, flag, option
+from batchcore.cli.output import LISTED, first_of
+from batchcore.cli.signals import finish
+from batchcore.config import Settings
+from batchcore.errors import ConfigError
+from batchcore.reference.values import EXACT
+from batchcore.words import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from rich.console import RenderableType
+
+    from batchcore.attribution.explanation import ExplainedRow, Explanation
+
+_SHOWN: Final = (
+    "key",
+    "contribution",
+    "share",
+    "unrealized_change",
+    "realized",
+    "value",
+    "quantity",
+    "mark_before",
+    "mark",
+    "status",
+    "symbol",
+    "type",
+    "sector",
+    "entry_price",
+    "mark_day",
+    "mark_before_day",
+    "status_before",
+    "multiplier",
+)
+"""Columns of a table, those first that a narrow terminal keeps."""
+
+_ORDER: Final = (
+    *("key", "symbol", "sector", "type", "quantity", "multiplier", "entry_price"),
+    *("mark_before", "mark_before_day", "status_before", "mark", "mark_day", "status"),
+    *("unrealized_change", "realized", "contribution", "share", "value"),
+)
+"""The same in the order in which they stand beside each other."""
+
+_TEXTS: Final = frozenset({"key", "symbol", "sector", "type", "status", "status_before"})
+_SIGNED: Final = frozenset({"unrealized_change", "realized", "contribution"})
+_AMOUNTS: Final = _SIGNED | {"value"}
+_STYLES: Final = {"+": "green", "-": "red"}
+
+NOT_EXPLAINED: Final = "not explained"
+_GAP: Final = 2
+"""Blanks between two columns."""
+
+
+@command("explain", given.derived(only=("policy", "calendar", "lookback_days")))
+def explain(
+    call: Call,
+    *,
+    portfolio: PortfolioIds = None,
+    session: Annotated[
+        Date, given.date_option("Stored session, or last day of a range; default: the latest.")
+    ] = None,
+    since: Annotated[
+        Date, given.date_option("Day after which the range begins; default: one session.")
+    ] = None,
+    by: Annotated[
+        str | None,
+        option("KEY", "lot, position, symbol, sector, type, class or portfolio.", "--by"),
+    ] = None,
+    top: Annotated[
+        int | None,
+        option("N", f"Rows to show; default: {LISTED}, and all with --json and --csv.", min=1),
+    ] = None,
+    as_csv: Annotated[bool, flag("--csv", "Print the rows as CSV on stdout.")] = False,
+    **options: Any,  # noqa: ANN401  # of `RunOptions`
+) -> int:
+    """Show which lots made the P&L of a stored session, of one portfolio or of all."""
+    if as_csv and call.as_json:
+        msg = "--csv and --json are both given, expected one of them"
+        raise ConfigError(msg, "csv")
+    settings = Settings(schema=call.schema, lookback_days=options.pop("lookback_days"))
+    work = batchcore.explain(
+        call.url, portfolio, session, since=since, by=by, settings=settings, **options
+    )
+    found = finish(work)
+    if as_csv:
+        with call.printing():
+            sys.stdout.write(found.to_csv(top))
+    else:
+        document = found.to_dict()
+        document["rows"] = document["rows"][:top]
+        call.answer(document, lambda: explained_text(found, top or LISTED))
+    return DONE if found.explained and not found.unbalanced else INCOMPLETE
+
+
+def explained_text(found: Explanation, top: int) -> str:
+    """Return an explanation.
+
+    On a terminal its table is as wide as that, and in colours unless NO_COLOR is set.
+    """
+    head, rows = head_lines(found), found.rows[:top]
+    rest = _rest_lines(found, top)
+    if not sys.stdout.isatty():
+        return "\n".join([*head, "", *table_lines(rows), *rest])
+    from rich.console import Console  # noqa: PLC0415  # only on a terminal
+
+    text = io.StringIO()
+    width = Console(file=sys.stdout).width
+    console = Console(file=text, width=width, force_terminal=True, highlight=False, markup=False)
+    attention = None if found.explained else "bold red"
+    for line in head:
+        console.print(line, style=attention, soft_wrap=True)
+        attention = None
+    console.print()
+    console.print(_coloured(rows, width))
+    for line in rest:
+        console.print(line, soft_wrap=True)
+    return text.getvalue().rstrip("\n")
+
+
+def head_lines(found: Explanation) -> list[str]:
+    """Return what an explanation says before its rows, what is wrong first."""
+    one, since = found.portfolio, found.since
+    days = f"on {found.session}" if since is None else f"after {since} up to {found.session}"
+    of = counted(found.portfolios, "portfolio") if one is None else f"portfolio {one}"
+    amounts: list[tuple[str, object]] = [
+        ("stored P&L", found.daily_pnl),
+        ("contributions", found.computed_pnl),
+        (found.line, found.rounding),
+    ]
+    if one is not None:
+        begins = "equity before" if found.previous is None else f"equity of {found.previous}"
+        flows: list[tuple[str, object]] = [
+            (f"flow of {flow.date}", flow.amount) for flow in found.flows
+        ]
+        ends = f"equity of {found.session}"
+        amounts = [(begins, found.equity_before), *amounts, *flows, (ends, found.equity)]
+    baseline = ", a baseline" if one is not None and found.previous is None else ""
+    lines = [
+        *([] if found.explained else _unexplained_lines(found)),
+        f"{of} {days}{baseline}: {found.policy}, by {found.by}",
+        *_aligned([(f"  {name}", _exact(amount)) for name, amount in amounts], {0}),
+    ]
+    if found.missing_sessions:
+        missing = [day.isoformat() for day in found.missing_sessions]
+        lines.append(f"sessions without a complete snapshot: {first_of(missing, LISTED)}")
+    lines += [
+        f"does not add up: {row.session}: equity before {_exact(row.equity_before)}, P&L"
+        f" {_exact(row.daily_pnl)}, flow {_exact(row.daily_capital_flow)}, equity"
+        f" {_exact(row.equity)}; flows of that session are {_exact(row.flows)}"
+        for row in found.unbalanced
+    ]
+    return lines
+
+
+def _unexplained_lines(found: Explanation) -> list[str]:
+    """Return that data have changed since, with stored and computed values."""
+    if found.portfolio is not None:
+        cells = [
+            (one.session.isoformat(), one.column, _exact(one.stored), _exact(one.computed))
+            for one in found.cells
+        ]
+        return [
+            f"{NOT_EXPLAINED}: data have changed since the snapshot was written",
+            *_aligned([("  session", "column", "stored", "computed"), *cells], {0, 1}),
+            "",
+        ]
+    worst = [
+        (str(one.portfolio), _exact(one.daily_pnl), _exact(one.computed_pnl))
+        for one in found.examples
+    ]
+    of = f"{found.unexplained:,} of {counted(found.portfolios, 'portfolio')}"
+    return [
+        f"{NOT_EXPLAINED}: {of}: data have changed since the snapshots were written",
+        *_aligned([("  portfolio", "stored", "computed"), *worst], {0}),
+        "",
+    ]
+
+
+def _rest_lines(found: Explanation, top: int) -> list[str]:
+    """Return how many rows are not shown, and what they add up to."""
+    rest = found.rows[top:]
+    if not rest:
+        return []
+    with localcontext(EXACT):
+        amount = sum((row.contribution or Decimal(0) for row in rest), Decimal(0))
+    rows = counted(len(rest), "more row")
+    return [f"{rows}, {_amount(amount, signed=True)} together; --top shows more"]
+
+
+def table_lines(rows: Sequence[ExplainedRow], width: int | None = None) -> list[str]:
+    """Return rows as a table; with a width, of the columns that it has room for."""
+    names, cells = _columns(rows, width)
+    left = {at for at, name in enumerate(names) if name in _TEXTS}
+    return _aligned([_titles(names), *cells], left)
+
+
+def _columns(
+    rows: Sequence[ExplainedRow], width: int | None
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Return the columns that have a value and, with a width, room; and their cells."""
+    cells = {name: [_cell(name, getattr(row, name)) for row in rows] for name in _ORDER}
+    kept, used = set[str](), 0
+    for name in _SHOWN:
+        if not any(cells[name]) or (name != "key" and cells[name] == cells["key"]):
+            continue
+        (title,) = _titles([name])
+        own = max(map(len, [title, *cells[name]])) + _GAP
+        if width is None or not kept or used + own - _GAP <= width:
+            kept.add(name)
+            used += own
+    names: list[str] = [name for name in _ORDER if name in kept]
+    return names, list(zip(*(cells[name] for name in names), strict=True))
+
+
+def _titles(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name.replace("_", " ") for name in names)
+
+
+def _cell(name: str, value: Any) -> str:  # noqa: ANN401  # of a row
+    match value:
+        case None:
+            return ""
+        case Decimal() if name == "share":
+            return f"{_rounded(value * 100, 1):f} %"
+        case Decimal() if name in _AMOUNTS:
+            return _amount(value, signed=name != "value")
+        case Decimal() | int():
+            return f"{value:,}" if isinstance(value, int) else f"{value:,f}"
+        case _:
+            return str(value)
+
+
+def _amount(value: Decimal, *, signed: bool) -> str:
+    """Return an amount in cents."""
+    return f"{_rounded(value, 2):{'+' if signed else ''},f}"
+
+
+def _rounded(value: Decimal, decimals: int) -> Decimal:
+    with localcontext(EXACT) as context:
+        context.traps[Inexact] = False
+        return value.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
+
+
+def _coloured(rows: Sequence[ExplainedRow], width: int) -> RenderableType:
+    """Return rows as a table of a terminal: gains green, losses red."""
+    from rich.table import Table  # noqa: PLC0415  # only on a terminal
+    from rich.text import Text  # noqa: PLC0415  # likewise
+
+    names, cells = _columns(rows, width)
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
+    for name, title in zip(names, _titles(names), strict=True):
+        table.add_column(title, justify="left" if name in _TEXTS else "right", no_wrap=True)
+    for row in cells:
+        table.add_row(
+            *(
+                Text(cell, style=_STYLES.get(cell[:1], "") if name in _SIGNED else "")
+                for name, cell in zip(names, row, strict=True)
+            )
+        )
+    return table
+
+
+def _exact(value: object) -> str:
+    """Return an amount with all its decimals."""
+    if isinstance(value, Decimal):
+        return f"{value:,f}"
+    return "NULL" if value is None else f"{value}"
+
+
+def _aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
+    """Return the lines of a table: texts begin below each other, numbers end so."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = (
+            cell.ljust(width) if at in left else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append((" " * _GAP).join(cells).rstrip())
+    return lines

@@ -1,0 +1,64 @@
+"""What a lot added to a P&L (X1): each policy says how, in `contributions`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import localcontext
+from typing import TYPE_CHECKING
+
+from batchcore.reference.values import EXACT, or_zero
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from batchcore.units import Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What a lot is valued at on a day.
+
+    Attributes:
+        price: The mark (S4), or under `legacy` the close (L10, L12).
+        day: Of the close; None for an entry price.
+        status: Of the mark; under `legacy` of the close by its day.
+    """
+
+    price: Decimal
+    day: int | None
+    status: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one lot, or under `legacy` one position, added to the P&L of a range.
+
+    Attributes:
+        position: Its row in the positions of the portfolio.
+        symbol: As stored.
+        quantity: Signed.
+        multiplier: Shares that a unit of quantity stands for.
+        entry_price: As stored; under `legacy` it may be None.
+        before: Its mark where the range begins; None if it is not held then, or PRIVATE.
+        after: Its mark where the range ends, likewise.
+        unrealized_change: ``V(t) - V(s)``; None where the range has no beginning (X3).
+        realized: Its part of ``R(s, t)``, likewise.
+        value: Its value where the range ends (S9, L28); None if it is not held then.
+    """
+
+    position: int
+    symbol: str
+    quantity: Decimal
+    multiplier: int
+    entry_price: Decimal | None
+    before: Marked | None
+    after: Marked | None
+    unrealized_change: Decimal | None
+    realized: Decimal | None
+    value: Decimal | None
+
+    @property
+    def amount(self) -> Decimal:
+        """What it added: the change of its unrealized P&L, and what it realized."""
+        with localcontext(EXACT):
+            return or_zero(self.unrealized_change) + or_zero(self.realized)

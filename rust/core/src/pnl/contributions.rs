@@ -1,0 +1,348 @@
+//! What each lot added to the P&L of its portfolio from one day to another (X1): exact.
+//!
+//! Those of the policy `legacy` are in [`crate::pnl::legacy::contributions`].
+
+use core::num::NonZeroUsize;
+use core::sync::atomic::AtomicBool;
+
+use crate::error::{Error, Result};
+use crate::fixed::{CENTS, Sum, Wide, Width, power_of_ten};
+use crate::ids::Day;
+use crate::pnl::batches::{batches, in_batches};
+use crate::pnl::book::{LotBook, PortfolioLots};
+use crate::pnl::inputs::{Events, Opening, Positions};
+use crate::pnl::lot::{Class, Lot};
+use crate::pnl::marks::Marks;
+use crate::pnl::value::{Scales, Valuer};
+
+/// What a lot is valued at on a day (S4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// In the scale of [`Contributions::price_scale`].
+    pub price: i128,
+    /// Day of the close; nothing where the entry price stands for it.
+    pub day: Option<Day>,
+    /// 0 fresh, 1 lookback, 2 stale, 3 unpriced.
+    pub status: u8,
+}
+
+/// What one lot added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contribution {
+    /// Row of the portfolio in `Opening`.
+    pub portfolio: i32,
+    /// Row of the position.
+    pub position: i32,
+    /// What the lot is of: 0 a public stock, 1 a public option, 2 anything PRIVATE.
+    pub kind: u8,
+    /// Signed, in the scale of [`Contributions::quantity_scale`].
+    pub quantity: i128,
+    /// Shares that a unit of quantity stands for.
+    pub multiplier: u32,
+    /// Mark on the day before; nothing where the lot is not held then, or PRIVATE.
+    pub before: Option<Mark>,
+    /// Mark on the session, likewise.
+    pub after: Option<Mark>,
+    /// `V(t) - V(s)`, in the scale of [`Contributions::scale`], as the next.
+    pub unrealized_change: i128,
+    /// Its part of `R(s, t)`.
+    pub realized: i128,
+    /// Value on the session (S9, L28), in the scale of [`Contributions::value_scale`]; nothing where
+    /// it is not held then.
+    pub value: Option<i128>,
+}
+
+/// Contributions by portfolio in input order; within one as in [`crate::pnl::holdings::hold`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contributions {
+    /// One for each lot.
+    pub lots: Vec<Contribution>,
+    /// Decimals of marks.
+    pub price_scale: u32,
+    /// Decimals of quantities.
+    pub quantity_scale: u32,
+    /// Decimals of amounts.
+    pub scale: u32,
+    /// Decimals of values.
+    pub value_scale: u32,
+}
+
+/// Most digits of an amount: those of a decimal of 128 bits.
+const MOST_DIGITS: u32 = 38;
+
+/// Returns what each lot added to the P&L of its portfolio (X1).
+///
+/// `opening` says from which day, exclusive, to which session: `first_day` is `s`, or [`i32::MIN`]
+/// where the session is a baseline, whose lots are listed and add nothing (X3); `last_day` is `t`.
+/// Lots are listed that are held on either, or end between. Source: semantics.md, X1, X3, X4.
+///
+/// # Errors
+///
+/// [`Error::Value`] for an amount of more than 38 digits; otherwise those of
+/// [`crate::pnl::holdings::hold`].
+pub fn contributions<'a>(
+    positions: Positions<'a>,
+    events: Events<'a>,
+    opening: &Opening<'a>,
+    marks: &'a Marks,
+    threads: NonZeroUsize,
+    cancel: &AtomicBool,
+) -> Result<Contributions> {
+    let book = LotBook::of(&positions, events, opening, marks)?;
+    let scales = book.scales(CENTS);
+    let query = ContributionQuery {
+        valuer: Valuer::of(&scales),
+        price_scale: scales.close.max(scales.entry),
+        quantity_scale: scales.quantity.max(scales.event_quantity),
+        scales,
+        lookback_days: i64::from(marks.lookback_days()),
+        book,
+    };
+    let batches = batches(opening.portfolio_id.len());
+    let batches = batches.map(|portfolios| (portfolios, Ok(Vec::new())));
+    let done = in_batches(batches, threads, cancel, |at, gathered, batch| {
+        let day = |days: &[i32]| Day(days.get(at).copied().unwrap_or(i32::MIN));
+        let (from, to) = (day(opening.first_day), day(opening.last_day));
+        if let Ok(lots) = batch
+            && let Err(error) = query.append(at, from, to, gathered, lots)
+        {
+            *batch = Err(error);
+        }
+    })?;
+    let mut lots = Vec::new();
+    for batch in done {
+        lots.append(&mut batch?);
+    }
+    Ok(Contributions {
+        lots,
+        price_scale: query.price_scale,
+        quantity_scale: query.quantity_scale,
+        scale: query.valuer.scale(),
+        value_scale: query.valuer.scale(),
+    })
+}
+
+struct ContributionQuery<'a> {
+    book: LotBook<'a>,
+    valuer: Valuer,
+    scales: Scales,
+    price_scale: u32,
+    quantity_scale: u32,
+    lookback_days: i64,
+}
+
+impl<'a> ContributionQuery<'a> {
+    fn append(
+        &self,
+        at: usize,
+        from: Day,
+        to: Day,
+        gathered: &mut PortfolioLots<'a>,
+        lots: &mut Vec<Contribution>,
+    ) -> Result<()> {
+        self.book.gather(at, gathered);
+        self.book.sort(&mut gathered.lots);
+        let portfolio = i32::try_from(at).unwrap_or(i32::MAX);
+        for lot in &gathered.lots {
+            let bound = self.valuer.bound(core::slice::from_ref(lot));
+            let added = match Width::of(bound) {
+                Width::Narrow | Width::Double => self.added::<i128>(lot, from, to),
+                Width::Wide => self.added::<Wide>(lot, from, to),
+            }?;
+            lots.extend(added.map(|added| Contribution { portfolio, ..added }));
+        }
+        Ok(())
+    }
+
+    fn added<T: Sum>(&self, lot: &Lot<'_>, from: Day, to: Day) -> Result<Option<Contribution>> {
+        let (held, holds) = (lot.is_held(from), lot.is_held(to));
+        let ended = lot.end.filter(|&end| from < end && end <= to);
+        let has_start = from.0 != i32::MIN;
+        if !(held || holds || ended.is_some() && has_start) {
+            return Ok(None);
+        }
+        let earned = |day| self.valuer.earned::<T>(lot, day);
+        let mut change = T::ZERO;
+        if lot.class == Class::Public && has_start {
+            let at = |is_held: bool, day| if is_held { earned(day) } else { T::ZERO };
+            change = at(holds, to).minus(at(held, from));
+        }
+        let realized = ended
+            .filter(|_| has_start)
+            .map_or(T::ZERO, |end| self.valuer.realized_at(lot, end));
+        let value = holds.then(|| self.valuer.value::<T>(lot, to));
+        let fits = |amount: T| fitting(amount, lot.position);
+        Ok(Some(Contribution {
+            portfolio: 0,
+            position: i32::try_from(lot.position).unwrap_or(i32::MAX),
+            kind: lot.kind().byte(),
+            quantity: rescaled(
+                lot.quantity,
+                if lot.of_event {
+                    self.scales.event_quantity
+                } else {
+                    self.scales.quantity
+                },
+                self.quantity_scale,
+            ),
+            multiplier: lot.multiplier,
+            before: held.then(|| self.mark(lot, from)).flatten(),
+            after: holds.then(|| self.mark(lot, to)).flatten(),
+            unrealized_change: fits(change)?,
+            realized: fits(realized)?,
+            value: value.map(fits).transpose()?,
+        }))
+    }
+
+    /// Returns the mark of a public lot that is held.
+    fn mark(&self, lot: &Lot<'_>, day: Day) -> Option<Mark> {
+        if lot.class != Class::Public {
+            return None;
+        }
+        let Some((close, found)) = lot.dated_mark(day) else {
+            return Some(Mark {
+                price: rescaled(lot.entry_price, self.scales.entry, self.price_scale),
+                day: None,
+                status: 3,
+            });
+        };
+        let age = day.since(found);
+        Some(Mark {
+            price: rescaled(close, self.scales.close, self.price_scale),
+            day: Some(found),
+            status: match age {
+                0 => 0,
+                _ if age <= self.lookback_days => 1,
+                _ => 2,
+            },
+        })
+    }
+}
+
+/// Returns a mantissa at a scale that is no smaller.
+fn rescaled(mantissa: i64, from: u32, to: u32) -> i128 {
+    let factor = power_of_ten(to.saturating_sub(from)).unwrap_or(1);
+    i128::from(mantissa).saturating_mul(i128::try_from(factor).unwrap_or(i128::MAX))
+}
+
+/// Returns an amount of a position as an integer of 38 digits.
+///
+/// # Errors
+///
+/// [`Error::Value`] if it has more.
+pub(crate) fn fitting<T: Sum>(amount: T, position: usize) -> Result<i128> {
+    let most = power_of_ten(MOST_DIGITS).unwrap_or(u128::MAX);
+    let fits = |amount: &i128| amount.unsigned_abs() < most;
+    amount.signed().filter(fits).ok_or(Error::Value {
+        column: "positions.quantity",
+        row: position,
+        expected: "a position whose value has at most 38 digits",
+    })
+}
+
+/// Returns the sums of amounts by key: `keys` are below `groups`, one for each amount.
+///
+/// # Errors
+///
+/// [`Error::Length`] unless there is a key for each amount; [`Error::Value`] for a key that is not
+/// below `groups`, or a sum of more than 38 digits.
+pub fn sums_by_key(keys: &[u32], groups: usize, amounts: &[i128]) -> Result<Vec<i128>> {
+    if keys.len() != amounts.len() {
+        return Err(Error::Length {
+            column: "keys",
+            expected: amounts.len(),
+            actual: keys.len(),
+        });
+    }
+    let mut sums = vec![0i128; groups];
+    let most = power_of_ten(MOST_DIGITS).unwrap_or(u128::MAX);
+    for (row, (&key, &amount)) in keys.iter().zip(amounts).enumerate() {
+        let refused = |expected| Error::Value {
+            column: "keys",
+            row,
+            expected,
+        };
+        let sum = usize::try_from(key).ok().and_then(|key| sums.get_mut(key));
+        let sum = sum.ok_or(refused("a number below that of the groups"))?;
+        *sum = sum
+            .checked_add(amount)
+            .filter(|sum| sum.unsigned_abs() < most)
+            .ok_or(refused("amounts whose sum has at most 38 digits"))?;
+    }
+    Ok(sums)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{Held, LONG, marks, with_frames};
+
+    fn added(held: Held, closes: [i64; 3], from: i32, to: i32) -> Result<Contributions> {
+        let marks = marks(closes);
+        let never = AtomicBool::new(false);
+        let one = NonZeroUsize::MIN;
+        with_frames(&[held], &[(1, from, to)], |positions, events, opening| {
+            contributions(positions, events, opening, &marks, one, &never)
+        })
+    }
+
+    #[test]
+    fn a_lot_adds_the_change_of_what_it_has_earned() {
+        let found = added(LONG, [1000, 1100, 1250], 5, 6).unwrap();
+        let [lot] = found.lots[..] else {
+            panic!("{found:?}")
+        };
+        // 3 * (11.00 - 10.00) of 2 decimals
+        assert_eq!(
+            (found.scale, lot.unrealized_change, lot.realized),
+            (2, 300, 0)
+        );
+        assert_eq!(lot.value, Some(3300));
+        let mark = |price, day| {
+            Some(Mark {
+                price,
+                day: Some(Day(day)),
+                status: 0,
+            })
+        };
+        assert_eq!((lot.before, lot.after), (mark(1000, 5), mark(1100, 6)));
+    }
+
+    #[test]
+    fn a_lot_of_a_baseline_is_listed_and_adds_nothing() {
+        let found = added(LONG, [1200, 1100, 1250], i32::MIN, 5).unwrap();
+        assert_eq!(found.lots[0].unrealized_change, 0);
+        assert_eq!(
+            (found.lots[0].before, found.lots[0].value),
+            (None, Some(3600))
+        );
+        assert!(
+            added(LONG, [1200, 1100, 1250], i32::MIN, 4)
+                .unwrap()
+                .lots
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn an_amount_beyond_38_digits_is_refused() {
+        let most = i64::MAX;
+        let huge = Held {
+            kind: "LC",
+            quantity: Some(most),
+            ..LONG
+        };
+        let error = added(huge, [1, most, 1], 5, 6).unwrap_err().to_string();
+        assert!(error.contains("at most 38 digits"), "{error}");
+    }
+
+    #[test]
+    fn sums_are_exact_or_refused() {
+        let sums = sums_by_key(&[1, 0, 1], 3, &[5, 7, -2]).unwrap();
+        assert_eq!(sums, [7, 3, 0]);
+        let most = 10i128.pow(38) - 1;
+        assert!(sums_by_key(&[0, 0], 1, &[most, 1]).is_err());
+        assert!(sums_by_key(&[1], 1, &[1]).is_err());
+        assert!(sums_by_key(&[], 1, &[1]).is_err());
+    }
+}

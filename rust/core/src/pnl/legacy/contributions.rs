@@ -1,0 +1,418 @@
+//! What each position added to the P&L of some days (X7): exact.
+
+use core::num::NonZeroUsize;
+use core::sync::atomic::AtomicBool;
+
+use crate::error::{Error, Result};
+use crate::fixed::{Sum, Wide};
+use crate::frame::index;
+use crate::ids::Day;
+use crate::pnl::batches::{batches, in_batches};
+use crate::pnl::book::Book;
+use crate::pnl::contributions::{Contribution, Contributions, Mark, fitting};
+use crate::pnl::groups::{Groups, Owners};
+use crate::pnl::inputs::{Events, Opening, Positions};
+use crate::pnl::legacy::holding::{Class, Holding, HoldingReader};
+use crate::pnl::legacy::quotes::{Age, PREVIOUS_CLOSE_DAYS, Quotes};
+use crate::pnl::lot::LotKind;
+use crate::pnl::value::{Scales, Valuer};
+use crate::significant::Significant;
+use crate::store::PriceStore;
+use crate::store::price::as_of;
+
+/// Days of portfolios that have a row, by portfolio and day.
+#[derive(Debug, Clone, Copy)]
+pub struct ComputedDays<'a> {
+    /// Row of the portfolio in `Opening`, ascending.
+    pub portfolio: &'a [i32],
+    /// Ascending within a portfolio.
+    pub day: &'a [i32],
+    /// Whether there was a row before it: without one positions earn nothing (L11).
+    pub earns: &'a [bool],
+}
+
+/// Decimals of values: those of the shortest text of any float of at least 10^-8.
+const VALUE_SCALE: u32 = 24;
+
+/// Returns what each position added to the P&L of its portfolio over some days.
+///
+/// Positions are listed that are active on the last day of their portfolio, or earned or realized
+/// something on any; those of a portfolio by the bytes of their id. Source: X7 of semantics.md.
+///
+/// # Errors
+///
+/// [`Error::Value`] for days that do not ascend, or an amount of more than 38 digits;
+/// [`Error::Length`] or [`Error::Duplicate`] for frames that contradict themselves;
+/// [`Error::Cancelled`] once `cancel` is raised.
+pub fn contributions<'a>(
+    positions: Positions<'a>,
+    events: Events<'a>,
+    opening: &Opening<'a>,
+    prices: &PriceStore,
+    days: &ComputedDays<'a>,
+    threads: NonZeroUsize,
+    cancel: &AtomicBool,
+) -> Result<Contributions> {
+    days.check()?;
+    let book = Book::of(&positions, events, opening)?;
+    let mut sessions = days.day.to_vec();
+    sessions.sort_unstable();
+    sessions.dedup();
+    let symbols = positions.symbol.table();
+    let quotes = Quotes::of(symbols, prices, None, &sessions, 0);
+    let valuer = Valuer::of(&Scales {
+        close: quotes.scale(),
+        quantity: positions.quantity.scale(),
+        realized: events.realized.scale(),
+        ..Scales::default()
+    });
+    let by_position = if events.position_id.is_empty() {
+        Groups::default()
+    } else {
+        Groups::by_key(
+            events.position_id,
+            &Owners::of("positions.id", positions.id)?,
+        )
+    };
+    let query = Query {
+        closes: symbols
+            .iter()
+            .map(|symbol| Closes {
+                exact: prices.closes_of(symbol),
+                upper: prices.closes_of(&symbol.to_ascii_uppercase()),
+            })
+            .collect(),
+        reader: HoldingReader::of(&positions),
+        days,
+        sessions,
+        quotes,
+        valuer,
+        by_position,
+        book,
+    };
+    let batches = batches(opening.portfolio_id.len());
+    let batches = batches.map(|portfolios| (portfolios, Ok(Vec::new())));
+    let done = in_batches(batches, threads, cancel, |at, rows, batch| {
+        if let Ok(found) = batch
+            && let Err(error) = query.append(at, rows, found)
+        {
+            *batch = Err(error);
+        }
+    })?;
+    let mut lots = Vec::new();
+    for batch in done {
+        lots.append(&mut batch?);
+    }
+    Ok(Contributions {
+        lots,
+        price_scale: query.quotes.scale(),
+        quantity_scale: positions.quantity.scale(),
+        scale: query.valuer.scale(),
+        value_scale: VALUE_SCALE,
+    })
+}
+
+impl ComputedDays<'_> {
+    fn check(&self) -> Result<()> {
+        for (column, actual) in [
+            ("days.day", self.day.len()),
+            ("days.earns", self.earns.len()),
+        ] {
+            let expected = self.portfolio.len();
+            if actual != expected {
+                return Err(Error::Length {
+                    column,
+                    expected,
+                    actual,
+                });
+            }
+        }
+        let keys = || self.portfolio.iter().zip(self.day);
+        let next = keys().skip(1);
+        match keys().zip(next).position(|(key, next)| key >= next) {
+            None => Ok(()),
+            Some(row) => Err(Error::Value {
+                column: "days.day",
+                row: row.saturating_add(1),
+                expected: "days that ascend by portfolio",
+            }),
+        }
+    }
+}
+
+/// Closes of one symbol: days and mantissas.
+struct Closes<'a> {
+    /// Under the spelling of the position (L10).
+    exact: (&'a [i32], &'a [i64]),
+    /// Under that in upper case (L12).
+    upper: (&'a [i32], &'a [i64]),
+}
+
+struct Query<'a> {
+    book: Book<'a>,
+    days: &'a ComputedDays<'a>,
+    /// The distinct days.
+    sessions: Vec<i32>,
+    quotes: Quotes,
+    /// By code of the symbol.
+    closes: Vec<Closes<'a>>,
+    reader: HoldingReader,
+    valuer: Valuer,
+    by_position: Groups,
+}
+
+/// The days of one portfolio, at least one.
+struct Own<'a> {
+    days: &'a [i32],
+    earns: &'a [bool],
+    first: Day,
+    last: Day,
+}
+
+impl Query<'_> {
+    fn append(
+        &self,
+        at: usize,
+        rows: &mut Vec<usize>,
+        found: &mut Vec<Contribution>,
+    ) -> Result<()> {
+        let portfolio = i32::try_from(at).unwrap_or(i32::MAX);
+        let from = self.days.portfolio.partition_point(|&p| p < portfolio);
+        let to = self.days.portfolio.partition_point(|&p| p <= portfolio);
+        let days = self.days.day.get(from..to).unwrap_or_default();
+        let earns = self.days.earns.get(from..to).unwrap_or_default();
+        let (Some(&first), Some(&last)) = (days.first(), days.last()) else {
+            return Ok(());
+        };
+        let own = Own {
+            days,
+            earns,
+            first: Day(first),
+            last: Day(last),
+        };
+        rows.clear();
+        rows.extend(self.book.rows(at));
+        let ids = self.book.positions.id;
+        rows.sort_unstable_by_key(|&row| ids.get(row));
+        let mut faults = Vec::new();
+        for &row in rows.iter() {
+            let holding = self.reader.holding(row, &self.book.positions, &mut faults);
+            if let Some(holding) = holding
+                && let Some(added) = self.added(&holding, &own)?
+            {
+                found.push(Contribution { portfolio, ..added });
+            }
+        }
+        Ok(())
+    }
+
+    fn added(&self, holding: &Holding, own: &Own<'_>) -> Result<Option<Contribution>> {
+        let row = holding.position;
+        let deleted = self.book.positions.deleted.get(row).copied();
+        let entry = holding.entry.filter(|_| deleted != Some(true));
+        let (realized, has_realized) = self.realized(row, own);
+        let (change, has_earned) = self.changes(holding, entry, own)?;
+        let holds = entry.is_some_and(|entry| entry <= own.last)
+            && holding.exit.is_none_or(|exit| exit > own.last);
+        if !(holds || has_realized || has_earned) {
+            return Ok(None);
+        }
+        let units: Wide = self.valuer.close_units(holding.size());
+        let value = if holds {
+            self.value(holding, own.last)
+        } else {
+            None
+        };
+        let (before, after) = if holding.earns() {
+            self.marks(holding, own)
+        } else {
+            (None, None)
+        };
+        Ok(Some(Contribution {
+            portfolio: 0,
+            position: i32::try_from(row).unwrap_or(i32::MAX),
+            kind: match (holding.earns(), holding.is_stock, holding.class) {
+                (false, ..) => LotKind::Private,
+                (_, false, _) | (.., Class::Options) => LotKind::Option,
+                _ => LotKind::Stock,
+            }
+            .byte(),
+            quantity: i128::from(holding.quantity),
+            multiplier: holding.multiplier,
+            before,
+            after,
+            unrealized_change: fitting(Wide::of_signed(change).times(units), row)?,
+            realized: fitting(realized, row)?,
+            value: value.map(|value| fitting(value, row)).transpose()?,
+        }))
+    }
+
+    /// Returns what the events of a position realized on the days, and whether that is anything
+    /// (L17).
+    fn realized(&self, row: usize, own: &Own<'_>) -> (Wide, bool) {
+        let events = &self.book.events;
+        let mut sum = Wide::ZERO;
+        for &event in self.by_position.get(row) {
+            let event = index(event);
+            if let Ok(day) = events.day.get(event)
+                && let Ok(amount) = events.realized.get(event)
+                && own.days.binary_search(&day.0).is_ok()
+            {
+                sum = sum.plus(Wide::of(amount));
+            }
+        }
+        (self.valuer.realized(sum), sum != Wide::ZERO)
+    }
+
+    /// Returns what a unit of a position earned over the days, and whether it was anything on any
+    /// (L8 to L12).
+    fn changes(
+        &self,
+        holding: &Holding,
+        entry: Option<Day>,
+        own: &Own<'_>,
+    ) -> Result<(i128, bool)> {
+        let (Some(entry), Some(quote), true) = (
+            entry,
+            self.quotes.get(index(holding.symbol)),
+            holding.earns() && holding.quantity != 0,
+        ) else {
+            return Ok((0, false));
+        };
+        let (mut sum, mut is_any) = (0i128, false);
+        for (&day, &earns) in own.days.iter().zip(own.earns) {
+            if Day(day) < entry || !earns {
+                continue;
+            }
+            let place = self.sessions.binary_search(&day).unwrap_or(usize::MAX);
+            let change = quote.changes().get(place).copied().unwrap_or(0);
+            is_any |= change != 0;
+            sum = sum.checked_add(change).ok_or(Error::Value {
+                column: "prices.close",
+                row: holding.position,
+                expected: "closes whose changes have at most 38 digits",
+            })?;
+        }
+        Ok((sum, is_any))
+    }
+
+    /// Returns the value of an active position (L26 to L28); nothing without a price.
+    fn value(&self, holding: &Holding, day: Day) -> Option<Wide> {
+        let quote = self.quotes.get(index(holding.symbol))?;
+        let place = self.sessions.binary_search(&day.0).ok()?;
+        let price = if *quote.ages().get(place)? != Age::Unpriced {
+            *quote.prices().get(place)?
+        } else if holding.class == Class::Private {
+            holding.fallback
+        } else {
+            return None;
+        };
+        let value = holding.size().dollars(holding.shares, price);
+        Significant::shortest(value)?.half_away(VALUE_SCALE)
+    }
+
+    /// Returns the close that the first day is measured from, and that of the last (L12, L10).
+    fn marks(&self, holding: &Holding, own: &Own<'_>) -> (Option<Mark>, Option<Mark>) {
+        let Some(closes) = self.closes.get(index(holding.symbol)) else {
+            return (None, None);
+        };
+        let mark = |(close, day): (i64, Day), status| Mark {
+            price: close.into(),
+            day: Some(day),
+            status,
+        };
+        let (days, values) = closes.upper;
+        let eve = Day(own.first.0.saturating_sub(1));
+        let before = as_of(days, values, eve)
+            .filter(|&(_, found)| own.first.since(found) <= PREVIOUS_CLOSE_DAYS);
+        let (days, values) = closes.exact;
+        let after =
+            as_of(days, values, own.last).filter(|&(close, found)| found == own.last && close > 0);
+        (
+            before.map(|found| mark(found, 1)),
+            after.map(|found| mark(found, 0)),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{Held, LONG, prices, with_frames};
+
+    /// Closes 10.00 on day 5, 11.00 on day 6, 12.50 on day 8.
+    fn added(held: Held, days: &[(i32, bool)]) -> Result<Contributions> {
+        let closes = [("AAA", 5, 1000), ("AAA", 6, 1100), ("AAA", 8, 1250)];
+        let prices = prices(&closes, 2);
+        let never = AtomicBool::new(false);
+        let day: Vec<i32> = days.iter().map(|&(day, _)| day).collect();
+        let earns: Vec<bool> = days.iter().map(|&(_, earns)| earns).collect();
+        let days = ComputedDays {
+            portfolio: &vec![0; day.len()],
+            day: &day,
+            earns: &earns,
+        };
+        let one = NonZeroUsize::MIN;
+        with_frames(&[held], &[(1, 0, 0)], |positions, events, opening| {
+            contributions(positions, events, opening, &prices, &days, one, &never)
+        })
+    }
+
+    #[test]
+    fn a_position_adds_the_change_of_each_day_that_has_a_close() {
+        let found = added(LONG, &[(6, true), (7, true), (8, true)]).unwrap();
+        let [lot] = found.lots[..] else {
+            panic!("{found:?}")
+        };
+        // 3 * (1.00 + 0 + 1.50): day 7 has no close, and day 8 is measured from day 6
+        assert_eq!((lot.unrealized_change, lot.realized), (750, 0));
+        assert_eq!(found.scale, 2);
+        let mark = |price, day, status| {
+            Some(Mark {
+                price,
+                day: Some(Day(day)),
+                status,
+            })
+        };
+        assert_eq!(
+            (lot.before, lot.after),
+            (mark(1000, 5, 1), mark(1250, 8, 0))
+        );
+        // 37.5 of 24 decimals
+        assert_eq!(lot.value, Some(375 * 10i128.pow(23)));
+    }
+
+    #[test]
+    fn without_a_row_before_nothing_is_earned() {
+        let found = added(LONG, &[(6, false), (8, true)]).unwrap();
+        assert_eq!(found.lots[0].unrealized_change, 450);
+    }
+
+    #[test]
+    fn a_private_position_is_listed_and_adds_nothing() {
+        let private = Held {
+            class: Some("PRIVATE"),
+            ..LONG
+        };
+        let found = added(private, &[(6, true)]).unwrap();
+        let lot = found.lots[0];
+        assert_eq!((lot.unrealized_change, lot.kind), (0, 2));
+        assert_eq!((lot.before, lot.after), (None, None));
+    }
+
+    #[test]
+    fn before_its_entry_a_position_is_not_listed() {
+        let later = Held {
+            entry_day: 9,
+            ..LONG
+        };
+        assert!(added(later, &[(8, true)]).unwrap().lots.is_empty());
+        assert!(added(LONG, &[]).unwrap().lots.is_empty());
+    }
+
+    #[test]
+    fn days_ascend() {
+        let error = added(LONG, &[(6, true), (6, true)]).unwrap_err();
+        assert!(error.to_string().contains("days that ascend"), "{error}");
+    }
+}

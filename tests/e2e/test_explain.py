@@ -1,0 +1,206 @@
+"""`batchcore explain` on a real server: what it prints, and its exit codes."""
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+
+from batchcore.attribution.explanation import COLUMNS
+from support.command import Said, batchcore
+from support.tables import digests, dropped, made, query
+
+pytestmark = pytest.mark.db
+
+RUN = ("--start", "2025-06-16", "--end", "2025-06-30", "--analytics", "none")
+DAY = ("--session", "2025-06-24")
+"""A Tuesday."""
+
+KEYS = [
+    *("portfolio", "session", "since", "previous", "equity_before", "daily_pnl"),
+    *("computed_pnl", "rounding", "flows", "equity", "explained", "rows"),
+]
+OF_CHAIN = {"portfolio", "previous", "equity_before", "flows", "equity"}
+ROW = [
+    *("key", "position", "symbol", "sector", "type", "quantity", "multiplier", "entry_price"),
+    *("mark_before", "mark_before_day", "status_before", "mark", "mark_day", "status"),
+    *("unrealized_change", "realized", "contribution", "value"),
+]
+
+
+@pytest.fixture(scope="module")
+def run_name(server, filled_template: str) -> Iterator[str]:
+    name = made(server, filled_template)
+    url = server.database_url(name)
+    assert batchcore("run", "--database-url", url, *RUN).code == 0
+    yield name
+    dropped(server, name)
+
+
+@pytest.fixture(scope="module")
+def stored(server, run_name: str) -> str:
+    """The URL of a database whose rows nobody changes."""
+    return server.database_url(run_name)
+
+
+@pytest.fixture(scope="module")
+def portfolio(stored: str) -> str:
+    (row,) = query(stored, "SELECT min(id::text) FROM portfolios")
+    return row[0]
+
+
+def explain(url: str, *words: str) -> Said:
+    return batchcore("explain", "--database-url", url, *words)
+
+
+def test_json_of_one_portfolio_has_exactly_these_keys(stored: str, portfolio: str) -> None:
+    before = digests(stored)
+    said = explain(stored, *DAY, "--portfolio", portfolio, "--json")
+    assert (said.code, said.err) == (0, "")
+    found = said.document()
+    assert list(found) == KEYS
+    assert (found["portfolio"], found["session"], found["since"]) == (portfolio, DAY[1], None)
+    assert (found["previous"], found["explained"]) == ("2025-06-23", True)
+    assert found["rows"]
+    for row in found["rows"]:
+        assert list(row) == ROW
+    (pnl,) = query(
+        stored,
+        "SELECT daily_pnl FROM portfolio_snapshots WHERE snapshot_date = '2025-06-24'"  # noqa: S608
+        f" AND portfolio_id = '{portfolio}'",
+    )
+    contributed = sum(Decimal(row["contribution"]) for row in found["rows"])
+    assert contributed == Decimal(found["computed_pnl"])
+    assert contributed + Decimal(found["rounding"]) == Decimal(found["daily_pnl"]) == pnl[0]
+    assert digests(stored) == before
+
+
+def test_json_of_all_has_no_keys_of_one_chain(stored: str) -> None:
+    said = explain(stored, *DAY, "--since", "2025-06-20", "--by", "sector", "--json")
+    assert (said.code, said.err) == (0, "")
+    found = said.document()
+    assert list(found) == [key for key in KEYS if key not in OF_CHAIN]
+    assert (found["session"], found["since"]) == ("2025-06-24", "2025-06-20")
+    assert all(list(row) == ROW for row in found["rows"])
+    assert [row["key"] for row in found["rows"]] == [row["sector"] for row in found["rows"]]
+    contributed = sum(Decimal(row["contribution"]) for row in found["rows"])
+    assert contributed + Decimal(found["rounding"]) == Decimal(found["daily_pnl"])
+    top = explain(stored, *DAY, "--since", "2025-06-20", "--by", "sector", "--json", "--top", "2")
+    assert top.document() == {**found, "rows": found["rows"][:2]}
+
+
+def test_csv_has_the_rows(stored: str, portfolio: str) -> None:
+    words = (*DAY, "--portfolio", portfolio, "--by", "symbol")
+    said = explain(stored, *words, "--csv")
+    assert (said.code, said.err) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(said.out)))
+    assert list(rows[0]) == list(COLUMNS) == [*ROW, "share"]
+    found = explain(stored, *words, "--json").document()["rows"]
+    told = [{name: value or None for name, value in row.items() if name != "share"} for row in rows]
+    assert told == [
+        {name: None if value is None else str(value) for name, value in row.items()}
+        for row in found
+    ]
+    assert len(explain(stored, *words, "--csv", "--top", "1").out.splitlines()) == 2
+
+
+def test_text_is_plain_where_it_is_piped(stored: str, portfolio: str) -> None:
+    said = explain(stored, *DAY, "--portfolio", portfolio)
+    assert (said.code, said.err) == (0, "")
+    assert "\x1b" not in said.out
+    lines = said.out.splitlines()
+    assert lines[0] == f"portfolio {portfolio} on 2025-06-24: rollforward, by lot"
+    names = [line.split("  ")[1] for line in lines[1:6]]
+    assert names == [
+        "equity of 2025-06-23",
+        "stored P&L",
+        "contributions",
+        "rounding",
+        "equity of 2025-06-24",
+    ]
+    amounts = [Decimal(line.rsplit(" ", 1)[1].replace(",", "")) for line in lines[1:6]]
+    before, pnl, contributions, rounding, after = amounts
+    assert (contributions + rounding, before + pnl) == (pnl, after)
+    title = next(line for line in lines if line.startswith("key "))
+    assert title.split()[:5] == ["key", "symbol", "sector", "type", "quantity"]
+
+
+def test_long_lists_are_cut_with_a_count(stored: str) -> None:
+    all_of_them = explain(stored, *DAY, "--top", "1000")
+    rows = len(all_of_them.out.splitlines()) - 6
+    said = explain(stored, *DAY, "--top", "3")
+    last = said.out.splitlines()[-1]
+    assert re.fullmatch(rf"{rows - 3} more rows, [+-][\d,.]+ together; --top shows more", last)
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_terminal_gets_a_table_that_fits(
+    stored: str, portfolio: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(io.StringIO, "isatty", lambda _: True, raising=False)
+    words = (*DAY, "--portfolio", portfolio, "--by", "symbol")
+    coloured = explain(stored, *words).out
+    assert "\x1b[32m+" in coloured
+    assert "\x1b[31m-" in coloured
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = explain(stored, *words).out
+    assert not re.search(r"\x1b\[3\d", plain)
+    text = re.sub(r"\x1b\[[\d;]*m", "", plain)
+    assert text == re.sub(r"\x1b\[[\d;]*m", "", coloured)
+    table = text.splitlines()[7:]
+    assert max(map(len, table)) <= width
+    assert "contribution" in table[0]
+
+
+def test_what_has_changed_comes_first(copy, run_name: str, portfolio: str) -> None:
+    url = copy(run_name)
+    query(
+        url,
+        "UPDATE portfolio_snapshots SET daily_pnl = daily_pnl + 5 WHERE"  # noqa: S608
+        f" portfolio_id = '{portfolio}' AND snapshot_date = '2025-06-24'",
+    )
+    said = explain(url, *DAY, "--portfolio", portfolio)
+    assert (said.code, said.err) == (1, "")
+    first, title, pnl, *_ = said.out.splitlines()
+    assert first == "not explained: data have changed since the snapshot was written"
+    assert title.split() == ["session", "column", "stored", "computed"]
+    stored, computed = (Decimal(cell.replace(",", "")) for cell in pnl.split()[2:])
+    assert stored - computed == 5
+    assert "not explained" in said.out.splitlines()[1 + 1 + 5 + 1 + 4]
+    assert "does not add up: 2025-06-24:" in said.out
+    document = explain(url, *DAY, "--portfolio", portfolio, "--json")
+    assert (document.code, document.document()["explained"]) == (1, False)
+    night = explain(url, *DAY)
+    assert night.code == 1
+    head, _, worst, *_ = night.out.splitlines()
+    assert head.startswith("not explained: 1 of 12 portfolios")
+    assert worst.split()[0] == portfolio
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("--session", "2025-06-21"), "of any portfolio on 2025-06-21: the latest is of 2025-06-2"),
+        (("--session", "yesterday"), "`yesterday` is not a date"),
+        (("--since", "2025-06-24", *DAY), "is not before session"),
+        (("--by", "lot", *DAY), "by is `lot`, expected one of symbol"),
+        (("--portfolio", "x", *DAY), "portfolio_ids 'x' is not a UUID"),
+        (("--csv", "--json", *DAY), "--csv and --json are both given"),
+        (("--top", "0", *DAY), "0 is not in the range"),
+    ],
+)
+def test_wrong_words_are_refused(stored: str, words: tuple[str, ...], wanted: str) -> None:
+    said = explain(stored, *words)
+    assert said.code == 3
+    assert wanted in said.error()
+    if "--json" in words:
+        assert json.loads(said.out)["error"]["exit_code"] == 3
+    assert "Traceback" not in said.err
+    assert sys.exc_info() == (None, None, None)

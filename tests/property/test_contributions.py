@@ -1,0 +1,270 @@
+"""What a lot added (X1 to X4, X7): the reference adds up to its own rows, the core equals it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal, localcontext
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from batchcore import native
+from batchcore import reference as ref
+from batchcore.frames import ComputedDays, WideDecimals
+from batchcore.reference import legacy, rollforward
+from batchcore.reference.values import EXACT
+from batchcore.units import Mark
+from support import build, legacy_frames
+from support.cases import Case, cases
+from support.generate import Generator, Run, drawn_by
+from support.generate_legacy import LegacyGenerator
+from support.worked_legacy import CALENDAR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from batchcore.frames import Contributions
+    from batchcore.reference.contributions import Contribution
+
+ROUNDING = Decimal("0.015")
+"""Three amounts are rounded to cents on their own (X2)."""
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> Run:
+    return Generator(drawn_by(draw)).run()
+
+
+def total(contributions: Iterable[Contribution]) -> Decimal:
+    with localcontext(EXACT):
+        return sum((one.amount for one in contributions), Decimal(0))
+
+
+def assert_add_up(
+    portfolio: ref.Portfolio, market: ref.Market, rows: Any, rules: dict[str, Any]
+) -> None:
+    """Assert each session after the first, and the range over all of them."""
+    for before, row in pairwise(rows):
+        found = rollforward.contributions(portfolio, market, before.day, row.day, **rules)
+        assert abs(row.daily_pnl - total(found)) <= ROUNDING
+        with localcontext(EXACT):
+            realized = sum((one.realized for one in found), Decimal(0))
+        assert ref.r2(realized) == row.daily_realized_pnl
+        held = [one for one in found if one.value is not None]
+        assert len(held) == row.num_positions
+        with localcontext(EXACT):
+            assert ref.r2(sum((v.value for v in held if v.value > 0), Decimal(0))) == row.long_value
+    if len(rows) > 1:
+        found = rollforward.contributions(portfolio, market, rows[0].day, rows[-1].day, **rules)
+        pnl = sum((row.daily_pnl for row in rows[1:]), Decimal(0))
+        assert abs(pnl - total(found)) <= ROUNDING * (len(rows) - 1)
+
+
+def told(found: Contributions) -> list[tuple[Any, ...]]:
+    """Return what the native core says each lot added, as `lots_of` does."""
+    days = [
+        [None if state else day for day, state in zip(of.values, of.state, strict=True)]
+        for of in (found.day_before, found.day)
+    ]
+    statuses = [
+        [None if state else Mark(mark) for mark, state in zip(of.values, of.state, strict=True)]
+        for of in (found.status_before, found.status)
+    ]
+    return sorted(
+        zip(
+            found.position.tolist(),
+            found.quantity.decimals(),
+            found.multiplier.tolist(),
+            found.unrealized_change.decimals(),
+            found.realized.decimals(),
+            found.value.decimals(),
+            found.mark_before.decimals(),
+            found.mark.decimals(),
+            *days,
+            *statuses,
+            strict=True,
+        ),
+        key=order,
+    )
+
+
+def lots_of(found: Iterable[Contribution], first: int = 0) -> list[tuple[Any, ...]]:
+    """Return lots of the reference with their numbers; those of a portfolio begin with `first`."""
+    lots = [
+        (
+            first + one.position,
+            one.quantity,
+            one.multiplier,
+            one.unrealized_change or Decimal(0),
+            one.realized or Decimal(0),
+            one.value,
+            *(None if mark is None else mark.price for mark in (one.before, one.after)),
+            *(None if mark is None else mark.day for mark in (one.before, one.after)),
+            *(None if mark is None else mark.status for mark in (one.before, one.after)),
+        )
+        for one in found
+    ]
+    return sorted(lots, key=order)
+
+
+def order(lot: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what tells lots of one position apart, whatever their zeros."""
+    return tuple((value is not None, value or 0) for value in lot)
+
+
+def by_core(
+    run: Run, portfolio: ref.Portfolio, previous: int | None, session: int
+) -> list[tuple[Any, ...]]:
+    inputs = build.inputs([portfolio], run.prices, (session,), run.scales)
+    market = native.build_market(
+        inputs.prices, np.array([session], dtype=np.int32), lookback_days=run.lookback_days
+    )
+    first = np.iinfo(np.int32).min if previous is None else previous
+    opening = replace(
+        inputs.opening,
+        first_day=np.array([first], dtype=np.int32),
+        last_day=np.array([session], dtype=np.int32),
+    )
+    found = native.contributions(
+        market, positions=inputs.positions, events=inputs.events, opening=opening, threads=1
+    )
+    return told(found)
+
+
+def by_reference(
+    portfolio: ref.Portfolio, market: ref.Market, previous: int | None, session: int, run: Run
+) -> list[tuple[Any, ...]]:
+    rules = {"lookback_days": run.lookback_days, "scales": run.scales}
+    return lots_of(rollforward.contributions(portfolio, market, previous, session, **rules))
+
+
+def assert_baseline(
+    portfolio: ref.Portfolio, market: ref.Market, row: Any, rules: dict[str, Any]
+) -> None:
+    found = rollforward.contributions(portfolio, market, None, row.day, **rules)
+    assert len(found) == row.num_positions
+    assert all(one.unrealized_change is None and one.realized is None for one in found)
+    assert total(found) == 0
+
+
+@pytest.mark.parametrize("case", cases("rollforward"), ids=str)
+def test_lots_add_up_to_the_worked_rows(case: Case) -> None:
+    market = ref.market(case.prices, case.scales)
+    rules = {"lookback_days": case.lookback_days, "scales": case.scales}
+    for portfolio in case.portfolios:
+        result = ref.roll_forward(portfolio, market, case.days, case.lookback_days, case.scales)
+        assert_add_up(portfolio, market, result.rows, rules)
+        if result.rows:
+            assert_baseline(portfolio, market, result.rows[0], rules)
+
+
+@settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    max_examples=60,
+)
+@given(runs())
+def test_lots_add_up_to_random_rows(run: Run) -> None:
+    market = ref.market(run.prices, run.scales)
+    rules = {"lookback_days": run.lookback_days, "scales": run.scales}
+    for portfolio in run.portfolios:
+        result = ref.roll_forward(portfolio, market, run.sessions, run.lookback_days, run.scales)
+        assert_add_up(portfolio, market, result.rows, rules)
+        if result.rows:
+            assert_baseline(portfolio, market, result.rows[0], rules)
+
+
+@settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    max_examples=60,
+)
+@given(runs(), st.data())
+def test_core_equals_the_reference(run: Run, data: st.DataObject) -> None:
+    market = ref.market(run.prices, run.scales)
+    session = data.draw(st.sampled_from(run.sessions))
+    previous = data.draw(
+        st.none() | st.sampled_from([day for day in run.sessions if day < session] or [None])
+    )
+    for portfolio in run.portfolios:
+        expected = by_reference(portfolio, market, previous, session, run)
+        assert by_core(run, portfolio, previous, session) == expected
+
+
+@pytest.mark.parametrize("case", cases("legacy"), ids=str)
+def test_positions_add_up_to_the_worked_rows_of_legacy(case: Case) -> None:
+    shared = legacy.Shared(
+        prices=legacy.closes(case.prices, case.scales),
+        calendar=CALENDAR,
+        today=case.today,
+        cached=case.cached,
+        profiles=case.profiles,
+        has_benchmark=case.has_benchmark,
+    )
+    for portfolio in case.portfolios:
+        days = [one.day for one in portfolio.snapshots]
+        for row in legacy.roll(portfolio, shared, case.days, case.scales).rows:
+            previous = max((day for day in days if day < row.day), default=None)
+            found = legacy.contributions(portfolio, shared, [row.day], previous)
+            assert ref.r2(total(found)) == row.daily_pnl
+            with localcontext(EXACT):
+                realized = sum((one.realized for one in found), Decimal(0))
+            assert ref.r2(realized) == row.daily_realized_pnl
+            days.append(row.day)
+
+
+@st.composite
+def legacy_runs(draw: st.DrawFn) -> legacy_frames.Run:
+    return replace(LegacyGenerator(drawn_by(draw)).legacy_run(), cached={})
+
+
+@settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    max_examples=50,
+)
+@given(legacy_runs(), st.data())
+def test_core_equals_the_reference_of_legacy(run: legacy_frames.Run, data: st.DataObject) -> None:
+    shared = legacy.Shared(legacy.closes(run.prices, run.scales), set(run.days), run.today)
+    frames = legacy_frames.inputs(run)
+    chains: list[tuple[int, int, bool]] = []
+    expected: list[tuple[Any, ...]] = []
+    first = 0
+    for at, (portfolio, result) in enumerate(
+        zip(run.portfolios, legacy_frames.by_reference(run), strict=True)
+    ):
+        days = [row.day for row in result.rows]
+        if days:
+            previous = data.draw(st.sampled_from([None, days[0] - 1]))
+            found = legacy.contributions(portfolio, shared, days, previous)
+            expected += lots_of(found, first)
+            chains += [(at, day, day != days[0] or previous is not None) for day in days]
+        first += len(portfolio.positions)
+    portfolio, day, earns = zip(*chains, strict=True) if chains else ((), (), ())
+    found = native.legacy_contributions(
+        native.build_market(frames.prices, build.session_days(run.days)),
+        positions=frames.positions,
+        events=frames.events,
+        opening=frames.opening,
+        days=ComputedDays(
+            portfolio=np.array(portfolio, dtype=np.int32),
+            day=np.array(day, dtype=np.int32),
+            earns=np.array(earns, dtype=np.bool_),
+        ),
+        threads=1,
+    )
+    assert told(found) == expected
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(-(10**30), 10**30) | st.none())))
+def test_sums_by_key_are_those_of_integers(rows: list[tuple[int, int | None]]) -> None:
+    keys = np.array([key for key, _ in rows], dtype=np.int64)
+    raw = b"".join((value or 0).to_bytes(16, "little", signed=True) for _, value in rows)
+    values = np.frombuffer(raw, dtype=np.uint8).reshape(-1, 16)
+    state = np.array([value is None for _, value in rows], dtype=np.uint8)
+    found = native.sums_by_key(WideDecimals(values, 4, state), keys, 4).mantissas()
+    assert found == [sum(value or 0 for own, value in rows if own == key) for key in range(4)]

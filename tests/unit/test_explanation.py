@@ -1,0 +1,144 @@
+"""What an explanation says of its rows: order, shares, decimals, JSON and CSV (X2, X6)."""
+
+import datetime as dt
+import uuid
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from batchcore.attribution.explanation import (
+    ComparedCell,
+    ExplainedFlow,
+    ExplainedRow,
+    Explanation,
+)
+from batchcore.attribution.lots import Lot, by_key, ordered, total, trimmed
+
+OWNER = uuid.UUID(int=7)
+DAY = dt.date(2026, 1, 6)
+
+
+def row(key: str, change: str | None, realized: str | None = "0", **more: Any) -> ExplainedRow:
+    amounts = [None if one is None else Decimal(one) for one in (change, realized)]
+    return ExplainedRow(
+        key=key,
+        unrealized_change=amounts[0],
+        realized=amounts[1],
+        contribution=total(amounts),
+        **more,
+    )
+
+
+def lot(key: str, change: str, quantity: str, **more: Any) -> Lot:
+    own: dict[str, Any] = {
+        "position": OWNER,
+        "symbol": "aaa ",
+        "type": "LONG",
+        "multiplier": 1,
+        "quantity": Decimal(quantity),
+        "value": None,
+    }
+    return Lot(row(key, change, **{**own, **more}), "PUBLIC")
+
+
+def test_the_largest_contribution_comes_first_then_the_key() -> None:
+    rows = ordered([row("c", "1"), row("b", "-3"), row("d", "1"), row("a", None, None)])
+    assert [one.key for one in rows] == ["b", "c", "d", "a"]
+    # of 5; what has no contribution adds nothing
+    assert [one.share for one in rows] == [Decimal("0.6"), Decimal("0.2"), Decimal("0.2"), 0]
+    assert [one.share for one in ordered([row("a", "0")])] == [None]
+
+
+def test_a_group_has_what_its_lots_have_in_common() -> None:
+    (found,) = by_key([lot("1", "2.5", "40", value=Decimal(8)), lot("2", "-1", "60")], "position")
+    assert (found.key, found.position, found.symbol) == (str(OWNER), OWNER, "aaa ")
+    assert (found.quantity, found.contribution, found.value) == (100, Decimal("1.5"), 8)
+    others = [lot("1", "1", "40"), lot("2", "1", "1", type="LC", multiplier=100)]
+    (found,) = by_key(others, "symbol")
+    assert (found.key, found.symbol, found.type) == ("AAA", "AAA", None)
+    assert (found.multiplier, found.quantity, found.contribution) == (None, None, 2)
+
+
+def test_lots_without_a_class_are_a_group_of_their_own() -> None:
+    without = replace(lot("1", "1", "1"), class_=None)
+    found = by_key([without, lot("2", "2", "1")], "class")
+    assert [(one.key, one.contribution) for one in found] == [("PUBLIC", 2), (None, 1)]
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "text"),
+    [
+        ("110.00000000", 2, "110.00"),
+        ("0.1200", 2, "0.12"),
+        ("0.0036000", 2, "0.0036"),
+        ("-0.00", 2, "0.00"),
+        ("1E+3", 2, "1000.00"),
+        ("100.0000", 0, "100"),
+        ("0.5000", 0, "0.5"),
+        ("12345678901234567890123456789012345.678", 2, "12345678901234567890123456789012345.678"),
+    ],
+)
+def test_zeros_at_the_end_are_cut(value: str, least: int, text: str) -> None:
+    found = trimmed(Decimal(value), least)
+    assert found is not None
+    assert f"{found:f}" == text
+
+
+def test_a_sum_of_nothing_is_none() -> None:
+    assert total([None, None]) is None
+    assert total([]) is None
+    # 31 digits, where the usual context rounds to 28
+    large = [Decimal(10) ** 28, Decimal("0.01")]
+    assert total(large) == Decimal("10000000000000000000000000000.01")
+
+
+def explanation(**more: Any) -> Explanation:
+    own: dict[str, Any] = {
+        "portfolio": OWNER,
+        "policy": "rollforward",
+        "by": "lot",
+        "session": DAY,
+        "since": None,
+        "daily_pnl": Decimal("10.00"),
+        "computed_pnl": Decimal("10.0036"),
+        "rows": (row("k", "10.0036", mark_day=DAY, position=OWNER, multiplier=1),),
+    }
+    return Explanation(**{**own, **more})
+
+
+def test_json_has_decimals_as_text_and_dates_in_iso_form() -> None:
+    found = explanation(flows=(ExplainedFlow(DAY, Decimal("-5.00")),)).to_dict()
+    assert found["portfolio"] == str(OWNER)
+    assert (found["session"], found["since"], found["previous"]) == ("2026-01-06", None, None)
+    assert (found["daily_pnl"], found["computed_pnl"]) == ("10.00", "10.0036")
+    assert (found["rounding"], found["explained"]) == ("-0.0036", True)
+    assert found["flows"] == [{"date": "2026-01-06", "amount": "-5.00"}]
+    (only,) = found["rows"]
+    assert (only["contribution"], only["mark_day"], only["multiplier"]) == (
+        "10.0036",
+        "2026-01-06",
+        1,
+    )
+    assert "share" not in only
+
+
+def test_a_rounding_of_many_digits_is_exact() -> None:
+    many = Decimal("12345678901234567890.123456789012345")
+    assert explanation(computed_pnl=many, daily_pnl=Decimal("0.01")).rounding == Decimal(
+        "-12345678901234567890.113456789012345"
+    )
+    assert explanation(daily_pnl=None).rounding is None
+
+
+def test_csv_leaves_out_what_does_not_apply() -> None:
+    names, line = explanation().to_csv().splitlines()
+    cells = dict(zip(names.split(","), line.split(","), strict=True))
+    assert (cells["key"], cells["contribution"], cells["value"]) == ("k", "10.0036", "")
+    assert explanation(rows=()).to_csv().splitlines() == [names]
+
+
+def test_cells_differ_by_value() -> None:
+    assert not ComparedCell(DAY, "daily_pnl", Decimal("1.00"), Decimal(1)).differs
+    assert ComparedCell(DAY, "daily_pnl", None, Decimal(1)).differs
