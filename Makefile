@@ -193,7 +193,6 @@ fuzz: $(SETUP) ## fuzz the decoder, then the numeric parser, FUZZ_SECONDS=600 ea
 
 .PHONY: demo
 demo: $(BUILD) ## value portfolios on real closes in an embedded PostgreSQL, and write pages about it
-	@mkdir -p target/demo
 	$(BIN)/python -m batchcore demo --pages target/demo
 
 .PHONY: screenshots

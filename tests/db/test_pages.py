@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 import batchcore
+from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, CoverageError
@@ -133,8 +134,15 @@ async def test_a_run_of_some_portfolios_shows_these(same_host: str) -> None:
 
 
 async def test_a_night_whose_prices_have_not_arrived(same_host: str) -> None:
-    host = database.plain_host(2, DAYS)
-    await database.fill(same_host, replace(host, prices=host.prices[:1]))
+    held = tuple(
+        ref.Position(name, "LONG", Decimal(1), Decimal(1), DAYS[0] - 9) for name in ("A", "B", "C")
+    )
+    closes = (
+        *((name, DAYS[0], Decimal(5)) for name in ("A", "B", "C")),
+        ("A", DAYS[1], Decimal(5)),
+    )
+    portfolio = ref.Portfolio("p0", Decimal(100), held)
+    await database.fill(same_host, database.Host((portfolio,), closes))
     with pytest.raises(CoverageError):
         await run(same_host)
 
@@ -144,6 +152,11 @@ async def test_a_night_whose_prices_have_not_arrived(same_host: str) -> None:
     assert (night.run.error or "").startswith("CoverageError: price coverage on ")
     assert (night.totals, night.returns, night.by_symbol) == (None, None, None)
     assert night.run.rows_written == 0
+    # The gate and what was missed are there to be seen: up to the day before all had closes.
+    low = [day.session for day in night.coverage if day.share < night.gate]
+    assert low == [date_of(DAYS[1])]
+    assert night.marks is not None
+    assert sorted(night.marks.symbols) == ["B", "C"]
 
 
 async def test_no_run_and_an_unknown_one(same_host: str) -> None:
@@ -189,7 +202,7 @@ async def test_a_portfolio_shows_its_chain(same_host: str) -> None:
     assert page.by_symbol.explained
     assert page.by_symbol.stored == sum(point.pnl for point in page.points[1:])
     assert [share.key for share in page.holdings] == ["AAA"]
-    assert page.holdings[0].amount == Decimal(9 * 15)
+    assert page.holdings[0].amount == Decimal(10 * 15)
     assert [(month.year, month.month) for month in page.months] == [(START.year, START.month)]
     assert page.periods
 

@@ -55,6 +55,8 @@ def demo(
             "warning: this is a debug build of the core, many times slower than a release build"
         )
     size = demos.Size.of(portfolios, symbols, sessions)
+    if pages is not None:
+        pages.mkdir(parents=True, exist_ok=True)
     with embedded.start() as server, showing_progress() as progress:
         done = finish(demos.run_demo(server.url, size, seed=seed, progress=progress))
         written = () if pages is None else finish(_write_pages(server.url, pages, done.result))

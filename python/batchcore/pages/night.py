@@ -303,6 +303,10 @@ class _Loader:
         spelt = sorted(name for name in symbols.table() if normalised(name) in latest.symbols)
         held = await load(session, select_held_symbols(catalog, selection, spelt))
         days = await asyncio.to_thread(coverage_days, closes, symbols, sessions, lookback)
+        if self.run.asked["calendar"] == calendars.DAILY:  # (S12): days without any close
+            priced = await load(session, select_price_dates(catalog))
+            dates = set(map(calendars.date_of, priced.tolist()))
+            days = tuple(day for day in days if day.session in dates)
         in_all = len({normalised(name) for name in symbols.table()} - {""})
         return {"coverage": days, "marks": mark_map(latest, held, lookback, in_all)}
 
