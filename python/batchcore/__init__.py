@@ -71,6 +71,10 @@ if TYPE_CHECKING:
     from batchcore.frames import Text as Text
     from batchcore.native import compute as compute
     from batchcore.options import RunOptions as RunOptions
+    from batchcore.returns.performance import performance as performance
+    from batchcore.returns.result import Performance as Performance
+    from batchcore.returns.snapshots import Snapshots as Snapshots
+    from batchcore.returns.snapshots import read_snapshots as read_snapshots
     from batchcore.run.batch import run_batch as run_batch
     from batchcore.run.calculator import BatchOrchestrator as BatchOrchestrator
     from batchcore.run.calculator import PnLCalculator as PnLCalculator
@@ -158,6 +162,9 @@ _ROOMS: Final = {
         "Text",
     ),
     "batchcore.options": ("RunOptions",),
+    "batchcore.returns.performance": ("performance",),
+    "batchcore.returns.result": ("Performance",),
+    "batchcore.returns.snapshots": ("Snapshots", "read_snapshots"),
     "batchcore.run.calculator": ("BatchOrchestrator", "PnLCalculator"),
     "batchcore.run.batch": ("run_batch",),
     "batchcore.run.portfolio": (
@@ -183,7 +190,7 @@ _LATE: Final = (
 )
 """Rooms without a public name of their own that calls import when they need them."""
 
-_EXTRAS: Final = ("opentelemetry.trace", "scipy.special")
+_EXTRAS: Final = ("nanoarrow", "opentelemetry.trace", "scipy.optimize", "scipy.special")
 """What calls import of packages that may not be there."""
 
 _HOMES: Final = {name: room for room, names in _ROOMS.items() for name in names}
@@ -192,7 +199,9 @@ _AWAITED: Final = frozenset(
     name
     for name, room in _HOMES.items()
     if name.islower()
-    and room.startswith(("batchcore.attribution.", "batchcore.audit.", "batchcore.run."))
+    and room.startswith(
+        ("batchcore.attribution.", "batchcore.audit.", "batchcore.returns.", "batchcore.run.")
+    )
 )
 """The functions to await: all of these rooms."""
 

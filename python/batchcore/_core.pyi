@@ -30,6 +30,7 @@ __all__ = [
     "SnapshotStore",
     "__version__",
     "build_profile",
+    "compound",
     "contributions",
     "encode",
     "hold",
@@ -140,6 +141,14 @@ class Marks:
     ) -> npt.NDArray[np.float64]: ...
     def issues(self) -> dict[str, Any]: ...
 
+def compound(
+    *,
+    pnl: npt.NDArray[np.int64],
+    basis: npt.NDArray[np.int64],
+    first: npt.NDArray[np.uint32],
+    last: npt.NDArray[np.uint32],
+    cancel: CancelFlag | None = None,
+) -> dict[str, Any]: ...
 def contributions(
     *,
     positions: Positions,

@@ -8,6 +8,7 @@ keys.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from decimal import Context, Decimal
@@ -16,8 +17,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 import numpy as np
 
+from batchcore import arrow
+from batchcore.arrow import ArrowColumn, ArrowTable
 from batchcore.errors import InputError
-from batchcore.units import CENTS, State
+from batchcore.schema import HOST, MONEY_COLUMNS, Kind
+from batchcore.units import CENTS, Mark, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +40,13 @@ if TYPE_CHECKING:
 
 
 _INT32: Final = np.iinfo(np.int32)
+
+SNAPSHOT_DIGITS: Final = {
+    column.name: column.sizes[0]
+    for column in HOST["portfolio_snapshots"].columns
+    if column.kind is Kind.NUMERIC
+}
+"""Precision that the columns of a snapshot declare."""
 
 LEFT_OUT: Final[Any] = None
 """The default of a column that its frame fills where it is left out, mostly with NULLs."""
@@ -275,6 +286,15 @@ class FloatObjects(Column):
 
     _shared: ClassVar = frozenset({"names"})
 
+    def texts(self) -> list[str | None]:
+        """Return each object as JSON; NULL is None."""
+        return [
+            json.dumps({self.names[at]: self.values[row, at].item() for at in np.flatnonzero(own)})
+            if self.state[row] == State.VALUE
+            else None
+            for row, own in enumerate(self.present)
+        ]
+
 
 @dataclass(frozen=True, eq=False)
 class Text(Column):
@@ -373,6 +393,60 @@ def rescaled(column: Scaled, scale: int) -> Scaled:
     state = np.where(lost, np.uint8(State.NOT_REPRESENTABLE), column.state)
     values = np.where(fits, column.values, 0) * factor
     return replace(column, values=values, scale=scale, state=state)
+
+
+def arrow_column(column: Any, digits: int | None = None) -> ArrowColumn:  # noqa: ANN401  # any
+    """Return a column of a frame as Arrow has it; floats are statistics, and NaN is null there.
+
+    Args:
+        column: Decimals, dates, whole numbers or texts, or an array: of ids, truth values, whole
+            numbers, or floats.
+        digits: The precision that decimals declare; None for that of their integers.
+
+    Raises:
+        TypeError: anything else.
+    """
+    match column:
+        case Decimals() | WideDecimals():
+            return arrow.decimals(column.values, column.scale, column.state, precision=digits)
+        case Days():
+            return arrow.dates(column.values, column.state)
+        case Integers():
+            return arrow.integers(column.values, column.state)
+        case Text():
+            return arrow.names(column.codes, column.offsets, column.data, column.state)
+        case np.ndarray() if column.ndim == 2:  # noqa: PLR2004  # ids
+            return arrow.uuids(column)
+        case np.ndarray() if column.dtype.kind in _ARROW_ARRAYS:
+            return _ARROW_ARRAYS[column.dtype.kind](column)
+    msg = f"no column of a frame: {type(column).__name__}"
+    raise TypeError(msg)
+
+
+_ARROW_ARRAYS: Final[Mapping[str, Callable[[Any], ArrowColumn]]] = {
+    "b": arrow.booleans,
+    "f": arrow.floats,
+    "i": arrow.integers,
+    "u": arrow.integers,
+}
+
+
+class ArrowFrame(Frame, ArrowTable):
+    """A frame that other libraries read by the Arrow PyCapsule interface."""
+
+    _dates: ClassVar[frozenset[str]] = frozenset()
+    """Arrays of days."""
+
+    _digits: ClassVar[Mapping[str, int]] = {}
+    """Precision of decimals that columns of a table declare."""
+
+    def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
+        return {
+            name: arrow.dates(getattr(self, name))
+            if name in self._dates
+            else arrow_column(getattr(self, name), self._digits.get(name))
+            for name in self._columns()
+        }
 
 
 def known_states(known: Bools) -> Bytes:
@@ -705,7 +779,7 @@ class Inputs:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Issues(Frame):
+class Issues(ArrowFrame):
     """What a run noticed, sorted by portfolio, name, symbol, day and detail.
 
     Attributes:
@@ -751,7 +825,7 @@ def _texts(values: Sequence[str | None] | str | None, rows: int) -> Text:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Misses(Frame):
+class Misses(ArrowFrame):
     """Symbols of lots whose mark was stale, or the entry price (S4), sorted by symbol code.
 
     Attributes:
@@ -767,6 +841,8 @@ class Misses(Frame):
     lot_sessions: Int64
     first: Int32
     last: Int32
+
+    _dates: ClassVar = frozenset({"first", "last"})
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -855,7 +931,7 @@ class ComputedDays(Frame):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Rows(Frame):
+class Rows(ArrowFrame):
     """What was computed: a row for each portfolio and session, portfolios in input order.
 
     The rules named are those of `rollforward`; under `legacy` columns of the same name follow L15
@@ -919,6 +995,30 @@ class Rows(Frame):
     legacy: LegacyColumns | None = None
 
     _shared: ClassVar = frozenset({"written", "failed", "issues", "misses"})
+    _dates: ClassVar = frozenset({"day"})
+    _digits: ClassVar = SNAPSHOT_DIGITS
+
+    def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
+        """Return the columns, amounts as their columns of `portfolio_snapshots` declare them."""
+        columns: dict[str, Any] = {name: getattr(self, name) for name in self._columns()}
+        columns |= {
+            name: Decimals(column, CENTS)
+            for name, column in columns.items()
+            if name in MONEY_COLUMNS
+        }
+        marks, legacy = columns.pop("marks"), columns.pop("legacy")
+        columns |= {f"marks_{mark.name.lower()}": marks[:, mark] for mark in Mark}
+        if legacy is not None:
+            columns |= {item.name: getattr(legacy, item.name) for item in fields(legacy)}
+        found = {}
+        for name, column in columns.items():
+            if isinstance(column, FloatObjects):
+                found[name] = arrow.texts(column.texts())
+            elif name in self._dates:
+                found[name] = arrow.dates(column)
+            else:
+                found[name] = arrow_column(column, self._digits.get(name))
+        return found
 
     @property
     def total_value(self) -> Int64:
@@ -1066,5 +1166,8 @@ _NULLS: Final[Mapping[str, Callable[[int], Any]]] = {
     "Int64": lambda rows: np.zeros(rows, dtype=np.int64),
     "Text": lambda rows: Text.constant(None, rows),
     "UInt32": lambda rows: np.zeros(rows, dtype=np.uint32),
+    "WideDecimals": lambda rows: WideDecimals(
+        np.zeros((rows, 16), dtype=np.uint8), 0, np.full(rows, State.NULL, dtype=np.uint8)
+    ),
 }
 """Annotation of a column -> the column of so many NULLs; zeros where the type has no NULL."""

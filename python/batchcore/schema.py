@@ -50,6 +50,7 @@ class Use(enum.Flag):
     PROFILES = enum.auto()  # the cache of company profiles
     BENCHMARKS = enum.auto()  # weights of the sectors in a benchmark
     TAGS = enum.auto()  # sector tags of positions
+    RETURNS = enum.auto()  # performance over stored rows
 
     HOLDINGS = PRICES | LATEST | LOTS  # beta and sectors of one portfolio
     RUN = HOLDINGS | ROWS  # each run, whatever its policy and analytics
@@ -246,7 +247,7 @@ def _uses(names: str) -> Use:
 HOST: Final[Mapping[str, Table]] = MappingProxyType(
     _tables("""
 portfolios
-    id uuid! | lots tags
+    id uuid! | lots tags returns
     user_id uuid! | tags
     name varchar(255)! | rows
     account_name varchar(100)!, account_type varchar(20)!, is_active bool! = true
@@ -255,7 +256,7 @@ portfolios
     equity_balance numeric(16,2) | lots | rows
     created_at timestamptz!
     updated_at timestamptz! | | rows
-    deleted_at timestamptz | lots tags
+    deleted_at timestamptz | lots tags returns
     unique: user_id account_name; found_by: id
 positions
     id uuid!, portfolio_id uuid! -> portfolios, symbol varchar(20)! | lots tags
@@ -299,16 +300,16 @@ company_profiles
     key: symbol; optional: legacy
 portfolio_snapshots
     id uuid! | rows
-    portfolio_id uuid! -> portfolios, snapshot_date date! | latest
+    portfolio_id uuid! -> portfolios, snapshot_date date! | latest returns
     total_value numeric(16,2)!, cash_value numeric(16,2)!, long_value numeric(16,2)! | | rows
     short_value numeric(16,2)!, gross_exposure numeric(16,2)! | | rows
     net_exposure numeric(16,2)! | | rows
-    equity_balance numeric(16,2) | latest | rows
-    daily_pnl numeric(16,2) | lots | rows
+    equity_balance numeric(16,2) | latest returns | rows
+    daily_pnl numeric(16,2) | lots returns | rows
     cumulative_pnl numeric(16,2) | latest | rows
     daily_realized_pnl numeric(16,2) | | rows
     cumulative_realized_pnl numeric(16,2) | latest | rows
-    daily_capital_flow numeric(16,2) | lots | rows
+    daily_capital_flow numeric(16,2) | lots returns | rows
     cumulative_capital_flow numeric(16,2) | latest | rows
     daily_return numeric(8,6), num_positions int!, num_long_positions int! | | rows
     num_short_positions int! | | rows
@@ -332,17 +333,17 @@ portfolio_snapshots
     target_price_upside_next_year numeric(16,2), target_price_downside numeric(16,2) | | cleared
     target_price_num_positions int, target_price_num_covered int | | cleared
     target_price_coverage numeric(10,4), target_price_updated_at timestamptz | | cleared
-    is_complete bool! = true | latest | rows
+    is_complete bool! = true | latest returns | rows
     created_at timestamptz! | rows
     unique: portfolio_id snapshot_date; found_by: portfolio_id snapshot_date; inserts: rows
 equity_changes
     id uuid!
-    portfolio_id uuid!, change_type equity_change_type!, amount numeric(16,2)! | rows
-    change_date date! | rows
+    portfolio_id uuid!, change_type equity_change_type!, amount numeric(16,2)! | rows returns
+    change_date date! | rows returns
     notes varchar(500), created_by_user_id uuid!
     created_at timestamptz!, updated_at timestamptz! | changes
-    deleted_at timestamptz | rows
-    optional: rows changes
+    deleted_at timestamptz | rows returns
+    optional: rows changes returns
 position_realized_events
     id uuid!
     position_id uuid! -> positions, portfolio_id uuid! -> portfolios, trade_date date! | lots

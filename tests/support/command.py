@@ -22,6 +22,7 @@ COMMANDS = (
     "repair",
     "verify",
     "explain",
+    "performance",
     "status",
     "report",
     "migrate",

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import uuid
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from batchcore import arrow
 from batchcore.audit.causes import CAUSES
 from batchcore.audit.compare import ALL_COLUMNS, PLACE, REASONS, shares_apart
+from batchcore.calendar import day_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
+    from batchcore.arrow import ArrowColumn
     from batchcore.audit.chunk_check import DifferingCells
     from batchcore.audit.compare import Judgement
     from batchcore.frames import Bools, Bytes
@@ -28,6 +33,9 @@ EXAMPLES: Final = 20
 """How many cells that differ are named one by one; all are counted."""
 
 EQUITY: Final = "portfolios.equity_balance"
+
+CELL_SCALE: Final = 18
+"""Decimals of cells as Arrow has them, and of those that a column may be read with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,7 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class ColumnCounts:
+class ColumnCounts(arrow.ArrowTable):
     """One row for each column that was compared.
 
     Attributes:
@@ -79,6 +87,13 @@ class ColumnCounts:
     differing: npt.NDArray[np.int64]
     worst: tuple[Difference | None, ...]
 
+    def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
+        return {
+            "column": arrow.coded(np.arange(len(self.name)), self.name),
+            "checked": arrow.integers(self.checked),
+            "differing": arrow.integers(self.differing),
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold, by name."""
         return {
@@ -90,7 +105,7 @@ class ColumnCounts:
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class VerifyResult:
+class VerifyResult(arrow.ArrowTable):
     """What a verification found.
 
     Attributes:
@@ -128,6 +143,28 @@ class VerifyResult:
     consistent: bool
     seconds: float
 
+    def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
+        """Return the cells of `examples`; what is no number is text."""
+        cells = self.examples
+        session = [one.session for one in cells]
+        columns = list(dict.fromkeys(one.column for one in cells))
+        causes = list(dict.fromkeys(one.cause for one in cells))
+        day = [0 if date is None else day_of(date) for date in session]
+        at = np.array([columns.index(one.column) for one in cells], dtype=np.int32)
+        why = np.array([causes.index(one.cause) for one in cells], dtype=np.int32)
+        ids = b"".join(one.portfolio.bytes for one in cells)
+        return {
+            "portfolio_id": arrow.uuids(np.frombuffer(ids, dtype=np.uint8).reshape(-1, 16)),
+            "snapshot_date": arrow.dates(np.array(day, dtype=np.int32), _nulls(session)),
+            "column": arrow.coded(at, columns),
+            "stored": _amounts(one.stored for one in cells),
+            "expected": _amounts(one.expected for one in cells),
+            "difference": _amounts(one.difference for one in cells),
+            "stored_text": arrow.texts([_text(one.stored) for one in cells]),
+            "expected_text": arrow.texts([_text(one.expected) for one in cells]),
+            "cause": arrow.coded(why, causes, _nulls([one.cause or None for one in cells])),
+        }
+
     @property
     def checked(self) -> int:
         """How many cells were compared."""
@@ -164,6 +201,34 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  # what a result may hold
             return [_plain(one) for one in value]
         case _:
             return value
+
+
+def _nulls(values: Sequence[object]) -> Bytes:
+    """Return which values are None, as states."""
+    return np.array([value is None for value in values], dtype=np.uint8)
+
+
+def _amounts(values: Iterable[object]) -> ArrowColumn:
+    """Return numbers as decimals; what is none, or too large, is null."""
+    units = [_units(value) for value in values]
+    cells = b"".join((one or 0).to_bytes(16, "little", signed=True) for one in units)
+    mantissas = np.frombuffer(cells, dtype=np.uint8).reshape(-1, 16)
+    return arrow.decimals(mantissas, CELL_SCALE, _nulls(units))
+
+
+def _units(value: object) -> int | None:
+    if not isinstance(value, Decimal) or not value.is_finite():
+        return None
+    units = Fraction(value) * 10**CELL_SCALE
+    fits = units.denominator == 1 and abs(units) < 10**arrow.MOST_DIGITS
+    return int(units) if fits else None
+
+
+def _text(value: object) -> str | None:
+    """Return what is no number as text: JSON of an object; None for a number, and for NULL."""
+    if value is None or _units(value) is not None:
+        return None
+    return json.dumps(_plain(value)) if isinstance(value, Mapping) else f"{value}"
 
 
 class Tally:

@@ -28,6 +28,7 @@ for _command in (
     "repair",
     "verify",
     "explain",
+    "performance",
     "status",
     "report",
     "migrate",

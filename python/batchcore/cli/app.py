@@ -31,7 +31,9 @@ from batchcore.errors import SchemaError
 from batchcore.streams import silence, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from rich.console import RenderableType
 
 CHANGING: Final = ("demo", "run", "migrate", "generate", "report")
 """Commands that succeed by what they do, whether their report can be printed or not."""
@@ -62,10 +64,31 @@ class Call:
     url: str
     schema: Schema
 
-    def answer(self, document: Mapping[str, Any], text: Callable[[], str]) -> None:
-        """Print the answer of the command."""
+    @property
+    def on_terminal(self) -> bool:
+        """Whether the answer is shown as tables."""
+        return not self.as_json and sys.stdout.isatty()
+
+    def answer(
+        self,
+        document: Mapping[str, Any],
+        text: Callable[[], str],
+        parts: Callable[[], Iterable[RenderableType]] | None = None,
+    ) -> None:
+        """Print the answer of the command.
+
+        Args:
+            document: What ``--json`` prints.
+            text: Makes what a pipe gets.
+            parts: Makes what a terminal shows, see `batchcore.cli.tables`; None is the text too.
+        """
         with self.printing():
-            print(json.dumps(document, indent=2) if self.as_json else text())
+            if parts is not None and self.on_terminal:
+                from batchcore.cli.tables import show  # noqa: PLC0415  # only on a terminal
+
+                show(parts())
+            else:
+                print(json.dumps(document, indent=2) if self.as_json else text())
 
     @contextlib.contextmanager
     def printing(self) -> Iterator[None]:

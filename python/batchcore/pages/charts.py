@@ -144,7 +144,7 @@ def numbered(canvas: Canvas, axis: str, write: Callable[[float], str], ticks: in
     most = 4 if canvas.is_narrow and axis == "x" else ticks
     getattr(canvas.axes, f"{axis}axis").set_major_locator(MaxNLocator(most))
     canvas.format_axis(axis, write)
-    canvas.axes.grid(visible=True, axis=axis)  # type: ignore[arg-type]  # x or y
+    canvas.axes.grid(visible=True, axis=axis)
 
 
 def step_labels(canvas: Canvas, sessions: Sequence[dt.date]) -> None:

@@ -114,7 +114,7 @@ def _svg(
     size = 10 if is_narrow else 11
     with _settings({"svg.hashsalt": name, "font.size": size}):
         figure = Figure(figsize=(width / _POINTS, height / _POINTS), layout="constrained")
-        figure.get_layout_engine().set(w_pad=2 / _POINTS, h_pad=2 / _POINTS)  # type: ignore[union-attr]  # set above
+        figure.get_layout_engine().set(w_pad=2 / _POINTS, h_pad=2 / _POINTS)
         paint(Canvas(figure, figure.subplots(), is_narrow))
         written = io.BytesIO()
         figure.savefig(written, format="svg", transparent=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import uuid
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -37,7 +36,8 @@ from batchcore.pages.contents import (
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import Ledger
 from batchcore.run.monitor import Monitor
-from batchcore.run.price_gaps import NEVER, latest_closes
+from batchcore.run.plan import NEVER
+from batchcore.run.price_gaps import latest_closes
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
 from batchcore.run.status import run_of
@@ -385,7 +385,7 @@ def spread(
     count = len(ordered)
     cut = count // 100
     low, high = int(ordered[cut]), int(ordered[count - 1 - cut])
-    width = _nice((high - low) / BINS)
+    width = _nice((high - low) // BINS)
     first = low // width
     bins = high // width - first + 1
     if bins < 2:  # noqa: PLR2004  # one bar says nothing of where it stands
@@ -405,11 +405,11 @@ def spread(
     )
 
 
-def _nice(width: float) -> int:
-    """Return 1, 2 or 5 of the digit of a width, at least a hundredth of a percent."""
-    least = 10 ** (RETURN_SCALE - 4)
-    digit = 10 ** math.floor(math.log10(max(width, least)))
-    return max(next(int(step * digit) for step in (1, 2, 5, 10) if step * digit >= width), least)
+def _nice(width: int) -> int:
+    """Return the next 1, 2 or 5 of a digit from a width on, at least a hundredth of a percent."""
+    least = max(width, int(10 ** (RETURN_SCALE - 4)))
+    digit = int(10 ** (len(str(least)) - 1))
+    return next(step * digit for step in (1, 2, 5, 10) if step * digit >= least)
 
 
 def coverage_days(

@@ -185,7 +185,7 @@ def marks(found: MarkMap | None) -> Chart | None:
         axes.tick_params(axis="y", labelsize=8.5 if canvas.is_narrow else 9.5)
         axes.set_xlim(-0.5, columns - 0.5)
         step_labels(canvas, found.sessions)
-        axes.spines["bottom"].set_visible(False)  # type: ignore[call-overload]
+        axes.spines["bottom"].set_visible(False)
 
     cells = tuple(
         (

@@ -169,13 +169,13 @@ def drawdown(page: PortfolioPage) -> Chart | None:
     def paint(canvas: Canvas) -> None:
         axes = canvas.axes
         values = [float(fall) for fall in falls]
-        axes.fill_between(days, values, 0, color=COLOURS["loss"], alpha=0.18, linewidth=0)  # type: ignore[arg-type]  # dates
+        axes.fill_between(days, values, 0, color=COLOURS["loss"], alpha=0.18, linewidth=0)
         axes.plot(days, values, color=COLOURS["loss"], linewidth=1.4)
         axes.axhline(0, color=COLOURS["muted"], linewidth=0.8)
         if found is not None:
             axes.plot(
                 found.trough, float(found.depth), marker="o", markersize=6, color=COLOURS["loss"]
-            )  # type: ignore[arg-type]  # a date
+            )
         dated(canvas)
         least = min(values)
         decimals = 0 if least < -0.04 else 1 if least < -0.004 else 2  # noqa: PLR2004  # ticks apart
@@ -394,7 +394,7 @@ def _line(
     days = [point.session for point in points]
     marker = "o" if len(days) == 1 else ""
     values = [float(value(point)) for point in points]
-    canvas.axes.plot(days, values, color=COLOURS[role], linewidth=width, marker=marker)  # type: ignore[arg-type]  # dates
+    canvas.axes.plot(days, values, color=COLOURS[role], linewidth=width, marker=marker)
 
 
 def _listed(

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
-from batchcore import policies
+from batchcore import arrow, policies
 from batchcore.calendar import iso_of
-from batchcore.frames import Frame, distinct
+from batchcore.frames import ArrowFrame, Frame, arrow_column, distinct
 from batchcore.units import Mark, State
 from batchcore.words import counted
 
 if TYPE_CHECKING:
+    from batchcore.arrow import ArrowColumn
     from batchcore.frames import Bytes, Days, Floats, Ids, Int32, Int64, Issues, UInt32
     from batchcore.sources.changes import Stamps
 
@@ -29,7 +30,7 @@ FAILED: Final = STATUSES.index("failed")
 
 
 @dataclass(frozen=True, eq=False)
-class PortfolioResults(Frame):
+class PortfolioResults(ArrowFrame):
     """One row for each portfolio of the run, sorted by id.
 
     Attributes:
@@ -43,6 +44,10 @@ class PortfolioResults(Frame):
     status: Bytes
     sessions_planned: Int32
     sessions_written: Int32
+
+    def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
+        columns = {name: arrow_column(getattr(self, name)) for name in self._columns()}
+        return columns | {"status": arrow.coded(self.status, STATUSES)}
 
 
 @dataclass(frozen=True, eq=False)

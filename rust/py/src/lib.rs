@@ -6,6 +6,7 @@ mod errors;
 mod guard;
 mod pgcopy;
 mod pnl;
+mod returns;
 mod store;
 
 use pyo3::prelude::*;
@@ -31,6 +32,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pnl::Marks>()?;
     module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::pick, module)?)?;
+    module.add_function(wrap_pyfunction!(returns::compound, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::contributions, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::hold, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::legacy_contributions, module)?)?;
@@ -50,6 +52,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "SnapshotStore",
             "__version__",
             "build_profile",
+            "compound",
             "contributions",
             "encode",
             "hold",

@@ -1,0 +1,180 @@
+"""The command `performance`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import batchcore
+from batchcore.cli import options as given
+from batchcore.cli.app import Call, command
+from batchcore.cli.exits import DONE, NOTHING_TO_DO
+from batchcore.cli.options import Date, PortfolioIds, option
+from batchcore.cli.output import LISTED, aligned, showing_progress
+from batchcore.cli.signals import finish
+from batchcore.config import Settings
+from batchcore.words import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from rich.console import RenderableType
+
+    from batchcore.returns.result import Performance
+
+    Row = dict[str, Any]
+
+PERCENT: Final = 100
+
+
+@command("performance", given.derived(only=("calendar", "lookback_days")))
+def performance(
+    call: Call,
+    *,
+    portfolio: PortfolioIds = None,
+    period: Annotated[
+        list[str] | None,
+        option("NAME", "1D, MTD, QTD, YTD, 1Y, 3Y, 5Y or ITD, repeatable; default: all."),
+    ] = None,
+    start: Annotated[Date, given.date_option("First day of a range instead of periods.")] = None,
+    end: Annotated[Date, given.date_option("Last day; default: each latest snapshot.")] = None,
+    inflows: Annotated[
+        str, option("end|start", "When in a session contributions are taken to come.")
+    ] = "end",
+    benchmark: Annotated[
+        str | None, option("SYMBOL", "Symbol to compare with.", show_default=False)
+    ] = None,
+    **options: Any,  # noqa: ANN401  # of `RunOptions`
+) -> int:
+    """Report returns, drawdowns and volatility of portfolios from their stored snapshots."""
+    lookback_days = options.pop("lookback_days")
+    options["settings"] = Settings(schema=call.schema, lookback_days=lookback_days)
+    with showing_progress() as progress:
+        work = batchcore.performance(
+            call.url,
+            portfolio,
+            periods=period or None,
+            start=start,
+            end=end,
+            inflows=inflows,
+            benchmark=benchmark,
+            progress=progress,
+            **options,
+        )
+        result = finish(work)
+    call.answer(
+        result.to_dict(),
+        lambda: performance_text(result, benchmark),
+        lambda: performance_parts(result, benchmark),
+    )
+    return DONE if result.sessions.any() else NOTHING_TO_DO
+
+
+def performance_text(result: Performance, benchmark: str | None) -> str:
+    """Return a performance as a table, and below it what is not available and why."""
+    if len(result) == 0:
+        return "no portfolio"
+    shown = list(result.rows()[:LISTED])
+    named = _columns(shown, benchmark)
+    table = [[name for name, _ in named]]
+    table += [[_word(cell(row)) for _, cell in named] for row in shown]
+    lines = aligned(table)
+    if len(shown) < len(result):
+        lines.append(f"{counted(len(result) - len(shown), 'more row')}, which --json lists")
+    return "\n".join([*lines, *(f"{of}: {reason}" for of, reason in _reasons(shown))])
+
+
+def performance_parts(result: Performance, benchmark: str | None) -> Iterable[RenderableType]:
+    """Return the same for a terminal."""
+    from batchcore.cli import tables  # noqa: PLC0415  # only on a terminal
+
+    if len(result) == 0:
+        yield tables.warn("no portfolio")
+        return
+    rows = result.rows()
+    for of, reason in _reasons(rows[:LISTED]):
+        yield tables.warn(f"{of}: {reason}")
+    named = _columns(rows, benchmark)
+    columns = [
+        tables.Column(name, right=name not in TEXTS, drop=DROPPED.get(name, 0)) for name, _ in named
+    ]
+
+    def shown(value: object) -> tables.Cell:
+        if not isinstance(value, Share):
+            return _word(value)
+        colour = tables.good if value > 0 else tables.bad if value < 0 else str
+        return colour(_word(value))
+
+    cells = [[shown(cell(row)) for _, cell in named] for row in rows]
+    yield tables.Listing(columns, cells)
+
+
+class Share(float):
+    """A share of 1, shown in per cent with its sign."""
+
+
+TEXTS: Final = ("portfolio", "period", "from", "to", "peak", "trough", "recovered")
+DROPPED: Final = {
+    "peak": 6,
+    "trough": 5,
+    "recovered": 4,
+    "volatility": 3,
+    "IRR a year": 2,
+    "IRR": 1,
+}
+"""Columns that are left out first where the terminal is narrow, by rank."""
+
+_FIGURES: Final = {
+    "return": "twr",
+    "a year": "twr_annual",
+    "IRR": "mwr",
+    "IRR a year": "mwr_annual",
+    "volatility": "volatility",
+    "drawdown": "max_drawdown",
+}
+
+
+def _columns(rows: list[Row], benchmark: str | None) -> list[tuple[str, Callable[[Row], object]]]:
+    """Return heads and cells of a table; what no row has is left out."""
+
+    def of(name: str, kind: Callable[[Any], object] = str) -> Callable[[Row], object]:
+        return lambda row: None if row[name] is None else kind(row[name])
+
+    found = [
+        ("portfolio", of("portfolio_id")),
+        ("period", of("period")),
+        ("from", of("start")),
+        ("to", of("end")),
+        ("sessions", of("sessions", int)),
+        *((head, of(name, Share)) for head, name in _FIGURES.items()),
+        *((name, of(name)) for name in ("peak", "trough", "recovered")),
+    ]
+    if benchmark is not None:
+        found += [(benchmark, of("benchmark", Share)), ("difference", of("difference", Share))]
+    always = ("portfolio", "period", "sessions", "return", benchmark)
+    return [
+        (head, cell) for head, cell in found if head in always or any(map(_is_there(cell), rows))
+    ]
+
+
+def _is_there(cell: Callable[[Row], object]) -> Callable[[Row], bool]:
+    return lambda row: cell(row) is not None
+
+
+def _reasons(rows: list[Row]) -> Iterator[tuple[str, str]]:
+    """Give what is not available; of several portfolios with the portfolio."""
+    several = len({row["portfolio_id"] for row in rows}) > 1
+    for row in rows:
+        if row["reason"] is not None:
+            owner = f"{row['portfolio_id']} " if several else ""
+            yield f"{owner}{row['period']}", row["reason"]
+
+
+def _word(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case Share():
+            return f"{value * PERCENT:+.2f} %"
+        case int():
+            return f"{value:,}"
+    return f"{value}"

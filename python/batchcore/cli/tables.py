@@ -1,0 +1,255 @@
+"""What commands show on a terminal: tables fitted to its width, what needs attention first.
+
+A command gives `Call.answer` its document for ``--json``, its text for a pipe and, for a terminal,
+a function that returns parts: lines, `Facts` and `Listing`. Cells may be text, whole numbers,
+decimals, None, or what `bad`, `warn`, `good`, `dim` and `gain` make of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from batchcore.cli.output import LISTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import ConsoleOptions, RenderableType, RenderResult
+
+Cell = str | int | Decimal | Text | None
+
+LEAST_WIDTH: Final = 40
+"""Narrower terminals wrap lines of so many characters."""
+
+GAP: Final = 2
+"""Spaces between two columns."""
+
+BLOCKS: Final = "▁▂▃▄▅▆▇█"
+TENTHS: Final = "0123456789"
+"""Bars of a share, on terminals that have them and on those that know ASCII alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a `Listing`.
+
+    Attributes:
+        title: Its head.
+        right: Whether it is aligned to the right, as numbers are.
+        least: The width that its texts may be cut to; None cuts none of them, as a part of a number
+            or of an id is of no use.
+        drop: Where the terminal is too narrow, columns with a higher number are left out first; 0
+            stays.
+    """
+
+    title: str
+    right: bool = False
+    least: int | None = None
+    drop: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A table whose rows are cut with a count, and whose columns are fitted to the terminal.
+
+    Attributes:
+        columns: Their heads and how they give way.
+        rows: All rows, the most important first.
+        title: Says what the table shows.
+        most: How many rows are shown.
+        noun: What a row is.
+        last: A row below the others, such as a total.
+        where: Says where the others are.
+    """
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    title: str = ""
+    most: int = LISTED
+    noun: str = "row"
+    last: Sequence[Cell] | None = None
+    where: str = "--json lists all"
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the table, and what it leaves out."""
+        rows = [[cell_text(cell) for cell in row] for row in self.rows[: self.most]]
+        last = None if self.last is None else [cell_text(cell) for cell in self.last]
+        texts = rows if last is None else [*rows, last]
+        widths = [
+            max(cell_len(one.title), *(cell_len(row[at].plain) for row in texts), 0)
+            for at, one in enumerate(self.columns)
+        ]
+        kept = self._fit(widths, options.max_width)
+        table = Table(
+            title=Text(self.title, "bold") if self.title else None,
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+            padding=(0, GAP - 1, 0, 0),  # the box has one space between columns
+            header_style="bold",
+        )
+        for at in kept:
+            one = self.columns[at]
+            table.add_column(
+                one.title,
+                justify="right" if one.right else "left",
+                width=widths[at],
+                no_wrap=True,
+                overflow="crop" if options.ascii_only else "ellipsis",
+            )
+        for row in rows:
+            table.add_row(*(row[at] for at in kept))
+        if last is not None:
+            table.add_section()
+            table.add_row(*(last[at] for at in kept))
+        # wider than the terminal rather than with digits cut off
+        width = sum(widths[at] for at in kept) + GAP * (len(kept) - 1)
+        yield from console.render(table, options.update_width(max(width, options.max_width)))
+        if (more := len(self.rows) - self.most) > 0:
+            yield dim(f"{more:,} more {self.noun}{'' if more == 1 else 's'}; {self.where}")
+        if len(kept) < len(self.columns):
+            names = [one.title for at, one in enumerate(self.columns) if at not in kept]
+            yield dim(f"no room for {', '.join(names)}; {self.where}")
+
+    def _fit(self, widths: list[int], room: int) -> list[int]:
+        """Cut widths until the columns have room; return the columns that are left."""
+        kept = list(range(len(widths)))
+        while True:
+            over = sum(widths[at] for at in kept) + GAP * (len(kept) - 1) - room
+            if over <= 0:
+                return kept
+            spare = {at: self._spare(at, widths[at]) for at in kept}
+            droppable = [at for at in kept if self.columns[at].drop]
+            if sum(spare.values()) < over and droppable:
+                kept.remove(max(droppable, key=lambda at: self.columns[at].drop))
+                continue
+            for _ in range(min(over, sum(spare.values()))):
+                widest = max((at for at in kept if spare[at]), key=lambda at: widths[at])
+                widths[widest] -= 1
+                spare[widest] -= 1
+            return kept
+
+    def _spare(self, at: int, width: int) -> int:
+        least = self.columns[at].least
+        return 0 if least is None else max(width - max(least, cell_len(self.columns[at].title)), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Names and values below each other; a value of None is left out.
+
+    Attributes:
+        pairs: Name -> value; long values are wrapped.
+        title: Says what they are about.
+    """
+
+    pairs: Iterable[tuple[str, Cell]]
+    title: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield them as a grid."""
+        grid = Table.grid(padding=(0, GAP))
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, value in self.pairs:
+            if value is not None:
+                grid.add_row(Text(name), cell_text(value))
+        if self.title:
+            yield Text(self.title, "bold")
+        yield grid
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """A bar for each share from 0 to 1, in order: a long list at a glance.
+
+    Attributes:
+        shares: What is shown.
+        least: Shares below it are bad.
+    """
+
+    shares: Sequence[float] = field(default_factory=list)
+    least: float = 0.0
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield a line, which wraps where it must."""
+        marks = TENTHS if options.ascii_only else BLOCKS
+        line = Text()
+        for share in self.shares:
+            mark = marks[min(int(share * len(marks)), len(marks) - 1)]
+            line.append(mark, BAD if share < self.least else GOOD if share >= 1 else WARN)
+        yield line
+
+
+BAD: Final = "bold red"
+WARN: Final = "yellow"
+GOOD: Final = "green"
+DIM: Final = "dim"
+
+
+def bad(value: Cell) -> Text:
+    """Return what needs attention now."""
+    return cell_text(value, BAD)
+
+
+def warn(value: Cell) -> Text:
+    """Return what should be looked at."""
+    return cell_text(value, WARN)
+
+
+def good(value: Cell) -> Text:
+    """Return what is as it should be."""
+    return cell_text(value, GOOD)
+
+
+def dim(value: Cell) -> Text:
+    """Return what matters less."""
+    return cell_text(value, DIM)
+
+
+def gain(amount: Decimal | None) -> Text:
+    """Return an amount with its sign, in the colour of a gain or a loss."""
+    if amount is None:
+        return Text("")
+    if not amount:
+        return cell_text(abs(amount))
+    return Text(f"{amount:+,f}", "green" if amount > 0 else "red")
+
+
+def cell_text(value: Cell, style: str = "") -> Text:
+    """Return the text of a cell: numbers with their thousands, nothing for None."""
+    match value:
+        case Text():
+            return value
+        case None:
+            return Text("")
+        case int():
+            return Text(f"{value:,}", style)
+        case Decimal():
+            return Text(f"{value:,f}", style)
+    return Text(printable(value), style)
+
+
+def printable(text: str) -> str:
+    """Return a text without what a terminal would take as a command."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def show(parts: Iterable[RenderableType]) -> None:
+    """Print parts on the terminal that stdout is."""
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    width = max(console.width, LEAST_WIDTH)
+    for part in parts:
+        console.print(part, width=width, crop=False)

@@ -1,0 +1,1 @@
+"""Returns over stored snapshots, and the snapshots themselves as a table for other tools."""

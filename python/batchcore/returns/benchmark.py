@@ -1,0 +1,121 @@
+"""What a symbol returned over the periods of portfolios (W5)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batchcore.calendar import iso_of
+from batchcore.errors import ConfigError
+from batchcore.frames import Text, distinct
+from batchcore.native import build_market
+from batchcore.returns.ratios import DECIMALS, of_decimals
+from batchcore.run.prices import valid_rows
+from batchcore.sources.host import normalised
+from batchcore.sources.prices import load_fallback
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batchcore.db.catalog import Catalog
+    from batchcore.frames import Prices
+    from batchcore.pg.session import Session
+    from batchcore.returns.result import Performance
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A symbol that portfolios are compared with.
+
+    Attributes:
+        symbol: Trimmed and upper-cased.
+        lookback_days: Calendar days that a close may be old (S4).
+    """
+
+    symbol: str
+    lookback_days: int
+
+    @classmethod
+    def of(cls, symbol: str, lookback_days: int) -> Benchmark:
+        """Return the benchmark of a symbol in any spelling.
+
+        Raises:
+            ConfigError: it is no text, or blank.
+        """
+        if not isinstance(symbol, str) or not symbol.strip(" "):
+            msg = f"benchmark is {symbol!r}, expected a symbol"
+            raise ConfigError(msg, "benchmark")
+        return cls(normalised(symbol), lookback_days)
+
+    async def beside(
+        self, session: Session, catalog: Catalog, performance: Performance
+    ) -> Performance:
+        """Return a performance with the returns of the symbol from `start` to `end`.
+
+        Raises:
+            ConfigError: the symbol has no close at all up to then.
+        """
+        there = performance.start.state == State.VALUE
+        days = (performance.start.values[there], performance.end.values[there])
+        wanted = distinct(np.concatenate(days))
+        if len(wanted) == 0:
+            return performance
+        window = int(wanted[0]) - self.lookback_days, int(wanted[-1])
+        prices = await load_fallback(session, catalog, [self.symbol], (), window)
+        prices = prices.take(valid_rows(prices))
+        if len(prices) == 0:
+            msg = f"`{self.symbol}` has no close up to {iso_of(window[1])}"
+            raise ConfigError(msg, "benchmark")
+        return await asyncio.to_thread(self._compared, performance, prices)
+
+    def _compared(self, performance: Performance, prices: Prices) -> Performance:
+        start, end, twr = performance.start, performance.end, performance.twr.decimals()
+        there = np.flatnonzero(start.state == State.VALUE).tolist()
+        days = distinct(np.concatenate((start.values[there], end.values[there])))
+        closes = self._closes(prices, days.tolist())
+        found: list[Decimal | None] = [None] * len(performance)
+        apart, reasons = found.copy(), performance.reason.texts()
+        for row in there:
+            ends = int(start.values[row]), int(end.values[row])
+            lacking = [day for day in ends if day not in closes]
+            if lacking:
+                texts = [reasons[row]] if reasons[row] else []
+                texts.append(
+                    f"no benchmark: {self.symbol} has no close on {iso_of(lacking[0])}"
+                    f" or in the {self.lookback_days} days before"
+                )
+                reasons[row] = "; ".join(map(str, texts))
+                continue
+            growth = DECIMALS.divide(closes[ends[1]], closes[ends[0]])
+            own = found[row] = DECIMALS.subtract(growth, Decimal(1))
+            total = twr[row]
+            if total is not None:
+                apart[row] = DECIMALS.subtract(total, own)
+        return replace(
+            performance,
+            benchmark=of_decimals(found),
+            difference=of_decimals(apart),
+            reason=Text.of(reasons),
+        )
+
+    def _closes(self, prices: Prices, days: list[int]) -> Mapping[int, Decimal]:
+        """Return the mark of the symbol on each day that it has one on (S2, S4)."""
+        sessions = np.array(days, dtype=np.int32)
+        store = build_market(prices, sessions, lookback_days=self.lookback_days).prices
+        # of two spellings with a close on the same day the highest counts
+        spellings = sorted(enumerate(prices.symbol.table()), key=lambda one: one[1].encode())
+        codes = [code for code, name in spellings if normalised(name) == self.symbol]
+        closes = {}
+        for day in days:
+            known = [store.as_of(code, day, self.lookback_days) for code in codes]
+            marks = [mark for mark in known if mark is not None]
+            if marks:
+                latest = max(own for _, own in marks)
+                mantissa = [close for close, own in marks if own == latest][-1]
+                closes[day] = Decimal(mantissa).scaleb(-store.scale)
+        return closes

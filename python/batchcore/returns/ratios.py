@@ -1,0 +1,43 @@
+"""Ratios in decimals of 28 digits, as columns."""
+
+from __future__ import annotations
+
+from decimal import Context, Decimal
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from batchcore.frames import WideDecimals
+from batchcore.native import RATIO_SCALE
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DECIMALS: Final = Context(prec=28)
+"""The context of W1 and W2, the default one of `decimal`."""
+
+_LIMIT: Final = Decimal(10) ** 10
+"""What has more digits before the point does not fit the column."""
+
+
+def null_ratios(rows: int) -> WideDecimals:
+    """Return a column of NULLs."""
+    state = np.full(rows, State.NULL, dtype=np.uint8)
+    return WideDecimals(np.zeros((rows, 16), dtype=np.uint8), RATIO_SCALE, state)
+
+
+def of_decimals(values: Sequence[Decimal | None]) -> WideDecimals:
+    """Return ratios as a column with 28 decimals; None is NULL, from 10^10 not representable."""
+    column = null_ratios(len(values))
+    cells, state = column.values.copy(), column.state.copy()
+    for row, value in enumerate(values):
+        if value is None:
+            continue
+        if abs(value) >= _LIMIT:
+            state[row] = State.NOT_REPRESENTABLE
+            continue
+        units = int(value.scaleb(RATIO_SCALE).to_integral_value())
+        cells[row] = np.frombuffer(units.to_bytes(16, "little", signed=True), dtype=np.uint8)
+        state[row] = State.VALUE
+    return WideDecimals(cells, RATIO_SCALE, state)

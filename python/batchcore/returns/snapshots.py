@@ -1,0 +1,149 @@
+"""Stored snapshots as a table that other libraries take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from batchcore import arrow
+from batchcore.arguments import checked_day, checked_values
+from batchcore.db.access import reading
+from batchcore.errors import ConfigError
+from batchcore.frames import Decimals, arrow_column
+from batchcore.run.plan import check_found
+from batchcore.run.request import requested
+from batchcore.schema import Kind, Use
+from batchcore.sources import snapshot_table as table
+from batchcore.sources.host import Selection
+from batchcore.sources.query import load
+from batchcore.sources.stored import readable
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    import datetime as dt
+    import uuid
+    from collections.abc import Mapping, Sequence
+
+    from batchcore.arrow import ArrowColumn
+    from batchcore.config import Settings
+    from batchcore.db.catalog import Catalog
+
+_LEFT_OUT: Final = ("id", "created_at")
+"""Columns that are read only if they are named: no figures."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Snapshots(arrow.ArrowTable):
+    """Stored snapshots, by portfolio and date.
+
+    Attributes:
+        columns: Name in docs/schema.md -> values, beginning with `portfolio_id`, (n, 16) uint8,
+            and `snapshot_date`, (n,) int32 days since 1970-01-01.
+        digits: Name -> precision that a column of decimals declares, where it does.
+        moments: Names of columns of moments: microseconds since 1970-01-01 00:00 UTC.
+        unreadable: Name -> values that are not NULL and yet have no value: NaN, or more decimals
+            than the column is read with.
+    """
+
+    columns: Mapping[str, Any]
+    digits: Mapping[str, int]
+    moments: frozenset[str]
+    unreadable: Mapping[str, int]
+
+    def __len__(self) -> int:
+        """Return the number of snapshots."""
+        return len(self.columns["snapshot_date"])
+
+    def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
+        found = {}
+        for name, column in self.columns.items():
+            if name == "snapshot_date":
+                found[name] = arrow.dates(column)
+            elif name in self.moments:
+                found[name] = arrow.moments(column.values, column.state)
+            else:
+                found[name] = arrow_column(column, self.digits.get(name))
+        return found
+
+
+async def read_snapshots(
+    db: object,
+    start: dt.date,
+    end: dt.date,
+    portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+    columns: Sequence[str] | None = None,
+    *,
+    settings: Settings | None = None,
+) -> Snapshots:
+    """Return stored snapshots as a table that polars, pandas, DuckDB and pyarrow take (Arrow).
+
+    Whatever is stored in the range, complete or not, by portfolio and date. Decimals have the
+    precision and scale of their columns.
+
+    Args:
+        db: Any kind of database, the caller's connections too. A role that may only SELECT will
+            do.
+        start: First day, included.
+        end: Last day, included.
+        portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
+        columns: Names of docs/schema.md, beside `portfolio_id` and `snapshot_date`, which come
+            first; None is all that the table has, but for `id` and `created_at`.
+        settings: Its `schema` counts.
+
+    Raises:
+        ConfigError: an argument is wrong, or names a portfolio or a column that is not there.
+        SchemaError: the tables are not those that batchcore can read.
+        DatabaseError: the database refused, failed or went away.
+    """
+    request = await requested(start, end, portfolio_ids, analytics="none", settings=settings)
+    days = checked_day(start), checked_day(end)
+    wanted = None if columns is None else _checked(columns)
+    schema = request.settings.schema
+    async with reading(db, schema, Use.RETURNS, phase="snapshots") as (session, catalog):
+        selection = Selection(request.wanted)
+        if request.wanted is not None:
+            check_found(request.wanted, await load(session, table.select_ids(catalog, selection)))
+        names = _readable(catalog, wanted)
+        query = table.select_snapshots(catalog, selection, days, names)
+        found = await load(session, query)
+    kinds = {name: catalog.column(table.SNAPSHOTS, name).kind for name in names}
+    digits = {name: table.declared_digits(catalog, name) for name in names}
+    return Snapshots(
+        columns=found,
+        digits={name: own for name, own in digits.items() if own is not None},
+        moments=frozenset(name for name, kind in kinds.items() if kind is Kind.TIMESTAMPTZ),
+        unreadable=_unreadable(found),
+    )
+
+
+def _checked(columns: Sequence[str]) -> list[str]:
+    """Return columns that are asked for, each once, without the key."""
+    names = list(dict.fromkeys(checked_values(columns, "columns")))
+    known = table.known_columns()
+    for name in names:
+        if name not in (*table.KEY, *known):
+            msg = f"unknown column `{name}`, expected some of {', '.join(known)}"
+            raise ConfigError(msg, "columns")
+    return [name for name in names if name not in table.KEY]
+
+
+def _readable(catalog: Catalog, wanted: list[str] | None) -> list[str]:
+    """Return the columns to read: those that are asked for, or all but `_LEFT_OUT`.
+
+    Raises:
+        ConfigError: one that is asked for is not there.
+    """
+    there = readable(catalog, table.known_columns())
+    if wanted is None:
+        return [name for name in there if name not in _LEFT_OUT]
+    for name in wanted:
+        if name not in there:
+            label = catalog.label(table.SNAPSHOTS, name)
+            raise ConfigError(f"{label}: missing column, or not readable", "columns")
+    return wanted
+
+
+def _unreadable(columns: Mapping[str, Any]) -> dict[str, int]:
+    decimals = {name: one for name, one in columns.items() if isinstance(one, Decimals)}
+    counts = {name: int((one.state > State.NULL).sum()) for name, one in decimals.items()}
+    return {name: count for name, count in counts.items() if count}

@@ -1,0 +1,492 @@
+//! Arithmetic in 28 significant digits, ties to even: what the default context of Python's
+//! `decimal` computes, a thousand times as fast.
+#![warn(clippy::arithmetic_side_effects)]
+
+use core::cmp::Ordering;
+use core::num::NonZero;
+
+/// Decimals after the point of a value that leaves as an integer.
+pub const SCALE: u32 = 28;
+
+/// Digits of a value that is not 0.
+const DIGITS: u32 = 28;
+
+/// `10^14`: a value has two digits of this base.
+const HALF: u128 = power(14);
+const LEAST: u128 = power(27);
+const MOST: u128 = power(28);
+
+/// Places by which a remainder of 63 bits can be shifted within 128.
+const STEP: u32 = 19;
+
+/// Places by which 28 digits can be shifted within 38.
+const ROOM: u32 = 10;
+
+const fn power(exponent: u32) -> u128 {
+    10u128.pow(exponent)
+}
+
+/// Returns `10^exponent`, the largest one that fits where it does not.
+fn power_of_ten(exponent: u32) -> u128 {
+    10u128.checked_pow(exponent).unwrap_or(power(38))
+}
+
+/// What is left of a unit in the last place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Nothing,
+    Less,
+    Half,
+    More,
+}
+
+impl Rest {
+    /// Returns what `rest` is of `unit`, for `rest < unit < 2^127`.
+    fn of(rest: u128, unit: u128) -> Self {
+        if rest == 0 {
+            return Self::Nothing;
+        }
+        match rest.cmp(&unit.wrapping_sub(rest)) {
+            Ordering::Less => Self::Less,
+            Ordering::Equal => Self::Half,
+            Ordering::Greater => Self::More,
+        }
+    }
+
+    /// Returns what is missing to the unit.
+    fn complement(self) -> Self {
+        match self {
+            Self::Less => Self::More,
+            Self::More => Self::Less,
+            Self::Nothing | Self::Half => self,
+        }
+    }
+}
+
+/// A decimal of 28 significant digits, `digits * 10^-places` with a sign; 0 has the digits 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digits28 {
+    is_negative: bool,
+    /// 0, or `10^27` to `10^28 - 1`.
+    digits: u128,
+    places: i32,
+}
+
+impl Digits28 {
+    /// 0.
+    pub const ZERO: Self = Self {
+        is_negative: false,
+        digits: 0,
+        places: 0,
+    };
+
+    /// 1.
+    pub const ONE: Self = Self {
+        is_negative: false,
+        digits: LEAST,
+        places: 27,
+    };
+
+    /// Returns `numerator / divisor`.
+    #[must_use]
+    pub fn quotient(numerator: i64, divisor: NonZero<u64>) -> Self {
+        let size = numerator.unsigned_abs();
+        let Some(length) = size.checked_ilog10() else {
+            return Self::ZERO;
+        };
+        let by: NonZero<u128> = divisor.into();
+        // so many places, 10 to 46, give 28 or 29 digits
+        let places = DIGITS.wrapping_add(divisor.ilog10()).saturating_sub(length);
+        let (mut digits, mut rest) = (u128::from(size) / by, u128::from(size) % by);
+        let mut left = places;
+        while left > 0 {
+            let step = left.min(STEP);
+            let shift = power_of_ten(step);
+            let shifted = rest.wrapping_mul(shift);
+            let more = shifted / by;
+            digits = digits.wrapping_mul(shift).wrapping_add(more);
+            rest = shifted.wrapping_sub(more.wrapping_mul(by.get()));
+            left = left.wrapping_sub(step);
+        }
+        let rest = Rest::of(rest, by.get());
+        Self::rounded(numerator < 0, digits, places.cast_signed(), rest)
+    }
+
+    /// Returns `self + 1`.
+    #[must_use]
+    pub fn plus_one(self) -> Self {
+        let Self {
+            is_negative,
+            digits,
+            places,
+        } = self;
+        if digits == 0 {
+            return Self::ONE;
+        }
+        let Ok(places) = u32::try_from(places) else {
+            return self; // of more than 28 digits before the point: 1 is lost
+        };
+        let Some(beyond) = places.checked_sub(DIGITS).filter(|&beyond| beyond > 0) else {
+            let one = power_of_ten(places);
+            let (sum, is_negative) = if !is_negative {
+                (one.wrapping_add(digits), false)
+            } else if digits > one {
+                (digits.wrapping_sub(one), true)
+            } else {
+                (one.wrapping_sub(digits), false)
+            };
+            return Self::exact(is_negative, sum, places.cast_signed());
+        };
+        // digits after the 28th decimal count as what is left of one
+        let (whole, rest) = if beyond > DIGITS {
+            (0, Rest::Less)
+        } else {
+            let unit = power_of_ten(beyond);
+            let whole = digits.checked_div(unit).unwrap_or_default();
+            let rest = digits.wrapping_sub(whole.wrapping_mul(unit));
+            (whole, Rest::of(rest, unit))
+        };
+        let (sum, rest) = match (is_negative, rest) {
+            (false, _) => (MOST.wrapping_add(whole), rest),
+            (true, Rest::Nothing) => (MOST.wrapping_sub(whole), rest),
+            (true, _) => {
+                let floor = MOST.wrapping_sub(whole).wrapping_sub(1);
+                (floor, rest.complement())
+            }
+        };
+        Self::rounded(false, sum, DIGITS.cast_signed(), rest)
+    }
+
+    /// Returns `self - 1`.
+    #[must_use]
+    pub fn minus_one(self) -> Self {
+        self.negated().plus_one().negated()
+    }
+
+    /// Returns `-self`.
+    #[must_use]
+    pub fn negated(self) -> Self {
+        Self {
+            is_negative: !self.is_negative && self.digits > 0,
+            ..self
+        }
+    }
+
+    /// Returns `self * other`.
+    #[must_use]
+    pub fn times(self, other: Self) -> Self {
+        if self.digits == 0 || other.digits == 0 {
+            return Self::ZERO;
+        }
+        let (high, low) = product(self.digits, other.digits);
+        let places = self.places.wrapping_add(other.places);
+        let is_negative = self.is_negative != other.is_negative;
+        if high >= LEAST {
+            let rest = Rest::of(low, MOST);
+            return Self::rounded(is_negative, high, places.wrapping_sub(28), rest);
+        }
+        let next = low / LEAST;
+        let rest = Rest::of(low.wrapping_sub(next.wrapping_mul(LEAST)), LEAST);
+        let digits = high.wrapping_mul(10).wrapping_add(next);
+        Self::rounded(is_negative, digits, places.wrapping_sub(27), rest)
+    }
+
+    /// Returns `self / other`; nothing if `other` is 0.
+    #[must_use]
+    pub fn over(self, other: Self) -> Option<Self> {
+        if other.digits == 0 {
+            return None;
+        }
+        if self.digits == 0 {
+            return Some(Self::ZERO);
+        }
+        let (mut digits, mut rest) = if self.digits < other.digits {
+            (0, self.digits)
+        } else {
+            (1, self.digits.wrapping_sub(other.digits))
+        };
+        // 28 digits after the first, which may be 0
+        for step in [ROOM, ROOM, 8] {
+            let shift = power_of_ten(step);
+            let shifted = rest.wrapping_mul(shift);
+            let more = shifted.checked_div(other.digits)?;
+            rest = shifted.wrapping_sub(more.wrapping_mul(other.digits));
+            digits = u128::wrapping_mul(digits, shift).wrapping_add(more);
+        }
+        let is_negative = self.is_negative != other.is_negative;
+        let places = self.places.wrapping_sub(other.places).wrapping_add(28);
+        let rest = Rest::of(rest, other.digits);
+        Some(Self::rounded(is_negative, digits, places, rest))
+    }
+
+    /// Returns the units of `10^-28` in the value, ties to even; nothing beyond 38 digits.
+    #[must_use]
+    pub fn units(self) -> Option<i128> {
+        let more = i64::from(SCALE).wrapping_sub(self.places.into());
+        let size = if self.digits == 0 {
+            0
+        } else if let Ok(more) = u32::try_from(more) {
+            if more > ROOM {
+                return None;
+            }
+            self.digits.wrapping_mul(power_of_ten(more))
+        } else {
+            let beyond = u32::try_from(more.unsigned_abs()).ok()?;
+            if beyond > DIGITS {
+                0
+            } else {
+                let unit = power_of_ten(beyond);
+                let whole = self.digits.checked_div(unit)?;
+                let rest = self.digits.wrapping_sub(whole.wrapping_mul(unit));
+                whole.wrapping_add(up(whole, Rest::of(rest, unit)))
+            }
+        };
+        let size = i128::try_from(size).ok()?;
+        Some(if self.is_negative {
+            size.wrapping_neg()
+        } else {
+            size
+        })
+    }
+
+    /// Returns whether the value is above 0.
+    #[must_use]
+    pub fn is_positive(self) -> bool {
+        self.digits > 0 && !self.is_negative
+    }
+
+    /// Compares two values.
+    #[must_use]
+    pub fn compare(self, other: Self) -> Ordering {
+        let size = |value: Self| (value.places.wrapping_neg(), value.digits);
+        self.compare_signed(other, || size(self).cmp(&size(other)))
+    }
+
+    /// Compares `self / of` with `other / of_other`, exactly, where what divides is above 0.
+    #[must_use]
+    pub fn compare_ratios(self, of: Self, other: Self, of_other: Self) -> Ordering {
+        self.compare_signed(other, || {
+            Product::of(self, of_other).compare(&Product::of(other, of))
+        })
+    }
+
+    /// Compares by sign, and by size where both have the same.
+    fn compare_signed(self, other: Self, sizes: impl FnOnce() -> Ordering) -> Ordering {
+        let signs = self.sign().cmp(&other.sign());
+        if signs != Ordering::Equal || self.digits == 0 {
+            signs
+        } else if self.is_negative {
+            sizes().reverse()
+        } else {
+            sizes()
+        }
+    }
+
+    fn sign(self) -> i8 {
+        match (self.digits, self.is_negative) {
+            (0, _) => 0,
+            (_, true) => -1,
+            (_, false) => 1,
+        }
+    }
+
+    /// Returns a value of any number of digits up to 29, none of which is lost up to 28.
+    fn exact(is_negative: bool, digits: u128, places: i32) -> Self {
+        let Some(length) = digits.checked_ilog10() else {
+            return Self::ZERO;
+        };
+        let lacking = (DIGITS - 1).saturating_sub(length);
+        let digits = digits.wrapping_mul(power_of_ten(lacking));
+        let places = places.wrapping_add(lacking.cast_signed());
+        Self::rounded(is_negative, digits, places, Rest::Nothing)
+    }
+
+    /// Returns a value of 28 or 29 digits, and what is left of a unit of the last, in 28.
+    fn rounded(is_negative: bool, digits: u128, places: i32, rest: Rest) -> Self {
+        let (mut digits, mut places, mut rest) = (digits, places, rest);
+        if digits >= MOST {
+            let fewer = digits / 10;
+            rest = match (digits.wrapping_sub(fewer.wrapping_mul(10)), rest) {
+                (0, Rest::Nothing) => Rest::Nothing,
+                (5, Rest::Nothing) => Rest::Half,
+                (0..5, _) => Rest::Less,
+                _ => Rest::More,
+            };
+            (digits, places) = (fewer, places.wrapping_sub(1));
+        }
+        digits = digits.wrapping_add(up(digits, rest));
+        if digits == MOST {
+            (digits, places) = (LEAST, places.wrapping_sub(1));
+        }
+        Self {
+            is_negative,
+            digits,
+            places,
+        }
+    }
+}
+
+/// Returns 1 where a value is rounded up.
+fn up(digits: u128, rest: Rest) -> u128 {
+    match rest {
+        Rest::Nothing | Rest::Less => 0,
+        Rest::Half => digits & 1,
+        Rest::More => 1,
+    }
+}
+
+/// Returns `(high, low)` of `a * b = high * 10^28 + low`, for two values of 28 digits at most.
+fn product(a: u128, b: u128) -> (u128, u128) {
+    let (a1, b1) = (a / HALF, b / HALF);
+    let (a0, b0) = (
+        a.wrapping_sub(a1.wrapping_mul(HALF)),
+        b.wrapping_sub(b1.wrapping_mul(HALF)),
+    );
+    let lowest = a0.wrapping_mul(b0);
+    let carry = lowest / HALF;
+    let lowest = lowest.wrapping_sub(carry.wrapping_mul(HALF));
+    let middle = a1
+        .wrapping_mul(b0)
+        .wrapping_add(a0.wrapping_mul(b1))
+        .wrapping_add(carry);
+    let carry = middle / HALF;
+    let middle = middle.wrapping_sub(carry.wrapping_mul(HALF));
+    let high = a1.wrapping_mul(b1).wrapping_add(carry);
+    (high, middle.wrapping_mul(HALF).wrapping_add(lowest))
+}
+
+/// The size of a product of two values that are not 0, exactly.
+struct Product {
+    /// Places before the first digit, counted from the point.
+    magnitude: i32,
+    /// 28 digits.
+    high: u128,
+    /// The 28 digits after them.
+    low: u128,
+}
+
+impl Product {
+    fn of(a: Digits28, b: Digits28) -> Self {
+        let (mut high, mut low) = product(a.digits, b.digits);
+        let mut magnitude = a.places.wrapping_add(b.places).wrapping_neg();
+        if high < LEAST {
+            let next = low / LEAST;
+            high = high.wrapping_mul(10).wrapping_add(next);
+            low = low.wrapping_sub(next.wrapping_mul(LEAST)).wrapping_mul(10);
+            magnitude = magnitude.wrapping_sub(1);
+        }
+        Self {
+            magnitude,
+            high,
+            low,
+        }
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        (self.magnitude, self.high, self.low).cmp(&(other.magnitude, other.high, other.low))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quotient(numerator: i64, divisor: u64) -> Digits28 {
+        Digits28::quotient(numerator, NonZero::new(divisor).unwrap())
+    }
+
+    fn parts(value: Digits28) -> (bool, u128, i32) {
+        (value.is_negative, value.digits, value.places)
+    }
+
+    #[test]
+    fn a_quotient_has_28_digits() {
+        let third = 3_333_333_333_333_333_333_333_333_333;
+        assert_eq!(parts(quotient(1, 3)), (false, third, 28));
+        assert_eq!(parts(quotient(-100, 3)), (true, third, 26));
+        let two_thirds = 6_666_666_666_666_666_666_666_666_667;
+        assert_eq!(parts(quotient(2, 3)), (false, two_thirds, 28));
+        assert_eq!(quotient(0, 7), Digits28::ZERO);
+        assert_eq!(quotient(7, 7), Digits28::ONE);
+        let widest = quotient(i64::MIN, 1);
+        assert_eq!(widest.units(), None);
+        assert_eq!(parts(quotient(1, u64::MAX)).2, 47);
+    }
+
+    #[test]
+    fn one_more_is_rounded_where_there_are_more_decimals() {
+        // 1 + 0.0333... (29 decimals) has 28 digits: 27 decimals
+        let found = quotient(1, 30).plus_one();
+        assert_eq!(
+            parts(found),
+            (false, 1_033_333_333_333_333_333_333_333_333, 27)
+        );
+        // 1 - 0.0666...67 (29 decimals) is 0.9333...33 in 28
+        let found = quotient(-2, 30).plus_one();
+        assert_eq!(
+            parts(found),
+            (false, 9_333_333_333_333_333_333_333_333_333, 28)
+        );
+        assert_eq!(quotient(-7, 7).plus_one(), Digits28::ZERO);
+        assert_eq!(quotient(-14, 7).plus_one(), Digits28::ONE.negated());
+        // what no digit shows
+        // 2^-62 is 0.000000000000000000216840434 and 497... after 27 decimals
+        let one = 10_i128.pow(28);
+        assert_eq!(
+            quotient(1, 1 << 62).plus_one().units(),
+            Some(one + 2_168_404_340)
+        );
+        assert_eq!(
+            quotient(-1, 1 << 62).plus_one().units(),
+            Some(one - 2_168_404_345)
+        );
+    }
+
+    #[test]
+    fn products_keep_28_digits_of_56() {
+        let third = quotient(1, 3);
+        // the 56 digits are 27 times 1, 0, 27 times 8, 9
+        assert_eq!(
+            parts(third.times(third)),
+            (false, 1_111_111_111_111_111_111_111_111_111, 28)
+        );
+        let nine = quotient(-9, 1);
+        assert_eq!(nine.times(nine), quotient(81, 1));
+        assert_eq!(nine.times(Digits28::ZERO), Digits28::ZERO);
+        assert_eq!(nine.times(Digits28::ONE), nine);
+    }
+
+    #[test]
+    fn ratios_are_compared_exactly() {
+        let value = |n| quotient(n, 1000);
+        let ratio = |a, b, c, d| value(a).compare_ratios(value(b), value(c), value(d));
+        assert_eq!(ratio(1, 3, 2, 6), Ordering::Equal);
+        assert_eq!(ratio(1, 3, 333, 1000), Ordering::Greater);
+        assert_eq!(ratio(-1, 3, -333, 1000), Ordering::Less);
+        assert_eq!(ratio(-1, 3, 1, 1000), Ordering::Less);
+        assert_eq!(ratio(0, 3, 0, 1000), Ordering::Equal);
+        assert_eq!(ratio(995, 1005, 990, 1001), Ordering::Greater);
+        for (a, b) in [(999, 1000), (-1000, -999), (-1, 0), (0, 1), (9, 10)] {
+            assert_eq!(value(a).compare(value(b)), Ordering::Less);
+            assert_eq!(value(b).compare(value(a)), Ordering::Greater);
+            assert_eq!(value(a).compare(value(a)), Ordering::Equal);
+        }
+    }
+
+    #[test]
+    fn units_are_rounded_to_even() {
+        assert_eq!(Digits28::ONE.units(), Some(10_i128.pow(28)));
+        assert_eq!(
+            quotient(5, 10_u64.pow(15)).units(),
+            Some(5 * 10_i128.pow(13))
+        );
+        let tiny = |digits| Digits28 {
+            is_negative: true,
+            digits,
+            places: 28 + 27,
+        };
+        assert_eq!(tiny(5 * LEAST).units(), Some(-5));
+        assert_eq!(tiny(4 * LEAST + LEAST / 2).units(), Some(-4));
+        assert_eq!(tiny(5 * LEAST + LEAST / 2).units(), Some(-6));
+    }
+}
