@@ -29,13 +29,6 @@ CROSS JOIN LATERAL (
 -- calculate_portfolio_provider_beta(...)
 -- calculate_portfolio_sector_exposure(...)
 COPY (
-SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
-WHERE p."portfolio_id" = ANY('<ids>'::uuid[]) AND p."deleted_at" IS NULL
-) TO STDOUT (FORMAT binary);
-
--- calculate_portfolio_provider_beta(...)
--- calculate_portfolio_sector_exposure(...)
-COPY (
 SELECT o."id", o."equity_balance", o."currency", o."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS o 
 LEFT JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
@@ -53,12 +46,6 @@ LEFT JOIN LATERAL (
         AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS last ON true
 WHERE o."id" = ANY('<ids>'::uuid[])
-) TO STDOUT (FORMAT binary);
-
--- calculate_portfolio_provider_beta(...)
--- calculate_portfolio_sector_exposure(...)
-COPY (
-SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date" FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
 -- calculate_portfolio_provider_beta(...)
@@ -97,6 +84,151 @@ SELECT w."asof_date", w."sector", w."weight" FROM "public"."benchmarks_sector_we
 WHERE w."benchmark_code" = 'SP500' AND isfinite(w."asof_date") AND w."asof_date" <= '<day>'::date AND w."weight" < 'Infinity'::numeric AND w."weight" > '-Infinity'::numeric
     AND w."asof_date" = (SELECT max(w."asof_date") FROM "public"."benchmarks_sector_weights" AS w WHERE w."benchmark_code" = 'SP500' AND isfinite(w."asof_date") AND w."asof_date" <= '<day>'::date)
 ORDER BY w."sector"
+) TO STDOUT (FORMAT binary);
+
+-- explain(db)
+COPY (
+SELECT max(latest.day) FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+    SELECT s."snapshot_date" AS day FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS latest
+WHERE o."deleted_at" IS NULL
+) TO STDOUT (FORMAT binary);
+
+-- explain(db)
+COPY (
+SELECT o."id", COALESCE(before.day, first.day), last.day FROM "public"."portfolios" AS o
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS last(day) ON true
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
+    WHERE last.day IS NOT NULL AND s."portfolio_id" = o."id"
+        AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS before(day) ON true
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
+    WHERE last.day IS NOT NULL AND before.day IS NULL
+        AND s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" LIMIT 1) AS first(day) ON true
+WHERE o."deleted_at" IS NULL
+) TO STDOUT (FORMAT binary);
+
+-- explain(db)
+COPY (
+SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+UNION ALL
+SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
+WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
+) TO STDOUT (FORMAT binary);
+
+-- explain(db, [portfolio], session, since=...)
+COPY (
+SELECT DISTINCT p."symbol" FROM "public"."positions" AS p
+WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND p."portfolio_id" = ANY('<ids>'::uuid[])
+) TO STDOUT (FORMAT binary);
+
+-- explain(db, [portfolio], session, since=...)
+COPY (
+SELECT f."portfolio_id", f."amount", f."change_type", f."change_date" FROM "public"."equity_changes" AS f
+WHERE f."deleted_at" IS NULL AND f."portfolio_id" = ANY('<ids>'::uuid[])
+    AND (f."change_date" BETWEEN '<day>'::date AND '<day>'::date
+        OR f."change_date" IS NULL OR NOT isfinite(f."change_date")
+        OR f."amount" IS NULL OR NOT (f."amount" < 'Infinity'::numeric AND f."amount" > '-Infinity'::numeric)
+        OR f."change_type" IS NULL
+        OR f."change_type"::text NOT IN ('CONTRIBUTION', 'WITHDRAWAL'))
+) TO STDOUT (FORMAT binary);
+
+-- explain(db, [portfolio], session, since=...)
+COPY (
+SELECT o."id", COALESCE(before.day, first.day), last.day FROM "public"."portfolios" AS o
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS last(day) ON true
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
+    WHERE last.day IS NOT NULL AND s."portfolio_id" = o."id"
+        AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS before(day) ON true
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
+    WHERE last.day IS NOT NULL AND before.day IS NULL
+        AND s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" LIMIT 1) AS first(day) ON true
+WHERE o."id" = ANY('<ids>'::uuid[])
+) TO STDOUT (FORMAT binary);
+
+-- explain(db, [portfolio], session, since=...)
+COPY (
+SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+UNION ALL
+SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
+WHERE o."id" = ANY('<ids>'::uuid[])
+) TO STDOUT (FORMAT binary);
+
+-- explain(db, [portfolio], session, since=...)
+-- calculate_portfolio_provider_beta(...)
+-- calculate_portfolio_sector_exposure(...)
+COPY (
+SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
+WHERE p."portfolio_id" = ANY('<ids>'::uuid[]) AND p."deleted_at" IS NULL
+) TO STDOUT (FORMAT binary);
+
+-- explain(db, [portfolio], session, since=...)
+-- calculate_portfolio_provider_beta(...)
+-- calculate_portfolio_sector_exposure(...)
+COPY (
+SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date" FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" = ANY('<ids>'::uuid[])
+) TO STDOUT (FORMAT binary);
+
+-- explain(db, session=..., policy='legacy')
+COPY (
+SELECT o."id", COALESCE(before.day, first.day), last.day FROM "public"."portfolios" AS o
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date AND s."is_complete"
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS last(day) ON true
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
+    WHERE last.day IS NOT NULL AND s."portfolio_id" = o."id"
+        AND s."snapshot_date" < '<day>'::date AND s."is_complete"
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS before(day) ON true
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
+    WHERE last.day IS NOT NULL AND before.day IS NULL
+        AND s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date AND s."is_complete"
+    ORDER BY s."snapshot_date" LIMIT 1) AS first(day) ON true
+WHERE o."deleted_at" IS NULL
+) TO STDOUT (FORMAT binary);
+
+-- explain(db, session=..., policy='legacy')
+COPY (
+SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+UNION ALL
+SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND isfinite(s."snapshot_date") AND s."snapshot_date" >= COALESCE((
+        SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
+        WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date
+            AND isfinite(s."snapshot_date")
+            AND COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) <= (
+                SELECT min(COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)) FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date)
+        ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS b
+WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
 -- repair()
@@ -261,11 +393,13 @@ SELECT EXISTS (SELECT FROM "public"."positions" AS o JOIN "public"."position_mar
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
 -- run_batch(schema with price_sources)
+-- explain(db)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
-COPY "pg_temp"."batchcore_staged_portfolios" (
-    "id", "equity_balance"
-) FROM STDIN (FORMAT binary);
+-- explain(db, session=..., policy='legacy')
+COPY (
+SELECT e."position_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e WHERE e."position_id" IS NOT NULL
+) TO STDOUT (FORMAT binary);
 
 -- run_batch(analytics='none')
 -- run_batch(analytics='portfolio')
@@ -276,9 +410,9 @@ COPY "pg_temp"."batchcore_staged_portfolios" (
 -- run_batch(schema with price_sources)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
-COPY (
-SELECT e."position_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e WHERE e."position_id" IS NOT NULL
-) TO STDOUT (FORMAT binary);
+COPY "pg_temp"."batchcore_staged_portfolios" (
+    "id", "equity_balance"
+) FROM STDIN (FORMAT binary);
 
 -- run_batch(analytics='none')
 -- run_batch(analytics='portfolio')
@@ -322,6 +456,7 @@ UPDATE "public"."portfolios" AS own SET "equity_balance" = staged."equity_balanc
 -- run_batch(schema with price_sources)
 -- verify(fast=False)
 -- verify(fast=True)
+-- explain(db)
 -- repair()
 COPY (
 SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date" FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid
@@ -357,6 +492,23 @@ WHERE f."deleted_at" IS NULL AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(dry_run=True))
 -- run_batch(schema with price_sources)
+-- explain(db)
+-- repair()
+-- run_batch(policy='legacy', on_existing='replace')
+-- explain(db, session=..., policy='legacy')
+COPY (
+SELECT DISTINCT p."symbol" FROM "public"."positions" AS p
+WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL)
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(analytics='none')
+-- run_batch(analytics='portfolio')
+-- run_batch(analytics='full')
+-- run_batch(analytics='every', on_existing='replace')
+-- run_batch(missing=True, on_existing='replace')
+-- run_batch('inception', on_existing='replace')
+-- run_batch(settings=Settings(dry_run=True))
+-- run_batch(schema with price_sources)
 -- repair()
 COPY (
 WITH RECURSIVE spelling(symbol) AS (
@@ -373,26 +525,14 @@ WITH RECURSIVE spelling(symbol) AS (
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(dry_run=True))
--- run_batch(schema with price_sources)
--- repair()
--- run_batch(policy='legacy', on_existing='replace')
-COPY (
-SELECT DISTINCT p."symbol" FROM "public"."positions" AS p
-WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL)
-) TO STDOUT (FORMAT binary);
-
--- run_batch(analytics='none')
--- run_batch(analytics='portfolio')
--- run_batch(analytics='full')
--- run_batch(analytics='every', on_existing='replace')
--- run_batch(missing=True, on_existing='replace')
--- run_batch('inception', on_existing='replace')
--- run_batch(settings=Settings(dry_run=True))
 -- verify(fast=False)
 -- verify(fast=True)
+-- explain(db)
+-- explain(db, [portfolio], session, since=...)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 -- verify(policy='legacy', fast=True)
+-- explain(db, session=..., policy='legacy')
 COPY (
 SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
 WHERE m."symbol" = ANY('<texts>')
@@ -530,6 +670,20 @@ COPY "public"."portfolio_snapshots" (
 -- run_batch(analytics='every', on_existing='replace')
 -- verify(fast=False)
 -- verify(fast=True)
+-- explain(db, [portfolio], session, since=...)
+-- repair()
+-- calculate_portfolio_provider_beta(...)
+-- calculate_portfolio_sector_exposure(...)
+-- restore_sector_tags_for_portfolio(...)
+COPY (
+SELECT c."symbol", c."beta", c."sector", c."is_etf" IS TRUE FROM "public"."company_profiles" AS c WHERE upper(btrim(c."symbol" COLLATE "C", ' ')) = ANY('<texts>')
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(analytics='portfolio')
+-- run_batch(analytics='full')
+-- run_batch(analytics='every', on_existing='replace')
+-- verify(fast=False)
+-- verify(fast=True)
 -- repair()
 COPY (
 SELECT (w.number - 1)::int4, last."snapshot_date", last."daily_return"
@@ -539,19 +693,6 @@ CROSS JOIN LATERAL (
     WHERE s."portfolio_id" = w.id AND s."snapshot_date" < w.before AND s."daily_return" < 'Infinity'::numeric AND s."daily_return" > '-Infinity'::numeric
         AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" DESC LIMIT 62) AS last
-) TO STDOUT (FORMAT binary);
-
--- run_batch(analytics='portfolio')
--- run_batch(analytics='full')
--- run_batch(analytics='every', on_existing='replace')
--- verify(fast=False)
--- verify(fast=True)
--- repair()
--- calculate_portfolio_provider_beta(...)
--- calculate_portfolio_sector_exposure(...)
--- restore_sector_tags_for_portfolio(...)
-COPY (
-SELECT c."symbol", c."beta", c."sector", c."is_etf" IS TRUE FROM "public"."company_profiles" AS c WHERE upper(btrim(c."symbol" COLLATE "C", ' ')) = ANY('<texts>')
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(changed_since=..., calendar='XNYS')
@@ -737,12 +878,6 @@ UPDATE "public"."portfolio_snapshots" AS own SET "total_value" = staged."total_v
 -- run_batch(policy='legacy', on_existing='replace')
 -- verify(policy='legacy', fast=True)
 COPY (
-SELECT c."symbol", c."beta", c."sector", c."is_etf" IS TRUE FROM "public"."company_profiles" AS c WHERE c."symbol" = ANY('<texts>')
-) TO STDOUT (FORMAT binary);
-
--- run_batch(policy='legacy', on_existing='replace')
--- verify(policy='legacy', fast=True)
-COPY (
 SELECT p."id", newest."beta", newest."calc_date" FROM "public"."positions" AS p
 CROSS JOIN LATERAL (
     SELECT b."calc_date", b."beta" FROM "public"."position_market_betas" AS b
@@ -759,12 +894,21 @@ WHERE p."deleted_at" IS NULL AND p."exit_date" IS NULL
 
 -- run_batch(policy='legacy', on_existing='replace')
 -- verify(policy='legacy', fast=True)
+-- explain(db, session=..., policy='legacy')
+COPY (
+SELECT c."symbol", c."beta", c."sector", c."is_etf" IS TRUE FROM "public"."company_profiles" AS c WHERE c."symbol" = ANY('<texts>')
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(policy='legacy', on_existing='replace')
+-- verify(policy='legacy', fast=True)
+-- explain(db, session=..., policy='legacy')
 COPY (
 SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."last_price", p."deleted_at" IS NOT NULL FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(policy='legacy', on_existing='replace')
 -- verify(policy='legacy', fast=True)
+-- explain(db, session=..., policy='legacy')
 COPY (
 SELECT wanted.symbol, earlier.day, earlier.close
 FROM unnest('<texts>'::text[]) AS wanted(symbol)
@@ -965,6 +1109,8 @@ WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."deleted_at" 
 
 -- verify(fast=False)
 -- verify(fast=True)
+-- explain(db)
+-- explain(db, [portfolio], session, since=...)
 COPY (
 WITH RECURSIVE spelling(symbol) AS (
     (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
@@ -1098,13 +1244,6 @@ SELECT 0::int4, p."portfolio_id", p."symbol"::text, CASE WHEN isfinite(p."entry_
 -- verify(policy='legacy', fast=False)
 -- verify(policy='legacy', fast=True)
 COPY (
-SELECT COALESCE(min(COALESCE(CASE WHEN isfinite(GREATEST(w."created_at", w."updated_at")) THEN (extract(epoch FROM GREATEST(w."created_at", w."updated_at")) * 1000000)::int8
-    WHEN GREATEST(w."created_at", w."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)), '<number>'::int8) FROM "public"."benchmarks_sector_weights" AS w WHERE w."benchmark_code" = 'SP500'
-) TO STDOUT (FORMAT binary);
-
--- verify(policy='legacy', fast=False)
--- verify(policy='legacy', fast=True)
-COPY (
 SELECT c.portfolio, c.rows, c.first, c.last, b.day
 FROM (
     SELECT s."portfolio_id" AS portfolio, count(*) AS rows,
@@ -1152,6 +1291,14 @@ CROSS JOIN LATERAL (
     SELECT s."equity_balance" FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."is_complete" AND isfinite(s."snapshot_date")
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS latest(equity)
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
+) TO STDOUT (FORMAT binary);
+
+-- verify(policy='legacy', fast=False)
+-- verify(policy='legacy', fast=True)
+-- explain(db, session=..., policy='legacy')
+COPY (
+SELECT COALESCE(min(COALESCE(CASE WHEN isfinite(GREATEST(w."created_at", w."updated_at")) THEN (extract(epoch FROM GREATEST(w."created_at", w."updated_at")) * 1000000)::int8
+    WHEN GREATEST(w."created_at", w."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)), '<number>'::int8) FROM "public"."benchmarks_sector_weights" AS w WHERE w."benchmark_code" = 'SP500'
 ) TO STDOUT (FORMAT binary);
 
 -- verify(policy='legacy', fast=True)

@@ -17,7 +17,7 @@ from batchcore.pages.charts import Cell, Chart, Heading, Table
 from batchcore.words import counted, differ
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from batchcore.pages.contents import (
         Attribution,
@@ -38,8 +38,8 @@ OUTCOMES: Final = {
 }
 """How serious each state of a run is."""
 
-LISTED: Final = 20
-"""How many of a kind are named one by one."""
+LONGEST_NOTE: Final = 300
+"""Characters of a note at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,8 @@ class Section:
         title: Its heading.
         charts: Its figures.
         table: A table that is always open, or None.
-        lead: A sentence above.
+        lead: A sentence above the table.
+        notes: Lines below it.
         absent: Why there is nothing to show; empty where there is.
     """
 
@@ -70,6 +71,7 @@ class Section:
     charts: tuple[Chart, ...] = ()
     table: Table | None = None
     lead: str = ""
+    notes: tuple[str, ...] = ()
     absent: str = ""
 
 
@@ -408,13 +410,16 @@ def _portfolio_sections(page: PortfolioPage) -> list[Section]:
 
 
 def _periods(page: PortfolioPage) -> Section:
-    reasons: Mapping[str, str] = {one.period: one.reason for one in page.periods if one.reason}
-    listed = "; ".join(f"{period}: {reason}" for period, reason in reasons.items())
+    notes = tuple(
+        texts.plain(f"{one.period}: {one.reason}", LONGEST_NOTE)
+        for one in page.periods
+        if one.reason
+    )
     return Section(
         "periods",
         "Performance",
         table=portfolio_charts.periods(page),
-        lead=texts.plain(listed, 600),
+        notes=notes,
         absent="" if page.periods else "No period has a return.",
     )
 
