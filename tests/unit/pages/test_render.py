@@ -134,7 +134,7 @@ def test_drawings_have_the_colours_of_the_page_alone(source: str) -> None:
 
 def test_a_page_leaves_the_settings_of_matplotlib_as_they_are() -> None:
     before = dict(mpl.rcParams)
-    render.portfolio_page(pages.portfolio(3))
+    assert render.night_charts.phases(Night(run=pages.run())) is not None
     assert dict(mpl.rcParams) == before
 
 
