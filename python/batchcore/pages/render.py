@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -61,6 +61,7 @@ class Section:
         title: Its heading.
         charts: Its figures.
         table: A table that is always open, or None.
+        warning: What is wrong with it, at its top.
         lead: A sentence above the table.
         notes: Lines below it.
         absent: Why there is nothing to show; empty where there is.
@@ -70,6 +71,7 @@ class Section:
     title: str
     charts: tuple[Chart, ...] = ()
     table: Table | None = None
+    warning: str = ""
     lead: str = ""
     notes: tuple[str, ...] = ()
     absent: str = ""
@@ -198,13 +200,7 @@ def _night_sections(night: Night) -> list[Section]:
             night_charts.statuses(night.statuses),
             "The ledger does not say how its portfolios were marked.",
         ),
-        _section(
-            "pnl",
-            f"P&L of {day}",
-            None,
-            without_rows,
-            *_attributions(night.by_symbol, night.by_sector),
-        ),
+        _attributed("pnl", f"P&L of {day}", without_rows, night.by_symbol, night.by_sector),
         _returns(night, without_rows),
         _section(
             "coverage",
@@ -235,11 +231,18 @@ def _section(name: str, title: str, first: Chart | None, absent: str, *others: C
     return Section(name, title, shown, absent="" if shown else absent)
 
 
-def _attributions(by_symbol: Attribution | None, by_sector: Attribution | None) -> list[Chart]:
+def _attributed(
+    name: str, title: str, absent: str, by_symbol: Attribution | None, by_sector: Attribution | None
+) -> Section:
+    """Return a section of what made a P&L, by symbol and by sector."""
     named = (("symbol", by_symbol), ("sector", by_sector))
-    return _kept(
-        *(charts.contributions(f"pnl-{what}", what, found) for what, found in named if found)
+    shown = _kept(
+        *(charts.contributions(f"{name}-{what}", what, found) for what, found in named if found)
     )
+    if by_symbol is not None:
+        absent = "No lot made or lost anything."
+    warning = _not_explained(by_symbol, by_sector)
+    return Section(name, title, tuple(shown), warning=warning, absent="" if shown else absent)
 
 
 def _not_explained(*found: Attribution | None) -> str:
@@ -367,7 +370,7 @@ def _portfolio_tiles(page: PortfolioPage) -> list[Tile]:
 
 def _portfolio_sections(page: PortfolioPage) -> list[Section]:
     single = "There is one snapshot alone."
-    sections = [
+    return [
         Section("equity", "Equity", (portfolio_charts.equity(page),)),
         _section("pnl", "P&L", portfolio_charts.pnl(page), single),
         _section(
@@ -386,13 +389,7 @@ def _portfolio_sections(page: PortfolioPage) -> list[Section]:
             absent="" if page.months else single,
         ),
         _periods(page),
-        _section(
-            "contribution",
-            "What made the P&L",
-            None,
-            single,
-            *_attributions(page.by_symbol, page.by_sector),
-        ),
+        _attributed("contribution", "What made the P&L", single, page.by_symbol, page.by_sector),
         Section(
             "exposures",
             "Exposures",
@@ -405,8 +402,6 @@ def _portfolio_sections(page: PortfolioPage) -> list[Section]:
             "Nothing public is held.",
         ),
     ]
-    warning = _not_explained(page.by_symbol, page.by_sector)
-    return [replace(one, lead=warning) if one.name == "contribution" else one for one in sections]
 
 
 def _periods(page: PortfolioPage) -> Section:
