@@ -6,10 +6,12 @@ import traceback
 import asyncpg
 import pytest
 from sqlalchemy import event
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only
 
 from batchcore.db.migrate import migrate
 from batchcore.errors import ConfigError, DatabaseError
+from batchcore.pg import database as databases
 from batchcore.pg.database import Database
 from support.callers import OWN, caller
 
@@ -95,6 +97,61 @@ async def test_a_connection_that_goes_in_a_copy_is_an_error_at_once(
         assert sum(received) < MUCH_BYTES
         async with Database(given.db).writing("read") as session:
             assert await session.fetchval("SELECT 1") == 1
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_cancelled_while_an_engine_opens_a_connection_it_is_not_forgotten(
+    same_host: str, times: int
+) -> None:
+    opened: list[asyncpg.Connection] = []
+    sets_up = asyncio.Event()
+
+    async def create() -> asyncpg.Connection:
+        opened.append(await asyncpg.connect(same_host))
+        sets_up.set()
+        await asyncio.sleep(0.1)  # as SQLAlchemy does; cancelled here, it closes nothing
+        return opened[-1]
+
+    async def work() -> None:
+        async with Database(engine).writing("read"):
+            pytest.fail("it goes on although it was cancelled")
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=create)
+    task = asyncio.create_task(work())
+    await sets_up.wait()
+    for _ in range(times):
+        task.cancel()
+        await asyncio.sleep(0.01)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0.3)
+    await engine.dispose()
+    assert [raw.is_closed() for raw in opened] == [True]
+
+
+async def test_cancelled_while_an_engine_opens_a_connection_for_long_it_stops(
+    same_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "SET_UP_S", 0.05)
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    async def create() -> asyncpg.Connection:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            stopped.set()
+        return await asyncpg.connect(same_host)
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=create)
+    async with asyncio.timeout(20):
+        task = asyncio.create_task(Database(engine).writing("read").__aenter__())
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await stopped.wait()
+    await engine.dispose()
 
 
 @KINDS

@@ -73,7 +73,7 @@ def test_issues_are_one_row_for_each_portfolio_and_name_with_the_first_of_them()
         ("bad_event", 0, "BBB", 5, "second"),
         ("stale", -1, "CCC", 3, "of no portfolio"),
     )
-    of_run = issues(("off_session", 11, None, 4, "1 dates"), ("bad_event", 10, "DDD", 6, "third"))
+    of_run = issues(("off_session", 11, None, 4, "1 date"), ("bad_event", 10, "DDD", 6, "third"))
     failed = np.array([False, True])
 
     found = issue_columns(ids(1, 2), failed, [(of_run, 10), (own, 0)])
@@ -81,7 +81,7 @@ def test_issues_are_one_row_for_each_portfolio_and_name_with_the_first_of_them()
     assert sorted(told(found)) == [
         ("bad_event", 1, False, 3, "DDD", 6, "third"),
         ("gap", 2, True, 1, None, 7, "2 sessions"),
-        ("off_session", 2, True, 1, None, 4, "1 dates"),
+        ("off_session", 2, True, 1, None, 4, "1 date"),
     ]
 
 

@@ -348,7 +348,7 @@ def test_duplicate_prices_are_reported_before_issues_of_portfolios() -> None:
     short = portfolio(position(position_type="SHORT"))
     rows = computed(build.inputs((short,), prices, SESSIONS.tolist()))
     assert build.issues(rows.issues) == [
-        (-1, issue("duplicate_price", "1 dates; aaa counts on the first", "AAA", on=6)),
+        (-1, issue("duplicate_price", "1 date; aaa counts on the first", "AAA", on=6)),
         (0, issue("sign_mismatch", "quantity")),
     ]
 

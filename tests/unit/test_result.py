@@ -229,7 +229,7 @@ def test_issues_come_in_the_order_of_portfolios_whatever_was_noticed_first() -> 
     chunks.add(issues(("gap", 1, None, MONDAY, "2 sessions")), first_portfolio=4)
     chunks.add(
         issues(
-            ("duplicate_price", -1, "AAA", MONDAY, "1 dates"),
+            ("duplicate_price", -1, "AAA", MONDAY, "1 date"),
             ("expired", 0, "OPT", MONDAY, "expiration_date"),
             ("expired", 1, "OPT", MONDAY, "expiration_date"),
         )
@@ -237,7 +237,7 @@ def test_issues_come_in_the_order_of_portfolios_whatever_was_noticed_first() -> 
     chunks.add(issues(("bad_flow", 1, None, None, "amount")), first_portfolio=4)
 
     assert shown(chunks.finish()) == [
-        ("duplicate_price", -1, "AAA", MONDAY, "1 dates"),
+        ("duplicate_price", -1, "AAA", MONDAY, "1 date"),
         ("expired", 0, "OPT", MONDAY, "expiration_date"),
         ("expired", 1, "OPT", MONDAY, "expiration_date"),
         ("gap", 5, None, MONDAY, "2 sessions"),

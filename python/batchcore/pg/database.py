@@ -19,9 +19,12 @@ from batchcore.pg.session import Session, one_moment, settle, snapshot, transact
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     Lend = Callable[[Grace], contextlib.AbstractAsyncContextManager[asyncpg.Connection]]
+
+SET_UP_S: Final = 1.0
+"""How long a cancelled task waits for an engine that is opening a connection."""
 
 WAIT_S: Final = 30.0
 """How long a pool may take to lend a connection; it is the default of SQLAlchemy's pools too."""
@@ -230,13 +233,14 @@ def _of_pool(pool: asyncpg.Pool) -> Lend:
 
 def _of_engine(engine: AsyncEngine) -> Lend:
     # SQLAlchemy 2.0 can fail with "deque mutated during iteration" when two are opened at once.
-    opening = asyncio.Lock()
+    one_at_a_time = asyncio.Lock()
 
     @contextlib.asynccontextmanager
-    async def lend(_grace: Grace) -> AsyncIterator[asyncpg.Connection]:
+    async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
         async with contextlib.AsyncExitStack() as stack:
-            async with opening:
-                connection = await stack.enter_async_context(engine.connect())
+            async with one_at_a_time:
+                connection = await _opened(engine, grace)
+            stack.push_async_exit(connection)
             raw = (await connection.get_raw_connection()).driver_connection
             if raw is None:
                 msg = "SQLAlchemy gave no connection of the driver"
@@ -253,6 +257,29 @@ def _of_engine(engine: AsyncEngine) -> Lend:
                     await connection.invalidate()
 
     return lend
+
+
+async def _opened(engine: AsyncEngine, grace: Grace) -> AsyncConnection:
+    """Open a connection; cancelled, wait until it is open, and close it.
+
+    SQLAlchemy 2.0 forgets a connection of the driver that it sets up when it is cancelled.
+    """
+    opening = asyncio.ensure_future(engine.connect().start())
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        ending = asyncio.ensure_future(_closed(opening, min(grace.left(), SET_UP_S)))
+        await asyncio.shield(ending)  # which goes on if the task is cancelled once more
+        raise
+
+
+async def _closed(opening: asyncio.Future[AsyncConnection], seconds: float) -> None:
+    """Close a connection if it is open within a time; stop opening it if not."""
+    await asyncio.wait({opening}, timeout=seconds)
+    if not opening.done():
+        opening.cancel()
+    elif not opening.cancelled() and opening.exception() is None:
+        await opening.result().close()
 
 
 def _answering(lent: Lend, idle: Callable[[], int]) -> Lend:

@@ -312,7 +312,8 @@ def market(
         duplicated = [day for day in days[symbol] if len(by_day[day]) > 1]
         if duplicated:
             first = duplicated[0]
-            detail = f"{len(duplicated)} dates; {winner[first]} counts on the first"
+            dates = "date" if len(duplicated) == 1 else "dates"
+            detail = f"{len(duplicated)} {dates}; {winner[first]} counts on the first"
             issues.append(Issue("duplicate_price", symbol, first, detail))
     highest = {
         symbol: {day: rows[max(rows, key=str.encode)] for day, rows in by_day.items()}

@@ -214,12 +214,13 @@ impl Marks {
             let (mut valid, duplicates) = merged(prices, group);
             if let Some((count, first, winner)) = duplicates {
                 let id = group.first().map(|&(id, ..)| id);
+                let dates = if count == 1 { "date" } else { "dates" };
                 issues.push(Issue {
                     kind: IssueKind::DuplicatePrice,
                     portfolio: None,
                     symbol: id.and_then(|id| names.table().text(id)).map(str::to_owned),
                     day: Some(first),
-                    detail: format!("{count} dates; {winner} counts on the first"),
+                    detail: format!("{count} {dates}; {winner} counts on the first"),
                 });
             }
             valid.mark(sessions, lookback_days);
