@@ -22,7 +22,7 @@ PROGRAMS = ("chromium", "google-chrome")
 VIEW = {"width": 1100, "height": 1250}
 """What is shown: the top of each page."""
 
-COLOURS = 96
+COLOURS = 256
 """Of the palette, so that a picture stays small."""
 
 MOST_BYTES = 150_000
