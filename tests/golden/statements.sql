@@ -1035,6 +1035,8 @@ WHERE p."deleted_at" IS NULL AND true
 SELECT pg_catalog.clock_timestamp();
 
 -- run_batch(settings=Settings(dry_run=True))
+-- explain(db)
+-- explain(db, session=..., policy='legacy')
 SELECT pg_export_snapshot();
 
 -- runs(...)

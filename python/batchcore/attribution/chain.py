@@ -127,7 +127,7 @@ class ChainRows:
     def flows(self) -> tuple[ExplainedFlow, ...]:
         """Flows that count in the rows, by date."""
         return tuple(
-            ExplainedFlow(calendars.date_of(day), trimmed(amount) or Decimal(0))
+            ExplainedFlow(calendars.date_of(day), trimmed(amount))
             for day, amount in self._flows
             if any(self._counts(day, self._explained))
         )
@@ -167,7 +167,7 @@ class ChainRows:
             equity_before=None if before[0] < 0 else self._cell("equity_balance", before[0]),
             daily_pnl=pnl,
             daily_capital_flow=flow,
-            flows=trimmed(flows) or Decimal(0),
+            flows=trimmed(flows),
             equity=equity,
         )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from functools import partial
 from heapq import nlargest
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -16,8 +17,8 @@ from batchcore import calendar as calendars
 from batchcore.analytics.sector_exposure import UNKNOWN, sector_of
 from batchcore.attribution.chain import ChainRows, chains_of
 from batchcore.attribution.explanation import Explanation, UnexplainedPortfolio
-from batchcore.attribution.lots import by_key, lots_of, ordered, total, trimmed
-from batchcore.attribution.totals import GroupSums, row_of, stored_sums, sums_by_portfolio
+from batchcore.attribution.lots import by_key, lots_of, total, trimmed
+from batchcore.attribution.totals import GroupSums, computed_sums, stored_sums
 from batchcore.audit.chunk_check import ChunkCheck
 from batchcore.audit.compute import Inputs
 from batchcore.audit.policy import policy_audit
@@ -29,12 +30,14 @@ from batchcore.frames import Flows
 from batchcore.late_imports import check_choice
 from batchcore.native import CancelFlag, in_thread
 from batchcore.pg.database import Database
+from batchcore.pg.session_pool import SessionPool
 from batchcore.reference.values import EXACT
 from batchcore.run import grouped
 from batchcore.run import plan as plans
 from batchcore.run.grouped import EventsByPosition, GroupedLoad
 from batchcore.run.plan import Chunk
 from batchcore.run.request import requested
+from batchcore.run.tasks import together
 from batchcore.schema import RULE_COLUMNS, Use
 from batchcore.sources import stored as stores
 from batchcore.sources.facts import EVENTS, select_all_events, select_events
@@ -46,13 +49,13 @@ from batchcore.units import LotKind, State
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-    from batchcore.attribution.explanation import ExplainedRow
     from batchcore.audit.policy import PolicyAudit
     from batchcore.config import Settings
     from batchcore.frames import Bytes, Int64
     from batchcore.pg.session import Session
+    from batchcore.sources.query import Query
     from batchcore.sources.stored import Ranges, StoredRows
 
 BY_LOT: Final = ("lot", "position")
@@ -60,6 +63,9 @@ BY_LOT: Final = ("lot", "position")
 
 BY_SUMS: Final = ("symbol", "sector", "type", "class", "portfolio")
 """What rows may be grouped by of any number of portfolios."""
+
+LANES: Final = 3
+"""Chunks side by side: two that are loaded, and one that is computed."""
 
 ROWS_OF_A_CHUNK: Final = 100_000
 """Snapshots that are held at a time at most."""
@@ -82,7 +88,8 @@ async def explain(
     rounding. Of several they are sums over all of their lots, computed natively, a chunk of
     portfolios at a time. Contributions are exact; with the rounding they are the stored P&L.
     Where the data have changed since, the answer is not `explained`, and says what is stored and
-    what would be computed.
+    what would be computed. Everything is read from one snapshot of the database, for several
+    portfolios on two connections where there are as many.
 
     Args:
         db: A database URL, an `asyncpg.Pool` or Connection, or an SQLAlchemy `AsyncEngine`,
@@ -122,15 +129,34 @@ async def explain(
     if by in BY_LOT and (wanted is None or len(wanted) != 1):
         msg = f"by is `{by}`, expected one of {', '.join(BY_SUMS)}: only one portfolio has lots"
         raise ConfigError(msg, "by")
-    async with Database(db, borrow=True).reading("explain") as reading:
-        audit = await policy_audit(reading, request, fast=True)
-        audit.leave_out_analytics()
-        explainer = Explainer(audit, since)
-        if not await explainer.prepare():
-            return explainer.nothing(by or BY_SUMS[0])
-        if wanted is not None and len(wanted) == 1:
-            return await explainer.one(by or BY_LOT[0])
-        return await explainer.several(by or BY_SUMS[0])
+    database, is_one = Database(db, borrow=True), wanted is not None and len(wanted) == 1
+    async with _readers(database, several=not is_one) as readers:
+        async with readers.lend("explain") as reading:
+            audit = await policy_audit(reading, request, fast=True)
+            audit.leave_out_analytics()
+            explainer = Explainer(audit, since)
+            if not await explainer.prepare():
+                return explainer.nothing(by or BY_SUMS[0])
+            if is_one:
+                return await explainer.one(by or BY_LOT[0])
+        return await explainer.several(by or BY_SUMS[0], readers)
+
+
+@contextlib.asynccontextmanager
+async def _readers(database: Database, *, several: bool) -> AsyncIterator[SessionPool]:
+    """Give sessions on one snapshot: two for several portfolios, where there are connections."""
+    if not (several and database.owns):
+        async with database.reading("explain") as session:
+            yield SessionPool(session)
+        return
+    async with database.snapshot("explain", shared=True) as session:
+        readers, exported = SessionPool(session), session.exported
+        if exported is None:
+            yield readers
+            return
+        others = partial(database.same_snapshot, "explain", exported)
+        async with readers.opening(others, max(database.most(1), 0)):
+            yield readers
 
 
 def _check_days(session: dt.date | None, since: dt.date | None) -> None:
@@ -222,19 +248,19 @@ class Explainer:
         window = np.clip((first, self._last), calendar.first_day, calendar.last_day).tolist()
         return window[0], window[1]
 
-    async def _sectors_of(self, symbols: Sequence[str]) -> Mapping[str, str]:
+    async def _sectors_of(self, session: Session, symbols: Sequence[str]) -> Mapping[str, str]:
         """Return the sectors of public stocks by normalised symbol, those asked for before too."""
         names = sorted({normalised(symbol) for symbol in symbols} - self._sectors.keys())
         if names:
-            # another one each time, as a thread may read the last
-            self._sectors = {**self._sectors, **await self._loaded_sectors(names)}
+            found = await self._loaded_sectors(session, names)
+            self._sectors = {**self._sectors, **found}  # another, as a thread may read the last
         return self._sectors
 
-    async def _loaded_sectors(self, names: Sequence[str]) -> dict[str, str]:
+    async def _loaded_sectors(self, session: Session, names: Sequence[str]) -> dict[str, str]:
         catalog = self._policy.catalog
         if not catalog.has_table(PROFILES) or problems_of(catalog, Use.SECTORS, writes=False):
             return dict.fromkeys(names, UNKNOWN)
-        profiles = await load_profiles(self._session, catalog, names)
+        profiles = await load_profiles(session, catalog, names)
         found = zip(names, profiles.sector, profiles.is_etf, strict=True)
         return {
             name: sector_of(sector, is_etf=is_etf, kind=LotKind.STOCK)
@@ -253,7 +279,7 @@ class Explainer:
             raise ConfigError(msg, "session")
         check = ChunkCheck(policy, ids, self._selection, stored, rows)
         inputs = await policy.inputs(check)
-        sectors = await self._sectors_of(inputs.positions.symbol.table())
+        sectors = await self._sectors_of(self._session, inputs.positions.symbol.table())
         chain = ChainRows(policy, stored, rows, inputs.flows)
         cancel = CancelFlag()
         work = partial(policy.contributions, chain.chains, inputs, cancel)
@@ -263,7 +289,7 @@ class Explainer:
         if by == "portfolio":
             explained = tuple(replace(row, key=str(owner)) for row in explained)
         contributed = total(row.contribution for row in explained)
-        pnl, computed = chain.daily_pnl, trimmed(contributed or Decimal(0)) or Decimal(0)
+        pnl, computed = chain.daily_pnl, trimmed(contributed or Decimal(0))
         differs = not _fits(pnl, computed, chain.half_cents)
         cells = chain.cells(await check.expected_from(inputs)) if differs else ()
         return Explanation(
@@ -290,29 +316,60 @@ class Explainer:
         """Return the complete rows of the range."""
         return np.flatnonzero(stored.complete & (stored.day >= self._first))
 
-    async def several(self, by: str) -> Explanation:
-        """Return the explanation of several portfolios: sums by key."""
-        policy = self._policy
-        policy.read = ("daily_pnl",)
-        await self._share()
-        totals = Totals(policy, by)
+    async def several(self, by: str, readers: SessionPool) -> Explanation:
+        """Return the explanation of several portfolios: sums by key.
+
+        Closes are loaded beside the first chunks, and chunks beside the computation of others.
+        """
+        self._totals = Totals(self._policy, by)
+        self._cancel, self._computing = CancelFlag(), asyncio.Lock()
+        self._priced = asyncio.Event()
         chunks = self._chunks()
-        events = self._events_of(chunks)
-        async with Behind() as behind:
-            for chunk in chunks:
-                if not chunk.works.any():
-                    continue
-                ids = np.ascontiguousarray(self._ranges.id[chunk.rows][chunk.works])
-                selection = self._selection_of(chunk)
-                stored = await policy.stored(selection, ids)
-                positions = await load(self._session, policy.select_positions(selection))
-                closed = (await events.of(self._session, chunk)).among(positions)
+        events, todo = self._events_of(chunks), iter(chunks)
+        try:
+            await together(
+                self._share_on(readers),
+                *(self._lane(todo, events, by, readers) for _ in range(LANES)),
+            )
+        finally:
+            self._cancel.set()
+        session = calendars.date_of(self._last)
+        return self._totals.explanation(session=session, since=self._since)
+
+    async def _share_on(self, readers: SessionPool) -> None:
+        async with readers.lend("explain") as self._policy.session:
+            await self._share()
+        self._priced.set()
+
+    async def _lane(
+        self,
+        chunks: Iterator[Chunk],
+        events: GroupedLoad[EventsByPosition],
+        by: str,
+        readers: SessionPool,
+    ) -> None:
+        """Load and add one chunk after the other, whichever is next."""
+        for chunk in chunks:
+            if not chunk.works.any():
+                continue
+            async with readers.lend("explain") as session:
+                ids, selection = self._ranges.id[chunk.rows], self._selection_of(chunk)
+                ids = np.ascontiguousarray(ids[chunk.works])
+                stored = await load(session, self._select_stored(selection, ids))
+                positions = await load(session, self._policy.select_positions(selection))
+                closed = (await events.of(session, chunk)).among(positions)
                 symbols = positions.symbol.table() if by == "sector" else ()
-                sectors = await self._sectors_of(symbols)
-                inputs = Inputs(ids, positions, closed, Flows.none())
-                rows = self._rows(stored)
-                await behind.next(partial(totals.add, stored, rows, inputs, sectors, behind.cancel))
-        return totals.explanation(session=calendars.date_of(self._last), since=self._since)
+                sectors = await self._sectors_of(session, symbols)
+            inputs, rows = Inputs(ids, positions, closed, Flows.none()), self._rows(stored)
+            add = partial(self._totals.add, stored, rows, inputs, sectors, self._cancel)
+            await self._priced.wait()
+            async with self._computing:
+                await in_thread(add, self._cancel)
+
+    def _select_stored(self, selection: Selection, ids: Bytes) -> Query[StoredRows]:
+        """Return the P&L of the rows of a chunk."""
+        days = self._first, self._last
+        return stores.select_stored(self._policy.source, selection, days, ("daily_pnl",), ids)
 
     def _chunks(self) -> list[Chunk]:
         """Return all portfolios in chunks."""
@@ -354,40 +411,6 @@ class Explainer:
         return Selection(np.ascontiguousarray(ids[works]))
 
 
-class Behind:
-    """Work in a thread, one at a time, while the next is prepared.
-
-    Attributes:
-        cancel: Raised where the work is to end.
-    """
-
-    def __init__(self) -> None:
-        self.cancel = CancelFlag()
-        self._task: asyncio.Task[None] | None = None
-
-    async def next(self, work: Callable[[], None]) -> None:
-        """Begin with some work once that before is done."""
-        await self._done()
-        self._task = asyncio.create_task(in_thread(work, self.cancel))
-
-    async def _done(self) -> None:
-        task, self._task = self._task, None
-        if task is not None:
-            await task
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            await self._done()
-        elif self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            if not self._task.cancelled():
-                self._task.exception()  # what ends the explanation is raised already
-
-
 class Totals:
     """Sums over many portfolios."""
 
@@ -396,7 +419,6 @@ class Totals:
         self._policy = policy
         self._by = by
         self._groups = GroupSums(by)
-        self._rows: list[ExplainedRow] = []
         self._portfolios = self._unexplained = 0
         self._stored: Decimal | None = Decimal(0)
         self._computed = Decimal(0)
@@ -415,37 +437,28 @@ class Totals:
         before, *_ = policy.previous(stored)
         chains = chains_of(stored, rows, before)
         found = policy.contributions(chains, inputs, cancel)
-        if self._by != "portfolio":
-            self._groups.add(found, inputs.positions, sectors)
-        pnl = stored_sums(stored.cells["daily_pnl"].take(rows), chains.portfolio, count)
-        sums = sums_by_portfolio(found, count)
-        later = np.bincount(chains.portfolio[~chains.first], minlength=count)
+        self._groups.add(found, inputs, sectors)
         counts = np.bincount(chains.portfolio, minlength=count)
-        most, there = policy.half_cents(counts, later), np.flatnonzero(counts).tolist()
+        later = np.bincount(chains.portfolio[~chains.first], minlength=count)
+        most = policy.half_cents(counts, later).tolist()
+        there = np.flatnonzero(counts).tolist()
+        pnl = stored_sums(stored.cells["daily_pnl"].take(rows), chains.portfolio, count)
+        computed = computed_sums(found, count)
         self._portfolios += len(there)
         with localcontext(EXACT):
-            for at in there:
-                own = {name: column[at] for name, column in sums.items()}
-                change, realized = own["unrealized_change"] or 0, own["realized"] or 0
-                computed, mine = Decimal(change + realized), pnl[at]
-                self._computed += computed
-                if self._stored is not None:
-                    self._stored = None if mine is None else self._stored + mine
-                if not _fits(mine, computed, int(most[at])):
-                    self._miss(inputs.ids, at, mine, computed)
-                if self._by == "portfolio":
-                    self._rows.append(row_of(str(uuid_at(inputs.ids, at)), own))
-
-    def _miss(self, ids: Bytes, at: int, stored: Decimal | None, computed: Decimal) -> None:
-        self._unexplained += 1
-        one = UnexplainedPortfolio(uuid_at(ids, at), stored, trimmed(computed) or Decimal(0))
-        self._examples.append(one)
-        if len(self._examples) > 2 * EXAMPLES:
+            self._computed += computed.whole() or Decimal(0)
+            if self._stored is not None:
+                own = pnl.whole()
+                self._stored = None if own is None else self._stored + own
+        for at in pnl.apart(computed, most, there):
+            self._unexplained += 1
+            owner, amount = uuid_at(inputs.ids, at), computed.at(at) or Decimal(0)
+            self._examples.append(UnexplainedPortfolio(owner, pnl.at(at), amount))
+        if len(self._examples) > EXAMPLES:
             self._examples = nlargest(EXAMPLES, self._examples, key=_apart)
 
     def explanation(self, *, session: dt.date, since: dt.date | None) -> Explanation:
         """Return what was found."""
-        rows = ordered(self._rows) if self._by == "portfolio" else self._groups.rows()
         return Explanation(
             portfolios=self._portfolios,
             policy=self._policy.request.policy,
@@ -453,10 +466,10 @@ class Totals:
             session=session,
             since=since,
             daily_pnl=trimmed(self._stored),
-            computed_pnl=trimmed(self._computed) or Decimal(0),
-            rows=rows,
+            computed_pnl=trimmed(self._computed),
+            rows=self._groups.rows(),
             unexplained=self._unexplained,
-            examples=tuple(nlargest(EXAMPLES, self._examples, key=_apart)),
+            examples=tuple(self._examples),
         )
 
 

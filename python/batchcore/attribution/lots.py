@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from batchcore.analytics.sector_exposure import UNCLASSIFIED, UNKNOWN
 from batchcore.attribution.explanation import ExplainedRow
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 CENTS: Final = 2
 """Decimals that a price or an amount has at least."""
+
+_UNITS: Final = {least: Decimal(1).scaleb(-least) for least in (0, CENTS)}
 
 _SHARE: Final = Context(prec=28, rounding=ROUND_HALF_EVEN)
 
@@ -151,15 +153,16 @@ def _group(key: str | None, rows: list[ExplainedRow], by: str) -> ExplainedRow:
 
 def ordered(rows: Iterable[ExplainedRow]) -> tuple[ExplainedRow, ...]:
     """Return rows with their shares; largest contribution first, whatever its sign, then by key."""
-    found = sorted(rows, key=lambda row: (-abs(row.contribution or Decimal(0)), row.key or ""))
+    zero = Decimal(0)
+    found = sorted(rows, key=lambda row: (-abs(row.contribution or zero), row.key or ""))
     with localcontext(EXACT):
-        whole = sum((abs(row.contribution or Decimal(0)) for row in found), Decimal(0))
-    if not whole:
-        return tuple(found)
-    return tuple(
-        replace(row, share=_SHARE.divide(abs(row.contribution or Decimal(0)), whole))
-        for row in found
-    )
+        whole = sum((abs(row.contribution or zero) for row in found), zero)
+    return tuple(replace(row, share=share_of(row.contribution, whole)) for row in found)
+
+
+def share_of(contribution: Decimal | None, whole: Decimal) -> Decimal | None:
+    """Return the share of a contribution in the sum of all absolute ones, to 28 digits."""
+    return _SHARE.divide(abs(contribution or Decimal(0)), whole) if whole else None
 
 
 def total(values: Iterable[Decimal | None]) -> Decimal | None:
@@ -169,16 +172,19 @@ def total(values: Iterable[Decimal | None]) -> Decimal | None:
         return sum(known, Decimal(0)) if known else None
 
 
+@overload
+def trimmed(value: Decimal, least: int = ...) -> Decimal: ...
+@overload
+def trimmed(value: Decimal | None, least: int = ...) -> Decimal | None: ...
 def trimmed(value: Decimal | None, least: int = CENTS) -> Decimal | None:
     """Return a value without zeros at its end, but for so many decimals."""
     if value is None:
         return None
-    with localcontext(EXACT):
-        short = value.normalize()
-        exponent = short.as_tuple().exponent
-        if isinstance(exponent, int) and exponent > -least:
-            short = short.quantize(Decimal(1).scaleb(-least))
-        return short + 0  # -0 is 0
+    short = EXACT.normalize(value)
+    exponent = short.as_tuple().exponent
+    if isinstance(exponent, int) and exponent > -least:
+        short = EXACT.quantize(short, _UNITS[least])
+    return EXACT.add(short, Decimal(0))  # which makes 0 of -0
 
 
 def _marks(

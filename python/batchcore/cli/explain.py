@@ -27,26 +27,18 @@ if TYPE_CHECKING:
     from batchcore.attribution.explanation import ExplainedRow, Explanation
 
 _SHOWN: Final = (
-    "key",
-    "contribution",
-    "share",
-    "unrealized_change",
-    "realized",
-    "value",
-    "quantity",
-    "mark_before",
-    "mark",
-    "status",
-    "symbol",
-    "type",
-    "sector",
-    "entry_price",
-    "mark_day",
-    "mark_before_day",
-    "status_before",
-    "multiplier",
+    *("key", "contribution", "share", "unrealized_change", "realized", "value", "quantity"),
+    *("mark_before", "mark", "status", "symbol", "type", "sector", "entry_price", "mark_day"),
+    *("mark_before_day", "status_before", "multiplier"),
 )
 """Columns of a table, those first that a narrow terminal keeps."""
+
+_LOTS_SHOWN: Final = (
+    *("symbol", "contribution", "quantity", "type", "mark_before", "mark", "share", "status"),
+    *("value", "unrealized_change", "realized", "entry_price", "sector", "key", "mark_day"),
+    *("mark_before_day", "status_before", "multiplier"),
+)
+"""The same where rows are lots or positions, whose keys are long."""
 
 _ORDER: Final = (
     *("key", "symbol", "sector", "type", "quantity", "multiplier", "entry_price"),
@@ -142,17 +134,18 @@ def head_lines(found: Explanation) -> list[str]:
         (found.line, found.rounding),
     ]
     if one is not None:
-        begins = "equity before" if found.previous is None else f"equity of {found.previous}"
         flows: list[tuple[str, object]] = [
             (f"flow of {flow.date}", flow.amount) for flow in found.flows
         ]
-        ends = f"equity of {found.session}"
-        amounts = [(begins, found.equity_before), *amounts, *flows, (ends, found.equity)]
-    baseline = ", a baseline" if one is not None and found.previous is None else ""
+        before: list[tuple[str, object]] = []
+        if found.previous is not None:
+            before = [(f"equity of {found.previous}", found.equity_before)]
+        amounts = [*before, *amounts, *flows, (f"equity of {found.session}", found.equity)]
+    first = ", its first row" if one is not None and found.previous is None else ""
     lines = [
         *([] if found.explained else _unexplained_lines(found)),
-        f"{of} {days}{baseline}: {found.policy}, by {found.by}",
-        *_aligned([(f"  {name}", _exact(amount)) for name, amount in amounts], {0}),
+        f"{of} {days}{first}: {found.policy}, by {found.by}",
+        *_pointed(amounts),
     ]
     if found.missing_sessions:
         missing = [day.isoformat() for day in found.missing_sessions]
@@ -205,23 +198,25 @@ def table_lines(rows: Sequence[ExplainedRow], width: int | None = None) -> list[
     """Return rows as a table; with a width, of the columns that it has room for."""
     names, cells = _columns(rows, width)
     left = {at for at, name in enumerate(names) if name in _TEXTS}
-    return _aligned([_titles(names), *cells], left)
+    return _aligned([_titles(names), *cells], left) if names else ["no lot"]
 
 
 def _columns(
     rows: Sequence[ExplainedRow], width: int | None
 ) -> tuple[list[str], list[tuple[str, ...]]]:
     """Return the columns that have a value and, with a width, room; and their cells."""
-    cells = {name: [_cell(name, getattr(row, name)) for row in rows] for name in _ORDER}
+    cells = {name: _cells(name, [getattr(row, name) for row in rows]) for name in _ORDER}
     kept, used = set[str](), 0
-    for name in _SHOWN:
-        if not any(cells[name]) or (name != "key" and cells[name] == cells["key"]):
+    of_lots = any(row.position is not None and str(row.position) in f"{row.key}" for row in rows)
+    for name in _LOTS_SHOWN if of_lots else _SHOWN:
+        is_key = name != "key" and cells[name] == cells["key"]
+        if is_key or not any(cells[name]):
             continue
         (title,) = _titles([name])
-        own = max(map(len, [title, *cells[name]])) + _GAP
-        if width is None or not kept or used + own - _GAP <= width:
+        own = max(map(len, [title, *cells[name]]))
+        if width is None or used + own <= width:
             kept.add(name)
-            used += own
+            used += own + _GAP
     names: list[str] = [name for name in _ORDER if name in kept]
     return names, list(zip(*(cells[name] for name in names), strict=True))
 
@@ -230,29 +225,30 @@ def _titles(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name.replace("_", " ") for name in names)
 
 
-def _cell(name: str, value: Any) -> str:  # noqa: ANN401  # of a row
-    match value:
-        case None:
-            return ""
-        case Decimal() if name == "share":
-            return f"{_rounded(value * 100, 1):f} %"
-        case Decimal() if name in _AMOUNTS:
-            return _amount(value, signed=name != "value")
-        case Decimal() | int():
-            return f"{value:,}" if isinstance(value, int) else f"{value:,f}"
-        case _:
-            return str(value)
+def _cells(name: str, values: Sequence[Any]) -> list[str]:
+    """Return the cells of a column; of numbers with the same decimals."""
+    if name in _AMOUNTS:
+        return ["" if one is None else _amount(one, signed=name != "value") for one in values]
+    if name == "share":
+        return ["" if one is None else f"{_rounded(one * 100, 1):f} %" for one in values]
+    known = [one for one in values if isinstance(one, Decimal)]
+    decimals = max((-int(one.as_tuple().exponent) for one in known), default=0)
+    return [
+        f"{one:,.{decimals}f}" if isinstance(one, Decimal) else "" if one is None else str(one)
+        for one in values
+    ]
 
 
 def _amount(value: Decimal, *, signed: bool) -> str:
     """Return an amount in cents."""
-    return f"{_rounded(value, 2):{'+' if signed else ''},f}"
+    cents = _rounded(value, 2)
+    return f"{cents:{'+' if signed and cents else ''},f}"
 
 
 def _rounded(value: Decimal, decimals: int) -> Decimal:
     with localcontext(EXACT) as context:
         context.traps[Inexact] = False
-        return value.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
+        return value.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP) + 0  # -0 is 0
 
 
 def _coloured(rows: Sequence[ExplainedRow], width: int) -> RenderableType:
@@ -279,6 +275,17 @@ def _exact(value: object) -> str:
     if isinstance(value, Decimal):
         return f"{value:,f}"
     return "NULL" if value is None else f"{value}"
+
+
+def _pointed(amounts: Sequence[tuple[str, object]]) -> list[str]:
+    """Return the lines of amounts with their points below each other."""
+    parted = [(f"  {name}", *_exact(amount).partition(".")) for name, amount in amounts]
+    width = max(len(fraction) for *_, fraction in parted)
+    rows = [
+        (name, f"{whole}{point or ' '}{fraction.ljust(width)}" if width else whole)
+        for name, whole, point, fraction in parted
+    ]
+    return _aligned(rows, {0})
 
 
 def _aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:

@@ -8,7 +8,7 @@ import logging
 import uuid
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
+from typing import TYPE_CHECKING, Final, Literal, Unpack
 
 import numpy as np
 
@@ -44,6 +44,7 @@ from batchcore.run.result import (
     status_counts,
 )
 from batchcore.run.retry import Retries
+from batchcore.run.tasks import first_error
 from batchcore.sinks.refusal_errors import UNIQUE, is_of_known_key, is_refusal
 from batchcore.sinks.snapshots import write_batch
 from batchcore.sources.host import Selection
@@ -197,7 +198,7 @@ class Run:
                 result = await self._run()
                 clock.cancel()
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            raise first_error(group) from None
         return result
 
     async def _tick_forever(self) -> None:
@@ -304,7 +305,7 @@ class Run:
     ) -> None:
         """Enter why a run ends early, on the first connection or, if that is gone, another."""
         if isinstance(error, BaseExceptionGroup):
-            error = _first(error)
+            error = first_error(error)
         if isinstance(error, LeaseHeldError):
             return
         state = "failed" if isinstance(error, Exception) else "interrupted"
@@ -654,14 +655,6 @@ def _begun_too_early(session: Session) -> Iterator[None]:
             f" have committed since it began: roll it back and begin again ({error})"
         )
         raise DatabaseError(msg, error.sqlstate) from error
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    """Return the error that stopped the stages; the others are what it cancelled."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _statuses(rows: Rows, works: Bools) -> Bytes:
