@@ -8,7 +8,7 @@ import logging
 import uuid
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
 
 import numpy as np
 
