@@ -6,6 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from sqlalchemy import make_url
 
 import batchcore
 from batchcore import reference as ref
@@ -222,6 +223,34 @@ async def test_a_portfolio_since_a_session(same_host: str) -> None:
         await load_portfolio_page(
             same_host, own, calendar="daily", since=END + dt.timedelta(days=1)
         )
+
+
+async def test_a_soft_deleted_portfolio_is_shown_too(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await run(same_host)
+    deleted = "UPDATE portfolios SET deleted_at = now()"
+    await database.execute(same_host, deleted)
+    page = await load_portfolio_page(same_host, database.key("p0"), calendar="daily")
+    assert len(page.points) == 5
+    # Of the night there is nothing left to add up.
+    assert (await load_night(same_host)).totals is None
+
+
+async def test_a_role_that_may_only_select_will_do(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await run(same_host)
+    role = f"reader_{uuid.uuid4().hex}"
+    await database.execute(
+        same_host,
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
+    )
+    try:
+        url = make_url(same_host).set(username=role).render_as_string(hide_password=False)
+        assert (await load_night(url)).totals is not None
+        assert (await load_portfolio_page(url, database.key("p0"), calendar="daily")).points
+    finally:
+        await database.execute(same_host, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
 async def test_an_unknown_portfolio(same_host: str) -> None:

@@ -169,6 +169,7 @@ def night(portfolios: int = 100_000, symbols: int = 5_000, seed: int = 1) -> Nig
         by_sector=attribution("Sector ", 11, source, explained=False, rounding=Decimal("12.30")),
         returns=spread(
             returns,
+            6,
             without=12,
             lowest=tuple(map(one, order[:5])),
             highest=tuple(map(one, order[::-1][:5])),

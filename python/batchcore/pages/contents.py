@@ -216,8 +216,8 @@ class ReturnSpread:
         above: Portfolios from the last edge on.
         median: Of all.
         without: Snapshots without a return.
-        lowest: The lowest returns, ascending.
-        highest: The highest returns, descending.
+        lowest: The lowest returns, ascending; at least one.
+        highest: Others, the highest, descending.
     """
 
     edges: tuple[Decimal, ...]

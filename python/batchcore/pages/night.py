@@ -52,7 +52,7 @@ from batchcore.sources.shown import (
     select_session_returns,
 )
 from batchcore.sources.stored import uuid_at
-from batchcore.units import RETURN_SCALE, Mark, State
+from batchcore.units import Mark, State
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from batchcore.run.price_gaps import LatestCloses
     from batchcore.run.status import RunStatus
     from batchcore.sources.positions import HeldSymbols
+    from batchcore.sources.shown import SessionReturns
 
 RUNS: Final = 30
 """How many runs are shown beside each other."""
@@ -208,16 +209,16 @@ class _Loader:
         returns = await load(session, query)
         known = returns.take(returns.daily_return.state == State.VALUE)
         if len(known):
-            found["returns"] = await self._spread(
-                known.portfolio_id, known.daily_return.values, day, len(returns) - len(known)
-            )
+            found["returns"] = await self._spread(known, day, len(returns) - len(known))
         for by in ("symbol", "sector"):
             found[f"by_{by}"] = await self._attribution(selection, day, by)
         if self.verifies:
             found["verified"] = await self._verified(selection, day)
         return found
 
-    async def _spread(self, ids: Any, mantissas: Int64, day: int, without: int) -> ReturnSpread:  # noqa: ANN401  # (n, 16) uint8
+    async def _spread(self, known: SessionReturns, day: int, without: int) -> ReturnSpread:
+        ids, mantissas = known.portfolio_id, known.daily_return.values
+        scale = known.daily_return.scale
         order = np.argsort(mantissas, kind="stable")
         low, high = order[:EACH_SIDE], order[::-1][:EACH_SIDE]
         if len(order) < 2 * EACH_SIDE:
@@ -228,16 +229,17 @@ class _Loader:
 
         def one(row: int) -> PortfolioReturn:
             about = named[own[row]]
-            value = Decimal(int(mantissas[row])).scaleb(-RETURN_SCALE)
+            value = Decimal(int(mantissas[row])).scaleb(-scale)
             return PortfolioReturn(
                 str(own[row]), about["name"] or "", value, about["pnl"], about["equity"]
             )
 
         return spread(
             mantissas,
+            scale,
             without=without,
             lowest=tuple(map(one, low.tolist())),
-            highest=tuple(map(one, high.tolist())) or (one(int(low[-1])),),
+            highest=tuple(map(one, high.tolist())),
         )
 
     async def _attribution(self, selection: Selection, day: int, by: str) -> Attribution | None:
@@ -365,6 +367,7 @@ def facts(run: RunStatus) -> RunFacts:
 
 def spread(
     mantissas: Int64,
+    scale: int,
     *,
     without: int,
     lowest: tuple[PortfolioReturn, ...],
@@ -376,7 +379,8 @@ def spread(
     about `BINS` of them; those beyond are counted together.
 
     Args:
-        mantissas: (n,) returns, at least one, with `RETURN_SCALE` decimals.
+        mantissas: (n,) returns, at least one.
+        scale: Decimals of them.
         without: Snapshots without a return.
         lowest: Shown one by one.
         highest: Likewise.
@@ -385,7 +389,7 @@ def spread(
     count = len(ordered)
     cut = count // 100
     low, high = int(ordered[cut]), int(ordered[count - 1 - cut])
-    width = _nice((high - low) // BINS)
+    width = _nice((high - low) // BINS, scale)
     first = low // width
     bins = high // width - first + 1
     if bins < 2:  # noqa: PLR2004  # one bar says nothing of where it stands
@@ -394,20 +398,20 @@ def spread(
     places = np.searchsorted(ordered, edges, side="left")
     middle = (int(ordered[(count - 1) // 2]) + int(ordered[count // 2])) / Decimal(2)
     return ReturnSpread(
-        edges=tuple(Decimal(edge).scaleb(-RETURN_SCALE) for edge in edges),
+        edges=tuple(Decimal(edge).scaleb(-scale) for edge in edges),
         counts=tuple(np.diff(places).tolist()),
         below=int(places[0]),
         above=int(count - places[-1]),
-        median=middle.scaleb(-RETURN_SCALE),
+        median=middle.scaleb(-scale),
         without=without,
         lowest=lowest,
         highest=highest,
     )
 
 
-def _nice(width: int) -> int:
+def _nice(width: int, scale: int) -> int:
     """Return the next 1, 2 or 5 of a digit from a width on, at least a hundredth of a percent."""
-    least = max(width, int(10 ** (RETURN_SCALE - 4)))
+    least = max(width, int(10 ** max(scale - 4, 0)))
     digit = int(10 ** (len(str(least)) - 1))
     return next(step * digit for step in (1, 2, 5, 10) if step * digit >= least)
 

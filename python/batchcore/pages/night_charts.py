@@ -299,10 +299,11 @@ def returns(found: ReturnSpread | None) -> Chart | None:
             else []
         ),
     ]
+    highest = (found.highest or found.lowest[::-1])[0]
     title = (
         f"Returns of {counted(found.count, 'portfolio')}: from"
         f" {texts.percent(found.lowest[0].value, signed=True)} to"
-        f" {texts.percent(found.highest[0].value, signed=True)}"
+        f" {texts.percent(highest.value, signed=True)}"
     )
     beyond = found.below + found.above
     note = "Daily return of the last session, stored to six decimals."

@@ -120,8 +120,7 @@ def select_latest_session(catalog: Catalog, calendar: Calendar, selection: Selec
 
 
 _PORTFOLIO: Final = """
-SELECT {o.name} AS name, {o.currency} AS currency, {o.deleted_at} IS NOT NULL AS deleted
-FROM {o} WHERE {o.id} = $1
+SELECT {o.name} AS name, {o.currency} AS currency FROM {o} WHERE {o.id} = $1
 """
 
 

@@ -29,10 +29,10 @@ def closes_of(*closes: tuple[str, int]) -> Prices:
     return build.prices((symbol, day, Decimal(1)) for symbol, day in closes)
 
 
-def spread_of(*mantissas: int):
+def spread_of(*mantissas: int, scale: int = 6):
     ends = (one("0"),)
     values = np.array(mantissas, dtype=np.int64)
-    return night.spread(values, without=0, lowest=ends, highest=ends)
+    return night.spread(values, scale, without=0, lowest=ends, highest=ends)
 
 
 def test_bins_are_a_nice_width_and_hold_all_but_the_outer_hundredths() -> None:
@@ -50,6 +50,12 @@ def test_a_single_return_stands_between_bins_without_any() -> None:
     found = spread_of(1234)
     assert found.counts == (0, 1, 0)
     assert found.edges[1] <= Decimal("0.001234") < found.edges[2]
+
+
+def test_returns_of_few_decimals() -> None:
+    found = spread_of(-1, 0, 2, scale=2)
+    assert (found.edges[0], found.edges[1]) == (Decimal("-0.01"), Decimal("0.00"))
+    assert found.counts == (1, 1, 0, 1)
 
 
 @given(st.lists(st.integers(-99_999_999, 99_999_999), min_size=1, max_size=300))
