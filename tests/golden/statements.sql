@@ -1203,8 +1203,7 @@ SELECT CASE WHEN isfinite(s."snapshot_date") THEN (s."snapshot_date" - DATE '197
 FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = $1 AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date";
 
 -- the page of a portfolio
-SELECT o."name" AS name, o."currency" AS currency, o."deleted_at" IS NOT NULL AS deleted
-FROM "public"."portfolios" AS o WHERE o."id" = $1;
+SELECT o."name" AS name, o."currency" AS currency FROM "public"."portfolios" AS o WHERE o."id" = $1;
 
 -- verify(fast=False)
 SELECT c0 FROM (SELECT DISTINCT m."symbol" FROM "public"."market_data_cache" AS m) AS q(c0);
