@@ -39,6 +39,15 @@ FIGURES = """
         }).map(text => text.textContent)),
 }))
 """
+BROKEN_NUMBERS = """
+() => [...document.querySelectorAll('section > table td.number')]
+    .filter(one => one.checkVisibility() && one.getClientRects().length)
+    .filter(one => {
+        const range = document.createRange();
+        range.selectNodeContents(one);
+        return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1;
+    }).map(one => one.textContent)
+"""
 CONTRASTS = """
 () => {
     const level = colour => {
@@ -124,6 +133,7 @@ def test_a_page_fits_and_every_figure_has_a_size(
         assert page.evaluate(OVERFLOWING) == []
         root = "document.documentElement"
         assert page.evaluate(f"{root}.scrollWidth - {root}.clientWidth") == 0
+    assert page.evaluate(BROKEN_NUMBERS) == []
     figures = page.evaluate(FIGURES)
     assert len(figures) >= 7
     for figure in figures:

@@ -147,7 +147,7 @@ def coverage(night: Night) -> Chart | None:
         title = f"Coverage was below the gate on {counted(len(low), 'session')} of {len(days):,}"
     else:
         all_of = "the session" if len(days) == 1 else f"all {len(days):,} sessions"
-        title = f"No coverage was below the gate on {all_of}"
+        title = f"Coverage was at or above the gate on {all_of}"
     rows = tuple(
         (
             Cell(day.session.isoformat()),
@@ -458,7 +458,7 @@ def rates(night: Night) -> Chart | None:
     )
     rate = f"{night.run.rows_a_second:,.0f} rows a second"
     title = f"{rate}, the last of {counted(len(runs), 'run')}" if len(runs) > 1 else rate
-    legend = (("accent", "this run"), ("skipped", "earlier runs"))
+    legend = (("accent", "this run"), *((("skipped", "earlier runs"),) if len(runs) > 1 else ()))
     has_cross = any(one.state in {"failed", "interrupted", "stuck"} for one in runs)
     note = "Snapshots written by seconds of work." + (
         " A cross is a run that did not end well." if has_cross else ""

@@ -347,12 +347,12 @@ def _shares(name: str, title: str, note: str, what: str, shares: Sequence[Share]
         colours = [COLOURS["accent" if value >= 0 else "loss"] for value in values]
         axes.barh(range(len(shares)), values, height=0.72, color=colours)
         for at, one in enumerate(shares):
+            beside = 0.0 if one.benchmark is None else float(one.benchmark)
             if one.benchmark is not None:
-                own = float(one.benchmark)
-                axes.plot([own, own], [at - 0.36, at + 0.36], color=COLOURS["ink"], linewidth=2)
+                axes.plot([beside] * 2, [at - 0.36, at + 0.36], color=COLOURS["ink"], linewidth=2)
             axes.annotate(
                 texts.percent(one.value, decimals=1),
-                (max(values[at], 0.0), at),
+                (max(values[at], beside, 0.0), at),
                 xytext=(5, 0),
                 textcoords="offset points",
                 va="center",

@@ -267,7 +267,7 @@ def _returns(night: Night, absent: str) -> Section:
     shown = _kept(night_charts.returns(found))
     title = f"Returns on {texts.day(night.session)}"
     lead = f"The outermost {counted(len(found.lowest) + len(found.highest), 'portfolio')}:"
-    return Section("returns", title, tuple(shown), night_charts.outermost_table(found), lead)
+    return Section("returns", title, tuple(shown), night_charts.outermost_table(found), lead=lead)
 
 
 def _issue_table(issues: Sequence[IssueCount]) -> Table | None:
