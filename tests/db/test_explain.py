@@ -22,7 +22,7 @@ and 500 are paid in on the 7th. What each lot adds to the 7th, and to all after 
 
 import datetime as dt
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal, localcontext
@@ -37,15 +37,16 @@ import batchcore
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
-from batchcore.errors import ConfigError, SchemaError
+from batchcore.errors import ConfigError, InputError, SchemaError
 from batchcore.reference import legacy
 from batchcore.reference.values import EXACT
 from support import database, legacy_host, worked_legacy
 from support.cases import Case, cases
 from support.database import Host
 from support.edits import set_price
+from support.generate import MONDAY, Generator
 from support.legacy_frames import Run
-from support.outcome import LOOSE
+from support.outcome import LOOSE, random_host, seeded
 from support.runs import run_days
 from support.worked import contribution, event, jan, portfolio, position, price
 
@@ -257,6 +258,24 @@ async def test_without_a_session_it_is_the_latest(stored: str) -> None:
     assert (await batchcore.explain(stored)).session == D9
 
 
+@pytest.mark.parametrize("calendar", ["daily", "prices"])
+async def test_sessions_are_those_of_the_calendar(stored: str, calendar: str) -> None:
+    found = await batchcore.explain(stored, [P], D7, calendar=calendar)
+    assert lots(found) == amounts(ON_THE_7TH)
+    late = dt.date(2026, 1, 11)
+    ranged = await batchcore.explain(stored, [P], late, since=D6, calendar=calendar)
+    assert (ranged.daily_pnl, ranged.session) == (25, D9)
+    weekend = (dt.date(2026, 1, 10), late)
+    assert ranged.missing_sessions == (weekend if calendar == "daily" else ())
+
+
+async def test_a_soft_deleted_portfolio_is_explained_if_it_is_asked_for(same_host: str) -> None:
+    await ran(same_host, (5, 7))
+    await database.fetch(same_host, "UPDATE portfolios SET deleted_at = now() WHERE id = $1", P)
+    assert lots(await batchcore.explain(same_host, [P], D7)) == amounts(ON_THE_7TH)
+    assert (await batchcore.explain(same_host, None, D7)).portfolios == 1
+
+
 async def test_no_portfolio_is_nothing(stored: str) -> None:
     found = await batchcore.explain(stored, [], D9)
     assert (found.portfolios, found.rows, found.rounding) == (0, (), 0)
@@ -300,15 +319,38 @@ async def test_a_database_without_tables_is_refused(database: str) -> None:
 
 
 async def test_any_kind_of_db_serves(stored: str) -> None:
-    expected = await batchcore.explain(stored, [P], D7)
-    async with asyncpg.create_pool(stored, min_size=1, max_size=1) as pool:
-        assert await batchcore.explain(pool, [P], D7) == expected
-        async with pool.acquire() as connection:
-            assert await batchcore.explain(connection, [P], D7) == expected
+    expected = await batchcore.explain(stored, [P], D7), await batchcore.explain(stored, None, D7)
+
+    async def explained(db: Any) -> Any:
+        return await batchcore.explain(db, [P], D7), await batchcore.explain(db, None, D7)
+
+    for size in (1, 2):
+        async with asyncpg.create_pool(stored, min_size=1, max_size=size) as pool:
+            assert await explained(pool) == expected
+            async with pool.acquire() as connection:
+                assert await explained(connection) == expected
     engine = create_async_engine(stored.replace("postgresql://", "postgresql+asyncpg://"))
+    assert await explained(engine) == expected
     async with engine.connect() as of_engine:
-        assert await batchcore.explain(of_engine, [P], D7) == expected
+        assert await explained(of_engine) == expected
     await engine.dispose()
+
+
+@pytest.mark.parametrize("chunk_size", [None, 1])
+async def test_an_error_of_a_chunk_ends_the_explanation(
+    same_loose_host: str, chunk_size: int | None
+) -> None:
+    await database.fill(same_loose_host, HOST)
+    settings = Settings(schema=LOOSE, min_coverage=0.0, chunk_size=chunk_size)
+    await run_days(same_loose_host, jan(5), jan(7), analytics="none", settings=settings)
+    # 9e14 contracts of 100 at 9e14, with 8 decimals: 40 digits
+    await database.execute(
+        same_loose_host,
+        "UPDATE positions SET quantity = 9e14, position_type = 'LC', exit_date = NULL",
+        "UPDATE market_data_cache SET close = 9e14",
+    )
+    with pytest.raises(InputError, match="a position whose value has at most 38 digits"):
+        await batchcore.explain(same_loose_host, None, D7, settings=settings)
 
 
 async def test_what_a_gap_hides_is_of_the_day_after(same_host: str) -> None:
@@ -401,6 +443,50 @@ async def test_sectors_are_those_of_profiles(same_host: str) -> None:
     assert {row.key: row.contribution for row in both.rows} == expected
 
 
+@pytest.mark.parametrize("since", [None, MONDAY])
+@pytest.mark.parametrize("seed", range(3))
+async def test_random_hosts_are_explained_as_by_the_reference(
+    same_loose_host: str, seed: int, since: int | None
+) -> None:
+    made = random_host(Generator(seeded(f"explain {seed}").randint), odd=True, portfolios=6)
+    market, last = ref.market(made.prices), MONDAY + 9
+    settings = Settings(schema=LOOSE, min_coverage=0.0, max_failed="100%")
+    sums: dict[str, Counter[str | None]] = {by: Counter() for by in SUMS}
+    options: dict[str, Any] = {"since": since and date_of(since), "settings": settings}
+    async with database.pooled(same_loose_host) as db:
+        await database.fill(db, Host(made.portfolios, made.prices))
+        await run_days(db, MONDAY - 3, last, analytics="none", settings=settings)
+        stored = sorted(await database.snapshots(db))
+        for one in made.portfolios:
+            own = database.key(one.id)
+            days = [day for owner, day in stored if owner == own]
+            if last not in days:
+                continue
+            before = [day for day in days if day <= (last - 1 if since is None else since)]
+            previous = before[-1] if before else days[0] if len(days) > 1 else None
+            expected = ref.rollforward.contributions(one, market, previous, last)
+            found = await batchcore.explain(db, [own], date_of(last), **options)
+            assert found.explained
+            assert_adds_up(found)
+            assert sorted((row.symbol, row.quantity, row.contribution) for row in found.rows) == (
+                sorted((lot.symbol, lot.quantity, lot.amount) for lot in expected)
+            )
+            for lot in expected:
+                position = one.positions[lot.position]
+                class_ = position.investment_class
+                sums["symbol"][ref.normalized(lot.symbol)] += lot.amount
+                sums["type"][position.position_type] += lot.amount
+                sums["class"][class_ and ref.normalized(class_)] += lot.amount
+                sums["portfolio"][str(own)] += lot.amount
+            for row in found.rows:
+                sums["sector"][row.sector] += row.contribution or Decimal(0)
+        for by in SUMS:
+            every = await batchcore.explain(db, None, date_of(last), by=by, **options)
+            moved = {row.key: row.contribution for row in every.rows if row.contribution}
+            assert moved == {key: amount for key, amount in sums[by].items() if amount}
+
+
+SUMS = ("symbol", "sector", "type", "class", "portfolio")
 RUNS = 4
 """How many runs of worked cases each policy gets."""
 

@@ -378,7 +378,8 @@ class Explainer:
         if size is None:
             sessions = max(len(policy.calendar.sessions(*self._within(self._first))), 1)
             held = plans.average_positions(policy.catalog.estimated_rows)
-            size = min(plans.default_chunk_size(0, held), ROWS_OF_A_CHUNK // sessions)
+            # what a lot added takes as much as its position
+            size = min(plans.default_chunk_size(0, 2 * held), ROWS_OF_A_CHUNK // sessions)
             size = max(size, plans.LEAST_PORTFOLIOS)
         return [
             Chunk(number, slice(first, first + size), works[first : first + size])

@@ -302,13 +302,20 @@ impl Query<'_> {
         let place = self.sessions.binary_search(&day.0).ok()?;
         let price = if *quote.ages().get(place)? != Age::Unpriced {
             *quote.prices().get(place)?
-        } else if holding.class == Class::Private {
+        } else if holding.class == Class::Private && self.has_fallback(holding.position) {
             holding.fallback
         } else {
             return None;
         };
         let value = holding.size().dollars(holding.shares, price);
         Significant::shortest(value)?.half_away(VALUE_SCALE)
+    }
+
+    /// Returns whether a PRIVATE position has a price where there is no close (L27).
+    fn has_fallback(&self, row: usize) -> bool {
+        let positions = &self.book.positions;
+        positions.entry_price.get(row).is_ok()
+            || positions.market_value.get(row).is_ok_and(|value| value > 0)
     }
 
     /// Returns the close that the first day is measured from, and that of the last (L12, L10).
