@@ -50,6 +50,7 @@ OPTIONS = {
     "start_date": "start",
     "end_date": "end",
     "portfolio_ids": "portfolio",
+    "periods": "period",
 }
 """Arguments whose options have other names."""
 

@@ -93,7 +93,9 @@ def performance_parts(result: Performance, benchmark: str | None) -> Iterable[Re
     rows = result.rows()
     for of, reason in _reasons(rows[:LISTED]):
         yield tables.warn(f"{of}: {reason}")
-    named = _columns(rows, benchmark)
+    named, title = _columns(rows, benchmark), ""
+    if len({row["portfolio_id"] for row in rows}) == 1:
+        named, title = named[1:], f"Portfolio {rows[0]['portfolio_id']}"
     columns = [
         tables.Column(name, right=name not in TEXTS, drop=DROPPED.get(name, 0)) for name, _ in named
     ]
@@ -105,7 +107,7 @@ def performance_parts(result: Performance, benchmark: str | None) -> Iterable[Re
         return colour(_word(value))
 
     cells = [[shown(cell(row)) for _, cell in named] for row in rows]
-    yield tables.Listing(columns, cells)
+    yield tables.Listing(columns, cells, title=title)
 
 
 class Share(float):
@@ -114,12 +116,15 @@ class Share(float):
 
 TEXTS: Final = ("portfolio", "period", "from", "to", "peak", "trough", "recovered")
 DROPPED: Final = {
-    "peak": 6,
-    "trough": 5,
-    "recovered": 4,
-    "volatility": 3,
-    "IRR a year": 2,
-    "IRR": 1,
+    "recovered": 9,
+    "trough": 8,
+    "peak": 7,
+    "IRR a year": 6,
+    "volatility": 5,
+    "IRR": 4,
+    "from": 3,
+    "to": 2,
+    "drawdown": 1,
 }
 """Columns that are left out first where the terminal is narrow, by rank."""
 

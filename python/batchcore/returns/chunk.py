@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from batchcore.calendar import Calendar
-    from batchcore.frames import Bools, Bytes, Floats, Flows, Int32, Int64
+    from batchcore.frames import Bools, Bytes, Floats, Flows, Ids, Int32, Int64
     from batchcore.native import CancelFlag
     from batchcore.returns.periods import Period
-    from batchcore.sources.chains import ChainEnds, ChainRows
+    from batchcore.sources.chains import ChainRows
 
 DAYS_A_YEAR: Final = 365
 SESSIONS_A_YEAR: Final = 252
@@ -96,58 +96,66 @@ class DatedFlows(Frame):
     amount: Int64
 
 
-def chain_of(ends: ChainEnds, rows: ChainRows, flows: Flows, calendar: Calendar) -> Chain:
+def chain_of(ids: Ids, rows: ChainRows, flows: Flows, calendar: Calendar) -> Chain:
     """Return the complete snapshots of portfolios (S5), with their flows."""
     place = _places(calendar, rows.day)
     kept = (place >= 0) & (rows.equity.state != State.NULL)
     kept &= rows.equity.state != State.NON_FINITE
-    portfolio = located(rows.portfolio_id, ends.id)
+    portfolio = located(rows.portfolio_id, ids)
     kept &= portfolio >= 0
-    key = day_keys(portfolio, rows.day)
+    key, day = day_keys(portfolio, rows.day), rows.day
+    stored = [rows.equity, rows.pnl, rows.flow]
     if not (kept.all() and (key[1:] > key[:-1]).all()):
         order = np.flatnonzero(kept)
+        # rows come in runs, by date or by portfolio, which this sort merges
         order = order[np.argsort(key[order], kind="stable")]
-        rows, portfolio, key, place = rows.take(order), portfolio[order], key[order], place[order]
-    amounts = (rows.equity, rows.pnl, rows.flow, flows.amount)
-    scale = max(column.scale for column in amounts)
-    equity, pnl, stored, amount = (rescaled(column, scale) for column in amounts)
-    begins = np.searchsorted(portfolio, np.arange(len(ends) + 1))
-    is_first = np.zeros(len(rows), dtype=np.bool_)
+        day, portfolio, key, place = day[order], portfolio[order], key[order], place[order]
+        stored = [column.take(order) for column in stored]
+    stored.append(flows.amount)
+    scale = max(column.scale for column in stored)
+    equity, pnl, flow, amount = (rescaled(column, scale) for column in stored)
+    begins = np.searchsorted(portfolio, np.arange(len(ids) + 1))
+    is_first = np.zeros(len(day), dtype=np.bool_)
     is_first[begins[:-1][begins[:-1] < begins[1:]]] = True
     skipped = np.diff(place, prepend=place[:1]) - 1
     skipped[is_first] = 0
-    dated = _dated(ends, flows, amount)
+    dated = _dated(ids, flows, amount)
     added, net = _since_row_before(key, is_first, dated)
     net = _rounded(net, 10 ** (scale - rows.flow.scale))
-    known = (stored.state == State.VALUE) & ~is_first
+    known = (flow.state == State.VALUE) & ~is_first
     return Chain(
         portfolio=portfolio,
-        day=rows.day,
+        day=day,
         equity=equity,
         pnl=pnl,
         begins=begins,
         skipped=skipped,
         added=added,
-        differs=known & (stored.values != net),
+        differs=known & (flow.values != net),
         flows=dated,
     )
 
 
 def _places(calendar: Calendar, days: Int32) -> Int64:
     """Return which session of a calendar each day is, -1 for none."""
-    if calendar.days is None:
+    known = calendar.days
+    if known is None:
         return days.astype(np.int64)
-    if len(calendar.days) == 0:
+    if len(known) == 0:
         return np.full(len(days), -1)
-    row = np.searchsorted(calendar.days, days)
-    there = calendar.days[np.minimum(row, len(calendar.days) - 1)] == days
-    return np.where(there, row, -1)
+    places = np.full(int(known[-1]) - int(known[0]) + 2, -1)
+    places[known - known[0]] = np.arange(len(known))
+    # what is outside falls on the day after the last, which is no session
+    since = days.astype(np.int64) - known[0]
+    since[(since < 0) | (since >= len(places))] = len(places) - 1
+    found: Int64 = places[since]
+    return found
 
 
-def _dated(ends: ChainEnds, flows: Flows, amount: Decimals) -> DatedFlows:
+def _dated(ids: Ids, flows: Flows, amount: Decimals) -> DatedFlows:
     """Return the flows that count (S3, S7), sorted."""
     state = amount.state | flows.day.state | flows.change_type.state
-    portfolio = located(flows.portfolio_id, ends.id)
+    portfolio = located(flows.portfolio_id, ids)
     kept = (state == State.VALUE) & (portfolio >= 0)
     signs = {CONTRIBUTION: 1, "WITHDRAWAL": -1}
     sign = np.array([signs.get(one, 0) for one in flows.change_type.table()] or [0])
@@ -249,7 +257,7 @@ class Reasons:
 
 
 def performance_of(
-    ends: ChainEnds,
+    ids: Ids,
     chain: Chain,
     periods: Sequence[Period],
     *,
@@ -315,8 +323,8 @@ def performance_of(
     }
     no_benchmark = null_ratios(len(spans.span))
     return Performance(
-        portfolio_id=np.ascontiguousarray(ends.id[spans.portfolio]),
-        period=Text.of([one.name for one in periods] * len(ends)),
+        portfolio_id=np.ascontiguousarray(ids[spans.portfolio]),
+        period=Text.of([one.name for one in periods] * len(ids)),
         **{name: _of_spans(column, spans.span) for name, column in columns.items()},
         benchmark=no_benchmark,
         difference=no_benchmark,

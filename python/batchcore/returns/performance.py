@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -20,30 +19,38 @@ from batchcore.returns.result import Performance
 from batchcore.run.plan import check_found
 from batchcore.run.request import requested
 from batchcore.schema import Use
-from batchcore.sources.chains import select_chain_ends, select_chain_rows
-from batchcore.sources.facts import select_flows
+from batchcore.sources.chains import select_chain_rows, select_ids, select_last_days
+from batchcore.sources.facts import FLOWS, select_flows
 from batchcore.sources.host import Selection
 from batchcore.sources.prices import select_price_dates
 from batchcore.sources.query import load
-from batchcore.units import State
 
 if TYPE_CHECKING:
     import datetime as dt
     import uuid
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from batchcore.calendar import Calendar
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Flows, Int32, Int64
+    from batchcore.frames import Flows, Ids
     from batchcore.options import Progress
     from batchcore.pg.session import Session
     from batchcore.returns.periods import Period
     from batchcore.run.request import Request
-    from batchcore.sources.chains import ChainEnds, ChainRows
+    from batchcore.sources.chains import ChainRows
 
 ROWS_OF_A_CHUNK: Final = 200_000
-"""Snapshots that are held at a time at most, but for one portfolio's: some 30 MiB."""
+"""Snapshots of the portfolios that are read together: some 30 MiB while they are computed."""
+
+FIRST_CHUNK: Final = 200
+"""Portfolios of the first chunk; the next has as many as what they have tells."""
+
+GROWTH: Final = 4
+"""How many times as many portfolios the next chunk may have."""
+
+MOST_FLOWS: Final = 400_000
+"""Fewer flows are read at once, since a host has no index that finds those of a chunk."""
 
 
 async def performance(
@@ -113,23 +120,8 @@ async def performance(
         return found if beside is None else await beside.beside(session, catalog, found)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Loaded:
-    """What a chunk is computed from.
-
-    Attributes:
-        ends: Its portfolios.
-        rows: Their snapshots.
-        flows: Cash in and out.
-    """
-
-    ends: ChainEnds
-    rows: ChainRows
-    flows: Flows
-
-
 class Chains:
-    """The chains of the portfolios that are asked for."""
+    """The chains of the portfolios that are asked for, read some portfolios at a time."""
 
     def __init__(
         self, session: Session, catalog: Catalog, calendar: Calendar, request: Request
@@ -137,37 +129,48 @@ class Chains:
         """Take where they are read, and which."""
         self._session, self._catalog = session, catalog
         self._calendar, self._request = calendar, request
+        end = request.end
+        self._until = calendars.LAST_DATE if end is None else calendars.day_of(end)
+        self._flows: Flows | None = None
 
     async def prepare(self) -> None:
-        """Load the portfolios, and where their chains begin and end.
+        """Load the portfolios, and all flows where they are not many.
 
         Raises:
-            ConfigError: one that is asked for is not there.
+            ConfigError: a portfolio that is asked for is not there.
         """
-        end = self._request.end
-        until = calendars.LAST_DATE if end is None else calendars.day_of(end)
         wanted = self._request.wanted
-        query = select_chain_ends(self._catalog, self._calendar, Selection(wanted), until)
-        self._ends = await load(self._session, query)
+        selection = Selection(wanted)
+        self._ids = await load(self._session, select_ids(self._catalog, selection))
         if wanted is not None:
-            check_found(wanted, self._ends.id)
+            check_found(wanted, self._ids)
+        if self._catalog.estimated_rows.get(FLOWS, MOST_FLOWS) < MOST_FLOWS:
+            everything = Selection(self._ids, as_range=wanted is None)
+            self._flows = await self._load_flows(everything, calendars.FIRST_DATE)
 
     async def performance(
         self, periods: Sequence[Period], inflows: str, progress: Progress | None
     ) -> list[Performance]:
         """Return the rows of each chunk of portfolios; one is read while another is computed."""
-        cancel, found, done = CancelFlag(), list[Performance](), 0
+        cancel, found, at = CancelFlag(), list[Performance](), 0
+        size = self._request.settings.chunk_size or FIRST_CHUNK
         computing: asyncio.Task[Performance] | None = None
         try:
-            for at, first in self._parts(periods):
-                loaded = await self._load(at, first)
+            while at < len(self._ids):
+                ids = np.ascontiguousarray(self._ids[at : at + size])
+                rows, flows = await self._load(ids, periods)
                 if computing is not None:
                     found.append(await computing)
-                work = self._work(loaded, periods, inflows, cancel)
+                work = partial(
+                    self._computed, ids, rows, flows, periods, inflows=inflows, cancel=cancel
+                )
                 computing = asyncio.create_task(in_thread(work, cancel))
-                done += len(at)
+                at += len(ids)
+                if self._request.settings.chunk_size is None:
+                    fitting = ROWS_OF_A_CHUNK * size // max(len(rows), 1)
+                    size = max(min(fitting, GROWTH * size), 1)
                 if progress is not None:
-                    progress("performance", done, len(self._ends))
+                    progress("performance", at, len(self._ids))
             if computing is not None:
                 found.append(await computing)
         finally:
@@ -176,64 +179,36 @@ class Chains:
                 await asyncio.wait([computing])
         return found
 
-    def _work(
-        self, loaded: Loaded, periods: Sequence[Period], inflows: str, cancel: CancelFlag
-    ) -> Callable[[], Performance]:
-        def work() -> Performance:
-            chain = chain_of(loaded.ends, loaded.rows, loaded.flows, self._calendar)
-            return performance_of(
-                loaded.ends,
-                chain,
-                periods,
-                inflows=inflows,
-                calendar=self._calendar,
-                cancel=cancel,
-            )
+    def _computed(
+        self,
+        ids: Ids,
+        rows: ChainRows,
+        flows: Flows,
+        periods: Sequence[Period],
+        *,
+        inflows: str,
+        cancel: CancelFlag,
+    ) -> Performance:
+        chain = chain_of(ids, rows, flows, self._calendar)
+        calendar = self._calendar
+        return performance_of(
+            ids, chain, periods, inflows=inflows, calendar=calendar, cancel=cancel
+        )
 
-        return work
-
-    def _parts(self, periods: Sequence[Period]) -> Iterator[tuple[Int64, int]]:
-        """Give rows of portfolios, as many as have so many snapshots at most, and their first day.
-
-        No portfolio is parted. One without a snapshot takes no room.
-        """
-        ends = self._ends
-        first = np.where(ends.first.state == State.VALUE, ends.first.values, calendars.LAST_DATE)
-        last = np.where(ends.last.state == State.VALUE, ends.last.values, calendars.FIRST_DATE)
+    async def _load(self, ids: Ids, periods: Sequence[Period]) -> tuple[ChainRows, Flows]:
+        """Return the snapshots of a chunk, as far back as its periods go, and the flows."""
+        selection = Selection(ids, as_range=self._request.wanted is None)
+        first, earlier = calendars.FIRST_DATE, False
         if not any(one.is_inception for one in periods):
-            eves = [one.eves(last.astype(np.int32)) for one in periods]
-            first = np.maximum(first, np.min(eves, axis=0) + 1)
-        rows = self._sessions_between(first, last) + 1
-        size, most = self._request.settings.chunk_size, ROWS_OF_A_CHUNK
-        at, held = 0, 0
-        for row, count in enumerate(rows.tolist()):
-            full = held + count > most if size is None else row - at == size
-            if full and row > at:
-                yield np.arange(at, row), int(first[at:row].min())
-                at, held = row, 0
-            held += count
-        if at < len(rows):
-            yield np.arange(at, len(rows)), int(first[at:].min())
-
-    def _sessions_between(self, first: Int32, last: Int32) -> Int64:
-        """Return how many sessions there are from one day to another, both included."""
-        days = self._calendar.days
-        if days is None:
-            count: Int64 = last.astype(np.int64) - first + 1
-        else:
-            count = np.searchsorted(days, last, side="right") - np.searchsorted(days, first)
-        return np.maximum(count, 0)
-
-    async def _load(self, at: Int64, first: int) -> Loaded:
-        """Return the snapshots of a chunk, from a day on and the one before it, and the flows."""
-        ends = self._ends.take(at)
-        whole = self._request.wanted is None and len(at) > 1
-        selection = Selection(ends.id, as_range=whole)
-        there = ends.last.state == State.VALUE
-        last = int(ends.last.values[there].max(initial=calendars.FIRST_DATE))
-        begins = int(ends.first.values[there].min(initial=calendars.LAST_DATE))
+            ends = select_last_days(self._catalog, self._calendar, ids, self._until)
+            _, last = await load(self._session, ends)
+            eves = [one.eves(last).min(initial=calendars.LAST_DATE - 1) for one in periods]
+            first, earlier = int(min(eves)) + 1, True
         query = partial(select_chain_rows, self._catalog, self._calendar, selection)
-        rows = await load(self._session, query((first, last), earlier=begins < first))
-        since = int(rows.day.min(initial=calendars.LAST_DATE))
-        flows = await load(self._session, select_flows(self._catalog, selection, since, last))
-        return Loaded(ends, rows, flows)
+        rows = await load(self._session, query((first, self._until), earlier=earlier))
+        if self._flows is not None:
+            return rows, self._flows
+        return rows, await self._load_flows(selection, int(rows.day.min(initial=self._until)))
+
+    async def _load_flows(self, selection: Selection, since: int) -> Flows:
+        return await load(self._session, select_flows(self._catalog, selection, since, self._until))

@@ -14,6 +14,7 @@ from batchcore.run.plan import check_found
 from batchcore.run.request import requested
 from batchcore.schema import Kind, Use
 from batchcore.sources import snapshot_table as table
+from batchcore.sources.chains import select_ids
 from batchcore.sources.host import Selection
 from batchcore.sources.query import load
 from batchcore.sources.stored import readable
@@ -102,7 +103,7 @@ async def read_snapshots(
     async with reading(db, schema, Use.RETURNS, phase="snapshots") as (session, catalog):
         selection = Selection(request.wanted)
         if request.wanted is not None:
-            check_found(request.wanted, await load(session, table.select_ids(catalog, selection)))
+            check_found(request.wanted, await load(session, select_ids(catalog, selection)))
         names = _readable(catalog, wanted)
         query = table.select_snapshots(catalog, selection, days, names)
         found = await load(session, query)

@@ -5,76 +5,54 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from batchcore.frames import Days, Decimals, Frame
+import numpy as np
+
+from batchcore.frames import Decimals, Frame
 from batchcore.schema import Kind
-from batchcore.sources.host import complete, select, sorted_ids, tables
+from batchcore.sources.host import HostTable, complete, select, sorted_ids
 from batchcore.sources.query import Column, Query
 
 if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Bools, Ids, Int32
+    from batchcore.frames import Ids, Int32, Int64
     from batchcore.sources.host import Selection
 
 SNAPSHOTS: Final = "portfolio_snapshots"
 
 
-@dataclass(frozen=True, eq=False)
-class ChainEnds(Frame):
-    """Portfolios with the days of their first and last complete snapshots, sorted by id.
-
-    Attributes:
-        id: (n, 16) uint8, ascending.
-        deleted: (n,) bool; True only for portfolios that were asked for by id.
-        first: NULL without any snapshot up to the day asked for.
-        last: Likewise.
-    """
-
-    id: Ids
-    deleted: Bools
-    first: Days
-    last: Days
+def select_ids(catalog: Catalog, selection: Selection) -> Query[Ids]:
+    """Return the ids of portfolios in order; of those asked for by id, soft-deleted ones too."""
+    template = "SELECT {columns} FROM {o} WHERE {alive}"
+    alive = selection.alive(catalog)
+    return select(catalog, "portfolios", _ids, "o.id", template, alive=alive)
 
 
-_ENDS: Final = """
-SELECT {columns} FROM {o}
-LEFT JOIN LATERAL (
+def _ids(id: Ids) -> Ids:  # noqa: A002  # its name
+    return np.ascontiguousarray(id[sorted_ids(id)])
+
+
+_LAST: Final = """
+SELECT {columns} FROM unnest({ids:uuids}) WITH ORDINALITY AS w(id, number)
+CROSS JOIN LATERAL (
     SELECT {s.snapshot_date} FROM {s}
-    WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} <= {until:date} AND {complete}
-    ORDER BY {s.snapshot_date} ASC LIMIT 1) AS first ON true
-LEFT JOIN LATERAL (
-    SELECT {s.snapshot_date} FROM {s}
-    WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} <= {until:date} AND {complete}
-    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS last ON true
-WHERE {alive}
+    WHERE {s.portfolio_id} = w.id AND {s.snapshot_date} <= {until:date} AND {complete}
+    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS last
 """
 
 
-def select_chain_ends(
-    catalog: Catalog, calendar: Calendar, selection: Selection, until: int
-) -> Query[ChainEnds]:
-    """Return where the chain of each portfolio begins, and where it ends up to a day.
-
-    Two LATERAL look-ups on the unique index. Of those asked for by id, soft-deleted ones come too,
-    marked.
-    """
-    read = (
-        "o.id",
-        Column("deleted", Kind.BOOL, "{o.deleted_at} IS NOT NULL"),
-        "first.snapshot_date first, last.snapshot_date last",
-    )
-    holes = {
-        "until": until,
-        "complete": complete(catalog, calendar),
-        "alive": selection.alive(catalog),
-        **tables(catalog, first=SNAPSHOTS, last=SNAPSHOTS),
-    }
-    return select(catalog, "portfolios", _ends, read, _ENDS, **holes)
+def select_last_days(
+    catalog: Catalog, calendar: Calendar, ids: Ids, until: int
+) -> Query[tuple[Int64, Int32]]:
+    """Return which portfolios have a complete snapshot up to a day, and the date of the last."""
+    read = (Column("row", Kind.INT8, "w.number - 1"), "last.snapshot_date! day")
+    holes = {"ids": ids, "until": until, "complete": complete(catalog, calendar)}
+    last = HostTable(catalog, SNAPSHOTS, "last")
+    return select(catalog, "last_days", _last_days, read, _LAST, last=last, **holes)
 
 
-def _ends(id: Ids, deleted: Bools, first: Days, last: Days) -> ChainEnds:  # noqa: A002  # its name
-    found = ChainEnds(id, deleted, first, last)
-    return found.take(sorted_ids(found.id))
+def _last_days(row: Int64, day: Int32) -> tuple[Int64, Int32]:
+    return row, day
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +99,7 @@ def select_chain_rows(
 ) -> Query[ChainRows]:
     """Return the snapshots of portfolios from one day to another, and of each the one before.
 
-    What is ``earlier`` than the first day is left out where it is known that there is nothing.
+    What is ``earlier`` than the first day is left out where it is not asked for.
     """
     read = (
         "s.portfolio_id, s.snapshot_date! day, s.equity_balance equity",

@@ -10,14 +10,13 @@ import numpy as np
 from batchcore.frames import Decimals, Integers, taken
 from batchcore.schema import HOST, Kind
 from batchcore.sources.host import HostColumn, part, select, tables
-from batchcore.sources.query import Column, first_column
+from batchcore.sources.query import Column
 from batchcore.sources.stored import scale_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Ids
     from batchcore.sources.host import Selection
     from batchcore.sources.query import Query
 
@@ -96,10 +95,3 @@ def known_columns() -> tuple[str, ...]:
     """Return the columns of a snapshot beside its key, in order."""
     names = (column.name for column in HOST[SNAPSHOTS].columns)
     return tuple(name for name in names if name not in KEY)
-
-
-def select_ids(catalog: Catalog, selection: Selection) -> Query[Ids]:
-    """Return the ids of portfolios, those of soft-deleted ones too, where they are asked for."""
-    template = "SELECT {columns} FROM {o} WHERE {alive}"
-    alive = selection.alive(catalog)
-    return select(catalog, "portfolios", first_column, "o.id", template, alive=alive)

@@ -16,19 +16,52 @@ const HALF: u128 = power(14);
 const LEAST: u128 = power(27);
 const MOST: u128 = power(28);
 
+/// `2^143 / 10^14`, rounded up. For `n < 2^96` the product by it, divided by `2^143`, exceeds
+/// `n / 10^14` by less than `2^-47`, and the next whole number is `10^-14` away at least.
+const RECIPROCAL: u128 = 111_503_725_992_653_115_707_678_591_364;
+const RECIPROCAL_SHIFT: u32 = 143 - 128;
+
 /// Places by which a remainder of 63 bits can be shifted within 128.
 const STEP: u32 = 19;
 
 /// Places by which 28 digits can be shifted within 38.
 const ROOM: u32 = 10;
 
+/// Returns `(value / 10^14, value % 10^14)` of a value below `2^96`: a multiplication takes a
+/// fraction of the time of a division.
+fn halves(value: u128) -> (u128, u128) {
+    let (_, high) = value.carrying_mul(RECIPROCAL, 0);
+    let quotient = high.wrapping_shr(RECIPROCAL_SHIFT);
+    (quotient, value.wrapping_sub(quotient.wrapping_mul(HALF)))
+}
+
+/// Returns the first of the 28 digits of a value, and the others.
+fn first_digit(value: u128) -> (u128, u128) {
+    let (upper, _) = halves(value);
+    // a division of 64 bits by a constant, where one of 128 bits takes five times as long
+    let digit = u64::try_from(upper).unwrap_or_default() / 10_000_000_000_000;
+    let digit = u128::from(digit);
+    (digit, value.wrapping_sub(digit.wrapping_mul(LEAST)))
+}
+
 const fn power(exponent: u32) -> u128 {
     10u128.pow(exponent)
 }
 
+const POWERS: [u128; 39] = {
+    let mut powers = [1; 39];
+    let mut exponent = 1;
+    while exponent < powers.len() {
+        powers[exponent] = powers[exponent - 1] * 10;
+        exponent += 1;
+    }
+    powers
+};
+
 /// Returns `10^exponent`, the largest one that fits where it does not.
 fn power_of_ten(exponent: u32) -> u128 {
-    10u128.checked_pow(exponent).unwrap_or(power(38))
+    let at = usize::try_from(exponent).unwrap_or(usize::MAX);
+    POWERS.get(at).copied().unwrap_or(power(38))
 }
 
 /// What is left of a unit in the last place.
@@ -97,7 +130,8 @@ impl Digits28 {
         let by: NonZero<u128> = divisor.into();
         // so many places, 10 to 46, give 28 or 29 digits
         let places = DIGITS.wrapping_add(divisor.ilog10()).saturating_sub(length);
-        let (mut digits, mut rest) = (u128::from(size) / by, u128::from(size) % by);
+        let (whole, rest) = (size / divisor, size % divisor);
+        let (mut digits, mut rest) = (u128::from(whole), u128::from(rest));
         let mut left = places;
         while left > 0 {
             let step = left.min(STEP);
@@ -185,8 +219,8 @@ impl Digits28 {
             let rest = Rest::of(low, MOST);
             return Self::rounded(is_negative, high, places.wrapping_sub(28), rest);
         }
-        let next = low / LEAST;
-        let rest = Rest::of(low.wrapping_sub(next.wrapping_mul(LEAST)), LEAST);
+        let (next, low) = first_digit(low);
+        let rest = Rest::of(low, LEAST);
         let digits = high.wrapping_mul(10).wrapping_add(next);
         Self::rounded(is_negative, digits, places.wrapping_sub(27), rest)
     }
@@ -337,20 +371,13 @@ fn up(digits: u128, rest: Rest) -> u128 {
 
 /// Returns `(high, low)` of `a * b = high * 10^28 + low`, for two values of 28 digits at most.
 fn product(a: u128, b: u128) -> (u128, u128) {
-    let (a1, b1) = (a / HALF, b / HALF);
-    let (a0, b0) = (
-        a.wrapping_sub(a1.wrapping_mul(HALF)),
-        b.wrapping_sub(b1.wrapping_mul(HALF)),
-    );
-    let lowest = a0.wrapping_mul(b0);
-    let carry = lowest / HALF;
-    let lowest = lowest.wrapping_sub(carry.wrapping_mul(HALF));
+    let ((a1, a0), (b1, b0)) = (halves(a), halves(b));
+    let (carry, lowest) = halves(a0.wrapping_mul(b0));
     let middle = a1
         .wrapping_mul(b0)
         .wrapping_add(a0.wrapping_mul(b1))
         .wrapping_add(carry);
-    let carry = middle / HALF;
-    let middle = middle.wrapping_sub(carry.wrapping_mul(HALF));
+    let (carry, middle) = halves(middle);
     let high = a1.wrapping_mul(b1).wrapping_add(carry);
     (high, middle.wrapping_mul(HALF).wrapping_add(lowest))
 }
@@ -370,9 +397,9 @@ impl Product {
         let (mut high, mut low) = product(a.digits, b.digits);
         let mut magnitude = a.places.wrapping_add(b.places).wrapping_neg();
         if high < LEAST {
-            let next = low / LEAST;
+            let (next, rest) = first_digit(low);
             high = high.wrapping_mul(10).wrapping_add(next);
-            low = low.wrapping_sub(next.wrapping_mul(LEAST)).wrapping_mul(10);
+            low = rest.wrapping_mul(10);
             magnitude = magnitude.wrapping_sub(1);
         }
         Self {
@@ -488,5 +515,27 @@ mod tests {
         assert_eq!(tiny(5 * LEAST).units(), Some(-5));
         assert_eq!(tiny(4 * LEAST + LEAST / 2).units(), Some(-4));
         assert_eq!(tiny(5 * LEAST + LEAST / 2).units(), Some(-6));
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn values_are_halved_as_by_division(value in 0..1u128 << 96, near in 0..1u128 << 49) {
+            prop_assert_eq!(halves(value), (value / HALF, value % HALF));
+            let below = (near * HALF).saturating_sub(1);
+            prop_assert_eq!(halves(below), (below / HALF, below % HALF));
+            prop_assert_eq!(halves(near * HALF), (near, 0));
+        }
+
+        #[test]
+        fn the_first_digit_is_that_of_a_division(value in 0..MOST) {
+            prop_assert_eq!(first_digit(value), (value / LEAST, value % LEAST));
+        }
     }
 }
