@@ -1133,16 +1133,7 @@ SELECT portfolio_ids FROM "public"."batchcore_runs" WHERE id = '<id>';
 
 -- the page of a portfolio
 COPY (
-SELECT o."id", o."deleted_at" IS NOT NULL, first."snapshot_date", last."snapshot_date" FROM "public"."portfolios" AS o
-LEFT JOIN LATERAL (
-    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" <= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
-    ORDER BY s."snapshot_date" ASC LIMIT 1) AS first ON true
-LEFT JOIN LATERAL (
-    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" <= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS last ON true
-WHERE o."id" = ANY('<ids>'::uuid[])
+SELECT o."id" FROM "public"."portfolios" AS o WHERE o."id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
 -- the page of a portfolio
@@ -1164,6 +1155,15 @@ COPY (
 SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
     AND s."is_complete"
+) TO STDOUT (FORMAT binary);
+
+-- the page of a portfolio
+COPY (
+SELECT w.number - 1, last."snapshot_date" FROM unnest('<ids>'::uuid[]) WITH ORDINALITY AS w(id, number)
+CROSS JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = w.id AND s."snapshot_date" <= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS last
 ) TO STDOUT (FORMAT binary);
 
 -- the page of a portfolio
