@@ -19,11 +19,8 @@ from playwright.sync_api import sync_playwright
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 PROGRAMS = ("chromium", "google-chrome")
-VIEW = {"width": 1100, "height": 1250}
+VIEW = {"width": 1100, "height": 1050}
 """What is shown: the top of each page."""
-
-COLOURS = 256
-"""Of the palette, so that a picture stays small."""
 
 MOST_BYTES = 150_000
 
@@ -56,8 +53,7 @@ def main() -> int:
 
 def _small(picture: bytes) -> bytes:
     written = io.BytesIO()
-    reduced = Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS)
-    reduced.save(written, format="PNG", optimize=True)
+    Image.open(io.BytesIO(picture)).convert("RGB").save(written, format="PNG", optimize=True)
     return written.getvalue()
 
 
