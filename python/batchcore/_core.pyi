@@ -35,6 +35,7 @@ __all__ = [
     "encode",
     "hold",
     "legacy_contributions",
+    "load_needed",
     "locate",
     "pick",
     "run",
@@ -187,6 +188,7 @@ def legacy_contributions(
     threads: int,
     cancel: CancelFlag | None = None,
 ) -> dict[str, Any]: ...
+def load_needed() -> None: ...
 def locate(*, keys: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]: ...
 def pick(*, pieces: list[bytes], keep: npt.NDArray[np.uint8]) -> list[bytes]: ...
 def run(

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from batchcore.config import Schema
     from batchcore.spans import Span, Spans
 
+_core.load_needed()
+
 _LOADS: Final = "batchcore.sources.cached"
 """It brings the driver."""
 

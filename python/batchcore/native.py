@@ -63,6 +63,8 @@ if TYPE_CHECKING:
 
 Made = TypeVar("Made")
 
+_core.load_needed()
+
 CancelFlag = _core.CancelFlag
 
 _GREEKS: Final = HOST["portfolio_snapshots"].names(Use.GREEKS)

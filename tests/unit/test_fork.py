@@ -5,6 +5,7 @@ from support import bounded
 COMPUTE = """
 import multiprocessing
 import os
+import sys
 import threading
 from support.worked import PRICES, jan, portfolio, position
 
@@ -42,7 +43,9 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 
 
 def test_a_child_computes_though_it_was_forked_during_native_calls() -> None:
+    # Threads take turns often, for it hung where one was in the first of all calls.
     code = """
+sys.setswitchinterval(1e-6)
 ended = threading.Event()
 def compute():
     while not ended.is_set():

@@ -9,7 +9,18 @@ use numpy::{
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::caches::decimal;
 use crate::errors::{InputError, to_py};
+
+/// Loads what calls need of NumPy and of `decimal`, each of which is loaded once.
+///
+/// A process that is forked while another thread loads it would wait for that thread for ever.
+#[pyfunction]
+pub(crate) fn load_needed(py: Python<'_>) -> PyResult<()> {
+    Vec::<f64>::new().into_pyarray(py).try_readonly()?;
+    decimal(py, 0, 0)?;
+    Ok(())
+}
 
 fn wrong(column: &str, expected: &str, was: &str) -> PyErr {
     InputError::new_err((

@@ -30,6 +30,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<store::ProfileStore>()?;
     module.add_class::<store::SnapshotStore>()?;
     module.add_class::<pnl::Marks>()?;
+    module.add_function(wrap_pyfunction!(arrays::load_needed, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::pick, module)?)?;
     module.add_function(wrap_pyfunction!(returns::compound, module)?)?;
@@ -57,6 +58,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "encode",
             "hold",
             "legacy_contributions",
+            "load_needed",
             "locate",
             "pick",
             "run",

@@ -17,7 +17,6 @@ use batchcore_core::pnl::rollforward::Rollforward;
 use batchcore_core::pnl::{holdings, marks, policy, position_values};
 use batchcore_core::text::{Intern, Table};
 use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods, dtype};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySlice};
 
@@ -526,7 +525,6 @@ impl<'py> Memory<'py> {
 
     /// Adds the first `rows` values of each column to `out`, as views.
     fn set_items(&self, out: &Bound<'py, PyDict>, rows: usize) -> PyResult<()> {
-        let py = out.py();
         let views = |block: &Bound<'py, PyAny>, names: &[&str]| {
             for (column, name) in names.iter().enumerate() {
                 let from = column.saturating_mul(self.rows);
@@ -538,7 +536,7 @@ impl<'py> Memory<'py> {
         views(self.numbers.as_any(), columns::NUMBERS)?;
         views(self.states.as_any(), columns::STATES)?;
         let marks = part(self.marks.as_any(), 0, rows.saturating_mul(4))?;
-        let marks = marks.call_method1(intern!(py, "reshape"), ((rows, 4),))?;
+        let marks = marks.call_method1("reshape", ((rows, 4),))?;
         out.set_item("marks", marks)
     }
 }
@@ -551,8 +549,8 @@ fn empty<T: Element>(
 ) -> PyResult<Bound<'_, PyArray1<T>>> {
     let values = rows.saturating_mul(columns);
     let array = py
-        .import(intern!(py, "numpy"))?
-        .call_method1(intern!(py, "empty"), (values, dtype::<T>(py)))?;
+        .import("numpy")?
+        .call_method1("empty", (values, dtype::<T>(py)))?;
     Ok(array.cast_into()?)
 }
 
