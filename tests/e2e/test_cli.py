@@ -101,6 +101,7 @@ def test_generate_run_and_run_again(migrated: str) -> None:
     assert (first.code, first.err) == (0, "")
     assert "portfolios: 5 complete, 0 skipped, 0 failed" in first.out
     assert "rows: 50 written in 1 chunk" in first.out
+    assert first.artifact["portfolios_by_status"] == {"ok": 5}
     written = digests(migrated)
 
     again = run(migrated)
@@ -244,6 +245,7 @@ def test_plan_says_what_run_does_and_writes_nothing(filled: str) -> None:
     assert done["sessions"] == planned["sessions"]
     assert done["portfolios"]["sessions_written"] == planned["portfolios"]["sessions_planned"]
     assert batchcore("plan", "--database-url", filled, *RANGE).code == 99
+    assert said.artifact.items() >= planned.items()
 
 
 def test_plan_marks_sessions_below_the_gate(filled: str) -> None:
@@ -381,6 +383,11 @@ def test_coverage_below_the_gate_stops_the_run(filled: str) -> None:
     assert (error["type"], error["exit_code"]) == ("CoverageError", 2)
     assert (error["session"], error["coverage"], error["min_coverage"]) == ("2025-06-25", 0.0, 0.5)
     assert as_json.error() == error["message"] == said.error()
+    left = as_json.artifact
+    assert left["error"] == error
+    assert left["coverage"]["2025-06-25"] == 0.0
+    assert (left["outcome"], left["sessions"][0], left["rows_written"]) == ("refused", START, 0)
+    assert left["portfolios_by_status"] == {"skipped": SIZE.portfolios}
     assert digests(filled) == before
     assert run(filled, "--min-coverage", "0").code == 0
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -20,6 +21,7 @@ from batchcore.db.migrate import migrate
 from batchcore.errors import BatchcoreError
 from batchcore.redact import Redactor
 from support import database
+from support.command import Said
 from support.command import batchcore as command
 from support.generate import MONDAY
 from support.tables import query
@@ -65,6 +67,11 @@ def assert_hidden(text: str) -> None:
         assert secret not in text
 
 
+def everything(said: Said) -> str:
+    """Return all that a command printed and left."""
+    return said.out + said.err + json.dumps(said.artifact, ensure_ascii=False)
+
+
 def forms(url: str, secret: str) -> dict[str, tuple[str, dict[str, str]]]:
     """Return URL and environment for each way to give a password."""
     coded, rest = quote(secret, safe=""), url.removeprefix("postgresql://keeper@")
@@ -98,7 +105,7 @@ def test_the_right_password_is_shown_nowhere(
     # `generate` wants an empty database, which it is told by this one only once it is let in
     assert "password authentication failed" not in said.err
     assert said.code in {exits.DONE, exits.NOTHING_TO_DO} or name == "generate", said.err
-    assert_hidden(said.out + said.err)
+    assert_hidden(everything(said))
 
 
 @COMMAND
@@ -109,7 +116,7 @@ def test_a_wrong_password_is_shown_nowhere(
     said = said_by(monkeypatch, name, form, secured, WRONG)
     assert said.code == exits.FAILED
     assert 'password authentication failed for user "keeper"' in said.err
-    assert_hidden(said.out + said.err)
+    assert_hidden(everything(said))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +146,7 @@ def test_a_url_that_cannot_be_used_tells_nothing_of_its_password(
     words = ("--json",) if as_json else ()
     said = command(name, *COMMANDS[name], "--database-url", url, "-vv", "--debug", *words)
     assert said.code in {exits.FAILED, exits.USAGE}
-    assert_hidden(said.out + said.err)
+    assert_hidden(everything(said))
 
 
 @FORMS

@@ -4,11 +4,14 @@ import io
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from batchcore.cli.artifact import VARIABLE
 from batchcore.streams import silence
+from support.artifact import valid
 from support.tables import SIZE, query
 
 pytestmark = pytest.mark.db
@@ -18,15 +21,28 @@ PROGRAM = f'"{sys.executable}" -m batchcore'
 
 
 def shell(line: str, url: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    known = {**os.environ, "BATCHCORE_DATABASE_URL": url, **environment}
-    return subprocess.run(  # noqa: S603  # our own lines
-        ["/bin/sh", "-c", line],
-        env={name: value for name, value in known.items() if value},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    """Run a line; what it leaves of a run must be valid, whatever its streams are."""
+    with tempfile.TemporaryDirectory() as folder:
+        left = Path(folder) / "artifact.json"
+        known = {
+            **os.environ,
+            "BATCHCORE_DATABASE_URL": url,
+            VARIABLE: str(left),
+            **environment,
+        }
+        done = subprocess.run(  # noqa: S603  # our own lines
+            ["/bin/sh", "-c", line],
+            env={name: value for name, value in known.items() if value},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert left.exists() == (f"batchcore {RUN}" in line)
+        if left.exists():
+            document = valid(left.read_text())
+            assert "|" in line or document["exit_code"] == done.returncode
+    return done
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device on this system")

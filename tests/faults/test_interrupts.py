@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -14,7 +16,9 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import batchcore
+from batchcore.cli.artifact import VARIABLE
 from batchcore.config import Settings
+from support.artifact import checked
 from support.faults import PATIENCE_S, SUCCESS, Moment, Scene
 from support.jobs import END, START, Job, dump
 from support.proxy import Proxy, proxied
@@ -67,6 +71,7 @@ async def test_a_signal_at_a_step(stage: Stage, step: str) -> None:
         await assert_whole(scene)
         (run,) = await runs_of(scene)
         assert run["state"] == ("complete" if step == LAST else "interrupted")
+        assert worker.left["run_id"] == str(run["id"])
         await goes_on(scene)
         await assert_done(scene)
         if step != LAST:
@@ -115,9 +120,10 @@ async def test_a_signal_while_the_server_is_silent(stage: Stage, step: str) -> N
 
 
 @pytest.mark.parametrize("number", CODES)
-async def test_a_signal_while_a_name_is_looked_up(number: signal.Signals) -> None:
+async def test_a_signal_while_a_name_is_looked_up(number: signal.Signals, tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", LOOKS_UP),
+        env={**os.environ, VARIABLE: str(tmp_path / "artifact.json")},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -129,6 +135,7 @@ async def test_a_signal_while_a_name_is_looked_up(number: signal.Signals) -> Non
     assert process.returncode == CODES[number]
     (line,) = err.decode().splitlines()
     assert line.startswith(f"batchcore: error: interrupted by {number.name}")
+    assert checked(tmp_path / "artifact.json", CODES[number])["outcome"] == "interrupted"
 
 
 @pytest.fixture

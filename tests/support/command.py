@@ -7,12 +7,14 @@ import contextlib
 import io
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from batchcore import cli
+from support import artifact
 
 HELP = Path(__file__).parent.parent / "e2e" / "help"
 COMMANDS = (
@@ -34,11 +36,12 @@ WIDTH = "100"
 
 @dataclass(frozen=True)
 class Said:
-    """What a call printed, and its exit code."""
+    """What a call printed, its exit code, and the document that it left of a run."""
 
     code: int
     out: str
     err: str
+    artifact: dict[str, Any] | None = field(default=None, compare=False)
 
     def document(self) -> Any:
         """Return stdout, which must be one JSON document and nothing else."""
@@ -53,12 +56,33 @@ class Said:
         return line.removeprefix(start)
 
 
-def batchcore(*words: str) -> Said:
-    """Call the command line."""
-    out, err = io.StringIO(), io.StringIO()
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def called(words: Sequence[str], stream: type[io.StringIO] = io.StringIO) -> Said:
+    """Call the command line with words and nothing else."""
+    out, err = stream(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = cli.main(words)
     return Said(code, out.getvalue(), err.getvalue())
+
+
+def batchcore(*words: str) -> Said:
+    """Call the command line; however a run ends, it must leave a valid artifact."""
+    with artifact.expected(words) as expected:
+        said = called(expected.words)
+        return replace(said, artifact=expected.document(said.code))
+
+
+def shown(*words: str, width: int = 80, **environment: str) -> Said:
+    """Call the command line with a terminal as its stdout."""
+    size = {"COLUMNS": str(width), "LINES": "24", "TERM": "xterm-256color", **environment}
+    with mock.patch.dict(os.environ, size):
+        return called(words, Terminal)
 
 
 def help_file(command: str | None) -> Path:

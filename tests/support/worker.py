@@ -18,11 +18,15 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
 from batchcore.cli import signals
+from batchcore.cli.artifact import VARIABLE
 from batchcore.pg import errors as driver
 from batchcore.run import lease
-from support.command import Said, batchcore
+from support.artifact import Watched
+from support.command import Said, called
 
 STEP = re.compile(r" step=(\w+)")
 
@@ -57,11 +61,17 @@ class At:
 
 
 class Worker:
-    """A batch that runs in another process."""
+    """A batch that runs in another process.
+
+    Attributes:
+        left: Once it has ended, the artifact that is there.
+    """
 
     def __init__(self, words: Sequence[str], at: At | None = None, *, patient: bool) -> None:
         self._pipe, other = CONTEXT.Pipe()
-        order = (tuple(words), at, other, patient)
+        self._artifact = Watched()
+        self.left: dict[str, Any] = {}
+        order = (tuple(words), at, other, patient, self._artifact.path)
         self._process = CONTEXT.Process(target=_work, args=order, daemon=True)
         self._process.start()
         self._said: Said | None = None
@@ -86,11 +96,13 @@ class Worker:
             os.kill(self.pid, number)
 
     async def ended(self) -> int:
-        """Return its exit code, -9 if it was killed."""
+        """Return its exit code, -9 if it was killed; its artifact must be valid in any case."""
         await _readable(self._process.sentinel)
         self._process.join()
-        assert self._process.exitcode is not None
-        return self._process.exitcode
+        code = self._process.exitcode
+        assert code is not None
+        self.left = self._artifact.check(code, was_ready=self.said() is not None)
+        return code
 
     def said(self) -> Said | None:
         """Return what an ended worker printed; None if it was killed."""
@@ -113,6 +125,7 @@ class Worker:
         self._process.join()
         self._process.close()
         self._pipe.close()
+        self._artifact.close()
 
 
 async def _readable(descriptor: int) -> None:
@@ -166,12 +179,19 @@ class _Steps(logging.Handler):
         self._pipe.recv()
 
 
-def _work(words: tuple[str, ...], at: At | None, pipe: Connection, patient: bool) -> None:  # noqa: FBT001  # as `Process` hands it on
+def _work(
+    words: tuple[str, ...],
+    at: At | None,
+    pipe: Connection,
+    patient: bool,  # noqa: FBT001  # as `Process` hands it on
+    artifact: Path,
+) -> None:
+    os.environ[VARIABLE] = str(artifact)
     if patient:
         patience(setattr)
     if at is not None:
         logging.getLogger("batchcore").addHandler(_Steps(at, pipe))
-    said = batchcore(*words)
+    said = called(words)
     with contextlib.suppress(BrokenPipeError):
         pipe.send(said)
     sys.exit(said.code)

@@ -13,7 +13,7 @@ import pytest
 
 from batchcore import cli, errors
 from batchcore.cli import exits, options, output
-from support.command import batchcore
+from support.command import Terminal, batchcore
 
 SECRET = "s3cret"  # noqa: S105  # made up
 
@@ -252,11 +252,6 @@ def test_the_log_is_left_as_it_was() -> None:
     assert batchcore("version", "-vv").code == 0
     assert (logger.level, logger.handlers) == before
     assert any(isinstance(handler, logging.NullHandler) for handler in logger.handlers)
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_a_terminal_gets_a_bar_with_rate_and_time_left(monkeypatch) -> None:

@@ -15,6 +15,7 @@ from batchcore.attribution.explanation import (
     Explanation,
 )
 from batchcore.attribution.lots import Lot, by_key, ordered, total, trimmed
+from batchcore.cli.explain import explained_text
 
 OWNER = uuid.UUID(int=7)
 DAY = dt.date(2026, 1, 6)
@@ -142,3 +143,28 @@ def test_csv_leaves_out_what_does_not_apply() -> None:
 def test_cells_differ_by_value() -> None:
     assert not ComparedCell(DAY, "daily_pnl", Decimal("1.00"), Decimal(1)).differs
     assert ComparedCell(DAY, "daily_pnl", None, Decimal(1)).differs
+
+
+def test_text_shows_amounts_with_their_points_below_each_other() -> None:
+    rows = (
+        row("a", "-1234.565", "0", symbol="AAA", mark=Decimal("7.3"), quantity=Decimal(5)),
+        row("b", "0.004", "-0.004", symbol="BBB", mark=Decimal("10.25")),
+    )
+    around = {"equity_before": Decimal("100.00"), "equity": Decimal("110.00")}
+    found = explanation(rows=ordered(rows), previous=DAY, **around)
+    head, *lines = explained_text(found, 20).splitlines()
+    assert head == f"portfolio {OWNER} on 2026-01-06: rollforward, by lot"
+    assert lines == [
+        "  equity of 2026-01-06  100.00",
+        "  stored P&L             10.00",
+        "  contributions          10.0036",
+        "  rounding               -0.0036",
+        "  equity of 2026-01-06  110.00",
+        "",
+        "key  symbol  quantity   mark  unrealized change  realized  contribution    share",
+        "a    AAA            5   7.30          -1,234.57      0.00     -1,234.57  100.0 %",
+        "b    BBB               10.25               0.00      0.00          0.00    0.0 %",
+    ]
+    rest = explained_text(found, 1).splitlines()[-1]
+    assert rest == "1 more row, 0.00 together; --top shows more"
+    assert explained_text(explanation(rows=()), 20).splitlines()[-1] == "no lot"

@@ -306,6 +306,33 @@ def test_nobody_is_a_plan_without_work() -> None:
     assert plans.chunks(plan, 10) == []
 
 
+@settings(deadline=None)
+@given(
+    rows=st.lists(portfolio_rows, min_size=1, max_size=4),
+    calendar=some_calendars,
+    end=days,
+    closed=days,
+    done=st.lists(st.booleans(), min_size=4, max_size=4),
+)
+def test_sessions_behind_are_those_that_the_portfolio_furthest_behind_lacks(
+    rows: list[Rows], calendar: calendars.Calendar, end: int, closed: int, done: list[bool]
+) -> None:
+    deleted = [0] if len(rows) > 1 else []
+    plan = plans.make_plan(
+        loaded(rows, calendar, end + 1, deleted), calendar, plans.Range(None, end), "skip"
+    )
+    wrote = plan.sessions_planned() * np.array(done[: len(rows)], dtype=np.int32)
+
+    latest = []
+    for row, each in enumerate(rows):
+        if row not in deleted:
+            found = complete(each, calendar) + (written(plan, row) if wrote[row] else [])
+            latest += [max(found)] if found else []
+    sessions = calendar.sessions(FIRST, LAST).tolist()
+    expected = sum(min(latest) < day <= closed for day in sessions) if latest else None
+    assert plans.sessions_behind(plan, wrote, calendar, closed) == expected
+
+
 def test_chunks_cut_portfolios_in_order_and_leave_nobody_out() -> None:
     calendar = calendars.load("daily")
     choose = seeded("chunks")

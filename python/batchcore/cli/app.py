@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
+import importlib
 import inspect
 import json
 import os
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from batchcore.cli import options
+from batchcore.cli.artifact import RunRecord
 from batchcore.cli.exits import (
     BROKEN_PIPE,
     DONE,
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-CHANGING: Final = ("demo", "run", "migrate", "generate", "report")
+CHANGING: Final = ("demo", "run", "repair", "migrate", "generate", "report")
 """Commands that succeed by what they do, whether their report can be printed or not."""
 
 app: Final = typer.Typer(
@@ -48,6 +51,12 @@ app: Final = typer.Typer(
 )
 
 
+CONTEXT: Final = inspect.Parameter(
+    "context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context
+)
+"""By which Typer hands on what `main` has made of the words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A call of a command: the arguments that all commands share.
@@ -57,12 +66,14 @@ class Call:
         as_json: Whether stdout gets one JSON document, and nothing else.
         url: Of the database; "" for commands without one.
         schema: Of the database.
+        record: What a run leaves behind.
     """
 
     command: str
     as_json: bool
     url: str
     schema: Schema
+    record: RunRecord
 
     @property
     def on_terminal(self) -> bool:
@@ -84,9 +95,7 @@ class Call:
         """
         with self.printing():
             if parts is not None and self.on_terminal:
-                from batchcore.cli.tables import show  # noqa: PLC0415  # only on a terminal
-
-                show(parts())
+                importlib.import_module("batchcore.cli.tables").show(parts())
             else:
                 print(json.dumps(document, indent=2) if self.as_json else text())
 
@@ -125,24 +134,39 @@ def command(
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
         @functools.wraps(function)
-        def run(*, as_json: bool, debug: bool, verbose: int, **given: Any) -> int:  # noqa: ANN401
+        def run(
+            *,
+            context: typer.Context,
+            as_json: bool,
+            debug: bool,
+            verbose: int,
+            **given: Any,  # noqa: ANN401
+        ) -> int:
             del debug  # `main` has looked for it already: parsing may fail too
+            record: RunRecord = context.obj
+            record.ask(given)
             with logging_to_stderr(verbose):
                 url, schema = "", Schema()
                 if has_database:
                     url = options.database_url(given.pop("database_url"))
                     if (file := given.pop("schema")) is not None:
                         schema = Schema.from_toml(file)
-                return function(Call(name, as_json, url, schema), **given)
+                return function(Call(name, as_json, url, schema, record), **given)
 
         database = options.DATABASE if has_database else []
-        parameters = [*options.own(function), *derived, *database, *options.COMMON]
+        own = [*options.own(function), *derived, *database, *options.COMMON]
+        parameters = [CONTEXT, *own]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {one.name: one.annotation for one in parameters}
         app.command(name, help=text)(run)
         return function
 
     return register
+
+
+def views() -> Any:  # noqa: ANN401  # a module, whose names are not known
+    """Return `batchcore.cli.views`, imported only where there is a terminal to show things on."""
+    return importlib.import_module("batchcore.cli.views")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -156,17 +180,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     redacted.forget()
     redacted.hide(os.environ.get("PGPASSWORD"))
     as_json, debug = "--json" in words, "--debug" in words
+    record = RunRecord(words)
     try:
         with signals_raise():
             run_words = typer.main.get_command(app)  # calling `app` would change sys.excepthook
-            code = run_words(words, standalone_mode=False, prog_name="batchcore")
+            code = run_words(words, standalone_mode=False, prog_name="batchcore", obj=record)
             sys.stdout.flush()
     except (BrokenPipeError, SystemExit):
         # Typer makes a SystemExit of a broken pipe, and of nothing else in this mode.
         silence(sys.stdout)
+        record.leave(BROKEN_PIPE, OSError(errno.EPIPE, os.strerror(errno.EPIPE), "stdout"))
         return BROKEN_PIPE
     except (Exception, Interrupted) as error:  # noqa: BLE001  # the last one to see it
         code = exit_code(error)
+        record.leave(code, error)
         if debug:
             tell(redacted("".join(traceback.format_exception(error)).rstrip()))
         try:
@@ -179,4 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, SchemaError):
             for problem in error.problems[1:]:
                 tell_line(f"also: {redacted(problem)}")
-    return code if isinstance(code, int) else DONE
+        return code
+    code = code if isinstance(code, int) else DONE
+    record.leave(code)
+    return code

@@ -27,6 +27,9 @@ BROKEN_PIPE: Final = 141
 UsageError: Final[Any] = typer.BadParameter.__base__
 """A wrong word of the command line; not every version of Typer has a public name for it."""
 
+HIDDEN: Final = ("batchcore_result", "__notes__")
+"""Attributes of an exception that are none of its facts: the report of its run, and notes."""
+
 redacted: Final = Redactor()
 
 
@@ -87,6 +90,7 @@ def as_document(error: BaseException) -> dict[str, Any]:
     attributes = {
         key: redacted(value) if isinstance(value, str) else value
         for key, value in (vars(error) if isinstance(error, BatchcoreError) else {}).items()
+        if key not in HIDDEN
     }
     name = "UsageError" if isinstance(error, UsageError) else type(error).__name__
     own = {"type": name, "message": one_line(error), "exit_code": exit_code(error)}

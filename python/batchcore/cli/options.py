@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
 URL_VARIABLE: Final = "BATCHCORE_DATABASE_URL"
+ARTIFACT_VARIABLE: Final = "BATCHCORE_ARTIFACT"
 LIBPQ_VARIABLES: Final = ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE")
 
 
@@ -117,6 +118,22 @@ COMMON: Final = [
     parameter("debug", bool, flag("--debug", "Show the traceback of an error."), default=False),
     parameter("verbose", int, _VERBOSE, default=0),
 ]
+
+
+_ARTIFACT: Final = "Write the report there on every end"
+PLAN_ARTIFACT: Final = parameter(
+    "artifact", str, option("PATH", f"{_ARTIFACT}.", show_default=False)
+)
+ARTIFACT: Final = parameter(
+    "artifact",
+    str,
+    option("PATH", f"{_ARTIFACT}; or ${ARTIFACT_VARIABLE}.", show_default=False),
+)
+METRICS: Final = parameter(
+    "metrics",
+    str,
+    option("PATH", "Write metrics there for Prometheus's node exporter.", show_default=False),
+)
 
 
 def own(function: Callable[..., int]) -> list[inspect.Parameter]:

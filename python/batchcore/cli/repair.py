@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import batchcore
 from batchcore.cli import options as given
-from batchcore.cli.app import Call, command
+from batchcore.cli.app import Call, command, views
 from batchcore.cli.options import Date, OkIfNothing, PortfolioIds, PortfoliosFile, flag
 from batchcore.cli.output import LISTED
 from batchcore.cli.run import attempt_text, code_of, note_lines, phase_lines, run_batch
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from batchcore.run.result import BatchResult
 
 
-@command("repair", given.derived(but=("on_existing", "missing", "changed_since", "today")))
+LEFT_OUT: Final = ("on_existing", "missing", "changed_since", "today")
+
+
+@command("repair", [*given.derived(but=LEFT_OUT), given.ARTIFACT, given.METRICS])
 def repair(
     call: Call,
     *,
@@ -42,8 +45,13 @@ def repair(
     which = start, end, portfolio, portfolios_file
     result = run_batch(batchcore.repair, call, which, options, dry_run=dry_run)
     document = result.to_dict()
-    call.answer(document, lambda: repair_text(result, document))
-    return code_of(result, ok_if_nothing=ok_if_nothing)
+    call.record.report(result, document)
+    call.answer(
+        document,
+        lambda: repair_text(result, document),
+        lambda: views().repair_parts(result, document),
+    )
+    return code_of(call, result, ok_if_nothing=ok_if_nothing)
 
 
 def repair_text(result: BatchResult, document: Mapping[str, Any]) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import batchcore
 from batchcore import policies
 from batchcore.cli import options as given
-from batchcore.cli.app import Call, command
+from batchcore.cli.app import Call, command, views
 from batchcore.cli.exits import DONE, INCOMPLETE, NOTHING_TO_DO
 from batchcore.cli.options import Date, OkIfNothing, PortfolioIds, PortfoliosFile, flag, option
 from batchcore.cli.output import first_of, listed, listed_lines, showing_progress, tell_line
 from batchcore.cli.signals import finish
 from batchcore.config import Settings
+from batchcore.errors import ConfigError
 from batchcore.words import counted, counted_are
 
 if TYPE_CHECKING:
@@ -30,8 +32,8 @@ OPTIONS: Final = given.derived()
 PLAN: Final = "Say what `run` would do with the same options, and what is missing; write nothing."
 
 
-@command("plan", OPTIONS, text=PLAN)
-@command("run", OPTIONS)
+@command("plan", [*OPTIONS, given.PLAN_ARTIFACT], text=PLAN)
+@command("run", [*OPTIONS, given.ARTIFACT, given.METRICS])
 def run(
     call: Call,
     *,
@@ -58,11 +60,17 @@ def run(
     result = run_batch(batchcore.run_batch, call, which, options, dry_run=dry_run)
     if dry_run:
         plan = plan_dict(result, options["min_coverage"])
-        call.answer(plan, lambda: plan_text(result, plan))
+        call.record.report(result, plan)
+        call.answer(plan, lambda: plan_text(result, plan), lambda: views().plan_parts(result, plan))
     else:
         document = result.to_dict()
-        call.answer(document, lambda: result_text(result, document))
-    return code_of(result, ok_if_nothing=ok_if_nothing)
+        call.record.report(result, document)
+        call.answer(
+            document,
+            lambda: result_text(result, document),
+            lambda: views().run_parts(result, document),
+        )
+    return code_of(call, result, ok_if_nothing=ok_if_nothing)
 
 
 def run_batch(
@@ -74,6 +82,10 @@ def run_batch(
     dry_run: bool,
 ) -> BatchResult:
     """Return the result of a run or repair of the portfolios that are named or in a file."""
+    if dry_run and call.record.metrics is not None:
+        call.record.metrics = None
+        msg = "metrics are those of a run, and a dry run is none: give --artifact, or --json"
+        raise ConfigError(msg, "metrics")
     start, end, portfolios, file = which
     if file is not None:
         portfolios = given.portfolios(portfolios, file)
@@ -82,14 +94,16 @@ def run_batch(
     chosen = {name: value for name, value in options.items() if name not in names}
     chosen["settings"] = Settings(schema=call.schema, dry_run=dry_run, **own)
     with showing_progress() as progress:
-        return finish(work(call.url, start, end, portfolios, progress=progress, **chosen))
+        run = work(call.url, start, end, portfolios, progress=progress, **chosen)
+        return finish(run, call.record.leave)
 
 
-def code_of(result: BatchResult, *, ok_if_nothing: bool) -> int:
-    """Return the exit code of a run, and print which portfolios failed."""
+def code_of(call: Call, result: BatchResult, *, ok_if_nothing: bool) -> int:
+    """Return the exit code of a run, and print which portfolios failed if nobody has seen it."""
     both = [result] if result.resumed is None else [result.resumed, result]
-    for line in (line for one in both for line in failure_lines(one)):
-        tell_line(line)
+    if not (call.on_terminal and sys.stderr.isatty()):
+        for line in (line for one in both for line in failure_lines(one)):
+            tell_line(line)
     if any(one.failed for one in both):
         return INCOMPLETE
     if all(one.nothing_to_do for one in both) and not ok_if_nothing:
@@ -112,7 +126,7 @@ def result_text(result: BatchResult, document: Mapping[str, Any]) -> str:
 
 def _own_text(result: BatchResult, document: Mapping[str, Any]) -> str:
     if not document["sessions"]:
-        return "\n".join([_nothing_text(document), *issue_lines(result)])
+        return "\n".join([nothing_text(document), *issue_lines(result)])
     cache, failed = document["cache"], document["portfolios_failed"]
     written = document["portfolios_processed"]
     skipped = len(document["portfolios"]["id"]) - written - failed
@@ -149,6 +163,11 @@ def phase_lines(document: Mapping[str, Any]) -> list[str]:
 
 def note_lines(result: BatchResult, document: Mapping[str, Any]) -> list[str]:
     """Return what was noticed."""
+    return [*run_notes(document), *issue_lines(result)]
+
+
+def run_notes(document: Mapping[str, Any]) -> list[str]:
+    """Return what was noticed beside issues, each line a name and a text."""
     retries, rounded = document["retries"], document["rounded"]
     lines = []
     if retries:
@@ -158,7 +177,7 @@ def note_lines(result: BatchResult, document: Mapping[str, Any]) -> list[str]:
     if rounded:
         named = ", ".join(f"{count:,} of {name}" for name, count in rounded.items())
         lines.append(f"doubles rounded: {named}")
-    return [*lines, *issue_lines(result)]
+    return lines
 
 
 def issue_lines(result: BatchResult) -> list[str]:
@@ -208,9 +227,9 @@ def plan_dict(result: BatchResult, min_coverage: float) -> dict[str, Any]:
 def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
     """Return what a run would do, by a dry run and its document."""
     left_out = f"skipped dates (not trading sessions): {listed(plan['sessions_left_out'])}"
-    stamps = _stamp_lines(plan.get("time_stamps", ()))
+    stamps = stamp_lines(plan.get("time_stamps", ()))
     if result.nothing_to_do:
-        nothing = [_nothing_text(plan), *issue_lines(result)]
+        nothing = [nothing_text(plan), *issue_lines(result)]
         return "\n".join([*nothing, left_out, *stamps])
     sessions = plan["portfolios"]["sessions_planned"]
     planned = sum(count > 0 for count in sessions)
@@ -248,7 +267,7 @@ def _coverage_lines(result: BatchResult, plan: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _stamp_lines(stamps: Sequence[Mapping[str, Any]]) -> list[str]:
+def stamp_lines(stamps: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return which of two ways to bring corrections in the time stamps speak for, and why."""
     if not stamps:
         return []
@@ -272,7 +291,8 @@ def _stamp_lines(stamps: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"late corrections: {advice}"]
 
 
-def _nothing_text(document: Mapping[str, Any]) -> str:
+def nothing_text(document: Mapping[str, Any]) -> str:
+    """Return why there is nothing to do."""
     if not document["portfolios"]["id"]:
         return "nothing to do: there is no portfolio to run"
     return "nothing to do: no session of the range is left to write"

@@ -9,7 +9,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from batchcore.cli.exits import Interrupted, one_line
+from batchcore.cli.exits import Interrupted, exit_code, one_line
 from batchcore.cli.output import tell_line
 
 if TYPE_CHECKING:
@@ -46,12 +46,19 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     raise Interrupted(number)
 
 
-def finish(work: Coroutine[Any, Any, _T]) -> _T:
-    """Return what ``work`` returns; a signal cancels it."""
+def finish(
+    work: Coroutine[Any, Any, _T], leave: Callable[[int, BaseException], None] | None = None
+) -> _T:
+    """Return what ``work`` returns; a signal cancels it.
+
+    Args:
+        work: What to do.
+        leave: Called with exit code and error where the process must end without more ado.
+    """
     timers: list[threading.Timer] = []
 
     def caught(number: int) -> None:
-        timer = threading.Timer(LAST_RESORT_S, _give_up, [Interrupted(number)])
+        timer = threading.Timer(LAST_RESORT_S, _give_up, [Interrupted(number), leave])
         timer.daemon = True
         timer.start()
         timers.append(timer)
@@ -63,13 +70,17 @@ def finish(work: Coroutine[Any, Any, _T]) -> _T:
             timer.cancel()
 
 
-def _give_up(error: Interrupted) -> None:
+def _give_up(error: Interrupted, leave: Callable[[int, BaseException], None] | None) -> None:
     """End a process that cannot do so itself soon, as while a name is looked up in vain.
 
     What it has not committed is undone, as if it had been killed.
     """
-    tell_line(f"error: {one_line(error)}")
-    os._exit(128 + error.signal)
+    try:
+        if leave is not None:
+            leave(exit_code(error), error)
+        tell_line(f"error: {one_line(error)}")
+    finally:
+        os._exit(exit_code(error))
 
 
 async def _interruptible(work: Coroutine[Any, Any, _T], was_caught: Callable[[int], None]) -> _T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
-from batchcore.cli.app import Call, command
+from batchcore.cli.app import Call, command, views
 from batchcore.cli.exits import DONE
 from batchcore.cli.options import option
 from batchcore.cli.output import aligned, first_of, listed_lines, named_counts
@@ -30,9 +30,9 @@ def status(
     found = finish(ledger.runs(call.url, run_id=run, limit=limit, schema=call.schema))
     runs = [one.to_dict() for one in found]
     if run is not None:
-        call.answer(runs[0], lambda: run_text(runs[0]))
+        call.answer(runs[0], lambda: run_text(runs[0]), lambda: views().of_ledger_parts(runs[0]))
     else:
-        call.answer({"runs": runs}, lambda: runs_text(runs))
+        call.answer({"runs": runs}, lambda: runs_text(runs), lambda: views().runs_parts(runs))
     return DONE
 
 
@@ -44,17 +44,24 @@ def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
     rows = [("run", "state", "policy", "range", *counts, "rows", "began")]
     for run in runs:
         numbers = (_or_dash(run[name]) for name in (*counts, "rows_written", "created_at"))
-        rows.append((run["run_id"], run["state"], _asked_text(run["asked"]), _range(run), *numbers))
+        rows.append(
+            (run["run_id"], run["state"], asked_text(run["asked"]), range_text(run), *numbers)
+        )
+    return "\n".join([*aligned(rows), *next_lines(runs)])
+
+
+def next_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return from which moment on the next correction after some runs is to look."""
     whole = [run for run in runs if run["state"] == "complete" and run["portfolios_asked"] is None]
     corrected = [
         run for run in whole if run["asked"]["changed_since"] or run["asked"].get("repairs")
     ]
     # A run that corrects nothing has seen no change to the rows that existed before it.
     shown = corrected[:1] or whole[-1:]
-    return "\n".join([*aligned(rows), *_next_lines(*shown)])
+    return correction_lines(*shown)
 
 
-def _next_lines(*runs: Mapping[str, Any]) -> list[str]:
+def correction_lines(*runs: Mapping[str, Any]) -> list[str]:
     """Return from which moment on the next correction is to look, a line for each run."""
     known = [run["next_changed_since"] for run in runs if run["state"] == "complete"]
     return [f"next correction: --changed-since {since}" for since in known if since is not None]
@@ -67,7 +74,7 @@ def run_text(run: Mapping[str, Any]) -> str:
     lines = [
         f"run {run['run_id']}: {run['state']}, attempt {run['attempt']}",
         (
-            f"asked for: {_asked_text(asked)}, {_range(run)}, calendar {asked['calendar']},"
+            f"asked for: {asked_text(asked)}, {range_text(run)}, calendar {asked['calendar']},"
             f" on_existing {asked['on_existing']}, portfolios: {of}"
         ),
         (
@@ -81,7 +88,7 @@ def run_text(run: Mapping[str, Any]) -> str:
             f"rows: {run['rows_written']:,} written in {counted(run['chunks'], 'chunk')},"
             f" {run['seconds']:.3f} seconds, batchcore {run['code_version']}"
         ),
-        *_next_lines(run),
+        *correction_lines(run),
     ]
     if run["error"]:
         lines.append(f"error: {run['error']}")
@@ -110,11 +117,13 @@ def run_text(run: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _asked_text(asked: Mapping[str, Any]) -> str:
+def asked_text(asked: Mapping[str, Any]) -> str:
+    """Return which command and policy a run was."""
     return f"{asked['policy']} repair" if asked.get("repairs") else f"{asked['policy']}"
 
 
-def _range(run: Mapping[str, Any]) -> str:
+def range_text(run: Mapping[str, Any]) -> str:
+    """Return which days a run was asked for."""
     start, end = run["start_date"] or run["asked"]["start"], run["end_date"] or run["asked"]["end"]
     return f"{start or 'latest'} to {end or 'now'}"
 

@@ -21,7 +21,7 @@ from rich.text import Text
 from batchcore.cli.output import LISTED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
@@ -64,7 +64,7 @@ class Listing:
     Attributes:
         columns: Their heads and how they give way.
         rows: All rows, the most important first.
-        title: Says what the table shows.
+        title: Says what the table shows; a line is left free above it.
         most: How many rows are shown.
         noun: What a row is.
         last: A row below the others, such as a total.
@@ -94,32 +94,39 @@ class Listing:
             title_justify="left",
             box=box.SIMPLE_HEAD,
             show_edge=False,
-            pad_edge=False,
-            padding=(0, GAP - 1, 0, 0),  # the box has one space between columns
+            padding=0,  # of which versions of Rich make different widths
             header_style="bold",
         )
+        # the box has one space between columns, and each but the first begins with the others
+        indents = {at: 0 if at == kept[0] else GAP - 1 for at in kept}
         for at in kept:
             one = self.columns[at]
             table.add_column(
-                one.title,
+                self._indented(Text(one.title), at, indents),
                 justify="right" if one.right else "left",
-                width=widths[at],
+                width=widths[at] + indents[at],
                 no_wrap=True,
                 overflow="crop" if options.ascii_only else "ellipsis",
             )
         for row in rows:
-            table.add_row(*(row[at] for at in kept))
+            table.add_row(*(self._indented(row[at], at, indents) for at in kept))
         if last is not None:
             table.add_section()
-            table.add_row(*(last[at] for at in kept))
+            table.add_row(*(self._indented(last[at], at, indents) for at in kept))
         # wider than the terminal rather than with digits cut off
         width = sum(widths[at] for at in kept) + GAP * (len(kept) - 1)
+        if self.title:
+            yield ""
         yield from console.render(table, options.update_width(max(width, options.max_width)))
         if (more := len(self.rows) - self.most) > 0:
             yield dim(f"{more:,} more {self.noun}{'' if more == 1 else 's'}; {self.where}")
         if len(kept) < len(self.columns):
             names = [one.title for at, one in enumerate(self.columns) if at not in kept]
             yield dim(f"no room for {', '.join(names)}; {self.where}")
+
+    def _indented(self, text: Text, at: int, indents: Mapping[int, int]) -> Text:
+        """Return the text of a column with the space before it, which one to the right has."""
+        return text if self.columns[at].right else Text(" " * indents[at]) + text
 
     def _fit(self, widths: list[int], room: int) -> list[int]:
         """Cut widths until the columns have room; return the columns that are left."""
@@ -165,7 +172,7 @@ class Facts:
             if value is not None:
                 grid.add_row(Text(name), cell_text(value))
         if self.title:
-            yield Text(self.title, "bold")
+            yield from ("", Text(self.title, "bold"))
         yield grid
 
 

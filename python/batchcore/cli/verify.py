@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import batchcore
 from batchcore.cli import options as given
-from batchcore.cli.app import Call, command
+from batchcore.cli.app import Call, command, views
 from batchcore.cli.exits import DONE, INCOMPLETE, NOTHING_TO_DO
 from batchcore.cli.options import Date, PortfolioIds, flag, option
 from batchcore.cli.output import named_counts, showing_progress
@@ -39,7 +39,9 @@ def verify(
     with showing_progress() as progress:
         work = batchcore.verify(call.url, start, end, portfolio, progress=progress, **options)
         result = finish(work)
-    call.answer(result.to_dict(), lambda: verified_text(result))
+    call.answer(
+        result.to_dict(), lambda: verified_text(result), lambda: views().verify_parts(result)
+    )
     if result.rows == 0:
         return NOTHING_TO_DO
     return INCOMPLETE if result.differing else DONE
@@ -94,7 +96,7 @@ def _column_lines(result: VerifyResult) -> list[str]:
 def _difference_lines(result: VerifyResult) -> list[str]:
     lines = [
         f"portfolio {one.portfolio}{'' if one.session is None else f' on {one.session}'}: "
-        f"{one.column} is {_cell(one.stored)}, expected {_cell(one.expected)}"
+        f"{one.column} is {cell_words(one.stored)}, expected {cell_words(one.expected)}"
         f"{f' ({one.cause})' if one.cause else ''}"
         for one in result.examples
     ]
@@ -103,7 +105,8 @@ def _difference_lines(result: VerifyResult) -> list[str]:
     return lines
 
 
-def _cell(value: object) -> str:
+def cell_words(value: object) -> str:
+    """Return what a cell has."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{name}: {_cell(value[name])}" for name in sorted(value)) + "}"
+        return "{" + ", ".join(f"{name}: {cell_words(value[name])}" for name in sorted(value)) + "}"
     return "NULL" if value is None else f"{value}"

@@ -17,6 +17,7 @@ from batchcore.run import grouped
 from batchcore.run import plan as plans
 from batchcore.run.grouped import EventsByPosition, FlowsByPortfolio, GroupedLoad
 from batchcore.run.issues import ambiguous_prices
+from batchcore.run.result import Coverage
 from batchcore.sinks.snapshots import Equities, already_exist, encode_batch
 from batchcore.sources.facts import select_all_events, select_events, select_flows
 from batchcore.sources.host import Boundaries, Selection
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan, Range
     from batchcore.run.request import Request
-    from batchcore.run.result import Coverage, Differences
+    from batchcore.run.result import Differences
     from batchcore.sinks.snapshots import Batch
     from batchcore.sources.changes import Stamps
     from batchcore.sources.snapshots import Existing
@@ -159,6 +160,8 @@ class Policy(abc.ABC):
         names: Of its portfolios, where errors have them.
         refused: (n,) bool, portfolios that fail before anything is computed; None is none.
         analytics_off: Part of the analytics -> why it is not done though it was asked for.
+        coverage: What `load_prices` has found of the sessions that it checks (S12), also where it
+            refuses them.
     """
 
     reads_deleted: ClassVar = False
@@ -179,6 +182,7 @@ class Policy(abc.ABC):
         self.refused: Bools | None = None
         self.analytics_off: dict[str, str] = {}
         self.stamps: tuple[Stamps, ...] = ()
+        self.coverage = Coverage.none()
 
     @classmethod
     @abc.abstractmethod

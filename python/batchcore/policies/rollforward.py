@@ -223,6 +223,7 @@ class RollForward(Policy):
             priced = await load(reader, select_price_dates(self.catalog))
             checked = checked & among(plan.sessions, priced)
         coverage = Coverage(plan.sessions[checked], fresh[checked], recent[checked], known[checked])
+        self.coverage = coverage
         share = coverage.share()
         low = np.flatnonzero(share < self.settings.min_coverage)
         if len(low) == 0 or self.request.only_plans:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
 import uuid
 from dataclasses import replace
@@ -14,7 +15,13 @@ import numpy as np
 
 from batchcore import policies
 from batchcore.calendar import date_of
-from batchcore.errors import DatabaseError, InternalError, LeaseHeldError, TooManyFailedError
+from batchcore.errors import (
+    ConfigError,
+    DatabaseError,
+    InternalError,
+    LeaseHeldError,
+    TooManyFailedError,
+)
 from batchcore.frames import distinct
 from batchcore.late_imports import imported
 from batchcore.native import CancelFlag
@@ -31,6 +38,7 @@ from batchcore.run.lease import PHASE as LEDGER
 from batchcore.run.ledger_entry import issue_rows, symbol_issue_rows
 from batchcore.run.lock_watch import LockWatch
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
+from batchcore.run.plan import sessions_behind
 from batchcore.run.prepare import inspected, last_closed, load_prices, prepare
 from batchcore.run.request import requested
 from batchcore.run.result import (
@@ -41,6 +49,7 @@ from batchcore.run.result import (
     PortfolioResults,
     cache_stats,
     joined_differences,
+    keep_with,
     status_counts,
 )
 from batchcore.run.retry import Retries
@@ -52,7 +61,6 @@ from batchcore.sources.portfolios import lock_portfolios
 from batchcore.words import counted
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from batchcore.config import Settings
@@ -189,16 +197,26 @@ class Run:
         self.computing = asyncio.Lock()  # native calls take all cores by themselves
         self.waits = LockWatch()
         self.cancel = CancelFlag()
+        self.is_planned = False
+        self.began = dt.datetime.now(dt.UTC)
 
     async def run(self) -> BatchResult:
-        """Do the run and return its report; `progress` is called meanwhile."""
+        """Do the run and return its report; `progress` is called meanwhile.
+
+        Whatever ends it early keeps the report until then, see `BatchResult.of_error`.
+        """
         try:
             async with asyncio.TaskGroup() as tasks:
                 clock = tasks.create_task(self._tick_forever())
                 result = await self._run()
                 clock.cancel()
         except BaseExceptionGroup as group:
-            raise first_error(group) from None
+            error = first_error(group)
+            keep_with(error, self._report(error))
+            raise error from None
+        except BaseException as error:
+            keep_with(error, self._report(error))
+            raise
         return result
 
     async def _tick_forever(self) -> None:
@@ -308,14 +326,14 @@ class Run:
             error = first_error(error)
         if isinstance(error, LeaseHeldError):
             return
-        state = "failed" if isinstance(error, Exception) else "interrupted"
+        state, text = _early_end(error)
         end = partial(
             holder.end,
             lease=lease,
             state=state,
             seconds=self.monitor.seconds_by_phase()["total"],
             planned=self.planned,
-            error=f"{type(error).__name__}: {error}".rstrip(": "),
+            error=text,
             outcome=self._outcome(),
         )
         async with contextlib.AsyncExitStack() as stack:
@@ -420,6 +438,7 @@ class Run:
             self.status[self.policy.refused] = FAILED
         self.steps = ChunkSteps(self.policy)
         self.retries = Retries(self.steps, self.computing)
+        self.is_planned = True
 
     def _computes(self) -> bool:
         return not self.request.only_plans and bool(self.policy.plan.works().any())
@@ -598,48 +617,87 @@ class Run:
         if item.kept:
             self.issues.add(not_replaced(item.kept, self.policy.plan.id))
 
-    def _report(self) -> BatchResult:
-        plan, days = self.policy.plan, self.policy.days
-        left_out = np.zeros(0, dtype=np.int32)
-        if days.start is not None:
-            left_out = self.policy.calendar.left_out(days.start, days.end)
-        planned, sessions, found = plan.sessions_planned(), plan.sessions[plan.sessions_run()], None
-        written, dry_run = self.written, self.request.settings.dry_run
-        if self.request.repairs:
-            planned, found = written, joined_differences(self.differences)
-            sessions = distinct(np.concatenate(self.days_repaired))
+    def _report(self, error: BaseException | None = None) -> BatchResult:
+        """Return the report, of what was done until then if an error ended the run."""
+        planned: dict[str, Any] = self._of_plan() if self.is_planned else dict(UNPLANNED)
+        failed = bool((planned["portfolios"].status == FAILED).any())
+        state, text = ("incomplete" if failed else "complete"), None
+        if error is not None:
+            state, text = _early_end(error)
         return BatchResult(
             run_id=self.monitor.run_id,
             policy=self.request.policy,
-            dry_run=dry_run,
-            portfolios=PortfolioResults(
-                plan.id, self.status, planned, np.zeros_like(written) if dry_run else written
-            ),
+            dry_run=self.request.settings.dry_run,
             issues=self.issues.finish(),
-            sessions=sessions,
-            sessions_left_out=left_out,
             rows_written=self.rows_written,
             statements_by_phase=dict(self.database.statements),
             seconds_by_phase=self.monitor.seconds_by_phase(),
             rows_by_load=dict(self.monitor.rows_by_load),
             bytes_written=self.bytes_written,
             cache=cache_stats(self.marks),
-            coverage=self.coverage,
             peak_memory_bytes=peak_memory_bytes(),
-            consistent=self.consistent and not self.retries.count,
             chunks=self.committed,
             rows_by_phase=dict(self.monitor.rows),
             bytes_by_phase=dict(self.database.bytes),
             analytics=self.request.analytics,
-            analytics_off=self.policy.analytics_off,
-            names=self.policy.names,
             rounded={name: count for name, count in sorted(self.database.rounded.items()) if count},
-            retries=self.retries.count,
             attempt=1 if self.lease is None else self.lease.attempt,
-            differences=found,
-            stamps=self.policy.stamps,
             resumed=self.resumed,
+            state=state,
+            error=text,
+            started_at=self.began,
+            ended_at=dt.datetime.now(dt.UTC),
+            min_coverage=self.request.settings.min_coverage,
+            schema=self.request.settings.schema,
+            **planned,
         )
+
+    def _of_plan(self) -> dict[str, Any]:
+        """Return what a report has once there is a plan."""
+        plan, days, policy = self.policy.plan, self.policy.days, self.policy
+        left_out = np.zeros(0, dtype=np.int32)
+        if days.start is not None:
+            left_out = policy.calendar.left_out(days.start, days.end)
+        planned, sessions, found = plan.sessions_planned(), plan.sessions[plan.sessions_run()], None
+        written, dry_run = self.written, self.request.settings.dry_run
+        if self.request.repairs:
+            planned, found = written, joined_differences(self.differences)
+            sessions = distinct(np.concatenate(self.days_repaired))
+        written = np.zeros_like(written) if dry_run else written
+        return {
+            "portfolios": PortfolioResults(plan.id, self.status, planned, written),
+            "sessions": sessions,
+            "sessions_left_out": left_out,
+            "coverage": self.coverage if len(self.coverage) else policy.coverage,
+            "consistent": self.consistent and not self.retries.count,
+            "analytics_off": policy.analytics_off,
+            "names": policy.names,
+            "retries": self.retries.count,
+            "differences": found,
+            "stamps": policy.stamps,
+            "sessions_behind": self._behind(written),
+        }
+
+    def _behind(self, written: Int32) -> int | None:
+        """Return how many sessions that have closed the portfolio furthest behind lacks."""
+        request, calendar = replace(self.asked, moment=self.request.began), self.policy.calendar
+        if request.moment is None:
+            return None
+        try:
+            closed = last_closed(request, calendar)
+        except ConfigError:  # beyond the calendar, which a run over an earlier range is not
+            return None
+        return sessions_behind(self.policy.plan, written, calendar, closed)
+
+
+UNPLANNED: Final[Mapping[str, Any]] = {
+    "portfolios": PortfolioResults.none(),
+    "sessions": np.zeros(0, dtype=np.int32),
+    "sessions_left_out": np.zeros(0, dtype=np.int32),
+    "coverage": Coverage.none(),
+    "consistent": True,
+}
+"""What the report of a run has that ended before there was a plan."""
 
 
 @contextlib.contextmanager
@@ -655,6 +713,14 @@ def _begun_too_early(session: Session) -> Iterator[None]:
             f" have committed since it began: roll it back and begin again ({error})"
         )
         raise DatabaseError(msg, error.sqlstate) from error
+
+
+def _early_end(error: BaseException) -> tuple[str, str]:
+    """Return the state of a run that an error ended, and the text of the error."""
+    if isinstance(error, BaseExceptionGroup):
+        error = first_error(error)
+    state = "failed" if isinstance(error, Exception) else "interrupted"
+    return state, f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 def _statuses(rows: Rows, works: Bools) -> Bytes:

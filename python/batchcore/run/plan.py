@@ -122,20 +122,20 @@ class Plan:
         """Return for each portfolio whether there is anything to write."""
         return self.sessions_planned() > 0
 
-    def _places(self) -> tuple[Int64, Int64]:
+    def places(self) -> tuple[Int64, Int64]:
         """Return the place of the first session of each portfolio, and that after its last."""
         low = np.searchsorted(self.sessions, self.first_day, side="left")
         return low, np.searchsorted(self.sessions, self.last_day, side="right")
 
     def sessions_planned(self) -> Int32:
         """Return for each portfolio how many sessions to write."""
-        low, high = self._places()
+        low, high = self.places()
         planned: Int32 = np.maximum(high - low - self.complete, 0).astype(np.int32)
         return planned
 
     def sessions_run(self) -> Bools:
         """Return for each session whether some portfolio writes it."""
-        works, (low, high) = self.works(), self._places()
+        works, (low, high) = self.works(), self.places()
         change = np.zeros(len(self.sessions) + 1, dtype=np.int64)
         np.add.at(change, low[works], 1)
         np.add.at(change, high[works], -1)
@@ -148,6 +148,34 @@ def sessions_between(calendar: Calendar, first_day: Int32, last_day: Int32) -> I
     if not busy.any():
         return np.zeros(0, dtype=np.int32)
     return calendar.sessions(int(first_day[busy].min()), int(last_day[busy].max()))
+
+
+def sessions_behind(plan: Plan, written: Int32, calendar: Calendar, closed: int) -> int | None:
+    """Return how many closed sessions follow the latest snapshot of the portfolio furthest behind.
+
+    Args:
+        plan: Of a run.
+        written: (n,) int32, the sessions that the run wrote of each portfolio.
+        calendar: Its calendar.
+        closed: The last session that has closed.
+
+    Returns:
+        None where no portfolio has a snapshot, or the calendar does not know the days.
+    """
+    known, latest = plan.latest_day.state == State.VALUE, plan.latest_day.values
+    wrote = np.flatnonzero(written > 0)
+    if len(wrote):
+        last = plan.sessions[plan.places()[1][wrote] - 1]
+        latest, known = latest.copy(), known.copy()
+        latest[wrote] = np.where(known[wrote], np.maximum(latest[wrote], last), last)
+        known[wrote] = True
+    if not known.any():
+        return None
+    first = int(latest[known].min()) + 1
+    try:
+        return len(calendar.sessions(first, closed)) if first <= closed else 0
+    except ConfigError:
+        return None
 
 
 @dataclass(frozen=True, eq=False, slots=True)

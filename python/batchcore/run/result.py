@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import numpy as np
 
 from batchcore import arrow, policies
 from batchcore.calendar import iso_of
+from batchcore.config import Schema
 from batchcore.frames import ArrowFrame, Frame, arrow_column, distinct
 from batchcore.units import Mark, State
 from batchcore.words import counted
@@ -24,6 +26,8 @@ Result = TypeVar("Result")
 
 STATUSES: Final = ("ok", "lookback", "stale", "unpriced", "skipped", "failed")
 """By code: the worst mark of the sessions written, or why nothing or not all was written."""
+
+EPOCH: Final = dt.datetime.fromtimestamp(0, dt.UTC)
 
 SKIPPED: Final = STATUSES.index("skipped")
 FAILED: Final = STATUSES.index("failed")
@@ -144,6 +148,15 @@ class BatchResult(Mapping[str, Any]):
         stamps: Of a plan: for each table with `updated_at` whether a trigger keeps it, and how
             many rows of a sample were touched in the last 24 hours.
         resumed: The report of the earlier run that the call finished first, or None.
+        state: `complete`, `incomplete`, `failed` or `interrupted`, as in the ledger; of one of the
+            last two `of_error` returns the report.
+        error: Type and text of what ended it early, or None.
+        started_at: When it began, by the clock of the client, as all its seconds are.
+        ended_at: When it ended.
+        min_coverage: As asked for (S12).
+        sessions_behind: How many sessions that have closed follow the latest snapshot of the
+            portfolio that is furthest behind; None where that is not known.
+        schema: Names of the host's tables.
     """
 
     run_id: str
@@ -174,6 +187,52 @@ class BatchResult(Mapping[str, Any]):
     differences: Differences | None = None
     stamps: tuple[Stamps, ...] = ()
     resumed: BatchResult | None = None
+    state: str = "complete"
+    error: str | None = None
+    started_at: dt.datetime = EPOCH
+    ended_at: dt.datetime = EPOCH
+    min_coverage: float = 0.0
+    sessions_behind: int | None = None
+    schema: Schema = field(default_factory=Schema)
+
+    @classmethod
+    def of_error(cls, error: BaseException) -> BatchResult | None:
+        """Return the report of a run until an error or its cancellation ended it.
+
+        None if the run had not begun, as where an argument is wrong. Portfolios that it did not
+        come to count as skipped. What was committed while the error came may be missing in it.
+        """
+        seen: BaseException | None = error
+        while seen is not None:
+            if (found := vars(seen).get(KEPT)) is not None:
+                return cast("BatchResult", found)
+            seen = seen.__cause__ or seen.__context__
+        return None
+
+    def to_openlineage(
+        self,
+        *,
+        namespace: str = "batchcore",
+        database: str = "postgres://localhost:5432/postgres",
+        producer: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the events of OpenLineage that tell of the run, as what JSON can hold.
+
+        First START, then COMPLETE, FAIL or ABORT, and before them those of the run that was
+        finished first. Sending them is up to you.
+
+        Args:
+            namespace: Of the job, whose name is `batchcore.run` or `batchcore.repair`.
+            database: Where the tables are, as OpenLineage names that: ``postgres://host:port/name``.
+            producer: A URI of the code that tells of the run; None names this version.
+
+        Raises:
+            ConfigError: the report is of a dry run, which is no run, or ``database`` has another
+                form.
+        """
+        from batchcore.run.openlineage import events  # noqa: PLC0415  # only for those who ask
+
+        return events(self, namespace=namespace, database=database, producer=producer)
 
     @property
     def failed(self) -> int:
@@ -284,8 +343,11 @@ class BatchResult(Mapping[str, Any]):
         }
 
 
+KEPT: Final = "batchcore_result"
+"""The attribute of an exception that holds the report of the run that it ended."""
+
 _VALUES: Final[Mapping[str, Callable[[BatchResult], Any]]] = {
-    "success": lambda result: result.failed == 0,
+    "success": lambda result: result.failed == 0 and result.error is None,
     "portfolios_processed": lambda result: int((result.portfolios.status < SKIPPED).sum()),
     "snapshots_created": lambda result: result.rows_written,
     "errors": BatchResult.errors,
@@ -296,6 +358,11 @@ _VALUES: Final[Mapping[str, Callable[[BatchResult], Any]]] = {
 
 NO_CLOSE: Final = "no close at all"
 """Ends what a plan says of a symbol without any valid close."""
+
+
+def keep_with(error: BaseException, result: BatchResult) -> None:
+    """Let `BatchResult.of_error` find the report of a run that an error ended."""
+    vars(error)[KEPT] = result
 
 
 def issue_dicts(result: BatchResult) -> list[dict[str, str | None]]:

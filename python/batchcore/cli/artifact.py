@@ -1,0 +1,221 @@
+"""What a run leaves behind, however it ends: its document, and metrics of it.
+
+The document is that of ``--json`` with how the run ended; `data/artifact.schema.json` describes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import math
+import os
+import re
+import secrets
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from batchcore import about
+from batchcore.cli.exits import (
+    LEASE_HELD,
+    USAGE,
+    Interrupted,
+    as_document,
+    redacted,
+)
+from batchcore.cli.metrics import metrics_text
+from batchcore.cli.options import ARTIFACT_VARIABLE
+from batchcore.cli.output import tell_line
+from batchcore.errors import CoverageError, SnapshotExistsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from batchcore.run.result import BatchResult
+
+VARIABLE: Final = ARTIFACT_VARIABLE
+"""Where `run` and `repair` write their document without ``--artifact``."""
+
+WRITING: Final = ("run", "repair")
+"""Commands that leave metrics, and a document without being told where by an option."""
+
+COMMANDS: Final = (*WRITING, "plan")
+"""Commands that leave a document."""
+
+SCHEMA_VERSION: Final = 1
+SCHEMA: Final = Path(__file__).parent.parent / "data" / "artifact.schema.json"
+
+_SERVER: Final = r"(?:[\w.%-]+|\[[\da-fA-F:.%]+\])(?::\d+)?"
+_PLACE: Final = re.compile(rf"(?:{_SERVER}(?:,{_SERVER})*)?(?:/[\w.-]*)?")
+"""A port that is no number may be a misplaced password, and then nothing is said."""
+
+
+class RunRecord:
+    """What is known of a run from its words to its end.
+
+    Attributes:
+        command: Its name.
+        artifact: Where its document goes; None writes none.
+        metrics: Where its metrics go; None writes none.
+        asked: Options and their values; None before they are read.
+        result: Its report, once there is one.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        """Take the words of the command line, which need not be right."""
+        command = next((word for word in words if not word.startswith("-")), "")
+        self.command = command if command in COMMANDS else ""
+        self.artifact: str | None = None
+        self.metrics: str | None = None
+        if self.command:
+            self.artifact = _last_of(words, "--artifact")
+            if self.artifact is None and self.command in WRITING and "--dry-run" not in words:
+                self.artifact = os.environ.get(VARIABLE) or None
+            self.metrics = _last_of(words, "--metrics") if self.command in WRITING else None
+        self.asked: dict[str, Any] | None = None
+        self.result: BatchResult | None = None
+        self._document: Mapping[str, Any] = {}
+        self._began = dt.datetime.now(dt.UTC)
+
+    def ask(self, given: dict[str, Any]) -> None:
+        """Take the options of the command, by their names in Python, and out of them its own."""
+        for name in ("artifact", "metrics"):
+            if (path := given.pop(name, None)) is not None:
+                setattr(self, name, path)
+        url = given.get("database_url")
+        redacted.hide(url)
+        own = {name: value for name, value in given.items() if name != "database_url"}
+        self.asked = {
+            "database": None if url is None else _place(url),
+            **{name: _plain(value) for name, value in own.items()},
+        }
+
+    def report(self, result: BatchResult, document: Mapping[str, Any]) -> None:
+        """Take the report of the run, and what ``--json`` prints of it."""
+        self.result, self._document = result, document
+
+    def leave(self, code: int, error: BaseException | None = None) -> None:
+        """Write document and metrics; what cannot be written is told, and no more than that."""
+        if error is None and self.result is None:  # as where the help is shown
+            return
+        if self.artifact is None and self.metrics is None:
+            return
+        if error is not None and (found := _result_of(error)) is not None:
+            self.report(found, found.to_dict())
+        now = dt.datetime.now(dt.UTC)
+        if self.artifact is not None:
+            text = json.dumps(self._whole(code, error, now), indent=2, allow_nan=False)
+            _write("artifact", self.artifact, text + "\n")
+        if self.metrics is not None:
+            text = metrics_text(self.metrics, self.result, code, now)
+            _write("metrics", self.metrics, text)
+
+    def _whole(self, code: int, error: BaseException | None, now: dt.datetime) -> dict[str, Any]:
+        """Return the document, with each key of its schema."""
+        schema = json.loads(SCHEMA.read_bytes())
+        parts = (schema, schema["$defs"]["report"], schema["$defs"]["plan"])
+        options = schema["properties"]["asked"]["properties"]
+        asked, result = self.asked, self.result
+        own = {
+            "schema_version": SCHEMA_VERSION,
+            "version": about.core_version,
+            "command": self.command,
+            "outcome": _outcome(code, result, error),
+            "exit_code": code,
+            "started_at": _moment(self._began),
+            "ended_at": _moment(now),
+            "error": None if error is None else as_document(error)["error"] | {"exit_code": code},
+            "asked": None if asked is None else dict.fromkeys(options) | asked,
+        }
+        if result is not None:
+            statuses = self._document["portfolios"]["status"]
+            own |= {
+                "portfolios_by_status": dict(sorted(Counter(statuses).items())),
+                "issues_by_name": result.issues_by_name(),
+                "sessions_behind": result.sessions_behind,
+            }
+        keys = dict.fromkeys(key for part in parts for key in part["properties"])
+        return keys | own | dict(self._document)
+
+
+def _result_of(error: BaseException) -> BatchResult | None:
+    """Return the report that an error has with it; there is none before runs are imported.
+
+    It imports nothing: another thread may hang in the middle of an import.
+    """
+    reports = getattr(sys.modules.get("batchcore.run.result"), "BatchResult", None)
+    return None if reports is None else reports.of_error(error)
+
+
+def _outcome(code: int, result: BatchResult | None, error: BaseException | None) -> str:
+    match error:
+        case None:
+            both = [one for one in (result, result and result.resumed) if one is not None]
+            if any(one.failed for one in both):
+                return "incomplete"
+            return "nothing_to_do" if all(one.nothing_to_do for one in both) else "done"
+        case Interrupted():
+            return "interrupted"
+        case CoverageError() | SnapshotExistsError():
+            return "refused"
+    return "refused" if code in {USAGE, LEASE_HELD} else "failed"
+
+
+def _last_of(words: Sequence[str], option: str) -> str | None:
+    """Return the last value of an option, as far as words can be read that may be wrong."""
+    found = None
+    for at, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == option:
+            found = value if equals else next(iter(words[at + 1 : at + 2]), None)
+    return found or None
+
+
+def _place(url: str) -> str | None:
+    """Return server and name of a database without user, password and parameters."""
+    rest = redacted(url).partition("://")[2]
+    place = rest.rpartition("@")[2].partition("?")[0]
+    return place if place and _PLACE.fullmatch(place) else None
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  # what an option may be
+    match value:
+        case dt.date():
+            return value.isoformat()
+        case list() | tuple():
+            return [_plain(one) for one in value]
+        case str():
+            return redacted(value)
+        case float() if not math.isfinite(value):  # JSON has no such numbers
+            return None
+    return value
+
+
+def _moment(when: dt.datetime) -> str:
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _write(what: str, name: str, text: str) -> None:
+    """Put a text into a file: whole, or not at all."""
+    beside = None
+    try:
+        path = Path(name).resolve()  # the file of a link, rather than the link
+        if path.exists() and not path.is_file():
+            reason = "not a regular file"
+        else:
+            # no pid: containers that share a volume may all be pid 1
+            beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+            with beside.open("x", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+            return
+    except (OSError, ValueError, RuntimeError) as error:  # odd names, and links in a circle
+        reason = getattr(error, "strerror", None) or str(error)
+        if beside is not None:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+    tell_line(f"warning: the {what} cannot be written: {redacted(name)}: {reason}")

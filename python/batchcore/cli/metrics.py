@@ -1,0 +1,105 @@
+"""Metrics of a run, for the textfile collector of Prometheus's node exporter.
+
+The text is written by hand: it is a dozen gauges, and an extra for it would leave who forgot to
+install it without the alert that the batch did not run. A test reads it by prometheus_client.
+
+Source: https://prometheus.io/docs/instrumenting/exposition_formats/
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from batchcore.cli.exits import DONE, NOTHING_TO_DO
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterator, Mapping
+
+    from batchcore.run.result import BatchResult
+
+SUCCESS: Final = "batchcore_last_success_timestamp_seconds"
+
+HELP: Final[Mapping[str, str]] = {
+    SUCCESS: "When a run last ended with exit code 0 or 99.",
+    "batchcore_last_end_timestamp_seconds": "When the last run ended.",
+    "batchcore_exit_code": "Exit code of the last run.",
+    "batchcore_portfolios": "Portfolios of the last run, by status.",
+    "batchcore_rows_written": "Snapshots that the last run wrote.",
+    "batchcore_phase_seconds": "Seconds of the last run, by phase; phases overlap.",
+    "batchcore_hit_ratio": "Share of marks of the last run that were fresh or by lookback.",
+    "batchcore_coverage_ratio": "Least share of symbols with a close on a session of the last run.",
+    "batchcore_sessions_behind": "Closed sessions that the portfolio furthest behind lacks.",
+}
+"""Each metric, all of them gauges, and what it says."""
+
+_BEFORE: Final = re.compile(rf"^{SUCCESS}(?:\{{[^\n]*\}})? (\d+(?:\.\d+)?)$", re.MULTILINE)
+
+Sample = tuple[str, dict[str, str], float]
+
+
+def metrics_text(path: str, result: BatchResult | None, code: int, now: dt.datetime) -> str:
+    """Return the metrics of a run, what is not known left out.
+
+    Args:
+        path: Of the file that they go to. The time of the last success is taken from it by a run
+            that is none, and its name is a label, so that the files of two batches on one machine
+            have no series in common.
+        result: The report of the run, if it came to one.
+        code: Its exit code.
+        now: When it ended.
+    """
+    batch = Path(path).stem
+    lines = []
+    told = ""
+    for name, labels, value in _samples(path, result, code, now):
+        if name != told:
+            lines += [f"# HELP {name} {HELP[name]}", f"# TYPE {name} gauge"]
+            told = name
+        named = ",".join(
+            f'{label}="{_escaped(text)}"' for label, text in {"batch": batch, **labels}.items()
+        )
+        lines.append(f"{name}{{{named}}} {value:.15g}")
+    return "\n".join(lines) + "\n"
+
+
+def _samples(
+    path: str, result: BatchResult | None, code: int, now: dt.datetime
+) -> Iterator[Sample]:
+    success = now.timestamp() if code in {DONE, NOTHING_TO_DO} else _success_before(path)
+    if success is not None:
+        yield SUCCESS, {}, success
+    yield "batchcore_last_end_timestamp_seconds", {}, now.timestamp()
+    yield "batchcore_exit_code", {}, code
+    if result is None:
+        return
+    from batchcore.run.result import STATUSES  # noqa: PLC0415  # brings NumPy
+
+    for number, status in enumerate(STATUSES):
+        count = int((result.portfolios.status == number).sum())
+        yield "batchcore_portfolios", {"status": status}, count
+    yield "batchcore_rows_written", {}, result.rows_written
+    for phase, seconds in result.seconds_by_phase.items():
+        yield "batchcore_phase_seconds", {"phase": phase}, seconds
+    if (rate := result.cache["hit_rate"]) is not None:
+        yield "batchcore_hit_ratio", {}, rate
+    if len(result.coverage):
+        yield "batchcore_coverage_ratio", {}, float(result.coverage.share().min())
+    if result.sessions_behind is not None:
+        yield "batchcore_sessions_behind", {}, result.sessions_behind
+
+
+def _success_before(path: str) -> float | None:
+    """Return the time of the last success that a file has."""
+    try:
+        found = _BEFORE.search(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # there is none yet, or what is there is no text
+        return None
+    return None if found is None else float(found[1])
+
+
+def _escaped(text: str) -> str:
+    """Return the value of a label as it is quoted."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
