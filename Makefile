@@ -103,8 +103,8 @@ wheel: $(SETUP) ## build a wheel into dist/
 	$(BIN)/maturin build --quiet --release --locked --out dist
 	@echo dist/*.whl
 
-.PHONY: test test-rust test-python test-wheel test-lowest test-slow test-programs
-test: test-rust test-python test-wheel ## run every test: Rust, Python, and the wheel in a clean environment
+.PHONY: test test-rust test-python test-browser test-wheel test-lowest test-slow test-programs
+test: test-rust test-python test-browser test-wheel ## run every test: Rust, Python, pages in Chromium, and the wheel in a clean environment
 
 test-rust: $(SETUP) ## run the tests of the crates
 	$(call step,cargo test)
@@ -127,6 +127,11 @@ test-python: $(BUILD) test-programs
 # Programs beside the package that tests start. They skip what they do not find.
 test-programs: ## install PgBouncer, psql and a server with TLS, as root with apt-get
 	@scripts/test_programs.sh
+
+test-browser: $(BUILD) ## open the pages in headless Chromium, installed as root with apt-get where it is missing
+	$(call step,pytest -m browser)
+	@scripts/test_programs.sh chromium
+	$(BIN)/python -m pytest -m browser tests/browser
 
 LOWEST := .venv-lowest
 LOWEST_SETUP := $(LOWEST)/.setup
@@ -187,8 +192,13 @@ fuzz: $(SETUP) ## fuzz the decoder, then the numeric parser, FUZZ_SECONDS=600 ea
 	done
 
 .PHONY: demo
-demo: $(BUILD) ## value portfolios on real closes in an embedded PostgreSQL
-	$(BIN)/python -m batchcore demo
+demo: $(BUILD) ## value portfolios on real closes in an embedded PostgreSQL, and write pages about it
+	$(BIN)/python -m batchcore demo --pages target/demo
+
+.PHONY: screenshots
+screenshots: $(BUILD) ## take the screenshots of README.md from the pages of the demo
+	@scripts/test_programs.sh chromium
+	$(BIN)/python scripts/make_screenshots.py
 
 .PHONY: clean
 clean: ## remove everything that these targets made

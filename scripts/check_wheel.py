@@ -141,7 +141,7 @@ def _check_installed(wheel: Path, folder: Path, *, database: bool) -> None:
     batchcore = environment / "bin" / "batchcore"
     away = folder / "away"
     away.mkdir()
-    extras = "cli,migrate,demo" if database else "cli,migrate"
+    extras = "cli,migrate,demo,report" if database else "cli,migrate"
 
     _step(f"install [{extras}]")
     venv.create(environment, with_pip=True)
@@ -170,8 +170,10 @@ def _check_installed(wheel: Path, folder: Path, *, database: bool) -> None:
     _run(python, "-I", "-c", MIGRATE, batchcore, cwd=away)
 
     _step("demo")
-    printed = _run(batchcore, "demo", cwd=away, capture=True)
+    printed = _run(batchcore, "demo", "--pages", away, cwd=away, capture=True)
     print(printed)
+    for page in ("night.html", "portfolio.html"):
+        _expect((away / page).stat().st_size > 0, f"the demo has not written {page}")
     _expect(CHECKED.search(printed) is not None, "the demo does not say that its rows are right")
 
 

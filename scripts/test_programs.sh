@@ -1,8 +1,14 @@
 #!/bin/sh
-# Installs the programs that tests start, where they are missing and root has apt-get.
+# Installs the programs that tests start, where they are missing and root has apt-get: those of the
+# Python tests, or with the argument `chromium` that of the browser tests.
 # Without one its tests are skipped, so nothing here is an error.
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
+wanted=${1:-programs}
 missing() {
+    if [ "$wanted" = chromium ]; then
+        { command -v chromium || command -v google-chrome; } >/dev/null || echo chromium
+        return
+    fi
     command -v pgbouncer >/dev/null || echo pgbouncer
     command -v openssl >/dev/null || echo openssl
     # psql, and a server that speaks TLS, which the embedded one does not.

@@ -112,6 +112,40 @@ async def test_the_hash_of_a_chunk_is_that_of_the_bytes_sent(
     assert (entry["sessions"], entry["rows_written"], entry["chunk"]) == (3, 15, 0)
 
 
+async def test_a_run_leaves_how_its_portfolios_were_marked_and_how_long_it_took(
+    same_host: str,
+) -> None:
+    await database.fill(same_host, HOST)
+    await let_fail(same_host, IDS[1])
+    result = await run(same_host, settings=replace(ONE_EACH, max_failed="50%"))
+
+    told = await told_of(same_host, result)
+
+    assert told.portfolios_by_status == {
+        **dict.fromkeys(("ok", "lookback", "stale", "unpriced", "skipped", "failed"), 0),
+        "ok": 4,
+        "failed": 1,
+    }
+    assert set(told.seconds_by_phase) == set(result.seconds_by_phase)
+    assert 0 < told.seconds_by_phase["total"] <= result.seconds_by_phase["total"]
+    assert "outcome" not in told.configuration
+    (listed,) = await batchcore.runs(same_host)
+    assert listed.to_dict()["portfolios_by_status"]["failed"] == 1
+
+
+async def test_a_run_that_stopped_early_leaves_it_too(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await let_fail(same_host, IDS[4])
+    with pytest.raises(TooManyFailedError):
+        await run(same_host, settings=replace(ONE_EACH, max_failed="0"))
+
+    (told,) = await batchcore.runs(same_host)
+
+    assert told.state == "failed"
+    assert told.seconds_by_phase["total"] > 0
+    assert sum(told.portfolios_by_status.values()) == 5
+
+
 async def test_who_failed_and_why_is_one_row_for_each_portfolio_and_name(same_host: str) -> None:
     await database.fill(same_host, HOST)
     await let_fail(same_host, IDS[1])
@@ -427,7 +461,7 @@ async def test_a_run_that_failed_keeps_what_it_noticed_of_symbols(same_host: str
         await database.add_prices(connection, [("aaa", DAYS[0], Decimal(5))])
     await let_fail(same_host, *IDS[:2])
     with pytest.raises(TooManyFailedError):
-        await run(same_host, settings=replace(ONE_EACH, max_failed=0))
+        await run(same_host, settings=replace(ONE_EACH, max_failed="0"))
     await run(same_host, settings=replace(ONE_EACH, max_failed=2))
 
     (row,) = await ledger.runs(same_host)

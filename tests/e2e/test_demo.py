@@ -83,6 +83,19 @@ def test_a_small_demo_shows_tables_and_that_its_rows_are_right() -> None:
     assert all(1 <= effective <= 15 for _, effective in numbers)
 
 
+def test_a_demo_writes_pages_and_ends_by_saying_where_they_are(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "there"
+    said = batchcore("demo", *SMALL, "--pages", str(folder))
+    assert (said.code, said.err) == (0, "")
+    night, portfolio = folder / "night.html", folder / "portfolio.html"
+    assert said.out.splitlines()[-2:] == [
+        f"page of the night: {night}",
+        f"page of the portfolio: {portfolio}",
+    ]
+    assert "Night of Monday, 30 June 2025" in night.read_text(encoding="utf-8")
+    assert "3 sessions, amounts in USD." in portfolio.read_text(encoding="utf-8")
+
+
 def test_of_a_large_generated_market_fifty_portfolios_are_checked() -> None:
     size = ("--portfolios", "60", "--symbols", "20", "--sessions", "2")
     said = batchcore("demo", *size, "--seed", "3")

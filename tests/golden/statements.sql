@@ -51,6 +51,7 @@ WHERE o."id" = ANY('<ids>'::uuid[])
 -- calculate_portfolio_provider_beta(...)
 -- calculate_portfolio_sector_exposure(...)
 -- performance(...)
+-- the page of a portfolio
 COPY (
 WITH RECURSIVE spelling(symbol) AS (
     (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
@@ -80,6 +81,7 @@ WHERE m."symbol" = ANY(ARRAY(
 ) TO STDOUT (FORMAT binary);
 
 -- calculate_portfolio_sector_exposure(...)
+-- the page of a portfolio
 COPY (
 SELECT w."asof_date", w."sector", w."weight" FROM "public"."benchmarks_sector_weights" AS w
 WHERE w."benchmark_code" = 'SP500' AND isfinite(w."asof_date") AND w."asof_date" <= '<day>'::date AND w."weight" < 'Infinity'::numeric AND w."weight" > '-Infinity'::numeric
@@ -129,12 +131,31 @@ WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
 -- explain(db, [portfolio], session, since=...)
+-- calculate_portfolio_provider_beta(...)
+-- calculate_portfolio_sector_exposure(...)
+-- the page of a portfolio
+COPY (
+SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
+WHERE p."portfolio_id" = ANY('<ids>'::uuid[]) AND p."deleted_at" IS NULL
+) TO STDOUT (FORMAT binary);
+
+-- explain(db, [portfolio], session, since=...)
+-- calculate_portfolio_provider_beta(...)
+-- calculate_portfolio_sector_exposure(...)
+-- the page of a portfolio
+COPY (
+SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date" FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" = ANY('<ids>'::uuid[])
+) TO STDOUT (FORMAT binary);
+
+-- explain(db, [portfolio], session, since=...)
+-- the page of a portfolio
 COPY (
 SELECT DISTINCT p."symbol" FROM "public"."positions" AS p
 WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND p."portfolio_id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
 -- explain(db, [portfolio], session, since=...)
+-- the page of a portfolio
 COPY (
 SELECT f."portfolio_id", f."amount", f."change_type", f."change_date" FROM "public"."equity_changes" AS f
 WHERE f."deleted_at" IS NULL AND f."portfolio_id" = ANY('<ids>'::uuid[])
@@ -146,6 +167,7 @@ WHERE f."deleted_at" IS NULL AND f."portfolio_id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
 -- explain(db, [portfolio], session, since=...)
+-- the page of a portfolio
 COPY (
 SELECT o."id", COALESCE(before.day, first.day), last.day FROM "public"."portfolios" AS o
 LEFT JOIN LATERAL (
@@ -166,6 +188,7 @@ WHERE o."id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
 -- explain(db, [portfolio], session, since=...)
+-- the page of a portfolio
 COPY (
 SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
@@ -177,22 +200,8 @@ SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
 WHERE o."id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
--- explain(db, [portfolio], session, since=...)
--- calculate_portfolio_provider_beta(...)
--- calculate_portfolio_sector_exposure(...)
-COPY (
-SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
-WHERE p."portfolio_id" = ANY('<ids>'::uuid[]) AND p."deleted_at" IS NULL
-) TO STDOUT (FORMAT binary);
-
--- explain(db, [portfolio], session, since=...)
--- calculate_portfolio_provider_beta(...)
--- calculate_portfolio_sector_exposure(...)
-COPY (
-SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date" FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" = ANY('<ids>'::uuid[])
-) TO STDOUT (FORMAT binary);
-
 -- explain(db, session=..., policy='legacy')
+-- the page of a night
 COPY (
 SELECT o."id", COALESCE(before.day, first.day), last.day FROM "public"."portfolios" AS o
 LEFT JOIN LATERAL (
@@ -213,6 +222,7 @@ WHERE o."deleted_at" IS NULL
 ) TO STDOUT (FORMAT binary);
 
 -- explain(db, session=..., policy='legacy')
+-- the page of a night
 COPY (
 SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
@@ -260,6 +270,7 @@ WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
 -- performance(periods='YTD', calendar='prices')
+-- the page of a portfolio
 COPY (
 SELECT w.number - 1, last."snapshot_date" FROM unnest('<ids>'::uuid[]) WITH ORDINALITY AS w(id, number)
 CROSS JOIN LATERAL (
@@ -270,13 +281,14 @@ CROSS JOIN LATERAL (
 
 -- read_snapshots(...)
 COPY (
-SELECT o."id" FROM "public"."portfolios" AS o WHERE o."id" = ANY('<ids>'::uuid[])
+SELECT s."portfolio_id", s."snapshot_date", s."total_value", s."cash_value", s."long_value", s."short_value", s."gross_exposure", s."net_exposure", s."equity_balance", s."daily_pnl", s."cumulative_pnl", s."daily_realized_pnl", s."cumulative_realized_pnl", s."daily_capital_flow", s."cumulative_capital_flow", s."daily_return", s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."portfolio_delta", s."portfolio_gamma", s."portfolio_theta", s."portfolio_vega", s."beta_provider_1y", s."beta_calculated_90d", s."beta_calculated_90d_r_squared", s."beta_portfolio_regression", s."hhi", s."top_3_concentration", s."top_10_concentration", s."realized_volatility_21d", s."realized_volatility_63d", s."expected_volatility_21d", s."volatility_percentile", s."beta_calculated_90d_observations"::numeric, s."effective_num_positions", s."volatility_trend"::text, s."sector_exposure"::text, s."target_price_return_eoy", s."target_price_return_next_year", s."target_price_downside_return", s."target_price_upside_eoy", s."target_price_upside_next_year", s."target_price_downside", s."target_price_num_positions"::numeric, s."target_price_num_covered"::numeric, s."target_price_coverage", CASE WHEN isfinite(s."target_price_updated_at") THEN (extract(epoch FROM s."target_price_updated_at") * 1000000)::numeric END, (s."is_complete") IS TRUE FROM "public"."portfolio_snapshots" AS s
+WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 ) TO STDOUT (FORMAT binary);
 
 -- read_snapshots(...)
+-- the page of a portfolio
 COPY (
-SELECT s."portfolio_id", s."snapshot_date", s."total_value", s."cash_value", s."long_value", s."short_value", s."gross_exposure", s."net_exposure", s."equity_balance", s."daily_pnl", s."cumulative_pnl", s."daily_realized_pnl", s."cumulative_realized_pnl", s."daily_capital_flow", s."cumulative_capital_flow", s."daily_return", s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."portfolio_delta", s."portfolio_gamma", s."portfolio_theta", s."portfolio_vega", s."beta_provider_1y", s."beta_calculated_90d", s."beta_calculated_90d_r_squared", s."beta_portfolio_regression", s."hhi", s."top_3_concentration", s."top_10_concentration", s."realized_volatility_21d", s."realized_volatility_63d", s."expected_volatility_21d", s."volatility_percentile", s."beta_calculated_90d_observations"::numeric, s."effective_num_positions", s."volatility_trend"::text, s."sector_exposure"::text, s."target_price_return_eoy", s."target_price_return_next_year", s."target_price_downside_return", s."target_price_upside_eoy", s."target_price_upside_next_year", s."target_price_downside", s."target_price_num_positions"::numeric, s."target_price_num_covered"::numeric, s."target_price_coverage", CASE WHEN isfinite(s."target_price_updated_at") THEN (extract(epoch FROM s."target_price_updated_at") * 1000000)::numeric END, (s."is_complete") IS TRUE FROM "public"."portfolio_snapshots" AS s
-WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+SELECT o."id" FROM "public"."portfolios" AS o WHERE o."id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
 -- repair()
@@ -445,6 +457,7 @@ SELECT EXISTS (SELECT FROM "public"."positions" AS o JOIN "public"."position_mar
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 -- explain(db, session=..., policy='legacy')
+-- the page of a night
 COPY (
 SELECT e."position_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e WHERE e."position_id" IS NOT NULL
 ) TO STDOUT (FORMAT binary);
@@ -546,6 +559,7 @@ WHERE f."deleted_at" IS NULL AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 -- explain(db, session=..., policy='legacy')
+-- the page of a night
 COPY (
 SELECT DISTINCT p."symbol" FROM "public"."positions" AS p
 WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL)
@@ -583,6 +597,8 @@ WITH RECURSIVE spelling(symbol) AS (
 -- run_batch(policy='legacy', on_existing='replace')
 -- verify(policy='legacy', fast=True)
 -- explain(db, session=..., policy='legacy')
+-- the page of a night
+-- the page of a portfolio
 COPY (
 SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
 WHERE m."symbol" = ANY('<texts>')
@@ -653,6 +669,7 @@ SELECT pg_export_snapshot(), pg_current_snapshot()::text, CASE WHEN NOT pg_is_in
 -- run_batch(policy='legacy', on_existing='skip')
 -- run_batch(policy='legacy', on_existing='replace')
 -- runs(...)
+-- the page of a night
 SELECT version_num::text FROM "public"."batchcore_alembic_version";
 
 -- run_batch(analytics='none')
@@ -725,6 +742,8 @@ COPY "public"."portfolio_snapshots" (
 -- calculate_portfolio_provider_beta(...)
 -- calculate_portfolio_sector_exposure(...)
 -- restore_sector_tags_for_portfolio(...)
+-- the page of a night
+-- the page of a portfolio
 COPY (
 SELECT c."symbol", c."beta", c."sector", c."is_etf" IS TRUE FROM "public"."company_profiles" AS c WHERE upper(btrim(c."symbol" COLLATE "C", ' ')) = ANY('<texts>')
 ) TO STDOUT (FORMAT binary);
@@ -946,6 +965,7 @@ WHERE p."deleted_at" IS NULL AND p."exit_date" IS NULL
 -- run_batch(policy='legacy', on_existing='replace')
 -- verify(policy='legacy', fast=True)
 -- explain(db, session=..., policy='legacy')
+-- the page of a night
 COPY (
 SELECT c."symbol", c."beta", c."sector", c."is_etf" IS TRUE FROM "public"."company_profiles" AS c WHERE c."symbol" = ANY('<texts>')
 ) TO STDOUT (FORMAT binary);
@@ -953,6 +973,7 @@ SELECT c."symbol", c."beta", c."sector", c."is_etf" IS TRUE FROM "public"."compa
 -- run_batch(policy='legacy', on_existing='replace')
 -- verify(policy='legacy', fast=True)
 -- explain(db, session=..., policy='legacy')
+-- the page of a night
 COPY (
 SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."last_price", p."deleted_at" IS NOT NULL FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
@@ -960,6 +981,7 @@ SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p.
 -- run_batch(policy='legacy', on_existing='replace')
 -- verify(policy='legacy', fast=True)
 -- explain(db, session=..., policy='legacy')
+-- the page of a night
 COPY (
 SELECT wanted.symbol, earlier.day, earlier.close
 FROM unnest('<texts>'::text[]) AS wanted(symbol)
@@ -1089,6 +1111,139 @@ FROM "public"."batchcore_run_issues" WHERE run_id = '<id>' AND (chunk >= 0 OR ch
     FROM "public"."batchcore_runs" AS r WHERE r.id = '<id>'))
 ORDER BY portfolio_id, name, chunk;
 
+-- the page of a night
+COPY (
+SELECT h.symbol, min(h.start), max(COALESCE(h.last, h.start))
+FROM (SELECT p."symbol", p."entry_date", GREATEST(CASE WHEN p."quantity" > 0 OR p."quantity" < 0
+    THEN COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END, 'infinity') END, events.last) FROM "public"."positions" AS p
+LEFT JOIN (SELECT e."position_id", max(e."trade_date") FROM "public"."position_realized_events" AS e
+WHERE isfinite(e."trade_date") AND e."quantity_closed" > 0 AND e."quantity_closed" < 'Infinity'::numeric AND e."quantity_closed" > '-Infinity'::numeric
+GROUP BY e."position_id") AS events(id, last) ON events.id = p."id"
+WHERE p."deleted_at" IS NULL AND true
+    AND p."symbol" = ANY('<texts>')
+    AND p."position_type"::text IN ('LC', 'LP', 'SC', 'SP', 'LONG', 'SHORT')
+    AND p."quantity" < 'Infinity'::numeric AND p."quantity" > '-Infinity'::numeric AND p."entry_price" < 'Infinity'::numeric AND p."entry_price" > '-Infinity'::numeric AND NOT (p."entry_price" < 0)
+    AND isfinite(p."entry_date") AND isfinite(p."exit_date") IS NOT FALSE
+    AND isfinite(CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END) IS NOT FALSE
+    AND (p."exit_date" IS NULL OR (p."exit_price" < 'Infinity'::numeric AND p."exit_price" > '-Infinity'::numeric) IS NOT FALSE)
+    AND upper(btrim(p."investment_class"::text COLLATE "C", ' ')) IS DISTINCT FROM 'PRIVATE') AS h(symbol, start, last) GROUP BY h.symbol
+) TO STDOUT (FORMAT binary);
+
+-- the page of a night
+COPY (
+SELECT s."portfolio_id", s."daily_return"
+FROM "public"."portfolios" AS o JOIN "public"."portfolio_snapshots" AS s ON s."portfolio_id" = o."id" AND s."snapshot_date" = '<day>'::date
+WHERE o."deleted_at" IS NULL AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+) TO STDOUT (FORMAT binary);
+
+-- the page of a night
+SELECT count(*) AS portfolios, count(*) FILTER (WHERE s."daily_pnl" < 0) AS losing,
+    COALESCE(sum(s."equity_balance"), 0) AS equity, COALESCE(sum(s."daily_pnl"), 0) AS pnl,
+    COALESCE(sum(s."daily_realized_pnl"), 0) AS realized,
+    COALESCE(sum(s."daily_capital_flow"), 0) AS flow,
+    CASE WHEN min(o."currency") = max(o."currency") THEN min(o."currency") ELSE '' END AS currency
+FROM "public"."portfolios" AS o JOIN "public"."portfolio_snapshots" AS s ON s."portfolio_id" = o."id" AND s."snapshot_date" = '<day>'::date
+WHERE o."deleted_at" IS NULL AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END;
+
+-- the page of a night
+SELECT min(first_session), max(last_session) FROM "public"."batchcore_run_chunks" WHERE run_id = '<id>';
+
+-- the page of a night
+SELECT name, sum(count)::int8 AS count, count(DISTINCT portfolio_id) AS portfolios,
+    count(DISTINCT portfolio_id) FILTER (WHERE failed) AS failed, count(DISTINCT symbol) AS symbols,
+    (array_agg(DISTINCT symbol) FILTER (WHERE symbol IS NOT NULL))[1:3] AS named,
+    min(session) AS session, min(detail) AS detail
+FROM "public"."batchcore_run_issues" WHERE run_id = '<id>' AND (chunk >= 0 OR chunk = (
+    SELECT CASE WHEN r.state IN ('complete', 'incomplete') THEN -r.attempt
+        ELSE (SELECT min(chunk) FROM "public"."batchcore_run_issues" WHERE run_id = '<id>') END
+    FROM "public"."batchcore_runs" AS r WHERE r.id = '<id>'))
+GROUP BY name
+UNION ALL
+SELECT name, sum(count)::int8, 0, 0, count(DISTINCT symbol),
+    (array_agg(symbol ORDER BY count DESC, symbol COLLATE "C"))[1:3], min(session), min(detail)
+FROM "public"."batchcore_run_symbol_issues" WHERE run_id = '<id>' AND attempt = (
+    SELECT max(attempt) FROM "public"."batchcore_run_symbol_issues" WHERE run_id = '<id>')
+GROUP BY name
+ORDER BY failed DESC, count DESC, name;
+
+-- the page of a night
+SELECT o."id" AS id, o."name" AS name, s."daily_pnl" AS pnl, s."equity_balance" AS equity
+FROM "public"."portfolios" AS o LEFT JOIN "public"."portfolio_snapshots" AS s ON s."portfolio_id" = o."id" AND s."snapshot_date" = '<day>'::date
+WHERE o."id" = ANY($1);
+
+-- the page of a night
+SELECT portfolio_id::text AS portfolio, name, detail, session
+FROM (SELECT *, row_number() OVER (PARTITION BY portfolio_id
+        ORDER BY name = ANY ('<texts>') DESC, session, name) AS place FROM "public"."batchcore_run_issues" WHERE run_id = '<id>' AND (chunk >= 0 OR chunk = (
+    SELECT CASE WHEN r.state IN ('complete', 'incomplete') THEN -r.attempt
+        ELSE (SELECT min(chunk) FROM "public"."batchcore_run_issues" WHERE run_id = '<id>') END
+    FROM "public"."batchcore_runs" AS r WHERE r.id = '<id>'))
+    AND failed) AS found
+WHERE place = 1 ORDER BY portfolio_id LIMIT 20;
+
+-- the page of a night
+SELECT portfolio_ids FROM "public"."batchcore_runs" WHERE id = '<id>';
+
+-- the page of a portfolio
+COPY (
+SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
+WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+    AND s."is_complete"
+
+UNION ALL
+SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+    SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
+WHERE o."id" = ANY('<ids>'::uuid[])
+) TO STDOUT (FORMAT binary);
+
+-- the page of a portfolio
+COPY (
+SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
+WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+    AND s."is_complete"
+) TO STDOUT (FORMAT binary);
+
+-- the page of a portfolio
+COPY (
+WITH RECURSIVE spelling(symbol) AS (
+    (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
+    UNION ALL
+    SELECT (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m WHERE m."symbol" > spelling.symbol)
+    FROM spelling WHERE spelling.symbol IS NOT NULL), wanted(symbol, settled) AS (
+    SELECT one.symbol, one.normalised = ANY('{}')
+    FROM (SELECT symbol, upper(btrim(symbol COLLATE "C", ' ')) AS normalised FROM spelling) AS one
+    WHERE one.normalised = ANY('<texts>'))
+SELECT wanted.symbol, earlier.day, earlier.close
+FROM wanted CROSS JOIN LATERAL (
+    (SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
+        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" > 0 AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
+        ORDER BY m."date" DESC LIMIT 1)
+    UNION ALL
+    SELECT * FROM (
+        SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
+        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
+        ORDER BY m."date" DESC LIMIT 1) AS newest
+    WHERE NOT (newest."close" > 0)) AS earlier(day, close)
+WHERE NOT wanted.settled
+UNION ALL
+SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
+WHERE m."symbol" = ANY(ARRAY(
+        SELECT wanted.symbol FROM wanted WHERE NOT wanted.symbol = ANY('<texts>')))
+    AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
+) TO STDOUT (FORMAT binary);
+
+-- the page of a portfolio
+SELECT CASE WHEN isfinite(s."snapshot_date") THEN (s."snapshot_date" - DATE '1970-01-01')::bigint WHEN s."snapshot_date" IS NOT NULL THEN <number> END AS day, s."equity_balance" AS equity, s."daily_pnl" AS pnl,
+    s."daily_capital_flow" AS flow, s."cumulative_pnl" AS cumulative,
+    s."cumulative_realized_pnl" AS realized, s."long_value" AS long, s."short_value" AS short,
+    s."net_exposure" AS net, s."top_3_concentration" AS top_3, s."top_10_concentration" AS top_10, s."sector_exposure"::text AS sectors
+FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = $1 AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date";
+
+-- the page of a portfolio
+SELECT o."name" AS name, o."currency" AS currency FROM "public"."portfolios" AS o WHERE o."id" = $1;
+
 -- verify(fast=False)
 SELECT c0 FROM (SELECT DISTINCT m."symbol" FROM "public"."market_data_cache" AS m) AS q(c0);
 
@@ -1164,6 +1319,7 @@ WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."deleted_at" 
 -- verify(fast=True)
 -- explain(db)
 -- explain(db, [portfolio], session, since=...)
+-- the page of a night
 COPY (
 WITH RECURSIVE spelling(symbol) AS (
     (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
@@ -1349,6 +1505,7 @@ WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 -- verify(policy='legacy', fast=False)
 -- verify(policy='legacy', fast=True)
 -- explain(db, session=..., policy='legacy')
+-- the page of a night
 COPY (
 SELECT COALESCE(min(COALESCE(CASE WHEN isfinite(GREATEST(w."created_at", w."updated_at")) THEN (extract(epoch FROM GREATEST(w."created_at", w."updated_at")) * 1000000)::int8
     WHEN GREATEST(w."created_at", w."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)), '<number>'::int8) FROM "public"."benchmarks_sector_weights" AS w WHERE w."benchmark_code" = 'SP500'

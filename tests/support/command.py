@@ -26,6 +26,7 @@ COMMANDS = (
     "explain",
     "performance",
     "status",
+    "report",
     "migrate",
     "generate",
     "version",

@@ -17,6 +17,8 @@ from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
 from batchcore.db.migrate import migrate
 from batchcore.demo import embedded
+from batchcore.pages.night import load_night
+from batchcore.pages.portfolio import load_portfolio_page
 from batchcore.pg.session import Session
 from support import database
 
@@ -192,6 +194,10 @@ async def others(url: str) -> AsyncIterator[str]:
     yield "runs(...)"
     found = await batchcore.runs(url, limit=1)
     await batchcore.runs(url, run_id=found[0].run_id)
+    yield "the page of a night"
+    await load_night(url, run_id=found[0].run_id)
+    yield "the page of a portfolio"
+    await load_portfolio_page(url, portfolio)
 
 
 async def written() -> str:

@@ -30,6 +30,7 @@ for _command in (
     "explain",
     "performance",
     "status",
+    "report",
     "migrate",
     "demo",
     "generate",

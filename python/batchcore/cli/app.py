@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-CHANGING: Final = ("demo", "run", "repair", "migrate", "generate")
+CHANGING: Final = ("demo", "run", "repair", "migrate", "generate", "report")
 """Commands that succeed by what they do, whether their report can be printed or not."""
 
 app: Final = typer.Typer(

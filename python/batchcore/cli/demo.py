@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+import uuid
+from pathlib import Path  # noqa: TC003  # the command line looks at types
+from typing import TYPE_CHECKING, Annotated
 
 from batchcore import about
 from batchcore.cli.app import Call, command
@@ -12,6 +14,10 @@ from batchcore.cli.options import Seed, option
 from batchcore.cli.output import showing_progress, tell_line
 from batchcore.cli.run import failure_lines, issue_lines, marks_text, sessions_text
 from batchcore.cli.signals import finish
+
+if TYPE_CHECKING:
+    from batchcore.pages.write import Written
+    from batchcore.run.result import BatchResult
 
 
 @command("demo", has_database=False)
@@ -26,6 +32,12 @@ def demo(
     ] = None,
     sessions: Annotated[int | None, option("N", "Sessions of the generated market.")] = None,
     seed: Seed = 1,
+    pages: Annotated[
+        Path | None,
+        option(
+            "FOLDER", "Write pages about the night and a portfolio into it.", show_default=False
+        ),
+    ] = None,
 ) -> int:
     """Value portfolios in an embedded PostgreSQL and check every row.
 
@@ -43,8 +55,11 @@ def demo(
             "warning: this is a debug build of the core, many times slower than a release build"
         )
     size = demos.Size.of(portfolios, symbols, sessions)
+    if pages is not None:
+        pages.mkdir(parents=True, exist_ok=True)
     with embedded.start() as server, showing_progress() as progress:
         done = finish(demos.run_demo(server.url, size, seed=seed, progress=progress))
+        written = () if pages is None else finish(_write_pages(server.url, pages, done.result))
     document = done.to_dict()
     run = document["run"]
     texts = sessions_text(run), marks_text(run["cache"]), issue_lines(done.result)
@@ -56,6 +71,22 @@ def demo(
                 width = max(console.width, console.measure(part).minimum)
                 console.print(part, soft_wrap=isinstance(part, str), width=width, crop=False)
     call.answer(document, lambda: checked_text(done))
+    if not call.as_json:
+        with call.printing():
+            for page in written:
+                print(f"page of the {page.page}: {page.path}")
     for line in (*done.checked.examples, *failure_lines(done.result)):
         tell_line(line)
     return INCOMPLETE if done.checked.differing or done.result.failed else DONE
+
+
+async def _write_pages(url: str, folder: Path, result: BatchResult) -> tuple[Written, ...]:
+    """Write the page of the night, and that of the first portfolio that was valued."""
+    from batchcore.pages import write  # noqa: PLC0415  # after the demo has imported the driver
+
+    ids, last = result.portfolios.id, int(result.portfolios.sessions_written.argmax())
+    portfolio = uuid.UUID(bytes=ids[last].tobytes())
+    return (
+        await write.write_night(url, folder / "night.html", run_id=result.run_id, verifies=True),
+        await write.write_portfolio(url, folder / "portfolio.html", portfolio),
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 import uuid
 from bisect import bisect_left, bisect_right
@@ -74,6 +75,9 @@ POLL_S: Final = 0.02
 
 NEXT_CHANGED_SINCE: Final = "next_changed_since"
 """What the configuration of a run calls the moment from which on it may have missed a change."""
+
+OUTCOME: Final = "outcome"
+"""What it calls that which its latest attempt left when it ended."""
 
 _KEYS: Final = 2**31
 """Advisory locks of two parts take 32 bits; the sign is left alone."""
@@ -202,6 +206,7 @@ old AS (DELETE FROM {runs} WHERE id IN (
         < clock_timestamp() - interval '{ledger_days} days'
     FOR UPDATE OF r SKIP LOCKED))
 UPDATE {runs} SET state = {state:text}, {plan} failed = COALESCE({failed}, failed),
+    configuration = configuration || {outcome:text}::jsonb,
     ended_at = clock_timestamp(), seconds = seconds + {milliseconds}::numeric / 1000,
     error = {error}
 WHERE id = {lease.run_id:text} AND token = {lease.token} AND state = 'running'"""
@@ -224,6 +229,10 @@ SELECT r.id::text AS run_id,
 FROM {runs} AS r LEFT JOIN {heartbeats} AS h ON h.run_id = r.id
 WHERE {condition} ORDER BY r.created_at DESC, r.token DESC LIMIT {limit}"""
 
+_UNTIL: Final = """
+(r.created_at, r.token) <= (
+    SELECT own.created_at, own.token FROM {runs} AS own WHERE own.id = {run:text})"""
+
 _SHOW_CHUNKS: Final = """
 SELECT chunk, attempt, first_portfolio::text AS first_portfolio,
     last_portfolio::text AS last_portfolio, first_session, last_session, sessions, rows_written,
@@ -232,14 +241,44 @@ FROM {chunks} WHERE run_id = {run:text} ORDER BY chunk"""
 
 # What is in no chunk was noticed again by each attempt that came to its end, and has minus its
 # number: that of the last such attempt counts.
+_NOTICED: Final = """
+{issues} WHERE run_id = {run:text} AND (chunk >= 0 OR chunk = (
+    SELECT CASE WHEN r.state IN ('complete', 'incomplete') THEN -r.attempt
+        ELSE (SELECT min(chunk) FROM {issues} WHERE run_id = {run:text}) END
+    FROM {runs} AS r WHERE r.id = {run:text}))"""
+
 _SHOW_ISSUES: Final = """
 SELECT portfolio_id::text AS portfolio, name, failed, count, symbol, session, detail,
     CASE WHEN chunk >= 0 THEN chunk END AS chunk
-FROM {issues} WHERE run_id = {run:text} AND (chunk >= 0 OR chunk = (
-    SELECT CASE WHEN r.state IN ('complete', 'incomplete') THEN -r.attempt
-        ELSE (SELECT min(chunk) FROM {issues} WHERE run_id = {run:text}) END
-    FROM {runs} AS r WHERE r.id = {run:text}))
+FROM {noticed}
 ORDER BY portfolio_id, name, chunk"""
+
+_COUNT_ISSUES: Final = """
+SELECT name, sum(count)::int8 AS count, count(DISTINCT portfolio_id) AS portfolios,
+    count(DISTINCT portfolio_id) FILTER (WHERE failed) AS failed, count(DISTINCT symbol) AS symbols,
+    (array_agg(DISTINCT symbol) FILTER (WHERE symbol IS NOT NULL))[1:{most}] AS named,
+    min(session) AS session, min(detail) AS detail
+FROM {noticed}
+GROUP BY name
+UNION ALL
+SELECT name, sum(count)::int8, 0, 0, count(DISTINCT symbol),
+    (array_agg(symbol ORDER BY count DESC, symbol COLLATE "C"))[1:{most}], min(session), min(detail)
+FROM {symbol_issues} WHERE run_id = {run:text} AND attempt = (
+    SELECT max(attempt) FROM {symbol_issues} WHERE run_id = {run:text})
+GROUP BY name
+ORDER BY failed DESC, count DESC, name"""
+
+_SHOW_FAILED: Final = """
+SELECT portfolio_id::text AS portfolio, name, detail, session
+FROM (SELECT *, row_number() OVER (PARTITION BY portfolio_id
+        ORDER BY name = ANY ({causes:texts}) DESC, session, name) AS place FROM {noticed}
+    AND failed) AS found
+WHERE place = 1 ORDER BY portfolio_id LIMIT {most}"""
+
+_ASKED_PORTFOLIOS: Final = "SELECT portfolio_ids FROM {runs} WHERE id = {run:text}"
+
+_SESSIONS: Final = """
+SELECT min(first_session), max(last_session) FROM {chunks} WHERE run_id = {run:text}"""
 
 _SHOW_SYMBOL_ISSUES: Final = """
 SELECT name, symbol, count, session, detail, attempt FROM {symbol_issues}
@@ -588,8 +627,11 @@ class Ledger:
         planned: Planned | None = None,
         failed: int | None = None,
         error: str | None = None,
+        outcome: Mapping[str, Any] | None = None,
     ) -> bool:
         """End a run, give its lease back, and forget runs that are too old.
+
+        ``outcome`` is what JSON can hold of what this attempt did.
 
         Returns:
             Whether the run was still this one's. Without ``failed``, the count is that of chunks.
@@ -603,6 +645,7 @@ class Ledger:
             plan=Sql("") if planned is None else compose("{plan},", plan=_planned(planned)),
             failed=Sql("NULL") if failed is None else failed,
             error=_text(error),
+            outcome=json.dumps({OUTCOME: dict(outcome or {})}),
         )
         return await alone(session, sql) == 1
 
@@ -625,10 +668,50 @@ class Ledger:
         rows = await session.fetch(self._sql(_SHOW_RUNS, condition=condition, limit=limit))
         return [dict(row) for row in rows]
 
+    async def runs_until(self, session: Session, run_id: str, *, limit: int) -> list[Row]:
+        """Return a run and those that began before it, the latest first."""
+        condition = self._sql(_UNTIL, run=run_id)
+        rows = await session.fetch(self._sql(_SHOW_RUNS, condition=condition, limit=limit))
+        return [dict(row) for row in rows]
+
+    async def issue_counts(self, session: Session, run_id: str, *, most: int) -> list[Row]:
+        """Return how many issues of each name a run noticed, with the first ``most`` symbols."""
+        rows = await session.fetch(self._of_run(_COUNT_ISSUES, run_id, most=most))
+        return [dict(row) for row in rows]
+
+    async def failed_portfolios(
+        self, session: Session, run_id: str, *, causes: Sequence[str], most: int
+    ) -> list[Row]:
+        """Return the first ``most`` portfolios that failed, each with an issue of it.
+
+        One of the names of ``causes`` goes before others.
+        """
+        sql = self._of_run(_SHOW_FAILED, run_id, causes=causes, most=most)
+        return [dict(row) for row in await session.fetch(sql)]
+
+    async def asked_portfolios(self, session: Session, run_id: str) -> npt.NDArray[np.uint8] | None:
+        """Return the portfolios that a run was asked for, sorted (n, 16); None is all."""
+        asked = await session.fetchval(self._sql(_ASKED_PORTFOLIOS, run=run_id))
+        if asked is None:
+            return None
+        ids = b"".join(sorted(own.bytes for own in asked))
+        return np.frombuffer(ids, dtype=np.uint8).reshape(-1, 16)
+
+    async def sessions(
+        self, session: Session, run_id: str
+    ) -> tuple[dt.date | None, dt.date | None]:
+        """Return the first and the last session that a run wrote; None where it wrote none."""
+        ((first, last),) = await session.fetch(self._sql(_SESSIONS, run=run_id))
+        return first, last
+
+    def _of_run(self, template: str, run_id: str, **holes: object) -> Sql:
+        noticed = self._sql(_NOTICED, run=run_id)
+        return self._sql(template, run=run_id, noticed=noticed, **holes)
+
     async def details(self, session: Session, run_id: str) -> dict[str, list[Row]]:
         """Return chunks by number, issues by portfolio, and issues of symbols by name."""
         return {
-            name: [dict(row) for row in await session.fetch(self._sql(template, run=run_id))]
+            name: [dict(row) for row in await session.fetch(self._of_run(template, run_id))]
             for name, template in _SHOW.items()
         }
 

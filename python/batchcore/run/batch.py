@@ -50,6 +50,7 @@ from batchcore.run.result import (
     cache_stats,
     joined_differences,
     keep_with,
+    status_counts,
 )
 from batchcore.run.retry import Retries
 from batchcore.run.tasks import first_error
@@ -190,6 +191,7 @@ class Run:
         self.differences: list[Differences] = []
         self.days_repaired: list[Int32] = [np.zeros(0, dtype=np.int32)]
         self.unwritten: list[Issues] = []
+        self.status = np.zeros(0, dtype=np.uint8)
         self.marks = np.zeros(4, dtype=np.int64)
         self.coverage = Coverage.none()
         self.computing = asyncio.Lock()  # native calls take all cores by themselves
@@ -286,6 +288,7 @@ class Run:
                 planned=self.planned,
                 failed=failed,
                 issues=(self._unwritten_issues(lease), self._symbol_issues(lease)),
+                outcome=self._outcome(),
             )
         except BaseException as error:
             if lease is not None:  # committed too, or cancelled on the way there
@@ -294,6 +297,14 @@ class Run:
                 )
             raise
         self.monitor.step("finished")
+
+    def _outcome(self) -> dict[str, Any]:
+        """Return what this attempt leaves in the ledger beside its counts."""
+        seconds = self.monitor.seconds_by_phase()
+        return {
+            "seconds_by_phase": {name: round(value, 3) for name, value in seconds.items()},
+            "portfolios_by_status": status_counts(self.status),
+        }
 
     def _unwritten_issues(self, lease: Lease) -> IssueRows:
         """Return what was noticed of portfolios outside the chunks that were written."""
@@ -323,6 +334,7 @@ class Run:
             seconds=self.monitor.seconds_by_phase()["total"],
             planned=self.planned,
             error=text,
+            outcome=self._outcome(),
         )
         async with contextlib.AsyncExitStack() as stack:
             session = first

@@ -22,7 +22,7 @@ from batchcore.pg.ledger import LIVES, Ledger, Question, taken_over
 from batchcore.pg.session import transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from batchcore.pg.database import Database
     from batchcore.pg.ledger import EarlierRun, IssueRows, Lease, Planned
@@ -209,8 +209,9 @@ class LeaseHolder:
         failed: int | None = None,
         issues: Sequence[IssueRows] = (),
         error: str | None = None,
+        outcome: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write how a run has ended, and the issues that are in no chunk.
+        """Write how a run has ended, what it left, and the issues that are in no chunk.
 
         Raises:
             LeaseHeldError: another run took over.
@@ -232,6 +233,7 @@ class LeaseHolder:
                 planned=planned,
                 failed=failed,
                 error=error,
+                outcome=outcome,
             ):
                 raise taken_over(lease)
 

@@ -428,6 +428,12 @@ def difference_dicts(result: BatchResult) -> list[dict[str, Any]] | None:
     ]
 
 
+def status_counts(status: Bytes) -> dict[str, int]:
+    """Return how many portfolios of each status there are; empty without any portfolio."""
+    counts = np.bincount(status, minlength=len(STATUSES)).tolist()
+    return dict(zip(STATUSES, counts, strict=True)) if len(status) else {}
+
+
 def cache_stats(marks: Int64) -> dict[str, Any]:
     """Return counts and hit rate of marks: fresh and lookback are hits (S4).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.arguments import checked_id
@@ -14,7 +14,7 @@ from batchcore.db.catalog import inspect
 from batchcore.db.check import check_revision
 from batchcore.errors import ConfigError
 from batchcore.pg.database import Database
-from batchcore.pg.ledger import NEXT_CHANGED_SINCE, Ledger
+from batchcore.pg.ledger import NEXT_CHANGED_SINCE, OUTCOME, Ledger
 
 if TYPE_CHECKING:
     import uuid
@@ -125,6 +125,9 @@ class RunStatus:
         beat_at: Its last heartbeat.
         expires_at: When its lease expires.
         next_changed_since: The `changed_since` to pass to the next correction.
+        seconds_by_phase: Of its latest attempt that ended; empty before one has.
+        portfolios_by_status: Likewise, `ok`, `lookback` and so on; `skipped` are those of which
+            that attempt wrote nothing.
         chunks_committed: Its chunks, if it was asked for by its id; else empty.
         issues: Issues of portfolios, if it was asked for by its id; else empty.
         symbol_issues: Issues of symbols, if it was asked for by its id; else empty.
@@ -154,6 +157,8 @@ class RunStatus:
     beat_at: dt.datetime | None
     expires_at: dt.datetime | None
     next_changed_since: dt.datetime | None = None
+    seconds_by_phase: dict[str, float] = field(default_factory=dict)
+    portfolios_by_status: dict[str, int] = field(default_factory=dict)
     chunks_committed: tuple[ChunkStatus, ...] = ()
     issues: tuple[IssueStatus, ...] = ()
     symbol_issues: tuple[SymbolIssueStatus, ...] = ()
@@ -195,7 +200,7 @@ async def runs(
         await check_revision(session, await inspect(session, schema))
         found = await ledger.runs(session, limit=limit, run_id=own)
         if own is None:
-            return [_run(row) for row in found]
+            return [run_of(row) for row in found]
         if not found:
             msg = f"there is no run {own} in the ledger"
             raise ConfigError(msg, "run")
@@ -204,7 +209,7 @@ async def runs(
             name: tuple(kind(**_whole_seconds(row)) for row in details[name])
             for name, kind in _DETAILS.items()
         }
-        return [_run({**found[0], **parts})]
+        return [run_of({**found[0], **parts})]
 
 
 _DETAILS: Final = {
@@ -214,10 +219,13 @@ _DETAILS: Final = {
 }
 
 
-def _run(row: dict[str, Any]) -> RunStatus:
+def run_of(row: dict[str, Any]) -> RunStatus:
+    """Return a row of `Ledger.runs` as callers see it."""
     asked, configuration = (json.loads(row[name]) for name in ("asked", "configuration"))
     since = configuration.pop(NEXT_CHANGED_SINCE, None)
+    outcome = configuration.pop(OUTCOME, {})
     shown = {
+        **{name: outcome.get(name, {}) for name in ("seconds_by_phase", "portfolios_by_status")},
         "asked": asked,
         "configuration": configuration,
         "seconds": float(row["seconds"]),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from batchcore.frames import Frame, Positions, Text
-from batchcore.pg.sql import Sql
+from batchcore.pg.sql import Sql, compose
 from batchcore.schema import Kind
 from batchcore.sources.host import Boundaries, Selection, part, select
 from batchcore.sources.query import Column, Query, first_column, load
@@ -184,20 +184,59 @@ def select_held(catalog: Catalog, selection: Selection, spellings: Iterable[str]
 
     The end of a position is that of its last lot; it is infinite where a lot stays open.
     """
+    read = ("p.portfolio_id, p.symbol, p.entry_date start", Column("end", Kind.DATE, _END))
+    holes = _held_parts(catalog, selection, spellings)
+    return select(catalog, "held", _held, read, _HELD, **holes)
+
+
+def _held_parts(
+    catalog: Catalog, selection: Selection, spellings: Iterable[str]
+) -> dict[str, object]:
     last_events = Sql("SELECT NULL::uuid, NULL::date WHERE false")
     if catalog.has_table("position_realized_events"):
         last_events = part(catalog, _LAST_EVENTS)
-    return select(
-        catalog,
-        "held",
-        _held,
-        ("p.portfolio_id, p.symbol, p.entry_date start", Column("end", Kind.DATE, _END)),
-        _HELD,
-        expiry=part(catalog, EXPIRY),
-        last_events=last_events,
-        selection=selection,
-        spellings=spellings,
-    )
+    return {
+        "expiry": part(catalog, EXPIRY),
+        "last_events": last_events,
+        "selection": selection,
+        "spellings": spellings,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class HeldSymbols(Frame):
+    """When public positions in a symbol are held by anybody.
+
+    Attributes:
+        symbol: As stored.
+        start: (n,) int32 first day.
+        end: (n,) int32 first day no longer; the largest int32 where a lot stays open.
+    """
+
+    symbol: Text
+    start: Int32
+    end: Int32
+
+
+_HELD_SYMBOLS: Final = """
+SELECT h.symbol, min(h.start), max(COALESCE(h.last, h.start))
+FROM ({held}) AS h(symbol, start, last) GROUP BY h.symbol
+"""
+
+
+def select_held_symbols(
+    catalog: Catalog, selection: Selection, spellings: Iterable[str]
+) -> Query[HeldSymbols]:
+    """Return from when to when each of some symbols is held, as `select_held` has positions."""
+    read = ("p.symbol, p.entry_date start", Column("end", Kind.DATE, _END))
+    holes = _held_parts(catalog, selection, spellings)
+    held = select(catalog, "held_symbols", _held_symbols, read, _HELD, **holes)
+    return replace(held, sql=compose(_HELD_SYMBOLS, held=Sql(held.sql)))
+
+
+def _held_symbols(symbol: Text, start: Days, end: Days) -> HeldSymbols:
+    closed = np.where(end.state == State.VALUE, end.values, np.iinfo(np.int32).max)
+    return HeldSymbols(symbol, start.values, closed.astype(np.int32))
 
 
 def _held(start: Days, end: Days, **columns: Any) -> Held:  # noqa: ANN401

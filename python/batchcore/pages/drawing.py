@@ -1,0 +1,169 @@
+"""Figures of matplotlib as SVG that takes colours and font from the page around it."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+import xml.etree.ElementTree as ET
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from matplotlib.axes import Axes
+
+ROLES: Final = (
+    *("ink", "muted", "line", "card", "accent", "second", "gain", "loss"),
+    *("fresh", "lookback", "stale", "unpriced", "skipped", "failed"),
+)
+"""What colours are for; the style sheet says which they are, in light, in the dark and in print."""
+
+COLOURS: Final = {role: f"#f0000{number:x}" for number, role in enumerate(ROLES, start=1)}
+"""What matplotlib is told: each becomes `var(--role)`."""
+
+WIDE: Final = 880
+NARROW: Final = 340
+"""Widths in pixels. A narrow screen gets a drawing of its own, in which texts keep their size."""
+
+_POINTS: Final = 72
+_SVG: Final = "{http://www.w3.org/2000/svg}"
+_HREF: Final = "{http://www.w3.org/1999/xlink}href"
+_NUMBER: Final = re.compile(r"-?\d+\.\d{3,}")
+_FONT: Final = re.compile(r"font:\s*((?:\S+\s+)*?[\d.]+px)[^;]*")
+_ROLE_OF: Final = {colour: role for role, colour in COLOURS.items()}
+_COLOUR: Final = re.compile("|".join(COLOURS.values()))
+
+_SETTINGS: Final[dict[str, Any]] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": COLOURS["line"],
+    "axes.facecolor": "none",
+    "axes.formatter.use_mathtext": False,
+    "axes.labelcolor": COLOURS["muted"],
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.unicode_minus": True,
+    "figure.dpi": _POINTS,
+    "figure.facecolor": "none",
+    "font.family": "DejaVu Sans",  # comes with matplotlib, and is wider than fonts of browsers
+    "font.size": 11,
+    "grid.color": COLOURS["line"],
+    "grid.linewidth": 0.8,
+    "hatch.color": COLOURS["card"],
+    "legend.frameon": False,
+    "legend.labelcolor": COLOURS["ink"],
+    "lines.linewidth": 1.6,
+    "svg.fonttype": "none",
+    "text.color": COLOURS["ink"],
+    "text.parse_math": False,  # a symbol may have dollar signs
+    "text.usetex": False,
+    "xtick.color": COLOURS["line"],
+    "xtick.labelcolor": COLOURS["muted"],
+    "xtick.major.size": 3,
+    "ytick.color": COLOURS["line"],
+    "ytick.labelcolor": COLOURS["muted"],
+    "ytick.major.size": 0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """An empty figure to draw on.
+
+    Attributes:
+        figure: Of matplotlib.
+        axes: Its only axes.
+        is_narrow: Whether it is for a narrow screen.
+    """
+
+    figure: Figure
+    axes: Axes
+    is_narrow: bool
+
+    def format_axis(self, axis: str, text: Callable[[float], str]) -> None:
+        """Have an axis, x or y, write its numbers by a function."""
+        formatter = FuncFormatter(lambda value, _: text(float(value)))
+        getattr(self.axes, f"{axis}axis").set_major_formatter(formatter)
+
+
+def drawn(name: str, paint: Callable[[Canvas], None], heights: tuple[int, int]) -> tuple[str, str]:
+    """Return a figure as SVG, for wide and for narrow screens.
+
+    Args:
+        name: Sets its ids apart from those of other figures of a page.
+        paint: Draws it.
+        heights: In pixels, wide and narrow.
+    """
+    wide, narrow = (
+        _svg(f"{name}-{width}", paint, width, height, is_narrow=width == NARROW)
+        for width, height in zip((WIDE, NARROW), heights, strict=True)
+    )
+    return wide, narrow
+
+
+def _svg(
+    name: str, paint: Callable[[Canvas], None], width: int, height: int, *, is_narrow: bool
+) -> str:
+    size = 10 if is_narrow else 11
+    with _settings({"svg.hashsalt": name, "font.size": size}):
+        figure = Figure(figsize=(width / _POINTS, height / _POINTS), layout="constrained")
+        figure.get_layout_engine().set(w_pad=2 / _POINTS, h_pad=2 / _POINTS)
+        paint(Canvas(figure, figure.subplots(), is_narrow))
+        written = io.BytesIO()
+        figure.savefig(written, format="svg", transparent=True)
+    return _inline(written.getvalue(), "narrow" if is_narrow else "wide")
+
+
+@contextmanager
+def _settings(own: dict[str, Any]) -> Iterator[None]:
+    """Draw with these settings, whatever the host has set, and leave no trace of them."""
+    with warnings.catch_warnings(), mpl.rc_context():
+        # A browser has other fonts, and a few dates more or less do no harm.
+        for message in (r"Glyph \d+ ", "AutoDateLocator was unable"):
+            warnings.filterwarnings("ignore", message, UserWarning)
+        mpl.rcdefaults()
+        mpl.rcParams.update({**_SETTINGS, **own})
+        yield
+
+
+def _inline(document: bytes, variant: str) -> str:
+    """Return the drawing as a part of a page: no ids that nobody needs, no style of its own."""
+    root = ET.fromstring(document)  # noqa: S314  # what matplotlib has just written
+    used = {
+        word
+        for element in root.iter()
+        for value in element.attrib.values()
+        for word in re.findall(r"#([\w-]+)", value)
+    }
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in {f"{_SVG}metadata", f"{_SVG}style"}:
+                parent.remove(child)
+        attributes = parent.attrib
+        if attributes.get("id") not in used:
+            attributes.pop("id", None)
+        if (target := attributes.pop(_HREF, None)) is not None:
+            attributes["href"] = target
+        for key, value in attributes.items():
+            attributes[key] = _themed(value)
+        parent.text = (parent.text or "").strip() or None
+        parent.tail = None
+        parent.tag = parent.tag.removeprefix(_SVG)
+    box = root.attrib["viewBox"]
+    root.attrib.clear()
+    root.attrib.update({"class": variant, "viewBox": box, "aria-hidden": "true"})
+    return ET.tostring(root, encoding="unicode")
+
+
+def _themed(value: str) -> str:
+    value = _COLOUR.sub(lambda found: f"var(--{_ROLE_OF[found[0]]})", value)
+    value = _FONT.sub(r"font: \1 var(--font)", value)
+    value = _NUMBER.sub(lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), value)
+    return value.replace("\n", "").replace("-0 ", "0 ")

@@ -1,0 +1,488 @@
+"""The page of a night, from the ledger and the tables of the host, as they are at one moment."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore import calendar as calendars
+from batchcore import policies
+from batchcore.arguments import checked_id
+from batchcore.attribution.explainer import explain
+from batchcore.audit.verifier import verify
+from batchcore.config import Schema, Settings
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check, check_revision
+from batchcore.errors import ConfigError
+from batchcore.native import build_market
+from batchcore.pages.attribution import attribution
+from batchcore.pages.contents import (
+    NOT_HELD,
+    CoverageDay,
+    FailedPortfolio,
+    IssueCount,
+    MarkMap,
+    Night,
+    PortfolioReturn,
+    ReturnSpread,
+    RunFacts,
+    Totals,
+    Verified,
+)
+from batchcore.pg.database import Database
+from batchcore.pg.ledger import Ledger
+from batchcore.run.monitor import Monitor
+from batchcore.run.plan import NEVER
+from batchcore.run.price_gaps import latest_closes
+from batchcore.run.prices import PriceWindow, load_closes
+from batchcore.run.result import Coverage
+from batchcore.run.status import run_of
+from batchcore.sources.host import Selection, normalised
+from batchcore.sources.positions import load_symbols, select_held_symbols
+from batchcore.sources.prices import select_price_dates
+from batchcore.sources.query import load
+from batchcore.sources.shown import (
+    load_named,
+    load_totals,
+    select_latest_session,
+    select_session_returns,
+)
+from batchcore.sources.stored import uuid_at
+from batchcore.units import Mark, State
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
+
+    from batchcore.calendar import Calendar
+    from batchcore.db.catalog import Catalog
+    from batchcore.frames import Int32, Int64, Prices, Text
+    from batchcore.pages.contents import Attribution
+    from batchcore.pg.session import Session
+    from batchcore.run.price_gaps import LatestCloses
+    from batchcore.run.status import RunStatus
+    from batchcore.sources.positions import HeldSymbols
+    from batchcore.sources.shown import SessionReturns
+
+RUNS: Final = 30
+"""How many runs are shown beside each other."""
+
+LEAST_SESSIONS: Final = 20
+MOST_SESSIONS: Final = 60
+"""Sessions of coverage and marks: those of the run, and earlier ones beside a few."""
+
+WORST: Final = 50
+"""How many symbols the map of marks has."""
+
+LISTED: Final = 20
+"""How many failed portfolios are named."""
+
+NAMED: Final = 3
+"""How many symbols an issue names."""
+
+EACH_SIDE: Final = 5
+"""How many returns are shown one by one, of the lowest and of the highest."""
+
+BINS: Final = 40
+"""How many bars returns are spread over, about."""
+
+
+async def load_night(
+    db: object,
+    *,
+    run_id: uuid.UUID | str | None = None,
+    verifies: bool = False,
+    schema: Schema | None = None,
+) -> Night:
+    """Return what the page of a night shows.
+
+    Args:
+        db: Any kind of database, the caller's connections too.
+        run_id: Of a run in the ledger; None is the one that began last.
+        verifies: Whether the rows of the last session are recomputed, natively.
+        schema: Names of the host's tables; None is as in docs/schema.md.
+
+    Raises:
+        ConfigError: there is no such run.
+        SchemaError: the tables are not those that batchcore can read.
+        DatabaseError: the database refused, failed or went away.
+    """
+    own = None if run_id is None else str(checked_id(run_id, "run"))
+    schema = schema or Schema()
+    async with Database(db, borrow=True).reading("report") as session:
+        catalog = await inspect(session, schema)
+        await check_revision(session, catalog)
+        check(catalog, writes=False)
+        history = await _history(session, Ledger(schema), own)
+        return await _Loader(session, catalog, history, verifies=verifies).load()
+
+
+async def _history(session: Session, ledger: Ledger, run_id: str | None) -> list[RunStatus]:
+    """Return a run and those before it, the latest first."""
+    if run_id is None:
+        rows = await ledger.runs(session, limit=RUNS)
+    else:
+        rows = await ledger.runs_until(session, run_id, limit=RUNS)
+    if not rows:
+        what = (
+            "no run is in the ledger"
+            if run_id is None
+            else f"there is no run {run_id} in the ledger"
+        )
+        raise ConfigError(what, "run")
+    return [run_of(row) for row in rows]
+
+
+class _Loader:
+    """Loads the parts of one page."""
+
+    def __init__(
+        self, session: Session, catalog: Catalog, history: Sequence[RunStatus], *, verifies: bool
+    ) -> None:
+        self.session = session
+        self.catalog = catalog
+        self.run, self.history = history[0], history
+        self.ledger = Ledger(catalog.schema)
+        self.verifies = verifies
+
+    async def load(self) -> Night:
+        run, session, catalog = self.run, self.session, self.catalog
+        selection = Selection(await self.ledger.asked_portfolios(session, run.run_id))
+        calendar = await self._calendar()
+        sessions = await self._sessions(calendar, selection)
+        last = int(sessions[-1]) if len(sessions) else None
+        shown: dict[str, Any] = {}
+        if last is not None:
+            shown = {
+                "session": calendars.date_of(last),
+                **await self._of_session(calendar, selection, last),
+                **await self._prices(selection, sessions),
+            }
+        return Night(
+            run=facts(run),
+            statuses=run.portfolios_by_status,
+            gate=self._gate(),
+            issues=await self._issues(),
+            failed=await self._failed(catalog),
+            history=tuple(facts(one) for one in reversed(self.history)),
+            **shown,
+        )
+
+    async def _calendar(self) -> Calendar:
+        code = self.run.asked["calendar"]
+        if code == calendars.PRICES:
+            dates = await load(self.session, select_price_dates(self.catalog))
+            return await asyncio.to_thread(calendars.from_price_dates, dates)
+        return await asyncio.to_thread(calendars.load, code)
+
+    async def _sessions(self, calendar: Calendar, selection: Selection) -> Int32:
+        """Return the sessions of the run, or up to its last if they are few; none without one."""
+        first, last = await self.ledger.sessions(self.session, self.run.run_id)
+        end = last or self.run.end_date
+        if end is None:
+            latest = await load(
+                self.session, select_latest_session(self.catalog, calendar, selection)
+            )
+            if latest.state[0] != State.VALUE:
+                return np.zeros(0, dtype=np.int32)
+            end = calendars.date_of(int(latest.values[0]))
+        day = min(max(calendars.day_of(end), calendar.first_day), calendar.last_day)
+        count = LEAST_SESSIONS
+        if first is not None:
+            count = max(count, len(calendar.sessions(calendars.day_of(first), day)))
+        return calendar.last_sessions(day, min(count, MOST_SESSIONS))
+
+    async def _of_session(
+        self, calendar: Calendar, selection: Selection, day: int
+    ) -> dict[str, Any]:
+        """Return what the rows of the last session show."""
+        session, catalog = self.session, self.catalog
+        totals = Totals(**await load_totals(session, catalog, calendar, selection, day))
+        if not totals.portfolios:
+            return {}
+        found: dict[str, Any] = {"totals": totals}
+        query = select_session_returns(catalog, calendar, selection, day)
+        returns = await load(session, query)
+        known = returns.take(returns.daily_return.state == State.VALUE)
+        if len(known):
+            found["returns"] = await self._spread(known, day, len(returns) - len(known))
+        for by in ("symbol", "sector"):
+            found[f"by_{by}"] = await self._attribution(selection, day, by)
+        if self.verifies:
+            found["verified"] = await self._verified(selection, day)
+        return found
+
+    async def _spread(self, known: SessionReturns, day: int, without: int) -> ReturnSpread:
+        ids, mantissas = known.portfolio_id, known.daily_return.values
+        scale = known.daily_return.scale
+        order = np.argsort(mantissas, kind="stable")
+        low, high = order[:EACH_SIDE], order[::-1][:EACH_SIDE]
+        if len(order) < 2 * EACH_SIDE:
+            low, high = order[: (len(order) + 1) // 2], order[::-1][: len(order) // 2]
+        rows = [*low.tolist(), *high.tolist()]
+        own = {row: uuid_at(ids, row) for row in rows}
+        named = await load_named(self.session, self.catalog, list(own.values()), day)
+
+        def one(row: int) -> PortfolioReturn:
+            about = named[own[row]]
+            value = Decimal(int(mantissas[row])).scaleb(-scale)
+            return PortfolioReturn(
+                str(own[row]), about["name"] or "", value, about["pnl"], about["equity"]
+            )
+
+        return spread(
+            mantissas,
+            scale,
+            without=without,
+            lowest=tuple(map(one, low.tolist())),
+            highest=tuple(map(one, high.tolist())),
+        )
+
+    async def _attribution(self, selection: Selection, day: int, by: str) -> Attribution | None:
+        asked = self.run.asked
+        found = await explain(
+            self.session.raw,
+            _listed(selection),
+            calendars.date_of(day),
+            by=by,
+            policy=asked["policy"],
+            calendar=asked["calendar"],
+            settings=self._settings(),
+        )
+        return attribution(found)
+
+    async def _verified(self, selection: Selection, day: int) -> Verified:
+        date = calendars.date_of(day)
+        asked = self.run.asked
+        found = await verify(
+            self.session.raw,
+            date,
+            date,
+            _listed(selection),
+            policy=asked["policy"],
+            calendar=asked["calendar"],
+            beta_weights=asked["beta_weights"],
+            fast=True,
+            settings=self._settings(),
+        )
+        columns = found.columns
+        named = zip(columns.name, columns.differing.tolist(), strict=True)
+        return Verified(
+            rows=found.rows,
+            rows_differing=found.rows_differing,
+            cells=found.checked,
+            differing={name: differing for name, differing in named if differing},
+            not_checkable=found.not_checkable,
+        )
+
+    def _settings(self) -> Settings:
+        return Settings(schema=self.catalog.schema, lookback_days=self._lookback())
+
+    def _gate(self) -> float:
+        """Return the least coverage that the run takes; 0 where its policy looks at none."""
+        asked = self.run.asked
+        return asked["min_coverage"] if policies.entry(asked["policy"]).checks_prices else 0.0
+
+    def _lookback(self) -> int:
+        return int(self.run.asked["lookback_days"])
+
+    async def _prices(self, selection: Selection, sessions: Int32) -> dict[str, Any]:
+        """Return coverage and marks of the symbols held, by the closes as they are."""
+        session, catalog, lookback = self.session, self.catalog, self._lookback()
+        symbols = await load_symbols(session, catalog, selection)
+        if not len(symbols):
+            return {}
+        first, last = int(sessions[0]), int(sessions[-1])
+        window = PriceWindow(first=first - lookback, needed=first, last=last)
+        closes = await load_closes(
+            session, catalog, symbols.table(), window, source=None, monitor=Monitor(self.run.run_id)
+        )
+        latest = await asyncio.to_thread(latest_closes, symbols, closes, sessions)
+        spelt = sorted(name for name in symbols.table() if normalised(name) in latest.symbols)
+        held = await load(session, select_held_symbols(catalog, selection, spelt))
+        days = await asyncio.to_thread(coverage_days, closes, symbols, sessions, lookback)
+        if self.run.asked["calendar"] == calendars.DAILY:  # (S12): days without any close
+            priced = await load(session, select_price_dates(catalog))
+            dates = set(map(calendars.date_of, priced.tolist()))
+            days = tuple(day for day in days if day.session in dates)
+        in_all = len({normalised(name) for name in symbols.table()} - {""})
+        return {"coverage": days, "marks": mark_map(latest, held, lookback, in_all)}
+
+    async def _issues(self) -> tuple[IssueCount, ...]:
+        rows = await self.ledger.issue_counts(self.session, self.run.run_id, most=NAMED)
+        return tuple(
+            IssueCount(
+                name=row["name"],
+                count=row["count"],
+                portfolios=row["portfolios"],
+                failed=row["failed"],
+                symbols=row["symbols"],
+                example=_example(row),
+            )
+            for row in rows
+        )
+
+    async def _failed(self, catalog: Catalog) -> tuple[FailedPortfolio, ...]:
+        causes = [*policies.FAILURES, "refused_by_database", "missing_value", "no_session"]
+        rows = await self.ledger.failed_portfolios(
+            self.session, self.run.run_id, causes=causes, most=LISTED
+        )
+        ids = [uuid.UUID(row["portfolio"]) for row in rows]
+        named = await load_named(self.session, catalog, ids, 0) if ids else {}
+        return tuple(
+            FailedPortfolio(row["portfolio"], named.get(own, {}).get("name") or "", _reason(row))
+            for own, row in zip(ids, rows, strict=True)
+        )
+
+
+def _listed(selection: Selection) -> list[uuid.UUID] | None:
+    ids = selection.ids
+    return None if ids is None else [uuid_at(ids, row) for row in range(len(ids))]
+
+
+def facts(run: RunStatus) -> RunFacts:
+    """Return a run as pages show it."""
+    return RunFacts(
+        run_id=run.run_id,
+        state=run.state,
+        policy=run.asked["policy"],
+        began=run.created_at,
+        ended=run.ended_at,
+        seconds=run.seconds,
+        rows_written=run.rows_written,
+        portfolios=run.portfolios,
+        failed=run.failed,
+        start=run.start_date,
+        end=run.end_date,
+        error=run.error,
+        attempt=run.attempt,
+        code_version=run.code_version,
+        seconds_by_phase=run.seconds_by_phase,
+    )
+
+
+def spread(
+    mantissas: Int64,
+    scale: int,
+    *,
+    without: int,
+    lowest: tuple[PortfolioReturn, ...],
+    highest: tuple[PortfolioReturn, ...],
+) -> ReturnSpread:
+    """Return how returns are spread, counted exactly.
+
+    Bins are as wide as 1, 2 or 5 of some digit, so many that the middle 98 % of the returns take
+    about `BINS` of them; those beyond are counted together.
+
+    Args:
+        mantissas: (n,) returns, at least one.
+        scale: Decimals of them.
+        without: Snapshots without a return.
+        lowest: Shown one by one.
+        highest: Likewise.
+    """
+    ordered = np.sort(mantissas)
+    count = len(ordered)
+    cut = count // 100
+    low, high = int(ordered[cut]), int(ordered[count - 1 - cut])
+    width = _nice((high - low) // BINS, scale)
+    first = low // width
+    bins = high // width - first + 1
+    if bins < 2:  # noqa: PLR2004  # one bar says nothing of where it stands
+        first, bins = first - 1, 3
+    edges = [(first + number) * width for number in range(bins + 1)]
+    places = np.searchsorted(ordered, edges, side="left")
+    middle = (int(ordered[(count - 1) // 2]) + int(ordered[count // 2])) / Decimal(2)
+    return ReturnSpread(
+        edges=tuple(Decimal(edge).scaleb(-scale) for edge in edges),
+        counts=tuple(np.diff(places).tolist()),
+        below=int(places[0]),
+        above=int(count - places[-1]),
+        median=middle.scaleb(-scale),
+        without=without,
+        lowest=lowest,
+        highest=highest,
+    )
+
+
+def _nice(width: int, scale: int) -> int:
+    """Return the next 1, 2 or 5 of a digit from a width on, at least a hundredth of a percent."""
+    least = max(width, int(10 ** max(scale - 4, 0)))
+    digit = int(10 ** (len(str(least)) - 1))
+    return next(step * digit for step in (1, 2, 5, 10) if step * digit >= least)
+
+
+def coverage_days(
+    closes: Prices, symbols: Text, sessions: Int32, lookback_days: int
+) -> tuple[CoverageDay, ...]:
+    """Return the coverage of sessions (S12)."""
+    market = build_market(closes, sessions, lookback_days=lookback_days)
+    found = Coverage(sessions, *market.coverage(symbols))
+    rows = zip(
+        sessions.tolist(),
+        found.fresh.tolist(),
+        found.recent.tolist(),
+        found.share().tolist(),
+        strict=True,
+    )
+    return tuple(CoverageDay(calendars.date_of(day), *counts) for day, *counts in rows)
+
+
+def mark_map(
+    latest: LatestCloses, held: HeldSymbols, lookback_days: int, in_all: int
+) -> MarkMap | None:
+    """Return the marks of the symbols that lack closes on most sessions, while they are held.
+
+    None where none is. A symbol counts as held from its first entry to its last end.
+    """
+    names = [latest.symbols.get(normalised(name), -1) for name in held.symbol.table()]
+    row = np.array([*names, -1], dtype=np.int64)[held.symbol.codes]
+    count, sessions = len(latest.symbols), latest.sessions.astype(np.int64)
+    start = np.full(count, np.iinfo(np.int64).max)
+    end = np.full(count, np.iinfo(np.int64).min)
+    known = row >= 0
+    np.minimum.at(start, row[known], held.start[known])
+    np.maximum.at(end, row[known], held.end[known])
+    inside = (sessions >= start[:, None]) & (sessions < end[:, None])
+    day = latest.day.astype(np.int64)
+    marks = np.full(day.shape, Mark.STALE, dtype=np.uint8)
+    marks[day >= sessions - lookback_days] = Mark.LOOKBACK
+    marks[day == sessions] = Mark.FRESH
+    marks[(day == NEVER) | (day < start[:, None])] = Mark.UNPRICED
+    marks[~inside] = NOT_HELD
+    counts = {mark: (marks == mark).sum(axis=1) for mark in Mark}
+    bad = counts[Mark.STALE] + counts[Mark.UNPRICED]
+    lacking = bad + counts[Mark.LOOKBACK] > 0
+    if not lacking.any():
+        return None
+    order = np.lexsort((counts[Mark.LOOKBACK], counts[Mark.UNPRICED], bad))[::-1]
+    worst = order[lacking[order]][:WORST]
+    return MarkMap(
+        symbols=tuple(latest.spelt[at] for at in worst.tolist()),
+        sessions=tuple(calendars.date_of(one) for one in latest.sessions.tolist()),
+        marks=marks[worst],
+        held=in_all,
+        lacking=int(lacking.sum()),
+    )
+
+
+def _example(row: Mapping[str, Any]) -> str:
+    parts = [", ".join(row["named"] or ())]
+    more = row["symbols"] - len(row["named"] or ())
+    if more > 0:
+        parts[0] += f" and {more:,} more"
+    parts += [_iso(row["session"]), row["detail"] or ""]
+    return "; ".join(filter(None, parts))
+
+
+def _reason(row: Mapping[str, Any]) -> str:
+    on = f" on {_iso(row['session'])}" if row["session"] else ""
+    return f"{row['name']} {row['detail'] or ''}".rstrip() + on
+
+
+def _iso(day: dt.date | None) -> str:
+    return "" if day is None else day.isoformat()

@@ -1,0 +1,466 @@
+"""The figures of the page of a night."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+
+from batchcore.pages import texts
+from batchcore.pages.charts import (
+    AXIS,
+    Cell,
+    Chart,
+    Heading,
+    Table,
+    chart,
+    labelled,
+    numbered,
+    signed,
+    signed_percent,
+    step_labels,
+    text,
+)
+from batchcore.pages.drawing import COLOURS
+from batchcore.units import Mark
+from batchcore.words import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batchcore.frames import Bools, Bytes
+    from batchcore.pages.contents import MarkMap, Night, ReturnSpread, RunFacts
+    from batchcore.pages.drawing import Canvas
+
+STATUS_ROLES: Final = {
+    "ok": ("fresh", "all marks fresh"),
+    "lookback": ("lookback", "a mark within the lookback"),
+    "stale": ("stale", "a mark older than the lookback"),
+    "unpriced": ("unpriced", "a mark that is the entry price"),
+    "skipped": ("skipped", "nothing to write"),
+    "failed": ("failed", "nothing, or not all, written"),
+}
+"""Role and meaning of each status of a portfolio."""
+
+MARK_ROLES: Final = {
+    Mark.FRESH: ("fresh", "close of the day"),
+    Mark.LOOKBACK: ("lookback", "close within the lookback"),
+    Mark.STALE: ("stale", "older close"),
+    Mark.UNPRICED: ("unpriced", "no close"),
+}
+"""Role and meaning of each mark."""
+
+PHASES: Final = ("load", "compute", "analytics", "persist", "total")
+
+
+def statuses(found: Mapping[str, int]) -> Chart | None:
+    """Return portfolios by status; None where the ledger does not say."""
+    shown = {name: found.get(name, 0) for name in STATUS_ROLES}
+    in_all = sum(shown.values())
+    if not in_all:
+        return None
+
+    def paint(canvas: Canvas) -> None:
+        colours = [COLOURS[role] for role, _ in STATUS_ROLES.values()]
+        canvas.axes.barh(range(len(shown)), list(shown.values()), color=colours, height=0.72)
+        labelled(canvas, list(shown))
+        canvas.axes.set_xlim(0, max(shown.values()) * (1.3 if canvas.is_narrow else 1.14))
+        numbered(canvas, "x", lambda value: f"{value:,.0f}" if value == int(value) else "")
+        canvas.axes.set_xlabel("portfolios")
+        for at, number in enumerate(shown.values()):
+            canvas.axes.annotate(
+                texts.count(number),
+                (number, at),
+                xytext=(5, 0),
+                textcoords="offset points",
+                va="center",
+                color=COLOURS["ink" if number else "muted"],
+            )
+
+    good = shown["ok"] + shown["lookback"]
+    title = f"{good:,} of {counted(in_all, 'portfolio')} valued at recent closes"
+    if shown["failed"]:
+        title = f"{counted(shown['failed'], 'portfolio')} failed; {title}"
+    rows = tuple(
+        (
+            Cell(name),
+            Cell(STATUS_ROLES[name][1]),
+            Cell(texts.count(number)),
+            Cell(texts.percent(number / in_all)),
+        )
+        for name, number in shown.items()
+    )
+    heads = (
+        Heading("status", "text"),
+        Heading("worst of its sessions", "text", is_minor=True),
+        Heading("portfolios"),
+        Heading("share"),
+    )
+    note = "The worst mark of the sessions that a portfolio wrote, or why it wrote none."
+    height = 6 * 24 + AXIS + 14
+    return chart("statuses", title, note, paint, (height, height), table=Table(heads, rows))
+
+
+def coverage(night: Night) -> Chart | None:
+    """Return the coverage of sessions with the gate; None without any session."""
+    days, gate = night.coverage, night.gate
+    if not days:
+        return None
+    low = [day for day in days if day.share < gate]
+
+    def paint(canvas: Canvas) -> None:
+        axes = canvas.axes
+        colours = [COLOURS["unpriced" if day.share < gate else "accent"] for day in days]
+        shares = [day.share for day in days]
+        if len(days) > 1:
+            axes.plot(range(len(days)), shares, color=COLOURS["accent"], linewidth=1)
+        axes.scatter(range(len(days)), shares, color=colours, s=18, zorder=3)
+        axes.axhline(gate, color=COLOURS["unpriced"], linewidth=1.2, linestyle=(0, (5, 3)))
+        least = min([*shares, gate])
+        axes.set_ylim(max(least - (1 - least) * 0.25 - 0.01, -0.03), 1.0 + (1.02 - least) * 0.06)
+        axes.set_xlim(-0.7, len(days) - 0.3)
+        axes.annotate(
+            f"gate {texts.percent(gate, decimals=1)}",
+            (1, gate),
+            xycoords=("axes fraction", "data"),
+            xytext=(-2, 4),
+            textcoords="offset points",
+            ha="right",
+            color=COLOURS["unpriced"],
+            bbox={"facecolor": COLOURS["card"], "edgecolor": "none", "pad": 1},
+        )
+        decimals = 0 if 1 - least > 0.04 else 1  # noqa: PLR2004  # ticks a percent apart
+        numbered(
+            canvas,
+            "y",
+            lambda value: (
+                texts.percent(min(value, 1.0), decimals=decimals) if value <= 1 + 1e-9 else ""
+            ),
+        )
+        step_labels(canvas, [day.session for day in days])
+
+    first, last = texts.day(days[0].session), texts.day(days[-1].session)
+    span = last if len(days) == 1 else f"{first} to {last}"
+    if low:
+        title = f"Coverage was below the gate on {counted(len(low), 'session')} of {len(days):,}"
+    else:
+        all_of = "the session" if len(days) == 1 else f"all {len(days):,} sessions"
+        title = f"Coverage was at or above the gate on {all_of}"
+    rows = tuple(
+        (
+            Cell(day.session.isoformat()),
+            Cell(texts.count(day.fresh)),
+            Cell(texts.count(day.recent)),
+            Cell(texts.percent(day.share), "loss" if day.share < gate else ""),
+        )
+        for day in reversed(days)
+    )
+    heads = (
+        Heading("session", "text"),
+        Heading("with a close"),
+        Heading("with a recent one", is_minor=True),
+        Heading("coverage"),
+    )
+    note = (
+        f"Share of the symbols held with a close in the lookback that have one on the session,"
+        f" {span}, by the closes as they are now."
+    )
+    return chart("coverage", title, note, paint, (240, 210), table=Table(heads, rows))
+
+
+def marks(found: MarkMap | None) -> Chart | None:
+    """Return the heat map of the worst symbols; None where no symbol lacks a close."""
+    if found is None or not found.symbols:
+        return None
+    rows, columns = found.marks.shape
+
+    def paint(canvas: Canvas) -> None:
+        axes = canvas.axes
+        for mark, (role, _) in MARK_ROLES.items():
+            cells = _rectangles(found.marks == mark)
+            axes.add_patch(PathPatch(cells, facecolor=COLOURS[role], linewidth=0))
+        labelled(canvas, found.symbols)
+        axes.tick_params(axis="y", labelsize=8.5 if canvas.is_narrow else 9.5)
+        axes.set_xlim(-0.5, columns - 0.5)
+        step_labels(canvas, found.sessions)
+        axes.spines["bottom"].set_visible(False)
+
+    cells = tuple(
+        (
+            text(name),
+            *(Cell(texts.count(int((row == mark).sum()))) for mark in Mark),
+            _last_bad(found, row),
+        )
+        for name, row in zip(found.symbols, found.marks, strict=True)
+    )
+    heads = (
+        Heading("symbol", "text"),
+        Heading("fresh", is_minor=True),
+        Heading("lookback"),
+        Heading("stale"),
+        Heading("unpriced"),
+        Heading("last without", is_minor=True),
+    )
+    title = (
+        f"{counted(found.lacking, 'symbol')} of {found.held:,} held lacked a close on some session"
+    )
+    more = f"; the {rows:,} worst of them" if found.lacking > rows else ""
+    first, last = texts.day(found.sessions[0]), texts.day(found.sessions[-1])
+    note = f"Marks of symbols by session, {first} to {last}{more}. Blank: held by nobody."
+    height = 15 * rows + 40
+    legend = MARK_ROLES.values()
+    return chart(
+        "marks", title, note, paint, (height, height), table=Table(heads, cells), legend=legend
+    )
+
+
+def _rectangles(cells: Bools) -> Path:
+    """Return one path around each run of True cells along the rows.
+
+    One element for each of thousands of cells would make the page several times as large.
+    """
+    edged = np.zeros((cells.shape[0], cells.shape[1] + 2), dtype=np.int8)
+    edged[:, 1:-1] = cells
+    change = np.diff(edged, axis=1)
+    row, start = np.nonzero(change == 1)
+    _, end = np.nonzero(change == -1)
+    left, right, top, bottom = start - 0.46, end - 0.54, row - 0.43, row + 0.43
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    vertices = np.stack([np.stack(corner, axis=-1) for corner in corners], axis=1).reshape(-1, 2)
+    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
+    return Path(vertices, np.tile(codes, len(row)).astype(Path.code_type))
+
+
+def _last_bad(found: MarkMap, row: Bytes) -> Cell:
+    bad = np.flatnonzero((row == Mark.STALE) | (row == Mark.UNPRICED) | (row == Mark.LOOKBACK))
+    return Cell(found.sessions[int(bad[-1])].isoformat() if len(bad) else texts.NOTHING)
+
+
+def returns(found: ReturnSpread | None) -> Chart | None:
+    """Return how returns are spread; None without any."""
+    if found is None:
+        return None
+    edges = [float(edge) for edge in found.edges]
+    width = edges[1] - edges[0]
+    # What lies beyond stands in a bar of its own at each end.
+    heights = [found.below, *found.counts, found.above]
+    left = [edges[0] - 1.4 * width, *edges[:-1], edges[-1] + 0.4 * width]
+
+    def paint(canvas: Canvas) -> None:
+        axes = canvas.axes
+        colours = [_side(at, width) for at in left]
+        axes.bar(left, heights, width=width * 0.92, align="edge", color=colours)
+        axes.axvline(float(found.median), color=COLOURS["ink"], linewidth=1, linestyle=(0, (4, 3)))
+        beyond_half = float(found.median) > (edges[0] + edges[-1]) / 2
+        axes.annotate(
+            f"median {texts.percent(found.median, signed=True)}",
+            (float(found.median), 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(-5 if beyond_half else 5, -4),
+            textcoords="offset points",
+            ha="right" if beyond_half else "left",
+            va="top",
+        )
+        axes.set_ylim(0, max(heights) * 1.12)
+        decimals = 1 if width >= 0.001 else 2  # noqa: PLR2004  # ticks are several bars apart
+        numbered(canvas, "x", lambda value: texts.percent(value, signed=True, decimals=decimals), 9)
+        axes.grid(visible=False, axis="x")
+        numbered(canvas, "y", lambda value: f"{value:,.0f}", 5)
+        axes.set_ylabel("portfolios")
+
+    rows = [
+        *(
+            [
+                (
+                    Cell(f"below {texts.percent(found.edges[0], signed=True)}"),
+                    Cell(texts.count(found.below)),
+                )
+            ]
+            if found.below
+            else []
+        ),
+        *(
+            (
+                Cell(f"{texts.percent(low, signed=True)} to {texts.percent(high, signed=True)}"),
+                Cell(texts.count(number)),
+            )
+            for low, high, number in zip(found.edges, found.edges[1:], found.counts, strict=False)
+        ),
+        *(
+            [
+                (
+                    Cell(f"{texts.percent(found.edges[-1], signed=True)} and above"),
+                    Cell(texts.count(found.above)),
+                )
+            ]
+            if found.above
+            else []
+        ),
+    ]
+    highest = (found.highest or found.lowest[::-1])[0]
+    title = (
+        f"Returns of {counted(found.count, 'portfolio')}: from"
+        f" {texts.percent(found.lowest[0].value, signed=True)} to"
+        f" {texts.percent(highest.value, signed=True)}"
+    )
+    beyond = found.below + found.above
+    note = "Daily return of the last session, stored to six decimals."
+    if beyond:
+        note = f"{note} The outer bars hold the {counted(beyond, 'portfolio')} beyond."
+    if found.without:
+        note = f"{note} {counted(found.without, 'snapshot')} without a return."
+    heads = (Heading("return", "text"), Heading("portfolios"))
+    legend = (("gain", "gain"), ("loss", "loss"))
+    return chart(
+        "returns", title, note, paint, (260, 230), table=Table(heads, tuple(rows)), legend=legend
+    )
+
+
+def _side(left: float, width: float) -> str:
+    middle = left + width / 2
+    return COLOURS["gain" if middle > 0 else "loss"]
+
+
+def outermost_table(found: ReturnSpread) -> Table:
+    """Return the table of the ten outermost portfolios."""
+    heads = (
+        Heading("portfolio", "text"),
+        Heading("return"),
+        Heading("P&L"),
+        Heading("equity", is_minor=True),
+    )
+    rows = [*found.lowest, *reversed(found.highest)]
+    return Table(
+        heads,
+        tuple(
+            (
+                text(row.name or row.portfolio),
+                signed_percent(row.value),
+                signed(row.pnl),
+                Cell(texts.money(row.equity)),
+            )
+            for row in rows
+        ),
+    )
+
+
+def phases(night: Night) -> Chart | None:
+    """Return the seconds of phases beside earlier runs; None where the ledger does not say."""
+    run, others = night.run, [one for one in night.history[:-1] if one.seconds_by_phase]
+    if not run.seconds_by_phase:
+        return None
+    names = [name for name in PHASES if name in run.seconds_by_phase]
+
+    def paint(canvas: Canvas) -> None:
+        axes = canvas.axes
+        for at, name in enumerate(names):
+            values = [one.seconds_by_phase.get(name, 0.0) for one in others]
+            axes.scatter(
+                values, [at] * len(values), color=COLOURS["muted"], alpha=0.45, s=26, linewidths=0
+            )
+            axes.barh(
+                at,
+                run.seconds_by_phase[name],
+                height=0.5,
+                color=COLOURS["accent"],
+                alpha=0.9,
+                zorder=1,
+            )
+        labelled(canvas, names)
+        axes.set_xlim(left=0)
+        numbered(canvas, "x", lambda value: f"{value:g}")
+        axes.set_xlabel("seconds")
+
+    rows = tuple(
+        (
+            Cell(name),
+            Cell(texts.seconds(run.seconds_by_phase[name])),
+            Cell(_median(name, others)),
+            Cell(_highest(name, others)),
+        )
+        for name in names
+    )
+    total = texts.seconds(run.seconds_by_phase.get("total", run.seconds))
+    beside = f" beside {counted(len(others), 'earlier run')}" if others else ""
+    heads = (
+        Heading("phase", "text"),
+        Heading("this run"),
+        Heading("median before"),
+        Heading("longest before", is_minor=True),
+    )
+    height = 30 * len(names) + AXIS + 14
+    legend = (("accent", "this run"), *((("muted", "each earlier run"),) if others else ()))
+    note = "Phases overlap, so that they are longer together than the total."
+    return chart(
+        "phases",
+        f"The run took {total}{beside}",
+        note,
+        paint,
+        (height, height),
+        table=Table(heads, rows),
+        legend=legend,
+    )
+
+
+def _values(name: str, others: list[RunFacts]) -> list[float]:
+    return [one.seconds_by_phase[name] for one in others if name in one.seconds_by_phase]
+
+
+def _median(name: str, others: list[RunFacts]) -> str:
+    values = _values(name, others)
+    return texts.seconds(float(np.median(values))) if values else texts.NOTHING
+
+
+def _highest(name: str, others: list[RunFacts]) -> str:
+    values = _values(name, others)
+    return texts.seconds(max(values)) if values else texts.NOTHING
+
+
+def rates(night: Night) -> Chart | None:
+    """Return rows a second of the last runs; None where none of them wrote any."""
+    runs = night.history
+    if not any(one.rows_written for one in runs):
+        return None
+
+    def paint(canvas: Canvas) -> None:
+        colours = [COLOURS["accent" if one is runs[-1] else "skipped"] for one in runs]
+        canvas.axes.bar(
+            range(len(runs)), [one.rows_a_second for one in runs], color=colours, width=0.78
+        )
+        for at, one in enumerate(runs):
+            if one.state in {"failed", "interrupted", "stuck"}:
+                canvas.axes.plot(
+                    at, one.rows_a_second, marker="x", color=COLOURS["unpriced"], markersize=6
+                )
+        canvas.axes.set_xlim(-0.7, max(len(runs), 8) - 0.3)
+        step_labels(canvas, [one.began.date() for one in runs])
+        numbered(canvas, "y", texts.short_money, 5)
+        canvas.axes.set_ylabel("rows a second")
+
+    rows = tuple(
+        (
+            Cell(texts.moment(one.began)),
+            Cell(one.state),
+            Cell(texts.count(one.rows_written)),
+            Cell(texts.seconds(one.seconds)),
+            Cell(f"{one.rows_a_second:,.0f}"),
+        )
+        for one in reversed(runs)
+    )
+    heads = (
+        Heading("began", "text"),
+        Heading("state", "text"),
+        Heading("rows", is_minor=True),
+        Heading("seconds", is_minor=True),
+        Heading("rows a second"),
+    )
+    rate = f"{night.run.rows_a_second:,.0f} rows a second"
+    title = f"{rate}, the last of {counted(len(runs), 'run')}" if len(runs) > 1 else rate
+    legend = (("accent", "this run"), *((("skipped", "earlier runs"),) if len(runs) > 1 else ()))
+    has_cross = any(one.state in {"failed", "interrupted", "stuck"} for one in runs)
+    note = "Snapshots written by seconds of work." + (
+        " A cross is a run that did not end well." if has_cross else ""
+    )
+    return chart("rates", title, note, paint, (220, 200), table=Table(heads, rows), legend=legend)

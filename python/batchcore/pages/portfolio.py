@@ -1,0 +1,318 @@
+"""The page of a portfolio, from its stored rows, as they are at one moment."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+from decimal import Decimal, localcontext
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore import calendar as calendars
+from batchcore.analytics.sector_exposure import RENAMED
+from batchcore.arguments import checked_id
+from batchcore.attribution.explainer import explain
+from batchcore.config import Settings
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check
+from batchcore.errors import ConfigError
+from batchcore.pages.attribution import attribution, holdings
+from batchcore.pages.contents import (
+    Drawdown,
+    MonthReturn,
+    PeriodReturn,
+    Point,
+    PortfolioPage,
+    Share,
+)
+from batchcore.pg.database import Database
+from batchcore.returns.performance import performance
+from batchcore.sources.prices import select_price_dates
+from batchcore.sources.profiles import SP500, WEIGHTS, select_benchmark
+from batchcore.sources.query import load
+from batchcore.sources.shown import load_chain, load_portfolio
+from batchcore.units import MARKET
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from batchcore.calendar import Calendar
+    from batchcore.db.catalog import Catalog
+    from batchcore.frames import Int32
+    from batchcore.pg.session import Session
+
+DEFAULT_BENCHMARK: Final = MARKET
+
+PERIODS: Final = ("MTD", "QTD", "YTD", "1Y", "3Y", "5Y", "ITD")
+"""What performance is shown over, beside what the page shows."""
+
+LARGEST: Final = 15
+"""How many symbols held are shown one by one."""
+
+PAIR: Final = 2
+"""Sessions from one to the next, both included."""
+
+DIGITS: Final = 28
+"""Of the index of W2."""
+
+
+async def load_portfolio_page(
+    db: object,
+    portfolio: uuid.UUID | str,
+    *,
+    since: dt.date | None = None,
+    policy: str = "rollforward",
+    calendar: str = "XNYS",
+    benchmark: str = DEFAULT_BENCHMARK,
+    settings: Settings | None = None,
+) -> PortfolioPage:
+    """Return what the page of a portfolio shows.
+
+    Args:
+        db: Any kind of database, the caller's connections too.
+        portfolio: Its id.
+        since: The session that it begins with, or the first after it; None is the first stored.
+        policy: What its figures are taken to mean.
+        calendar: Whose sessions count (S1).
+        benchmark: Symbol to compare with; empty is none, and so is the default without closes.
+        settings: `schema` and `lookback_days` count.
+
+    Raises:
+        ConfigError: there is no such portfolio, or it has no complete snapshot since then.
+        SchemaError: the tables are not those that batchcore can read.
+        DatabaseError: the database refused, failed or went away.
+    """
+    own, settings = checked_id(portfolio, "portfolio"), settings or Settings()
+    async with Database(db, borrow=True).reading("report") as session:
+        catalog = await inspect(session, settings.schema)
+        check(catalog, writes=False)
+        about = await load_portfolio(session, catalog, own)
+        if about is None:
+            raise ConfigError(f"there is no portfolio {own}", "portfolio")
+        days = await _calendar(session, catalog, calendar)
+        chain = await load_chain(session, catalog, days, own)
+        points = points_of(chain, since, days)
+        if not points:
+            after = "" if since is None else f" since {since.isoformat()}"
+            raise ConfigError(f"portfolio {own} has no complete snapshot{after}", "since")
+        first, last = points[0].session, points[-1].session
+        options: dict[str, Any] = {
+            "since": first if len(points) > 1 else None,
+            "policy": policy,
+            "calendar": calendar,
+            "settings": settings,
+        }
+        by_symbol, by_sector = [
+            await explain(session.raw, [own], last, by=by, **options) for by in ("symbol", "sector")
+        ]
+        shown: Mapping[str, Any] = {}
+        periods: tuple[PeriodReturn, ...] = ()
+        if len(points) > 1:
+            of_page = {"calendar": calendar, "settings": settings}
+            try:
+                shown, periods = await _performance(
+                    session, own, (first, last), benchmark=benchmark or None, **of_page
+                )
+            except ConfigError as error:
+                if error.option != "benchmark" or benchmark != DEFAULT_BENCHMARK:
+                    raise
+                # Nobody has asked for it, and the host need not have its closes.
+                benchmark = ""
+                shown, periods = await _performance(
+                    session, own, (first, last), benchmark=None, **of_page
+                )
+        on, sectors = sectors_of(chain, last)
+        weights = await _weights(session, catalog, on)
+        return PortfolioPage(
+            portfolio=str(own),
+            name=about["name"] or "",
+            currency=about["currency"] or "",
+            points=points,
+            missing=missing_sessions(days, points),
+            drawdown=drawdown_of(shown),
+            months=months_of(points),
+            periods=periods,
+            benchmark=benchmark if periods else "",
+            by_symbol=attribution(by_symbol),
+            by_sector=attribution(by_sector),
+            holdings=largest(holdings(by_symbol)),
+            sectors=beside(sectors, weights),
+            sectors_on=on,
+        )
+
+
+async def _calendar(session: Session, catalog: Catalog, code: str) -> Calendar:
+    if code == calendars.PRICES:
+        dates = await load(session, select_price_dates(catalog))
+        return await asyncio.to_thread(calendars.from_price_dates, dates)
+    return await asyncio.to_thread(calendars.load, code)
+
+
+async def _weights(session: Session, catalog: Catalog, on: dt.date | None) -> Mapping[str, float]:
+    """Return the sector weights of the benchmark on a day, named as sectors are (A2)."""
+    if on is None or not catalog.has_table(WEIGHTS):
+        return {}
+    found = await load(session, select_benchmark(catalog, SP500, calendars.day_of(on)))
+    return {RENAMED.get(name, name): weight for name, weight in found.weights.items()}
+
+
+async def _performance(
+    session: Session,
+    portfolio: uuid.UUID,
+    span: tuple[dt.date, dt.date],
+    *,
+    benchmark: str | None,
+    **options: Any,  # noqa: ANN401  # those of `performance`
+) -> tuple[Mapping[str, Any], tuple[PeriodReturn, ...]]:
+    """Return performance over what the page shows, and by period up to its end (W1 to W5)."""
+    first, last = span
+    eve = first + dt.timedelta(days=1)
+    options |= {"benchmark": benchmark, "end": last}
+    shown = await performance(session.raw, [portfolio], start=eve, **options)
+    found = await performance(session.raw, [portfolio], periods=PERIODS, **options)
+    return shown.rows()[0], tuple(map(period_return, found.rows()))
+
+
+def points_of(
+    chain: Sequence[Mapping[str, Any]], since: dt.date | None, calendar: Calendar
+) -> tuple[Point, ...]:
+    """Return stored rows from a day on, with the index of their returns (W1, W2).
+
+    The index begins with 1; the return of a row is its P&L by the equity before it. After a row
+    without a return, or a session without a row, there is none.
+    """
+    points: list[Point] = []
+    index: Decimal | None = Decimal(1)
+    before: Mapping[str, Any] | None = None
+    for row in chain:
+        session = calendars.date_of(int(row["day"]))
+        if since is not None and session < since:
+            continue
+        if before is not None:
+            follows = len(calendar.sessions(int(before["day"]), int(row["day"]))) == PAIR
+            index = _grown(index, row["pnl"], before["equity"]) if follows else None
+        before = row
+        points.append(
+            Point(
+                session=session,
+                index=index,
+                **{name: row[name] for name in ("equity", "pnl", "flow", "cumulative", "realized")},
+                **{name: row[name] or Decimal(0) for name in ("long", "short", "net")},
+                top_3=row["top_3"],
+                top_10=row["top_10"],
+            )
+        )
+    return tuple(points)
+
+
+def _grown(index: Decimal | None, pnl: Decimal | None, before: Decimal) -> Decimal | None:
+    if index is None or pnl is None or not pnl.is_finite() or before <= 0:
+        return None
+    with localcontext(prec=DIGITS):
+        return index * (1 + pnl / before)
+
+
+def missing_sessions(calendar: Calendar, points: Sequence[Point]) -> tuple[dt.date, ...]:
+    """Return the sessions between the first and the last point without one."""
+    days = np.array([calendars.day_of(point.session) for point in points], dtype=np.int32)
+    sessions: Int32 = calendar.sessions(int(days[0]), int(days[-1]))
+    lacking = sessions[~np.isin(sessions, days)]
+    return tuple(calendars.date_of(day) for day in lacking.tolist())
+
+
+def drawdown_of(row: Mapping[str, Any]) -> Drawdown | None:
+    """Return the largest fall of a row of `performance` (W4); None without one."""
+    if not row or row["peak"] is None:
+        return None
+    return Drawdown(
+        depth=row["max_drawdown"],
+        peak=row["peak"],
+        trough=row["trough"],
+        recovered=row["recovered"],
+        current=row["current_drawdown"],
+    )
+
+
+def period_return(row: Mapping[str, Any]) -> PeriodReturn:
+    """Return a row of `performance` as pages show it."""
+    names = ("start", "end", "twr", "twr_annual", "benchmark", "difference", "volatility", "mwr")
+    return PeriodReturn(
+        period=row["period"],
+        drawdown=row["max_drawdown"],
+        reason=row["reason"] or "",
+        **{name: row[name] for name in names},
+    )
+
+
+def months_of(points: Sequence[Point]) -> tuple[MonthReturn, ...]:
+    """Return the return of each calendar month (W2), from the last point of the month before.
+
+    The month of the first point begins with it.
+    """
+    ends: dict[tuple[int, int], Point] = {}
+    for point in points:
+        ends[point.session.year, point.session.month] = point
+    found = []
+    before: Point = points[0]
+    for (year, month), end in ends.items():
+        if end is not points[0]:
+            found.append(MonthReturn(year, month, _between(before, end)))
+        before = end
+    return tuple(found)
+
+
+def _between(before: Point, end: Point) -> Decimal | None:
+    if before.index is None or end.index is None or before.index <= 0:
+        return None
+    with localcontext(prec=DIGITS):
+        return end.index / before.index - 1
+
+
+def sectors_of(
+    chain: Sequence[Mapping[str, Any]], last: dt.date
+) -> tuple[dt.date | None, dict[str, Decimal]]:
+    """Return the day and the sector weights of the last row up to a day that has them."""
+    for row in reversed(chain):
+        day = calendars.date_of(int(row["day"]))
+        if day <= last and row["sectors"]:
+            found = json.loads(row["sectors"], parse_float=Decimal, parse_int=Decimal)
+            if isinstance(found, dict) and found:
+                numbers = {
+                    name: value for name, value in found.items() if isinstance(value, Decimal)
+                }
+                return day, numbers
+    return None, {}
+
+
+def beside(shares: Mapping[str, Decimal], weights: Mapping[str, float]) -> tuple[Share, ...]:
+    """Return the shares of sectors, the largest first, beside those of a benchmark."""
+    names = sorted({*shares, *weights}, key=lambda name: (-shares.get(name, Decimal(0)), name))
+    if not shares:
+        return ()
+    return tuple(
+        Share(
+            name,
+            shares.get(name, Decimal(0)),
+            benchmark=Decimal(repr(weights.get(name, 0.0))) if weights else None,
+        )
+        for name in names
+    )
+
+
+def largest(values: Iterable[tuple[str, Decimal]]) -> tuple[Share, ...]:
+    """Return symbols as shares of the gross value of all, the largest first, the rest in one."""
+    ordered = sorted(values, key=lambda one: (-abs(one[1]), one[0]))
+    gross = sum((abs(value) for _, value in ordered), start=Decimal(0))
+    if not gross:
+        return ()
+    with localcontext(prec=DIGITS):
+        found = [Share(name, value / gross, amount=value) for name, value in ordered[:LARGEST]]
+        rest = sum((abs(value) for _, value in ordered[LARGEST:]), start=Decimal(0))
+        if rest:
+            found.append(
+                Share(f"{len(ordered) - LARGEST:,} others, gross", rest / gross, amount=rest)
+            )
+    return tuple(found)

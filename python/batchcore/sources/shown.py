@@ -1,0 +1,167 @@
+"""Stored snapshots as pages show them: those of one session, and those of one portfolio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from batchcore.frames import Frame
+from batchcore.pg.sql import Sql, statement
+from batchcore.schema import Kind
+from batchcore.sources.host import complete, part, select, tables
+from batchcore.sources.plain import day_number
+from batchcore.sources.query import Column
+from batchcore.sources.snapshots import SNAPSHOTS
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Sequence
+
+    from batchcore.calendar import Calendar
+    from batchcore.db.catalog import Catalog
+    from batchcore.frames import Decimals, Ids
+    from batchcore.pg.session import Session
+    from batchcore.sources.host import Selection
+    from batchcore.sources.query import Query
+
+# By the unique index from each portfolio on: few tables have one on the date alone.
+_OF_SESSION: Final = """
+FROM {o} JOIN {s} ON {s.portfolio_id} = {o.id} AND {s.snapshot_date} = {day:date}
+WHERE {alive} AND {complete}
+"""
+_TOTALS: Final = """
+SELECT count(*) AS portfolios, count(*) FILTER (WHERE {s.daily_pnl} < 0) AS losing,
+    COALESCE(sum({s.equity_balance}), 0) AS equity, COALESCE(sum({s.daily_pnl}), 0) AS pnl,
+    COALESCE(sum({s.daily_realized_pnl}), 0) AS realized,
+    COALESCE(sum({s.daily_capital_flow}), 0) AS flow,
+    CASE WHEN min({o.currency}) = max({o.currency}) THEN min({o.currency}) ELSE '' END AS currency
+{of_session}
+"""
+
+
+async def load_totals(
+    session: Session, catalog: Catalog, calendar: Calendar, selection: Selection, day: int
+) -> dict[str, Any]:
+    """Return the complete snapshots of a session counted and added up."""
+    of_session = part(
+        catalog,
+        _OF_SESSION,
+        day=day,
+        alive=selection.alive(catalog),
+        complete=complete(catalog, calendar),
+    )
+    (row,) = await session.fetch(_text(catalog, _TOTALS, of_session=of_session))
+    return dict(row)
+
+
+@dataclass(frozen=True, eq=False)
+class SessionReturns(Frame):
+    """The returns of the complete snapshots of a session.
+
+    Attributes:
+        portfolio_id: (n, 16) uint8.
+        daily_return: As stored.
+    """
+
+    portfolio_id: Ids
+    daily_return: Decimals
+
+
+def select_session_returns(
+    catalog: Catalog, calendar: Calendar, selection: Selection, day: int
+) -> Query[SessionReturns]:
+    """Return the stored return of each portfolio on a session."""
+    return select(
+        catalog,
+        "session_returns",
+        SessionReturns,
+        "s.portfolio_id, s.daily_return",
+        "SELECT {columns}" + _OF_SESSION,
+        complete=complete(catalog, calendar),
+        alive=selection.alive(catalog),
+        day=day,
+    )
+
+
+_NAMED: Final = """
+SELECT {o.id} AS id, {o.name} AS name, {s.daily_pnl} AS pnl, {s.equity_balance} AS equity
+FROM {o} LEFT JOIN {s} ON {s.portfolio_id} = {o.id} AND {s.snapshot_date} = {day:date}
+WHERE {o.id} = ANY($1)
+"""
+
+
+async def load_named(
+    session: Session, catalog: Catalog, ids: Sequence[uuid.UUID], day: int
+) -> dict[uuid.UUID, dict[str, Any]]:
+    """Return the names of portfolios, with P&L and equity of a session, by id."""
+    rows = await session.fetch(_text(catalog, _NAMED, day=day), list(ids))
+    return {row["id"]: dict(row) for row in rows}
+
+
+_LATEST: Final = """
+SELECT max(last.day) AS day FROM {o} CROSS JOIN LATERAL (
+    SELECT {s.snapshot_date} FROM {s} WHERE {s.portfolio_id} = {o.id} AND {complete}
+    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS last(day)
+WHERE {alive}
+"""
+
+
+def select_latest_session(catalog: Catalog, calendar: Calendar, selection: Selection) -> Query[Any]:
+    """Return the last session with a complete snapshot of any portfolio, NULL for none."""
+    return select(
+        catalog,
+        "latest_session",
+        lambda day: day,
+        [Column("day", Kind.DATE, "max(last.day)")],
+        _LATEST.replace("max(last.day) AS day", "{columns}"),
+        complete=complete(catalog, calendar),
+        alive=selection.alive(catalog),
+    )
+
+
+_PORTFOLIO: Final = """
+SELECT {o.name} AS name, {o.currency} AS currency FROM {o} WHERE {o.id} = $1
+"""
+
+
+async def load_portfolio(
+    session: Session, catalog: Catalog, portfolio: uuid.UUID
+) -> dict[str, Any] | None:
+    """Return name and currency of a portfolio; None if there is none of that id."""
+    rows = await session.fetch(_text(catalog, _PORTFOLIO), portfolio)
+    return dict(rows[0]) if rows else None
+
+
+_ANALYTIC: Final = {
+    "top_3": "top_3_concentration",
+    "top_10": "top_10_concentration",
+    "sectors": "sector_exposure",
+}
+_CHAIN: Final = """
+SELECT {day} AS day, {s.equity_balance} AS equity, {s.daily_pnl} AS pnl,
+    {s.daily_capital_flow} AS flow, {s.cumulative_pnl} AS cumulative,
+    {s.cumulative_realized_pnl} AS realized, {s.long_value} AS long, {s.short_value} AS short,
+    {s.net_exposure} AS net, {top_3} AS top_3, {top_10} AS top_10, {sectors}::text AS sectors
+FROM {s} WHERE {s.portfolio_id} = $1 AND {complete} ORDER BY {s.snapshot_date}
+"""
+
+
+async def load_chain(
+    session: Session, catalog: Catalog, calendar: Calendar, portfolio: uuid.UUID
+) -> list[dict[str, Any]]:
+    """Return the complete snapshots of a portfolio by day, days since 1970-01-01.
+
+    Columns of analytics that the host does not have are None.
+    """
+    s = tables(catalog)["s"]
+    analytic = {
+        name: getattr(s, column) if catalog.find(SNAPSHOTS, column) else Sql("NULL")
+        for name, column in _ANALYTIC.items()
+    }
+    holes = {"day": day_number(s.snapshot_date), "complete": complete(catalog, calendar)}
+    sql = _text(catalog, _CHAIN, **holes, **analytic)
+    return [dict(row) for row in await session.fetch(sql, portfolio)]
+
+
+def _text(catalog: Catalog, template: str, **holes: object) -> str:
+    return statement(template, **{**tables(catalog), **holes})

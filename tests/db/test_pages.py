@@ -1,0 +1,259 @@
+"""What pages load of a real server: of a night, and of a portfolio."""
+
+import datetime as dt
+import uuid
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import make_url
+
+import batchcore
+from batchcore import reference as ref
+from batchcore.calendar import date_of
+from batchcore.config import Settings
+from batchcore.errors import ConfigError, CoverageError
+from batchcore.pages.night import load_night
+from batchcore.pages.portfolio import load_portfolio_page
+from batchcore.units import Mark
+from support import database
+from support.callers import BORROWED, OWN, caller
+from support.generate import MONDAY
+
+pytestmark = pytest.mark.db
+
+DAYS = list(range(MONDAY, MONDAY + 5))
+HOST = database.full_host(12, DAYS, event=MONDAY + 2, flow=MONDAY + 3)
+"""Equities of 1000; each day 10 AAA gain 1; on day 2 one of them is sold, on day 3 70 come."""
+
+IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
+START, END = date_of(DAYS[0]), date_of(DAYS[-1])
+HUGE = (
+    "UPDATE positions SET quantity = 999999999999, position_type = 'LC' WHERE portfolio_id = '{}'"
+)
+NAMED = "UPDATE portfolios SET name = '<b>' WHERE id = '{}'"
+CHUNKS = Settings(chunk_size=5, connections=2, max_failed="50%")
+
+
+async def run(db: object, end: dt.date = END, **options: object) -> batchcore.BatchResult:
+    options.setdefault("settings", CHUNKS)
+    return await batchcore.run_batch(db, START, end, calendar="daily", **options)
+
+
+async def test_a_night_shows_its_run_and_the_rows_of_its_last_session(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    result = await run(same_host)
+    stored = [
+        row for (_, day), row in (await database.snapshots(same_host)).items() if day == DAYS[-1]
+    ]
+    assert len(stored) == 12
+
+    night = await load_night(same_host, verifies=True)
+
+    facts = night.run
+    assert (facts.run_id, facts.state, facts.rows_written) == (result.run_id, "complete", 60)
+    assert set(facts.seconds_by_phase) == {"load", "compute", "analytics", "persist", "total"}
+    assert night.session == END
+    assert night.statuses == dict.fromkeys(
+        ("lookback", "stale", "unpriced", "skipped", "failed"), 0
+    ) | {"ok": 12}
+    assert night.totals is not None
+    assert night.totals.portfolios == 12
+    assert night.totals.equity == sum(row["equity_balance"] for row in stored)
+    assert night.totals.pnl == sum(row["daily_pnl"] for row in stored)
+    assert night.returns is not None
+    assert night.returns.count == 12
+    assert {one.value for one in night.returns.lowest} == {stored[0]["daily_return"]}
+    assert len(night.returns.lowest) == len(night.returns.highest) == 5
+    # Of the sessions before the run there are no closes, nor lots but for the day before.
+    assert [day.share for day in night.coverage[-5:]] == [1.0] * 5
+    assert night.gate == 0.5
+    for part in (night.by_symbol, night.by_sector):
+        assert part is not None
+        assert part.explained
+        assert part.stored == night.totals.pnl
+        assert sum(row.total for row in part.rows) + part.rounding == part.stored
+    assert [row.key for row in night.by_symbol.rows] == ["AAA"]
+    assert night.verified is not None
+    assert (night.verified.rows, night.verified.rows_differing) == (12, 0)
+    assert [one.run_id for one in night.history] == [result.run_id]
+
+
+async def test_a_night_names_what_failed_and_what_was_noticed(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await database.execute(
+        same_host,
+        HUGE.format(IDS[3]),
+        NAMED.format(IDS[3]),
+    )
+    await run(same_host)
+
+    night = await load_night(same_host)
+
+    assert (night.run.state, night.run.failed) == ("incomplete", 1)
+    assert night.statuses["failed"] == 1
+    assert [(one.portfolio, one.name) for one in night.failed] == [(str(IDS[3]), "<b>")]
+    assert night.failed[0].reason.startswith("out_of_range ")
+    first = night.issues[0]
+    assert (first.failed, first.portfolios) == (1, 1)
+
+
+async def test_symbols_without_closes_are_mapped_by_session(same_host: str) -> None:
+    host = database.plain_host(2, DAYS)
+    # Closes of the first two days alone: of the others the last one is 1, 2 and 3 days old.
+    await database.fill(same_host, replace(host, prices=host.prices[:2]))
+    await run(same_host, settings=Settings(lookback_days=2, min_coverage=0.0))
+
+    night = await load_night(same_host)
+
+    assert night.marks is not None
+    assert (night.marks.symbols, night.marks.held, night.marks.lacking) == (("AAA",), 1, 1)
+    fresh, lookback, stale = Mark.FRESH, Mark.LOOKBACK, Mark.STALE
+    assert night.marks.marks[0, -5:].tolist() == [fresh, fresh, lookback, lookback, stale]
+    # Of a daily calendar only days with closes are checked (S12).
+    assert [(day.session, day.share) for day in night.coverage] == [
+        (date_of(day), 1.0) for day in DAYS[:2]
+    ]
+    assert {one.name for one in night.issues} == {"stale"}
+    assert night.issues[0].example.startswith("AAA; ")
+
+
+async def test_an_earlier_run_has_those_before_it_beside_it(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    ids = [(await run(same_host, date_of(day))).run_id for day in DAYS[:3]]
+    night = await load_night(same_host, run_id=ids[1])
+    assert (night.run.run_id, night.session) == (ids[1], date_of(DAYS[1]))
+    assert [one.run_id for one in night.history] == ids[:2]
+
+
+async def test_a_run_of_some_portfolios_shows_these(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await run(same_host, portfolio_ids=IDS[:1])
+    await run(same_host, portfolio_ids=IDS[1:4])
+    night = await load_night(same_host)
+    assert night.totals is not None
+    assert night.totals.portfolios == 3
+    assert night.by_symbol is not None
+    assert night.by_symbol.stored == night.totals.pnl
+
+
+async def test_a_night_whose_prices_have_not_arrived(same_host: str) -> None:
+    held = tuple(
+        ref.Position(name, "LONG", Decimal(1), Decimal(1), DAYS[0] - 9) for name in ("A", "B", "C")
+    )
+    closes = (
+        *((name, DAYS[0], Decimal(5)) for name in ("A", "B", "C")),
+        ("A", DAYS[1], Decimal(5)),
+    )
+    portfolio = ref.Portfolio("p0", Decimal(100), held)
+    await database.fill(same_host, database.Host((portfolio,), closes))
+    with pytest.raises(CoverageError):
+        await run(same_host)
+
+    night = await load_night(same_host)
+
+    assert night.run.state == "failed"
+    assert (night.run.error or "").startswith("CoverageError: price coverage on ")
+    assert (night.totals, night.returns, night.by_symbol) == (None, None, None)
+    assert night.run.rows_written == 0
+    # The gate and what was missed are there to be seen: up to the day before all had closes.
+    low = [day.session for day in night.coverage if day.share < night.gate]
+    assert low == [date_of(DAYS[1])]
+    assert night.marks is not None
+    assert sorted(night.marks.symbols[:2]) == ["B", "C"]
+
+
+async def test_no_run_and_an_unknown_one(same_host: str) -> None:
+    with pytest.raises(ConfigError, match="no run is in the ledger"):
+        await load_night(same_host)
+    nobody = uuid.UUID(int=7)
+    with pytest.raises(ConfigError, match=f"there is no run {nobody}"):
+        await load_night(same_host, run_id=nobody)
+    with pytest.raises(ConfigError, match="is not a UUID"):
+        await load_night(same_host, run_id="7")
+
+
+@pytest.mark.parametrize("kind", [*OWN, *BORROWED])
+async def test_pages_on_any_kind_of_database(same_host: str, kind: str) -> None:
+    await database.fill(same_host, database.plain_host(2, DAYS))
+    await run(same_host)
+    async with caller(same_host, kind) as own:
+        night = await load_night(own.db)
+        page = await load_portfolio_page(own.db, database.key("p0"), calendar="daily")
+    assert night.totals is not None
+    assert night.totals.portfolios == 2
+    assert len(page.points) == 5
+
+
+async def test_a_portfolio_shows_its_chain(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await run(same_host)
+    own = database.key("p0")
+
+    page = await load_portfolio_page(same_host, own, calendar="daily", benchmark="AAA")
+
+    assert (page.portfolio, page.currency) == (str(own), "USD")
+    equity = await database.equity_by_day(same_host)
+    assert [point.equity for point in page.points] == [equity[day] for day in DAYS]
+    assert [point.flow for point in page.points] == [0, 0, 0, 70, 0]
+    assert page.missing == ()
+    # The index grows by the P&L of each row by the equity before.
+    growth = Decimal(1)
+    for before, point in zip(page.points, page.points[1:], strict=False):
+        growth *= 1 + point.pnl / before.equity
+        assert point.index == pytest.approx(growth, rel=Decimal("1e-24"))
+    assert page.by_symbol is not None
+    assert page.by_symbol.explained
+    assert page.by_symbol.stored == sum(point.pnl for point in page.points[1:])
+    assert [share.key for share in page.holdings] == ["AAA"]
+    assert page.holdings[0].amount == Decimal(10 * 15)
+    assert [(month.year, month.month) for month in page.months] == [(START.year, START.month)]
+    assert page.periods
+
+
+async def test_a_portfolio_since_a_session(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await run(same_host)
+    own = database.key("p0")
+    page = await load_portfolio_page(same_host, own, calendar="daily", since=END)
+    assert len(page.points) == 1
+    assert page.by_symbol is not None
+    assert (page.months, page.periods) == ((), ())
+    with pytest.raises(ConfigError, match="has no complete snapshot since"):
+        await load_portfolio_page(
+            same_host, own, calendar="daily", since=END + dt.timedelta(days=1)
+        )
+
+
+async def test_a_soft_deleted_portfolio_is_shown_too(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await run(same_host)
+    deleted = "UPDATE portfolios SET deleted_at = now()"
+    await database.execute(same_host, deleted)
+    page = await load_portfolio_page(same_host, database.key("p0"), calendar="daily")
+    assert len(page.points) == 5
+    # Of the night there is nothing left to add up.
+    assert (await load_night(same_host)).totals is None
+
+
+async def test_a_role_that_may_only_select_will_do(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await run(same_host)
+    role = f"reader_{uuid.uuid4().hex}"
+    await database.execute(
+        same_host,
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
+    )
+    try:
+        url = make_url(same_host).set(username=role).render_as_string(hide_password=False)
+        assert (await load_night(url)).totals is not None
+        assert (await load_portfolio_page(url, database.key("p0"), calendar="daily")).points
+    finally:
+        await database.execute(same_host, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+async def test_an_unknown_portfolio(same_host: str) -> None:
+    nobody = uuid.UUID(int=7)
+    with pytest.raises(ConfigError, match=f"there is no portfolio {nobody}"):
+        await load_portfolio_page(same_host, nobody)

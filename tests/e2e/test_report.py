@@ -1,0 +1,117 @@
+"""`batchcore report` on a real server, from the command line to the file."""
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.command import Said, batchcore
+from support.tables import SIZE, query
+
+pytestmark = pytest.mark.db
+
+RENAMED = """
+UPDATE positions SET symbol = '<script>alert(1)' WHERE symbol = (SELECT min(symbol) FROM positions);
+UPDATE portfolios SET name = '<script>alert(2)'
+"""
+
+
+def report(url: str, *words: object) -> Said:
+    return batchcore("report", "--database-url", url, *map(str, words))
+
+
+@pytest.fixture
+def valued(filled: str) -> str:
+    """The URL of a database with a run, whose names are code."""
+    query(filled, RENAMED)
+    said = batchcore(
+        "run", "--database-url", filled, "--start", "2025-06-16", "--end", "2025-06-30"
+    )
+    assert said.code == 0
+    return filled
+
+
+def test_the_page_of_the_latest_night(valued: str, tmp_path: Path) -> None:
+    out = tmp_path / "night.html"
+    said = report(valued, "--out", out, "--verify", "--json")
+    assert (said.code, said.err) == (0, "")
+    document = said.document()
+    (run,) = query(valued, "SELECT id::text FROM batchcore_runs")
+    size = out.stat().st_size
+    assert document == {"path": str(out), "page": "night", "shows": run[0], "size_bytes": size}
+    page = out.read_text(encoding="utf-8")
+    assert "Monday, 30 June 2025" in page
+    assert f"{SIZE.portfolios * SIZE.sessions} snapshots of {SIZE.portfolios} portfolios" in page
+    assert "What verify found" in page
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    # As any file that the process makes, not that of a temporary one.
+    (tmp_path / "other").touch()
+    assert out.stat().st_mode == (tmp_path / "other").stat().st_mode
+    (tmp_path / "other").unlink()
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_the_page_of_a_portfolio(valued: str, tmp_path: Path) -> None:
+    ((portfolio,),) = query(valued, "SELECT min(portfolio_id::text) FROM portfolio_snapshots")
+    out = tmp_path / "page.html"
+    said = report(valued, "--out", out, "--portfolio", portfolio, "--since", "2025-06-18")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith(f"portfolio {portfolio}: {out}, ")
+    page = out.read_text(encoding="utf-8")
+    assert "18\N{NO-BREAK SPACE}Jun\N{NO-BREAK SPACE}2025 to 30\N{NO-BREAK SPACE}Jun" in page
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--since", "2025-06-18"), "since is of a portfolio: give --portfolio too"),
+        (("--portfolio", uuid.UUID(int=7), "--verify"), "verify is of a night"),
+        (("--portfolio", uuid.UUID(int=7), "--run", "x"), "run is of a night"),
+        (("--portfolio", uuid.UUID(int=7)), f"there is no portfolio {uuid.UUID(int=7)}"),
+        (("--portfolio", "x"), "portfolio 'x' is not a UUID"),
+        ((), "no run is in the ledger"),
+    ],
+)
+def test_what_cannot_be_shown_is_named(
+    migrated: str, tmp_path: Path, words: tuple[object, ...], message: str
+) -> None:
+    out = tmp_path / "page.html"
+    said = report(migrated, "--out", out, *words)
+    assert (said.code, said.out) == (3, "")
+    assert said.error().startswith(message)
+    assert not out.exists()
+
+
+def test_a_folder_that_is_not_there_is_named(migrated: str, tmp_path: Path) -> None:
+    said = report(migrated, "--out", tmp_path / "none" / "page.html")
+    assert said.code == 3
+    assert said.error() == f"{tmp_path / 'none'}: there is no such folder"
+
+
+def test_a_page_that_cannot_be_written_leaves_what_is_there(valued: str, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    out.mkdir()
+    said = report(valued, "--out", out)
+    assert said.code == 2
+    assert str(out) in said.error()
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_without_the_extra_it_is_named(
+    migrated: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(name: str) -> Any:
+        raise ModuleNotFoundError(f"No module named '{name}'", name="matplotlib")
+
+    async def imported(_: str) -> Any:
+        without("matplotlib")
+
+    monkeypatch.setattr("batchcore.pages.write.imported", imported)
+    said = report(migrated, "--out", tmp_path / "page.html")
+    assert said.code == 3
+    assert said.error() == (
+        "a page needs `matplotlib` of the extra `report`: pip install 'batchcore[report]'"
+    )

@@ -1,0 +1,217 @@
+"""Pages as HTML, made of values that no database need hold."""
+
+import re
+from dataclasses import dataclass, field, replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+from batchcore.pages import advice, render, texts
+from batchcore.pages.contents import Night, RunFacts
+from support import pages
+
+VOID = {"meta", "link", "br"}
+ISSUES = Path(__file__).parents[3] / "docs" / "semantics.md"
+
+
+@dataclass
+class Element:
+    """An element of a page."""
+
+    tag: str
+    attributes: dict[str, str | None]
+    children: list["Element"] = field(default_factory=list)
+    text: str = ""
+
+    def all(self, tag: str) -> list["Element"]:
+        """Return the elements of a tag in it."""
+        own = [self] if self.tag == tag else []
+        return own + [found for child in self.children for found in child.all(tag)]
+
+    def whole_text(self) -> str:
+        return self.text + "".join(child.whole_text() for child in self.children)
+
+
+class Page(HTMLParser):
+    """A page, in which each element is closed where it should be."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.root = Element("", {})
+        self.open = [self.root]
+        self.feed(source)
+        self.close()
+        assert self.open == [self.root]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = Element(tag, dict(attrs))
+        self.open[-1].children.append(element)
+        if tag not in VOID:
+            self.open.append(element)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.open[-1].children.append(Element(tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop().tag == tag
+
+    def handle_data(self, data: str) -> None:
+        self.open[-1].text += data
+
+
+@pytest.fixture(scope="module")
+def sources() -> dict[str, str]:
+    """The pages of a night of 100,000 portfolios, and of ten years of one."""
+    return {
+        "night": render.night_page(pages.night()),
+        "portfolio": render.portfolio_page(pages.portfolio()),
+    }
+
+
+@pytest.fixture(scope="module", params=["night", "portfolio"])
+def source(request: pytest.FixtureRequest, sources: dict[str, str]) -> str:
+    return sources[request.param]
+
+
+def test_a_page_is_at_most_2_mb(source: str) -> None:
+    assert len(source.encode()) <= 2_000_000
+
+
+def test_no_name_becomes_code(source: str) -> None:
+    page = Page(source)
+    assert page.root.all("script") == []
+    # Of the names made up, <b> is the only element.
+    assert page.root.all("b") == []
+    assert pages.HOSTILE in page.root.whole_text()
+    assert "{{ 7 * 7 }}" in page.root.whole_text()
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", source)
+
+
+def test_a_page_loads_nothing(source: str) -> None:
+    page = Page(source)
+    assert "url(http" not in source
+    assert "@import" not in source
+    for element in (
+        one for tag in ("a", "link", "use", "image", "img") for one in page.root.all(tag)
+    ):
+        target = element.attributes.get("href") or element.attributes.get("src") or ""
+        assert target.startswith(("#", "data:")), target
+    policy = next(one for one in page.root.all("meta") if one.attributes.get("http-equiv"))
+    assert (policy.attributes["content"] or "").startswith("default-src 'none';")
+
+
+def test_every_figure_has_a_title_two_drawings_and_a_table(source: str) -> None:
+    figures = Page(source).root.all("figure")
+    assert len(figures) >= 7
+    for figure in figures:
+        assert figure.all("h3")[0].whole_text().strip()
+        assert [svg.attributes["class"] for svg in figure.all("svg")] == ["wide", "narrow"]
+        (details,) = figure.all("details")
+        assert details.all("td")
+
+
+def test_ids_are_unique_and_each_reference_leads_somewhere(source: str) -> None:
+    ids = re.findall(r'\bid="([^"]+)"', source)
+    assert len(ids) == len(set(ids))
+    references = {*re.findall(r'href="#([^"]+)"', source), *re.findall(r"url\(#([^)]+)\)", source)}
+    assert references <= set(ids)
+
+
+def test_drawings_have_the_colours_of_the_page_alone(source: str) -> None:
+    drawings = "".join(re.findall(r"<svg.*?</svg>", source, re.DOTALL))
+    assert "#f0000" not in drawings
+    assert set(re.findall(r"(?:fill|stroke): ([^;\"]+)", drawings)) <= {
+        "none",
+        *(f"var(--{role})" for role in render.charts.COLOURS),
+    }
+    css = source[source.index("<style>") : source.index("</style>")]
+    for role in set(re.findall(r"var\(--(\w+)\)", source)) - {"font"}:
+        # In light, in the dark, and in print.
+        assert css.count(f"--{role}:") == 3, role
+
+
+def test_a_page_leaves_the_settings_of_matplotlib_as_they_are() -> None:
+    before = dict(mpl.rcParams)
+    assert render.night_charts.phases(Night(run=pages.run())) is not None
+    assert dict(mpl.rcParams) == before
+
+
+def text_of(source: str) -> str:
+    text = Page(source).root.whole_text().replace("\N{NO-BREAK SPACE}", " ")
+    return re.sub(r"\s+", " ", text)
+
+
+def test_a_night_says_what_matters(sources: dict[str, str]) -> None:
+    text = text_of(sources["night"])
+    assert "Night of Monday, 30 June 2025" in text
+    assert "37 portfolios failed; 100,000 snapshots of 100,000 portfolios written in 8.2 s." in text
+    assert "\N{MINUS SIGN}1,234,567.89 USD" in text
+    assert "Coverage was below the gate on 7 sessions of 60" in text
+    assert advice.advice("stale") in text
+    assert advice.UNKNOWN in text  # of an issue that nobody has heard of
+    assert "Not explained: the lots as they are now miss the stored P&L by +12.30" in text
+    assert "2 differ" in text
+
+
+def test_a_portfolio_says_what_matters(sources: dict[str, str]) -> None:
+    text = text_of(sources["portfolio"])
+    assert "2,520 sessions, amounts in USD." in text
+    assert "The largest fall was 23.14 %" in text
+    assert "Without a snapshot: 4 Mar 2025." in text
+    assert f"5Y: no row {pages.HOSTILE}" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "All well: 100,000 snapshots of 100,000 portfolios written in 8.2 s."),
+        ({"rows_written": 0}, "There was nothing to write of 100,000 portfolios; it took 8.2 s."),
+        (
+            {
+                "state": "failed",
+                "rows_written": 0,
+                "portfolios": None,
+                "error": "CoverageError: <b>",
+            },
+            "The run failed after 8.2 s; 0 snapshots written before stay.",
+        ),
+        ({"state": "stuck"}, "The run is stuck: its lease has expired;"),
+        ({"state": "interrupted"}, "The run was interrupted after 8.2 s;"),
+        ({"state": "superseded"}, "Another run has taken the place of this one;"),
+        ({"state": "running"}, "The run is at work;"),
+    ],
+)
+def test_an_empty_night_says_how_its_run_ended(changes: dict[str, object], sentence: str) -> None:
+    run: RunFacts = pages.run(**changes)
+    source = render.night_page(Night(run=run))
+    text = text_of(source)
+    assert sentence in text
+    assert "The run noticed nothing." in text
+    assert "No complete snapshot of the session is stored." in text
+    if run.error:
+        assert run.error in text
+
+
+def test_a_portfolio_of_a_single_snapshot() -> None:
+    page = replace(
+        pages.portfolio(1), months=(), periods=(), by_symbol=None, by_sector=None, holdings=()
+    )
+    page = replace(page, drawdown=None, sectors=(), missing=())
+    text = text_of(render.portfolio_page(page))
+    assert "30 Jun 2025, 1 session, amounts in USD." in text
+    assert "There is one snapshot alone." in text
+    assert "Nothing public is held." in text
+
+
+def test_each_issue_has_something_to_do() -> None:
+    rules = ISSUES.read_text().split("## Issues")[1].split("\n## ")[0]
+    names = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", rules, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    }
+    assert len(names) > 20
+    assert names <= set(advice.ADVICE)
+    assert all(texts.plain(line, 200) == line for line in advice.ADVICE.values())
