@@ -110,10 +110,11 @@ test-rust: $(SETUP) ## run the tests of the crates
 	$(call step,cargo test)
 	cargo test --workspace --locked
 
-# Each process has a server of its own. It begins with a half of the tests in their order, so that
+# Each process has a server of its own. It begins with a part of the tests in their order, so that
 # few fixtures are made twice, and takes over what another has left at the end. Bytecode is kept:
-# hundreds of processes that tests start would each compile the package.
-PROCESSES ?= 2
+# hundreds of processes that tests start would each compile the package. Three keep two cores busy:
+# tests wait for servers and for each other for a third of their time.
+PROCESSES ?= 3
 
 define pytest
 	$(call step,pytest)
