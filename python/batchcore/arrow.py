@@ -7,16 +7,20 @@ some readers misread narrower ones. What has no value is null, whatever the reas
 
 from __future__ import annotations
 
+import datetime as dt
+import uuid
 from dataclasses import dataclass
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.errors import ConfigError
+from batchcore.errors import ConfigError, NumericError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from decimal import Decimal
 
     import numpy.typing as npt
 
@@ -29,6 +33,10 @@ INT64_DIGITS: Final = 19
 
 MOST_DIGITS: Final = 38
 """Digits of any decimal of 128 bits."""
+
+
+_EPOCH: Final = dt.date(1970, 1, 1).toordinal()
+_EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -146,6 +154,48 @@ def texts(values: Sequence[str | None]) -> ArrowColumn:
         narrow = offsets.astype(np.int32)
         return ArrowColumn(lambda na: na.string(), len(values), (narrow, data), state)
     return ArrowColumn(lambda na: na.large_string(), len(values), (offsets, data), state)
+
+
+def of_values(values: Sequence[Any], kind: type, *, scale: int = 0) -> ArrowColumn:
+    """Return Python values of a kind as a column; None is null.
+
+    Args:
+        values: Texts, of which a dictionary is made, decimals, whole numbers, dates or UUIDs.
+        kind: Of the values.
+        scale: Decimals of decimals; more where a value has more.
+
+    Raises:
+        NumericError: a decimal that is not finite, or needs more than 38 digits.
+    """
+    state = np.array([value is None for value in values], dtype=np.uint8)
+    known = [value for value in values if value is not None]
+    if kind is str:
+        table = {name: code for code, name in enumerate(dict.fromkeys(known))}
+        codes = np.array([table.get(value, 0) for value in values], dtype=np.int32)
+        return coded(codes, list(table), state)
+    if kind is uuid.UUID:
+        ids = b"".join(bytes(16) if value is None else value.bytes for value in values)
+        return uuids(np.frombuffer(ids, dtype=np.uint8).reshape(-1, 16), state)
+    if kind is dt.date:
+        days = [0 if value is None else value.toordinal() - _EPOCH for value in values]
+        return dates(np.array(days, dtype=np.int32), state)
+    if kind is int:
+        return integers(np.array([value or 0 for value in values], dtype=np.int64), state)
+    places = max([scale, *map(_places, known)])
+    units = [0 if value is None else int(value.scaleb(places, _EXACT)) for value in values]
+    if places > MOST_DIGITS or any(abs(one) >= 10**MOST_DIGITS for one in units):
+        msg = f"a decimal needs more than {MOST_DIGITS} digits"
+        raise NumericError(msg)
+    wide = b"".join(one.to_bytes(16, "little", signed=True) for one in units)
+    return decimals(np.frombuffer(wide, dtype=np.uint8).reshape(-1, 16), places, state)
+
+
+def _places(value: Decimal) -> int:
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int):
+        msg = f"{value} is no finite decimal"
+        raise NumericError(msg)
+    return -exponent
 
 
 def _joined(values: Sequence[str]) -> tuple[Int64, Bytes]:

@@ -335,6 +335,68 @@ def value_positions(
     return PositionValues(last_price=last_price, issues=issues, **columns)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Compounded(Frame):
+    """What returns of sessions come to in periods; NULL and -1 where one of them has none.
+
+    Attributes:
+        total: Product of 1 + return, less 1; not representable from 10^10 on.
+        depth: Trough by peak of the largest fall, less 1; NULL where there is none.
+        current: The end by the highest value, less 1.
+        best: The highest return.
+        worst: The lowest return.
+        missing: (p,) int64 the first row without a return, -1 for none; as the next five.
+        peak: The last row before the largest fall.
+        trough: The first row of its lowest value.
+        recovered: The first row from then on that is not below the peak.
+        best_row: The first row of the highest return.
+        worst_row: The first row of the lowest return.
+        gains: (p,) int64 rows with a return above 0.
+    """
+
+    total: WideDecimals
+    depth: WideDecimals
+    current: WideDecimals
+    best: WideDecimals
+    worst: WideDecimals
+    missing: Int64
+    peak: Int64
+    trough: Int64
+    recovered: Int64
+    best_row: Int64
+    worst_row: Int64
+    gains: Int64
+
+
+def compound(
+    pnl: Int64, basis: Int64, first: UInt32, last: UInt32, *, cancel: CancelFlag | None = None
+) -> Compounded:
+    """Return what the returns of sessions come to in periods, in decimals of 28 digits.
+
+    Each return, each sum of it and 1, and each product is rounded to 28 digits, ties to even, as
+    `decimal` does in its default context.
+
+    Args:
+        pnl: (n,) int64 P&L of the sessions of portfolios; those of one stand together, by date.
+        basis: (n,) int64 what each is a return on, in the same unit; not above 0 for no return.
+        first: (p,) uint32 the first row of each period, after the one where it begins.
+        last: (p,) uint32 the last row of each.
+        cancel: Raised from another thread, it stops the call.
+
+    Raises:
+        InputError: a wrong column.
+
+    Source:
+        docs/semantics.md, W1, W2, W4.
+    """
+    columns = _core.compound(pnl=pnl, basis=basis, first=first, last=last, cancel=cancel)
+    ratios = ("total", "depth", "current", "best", "worst")
+    for name in ratios:
+        values, state = columns[name]
+        columns[name] = WideDecimals(values, RATIO_SCALE, state)
+    return Compounded(**columns)
+
+
 def contributions(
     market: Market,
     *,
@@ -447,68 +509,6 @@ def sums_by_key(
         values = np.where(column.state[:, None] == 0, values, np.uint8(0))
     found = _core.sums_by_key(keys.astype(np.uint32), groups, values.reshape(-1))
     return WideDecimals(found, column.scale)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Compounded(Frame):
-    """What returns of sessions come to in periods; NULL and -1 where one of them has none.
-
-    Attributes:
-        total: Product of 1 + return, less 1; not representable from 10^10 on.
-        depth: Trough by peak of the largest fall, less 1; NULL where there is none.
-        current: The end by the highest value, less 1.
-        best: The highest return.
-        worst: The lowest return.
-        missing: (p,) int64 the first row without a return, -1 for none; as the next five.
-        peak: The last row before the largest fall.
-        trough: The first row of its lowest value.
-        recovered: The first row from then on that is not below the peak.
-        best_row: The first row of the highest return.
-        worst_row: The first row of the lowest return.
-        gains: (p,) int64 rows with a return above 0.
-    """
-
-    total: WideDecimals
-    depth: WideDecimals
-    current: WideDecimals
-    best: WideDecimals
-    worst: WideDecimals
-    missing: Int64
-    peak: Int64
-    trough: Int64
-    recovered: Int64
-    best_row: Int64
-    worst_row: Int64
-    gains: Int64
-
-
-def compound(
-    pnl: Int64, basis: Int64, first: UInt32, last: UInt32, *, cancel: CancelFlag | None = None
-) -> Compounded:
-    """Return what the returns of sessions come to in periods, in decimals of 28 digits.
-
-    Each return, each sum of it and 1, and each product is rounded to 28 digits, ties to even, as
-    `decimal` does in its default context.
-
-    Args:
-        pnl: (n,) int64 P&L of the sessions of portfolios; those of one stand together, by date.
-        basis: (n,) int64 what each is a return on, in the same unit; not above 0 for no return.
-        first: (p,) uint32 the first row of each period, after the one where it begins.
-        last: (p,) uint32 the last row of each.
-        cancel: Raised from another thread, it stops the call.
-
-    Raises:
-        InputError: a wrong column.
-
-    Source:
-        docs/semantics.md, W1, W2, W4.
-    """
-    columns = _core.compound(pnl=pnl, basis=basis, first=first, last=last, cancel=cancel)
-    ratios = ("total", "depth", "current", "best", "worst")
-    for name in ratios:
-        values, state = columns[name]
-        columns[name] = WideDecimals(values, RATIO_SCALE, state)
-    return Compounded(**columns)
 
 
 def compute(

@@ -50,6 +50,7 @@ WHERE o."id" = ANY('<ids>'::uuid[])
 
 -- calculate_portfolio_provider_beta(...)
 -- calculate_portfolio_sector_exposure(...)
+-- performance(...)
 -- the page of a portfolio
 COPY (
 WITH RECURSIVE spelling(symbol) AS (
@@ -239,6 +240,55 @@ SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)) FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date)
         ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS b
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
+) TO STDOUT (FORMAT binary);
+
+-- performance(...)
+COPY (
+SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
+WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+    AND s."is_complete"
+) TO STDOUT (FORMAT binary);
+
+-- performance(...)
+-- performance(periods='YTD', calendar='prices')
+COPY (
+SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL
+) TO STDOUT (FORMAT binary);
+
+-- performance(periods='YTD', calendar='prices')
+COPY (
+SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
+WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+    AND s."is_complete"
+
+UNION ALL
+SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+    SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
+WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
+) TO STDOUT (FORMAT binary);
+
+-- performance(periods='YTD', calendar='prices')
+-- the page of a portfolio
+COPY (
+SELECT w.number - 1, last."snapshot_date" FROM unnest('<ids>'::uuid[]) WITH ORDINALITY AS w(id, number)
+CROSS JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = w.id AND s."snapshot_date" <= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS last
+) TO STDOUT (FORMAT binary);
+
+-- read_snapshots(...)
+COPY (
+SELECT s."portfolio_id", s."snapshot_date", s."total_value", s."cash_value", s."long_value", s."short_value", s."gross_exposure", s."net_exposure", s."equity_balance", s."daily_pnl", s."cumulative_pnl", s."daily_realized_pnl", s."cumulative_realized_pnl", s."daily_capital_flow", s."cumulative_capital_flow", s."daily_return", s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."portfolio_delta", s."portfolio_gamma", s."portfolio_theta", s."portfolio_vega", s."beta_provider_1y", s."beta_calculated_90d", s."beta_calculated_90d_r_squared", s."beta_portfolio_regression", s."hhi", s."top_3_concentration", s."top_10_concentration", s."realized_volatility_21d", s."realized_volatility_63d", s."expected_volatility_21d", s."volatility_percentile", s."beta_calculated_90d_observations"::numeric, s."effective_num_positions", s."volatility_trend"::text, s."sector_exposure"::text, s."target_price_return_eoy", s."target_price_return_next_year", s."target_price_downside_return", s."target_price_upside_eoy", s."target_price_upside_next_year", s."target_price_downside", s."target_price_num_positions"::numeric, s."target_price_num_covered"::numeric, s."target_price_coverage", CASE WHEN isfinite(s."target_price_updated_at") THEN (extract(epoch FROM s."target_price_updated_at") * 1000000)::numeric END, (s."is_complete") IS TRUE FROM "public"."portfolio_snapshots" AS s
+WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+) TO STDOUT (FORMAT binary);
+
+-- read_snapshots(...)
+-- the page of a portfolio
+COPY (
+SELECT o."id" FROM "public"."portfolios" AS o WHERE o."id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
 -- repair()
@@ -485,6 +535,8 @@ SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p.
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 -- verify(policy='legacy', fast=True)
+-- performance(...)
+-- performance(periods='YTD', calendar='prices')
 COPY (
 SELECT f."portfolio_id", f."amount", f."change_type", f."change_date" FROM "public"."equity_changes" AS f
 WHERE f."deleted_at" IS NULL AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid
@@ -785,6 +837,7 @@ WHERE false
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(changed_since=..., calendar='prices')
+-- performance(periods='YTD', calendar='prices')
 COPY (
 SELECT DISTINCT m."date" FROM "public"."market_data_cache" AS m WHERE m."close" > 0 AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric  AND m."date" BETWEEN '<day>'::date AND '<day>'::date
 ) TO STDOUT (FORMAT binary);
@@ -1133,11 +1186,6 @@ SELECT portfolio_ids FROM "public"."batchcore_runs" WHERE id = '<id>';
 
 -- the page of a portfolio
 COPY (
-SELECT o."id" FROM "public"."portfolios" AS o WHERE o."id" = ANY('<ids>'::uuid[])
-) TO STDOUT (FORMAT binary);
-
--- the page of a portfolio
-COPY (
 SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
     AND s."is_complete"
@@ -1155,15 +1203,6 @@ COPY (
 SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
     AND s."is_complete"
-) TO STDOUT (FORMAT binary);
-
--- the page of a portfolio
-COPY (
-SELECT w.number - 1, last."snapshot_date" FROM unnest('<ids>'::uuid[]) WITH ORDINALITY AS w(id, number)
-CROSS JOIN LATERAL (
-    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = w.id AND s."snapshot_date" <= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS last
 ) TO STDOUT (FORMAT binary);
 
 -- the page of a portfolio

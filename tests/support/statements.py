@@ -185,6 +185,12 @@ async def others(url: str) -> AsyncIterator[str]:
     await batchcore.calculate_portfolio_sector_exposure(url, portfolio, calculation_date=last)
     yield "restore_sector_tags_for_portfolio(...)"
     await batchcore.restore_sector_tags_for_portfolio(url, owner, portfolio)
+    yield "performance(...)"
+    await batchcore.performance(url, benchmark="SPY")
+    yield "performance(periods='YTD', calendar='prices')"
+    await batchcore.performance(url, periods="YTD", calendar="prices")
+    yield "read_snapshots(...)"
+    await batchcore.read_snapshots(url, first, last, [portfolio])
     yield "runs(...)"
     found = await batchcore.runs(url, limit=1)
     await batchcore.runs(url, run_id=found[0].run_id)

@@ -15,8 +15,9 @@ import pytest
 import batchcore
 from batchcore import arrow, frames
 from batchcore import reference as ref
+from batchcore.attribution.explanation import ExplainedRow, Explanation
 from batchcore.audit.result import ColumnCounts, Difference, VerifyResult
-from batchcore.errors import ConfigError
+from batchcore.errors import ConfigError, NumericError
 from batchcore.frames import Days, Decimals, Issues, Text, WideDecimals
 from batchcore.run.result import PortfolioResults
 from batchcore.units import State
@@ -258,6 +259,41 @@ def test_cells_of_a_verification() -> None:
     assert third["expected_text"] == f"{Decimal(10) ** 30}"
     assert by_pyarrow(verified()) == []
     assert by_pyarrow(result.columns) == [{"column": "daily_pnl", "checked": 5, "differing": 1}]
+
+
+def test_rows_of_an_explanation() -> None:
+    row = ExplainedRow(
+        key="AAA",
+        position=IDS[0],
+        symbol="AAA",
+        multiplier=100,
+        mark_day=dt.date(2026, 1, 5),
+        mark=Decimal("1.2345678"),
+        contribution=Decimal("-0.00000000001"),
+        share=Decimal("0.3333333333333333333333333333"),
+    )
+    found = Explanation(
+        policy="rollforward",
+        by="symbol",
+        session=dt.date(2026, 1, 5),
+        since=None,
+        daily_pnl=Decimal(0),
+        computed_pnl=Decimal(0),
+        rows=(row, ExplainedRow(key=None), ExplainedRow(key="B", share=Decimal(1).scaleb(-50))),
+    )
+    first, second, third = by_pyarrow(found)
+    assert third["share"] == 0
+    names = ("key", "symbol", "multiplier", "mark_day", "mark", "contribution", "share")
+    assert {name: first[name] for name in names} == {name: getattr(row, name) for name in names}
+    assert first["position"] in (IDS[0], IDS[0].bytes)
+    assert set(second.values()) == {None}
+    assert (types(found)["mark"], types(found)["value"]) == ("d:38,7", "d:38,8")
+
+
+@pytest.mark.parametrize("value", [Decimal("NaN"), Decimal(10) ** 38, Decimal(1).scaleb(-39)])
+def test_a_decimal_that_does_not_fit_is_refused(value: Decimal) -> None:
+    with pytest.raises(NumericError, match=r"38 digits|no finite decimal"):
+        arrow.of_values([value], Decimal)
 
 
 def test_a_requested_schema_is_left_to_the_reader() -> None:

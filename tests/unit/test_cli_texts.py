@@ -122,9 +122,9 @@ def test_without_analytics_there_is_no_table_of_them() -> None:
     [
         ({"stale": [*"CABED"]}, {"stale": 6}, ["issue stale: 6 (C, A, B, E, D)"]),
         (
-            {"stale": [f"N{number}" for number in range(1_007)]},
+            {"stale": [f"SYM{number}" for number in range(1_007)]},
             {"stale": 2_000},
-            ["issue stale: 2,000 (N0, N1, N2, N3, N4 and 1,002 more)"],
+            ["issue stale: 2,000 (SYM0, SYM1, SYM2, SYM3, SYM4 and 1,002 more)"],
         ),
         (
             {"stale": ["A"]},

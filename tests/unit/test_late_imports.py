@@ -40,6 +40,11 @@ CALLS = {
     "explain": "await batchcore.explain('x')",
     "runs": "await batchcore.runs('x')",
     "verify": "await batchcore.verify('x', calendar='XLON')",
+    "performance": "await batchcore.performance('x', calendar='XLON')",
+    "read_snapshots": (
+        "await batchcore.read_snapshots("
+        "'x', __import__('datetime').date(2026, 1, 1), __import__('datetime').date(2026, 1, 2))"
+    ),
     "one portfolio": ("await batchcore.calculate_portfolio_provider_beta('x', '0' * 32)"),
 }
 

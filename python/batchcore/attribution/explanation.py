@@ -7,10 +7,16 @@ import datetime as dt
 import io
 import uuid
 from dataclasses import dataclass, fields
-from decimal import Decimal, localcontext
-from typing import Any, Final
+from decimal import Context, Decimal, localcontext
+from typing import TYPE_CHECKING, Any, Final
 
+from batchcore import arrow
 from batchcore.reference.values import EXACT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batchcore.arrow import ArrowColumn
 
 ROUNDING: Final = "rounding"
 NOT_EXPLAINED: Final = "not explained"
@@ -74,6 +80,19 @@ class ExplainedRow:
 COLUMNS: Final = tuple(one.name for one in fields(ExplainedRow))
 KEYS: Final = COLUMNS[:-1]
 """Keys of a row in JSON."""
+
+
+_ARROW: Final[dict[str, tuple[type, int]]] = {
+    "position": (uuid.UUID, 0),
+    "quantity": (Decimal, 4),
+    "multiplier": (int, 0),
+    **dict.fromkeys(("symbol", "sector", "type", "status_before", "status"), (str, 0)),
+    **dict.fromkeys(("mark_before_day", "mark_day"), (dt.date, 0)),
+    **dict.fromkeys(("entry_price", "mark_before", "mark"), (Decimal, 4)),
+    "share": (Decimal, 28),
+}
+_AMOUNT: Final = (Decimal, 8)
+"""Kinds and least decimals of columns as Arrow has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +167,7 @@ class UnexplainedPortfolio:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+class Explanation(arrow.ArrowTable):
     """Which lots made a P&L.
 
     `portfolio`, `previous`, `equity_before`, `equity`, `flows`, `missing_sessions`, `cells` and
@@ -196,6 +215,14 @@ class Explanation:
     unexplained: int = 0
     examples: tuple[UnexplainedPortfolio, ...] = ()
 
+    def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
+        """Return the rows: amounts with 8 decimals or more, as many as they have."""
+        columns = {name: [getattr(row, name) for row in self.rows] for name in COLUMNS}
+        return {
+            name: arrow.texts(values) if name == "key" else _arrow_column(name, values)
+            for name, values in columns.items()
+        }
+
     @property
     def explained(self) -> bool:
         """Whether the rounding is no more than that (X2), of each portfolio."""
@@ -239,6 +266,14 @@ class Explanation:
         for row in self.rows[:top]:
             writer.writerow([plain(getattr(row, name)) for name in COLUMNS])
         return text.getvalue()
+
+
+def _arrow_column(name: str, values: list[Any]) -> ArrowColumn:
+    kind, scale = _ARROW.get(name, _AMOUNT)
+    if name == "share":  # of 28 digits, which a small one has far behind the point
+        unit, digits = Decimal(1).scaleb(-scale), Context(prec=scale + 2)
+        values = [None if one is None else one.quantize(unit, context=digits) for one in values]
+    return arrow.of_values(values, kind, scale=scale)
 
 
 def plain(value: object) -> object:

@@ -101,17 +101,21 @@ def performance_parts(result: Performance, benchmark: str | None) -> Iterable[Re
     ]
 
     def shown(value: object) -> tables.Cell:
-        if not isinstance(value, Share):
-            return _word(value)
-        colour = tables.good if value > 0 else tables.bad if value < 0 else str
-        return colour(_word(value))
+        word = _word(value)
+        if not isinstance(value, Gain) or word[0] not in "+-":
+            return word
+        return tables.good(word) if value > 0 else tables.bad(word)
 
     cells = [[shown(cell(row)) for _, cell in named] for row in rows]
     yield tables.Listing(columns, cells, title=title)
 
 
 class Share(float):
-    """A share of 1, shown in per cent with its sign."""
+    """A share of 1, shown in per cent."""
+
+
+class Gain(Share):
+    """One that is a gain or a loss, shown with its sign."""
 
 
 TEXTS: Final = ("portfolio", "period", "from", "to", "peak", "trough", "recovered")
@@ -119,6 +123,7 @@ DROPPED: Final = {
     "recovered": 9,
     "trough": 8,
     "peak": 7,
+    "a year": 6,
     "IRR a year": 6,
     "volatility": 5,
     "IRR": 4,
@@ -129,12 +134,12 @@ DROPPED: Final = {
 """Columns that are left out first where the terminal is narrow, by rank."""
 
 _FIGURES: Final = {
-    "return": "twr",
-    "a year": "twr_annual",
-    "IRR": "mwr",
-    "IRR a year": "mwr_annual",
-    "volatility": "volatility",
-    "drawdown": "max_drawdown",
+    "return": ("twr", Gain),
+    "a year": ("twr_annual", Gain),
+    "IRR": ("mwr", Gain),
+    "IRR a year": ("mwr_annual", Gain),
+    "volatility": ("volatility", Share),
+    "drawdown": ("max_drawdown", Gain),
 }
 
 
@@ -150,11 +155,11 @@ def _columns(rows: list[Row], benchmark: str | None) -> list[tuple[str, Callable
         ("from", of("start")),
         ("to", of("end")),
         ("sessions", of("sessions", int)),
-        *((head, of(name, Share)) for head, name in _FIGURES.items()),
+        *((head, of(name, kind)) for head, (name, kind) in _FIGURES.items()),
         *((name, of(name)) for name in ("peak", "trough", "recovered")),
     ]
     if benchmark is not None:
-        found += [(benchmark, of("benchmark", Share)), ("difference", of("difference", Share))]
+        found += [(benchmark, of("benchmark", Gain)), ("difference", of("difference", Gain))]
     always = ("portfolio", "period", "sessions", "return", benchmark)
     return [
         (head, cell) for head, cell in found if head in always or any(map(_is_there(cell), rows))
@@ -179,7 +184,10 @@ def _word(value: object) -> str:
         case None:
             return "-"
         case Share():
-            return f"{value * PERCENT:+.2f} %"
+            text = f"{value * PERCENT:.2f} %"
+            if not isinstance(value, Gain) or not any(digit in text for digit in "123456789"):
+                return text.removeprefix("-")
+            return text if value < 0 else f"+{text}"
         case int():
             return f"{value:,}"
     return f"{value}"
