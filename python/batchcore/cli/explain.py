@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from decimal import ROUND_HALF_UP, Decimal, Inexact, localcontext
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -56,6 +55,9 @@ NOT_EXPLAINED: Final = "not explained"
 _GAP: Final = 2
 """Blanks between two columns."""
 
+_LEAST_TEXT: Final = 8
+"""Characters that a narrow terminal leaves of a text."""
+
 
 @command("explain", given.derived(only=("policy", "calendar", "lookback_days")))
 def explain(
@@ -94,33 +96,50 @@ def explain(
     else:
         document = found.to_dict()
         document["rows"] = document["rows"][:top]
-        call.answer(document, lambda: explained_text(found, top or LISTED))
+        shown = top or LISTED
+        call.answer(
+            document,
+            lambda: explained_text(found, shown),
+            lambda: explained_parts(found, shown),
+        )
     return DONE if found.explained and not found.unbalanced else INCOMPLETE
 
 
 def explained_text(found: Explanation, top: int) -> str:
-    """Return an explanation.
+    """Return an explanation as a pipe gets it."""
+    return "\n".join(
+        [*head_lines(found), "", *table_lines(found.rows[:top]), *_rest_lines(found, top)]
+    )
 
-    On a terminal its table is as wide as that, and in colours unless NO_COLOR is set.
-    """
-    head, rows = head_lines(found), found.rows[:top]
-    rest = _rest_lines(found, top)
-    if not sys.stdout.isatty():
-        return "\n".join([*head, "", *table_lines(rows), *rest])
-    from rich.console import Console  # noqa: PLC0415  # only on a terminal
 
-    text = io.StringIO()
-    width = Console(file=sys.stdout).width
-    console = Console(file=text, width=width, force_terminal=True, highlight=False, markup=False)
-    attention = None if found.explained else "bold red"
-    for line in head:
-        console.print(line, style=attention, soft_wrap=True)
-        attention = None
-    console.print()
-    console.print(_coloured(rows, width))
-    for line in rest:
-        console.print(line, soft_wrap=True)
-    return text.getvalue().rstrip("\n")
+def explained_parts(found: Explanation, top: int) -> list[RenderableType]:
+    """Return an explanation as a terminal shows it: gains green, losses red."""
+    from batchcore.cli import tables  # noqa: PLC0415  # imports Rich
+
+    first, *others = head_lines(found)
+    parts: list[RenderableType] = [first if found.explained else tables.bad(first), *others, ""]
+    names, cells = _columns(found.rows[:top])
+    if not names:
+        return [*parts, "no lot"]
+    order = _order(found.rows)
+    columns = [
+        tables.Column(
+            title,
+            right=name not in _TEXTS,
+            least=_LEAST_TEXT if name in _TEXTS else None,
+            drop=order.index(name),
+        )
+        for name, title in zip(names, _titles(names), strict=True)
+    ]
+    rows = [
+        [
+            tables.cell_text(cell, _STYLES.get(cell[:1], "") if name in _SIGNED else "")
+            for name, cell in zip(names, row, strict=True)
+        ]
+        for row in cells
+    ]
+    listing = tables.Listing(columns, rows, most=len(rows), where="--json and --csv have all")
+    return [*parts, listing, *_rest_lines(found, top)]
 
 
 def head_lines(found: Explanation) -> list[str]:
@@ -194,31 +213,28 @@ def _rest_lines(found: Explanation, top: int) -> list[str]:
     return [f"{rows}, {_amount(amount, signed=True)} together; --top shows more"]
 
 
-def table_lines(rows: Sequence[ExplainedRow], width: int | None = None) -> list[str]:
-    """Return rows as a table; with a width, of the columns that it has room for."""
-    names, cells = _columns(rows, width)
+def table_lines(rows: Sequence[ExplainedRow]) -> list[str]:
+    """Return rows as a table."""
+    names, cells = _columns(rows)
     left = {at for at, name in enumerate(names) if name in _TEXTS}
     return _aligned([_titles(names), *cells], left) if names else ["no lot"]
 
 
-def _columns(
-    rows: Sequence[ExplainedRow], width: int | None
-) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Return the columns that have a value and, with a width, room; and their cells."""
+def _columns(rows: Sequence[ExplainedRow]) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Return the columns that have a value and do not repeat the key, and their cells."""
     cells = {name: _cells(name, [getattr(row, name) for row in rows]) for name in _ORDER}
-    kept, used = set[str](), 0
-    of_lots = any(row.position is not None and str(row.position) in f"{row.key}" for row in rows)
-    for name in _LOTS_SHOWN if of_lots else _SHOWN:
-        is_key = name != "key" and cells[name] == cells["key"]
-        if is_key or not any(cells[name]):
-            continue
-        (title,) = _titles([name])
-        own = max(map(len, [title, *cells[name]]))
-        if width is None or used + own <= width:
-            kept.add(name)
-            used += own + _GAP
-    names: list[str] = [name for name in _ORDER if name in kept]
+    names: list[str] = [
+        name
+        for name in _ORDER
+        if any(cells[name]) and (name == "key" or cells[name] != cells["key"])
+    ]
     return names, list(zip(*(cells[name] for name in names), strict=True))
+
+
+def _order(rows: Sequence[ExplainedRow]) -> Sequence[str]:
+    """Return the columns, those first that a narrow terminal keeps."""
+    of_lots = any(row.position is not None and str(row.position) in f"{row.key}" for row in rows)
+    return _LOTS_SHOWN if of_lots else _SHOWN
 
 
 def _titles(names: Iterable[str]) -> tuple[str, ...]:
@@ -249,25 +265,6 @@ def _rounded(value: Decimal, decimals: int) -> Decimal:
     with localcontext(EXACT) as context:
         context.traps[Inexact] = False
         return value.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP) + 0  # -0 is 0
-
-
-def _coloured(rows: Sequence[ExplainedRow], width: int) -> RenderableType:
-    """Return rows as a table of a terminal: gains green, losses red."""
-    from rich.table import Table  # noqa: PLC0415  # only on a terminal
-    from rich.text import Text  # noqa: PLC0415  # likewise
-
-    names, cells = _columns(rows, width)
-    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
-    for name, title in zip(names, _titles(names), strict=True):
-        table.add_column(title, justify="left" if name in _TEXTS else "right", no_wrap=True)
-    for row in cells:
-        table.add_row(
-            *(
-                Text(cell, style=_STYLES.get(cell[:1], "") if name in _SIGNED else "")
-                for name, cell in zip(names, row, strict=True)
-            )
-        )
-    return table
 
 
 def _exact(value: object) -> str:

@@ -11,15 +11,18 @@ use pyo3::types::PyTuple;
 
 use crate::caches::decimal;
 use crate::errors::{InputError, to_py};
+use crate::guard::guard;
 
 /// Loads what calls need of NumPy and of `decimal`, each of which is loaded once.
 ///
 /// A process that is forked while another thread loads it would wait for that thread for ever.
 #[pyfunction]
 pub(crate) fn load_needed(py: Python<'_>) -> PyResult<()> {
-    Vec::<f64>::new().into_pyarray(py).try_readonly()?;
-    decimal(py, 0, 0)?;
-    Ok(())
+    guard("load_needed", || {
+        Vec::<f64>::new().into_pyarray(py).try_readonly()?;
+        decimal(py, 0, 0)?;
+        Ok(())
+    })
 }
 
 fn wrong(column: &str, expected: &str, was: &str) -> PyErr {
