@@ -15,6 +15,7 @@ from batchcore.config import Settings
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.pages.night import load_night
 from batchcore.pages.portfolio import load_portfolio_page
+from batchcore.pages.render import night_page, portfolio_page
 from batchcore.units import Mark
 from support import database
 from support.callers import BORROWED, OWN, caller
@@ -32,6 +33,11 @@ HUGE = (
     "UPDATE positions SET quantity = 999999999999, position_type = 'LC' WHERE portfolio_id = '{}'"
 )
 NAMED = "UPDATE portfolios SET name = '<b>' WHERE id = '{}'"
+DROPPED = "DELETE FROM portfolio_snapshots WHERE snapshot_date = '{}'"
+NOT_FINITE = """
+UPDATE portfolio_snapshots SET daily_pnl = 'NaN', daily_capital_flow = 'NaN', cumulative_pnl = 'NaN'
+WHERE snapshot_date = '{}'
+"""
 CHUNKS = Settings(chunk_size=5, connections=2, max_failed="50%")
 
 
@@ -197,11 +203,13 @@ async def test_a_portfolio_shows_its_chain(same_host: str) -> None:
     assert [point.equity for point in page.points] == [equity[day] for day in DAYS]
     assert [point.flow for point in page.points] == [0, 0, 0, 70, 0]
     assert page.missing == ()
-    # The index grows by the P&L of each row by the equity before.
+    # Returns are the P&L of each row by the equity before.
     growth = Decimal(1)
     for before, point in zip(page.points, page.points[1:], strict=False):
         growth *= 1 + point.pnl / before.equity
-        assert point.index == pytest.approx(growth, rel=Decimal("1e-24"))
+        assert point.twr == pytest.approx(growth - 1, abs=Decimal("1e-24"))
+    assert page.drawdown is not None
+    assert (page.drawdown.depth, page.drawdown.peak, page.no_returns) == (0, None, "")
     assert page.by_symbol is not None
     assert page.by_symbol.explained
     assert page.by_symbol.stored == sum(point.pnl for point in page.points[1:])
@@ -209,6 +217,32 @@ async def test_a_portfolio_shows_its_chain(same_host: str) -> None:
     assert page.holdings[0].amount == Decimal(10 * 15)
     assert [(month.year, month.month) for month in page.months] == [(START.year, START.month)]
     assert page.periods
+
+
+async def test_a_gap_leaves_no_return_in_all_and_says_why(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await run(same_host)
+    gap = date_of(DAYS[2])
+    await database.execute(same_host, DROPPED.format(gap))
+    page = await load_portfolio_page(same_host, database.key("p0"), calendar="daily")
+    assert page.missing == (gap,)
+    assert page.drawdown is None
+    assert page.no_returns == f"no time-weighted return: a gap of 1 session, the first on {gap}"
+    assert [point.twr is None for point in page.points] == [False, False, True, True]
+
+
+async def test_stored_numbers_that_are_not_finite_are_left_out(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await run(same_host)
+    await database.execute(same_host, NOT_FINITE.format(END))
+    page = await load_portfolio_page(same_host, database.key("p0"), calendar="daily")
+    last = page.points[-1]
+    assert (last.flow, last.cumulative, last.pnl, last.twr) == (None, None, None, None)
+    assert page.by_symbol is None
+    assert "A stored daily_pnl is NULL or no finite number" in portfolio_page(page)
+    night = await load_night(same_host)
+    assert (night.totals is None, night.by_symbol) == (False, None)
+    assert "A stored daily_pnl is NULL or no finite number" in night_page(night)
 
 
 async def test_a_portfolio_since_a_session(same_host: str) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 from batchcore.pages.contents import (
     NOT_HELD,
     Attribution,
-    Contribution,
     CoverageDay,
     Drawdown,
     FailedPortfolio,
+    GroupContribution,
     IssueCount,
     MarkMap,
     MonthReturn,
@@ -26,6 +26,7 @@ from batchcore.pages.contents import (
     Share,
     Totals,
     Verified,
+    YearReturn,
 )
 from batchcore.pages.night import MOST_SESSIONS, RUNS, WORST, spread
 from batchcore.units import Mark
@@ -84,7 +85,7 @@ def run(number: int = 0, **changes: object) -> RunFacts:
 def attribution(what: str, count: int, source: random.Random, **changes: object) -> Attribution:
     names = [HOSTILE, *ODD, *(f"{what}{number}" for number in range(count))][:count]
     rows = tuple(
-        Contribution(name, change, realized, change + realized)
+        GroupContribution(name, change, realized, change + realized)
         for name in names
         for change, realized in [(cents(source.gauss(0, 90_000)), cents(source.gauss(500, 9_000)))]
     )
@@ -191,7 +192,8 @@ def night(portfolios: int = 100_000, symbols: int = 5_000, seed: int = 1) -> Nig
 def portfolio(count: int = 2_520, seed: int = 1) -> PortfolioPage:
     """Return a portfolio with so many sessions, ten years as a rule."""
     source = random.Random(seed)  # noqa: S311  # no secret
-    equity, index, cumulative, realized = Decimal(1_000_000), Decimal(1), Decimal(0), Decimal(0)
+    equity, cumulative, realized = Decimal(1_000_000), Decimal(0), Decimal(0)
+    index = peak = Decimal(1)
     points = []
     for number, day in enumerate(sessions(count)):
         pnl = cents(float(equity) * source.gauss(0.0004, 0.009)) if number else Decimal(0)
@@ -201,6 +203,7 @@ def portfolio(count: int = 2_520, seed: int = 1) -> PortfolioPage:
             else Decimal(0)
         )
         index *= 1 + pnl / equity
+        peak = max(peak, index)
         cumulative += pnl
         realized += pnl if number % 5 == 0 else 0
         equity += pnl + flow
@@ -215,7 +218,8 @@ def portfolio(count: int = 2_520, seed: int = 1) -> PortfolioPage:
                 long=cents(float(equity) * 0.9),
                 short=cents(float(equity) * -0.2),
                 net=cents(float(equity) * 0.7),
-                index=index,
+                twr=index - 1,
+                fall=index / peak - 1,
                 top_3=Decimal("0.4123"),
                 top_10=Decimal("0.8011"),
             )
@@ -238,6 +242,10 @@ def portfolio(count: int = 2_520, seed: int = 1) -> PortfolioPage:
         months=tuple(
             MonthReturn(year, month, None if number == 3 else cents(source.gauss(0, 4)) / 100)
             for number, (year, month) in enumerate(months)
+        ),
+        years=tuple(
+            YearReturn(year, cents(source.gauss(0, 9)) / 100)
+            for year in sorted({year for year, _ in months})
         ),
         periods=(
             PeriodReturn(

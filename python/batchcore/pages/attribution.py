@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from batchcore.pages.contents import Attribution, Contribution
+from batchcore.pages.contents import Attribution, GroupContribution
 
 if TYPE_CHECKING:
     from batchcore.attribution.explanation import ExplainedRow, Explanation
@@ -29,9 +29,9 @@ def attribution(found: Explanation) -> Attribution | None:
     )
 
 
-def _contribution(row: ExplainedRow) -> Contribution:
+def _contribution(row: ExplainedRow) -> GroupContribution:
     none = Decimal(0)
-    return Contribution(
+    return GroupContribution(
         row.key or UNNAMED,
         row.unrealized_change or none,
         row.realized or none,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from decimal import Decimal
 
-    from batchcore.pages.contents import Attribution, Contribution
+    from batchcore.pages.contents import Attribution, GroupContribution
     from batchcore.pages.drawing import Canvas
 
 BAR: Final = 20
@@ -204,7 +204,10 @@ def contributions(name: str, what: str, found: Attribution) -> Chart | None:
 
 
 def _contributions_title(
-    what: str, found: Attribution, gains: Sequence[Contribution], losses: Sequence[Contribution]
+    what: str,
+    found: Attribution,
+    gains: Sequence[GroupContribution],
+    losses: Sequence[GroupContribution],
 ) -> str:
     best, worst = gains[:1], losses[-1:]
     parts = [f"{texts.plain(row.key, LABEL)} made {texts.short_money(row.total)}" for row in best]
@@ -216,7 +219,9 @@ def _contributions_title(
     return f"P&L by {what}: {', '.join(parts)}"
 
 
-def _contributions_table(what: str, found: Attribution, shown: Sequence[Contribution]) -> Table:
+def _contributions_table(
+    what: str, found: Attribution, shown: Sequence[GroupContribution]
+) -> Table:
     rows = [
         (text(row.key), *map(signed, (row.unrealized, row.realized, row.total))) for row in shown
     ]

@@ -150,7 +150,7 @@ class FailedPortfolio:
 
 
 @dataclass(frozen=True, slots=True)
-class Contribution:
+class GroupContribution:
     """What the lots of a symbol or sector added to a P&L (X6).
 
     Attributes:
@@ -184,9 +184,9 @@ class Attribution:
     stored: Decimal
     rounding: Decimal
     explained: bool
-    rows: tuple[Contribution, ...]
+    rows: tuple[GroupContribution, ...]
 
-    def outermost(self, count: int) -> tuple[list[Contribution], list[Contribution]]:
+    def outermost(self, count: int) -> tuple[list[GroupContribution], list[GroupContribution]]:
         """Return the largest gains and the largest losses, each at most ``count``, best first."""
         ordered = sorted(self.rows, key=lambda row: (-row.total, row.key))
         gains = [row for row in ordered if row.total > 0][:count]
@@ -305,8 +305,9 @@ class Point:
         long: Value of long lots.
         short: Value of short lots, not above 0.
         net: `long` and `short` together.
-        index: Growth of 1 since the first point, flows left out (W2); None where a session before
-            it has no return.
+        twr: Return since the first point, flows left out (W2); None where a session since then
+            has no return, or no snapshot.
+        fall: From the highest value of that by then, not above 0 (W4); None likewise.
         top_3: Share of the three largest positions (A3).
         top_10: Share of the ten largest (A3).
     """
@@ -320,26 +321,27 @@ class Point:
     long: Decimal
     short: Decimal
     net: Decimal
-    index: Decimal | None = None
+    twr: Decimal | None = None
+    fall: Decimal | None = None
     top_3: Decimal | None = None
     top_10: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawdown:
-    """The largest fall of the index from a peak (W4).
+    """The largest fall from a peak (W4).
 
     Attributes:
-        depth: Not above 0.
-        peak: Session of the peak.
+        depth: Not above 0; 0 without a fall.
+        peak: Session of the peak; None without a fall, as the next.
         trough: Session of the trough.
         recovered: The session on which the peak was reached again; None while it lasts.
         current: The fall on the last session, not above 0.
     """
 
     depth: Decimal
-    peak: dt.date
-    trough: dt.date
+    peak: dt.date | None
+    trough: dt.date | None
     recovered: dt.date | None
     current: Decimal
 
@@ -377,10 +379,18 @@ class PeriodReturn:
 
 @dataclass(frozen=True, slots=True)
 class MonthReturn:
-    """The return of a calendar month; None where a session of it has none."""
+    """The return of a calendar month; None where a session of it has no return, or no snapshot."""
 
     year: int
     month: int
+    value: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class YearReturn:
+    """The return of a calendar year; None likewise."""
+
+    year: int
     value: Decimal | None
 
 
@@ -411,11 +421,14 @@ class PortfolioPage:
         currency: As stored.
         points: Its complete snapshots, ascending.
         missing: Sessions between the first and the last point without one.
-        drawdown: None without a fall, or without returns.
+        drawdown: None for a single point, or where a session has no return.
+        no_returns: Why the points have no return in all (W2); empty where they have.
         months: Ascending.
+        years: Ascending.
         periods: In their order.
         benchmark: Symbol of the benchmark.
-        by_symbol: P&L from the first point to the last; None for a single point.
+        by_symbol: P&L from the first point to the last, of a single point that of its session; None
+            where a stored P&L is NULL or no finite number.
         by_sector: Likewise.
         holdings: Symbols held at the end, as shares of their gross value, the largest first.
         sectors: Sector weights of the last snapshot that has them.
@@ -428,7 +441,9 @@ class PortfolioPage:
     points: tuple[Point, ...]
     missing: tuple[dt.date, ...] = ()
     drawdown: Drawdown | None = None
+    no_returns: str = ""
     months: tuple[MonthReturn, ...] = ()
+    years: tuple[YearReturn, ...] = ()
     periods: tuple[PeriodReturn, ...] = ()
     benchmark: str = ""
     by_symbol: Attribution | None = None

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import json
 from decimal import Decimal, localcontext
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,6 +19,7 @@ from batchcore.config import Settings
 from batchcore.db.catalog import inspect
 from batchcore.db.check import check
 from batchcore.errors import ConfigError
+from batchcore.frames import Flows
 from batchcore.pages.attribution import attribution, holdings
 from batchcore.pages.contents import (
     Drawdown,
@@ -26,9 +28,14 @@ from batchcore.pages.contents import (
     Point,
     PortfolioPage,
     Share,
+    YearReturn,
 )
+from batchcore.pages.growth import Growth
 from batchcore.pg.database import Database
+from batchcore.returns.chunk import NO_TWR, chain_of
 from batchcore.returns.performance import performance
+from batchcore.sources.chains import select_chain_rows
+from batchcore.sources.host import Selection
 from batchcore.sources.prices import select_price_dates
 from batchcore.sources.profiles import SP500, WEIGHTS, select_benchmark
 from batchcore.sources.query import load
@@ -52,11 +59,8 @@ PERIODS: Final = ("MTD", "QTD", "YTD", "1Y", "3Y", "5Y", "ITD")
 LARGEST: Final = 15
 """How many symbols held are shown one by one."""
 
-PAIR: Final = 2
-"""Sessions from one to the next, both included."""
-
 DIGITS: Final = 28
-"""Of the index of W2."""
+"""Of shares."""
 
 
 async def load_portfolio_page(
@@ -93,11 +97,14 @@ async def load_portfolio_page(
         if about is None:
             raise ConfigError(f"there is no portfolio {own}", "portfolio")
         days = await _calendar(session, catalog, calendar)
-        chain = await load_chain(session, catalog, days, own)
-        points = points_of(chain, since, days)
-        if not points:
+        chain = [finite(row) for row in await load_chain(session, catalog, days, own)]
+        begin = calendars.FIRST_DATE if since is None else calendars.day_of(since)
+        rows = [row for row in chain if row["day"] >= begin]
+        if not rows:
             after = "" if since is None else f" since {since.isoformat()}"
             raise ConfigError(f"portfolio {own} has no complete snapshot{after}", "since")
+        growth = await _growth(session, catalog, days, own, rows[0]["day"])
+        points = points_of(rows, await asyncio.to_thread(growth.by_session))
         first, last = points[0].session, points[-1].session
         options: dict[str, Any] = {
             "since": first if len(points) > 1 else None,
@@ -133,7 +140,12 @@ async def load_portfolio_page(
             points=points,
             missing=missing_sessions(days, points),
             drawdown=drawdown_of(shown),
-            months=months_of(points),
+            no_returns=no_returns_of(shown),
+            months=tuple(
+                MonthReturn(*month, value)
+                for month, value in growth.by(lambda date: (date.year, date.month))
+            ),
+            years=tuple(starmap(YearReturn, growth.by(lambda date: date.year))),
             periods=periods,
             benchmark=benchmark if periods else "",
             by_symbol=attribution(by_symbol),
@@ -176,43 +188,46 @@ async def _performance(
     return shown.rows()[0], tuple(map(period_return, found.rows()))
 
 
-def points_of(
-    chain: Sequence[Mapping[str, Any]], since: dt.date | None, calendar: Calendar
-) -> tuple[Point, ...]:
-    """Return stored rows from a day on, with the index of their returns (W1, W2).
+async def _growth(
+    session: Session, catalog: Catalog, calendar: Calendar, portfolio: uuid.UUID, first: int
+) -> Growth:
+    """Return what the sessions after a stored one return."""
+    ids = np.frombuffer(portfolio.bytes, dtype=np.uint8).reshape(1, 16)
+    days = (calendars.FIRST_DATE, calendars.LAST_DATE)
+    query = select_chain_rows(catalog, calendar, Selection(ids), days, earlier=False)
+    chain = chain_of(ids, await load(session, query), Flows.none(), calendar)
+    return Growth.since(chain, first)
 
-    The index begins with 1; the return of a row is its P&L by the equity before it. After a row
-    without a return, or a session without a row, there is none.
-    """
-    points: list[Point] = []
-    index: Decimal | None = Decimal(1)
-    before: Mapping[str, Any] | None = None
-    for row in chain:
-        session = calendars.date_of(int(row["day"]))
-        if since is not None and session < since:
-            continue
-        if before is not None:
-            follows = len(calendar.sessions(int(before["day"]), int(row["day"]))) == PAIR
-            index = _grown(index, row["pnl"], before["equity"]) if follows else None
-        before = row
+
+def finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored row in which NaN and Infinity are None."""
+    return {
+        name: None if isinstance(value, Decimal) and not value.is_finite() else value
+        for name, value in row.items()
+    }
+
+
+def points_of(
+    rows: Sequence[Mapping[str, Any]],
+    returns: Mapping[int, tuple[Decimal | None, Decimal | None]],
+) -> tuple[Point, ...]:
+    """Return stored rows, with the returns and falls up to all but the first by their days."""
+    none = Decimal(0)
+    points = []
+    for number, row in enumerate(rows):
+        twr, fall = returns[int(row["day"])] if number else (none, none)
         points.append(
             Point(
-                session=session,
-                index=index,
+                session=calendars.date_of(int(row["day"])),
+                twr=twr,
+                fall=fall,
                 **{name: row[name] for name in ("equity", "pnl", "flow", "cumulative", "realized")},
-                **{name: row[name] or Decimal(0) for name in ("long", "short", "net")},
+                **{name: row[name] or none for name in ("long", "short", "net")},
                 top_3=row["top_3"],
                 top_10=row["top_10"],
             )
         )
     return tuple(points)
-
-
-def _grown(index: Decimal | None, pnl: Decimal | None, before: Decimal) -> Decimal | None:
-    if index is None or pnl is None or not pnl.is_finite() or before <= 0:
-        return None
-    with localcontext(prec=DIGITS):
-        return index * (1 + pnl / before)
 
 
 def missing_sessions(calendar: Calendar, points: Sequence[Point]) -> tuple[dt.date, ...]:
@@ -224,8 +239,8 @@ def missing_sessions(calendar: Calendar, points: Sequence[Point]) -> tuple[dt.da
 
 
 def drawdown_of(row: Mapping[str, Any]) -> Drawdown | None:
-    """Return the largest fall of a row of `performance` (W4); None without one."""
-    if not row or row["peak"] is None:
+    """Return the largest fall of a row of `performance` (W4); None where it is not available."""
+    if not row or row["max_drawdown"] is None:
         return None
     return Drawdown(
         depth=row["max_drawdown"],
@@ -234,6 +249,12 @@ def drawdown_of(row: Mapping[str, Any]) -> Drawdown | None:
         recovered=row["recovered"],
         current=row["current_drawdown"],
     )
+
+
+def no_returns_of(row: Mapping[str, Any]) -> str:
+    """Return why a row of `performance` has no return; empty where it has one."""
+    reasons = (row.get("reason") or "").split("; ")
+    return next((one for one in reasons if one.startswith(NO_TWR)), "")
 
 
 def period_return(row: Mapping[str, Any]) -> PeriodReturn:
@@ -245,30 +266,6 @@ def period_return(row: Mapping[str, Any]) -> PeriodReturn:
         reason=row["reason"] or "",
         **{name: row[name] for name in names},
     )
-
-
-def months_of(points: Sequence[Point]) -> tuple[MonthReturn, ...]:
-    """Return the return of each calendar month (W2), from the last point of the month before.
-
-    The month of the first point begins with it.
-    """
-    ends: dict[tuple[int, int], Point] = {}
-    for point in points:
-        ends[point.session.year, point.session.month] = point
-    found = []
-    before: Point = points[0]
-    for (year, month), end in ends.items():
-        if end is not points[0]:
-            found.append(MonthReturn(year, month, _between(before, end)))
-        before = end
-    return tuple(found)
-
-
-def _between(before: Point, end: Point) -> Decimal | None:
-    if before.index is None or end.index is None or before.index <= 0:
-        return None
-    with localcontext(prec=DIGITS):
-        return end.index / before.index - 1
 
 
 def sectors_of(

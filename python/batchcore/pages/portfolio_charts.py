@@ -155,16 +155,12 @@ def pnl(page: PortfolioPage) -> Chart | None:
 
 
 def drawdown(page: PortfolioPage) -> Chart | None:
-    """Return how far the index was below its peak; None where there is no index."""
-    known = [(point.session, point.index) for point in page.points if point.index is not None]
-    if len(known) < 2:  # noqa: PLR2004  # one point has no line
+    """Return how far the returns in all were below their peak; None where one is missing."""
+    found = page.drawdown
+    known = [(point.session, point.fall) for point in page.points if point.fall is not None]
+    if found is None or len(known) < 2:  # noqa: PLR2004  # one point has no line
         return None
-    peak = known[0][1]
-    falls: list[Decimal] = []
-    for _, index in known:
-        peak = max(peak, index)
-        falls.append(index / peak - 1 if peak else index * 0)
-    days, found = [day for day, _ in known], page.drawdown
+    days, falls = [day for day, _ in known], [fall for _, fall in known]
 
     def paint(canvas: Canvas) -> None:
         axes = canvas.axes
@@ -172,7 +168,7 @@ def drawdown(page: PortfolioPage) -> Chart | None:
         axes.fill_between(days, values, 0, color=COLOURS["loss"], alpha=0.18, linewidth=0)
         axes.plot(days, values, color=COLOURS["loss"], linewidth=1.4)
         axes.axhline(0, color=COLOURS["muted"], linewidth=0.8)
-        if found is not None:
+        if found.trough is not None:
             axes.plot(
                 found.trough, float(found.depth), marker="o", markersize=6, color=COLOURS["loss"]
             )
@@ -186,7 +182,7 @@ def drawdown(page: PortfolioPage) -> Chart | None:
         )
         axes.set_ylim(top=max(-least * 0.05, 1e-6))
 
-    if found is None:
+    if found.peak is None or found.trough is None:
         title = "It was at its peak on every session"
         rows: tuple[tuple[Cell, ...], ...] = ((Cell("largest fall"), Cell(texts.percent(0.0))),)
     else:
@@ -206,12 +202,13 @@ def drawdown(page: PortfolioPage) -> Chart | None:
 
 
 def months(page: PortfolioPage) -> Table | None:
-    """Return the table of monthly returns, a row a year; None without any."""
+    """Return the table of monthly returns, a row a year with its own; None without any."""
     if not page.months:
         return None
     by_year: dict[int, dict[int, Decimal | None]] = defaultdict(dict)
     for month in page.months:
         by_year[month.year][month.month] = month.value
+    in_all = {one.year: one.value for one in page.years}
     rows = []
     for year, values in sorted(by_year.items(), reverse=True):
         cells = [Cell(str(year))]
@@ -225,7 +222,7 @@ def months(page: PortfolioPage) -> Table | None:
                     texts.tone(value),
                 )
             )
-        cells.append(signed_percent(_compounded([*values.values()])))
+        cells.append(signed_percent(in_all.get(year)))
         rows.append(tuple(cells))
     heads = (
         Heading("year", "text"),
@@ -233,15 +230,6 @@ def months(page: PortfolioPage) -> Table | None:
         Heading("in all"),
     )
     return Table(heads, tuple(rows), is_stacked=True)
-
-
-def _compounded(returns: Sequence[Decimal | None]) -> Decimal | None:
-    growth: Decimal | None = None
-    for value in returns:
-        if value is None:
-            return None
-        growth = (1 + value) if growth is None else growth * (1 + value)
-    return None if growth is None else growth - 1
 
 
 def periods(page: PortfolioPage) -> Table | None:

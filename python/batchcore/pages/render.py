@@ -38,6 +38,15 @@ OUTCOMES: Final = {
 }
 """How serious each state of a run is."""
 
+MONTHS_LEAD: Final = (
+    "Time-weighted (W2), in percent. A dash: a session of the month or year has no return, or no"
+    " snapshot."
+)
+NO_NUMBER: Final = (
+    "A stored daily_pnl is NULL or no finite number, so that there is no P&L to explain:"
+    " batchcore verify names the row."
+)
+
 LONGEST_NOTE: Final = 300
 """Characters of a note at most."""
 
@@ -200,7 +209,13 @@ def _night_sections(night: Night) -> list[Section]:
             night_charts.statuses(night.statuses),
             "The ledger does not say how its portfolios were marked.",
         ),
-        _attributed("pnl", f"P&L of {day}", without_rows, night.by_symbol, night.by_sector),
+        _attributed(
+            "pnl",
+            f"P&L of {day}",
+            without_rows if night.totals is None else NO_NUMBER,
+            night.by_symbol,
+            night.by_sector,
+        ),
         _returns(night, without_rows),
         _section(
             "coverage",
@@ -339,9 +354,13 @@ def _portfolio_tiles(page: PortfolioPage) -> list[Tile]:
             )
         )
     if len(page.points) > 1:
-        growth = None if last.index is None else last.index - 1
         tiles.append(
-            Tile("Return", texts.percent(growth, signed=True), "time-weighted", texts.tone(growth))
+            Tile(
+                "Return",
+                texts.percent(last.twr, signed=True),
+                "time-weighted",
+                texts.tone(last.twr),
+            )
         )
         flows = sum((point.flow for point in page.points[1:] if point.flow), start=Decimal(0))
         tiles.append(
@@ -354,7 +373,7 @@ def _portfolio_tiles(page: PortfolioPage) -> list[Tile]:
                 "Largest fall",
                 texts.percent(abs(fall.depth)),
                 f"{texts.percent(abs(fall.current))} below the peak at the end",
-                "loss",
+                texts.tone(fall.depth),
             )
         )
     tiles.append(
@@ -377,19 +396,19 @@ def _portfolio_sections(page: PortfolioPage) -> list[Section]:
             "drawdown",
             "Drawdown",
             portfolio_charts.drawdown(page),
-            "No session has a return." if len(page.points) > 1 else single,
+            single
+            if len(page.points) == 1
+            else texts.plain(f"Not available: {page.no_returns}.", LONGEST_NOTE),
         ),
         Section(
             "months",
             "Monthly returns",
             table=portfolio_charts.months(page),
-            lead="Time-weighted (W2), in percent; a dash is a month in which a session has none."
-            if page.months
-            else "",
+            lead=MONTHS_LEAD if page.months else "",
             absent="" if page.months else single,
         ),
         _periods(page),
-        _attributed("contribution", "What made the P&L", single, page.by_symbol, page.by_sector),
+        _attributed("contribution", "What made the P&L", NO_NUMBER, page.by_symbol, page.by_sector),
         Section(
             "exposures",
             "Exposures",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from batchcore.calendar import day_of
 from batchcore.frames import Prices, Text
 from batchcore.pages import night
-from batchcore.pages.contents import NOT_HELD, Attribution, Contribution, PortfolioReturn
+from batchcore.pages.contents import NOT_HELD, Attribution, GroupContribution, PortfolioReturn
 from batchcore.run.price_gaps import latest_closes
 from batchcore.sources.positions import HeldSymbols
 from batchcore.units import Mark
@@ -116,7 +116,7 @@ def test_coverage_of_sessions() -> None:
 def test_the_outermost_contributions(count: int, gains: list[str], losses: list[str]) -> None:
     totals = {"a": -9, "b": 7, "c": 2, "d": -1, "e": 0}
     rows = tuple(
-        Contribution(key, Decimal(total), Decimal(0), Decimal(total))
+        GroupContribution(key, Decimal(total), Decimal(0), Decimal(total))
         for key, total in totals.items()
     )
     found = Attribution(

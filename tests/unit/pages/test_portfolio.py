@@ -1,12 +1,22 @@
 """What the page of a portfolio shows of its stored rows, worked by hand."""
 
 import datetime as dt
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
 
 from batchcore import calendar
 from batchcore.calendar import day_of
+from batchcore.frames import Flows
 from batchcore.pages import portfolio
-from batchcore.pages.contents import Share
+from batchcore.pages.contents import Point, Share
+from batchcore.pages.growth import Growth
+from batchcore.returns.chunk import chain_of
+from batchcore.sources.chains import ChainRows
+from support import build
 
 JAN_2 = dt.date(2025, 1, 2)
 
@@ -44,50 +54,134 @@ PLAIN = calendar.from_price_dates([row["day"] for row in CHAIN])
 """A calendar whose sessions are the days of the chain."""
 
 
-def test_the_index_grows_by_the_pnl_of_the_equity_before() -> None:
-    points = portfolio.points_of(CHAIN, None, PLAIN)
-    indices = [Decimal(text) for text in ("1", "1.1", "1.21", "0.968", "1.089", "1.3068")]
-    assert [point.index for point in points] == indices
+def growth_of(chain: Sequence[Mapping[str, Any]], sessions: calendar.Calendar = PLAIN) -> Growth:
+    """Return the growth from the first row on."""
+    ids = np.zeros((1, 16), dtype=np.uint8)
+    rows = ChainRows(
+        np.repeat(ids, len(chain), axis=0),
+        np.array([row["day"] for row in chain], dtype=np.int32),
+        *(build.decimals([row[name] for row in chain], 2) for name in ("equity", "pnl", "flow")),
+    )
+    return Growth.since(chain_of(ids, rows, Flows.none(), sessions), rows.day[0])
+
+
+def points_of(
+    chain: Sequence[Mapping[str, Any]], sessions: calendar.Calendar = PLAIN
+) -> tuple[Point, ...]:
+    return portfolio.points_of(chain, growth_of(chain, sessions).by_session())
+
+
+def numbers(*values: str | None) -> list[Decimal | None]:
+    return [None if value is None else Decimal(value) for value in values]
+
+
+def of_months(growth: Growth) -> list[tuple[str, Decimal | None]]:
+    return growth.by(lambda date: f"{date:%Y-%m}")
+
+
+def test_returns_are_the_pnl_of_the_equity_before_compounded() -> None:
+    points = points_of(CHAIN)
+    assert [point.twr for point in points] == numbers(
+        "0", "0.1", "0.21", "-0.032", "0.089", "0.3068"
+    )
+    # 0.968 and 1.089 by the peak of 1.21.
+    assert [point.fall for point in points] == numbers("0", "0", "0", "-0.2", "-0.1", "0")
     assert points[0].short == 0
 
 
-def test_since_begins_with_the_first_session_from_then_on() -> None:
-    points = portfolio.points_of(CHAIN, dt.date(2025, 1, 20), PLAIN)
-    assert [point.session.isoformat() for point in points][:2] == ["2025-01-31", "2025-02-03"]
-    assert [point.index for point in points][:2] == [1, Decimal("0.8")]
-    assert portfolio.points_of(CHAIN, dt.date(2026, 1, 1), PLAIN) == ()
+def test_since_a_session_returns_begin_anew() -> None:
+    chain = growth_of(CHAIN).chain
+    found = Growth.since(chain, day_of(dt.date(2025, 1, 20))).by_session()
+    assert list(found) == [row["day"] for row in CHAIN[3:]]
+    assert [twr for twr, _ in found.values()] == numbers("-0.2", "-0.1", "0.08")
+    assert Growth.since(chain, day_of(dt.date(2025, 3, 3))).by_session() == {}
 
 
-def test_after_a_row_without_a_return_there_is_no_index() -> None:
-    chain = [*CHAIN[:2], row(dt.date(2025, 1, 31), "0.00", "-110.00"), *CHAIN[3:]]
-    points = portfolio.points_of(chain, None, PLAIN)
-    assert [point.index for point in points] == [1, Decimal("1.1"), 0, None, None, None]
-    nothing = [CHAIN[0], row(dt.date(2025, 1, 3), "110.00", None)]
-    assert portfolio.points_of(nothing, None, PLAIN)[1].index is None
-
-
-def test_months_begin_with_the_last_row_of_the_month_before() -> None:
-    months = portfolio.months_of(portfolio.points_of(CHAIN, None, PLAIN))
-    # 1.21 - 1, 1.089 / 1.21 - 1, 1.3068 / 1.089 - 1.
-    assert [(one.month, one.value) for one in months] == [
-        (1, Decimal("0.21")),
-        (2, Decimal("-0.1")),
-        (3, Decimal("0.2")),
+def test_months_and_years_begin_with_the_last_row_before_them() -> None:
+    last_year = row(dt.date(2024, 12, 31), "80.00", "0.00")
+    first = row(dt.date(2025, 1, 2), "100.00", "20.00")
+    days = [last_year["day"], *(row["day"] for row in CHAIN)]
+    growth = growth_of([last_year, first, *CHAIN[1:]], calendar.from_price_dates(days))
+    # 1.25 * 1.21 - 1, 1.089 / 1.21 - 1, 1.3068 / 1.089 - 1.
+    assert of_months(growth) == [
+        ("2025-01", Decimal("0.5125")),
+        ("2025-02", Decimal("-0.1")),
+        ("2025-03", Decimal("0.2")),
     ]
+    # The year before ends where the chain begins. 1.25 * 1.3068 - 1.
+    assert growth.by(lambda date: date.year) == [(2025, Decimal("0.6335"))]
 
 
 def test_a_first_month_of_its_last_session_alone_has_no_return() -> None:
-    months = portfolio.months_of(portfolio.points_of(CHAIN[2:], None, PLAIN))
-    assert [one.month for one in months] == [2, 3]
+    assert [month for month, _ in of_months(growth_of(CHAIN[2:]))] == ["2025-02", "2025-03"]
+
+
+def test_a_missing_session_takes_the_return_of_its_own_month_and_year_alone() -> None:
+    before = row(dt.date(2024, 12, 31), "100.00", "0.00")
+    days = [before["day"], *(row["day"] for row in CHAIN)]
+    without = [before, CHAIN[0], *CHAIN[2:], row(dt.date(2026, 1, 2), "277.02", "92.34")]
+    growth = growth_of(without, calendar.from_price_dates([*days, without[-1]["day"]]))
+    assert of_months(growth) == [
+        ("2025-01", None),
+        ("2025-02", Decimal("-0.1")),
+        ("2025-03", Decimal("0.2")),
+        ("2026-01", Decimal("0.5")),
+    ]
+    assert growth.by(lambda date: date.year) == [(2025, None), (2026, Decimal("0.5"))]
+    # From the beginning on nothing is known after the gap.
+    assert [twr for twr, _ in growth.by_session().values()] == [0, *[None] * 5]
+
+
+@pytest.mark.parametrize(
+    ("equity", "pnl", "january"), [("0.00", "-110.00", Decimal(-1)), ("1.00", None, None)]
+)
+def test_a_session_without_a_return_takes_that_of_its_month_alone(
+    equity: str, pnl: str | None, january: Decimal | None
+) -> None:
+    # On an equity of 0 February has no return, and January has none without its P&L.
+    chain = [*CHAIN[:2], row(dt.date(2025, 1, 31), equity, pnl), *CHAIN[3:]]
+    months = dict(of_months(growth_of(chain)))
+    assert months["2025-01"] == january
+    assert (months["2025-02"] is None) == (equity == "0.00")
+    assert months["2025-03"] == Decimal("0.2")
+
+
+def test_what_is_no_finite_number_is_none() -> None:
+    odd = {"flow": Decimal("NaN"), "cumulative": Decimal("-Infinity"), "sectors": "{}"}
+    found = portfolio.finite(row(JAN_2, "1.00", "NaN", **odd))
+    assert (found["flow"], found["cumulative"], found["pnl"]) == (None, None, None)
+    assert (found["equity"], found["sectors"], found["day"]) == (1, "{}", day_of(JAN_2))
+
+
+NO_FALL = {
+    "max_drawdown": Decimal(0),
+    "peak": None,
+    "trough": None,
+    "recovered": None,
+    "current_drawdown": Decimal(0),
+    "reason": None,
+}
+GAP = "no time-weighted return: a gap of 1 session, the first on 2025-01-03"
+
+
+def test_no_fall_is_told_from_no_return() -> None:
+    fall = portfolio.drawdown_of(NO_FALL)
+    assert fall is not None
+    assert (fall.depth, fall.peak) == (0, None)
+    assert portfolio.no_returns_of(NO_FALL) == ""
+    unknown = {**NO_FALL, "max_drawdown": None, "reason": f"{GAP}; no money-weighted return: x"}
+    assert portfolio.drawdown_of(unknown) is None
+    assert portfolio.no_returns_of(unknown) == GAP
+    assert (portfolio.drawdown_of({}), portfolio.no_returns_of({})) == (None, "")
 
 
 def test_sessions_without_a_snapshot() -> None:
     exchange = calendar.load("XNYS")
     chain = [CHAIN[0], row(dt.date(2025, 1, 8), "100.00", "1.00")]
-    points = portfolio.points_of(chain, None, exchange)
+    points = points_of(chain, exchange)
     missing = portfolio.missing_sessions(exchange, points)
     assert [day.isoformat() for day in missing] == ["2025-01-03", "2025-01-06", "2025-01-07"]
-    assert [point.index for point in points] == [1, None]
+    assert [point.twr for point in points] == [0, None]
 
 
 def test_sectors_of_the_last_row_that_has_them() -> None:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import matplotlib as mpl
 import pytest
 
 from batchcore.pages import advice, render, texts
-from batchcore.pages.contents import Night, RunFacts
+from batchcore.pages.contents import Drawdown, Night, RunFacts
 from support import pages
 
 VOID = {"meta", "link", "br"}
@@ -203,6 +204,30 @@ def test_a_portfolio_of_a_single_snapshot() -> None:
     assert "30 Jun 2025, 1 session, amounts in USD." in text
     assert "There is one snapshot alone." in text
     assert "Nothing public is held." in text
+
+
+def test_a_fall_that_is_not_available_is_not_taken_for_none() -> None:
+    page, at_peak = (
+        pages.portfolio(30),
+        Drawdown(depth=Decimal(0), peak=None, trough=None, recovered=None, current=Decimal(0)),
+    )
+    text = text_of(render.portfolio_page(replace(page, drawdown=at_peak)))
+    assert "It was at its peak on every session" in text
+    unknown = replace(page, drawdown=None, no_returns="no time-weighted return: a gap")
+    text = text_of(render.portfolio_page(unknown))
+    assert "Not available: no time-weighted return: a gap." in text
+    assert "at its peak" not in text
+    assert "Largest fall" not in text
+
+
+def test_a_stored_pnl_that_is_no_number_is_named() -> None:
+    night = replace(pages.night(50, 10), by_symbol=None, by_sector=None)
+    page = replace(pages.portfolio(30), by_symbol=None, by_sector=None)
+    for source in (render.night_page(night), render.portfolio_page(page)):
+        text = text_of(source)
+        assert "A stored daily_pnl is NULL or no finite number" in text
+        assert "No complete snapshot" not in text
+        assert "one snapshot alone" not in text
 
 
 def test_each_issue_has_something_to_do() -> None:
