@@ -38,6 +38,13 @@ NOT_FINITE = """
 UPDATE portfolio_snapshots SET daily_pnl = 'NaN', daily_capital_flow = 'NaN', cumulative_pnl = 'NaN'
 WHERE snapshot_date = '{}'
 """
+DELETED = (
+    "DELETE FROM portfolio_snapshots WHERE portfolio_id = '{}'",
+    "DELETE FROM position_realized_events WHERE portfolio_id = '{}'",
+    "DELETE FROM equity_changes WHERE portfolio_id = '{}'",
+    "DELETE FROM positions WHERE portfolio_id = '{}'",
+    "DELETE FROM portfolios WHERE id = '{}'",
+)
 CHUNKS = Settings(chunk_size=5, connections=2, max_failed="50%")
 
 
@@ -141,6 +148,53 @@ async def test_a_run_of_some_portfolios_shows_these(same_host: str) -> None:
     assert night.totals.portfolios == 3
     assert night.by_symbol is not None
     assert night.by_symbol.stored == night.totals.pnl
+
+
+async def test_portfolios_deleted_since_are_left_out_and_counted(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await run(same_host, portfolio_ids=IDS[:3])
+    await database.execute(same_host, *(delete.format(IDS[0]) for delete in DELETED))
+    night = await load_night(same_host, verifies=True)
+    assert (night.deleted, night.run.portfolios) == (1, 3)
+    assert night.totals is not None
+    assert night.totals.portfolios == 2
+    assert night.by_symbol is not None
+    assert night.by_symbol.stored == night.totals.pnl
+    assert night.verified is not None
+    assert (night.verified.rows, night.verified.rows_differing) == (2, 0)
+    for own in IDS[1:3]:
+        await database.execute(same_host, *(delete.format(own) for delete in DELETED))
+    night = await load_night(same_host, verifies=True)
+    assert (night.deleted, night.totals, night.by_symbol) == (3, None, None)
+    assert night.verified is not None
+    assert night.verified.rows == 0
+
+
+async def test_a_policy_that_looks_at_no_coverage_has_no_gate(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(2, DAYS))
+    await batchcore.run_batch(same_host, START, END, policy="legacy")
+    night = await load_night(same_host)
+    assert (night.run.policy, night.gate) == ("legacy", None)
+
+
+async def test_symbols_count_as_held_while_they_are(same_host: str) -> None:
+    def position(name: str, start: int, **more: object) -> ref.Position:
+        return ref.Position(name, "LONG", Decimal(1), Decimal(1), start, **more)
+
+    held = (
+        position("A", DAYS[0] - 9),
+        position("B", DAYS[0] - 9),
+        position("SOLD", DAYS[0] - 99, exit_day=DAYS[0] - 90, exit_price=Decimal(1)),
+        position("OWN", DAYS[0] - 9, investment_class="PRIVATE"),
+    )
+    closes = tuple((name, day, Decimal(5)) for name in ("A", "SOLD", "OWN") for day in DAYS)
+    portfolio = ref.Portfolio("p0", Decimal(100), held)
+    await database.fill(same_host, database.Host((portfolio,), closes))
+    await run(same_host, settings=Settings(min_coverage=0.0))
+    night = await load_night(same_host)
+    assert night.marks is not None
+    # SOLD was closed before all of the sessions shown, and nobody publishes closes of OWN.
+    assert (night.marks.held, night.marks.lacking) == (2, 2)
 
 
 async def test_a_night_whose_prices_have_not_arrived(same_host: str) -> None:

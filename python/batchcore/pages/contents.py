@@ -108,7 +108,7 @@ class MarkMap:
         symbols: (u,) those with the most sessions without a recent close.
         sessions: (s,) dates, ascending.
         marks: (u, s) uint8 of `units.Mark`, or `NOT_HELD`.
-        held: Symbols held on any of the sessions, in all.
+        held: Public symbols held on any of the sessions, in all.
         lacking: How many of them lack a close on a session on which they are held.
     """
 
@@ -237,7 +237,7 @@ class ReturnSpread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """What `verify` found of the rows of a session.
+    """What `verify` found of the rows of the last session.
 
     Attributes:
         rows: Snapshots looked at.
@@ -264,7 +264,8 @@ class Night:
         totals: Of the rows of that session; None without any.
         statuses: Status -> portfolios; empty where the ledger does not say.
         coverage: Of the sessions shown, ascending.
-        gate: The least coverage that the run takes (S12), 0 to 1.
+        gate: The least coverage that the run takes (S12), 0 to 1; None where it looks at none.
+        deleted: Portfolios that the run was asked for and that are there no more.
         marks: None where nothing public is held.
         issues: Those of failed portfolios first, then by count.
         failed: The first portfolios that failed.
@@ -280,7 +281,8 @@ class Night:
     totals: Totals | None = None
     statuses: Mapping[str, int] = field(default_factory=dict)
     coverage: tuple[CoverageDay, ...] = ()
-    gate: float = 0.0
+    gate: float | None = None
+    deleted: int = 0
     marks: MarkMap | None = None
     issues: tuple[IssueCount, ...] = ()
     failed: tuple[FailedPortfolio, ...] = ()

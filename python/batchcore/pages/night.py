@@ -41,6 +41,7 @@ from batchcore.run.price_gaps import latest_closes
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
 from batchcore.run.status import run_of
+from batchcore.sources.chains import select_ids
 from batchcore.sources.host import Selection, normalised
 from batchcore.sources.positions import load_symbols, select_held_symbols
 from batchcore.sources.prices import select_price_dates
@@ -150,14 +151,18 @@ class _Loader:
         self.verifies = verifies
 
     async def load(self) -> Night:
-        run, session, catalog = self.run, self.session, self.catalog
-        selection = Selection(await self.ledger.asked_portfolios(session, run.run_id))
+        run, catalog = self.run, self.catalog
+        selection, deleted = await self._selection()
         calendar = await self._calendar()
         sessions = await self._sessions(calendar, selection)
         last = int(sessions[-1]) if len(sessions) else None
         shown: dict[str, Any] = {}
+        if self.verifies:
+            shown["verified"] = Verified(
+                rows=0, rows_differing=0, cells=0, differing={}, not_checkable={}
+            )
         if last is not None:
-            shown = {
+            shown |= {
                 "session": calendars.date_of(last),
                 **await self._of_session(calendar, selection, last),
                 **await self._prices(selection, sessions),
@@ -166,11 +171,20 @@ class _Loader:
             run=facts(run),
             statuses=run.portfolios_by_status,
             gate=self._gate(),
+            deleted=deleted,
             issues=await self._issues(),
             failed=await self._failed(catalog),
             history=tuple(facts(one) for one in reversed(self.history)),
             **shown,
         )
+
+    async def _selection(self) -> tuple[Selection, int]:
+        """Return the portfolios of the run that are there, and how many are there no more."""
+        asked = await self.ledger.asked_portfolios(self.session, self.run.run_id)
+        if asked is None:
+            return Selection(), 0
+        found = await load(self.session, select_ids(self.catalog, Selection(asked)))
+        return Selection(found), len(asked) - len(found)
 
     async def _calendar(self) -> Calendar:
         code = self.run.asked["calendar"]
@@ -282,10 +296,10 @@ class _Loader:
     def _settings(self) -> Settings:
         return Settings(schema=self.catalog.schema, lookback_days=self._lookback())
 
-    def _gate(self) -> float:
-        """Return the least coverage that the run takes; 0 where its policy looks at none."""
+    def _gate(self) -> float | None:
+        """Return the least coverage that the run takes; None where its policy looks at none."""
         asked = self.run.asked
-        return asked["min_coverage"] if policies.entry(asked["policy"]).checks_prices else 0.0
+        return asked["min_coverage"] if policies.entry(asked["policy"]).checks_prices else None
 
     def _lookback(self) -> int:
         return int(self.run.asked["lookback_days"])
@@ -302,15 +316,14 @@ class _Loader:
             session, catalog, symbols.table(), window, source=None, monitor=Monitor(self.run.run_id)
         )
         latest = await asyncio.to_thread(latest_closes, symbols, closes, sessions)
-        spelt = sorted(name for name in symbols.table() if normalised(name) in latest.symbols)
+        spelt = sorted(symbols.table())
         held = await load(session, select_held_symbols(catalog, selection, spelt))
         days = await asyncio.to_thread(coverage_days, closes, symbols, sessions, lookback)
         if self.run.asked["calendar"] == calendars.DAILY:  # (S12): days without any close
             priced = await load(session, select_price_dates(catalog))
             dates = set(map(calendars.date_of, priced.tolist()))
             days = tuple(day for day in days if day.session in dates)
-        in_all = len({normalised(name) for name in symbols.table()} - {""})
-        return {"coverage": days, "marks": mark_map(latest, held, lookback, in_all)}
+        return {"coverage": days, "marks": mark_map(latest, held, lookback)}
 
     async def _issues(self) -> tuple[IssueCount, ...]:
         rows = await self.ledger.issue_counts(self.session, self.run.run_id, most=NAMED)
@@ -432,22 +445,29 @@ def coverage_days(
     return tuple(CoverageDay(calendars.date_of(day), *counts) for day, *counts in rows)
 
 
-def mark_map(
-    latest: LatestCloses, held: HeldSymbols, lookback_days: int, in_all: int
-) -> MarkMap | None:
+def mark_map(latest: LatestCloses, held: HeldSymbols, lookback_days: int) -> MarkMap | None:
     """Return the marks of the symbols that lack closes on most sessions, while they are held.
 
     None where none is. A symbol counts as held from its first entry to its last end.
+
+    Args:
+        latest: Of the symbols that lack a close on some session.
+        held: Of all symbols.
+        lookback_days: Age of a close up to which it is recent (S4).
     """
-    names = [latest.symbols.get(normalised(name), -1) for name in held.symbol.table()]
-    row = np.array([*names, -1], dtype=np.int64)[held.symbol.codes]
-    count, sessions = len(latest.symbols), latest.sessions.astype(np.int64)
+    names = [normalised(name) for name in held.symbol.table()]
+    row_of = {name: row for row, name in enumerate(sorted({*names, *latest.symbols}))}
+    row = np.array([*(row_of[name] for name in names), -1], dtype=np.int64)[held.symbol.codes]
+    count, sessions = len(row_of), latest.sessions.astype(np.int64)
     start = np.full(count, np.iinfo(np.int64).max)
     end = np.full(count, np.iinfo(np.int64).min)
     known = row >= 0
     np.minimum.at(start, row[known], held.start[known])
     np.maximum.at(end, row[known], held.end[known])
     inside = (sessions >= start[:, None]) & (sessions < end[:, None])
+    in_all = int(inside.any(axis=1).sum())
+    shown = np.array([row_of[name] for name in latest.symbols], dtype=np.int64)
+    start, inside = start[shown], inside[shown]
     day = latest.day.astype(np.int64)
     marks = np.full(day.shape, Mark.STALE, dtype=np.uint8)
     marks[day >= sessions - lookback_days] = Mark.LOOKBACK

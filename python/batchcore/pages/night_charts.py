@@ -104,33 +104,24 @@ def statuses(found: Mapping[str, int]) -> Chart | None:
 
 
 def coverage(night: Night) -> Chart | None:
-    """Return the coverage of sessions with the gate; None without any session."""
+    """Return the coverage of sessions with the gate, if any; None without any session."""
     days, gate = night.coverage, night.gate
     if not days:
         return None
-    low = [day for day in days if day.share < gate]
+    low = [day for day in days if gate is not None and day.share < gate]
 
     def paint(canvas: Canvas) -> None:
         axes = canvas.axes
-        colours = [COLOURS["unpriced" if day.share < gate else "accent"] for day in days]
+        colours = [COLOURS["unpriced" if day in low else "accent"] for day in days]
         shares = [day.share for day in days]
         if len(days) > 1:
             axes.plot(range(len(days)), shares, color=COLOURS["accent"], linewidth=1)
         axes.scatter(range(len(days)), shares, color=colours, s=18, zorder=3)
-        axes.axhline(gate, color=COLOURS["unpriced"], linewidth=1.2, linestyle=(0, (5, 3)))
-        least = min([*shares, gate])
+        least = min(shares if gate is None else [*shares, gate])
         axes.set_ylim(max(least - (1 - least) * 0.25 - 0.01, -0.03), 1.0 + (1.02 - least) * 0.06)
         axes.set_xlim(-0.7, len(days) - 0.3)
-        axes.annotate(
-            f"gate {texts.percent(gate, decimals=1)}",
-            (1, gate),
-            xycoords=("axes fraction", "data"),
-            xytext=(-2, 4),
-            textcoords="offset points",
-            ha="right",
-            color=COLOURS["unpriced"],
-            bbox={"facecolor": COLOURS["card"], "edgecolor": "none", "pad": 1},
-        )
+        if gate is not None:
+            _draw_gate(canvas, gate)
         decimals = 0 if 1 - least > 0.04 else 1  # noqa: PLR2004  # ticks a percent apart
         numbered(
             canvas,
@@ -143,17 +134,20 @@ def coverage(night: Night) -> Chart | None:
 
     first, last = texts.day(days[0].session), texts.day(days[-1].session)
     span = last if len(days) == 1 else f"{first} to {last}"
+    all_of = "the session" if len(days) == 1 else f"all {len(days):,} sessions"
     if low:
         title = f"Coverage was below the gate on {counted(len(low), 'session')} of {len(days):,}"
-    else:
-        all_of = "the session" if len(days) == 1 else f"all {len(days):,} sessions"
+    elif gate is not None:
         title = f"Coverage was at or above the gate on {all_of}"
+    else:
+        least = texts.percent(min(day.share for day in days))
+        title = f"Coverage was at least {least} on {all_of}; the policy has no gate"
     rows = tuple(
         (
             Cell(day.session.isoformat()),
             Cell(texts.count(day.fresh)),
             Cell(texts.count(day.recent)),
-            Cell(texts.percent(day.share), "loss" if day.share < gate else ""),
+            Cell(texts.percent(day.share), "loss" if day in low else ""),
         )
         for day in reversed(days)
     )
@@ -168,6 +162,21 @@ def coverage(night: Night) -> Chart | None:
         f" {span}, by the closes as they are now."
     )
     return chart("coverage", title, note, paint, (240, 210), table=Table(heads, rows))
+
+
+def _draw_gate(canvas: Canvas, gate: float) -> None:
+    axes = canvas.axes
+    axes.axhline(gate, color=COLOURS["unpriced"], linewidth=1.2, linestyle=(0, (5, 3)))
+    axes.annotate(
+        f"gate {texts.percent(gate, decimals=1)}",
+        (1, gate),
+        xycoords=("axes fraction", "data"),
+        xytext=(-2, 4),
+        textcoords="offset points",
+        ha="right",
+        color=COLOURS["unpriced"],
+        bbox={"facecolor": COLOURS["card"], "edgecolor": "none", "pad": 1},
+    )
 
 
 def marks(found: MarkMap | None) -> Chart | None:

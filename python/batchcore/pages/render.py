@@ -189,6 +189,7 @@ def _night_sections(night: Night) -> list[Section]:
             "issues",
             "What needs attention",
             table=_issue_table(night.issues),
+            warning=_deleted(night.deleted),
             absent="" if night.issues else "The run noticed nothing.",
         ),
     ]
@@ -233,8 +234,19 @@ def _night_sections(night: Night) -> list[Section]:
         ),
     ]
     if night.verified is not None:
-        sections.append(_verified(night.verified))
+        sections.append(_verified(night.verified, day))
     return sections
+
+
+def _deleted(count: int) -> str:
+    """Return that portfolios of the run are there no more; empty where all are."""
+    if not count:
+        return ""
+    left = "it is" if count == 1 else "they are"
+    return (
+        f"{counted(count, 'portfolio')} that the run was asked for cannot be found any more:"
+        f" {left} left out of what follows."
+    )
 
 
 def _kept(*found: Chart | None) -> list[Chart]:
@@ -319,11 +331,16 @@ def _failed_table(night: Night) -> Table:
     return Table(heads, tuple(rows))
 
 
-def _verified(found: Verified) -> Section:
+def _verified(found: Verified, day: str) -> Section:
+    if not found.rows:
+        absent = (
+            "No complete snapshot of the last session is stored, so there was none to recompute."
+        )
+        return Section("verified", "What verify found", absent=absent)
     checked = (
         f"{counted(found.rows, 'snapshot')} recomputed, {counted(found.cells, 'cell')} compared"
     )
-    lead = f"{checked}: {differ(found.rows_differing)}."
+    lead = f"Of {day} alone: {checked}; {differ(found.rows_differing)}."
     rows = [
         (Cell(name), Cell(texts.count(number), "loss")) for name, number in found.differing.items()
     ]

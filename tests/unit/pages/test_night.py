@@ -81,26 +81,26 @@ def test_marks_of_symbols_while_they_are_held_the_worst_first() -> None:
     symbols = Text.of(["GOOD", "OLD", "GAP", "NONE", "SOLD"])
     latest = latest_closes(symbols, closes, sessions)
     held = HeldSymbols(
-        Text.of(["OLD", "GAP", "NONE", "SOLD"]),
-        np.array([MONDAY - 9, MONDAY - 9, MONDAY + 1, MONDAY - 9], dtype=np.int32),
-        np.array([NEVER_CLOSED, MONDAY + 4, NEVER_CLOSED, MONDAY], dtype=np.int32),
+        Text.of(["OLD", "GAP", "NONE", "SOLD", "good", " Good"]),
+        np.array([MONDAY - 9, MONDAY - 9, MONDAY + 1, *[MONDAY - 9] * 3], dtype=np.int32),
+        np.array([NEVER_CLOSED, MONDAY + 4, NEVER_CLOSED, *[MONDAY] * 2, MONDAY + 1], np.int32),
     )
 
-    found = night.mark_map(latest, held, 5, 5)
+    found = night.mark_map(latest, held, 5)
 
     assert found is not None
     assert found.symbols == ("NONE", "OLD", "GAP")
     f, b, s, u, x = Mark.FRESH, Mark.LOOKBACK, Mark.STALE, Mark.UNPRICED, NOT_HELD
     assert found.marks.tolist() == [[x, u, u, u, u], [b, b, b, s, s], [f, b, b, f, x]]
     # SOLD lacks a close on all of them, but is held on none; GOOD lacks none.
-    assert (found.held, found.lacking) == (5, 3)
+    assert (found.held, found.lacking) == (4, 3)
     assert found.sessions[0] == dt.date(2025, 6, 2)
 
 
 def test_no_map_where_no_symbol_lacks_a_close() -> None:
     sessions = np.array([MONDAY], dtype=np.int32)
     latest = latest_closes(Text.of(["A"]), closes_of(("A", MONDAY)), sessions)
-    assert night.mark_map(latest, HeldSymbols.none(), 5, 1) is None
+    assert night.mark_map(latest, HeldSymbols.none(), 5) is None
 
 
 def test_coverage_of_sessions() -> None:

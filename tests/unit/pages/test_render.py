@@ -10,7 +10,7 @@ import matplotlib as mpl
 import pytest
 
 from batchcore.pages import advice, render, texts
-from batchcore.pages.contents import Drawdown, Night, RunFacts
+from batchcore.pages.contents import Drawdown, Night, RunFacts, Verified
 from support import pages
 
 VOID = {"meta", "link", "br"}
@@ -153,6 +153,7 @@ def test_a_night_says_what_matters(sources: dict[str, str]) -> None:
     assert advice.advice("stale") in text
     assert advice.UNKNOWN in text  # of an issue that nobody has heard of
     assert "Not explained: the lots as they are now miss the stored P&L by +12.30" in text
+    assert "Of 30 Jun 2025 alone: 100,000 snapshots recomputed, 3,100,000 cells" in text
     assert "2 differ" in text
 
 
@@ -218,6 +219,23 @@ def test_a_fall_that_is_not_available_is_not_taken_for_none() -> None:
     assert "Not available: no time-weighted return: a gap." in text
     assert "at its peak" not in text
     assert "Largest fall" not in text
+
+
+def test_without_a_gate_none_is_drawn() -> None:
+    night = replace(pages.night(50, 10), gate=None)
+    text = text_of(render.night_page(night))
+    # The least of the shares made up is 0.99 - 0.12.
+    assert "Coverage was at least 87.00 % on all 60 sessions; the policy has no gate" in text
+    assert "gate 9" not in text
+    assert "gate 90.0 %" in text_of(render.night_page(pages.night(50, 10)))
+
+
+def test_what_a_night_was_asked_for_and_has_not() -> None:
+    nothing = Verified(rows=0, rows_differing=0, cells=0, differing={}, not_checkable={})
+    text = text_of(render.night_page(Night(run=pages.run(), deleted=2, verified=nothing)))
+    assert "2 portfolios that the run was asked for cannot be found any more" in text
+    assert "No complete snapshot of the last session is stored, so there was none" in text
+    assert "any more" not in text_of(render.night_page(Night(run=pages.run())))
 
 
 def test_a_stored_pnl_that_is_no_number_is_named() -> None:
