@@ -67,9 +67,18 @@ def test_the_page_of_a_portfolio(valued: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--since", "2025-06-18"), "since is of a portfolio: give --portfolio too"),
-        (("--portfolio", uuid.UUID(int=7), "--verify"), "verify is of a night"),
-        (("--portfolio", uuid.UUID(int=7), "--run", "x"), "run is of a night"),
+        (("--since", "2025-06-18"), "--since is of a portfolio: give --portfolio too"),
+        (("--benchmark", "SPY"), "--benchmark is of a portfolio: give --portfolio too"),
+        (("--policy", "rollforward"), "--policy is of a portfolio: give --portfolio too"),
+        (("--calendar", "XNYS"), "--calendar is of a portfolio: give --portfolio too"),
+        (("--lookback-days", 10), "--lookback-days is of a portfolio: give --portfolio too"),
+        (("--portfolio", uuid.UUID(int=7), "--verify"), "--verify is of a night"),
+        (("--portfolio", uuid.UUID(int=7), "--run", "x"), "--run is of a night"),
+        (
+            ("--portfolio", uuid.UUID(int=7), "--benchmark", ""),
+            "benchmark is '', expected a symbol",
+        ),
+        (("--portfolio", uuid.UUID(int=7), "--lookback-days", -1), "lookback_days is -1"),
         (("--portfolio", uuid.UUID(int=7)), f"there is no portfolio {uuid.UUID(int=7)}"),
         (("--portfolio", "x"), "portfolio 'x' is not a UUID"),
         ((), "no run is in the ledger"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003  # the command line looks at types
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from batchcore.cli import options as given
 from batchcore.cli.app import Call, command
@@ -12,13 +12,16 @@ from batchcore.cli.options import Date, flag, option
 from batchcore.cli.signals import finish
 from batchcore.config import Settings
 from batchcore.errors import ConfigError
+from batchcore.options import RunOptions
 from batchcore.units import MARKET
 
 if TYPE_CHECKING:
     from batchcore.pages.write import Written
 
+_DEFAULTS: Final = RunOptions()
 
-@command("report", given.derived(only=("policy", "calendar", "lookback_days")))
+
+@command("report")
 def report(
     call: Call,
     *,
@@ -26,7 +29,9 @@ def report(
     run: Annotated[
         str | None, option("ID", "Run to show; default: the latest.", show_default=False)
     ] = None,
-    verify: Annotated[bool, flag("--verify", "Recompute the rows of the night, natively.")] = False,
+    verify: Annotated[
+        bool, flag("--verify", "Recompute the rows of the last session of the run, natively.")
+    ] = False,
     portfolio: Annotated[
         str | None, option("ID", "Portfolio to show instead of a night.", show_default=False)
     ] = None,
@@ -34,28 +39,52 @@ def report(
         Date, given.date_option("First session to show of a portfolio; default: all.")
     ] = None,
     benchmark: Annotated[
-        str, option("SYMBOL", "What a portfolio is compared with; empty is none.")
-    ] = MARKET,
-    **options: Any,  # noqa: ANN401  # of `RunOptions` and `Settings`
+        str | None,
+        option(
+            "SYMBOL", f"What a portfolio is compared with; default: {MARKET}, if it has closes."
+        ),
+    ] = None,
+    policy: Annotated[
+        str | None, option("NAME", f"Valuation rules of a portfolio; default: {_DEFAULTS.policy}.")
+    ] = None,
+    calendar: Annotated[
+        str | None, option("CODE", f"Calendar of a portfolio; default: {_DEFAULTS.calendar}.")
+    ] = None,
+    lookback_days: Annotated[
+        int | None,
+        option(
+            "N",
+            f"Days after which closes are stale; default: {_DEFAULTS.settings.lookback_days}.",
+        ),
+    ] = None,
 ) -> int:
     """Write a page about a night, or about a portfolio, as one HTML file that loads nothing.
 
-    A night is shown by the policy, calendar and lookback of its run; options are for a portfolio.
+    A night is shown by the policy, calendar and lookback of its run: --since to --lookback-days
+    are for a portfolio.
     """
     from batchcore.pages import write  # noqa: PLC0415  # brings NumPy and the driver
 
+    asked: dict[str, Any] = {
+        "since": since,
+        "benchmark": benchmark,
+        "policy": policy,
+        "calendar": calendar,
+        "lookback_days": lookback_days,
+    }
+    asked = {name: value for name, value in asked.items() if value is not None}
     if portfolio is None:
-        if since is not None:
-            raise ConfigError("since is of a portfolio: give --portfolio too", "since")
+        for name in asked:
+            word = name.replace("_", "-")
+            raise ConfigError(f"--{word} is of a portfolio: give --portfolio too", name)
         work = write.write_night(call.url, out, run_id=run, verifies=verify, schema=call.schema)
     else:
-        if run is not None or verify:
-            name = "run" if run is not None else "verify"
-            raise ConfigError(f"{name} is of a night: give no --portfolio with it", name)
-        lookback_days = options.pop("lookback_days")
-        settings = Settings(schema=call.schema, lookback_days=lookback_days)
-        options |= {"since": since, "benchmark": benchmark, "settings": settings}
-        work = write.write_portfolio(call.url, out, portfolio, **options)
+        for name, is_given in (("run", run is not None), ("verify", verify)):
+            if is_given:
+                raise ConfigError(f"--{name} is of a night: give no --portfolio with it", name)
+        own = {"lookback_days": asked.pop("lookback_days")} if "lookback_days" in asked else {}
+        settings = Settings(schema=call.schema, **own)
+        work = write.write_portfolio(call.url, out, portfolio, settings=settings, **asked)
     written = finish(work)
     call.answer(written.to_dict(), lambda: written_text(written))
     return DONE

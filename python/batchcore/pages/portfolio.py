@@ -32,6 +32,7 @@ from batchcore.pages.contents import (
 )
 from batchcore.pages.growth import Growth
 from batchcore.pg.database import Database
+from batchcore.returns.benchmark import Benchmark
 from batchcore.returns.chunk import NO_TWR, chain_of
 from batchcore.returns.performance import performance
 from batchcore.sources.chains import select_chain_rows
@@ -70,7 +71,7 @@ async def load_portfolio_page(
     since: dt.date | None = None,
     policy: str = "rollforward",
     calendar: str = "XNYS",
-    benchmark: str = DEFAULT_BENCHMARK,
+    benchmark: str | None = None,
     settings: Settings | None = None,
 ) -> PortfolioPage:
     """Return what the page of a portfolio shows.
@@ -81,15 +82,18 @@ async def load_portfolio_page(
         since: The session that it begins with, or the first after it; None is the first stored.
         policy: What its figures are taken to mean.
         calendar: Whose sessions count (S1).
-        benchmark: Symbol to compare with; empty is none, and so is the default without closes.
+        benchmark: Symbol to compare with; None is `SPY`, or nothing where that has no closes.
         settings: `schema` and `lookback_days` count.
 
     Raises:
-        ConfigError: there is no such portfolio, or it has no complete snapshot since then.
+        ConfigError: there is no such portfolio, it has no complete snapshot since then, or another
+            argument is wrong.
         SchemaError: the tables are not those that batchcore can read.
         DatabaseError: the database refused, failed or went away.
     """
     own, settings = checked_id(portfolio, "portfolio"), settings or Settings()
+    if benchmark is not None:
+        Benchmark.of(benchmark, settings.lookback_days)
     async with Database(db, borrow=True).reading("report") as session:
         catalog = await inspect(session, settings.schema)
         check(catalog, writes=False)
@@ -116,18 +120,20 @@ async def load_portfolio_page(
             await explain(session.raw, [own], last, by=by, **options) for by in ("symbol", "sector")
         ]
         shown: Mapping[str, Any] = {}
+        compared = ""
         periods: tuple[PeriodReturn, ...] = ()
         if len(points) > 1:
             of_page = {"calendar": calendar, "settings": settings}
+            compared = benchmark or DEFAULT_BENCHMARK
             try:
                 shown, periods = await _performance(
-                    session, own, (first, last), benchmark=benchmark or None, **of_page
+                    session, own, (first, last), benchmark=compared, **of_page
                 )
             except ConfigError as error:
-                if error.option != "benchmark" or benchmark != DEFAULT_BENCHMARK:
+                if error.option != "benchmark" or benchmark is not None:
                     raise
                 # Nobody has asked for it, and the host need not have its closes.
-                benchmark = ""
+                compared = ""
                 shown, periods = await _performance(
                     session, own, (first, last), benchmark=None, **of_page
                 )
@@ -147,7 +153,7 @@ async def load_portfolio_page(
             ),
             years=tuple(starmap(YearReturn, growth.by(lambda date: date.year))),
             periods=periods,
-            benchmark=benchmark if periods else "",
+            benchmark=compared,
             by_symbol=attribution(by_symbol),
             by_sector=attribution(by_sector),
             holdings=largest(holdings(by_symbol)),
