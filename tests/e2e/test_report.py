@@ -1,5 +1,6 @@
 """`batchcore report` on a real server, from the command line to the file."""
 
+import os
 import uuid
 from pathlib import Path
 from typing import Any
@@ -94,19 +95,25 @@ def test_what_cannot_be_shown_is_named(
     assert not out.exists()
 
 
-def test_a_folder_that_is_not_there_is_named(migrated: str, tmp_path: Path) -> None:
-    said = report(migrated, "--out", tmp_path / "none" / "page.html")
-    assert said.code == 3
-    assert said.error() == f"{tmp_path / 'none'}: there is no such folder"
-
-
-def test_a_page_that_cannot_be_written_leaves_what_is_there(valued: str, tmp_path: Path) -> None:
-    out = tmp_path / "page.html"
-    out.mkdir()
-    said = report(valued, "--out", out)
-    assert said.code == 2
-    assert str(out) in said.error()
-    assert list(tmp_path.iterdir()) == [out]
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none/page.html", "none: there is no such folder"),
+        ("file/page.html", "file: is not a folder"),
+        ("folder", "folder: is a folder, expected the file to write"),
+        ("pipe", "pipe: is not a regular file, expected the file to write"),
+    ],
+)
+def test_a_place_without_room_for_a_file_is_named_first(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    # There is no server: nothing is asked before.
+    said = report("postgresql://127.0.0.1:1/none", "--out", tmp_path / name)
+    assert (said.code, said.error()) == (3, f"{tmp_path}/{message}")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "folder", "pipe"]
 
 
 def test_without_the_extra_it_is_named(

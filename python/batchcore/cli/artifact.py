@@ -5,13 +5,11 @@ The document is that of ``--json`` with how the run ended; `data/artifact.schema
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import json
 import math
 import os
 import re
-import secrets
 import sys
 from collections import Counter
 from pathlib import Path
@@ -29,6 +27,7 @@ from batchcore.cli.metrics import metrics_text
 from batchcore.cli.options import ARTIFACT_VARIABLE
 from batchcore.cli.output import tell_line
 from batchcore.errors import CoverageError, SnapshotExistsError
+from batchcore.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -199,23 +198,8 @@ def _moment(when: dt.datetime) -> str:
 
 def _write(what: str, name: str, text: str) -> None:
     """Put a text into a file: whole, or not at all."""
-    beside = None
     try:
-        path = Path(name).resolve()  # the file of a link, rather than the link
-        if path.exists() and not path.is_file():
-            reason = "not a regular file"
-        else:
-            # no pid: containers that share a volume may all be pid 1
-            beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-            with beside.open("x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-            return
+        replace_file(Path(name), text.encode())
     except (OSError, ValueError, RuntimeError) as error:  # odd names, and links in a circle
         reason = getattr(error, "strerror", None) or str(error)
-        if beside is not None:
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
-    tell_line(f"warning: the {what} cannot be written: {redacted(name)}: {reason}")
+        tell_line(f"warning: the {what} cannot be written: {redacted(name)}: {reason}")

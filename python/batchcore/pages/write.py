@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchcore.errors import ConfigError
+from batchcore.files import replace_file
 from batchcore.late_imports import imported
 from batchcore.pages.night import load_night
 from batchcore.pages.portfolio import load_portfolio_page
 
 if TYPE_CHECKING:
+    import os
     import uuid
     from collections.abc import Callable
 
@@ -49,7 +49,7 @@ async def write_night(db: object, out: str | os.PathLike[str], **options: Any) -
     """Write the page of a night into a file; ``options`` are those of `load_night`.
 
     Raises:
-        ConfigError: there is no such folder, the extra `report` is not installed, or as
+        ConfigError: no file can be there, the extra `report` is not installed, or as
             `load_night`.
         OSError: the file cannot be written; what was there before still is.
     """
@@ -77,8 +77,7 @@ async def write_portfolio(
 
 async def _renderer(out: Path) -> Any:  # noqa: ANN401  # a module
     """Return the module that makes pages, before anything is read."""
-    if not out.parent.is_dir():
-        raise ConfigError(f"{out.parent}: there is no such folder", "out")
+    await asyncio.to_thread(_check_place, out)
     try:
         return await imported("batchcore.pages.render")
     except ImportError as error:
@@ -90,6 +89,15 @@ async def _renderer(out: Path) -> Any:  # noqa: ANN401  # a module
         ) from error
 
 
+def _check_place(out: Path) -> None:
+    if not out.parent.is_dir():
+        what = "is not a folder" if out.parent.exists() else "there is no such folder"
+        raise ConfigError(f"{out.parent}: {what}", "out")
+    if out.exists() and not out.is_file():
+        what = "is a folder" if out.is_dir() else "is not a regular file"
+        raise ConfigError(f"{out}: {what}, expected the file to write", "out")
+
+
 async def _write(out: Path, page: str, shows: str, text: Callable[[], str]) -> Written:
     def written() -> Written:
         content = text().encode()
@@ -97,29 +105,3 @@ async def _write(out: Path, page: str, shows: str, text: Callable[[], str]) -> W
         return Written(str(out.absolute()), page, shows, len(content))
 
     return await asyncio.to_thread(written)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole, or leave what is there: it is written beside and renamed.
-
-    Raises:
-        OSError: it cannot be written; it names the file.
-    """
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        beside = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            beside.chmod(0o666 & ~_umask())
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

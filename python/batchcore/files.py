@@ -1,0 +1,40 @@
+"""Files that are whole at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole, or leave what is there: it is written beside and renamed.
+
+    Raises:
+        OSError: it cannot be written; it names the file.
+        ValueError: no file can have that name.
+        RuntimeError: links lead in a circle.
+    """
+    own = path.resolve()  # the file of a link, rather than the link
+    if own.exists() and not own.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    # No pid: containers that share a volume may all be pid 1.
+    beside = own.with_name(f".{own.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        try:
+            with beside.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(own)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
