@@ -50,7 +50,6 @@ _ORDER: Final = (
 _TEXTS: Final = frozenset({"key", "symbol", "sector", "type", "status", "status_before"})
 _SIGNED: Final = frozenset({"unrealized_change", "realized", "contribution"})
 _AMOUNTS: Final = _SIGNED | {"value"}
-_STYLES: Final = {"+": "green", "-": "red"}
 
 _GAP: Final = 2
 """Blanks between two columns."""
@@ -137,7 +136,7 @@ def explained_parts(found: Explanation, top: int) -> list[RenderableType]:
     ]
     rows = [
         [
-            tables.cell_text(cell, _STYLES.get(cell[:1], "") if name in _SIGNED else "")
+            tables.gain(cell) if name in _SIGNED else cell
             for name, cell in zip(names, row, strict=True)
         ]
         for row in cells
