@@ -119,7 +119,7 @@ PROCESSES ?= 3
 define pytest
 	$(call step,pytest)
 	PYTHONDONTWRITEBYTECODE= TMPDIR=$${TMPDIR:-$$(scripts/test_folder.sh)} \
-		$(1) -m pytest --numprocesses $(PROCESSES) --dist worksteal
+		$(1) -m pytest --numprocesses $(PROCESSES) --dist worksteal --durations 25
 endef
 
 test-python: $(BUILD) test-programs

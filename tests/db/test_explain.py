@@ -423,7 +423,9 @@ async def test_a_pnl_that_is_no_number_is_not_explained(same_host: str) -> None:
     assert (night.daily_pnl, night.unexplained) == (None, 1)
 
 
-async def test_sectors_are_those_of_profiles(same_host: str) -> None:
+async def test_sectors_are_those_of_profiles(
+    same_host: str, caplog: pytest.LogCaptureFixture
+) -> None:
     await ran(same_host, (5, 9))
     await database.execute(
         same_host,
@@ -441,6 +443,15 @@ async def test_sectors_are_those_of_profiles(same_host: str) -> None:
     both = await batchcore.explain(same_host, None, D7, by="sector")
     expected["ETFs"] -= 1
     assert {row.key: row.contribution for row in both.rows} == expected
+    assert not caplog.messages
+    await database.execute(same_host, "DROP TABLE company_profiles CASCADE")
+    for ids in ([P], None):
+        caplog.clear()
+        unknown = await batchcore.explain(same_host, ids, D7, by="sector")
+        assert {row.key for row in unknown.rows} == {"Unknown", "Unclassified"}
+        (line,) = caplog.messages
+        assert "sectors=unknown" in line
+        assert "company_profiles" in line
 
 
 @pytest.mark.parametrize("since", [None, MONDAY])

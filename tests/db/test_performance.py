@@ -279,6 +279,7 @@ async def test_a_benchmark_without_any_close_is_refused(same_host: str) -> None:
     [
         ({"inflows": "middle"}, "unknown inflows `middle`, expected one of end, start"),
         ({"periods": ["2W"]}, "unknown period `2W`"),
+        ({"periods": 5}, "periods is of type int, expected an iterable"),
         ({"benchmark": " "}, "benchmark is ' ', expected a symbol"),
         ({"calendar": "XXXX"}, "unknown calendar `XXXX`"),
         ({"portfolio_ids": ["0" * 32]}, "unknown portfolio 00000000-0000"),
@@ -294,6 +295,7 @@ async def test_a_wrong_argument_is_named(same_host: str, arguments: dict, messag
 async def test_no_portfolio_has_no_rows(same_host: str) -> None:
     found = await batchcore.performance(same_host, [])
     assert (len(found), found.rows(), found.to_dict()) == (0, [], {"rows": []})
+    assert (found.twr.scale, found.benchmark.scale) == (28, 28)
 
 
 async def test_a_host_without_flows_and_a_role_that_reads_three_tables(host: str) -> None:

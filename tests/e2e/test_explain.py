@@ -192,10 +192,15 @@ def test_what_has_changed_comes_first(copy, run_name: str, portfolio: str) -> No
     assert title.split() == ["session", "column", "stored", "computed"]
     stored, computed = (Decimal(cell.replace(",", "")) for cell in pnl.split()[2:])
     assert stored - computed == 5
-    assert "not explained" in said.out.splitlines()[1 + 1 + 5 + 1 + 4]
-    assert "does not add up: 2025-06-24:" in said.out
+    attention, amounts, _ = said.out.split("\n\n", 2)
+    assert "1 row does not add up:\n  2025-06-24: equity before" in attention
+    assert "\n  not explained  " in amounts
     document = explain(url, *DAY, "--portfolio", portfolio, "--json")
-    assert (document.code, document.document()["explained"]) == (1, False)
+    assert (document.code, json.loads(document.out)["explained"]) == (1, False)
+    rows = explain(url, *DAY, "--portfolio", portfolio, "--csv")
+    assert rows.code == 1
+    warned = "".join(f"batchcore: {line}\n" for line in attention.splitlines())
+    assert document.err == rows.err == warned
     night = explain(url, *DAY)
     assert night.code == 1
     head, _, worst, *_ = night.out.splitlines()

@@ -13,9 +13,10 @@ from batchcore.attribution.explanation import (
     ExplainedFlow,
     ExplainedRow,
     Explanation,
+    UnbalancedRow,
 )
 from batchcore.attribution.lots import Lot, by_key, ordered, total, trimmed
-from batchcore.cli.explain import explained_text
+from batchcore.cli.explain import attention_lines, explained_text
 
 OWNER = uuid.UUID(int=7)
 DAY = dt.date(2026, 1, 6)
@@ -143,6 +144,29 @@ def test_csv_leaves_out_what_does_not_apply() -> None:
 def test_cells_differ_by_value() -> None:
     assert not ComparedCell(DAY, "daily_pnl", Decimal("1.00"), Decimal(1)).differs
     assert ComparedCell(DAY, "daily_pnl", None, Decimal(1)).differs
+
+
+def test_what_needs_attention_is_cut_with_a_count() -> None:
+    days = [DAY + dt.timedelta(days=number) for number in range(30)]
+    cells = tuple(ComparedCell(day, "daily_pnl", Decimal(1), Decimal(3)) for day in days)
+    unbalanced = tuple(
+        UnbalancedRow(day, Decimal(1), Decimal(1), None, Decimal(0), Decimal(1)) for day in days
+    )
+    found = explanation(
+        cells=cells, unexplained=1, unbalanced=unbalanced, missing_sessions=(days[1], days[2])
+    )
+    lines = attention_lines(found)
+    assert lines[0] == "not explained: data have changed since the snapshot was written"
+    assert lines.count("  and 10 more") == 2
+    assert "30 rows do not add up:" in lines
+    assert lines[-1].endswith(": 2026-01-07, 2026-01-08")
+    assert len(lines) < 50
+
+
+def test_a_stored_figure_that_is_no_number_is_the_reason() -> None:
+    cells = (ComparedCell(DAY, "daily_pnl", None, Decimal(3)),)
+    first, *_ = attention_lines(explanation(daily_pnl=None, cells=cells, unexplained=1))
+    assert first == "not explained: a stored daily_pnl is no number"
 
 
 def test_text_shows_amounts_with_their_points_below_each_other() -> None:

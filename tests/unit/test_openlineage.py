@@ -116,6 +116,13 @@ def test_a_run_without_sessions_has_no_nominal_time() -> None:
     assert "nominalTime" not in end["run"]["facets"]
 
 
+def test_without_a_place_tables_are_named_in_the_namespace_of_the_job() -> None:
+    _, end = result().to_openlineage(namespace="desk")
+    assert {(one["namespace"], one["name"]) for one in end["outputs"]} == {
+        ("desk", "public.portfolio_snapshots")
+    }
+
+
 @pytest.mark.parametrize("database", ["", "books", "postgres://user@host/db", "mysql://h/db"])
 def test_a_place_of_another_form_is_refused(database: str) -> None:
     with pytest.raises(ConfigError, match="expected postgres://host:port/name"):

@@ -2,7 +2,6 @@
 
 import re
 import sys
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -20,9 +19,9 @@ COLUMNS = (
     Column("note", drop=1),
 )
 ROWS: list[tuple[Any, ...]] = [
-    (RUN, "a long name of a portfolio", 1_234_567, gain(Decimal("-12.50")), "late"),
-    (RUN, "short", None, gain(Decimal("99999999999999.99")), None),
-    (RUN, "none", 0, gain(Decimal("0.00")), "x"),
+    (RUN, "a long name of a portfolio", 1_234_567, gain("-12.50"), "late"),
+    (RUN, "short", None, gain("+99,999,999,999,999.99"), None),
+    (RUN, "none", 0, gain("0.00"), "x"),
 ]
 
 
@@ -119,7 +118,7 @@ def coloured(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "stdout", terminal := Terminal())
-    show([bad("failed"), gain(Decimal(-1)), gain(Decimal(1)), dim("rest")])
+    show([bad("failed"), gain("-1"), gain("+1"), dim("rest")])
     return terminal.getvalue()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import logging
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from functools import partial
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     from batchcore.pg.session import Session
     from batchcore.sources.query import Query
     from batchcore.sources.stored import Ranges, StoredRows
+
+log = logging.getLogger("batchcore")
 
 BY_LOT: Final = ("lot", "position")
 """What rows of one portfolio alone may be grouped by."""
@@ -258,7 +261,12 @@ class Explainer:
 
     async def _loaded_sectors(self, session: Session, names: Sequence[str]) -> dict[str, str]:
         catalog = self._policy.catalog
-        if not catalog.has_table(PROFILES) or problems_of(catalog, Use.SECTORS, writes=False):
+        problems = problems_of(catalog, Use.SECTORS, writes=False)
+        if not catalog.has_table(PROFILES):
+            problems = (f"there is no table {PROFILES}",)
+        if problems:
+            if not self._sectors:
+                log.warning("sectors=unknown reason=%r", "; ".join(problems))
             return dict.fromkeys(names, UNKNOWN)
         profiles = await load_profiles(session, catalog, names)
         found = zip(names, profiles.sector, profiles.is_etf, strict=True)

@@ -7,11 +7,12 @@ from decimal import ROUND_HALF_UP, Decimal, Inexact, localcontext
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import batchcore
+from batchcore.attribution.explanation import NOT_EXPLAINED
 from batchcore.cli import options as given
 from batchcore.cli.app import Call, command
 from batchcore.cli.exits import DONE, INCOMPLETE
 from batchcore.cli.options import Date, PortfolioIds, flag, option
-from batchcore.cli.output import LISTED, first_of
+from batchcore.cli.output import LISTED, first_of, tell_line
 from batchcore.cli.signals import finish
 from batchcore.config import Settings
 from batchcore.errors import ConfigError
@@ -49,9 +50,7 @@ _ORDER: Final = (
 _TEXTS: Final = frozenset({"key", "symbol", "sector", "type", "status", "status_before"})
 _SIGNED: Final = frozenset({"unrealized_change", "realized", "contribution"})
 _AMOUNTS: Final = _SIGNED | {"value"}
-_STYLES: Final = {"+": "green", "-": "red"}
 
-NOT_EXPLAINED: Final = "not explained"
 _GAP: Final = 2
 """Blanks between two columns."""
 
@@ -90,6 +89,9 @@ def explain(
         call.url, portfolio, session, since=since, by=by, settings=settings, **options
     )
     found = finish(work)
+    if as_csv or call.as_json:
+        for line in attention_lines(found):
+            tell_line(line)
     if as_csv:
         with call.printing():
             sys.stdout.write(found.to_csv(top))
@@ -116,8 +118,9 @@ def explained_parts(found: Explanation, top: int) -> list[RenderableType]:
     """Return an explanation as a terminal shows it: gains green, losses red."""
     from batchcore.cli import tables  # noqa: PLC0415  # imports Rich
 
-    first, *others = head_lines(found)
-    parts: list[RenderableType] = [first if found.explained else tables.bad(first), *others, ""]
+    attention = attention_lines(found)
+    parts: list[RenderableType] = [*map(tables.bad, attention), *([""] if attention else [])]
+    parts += [*amount_lines(found), ""]
     names, cells = _columns(found.rows[:top])
     if not names:
         return [*parts, "no lot"]
@@ -133,7 +136,7 @@ def explained_parts(found: Explanation, top: int) -> list[RenderableType]:
     ]
     rows = [
         [
-            tables.cell_text(cell, _STYLES.get(cell[:1], "") if name in _SIGNED else "")
+            tables.gain(cell) if name in _SIGNED else cell
             for name, cell in zip(names, row, strict=True)
         ]
         for row in cells
@@ -144,6 +147,30 @@ def explained_parts(found: Explanation, top: int) -> list[RenderableType]:
 
 def head_lines(found: Explanation) -> list[str]:
     """Return what an explanation says before its rows, what is wrong first."""
+    attention = attention_lines(found)
+    return [*attention, *([""] if attention else []), *amount_lines(found)]
+
+
+def attention_lines(found: Explanation) -> list[str]:
+    """Return what is wrong with an explanation, and what it lacks."""
+    lines = [] if found.explained else _unexplained_lines(found)
+    unbalanced = [
+        f"  {row.session}: equity before {_exact(row.equity_before)}, P&L"
+        f" {_exact(row.daily_pnl)}, flow {_exact(row.daily_capital_flow)}, equity"
+        f" {_exact(row.equity)}; flows of that session are {_exact(row.flows)}"
+        for row in found.unbalanced
+    ]
+    if unbalanced:
+        rows = "1 row does" if len(unbalanced) == 1 else f"{len(unbalanced):,} rows do"
+        lines += [f"{rows} not add up:", *_cut(unbalanced)]
+    if found.missing_sessions:
+        missing = [day.isoformat() for day in found.missing_sessions]
+        lines.append(f"sessions without a complete snapshot: {first_of(missing, LISTED)}")
+    return lines
+
+
+def amount_lines(found: Explanation) -> list[str]:
+    """Return what is explained: whose P&L, from which equity to which."""
     one, since = found.portfolio, found.since
     days = f"on {found.session}" if since is None else f"after {since} up to {found.session}"
     of = counted(found.portfolios, "portfolio") if one is None else f"portfolio {one}"
@@ -161,21 +188,7 @@ def head_lines(found: Explanation) -> list[str]:
             before = [(f"equity of {found.previous}", found.equity_before)]
         amounts = [*before, *amounts, *flows, (f"equity of {found.session}", found.equity)]
     first = ", its first row" if one is not None and found.previous is None else ""
-    lines = [
-        *([] if found.explained else _unexplained_lines(found)),
-        f"{of} {days}{first}: {found.policy}, by {found.by}",
-        *_pointed(amounts),
-    ]
-    if found.missing_sessions:
-        missing = [day.isoformat() for day in found.missing_sessions]
-        lines.append(f"sessions without a complete snapshot: {first_of(missing, LISTED)}")
-    lines += [
-        f"does not add up: {row.session}: equity before {_exact(row.equity_before)}, P&L"
-        f" {_exact(row.daily_pnl)}, flow {_exact(row.daily_capital_flow)}, equity"
-        f" {_exact(row.equity)}; flows of that session are {_exact(row.flows)}"
-        for row in found.unbalanced
-    ]
-    return lines
+    return [f"{of} {days}{first}: {found.policy}, by {found.by}", *_pointed(amounts)]
 
 
 def _unexplained_lines(found: Explanation) -> list[str]:
@@ -185,21 +198,27 @@ def _unexplained_lines(found: Explanation) -> list[str]:
             (one.session.isoformat(), one.column, _exact(one.stored), _exact(one.computed))
             for one in found.cells
         ]
-        return [
-            f"{NOT_EXPLAINED}: data have changed since the snapshot was written",
-            *_aligned([("  session", "column", "stored", "computed"), *cells], {0, 1}),
-            "",
-        ]
+        head, *lines = _aligned([("  session", "column", "stored", "computed"), *cells], {0, 1})
+        why = "data have changed since the snapshot was written"
+        if found.daily_pnl is None:
+            why = "a stored daily_pnl is no number"
+        return [f"{NOT_EXPLAINED}: {why}", head, *_cut(lines)]
     worst = [
         (str(one.portfolio), _exact(one.daily_pnl), _exact(one.computed_pnl))
         for one in found.examples
     ]
     of = f"{found.unexplained:,} of {counted(found.portfolios, 'portfolio')}"
+    head, *lines = _aligned([("  portfolio", "stored", "computed"), *worst], {0})
     return [
         f"{NOT_EXPLAINED}: {of}: data have changed since the snapshots were written",
-        *_aligned([("  portfolio", "stored", "computed"), *worst], {0}),
-        "",
+        *(head, *_cut(lines, found.unexplained)),
     ]
+
+
+def _cut(lines: Sequence[str], count: int | None = None) -> list[str]:
+    """Return the first lines, and how many more there are."""
+    more = (len(lines) if count is None else count) - LISTED
+    return [*lines[:LISTED], *([f"  and {more:,} more"] if more > 0 else [])]
 
 
 def _rest_lines(found: Explanation, top: int) -> list[str]:

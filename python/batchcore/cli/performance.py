@@ -101,10 +101,7 @@ def performance_parts(result: Performance, benchmark: str | None) -> Iterable[Re
     ]
 
     def shown(value: object) -> tables.Cell:
-        word = _word(value)
-        if not isinstance(value, Gain) or word[0] not in "+-":
-            return word
-        return tables.good(word) if value > 0 else tables.bad(word)
+        return tables.gain(_word(value)) if isinstance(value, Gain) else _word(value)
 
     cells = [[shown(cell(row)) for _, cell in named] for row in rows]
     yield tables.Listing(columns, cells, title=title)

@@ -202,6 +202,7 @@ BAD: Final = "bold red"
 WARN: Final = "yellow"
 GOOD: Final = "green"
 DIM: Final = "dim"
+SIGNS: Final = {"+": "green", "-": "red"}
 
 
 def bad(value: Cell) -> Text:
@@ -224,13 +225,9 @@ def dim(value: Cell) -> Text:
     return cell_text(value, DIM)
 
 
-def gain(amount: Decimal | None) -> Text:
-    """Return an amount with its sign, in the colour of a gain or a loss."""
-    if amount is None:
-        return Text("")
-    if not amount:
-        return cell_text(abs(amount))
-    return Text(f"{amount:+,f}", "green" if amount > 0 else "red")
+def gain(amount: str) -> Text:
+    """Return an amount in the colour of a gain or a loss, by its sign."""
+    return cell_text(amount, SIGNS.get(amount[:1], ""))
 
 
 def cell_text(value: Cell, style: str = "") -> Text:

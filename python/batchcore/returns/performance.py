@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.db.access import reading
+from batchcore.frames import WideDecimals
 from batchcore.late_imports import check_choice
 from batchcore.native import CancelFlag, in_thread
 from batchcore.returns.benchmark import Benchmark
 from batchcore.returns.chunk import INFLOWS, chain_of, performance_of
 from batchcore.returns.periods import chosen
+from batchcore.returns.ratios import null_ratios
 from batchcore.returns.result import Performance
 from batchcore.run.plan import check_found
 from batchcore.run.request import requested
@@ -116,8 +119,17 @@ async def performance(
         chains = Chains(session, catalog, known, request)
         await chains.prepare()
         parts = await chains.performance(asked, inflows, progress)
-        found = Performance.concat(parts) if parts else Performance.none()
+        found = Performance.concat(parts) if parts else _no_rows()
         return found if beside is None else await beside.beside(session, catalog, found)
+
+
+def _no_rows() -> Performance:
+    """Return no rows, with ratios of the same decimals as those of rows."""
+    none = Performance.none()
+    ratios: dict[str, Any] = {
+        name: null_ratios(0) for name, one in vars(none).items() if isinstance(one, WideDecimals)
+    }
+    return replace(none, **ratios)
 
 
 class Chains:

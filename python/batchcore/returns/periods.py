@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from batchcore.arguments import checked_values
 from batchcore.calendar import FIRST_DATE, date_of, day_of
 from batchcore.errors import ConfigError
 from batchcore.late_imports import check_choice
@@ -95,7 +96,9 @@ def chosen(
             msg = f"{option} is {date!r}, expected a datetime.date"
             raise ConfigError(msg, option)
     if start is None:
-        names = PERIODS if periods is None else (periods,) if isinstance(periods, str) else periods
+        names: Sequence[str] = PERIODS
+        if periods is not None:
+            names = [periods] if isinstance(periods, str) else checked_values(periods, "periods")
         for name in names:
             check_choice("period", name, PERIODS)
         if not names or len(set(names)) < len(names):

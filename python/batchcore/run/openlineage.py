@@ -46,18 +46,21 @@ _DATABASE: Final = re.compile(r"(postgres(?:ql)?://[^/@?#]+)/([^/?#]+)")
 
 
 def events(
-    result: BatchResult, *, namespace: str, database: str, producer: str | None
+    result: BatchResult, *, namespace: str, database: str | None, producer: str | None
 ) -> list[dict[str, Any]]:
     """Return START and the last event of a run, after those of the run that was finished first."""
     if result.dry_run:
         raise ConfigError("a dry run is no run: there is nothing to tell OpenLineage of it")
-    found = _DATABASE.fullmatch(database)
-    if found is None:
-        msg = f"database is `{database}`, expected postgres://host:port/name, without a user"
-        raise ConfigError(msg, "database")
+    server, prefix = namespace, ""
+    if database is not None:
+        found = _DATABASE.fullmatch(database)
+        if found is None:
+            msg = f"database is `{database}`, expected postgres://host:port/name, without a user"
+            raise ConfigError(msg, "database")
+        server, prefix = found[1].replace("postgresql:", "postgres:"), f"{found[2]}."
     if producer is None:
         producer = f"urn:batchcore:{about.core_version}"
-    told = _Events(result, namespace, found[1].replace("postgresql:", "postgres:"), found[2])
+    told = _Events(result, namespace, server, prefix)
     own = [told.event(kind, producer) for kind in ("START", ENDS[result.state])]
     if result.resumed is None:
         return own
@@ -70,9 +73,9 @@ def events(
 class _Events:
     """The events of one run."""
 
-    def __init__(self, result: BatchResult, namespace: str, server: str, database: str) -> None:
+    def __init__(self, result: BatchResult, namespace: str, server: str, prefix: str) -> None:
         self.result = result
-        self.namespace, self.server, self.database = namespace, server, database
+        self.namespace, self.server, self.prefix = namespace, server, prefix
 
     def event(self, kind: str, producer: str) -> dict[str, Any]:
         result, is_start = self.result, kind == "START"
@@ -163,7 +166,7 @@ class _Events:
 
     def _dataset(self, table: str) -> dict[str, Any]:
         schema = self.result.schema
-        name = f"{self.database}.{schema.namespace}.{schema.table(table)}"
+        name = f"{self.prefix}{schema.namespace}.{schema.table(table)}"
         return {"namespace": self.server, "name": name, "facets": {}}
 
     def _of_closes(self) -> list[dict[str, Any]]:

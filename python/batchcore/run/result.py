@@ -213,7 +213,7 @@ class BatchResult(Mapping[str, Any]):
         self,
         *,
         namespace: str = "batchcore",
-        database: str = "postgres://localhost:5432/postgres",
+        database: str | None = None,
         producer: str | None = None,
     ) -> list[dict[str, Any]]:
         """Return the events of OpenLineage that tell of the run, as what JSON can hold.
@@ -223,7 +223,8 @@ class BatchResult(Mapping[str, Any]):
 
         Args:
             namespace: Of the job, whose name is `batchcore.run` or `batchcore.repair`.
-            database: Where the tables are, as OpenLineage names that: ``postgres://host:port/name``.
+            database: Where the tables are, as OpenLineage names that: ``postgres://host:port/name``;
+                None names them by schema and table alone, in the namespace of the job.
             producer: A URI of the code that tells of the run; None names this version.
 
         Raises:
