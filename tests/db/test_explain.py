@@ -444,10 +444,10 @@ async def test_sectors_are_those_of_profiles(
     expected["ETFs"] -= 1
     assert {row.key: row.contribution for row in both.rows} == expected
     assert not caplog.messages
-    await database.execute(same_host, "DROP TABLE company_profiles CASCADE")
+    none = Settings(schema=Schema(tables={"company_profiles": "no_profiles"}))
     for ids in ([P], None):
         caplog.clear()
-        unknown = await batchcore.explain(same_host, ids, D7, by="sector")
+        unknown = await batchcore.explain(same_host, ids, D7, by="sector", settings=none)
         assert {row.key for row in unknown.rows} == {"Unknown", "Unclassified"}
         (line,) = caplog.messages
         assert "sectors=unknown" in line
