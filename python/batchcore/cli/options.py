@@ -156,7 +156,19 @@ def derived(*, only: Collection[str] = (), but: Collection[str] = ()) -> list[in
     ]
 
 
+def _entry(text: str) -> tuple[str, str]:
+    """Return name and value of one entry of a mapping."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"`{text}` has no value, expected NAME=ACTION")
+    return name.strip(), value.strip()
+
+
 def _of_field(one: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:  # noqa: ANN401  # a type
+    if entry := one.metadata["entry"]:
+        metavar = one.metadata["metavar"]
+        given = option(metavar, one.metadata["help"], f"--{entry}", parser=_entry)
+        return parameter(one.name, list[Any], given)
     kinds = set(get_args(hint) or (hint,)) - {type(None)}
     kind: Any = kinds.pop() if len(kinds) == 1 else str  # choices are texts
     words, metadata = one.name.replace("_", "-"), one.metadata

@@ -91,6 +91,7 @@ def run_batch(
         portfolios = given.portfolios(portfolios, file)
     names = {one.name for one in fields(Settings)}
     own = {name: value for name, value in options.items() if name in names}
+    own["checks"] = dict(own.get("checks") or ())
     chosen = {name: value for name, value in options.items() if name not in names}
     chosen["settings"] = Settings(schema=call.schema, dry_run=dry_run, **own)
     with showing_progress() as progress:
