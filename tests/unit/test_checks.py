@@ -13,6 +13,7 @@ from batchcore import native
 from batchcore import reference as ref
 from batchcore.config import CHECKS, Settings
 from batchcore.demo.data import real_closes
+from batchcore.errors import InputError
 from batchcore.reference import checks
 from support import build
 from support.cases import closes, from_toml, jan, position
@@ -32,7 +33,7 @@ def run_of(case: Table) -> CheckedRun:
         for symbol in columns.get("symbol", "AAA").split(",")
     ]
     rules = checks.Rules(
-        checks=case.get("checks", {}),
+        checks=FILE["usual"]["checks"] | case["checks"],
         max_move=Fraction(case.get("max_move", "0.5")),
         frozen_sessions=3,
     )
@@ -74,21 +75,19 @@ def test_a_quotient_is_near_each_split_up_to_its_bounds(ratio: tuple[int, int]) 
     above, below = new * Decimal("1.02"), new * Decimal("0.98")
     older = {"at": above, "beyond": above + unit, "under": below, "below": below - unit}
     days = build.session_days([1, 2])
-    prices = [
-        (name, day, close) for name, one in older.items() for day, close in ((1, one), (2, newer))
-    ]
+    prices = [(name, 1, close) for name, close in older.items()]
+    prices += [(name, 2, newer) for name in older]
     market = native.build_market(build.prices(prices), days[1:])
     found = native.build_checks(market, days, Settings(checks={"price_jump": "off"})).findings
     assert [str(name) for name in found.symbol.texts()] == ["AT", "UNDER"]
-    assert {str(text).partition("near ")[2] for text in found.detail.texts()} == {
-        f"{new} for {old}"
-    }
+    told = {str(text).partition("near ")[2] for text in found.detail.texts()}
+    assert told == {f"{new} for {old}"}
 
 
 def test_days_that_do_not_ascend_are_refused() -> None:
     days = build.session_days([1, 2])
     market = native.build_market(build.prices(), days)
-    with pytest.raises(native.InputError, match="days"):
+    with pytest.raises(InputError, match="days"):
         native.build_checks(market, days[::-1].copy(), Settings())
 
 
@@ -124,5 +123,11 @@ def iso(day: int) -> str:
 
 
 def test_findings_of_real_closes() -> None:
-    # AMD told of a joint venture and better sales on the evening of 21 April 2016: it is true
-    assert findings_of_real_closes() == []
+    # No split: AMD rose by half on the day after it had told of a joint venture and better sales.
+    assert findings_of_real_closes() == [
+        "AMD split_suspected 2016-04-22: 2.62 to 3.99, near 2 for 3"
+    ]
+    # Without that check it is a jump, which is true.
+    assert findings_of_real_closes(checks={"split_suspected": "off"}) == [
+        "AMD price_jump 2016-04-22: 2.62 to 3.99, +52.3%"
+    ]
