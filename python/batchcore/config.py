@@ -331,7 +331,7 @@ class Settings:
         default=90, metadata=option(help="Days to keep ended runs in the ledger.")
     )
     checks: Mapping[str, CheckAction] = field(
-        default_factory=lambda: MappingProxyType({}),
+        default_factory=dict,
         hash=False,
         metadata=option(
             help="What a check of prices does: off, report (default) or fail; repeatable.",

@@ -13,6 +13,7 @@ from batchcore import policies
 from batchcore.cli.output import first_of, named_counts
 from batchcore.cli.run import (
     attempt_text,
+    finding_lines,
     marks_text,
     nothing_text,
     run_notes,
@@ -31,6 +32,7 @@ from batchcore.cli.tables import (
     warn,
 )
 from batchcore.cli.verify import cell_words
+from batchcore.config import CHECKS
 from batchcore.words import counted, counted_are, differ
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ NAMED: Final = 4
 SHOWN: Final = 7
 """How many sessions of a plan are shown one by one, so that it fits a screen of 24 lines."""
 
-OF_PRICES: Final = ("stale", "unpriced", "lacks_prices")
+OF_PRICES: Final = ("stale", "unpriced", "lacks_prices", *CHECKS)
 """Issues that a plan has lines of its own for."""
 
 STATES: Final = {
@@ -208,7 +210,8 @@ def _plan_attention(plan: Mapping[str, Any]) -> list[Text]:
             lacks = "without any close" if key == "symbols_without_close" else "lacking prices"
             told = f"{counted(len(names), what)} {lacks}: {first_of(names, most)}"
             lines.append((bad if key == "symbols_without_close" else warn)(told))
-    return lines or [good("all prices are there")]
+    lines = lines or [good("all prices are there")]
+    return [*lines, *map(warn, finding_lines(plan))]
 
 
 def _coverage_parts(result: BatchResult, plan: Mapping[str, Any]) -> list[RenderableType]:
