@@ -267,8 +267,9 @@ class RollForward(Policy):
         ids = lacking(plan, held, latest)
         if len(checked) and len(ids) and settings.does_check(PRICE_LOW):
             every = sorted(symbols.table())
-            held = await load(reader, select_held(self.catalog, Selection(ids), every))
-            self.monitor.loaded(held_by_lacking=len(held.start))
+            if len(spelt) < len(every):
+                held = await load(reader, select_held(self.catalog, Selection(ids), every))
+                self.monitor.loaded(held_by_lacking=len(held.start))
             expected, most = among(sessions, checked), settings.millionths("max_missing")
             self.issues.add(await asyncio.to_thread(low_prices, plan, held, latest, expected, most))
 

@@ -2,6 +2,7 @@
 //! portfolios, and which portfolios hold it then.
 
 use core::ops::Range;
+use std::borrow::Cow;
 
 use hashbrown::HashMap;
 
@@ -13,7 +14,7 @@ use crate::pnl::issue::{Issue, IssueKind};
 use crate::pnl::lot::{Class, Lot};
 use crate::pnl::marks::{Marks, check_ascending};
 use crate::pnl::policy::PortfolioRun;
-use crate::text::{Intern, Table, normalised};
+use crate::text::{Intern, Table, is_normalised, normalised};
 
 /// Whole numbers of new shares for an old one, or of old ones for a new one, that look like a split.
 const WHOLE: [i128; 15] = [2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 40, 50, 100];
@@ -226,9 +227,8 @@ impl Search<'_> {
                     frozen = Some((from, session));
                 }
             }
-            let goes_on = self.days.len() > at.saturating_add(1)
-                && close.is_some()
-                && fresh.get(at.saturating_add(1)).copied().flatten() == close;
+            let next = fresh.get(at.saturating_add(1)).copied().flatten();
+            let goes_on = close.is_some() && close == next;
             if !goes_on
                 && let Some((from, to)) = frozen.take()
                 && let Some(close) = close
@@ -260,21 +260,22 @@ impl Search<'_> {
 
     /// Returns what two closes of neighbouring sessions look like, with the figures.
     fn change(&self, older: i64, newer: i64, split: Option<Split>) -> Option<(IssueKind, String)> {
-        let figures = [older, newer].map(|close| short_text(close, self.scale));
+        let figures = || {
+            let [from, to] = [older, newer].map(|close| short_text(close, self.scale));
+            format!("{from} to {to}")
+        };
         let (older, newer) = restated(older, newer, split);
         if self.rules.looks_for(IssueKind::SplitSuspected)
             && let Some((new, old)) = like_a_split(older, newer)
         {
-            let [from, to] = figures;
-            let detail = format!("{from} to {to}, near {new} for {old}");
+            let detail = format!("{}, near {new} for {old}", figures());
             return Some((IssueKind::SplitSuspected, detail));
         }
         let moved = newer.checked_sub(older)?;
         let allowed = older.checked_mul(i128::from(self.rules.max_move))?;
         let jumps = moved.checked_abs()?.checked_mul(MILLION)? > allowed;
         (jumps && self.rules.looks_for(IssueKind::PriceJump)).then(|| {
-            let [from, to] = figures;
-            let detail = format!("{from} to {to}, {}", percent(moved, older));
+            let detail = format!("{}, {}", figures(), percent(moved, older));
             (IssueKind::PriceJump, detail)
         })
     }
@@ -327,6 +328,11 @@ fn restated(older: i64, newer: i64, split: Option<Split>) -> (i128, i128) {
 
 /// Returns the split, new shares for old ones, whose quotient that of two closes is near.
 fn like_a_split(older: i128, newer: i128) -> Option<(i128, i128)> {
+    // most closes are between those of 4 for 5 and 5 for 4: 0.8 and 1.25, 2 % nearer to 1
+    let (quotient, unit) = (older.checked_mul(1000)?, newer);
+    if quotient > unit.checked_mul(816)? && quotient < unit.checked_mul(1225)? {
+        return None;
+    }
     let whole = WHOLE.iter().flat_map(|&n| [(n, 1), (1, n)]);
     whole.chain(BROKEN).find(|&(new, old)| {
         // |older / newer - new / old| <= new / old / NEAR
@@ -401,12 +407,12 @@ impl<'a> Judge<'a> {
     pub(crate) fn of(checks: &'a Checks, symbols: &Table, sessions: &'a [i32]) -> Self {
         let (mut found, mut same) = (Vec::new(), Vec::new());
         if !checks.findings.is_empty() {
-            let own = |symbol: &[u8]| checks.of_symbol.get(&normalised(symbol)).cloned();
+            let own = |symbol: &[u8]| checks.of_symbol.get(&*once(symbol)).cloned();
             found.extend(symbols.iter().map(|symbol| own(symbol).unwrap_or_default()));
         }
         if checks.rules.looks_for(IssueKind::PriceLow) {
             let mut names = Intern::default();
-            let mut number = |symbol: &[u8]| names.code(&normalised(symbol)).unwrap_or(u32::MAX);
+            let mut number = |symbol: &[u8]| names.code(&once(symbol)).unwrap_or(u32::MAX);
             same.extend(symbols.iter().map(&mut number));
         }
         Self {
@@ -584,6 +590,15 @@ impl<'a> Judge<'a> {
             );
         }
         issues
+    }
+}
+
+/// Returns a symbol trimmed and upper-cased, as it mostly is.
+fn once(symbol: &[u8]) -> Cow<'_, [u8]> {
+    if is_normalised(symbol) {
+        Cow::Borrowed(symbol)
+    } else {
+        Cow::Owned(normalised(symbol))
     }
 }
 
