@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt  # noqa: TC003  # the command line looks at types
 import re
 import tomllib
-from collections.abc import Mapping  # noqa: TC003  # the command line looks at types
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from fractions import Fraction
@@ -414,8 +414,11 @@ class Settings:
         return int(number)
 
 
-def _all_checks(given: Mapping[str, Any]) -> Mapping[str, Any]:
+def _all_checks(given: Any) -> Mapping[str, Any]:  # noqa: ANN401  # judged here
     """Return what each check of prices does, by name."""
+    if not isinstance(given, Mapping):
+        msg = f"checks is {given!r}, expected a mapping of names to actions"
+        raise ConfigError(msg, "checks")
     for name, action in given.items():
         if name not in CHECKS:
             msg = f"checks: unknown check `{name}`, expected one of {', '.join(CHECKS)}"
