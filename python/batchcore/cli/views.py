@@ -13,7 +13,6 @@ from batchcore import policies
 from batchcore.cli.output import first_of, named_counts
 from batchcore.cli.run import (
     attempt_text,
-    finding_lines,
     marks_text,
     nothing_text,
     run_notes,
@@ -211,7 +210,10 @@ def _plan_attention(plan: Mapping[str, Any]) -> list[Text]:
             told = f"{counted(len(names), what)} {lacks}: {first_of(names, most)}"
             lines.append((bad if key == "symbols_without_close" else warn)(told))
     lines = lines or [good("all prices are there")]
-    return [*lines, *map(warn, finding_lines(plan))]
+    if found := Counter(one["name"] for one in plan["price_findings"]):
+        what = counted(found.total(), "finding")
+        lines.append(warn(f"{what} of price checks: {named_counts(found)}"))
+    return lines
 
 
 def _coverage_parts(result: BatchResult, plan: Mapping[str, Any]) -> list[RenderableType]:
