@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 NAMED: Final = 4
 """How many names a line has room for."""
 
-SHOWN: Final = 7
+SHOWN: Final = 6
 """How many sessions of a plan are shown one by one, so that it fits a screen of 24 lines."""
 
 OF_PRICES: Final = ("stale", "unpriced", "lacks_prices", *CHECKS)
