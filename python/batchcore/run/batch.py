@@ -615,6 +615,7 @@ class Run:
         for issues in (rows.issues, *item.issues):
             self.issues.add(issues, first)
         self.issues.add_misses(rows.misses)
+        self.issues.add_held(rows.held)
         if item.kept:
             self.issues.add(not_replaced(item.kept, self.policy.plan.id))
 
