@@ -29,13 +29,14 @@ from batchcore.audit.compare import REASONS
 from batchcore.audit.result import ColumnCounts, Difference
 from batchcore.cli import exits
 from batchcore.cli.app import app
-from batchcore.cli.options import URL_VARIABLE
+from batchcore.cli.options import LIBPQ_VARIABLES, URL_VARIABLE
 from batchcore.db.migrate import migrate
 from batchcore.pg.ledger import NOT_REPLACED
 from batchcore.run.result import PortfolioResults
 from batchcore.units import Mark
 from support import build, database
 from support.cases import day
+from support.command import called
 
 ROOT = Path(__file__).parent.parent
 SEMANTICS = ROOT / "docs" / "semantics.md"
@@ -399,15 +400,24 @@ def test_the_file_of_names_says_the_same_as_the_code_beside_it() -> None:
 
 
 @pytest.mark.db
-@pytest.mark.asyncio
 @pytest.mark.parametrize("block", OURS, ids=where)
-async def test_a_shell_example_runs(
-    block: Block, make_database: Callable[..., Awaitable[str]], filled_template: str
+def test_a_shell_example_runs(
+    block: Block,
+    make_database: Callable[..., Awaitable[str]],
+    filled_template: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fills = any(words[:2] == ["batchcore", "generate"] for words in commands(block))
-    url = await make_database(*([] if fills else [filled_template]))
-    for words in commands(block):
-        await asyncio.to_thread(ran, [sys.executable, "-m", *words], url)
+    url = asyncio.run(make_database(*([] if fills else [filled_template])))
+    for name in LIBPQ_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(URL_VARIABLE, url)
+    monkeypatch.chdir(tmp_path)
+    for program, *words in commands(block):
+        assert program == "batchcore"
+        said = called(words)
+        assert said.code == 0, said.err
 
 
 # The reference: every public name, option, attribute and exit code is told.
