@@ -3,7 +3,9 @@
 //! | module | what it owns                                              |
 //! |--------|-----------------------------------------------------------|
 //! | `roll` | the rows of one portfolio, session by session (S6 to S10) |
+//! | `missing` | the first session without a rate (C7)              |
 
+mod missing;
 mod roll;
 
 use crate::error::Result;
@@ -12,6 +14,7 @@ use crate::ids::Day;
 use crate::pnl::book::{LotBook, PortfolioLots, SignedFlows};
 use crate::pnl::inputs::Inputs;
 use crate::pnl::issue::{Issue, IssueKind};
+use crate::pnl::lot::Lot;
 use crate::pnl::policy::{Policy, PortfolioOutput, PortfolioRun};
 use crate::pnl::report::Report;
 use crate::pnl::value::Valuer;
@@ -24,6 +27,8 @@ use roll::{Outcome, Portfolio, Sums, roll_forward};
 pub struct Rollforward<'a> {
     inputs: &'a Inputs<'a>,
     valuer: Valuer,
+    /// Of portfolios with a lot in another currency.
+    converting: Valuer,
     lots: LotBook<'a>,
     flows: SignedFlows<'a>,
 }
@@ -64,16 +69,26 @@ impl<'a> Rollforward<'a> {
             events,
             flows,
             opening,
-            marks,
             ..
         } = inputs;
-        let lots = LotBook::of(positions, *events, opening, marks)?;
+        let lots = LotBook::of(positions, *events, opening, inputs.market())?;
+        let valuer = Valuer::of(&lots.scales(flows.amount.scale()));
         Ok(Self {
             inputs,
             flows: SignedFlows::of(*flows, &lots.book)?,
-            valuer: Valuer::of(&lots.scales(flows.amount.scale())),
+            valuer,
+            converting: valuer.converting(inputs.rates),
             lots,
         })
+    }
+
+    /// Returns what values the lots of a portfolio.
+    fn valuer_of(&self, lots: &[Lot<'_>]) -> &Valuer {
+        if lots.iter().any(|lot| lot.rates.is_some()) {
+            &self.converting
+        } else {
+            &self.valuer
+        }
     }
 
     /// Returns what a portfolio has before session `first` (S5), or the column and state that
@@ -143,8 +158,8 @@ impl<'a> Rollforward<'a> {
         for (day, value) in outcome.returns {
             issues.push(issue(IssueKind::ReturnOutOfRange, day, value));
         }
-        if let Some((day, detail)) = outcome.failure {
-            issues.push(issue(IssueKind::OutOfRange, day, detail));
+        if let Some((kind, day, detail)) = outcome.failure {
+            issues.push(issue(kind, day, detail));
         }
         let symbols = self.inputs.positions.symbol.table();
         let refused = outcome
@@ -203,7 +218,7 @@ impl<'a> Policy for Rollforward<'a> {
                 return None;
             }
         }
-        Some(self.valuer.bound(&lots.lots))
+        Some(self.valuer_of(&lots.lots).bound(&lots.lots))
     }
 
     /// What is noticed on the way ends where the rows do: a portfolio that fails is rolled again,
@@ -223,7 +238,7 @@ impl<'a> Policy for Rollforward<'a> {
             start: gathered.start,
             sessions: portfolio.sessions,
             from: portfolio.from,
-            valuer: &self.valuer,
+            valuer: self.valuer_of(&gathered.lots.lots),
             bound,
         };
         let outcome = roll_forward(&run, sums, &mut output.columns);
