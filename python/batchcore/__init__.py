@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from batchcore.caches import SnapshotCacheStats as SnapshotCacheStats
     from batchcore.config import Schema as Schema
     from batchcore.config import Settings as Settings
+    from batchcore.config import Splits as Splits
     from batchcore.db.autogenerate import alembic_include_object as alembic_include_object
     from batchcore.errors import BatchcoreError as BatchcoreError
     from batchcore.errors import CancelledError as CancelledError
@@ -124,7 +125,7 @@ _ROOMS: Final = {
         "SnapshotCacheStats",
     ),
     "batchcore.native": ("compute",),
-    "batchcore.config": ("Schema", "Settings"),
+    "batchcore.config": ("Schema", "Settings", "Splits"),
     "batchcore.db.autogenerate": ("alembic_include_object",),
     "batchcore.errors": (
         "BatchcoreError",

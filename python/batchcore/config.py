@@ -5,27 +5,34 @@ from __future__ import annotations
 import datetime as dt  # noqa: TC003  # the command line looks at types
 import re
 import tomllib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
 from batchcore.errors import ConfigError
-from batchcore.schema import HOST
+from batchcore.schema import HOST, SPLIT_TABLE, SPLITS
 from batchcore.units import FACTOR_ETFS, MAX_SCALE
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
+
+    from batchcore.schema import Table
 
 OnExisting = Literal["skip", "replace", "error"]
 Analytics = Literal["portfolio", "full", "every", "none"]
 BetaWeights = Literal["market_value", "equity"]
+PriceBasis = Literal["as_traded", "adjusted"]
+QuantityBasis = Literal["as_entered", "current"]
 
 ON_EXISTING: Final[tuple[str, ...]] = get_args(OnExisting)
 ANALYTICS: Final[tuple[str, ...]] = get_args(Analytics)
 BETA_WEIGHTS: Final[tuple[str, ...]] = get_args(BetaWeights)
+PRICE_BASES: Final[tuple[str, ...]] = get_args(PriceBasis)
+QUANTITY_BASES: Final[tuple[str, ...]] = get_args(QuantityBasis)
 
 INCEPTION: Final = "inception"
 """The start of a run that values each portfolio from its earliest entry on."""
@@ -59,7 +66,80 @@ _MAX_FAILED: Final = re.compile(
 
 
 _NAMED: Final = ("tables", "columns", "scales", "factors")
-_TYPES: Final = {str: "text", int: "a whole number", dict: "a table"}
+_TYPES: Final = {str: "text", int: "a whole number", dict: "a table", Mapping: "a table"}
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The host's table of splits, and what its closes and quantities are stated in (C3).
+
+    Neither basis has a default, since no data tell them.
+
+    Attributes:
+        table: Its name in the database.
+        price_basis: `as_traded` where a close stays that of its day, `adjusted` where closes are
+            restated for every split of the table.
+        quantity_basis: `as_entered` where a split leaves quantity and prices of a position alone,
+            `current` where the host restates them.
+        columns: `symbol`, `ex_date`, `new`, `old`, `created_at`, `updated_at` -> column name in the
+            database; one that is left out has that name.
+    """
+
+    table: str = ""
+    price_basis: str = ""
+    quantity_basis: str = ""
+    columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        for name, choices in (("price_basis", PRICE_BASES), ("quantity_basis", QUANTITY_BASES)):
+            found = getattr(self, name)
+            if found not in choices:
+                was = f"is {found!r}" if found else "is missing"
+                msg = f"splits.{name} {was}, expected `{choices[0]}` or `{choices[1]}`"
+                raise ConfigError(msg, "schema")
+        if not isinstance(self.table, str) or not self.table:
+            msg = f"splits.table is {self.table!r}, expected the name of the table of splits"
+            raise ConfigError(msg, "schema")
+        known = [column.name for column in SPLIT_TABLE.columns]
+        columns = _of_type(self.columns, Mapping, "splits.columns")
+        for name, column in columns.items():
+            if name not in known:
+                msg = f"splits.columns: unknown column `{name}`, expected one of {', '.join(known)}"
+                raise ConfigError(msg, "schema")
+            _of_type(column, str, f"splits.columns.{name}")
+        object.__setattr__(self, "columns", MappingProxyType(dict(columns)))
+
+    @classmethod
+    def of(cls, given: object) -> Self:
+        """Return what a mapping says, its keys being the attributes, as in a TOML file.
+
+        Raises:
+            ConfigError: an unknown key, or a value that is none.
+        """
+        if isinstance(given, cls):
+            return given
+        keys = _of_type(given, Mapping, "splits")
+        names = [item.name for item in fields(cls)]
+        for key in keys:
+            if key not in names:
+                msg = f"unknown key `splits.{key}`, expected one of {', '.join(names)}"
+                raise ConfigError(msg, "schema")
+        return cls(**keys)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the mapping that `of` takes."""
+        return {item.name: getattr(self, item.name) for item in fields(self)} | {
+            "columns": dict(self.columns)
+        }
+
+    def __hash__(self) -> int:
+        """Return a hash of all names and both bases."""
+        names = frozenset(self.columns.items())
+        return hash((self.table, self.price_basis, self.quantity_basis, names))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to make it again in another process."""
+        return Splits, (self.table, self.price_basis, self.quantity_basis, dict(self.columns))
 
 
 @dataclass(frozen=True)
@@ -78,6 +158,8 @@ class Schema:
         factors: Name of a factor in `factor_definitions` -> the ETF whose betas it gets (A8).
             Without any, an ETF belongs to the only active factor by regression that has it as
             proxy.
+        splits: The table of splits (C3), as `Splits` or as a mapping of its attributes. None is a
+            host without one: no figure is adjusted.
     """
 
     namespace: str = "public"
@@ -86,13 +168,21 @@ class Schema:
     scales: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     factors: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     price_sources: tuple[str, ...] = ()
+    splits: Splits | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "price_sources", _sources(self.price_sources))
+        if self.splits is not None:
+            object.__setattr__(self, "splits", Splits.of(self.splits))
         for names in _NAMED:
             object.__setattr__(self, names, MappingProxyType(dict(getattr(self, names))))
         for wrong in self._wrong():
             raise ConfigError(f"schema.{wrong}", "schema")
+
+    @property
+    def described(self) -> Mapping[str, Table]:
+        """The tables of docs/schema.md that the host may have, and those that are mapped."""
+        return HOST if self.splits is None else {**HOST, SPLITS: SPLIT_TABLE}
 
     def _wrong(self) -> Iterator[str]:
         for name in self.tables:
@@ -101,7 +191,8 @@ class Schema:
         for option in ("columns", "scales"):
             for name in getattr(self, option):
                 table, _, column = name.partition(".")
-                if table not in HOST or not column:
+                tables = self.described if option == "scales" else HOST
+                if table not in tables or not column:
                     yield f"{option}: expected `table.column`, was `{name}`"
         for name, scale in self.scales.items():
             if not 0 <= scale <= MAX_SCALE:
@@ -138,19 +229,23 @@ class Schema:
     def __hash__(self) -> int:
         """Return a hash of all names and scales."""
         mapped = (frozenset(getattr(self, names).items()) for names in _NAMED)
-        return hash((self.namespace, self.price_sources, *mapped))
+        return hash((self.namespace, self.price_sources, self.splits, *mapped))
 
     def __reduce__(self) -> tuple[type[Schema], tuple[object, ...]]:
         """Return how to make it again in another process."""
         mapped = (dict(getattr(self, names)) for names in _NAMED)
-        return Schema, (self.namespace, *mapped, self.price_sources)
+        return Schema, (self.namespace, *mapped, self.price_sources, self.splits)
 
     def table(self, table: str) -> str:
         """Return the database's name of ``table``."""
+        if table == SPLITS and self.splits is not None:
+            return self.splits.table
         return self.tables.get(table, table)
 
     def column(self, table: str, column: str) -> str:
         """Return the database's name of ``table.column``."""
+        if table == SPLITS and self.splits is not None:
+            return self.splits.columns.get(column, column)
         return self.columns.get(f"{table}.{column}", column)
 
 
@@ -169,7 +264,7 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in document.items():
         if key == "namespace":
             arguments[key] = _of_type(value, str, key)
-        elif key == "price_sources":
+        elif key in {"price_sources", "splits"}:
             arguments[key] = value
         elif key in _NAMED:
             entries = arguments[key] = {}
@@ -179,7 +274,7 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
                     raise ConfigError(f"`{key}.{name}` is there twice", "schema")
                 entries[name] = _of_type(one, int if key == "scales" else str, f"{key}.{name}")
         else:
-            keys = "namespace, tables, columns, scales, factors or price_sources"
+            keys = "namespace, tables, columns, scales, factors, price_sources or splits"
             raise ConfigError(f"unknown key `{key}`, expected {keys}", "schema")
     return arguments
 

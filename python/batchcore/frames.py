@@ -600,6 +600,29 @@ class Prices(Frame):
     close: Decimals
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SplitRows(Frame):
+    """Splits as stored: `new` shares in the place of `old` ones, from the ex-date on (C3).
+
+    Attributes:
+        symbol: As stored.
+        day: The ex-date, the first on which closes are those of the new shares.
+        new: Shares after it.
+        old: Shares before it.
+        price_basis: `as_traded` or `adjusted`, see `config.Splits`.
+        quantity_basis: `as_entered` or `current`.
+    """
+
+    symbol: Text
+    day: Days
+    new: Decimals
+    old: Decimals
+    price_basis: str
+    quantity_basis: str
+
+    _shared: ClassVar = frozenset({"price_basis", "quantity_basis"})
+
+
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
     """Dates of a symbol on which rows differ, so that none of them is a valid close.
