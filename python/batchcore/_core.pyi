@@ -17,6 +17,7 @@ from batchcore.frames import (
     Previous,
     Prices,
     Profiles,
+    RateRows,
     Text,
 )
 
@@ -27,6 +28,7 @@ __all__ = [
     "PriceReader",
     "PriceStore",
     "ProfileStore",
+    "Rates",
     "SnapshotStore",
     "__version__",
     "build_profile",
@@ -142,6 +144,21 @@ class Marks:
     ) -> npt.NDArray[np.float64]: ...
     def issues(self) -> dict[str, Any]: ...
 
+@final
+class Rates:
+    @staticmethod
+    def from_frame(
+        rates: RateRows,
+        *,
+        currencies: Text,
+        homes: Text,
+        sessions: npt.NDArray[np.int32],
+        lookback_days: int,
+        pivot: str,
+    ) -> Rates: ...
+    def issues(self) -> dict[str, Any]: ...
+    def gaps(self) -> list[tuple[str, int, int]]: ...
+
 def compound(
     *,
     pnl: npt.NDArray[np.int64],
@@ -158,6 +175,7 @@ def contributions(
     marks: Marks,
     threads: int,
     cancel: CancelFlag | None = None,
+    rates: Rates | None = None,
 ) -> dict[str, Any]: ...
 def encode(
     *,
@@ -175,6 +193,7 @@ def hold(
     sessions: npt.NDArray[np.int32],
     threads: int,
     cancel: CancelFlag | None = None,
+    rates: Rates | None = None,
 ) -> dict[str, Any]: ...
 def legacy_contributions(
     *,
@@ -202,6 +221,7 @@ def run(
     marks: Marks,
     threads: int,
     cancel: CancelFlag | None = None,
+    rates: Rates | None = None,
     prices: PriceStore | None = None,
     today: int | None = None,
     cached: PriceStore | None = None,
@@ -221,4 +241,5 @@ def value_positions(
     session: int,
     threads: int,
     cancel: CancelFlag | None = None,
+    rates: Rates | None = None,
 ) -> dict[str, Any]: ...

@@ -52,6 +52,7 @@ class Use(enum.Flag):
     TAGS = enum.auto()  # sector tags of positions
     RETURNS = enum.auto()  # performance over stored rows
     SPLITS = enum.auto()  # splits, where `Schema.splits` maps them
+    RATES = enum.auto()  # rates between currencies, where `Schema.fx` maps them
 
     HOLDINGS = PRICES | LATEST | LOTS  # beta and sectors of one portfolio
     RUN = HOLDINGS | ROWS  # each run, whatever its policy and analytics
@@ -421,6 +422,23 @@ splits
     key: symbol ex_date
 """)[SPLITS]
 """The table of splits: a host maps its own, and no migration makes one."""
+
+RATES: Final = "fx"
+"""What templates and scales call the table that `Schema.fx` maps."""
+
+RATE_TABLE: Final = _tables("""
+fx
+    base varchar(3)!, quote varchar(3)!, date date!, rate numeric(18,8)! | rates
+    updated_at timestamptz
+    key: base quote date
+""")[RATES]
+"""The table of rates: a host maps its own, and no migration makes one."""
+
+CURRENCY: Final = Column("currency", "varchar(3)", Use.RATES)
+"""The column with the currency of a position or of a profile, which `Schema.fx` names."""
+
+CURRENCY_TABLES: Final = ("positions", "company_profiles")
+"""Where that column may be."""
 
 _CENTS: Final = 2
 _SNAPSHOT: Final = HOST["portfolio_snapshots"]

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
         Int64,
         Positions,
         Rows,
+        Text,
     )
+    from batchcore.native import Rates
     from batchcore.sources.stored import StoredRows
 
     Tick = Callable[[int], None]
@@ -188,6 +190,8 @@ class Inputs:
         events: Partial closes.
         flows: Cash in and out.
         betas: Of the positions, where the policy reads them.
+        currency: Of the portfolios, where rates convert; None without any.
+        rates: What converts lots in other currencies.
     """
 
     ids: npt.NDArray[np.uint8]
@@ -195,6 +199,8 @@ class Inputs:
     events: Events
     flows: Flows
     betas: Betas | None = None
+    currency: Text | None = None
+    rates: Rates | None = None
 
 
 async def computed_natively(  # noqa: PLR0917  # rows, and what they are computed from
@@ -248,11 +254,13 @@ def _session(  # noqa: PLR0917  # rows, and what they are computed from
             equity=Decimals(opening, CENTS),
             first_day=links.day,
             last_day=links.day,
+            currency=None if inputs.currency is None else inputs.currency.take(links.portfolio),
         ),
         threads=policy.request.settings.threads,
         cancel=cancel,
         host=None if policy.host is None else replace(policy.host, today=today),
         betas=inputs.betas,
+        rates=inputs.rates,
     )
 
 

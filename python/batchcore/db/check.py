@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from batchcore.errors import SchemaError
 from batchcore.pg.sql import column_name, compose, table_name
 from batchcore.schema import (
+    CURRENCY,
     HOST,
     OWN,
+    RATE_TABLE,
+    RATES,
     REVISION,
     SPLIT_TABLE,
     SPLITS,
@@ -84,7 +87,7 @@ class _Need(NamedTuple):
 
 @cache  # each load of a cache asks
 def _needs(
-    uses: Use, *, sources: bool, proxies: bool, splits: bool
+    uses: Use, *, sources: bool, proxies: bool, splits: bool, currency: str
 ) -> dict[str, tuple[_Need, ...]]:
     """Return table -> the columns that some uses need, of the tables with any.
 
@@ -93,6 +96,7 @@ def _needs(
         sources: Whether closes have sources.
         proxies: Whether factors are found by their ETFs.
         splits: Whether the host maps a table of splits, which `legacy` does not read.
+        currency: The table with the currency of positions; empty on a host that maps no rates.
     """
     if uses & Use.PRICES and sources:
         uses |= Use.SOURCES
@@ -106,6 +110,10 @@ def _needs(
         columns = table.needed(uses)
         if columns:
             found[name] = tuple(_need(column, uses, inserted=inserts) for column in columns)
+    if currency and uses & Use.RATES:
+        read = RATE_TABLE.needed(Use.RATES)
+        found[RATES] = tuple(_need(column, uses, inserted=False) for column in read)
+        found[currency] = (*found.get(currency, ()), _need(CURRENCY, uses, inserted=False))
     return found
 
 
@@ -197,11 +205,12 @@ def _problems(catalog: Catalog, uses: Use, *, writes: bool) -> Iterator[str]:
         sources=bool(schema.price_sources),
         proxies=not schema.factors,
         splits=schema.splits is not None,
+        currency="" if schema.fx is None else schema.fx.currency_table,
     )
     for table, needs in needed.items():
         if catalog.has_table(table):
             yield from _table_problems(catalog, table, needs, writes=writes)
-        elif table == SPLITS or HOST[table].is_required(uses):
+        elif table in {SPLITS, RATES} or HOST[table].is_required(uses) or uses & Use.RATES:
             yield f"{catalog.label(table)}: missing table"
     if writes:
         if uses & Use.ROWS and not catalog.can_stage:

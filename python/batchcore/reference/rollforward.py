@@ -338,7 +338,8 @@ class _Marks:
             ends = replace(begins, price=lot.exit_price)
         elif not lot.private:
             ends = self.dated(lot, present(lot.end))
-        return lot.amount(ends.price - begins.price) * present(begins.rate)
+        change = lot.amount(ends.price - begins.price)
+        return change * present(begins.rate) if change else ZERO
 
     def _rate_days(self, lot: _Lot, before: int | None, day: int) -> set[int]:
         """Return the days whose rate counts for a lot from one day to another."""

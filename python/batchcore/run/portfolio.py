@@ -350,12 +350,24 @@ async def _load(
     events = await load(session, select_events(catalog, selection))
     prices = await load_fallback(session, catalog, symbols, (), (day, day))
     profiles = await _profiles(session, catalog, symbols, cache)
-    opening = Opening(portfolio_id=portfolios.id, equity=portfolios.equity_balance)
+    days = np.array([day], dtype=np.int32)
+    shared = RunRates(catalog, Settings(schema=catalog.schema), days, monitor=Monitor(""))
+    positions, rates = await shared.of(session, positions, portfolios.currency)
+    opening = Opening(
+        portfolio_id=portfolios.id,
+        equity=portfolios.equity_balance,
+        currency=portfolios.currency,
+    )
 
     def held() -> Holdings:
-        days = np.array([day], dtype=np.int32)
-        market = build_market(prices, days)
-        return hold(market, positions=positions, events=events, opening=opening, sessions=days)
+        return hold(
+            build_market(prices, days),
+            positions=positions,
+            events=events,
+            opening=opening,
+            sessions=days,
+            rates=rates,
+        )
 
     lots = await asyncio.to_thread(held)
     row = np.array([symbols.index(one) for one in spelt], dtype=np.int64)

@@ -17,7 +17,7 @@ pub(crate) struct Rates {
 
 #[pymethods]
 impl Rates {
-    /// Return the rates of a `frames.Rates` on `sessions`, (s,) int32 ascending, of the currencies
+    /// Return the rates of a `frames.RateRows` on `sessions`, (s,) int32 ascending, of the currencies
     /// in the tables of two columns.
     #[staticmethod]
     #[pyo3(signature = (rates, *, currencies, homes, sessions, lookback_days, pivot))]
@@ -76,7 +76,7 @@ impl Rates {
 }
 
 arrays! {
-    /// The arrays of `frames.Rates`.
+    /// The arrays of `frames.RateRows`.
     RateArrays => RateColumns {
         ids { }
         plain { }
